@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Train, evaluate and explain image classifiers.
+#[derive(Debug, Parser)]
+#[command(name = "candle-vision", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train or fine-tune a network by a recipe, or on a folder of pictures
+    Train(Box<TrainArgs>),
+    /// Measure a checkpoint on a data set: accuracy, loss, confusion matrix
+    Eval(EvalArgs),
+    /// Say what is on pictures: classes with probabilities
+    Predict(PredictArgs),
+    /// Show where a network looked: the picture with its class activation map
+    Explain(ExplainArgs),
+    /// List a network's layers, output shapes, parameters and multiply-adds
+    Summary(SummaryArgs),
+    /// Fetch data sets and weights, verified
+    Fetch(FetchArgs),
+}
+
+/// Where data sets and weights lie.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DataDir {
+    /// Folder of data sets and weights
+    #[arg(long = "data", value_name = "DIR", env = "CANDLE_VISION_DATA", default_value = "data")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Recipe file (TOML)
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["folder", "resume"])]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Train on this image folder: `train/` and `val/` with a folder a class, or just a folder a class
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Network for --folder
+    #[arg(long, value_name = "NAME", default_value = "resnet18", conflicts_with = "recipe")]
+    pub(crate) model: String,
+    /// Weights to start from, for --folder: a name under DATA/weights, a file, or `none`
+    #[arg(long, value_name = "NAME", conflicts_with = "recipe")]
+    pub(crate) weights: Option<String>,
+    /// Name of the run: its files go to RUNS/NAME/NNN [default: the recipe's or folder's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Number of epochs
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u32>,
+    /// Seed of initial weights, shuffling, augmentation and dropout
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u32>,
+    /// Set one value of the recipe, for instance `training.optimizer.lr=0.01`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Leave broken pictures out instead of stopping at the first
+    #[arg(long)]
+    pub(crate) skip_broken: bool,
+    /// Go on with an unfinished run: its folder, or `last` for the newest one
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "folder", "set", "seed"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Do not reach for the network
+    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    /// Folder for the runs
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) runs: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: PathBuf,
+    /// Image folder to measure on [default: the validation pictures of the checkpoint's run]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) batch_size: usize,
+    /// Leave broken pictures out instead of stopping at the first
+    #[arg(long)]
+    pub(crate) skip_broken: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// Pictures (JPEG or PNG)
+    #[arg(required = true, value_name = "PICTURE")]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: PathBuf,
+    /// How many classes to print for each picture
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    pub(crate) top: usize,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Picture (JPEG or PNG)
+    #[arg(value_name = "PICTURE")]
+    pub(crate) picture: PathBuf,
+    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: PathBuf,
+    /// Class to explain, by name or number [default: the predicted one]
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Option<String>,
+    /// Layer to look at [default: the network's own choice]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) layer: Option<String>,
+    /// Where to write the picture [default: PICTURE.explain.png in this folder]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    /// Network, for instance resnet18
+    #[arg(required_unless_present = "checkpoint", value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Checkpoint instead of a bare network
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Number of classes of the bare network
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) classes: usize,
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) batch: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// What to fetch [default: list what there is]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Take the files from this folder instead of the network
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}

@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub(crate) mod eval;
+pub(crate) mod explain;
+pub(crate) mod fetch;
+pub(crate) mod predict;
+pub(crate) mod summary;
+pub(crate) mod train;

@@ -1,0 +1,287 @@
+//! The settings of a run: a recipe file, what it says for missing data or weights, and overrides.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_vision::data::transforms::Compose;
+use candle_vision::train::TrainerConfig;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// All settings of a run, as written to `config.toml` in its folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// One line for people.
+    #[serde(default)]
+    pub(crate) description: String,
+    pub(crate) data: DataSettings,
+    pub(crate) model: ModelSettings,
+    pub(crate) training: TrainerConfig,
+}
+
+/// Where the pictures come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Source {
+    Mnist,
+    Cifar10,
+    Hymenoptera,
+    Insects,
+    Folder,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataSettings {
+    pub(crate) source: Source,
+    /// The image folder of `source = "folder"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<std::path::PathBuf>,
+    pub(crate) batch_size: usize,
+    #[serde(default = "default_workers")]
+    pub(crate) workers: usize,
+    #[serde(default)]
+    pub(crate) skip_broken: bool,
+    /// Share of a folder without `train/` and `val/` that is kept for validation.
+    #[serde(default = "default_val_fraction")]
+    pub(crate) val_fraction: f64,
+    pub(crate) train: Compose,
+    pub(crate) eval: Compose,
+    /// How many drawings `source = "insects"` makes, and how large.
+    #[serde(default = "default_train_pictures")]
+    pub(crate) train_pictures: usize,
+    #[serde(default = "default_val_pictures")]
+    pub(crate) val_pictures: usize,
+    #[serde(default = "default_picture_size")]
+    pub(crate) picture_size: usize,
+}
+
+fn default_workers() -> usize {
+    2
+}
+
+fn default_val_fraction() -> f64 {
+    0.2
+}
+
+fn default_train_pictures() -> usize {
+    800
+}
+
+fn default_val_pictures() -> usize {
+    200
+}
+
+fn default_picture_size() -> usize {
+    128
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelSettings {
+    pub(crate) architecture: String,
+    /// A name under `DATA/weights`, or a path; empty for a start from scratch.
+    #[serde(default)]
+    pub(crate) weights: String,
+    #[serde(default = "default_channels")]
+    pub(crate) channels: usize,
+    pub(crate) image_size: usize,
+}
+
+fn default_channels() -> usize {
+    3
+}
+
+/// A recipe as written: its settings, and the changes for a machine that lacks something.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    settings: Table,
+    without_data: Option<Table>,
+    without_weights: Option<Table>,
+}
+
+impl Recipe {
+    /// Reads a recipe file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the recipe `{}`", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in the recipe `{}`", path.display()))
+    }
+
+    /// Reads a recipe and checks every key in it, those for missing data and weights included.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut settings: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
+        let without_data = take_table(&mut settings, "without_data")?;
+        let without_weights = take_table(&mut settings, "without_weights")?;
+        let recipe = Self { settings, without_data, without_weights };
+        recipe.settings()?;
+        recipe.clone().lacking_data()?;
+        recipe.clone().lacking_weights()?;
+        Ok(recipe)
+    }
+
+    /// The settings, checked.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let settings: Settings = Settings::deserialize(self.settings.clone())
+            .map_err(|error| anyhow::anyhow!(flat(error.message())))?;
+        Ok(settings)
+    }
+
+    /// The recipe for a machine without the data set; `None` when it has no such part.
+    pub(crate) fn lacking_data(self) -> Result<Option<Self>> {
+        self.changed_by(|recipe| recipe.without_data.take(), "without_data")
+    }
+
+    /// The recipe for a machine without the weights; `None` when it has no such part.
+    pub(crate) fn lacking_weights(self) -> Result<Option<Self>> {
+        self.changed_by(|recipe| recipe.without_weights.take(), "without_weights")
+    }
+
+    fn changed_by(
+        mut self,
+        take: impl Fn(&mut Self) -> Option<Table>,
+        part: &str,
+    ) -> Result<Option<Self>> {
+        let Some(changes) = take(&mut self) else { return Ok(None) };
+        merge(&mut self.settings, changes);
+        self.settings().with_context(|| format!("in [{part}]"))?;
+        Ok(Some(self))
+    }
+
+    /// Sets one value: `training.optimizer.lr=0.01`.
+    pub(crate) fn set(&mut self, assignment: &str) -> Result<()> {
+        let Some((key, value)) = assignment.split_once('=') else {
+            bail!("`--set {assignment}` is not KEY=VALUE, for instance training.epochs=3")
+        };
+        self.set_value(key.trim(), parse_value(value.trim()))
+            .and_then(|()| self.settings().map(|_| ()))
+            .with_context(|| format!("in `--set {assignment}`"))
+    }
+
+    /// Sets the value at a dotted key.
+    pub(crate) fn set_value(&mut self, key: &str, value: Value) -> Result<()> {
+        let (parents, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut self.settings;
+        for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
+            let entry = table.entry(parent).or_insert_with(|| Value::Table(Table::new()));
+            match entry {
+                Value::Table(inner) => table = inner,
+                _ => bail!("`{parent}` in `{key}` is a value, not a table"),
+            }
+        }
+        table.insert(last.to_owned(), value);
+        Ok(())
+    }
+}
+
+/// TOML's own syntax where it fits (`3`, `0.1`, `true`, `[1, 2]`, `{ name = "adam" }`), else text.
+fn parse_value(text: &str) -> Value {
+    let table: Result<Table, _> = toml::from_str(&format!("value = {text}"));
+    table.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
+}
+
+fn take_table(table: &mut Table, key: &str) -> Result<Option<Table>> {
+    match table.remove(key) {
+        None => Ok(None),
+        Some(Value::Table(inner)) => Ok(Some(inner)),
+        Some(_) => bail!("`{key}` is a table: write [{key}.data] and the like"),
+    }
+}
+
+/// Lays `changes` over `base`. A table with a `name` is one choice (an optimizer, a schedule):
+/// another name replaces it whole, because settings of one do not fit the other.
+fn merge(base: &mut Table, changes: Table) {
+    for (key, change) in changes {
+        match (base.get_mut(&key), change) {
+            (Some(Value::Table(old)), Value::Table(new)) if !is_other_choice(old, &new) => {
+                merge(old, new);
+            }
+            (_, change) => {
+                base.insert(key, change);
+            }
+        }
+    }
+}
+
+fn is_other_choice(old: &Table, new: &Table) -> bool {
+    new.contains_key("name") && old.get("name") != new.get("name")
+}
+
+/// A TOML syntax error as one line with its line number.
+fn one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+    anyhow::anyhow!("line {line}: {}", flat(error.message()))
+}
+
+fn flat(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPE: &str = r#"
+        [data]
+        source = "hymenoptera"
+        batch_size = 32
+        train = [{ op = "to_tensor" }]
+        eval = [{ op = "to_tensor" }]
+        [model]
+        architecture = "resnet18"
+        image_size = 224
+        [training]
+        epochs = 10
+        optimizer = { name = "sgd", lr = 0.001, momentum = 0.9 }
+        [without_data.data]
+        source = "insects"
+        [without_data.training]
+        optimizer = { name = "adam", lr = 0.01 }
+    "#;
+
+    fn recipe() -> Recipe {
+        Recipe::parse(RECIPE).expect("the recipe above is whole")
+    }
+
+    #[test]
+    fn a_value_is_set_by_its_dotted_key() -> Result<()> {
+        let mut recipe = recipe();
+        recipe.set("training.epochs=3")?;
+        recipe.set("data.source = insects")?;
+        let settings = recipe.settings()?;
+        assert_eq!(settings.training.epochs, 3);
+        assert_eq!(settings.data.source, Source::Insects);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = recipe().set("training.epohcs=3").expect_err("there is no such key");
+        let text = format!("{error:#}");
+        assert!(text.contains("training.epohcs=3") && text.contains("epohcs"), "{text}");
+        assert!(!text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_key_for_missing_data_is_found_at_once() {
+        let text = RECIPE.replace("source = \"insects\"", "source = \"insects\"\nbtach_size = 3");
+        let error = Recipe::parse(&text).expect_err("there is no such key");
+        assert!(format!("{error:#}").contains("btach_size"), "{error:#}");
+    }
+
+    #[test]
+    fn another_optimizer_replaces_the_first_whole() -> Result<()> {
+        let lacking = recipe().lacking_data()?.expect("the recipe has this part");
+        let settings = lacking.settings()?;
+        assert_eq!(settings.data.source, Source::Insects);
+        assert_eq!(settings.data.batch_size, 32);
+        Ok(())
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let error = Recipe::parse("[data]\nsource = \n").expect_err("a value is missing");
+        assert!(error.to_string().starts_with("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,22 @@
+//! The data sets: two public binary formats, folders of pictures, and drawings made here.
+
+mod cifar;
+mod idx;
+mod image_folder;
+pub(crate) mod insects;
+mod mnist;
+
+use std::path::{Path, PathBuf};
+
+pub use cifar::Cifar10;
+pub use image_folder::{FolderSplit, ImageFolder};
+pub use insects::{Insects, InsectsConfig};
+pub use mnist::Mnist;
+
+/// The first of `folders` below `root` for which `holds` is true.
+fn find_folder(root: &Path, folders: &[&str], holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    folders
+        .iter()
+        .map(|folder| root.join(folder))
+        .find(|folder| holds(folder))
+}

@@ -1,0 +1,169 @@
+//! Ants and bees that the program draws itself, with masks: pictures for trying things out where
+//! there are no data, and for scoring explanations against the truth.
+//!
+//! The two classes share grounds, light, clutter, sizes and poses, and the clutter has the
+//! insects' colours. What tells them apart is their build: waist, legs and jaws against stripes,
+//! fur and wings.
+
+mod ant;
+mod bee;
+mod canvas;
+mod clutter;
+mod geometry;
+mod ground;
+mod light;
+mod limbs;
+mod scene;
+
+use canvas::Canvas;
+use geometry::{Frame, point, polar};
+use light::Light;
+use scene::Scene;
+
+use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
+use crate::error::{Error, Result};
+use crate::picture::MAX_SIDE;
+use crate::random::{self, Purpose};
+
+/// What [`Insects`] draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InsectsConfig {
+    /// Width and height in pixels, at least 8. The same insects are drawn at every size.
+    pub size: usize,
+    /// Number of pictures, half of them of each class.
+    pub count: usize,
+    /// Decides every picture, together with the split and the picture's index.
+    pub seed: u64,
+}
+
+impl Default for InsectsConfig {
+    fn default() -> Self {
+        Self {
+            size: 256,
+            count: 244,
+            seed: 0,
+        }
+    }
+}
+
+/// Ants and bees, drawn when asked for, with a mask of the insect.
+///
+/// Even indices are ants, odd ones bees. A picture depends on seed, split and index alone, so a
+/// longer data set begins with the pictures of a shorter one.
+pub struct Insects {
+    split: Split,
+    config: InsectsConfig,
+    classes: Vec<String>,
+}
+
+impl Insects {
+    /// The drawings of a split.
+    ///
+    /// # Errors
+    /// If the size is below 8 or above [`MAX_SIDE`], or the count is 0.
+    pub fn new(split: Split, config: InsectsConfig) -> Result<Self> {
+        let InsectsConfig { size, count, .. } = config;
+        if !(8..=MAX_SIDE).contains(&size) {
+            let reason = format!("must be 8 to {MAX_SIDE} pixels, not {size}");
+            return Err(Error::InvalidSetting {
+                setting: "size",
+                reason,
+            });
+        }
+        if count == 0 {
+            let reason = "must be at least 1".to_owned();
+            return Err(Error::InvalidSetting {
+                setting: "count",
+                reason,
+            });
+        }
+        Ok(Self {
+            split,
+            config,
+            classes: ["ants", "bees"].map(str::to_owned).to_vec(),
+        })
+    }
+}
+
+impl Dataset for Insects {
+    fn len(&self) -> usize {
+        self.config.count
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let number = ((self.split as u64) << 56) | index as u64;
+        let rng = random::stream(self.config.seed, Purpose::Draw, number);
+        let canvas = Canvas::new(self.config.size);
+        // The light comes in later: its draw has to follow the stream of the picture.
+        let light = Light {
+            side: point(0.0, 0.0),
+            ambient: 0.4,
+        };
+        let label = self.label(index);
+        let (picture, mask) = draw(Scene { canvas, light, rng }, label)?;
+        Ok(Sample {
+            picture,
+            label,
+            mask: Some(mask),
+        })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        (index % 2) as u32
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("insects/{}[{index}]", self.split)
+    }
+
+    fn fingerprint(&self) -> String {
+        let InsectsConfig { size, count, seed } = self.config;
+        let kind = Fingerprint::new("insects").text(self.split.name());
+        kind.number(size as u64)
+            .number(count as u64)
+            .number(seed)
+            .finish()
+    }
+}
+
+/// Ground and clutter, out of focus or not; the insect; what lies in front of it; the camera.
+fn draw(mut scene: Scene, label: u32) -> Result<(crate::Picture, crate::Picture)> {
+    let sun = scene.angle();
+    let low = scene.between(0.25, 0.7);
+    scene.light = Light {
+        side: polar(low, sun),
+        ambient: scene.between(0.3, 0.5),
+    };
+
+    ground::cover(&mut scene);
+    clutter::scatter(&mut scene, 7);
+    let blur = scene.between(-0.01, 0.02).max(0.0);
+    scene.canvas.blur(blur);
+    clutter::scatter(&mut scene, 3);
+
+    let frame = pose(&mut scene);
+    match label {
+        0 => ant::draw(&mut scene, frame),
+        _ => bee::draw(&mut scene, frame),
+    }
+    if scene.chance(0.3) {
+        clutter::grass_in_front(&mut scene);
+    }
+    scene.develop();
+    scene.canvas.finish()
+}
+
+/// Anywhere near the middle, heading anywhere, seen from above or a little from the side.
+fn pose(scene: &mut Scene) -> Frame {
+    let center = point(scene.between(0.36, 0.64), scene.between(0.36, 0.64));
+    let heading = scene.angle();
+    let length = scene.between(0.42, 0.78);
+    let (share, angle) = (scene.between(0.72, 1.0), scene.angle());
+    Frame::new(center, heading, length).flattened(share, angle)
+}

@@ -1,0 +1,97 @@
+//! Colours, noise, and the light on rounded surfaces.
+
+use super::geometry::{Point, point};
+
+/// Red, green and blue in `0.0..=1.0`.
+pub(super) type Color = [f32; 3];
+
+/// A colour from 8-bit values.
+pub(super) const fn rgb(red: u8, green: u8, blue: u8) -> Color {
+    [
+        red as f32 / 255.0,
+        green as f32 / 255.0,
+        blue as f32 / 255.0,
+    ]
+}
+
+pub(super) fn mix(from: Color, to: Color, share: f32) -> Color {
+    std::array::from_fn(|c| from[c] + (to[c] - from[c]) * share)
+}
+
+pub(super) fn scaled(color: Color, factor: f32) -> Color {
+    color.map(|value| value * factor)
+}
+
+/// 0 below `from`, 1 above `to`, smooth between.
+pub(super) fn smoothstep(from: f32, to: f32, value: f32) -> f32 {
+    let share = ((value - from) / (to - from)).clamp(0.0, 1.0);
+    share * share * (3.0 - 2.0 * share)
+}
+
+/// Where the light comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Light {
+    /// Sideways part of the direction to the light; its length is the sine of the angle to the
+    /// line of sight.
+    pub(super) side: Point,
+    /// Brightness of what faces away.
+    pub(super) ambient: f32,
+}
+
+impl Light {
+    /// The colour of a rounded surface that leans away by `lean` (length up to 1).
+    pub(super) fn on(&self, color: Color, lean: Point, gloss: f32) -> Color {
+        let lean_length = lean.length();
+        let lean = if lean_length > 0.98 {
+            lean * (0.98 / lean_length)
+        } else {
+            lean
+        };
+        let facing = (1.0 - lean.dot(lean)).sqrt();
+        let height = (1.0 - self.side.dot(self.side)).max(0.0).sqrt();
+        let diffuse = (lean.dot(self.side) + facing * height).max(0.0);
+        // Halfway between the light and the eye, for the highlight.
+        let half = point(self.side.x, self.side.y) * 0.5;
+        let half_height = (height + 1.0) * 0.5;
+        let half_length = (half.dot(half) + half_height * half_height).sqrt();
+        let alignment = ((lean.dot(half) + facing * half_height) / half_length).max(0.0);
+        let highlight = gloss * alignment.powi(28);
+        let lit = scaled(color, self.ambient + (1.15 - self.ambient) * diffuse);
+        lit.map(|value| value + highlight)
+    }
+}
+
+/// Smooth noise in `0.0..=1.0` of about one bump a unit.
+pub(super) fn noise(at: Point, seed: u32) -> f32 {
+    let (column, row) = (at.x.floor(), at.y.floor());
+    let smooth = |share: f32| share * share * (3.0 - 2.0 * share);
+    let (across, down) = (smooth(at.x - column), smooth(at.y - row));
+    let (column, row) = (column as i32, row as i32);
+    let corner = |x: i32, y: i32| hashed(column + x, row + y, seed);
+    let upper = corner(0, 0) + (corner(1, 0) - corner(0, 0)) * across;
+    let lower = corner(0, 1) + (corner(1, 1) - corner(0, 1)) * across;
+    upper + (lower - upper) * down
+}
+
+/// Noise of several sizes, each half as large and half as strong as the one before.
+pub(super) fn rough_noise(at: Point, octaves: u32, seed: u32) -> f32 {
+    let mut sum = 0.0;
+    let mut weights = 0.0;
+    for octave in 0..octaves {
+        let frequency = (1u32 << octave) as f32;
+        sum += noise(at * frequency, seed.wrapping_add(octave)) / frequency;
+        weights += 1.0 / frequency;
+    }
+    sum / weights
+}
+
+/// A number in `0.0..1.0` for each cell of a grid.
+pub(super) fn hashed(x: i32, y: i32, seed: u32) -> f32 {
+    let mut hash = (x as u32).wrapping_mul(0x9E37_79B1)
+        ^ (y as u32).wrapping_mul(0x85EB_CA77)
+        ^ seed.wrapping_mul(0xC2B2_AE3D);
+    hash = (hash ^ (hash >> 15)).wrapping_mul(0x2C1B_3C6D);
+    hash = (hash ^ (hash >> 12)).wrapping_mul(0x297A_2D39);
+    hash ^= hash >> 15;
+    (hash >> 8) as f32 / (1u32 << 24) as f32
+}

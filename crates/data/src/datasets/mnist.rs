@@ -1,0 +1,159 @@
+//! MNIST: 28x28 grey digits, 60,000 to train and 10,000 to test.
+
+use std::path::{Path, PathBuf};
+
+use super::{find_folder, idx};
+use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
+use crate::error::{Error, Result};
+use crate::picture::Picture;
+
+const REMEDY: &str = "bring it with `cargo xtask fetch-data mnist`, or name its folder";
+
+/// MNIST, or another data set in its files (Fashion-MNIST with [`Mnist::with_classes`]), in memory.
+///
+/// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+/// `t10k-labels-idx1-ubyte`, each with or without `.gz`. There is no validation part:
+/// [`Split::Val`] and [`Split::Test`] are both the 10,000 test pictures.
+pub struct Mnist {
+    split: Split,
+    images: Vec<u8>,
+    height: usize,
+    width: usize,
+    labels: Vec<u8>,
+    classes: Vec<String>,
+}
+
+impl Mnist {
+    /// Reads a split from `folder`, or from `mnist/` or `MNIST/raw/` in it.
+    ///
+    /// # Errors
+    /// If a file is missing, is no idx file or has another size than its header says, the numbers
+    /// of pictures and labels differ, or a label is above 9.
+    pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
+        let root = folder.as_ref();
+        let stem = if split == Split::Train {
+            "train"
+        } else {
+            "t10k"
+        };
+        let images = format!("{stem}-images-idx3-ubyte");
+        let has_images = |folder: &Path| idx_file(folder, &images).is_some();
+        let folder = find_folder(root, &["", "mnist", "MNIST/raw"], has_images);
+        let folder = folder.unwrap_or_else(|| root.to_path_buf());
+        let images_path = required_file(&folder, &images)?;
+        let labels_path = required_file(&folder, &format!("{stem}-labels-idx1-ubyte"))?;
+
+        let images = idx::read(&images_path, 3)?;
+        let labels = idx::read(&labels_path, 1)?.bytes;
+        let invalid = |problem: String| Error::Invalid {
+            path: labels_path.clone(),
+            problem,
+            remedy: "download both with `cargo xtask fetch-data mnist`".to_owned(),
+        };
+        if labels.len() != images.dims[0] {
+            let count = images.dims[0];
+            let problem = format!(
+                "has {} labels for the {count} pictures of `{}`",
+                labels.len(),
+                images_path.display()
+            );
+            return Err(invalid(problem));
+        }
+        if let Some(index) = labels.iter().position(|&label| label > 9) {
+            return Err(invalid(format!(
+                "has label {} at {index}, above 9",
+                labels[index]
+            )));
+        }
+        let (height, width) = (images.dims[1], images.dims[2]);
+        let classes = (0..10).map(|digit| digit.to_string()).collect();
+        Ok(Self {
+            split,
+            images: images.bytes,
+            height,
+            width,
+            labels,
+            classes,
+        })
+    }
+
+    /// The same pictures under other class names.
+    ///
+    /// # Errors
+    /// If there are not ten names.
+    pub fn with_classes(mut self, names: &[&str]) -> Result<Self> {
+        if names.len() != self.classes.len() {
+            let reason = format!("must be 10 names, not {}", names.len());
+            return Err(Error::InvalidSetting {
+                setting: "classes",
+                reason,
+            });
+        }
+        self.classes = names.iter().map(|&name| name.to_owned()).collect();
+        Ok(self)
+    }
+}
+
+impl Dataset for Mnist {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let area = self.height * self.width;
+        let pixels = self.images[index * area..][..area].to_vec();
+        let picture = Picture::new(self.width, self.height, 1, pixels)?;
+        Ok(Sample {
+            picture,
+            label: self.label(index),
+            mask: None,
+        })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        u32::from(self.labels[index])
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{}[{index}]", self.split)
+    }
+
+    fn fingerprint(&self) -> String {
+        let sizes = Fingerprint::new("mnist")
+            .number(self.height as u64)
+            .number(self.width as u64);
+        sizes.bytes(&self.labels).finish()
+    }
+
+    fn in_memory(&self) -> bool {
+        true
+    }
+}
+
+/// The file called `name` in one of its spellings: gzipped or not, a dot for the second dash.
+fn idx_file(folder: &Path, name: &str) -> Option<PathBuf> {
+    let dotted = name.replace("-idx", ".idx");
+    let spellings = [
+        name.to_owned(),
+        format!("{name}.gz"),
+        dotted.clone(),
+        format!("{dotted}.gz"),
+    ];
+    spellings
+        .into_iter()
+        .map(|spelling| folder.join(spelling))
+        .find(|path| path.is_file())
+}
+
+fn required_file(folder: &Path, name: &str) -> Result<PathBuf> {
+    idx_file(folder, name).ok_or_else(|| Error::NotFound {
+        path: folder.join(name),
+        expected: "a file of MNIST, with or without .gz".to_owned(),
+        remedy: REMEDY.to_owned(),
+    })
+}

@@ -1,0 +1,201 @@
+//! Batches of a data set: shuffled, transformed, and prepared ahead by worker threads.
+//!
+//! Every random choice is a function of (seed, epoch) for the order and of (seed, epoch, index)
+//! for a sample, so the number of workers cannot change a batch by a bit, a run can be resumed in
+//! the middle of an epoch, and one sample can be replayed by itself.
+
+mod cache;
+mod epoch;
+mod source;
+mod workers;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+pub use epoch::EpochIter;
+pub use source::Skipped;
+use source::Source;
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::random::{self, Purpose};
+use crate::transforms::Compose;
+
+/// How a [`DataLoader`] makes batches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoaderConfig {
+    /// Samples in a batch; at least 1.
+    pub batch_size: usize,
+    /// Whether each epoch has another order, given by the seed and the epoch.
+    pub shuffle: bool,
+    /// Whether a last batch of fewer samples is left out.
+    pub drop_last: bool,
+    /// Threads that prepare batches; 0 prepares each in the caller's thread when it is asked for.
+    pub workers: usize,
+    /// Batches prepared ahead, at least one for each worker. Bounds the memory they take.
+    pub prefetch: usize,
+    /// Decides the order and all random transforms.
+    pub seed: u64,
+    /// Whether a picture that cannot be read is left out of its batch; otherwise it is an error.
+    pub skip_broken: bool,
+    /// How many bytes of decoded pictures are kept from one epoch to the next; 0 for none.
+    /// Decoding is most of the work of loading.
+    pub cache_bytes: usize,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 32,
+            shuffle: false,
+            drop_last: false,
+            workers: 2,
+            prefetch: 4,
+            seed: 0,
+            skip_broken: false,
+            cache_bytes: 512 << 20,
+        }
+    }
+}
+
+/// Some samples, as a network takes them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// `[batch, channels, height, width]`, f32: a permuted view of channels-last memory.
+    pub images: Tensor,
+    /// `[batch]`, u32.
+    pub labels: Tensor,
+    /// The index of each sample in its data set.
+    pub indices: Vec<usize>,
+}
+
+/// Makes the batches of a data set, epoch by epoch.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+///
+/// use candle_core::Device;
+/// use candle_vision_data::transforms::{Compose, Transform};
+/// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
+///
+/// let insects = Insects::new(Split::Train, InsectsConfig { size: 32, count: 10, seed: 0 })?;
+/// let config = LoaderConfig { batch_size: 4, shuffle: true, ..LoaderConfig::default() };
+/// let transform = Compose::new(vec![Transform::ToTensor])?;
+/// let loader = DataLoader::new(Arc::new(insects), transform, config, Device::Cpu)?;
+/// for batch in loader.epoch(0) {
+///     assert_eq!(batch?.images.dims()[1..], [3, 32, 32]);
+/// }
+/// # Ok::<(), candle_vision_data::Error>(())
+/// ```
+pub struct DataLoader {
+    source: Arc<Source>,
+    config: LoaderConfig,
+    device: Device,
+}
+
+impl DataLoader {
+    /// A loader whose batches lie on `device`.
+    ///
+    /// # Errors
+    /// If the batch size is 0, the data set gives no batch, or the transforms are not valid.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        transform: Compose,
+        config: LoaderConfig,
+        device: Device,
+    ) -> Result<Self> {
+        transform.validate()?;
+        check(&config, dataset.len())?;
+        let source = Arc::new(Source::new(dataset, transform, &config));
+        Ok(Self {
+            source,
+            config,
+            device,
+        })
+    }
+
+    /// Number of batches in an epoch; fewer come if `skip_broken` empties some.
+    pub fn batches_per_epoch(&self) -> usize {
+        let (samples, size) = (self.source.dataset.len(), self.config.batch_size);
+        if self.config.drop_last {
+            samples / size
+        } else {
+            samples.div_ceil(size)
+        }
+    }
+
+    /// The batches of an epoch. Workers start on the first ones at once; to have them ready in
+    /// time, ask for the next epoch while the last batches of this one are in use.
+    pub fn epoch(&self, epoch: usize) -> EpochIter {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The batches of an epoch from number `first_batch` on, to resume in its middle.
+    pub fn epoch_from(&self, epoch: usize, first_batch: usize) -> EpochIter {
+        let batches = first_batch..self.batches_per_epoch();
+        let plan = epoch::Plan {
+            source: Arc::clone(&self.source),
+            order: self.order(epoch),
+            epoch,
+            batch_size: self.config.batch_size,
+        };
+        EpochIter::new(plan, batches, &self.config, self.device.clone())
+    }
+
+    /// The sample indices of an epoch, in the order of its batches.
+    pub fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.source.dataset.len()).collect();
+        if self.config.shuffle {
+            let rng = &mut random::stream(self.config.seed, Purpose::Shuffle, epoch as u64);
+            random::shuffle(rng, &mut order);
+        }
+        order
+    }
+
+    /// The generator that the random transforms of one sample draw from, to replay it.
+    pub fn sample_rng(&self, epoch: usize, index: usize) -> ChaCha8Rng {
+        self.source.sample_rng(epoch, index)
+    }
+
+    /// The samples left out so far because they could not be read, by index.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        self.source.skipped()
+    }
+
+    /// What is loaded.
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
+        &self.source.dataset
+    }
+
+    /// What is done to each picture.
+    pub fn transform(&self) -> &Compose {
+        &self.source.transform
+    }
+
+    /// How batches are made.
+    pub fn config(&self) -> &LoaderConfig {
+        &self.config
+    }
+}
+
+fn check(config: &LoaderConfig, samples: usize) -> Result<()> {
+    let size = config.batch_size;
+    let reason = if size == 0 {
+        "must be at least 1".to_owned()
+    } else if samples == 0 {
+        "cannot be filled: the data set has no samples".to_owned()
+    } else if config.drop_last && samples < size {
+        format!("of {size} with `drop_last` leaves nothing of {samples} samples; make it smaller")
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidSetting {
+        setting: "batch_size",
+        reason,
+    })
+}

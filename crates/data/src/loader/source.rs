@@ -1,0 +1,157 @@
+//! From sample indices to the values of a batch, in any thread.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand_chacha::ChaCha8Rng;
+
+use super::LoaderConfig;
+use super::cache::Cache;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::random::{self, Purpose};
+use crate::transforms::Compose;
+
+/// A sample that was left out because it could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its index in the data set.
+    pub index: usize,
+    /// Its path or other name.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What all workers share.
+pub(super) struct Source {
+    pub(super) dataset: Arc<dyn Dataset>,
+    pub(super) transform: Compose,
+    cache: Cache,
+    seed: u64,
+    skip_broken: bool,
+    skipped: Mutex<BTreeMap<usize, Skipped>>,
+}
+
+/// The values of a batch before they become tensors.
+pub(super) struct HostBatch {
+    pub(super) values: Vec<f32>,
+    /// `[height, width, channels]` of each picture.
+    pub(super) shape: [usize; 3],
+    pub(super) labels: Vec<u32>,
+    pub(super) indices: Vec<usize>,
+}
+
+impl Source {
+    pub(super) fn new(
+        dataset: Arc<dyn Dataset>,
+        transform: Compose,
+        config: &LoaderConfig,
+    ) -> Self {
+        let cache = Cache::new(dataset.as_ref(), config.cache_bytes);
+        let (seed, skip_broken) = (config.seed, config.skip_broken);
+        let skipped = Mutex::default();
+        Self {
+            dataset,
+            transform,
+            cache,
+            seed,
+            skip_broken,
+            skipped,
+        }
+    }
+
+    pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> ChaCha8Rng {
+        let number = ((epoch as u64) << 32) | (index as u64 & 0xFFFF_FFFF);
+        random::stream(self.seed, Purpose::Augment, number)
+    }
+
+    pub(super) fn skipped(&self) -> Vec<Skipped> {
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.values().cloned().collect()
+    }
+
+    /// Reads and transforms these samples; gives up quietly, with what it has, once `stop` is set.
+    pub(super) fn load(
+        &self,
+        epoch: usize,
+        indices: &[usize],
+        stop: &AtomicBool,
+    ) -> Result<HostBatch> {
+        let mut batch = HostBatch {
+            values: Vec::new(),
+            shape: [0; 3],
+            labels: Vec::with_capacity(indices.len()),
+            indices: Vec::with_capacity(indices.len()),
+        };
+        for &index in indices {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            match self.append(epoch, index, &mut batch) {
+                Err(error) if self.skip_broken && error.is_broken_picture() => {
+                    self.note_skipped(index, &error);
+                }
+                result => result?,
+            }
+            if batch.indices.len() == 1 {
+                batch
+                    .values
+                    .reserve_exact(batch.values.len() * (indices.len() - 1));
+            }
+        }
+        Ok(batch)
+    }
+
+    fn append(&self, epoch: usize, index: usize, batch: &mut HostBatch) -> Result<()> {
+        let sample = self.cache.sample(self.dataset.as_ref(), index)?;
+        let rng = &mut self.sample_rng(epoch, index);
+        let shape = self
+            .transform
+            .append(&sample.picture, rng, &mut batch.values)
+            .map_err(|source| Error::Sample {
+                name: self.dataset.name(index),
+                source: Box::new(source),
+            })?;
+        match batch.indices.first() {
+            None => batch.shape = shape,
+            Some(&first) if batch.shape != shape => {
+                return Err(self.mixed_shapes((first, batch.shape), (index, shape)));
+            }
+            Some(_) => {}
+        }
+        batch.labels.push(sample.label);
+        batch.indices.push(index);
+        Ok(())
+    }
+
+    fn mixed_shapes(&self, first: (usize, [usize; 3]), second: (usize, [usize; 3])) -> Error {
+        let text = |[height, width, channels]: [usize; 3]| format!("{height}x{width}x{channels}");
+        Error::MixedShapes {
+            first: self.dataset.name(first.0),
+            first_shape: text(first.1),
+            second: self.dataset.name(second.0),
+            second_shape: text(second.1),
+        }
+    }
+
+    fn note_skipped(&self, index: usize, error: &Error) {
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.entry(index).or_insert_with(|| Skipped {
+            index,
+            name: self.dataset.name(index),
+            reason: reason(error),
+        });
+    }
+}
+
+/// What is wrong with a picture, without its name and the remedy.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::BrokenPicture { reason, .. } => reason.clone(),
+        Error::Io { source, .. } => source.to_string(),
+        Error::TooLarge { width, height, .. } => format!("{width}x{height} pixels are too many"),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,270 @@
+//! Crops, padding and mirroring: pixels move, none is computed.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::PaddingMode;
+use crate::error::{Error, Result};
+use crate::picture::{MAX_BYTES, Picture};
+use crate::random;
+
+/// The part of `height` x `width` pixels whose upper left corner is in row `top`, column `left`.
+///
+/// # Errors
+/// If the part is empty or not wholly inside the picture.
+pub fn crop(
+    picture: &Picture,
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+) -> Result<Picture> {
+    check_inside(picture, top, left, height, width)?;
+    let channels = picture.channels();
+    let mut pixels = Vec::with_capacity(height * width * channels);
+    for y in top..top + height {
+        pixels.extend_from_slice(&picture.row(y)[left * channels..][..width * channels]);
+    }
+    Picture::new(width, height, channels, pixels)
+}
+
+pub(super) fn check_inside(
+    picture: &Picture,
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+) -> Result<()> {
+    let fits = |start: usize, length: usize, whole: usize| {
+        length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
+    };
+    if fits(top, height, picture.height()) && fits(left, width, picture.width()) {
+        return Ok(());
+    }
+    let reason = format!(
+        "a part of {height}x{width} at row {top}, column {left} is not inside a picture of {}x{}",
+        picture.height(),
+        picture.width()
+    );
+    Err(Error::transform("crop", reason))
+}
+
+/// The middle `height` x `width` pixels; where the picture is smaller, black is added first.
+///
+/// # Errors
+/// If a side is 0.
+pub fn center_crop(picture: &Picture, height: usize, width: usize) -> Result<Picture> {
+    let missing_rows = height.saturating_sub(picture.height());
+    let missing_columns = width.saturating_sub(picture.width());
+    if missing_rows + missing_columns > 0 {
+        let (left, top) = (missing_columns / 2, missing_rows / 2);
+        let sides = [left, top, missing_columns - left, missing_rows - top];
+        let padded = pad(picture, sides, 0, PaddingMode::Constant)?;
+        return center_crop(&padded, height, width);
+    }
+    let top = centered(picture.height() - height);
+    let left = centered(picture.width() - width);
+    crop(picture, top, left, height, width)
+}
+
+/// Half of what is left over, halves to even as Python's `round` has them.
+fn centered(left_over: usize) -> usize {
+    (left_over as f64 / 2.0).round_ties_even() as usize
+}
+
+/// The picture with `[left, top, right, bottom]` pixels added; `fill` is their value in mode
+/// [`PaddingMode::Constant`].
+///
+/// # Errors
+/// If mode [`PaddingMode::Reflect`] is asked for more than one pixel less than the picture has,
+/// [`PaddingMode::Symmetric`] for more than it has, or the result would exceed [`MAX_BYTES`].
+pub fn pad(
+    picture: &Picture,
+    [left, top, right, bottom]: [usize; 4],
+    fill: u8,
+    mode: PaddingMode,
+) -> Result<Picture> {
+    let (width, height) = (
+        picture.width() + left + right,
+        picture.height() + top + bottom,
+    );
+    let channels = picture.channels();
+    if width.saturating_mul(height).saturating_mul(channels) > MAX_BYTES {
+        return Err(Error::transform(
+            "pad",
+            format!("{height}x{width} pixels are too many"),
+        ));
+    }
+    let columns = sources(picture.width(), left, right, mode)?;
+    let rows = sources(picture.height(), top, bottom, mode)?;
+    let mut padded = Picture::filled(width, height, channels, fill);
+    for (y, source_row) in rows.iter().enumerate() {
+        let Some(source_row) = source_row else {
+            continue;
+        };
+        let source = picture.row(*source_row);
+        let target = padded.row_mut(y);
+        target[left * channels..][..source.len()].copy_from_slice(source);
+        let outside = (0..left).chain(width - right..width);
+        for (x, column) in outside.filter_map(|x| columns[x].map(|column| (x, column))) {
+            target[x * channels..][..channels]
+                .copy_from_slice(&source[column * channels..][..channels]);
+        }
+    }
+    Ok(padded)
+}
+
+/// For each row (or column) of the padded picture, which one it shows; `None` for the fill value.
+fn sources(
+    length: usize,
+    before: usize,
+    after: usize,
+    mode: PaddingMode,
+) -> Result<Vec<Option<usize>>> {
+    let most = match mode {
+        PaddingMode::Constant | PaddingMode::Edge => usize::MAX,
+        PaddingMode::Reflect => length - 1,
+        PaddingMode::Symmetric => length,
+    };
+    if before.max(after) > most {
+        let reason = format!("mode {mode:?} can add at most {most} to a side of {length}");
+        return Err(Error::transform("pad", reason.to_lowercase()));
+    }
+    let last = length as isize - 1;
+    let source = |position: isize| {
+        let inside = (0..=last).contains(&position);
+        let mirrored = |offset: isize| {
+            if position < 0 {
+                -position - offset
+            } else {
+                2 * last - position + offset
+            }
+        };
+        match mode {
+            _ if inside => Some(position as usize),
+            PaddingMode::Constant => None,
+            PaddingMode::Edge => Some(position.clamp(0, last) as usize),
+            PaddingMode::Reflect => Some(mirrored(0) as usize),
+            PaddingMode::Symmetric => Some(mirrored(1) as usize),
+        }
+    };
+    Ok((-(before as isize)..(length + after) as isize)
+        .map(source)
+        .collect())
+}
+
+/// The picture mirrored left and right.
+pub fn hflip(picture: &Picture) -> Picture {
+    let mut flipped = picture.clone();
+    hflip_in_place(&mut flipped);
+    flipped
+}
+
+pub(super) fn hflip_in_place(picture: &mut Picture) {
+    let rgb = picture.channels() == 3;
+    for y in 0..picture.height() {
+        let row = picture.row_mut(y);
+        if rgb {
+            row.as_chunks_mut::<3>().0.reverse()
+        } else {
+            row.reverse()
+        }
+    }
+}
+
+/// The picture mirrored top and bottom.
+pub fn vflip(picture: &Picture) -> Picture {
+    let mut flipped = picture.clone();
+    for y in 0..picture.height() {
+        flipped
+            .row_mut(y)
+            .copy_from_slice(picture.row(picture.height() - 1 - y));
+    }
+    flipped
+}
+
+/// Where a random crop of `height` x `width` lies: row and column of its corner.
+pub(super) fn random_corner(
+    picture: &Picture,
+    height: usize,
+    width: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<(usize, usize)> {
+    if picture.height() < height || picture.width() < width {
+        let reason = format!(
+            "{height}x{width} is larger than the picture's {}x{}; resize first, or set \
+             `padding` or `pad_if_needed`",
+            picture.height(),
+            picture.width()
+        );
+        return Err(Error::transform("random_crop", reason));
+    }
+    let top = random::below(rng, picture.height() - height + 1);
+    let left = random::below(rng, picture.width() - width + 1);
+    Ok((top, left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[u8]) -> Picture {
+        Picture::new(values.len(), 1, 1, values.to_vec()).unwrap()
+    }
+
+    #[track_caller]
+    fn check_pad(mode: PaddingMode, expected: &[u8]) {
+        let padded = pad(&row(&[1, 2, 3]), [2, 0, 2, 0], 9, mode).unwrap();
+        assert_eq!(padded.pixels(), expected);
+    }
+
+    #[test]
+    fn padding_modes() {
+        check_pad(PaddingMode::Constant, &[9, 9, 1, 2, 3, 9, 9]);
+        check_pad(PaddingMode::Edge, &[1, 1, 1, 2, 3, 3, 3]);
+        check_pad(PaddingMode::Reflect, &[3, 2, 1, 2, 3, 2, 1]);
+        check_pad(PaddingMode::Symmetric, &[2, 1, 1, 2, 3, 3, 2]);
+    }
+
+    #[test]
+    fn padding_beyond_the_picture_is_an_error() {
+        let picture = row(&[1, 2, 3]);
+        assert!(pad(&picture, [3, 0, 0, 0], 0, PaddingMode::Reflect).is_err());
+        assert!(pad(&picture, [0, 0, 4, 0], 0, PaddingMode::Symmetric).is_err());
+        assert!(pad(&picture, [0, 1, 0, 0], 0, PaddingMode::Reflect).is_err());
+        assert!(pad(&picture, [1 << 30, 0, 0, 0], 0, PaddingMode::Constant).is_err());
+    }
+
+    #[test]
+    fn crops_outside_are_errors() {
+        let picture = row(&[1, 2, 3]);
+        assert_eq!(crop(&picture, 0, 1, 1, 2).unwrap().pixels(), [2, 3]);
+        assert!(crop(&picture, 0, 2, 1, 2).is_err());
+        assert!(crop(&picture, 0, 0, 1, 0).is_err());
+        assert!(crop(&picture, usize::MAX, 0, 1, 1).is_err());
+        assert!(center_crop(&picture, 1, 0).is_err());
+    }
+
+    #[test]
+    fn odd_remainders_round_to_even() {
+        // torchvision: int(round(0.5)) = 0, int(round(1.5)) = 2.
+        assert_eq!(center_crop(&row(&[1, 2]), 1, 1).unwrap().pixels(), [1]);
+        assert_eq!(
+            center_crop(&row(&[1, 2, 3, 4]), 1, 1).unwrap().pixels(),
+            [3]
+        );
+        assert_eq!(
+            center_crop(&row(&[1, 2]), 1, 5).unwrap().pixels(),
+            [0, 1, 2, 0, 0]
+        );
+    }
+
+    #[test]
+    fn flips_twice_are_nothing() {
+        let pixels = (0..2 * 3 * 3).collect();
+        let picture = Picture::new(2, 3, 3, pixels).unwrap();
+        assert_eq!(hflip(&picture).pixel(0, 0), picture.pixel(1, 0));
+        assert_eq!(vflip(&picture).row(0), picture.row(2));
+        assert_eq!(hflip(&hflip(&picture)), picture);
+        assert_eq!(vflip(&vflip(&picture)), picture);
+    }
+}

@@ -1,0 +1,55 @@
+//! Grad-CAM (Selvaraju et al. 2017, <https://arxiv.org/abs/1610.02391>).
+
+use candle_core::Tensor;
+use candle_vision_models::Model;
+
+use crate::cam::Evidence;
+use crate::{CamOptions, ClassActivationMap, Result};
+
+/// Grad-CAM of every picture of a batch: where the evidence for its class lies.
+///
+/// The channels of the layer's output, each weighted by the mean of the class score's gradient over
+/// it (equations 1 and 2 of the paper), are added up, negative sums dropped, and the map scaled to
+/// `0..=1` and resized to the input as pytorch-grad-cam does. The class score is the logit, before
+/// softmax. The network runs in evaluation mode and is left unchanged.
+///
+/// # Shapes
+/// - `images`: `[batch, channels, height, width]`, preprocessed as in training
+/// - returns one map of `height * width` for each picture, in order
+///
+/// # Errors
+/// If the network has no spatial maps and no layer is named, the layer is unknown or its output has
+/// no rank of 4, the class is out of range, the logits are not finite, or the pictures do not fit
+/// the network.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, Target, grad_cam};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("simple_cnn", 10), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((2, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let options = CamOptions { layer: Some("conv2".into()), target: Target::Class(3) };
+/// let maps = grad_cam(model.as_ref(), &images, &options)?;
+/// assert_eq!(maps.len(), 2);
+/// assert_eq!(maps[1].map.len(), 32 * 32);
+/// # Ok(())
+/// # }
+/// ```
+pub fn grad_cam(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    let evidence = Evidence::gather(model, images, options)?;
+    let coarse = weighted_sum(&evidence.activations, &evidence.gradients)?;
+    evidence.into_maps(&coarse)
+}
+
+/// `[batch, channels, height, width]` twice to `[batch, height, width]`.
+fn weighted_sum(activations: &Tensor, gradients: &Tensor) -> candle_core::Result<Tensor> {
+    let weights = gradients.mean_keepdim((2, 3))?;
+    activations.broadcast_mul(&weights)?.sum(1)
+}

@@ -1,0 +1,192 @@
+//! Taps that record what passes through a layer.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, Var};
+use candle_vision_models::LayerTap;
+
+/// Keeps the outputs of chosen layers, as collected with a forward hook.
+///
+/// The outputs are detached: they hold no graph and no gradient.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::Recorder;
+/// use candle_vision_models::{ModelSpec, Pass, build};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::zeros((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let mut recorder = Recorder::new(["conv1", "conv2"]);
+/// model.forward(&images, &mut Pass::eval().with_tap(&mut recorder))?;
+/// assert_eq!(recorder.get("conv1").unwrap().dims(), [1, 16, 32, 32]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Default)]
+pub struct Recorder {
+    layers: Vec<String>,
+    outputs: Vec<(String, Tensor)>,
+}
+
+impl Recorder {
+    /// Records the layers of these paths. A path that the network does not have stays without an
+    /// output.
+    pub fn new(layers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { layers: layers.into_iter().map(Into::into).collect(), outputs: Vec::new() }
+    }
+
+    /// Every recorded output with the path of its layer, in the order of the forward pass; feature
+    /// maps are `[batch, channels, height, width]`. Further passes append to it.
+    pub fn outputs(&self) -> &[(String, Tensor)] {
+        &self.outputs
+    }
+
+    /// The latest output of the layer at path `layer`.
+    pub fn get(&self, layer: &str) -> Option<&Tensor> {
+        self.outputs.iter().rev().find(|(path, _)| path == layer).map(|(_, output)| output)
+    }
+}
+
+impl LayerTap for Recorder {
+    fn wants(&self, layer: &str) -> bool {
+        self.layers.iter().any(|wanted| wanted == layer)
+    }
+
+    fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
+        if self.wants(layer) {
+            self.outputs.push((layer.to_owned(), output.detach()));
+        }
+        Ok(output)
+    }
+}
+
+/// Cuts the graph at one layer: puts a leaf in the place of its output.
+///
+/// After `backward` the gradient at that layer can be read (candle keeps gradients of leaves only),
+/// and nothing below the layer is computed.
+#[derive(Debug)]
+pub struct LeafAt {
+    layer: String,
+    leaf: Option<Var>,
+}
+
+impl LeafAt {
+    /// A leaf at the layer of path `layer`.
+    pub fn new(layer: impl Into<String>) -> Self {
+        Self { layer: layer.into(), leaf: None }
+    }
+
+    /// The output of the layer: `[batch, channels, height, width]` for feature maps. `None` before
+    /// a pass, and after the pass of a network that has no such layer.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn output(&self) -> Result<Option<Tensor>> {
+        self.leaf.as_ref().map(|leaf| shown(&leaf.as_detached_tensor())).transpose()
+    }
+
+    /// The gradient at the layer's output, in the shape of [`LeafAt::output`]; `None` if what was
+    /// differentiated does not depend on it.
+    ///
+    /// # Errors
+    /// If candle fails.
+    pub fn gradient(&self, gradients: &GradStore) -> Result<Option<Tensor>> {
+        self.leaf.as_ref().and_then(|leaf| gradients.get(leaf)).map(shown).transpose()
+    }
+}
+
+impl LayerTap for LeafAt {
+    fn wants(&self, layer: &str) -> bool {
+        layer == self.layer
+    }
+
+    fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
+        if !self.wants(layer) {
+            return Ok(output);
+        }
+        let leaf = Var::from_tensor(&stored(&output)?)?;
+        let replacement = shown(leaf.as_tensor())?;
+        self.leaf = Some(leaf);
+        Ok(replacement)
+    }
+}
+
+/// Feature maps lie in memory channels-last. The leaf does so too: then neither the next layer nor
+/// the gradient on its way back has to be reordered.
+fn stored(output: &Tensor) -> Result<Tensor> {
+    if output.rank() == 4 { output.permute((0, 2, 3, 1)) } else { Ok(output.clone()) }
+}
+
+/// The reverse of [`stored`].
+fn shown(leaf: &Tensor) -> Result<Tensor> {
+    if leaf.rank() == 4 { leaf.permute((0, 3, 1, 2)) } else { Ok(leaf.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_vision_models::{Model, ModelSpec, Pass, build};
+
+    use super::*;
+
+    fn network() -> Result<Box<dyn Model>> {
+        build(&ModelSpec::new("gap_cnn", 2).input([3, 16, 16]), 0, &Device::Cpu)
+    }
+
+    fn pictures() -> Result<Var> {
+        let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
+        Var::from_vec(values, (1, 3, 16, 16), &Device::Cpu)
+    }
+
+    #[test]
+    fn recorder_keeps_the_chosen_outputs_in_order_and_without_a_graph() -> Result<()> {
+        let mut recorder = Recorder::new(["fc", "conv2", "nothing"]);
+        let images = pictures()?;
+        let logits = network()?.forward(&images, &mut Pass::eval().with_tap(&mut recorder))?;
+        let paths: Vec<&str> = recorder.outputs().iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["conv2", "fc"]);
+        assert!(recorder.get("nothing").is_none());
+        let recorded = recorder.get("fc").expect("the head ran");
+        assert_eq!(recorded.to_vec2::<f32>()?, logits.to_vec2::<f32>()?);
+        assert!(logits.track_op() && !recorded.track_op());
+        Ok(())
+    }
+
+    #[test]
+    fn a_leaf_changes_no_result_and_stops_the_gradient() -> Result<()> {
+        let model = network()?;
+        let images = pictures()?;
+        let plain = model.forward(&images, &mut Pass::eval())?;
+        assert!(plain.sum_all()?.backward()?.get(&images).is_some());
+
+        let mut leaf = LeafAt::new("conv2");
+        let cut = model.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
+        assert_eq!(cut.to_vec2::<f32>()?, plain.to_vec2::<f32>()?);
+        let gradients = cut.sum_all()?.backward()?;
+        assert!(gradients.get(&images).is_none());
+        let gradient = leaf.gradient(&gradients)?.expect("the logits depend on conv2");
+        assert_eq!(gradient.dims(), leaf.output()?.expect("conv2 ran").dims());
+        assert_eq!(gradient.dims(), [1, 32, 8, 8]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_leaf_in_vectors_keeps_their_shape() -> Result<()> {
+        let mut leaf = LeafAt::new("fc");
+        let images = pictures()?;
+        let logits = network()?.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
+        let gradients = logits.sum_all()?.backward()?;
+        let gradient = leaf.gradient(&gradients)?.expect("the logits are the leaf");
+        assert_eq!(gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[1.0, 1.0]]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_layer_that_does_not_exist_leaves_no_leaf() -> Result<()> {
+        let mut leaf = LeafAt::new("conv9");
+        let images = pictures()?;
+        network()?.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
+        assert!(leaf.output()?.is_none());
+        Ok(())
+    }
+}

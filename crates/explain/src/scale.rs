@@ -1,0 +1,112 @@
+//! From a coarse map of any range to one of the input's size in 0..=1.
+
+/// Scales `map` (`[height, width]`, row by row) to 0..=1 and resizes it to `size`, as
+/// pytorch-grad-cam does: it scales the coarse map, resizes it bilinearly, and scales again, because
+/// between the centres of coarse cells the resized map no longer reaches its ends.
+pub(crate) fn to_input_size(map: &[f32], [height, width]: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+    let mut coarse = map.to_vec();
+    stretch(&mut coarse);
+    let mut fine = resize_bilinear(&coarse, [height, width], size);
+    stretch(&mut fine);
+    fine
+}
+
+/// Shifts the smallest value to 0 and scales the largest to 1. A constant map becomes 0: the small
+/// number in the divisor keeps it from being divided by nothing.
+fn stretch(map: &mut [f32]) {
+    let smallest = map.iter().copied().fold(f32::INFINITY, f32::min);
+    let largest = map.iter().copied().fold(f32::NEG_INFINITY, f32::max) - smallest;
+    for value in map {
+        *value = (*value - smallest) / (1e-7 + largest);
+    }
+}
+
+/// Bilinear interpolation with half-pixel centres and repeated edges, without antialiasing:
+/// `cv2.resize` with its default `INTER_LINEAR`.
+fn resize_bilinear(map: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let rows = taps(from[0], to[0]);
+    let columns = taps(from[1], to[1]);
+    let mut out = Vec::with_capacity(to[0] * to[1]);
+    for row in &rows {
+        let (above, below) = (&map[row.first * from[1]..], &map[row.second * from[1]..]);
+        for column in &columns {
+            let top = mix(above[column.first], above[column.second], column.share);
+            let bottom = mix(below[column.first], below[column.second], column.share);
+            out.push(mix(top, bottom, row.share));
+        }
+    }
+    out
+}
+
+fn mix(a: f32, b: f32, share: f32) -> f32 {
+    a + (b - a) * share
+}
+
+/// The two source positions that one target position lies between, and the share of the second.
+struct Taps {
+    first: usize,
+    second: usize,
+    share: f32,
+}
+
+fn taps(from: usize, to: usize) -> Vec<Taps> {
+    let scale = from as f64 / to as f64;
+    let place = |i: usize| {
+        let x = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (from - 1) as f64);
+        let first = x as usize;
+        Taps { first, second: (first + 1).min(from - 1), share: (x - first as f64) as f32 }
+    };
+    (0..to).map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-6, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    // cv2.resize(np.float32([[0, 1], [2, 3]]), (4, 4)) has these first and last rows.
+    #[test]
+    fn enlarging_repeats_the_edges() {
+        let fine = resize_bilinear(&[0.0, 1.0, 2.0, 3.0], [2, 2], [4, 4]);
+        check(&fine[..4], &[0.0, 0.25, 0.75, 1.0]);
+        check(&fine[12..], &[2.0, 2.25, 2.75, 3.0]);
+    }
+
+    #[test]
+    fn shrinking_takes_the_neighbours_of_the_centre() {
+        check(&resize_bilinear(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [1, 6], [1, 2]), &[1.0, 4.0]);
+    }
+
+    #[test]
+    fn the_same_size_is_left_alone() {
+        let map = [0.3, 0.1, 0.9, 0.5, 0.2, 0.7];
+        check(&resize_bilinear(&map, [2, 3], [2, 3]), &map);
+    }
+
+    #[test]
+    fn height_and_width_are_not_mixed_up() {
+        let fine = resize_bilinear(&[0.0, 1.0], [2, 1], [4, 3]);
+        check(&fine[..3], &[0.0; 3]);
+        check(&fine[9..], &[1.0; 3]);
+    }
+
+    #[test]
+    fn the_result_reaches_from_0_to_1() {
+        let fine = to_input_size(&[2.0, 5.0, 3.0], [1, 3], [1, 8]);
+        let largest = fine.iter().copied().fold(0.0, f32::max);
+        assert!((largest - 1.0).abs() < 1e-6, "{fine:?}");
+        assert_eq!(fine[0], 0.0);
+    }
+
+    #[test]
+    fn a_constant_map_becomes_zero() {
+        check(&to_input_size(&[0.7; 4], [2, 2], [3, 3]), &[0.0; 9]);
+    }
+}

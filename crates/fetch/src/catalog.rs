@@ -1,0 +1,136 @@
+//! The items this project knows by name.
+//!
+//! Where the facts come from, as none of them was read from the servers themselves when this was
+//! written (lengths and sums make a wrong one an error, never a wrong file):
+//!
+//! - MNIST: sums taken from byte-identical copies of the original files.
+//! - CIFAR-10: length and sha256 of the archive as TensorFlow Datasets and others pin it (they go
+//!   with the md5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page); sums of the single files
+//!   as torchvision's Ruby port pins them. The subset's sums are those of the subset itself.
+//! - Ants and bees: length and sha256 of the archive as the PyTorch tutorials' build pins them;
+//!   counts from a copy of the folder.
+//! - torchvision's weights: the first eight digits of a sum are part of the file's name; the full
+//!   sums and lengths are as several projects record them, except for MobileNetV2.
+//! - timm's copies on the hub: commit, length and sum as several projects pin them. timm keeps
+//!   torchvision's parameter names for these two networks; no such copy is known for AlexNet and
+//!   MobileNetV2 (timm's MobileNetV2 has other names and weights).
+
+mod data_sets;
+mod weights;
+
+use std::sync::LazyLock;
+
+use crate::checksum::{FileSpec, Sha256Sum};
+use crate::error::{Error, Result};
+use crate::item::Item;
+
+/// All items, in the order in which they are listed to people.
+pub fn catalog() -> &'static [Item] {
+    static CATALOG: LazyLock<Vec<Item>> = LazyLock::new(|| {
+        vec![
+            data_sets::mnist(),
+            data_sets::cifar10(),
+            data_sets::hymenoptera(),
+            weights::resnet18(),
+            weights::resnet34(),
+            weights::alexnet(),
+            weights::mobilenet_v2(),
+        ]
+    });
+    &CATALOG
+}
+
+/// The item of that name.
+///
+/// # Errors
+/// [`Error::UnknownItem`], which lists the names there are.
+///
+/// # Example
+/// ```
+/// use candle_vision_fetch::find;
+/// assert_eq!(find("cifar10")?.name, "cifar10");
+/// assert!(find("cifar11").unwrap_err().to_string().contains("known: mnist, cifar10"));
+/// # Ok::<(), candle_vision_fetch::Error>(())
+/// ```
+pub fn find(name: &str) -> Result<&'static Item> {
+    let item = catalog().iter().find(|item| item.name == name);
+    item.ok_or_else(|| Error::UnknownItem {
+        name: name.to_owned(),
+        known: catalog().iter().map(|item| item.name.clone()).collect(),
+    })
+}
+
+fn file(name: &str, bytes: u64, sha256: &str) -> FileSpec {
+    FileSpec {
+        name: name.to_owned(),
+        bytes: Some(bytes),
+        sha256: Some(sum(sha256)),
+    }
+}
+
+fn sum(digits: &str) -> Sha256Sum {
+    Sha256Sum::new(digits).expect("the catalog's sums are hexadecimal, as a test checks")
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Source;
+
+    #[test]
+    fn every_item_has_a_layout_and_a_source_that_leads_to_it() {
+        for item in catalog() {
+            assert!(!item.layouts.is_empty(), "{}", item.name);
+            for source in &item.sources {
+                let (folder, mirrors) = match source {
+                    Source::Files {
+                        folder, mirrors, ..
+                    } => (folder.as_str(), mirrors.as_slice()),
+                    Source::Archive {
+                        folder, mirrors, ..
+                    } => (folder.as_str(), mirrors.as_slice()),
+                    Source::Hub { to, .. } => (to.split('/').next().unwrap(), [].as_slice()),
+                    Source::Pth { to, mirrors, .. } => {
+                        (to.split('/').next().unwrap(), mirrors.as_slice())
+                    }
+                };
+                assert!(
+                    item.layouts.iter().any(|layout| layout.folder == folder),
+                    "{}: {folder}",
+                    item.name
+                );
+                for mirror in mirrors {
+                    assert!(
+                        mirror.starts_with("http") && mirror.ends_with('/'),
+                        "{mirror}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = catalog().iter().map(|item| item.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), catalog().len());
+    }
+
+    #[test]
+    fn hub_files_are_pinned_to_a_commit_and_a_full_sum() {
+        for item in catalog() {
+            for source in &item.sources {
+                if let Source::Hub { file, .. } = source {
+                    assert_eq!(file.revision.len(), 40, "{}", item.name);
+                    let sum = file.spec.sha256.as_ref().map(ToString::to_string);
+                    assert_eq!(sum.unwrap_or_default().len(), 64, "{}", item.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Files that appear whole or not at all.
+//!
+//! New bytes go to a temporary name in the target's own folder, are synced, and are renamed. A
+//! killed process leaves at most temporary names, which [`remove_stale`] takes away at the next
+//! start.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::checksum::FileSpec;
+use crate::error::{Error, Result};
+
+/// Begins the name of everything temporary, so that leftovers can be told from a user's files.
+const TEMPORARY: &str = ".candle-vision-tmp-";
+/// Folders nest no deeper than this in any data set; a cycle of links does.
+const MAX_DEPTH: usize = 16;
+
+/// A new temporary folder in `parent`, on the same file system as what it will become.
+pub(crate) fn temporary_folder(parent: &Path) -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .tempdir_in(parent)
+        .map_err(Error::io("create a temporary folder in", parent))
+}
+
+/// Removes what killed processes left in `folder`. Only its lock's holder may call this.
+pub(crate) fn remove_stale(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
+        }
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_folder {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Makes `folder` and its parents.
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))
+}
+
+/// Removes a file; one that is not there is as good.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts a finished file under its final name, surviving a power cut in between.
+pub(crate) fn publish(part: &Path, target: &Path) -> Result<()> {
+    let file = File::options()
+        .write(true)
+        .open(part)
+        .map_err(Error::io("open", part))?;
+    file.sync_all().map_err(Error::io("sync", part))?;
+    fs::rename(part, target).map_err(Error::io("rename to", target))?;
+    sync_folder_of(target)
+}
+
+/// Writes a small file atomically.
+pub(crate) fn write(target: &Path, bytes: &[u8]) -> Result<()> {
+    let parent = parent_of(target);
+    create_folder(parent)?;
+    let temporary = temporary_file(parent)?;
+    fs::write(temporary.path(), bytes).map_err(Error::io("write", target))?;
+    persist(temporary, target)
+}
+
+/// Copies a file atomically, checking the copy against `spec` before it gets its name.
+pub(crate) fn copy_verified(source: &Path, target: &Path, spec: &FileSpec) -> Result<()> {
+    spec.verify_length(source)?;
+    let parent = parent_of(target);
+    create_folder(parent)?;
+    let temporary = temporary_file(parent)?;
+    copy_bytes(source, temporary.path(), target)?;
+    spec.verify(temporary.path())
+        .map_err(|error| at(source, error))?;
+    persist(temporary, target)
+}
+
+/// Copies a folder with all its files and folders into `target`, which must not exist.
+pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<()> {
+    copy_tree_at(source, target, MAX_DEPTH)
+}
+
+fn copy_tree_at(source: &Path, target: &Path, depth: usize) -> Result<()> {
+    if depth == 0 {
+        let error = io::Error::other(format!("folders nest deeper than {MAX_DEPTH}"));
+        return Err(Error::io("copy", source)(error));
+    }
+    fs::create_dir(target).map_err(Error::io("create the folder", target))?;
+    for entry in fs::read_dir(source).map_err(Error::io("list", source))? {
+        let entry = entry.map_err(Error::io("list", source))?;
+        let (from, to) = (entry.path(), target.join(entry.file_name()));
+        // Follows links on purpose: a user may well keep pictures elsewhere.
+        let metadata = fs::metadata(&from).map_err(Error::io("read", &from))?;
+        if metadata.is_dir() {
+            copy_tree_at(&from, &to, depth - 1)?;
+        } else if metadata.is_file() {
+            copy_bytes(&from, &to, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies contents and length only: neither permissions nor times belong to the data.
+fn copy_bytes(source: &Path, to: &Path, named: &Path) -> Result<()> {
+    let mut from = File::open(source).map_err(Error::io("open", source))?;
+    let expected = from.metadata().map_err(Error::io("read", source))?.len();
+    let mut file = File::create(to).map_err(Error::io("write", named))?;
+    let copied = io::copy(&mut from, &mut file).map_err(Error::io("write", named))?;
+    if copied != expected {
+        let error = io::Error::other("the file changed while it was copied");
+        return Err(Error::io("copy", source)(error));
+    }
+    file.sync_all().map_err(Error::io("sync", named))
+}
+
+/// Gives a finished folder its final name; if that exists, moves into it the files it lacks or
+/// has in another length. Files that only the existing folder holds are left alone.
+pub(crate) fn install_tree(finished: &Path, target: &Path) -> Result<()> {
+    create_folder(parent_of(target))?;
+    if !target.exists() {
+        fs::rename(finished, target).map_err(Error::io("rename to", target))?;
+        return sync_folder_of(target);
+    }
+    for entry in fs::read_dir(finished).map_err(Error::io("list", finished))? {
+        let entry = entry.map_err(Error::io("list", finished))?;
+        let (from, to) = (entry.path(), target.join(entry.file_name()));
+        if from.is_dir() {
+            install_tree(&from, &to)?;
+        } else if !same_length(&from, &to) {
+            fs::rename(&from, &to).map_err(Error::io("rename to", &to))?;
+        }
+    }
+    sync_folder_of(&target.join("."))
+}
+
+fn same_length(a: &Path, b: &Path) -> bool {
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => b.is_file() && a.len() == b.len(),
+        _ => false,
+    }
+}
+
+fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .tempfile_in(parent)
+        .map_err(Error::io("create a temporary file in", parent))
+}
+
+fn persist(temporary: NamedTempFile, target: &Path) -> Result<()> {
+    make_readable(temporary.as_file()).map_err(Error::io("write", target))?;
+    temporary
+        .as_file()
+        .sync_all()
+        .map_err(Error::io("sync", target))?;
+    temporary
+        .persist(target)
+        .map_err(|error| Error::io("rename to", target)(error.error))?;
+    sync_folder_of(target)
+}
+
+/// Temporary files are made for their owner alone; data sets are often shared.
+#[cfg(unix)]
+fn make_readable(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn make_readable(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a rename in the folder of `path` survive a power cut.
+#[cfg(unix)]
+fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = parent_of(path);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io("sync", folder))
+}
+
+/// Other systems give no handle to a folder; their file systems journal the rename.
+#[cfg(not(unix))]
+fn sync_folder_of(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The same complaint about the file the user knows instead of its temporary copy.
+fn at(source: &Path, error: Error) -> Error {
+    match error {
+        Error::Mismatch {
+            what,
+            expected,
+            found,
+            remedy,
+            ..
+        } => Error::Mismatch {
+            path: source.to_path_buf(),
+            what,
+            expected,
+            found,
+            remedy,
+        },
+        other => other,
+    }
+}
+
+/// `path` with `suffix` behind its whole name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_folder_is_completed_and_keeps_its_own_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::create_dir_all(new.join("a")).unwrap();
+        fs::create_dir_all(old.join("a")).unwrap();
+        fs::write(new.join("a/whole"), "four").unwrap();
+        fs::write(new.join("a/missing"), "here").unwrap();
+        fs::write(old.join("a/whole"), "fo").unwrap();
+        fs::write(old.join("a/mine"), "mine").unwrap();
+        install_tree(&new, &old).unwrap();
+        assert_eq!(fs::read(old.join("a/whole")).unwrap(), b"four");
+        assert_eq!(fs::read(old.join("a/missing")).unwrap(), b"here");
+        assert_eq!(fs::read(old.join("a/mine")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn leftovers_of_killed_processes_go_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(format!("{TEMPORARY}x"))).unwrap();
+        fs::write(folder.path().join(format!("{TEMPORARY}y")), "").unwrap();
+        fs::write(folder.path().join("mine"), "").unwrap();
+        remove_stale(folder.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+
+    #[test]
+    fn a_copy_that_fails_its_check_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+        fs::write(&source, "new").unwrap();
+        fs::write(&target, "old").unwrap();
+        let spec = FileSpec {
+            name: "target".to_owned(),
+            bytes: None,
+            sha256: Some(crate::Sha256Sum::new("00000000").unwrap()),
+        };
+        let error = copy_verified(&source, &target, &spec)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("source"), "{error}");
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,188 @@
+//! What can go wrong, in words that name the file, the cause and the remedy.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One address that was tried, and why it did not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The address that was asked.
+    pub url: String,
+    /// Why it gave no verified file.
+    pub cause: String,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.url, self.cause)
+    }
+}
+
+/// Everything that can stop a fetch.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused something.
+    #[error("cannot {action} `{}`{}", path.display(), io_hint(source))]
+    Io {
+        /// What was attempted, as a verb: `read`, `write`, `rename`.
+        action: &'static str,
+        /// The file or folder concerned.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A file or folder is not what it should be.
+    #[error("`{}`: {what} is {found}, expected {expected}; {remedy}", path.display())]
+    Mismatch {
+        /// The file or folder concerned.
+        path: PathBuf,
+        /// What differs: `length`, `sha256`, `number of pictures in train/ants`.
+        what: String,
+        /// The expected value.
+        expected: String,
+        /// The value that was found.
+        found: String,
+        /// What to do about it.
+        remedy: String,
+    },
+
+    /// A file that should be safetensors weights is not.
+    #[error("`{}` is no sound safetensors file: {reason}; delete it and fetch it again", path.display())]
+    NotSafetensors {
+        /// The file concerned.
+        path: PathBuf,
+        /// What is wrong with its header.
+        reason: String,
+    },
+
+    /// No address gave the verified file.
+    #[error(
+        "could not download `{file}`: {}; check the network or copy the file from another machine with `--from DIR`",
+        list(attempts)
+    )]
+    Download {
+        /// Name of the wanted file.
+        file: String,
+        /// Each address and why it failed, in the order tried.
+        attempts: Vec<Attempt>,
+    },
+
+    /// Something is missing and the network may not be used.
+    #[error(
+        "`{what}` is not in `{}` and the network is switched off; go online or name a folder that holds it with `--from DIR`",
+        folder.display()
+    )]
+    Offline {
+        /// The item or file that is missing.
+        what: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+
+    /// The folder given with `--from` does not hold the item.
+    #[error("`{}` does not hold `{item}`: looked for {}", folder.display(), wanted.join(", or "))]
+    NotInFolder {
+        /// Name of the item.
+        item: String,
+        /// The folder that was searched.
+        folder: PathBuf,
+        /// The forms in which the item would have been accepted.
+        wanted: Vec<String>,
+    },
+
+    /// No item of that name is in the catalog.
+    #[error("no item is called `{name}`; known: {}", known.join(", "))]
+    UnknownItem {
+        /// The name that was asked for.
+        name: String,
+        /// All names of the catalog.
+        known: Vec<String>,
+    },
+
+    /// An archive holds something that is not safe to unpack, or is damaged.
+    #[error(
+        "refused to unpack `{}`: {}{reason}; nothing was kept, delete the archive and get it from a trusted source",
+        archive.display(),
+        in_entry(entry)
+    )]
+    Archive {
+        /// The archive concerned.
+        archive: PathBuf,
+        /// The offending entry, as the archive names it; empty when it is the archive as a whole.
+        entry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Another process holds the folder.
+    #[error(
+        "another process has been fetching into `{}` for {} s; wait for it, or stop it and try again",
+        folder.display(),
+        waited.as_secs()
+    )]
+    Locked {
+        /// The folder that is locked.
+        folder: PathBuf,
+        /// How long this process waited.
+        waited: Duration,
+    },
+
+    /// A checksum was written wrongly.
+    #[error("`{0}` is no sha256: expected 8 to 64 hexadecimal digits")]
+    BadChecksum(String),
+
+    /// No place for the hub's cache is known.
+    #[error("cannot tell where the Hugging Face cache is: set HF_HOME to a folder")]
+    NoHubCache,
+}
+
+impl Error {
+    /// An I/O error with the path it belongs to, for `map_err`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+fn io_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": the disk is full, free some space and run the command again"
+        }
+        io::ErrorKind::PermissionDenied => ": no permission, check who owns it",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": the file system is read-only, choose another folder with `--data DIR`"
+        }
+        _ => "",
+    }
+}
+
+fn in_entry(entry: &str) -> String {
+    if entry.is_empty() {
+        String::new()
+    } else {
+        format!("entry `{}` ", entry.escape_debug())
+    }
+}
+
+fn list(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return "no address is known for it".to_owned();
+    }
+    let attempts: Vec<String> = attempts.iter().map(Attempt::to_string).collect();
+    attempts.join("; ")
+}

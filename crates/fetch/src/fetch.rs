@@ -1,0 +1,349 @@
+//! One item into the data folder: what is there stays, what is missing comes from a local folder
+//! or the network, and what came is checked as a whole.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::archive::{ArchiveKind, Limits, unpack};
+use crate::checksum::FileSpec;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::event::{Event, Progress, ignore};
+use crate::http::{Download, HttpClient, HttpOptions};
+use crate::hub::{Hub, HubOptions};
+use crate::item::{Content, Depth, Item, Layout, Source};
+use crate::local;
+use crate::lock::Lock;
+
+const LOCK_FILE: &str = ".candle-vision-fetch.lock";
+
+/// How to fetch.
+#[derive(Clone)]
+pub struct FetchOptions<'a> {
+    /// The data folder; made if needed.
+    pub data_dir: PathBuf,
+    /// Take the item from this folder and leave the network alone.
+    pub from: Option<PathBuf>,
+    /// Use only what is in the data folder, `from` and the hub's cache.
+    pub offline: bool,
+    /// Where progress goes.
+    pub progress: &'a Progress<'a>,
+    /// Time-outs and limits.
+    pub http: HttpOptions,
+    /// The Hugging Face hub and its cache.
+    pub hub: HubOptions,
+    /// How long to wait for another process that fetches into the same folder.
+    pub lock_patience: Duration,
+}
+
+impl FetchOptions<'_> {
+    /// The defaults: network allowed, hub as the environment says, no one looks at the progress.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            from: None,
+            offline: false,
+            progress: &ignore,
+            http: HttpOptions::default(),
+            hub: HubOptions::from_env(),
+            lock_patience: Duration::from_secs(1800),
+        }
+    }
+}
+
+/// What [`fetch`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The item's files, or its folder where it has too many to name.
+    pub files: Vec<PathBuf>,
+    /// Where they came from.
+    pub origin: Origin,
+    /// What is left to do before the item is present.
+    pub conversion: Option<Conversion>,
+}
+
+/// Where an item came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there and verified; nothing was done.
+    AlreadyPresent,
+    /// A local folder.
+    Local,
+    /// The network, or the hub's cache.
+    Network,
+}
+
+/// A verified PyTorch pickle that someone who can read it must turn into safetensors weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversion {
+    /// The pickle, which may be deleted afterwards.
+    pub pickle: PathBuf,
+    /// The file to write.
+    pub safetensors: PathBuf,
+}
+
+/// Whether an item is in the data folder, by names, lengths, counts and headers; bytes are not
+/// read. [`fetch`] looks more closely.
+pub fn is_present(item: &Item, data_dir: &Path) -> bool {
+    present(item, data_dir, Depth::Quick).is_some()
+}
+
+/// Brings an item into the data folder, verified. Fetching again does nothing.
+///
+/// With [`FetchOptions::from`], the item is looked for there in any of its layouts (with or
+/// without the layout's folder) and as the archive or pickle that the network would have sent.
+///
+/// # Errors
+/// Any [`Error`]; the data folder then holds whatever it held before, plus whole verified files
+/// and `.part` files from which the next attempt goes on.
+pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
+    if let Some(fetched) = already_present(item, options) {
+        return Ok(fetched);
+    }
+    disk::create_folder(&options.data_dir)?;
+    let lock = options.data_dir.join(LOCK_FILE);
+    let _lock = Lock::acquire(&lock, options.lock_patience, options.progress)?;
+    remove_stale(item, &options.data_dir)?;
+    // Another process may have brought it while this one waited.
+    if let Some(fetched) = already_present(item, options) {
+        return Ok(fetched);
+    }
+    tell_of_damage(item, options);
+    match &options.from {
+        Some(from) => {
+            let conversion = local::take(item, from, options)?;
+            finish(item, options, Origin::Local, conversion)
+        }
+        None => from_network(item, options),
+    }
+}
+
+fn already_present(item: &Item, options: &FetchOptions<'_>) -> Option<Fetched> {
+    Some(Fetched {
+        files: present(item, &options.data_dir, Depth::Full)?,
+        origin: Origin::AlreadyPresent,
+        conversion: None,
+    })
+}
+
+fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
+    let mut attempts = Vec::new();
+    let mut offline = None;
+    for source in &item.sources {
+        match from_source(source, options) {
+            Ok(conversion) => return finish(item, options, Origin::Network, conversion),
+            Err(Error::Download {
+                attempts: failed, ..
+            }) => attempts.extend(failed),
+            Err(Error::Offline { .. }) => {
+                offline = Some(Error::Offline {
+                    what: item.name.clone(),
+                    folder: options.data_dir.clone(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match offline {
+        Some(offline) if attempts.is_empty() => Err(offline),
+        _ => Err(Error::Download {
+            file: item.name.clone(),
+            attempts,
+        }),
+    }
+}
+
+fn tell_of_damage(item: &Item, options: &FetchOptions<'_>) {
+    for layout in &item.layouts {
+        let folder = options.data_dir.join(&layout.folder);
+        if !layout.content.is_begun_in(&folder) {
+            continue;
+        }
+        if let Err(error) = layout.content.verify(&folder, Depth::Full) {
+            (options.progress)(Event::Incomplete {
+                item: &item.name,
+                cause: &error.to_string(),
+            });
+        }
+    }
+}
+
+/// The layout's files that are there, if a layout is complete.
+fn present(item: &Item, data_dir: &Path, depth: Depth) -> Option<Vec<PathBuf>> {
+    let layout = item.layouts.iter().find(|layout| {
+        layout
+            .content
+            .verify(&data_dir.join(&layout.folder), depth)
+            .is_ok()
+    })?;
+    Some(files_of(layout, data_dir))
+}
+
+fn files_of(layout: &Layout, data_dir: &Path) -> Vec<PathBuf> {
+    let folder = data_dir.join(&layout.folder);
+    match &layout.content {
+        Content::Files(files) => files.iter().map(|file| folder.join(&file.name)).collect(),
+        Content::Tree { .. } => vec![folder],
+        Content::Weights { name, .. } => vec![folder.join(name)],
+    }
+}
+
+/// A source has done its part: is the item whole now?
+fn finish(
+    item: &Item,
+    options: &FetchOptions<'_>,
+    origin: Origin,
+    conversion: Option<Conversion>,
+) -> Result<Fetched> {
+    let data_dir = &options.data_dir;
+    if let Some(conversion) = conversion {
+        return Ok(Fetched {
+            files: vec![conversion.pickle.clone()],
+            origin,
+            conversion: Some(conversion),
+        });
+    }
+    if let Some(files) = present(item, data_dir, Depth::Full) {
+        return Ok(Fetched {
+            files,
+            origin,
+            conversion: None,
+        });
+    }
+    // Say what is wrong with the form that was meant.
+    let begun = |layout: &&Layout| layout.content.is_begun_in(&data_dir.join(&layout.folder));
+    for layout in item.layouts.iter().filter(begun).chain(&item.layouts) {
+        layout
+            .content
+            .verify(&data_dir.join(&layout.folder), Depth::Full)?;
+    }
+    Err(Error::NotInFolder {
+        item: item.name.clone(),
+        folder: data_dir.clone(),
+        wanted: Vec::new(),
+    })
+}
+
+fn from_source(source: &Source, options: &FetchOptions<'_>) -> Result<Option<Conversion>> {
+    let data_dir = &options.data_dir;
+    match source {
+        Source::Files {
+            folder,
+            files,
+            mirrors,
+        } => {
+            let folder = data_dir.join(folder);
+            for file in files {
+                let target = folder.join(&file.name);
+                if file.verify(&target).is_err() {
+                    download(file, &target, mirrors, options)?;
+                }
+            }
+            Ok(None)
+        }
+        Source::Archive {
+            file,
+            kind,
+            mirrors,
+            root,
+            folder,
+            limits,
+        } => {
+            let archive = data_dir.join(&file.name);
+            if file.verify(&archive).is_err() {
+                download(file, &archive, mirrors, options)?;
+            }
+            install_archive(
+                &archive,
+                *kind,
+                limits,
+                root,
+                &data_dir.join(folder),
+                options,
+            )?;
+            disk::remove_file(&archive)?;
+            Ok(None)
+        }
+        Source::Hub { file, to } => {
+            let mut hub = options.hub.clone();
+            hub.offline |= options.offline;
+            let cached = Hub::new(options.http.clone(), hub).get(file, options.progress)?;
+            disk::copy_verified(&cached, &data_dir.join(to), &file.spec)?;
+            Ok(None)
+        }
+        Source::Pth { file, mirrors, to } => {
+            let conversion = conversion(file, to, data_dir);
+            if file.verify(&conversion.pickle).is_err() {
+                download(file, &conversion.pickle, mirrors, options)?;
+            }
+            Ok(Some(conversion))
+        }
+    }
+}
+
+/// The pickle lies beside the file it becomes.
+pub(crate) fn conversion(file: &FileSpec, to: &str, data_dir: &Path) -> Conversion {
+    let safetensors = data_dir.join(to);
+    Conversion {
+        pickle: safetensors.with_file_name(&file.name),
+        safetensors,
+    }
+}
+
+fn download(
+    file: &FileSpec,
+    target: &Path,
+    mirrors: &[String],
+    options: &FetchOptions<'_>,
+) -> Result<()> {
+    if options.offline {
+        return Err(Error::Offline {
+            what: file.name.clone(),
+            folder: options.data_dir.clone(),
+        });
+    }
+    let urls: Vec<String> = mirrors
+        .iter()
+        .map(|mirror| format!("{mirror}{}", file.name))
+        .collect();
+    let download = Download {
+        target,
+        urls: &urls,
+        spec: file,
+        check: None,
+        bearer_token: None,
+    };
+    HttpClient::new(options.http.clone()).download(&download, options.progress)
+}
+
+/// Unpacks `archive` and makes its folder `root` the folder `target`.
+pub(crate) fn install_archive(
+    archive: &Path,
+    kind: ArchiveKind,
+    limits: &Limits,
+    root: &str,
+    target: &Path,
+    options: &FetchOptions<'_>,
+) -> Result<()> {
+    (options.progress)(Event::Unpacking { archive });
+    let temporary = disk::temporary_folder(&options.data_dir)?;
+    let unpacked = temporary.path().join("unpacked");
+    unpack(archive, kind, &unpacked, limits)?;
+    let content = unpacked.join(root);
+    if !content.is_dir() {
+        return Err(Error::Archive {
+            archive: archive.to_path_buf(),
+            entry: root.to_owned(),
+            reason: "is missing".to_owned(),
+        });
+    }
+    disk::install_tree(&content, target)
+}
+
+fn remove_stale(item: &Item, data_dir: &Path) -> Result<()> {
+    disk::remove_stale(data_dir)?;
+    for layout in &item.layouts {
+        disk::remove_stale(&data_dir.join(&layout.folder))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! `--from DIR`: the same files, from a folder instead of the network.
+//!
+//! The folder may be another data folder, the item's own folder, or a place where someone put the
+//! downloads as they come: archives and pickles. Copies pass the same checks as downloads.
+
+use std::path::{Path, PathBuf};
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::event::{Event, Progress};
+use crate::fetch::{Conversion, FetchOptions, conversion, install_archive};
+use crate::item::{Content, Depth, Item, Layout, Source};
+
+/// Copies the item out of `from`; says what is left to convert.
+pub(crate) fn take(
+    item: &Item,
+    from: &Path,
+    options: &FetchOptions<'_>,
+) -> Result<Option<Conversion>> {
+    let mut incomplete = None;
+    for layout in &item.layouts {
+        for folder in candidates(layout, from) {
+            if !layout.content.is_begun_in(&folder) {
+                continue;
+            }
+            match layout.content.verify(&folder, Depth::Quick) {
+                Ok(()) => return copy(layout, &folder, options).map(|()| None),
+                Err(error) => incomplete = incomplete.or(Some(error)),
+            }
+        }
+    }
+    for source in &item.sources {
+        if let Some(taken) = take_download(source, from, options)? {
+            return Ok(taken);
+        }
+    }
+    Err(incomplete.unwrap_or_else(|| Error::NotInFolder {
+        item: item.name.clone(),
+        folder: from.to_path_buf(),
+        wanted: wanted(item),
+    }))
+}
+
+/// Where a layout may lie: in its folder as in a data folder, or right there.
+fn candidates(layout: &Layout, from: &Path) -> [PathBuf; 2] {
+    [from.join(&layout.folder), from.to_path_buf()]
+}
+
+fn copy(layout: &Layout, source: &Path, options: &FetchOptions<'_>) -> Result<()> {
+    let target = options.data_dir.join(&layout.folder);
+    match &layout.content {
+        Content::Files(files) => {
+            for file in files {
+                let from = source.join(&file.name);
+                copying(&file.name, source, options.progress, || {
+                    disk::copy_verified(&from, &target.join(&file.name), file)
+                })?;
+            }
+            Ok(())
+        }
+        Content::Tree { .. } => copying(&layout.folder, source, options.progress, || {
+            let temporary = disk::temporary_folder(&options.data_dir)?;
+            let copied = temporary.path().join("copied");
+            disk::copy_tree(source, &copied)?;
+            layout.content.verify(&copied, Depth::Full)?;
+            disk::install_tree(&copied, &target)
+        }),
+        Content::Weights { name, .. } => {
+            layout.content.verify(source, Depth::Full)?;
+            let file = crate::FileSpec {
+                name: name.clone(),
+                bytes: None,
+                sha256: None,
+            };
+            copying(name, source, options.progress, || {
+                disk::copy_verified(&source.join(name), &target.join(name), &file)
+            })
+        }
+    }
+}
+
+/// The source's file as it would have been downloaded, if `from` has it. The outer option tells
+/// whether it was there.
+fn take_download(
+    source: &Source,
+    from: &Path,
+    options: &FetchOptions<'_>,
+) -> Result<Option<Option<Conversion>>> {
+    match source {
+        Source::Archive {
+            file,
+            kind,
+            root,
+            folder,
+            limits,
+            ..
+        } if from.join(&file.name).is_file() => {
+            let archive = from.join(&file.name);
+            file.verify(&archive)?;
+            let target = options.data_dir.join(folder);
+            install_archive(&archive, *kind, limits, root, &target, options)?;
+            Ok(Some(None))
+        }
+        Source::Pth { file, to, .. } => {
+            let places = [from.join(&file.name), from.join("weights").join(&file.name)];
+            let Some(pickle) = places.iter().find(|place| place.is_file()) else {
+                return Ok(None);
+            };
+            let conversion = conversion(file, to, &options.data_dir);
+            copying(&file.name, from, options.progress, || {
+                disk::copy_verified(pickle, &conversion.pickle, file)
+            })?;
+            Ok(Some(Some(conversion)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Tells of a copy around doing it.
+fn copying(
+    name: &str,
+    from: &Path,
+    progress: &Progress<'_>,
+    copy: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    progress(Event::Started {
+        file: name,
+        from: &from.to_string_lossy(),
+        resumed: 0,
+        total: None,
+    });
+    copy()?;
+    progress(Event::Finished { file: name });
+    Ok(())
+}
+
+fn wanted(item: &Item) -> Vec<String> {
+    let layouts = item
+        .layouts
+        .iter()
+        .map(|layout| layout.content.wanted(&layout.folder));
+    let downloads = item.sources.iter().filter_map(|source| match source {
+        Source::Archive { file, .. } | Source::Pth { file, .. } => Some(format!("`{}`", file.name)),
+        Source::Files { .. } | Source::Hub { .. } => None,
+    });
+    layouts.chain(downloads).collect()
+}

@@ -1,0 +1,143 @@
+//! How a new parameter begins.
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::init::NormalOrUniform;
+use candle_vision_ops::Generator;
+use rand::{RngExt, SeedableRng};
+
+/// The values a new parameter begins with, named after `torch.nn.init`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// One value everywhere.
+    Constant(f64),
+    /// Uniform in `low..high`.
+    Uniform {
+        /// The lowest value.
+        low: f64,
+        /// Just above the highest value.
+        high: f64,
+    },
+    /// Normal.
+    Normal {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        std: f64,
+    },
+}
+
+impl Init {
+    /// Uniform in `±1 / sqrt(fan_in)`: PyTorch's default for the weights and biases of
+    /// convolutions and linear layers (`kaiming_uniform_` with `a = sqrt(5)`); `fan_in` counts the
+    /// inputs that reach one output.
+    pub fn fan_in_uniform(fan_in: usize) -> Self {
+        let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
+        Self::Uniform {
+            low: -bound,
+            high: bound,
+        }
+    }
+
+    /// Normal with standard deviation `sqrt(2 / fan_out)`: He et al. 2015, equation 14, as
+    /// torchvision's ResNet uses it (`kaiming_normal_`, `fan_out`, relu); `fan_out` counts the
+    /// outputs that one input reaches.
+    pub fn fan_out_normal(fan_out: usize) -> Self {
+        Self::Normal {
+            mean: 0.0,
+            std: (2.0 / fan_out.max(1) as f64).sqrt(),
+        }
+    }
+
+    /// What candle-nn's hint means for a tensor of `shape`.
+    pub(crate) fn from_candle(init: candle_nn::Init, shape: &Shape) -> Self {
+        match init {
+            candle_nn::Init::Const(value) => Self::Constant(value),
+            candle_nn::Init::Randn { mean, stdev } => Self::Normal { mean, std: stdev },
+            candle_nn::Init::Uniform { lo, up } => Self::Uniform { low: lo, high: up },
+            candle_nn::Init::Kaiming {
+                dist,
+                fan,
+                non_linearity,
+            } => {
+                let std = non_linearity.gain() / (fan.for_shape(shape).max(1) as f64).sqrt();
+                match dist {
+                    NormalOrUniform::Normal => Self::Normal { mean: 0.0, std },
+                    NormalOrUniform::Uniform => {
+                        let bound = 3f64.sqrt() * std;
+                        Self::Uniform {
+                            low: -bound,
+                            high: bound,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Draws a tensor whose values depend on `seed`, `path` and `shape` alone, so a network's
+    /// parameters do not change with the order in which its layers are built.
+    pub(crate) fn draw(
+        self,
+        seed: u64,
+        path: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let mut generator = Generator::seed_from_u64(seed);
+        generator.set_stream(stream_of(path));
+        let mut value = || match self {
+            Self::Constant(value) => value,
+            Self::Uniform { low, high } => low + (high - low) * generator.random::<f64>(),
+            Self::Normal { mean, std } => mean + std * standard_normal(&mut generator),
+        };
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| value() as f32).collect();
+        Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
+    }
+}
+
+/// Box and Muller's transform; `1 - u` keeps the logarithm finite.
+fn standard_normal(generator: &mut Generator) -> f64 {
+    let (u, v) = (generator.random::<f64>(), generator.random::<f64>());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+/// FNV-1a of the path: a stable number for a name.
+fn stream_of(path: &str) -> u64 {
+    path.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draw(init: Init, seed: u64, path: &str) -> Vec<f32> {
+        let tensor = init.draw(seed, path, &[64, 100], DType::F32, &Device::Cpu);
+        tensor
+            .and_then(|t| t.flatten_all()?.to_vec1())
+            .expect("a small tensor can be drawn")
+    }
+
+    #[test]
+    fn values_depend_on_seed_and_path() {
+        let init = Init::fan_in_uniform(100);
+        assert_eq!(draw(init, 1, "fc.weight"), draw(init, 1, "fc.weight"));
+        assert_ne!(draw(init, 1, "fc.weight"), draw(init, 2, "fc.weight"));
+        assert_ne!(draw(init, 1, "fc.weight"), draw(init, 1, "fc2.weight"));
+    }
+
+    #[test]
+    fn spread_is_what_the_name_says() {
+        let variance = |values: &[f32]| {
+            values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64
+        };
+        let uniform = draw(Init::fan_in_uniform(100), 0, "a");
+        assert!(uniform.iter().all(|v| v.abs() <= 0.1));
+        assert!((variance(&uniform) - 0.01 / 3.0).abs() < 3e-4);
+        let normal = draw(Init::fan_out_normal(50), 0, "a");
+        assert!((variance(&normal) - 0.04).abs() < 3e-3);
+    }
+}

@@ -1,0 +1,76 @@
+//! Two-dimensional convolution with its kernel.
+
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{Conv2dConfig, conv2d};
+
+use crate::{Init, Parameter, ParameterBuilder, Pass};
+
+/// `torch.nn.Conv2d`: parameters `weight` `[out, in / groups, height, width]` and `bias` `[out]`.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    path: String,
+    weight: Parameter,
+    bias: Option<Parameter>,
+    config: Conv2dConfig,
+}
+
+impl Conv2d {
+    /// A convolution with a bias and PyTorch's default initial values.
+    ///
+    /// # Errors
+    /// If the channels cannot be split into the groups, or a name is taken.
+    pub fn new(
+        in_channels: usize,
+        out_channels: usize,
+        kernel: [usize; 2],
+        config: Conv2dConfig,
+        vb: ParameterBuilder,
+    ) -> Result<Self> {
+        let fan_in = in_channels / config.groups.max(1) * kernel[0] * kernel[1];
+        let init = Init::fan_in_uniform(fan_in);
+        let mut layer = Self::without_bias(in_channels, out_channels, kernel, config, init, &vb)?;
+        layer.bias = Some(vb.weight("bias", &[out_channels], init)?);
+        Ok(layer)
+    }
+
+    /// A convolution without bias, as in front of a batch norm.
+    ///
+    /// # Errors
+    /// If the channels cannot be split into the groups, or a name is taken.
+    pub fn without_bias(
+        in_channels: usize,
+        out_channels: usize,
+        kernel: [usize; 2],
+        config: Conv2dConfig,
+        init: Init,
+        vb: &ParameterBuilder,
+    ) -> Result<Self> {
+        let groups = config.groups;
+        if groups == 0 || in_channels % groups != 0 || out_channels % groups != 0 {
+            candle_core::bail!(
+                "`{}`: {in_channels} and {out_channels} channels cannot be split into {groups} groups",
+                vb.path()
+            )
+        }
+        let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
+        let weight = vb.weight("weight", &shape, init)?;
+        Ok(Self {
+            path: vb.path().to_owned(),
+            weight,
+            bias: None,
+            config,
+        })
+    }
+
+    /// `[batch, height, width, in]` to `[batch, out_height, out_width, out]`.
+    ///
+    /// # Errors
+    /// If the shape does not fit, or what a tap returns.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let weight = self.weight.tensor(pass);
+        let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
+        let y = conv2d(x, &weight, bias.as_ref(), &self.config)
+            .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
+        pass.output(&self.path, y)
+    }
+}

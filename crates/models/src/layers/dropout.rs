@@ -1,0 +1,37 @@
+//! Dropout with a seeded mask.
+
+use candle_core::{Result, Tensor};
+use candle_vision_ops::dropout;
+
+use crate::Pass;
+
+/// `torch.nn.Dropout`: in a training pass, drops each element with a probability and scales the
+/// others up; otherwise does nothing.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    path: String,
+    probability: f64,
+}
+
+impl Dropout {
+    /// Drops with `probability`, a fraction in `0.0..1.0`.
+    pub fn new(path: &str, probability: f64) -> Self {
+        Self {
+            path: path.to_owned(),
+            probability,
+        }
+    }
+
+    /// The same shape as `x`.
+    ///
+    /// # Errors
+    /// If the probability is not in `0.0..1.0`, or what a tap returns.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let y = if pass.is_train() && self.probability > 0.0 {
+            dropout(x, self.probability, pass.generator())?
+        } else {
+            x.clone()
+        };
+        pass.output(&self.path, y)
+    }
+}

@@ -1,0 +1,52 @@
+//! Layers: parameters, a path, and an op. Feature maps are `[batch, height, width, channels]`.
+
+mod batch_norm2d;
+mod conv2d;
+mod dropout;
+mod linear;
+
+pub use batch_norm2d::{Activate, BatchNorm2d};
+pub use conv2d::Conv2d;
+pub use dropout::Dropout;
+pub use linear::Linear;
+
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{channels_first, channels_last, relu};
+
+use crate::Pass;
+
+/// Images as a network takes them, `[batch, channels, height, width]`, in the layout of the
+/// layers; without a copy when they are a view of channels-last memory.
+///
+/// # Errors
+/// If `images` is not of rank 4 or has another number of channels.
+pub fn images_to_features(images: &Tensor, channels: usize) -> Result<Tensor> {
+    match images.dims() {
+        [_, found, _, _] if *found == channels => channels_last(images),
+        shape => candle_core::bail!(
+            "this network takes images of [batch, {channels}, height, width], got {shape:?}"
+        ),
+    }
+}
+
+/// Flattens feature maps before a classifier in channel-first order, which published weights
+/// expect: `[batch, height, width, channels]` to `[batch, channels * height * width]`.
+///
+/// # Errors
+/// If `x` is not of rank 4.
+pub fn flatten(x: &Tensor) -> Result<Tensor> {
+    let (_, height, width, _) = x.dims4()?;
+    if height * width == 1 {
+        x.flatten_from(1)
+    } else {
+        channels_first(x)?.flatten_from(1)
+    }
+}
+
+/// The rectifier as a named layer.
+///
+/// # Errors
+/// What a tap returns.
+pub fn relu_at(path: &str, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+    pass.output(path, relu(x)?)
+}

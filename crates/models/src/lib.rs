@@ -1,0 +1,46 @@
+//! Image classifiers for candle with torchvision's names: layers, taps, weights, freezing and
+//! summaries.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`build`], [`ModelSpec`], [`Model`] | a network by name, and what every network can do |
+//! | [`Pass`] | one forward pass: train or eval, its seeded generator, its tap |
+//! | [`LayerTap`] | sees the output of every named layer and may replace it |
+//! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
+//! | [`layers`] | `Conv2d`, `BatchNorm2d`, `Linear`, `Dropout`, ... to build networks of one's own |
+//! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
+//! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_vision_models::{ModelSpec, Pass, build};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let model = build(&ModelSpec::new("resnet18", 2), 0, &Device::Cpu)?;
+//! let images = Tensor::zeros((1, 3, 64, 64), DType::F32, &Device::Cpu)?;
+//! let logits = model.forward(&images, &mut Pass::eval())?;
+//! assert_eq!(logits.dims(), [1, 2]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod candle_nn_layers;
+mod init;
+pub mod layers;
+mod model;
+mod networks;
+mod parameters;
+mod pass;
+mod similar;
+mod spec;
+pub mod summary;
+mod tap;
+pub mod weights;
+
+pub use init::Init;
+pub use model::Model;
+pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, ResNet, SimpleCnn, build};
+pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
+pub use pass::{FrozenBatchNorm, Mode, Pass};
+pub use spec::ModelSpec;
+pub use tap::{LayerTap, RecordShapes};

@@ -1,0 +1,77 @@
+//! The networks by name.
+
+mod alexnet;
+mod gap_cnn;
+mod mlp;
+mod resnet;
+mod simple_cnn;
+
+pub use alexnet::AlexNet;
+pub use gap_cnn::GapCnn;
+pub use mlp::Mlp;
+pub use resnet::ResNet;
+pub use simple_cnn::SimpleCnn;
+
+use candle_core::{DType, Device, Result, bail};
+
+use crate::similar::did_you_mean;
+use crate::{Model, ModelSpec, Parameters};
+
+/// Every architecture that [`build`] knows: its name and what it is.
+pub const ARCHITECTURES: &[(&str, &str)] = &[
+    (
+        "mlp",
+        "one hidden layer of 128 units on the flattened picture",
+    ),
+    (
+        "simple_cnn",
+        "three 3x3 convolutions with pooling, two linear layers; for 32x32 pictures",
+    ),
+    (
+        "gap_cnn",
+        "three convolutions, global average pooling; for pictures of any size",
+    ),
+    (
+        "gap_cnn_deep",
+        "32-64-128 channels with batch norm, global average pooling, dropout 0.5",
+    ),
+    ("resnet18", "He et al. 2015, 18 layers"),
+    ("resnet34", "He et al. 2015, 34 layers"),
+    ("alexnet", "Krizhevsky 2014, torchvision's form"),
+    (
+        "alexnet_32",
+        "AlexNet for 32x32 pictures: a 3x3 stem and 2x2 pools",
+    ),
+];
+
+/// Builds the network that `spec` names, with initial values drawn from `seed`.
+///
+/// # Errors
+/// If the architecture is unknown (the message names its neighbours), there are no classes, or the
+/// input does not fit it.
+pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Model>> {
+    if spec.num_classes == 0 || spec.input.contains(&0) {
+        bail!(
+            "a network needs at least one class and a picture, got {} classes and input {:?}",
+            spec.num_classes,
+            spec.input
+        )
+    }
+    let parameters = Parameters::new();
+    let vb = parameters.builder(seed, DType::F32, device);
+    let spec = spec.clone();
+    Ok(match spec.architecture.as_str() {
+        "mlp" => Box::new(Mlp::new(spec, parameters, vb)?),
+        "simple_cnn" => Box::new(SimpleCnn::new(spec, parameters, vb)?),
+        "gap_cnn" => Box::new(GapCnn::plain(spec, parameters, vb)?),
+        "gap_cnn_deep" => Box::new(GapCnn::deep(spec, parameters, vb)?),
+        "resnet18" => Box::new(ResNet::new(spec, [2, 2, 2, 2], parameters, vb)?),
+        "resnet34" => Box::new(ResNet::new(spec, [3, 4, 6, 3], parameters, vb)?),
+        "alexnet" => Box::new(AlexNet::imagenet(spec, parameters, vb)?),
+        "alexnet_32" => Box::new(AlexNet::cifar(spec, parameters, vb)?),
+        unknown => bail!(
+            "unknown architecture `{unknown}`{}",
+            did_you_mean(unknown, ARCHITECTURES.iter().map(|(name, _)| *name))
+        ),
+    })
+}

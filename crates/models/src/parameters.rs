@@ -1,0 +1,358 @@
+//! Parameters under torchvision's names, in the order in which the network builds them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+
+use crate::similar::did_you_mean;
+use crate::{Init, Pass};
+
+/// What a stored tensor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// Learned by gradient descent.
+    Weight,
+    /// Measured, not learned: batch norm's running statistics.
+    Buffer,
+}
+
+/// One named tensor of a network; clones share it.
+#[derive(Debug, Clone)]
+pub struct Parameter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: String,
+    var: Var,
+    kind: ParameterKind,
+    trainable: AtomicBool,
+}
+
+impl Parameter {
+    fn new(path: String, tensor: &Tensor, kind: ParameterKind) -> Result<Self> {
+        let trainable = AtomicBool::new(kind == ParameterKind::Weight);
+        Ok(Self(Arc::new(Inner {
+            path,
+            var: Var::from_tensor(tensor)?,
+            kind,
+            trainable,
+        })))
+    }
+
+    /// The name, as in torchvision's `state_dict`: `layer1.0.conv1.weight`.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// Whether it is learned or measured.
+    pub fn kind(&self) -> ParameterKind {
+        self.0.kind
+    }
+
+    /// The variable itself: the key of its gradient, and what an optimizer updates.
+    pub fn var(&self) -> &Var {
+        &self.0.var
+    }
+
+    /// The number of elements.
+    pub fn elem_count(&self) -> usize {
+        self.0.var.elem_count()
+    }
+
+    /// Whether a training pass computes a gradient for it. Buffers never are.
+    pub fn is_trainable(&self) -> bool {
+        self.0.trainable.load(Ordering::Relaxed)
+    }
+
+    /// The tensor as it enters the graph of `pass`. It is detached when frozen and in evaluation,
+    /// so that nothing is computed or kept for it.
+    pub fn tensor(&self, pass: &Pass<'_>) -> Tensor {
+        if pass.is_train() && self.is_trainable() {
+            self.0.var.as_tensor().clone()
+        } else {
+            self.detached()
+        }
+    }
+
+    /// The tensor outside any graph.
+    pub fn detached(&self) -> Tensor {
+        self.0.var.as_detached_tensor()
+    }
+
+    /// Replaces the values.
+    ///
+    /// # Errors
+    /// If shape or type differ.
+    pub fn set(&self, values: &Tensor) -> Result<()> {
+        self.0.var.set(values)
+    }
+}
+
+/// All parameters of a network, in the order in which it builds them; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Parameters(Arc<Mutex<Vec<Parameter>>>);
+
+impl Parameters {
+    /// No parameters yet: the start of a network.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Parameter>> {
+        // The list is only pushed to, so it is whole even if a holder panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A builder at the root; every layer takes its parameters from one.
+    pub fn builder(&self, seed: u64, dtype: DType, device: &Device) -> ParameterBuilder {
+        let root = Root {
+            parameters: self.clone(),
+            seed,
+            dtype,
+            device: device.clone(),
+        };
+        ParameterBuilder {
+            root: Arc::new(root),
+            prefix: String::new(),
+        }
+    }
+
+    /// Every parameter and buffer, in building order.
+    pub fn all(&self) -> Vec<Parameter> {
+        self.lock().clone()
+    }
+
+    /// Every learned parameter, frozen or not, in building order.
+    pub fn weights(&self) -> Vec<Parameter> {
+        self.all()
+            .into_iter()
+            .filter(|p| p.kind() == ParameterKind::Weight)
+            .collect()
+    }
+
+    /// Every parameter that a training pass computes a gradient for, in building order.
+    pub fn trainable(&self) -> Vec<Parameter> {
+        self.all()
+            .into_iter()
+            .filter(Parameter::is_trainable)
+            .collect()
+    }
+
+    /// The parameter at `path`.
+    pub fn get(&self, path: &str) -> Option<Parameter> {
+        self.lock()
+            .iter()
+            .find(|parameter| parameter.path() == path)
+            .cloned()
+    }
+
+    /// The number of learned elements (buffers not counted), as torchinfo counts them.
+    pub fn count(&self) -> usize {
+        self.weights().iter().map(Parameter::elem_count).sum()
+    }
+
+    /// Freezes every parameter at or under `prefix` (`layer1` holds `layer1.0.conv1.weight` but not
+    /// `layer10.weight`); an empty prefix means all. Returns how many parameters it matched.
+    ///
+    /// # Errors
+    /// If no parameter lies under `prefix`.
+    pub fn freeze(&self, prefix: &str) -> Result<usize> {
+        self.set_trainable(prefix, false)
+    }
+
+    /// The reverse of [`Parameters::freeze`].
+    ///
+    /// # Errors
+    /// If no parameter lies under `prefix`.
+    pub fn unfreeze(&self, prefix: &str) -> Result<usize> {
+        self.set_trainable(prefix, true)
+    }
+
+    fn set_trainable(&self, prefix: &str, trainable: bool) -> Result<usize> {
+        let weights = self.weights();
+        let under: Vec<&Parameter> = weights
+            .iter()
+            .filter(|parameter| is_under(parameter.path(), prefix))
+            .collect();
+        if under.is_empty() {
+            let layers: Vec<&str> = weights.iter().map(|p| layer_of(p.path())).collect();
+            bail!(
+                "no parameter under `{prefix}`{}",
+                did_you_mean(prefix, layers.into_iter())
+            )
+        }
+        for parameter in &under {
+            parameter.0.trainable.store(trainable, Ordering::Relaxed);
+        }
+        Ok(under.len())
+    }
+}
+
+fn layer_of(path: &str) -> &str {
+    path.rsplit_once('.').map_or(path, |(layer, _)| layer)
+}
+
+/// Whether `path` is `prefix` or lies under it, by whole path segments.
+fn is_under(path: &str, prefix: &str) -> bool {
+    prefix.is_empty()
+        || path
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[derive(Debug)]
+struct Root {
+    parameters: Parameters,
+    seed: u64,
+    dtype: DType,
+    device: Device,
+}
+
+/// Hands out a network's parameters and knows the path of the layer that asks.
+///
+/// Called `vb` in the networks, as in candle.
+#[derive(Debug, Clone)]
+pub struct ParameterBuilder {
+    root: Arc<Root>,
+    prefix: String,
+}
+
+impl ParameterBuilder {
+    /// The builder one level down: `vb.pp("layer1").pp(0)` is at `layer1.0`.
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        Self {
+            root: self.root.clone(),
+            prefix: self.join(name),
+        }
+    }
+
+    /// The path of the layer that holds this builder.
+    pub fn path(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where the parameters live.
+    pub fn device(&self) -> &Device {
+        &self.root.device
+    }
+
+    fn join(&self, name: impl std::fmt::Display) -> String {
+        if self.prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.prefix)
+        }
+    }
+
+    /// A new learned parameter of this layer.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn weight(&self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
+        let path = self.join(name);
+        let root = &self.root;
+        let tensor = init.draw(root.seed, &path, shape, root.dtype, &root.device)?;
+        self.add(path, &tensor, ParameterKind::Weight)
+    }
+
+    /// A new measured tensor of this layer, beginning at `value`.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn buffer(&self, name: &str, shape: &[usize], value: f64) -> Result<Parameter> {
+        let (dtype, device) = (self.root.dtype, &self.root.device);
+        let tensor = Init::Constant(value).draw(0, name, shape, dtype, device)?;
+        self.add(self.join(name), &tensor, ParameterKind::Buffer)
+    }
+
+    /// A new counter of this layer: an `i64` scalar that begins at zero.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn counter(&self, name: &str) -> Result<Parameter> {
+        let zero = Tensor::zeros((), DType::I64, &self.root.device)?;
+        self.add(self.join(name), &zero, ParameterKind::Buffer)
+    }
+
+    fn add(&self, path: String, tensor: &Tensor, kind: ParameterKind) -> Result<Parameter> {
+        let parameter = Parameter::new(path, tensor, kind)?;
+        let mut list = self.root.parameters.lock();
+        if list.iter().any(|known| known.path() == parameter.path()) {
+            bail!("two parameters are called `{}`", parameter.path())
+        }
+        list.push(parameter.clone());
+        Ok(parameter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_layers() -> Result<Parameters> {
+        let parameters = Parameters::new();
+        let vb = parameters.builder(0, DType::F32, &Device::Cpu);
+        for layer in ["layer1", "layer10"] {
+            vb.pp(layer).weight("weight", &[2], Init::Constant(1.0))?;
+            vb.pp(layer).buffer("running_mean", &[2], 0.0)?;
+        }
+        Ok(parameters)
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_dot() -> Result<()> {
+        let parameters = two_layers()?;
+        assert_eq!(parameters.freeze("layer1")?, 1);
+        let trainable: Vec<String> = parameters
+            .trainable()
+            .iter()
+            .map(|p| p.path().to_owned())
+            .collect();
+        assert_eq!(trainable, ["layer10.weight"]);
+        parameters.unfreeze("")?;
+        assert_eq!(parameters.trainable().len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_prefix_names_its_neighbours() -> Result<()> {
+        let error = two_layers()?
+            .freeze("layer2")
+            .expect_err("there is no such layer");
+        let message = error.to_string();
+        let expected = "no parameter under `layer2`; did you mean `layer1` or `layer10`?";
+        assert!(message.starts_with(expected), "{message}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_is_given_once() -> Result<()> {
+        let parameters = two_layers()?;
+        let vb = parameters.builder(0, DType::F32, &Device::Cpu);
+        assert!(
+            vb.pp("layer1")
+                .weight("weight", &[2], Init::Constant(0.0))
+                .is_err()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn frozen_and_evaluated_parameters_are_detached() -> Result<()> {
+        use rand::SeedableRng;
+        let parameters = two_layers()?;
+        parameters.freeze("layer1")?;
+        let train = Pass::train(candle_vision_ops::Generator::seed_from_u64(0));
+        let tracked = |path: &str, pass: &Pass| {
+            parameters
+                .get(path)
+                .map(|parameter| parameter.tensor(pass).track_op())
+        };
+        assert_eq!(tracked("layer1.weight", &train), Some(false));
+        assert_eq!(tracked("layer10.weight", &train), Some(true));
+        assert_eq!(tracked("layer10.running_mean", &train), Some(false));
+        assert_eq!(tracked("layer10.weight", &Pass::eval()), Some(false));
+        Ok(())
+    }
+}

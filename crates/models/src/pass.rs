@@ -1,0 +1,126 @@
+//! One forward pass: everything a layer may ask besides its input.
+
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{Generator, channels_last};
+use rand::SeedableRng;
+
+use crate::LayerTap;
+
+/// Whether batch norm uses the batch's statistics and dropout drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics, dropout, gradients for trainable parameters.
+    Train,
+    /// Running statistics, no dropout, no gradients for parameters.
+    Eval,
+}
+
+/// What batch norm does in a training pass while its parameters are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrozenBatchNorm {
+    /// As PyTorch's `requires_grad = False` on a network in train mode: normalise by the batch and
+    /// go on updating the running statistics.
+    #[default]
+    UpdateStatistics,
+    /// As if the layer were in eval mode: normalise by the running statistics and leave them.
+    KeepStatistics,
+}
+
+/// A forward pass: its mode, its seeded generator, its tap.
+///
+/// There is no hidden train flag in a network: the pass says what holds.
+pub struct Pass<'t> {
+    mode: Mode,
+    frozen_batch_norm: FrozenBatchNorm,
+    generator: Generator,
+    tap: Option<&'t mut dyn LayerTap>,
+}
+
+impl Pass<'_> {
+    /// A training pass; dropout draws from `generator`.
+    pub fn train(generator: Generator) -> Self {
+        Self {
+            mode: Mode::Train,
+            frozen_batch_norm: FrozenBatchNorm::default(),
+            generator,
+            tap: None,
+        }
+    }
+
+    /// An evaluation pass: deterministic, and no graph is kept for parameters.
+    pub fn eval() -> Self {
+        let generator = Generator::seed_from_u64(0);
+        Self {
+            mode: Mode::Eval,
+            frozen_batch_norm: FrozenBatchNorm::default(),
+            generator,
+            tap: None,
+        }
+    }
+
+    /// Chooses what batch norm does while its parameters are frozen.
+    pub fn frozen_batch_norm(mut self, choice: FrozenBatchNorm) -> Self {
+        self.frozen_batch_norm = choice;
+        self
+    }
+
+    /// Shows every named layer's output to `tap` during this pass.
+    pub fn with_tap<'t>(self, tap: &'t mut dyn LayerTap) -> Pass<'t> {
+        Pass {
+            mode: self.mode,
+            frozen_batch_norm: self.frozen_batch_norm,
+            generator: self.generator,
+            tap: Some(tap),
+        }
+    }
+
+    /// Whether this is a training pass.
+    pub fn is_train(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    /// Whether a batch norm whose parameters are frozen (or not) normalises by this batch.
+    pub fn uses_batch_statistics(&self, frozen: bool) -> bool {
+        let keeps = frozen && self.frozen_batch_norm == FrozenBatchNorm::KeepStatistics;
+        self.is_train() && !keeps
+    }
+
+    /// The generator that dropout draws from.
+    pub fn generator(&mut self) -> &mut Generator {
+        &mut self.generator
+    }
+
+    /// Whether a tap wants to see the layer at `path`; if not, a layer may fuse it away.
+    pub fn wants(&self, path: &str) -> bool {
+        self.tap.as_ref().is_some_and(|tap| tap.wants(path))
+    }
+
+    /// A layer hands in its output under its own path and goes on with what comes back.
+    ///
+    /// Feature maps (rank 4) are `[batch, height, width, channels]` here; the tap sees them as
+    /// `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// What the tap returns.
+    pub fn output(&mut self, path: &str, output: Tensor) -> Result<Tensor> {
+        match &mut self.tap {
+            Some(tap) if tap.wants(path) => show(*tap, path, output),
+            _ => Ok(output),
+        }
+    }
+}
+
+fn show(tap: &mut dyn LayerTap, path: &str, output: Tensor) -> Result<Tensor> {
+    if output.rank() != 4 {
+        return tap.tap(path, output);
+    }
+    let shown = output.permute((0, 3, 1, 2))?;
+    let id = shown.id();
+    let result = tap.tap(path, shown)?;
+    // An untouched output goes on as it was: no permutations on the tape.
+    if result.id() == id {
+        Ok(output)
+    } else {
+        channels_last(&result)
+    }
+}

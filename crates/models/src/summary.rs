@@ -1,0 +1,98 @@
+//! A network as a table: layers, output shapes, parameters, multiply-adds.
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::{Model, Parameter, Pass, RecordShapes};
+
+/// One layer of a [`Summary`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// The layer's path.
+    pub path: String,
+    /// Its output shape for one batch, `[batch, channels, height, width]` for feature maps.
+    pub output: Vec<usize>,
+    /// Learned elements of its own.
+    pub parameters: usize,
+    /// Whether a training pass computes gradients for them; `None` without parameters.
+    pub trainable: Option<bool>,
+    /// Multiply-adds of its products, without biases and norms (torchinfo counts those too, which
+    /// is less than one in a thousand).
+    pub multiply_adds: usize,
+}
+
+/// What [`summarize`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The layers in the order of the forward pass.
+    pub layers: Vec<LayerSummary>,
+    /// Learned elements of the whole network.
+    pub parameters: usize,
+    /// Learned elements that are not frozen.
+    pub trainable: usize,
+    /// Multiply-adds of one forward pass over the batch.
+    pub multiply_adds: usize,
+}
+
+/// Runs one batch of `batch` empty pictures of the network's input size through it and notes what
+/// each layer made.
+///
+/// # Errors
+/// If the forward pass fails.
+pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
+    let weights = model.parameters().weights();
+    let [channels, height, width] = model.spec().input;
+    let device = weights.first().map(|weight| weight.var().device().clone());
+    let device = device.unwrap_or(candle_core::Device::Cpu);
+    let images = Tensor::zeros((batch, channels, height, width), DType::F32, &device)?;
+    let mut shapes = RecordShapes::default();
+    model.forward(&images, &mut Pass::eval().with_tap(&mut shapes))?;
+    let layers: Vec<LayerSummary> = shapes
+        .shapes
+        .into_iter()
+        .map(|(path, output)| layer(path, output, &weights))
+        .collect();
+    let count = |keep: fn(&Parameter) -> bool| {
+        weights
+            .iter()
+            .filter(|weight| keep(weight))
+            .map(Parameter::elem_count)
+            .sum()
+    };
+    Ok(Summary {
+        parameters: count(|_| true),
+        trainable: count(Parameter::is_trainable),
+        multiply_adds: layers.iter().map(|layer| layer.multiply_adds).sum(),
+        layers,
+    })
+}
+
+fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummary {
+    let own: Vec<&Parameter> = weights
+        .iter()
+        .filter(|weight| {
+            weight
+                .path()
+                .rsplit_once('.')
+                .is_some_and(|(layer, _)| layer == path)
+        })
+        .collect();
+    // Each output position takes one product with the kernel: of all elements of a matrix or a
+    // kernel, whose first dimension is the output's channels.
+    let positions = match output.as_slice() {
+        [batch, _, height, width] => batch * height * width,
+        [batch, ..] => *batch,
+        [] => 1,
+    };
+    let products: usize = own
+        .iter()
+        .filter(|p| p.var().rank() > 1)
+        .map(|p| p.elem_count())
+        .sum();
+    LayerSummary {
+        parameters: own.iter().map(|parameter| parameter.elem_count()).sum(),
+        trainable: (!own.is_empty()).then(|| own.iter().any(|p| p.is_trainable())),
+        multiply_adds: positions * products,
+        path,
+        output,
+    }
+}

@@ -1,0 +1,206 @@
+//! Logits and counts against torchvision, on weights that any language can rebuild.
+
+#[path = "../../../tests/support/reference.rs"]
+mod reference;
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_vision_models::{Model, ModelSpec, Pass, build};
+
+/// The network with the recipe's weights.
+fn filled(spec: &ModelSpec) -> Result<Box<dyn Model>> {
+    let model = build(spec, 0, &Device::Cpu)?;
+    for parameter in model.parameters().all() {
+        let shape = parameter.var().dims().to_vec();
+        parameter.set(&reference::weight(parameter.path(), &shape, 1.0)?)?;
+    }
+    Ok(model)
+}
+
+fn case(name: &str) -> serde_json::Value {
+    let cases = reference::json("models.json");
+    let cases = cases.as_array().expect("models.json is a list").clone();
+    cases
+        .into_iter()
+        .find(|case| case["model"] == name)
+        .expect("the model has a case")
+}
+
+#[track_caller]
+fn check(name: &str) -> Result<()> {
+    let case = case(name);
+    let shape: Vec<usize> =
+        serde_json::from_value(case["input"].clone()).expect("a shape is a list of sizes");
+    let model = filled(&ModelSpec::new(name, 10))?;
+    let parameters = model.parameters();
+    assert_eq!(
+        parameters.count() as u64,
+        case["parameters"].as_u64().unwrap_or(0),
+        "{name}"
+    );
+    assert_eq!(
+        parameters.all().len() as u64,
+        case["keys"].as_u64().unwrap_or(0),
+        "{name}"
+    );
+
+    let images = reference::image_batch(&format!("{name}.input"), &shape)?;
+    let logits = model.forward(&images, &mut Pass::eval())?;
+    let expected = &reference::tensors("models.safetensors")[&format!("{name}.logits")];
+    reference::assert_close(name, &logits, expected, 1e-4);
+    // What the pictures differ in must agree too: the logits' common part hides small errors.
+    let difference = |t: &Tensor| t.get(0)?.sub(&t.get(1)?);
+    reference::assert_close(name, &difference(&logits)?, &difference(expected)?, 1e-3);
+    Ok(())
+}
+
+#[test]
+fn resnet18_is_torchvisions() -> Result<()> {
+    check("resnet18")
+}
+
+#[test]
+fn resnet34_is_torchvisions() -> Result<()> {
+    check("resnet34")
+}
+
+#[test]
+fn alexnet_is_torchvisions() -> Result<()> {
+    check("alexnet")
+}
+
+#[test]
+fn small_networks_have_their_published_sizes() -> Result<()> {
+    let count = |spec: ModelSpec| {
+        Ok::<_, candle_core::Error>(build(&spec, 0, &Device::Cpu)?.parameters().count())
+    };
+    assert_eq!(count(ModelSpec::new("mlp", 10))?, 101_770);
+    assert_eq!(
+        count(ModelSpec::new("mlp", 10).input([3, 32, 32]))?,
+        394_634
+    );
+    assert_eq!(count(ModelSpec::new("resnet18", 1000))?, 11_689_512);
+    assert_eq!(count(ModelSpec::new("alexnet", 1000))?, 61_100_840);
+    // 896 + 18,496 + 73,856 for the convolutions, 1,049,088 and 5,130 for the linear layers.
+    assert_eq!(count(ModelSpec::new("simple_cnn", 10))?, 1_147_466);
+    Ok(())
+}
+
+#[test]
+fn a_channels_last_view_gives_the_same_logits() -> Result<()> {
+    let model = filled(&ModelSpec::new("gap_cnn_deep", 2))?;
+    let images = reference::image_batch("layout", &[2, 3, 33, 21])?;
+    let view = images
+        .permute((0, 2, 3, 1))?
+        .contiguous()?
+        .permute((0, 3, 1, 2))?;
+    let plain = model.forward(&images, &mut Pass::eval())?;
+    let viewed = model.forward(&view, &mut Pass::eval())?;
+    assert_eq!(plain.to_vec2::<f32>()?, viewed.to_vec2::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
+    use candle_vision_models::ARCHITECTURES;
+    use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, cross_entropy};
+    use rand::SeedableRng;
+    for (name, _) in ARCHITECTURES
+        .iter()
+        .filter(|(name, _)| !name.starts_with("alexnet"))
+    {
+        let mut spec = ModelSpec::new(name, 3);
+        if spec.input[1] > 48 {
+            spec.input = [3, 48, 48];
+        }
+        let model = build(&spec, 1, &Device::Cpu)?;
+        let [channels, height, width] = spec.input;
+        let images = reference::image_batch("batch", &[6, channels, height, width])?;
+        let labels = Tensor::new(&[0u32, 1, 2, 0, 1, 2], &Device::Cpu)?;
+        let mut losses = Vec::new();
+        for step in 0..6 {
+            let mut pass = Pass::train(Generator::seed_from_u64(step));
+            let logits = model.forward(&images, &mut pass)?;
+            let targets = Targets::Labels(&labels);
+            let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
+            losses.push(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+            let gradients = loss.backward()?;
+            for parameter in model.parameters().trainable() {
+                let var = parameter.var();
+                let gradient = gradients
+                    .get(var)
+                    .unwrap_or_else(|| panic!("{name}: no gradient for {}", parameter.path()));
+                parameter.set(&(var.as_tensor() - (gradient * 0.02)?)?)?;
+            }
+        }
+        assert!(losses[5] < losses[0], "{name}: {losses:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn train_and_eval_differ_where_there_is_batch_norm() -> Result<()> {
+    use rand::SeedableRng;
+    let model = filled(&ModelSpec::new("resnet18", 4))?;
+    let images = reference::image_batch("modes", &[2, 3, 32, 32])?;
+    let before = model
+        .parameters()
+        .get("bn1.running_mean")
+        .map(|p| p.detached());
+    let before = before.expect("resnet18 has bn1").copy()?;
+    let eval = model.forward(&images, &mut Pass::eval())?;
+    let mut pass = Pass::train(candle_vision_ops::Generator::seed_from_u64(0));
+    let train = model.forward(&images, &mut pass)?;
+    assert!(reference::relative_error(&train, &eval)? > 1e-2);
+    let after = model
+        .parameters()
+        .get("bn1.running_mean")
+        .map(|p| p.detached());
+    assert!(reference::relative_error(&after.expect("resnet18 has bn1"), &before)? > 1e-3);
+    Ok(())
+}
+
+/// The frozen batch norm's choice, bit for bit.
+#[test]
+fn frozen_batch_norm_keeps_or_updates_its_statistics() -> Result<()> {
+    use candle_vision_models::FrozenBatchNorm::{KeepStatistics, UpdateStatistics};
+    use rand::SeedableRng;
+    let images = reference::image_batch("frozen", &[2, 3, 32, 32])?;
+    for (choice, moves) in [(KeepStatistics, false), (UpdateStatistics, true)] {
+        let model = filled(&ModelSpec::new("resnet18", 4))?;
+        model.parameters().freeze("")?;
+        model.parameters().unfreeze("fc")?;
+        let statistics = || -> Result<Vec<f32>> {
+            let parameter = model.parameters().get("layer3.0.bn1.running_var");
+            parameter.expect("resnet18 has it").detached().to_vec1()
+        };
+        let before = statistics()?;
+        let generator = candle_vision_ops::Generator::seed_from_u64(0);
+        let mut pass = Pass::train(generator).frozen_batch_norm(choice);
+        model.forward(&images, &mut pass)?;
+        assert_eq!(statistics()? != before, moves, "{choice:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_picture_is_an_error_that_names_the_shapes() -> Result<()> {
+    let grey = Tensor::zeros((1, 1, 28, 28), DType::F32, &Device::Cpu)?;
+    let message = |name: &str| -> Result<String> {
+        let model = build(&ModelSpec::new(name, 2), 0, &Device::Cpu)?;
+        let error = model
+            .forward(&grey, &mut Pass::eval())
+            .expect_err("the picture is grey");
+        Ok(error.to_string())
+    };
+    for name in ["resnet18", "simple_cnn"] {
+        let message = message(name)?;
+        assert!(message.contains("[batch, 3, height, width]"), "{message}");
+        assert!(message.contains("[1, 1, 28, 28]"), "{message}");
+    }
+    assert!(
+        build(&ModelSpec::new("resnet81", 2), 0, &Device::Cpu)
+            .err()
+            .is_some_and(|error| error.to_string().contains("did you mean `resnet18`"))
+    );
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! The summary's numbers against torchinfo's.
+
+use candle_core::{Device, Result};
+use candle_vision_models::summary::summarize;
+use candle_vision_models::{ModelSpec, build};
+
+#[test]
+fn resnet18_has_the_published_parameters_and_multiply_adds() -> Result<()> {
+    let model = build(&ModelSpec::new("resnet18", 1000), 0, &Device::Cpu)?;
+    let summary = summarize(model.as_ref(), 1)?;
+    assert_eq!(summary.parameters, 11_689_512);
+    // fvcore's and torchvision's figure: 1.814 G.
+    assert_eq!(summary.multiply_adds, 1_814_073_344);
+    let shape = |path: &str| {
+        let layer = summary.layers.iter().find(|layer| layer.path == path);
+        layer.map(|layer| layer.output.clone())
+    };
+    assert_eq!(shape("conv1"), Some(vec![1, 64, 112, 112]));
+    assert_eq!(shape("layer4.1"), Some(vec![1, 512, 7, 7]));
+    assert_eq!(shape("fc"), Some(vec![1, 1000]));
+    let per_layer: usize = summary.layers.iter().map(|layer| layer.parameters).sum();
+    assert_eq!(
+        per_layer, summary.parameters,
+        "every parameter belongs to one layer"
+    );
+    Ok(())
+}
+
+#[test]
+fn frozen_layers_are_marked() -> Result<()> {
+    let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+    model.parameters().freeze("conv1")?;
+    let summary = summarize(model.as_ref(), 2)?;
+    let trainable: Vec<(&str, Option<bool>)> = summary
+        .layers
+        .iter()
+        .filter(|layer| layer.parameters > 0)
+        .map(|layer| (layer.path.as_str(), layer.trainable))
+        .collect();
+    let expected = [
+        ("conv1", Some(false)),
+        ("conv2", Some(true)),
+        ("conv3", Some(true)),
+        ("fc", Some(true)),
+    ];
+    assert_eq!(trainable, expected);
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Weight files: what fits is taken, what does not is said.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Result, Tensor};
+use candle_vision_models::weights::{Head, load, read, tensors};
+use candle_vision_models::{Model, ModelSpec, build};
+
+fn model(name: &str, num_classes: usize, seed: u64) -> Result<Box<dyn Model>> {
+    build(&ModelSpec::new(name, num_classes), seed, &Device::Cpu)
+}
+
+fn file_of(model: &dyn Model) -> HashMap<String, Tensor> {
+    tensors(model.parameters()).into_iter().collect()
+}
+
+fn values(model: &dyn Model, path: &str) -> Result<Vec<f32>> {
+    let parameter = model
+        .parameters()
+        .get(path)
+        .expect("the network has this parameter");
+    parameter.detached().flatten_all()?.to_vec1()
+}
+
+#[test]
+fn all_tensors_of_the_same_network_match() -> Result<()> {
+    let (source, target) = (model("gap_cnn_deep", 2, 1)?, model("gap_cnn_deep", 2, 2)?);
+    let report = load(target.as_ref(), &file_of(source.as_ref()), Head::Keep)?;
+    assert_eq!(report.matched.len(), source.parameters().all().len());
+    assert_eq!(
+        values(target.as_ref(), "fc.weight")?,
+        values(source.as_ref(), "fc.weight")?
+    );
+    Ok(())
+}
+
+#[test]
+fn another_number_of_classes_gets_a_new_head() -> Result<()> {
+    let (source, target) = (model("gap_cnn", 10, 1)?, model("gap_cnn", 2, 2)?);
+    let fresh = values(target.as_ref(), "fc.weight")?;
+    let report = load(target.as_ref(), &file_of(source.as_ref()), Head::MayDiffer)?;
+    assert_eq!(report.new_head, ["fc.weight", "fc.bias"]);
+    assert_eq!(values(target.as_ref(), "fc.weight")?, fresh);
+    assert_eq!(
+        values(target.as_ref(), "conv1.bias")?,
+        values(source.as_ref(), "conv1.bias")?
+    );
+
+    let strict = load(target.as_ref(), &file_of(source.as_ref()), Head::Keep);
+    let message = strict.expect_err("the heads differ").to_string();
+    assert!(message.contains("2 of another shape"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_and_an_unexpected_name_change_nothing() -> Result<()> {
+    let (source, target) = (model("gap_cnn", 2, 1)?, model("gap_cnn", 2, 2)?);
+    let mut file = file_of(source.as_ref());
+    let weight = file
+        .remove("conv2.weight")
+        .expect("the network has this parameter");
+    file.insert("conv9.weight".to_owned(), weight);
+    let before = values(target.as_ref(), "conv1.weight")?;
+    let error = load(target.as_ref(), &file, Head::MayDiffer).expect_err("a name is missing");
+    let message = error.to_string();
+    assert!(message.contains("1 missing (conv2.weight)"), "{message}");
+    assert!(message.contains("1 unexpected (conv9.weight)"), "{message}");
+    assert_eq!(values(target.as_ref(), "conv1.weight")?, before);
+    Ok(())
+}
+
+#[test]
+fn weights_of_another_network_are_named_as_such() -> Result<()> {
+    let (source, target) = (model("mlp", 2, 1)?, model("gap_cnn", 2, 2)?);
+    let error = load(target.as_ref(), &file_of(source.as_ref()), Head::MayDiffer);
+    let message = error.expect_err("no name matches").to_string();
+    assert!(message.contains("no weights of `gap_cnn`"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn the_small_alexnet_takes_the_centre_of_the_large_stem() -> Result<()> {
+    let (source, target) = (model("alexnet_32", 10, 0)?, model("alexnet_32", 10, 1)?);
+    let stem = Tensor::arange(0f32, (64 * 3 * 121) as f32, &Device::Cpu)?;
+    let stem = stem.reshape((64, 3, 11, 11))?;
+    let mut file = file_of(source.as_ref());
+    file.insert("features.0.weight".to_owned(), stem.clone());
+    load(target.as_ref(), &file, Head::MayDiffer)?;
+    let centre = stem
+        .narrow(2, 4, 3)?
+        .narrow(3, 4, 3)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    assert_eq!(values(target.as_ref(), "features.0.weight")?, centre);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_cut_short_or_no_weights_is_an_error() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("w.safetensors");
+    candle_core::safetensors::save(&file_of(model("gap_cnn", 2, 1)?.as_ref()), &path)?;
+    assert_eq!(read(&path)?.len(), 8);
+    let bytes = std::fs::read(&path)?;
+    for cut in [0, 4, 20, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..cut])?;
+        let message = read(&path).expect_err("the file is cut").to_string();
+        assert!(message.contains("w.safetensors"), "{message}");
+    }
+    std::fs::write(&path, "<html>404</html>")?;
+    assert!(read(&path).is_err());
+    let message = read(&folder.path().join("none.safetensors")).expect_err("no such file");
+    assert!(
+        message.to_string().starts_with("there is no weight file"),
+        "{message}"
+    );
+    assert!(read(&folder.path().join("w.zip")).is_err());
+    Ok(())
+}
+
+/// Real ImageNet weights, when the data folder is there.
+#[test]
+fn published_resnet18_weights_fit() -> Result<()> {
+    let Some(data) = std::env::var_os("CANDLE_VISION_DATA") else {
+        println!("skipped: CANDLE_VISION_DATA is not set");
+        return Ok(());
+    };
+    let file = read(&std::path::Path::new(&data).join("weights/resnet18.safetensors"))?;
+    let report = load(model("resnet18", 1000, 0)?.as_ref(), &file, Head::Keep)?;
+    assert_eq!(report.matched.len(), 122);
+    let report = load(model("resnet18", 2, 0)?.as_ref(), &file, Head::MayDiffer)?;
+    assert_eq!((report.matched.len(), report.new_head.len()), (120, 2));
+    Ok(())
+}

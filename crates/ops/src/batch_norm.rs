@@ -1,0 +1,415 @@
+//! Batch normalisation, with the residual sum and the activation that follow it in most networks.
+//!
+//! One op, so that a block's feature map goes through memory once on the way forward and twice on
+//! the way back; nothing of full size is kept for that but the input and the output. candle-nn's
+//! is a chain of a dozen ops.
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail,
+};
+
+use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient};
+use crate::cpu::float::Float;
+use crate::cpu::storage::{elements, stored, with_float};
+use crate::{Activation, activation, check};
+
+/// What a batch norm measured on a batch.
+#[derive(Debug, Clone)]
+pub struct BatchStatistics {
+    /// Mean of each channel, `[channels]`.
+    pub mean: Tensor,
+    /// Biased variance of each channel (the sum of squares divided by `count`), `[channels]`.
+    pub variance: Tensor,
+    /// Values per channel: batch times height times width.
+    pub count: usize,
+}
+
+impl BatchStatistics {
+    /// The new running mean and variance: `(1 - momentum) * running + momentum * batch`, where the
+    /// batch's variance is the unbiased one, as in PyTorch.
+    ///
+    /// # Errors
+    /// If the shapes or number types differ.
+    pub fn update(
+        &self,
+        running_mean: &Tensor,
+        running_var: &Tensor,
+        momentum: f64,
+    ) -> Result<(Tensor, Tensor)> {
+        check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
+        check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
+        let unbiased = self.count as f64 / (self.count as f64 - 1.0);
+        let blend = |running: &Tensor, batch: &Tensor, factor: f64| -> Result<Tensor> {
+            let kept = running.detach().affine(1.0 - momentum, 0.0)?;
+            kept + batch.affine(momentum * factor, 0.0)?
+        };
+        let mean = blend(running_mean, &self.mean, 1.0)?;
+        Ok((mean, blend(running_var, &self.variance, unbiased)?))
+    }
+}
+
+/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the mean and the
+/// biased variance of each channel over the batch, and those statistics.
+///
+/// Differentiable in `x`, `weight`, `bias` and `residual`, the statistics included.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]` (or any rank from 2, channels last), `f32` or `f64`
+/// - `weight`, `bias`: `[channels]`; `residual`: as `x`
+/// - returns a tensor as `x`
+///
+/// # Errors
+/// If a shape or number type differs, or there is only one value per channel.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_ops::{Activation, batch_norm_train};
+///
+/// let x = Tensor::new(&[[1f32, 10.0], [3.0, 30.0]], &Device::Cpu)?.reshape((2, 1, 1, 2))?;
+/// let one = Tensor::ones(2, DType::F32, &Device::Cpu)?;
+/// let zero = one.zeros_like()?;
+/// let (y, statistics) = batch_norm_train(&x, &one, &zero, None, Activation::Relu, 0.0)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [0.0, 0.0, 1.0, 1.0]);
+/// assert_eq!(statistics.mean.to_vec1::<f32>()?, [2.0, 20.0]);
+/// let (running_mean, _) = statistics.update(&zero, &one, 0.1)?;
+/// assert_eq!(running_mean.to_vec1::<f32>()?, [0.2, 2.0]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn batch_norm_train(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    eps: f64,
+) -> Result<(Tensor, BatchStatistics)> {
+    let channels = check_arguments(x, weight, bias, residual)?;
+    let count = x.elem_count() / channels;
+    if count < 2 {
+        bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
+    }
+    let x = x.contiguous()?;
+    let moments = x.apply_op1_no_bwd(&Moments)?;
+    let statistics = BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count };
+    let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
+    let op = BatchNorm { mean, variance, eps, activation, of_batch: true };
+    Ok((op.apply(&x, weight, bias, residual)?, statistics))
+}
+
+/// `activation(weight * (x - running_mean) / sqrt(running_var + eps) + bias + residual)`.
+///
+/// Differentiable in `x`, `weight`, `bias` and `residual`; the statistics are constants.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]` (or any rank from 2, channels last), `f32` or `f64`
+/// - `weight`, `bias`, `running_mean`, `running_var`: `[channels]`; `residual`: as `x`
+/// - returns a tensor as `x`
+///
+/// # Errors
+/// If a shape or number type differs.
+#[expect(clippy::too_many_arguments, reason = "the tensors of one formula")]
+pub fn batch_norm_eval(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running_mean: &Tensor,
+    running_var: &Tensor,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    eps: f64,
+) -> Result<Tensor> {
+    let channels = check_arguments(x, weight, bias, residual)?;
+    check::matches(NAME, "running_mean", running_mean, &[channels], x)?;
+    check::matches(NAME, "running_var", running_var, &[channels], x)?;
+    let (mean, variance) = (running_mean.detach(), running_var.detach());
+    let op = BatchNorm { mean, variance, eps, activation, of_batch: false };
+    op.apply(&x.contiguous()?, weight, bias, residual)
+}
+
+const NAME: &str = "batch_norm";
+
+/// The number of channels, if the shapes agree.
+fn check_arguments(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    residual: Option<&Tensor>,
+) -> Result<usize> {
+    check::float(NAME, x)?;
+    let channels = match *x.dims() {
+        [_, .., channels] if channels > 0 => channels,
+        _ => bail!("{NAME}: expected [batch, height, width, channels], got {:?}", x.dims()),
+    };
+    check::matches(NAME, "weight", weight, &[channels], x)?;
+    check::matches(NAME, "bias", bias, &[channels], x)?;
+    if let Some(residual) = residual {
+        check::matches(NAME, "residual", residual, x.dims(), x)?;
+    }
+    Ok(channels)
+}
+
+/// Mean and biased variance of each channel, `[2, channels]`.
+struct Moments;
+
+impl CustomOp1 for Moments {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let channels = channels(layout);
+        with_float!(NAME, x, T => {
+            let moments = kernels::moments::<T>(elements(x, layout)?, channels);
+            Ok(stored(rows::<T>(moments), (2, channels)))
+        })
+    }
+}
+
+fn channels(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1)
+}
+
+fn rows<T: Float>(rows: [Vec<f64>; 2]) -> Vec<T> {
+    rows.concat().into_iter().map(T::narrow).collect()
+}
+
+/// The normalisation itself: of the input, the affine parameters as `[2, channels]` (weights, then
+/// biases) since an op has at most three arguments, and the residual if there is one.
+#[derive(Clone)]
+struct BatchNorm {
+    mean: Tensor,
+    variance: Tensor,
+    eps: f64,
+    activation: Activation,
+    /// Whether mean and variance are those of the input.
+    of_batch: bool,
+}
+
+impl BatchNorm {
+    fn apply(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let affine = Tensor::stack(&[weight, bias], 0)?;
+        match residual {
+            None => x.apply_op2(&affine, self),
+            Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, self),
+        }
+    }
+
+    fn forward<T: Float>(
+        &self,
+        x: &[T],
+        affine: &[T],
+        residual: Option<&[T]>,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (weight, bias) = affine.split_at(channels(layout));
+        let affine = Affine::new(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?);
+        let y = kernels::normalize(x, residual, &affine, self.activation == Activation::Relu);
+        Ok(stored(y, layout.shape()))
+    }
+
+    fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {
+        let variance = self.variance.to_vec1::<T>()?;
+        Ok(variance.into_iter().map(|v| 1.0 / (v.widen() + self.eps).sqrt()).collect())
+    }
+
+    /// The gradients of the input, the affine parameters and the residual, as far as they are needed.
+    fn gradients(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        residual: Option<&Tensor>,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let mut grad = grad.contiguous()?;
+        let mut relu_is_ahead = self.activation == Activation::Relu;
+        let of_residual = residual.is_some_and(Tensor::track_op);
+        if of_residual && relu_is_ahead {
+            // This is the residual's gradient, so it has to be stored in any case.
+            grad = activation::relu_gradient(output, &grad)?;
+            relu_is_ahead = false;
+        }
+        let backward = Backward { op: self, relu_is_ahead };
+        let of_x = x.track_op();
+        let sums = if affine.track_op() || (of_x && self.of_batch) {
+            Some(x.apply_op3_no_bwd(&grad, output, &AffineGradient(&backward))?)
+        } else {
+            None
+        };
+        let dx = if of_x {
+            let op = XGradient { backward: &backward, affine, sums: sums.as_ref() };
+            Some(x.apply_op3_no_bwd(&grad, output, &op)?)
+        } else {
+            None
+        };
+        let d_affine = sums.filter(|_| affine.track_op());
+        Ok([dx, d_affine, of_residual.then_some(grad)])
+    }
+}
+
+impl CustomOp2 for BatchNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!(NAME, x, T => {
+            let (x, affine) = (elements::<T>(x, x_layout)?, elements(affine, affine_layout)?);
+            self.forward(x, affine, None, x_layout)
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [x, affine, _] = self.gradients(x, affine, None, output, grad)?;
+        Ok((x, affine))
+    }
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!(NAME, x, T => {
+            let (x, affine) = (elements::<T>(x, x_layout)?, elements(affine, affine_layout)?);
+            let residual = elements(residual, residual_layout)?;
+            self.forward(x, affine, Some(residual), x_layout)
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        residual: &Tensor,
+        output: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [x, affine, residual] = self.gradients(x, affine, Some(residual), output, grad)?;
+        Ok((x, affine, residual))
+    }
+}
+
+/// The way back through a batch norm. Its two ops take the input, the gradient of the output and the
+/// output.
+struct Backward<'a> {
+    op: &'a BatchNorm,
+    /// Whether the gradient has yet to pass the ReLU.
+    relu_is_ahead: bool,
+}
+
+impl Backward<'_> {
+    fn incoming<'a, T: WithDType>(
+        &self,
+        grad: (&'a CpuStorage, &Layout),
+        output: (&'a CpuStorage, &Layout),
+    ) -> Result<Incoming<'a, T>> {
+        let grad = elements(grad.0, grad.1)?;
+        let output = elements(output.0, output.1)?;
+        Ok(Incoming { grad, relu_output: self.relu_is_ahead.then_some(output) })
+    }
+}
+
+/// The gradient of the affine parameters, `[2, channels]`.
+struct AffineGradient<'a>(&'a Backward<'a>);
+
+impl CustomOp3 for AffineGradient<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        output: &CpuStorage,
+        output_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let op = self.0.op;
+        with_float!(NAME, x, T => {
+            let incoming = self.0.incoming::<T>((grad, grad_layout), (output, output_layout))?;
+            let (mean, inv_std) = (op.mean.to_vec1::<T>()?, op.inv_std::<T>()?);
+            let x = elements(x, x_layout)?;
+            let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
+            Ok(stored(rows::<T>(gradient), (2, mean.len())))
+        })
+    }
+}
+
+/// The gradient of the input.
+struct XGradient<'a> {
+    backward: &'a Backward<'a>,
+    affine: &'a Tensor,
+    /// The gradient of the affine parameters, there if the statistics are those of the batch.
+    sums: Option<&'a Tensor>,
+}
+
+impl XGradient<'_> {
+    fn kernel<T: Float>(&self, count: usize) -> Result<InputGradient<T>> {
+        let op = self.backward.op;
+        let weight = self.affine.get(0)?.to_vec1()?;
+        let inv_std = op.inv_std::<T>()?;
+        match self.sums {
+            Some(sums) if op.of_batch => {
+                let sums = sums.to_vec2()?;
+                let mean = op.mean.to_vec1()?;
+                let sums = [&sums[0][..], &sums[1][..]];
+                Ok(InputGradient::of_batch_statistics(&weight, &mean, &inv_std, sums, count))
+            }
+            _ => Ok(InputGradient::of_constant_statistics(&weight, &inv_std)),
+        }
+    }
+}
+
+impl CustomOp3 for XGradient<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        output: &CpuStorage,
+        output_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!(NAME, x, T => {
+            let incoming = self.backward.incoming::<T>((grad, grad_layout), (output, output_layout))?;
+            let x = elements(x, x_layout)?;
+            let gradient = self.kernel(x.len() / channels(x_layout))?;
+            Ok(stored(gradient.apply(x, incoming), x_layout.shape()))
+        })
+    }
+}

@@ -1,0 +1,283 @@
+//! Two-dimensional convolution.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
+
+use crate::cpu::channel_sums::add_bias;
+use crate::cpu::conv;
+use crate::cpu::conv_shape::{ConvShape, out_size};
+use crate::cpu::storage::{elements, stored, with_float};
+use crate::linear::{bias_gradient, check_bias};
+
+/// How the kernel of a convolution moves over its input. Pairs are `[height, width]`.
+///
+/// ```
+/// use candle_vision_ops::Conv2dConfig;
+///
+/// let stem = Conv2dConfig::default().stride(2).padding(3);
+/// assert_eq!(stem.stride, [2, 2]);
+/// let wide = Conv2dConfig { padding: [0, 3], ..Default::default() };
+/// assert_eq!(wide.groups, 1);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Conv2dConfig {
+    /// Pixels between two positions of the kernel. Default 1.
+    pub stride: [usize; 2],
+    /// Rows (and columns) of zeros on either side of the input. Default 0.
+    pub padding: [usize; 2],
+    /// Pixels between two taps of the kernel. Default 1.
+    pub dilation: [usize; 2],
+    /// Parts into which input and output channels are divided, each part convolved by itself.
+    /// Default 1.
+    pub groups: usize,
+}
+
+impl Default for Conv2dConfig {
+    fn default() -> Self {
+        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+}
+
+impl Conv2dConfig {
+    /// Sets the stride of both axes.
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+
+    /// Sets the padding of both axes.
+    pub fn padding(self, padding: usize) -> Self {
+        Self { padding: [padding; 2], ..self }
+    }
+
+    /// Sets the dilation of both axes.
+    pub fn dilation(self, dilation: usize) -> Self {
+        Self { dilation: [dilation; 2], ..self }
+    }
+
+    /// Sets the number of groups.
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+}
+
+/// Convolution of a channels-last image batch (cross-correlation, as in PyTorch's `conv2d`).
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, in_channels]`
+/// - `kernel`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
+/// - `bias`: `[out_channels]`; all `f32` or all `f64`
+/// - returns `[batch, out_height, out_width, out_channels]`, with
+///   `(size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1` rounded down for the sizes
+///
+/// # Errors
+/// If a shape or an element type does not fit, `x` is empty, the groups do not divide the channels,
+/// or the kernel is larger than the padded image.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_ops::{Conv2dConfig, conv2d};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let images = Tensor::ones((2, 32, 32, 3), DType::F32, &Device::Cpu)?;
+/// let kernel = Tensor::ones((8, 3, 3, 3), DType::F32, &Device::Cpu)?;
+/// let y = conv2d(&images, &kernel, None, &Conv2dConfig::default().stride(2).padding(1))?;
+/// assert_eq!(y.dims(), [2, 16, 16, 8]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn conv2d(
+    x: &Tensor,
+    kernel: &Tensor,
+    bias: Option<&Tensor>,
+    config: &Conv2dConfig,
+) -> Result<Tensor> {
+    let shape = conv_shape(x, kernel, config)?;
+    check_bias("conv2d", x, kernel, bias, shape.out_channels)?;
+    let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
+    match bias {
+        None => x.apply_op2(&kernel, Conv2d(shape)),
+        Some(bias) => x.apply_op3(&kernel, &bias.contiguous()?, Conv2d(shape)),
+    }
+}
+
+fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<ConvShape> {
+    let &[batch, in_height, in_width, in_channels] = x.dims() else {
+        bail!("conv2d: x is [batch, height, width, channels], got {:?}", x.dims())
+    };
+    let &[out_channels, group_in, kernel_height, kernel_width] = kernel.dims() else {
+        bail!("conv2d: kernel is [out, in / groups, height, width], got {:?}", kernel.dims())
+    };
+    if x.elem_count() == 0 || out_channels == 0 {
+        bail!("conv2d: no elements in x {:?} and kernel {:?}", x.dims(), kernel.dims())
+    }
+    let groups = config.groups;
+    if groups == 0 || group_in.checked_mul(groups) != Some(in_channels) {
+        bail!(
+            "conv2d: kernel {:?} in {groups} groups does not take the {in_channels} channels of x {:?}",
+            kernel.dims(),
+            x.dims()
+        )
+    }
+    if out_channels % groups != 0 {
+        bail!("conv2d: {groups} groups do not divide the {out_channels} outputs of the kernel")
+    }
+    let (in_size, kernel_size) = ([in_height, in_width], [kernel_height, kernel_width]);
+    let out_along = |axis: usize| {
+        let (stride, padding) = (config.stride[axis], config.padding[axis]);
+        out_size(in_size[axis], kernel_size[axis], stride, padding, config.dilation[axis])
+            .map_err(|error| Error::msg(format!("conv2d: {error}")))
+    };
+    let out_size = [out_along(0)?, out_along(1)?];
+    let sizes = [batch, out_size[0], out_size[1], out_channels];
+    if sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).is_none() {
+        bail!("conv2d: an output of {sizes:?} is too large")
+    }
+    Ok(ConvShape {
+        batch,
+        in_size,
+        in_channels,
+        out_size,
+        out_channels,
+        kernel: kernel_size,
+        stride: config.stride,
+        padding: config.padding,
+        dilation: config.dilation,
+        groups,
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Conv2d(ConvShape);
+
+impl Conv2d {
+    fn output_dims(&self) -> (usize, usize, usize, usize) {
+        let [height, width] = self.0.out_size;
+        (self.0.batch, height, width, self.0.out_channels)
+    }
+
+    fn gradients(
+        &self,
+        x: &Tensor,
+        kernel: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dx, dkernel) = (InputGradient(self.0), KernelGradient(self.0));
+        Ok((
+            x.track_op().then(|| grad.apply_op2_no_bwd(kernel, &dx)).transpose()?,
+            kernel.track_op().then(|| x.apply_op2_no_bwd(grad, &dkernel)).transpose()?,
+        ))
+    }
+}
+
+impl CustomOp2 for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!("conv2d", x, T => {
+            let (x, kernel) = (elements::<T>(x, x_layout)?, elements(kernel, kernel_layout)?);
+            Ok(stored(conv::output(x, kernel, &self.0), self.output_dims()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        kernel: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.gradients(x, kernel, &grad.contiguous()?)
+    }
+}
+
+impl CustomOp3 for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!("conv2d", x, T => {
+            let (x, kernel) = (elements::<T>(x, x_layout)?, elements(kernel, kernel_layout)?);
+            let mut y = conv::output(x, kernel, &self.0);
+            add_bias(&mut y, elements(bias, bias_layout)?);
+            Ok(stored(y, self.output_dims()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        kernel: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (dx, dkernel) = self.gradients(x, kernel, &grad)?;
+        Ok((dx, dkernel, bias_gradient(bias, &grad)?))
+    }
+}
+
+/// Of the output's gradient and the kernel.
+struct InputGradient(ConvShape);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-input-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [height, width] = self.0.in_size;
+        with_float!("conv2d", grad, T => {
+            let grad = elements::<T>(grad, grad_layout)?;
+            let dx = conv::input_gradient(grad, elements(kernel, kernel_layout)?, &self.0);
+            Ok(stored(dx, (self.0.batch, height, width, self.0.in_channels)))
+        })
+    }
+}
+
+/// Of the input and the output's gradient.
+struct KernelGradient(ConvShape);
+
+impl CustomOp2 for KernelGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-kernel-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ConvShape { out_channels, kernel: [height, width], .. } = self.0;
+        with_float!("conv2d", x, T => {
+            let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
+            let dkernel = conv::kernel_gradient(x, grad, &self.0);
+            Ok(stored(dkernel, (out_channels, self.0.group_in(), height, width)))
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! Activation functions and their derivatives, element by element.
+
+use super::float::Float;
+use super::parallel::{PIECE, build};
+use super::vectorize::vectorize;
+
+/// A function of one number with its derivative; at a kink the derivative is PyTorch's.
+pub(crate) trait Curve: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    fn value<T: Float>(x: T) -> T;
+    fn derivative<T: Float>(x: T) -> T;
+}
+
+/// `C` of every element.
+pub(crate) fn value<C: Curve, T: Float>(x: &[T]) -> Vec<T> {
+    build(x.len(), PIECE, |i, out| map(&x[i * PIECE..][..out.len()], &C::value, out))
+}
+
+/// The gradient of `x`, given the gradient of `C` of it.
+pub(crate) fn gradient<C: Curve, T: Float>(x: &[T], grad: &[T]) -> Vec<T> {
+    zip_map(x, grad, |x, grad| C::derivative(x) * grad)
+}
+
+/// `grad` where a ReLU's output is not zero (a NaN lets it through, as in PyTorch), else 0.
+pub(crate) fn relu_mask<T: Float>(output: &[T], grad: &[T]) -> Vec<T> {
+    zip_map(output, grad, masked)
+}
+
+/// What of `grad` passes back through a ReLU that gave `output`.
+#[inline(always)]
+pub(crate) fn masked<T: Float>(output: T, grad: T) -> T {
+    if output <= T::ZERO { T::ZERO } else { grad }
+}
+
+fn zip_map<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    build(a.len(), PIECE, |i, out| {
+        let start = i * PIECE;
+        zip_map_piece(&a[start..][..out.len()], &b[start..][..out.len()], &f, out);
+    })
+}
+
+vectorize! {
+    fn map<T: Float, F: Fn(T) -> T>(x: &[T], f: &F, out: &mut [T]) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = f(x);
+        }
+    }
+
+    fn zip_map_piece<T: Float, F: Fn(T, T) -> T>(a: &[T], b: &[T], f: &F, out: &mut [T]) {
+        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *out = f(a, b);
+        }
+    }
+}
+
+// Comparisons are written so that a NaN ends in the branch that keeps it.
+
+#[inline(always)]
+fn clamp<T: Float>(x: T, low: T, high: T) -> T {
+    if x < low {
+        low
+    } else if x > high {
+        high
+    } else {
+        x
+    }
+}
+
+#[inline(always)]
+fn number<T: Float>(value: f64) -> T {
+    T::narrow(value)
+}
+
+#[inline(always)]
+fn logistic<T: Float>(x: T) -> T {
+    T::ONE / (T::ONE + (-x).exp())
+}
+
+pub(crate) struct Relu;
+
+impl Curve for Relu {
+    const NAME: &'static str = "relu";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        if x < T::ZERO { T::ZERO } else { x }
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        if x <= T::ZERO { T::ZERO } else { T::ONE }
+    }
+}
+
+pub(crate) struct Relu6;
+
+impl Curve for Relu6 {
+    const NAME: &'static str = "relu6";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        clamp(x, T::ZERO, number(6.0))
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        if x <= T::ZERO || x >= number(6.0) { T::ZERO } else { T::ONE }
+    }
+}
+
+pub(crate) struct Sigmoid;
+
+impl Curve for Sigmoid {
+    const NAME: &'static str = "sigmoid";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        logistic(x)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        let y = logistic(x);
+        y * (T::ONE - y)
+    }
+}
+
+pub(crate) struct Silu;
+
+impl Curve for Silu {
+    const NAME: &'static str = "silu";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        // Not `x * logistic(x)`: one rounding less.
+        x / (T::ONE + (-x).exp())
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        let y = logistic(x);
+        y * (T::ONE + x * (T::ONE - y))
+    }
+}
+
+pub(crate) struct Gelu;
+
+/// The probability that a standard normal number is below `x`.
+#[inline(always)]
+fn normal_cdf<T: Float>(x: T) -> T {
+    number::<T>(0.5) * (T::ONE + (x * number(std::f64::consts::FRAC_1_SQRT_2)).erf())
+}
+
+impl Curve for Gelu {
+    const NAME: &'static str = "gelu";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        x * normal_cdf(x)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        let inverse_sqrt_2_pi = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::SQRT_2 / 4.0;
+        let density = number::<T>(inverse_sqrt_2_pi) * (number::<T>(-0.5) * x * x).exp();
+        normal_cdf(x) + x * density
+    }
+}
+
+pub(crate) struct HardSwish;
+
+impl Curve for HardSwish {
+    const NAME: &'static str = "hardswish";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        x * HardSigmoid::value(x)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        if x <= number(-3.0) {
+            T::ZERO
+        } else if x < number(3.0) {
+            x / number(3.0) + number(0.5)
+        } else {
+            T::ONE
+        }
+    }
+}
+
+pub(crate) struct HardSigmoid;
+
+impl Curve for HardSigmoid {
+    const NAME: &'static str = "hardsigmoid";
+
+    #[inline(always)]
+    fn value<T: Float>(x: T) -> T {
+        clamp(x + number(3.0), T::ZERO, number(6.0)) / number(6.0)
+    }
+
+    #[inline(always)]
+    fn derivative<T: Float>(x: T) -> T {
+        if x > number(-3.0) && x < number(3.0) { number(1.0 / 6.0) } else { T::ZERO }
+    }
+}

@@ -1,0 +1,311 @@
+//! Batch normalisation over the rows of a `[rows, channels]` matrix.
+//!
+//! Sums over rows are taken in `f32` (or whatever the data is) over [`GROUP`] rows, then in `f64`
+//! over the groups of a piece, then in `f64` over the pieces in order: as fast as the memory, nearly
+//! as accurate as `f64` throughout, and the same for any number of threads.
+
+use std::ops::Range;
+
+use super::activation::masked;
+use super::float::Float;
+use super::parallel::{build, rows_per_piece};
+use super::vectorize::vectorize;
+
+/// Rows whose sum is taken in the data's own number type.
+const GROUP: usize = 32;
+
+/// Mean and biased variance of every channel, each `[channels]`.
+pub(crate) fn moments<T: Float>(x: &[T], channels: usize) -> [Vec<f64>; 2] {
+    let count = (x.len() / channels) as f64;
+    // Subtracting a sample first keeps the difference of squares below from cancelling when the mean
+    // is far larger than the deviation.
+    let origin = &x[..channels];
+    let sums = sum_pairs(x.len(), channels, |piece, sums| moment_sums(&x[piece], origin, sums));
+    let (firsts, squares) = sums.split_at(channels);
+    let mean = firsts.iter().zip(origin).map(|(sum, origin)| origin.widen() + sum / count);
+    let variance = firsts.iter().zip(squares).map(|(sum, square)| {
+        let offset = sum / count;
+        // Rounding may leave a constant channel a hair below zero.
+        (square / count - offset * offset).max(0.0)
+    });
+    [mean.collect(), variance.collect()]
+}
+
+/// Normalisation and scaling of every channel as one multiplication and one addition.
+pub(crate) struct Affine<T> {
+    scale: Vec<T>,
+    shift: Vec<T>,
+}
+
+impl<T: Float> Affine<T> {
+    /// `weight * (x - mean) * inv_std + bias`.
+    pub(crate) fn new(weight: &[T], bias: &[T], mean: &[T], inv_std: &[f64]) -> Self {
+        let scale: Vec<f64> = weight.iter().zip(inv_std).map(|(w, s)| w.widen() * s).collect();
+        let shift = scale.iter().zip(mean).zip(bias);
+        let shift = shift.map(|((scale, mean), bias)| bias.widen() - mean.widen() * scale);
+        Self {
+            shift: shift.map(T::narrow).collect(),
+            scale: scale.iter().copied().map(T::narrow).collect(),
+        }
+    }
+}
+
+/// `relu(affine(x) + residual)`, where the residual and the ReLU are optional.
+pub(crate) fn normalize<T: Float>(
+    x: &[T],
+    residual: Option<&[T]>,
+    affine: &Affine<T>,
+    relu: bool,
+) -> Vec<T> {
+    let piece = rows_per_piece(affine.scale.len()) * affine.scale.len();
+    build(x.len(), piece, |i, y| {
+        let piece = i * piece..i * piece + y.len();
+        let residual = residual.map(|residual| &residual[piece.clone()]);
+        normalize_rows(&x[piece], residual, affine, relu, y);
+    })
+}
+
+/// What flows back to a batch norm: the gradient of its output, and the output itself if the
+/// gradient has yet to pass its ReLU.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a, T> {
+    pub(crate) grad: &'a [T],
+    pub(crate) relu_output: Option<&'a [T]>,
+}
+
+impl<'a, T> Incoming<'a, T> {
+    fn piece(&self, piece: Range<usize>) -> Self {
+        let relu_output = self.relu_output.map(|output| &output[piece.clone()]);
+        Self { grad: &self.grad[piece], relu_output }
+    }
+}
+
+/// The gradients of weight and bias, each `[channels]`.
+pub(crate) fn affine_gradient<T: Float>(
+    x: &[T],
+    incoming: Incoming<'_, T>,
+    mean: &[T],
+    inv_std: &[f64],
+) -> [Vec<f64>; 2] {
+    let channels = mean.len();
+    let sums = sum_pairs(x.len(), channels, |piece, sums| {
+        gradient_sums(&x[piece.clone()], incoming.piece(piece), mean, sums);
+    });
+    let (grads, products) = sums.split_at(channels);
+    let weight = products.iter().zip(inv_std).map(|(product, inv_std)| product * inv_std);
+    [weight.collect(), grads.to_vec()]
+}
+
+/// How the gradient of the input follows from that of the output, channel by channel:
+/// `dx = of_grad * grad + of_x * x + shift`.
+pub(crate) struct InputGradient<T> {
+    of_grad: Vec<T>,
+    /// Absent when the statistics were given, so that they do not depend on the input.
+    of_batch: Option<[Vec<T>; 2]>,
+}
+
+impl<T: Float> InputGradient<T> {
+    /// With given statistics.
+    pub(crate) fn of_constant_statistics(weight: &[T], inv_std: &[f64]) -> Self {
+        let of_grad = weight.iter().zip(inv_std).map(|(w, s)| T::narrow(w.widen() * s));
+        Self { of_grad: of_grad.collect(), of_batch: None }
+    }
+
+    /// With the statistics of a batch of `count` rows; `sums` are the gradients of weight and bias.
+    pub(crate) fn of_batch_statistics(
+        weight: &[T],
+        mean: &[T],
+        inv_std: &[f64],
+        sums: [&[T]; 2],
+        count: usize,
+    ) -> Self {
+        let [of_weight, of_bias] = sums;
+        let mut of_x = Vec::with_capacity(mean.len());
+        let mut shift = Vec::with_capacity(mean.len());
+        for channel in 0..mean.len() {
+            let slope = weight[channel].widen() * inv_std[channel] / count as f64;
+            let x = -slope * inv_std[channel] * of_weight[channel].widen();
+            of_x.push(T::narrow(x));
+            shift.push(T::narrow(-slope * of_bias[channel].widen() - x * mean[channel].widen()));
+        }
+        Self { of_batch: Some([of_x, shift]), ..Self::of_constant_statistics(weight, inv_std) }
+    }
+
+    /// The gradient of `x`.
+    pub(crate) fn apply(&self, x: &[T], incoming: Incoming<'_, T>) -> Vec<T> {
+        let piece = rows_per_piece(self.of_grad.len()) * self.of_grad.len();
+        build(x.len(), piece, |i, dx| {
+            let piece = i * piece..i * piece + dx.len();
+            input_gradient_rows(&x[piece.clone()], incoming.piece(piece), self, dx);
+        })
+    }
+}
+
+/// Two sums a channel, `[2 * channels]`: `add` adds those of a piece of whole rows.
+fn sum_pairs(
+    len: usize,
+    channels: usize,
+    add: impl Fn(Range<usize>, &mut [f64]) + Sync,
+) -> Vec<f64> {
+    let piece = rows_per_piece(channels).next_multiple_of(GROUP) * channels;
+    let pieces = len.div_ceil(piece);
+    let width = 2 * channels;
+    let partial = build(pieces * width, width, |i, sums| {
+        add(i * piece..len.min((i + 1) * piece), sums);
+    });
+    let mut totals = vec![0.0; width];
+    for sums in partial.chunks_exact(width) {
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+    totals
+}
+
+#[inline(always)]
+fn positive<T: Float>(x: T) -> T {
+    // A NaN stays one.
+    if x < T::ZERO { T::ZERO } else { x }
+}
+
+/// Calls `f(y, x, a, b)` on the elements of three matrices beside the vectors `a` and `b` of
+/// channel constants, and writes the result to `out`.
+#[inline(always)]
+fn map_rows<T: Float>(
+    [x, other]: [&[T]; 2],
+    [a, b]: [&[T]; 2],
+    out: &mut [T],
+    f: impl Fn(T, T, T, T) -> T,
+) {
+    let channels = a.len();
+    let rows = x.chunks_exact(channels).zip(other.chunks_exact(channels));
+    for (out, (x, other)) in out.chunks_exact_mut(channels).zip(rows) {
+        for ((((out, &x), &other), &a), &b) in out.iter_mut().zip(x).zip(other).zip(a).zip(b) {
+            *out = f(x, other, a, b);
+        }
+    }
+}
+
+vectorize! {
+    fn moment_sums<T: Float>(x: &[T], origin: &[T], sums: &mut [f64]) {
+        let channels = origin.len();
+        let mut near = vec![T::ZERO; 2 * channels];
+        for group in x.chunks(GROUP * channels) {
+            near.fill(T::ZERO);
+            let (firsts, squares) = near.split_at_mut(channels);
+            for row in group.chunks_exact(channels) {
+                let sums = firsts.iter_mut().zip(squares.iter_mut());
+                for (((first, square), &x), &origin) in sums.zip(row).zip(origin) {
+                    let offset = x - origin;
+                    *first += offset;
+                    *square += offset * offset;
+                }
+            }
+            for (sum, near) in sums.iter_mut().zip(&near) {
+                *sum += near.widen();
+            }
+        }
+    }
+
+    fn gradient_sums<T: Float>(x: &[T], incoming: Incoming<'_, T>, mean: &[T], sums: &mut [f64]) {
+        let channels = mean.len();
+        let mut near = vec![T::ZERO; 2 * channels];
+        let mut passed = vec![T::ZERO; channels];
+        for start in (0..x.len()).step_by(GROUP * channels) {
+            near.fill(T::ZERO);
+            let (grads, products) = near.split_at_mut(channels);
+            for start in (start..x.len()).step_by(channels).take(GROUP) {
+                let row = start..start + channels;
+                let grad = &incoming.grad[row.clone()];
+                let grad = match incoming.relu_output {
+                    None => grad,
+                    Some(output) => {
+                        let grad = grad.iter().zip(&output[row.clone()]);
+                        for (passed, (&grad, &output)) in passed.iter_mut().zip(grad) {
+                            *passed = masked(output, grad);
+                        }
+                        &passed
+                    }
+                };
+                let sums = grads.iter_mut().zip(products.iter_mut());
+                for ((((sum, product), &grad), &x), &mean) in sums.zip(grad).zip(&x[row]).zip(mean) {
+                    *sum += grad;
+                    *product += grad * (x - mean);
+                }
+            }
+            for (sum, near) in sums.iter_mut().zip(&near) {
+                *sum += near.widen();
+            }
+        }
+    }
+
+    fn normalize_rows<T: Float>(
+        x: &[T],
+        residual: Option<&[T]>,
+        affine: &Affine<T>,
+        relu: bool,
+        y: &mut [T],
+    ) {
+        let constants = [&affine.scale[..], &affine.shift[..]];
+        match (residual, relu) {
+            (None, false) => map_rows([x, x], constants, y, |x, _, a, b| x * a + b),
+            (None, true) => map_rows([x, x], constants, y, |x, _, a, b| positive(x * a + b)),
+            (Some(r), false) => map_rows([x, r], constants, y, |x, r, a, b| x * a + b + r),
+            (Some(r), true) => map_rows([x, r], constants, y, |x, r, a, b| positive(x * a + b + r)),
+        }
+    }
+
+    fn input_gradient_rows<T: Float>(
+        x: &[T],
+        incoming: Incoming<'_, T>,
+        gradient: &InputGradient<T>,
+        dx: &mut [T],
+    ) {
+        let (grad, output) = (incoming.grad, incoming.relu_output);
+        let of_grad = &gradient.of_grad[..];
+        let both = [of_grad, of_grad];
+        match output {
+            None => map_rows([grad, grad], both, dx, |grad, _, a, _| a * grad),
+            Some(output) => {
+                map_rows([grad, output], both, dx, |grad, output, a, _| a * masked(output, grad));
+            }
+        }
+        let Some([of_x, shift]) = &gradient.of_batch else { return };
+        let channels = of_grad.len();
+        for (dx, x) in dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            for (((dx, &x), &of_x), &shift) in dx.iter_mut().zip(x).zip(of_x).zip(shift) {
+                *dx += of_x * x + shift;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows around a mean a thousand times the deviation: where `f32` sums of squares give nonsense.
+    #[test]
+    fn moments_survive_a_large_mean() {
+        let (rows, channels) = (20_011, 3);
+        let x: Vec<f32> = (0..rows * channels)
+            .map(|i| 1000.0 + ((i as u64 * 2_654_435_761 % 1024) as f32 - 512.0) / 1024.0)
+            .collect();
+        let [mean, variance] = moments(&x, channels);
+        for channel in 0..channels {
+            let values = || x.iter().skip(channel).step_by(channels).map(|&x| f64::from(x));
+            let exact_mean = values().sum::<f64>() / rows as f64;
+            let squares = values().map(|x| (x - exact_mean).powi(2));
+            let exact_variance = squares.sum::<f64>() / rows as f64;
+            assert!((mean[channel] - exact_mean).abs() < 1e-7, "mean of channel {channel}");
+            let error = (variance[channel] / exact_variance - 1.0).abs();
+            assert!(error < 1e-6, "variance of channel {channel} is off by {error:.1e}");
+        }
+    }
+
+    #[test]
+    fn a_constant_channel_has_no_variance() {
+        let [mean, variance] = moments(&[0.1f32; 99], 3);
+        assert_eq!((mean, variance), (vec![f64::from(0.1f32); 3], vec![0.0; 3]));
+    }
+}

@@ -1,0 +1,76 @@
+//! Where the taps of a kernel read along one axis.
+
+use crate::cpu::conv_shape::ConvShape;
+
+/// One axis of a convolution written as gathering: position `p` of the result reads, through each
+/// tap, the source at `p * step + tap.offset`, and zero outside `0..source_len`.
+///
+/// Both the forward pass and the gradient of the input have this form, so they share their kernels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub(super) source_len: usize,
+    pub(super) positions: usize,
+    pub(super) step: usize,
+    /// In ascending order of offsets.
+    pub(super) taps: Vec<Tap>,
+}
+
+/// One tap of the kernel along one axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tap {
+    /// Which row (or column) of the kernel.
+    pub(super) index: usize,
+    pub(super) offset: isize,
+}
+
+impl Axis {
+    /// The output's positions, reading the input. `axis` is 0 for the height, 1 for the width.
+    pub(super) fn forward(shape: &ConvShape, axis: usize) -> Self {
+        let tap = |index| Tap {
+            index,
+            offset: (index * shape.dilation[axis]) as isize - shape.padding[axis] as isize,
+        };
+        Self {
+            source_len: shape.in_size[axis],
+            positions: shape.out_size[axis],
+            step: shape.stride[axis],
+            taps: (0..shape.kernel[axis]).map(tap).collect(),
+        }
+    }
+
+    /// Every `stride`-th position of the input's gradient, from `phase` on, reading the output's.
+    ///
+    /// Input `phase + p * stride` was read through tap `t` by output `p + offset` where
+    /// `offset = (phase + padding - t * dilation) / stride`, if that is a whole number.
+    pub(super) fn backward(shape: &ConvShape, axis: usize, phase: usize) -> Self {
+        let stride = shape.stride[axis] as isize;
+        let tap = |index: usize| {
+            let reach = (index * shape.dilation[axis]) as isize;
+            let distance = (phase + shape.padding[axis]) as isize - reach;
+            (distance % stride == 0).then_some(Tap { index, offset: distance / stride })
+        };
+        Self {
+            source_len: shape.out_size[axis],
+            positions: shape.in_size[axis].saturating_sub(phase).div_ceil(shape.stride[axis]),
+            step: 1,
+            taps: (0..shape.kernel[axis]).rev().filter_map(tap).collect(),
+        }
+    }
+
+    /// What `position` reads through `tap`, unless it is padding.
+    pub(super) fn source(&self, position: usize, tap: Tap) -> Option<usize> {
+        let source = (position * self.step) as isize + tap.offset;
+        usize::try_from(source).ok().filter(|&source| source < self.source_len)
+    }
+
+    /// Whether the taps read neighbours, so that a run of them is one piece of memory.
+    pub(super) fn is_dense(&self) -> bool {
+        self.taps.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset)
+    }
+
+    /// Whether the result is the source, position by position.
+    pub(super) fn is_identity(&self) -> bool {
+        let same = |taps: &[Tap]| matches!(taps, [tap] if tap.offset == 0);
+        self.step == 1 && self.positions == self.source_len && same(&self.taps)
+    }
+}

@@ -1,0 +1,123 @@
+//! Convolutions whose result is one block of rows after the other: the forward pass, and the
+//! gradient of the input where the stride is 1.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::axis::Axis;
+use super::pack::{Summed, pack};
+use super::patches::Patches;
+use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
+use crate::cpu::conv_shape::ConvShape;
+use crate::cpu::element::Element;
+use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
+use crate::cpu::ranges::split;
+use crate::cpu::scratch::with_scratch;
+
+pub(super) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
+    let (height, width) = (Axis::forward(shape, 0), Axis::forward(shape, 1));
+    with_packed(kernel, shape, Summed::Input, &height, &width, |weights| {
+        let patches = |group: usize| {
+            let channels = group * shape.group_in()..(group + 1) * shape.group_in();
+            Patches::new(x, shape.in_channels, channels, &height, &width)
+        };
+        let y = MatrixMut::new(y, shape.out_pixels(), shape.out_channels);
+        convolve(shape.groups, patches, weights, y, shape.group_out());
+    });
+}
+
+pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+    let (height, width) = (Axis::backward(shape, 0, 0), Axis::backward(shape, 1, 0));
+    with_packed(kernel, shape, Summed::Output, &height, &width, |weights| {
+        let patches = |group: usize| {
+            let channels = group * shape.group_out()..(group + 1) * shape.group_out();
+            Patches::new(dy, shape.out_channels, channels, &height, &width)
+        };
+        let dx = MatrixMut::new(dx, shape.in_pixels(), shape.in_channels);
+        convolve(shape.groups, patches, weights, dx, shape.group_in());
+    });
+}
+
+/// Calls `f` with one matrix `[taps * summed channels, other channels]` for each group.
+fn with_packed<T: Element>(
+    kernel: &[T],
+    shape: &ConvShape,
+    summed: Summed,
+    height: &Axis,
+    width: &Axis,
+    f: impl FnOnce(&[Matrix<'_, T>]),
+) {
+    let group_len = kernel.len() / shape.groups;
+    let cols = match summed {
+        Summed::Input => shape.group_out(),
+        Summed::Output => shape.group_in(),
+    };
+    if shape.taps() == 1 && summed == Summed::Output {
+        return f(&matrices(kernel, group_len, cols));
+    }
+    with_scratch(kernel.len(), |packed| {
+        for (kernel, packed) in kernel.chunks(group_len).zip(packed.chunks_mut(group_len)) {
+            pack(kernel, shape, summed, height, width, packed);
+        }
+        f(&matrices(packed, group_len, cols));
+    });
+}
+
+fn matrices<T>(groups: &[T], group_len: usize, cols: usize) -> Vec<Matrix<'_, T>> {
+    groups.chunks(group_len).map(|group| Matrix::new(group, group_len / cols, cols)).collect()
+}
+
+/// Multiplies each group's patches by its weights into its `group_cols` columns of `result`.
+fn convolve<'a, T: Element>(
+    groups: usize,
+    patches: impl Fn(usize) -> Patches<'a, T>,
+    weights: &[Matrix<'_, T>],
+    result: MatrixMut<'_, T>,
+    group_cols: usize,
+) {
+    let patches: Vec<_> = (0..groups).map(patches).collect();
+    let (rows, cols) = tile_ranges(result.rows(), group_cols, groups);
+    result.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {
+        let group = tile.cols.start / group_cols;
+        let first = group * group_cols;
+        let cols = tile.cols.start - first..tile.cols.end - first;
+        convolve_tile(&patches[group], weights[group], cols, &mut tile);
+    });
+}
+
+fn convolve_tile<T: Element>(
+    patches: &Patches<'_, T>,
+    weights: Matrix<'_, T>,
+    cols: Range<usize>,
+    tile: &mut Tile<'_, T>,
+) {
+    let slices = patches.slices(BLOCK_COLS);
+    let width = slices.iter().map(|slice| patches.slice_width(slice)).max().unwrap_or(0);
+    with_scratch(patches.scratch_len(tile.rows.len(), width), |scratch| {
+        for (i, slice) in slices.iter().enumerate() {
+            let block = patches.block(tile.rows.clone(), slice, scratch);
+            let weights = weights.block(patches.columns(slice), cols.clone());
+            multiply(&mut tile.matrix, block, weights, i > 0);
+        }
+    });
+}
+
+/// Rows and columns of the tasks: blocks of rows, and fewer columns each where that makes too few.
+fn tile_ranges(
+    rows: usize,
+    group_cols: usize,
+    groups: usize,
+) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+    const MIN_ROWS: usize = 64;
+    const MIN_COLS: usize = 128;
+    let wanted = |already: usize| TASKS.div_ceil(already);
+    let mut row_parts = rows.div_ceil(BLOCK_ROWS);
+    let col_parts = wanted(row_parts * groups).min(group_cols / MIN_COLS).max(1);
+    row_parts = row_parts.max(wanted(col_parts * groups).min(rows.div_ceil(MIN_ROWS)));
+
+    let group = split(group_cols, col_parts);
+    let shifted = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
+    let cols = (0..groups).flat_map(|i| group.iter().map(move |range| shifted(range, i * group_cols)));
+    (split(rows, row_parts), cols.collect())
+}

@@ -1,0 +1,95 @@
+//! Channels-last convolution: the forward pass and both gradients, for any stride, padding,
+//! dilation and number of groups.
+//!
+//! A convolution is a matrix product of patches and kernel. [`patches`] makes the matrix of patches
+//! block by block, so that a block is multiplied while it lies in the cache; a 1x1 convolution needs
+//! no copy at all. The gradient of the input is itself a convolution of the output's gradient, or
+//! one for each remainder by the stride ([`axis`]), so no two tasks ever add to the same element.
+//!
+//! Work is divided by sizes alone and sums run in a fixed order: the result has the same bits for
+//! any number of threads.
+
+mod axis;
+mod data_gradient;
+mod depthwise;
+mod gather;
+mod pack;
+mod patches;
+mod weight_gradient;
+
+use super::conv_shape::ConvShape;
+use super::element::Element;
+use super::scratch::filled_by;
+
+/// Patches in one block: enough for matrix products at full speed, few enough for the cache.
+const BLOCK_ROWS: usize = 256;
+
+/// Columns of one block of patches; a wider matrix is multiplied slice by slice.
+const BLOCK_COLS: usize = 768;
+
+/// Tasks that a convolution is divided into where it is large enough: work for many cores, of a
+/// size that keeps two or four of them evenly busy.
+const TASKS: usize = 16;
+
+/// The convolution of `x` with `kernel`.
+pub(crate) fn output<T: Element>(x: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
+    // SAFETY: `forward` sets every element and reads none.
+    unsafe { filled_by(shape.output_len(), |y| forward(x, kernel, y, shape)) }
+}
+
+/// The gradient of the input, given that of the output.
+pub(crate) fn input_gradient<T: Element>(dy: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
+    // SAFETY: `backward_data` sets every element and reads none.
+    unsafe { filled_by(shape.input_len(), |dx| backward_data(dy, kernel, dx, shape)) }
+}
+
+/// The gradient of the kernel, given that of the output.
+pub(crate) fn kernel_gradient<T: Element>(x: &[T], dy: &[T], shape: &ConvShape) -> Vec<T> {
+    // SAFETY: `backward_weight` sets every element and reads none.
+    unsafe { filled_by(shape.kernel_len(), |dkernel| backward_weight(x, dy, dkernel, shape)) }
+}
+
+/// `y = x * kernel`. Sets every element of `y` and reads none.
+pub(crate) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
+    assert_lengths(x, kernel, y, shape);
+    if shape.is_depthwise() {
+        depthwise::forward(x, kernel, y, shape);
+    } else {
+        gather::forward(x, kernel, y, shape);
+    }
+}
+
+/// The gradient of the input, given that of the output. Sets every element of
+/// `dx` and reads none.
+pub(crate) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+    assert_lengths(dx, kernel, dy, shape);
+    if shape.is_depthwise() {
+        depthwise::backward_data(dy, kernel, dx, shape);
+    } else if shape.stride == [1, 1] {
+        gather::backward_data(dy, kernel, dx, shape);
+    } else {
+        data_gradient::strided(dy, kernel, dx, shape);
+    }
+}
+
+/// The gradient of the kernel, given that of the output. Sets every element of
+/// `dkernel` and reads none.
+pub(crate) fn backward_weight<T: Element>(
+    x: &[T],
+    dy: &[T],
+    dkernel: &mut [T],
+    shape: &ConvShape,
+) {
+    assert_lengths(x, dkernel, dy, shape);
+    if shape.is_depthwise() {
+        depthwise::backward_weight(x, dy, dkernel, shape);
+    } else {
+        weight_gradient::backward_weight(x, dy, dkernel, shape);
+    }
+}
+
+fn assert_lengths<T>(input: &[T], kernel: &[T], output: &[T], shape: &ConvShape) {
+    assert_eq!(input.len(), shape.input_len(), "input has the length of its shape");
+    assert_eq!(kernel.len(), shape.kernel_len(), "kernel has the length of its shape");
+    assert_eq!(output.len(), shape.output_len(), "output has the length of its shape");
+}

@@ -1,0 +1,28 @@
+//! The numbers that matrix products and convolutions compute in.
+
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
+use candle_core::WithDType;
+
+/// `f32` or `f64`.
+pub(crate) trait Element: WithDType {
+    /// Buffers of the current thread that no kernel is using (see [`super::scratch`]).
+    fn idle_buffers() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
+}
+
+macro_rules! element {
+    ($type:ty) => {
+        impl Element for $type {
+            fn idle_buffers() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
+                thread_local! {
+                    static IDLE: RefCell<Vec<Vec<$type>>> = const { RefCell::new(Vec::new()) };
+                }
+                &IDLE
+            }
+        }
+    };
+}
+
+element!(f32);
+element!(f64);

@@ -1,0 +1,148 @@
+//! Max pooling.
+//!
+//! The forward pass notes in which position of its window each maximum was, counted row by row from
+//! the window's first input. The backward pass then gathers, for every input row, from the windows
+//! that hold it: each element is written once, so rows can go to any thread.
+
+use super::float::Float;
+use super::parallel::{build, build_pair};
+use super::pool::{Window, Windows};
+use super::vectorize::vectorize;
+
+/// The most positions a window may have, so that one fits a `u16`.
+pub(crate) const MAX_POSITIONS: usize = 1 << 16;
+
+/// The largest element of every window.
+pub(crate) fn max<T: Float>(x: &[T], channels: usize, windows: &Windows) -> Vec<T> {
+    let row_len = windows.columns.output() * channels;
+    let len = output_len(x, channels, windows);
+    build(len, row_len, |row, y| {
+        let (image, rows) = output_row(x, channels, windows, row);
+        max_row(image, windows, rows, channels, y);
+    })
+}
+
+/// [`max`], and the position of the first largest element in its window.
+pub(crate) fn max_and_positions<T: Float>(
+    x: &[T],
+    channels: usize,
+    windows: &Windows,
+) -> (Vec<T>, Vec<u16>) {
+    let row_len = windows.columns.output() * channels;
+    let len = output_len(x, channels, windows);
+    build_pair(len, row_len, |row, y, positions| {
+        let (image, rows) = output_row(x, channels, windows, row);
+        max_and_positions_row(image, windows, rows, channels, y, positions);
+    })
+}
+
+/// The gradient of the input: each window's gradient goes to the position of its maximum.
+pub(crate) fn gradient<T: Float>(
+    grad: &[T],
+    positions: &[u16],
+    channels: usize,
+    windows: &Windows,
+) -> Vec<T> {
+    let output_len = windows.output_len(channels);
+    let row_len = windows.columns.input() * channels;
+    let batch = grad.len() / output_len;
+    build(batch * windows.image_len(channels), row_len, |row, dx| {
+        let (image, row) = (row / windows.rows.input(), row % windows.rows.input());
+        let output = image * output_len..(image + 1) * output_len;
+        gradient_row(&grad[output.clone()], &positions[output], windows, row, channels, dx);
+    })
+}
+
+fn output_len<T>(x: &[T], channels: usize, windows: &Windows) -> usize {
+    x.len() / windows.image_len(channels) * windows.output_len(channels)
+}
+
+/// The image that an output row, counted over the batch, comes from, and its window of input rows.
+fn output_row<'a, T>(
+    x: &'a [T],
+    channels: usize,
+    windows: &Windows,
+    row: usize,
+) -> (&'a [T], Window) {
+    let (image, row) = (row / windows.rows.output(), row % windows.rows.output());
+    let len = windows.image_len(channels);
+    (&x[image * len..][..len], windows.rows.windows[row])
+}
+
+vectorize! {
+    fn max_row<T: Float>(
+        image: &[T],
+        windows: &Windows,
+        rows: Window,
+        channels: usize,
+        y: &mut [T],
+    ) {
+        let width = windows.columns.input();
+        for (columns, y) in windows.columns.windows.iter().zip(y.chunks_exact_mut(channels)) {
+            let first = (rows.start * width + columns.start) * channels;
+            y.copy_from_slice(&image[first..][..channels]);
+            for row in rows.start..rows.end {
+                let start = (row * width + columns.start) * channels;
+                for x in image[start..][..columns.len() * channels].chunks_exact(channels) {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        // As PyTorch: a NaN is larger than anything.
+                        *y = if x > *y || x.is_not_a_number() { x } else { *y };
+                    }
+                }
+            }
+        }
+    }
+
+    fn max_and_positions_row<T: Float>(
+        image: &[T],
+        windows: &Windows,
+        rows: Window,
+        channels: usize,
+        y: &mut [T],
+        positions: &mut [u16],
+    ) {
+        let width = windows.columns.input();
+        let cells = y.chunks_exact_mut(channels).zip(positions.chunks_exact_mut(channels));
+        for (columns, (y, positions)) in windows.columns.windows.iter().zip(cells) {
+            let first = (rows.start * width + columns.start) * channels;
+            y.copy_from_slice(&image[first..][..channels]);
+            let mut position = 0;
+            for row in rows.start..rows.end {
+                let start = (row * width + columns.start) * channels;
+                for x in image[start..][..columns.len() * channels].chunks_exact(channels) {
+                    for ((y, best), &x) in y.iter_mut().zip(positions.iter_mut()).zip(x) {
+                        let larger = x > *y || x.is_not_a_number();
+                        *y = if larger { x } else { *y };
+                        *best = if larger { position } else { *best };
+                    }
+                    // Wraps only after the last of `MAX_POSITIONS` positions.
+                    position = position.wrapping_add(1);
+                }
+            }
+        }
+    }
+
+    fn gradient_row<T: Float>(
+        grad: &[T],
+        positions: &[u16],
+        windows: &Windows,
+        row: usize,
+        channels: usize,
+        dx: &mut [T],
+    ) {
+        for (column, dx) in dx.chunks_exact_mut(channels).enumerate() {
+            for i in windows.rows.holders[row].clone() {
+                let from_top = row - windows.rows.windows[i].start;
+                for j in windows.columns.holders[column].clone() {
+                    let columns = windows.columns.windows[j];
+                    let position = (from_top * columns.len() + column - columns.start) as u16;
+                    let start = (i * windows.columns.output() + j) * channels;
+                    let (grad, best) = (&grad[start..][..channels], &positions[start..][..channels]);
+                    for ((dx, &grad), &best) in dx.iter_mut().zip(grad).zip(best) {
+                        *dx += if best == position { grad } else { T::ZERO };
+                    }
+                }
+            }
+        }
+    }
+}

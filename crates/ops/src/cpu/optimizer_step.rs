@@ -1,0 +1,218 @@
+//! One step of an optimizer: parameter, state and gradient go through the cache once.
+//!
+//! Every element is computed on its own, so the chunks and the threads they run on cannot change a
+//! bit. The kernels say whether all new values are finite, which costs nothing while they are in
+//! registers and another pass over memory later.
+
+use rayon::prelude::*;
+
+use super::float::Float;
+use super::vectorize::vectorize;
+use crate::optimizer_step::{AdamStep, SgdStep};
+
+/// Elements of one piece of work: 64 KiB of `f32` in each of up to four arrays.
+const CHUNK: usize = 1 << 14;
+
+/// What the kernels need of a number beyond [`Float`].
+pub(crate) trait SquareRoot: Float {
+    fn square_root(self) -> Self;
+}
+
+impl SquareRoot for f32 {
+    #[inline(always)]
+    fn square_root(self) -> Self {
+        self.sqrt()
+    }
+}
+
+impl SquareRoot for f64 {
+    #[inline(always)]
+    fn square_root(self) -> Self {
+        self.sqrt()
+    }
+}
+
+/// [`SgdStep`] in the parameter's number type.
+struct Sgd<T> {
+    lr: T,
+    momentum: T,
+    gain: T,
+    weight_decay: T,
+    grad_scale: T,
+    nesterov: bool,
+}
+
+impl<T: Float> Sgd<T> {
+    fn new(step: &SgdStep) -> Self {
+        Self {
+            lr: T::narrow(step.lr),
+            momentum: T::narrow(step.momentum),
+            gain: T::narrow(1.0 - step.dampening),
+            weight_decay: T::narrow(step.weight_decay),
+            grad_scale: T::narrow(step.grad_scale),
+            nesterov: step.nesterov,
+        }
+    }
+}
+
+/// Plain gradient descent; returns whether all new values are finite.
+pub(crate) fn sgd<T: Float>(parameter: &mut [T], grad: &[T], step: &SgdStep) -> bool {
+    let step = Sgd::new(step);
+    let pieces = parameter.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
+    all(pieces.map(|(parameter, grad)| {
+        let mut finite = true;
+        sgd_piece(parameter, grad, &step, &mut finite);
+        finite
+    }))
+}
+
+/// Gradient descent with momentum; returns whether all new values are finite.
+pub(crate) fn sgd_momentum<T: Float>(
+    parameter: &mut [T],
+    buffer: &mut [T],
+    grad: &[T],
+    step: &SgdStep,
+) -> bool {
+    let step = Sgd::new(step);
+    let pieces = parameter
+        .par_chunks_mut(CHUNK)
+        .zip(buffer.par_chunks_mut(CHUNK))
+        .zip(grad.par_chunks(CHUNK));
+    all(pieces.map(|((parameter, buffer), grad)| {
+        let mut finite = true;
+        sgd_momentum_piece(parameter, buffer, grad, &step, &mut finite);
+        finite
+    }))
+}
+
+/// [`AdamStep`] in the parameter's number type, with everything that all elements share worked out.
+struct Adam<T> {
+    shrink: T,
+    weight_decay: T,
+    grad_scale: T,
+    beta1: T,
+    gain1: T,
+    beta2: T,
+    gain2: T,
+    step_size: T,
+    correction: T,
+    eps: T,
+}
+
+impl<T: Float> Adam<T> {
+    fn new(step: &AdamStep) -> Self {
+        let (decoupled, coupled) = step.weight_decays();
+        Self {
+            shrink: T::narrow(1.0 - step.lr * decoupled),
+            weight_decay: T::narrow(coupled),
+            grad_scale: T::narrow(step.grad_scale),
+            beta1: T::narrow(step.beta1),
+            gain1: T::narrow(1.0 - step.beta1),
+            beta2: T::narrow(step.beta2),
+            gain2: T::narrow(1.0 - step.beta2),
+            step_size: T::narrow(step.step_size()),
+            correction: T::narrow(1.0 / step.second_moment_correction()),
+            eps: T::narrow(step.eps),
+        }
+    }
+}
+
+/// Adam and AdamW; returns whether all new values are finite.
+pub(crate) fn adam<T: SquareRoot>(
+    parameter: &mut [T],
+    first_moment: &mut [T],
+    second_moment: &mut [T],
+    grad: &[T],
+    step: &AdamStep,
+) -> bool {
+    let step = Adam::new(step);
+    let pieces = parameter
+        .par_chunks_mut(CHUNK)
+        .zip(first_moment.par_chunks_mut(CHUNK))
+        .zip(second_moment.par_chunks_mut(CHUNK))
+        .zip(grad.par_chunks(CHUNK));
+    all(pieces.map(|(((parameter, first), second), grad)| {
+        let mut finite = true;
+        adam_piece(parameter, first, second, grad, &step, &mut finite);
+        finite
+    }))
+}
+
+/// The sum of the squares of all elements, in `f64` and in an order that depends on the length alone.
+pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
+    let sums: Vec<f64> = x.par_chunks(CHUNK).map(sum_of_squares_piece).collect();
+    sums.iter().sum()
+}
+
+fn sum_of_squares_piece<T: Float>(x: &[T]) -> f64 {
+    // Eight sums side by side: one alone would wait for each addition before the next.
+    let mut sums = [0.0; 8];
+    for group in x.chunks(sums.len()) {
+        for (sum, &x) in sums.iter_mut().zip(group) {
+            let x = x.widen();
+            *sum += x * x;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Unlike `Iterator::all` this runs every piece.
+fn all(pieces: impl ParallelIterator<Item = bool>) -> bool {
+    pieces.reduce(|| true, |a, b| a && b)
+}
+
+/// The difference is NaN for a NaN and for an infinity.
+#[inline(always)]
+fn is_finite<T: Float>(x: T) -> bool {
+    x - x == T::ZERO
+}
+
+vectorize! {
+    fn sgd_piece<T: Float>(parameter: &mut [T], grad: &[T], step: &Sgd<T>, finite: &mut bool) {
+        let mut all = true;
+        for (p, &g) in parameter.iter_mut().zip(grad) {
+            let g = g * step.grad_scale + step.weight_decay * *p;
+            *p -= step.lr * g;
+            all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+
+    fn sgd_momentum_piece<T: Float>(
+        parameter: &mut [T],
+        buffer: &mut [T],
+        grad: &[T],
+        step: &Sgd<T>,
+        finite: &mut bool,
+    ) {
+        let mut all = true;
+        for ((p, b), &g) in parameter.iter_mut().zip(buffer).zip(grad) {
+            let g = g * step.grad_scale + step.weight_decay * *p;
+            *b = step.momentum * *b + step.gain * g;
+            let direction = if step.nesterov { g + step.momentum * *b } else { *b };
+            *p -= step.lr * direction;
+            all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+
+    fn adam_piece<T: SquareRoot>(
+        parameter: &mut [T],
+        first_moment: &mut [T],
+        second_moment: &mut [T],
+        grad: &[T],
+        step: &Adam<T>,
+        finite: &mut bool,
+    ) {
+        let mut all = true;
+        for (((p, m), v), &g) in parameter.iter_mut().zip(first_moment).zip(second_moment).zip(grad) {
+            let g = g * step.grad_scale + step.weight_decay * *p;
+            *m = step.beta1 * *m + step.gain1 * g;
+            *v = step.beta2 * *v + step.gain2 * g * g;
+            let scale = v.square_root() * step.correction + step.eps;
+            *p = *p * step.shrink - step.step_size * *m / scale;
+            all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+}

@@ -1,0 +1,122 @@
+//! Work shared by threads in pieces that do not depend on how many threads there are, so that the
+//! same input gives the same bits on any machine.
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+/// Elements of a piece: small enough that what a task wrote a moment ago is still in the nearest
+/// cache, large enough that handing out tasks costs nothing beside the work.
+pub(crate) const PIECE: usize = 4096;
+
+/// How many rows of `row_len` elements make a piece; at least one.
+pub(crate) fn rows_per_piece(row_len: usize) -> usize {
+    (PIECE / row_len.max(1)).max(1)
+}
+
+/// A new vector of `len` elements made in pieces of `piece` over all threads.
+///
+/// `fill(i, piece)` gets the elements from `i * piece` on, zeroed. Each piece is zeroed by the
+/// thread that fills it, while it is in that core's cache: clearing the whole vector first would
+/// send it through memory twice, on one thread.
+pub(crate) fn build<T, F>(len: usize, piece: usize, fill: F) -> Vec<T>
+where
+    T: Copy + Default + Send,
+    F: Fn(usize, &mut [T]) + Sync,
+{
+    let mut vector = Vec::with_capacity(len);
+    let spare = &mut vector.spare_capacity_mut()[..len];
+    if len <= piece {
+        if len > 0 {
+            fill(0, zeroed(spare));
+        }
+    } else {
+        spare.par_chunks_mut(piece).enumerate().for_each(|(i, piece)| fill(i, zeroed(piece)));
+    }
+    // SAFETY: the pieces cover `0..len`, and `zeroed` has written every element of each.
+    unsafe { vector.set_len(len) };
+    vector
+}
+
+/// As [`build`], with two vectors of equal length.
+pub(crate) fn build_pair<A, B, F>(len: usize, piece: usize, fill: F) -> (Vec<A>, Vec<B>)
+where
+    A: Copy + Default + Send,
+    B: Copy + Default + Send,
+    F: Fn(usize, &mut [A], &mut [B]) + Sync,
+{
+    let (mut first, mut second) = (Vec::with_capacity(len), Vec::with_capacity(len));
+    if len > 0 {
+        let firsts = first.spare_capacity_mut()[..len].par_chunks_mut(piece);
+        let seconds = second.spare_capacity_mut()[..len].par_chunks_mut(piece);
+        let pairs = firsts.zip(seconds).enumerate();
+        pairs.for_each(|(i, (first, second))| fill(i, zeroed(first), zeroed(second)));
+    }
+    // SAFETY: both vectors are cut alike, so the pairs of pieces cover `0..len` of each, and
+    // `zeroed` has written every element of each piece.
+    unsafe {
+        first.set_len(len);
+        second.set_len(len);
+    }
+    (first, second)
+}
+
+/// As [`build`], for a vector made of `block`s that no piece may straddle.
+///
+/// `fill(i, j, piece)` gets the elements of block `i` from `j * piece` on.
+pub(crate) fn build_blocks<T, F>(len: usize, block: usize, piece: usize, fill: F) -> Vec<T>
+where
+    T: Copy + Default + Send,
+    F: Fn(usize, usize, &mut [T]) + Sync,
+{
+    let mut vector = Vec::with_capacity(len);
+    if len > 0 {
+        let blocks = vector.spare_capacity_mut()[..len].par_chunks_mut(block);
+        blocks.enumerate().for_each(|(i, block)| {
+            let pieces = block.par_chunks_mut(piece).enumerate();
+            pieces.for_each(|(j, piece)| fill(i, j, zeroed(piece)));
+        });
+    }
+    // SAFETY: the pieces cover `0..len`, and `zeroed` has written every element of each.
+    unsafe { vector.set_len(len) };
+    vector
+}
+
+fn zeroed<T: Copy + Default>(piece: &mut [MaybeUninit<T>]) -> &mut [T] {
+    piece.fill(MaybeUninit::new(T::default()));
+    // SAFETY: every element was written by the line above, and `MaybeUninit<T>` has `T`'s layout.
+    unsafe { &mut *(std::ptr::from_mut(piece) as *mut [T]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_the_vector_once_and_in_place() {
+        for (len, piece) in [(0, 3), (1, 3), (3, 3), (10, 3), (12, 3)] {
+            let built = build(len, piece, |i, out: &mut [u32]| {
+                for (k, out) in out.iter_mut().enumerate() {
+                    *out += (i * piece + k) as u32;
+                }
+            });
+            assert_eq!(built, (0..len as u32).collect::<Vec<_>>(), "{len} in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn blocks_start_a_new_piece() {
+        let built = build_blocks(10, 5, 2, |i, j, out| out.fill(10 * i + j));
+        assert_eq!(built, [0, 0, 1, 1, 2, 10, 10, 11, 11, 12]);
+    }
+
+    #[test]
+    fn pairs_walk_in_step() {
+        let (a, b) = build_pair(5, 2, |i, a: &mut [u8], b: &mut [u16]| {
+            a.fill(i as u8);
+            b.fill(i as u16 * 10);
+        });
+        assert_eq!(a, [0, 0, 1, 1, 2]);
+        assert_eq!(b, [0, 0, 10, 10, 20]);
+    }
+}

@@ -1,0 +1,53 @@
+//! From candle's storage to slices.
+
+use candle_core::{CpuStorage, Layout, Result, Shape, WithDType, bail};
+
+use super::parallel::{PIECE, build};
+
+/// The elements of a contiguous tensor, in order.
+pub(crate) fn elements<'a, T: WithDType>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [T]> {
+    let data = storage.as_slice::<T>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&data[start..end]),
+        None => bail!(
+            "kernel needs a contiguous tensor, got shape {:?} with strides {:?}",
+            layout.dims(),
+            layout.stride()
+        ),
+    }
+}
+
+/// A copy made over all threads.
+pub(crate) fn copied<T: Copy + Default + Send + Sync>(x: &[T]) -> Vec<T> {
+    build(x.len(), PIECE, |i, out| out.copy_from_slice(&x[i * PIECE..][..out.len()]))
+}
+
+/// What an op's forward hands to candle: a new contiguous tensor.
+pub(crate) fn stored<T: WithDType>(data: Vec<T>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
+    (T::to_cpu_storage_owned(data), shape.into())
+}
+
+/// Evaluates an expression with `$float` standing for the storage's number type, `f32` or `f64`.
+macro_rules! with_float {
+    ($op:expr, $storage:expr, $float:ident => $body:expr) => {
+        match $storage {
+            candle_core::CpuStorage::F32(_) => {
+                type $float = f32;
+                $body
+            }
+            candle_core::CpuStorage::F64(_) => {
+                type $float = f64;
+                $body
+            }
+            other => candle_core::bail!(
+                "{}: expected f32 or f64, got {:?}",
+                $op,
+                candle_core::backend::BackendStorage::dtype(other)
+            ),
+        }
+    };
+}
+pub(crate) use with_float;

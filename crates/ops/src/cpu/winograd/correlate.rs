@@ -1,0 +1,190 @@
+//! Output and input gradient: both are a correlation of feature maps with a kernel.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::grid::{PLANES, TileGrid};
+use super::kernels::Kernels;
+use super::maps::{Maps, MapsMut};
+use super::panels::Panels;
+use super::product::Product;
+use super::scratch::Scratch;
+use super::simd::Simd;
+
+/// Output channels that are computed together: their products and their transformed kernels are
+/// what has to stay near.
+const GROUP: usize = 64;
+
+/// Correlates `x` with `kernels` into `y`, both on `grid`, with one pixel of zeros around `x`.
+pub(super) fn correlate<S: Simd>(
+    simd: S,
+    x: &[f32],
+    kernels: &Kernels<'_>,
+    y: &mut [f32],
+    grid: TileGrid,
+) {
+    let correlation = Correlation {
+        simd,
+        grid,
+        kernels,
+        x: Maps::new(x, grid, kernels.inputs),
+        y: MapsMut::new(y, grid, kernels.outputs),
+        block_len: block_len(kernels.inputs),
+    };
+    if correlation.tiles_first() {
+        correlation.run_tiles_first();
+    } else {
+        correlation.run_kernels_first();
+    }
+}
+
+/// Tiles that are transformed together.
+fn block_len(inputs: usize) -> usize {
+    if let Ok(v) = std::env::var("TB") { return v.parse().unwrap(); }
+    24
+}
+
+struct Correlation<'a, S> {
+    simd: S,
+    grid: TileGrid,
+    kernels: &'a Kernels<'a>,
+    x: Maps<'a>,
+    y: MapsMut<'a>,
+    block_len: usize,
+}
+
+impl<S: Simd> Correlation<'_, S> {
+    fn tiles_first(&self) -> bool {
+        if let Ok(v) = std::env::var("TF") { return v == "1"; }
+        self.blocks() * self.input_layout().len() <= 6 << 20 && self.kernels.outputs >= 4 * GROUP
+    }
+
+    fn blocks(&self) -> usize {
+        self.grid.len().div_ceil(self.block_len)
+    }
+
+    fn groups(&self) -> usize {
+        self.kernels.outputs.div_ceil(GROUP)
+    }
+
+    /// Output channels of one group.
+    fn group(&self, index: usize) -> Range<usize> {
+        index * GROUP..((index + 1) * GROUP).min(self.kernels.outputs)
+    }
+
+    fn input_layout(&self) -> Panels {
+        let channels = self.kernels.inputs.next_multiple_of(S::LANES);
+        Panels::new(self.block_len, channels, channels)
+    }
+
+    fn kernel_layout(&self, outputs: usize) -> Panels {
+        let (_, vectors) = S::WIDE_BLOCK;
+        let channels = outputs.next_multiple_of(S::LANES);
+        Panels::new(self.kernels.inputs, channels, vectors * S::LANES)
+    }
+
+    /// Few kernels: transform them all, then take each block of tiles through all steps.
+    fn run_kernels_first(&self) {
+        let len = self.kernel_layout(GROUP.min(self.kernels.outputs)).len();
+        let mut kernels = Scratch::take(self.groups() * len);
+        kernels
+            .par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(group, to)| self.transform_kernels(group, to));
+        (0..self.blocks()).into_par_iter().for_each(|block| {
+            let mut inputs = Scratch::take(self.input_layout().len());
+            self.transform_inputs(block, &mut inputs);
+            for (group, kernels) in kernels.chunks(len).enumerate() {
+                self.multiply(block, group, &inputs, kernels);
+            }
+        });
+    }
+
+    /// Few tiles: transform them all, then take each group of kernels through all steps, so that
+    /// the transformed kernels, the larger part, never leave the cache.
+    fn run_tiles_first(&self) {
+        let len = self.input_layout().len();
+        let mut inputs = Scratch::take(self.blocks() * len);
+        inputs
+            .par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(block, to)| self.transform_inputs(block, to));
+        (0..self.groups()).into_par_iter().for_each(|group| {
+            let mut kernels = Scratch::take(self.kernel_layout(self.group(group).len()).len());
+            self.transform_kernels(group, &mut kernels);
+            for (block, inputs) in inputs.chunks(len).enumerate() {
+                self.multiply(block, group, inputs, &kernels);
+            }
+        });
+    }
+
+    fn transform_inputs(&self, block: usize, to: &mut [f32]) {
+        let tiles = self.grid.block(block, self.block_len);
+        let layout = self.input_layout();
+        assert!(to.len() >= layout.len() && tiles.len() <= layout.rows);
+        self.simd.vectorize(
+            #[inline(always)]
+            // SAFETY: `to` is ours alone, and was just checked.
+            || unsafe { self.x.inputs(self.simd, tiles, 0, to.as_mut_ptr(), &layout) },
+        );
+    }
+
+    fn transform_kernels(&self, group: usize, to: &mut [f32]) {
+        let outputs = self.group(group);
+        let layout = self.kernel_layout(outputs.len());
+        self.simd.vectorize(
+            #[inline(always)]
+            || self.kernels.transform(self.simd, outputs, to, &layout),
+        );
+    }
+
+    /// Multiplies transformed tiles and kernels and writes the outputs.
+    fn multiply(&self, block: usize, group: usize, inputs: &[f32], kernels: &[f32]) {
+        let tiles = self.grid.block(block, self.block_len);
+        let outputs = self.group(group);
+        let input_layout = self.input_layout();
+        let kernel_layout = self.kernel_layout(outputs.len());
+        let layout = Panels::new(self.block_len, kernel_layout.channels, kernel_layout.channels);
+        let mut products = Scratch::take(layout.len());
+        assert!(inputs.len() >= input_layout.len() && kernels.len() >= kernel_layout.len());
+        let simd = self.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for plane in 0..PLANES {
+                    for (start, width) in kernel_layout.panels() {
+                        let product = Product {
+                            rows: tiles.len(),
+                            depth: self.kernels.inputs,
+                            width,
+                            a_row: input_layout.width,
+                            a_step: 1,
+                            c_row: layout.width,
+                            block_rows: S::WIDE_BLOCK.0,
+                            accumulate: false,
+                        };
+                        // SAFETY: the three buffers are of their layouts (checked above, or just
+                        // taken); the panel starts at `start * rows`, has a row for every input,
+                        // and `width` channels from `start` on are inside each row of products.
+                        unsafe {
+                            product.run(
+                                simd,
+                                inputs.as_ptr().add(plane * input_layout.plane),
+                                kernels
+                                    .as_ptr()
+                                    .add(plane * kernel_layout.plane + start * kernel_layout.rows),
+                                products.as_mut_ptr().add(plane * layout.plane + start),
+                            );
+                        }
+                    }
+                }
+                // SAFETY: each call has its own pair of tiles and channels.
+                unsafe {
+                    self.y
+                        .outputs(simd, tiles.clone(), outputs.clone(), products.as_ptr(), &layout)
+                }
+            },
+        );
+    }
+}

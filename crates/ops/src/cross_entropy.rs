@@ -1,0 +1,200 @@
+//! Cross entropy between logits and labels or probabilities.
+//!
+//! Every form of it (labels or probabilities, smoothed or not, with or without class weights) is
+//! `-sum(targets * log_softmax(logits))` for some matrix of targets that does not depend on the
+//! logits. So the targets are made first, and one fused op does the rest.
+
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail,
+};
+
+use crate::check;
+use crate::cpu::float::Float;
+use crate::cpu::softmax as kernels;
+use crate::cpu::storage::{elements, stored, with_float};
+
+/// Settings of [`cross_entropy`]; the default is neither smoothing nor weights.
+#[derive(Debug, Clone, Default)]
+pub struct CrossEntropyConfig {
+    /// Fraction, in `0.0..=1.0`, of each row's target that is spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// Factor of each class's term, `[classes]`.
+    pub class_weights: Option<Tensor>,
+}
+
+/// What the logits are compared with.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a> {
+    /// The right class of each row, `[batch]`, `u32`.
+    Labels(&'a Tensor),
+    /// A probability of each class in each row, `[batch, classes]`, of the logits' number type. No
+    /// gradient flows into them.
+    Probabilities(&'a Tensor),
+}
+
+/// The mean over the batch of `-sum(target * log_softmax(logits))`, exactly as
+/// `torch.nn.functional.cross_entropy` averages:
+///
+/// - labels with class weights: divided by the sum of the weights of the rows' labels, both the part
+///   of the labels and the smoothed part;
+/// - probabilities with class weights: each term times its class's weight, divided by the batch;
+/// - without class weights: divided by the batch.
+///
+/// # Shapes
+/// - `logits`: `[batch, classes]`, `f32` or `f64`
+/// - `targets`: see [`Targets`]
+/// - returns a scalar
+///
+/// # Errors
+/// If a shape or number type differs, the batch is empty, the smoothing is not in `0.0..=1.0`, or a
+/// label is not below `classes`; the error names the row and the label.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy};
+///
+/// let logits = Tensor::new(&[[0f32, 0.0], [0.0, 0.0]], &Device::Cpu)?;
+/// let labels = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// let loss = cross_entropy(&logits, Targets::Labels(&labels), &CrossEntropyConfig::default())?;
+/// assert_eq!(loss.to_scalar::<f32>()?, 2f32.ln());
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn cross_entropy(
+    logits: &Tensor,
+    targets: Targets<'_>,
+    config: &CrossEntropyConfig,
+) -> Result<Tensor> {
+    check::float(NAME, logits)?;
+    let (batch, classes) = match *logits.dims() {
+        [batch, classes] if batch > 0 && classes > 0 => (batch, classes),
+        _ => bail!("{NAME}: expected logits of shape [batch, classes], got {:?}", logits.dims()),
+    };
+    let smoothing = config.label_smoothing;
+    if !(0.0..=1.0).contains(&smoothing) {
+        bail!("{NAME}: label smoothing is a fraction in 0..=1, got {smoothing}")
+    }
+    let weights = class_weights(config, classes)?;
+    let targets = match targets {
+        Targets::Labels(labels) => {
+            let labels = read_labels(labels, batch, classes)?;
+            let targets = label_targets(&labels, &weights, smoothing);
+            Tensor::from_vec(targets, (batch, classes), logits.device())?.to_dtype(logits.dtype())?
+        }
+        Targets::Probabilities(probabilities) => {
+            check::matches(NAME, "probabilities", probabilities, logits.dims(), logits)?;
+            probability_targets(probabilities, &weights, smoothing)?
+        }
+    };
+    logits.contiguous()?.apply_op2(&targets, CrossEntropy)
+}
+
+const NAME: &str = "cross_entropy";
+
+/// The weight of each class, 1 unless given.
+fn class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<Vec<f64>> {
+    let Some(weights) = &config.class_weights else { return Ok(vec![1.0; classes]) };
+    if weights.dims() != [classes] {
+        bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
+    }
+    weights.to_dtype(DType::F64)?.to_vec1()
+}
+
+fn read_labels(labels: &Tensor, batch: usize, classes: usize) -> Result<Vec<u32>> {
+    if labels.dims() != [batch] || labels.dtype() != DType::U32 {
+        bail!(
+            "{NAME}: expected u32 labels of shape [{batch}], got {:?} of shape {:?}",
+            labels.dtype(),
+            labels.dims()
+        )
+    }
+    let labels = labels.to_vec1::<u32>()?;
+    match labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
+        Some((row, label)) => bail!("{NAME}: row {row} has label {label}, but there are {classes} classes"),
+        None => Ok(labels),
+    }
+}
+
+fn label_targets(labels: &[u32], weights: &[f64], smoothing: f64) -> Vec<f64> {
+    let classes = weights.len();
+    let total: f64 = labels.iter().map(|&label| weights[label as usize]).sum();
+    let spread = weights.iter().map(|weight| smoothing / classes as f64 * weight / total);
+    let spread: Vec<f64> = spread.collect();
+    let mut targets = spread.repeat(labels.len());
+    for (row, &label) in targets.chunks_exact_mut(classes).zip(labels) {
+        let label = label as usize;
+        row[label] += (1.0 - smoothing) * weights[label] / total;
+    }
+    targets
+}
+
+fn probability_targets(probabilities: &Tensor, weights: &[f64], smoothing: f64) -> Result<Tensor> {
+    let (batch, classes) = probabilities.dims2()?;
+    let weights = Tensor::new(weights, probabilities.device())?.to_dtype(probabilities.dtype())?;
+    let smoothed = probabilities.detach().affine(1.0 - smoothing, smoothing / classes as f64)?;
+    smoothed.broadcast_mul(&weights)?.affine(1.0 / batch as f64, 0.0)
+}
+
+/// `-sum(targets * log_softmax(logits))`.
+struct CrossEntropy;
+
+impl CustomOp2 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        logits_layout: &Layout,
+        targets: &CpuStorage,
+        targets_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, classes) = logits_layout.shape().dims2()?;
+        with_float!(NAME, logits, T => {
+            let logits = elements::<T>(logits, logits_layout)?;
+            let targets = elements(targets, targets_layout)?;
+            let loss = kernels::cross_entropy(logits, targets, classes);
+            Ok(stored(vec![T::narrow(loss)], ()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        targets: &Tensor,
+        _loss: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dx = logits.apply_op3_no_bwd(targets, &grad.contiguous()?, &Gradient)?;
+        Ok((Some(dx), None))
+    }
+}
+
+/// The gradient of the logits, from the logits, the targets and the gradient of the loss.
+struct Gradient;
+
+impl CustomOp3 for Gradient {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        logits_layout: &Layout,
+        targets: &CpuStorage,
+        targets_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, classes) = logits_layout.shape().dims2()?;
+        with_float!(NAME, logits, T => {
+            let logits = elements::<T>(logits, logits_layout)?;
+            let targets = elements(targets, targets_layout)?;
+            let grad = elements(grad, grad_layout)?[0];
+            let dx = kernels::cross_entropy_gradient(logits, targets, grad, classes);
+            Ok(stored(dx, logits_layout.shape()))
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! From the usual `[batch, channels, height, width]` to what the kernels work on, and back.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use crate::check;
+use crate::cpu::layout::transpose;
+use crate::cpu::storage::{elements, stored, with_float};
+
+/// A batch of images with the channels last and contiguous.
+///
+/// Copies nothing when `x` is a permuted view of such memory, as a loader hands out and as
+/// `permute` makes of a feature map.
+///
+/// # Shapes
+/// - `x`: `[batch, channels, height, width]`, `f32` or `f64`, any strides
+/// - returns contiguous `[batch, height, width, channels]`
+///
+/// # Errors
+/// If `x` has another rank or number type.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+///
+/// let x = Tensor::zeros((2, 3, 4, 5), DType::F32, &Device::Cpu)?;
+/// let images = candle_vision_ops::channels_last(&x)?;
+/// assert_eq!(images.dims(), [2, 4, 5, 3]);
+/// assert_eq!(candle_vision_ops::channels_first(&images)?.dims(), x.dims());
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn channels_last(x: &Tensor) -> Result<Tensor> {
+    let op = Transpose::ToChannelsLast;
+    check_rank(op, x)?;
+    let view = x.permute([0, 2, 3, 1])?;
+    if view.is_contiguous() { Ok(view) } else { x.contiguous()?.apply_op1(op) }
+}
+
+/// A batch of images in the usual order, contiguous, so that flattening it before a classifier
+/// gives the order in which published weights expect the features.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]`, `f32` or `f64`
+/// - returns contiguous `[batch, channels, height, width]`
+///
+/// # Errors
+/// If `x` has another rank or number type.
+pub fn channels_first(x: &Tensor) -> Result<Tensor> {
+    let op = Transpose::ToChannelsFirst;
+    check_rank(op, x)?;
+    let view = x.permute([0, 3, 1, 2])?;
+    if view.is_contiguous() { Ok(view) } else { x.contiguous()?.apply_op1(op) }
+}
+
+fn check_rank(op: Transpose, x: &Tensor) -> Result<()> {
+    check::float(op.name(), x)?;
+    if x.rank() != 4 {
+        bail!("{}: expected a batch of images with 4 dimensions, got {:?}", op.name(), x.dims())
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Transpose {
+    ToChannelsLast,
+    ToChannelsFirst,
+}
+
+impl CustomOp1 for Transpose {
+    fn name(&self) -> &'static str {
+        match self {
+            Transpose::ToChannelsLast => "channels_last",
+            Transpose::ToChannelsFirst => "channels_first",
+        }
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, a, b, c) = layout.shape().dims4()?;
+        let (rows, columns, dims) = match self {
+            Transpose::ToChannelsLast => (a, b * c, (batch, b, c, a)),
+            Transpose::ToChannelsFirst => (a * b, c, (batch, c, a, b)),
+        };
+        with_float!(self.name(), x, T => {
+            Ok(stored(transpose::<T>(elements(x, layout)?, rows, columns), dims))
+        })
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let back = match self {
+            Transpose::ToChannelsLast => Transpose::ToChannelsFirst,
+            Transpose::ToChannelsFirst => Transpose::ToChannelsLast,
+        };
+        grad.contiguous()?.apply_op1_no_bwd(&back).map(Some)
+    }
+}

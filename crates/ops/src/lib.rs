@@ -1,0 +1,98 @@
+//! Differentiable image operations for candle whose gradients are right, and fast kernels for them.
+//!
+//! candle's own operations are enough to run a network, but not to train one. On candle 0.11:
+//!
+//! | operation in candle | what its gradient does |
+//! |---|---|
+//! | `max_pool2d` | is divided by the area of the window; goes to every one of equal elements; is lost at sizes that do not divide; does not exist where the kernel is not the stride |
+//! | `upsample_nearest2d` | overwrites what other uses of its input contributed |
+//! | `relu` | is 1 at 0, where PyTorch's is 0 |
+//! | `candle_nn::ops::softmax_last_dim`, `layer_norm` | ends there without a word, so that only the layers behind are trained |
+//! | `conv2d` with a stride | fails at some sizes that are not square; everywhere takes a naive transposed convolution |
+//! | any intermediate tensor's | is dropped during `backward`, so that nothing can look at it |
+//!
+//! Here every gradient is checked against PyTorch's values and against finite differences, and the
+//! same input gives the same bits on any number of threads.
+//!
+//! | here | |
+//! |---|---|
+//! | [`conv2d`], [`linear`] | products with a kernel |
+//! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
+//! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
+//! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`] | activation functions |
+//! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
+//! | [`dropout`] | with a [`Generator`] that can be seeded |
+//! | [`on_gradient`] | sees and changes a gradient on its way back |
+//! | [`sgd_step`], [`adam_step`] | updates of parameters, in place and in one pass over memory |
+//! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
+//!
+//! # Conventions
+//! - Feature maps are channels-last: every function on images takes and returns contiguous
+//!   `[batch, height, width, channels]`. Inputs with other strides are copied first.
+//! - Parameters keep PyTorch's shapes (`[out_channels, in_channels / groups, height, width]`).
+//! - Number types are `f32` and `f64`; `f64` is for checking gradients.
+//! - A tensor that no variable leads to, such as a frozen parameter, costs nothing on the way back.
+//! - Errors name the operation and the shapes. Nothing here panics on a caller's data.
+//!
+//! # Example
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use candle_vision_ops as ops;
+//! use ops::{Activation, CrossEntropyConfig, MaxPool2dConfig, Targets};
+//!
+//! let device = Device::Cpu;
+//! let images = Var::from_tensor(&Tensor::arange(0f32, 72.0, &device)?.reshape((2, 1, 6, 6))?)?;
+//! let (weight, bias) = (Tensor::new(&[1f32], &device)?, Tensor::new(&[0f32], &device)?);
+//!
+//! let x = ops::channels_last(&images)?;
+//! let (x, _) = ops::batch_norm_train(&x, &weight, &bias, None, Activation::Relu, 1e-5)?;
+//! let x = ops::max_pool2d(&x, &MaxPool2dConfig::new(3).stride(2).padding(1))?;
+//! let x = ops::adaptive_avg_pool2d(&x, [1, 2])?;
+//! let logits = ops::channels_first(&x)?.flatten_from(1)?;
+//!
+//! let labels = Targets::Labels(&Tensor::new(&[0u32, 1], &device)?);
+//! let loss = ops::cross_entropy(&logits, labels, &CrossEntropyConfig::default())?;
+//! let gradients = loss.backward()?;
+//! assert_eq!(gradients.get(&images).unwrap().dims(), [2, 1, 6, 6]);
+//! # candle_core::Result::Ok(())
+//! ```
+//!
+//! # Memory
+//! A training step allocates and frees large buffers at a high rate. glibc's allocator hands them
+//! back to the system each time, which costs about a quarter of a ResNet18 step in page faults:
+//! programs should set one that keeps memory, such as mimalloc.
+
+mod activation;
+mod adaptive_avg_pool2d;
+mod avg_pool2d;
+mod batch_norm;
+mod check;
+mod conv2d;
+mod cpu;
+mod cross_entropy;
+mod dropout;
+mod layout;
+mod linear;
+mod max_pool2d;
+mod on_gradient;
+mod optimizer_step;
+mod softmax;
+
+pub use activation::{
+    Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu,
+};
+pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
+pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
+pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
+pub use conv2d::{Conv2dConfig, conv2d};
+pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
+pub use dropout::dropout;
+pub use layout::{channels_first, channels_last};
+pub use linear::linear;
+pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
+pub use on_gradient::on_gradient;
+pub use optimizer_step::{AdamStep, SgdStep, adam_step, sgd_step, sum_of_squares};
+pub use softmax::{log_softmax, softmax};
+
+/// The generator that everything random draws from: seeded, and the same on every machine.
+pub type Generator = rand_chacha::ChaCha8Rng;

@@ -1,0 +1,149 @@
+//! Max pooling.
+//!
+//! candle's own divides the gradient by the area of the window, gives it to every one of equal
+//! elements, and has none at all where the kernel is not the stride.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use crate::check;
+use crate::cpu::max_pool as kernels;
+use crate::cpu::pool::{Sliding, Windows};
+use crate::cpu::storage::{elements, stored, with_float};
+
+/// The windows of [`max_pool2d`]. Pairs are `[height, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool2dConfig {
+    /// Size of a window.
+    pub kernel: [usize; 2],
+    /// Step from one window to the next.
+    pub stride: [usize; 2],
+    /// Positions added on each side, which no window takes its maximum from; at most half a kernel.
+    pub padding: [usize; 2],
+    /// Whether a last window may reach past the padded input, as long as it starts inside the input
+    /// or its left padding.
+    pub ceil_mode: bool,
+}
+
+impl MaxPool2dConfig {
+    /// Square windows side by side: the stride is the kernel, without padding.
+    pub fn new(kernel: usize) -> Self {
+        Self { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 2], ceil_mode: false }
+    }
+
+    /// With the same stride along both axes.
+    pub fn stride(self, stride: usize) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+
+    /// With the same padding on all four sides.
+    pub fn padding(self, padding: usize) -> Self {
+        Self { padding: [padding; 2], ..self }
+    }
+
+    /// With [`ceil_mode`](Self::ceil_mode) on or off.
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { ceil_mode, ..self }
+    }
+
+    fn sliding(&self, axis: usize) -> Sliding {
+        Sliding {
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            padding: self.padding[axis],
+            ceil_mode: self.ceil_mode,
+            count_include_pad: false,
+        }
+    }
+}
+
+/// The largest element of every window.
+///
+/// The gradient goes to the first of equal elements, row by row, as in PyTorch. A window that holds
+/// a NaN gives NaN.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]`, `f32` or `f64`
+/// - returns `[batch, out_height, out_width, channels]`, where a side is
+///   `(side + 2 * padding - kernel) / stride + 1`, rounded down (up in ceil mode)
+///
+/// # Errors
+/// If `x` has another rank or number type, or a window does not fit.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::{MaxPool2dConfig, max_pool2d};
+///
+/// let x = Tensor::arange(0f32, 16.0, &Device::Cpu)?.reshape((1, 4, 4, 1))?;
+/// let y = max_pool2d(&x, &MaxPool2dConfig::new(3).stride(2).padding(1))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [5.0, 7.0, 13.0, 15.0]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn max_pool2d(x: &Tensor, config: &MaxPool2dConfig) -> Result<Tensor> {
+    let [_, height, width, _] = check::images(NAME, x)?;
+    let [rows, columns] = config.kernel;
+    if rows.saturating_mul(columns) > kernels::MAX_POSITIONS {
+        bail!("{NAME}: a kernel has at most {} positions, got {rows} x {columns}", kernels::MAX_POSITIONS)
+    }
+    let sliding = [config.sliding(0), config.sliding(1)];
+    let windows = Windows::sliding(NAME, [height, width], sliding)?;
+    let positions = x.track_op().then(OnceLock::new);
+    x.contiguous()?.apply_op1(MaxPool2d { windows, positions })
+}
+
+const NAME: &str = "max_pool2d";
+
+struct MaxPool2d {
+    windows: Windows,
+    /// Where in its window each maximum was; present if a gradient may be asked for.
+    positions: Option<OnceLock<Vec<u16>>>,
+}
+
+impl CustomOp1 for MaxPool2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, _, _, channels) = layout.shape().dims4()?;
+        let shape = (batch, self.windows.rows.output(), self.windows.columns.output(), channels);
+        with_float!(NAME, x, T => {
+            let x = elements::<T>(x, layout)?;
+            let Some(noted) = &self.positions else {
+                return Ok(stored(kernels::max(x, channels, &self.windows), shape));
+            };
+            let (y, positions) = kernels::max_and_positions(x, channels, &self.windows);
+            noted.set(positions).expect("an op runs forward once");
+            Ok(stored(y, shape))
+        })
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let positions = self.positions.as_ref().and_then(OnceLock::get);
+        let positions = positions.expect("a tracked op has run forward");
+        let gradient = Gradient { windows: &self.windows, positions };
+        grad.contiguous()?.apply_op1_no_bwd(&gradient).map(Some)
+    }
+}
+
+struct Gradient<'a> {
+    windows: &'a Windows,
+    positions: &'a [u16],
+}
+
+impl CustomOp1 for Gradient<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, _, _, channels) = layout.shape().dims4()?;
+        let shape = (batch, self.windows.rows.input(), self.windows.columns.input(), channels);
+        with_float!(NAME, grad, T => {
+            let grad = elements::<T>(grad, layout)?;
+            Ok(stored(kernels::gradient(grad, self.positions, channels, self.windows), shape))
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! Seeing and changing a gradient on its way back, as PyTorch's `Tensor.register_hook`.
+//!
+//! candle drops the gradients of intermediate tensors during `backward`, so they can be had only
+//! while it runs.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use crate::check;
+use crate::cpu::storage::{copied, elements, stored, with_float};
+
+/// `x` itself, but its gradient passes through `f` during `backward`.
+///
+/// `f` gets the gradient with respect to the returned tensor, contiguous and summed over all its
+/// uses, once per `backward`. It hands back what should flow on instead, or `None` to leave the
+/// gradient as it is. An error from `f` ends `backward` with that error.
+///
+/// When nothing that `x` depends on is a variable there is no gradient: the result is `x` and `f` is
+/// never called. Otherwise the values are copied, since candle ties a custom gradient to new storage.
+///
+/// # Errors
+/// If `x` is not `f32` or `f64`; in `backward`, if `f` returns a gradient of another shape or type.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Var};
+///
+/// let x = Var::new(&[1f32, 2.0], &Device::Cpu)?;
+/// let y = candle_vision_ops::on_gradient(&x, |grad| Ok(Some(grad.affine(10.0, 0.0)?)))?;
+/// let dx = y.sqr()?.sum_all()?.backward()?.remove(&x).unwrap();
+/// assert_eq!(dx.to_vec1::<f32>()?, [20.0, 40.0]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn on_gradient(
+    x: &Tensor,
+    f: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    check::float(NAME, x)?;
+    if !x.track_op() {
+        return Ok(x.clone());
+    }
+    x.contiguous()?.apply_op1(OnGradient(f))
+}
+
+const NAME: &str = "on_gradient";
+
+struct OnGradient<F>(F);
+
+impl<F> CustomOp1 for OnGradient<F>
+where
+    F: Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync,
+{
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_float!(NAME, x, T => Ok(stored(copied::<T>(elements(x, layout)?), layout.shape())))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let Some(changed) = (self.0)(&grad)? else { return Ok(Some(grad)) };
+        if changed.dims() != x.dims() || changed.dtype() != x.dtype() {
+            bail!(
+                "{NAME}: the closure returned a {:?} gradient of shape {:?} for a {:?} tensor of \
+                 shape {:?}",
+                changed.dtype(),
+                changed.dims(),
+                x.dtype(),
+                x.dims()
+            )
+        }
+        changed.contiguous().map(Some)
+    }
+}

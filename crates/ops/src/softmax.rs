@@ -1,0 +1,114 @@
+//! Softmax and its logarithm over the last dimension.
+//!
+//! candle-nn's fused `softmax_last_dim` has no gradient and cuts the tape without a word.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+use crate::check;
+use crate::cpu::softmax as kernels;
+use crate::cpu::storage::{elements, stored, with_float};
+
+/// `exp(x) / sum(exp(x))` over the last dimension, for any finite `x`.
+///
+/// # Shapes
+/// - `x`: any rank from 1, `f32` or `f64`
+/// - returns a tensor as `x`; the last dimension sums to 1
+///
+/// # Errors
+/// If `x` is a scalar, its last dimension is empty, or its number type another.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+///
+/// let x = Tensor::new(&[1000f32, 1000.0], &Device::Cpu)?;
+/// assert_eq!(candle_vision_ops::softmax(&x)?.to_vec1::<f32>()?, [0.5, 0.5]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    RowOp::Softmax.apply(x)
+}
+
+/// `x - log(sum(exp(x)))` over the last dimension: the logarithm of [`softmax`], without the loss of
+/// digits that taking it afterwards has.
+///
+/// # Shapes
+/// - `x`: any rank from 1, `f32` or `f64`
+/// - returns a tensor as `x`
+///
+/// # Errors
+/// If `x` is a scalar, its last dimension is empty, or its number type another.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    RowOp::LogSoftmax.apply(x)
+}
+
+#[derive(Clone, Copy)]
+enum RowOp {
+    Softmax,
+    LogSoftmax,
+}
+
+impl RowOp {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        check::float(self.name(), x)?;
+        if matches!(x.dims().last(), None | Some(0)) {
+            bail!("{}: expected [..., classes], got {:?}", self.name(), x.dims())
+        }
+        x.contiguous()?.apply_op1(self)
+    }
+}
+
+fn columns(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1)
+}
+
+impl CustomOp1 for RowOp {
+    fn name(&self) -> &'static str {
+        match self {
+            RowOp::Softmax => "softmax",
+            RowOp::LogSoftmax => "log_softmax",
+        }
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_float!(self.name(), x, T => {
+            let x = elements::<T>(x, layout)?;
+            let y = match self {
+                RowOp::Softmax => kernels::softmax(x, columns(layout)),
+                RowOp::LogSoftmax => kernels::log_softmax(x, columns(layout)),
+            };
+            Ok(stored(y, layout.shape()))
+        })
+    }
+
+    fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        y.apply_op2_no_bwd(&grad.contiguous()?, &Gradient(*self)).map(Some)
+    }
+}
+
+/// The gradient of the input from the output and its gradient.
+struct Gradient(RowOp);
+
+impl CustomOp2 for Gradient {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        y_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let columns = columns(y_layout);
+        with_float!(self.name(), y, T => {
+            let (y, grad) = (elements::<T>(y, y_layout)?, elements(grad, grad_layout)?);
+            let dx = match self.0 {
+                RowOp::Softmax => kernels::softmax_gradient(y, grad, columns),
+                RowOp::LogSoftmax => kernels::log_softmax_gradient(y, grad, columns),
+            };
+            Ok(stored(dx, y_layout.shape()))
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! Batch norm against PyTorch, finite differences and its formula.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_vision_ops::{Activation, batch_norm_eval, batch_norm_train};
+use crate::reference;
+use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, random};
+
+const ACTIVATIONS: [Activation; 2] = [Activation::Identity, Activation::Relu];
+
+/// The four parameters and buffers of a PyTorch layer called `case`.
+fn layer(case: &str) -> Result<[Tensor; 4]> {
+    let vector = |name: &str| reference::weight(&format!("{case}.{name}"), &[6], 1.0);
+    Ok([vector("weight")?, vector("bias")?, vector("running_mean")?, vector("running_var")?])
+}
+
+/// Compares `y` and the gradients it gives with the stored ones of `case`.
+fn check_case(
+    case: &str,
+    y: &Tensor,
+    inputs: [(&str, &Var); 3],
+    expected: &HashMap<String, Tensor>,
+) -> Result<()> {
+    reference::assert_close(case, &nchw(y), &expected[&format!("{case}.y")], 1e-5);
+    let grad = nhwc(&reference::signed(&format!("{case}.grad"), &[4, 6, 5, 7])?);
+    let gradients = (y * grad)?.sum_all()?.backward()?;
+    for (name, input) in inputs {
+        let gradient = gradients.get(input).expect("a gradient");
+        let gradient = if gradient.rank() == 4 { nchw(gradient) } else { gradient.clone() };
+        let expected = &expected[&format!("{case}.{name}")];
+        reference::assert_close(&format!("{case}.{name}"), &gradient, expected, 1e-5);
+    }
+    Ok(())
+}
+
+fn input(case: &str) -> Result<Var> {
+    let x = reference::image_batch(&format!("{case}.x"), &[4, 6, 5, 7])?.affine(2.0, 0.5)?;
+    Var::from_tensor(&nhwc(&x))
+}
+
+#[test]
+fn training_is_pytorchs() -> Result<()> {
+    let expected = reference::tensors("ops.safetensors");
+    let [weight, bias, running_mean, running_var] = layer("bn_train")?;
+    let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
+    let x = input("bn_train")?;
+    let (y, statistics) = batch_norm_train(&x, &weight, &bias, None, Activation::Identity, 1e-5)?;
+    check_case("bn_train", &y, [("dx", &x), ("dweight", &weight), ("dbias", &bias)], &expected)?;
+
+    assert_eq!(statistics.count, 4 * 5 * 7);
+    let (mean, variance) = statistics.update(&running_mean, &running_var, 0.1)?;
+    reference::assert_close("mean", &mean, &expected["bn_train.running_mean"], 1e-6);
+    reference::assert_close("variance", &variance, &expected["bn_train.running_var"], 1e-6);
+    Ok(())
+}
+
+#[test]
+fn evaluation_is_pytorchs() -> Result<()> {
+    let expected = reference::tensors("ops.safetensors");
+    let [weight, bias, mean, variance] = layer("bn_eval")?;
+    let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
+    let x = input("bn_eval")?;
+    let identity = Activation::Identity;
+    let y = batch_norm_eval(&x, &weight, &bias, &mean, &variance, None, identity, 1e-5)?;
+    check_case("bn_eval", &y, [("dx", &x), ("dweight", &weight), ("dbias", &bias)], &expected)
+}
+
+/// `[x, weight, bias, residual]`.
+fn arguments(dims: &[usize]) -> Vec<Tensor> {
+    let channels = &dims[dims.len() - 1..];
+    let mut arguments = vec![random("bn.x", dims), random("bn.weight", channels)];
+    arguments.extend([random("bn.bias", channels), random("bn.residual", dims)]);
+    arguments
+}
+
+const SHAPES: [&[usize]; 5] = [&[2, 3, 5, 4], &[1, 7, 3, 1], &[5, 1, 1, 3], &[3, 4], &[2, 8, 9, 2]];
+
+#[test]
+fn training_gradient_is_that_of_its_values() {
+    for dims in SHAPES {
+        for activation in ACTIVATIONS {
+            let what = format!("{dims:?} {activation:?}");
+            let run = |x: &[Tensor], residual: Option<&Tensor>| {
+                let (y, _) = batch_norm_train(&x[0], &x[1], &x[2], residual, activation, 1e-3)?;
+                Ok(y)
+            };
+            let arguments = arguments(dims);
+            check_gradients(&what, &arguments[..3], |x| run(x, None));
+            check_gradients(&format!("{what} residual"), &arguments, |x| run(x, Some(&x[3])));
+        }
+    }
+}
+
+#[test]
+fn evaluation_gradient_is_that_of_its_values() -> Result<()> {
+    for dims in SHAPES {
+        let channels = dims[dims.len() - 1];
+        let mean = random("bn.mean", &[channels]);
+        let variance = random("bn.variance", &[channels]).sqr()?.affine(1.0, 0.1)?;
+        for activation in ACTIVATIONS {
+            let what = format!("{dims:?} {activation:?}");
+            let run = |x: &[Tensor], residual: Option<&Tensor>| {
+                let [x, weight, bias] = [&x[0], &x[1], &x[2]];
+                batch_norm_eval(x, weight, bias, &mean, &variance, residual, activation, 1e-3)
+            };
+            let arguments = arguments(dims);
+            check_gradients(&what, &arguments[..3], |x| run(x, None));
+            check_gradients(&format!("{what} residual"), &arguments, |x| run(x, Some(&x[3])));
+        }
+    }
+    Ok(())
+}
+
+/// What is not a variable gets no gradient, and what is gets the same one as if all were.
+#[test]
+fn frozen_arguments_do_not_change_the_others() -> Result<()> {
+    let arguments = arguments(&[2, 3, 5, 4]);
+    let run = |trained: [bool; 4]| -> Result<Vec<Option<Tensor>>> {
+        let variables = arguments.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let input = |i: usize| {
+            if trained[i] { variables[i].as_tensor().clone() } else { arguments[i].clone() }
+        };
+        let (x, residual) = (input(0), input(3));
+        let relu = Activation::Relu;
+        let (y, _) = batch_norm_train(&x, &input(1), &input(2), Some(&residual), relu, 1e-5)?;
+        let gradients = y.sqr()?.sum_all()?.backward()?;
+        Ok(variables.iter().map(|variable| gradients.get(variable).cloned()).collect())
+    };
+    let all = run([true; 4])?;
+    for which in 0..4 {
+        let mut trained = [false; 4];
+        trained[which] = true;
+        for (i, gradient) in run(trained)?.iter().enumerate() {
+            assert_eq!(gradient.is_some(), i == which);
+            if let (Some(gradient), Some(all)) = (gradient, &all[i]) {
+                reference::assert_close(&format!("argument {i} alone"), gradient, all, 1e-12);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn statistics_of_a_large_batch_are_accurate() -> Result<()> {
+    let x = reference::image_batch("statistics", &[4, 61, 67, 5])?.affine(0.1, 30.0)?;
+    let (one, zero) = (Tensor::ones(5, DType::F32, &Device::Cpu)?, Tensor::zeros(5, DType::F32, &Device::Cpu)?);
+    let (y, statistics) = batch_norm_train(&x, &one, &zero, None, Activation::Identity, 0.0)?;
+    let exact = x.to_dtype(DType::F64)?.reshape(((), 5))?;
+    let mean = exact.mean(0)?;
+    let centred = exact.broadcast_sub(&mean)?;
+    let variance = centred.sqr()?.mean(0)?;
+    reference::assert_close("mean", &statistics.mean, &mean, 1e-7);
+    reference::assert_close("variance", &statistics.variance, &variance, 1e-6);
+    let normalised = centred.broadcast_div(&variance.sqrt()?)?.reshape(x.dims())?;
+    // The input itself is rounded to 3e-5 of its deviation at this mean.
+    reference::assert_close("output", &y, &normalised, 3e-5);
+    Ok(())
+}
+
+#[test]
+fn views_are_taken() -> Result<()> {
+    let arguments = arguments(&[2, 3, 5, 4]);
+    let view = arguments[0].permute([0, 2, 1, 3])?;
+    let copy = view.contiguous()?;
+    let run = |x: &Tensor| -> Result<Vec<f64>> {
+        let relu = Activation::Relu;
+        batch_norm_train(x, &arguments[1], &arguments[2], Some(x), relu, 0.1)?.0.flatten_all()?.to_vec1()
+    };
+    assert_eq!(run(&view)?, run(&copy)?);
+    Ok(())
+}
+
+#[test]
+fn threads_do_not_matter() {
+    check_threads(|| {
+        let x = Var::from_tensor(&reference::image_batch("threads", &[3, 31, 29, 17])?)?;
+        let residual = Var::from_tensor(&reference::image_batch("residual", x.dims())?)?;
+        let weight = Var::from_tensor(&reference::image_batch("weight", &[17])?)?;
+        let bias = Var::from_tensor(&reference::image_batch("bias", &[17])?)?;
+        let relu = Activation::Relu;
+        let (y, statistics) = batch_norm_train(&x, &weight, &bias, Some(&residual), relu, 1e-5)?;
+        let gradients = y.sqr()?.sum_all()?.backward()?;
+        let inputs = [&x, &residual, &weight, &bias];
+        let gradients = inputs.map(|x| gradients.get(x).expect("a gradient").clone());
+        Ok([vec![y.detach(), statistics.mean, statistics.variance], gradients.to_vec()].concat())
+    });
+}
+
+#[test]
+fn wrong_arguments_are_named() -> Result<()> {
+    let arguments = arguments(&[2, 3, 5, 4]);
+    let [x, weight, bias] = [&arguments[0], &arguments[1], &arguments[2]];
+    let short = random("short", &[3]);
+    let train = |x: &Tensor, weight: &Tensor, bias: &Tensor, residual: Option<&Tensor>| {
+        batch_norm_train(x, weight, bias, residual, Activation::Relu, 1e-5)
+    };
+    check_error(train(x, &short, bias, None), &["batch_norm", "weight", "[4]", "[3]"]);
+    check_error(train(x, weight, &short, None), &["batch_norm", "bias", "[4]", "[3]"]);
+    check_error(train(x, weight, bias, Some(bias)), &["batch_norm", "residual", "[2, 3, 5, 4]"]);
+    check_error(train(&x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.narrow(2, 0, 1)?, weight, bias, None), &["more than one value"]);
+    check_error(train(x, &weight.to_dtype(DType::F32)?, bias, None), &["weight", "F32", "F64"]);
+    let identity = Activation::Identity;
+    check_error(batch_norm_eval(x, weight, bias, &short, bias, None, identity, 1e-5), &["running_mean"]);
+    Ok(())
+}

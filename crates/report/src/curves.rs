@@ -1,0 +1,219 @@
+//! The curves of a training run: loss, accuracy and learning rate over the epochs, side by side.
+
+mod panel;
+mod series;
+
+use std::path::Path;
+
+use candle_vision_train::History;
+
+use crate::axis::Axis;
+use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
+use crate::files::write_atomically;
+use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, VERMILLION};
+use crate::{Error, Result};
+use panel::{Best, Line, Mark, Panel};
+use series::{Segments, Timeline, epoch_segments, range, robust_range};
+
+/// Size of the picture in pixels; its text is legible down to two thirds of that.
+const WIDTH: f64 = 1800.0;
+const HEIGHT: f64 = 600.0;
+const MARGIN: f64 = 28.0;
+const GAP: f64 = 44.0;
+
+/// Draws the curves of a run into a PNG of 1800 x 600 pixels: loss (training, validation and each
+/// batch), accuracy in percent with the best epoch marked, learning rate.
+///
+/// Any history will do: a run that has not finished an epoch gives empty axes, and values that are
+/// not finite leave a gap in their curve. The file is replaced as a whole.
+///
+/// # Errors
+/// If the file cannot be written.
+///
+/// # Example
+/// ```
+/// use candle_vision_report::curves_png;
+/// use candle_vision_train::History;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// curves_png(&History::default(), "ants and bees", folder.path().join("curves.png"))?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn curves_png(history: &History, title: &str, path: impl AsRef<Path>) -> Result<()> {
+    write_atomically(path.as_ref(), &draw(history, title)?.into_png()?)
+}
+
+/// The same picture as [`curves_png`] as an SVG document, for a page that is to scale it.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn curves_svg(history: &History, title: &str, path: impl AsRef<Path>) -> Result<()> {
+    write_atomically(path.as_ref(), draw(history, title)?.into_svg().as_bytes())
+}
+
+fn draw(history: &History, title: &str) -> Result<Canvas, Error> {
+    let mut canvas = Canvas::new(WIDTH, HEIGHT)?;
+    let font = Font::new(26, INK).bold();
+    let left = MARGIN + panel::LEFT;
+    let heading = shorten_middle(title, font, WIDTH - left - MARGIN);
+    canvas.text((left, MARGIN + 20.0), &heading, font, Align::Left);
+
+    let timeline = Timeline::of(history);
+    let panels = [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)];
+    let top = MARGIN + 50.0;
+    let width = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
+    for (index, panel) in panels.iter().enumerate() {
+        let x = MARGIN + index as f64 * (width + GAP);
+        panel.draw(&mut canvas, Area { x, y: top, width, height: HEIGHT - top - MARGIN });
+    }
+    if history.epochs.is_empty() && history.batches.is_empty() {
+        let font = Font::new(22, MUTED);
+        canvas.text((WIDTH / 2.0, HEIGHT / 2.0), "nothing recorded yet", font, Align::Center);
+    }
+    Ok(canvas)
+}
+
+fn loss(history: &History, timeline: &Timeline) -> Panel {
+    let train = epoch_segments(history, |epoch| epoch.train_loss);
+    let validation = epoch_segments(history, |epoch| epoch.val_loss);
+    let batches = timeline.batch_losses(history);
+    let (low, high) = robust_range(&[&train, &validation], &batches);
+    // A loss begins at 0 unless that would press the curves flat.
+    let low = if low < 0.4 * high { 0.0 } else { low };
+    Panel {
+        title: "loss",
+        x: timeline.axis(),
+        y: Axis::linear(low, high, (0.0, f64::INFINITY)),
+        lines: vec![
+            Line { label: "each batch", color: FAINT_BLUE, mark: Mark::None, width: 2.0, segments: batches },
+            trained(train),
+            validated(validation),
+        ],
+        best: None,
+    }
+}
+
+fn accuracy(history: &History, timeline: &Timeline) -> Panel {
+    let train = epoch_segments(history, |epoch| 100.0 * epoch.train_accuracy);
+    let validation = epoch_segments(history, |epoch| 100.0 * epoch.val_accuracy);
+    let (low, high) = range(&[&train, &validation]).unwrap_or((0.0, 100.0));
+    let best = history.best().filter(|epoch| epoch.val_accuracy.is_finite()).map(|epoch| {
+        let percent = 100.0 * epoch.val_accuracy;
+        Best {
+            at: (epoch.epoch as f64, percent),
+            label: format!("best {percent:.2} % in epoch {}", epoch.epoch),
+        }
+    });
+    Panel {
+        title: "accuracy in percent",
+        x: timeline.axis(),
+        y: Axis::linear(low, high, (0.0, 100.0)),
+        lines: vec![trained(train), validated(validation)],
+        best,
+    }
+}
+
+fn trained(segments: Segments) -> Line {
+    Line { label: "training", color: BLUE, mark: Mark::Disc, width: 3.0, segments }
+}
+
+fn validated(segments: Segments) -> Line {
+    Line { label: "validation", color: VERMILLION, mark: Mark::Square, width: 3.0, segments }
+}
+
+fn rate(history: &History, timeline: &Timeline) -> Panel {
+    let segments = timeline.learning_rates(history);
+    Panel {
+        title: "learning rate",
+        x: timeline.axis(),
+        y: rate_axis(history, &segments),
+        lines: vec![Line { label: "", color: GREEN, mark: Mark::None, width: 3.0, segments }],
+        best: None,
+    }
+}
+
+/// Steps over a decade or more are drawn on a logarithmic axis, where the low ones can be told
+/// apart; smooth schedules keep their known shape on a linear one.
+fn rate_axis(history: &History, segments: &Segments) -> Axis {
+    let (low, high) = range(&[segments]).unwrap_or((0.0, 1.0));
+    let mut rates: Vec<f64> = history.epochs.iter().map(|epoch| epoch.lr).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.dedup();
+    let stepwise = 2 * rates.len() <= history.epochs.len();
+    if stepwise && low > 0.0 && high / low >= 9.0 {
+        Axis::log(low, high)
+    } else {
+        Axis::linear(0.0, high, (0.0, f64::INFINITY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_vision_train::{BatchRecord, EpochRecord};
+
+    use super::*;
+
+    fn epoch(epoch: usize, val_accuracy: f64, lr: f64) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            train_loss: 1.0 / epoch as f64,
+            train_accuracy: 0.5,
+            val_loss: 1.2 / epoch as f64,
+            val_accuracy,
+            lr,
+            seconds: 1.0,
+            images_per_second: 100.0,
+        }
+    }
+
+    fn run(accuracies: &[f64]) -> History {
+        let epochs: Vec<EpochRecord> =
+            accuracies.iter().enumerate().map(|(i, a)| epoch(i + 1, *a, 1e-3)).collect();
+        let batches = (0..4 * epochs.len())
+            .map(|i| BatchRecord { step: i + 1, epoch: i / 4 + 1, loss: 1.0, lr: 1e-3 })
+            .collect();
+        History { epochs, batches }
+    }
+
+    fn svg(history: &History) -> String {
+        draw(history, "run").expect("drawable").into_svg()
+    }
+
+    #[test]
+    fn the_best_epoch_is_named() {
+        let text = svg(&run(&[0.5, 0.9412, 0.9412, 0.8]));
+        assert!(text.contains("best 94.12 % in epoch 2"), "{text}");
+    }
+
+    #[test]
+    fn any_history_can_be_drawn() {
+        let nan = f64::NAN;
+        let mut lost = run(&[0.5, nan, 0.7]);
+        lost.epochs[1].train_loss = nan;
+        lost.epochs[2].val_loss = f64::INFINITY;
+        lost.batches[3].loss = nan;
+        let mut gap = run(&[0.5, 0.6, 0.7]);
+        gap.epochs.remove(1);
+        let no_batches = History { batches: Vec::new(), ..run(&[0.5, 0.6]) };
+        let no_validation = run(&[nan, nan]);
+        for history in [History::default(), run(&[0.9]), lost, gap, no_batches, no_validation] {
+            let text = svg(&history);
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+        assert!(svg(&History::default()).contains("nothing recorded yet"));
+    }
+
+    #[test]
+    fn a_step_schedule_gets_a_logarithmic_axis_and_a_cosine_does_not() {
+        let history = |rates: &[f64]| History {
+            epochs: rates.iter().enumerate().map(|(i, lr)| epoch(i + 1, 0.5, *lr)).collect(),
+            batches: Vec::new(),
+        };
+        let steps = history(&[1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-4]);
+        assert!(svg(&steps).contains("5e-4") && svg(&steps).contains("1e-4"));
+        let cosine = history(&[1e-3, 9e-4, 6e-4, 3e-4, 1e-4, 1e-5]);
+        assert!(svg(&cosine).contains("6e-4") && !svg(&cosine).contains("1e-5"));
+    }
+}

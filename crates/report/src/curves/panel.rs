@@ -1,0 +1,145 @@
+//! One panel of curves: title, legend, axes, lines.
+
+use crate::axis::Axis;
+use crate::canvas::{Align, Area, Canvas, Color, Font};
+use crate::palette::{GRID, INK, MUTED, RULE};
+
+use super::series::Segments;
+
+/// Room for the labels of the ticks.
+pub(super) const LEFT: f64 = 66.0;
+const HEADER: f64 = 68.0;
+const BOTTOM: f64 = 58.0;
+/// With more points than this the marks would cover the line.
+const MOST_MARKS: usize = 40;
+
+/// How the points of a line are marked; not only colour tells lines apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    None,
+    Disc,
+    Square,
+}
+
+/// A curve; one without points is not drawn and not in the legend.
+pub(super) struct Line {
+    /// Its name in the legend; empty for none.
+    pub(super) label: &'static str,
+    pub(super) color: Color,
+    pub(super) mark: Mark,
+    /// In pixels.
+    pub(super) width: f64,
+    pub(super) segments: Segments,
+}
+
+/// A point worth a ring, and what is said about it.
+pub(super) struct Best {
+    pub(super) at: (f64, f64),
+    pub(super) label: String,
+}
+
+pub(super) struct Panel {
+    pub(super) title: &'static str,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+    /// From back to front.
+    pub(super) lines: Vec<Line>,
+    pub(super) best: Option<Best>,
+}
+
+impl Panel {
+    pub(super) fn draw(&self, canvas: &mut Canvas, area: Area) {
+        let plot = Area {
+            x: area.x + LEFT,
+            y: area.y + HEADER,
+            width: area.width - LEFT,
+            height: area.height - HEADER - BOTTOM,
+        };
+        self.draw_header(canvas, &area, &plot);
+        self.draw_axes(canvas, &plot);
+        for line in &self.lines {
+            // Half a mark of room: the ones on the border are not to be cut.
+            let room = if line.mark == Mark::None { 1.5 } else { 7.0 };
+            canvas.clipped(plot.grown(room), |canvas| self.draw_line(canvas, &plot, line));
+        }
+        if let Some(best) = &self.best {
+            canvas.ring(self.place(best.at, &plot), 10.0, INK, 2.0);
+        }
+    }
+
+    fn place(&self, (x, y): (f64, f64), plot: &Area) -> (f64, f64) {
+        let right = plot.x + self.x.position(x) * plot.width;
+        // What lies far outside is cut off anyway; a bounded number keeps the drawing library sound.
+        let up = self.y.position(y).clamp(-1.0, 2.0);
+        (right, plot.bottom() - up * plot.height)
+    }
+
+    fn draw_header(&self, canvas: &mut Canvas, area: &Area, plot: &Area) {
+        let baseline = area.y + 18.0;
+        canvas.text((plot.x, baseline), self.title, Font::new(20, INK).bold(), Align::Left);
+        if let Some(best) = &self.best {
+            let font = Font::new(17, INK);
+            canvas.text((plot.right(), baseline), &best.label, font, Align::Right);
+            let ring = plot.right() - font.width(&best.label) - 16.0;
+            canvas.ring((ring, baseline - 6.0), 7.0, INK, 2.0);
+        }
+        let drawn = self.lines.iter().filter(|line| !line.segments.is_empty());
+        let mut named: Vec<&Line> = drawn.filter(|line| !line.label.is_empty()).collect();
+        // What lies in the background comes last in the legend.
+        named.sort_by_key(|line| line.mark == Mark::None);
+        let mut x = plot.x;
+        for line in named {
+            x = draw_legend(canvas, line, (x, area.y + 46.0));
+        }
+    }
+
+    fn draw_axes(&self, canvas: &mut Canvas, plot: &Area) {
+        let font = Font::new(17, MUTED);
+        for tick in self.y.ticks() {
+            let (_, y) = self.place((0.0, *tick), plot);
+            canvas.line(&[(plot.x, y), (plot.right(), y)], GRID, 1.0);
+            canvas.text((plot.x - 10.0, y + 6.0), &self.y.label(*tick), font, Align::Right);
+        }
+        let bottom = plot.bottom();
+        for tick in self.x.ticks() {
+            let x = plot.x + self.x.position(*tick) * plot.width;
+            canvas.line(&[(x, bottom), (x, bottom + 5.0)], RULE, 1.0);
+            canvas.text((x, bottom + 24.0), &self.x.label(*tick), font, Align::Center);
+        }
+        canvas.line(&[(plot.x, plot.y), (plot.x, bottom), (plot.right(), bottom)], RULE, 1.0);
+        canvas.text((plot.center().0, bottom + 48.0), "epoch", font, Align::Center);
+    }
+
+    fn draw_line(&self, canvas: &mut Canvas, plot: &Area, line: &Line) {
+        let points: usize = line.segments.iter().map(Vec::len).sum();
+        for segment in &line.segments {
+            let placed: Vec<(f64, f64)> =
+                segment.iter().map(|point| self.place(*point, plot)).collect();
+            canvas.line(&placed, line.color, line.width);
+            // A single point has no line: it is seen only if it is marked.
+            if points <= MOST_MARKS || placed.len() == 1 {
+                placed.iter().for_each(|at| draw_mark(canvas, line, *at));
+            }
+        }
+    }
+}
+
+fn draw_mark(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) {
+    match line.mark {
+        Mark::None => {}
+        Mark::Disc => canvas.disc((x, y), 5.0, line.color),
+        Mark::Square => {
+            let (x, y) = (x - 4.5, y - 4.5);
+            canvas.fill(Area { x, y, width: 9.0, height: 9.0 }, line.color);
+        }
+    }
+}
+
+/// Returns where the next entry begins.
+fn draw_legend(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) -> f64 {
+    let font = Font::new(17, MUTED);
+    canvas.line(&[(x + 2.0, y - 6.0), (x + 28.0, y - 6.0)], line.color, 3.0);
+    draw_mark(canvas, line, (x + 15.0, y - 6.0));
+    canvas.text((x + 38.0, y), line.label, font, Align::Left);
+    x + 38.0 + font.width(line.label) + 24.0
+}

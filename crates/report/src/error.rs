@@ -1,0 +1,81 @@
+//! What can go wrong while a picture or an event file is made.
+
+use std::path::{Path, PathBuf};
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong while a picture or an event file is made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be written; what was there before is still there.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// A buffer of pixels does not fit its width and height.
+    #[error("an RGB picture of {width}x{height} pixels cannot have {bytes} bytes")]
+    PictureShape {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// Bytes given.
+        bytes: usize,
+    },
+
+    /// A heat map's values do not fit its width and height.
+    #[error("a map of {width}x{height} cannot have {values} values")]
+    MapShape {
+        /// Width given.
+        width: usize,
+        /// Height given.
+        height: usize,
+        /// Values given.
+        values: usize,
+    },
+
+    /// A confusion matrix does not fit the names of its classes.
+    #[error("a confusion matrix of {classes} classes has as many rows and columns, got {found}")]
+    MatrixShape {
+        /// Names given.
+        classes: usize,
+        /// The matrix given, in words.
+        found: String,
+    },
+
+    /// A grid without pictures was asked for.
+    #[error("a grid needs at least one picture")]
+    EmptyGrid,
+
+    /// The picture would be larger than can be handled.
+    #[error("a picture of {width}x{height} pixels is too large to draw; show fewer items")]
+    TooLarge {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+    },
+
+    /// The drawn picture could not be turned into a file.
+    #[error("cannot draw the picture: {reason}")]
+    Draw {
+        /// What the drawing library said.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Write { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn draw(reason: impl std::fmt::Display) -> Self {
+        Self::Draw { reason: reason.to_string() }
+    }
+}

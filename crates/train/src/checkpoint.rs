@@ -1,0 +1,219 @@
+//! One file that holds a network with everything that is needed to use it, or to go on training it.
+//!
+//! It is a safetensors file under torchvision's names, so any other program can read the weights;
+//! what only we read is JSON in its header. The last checkpoint of a run also holds the optimizer's
+//! tensors and the position in the run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use candle_vision_data::transforms::Compose;
+use candle_vision_models::{Model, ModelSpec, weights};
+use safetensors::{SafeTensorError, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use crate::training_state::TrainingState;
+use crate::{Error, Result, atomic_file};
+
+/// The newest form of checkpoint that is read and written here.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Where our JSON stands in a safetensors header.
+const HEADER_KEY: &str = "candle_vision";
+
+/// What a checkpoint says about its network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointMetadata {
+    /// Form of the file.
+    pub format_version: u32,
+    /// Version of the program that wrote it.
+    pub crate_version: String,
+    /// What it takes to build the network.
+    pub model: ModelSpec,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// What is done to a picture before the network sees it.
+    pub preprocessing: Compose,
+    /// Epochs that were trained, the started one not counted.
+    pub epoch: usize,
+    /// Validation accuracy after them, a fraction; `None` before the first.
+    pub val_accuracy: Option<f64>,
+    /// Validation loss after them.
+    pub val_loss: Option<f64>,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+impl CheckpointMetadata {
+    /// A description of an untrained network; set the other fields as they are known.
+    pub fn new(model: ModelSpec, classes: Vec<String>, preprocessing: Compose) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            crate_version: env!("CARGO_PKG_VERSION").to_owned(),
+            model,
+            classes,
+            preprocessing,
+            epoch: 0,
+            val_accuracy: None,
+            val_loss: None,
+            seed: 0,
+        }
+    }
+}
+
+/// A network with everything that is needed to use it, or to go on training it.
+///
+/// # Example
+/// ```no_run
+/// use candle_vision_models::build;
+/// use candle_vision_train::Checkpoint;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let checkpoint = Checkpoint::load("runs/resnet18/001/best.safetensors")?;
+/// let model = build(&checkpoint.metadata.model, 0, &candle_core::Device::Cpu)?;
+/// checkpoint.restore(model.as_ref())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// What it says about its network.
+    pub metadata: CheckpointMetadata,
+    /// Parameters and buffers by name.
+    pub tensors: HashMap<String, Tensor>,
+    pub(crate) training: Option<TrainingState>,
+    /// Where it was read, for messages.
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header<Metadata, Training> {
+    #[serde(flatten)]
+    metadata: Metadata,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    training: Option<Training>,
+}
+
+impl Checkpoint {
+    /// A checkpoint of a network as it is now. Its tensors share memory with the network: save it
+    /// before the next step.
+    pub fn of(model: &dyn Model, metadata: CheckpointMetadata) -> Self {
+        let tensors = weights::tensors(model.parameters()).into_iter().collect();
+        Self { metadata, tensors, training: None, path: PathBuf::new() }
+    }
+
+    pub(crate) fn with_training(mut self, training: TrainingState) -> Self {
+        self.training = Some(training);
+        self
+    }
+
+    /// Writes it: at any moment the file is either as before or wholly new.
+    ///
+    /// # Errors
+    /// If it cannot be written; [`Error::DiskFull`] says how many bytes are missing a place.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let header = Header { metadata: &self.metadata, training: self.training.as_ref() };
+        let json = serde_json::to_string(&header).map_err(|error| Error::io("write", path)(error.into()))?;
+        let header = HashMap::from([(HEADER_KEY.to_owned(), json)]);
+        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            tensors.insert(name.clone(), on_host(tensor)?);
+        }
+        if let Some(training) = &self.training {
+            for (name, tensor) in training.tensors()? {
+                tensors.insert(name, on_host(&tensor)?);
+            }
+        }
+        let bytes = safetensors::serialize(&tensors, Some(header)).map_err(candle_core::Error::from)?;
+        atomic_file::write(path, &bytes)
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// If the file is missing, cut short or damaged, holds plain weights, or has a newer form.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let header = read_header(&bytes, path)?;
+        let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+            .map_err(|error| damaged(path, error))?;
+        let training = header.training.map(|training| training.with_tensors(&mut tensors));
+        let training = training.transpose().map_err(|problem| damaged(path, problem))?;
+        Ok(Self { metadata: header.metadata, tensors, training, path: path.to_path_buf() })
+    }
+
+    /// Where it was read; empty for one that was made here.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a run can go on from it.
+    pub fn is_resumable(&self) -> bool {
+        self.training.as_ref().is_some_and(|training| training.finished.is_none())
+    }
+
+    /// Checks that it is a checkpoint of the network that `spec` names.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`], which names both.
+    pub fn check_model(&self, spec: &ModelSpec) -> Result<()> {
+        let own = &self.metadata.model;
+        if (&own.architecture, own.num_classes) == (&spec.architecture, spec.num_classes) {
+            return Ok(());
+        }
+        let text = |spec: &ModelSpec| {
+            format!("`{}` with {} classes", spec.architecture, spec.num_classes)
+        };
+        Err(Error::OtherModel { path: self.path.clone(), found: text(own), expected: text(spec) })
+    }
+
+    /// Copies its tensors into a network, all or nothing.
+    ///
+    /// # Errors
+    /// If it is of another network, or a tensor is missing, left over or of another shape.
+    pub fn restore(&self, model: &dyn Model) -> Result<()> {
+        self.check_model(model.spec())?;
+        weights::load(model, &self.tensors, weights::Head::Keep)
+            .map_err(|source| Error::Weights { path: self.path.clone(), source })?;
+        Ok(())
+    }
+}
+
+/// Contiguous and on the CPU: serialising any other tensor may panic.
+fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    tensor.to_device(&Device::Cpu)?.contiguous()
+}
+
+fn read_header(
+    bytes: &[u8],
+    path: &Path,
+) -> Result<Header<CheckpointMetadata, TrainingState>> {
+    let not_ours = || Error::NotACheckpoint { path: path.to_path_buf() };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
+        // What a text file or a picture gives.
+        SafeTensorError::HeaderTooLarge
+        | SafeTensorError::InvalidHeader(_)
+        | SafeTensorError::InvalidHeaderDeserialization(_) => not_ours(),
+        error => damaged(path, error),
+    })?;
+    let own = header.metadata().as_ref().and_then(|header| header.get(HEADER_KEY));
+    let json = own.ok_or_else(not_ours)?;
+    #[derive(Deserialize)]
+    struct Format {
+        format_version: u32,
+    }
+    let Format { format_version: found } =
+        serde_json::from_str(json).map_err(|error| damaged(path, error))?;
+    if found > FORMAT_VERSION {
+        let path = path.to_path_buf();
+        return Err(Error::NewerFormat { path, found, known: FORMAT_VERSION });
+    }
+    serde_json::from_str(json).map_err(|error| damaged(path, error))
+}
+
+fn damaged(path: &Path, problem: impl std::fmt::Display) -> Error {
+    Error::Damaged { path: path.to_path_buf(), problem: problem.to_string() }
+}

@@ -1,0 +1,176 @@
+//! A network's answers to a whole data set.
+
+use candle_core::{DType, Tensor};
+use candle_vision_data::{Batch, DataLoader};
+use candle_vision_models::{Model, Pass};
+use serde::{Deserialize, Serialize};
+
+use crate::criterion::Criterion;
+use crate::{Error, Result};
+
+/// A network's answer to one picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Index of the picture in its data set.
+    pub index: usize,
+    /// Its class.
+    pub label: u32,
+    /// The class that the network finds most probable.
+    pub predicted: u32,
+    /// The probability of that class, `0.0..=1.0`.
+    pub probability: f64,
+    /// Cross entropy of the picture, without smoothing or weights: large where the network was sure
+    /// of a wrong class.
+    pub loss: f64,
+}
+
+/// A network's answers to a data set, and what they come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Mean loss under the criterion.
+    pub loss: f64,
+    /// Fraction of pictures whose class is the most probable one.
+    pub accuracy: f64,
+    /// One for each picture, in the loader's order.
+    pub predictions: Vec<Prediction>,
+    /// `confusion[label][predicted]`: how many pictures of a class were taken for which.
+    pub confusion: Vec<Vec<usize>>,
+}
+
+/// Shows every picture of a loader to a network, in evaluation mode and without keeping a graph.
+///
+/// - `limit`: at most so many batches
+/// - `progress`: called after each batch with the number of batches done and to do; `false` ends the
+///   evaluation, and the result is `None`
+///
+/// # Errors
+/// If a picture cannot be read, the network does not take its shape, there is no picture, or a
+/// label is not below the number of classes.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+///
+/// use candle_core::Device;
+/// use candle_vision_data::transforms::{Compose, Transform};
+/// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
+/// use candle_vision_models::{ModelSpec, build};
+/// use candle_vision_train::{Criterion, evaluate};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let insects = Insects::new(Split::Val, InsectsConfig { size: 32, count: 6, seed: 0 })?;
+/// let transform = Compose::new(vec![Transform::ToTensor])?;
+/// let loader =
+///     DataLoader::new(Arc::new(insects), transform, LoaderConfig::default(), Device::Cpu)?;
+/// let model = build(&ModelSpec::new("simple_cnn", 2), 0, &Device::Cpu)?;
+/// let criterion = Criterion::new(0.0, None, 2, &Device::Cpu)?;
+/// let evaluation = evaluate(model.as_ref(), &loader, &criterion, None, |_, _| Ok(true))?;
+/// assert_eq!(evaluation.unwrap().predictions.len(), 6);
+/// # Ok(())
+/// # }
+/// ```
+pub fn evaluate(
+    model: &dyn Model,
+    loader: &DataLoader,
+    criterion: &Criterion,
+    limit: Option<usize>,
+    mut progress: impl FnMut(usize, usize) -> Result<bool>,
+) -> Result<Option<Evaluation>> {
+    let batches = limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
+    let mut answers = Answers::new(model.spec().num_classes);
+    for (done, batch) in loader.epoch(0).take(batches).enumerate() {
+        let batch = batch?;
+        let logits = model.forward(&batch.images, &mut Pass::eval())?;
+        answers.add(&batch, &logits, criterion)?;
+        if !progress(done + 1, batches)? {
+            return Ok(None);
+        }
+    }
+    answers.finish().map(Some)
+}
+
+struct Answers {
+    predictions: Vec<Prediction>,
+    confusion: Vec<Vec<usize>>,
+    loss: f64,
+    weight: f64,
+}
+
+impl Answers {
+    fn new(classes: usize) -> Self {
+        let confusion = vec![vec![0; classes]; classes];
+        Self { predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
+    }
+
+    fn add(&mut self, batch: &Batch, logits: &Tensor, criterion: &Criterion) -> Result<()> {
+        let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let labels = batch.labels.to_vec1::<u32>()?;
+        for ((row, label), &index) in rows.iter().zip(labels).zip(&batch.indices) {
+            let classes = self.confusion.len();
+            if label as usize >= classes || row.len() != classes {
+                return Err(Error::ClassCount {
+                    outputs: row.len(),
+                    classes: classes.max(label as usize + 1),
+                });
+            }
+            let log_probabilities = log_softmax(row);
+            let predicted = largest(row);
+            let term = criterion.term(&log_probabilities, label as usize);
+            self.loss += term.loss;
+            self.weight += term.weight;
+            self.confusion[label as usize][predicted] += 1;
+            self.predictions.push(Prediction {
+                index,
+                label,
+                predicted: predicted as u32,
+                probability: log_probabilities[predicted].exp(),
+                loss: -log_probabilities[label as usize],
+            });
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Evaluation> {
+        if self.predictions.is_empty() {
+            return Err(Error::NoBatches { split: "validation" });
+        }
+        let right = (0..self.confusion.len()).map(|class| self.confusion[class][class]);
+        let accuracy = right.sum::<usize>() as f64 / self.predictions.len() as f64;
+        // Every picture may be of a class with weight 0.
+        let loss = if self.weight > 0.0 { self.loss / self.weight } else { self.loss };
+        let (predictions, confusion) = (self.predictions, self.confusion);
+        Ok(Evaluation { loss, accuracy, predictions, confusion })
+    }
+}
+
+/// The first of the largest values; a NaN is never it.
+fn largest(row: &[f64]) -> usize {
+    let better = |best: usize, i: usize| if row[i] > row[best] || row[best].is_nan() { i } else { best };
+    (0..row.len()).reduce(better).unwrap_or(0)
+}
+
+pub(crate) fn log_softmax(row: &[f64]) -> Vec<f64> {
+    // Without the largest taken off, `exp` overflows.
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = row.iter().map(|x| (x - largest).exp()).sum();
+    row.iter().map(|x| x - largest - sum.ln()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_softmax_survives_large_logits() {
+        let log_probabilities = log_softmax(&[1000.0, 1000.0]);
+        assert!(log_probabilities.iter().all(|log| (log + 2f64.ln()).abs() < 1e-12));
+        assert!(log_softmax(&[f64::NAN, 0.0]).iter().all(|log| log.is_nan()));
+    }
+
+    #[test]
+    fn the_first_of_equal_logits_is_predicted() {
+        assert_eq!(largest(&[0.0, 1.0, 1.0]), 1);
+        assert_eq!(largest(&[f64::NAN, 1.0, 2.0]), 2);
+        assert_eq!(largest(&[3.0, f64::NAN]), 0);
+    }
+}

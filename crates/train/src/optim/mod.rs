@@ -1,0 +1,9 @@
+//! Optimizers with PyTorch's arithmetic: SGD, Adam, AdamW, over groups of parameters.
+
+mod config;
+mod group;
+mod optimizer;
+
+pub use config::OptimizerConfig;
+pub use group::ParamGroup;
+pub use optimizer::{Optimizer, grad_norm};

@@ -1,0 +1,256 @@
+//! The folder of a run: its settings, measurements and checkpoints.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::environment::Environment;
+use crate::record::History;
+use crate::{Error, Result, atomic_file};
+
+/// The folder of a run, `runs/NAME/NNN`, with
+///
+/// | file | what |
+/// |---|---|
+/// | `config.toml` | all settings |
+/// | `environment.json` | program, machine, command line and time of the start |
+/// | `metrics.csv`, `batches.csv` | results of every epoch, losses of every batch |
+/// | `best.safetensors` | the network with the highest validation accuracy |
+/// | `last.safetensors` | the network as it is, and what is needed to resume |
+///
+/// Every file is written whole under another name and then renamed.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the next folder of the runs called `name`. Two processes that do so at the same time
+    /// get two folders.
+    ///
+    /// - `config`: text of `config.toml`
+    ///
+    /// # Errors
+    /// If the name is not one, or the folder cannot be made or written to.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_train::RunFolder;
+    ///
+    /// let runs = tempfile::tempdir()?;
+    /// let run = RunFolder::create(runs.path(), "resnet18", "epochs = 10")?;
+    /// assert!(run.path().ends_with("resnet18/001"));
+    /// assert_eq!(RunFolder::latest(runs.path(), "resnet18")?.path(), run.path());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(runs_root: impl AsRef<Path>, name: &str, config: &str) -> Result<Self> {
+        let group = group_folder(runs_root.as_ref(), name)?;
+        fs::create_dir_all(&group).map_err(Error::io("create", &group))?;
+        let path = create_next(&group)?;
+        let run = Self { path };
+        run.write("config.toml", config.as_bytes())?;
+        run.write("environment.json", Environment::now().to_json().as_bytes())?;
+        Ok(run)
+    }
+
+    /// The folder of a run that was made before. What a killed process left half written is removed.
+    ///
+    /// # Errors
+    /// If there is no such folder.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        if !path.is_dir() {
+            return Err(Error::NoRun { folder: path });
+        }
+        atomic_file::remove_leftovers(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The run called `name` with the highest number.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn latest(runs_root: impl AsRef<Path>, name: &str) -> Result<Self> {
+        let group = group_folder(runs_root.as_ref(), name)?;
+        match numbers(&group)?.into_iter().max_by_key(|(number, _)| *number) {
+            Some((_, path)) => Self::open(path),
+            None => Err(Error::NoRun { folder: group }),
+        }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the network with the highest validation accuracy is or will be.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// Where the network as it is, with the state of the run, is or will be.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last.safetensors")
+    }
+
+    /// Writes a file of the run; at any moment it is either as before or wholly new.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        atomic_file::write(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// Writes `metrics.csv` and `batches.csv`.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn write_history(&self, history: &History) -> Result<()> {
+        self.write("metrics.csv", metrics_csv(history).as_bytes())?;
+        self.write("batches.csv", batches_csv(history).as_bytes())?;
+        Ok(())
+    }
+}
+
+fn group_folder(runs_root: &Path, name: &str) -> Result<PathBuf> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    // A leading dot would also allow `..`.
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(Error::RunName { name: name.to_owned() });
+    }
+    Ok(runs_root.join(name))
+}
+
+/// Makes the first free number: who makes the folder has the number.
+fn create_next(group: &Path) -> Result<PathBuf> {
+    let mut number = numbers(group)?.into_iter().map(|(number, _)| number).max().unwrap_or(0) + 1;
+    loop {
+        let path = group.join(format!("{number:03}"));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(Error::io("create", &path)(error)),
+        }
+    }
+}
+
+/// The numbered folders in a group; none if there is no group.
+fn numbers(group: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let entries = match fs::read_dir(group) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", group)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io("read", group))?.path();
+        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        if let Some(number) = number.filter(|_| path.is_dir()) {
+            found.push((number, path));
+        }
+    }
+    Ok(found)
+}
+
+fn metrics_csv(history: &History) -> String {
+    let mut text = String::from(
+        "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second\n",
+    );
+    for record in &history.epochs {
+        text += &format!(
+            "{},{:.6},{:.6},{:.6},{:.6},{:e},{:.3},{:.2}\n",
+            record.epoch,
+            record.train_loss,
+            record.train_accuracy,
+            record.val_loss,
+            record.val_accuracy,
+            record.lr,
+            record.seconds,
+            record.images_per_second
+        );
+    }
+    text
+}
+
+fn batches_csv(history: &History) -> String {
+    let mut text = String::from("step,epoch,loss,lr\n");
+    for record in &history.batches {
+        text += &format!("{},{},{:.6},{:e}\n", record.step, record.epoch, record.loss, record.lr);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BatchRecord, EpochRecord};
+
+    #[test]
+    fn numbers_go_on_after_the_highest() {
+        let runs = tempfile::tempdir().unwrap();
+        fs::create_dir_all(runs.path().join("a/041")).unwrap();
+        fs::create_dir_all(runs.path().join("a/notes")).unwrap();
+        fs::write(runs.path().join("a/077"), "no folder").unwrap();
+        let run = RunFolder::create(runs.path(), "a", "").unwrap();
+        assert!(run.path().ends_with("a/042"), "{:?}", run.path());
+        assert!(RunFolder::latest(runs.path(), "a").unwrap().path().ends_with("a/042"));
+    }
+
+    #[test]
+    fn threads_that_start_together_get_a_folder_each() {
+        let runs = tempfile::tempdir().unwrap();
+        let create = || RunFolder::create(runs.path(), "a", "").unwrap().path().to_path_buf();
+        let paths: std::collections::BTreeSet<PathBuf> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(paths.len(), 8);
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_folder() {
+        for name in ["", "..", "a/b", ".a", "a b", "\\a"] {
+            let error = RunFolder::create("runs", name, "").unwrap_err();
+            assert!(matches!(error, Error::RunName { .. }), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_run_is_named() {
+        let runs = tempfile::tempdir().unwrap();
+        let error = RunFolder::latest(runs.path(), "a").unwrap_err().to_string();
+        assert!(error.starts_with("there is no run in `") && error.contains("/a`"), "{error}");
+    }
+
+    #[test]
+    fn settings_and_machine_are_written() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(runs.path(), "a", "epochs = 3\n").unwrap();
+        let read = |name| fs::read_to_string(run.path().join(name)).unwrap();
+        assert_eq!(read("config.toml"), "epochs = 3\n");
+        let environment: serde_json::Value = serde_json::from_str(&read("environment.json")).unwrap();
+        assert_eq!(environment["candle_vision"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn tables_have_a_row_for_each_record() {
+        let record = EpochRecord {
+            epoch: 1,
+            train_loss: 0.5,
+            train_accuracy: 0.75,
+            val_loss: 0.25,
+            val_accuracy: 1.0,
+            lr: 1e-3,
+            seconds: 2.0,
+            images_per_second: 100.0,
+        };
+        let batch = BatchRecord { step: 1, epoch: 1, loss: 0.5, lr: 1e-3 };
+        let history = History { epochs: vec![record], batches: vec![batch] };
+        let metrics = metrics_csv(&history);
+        let row = "1,0.500000,0.750000,0.250000,1.000000,1e-3,2.000,100.00";
+        assert_eq!(metrics.lines().nth(1), Some(row));
+        assert_eq!(batches_csv(&history), "step,epoch,loss,lr\n1,1,0.500000,1e-3\n");
+    }
+}

@@ -1,0 +1,232 @@
+//! Which schedule, with which settings.
+
+use serde::{Deserialize, Serialize};
+
+use super::EpochMetrics;
+use crate::Result;
+use crate::error::require;
+
+/// A decay of the learning rate and, if wanted, a warm-up in front of it.
+///
+/// In a recipe: `schedule = { name = "step_lr", step_size = 7, gamma = 0.1 }`, and with a warm-up
+/// `schedule = { name = "cosine_annealing_lr", warmup = { epochs = 5, start_factor = 0.01 } }`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ScheduleConfig {
+    /// What happens to the rate after the warm-up.
+    #[serde(flatten)]
+    pub decay: DecayConfig,
+    /// A linear climb before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<WarmupConfig>,
+}
+
+/// What happens to the learning rate; names, defaults and values are PyTorch's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DecayConfig {
+    /// Nothing.
+    Constant {},
+    /// Times `gamma` every `step_size` epochs.
+    StepLr {
+        /// Epochs between two changes.
+        step_size: usize,
+        /// Factor of a change.
+        #[serde(default = "default_gamma")]
+        gamma: f64,
+    },
+    /// Down half a cosine to `eta_min` in `t_max` epochs, and up again after that.
+    CosineAnnealingLr {
+        /// Epochs from the highest to the lowest rate; without it, the run's epochs after the
+        /// warm-up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        t_max: Option<usize>,
+        /// Lowest rate.
+        #[serde(default)]
+        eta_min: f64,
+    },
+    /// Times `factor` when a metric has not improved for more than `patience` epochs.
+    ReduceLrOnPlateau {
+        /// Which metric, and which way is better.
+        #[serde(default)]
+        mode: PlateauMode,
+        /// Factor of a change.
+        #[serde(default = "default_gamma")]
+        factor: f64,
+        /// Epochs without improvement that are waited for.
+        #[serde(default = "default_patience")]
+        patience: usize,
+        /// Share of the best value by which a better one must differ.
+        #[serde(default = "default_threshold")]
+        threshold: f64,
+        /// Epochs after a change in which nothing is counted.
+        #[serde(default)]
+        cooldown: usize,
+        /// Lowest rate.
+        #[serde(default)]
+        min_lr: f64,
+    },
+}
+
+/// Which metric a plateau is looked for in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlateauMode {
+    /// The validation loss; lower is better.
+    #[default]
+    Min,
+    /// The validation accuracy; higher is better.
+    Max,
+}
+
+impl PlateauMode {
+    /// The value that is watched.
+    pub fn metric(self, metrics: EpochMetrics) -> f64 {
+        match self {
+            Self::Min => metrics.val_loss,
+            Self::Max => metrics.val_accuracy,
+        }
+    }
+}
+
+/// A climb from `start_factor` of the rate to all of it, as PyTorch's `LinearLR` in front of another
+/// schedule in `SequentialLR`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmupConfig {
+    /// Epochs of the climb.
+    pub epochs: usize,
+    /// Share of the rate at the first epoch, in `0.0..=1.0` without 0.
+    #[serde(default = "default_start_factor")]
+    pub start_factor: f64,
+}
+
+impl WarmupConfig {
+    pub(super) fn lr(self, base_lr: f64, epoch: usize) -> f64 {
+        let climbed = epoch as f64 / self.epochs as f64;
+        base_lr * (self.start_factor + (1.0 - self.start_factor) * climbed)
+    }
+}
+
+fn default_gamma() -> f64 {
+    0.1
+}
+
+fn default_patience() -> usize {
+    10
+}
+
+fn default_threshold() -> f64 {
+    1e-4
+}
+
+fn default_start_factor() -> f64 {
+    1.0 / 3.0
+}
+
+impl Default for DecayConfig {
+    fn default() -> Self {
+        Self::Constant {}
+    }
+}
+
+impl From<DecayConfig> for ScheduleConfig {
+    fn from(decay: DecayConfig) -> Self {
+        Self { decay, warmup: None }
+    }
+}
+
+impl ScheduleConfig {
+    /// Checks every value for a run that begins with `base_lr`.
+    ///
+    /// # Errors
+    /// If one is impossible; the error names it.
+    pub fn validate(&self, base_lr: f64) -> Result<()> {
+        if let Some(WarmupConfig { epochs, start_factor }) = self.warmup {
+            require(epochs > 0, "schedule.warmup.epochs", epochs, "at least 1")?;
+            let share = start_factor > 0.0 && start_factor <= 1.0;
+            let expected = "above 0 and at most 1";
+            require(share, "schedule.warmup.start_factor", start_factor, expected)?;
+        }
+        self.decay.validate(base_lr)
+    }
+}
+
+impl DecayConfig {
+    fn validate(&self, base_lr: f64) -> Result<()> {
+        let below_base = format!("at least 0 and at most the learning rate {base_lr}");
+        match *self {
+            Self::Constant {} => Ok(()),
+            Self::StepLr { step_size, gamma } => {
+                require(step_size > 0, "schedule.step_size", step_size, "at least 1")?;
+                let positive = gamma > 0.0 && gamma.is_finite();
+                require(positive, "schedule.gamma", gamma, "a positive number")
+            }
+            Self::CosineAnnealingLr { t_max, eta_min } => {
+                require(t_max != Some(0), "schedule.t_max", 0, "at least 1")?;
+                let in_range = (0.0..=base_lr).contains(&eta_min);
+                require(in_range, "schedule.eta_min", eta_min, &below_base)
+            }
+            Self::ReduceLrOnPlateau { factor, threshold, min_lr, .. } => {
+                let falls = factor > 0.0 && factor < 1.0;
+                require(falls, "schedule.factor", factor, "above 0 and below 1")?;
+                let positive = threshold >= 0.0 && threshold.is_finite();
+                require(positive, "schedule.threshold", threshold, "0 or a positive number")?;
+                let in_range = (0.0..=base_lr).contains(&min_lr);
+                require(in_range, "schedule.min_lr", min_lr, &below_base)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ScheduleConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn a_recipe_is_read_and_written_unchanged() {
+        for text in [
+            "name = 'constant'",
+            "name = 'step_lr'\nstep_size = 7\ngamma = 0.1",
+            "name = 'cosine_annealing_lr'\n[warmup]\nepochs = 5\nstart_factor = 0.01",
+            "name = 'reduce_lr_on_plateau'\nmode = 'max'\nfactor = 0.5\npatience = 3",
+        ] {
+            let config = parse(text).unwrap();
+            config.validate(0.1).unwrap();
+            assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config, "{text}");
+        }
+        assert_eq!(parse("name = 'constant'").unwrap(), ScheduleConfig::default());
+    }
+
+    #[test]
+    fn unknown_names_and_keys_are_refused() {
+        for (text, named) in [
+            ("name = 'step'\nstep_size = 7", "step"),
+            ("name = 'step_lr'\nstep_size = 7\ngama = 0.1", "gama"),
+            ("name = 'constant'\ngamma = 0.1", "gamma"),
+            ("name = 'constant'\n[warmup]\nepochs = 5\nstart = 0.1", "start"),
+            ("step_size = 7", "name"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.message().contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        for (text, named) in [
+            ("name = 'step_lr'\nstep_size = 0", "`schedule.step_size` is 0"),
+            ("name = 'step_lr'\nstep_size = 1\ngamma = nan", "`schedule.gamma` is NaN"),
+            ("name = 'cosine_annealing_lr'\nt_max = 0", "`schedule.t_max` is 0"),
+            ("name = 'cosine_annealing_lr'\neta_min = 1.0", "`schedule.eta_min` is 1"),
+            ("name = 'reduce_lr_on_plateau'\nfactor = 1.0", "`schedule.factor` is 1"),
+            ("name = 'constant'\n[warmup]\nepochs = 0", "`schedule.warmup.epochs` is 0"),
+        ] {
+            let error = parse(text).unwrap().validate(0.1).unwrap_err().to_string();
+            assert!(error.starts_with(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Starts the project's work.
+fn main() {}
