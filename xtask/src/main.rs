@@ -1,2 +1,89 @@
-//! Starts the project's work.
-fn main() {}
+//! Starts the project's work: experiments, data, checks. `cargo xtask --help` lists it.
+//!
+//! This program computes nothing itself and uses no library crate of the project: it starts
+//! `cargo` and the `candle-vision` binary, hands on their exit codes, and looks at the source tree.
+//! Exit codes: 0 done, 1 failed, 2 misuse.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program prints: results to stdout, progress to stderr"
+)]
+
+mod cargo;
+mod check;
+mod experiment;
+mod fetch_data;
+mod misuse;
+mod near;
+mod recipes;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use misuse::Misuse;
+
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    about = "Starts the project's work",
+    version
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run an experiment of xtask/experiments, or list them
+    Experiment(experiment::Arguments),
+    /// Bring data sets and weights into the data folder
+    FetchData(fetch_data::Arguments),
+    /// Run every check: fmt, clippy, tests, docs, tidy
+    Check,
+    /// Check the dependency graph and the source tree against the project's rules
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Experiment(arguments) => experiment::run(&arguments),
+        Task::FetchData(arguments) => fetch_data::run(&arguments),
+        Task::Check => check::run(),
+        Task::Tidy => tidy::run(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        exit_code_of(&error)
+    })
+}
+
+fn exit_code_of(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Misuse>() {
+        Some(_) => ExitCode::from(2),
+        None => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn misuse_has_its_own_exit_code() {
+        let misuse = anyhow::Error::new(Misuse("unknown".to_owned()));
+        assert_eq!(exit_code_of(&misuse), ExitCode::from(2));
+        assert_eq!(exit_code_of(&anyhow::anyhow!("failed")), ExitCode::FAILURE);
+    }
+}

@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod device;
+mod plan;
 mod progress;
 mod settings;
 mod sources;
@@ -36,17 +37,21 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
-            ExitCode::from(exit_code_of(&error))
+            report_error(&error);
+            ExitCode::FAILURE
         }
     }
 }
 
-/// The whole chain in one line, a cause that repeats its parent left out.
+/// Prints an error as one line.
+fn report_error(error: &anyhow::Error) {
+    eprintln!("error: {}", one_line(error));
+}
+
+/// The whole chain in one line; a cause that its parent already tells is left out.
 fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+    for cause in error.chain().map(|cause| without_backtrace(&cause.to_string())) {
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
@@ -56,16 +61,25 @@ fn one_line(error: &anyhow::Error) -> String {
     text
 }
 
-/// A mistake in what was asked: exit code 2, as clap's own.
-#[derive(Debug)]
-struct Misuse;
-
-impl std::fmt::Display for Misuse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("misuse")
-    }
+/// candle appends a backtrace to its messages where `RUST_BACKTRACE` asks for one.
+fn without_backtrace(message: &str) -> String {
+    let message = message.find("\n   0: ").map_or(message, |at| &message[..at]);
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn exit_code_of(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<Misuse>().is_some() { 2 } else { 1 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_one_line_without_repetitions() {
+        let error = anyhow::anyhow!("no such\nfile").context("cannot read `a`: no such file");
+        assert_eq!(one_line(&error.context("in a run")), "in a run: cannot read `a`: no such file");
+    }
+
+    #[test]
+    fn a_backtrace_is_left_out() {
+        let message = "shapes differ\n   0: candle_core::error::Error::bt\n   1: main";
+        assert_eq!(without_backtrace(message), "shapes differ");
+    }
 }

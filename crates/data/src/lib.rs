@@ -1,4 +1,33 @@
-//! Image data sets, transforms with torchvision's results, and a deterministic parallel loader for candle.
+//! Image data sets, transforms with torchvision's results, and a deterministic parallel loader for
+//! candle.
+//!
+//! - A [`Dataset`] gives labelled [`Picture`]s by index: [`Mnist`], [`Cifar10`], [`ImageFolder`],
+//!   and [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
+//! - [`transforms`] are values with torchvision's arguments, random parameters and results; a
+//!   [`transforms::Compose`] of them stands in recipes and checkpoints.
+//! - A [`DataLoader`] makes batches with worker threads. The seed alone decides what is in them.
+//!
+//! The crate knows no network and no model, and reaches no further than the local disk. A picture
+//! is decoded whole or not at all: a file that was cut off is an error, never a grey rest.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use candle_core::Device;
+//! use candle_vision_data::transforms::Compose;
+//! use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
+//!
+//! // For real photos: ImageFolder::open("hymenoptera_data", Split::Train, Default::default())?
+//! let insects = Insects::new(Split::Train, InsectsConfig { count: 8, ..Default::default() })?;
+//! let config = LoaderConfig { batch_size: 4, shuffle: true, ..Default::default() };
+//! let loader = DataLoader::new(Arc::new(insects), Compose::imagenet_train(), config, Device::Cpu)?;
+//! for batch in loader.epoch(0) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.dims(), [4, 3, 224, 224]);
+//!     assert_eq!(batch.labels.dims(), [4]);
+//! }
+//! # Ok::<(), candle_vision_data::Error>(())
+//! ```
 
 mod dataset;
 mod datasets;

@@ -3,7 +3,11 @@
 /// Scales `map` (`[height, width]`, row by row) to 0..=1 and resizes it to `size`, as
 /// pytorch-grad-cam does: it scales the coarse map, resizes it bilinearly, and scales again, because
 /// between the centres of coarse cells the resized map no longer reaches its ends.
-pub(crate) fn to_input_size(map: &[f32], [height, width]: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+pub(crate) fn to_input_size(
+    map: &[f32],
+    [height, width]: [usize; 2],
+    size: [usize; 2],
+) -> Vec<f32> {
     let mut coarse = map.to_vec();
     stretch(&mut coarse);
     let mut fine = resize_bilinear(&coarse, [height, width], size);
@@ -54,7 +58,11 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
     let place = |i: usize| {
         let x = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (from - 1) as f64);
         let first = x as usize;
-        Taps { first, second: (first + 1).min(from - 1), share: (x - first as f64) as f32 }
+        Taps {
+            first,
+            second: (first + 1).min(from - 1),
+            share: (x - first as f64) as f32,
+        }
     };
     (0..to).map(place).collect()
 }
@@ -81,7 +89,10 @@ mod tests {
 
     #[test]
     fn shrinking_takes_the_neighbours_of_the_centre() {
-        check(&resize_bilinear(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [1, 6], [1, 2]), &[1.0, 4.0]);
+        check(
+            &resize_bilinear(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [1, 6], [1, 2]),
+            &[1.0, 4.0],
+        );
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub(crate) fn install_tree(finished: &Path, target: &Path) -> Result<()> {
             fs::rename(&from, &to).map_err(Error::io("rename to", &to))?;
         }
     }
-    sync_folder_of(&target.join("."))
+    sync_folder(target)
 }
 
 fn same_length(a: &Path, b: &Path) -> bool {
@@ -191,10 +191,13 @@ fn make_readable(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a rename in the folder of `path` survive a power cut.
-#[cfg(unix)]
 fn sync_folder_of(path: &Path) -> Result<()> {
-    let folder = parent_of(path);
+    sync_folder(parent_of(path))
+}
+
+/// Makes renames in `folder` survive a power cut.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(Error::io("sync", folder))
@@ -202,7 +205,7 @@ fn sync_folder_of(path: &Path) -> Result<()> {
 
 /// Other systems give no handle to a folder; their file systems journal the rename.
 #[cfg(not(unix))]
-fn sync_folder_of(_: &Path) -> Result<()> {
+fn sync_folder(_: &Path) -> Result<()> {
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::archive::{ArchiveKind, Limits, unpack};
 use crate::checksum::FileSpec;
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Attempt, Error, Result};
 use crate::event::{Event, Progress, ignore};
 use crate::http::{Download, HttpClient, HttpOptions};
 use crate::hub::{Hub, HubOptions};
@@ -128,29 +128,34 @@ fn already_present(item: &Item, options: &FetchOptions<'_>) -> Option<Fetched> {
 
 fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     let mut attempts = Vec::new();
-    let mut offline = None;
+    let mut is_offline = false;
     for source in &item.sources {
         match from_source(source, options) {
             Ok(conversion) => return finish(item, options, Origin::Network, conversion),
             Err(Error::Download {
                 attempts: failed, ..
             }) => attempts.extend(failed),
-            Err(Error::Offline { .. }) => {
-                offline = Some(Error::Offline {
-                    what: item.name.clone(),
-                    folder: options.data_dir.clone(),
-                });
-            }
-            Err(error) => return Err(error),
+            Err(Error::Offline { .. }) => is_offline = true,
+            // Trouble with the hub's cache, which lies elsewhere, says nothing of other sources.
+            Err(error) => match source {
+                Source::Hub { file, .. } => attempts.push(Attempt {
+                    url: format!("{}/{}", file.repo, file.spec.name),
+                    cause: error.to_string(),
+                }),
+                _ => return Err(error),
+            },
         }
     }
-    match offline {
-        Some(offline) if attempts.is_empty() => Err(offline),
-        _ => Err(Error::Download {
-            file: item.name.clone(),
-            attempts,
-        }),
+    if is_offline && attempts.is_empty() {
+        return Err(Error::Offline {
+            what: item.name.clone(),
+            folder: options.data_dir.clone(),
+        });
     }
+    Err(Error::Download {
+        file: item.name.clone(),
+        attempts,
+    })
 }
 
 fn tell_of_damage(item: &Item, options: &FetchOptions<'_>) {

@@ -49,28 +49,25 @@ pub struct HubOptions {
 impl HubOptions {
     /// What the environment variables named above ask for.
     pub fn from_env() -> Self {
-        let cache = cache_from_env();
-        let token = variable("HF_TOKEN").or_else(|| cache.as_ref().and_then(Cache::token));
+        Self::from_variables(|name| std::env::var(name).ok(), std::env::home_dir())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>, home: Option<PathBuf>) -> Self {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let by_home = || home.map(|home| home.join(".cache/huggingface"));
+        let hugging_face = variable("HF_HOME").map(PathBuf::from).or_else(by_home);
+        let cache_dir = variable("HF_HUB_CACHE")
+            .map(PathBuf::from)
+            .or_else(|| hugging_face.clone().map(|folder| folder.join("hub")));
+        // `hf-hub` reads the token that lies beside the cache's default place.
+        let token_file = || Cache::new(hugging_face?.join("hub")).token();
         Self {
             endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-            cache_dir: cache.map(|cache| cache.path().clone()),
-            token,
+            cache_dir,
+            token: variable("HF_TOKEN").or_else(token_file),
             offline: variable("HF_HUB_OFFLINE").is_some_and(|value| is_on(&value)),
         }
     }
-}
-
-/// `hf-hub` panics where no home folder is known, so that is asked first.
-fn cache_from_env() -> Option<Cache> {
-    if let Some(folder) = variable("HF_HUB_CACHE") {
-        return Some(Cache::new(PathBuf::from(folder)));
-    }
-    let known = variable("HF_HOME").is_some() || std::env::home_dir().is_some();
-    known.then(Cache::from_env)
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn is_on(value: &str) -> bool {
@@ -293,6 +290,54 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn options(variables: &[(&str, &str)], home: Option<&str>) -> HubOptions {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        HubOptions::from_variables(variable, home.map(PathBuf::from))
+    }
+
+    #[test]
+    fn the_environment_is_heard() {
+        let plain = options(&[], Some("/home/ada"));
+        assert_eq!(plain.endpoint, "https://huggingface.co");
+        assert_eq!(
+            plain.cache_dir,
+            Some("/home/ada/.cache/huggingface/hub".into())
+        );
+        assert!(!plain.offline && plain.token.is_none());
+
+        let set = options(
+            &[
+                ("HF_ENDPOINT", "https://mirror.example"),
+                ("HF_HOME", "/big/hf"),
+                ("HF_TOKEN", "secret"),
+                ("HF_HUB_OFFLINE", "1"),
+            ],
+            None,
+        );
+        assert_eq!(set.endpoint, "https://mirror.example");
+        assert_eq!(set.cache_dir, Some("/big/hf/hub".into()));
+        assert_eq!(set.token.as_deref(), Some("secret"));
+        assert!(set.offline);
+
+        let cache = options(&[("HF_HOME", "/big/hf"), ("HF_HUB_CACHE", "/fast")], None);
+        assert_eq!(cache.cache_dir, Some("/fast".into()));
+        assert_eq!(options(&[("HF_HOME", "")], None).cache_dir, None);
+    }
+
+    #[test]
+    fn the_token_file_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token"), "from-file\n").unwrap();
+        let home = folder.path().to_str().unwrap();
+        assert_eq!(
+            options(&[("HF_HOME", home)], None).token.as_deref(),
+            Some("from-file")
+        );
+    }
 
     #[test]
     fn origins() {

@@ -1,17 +1,19 @@
 //! Batch normalisation, with the residual sum and the activation that follow it in most networks.
 //!
-//! One op, so that a block's feature map goes through memory once on the way forward and twice on
-//! the way back; nothing of full size is kept for that but the input and the output. candle-nn's
-//! is a chain of a dozen ops.
+//! One op, so that a block's feature map goes through memory twice on the way forward (for the
+//! statistics, then to be normalised) and twice on the way back, and nothing of full size is kept in
+//! between but the input and the output. candle-nn's is a chain of a dozen ops.
+
+mod gradient;
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient};
+use crate::cpu::batch_norm::{self as kernels, Affine};
 use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
-use crate::{Activation, activation, check};
+use crate::{Activation, check};
 
 /// What a batch norm measured on a batch.
 #[derive(Debug, Clone)]
@@ -36,8 +38,20 @@ impl BatchStatistics {
         running_var: &Tensor,
         momentum: f64,
     ) -> Result<(Tensor, Tensor)> {
-        check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
-        check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
+        check::matches(
+            NAME,
+            "running_mean",
+            running_mean,
+            self.mean.dims(),
+            &self.mean,
+        )?;
+        check::matches(
+            NAME,
+            "running_var",
+            running_var,
+            self.mean.dims(),
+            &self.mean,
+        )?;
         let unbiased = self.count as f64 / (self.count as f64 - 1.0);
         let blend = |running: &Tensor, batch: &Tensor, factor: f64| -> Result<Tensor> {
             let kept = running.detach().affine(1.0 - momentum, 0.0)?;
@@ -87,13 +101,26 @@ pub fn batch_norm_train(
     let channels = check_arguments(x, weight, bias, residual)?;
     let count = x.elem_count() / channels;
     if count < 2 {
-        bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
+        bail!(
+            "{NAME}: batch statistics need more than one value per channel, got {:?}",
+            x.dims()
+        )
     }
     let x = x.contiguous()?;
     let moments = x.apply_op1_no_bwd(&Moments)?;
-    let statistics = BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count };
+    let statistics = BatchStatistics {
+        mean: moments.get(0)?,
+        variance: moments.get(1)?,
+        count,
+    };
     let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
-    let op = BatchNorm { mean, variance, eps, activation, of_batch: true };
+    let op = BatchNorm {
+        mean,
+        variance,
+        eps,
+        activation,
+        of_batch: true,
+    };
     Ok((op.apply(&x, weight, bias, residual)?, statistics))
 }
 
@@ -123,7 +150,13 @@ pub fn batch_norm_eval(
     check::matches(NAME, "running_mean", running_mean, &[channels], x)?;
     check::matches(NAME, "running_var", running_var, &[channels], x)?;
     let (mean, variance) = (running_mean.detach(), running_var.detach());
-    let op = BatchNorm { mean, variance, eps, activation, of_batch: false };
+    let op = BatchNorm {
+        mean,
+        variance,
+        eps,
+        activation,
+        of_batch: false,
+    };
     op.apply(&x.contiguous()?, weight, bias, residual)
 }
 
@@ -139,7 +172,10 @@ fn check_arguments(
     check::float(NAME, x)?;
     let channels = match *x.dims() {
         [_, .., channels] if channels > 0 => channels,
-        _ => bail!("{NAME}: expected [batch, height, width, channels], got {:?}", x.dims()),
+        _ => bail!(
+            "{NAME}: expected [batch, height, width, channels], got {:?}",
+            x.dims()
+        ),
     };
     check::matches(NAME, "weight", weight, &[channels], x)?;
     check::matches(NAME, "bias", bias, &[channels], x)?;
@@ -216,41 +252,10 @@ impl BatchNorm {
 
     fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {
         let variance = self.variance.to_vec1::<T>()?;
-        Ok(variance.into_iter().map(|v| 1.0 / (v.widen() + self.eps).sqrt()).collect())
-    }
-
-    /// The gradients of the input, the affine parameters and the residual, as far as they are needed.
-    fn gradients(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        residual: Option<&Tensor>,
-        output: &Tensor,
-        grad: &Tensor,
-    ) -> Result<[Option<Tensor>; 3]> {
-        let mut grad = grad.contiguous()?;
-        let mut relu_is_ahead = self.activation == Activation::Relu;
-        let of_residual = residual.is_some_and(Tensor::track_op);
-        if of_residual && relu_is_ahead {
-            // This is the residual's gradient, so it has to be stored in any case.
-            grad = activation::relu_gradient(output, &grad)?;
-            relu_is_ahead = false;
-        }
-        let backward = Backward { op: self, relu_is_ahead };
-        let of_x = x.track_op();
-        let sums = if affine.track_op() || (of_x && self.of_batch) {
-            Some(x.apply_op3_no_bwd(&grad, output, &AffineGradient(&backward))?)
-        } else {
-            None
-        };
-        let dx = if of_x {
-            let op = XGradient { backward: &backward, affine, sums: sums.as_ref() };
-            Some(x.apply_op3_no_bwd(&grad, output, &op)?)
-        } else {
-            None
-        };
-        let d_affine = sums.filter(|_| affine.track_op());
-        Ok([dx, d_affine, of_residual.then_some(grad)])
+        Ok(variance
+            .into_iter()
+            .map(|v| 1.0 / (v.widen() + self.eps).sqrt())
+            .collect())
     }
 }
 
@@ -315,101 +320,5 @@ impl CustomOp3 for BatchNorm {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [x, affine, residual] = self.gradients(x, affine, Some(residual), output, grad)?;
         Ok((x, affine, residual))
-    }
-}
-
-/// The way back through a batch norm. Its two ops take the input, the gradient of the output and the
-/// output.
-struct Backward<'a> {
-    op: &'a BatchNorm,
-    /// Whether the gradient has yet to pass the ReLU.
-    relu_is_ahead: bool,
-}
-
-impl Backward<'_> {
-    fn incoming<'a, T: WithDType>(
-        &self,
-        grad: (&'a CpuStorage, &Layout),
-        output: (&'a CpuStorage, &Layout),
-    ) -> Result<Incoming<'a, T>> {
-        let grad = elements(grad.0, grad.1)?;
-        let output = elements(output.0, output.1)?;
-        Ok(Incoming { grad, relu_output: self.relu_is_ahead.then_some(output) })
-    }
-}
-
-/// The gradient of the affine parameters, `[2, channels]`.
-struct AffineGradient<'a>(&'a Backward<'a>);
-
-impl CustomOp3 for AffineGradient<'_> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        output: &CpuStorage,
-        output_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let op = self.0.op;
-        with_float!(NAME, x, T => {
-            let incoming = self.0.incoming::<T>((grad, grad_layout), (output, output_layout))?;
-            let (mean, inv_std) = (op.mean.to_vec1::<T>()?, op.inv_std::<T>()?);
-            let x = elements(x, x_layout)?;
-            let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
-            Ok(stored(rows::<T>(gradient), (2, mean.len())))
-        })
-    }
-}
-
-/// The gradient of the input.
-struct XGradient<'a> {
-    backward: &'a Backward<'a>,
-    affine: &'a Tensor,
-    /// The gradient of the affine parameters, there if the statistics are those of the batch.
-    sums: Option<&'a Tensor>,
-}
-
-impl XGradient<'_> {
-    fn kernel<T: Float>(&self, count: usize) -> Result<InputGradient<T>> {
-        let op = self.backward.op;
-        let weight = self.affine.get(0)?.to_vec1()?;
-        let inv_std = op.inv_std::<T>()?;
-        match self.sums {
-            Some(sums) if op.of_batch => {
-                let sums = sums.to_vec2()?;
-                let mean = op.mean.to_vec1()?;
-                let sums = [&sums[0][..], &sums[1][..]];
-                Ok(InputGradient::of_batch_statistics(&weight, &mean, &inv_std, sums, count))
-            }
-            _ => Ok(InputGradient::of_constant_statistics(&weight, &inv_std)),
-        }
-    }
-}
-
-impl CustomOp3 for XGradient<'_> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        output: &CpuStorage,
-        output_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_float!(NAME, x, T => {
-            let incoming = self.backward.incoming::<T>((grad, grad_layout), (output, output_layout))?;
-            let x = elements(x, x_layout)?;
-            let gradient = self.kernel(x.len() / channels(x_layout))?;
-            Ok(stored(gradient.apply(x, incoming), x_layout.shape()))
-        })
     }
 }

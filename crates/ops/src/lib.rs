@@ -78,9 +78,7 @@ mod on_gradient;
 mod optimizer_step;
 mod softmax;
 
-pub use activation::{
-    Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu,
-};
+pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};

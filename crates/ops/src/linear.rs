@@ -1,10 +1,13 @@
 //! Fully connected layers.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
 
 use crate::cpu::channel_sums::{add_bias, sum_rows};
 use crate::cpu::element::Element;
 use crate::cpu::gemm::{Matrix, product};
+use crate::cpu::layout::transpose;
 use crate::cpu::storage::{elements, stored, with_float};
 
 /// `x * weight^T + bias`, along the last axis of `x`.
@@ -33,7 +36,11 @@ use crate::cpu::storage::{elements, stored, with_float};
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (out_features, in_features) = check(x, weight, bias)?;
-    let op = Linear { rows: x.elem_count() / in_features, in_features, out_features };
+    let op = Linear {
+        rows: x.elem_count() / in_features,
+        in_features,
+        out_features,
+    };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         None => x.apply_op2(&weight, op),
@@ -43,13 +50,24 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(usize, usize)> {
     let &[out_features, in_features] = weight.dims() else {
-        bail!("linear: weight is [out_features, in_features], got {:?}", weight.dims())
+        bail!(
+            "linear: weight is [out_features, in_features], got {:?}",
+            weight.dims()
+        )
     };
     if x.dims().last() != Some(&in_features) {
-        bail!("linear: weight {:?} takes {in_features} features, got x {:?}", weight.dims(), x.dims())
+        bail!(
+            "linear: weight {:?} takes {in_features} features, got x {:?}",
+            weight.dims(),
+            x.dims()
+        )
     }
     if x.elem_count() == 0 || out_features == 0 {
-        bail!("linear: no elements in x {:?} and weight {:?}", x.dims(), weight.dims())
+        bail!(
+            "linear: no elements in x {:?} and weight {:?}",
+            x.dims(),
+            weight.dims()
+        )
     }
     check_bias("linear", x, weight, bias, out_features)?;
     Ok((out_features, in_features))
@@ -64,14 +82,25 @@ pub(crate) fn check_bias(
     out_channels: usize,
 ) -> Result<()> {
     if x.dtype() != weight.dtype() {
-        bail!("{op}: x is {:?}, its weight {:?}; convert one of them", x.dtype(), weight.dtype())
+        bail!(
+            "{op}: x is {:?}, its weight {:?}; convert one of them",
+            x.dtype(),
+            weight.dtype()
+        )
     }
     let Some(bias) = bias else { return Ok(()) };
     if bias.dims() != [out_channels] {
-        bail!("{op}: bias is [{out_channels}], one for each output, got {:?}", bias.dims())
+        bail!(
+            "{op}: bias is [{out_channels}], one for each output, got {:?}",
+            bias.dims()
+        )
     }
     if bias.dtype() != x.dtype() {
-        bail!("{op}: x is {:?}, its bias {:?}; convert one of them", x.dtype(), bias.dtype())
+        bail!(
+            "{op}: x is {:?}, its bias {:?}; convert one of them",
+            x.dtype(),
+            bias.dtype()
+        )
     }
     Ok(())
 }
@@ -86,9 +115,20 @@ struct Linear {
 
 impl Linear {
     fn forward<T: Element>(&self, x: &[T], weight: &[T]) -> Vec<T> {
-        let x = Matrix::new(x, self.rows, self.in_features);
-        let weight = Matrix::new(weight, self.out_features, self.in_features);
-        product(x, weight.transposed())
+        let Self {
+            rows,
+            in_features,
+            out_features,
+        } = *self;
+        let weight = Matrix::new(weight, out_features, in_features);
+        if rows >= out_features {
+            return product(Matrix::new(x, rows, in_features), weight.transposed());
+        }
+        // A product reads one factor along the rows of the result. That is the smaller one here:
+        // transposing a large weight takes several times as long as multiplying by it.
+        let x = transpose(x, rows, in_features);
+        let y = product(weight, Matrix::new(&x, in_features, rows));
+        transpose(&y, out_features, rows)
     }
 
     fn output_shape(&self, x: &Layout) -> Shape {
@@ -107,8 +147,13 @@ impl Linear {
         let dx = InputGradient(*self);
         let dweight = WeightGradient(*self);
         Ok((
-            x.track_op().then(|| grad.apply_op2_no_bwd(weight, &dx)).transpose()?,
-            weight.track_op().then(|| grad.apply_op2_no_bwd(x, &dweight)).transpose()?,
+            x.track_op()
+                .then(|| grad.apply_op2_no_bwd(weight, &dx))
+                .transpose()?,
+            weight
+                .track_op()
+                .then(|| grad.apply_op2_no_bwd(x, &dweight))
+                .transpose()?,
         ))
     }
 }
@@ -193,7 +238,11 @@ impl CustomOp2 for InputGradient {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Linear { rows, in_features, out_features } = self.0;
+        let Linear {
+            rows,
+            in_features,
+            out_features,
+        } = self.0;
         let mut dims = grad_layout.dims().to_vec();
         dims.pop();
         dims.push(in_features);
@@ -220,7 +269,11 @@ impl CustomOp2 for WeightGradient {
         x: &CpuStorage,
         x_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Linear { rows, in_features, out_features } = self.0;
+        let Linear {
+            rows,
+            in_features,
+            out_features,
+        } = self.0;
         with_float!("linear", grad, T => {
             let grad = Matrix::new(elements::<T>(grad, grad_layout)?, rows, out_features);
             let x = Matrix::new(elements(x, x_layout)?, rows, in_features);
@@ -231,7 +284,9 @@ impl CustomOp2 for WeightGradient {
 
 /// The gradient of a bias along the last axis of `grad`, if `bias` wants one.
 pub(crate) fn bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()
+    bias.track_op()
+        .then(|| grad.apply_op1_no_bwd(&BiasGradient))
+        .transpose()
 }
 
 struct BiasGradient;

@@ -59,7 +59,9 @@ where
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
-        let Some(changed) = (self.0)(&grad)? else { return Ok(Some(grad)) };
+        let Some(changed) = (self.0)(&grad)? else {
+            return Ok(Some(grad));
+        };
         if changed.dims() != x.dims() || changed.dtype() != x.dtype() {
             bail!(
                 "{NAME}: the closure returned a {:?} gradient of shape {:?} for a {:?} tensor of \

@@ -6,9 +6,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use candle_core::{
-    CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail,
-};
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
 use crate::check;
 use crate::cpu::optimizer_step as kernels;
@@ -109,7 +107,11 @@ pub fn sgd_step(
     if !parameter.device().is_cpu() {
         return composed_sgd(parameter, grad, buffer, step);
     }
-    let op = SgdInPlace { step, buffer, finite: Cell::new(true) };
+    let op = SgdInPlace {
+        step,
+        buffer,
+        finite: Cell::new(true),
+    };
     parameter.inplace_op2(&grad.contiguous()?, &op)?;
     Ok(op.finite.get())
 }
@@ -133,7 +135,12 @@ pub fn adam_step(
     if !parameter.device().is_cpu() {
         return composed_adam(parameter, grad, first_moment, second_moment, step);
     }
-    let op = AdamInPlace { step, first_moment, second_moment, finite: Cell::new(true) };
+    let op = AdamInPlace {
+        step,
+        first_moment,
+        second_moment,
+        finite: Cell::new(true),
+    };
     parameter.inplace_op2(&grad.contiguous()?, &op)?;
     Ok(op.finite.get())
 }
@@ -267,7 +274,11 @@ fn with_elements<T: ElementsMut>(
     var: &Var,
     f: impl FnOnce(&mut [T]) -> Result<bool>,
 ) -> Result<bool> {
-    let lend = Lend { borrower: Cell::new(Some(f)), finite: Cell::new(true), of: PhantomData };
+    let lend = Lend {
+        borrower: Cell::new(Some(f)),
+        finite: Cell::new(true),
+        of: PhantomData,
+    };
     var.inplace_op1(&lend)?;
     Ok(lend.finite.get())
 }
@@ -312,7 +323,10 @@ fn composed_sgd(
             }
         }
     };
-    replace(parameter, &(parameter.as_detached_tensor() - (direction * step.lr)?)?)
+    replace(
+        parameter,
+        &(parameter.as_detached_tensor() - (direction * step.lr)?)?,
+    )
 }
 
 /// The same with tensor operations: for devices without a kernel, and the measure of the kernels.
@@ -349,7 +363,10 @@ fn scaled_and_decayed(
 fn replace(parameter: &Var, values: &Tensor) -> Result<bool> {
     parameter.set(values)?;
     // The difference is NaN for a NaN and for an infinity.
-    let differences = (values - values)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    let differences = (values - values)?
+        .sum_all()?
+        .to_dtype(DType::F64)?
+        .to_scalar::<f64>()?;
     Ok(differences == 0.0)
 }
 
@@ -374,7 +391,10 @@ mod tests {
 
     #[track_caller]
     fn assert_same(a: &Var, b: &Var) {
-        let read = |var: &Var| var.to_dtype(DType::F64).and_then(|var| var.to_vec1::<f64>());
+        let read = |var: &Var| {
+            var.to_dtype(DType::F64)
+                .and_then(|var| var.to_vec1::<f64>())
+        };
         let (a, b) = (read(a).unwrap(), read(b).unwrap());
         for (a, b) in a.iter().zip(&b) {
             assert!((a - b).abs() <= 2e-6, "{a} and {b}");
@@ -406,12 +426,18 @@ mod tests {
 
     #[test]
     fn the_sgd_kernel_does_what_tensor_operations_do() -> Result<()> {
-        for (count, dtype) in SIZES.iter().flat_map(|&n| [(n, DType::F32), (n, DType::F64)]) {
+        for (count, dtype) in SIZES
+            .iter()
+            .flat_map(|&n| [(n, DType::F32), (n, DType::F64)])
+        {
             for (with_momentum, nesterov) in [(false, false), (true, false), (true, true)] {
                 let (fast, plain) = (var(count, 0.0, dtype)?, var(count, 0.0, dtype)?);
                 let buffers = [zeros(count, dtype)?, zeros(count, dtype)?];
                 let [of_fast, of_plain] = buffers.each_ref().map(|b| with_momentum.then_some(b));
-                let step = SgdStep { nesterov, ..SGD_STEP };
+                let step = SgdStep {
+                    nesterov,
+                    ..SGD_STEP
+                };
                 for phase in [0.3, 0.6] {
                     let grad = var(count, phase, dtype)?.as_detached_tensor();
                     assert!(sgd_step(&fast, &grad, of_fast, &step)?);
@@ -426,14 +452,21 @@ mod tests {
 
     #[test]
     fn the_adam_kernel_does_what_tensor_operations_do() -> Result<()> {
-        for (count, dtype) in SIZES.iter().flat_map(|&n| [(n, DType::F32), (n, DType::F64)]) {
+        for (count, dtype) in SIZES
+            .iter()
+            .flat_map(|&n| [(n, DType::F32), (n, DType::F64)])
+        {
             for decoupled_weight_decay in [false, true] {
                 let (fast, plain) = (var(count, 0.0, dtype)?, var(count, 0.0, dtype)?);
                 let first = [zeros(count, dtype)?, zeros(count, dtype)?];
                 let second = [zeros(count, dtype)?, zeros(count, dtype)?];
                 for number in 1..4 {
                     let grad = var(count, number as f64, dtype)?.as_detached_tensor();
-                    let step = AdamStep { step: number, decoupled_weight_decay, ..ADAM_STEP };
+                    let step = AdamStep {
+                        step: number,
+                        decoupled_weight_decay,
+                        ..ADAM_STEP
+                    };
                     assert!(adam_step(&fast, &grad, &first[0], &second[0], &step)?);
                     assert!(composed_adam(&plain, &grad, &first[1], &second[1], &step)?);
                 }
@@ -458,7 +491,13 @@ mod tests {
                 assert!(!sgd_step(&parameter()?, &grad, Some(&buffer), &SGD_STEP)?);
                 assert!(!composed_sgd(&parameter()?, &grad, None, &SGD_STEP)?);
                 let moments = [zeros(40_000, DType::F64)?, zeros(40_000, DType::F64)?];
-                assert!(!adam_step(&parameter()?, &grad, &moments[0], &moments[1], &ADAM_STEP)?);
+                assert!(!adam_step(
+                    &parameter()?,
+                    &grad,
+                    &moments[0],
+                    &moments[1],
+                    &ADAM_STEP
+                )?);
             }
         }
         Ok(())
@@ -467,10 +506,20 @@ mod tests {
     #[test]
     fn a_transposed_gradient_is_read_in_the_order_of_its_indices() -> Result<()> {
         let parameter = Var::zeros((2, 3), DType::F32, &Device::Cpu)?;
-        let grad = Tensor::arange(0f32, 6.0, &Device::Cpu)?.reshape((3, 2))?.t()?;
-        let step = SgdStep { lr: 1.0, weight_decay: 0.0, grad_scale: 1.0, ..SGD_STEP };
+        let grad = Tensor::arange(0f32, 6.0, &Device::Cpu)?
+            .reshape((3, 2))?
+            .t()?;
+        let step = SgdStep {
+            lr: 1.0,
+            weight_decay: 0.0,
+            grad_scale: 1.0,
+            ..SGD_STEP
+        };
         sgd_step(&parameter, &grad, None, &step)?;
-        assert_eq!(parameter.to_vec2::<f32>()?, [[0.0, -2.0, -4.0], [-1.0, -3.0, -5.0]]);
+        assert_eq!(
+            parameter.to_vec2::<f32>()?,
+            [[0.0, -2.0, -4.0], [-1.0, -3.0, -5.0]]
+        );
         Ok(())
     }
 
@@ -479,7 +528,12 @@ mod tests {
         let parameter = var(3, 0.0, DType::F32)?;
         let grad = parameter.as_detached_tensor().copy()?;
         let error = sgd_step(&parameter, &grad, Some(&zeros(4, DType::F32)?), &SGD_STEP);
-        assert!(error.unwrap_err().to_string().contains("optimizer state of shape [3], got [4]"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("optimizer state of shape [3], got [4]")
+        );
         Ok(())
     }
 
@@ -489,7 +543,10 @@ mod tests {
             let values = values(count, 0.2);
             let expected: f64 = values.iter().map(|x| x * x).sum();
             let sum = sum_of_squares(&Tensor::new(values, &Device::Cpu)?)?;
-            assert!((sum - expected).abs() <= 1e-12 * expected.max(1.0), "{sum} and {expected}");
+            assert!(
+                (sum - expected).abs() <= 1e-12 * expected.max(1.0),
+                "{sum} and {expected}"
+            );
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! embedded DejaVu Sans (no font is looked up on the machine), or an SVG.
 
 mod text;
+mod upward;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
@@ -13,6 +14,7 @@ use kuva::render::color::Color as Paint;
 use kuva::render::render::{Primitive, Scene, TextAnchor, TextSpan};
 
 pub(crate) use text::{Font, shorten, shorten_middle, wrap};
+use upward::Upward;
 
 use crate::{Error, Result};
 
@@ -69,22 +71,22 @@ pub(crate) struct Canvas {
     photographs: Vec<(i64, i64, RgbImage)>,
 }
 
-struct Upward {
-    at: (f64, f64),
-    text: String,
-    font: Font,
-    align: Align,
-}
-
 impl Canvas {
     /// A white page.
     pub(crate) fn new(width: f64, height: f64) -> Result<Self> {
         if width > MAX_SIDE || height > MAX_SIDE {
-            return Err(Error::TooLarge { width: width as u64, height: height as u64 });
+            return Err(Error::TooLarge {
+                width: width as u64,
+                height: height as u64,
+            });
         }
         let mut scene = Scene::new(width.ceil(), height.ceil());
         scene.font_family = Some("DejaVu Sans, Verdana, Arial, sans-serif".to_owned());
-        Ok(Self { scene, upward: Vec::new(), photographs: Vec::new() })
+        Ok(Self {
+            scene,
+            upward: Vec::new(),
+            photographs: Vec::new(),
+        })
     }
 
     /// One line of text; `y` is its baseline.
@@ -104,7 +106,12 @@ impl Canvas {
 
     /// One line of text that reads upwards; `x` is its baseline, on its right.
     pub(crate) fn upward_text(&mut self, at: (f64, f64), text: &str, font: Font, align: Align) {
-        self.upward.push(Upward { at, text: text.to_owned(), font, align });
+        self.upward.push(Upward {
+            at,
+            text: text.to_owned(),
+            font,
+            align,
+        });
     }
 
     pub(crate) fn line(&mut self, points: &[(f64, f64)], color: Color, width: f64) {
@@ -131,7 +138,13 @@ impl Canvas {
 
     pub(crate) fn frame(&mut self, area: Area, color: Color, width: f64) {
         let (left, right, top, bottom) = (area.x, area.right(), area.y, area.bottom());
-        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        let corners = [
+            (left, top),
+            (right, top),
+            (right, bottom),
+            (left, bottom),
+            (left, top),
+        ];
         self.line(&corners, color, width);
     }
 
@@ -163,17 +176,29 @@ impl Canvas {
 
     /// Draws what `draw` does inside `area` only.
     pub(crate) fn clipped(&mut self, area: Area, draw: impl FnOnce(&mut Self)) {
-        let Area { x, y, width, height } = area;
+        let Area {
+            x,
+            y,
+            width,
+            height,
+        } = area;
         // Named after the area: where several pictures share a page, equal names mean equal clips.
         let id = format!("clip-{x:.0}-{y:.0}-{width:.0}-{height:.0}");
-        self.scene.add(Primitive::ClipStart { x, y, width, height, id });
+        self.scene.add(Primitive::ClipStart {
+            x,
+            y,
+            width,
+            height,
+            id,
+        });
         draw(self);
         self.scene.add(Primitive::ClipEnd);
     }
 
     /// Puts a photograph's upper left corner at `(x, y)`. An SVG shows none.
     pub(crate) fn photograph(&mut self, (x, y): (f64, f64), photograph: RgbImage) {
-        self.photographs.push((x.round() as i64, y.round() as i64, photograph));
+        self.photographs
+            .push((x.round() as i64, y.round() as i64, photograph));
     }
 
     /// The page as a PNG file.
@@ -194,59 +219,28 @@ impl Canvas {
 
     /// The page as an SVG document, which a browser may scale.
     pub(crate) fn into_svg(mut self) -> String {
-        self.scene.elements.extend(self.upward.iter().map(Upward::as_primitive));
+        self.scene
+            .elements
+            .extend(self.upward.iter().map(Upward::as_primitive));
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::default().render_scene(&self.scene);
         // Without a view box a browser cuts the picture instead of scaling it.
-        svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1)
-    }
-}
-
-impl Upward {
-    fn as_primitive(&self) -> Primitive {
-        Primitive::Text {
-            x: self.at.0,
-            y: self.at.1,
-            // In plain text a dollar would begin a formula.
-            content: self.text.replace('$', "\\$"),
-            size: self.font.size,
-            anchor: anchor(self.align),
-            rotate: Some(-90.0),
-            bold: self.font.bold,
-            color: Some(paint(self.font.color)),
-        }
-    }
-
-    /// Draws the text level and turns its pixels: the library's own turned text is blurred.
-    fn stamp(&self, page: &mut RgbImage) -> Result<()> {
-        let (size, length) = (f64::from(self.font.size), self.font.width(&self.text).ceil());
-        let mut level = Canvas::new(length.max(1.0), 1.5 * size)?;
-        level.text((0.0, size), &self.text, self.font, Align::Left);
-        let turned = image::imageops::rotate270(&rasterize(&level.scene)?);
-        let before = match self.align {
-            Align::Left => 0.0,
-            Align::Center => length / 2.0,
-            Align::Right => length,
-        };
-        let left = (self.at.0 - size).round() as i64;
-        let top = (self.at.1 - length + before).round() as i64;
-        for (x, y, pixel) in turned.enumerate_pixels() {
-            let (Ok(x), Ok(y)) = (u32::try_from(left + i64::from(x)), u32::try_from(top + i64::from(y)))
-            else {
-                continue;
-            };
-            // Dark text on white, laid over the page: the darker one stays.
-            if let Some(ground) = page.get_pixel_mut_checked(x, y) {
-                ground.0 = [0, 1, 2].map(|i| ground.0[i].min(pixel.0[i]));
-            }
-        }
-        Ok(())
+        svg.replacen(
+            "<svg ",
+            &format!("<svg viewBox=\"0 0 {width} {height}\" "),
+            1,
+        )
     }
 }
 
 fn rasterize(scene: &Scene) -> Result<RgbImage> {
-    let png = RasterBackend::new().with_scale(1.0).render_scene(scene).map_err(Error::draw)?;
-    Ok(image::load_from_memory(&png).map_err(Error::draw)?.into_rgb8())
+    let png = RasterBackend::new()
+        .with_scale(1.0)
+        .render_scene(scene)
+        .map_err(Error::draw)?;
+    Ok(image::load_from_memory(&png)
+        .map_err(Error::draw)?
+        .into_rgb8())
 }
 
 fn anchor(align: Align) -> TextAnchor {
@@ -267,14 +261,29 @@ mod tests {
     use crate::palette::INK;
 
     fn pixel(png: &[u8], x: u32, y: u32) -> [u8; 3] {
-        image::load_from_memory(png).expect("own PNG").into_rgb8().get_pixel(x, y).0
+        image::load_from_memory(png)
+            .expect("own PNG")
+            .into_rgb8()
+            .get_pixel(x, y)
+            .0
     }
 
     #[test]
     fn areas_and_photographs_land_where_they_should() -> Result<()> {
         let mut canvas = Canvas::new(40.0, 30.0)?;
-        canvas.fill(Area { x: 10.0, y: 5.0, width: 4.0, height: 6.0 }, [255, 0, 0]);
-        canvas.photograph((20.0, 5.0), RgbImage::from_pixel(3, 3, image::Rgb([1, 2, 3])));
+        canvas.fill(
+            Area {
+                x: 10.0,
+                y: 5.0,
+                width: 4.0,
+                height: 6.0,
+            },
+            [255, 0, 0],
+        );
+        canvas.photograph(
+            (20.0, 5.0),
+            RgbImage::from_pixel(3, 3, image::Rgb([1, 2, 3])),
+        );
         let png = canvas.into_png()?;
         assert_eq!(pixel(&png, 10, 5), [255, 0, 0]);
         assert_eq!(pixel(&png, 13, 10), [255, 0, 0]);
@@ -287,7 +296,12 @@ mod tests {
     #[test]
     fn nothing_is_drawn_outside_a_clip() -> Result<()> {
         let mut canvas = Canvas::new(20.0, 20.0)?;
-        let all = Area { x: 0.0, y: 0.0, width: 20.0, height: 20.0 };
+        let all = Area {
+            x: 0.0,
+            y: 0.0,
+            width: 20.0,
+            height: 20.0,
+        };
         let half = Area { width: 10.0, ..all };
         canvas.clipped(half, |canvas| canvas.fill(all, [0, 0, 255]));
         let png = canvas.into_png()?;
@@ -307,23 +321,10 @@ mod tests {
     }
 
     #[test]
-    fn upward_text_ends_above_its_beginning() -> Result<()> {
-        let mut canvas = Canvas::new(40.0, 100.0)?;
-        canvas.upward_text((30.0, 90.0), "$ab$", Font::new(16, INK), Align::Left);
-        let length = Font::new(16, INK).width("$ab$");
-        let page = image::load_from_memory(&canvas.into_png()?).map_err(Error::draw)?.into_rgb8();
-        let dark = page.enumerate_pixels().filter(|(_, _, pixel)| pixel.0[0] < 128);
-        let (columns, rows): (Vec<u32>, Vec<u32>) = dark.map(|(x, y, _)| (x, y)).unzip();
-        let within = |values: &[u32], low: f64, high: f64| {
-            !values.is_empty() && values.iter().all(|v| (low..=high).contains(&f64::from(*v)))
-        };
-        assert!(within(&columns, 30.0 - 16.0, 30.0 + 5.0), "{columns:?}");
-        assert!(within(&rows, 90.0 - length - 1.0, 90.0), "{rows:?}");
-        Ok(())
-    }
-
-    #[test]
     fn a_page_beyond_all_measure_is_refused() {
-        assert!(matches!(Canvas::new(1e6, 10.0), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            Canvas::new(1e6, 10.0),
+            Err(Error::TooLarge { .. })
+        ));
     }
 }

@@ -41,7 +41,11 @@ impl Colormap {
 /// From white to dark blue, for shares of a whole.
 pub(crate) fn share_color(share: f64) -> Color {
     // The gradient's own first colour is a tint: nothing at all is to look like nothing.
-    if share > 0.0 { sample(colorous::BLUES, 0.08 + 0.87 * share) } else { [255; 3] }
+    if share > 0.0 {
+        sample(colorous::BLUES, 0.08 + 0.87 * share)
+    } else {
+        [255; 3]
+    }
 }
 
 fn sample(gradient: Gradient, value: f64) -> Color {

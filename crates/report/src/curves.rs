@@ -1,5 +1,6 @@
 //! The curves of a training run: loss, accuracy and learning rate over the epochs, side by side.
 
+mod file;
 mod panel;
 mod series;
 
@@ -12,6 +13,7 @@ use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
 use crate::files::write_atomically;
 use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, VERMILLION};
 use crate::{Error, Result};
+pub use file::CurvesFile;
 use panel::{Best, Line, Mark, Panel};
 use series::{Segments, Timeline, epoch_segments, range, robust_range};
 
@@ -24,8 +26,8 @@ const GAP: f64 = 44.0;
 /// Draws the curves of a run into a PNG of 1800 x 600 pixels: loss (training, validation and each
 /// batch), accuracy in percent with the best epoch marked, learning rate.
 ///
-/// Any history will do: a run that has not finished an epoch gives empty axes, and values that are
-/// not finite leave a gap in their curve. The file is replaced as a whole.
+/// Any history will do: a run that has not begun is told in words, and values that are not finite
+/// leave a gap in their curve. The file is replaced as a whole.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -60,17 +62,35 @@ fn draw(history: &History, title: &str) -> Result<Canvas, Error> {
     let heading = shorten_middle(title, font, WIDTH - left - MARGIN);
     canvas.text((left, MARGIN + 20.0), &heading, font, Align::Left);
 
+    if history.epochs.is_empty() && history.batches.is_empty() {
+        let font = Font::new(22, MUTED);
+        canvas.text(
+            (WIDTH / 2.0, HEIGHT / 2.0),
+            "nothing recorded yet",
+            font,
+            Align::Center,
+        );
+        return Ok(canvas);
+    }
     let timeline = Timeline::of(history);
-    let panels = [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)];
+    let panels = [
+        loss(history, &timeline),
+        accuracy(history, &timeline),
+        rate(history, &timeline),
+    ];
     let top = MARGIN + 50.0;
     let width = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
     for (index, panel) in panels.iter().enumerate() {
         let x = MARGIN + index as f64 * (width + GAP);
-        panel.draw(&mut canvas, Area { x, y: top, width, height: HEIGHT - top - MARGIN });
-    }
-    if history.epochs.is_empty() && history.batches.is_empty() {
-        let font = Font::new(22, MUTED);
-        canvas.text((WIDTH / 2.0, HEIGHT / 2.0), "nothing recorded yet", font, Align::Center);
+        panel.draw(
+            &mut canvas,
+            Area {
+                x,
+                y: top,
+                width,
+                height: HEIGHT - top - MARGIN,
+            },
+        );
     }
     Ok(canvas)
 }
@@ -87,7 +107,13 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
         x: timeline.axis(),
         y: Axis::linear(low, high, (0.0, f64::INFINITY)),
         lines: vec![
-            Line { label: "each batch", color: FAINT_BLUE, mark: Mark::None, width: 2.0, segments: batches },
+            Line {
+                label: "each batch",
+                color: FAINT_BLUE,
+                mark: Mark::None,
+                width: 2.0,
+                segments: batches,
+            },
             trained(train),
             validated(validation),
         ],
@@ -99,13 +125,16 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
     let train = epoch_segments(history, |epoch| 100.0 * epoch.train_accuracy);
     let validation = epoch_segments(history, |epoch| 100.0 * epoch.val_accuracy);
     let (low, high) = range(&[&train, &validation]).unwrap_or((0.0, 100.0));
-    let best = history.best().filter(|epoch| epoch.val_accuracy.is_finite()).map(|epoch| {
-        let percent = 100.0 * epoch.val_accuracy;
-        Best {
-            at: (epoch.epoch as f64, percent),
-            label: format!("best {percent:.2} % in epoch {}", epoch.epoch),
-        }
-    });
+    let best = history
+        .best()
+        .filter(|epoch| epoch.val_accuracy.is_finite())
+        .map(|epoch| {
+            let percent = 100.0 * epoch.val_accuracy;
+            Best {
+                at: (epoch.epoch as f64, percent),
+                label: format!("best {percent:.2} % in epoch {}", epoch.epoch),
+            }
+        });
     Panel {
         title: "accuracy in percent",
         x: timeline.axis(),
@@ -116,11 +145,23 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
 }
 
 fn trained(segments: Segments) -> Line {
-    Line { label: "training", color: BLUE, mark: Mark::Disc, width: 3.0, segments }
+    Line {
+        label: "training",
+        color: BLUE,
+        mark: Mark::Disc,
+        width: 3.0,
+        segments,
+    }
 }
 
 fn validated(segments: Segments) -> Line {
-    Line { label: "validation", color: VERMILLION, mark: Mark::Square, width: 3.0, segments }
+    Line {
+        label: "validation",
+        color: VERMILLION,
+        mark: Mark::Square,
+        width: 3.0,
+        segments,
+    }
 }
 
 fn rate(history: &History, timeline: &Timeline) -> Panel {
@@ -129,7 +170,13 @@ fn rate(history: &History, timeline: &Timeline) -> Panel {
         title: "learning rate",
         x: timeline.axis(),
         y: rate_axis(history, &segments),
-        lines: vec![Line { label: "", color: GREEN, mark: Mark::None, width: 3.0, segments }],
+        lines: vec![Line {
+            label: "",
+            color: GREEN,
+            mark: Mark::None,
+            width: 3.0,
+            segments,
+        }],
         best: None,
     }
 }
@@ -169,10 +216,18 @@ mod tests {
     }
 
     fn run(accuracies: &[f64]) -> History {
-        let epochs: Vec<EpochRecord> =
-            accuracies.iter().enumerate().map(|(i, a)| epoch(i + 1, *a, 1e-3)).collect();
+        let epochs: Vec<EpochRecord> = accuracies
+            .iter()
+            .enumerate()
+            .map(|(i, a)| epoch(i + 1, *a, 1e-3))
+            .collect();
         let batches = (0..4 * epochs.len())
-            .map(|i| BatchRecord { step: i + 1, epoch: i / 4 + 1, loss: 1.0, lr: 1e-3 })
+            .map(|i| BatchRecord {
+                step: i + 1,
+                epoch: i / 4 + 1,
+                loss: 1.0,
+                lr: 1e-3,
+            })
             .collect();
         History { epochs, batches }
     }
@@ -196,9 +251,19 @@ mod tests {
         lost.batches[3].loss = nan;
         let mut gap = run(&[0.5, 0.6, 0.7]);
         gap.epochs.remove(1);
-        let no_batches = History { batches: Vec::new(), ..run(&[0.5, 0.6]) };
+        let no_batches = History {
+            batches: Vec::new(),
+            ..run(&[0.5, 0.6])
+        };
         let no_validation = run(&[nan, nan]);
-        for history in [History::default(), run(&[0.9]), lost, gap, no_batches, no_validation] {
+        for history in [
+            History::default(),
+            run(&[0.9]),
+            lost,
+            gap,
+            no_batches,
+            no_validation,
+        ] {
             let text = svg(&history);
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
@@ -208,7 +273,11 @@ mod tests {
     #[test]
     fn a_step_schedule_gets_a_logarithmic_axis_and_a_cosine_does_not() {
         let history = |rates: &[f64]| History {
-            epochs: rates.iter().enumerate().map(|(i, lr)| epoch(i + 1, 0.5, *lr)).collect(),
+            epochs: rates
+                .iter()
+                .enumerate()
+                .map(|(i, lr)| epoch(i + 1, 0.5, *lr))
+                .collect(),
             batches: Vec::new(),
         };
         let steps = history(&[1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-4]);

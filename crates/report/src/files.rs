@@ -27,7 +27,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    // The names that the trainer uses for its own: in a run's folder it removes what a killed
+    // process left.
+    builder.prefix(".candle-vision-").suffix(".tmp");
     // Drafts are private by default, but results are meant for whoever may read the folder; the
     // umask still applies.
     #[cfg(unix)]
@@ -37,7 +39,11 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 
 /// A rename is kept after a power loss only once its folder is.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        std::fs::File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +58,10 @@ mod tests {
         write_atomically(&path, b"first")?;
         write_atomically(&path, b"second")?;
         assert_eq!(std::fs::read(&path)?, b"second");
-        assert_eq!(std::fs::read_dir(folder.path().join("new/folder"))?.count(), 1);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("new/folder"))?.count(),
+            1
+        );
         Ok(())
     }
 

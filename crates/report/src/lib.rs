@@ -1,4 +1,16 @@
-//! Pictures and files that show how a run went and what a network sees.
+//! Pictures and files that show how a run went and what a network saw.
+//!
+//! | item | what |
+//! |---|---|
+//! | [`curves_png`], [`curves_svg`], [`CurvesFile`] | loss, accuracy and learning rate of a run |
+//! | [`explanation_png`] | photograph, heat map, and one over the other |
+//! | [`picture_grid_png`] | many pictures with captions |
+//! | [`confusion_matrix_png`] | how often each class was taken for each |
+//! | [`EventWriter`], [`TensorBoard`] | event files for TensorBoard |
+//!
+//! The crate draws values that others have computed and knows nothing of how; it reads no files and
+//! prints nothing. Pictures are written as a whole or not at all, with an embedded font, so that
+//! they look the same on every machine.
 
 mod axis;
 mod canvas;
@@ -11,11 +23,13 @@ mod grid;
 mod overlay;
 mod palette;
 mod picture;
+mod tensorboard;
 
 pub use colormap::Colormap;
 pub use confusion::confusion_matrix_png;
-pub use curves::{curves_png, curves_svg};
+pub use curves::{CurvesFile, curves_png, curves_svg};
 pub use error::{Error, Result};
 pub use grid::{GridPicture, picture_grid_png};
 pub use overlay::{Explanation, explanation_png};
 pub use picture::RgbView;
+pub use tensorboard::{EventWriter, TensorBoard};

@@ -5,8 +5,8 @@ use std::path::Path;
 use candle_vision_data::Skipped;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{BatchRecord, EpochRecord, History};
 use crate::Result;
+use crate::record::{BatchRecord, EpochRecord, History};
 
 /// Follows a run: progress bars, curves, event files.
 pub trait Callback {

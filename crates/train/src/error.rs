@@ -63,7 +63,9 @@ pub enum Error {
     NothingToTrain,
 
     /// A loader yields no batch.
-    #[error("there is no batch of {split} pictures; check the folder, `batch_size` and `drop_last`")]
+    #[error(
+        "there is no batch of {split} pictures; check the folder, `batch_size` and `drop_last`"
+    )]
     NoBatches {
         /// `training` or `validation`.
         split: &'static str,
@@ -234,7 +236,10 @@ impl Error {
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Callback { what: what.into(), source: source.into() }
+        Self::Callback {
+            what: what.into(),
+            source: source.into(),
+        }
     }
 
     pub(crate) fn setting(
@@ -243,16 +248,26 @@ impl Error {
         expected: impl Into<String>,
     ) -> Self {
         let (setting, expected) = (setting.into(), expected.into());
-        Self::InvalidSetting { setting, value: value.to_string(), expected }
+        Self::InvalidSetting {
+            setting,
+            value: value.to_string(),
+            expected,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_path_buf(), source }
+        move |source| Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
     }
 }
 
 fn first_parameter(parameter: &Option<String>) -> String {
-    parameter.as_ref().map_or(String::new(), |path| format!(", first seen in `{path}`"))
+    parameter
+        .as_ref()
+        .map_or(String::new(), |path| format!(", first seen in `{path}`"))
 }
 
 /// Fails with the setting's name unless `valid` holds.
@@ -262,5 +277,9 @@ pub(crate) fn require(
     value: impl std::fmt::Display,
     expected: &str,
 ) -> Result<()> {
-    if valid { Ok(()) } else { Err(Error::setting(setting, value, expected)) }
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::setting(setting, value, expected))
+    }
 }

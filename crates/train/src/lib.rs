@@ -1,1 +1,45 @@
-//! A trainer for candle image classifiers: optimizers, schedules, callbacks, checkpoints and exact resume.
+//! A trainer for candle image classifiers: optimizers, schedules, callbacks, checkpoints and exact
+//! resume.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Trainer`], [`TrainerConfig`] | trains a network from the first epoch to the last |
+//! | [`evaluate`], [`Evaluation`], [`metrics`] | how often a network is right, and where it is wrong |
+//! | [`optim`] | SGD, Adam and AdamW over groups of parameters, with PyTorch's arithmetic |
+//! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
+//! | [`Criterion`] | cross entropy with label smoothing and class weights |
+//! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
+//! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
+//!
+//! It knows networks through [`Model`](candle_vision_models::Model) and data sets through
+//! [`DataLoader`](candle_vision_data::DataLoader), no particular one of either. See [`Trainer`] for
+//! an example.
+
+mod atomic_file;
+mod callback;
+mod checkpoint;
+mod config;
+mod criterion;
+mod environment;
+mod error;
+mod evaluate;
+mod freeze;
+pub mod metrics;
+pub mod optim;
+mod record;
+mod run_folder;
+pub mod schedule;
+mod session;
+mod trainer;
+mod training_state;
+mod training_step;
+
+pub use callback::{Callback, Control, Event, StopReason};
+pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
+pub use config::{EarlyStopConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
+pub use criterion::Criterion;
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, Prediction, evaluate};
+pub use record::{BatchRecord, EpochRecord, History};
+pub use run_folder::RunFolder;
+pub use trainer::{Summary, Trainer};

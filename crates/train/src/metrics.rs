@@ -55,17 +55,23 @@ pub(crate) fn count_in_top_k(logits: &Tensor, labels: &Tensor, k: usize) -> Resu
     let (batch, classes) = logits.dims2()?;
     if labels.dims() != [batch] || batch == 0 {
         let found = labels.dims();
-        return Err(error(format!("expected one label for each of {batch} rows, got {found:?}")));
+        return Err(error(format!(
+            "expected one label for each of {batch} rows, got {found:?}"
+        )));
     }
     if k == 0 || k > classes {
-        return Err(error(format!("k is {k}; with {classes} classes it is in 1..={classes}")));
+        return Err(error(format!(
+            "k is {k}; with {classes} classes it is in 1..={classes}"
+        )));
     }
     let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     let labels = labels.to_vec1::<u32>()?;
     let mut correct = 0;
     for (row, &label) in rows.iter().zip(&labels) {
         let Some(rank) = rank(row, label as usize) else {
-            return Err(error(format!("label {label} is not below the number of classes {classes}")));
+            return Err(error(format!(
+                "label {label} is not below the number of classes {classes}"
+            )));
         };
         correct += usize::from(rank < k);
     }

@@ -50,7 +50,11 @@ impl History {
     /// trained least on its way there.
     pub fn best(&self) -> Option<&EpochRecord> {
         self.epochs.iter().reduce(|best, epoch| {
-            if epoch.val_accuracy > best.val_accuracy { epoch } else { best }
+            if epoch.val_accuracy > best.val_accuracy {
+                epoch
+            } else {
+                best
+            }
         })
     }
 }
@@ -70,7 +74,10 @@ mod tests {
             seconds: 1.0,
             images_per_second: 1.0,
         };
-        History { epochs: accuracies.iter().enumerate().map(record).collect(), batches: Vec::new() }
+        History {
+            epochs: accuracies.iter().enumerate().map(record).collect(),
+            batches: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Where a run stands: everything besides the network that makes a resumed run the same run.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::callback::StopReason;
 use crate::config::TrainerConfig;
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::schedule::ScheduleState;
+use crate::{Error, Result};
 
 /// Everything besides the network that makes a resumed run the same run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,7 +54,15 @@ pub(crate) struct Position {
 impl Position {
     /// Before the first batch of an epoch.
     pub(crate) fn at_epoch(epoch: usize, step: usize) -> Self {
-        Self { epoch, batch: 0, step, loss_sum: 0.0, correct: 0, samples: 0, seconds: 0.0 }
+        Self {
+            epoch,
+            batch: 0,
+            step,
+            loss_sum: 0.0,
+            correct: 0,
+            samples: 0,
+            seconds: 0.0,
+        }
     }
 }
 
@@ -64,7 +73,33 @@ const LR: &str = "history.lr";
 
 impl TrainingState {
     pub(crate) fn history(&self) -> History {
-        History { epochs: self.epochs.clone(), batches: self.batches.clone() }
+        History {
+            epochs: self.epochs.clone(),
+            batches: self.batches.clone(),
+        }
+    }
+
+    /// Fails and names the first difference if a run with these settings and data would not go on as
+    /// this one began.
+    pub(crate) fn check_same_run(
+        &self,
+        config: &TrainerConfig,
+        data: &BTreeMap<String, String>,
+        path: &Path,
+    ) -> Result<()> {
+        let (ours, theirs) = (settings(config), settings(&self.config));
+        for (what, found) in ours.iter().chain(data) {
+            let expected = theirs.get(what).or_else(|| self.data.get(what));
+            if expected != Some(found) {
+                return Err(Error::OtherRun {
+                    path: path.to_path_buf(),
+                    what: format!("`{what}`"),
+                    found: found.clone(),
+                    expected: expected.cloned().unwrap_or_else(|| "not set".to_owned()),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// What does not go into the header.
@@ -86,23 +121,71 @@ impl TrainingState {
         tensors: &mut HashMap<String, Tensor>,
     ) -> Result<Self, String> {
         let mut column = |name: &str| {
-            let tensor = tensors.remove(name).ok_or_else(|| format!("`{name}` is missing"))?;
-            tensor.to_vec1::<f64>().map_err(|error| format!("`{name}`: {error}"))
+            let tensor = tensors
+                .remove(name)
+                .ok_or_else(|| format!("`{name}` is missing"))?;
+            tensor
+                .to_vec1::<f64>()
+                .map_err(|error| format!("`{name}`: {error}"))
         };
         let (epochs, losses, rates) = (column(EPOCH)?, column(LOSS)?, column(LR)?);
         let rows = epochs.iter().zip(&losses).zip(&rates).enumerate();
-        let record = |(i, ((&epoch, &loss), &lr))| {
-            BatchRecord { step: i + 1, epoch: epoch as usize, loss, lr }
+        let record = |(i, ((&epoch, &loss), &lr))| BatchRecord {
+            step: i + 1,
+            epoch: epoch as usize,
+            loss,
+            lr,
         };
         self.batches = rows.map(record).collect();
         if self.batches.len() != self.position.step {
             let (found, expected) = (self.batches.len(), self.position.step);
-            return Err(format!("it has the losses of {found} batches, expected {expected}"));
+            return Err(format!(
+                "it has the losses of {found} batches, expected {expected}"
+            ));
         }
-        let names: Vec<String> =
-            tensors.keys().filter(|name| name.starts_with(OPTIMIZER)).cloned().collect();
-        self.optimizer =
-            names.into_iter().filter_map(|name| tensors.remove_entry(&name)).collect();
+        let names: Vec<String> = tensors
+            .keys()
+            .filter(|name| name.starts_with(OPTIMIZER))
+            .cloned()
+            .collect();
+        self.optimizer = names
+            .into_iter()
+            .filter_map(|name| tensors.remove_entry(&name))
+            .collect();
         Ok(self)
     }
+}
+
+/// The settings by name; those that are not set are there too.
+fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
+    let TrainerConfig {
+        epochs,
+        optimizer,
+        schedule,
+        label_smoothing,
+        class_weights,
+        param_groups,
+        decay_vectors,
+        freeze,
+        early_stop,
+        grad_clip_norm,
+        seed,
+        limit_batches,
+    } = config;
+    [
+        ("epochs", format!("{epochs}")),
+        ("optimizer", format!("{optimizer:?}")),
+        ("schedule", format!("{schedule:?}")),
+        ("label_smoothing", format!("{label_smoothing}")),
+        ("class_weights", format!("{class_weights:?}")),
+        ("param_groups", format!("{param_groups:?}")),
+        ("decay_vectors", format!("{decay_vectors}")),
+        ("freeze", format!("{freeze:?}")),
+        ("early_stop", format!("{early_stop:?}")),
+        ("grad_clip_norm", format!("{grad_clip_norm:?}")),
+        ("seed", format!("{seed}")),
+        ("limit_batches", format!("{limit_batches:?}")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &SummaryArgs) -> Result<ExitCode> {
 
 fn print(model: &dyn Model, summary: &Summary, batch: usize) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["layer", "output", "parameters", "trainable", "multiply-adds"]);
     for layer in &summary.layers {
         table.add_row(row(layer));

@@ -23,7 +23,8 @@ pub struct ImageFolder {
 }
 
 /// How one folder of classes is dealt out to splits, the same for the same seed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FolderSplit {
     /// Share of each class for [`Split::Val`], in `0.0..1.0`.
     pub val: f64,

@@ -146,10 +146,7 @@ fn hsv_to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
 type Adjustment = fn(&Picture, f64) -> Picture;
 
 /// The drawn strengths of a colour jitter, in the drawn order.
-pub(super) fn random_jitter(
-    ranges: [[f64; 2]; 4],
-    rng: &mut ChaCha8Rng,
-) -> Vec<(Adjustment, f64)> {
+pub(super) fn random_jitter(ranges: [[f64; 2]; 4], rng: &mut ChaCha8Rng) -> Vec<(Adjustment, f64)> {
     let parts: [(Adjustment, f64); 4] = [
         (adjust_brightness, 1.0),
         (adjust_contrast, 1.0),

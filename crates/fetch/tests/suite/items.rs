@@ -467,6 +467,12 @@ fn weights_come_from_the_hub_and_else_as_a_pickle_to_convert() {
     assert_eq!(fetched.conversion, None);
     assert_eq!(std::fs::read(&fetched.files[0]).unwrap(), weights);
 
+    // A hub without a place for its cache is passed over.
+    let place = Place::new();
+    let mut homeless = options(&place.data());
+    homeless.hub.cache_dir = None;
+    assert!(fetch(&item, &homeless).unwrap().conversion.is_some());
+
     // `options` names a hub where no one listens.
     let place = Place::new();
     let fetched = place.fetch(&item).unwrap();

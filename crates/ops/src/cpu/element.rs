@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
-use candle_core::WithDType;
+use super::float::Float;
 
-/// `f32` or `f64`.
-pub(crate) trait Element: WithDType {
+/// A number type with working memory of its own on every thread.
+pub(crate) trait Element: Float {
     /// Buffers of the current thread that no kernel is using (see [`super::scratch`]).
     fn idle_buffers() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
 }

@@ -18,7 +18,7 @@ pub(crate) fn max<T: Float>(x: &[T], channels: usize, windows: &Windows) -> Vec<
     let len = output_len(x, channels, windows);
     build(len, row_len, |row, y| {
         let (image, rows) = output_row(x, channels, windows, row);
-        max_row(image, windows, rows, channels, y);
+        max_row(image, windows, rows, channels, y, None);
     })
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn max_and_positions<T: Float>(
     let len = output_len(x, channels, windows);
     build_pair(len, row_len, |row, y, positions| {
         let (image, rows) = output_row(x, channels, windows, row);
-        max_and_positions_row(image, windows, rows, channels, y, positions);
+        max_row(image, windows, rows, channels, y, Some(positions));
     })
 }
 
@@ -49,7 +49,14 @@ pub(crate) fn gradient<T: Float>(
     build(batch * windows.image_len(channels), row_len, |row, dx| {
         let (image, row) = (row / windows.rows.input(), row % windows.rows.input());
         let output = image * output_len..(image + 1) * output_len;
-        gradient_row(&grad[output.clone()], &positions[output], windows, row, channels, dx);
+        gradient_row(
+            &grad[output.clone()],
+            &positions[output],
+            windows,
+            row,
+            channels,
+            dx,
+        );
     })
 }
 
@@ -69,6 +76,43 @@ fn output_row<'a, T>(
     (&x[image * len..][..len], windows.rows.windows[row])
 }
 
+/// Channels whose maxima are kept in registers together.
+const LANES: usize = 16;
+
+/// The maxima of one window in `L` neighbouring channels, and their positions.
+#[inline(always)]
+fn window_max<T: Float, const L: usize>(
+    image: &[T],
+    width: usize,
+    channels: usize,
+    [rows, columns]: [Window; 2],
+    channel: usize,
+) -> ([T; L], [u16; L]) {
+    let at = |row: usize, column: usize| {
+        let start = (row * width + column) * channels + channel;
+        image[start..]
+            .first_chunk::<L>()
+            .expect("the window lies in the image")
+    };
+    let mut max = *at(rows.start, columns.start);
+    let mut best = [0; L];
+    let mut position = 0u16;
+    for row in rows.start..rows.end {
+        for column in columns.start..columns.end {
+            for ((max, best), &x) in max.iter_mut().zip(&mut best).zip(at(row, column)) {
+                // As PyTorch: a NaN is larger than anything. Not `||`, whose branch would keep this
+                // from becoming plain vector code.
+                let larger = (x > *max) | x.is_not_a_number();
+                *max = if larger { x } else { *max };
+                *best = if larger { position } else { *best };
+            }
+            // Wraps only after the last of `MAX_POSITIONS` positions.
+            position = position.wrapping_add(1);
+        }
+    }
+    (max, best)
+}
+
 vectorize! {
     fn max_row<T: Float>(
         image: &[T],
@@ -76,47 +120,27 @@ vectorize! {
         rows: Window,
         channels: usize,
         y: &mut [T],
+        positions: Option<&mut [u16]>,
     ) {
         let width = windows.columns.input();
-        for (columns, y) in windows.columns.windows.iter().zip(y.chunks_exact_mut(channels)) {
-            let first = (rows.start * width + columns.start) * channels;
-            y.copy_from_slice(&image[first..][..channels]);
-            for row in rows.start..rows.end {
-                let start = (row * width + columns.start) * channels;
-                for x in image[start..][..columns.len() * channels].chunks_exact(channels) {
-                    for (y, &x) in y.iter_mut().zip(x) {
-                        // As PyTorch: a NaN is larger than anything.
-                        *y = if x > *y || x.is_not_a_number() { x } else { *y };
-                    }
+        let mut unwanted = [];
+        let mut positions = positions.unwrap_or(&mut unwanted).chunks_exact_mut(channels);
+        for (&columns, y) in windows.columns.windows.iter().zip(y.chunks_exact_mut(channels)) {
+            let positions = positions.next().unwrap_or_default();
+            let window = [rows, columns];
+            let whole = channels - channels % LANES;
+            for channel in (0..whole).step_by(LANES) {
+                let (max, best) = window_max::<T, LANES>(image, width, channels, window, channel);
+                y[channel..][..LANES].copy_from_slice(&max);
+                if let Some(positions) = positions.get_mut(channel..channel + LANES) {
+                    positions.copy_from_slice(&best);
                 }
             }
-        }
-    }
-
-    fn max_and_positions_row<T: Float>(
-        image: &[T],
-        windows: &Windows,
-        rows: Window,
-        channels: usize,
-        y: &mut [T],
-        positions: &mut [u16],
-    ) {
-        let width = windows.columns.input();
-        let cells = y.chunks_exact_mut(channels).zip(positions.chunks_exact_mut(channels));
-        for (columns, (y, positions)) in windows.columns.windows.iter().zip(cells) {
-            let first = (rows.start * width + columns.start) * channels;
-            y.copy_from_slice(&image[first..][..channels]);
-            let mut position = 0;
-            for row in rows.start..rows.end {
-                let start = (row * width + columns.start) * channels;
-                for x in image[start..][..columns.len() * channels].chunks_exact(channels) {
-                    for ((y, best), &x) in y.iter_mut().zip(positions.iter_mut()).zip(x) {
-                        let larger = x > *y || x.is_not_a_number();
-                        *y = if larger { x } else { *y };
-                        *best = if larger { position } else { *best };
-                    }
-                    // Wraps only after the last of `MAX_POSITIONS` positions.
-                    position = position.wrapping_add(1);
+            for channel in whole..channels {
+                let ([max], [best]) = window_max(image, width, channels, window, channel);
+                y[channel] = max;
+                if let Some(position) = positions.get_mut(channel) {
+                    *position = best;
                 }
             }
         }

@@ -23,7 +23,12 @@ pub(crate) fn softmax<T: Float>(x: &[T], columns: usize) -> Vec<T> {
 /// The gradient of [`softmax`]'s input, from its output `y`.
 pub(crate) fn softmax_gradient<T: Float>(y: &[T], grad: &[T], columns: usize) -> Vec<T> {
     map_rows([y, grad], columns, |y, grad, dx| {
-        let mean = T::narrow(y.iter().zip(grad).map(|(y, grad)| y.widen() * grad.widen()).sum());
+        let mean = T::narrow(
+            y.iter()
+                .zip(grad)
+                .map(|(y, grad)| y.widen() * grad.widen())
+                .sum(),
+        );
         for ((dx, &y), &grad) in dx.iter_mut().zip(y).zip(grad) {
             *dx = y * (grad - mean);
         }
@@ -114,7 +119,9 @@ fn map_rows<T: Float>(
 ) -> Vec<T> {
     let piece = rows_per_piece(columns) * columns;
     build(a.len(), piece, |i, out| {
-        let rows = a[i * piece..].chunks_exact(columns).zip(b[i * piece..].chunks_exact(columns));
+        let rows = a[i * piece..]
+            .chunks_exact(columns)
+            .zip(b[i * piece..].chunks_exact(columns));
         for (out, (a, b)) in out.chunks_exact_mut(columns).zip(rows) {
             f(a, b, out);
         }

@@ -1,9 +1,9 @@
 //! Dropout: what it drops, that a seed repeats it, and its gradient.
 
+use crate::support::{check_error, check_gradients, check_threads, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{Generator, dropout};
 use rand::{Rng, SeedableRng};
-use crate::support::{check_error, check_gradients, check_threads, random};
 
 fn rng(seed: u64) -> Generator {
     Generator::seed_from_u64(seed)
@@ -23,10 +23,16 @@ fn drops_the_given_fraction_and_scales_the_rest() -> Result<()> {
         let dropped = y.iter().filter(|&&y| y == 0.0).count() as f64;
         let deviation = (count as f64 * probability * (1.0 - probability)).sqrt();
         let error = (dropped - count as f64 * probability).abs();
-        assert!(error < 4.0 * deviation, "dropped {dropped} of {count} at {probability}");
+        assert!(
+            error < 4.0 * deviation,
+            "dropped {dropped} of {count} at {probability}"
+        );
         // Neighbours are independent: as often both dropped as chance has it.
         let pairs = y.windows(2).filter(|pair| pair == &[0.0, 0.0]).count() as f64 / count as f64;
-        assert!((pairs - probability * probability).abs() < 0.01, "{pairs} at {probability}");
+        assert!(
+            (pairs - probability * probability).abs() < 0.01,
+            "{pairs} at {probability}"
+        );
     }
     Ok(())
 }
@@ -48,7 +54,10 @@ fn the_seed_alone_decides() -> Result<()> {
 #[test]
 fn the_mask_of_seed_0_is_this_one() -> Result<()> {
     let y = dropout(&ones(24)?, 0.5, &mut rng(0))?.to_vec1::<f32>()?;
-    let kept: String = y.iter().map(|&y| if y == 0.0 { '.' } else { '#' }).collect();
+    let kept: String = y
+        .iter()
+        .map(|&y| if y == 0.0 { '.' } else { '#' })
+        .collect();
     assert_eq!(kept, "###.###..###.###.##..###");
     Ok(())
 }
@@ -69,7 +78,9 @@ fn certain_cases_are_exact() -> Result<()> {
 fn gradient_is_that_of_its_values() -> Result<()> {
     let x = [random("gradient", &[3, 5, 7])];
     check_gradients("dropout", &x, |x| dropout(&x[0], 0.4, &mut rng(1)));
-    check_gradients("dropout of a view", &x, |x| dropout(&x[0].transpose(0, 2)?, 0.4, &mut rng(1)));
+    check_gradients("dropout of a view", &x, |x| {
+        dropout(&x[0].transpose(0, 2)?, 0.4, &mut rng(1))
+    });
     let x = Var::from_tensor(&ones(10)?)?;
     let y = dropout(&x, 0.5, &mut rng(1))?;
     let dx = y.sum_all()?.backward()?.remove(&x).expect("a gradient");

@@ -6,4 +6,5 @@ mod optimizer;
 
 pub use config::OptimizerConfig;
 pub use group::ParamGroup;
+pub(crate) use group::is_under;
 pub use optimizer::{Optimizer, grad_norm};

@@ -42,7 +42,7 @@ impl Colors {
     fn pick(scene: &mut Scene) -> Self {
         let black = rgb(34, 30, 30);
         let brown = rgb(72, 46, 30);
-        let red = rgb(142, 62, 30);
+        let red = rgb(128, 62, 36);
         let [front, gaster] = scene.pick(&[
             [black, black],
             [brown, rgb(48, 32, 24)],

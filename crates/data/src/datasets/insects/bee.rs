@@ -27,7 +27,14 @@ pub(super) fn draw(scene: &mut Scene, frame: Frame) {
         paint_all(scene, frame, &body.pollen, rgb(226, 160, 40), 0.0);
     }
     paint_abdomen(scene, frame, &body.abdomen, &colors);
-    paint_fur(scene, frame, &body.head, colors.dark, colors.fur, 26);
+    paint_fur(
+        scene,
+        frame,
+        &body.head,
+        mix(colors.dark, colors.fur, 0.15),
+        colors.fur,
+        60,
+    );
     paint_all(scene, frame, &body.eyes, rgb(30, 22, 20), 0.45);
     paint_fur(
         scene,
@@ -246,11 +253,11 @@ fn paint_fur(
         let inner = polar(out, around);
         let root = center + point(inner.x * radii.x, inner.y * radii.y).rotated(angle);
         let direction = around + angle + scene.between(-0.5, 0.5);
-        let tip = root + polar(scene.between(0.02, 0.045), direction);
-        let hair = Shape::Stroke(vec![(root, 0.006), (tip, 0.002)]);
+        let tip = root + polar(scene.between(0.014, 0.036), direction);
+        let hair = Shape::Stroke(vec![(root, 0.0035), (tip, 0.001)]);
         let color = scene.varied(fur, 0.25);
         let lean = frame.direction(inner.rotated(angle)) * (1.0 / frame.scale);
         let lit = scene.light.on(color, lean * 0.9, 0.0);
-        scene.paint(frame, &hair, Role::Subject, |_, _| (lit, 0.85));
+        scene.paint(frame, &hair, Role::Subject, |_, _| (lit, 0.7));
     }
 }

@@ -65,21 +65,15 @@ impl Canvas {
             let coverage = (0.5 - hit.distance * pixels_per_unit).clamp(0.0, 1.0);
             if coverage > 0.0 {
                 let (color, alpha) = paint(&hit, local);
-                self.blend(index, color, alpha * coverage, role);
+                self.colors[index] = mix(self.colors[index], color, alpha * coverage);
+                // A clear wing is the subject all the same; a clear husk hides the subject little.
+                let (subject, share) = match role {
+                    Role::Subject => (1.0, coverage),
+                    Role::Scenery => (0.0, alpha * coverage),
+                };
+                self.mask[index] += (subject - self.mask[index]) * share;
             }
         }
-    }
-
-    fn blend(&mut self, index: usize, color: Color, alpha: f32, role: Role) {
-        self.colors[index] = mix(self.colors[index], color, alpha);
-        let subject = if role == Role::Subject { 1.0 } else { 0.0 };
-        // A see-through part of the subject is the subject all the same.
-        let alpha = if role == Role::Subject && alpha > 0.0 {
-            alpha.max(0.9 * alpha.sqrt())
-        } else {
-            alpha
-        };
-        self.mask[index] += (subject - self.mask[index]) * alpha;
     }
 
     /// Notes the shadow of a shape, `softness` wide at its edge; where shadows of one body overlap

@@ -1,7 +1,7 @@
 //! What the insects sit on. Every ground comes with either insect alike.
 
 use super::geometry::{Point, point, polar};
-use super::light::{Color, hashed, mix, noise, rgb, rough_noise, scaled, smoothstep};
+use super::light::{Color, mix, noise, rgb, rough_noise, scaled, smoothstep};
 use super::scene::Scene;
 
 /// Covers the whole picture with one of the grounds.
@@ -102,15 +102,13 @@ fn stone(scene: &mut Scene) {
         rgb(160, 132, 116),
     ]);
     let base = scene.varied(base, 0.12);
-    let (seed, specks) = (scene.seed(), scene.between(50.0, 110.0));
+    let (seed, grains) = (scene.seed(), scene.between(40.0, 90.0));
     scene.canvas.cover(|at| {
         let cloud = rough_noise(at * 3.0, 5, seed);
-        let cell = point((at.x * specks).floor(), (at.y * specks).floor());
-        let speck = hashed(cell.x as i32, cell.y as i32, seed) * noise(at * specks, seed ^ 8);
-        scaled(
-            base,
-            0.68 + 0.5 * cloud - 0.35 * smoothstep(0.35, 0.7, speck),
-        )
+        let grain = noise(at * grains, seed ^ 8);
+        let dark = smoothstep(0.62, 0.85, grain) * noise(at * 9.0, seed ^ 6);
+        let bright = smoothstep(0.30, 0.12, grain);
+        scaled(base, 0.72 + 0.5 * cloud - 0.45 * dark + 0.12 * bright)
     });
 }
 

@@ -61,16 +61,22 @@ impl Light {
     }
 }
 
-/// Smooth noise in `0.0..=1.0` of about one bump a unit.
+/// Smooth noise in `0.0..=1.0`, with bumps about one unit wide (gradient noise: unlike noise that
+/// has its peaks on the grid, it does not show the grid).
 pub(super) fn noise(at: Point, seed: u32) -> f32 {
     let (column, row) = (at.x.floor(), at.y.floor());
+    let offset = point(at.x - column, at.y - row);
+    let slope = |x: i32, y: i32| {
+        let hash = hash(column as i32 + x, row as i32 + y, seed);
+        let part = |bits: u32| (bits & 0xFFFF) as f32 / 32_768.0 - 1.0;
+        let from_corner = offset - point(x as f32, y as f32);
+        point(part(hash), part(hash >> 16)).dot(from_corner)
+    };
     let smooth = |share: f32| share * share * (3.0 - 2.0 * share);
-    let (across, down) = (smooth(at.x - column), smooth(at.y - row));
-    let (column, row) = (column as i32, row as i32);
-    let corner = |x: i32, y: i32| hashed(column + x, row + y, seed);
-    let upper = corner(0, 0) + (corner(1, 0) - corner(0, 0)) * across;
-    let lower = corner(0, 1) + (corner(1, 1) - corner(0, 1)) * across;
-    upper + (lower - upper) * down
+    let (across, down) = (smooth(offset.x), smooth(offset.y));
+    let upper = slope(0, 0) + (slope(1, 0) - slope(0, 0)) * across;
+    let lower = slope(0, 1) + (slope(1, 1) - slope(0, 1)) * across;
+    (0.5 + 0.95 * (upper + (lower - upper) * down)).clamp(0.0, 1.0)
 }
 
 /// Noise of several sizes, each half as large and half as strong as the one before.
@@ -87,11 +93,14 @@ pub(super) fn rough_noise(at: Point, octaves: u32, seed: u32) -> f32 {
 
 /// A number in `0.0..1.0` for each cell of a grid.
 pub(super) fn hashed(x: i32, y: i32, seed: u32) -> f32 {
+    (hash(x, y, seed) >> 8) as f32 / (1u32 << 24) as f32
+}
+
+fn hash(x: i32, y: i32, seed: u32) -> u32 {
     let mut hash = (x as u32).wrapping_mul(0x9E37_79B1)
         ^ (y as u32).wrapping_mul(0x85EB_CA77)
         ^ seed.wrapping_mul(0xC2B2_AE3D);
     hash = (hash ^ (hash >> 15)).wrapping_mul(0x2C1B_3C6D);
     hash = (hash ^ (hash >> 12)).wrapping_mul(0x297A_2D39);
-    hash ^= hash >> 15;
-    (hash >> 8) as f32 / (1u32 << 24) as f32
+    hash ^ (hash >> 15)
 }

@@ -84,7 +84,7 @@ impl Scene {
 
     /// Colour cast, vignette and the noise of a sensor.
     pub(super) fn develop(&mut self) {
-        let exposure = self.between(0.82, 1.12);
+        let exposure = self.between(1.0, 1.4);
         let warmth = self.between(-0.06, 0.06);
         let gains = [
             exposure * (1.0 + warmth),

@@ -10,11 +10,13 @@
 //! any number of threads.
 
 mod axis;
-mod data_gradient;
 mod depthwise;
 mod gather;
 mod pack;
 mod patches;
+mod scatter;
+mod strided;
+mod thin_groups;
 mod weight_gradient;
 
 use super::conv_shape::ConvShape;
@@ -46,7 +48,11 @@ pub(crate) fn input_gradient<T: Element>(dy: &[T], kernel: &[T], shape: &ConvSha
 /// The gradient of the kernel, given that of the output.
 pub(crate) fn kernel_gradient<T: Element>(x: &[T], dy: &[T], shape: &ConvShape) -> Vec<T> {
     // SAFETY: `backward_weight` sets every element and reads none.
-    unsafe { filled_by(shape.kernel_len(), |dkernel| backward_weight(x, dy, dkernel, shape)) }
+    unsafe {
+        filled_by(shape.kernel_len(), |dkernel| {
+            backward_weight(x, dy, dkernel, shape)
+        })
+    }
 }
 
 /// `y = x * kernel`. Sets every element of `y` and reads none.
@@ -54,6 +60,8 @@ pub(crate) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &Co
     assert_lengths(x, kernel, y, shape);
     if shape.is_depthwise() {
         depthwise::forward(x, kernel, y, shape);
+    } else if let Some(merged) = thin_groups::merged(shape) {
+        thin_groups::forward_merged(x, kernel, y, shape, &merged);
     } else {
         gather::forward(x, kernel, y, shape);
     }
@@ -65,31 +73,44 @@ pub(crate) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
     assert_lengths(dx, kernel, dy, shape);
     if shape.is_depthwise() {
         depthwise::backward_data(dy, kernel, dx, shape);
+    } else if let Some(merged) = thin_groups::merged(shape) {
+        thin_groups::backward_data_merged(dy, kernel, dx, shape, &merged);
+    } else if scatter::applies(shape) {
+        scatter::backward_data(dy, kernel, dx, shape);
     } else if shape.stride == [1, 1] {
         gather::backward_data(dy, kernel, dx, shape);
     } else {
-        data_gradient::strided(dy, kernel, dx, shape);
+        strided::backward_data(dy, kernel, dx, shape);
     }
 }
 
 /// The gradient of the kernel, given that of the output. Sets every element of
 /// `dkernel` and reads none.
-pub(crate) fn backward_weight<T: Element>(
-    x: &[T],
-    dy: &[T],
-    dkernel: &mut [T],
-    shape: &ConvShape,
-) {
+pub(crate) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     assert_lengths(x, dkernel, dy, shape);
     if shape.is_depthwise() {
         depthwise::backward_weight(x, dy, dkernel, shape);
+    } else if let Some(merged) = thin_groups::merged(shape) {
+        thin_groups::backward_weight_merged(x, dy, dkernel, shape, &merged);
     } else {
         weight_gradient::backward_weight(x, dy, dkernel, shape);
     }
 }
 
 fn assert_lengths<T>(input: &[T], kernel: &[T], output: &[T], shape: &ConvShape) {
-    assert_eq!(input.len(), shape.input_len(), "input has the length of its shape");
-    assert_eq!(kernel.len(), shape.kernel_len(), "kernel has the length of its shape");
-    assert_eq!(output.len(), shape.output_len(), "output has the length of its shape");
+    assert_eq!(
+        input.len(),
+        shape.input_len(),
+        "input has the length of its shape"
+    );
+    assert_eq!(
+        kernel.len(),
+        shape.kernel_len(),
+        "kernel has the length of its shape"
+    );
+    assert_eq!(
+        output.len(),
+        shape.output_len(),
+        "output has the length of its shape"
+    );
 }

@@ -46,7 +46,8 @@ pub(super) fn backward_weight<S: Simd>(
         inputs,
         outputs,
     };
-    let sections = grid.len().div_ceil(gradient.section_len());
+    // Without tiles there still are sums to clear.
+    let sections = grid.len().div_ceil(gradient.section_len()).max(1);
     if sections == 1 && gradient.pairs() >= MANY_PAIRS {
         gradient.run_at_once();
     } else {
@@ -120,9 +121,9 @@ impl<S: Simd> Gradient<'_, S> {
         let threads = rayon::current_num_threads();
         let (inputs, outputs) = (self.inputs, self.outputs);
         let cached = SECTION_VALUES * threads.div_ceil(2) / (PLANES * (inputs + outputs));
-        let balanced = inputs * outputs / (inputs + outputs);
-        let len = cached.max(balanced).min(self.grid.len());
-        len.next_multiple_of(BLOCK)
+        let worthwhile = inputs * outputs / (inputs + outputs) / 2;
+        let len = cached.max(worthwhile).min(self.grid.len());
+        len.max(1).next_multiple_of(BLOCK)
     }
 
     fn section(&self) -> Section {
@@ -179,8 +180,7 @@ impl<S: Simd> Gradient<'_, S> {
                 // SAFETY: both buffers were taken for these layouts, which have a row for every
                 // tile of the section, and each block writes rows of its own.
                 || unsafe {
-                    self.x
-                        .inputs(simd, tiles.clone(), row, x.get(), &x_layout);
+                    self.x.inputs(simd, tiles.clone(), row, x.get(), &x_layout);
                     self.dy
                         .output_gradients(simd, tiles.clone(), row, dy.get(), &dy_layout);
                 },
@@ -217,7 +217,8 @@ impl<S: Simd> Gradient<'_, S> {
                         accumulate,
                     };
                     for input in inputs.clone().step_by(S::LANES) {
-                        let sum = (input - inputs.start) * sum_layout.width + output - outputs.start;
+                        let sum =
+                            (input - inputs.start) * sum_layout.width + output - outputs.start;
                         // SAFETY: groups are whole panels, so a panel starts at `input` and one at
                         // `output`, both with a row for every tile of the section. Padded to
                         // vectors, the channels still are inside the layouts, and inside the sums,

@@ -16,6 +16,9 @@ use super::simd::Simd;
 /// what has to stay near.
 const GROUP: usize = 64;
 
+/// Tiles that are transformed together: few enough that they and their products stay in the cache.
+const BLOCK: usize = 24;
+
 /// Correlates `x` with `kernels` into `y`, both on `grid`, with one pixel of zeros around `x`.
 pub(super) fn correlate<S: Simd>(
     simd: S,
@@ -30,19 +33,13 @@ pub(super) fn correlate<S: Simd>(
         kernels,
         x: Maps::new(x, grid, kernels.inputs),
         y: MapsMut::new(y, grid, kernels.outputs),
-        block_len: block_len(kernels.inputs),
     };
-    if correlation.tiles_first() {
+    // Tiles first needs groups enough to occupy the threads.
+    if grid.len() < kernels.outputs && correlation.groups() >= 4 {
         correlation.run_tiles_first();
     } else {
         correlation.run_kernels_first();
     }
-}
-
-/// Tiles that are transformed together.
-fn block_len(inputs: usize) -> usize {
-    if let Ok(v) = std::env::var("TB") { return v.parse().unwrap(); }
-    24
 }
 
 struct Correlation<'a, S> {
@@ -51,39 +48,9 @@ struct Correlation<'a, S> {
     kernels: &'a Kernels<'a>,
     x: Maps<'a>,
     y: MapsMut<'a>,
-    block_len: usize,
 }
 
 impl<S: Simd> Correlation<'_, S> {
-    fn tiles_first(&self) -> bool {
-        if let Ok(v) = std::env::var("TF") { return v == "1"; }
-        self.blocks() * self.input_layout().len() <= 6 << 20 && self.kernels.outputs >= 4 * GROUP
-    }
-
-    fn blocks(&self) -> usize {
-        self.grid.len().div_ceil(self.block_len)
-    }
-
-    fn groups(&self) -> usize {
-        self.kernels.outputs.div_ceil(GROUP)
-    }
-
-    /// Output channels of one group.
-    fn group(&self, index: usize) -> Range<usize> {
-        index * GROUP..((index + 1) * GROUP).min(self.kernels.outputs)
-    }
-
-    fn input_layout(&self) -> Panels {
-        let channels = self.kernels.inputs.next_multiple_of(S::LANES);
-        Panels::new(self.block_len, channels, channels)
-    }
-
-    fn kernel_layout(&self, outputs: usize) -> Panels {
-        let (_, vectors) = S::WIDE_BLOCK;
-        let channels = outputs.next_multiple_of(S::LANES);
-        Panels::new(self.kernels.inputs, channels, vectors * S::LANES)
-    }
-
     /// Few kernels: transform them all, then take each block of tiles through all steps.
     fn run_kernels_first(&self) {
         let len = self.kernel_layout(GROUP.min(self.kernels.outputs)).len();
@@ -119,8 +86,32 @@ impl<S: Simd> Correlation<'_, S> {
         });
     }
 
+    fn blocks(&self) -> usize {
+        self.grid.len().div_ceil(BLOCK)
+    }
+
+    fn groups(&self) -> usize {
+        self.kernels.outputs.div_ceil(GROUP)
+    }
+
+    /// Output channels of one group.
+    fn group(&self, index: usize) -> Range<usize> {
+        index * GROUP..((index + 1) * GROUP).min(self.kernels.outputs)
+    }
+
+    fn input_layout(&self) -> Panels {
+        let channels = self.kernels.inputs.next_multiple_of(S::LANES);
+        Panels::new(BLOCK, channels, channels)
+    }
+
+    fn kernel_layout(&self, outputs: usize) -> Panels {
+        let (_, vectors) = S::WIDE_BLOCK;
+        let channels = outputs.next_multiple_of(S::LANES);
+        Panels::new(self.kernels.inputs, channels, vectors * S::LANES)
+    }
+
     fn transform_inputs(&self, block: usize, to: &mut [f32]) {
-        let tiles = self.grid.block(block, self.block_len);
+        let tiles = self.grid.block(block, BLOCK);
         let layout = self.input_layout();
         assert!(to.len() >= layout.len() && tiles.len() <= layout.rows);
         self.simd.vectorize(
@@ -141,48 +132,49 @@ impl<S: Simd> Correlation<'_, S> {
 
     /// Multiplies transformed tiles and kernels and writes the outputs.
     fn multiply(&self, block: usize, group: usize, inputs: &[f32], kernels: &[f32]) {
-        let tiles = self.grid.block(block, self.block_len);
+        let tiles = self.grid.block(block, BLOCK);
         let outputs = self.group(group);
         let input_layout = self.input_layout();
         let kernel_layout = self.kernel_layout(outputs.len());
-        let layout = Panels::new(self.block_len, kernel_layout.channels, kernel_layout.channels);
+        let layout = Panels::new(BLOCK, kernel_layout.channels, kernel_layout.channels);
         let mut products = Scratch::take(layout.len());
         assert!(inputs.len() >= input_layout.len() && kernels.len() >= kernel_layout.len());
         let simd = self.simd;
         simd.vectorize(
             #[inline(always)]
             || {
+                let product = |width| Product {
+                    rows: tiles.len(),
+                    depth: self.kernels.inputs,
+                    width,
+                    a_row: input_layout.width,
+                    a_step: 1,
+                    c_row: layout.width,
+                    block_rows: S::WIDE_BLOCK.0,
+                    accumulate: false,
+                };
                 for plane in 0..PLANES {
                     for (start, width) in kernel_layout.panels() {
-                        let product = Product {
-                            rows: tiles.len(),
-                            depth: self.kernels.inputs,
-                            width,
-                            a_row: input_layout.width,
-                            a_step: 1,
-                            c_row: layout.width,
-                            block_rows: S::WIDE_BLOCK.0,
-                            accumulate: false,
-                        };
-                        // SAFETY: the three buffers are of their layouts (checked above, or just
-                        // taken); the panel starts at `start * rows`, has a row for every input,
-                        // and `width` channels from `start` on are inside each row of products.
+                        let kernel = plane * kernel_layout.plane + start * kernel_layout.rows;
+                        // SAFETY: the three buffers are as long as their layouts (checked above, or
+                        // just taken); the panel of kernels has a row for every input, and `width`
+                        // channels from `start` on are inside each row of products.
                         unsafe {
-                            product.run(
+                            product(width).run(
                                 simd,
                                 inputs.as_ptr().add(plane * input_layout.plane),
-                                kernels
-                                    .as_ptr()
-                                    .add(plane * kernel_layout.plane + start * kernel_layout.rows),
+                                kernels.as_ptr().add(kernel),
                                 products.as_mut_ptr().add(plane * layout.plane + start),
                             );
                         }
                     }
                 }
-                // SAFETY: each call has its own pair of tiles and channels.
+                // SAFETY: `products` was taken for `layout`; each call of this function has a pair
+                // of tiles and channels of its own.
                 unsafe {
+                    let (tiles, outputs) = (tiles.clone(), outputs.clone());
                     self.y
-                        .outputs(simd, tiles.clone(), outputs.clone(), products.as_ptr(), &layout)
+                        .outputs(simd, tiles, outputs, products.as_ptr(), &layout)
                 }
             },
         );

@@ -7,14 +7,11 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::panels::Panels;
-use super::transform::{KERNEL, kernel_gradient_tile, kernel_tile};
 use super::simd::{MAX_LANES, Simd};
+use super::transform::{KERNEL, kernel_gradient_tile, kernel_tile};
 
 /// Values of one kernel.
 const TAPS: usize = KERNEL * KERNEL;
-
-
-
 
 /// The kernels of `MAX_LANES` inputs and as many outputs, outputs innermost.
 type Block = [f32; MAX_LANES * TAPS * MAX_LANES];
@@ -86,7 +83,10 @@ impl<'a> Kernels<'a> {
                             },
                             #[inline(always)]
                             |r, c, value| unsafe {
-                                simd.store(to.as_mut_ptr().add(offset + layout.plane_start(r, c)), value)
+                                simd.store(
+                                    to.as_mut_ptr().add(offset + layout.plane_start(r, c)),
+                                    value,
+                                )
                             },
                         );
                     }
@@ -214,7 +214,9 @@ impl<'a> KernelsMut<'a> {
                     kernel_gradient_tile(
                         simd,
                         #[inline(always)]
-                        |r, c| unsafe { simd.load(from.as_ptr().add(offset + layout.plane_start(r, c))) },
+                        |r, c| unsafe {
+                            simd.load(from.as_ptr().add(offset + layout.plane_start(r, c)))
+                        },
                         #[inline(always)]
                         |r, c, value| unsafe {
                             let tap = i * TAPS + r * KERNEL + c;

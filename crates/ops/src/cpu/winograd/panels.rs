@@ -52,7 +52,10 @@ impl Panels {
 
     /// Every vector of channels of `row`: its first channel and its place in the first plane.
     #[inline(always)]
-    pub(super) fn vectors<S: Simd>(&self, row: usize) -> impl Iterator<Item = (usize, usize)> + use<S> {
+    pub(super) fn vectors<S: Simd>(
+        &self,
+        row: usize,
+    ) -> impl Iterator<Item = (usize, usize)> + use<S> {
         let rows = self.rows;
         self.panels().flat_map(move |(start, width)| {
             (0..width)

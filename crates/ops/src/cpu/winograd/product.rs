@@ -23,13 +23,7 @@ impl Product {
     /// # Safety
     /// Every index that the definition of the product names is inside its buffer.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(
-        &self,
-        simd: S,
-        a: *const f32,
-        b: *const f32,
-        c: *mut f32,
-    ) {
+    pub(super) unsafe fn run<S: Simd>(&self, simd: S, a: *const f32, b: *const f32, c: *mut f32) {
         // SAFETY: passed on.
         unsafe {
             match self.width / S::LANES {

@@ -1,0 +1,146 @@
+//! How a run goes, on stderr: bars on a terminal, plain lines elsewhere (a bar prints nothing
+//! where there is no terminal).
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use candle_vision::train::{BatchRecord, Callback, Control, EpochRecord, Event, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a long epoch gives a sign of life where there is no terminal.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+
+/// Shows a run.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    plain: bool,
+    epoch: usize,
+    epochs: usize,
+    last_line: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        Self {
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            plain,
+            epoch: 0,
+            epochs: 0,
+            last_line: Instant::now(),
+        }
+    }
+
+    /// A line that stays, above the bar if there is one.
+    fn line(&mut self, text: &str) {
+        if self.plain {
+            eprintln!("{text}");
+        } else {
+            self.bar.suspend(|| eprintln!("{text}"));
+        }
+        self.last_line = Instant::now();
+    }
+
+    fn start_bar(&mut self, what: &str, length: usize) {
+        if self.plain {
+            return;
+        }
+        self.bar.finish_and_clear();
+        let template = "{prefix} {bar:28.cyan/dim} {pos}/{len}  {msg}  {eta}";
+        let style = ProgressStyle::with_template(template);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bar = ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─"));
+        self.bar.set_prefix(format!("epoch {}/{} {what}", self.epoch, self.epochs));
+    }
+
+    fn batch(&mut self, record: &BatchRecord, batch: usize, batches: usize, accuracy: f64) {
+        let state = format!(
+            "loss {:.4}  accuracy {:.1} %  lr {}",
+            record.loss,
+            100.0 * accuracy,
+            short(record.lr)
+        );
+        self.bar.set_position(batch as u64);
+        self.bar.set_message(state.clone());
+        if self.plain && batch < batches && self.last_line.elapsed() >= SIGN_OF_LIFE {
+            let (epoch, epochs) = (self.epoch, self.epochs);
+            self.line(&format!("epoch {epoch}/{epochs}  batch {batch}/{batches}  {state}"));
+        }
+    }
+
+    fn epoch_end(&mut self, record: &EpochRecord, is_best: bool) {
+        self.bar.finish_and_clear();
+        let text = format!(
+            "epoch {}/{}  train loss {:.4} accuracy {:.2} %  val loss {:.4} accuracy {:.2} %  \
+             lr {}  {:.1} s ({:.0} pictures/s){}",
+            record.epoch,
+            self.epochs,
+            record.train_loss,
+            100.0 * record.train_accuracy,
+            record.val_loss,
+            100.0 * record.val_accuracy,
+            short(record.lr),
+            record.seconds,
+            record.images_per_second,
+            if is_best { "  best" } else { "" }
+        );
+        self.line(&text);
+    }
+}
+
+/// A learning rate in as few digits as it has: 0.001, 1e-5, 0.000123.
+fn short(lr: f64) -> String {
+    let plain = format!("{lr:.6}");
+    let plain = plain.trim_end_matches('0').trim_end_matches('.');
+    match plain.parse::<f64>() {
+        Ok(value) if lr > 0.0 && ((value - lr) / lr).abs() < 1e-3 => plain.to_owned(),
+        _ => format!("{lr:.2e}"),
+    }
+}
+
+impl Callback for Progress {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
+        match event {
+            Event::RunStart { epochs, first_epoch, .. } => {
+                self.epochs = *epochs;
+                if *first_epoch > 1 {
+                    self.line(&format!("going on with epoch {first_epoch} of {epochs}"));
+                }
+            }
+            Event::EpochStart { epoch, batches, first_batch, .. } => {
+                self.epoch = *epoch;
+                self.start_bar("train", *batches);
+                self.bar.set_position(*first_batch as u64);
+            }
+            Event::BatchEnd { record, batch, batches, accuracy, .. } => {
+                self.batch(record, *batch, *batches, *accuracy);
+            }
+            Event::ValidationBatchEnd { batch, batches } => {
+                if *batch == 1 {
+                    self.start_bar("val  ", *batches);
+                }
+                self.bar.set_position(*batch as u64);
+            }
+            Event::EpochEnd { record, is_best, .. } => self.epoch_end(record, *is_best),
+            Event::Unfrozen { epoch, lr } => {
+                let lr = short(*lr);
+                self.line(&format!("epoch {epoch}: the whole network learns from now on, lr {lr}"));
+            }
+            Event::SampleSkipped { sample } => self.line(&format!("left out: {}: {}", sample.name, sample.reason)),
+            Event::RunEnd { .. } => self.bar.finish_and_clear(),
+            _ => {}
+        }
+        Ok(Control::Continue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn learning_rates_are_short() {
+        let shown = [0.001, 0.1, 1e-5, 1.234e-4, 3e-8].map(short);
+        assert_eq!(shown, ["0.001", "0.1", "0.00001", "1.23e-4", "3.00e-8"]);
+    }
+}

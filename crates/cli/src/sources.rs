@@ -1,0 +1,201 @@
+//! What a command works on: data sets, networks with weights, checkpoints, single pictures.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use candle_vision::data::transforms::{Compose, functional};
+use candle_vision::data::{
+    Cifar10, DataLoader, Dataset, FolderSplit, ImageFolder, Insects, InsectsConfig, LoaderConfig,
+    Mnist, Picture, Split,
+};
+use candle_vision::models::{Model, ModelSpec, build, weights};
+use candle_vision::ops::Generator;
+use candle_vision::train::{Checkpoint, CheckpointMetadata};
+use rand::SeedableRng;
+
+use crate::settings::{DataSettings, ModelSettings, Source};
+
+/// Opens one split of the data set that `settings` names.
+pub(crate) fn open(
+    settings: &DataSettings,
+    data_dir: &Path,
+    split: Split,
+    seed: u64,
+) -> Result<Arc<dyn Dataset>> {
+    Ok(match settings.source {
+        Source::Mnist => Arc::new(Mnist::open(data_dir.join("mnist"), measured(split))?),
+        Source::Cifar10 => Arc::new(Cifar10::open(cifar_folder(data_dir), measured(split))?),
+        Source::Hymenoptera => open_folder(&data_dir.join("hymenoptera_data"), settings, split)?,
+        Source::Folder => {
+            let path = settings.path.as_deref();
+            let path = path.context("`data.source = \"folder\"` needs `data.path`")?;
+            open_folder(path, settings, split)?
+        }
+        Source::Insects => {
+            let count = if split == Split::Train {
+                settings.train_pictures
+            } else {
+                settings.val_pictures
+            };
+            let config = InsectsConfig { size: settings.picture_size, count, seed };
+            Arc::new(Insects::new(split, config)?)
+        }
+    })
+}
+
+/// MNIST and CIFAR-10 come in two parts: what is not trained on is tested on.
+fn measured(split: Split) -> Split {
+    if split == Split::Train { Split::Train } else { Split::Test }
+}
+
+fn cifar_folder(data_dir: &Path) -> PathBuf {
+    let official = data_dir.join("cifar-10-batches-bin");
+    if official.is_dir() { official } else { data_dir.join("cifar10") }
+}
+
+fn open_folder(path: &Path, settings: &DataSettings, split: Split) -> Result<Arc<dyn Dataset>> {
+    // The split of a single folder is part of the data, not of the run: another seed for the run
+    // must not move pictures between training and validation.
+    let one = FolderSplit { val: settings.val_fraction, test: 0.0, seed: 0 };
+    Ok(Arc::new(ImageFolder::open(path, split, one)?))
+}
+
+/// The loader of one split.
+pub(crate) fn loader(
+    dataset: Arc<dyn Dataset>,
+    settings: &DataSettings,
+    split: Split,
+    seed: u64,
+    device: &Device,
+) -> Result<DataLoader> {
+    let train = split == Split::Train;
+    let transform = if train { &settings.train } else { &settings.eval };
+    let config = LoaderConfig {
+        batch_size: settings.batch_size,
+        shuffle: train,
+        drop_last: false,
+        workers: settings.workers,
+        prefetch: 2 * settings.workers.max(1),
+        seed,
+        skip_broken: settings.skip_broken,
+        ..LoaderConfig::default()
+    };
+    Ok(DataLoader::new(dataset, transform.clone(), config, device.clone())?)
+}
+
+/// Builds the network of `settings` and loads its weights, if it names any. The second value says
+/// what was loaded.
+pub(crate) fn network(
+    settings: &ModelSettings,
+    num_classes: usize,
+    seed: u64,
+    data_dir: &Path,
+    device: &Device,
+) -> Result<(Box<dyn Model>, String)> {
+    let side = settings.image_size;
+    let spec = ModelSpec::new(&settings.architecture, num_classes)
+        .input([settings.channels, side, side]);
+    let model = build(&spec, seed, device)?;
+    if settings.weights.is_empty() {
+        return Ok((model, "from scratch".to_owned()));
+    }
+    let path = weight_file(&settings.weights, data_dir);
+    let tensors = weights::read(&path)?;
+    let report = weights::load(model.as_ref(), &tensors, weights::Head::MayDiffer)
+        .with_context(|| format!("cannot start from `{}`", path.display()))?;
+    Ok((model, format!("weights {}: {report}", path.display())))
+}
+
+/// A bare name means a file under the data folder.
+pub(crate) fn weight_file(name: &str, data_dir: &Path) -> PathBuf {
+    if name.contains(['.', '/', '\\']) {
+        PathBuf::from(name)
+    } else {
+        data_dir.join("weights").join(format!("{name}.safetensors"))
+    }
+}
+
+/// A network as a checkpoint holds it.
+pub(crate) struct Restored {
+    pub(crate) model: Box<dyn Model>,
+    pub(crate) metadata: CheckpointMetadata,
+}
+
+/// Builds the network that a checkpoint names and fills it.
+pub(crate) fn restore(path: &Path, device: &Device) -> Result<Restored> {
+    let checkpoint = Checkpoint::load(path)?;
+    let model = build(&checkpoint.metadata.model, 0, device)?;
+    checkpoint.restore(model.as_ref())?;
+    Ok(Restored { model, metadata: checkpoint.metadata })
+}
+
+impl Restored {
+    /// A picture as this network takes it, a batch of one.
+    pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
+        let picture = in_channels(Picture::open(path)?, self.metadata.model.input[0])?;
+        let preprocessing = &self.metadata.preprocessing;
+        let array = preprocessing
+            .apply(&picture, &mut unused_generator())
+            .with_context(|| format!("cannot prepare `{}`", path.display()))?;
+        Ok((picture, array.to_batch(device)?))
+    }
+
+    /// The part of the picture that the network sees, for the eye.
+    pub(crate) fn seen(&self, picture: &Picture) -> Result<Picture> {
+        Ok(self.metadata.preprocessing.apply_to_picture(picture, &mut unused_generator())?)
+    }
+
+    /// The number of the class called `name`, or with the number `name`.
+    pub(crate) fn class(&self, name: &str) -> Result<usize> {
+        let classes = &self.metadata.classes;
+        let by_number = || name.parse().ok().filter(|number| *number < classes.len());
+        let class = classes.iter().position(|class| class == name).or_else(by_number);
+        class.with_context(|| {
+            let shown: Vec<&str> = classes.iter().take(10).map(String::as_str).collect();
+            let more = if classes.len() > 10 { ", ..." } else { "" };
+            format!(
+                "`{name}` is no class of this network: it has {} ({}{more}), numbered from 0",
+                classes.len(),
+                shown.join(", ")
+            )
+        })
+    }
+}
+
+/// Preprocessing for evaluation draws nothing at random.
+fn unused_generator() -> Generator {
+    Generator::seed_from_u64(0)
+}
+
+/// The picture in as many channels as the network takes.
+pub(crate) fn in_channels(picture: Picture, channels: usize) -> Result<Picture> {
+    if picture.channels() == channels {
+        return Ok(picture);
+    }
+    ensure!(
+        matches!(channels, 1 | 3),
+        "the network takes pictures of {channels} channels; a photograph has 1 or 3"
+    );
+    Ok(functional::grayscale(&picture, channels))
+}
+
+/// Checks that the pictures the transforms make are those the network takes.
+pub(crate) fn check_sizes(data: &DataSettings, model: &ModelSettings) -> Result<()> {
+    for (name, transforms) in [("train", &data.train), ("eval", &data.eval)] {
+        transforms.validate().with_context(|| format!("in data.{name}"))?;
+        check_size(name, transforms, model)?;
+    }
+    Ok(())
+}
+
+fn check_size(name: &str, transforms: &Compose, model: &ModelSettings) -> Result<()> {
+    let side = model.image_size;
+    match transforms.output_size() {
+        Some((height, width)) if (height, width) != (side, side) => anyhow::bail!(
+            "data.{name} makes pictures of {height}x{width}, but model.image_size is {side}"
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,449 @@
+//! The loader: the same batches for any number of workers, and what goes wrong without hanging.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::Device;
+use candle_vision_data::transforms::{Compose, Jitter, Padding, PaddingMode, Size, Transform};
+use candle_vision_data::{
+    Batch, DataLoader, Dataset, Error, Insects, InsectsConfig, LoaderConfig, Picture, Result,
+    Sample, Split,
+};
+
+/// Samples whose pixels are their index, with some that fail in a chosen way.
+#[derive(Default)]
+struct Numbers {
+    len: usize,
+    broken: Vec<usize>,
+    panicking: Option<usize>,
+    tall: Option<usize>,
+    reads: AtomicUsize,
+    classes: Vec<String>,
+}
+
+impl Numbers {
+    fn new(len: usize) -> Self {
+        Self {
+            len,
+            classes: vec!["even".to_owned(), "odd".to_owned()],
+            ..Self::default()
+        }
+    }
+}
+
+impl Dataset for Numbers {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(Some(index), self.panicking, "sample {index} is cursed");
+        if self.broken.contains(&index) {
+            let reason = "cut off".to_owned();
+            return Err(Error::BrokenPicture {
+                name: self.name(index),
+                reason,
+            });
+        }
+        let height = if Some(index) == self.tall { 3 } else { 2 };
+        let picture = Picture::new(2, height, 3, vec![index as u8; 6 * height])?;
+        Ok(Sample {
+            picture,
+            label: self.label(index),
+            mask: None,
+        })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        (index % 2) as u32
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("number[{index}]")
+    }
+
+    fn fingerprint(&self) -> String {
+        self.len.to_string()
+    }
+}
+
+fn to_tensor() -> Compose {
+    Compose::new(vec![Transform::ToTensor]).unwrap()
+}
+
+fn loader(dataset: Numbers, config: LoaderConfig) -> DataLoader {
+    DataLoader::new(Arc::new(dataset), to_tensor(), config, Device::Cpu).unwrap()
+}
+
+fn config(batch_size: usize, workers: usize) -> LoaderConfig {
+    LoaderConfig {
+        batch_size,
+        workers,
+        ..LoaderConfig::default()
+    }
+}
+
+/// Everything of the batches: values by bits, labels, indices.
+fn contents(batches: impl Iterator<Item = Result<Batch>>) -> Vec<(Vec<u32>, Vec<u32>, Vec<usize>)> {
+    let content = |batch: Result<Batch>| {
+        let batch = batch.expect("no sample is broken");
+        let values = batch
+            .images
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        let labels = batch.labels.to_vec1::<u32>().unwrap();
+        (
+            values.into_iter().map(f32::to_bits).collect(),
+            labels,
+            batch.indices,
+        )
+    };
+    batches.map(content).collect()
+}
+
+fn indices(batches: impl Iterator<Item = Result<Batch>>) -> Vec<Vec<usize>> {
+    batches
+        .map(|batch| batch.expect("no sample is broken").indices)
+        .collect()
+}
+
+#[test]
+fn batches_are_channels_last_views_in_order() {
+    let mut epoch = loader(Numbers::new(5), config(2, 0)).epoch(0);
+    assert_eq!(epoch.size_hint(), (3, Some(3)));
+    let batch = epoch.next().unwrap().unwrap();
+    assert_eq!(batch.images.dims(), [2, 3, 2, 2]);
+    assert_eq!(batch.images.stride(), [12, 1, 6, 3]);
+    assert_eq!(batch.labels.to_vec1::<u32>().unwrap(), [0, 1]);
+    assert_eq!(indices(epoch), [vec![2, 3], vec![4]]);
+}
+
+#[test]
+fn the_last_short_batch_is_kept_or_dropped() {
+    let kept = loader(Numbers::new(5), config(2, 1));
+    assert_eq!((kept.batches_per_epoch(), kept.epoch(0).count()), (3, 3));
+    let dropped = loader(
+        Numbers::new(5),
+        LoaderConfig {
+            drop_last: true,
+            ..config(2, 1)
+        },
+    );
+    assert_eq!(
+        (dropped.batches_per_epoch(), dropped.epoch(0).count()),
+        (2, 2)
+    );
+}
+
+#[test]
+fn shuffling_depends_on_seed_and_epoch() {
+    let shuffled = |seed| LoaderConfig {
+        shuffle: true,
+        seed,
+        ..config(4, 2)
+    };
+    let order =
+        |seed, epoch| indices(loader(Numbers::new(30), shuffled(seed)).epoch(epoch)).concat();
+    assert_eq!(order(1, 0), order(1, 0));
+    assert_ne!(order(1, 0), order(1, 1));
+    assert_ne!(order(1, 0), order(2, 0));
+    assert_eq!(order(1, 0).into_iter().collect::<BTreeSet<_>>().len(), 30);
+    assert_eq!(order(1, 3), loader(Numbers::new(30), shuffled(1)).order(3));
+}
+
+/// A loader in which everything is random.
+fn random_loader(workers: usize, prefetch: usize, cache_bytes: usize) -> DataLoader {
+    let insects = InsectsConfig {
+        size: 40,
+        count: 23,
+        seed: 4,
+    };
+    let insects = Insects::new(Split::Train, insects).unwrap();
+    let strength = Jitter::Within(0.3);
+    let transform = Compose::new(vec![
+        Transform::RandomResizedCrop {
+            size: Size::One(24),
+            scale: [0.3, 1.0],
+            ratio: [0.75, 1.33],
+            interpolation: Default::default(),
+        },
+        Transform::RandomCrop {
+            size: Size::One(20),
+            padding: Padding::All(2),
+            pad_if_needed: false,
+            fill: 0,
+            padding_mode: PaddingMode::Reflect,
+        },
+        Transform::RandomHorizontalFlip { p: 0.5 },
+        Transform::ColorJitter {
+            brightness: strength,
+            contrast: strength,
+            saturation: strength,
+            hue: Jitter::Within(0.1),
+        },
+        Transform::ToTensor,
+    ]);
+    let config = LoaderConfig {
+        shuffle: true,
+        seed: 9,
+        prefetch,
+        cache_bytes,
+        ..config(5, workers)
+    };
+    DataLoader::new(Arc::new(insects), transform.unwrap(), config, Device::Cpu).unwrap()
+}
+
+#[test]
+fn bits_do_not_depend_on_workers_prefetch_or_cache() {
+    let expected = [0, 1].map(|epoch| contents(random_loader(0, 0, 0).epoch(epoch)));
+    assert_ne!(expected[0], expected[1]);
+    for (workers, prefetch, cache_bytes) in [
+        (0, 0, 1 << 20),
+        (1, 0, 0),
+        (2, 9, 1 << 20),
+        (4, 1, 20_000),
+        (8, 1000, 1 << 20),
+    ] {
+        let loader = random_loader(workers, prefetch, cache_bytes);
+        for epoch in 0..2 {
+            let found = contents(loader.epoch(epoch));
+            assert!(
+                found == expected[epoch],
+                "{workers} workers, prefetch {prefetch}"
+            );
+        }
+    }
+}
+
+#[test]
+fn epochs_can_be_entered_in_the_middle() {
+    let loader = random_loader(2, 4, 0);
+    let whole = contents(loader.epoch(3));
+    assert_eq!(contents(loader.epoch_from(3, 2)), whole[2..]);
+    assert_eq!(loader.epoch_from(3, 5).count(), 0);
+    assert_eq!(loader.epoch_from(3, 50).count(), 0);
+}
+
+#[test]
+fn one_sample_can_be_replayed() {
+    let loader = random_loader(2, 4, 0);
+    let batch = loader.epoch(1).next().unwrap().unwrap();
+    let index = batch.indices[2];
+    let picture = loader.dataset().sample(index).unwrap().picture;
+    let array = loader
+        .transform()
+        .apply(&picture, &mut loader.sample_rng(1, index))
+        .unwrap();
+    let in_batch = batch.images.get(2).unwrap().permute((1, 2, 0)).unwrap();
+    assert_eq!(
+        in_batch.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+        array.values()
+    );
+}
+
+#[test]
+fn two_epochs_can_run_at_once() {
+    let loader = random_loader(2, 4, 1 << 20);
+    let expected = [contents(loader.epoch(0)), contents(loader.epoch(1))];
+    let (first, second) = (loader.epoch(0), loader.epoch(1));
+    assert_eq!(contents(second), expected[1]);
+    assert_eq!(contents(first), expected[0]);
+}
+
+#[test]
+fn dropping_an_epoch_early_stops_its_workers() {
+    let numbers = Arc::new(Numbers::new(10_000));
+    let dataset: Arc<dyn Dataset> = numbers.clone();
+    let config = LoaderConfig {
+        prefetch: 3,
+        cache_bytes: 0,
+        ..config(2, 3)
+    };
+    let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
+    let mut epoch = loader.epoch(0);
+    epoch.next().unwrap().unwrap();
+    drop(epoch);
+    // The batch that was taken, and at most three ahead of it.
+    assert!(numbers.reads.load(Ordering::Relaxed) <= 8);
+}
+
+#[test]
+fn workers_start_before_the_first_batch_is_asked_for() {
+    let numbers = Arc::new(Numbers::new(100));
+    let dataset: Arc<dyn Dataset> = numbers.clone();
+    let config = LoaderConfig {
+        prefetch: 2,
+        ..config(5, 1)
+    };
+    let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
+    let _epoch = loader.epoch(0);
+    for _ in 0..10_000 {
+        if numbers.reads.load(Ordering::Relaxed) == 10 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    panic!("no batch was prepared ahead");
+}
+
+#[test]
+fn pictures_are_decoded_once_within_the_budget() {
+    let reads = |cache_bytes| {
+        let numbers = Arc::new(Numbers::new(10));
+        let dataset: Arc<dyn Dataset> = numbers.clone();
+        let config = LoaderConfig {
+            cache_bytes,
+            ..config(3, 2)
+        };
+        let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
+        assert_eq!(contents(loader.epoch(0)), contents(loader.epoch(1)));
+        numbers.reads.load(Ordering::Relaxed)
+    };
+    assert_eq!(reads(1 << 20), 10);
+    assert_eq!(reads(0), 20);
+    // Room for four pictures of 12 bytes.
+    assert_eq!(reads(50), 16);
+}
+
+#[test]
+fn a_broken_picture_ends_the_epoch_with_its_name() {
+    for workers in [0, 2] {
+        let numbers = Numbers {
+            broken: vec![5],
+            ..Numbers::new(20)
+        };
+        let mut epoch = loader(numbers, config(2, workers)).epoch(0);
+        assert!(epoch.next().unwrap().is_ok() && epoch.next().unwrap().is_ok());
+        let error = epoch.next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("`number[5]`"), "{error}");
+        assert!(epoch.next().is_none());
+    }
+}
+
+#[test]
+fn broken_pictures_can_be_left_out() {
+    for workers in [0, 3] {
+        let numbers = Numbers {
+            broken: vec![1, 4, 5],
+            ..Numbers::new(7)
+        };
+        let loader = loader(
+            numbers,
+            LoaderConfig {
+                skip_broken: true,
+                ..config(2, workers)
+            },
+        );
+        assert_eq!(indices(loader.epoch(0)), [vec![0], vec![2, 3], vec![6]]);
+        assert_eq!(loader.epoch(1).size_hint(), (0, Some(4)));
+        let skipped = loader.skipped();
+        assert_eq!(
+            skipped.iter().map(|s| s.index).collect::<Vec<_>>(),
+            [1, 4, 5]
+        );
+        assert_eq!(
+            (skipped[0].name.as_str(), skipped[0].reason.as_str()),
+            ("number[1]", "cut off")
+        );
+    }
+}
+
+#[test]
+fn a_panic_in_a_worker_becomes_an_error() {
+    let numbers = Numbers {
+        panicking: Some(3),
+        ..Numbers::new(20)
+    };
+    let mut epoch = loader(numbers, config(2, 2)).epoch(0);
+    assert!(epoch.next().unwrap().is_ok());
+    let error = epoch.next().unwrap().unwrap_err().to_string();
+    assert!(
+        error.contains("batch 1") && error.contains("sample 3 is cursed"),
+        "{error}"
+    );
+    assert!(epoch.next().is_none());
+}
+
+#[test]
+fn pictures_of_different_sizes_are_named() {
+    let numbers = Numbers {
+        tall: Some(3),
+        ..Numbers::new(4)
+    };
+    let error = loader(numbers, config(4, 1))
+        .epoch(0)
+        .next()
+        .unwrap()
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "`number[0]` is 2x2x3",
+        "`number[3]` is 3x2x3",
+        "center_crop",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn failing_transforms_name_the_sample() {
+    let crop = Transform::RandomCrop {
+        size: Size::One(5),
+        padding: Padding::default(),
+        pad_if_needed: false,
+        fill: 0,
+        padding_mode: PaddingMode::Constant,
+    };
+    let transform = Compose::new(vec![crop, Transform::ToTensor]).unwrap();
+    let config = LoaderConfig {
+        skip_broken: true,
+        ..config(2, 0)
+    };
+    let loader =
+        DataLoader::new(Arc::new(Numbers::new(3)), transform, config, Device::Cpu).unwrap();
+    let error = loader.epoch(0).next().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "cannot transform `number[0]`");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        cause.contains("random_crop") && cause.contains("5x5 is larger"),
+        "{cause}"
+    );
+}
+
+#[test]
+fn impossible_settings_are_errors() {
+    let new = |len, config, transform| {
+        let loader = DataLoader::new(Arc::new(Numbers::new(len)), transform, config, Device::Cpu);
+        loader.err().expect("this must fail").to_string()
+    };
+    assert!(new(3, config(0, 0), to_tensor()).contains("`batch_size` must be at least 1"));
+    assert!(new(0, config(1, 0), to_tensor()).contains("no samples"));
+    let drop_last = LoaderConfig {
+        drop_last: true,
+        ..config(4, 0)
+    };
+    assert!(new(3, drop_last, to_tensor()).contains("`drop_last`"));
+    assert!(new(3, config(1, 0), Compose::default()).contains("`to_tensor`: is missing"));
+}
+
+#[test]
+fn settings_come_from_recipes() {
+    let config: LoaderConfig = toml::from_str("batch_size = 8\nshuffle = true").unwrap();
+    assert_eq!(
+        config,
+        LoaderConfig {
+            batch_size: 8,
+            shuffle: true,
+            ..LoaderConfig::default()
+        }
+    );
+    assert!(toml::from_str::<LoaderConfig>("batchsize = 8").is_err());
+}

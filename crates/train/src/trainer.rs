@@ -1,0 +1,574 @@
+//! Training from the first epoch to the last: one function for the run, one for an epoch.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use candle_vision_data::{Batch, DataLoader};
+use candle_vision_models::{FrozenBatchNorm, Model, Parameter};
+
+use crate::callback::{Callback, Event, StopReason};
+use crate::checkpoint::{Checkpoint, CheckpointMetadata};
+use crate::config::TrainerConfig;
+use crate::criterion::Criterion;
+use crate::evaluate::{Evaluation, evaluate};
+use crate::freeze::{check_groups, freeze, groups, release};
+use crate::optim::Optimizer;
+use crate::record::{BatchRecord, EpochRecord, History};
+use crate::run_folder::RunFolder;
+use crate::schedule::{EpochMetrics, Schedule};
+use crate::session::Session;
+use crate::training_state::{Position, TrainingState};
+use crate::training_step::{NotFinite, Outcome, Step};
+use crate::{Error, Result};
+
+/// Trains a network on one loader and chooses the best epoch by another.
+///
+/// Every random choice is a function of a seed and a position, so the same settings give the same
+/// weights, bit for bit, for any number of worker threads; and a run that is stopped and resumed
+/// ends with the weights of one that was not.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use candle_core::Device;
+/// use candle_vision_data::transforms::{Compose, Transform};
+/// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
+/// use candle_vision_models::{ModelSpec, build};
+/// use candle_vision_train::optim::OptimizerConfig;
+/// use candle_vision_train::{RunFolder, Trainer, TrainerConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let loader = |split, shuffle| {
+///     let insects = Insects::new(split, InsectsConfig { size: 32, count: 8, seed: 0 })?;
+///     let transform = Compose::new(vec![Transform::ToTensor])?;
+///     let config = LoaderConfig { batch_size: 4, shuffle, ..LoaderConfig::default() };
+///     DataLoader::new(Arc::new(insects), transform, config, Device::Cpu)
+/// };
+/// let (train, val) = (loader(Split::Train, true)?, loader(Split::Val, false)?);
+/// let model = build(&ModelSpec::new("simple_cnn", 2), 0, &Device::Cpu)?;
+/// let config = TrainerConfig::new(1, OptimizerConfig::adam(1e-3));
+/// let runs = tempfile::tempdir()?;
+/// let run = RunFolder::create(runs.path(), "insects", "")?;
+/// let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run)?;
+/// let summary = trainer.run(&mut [], &AtomicBool::new(false))?;
+/// assert_eq!(summary.history.batches.len(), 2);
+/// assert!(summary.last.is_file());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<'a> {
+    model: &'a dyn Model,
+    train: &'a DataLoader,
+    val: &'a DataLoader,
+    config: TrainerConfig,
+    run: &'a RunFolder,
+    criterion: Criterion,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    /// Parameters that begin to learn after the frozen epochs; `None` once they do.
+    frozen: Option<Vec<Parameter>>,
+    position: Position,
+    history: History,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Why it ended.
+    pub reason: StopReason,
+    /// Everything that was measured, before a resumption too.
+    pub history: History,
+    /// Wall time of this call.
+    pub seconds: f64,
+    /// The network with the highest validation accuracy; there is none before the first epoch ends.
+    pub best: PathBuf,
+    /// The network as it is, with the state of the run.
+    pub last: PathBuf,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer before its first step. Class names and preprocessing for the checkpoints are those
+    /// of the validation loader.
+    ///
+    /// # Errors
+    /// If a setting is impossible, a loader is empty, the data sets have other classes than each
+    /// other or the network, or no parameter is trainable.
+    pub fn new(
+        model: &'a dyn Model,
+        train: &'a DataLoader,
+        val: &'a DataLoader,
+        config: TrainerConfig,
+        run: &'a RunFolder,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_loaders(model, train, val)?;
+        check_groups(model, &config)?;
+        let frozen = match &config.freeze {
+            Some(settings) if settings.epochs > 0 => Some(freeze(model, settings)?),
+            _ => None,
+        };
+        let trainable = model.parameters().trainable();
+        let Some(first) = trainable.first() else {
+            return Err(Error::NothingToTrain);
+        };
+        let criterion = Criterion::new(
+            config.label_smoothing,
+            config.class_weights.as_deref(),
+            model.spec().num_classes,
+            first.var().device(),
+        )?;
+        let optimizer = Optimizer::new(&config.optimizer, groups(trainable, &config))?;
+        let schedule = Schedule::new(&config.schedule, config.optimizer.lr(), config.epochs)?;
+        let (position, history) = (Position::at_epoch(1, 0), History::default());
+        Ok(Self {
+            model,
+            train,
+            val,
+            config,
+            run,
+            criterion,
+            optimizer,
+            schedule,
+            frozen,
+            position,
+            history,
+        })
+    }
+
+    /// Goes back to where `checkpoint` was saved: network, optimizer, schedule, position and
+    /// measurements.
+    ///
+    /// # Errors
+    /// If it is of another network, holds no state, belongs to a run that is finished, or the
+    /// settings or data are not those of its run.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let path = || checkpoint.path().to_path_buf();
+        checkpoint.check_model(self.model.spec())?;
+        let Some(state) = &checkpoint.training else {
+            return Err(Error::NothingToResume { path: path() });
+        };
+        if let Some(reason) = state.finished {
+            return Err(Error::Finished {
+                path: path(),
+                epochs: state.epochs.len(),
+                reason,
+            });
+        }
+        state.check_same_run(
+            &self.config,
+            &data_facts(self.train, self.val),
+            checkpoint.path(),
+        )?;
+        checkpoint.restore(self.model)?;
+        if !state.frozen {
+            self.unfreeze()?;
+        }
+        self.optimizer.load_state(&state.optimizer)?;
+        self.schedule.load_state(state.schedule.clone());
+        self.position = state.position.clone();
+        self.history = state.history();
+        Ok(())
+    }
+
+    /// Trains until the last epoch, an early stop, or until asked to end: by `stop`, which a signal
+    /// handler may set, or by a callback. The batch at hand is finished then, and the position saved.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if the loss or a parameter stops being finite; and if a picture cannot be
+    /// read, a checkpoint not be written, or a callback fails. Checkpoints stay as last written.
+    pub fn run(
+        &mut self,
+        callbacks: &mut [&mut dyn Callback],
+        stop: &AtomicBool,
+    ) -> Result<Summary> {
+        let started = Instant::now();
+        let mut session = Session::new(callbacks, stop);
+        session.notify(&Event::RunStart {
+            epochs: self.config.epochs,
+            first_epoch: self.position.epoch,
+            train_samples: self.train.dataset().len(),
+            val_samples: self.val.dataset().len(),
+            history: &self.history,
+        })?;
+        let reason = loop {
+            if let Some(reason) = self.epoch(&mut session)? {
+                break reason;
+            }
+        };
+        session.notify(&Event::RunEnd {
+            history: &self.history,
+            reason,
+        })?;
+        Ok(Summary {
+            reason,
+            history: self.history.clone(),
+            seconds: started.elapsed().as_secs_f64(),
+            best: self.run.best(),
+            last: self.run.last(),
+        })
+    }
+
+    /// Trains one epoch, or what is left of it; returns why the run ends, if it does.
+    fn epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
+        self.begin_epoch(session)?;
+        if let Some(reason) = self.train_epoch(session)? {
+            return self.leave(session, reason);
+        }
+        let started = Instant::now();
+        let Some(evaluation) = self.validate(session)? else {
+            let reason = session.stop_reason().unwrap_or(StopReason::Interrupted);
+            return self.leave(session, reason);
+        };
+        self.end_epoch(session, &evaluation, started.elapsed().as_secs_f64())
+    }
+
+    fn begin_epoch(&mut self, session: &mut Session<'_, '_>) -> Result<()> {
+        let epoch = self.position.epoch;
+        let frozen_epochs = self
+            .config
+            .freeze
+            .as_ref()
+            .map_or(0, |freeze| freeze.epochs);
+        if self.frozen.is_some() && epoch > frozen_epochs {
+            self.unfreeze()?;
+            if let Some(lr) = self
+                .config
+                .freeze
+                .as_ref()
+                .and_then(|freeze| freeze.unfreeze_lr)
+            {
+                self.schedule.set_lr(lr);
+            }
+            session.notify(&Event::Unfrozen {
+                epoch,
+                lr: self.schedule.lr(),
+            })?;
+        }
+        self.optimizer.set_lr(self.schedule.lr());
+        session.notify(&Event::EpochStart {
+            epoch,
+            epochs: self.config.epochs,
+            batches: self.batches(),
+            first_batch: self.position.batch,
+            lr: self.schedule.lr(),
+        })
+    }
+
+    /// Lets the frozen parameters learn from now on.
+    fn unfreeze(&mut self) -> Result<()> {
+        let Some(frozen) = self.frozen.take() else {
+            return Ok(());
+        };
+        release(self.model, &frozen)?;
+        self.optimizer.add(groups(frozen, &self.config))
+    }
+
+    /// Training batches in an epoch.
+    fn batches(&self) -> usize {
+        self.config
+            .limit_batches
+            .unwrap_or(usize::MAX)
+            .min(self.train.batches_per_epoch())
+    }
+
+    fn train_epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
+        let (epoch, batches) = (self.position.epoch, self.batches());
+        let left = batches.saturating_sub(self.position.batch);
+        let numbers = BatchNumbers::new(self.train, epoch - 1);
+        let mut clock = Instant::now();
+        for batch in self
+            .train
+            .epoch_from(epoch - 1, self.position.batch)
+            .take(left)
+        {
+            let batch = batch?;
+            let number = numbers.of(&batch);
+            let outcome = self.train_batch(&batch, number)?;
+            self.position.seconds += clock.elapsed().as_secs_f64();
+            clock = Instant::now();
+            self.tell_of_batch(session, &outcome, batches)?;
+            if let Some(reason) = session.stop_reason() {
+                return Ok(Some(reason));
+            }
+        }
+        if self.position.samples == 0 {
+            return Err(Error::NoBatches { split: "training" });
+        }
+        Ok(None)
+    }
+
+    /// One step, and what it changes in the books.
+    fn train_batch(&mut self, batch: &Batch, number: usize) -> Result<Outcome> {
+        let (epoch, lr) = (self.position.epoch, self.optimizer.lr());
+        let step = Step {
+            model: self.model,
+            criterion: &self.criterion,
+            frozen_batch_norm: self.frozen_batch_norm(),
+            grad_clip_norm: self.config.grad_clip_norm,
+            seed: self.config.seed,
+            number: self.position.step + 1,
+        };
+        let outcome =
+            step.run(batch, &mut self.optimizer)?
+                .map_err(|NotFinite { what, parameter }| Error::Diverged {
+                    epoch,
+                    batch: number + 1,
+                    what,
+                    lr,
+                    parameter,
+                })?;
+        let position = &mut self.position;
+        position.step += 1;
+        position.batch = number + 1;
+        position.loss_sum += outcome.loss * outcome.samples as f64;
+        position.correct += outcome.correct;
+        position.samples += outcome.samples;
+        let (step, loss) = (position.step, outcome.loss);
+        self.history.batches.push(BatchRecord {
+            step,
+            epoch,
+            loss,
+            lr,
+        });
+        Ok(outcome)
+    }
+
+    fn frozen_batch_norm(&self) -> FrozenBatchNorm {
+        self.config
+            .freeze
+            .as_ref()
+            .map(|freeze| freeze.batch_norm)
+            .unwrap_or_default()
+    }
+
+    fn tell_of_batch(
+        &self,
+        session: &mut Session<'_, '_>,
+        outcome: &Outcome,
+        batches: usize,
+    ) -> Result<()> {
+        session.notify_skipped([self.train, self.val])?;
+        let Some(record) = self.history.batches.last() else {
+            return Ok(());
+        };
+        session.notify(&Event::BatchEnd {
+            record,
+            batch: self.position.batch,
+            batches,
+            samples: outcome.samples,
+            accuracy: self.position.correct as f64 / self.position.samples as f64,
+        })
+    }
+
+    /// `None` if the run is to end before all of it is seen.
+    fn validate(&self, session: &mut Session<'_, '_>) -> Result<Option<Evaluation>> {
+        let progress = |batch, batches| {
+            session.notify_skipped([self.train, self.val])?;
+            session.notify(&Event::ValidationBatchEnd { batch, batches })?;
+            Ok(session.stop_reason().is_none())
+        };
+        evaluate(
+            self.model,
+            self.val,
+            &self.criterion,
+            self.config.limit_batches,
+            progress,
+        )
+    }
+
+    fn end_epoch(
+        &mut self,
+        session: &mut Session<'_, '_>,
+        evaluation: &Evaluation,
+        validation_seconds: f64,
+    ) -> Result<Option<StopReason>> {
+        let record = self.record(evaluation, validation_seconds)?;
+        self.schedule.step(EpochMetrics {
+            val_loss: record.val_loss,
+            val_accuracy: record.val_accuracy,
+        });
+        self.history.epochs.push(record.clone());
+        self.position = Position::at_epoch(record.epoch + 1, self.position.step);
+        let is_best = self
+            .history
+            .best()
+            .is_some_and(|best| best.epoch == record.epoch);
+        if is_best {
+            self.save_best(session)?;
+        }
+        let finished = self.finished();
+        self.save_last(session, finished)?;
+        session.notify(&Event::EpochEnd {
+            record: &record,
+            history: &self.history,
+            is_best,
+        })?;
+        Ok(finished.or_else(|| session.stop_reason()))
+    }
+
+    fn record(&self, evaluation: &Evaluation, validation_seconds: f64) -> Result<EpochRecord> {
+        let position = &self.position;
+        if !evaluation.loss.is_finite() {
+            return Err(Error::Diverged {
+                epoch: position.epoch,
+                batch: position.batch,
+                what: format!("the validation loss is {}", evaluation.loss),
+                lr: self.optimizer.lr(),
+                parameter: None,
+            });
+        }
+        let samples = position.samples as f64;
+        Ok(EpochRecord {
+            epoch: position.epoch,
+            train_loss: position.loss_sum / samples,
+            train_accuracy: position.correct as f64 / samples,
+            val_loss: evaluation.loss,
+            val_accuracy: evaluation.accuracy,
+            lr: self.optimizer.lr(),
+            seconds: position.seconds + validation_seconds,
+            images_per_second: samples / position.seconds.max(1e-9),
+        })
+    }
+
+    /// Why the run is at its end after the epochs so far, if it is.
+    fn finished(&self) -> Option<StopReason> {
+        let epochs = &self.history.epochs;
+        let early = self.config.early_stop.as_ref();
+        if epochs.len() >= self.config.epochs {
+            Some(StopReason::Completed)
+        } else if early.is_some_and(|early| early.is_reached(epochs)) {
+            Some(StopReason::EarlyStopped)
+        } else {
+            None
+        }
+    }
+
+    /// Saves the position inside an epoch.
+    fn leave(
+        &mut self,
+        session: &mut Session<'_, '_>,
+        reason: StopReason,
+    ) -> Result<Option<StopReason>> {
+        self.save_last(session, None)?;
+        Ok(Some(reason))
+    }
+
+    fn save_best(&self, session: &mut Session<'_, '_>) -> Result<()> {
+        let path = self.run.best();
+        Checkpoint::of(self.model, self.metadata()).save(&path)?;
+        session.notify(&Event::Saved {
+            path: &path,
+            best: true,
+        })
+    }
+
+    fn save_last(&self, session: &mut Session<'_, '_>, finished: Option<StopReason>) -> Result<()> {
+        let path = self.run.last();
+        let state = TrainingState {
+            position: self.position.clone(),
+            frozen: self.frozen.is_some(),
+            finished,
+            config: self.config.clone(),
+            data: data_facts(self.train, self.val),
+            schedule: self.schedule.state().clone(),
+            epochs: self.history.epochs.clone(),
+            batches: self.history.batches.clone(),
+            optimizer: self.optimizer.state()?,
+        };
+        Checkpoint::of(self.model, self.metadata())
+            .with_training(state)
+            .save(&path)?;
+        self.run.write_history(&self.history)?;
+        session.notify(&Event::Saved {
+            path: &path,
+            best: false,
+        })
+    }
+
+    fn metadata(&self) -> CheckpointMetadata {
+        let classes = self.val.dataset().classes().to_vec();
+        let last = self.history.epochs.last();
+        CheckpointMetadata {
+            epoch: self.history.epochs.len(),
+            val_accuracy: last.map(|record| record.val_accuracy),
+            val_loss: last.map(|record| record.val_loss),
+            seed: self.config.seed,
+            ..CheckpointMetadata::new(
+                self.model.spec().clone(),
+                classes,
+                self.val.transform().clone(),
+            )
+        }
+    }
+}
+
+fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoader) -> Result<()> {
+    for (loader, split) in [(train, "training"), (val, "validation")] {
+        if loader.batches_per_epoch() == 0 {
+            return Err(Error::NoBatches { split });
+        }
+        let (outputs, classes) = (model.spec().num_classes, loader.dataset().classes().len());
+        if outputs != classes {
+            return Err(Error::ClassCount { outputs, classes });
+        }
+    }
+    let (found, expected) = (val.dataset().classes(), train.dataset().classes());
+    if found == expected {
+        return Ok(());
+    }
+    let expected = format!("those of the training data, {expected:?}, in that order");
+    Err(Error::setting(
+        "classes of the validation data",
+        format!("{found:?}"),
+        expected,
+    ))
+}
+
+/// What decides which batches come, and what the numbers measured on them mean.
+fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    for (name, loader) in [("training", train), ("validation", val)] {
+        let config = loader.config();
+        let mut fact =
+            |what: &str, value: String| facts.insert(format!("{what} of the {name} data"), value);
+        fact("fingerprint", loader.dataset().fingerprint());
+        fact("transforms", format!("{:?}", loader.transform()));
+        fact("batch_size", config.batch_size.to_string());
+        fact("drop_last", config.drop_last.to_string());
+        fact("shuffle", config.shuffle.to_string());
+        fact("seed", config.seed.to_string());
+    }
+    facts
+}
+
+/// The number in its epoch of a batch, which is not a count of the batches seen: one whose pictures
+/// are all broken never comes.
+struct BatchNumbers {
+    place: Vec<usize>,
+    batch_size: usize,
+}
+
+impl BatchNumbers {
+    fn new(loader: &DataLoader, epoch: usize) -> Self {
+        let order = loader.order(epoch);
+        let mut place = vec![0; order.len()];
+        for (i, &index) in order.iter().enumerate() {
+            place[index] = i;
+        }
+        Self {
+            place,
+            batch_size: loader.config().batch_size,
+        }
+    }
+
+    fn of(&self, batch: &Batch) -> usize {
+        batch
+            .indices
+            .first()
+            .map_or(0, |&index| self.place[index] / self.batch_size)
+    }
+}

@@ -1,0 +1,208 @@
+//! A data set that a small network learns in seconds, and what runs on it need.
+#![allow(dead_code, reason = "each test crate uses its own part")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device, Tensor};
+use candle_vision_data::transforms::{Compose, Transform};
+use candle_vision_data::{DataLoader, Dataset, Error, LoaderConfig, Picture, Sample};
+use candle_vision_models::{Model, ModelSpec, build};
+use candle_vision_train::{
+    Callback, Checkpoint, Control, Event, Result, RunFolder, Summary, Trainer, TrainerConfig,
+};
+
+pub const SIDE: usize = 8;
+
+/// Noise with a bright upper half (class 0) or lower half (class 1).
+pub struct Halves {
+    pub count: usize,
+    pub first: usize,
+    /// Index of a picture that cannot be read.
+    pub broken: Option<usize>,
+    classes: Vec<String>,
+}
+
+impl Halves {
+    pub fn new(count: usize, first: usize) -> Self {
+        let classes = ["upper", "lower"].map(str::to_owned).to_vec();
+        Self {
+            count,
+            first,
+            broken: None,
+            classes,
+        }
+    }
+}
+
+impl Dataset for Halves {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, Error> {
+        if self.broken == Some(index) {
+            let (name, reason) = (self.name(index), "cut short".to_owned());
+            return Err(Error::BrokenPicture { name, reason });
+        }
+        let label = self.label(index);
+        let pixel = |i: usize| {
+            let upper = i < SIDE * SIDE * 3 / 2;
+            let noise = ((self.first + index) * 7919 + i * 104_729) % 97;
+            if upper == (label == 0) {
+                110 + noise as u8
+            } else {
+                60 + noise as u8
+            }
+        };
+        let pixels = (0..SIDE * SIDE * 3).map(pixel).collect();
+        Ok(Sample {
+            picture: Picture::new(SIDE, SIDE, 3, pixels)?,
+            label,
+            mask: None,
+        })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        (index % 2) as u32
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("halves[{index}]")
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("halves-{}-{}", self.count, self.first)
+    }
+}
+
+pub fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
+    let normalize = Transform::Normalize {
+        mean: vec![0.5; 3],
+        std: vec![0.25; 3],
+    };
+    let transform = Compose::new(vec![Transform::ToTensor, normalize]).unwrap();
+    DataLoader::new(Arc::new(dataset), transform, config, Device::Cpu).unwrap()
+}
+
+/// 23 pictures in batches of 5: five batches an epoch, the last of them short.
+pub fn train_loader(workers: usize) -> DataLoader {
+    let config = LoaderConfig {
+        batch_size: 5,
+        shuffle: true,
+        seed: 3,
+        workers,
+        ..LoaderConfig::default()
+    };
+    loader_of(Halves::new(23, 0), config)
+}
+
+pub fn val_loader() -> DataLoader {
+    loader_of(
+        Halves::new(10, 1000),
+        LoaderConfig {
+            batch_size: 4,
+            ..LoaderConfig::default()
+        },
+    )
+}
+
+/// Batch norm and dropout 0.5 included.
+pub fn network(seed: u64) -> Box<dyn Model> {
+    let spec = ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE]);
+    build(&spec, seed, &Device::Cpu).unwrap()
+}
+
+pub fn recipe(text: &str) -> TrainerConfig {
+    toml::from_str(text).unwrap()
+}
+
+/// A folder for runs that goes with the test.
+pub struct Runs(tempfile::TempDir);
+
+impl Runs {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn create(&self) -> RunFolder {
+        RunFolder::create(self.0.path(), "test", "").unwrap()
+    }
+}
+
+/// A run from its first step to its end.
+pub fn train(
+    config: &TrainerConfig,
+    run: &RunFolder,
+    callbacks: &mut [&mut dyn Callback],
+) -> Result<Summary> {
+    let (model, train, val) = (network(0), train_loader(2), val_loader());
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
+    trainer.run(callbacks, &AtomicBool::new(false))
+}
+
+/// As [`train`], but the stop flag is set in step `step`.
+pub fn train_until(config: &TrainerConfig, run: &RunFolder, step: usize) -> Result<Summary> {
+    let (model, train, val) = (network(0), train_loader(2), val_loader());
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
+    let stop = AtomicBool::new(false);
+    trainer.run(&mut [&mut StopAt { step, stop: &stop }], &stop)
+}
+
+/// Goes on with a run; the network begins with other values, so that all of it must be restored.
+pub fn resume(config: &TrainerConfig, run: &RunFolder) -> Result<Summary> {
+    let (model, train, val) = (network(77), train_loader(0), val_loader());
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
+    trainer.resume(&Checkpoint::load(run.last())?)?;
+    trainer.run(&mut [], &AtomicBool::new(false))
+}
+
+struct StopAt<'a> {
+    step: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Callback for StopAt<'_> {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
+        if let Event::BatchEnd { record, .. } = event
+            && record.step == self.step
+        {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(Control::Continue)
+    }
+}
+
+/// Calls a closure for each event.
+pub struct Watch<F>(pub F);
+
+impl<F: FnMut(&Event<'_>) -> Control> Callback for Watch<F> {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
+        Ok((self.0)(event))
+    }
+}
+
+/// The bits of all tensors of a safetensors file, by name.
+pub fn bits(path: &std::path::Path) -> HashMap<String, Vec<u64>> {
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    tensors
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor_bits(&tensor)))
+        .collect()
+}
+
+/// `f32` and whole numbers are exact in `f64`.
+pub fn tensor_bits(tensor: &Tensor) -> Vec<u64> {
+    let values = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    values
+        .to_vec1::<f64>()
+        .unwrap()
+        .into_iter()
+        .map(f64::to_bits)
+        .collect()
+}

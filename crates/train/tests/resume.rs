@@ -1,0 +1,205 @@
+//! A run that is stopped and resumed ends with the bits of one that was not.
+
+mod common;
+
+use candle_vision_data::LoaderConfig;
+use candle_vision_train::{
+    Checkpoint, Control, Error, Event, Result, StopReason, Trainer, TrainerConfig,
+};
+use common::*;
+
+/// Momentum, clipping, a step schedule, groups; 4 epochs of 5 steps.
+const SGD: &str = "
+    epochs = 4
+    seed = 5
+    optimizer = { name = 'sgd', lr = 0.02, momentum = 0.9, weight_decay = 1e-4, nesterov = true }
+    schedule = { name = 'step_lr', step_size = 1, gamma = 0.7, warmup = { epochs = 1, start_factor = 0.3 } }
+    grad_clip_norm = 0.5
+    label_smoothing = 0.1
+    param_groups = [{ prefix = 'conv1', lr = 0.003 }]
+    decay_vectors = false
+";
+
+/// Adam's moments and counters, a plateau that falls, parameters that join in the third epoch.
+const ADAM: &str = "
+    epochs = 4
+    optimizer = { name = 'adam', lr = 0.003, weight_decay = 1e-4 }
+    schedule = { name = 'reduce_lr_on_plateau', factor = 0.37, patience = 0, threshold = 0.5 }
+    freeze = { epochs = 2, unfreeze_lr = 0.001 }
+    grad_clip_norm = 1.0
+    class_weights = [1.0, 2.5]
+";
+
+fn check_every_step(text: &str) {
+    let (runs, config) = (Runs::new(), recipe(text));
+    let whole_run = runs.create();
+    let whole = train(&config, &whole_run, &mut []).unwrap();
+    assert_eq!(whole.history.batches.len(), 20);
+    let (last, best) = (bits(&whole_run.last()), bits(&whole_run.best()));
+    for step in 1..=20 {
+        let run = runs.create();
+        let stopped = train_until(&config, &run, step).unwrap();
+        assert_eq!(stopped.reason, StopReason::Interrupted, "step {step}");
+        assert_eq!(stopped.history.batches.len(), step);
+        let resumed = resume(&config, &run).unwrap();
+        assert_eq!(resumed.reason, StopReason::Completed);
+        assert_eq!(
+            resumed.history.batches, whole.history.batches,
+            "step {step}"
+        );
+        assert_eq!(results(&resumed), results(&whole), "step {step}");
+        assert_same(&bits(&run.last()), &last, step);
+        assert_same(&bits(&run.best()), &best, step);
+    }
+}
+
+type Tensors = std::collections::HashMap<String, Vec<u64>>;
+
+fn assert_same(found: &Tensors, expected: &Tensors, step: usize) {
+    assert_eq!(found.len(), expected.len(), "stopped in step {step}");
+    for (name, expected) in expected {
+        assert!(
+            found.get(name) == Some(expected),
+            "`{name}` differs; stopped in step {step}"
+        );
+    }
+}
+
+/// All that is measured but time.
+fn results(summary: &candle_vision_train::Summary) -> Vec<[f64; 5]> {
+    let epochs = summary.history.epochs.iter();
+    epochs
+        .map(|r| {
+            [
+                r.train_loss,
+                r.train_accuracy,
+                r.val_loss,
+                r.val_accuracy,
+                r.lr,
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn sgd_resumes_from_any_step() {
+    check_every_step(SGD);
+}
+
+#[test]
+fn adam_with_a_plateau_and_a_frozen_backbone_resumes_from_any_step() {
+    let lr = |text| {
+        let summary = train(&recipe(text), &Runs::new().create(), &mut []).unwrap();
+        summary
+            .history
+            .epochs
+            .iter()
+            .map(|record| record.lr)
+            .collect::<Vec<_>>()
+    };
+    // Otherwise this would test less than it says.
+    let rates = lr(ADAM);
+    assert!(
+        rates[1] < rates[0] || rates[3] < rates[2],
+        "the plateau never came: {rates:?}"
+    );
+    check_every_step(ADAM);
+}
+
+#[test]
+fn a_run_may_be_stopped_many_times() {
+    let (runs, config) = (Runs::new(), recipe(SGD));
+    let whole = runs.create();
+    train(&config, &whole, &mut []).unwrap();
+    let run = runs.create();
+    train_until(&config, &run, 3).unwrap();
+    for _ in 0..17 {
+        let (model, train, val) = (network(78), train_loader(1), val_loader());
+        let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run).unwrap();
+        trainer
+            .resume(&Checkpoint::load(run.last()).unwrap())
+            .unwrap();
+        let mut stop_at_once = Watch(|_: &Event<'_>| Control::Stop);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let summary = trainer.run(&mut [&mut stop_at_once], &stop).unwrap();
+        assert_eq!(summary.reason, StopReason::StoppedByCallback);
+    }
+    resume(&config, &run).unwrap();
+    assert_same(&bits(&run.last()), &bits(&whole.last()), 0);
+}
+
+fn refused(config: &TrainerConfig, run: &candle_vision_train::RunFolder) -> Error {
+    resume(config, run)
+        .map(|summary| summary.reason)
+        .expect_err("it must be refused")
+}
+
+#[test]
+fn a_finished_run_is_not_resumed() {
+    let (runs, config) = (Runs::new(), recipe(SGD));
+    let run = runs.create();
+    train(&config, &run, &mut []).unwrap();
+    let error = refused(&config, &run).to_string();
+    assert!(
+        error.ends_with("is finished after 4 epochs (all epochs are done); start a new run"),
+        "{error}"
+    );
+}
+
+#[test]
+fn other_settings_are_refused_and_named() {
+    let runs = Runs::new();
+    let run = runs.create();
+    train_until(&recipe(SGD), &run, 2).unwrap();
+    let error = refused(&recipe(&SGD.replace("seed = 5", "seed = 6")), &run).to_string();
+    assert!(error.contains("`seed` is 6 here, 5 there"), "{error}");
+    let error = refused(&recipe(&SGD.replace("lr = 0.02", "lr = 0.03")), &run).to_string();
+    assert!(error.contains("`optimizer`"), "{error}");
+}
+
+#[test]
+fn other_data_are_refused_and_named() {
+    let (runs, config) = (Runs::new(), recipe(SGD));
+    let run = runs.create();
+    train_until(&config, &run, 2).unwrap();
+    let check = |data: Halves, loader: LoaderConfig, named: &str| -> Result<()> {
+        let (model, train, val) = (network(0), loader_of(data, loader), val_loader());
+        let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run)?;
+        let error = trainer
+            .resume(&Checkpoint::load(run.last())?)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(named), "{error}");
+        Ok(())
+    };
+    let loader = train_loader(0).config().clone();
+    let name = "`fingerprint of the training data` is halves-24-0 here, halves-23-0 there";
+    check(Halves::new(24, 0), loader.clone(), name).unwrap();
+    let name = "`batch_size of the training data` is 6 here, 5 there";
+    check(
+        Halves::new(23, 0),
+        LoaderConfig {
+            batch_size: 6,
+            ..loader
+        },
+        name,
+    )
+    .unwrap();
+}
+
+#[test]
+fn the_best_checkpoint_alone_cannot_be_resumed() {
+    let (runs, config) = (Runs::new(), recipe(SGD));
+    let run = runs.create();
+    train_until(&config, &run, 7).unwrap();
+    let (model, train, val) = (network(0), train_loader(0), val_loader());
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run).unwrap();
+    let error = trainer
+        .resume(&Checkpoint::load(run.best()).unwrap())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("has no training state; resume from `last.safetensors`"),
+        "{error}"
+    );
+}

@@ -1,0 +1,102 @@
+//! Learning rates epoch by epoch, against PyTorch's.
+
+#[path = "../../../tests/support/reference.rs"]
+mod reference;
+
+use candle_vision_train::schedule::{EpochMetrics, Schedule, ScheduleConfig};
+
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    let list = value.as_array().expect("a list");
+    list.iter()
+        .map(|number| number.as_f64().expect("a number"))
+        .collect()
+}
+
+#[track_caller]
+fn check_rates(config: &str, metrics: impl Fn(usize) -> EpochMetrics, expected: &[f64]) {
+    let config: ScheduleConfig = toml::from_str(config).expect("the case is a valid setting");
+    let mut schedule = Schedule::new(&config, 0.1, 10).expect("settings are valid");
+    for (epoch, expected) in expected.iter().enumerate() {
+        let lr = schedule.lr();
+        assert!(
+            (lr - expected).abs() < 1e-12,
+            "epoch {epoch}: {lr}, expected {expected}"
+        );
+        schedule.step(metrics(epoch));
+    }
+}
+
+#[track_caller]
+fn check(case: &str, config: &str) {
+    let expected = numbers(&reference::json("schedulers.json")[case]);
+    assert!(expected.len() > 12, "the case is in the file");
+    check_rates(
+        config,
+        |_| EpochMetrics {
+            val_loss: 1.0,
+            val_accuracy: 0.5,
+        },
+        &expected,
+    );
+}
+
+#[track_caller]
+fn check_plateau(case: &str, config: &str) {
+    let expected = &reference::json("schedulers.json")[case];
+    let (metrics, rates) = (numbers(&expected["metrics"]), numbers(&expected["lr"]));
+    // One more rate than metrics: the first is that of the start.
+    let metric = |epoch: usize| metrics.get(epoch).copied().unwrap_or(0.0);
+    let metrics = |epoch| EpochMetrics {
+        val_loss: metric(epoch),
+        val_accuracy: metric(epoch),
+    };
+    check_rates(config, metrics, &rates);
+}
+
+#[test]
+fn step_lr() {
+    check(
+        "step_lr(step_size=3, gamma=0.1)",
+        "name = 'step_lr'\nstep_size = 3\ngamma = 0.1",
+    );
+}
+
+#[test]
+fn cosine_annealing_lr_goes_on_past_its_end() {
+    check(
+        "cosine_annealing_lr(t_max=10, eta_min=0.001)",
+        "name = 'cosine_annealing_lr'\nt_max = 10\neta_min = 0.001",
+    );
+}
+
+#[test]
+fn linear_lr() {
+    check(
+        "linear_lr(start_factor=0.01, total_iters=5)",
+        "name = 'constant'\nwarmup = { epochs = 5, start_factor = 0.01 }",
+    );
+}
+
+#[test]
+fn a_warm_up_in_front_of_a_cosine() {
+    check(
+        "sequential(linear 5 at 0.01, then cosine t_max=10)",
+        "name = 'cosine_annealing_lr'\nt_max = 10\nwarmup = { epochs = 5, start_factor = 0.01 }",
+    );
+}
+
+#[test]
+fn reduce_lr_on_plateau_of_the_loss() {
+    check_plateau(
+        "reduce_lr_on_plateau(min, factor=0.5, patience=2)",
+        "name = 'reduce_lr_on_plateau'\nfactor = 0.5\npatience = 2",
+    );
+}
+
+#[test]
+fn reduce_lr_on_plateau_of_the_accuracy() {
+    check_plateau(
+        "reduce_lr_on_plateau(max, factor=0.5, patience=3) on -metrics",
+        "name = 'reduce_lr_on_plateau'\nmode = 'max'\nfactor = 0.5\npatience = 3",
+    );
+}

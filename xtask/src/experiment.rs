@@ -1,0 +1,146 @@
+//! `cargo xtask experiment [NAME]`: a recipe, handed to `candle-vision train`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::{cargo, recipes};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Name of the experiment; without it, all of them are listed
+    name: Option<String>,
+    /// Train for so many epochs instead of the recipe's
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Seed of everything drawn at random
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Folder with the data sets and weights
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Change one setting of the recipe, e.g. training.optimizer.lr=0.01; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Further flags for `candle-vision train`
+    #[arg(last = true, value_name = "FLAGS")]
+    further: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let recipes = recipes::all(&cargo::root().join("xtask/experiments"))?;
+    let Some(name) = &arguments.name else {
+        print!("{}", recipes::table(&recipes));
+        eprintln!("\nrun one with `cargo xtask experiment NAME`");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let recipe = recipes::find(name, &recipes)?;
+    cargo::run_cli(&cli_arguments(arguments, &recipe.path)?)
+}
+
+/// The arguments of `candle-vision` that are the same experiment.
+fn cli_arguments(arguments: &Arguments, recipe: &Path) -> Result<Vec<OsString>> {
+    let mut cli: Vec<OsString> = vec!["train".into(), "--recipe".into(), recipe.into()];
+    let mut option = |name: &str, value: OsString| cli.extend([name.into(), value]);
+    for setting in &arguments.settings {
+        option("--set", setting.into());
+    }
+    if let Some(epochs) = arguments.epochs {
+        option("--epochs", epochs.to_string().into());
+    }
+    if let Some(device) = &arguments.device {
+        option("--device", device.into());
+    }
+    if let Some(seed) = arguments.seed {
+        option("--seed", seed.to_string().into());
+    }
+    if let Some(data) = &arguments.data {
+        option("--data", absolute(data)?.into());
+    }
+    cli.extend(arguments.further.iter().cloned());
+    Ok(cli)
+}
+
+/// The cli runs in the project's folder, the user may be elsewhere.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::path::absolute(folder).with_context(|| format!("`{}` is no folder", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(words: &[&str]) -> Arguments {
+        let words = ["xtask"].iter().chain(words);
+        Program::try_parse_from(words).unwrap().arguments
+    }
+
+    #[track_caller]
+    fn check(words: &[&str], expected: &[&str]) {
+        let cli = cli_arguments(&parse(words), Path::new("a.toml")).unwrap();
+        assert_eq!(cli, expected);
+    }
+
+    #[test]
+    fn flags_reach_the_cli() {
+        check(&["a"], &["train", "--recipe", "a.toml"]);
+        check(
+            &[
+                "a", "--epochs", "1", "--device", "cpu", "--seed", "2", "--data", "/data",
+            ],
+            &[
+                "train", "--recipe", "a.toml", "--epochs", "1", "--device", "cpu", "--seed", "2",
+                "--data", "/data",
+            ],
+        );
+        check(
+            &["a", "--set", "x=1", "--set", "y.z=\"w\""],
+            &[
+                "train",
+                "--recipe",
+                "a.toml",
+                "--set",
+                "x=1",
+                "--set",
+                "y.z=\"w\"",
+            ],
+        );
+        check(
+            &["a", "--epochs", "1", "--", "--resume", "runs/1"],
+            &[
+                "train", "--recipe", "a.toml", "--epochs", "1", "--resume", "runs/1",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_relative_data_folder_is_the_user_s() {
+        let cli = cli_arguments(&parse(&["a", "--data", "d"]), Path::new("a.toml")).unwrap();
+        let expected = std::env::current_dir().unwrap().join("d");
+        assert_eq!(cli.last(), Some(&expected.into_os_string()));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_the_parser() {
+        for words in [
+            ["a", "--epochs", "many"],
+            ["a", "--seed", "-1"],
+            ["a", "b", "c"],
+        ] {
+            assert!(Program::try_parse_from(["xtask"].iter().chain(&words)).is_err());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Rules for single files.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::rust_code::words;
+
+/// Where kernels live; all other code is safe Rust.
+const UNSAFE_FOLDERS: [&str; 2] = ["crates/ops/src/cpu/", "crates/ops/src/cuda/"];
+/// Larger files belong into the data folder, which git ignores.
+const MAX_FILE_BYTES: u64 = 1_000_000;
+
+/// What is wrong with one file of the project.
+pub(super) fn check(root: &Path, path: &str) -> Result<Vec<String>> {
+    let full = root.join(path);
+    // Git also lists what was deleted and not yet committed.
+    let Ok(metadata) = fs::symlink_metadata(&full) else {
+        return Ok(Vec::new());
+    };
+    let mut faults: Vec<String> = size_fault(path, metadata.len()).into_iter().collect();
+    if path.ends_with(".rs") && metadata.is_file() {
+        let source = fs::read_to_string(&full).with_context(|| format!("cannot read `{path}`"))?;
+        faults.extend(unsafe_fault(path, &source));
+        faults.extend(doc_fault(path, &source));
+    }
+    Ok(faults)
+}
+
+fn size_fault(path: &str, bytes: u64) -> Option<String> {
+    (bytes > MAX_FILE_BYTES).then(|| {
+        format!("`{path}` has {bytes} bytes, the limit for files in git is {MAX_FILE_BYTES}")
+    })
+}
+
+fn unsafe_fault(path: &str, source: &str) -> Option<String> {
+    if UNSAFE_FOLDERS.iter().any(|folder| path.starts_with(folder)) {
+        return None;
+    }
+    let (line, _) = words(source)
+        .into_iter()
+        .find(|(_, word)| word == "unsafe")?;
+    let folders = UNSAFE_FOLDERS.join(" and ");
+    Some(format!(
+        "`{path}` line {line} has `unsafe`, which belongs to {folders} alone"
+    ))
+}
+
+fn doc_fault(path: &str, source: &str) -> Option<String> {
+    let is_library = path.starts_with("crates/") && path.ends_with("/src/lib.rs");
+    let has_docs = source
+        .lines()
+        .any(|line| line.starts_with("//! ") || line.starts_with("#![doc"));
+    (is_library && !has_docs).then(|| {
+        format!("`{path}` does not say what the crate is for; begin it with `//!` documentation")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsafe_is_for_kernels() {
+        let source = "fn main() {\n    unsafe { f() }\n}\n";
+        for allowed in ["crates/ops/src/cpu/gemm.rs", "crates/ops/src/cuda/conv.rs"] {
+            assert_eq!(unsafe_fault(allowed, source), None);
+        }
+        let fault = unsafe_fault("crates/data/src/lib.rs", source).unwrap();
+        assert!(fault.contains("crates/data/src/lib.rs` line 2"), "{fault}");
+        assert!(unsafe_fault("crates/ops/src/linear.rs", source).is_some());
+        let word_only = "#![forbid(unsafe_code)] // unsafe\nconst A: &str = \"unsafe\";";
+        assert_eq!(unsafe_fault("crates/data/src/lib.rs", word_only), None);
+    }
+
+    #[test]
+    fn libraries_have_documentation() {
+        assert!(doc_fault("crates/data/src/lib.rs", "pub mod a;").is_some());
+        assert_eq!(
+            doc_fault("crates/data/src/lib.rs", "//! Data sets.\npub mod a;"),
+            None
+        );
+        let included = "#![doc = include_str!(\"../README.md\")]";
+        assert_eq!(doc_fault("crates/data/src/lib.rs", included), None);
+        assert_eq!(doc_fault("crates/data/src/a.rs", ""), None);
+    }
+
+    #[test]
+    fn large_files_stay_out() {
+        assert_eq!(size_fault("a.bin", 1_000_000), None);
+        assert!(size_fault("a.bin", 1_000_001).unwrap().contains("a.bin"));
+    }
+}
