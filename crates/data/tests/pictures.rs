@@ -294,3 +294,23 @@ fn missing_files_are_named() {
     assert_eq!(error.to_string(), "cannot read `no/such/picture.jpg`");
     assert!(error.is_broken_picture());
 }
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let image = noisy(40, 30);
+    for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+        let whole = encoded(&image, format);
+        for round in 0..1500usize {
+            let mut damaged = whole.clone();
+            for blow in 0..1 + round % 4 {
+                let at = (round * 7919 + blow * 104_729) % damaged.len();
+                damaged[at] = damaged[at].wrapping_mul(31).wrapping_add(round as u8);
+            }
+            // Error or picture, both are fine; a picture keeps its promise about its size.
+            if let Ok(picture) = Picture::decode(&damaged, "damaged") {
+                let expected = picture.width() * picture.height() * 3;
+                assert_eq!(picture.pixels().len(), expected);
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use candle_vision_data::{
-    Cifar10, Dataset, FolderSplit, ImageFolder, Mnist, Split, class_counts, statistics,
+    Cifar10, Dataset, FolderSplit, ImageFolder, Mnist, Picture, Split, class_counts, statistics,
 };
 
 /// The folder, or None after saying so.
@@ -68,6 +68,19 @@ fn all_ants_and_bees_decode() {
         for index in 0..folder.len() {
             let picture = folder.sample(index).unwrap().picture;
             assert_eq!(picture.channels(), 3, "{}", folder.name(index));
+        }
+    }
+}
+
+#[test]
+fn every_cut_photo_is_refused() {
+    let Some(data) = data() else { return };
+    let folder = ImageFolder::new(data.join("hymenoptera_data/val")).unwrap();
+    for index in 0..folder.len() {
+        let bytes = std::fs::read(folder.path(index)).unwrap();
+        for length in [bytes.len() / 3, bytes.len() * 9 / 10, bytes.len() - 100] {
+            let cut = Picture::decode(&bytes[..length], "cut.jpg");
+            assert!(cut.is_err(), "{} cut to {length} bytes", folder.name(index));
         }
     }
 }

@@ -1,10 +1,6 @@
 //! Transforms against torchvision (PIL backend): values, recipes and random parameters.
 
 #[path = "../../../tests/support/reference.rs"]
-#[allow(
-    unreachable_pub,
-    reason = "shared by test crates, each of which is a root of its own"
-)]
 mod reference;
 
 use candle_core::{DType, Tensor};

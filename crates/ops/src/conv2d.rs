@@ -142,7 +142,7 @@ fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<Conv
             x.dims()
         )
     }
-    if out_channels % groups != 0 {
+    if !out_channels.is_multiple_of(groups) {
         bail!("conv2d: {groups} groups do not divide the {out_channels} outputs of the kernel")
     }
     let (in_size, kernel_size) = ([in_height, in_width], [kernel_height, kernel_width]);

@@ -73,8 +73,8 @@ fn outcome(x: &Tensor, kernel: &Tensor, bias: &Tensor, config: &Conv2dConfig) ->
     })
 }
 
-/// Shapes that reach every kernel: odd and even sizes, strides that do not divide, kernels that do
-/// not overlap, padding wider than the kernel, dilation, groups, depthwise.
+/// Shapes that reach every kernel: odd and even sizes, few channels and many, strides that do not
+/// divide, kernels that do not overlap, padding wider than the kernel, dilation, groups, depthwise.
 fn small_cases() -> Vec<Case> {
     let config = Conv2dConfig::default;
     let pairs = |stride, padding, dilation| Conv2dConfig {
@@ -102,6 +102,14 @@ fn small_cases() -> Vec<Case> {
         Case::new([2, 5, 4, 6], [9, 2, 3, 3]).with(config().padding(1).groups(3)),
         Case::new([1, 6, 5, 4], [6, 2, 3, 3]).with(config().padding(1).groups(2).stride(2)),
         Case::new([1, 5, 5, 4], [8, 2, 1, 1]).with(config().groups(2)),
+        Case::new([1, 4, 5, 17], [3, 17, 3, 3]).with(config().padding(1)),
+        Case::new([1, 7, 6, 16], [3, 16, 3, 3]).with(config().dilation(2).padding(3)),
+        Case::new([2, 5, 6, 16], [2, 16, 3, 2]).with(config().stride(2).padding(1)),
+        Case::new([1, 7, 8, 16], [3, 16, 2, 2]).with(config().stride(3)),
+        Case::new([1, 8, 7, 16], [2, 16, 3, 3]).with(config().stride(2).padding(2).dilation(2)),
+        Case::new([1, 5, 4, 16], [3, 16, 2, 3]).with(pairs([1, 2], [1, 0], [1, 1])),
+        Case::new([1, 5, 4, 34], [18, 17, 2, 2]).with(config().stride(2).groups(2)),
+        Case::new([1, 4, 4, 34], [36, 17, 2, 2]).with(config().padding(1).groups(2)),
         Case::new([1, 5, 5, 3], [6, 1, 3, 3]).with(config().groups(3)),
         Case::new([2, 5, 6, 5], [5, 1, 3, 3]).with(config().padding(1).groups(5)),
         Case::new([1, 7, 6, 3], [3, 1, 5, 4]).with(config().padding(2).stride(2).groups(3)),
@@ -286,6 +294,8 @@ fn large_cases() -> Vec<Case> {
         Case::new([1, 9, 11, 300], [270, 300, 3, 3]).with(config().padding(1)),
         Case::new([1, 12, 13, 300], [140, 300, 3, 3]).with(config().padding(1).stride(2)),
         Case::new([3, 47, 51, 3], [16, 3, 7, 7]).with(config().padding(3).stride(2)),
+        Case::new([1, 60, 33, 3], [8, 3, 3, 3]).with(config().padding(1)),
+        Case::new([1, 75, 20, 3], [8, 3, 3, 3]).with(config().padding(1).dilation(2)),
         Case::new([1, 64, 64, 3], [12, 3, 16, 16]).with(config().stride(16)),
         Case::new([1, 67, 67, 3], [8, 3, 11, 11]).with(config().padding(2).stride(4)),
         Case::new([2, 40, 36, 40], [300, 40, 1, 1]),

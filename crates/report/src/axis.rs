@@ -97,7 +97,7 @@ impl Axis {
         if tick == 0.0 {
             return "0".to_owned();
         }
-        if self.log || largest < 0.01 || largest >= 1e5 {
+        if self.log || !(0.01..1e5).contains(&largest) {
             return scientific(tick);
         }
         let step = match self.ticks.as_slice() {
@@ -126,7 +126,13 @@ fn widened(low: f64, high: f64, limits: (f64, f64)) -> (f64, f64) {
     } else {
         0.1 * high.abs().max(1e-6)
     };
-    ((low - room).max(limits.0), (high + room).min(limits.1))
+    let within = |value: f64| value.clamp(limits.0, limits.1);
+    match (within(low - room), within(high + room)) {
+        (low, high) if low < high => (low, high),
+        // Values beyond their limits are somebody's mistake, but no reason to draw nothing.
+        (end, _) if end + 1.0 <= limits.1 => (end, end + 1.0),
+        (end, _) => (end - 1.0, end),
+    }
 }
 
 /// The 1, 2 or 5 times a power of ten that is at least `step`.
@@ -191,6 +197,19 @@ mod tests {
             let position = axis.position(value);
             assert!((0.0..=1.0).contains(&position), "{value}: {axis:?}");
             assert!(axis.ticks().len() >= 2, "{value}: {axis:?}");
+        }
+    }
+
+    #[test]
+    fn values_beyond_the_limits_still_give_an_axis() {
+        for (low, high) in [(-3.0, -2.0), (200.0, 300.0), (-10.0, 1e300)] {
+            let axis = Axis::linear(low, high, (0.0, 100.0));
+            let finite = axis.ticks().iter().all(|tick| tick.is_finite());
+            assert!(
+                finite && !axis.ticks().is_empty(),
+                "{low}..{high}: {axis:?}"
+            );
+            assert!(axis.position(50.0).is_finite());
         }
     }
 

@@ -49,8 +49,16 @@ pub(crate) fn share_color(share: f64) -> Color {
 }
 
 fn sample(gradient: Gradient, value: f64) -> Color {
-    // `max` before `min` also turns NaN into 0.
-    gradient.eval_continuous(value.max(0.0).min(1.0)).as_array()
+    gradient.eval_continuous(unit(value)).as_array()
+}
+
+/// The nearest number in `0.0..=1.0`; 0 for NaN.
+pub(crate) fn unit(value: f64) -> f64 {
+    if value.is_nan() {
+        0.0
+    } else {
+        value.clamp(0.0, 1.0)
+    }
 }
 
 /// Whether white text is easier to read on `background` than dark text, by relative luminance.

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use candle_vision_train::History;
 
+use crate::Result;
 use crate::axis::Axis;
 use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
 use crate::files::write_atomically;
 use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, VERMILLION};
-use crate::{Error, Result};
 pub use file::CurvesFile;
 use panel::{Best, Line, Mark, Panel};
 use series::{Segments, Timeline, epoch_segments, range, robust_range};
@@ -55,7 +55,7 @@ pub fn curves_svg(history: &History, title: &str, path: impl AsRef<Path>) -> Res
     write_atomically(path.as_ref(), draw(history, title)?.into_svg().as_bytes())
 }
 
-fn draw(history: &History, title: &str) -> Result<Canvas, Error> {
+fn draw(history: &History, title: &str) -> Result<Canvas> {
     let mut canvas = Canvas::new(WIDTH, HEIGHT)?;
     let font = Font::new(26, INK).bold();
     let left = MARGIN + panel::LEFT;
@@ -101,11 +101,15 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
     let batches = timeline.batch_losses(history);
     let (low, high) = robust_range(&[&train, &validation], &batches);
     // A loss begins at 0 unless that would press the curves flat.
-    let low = if low < 0.4 * high { 0.0 } else { low };
+    let low = if (0.0..0.4 * high).contains(&low) {
+        0.0
+    } else {
+        low
+    };
     Panel {
         title: "loss",
         x: timeline.axis(),
-        y: Axis::linear(low, high, (0.0, f64::INFINITY)),
+        y: Axis::linear(low, high, (low.min(0.0), f64::INFINITY)),
         lines: vec![
             Line {
                 label: "each batch",
@@ -114,8 +118,8 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
                 width: 2.0,
                 segments: batches,
             },
-            trained(train),
-            validated(validation),
+            training_line(train),
+            validation_line(validation),
         ],
         best: None,
     }
@@ -139,12 +143,12 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
         title: "accuracy in percent",
         x: timeline.axis(),
         y: Axis::linear(low, high, (0.0, 100.0)),
-        lines: vec![trained(train), validated(validation)],
+        lines: vec![training_line(train), validation_line(validation)],
         best,
     }
 }
 
-fn trained(segments: Segments) -> Line {
+fn training_line(segments: Segments) -> Line {
     Line {
         label: "training",
         color: BLUE,
@@ -154,7 +158,7 @@ fn trained(segments: Segments) -> Line {
     }
 }
 
-fn validated(segments: Segments) -> Line {
+fn validation_line(segments: Segments) -> Line {
     Line {
         label: "validation",
         color: VERMILLION,

@@ -6,7 +6,7 @@ use candle_vision_explain::ClassActivationMap;
 use image::RgbImage;
 
 use crate::canvas::{Align, Area, Canvas, Font, shorten, shorten_middle};
-use crate::colormap::Colormap;
+use crate::colormap::{Colormap, unit};
 use crate::files::write_atomically;
 use crate::palette::{INK, MUTED, RULE};
 use crate::picture::{RgbView, blend, fit, resized_map};
@@ -181,7 +181,7 @@ fn heat_map(heat: &[f64], (width, height): (u32, u32), colormap: Colormap) -> Rg
 fn overlay(photograph: &RgbImage, heat: &[f64], colormap: Colormap) -> RgbImage {
     let mut picture = photograph.clone();
     for (pixel, value) in picture.pixels_mut().zip(heat) {
-        let share = 0.65 * value.clamp(0.0, 1.0).sqrt();
+        let share = 0.65 * unit(*value).sqrt();
         pixel.0 = blend(pixel.0, colormap.color(*value), share);
     }
     picture

@@ -1,6 +1,7 @@
 //! Training from the first epoch to the last: one function for the run, one for an epoch.
 
-use std::collections::BTreeMap;
+mod saving;
+
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -9,17 +10,18 @@ use candle_vision_data::{Batch, DataLoader};
 use candle_vision_models::{FrozenBatchNorm, Model, Parameter};
 
 use crate::callback::{Callback, Event, StopReason};
-use crate::checkpoint::{Checkpoint, CheckpointMetadata};
+use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
 use crate::criterion::Criterion;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::freeze::{check_groups, freeze, groups, release};
+use crate::loaders::{BatchNumbers, check_loaders, data_facts};
 use crate::optim::Optimizer;
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::run_folder::RunFolder;
 use crate::schedule::{EpochMetrics, Schedule};
 use crate::session::Session;
-use crate::training_state::{Position, TrainingState};
+use crate::training_state::Position;
 use crate::training_step::{NotFinite, Outcome, Step};
 use crate::{Error, Result};
 
@@ -445,130 +447,5 @@ impl<'a> Trainer<'a> {
         } else {
             None
         }
-    }
-
-    /// Saves the position inside an epoch.
-    fn leave(
-        &mut self,
-        session: &mut Session<'_, '_>,
-        reason: StopReason,
-    ) -> Result<Option<StopReason>> {
-        self.save_last(session, None)?;
-        Ok(Some(reason))
-    }
-
-    fn save_best(&self, session: &mut Session<'_, '_>) -> Result<()> {
-        let path = self.run.best();
-        Checkpoint::of(self.model, self.metadata()).save(&path)?;
-        session.notify(&Event::Saved {
-            path: &path,
-            best: true,
-        })
-    }
-
-    fn save_last(&self, session: &mut Session<'_, '_>, finished: Option<StopReason>) -> Result<()> {
-        let path = self.run.last();
-        let state = TrainingState {
-            position: self.position.clone(),
-            frozen: self.frozen.is_some(),
-            finished,
-            config: self.config.clone(),
-            data: data_facts(self.train, self.val),
-            schedule: self.schedule.state().clone(),
-            epochs: self.history.epochs.clone(),
-            batches: self.history.batches.clone(),
-            optimizer: self.optimizer.state()?,
-        };
-        Checkpoint::of(self.model, self.metadata())
-            .with_training(state)
-            .save(&path)?;
-        self.run.write_history(&self.history)?;
-        session.notify(&Event::Saved {
-            path: &path,
-            best: false,
-        })
-    }
-
-    fn metadata(&self) -> CheckpointMetadata {
-        let classes = self.val.dataset().classes().to_vec();
-        let last = self.history.epochs.last();
-        CheckpointMetadata {
-            epoch: self.history.epochs.len(),
-            val_accuracy: last.map(|record| record.val_accuracy),
-            val_loss: last.map(|record| record.val_loss),
-            seed: self.config.seed,
-            ..CheckpointMetadata::new(
-                self.model.spec().clone(),
-                classes,
-                self.val.transform().clone(),
-            )
-        }
-    }
-}
-
-fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoader) -> Result<()> {
-    for (loader, split) in [(train, "training"), (val, "validation")] {
-        if loader.batches_per_epoch() == 0 {
-            return Err(Error::NoBatches { split });
-        }
-        let (outputs, classes) = (model.spec().num_classes, loader.dataset().classes().len());
-        if outputs != classes {
-            return Err(Error::ClassCount { outputs, classes });
-        }
-    }
-    let (found, expected) = (val.dataset().classes(), train.dataset().classes());
-    if found == expected {
-        return Ok(());
-    }
-    let expected = format!("those of the training data, {expected:?}, in that order");
-    Err(Error::setting(
-        "classes of the validation data",
-        format!("{found:?}"),
-        expected,
-    ))
-}
-
-/// What decides which batches come, and what the numbers measured on them mean.
-fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::new();
-    for (name, loader) in [("training", train), ("validation", val)] {
-        let config = loader.config();
-        let mut fact =
-            |what: &str, value: String| facts.insert(format!("{what} of the {name} data"), value);
-        fact("fingerprint", loader.dataset().fingerprint());
-        fact("transforms", format!("{:?}", loader.transform()));
-        fact("batch_size", config.batch_size.to_string());
-        fact("drop_last", config.drop_last.to_string());
-        fact("shuffle", config.shuffle.to_string());
-        fact("seed", config.seed.to_string());
-    }
-    facts
-}
-
-/// The number in its epoch of a batch, which is not a count of the batches seen: one whose pictures
-/// are all broken never comes.
-struct BatchNumbers {
-    place: Vec<usize>,
-    batch_size: usize,
-}
-
-impl BatchNumbers {
-    fn new(loader: &DataLoader, epoch: usize) -> Self {
-        let order = loader.order(epoch);
-        let mut place = vec![0; order.len()];
-        for (i, &index) in order.iter().enumerate() {
-            place[index] = i;
-        }
-        Self {
-            place,
-            batch_size: loader.config().batch_size,
-        }
-    }
-
-    fn of(&self, batch: &Batch) -> usize {
-        batch
-            .indices
-            .first()
-            .map_or(0, |&index| self.place[index] / self.batch_size)
     }
 }

@@ -15,9 +15,7 @@ mod light;
 mod limbs;
 mod scene;
 
-use canvas::Canvas;
-use geometry::{Frame, point, polar};
-use light::Light;
+use geometry::{Frame, point};
 use scene::Scene;
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
@@ -95,14 +93,8 @@ impl Dataset for Insects {
         check_index(index, self.len())?;
         let number = ((self.split as u64) << 56) | index as u64;
         let rng = random::stream(self.config.seed, Purpose::Draw, number);
-        let canvas = Canvas::new(self.config.size);
-        // The light comes in later: its draw has to follow the stream of the picture.
-        let light = Light {
-            side: point(0.0, 0.0),
-            ambient: 0.4,
-        };
         let label = self.label(index);
-        let (picture, mask) = draw(Scene { canvas, light, rng }, label)?;
+        let (picture, mask) = draw(Scene::new(self.config.size, rng), label)?;
         Ok(Sample {
             picture,
             label,
@@ -134,13 +126,6 @@ impl Dataset for Insects {
 
 /// Ground and clutter, out of focus or not; the insect; what lies in front of it; the camera.
 fn draw(mut scene: Scene, label: u32) -> Result<(crate::Picture, crate::Picture)> {
-    let sun = scene.angle();
-    let low = scene.between(0.25, 0.7);
-    scene.light = Light {
-        side: polar(low, sun),
-        ambient: scene.between(0.3, 0.5),
-    };
-
     ground::cover(&mut scene);
     clutter::scatter(&mut scene, 7);
     let blur = scene.between(-0.01, 0.02).max(0.0);

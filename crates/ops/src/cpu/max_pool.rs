@@ -79,7 +79,8 @@ fn output_row<'a, T>(
 /// Channels whose maxima are kept in registers together.
 const LANES: usize = 16;
 
-/// The maxima of one window in `L` neighbouring channels, and their positions.
+/// Writes the maxima of one window in the `L` channels from `channel` on, and their positions unless
+/// `positions` is empty.
 #[inline(always)]
 fn window_max<T: Float, const L: usize>(
     image: &[T],
@@ -87,7 +88,9 @@ fn window_max<T: Float, const L: usize>(
     channels: usize,
     [rows, columns]: [Window; 2],
     channel: usize,
-) -> ([T; L], [u16; L]) {
+    y: &mut [T],
+    positions: &mut [u16],
+) {
     let at = |row: usize, column: usize| {
         let start = (row * width + column) * channels + channel;
         image[start..]
@@ -110,7 +113,10 @@ fn window_max<T: Float, const L: usize>(
             position = position.wrapping_add(1);
         }
     }
-    (max, best)
+    y[channel..][..L].copy_from_slice(&max);
+    if let Some(positions) = positions.get_mut(channel..channel + L) {
+        positions.copy_from_slice(&best);
+    }
 }
 
 vectorize! {
@@ -130,18 +136,10 @@ vectorize! {
             let window = [rows, columns];
             let whole = channels - channels % LANES;
             for channel in (0..whole).step_by(LANES) {
-                let (max, best) = window_max::<T, LANES>(image, width, channels, window, channel);
-                y[channel..][..LANES].copy_from_slice(&max);
-                if let Some(positions) = positions.get_mut(channel..channel + LANES) {
-                    positions.copy_from_slice(&best);
-                }
+                window_max::<T, LANES>(image, width, channels, window, channel, y, positions);
             }
             for channel in whole..channels {
-                let ([max], [best]) = window_max(image, width, channels, window, channel);
-                y[channel] = max;
-                if let Some(position) = positions.get_mut(channel) {
-                    *position = best;
-                }
+                window_max::<T, 1>(image, width, channels, window, channel, y, positions);
             }
         }
     }

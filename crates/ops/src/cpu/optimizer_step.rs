@@ -161,10 +161,10 @@ fn all(pieces: impl ParallelIterator<Item = bool>) -> bool {
     pieces.reduce(|| true, |a, b| a && b)
 }
 
-/// The difference is NaN for a NaN and for an infinity.
+/// The product is NaN for a NaN and for an infinity.
 #[inline(always)]
 fn is_finite<T: Float>(x: T) -> bool {
-    x - x == T::ZERO
+    x * T::ZERO == T::ZERO
 }
 
 vectorize! {

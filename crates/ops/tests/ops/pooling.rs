@@ -67,8 +67,11 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
 /// Sizes of the input, kernel, stride and padding.
 type Shape = ([usize; 4], [usize; 2], [usize; 2], [usize; 2]);
 
-/// Odd and even kernels, overlapping, side by side and with gaps; batch 1; wide and high images.
-const SHAPES: [Shape; 8] = [
+/// Odd and even kernels, overlapping, side by side and with gaps; batch 1; wide and high images; few
+/// channels and more than the kernels handle at a time.
+const SHAPES: [Shape; 10] = [
+    ([1, 5, 6, 19], [3, 3], [2, 2], [1, 1]),
+    ([2, 4, 3, 32], [2, 2], [1, 1], [0, 0]),
     ([2, 5, 7, 3], [3, 3], [2, 2], [1, 1]),
     ([1, 9, 4, 2], [2, 2], [1, 1], [0, 0]),
     ([2, 6, 5, 1], [2, 2], [2, 2], [1, 1]),

@@ -13,19 +13,19 @@ use candle_vision_train::{
     Callback, Checkpoint, Control, Event, Result, RunFolder, Summary, Trainer, TrainerConfig,
 };
 
-pub const SIDE: usize = 8;
+pub(crate) const SIDE: usize = 8;
 
 /// Noise with a bright upper half (class 0) or lower half (class 1).
-pub struct Halves {
-    pub count: usize,
-    pub first: usize,
+pub(crate) struct Halves {
+    pub(crate) count: usize,
+    pub(crate) first: usize,
     /// Index of a picture that cannot be read.
-    pub broken: Option<usize>,
-    classes: Vec<String>,
+    pub(crate) broken: Option<usize>,
+    pub(crate) classes: Vec<String>,
 }
 
 impl Halves {
-    pub fn new(count: usize, first: usize) -> Self {
+    pub(crate) fn new(count: usize, first: usize) -> Self {
         let classes = ["upper", "lower"].map(str::to_owned).to_vec();
         Self {
             count,
@@ -81,7 +81,7 @@ impl Dataset for Halves {
     }
 }
 
-pub fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
+pub(crate) fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
     let normalize = Transform::Normalize {
         mean: vec![0.5; 3],
         std: vec![0.25; 3],
@@ -91,7 +91,7 @@ pub fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
 }
 
 /// 23 pictures in batches of 5: five batches an epoch, the last of them short.
-pub fn train_loader(workers: usize) -> DataLoader {
+pub(crate) fn train_loader(workers: usize) -> DataLoader {
     let config = LoaderConfig {
         batch_size: 5,
         shuffle: true,
@@ -102,7 +102,7 @@ pub fn train_loader(workers: usize) -> DataLoader {
     loader_of(Halves::new(23, 0), config)
 }
 
-pub fn val_loader() -> DataLoader {
+pub(crate) fn val_loader() -> DataLoader {
     loader_of(
         Halves::new(10, 1000),
         LoaderConfig {
@@ -113,30 +113,30 @@ pub fn val_loader() -> DataLoader {
 }
 
 /// Batch norm and dropout 0.5 included.
-pub fn network(seed: u64) -> Box<dyn Model> {
+pub(crate) fn network(seed: u64) -> Box<dyn Model> {
     let spec = ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE]);
     build(&spec, seed, &Device::Cpu).unwrap()
 }
 
-pub fn recipe(text: &str) -> TrainerConfig {
+pub(crate) fn recipe(text: &str) -> TrainerConfig {
     toml::from_str(text).unwrap()
 }
 
 /// A folder for runs that goes with the test.
-pub struct Runs(tempfile::TempDir);
+pub(crate) struct Runs(tempfile::TempDir);
 
 impl Runs {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn create(&self) -> RunFolder {
+    pub(crate) fn create(&self) -> RunFolder {
         RunFolder::create(self.0.path(), "test", "").unwrap()
     }
 }
 
 /// A run from its first step to its end.
-pub fn train(
+pub(crate) fn train(
     config: &TrainerConfig,
     run: &RunFolder,
     callbacks: &mut [&mut dyn Callback],
@@ -147,7 +147,7 @@ pub fn train(
 }
 
 /// As [`train`], but the stop flag is set in step `step`.
-pub fn train_until(config: &TrainerConfig, run: &RunFolder, step: usize) -> Result<Summary> {
+pub(crate) fn train_until(config: &TrainerConfig, run: &RunFolder, step: usize) -> Result<Summary> {
     let (model, train, val) = (network(0), train_loader(2), val_loader());
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
     let stop = AtomicBool::new(false);
@@ -155,7 +155,7 @@ pub fn train_until(config: &TrainerConfig, run: &RunFolder, step: usize) -> Resu
 }
 
 /// Goes on with a run; the network begins with other values, so that all of it must be restored.
-pub fn resume(config: &TrainerConfig, run: &RunFolder) -> Result<Summary> {
+pub(crate) fn resume(config: &TrainerConfig, run: &RunFolder) -> Result<Summary> {
     let (model, train, val) = (network(77), train_loader(0), val_loader());
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
     trainer.resume(&Checkpoint::load(run.last())?)?;
@@ -179,7 +179,7 @@ impl Callback for StopAt<'_> {
 }
 
 /// Calls a closure for each event.
-pub struct Watch<F>(pub F);
+pub(crate) struct Watch<F>(pub(crate) F);
 
 impl<F: FnMut(&Event<'_>) -> Control> Callback for Watch<F> {
     fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
@@ -188,7 +188,7 @@ impl<F: FnMut(&Event<'_>) -> Control> Callback for Watch<F> {
 }
 
 /// The bits of all tensors of a safetensors file, by name.
-pub fn bits(path: &std::path::Path) -> HashMap<String, Vec<u64>> {
+pub(crate) fn bits(path: &std::path::Path) -> HashMap<String, Vec<u64>> {
     let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     tensors
         .into_iter()
@@ -197,7 +197,7 @@ pub fn bits(path: &std::path::Path) -> HashMap<String, Vec<u64>> {
 }
 
 /// `f32` and whole numbers are exact in `f64`.
-pub fn tensor_bits(tensor: &Tensor) -> Vec<u64> {
+pub(crate) fn tensor_bits(tensor: &Tensor) -> Vec<u64> {
     let values = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
     values
         .to_vec1::<f64>()

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::canvas::{Canvas, Paint, Role};
-use super::geometry::{Frame, Hit, Point, Shape, point};
+use super::geometry::{Frame, Hit, Point, Shape, point, polar};
 use super::light::{Color, Light, hashed, mix};
 use crate::random;
 
@@ -15,6 +15,25 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// An empty canvas of `size` pixels a side under a light from somewhere.
+    pub(super) fn new(size: usize, rng: ChaCha8Rng) -> Self {
+        let light = Light {
+            side: point(0.0, 0.0),
+            ambient: 0.0,
+        };
+        let mut scene = Self {
+            canvas: Canvas::new(size),
+            light,
+            rng,
+        };
+        let (slant, direction) = (scene.between(0.25, 0.7), scene.angle());
+        scene.light = Light {
+            side: polar(slant, direction),
+            ambient: scene.between(0.3, 0.5),
+        };
+        scene
+    }
+
     pub(super) fn between(&mut self, low: f32, high: f32) -> f32 {
         random::between(&mut self.rng, f64::from(low), f64::from(high)) as f32
     }

@@ -5,6 +5,7 @@
 //! block by block, so that a block is multiplied while it lies in the cache; a 1x1 convolution needs
 //! no copy at all. The gradient of the input is itself a convolution of the output's gradient, or
 //! one for each remainder by the stride ([`axis`]), so no two tasks ever add to the same element.
+//! Shapes whose matrices would be thin take other ways: [`depthwise`], [`thin_groups`], [`scatter`].
 //!
 //! Work is divided by sizes alone and sums run in a fixed order: the result has the same bits for
 //! any number of threads.

@@ -14,7 +14,8 @@ const MERGED_CHANNELS: usize = 16;
 /// The same convolution in fewer groups, if its groups are thin.
 pub(super) fn merged(shape: &ConvShape) -> Option<ConvShape> {
     let thin = shape.group_in().min(shape.group_out());
-    let fits = |&count: &usize| shape.groups % count == 0 && count * thin <= MERGED_CHANNELS;
+    let fits =
+        |&count: &usize| shape.groups.is_multiple_of(count) && count * thin <= MERGED_CHANNELS;
     let count = (2..=shape.groups).rev().find(fits)?;
     Some(ConvShape {
         groups: shape.groups / count,
