@@ -1,10 +1,6 @@
 //! What PyTorch computes on tensors that any language can rebuild (`tests/reference`): the recipe
 //! for the inputs, and a reader for the stored results. Test crates take this file in by path.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test crate uses its own part"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test crate uses its own part")]
 
 use std::path::PathBuf;
 
@@ -33,10 +29,7 @@ pub fn uniform(name: &str, count: usize) -> Vec<f64> {
 
 fn tensor(name: &str, shape: &[usize], value: impl Fn(f64) -> f64) -> Result<Tensor> {
     let count = shape.iter().product();
-    let values: Vec<f32> = uniform(name, count)
-        .into_iter()
-        .map(|u| value(u) as f32)
-        .collect();
+    let values: Vec<f32> = uniform(name, count).into_iter().map(|u| value(u) as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
@@ -52,10 +45,8 @@ pub fn image_batch(name: &str, shape: &[usize]) -> Result<Tensor> {
 
 /// `count` labels below `classes`, as `u32`.
 pub fn labels(name: &str, count: usize, classes: usize) -> Result<Tensor> {
-    let values: Vec<u32> = uniform(name, count)
-        .into_iter()
-        .map(|u| (u * classes as f64) as u32)
-        .collect();
+    let values: Vec<u32> =
+        uniform(name, count).into_iter().map(|u| (u * classes as f64) as u32).collect();
     Tensor::from_vec(values, count, &Device::Cpu)
 }
 
@@ -71,9 +62,7 @@ pub fn weight(name: &str, shape: &[usize], gain: f64) -> Result<Tensor> {
         leaf if leaf.ends_with("bias") => tensor(name, shape, |u| 0.1 * (2.0 * u - 1.0)),
         _ => {
             let fan_in = (count / shape[0]).max(1);
-            tensor(name, shape, |u| {
-                gain * (2.0 * u - 1.0) * (6.0 / fan_in as f64).sqrt()
-            })
+            tensor(name, shape, |u| gain * (2.0 * u - 1.0) * (6.0 / fan_in as f64).sqrt())
         }
     }
 }
@@ -81,13 +70,8 @@ pub fn weight(name: &str, shape: &[usize], gain: f64) -> Result<Tensor> {
 /// The path of a file under `tests/reference`, from any crate of the workspace.
 pub fn path(file: &str) -> PathBuf {
     let package = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = package
-        .ancestors()
-        .map(|folder| folder.join("tests/reference"));
-    folders
-        .find(|folder| folder.is_dir())
-        .expect("tests/reference is in the repository")
-        .join(file)
+    let mut folders = package.ancestors().map(|folder| folder.join("tests/reference"));
+    folders.find(|folder| folder.is_dir()).expect("tests/reference is in the repository").join(file)
 }
 
 /// The cases of a `.json` file under `tests/reference`.
@@ -115,17 +99,11 @@ pub fn relative_error(a: &Tensor, b: &Tensor) -> Result<f64> {
 #[track_caller]
 pub fn assert_close(what: &str, a: &Tensor, b: &Tensor, tolerance: f64) {
     let error = relative_error(a, b).expect("tensors are readable");
-    assert!(
-        error <= tolerance,
-        "{what}: relative error {error:.2e}, at most {tolerance:.0e}"
-    );
+    assert!(error <= tolerance, "{what}: relative error {error:.2e}, at most {tolerance:.0e}");
 }
 
 #[test]
 fn recipe_gives_the_documented_check_values() {
     assert_eq!(fnv1a64("conv3x3.x"), 0x5DE9_1EAB_7870_0153);
-    assert_eq!(
-        uniform("conv3x3.x", 2),
-        [0.461_019_933_223_724_37, 0.914_614_021_778_106_7]
-    );
+    assert_eq!(uniform("conv3x3.x", 2), [0.461_019_933_223_724_37, 0.914_614_021_778_106_7]);
 }

@@ -15,9 +15,7 @@ const CLI_BINARY: &str = "candle-vision";
 pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-    package
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// `cargo` in the project's folder, the same one that started this program.
@@ -87,9 +85,7 @@ fn executable(message: &str) -> Option<PathBuf> {
     }
     let message: Message = serde_json::from_str(message).ok()?;
     let is_cli = message.reason == "compiler-artifact"
-        && message
-            .target
-            .is_some_and(|target| target.name == CLI_BINARY);
+        && message.target.is_some_and(|target| target.name == CLI_BINARY);
     message.executable.filter(|_| is_cli)
 }
 
@@ -112,23 +108,11 @@ mod tests {
         };
         let path = r#""/elsewhere/release/candle-vision""#;
         let found = executable(&message("compiler-artifact", "candle-vision", path));
-        assert_eq!(
-            found,
-            Some(PathBuf::from("/elsewhere/release/candle-vision"))
-        );
+        assert_eq!(found, Some(PathBuf::from("/elsewhere/release/candle-vision")));
         // The library of the same name has no executable.
-        assert_eq!(
-            executable(&message("compiler-artifact", "candle-vision", "null")),
-            None
-        );
-        assert_eq!(
-            executable(&message("compiler-artifact", "xtask", path)),
-            None
-        );
-        assert_eq!(
-            executable(r#"{"reason":"build-finished","success":true}"#),
-            None
-        );
+        assert_eq!(executable(&message("compiler-artifact", "candle-vision", "null")), None);
+        assert_eq!(executable(&message("compiler-artifact", "xtask", path)), None);
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
         assert_eq!(executable("not json"), None);
     }
 

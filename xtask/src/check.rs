@@ -14,16 +14,7 @@ type Step = (&'static str, fn() -> Result<bool>);
 
 const STEPS: [Step; 5] = [
     ("fmt", || run_cargo(&["fmt", "--all", "--", "--check"])),
-    ("clippy", || {
-        run_cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ])
-    }),
+    ("clippy", || run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("tests", || run_cargo(&["test", "--workspace"])),
     ("docs", || {
         let mut doc = command(&["doc", "--workspace", "--no-deps"]);
@@ -38,14 +29,8 @@ type Outcome = Option<(bool, Duration)>;
 pub(crate) fn run() -> Result<ExitCode> {
     let outcomes = run_all(&STEPS)?;
     print!("{}", summary(&STEPS, &outcomes));
-    let passed = outcomes
-        .iter()
-        .all(|outcome| matches!(outcome, Some((true, _))));
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let passed = outcomes.iter().all(|outcome| matches!(outcome, Some((true, _))));
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_all(steps: &[Step]) -> Result<Vec<Outcome>> {
@@ -89,25 +74,13 @@ mod tests {
 
     #[test]
     fn the_first_failure_ends_the_run_and_the_summary_says_so() {
-        let steps: [Step; 3] = [
-            ("one", || Ok(true)),
-            ("two", || Ok(false)),
-            ("three", || panic!("must not run")),
-        ];
+        let steps: [Step; 3] =
+            [("one", || Ok(true)), ("two", || Ok(false)), ("three", || panic!("must not run"))];
         let outcomes = run_all(&steps).unwrap();
         let summary = summary(&steps, &outcomes);
         let lines: Vec<&str> = summary.lines().collect();
-        assert!(
-            lines[0].starts_with("one") && lines[0].contains("ok"),
-            "{summary}"
-        );
-        assert!(
-            lines[1].starts_with("two") && lines[1].contains("FAILED"),
-            "{summary}"
-        );
-        assert!(
-            lines[2].starts_with("three") && lines[2].contains("not run"),
-            "{summary}"
-        );
+        assert!(lines[0].starts_with("one") && lines[0].contains("ok"), "{summary}");
+        assert!(lines[1].starts_with("two") && lines[1].contains("FAILED"), "{summary}");
+        assert!(lines[2].starts_with("three") && lines[2].contains("not run"), "{summary}");
     }
 }

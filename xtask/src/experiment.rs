@@ -98,9 +98,7 @@ mod tests {
     fn flags_reach_the_cli() {
         check(&["a"], &["train", "--recipe", "a.toml"]);
         check(
-            &[
-                "a", "--epochs", "1", "--device", "cpu", "--seed", "2", "--data", "/data",
-            ],
+            &["a", "--epochs", "1", "--device", "cpu", "--seed", "2", "--data", "/data"],
             &[
                 "train", "--recipe", "a.toml", "--epochs", "1", "--device", "cpu", "--seed", "2",
                 "--data", "/data",
@@ -108,21 +106,11 @@ mod tests {
         );
         check(
             &["a", "--set", "x=1", "--set", "y.z=\"w\""],
-            &[
-                "train",
-                "--recipe",
-                "a.toml",
-                "--set",
-                "x=1",
-                "--set",
-                "y.z=\"w\"",
-            ],
+            &["train", "--recipe", "a.toml", "--set", "x=1", "--set", "y.z=\"w\""],
         );
         check(
             &["a", "--epochs", "1", "--", "--resume", "runs/1"],
-            &[
-                "train", "--recipe", "a.toml", "--epochs", "1", "--resume", "runs/1",
-            ],
+            &["train", "--recipe", "a.toml", "--epochs", "1", "--resume", "runs/1"],
         );
     }
 
@@ -135,11 +123,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_the_parser() {
-        for words in [
-            ["a", "--epochs", "many"],
-            ["a", "--seed", "-1"],
-            ["a", "b", "c"],
-        ] {
+        for words in [["a", "--epochs", "many"], ["a", "--seed", "-1"], ["a", "b", "c"]] {
             assert!(Program::try_parse_from(["xtask"].iter().chain(&words)).is_err());
         }
     }

@@ -47,9 +47,7 @@ mod tests {
             from: Some("/usb".into()),
             data: Some("/data".into()),
         };
-        let expected = [
-            "fetch", "mnist", "resnet18", "--from", "/usb", "--data", "/data",
-        ];
+        let expected = ["fetch", "mnist", "resnet18", "--from", "/usb", "--data", "/data"];
         assert_eq!(cli_arguments(&arguments).unwrap(), expected);
     }
 }

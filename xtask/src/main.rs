@@ -26,12 +26,7 @@ use clap::{Parser, Subcommand};
 use misuse::Misuse;
 
 #[derive(Parser)]
-#[command(
-    name = "xtask",
-    bin_name = "cargo xtask",
-    about = "Starts the project's work",
-    version
-)]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "Starts the project's work", version)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,

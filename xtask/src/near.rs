@@ -37,13 +37,8 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 5] = [
-        "resnet18",
-        "resnet18-adamw",
-        "mnist-mlp",
-        "cifar10-cnn",
-        "cifar10-mlp",
-    ];
+    const NAMES: [&str; 5] =
+        ["resnet18", "resnet18-adamw", "mnist-mlp", "cifar10-cnn", "cifar10-mlp"];
 
     #[test]
     fn distances() {

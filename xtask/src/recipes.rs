@@ -28,17 +28,10 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<Recipe>> {
         fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
     let mut recipes = Vec::new();
     for entry in entries {
-        let path = entry
-            .with_context(|| format!("cannot list `{}`", folder.display()))?
-            .path();
-        let is_recipe = path
-            .extension()
-            .is_some_and(|extension| extension == "toml");
+        let path = entry.with_context(|| format!("cannot list `{}`", folder.display()))?.path();
+        let is_recipe = path.extension().is_some_and(|extension| extension == "toml");
         if let (true, Some(name)) = (is_recipe, path.file_stem().and_then(|stem| stem.to_str())) {
-            recipes.push(Recipe {
-                name: name.to_owned(),
-                path: path.clone(),
-            });
+            recipes.push(Recipe { name: name.to_owned(), path: path.clone() });
         }
     }
     recipes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -60,11 +53,7 @@ pub(crate) fn find<'a>(name: &str, recipes: &'a [Recipe]) -> Result<&'a Recipe> 
 
 /// One line a recipe: its name and its description, or why that cannot be read.
 pub(crate) fn table(recipes: &[Recipe]) -> String {
-    let width = recipes
-        .iter()
-        .map(|recipe| recipe.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = recipes.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
     let line = |recipe: &Recipe| {
         let description = fs::read_to_string(&recipe.path)
             .map_err(anyhow::Error::from)
@@ -105,10 +94,8 @@ mod tests {
         assert_eq!(description("description = \"a\"\nepochs = 3").unwrap(), "a");
         let error = description("epochs = 3").unwrap_err().to_string();
         assert!(error.contains("description"), "{error}");
-        let missing = Recipe {
-            name: "gone".to_owned(),
-            path: PathBuf::from("no/such/recipe.toml"),
-        };
+        let missing =
+            Recipe { name: "gone".to_owned(), path: PathBuf::from("no/such/recipe.toml") };
         assert!(table(&[missing]).contains("gone  (cannot be read"));
     }
 
@@ -118,10 +105,7 @@ mod tests {
         assert_eq!(find("resnet18", &recipes).unwrap().name, "resnet18");
         let error = find("resnet81", &recipes).unwrap_err();
         assert!(error.downcast_ref::<Misuse>().is_some());
-        assert!(
-            error.to_string().contains("did you mean resnet18"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("did you mean resnet18"), "{error}");
         let error = find("xyzzy", &recipes).unwrap_err().to_string();
         assert!(error.contains("lists them"), "{error}");
     }

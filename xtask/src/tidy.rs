@@ -39,27 +39,16 @@ fn metadata() -> Result<String> {
 /// The files that git has or would take, relative to the project's folder.
 fn project_files() -> Result<Vec<String>> {
     let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let names = output(git.current_dir(root()))?;
     Ok(names.split_terminator('\0').map(str::to_owned).collect())
 }
 
 fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{program}`"))?;
+    let output = command.output().with_context(|| format!("cannot start `{program}`"))?;
     if !output.status.success() {
-        bail!(
-            "`{program}` failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("`{program}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no UTF-8"))
 }

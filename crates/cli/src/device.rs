@@ -18,7 +18,9 @@ pub(crate) fn parse(name: &str) -> Result<Device> {
 
 fn cuda(ordinal: usize) -> Result<Device> {
     if !candle_core::utils::cuda_is_available() {
-        bail!("this program was built without CUDA; build it with `--features cuda`, or use --device cpu")
+        bail!(
+            "this program was built without CUDA; build it with `--features cuda`, or use --device cpu"
+        )
     }
     Device::new_cuda(ordinal).with_context(|| format!("cannot use CUDA device {ordinal}"))
 }

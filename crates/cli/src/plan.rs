@@ -139,13 +139,12 @@ fn folder_recipe(args: &TrainArgs, folder: &Path) -> Result<Recipe> {
         _ => "none",
     });
     let weights = if wanted == "none" { "" } else { wanted };
-    let mut recipe = Recipe::parse(
-        &include_str!("folder.toml").replace("SIDE", &side.to_string()).replace(
+    let mut recipe =
+        Recipe::parse(&include_str!("folder.toml").replace("SIDE", &side.to_string()).replace(
             "RESIZE",
             // torchvision's evaluation keeps an eighth around the crop.
             &(side + side / 7).to_string(),
-        ),
-    )?;
+        ))?;
     let folder = folder.to_string_lossy().into_owned();
     recipe.set_value("data.path", folder.into())?;
     recipe.set_value("model.architecture", args.model.clone().into())?;

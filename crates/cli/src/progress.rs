@@ -126,7 +126,9 @@ impl Callback for Progress {
                 let lr = short(*lr);
                 self.line(&format!("epoch {epoch}: the whole network learns from now on, lr {lr}"));
             }
-            Event::SampleSkipped { sample } => self.line(&format!("left out: {}: {}", sample.name, sample.reason)),
+            Event::SampleSkipped { sample } => {
+                self.line(&format!("left out: {}: {}", sample.name, sample.reason))
+            }
             Event::RunEnd { .. } => self.bar.finish_and_clear(),
             _ => {}
         }

@@ -18,6 +18,17 @@ pub(crate) struct Settings {
     pub(crate) data: DataSettings,
     pub(crate) model: ModelSettings,
     pub(crate) training: TrainerConfig,
+    #[serde(default)]
+    pub(crate) conv: ConvSettings,
+}
+
+/// How convolutions are computed.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConvSettings {
+    /// Plain sums alone, without the faster 3x3 kernels that round a little differently.
+    #[serde(default)]
+    pub(crate) exact: bool,
 }
 
 /// Where the pictures come from.

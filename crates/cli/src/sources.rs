@@ -34,11 +34,8 @@ pub(crate) fn open(
             open_folder(path, settings, split)?
         }
         Source::Insects => {
-            let count = if split == Split::Train {
-                settings.train_pictures
-            } else {
-                settings.val_pictures
-            };
+            let count =
+                if split == Split::Train { settings.train_pictures } else { settings.val_pictures };
             let config = InsectsConfig { size: settings.picture_size, count, seed };
             Arc::new(Insects::new(split, config)?)
         }
@@ -95,8 +92,8 @@ pub(crate) fn network(
     device: &Device,
 ) -> Result<(Box<dyn Model>, String)> {
     let side = settings.image_size;
-    let spec = ModelSpec::new(&settings.architecture, num_classes)
-        .input([settings.channels, side, side]);
+    let spec =
+        ModelSpec::new(&settings.architecture, num_classes).input([settings.channels, side, side]);
     let model = build(&spec, seed, device)?;
     if settings.weights.is_empty() {
         return Ok((model, "from scratch".to_owned()));

@@ -93,9 +93,7 @@ impl std::fmt::Display for Split {
 
 /// The labels of all samples, in order.
 pub fn labels(dataset: &dyn Dataset) -> Vec<u32> {
-    (0..dataset.len())
-        .map(|index| dataset.label(index))
-        .collect()
+    (0..dataset.len()).map(|index| dataset.label(index)).collect()
 }
 
 /// How many samples each class has, in the order of [`Dataset::classes`].
@@ -109,11 +107,7 @@ pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
 
 /// Checks an index before a data set uses it.
 pub(crate) fn check_index(index: usize, len: usize) -> Result<()> {
-    if index < len {
-        Ok(())
-    } else {
-        Err(Error::NoSuchSample { index, len })
-    }
+    if index < len { Ok(()) } else { Err(Error::NoSuchSample { index, len }) }
 }
 
 /// FNV-1a over what a data set is made of: unlike the standard library's hasher it is the same in

@@ -15,8 +15,5 @@ pub use mnist::Mnist;
 
 /// The first of `folders` below `root` for which `holds` is true.
 fn find_folder(root: &Path, folders: &[&str], holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-    folders
-        .iter()
-        .map(|folder| root.join(folder))
-        .find(|folder| holds(folder))
+    folders.iter().map(|folder| root.join(folder)).find(|folder| holds(folder))
 }

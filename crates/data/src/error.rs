@@ -165,23 +165,14 @@ pub enum Error {
 impl Error {
     /// Whether a single picture is to blame, so that a loader may leave it out and go on.
     pub fn is_broken_picture(&self) -> bool {
-        matches!(
-            self,
-            Self::BrokenPicture { .. } | Self::TooLarge { .. } | Self::Io { .. }
-        )
+        matches!(self, Self::BrokenPicture { .. } | Self::TooLarge { .. } | Self::Io { .. })
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_path_buf(),
-            source,
-        }
+        move |source| Self::Io { path: path.to_path_buf(), source }
     }
 
     pub(crate) fn transform(op: &'static str, reason: impl Into<String>) -> Self {
-        Self::InvalidTransform {
-            op,
-            reason: reason.into(),
-        }
+        Self::InvalidTransform { op, reason: reason.into() }
     }
 }

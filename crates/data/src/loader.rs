@@ -112,21 +112,13 @@ impl DataLoader {
         transform.validate()?;
         check(&config, dataset.len())?;
         let source = Arc::new(Source::new(dataset, transform, &config));
-        Ok(Self {
-            source,
-            config,
-            device,
-        })
+        Ok(Self { source, config, device })
     }
 
     /// Number of batches in an epoch; fewer come if `skip_broken` empties some.
     pub fn batches_per_epoch(&self) -> usize {
         let (samples, size) = (self.source.dataset.len(), self.config.batch_size);
-        if self.config.drop_last {
-            samples / size
-        } else {
-            samples.div_ceil(size)
-        }
+        if self.config.drop_last { samples / size } else { samples.div_ceil(size) }
     }
 
     /// The batches of an epoch. Workers start on the first ones at once; to have them ready in
@@ -194,8 +186,5 @@ fn check(config: &LoaderConfig, samples: usize) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::InvalidSetting {
-        setting: "batch_size",
-        reason,
-    })
+    Err(Error::InvalidSetting { setting: "batch_size", reason })
 }

@@ -36,24 +36,12 @@ impl Picture {
     /// # Errors
     /// If a side is 0, `channels` is neither 1 nor 3, or the number of bytes does not fit.
     pub fn new(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Result<Self> {
-        let bytes = width
-            .checked_mul(height)
-            .and_then(|area| area.checked_mul(channels));
+        let bytes = width.checked_mul(height).and_then(|area| area.checked_mul(channels));
         let possible = width > 0 && height > 0 && matches!(channels, 1 | 3);
         if !possible || bytes != Some(pixels.len()) {
-            return Err(Error::PictureShape {
-                width,
-                height,
-                channels,
-                bytes: pixels.len(),
-            });
+            return Err(Error::PictureShape { width, height, channels, bytes: pixels.len() });
         }
-        Ok(Self {
-            width,
-            height,
-            channels,
-            pixels,
-        })
+        Ok(Self { width, height, channels, pixels })
     }
 
     /// Reads and decodes a JPEG or PNG file, whatever its extension, to RGB.
@@ -65,10 +53,7 @@ impl Picture {
         let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
         if size > MAX_BYTES as u64 {
             let reason = format!("the file has {size} bytes, more than {MAX_BYTES}");
-            return Err(Error::BrokenPicture {
-                name: path.display().to_string(),
-                reason,
-            });
+            return Err(Error::BrokenPicture { name: path.display().to_string(), reason });
         }
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         Self::decode(&bytes, &path.display().to_string())
@@ -90,12 +75,7 @@ impl Picture {
     /// A picture whose every byte is `value`; the caller vouches for the shape.
     pub(crate) fn filled(width: usize, height: usize, channels: usize, value: u8) -> Self {
         debug_assert!(width > 0 && height > 0 && matches!(channels, 1 | 3));
-        Self {
-            width,
-            height,
-            channels,
-            pixels: vec![value; width * height * channels],
-        }
+        Self { width, height, channels, pixels: vec![value; width * height * channels] }
     }
 
     /// Width in pixels.
@@ -154,12 +134,7 @@ impl Picture {
 
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            width,
-            height,
-            channels,
-            ..
-        } = self;
+        let Self { width, height, channels, .. } = self;
         write!(f, "Picture({width}x{height}, {channels} channels)")
     }
 }
@@ -179,9 +154,6 @@ mod tests {
 
     #[test]
     fn debug_does_not_print_the_pixels() {
-        assert_eq!(
-            format!("{:?}", Picture::filled(4, 2, 1, 0)),
-            "Picture(4x2, 1 channels)"
-        );
+        assert_eq!(format!("{:?}", Picture::filled(4, 2, 1, 0)), "Picture(4x2, 1 channels)");
     }
 }

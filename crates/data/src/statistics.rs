@@ -20,10 +20,7 @@ pub struct Statistics {
 impl Statistics {
     /// The transform that brings the data to mean 0 and standard deviation 1.
     pub fn normalize(&self) -> Transform {
-        Transform::Normalize {
-            mean: self.mean.clone(),
-            std: self.std.clone(),
-        }
+        Transform::Normalize { mean: self.mean.clone(), std: self.std.clone() }
     }
 }
 
@@ -46,20 +43,14 @@ impl Statistics {
 pub fn statistics(dataset: &dyn Dataset) -> Result<Statistics> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = dataset.len().div_ceil(threads).max(1);
-    let ranges: Vec<Range<usize>> = (0..dataset.len())
-        .step_by(share)
-        .map(|a| a..(a + share).min(dataset.len()))
-        .collect();
+    let ranges: Vec<Range<usize>> =
+        (0..dataset.len()).step_by(share).map(|a| a..(a + share).min(dataset.len())).collect();
     let sums = std::thread::scope(|scope| {
         let start = |range| scope.spawn(move || Sums::of(dataset, range));
         let running: Vec<_> = ranges.into_iter().map(start).collect();
         running
             .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Result<Vec<Sums>>>()
     })?;
     // Sums of integers: the number of threads cannot change the result.
@@ -122,9 +113,7 @@ impl Sums {
         let mean = |channel: usize| self.values[channel] as f64 / pixels;
         let std = |channel: usize| {
             // Exact sums, so the difference of large numbers loses nothing that matters.
-            (self.squares[channel] as f64 / pixels - mean(channel).powi(2))
-                .max(0.0)
-                .sqrt()
+            (self.squares[channel] as f64 / pixels - mean(channel).powi(2)).max(0.0).sqrt()
         };
         Ok(Statistics {
             mean: (0..channels).map(|channel| mean(channel) / 255.0).collect(),
@@ -134,8 +123,5 @@ impl Sums {
 }
 
 fn invalid(reason: String) -> Error {
-    Error::InvalidSetting {
-        setting: "dataset",
-        reason,
-    }
+    Error::InvalidSetting { setting: "dataset", reason }
 }

@@ -18,9 +18,7 @@ impl Subset {
     /// # Errors
     /// If the data set has no sample at one of the indices.
     pub fn new(dataset: Arc<dyn Dataset>, indices: Vec<usize>) -> Result<Self> {
-        indices
-            .iter()
-            .try_for_each(|&index| check_index(index, dataset.len()))?;
+        indices.iter().try_for_each(|&index| check_index(index, dataset.len()))?;
         Ok(Self { dataset, indices })
     }
 }
@@ -49,10 +47,7 @@ impl Dataset for Subset {
 
     fn fingerprint(&self) -> String {
         let whole = Fingerprint::new("subset").text(&self.dataset.fingerprint());
-        self.indices
-            .iter()
-            .fold(whole, |hash, &index| hash.number(index as u64))
-            .finish()
+        self.indices.iter().fold(whole, |hash, &index| hash.number(index as u64)).finish()
     }
 
     fn in_memory(&self) -> bool {
@@ -84,21 +79,14 @@ pub fn stratified_split(labels: &[u32], fractions: &[f64], seed: u64) -> Result<
     let classes = labels.iter().max().map_or(0, |&most| most as usize + 1);
     let mut parts = vec![Vec::new(); fractions.len()];
     for class in 0..classes {
-        let mut members: Vec<usize> = (0..labels.len())
-            .filter(|&index| labels[index] as usize == class)
-            .collect();
+        let mut members: Vec<usize> =
+            (0..labels.len()).filter(|&index| labels[index] as usize == class).collect();
         if members.is_empty() {
             continue;
         }
-        random::shuffle(
-            &mut random::stream(seed, Purpose::Split, class as u64),
-            &mut members,
-        );
+        random::shuffle(&mut random::stream(seed, Purpose::Split, class as u64), &mut members);
         let mut rest = members.as_slice();
-        for (part, count) in parts
-            .iter_mut()
-            .zip(part_sizes(members.len(), fractions, class)?)
-        {
+        for (part, count) in parts.iter_mut().zip(part_sizes(members.len(), fractions, class)?) {
             let (taken, left) = rest.split_at(count);
             part.extend_from_slice(taken);
             rest = left;
@@ -109,18 +97,13 @@ pub fn stratified_split(labels: &[u32], fractions: &[f64], seed: u64) -> Result<
 }
 
 fn check_fractions(fractions: &[f64]) -> Result<()> {
-    let in_range = fractions
-        .iter()
-        .all(|fraction| (0.0..=1.0).contains(fraction));
+    let in_range = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
     // A little slack, because 0.7 + 0.2 + 0.1 is not exactly 1 in binary.
     if in_range && fractions.iter().sum::<f64>() <= 1.0 + 1e-9 {
         return Ok(());
     }
     let reason = format!("{fractions:?} must be in 0..=1 each and at most 1 in all");
-    Err(Error::InvalidSetting {
-        setting: "fractions",
-        reason,
-    })
+    Err(Error::InvalidSetting { setting: "fractions", reason })
 }
 
 /// How many of a class's `members` each part gets: rounded where the parts end, then at least one.
@@ -128,27 +111,21 @@ fn part_sizes(members: usize, fractions: &[f64], class: usize) -> Result<Vec<usi
     let wanted = fractions.iter().filter(|&&fraction| fraction > 0.0).count();
     if members < wanted {
         let reason = format!("ask for {wanted} parts, but class {class} has {members} samples");
-        return Err(Error::InvalidSetting {
-            setting: "fractions",
-            reason,
-        });
+        return Err(Error::InvalidSetting { setting: "fractions", reason });
     }
     let end = |part: usize| {
         let share: f64 = fractions[..part].iter().sum();
         ((members as f64 * share).round() as usize).min(members)
     };
-    let mut sizes: Vec<usize> = (0..fractions.len())
-        .map(|part| end(part + 1) - end(part))
-        .collect();
+    let mut sizes: Vec<usize> =
+        (0..fractions.len()).map(|part| end(part + 1) - end(part)).collect();
     for part in 0..sizes.len() {
         if sizes[part] > 0 || fractions[part] == 0.0 {
             continue;
         }
         // Samples that fell to no part go first; then the largest part gives one up.
         if sizes.iter().sum::<usize>() == members {
-            let largest = (0..sizes.len())
-                .max_by_key(|&other| sizes[other])
-                .unwrap_or(part);
+            let largest = (0..sizes.len()).max_by_key(|&other| sizes[other]).unwrap_or(part);
             sizes[largest] -= 1;
         }
         sizes[part] = 1;
@@ -195,11 +172,6 @@ mod tests {
         assert!(stratified_split(&[0, 0], &[0.9, 0.2], 0).is_err());
         assert!(stratified_split(&[0, 0], &[f64::NAN], 0).is_err());
         assert!(stratified_split(&[0, 0], &[-0.1], 0).is_err());
-        assert!(
-            stratified_split(&[], &[0.5, 0.5], 0)
-                .unwrap()
-                .concat()
-                .is_empty()
-        );
+        assert!(stratified_split(&[], &[0.5, 0.5], 0).unwrap().concat().is_empty());
     }
 }

@@ -182,10 +182,7 @@ impl Transform {
 
 /// A size argument, in pixels: one number, or `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a size: one number of pixels, or [height, width]"
-)]
+#[serde(untagged, expecting = "expected a size: one number of pixels, or [height, width]")]
 pub enum Size {
     /// The shorter side for a resize, both sides for a crop.
     One(u32),
@@ -303,10 +300,7 @@ impl Degrees {
 
 /// Strength of one part of a colour jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a strength: one number, or [least, most]"
-)]
+#[serde(untagged, expecting = "expected a strength: one number, or [least, most]")]
 pub enum Jitter {
     /// Distance from "no change".
     Within(f64),

@@ -62,10 +62,7 @@ fn mnist_reads_pictures_and_labels() {
     let sample = mnist.sample(1).unwrap();
     assert_eq!((sample.label, mnist.label(2)), (0, 9));
     let picture = sample.picture;
-    assert_eq!(
-        (picture.width(), picture.height(), picture.channels()),
-        (4, 2, 1)
-    );
+    assert_eq!((picture.width(), picture.height(), picture.channels()), (4, 2, 1));
     assert_eq!(picture.pixels(), [8, 9, 10, 11, 12, 13, 14, 15]);
     assert_eq!(mnist.name(1), "train[1]");
     check_message(mnist.sample(3), &["sample 3", "has 3"]);
@@ -74,16 +71,8 @@ fn mnist_reads_pictures_and_labels() {
 #[test]
 fn mnist_may_be_gzipped_and_in_its_usual_folders() {
     let root = tempdir().unwrap();
-    write(
-        root.path(),
-        &format!("MNIST/raw/{IMAGES}.gz"),
-        &gzipped(&idx(&[2, 1, 1], &[5, 6])),
-    );
-    write(
-        root.path(),
-        &format!("MNIST/raw/{LABELS}.gz"),
-        &gzipped(&idx(&[2], &[1, 2])),
-    );
+    write(root.path(), &format!("MNIST/raw/{IMAGES}.gz"), &gzipped(&idx(&[2, 1, 1], &[5, 6])));
+    write(root.path(), &format!("MNIST/raw/{LABELS}.gz"), &gzipped(&idx(&[2], &[1, 2])));
     let mnist = Mnist::open(root.path(), Split::Train).unwrap();
     assert_eq!(mnist.sample(1).unwrap().picture.pixels(), [6]);
     check_message(
@@ -98,10 +87,7 @@ fn mnist_notices_files_of_a_wrong_size() {
     let whole = fs::read(folder.path().join(IMAGES)).unwrap();
     write(folder.path(), IMAGES, &whole[..whole.len() - 1]);
     let open = || Mnist::open(folder.path(), Split::Train);
-    check_message(
-        open(),
-        &[IMAGES, "has 39 bytes", "expected 40", "fetch-data mnist"],
-    );
+    check_message(open(), &[IMAGES, "has 39 bytes", "expected 40", "fetch-data mnist"]);
     write(folder.path(), IMAGES, &[&whole[..], &[0]].concat());
     check_message(open(), &["has 41 bytes", "expected 40 and no more"]);
     write(folder.path(), IMAGES, &whole[..10]);
@@ -120,17 +106,9 @@ fn mnist_notices_damaged_files() {
     check_message(open(), &["has 2 labels for the 3 pictures"]);
     write(folder.path(), LABELS, &idx(&[3, 1, 1], &[7, 1, 1]));
     check_message(open(), &["0x00000803", "0x00000801"]);
-    write(
-        folder.path(),
-        IMAGES,
-        &idx(&[u32::MAX, u32::MAX, u32::MAX], &[]),
-    );
+    write(folder.path(), IMAGES, &idx(&[u32::MAX, u32::MAX, u32::MAX], &[]));
     check_message(open(), &["impossible dimensions"]);
-    write(
-        folder.path(),
-        IMAGES,
-        b"<html>not found, says the server</html>",
-    );
+    write(folder.path(), IMAGES, b"<html>not found, says the server</html>");
     check_message(open(), &["begins with 0x3c68746d"]);
 }
 
@@ -140,11 +118,7 @@ fn mnist_notices_damaged_gzip() {
     let name = format!("{IMAGES}.gz");
     let pixels: Vec<u8> = (0..4000u32).map(|i| (i * i) as u8).collect();
     let whole = gzipped(&idx(&[40, 10, 10], &pixels));
-    write(
-        folder.path(),
-        &format!("{LABELS}.gz"),
-        &gzipped(&idx(&[40], &[0; 40])),
-    );
+    write(folder.path(), &format!("{LABELS}.gz"), &gzipped(&idx(&[40], &[0; 40])));
     let open = || Mnist::open(folder.path(), Split::Train);
     write(folder.path(), &name, &whole);
     assert!(open().is_ok());
@@ -176,10 +150,7 @@ fn cifar_reads_any_files_of_whole_records() {
     write(folder.path(), "train_a.bin", &cifar_records(&[9, 1]));
     write(folder.path(), "test_2.bin", &cifar_records(&[3]));
     let cifar = Cifar10::open(folder.path(), Split::Train).unwrap();
-    assert_eq!(
-        (0..3).map(|i| cifar.label(i)).collect::<Vec<_>>(),
-        [9, 1, 4]
-    );
+    assert_eq!((0..3).map(|i| cifar.label(i)).collect::<Vec<_>>(), [9, 1, 4]);
     let sample = cifar.sample(0).unwrap();
     assert_eq!(sample.picture.pixel(31, 31), [9, 18, 27]);
     assert_eq!(cifar.classes()[9], "truck");
@@ -190,24 +161,12 @@ fn cifar_reads_any_files_of_whole_records() {
 #[test]
 fn cifar_takes_class_names_from_its_file() {
     let folder = tempdir().unwrap();
-    write(
-        folder.path(),
-        "cifar-10-batches-bin/train_a.bin",
-        &cifar_records(&[0]),
-    );
+    write(folder.path(), "cifar-10-batches-bin/train_a.bin", &cifar_records(&[0]));
     let names = "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n";
-    write(
-        folder.path(),
-        "cifar-10-batches-bin/batches.meta.txt",
-        names.as_bytes(),
-    );
+    write(folder.path(), "cifar-10-batches-bin/batches.meta.txt", names.as_bytes());
     let open = || Cifar10::open(folder.path(), Split::Train);
     assert_eq!(open().unwrap().classes()[2], "c");
-    write(
-        folder.path(),
-        "cifar-10-batches-bin/batches.meta.txt",
-        b"a\nb\n",
-    );
+    write(folder.path(), "cifar-10-batches-bin/batches.meta.txt", b"a\nb\n");
     check_message(open(), &["batches.meta.txt", "2 classes"]);
 }
 
@@ -215,38 +174,22 @@ fn cifar_takes_class_names_from_its_file() {
 fn cifar_notices_damaged_files() {
     let folder = tempdir().unwrap();
     let open = || Cifar10::open(folder.path(), Split::Test);
-    check_message(
-        open(),
-        &["test_batch.bin", "not found", "fetch-data cifar10"],
-    );
-    write(
-        folder.path(),
-        "test_a.bin",
-        &cifar_records(&[1, 2])[..RECORD + 100],
-    );
-    check_message(
-        open(),
-        &["test_a.bin", "has 3173 bytes", "whole records of 3073"],
-    );
+    check_message(open(), &["test_batch.bin", "not found", "fetch-data cifar10"]);
+    write(folder.path(), "test_a.bin", &cifar_records(&[1, 2])[..RECORD + 100]);
+    check_message(open(), &["test_a.bin", "has 3173 bytes", "whole records of 3073"]);
     write(folder.path(), "test_a.bin", b"");
     check_message(open(), &["has 0 bytes"]);
     write(folder.path(), "test_a.bin", &cifar_records(&[1, 12]));
     check_message(open(), &["label 12 in record 1"]);
     write(folder.path(), "test_batch.bin", &cifar_records(&[1]));
-    check_message(
-        open(),
-        &["test_batch.bin", "has 3073 bytes", "expected 30730000"],
-    );
+    check_message(open(), &["test_batch.bin", "has 3073 bytes", "expected 30730000"]);
 }
 
 #[test]
 fn official_cifar_files_must_all_be_there() {
     let folder = tempdir().unwrap();
     write(folder.path(), "data_batch_1.bin", &cifar_records(&[1]));
-    check_message(
-        Cifar10::open(folder.path(), Split::Train),
-        &["data_batch_2.bin", "not found"],
-    );
+    check_message(Cifar10::open(folder.path(), Split::Train), &["data_batch_2.bin", "not found"]);
 }
 
 // Folders of pictures
@@ -263,11 +206,7 @@ fn fake_folder() -> TempDir {
     for (split, count) in [("train", 4), ("val", 2)] {
         for (class, value) in [("bees", 200), ("ants", 100)] {
             for n in 0..count {
-                write(
-                    root.path(),
-                    &format!("{split}/{class}/{n}.png"),
-                    &png(value + n),
-                );
+                write(root.path(), &format!("{split}/{class}/{n}.png"), &png(value + n));
             }
         }
     }
@@ -304,16 +243,10 @@ fn one_folder_of_classes_is_dealt_out_by_seed() {
             write(root.path(), &format!("{class}/{n}.png"), &png(n));
         }
     }
-    let shares = FolderSplit {
-        val: 0.2,
-        test: 0.1,
-        seed: 5,
-    };
+    let shares = FolderSplit { val: 0.2, test: 0.1, seed: 5 };
     let names = |split, shares| {
         let folder = ImageFolder::open(root.path(), split, shares).unwrap();
-        (0..folder.len())
-            .map(|index| folder.name(index))
-            .collect::<Vec<_>>()
+        (0..folder.len()).map(|index| folder.name(index)).collect::<Vec<_>>()
     };
     let parts = [Split::Train, Split::Val, Split::Test].map(|split| names(split, shares));
     assert_eq!(parts.each_ref().map(Vec::len), [14, 4, 2]);
@@ -322,35 +255,20 @@ fn one_folder_of_classes_is_dealt_out_by_seed() {
     all.dedup();
     assert_eq!(all.len(), 20);
     assert_eq!(names(Split::Val, shares), parts[1]);
-    assert_ne!(
-        names(Split::Val, FolderSplit { seed: 6, ..shares }),
-        parts[1]
-    );
-    let no_test = FolderSplit {
-        test: 0.0,
-        ..shares
-    };
-    check_message(
-        ImageFolder::open(root.path(), Split::Test, no_test),
-        &["test", "no share"],
-    );
+    assert_ne!(names(Split::Val, FolderSplit { seed: 6, ..shares }), parts[1]);
+    let no_test = FolderSplit { test: 0.0, ..shares };
+    check_message(ImageFolder::open(root.path(), Split::Test, no_test), &["test", "no share"]);
     assert_eq!(ImageFolder::new(root.path()).unwrap().len(), 20);
 }
 
 #[test]
 fn folders_that_cannot_be_meant_are_errors() {
     let root = fake_folder();
-    check_message(
-        open(&root, Split::Test),
-        &["test", "not found", "beside `train`"],
-    );
+    check_message(open(&root, Split::Test), &["test", "not found", "beside `train`"]);
     fs::create_dir_all(root.path().join("val/wasps")).unwrap();
     check_message(open(&root, Split::Val), &["wasps", "without pictures"]);
     write(root.path(), "val/wasps/1.png", &png(0));
-    check_message(
-        open(&root, Split::Val),
-        &["`wasps`", "which `train` has not"],
-    );
+    check_message(open(&root, Split::Val), &["`wasps`", "which `train` has not"]);
     fs::remove_dir_all(root.path().join("val/wasps")).unwrap();
     fs::remove_dir_all(root.path().join("val/ants")).unwrap();
     check_message(open(&root, Split::Val), &["no class `ants`"]);
@@ -386,11 +304,7 @@ fn fingerprints_tell_data_sets_apart() {
     let root = fake_folder();
     let fingerprint = |root: &TempDir| open(root, Split::Train).unwrap().fingerprint();
     let before = fingerprint(&root);
-    assert_eq!(
-        before,
-        fingerprint(&fake_folder()),
-        "a copy is the same data"
-    );
+    assert_eq!(before, fingerprint(&fake_folder()), "a copy is the same data");
     write(root.path(), "train/bees/extra.png", &png(1));
     assert_ne!(before, fingerprint(&root));
 }
@@ -416,24 +330,12 @@ fn insects(split: Split, size: usize, count: usize, seed: u64) -> Insects {
 #[test]
 fn insects_depend_on_seed_split_and_index_alone() {
     let base = insects(Split::Train, 40, 6, 1);
-    assert_eq!(
-        base.sample(3).unwrap(),
-        insects(Split::Train, 40, 100, 1).sample(3).unwrap()
-    );
-    for other in [
-        insects(Split::Val, 40, 6, 1),
-        insects(Split::Train, 40, 6, 2),
-    ] {
-        assert_ne!(
-            base.sample(3).unwrap().picture,
-            other.sample(3).unwrap().picture
-        );
+    assert_eq!(base.sample(3).unwrap(), insects(Split::Train, 40, 100, 1).sample(3).unwrap());
+    for other in [insects(Split::Val, 40, 6, 1), insects(Split::Train, 40, 6, 2)] {
+        assert_ne!(base.sample(3).unwrap().picture, other.sample(3).unwrap().picture);
         assert_ne!(base.fingerprint(), other.fingerprint());
     }
-    assert_ne!(
-        base.sample(3).unwrap().picture,
-        base.sample(5).unwrap().picture
-    );
+    assert_ne!(base.sample(3).unwrap().picture, base.sample(5).unwrap().picture);
 }
 
 #[test]
@@ -446,11 +348,7 @@ fn insects_have_masks_of_a_sensible_size() {
         let mask = sample.mask.expect("insects have masks");
         assert_eq!((mask.width(), mask.height(), mask.channels()), (64, 64, 1));
         let share = mask.pixels().iter().filter(|&&v| v > 127).count() as f64 / 4096.0;
-        assert!(
-            (0.01..0.5).contains(&share),
-            "{}: {share}",
-            drawings.name(index)
-        );
+        assert!((0.01..0.5).contains(&share), "{}: {share}", drawings.name(index));
         shares[sample.label as usize] += share / 20.0;
     }
     // An ant is thin, a bee is stout and winged.
@@ -497,30 +395,17 @@ fn colour_alone_does_not_tell_the_insects_apart() {
         })
         .collect();
     for channel in 0..3 {
-        let of_class = |class: usize| {
-            means
-                .iter()
-                .skip(class)
-                .step_by(2)
-                .map(|mean| mean[channel])
-        };
+        let of_class = |class: usize| means.iter().skip(class).step_by(2).map(|mean| mean[channel]);
         let average = |class| of_class(class).sum::<f64>() / 100.0;
         let variance = of_class(0).map(|v| (v - average(0)).powi(2)).sum::<f64>() / 100.0;
         let difference = (average(0) - average(1)).abs();
-        assert!(
-            difference < 0.5 * variance.sqrt(),
-            "channel {channel}: {difference}"
-        );
+        assert!(difference < 0.5 * variance.sqrt(), "channel {channel}: {difference}");
     }
 }
 
 #[test]
 fn impossible_drawings_are_errors() {
-    let config = |size, count| InsectsConfig {
-        size,
-        count,
-        seed: 0,
-    };
+    let config = |size, count| InsectsConfig { size, count, seed: 0 };
     check_message(Insects::new(Split::Train, config(7, 1)), &["size", "not 7"]);
     check_message(Insects::new(Split::Train, config(100_000, 1)), &["size"]);
     check_message(Insects::new(Split::Train, config(64, 0)), &["count"]);
@@ -545,10 +430,7 @@ fn statistics_are_over_all_pixels() {
     write(root.path(), "a/1.png", &png(0));
     write(root.path(), "b/1.png", &png(255));
     let found = statistics(&ImageFolder::new(root.path()).unwrap()).unwrap();
-    assert_eq!(
-        (found.mean, found.std),
-        (vec![0.5, 0.0, 0.0], vec![0.5, 0.0, 0.0])
-    );
+    assert_eq!((found.mean, found.std), (vec![0.5, 0.0, 0.0], vec![0.5, 0.0, 0.0]));
 
     let folder = fake_mnist();
     let grey = statistics(&Mnist::open(folder.path(), Split::Train).unwrap()).unwrap();

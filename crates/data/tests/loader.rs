@@ -24,11 +24,7 @@ struct Numbers {
 
 impl Numbers {
     fn new(len: usize) -> Self {
-        Self {
-            len,
-            classes: vec!["even".to_owned(), "odd".to_owned()],
-            ..Self::default()
-        }
+        Self { len, classes: vec!["even".to_owned(), "odd".to_owned()], ..Self::default() }
     }
 }
 
@@ -42,18 +38,11 @@ impl Dataset for Numbers {
         assert_ne!(Some(index), self.panicking, "sample {index} is cursed");
         if self.broken.contains(&index) {
             let reason = "cut off".to_owned();
-            return Err(Error::BrokenPicture {
-                name: self.name(index),
-                reason,
-            });
+            return Err(Error::BrokenPicture { name: self.name(index), reason });
         }
         let height = if Some(index) == self.tall { 3 } else { 2 };
         let picture = Picture::new(2, height, 3, vec![index as u8; 6 * height])?;
-        Ok(Sample {
-            picture,
-            label: self.label(index),
-            mask: None,
-        })
+        Ok(Sample { picture, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -82,37 +71,22 @@ fn loader(dataset: Numbers, config: LoaderConfig) -> DataLoader {
 }
 
 fn config(batch_size: usize, workers: usize) -> LoaderConfig {
-    LoaderConfig {
-        batch_size,
-        workers,
-        ..LoaderConfig::default()
-    }
+    LoaderConfig { batch_size, workers, ..LoaderConfig::default() }
 }
 
 /// Everything of the batches: values by bits, labels, indices.
 fn contents(batches: impl Iterator<Item = Result<Batch>>) -> Vec<(Vec<u32>, Vec<u32>, Vec<usize>)> {
     let content = |batch: Result<Batch>| {
         let batch = batch.expect("no sample is broken");
-        let values = batch
-            .images
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
+        let values = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let labels = batch.labels.to_vec1::<u32>().unwrap();
-        (
-            values.into_iter().map(f32::to_bits).collect(),
-            labels,
-            batch.indices,
-        )
+        (values.into_iter().map(f32::to_bits).collect(), labels, batch.indices)
     };
     batches.map(content).collect()
 }
 
 fn indices(batches: impl Iterator<Item = Result<Batch>>) -> Vec<Vec<usize>> {
-    batches
-        .map(|batch| batch.expect("no sample is broken").indices)
-        .collect()
+    batches.map(|batch| batch.expect("no sample is broken").indices).collect()
 }
 
 #[test]
@@ -130,26 +104,13 @@ fn batches_are_channels_last_views_in_order() {
 fn the_last_short_batch_is_kept_or_dropped() {
     let kept = loader(Numbers::new(5), config(2, 1));
     assert_eq!((kept.batches_per_epoch(), kept.epoch(0).count()), (3, 3));
-    let dropped = loader(
-        Numbers::new(5),
-        LoaderConfig {
-            drop_last: true,
-            ..config(2, 1)
-        },
-    );
-    assert_eq!(
-        (dropped.batches_per_epoch(), dropped.epoch(0).count()),
-        (2, 2)
-    );
+    let dropped = loader(Numbers::new(5), LoaderConfig { drop_last: true, ..config(2, 1) });
+    assert_eq!((dropped.batches_per_epoch(), dropped.epoch(0).count()), (2, 2));
 }
 
 #[test]
 fn shuffling_depends_on_seed_and_epoch() {
-    let shuffled = |seed| LoaderConfig {
-        shuffle: true,
-        seed,
-        ..config(4, 2)
-    };
+    let shuffled = |seed| LoaderConfig { shuffle: true, seed, ..config(4, 2) };
     let order =
         |seed, epoch| indices(loader(Numbers::new(30), shuffled(seed)).epoch(epoch)).concat();
     assert_eq!(order(1, 0), order(1, 0));
@@ -161,11 +122,7 @@ fn shuffling_depends_on_seed_and_epoch() {
 
 /// A loader in which everything is random.
 fn random_loader(workers: usize, prefetch: usize, cache_bytes: usize) -> DataLoader {
-    let insects = InsectsConfig {
-        size: 40,
-        count: 23,
-        seed: 4,
-    };
+    let insects = InsectsConfig { size: 40, count: 23, seed: 4 };
     let insects = Insects::new(Split::Train, insects).unwrap();
     let strength = Jitter::Within(0.3);
     let transform = Compose::new(vec![
@@ -191,13 +148,8 @@ fn random_loader(workers: usize, prefetch: usize, cache_bytes: usize) -> DataLoa
         },
         Transform::ToTensor,
     ]);
-    let config = LoaderConfig {
-        shuffle: true,
-        seed: 9,
-        prefetch,
-        cache_bytes,
-        ..config(5, workers)
-    };
+    let config =
+        LoaderConfig { shuffle: true, seed: 9, prefetch, cache_bytes, ..config(5, workers) };
     DataLoader::new(Arc::new(insects), transform.unwrap(), config, Device::Cpu).unwrap()
 }
 
@@ -205,13 +157,9 @@ fn random_loader(workers: usize, prefetch: usize, cache_bytes: usize) -> DataLoa
 fn bits_do_not_depend_on_workers_prefetch_or_cache() {
     let expected = [0, 1].map(|epoch| contents(random_loader(0, 0, 0).epoch(epoch)));
     assert_ne!(expected[0], expected[1]);
-    for (workers, prefetch, cache_bytes) in [
-        (0, 0, 1 << 20),
-        (1, 0, 0),
-        (2, 9, 1 << 20),
-        (4, 1, 20_000),
-        (8, 1000, 1 << 20),
-    ] {
+    for (workers, prefetch, cache_bytes) in
+        [(0, 0, 1 << 20), (1, 0, 0), (2, 9, 1 << 20), (4, 1, 20_000), (8, 1000, 1 << 20)]
+    {
         let loader = random_loader(workers, prefetch, cache_bytes);
         for (epoch, expected) in expected.iter().enumerate() {
             let found = contents(loader.epoch(epoch));
@@ -235,15 +183,9 @@ fn one_sample_can_be_replayed() {
     let batch = loader.epoch(1).next().unwrap().unwrap();
     let index = batch.indices[2];
     let picture = loader.dataset().sample(index).unwrap().picture;
-    let array = loader
-        .transform()
-        .apply(&picture, &mut loader.sample_rng(1, index))
-        .unwrap();
+    let array = loader.transform().apply(&picture, &mut loader.sample_rng(1, index)).unwrap();
     let in_batch = batch.images.get(2).unwrap().permute((1, 2, 0)).unwrap();
-    assert_eq!(
-        in_batch.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-        array.values()
-    );
+    assert_eq!(in_batch.flatten_all().unwrap().to_vec1::<f32>().unwrap(), array.values());
 }
 
 #[test]
@@ -259,11 +201,7 @@ fn two_epochs_can_run_at_once() {
 fn dropping_an_epoch_early_stops_its_workers() {
     let numbers = Arc::new(Numbers::new(10_000));
     let dataset: Arc<dyn Dataset> = numbers.clone();
-    let config = LoaderConfig {
-        prefetch: 3,
-        cache_bytes: 0,
-        ..config(2, 3)
-    };
+    let config = LoaderConfig { prefetch: 3, cache_bytes: 0, ..config(2, 3) };
     let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
     let mut epoch = loader.epoch(0);
     epoch.next().unwrap().unwrap();
@@ -276,10 +214,7 @@ fn dropping_an_epoch_early_stops_its_workers() {
 fn workers_start_before_the_first_batch_is_asked_for() {
     let numbers = Arc::new(Numbers::new(100));
     let dataset: Arc<dyn Dataset> = numbers.clone();
-    let config = LoaderConfig {
-        prefetch: 2,
-        ..config(5, 1)
-    };
+    let config = LoaderConfig { prefetch: 2, ..config(5, 1) };
     let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
     let _epoch = loader.epoch(0);
     for _ in 0..10_000 {
@@ -296,10 +231,7 @@ fn pictures_are_decoded_once_within_the_budget() {
     let reads = |cache_bytes| {
         let numbers = Arc::new(Numbers::new(10));
         let dataset: Arc<dyn Dataset> = numbers.clone();
-        let config = LoaderConfig {
-            cache_bytes,
-            ..config(3, 2)
-        };
+        let config = LoaderConfig { cache_bytes, ..config(3, 2) };
         let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
         assert_eq!(contents(loader.epoch(0)), contents(loader.epoch(1)));
         numbers.reads.load(Ordering::Relaxed)
@@ -313,10 +245,7 @@ fn pictures_are_decoded_once_within_the_budget() {
 #[test]
 fn a_broken_picture_ends_the_epoch_with_its_name() {
     for workers in [0, 2] {
-        let numbers = Numbers {
-            broken: vec![5],
-            ..Numbers::new(20)
-        };
+        let numbers = Numbers { broken: vec![5], ..Numbers::new(20) };
         let mut epoch = loader(numbers, config(2, workers)).epoch(0);
         assert!(epoch.next().unwrap().is_ok() && epoch.next().unwrap().is_ok());
         let error = epoch.next().unwrap().unwrap_err();
@@ -328,24 +257,12 @@ fn a_broken_picture_ends_the_epoch_with_its_name() {
 #[test]
 fn broken_pictures_can_be_left_out() {
     for workers in [0, 3] {
-        let numbers = Numbers {
-            broken: vec![1, 4, 5],
-            ..Numbers::new(7)
-        };
-        let loader = loader(
-            numbers,
-            LoaderConfig {
-                skip_broken: true,
-                ..config(2, workers)
-            },
-        );
+        let numbers = Numbers { broken: vec![1, 4, 5], ..Numbers::new(7) };
+        let loader = loader(numbers, LoaderConfig { skip_broken: true, ..config(2, workers) });
         assert_eq!(indices(loader.epoch(0)), [vec![0], vec![2, 3], vec![6]]);
         assert_eq!(loader.epoch(1).size_hint(), (0, Some(4)));
         let skipped = loader.skipped();
-        assert_eq!(
-            skipped.iter().map(|s| s.index).collect::<Vec<_>>(),
-            [1, 4, 5]
-        );
+        assert_eq!(skipped.iter().map(|s| s.index).collect::<Vec<_>>(), [1, 4, 5]);
         assert_eq!(
             (skipped[0].name.as_str(), skipped[0].reason.as_str()),
             ("number[1]", "cut off")
@@ -355,37 +272,19 @@ fn broken_pictures_can_be_left_out() {
 
 #[test]
 fn a_panic_in_a_worker_becomes_an_error() {
-    let numbers = Numbers {
-        panicking: Some(3),
-        ..Numbers::new(20)
-    };
+    let numbers = Numbers { panicking: Some(3), ..Numbers::new(20) };
     let mut epoch = loader(numbers, config(2, 2)).epoch(0);
     assert!(epoch.next().unwrap().is_ok());
     let error = epoch.next().unwrap().unwrap_err().to_string();
-    assert!(
-        error.contains("batch 1") && error.contains("sample 3 is cursed"),
-        "{error}"
-    );
+    assert!(error.contains("batch 1") && error.contains("sample 3 is cursed"), "{error}");
     assert!(epoch.next().is_none());
 }
 
 #[test]
 fn pictures_of_different_sizes_are_named() {
-    let numbers = Numbers {
-        tall: Some(3),
-        ..Numbers::new(4)
-    };
-    let error = loader(numbers, config(4, 1))
-        .epoch(0)
-        .next()
-        .unwrap()
-        .unwrap_err()
-        .to_string();
-    for part in [
-        "`number[0]` is 2x2x3",
-        "`number[3]` is 3x2x3",
-        "center_crop",
-    ] {
+    let numbers = Numbers { tall: Some(3), ..Numbers::new(4) };
+    let error = loader(numbers, config(4, 1)).epoch(0).next().unwrap().unwrap_err().to_string();
+    for part in ["`number[0]` is 2x2x3", "`number[3]` is 3x2x3", "center_crop"] {
         assert!(error.contains(part), "{error}");
     }
 }
@@ -400,19 +299,13 @@ fn failing_transforms_name_the_sample() {
         padding_mode: PaddingMode::Constant,
     };
     let transform = Compose::new(vec![crop, Transform::ToTensor]).unwrap();
-    let config = LoaderConfig {
-        skip_broken: true,
-        ..config(2, 0)
-    };
+    let config = LoaderConfig { skip_broken: true, ..config(2, 0) };
     let loader =
         DataLoader::new(Arc::new(Numbers::new(3)), transform, config, Device::Cpu).unwrap();
     let error = loader.epoch(0).next().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "cannot transform `number[0]`");
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(
-        cause.contains("random_crop") && cause.contains("5x5 is larger"),
-        "{cause}"
-    );
+    assert!(cause.contains("random_crop") && cause.contains("5x5 is larger"), "{cause}");
 }
 
 #[test]
@@ -423,10 +316,7 @@ fn impossible_settings_are_errors() {
     };
     assert!(new(3, config(0, 0), to_tensor()).contains("`batch_size` must be at least 1"));
     assert!(new(0, config(1, 0), to_tensor()).contains("no samples"));
-    let drop_last = LoaderConfig {
-        drop_last: true,
-        ..config(4, 0)
-    };
+    let drop_last = LoaderConfig { drop_last: true, ..config(4, 0) };
     assert!(new(3, drop_last, to_tensor()).contains("`drop_last`"));
     assert!(new(3, config(1, 0), Compose::default()).contains("`to_tensor`: is missing"));
 }
@@ -434,13 +324,6 @@ fn impossible_settings_are_errors() {
 #[test]
 fn settings_come_from_recipes() {
     let config: LoaderConfig = toml::from_str("batch_size = 8\nshuffle = true").unwrap();
-    assert_eq!(
-        config,
-        LoaderConfig {
-            batch_size: 8,
-            shuffle: true,
-            ..LoaderConfig::default()
-        }
-    );
+    assert_eq!(config, LoaderConfig { batch_size: 8, shuffle: true, ..LoaderConfig::default() });
     assert!(toml::from_str::<LoaderConfig>("batchsize = 8").is_err());
 }

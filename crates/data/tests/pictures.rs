@@ -14,9 +14,7 @@ fn noisy(width: u32, height: u32) -> DynamicImage {
 
 fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    image
-        .write_to(&mut bytes, format)
-        .expect("the encoder takes it");
+    image.write_to(&mut bytes, format).expect("the encoder takes it");
     bytes.into_inner()
 }
 
@@ -45,16 +43,8 @@ fn png_of_any_kind_becomes_rgb() {
     ];
     for kind in kinds {
         let picture = Picture::decode(&encoded(&kind, ImageFormat::Png), "some.png").unwrap();
-        assert_eq!(
-            (picture.width(), picture.height(), picture.channels()),
-            (7, 5, 3)
-        );
-        assert_eq!(
-            picture.pixels(),
-            kind.to_rgb8().as_raw(),
-            "{:?}",
-            kind.color()
-        );
+        assert_eq!((picture.width(), picture.height(), picture.channels()), (7, 5, 3));
+        assert_eq!(picture.pixels(), kind.to_rgb8().as_raw(), "{:?}", kind.color());
     }
 }
 
@@ -62,10 +52,7 @@ fn png_of_any_kind_becomes_rgb() {
 fn alpha_is_dropped_not_blended() {
     let clear = image::RgbaImage::from_pixel(1, 1, image::Rgba([10, 20, 30, 0]));
     let bytes = encoded(&DynamicImage::ImageRgba8(clear), ImageFormat::Png);
-    assert_eq!(
-        Picture::decode(&bytes, "clear.png").unwrap().pixels(),
-        [10, 20, 30]
-    );
+    assert_eq!(Picture::decode(&bytes, "clear.png").unwrap().pixels(), [10, 20, 30]);
 }
 
 #[test]
@@ -99,50 +86,25 @@ fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn grey_and_colour_jpegs_become_rgb() {
-    let grey = encoded(
-        &DynamicImage::ImageLuma8(noisy(20, 9).to_luma8()),
-        ImageFormat::Jpeg,
-    );
+    let grey = encoded(&DynamicImage::ImageLuma8(noisy(20, 9).to_luma8()), ImageFormat::Jpeg);
     let picture = Picture::decode(&grey, "grey.jpg").unwrap();
-    assert_eq!(
-        (picture.width(), picture.height(), picture.channels()),
-        (20, 9, 3)
-    );
-    assert!(
-        picture
-            .pixels()
-            .as_chunks::<3>()
-            .0
-            .iter()
-            .all(|&[r, g, b]| r == g && g == b)
-    );
+    assert_eq!((picture.width(), picture.height(), picture.channels()), (20, 9, 3));
+    assert!(picture.pixels().as_chunks::<3>().0.iter().all(|&[r, g, b]| r == g && g == b));
 
     let colour = encoded(&noisy(33, 17), ImageFormat::Jpeg);
-    assert_eq!(
-        Picture::decode(&colour, "colour.jpg").unwrap().channels(),
-        3
-    );
+    assert_eq!(Picture::decode(&colour, "colour.jpg").unwrap().channels(), 3);
 }
 
 #[test]
 fn cmyk_jpegs_become_rgb_as_in_pillow() {
     // Adobe stores ink inverted: red = stored cyan * stored black / 255.
     let cmyk = tiny_jpeg([200, 100, 50, 255], 0);
-    assert_eq!(
-        Picture::decode(&cmyk, "cmyk.jpg").unwrap().pixel(3, 3),
-        [200, 100, 50]
-    );
+    assert_eq!(Picture::decode(&cmyk, "cmyk.jpg").unwrap().pixel(3, 3), [200, 100, 50]);
     let dark = tiny_jpeg([200, 100, 50, 128], 0);
-    assert_eq!(
-        Picture::decode(&dark, "cmyk.jpg").unwrap().pixel(3, 3),
-        [100, 50, 25]
-    );
+    assert_eq!(Picture::decode(&dark, "cmyk.jpg").unwrap().pixel(3, 3), [100, 50, 25]);
     // Transform 2 is YCCK: a neutral 100 in YCC is an ink of 155.
     let ycck = tiny_jpeg([100, 128, 128, 255], 2);
-    assert_eq!(
-        Picture::decode(&ycck, "ycck.jpg").unwrap().pixel(3, 3),
-        [155, 155, 155]
-    );
+    assert_eq!(Picture::decode(&ycck, "ycck.jpg").unwrap().pixel(3, 3), [155, 155, 155]);
 }
 
 /// One 8x8 block of even colour in four components, which no encoder at hand writes.
@@ -153,19 +115,13 @@ fn tiny_jpeg(components: [u8; 4], adobe_transform: u8) -> Vec<u8> {
         bytes.extend((data.len() as u16 + 2).to_be_bytes());
         bytes.extend(data);
     };
-    segment(
-        0xEE,
-        &[b"Adobe\0\x64\0\0\0\0".as_slice(), &[adobe_transform]].concat(),
-    );
+    segment(0xEE, &[b"Adobe\0\x64\0\0\0\0".as_slice(), &[adobe_transform]].concat());
     segment(0xDB, &[[0].as_slice(), &[8; 64]].concat());
     let parts: Vec<u8> = (1..=4).flat_map(|id| [id, 0x11, 0]).collect();
     segment(0xC0, &[[8, 0, 8, 0, 8, 4].as_slice(), &parts].concat());
     // First coefficients: lengths 0 to 8, with a code of 4 bits each. Others: only "end of block".
     let dc_counts = [0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    segment(
-        0xC4,
-        &[[0x00].as_slice(), &dc_counts, &[0, 1, 2, 3, 4, 5, 6, 7, 8]].concat(),
-    );
+    segment(0xC4, &[[0x00].as_slice(), &dc_counts, &[0, 1, 2, 3, 4, 5, 6, 7, 8]].concat());
     let ac_counts = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     segment(0xC4, &[[0x10].as_slice(), &ac_counts, &[0]].concat());
     let scan: Vec<u8> = (1..=4).flat_map(|id| [id, 0x00]).collect();
@@ -176,11 +132,7 @@ fn tiny_jpeg(components: [u8; 4], adobe_transform: u8) -> Vec<u8> {
         // Level shift by 128; the block's first coefficient is 8 times its mean, quantised by 8.
         let level = i32::from(value) - 128;
         let length = (32 - level.unsigned_abs().leading_zeros()) as usize;
-        let code = if level < 0 {
-            level + (1 << length) - 1
-        } else {
-            level
-        };
+        let code = if level < 0 { level + (1 << length) - 1 } else { level };
         bits += &format!("{length:04b}");
         if length > 0 {
             bits += &format!("{code:0length$b}");
@@ -207,11 +159,7 @@ fn every_cut_of_a_jpeg_is_noticed() {
     assert!(Picture::decode(&whole, "whole.jpg").is_ok());
     for length in 0..whole.len() {
         let cut = Picture::decode(&whole[..length], "cut.jpg");
-        assert!(
-            cut.is_err(),
-            "{length} of {} bytes gave a picture",
-            whole.len()
-        );
+        assert!(cut.is_err(), "{length} of {} bytes gave a picture", whole.len());
     }
 }
 
@@ -249,10 +197,7 @@ fn cut_or_changed_pngs_are_noticed() {
 #[test]
 fn what_is_no_picture_is_named() {
     check_broken(b"", "empty");
-    check_broken(
-        b"just some text in a file called .jpg",
-        "does not begin like",
-    );
+    check_broken(b"just some text in a file called .jpg", "does not begin like");
     check_broken(b"GIF89a\x01\x00\x01\x00", "GIF");
 }
 
@@ -261,31 +206,18 @@ fn sizes_are_limited_by_the_header() {
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     png.extend(chunk(
         b"IHDR",
-        &[
-            [0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60].as_slice(),
-            &[8, 2, 0, 0, 0],
-        ]
-        .concat(),
+        &[[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60].as_slice(), &[8, 2, 0, 0, 0]].concat(),
     ));
     png.extend(chunk(b"IDAT", &[]));
     let png = Picture::decode(&png, "bomb.png");
-    assert!(
-        matches!(png, Err(Error::TooLarge { width: 60_000, .. })),
-        "{png:?}"
-    );
+    assert!(matches!(png, Err(Error::TooLarge { width: 60_000, .. })), "{png:?}");
 
     // Height and width stand 5 bytes into the frame header.
     let mut jpeg = encoded(&noisy(16, 16), ImageFormat::Jpeg);
-    let frame = jpeg
-        .windows(2)
-        .position(|pair| pair == [0xFF, 0xC0])
-        .unwrap();
+    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0x75, 0x30, 0x75, 0x30]);
     let jpeg = Picture::decode(&jpeg, "bomb.jpg");
-    assert!(
-        matches!(jpeg, Err(Error::TooLarge { width: 30_000, .. })),
-        "{jpeg:?}"
-    );
+    assert!(matches!(jpeg, Err(Error::TooLarge { width: 30_000, .. })), "{jpeg:?}");
 }
 
 #[test]

@@ -28,10 +28,7 @@ fn mnist_is_whole() {
     let found = statistics(&train).unwrap();
     assert!((found.mean[0] - 0.1307).abs() < 1e-4 && (found.std[0] - 0.3081).abs() < 1e-4);
     let picture = train.sample(0).unwrap().picture;
-    assert_eq!(
-        (picture.width(), picture.height(), train.label(0)),
-        (28, 28, 5)
-    );
+    assert_eq!((picture.width(), picture.height(), train.label(0)), (28, 28, 5));
 }
 
 #[test]
@@ -39,14 +36,10 @@ fn cifar10_is_whole() {
     let Some(data) = data() else { return };
     let train = Cifar10::open(data.join("cifar10"), Split::Train).unwrap();
     let test = Cifar10::open(&data, Split::Test).unwrap();
-    assert_eq!(
-        (class_counts(&train), class_counts(&test)),
-        (vec![500; 10], vec![200; 10])
-    );
+    assert_eq!((class_counts(&train), class_counts(&test)), (vec![500; 10], vec![200; 10]));
     let found = statistics(&train).unwrap();
-    for (channel, (mean, std)) in [(0.4919, 0.2475), (0.4820, 0.2441), (0.4456, 0.2627)]
-        .into_iter()
-        .enumerate()
+    for (channel, (mean, std)) in
+        [(0.4919, 0.2475), (0.4820, 0.2441), (0.4456, 0.2627)].into_iter().enumerate()
     {
         assert!((found.mean[channel] - mean).abs() < 1e-4, "{found:?}");
         assert!((found.std[channel] - std).abs() < 1e-4, "{found:?}");

@@ -23,51 +23,21 @@ fn check(name: &str, picture: Picture, largest_difference: u8) {
     let expected: &Tensor = &reference::tensors("transforms.safetensors")[name];
     let shape = [picture.height(), picture.width(), picture.channels()];
     assert_eq!(expected.dims(), shape, "{name}");
-    let expected = expected
-        .flatten_all()
-        .and_then(|t| t.to_vec1::<u8>())
-        .expect("u8 values");
-    let differences = picture
-        .pixels()
-        .iter()
-        .zip(&expected)
-        .map(|(a, b)| a.abs_diff(*b));
+    let expected = expected.flatten_all().and_then(|t| t.to_vec1::<u8>()).expect("u8 values");
+    let differences = picture.pixels().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b));
     let largest = differences.max().expect("a picture has pixels");
-    assert!(
-        largest <= largest_difference,
-        "{name}: {largest} levels apart"
-    );
+    assert!(largest <= largest_difference, "{name}: {largest} levels apart");
 }
 
 #[test]
 fn resizing_is_pillows() {
     use Interpolation::{Bicubic, Bilinear, Nearest};
     let picture = picture();
-    check(
-        "resize_32x40_bilinear",
-        resize(&picture, 32, 40, Bilinear).unwrap(),
-        1,
-    );
-    check(
-        "resize_short_24",
-        resize(&picture, 24, 32, Bilinear).unwrap(),
-        1,
-    );
-    check(
-        "resize_96x128_bilinear",
-        resize(&picture, 96, 128, Bilinear).unwrap(),
-        1,
-    );
-    check(
-        "resize_32x40_bicubic",
-        resize(&picture, 32, 40, Bicubic).unwrap(),
-        1,
-    );
-    check(
-        "resize_32x40_nearest",
-        resize(&picture, 32, 40, Nearest).unwrap(),
-        0,
-    );
+    check("resize_32x40_bilinear", resize(&picture, 32, 40, Bilinear).unwrap(), 1);
+    check("resize_short_24", resize(&picture, 24, 32, Bilinear).unwrap(), 1);
+    check("resize_96x128_bilinear", resize(&picture, 96, 128, Bilinear).unwrap(), 1);
+    check("resize_32x40_bicubic", resize(&picture, 32, 40, Bicubic).unwrap(), 1);
+    check("resize_32x40_nearest", resize(&picture, 32, 40, Nearest).unwrap(), 0);
     let part = resized_crop(&picture, [5, 7, 30, 40], 32, 32, Bilinear).unwrap();
     check("resized_crop_5_7_30_40_to_32", part, 1);
 }
@@ -76,23 +46,11 @@ fn resizing_is_pillows() {
 fn moved_pixels_are_exact() {
     let picture = picture();
     check("center_crop_32", center_crop(&picture, 32, 32).unwrap(), 0);
-    check(
-        "center_crop_56x72_padded",
-        center_crop(&picture, 56, 72).unwrap(),
-        0,
-    );
+    check("center_crop_56x72_padded", center_crop(&picture, 56, 72).unwrap(), 0);
     check("hflip", hflip(&picture), 0);
     check("vflip", vflip(&picture), 0);
-    check(
-        "pad_4",
-        pad(&picture, [4; 4], 0, PaddingMode::Constant).unwrap(),
-        0,
-    );
-    check(
-        "pad_4_reflect",
-        pad(&picture, [4; 4], 0, PaddingMode::Reflect).unwrap(),
-        0,
-    );
+    check("pad_4", pad(&picture, [4; 4], 0, PaddingMode::Constant).unwrap(), 0);
+    check("pad_4_reflect", pad(&picture, [4; 4], 0, PaddingMode::Reflect).unwrap(), 0);
 }
 
 #[test]
@@ -100,21 +58,9 @@ fn colours_are_pillows() {
     let picture = picture();
     check("grayscale_3", grayscale(&picture, 3), 0);
     for factor in [0.6, 1.4] {
-        check(
-            &format!("brightness_{factor}"),
-            adjust_brightness(&picture, factor),
-            0,
-        );
-        check(
-            &format!("contrast_{factor}"),
-            adjust_contrast(&picture, factor),
-            0,
-        );
-        check(
-            &format!("saturation_{factor}"),
-            adjust_saturation(&picture, factor),
-            0,
-        );
+        check(&format!("brightness_{factor}"), adjust_brightness(&picture, factor), 0);
+        check(&format!("contrast_{factor}"), adjust_contrast(&picture, factor), 0);
+        check(&format!("saturation_{factor}"), adjust_saturation(&picture, factor), 0);
     }
     for turn in [-0.1, 0.1, 0.4] {
         check(&format!("hue_{turn}"), adjust_hue(&picture, turn), 0);
@@ -126,16 +72,8 @@ fn rotations_are_pillows() {
     let picture = picture();
     for degrees in [15.0, -30.0, 90.0] {
         let turn = |interpolation| rotate(&picture, degrees, interpolation, 0).unwrap();
-        check(
-            &format!("rotate_{degrees:.1}_nearest"),
-            turn(Interpolation::Nearest),
-            0,
-        );
-        check(
-            &format!("rotate_{degrees:.1}_bilinear"),
-            turn(Interpolation::Bilinear),
-            0,
-        );
+        check(&format!("rotate_{degrees:.1}_nearest"), turn(Interpolation::Nearest), 0);
+        check(&format!("rotate_{degrees:.1}_bilinear"), turn(Interpolation::Bilinear), 0);
     }
 }
 
@@ -146,10 +84,7 @@ fn to_tensor_and_normalize_are_torchvisions() {
     let array = compose.apply(&picture(), &mut rng(0)).unwrap();
     let batch = array.to_batch(&candle_core::Device::Cpu).unwrap();
     let expected = &reference::tensors("transforms.safetensors")["to_tensor_normalize_chw_f32"];
-    let difference = (batch.squeeze(0).unwrap() - expected)
-        .unwrap()
-        .abs()
-        .unwrap();
+    let difference = (batch.squeeze(0).unwrap() - expected).unwrap().abs().unwrap();
     let largest = difference.max_all().unwrap().to_dtype(DType::F64).unwrap();
     assert_eq!(largest.to_scalar::<f64>().unwrap(), 0.0);
 }
@@ -207,27 +142,17 @@ fn every_transform_can_stand_in_a_recipe() {
 
 #[test]
 fn unknown_names_in_recipes_are_errors() {
-    let error = recipe(r#"{ op = "resise", size = 3 }"#)
-        .unwrap_err()
-        .to_string();
+    let error = recipe(r#"{ op = "resise", size = 3 }"#).unwrap_err().to_string();
     assert!(error.contains("unknown variant `resise`"), "{error}");
-    let error = recipe(r#"{ op = "resize", sise = 3 }"#)
-        .unwrap_err()
-        .to_string();
+    let error = recipe(r#"{ op = "resize", sise = 3 }"#).unwrap_err().to_string();
     assert!(error.contains("unknown field `sise`"), "{error}");
-    let error = recipe(r#"{ op = "resize", size = "big" }"#)
-        .unwrap_err()
-        .to_string();
+    let error = recipe(r#"{ op = "resize", size = "big" }"#).unwrap_err().to_string();
     assert!(error.contains("[height, width]"), "{error}");
 }
 
 #[track_caller]
 fn check_invalid(text: &str, part: &str) {
-    let error = recipe(text)
-        .unwrap()
-        .validate()
-        .expect_err("this must fail")
-        .to_string();
+    let error = recipe(text).unwrap().validate().expect_err("this must fail").to_string();
     assert!(error.contains(part), "{error}");
 }
 
@@ -238,31 +163,16 @@ fn orders_and_ranges_are_checked() {
     check_invalid("", "`to_tensor`: is missing");
     check_invalid(&format!("{tensor}, {tensor}"), "stands twice");
     check_invalid(&format!("{normalize}, {tensor}"), "must stand after");
-    check_invalid(
-        &format!(r#"{tensor}, {{ op = "center_crop", size = 3 }}"#),
-        "must stand before",
-    );
+    check_invalid(&format!(r#"{tensor}, {{ op = "center_crop", size = 3 }}"#), "must stand before");
     for (step, part) in [
         (r#"op = "resize", size = 0"#, "`size`"),
         (r#"op = "resize", size = [3, 20000]"#, "`size`"),
-        (
-            r#"op = "random_resized_crop", size = 8, scale = [0.5, 0.1]"#,
-            "`scale`",
-        ),
-        (
-            r#"op = "random_resized_crop", size = 8, scale = [0, 1]"#,
-            "`scale`",
-        ),
-        (
-            r#"op = "random_resized_crop", size = 8, ratio = [nan, 1]"#,
-            "`ratio`",
-        ),
+        (r#"op = "random_resized_crop", size = 8, scale = [0.5, 0.1]"#, "`scale`"),
+        (r#"op = "random_resized_crop", size = 8, scale = [0, 1]"#, "`scale`"),
+        (r#"op = "random_resized_crop", size = 8, ratio = [nan, 1]"#, "`ratio`"),
         (r#"op = "random_horizontal_flip", p = 1.5"#, "`p`"),
         (r#"op = "random_rotation", degrees = -3"#, "`degrees`"),
-        (
-            r#"op = "random_rotation", degrees = 3, interpolation = "bicubic""#,
-            "`interpolation`",
-        ),
+        (r#"op = "random_rotation", degrees = 3, interpolation = "bicubic""#, "`interpolation`"),
         (r#"op = "color_jitter", brightness = -0.1"#, "`brightness`"),
         (r#"op = "color_jitter", hue = 0.6"#, "`hue`"),
         (r#"op = "grayscale", channels = 2"#, "`channels`"),
@@ -275,10 +185,7 @@ fn orders_and_ranges_are_checked() {
         ("mean = [0], std = [inf]", "finite"),
         ("mean = [0, 1], std = [1]", "one number a channel"),
     ] {
-        check_invalid(
-            &format!(r#"{tensor}, {{ op = "normalize", {values} }}"#),
-            part,
-        );
+        check_invalid(&format!(r#"{tensor}, {{ op = "normalize", {values} }}"#), part);
     }
 }
 
@@ -287,17 +194,11 @@ fn channels_must_fit_the_normalisation() {
     let grey = grayscale(&picture(), 1);
     let compose = Compose::imagenet_eval();
     let error = compose.apply(&grey, &mut rng(0)).unwrap_err().to_string();
-    assert!(
-        error.contains("3 numbers for a picture of 1 channels"),
-        "{error}"
-    );
+    assert!(error.contains("3 numbers for a picture of 1 channels"), "{error}");
     let to_colour = Transform::Grayscale { channels: 3 };
     let with_colour = Compose([vec![to_colour], compose.0].concat());
     assert_eq!(with_colour.output_channels(1), 3);
-    assert_eq!(
-        with_colour.apply(&grey, &mut rng(0)).unwrap().shape(),
-        [224, 224, 3]
-    );
+    assert_eq!(with_colour.apply(&grey, &mut rng(0)).unwrap().shape(), [224, 224, 3]);
 }
 
 // Random transforms
@@ -308,22 +209,14 @@ fn random_crops_move_and_pad() {
     let compose = recipe(text).unwrap();
     let mut shown = std::collections::BTreeSet::new();
     for seed in 0..20 {
-        let cropped = compose
-            .apply_to_picture(&picture(), &mut rng(seed))
-            .unwrap();
+        let cropped = compose.apply_to_picture(&picture(), &mut rng(seed)).unwrap();
         assert_eq!((cropped.height(), cropped.width()), (70, 70));
         shown.insert(cropped.into_pixels());
     }
     assert!(shown.len() > 10);
     let strict = recipe(r#"{ op = "random_crop", size = 70 }, { op = "to_tensor" }"#).unwrap();
-    let error = strict
-        .apply(&picture(), &mut rng(0))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("70x70 is larger than the picture's 48x64"),
-        "{error}"
-    );
+    let error = strict.apply(&picture(), &mut rng(0)).unwrap_err().to_string();
+    assert!(error.contains("70x70 is larger than the picture's 48x64"), "{error}");
 }
 
 #[test]
@@ -331,12 +224,8 @@ fn flips_follow_their_probability() {
     let compose = recipe(r#"{ op = "random_horizontal_flip", p = 0.25 }, { op = "to_tensor" }"#);
     let compose = compose.unwrap();
     let flipped = hflip(&picture());
-    let is_flipped = |seed| {
-        compose
-            .apply_to_picture(&picture(), &mut rng(seed))
-            .unwrap()
-            == flipped
-    };
+    let is_flipped =
+        |seed| compose.apply_to_picture(&picture(), &mut rng(seed)).unwrap() == flipped;
     let count = (0..400).filter(|&seed| is_flipped(seed)).count();
     // Expected 100 with a deviation of 9.
     assert!((60..140).contains(&count), "{count}");
@@ -353,12 +242,7 @@ fn rotations_stay_in_their_range() {
     for seed in 0..50 {
         let turned = compose.apply_to_picture(&marked, &mut rng(seed)).unwrap();
         let (mut x, mut y, mut count) = (0.0, 0.0, 0.0);
-        for (index, _) in turned
-            .pixels()
-            .iter()
-            .enumerate()
-            .filter(|(_, value)| **value > 0)
-        {
+        for (index, _) in turned.pixels().iter().enumerate().filter(|(_, value)| **value > 0) {
             x += (index % 101) as f64 - 50.0;
             y += (index / 101) as f64 - 50.0;
             count += 1.0;
@@ -385,16 +269,8 @@ fn masks_move_as_their_pictures() {
     let compose = recipe(text).unwrap();
     let mask = grayscale(&picture(), 1);
     for seed in 0..10 {
-        let moved = compose
-            .geometry()
-            .apply_to_picture(&mask, &mut rng(seed))
-            .unwrap();
-        assert_eq!(
-            moved,
-            compose
-                .apply_to_picture(&picture(), &mut rng(seed))
-                .unwrap()
-        );
+        let moved = compose.geometry().apply_to_picture(&mask, &mut rng(seed)).unwrap();
+        assert_eq!(moved, compose.apply_to_picture(&picture(), &mut rng(seed)).unwrap());
     }
 }
 

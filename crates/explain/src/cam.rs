@@ -34,13 +34,8 @@ impl Target {
     fn class(self, logits: &[f32]) -> usize {
         match self {
             Self::Class(class) => class,
-            Self::Predicted => (1..logits.len()).fold(0, |best, class| {
-                if logits[class] > logits[best] {
-                    class
-                } else {
-                    best
-                }
-            }),
+            Self::Predicted => (1..logits.len())
+                .fold(0, |best, class| if logits[class] > logits[best] { class } else { best }),
         }
     }
 }
@@ -95,34 +90,19 @@ impl Evidence {
         };
         if activations.rank() != 4 {
             let shape = activations.dims().to_vec();
-            return Err(Error::NotSpatial {
-                layer: layer.to_owned(),
-                shape,
-            });
+            return Err(Error::NotSpatial { layer: layer.to_owned(), shape });
         }
         let answers = answers(&logits, options.target)?;
         let gradients = leaf.gradient(&score(&logits, &answers)?.backward()?)?;
-        let gradients = gradients.ok_or_else(|| Error::NoGradient {
-            layer: layer.to_owned(),
-        })?;
-        Ok(Self {
-            activations,
-            gradients,
-            layer: layer.to_owned(),
-            size,
-            answers,
-        })
+        let gradients = gradients.ok_or_else(|| Error::NoGradient { layer: layer.to_owned() })?;
+        Ok(Self { activations, gradients, layer: layer.to_owned(), size, answers })
     }
 
     /// The answers from one coarse map a picture, `[batch, height, width]`: negative evidence is
     /// dropped, the rest scaled to the input.
     pub(crate) fn into_maps(self, coarse: &Tensor) -> Result<Vec<ClassActivationMap>> {
         let (_, height, width) = coarse.dims3()?;
-        let coarse = coarse
-            .relu()?
-            .to_dtype(DType::F32)?
-            .flatten_from(1)?
-            .to_vec2::<f32>()?;
+        let coarse = coarse.relu()?.to_dtype(DType::F32)?.flatten_from(1)?.to_vec2::<f32>()?;
         let [input_height, input_width] = self.size;
         let map = |(coarse, answer): (Vec<f32>, Answer)| ClassActivationMap {
             map: to_input_size(&coarse, [height, width], self.size),
@@ -142,9 +122,7 @@ fn picture_size(images: &Tensor) -> Result<[usize; 2]> {
         [batch, channels, height, width] if batch * channels * height * width > 0 => {
             Ok([height, width])
         }
-        _ => Err(Error::ImageShape {
-            shape: images.dims().to_vec(),
-        }),
+        _ => Err(Error::ImageShape { shape: images.dims().to_vec() }),
     }
 }
 
@@ -174,10 +152,7 @@ fn answers(logits: &Tensor, target: Target) -> Result<Vec<Answer>> {
             return Err(Error::NotFinite { index });
         }
         let class = target.class(row);
-        Ok(Answer {
-            class,
-            probability: softmax_at(row, class),
-        })
+        Ok(Answer { class, probability: softmax_at(row, class) })
     };
     rows.iter().enumerate().map(answer).collect()
 }
@@ -186,10 +161,7 @@ fn answers(logits: &Tensor, target: Target) -> Result<Vec<Answer>> {
 /// finite; of an unlikely one the sum may reach infinity, and the probability is rightly 0.
 fn softmax_at(logits: &[f32], class: usize) -> f64 {
     let own = f64::from(logits[class]);
-    1.0 / logits
-        .iter()
-        .map(|logit| (f64::from(*logit) - own).exp())
-        .sum::<f64>()
+    1.0 / logits.iter().map(|logit| (f64::from(*logit) - own).exp()).sum::<f64>()
 }
 
 /// The sum over the batch of each picture's class score. Pictures do not meet in an evaluation
@@ -207,18 +179,12 @@ fn score(logits: &Tensor, answers: &[Answer]) -> Result<Tensor> {
 /// The error for a layer that did not show up, with the names that it was meant to be.
 fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Error> {
     let mut layers = RecordShapes::default();
-    model.forward(
-        &images.narrow(0, 0, 1)?,
-        &mut Pass::eval().with_tap(&mut layers),
-    )?;
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
     let mut near: Vec<String> = layers.shapes.into_iter().map(|(path, _)| path).collect();
     near.sort_by_key(|path| std::cmp::Reverse(likeness(path, layer)));
     near.dedup();
     near.truncate(3);
-    Ok(Error::UnknownLayer {
-        layer: layer.to_owned(),
-        near,
-    })
+    Ok(Error::UnknownLayer { layer: layer.to_owned(), near })
 }
 
 /// The share (in 1/1000) of two paths' letters that they have in common at their beginnings and
@@ -226,12 +192,7 @@ fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Erro
 fn likeness(a: &str, b: &str) -> usize {
     let same = |(x, y): &(u8, u8)| x == y;
     let front = a.bytes().zip(b.bytes()).take_while(same).count();
-    let back = a
-        .bytes()
-        .rev()
-        .zip(b.bytes().rev())
-        .take_while(same)
-        .count();
+    let back = a.bytes().rev().zip(b.bytes().rev()).take_while(same).count();
     let common = (front + back).min(a.len()).min(b.len());
     2000 * common / (a.len() + b.len()).max(1)
 }
@@ -258,19 +219,10 @@ mod tests {
         let nearest = |wanted: &str, paths: [&'static str; 3]| {
             paths.into_iter().max_by_key(|path| likeness(path, wanted))
         };
+        assert_eq!(nearest("layer4.2", ["layer4.1", "layer4.1.bn2", "layer4"]), Some("layer4.1"));
+        assert_eq!(nearest("laeyr4", ["layer3", "layer4", "fc"]), Some("layer4"));
         assert_eq!(
-            nearest("layer4.2", ["layer4.1", "layer4.1.bn2", "layer4"]),
-            Some("layer4.1")
-        );
-        assert_eq!(
-            nearest("laeyr4", ["layer3", "layer4", "fc"]),
-            Some("layer4")
-        );
-        assert_eq!(
-            nearest(
-                "layer4.2.conv1",
-                ["layer1.0.conv1", "layer4", "layer4.1.conv1"]
-            ),
+            nearest("layer4.2.conv1", ["layer1.0.conv1", "layer4", "layer4.1.conv1"]),
             Some("layer4.1.conv1")
         );
     }

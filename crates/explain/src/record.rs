@@ -32,10 +32,7 @@ impl Recorder {
     /// Records the layers of these paths. A path that the network does not have stays without an
     /// output.
     pub fn new(layers: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            layers: layers.into_iter().map(Into::into).collect(),
-            outputs: Vec::new(),
-        }
+        Self { layers: layers.into_iter().map(Into::into).collect(), outputs: Vec::new() }
     }
 
     /// Every recorded output with the path of its layer, in the order of the forward pass; feature
@@ -46,11 +43,7 @@ impl Recorder {
 
     /// The latest output of the layer at path `layer`.
     pub fn get(&self, layer: &str) -> Option<&Tensor> {
-        self.outputs
-            .iter()
-            .rev()
-            .find(|(path, _)| path == layer)
-            .map(|(_, output)| output)
+        self.outputs.iter().rev().find(|(path, _)| path == layer).map(|(_, output)| output)
     }
 }
 
@@ -80,10 +73,7 @@ pub struct LeafAt {
 impl LeafAt {
     /// A leaf at the layer of path `layer`.
     pub fn new(layer: impl Into<String>) -> Self {
-        Self {
-            layer: layer.into(),
-            leaf: None,
-        }
+        Self { layer: layer.into(), leaf: None }
     }
 
     /// The output of the layer: `[batch, channels, height, width]` for feature maps. `None` before
@@ -92,10 +82,7 @@ impl LeafAt {
     /// # Errors
     /// If candle fails.
     pub fn output(&self) -> Result<Option<Tensor>> {
-        self.leaf
-            .as_ref()
-            .map(|leaf| shown(&leaf.as_detached_tensor()))
-            .transpose()
+        self.leaf.as_ref().map(|leaf| shown(&leaf.as_detached_tensor())).transpose()
     }
 
     /// The gradient at the layer's output, in the shape of [`LeafAt::output`]; `None` if what was
@@ -104,11 +91,7 @@ impl LeafAt {
     /// # Errors
     /// If candle fails.
     pub fn gradient(&self, gradients: &GradStore) -> Result<Option<Tensor>> {
-        self.leaf
-            .as_ref()
-            .and_then(|leaf| gradients.get(leaf))
-            .map(shown)
-            .transpose()
+        self.leaf.as_ref().and_then(|leaf| gradients.get(leaf)).map(shown).transpose()
     }
 }
 
@@ -131,20 +114,12 @@ impl LayerTap for LeafAt {
 /// Feature maps lie in memory channels-last. The leaf does so too: then neither the next layer nor
 /// the gradient on its way back has to be reordered.
 fn stored(output: &Tensor) -> Result<Tensor> {
-    if output.rank() == 4 {
-        output.permute((0, 2, 3, 1))
-    } else {
-        Ok(output.clone())
-    }
+    if output.rank() == 4 { output.permute((0, 2, 3, 1)) } else { Ok(output.clone()) }
 }
 
 /// The reverse of [`stored`].
 fn shown(leaf: &Tensor) -> Result<Tensor> {
-    if leaf.rank() == 4 {
-        leaf.permute((0, 3, 1, 2))
-    } else {
-        Ok(leaf.clone())
-    }
+    if leaf.rank() == 4 { leaf.permute((0, 3, 1, 2)) } else { Ok(leaf.clone()) }
 }
 
 #[cfg(test)]
@@ -155,11 +130,7 @@ mod tests {
     use super::*;
 
     fn network() -> Result<Box<dyn Model>> {
-        build(
-            &ModelSpec::new("gap_cnn", 2).input([3, 16, 16]),
-            0,
-            &Device::Cpu,
-        )
+        build(&ModelSpec::new("gap_cnn", 2).input([3, 16, 16]), 0, &Device::Cpu)
     }
 
     fn pictures() -> Result<Var> {
@@ -172,11 +143,7 @@ mod tests {
         let mut recorder = Recorder::new(["fc", "conv2", "nothing"]);
         let images = pictures()?;
         let logits = network()?.forward(&images, &mut Pass::eval().with_tap(&mut recorder))?;
-        let paths: Vec<&str> = recorder
-            .outputs()
-            .iter()
-            .map(|(path, _)| path.as_str())
-            .collect();
+        let paths: Vec<&str> = recorder.outputs().iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths, ["conv2", "fc"]);
         assert!(recorder.get("nothing").is_none());
         let recorded = recorder.get("fc").expect("the head ran");
@@ -197,9 +164,7 @@ mod tests {
         assert_eq!(cut.to_vec2::<f32>()?, plain.to_vec2::<f32>()?);
         let gradients = cut.sum_all()?.backward()?;
         assert!(gradients.get(&images).is_none());
-        let gradient = leaf
-            .gradient(&gradients)?
-            .expect("the logits depend on conv2");
+        let gradient = leaf.gradient(&gradients)?.expect("the logits depend on conv2");
         assert_eq!(gradient.dims(), leaf.output()?.expect("conv2 ran").dims());
         assert_eq!(gradient.dims(), [1, 32, 8, 8]);
         Ok(())
@@ -212,10 +177,7 @@ mod tests {
         let logits = network()?.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
         let gradients = logits.sum_all()?.backward()?;
         let gradient = leaf.gradient(&gradients)?.expect("the logits are the leaf");
-        assert_eq!(
-            gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?,
-            [[1.0, 1.0]]
-        );
+        assert_eq!(gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[1.0, 1.0]]);
         Ok(())
     }
 

@@ -58,11 +58,7 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
     let place = |i: usize| {
         let x = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (from - 1) as f64);
         let first = x as usize;
-        Taps {
-            first,
-            second: (first + 1).min(from - 1),
-            share: (x - first as f64) as f32,
-        }
+        Taps { first, second: (first + 1).min(from - 1), share: (x - first as f64) as f32 }
     };
     (0..to).map(place).collect()
 }
@@ -89,10 +85,7 @@ mod tests {
 
     #[test]
     fn shrinking_takes_the_neighbours_of_the_centre() {
-        check(
-            &resize_bilinear(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [1, 6], [1, 2]),
-            &[1.0, 4.0],
-        );
+        check(&resize_bilinear(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [1, 6], [1, 2]), &[1.0, 4.0]);
     }
 
     #[test]

@@ -19,10 +19,7 @@ fn recipe_network(name: &str, input: [usize; 3]) -> candle_core::Result<Box<dyn 
 }
 
 fn at(layer: &str, target: Target) -> CamOptions {
-    CamOptions {
-        layer: Some(layer.to_owned()),
-        target,
-    }
+    CamOptions { layer: Some(layer.to_owned()), target }
 }
 
 fn tensor(map: &ClassActivationMap) -> candle_core::Result<Tensor> {
@@ -35,10 +32,7 @@ fn maps_are_those_of_pytorch_grad_cam() -> TestResult {
     for (name, side) in [("resnet18", 96), ("simple_cnn", 32)] {
         let model = recipe_network(name, [3, side, side])?;
         let images = reference::image_batch(&format!("cam.{name}"), &[1, 3, side, side])?;
-        let options = CamOptions {
-            layer: None,
-            target: Target::Class(3),
-        };
+        let options = CamOptions { layer: None, target: Target::Class(3) };
         let maps = grad_cam(model.as_ref(), &images, &options)?;
         assert!(maps[0].positive);
         assert_eq!(maps[0].class, 3);
@@ -55,11 +49,8 @@ fn a_batch_gives_what_its_pictures_give_alone() -> TestResult {
     let together = grad_cam(model.as_ref(), &images, &CamOptions::default())?;
     assert_eq!(together.len(), 3);
     for (index, map) in together.iter().enumerate() {
-        let alone = &grad_cam(
-            model.as_ref(),
-            &images.narrow(0, index, 1)?,
-            &CamOptions::default(),
-        )?[0];
+        let alone =
+            &grad_cam(model.as_ref(), &images.narrow(0, index, 1)?, &CamOptions::default())?[0];
         assert_eq!((map.height, map.width, map.class), (40, 24, alone.class));
         assert!((map.probability - alone.probability).abs() < 1e-6);
         // Matrix products add in another order for another batch size.
@@ -105,11 +96,7 @@ struct Mean {
 impl Mean {
     fn new(scale: f64) -> Self {
         let spec = ModelSpec::new("mean", 2).input([3, 2, 3]);
-        Self {
-            spec,
-            parameters: Parameters::new(),
-            scale,
-        }
+        Self { spec, parameters: Parameters::new(), scale }
     }
 }
 
@@ -160,10 +147,7 @@ fn a_map_by_hand() -> TestResult {
 
 #[test]
 fn a_map_without_positive_evidence_says_so() -> TestResult {
-    let options = CamOptions {
-        layer: None,
-        target: Target::Class(1),
-    };
+    let options = CamOptions { layer: None, target: Target::Class(1) };
     let map = &grad_cam(&Mean::new(1.0), &steps()?, &options)?[0];
     assert!(!map.positive);
     assert_eq!(map.map, [0.0; 6]);
@@ -172,54 +156,26 @@ fn a_map_without_positive_evidence_says_so() -> TestResult {
 
 #[track_caller]
 fn check_error(model: &dyn Model, images: &Tensor, options: &CamOptions, expected: &str) {
-    let error = grad_cam(model, images, options)
-        .expect_err("must be refused")
-        .to_string();
-    assert!(
-        error.contains(expected),
-        "`{error}` does not hold `{expected}`"
-    );
+    let error = grad_cam(model, images, options).expect_err("must be refused").to_string();
+    assert!(error.contains(expected), "`{error}` does not hold `{expected}`");
 }
 
 #[test]
 fn bad_requests_are_refused_with_a_remedy() -> TestResult {
     let images = steps()?;
     let mean = Mean::new(1.0);
-    let class = CamOptions {
-        layer: None,
-        target: Target::Class(2),
-    };
-    check_error(
-        &mean,
-        &images,
-        &class,
-        "class 2 is out of range: the network has 2",
-    );
-    check_error(
-        &mean,
-        &images,
-        &at("mean", Target::Predicted),
-        "`mean` gives [1, 1]",
-    );
+    let class = CamOptions { layer: None, target: Target::Class(2) };
+    check_error(&mean, &images, &class, "class 2 is out of range: the network has 2");
+    check_error(&mean, &images, &at("mean", Target::Predicted), "`mean` gives [1, 1]");
     check_error(
         &mean,
         &images,
         &at("unused", Target::Predicted),
         "do not depend on layer `unused`",
     );
-    check_error(
-        &mean,
-        &images.flatten_all()?,
-        &CamOptions::default(),
-        "got [18]",
-    );
+    check_error(&mean, &images.flatten_all()?, &CamOptions::default(), "got [18]");
     let broken = Mean::new(f64::NAN);
-    check_error(
-        &broken,
-        &images,
-        &CamOptions::default(),
-        "picture 0 of the batch are not finite",
-    );
+    check_error(&broken, &images, &CamOptions::default(), "picture 0 of the batch are not finite");
     Ok(())
 }
 
@@ -228,9 +184,7 @@ fn an_unknown_layer_is_answered_with_near_names() -> TestResult {
     let model = build(&ModelSpec::new("resnet18", 2), 0, &Device::Cpu)?;
     let images = reference::image_batch("unknown", &[2, 3, 32, 32])?;
     let error = grad_cam(model.as_ref(), &images, &at("layer4.2", Target::Predicted));
-    let Err(Error::UnknownLayer { layer, near }) = error else {
-        panic!("{error:?}")
-    };
+    let Err(Error::UnknownLayer { layer, near }) = error else { panic!("{error:?}") };
     assert_eq!(layer, "layer4.2");
     assert!(near.contains(&"layer4.1".to_owned()), "{near:?}");
     check_error(
@@ -246,11 +200,6 @@ fn an_unknown_layer_is_answered_with_near_names() -> TestResult {
 fn a_network_without_maps_is_refused() -> TestResult {
     let model = build(&ModelSpec::new("mlp", 10), 0, &Device::Cpu)?;
     let images = reference::image_batch("mlp", &[1, 1, 28, 28])?;
-    check_error(
-        model.as_ref(),
-        &images,
-        &CamOptions::default(),
-        "`mlp` has no spatial maps",
-    );
+    check_error(model.as_ref(), &images, &CamOptions::default(), "`mlp` has no spatial maps");
     Ok(())
 }

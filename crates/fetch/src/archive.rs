@@ -42,12 +42,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 4 GiB, 200,000 entries, 200 to 1, names of 512 bytes.
     fn default() -> Self {
-        Self {
-            max_bytes: 4 << 30,
-            max_entries: 200_000,
-            max_ratio: 200,
-            max_name_bytes: 512,
-        }
+        Self { max_bytes: 4 << 30, max_entries: 200_000, max_ratio: 200, max_name_bytes: 512 }
     }
 }
 
@@ -193,8 +188,7 @@ impl Unpacker<'_> {
             written += read as u64;
             self.check_budget(name, read as u64)?;
             self.unpacked_bytes += read as u64;
-            file.write_all(&buffer[..read])
-                .map_err(Error::io("write", path))?;
+            file.write_all(&buffer[..read]).map_err(Error::io("write", path))?;
         }
     }
 
@@ -207,10 +201,7 @@ impl Unpacker<'_> {
         }
         let by_ratio = self.packed_bytes.saturating_mul(self.limits.max_ratio);
         if total > by_ratio.saturating_add(BYTES_FREE_OF_RATIO) {
-            let reason = format!(
-                "unpacks to more than {} times its size",
-                self.limits.max_ratio
-            );
+            let reason = format!("unpacks to more than {} times its size", self.limits.max_ratio);
             return Err(self.refuse(name, reason));
         }
         Ok(())
@@ -234,10 +225,9 @@ impl Unpacker<'_> {
             return Err(self.refuse(name, "has an absolute name"));
         }
         if text.contains(['\\', ':']) || text.contains(char::is_control) {
-            return Err(self.refuse(
-                name,
-                "has a backslash, colon or control character in its name",
-            ));
+            return Err(
+                self.refuse(name, "has a backslash, colon or control character in its name")
+            );
         }
         let mut parts = Vec::new();
         for part in text.strip_suffix('/').unwrap_or(text).split('/') {

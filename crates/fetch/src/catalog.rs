@@ -61,11 +61,7 @@ pub fn find(name: &str) -> Result<&'static Item> {
 }
 
 fn file(name: &str, bytes: u64, sha256: &str) -> FileSpec {
-    FileSpec {
-        name: name.to_owned(),
-        bytes: Some(bytes),
-        sha256: Some(sum(sha256)),
-    }
+    FileSpec { name: name.to_owned(), bytes: Some(bytes), sha256: Some(sum(sha256)) }
 }
 
 fn sum(digits: &str) -> Sha256Sum {
@@ -87,12 +83,10 @@ mod tests {
             assert!(!item.layouts.is_empty(), "{}", item.name);
             for source in &item.sources {
                 let (folder, mirrors) = match source {
-                    Source::Files {
-                        folder, mirrors, ..
-                    } => (folder.as_str(), mirrors.as_slice()),
-                    Source::Archive {
-                        folder, mirrors, ..
-                    } => (folder.as_str(), mirrors.as_slice()),
+                    Source::Files { folder, mirrors, .. } => (folder.as_str(), mirrors.as_slice()),
+                    Source::Archive { folder, mirrors, .. } => {
+                        (folder.as_str(), mirrors.as_slice())
+                    }
                     Source::Hub { to, .. } => (to.split('/').next().unwrap(), [].as_slice()),
                     Source::Pth { to, mirrors, .. } => {
                         (to.split('/').next().unwrap(), mirrors.as_slice())
@@ -104,10 +98,7 @@ mod tests {
                     item.name
                 );
                 for mirror in mirrors {
-                    assert!(
-                        mirror.starts_with("http") && mirror.ends_with('/'),
-                        "{mirror}"
-                    );
+                    assert!(mirror.starts_with("http") && mirror.ends_with('/'), "{mirror}");
                 }
             }
         }

@@ -161,14 +161,8 @@ mod tests {
         let path = folder.path().join("abc");
         std::fs::write(&path, "abd").unwrap();
         let length = spec(Some(4), None).verify(&path).unwrap_err().to_string();
-        assert!(
-            length.contains("length is 3 bytes, expected 4 bytes"),
-            "{length}"
-        );
-        let sum = spec(Some(3), Some(SUM_OF_ABC))
-            .verify(&path)
-            .unwrap_err()
-            .to_string();
+        assert!(length.contains("length is 3 bytes, expected 4 bytes"), "{length}");
+        let sum = spec(Some(3), Some(SUM_OF_ABC)).verify(&path).unwrap_err().to_string();
         assert!(sum.contains(SUM_OF_ABC) && sum.contains("abc"), "{sum}");
         assert!(spec(None, None).verify(folder.path()).is_err());
     }

@@ -38,11 +38,7 @@ pub(crate) fn remove_stale(folder: &Path) -> Result<()> {
         }
         let path = entry.path();
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let removed = if is_folder {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.map_err(Error::io("remove", &path))?;
     }
     Ok(())
@@ -65,10 +61,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
 
 /// Puts a finished file under its final name, surviving a power cut in between.
 pub(crate) fn publish(part: &Path, target: &Path) -> Result<()> {
-    let file = File::options()
-        .write(true)
-        .open(part)
-        .map_err(Error::io("open", part))?;
+    let file = File::options().write(true).open(part).map_err(Error::io("open", part))?;
     file.sync_all().map_err(Error::io("sync", part))?;
     fs::rename(part, target).map_err(Error::io("rename to", target))?;
     sync_folder_of(target)
@@ -90,8 +83,7 @@ pub(crate) fn copy_verified(source: &Path, target: &Path, spec: &FileSpec) -> Re
     create_folder(parent)?;
     let temporary = temporary_file(parent)?;
     copy_bytes(source, temporary.path(), target)?;
-    spec.verify(temporary.path())
-        .map_err(|error| at(source, error))?;
+    spec.verify(temporary.path()).map_err(|error| at(source, error))?;
     persist(temporary, target)
 }
 
@@ -169,13 +161,8 @@ fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
 
 fn persist(temporary: NamedTempFile, target: &Path) -> Result<()> {
     make_readable(temporary.as_file()).map_err(Error::io("write", target))?;
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(Error::io("sync", target))?;
-    temporary
-        .persist(target)
-        .map_err(|error| Error::io("rename to", target)(error.error))?;
+    temporary.as_file().sync_all().map_err(Error::io("sync", target))?;
+    temporary.persist(target).map_err(|error| Error::io("rename to", target)(error.error))?;
     sync_folder_of(target)
 }
 
@@ -198,9 +185,7 @@ fn sync_folder_of(path: &Path) -> Result<()> {
 /// Makes renames in `folder` survive a power cut.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io("sync", folder))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
 }
 
 /// Other systems give no handle to a folder; their file systems journal the rename.
@@ -219,19 +204,9 @@ fn parent_of(path: &Path) -> &Path {
 /// The same complaint about the file the user knows instead of its temporary copy.
 fn at(source: &Path, error: Error) -> Error {
     match error {
-        Error::Mismatch {
-            what,
-            expected,
-            found,
-            remedy,
-            ..
-        } => Error::Mismatch {
-            path: source.to_path_buf(),
-            what,
-            expected,
-            found,
-            remedy,
-        },
+        Error::Mismatch { what, expected, found, remedy, .. } => {
+            Error::Mismatch { path: source.to_path_buf(), what, expected, found, remedy }
+        }
         other => other,
     }
 }
@@ -285,9 +260,7 @@ mod tests {
             bytes: None,
             sha256: Some(crate::Sha256Sum::new("00000000").unwrap()),
         };
-        let error = copy_verified(&source, &target, &spec)
-            .unwrap_err()
-            .to_string();
+        let error = copy_verified(&source, &target, &spec).unwrap_err().to_string();
         assert!(error.contains("source"), "{error}");
         assert_eq!(fs::read(&target).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);

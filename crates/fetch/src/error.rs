@@ -150,11 +150,7 @@ impl Error {
         path: impl AsRef<Path>,
     ) -> impl FnOnce(io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
-        move |source| Error::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Error::Io { action, path, source }
     }
 }
 
@@ -172,11 +168,7 @@ fn io_hint(source: &io::Error) -> &'static str {
 }
 
 fn in_entry(entry: &str) -> String {
-    if entry.is_empty() {
-        String::new()
-    } else {
-        format!("entry `{}` ", entry.escape_debug())
-    }
+    if entry.is_empty() { String::new() } else { format!("entry `{}` ", entry.escape_debug()) }
 }
 
 fn list(attempts: &[Attempt]) -> String {

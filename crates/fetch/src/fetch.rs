@@ -132,9 +132,7 @@ fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     for source in &item.sources {
         match from_source(source, options) {
             Ok(conversion) => return finish(item, options, Origin::Network, conversion),
-            Err(Error::Download {
-                attempts: failed, ..
-            }) => attempts.extend(failed),
+            Err(Error::Download { attempts: failed, .. }) => attempts.extend(failed),
             Err(Error::Offline { .. }) => is_offline = true,
             // Trouble with the hub's cache, which lies elsewhere, says nothing of other sources.
             Err(error) => match source {
@@ -147,15 +145,9 @@ fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
         }
     }
     if is_offline && attempts.is_empty() {
-        return Err(Error::Offline {
-            what: item.name.clone(),
-            folder: options.data_dir.clone(),
-        });
+        return Err(Error::Offline { what: item.name.clone(), folder: options.data_dir.clone() });
     }
-    Err(Error::Download {
-        file: item.name.clone(),
-        attempts,
-    })
+    Err(Error::Download { file: item.name.clone(), attempts })
 }
 
 fn tell_of_damage(item: &Item, options: &FetchOptions<'_>) {
@@ -165,22 +157,17 @@ fn tell_of_damage(item: &Item, options: &FetchOptions<'_>) {
             continue;
         }
         if let Err(error) = layout.content.verify(&folder, Depth::Full) {
-            (options.progress)(Event::Incomplete {
-                item: &item.name,
-                cause: &error.to_string(),
-            });
+            (options.progress)(Event::Incomplete { item: &item.name, cause: &error.to_string() });
         }
     }
 }
 
 /// The layout's files that are there, if a layout is complete.
 fn present(item: &Item, data_dir: &Path, depth: Depth) -> Option<Vec<PathBuf>> {
-    let layout = item.layouts.iter().find(|layout| {
-        layout
-            .content
-            .verify(&data_dir.join(&layout.folder), depth)
-            .is_ok()
-    })?;
+    let layout = item
+        .layouts
+        .iter()
+        .find(|layout| layout.content.verify(&data_dir.join(&layout.folder), depth).is_ok())?;
     Some(files_of(layout, data_dir))
 }
 
@@ -209,18 +196,12 @@ fn finish(
         });
     }
     if let Some(files) = present(item, data_dir, Depth::Full) {
-        return Ok(Fetched {
-            files,
-            origin,
-            conversion: None,
-        });
+        return Ok(Fetched { files, origin, conversion: None });
     }
     // Say what is wrong with the form that was meant.
     let begun = |layout: &&Layout| layout.content.is_begun_in(&data_dir.join(&layout.folder));
     for layout in item.layouts.iter().filter(begun).chain(&item.layouts) {
-        layout
-            .content
-            .verify(&data_dir.join(&layout.folder), Depth::Full)?;
+        layout.content.verify(&data_dir.join(&layout.folder), Depth::Full)?;
     }
     Err(Error::NotInFolder {
         item: item.name.clone(),
@@ -232,11 +213,7 @@ fn finish(
 fn from_source(source: &Source, options: &FetchOptions<'_>) -> Result<Option<Conversion>> {
     let data_dir = &options.data_dir;
     match source {
-        Source::Files {
-            folder,
-            files,
-            mirrors,
-        } => {
+        Source::Files { folder, files, mirrors } => {
             let folder = data_dir.join(folder);
             for file in files {
                 let target = folder.join(&file.name);
@@ -246,26 +223,12 @@ fn from_source(source: &Source, options: &FetchOptions<'_>) -> Result<Option<Con
             }
             Ok(None)
         }
-        Source::Archive {
-            file,
-            kind,
-            mirrors,
-            root,
-            folder,
-            limits,
-        } => {
+        Source::Archive { file, kind, mirrors, root, folder, limits } => {
             let archive = data_dir.join(&file.name);
             if file.verify(&archive).is_err() {
                 download(file, &archive, mirrors, options)?;
             }
-            install_archive(
-                &archive,
-                *kind,
-                limits,
-                root,
-                &data_dir.join(folder),
-                options,
-            )?;
+            install_archive(&archive, *kind, limits, root, &data_dir.join(folder), options)?;
             disk::remove_file(&archive)?;
             Ok(None)
         }
@@ -289,10 +252,7 @@ fn from_source(source: &Source, options: &FetchOptions<'_>) -> Result<Option<Con
 /// The pickle lies beside the file it becomes.
 pub(crate) fn conversion(file: &FileSpec, to: &str, data_dir: &Path) -> Conversion {
     let safetensors = data_dir.join(to);
-    Conversion {
-        pickle: safetensors.with_file_name(&file.name),
-        safetensors,
-    }
+    Conversion { pickle: safetensors.with_file_name(&file.name), safetensors }
 }
 
 fn download(
@@ -302,22 +262,10 @@ fn download(
     options: &FetchOptions<'_>,
 ) -> Result<()> {
     if options.offline {
-        return Err(Error::Offline {
-            what: file.name.clone(),
-            folder: options.data_dir.clone(),
-        });
+        return Err(Error::Offline { what: file.name.clone(), folder: options.data_dir.clone() });
     }
-    let urls: Vec<String> = mirrors
-        .iter()
-        .map(|mirror| format!("{mirror}{}", file.name))
-        .collect();
-    let download = Download {
-        target,
-        urls: &urls,
-        spec: file,
-        check: None,
-        bearer_token: None,
-    };
+    let urls: Vec<String> = mirrors.iter().map(|mirror| format!("{mirror}{}", file.name)).collect();
+    let download = Download { target, urls: &urls, spec: file, check: None, bearer_token: None };
     HttpClient::new(options.http.clone()).download(&download, options.progress)
 }
 

@@ -103,10 +103,7 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client with these options; nothing is sent yet.
     pub fn new(options: HttpOptions) -> Self {
-        Self {
-            agent: agent(&options, 10),
-            options,
-        }
+        Self { agent: agent(&options, 10), options }
     }
 
     /// Brings one file to `download.target`.
@@ -120,10 +117,7 @@ impl HttpClient {
     /// problem, which no other mirror would solve.
     pub fn download(&self, download: &Download<'_>, progress: &Progress<'_>) -> Result<()> {
         let part = download.part();
-        if let Some(parent) = part
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+        if let Some(parent) = part.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk::create_folder(parent)?;
         }
         if download.spec.sha256.is_none() {
@@ -138,10 +132,7 @@ impl HttpClient {
                 return Ok(());
             }
         }
-        Err(Error::Download {
-            file: file.to_owned(),
-            attempts,
-        })
+        Err(Error::Download { file: file.to_owned(), attempts })
     }
 
     /// Whether this address gave a verified file, asked as often as that may help.
@@ -177,16 +168,9 @@ impl HttpClient {
                 }
                 Failure::Interrupted { cause, .. } => (cause, retries < self.options.retries),
             };
-            progress(Event::Failed {
-                file: &download.spec.name,
-                url,
-                cause: &cause,
-            });
+            progress(Event::Failed { file: &download.spec.name, url, cause: &cause });
             if !again {
-                attempts.push(Attempt {
-                    url: url.to_owned(),
-                    cause,
-                });
+                attempts.push(Attempt { url: url.to_owned(), cause });
                 break;
             }
             sleep(self.options.retry_pause * 2_u32.saturating_pow(retries as u32));
@@ -199,12 +183,9 @@ impl HttpClient {
 /// What went wrong with a received file, without the name of its temporary part.
 fn cause_of(error: &Error) -> String {
     match error {
-        Error::Mismatch {
-            what,
-            expected,
-            found,
-            ..
-        } => format!("the {what} is {found}, expected {expected}"),
+        Error::Mismatch { what, expected, found, .. } => {
+            format!("the {what} is {found}, expected {expected}")
+        }
         Error::NotSafetensors { reason, .. } => format!("not a safetensors file: {reason}"),
         other => other.to_string(),
     }

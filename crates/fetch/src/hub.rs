@@ -105,11 +105,7 @@ struct Metadata {
 impl Hub {
     /// A client with these options; nothing is sent yet.
     pub fn new(http: HttpOptions, options: HubOptions) -> Self {
-        Self {
-            metadata_agent: agent(&http, 0),
-            http: HttpClient::new(http),
-            options,
-        }
+        Self { metadata_agent: agent(&http, 0), http: HttpClient::new(http), options }
     }
 
     /// The path of `file` in the cache, downloaded if need be and verified in either case: its
@@ -137,10 +133,7 @@ impl Hub {
         let url = self.url(file)?;
         let metadata = self.metadata(&url, file).map_err(|cause| Error::Download {
             file: file.spec.name.clone(),
-            attempts: vec![Attempt {
-                url: url.clone(),
-                cause,
-            }],
+            attempts: vec![Attempt { url: url.clone(), cause }],
         })?;
         let blob = cache.blob(&metadata.etag);
         disk::create_folder(&cache.blobs())?;
@@ -205,10 +198,7 @@ impl Hub {
     }
 
     fn ask(&self, url: &str) -> std::result::Result<ureq::http::Response<ureq::Body>, String> {
-        let mut request = self
-            .metadata_agent
-            .get(url)
-            .header(header::RANGE, "bytes=0-0");
+        let mut request = self.metadata_agent.get(url).header(header::RANGE, "bytes=0-0");
         if let Some(token) = &self.options.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -219,16 +209,10 @@ impl Hub {
 fn read_metadata(headers: &HeaderMap, file: &HubFile) -> std::result::Result<Metadata, String> {
     let commit = text(headers, "x-repo-commit").ok_or("the hub named no commit")?;
     if !is_hex(commit, &[40]) {
-        return Err(format!(
-            "the hub named `{}` as commit",
-            commit.escape_debug()
-        ));
+        return Err(format!("the hub named `{}` as commit", commit.escape_debug()));
     }
     if is_hex(&file.revision, &[40]) && !file.revision.eq_ignore_ascii_case(commit) {
-        return Err(format!(
-            "the hub offers commit {commit}, expected {}",
-            file.revision
-        ));
+        return Err(format!("the hub offers commit {commit}, expected {}", file.revision));
     }
     let etag = text(headers, "x-linked-etag")
         .or_else(|| text(headers, "etag"))
@@ -236,9 +220,7 @@ fn read_metadata(headers: &HeaderMap, file: &HubFile) -> std::result::Result<Met
     let etag = etag.trim_start_matches("W/").trim_matches('"');
     if !is_hex(etag, &[40, 64]) {
         let shown = etag.escape_debug();
-        return Err(format!(
-            "the hub named `{shown}` as ETag, which is no checksum"
-        ));
+        return Err(format!("the hub named `{shown}` as ETag, which is no checksum"));
     }
     let linked = text(headers, "x-linked-size").and_then(|size| size.trim().parse().ok());
     Ok(Metadata {
@@ -303,10 +285,7 @@ mod tests {
     fn the_environment_is_heard() {
         let plain = options(&[], Some("/home/ada"));
         assert_eq!(plain.endpoint, "https://huggingface.co");
-        assert_eq!(
-            plain.cache_dir,
-            Some("/home/ada/.cache/huggingface/hub".into())
-        );
+        assert_eq!(plain.cache_dir, Some("/home/ada/.cache/huggingface/hub".into()));
         assert!(!plain.offline && plain.token.is_none());
 
         let set = options(
@@ -333,10 +312,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "from-file\n").unwrap();
         let home = folder.path().to_str().unwrap();
-        assert_eq!(
-            options(&[("HF_HOME", home)], None).token.as_deref(),
-            Some("from-file")
-        );
+        assert_eq!(options(&[("HF_HOME", home)], None).token.as_deref(), Some("from-file"));
     }
 
     #[test]

@@ -125,9 +125,9 @@ impl Content {
     pub(crate) fn is_begun_in(&self, folder: &Path) -> bool {
         match self {
             Self::Files(files) => files.iter().any(|file| folder.join(&file.name).exists()),
-            Self::Tree { folders, .. } => folders
-                .iter()
-                .any(|part| folder.join(&part.folder).is_dir()),
+            Self::Tree { folders, .. } => {
+                folders.iter().any(|part| folder.join(&part.folder).is_dir())
+            }
             Self::Weights { name, .. } => folder.join(name).exists(),
         }
     }
@@ -135,13 +135,10 @@ impl Content {
     /// Checks that `folder` holds all of it.
     pub(crate) fn verify(&self, folder: &Path, depth: Depth) -> Result<()> {
         match self {
-            Self::Files(files) => files
-                .iter()
-                .try_for_each(|file| verify_file(file, &folder.join(&file.name), depth)),
-            Self::Tree {
-                extensions,
-                folders,
-            } => folders
+            Self::Files(files) => {
+                files.iter().try_for_each(|file| verify_file(file, &folder.join(&file.name), depth))
+            }
+            Self::Tree { extensions, folders } => folders
                 .iter()
                 .try_for_each(|count| verify_count(&folder.join(&count.folder), count, extensions)),
             Self::Weights { name, known } => verify_weights(&folder.join(name), known, depth),
@@ -199,18 +196,13 @@ fn verify_weights(path: &Path, known: &[FileSpec], depth: Depth) -> Result<()> {
         return Ok(());
     }
     let bytes = fs::metadata(path).map_err(Error::io("read", path))?.len();
-    let same_length: Vec<&FileSpec> = known
-        .iter()
-        .filter(|file| file.bytes == Some(bytes))
-        .collect();
+    let same_length: Vec<&FileSpec> =
+        known.iter().filter(|file| file.bytes == Some(bytes)).collect();
     if same_length.is_empty() {
         return Ok(());
     }
     let sum = sha256_of_file(path)?;
-    let sums: Vec<_> = same_length
-        .iter()
-        .filter_map(|file| file.sha256.as_ref())
-        .collect();
+    let sums: Vec<_> = same_length.iter().filter_map(|file| file.sha256.as_ref()).collect();
     if sums.iter().any(|known| known.matches(&sum)) {
         return Ok(());
     }

@@ -67,11 +67,7 @@ fn copy(layout: &Layout, source: &Path, options: &FetchOptions<'_>) -> Result<()
         }),
         Content::Weights { name, .. } => {
             layout.content.verify(source, Depth::Full)?;
-            let file = crate::FileSpec {
-                name: name.clone(),
-                bytes: None,
-                sha256: None,
-            };
+            let file = crate::FileSpec { name: name.clone(), bytes: None, sha256: None };
             copying(name, source, options.progress, || {
                 disk::copy_verified(&source.join(name), &target.join(name), &file)
             })
@@ -87,14 +83,9 @@ fn take_download(
     options: &FetchOptions<'_>,
 ) -> Result<Option<Option<Conversion>>> {
     match source {
-        Source::Archive {
-            file,
-            kind,
-            root,
-            folder,
-            limits,
-            ..
-        } if from.join(&file.name).is_file() => {
+        Source::Archive { file, kind, root, folder, limits, .. }
+            if from.join(&file.name).is_file() =>
+        {
             let archive = from.join(&file.name);
             file.verify(&archive)?;
             let target = options.data_dir.join(folder);
@@ -123,22 +114,14 @@ fn copying(
     progress: &Progress<'_>,
     copy: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    progress(Event::Started {
-        file: name,
-        from: &from.to_string_lossy(),
-        resumed: 0,
-        total: None,
-    });
+    progress(Event::Started { file: name, from: &from.to_string_lossy(), resumed: 0, total: None });
     copy()?;
     progress(Event::Finished { file: name });
     Ok(())
 }
 
 fn wanted(item: &Item) -> Vec<String> {
-    let layouts = item
-        .layouts
-        .iter()
-        .map(|layout| layout.content.wanted(&layout.folder));
+    let layouts = item.layouts.iter().map(|layout| layout.content.wanted(&layout.folder));
     let downloads = item.sources.iter().filter_map(|source| match source {
         Source::Archive { file, .. } | Source::Pth { file, .. } => Some(format!("`{}`", file.name)),
         Source::Files { .. } | Source::Hub { .. } => None,

@@ -20,25 +20,18 @@ const LENGTH_BYTES: u64 = 8;
 pub fn check_safetensors_header(path: &Path) -> Result<()> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
-    let wrong = |reason: String| Error::NotSafetensors {
-        path: path.to_path_buf(),
-        reason,
-    };
+    let wrong = |reason: String| Error::NotSafetensors { path: path.to_path_buf(), reason };
     if file_bytes < LENGTH_BYTES {
         return Err(wrong(format!("it has only {file_bytes} bytes")));
     }
     let mut length = [0; LENGTH_BYTES as usize];
-    file.read_exact(&mut length)
-        .map_err(Error::io("read", path))?;
+    file.read_exact(&mut length).map_err(Error::io("read", path))?;
     let header_bytes = u64::from_le_bytes(length);
     if header_bytes > MAX_HEADER_BYTES || header_bytes > file_bytes - LENGTH_BYTES {
-        return Err(wrong(format!(
-            "its first 8 bytes promise a header of {header_bytes} bytes"
-        )));
+        return Err(wrong(format!("its first 8 bytes promise a header of {header_bytes} bytes")));
     }
     let mut header = vec![0; header_bytes as usize];
-    file.read_exact(&mut header)
-        .map_err(Error::io("read", path))?;
+    file.read_exact(&mut header).map_err(Error::io("read", path))?;
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|error| wrong(format!("its header does not parse ({error})")))?;
     let promised = LENGTH_BYTES + header_bytes + metadata.data_len() as u64;
@@ -86,10 +79,7 @@ mod tests {
     #[test]
     fn unsound_files_are_named() {
         check(b"", Some("only 0 bytes"));
-        check(
-            b"<html><body>403 Forbidden</body></html>",
-            Some("promise a header"),
-        );
+        check(b"<html><body>403 Forbidden</body></html>", Some("promise a header"));
         check(&file(ONE_TENSOR, 7), Some("promises"));
         check(&file(ONE_TENSOR, 9), Some("promises"));
         check(&file("{\"fc.bias\":", 8), Some("does not parse"));

@@ -37,10 +37,7 @@ impl Parameters {
         dtype: DType,
         device: &Device,
     ) -> VarBuilder<'static> {
-        let backend = Backend {
-            parameters: self.clone(),
-            seed,
-        };
+        let backend = Backend { parameters: self.clone(), seed };
         VarBuilder::from_backend(Box::new(backend), dtype, device.clone())
     }
 }
@@ -62,10 +59,7 @@ impl SimpleBackend for Backend {
             }
         };
         if parameter.var().shape() != &shape {
-            bail!(
-                "`{name}` is {:?}, wanted {shape:?}",
-                parameter.var().shape()
-            )
+            bail!("`{name}` is {:?}, wanted {shape:?}", parameter.var().shape())
         }
         Ok(parameter.var().as_tensor().clone())
     }

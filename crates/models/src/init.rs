@@ -32,20 +32,14 @@ impl Init {
     /// inputs that reach one output.
     pub fn fan_in_uniform(fan_in: usize) -> Self {
         let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
-        Self::Uniform {
-            low: -bound,
-            high: bound,
-        }
+        Self::Uniform { low: -bound, high: bound }
     }
 
     /// Normal with standard deviation `sqrt(2 / fan_out)`: He et al. 2015, equation 14, as
     /// torchvision's ResNet uses it (`kaiming_normal_`, `fan_out`, relu); `fan_out` counts the
     /// outputs that one input reaches.
     pub fn fan_out_normal(fan_out: usize) -> Self {
-        Self::Normal {
-            mean: 0.0,
-            std: (2.0 / fan_out.max(1) as f64).sqrt(),
-        }
+        Self::Normal { mean: 0.0, std: (2.0 / fan_out.max(1) as f64).sqrt() }
     }
 
     /// What candle-nn's hint means for a tensor of `shape`.
@@ -54,20 +48,13 @@ impl Init {
             candle_nn::Init::Const(value) => Self::Constant(value),
             candle_nn::Init::Randn { mean, stdev } => Self::Normal { mean, std: stdev },
             candle_nn::Init::Uniform { lo, up } => Self::Uniform { low: lo, high: up },
-            candle_nn::Init::Kaiming {
-                dist,
-                fan,
-                non_linearity,
-            } => {
+            candle_nn::Init::Kaiming { dist, fan, non_linearity } => {
                 let std = non_linearity.gain() / (fan.for_shape(shape).max(1) as f64).sqrt();
                 match dist {
                     NormalOrUniform::Normal => Self::Normal { mean: 0.0, std },
                     NormalOrUniform::Uniform => {
                         let bound = 3f64.sqrt() * std;
-                        Self::Uniform {
-                            low: -bound,
-                            high: bound,
-                        }
+                        Self::Uniform { low: -bound, high: bound }
                     }
                 }
             }
@@ -116,9 +103,7 @@ mod tests {
 
     fn draw(init: Init, seed: u64, path: &str) -> Vec<f32> {
         let tensor = init.draw(seed, path, &[64, 100], DType::F32, &Device::Cpu);
-        tensor
-            .and_then(|t| t.flatten_all()?.to_vec1())
-            .expect("a small tensor can be drawn")
+        tensor.and_then(|t| t.flatten_all()?.to_vec1()).expect("a small tensor can be drawn")
     }
 
     #[test]

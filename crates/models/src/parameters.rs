@@ -32,12 +32,7 @@ struct Inner {
 impl Parameter {
     fn new(path: String, tensor: &Tensor, kind: ParameterKind) -> Result<Self> {
         let trainable = AtomicBool::new(kind == ParameterKind::Weight);
-        Ok(Self(Arc::new(Inner {
-            path,
-            var: Var::from_tensor(tensor)?,
-            kind,
-            trainable,
-        })))
+        Ok(Self(Arc::new(Inner { path, var: Var::from_tensor(tensor)?, kind, trainable })))
     }
 
     /// The name, as in torchvision's `state_dict`: `layer1.0.conv1.weight`.
@@ -106,16 +101,8 @@ impl Parameters {
 
     /// A builder at the root; every layer takes its parameters from one.
     pub fn builder(&self, seed: u64, dtype: DType, device: &Device) -> ParameterBuilder {
-        let root = Root {
-            parameters: self.clone(),
-            seed,
-            dtype,
-            device: device.clone(),
-        };
-        ParameterBuilder {
-            root: Arc::new(root),
-            prefix: String::new(),
-        }
+        let root = Root { parameters: self.clone(), seed, dtype, device: device.clone() };
+        ParameterBuilder { root: Arc::new(root), prefix: String::new() }
     }
 
     /// Every parameter and buffer, in building order.
@@ -125,26 +112,17 @@ impl Parameters {
 
     /// Every learned parameter, frozen or not, in building order.
     pub fn weights(&self) -> Vec<Parameter> {
-        self.all()
-            .into_iter()
-            .filter(|p| p.kind() == ParameterKind::Weight)
-            .collect()
+        self.all().into_iter().filter(|p| p.kind() == ParameterKind::Weight).collect()
     }
 
     /// Every parameter that a training pass computes a gradient for, in building order.
     pub fn trainable(&self) -> Vec<Parameter> {
-        self.all()
-            .into_iter()
-            .filter(Parameter::is_trainable)
-            .collect()
+        self.all().into_iter().filter(Parameter::is_trainable).collect()
     }
 
     /// The parameter at `path`.
     pub fn get(&self, path: &str) -> Option<Parameter> {
-        self.lock()
-            .iter()
-            .find(|parameter| parameter.path() == path)
-            .cloned()
+        self.lock().iter().find(|parameter| parameter.path() == path).cloned()
     }
 
     /// The number of learned elements (buffers not counted), as torchinfo counts them.
@@ -171,16 +149,11 @@ impl Parameters {
 
     fn set_trainable(&self, prefix: &str, trainable: bool) -> Result<usize> {
         let weights = self.weights();
-        let under: Vec<&Parameter> = weights
-            .iter()
-            .filter(|parameter| is_under(parameter.path(), prefix))
-            .collect();
+        let under: Vec<&Parameter> =
+            weights.iter().filter(|parameter| is_under(parameter.path(), prefix)).collect();
         if under.is_empty() {
             let layers: Vec<&str> = weights.iter().map(|p| layer_of(p.path())).collect();
-            bail!(
-                "no parameter under `{prefix}`{}",
-                did_you_mean(prefix, layers.into_iter())
-            )
+            bail!("no parameter under `{prefix}`{}", did_you_mean(prefix, layers.into_iter()))
         }
         for parameter in &under {
             parameter.0.trainable.store(trainable, Ordering::Relaxed);
@@ -196,9 +169,7 @@ fn layer_of(path: &str) -> &str {
 /// Whether `path` is `prefix` or lies under it, by whole path segments.
 fn is_under(path: &str, prefix: &str) -> bool {
     prefix.is_empty()
-        || path
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 #[derive(Debug)]
@@ -221,10 +192,7 @@ pub struct ParameterBuilder {
 impl ParameterBuilder {
     /// The builder one level down: `vb.pp("layer1").pp(0)` is at `layer1.0`.
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
-        Self {
-            root: self.root.clone(),
-            prefix: self.join(name),
-        }
+        Self { root: self.root.clone(), prefix: self.join(name) }
     }
 
     /// The path of the layer that holds this builder.
@@ -238,11 +206,7 @@ impl ParameterBuilder {
     }
 
     fn join(&self, name: impl std::fmt::Display) -> String {
-        if self.prefix.is_empty() {
-            name.to_string()
-        } else {
-            format!("{}.{name}", self.prefix)
-        }
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }
 
     /// A new learned parameter of this layer.
@@ -304,11 +268,8 @@ mod tests {
     fn a_prefix_ends_at_a_dot() -> Result<()> {
         let parameters = two_layers()?;
         assert_eq!(parameters.freeze("layer1")?, 1);
-        let trainable: Vec<String> = parameters
-            .trainable()
-            .iter()
-            .map(|p| p.path().to_owned())
-            .collect();
+        let trainable: Vec<String> =
+            parameters.trainable().iter().map(|p| p.path().to_owned()).collect();
         assert_eq!(trainable, ["layer10.weight"]);
         parameters.unfreeze("")?;
         assert_eq!(parameters.trainable().len(), 2);
@@ -317,9 +278,7 @@ mod tests {
 
     #[test]
     fn an_unknown_prefix_names_its_neighbours() -> Result<()> {
-        let error = two_layers()?
-            .freeze("layer2")
-            .expect_err("there is no such layer");
+        let error = two_layers()?.freeze("layer2").expect_err("there is no such layer");
         let message = error.to_string();
         let expected = "no parameter under `layer2`; did you mean `layer1` or `layer10`?";
         assert!(message.starts_with(expected), "{message}");
@@ -330,11 +289,7 @@ mod tests {
     fn a_name_is_given_once() -> Result<()> {
         let parameters = two_layers()?;
         let vb = parameters.builder(0, DType::F32, &Device::Cpu);
-        assert!(
-            vb.pp("layer1")
-                .weight("weight", &[2], Init::Constant(0.0))
-                .is_err()
-        );
+        assert!(vb.pp("layer1").weight("weight", &[2], Init::Constant(0.0)).is_err());
         Ok(())
     }
 
@@ -345,9 +300,7 @@ mod tests {
         parameters.freeze("layer1")?;
         let train = Pass::train(candle_vision_ops::Generator::seed_from_u64(0));
         let tracked = |path: &str, pass: &Pass| {
-            parameters
-                .get(path)
-                .map(|parameter| parameter.tensor(pass).track_op())
+            parameters.get(path).map(|parameter| parameter.tensor(pass).track_op())
         };
         assert_eq!(tracked("layer1.weight", &train), Some(false));
         assert_eq!(tracked("layer10.weight", &train), Some(true));

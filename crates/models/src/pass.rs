@@ -118,9 +118,5 @@ fn show(tap: &mut dyn LayerTap, path: &str, output: Tensor) -> Result<Tensor> {
     let id = shown.id();
     let result = tap.tap(path, shown)?;
     // An untouched output goes on as it was: no permutations on the tape.
-    if result.id() == id {
-        Ok(output)
-    } else {
-        channels_last(&result)
-    }
+    if result.id() == id { Ok(output) } else { channels_last(&result) }
 }

@@ -8,11 +8,7 @@ pub(crate) fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str
         .filter(|(distance, name)| *distance <= 2.max(name.len().max(wanted.len()) / 3))
         .collect();
     near.sort();
-    let quoted: Vec<String> = near
-        .iter()
-        .take(3)
-        .map(|(_, name)| format!("`{name}`"))
-        .collect();
+    let quoted: Vec<String> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
     if quoted.is_empty() {
         String::new()
     } else {

@@ -23,11 +23,7 @@ impl ModelSpec {
             "simple_cnn" | "alexnet_32" => [3, 32, 32],
             _ => [3, 224, 224],
         };
-        Self {
-            architecture: architecture.to_owned(),
-            num_classes,
-            input,
-        }
+        Self { architecture: architecture.to_owned(), num_classes, input }
     }
 
     /// The same network for pictures of `[channels, height, width]`.

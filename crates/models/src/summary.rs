@@ -46,17 +46,10 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
     let images = Tensor::zeros((batch, channels, height, width), DType::F32, &device)?;
     let mut shapes = RecordShapes::default();
     model.forward(&images, &mut Pass::eval().with_tap(&mut shapes))?;
-    let layers: Vec<LayerSummary> = shapes
-        .shapes
-        .into_iter()
-        .map(|(path, output)| layer(path, output, &weights))
-        .collect();
+    let layers: Vec<LayerSummary> =
+        shapes.shapes.into_iter().map(|(path, output)| layer(path, output, &weights)).collect();
     let count = |keep: fn(&Parameter) -> bool| {
-        weights
-            .iter()
-            .filter(|weight| keep(weight))
-            .map(Parameter::elem_count)
-            .sum()
+        weights.iter().filter(|weight| keep(weight)).map(Parameter::elem_count).sum()
     };
     Ok(Summary {
         parameters: count(|_| true),
@@ -69,12 +62,7 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
 fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummary {
     let own: Vec<&Parameter> = weights
         .iter()
-        .filter(|weight| {
-            weight
-                .path()
-                .rsplit_once('.')
-                .is_some_and(|(layer, _)| layer == path)
-        })
+        .filter(|weight| weight.path().rsplit_once('.').is_some_and(|(layer, _)| layer == path))
         .collect();
     // Each output position takes one product with the kernel: of all elements of a matrix or a
     // kernel, whose first dimension is the output's channels.
@@ -83,11 +71,7 @@ fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummar
         [batch, ..] => *batch,
         [] => 1,
     };
-    let products: usize = own
-        .iter()
-        .filter(|p| p.var().rank() > 1)
-        .map(|p| p.elem_count())
-        .sum();
+    let products: usize = own.iter().filter(|p| p.var().rank() > 1).map(|p| p.elem_count()).sum();
     LayerSummary {
         parameters: own.iter().map(|parameter| parameter.elem_count()).sum(),
         trainable: (!own.is_empty()).then(|| own.iter().any(|p| p.is_trainable())),

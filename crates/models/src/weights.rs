@@ -78,10 +78,7 @@ pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
     let tensors = match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => read_safetensors(path),
         Some("pth" | "pt") => read_pth(path),
-        _ => bail!(
-            "`{}` is neither a .safetensors nor a .pth file",
-            path.display()
-        ),
+        _ => bail!("`{}` is neither a .safetensors nor a .pth file", path.display()),
     };
     tensors.map_err(|error| {
         if path.exists() {
@@ -97,9 +94,7 @@ pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
     let bytes = std::fs::read(path)?;
-    let header = bytes
-        .first_chunk::<8>()
-        .map(|length| u64::from_le_bytes(*length));
+    let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
     match header {
         Some(length) if length <= MAX_HEADER_BYTES => {}
         _ => bail!("its header is cut short or too long: this is not a safetensors file"),
@@ -109,15 +104,11 @@ fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 fn read_pth(path: &Path) -> Result<HashMap<String, Tensor>> {
     let listed = candle_core::pickle::read_pth_tensor_info(path, false, None)?;
-    let tensors: HashMap<String, Tensor> = candle_core::pickle::read_all_with_key(path, None)?
-        .into_iter()
-        .collect();
+    let tensors: HashMap<String, Tensor> =
+        candle_core::pickle::read_all_with_key(path, None)?.into_iter().collect();
     // candle leaves tensors out that it cannot read.
     if let Some(lost) = listed.iter().find(|info| !tensors.contains_key(&info.name)) {
-        bail!(
-            "its tensor `{}` cannot be read; convert the file to safetensors",
-            lost.name
-        )
+        bail!("its tensor `{}` cannot be read; convert the file to safetensors", lost.name)
     }
     Ok(tensors)
 }
@@ -147,10 +138,7 @@ pub fn load(
         )
     }
     if !report.is_complete() {
-        bail!(
-            "the weights do not fit `{}`: {report}",
-            model.spec().architecture
-        )
+        bail!("the weights do not fit `{}`: {report}", model.spec().architecture)
     }
     for name in &report.matched {
         if let (Some(parameter), Some(tensor)) = (model.parameters().get(name), adapted.get(name)) {
@@ -207,9 +195,7 @@ fn is_counter(name: &str) -> bool {
 /// A network's tensors by name, buffers included, ready to be written to a file.
 pub fn tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     let all = parameters.all();
-    all.iter()
-        .map(|parameter| (parameter.path().to_owned(), parameter.detached()))
-        .collect()
+    all.iter().map(|parameter| (parameter.path().to_owned(), parameter.detached())).collect()
 }
 
 /// Writes `tensors` as a safetensors file, whole or not at all.
@@ -219,9 +205,7 @@ pub fn tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
 pub fn write(tensors: impl IntoIterator<Item = (String, Tensor)>, path: &Path) -> Result<()> {
     let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
     let bytes = safetensors::serialize(&tensors, None).map_err(candle_core::Error::wrap)?;
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
         std::io::Write::write_all(&mut file, &bytes)?;

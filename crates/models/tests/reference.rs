@@ -19,10 +19,7 @@ fn filled(spec: &ModelSpec) -> Result<Box<dyn Model>> {
 fn case(name: &str) -> serde_json::Value {
     let cases = reference::json("models.json");
     let cases = cases.as_array().expect("models.json is a list").clone();
-    cases
-        .into_iter()
-        .find(|case| case["model"] == name)
-        .expect("the model has a case")
+    cases.into_iter().find(|case| case["model"] == name).expect("the model has a case")
 }
 
 #[track_caller]
@@ -32,16 +29,8 @@ fn check(name: &str) -> Result<()> {
         serde_json::from_value(case["input"].clone()).expect("a shape is a list of sizes");
     let model = filled(&ModelSpec::new(name, 10))?;
     let parameters = model.parameters();
-    assert_eq!(
-        parameters.count() as u64,
-        case["parameters"].as_u64().unwrap_or(0),
-        "{name}"
-    );
-    assert_eq!(
-        parameters.all().len() as u64,
-        case["keys"].as_u64().unwrap_or(0),
-        "{name}"
-    );
+    assert_eq!(parameters.count() as u64, case["parameters"].as_u64().unwrap_or(0), "{name}");
+    assert_eq!(parameters.all().len() as u64, case["keys"].as_u64().unwrap_or(0), "{name}");
 
     let images = reference::image_batch(&format!("{name}.input"), &shape)?;
     let logits = model.forward(&images, &mut Pass::eval())?;
@@ -74,10 +63,7 @@ fn small_networks_have_their_published_sizes() -> Result<()> {
         Ok::<_, candle_core::Error>(build(&spec, 0, &Device::Cpu)?.parameters().count())
     };
     assert_eq!(count(ModelSpec::new("mlp", 10))?, 101_770);
-    assert_eq!(
-        count(ModelSpec::new("mlp", 10).input([3, 32, 32]))?,
-        394_634
-    );
+    assert_eq!(count(ModelSpec::new("mlp", 10).input([3, 32, 32]))?, 394_634);
     assert_eq!(count(ModelSpec::new("resnet18", 1000))?, 11_689_512);
     assert_eq!(count(ModelSpec::new("alexnet", 1000))?, 61_100_840);
     // 896 + 18,496 + 73,856 for the convolutions, 1,049,088 and 5,130 for the linear layers.
@@ -89,10 +75,7 @@ fn small_networks_have_their_published_sizes() -> Result<()> {
 fn a_channels_last_view_gives_the_same_logits() -> Result<()> {
     let model = filled(&ModelSpec::new("gap_cnn_deep", 2))?;
     let images = reference::image_batch("layout", &[2, 3, 33, 21])?;
-    let view = images
-        .permute((0, 2, 3, 1))?
-        .contiguous()?
-        .permute((0, 3, 1, 2))?;
+    let view = images.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))?;
     let plain = model.forward(&images, &mut Pass::eval())?;
     let viewed = model.forward(&view, &mut Pass::eval())?;
     assert_eq!(plain.to_vec2::<f32>()?, viewed.to_vec2::<f32>()?);
@@ -104,10 +87,7 @@ fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
     use candle_vision_models::ARCHITECTURES;
     use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, cross_entropy};
     use rand::SeedableRng;
-    for (name, _) in ARCHITECTURES
-        .iter()
-        .filter(|(name, _)| !name.starts_with("alexnet"))
-    {
+    for (name, _) in ARCHITECTURES.iter().filter(|(name, _)| !name.starts_with("alexnet")) {
         let mut spec = ModelSpec::new(name, 3);
         if spec.input[1] > 48 {
             spec.input = [3, 48, 48];
@@ -142,19 +122,13 @@ fn train_and_eval_differ_where_there_is_batch_norm() -> Result<()> {
     use rand::SeedableRng;
     let model = filled(&ModelSpec::new("resnet18", 4))?;
     let images = reference::image_batch("modes", &[2, 3, 32, 32])?;
-    let before = model
-        .parameters()
-        .get("bn1.running_mean")
-        .map(|p| p.detached());
+    let before = model.parameters().get("bn1.running_mean").map(|p| p.detached());
     let before = before.expect("resnet18 has bn1").copy()?;
     let eval = model.forward(&images, &mut Pass::eval())?;
     let mut pass = Pass::train(candle_vision_ops::Generator::seed_from_u64(0));
     let train = model.forward(&images, &mut pass)?;
     assert!(reference::relative_error(&train, &eval)? > 1e-2);
-    let after = model
-        .parameters()
-        .get("bn1.running_mean")
-        .map(|p| p.detached());
+    let after = model.parameters().get("bn1.running_mean").map(|p| p.detached());
     assert!(reference::relative_error(&after.expect("resnet18 has bn1"), &before)? > 1e-3);
     Ok(())
 }
@@ -187,9 +161,7 @@ fn a_wrong_picture_is_an_error_that_names_the_shapes() -> Result<()> {
     let grey = Tensor::zeros((1, 1, 28, 28), DType::F32, &Device::Cpu)?;
     let message = |name: &str| -> Result<String> {
         let model = build(&ModelSpec::new(name, 2), 0, &Device::Cpu)?;
-        let error = model
-            .forward(&grey, &mut Pass::eval())
-            .expect_err("the picture is grey");
+        let error = model.forward(&grey, &mut Pass::eval()).expect_err("the picture is grey");
         Ok(error.to_string())
     };
     for name in ["resnet18", "simple_cnn"] {

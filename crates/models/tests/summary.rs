@@ -19,10 +19,7 @@ fn resnet18_has_the_published_parameters_and_multiply_adds() -> Result<()> {
     assert_eq!(shape("layer4.1"), Some(vec![1, 512, 7, 7]));
     assert_eq!(shape("fc"), Some(vec![1, 1000]));
     let per_layer: usize = summary.layers.iter().map(|layer| layer.parameters).sum();
-    assert_eq!(
-        per_layer, summary.parameters,
-        "every parameter belongs to one layer"
-    );
+    assert_eq!(per_layer, summary.parameters, "every parameter belongs to one layer");
     Ok(())
 }
 
@@ -37,12 +34,8 @@ fn frozen_layers_are_marked() -> Result<()> {
         .filter(|layer| layer.parameters > 0)
         .map(|layer| (layer.path.as_str(), layer.trainable))
         .collect();
-    let expected = [
-        ("conv1", Some(false)),
-        ("conv2", Some(true)),
-        ("conv3", Some(true)),
-        ("fc", Some(true)),
-    ];
+    let expected =
+        [("conv1", Some(false)), ("conv2", Some(true)), ("conv3", Some(true)), ("fc", Some(true))];
     assert_eq!(trainable, expected);
     Ok(())
 }

@@ -15,10 +15,7 @@ fn file_of(model: &dyn Model) -> HashMap<String, Tensor> {
 }
 
 fn values(model: &dyn Model, path: &str) -> Result<Vec<f32>> {
-    let parameter = model
-        .parameters()
-        .get(path)
-        .expect("the network has this parameter");
+    let parameter = model.parameters().get(path).expect("the network has this parameter");
     parameter.detached().flatten_all()?.to_vec1()
 }
 
@@ -27,10 +24,7 @@ fn all_tensors_of_the_same_network_match() -> Result<()> {
     let (source, target) = (model("gap_cnn_deep", 2, 1)?, model("gap_cnn_deep", 2, 2)?);
     let report = load(target.as_ref(), &file_of(source.as_ref()), Head::Keep)?;
     assert_eq!(report.matched.len(), source.parameters().all().len());
-    assert_eq!(
-        values(target.as_ref(), "fc.weight")?,
-        values(source.as_ref(), "fc.weight")?
-    );
+    assert_eq!(values(target.as_ref(), "fc.weight")?, values(source.as_ref(), "fc.weight")?);
     Ok(())
 }
 
@@ -41,10 +35,7 @@ fn another_number_of_classes_gets_a_new_head() -> Result<()> {
     let report = load(target.as_ref(), &file_of(source.as_ref()), Head::MayDiffer)?;
     assert_eq!(report.new_head, ["fc.weight", "fc.bias"]);
     assert_eq!(values(target.as_ref(), "fc.weight")?, fresh);
-    assert_eq!(
-        values(target.as_ref(), "conv1.bias")?,
-        values(source.as_ref(), "conv1.bias")?
-    );
+    assert_eq!(values(target.as_ref(), "conv1.bias")?, values(source.as_ref(), "conv1.bias")?);
 
     let strict = load(target.as_ref(), &file_of(source.as_ref()), Head::Keep);
     let message = strict.expect_err("the heads differ").to_string();
@@ -56,9 +47,7 @@ fn another_number_of_classes_gets_a_new_head() -> Result<()> {
 fn a_missing_and_an_unexpected_name_change_nothing() -> Result<()> {
     let (source, target) = (model("gap_cnn", 2, 1)?, model("gap_cnn", 2, 2)?);
     let mut file = file_of(source.as_ref());
-    let weight = file
-        .remove("conv2.weight")
-        .expect("the network has this parameter");
+    let weight = file.remove("conv2.weight").expect("the network has this parameter");
     file.insert("conv9.weight".to_owned(), weight);
     let before = values(target.as_ref(), "conv1.weight")?;
     let error = load(target.as_ref(), &file, Head::MayDiffer).expect_err("a name is missing");
@@ -86,11 +75,7 @@ fn the_small_alexnet_takes_the_centre_of_the_large_stem() -> Result<()> {
     let mut file = file_of(source.as_ref());
     file.insert("features.0.weight".to_owned(), stem.clone());
     load(target.as_ref(), &file, Head::MayDiffer)?;
-    let centre = stem
-        .narrow(2, 4, 3)?
-        .narrow(3, 4, 3)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
+    let centre = stem.narrow(2, 4, 3)?.narrow(3, 4, 3)?.flatten_all()?.to_vec1::<f32>()?;
     assert_eq!(values(target.as_ref(), "features.0.weight")?, centre);
     Ok(())
 }
@@ -110,10 +95,7 @@ fn a_file_that_is_cut_short_or_no_weights_is_an_error() -> Result<()> {
     std::fs::write(&path, "<html>404</html>")?;
     assert!(read(&path).is_err());
     let message = read(&folder.path().join("none.safetensors")).expect_err("no such file");
-    assert!(
-        message.to_string().starts_with("there is no weight file"),
-        "{message}"
-    );
+    assert!(message.to_string().starts_with("there is no weight file"), "{message}");
     assert!(read(&folder.path().join("w.zip")).is_err());
     Ok(())
 }

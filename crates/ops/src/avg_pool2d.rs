@@ -38,18 +38,12 @@ impl AvgPool2dConfig {
 
     /// With the same stride along both axes.
     pub fn stride(self, stride: usize) -> Self {
-        Self {
-            stride: [stride; 2],
-            ..self
-        }
+        Self { stride: [stride; 2], ..self }
     }
 
     /// With the same padding on all four sides.
     pub fn padding(self, padding: usize) -> Self {
-        Self {
-            padding: [padding; 2],
-            ..self
-        }
+        Self { padding: [padding; 2], ..self }
     }
 
     /// With [`ceil_mode`](Self::ceil_mode) on or off.
@@ -59,10 +53,7 @@ impl AvgPool2dConfig {
 
     /// With [`count_include_pad`](Self::count_include_pad) on or off.
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
-        Self {
-            count_include_pad,
-            ..self
-        }
+        Self { count_include_pad, ..self }
     }
 
     fn sliding(&self, axis: usize) -> Sliding {
@@ -121,12 +112,7 @@ impl CustomOp1 for Average {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, _, channels) = layout.shape().dims4()?;
-        let shape = (
-            batch,
-            self.windows.rows.output(),
-            self.windows.columns.output(),
-            channels,
-        );
+        let shape = (batch, self.windows.rows.output(), self.windows.columns.output(), channels);
         with_float!(self.name, x, T => {
             let y = kernels::average::<T>(elements(x, layout)?, channels, &self.windows);
             Ok(stored(y, shape))
@@ -134,9 +120,7 @@ impl CustomOp1 for Average {
     }
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        grad.contiguous()?
-            .apply_op1_no_bwd(&Gradient(self))
-            .map(Some)
+        grad.contiguous()?.apply_op1_no_bwd(&Gradient(self)).map(Some)
     }
 }
 
@@ -150,12 +134,7 @@ impl CustomOp1 for Gradient<'_> {
     fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let windows = &self.0.windows;
         let (batch, _, _, channels) = layout.shape().dims4()?;
-        let shape = (
-            batch,
-            windows.rows.input(),
-            windows.columns.input(),
-            channels,
-        );
+        let shape = (batch, windows.rows.input(), windows.columns.input(), channels);
         with_float!(self.0.name, grad, T => {
             let dx = kernels::gradient::<T>(elements(grad, layout)?, channels, windows);
             Ok(stored(dx, shape))

@@ -38,20 +38,8 @@ impl BatchStatistics {
         running_var: &Tensor,
         momentum: f64,
     ) -> Result<(Tensor, Tensor)> {
-        check::matches(
-            NAME,
-            "running_mean",
-            running_mean,
-            self.mean.dims(),
-            &self.mean,
-        )?;
-        check::matches(
-            NAME,
-            "running_var",
-            running_var,
-            self.mean.dims(),
-            &self.mean,
-        )?;
+        check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
+        check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
         let unbiased = self.count as f64 / (self.count as f64 - 1.0);
         let blend = |running: &Tensor, batch: &Tensor, factor: f64| -> Result<Tensor> {
             let kept = running.detach().affine(1.0 - momentum, 0.0)?;
@@ -101,26 +89,13 @@ pub fn batch_norm_train(
     let channels = check_arguments(x, weight, bias, residual)?;
     let count = x.elem_count() / channels;
     if count < 2 {
-        bail!(
-            "{NAME}: batch statistics need more than one value per channel, got {:?}",
-            x.dims()
-        )
+        bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
     }
     let x = x.contiguous()?;
     let moments = x.apply_op1_no_bwd(&Moments)?;
-    let statistics = BatchStatistics {
-        mean: moments.get(0)?,
-        variance: moments.get(1)?,
-        count,
-    };
+    let statistics = BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count };
     let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
-    let op = BatchNorm {
-        mean,
-        variance,
-        eps,
-        activation,
-        of_batch: true,
-    };
+    let op = BatchNorm { mean, variance, eps, activation, of_batch: true };
     Ok((op.apply(&x, weight, bias, residual)?, statistics))
 }
 
@@ -150,13 +125,7 @@ pub fn batch_norm_eval(
     check::matches(NAME, "running_mean", running_mean, &[channels], x)?;
     check::matches(NAME, "running_var", running_var, &[channels], x)?;
     let (mean, variance) = (running_mean.detach(), running_var.detach());
-    let op = BatchNorm {
-        mean,
-        variance,
-        eps,
-        activation,
-        of_batch: false,
-    };
+    let op = BatchNorm { mean, variance, eps, activation, of_batch: false };
     op.apply(&x.contiguous()?, weight, bias, residual)
 }
 
@@ -172,10 +141,7 @@ fn check_arguments(
     check::float(NAME, x)?;
     let channels = match *x.dims() {
         [_, .., channels] if channels > 0 => channels,
-        _ => bail!(
-            "{NAME}: expected [batch, height, width, channels], got {:?}",
-            x.dims()
-        ),
+        _ => bail!("{NAME}: expected [batch, height, width, channels], got {:?}", x.dims()),
     };
     check::matches(NAME, "weight", weight, &[channels], x)?;
     check::matches(NAME, "bias", bias, &[channels], x)?;
@@ -252,10 +218,7 @@ impl BatchNorm {
 
     fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {
         let variance = self.variance.to_vec1::<T>()?;
-        Ok(variance
-            .into_iter()
-            .map(|v| 1.0 / (v.widen() + self.eps).sqrt())
-            .collect())
+        Ok(variance.into_iter().map(|v| 1.0 / (v.widen() + self.eps).sqrt()).collect())
     }
 }
 

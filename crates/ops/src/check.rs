@@ -9,10 +9,7 @@ pub(crate) fn images(op: &str, x: &Tensor) -> Result<[usize; 4]> {
         [batch, height, width, channels] if height > 0 && width > 0 && channels > 0 => {
             Ok([batch, height, width, channels])
         }
-        _ => bail!(
-            "{op}: expected [batch, height, width, channels], got {:?}",
-            x.dims()
-        ),
+        _ => bail!("{op}: expected [batch, height, width, channels], got {:?}", x.dims()),
     }
 }
 
@@ -33,17 +30,10 @@ pub(crate) fn matches(
     like: &Tensor,
 ) -> Result<()> {
     if tensor.dims() != dims {
-        bail!(
-            "{op}: expected {name} of shape {dims:?}, got {:?}",
-            tensor.dims()
-        )
+        bail!("{op}: expected {name} of shape {dims:?}, got {:?}", tensor.dims())
     }
     if tensor.dtype() != like.dtype() {
-        bail!(
-            "{op}: {name} is {:?} but the input is {:?}",
-            tensor.dtype(),
-            like.dtype()
-        )
+        bail!("{op}: {name} is {:?} but the input is {:?}", tensor.dtype(), like.dtype())
     }
     Ok(())
 }

@@ -33,44 +33,39 @@ pub struct Conv2dConfig {
 
 impl Default for Conv2dConfig {
     fn default() -> Self {
-        Self {
-            stride: [1, 1],
-            padding: [0, 0],
-            dilation: [1, 1],
-            groups: 1,
-        }
+        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
     }
 }
 
 impl Conv2dConfig {
     /// Sets the stride of both axes.
     pub fn stride(self, stride: usize) -> Self {
-        Self {
-            stride: [stride; 2],
-            ..self
-        }
+        Self { stride: [stride; 2], ..self }
     }
 
     /// Sets the padding of both axes.
     pub fn padding(self, padding: usize) -> Self {
-        Self {
-            padding: [padding; 2],
-            ..self
-        }
+        Self { padding: [padding; 2], ..self }
     }
 
     /// Sets the dilation of both axes.
     pub fn dilation(self, dilation: usize) -> Self {
-        Self {
-            dilation: [dilation; 2],
-            ..self
-        }
+        Self { dilation: [dilation; 2], ..self }
     }
 
     /// Sets the number of groups.
     pub fn groups(self, groups: usize) -> Self {
         Self { groups, ..self }
     }
+}
+
+/// Whether every convolution of this process is summed plainly, from now on.
+///
+/// By default 3x3 convolutions of stride 1 in `f32` take Winograd's F(4x4, 3x3) where it is faster
+/// (two to four times). Its rounding errors are a few times those of a plain sum, around 1e-6 of
+/// the largest value; `true` switches it off, to compare.
+pub fn set_exact_convolution(exact: bool) {
+    conv::set_exact(exact);
 }
 
 /// Convolution of a channels-last image batch (cross-correlation, as in PyTorch's `conv2d`).
@@ -116,23 +111,13 @@ pub fn conv2d(
 
 fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<ConvShape> {
     let &[batch, in_height, in_width, in_channels] = x.dims() else {
-        bail!(
-            "conv2d: x is [batch, height, width, channels], got {:?}",
-            x.dims()
-        )
+        bail!("conv2d: x is [batch, height, width, channels], got {:?}", x.dims())
     };
     let &[out_channels, group_in, kernel_height, kernel_width] = kernel.dims() else {
-        bail!(
-            "conv2d: kernel is [out, in / groups, height, width], got {:?}",
-            kernel.dims()
-        )
+        bail!("conv2d: kernel is [out, in / groups, height, width], got {:?}", kernel.dims())
     };
     if x.elem_count() == 0 || out_channels == 0 {
-        bail!(
-            "conv2d: no elements in x {:?} and kernel {:?}",
-            x.dims(),
-            kernel.dims()
-        )
+        bail!("conv2d: no elements in x {:?} and kernel {:?}", x.dims(), kernel.dims())
     }
     let groups = config.groups;
     if groups == 0 || group_in.checked_mul(groups) != Some(in_channels) {
@@ -148,22 +133,12 @@ fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<Conv
     let (in_size, kernel_size) = ([in_height, in_width], [kernel_height, kernel_width]);
     let out_along = |axis: usize| {
         let (stride, padding) = (config.stride[axis], config.padding[axis]);
-        out_size(
-            in_size[axis],
-            kernel_size[axis],
-            stride,
-            padding,
-            config.dilation[axis],
-        )
-        .map_err(|error| Error::msg(format!("conv2d: {error}")))
+        out_size(in_size[axis], kernel_size[axis], stride, padding, config.dilation[axis])
+            .map_err(|error| Error::msg(format!("conv2d: {error}")))
     };
     let out_size = [out_along(0)?, out_along(1)?];
     let sizes = [batch, out_size[0], out_size[1], out_channels];
-    if sizes
-        .iter()
-        .try_fold(1usize, |product, &size| product.checked_mul(size))
-        .is_none()
-    {
+    if sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).is_none() {
         bail!("conv2d: an output of {sizes:?} is too large")
     }
     Ok(ConvShape {
@@ -197,13 +172,8 @@ impl Conv2d {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (dx, dkernel) = (InputGradient(self.0), KernelGradient(self.0));
         Ok((
-            x.track_op()
-                .then(|| grad.apply_op2_no_bwd(kernel, &dx))
-                .transpose()?,
-            kernel
-                .track_op()
-                .then(|| x.apply_op2_no_bwd(grad, &dkernel))
-                .transpose()?,
+            x.track_op().then(|| grad.apply_op2_no_bwd(kernel, &dx)).transpose()?,
+            kernel.track_op().then(|| x.apply_op2_no_bwd(grad, &dkernel)).transpose()?,
         ))
     }
 }
@@ -312,11 +282,7 @@ impl CustomOp2 for KernelGradient {
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let ConvShape {
-            out_channels,
-            kernel: [height, width],
-            ..
-        } = self.0;
+        let ConvShape { out_channels, kernel: [height, width], .. } = self.0;
         with_float!("conv2d", x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
             let dkernel = conv::kernel_gradient(x, grad, &self.0);

@@ -66,10 +66,7 @@ pub fn cross_entropy(
     check::float(NAME, logits)?;
     let (batch, classes) = match *logits.dims() {
         [batch, classes] if batch > 0 && classes > 0 => (batch, classes),
-        _ => bail!(
-            "{NAME}: expected logits of shape [batch, classes], got {:?}",
-            logits.dims()
-        ),
+        _ => bail!("{NAME}: expected logits of shape [batch, classes], got {:?}", logits.dims()),
     };
     let smoothing = config.label_smoothing;
     if !(0.0..=1.0).contains(&smoothing) {
@@ -99,10 +96,7 @@ fn class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<Vec<f64>
         return Ok(vec![1.0; classes]);
     };
     if weights.dims() != [classes] {
-        bail!(
-            "{NAME}: expected {classes} class weights, got shape {:?}",
-            weights.dims()
-        )
+        bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
     }
     weights.to_dtype(DType::F64)?.to_vec1()
 }
@@ -116,11 +110,7 @@ fn read_labels(labels: &Tensor, batch: usize, classes: usize) -> Result<Vec<u32>
         )
     }
     let labels = labels.to_vec1::<u32>()?;
-    match labels
-        .iter()
-        .enumerate()
-        .find(|&(_, &label)| label as usize >= classes)
-    {
+    match labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
         Some((row, label)) => {
             bail!("{NAME}: row {row} has label {label}, but there are {classes} classes")
         }
@@ -131,9 +121,7 @@ fn read_labels(labels: &Tensor, batch: usize, classes: usize) -> Result<Vec<u32>
 fn label_targets(labels: &[u32], weights: &[f64], smoothing: f64) -> Vec<f64> {
     let classes = weights.len();
     let total: f64 = labels.iter().map(|&label| weights[label as usize]).sum();
-    let spread = weights
-        .iter()
-        .map(|weight| smoothing / classes as f64 * weight / total);
+    let spread = weights.iter().map(|weight| smoothing / classes as f64 * weight / total);
     let spread: Vec<f64> = spread.collect();
     let mut targets = spread.repeat(labels.len());
     for (row, &label) in targets.chunks_exact_mut(classes).zip(labels) {
@@ -146,12 +134,8 @@ fn label_targets(labels: &[u32], weights: &[f64], smoothing: f64) -> Vec<f64> {
 fn probability_targets(probabilities: &Tensor, weights: &[f64], smoothing: f64) -> Result<Tensor> {
     let (batch, classes) = probabilities.dims2()?;
     let weights = Tensor::new(weights, probabilities.device())?.to_dtype(probabilities.dtype())?;
-    let smoothed = probabilities
-        .detach()
-        .affine(1.0 - smoothing, smoothing / classes as f64)?;
-    smoothed
-        .broadcast_mul(&weights)?
-        .affine(1.0 / batch as f64, 0.0)
+    let smoothed = probabilities.detach().affine(1.0 - smoothing, smoothing / classes as f64)?;
+    smoothed.broadcast_mul(&weights)?.affine(1.0 / batch as f64, 0.0)
 }
 
 /// `-sum(targets * log_softmax(logits))`.

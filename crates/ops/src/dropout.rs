@@ -42,17 +42,8 @@ pub fn dropout(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tens
     if probability == 0.0 {
         return Ok(x.clone());
     }
-    let keep = Tensor::from_vec(
-        keep_mask(x.elem_count(), probability, rng),
-        x.dims(),
-        x.device(),
-    )?;
-    x.contiguous()?.apply_op2(
-        &keep,
-        Keep {
-            scale: scale(probability),
-        },
-    )
+    let keep = Tensor::from_vec(keep_mask(x.elem_count(), probability, rng), x.dims(), x.device())?;
+    x.contiguous()?.apply_op2(&keep, Keep { scale: scale(probability) })
 }
 
 const NAME: &str = "dropout";
@@ -60,18 +51,12 @@ const NAME: &str = "dropout";
 /// 1 where an element stays.
 fn keep_mask(count: usize, probability: f64, rng: &mut Generator) -> Vec<u8> {
     let threshold = (probability * 2f64.powi(32)) as u64;
-    (0..count)
-        .map(|_| u8::from(u64::from(rng.next_u32()) >= threshold))
-        .collect()
+    (0..count).map(|_| u8::from(u64::from(rng.next_u32()) >= threshold)).collect()
 }
 
 fn scale(probability: f64) -> f64 {
     // At probability 1 nothing is kept, so the factor only has to be finite.
-    if probability < 1.0 {
-        1.0 / (1.0 - probability)
-    } else {
-        0.0
-    }
+    if probability < 1.0 { 1.0 / (1.0 - probability) } else { 0.0 }
 }
 
 /// Multiplication by `scale` where the mask is 1 and by 0 elsewhere; linear, so its own gradient.

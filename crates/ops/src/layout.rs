@@ -32,11 +32,7 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     let op = Transpose::ToChannelsLast;
     check_rank(op, x)?;
     let view = x.permute([0, 2, 3, 1])?;
-    if view.is_contiguous() {
-        Ok(view)
-    } else {
-        x.contiguous()?.apply_op1(op)
-    }
+    if view.is_contiguous() { Ok(view) } else { x.contiguous()?.apply_op1(op) }
 }
 
 /// A batch of images in the usual order, contiguous, so that flattening it before a classifier
@@ -52,21 +48,13 @@ pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     let op = Transpose::ToChannelsFirst;
     check_rank(op, x)?;
     let view = x.permute([0, 3, 1, 2])?;
-    if view.is_contiguous() {
-        Ok(view)
-    } else {
-        x.contiguous()?.apply_op1(op)
-    }
+    if view.is_contiguous() { Ok(view) } else { x.contiguous()?.apply_op1(op) }
 }
 
 fn check_rank(op: Transpose, x: &Tensor) -> Result<()> {
     check::float(op.name(), x)?;
     if x.rank() != 4 {
-        bail!(
-            "{}: expected a batch of images with 4 dimensions, got {:?}",
-            op.name(),
-            x.dims()
-        )
+        bail!("{}: expected a batch of images with 4 dimensions, got {:?}", op.name(), x.dims())
     }
     Ok(())
 }

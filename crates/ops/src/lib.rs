@@ -82,7 +82,7 @@ pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigm
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
-pub use conv2d::{Conv2dConfig, conv2d};
+pub use conv2d::{Conv2dConfig, conv2d, set_exact_convolution};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use dropout::dropout;
 pub use layout::{channels_first, channels_last};

@@ -36,11 +36,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (out_features, in_features) = check(x, weight, bias)?;
-    let op = Linear {
-        rows: x.elem_count() / in_features,
-        in_features,
-        out_features,
-    };
+    let op = Linear { rows: x.elem_count() / in_features, in_features, out_features };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         None => x.apply_op2(&weight, op),
@@ -50,10 +46,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 
 fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(usize, usize)> {
     let &[out_features, in_features] = weight.dims() else {
-        bail!(
-            "linear: weight is [out_features, in_features], got {:?}",
-            weight.dims()
-        )
+        bail!("linear: weight is [out_features, in_features], got {:?}", weight.dims())
     };
     if x.dims().last() != Some(&in_features) {
         bail!(
@@ -63,11 +56,7 @@ fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(usize, u
         )
     }
     if x.elem_count() == 0 || out_features == 0 {
-        bail!(
-            "linear: no elements in x {:?} and weight {:?}",
-            x.dims(),
-            weight.dims()
-        )
+        bail!("linear: no elements in x {:?} and weight {:?}", x.dims(), weight.dims())
     }
     check_bias("linear", x, weight, bias, out_features)?;
     Ok((out_features, in_features))
@@ -82,25 +71,14 @@ pub(crate) fn check_bias(
     out_channels: usize,
 ) -> Result<()> {
     if x.dtype() != weight.dtype() {
-        bail!(
-            "{op}: x is {:?}, its weight {:?}; convert one of them",
-            x.dtype(),
-            weight.dtype()
-        )
+        bail!("{op}: x is {:?}, its weight {:?}; convert one of them", x.dtype(), weight.dtype())
     }
     let Some(bias) = bias else { return Ok(()) };
     if bias.dims() != [out_channels] {
-        bail!(
-            "{op}: bias is [{out_channels}], one for each output, got {:?}",
-            bias.dims()
-        )
+        bail!("{op}: bias is [{out_channels}], one for each output, got {:?}", bias.dims())
     }
     if bias.dtype() != x.dtype() {
-        bail!(
-            "{op}: x is {:?}, its bias {:?}; convert one of them",
-            x.dtype(),
-            bias.dtype()
-        )
+        bail!("{op}: x is {:?}, its bias {:?}; convert one of them", x.dtype(), bias.dtype())
     }
     Ok(())
 }
@@ -115,17 +93,13 @@ struct Linear {
 
 impl Linear {
     fn forward<T: Element>(&self, x: &[T], weight: &[T]) -> Vec<T> {
-        let Self {
-            rows,
-            in_features,
-            out_features,
-        } = *self;
+        let Self { rows, in_features, out_features } = *self;
         let weight = Matrix::new(weight, out_features, in_features);
-        if rows >= out_features {
+        // A product copies one factor into the order of the result's rows. For a small batch that
+        // must not be the weight, whose transposing would take longer than multiplying by it.
+        if 4 * rows >= out_features {
             return product(Matrix::new(x, rows, in_features), weight.transposed());
         }
-        // A product reads one factor along the rows of the result. That is the smaller one here:
-        // transposing a large weight takes several times as long as multiplying by it.
         let x = transpose(x, rows, in_features);
         let y = product(weight, Matrix::new(&x, in_features, rows));
         transpose(&y, out_features, rows)
@@ -147,13 +121,8 @@ impl Linear {
         let dx = InputGradient(*self);
         let dweight = WeightGradient(*self);
         Ok((
-            x.track_op()
-                .then(|| grad.apply_op2_no_bwd(weight, &dx))
-                .transpose()?,
-            weight
-                .track_op()
-                .then(|| grad.apply_op2_no_bwd(x, &dweight))
-                .transpose()?,
+            x.track_op().then(|| grad.apply_op2_no_bwd(weight, &dx)).transpose()?,
+            weight.track_op().then(|| grad.apply_op2_no_bwd(x, &dweight)).transpose()?,
         ))
     }
 }
@@ -238,11 +207,7 @@ impl CustomOp2 for InputGradient {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Linear {
-            rows,
-            in_features,
-            out_features,
-        } = self.0;
+        let Linear { rows, in_features, out_features } = self.0;
         let mut dims = grad_layout.dims().to_vec();
         dims.pop();
         dims.push(in_features);
@@ -269,11 +234,7 @@ impl CustomOp2 for WeightGradient {
         x: &CpuStorage,
         x_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Linear {
-            rows,
-            in_features,
-            out_features,
-        } = self.0;
+        let Linear { rows, in_features, out_features } = self.0;
         with_float!("linear", grad, T => {
             let grad = Matrix::new(elements::<T>(grad, grad_layout)?, rows, out_features);
             let x = Matrix::new(elements(x, x_layout)?, rows, in_features);
@@ -284,9 +245,7 @@ impl CustomOp2 for WeightGradient {
 
 /// The gradient of a bias along the last axis of `grad`, if `bias` wants one.
 pub(crate) fn bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    bias.track_op()
-        .then(|| grad.apply_op1_no_bwd(&BiasGradient))
-        .transpose()
+    bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()
 }
 
 struct BiasGradient;

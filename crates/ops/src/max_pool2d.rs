@@ -29,28 +29,17 @@ pub struct MaxPool2dConfig {
 impl MaxPool2dConfig {
     /// Square windows side by side: the stride is the kernel, without padding.
     pub fn new(kernel: usize) -> Self {
-        Self {
-            kernel: [kernel; 2],
-            stride: [kernel; 2],
-            padding: [0; 2],
-            ceil_mode: false,
-        }
+        Self { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 2], ceil_mode: false }
     }
 
     /// With the same stride along both axes.
     pub fn stride(self, stride: usize) -> Self {
-        Self {
-            stride: [stride; 2],
-            ..self
-        }
+        Self { stride: [stride; 2], ..self }
     }
 
     /// With the same padding on all four sides.
     pub fn padding(self, padding: usize) -> Self {
-        Self {
-            padding: [padding; 2],
-            ..self
-        }
+        Self { padding: [padding; 2], ..self }
     }
 
     /// With [`ceil_mode`](Self::ceil_mode) on or off.
@@ -122,12 +111,7 @@ impl CustomOp1 for MaxPool2d {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, _, channels) = layout.shape().dims4()?;
-        let shape = (
-            batch,
-            self.windows.rows.output(),
-            self.windows.columns.output(),
-            channels,
-        );
+        let shape = (batch, self.windows.rows.output(), self.windows.columns.output(), channels);
         with_float!(NAME, x, T => {
             let x = elements::<T>(x, layout)?;
             let Some(noted) = &self.positions else {
@@ -142,10 +126,7 @@ impl CustomOp1 for MaxPool2d {
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let positions = self.positions.as_ref().and_then(OnceLock::get);
         let positions = positions.expect("a tracked op has run forward");
-        let gradient = Gradient {
-            windows: &self.windows,
-            positions,
-        };
+        let gradient = Gradient { windows: &self.windows, positions };
         grad.contiguous()?.apply_op1_no_bwd(&gradient).map(Some)
     }
 }
@@ -162,12 +143,7 @@ impl CustomOp1 for Gradient<'_> {
 
     fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, _, channels) = layout.shape().dims4()?;
-        let shape = (
-            batch,
-            self.windows.rows.input(),
-            self.windows.columns.input(),
-            channels,
-        );
+        let shape = (batch, self.windows.rows.input(), self.windows.columns.input(), channels);
         with_float!(NAME, grad, T => {
             let grad = elements::<T>(grad, layout)?;
             Ok(stored(kernels::gradient(grad, self.positions, channels, self.windows), shape))

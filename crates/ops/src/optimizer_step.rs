@@ -104,14 +104,13 @@ pub fn sgd_step(
     step: &SgdStep,
 ) -> Result<bool> {
     check_operands(SGD, parameter, grad, buffer.as_slice())?;
+    if parameter.elem_count() == 0 {
+        return Ok(true);
+    }
     if !parameter.device().is_cpu() {
         return composed_sgd(parameter, grad, buffer, step);
     }
-    let op = SgdInPlace {
-        step,
-        buffer,
-        finite: Cell::new(true),
-    };
+    let op = SgdInPlace { step, buffer, finite: Cell::new(true) };
     parameter.inplace_op2(&grad.contiguous()?, &op)?;
     Ok(op.finite.get())
 }
@@ -132,15 +131,13 @@ pub fn adam_step(
     step: &AdamStep,
 ) -> Result<bool> {
     check_operands(ADAM, parameter, grad, &[first_moment, second_moment])?;
+    if parameter.elem_count() == 0 {
+        return Ok(true);
+    }
     if !parameter.device().is_cpu() {
         return composed_adam(parameter, grad, first_moment, second_moment, step);
     }
-    let op = AdamInPlace {
-        step,
-        first_moment,
-        second_moment,
-        finite: Cell::new(true),
-    };
+    let op = AdamInPlace { step, first_moment, second_moment, finite: Cell::new(true) };
     parameter.inplace_op2(&grad.contiguous()?, &op)?;
     Ok(op.finite.get())
 }
@@ -274,11 +271,7 @@ fn with_elements<T: ElementsMut>(
     var: &Var,
     f: impl FnOnce(&mut [T]) -> Result<bool>,
 ) -> Result<bool> {
-    let lend = Lend {
-        borrower: Cell::new(Some(f)),
-        finite: Cell::new(true),
-        of: PhantomData,
-    };
+    let lend = Lend { borrower: Cell::new(Some(f)), finite: Cell::new(true), of: PhantomData };
     var.inplace_op1(&lend)?;
     Ok(lend.finite.get())
 }
@@ -323,10 +316,7 @@ fn composed_sgd(
             }
         }
     };
-    replace(
-        parameter,
-        &(parameter.as_detached_tensor() - (direction * step.lr)?)?,
-    )
+    replace(parameter, &(parameter.as_detached_tensor() - (direction * step.lr)?)?)
 }
 
 /// The same with tensor operations: for devices without a kernel, and the measure of the kernels.
@@ -363,10 +353,7 @@ fn scaled_and_decayed(
 fn replace(parameter: &Var, values: &Tensor) -> Result<bool> {
     parameter.set(values)?;
     // The product is NaN for a NaN and for an infinity.
-    let sum = (values * 0.0)?
-        .sum_all()?
-        .to_dtype(DType::F64)?
-        .to_scalar::<f64>()?;
+    let sum = (values * 0.0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     Ok(sum == 0.0)
 }
 

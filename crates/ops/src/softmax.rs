@@ -52,11 +52,7 @@ impl RowOp {
     fn apply(self, x: &Tensor) -> Result<Tensor> {
         check::float(self.name(), x)?;
         if matches!(x.dims().last(), None | Some(0)) {
-            bail!(
-                "{}: expected [..., classes], got {:?}",
-                self.name(),
-                x.dims()
-            )
+            bail!("{}: expected [..., classes], got {:?}", self.name(), x.dims())
         }
         x.contiguous()?.apply_op1(self)
     }
@@ -86,8 +82,7 @@ impl CustomOp1 for RowOp {
     }
 
     fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        y.apply_op2_no_bwd(&grad.contiguous()?, &Gradient(*self))
-            .map(Some)
+        y.apply_op2_no_bwd(&grad.contiguous()?, &Gradient(*self)).map(Some)
     }
 }
 

@@ -25,11 +25,7 @@ struct Case {
 
 impl Case {
     fn new(x: [usize; 4], kernel: [usize; 4]) -> Self {
-        Self {
-            x,
-            kernel,
-            config: Conv2dConfig::default(),
-        }
+        Self { x, kernel, config: Conv2dConfig::default() }
     }
 
     fn with(self, config: Conv2dConfig) -> Self {
@@ -51,38 +47,20 @@ impl Case {
 }
 
 fn outcome(x: &Tensor, kernel: &Tensor, bias: &Tensor, config: &Conv2dConfig) -> Result<Outcome> {
-    let (x, kernel, bias) = (
-        Var::from_tensor(x)?,
-        Var::from_tensor(kernel)?,
-        Var::from_tensor(bias)?,
-    );
+    let (x, kernel, bias) =
+        (Var::from_tensor(x)?, Var::from_tensor(kernel)?, Var::from_tensor(bias)?);
     let y = conv2d(&x, &kernel, Some(&bias), config)?;
     let grad = signed("grad", y.dims())?.to_dtype(y.dtype())?;
     let grads = (&y * grad)?.sum_all()?.backward()?;
-    let gradient = |var: &Var| {
-        grads
-            .get(var)
-            .expect("every variable has a gradient")
-            .clone()
-    };
-    Ok(Outcome {
-        dx: gradient(&x),
-        dkernel: gradient(&kernel),
-        dbias: gradient(&bias),
-        y,
-    })
+    let gradient = |var: &Var| grads.get(var).expect("every variable has a gradient").clone();
+    Ok(Outcome { dx: gradient(&x), dkernel: gradient(&kernel), dbias: gradient(&bias), y })
 }
 
 /// Shapes that reach every kernel: odd and even sizes, few channels and many, strides that do not
 /// divide, kernels that do not overlap, padding wider than the kernel, dilation, groups, depthwise.
 fn small_cases() -> Vec<Case> {
     let config = Conv2dConfig::default;
-    let pairs = |stride, padding, dilation| Conv2dConfig {
-        stride,
-        padding,
-        dilation,
-        groups: 1,
-    };
+    let pairs = |stride, padding, dilation| Conv2dConfig { stride, padding, dilation, groups: 1 };
     vec![
         Case::new([1, 1, 1, 1], [1, 1, 1, 1]),
         Case::new([2, 5, 4, 3], [4, 3, 3, 3]).with(config().padding(1)),
@@ -122,10 +100,7 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
     let stored = reference::tensors("ops.safetensors");
     let (to_nhwc, to_nchw) = ((0, 2, 3, 1), (0, 3, 1, 2));
     let mut count = 0;
-    for case in reference::json("ops.json")
-        .as_array()
-        .expect("a list of cases")
-    {
+    for case in reference::json("ops.json").as_array().expect("a list of cases") {
         if case["op"] != "conv2d" {
             continue;
         }
@@ -178,10 +153,7 @@ fn gradients_agree_with_central_differences() -> Result<()> {
             let grad = signed("grad", y.dims())?.to_dtype(DType::F64)?;
             (y * grad)?.sum_all()?.to_scalar()
         };
-        for (i, gradient) in [&outcome.dx, &outcome.dkernel, &outcome.dbias]
-            .iter()
-            .enumerate()
-        {
+        for (i, gradient) in [&outcome.dx, &outcome.dkernel, &outcome.dbias].iter().enumerate() {
             let difference = central_difference(&inputs, i, loss)?;
             // The loss is linear in each input, so only rounding separates the two.
             assert_close(&format!("{case:?}, input {i}"), gradient, &difference, 1e-9);
@@ -213,17 +185,10 @@ fn central_difference(
 fn plain(case: &Case, mut product: impl FnMut(usize, usize, usize), out_size: [usize; 2]) {
     let [batch, in_height, in_width, in_channels] = case.x;
     let [out_channels, group_in, kernel_height, kernel_width] = case.kernel;
-    let Conv2dConfig {
-        stride,
-        padding,
-        dilation,
-        groups,
-    } = case.config;
+    let Conv2dConfig { stride, padding, dilation, groups } = case.config;
     let place = |axis: usize, output: usize, tap: usize, size: usize| {
         let position = output * stride[axis] + tap * dilation[axis];
-        position
-            .checked_sub(padding[axis])
-            .filter(|&position| position < size)
+        position.checked_sub(padding[axis]).filter(|&position| position < size)
     };
     for n in 0..batch {
         for (oy, ox) in (0..out_size[0]).flat_map(|y| (0..out_size[1]).map(move |x| (y, x))) {
@@ -309,9 +274,7 @@ fn large_cases() -> Vec<Case> {
 
 #[test]
 fn large_shapes_agree_with_the_plain_loop() -> Result<()> {
-    large_cases()
-        .into_iter()
-        .try_for_each(|case| check_against_plain(case, DType::F32, 5e-6))
+    large_cases().into_iter().try_for_each(|case| check_against_plain(case, DType::F32, 5e-6))
 }
 
 #[test]
@@ -319,20 +282,11 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     for case in large_cases() {
         let run = |threads: usize| -> Result<Vec<Vec<u32>>> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let outcome = pool
-                .expect("a pool of threads")
-                .install(|| case.run(DType::F32))?;
+            let outcome = pool.expect("a pool of threads").install(|| case.run(DType::F32))?;
             let bits = |t: &Tensor| -> Result<Vec<u32>> {
-                Ok(t.flatten_all()?
-                    .to_vec1::<f32>()?
-                    .into_iter()
-                    .map(f32::to_bits)
-                    .collect())
+                Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
             };
-            [outcome.y, outcome.dx, outcome.dkernel, outcome.dbias]
-                .iter()
-                .map(bits)
-                .collect()
+            [outcome.y, outcome.dx, outcome.dkernel, outcome.dbias].iter().map(bits).collect()
         };
         let one = run(1)?;
         assert!(run(2)? == one, "2 threads: {case:?}");
@@ -353,15 +307,9 @@ fn a_view_gives_the_same_and_gets_its_gradient() -> Result<()> {
     let y = conv2d(&view, &kernel, None, &case.config)?;
     let grad = signed("grad", y.dims())?.to_dtype(DType::F64)?;
     let grads = (&y * grad)?.sum_all()?.backward()?;
-    let dx = grads
-        .get(&batch)
-        .expect("a gradient")
-        .permute((0, 2, 3, 1))?;
+    let dx = grads.get(&batch).expect("a gradient").permute((0, 2, 3, 1))?;
     assert_close("second half", &dx.narrow(0, 2, 2)?, &expected.dx, 1e-12);
-    assert_eq!(
-        dx.narrow(0, 0, 2)?.abs()?.sum_all()?.to_scalar::<f64>()?,
-        0.0
-    );
+    assert_eq!(dx.narrow(0, 0, 2)?.abs()?.sum_all()?.to_scalar::<f64>()?, 0.0);
     Ok(())
 }
 
@@ -371,15 +319,11 @@ fn what_is_frozen_gets_no_gradient() -> Result<()> {
     let [x, kernel, bias] = case.inputs(DType::F32)?;
     let (trained, config) = (Var::from_tensor(&kernel)?, case.config);
 
-    let grads = conv2d(&x, &trained, Some(&bias), &config)?
-        .sum_all()?
-        .backward()?;
+    let grads = conv2d(&x, &trained, Some(&bias), &config)?.sum_all()?.backward()?;
     assert!(grads.get(&x).is_none() && grads.get(&bias).is_none() && grads.get(&trained).is_some());
 
     let image = Var::from_tensor(&x)?;
-    let grads = conv2d(&image, &kernel, None, &config)?
-        .sum_all()?
-        .backward()?;
+    let grads = conv2d(&image, &kernel, None, &config)?.sum_all()?.backward()?;
     assert!(grads.get(&image).is_some() && grads.get(&kernel).is_none());
     Ok(())
 }
@@ -400,83 +344,25 @@ fn check_error(x: &[usize], kernel: &[usize], config: Conv2dConfig, expected: &s
     let error = conv2d(&zeros(x), &zeros(kernel), None, &config).expect_err("an error");
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
-    assert!(
-        line.starts_with("conv2d: ") && line.contains(expected),
-        "{line}"
-    );
+    assert!(line.starts_with("conv2d: ") && line.contains(expected), "{line}");
 }
 
 #[test]
 fn wrong_arguments_are_named() {
     let config = Conv2dConfig::default;
-    check_error(
-        &[3, 8, 8],
-        &[4, 3, 3, 3],
-        config(),
-        "x is [batch, height, width, channels]",
-    );
-    check_error(
-        &[1, 8, 8, 3],
-        &[4, 3, 3],
-        config(),
-        "kernel is [out, in / groups, height, width]",
-    );
-    check_error(
-        &[0, 8, 8, 3],
-        &[4, 3, 3, 3],
-        config(),
-        "no elements in x [0, 8, 8, 3]",
-    );
+    check_error(&[3, 8, 8], &[4, 3, 3, 3], config(), "x is [batch, height, width, channels]");
+    check_error(&[1, 8, 8, 3], &[4, 3, 3], config(), "kernel is [out, in / groups, height, width]");
+    check_error(&[0, 8, 8, 3], &[4, 3, 3, 3], config(), "no elements in x [0, 8, 8, 3]");
     check_error(&[1, 8, 8, 3], &[0, 3, 3, 3], config(), "no elements");
-    check_error(
-        &[1, 3, 8, 8],
-        &[4, 3, 3, 3],
-        config(),
-        "does not take the 8 channels",
-    );
-    check_error(
-        &[1, 8, 8, 4],
-        &[4, 4, 3, 3],
-        config().groups(2),
-        "in 2 groups",
-    );
-    check_error(
-        &[1, 8, 8, 4],
-        &[5, 2, 3, 3],
-        config().groups(2),
-        "2 groups do not divide the 5",
-    );
-    check_error(
-        &[1, 8, 8, 4],
-        &[4, 4, 3, 3],
-        config().groups(0),
-        "in 0 groups",
-    );
-    check_error(
-        &[1, 2, 8, 3],
-        &[4, 3, 3, 3],
-        config(),
-        "a window of 3 does not fit an input of 2",
-    );
-    check_error(
-        &[1, 8, 8, 3],
-        &[4, 3, 3, 3],
-        config().stride(0),
-        "at least 1",
-    );
+    check_error(&[1, 3, 8, 8], &[4, 3, 3, 3], config(), "does not take the 8 channels");
+    check_error(&[1, 8, 8, 4], &[4, 4, 3, 3], config().groups(2), "in 2 groups");
+    check_error(&[1, 8, 8, 4], &[5, 2, 3, 3], config().groups(2), "2 groups do not divide the 5");
+    check_error(&[1, 8, 8, 4], &[4, 4, 3, 3], config().groups(0), "in 0 groups");
+    check_error(&[1, 2, 8, 3], &[4, 3, 3, 3], config(), "a window of 3 does not fit an input of 2");
+    check_error(&[1, 8, 8, 3], &[4, 3, 3, 3], config().stride(0), "at least 1");
     check_error(&[1, 8, 8, 3], &[4, 3, 0, 3], config(), "at least 1");
-    check_error(
-        &[1, 8, 8, 3],
-        &[4, 3, 3, 3],
-        config().padding(usize::MAX),
-        "padding is too large",
-    );
-    check_error(
-        &[1, 8, 8, 3],
-        &[4, 3, 3, 3],
-        config().padding(1 << 60),
-        "is too large",
-    );
+    check_error(&[1, 8, 8, 3], &[4, 3, 3, 3], config().padding(usize::MAX), "padding is too large");
+    check_error(&[1, 8, 8, 3], &[4, 3, 3, 3], config().padding(1 << 60), "is too large");
 }
 
 #[test]
@@ -485,18 +371,13 @@ fn wrong_element_types_and_biases_are_named() -> Result<()> {
     let x = zeros(&[1, 8, 8, 3], DType::F32)?;
     let kernel = zeros(&[4, 3, 3, 3], DType::F32)?;
     let message = |x: &Tensor, kernel: &Tensor, bias: Option<&Tensor>| {
-        conv2d(x, kernel, bias, &Conv2dConfig::default())
-            .expect_err("an error")
-            .to_string()
+        conv2d(x, kernel, bias, &Conv2dConfig::default()).expect_err("an error").to_string()
     };
     let short = message(&x, &kernel, Some(&zeros(&[3], DType::F32)?));
     assert!(short.contains("bias is [4]"), "{short}");
     let mixed = message(&x, &kernel.to_dtype(DType::F64)?, None);
     assert!(mixed.contains("x is F32, its weight F64"), "{mixed}");
     let integers = message(&x.to_dtype(DType::U8)?, &kernel.to_dtype(DType::U8)?, None);
-    assert!(
-        integers.contains("expected f32 or f64, got U8"),
-        "{integers}"
-    );
+    assert!(integers.contains("expected f32 or f64, got U8"), "{integers}");
     Ok(())
 }

@@ -8,15 +8,8 @@ use candle_vision_ops::linear;
 use reference::{assert_close, signed};
 
 /// Rows, input and output features: single ones, odd ones, and more than a tile in each direction.
-const SIZES: [[usize; 3]; 7] = [
-    [1, 1, 1],
-    [1, 7, 3],
-    [5, 1, 2],
-    [3, 20, 17],
-    [16, 16, 16],
-    [300, 5, 260],
-    [17, 700, 520],
-];
+const SIZES: [[usize; 3]; 7] =
+    [[1, 1, 1], [1, 7, 3], [5, 1, 2], [3, 20, 17], [16, 16, 16], [300, 5, 260], [17, 700, 520]];
 
 fn inputs([rows, in_features, out_features]: [usize; 3], dtype: DType) -> Result<[Tensor; 4]> {
     Ok([
@@ -30,19 +23,11 @@ fn inputs([rows, in_features, out_features]: [usize; 3], dtype: DType) -> Result
 /// Output, and the gradients of `x`, weight and bias.
 fn run(sizes: [usize; 3], dtype: DType) -> Result<[Tensor; 4]> {
     let [x, weight, bias, grad] = inputs(sizes, dtype)?;
-    let (x, weight, bias) = (
-        Var::from_tensor(&x)?,
-        Var::from_tensor(&weight)?,
-        Var::from_tensor(&bias)?,
-    );
+    let (x, weight, bias) =
+        (Var::from_tensor(&x)?, Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
     let y = linear(&x, &weight, Some(&bias))?;
     let grads = (&y * grad)?.sum_all()?.backward()?;
-    let gradient = |var: &Var| {
-        grads
-            .get(var)
-            .expect("every variable has a gradient")
-            .clone()
-    };
+    let gradient = |var: &Var| grads.get(var).expect("every variable has a gradient").clone();
     Ok([y, gradient(&x), gradient(&weight), gradient(&bias)])
 }
 
@@ -51,20 +36,11 @@ fn values_and_gradients_agree_with_plain_products() -> Result<()> {
     for sizes in SIZES {
         let [x, weight, bias, grad] = inputs(sizes, DType::F64)?;
         let y = x.matmul(&weight.t()?)?.broadcast_add(&bias)?;
-        let expected = [
-            y,
-            grad.matmul(&weight)?,
-            grad.t()?.contiguous()?.matmul(&x)?,
-            grad.sum(0)?,
-        ];
+        let expected =
+            [y, grad.matmul(&weight)?, grad.t()?.contiguous()?.matmul(&x)?, grad.sum(0)?];
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-6)] {
             for (i, (computed, expected)) in run(sizes, dtype)?.iter().zip(&expected).enumerate() {
-                assert_close(
-                    &format!("{sizes:?} {dtype:?} {i}"),
-                    computed,
-                    expected,
-                    tolerance,
-                );
+                assert_close(&format!("{sizes:?} {dtype:?} {i}"), computed, expected, tolerance);
             }
         }
     }
@@ -90,11 +66,8 @@ fn gradients_agree_with_central_differences() -> Result<()> {
         // The loss is linear in each input, so only rounding separates the two.
         let slopes =
             (0..values.len()).map(|i| Ok((loss(i, STEP)? - loss(i, -STEP)?) / (2.0 * STEP)));
-        let slopes = Tensor::from_vec(
-            slopes.collect::<Result<_>>()?,
-            gradient.shape(),
-            &Device::Cpu,
-        )?;
+        let slopes =
+            Tensor::from_vec(slopes.collect::<Result<_>>()?, gradient.shape(), &Device::Cpu)?;
         assert_close(&format!("input {varied}"), gradient, &slopes, 1e-9);
     }
     Ok(())
@@ -106,9 +79,7 @@ fn a_worked_example_comes_out_exactly() -> Result<()> {
     // F.linear(x, w, b).square().sum().backward(): all values are short binary fractions.
     let device = &Device::Cpu;
     let x = Var::from_tensor(&(Tensor::arange(0f32, 6.0, device)?.reshape((2, 3))? / 4.0)?)?;
-    let weight = Tensor::arange(0f32, 6.0, device)?
-        .reshape((2, 3))?
-        .affine(0.125, -0.25)?;
+    let weight = Tensor::arange(0f32, 6.0, device)?.reshape((2, 3))?.affine(0.125, -0.25)?;
     let weight = Var::from_tensor(&weight)?;
     let bias = Var::new(&[0.5f32, -1.0], device)?;
     let y = linear(&x, &weight, Some(&bias))?;
@@ -117,10 +88,7 @@ fn a_worked_example_comes_out_exactly() -> Result<()> {
     let gradient = |var: &Var| grads.get(var).expect("a gradient").clone();
     assert_eq!(
         gradient(&x).to_vec2::<f32>()?,
-        [
-            [-0.421875, -0.4921875, -0.5625],
-            [-0.140625, -0.140625, -0.140625]
-        ]
+        [[-0.421875, -0.4921875, -0.5625], [-0.140625, -0.140625, -0.140625]]
     );
     assert_eq!(
         gradient(&weight).to_vec2::<f32>()?,
@@ -148,15 +116,9 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     for sizes in SIZES {
         let bits = |threads: usize| -> Result<Vec<Vec<u32>>> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let results = pool
-                .expect("a pool of threads")
-                .install(|| run(sizes, DType::F32))?;
+            let results = pool.expect("a pool of threads").install(|| run(sizes, DType::F32))?;
             let bits = |t: &Tensor| -> Result<Vec<u32>> {
-                Ok(t.flatten_all()?
-                    .to_vec1::<f32>()?
-                    .into_iter()
-                    .map(f32::to_bits)
-                    .collect())
+                Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
             };
             results.iter().map(bits).collect()
         };
@@ -184,27 +146,14 @@ fn wrong_arguments_are_named() -> Result<()> {
             let error = linear(&zeros(x)?, &zeros(weight)?, bias.as_ref()).expect_err("an error");
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
-            assert!(
-                line.starts_with("linear: ") && line.contains(expected),
-                "{line}"
-            );
+            assert!(line.starts_with("linear: ") && line.contains(expected), "{line}");
             Ok(())
         };
-    check(
-        &[2, 3],
-        &[4, 3, 1],
-        None,
-        "weight is [out_features, in_features]",
-    )?;
+    check(&[2, 3], &[4, 3, 1], None, "weight is [out_features, in_features]")?;
     check(&[2, 5], &[4, 3], None, "takes 3 features, got x [2, 5]")?;
     check(&[], &[4, 3], None, "takes 3 features, got x []")?;
     check(&[0, 3], &[4, 3], None, "no elements in x [0, 3]")?;
     check(&[2, 0], &[4, 0], None, "no elements")?;
-    check(
-        &[2, 3],
-        &[4, 3],
-        Some(3),
-        "bias is [4], one for each output, got [3]",
-    )?;
+    check(&[2, 3], &[4, 3], Some(3), "bias is [4], one for each output, got [3]")?;
     Ok(())
 }

@@ -13,19 +13,11 @@ impl Axis {
     /// Epochs from 0 (the start) to `last`; ticks are whole numbers.
     pub(crate) fn epochs(last: usize, most_ticks: usize) -> Self {
         let last = last.max(1);
-        let step = (1..)
-            .map(nice_integer)
-            .find(|step| last / step <= most_ticks)
-            .unwrap_or(last);
+        let step = (1..).map(nice_integer).find(|step| last / step <= most_ticks).unwrap_or(last);
         let ticks = (0..=last).step_by(step).map(|epoch| epoch as f64).collect();
         // A little room, so that the marks at the end are whole.
         let room = 0.025 * last as f64;
-        Self {
-            low: -room,
-            high: last as f64 + room,
-            ticks,
-            log: false,
-        }
+        Self { low: -room, high: last as f64 + room, ticks, log: false }
     }
 
     /// A range that holds `low..=high` and ends at round numbers; `limits` are never passed.
@@ -36,9 +28,8 @@ impl Axis {
         let last = (high / step).ceil();
         // Multiplying the count keeps rounding errors from adding up.
         let ticks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step);
-        let ticks: Vec<f64> = ticks
-            .filter(|tick| *tick >= limits.0 - 1e-9 && *tick <= limits.1 + 1e-9)
-            .collect();
+        let ticks: Vec<f64> =
+            ticks.filter(|tick| *tick >= limits.0 - 1e-9 && *tick <= limits.1 + 1e-9).collect();
         Self {
             low: (first * step).max(limits.0),
             high: (last * step).min(limits.1),
@@ -55,24 +46,13 @@ impl Axis {
         // From the text, as 10f64.powi(-4) is not 1e-4.
         let ticks = |factors: &[u8]| -> Vec<f64> {
             let of_decade = |decade: i32| {
-                factors
-                    .iter()
-                    .filter_map(move |factor| format!("{factor}e{decade}").parse().ok())
+                factors.iter().filter_map(move |factor| format!("{factor}e{decade}").parse().ok())
             };
             decades.clone().flat_map(of_decade).filter(within).collect()
         };
         let tens = ticks(&[1]);
-        let ticks = if tens.len() > 3 {
-            tens
-        } else {
-            ticks(&[1, 2, 5])
-        };
-        Self {
-            low,
-            high,
-            ticks,
-            log: true,
-        }
+        let ticks = if tens.len() > 3 { tens } else { ticks(&[1, 2, 5]) };
+        Self { low, high, ticks, log: true }
     }
 
     pub(crate) fn ticks(&self) -> &[f64] {
@@ -90,10 +70,7 @@ impl Axis {
 
     /// The text at a tick: as many digits as the step between ticks needs.
     pub(crate) fn label(&self, tick: f64) -> String {
-        let largest = self
-            .ticks
-            .iter()
-            .fold(0f64, |largest, tick| largest.max(tick.abs()));
+        let largest = self.ticks.iter().fold(0f64, |largest, tick| largest.max(tick.abs()));
         if tick == 0.0 {
             return "0".to_owned();
         }
@@ -121,11 +98,7 @@ pub(crate) fn scientific(value: f64) -> String {
 fn widened(low: f64, high: f64, limits: (f64, f64)) -> (f64, f64) {
     let extent = high - low;
     // A flat curve still needs an axis; below this the labels would need too many digits.
-    let room = if extent > 1e-3 * high.abs() {
-        0.04 * extent
-    } else {
-        0.1 * high.abs().max(1e-6)
-    };
+    let room = if extent > 1e-3 * high.abs() { 0.04 * extent } else { 0.1 * high.abs().max(1e-6) };
     let within = |value: f64| value.clamp(limits.0, limits.1);
     match (within(low - room), within(high + room)) {
         (low, high) if low < high => (low, high),
@@ -138,9 +111,7 @@ fn widened(low: f64, high: f64, limits: (f64, f64)) -> (f64, f64) {
 /// The 1, 2 or 5 times a power of ten that is at least `step`.
 fn nice_step(step: f64) -> f64 {
     let magnitude = 10f64.powf(step.log10().floor());
-    let factor = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|factor| factor * magnitude >= step * 0.999);
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * magnitude >= step * 0.999);
     factor.unwrap_or(10.0) * magnitude
 }
 
@@ -162,10 +133,7 @@ mod tests {
     fn epochs_are_whole_numbers() {
         assert_eq!(labels(&Axis::epochs(1, 10)), ["0", "1"]);
         assert_eq!(labels(&Axis::epochs(5, 10)), ["0", "1", "2", "3", "4", "5"]);
-        assert_eq!(
-            labels(&Axis::epochs(25, 10)),
-            ["0", "5", "10", "15", "20", "25"]
-        );
+        assert_eq!(labels(&Axis::epochs(25, 10)), ["0", "5", "10", "15", "20", "25"]);
         assert_eq!(labels(&Axis::epochs(0, 10)), ["0", "1"]);
         let many = Axis::epochs(12_345, 10);
         assert!(many.ticks().len() <= 11, "{many:?}");
@@ -205,24 +173,15 @@ mod tests {
         for (low, high) in [(-3.0, -2.0), (200.0, 300.0), (-10.0, 1e300)] {
             let axis = Axis::linear(low, high, (0.0, 100.0));
             let finite = axis.ticks().iter().all(|tick| tick.is_finite());
-            assert!(
-                finite && !axis.ticks().is_empty(),
-                "{low}..{high}: {axis:?}"
-            );
+            assert!(finite && !axis.ticks().is_empty(), "{low}..{high}: {axis:?}");
             assert!(axis.position(50.0).is_finite());
         }
     }
 
     #[test]
     fn logarithmic_ticks_are_1_2_5_or_tens() {
-        assert_eq!(
-            labels(&Axis::log(1e-4, 1e-3)),
-            ["1e-4", "2e-4", "5e-4", "1e-3"]
-        );
-        assert_eq!(
-            labels(&Axis::log(1e-6, 1e-2)),
-            ["1e-6", "1e-5", "1e-4", "1e-3", "1e-2"]
-        );
+        assert_eq!(labels(&Axis::log(1e-4, 1e-3)), ["1e-4", "2e-4", "5e-4", "1e-3"]);
+        assert_eq!(labels(&Axis::log(1e-6, 1e-2)), ["1e-6", "1e-5", "1e-4", "1e-3", "1e-2"]);
         let axis = Axis::log(1e-4, 1e-2);
         assert!((axis.position(1e-3) - 0.5).abs() < 1e-9);
     }

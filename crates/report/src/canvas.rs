@@ -75,18 +75,11 @@ impl Canvas {
     /// A white page.
     pub(crate) fn new(width: f64, height: f64) -> Result<Self> {
         if width > MAX_SIDE || height > MAX_SIDE {
-            return Err(Error::TooLarge {
-                width: width as u64,
-                height: height as u64,
-            });
+            return Err(Error::TooLarge { width: width as u64, height: height as u64 });
         }
         let mut scene = Scene::new(width.ceil(), height.ceil());
         scene.font_family = Some("DejaVu Sans, Verdana, Arial, sans-serif".to_owned());
-        Ok(Self {
-            scene,
-            upward: Vec::new(),
-            photographs: Vec::new(),
-        })
+        Ok(Self { scene, upward: Vec::new(), photographs: Vec::new() })
     }
 
     /// One line of text; `y` is its baseline.
@@ -106,12 +99,7 @@ impl Canvas {
 
     /// One line of text that reads upwards; `x` is its baseline, on its right.
     pub(crate) fn upward_text(&mut self, at: (f64, f64), text: &str, font: Font, align: Align) {
-        self.upward.push(Upward {
-            at,
-            text: text.to_owned(),
-            font,
-            align,
-        });
+        self.upward.push(Upward { at, text: text.to_owned(), font, align });
     }
 
     pub(crate) fn line(&mut self, points: &[(f64, f64)], color: Color, width: f64) {
@@ -138,13 +126,7 @@ impl Canvas {
 
     pub(crate) fn frame(&mut self, area: Area, color: Color, width: f64) {
         let (left, right, top, bottom) = (area.x, area.right(), area.y, area.bottom());
-        let corners = [
-            (left, top),
-            (right, top),
-            (right, bottom),
-            (left, bottom),
-            (left, top),
-        ];
+        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
         self.line(&corners, color, width);
     }
 
@@ -176,29 +158,17 @@ impl Canvas {
 
     /// Draws what `draw` does inside `area` only.
     pub(crate) fn clipped(&mut self, area: Area, draw: impl FnOnce(&mut Self)) {
-        let Area {
-            x,
-            y,
-            width,
-            height,
-        } = area;
+        let Area { x, y, width, height } = area;
         // Named after the area: where several pictures share a page, equal names mean equal clips.
         let id = format!("clip-{x:.0}-{y:.0}-{width:.0}-{height:.0}");
-        self.scene.add(Primitive::ClipStart {
-            x,
-            y,
-            width,
-            height,
-            id,
-        });
+        self.scene.add(Primitive::ClipStart { x, y, width, height, id });
         draw(self);
         self.scene.add(Primitive::ClipEnd);
     }
 
     /// Puts a photograph's upper left corner at `(x, y)`. An SVG shows none.
     pub(crate) fn photograph(&mut self, (x, y): (f64, f64), photograph: RgbImage) {
-        self.photographs
-            .push((x.round() as i64, y.round() as i64, photograph));
+        self.photographs.push((x.round() as i64, y.round() as i64, photograph));
     }
 
     /// The page as a PNG file.
@@ -219,28 +189,17 @@ impl Canvas {
 
     /// The page as an SVG document, which a browser may scale.
     pub(crate) fn into_svg(mut self) -> String {
-        self.scene
-            .elements
-            .extend(self.upward.iter().map(Upward::as_primitive));
+        self.scene.elements.extend(self.upward.iter().map(Upward::as_primitive));
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::default().render_scene(&self.scene);
         // Without a view box a browser cuts the picture instead of scaling it.
-        svg.replacen(
-            "<svg ",
-            &format!("<svg viewBox=\"0 0 {width} {height}\" "),
-            1,
-        )
+        svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1)
     }
 }
 
 fn rasterize(scene: &Scene) -> Result<RgbImage> {
-    let png = RasterBackend::new()
-        .with_scale(1.0)
-        .render_scene(scene)
-        .map_err(Error::draw)?;
-    Ok(image::load_from_memory(&png)
-        .map_err(Error::draw)?
-        .into_rgb8())
+    let png = RasterBackend::new().with_scale(1.0).render_scene(scene).map_err(Error::draw)?;
+    Ok(image::load_from_memory(&png).map_err(Error::draw)?.into_rgb8())
 }
 
 fn anchor(align: Align) -> TextAnchor {
@@ -261,29 +220,14 @@ mod tests {
     use crate::palette::INK;
 
     fn pixel(png: &[u8], x: u32, y: u32) -> [u8; 3] {
-        image::load_from_memory(png)
-            .expect("own PNG")
-            .into_rgb8()
-            .get_pixel(x, y)
-            .0
+        image::load_from_memory(png).expect("own PNG").into_rgb8().get_pixel(x, y).0
     }
 
     #[test]
     fn areas_and_photographs_land_where_they_should() -> Result<()> {
         let mut canvas = Canvas::new(40.0, 30.0)?;
-        canvas.fill(
-            Area {
-                x: 10.0,
-                y: 5.0,
-                width: 4.0,
-                height: 6.0,
-            },
-            [255, 0, 0],
-        );
-        canvas.photograph(
-            (20.0, 5.0),
-            RgbImage::from_pixel(3, 3, image::Rgb([1, 2, 3])),
-        );
+        canvas.fill(Area { x: 10.0, y: 5.0, width: 4.0, height: 6.0 }, [255, 0, 0]);
+        canvas.photograph((20.0, 5.0), RgbImage::from_pixel(3, 3, image::Rgb([1, 2, 3])));
         let png = canvas.into_png()?;
         assert_eq!(pixel(&png, 10, 5), [255, 0, 0]);
         assert_eq!(pixel(&png, 13, 10), [255, 0, 0]);
@@ -296,12 +240,7 @@ mod tests {
     #[test]
     fn nothing_is_drawn_outside_a_clip() -> Result<()> {
         let mut canvas = Canvas::new(20.0, 20.0)?;
-        let all = Area {
-            x: 0.0,
-            y: 0.0,
-            width: 20.0,
-            height: 20.0,
-        };
+        let all = Area { x: 0.0, y: 0.0, width: 20.0, height: 20.0 };
         let half = Area { width: 10.0, ..all };
         canvas.clipped(half, |canvas| canvas.fill(all, [0, 0, 255]));
         let png = canvas.into_png()?;
@@ -322,9 +261,6 @@ mod tests {
 
     #[test]
     fn a_page_beyond_all_measure_is_refused() {
-        assert!(matches!(
-            Canvas::new(1e6, 10.0),
-            Err(Error::TooLarge { .. })
-        ));
+        assert!(matches!(Canvas::new(1e6, 10.0), Err(Error::TooLarge { .. })));
     }
 }

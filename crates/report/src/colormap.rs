@@ -41,11 +41,7 @@ impl Colormap {
 /// From white to dark blue, for shares of a whole.
 pub(crate) fn share_color(share: f64) -> Color {
     // The gradient's own first colour is a tint: nothing at all is to look like nothing.
-    if share > 0.0 {
-        sample(colorous::BLUES, 0.08 + 0.87 * share)
-    } else {
-        [255; 3]
-    }
+    if share > 0.0 { sample(colorous::BLUES, 0.08 + 0.87 * share) } else { [255; 3] }
 }
 
 fn sample(gradient: Gradient, value: f64) -> Color {
@@ -54,11 +50,7 @@ fn sample(gradient: Gradient, value: f64) -> Color {
 
 /// The nearest number in `0.0..=1.0`; 0 for NaN.
 pub(crate) fn unit(value: f64) -> f64 {
-    if value.is_nan() {
-        0.0
-    } else {
-        value.clamp(0.0, 1.0)
-    }
+    if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
 }
 
 /// Whether white text is easier to read on `background` than dark text, by relative luminance.

@@ -61,11 +61,7 @@ fn draw(counts: &[Vec<usize>], classes: &[&str], title: &str) -> Result<Canvas> 
     for (row, numbers) in counts.iter().enumerate() {
         let total: usize = numbers.iter().sum();
         for (column, count) in numbers.iter().enumerate() {
-            let share = if total == 0 {
-                0.0
-            } else {
-                *count as f64 / total as f64
-            };
+            let share = if total == 0 { 0.0 } else { *count as f64 / total as f64 };
             draw_cell(&mut canvas, &layout, (row, column), *count, share);
         }
     }
@@ -86,11 +82,7 @@ fn check(counts: &[Vec<usize>], classes: &[&str]) -> Result<()> {
 }
 
 fn summary(counts: &[Vec<usize>]) -> String {
-    let right: usize = counts
-        .iter()
-        .enumerate()
-        .map(|(class, row)| row[class])
-        .sum();
+    let right: usize = counts.iter().enumerate().map(|(class, row)| row[class]).sum();
     let total: usize = counts.iter().flatten().sum();
     let percent = 100.0 * right as f64 / total.max(1) as f64;
     format!("{right} of {total} right ({percent:.1} %)")
@@ -115,17 +107,10 @@ impl Layout {
             _ => 22.0,
         };
         let name = Font::new(if cell < 30.0 { 13 } else { 16 }, INK);
-        let longest = classes
-            .iter()
-            .map(|class| name.width(class))
-            .fold(0.0, f64::max);
+        let longest = classes.iter().map(|class| name.width(class)).fold(0.0, f64::max);
         let longest = longest.min(LONGEST_NAME);
         let turned = longest > cell - 8.0;
-        let above = if turned {
-            longest
-        } else {
-            f64::from(name.size)
-        };
+        let above = if turned { longest } else { f64::from(name.size) };
         let side = cell * counts.len() as f64;
         let matrix = Area {
             x: MARGIN + AXIS_TITLE + longest + 12.0,
@@ -133,13 +118,7 @@ impl Layout {
             width: side,
             height: side,
         };
-        Self {
-            matrix,
-            cell,
-            number: number_font(counts, cell),
-            name,
-            turned,
-        }
+        Self { matrix, cell, number: number_font(counts, cell), name, turned }
     }
 
     fn cell(&self, (row, column): (usize, usize)) -> Area {
@@ -154,35 +133,19 @@ impl Layout {
 
 /// As large as the widest number allows.
 fn number_font(counts: &[Vec<usize>], cell: f64) -> Font {
-    let widest = counts
-        .iter()
-        .flatten()
-        .max()
-        .copied()
-        .unwrap_or(0)
-        .to_string();
+    let widest = counts.iter().flatten().max().copied().unwrap_or(0).to_string();
     let fits = |size: &u32| Font::new(*size, INK).width(&widest) <= 0.86 * cell;
-    let size = (8..=22)
-        .rev()
-        .filter(|size| f64::from(*size) < 0.5 * cell)
-        .find(fits);
+    let size = (8..=22).rev().filter(|size| f64::from(*size) < 0.5 * cell).find(fits);
     Font::new(size.unwrap_or(8), INK)
 }
 
 fn draw_names(canvas: &mut Canvas, layout: &Layout, classes: &[&str]) {
-    let Layout {
-        matrix, cell, name, ..
-    } = *layout;
+    let Layout { matrix, cell, name, .. } = *layout;
     let middle = f64::from(name.size) * 0.36;
     for (index, class) in classes.iter().enumerate() {
         let text = shorten(class, name, LONGEST_NAME);
         let along = (index as f64 + 0.5) * cell;
-        canvas.text(
-            (matrix.x - 10.0, matrix.y + along + middle),
-            &text,
-            name,
-            Align::Right,
-        );
+        canvas.text((matrix.x - 10.0, matrix.y + along + middle), &text, name, Align::Right);
         let x = matrix.x + along;
         if layout.turned {
             canvas.upward_text((x + middle, matrix.y - 8.0), &text, name, Align::Left);
@@ -208,30 +171,18 @@ fn draw_cell(
     canvas.fill(area, ground);
     // Between zeros, what is there stands out.
     let color = if count == 0 { RULE } else { text_color(ground) };
-    let font = Font {
-        color,
-        ..layout.number
-    };
+    let font = Font { color, ..layout.number };
     let (x, y) = area.center();
     let text = count.to_string();
     // Where cells are small, zeros would be no more than dust.
     let worthwhile = count > 0 || layout.cell >= 40.0;
     if worthwhile && font.width(&text) <= area.width {
-        canvas.text(
-            (x, y + 0.36 * f64::from(font.size)),
-            &text,
-            font,
-            Align::Center,
-        );
+        canvas.text((x, y + 0.36 * f64::from(font.size)), &text, font, Align::Center);
     }
 }
 
 fn text_color(ground: Color) -> Color {
-    if needs_light_text(ground) {
-        [255; 3]
-    } else {
-        INK
-    }
+    if needs_light_text(ground) { [255; 3] } else { INK }
 }
 
 #[cfg(test)]
@@ -240,9 +191,7 @@ mod tests {
 
     fn page(counts: &[Vec<usize>], classes: &[&str]) -> Result<image::RgbImage> {
         let png = draw(counts, classes, "run")?.into_png()?;
-        Ok(image::load_from_memory(&png)
-            .map_err(Error::draw)?
-            .into_rgb8())
+        Ok(image::load_from_memory(&png).map_err(Error::draw)?.into_rgb8())
     }
 
     #[test]
@@ -271,27 +220,16 @@ mod tests {
         let svg = draw(&counts, &classes, "run")?.into_svg();
         let layout = Layout::of(&counts, &classes);
         let place = |text: &str| {
-            let element = svg
-                .split("<text ")
-                .find(|e| e.contains(&format!(">{text}<")));
+            let element = svg.split("<text ").find(|e| e.contains(&format!(">{text}<")));
             let element = element.unwrap_or_else(|| panic!("`{text}` is missing"));
             let number = |name: &str| {
-                let value = element
-                    .split(&format!("{name}=\""))
-                    .nth(1)
-                    .and_then(|v| v.split('"').next());
-                value
-                    .and_then(|value| value.parse::<f64>().ok())
-                    .expect("a number")
+                let value =
+                    element.split(&format!("{name}=\"")).nth(1).and_then(|v| v.split('"').next());
+                value.and_then(|value| value.parse::<f64>().ok()).expect("a number")
             };
             (number("x"), number("y"))
         };
-        for (text, cell) in [
-            ("11", (0, 0)),
-            ("12", (0, 1)),
-            ("21", (1, 0)),
-            ("22", (1, 1)),
-        ] {
+        for (text, cell) in [("11", (0, 0)), ("12", (0, 1)), ("21", (1, 0)), ("22", (1, 1))] {
             let (x, y) = place(text);
             let area = layout.cell(cell);
             assert!((x - area.center().0).abs() < 0.01, "{text}");

@@ -64,33 +64,16 @@ fn draw(history: &History, title: &str) -> Result<Canvas> {
 
     if history.epochs.is_empty() && history.batches.is_empty() {
         let font = Font::new(22, MUTED);
-        canvas.text(
-            (WIDTH / 2.0, HEIGHT / 2.0),
-            "nothing recorded yet",
-            font,
-            Align::Center,
-        );
+        canvas.text((WIDTH / 2.0, HEIGHT / 2.0), "nothing recorded yet", font, Align::Center);
         return Ok(canvas);
     }
     let timeline = Timeline::of(history);
-    let panels = [
-        loss(history, &timeline),
-        accuracy(history, &timeline),
-        rate(history, &timeline),
-    ];
+    let panels = [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)];
     let top = MARGIN + 50.0;
     let width = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
     for (index, panel) in panels.iter().enumerate() {
         let x = MARGIN + index as f64 * (width + GAP);
-        panel.draw(
-            &mut canvas,
-            Area {
-                x,
-                y: top,
-                width,
-                height: HEIGHT - top - MARGIN,
-            },
-        );
+        panel.draw(&mut canvas, Area { x, y: top, width, height: HEIGHT - top - MARGIN });
     }
     Ok(canvas)
 }
@@ -101,11 +84,7 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
     let batches = timeline.batch_losses(history);
     let (low, high) = robust_range(&[&train, &validation], &batches);
     // A loss begins at 0 unless that would press the curves flat.
-    let low = if (0.0..0.4 * high).contains(&low) {
-        0.0
-    } else {
-        low
-    };
+    let low = if (0.0..0.4 * high).contains(&low) { 0.0 } else { low };
     Panel {
         title: "loss",
         x: timeline.axis(),
@@ -129,16 +108,13 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
     let train = epoch_segments(history, |epoch| 100.0 * epoch.train_accuracy);
     let validation = epoch_segments(history, |epoch| 100.0 * epoch.val_accuracy);
     let (low, high) = range(&[&train, &validation]).unwrap_or((0.0, 100.0));
-    let best = history
-        .best()
-        .filter(|epoch| epoch.val_accuracy.is_finite())
-        .map(|epoch| {
-            let percent = 100.0 * epoch.val_accuracy;
-            Best {
-                at: (epoch.epoch as f64, percent),
-                label: format!("best {percent:.2} % in epoch {}", epoch.epoch),
-            }
-        });
+    let best = history.best().filter(|epoch| epoch.val_accuracy.is_finite()).map(|epoch| {
+        let percent = 100.0 * epoch.val_accuracy;
+        Best {
+            at: (epoch.epoch as f64, percent),
+            label: format!("best {percent:.2} % in epoch {}", epoch.epoch),
+        }
+    });
     Panel {
         title: "accuracy in percent",
         x: timeline.axis(),
@@ -149,23 +125,11 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
 }
 
 fn training_line(segments: Segments) -> Line {
-    Line {
-        label: "training",
-        color: BLUE,
-        mark: Mark::Disc,
-        width: 3.0,
-        segments,
-    }
+    Line { label: "training", color: BLUE, mark: Mark::Disc, width: 3.0, segments }
 }
 
 fn validation_line(segments: Segments) -> Line {
-    Line {
-        label: "validation",
-        color: VERMILLION,
-        mark: Mark::Square,
-        width: 3.0,
-        segments,
-    }
+    Line { label: "validation", color: VERMILLION, mark: Mark::Square, width: 3.0, segments }
 }
 
 fn rate(history: &History, timeline: &Timeline) -> Panel {
@@ -174,13 +138,7 @@ fn rate(history: &History, timeline: &Timeline) -> Panel {
         title: "learning rate",
         x: timeline.axis(),
         y: rate_axis(history, &segments),
-        lines: vec![Line {
-            label: "",
-            color: GREEN,
-            mark: Mark::None,
-            width: 3.0,
-            segments,
-        }],
+        lines: vec![Line { label: "", color: GREEN, mark: Mark::None, width: 3.0, segments }],
         best: None,
     }
 }
@@ -220,18 +178,10 @@ mod tests {
     }
 
     fn run(accuracies: &[f64]) -> History {
-        let epochs: Vec<EpochRecord> = accuracies
-            .iter()
-            .enumerate()
-            .map(|(i, a)| epoch(i + 1, *a, 1e-3))
-            .collect();
+        let epochs: Vec<EpochRecord> =
+            accuracies.iter().enumerate().map(|(i, a)| epoch(i + 1, *a, 1e-3)).collect();
         let batches = (0..4 * epochs.len())
-            .map(|i| BatchRecord {
-                step: i + 1,
-                epoch: i / 4 + 1,
-                loss: 1.0,
-                lr: 1e-3,
-            })
+            .map(|i| BatchRecord { step: i + 1, epoch: i / 4 + 1, loss: 1.0, lr: 1e-3 })
             .collect();
         History { epochs, batches }
     }
@@ -255,19 +205,9 @@ mod tests {
         lost.batches[3].loss = nan;
         let mut gap = run(&[0.5, 0.6, 0.7]);
         gap.epochs.remove(1);
-        let no_batches = History {
-            batches: Vec::new(),
-            ..run(&[0.5, 0.6])
-        };
+        let no_batches = History { batches: Vec::new(), ..run(&[0.5, 0.6]) };
         let no_validation = run(&[nan, nan]);
-        for history in [
-            History::default(),
-            run(&[0.9]),
-            lost,
-            gap,
-            no_batches,
-            no_validation,
-        ] {
+        for history in [History::default(), run(&[0.9]), lost, gap, no_batches, no_validation] {
             let text = svg(&history);
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
@@ -277,11 +217,7 @@ mod tests {
     #[test]
     fn a_step_schedule_gets_a_logarithmic_axis_and_a_cosine_does_not() {
         let history = |rates: &[f64]| History {
-            epochs: rates
-                .iter()
-                .enumerate()
-                .map(|(i, lr)| epoch(i + 1, 0.5, *lr))
-                .collect(),
+            epochs: rates.iter().enumerate().map(|(i, lr)| epoch(i + 1, 0.5, *lr)).collect(),
             batches: Vec::new(),
         };
         let steps = history(&[1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-4]);

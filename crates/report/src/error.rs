@@ -72,15 +72,10 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Write {
-            path: path.to_path_buf(),
-            source,
-        }
+        move |source| Self::Write { path: path.to_path_buf(), source }
     }
 
     pub(crate) fn draw(reason: impl std::fmt::Display) -> Self {
-        Self::Draw {
-            reason: reason.to_string(),
-        }
+        Self::Draw { reason: reason.to_string() }
     }
 }

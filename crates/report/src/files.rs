@@ -39,11 +39,7 @@ fn builder() -> tempfile::Builder<'static, 'static> {
 
 /// A rename is kept after a power loss only once its folder is.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        std::fs::File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -58,10 +54,7 @@ mod tests {
         write_atomically(&path, b"first")?;
         write_atomically(&path, b"second")?;
         assert_eq!(std::fs::read(&path)?, b"second");
-        assert_eq!(
-            std::fs::read_dir(folder.path().join("new/folder"))?.count(),
-            1
-        );
+        assert_eq!(std::fs::read_dir(folder.path().join("new/folder"))?.count(), 1);
         Ok(())
     }
 

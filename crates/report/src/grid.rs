@@ -62,10 +62,8 @@ fn draw(pictures: &[GridPicture<'_>], columns: usize, title: &str) -> Result<Can
     let columns = columns.clamp(1, pictures.len());
     let font = Font::new(15, MUTED);
     let cell = f64::from(CELL);
-    let captions: Vec<Vec<String>> = pictures
-        .iter()
-        .map(|item| wrap(&item.caption, font, cell, MOST_LINES))
-        .collect();
+    let captions: Vec<Vec<String>> =
+        pictures.iter().map(|item| wrap(&item.caption, font, cell, MOST_LINES)).collect();
     let lines = captions.iter().map(Vec::len).max().unwrap_or(0);
     let row = cell + 8.0 + lines as f64 * LINE + GAP;
     let width = 2.0 * MARGIN + columns as f64 * (cell + GAP) - GAP;
@@ -78,12 +76,7 @@ fn draw(pictures: &[GridPicture<'_>], columns: usize, title: &str) -> Result<Can
     for (index, (item, caption)) in pictures.iter().zip(&captions).enumerate() {
         let x = MARGIN + (index % columns) as f64 * (cell + GAP);
         let y = MARGIN / 2.0 + HEADER + (index / columns) as f64 * row;
-        let area = Area {
-            x,
-            y,
-            width: cell,
-            height: cell,
-        };
+        let area = Area { x, y, width: cell, height: cell };
         draw_picture(&mut canvas, item.picture, area);
         for (number, line) in caption.iter().enumerate() {
             let baseline = area.bottom() + LINE * (number + 1) as f64;
@@ -107,23 +100,16 @@ mod tests {
     use super::*;
 
     fn page(count: usize, columns: usize) -> Result<image::RgbImage> {
-        let shades: Vec<Vec<u8>> = (0..count)
-            .map(|i| vec![10 * i as u8; 100 * 100 * 3])
-            .collect();
+        let shades: Vec<Vec<u8>> = (0..count).map(|i| vec![10 * i as u8; 100 * 100 * 3]).collect();
         let pictures: Vec<GridPicture<'_>> = shades
             .iter()
             .map(|bytes| {
                 let picture = RgbView::new(100, 100, bytes).expect("fits");
-                GridPicture {
-                    picture,
-                    caption: "a caption".to_owned(),
-                }
+                GridPicture { picture, caption: "a caption".to_owned() }
             })
             .collect();
         let png = draw(&pictures, columns, "title")?.into_png()?;
-        Ok(image::load_from_memory(&png)
-            .map_err(Error::draw)?
-            .into_rgb8())
+        Ok(image::load_from_memory(&png).map_err(Error::draw)?.into_rgb8())
     }
 
     #[test]
@@ -133,11 +119,7 @@ mod tests {
         for index in 0..5u32 {
             let x = 28 + (index % 2) * 218 + 100;
             let y = 70 + (index / 2) * (200 + 8 + 20 + 18) + 100;
-            assert_eq!(
-                page.get_pixel(x, y).0,
-                [10 * index as u8; 3],
-                "picture {index}"
-            );
+            assert_eq!(page.get_pixel(x, y).0, [10 * index as u8; 3], "picture {index}");
         }
         Ok(())
     }
@@ -154,13 +136,7 @@ mod tests {
         assert!(matches!(page(0, 3), Err(Error::EmptyGrid)));
         let bytes = [0; 3];
         let picture = RgbView::new(1, 1, &bytes).expect("fits");
-        let many = vec![
-            GridPicture {
-                picture,
-                caption: String::new()
-            };
-            200
-        ];
+        let many = vec![GridPicture { picture, caption: String::new() }; 200];
         assert!(matches!(draw(&many, 1, ""), Err(Error::TooLarge { .. })));
     }
 }

@@ -107,24 +107,10 @@ fn draw(explanation: &Explanation<'_>) -> Result<Canvas> {
         canvas.photograph((center - width / 2.0, HEADER), picture);
         let font = Font::new(17, MUTED);
         let caption = shorten(&caption, font, column);
-        canvas.text(
-            (center, HEADER + height + 26.0),
-            &caption,
-            font,
-            Align::Center,
-        );
+        canvas.text((center, HEADER + height + 26.0), &caption, font, Align::Center);
     }
     let bar = MARGIN + 3.0 * (column + GAP);
-    draw_scale(
-        &mut canvas,
-        colormap,
-        Area {
-            x: bar,
-            y: HEADER,
-            width: BAR,
-            height,
-        },
-    );
+    draw_scale(&mut canvas, colormap, Area { x: bar, y: HEADER, width: BAR, height });
     Ok(canvas)
 }
 
@@ -132,11 +118,7 @@ fn check(map: &ClassActivationMap) -> Result<()> {
     let &ClassActivationMap { width, height, .. } = map;
     let values = map.map.len();
     if values == 0 || width.checked_mul(height) != Some(values) {
-        return Err(Error::MapShape {
-            width,
-            height,
-            values,
-        });
+        return Err(Error::MapShape { width, height, values });
     }
     Ok(())
 }
@@ -154,26 +136,13 @@ fn draw_header(canvas: &mut Canvas, explanation: &Explanation<'_>, width: f64) {
     let percent = 100.0 * explanation.map.probability;
     let answer = format!(" {percent:.1} %");
     let class = shorten(explanation.class, font, width - font.width(&answer));
-    canvas.text(
-        (MARGIN, 40.0),
-        &format!("{class}{answer}"),
-        font,
-        Align::Left,
-    );
+    canvas.text((MARGIN, 40.0), &format!("{class}{answer}"), font, Align::Left);
     let font = Font::new(17, MUTED);
-    canvas.text(
-        (MARGIN, 68.0),
-        &shorten_middle(explanation.file, font, width),
-        font,
-        Align::Left,
-    );
+    canvas.text((MARGIN, 68.0), &shorten_middle(explanation.file, font, width), font, Align::Left);
 }
 
 fn heat_map(heat: &[f64], (width, height): (u32, u32), colormap: Colormap) -> RgbImage {
-    let colors = heat
-        .iter()
-        .flat_map(|value| colormap.color(*value))
-        .collect();
+    let colors = heat.iter().flat_map(|value| colormap.color(*value)).collect();
     RgbImage::from_raw(width, height, colors).expect("one colour for each value")
 }
 
@@ -191,31 +160,19 @@ fn draw_scale(canvas: &mut Canvas, colormap: Colormap, bar: Area) {
     let rows = bar.height as usize;
     for row in 0..rows {
         let value = 1.0 - (row as f64 + 0.5) / rows as f64;
-        let line = Area {
-            y: bar.y + row as f64,
-            height: 1.0,
-            ..bar
-        };
+        let line = Area { y: bar.y + row as f64, height: 1.0, ..bar };
         canvas.fill(line, colormap.color(value));
     }
     let font = Font::new(15, MUTED);
     // A very flat picture has room for the ends only.
-    let values: &[f64] = if bar.height < 100.0 {
-        &[0.0, 1.0]
-    } else {
-        &[0.0, 0.25, 0.5, 0.75, 1.0]
-    };
+    let values: &[f64] =
+        if bar.height < 100.0 { &[0.0, 1.0] } else { &[0.0, 0.25, 0.5, 0.75, 1.0] };
     for value in values {
         let y = bar.bottom() - value * bar.height;
         canvas.line(&[(bar.right(), y), (bar.right() + 5.0, y)], RULE, 1.0);
         // The labels at the ends stay within the bar's height.
         let baseline = (y + 5.0).clamp(bar.y + 11.0, bar.bottom());
-        canvas.text(
-            (bar.right() + 9.0, baseline),
-            &value.to_string(),
-            font,
-            Align::Left,
-        );
+        canvas.text((bar.right() + 9.0, baseline), &value.to_string(), font, Align::Left);
     }
 }
 
@@ -237,22 +194,14 @@ mod tests {
 
     fn explanation<'a>(pixels: &'a [u8], map: &'a ClassActivationMap) -> Explanation<'a> {
         let picture = RgbView::new(4, pixels.len() / 12, pixels).expect("fits");
-        Explanation {
-            picture,
-            map,
-            file: "a.jpg",
-            class: "bees",
-            colormap: Colormap::Turbo,
-        }
+        Explanation { picture, map, file: "a.jpg", class: "bees", colormap: Colormap::Turbo }
     }
 
     #[test]
     fn three_panels_side_by_side() -> Result<()> {
         let map = map(&[0.0, 1.0], 2, 1);
         let png = draw(&explanation(&[90; 48], &map))?.into_png()?;
-        let page = image::load_from_memory(&png)
-            .map_err(Error::draw)?
-            .into_rgb8();
+        let page = image::load_from_memory(&png).map_err(Error::draw)?.into_rgb8();
         let at = |panel: u32, x: u32| page.get_pixel(28 + panel * (448 + 24) + x, 300).0;
         assert_eq!(at(0, 2), [90; 3]);
         assert_eq!(at(1, 2), Colormap::Turbo.color(0.0));
@@ -280,13 +229,6 @@ mod tests {
     fn a_map_of_another_size_is_an_error() {
         let (pixels, wrong) = ([90; 48], map(&[0.0; 3], 2, 2));
         let result = draw(&explanation(&pixels, &wrong));
-        assert!(matches!(
-            result,
-            Err(Error::MapShape {
-                width: 2,
-                height: 2,
-                values: 3
-            })
-        ));
+        assert!(matches!(result, Err(Error::MapShape { width: 2, height: 2, values: 3 })));
     }
 }

@@ -27,21 +27,13 @@ impl<'a> RgbView<'a> {
     /// assert!(RgbView::new(2, 2, &[255, 0, 0]).is_err());
     /// ```
     pub fn new(width: usize, height: usize, bytes: &'a [u8]) -> Result<Self> {
-        let area = width
-            .checked_mul(height)
-            .and_then(|area| area.checked_mul(3));
+        let area = width.checked_mul(height).and_then(|area| area.checked_mul(3));
         let sides = (u32::try_from(width), u32::try_from(height));
         match sides {
-            (Ok(w), Ok(h)) if w > 0 && h > 0 && area == Some(bytes.len()) => Ok(Self {
-                width: w,
-                height: h,
-                bytes,
-            }),
-            _ => Err(Error::PictureShape {
-                width,
-                height,
-                bytes: bytes.len(),
-            }),
+            (Ok(w), Ok(h)) if w > 0 && h > 0 && area == Some(bytes.len()) => {
+                Ok(Self { width: w, height: h, bytes })
+            }
+            _ => Err(Error::PictureShape { width, height, bytes: bytes.len() }),
         }
     }
 
@@ -97,11 +89,7 @@ pub(crate) fn resized_map(
 ) -> ImageBuffer<Luma<f32>, Vec<f32>> {
     let map = ImageBuffer::from_raw(width, height, values.to_vec());
     let map: ImageBuffer<Luma<f32>, Vec<f32>> = map.expect("the caller checked the map's shape");
-    if (width, height) == to {
-        map
-    } else {
-        resize(&map, to.0, to.1, FilterType::Triangle)
-    }
+    if (width, height) == to { map } else { resize(&map, to.0, to.1, FilterType::Triangle) }
 }
 
 /// `share` of `over` on `under`.

@@ -53,10 +53,7 @@ impl EventWriter {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
         let (path, file) = new_file(folder)?;
-        let mut writer = Self {
-            path,
-            file: BufWriter::new(file),
-        };
+        let mut writer = Self { path, file: BufWriter::new(file) };
         writer.write(&version_event(now()))?;
         writer.flush()?;
         Ok(writer)
@@ -116,10 +113,7 @@ impl EventWriter {
 
 fn now() -> f64 {
     // A clock before 1970 is the machine's mistake, and no reason to lose a run.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// A file that was not there before: readers remember how far they have read in a name.
@@ -147,16 +141,10 @@ fn new_file(folder: &Path) -> Result<(PathBuf, File)> {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name.or_else(|| std::env::var("HOSTNAME").ok());
-    let name = name
-        .or_else(|| std::env::var("COMPUTERNAME").ok())
-        .unwrap_or_default();
+    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok()).unwrap_or_default();
     let allowed = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
     let name: String = name.trim().chars().filter(allowed).collect();
-    if name.is_empty() {
-        "localhost".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 /// Writes a run's numbers for TensorBoard as they come: the loss and learning rate of each batch,
@@ -179,9 +167,7 @@ impl TensorBoard {
     /// # Errors
     /// If the file cannot be made.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self {
-            events: EventWriter::create(folder)?,
-        })
+        Ok(Self { events: EventWriter::create(folder)? })
     }
 
     /// The event file, to add pictures and texts to it.
@@ -230,18 +216,9 @@ mod tests {
         let first = EventWriter::create(folder.path())?;
         let second = EventWriter::create(folder.path())?;
         assert_ne!(first.path(), second.path());
-        let name = first
-            .path()
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
-        let seconds = name
-            .strip_prefix("events.out.tfevents.")
-            .expect("TensorBoard's prefix");
-        assert!(
-            seconds.split('.').next().is_some_and(|s| s.len() == 10),
-            "{name}"
-        );
+        let name = first.path().file_name().and_then(|name| name.to_str()).expect("a name");
+        let seconds = name.strip_prefix("events.out.tfevents.").expect("TensorBoard's prefix");
+        assert!(seconds.split('.').next().is_some_and(|s| s.len() == 10), "{name}");
         Ok(())
     }
 

@@ -28,11 +28,7 @@ fn each_epoch_draws_the_curves_anew() -> TestResult {
     for number in 1..=2 {
         let record = epoch(number);
         history.epochs.push(record.clone());
-        let end = Event::EpochEnd {
-            record: &record,
-            history: &history,
-            is_best: true,
-        };
+        let end = Event::EpochEnd { record: &record, history: &history, is_best: true };
         assert_eq!(curves.on_event(&end)?, Control::Continue);
         pictures.push(std::fs::read(&path)?);
     }
@@ -49,15 +45,9 @@ fn a_picture_that_cannot_be_written_ends_the_run_with_its_path() -> TestResult {
     std::fs::create_dir(&path)?;
     let mut curves = CurvesFile::new(&path, "a run");
     let (record, history) = (epoch(1), History::default());
-    let end = Event::EpochEnd {
-        record: &record,
-        history: &history,
-        is_best: true,
-    };
+    let end = Event::EpochEnd { record: &record, history: &history, is_best: true };
     let error = curves.on_event(&end).expect_err("a folder is in the way");
-    let cause = std::error::Error::source(&error)
-        .expect("the cause")
-        .to_string();
+    let cause = std::error::Error::source(&error).expect("the cause").to_string();
     assert!(cause.contains("curves.png"), "{cause}");
     Ok(())
 }

@@ -11,11 +11,7 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     Scalar(f32),
-    Image {
-        height: u64,
-        width: u64,
-        png: Vec<u8>,
-    },
+    Image { height: u64, width: u64, png: Vec<u8> },
     Text(String),
 }
 
@@ -34,17 +30,9 @@ impl EventFile {
         while !rest.is_empty() {
             let (length, after) = rest.split_at(8);
             let size = u64::from_le_bytes(length.try_into().expect("8 bytes")) as usize;
-            assert_eq!(
-                after[..4],
-                masked(length).to_le_bytes(),
-                "checksum of the length"
-            );
+            assert_eq!(after[..4], masked(length).to_le_bytes(), "checksum of the length");
             let (message, after) = after[4..].split_at(size);
-            assert_eq!(
-                after[..4],
-                masked(message).to_le_bytes(),
-                "checksum of the message"
-            );
+            assert_eq!(after[..4], masked(message).to_le_bytes(), "checksum of the message");
             file.add(message);
             rest = &after[4..];
         }
@@ -80,14 +68,8 @@ fn content(value: &[(u64, Field)]) -> Value {
     if find(value, 4).is_some() {
         let image = fields_of(value, 4);
         let number = |field| varint(find(&image, field).expect("a number"));
-        let Some(Field::Bytes(png)) = find(&image, 4) else {
-            panic!("an image has bytes")
-        };
-        return Value::Image {
-            height: number(1),
-            width: number(2),
-            png: png.clone(),
-        };
+        let Some(Field::Bytes(png)) = find(&image, 4) else { panic!("an image has bytes") };
+        return Value::Image { height: number(1), width: number(2), png: png.clone() };
     }
     let plugin = fields_of(&fields_of(value, 9), 1);
     assert_eq!(text(find(&plugin, 1).expect("a plugin")), "text");
@@ -146,10 +128,7 @@ fn take_varint(bytes: &mut &[u8]) -> u64 {
 }
 
 fn find(fields: &[(u64, Field)], number: u64) -> Option<&Field> {
-    fields
-        .iter()
-        .find(|(found, _)| *found == number)
-        .map(|(_, field)| field)
+    fields.iter().find(|(found, _)| *found == number).map(|(_, field)| field)
 }
 
 fn fields_of(message: &[(u64, Field)], number: u64) -> Vec<(u64, Field)> {
@@ -160,16 +139,12 @@ fn fields_of(message: &[(u64, Field)], number: u64) -> Vec<(u64, Field)> {
 }
 
 fn varint(field: &Field) -> u64 {
-    let Field::Varint(value) = field else {
-        panic!("{field:?} is no integer")
-    };
+    let Field::Varint(value) = field else { panic!("{field:?} is no integer") };
     *value
 }
 
 fn text(field: &Field) -> String {
-    let Field::Bytes(bytes) = field else {
-        panic!("{field:?} is no text")
-    };
+    let Field::Bytes(bytes) = field else { panic!("{field:?} is no text") };
     String::from_utf8(bytes.clone()).expect("UTF-8")
 }
 
@@ -179,11 +154,7 @@ fn masked(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0x82F6_3B78
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
         }
     }
     let crc = !crc;
@@ -204,11 +175,7 @@ fn what_is_written_is_read_back() -> TestResult {
     assert_eq!(file.version, "brain.Event:2");
     assert_eq!(file.scalars("loss"), [(300, -0.25)]);
     assert!(matches!(file.scalars("odd")[..], [(u64::MAX, value)] if value.is_nan()));
-    let image = Value::Image {
-        height: 300,
-        width: 640,
-        png: b"PNG bytes".to_vec(),
-    };
+    let image = Value::Image { height: 300, width: 640, png: b"PNG bytes".to_vec() };
     assert_eq!(file.values[2], (2, "map".to_owned(), image));
     let text = Value::Text("lr = 1e-3\nseed = 0, ü".to_owned());
     assert_eq!(file.values[3], (0, "settings".to_owned(), text));
@@ -221,19 +188,9 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
     let mut board = TensorBoard::create(folder.path())?;
     let path = board.events().path().to_owned();
     for step in 1..=4 {
-        let record = BatchRecord {
-            step,
-            epoch: 1,
-            loss: 1.0 / step as f64,
-            lr: 0.5,
-        };
-        let event = Event::BatchEnd {
-            record: &record,
-            batch: step,
-            batches: 4,
-            samples: 8,
-            accuracy: 0.5,
-        };
+        let record = BatchRecord { step, epoch: 1, loss: 1.0 / step as f64, lr: 0.5 };
+        let event =
+            Event::BatchEnd { record: &record, batch: step, batches: 4, samples: 8, accuracy: 0.5 };
         assert_eq!(board.on_event(&event)?, Control::Continue);
     }
     let record = EpochRecord {
@@ -246,23 +203,12 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
         seconds: 2.0,
         images_per_second: 16.0,
     };
-    let history = History {
-        epochs: vec![record.clone()],
-        batches: Vec::new(),
-    };
-    board.on_event(&Event::EpochEnd {
-        record: &record,
-        history: &history,
-        is_best: true,
-    })?;
+    let history = History { epochs: vec![record.clone()], batches: Vec::new() };
+    board.on_event(&Event::EpochEnd { record: &record, history: &history, is_best: true })?;
 
     // The epoch's end has flushed the file; nothing is dropped or closed yet.
     let file = EventFile::read(&path);
-    let steps: Vec<u64> = file
-        .scalars("batch/loss")
-        .iter()
-        .map(|(step, _)| *step)
-        .collect();
+    let steps: Vec<u64> = file.scalars("batch/loss").iter().map(|(step, _)| *step).collect();
     assert_eq!(steps, [1, 2, 3, 4]);
     assert_eq!(file.scalars("batch/loss")[3].1, 0.25);
     let expected = [
@@ -276,9 +222,6 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
     for (tag, value) in expected {
         assert_eq!(file.scalars(tag), [(1, value)], "{tag}");
     }
-    board.on_event(&Event::RunEnd {
-        history: &history,
-        reason: StopReason::Completed,
-    })?;
+    board.on_event(&Event::RunEnd { history: &history, reason: StopReason::Completed })?;
     Ok(())
 }

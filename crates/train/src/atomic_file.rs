@@ -41,11 +41,7 @@ fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
 
 /// Makes the rename itself survive a loss of power.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -58,11 +54,7 @@ fn parent(path: &Path) -> &Path {
 fn describe(source: io::Error, path: &Path, bytes: usize) -> Error {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     if full.contains(&source.kind()) {
-        return Error::DiskFull {
-            path: path.to_path_buf(),
-            needed: bytes as u64,
-            source,
-        };
+        return Error::DiskFull { path: path.to_path_buf(), needed: bytes as u64, source };
     }
     Error::io("write", path)(source)
 }
@@ -74,10 +66,7 @@ fn describe(source: io::Error, path: &Path, bytes: usize) -> Error {
 pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
             std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
@@ -91,9 +80,7 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     #[test]
@@ -113,16 +100,7 @@ mod tests {
         let path = folder.path().join("taken");
         std::fs::create_dir(&path).unwrap();
         let error = write(&path, b"text").unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Io {
-                    action: "write",
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, Error::Io { action: "write", .. }), "{error:?}");
         assert_eq!(names(folder.path()), ["taken"]);
     }
 
@@ -140,10 +118,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_told_apart() {
-        let mut full = std::fs::OpenOptions::new()
-            .write(true)
-            .open("/dev/full")
-            .unwrap();
+        let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let source = full.write_all(b"x").unwrap_err();
         let error = describe(source, Path::new("runs/a/001/best.safetensors"), 44_780_000);
         assert_eq!(

@@ -100,12 +100,7 @@ impl Checkpoint {
     /// before the next step.
     pub fn of(model: &dyn Model, metadata: CheckpointMetadata) -> Self {
         let tensors = weights::tensors(model.parameters()).into_iter().collect();
-        Self {
-            metadata,
-            tensors,
-            training: None,
-            path: PathBuf::new(),
-        }
+        Self { metadata, tensors, training: None, path: PathBuf::new() }
     }
 
     pub(crate) fn with_training(mut self, training: TrainingState) -> Self {
@@ -119,10 +114,7 @@ impl Checkpoint {
     /// If it cannot be written; [`Error::DiskFull`] says how many bytes are missing a place.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let header = Header {
-            metadata: &self.metadata,
-            training: self.training.as_ref(),
-        };
+        let header = Header { metadata: &self.metadata, training: self.training.as_ref() };
         let json = serde_json::to_string(&header)
             .map_err(|error| Error::io("write", path)(error.into()))?;
         let header = HashMap::from([(HEADER_KEY.to_owned(), json)]);
@@ -150,18 +142,9 @@ impl Checkpoint {
         let header = read_header(&bytes, path)?;
         let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|error| damaged(path, error))?;
-        let training = header
-            .training
-            .map(|training| training.with_tensors(&mut tensors));
-        let training = training
-            .transpose()
-            .map_err(|problem| damaged(path, problem))?;
-        Ok(Self {
-            metadata: header.metadata,
-            tensors,
-            training,
-            path: path.to_path_buf(),
-        })
+        let training = header.training.map(|training| training.with_tensors(&mut tensors));
+        let training = training.transpose().map_err(|problem| damaged(path, problem))?;
+        Ok(Self { metadata: header.metadata, tensors, training, path: path.to_path_buf() })
     }
 
     /// Where it was read; empty for one that was made here.
@@ -171,9 +154,7 @@ impl Checkpoint {
 
     /// Whether a run can go on from it.
     pub fn is_resumable(&self) -> bool {
-        self.training
-            .as_ref()
-            .is_some_and(|training| training.finished.is_none())
+        self.training.as_ref().is_some_and(|training| training.finished.is_none())
     }
 
     /// Checks that it is a checkpoint of the network that `spec` names.
@@ -187,11 +168,7 @@ impl Checkpoint {
         }
         let text =
             |spec: &ModelSpec| format!("`{}` with {} classes", spec.architecture, spec.num_classes);
-        Err(Error::OtherModel {
-            path: self.path.clone(),
-            found: text(own),
-            expected: text(spec),
-        })
+        Err(Error::OtherModel { path: self.path.clone(), found: text(own), expected: text(spec) })
     }
 
     /// Copies its tensors into a network, all or nothing.
@@ -200,12 +177,8 @@ impl Checkpoint {
     /// If it is of another network, or a tensor is missing, left over or of another shape.
     pub fn restore(&self, model: &dyn Model) -> Result<()> {
         self.check_model(model.spec())?;
-        weights::load(model, &self.tensors, weights::Head::Keep).map_err(|source| {
-            Error::Weights {
-                path: self.path.clone(),
-                source,
-            }
-        })?;
+        weights::load(model, &self.tensors, weights::Head::Keep)
+            .map_err(|source| Error::Weights { path: self.path.clone(), source })?;
         Ok(())
     }
 }
@@ -216,9 +189,7 @@ fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
 }
 
 fn read_header(bytes: &[u8], path: &Path) -> Result<Header<CheckpointMetadata, TrainingState>> {
-    let not_ours = || Error::NotACheckpoint {
-        path: path.to_path_buf(),
-    };
+    let not_ours = || Error::NotACheckpoint { path: path.to_path_buf() };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
         // What a text file or a picture gives.
         SafeTensorError::HeaderTooLarge
@@ -226,32 +197,21 @@ fn read_header(bytes: &[u8], path: &Path) -> Result<Header<CheckpointMetadata, T
         | SafeTensorError::InvalidHeaderDeserialization(_) => not_ours(),
         error => damaged(path, error),
     })?;
-    let own = header
-        .metadata()
-        .as_ref()
-        .and_then(|header| header.get(HEADER_KEY));
+    let own = header.metadata().as_ref().and_then(|header| header.get(HEADER_KEY));
     let json = own.ok_or_else(not_ours)?;
     #[derive(Deserialize)]
     struct Format {
         format_version: u32,
     }
-    let Format {
-        format_version: found,
-    } = serde_json::from_str(json).map_err(|error| damaged(path, error))?;
+    let Format { format_version: found } =
+        serde_json::from_str(json).map_err(|error| damaged(path, error))?;
     if found > FORMAT_VERSION {
         let path = path.to_path_buf();
-        return Err(Error::NewerFormat {
-            path,
-            found,
-            known: FORMAT_VERSION,
-        });
+        return Err(Error::NewerFormat { path, found, known: FORMAT_VERSION });
     }
     serde_json::from_str(json).map_err(|error| damaged(path, error))
 }
 
 fn damaged(path: &Path, problem: impl std::fmt::Display) -> Error {
-    Error::Damaged {
-        path: path.to_path_buf(),
-        problem: problem.to_string(),
-    }
+    Error::Damaged { path: path.to_path_buf(), problem: problem.to_string() }
 }

@@ -144,39 +144,19 @@ impl TrainerConfig {
         self.optimizer.validate()?;
         self.schedule.validate(self.optimizer.lr())?;
         let fraction = (0.0..1.0).contains(&self.label_smoothing);
-        require(
-            fraction,
-            "label_smoothing",
-            self.label_smoothing,
-            "in 0..1, 1 excluded",
-        )?;
+        require(fraction, "label_smoothing", self.label_smoothing, "in 0..1, 1 excluded")?;
         positive("grad_clip_norm", self.grad_clip_norm)?;
-        require(
-            self.limit_batches != Some(0),
-            "limit_batches",
-            0,
-            "at least 1",
-        )?;
+        require(self.limit_batches != Some(0), "limit_batches", 0, "at least 1")?;
         for group in &self.param_groups {
             positive("lr of a parameter group", group.lr)?;
         }
         if let Some(freeze) = &self.freeze {
             positive("freeze.unfreeze_lr", freeze.unfreeze_lr)?;
         }
-        if let Some(EarlyStopConfig {
-            patience,
-            min_delta,
-            ..
-        }) = self.early_stop
-        {
+        if let Some(EarlyStopConfig { patience, min_delta, .. }) = self.early_stop {
             require(patience > 0, "early_stop.patience", patience, "at least 1")?;
             let valid = min_delta >= 0.0 && min_delta.is_finite();
-            require(
-                valid,
-                "early_stop.min_delta",
-                min_delta,
-                "0 or a positive number",
-            )?;
+            require(valid, "early_stop.min_delta", min_delta, "0 or a positive number")?;
         }
         Ok(())
     }
@@ -184,12 +164,7 @@ impl TrainerConfig {
 
 fn positive(setting: &str, value: Option<f64>) -> Result<()> {
     let Some(value) = value else { return Ok(()) };
-    require(
-        value > 0.0 && value.is_finite(),
-        setting,
-        value,
-        "a positive number",
-    )
+    require(value > 0.0 && value.is_finite(), setting, value, "a positive number")
 }
 
 impl EarlyStopConfig {
@@ -199,10 +174,8 @@ impl EarlyStopConfig {
         let mut best = None;
         let mut waited = 0;
         for record in epochs {
-            let metrics = EpochMetrics {
-                val_loss: record.val_loss,
-                val_accuracy: record.val_accuracy,
-            };
+            let metrics =
+                EpochMetrics { val_loss: record.val_loss, val_accuracy: record.val_accuracy };
             let value = match self.mode {
                 PlateauMode::Min => -self.mode.metric(metrics),
                 PlateauMode::Max => self.mode.metric(metrics),
@@ -239,16 +212,10 @@ mod tests {
     fn a_recipe_is_read_and_written_unchanged() {
         let config = parse(RECIPE).unwrap();
         config.validate().unwrap();
-        assert_eq!(
-            config.freeze.as_ref().unwrap().batch_norm,
-            FrozenBatchNorm::KeepStatistics
-        );
+        assert_eq!(config.freeze.as_ref().unwrap().batch_norm, FrozenBatchNorm::KeepStatistics);
         assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(
-            serde_json::from_str::<TrainerConfig>(&json).unwrap(),
-            config
-        );
+        assert_eq!(serde_json::from_str::<TrainerConfig>(&json).unwrap(), config);
         let least = parse("epochs = 1\noptimizer = { name = 'sgd', lr = 0.1 }").unwrap();
         assert_eq!(least, TrainerConfig::new(1, OptimizerConfig::sgd(0.1, 0.0)));
     }
@@ -272,33 +239,14 @@ mod tests {
         for (old, new, named) in [
             ("epochs = 40", "epochs = 0", "`epochs` is 0"),
             ("lr = 0.001", "lr = 0.0", "`optimizer.lr` is 0"),
-            (
-                "unfreeze_lr = 0.0001",
-                "unfreeze_lr = 0.0",
-                "`freeze.unfreeze_lr` is 0",
-            ),
+            ("unfreeze_lr = 0.0001", "unfreeze_lr = 0.0", "`freeze.unfreeze_lr` is 0"),
             ("patience = 4", "patience = 0", "`early_stop.patience` is 0"),
             ("factor = 0.5", "factor = 2.0", "`schedule.factor` is 2"),
-            (
-                "lr = 0.0005",
-                "lr = nan",
-                "`lr of a parameter group` is NaN",
-            ),
-            (
-                "epochs = 40",
-                "epochs = 40\ngrad_clip_norm = -1.0",
-                "`grad_clip_norm` is -1",
-            ),
-            (
-                "epochs = 40",
-                "epochs = 40\nlimit_batches = 0",
-                "`limit_batches` is 0",
-            ),
+            ("lr = 0.0005", "lr = nan", "`lr of a parameter group` is NaN"),
+            ("epochs = 40", "epochs = 40\ngrad_clip_norm = -1.0", "`grad_clip_norm` is -1"),
+            ("epochs = 40", "epochs = 40\nlimit_batches = 0", "`limit_batches` is 0"),
         ] {
-            let error = parse(&RECIPE.replace(old, new))
-                .unwrap()
-                .validate()
-                .unwrap_err();
+            let error = parse(&RECIPE.replace(old, new)).unwrap().validate().unwrap_err();
             assert!(error.to_string().starts_with(named), "{error}");
         }
     }
@@ -319,19 +267,12 @@ mod tests {
 
     #[test]
     fn patience_counts_epochs_without_improvement() {
-        let stop = EarlyStopConfig {
-            patience: 2,
-            min_delta: 0.1,
-            mode: PlateauMode::Min,
-        };
+        let stop = EarlyStopConfig { patience: 2, min_delta: 0.1, mode: PlateauMode::Min };
         assert!(!stop.is_reached(&epochs(&[1.0, 1.0])));
         assert!(stop.is_reached(&epochs(&[1.0, 1.0, 0.95])));
         assert!(!stop.is_reached(&epochs(&[1.0, 1.0, 0.85])));
         assert!(!stop.is_reached(&epochs(&[1.0, 1.0, 0.85, 0.85])));
-        let accuracy = EarlyStopConfig {
-            mode: PlateauMode::Max,
-            ..stop
-        };
+        let accuracy = EarlyStopConfig { mode: PlateauMode::Max, ..stop };
         assert!(accuracy.is_reached(&epochs(&[3.0, 2.0, 1.0])));
     }
 }

@@ -36,17 +36,10 @@ impl Criterion {
         device: &Device,
     ) -> Result<Self> {
         let fraction = (0.0..1.0).contains(&label_smoothing);
-        require(
-            fraction,
-            "label_smoothing",
-            label_smoothing,
-            "in 0..1, 1 excluded",
-        )?;
+        require(fraction, "label_smoothing", label_smoothing, "in 0..1, 1 excluded")?;
         if let Some(weights) = class_weights {
             let valid = weights.len() == classes
-                && weights
-                    .iter()
-                    .all(|weight| *weight >= 0.0 && weight.is_finite())
+                && weights.iter().all(|weight| *weight >= 0.0 && weight.is_finite())
                 && weights.iter().any(|weight| *weight > 0.0);
             let expected = format!("{classes} numbers, one for each class, none negative");
             require(valid, "class_weights", format!("{weights:?}"), &expected)?;
@@ -59,13 +52,7 @@ impl Criterion {
             }
             None => None,
         };
-        Ok(Self {
-            config: CrossEntropyConfig {
-                label_smoothing,
-                class_weights,
-            },
-            weights,
-        })
+        Ok(Self { config: CrossEntropyConfig { label_smoothing, class_weights }, weights })
     }
 
     /// The mean loss of a batch, a scalar that gradients flow from.
@@ -76,11 +63,7 @@ impl Criterion {
     /// # Errors
     /// If a shape differs, or a label is not below `classes`.
     pub fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        Ok(cross_entropy(
-            logits,
-            Targets::Labels(labels),
-            &self.config,
-        )?)
+        Ok(cross_entropy(logits, Targets::Labels(labels), &self.config)?)
     }
 
     /// The part of one row in the mean over a data set.
@@ -91,15 +74,8 @@ impl Criterion {
         let spread = log_probabilities.iter().enumerate();
         let spread: f64 = spread.map(|(class, log)| -weight(class) * log).sum();
         let hard = -weight(label) * log_probabilities[label];
-        let smoothed = if smoothing == 0.0 {
-            0.0
-        } else {
-            share * spread
-        };
-        Term {
-            loss: (1.0 - smoothing) * hard + smoothed,
-            weight: weight(label),
-        }
+        let smoothed = if smoothing == 0.0 { 0.0 } else { share * spread };
+        Term { loss: (1.0 - smoothing) * hard + smoothed, weight: weight(label) }
     }
 }
 
@@ -110,12 +86,7 @@ mod tests {
 
     #[test]
     fn terms_of_rows_add_up_to_the_loss_of_the_batch() -> Result<()> {
-        let rows = [
-            [0.3f32, -1.2, 2.0],
-            [1.5, 0.1, -0.4],
-            [0.0, 0.2, 0.1],
-            [-3.0, 2.0, 0.5],
-        ];
+        let rows = [[0.3f32, -1.2, 2.0], [1.5, 0.1, -0.4], [0.0, 0.2, 0.1], [-3.0, 2.0, 0.5]];
         let labels = [2u32, 1, 0, 0];
         let logits = Tensor::new(&rows, &Device::Cpu)?;
         for smoothing in [0.0, 0.1] {
@@ -129,10 +100,7 @@ mod tests {
                 let (sum, weight) =
                     terms.fold((0.0, 0.0), |(a, b), term| (a + term.loss, b + term.weight));
                 let difference = sum / weight - f64::from(loss.to_scalar::<f32>()?);
-                assert!(
-                    difference.abs() < 1e-6,
-                    "{smoothing} {weights:?}: {difference}"
-                );
+                assert!(difference.abs() < 1e-6, "{smoothing} {weights:?}: {difference}");
             }
         }
         Ok(())
@@ -146,11 +114,7 @@ mod tests {
         };
         check(1.0, None, "`label_smoothing` is 1");
         check(f64::NAN, None, "`label_smoothing` is NaN");
-        check(
-            0.0,
-            Some(&[1.0]),
-            "`class_weights` is [1.0]; it must be 2 numbers",
-        );
+        check(0.0, Some(&[1.0]), "`class_weights` is [1.0]; it must be 2 numbers");
         check(0.0, Some(&[1.0, -1.0]), "`class_weights`");
         check(0.0, Some(&[0.0, 0.0]), "`class_weights`");
     }

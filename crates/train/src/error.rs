@@ -236,10 +236,7 @@ impl Error {
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Callback {
-            what: what.into(),
-            source: source.into(),
-        }
+        Self::Callback { what: what.into(), source: source.into() }
     }
 
     pub(crate) fn setting(
@@ -248,26 +245,16 @@ impl Error {
         expected: impl Into<String>,
     ) -> Self {
         let (setting, expected) = (setting.into(), expected.into());
-        Self::InvalidSetting {
-            setting,
-            value: value.to_string(),
-            expected,
-        }
+        Self::InvalidSetting { setting, value: value.to_string(), expected }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.to_path_buf(),
-            source,
-        }
+        move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
 }
 
 fn first_parameter(parameter: &Option<String>) -> String {
-    parameter
-        .as_ref()
-        .map_or(String::new(), |path| format!(", first seen in `{path}`"))
+    parameter.as_ref().map_or(String::new(), |path| format!(", first seen in `{path}`"))
 }
 
 /// Fails with the setting's name unless `valid` holds.
@@ -277,9 +264,5 @@ pub(crate) fn require(
     value: impl std::fmt::Display,
     expected: &str,
 ) -> Result<()> {
-    if valid {
-        Ok(())
-    } else {
-        Err(Error::setting(setting, value, expected))
-    }
+    if valid { Ok(()) } else { Err(Error::setting(setting, value, expected)) }
 }

@@ -99,12 +99,7 @@ struct Answers {
 impl Answers {
     fn new(classes: usize) -> Self {
         let confusion = vec![vec![0; classes]; classes];
-        Self {
-            predictions: Vec::new(),
-            confusion,
-            loss: 0.0,
-            weight: 0.0,
-        }
+        Self { predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
     }
 
     fn add(&mut self, batch: &Batch, logits: &Tensor, criterion: &Criterion) -> Result<()> {
@@ -137,36 +132,21 @@ impl Answers {
 
     fn finish(self) -> Result<Evaluation> {
         if self.predictions.is_empty() {
-            return Err(Error::NoBatches {
-                split: "validation",
-            });
+            return Err(Error::NoBatches { split: "validation" });
         }
         let right = (0..self.confusion.len()).map(|class| self.confusion[class][class]);
         let accuracy = right.sum::<usize>() as f64 / self.predictions.len() as f64;
         // Every picture may be of a class with weight 0.
-        let loss = if self.weight > 0.0 {
-            self.loss / self.weight
-        } else {
-            self.loss
-        };
+        let loss = if self.weight > 0.0 { self.loss / self.weight } else { self.loss };
         let (predictions, confusion) = (self.predictions, self.confusion);
-        Ok(Evaluation {
-            loss,
-            accuracy,
-            predictions,
-            confusion,
-        })
+        Ok(Evaluation { loss, accuracy, predictions, confusion })
     }
 }
 
 /// The first of the largest values; a NaN is never it.
 fn largest(row: &[f64]) -> usize {
     let better = |best: usize, i: usize| {
-        if row[i] > row[best] || row[best].is_nan() {
-            i
-        } else {
-            best
-        }
+        if row[i] > row[best] || row[best].is_nan() { i } else { best }
     };
     (0..row.len()).reduce(better).unwrap_or(0)
 }
@@ -185,11 +165,7 @@ mod tests {
     #[test]
     fn log_softmax_survives_large_logits() {
         let log_probabilities = log_softmax(&[1000.0, 1000.0]);
-        assert!(
-            log_probabilities
-                .iter()
-                .all(|log| (log + 2f64.ln()).abs() < 1e-12)
-        );
+        assert!(log_probabilities.iter().all(|log| (log + 2f64.ln()).abs() < 1e-12));
         assert!(log_softmax(&[f64::NAN, 0.0]).iter().all(|log| log.is_nan()));
     }
 

@@ -8,14 +8,10 @@ use crate::{Error, Result};
 
 /// Freezes every trainable parameter that is not kept and returns them.
 pub(crate) fn freeze(model: &dyn Model, config: &FreezeConfig) -> Result<Vec<Parameter>> {
-    let kept = config
-        .prefix_kept
-        .as_deref()
-        .unwrap_or_else(|| model.head());
+    let kept = config.prefix_kept.as_deref().unwrap_or_else(|| model.head());
     let trainable = model.parameters().trainable();
-    let (learning, frozen): (Vec<_>, Vec<_>) = trainable
-        .into_iter()
-        .partition(|parameter| is_under(parameter.path(), kept));
+    let (learning, frozen): (Vec<_>, Vec<_>) =
+        trainable.into_iter().partition(|parameter| is_under(parameter.path(), kept));
     if learning.is_empty() {
         let expected = "the path of a part of the network that has trainable parameters";
         return Err(Error::setting("freeze.prefix_kept", kept, expected));
@@ -49,26 +45,16 @@ pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<
     if config.decay_vectors {
         return groups;
     }
-    groups
-        .into_iter()
-        .flat_map(ParamGroup::without_decay_of_vectors)
-        .collect()
+    groups.into_iter().flat_map(ParamGroup::without_decay_of_vectors).collect()
 }
 
 /// Fails if a group's prefix names no part of the network: a typing error would go unseen.
 pub(crate) fn check_groups(model: &dyn Model, config: &TrainerConfig) -> Result<()> {
     let weights = model.parameters().weights();
     for group in &config.param_groups {
-        if !weights
-            .iter()
-            .any(|parameter| is_under(parameter.path(), &group.prefix))
-        {
+        if !weights.iter().any(|parameter| is_under(parameter.path(), &group.prefix)) {
             let expected = "the path of a part of the network";
-            return Err(Error::setting(
-                "prefix of a parameter group",
-                &group.prefix,
-                expected,
-            ));
+            return Err(Error::setting("prefix of a parameter group", &group.prefix, expected));
         }
     }
     Ok(())

@@ -23,11 +23,7 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
         return Ok(());
     }
     let expected = format!("those of the training data, {expected:?}, in that order");
-    Err(Error::setting(
-        "classes of the validation data",
-        format!("{found:?}"),
-        expected,
-    ))
+    Err(Error::setting("classes of the validation data", format!("{found:?}"), expected))
 }
 
 /// What decides which batches come, and what the numbers measured on them mean.
@@ -61,16 +57,10 @@ impl BatchNumbers {
         for (i, &index) in order.iter().enumerate() {
             place[index] = i;
         }
-        Self {
-            place,
-            batch_size: loader.config().batch_size,
-        }
+        Self { place, batch_size: loader.config().batch_size }
     }
 
     pub(crate) fn of(&self, batch: &Batch) -> usize {
-        batch
-            .indices
-            .first()
-            .map_or(0, |&index| self.place[index] / self.batch_size)
+        batch.indices.first().map_or(0, |&index| self.place[index] / self.batch_size)
     }
 }

@@ -55,14 +55,10 @@ pub(crate) fn count_in_top_k(logits: &Tensor, labels: &Tensor, k: usize) -> Resu
     let (batch, classes) = logits.dims2()?;
     if labels.dims() != [batch] || batch == 0 {
         let found = labels.dims();
-        return Err(error(format!(
-            "expected one label for each of {batch} rows, got {found:?}"
-        )));
+        return Err(error(format!("expected one label for each of {batch} rows, got {found:?}")));
     }
     if k == 0 || k > classes {
-        return Err(error(format!(
-            "k is {k}; with {classes} classes it is in 1..={classes}"
-        )));
+        return Err(error(format!("k is {k}; with {classes} classes it is in 1..={classes}")));
     }
     let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     let labels = labels.to_vec1::<u32>()?;

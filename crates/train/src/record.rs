@@ -49,13 +49,11 @@ impl History {
     /// The epoch with the highest validation accuracy; of equals the earliest, which has been
     /// trained least on its way there.
     pub fn best(&self) -> Option<&EpochRecord> {
-        self.epochs.iter().reduce(|best, epoch| {
-            if epoch.val_accuracy > best.val_accuracy {
-                epoch
-            } else {
-                best
-            }
-        })
+        self.epochs.iter().reduce(
+            |best, epoch| {
+                if epoch.val_accuracy > best.val_accuracy { epoch } else { best }
+            },
+        )
     }
 }
 
@@ -74,10 +72,7 @@ mod tests {
             seconds: 1.0,
             images_per_second: 1.0,
         };
-        History {
-            epochs: accuracies.iter().enumerate().map(record).collect(),
-            batches: Vec::new(),
-        }
+        History { epochs: accuracies.iter().enumerate().map(record).collect(), batches: Vec::new() }
     }
 
     #[test]

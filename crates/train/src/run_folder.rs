@@ -72,10 +72,7 @@ impl RunFolder {
     /// If there is none.
     pub fn latest(runs_root: impl AsRef<Path>, name: &str) -> Result<Self> {
         let group = group_folder(runs_root.as_ref(), name)?;
-        match numbers(&group)?
-            .into_iter()
-            .max_by_key(|(number, _)| *number)
-        {
+        match numbers(&group)?.into_iter().max_by_key(|(number, _)| *number) {
             Some((_, path)) => Self::open(path),
             None => Err(Error::NoRun { folder: group }),
         }
@@ -121,21 +118,14 @@ fn group_folder(runs_root: &Path, name: &str) -> Result<PathBuf> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     // A leading dot would also allow `..`.
     if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-        return Err(Error::RunName {
-            name: name.to_owned(),
-        });
+        return Err(Error::RunName { name: name.to_owned() });
     }
     Ok(runs_root.join(name))
 }
 
 /// Makes the first free number: who makes the folder has the number.
 fn create_next(group: &Path) -> Result<PathBuf> {
-    let mut number = numbers(group)?
-        .into_iter()
-        .map(|(number, _)| number)
-        .max()
-        .unwrap_or(0)
-        + 1;
+    let mut number = numbers(group)?.into_iter().map(|(number, _)| number).max().unwrap_or(0) + 1;
     loop {
         let path = group.join(format!("{number:03}"));
         match fs::create_dir(&path) {
@@ -156,10 +146,8 @@ fn numbers(group: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(Error::io("read", group))?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.parse().ok());
+        let number =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         if let Some(number) = number.filter(|_| path.is_dir()) {
             found.push((number, path));
         }
@@ -190,10 +178,7 @@ fn metrics_csv(history: &History) -> String {
 fn batches_csv(history: &History) -> String {
     let mut text = String::from("step,epoch,loss,lr\n");
     for record in &history.batches {
-        text += &format!(
-            "{},{},{:.6},{:e}\n",
-            record.step, record.epoch, record.loss, record.lr
-        );
+        text += &format!("{},{},{:.6},{:e}\n", record.step, record.epoch, record.loss, record.lr);
     }
     text
 }
@@ -211,29 +196,16 @@ mod tests {
         fs::write(runs.path().join("a/077"), "no folder").unwrap();
         let run = RunFolder::create(runs.path(), "a", "").unwrap();
         assert!(run.path().ends_with("a/042"), "{:?}", run.path());
-        assert!(
-            RunFolder::latest(runs.path(), "a")
-                .unwrap()
-                .path()
-                .ends_with("a/042")
-        );
+        assert!(RunFolder::latest(runs.path(), "a").unwrap().path().ends_with("a/042"));
     }
 
     #[test]
     fn threads_that_start_together_get_a_folder_each() {
         let runs = tempfile::tempdir().unwrap();
-        let create = || {
-            RunFolder::create(runs.path(), "a", "")
-                .unwrap()
-                .path()
-                .to_path_buf()
-        };
+        let create = || RunFolder::create(runs.path(), "a", "").unwrap().path().to_path_buf();
         let paths: std::collections::BTreeSet<PathBuf> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(paths.len(), 8);
     }
@@ -250,10 +222,7 @@ mod tests {
     fn a_missing_run_is_named() {
         let runs = tempfile::tempdir().unwrap();
         let error = RunFolder::latest(runs.path(), "a").unwrap_err().to_string();
-        assert!(
-            error.starts_with("there is no run in `") && error.contains("/a`"),
-            "{error}"
-        );
+        assert!(error.starts_with("there is no run in `") && error.contains("/a`"), "{error}");
     }
 
     #[test]
@@ -279,22 +248,11 @@ mod tests {
             seconds: 2.0,
             images_per_second: 100.0,
         };
-        let batch = BatchRecord {
-            step: 1,
-            epoch: 1,
-            loss: 0.5,
-            lr: 1e-3,
-        };
-        let history = History {
-            epochs: vec![record],
-            batches: vec![batch],
-        };
+        let batch = BatchRecord { step: 1, epoch: 1, loss: 0.5, lr: 1e-3 };
+        let history = History { epochs: vec![record], batches: vec![batch] };
         let metrics = metrics_csv(&history);
         let row = "1,0.500000,0.750000,0.250000,1.000000,1e-3,2.000,100.00";
         assert_eq!(metrics.lines().nth(1), Some(row));
-        assert_eq!(
-            batches_csv(&history),
-            "step,epoch,loss,lr\n1,1,0.500000,1e-3\n"
-        );
+        assert_eq!(batches_csv(&history), "step,epoch,loss,lr\n1,1,0.500000,1e-3\n");
     }
 }

@@ -19,12 +19,7 @@ pub(crate) struct Session<'s, 'c> {
 
 impl<'s, 'c> Session<'s, 'c> {
     pub(crate) fn new(callbacks: &'s mut [&'c mut dyn Callback], stop: &'s AtomicBool) -> Self {
-        Self {
-            callbacks,
-            stop,
-            stopped_by_callback: false,
-            skipped: BTreeSet::new(),
-        }
+        Self { callbacks, stop, stopped_by_callback: false, skipped: BTreeSet::new() }
     }
 
     pub(crate) fn notify(&mut self, event: &Event<'_>) -> Result<()> {

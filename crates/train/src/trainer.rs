@@ -154,17 +154,9 @@ impl<'a> Trainer<'a> {
             return Err(Error::NothingToResume { path: path() });
         };
         if let Some(reason) = state.finished {
-            return Err(Error::Finished {
-                path: path(),
-                epochs: state.epochs.len(),
-                reason,
-            });
+            return Err(Error::Finished { path: path(), epochs: state.epochs.len(), reason });
         }
-        state.check_same_run(
-            &self.config,
-            &data_facts(self.train, self.val),
-            checkpoint.path(),
-        )?;
+        state.check_same_run(&self.config, &data_facts(self.train, self.val), checkpoint.path())?;
         checkpoint.restore(self.model)?;
         if !state.frozen {
             self.unfreeze()?;
@@ -201,10 +193,7 @@ impl<'a> Trainer<'a> {
                 break reason;
             }
         };
-        session.notify(&Event::RunEnd {
-            history: &self.history,
-            reason,
-        })?;
+        session.notify(&Event::RunEnd { history: &self.history, reason })?;
         Ok(Summary {
             reason,
             history: self.history.clone(),
@@ -230,25 +219,13 @@ impl<'a> Trainer<'a> {
 
     fn begin_epoch(&mut self, session: &mut Session<'_, '_>) -> Result<()> {
         let epoch = self.position.epoch;
-        let frozen_epochs = self
-            .config
-            .freeze
-            .as_ref()
-            .map_or(0, |freeze| freeze.epochs);
+        let frozen_epochs = self.config.freeze.as_ref().map_or(0, |freeze| freeze.epochs);
         if self.frozen.is_some() && epoch > frozen_epochs {
             self.unfreeze()?;
-            if let Some(lr) = self
-                .config
-                .freeze
-                .as_ref()
-                .and_then(|freeze| freeze.unfreeze_lr)
-            {
+            if let Some(lr) = self.config.freeze.as_ref().and_then(|freeze| freeze.unfreeze_lr) {
                 self.schedule.set_lr(lr);
             }
-            session.notify(&Event::Unfrozen {
-                epoch,
-                lr: self.schedule.lr(),
-            })?;
+            session.notify(&Event::Unfrozen { epoch, lr: self.schedule.lr() })?;
         }
         self.optimizer.set_lr(self.schedule.lr());
         session.notify(&Event::EpochStart {
@@ -271,10 +248,7 @@ impl<'a> Trainer<'a> {
 
     /// Training batches in an epoch.
     fn batches(&self) -> usize {
-        self.config
-            .limit_batches
-            .unwrap_or(usize::MAX)
-            .min(self.train.batches_per_epoch())
+        self.config.limit_batches.unwrap_or(usize::MAX).min(self.train.batches_per_epoch())
     }
 
     fn train_epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
@@ -282,11 +256,7 @@ impl<'a> Trainer<'a> {
         let left = batches.saturating_sub(self.position.batch);
         let numbers = BatchNumbers::new(self.train, epoch - 1);
         let mut clock = Instant::now();
-        for batch in self
-            .train
-            .epoch_from(epoch - 1, self.position.batch)
-            .take(left)
-        {
+        for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
             let batch = batch?;
             let number = numbers.of(&batch);
             let outcome = self.train_batch(&batch, number)?;
@@ -315,14 +285,9 @@ impl<'a> Trainer<'a> {
             number: self.position.step + 1,
         };
         let outcome =
-            step.run(batch, &mut self.optimizer)?
-                .map_err(|NotFinite { what, parameter }| Error::Diverged {
-                    epoch,
-                    batch: number + 1,
-                    what,
-                    lr,
-                    parameter,
-                })?;
+            step.run(batch, &mut self.optimizer)?.map_err(|NotFinite { what, parameter }| {
+                Error::Diverged { epoch, batch: number + 1, what, lr, parameter }
+            })?;
         let position = &mut self.position;
         position.step += 1;
         position.batch = number + 1;
@@ -330,21 +295,12 @@ impl<'a> Trainer<'a> {
         position.correct += outcome.correct;
         position.samples += outcome.samples;
         let (step, loss) = (position.step, outcome.loss);
-        self.history.batches.push(BatchRecord {
-            step,
-            epoch,
-            loss,
-            lr,
-        });
+        self.history.batches.push(BatchRecord { step, epoch, loss, lr });
         Ok(outcome)
     }
 
     fn frozen_batch_norm(&self) -> FrozenBatchNorm {
-        self.config
-            .freeze
-            .as_ref()
-            .map(|freeze| freeze.batch_norm)
-            .unwrap_or_default()
+        self.config.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default()
     }
 
     fn tell_of_batch(
@@ -373,13 +329,7 @@ impl<'a> Trainer<'a> {
             session.notify(&Event::ValidationBatchEnd { batch, batches })?;
             Ok(session.stop_reason().is_none())
         };
-        evaluate(
-            self.model,
-            self.val,
-            &self.criterion,
-            self.config.limit_batches,
-            progress,
-        )
+        evaluate(self.model, self.val, &self.criterion, self.config.limit_batches, progress)
     }
 
     fn end_epoch(
@@ -389,26 +339,17 @@ impl<'a> Trainer<'a> {
         validation_seconds: f64,
     ) -> Result<Option<StopReason>> {
         let record = self.record(evaluation, validation_seconds)?;
-        self.schedule.step(EpochMetrics {
-            val_loss: record.val_loss,
-            val_accuracy: record.val_accuracy,
-        });
+        self.schedule
+            .step(EpochMetrics { val_loss: record.val_loss, val_accuracy: record.val_accuracy });
         self.history.epochs.push(record.clone());
         self.position = Position::at_epoch(record.epoch + 1, self.position.step);
-        let is_best = self
-            .history
-            .best()
-            .is_some_and(|best| best.epoch == record.epoch);
+        let is_best = self.history.best().is_some_and(|best| best.epoch == record.epoch);
         if is_best {
             self.save_best(session)?;
         }
         let finished = self.finished();
         self.save_last(session, finished)?;
-        session.notify(&Event::EpochEnd {
-            record: &record,
-            history: &self.history,
-            is_best,
-        })?;
+        session.notify(&Event::EpochEnd { record: &record, history: &self.history, is_best })?;
         Ok(finished.or_else(|| session.stop_reason()))
     }
 

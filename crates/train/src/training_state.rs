@@ -54,15 +54,7 @@ pub(crate) struct Position {
 impl Position {
     /// Before the first batch of an epoch.
     pub(crate) fn at_epoch(epoch: usize, step: usize) -> Self {
-        Self {
-            epoch,
-            batch: 0,
-            step,
-            loss_sum: 0.0,
-            correct: 0,
-            samples: 0,
-            seconds: 0.0,
-        }
+        Self { epoch, batch: 0, step, loss_sum: 0.0, correct: 0, samples: 0, seconds: 0.0 }
     }
 }
 
@@ -73,10 +65,7 @@ const LR: &str = "history.lr";
 
 impl TrainingState {
     pub(crate) fn history(&self) -> History {
-        History {
-            epochs: self.epochs.clone(),
-            batches: self.batches.clone(),
-        }
+        History { epochs: self.epochs.clone(), batches: self.batches.clone() }
     }
 
     /// Fails and names the first difference if a run with these settings and data would not go on as
@@ -121,12 +110,8 @@ impl TrainingState {
         tensors: &mut HashMap<String, Tensor>,
     ) -> Result<Self, String> {
         let mut column = |name: &str| {
-            let tensor = tensors
-                .remove(name)
-                .ok_or_else(|| format!("`{name}` is missing"))?;
-            tensor
-                .to_vec1::<f64>()
-                .map_err(|error| format!("`{name}`: {error}"))
+            let tensor = tensors.remove(name).ok_or_else(|| format!("`{name}` is missing"))?;
+            tensor.to_vec1::<f64>().map_err(|error| format!("`{name}`: {error}"))
         };
         let (epochs, losses, rates) = (column(EPOCH)?, column(LOSS)?, column(LR)?);
         let rows = epochs.iter().zip(&losses).zip(&rates).enumerate();
@@ -139,19 +124,11 @@ impl TrainingState {
         self.batches = rows.map(record).collect();
         if self.batches.len() != self.position.step {
             let (found, expected) = (self.batches.len(), self.position.step);
-            return Err(format!(
-                "it has the losses of {found} batches, expected {expected}"
-            ));
+            return Err(format!("it has the losses of {found} batches, expected {expected}"));
         }
-        let names: Vec<String> = tensors
-            .keys()
-            .filter(|name| name.starts_with(OPTIMIZER))
-            .cloned()
-            .collect();
-        self.optimizer = names
-            .into_iter()
-            .filter_map(|name| tensors.remove_entry(&name))
-            .collect();
+        let names: Vec<String> =
+            tensors.keys().filter(|name| name.starts_with(OPTIMIZER)).cloned().collect();
+        self.optimizer = names.into_iter().filter_map(|name| tensors.remove_entry(&name)).collect();
         Ok(self)
     }
 }

@@ -52,20 +52,13 @@ impl Step<'_> {
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
             let parameter = self.first_not_finite(&loss)?;
-            return Ok(Err(NotFinite {
-                what: format!("the loss is {value}"),
-                parameter,
-            }));
+            return Ok(Err(NotFinite { what: format!("the loss is {value}"), parameter }));
         }
         let correct = count_in_top_k(&logits, &batch.labels, 1)?;
         let grads = loss.backward()?;
         let scale = self.clipping(&grads)?;
         match optimizer.step_scaled(&grads, scale) {
-            Ok(()) => Ok(Ok(Outcome {
-                loss: value,
-                correct,
-                samples: batch.indices.len(),
-            })),
+            Ok(()) => Ok(Ok(Outcome { loss: value, correct, samples: batch.indices.len() })),
             Err(Error::NotFinite { parameter }) => Ok(Err(NotFinite {
                 what: format!("the loss is {value} but a parameter is not finite"),
                 parameter: Some(parameter),
@@ -105,10 +98,7 @@ fn first(
     parameters: &[Parameter],
     tensor: impl Fn(&Parameter) -> Option<Tensor>,
 ) -> Result<Option<String>> {
-    for parameter in parameters
-        .iter()
-        .filter(|parameter| parameter.var().dtype().is_float())
-    {
+    for parameter in parameters.iter().filter(|parameter| parameter.var().dtype().is_float()) {
         // Squares of f32 cannot overflow in f64.
         let Some(tensor) = tensor(parameter) else {
             continue;

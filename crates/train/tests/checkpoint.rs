@@ -26,21 +26,14 @@ fn metadata(model: &dyn Model) -> CheckpointMetadata {
 fn saved() -> (tempfile::TempDir, std::path::PathBuf, Box<dyn Model>) {
     let folder = tempfile::tempdir().unwrap();
     let (path, model) = (folder.path().join("best.safetensors"), network(4));
-    Checkpoint::of(model.as_ref(), metadata(model.as_ref()))
-        .save(&path)
-        .unwrap();
+    Checkpoint::of(model.as_ref(), metadata(model.as_ref())).save(&path).unwrap();
     (folder, path, model)
 }
 
 #[track_caller]
 fn check_refused(path: &Path, expected: &str) {
-    let error = Checkpoint::load(path)
-        .expect_err("this is no checkpoint")
-        .to_string();
-    assert!(
-        error.contains(expected) && error.contains(path.to_str().unwrap()),
-        "{error}"
-    );
+    let error = Checkpoint::load(path).expect_err("this is no checkpoint").to_string();
+    assert!(error.contains(expected) && error.contains(path.to_str().unwrap()), "{error}");
 }
 
 #[test]
@@ -53,10 +46,7 @@ fn what_is_saved_comes_back() {
     checkpoint.restore(other.as_ref()).unwrap();
     for parameter in model.parameters().all() {
         let restored = other.parameters().get(parameter.path()).unwrap();
-        assert_eq!(
-            tensor_bits(&restored.detached()),
-            tensor_bits(&parameter.detached())
-        );
+        assert_eq!(tensor_bits(&restored.detached()), tensor_bits(&parameter.detached()));
     }
 }
 
@@ -64,38 +54,23 @@ fn what_is_saved_comes_back() {
 fn the_same_network_gives_the_same_bytes() {
     let (_a, first, model) = saved();
     let second = first.with_file_name("again.safetensors");
-    Checkpoint::of(model.as_ref(), metadata(model.as_ref()))
-        .save(&second)
-        .unwrap();
-    assert_eq!(
-        std::fs::read(first).unwrap(),
-        std::fs::read(second).unwrap()
-    );
+    Checkpoint::of(model.as_ref(), metadata(model.as_ref())).save(&second).unwrap();
+    assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
 }
 
 #[test]
 fn any_program_reads_the_weights() {
     let (_folder, path, model) = saved();
-    let report = weights::load(
-        network(6).as_ref(),
-        &weights::read(&path).unwrap(),
-        weights::Head::Keep,
-    );
-    assert_eq!(
-        report.unwrap().matched.len(),
-        model.parameters().all().len()
-    );
+    let report =
+        weights::load(network(6).as_ref(), &weights::read(&path).unwrap(), weights::Head::Keep);
+    assert_eq!(report.unwrap().matched.len(), model.parameters().all().len());
 }
 
 #[test]
 fn another_network_is_named_with_this_one() {
     let (_folder, path, _) = saved();
     let mlp = build(&ModelSpec::new("mlp", 10), 0, &Device::Cpu).unwrap();
-    let error = Checkpoint::load(&path)
-        .unwrap()
-        .restore(mlp.as_ref())
-        .unwrap_err()
-        .to_string();
+    let error = Checkpoint::load(&path).unwrap().restore(mlp.as_ref()).unwrap_err().to_string();
     let expected =
         "is a checkpoint of `gap_cnn_deep` with 2 classes, expected `mlp` with 10 classes";
     assert!(error.ends_with(expected), "{error}");
@@ -107,15 +82,8 @@ fn a_tensor_that_is_missing_leaves_the_network_as_it_was() {
     let mut checkpoint = Checkpoint::load(&path).unwrap();
     checkpoint.tensors.remove("fc.bias");
     let model = network(8);
-    let before = tensor_bits(
-        &model
-            .parameters()
-            .get("conv1.weight")
-            .unwrap()
-            .detached()
-            .copy()
-            .unwrap(),
-    );
+    let before =
+        tensor_bits(&model.parameters().get("conv1.weight").unwrap().detached().copy().unwrap());
     let error = checkpoint.restore(model.as_ref()).unwrap_err();
     assert!(matches!(error, Error::Weights { .. }), "{error}");
     let after = tensor_bits(&model.parameters().get("conv1.weight").unwrap().detached());
@@ -176,10 +144,8 @@ fn a_damaged_header_is_an_error() {
 #[test]
 fn a_newer_format_asks_for_an_update() {
     let (_folder, path, model) = saved();
-    let newer = CheckpointMetadata {
-        format_version: FORMAT_VERSION + 1,
-        ..metadata(model.as_ref())
-    };
+    let newer =
+        CheckpointMetadata { format_version: FORMAT_VERSION + 1, ..metadata(model.as_ref()) };
     Checkpoint::of(model.as_ref(), newer).save(&path).unwrap();
     check_refused(&path, "has checkpoint format 2, this program reads up to 1");
 }

@@ -42,20 +42,14 @@ fn check(case: &str, config: &str) {
     let config: OptimizerConfig = toml::from_str(config).expect("the case is a valid setting");
     let cases = reference::json("optimizers.json");
     let cases = cases.as_array().expect("a list of cases");
-    let expected = cases
-        .iter()
-        .find(|c| c["case"] == case)
-        .expect("the case is in the file");
+    let expected = cases.iter().find(|c| c["case"] == case).expect("the case is in the file");
     let network = TwoLayers::new().expect("the network is built");
     let group = ParamGroup::new(network.parameters.trainable(), &config);
     let mut optimizer = Optimizer::new(&config, vec![group]).expect("settings are valid");
     for step in 0..20 {
         let loss = train(&network, &mut optimizer, step).expect("a step works");
         let expected = expected["losses"][step].as_f64().expect("a number");
-        assert!(
-            (loss / expected - 1.0).abs() < 1e-5,
-            "{case}, step {step}: {loss}, {expected}"
-        );
+        assert!((loss / expected - 1.0).abs() < 1e-5, "{case}, step {step}: {loss}, {expected}");
     }
     let tensors = reference::tensors("optimizers.safetensors");
     for parameter in network.parameters.all() {
@@ -68,14 +62,8 @@ fn train(network: &TwoLayers, optimizer: &mut Optimizer, step: usize) -> Result<
     let x = reference::image_batch(&format!("opt.x{step}"), &[8, 12])?;
     let labels = reference::labels(&format!("opt.y{step}"), 8, 5)?;
     let targets = Targets::Labels(&labels);
-    let loss = cross_entropy(
-        &network.forward(&x)?,
-        targets,
-        &CrossEntropyConfig::default(),
-    )?;
-    optimizer
-        .step(&loss.backward()?)
-        .map_err(candle_core::Error::wrap)?;
+    let loss = cross_entropy(&network.forward(&x)?, targets, &CrossEntropyConfig::default())?;
+    optimizer.step(&loss.backward()?).map_err(candle_core::Error::wrap)?;
     Ok(f64::from(loss.to_scalar::<f32>()?))
 }
 

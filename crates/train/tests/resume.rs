@@ -43,10 +43,7 @@ fn check_every_step(text: &str) {
         assert_eq!(stopped.history.batches.len(), step);
         let resumed = resume(&config, &run).unwrap();
         assert_eq!(resumed.reason, StopReason::Completed);
-        assert_eq!(
-            resumed.history.batches, whole.history.batches,
-            "step {step}"
-        );
+        assert_eq!(resumed.history.batches, whole.history.batches, "step {step}");
         assert_eq!(results(&resumed), results(&whole), "step {step}");
         assert_same(&bits(&run.last()), &last, step);
         assert_same(&bits(&run.best()), &best, step);
@@ -58,27 +55,14 @@ type Tensors = std::collections::HashMap<String, Vec<u64>>;
 fn assert_same(found: &Tensors, expected: &Tensors, step: usize) {
     assert_eq!(found.len(), expected.len(), "stopped in step {step}");
     for (name, expected) in expected {
-        assert!(
-            found.get(name) == Some(expected),
-            "`{name}` differs; stopped in step {step}"
-        );
+        assert!(found.get(name) == Some(expected), "`{name}` differs; stopped in step {step}");
     }
 }
 
 /// All that is measured but time.
 fn results(summary: &candle_vision_train::Summary) -> Vec<[f64; 5]> {
     let epochs = summary.history.epochs.iter();
-    epochs
-        .map(|r| {
-            [
-                r.train_loss,
-                r.train_accuracy,
-                r.val_loss,
-                r.val_accuracy,
-                r.lr,
-            ]
-        })
-        .collect()
+    epochs.map(|r| [r.train_loss, r.train_accuracy, r.val_loss, r.val_accuracy, r.lr]).collect()
 }
 
 #[test]
@@ -89,12 +73,7 @@ fn sgd_resumes_from_any_step() {
 #[test]
 fn adam_with_a_plateau_and_a_frozen_backbone_resumes_from_any_step() {
     let whole = train(&recipe(ADAM), &Runs::new().create(), &mut []).unwrap();
-    let rates: Vec<f64> = whole
-        .history
-        .epochs
-        .iter()
-        .map(|record| record.lr)
-        .collect();
+    let rates: Vec<f64> = whole.history.epochs.iter().map(|record| record.lr).collect();
     // Otherwise this would test less than it says.
     assert_eq!(rates[..2], [0.003, 0.001]);
     assert!(rates[3] < 0.001, "the plateau never came: {rates:?}");
@@ -111,9 +90,7 @@ fn a_run_may_be_stopped_many_times() {
     for _ in 0..17 {
         let (model, train, val) = (network(78), train_loader(1), val_loader());
         let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run).unwrap();
-        trainer
-            .resume(&Checkpoint::load(run.last()).unwrap())
-            .unwrap();
+        trainer.resume(&Checkpoint::load(run.last()).unwrap()).unwrap();
         let mut stop_at_once = Watch(|_: &Event<'_>| Control::Stop);
         let stop = std::sync::atomic::AtomicBool::new(false);
         let summary = trainer.run(&mut [&mut stop_at_once], &stop).unwrap();
@@ -124,9 +101,7 @@ fn a_run_may_be_stopped_many_times() {
 }
 
 fn refused(config: &TrainerConfig, run: &candle_vision_train::RunFolder) -> Error {
-    resume(config, run)
-        .map(|summary| summary.reason)
-        .expect_err("it must be refused")
+    resume(config, run).map(|summary| summary.reason).expect_err("it must be refused")
 }
 
 #[test]
@@ -160,10 +135,7 @@ fn other_data_are_refused_and_named() {
     let check = |data: Halves, loader: LoaderConfig, named: &str| -> Result<()> {
         let (model, train, val) = (network(0), loader_of(data, loader), val_loader());
         let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run)?;
-        let error = trainer
-            .resume(&Checkpoint::load(run.last())?)
-            .unwrap_err()
-            .to_string();
+        let error = trainer.resume(&Checkpoint::load(run.last())?).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
         Ok(())
     };
@@ -171,15 +143,7 @@ fn other_data_are_refused_and_named() {
     let name = "`fingerprint of the training data` is halves-24-0 here, halves-23-0 there";
     check(Halves::new(24, 0), loader.clone(), name).unwrap();
     let name = "`batch_size of the training data` is 6 here, 5 there";
-    check(
-        Halves::new(23, 0),
-        LoaderConfig {
-            batch_size: 6,
-            ..loader
-        },
-        name,
-    )
-    .unwrap();
+    check(Halves::new(23, 0), LoaderConfig { batch_size: 6, ..loader }, name).unwrap();
 }
 
 #[test]
@@ -189,12 +153,6 @@ fn the_best_checkpoint_alone_cannot_be_resumed() {
     train_until(&config, &run, 7).unwrap();
     let (model, train, val) = (network(0), train_loader(0), val_loader());
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run).unwrap();
-    let error = trainer
-        .resume(&Checkpoint::load(run.best()).unwrap())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.ends_with("has no training state; resume from `last.safetensors`"),
-        "{error}"
-    );
+    let error = trainer.resume(&Checkpoint::load(run.best()).unwrap()).unwrap_err().to_string();
+    assert!(error.ends_with("has no training state; resume from `last.safetensors`"), "{error}");
 }

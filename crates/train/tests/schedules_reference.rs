@@ -7,9 +7,7 @@ use candle_vision_train::schedule::{EpochMetrics, Schedule, ScheduleConfig};
 
 fn numbers(value: &serde_json::Value) -> Vec<f64> {
     let list = value.as_array().expect("a list");
-    list.iter()
-        .map(|number| number.as_f64().expect("a number"))
-        .collect()
+    list.iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
 #[track_caller]
@@ -18,10 +16,7 @@ fn check_rates(config: &str, metrics: impl Fn(usize) -> EpochMetrics, expected: 
     let mut schedule = Schedule::new(&config, 0.1, 10).expect("settings are valid");
     for (epoch, expected) in expected.iter().enumerate() {
         let lr = schedule.lr();
-        assert!(
-            (lr - expected).abs() < 1e-12,
-            "epoch {epoch}: {lr}, expected {expected}"
-        );
+        assert!((lr - expected).abs() < 1e-12, "epoch {epoch}: {lr}, expected {expected}");
         schedule.step(metrics(epoch));
     }
 }
@@ -30,14 +25,7 @@ fn check_rates(config: &str, metrics: impl Fn(usize) -> EpochMetrics, expected: 
 fn check(case: &str, config: &str) {
     let expected = numbers(&reference::json("schedulers.json")[case]);
     assert!(expected.len() > 12, "the case is in the file");
-    check_rates(
-        config,
-        |_| EpochMetrics {
-            val_loss: 1.0,
-            val_accuracy: 0.5,
-        },
-        &expected,
-    );
+    check_rates(config, |_| EpochMetrics { val_loss: 1.0, val_accuracy: 0.5 }, &expected);
 }
 
 #[track_caller]
@@ -46,19 +34,13 @@ fn check_plateau(case: &str, config: &str) {
     let (metrics, rates) = (numbers(&expected["metrics"]), numbers(&expected["lr"]));
     // One more rate than metrics: the first is that of the start.
     let metric = |epoch: usize| metrics.get(epoch).copied().unwrap_or(0.0);
-    let metrics = |epoch| EpochMetrics {
-        val_loss: metric(epoch),
-        val_accuracy: metric(epoch),
-    };
+    let metrics = |epoch| EpochMetrics { val_loss: metric(epoch), val_accuracy: metric(epoch) };
     check_rates(config, metrics, &rates);
 }
 
 #[test]
 fn step_lr() {
-    check(
-        "step_lr(step_size=3, gamma=0.1)",
-        "name = 'step_lr'\nstep_size = 3\ngamma = 0.1",
-    );
+    check("step_lr(step_size=3, gamma=0.1)", "name = 'step_lr'\nstep_size = 3\ngamma = 0.1");
 }
 
 #[test]

@@ -30,20 +30,10 @@ fn a_run_leaves_its_results() {
     let (runs, config) = (Runs::new(), recipe(ADAM));
     let run = runs.create();
     let summary = train(&config, &run, &mut []).unwrap();
-    let lines = |name| {
-        std::fs::read_to_string(run.path().join(name))
-            .unwrap()
-            .lines()
-            .count()
-    };
+    let lines = |name| std::fs::read_to_string(run.path().join(name)).unwrap().lines().count();
     assert_eq!(lines("metrics.csv"), 1 + 3);
     assert_eq!(lines("batches.csv"), 1 + 3 * 5);
-    let steps: Vec<usize> = summary
-        .history
-        .batches
-        .iter()
-        .map(|batch| batch.step)
-        .collect();
+    let steps: Vec<usize> = summary.history.batches.iter().map(|batch| batch.step).collect();
     assert_eq!(steps, (1..=15).collect::<Vec<_>>());
 
     let best = summary.history.best().unwrap();
@@ -56,14 +46,9 @@ fn a_run_leaves_its_results() {
     let model = build(&checkpoint.metadata.model, 9, &Device::Cpu).unwrap();
     checkpoint.restore(model.as_ref()).unwrap();
     let criterion = Criterion::new(0.0, None, 2, &Device::Cpu).unwrap();
-    let again = evaluate(model.as_ref(), &val_loader(), &criterion, None, |_, _| {
-        Ok(true)
-    });
+    let again = evaluate(model.as_ref(), &val_loader(), &criterion, None, |_, _| Ok(true));
     let again = again.unwrap().unwrap();
-    assert_eq!(
-        (again.loss, again.accuracy),
-        (best.val_loss, best.val_accuracy)
-    );
+    assert_eq!((again.loss, again.accuracy), (best.val_loss, best.val_accuracy));
     assert_eq!(again.predictions.len(), 10);
     assert_eq!(again.confusion.iter().flatten().sum::<usize>(), 10);
 }
@@ -84,37 +69,19 @@ fn the_number_of_workers_changes_no_bit() {
 
 #[test]
 fn events_come_in_order() {
-    let (runs, config) = (
-        Runs::new(),
-        recipe(&ADAM.replace("epochs = 3", "epochs = 1")),
-    );
+    let (runs, config) = (Runs::new(), recipe(&ADAM.replace("epochs = 3", "epochs = 1")));
     let mut names = Vec::new();
     let mut watch = Watch(|event: &Event<'_>| {
         names.push(match event {
-            Event::RunStart {
-                train_samples: 23,
-                val_samples: 10,
-                ..
-            } => "run",
-            Event::EpochStart {
-                epoch: 1,
-                batches: 5,
-                ..
-            } => "epoch",
+            Event::RunStart { train_samples: 23, val_samples: 10, .. } => "run",
+            Event::EpochStart { epoch: 1, batches: 5, .. } => "epoch",
             Event::BatchEnd { samples: 5, .. } => "batch",
-            Event::BatchEnd {
-                samples: 3,
-                batch: 5,
-                ..
-            } => "short batch",
+            Event::BatchEnd { samples: 3, batch: 5, .. } => "short batch",
             Event::ValidationBatchEnd { batches: 3, .. } => "validation",
             Event::Saved { best: true, .. } => "best",
             Event::Saved { best: false, .. } => "last",
             Event::EpochEnd { is_best: true, .. } => "epoch end",
-            Event::RunEnd {
-                reason: StopReason::Completed,
-                ..
-            } => "end",
+            Event::RunEnd { reason: StopReason::Completed, .. } => "end",
             other => panic!("unexpected {other:?}"),
         });
         Control::Continue
@@ -133,23 +100,9 @@ fn a_frozen_backbone_learns_later_at_its_own_rate() {
         "epochs = 3\noptimizer = { name = 'sgd', lr = 0.01, momentum = 0.9 }\n\
          freeze = { epochs = 2, unfreeze_lr = 0.001 }",
     );
-    let values = |path: &str| {
-        tensor_bits(
-            &model
-                .parameters()
-                .get(path)
-                .unwrap()
-                .detached()
-                .copy()
-                .unwrap(),
-        )
-    };
-    let paths = [
-        "conv1.weight",
-        "bn1.weight",
-        "bn1.running_mean",
-        "fc.weight",
-    ];
+    let values =
+        |path: &str| tensor_bits(&model.parameters().get(path).unwrap().detached().copy().unwrap());
+    let paths = ["conv1.weight", "bn1.weight", "bn1.running_mean", "fc.weight"];
     let before = paths.map(values);
     let mut after_epoch = Vec::new();
     let mut unfrozen = Vec::new();
@@ -162,19 +115,12 @@ fn a_frozen_backbone_learns_later_at_its_own_rate() {
         Control::Continue
     });
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run).unwrap();
-    let summary = trainer
-        .run(&mut [&mut watch], &AtomicBool::new(false))
-        .unwrap();
+    let summary = trainer.run(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
     let changed = |now: &[Vec<u64>; 4]| [0, 1, 2, 3].map(|i| now[i] != before[i]);
     assert_eq!(changed(&after_epoch[1]), [false, false, true, true]);
     assert_eq!(changed(&after_epoch[2]), [true; 4]);
     assert_eq!(unfrozen, [(3, 0.001)]);
-    let rates: Vec<f64> = summary
-        .history
-        .epochs
-        .iter()
-        .map(|record| record.lr)
-        .collect();
+    let rates: Vec<f64> = summary.history.epochs.iter().map(|record| record.lr).collect();
     assert_eq!(rates, [0.01, 0.01, 0.001]);
 }
 
@@ -187,31 +133,17 @@ fn a_frozen_batch_norm_can_keep_its_statistics() {
     );
     let summary = train(&config, &runs.create(), &mut []).unwrap();
     let tensors = Checkpoint::load(&summary.last).unwrap().tensors;
-    assert!(
-        tensor_bits(&tensors["bn1.running_mean"])
-            .iter()
-            .all(|&bits| bits == 0)
-    );
+    assert!(tensor_bits(&tensors["bn1.running_mean"]).iter().all(|&bits| bits == 0));
 }
 
 #[test]
 fn a_part_that_is_not_there_cannot_be_kept_or_grouped() {
     let runs = Runs::new();
     for (setting, named) in [
-        (
-            "freeze = { epochs = 1, prefix_kept = 'head' }",
-            "`freeze.prefix_kept` is head",
-        ),
-        (
-            "param_groups = [{ prefix = 'layer4' }]",
-            "`prefix of a parameter group` is layer4",
-        ),
+        ("freeze = { epochs = 1, prefix_kept = 'head' }", "`freeze.prefix_kept` is head"),
+        ("param_groups = [{ prefix = 'layer4' }]", "`prefix of a parameter group` is layer4"),
     ] {
-        let error = train(
-            &recipe(&format!("{ADAM}\n{setting}")),
-            &runs.create(),
-            &mut [],
-        );
+        let error = train(&recipe(&format!("{ADAM}\n{setting}")), &runs.create(), &mut []);
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with(named), "{error}");
     }
@@ -227,15 +159,9 @@ fn a_run_that_no_longer_improves_stops_early() {
     ));
     let run = runs.create();
     let summary = train(&config, &run, &mut []).unwrap();
-    assert_eq!(
-        (summary.reason, summary.history.epochs.len()),
-        (StopReason::EarlyStopped, 3)
-    );
+    assert_eq!((summary.reason, summary.history.epochs.len()), (StopReason::EarlyStopped, 3));
     let error = resume(&config, &run).unwrap_err();
-    assert!(
-        matches!(error, Error::Finished { epochs: 3, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Finished { epochs: 3, .. }), "{error}");
 }
 
 #[test]
@@ -255,20 +181,10 @@ fn clipping_bounds_what_a_step_changes() {
         ));
         let summary = train(&config, &runs.create(), &mut []).unwrap();
         let tensors = Checkpoint::load(&summary.last).unwrap().tensors;
-        let squares = network(0)
-            .parameters()
-            .weights()
-            .into_iter()
-            .map(|parameter| {
-                let difference = (&tensors[parameter.path()] - parameter.detached()).unwrap();
-                difference
-                    .sqr()
-                    .unwrap()
-                    .sum_all()
-                    .unwrap()
-                    .to_scalar::<f32>()
-                    .unwrap()
-            });
+        let squares = network(0).parameters().weights().into_iter().map(|parameter| {
+            let difference = (&tensors[parameter.path()] - parameter.detached()).unwrap();
+            difference.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()
+        });
         squares.sum::<f32>().sqrt()
     };
     assert!(change("") > 0.05);
@@ -283,21 +199,11 @@ fn divergence_names_the_step_and_touches_no_checkpoint() {
     let config = recipe("epochs = 2\noptimizer = { name = 'sgd', lr = 1e30 }");
     std::fs::write(run.last(), "as it was").unwrap();
     let error = train(&config, &run, &mut []).unwrap_err();
-    let Error::Diverged {
-        epoch: 1,
-        batch,
-        lr,
-        parameter: Some(_),
-        ..
-    } = &error
-    else {
+    let Error::Diverged { epoch: 1, batch, lr, parameter: Some(_), .. } = &error else {
         panic!("{error}")
     };
     assert!(*batch <= 3 && *lr == 1e30, "{error}");
-    assert!(
-        error.to_string().contains("lower the learning rate"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("lower the learning rate"), "{error}");
     assert_eq!(std::fs::read_to_string(run.last()).unwrap(), "as it was");
     assert!(!run.best().exists());
 }
@@ -307,8 +213,7 @@ fn the_first_parameter_that_is_not_finite_is_named() {
     let (runs, model) = (Runs::new(), network(0));
     let (run, train, val) = (runs.create(), train_loader(2), val_loader());
     let bias = model.parameters().get("fc.bias").unwrap();
-    bias.set(&Tensor::new(&[f32::NAN, 0.0], &Device::Cpu).unwrap())
-        .unwrap();
+    bias.set(&Tensor::new(&[f32::NAN, 0.0], &Device::Cpu).unwrap()).unwrap();
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run).unwrap();
     let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
     assert_eq!(
@@ -322,18 +227,8 @@ fn the_first_parameter_that_is_not_finite_is_named() {
 fn a_broken_picture_is_told_of_once_or_ends_the_run() {
     let (runs, model, val) = (Runs::new(), network(0), val_loader());
     let loader = |skip_broken| {
-        let data = Halves {
-            broken: Some(4),
-            ..Halves::new(9, 0)
-        };
-        loader_of(
-            data,
-            LoaderConfig {
-                batch_size: 3,
-                skip_broken,
-                ..LoaderConfig::default()
-            },
-        )
+        let data = Halves { broken: Some(4), ..Halves::new(9, 0) };
+        loader_of(data, LoaderConfig { batch_size: 3, skip_broken, ..LoaderConfig::default() })
     };
     let (run, train) = (runs.create(), loader(true));
     let mut skipped = Vec::new();
@@ -344,18 +239,13 @@ fn a_broken_picture_is_told_of_once_or_ends_the_run() {
         Control::Continue
     });
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run).unwrap();
-    trainer
-        .run(&mut [&mut watch], &AtomicBool::new(false))
-        .unwrap();
+    trainer.run(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
     assert_eq!(skipped, ["halves[4]"]);
 
     let train = loader(false);
     let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run).unwrap();
     let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
-    assert!(
-        matches!(&error, Error::Data(_)) && error.to_string().contains("halves[4]"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Data(_)) && error.to_string().contains("halves[4]"), "{error}");
 }
 
 #[test]
@@ -365,10 +255,7 @@ fn a_network_for_other_classes_is_refused() {
     let spec = ModelSpec::new("gap_cnn_deep", 3).input([3, SIDE, SIDE]);
     let model = build(&spec, 0, &Device::Cpu).unwrap();
     let result = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run);
-    let error = result
-        .err()
-        .expect("three outputs, two classes")
-        .to_string();
+    let error = result.err().expect("three outputs, two classes").to_string();
     assert_eq!(error, "the network has 3 outputs but there are 2 classes");
 }
 

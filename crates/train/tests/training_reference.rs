@@ -31,10 +31,7 @@ struct Case {
 fn check(case: &Case) {
     let cases = reference::json("training.json");
     let cases = cases.as_array().expect("a list of cases");
-    let expected = cases
-        .iter()
-        .find(|c| c["case"] == case.name)
-        .expect("the case is in the file");
+    let expected = cases.iter().find(|c| c["case"] == case.name).expect("the case is in the file");
     let tensors = reference::tensors("training.safetensors");
     let model = network(case).expect("the network is built");
     let group = ParamGroup::new(model.parameters().trainable(), &case.optimizer);
@@ -43,16 +40,11 @@ fn check(case: &Case) {
         let (loss, grads) = forward_backward(case, model.as_ref(), step).expect("a step works");
         let expected = expected["losses_f64"][step].as_f64().expect("a number");
         let error = (loss / expected - 1.0).abs();
-        assert!(
-            error <= case.loss,
-            "step {step}: loss {loss}, expected {expected} ({error:.1e})"
-        );
+        assert!(error <= case.loss, "step {step}: loss {loss}, expected {expected} ({error:.1e})");
         if step == 0 {
             check_gradients(case, model.as_ref(), &grads, &tensors);
         }
-        optimizer
-            .step(&grads)
-            .expect("every trainable parameter has a gradient");
+        optimizer.step(&grads).expect("every trainable parameter has a gradient");
     }
     check_values(case, model.as_ref(), &tensors);
 }
@@ -94,24 +86,14 @@ fn check_gradients(
         let Some(expected) = tensors.get(&name) else {
             continue;
         };
-        let grad = grads
-            .get(parameter.var())
-            .expect("every trainable parameter has a gradient");
+        let grad = grads.get(parameter.var()).expect("every trainable parameter has a gradient");
         reference::assert_close(&name, grad, expected, case.gradient);
         compared += 1;
     }
     assert!(compared > 0, "nothing was compared");
-    let frozen = model
-        .parameters()
-        .weights()
-        .into_iter()
-        .filter(|p| !p.is_trainable());
+    let frozen = model.parameters().weights().into_iter().filter(|p| !p.is_trainable());
     for parameter in frozen {
-        assert!(
-            grads.get(parameter.var()).is_none(),
-            "`{}` is frozen",
-            parameter.path()
-        );
+        assert!(grads.get(parameter.var()).is_none(), "`{}` is frozen", parameter.path());
     }
 }
 

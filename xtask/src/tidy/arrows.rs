@@ -8,22 +8,9 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("candle-vision-ops", &[]),
     ("candle-vision-data", &[]),
     ("candle-vision-models", &["candle-vision-ops"]),
-    (
-        "candle-vision-train",
-        &[
-            "candle-vision-ops",
-            "candle-vision-data",
-            "candle-vision-models",
-        ],
-    ),
-    (
-        "candle-vision-explain",
-        &["candle-vision-ops", "candle-vision-models"],
-    ),
-    (
-        "candle-vision-report",
-        &["candle-vision-train", "candle-vision-explain"],
-    ),
+    ("candle-vision-train", &["candle-vision-ops", "candle-vision-data", "candle-vision-models"]),
+    ("candle-vision-explain", &["candle-vision-ops", "candle-vision-models"]),
+    ("candle-vision-report", &["candle-vision-train", "candle-vision-explain"]),
     ("candle-vision-fetch", &[]),
     (
         "candle-vision",
@@ -36,10 +23,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "candle-vision-report",
         ],
     ),
-    (
-        "candle-vision-cli",
-        &["candle-vision", "candle-vision-fetch"],
-    ),
+    ("candle-vision-cli", &["candle-vision", "candle-vision-fetch"]),
     ("xtask", &[]),
 ];
 
@@ -75,10 +59,7 @@ pub(super) fn check(metadata: &str) -> Result<Vec<String>> {
             ));
             continue;
         };
-        let ours = package
-            .dependencies
-            .iter()
-            .filter(|dependency| is_ours(&dependency.name));
+        let ours = package.dependencies.iter().filter(|dependency| is_ours(&dependency.name));
         for dependency in ours.filter(|dependency| !allowed.contains(&dependency.name.as_str())) {
             let kind = dependency.kind.as_deref().unwrap_or("normal");
             faults.push(format!(
@@ -112,14 +93,8 @@ mod tests {
     #[test]
     fn allowed_arrows_and_foreign_crates_pass() {
         let graph = graph(&[
-            (
-                "candle-vision-ops",
-                &[("candle-core", "normal"), ("rayon", "normal")],
-            ),
-            (
-                "candle-vision-models",
-                &[("candle-vision-ops", "normal"), ("tempfile", "dev")],
-            ),
+            ("candle-vision-ops", &[("candle-core", "normal"), ("rayon", "normal")]),
+            ("candle-vision-models", &[("candle-vision-ops", "normal"), ("tempfile", "dev")]),
             ("xtask", &[("clap", "normal")]),
         ]);
         assert_eq!(check(&graph).unwrap(), [""; 0]);
@@ -142,20 +117,13 @@ mod tests {
         assert!(faults[1].contains("`candle-vision-data` (dev)"));
         assert!(faults[2].contains("`candle-vision-fetch` (build)"));
         assert!(faults[3].contains("`xtask` depends on `candle-vision-ops`"));
-        assert!(
-            faults
-                .iter()
-                .all(|fault| fault.contains("docs/architecture.md"))
-        );
+        assert!(faults.iter().all(|fault| fault.contains("docs/architecture.md")));
     }
 
     #[test]
     fn a_new_crate_needs_a_row() {
         let faults = check(&graph(&[("candle-vision-new", &[])])).unwrap();
-        assert!(
-            faults[0].contains("`candle-vision-new` has no row"),
-            "{faults:?}"
-        );
+        assert!(faults[0].contains("`candle-vision-new` has no row"), "{faults:?}");
     }
 
     #[test]

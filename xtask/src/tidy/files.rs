@@ -38,20 +38,15 @@ fn unsafe_fault(path: &str, source: &str) -> Option<String> {
     if UNSAFE_FOLDERS.iter().any(|folder| path.starts_with(folder)) {
         return None;
     }
-    let (line, _) = words(source)
-        .into_iter()
-        .find(|(_, word)| word == "unsafe")?;
+    let (line, _) = words(source).into_iter().find(|(_, word)| word == "unsafe")?;
     let folders = UNSAFE_FOLDERS.join(" and ");
-    Some(format!(
-        "`{path}` line {line} has `unsafe`, which belongs to {folders} alone"
-    ))
+    Some(format!("`{path}` line {line} has `unsafe`, which belongs to {folders} alone"))
 }
 
 fn doc_fault(path: &str, source: &str) -> Option<String> {
     let is_library = path.starts_with("crates/") && path.ends_with("/src/lib.rs");
-    let has_docs = source
-        .lines()
-        .any(|line| line.starts_with("//! ") || line.starts_with("#![doc"));
+    let has_docs =
+        source.lines().any(|line| line.starts_with("//! ") || line.starts_with("#![doc"));
     (is_library && !has_docs).then(|| {
         format!("`{path}` does not say what the crate is for; begin it with `//!` documentation")
     })
@@ -77,10 +72,7 @@ mod tests {
     #[test]
     fn libraries_have_documentation() {
         assert!(doc_fault("crates/data/src/lib.rs", "pub mod a;").is_some());
-        assert_eq!(
-            doc_fault("crates/data/src/lib.rs", "//! Data sets.\npub mod a;"),
-            None
-        );
+        assert_eq!(doc_fault("crates/data/src/lib.rs", "//! Data sets.\npub mod a;"), None);
         let included = "#![doc = include_str!(\"../README.md\")]";
         assert_eq!(doc_fault("crates/data/src/lib.rs", included), None);
         assert_eq!(doc_fault("crates/data/src/a.rs", ""), None);

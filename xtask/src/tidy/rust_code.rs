@@ -18,9 +18,7 @@ fn blank_out(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(next) = rest.chars().next() {
-        let skipped = comment(rest)
-            .or_else(|| string(rest, &code))
-            .or_else(|| character(rest));
+        let skipped = comment(rest).or_else(|| string(rest, &code)).or_else(|| character(rest));
         match skipped {
             Some(length) => {
                 let breaks = rest[..length].matches('\n').count();
@@ -76,10 +74,7 @@ fn string(rest: &str, code: &str) -> Option<usize> {
     let body = raw[hashes..].strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(hashes));
     let head = rest.len() - body.len();
-    Some(
-        body.find(&end)
-            .map_or(rest.len(), |at| head + at + end.len()),
-    )
+    Some(body.find(&end).map_or(rest.len(), |at| head + at + end.len()))
 }
 
 /// Length of a character literal that begins here, as opposed to a lifetime.
@@ -118,10 +113,7 @@ mod tests {
     fn words_of_code() {
         check("unsafe { f(x_1) }", &["unsafe", "f", "x_1"]);
         check("#![deny(unsafe_code)]", &["deny", "unsafe_code"]);
-        check(
-            "impl<'a> A<'a> for B { }",
-            &["impl", "a", "A", "a", "for", "B"],
-        );
+        check("impl<'a> A<'a> for B { }", &["impl", "a", "A", "a", "for", "B"]);
     }
 
     #[test]
@@ -146,11 +138,7 @@ mod tests {
     #[test]
     fn lines_are_counted_across_what_is_skipped() {
         let source = "a\n/* two\nthree */ b\n\"four\nfive\" c";
-        let expected = [
-            (1, "a".to_owned()),
-            (3, "b".to_owned()),
-            (5, "c".to_owned()),
-        ];
+        let expected = [(1, "a".to_owned()), (3, "b".to_owned()), (5, "c".to_owned())];
         assert_eq!(words(source), expected);
     }
 }

@@ -8,8 +8,8 @@ use candle_vision::explain::{CamOptions, ClassActivationMap, Target, grad_cam};
 use candle_vision::report::{Colormap, Explanation, RgbView, explanation_png};
 
 use crate::args::ExplainArgs;
-use crate::sources::{self, Restored};
 use crate::device;
+use crate::sources::{self, Restored};
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let device = device::parse(&args.device)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use candle_vision::data::{Dataset, Split, class_counts};
+use candle_vision::ops::set_exact_convolution;
 use candle_vision::report::{CurvesFile, TensorBoard};
 use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
 use comfy_table::{Table, presets};
@@ -56,6 +57,7 @@ fn train(
 ) -> Result<ExitCode> {
     let device = device::parse(&args.device)?;
     settings.training.validate()?;
+    set_exact_convolution(settings.conv.exact);
     sources::check_sizes(&settings.data, &settings.model)?;
     let seed = settings.training.seed;
     let train_set = sources::open(&settings.data, &args.data.data, Split::Train, seed)?;

@@ -16,18 +16,8 @@ const OFFICIAL_RECORDS: usize = 10_000;
 
 const REMEDY: &str = "bring it with `cargo xtask fetch-data cifar10`, or name its folder";
 
-const CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
+const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// CIFAR-10, in memory: 32x32 RGB pictures of ten classes.
 ///
@@ -47,21 +37,12 @@ impl Cifar10 {
     /// If a file is missing, does not consist of whole records, or has a label above 9.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
         let root = folder.as_ref();
-        let places = [
-            "",
-            "cifar-10-batches-bin",
-            "cifar10",
-            "cifar10/cifar-10-batches-bin",
-        ];
+        let places = ["", "cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin"];
         let has_files = |folder: &Path| split_files(folder, split).is_ok_and(|f| !f.is_empty());
         let folder = find_folder(root, &places, has_files).unwrap_or_else(|| root.to_path_buf());
         let files = split_files(&folder, split)?;
         if files.is_empty() {
-            let name = if split == Split::Train {
-                "data_batch_1.bin"
-            } else {
-                "test_batch.bin"
-            };
+            let name = if split == Split::Train { "data_batch_1.bin" } else { "test_batch.bin" };
             return Err(not_found(folder.join(name)));
         }
         let mut records = Vec::new();
@@ -69,11 +50,7 @@ impl Cifar10 {
             read_records(file, &mut records)?;
         }
         let classes = class_names(&folder)?;
-        Ok(Self {
-            split,
-            records,
-            classes,
-        })
+        Ok(Self { split, records, classes })
     }
 }
 
@@ -88,11 +65,7 @@ impl Dataset for Cifar10 {
         let interleaved = |i: usize| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]];
         let pixels = (0..PLANE).flat_map(interleaved).collect();
         let picture = Picture::new(SIDE, SIDE, 3, pixels)?;
-        Ok(Sample {
-            picture,
-            label: self.label(index),
-            mask: None,
-        })
+        Ok(Sample { picture, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -120,9 +93,7 @@ impl Dataset for Cifar10 {
 /// The files of a split: the official ones, all of them, if the first is there; else the others.
 fn split_files(folder: &Path, split: Split) -> Result<Vec<PathBuf>> {
     let official: Vec<PathBuf> = match split {
-        Split::Train => (1..=5)
-            .map(|n| folder.join(format!("data_batch_{n}.bin")))
-            .collect(),
+        Split::Train => (1..=5).map(|n| folder.join(format!("data_batch_{n}.bin"))).collect(),
         Split::Val | Split::Test => vec![folder.join("test_batch.bin")],
     };
     if official.iter().any(|path| path.is_file()) {
@@ -131,21 +102,14 @@ fn split_files(folder: &Path, split: Split) -> Result<Vec<PathBuf>> {
             None => Ok(official),
         };
     }
-    let prefix = if split == Split::Train {
-        "train_"
-    } else {
-        "test_"
-    };
+    let prefix = if split == Split::Train { "train_" } else { "test_" };
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(Vec::new());
     };
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             name.starts_with(prefix) && name.ends_with(".bin")
         })
         .collect();
@@ -155,10 +119,7 @@ fn split_files(folder: &Path, split: Split) -> Result<Vec<PathBuf>> {
 
 fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_official = name.starts_with("data_batch_") || name == "test_batch.bin";
     let expected = if is_official && bytes.len() != OFFICIAL_RECORDS * RECORD {
         Some(format!("{}", OFFICIAL_RECORDS * RECORD))
@@ -170,12 +131,7 @@ fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
     if let Some(expected) = expected {
         let remedy = "download it again with `cargo xtask fetch-data cifar10`".to_owned();
         let found = bytes.len() as u64;
-        return Err(Error::FileSize {
-            path: path.to_path_buf(),
-            found,
-            expected,
-            remedy,
-        });
+        return Err(Error::FileSize { path: path.to_path_buf(), found, expected, remedy });
     }
     let labels = bytes.iter().step_by(RECORD);
     if let Some((record, label)) = labels.enumerate().find(|(_, label)| **label > 9) {
@@ -203,18 +159,10 @@ fn class_names(folder: &Path) -> Result<Vec<String>> {
     }
     let problem = format!("names {} classes, not 10", names.len());
     let remedy = "correct or remove it".to_owned();
-    Err(Error::Invalid {
-        path,
-        problem,
-        remedy,
-    })
+    Err(Error::Invalid { path, problem, remedy })
 }
 
 fn not_found(path: PathBuf) -> Error {
     let expected = "a file of CIFAR-10's binary version".to_owned();
-    Error::NotFound {
-        path,
-        expected,
-        remedy: REMEDY.to_owned(),
-    }
+    Error::NotFound { path, expected, remedy: REMEDY.to_owned() }
 }

@@ -43,53 +43,31 @@ fn read_from(mut reader: impl Read, path: &Path, rank: u8) -> Result<Idx> {
         let expected = format!("an idx header of {header_bytes} and then data");
         return Err(size_error(header.len(), expected));
     }
-    let numbers: Vec<u32> = header
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&bytes| u32::from_be_bytes(bytes))
-        .collect();
+    let numbers: Vec<u32> =
+        header.as_chunks::<4>().0.iter().map(|&bytes| u32::from_be_bytes(bytes)).collect();
     let magic = 0x0800 | u32::from(rank);
     if numbers[0] != magic {
-        let problem = format!(
-            "begins with {:#010x}, an idx file with {magic:#010x}",
-            numbers[0]
-        );
+        let problem = format!("begins with {:#010x}, an idx file with {magic:#010x}", numbers[0]);
         return Err(invalid(path, problem));
     }
     let count = data_bytes(&numbers[1..], path)?;
     // One byte more than announced, to notice what is too long.
     let bytes = read_up_to(&mut reader, count + 1, path)?;
     if bytes.len() as u64 != count {
-        let more = if bytes.len() as u64 > count {
-            " and no more"
-        } else {
-            ""
-        };
+        let more = if bytes.len() as u64 > count { " and no more" } else { "" };
         let expected = format!("{}{more} by its header", header_bytes as u64 + count);
         return Err(size_error(header_bytes + bytes.len(), expected));
     }
-    Ok(Idx {
-        dims: numbers[1..].iter().map(|&n| n as usize).collect(),
-        bytes,
-    })
+    Ok(Idx { dims: numbers[1..].iter().map(|&n| n as usize).collect(), bytes })
 }
 
 /// The number of bytes that the header announces.
 fn data_bytes(dims: &[u32], path: &Path) -> Result<u64> {
-    let possible = dims[0] > 0
-        && dims[1..]
-            .iter()
-            .all(|&d| (1..=MAX_SIDE as u32).contains(&d));
-    let bytes = dims
-        .iter()
-        .try_fold(1u64, |product, &d| product.checked_mul(u64::from(d)));
+    let possible = dims[0] > 0 && dims[1..].iter().all(|&d| (1..=MAX_SIDE as u32).contains(&d));
+    let bytes = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(u64::from(d)));
     match bytes {
         Some(bytes) if possible && bytes <= MAX_FILE_BYTES => Ok(bytes),
-        _ => Err(invalid(
-            path,
-            format!("announces impossible dimensions {dims:?}"),
-        )),
+        _ => Err(invalid(path, format!("announces impossible dimensions {dims:?}"))),
     }
 }
 
@@ -99,12 +77,7 @@ fn read_up_to(reader: &mut impl Read, limit: u64, path: &Path) -> Result<Vec<u8>
     match reader.take(limit).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(bytes),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::InvalidInput | ErrorKind::InvalidData
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
             Err(invalid(path, format!("is not a sound gzip file ({error})")))
         }
         Err(error) => Err(Error::io(path)(error)),
@@ -112,9 +85,5 @@ fn read_up_to(reader: &mut impl Read, limit: u64, path: &Path) -> Result<Vec<u8>
 }
 
 fn invalid(path: &Path, problem: String) -> Error {
-    Error::Invalid {
-        path: path.to_path_buf(),
-        problem,
-        remedy: REMEDY.to_owned(),
-    }
+    Error::Invalid { path: path.to_path_buf(), problem, remedy: REMEDY.to_owned() }
 }

@@ -36,11 +36,7 @@ pub struct FolderSplit {
 
 impl Default for FolderSplit {
     fn default() -> Self {
-        Self {
-            val: 0.2,
-            test: 0.0,
-            seed: 0,
-        }
+        Self { val: 0.2, test: 0.0, seed: 0 }
     }
 }
 
@@ -94,31 +90,15 @@ impl ImageFolder {
                 fractions[1],
                 fractions[2]
             );
-            return Err(Error::InvalidSetting {
-                setting: split.name(),
-                reason,
-            });
+            return Err(Error::InvalidSetting { setting: split.name(), reason });
         }
         let indices = &stratified_split(&labels, &fractions, shares.seed)?[part];
-        whole.files = indices
-            .iter()
-            .map(|&index| whole.files[index].clone())
-            .collect();
+        whole.files = indices.iter().map(|&index| whole.files[index].clone()).collect();
         Ok(Self::from_scan(whole))
     }
 
-    fn from_scan(
-        Scan {
-            files,
-            classes,
-            ignored,
-        }: Scan,
-    ) -> Self {
-        Self {
-            files,
-            classes,
-            ignored,
-        }
+    fn from_scan(Scan { files, classes, ignored }: Scan) -> Self {
+        Self { files, classes, ignored }
     }
 
     /// How many files were left out because of their extension.
@@ -143,11 +123,7 @@ impl Dataset for ImageFolder {
     fn sample(&self, index: usize) -> Result<Sample> {
         check_index(index, self.len())?;
         let (path, label) = &self.files[index];
-        Ok(Sample {
-            picture: Picture::open(path)?,
-            label: *label,
-            mask: None,
-        })
+        Ok(Sample { picture: Picture::open(path)?, label: *label, mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -163,10 +139,7 @@ impl Dataset for ImageFolder {
     }
 
     fn fingerprint(&self) -> String {
-        let classes = self
-            .classes
-            .iter()
-            .fold(Fingerprint::new("folder"), |f, c| f.text(c));
+        let classes = self.classes.iter().fold(Fingerprint::new("folder"), |f, c| f.text(c));
         let add_file = |hash: Fingerprint, (path, label): &(PathBuf, u32)| {
             // Without the folder in front, so that a copy of the data is the same data.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -185,9 +158,5 @@ fn check_same_classes(folder: &Path, found: &[String], trained: &[String]) -> Re
         (None, None) => return Ok(()),
     };
     let remedy = "give both the same class folders".to_owned();
-    Err(Error::Invalid {
-        path: folder.to_path_buf(),
-        problem,
-        remedy,
-    })
+    Err(Error::Invalid { path: folder.to_path_buf(), problem, remedy })
 }

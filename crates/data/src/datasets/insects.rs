@@ -37,11 +37,7 @@ pub struct InsectsConfig {
 
 impl Default for InsectsConfig {
     fn default() -> Self {
-        Self {
-            size: 256,
-            count: 244,
-            seed: 0,
-        }
+        Self { size: 256, count: 244, seed: 0 }
     }
 }
 
@@ -64,23 +60,13 @@ impl Insects {
         let InsectsConfig { size, count, .. } = config;
         if !(8..=MAX_SIDE).contains(&size) {
             let reason = format!("must be 8 to {MAX_SIDE} pixels, not {size}");
-            return Err(Error::InvalidSetting {
-                setting: "size",
-                reason,
-            });
+            return Err(Error::InvalidSetting { setting: "size", reason });
         }
         if count == 0 {
             let reason = "must be at least 1".to_owned();
-            return Err(Error::InvalidSetting {
-                setting: "count",
-                reason,
-            });
+            return Err(Error::InvalidSetting { setting: "count", reason });
         }
-        Ok(Self {
-            split,
-            config,
-            classes: ["ants", "bees"].map(str::to_owned).to_vec(),
-        })
+        Ok(Self { split, config, classes: ["ants", "bees"].map(str::to_owned).to_vec() })
     }
 }
 
@@ -95,11 +81,7 @@ impl Dataset for Insects {
         let rng = random::stream(self.config.seed, Purpose::Draw, number);
         let label = self.label(index);
         let (picture, mask) = draw(Scene::new(self.config.size, rng), label)?;
-        Ok(Sample {
-            picture,
-            label,
-            mask: Some(mask),
-        })
+        Ok(Sample { picture, label, mask: Some(mask) })
     }
 
     fn classes(&self) -> &[String] {
@@ -117,10 +99,7 @@ impl Dataset for Insects {
     fn fingerprint(&self) -> String {
         let InsectsConfig { size, count, seed } = self.config;
         let kind = Fingerprint::new("insects").text(self.split.name());
-        kind.number(size as u64)
-            .number(count as u64)
-            .number(seed)
-            .finish()
+        kind.number(size as u64).number(count as u64).number(seed).finish()
     }
 }
 

@@ -31,11 +31,7 @@ impl Mnist {
     /// of pictures and labels differ, or a label is above 9.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
         let root = folder.as_ref();
-        let stem = if split == Split::Train {
-            "train"
-        } else {
-            "t10k"
-        };
+        let stem = if split == Split::Train { "train" } else { "t10k" };
         let images = format!("{stem}-images-idx3-ubyte");
         let has_images = |folder: &Path| idx_file(folder, &images).is_some();
         let folder = find_folder(root, &["", "mnist", "MNIST/raw"], has_images);
@@ -60,21 +56,11 @@ impl Mnist {
             return Err(invalid(problem));
         }
         if let Some(index) = labels.iter().position(|&label| label > 9) {
-            return Err(invalid(format!(
-                "has label {} at {index}, above 9",
-                labels[index]
-            )));
+            return Err(invalid(format!("has label {} at {index}, above 9", labels[index])));
         }
         let (height, width) = (images.dims[1], images.dims[2]);
         let classes = (0..10).map(|digit| digit.to_string()).collect();
-        Ok(Self {
-            split,
-            images: images.bytes,
-            height,
-            width,
-            labels,
-            classes,
-        })
+        Ok(Self { split, images: images.bytes, height, width, labels, classes })
     }
 
     /// The same pictures under other class names.
@@ -84,10 +70,7 @@ impl Mnist {
     pub fn with_classes(mut self, names: &[&str]) -> Result<Self> {
         if names.len() != self.classes.len() {
             let reason = format!("must be 10 names, not {}", names.len());
-            return Err(Error::InvalidSetting {
-                setting: "classes",
-                reason,
-            });
+            return Err(Error::InvalidSetting { setting: "classes", reason });
         }
         self.classes = names.iter().map(|&name| name.to_owned()).collect();
         Ok(self)
@@ -104,11 +87,7 @@ impl Dataset for Mnist {
         let area = self.height * self.width;
         let pixels = self.images[index * area..][..area].to_vec();
         let picture = Picture::new(self.width, self.height, 1, pixels)?;
-        Ok(Sample {
-            picture,
-            label: self.label(index),
-            mask: None,
-        })
+        Ok(Sample { picture, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -124,9 +103,7 @@ impl Dataset for Mnist {
     }
 
     fn fingerprint(&self) -> String {
-        let sizes = Fingerprint::new("mnist")
-            .number(self.height as u64)
-            .number(self.width as u64);
+        let sizes = Fingerprint::new("mnist").number(self.height as u64).number(self.width as u64);
         sizes.bytes(&self.labels).finish()
     }
 
@@ -138,16 +115,8 @@ impl Dataset for Mnist {
 /// The file called `name` in one of its spellings: gzipped or not, a dot for the second dash.
 fn idx_file(folder: &Path, name: &str) -> Option<PathBuf> {
     let dotted = name.replace("-idx", ".idx");
-    let spellings = [
-        name.to_owned(),
-        format!("{name}.gz"),
-        dotted.clone(),
-        format!("{dotted}.gz"),
-    ];
-    spellings
-        .into_iter()
-        .map(|spelling| folder.join(spelling))
-        .find(|path| path.is_file())
+    let spellings = [name.to_owned(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")];
+    spellings.into_iter().map(|spelling| folder.join(spelling)).find(|path| path.is_file())
 }
 
 fn required_file(folder: &Path, name: &str) -> Result<PathBuf> {

@@ -29,10 +29,7 @@ impl Cache {
         if let Some(sample) = slot.and_then(OnceLock::get) {
             return Ok(Arc::clone(sample));
         }
-        let sample = Arc::new(Sample {
-            mask: None,
-            ..dataset.sample(index)?
-        });
+        let sample = Arc::new(Sample { mask: None, ..dataset.sample(index)? });
         if let Some(slot) = slot
             && self.reserve(sample.picture.pixels().len())
         {
@@ -45,8 +42,6 @@ impl Cache {
 
     fn reserve(&self, bytes: usize) -> bool {
         let take = |free: usize| free.checked_sub(bytes);
-        self.free_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+        self.free_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }

@@ -52,13 +52,7 @@ impl EpochIter {
         // No more than there are, because the channels reserve room for all.
         let ahead = config.prefetch.clamp(count, batches.len());
         let workers = Workers::start(&plan, count, batches.clone(), ahead);
-        Self {
-            plan,
-            batches,
-            workers,
-            device,
-            skip_broken: config.skip_broken,
-        }
+        Self { plan, batches, workers, device, skip_broken: config.skip_broken }
     }
 
     fn load(&mut self, batch: usize) -> Result<HostBatch> {
@@ -69,19 +63,10 @@ impl EpochIter {
     }
 
     fn to_tensors(&self, batch: HostBatch) -> Result<Batch> {
-        let HostBatch {
-            values,
-            shape,
-            labels,
-            indices,
-        } = batch;
+        let HostBatch { values, shape, labels, indices } = batch;
         let images = batch_tensor(values, indices.len(), shape, &self.device)?;
         let labels = Tensor::from_vec(labels, indices.len(), &self.device)?;
-        Ok(Batch {
-            images,
-            labels,
-            indices,
-        })
+        Ok(Batch { images, labels, indices })
     }
 
     fn end(&mut self) {

@@ -52,14 +52,7 @@ impl Source {
         let cache = Cache::new(dataset.as_ref(), config.cache_bytes);
         let (seed, skip_broken) = (config.seed, config.skip_broken);
         let skipped = Mutex::default();
-        Self {
-            dataset,
-            transform,
-            cache,
-            seed,
-            skip_broken,
-            skipped,
-        }
+        Self { dataset, transform, cache, seed, skip_broken, skipped }
     }
 
     pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> ChaCha8Rng {
@@ -96,9 +89,7 @@ impl Source {
                 result => result?,
             }
             if batch.indices.len() == 1 {
-                batch
-                    .values
-                    .reserve_exact(batch.values.len() * (indices.len() - 1));
+                batch.values.reserve_exact(batch.values.len() * (indices.len() - 1));
             }
         }
         Ok(batch)
@@ -107,12 +98,9 @@ impl Source {
     fn append(&self, epoch: usize, index: usize, batch: &mut HostBatch) -> Result<()> {
         let sample = self.cache.sample(self.dataset.as_ref(), index)?;
         let rng = &mut self.sample_rng(epoch, index);
-        let shape = self
-            .transform
-            .append(&sample.picture, rng, &mut batch.values)
-            .map_err(|source| Error::Sample {
-                name: self.dataset.name(index),
-                source: Box::new(source),
+        let shape =
+            self.transform.append(&sample.picture, rng, &mut batch.values).map_err(|source| {
+                Error::Sample { name: self.dataset.name(index), source: Box::new(source) }
             })?;
         match batch.indices.first() {
             None => batch.shape = shape,

@@ -49,9 +49,7 @@ impl Workers {
             let (plan, stop) = (Arc::clone(plan), Arc::clone(&stop));
             let (numbers, batches) = (number_receiver.clone(), batch_sender.clone());
             let thread = std::thread::Builder::new().name("data-loader".to_owned());
-            thread
-                .spawn(move || work(&plan, &numbers, &batches, &stop))
-                .ok()
+            thread.spawn(move || work(&plan, &numbers, &batches, &stop)).ok()
         };
         let threads: Vec<_> = (0..count).filter_map(start_thread).collect();
         if threads.is_empty() {
@@ -119,8 +117,5 @@ fn work(plan: &Plan, numbers: &Receiver<usize>, batches: &Sender<Numbered>, stop
 fn worker_panicked(batch: usize, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    Error::WorkerPanicked {
-        batch,
-        message: text.unwrap_or_else(|| "no message".to_owned()),
-    }
+    Error::WorkerPanicked { batch, message: text.unwrap_or_else(|| "no message".to_owned()) }
 }

@@ -18,10 +18,7 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<Picture> {
         Ok(ImageFormat::Png) => decode_png(bytes, name),
         Ok(other) => {
             let format = other.extensions_str().first().copied().unwrap_or("unknown");
-            Err(broken(
-                name,
-                format!("it is a {} file, not JPEG or PNG", format.to_uppercase()),
-            ))
+            Err(broken(name, format!("it is a {} file, not JPEG or PNG", format.to_uppercase())))
         }
         Err(_) if bytes.is_empty() => Err(broken(name, "the file is empty")),
         Err(_) => Err(broken(name, "it does not begin like a JPEG or PNG file")),
@@ -36,21 +33,16 @@ fn decode_jpeg(bytes: &[u8], name: &str) -> Result<Picture> {
         .set_max_width(usize::MAX)
         .set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder
-        .decode_headers()
-        .map_err(|error| broken(name, error.to_string()))?;
-    let (width, height) = decoder
-        .dimensions()
-        .ok_or_else(|| broken(name, "its header gives no size"))?;
+    decoder.decode_headers().map_err(|error| broken(name, error.to_string()))?;
+    let (width, height) =
+        decoder.dimensions().ok_or_else(|| broken(name, "its header gives no size"))?;
     check_limits(width as u64, height as u64, name)?;
     // The decoder may run up to four bytes past the data in the last row before it notices, and a
     // progressive file that was cut between two scans looks whole; both lack the end marker.
     if !has_end_of_image(bytes) {
         return Err(broken(name, "it was cut off before its end marker"));
     }
-    let pixels = decoder
-        .decode()
-        .map_err(|error| broken(name, error.to_string()))?;
+    let pixels = decoder.decode().map_err(|error| broken(name, error.to_string()))?;
     Picture::new(width, height, 3, pixels)
 }
 
@@ -61,10 +53,7 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[0xFF, marker]) = bytes.get(at..at + 2) {
         if marker == START_OF_SCAN {
-            return bytes[at..]
-                .windows(2)
-                .rev()
-                .any(|pair| pair == [0xFF, 0xD9]);
+            return bytes[at..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9]);
         }
         let is_fill = marker == 0xFF;
         let has_length = !matches!(marker, 0x01 | 0xD0..=0xD8);
@@ -86,28 +75,18 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Picture> {
         image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_limits(u64::from(width), u64::from(height), name)?;
-    let pixels = DynamicImage::from_decoder(decoder)
-        .map_err(failed)?
-        .into_rgb8()
-        .into_raw();
+    let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8().into_raw();
     Picture::new(width as usize, height as usize, 3, pixels)
 }
 
 fn check_limits(width: u64, height: u64, name: &str) -> Result<()> {
     let too_long = width.max(height) > MAX_SIDE as u64;
     if too_long || width.saturating_mul(height).saturating_mul(3) > MAX_BYTES as u64 {
-        return Err(Error::TooLarge {
-            name: name.to_owned(),
-            width,
-            height,
-        });
+        return Err(Error::TooLarge { name: name.to_owned(), width, height });
     }
     Ok(())
 }
 
 fn broken(name: &str, reason: impl Into<String>) -> Error {
-    Error::BrokenPicture {
-        name: name.to_owned(),
-        reason: reason.into(),
-    }
+    Error::BrokenPicture { name: name.to_owned(), reason: reason.into() }
 }

@@ -12,11 +12,8 @@ pub fn adjust_brightness(picture: &Picture, factor: f64) -> Picture {
 
 /// The picture between even grey of its mean brightness (`factor` 0) and itself (1), or beyond.
 pub fn adjust_contrast(picture: &Picture, factor: f64) -> Picture {
-    let sum: u64 = picture
-        .pixels()
-        .chunks_exact(picture.channels())
-        .map(|p| u64::from(luma(p)))
-        .sum();
+    let sum: u64 =
+        picture.pixels().chunks_exact(picture.channels()).map(|p| u64::from(luma(p))).sum();
     let count = (picture.width() * picture.height()) as f64;
     let mean = (sum as f64 / count + 0.5) as u8;
     map_values(picture, |value| blend(mean, value, factor as f32))
@@ -25,12 +22,8 @@ pub fn adjust_contrast(picture: &Picture, factor: f64) -> Picture {
 /// The picture between its grey self (`factor` 0) and itself (1), or beyond.
 pub fn adjust_saturation(picture: &Picture, factor: f64) -> Picture {
     let mut adjusted = picture.clone();
-    for pixel in adjusted
-        .pixels_mut()
-        .as_chunks_mut::<3>()
-        .0
-        .iter_mut()
-        .filter(|_| picture.channels() == 3)
+    for pixel in
+        adjusted.pixels_mut().as_chunks_mut::<3>().0.iter_mut().filter(|_| picture.channels() == 3)
     {
         let grey = luma(pixel);
         *pixel = pixel.map(|value| blend(grey, value, factor as f32));
@@ -86,10 +79,7 @@ fn blend(from: u8, to: u8, factor: f32) -> u8 {
 fn map_values(picture: &Picture, function: impl Fn(u8) -> u8) -> Picture {
     let table: [u8; 256] = std::array::from_fn(|value| function(value as u8));
     let mut mapped = picture.clone();
-    mapped
-        .pixels_mut()
-        .iter_mut()
-        .for_each(|value| *value = table[usize::from(*value)]);
+    mapped.pixels_mut().iter_mut().for_each(|value| *value = table[usize::from(*value)]);
     mapped
 }
 
@@ -112,11 +102,7 @@ fn rgb_to_hsv(rgb: [u8; 3]) -> [u8; 3] {
         (4.0 + f64::from(green_gap) - f64::from(red_gap)) as f32
     };
     let hue = ((f64::from(sextant) / 6.0 + 1.0) % 1.0) as f32;
-    [
-        (f64::from(hue) * 255.0) as u8,
-        (f64::from(saturation) * 255.0) as u8,
-        most,
-    ]
+    [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, most]
 }
 
 /// As `hsv2rgb` in Pillow's `Convert.c`.
@@ -157,11 +143,7 @@ pub(super) fn random_jitter(ranges: [[f64; 2]; 4], rng: &mut ChaCha8Rng) -> Vec<
     random::shuffle(rng, &mut order);
     let drawn = ranges.map(|[least, most]| random::between(rng, least, most));
     let active = |&part: &usize| ranges[part] != [parts[part].1; 2];
-    order
-        .into_iter()
-        .filter(active)
-        .map(|part| (parts[part].0, drawn[part]))
-        .collect()
+    order.into_iter().filter(active).map(|part| (parts[part].0, drawn[part])).collect()
 }
 
 #[cfg(test)]
@@ -171,9 +153,7 @@ mod tests {
 
     #[test]
     fn neutral_factors_change_nothing() {
-        let pixels = (0..=255)
-            .flat_map(|value: u8| [value, 255 - value, value / 2])
-            .collect();
+        let pixels = (0..=255).flat_map(|value: u8| [value, 255 - value, value / 2]).collect();
         let picture = Picture::new(16, 16, 3, pixels).unwrap();
         for adjust in [adjust_brightness, adjust_contrast, adjust_saturation] {
             assert_eq!(adjust(&picture, 1.0), picture);
@@ -186,10 +166,7 @@ mod tests {
         assert_eq!(adjust_brightness(&picture, 0.0).pixels(), [0; 6]);
         // Luma 76 and 29: mean 52.5, rounded to 53.
         assert_eq!(adjust_contrast(&picture, 0.0).pixels(), [53; 6]);
-        assert_eq!(
-            adjust_saturation(&picture, 0.0).pixels(),
-            [76, 76, 76, 29, 29, 29]
-        );
+        assert_eq!(adjust_saturation(&picture, 0.0).pixels(), [76, 76, 76, 29, 29, 29]);
         assert_eq!(grayscale(&picture, 1).pixels(), [76, 29]);
     }
 
@@ -198,10 +175,7 @@ mod tests {
         let picture = Picture::new(3, 1, 1, vec![1, 100, 200]).unwrap();
         assert_eq!(adjust_saturation(&picture, 2.0), picture);
         assert_eq!(adjust_hue(&picture, 0.3), picture);
-        assert_eq!(
-            grayscale(&picture, 3).pixels(),
-            [1, 1, 1, 100, 100, 100, 200, 200, 200]
-        );
+        assert_eq!(grayscale(&picture, 3).pixels(), [1, 1, 1, 100, 100, 100, 200, 200, 200]);
     }
 
     #[test]

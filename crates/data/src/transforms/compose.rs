@@ -50,13 +50,8 @@ impl Compose {
     /// ImageNet's mean and standard deviation.
     pub fn imagenet_eval() -> Self {
         Self(vec![
-            Transform::Resize {
-                size: Size::One(256),
-                interpolation: Interpolation::Bilinear,
-            },
-            Transform::CenterCrop {
-                size: Size::One(224),
-            },
+            Transform::Resize { size: Size::One(256), interpolation: Interpolation::Bilinear },
+            Transform::CenterCrop { size: Size::One(224) },
             Transform::ToTensor,
             imagenet_normalize(),
         ])
@@ -72,9 +67,7 @@ impl Compose {
                 ratio: super::default_ratio(),
                 interpolation: Interpolation::Bilinear,
             },
-            Transform::RandomHorizontalFlip {
-                p: super::default_flip(),
-            },
+            Transform::RandomHorizontalFlip { p: super::default_flip() },
             Transform::ToTensor,
             imagenet_normalize(),
         ])
@@ -111,9 +104,7 @@ impl Compose {
 
     /// Height and width of the result where they do not depend on the picture.
     pub fn output_size(&self) -> Option<(usize, usize)> {
-        self.0
-            .iter()
-            .fold(None, |size, step| step.output_size(size))
+        self.0.iter().fold(None, |size, step| step.output_size(size))
     }
 
     /// Channels of the result for pictures with `channels`.
@@ -141,9 +132,7 @@ impl Compose {
     /// As [`Compose::apply`].
     pub fn apply_to_picture(&self, picture: &Picture, rng: &mut ChaCha8Rng) -> Result<Picture> {
         let at = self.to_tensor_position()?;
-        Ok(self
-            .picture_steps(&self.0[..at], picture, rng)?
-            .into_owned())
+        Ok(self.picture_steps(&self.0[..at], picture, rng)?.into_owned())
     }
 
     /// The same without colour changes and normalisation, to move a mask as its picture moves.
@@ -151,10 +140,7 @@ impl Compose {
     pub fn geometry(&self) -> Self {
         let is_geometry = |step: &&Transform| {
             use Transform::{ColorJitter, Grayscale, Normalize};
-            !matches!(
-                step,
-                ColorJitter { .. } | Grayscale { .. } | Normalize { .. }
-            )
+            !matches!(step, ColorJitter { .. } | Grayscale { .. } | Normalize { .. })
         };
         Self(self.0.iter().filter(is_geometry).cloned().collect())
     }
@@ -178,29 +164,19 @@ impl Compose {
         picture: &'a Picture,
         rng: &mut ChaCha8Rng,
     ) -> Result<Cow<'a, Picture>> {
-        steps
-            .iter()
-            .try_fold(Cow::Borrowed(picture), |picture, step| {
-                step.apply(picture, rng)
-            })
+        steps.iter().try_fold(Cow::Borrowed(picture), |picture, step| step.apply(picture, rng))
     }
 
     fn to_tensor_position(&self) -> Result<usize> {
         let position = self.0.iter().position(|step| *step == Transform::ToTensor);
         position.ok_or_else(|| {
-            Error::transform(
-                "to_tensor",
-                "is missing; add it after the picture transforms",
-            )
+            Error::transform("to_tensor", "is missing; add it after the picture transforms")
         })
     }
 }
 
 fn imagenet_normalize() -> Transform {
-    Transform::Normalize {
-        mean: IMAGENET_MEAN.to_vec(),
-        std: IMAGENET_STD.to_vec(),
-    }
+    Transform::Normalize { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() }
 }
 
 impl Transform {
@@ -211,10 +187,7 @@ impl Transform {
         rng: &mut ChaCha8Rng,
     ) -> Result<Cow<'a, Picture>> {
         let changed = match self {
-            Self::Resize {
-                size,
-                interpolation,
-            } => {
+            Self::Resize { size, interpolation } => {
                 let (height, width) =
                     resize::resized_size(picture.height(), picture.width(), *size);
                 if (picture.height(), picture.width()) == (height, width) {
@@ -226,13 +199,7 @@ impl Transform {
                 let (height, width) = size.square();
                 functional::center_crop(&picture, height, width)?
             }
-            Self::RandomCrop {
-                size,
-                padding,
-                pad_if_needed,
-                fill,
-                padding_mode,
-            } => {
+            Self::RandomCrop { size, padding, pad_if_needed, fill, padding_mode } => {
                 let (height, width) = size.square();
                 let mut padded = pad_unless_zero(picture, padding.sides(), *fill, *padding_mode)?;
                 if *pad_if_needed {
@@ -244,12 +211,7 @@ impl Transform {
                 let (top, left) = crop::random_corner(&padded, height, width, rng)?;
                 functional::crop(&padded, top, left, height, width)?
             }
-            Self::RandomResizedCrop {
-                size,
-                scale,
-                ratio,
-                interpolation,
-            } => {
+            Self::RandomResizedCrop { size, scale, ratio, interpolation } => {
                 let (height, width) = size.square();
                 let part = resize::random_part(&picture, *scale, *ratio, rng);
                 functional::resized_crop(&picture, part, height, width, *interpolation)?
@@ -268,36 +230,21 @@ impl Transform {
                 }
                 functional::vflip(&picture)
             }
-            Self::RandomRotation {
-                degrees,
-                interpolation,
-                fill,
-            } => {
+            Self::RandomRotation { degrees, interpolation, fill } => {
                 let [least, most] = degrees.range();
                 let degrees = random::between(rng, least, most);
                 functional::rotate(&picture, degrees, *interpolation, *fill)?
             }
-            Self::ColorJitter {
-                brightness,
-                contrast,
-                saturation,
-                hue,
-            } => {
+            Self::ColorJitter { brightness, contrast, saturation, hue } => {
                 let factors = [brightness, contrast, saturation].map(|jitter| jitter.factors());
                 let ranges = [factors[0], factors[1], factors[2], hue.turns()];
                 let drawn = color::random_jitter(ranges, rng);
-                return Ok(drawn
-                    .into_iter()
-                    .fold(picture, |picture, (adjust, strength)| {
-                        Cow::Owned(adjust(&picture, strength))
-                    }));
+                return Ok(drawn.into_iter().fold(picture, |picture, (adjust, strength)| {
+                    Cow::Owned(adjust(&picture, strength))
+                }));
             }
             Self::Grayscale { channels } => functional::grayscale(&picture, *channels),
-            Self::Pad {
-                padding,
-                fill,
-                padding_mode,
-            } => {
+            Self::Pad { padding, fill, padding_mode } => {
                 return pad_unless_zero(picture, padding.sides(), *fill, *padding_mode);
             }
             Self::ToTensor | Self::Normalize { .. } => return Ok(picture),
@@ -308,10 +255,7 @@ impl Transform {
     /// Height and width after this step, given those before it where they are known.
     fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
         match self {
-            Self::Resize {
-                size: Size::One(short),
-                ..
-            } => {
+            Self::Resize { size: Size::One(short), .. } => {
                 before.map(|(height, width)| resize::resized_size(height, width, Size::One(*short)))
             }
             Self::Resize { size, .. }

@@ -83,16 +83,10 @@ pub fn pad(
     fill: u8,
     mode: PaddingMode,
 ) -> Result<Picture> {
-    let (width, height) = (
-        picture.width() + left + right,
-        picture.height() + top + bottom,
-    );
+    let (width, height) = (picture.width() + left + right, picture.height() + top + bottom);
     let channels = picture.channels();
     if width.saturating_mul(height).saturating_mul(channels) > MAX_BYTES {
-        return Err(Error::transform(
-            "pad",
-            format!("{height}x{width} pixels are too many"),
-        ));
+        return Err(Error::transform("pad", format!("{height}x{width} pixels are too many")));
     }
     let columns = sources(picture.width(), left, right, mode)?;
     let rows = sources(picture.height(), top, bottom, mode)?;
@@ -133,11 +127,7 @@ fn sources(
     let source = |position: isize| {
         let inside = (0..=last).contains(&position);
         let mirrored = |offset: isize| {
-            if position < 0 {
-                -position - offset
-            } else {
-                2 * last - position + offset
-            }
+            if position < 0 { -position - offset } else { 2 * last - position + offset }
         };
         match mode {
             _ if inside => Some(position as usize),
@@ -147,9 +137,7 @@ fn sources(
             PaddingMode::Symmetric => Some(mirrored(1) as usize),
         }
     };
-    Ok((-(before as isize)..(length + after) as isize)
-        .map(source)
-        .collect())
+    Ok((-(before as isize)..(length + after) as isize).map(source).collect())
 }
 
 /// The picture mirrored left and right.
@@ -163,11 +151,7 @@ pub(super) fn hflip_in_place(picture: &mut Picture) {
     let rgb = picture.channels() == 3;
     for y in 0..picture.height() {
         let row = picture.row_mut(y);
-        if rgb {
-            row.as_chunks_mut::<3>().0.reverse()
-        } else {
-            row.reverse()
-        }
+        if rgb { row.as_chunks_mut::<3>().0.reverse() } else { row.reverse() }
     }
 }
 
@@ -175,9 +159,7 @@ pub(super) fn hflip_in_place(picture: &mut Picture) {
 pub fn vflip(picture: &Picture) -> Picture {
     let mut flipped = picture.clone();
     for y in 0..picture.height() {
-        flipped
-            .row_mut(y)
-            .copy_from_slice(picture.row(picture.height() - 1 - y));
+        flipped.row_mut(y).copy_from_slice(picture.row(picture.height() - 1 - y));
     }
     flipped
 }
@@ -248,14 +230,8 @@ mod tests {
     fn odd_remainders_round_to_even() {
         // torchvision: int(round(0.5)) = 0, int(round(1.5)) = 2.
         assert_eq!(center_crop(&row(&[1, 2]), 1, 1).unwrap().pixels(), [1]);
-        assert_eq!(
-            center_crop(&row(&[1, 2, 3, 4]), 1, 1).unwrap().pixels(),
-            [3]
-        );
-        assert_eq!(
-            center_crop(&row(&[1, 2]), 1, 5).unwrap().pixels(),
-            [0, 1, 2, 0, 0]
-        );
+        assert_eq!(center_crop(&row(&[1, 2, 3, 4]), 1, 1).unwrap().pixels(), [3]);
+        assert_eq!(center_crop(&row(&[1, 2]), 1, 5).unwrap().pixels(), [0, 1, 2, 0, 0]);
     }
 
     #[test]

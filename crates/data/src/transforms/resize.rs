@@ -25,13 +25,7 @@ pub fn resize(
     interpolation: Interpolation,
 ) -> Result<Picture> {
     let (whole_height, whole_width) = (picture.height(), picture.width());
-    resized_crop(
-        picture,
-        [0, 0, whole_height, whole_width],
-        height,
-        width,
-        interpolation,
-    )
+    resized_crop(picture, [0, 0, whole_height, whole_width], height, width, interpolation)
 }
 
 /// The part `[top, left, height, width]` of the picture, scaled to `height` x `width`; pixels
@@ -50,21 +44,12 @@ pub fn resized_crop(
     check_size(height, width)?;
     let filter = match interpolation {
         Interpolation::Nearest => {
-            return Ok(nearest(
-                picture,
-                [top, left, part_height, part_width],
-                height,
-                width,
-            ));
+            return Ok(nearest(picture, [top, left, part_height, part_width], height, width));
         }
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
-    let pixel_type = if picture.channels() == 3 {
-        PixelType::U8x3
-    } else {
-        PixelType::U8
-    };
+    let pixel_type = if picture.channels() == 3 { PixelType::U8x3 } else { PixelType::U8 };
     let whole = ImageRef::new(
         picture.width() as u32,
         picture.height() as u32,
@@ -88,12 +73,8 @@ fn one_axis(
     filter: FilterType,
 ) -> Result<Image<'static>> {
     let mut target = Image::new(width, height, pixel_type);
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter))
-        .use_alpha(false);
-    Resizer::new()
-        .resize(source, &mut target, &options)
-        .map_err(failed)?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    Resizer::new().resize(source, &mut target, &options).map_err(failed)?;
     Ok(target)
 }
 
@@ -112,9 +93,7 @@ fn nearest(
             .take(to)
     };
     let channels = picture.channels();
-    let columns: Vec<usize> = positions(part_width, width)
-        .map(|x| (left + x) * channels)
-        .collect();
+    let columns: Vec<usize> = positions(part_width, width).map(|x| (left + x) * channels).collect();
     let mut scaled = Picture::filled(width, height, channels, 0);
     for (y, source_y) in positions(part_height, height).enumerate() {
         let source = picture.row(top + source_y);
@@ -136,11 +115,7 @@ pub(super) fn resized_size(height: usize, width: usize, size: Size) -> (usize, u
         // torchvision: int(size * long / short), a product of integers divided in f64.
         ((short * long_side) as f64 / short_side as f64) as usize
     };
-    if width <= height {
-        (long(height, width), short)
-    } else {
-        (short, long(width, height))
-    }
+    if width <= height { (long(height, width), short) } else { (short, long(width, height)) }
 }
 
 /// Draws the part of a random resized crop: `[top, left, height, width]`, by torchvision's rule of
@@ -177,12 +152,7 @@ fn central_part(height: usize, width: usize, [least, most]: [f64; 2]) -> [usize;
     } else {
         (height, width)
     };
-    [
-        (height - part_height) / 2,
-        (width - part_width) / 2,
-        part_height,
-        part_width,
-    ]
+    [(height - part_height) / 2, (width - part_width) / 2, part_height, part_width]
 }
 
 fn check_size(height: usize, width: usize) -> Result<()> {
@@ -190,10 +160,7 @@ fn check_size(height: usize, width: usize) -> Result<()> {
     if sides.contains(&height) && sides.contains(&width) && height * width * 3 <= MAX_BYTES {
         return Ok(());
     }
-    Err(Error::transform(
-        "resize",
-        format!("to {height}x{width} pixels is not possible"),
-    ))
+    Err(Error::transform("resize", format!("to {height}x{width} pixels is not possible")))
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -209,10 +176,7 @@ mod tests {
     fn shorter_side_keeps_the_aspect_ratio() {
         assert_eq!(resized_size(375, 500, Size::One(256)), (256, 341));
         assert_eq!(resized_size(500, 375, Size::One(256)), (341, 256));
-        assert_eq!(
-            resized_size(500, 375, Size::HeightWidth([10, 20])),
-            (10, 20)
-        );
+        assert_eq!(resized_size(500, 375, Size::HeightWidth([10, 20])), (10, 20));
     }
 
     #[test]
@@ -223,10 +187,7 @@ mod tests {
             let [top, left, height, width] =
                 random_part(&picture, [0.08, 1.0], [0.75, 4.0 / 3.0], &mut rng);
             assert!(top + height <= 150 && left + width <= 200);
-            let (area, ratio) = (
-                (height * width) as f64 / 30_000.0,
-                width as f64 / height as f64,
-            );
+            let (area, ratio) = ((height * width) as f64 / 30_000.0, width as f64 / height as f64);
             // Rounding of the sides moves both by up to two in a hundred at the smallest parts.
             assert!((0.078..=1.0).contains(&area), "{area}");
             assert!((0.73..=1.37).contains(&ratio), "{ratio}");

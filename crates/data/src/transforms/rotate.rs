@@ -16,10 +16,7 @@ pub fn rotate(
     fill: u8,
 ) -> Result<Picture> {
     if !degrees.is_finite() {
-        return Err(Error::transform(
-            "rotate",
-            format!("by {degrees} degrees is not possible"),
-        ));
+        return Err(Error::transform("rotate", format!("by {degrees} degrees is not possible")));
     }
     let degrees = degrees.rem_euclid(360.0);
     if degrees == 0.0 {
@@ -29,10 +26,9 @@ pub fn rotate(
     match interpolation {
         Interpolation::Nearest => Ok(nearest(picture, matrix, fill)),
         Interpolation::Bilinear => Ok(bilinear(picture, matrix, fill)),
-        Interpolation::Bicubic => Err(Error::transform(
-            "rotate",
-            "knows `nearest` and `bilinear` only",
-        )),
+        Interpolation::Bicubic => {
+            Err(Error::transform("rotate", "knows `nearest` and `bilinear` only"))
+        }
     }
 }
 
@@ -43,14 +39,7 @@ fn inverse_rotation(picture: &Picture, degrees: f64) -> [f64; 6] {
     let angle = -degrees.to_radians();
     let (sin, cos) = (rounded(angle.sin()), rounded(angle.cos()));
     let (x, y) = (picture.width() as f64 / 2.0, picture.height() as f64 / 2.0);
-    [
-        cos,
-        sin,
-        x - cos * x - sin * y,
-        -sin,
-        cos,
-        y + sin * x - cos * y,
-    ]
+    [cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y]
 }
 
 /// Nearest pixel in Pillow's 16.16 fixed-point arithmetic (`affine_fixed` in `Geometry.c`); `i64`
@@ -66,9 +55,7 @@ fn nearest(picture: &Picture, [a, b, c, d, e, f]: [f64; 6], fill: u8) -> Picture
         let (mut source_x, mut source_y) = (x_start, y_start);
         for pixel in rotated.row_mut(y).chunks_exact_mut(channels) {
             let inside = |position: i64, length: usize| {
-                usize::try_from(position >> 16)
-                    .ok()
-                    .filter(|&index| index < length)
+                usize::try_from(position >> 16).ok().filter(|&index| index < length)
             };
             if let (Some(x), Some(y)) = (inside(source_x, width), inside(source_y, height)) {
                 pixel.copy_from_slice(picture.pixel(x, y));
@@ -136,10 +123,7 @@ mod tests {
     fn full_turns_change_nothing() {
         let picture = Picture::new(3, 1, 1, vec![1, 2, 3]).unwrap();
         for degrees in [0.0, 360.0, -720.0] {
-            assert_eq!(
-                rotate(&picture, degrees, Interpolation::Nearest, 0).unwrap(),
-                picture
-            );
+            assert_eq!(rotate(&picture, degrees, Interpolation::Nearest, 0).unwrap(), picture);
         }
     }
 

@@ -18,12 +18,7 @@ pub struct Array {
 impl Array {
     pub(super) fn new([height, width, channels]: [usize; 3], values: Vec<f32>) -> Self {
         debug_assert_eq!(values.len(), height * width * channels);
-        Self {
-            height,
-            width,
-            channels,
-            values,
-        }
+        Self { height, width, channels, values }
     }
 
     /// `[height, width, channels]`.
@@ -80,9 +75,7 @@ impl ValueTable {
             for (channel, table) in tables.iter_mut().enumerate() {
                 let mean = of_channel(mean, channel, channels)? as f32;
                 let std = of_channel(std, channel, channels)? as f32;
-                table
-                    .iter_mut()
-                    .for_each(|value| *value = (*value - mean) / std);
+                table.iter_mut().for_each(|value| *value = (*value - mean) / std);
             }
         }
         Ok(Self(tables))
@@ -94,21 +87,12 @@ impl ValueTable {
             [red, green, blue] => {
                 let (pixels, _) = picture.pixels().as_chunks::<3>();
                 values.extend(pixels.iter().flat_map(|&[r, g, b]| {
-                    [
-                        red[usize::from(r)],
-                        green[usize::from(g)],
-                        blue[usize::from(b)],
-                    ]
+                    [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
                 }));
             }
             tables => {
                 let grey = &tables[0];
-                values.extend(
-                    picture
-                        .pixels()
-                        .iter()
-                        .map(|&value| grey[usize::from(value)]),
-                );
+                values.extend(picture.pixels().iter().map(|&value| grey[usize::from(value)]));
             }
         }
     }
@@ -119,10 +103,7 @@ fn of_channel(values: &[f64], channel: usize, channels: usize) -> Result<f64> {
         [one] => Ok(*one),
         values if values.len() == channels => Ok(values[channel]),
         values => {
-            let reason = format!(
-                "{} numbers for a picture of {channels} channels",
-                values.len()
-            );
+            let reason = format!("{} numbers for a picture of {channels} channels", values.len());
             Err(Error::transform("normalize", reason))
         }
     }

@@ -14,9 +14,7 @@ impl Transform {
             Self::Resize { size, .. }
             | Self::CenterCrop { size }
             | Self::RandomCrop { size, .. } => self.check_size(*size),
-            Self::RandomResizedCrop {
-                size, scale, ratio, ..
-            } => {
+            Self::RandomResizedCrop { size, scale, ratio, .. } => {
                 self.check_size(*size)?;
                 self.check_range("scale", *scale, f64::MIN_POSITIVE, 1.0)?;
                 self.check_range("ratio", *ratio, f64::MIN_POSITIVE, f64::MAX)
@@ -24,23 +22,14 @@ impl Transform {
             Self::RandomHorizontalFlip { p } | Self::RandomVerticalFlip { p } => {
                 self.check_range("p", [*p, *p], 0.0, 1.0)
             }
-            Self::RandomRotation {
-                degrees,
-                interpolation,
-                ..
-            } => {
+            Self::RandomRotation { degrees, interpolation, .. } => {
                 self.check(
                     *interpolation != Interpolation::Bicubic,
                     "`interpolation` must be `nearest` or `bilinear`",
                 )?;
                 self.check_range("degrees", degrees.range(), f64::MIN, f64::MAX)
             }
-            Self::ColorJitter {
-                brightness,
-                contrast,
-                saturation,
-                hue,
-            } => {
+            Self::ColorJitter { brightness, contrast, saturation, hue } => {
                 self.check_range("brightness", brightness.factors(), 0.0, f64::MAX)?;
                 self.check_range("contrast", contrast.factors(), 0.0, f64::MAX)?;
                 self.check_range("saturation", saturation.factors(), 0.0, f64::MAX)?;
@@ -57,26 +46,16 @@ impl Transform {
             Self::Normalize { mean, std } => {
                 let lengths = [mean.len(), std.len()];
                 let possible = lengths.iter().all(|length| matches!(length, 1 | 3));
-                self.check(
-                    possible,
-                    "`mean` and `std` must have one number a channel, or one",
-                )?;
+                self.check(possible, "`mean` and `std` must have one number a channel, or one")?;
                 let finite = mean.iter().chain(std).all(|value| value.is_finite());
                 self.check(finite, "`mean` and `std` must be finite numbers")?;
-                self.check(
-                    std.iter().all(|&value| value > 0.0),
-                    "`std` must be greater than 0",
-                )
+                self.check(std.iter().all(|&value| value > 0.0), "`std` must be greater than 0")
             }
         }
     }
 
     fn check(&self, holds: bool, rule: &str) -> Result<()> {
-        if holds {
-            Ok(())
-        } else {
-            Err(Error::transform(self.op(), rule))
-        }
+        if holds { Ok(()) } else { Err(Error::transform(self.op(), rule)) }
     }
 
     fn check_size(&self, size: Size) -> Result<()> {
@@ -91,11 +70,7 @@ impl Transform {
         if least <= low && low <= high && high <= most {
             return Ok(());
         }
-        let found = if low == high {
-            format!("{low}")
-        } else {
-            format!("{low} to {high}")
-        };
+        let found = if low == high { format!("{low}") } else { format!("{low} to {high}") };
         let reason = format!("`{name}` is out of range or not ascending: {found}");
         Err(Error::transform(self.op(), reason))
     }

@@ -19,10 +19,7 @@ type GzReader = MultiGzDecoder<BufReader<File>>;
 pub(super) fn unpack(file: File, unpacker: &mut Unpacker<'_>) -> Result<()> {
     let mut archive = Archive::new(MultiGzDecoder::new(BufReader::new(file)));
     // Raw: the crate would otherwise read long names of any length into memory.
-    let entries = archive
-        .entries()
-        .map_err(|error| unpacker.damaged(error))?
-        .raw(true);
+    let entries = archive.entries().map_err(|error| unpacker.damaged(error))?.raw(true);
     let mut long_name = None;
     for entry in entries {
         let mut entry = entry.map_err(|error| unpacker.damaged(error))?;
@@ -35,9 +32,7 @@ pub(super) fn unpack(file: File, unpacker: &mut Unpacker<'_>) -> Result<()> {
             // A comment for the whole archive, as `git archive` writes.
             EntryType::XGlobalHeader => {}
             kind => {
-                let name = long_name
-                    .take()
-                    .unwrap_or_else(|| entry.path_bytes().into_owned());
+                let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
                 unpack_entry(kind, &name, &mut entry, unpacker)?;
             }
         }
@@ -51,10 +46,7 @@ fn unpack_entry(
     entry: &mut Entry<'_, GzReader>,
     unpacker: &mut Unpacker<'_>,
 ) -> Result<()> {
-    let bytes = entry
-        .header()
-        .entry_size()
-        .map_err(|error| unpacker.damaged(error))?;
+    let bytes = entry.header().entry_size().map_err(|error| unpacker.damaged(error))?;
     // Old tars know no folder type, only names that end with a slash.
     let is_folder = kind.is_dir() || (kind.is_file() && name.ends_with(b"/"));
     match kind {
@@ -79,18 +71,13 @@ fn read_long_name(
     unpacker: &Unpacker<'_>,
 ) -> Result<Option<Vec<u8>>> {
     let name = entry.path_bytes().into_owned();
-    let bytes = entry
-        .header()
-        .entry_size()
-        .map_err(|error| unpacker.damaged(error))?;
+    let bytes = entry.header().entry_size().map_err(|error| unpacker.damaged(error))?;
     if bytes > MAX_RECORD_BYTES {
         return Err(unpacker.refuse(&name, format!("is a name record of {bytes} bytes")));
     }
     let is_gnu = entry.header().entry_type().is_gnu_longname();
     let mut record = Vec::new();
-    entry
-        .read_to_end(&mut record)
-        .map_err(|error| unpacker.damaged(error))?;
+    entry.read_to_end(&mut record).map_err(|error| unpacker.damaged(error))?;
     if is_gnu {
         while record.last() == Some(&0) {
             record.pop();

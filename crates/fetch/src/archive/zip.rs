@@ -20,10 +20,7 @@ pub(super) fn unpack(file: File, unpacker: &mut Unpacker<'_>) -> crate::Result<(
         ZipArchive::new(BufReader::new(file)).map_err(|error| unpacker.damaged(error))?;
     check_directory(&mut archive, unpacker)?;
     for index in 0..archive.len() {
-        let name = archive
-            .name_for_index(index)
-            .and_then(Result::ok)
-            .unwrap_or_default();
+        let name = archive.name_for_index(index).and_then(Result::ok).unwrap_or_default();
         let name = name.into_owned();
         let mut entry = archive.by_index(index).map_err(|error| {
             unpacker.refuse(name.as_bytes(), format!("cannot be read ({error})"))

@@ -32,30 +32,12 @@ const MNIST: [(&str, u64, &str); 4] = [
 const CIFAR_BYTES: u64 = 30_730_000;
 
 const CIFAR: [(&str, &str); 6] = [
-    (
-        "data_batch_1.bin",
-        "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-    ),
-    (
-        "data_batch_2.bin",
-        "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-    ),
-    (
-        "data_batch_3.bin",
-        "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-    ),
-    (
-        "data_batch_4.bin",
-        "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-    ),
-    (
-        "data_batch_5.bin",
-        "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-    ),
-    (
-        "test_batch.bin",
-        "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-    ),
+    ("data_batch_1.bin", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
+    ("data_batch_2.bin", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
+    ("data_batch_3.bin", "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
+    ("data_batch_4.bin", "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
+    ("data_batch_5.bin", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
+    ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
 ];
 
 /// A class-balanced part for machines without a network: 500 and 200 pictures a class.
@@ -70,25 +52,15 @@ const CIFAR_SUBSET: [(&str, u64, &str); 3] = [
         6_146_000,
         "b26799deaa01efaee592e71763cdc388e7d6ea013c35a7c01a589296cfc29393",
     ),
-    (
-        "batches.meta.txt",
-        60,
-        "2ce042b1e0b48db4bb214408e6414ba18b2731c24af244f2d6c112fddf31af00",
-    ),
+    ("batches.meta.txt", 60, "2ce042b1e0b48db4bb214408e6414ba18b2731c24af244f2d6c112fddf31af00"),
 ];
 
 /// Pictures a folder. A GIF among the training ants is no picture to torchvision either.
-const HYMENOPTERA: [(&str, usize); 4] = [
-    ("train/ants", 123),
-    ("train/bees", 121),
-    ("val/ants", 70),
-    ("val/bees", 83),
-];
+const HYMENOPTERA: [(&str, usize); 4] =
+    [("train/ants", 123), ("train/bees", 121), ("val/ants", 70), ("val/bees", 83)];
 
 pub(super) fn mnist() -> Item {
-    let files = MNIST
-        .map(|(name, bytes, sum)| file(name, bytes, sum))
-        .to_vec();
+    let files = MNIST.map(|(name, bytes, sum)| file(name, bytes, sum)).to_vec();
     Item {
         name: "mnist".to_owned(),
         about: "MNIST: 70,000 handwritten digits, 28x28 grey (12 MB; LeCun, Cortes, Burges)"
@@ -107,14 +79,8 @@ pub(super) fn mnist() -> Item {
 }
 
 pub(super) fn cifar10() -> Item {
-    let mut full = CIFAR
-        .map(|(name, sum)| file(name, CIFAR_BYTES, sum))
-        .to_vec();
-    full.push(FileSpec {
-        name: "batches.meta.txt".to_owned(),
-        bytes: None,
-        sha256: None,
-    });
+    let mut full = CIFAR.map(|(name, sum)| file(name, CIFAR_BYTES, sum)).to_vec();
+    full.push(FileSpec { name: "batches.meta.txt".to_owned(), bytes: None, sha256: None });
     let subset = CIFAR_SUBSET.map(|(name, bytes, sum)| file(name, bytes, sum));
     Item {
         name: "cifar10".to_owned(),
@@ -135,20 +101,14 @@ pub(super) fn cifar10() -> Item {
             mirrors: strings(&["https://www.cs.toronto.edu/~kriz/"]),
             root: "cifar-10-batches-bin".to_owned(),
             folder: "cifar10".to_owned(),
-            limits: Limits {
-                max_bytes: 256 << 20,
-                max_entries: 100,
-                ..Limits::default()
-            },
+            limits: Limits { max_bytes: 256 << 20, max_entries: 100, ..Limits::default() },
         }],
     }
 }
 
 pub(super) fn hymenoptera() -> Item {
-    let folders = HYMENOPTERA.map(|(folder, files)| FolderCount {
-        folder: folder.to_owned(),
-        files,
-    });
+    let folders =
+        HYMENOPTERA.map(|(folder, files)| FolderCount { folder: folder.to_owned(), files });
     Item {
         name: "hymenoptera".to_owned(),
         about:
@@ -171,18 +131,11 @@ pub(super) fn hymenoptera() -> Item {
             mirrors: strings(&["https://download.pytorch.org/tutorial/"]),
             root: "hymenoptera_data".to_owned(),
             folder: "hymenoptera_data".to_owned(),
-            limits: Limits {
-                max_bytes: 256 << 20,
-                max_entries: 2_000,
-                ..Limits::default()
-            },
+            limits: Limits { max_bytes: 256 << 20, max_entries: 2_000, ..Limits::default() },
         }],
     }
 }
 
 fn files_in(folder: &str, files: &[FileSpec]) -> Layout {
-    Layout {
-        folder: folder.to_owned(),
-        content: Content::Files(files.to_vec()),
-    }
+    Layout { folder: folder.to_owned(), content: Content::Files(files.to_vec()) }
 }

@@ -110,34 +110,20 @@ fn weights(
     let mut sources = Vec::new();
     if let Some(file) = on_hub {
         known.push(file.spec.clone());
-        sources.push(Source::Hub {
-            file,
-            to: to.clone(),
-        });
+        sources.push(Source::Hub { file, to: to.clone() });
     }
-    sources.push(Source::Pth {
-        file: pickle,
-        mirrors: strings(&[PYTORCH_MODELS]),
-        to,
-    });
+    sources.push(Source::Pth { file: pickle, mirrors: strings(&[PYTORCH_MODELS]), to });
     Item {
         name: name.to_owned(),
         about: about.to_owned(),
         layouts: vec![Layout {
             folder: "weights".to_owned(),
-            content: Content::Weights {
-                name: format!("{name}.safetensors"),
-                known,
-            },
+            content: Content::Weights { name: format!("{name}.safetensors"), known },
         }],
         sources,
     }
 }
 
 fn hub(repo: &str, revision: &str, spec: FileSpec) -> HubFile {
-    HubFile {
-        repo: repo.to_owned(),
-        revision: revision.to_owned(),
-        spec,
-    }
+    HubFile { repo: repo.to_owned(), revision: revision.to_owned(), spec }
 }

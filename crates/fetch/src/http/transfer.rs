@@ -28,10 +28,7 @@ pub(super) enum Failure {
 impl Failure {
     /// A failure that may pass, without any bytes gained.
     pub(super) fn passing(cause: impl Into<String>) -> Self {
-        Self::Interrupted {
-            cause: cause.into(),
-            new_bytes: 0,
-        }
+        Self::Interrupted { cause: cause.into(), new_bytes: 0 }
     }
 }
 
@@ -54,14 +51,7 @@ impl<'a> Transfer<'a> {
         download: &'a Download<'a>,
         part: &'a Path,
     ) -> Self {
-        Self {
-            agent,
-            options,
-            url,
-            download,
-            part,
-            etag: None,
-        }
+        Self { agent, options, url, download, part, etag: None }
     }
 
     /// Requests what `part` still lacks and appends it.
@@ -147,9 +137,9 @@ impl<'a> Transfer<'a> {
             return Err(Failure::Final(cause.to_owned()));
         }
         match (total, self.download.spec.bytes) {
-            (Some(total), Some(bytes)) if total != bytes => Err(Failure::Final(format!(
-                "the server offers {total} bytes, expected {bytes}"
-            ))),
+            (Some(total), Some(bytes)) if total != bytes => {
+                Err(Failure::Final(format!("the server offers {total} bytes, expected {bytes}")))
+            }
             (Some(total), None) if total > self.options.max_bytes => Err(self.too_long(total)),
             (total, bytes) => Ok((start, bytes.or(total))),
         }
@@ -215,14 +205,9 @@ impl<'a> Transfer<'a> {
                 };
                 return Err(Failure::Final(cause));
             }
-            file.write_all(&buffer[..read])
-                .map_err(|error| self.local("write", error))?;
+            file.write_all(&buffer[..read]).map_err(|error| self.local("write", error))?;
             done += read as u64;
-            progress(Event::Advanced {
-                file: &self.download.spec.name,
-                done,
-                total,
-            });
+            progress(Event::Advanced { file: &self.download.spec.name, done, total });
             if let Some(cause) = pace.too_slow(read as u64) {
                 return Err(Failure::Final(cause));
             }
@@ -269,10 +254,7 @@ impl Pace {
 }
 
 fn length_text(total: Option<u64>) -> String {
-    total.map_or_else(
-        || "an unknown number of".to_owned(),
-        |total| total.to_string(),
-    )
+    total.map_or_else(|| "an unknown number of".to_owned(), |total| total.to_string())
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

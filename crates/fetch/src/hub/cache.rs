@@ -21,11 +21,7 @@ pub(super) struct RepoCache<'a> {
 
 impl<'a> RepoCache<'a> {
     pub(super) fn new(cache: Cache, repo: Repo, file: &'a HubFile) -> Self {
-        Self {
-            root: cache.path().join(repo.folder_name()),
-            repo: cache.repo(repo),
-            file,
-        }
+        Self { root: cache.path().join(repo.folder_name()), repo: cache.repo(repo), file }
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -68,10 +64,7 @@ impl<'a> RepoCache<'a> {
 
     fn cached(&self) -> Option<PathBuf> {
         // Python writes no `refs` entry for a commit; its snapshot has the commit's name anyway.
-        let by_commit = self
-            .repo
-            .pointer_path(&self.file.revision)
-            .join(&self.file.spec.name);
+        let by_commit = self.repo.pointer_path(&self.file.revision).join(&self.file.spec.name);
         if is_hex(&self.file.revision, &[40]) && by_commit.is_file() {
             return Some(by_commit);
         }
@@ -81,10 +74,7 @@ impl<'a> RepoCache<'a> {
     fn verify(&self, path: &Path) -> Result<()> {
         let spec = &self.file.spec;
         let sha256 = spec.sha256.clone().or_else(|| sum_of_blob(path));
-        let spec = FileSpec {
-            sha256,
-            ..spec.clone()
-        };
+        let spec = FileSpec { sha256, ..spec.clone() };
         spec.verify(path)?;
         if is_safetensors(self.file) {
             check_safetensors_header(path)?;
@@ -122,10 +112,8 @@ fn sum_of_blob(path: &Path) -> Option<Sha256Sum> {
 #[cfg(unix)]
 fn link_file(blob: &Path, pointer: &Path, depth: usize) -> Result<()> {
     let name = blob.file_name().unwrap_or_default();
-    let target: PathBuf = std::iter::repeat_n("..", depth)
-        .collect::<PathBuf>()
-        .join("blobs")
-        .join(name);
+    let target: PathBuf =
+        std::iter::repeat_n("..", depth).collect::<PathBuf>().join("blobs").join(name);
     std::os::unix::fs::symlink(target, pointer).map_err(Error::io("link", pointer))
 }
 

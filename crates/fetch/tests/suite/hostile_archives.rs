@@ -12,12 +12,7 @@ use crate::support::names;
 
 /// Limits small enough to pass in a test.
 fn limits() -> Limits {
-    Limits {
-        max_bytes: 4 << 20,
-        max_entries: 10,
-        max_ratio: 50,
-        max_name_bytes: 200,
-    }
+    Limits { max_bytes: 4 << 20, max_entries: 10, max_ratio: 50, max_name_bytes: 200 }
 }
 
 /// Unpacks in a folder of its own, beside which a `secret` lies, and gives the result.
@@ -31,10 +26,7 @@ fn unpack_bytes(bytes: &[u8], kind: ArchiveKind, examine: impl FnOnce(&Path, Res
     let result = unpack(&inner.join("archive"), kind, &target, &limits());
     examine(&target, result);
     assert_eq!(names(outer.path()), ["inner", "secret"]);
-    assert_eq!(
-        std::fs::read(outer.path().join("secret")).unwrap(),
-        b"untouched"
-    );
+    assert_eq!(std::fs::read(outer.path().join("secret")).unwrap(), b"untouched");
 }
 
 #[track_caller]
@@ -113,11 +105,7 @@ fn a_plain_tar_is_unpacked() {
         tar_entry(b"pax_global_header", b'g', &pax("comment", "made by git")),
         tar_entry(b"././@LongLink", b'L', format!("{long}\0").as_bytes()),
         tar_entry(b"cut", b'0', b"gnu"),
-        tar_entry(
-            b"x",
-            b'x',
-            &[pax("mtime", "1.5"), pax("path", "by-pax")].concat(),
-        ),
+        tar_entry(b"x", b'x', &[pax("mtime", "1.5"), pax("path", "by-pax")].concat()),
         tar_entry(b"cut", b'0', b"pax"),
     ];
     unpack_bytes(&tar(&entries), ArchiveKind::TarGz, |target, result| {
@@ -134,21 +122,9 @@ fn tar_names_that_lead_elsewhere() {
     for name in ["../secret", "a/../../secret", "a/..", ".."] {
         tar_refused(&[tar_entry(name.as_bytes(), b'0', b"x")], name, "`..`");
     }
-    tar_refused(
-        &[tar_entry(b"/etc/passwd", b'0', b"x")],
-        "/etc/passwd",
-        "absolute",
-    );
-    tar_refused(
-        &[tar_entry(b"//host/share", b'0', b"x")],
-        "//host/share",
-        "absolute",
-    );
-    tar_refused(
-        &[tar_entry(b"..\\secret", b'0', b"x")],
-        "secret",
-        "backslash",
-    );
+    tar_refused(&[tar_entry(b"/etc/passwd", b'0', b"x")], "/etc/passwd", "absolute");
+    tar_refused(&[tar_entry(b"//host/share", b'0', b"x")], "//host/share", "absolute");
+    tar_refused(&[tar_entry(b"..\\secret", b'0', b"x")], "secret", "backslash");
     tar_refused(&[tar_entry(b"C:secret", b'0', b"x")], "C:secret", "colon");
     tar_refused(&[tar_entry(b"a//b", b'0', b"x")], "a//b", "empty part");
     tar_refused(&[tar_entry(b"a\nb", b'0', b"x")], "a\\nb", "control");
@@ -160,75 +136,31 @@ fn tar_names_that_lead_elsewhere() {
 #[test]
 fn tar_long_names_are_checked_as_well() {
     let gnu = tar_entry(b"././@LongLink", b'L', b"../secret\0");
-    tar_refused(
-        &[gnu, tar_entry(b"harmless", b'0', b"x")],
-        "../secret",
-        "`..`",
-    );
+    tar_refused(&[gnu, tar_entry(b"harmless", b'0', b"x")], "../secret", "`..`");
     let by_pax = tar_entry(b"x", b'x', &pax("path", "/etc/passwd"));
-    tar_refused(
-        &[by_pax, tar_entry(b"harmless", b'0', b"x")],
-        "/etc/passwd",
-        "absolute",
-    );
+    tar_refused(&[by_pax, tar_entry(b"harmless", b'0', b"x")], "/etc/passwd", "absolute");
     let endless = tar_entry(b"././@LongLink", b'L', &vec![b'a'; 100_000]);
-    tar_refused(
-        &[endless, tar_entry(b"a", b'0', b"x")],
-        "@LongLink",
-        "record of 100000 bytes",
-    );
+    tar_refused(&[endless, tar_entry(b"a", b'0', b"x")], "@LongLink", "record of 100000 bytes");
     let size = tar_entry(b"x", b'x', &pax("size", "9"));
-    tar_refused(
-        &[size, tar_entry(b"a", b'0', b"x")],
-        "x",
-        "overrides the length",
-    );
+    tar_refused(&[size, tar_entry(b"a", b'0', b"x")], "x", "overrides the length");
     let long = tar_entry(b"././@LongLink", b'L', &[b'a'; 300]);
-    tar_refused(
-        &[long, tar_entry(b"a", b'0', b"x")],
-        "aaaa",
-        "name of 300 bytes",
-    );
+    tar_refused(&[long, tar_entry(b"a", b'0', b"x")], "aaaa", "name of 300 bytes");
 }
 
 #[test]
 fn tar_entries_that_are_no_files() {
     let link = |kind, name: &[u8], to: &[u8]| tar_header(name, kind, 0, to);
-    tar_refused(
-        &[link(b'2', b"link", b"../secret")],
-        "link",
-        "is a link (to `../secret`)",
-    );
+    tar_refused(&[link(b'2', b"link", b"../secret")], "link", "is a link (to `../secret`)");
     tar_refused(&[link(b'2', b"link", b"harmless")], "link", "is a link");
     tar_refused(&[link(b'1', b"hard", b"/etc/passwd")], "hard", "is a link");
     // The classic: a link to a folder outside, then a file through it.
-    let through = [
-        link(b'2', b"out", b".."),
-        tar_entry(b"out/secret", b'0', b"x"),
-    ];
+    let through = [link(b'2', b"out", b".."), tar_entry(b"out/secret", b'0', b"x")];
     tar_refused(&through, "out", "is a link");
-    for (kind, name) in [
-        (b'3', "char"),
-        (b'4', "block"),
-        (b'6', "fifo"),
-        (b'7', "contiguous"),
-    ] {
-        tar_refused(
-            &[tar_header(name.as_bytes(), kind, 0, b"")],
-            name,
-            "neither file nor folder",
-        );
+    for (kind, name) in [(b'3', "char"), (b'4', "block"), (b'6', "fifo"), (b'7', "contiguous")] {
+        tar_refused(&[tar_header(name.as_bytes(), kind, 0, b"")], name, "neither file nor folder");
     }
-    tar_refused(
-        &[tar_header(b"sparse", b'S', 0, b"")],
-        "sparse",
-        "neither file nor folder",
-    );
-    tar_refused(
-        &[tar_entry(b"folder/", b'5', b"content")],
-        "folder/",
-        "contents of its own",
-    );
+    tar_refused(&[tar_header(b"sparse", b'S', 0, b"")], "sparse", "neither file nor folder");
+    tar_refused(&[tar_entry(b"folder/", b'5', b"content")], "folder/", "contents of its own");
 }
 
 #[test]
@@ -236,43 +168,22 @@ fn tar_names_that_occur_twice() {
     let file = |name: &[u8]| tar_entry(name, b'0', b"x");
     tar_refused(&[file(b"a"), file(b"a")], "a", "occurs twice");
     tar_refused(&[file(b"a/b"), file(b"./a/b")], "./a/b", "occurs twice");
-    tar_refused(
-        &[file(b"README"), file(b"readme")],
-        "readme",
-        "occurs twice",
-    );
-    tar_refused(
-        &[file(b"a"), file(b"a/b")],
-        "a/b",
-        "below a name that is a file",
-    );
+    tar_refused(&[file(b"README"), file(b"readme")], "readme", "occurs twice");
+    tar_refused(&[file(b"a"), file(b"a/b")], "a/b", "below a name that is a file");
     tar_refused(&[file(b"a/b"), file(b"a")], "a", "occurs twice");
-    tar_refused(
-        &[file(b"a"), tar_entry(b"a/", b'5', b"")],
-        "a/",
-        "occurs twice",
-    );
+    tar_refused(&[file(b"a"), tar_entry(b"a/", b'5', b"")], "a/", "occurs twice");
 }
 
 #[test]
 fn tar_bombs() {
     let zeros = vec![0; 3 << 20];
-    tar_refused(
-        &[tar_entry(b"zeros", b'0', &zeros)],
-        "zeros",
-        "more than 50 times",
-    );
+    tar_refused(&[tar_entry(b"zeros", b'0', &zeros)], "zeros", "more than 50 times");
     let huge = tar_header(b"huge", b'0', 7 << 30, b"");
     tar_refused(&[huge], "huge", "limit of 4194304 bytes");
     let noise = crate::support::noise(3 << 20);
-    let twice = [
-        tar_entry(b"one", b'0', &noise),
-        tar_entry(b"two", b'0', &noise),
-    ];
+    let twice = [tar_entry(b"one", b'0', &noise), tar_entry(b"two", b'0', &noise)];
     tar_refused(&twice, "two", "limit of 4194304 bytes");
-    let many: Vec<_> = (0..11)
-        .map(|n| tar_entry(format!("f{n}").as_bytes(), b'0', b""))
-        .collect();
+    let many: Vec<_> = (0..11).map(|n| tar_entry(format!("f{n}").as_bytes(), b'0', b"")).collect();
     tar_refused(&many, "f10", "limit of 10");
     let deep = tar_entry("d/".repeat(11).as_bytes(), b'5', b"");
     // Each folder on the way counts.
@@ -295,12 +206,7 @@ fn damaged_tars() {
     let mut checksum = tar_entry(b"a", b'0', b"x");
     checksum[0] = b'b';
     refused(&gzip(&checksum), ArchiveKind::TarGz, "", "damaged");
-    refused(
-        b"<html>403 Forbidden</html>",
-        ArchiveKind::TarGz,
-        "",
-        "damaged",
-    );
+    refused(b"<html>403 Forbidden</html>", ArchiveKind::TarGz, "", "damaged");
     let promised = [tar_header(b"short", b'0', 5000, b""), vec![1; 512]].concat();
     refused(&gzip(&promised), ArchiveKind::TarGz, "short", "5000");
 }
@@ -334,20 +240,13 @@ fn zip_entry(name: &[u8], content: &[u8]) -> ZipEntry {
 }
 
 fn with_mode(name: &[u8], mode: u32, content: &[u8]) -> ZipEntry {
-    ZipEntry {
-        mode,
-        ..zip_entry(name, content)
-    }
+    ZipEntry { mode, ..zip_entry(name, content) }
 }
 
 fn deflated(name: &[u8], content: &[u8]) -> ZipEntry {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(content).unwrap();
-    ZipEntry {
-        content: encoder.finish().unwrap(),
-        method: 8,
-        ..zip_entry(name, content)
-    }
+    ZipEntry { content: encoder.finish().unwrap(), method: 8, ..zip_entry(name, content) }
 }
 
 /// Writes the entries as they are told, without a writer's own checks.
@@ -406,10 +305,7 @@ fn a_plain_zip_is_unpacked() {
     unpack_bytes(&zip(&entries), ArchiveKind::Zip, |target, result| {
         result.unwrap();
         assert_eq!(names(target), ["a", "implied", "no-mode"]);
-        assert_eq!(
-            std::fs::read(target.join("implied/deflated")).unwrap(),
-            text
-        );
+        assert_eq!(std::fs::read(target.join("implied/deflated")).unwrap(), text);
     });
 }
 
@@ -418,11 +314,7 @@ fn zip_names_that_lead_elsewhere() {
     for name in ["../secret", "a/../../secret", "a/.."] {
         zip_refused(&[zip_entry(name.as_bytes(), b"x")], name, "`..`");
     }
-    zip_refused(
-        &[zip_entry(b"/etc/passwd", b"x")],
-        "/etc/passwd",
-        "absolute",
-    );
+    zip_refused(&[zip_entry(b"/etc/passwd", b"x")], "/etc/passwd", "absolute");
     zip_refused(&[zip_entry(b"..\\secret", b"x")], "secret", "backslash");
     zip_refused(&[zip_entry(b"C:/secret", b"x")], "C:/secret", "colon");
     zip_refused(&[zip_entry(b"a\xff", b"x")], "a", "UTF-8");
@@ -431,26 +323,10 @@ fn zip_names_that_lead_elsewhere() {
 
 #[test]
 fn zip_entries_that_are_no_files() {
-    zip_refused(
-        &[with_mode(b"link", 0o120_777, b"../secret")],
-        "link",
-        "is a link",
-    );
-    zip_refused(
-        &[with_mode(b"fifo", 0o010_644, b"")],
-        "fifo",
-        "neither file nor folder",
-    );
-    zip_refused(
-        &[with_mode(b"device", 0o020_644, b"")],
-        "device",
-        "neither file nor folder",
-    );
-    zip_refused(
-        &[zip_entry(b"folder/", b"content")],
-        "folder/",
-        "contents of its own",
-    );
+    zip_refused(&[with_mode(b"link", 0o120_777, b"../secret")], "link", "is a link");
+    zip_refused(&[with_mode(b"fifo", 0o010_644, b"")], "fifo", "neither file nor folder");
+    zip_refused(&[with_mode(b"device", 0o020_644, b"")], "device", "neither file nor folder");
+    zip_refused(&[zip_entry(b"folder/", b"content")], "folder/", "contents of its own");
     let mut encrypted = zip_entry(b"locked", b"xxxxxxxxxxxxxxxx");
     encrypted.flags = 1;
     zip_refused(&[encrypted], "locked", "");
@@ -460,41 +336,24 @@ fn zip_entries_that_are_no_files() {
 fn zip_names_that_occur_twice() {
     let file = |name: &[u8]| zip_entry(name, b"x");
     zip_refused(&[file(b"a"), file(b"a")], "", "same name");
-    zip_refused(
-        &[file(b"README"), file(b"readme")],
-        "readme",
-        "occurs twice",
-    );
-    zip_refused(
-        &[file(b"a"), file(b"a/b")],
-        "a/b",
-        "below a name that is a file",
-    );
+    zip_refused(&[file(b"README"), file(b"readme")], "readme", "occurs twice");
+    zip_refused(&[file(b"a"), file(b"a/b")], "a/b", "below a name that is a file");
 }
 
 #[test]
 fn zip_bombs() {
-    zip_refused(
-        &[deflated(b"zeros", &vec![0; 3 << 20])],
-        "zeros",
-        "more than 50 times",
-    );
+    zip_refused(&[deflated(b"zeros", &vec![0; 3 << 20])], "zeros", "more than 50 times");
     let mut lie = zip_entry(b"lie", b"four");
     lie.size = 3;
     zip_refused(&[lie], "lie", "");
     let mut huge = zip_entry(b"huge", b"x");
     huge.size = u32::MAX - 1;
     zip_refused(&[huge], "huge", "limit of 4194304 bytes");
-    let many: Vec<_> = (0..11)
-        .map(|n| zip_entry(format!("f{n}").as_bytes(), b""))
-        .collect();
+    let many: Vec<_> = (0..11).map(|n| zip_entry(format!("f{n}").as_bytes(), b"")).collect();
     zip_refused(&many, "f10", "limit of 10");
     // Many entries that share one body.
     let mut overlap = zip(&[zip_entry(b"one", b"shared"), zip_entry(b"two", b"shared")]);
-    let second = overlap
-        .windows(4)
-        .rposition(|four| four == b"PK\x01\x02")
-        .unwrap();
+    let second = overlap.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
     overlap[second + 42..second + 46].copy_from_slice(&0_u32.to_le_bytes());
     refused(&overlap, ArchiveKind::Zip, "", "overlap");
 }
@@ -508,12 +367,7 @@ fn damaged_zips() {
     let mut flipped = whole.clone();
     flipped[2000] ^= 1;
     refused(&flipped, ArchiveKind::Zip, "a", "damaged");
-    refused(
-        b"<html>403 Forbidden</html>",
-        ArchiveKind::Zip,
-        "",
-        "damaged",
-    );
+    refused(b"<html>403 Forbidden</html>", ArchiveKind::Zip, "", "damaged");
 }
 
 #[test]

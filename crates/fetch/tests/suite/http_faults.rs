@@ -17,10 +17,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            options: quick(),
-        }
+        Self { folder: tempfile::tempdir().unwrap(), options: quick() }
     }
 
     fn target(&self) -> PathBuf {
@@ -33,13 +30,7 @@ impl Place {
 
     fn get(&self, urls: &[String], spec: &FileSpec) -> Result<()> {
         let target = self.target();
-        let download = Download {
-            target: &target,
-            urls,
-            spec,
-            check: None,
-            bearer_token: None,
-        };
+        let download = Download { target: &target, urls, spec, check: None, bearer_token: None };
         soon(|| HttpClient::new(self.options.clone()).download(&download, &|_| {}))
     }
 
@@ -141,9 +132,7 @@ fn a_part_is_not_trusted_where_no_sum_could_find_it_out() {
     let server = always(move |request| Reply::file(request, &served));
     let place = Place::new();
     std::fs::write(place.part(), vec![0; LENGTH / 2]).unwrap();
-    place
-        .get(&[server.at("file.bin")], &unknown("file.bin"))
-        .unwrap();
+    place.get(&[server.at("file.bin")], &unknown("file.bin")).unwrap();
     assert_eq!(std::fs::read(place.target()).unwrap(), file);
 }
 
@@ -187,10 +176,8 @@ fn another_range_than_asked_for_is_not_appended() {
     let file = noise(LENGTH);
     let served = file.clone();
     let server = always(move |request| match request.number {
-        0 => Reply::new("206 Partial Content", &served[500..]).header(
-            "Content-Range",
-            format!("bytes 500-{}/{LENGTH}", LENGTH - 1),
-        ),
+        0 => Reply::new("206 Partial Content", &served[500..])
+            .header("Content-Range", format!("bytes 500-{}/{LENGTH}", LENGTH - 1)),
         _ => Reply::file(request, &served),
     });
     let place = Place::new();
@@ -213,9 +200,7 @@ fn a_file_that_changed_in_between_is_not_mixed() {
         _ => Reply::file(request, &served),
     });
     let place = Place::new();
-    place
-        .get(&[server.at("file.bin")], &unknown("file.bin"))
-        .unwrap();
+    place.get(&[server.at("file.bin")], &unknown("file.bin")).unwrap();
     assert_eq!(std::fs::read(place.target()).unwrap(), new);
     assert_eq!(server.requests()[1].start(), Some(LENGTH / 2));
 }
@@ -301,11 +286,7 @@ fn a_server_that_stalls_each_time_comes_to_an_end() {
         reply.stall_after = Some(if request.number == 0 { 1000 } else { 0 });
         reply
     });
-    Place::new().fails(
-        &server,
-        &spec("file.bin", &file),
-        "after 1000 of 200000 bytes",
-    );
+    Place::new().fails(&server, &spec("file.bin", &file), "after 1000 of 200000 bytes");
 }
 
 #[test]
@@ -358,10 +339,7 @@ fn a_length_that_promises_more_than_comes_is_a_cut() {
     let place = Place::new();
     place.fails(&server, &spec("file.bin", &file), "500");
     // What came is kept for the next attempt.
-    assert_eq!(
-        std::fs::metadata(place.part()).unwrap().len() as usize,
-        LENGTH / 2
-    );
+    assert_eq!(std::fs::metadata(place.part()).unwrap().len() as usize, LENGTH / 2);
 }
 
 #[test]
@@ -377,13 +355,8 @@ fn a_body_without_a_length_is_held_to_what_is_known() {
         reply
     });
     Place::new().succeeds(&server, &file);
-    let error = Place::new()
-        .get(&[server.at("long")], &spec("file.bin", &file))
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("more than the 200000 bytes"),
-        "{error}"
-    );
+    let error = Place::new().get(&[server.at("long")], &spec("file.bin", &file)).unwrap_err();
+    assert!(error.to_string().contains("more than the 200000 bytes"), "{error}");
 }
 
 #[test]
@@ -429,21 +402,14 @@ fn a_closed_port_and_a_dropped_connection_are_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}/file.bin", listener.local_addr().unwrap())
     };
-    let error = Place::new()
-        .get(std::slice::from_ref(&url), &unknown("file.bin"))
-        .unwrap_err();
+    let error = Place::new().get(std::slice::from_ref(&url), &unknown("file.bin")).unwrap_err();
     assert!(error.to_string().contains(&url), "{error}");
-    assert!(
-        error.to_string().to_lowercase().contains("refused"),
-        "{error}"
-    );
+    assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/file.bin", listener.local_addr().unwrap());
     std::thread::spawn(move || listener.incoming().for_each(drop));
-    let error = Place::new()
-        .get(std::slice::from_ref(&url), &unknown("file.bin"))
-        .unwrap_err();
+    let error = Place::new().get(std::slice::from_ref(&url), &unknown("file.bin")).unwrap_err();
     assert!(error.to_string().contains(&url), "{error}");
 }
 
@@ -463,9 +429,7 @@ fn mirrors_are_tried_in_turn_and_share_what_was_received() {
     place.get(&urls, &spec("file.bin", &file)).unwrap();
     assert_eq!(std::fs::read(place.target()).unwrap(), file);
 
-    let error = place
-        .get(&[forbidden.at("a"), forbidden.at("b")], &unknown("x"))
-        .unwrap_err();
+    let error = place.get(&[forbidden.at("a"), forbidden.at("b")], &unknown("x")).unwrap_err();
     let Error::Download { attempts, .. } = error else {
         panic!("{error:?}");
     };
@@ -492,9 +456,7 @@ fn progress_counts_up_to_the_length() {
         check: None,
         bearer_token: None,
     };
-    HttpClient::new(quick())
-        .download(&download, &progress)
-        .unwrap();
+    HttpClient::new(quick()).download(&download, &progress).unwrap();
     let seen = seen.into_inner();
     assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0));
     assert_eq!(seen.last(), Some(&(LENGTH as u64, Some(LENGTH as u64))));
@@ -514,10 +476,7 @@ fn a_full_disk_stops_at_once_and_says_so() {
     let error = place.get(&urls, &spec("file.bin", &file)).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(
-        text.contains("file.bin.part") && text.contains("disk is full"),
-        "{text}"
-    );
+    assert!(text.contains("file.bin.part") && text.contains("disk is full"), "{text}");
     assert_eq!(server.requests().len(), 1, "no mirror has a larger disk");
     assert_eq!(std::fs::read(place.target()).unwrap(), b"old");
 }

@@ -41,10 +41,7 @@ struct Client {
 
 impl Client {
     fn of(server: &Server) -> Self {
-        Self {
-            cache: tempfile::tempdir().unwrap(),
-            endpoint: server.url.clone(),
-        }
+        Self { cache: tempfile::tempdir().unwrap(), endpoint: server.url.clone() }
     }
 
     fn repo(&self) -> PathBuf {
@@ -84,11 +81,7 @@ impl Client {
 }
 
 fn wanted() -> HubFile {
-    HubFile {
-        repo: "owner/net".to_owned(),
-        revision: COMMIT.to_owned(),
-        spec: unknown(FILE),
-    }
+    HubFile { repo: "owner/net".to_owned(), revision: COMMIT.to_owned(), spec: unknown(FILE) }
 }
 
 fn files_under(folder: &Path) -> usize {
@@ -105,14 +98,8 @@ fn a_file_lands_in_the_cache_as_python_lays_it_out() {
     let path = client.succeeds(&file);
     let repo = client.repo();
     assert_eq!(path, repo.join("snapshots").join(COMMIT).join(FILE));
-    assert_eq!(
-        std::fs::read(repo.join("blobs").join(sum_of(&file))).unwrap(),
-        file
-    );
-    assert_eq!(
-        std::fs::read_to_string(repo.join("refs").join(COMMIT)).unwrap(),
-        COMMIT
-    );
+    assert_eq!(std::fs::read(repo.join("blobs").join(sum_of(&file))).unwrap(), file);
+    assert_eq!(std::fs::read_to_string(repo.join("refs").join(COMMIT)).unwrap(), COMMIT);
     // hf-hub itself finds it there.
     let cache = hf_hub::Cache::new(client.cache.path().join("hub"));
     let found = cache.repo(hf_hub::Repo::with_revision(
@@ -147,10 +134,7 @@ fn python_s_cache_without_refs_is_used() {
 #[test]
 fn offline_without_the_file_names_the_remedy() {
     let server = hub_with(&safetensors(10), Reply::file);
-    let error = Client::of(&server)
-        .get_as(&wanted(), true)
-        .unwrap_err()
-        .to_string();
+    let error = Client::of(&server).get_as(&wanted(), true).unwrap_err().to_string();
     assert!(
         error.contains("owner/net/model.safetensors") && error.contains("--from DIR"),
         "{error}"
@@ -186,24 +170,14 @@ fn a_renamed_repository_is_followed() {
     });
     // The body's request is redirected twice: by the hub, then to the storage.
     Client::of(&server).succeeds(&file);
-    let asked: Vec<String> = server
-        .requests()
-        .into_iter()
-        .map(|request| request.path)
-        .collect();
+    let asked: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(asked[1], "/new");
     assert_eq!(asked.last().map(String::as_str), Some("/storage"));
 }
 
 #[test]
 fn an_etag_cannot_lead_out_of_the_cache() {
-    for etag in [
-        "../../../../evil",
-        "/tmp/evil",
-        "",
-        "12345",
-        &"g".repeat(64),
-    ] {
+    for etag in ["../../../../evil", "/tmp/evil", "", "12345", &"g".repeat(64)] {
         let etag = etag.to_owned();
         let server = Server::start(move |request| match request.path.as_str() {
             "/storage" => Reply::ok(safetensors(10)),
@@ -305,10 +279,7 @@ fn a_damaged_cache_is_repaired() {
     std::fs::write(&path, damaged).unwrap();
     client.succeeds(&file);
     std::fs::write(&path, &file[..1000]).unwrap();
-    assert!(matches!(
-        client.get_as(&wanted(), true),
-        Err(Error::Offline { .. })
-    ));
+    assert!(matches!(client.get_as(&wanted(), true), Err(Error::Offline { .. })));
     client.succeeds(&file);
 }
 
@@ -332,9 +303,7 @@ fn two_at_a_time_download_once() {
     });
     let client = Client::of(&server);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3)
-            .map(|_| scope.spawn(|| client.get().unwrap()))
-            .collect();
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| client.get().unwrap())).collect();
         for thread in threads {
             assert_eq!(std::fs::read(thread.join().unwrap()).unwrap(), file);
         }
@@ -355,10 +324,5 @@ fn the_token_goes_to_the_hub() {
     };
     Hub::new(quick(), options).get(&wanted(), &|_| {}).unwrap();
     let token = Some("Bearer secret");
-    assert!(
-        server
-            .requests()
-            .iter()
-            .all(|request| request.header("authorization") == token)
-    );
+    assert!(server.requests().iter().all(|request| request.header("authorization") == token));
 }

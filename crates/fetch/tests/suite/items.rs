@@ -32,9 +32,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     fn data(&self) -> PathBuf {
@@ -52,18 +50,12 @@ impl Place {
     }
 
     fn fetch_from(&self, item: &Item, from: &Path) -> Result<Fetched> {
-        let options = FetchOptions {
-            from: Some(from.to_path_buf()),
-            ..options(&self.data())
-        };
+        let options = FetchOptions { from: Some(from.to_path_buf()), ..options(&self.data()) };
         soon(|| fetch(item, &options))
     }
 
     fn fetch_offline(&self, item: &Item) -> Result<Fetched> {
-        let options = FetchOptions {
-            offline: true,
-            ..options(&self.data())
-        };
+        let options = FetchOptions { offline: true, ..options(&self.data()) };
         soon(|| fetch(item, &options))
     }
 }
@@ -74,10 +66,7 @@ fn digits() -> [(&'static str, Vec<u8>); 2] {
 
 /// Two files, as MNIST has four.
 fn files_item(mirrors: &[String]) -> Item {
-    let files: Vec<_> = digits()
-        .iter()
-        .map(|(name, bytes)| spec(name, bytes))
-        .collect();
+    let files: Vec<_> = digits().iter().map(|(name, bytes)| spec(name, bytes)).collect();
     Item {
         name: "digits".to_owned(),
         about: "two files".to_owned(),
@@ -113,21 +102,13 @@ fn write_digits(folder: &Path) {
 /// A zip with `pictures/train/{ants,bees}/*.jpg`, and the item it belongs to.
 fn tree_item(mirror: &str) -> (Item, Vec<u8>) {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for name in [
-        "train/ants/1.jpg",
-        "train/ants/2.JPEG",
-        "train/bees/1.jpg",
-        "train/bees/x.gif",
-    ] {
+    for name in ["train/ants/1.jpg", "train/ants/2.JPEG", "train/bees/1.jpg", "train/bees/x.gif"] {
         let options = zip::write::SimpleFileOptions::default();
         zip.start_file(format!("pictures/{name}"), options).unwrap();
         zip.write_all(name.as_bytes()).unwrap();
     }
     let archive = zip.finish().unwrap().into_inner();
-    let count = |folder: &str, files| FolderCount {
-        folder: folder.to_owned(),
-        files,
-    };
+    let count = |folder: &str, files| FolderCount { folder: folder.to_owned(), files };
     let item = Item {
         name: "insects".to_owned(),
         about: "a tree".to_owned(),
@@ -152,15 +133,9 @@ fn tree_item(mirror: &str) -> (Item, Vec<u8>) {
 
 fn weights_item(hub: Option<HubFile>, pickle: &[u8], mirror: &str) -> Item {
     let to = "weights/net.safetensors".to_owned();
-    let on_hub = hub.map(|file| Source::Hub {
-        file,
-        to: to.clone(),
-    });
-    let pth = Source::Pth {
-        file: spec("net-0123.pth", pickle),
-        mirrors: vec![format!("{mirror}/")],
-        to,
-    };
+    let on_hub = hub.map(|file| Source::Hub { file, to: to.clone() });
+    let pth =
+        Source::Pth { file: spec("net-0123.pth", pickle), mirrors: vec![format!("{mirror}/")], to };
     Item {
         name: "net".to_owned(),
         about: "weights".to_owned(),
@@ -183,10 +158,7 @@ fn files_are_fetched_once_and_again_only_if_damaged() {
     assert!(!is_present(&item, &place.data()));
     let fetched = place.fetch(&item).unwrap();
     assert_eq!(fetched.origin, Origin::Network);
-    let expected = [
-        place.data().join("digits/images.gz"),
-        place.data().join("digits/labels.gz"),
-    ];
+    let expected = [place.data().join("digits/images.gz"), place.data().join("digits/labels.gz")];
     assert_eq!(fetched.files, expected);
     assert!(is_present(&item, &place.data()));
 
@@ -197,10 +169,7 @@ fn files_are_fetched_once_and_again_only_if_damaged() {
     std::fs::write(&expected[1], &noise(301)[1..]).unwrap();
     assert_eq!(place.fetch(&item).unwrap().origin, Origin::Network);
     assert_eq!(server.requests().len(), 3);
-    assert_eq!(
-        names(&place.data().join("digits")),
-        ["images.gz", "labels.gz"]
-    );
+    assert_eq!(names(&place.data().join("digits")), ["images.gz", "labels.gz"]);
 }
 
 #[test]
@@ -216,26 +185,17 @@ fn damage_is_told_before_it_is_mended() {
             told.borrow_mut().push(cause.to_owned());
         }
     };
-    let options = FetchOptions {
-        progress: &progress,
-        ..options(&place.data())
-    };
+    let options = FetchOptions { progress: &progress, ..options(&place.data()) };
     fetch(&item, &options).unwrap();
     let told = told.into_inner();
-    assert!(
-        told[0].contains("labels.gz") && told[0].contains("3 bytes"),
-        "{told:?}"
-    );
+    assert!(told[0].contains("labels.gz") && told[0].contains("3 bytes"), "{told:?}");
 }
 
 #[test]
 fn two_writers_fetch_once() {
     let server = Server::start(|request| {
         let name = request.path.trim_start_matches('/');
-        let (_, bytes) = digits()
-            .into_iter()
-            .find(|(known, _)| *known == name)
-            .unwrap();
+        let (_, bytes) = digits().into_iter().find(|(known, _)| *known == name).unwrap();
         let mut reply = Reply::file(request, &bytes);
         reply.drip = Some((5000, Duration::from_millis(10)));
         reply
@@ -243,13 +203,9 @@ fn two_writers_fetch_once() {
     let item = files_item(std::slice::from_ref(&server.url));
     let place = Place::new();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3)
-            .map(|_| scope.spawn(|| place.fetch(&item).unwrap()))
-            .collect();
-        let origins: Vec<Origin> = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap().origin)
-            .collect();
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| place.fetch(&item).unwrap())).collect();
+        let origins: Vec<Origin> =
+            threads.into_iter().map(|thread| thread.join().unwrap().origin).collect();
         let fetched = origins.iter().filter(|&&origin| origin == Origin::Network);
         assert_eq!(fetched.count(), 1, "{origins:?}");
     });
@@ -262,10 +218,8 @@ fn a_held_folder_is_an_error_after_the_patience() {
     std::fs::create_dir(place.data()).unwrap();
     let lock = std::fs::File::create(place.data().join(".candle-vision-fetch.lock")).unwrap();
     lock.lock().unwrap();
-    let options = FetchOptions {
-        lock_patience: Duration::from_millis(100),
-        ..options(&place.data())
-    };
+    let options =
+        FetchOptions { lock_patience: Duration::from_millis(100), ..options(&place.data()) };
     let error = soon(|| fetch(&files_item(&[]), &options)).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error:?}");
 }
@@ -276,15 +230,9 @@ fn offline_uses_what_is_there_and_names_the_remedy_otherwise() {
     let item = files_item(std::slice::from_ref(&server.url));
     let place = Place::new();
     let error = place.fetch_offline(&item).unwrap_err().to_string();
-    assert!(
-        error.contains("`digits`") && error.contains("--from DIR"),
-        "{error}"
-    );
+    assert!(error.contains("`digits`") && error.contains("--from DIR"), "{error}");
     write_digits(&place.data().join("digits"));
-    assert_eq!(
-        place.fetch_offline(&item).unwrap().origin,
-        Origin::AlreadyPresent
-    );
+    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
     assert!(server.requests().is_empty());
 }
 
@@ -297,14 +245,8 @@ fn leftovers_of_a_killed_process_are_cleared() {
     std::fs::create_dir(place.data().join(".candle-vision-tmp-abc")).unwrap();
     std::fs::write(place.data().join("digits/.candle-vision-tmp-def"), "x").unwrap();
     place.fetch(&item).unwrap();
-    assert_eq!(
-        names(&place.data()),
-        [".candle-vision-fetch.lock", "digits"]
-    );
-    assert_eq!(
-        names(&place.data().join("digits")),
-        ["images.gz", "labels.gz"]
-    );
+    assert_eq!(names(&place.data()), [".candle-vision-fetch.lock", "digits"]);
+    assert_eq!(names(&place.data().join("digits")), ["images.gz", "labels.gz"]);
 }
 
 #[test]
@@ -324,17 +266,9 @@ fn local_folders_are_taken_in_either_form() {
 #[test]
 fn a_local_folder_without_the_item_is_told_what_was_looked_for() {
     let place = Place::new();
-    let error = place
-        .fetch_from(&files_item(&[]), &place.other())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("other") && error.contains("images.gz, labels.gz"),
-        "{error}"
-    );
-    let missing = place
-        .fetch_from(&files_item(&[]), Path::new("/no/such/folder"))
-        .unwrap_err();
+    let error = place.fetch_from(&files_item(&[]), &place.other()).unwrap_err().to_string();
+    assert!(error.contains("other") && error.contains("images.gz, labels.gz"), "{error}");
+    let missing = place.fetch_from(&files_item(&[]), Path::new("/no/such/folder")).unwrap_err();
     assert!(missing.to_string().contains("/no/such/folder"), "{missing}");
 }
 
@@ -343,21 +277,12 @@ fn damaged_local_files_are_refused_by_name() {
     let place = Place::new();
     write_digits(&place.other());
     std::fs::write(place.other().join("labels.gz"), &noise(301)[1..]).unwrap();
-    let error = place
-        .fetch_from(&files_item(&[]), &place.other())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("other/labels.gz") && error.contains("sha256"),
-        "{error}"
-    );
+    let error = place.fetch_from(&files_item(&[]), &place.other()).unwrap_err().to_string();
+    assert!(error.contains("other/labels.gz") && error.contains("sha256"), "{error}");
     assert!(!is_present(&files_item(&[]), &place.data()));
 
     std::fs::remove_file(place.other().join("labels.gz")).unwrap();
-    let error = place
-        .fetch_from(&files_item(&[]), &place.other())
-        .unwrap_err()
-        .to_string();
+    let error = place.fetch_from(&files_item(&[]), &place.other()).unwrap_err().to_string();
     assert!(error.contains("labels.gz"), "{error}");
 }
 
@@ -370,10 +295,7 @@ fn an_archive_becomes_its_folder() {
     let place = Place::new();
     let fetched = place.fetch(&item).unwrap();
     assert_eq!(fetched.files, [place.data().join("insects")]);
-    assert_eq!(
-        names(&place.data()),
-        [".candle-vision-fetch.lock", "insects"]
-    );
+    assert_eq!(names(&place.data()), [".candle-vision-fetch.lock", "insects"]);
     let picture = place.data().join("insects/train/ants/2.JPEG");
     assert_eq!(std::fs::read(picture).unwrap(), b"train/ants/2.JPEG");
 
@@ -407,14 +329,8 @@ fn an_incomplete_local_tree_is_counted() {
     let place = Place::new();
     std::fs::create_dir_all(place.other().join("insects/train/ants")).unwrap();
     std::fs::write(place.other().join("insects/train/ants/1.jpg"), "").unwrap();
-    let error = place
-        .fetch_from(&item, &place.other())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("train/ants") && error.contains("is 1, expected at least 2"),
-        "{error}"
-    );
+    let error = place.fetch_from(&item, &place.other()).unwrap_err().to_string();
+    assert!(error.contains("train/ants") && error.contains("is 1, expected at least 2"), "{error}");
     assert!(!place.data().join("insects").exists());
 }
 
@@ -426,10 +342,7 @@ fn an_archive_without_its_folder_is_refused() {
     }
     let place = Place::new();
     std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
-    let error = place
-        .fetch_from(&item, &place.other())
-        .unwrap_err()
-        .to_string();
+    let error = place.fetch_from(&item, &place.other()).unwrap_err().to_string();
     assert!(error.contains("elsewhere"), "{error}");
     assert_eq!(names(&place.data()), [".candle-vision-fetch.lock"]);
 }
@@ -443,9 +356,7 @@ fn weights_come_from_the_hub_and_else_as_a_pickle_to_convert() {
         "/net-0123.pth" => Reply::file(request, &served_pickle),
         "/owner/net/resolve/0123456789abcdef0123456789abcdef01234567/model.safetensors" => {
             let etag = format!("\"{etag}\"");
-            Reply::file(request, &served)
-                .header("X-Repo-Commit", commit)
-                .header("ETag", etag)
+            Reply::file(request, &served).header("X-Repo-Commit", commit).header("ETag", etag)
         }
         _ => Reply::page("404 Not Found"),
     });
@@ -460,10 +371,7 @@ fn weights_come_from_the_hub_and_else_as_a_pickle_to_convert() {
     let mut on_hub = options(&place.data());
     on_hub.hub.endpoint = server.url.clone();
     let fetched = fetch(&item, &on_hub).unwrap();
-    assert_eq!(
-        fetched.files,
-        [place.data().join("weights/net.safetensors")]
-    );
+    assert_eq!(fetched.files, [place.data().join("weights/net.safetensors")]);
     assert_eq!(fetched.conversion, None);
     assert_eq!(std::fs::read(&fetched.files[0]).unwrap(), weights);
 
@@ -478,17 +386,11 @@ fn weights_come_from_the_hub_and_else_as_a_pickle_to_convert() {
     let fetched = place.fetch(&item).unwrap();
     let conversion = fetched.conversion.unwrap();
     assert_eq!(conversion.pickle, place.data().join("weights/net-0123.pth"));
-    assert_eq!(
-        conversion.safetensors,
-        place.data().join("weights/net.safetensors")
-    );
+    assert_eq!(conversion.safetensors, place.data().join("weights/net.safetensors"));
     assert!(!is_present(&item, &place.data()));
     // The pickle is not fetched twice, and once converted nothing is left to do.
     let asked = server.requests().len();
-    assert_eq!(
-        place.fetch_offline(&item).unwrap().conversion,
-        Some(conversion.clone())
-    );
+    assert_eq!(place.fetch_offline(&item).unwrap().conversion, Some(conversion.clone()));
     assert_eq!(server.requests().len(), asked);
     std::fs::write(&conversion.safetensors, &weights).unwrap();
     assert_eq!(place.fetch(&item).unwrap().origin, Origin::AlreadyPresent);
@@ -514,14 +416,8 @@ fn local_weights_are_checked_by_sum_where_known_and_by_header_otherwise() {
     *flipped.last_mut().unwrap() ^= 1;
     let place = Place::new();
     std::fs::write(place.other().join("net.safetensors"), &flipped).unwrap();
-    let error = place
-        .fetch_from(&item, &place.other())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("net.safetensors") && error.contains("sha256"),
-        "{error}"
-    );
+    let error = place.fetch_from(&item, &place.other()).unwrap_err().to_string();
+    assert!(error.contains("net.safetensors") && error.contains("sha256"), "{error}");
 }
 
 #[test]
@@ -537,10 +433,7 @@ fn without_a_network_each_address_and_its_cause_is_listed() {
 #[test]
 fn unknown_items_list_the_known_ones() {
     let error = find("minst").unwrap_err().to_string();
-    assert!(
-        error.contains("`minst`") && error.contains("mnist, cifar10, hymenoptera"),
-        "{error}"
-    );
+    assert!(error.contains("`minst`") && error.contains("mnist, cifar10, hymenoptera"), "{error}");
 }
 
 /// The catalog's sums against real files, where a data folder with them is named.
@@ -557,10 +450,7 @@ fn the_catalog_agrees_with_real_files() {
             continue;
         }
         let place = Place::new();
-        let options = FetchOptions {
-            from: Some(real.clone()),
-            ..options(&place.data())
-        };
+        let options = FetchOptions { from: Some(real.clone()), ..options(&place.data()) };
         let fetched = fetch(item, &options).unwrap();
         assert_eq!(fetched.origin, Origin::Local, "{}", item.name);
         assert!(is_present(item, &place.data()), "{}", item.name);

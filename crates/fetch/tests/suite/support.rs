@@ -116,11 +116,7 @@ impl Server {
                 thread::spawn(move || serve(stream, &*answer, &log, &count));
             }
         });
-        Self {
-            url,
-            requests,
-            sent,
-        }
+        Self { url, requests, sent }
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -167,10 +163,7 @@ fn serve(
     if stream.write_all(format!("{head}\r\n").as_bytes()).is_err() {
         return;
     }
-    let until = reply
-        .cut_after
-        .or(reply.stall_after)
-        .unwrap_or(reply.body.len());
+    let until = reply.cut_after.or(reply.stall_after).unwrap_or(reply.body.len());
     let body = &reply.body[..until.min(reply.body.len())];
     let (piece, pause) = reply.drip.unwrap_or((1 << 16, Duration::ZERO));
     for piece in body.chunks(piece) {
@@ -196,11 +189,7 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
         };
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    Some(Request {
-        number: 0,
-        path,
-        headers,
-    })
+    Some(Request { number: 0, path, headers })
 }
 
 fn wait_until_closed(stream: &mut TcpStream) {
@@ -257,19 +246,14 @@ pub(crate) fn spec(name: &str, bytes: &[u8]) -> FileSpec {
 }
 
 pub(crate) fn unknown(name: &str) -> FileSpec {
-    FileSpec {
-        name: name.to_owned(),
-        bytes: None,
-        sha256: None,
-    }
+    FileSpec { name: name.to_owned(), bytes: None, sha256: None }
 }
 
 /// Names in a folder, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

@@ -57,11 +57,7 @@ impl BatchNorm2d {
         if pass.wants(&self.path) {
             return self.step_by_step(x, then, pass);
         }
-        let activation = if then.relu.is_some() {
-            Activation::Relu
-        } else {
-            Activation::Identity
-        };
+        let activation = if then.relu.is_some() { Activation::Relu } else { Activation::Identity };
         let y = self.normalise(x, then.residual, activation, pass)?;
         match then.relu {
             Some(path) => pass.output(path, y),
@@ -92,10 +88,8 @@ impl BatchNorm2d {
         let frozen = !self.weight.is_trainable() && !self.bias.is_trainable();
         let (mean, variance) = (self.running_mean.detached(), self.running_var.detached());
         if !pass.uses_batch_statistics(frozen) {
-            return batch_norm_eval(
-                x, &weight, &bias, &mean, &variance, residual, activation, EPS,
-            )
-            .map_err(|error| error.context(format!("layer `{}`", self.path)));
+            return batch_norm_eval(x, &weight, &bias, &mean, &variance, residual, activation, EPS)
+                .map_err(|error| error.context(format!("layer `{}`", self.path)));
         }
         let (y, statistics) = batch_norm_train(x, &weight, &bias, residual, activation, EPS)
             .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
@@ -103,8 +97,7 @@ impl BatchNorm2d {
         self.running_mean.set(&mean)?;
         self.running_var.set(&variance)?;
         let batches = self.num_batches_tracked.detached();
-        self.num_batches_tracked
-            .set(&(batches.ones_like()? + &batches)?)?;
+        self.num_batches_tracked.set(&(batches.ones_like()? + &batches)?)?;
         Ok(y)
     }
 }

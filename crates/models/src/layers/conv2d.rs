@@ -54,12 +54,7 @@ impl Conv2d {
         }
         let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
         let weight = vb.weight("weight", &shape, init)?;
-        Ok(Self {
-            path: vb.path().to_owned(),
-            weight,
-            bias: None,
-            config,
-        })
+        Ok(Self { path: vb.path().to_owned(), weight, bias: None, config })
     }
 
     /// `[batch, height, width, in]` to `[batch, out_height, out_width, out]`.

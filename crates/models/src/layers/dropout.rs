@@ -16,10 +16,7 @@ pub struct Dropout {
 impl Dropout {
     /// Drops with `probability`, a fraction in `0.0..1.0`.
     pub fn new(path: &str, probability: f64) -> Self {
-        Self {
-            path: path.to_owned(),
-            probability,
-        }
+        Self { path: path.to_owned(), probability }
     }
 
     /// The same shape as `x`.

@@ -36,11 +36,7 @@ pub fn images_to_features(images: &Tensor, channels: usize) -> Result<Tensor> {
 /// If `x` is not of rank 4.
 pub fn flatten(x: &Tensor) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
-    if height * width == 1 {
-        x.flatten_from(1)
-    } else {
-        channels_first(x)?.flatten_from(1)
-    }
+    if height * width == 1 { x.flatten_from(1) } else { channels_first(x)?.flatten_from(1) }
 }
 
 /// The rectifier as a named layer.

@@ -33,14 +33,7 @@ impl AlexNet {
         vb: ParameterBuilder,
     ) -> Result<Self> {
         let stem = ([11, 11], Conv2dConfig::default().stride(4).padding(2));
-        Self::new(
-            spec,
-            63,
-            stem,
-            MaxPool2dConfig::new(3).stride(2),
-            parameters,
-            vb,
-        )
+        Self::new(spec, 63, stem, MaxPool2dConfig::new(3).stride(2), parameters, vb)
     }
 
     /// For 32x32 pictures: a 3x3 stem of stride 1, which takes the centre of published 11x11
@@ -105,17 +98,8 @@ impl AlexNet {
             Linear::new(4096, 4096, vc.pp(4))?,
             Linear::new(4096, spec.num_classes, vc.pp(6))?,
         ];
-        let dropout = [
-            Dropout::new("classifier.0", 0.5),
-            Dropout::new("classifier.3", 0.5),
-        ];
-        Ok(Self {
-            spec,
-            parameters,
-            features,
-            classifier,
-            dropout,
-        })
+        let dropout = [Dropout::new("classifier.0", 0.5), Dropout::new("classifier.3", 0.5)];
+        Ok(Self { spec, parameters, features, classifier, dropout })
     }
 }
 
@@ -154,10 +138,7 @@ impl Model for AlexNet {
     }
 
     fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
-        let wanted = self
-            .parameters
-            .get(STEM)
-            .map_or(0, |stem| stem.var().dims()[2]);
+        let wanted = self.parameters.get(STEM).map_or(0, |stem| stem.var().dims()[2]);
         match tensor.dims() {
             [_, _, 11, 11] if path == STEM && wanted == 3 => {
                 Ok(Some(tensor.narrow(2, 4, 3)?.narrow(3, 4, 3)?.contiguous()?))

@@ -46,25 +46,14 @@ impl Block {
             let bn = Some(BatchNorm2d::new(to, vb.pp(format_args!("bn{number}")))?);
             Ok(Self { conv, bn, relu })
         } else {
-            Ok(Self {
-                conv: Conv2d::new(from, to, [3, 3], config, vb_conv)?,
-                bn: None,
-                relu,
-            })
+            Ok(Self { conv: Conv2d::new(from, to, [3, 3], config, vb_conv)?, bn: None, relu })
         }
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = self.conv.forward(x, pass)?;
         match &self.bn {
-            Some(bn) => bn.forward(
-                &x,
-                Activate {
-                    residual: None,
-                    relu: Some(self.relu),
-                },
-                pass,
-            ),
+            Some(bn) => bn.forward(&x, Activate { residual: None, relu: Some(self.relu) }, pass),
             None => relu_at(self.relu, &x, pass),
         }
     }

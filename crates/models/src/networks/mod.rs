@@ -19,29 +19,14 @@ use crate::{Model, ModelSpec, Parameters};
 
 /// Every architecture that [`build`] knows: its name and what it is.
 pub const ARCHITECTURES: &[(&str, &str)] = &[
-    (
-        "mlp",
-        "one hidden layer of 128 units on the flattened picture",
-    ),
-    (
-        "simple_cnn",
-        "three 3x3 convolutions with pooling, two linear layers; for 32x32 pictures",
-    ),
-    (
-        "gap_cnn",
-        "three convolutions, global average pooling; for pictures of any size",
-    ),
-    (
-        "gap_cnn_deep",
-        "32-64-128 channels with batch norm, global average pooling, dropout 0.5",
-    ),
+    ("mlp", "one hidden layer of 128 units on the flattened picture"),
+    ("simple_cnn", "three 3x3 convolutions with pooling, two linear layers; for 32x32 pictures"),
+    ("gap_cnn", "three convolutions, global average pooling; for pictures of any size"),
+    ("gap_cnn_deep", "32-64-128 channels with batch norm, global average pooling, dropout 0.5"),
     ("resnet18", "He et al. 2015, 18 layers"),
     ("resnet34", "He et al. 2015, 34 layers"),
     ("alexnet", "Krizhevsky 2014, torchvision's form"),
-    (
-        "alexnet_32",
-        "AlexNet for 32x32 pictures: a 3x3 stem and 2x2 pools",
-    ),
+    ("alexnet_32", "AlexNet for 32x32 pictures: a 3x3 stem and 2x2 pools"),
 ];
 
 /// Builds the network that `spec` names, with initial values drawn from `seed`.

@@ -53,43 +53,21 @@ impl BasicBlock {
         let bn2 = BatchNorm2d::new(to, vb.pp("bn2"))?;
         let downsample = if stride != 1 || from != to {
             let vb = vb.pp("downsample");
-            Some((
-                conv(from, to, 1, stride, vb.pp(0))?,
-                BatchNorm2d::new(to, vb.pp(1))?,
-            ))
+            Some((conv(from, to, 1, stride, vb.pp(0))?, BatchNorm2d::new(to, vb.pp(1))?))
         } else {
             None
         };
         let path = vb.path().to_owned();
         let (relu1, relu2) = (format!("{path}.relu1"), format!("{path}.relu2"));
-        Ok(Self {
-            path,
-            relu1,
-            relu2,
-            conv1,
-            bn1,
-            conv2,
-            bn2,
-            downsample,
-        })
+        Ok(Self { path, relu1, relu2, conv1, bn1, conv2, bn2, downsample })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let y = self.conv1.forward(x, pass)?;
-        let y = self.bn1.forward(
-            &y,
-            Activate {
-                residual: None,
-                relu: Some(&self.relu1),
-            },
-            pass,
-        )?;
+        let y = self.bn1.forward(&y, Activate { residual: None, relu: Some(&self.relu1) }, pass)?;
         let y = self.conv2.forward(&y, pass)?;
         let shortcut = self.shortcut(x, pass)?;
-        let then = Activate {
-            residual: Some(&shortcut),
-            relu: Some(&self.relu2),
-        };
+        let then = Activate { residual: Some(&shortcut), relu: Some(&self.relu2) };
         let y = self.bn2.forward(&y, then, pass)?;
         pass.output(&self.path, y)
     }
@@ -116,10 +94,7 @@ impl Stage {
             let (from, stride) = if i == 0 { (from, stride) } else { (to, 1) };
             BasicBlock::new(from, to, stride, vb.pp(i))
         };
-        Ok(Self {
-            path,
-            blocks: (0..blocks).map(block).collect::<Result<_>>()?,
-        })
+        Ok(Self { path, blocks: (0..blocks).map(block).collect::<Result<_>>()? })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
@@ -147,14 +122,7 @@ impl ResNet {
             Stage::new("layer4", 256, 512, blocks[3], 2, &vb)?,
         ];
         let fc = Linear::new(512, spec.num_classes, vb.pp("fc"))?;
-        Ok(Self {
-            spec,
-            parameters,
-            conv1,
-            bn1,
-            layers,
-            fc,
-        })
+        Ok(Self { spec, parameters, conv1, bn1, layers, fc })
     }
 }
 
@@ -170,14 +138,7 @@ impl Model for ResNet {
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = images_to_features(images, self.spec.input[0])?;
         let x = self.conv1.forward(&x, pass)?;
-        let x = self.bn1.forward(
-            &x,
-            Activate {
-                residual: None,
-                relu: Some("relu"),
-            },
-            pass,
-        )?;
+        let x = self.bn1.forward(&x, Activate { residual: None, relu: Some("relu") }, pass)?;
         let pool = MaxPool2dConfig::new(3).stride(2).padding(1);
         let mut x = pass.output("maxpool", max_pool2d(&x, &pool)?)?;
         for layer in &self.layers {

@@ -28,13 +28,7 @@ impl SimpleCnn {
             bail!("simple_cnn halves the picture three times: at least 8x8, got {height}x{width}")
         }
         let conv = |name, from, to| {
-            Conv2d::new(
-                from,
-                to,
-                [3, 3],
-                Conv2dConfig::default().padding(1),
-                vb.pp(name),
-            )
+            Conv2d::new(from, to, [3, 3], Conv2dConfig::default().padding(1), vb.pp(name))
         };
         Ok(Self {
             conv1: conv("conv1", channels, 32)?,

@@ -26,10 +26,7 @@ impl BatchNorm {
             grad = activation::relu_gradient(output, &grad)?;
             relu_is_ahead = false;
         }
-        let backward = Backward {
-            op: self,
-            relu_is_ahead,
-        };
+        let backward = Backward { op: self, relu_is_ahead };
         let of_x = x.track_op();
         let sums = if affine.track_op() || (of_x && self.of_batch) {
             Some(x.apply_op3_no_bwd(&grad, output, &AffineGradient(&backward))?)
@@ -37,11 +34,7 @@ impl BatchNorm {
             None
         };
         let dx = if of_x {
-            let op = XGradient {
-                backward: &backward,
-                affine,
-                sums: sums.as_ref(),
-            };
+            let op = XGradient { backward: &backward, affine, sums: sums.as_ref() };
             Some(x.apply_op3_no_bwd(&grad, output, &op)?)
         } else {
             None
@@ -66,10 +59,7 @@ impl Backward<'_> {
     ) -> Result<Incoming<'a, T>> {
         let grad = elements(grad.0, grad.1)?;
         let output = elements(output.0, output.1)?;
-        Ok(Incoming {
-            grad,
-            relu_output: self.relu_is_ahead.then_some(output),
-        })
+        Ok(Incoming { grad, relu_output: self.relu_is_ahead.then_some(output) })
     }
 }
 
@@ -119,9 +109,7 @@ impl XGradient<'_> {
                 let sums = sums.to_vec2()?;
                 let mean = op.mean.to_vec1()?;
                 let sums = [&sums[0][..], &sums[1][..]];
-                Ok(InputGradient::of_batch_statistics(
-                    &weight, &mean, &inv_std, sums, count,
-                ))
+                Ok(InputGradient::of_batch_statistics(&weight, &mean, &inv_std, sums, count))
             }
             _ => Ok(InputGradient::of_constant_statistics(&weight, &inv_std)),
         }

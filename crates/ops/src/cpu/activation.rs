@@ -14,9 +14,7 @@ pub(crate) trait Curve: Send + Sync + 'static {
 
 /// `C` of every element.
 pub(crate) fn value<C: Curve, T: Float>(x: &[T]) -> Vec<T> {
-    build(x.len(), PIECE, |i, out| {
-        map(&x[i * PIECE..][..out.len()], &C::value, out)
-    })
+    build(x.len(), PIECE, |i, out| map(&x[i * PIECE..][..out.len()], &C::value, out))
 }
 
 /// The gradient of `x`, given the gradient of `C` of it.
@@ -107,11 +105,7 @@ impl Curve for Relu6 {
 
     #[inline(always)]
     fn derivative<T: Float>(x: T) -> T {
-        if x <= T::ZERO || x >= number(6.0) {
-            T::ZERO
-        } else {
-            T::ONE
-        }
+        if x <= T::ZERO || x >= number(6.0) { T::ZERO } else { T::ONE }
     }
 }
 
@@ -208,10 +202,6 @@ impl Curve for HardSigmoid {
 
     #[inline(always)]
     fn derivative<T: Float>(x: T) -> T {
-        if x > number(-3.0) && x < number(3.0) {
-            number(1.0 / 6.0)
-        } else {
-            T::ZERO
-        }
+        if x > number(-3.0) && x < number(3.0) { number(1.0 / 6.0) } else { T::ZERO }
     }
 }

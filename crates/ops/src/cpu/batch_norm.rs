@@ -20,14 +20,9 @@ pub(crate) fn moments<T: Float>(x: &[T], channels: usize) -> [Vec<f64>; 2] {
     // Subtracting a sample first keeps the difference of squares below from cancelling when the mean
     // is far larger than the deviation.
     let origin = &x[..channels];
-    let sums = sum_pairs(x.len(), channels, |piece, sums| {
-        moment_sums(&x[piece], origin, sums)
-    });
+    let sums = sum_pairs(x.len(), channels, |piece, sums| moment_sums(&x[piece], origin, sums));
     let (firsts, squares) = sums.split_at(channels);
-    let mean = firsts
-        .iter()
-        .zip(origin)
-        .map(|(sum, origin)| origin.widen() + sum / count);
+    let mean = firsts.iter().zip(origin).map(|(sum, origin)| origin.widen() + sum / count);
     let variance = firsts.iter().zip(squares).map(|(sum, square)| {
         let offset = sum / count;
         // Rounding may leave a constant channel a hair below zero.
@@ -45,11 +40,7 @@ pub(crate) struct Affine<T> {
 impl<T: Float> Affine<T> {
     /// `weight * (x - mean) * inv_std + bias`.
     pub(crate) fn new(weight: &[T], bias: &[T], mean: &[T], inv_std: &[f64]) -> Self {
-        let scale: Vec<f64> = weight
-            .iter()
-            .zip(inv_std)
-            .map(|(w, s)| w.widen() * s)
-            .collect();
+        let scale: Vec<f64> = weight.iter().zip(inv_std).map(|(w, s)| w.widen() * s).collect();
         let shift = scale.iter().zip(mean).zip(bias);
         let shift = shift.map(|((scale, mean), bias)| bias.widen() - mean.widen() * scale);
         Self {
@@ -85,10 +76,7 @@ pub(crate) struct Incoming<'a, T> {
 impl<'a, T> Incoming<'a, T> {
     fn piece(&self, piece: Range<usize>) -> Self {
         let relu_output = self.relu_output.map(|output| &output[piece.clone()]);
-        Self {
-            grad: &self.grad[piece],
-            relu_output,
-        }
+        Self { grad: &self.grad[piece], relu_output }
     }
 }
 
@@ -104,10 +92,7 @@ pub(crate) fn affine_gradient<T: Float>(
         gradient_sums(&x[piece.clone()], incoming.piece(piece), mean, sums);
     });
     let (grads, products) = sums.split_at(channels);
-    let weight = products
-        .iter()
-        .zip(inv_std)
-        .map(|(product, inv_std)| product * inv_std);
+    let weight = products.iter().zip(inv_std).map(|(product, inv_std)| product * inv_std);
     [weight.collect(), grads.to_vec()]
 }
 
@@ -122,14 +107,8 @@ pub(crate) struct InputGradient<T> {
 impl<T: Float> InputGradient<T> {
     /// With given statistics.
     pub(crate) fn of_constant_statistics(weight: &[T], inv_std: &[f64]) -> Self {
-        let of_grad = weight
-            .iter()
-            .zip(inv_std)
-            .map(|(w, s)| T::narrow(w.widen() * s));
-        Self {
-            of_grad: of_grad.collect(),
-            of_batch: None,
-        }
+        let of_grad = weight.iter().zip(inv_std).map(|(w, s)| T::narrow(w.widen() * s));
+        Self { of_grad: of_grad.collect(), of_batch: None }
     }
 
     /// With the statistics of a batch of `count` rows; `sums` are the gradients of weight and bias.
@@ -147,14 +126,9 @@ impl<T: Float> InputGradient<T> {
             let slope = weight[channel].widen() * inv_std[channel] / count as f64;
             let x = -slope * inv_std[channel] * of_weight[channel].widen();
             of_x.push(T::narrow(x));
-            shift.push(T::narrow(
-                -slope * of_bias[channel].widen() - x * mean[channel].widen(),
-            ));
+            shift.push(T::narrow(-slope * of_bias[channel].widen() - x * mean[channel].widen()));
         }
-        Self {
-            of_batch: Some([of_x, shift]),
-            ..Self::of_constant_statistics(weight, inv_std)
-        }
+        Self { of_batch: Some([of_x, shift]), ..Self::of_constant_statistics(weight, inv_std) }
     }
 
     /// The gradient of `x`.
@@ -319,24 +293,13 @@ mod tests {
             .collect();
         let [mean, variance] = moments(&x, channels);
         for channel in 0..channels {
-            let values = || {
-                x.iter()
-                    .skip(channel)
-                    .step_by(channels)
-                    .map(|&x| f64::from(x))
-            };
+            let values = || x.iter().skip(channel).step_by(channels).map(|&x| f64::from(x));
             let exact_mean = values().sum::<f64>() / rows as f64;
             let squares = values().map(|x| (x - exact_mean).powi(2));
             let exact_variance = squares.sum::<f64>() / rows as f64;
-            assert!(
-                (mean[channel] - exact_mean).abs() < 1e-7,
-                "mean of channel {channel}"
-            );
+            assert!((mean[channel] - exact_mean).abs() < 1e-7, "mean of channel {channel}");
             let error = (variance[channel] / exact_variance - 1.0).abs();
-            assert!(
-                error < 1e-6,
-                "variance of channel {channel} is off by {error:.1e}"
-            );
+            assert!(error < 1e-6, "variance of channel {channel} is off by {error:.1e}");
         }
     }
 

@@ -20,10 +20,8 @@ pub(crate) fn add_bias<T: Element>(values: &mut [T], bias: &[T]) {
 
 /// Sum over the rows of each of the `channels` columns, carried in `f64`.
 pub(crate) fn sum_rows<T: Element>(values: &[T], channels: usize) -> Vec<T> {
-    let partials: Vec<Vec<f64>> = values
-        .par_chunks(ROWS * channels)
-        .map(|rows| sum_chunk(rows, channels))
-        .collect();
+    let partials: Vec<Vec<f64>> =
+        values.par_chunks(ROWS * channels).map(|rows| sum_chunk(rows, channels)).collect();
     let mut sums = vec![0f64; channels];
     for partial in partials {
         for (sum, value) in sums.iter_mut().zip(partial) {

@@ -78,13 +78,9 @@ pub(crate) fn out_size(
     if kernel == 0 || stride == 0 || dilation == 0 {
         bail!("kernel, stride and dilation are at least 1, got {kernel}, {stride} and {dilation}")
     }
-    let reach = (kernel - 1)
-        .checked_mul(dilation)
-        .and_then(|reach| reach.checked_add(1));
+    let reach = (kernel - 1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
     let reach = reach.context("kernel times dilation is too large")?;
-    let padded = padding
-        .checked_mul(2)
-        .and_then(|both| both.checked_add(input));
+    let padded = padding.checked_mul(2).and_then(|both| both.checked_add(input));
     let padded = padded.context("padding is too large")?;
     if padded < reach {
         bail!("a window of {reach} does not fit an input of {input} with padding {padding}")

@@ -9,12 +9,7 @@ pub(crate) fn keep<T: Float>(x: &[T], keep: &[u8], scale: f64) -> Vec<T> {
     let scale = T::narrow(scale);
     build(x.len(), PIECE, |i, out| {
         let start = i * PIECE;
-        keep_piece(
-            &x[start..][..out.len()],
-            &keep[start..][..out.len()],
-            scale,
-            out,
-        );
+        keep_piece(&x[start..][..out.len()], &keep[start..][..out.len()], scale, out);
     })
 }
 

@@ -32,17 +32,8 @@ impl<'a, T> Matrix<'a, T> {
         cols: usize,
         row_stride: usize,
     ) -> Self {
-        assert!(
-            extent(rows, cols, row_stride) <= data.len(),
-            "the matrix lies inside its slice"
-        );
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride,
-            col_stride: 1,
-        }
+        assert!(extent(rows, cols, row_stride) <= data.len(), "the matrix lies inside its slice");
+        Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
     pub(crate) fn transposed(self) -> Self {
@@ -57,21 +48,10 @@ impl<'a, T> Matrix<'a, T> {
 
     /// The part of the matrix in `rows` and `cols`, neither of them empty.
     pub(crate) fn block(self, rows: Range<usize>, cols: Range<usize>) -> Self {
-        assert!(
-            rows.start < rows.end && rows.end <= self.rows,
-            "rows lie inside the matrix"
-        );
-        assert!(
-            cols.start < cols.end && cols.end <= self.cols,
-            "columns lie inside the matrix"
-        );
+        assert!(rows.start < rows.end && rows.end <= self.rows, "rows lie inside the matrix");
+        assert!(cols.start < cols.end && cols.end <= self.cols, "columns lie inside the matrix");
         let start = rows.start * self.row_stride + cols.start * self.col_stride;
-        Self {
-            data: &self.data[start..],
-            rows: rows.len(),
-            cols: cols.len(),
-            ..self
-        }
+        Self { data: &self.data[start..], rows: rows.len(), cols: cols.len(), ..self }
     }
 }
 
@@ -100,17 +80,8 @@ pub(crate) struct Tile<'a, T> {
 impl<'a, T> MatrixMut<'a, T> {
     /// Rows one after the other.
     pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
-        assert!(
-            rows * cols <= data.len(),
-            "the matrix lies inside its slice"
-        );
-        Self {
-            start: data.as_mut_ptr(),
-            rows,
-            cols,
-            row_stride: cols,
-            borrow: PhantomData,
-        }
+        assert!(rows * cols <= data.len(), "the matrix lies inside its slice");
+        Self { start: data.as_mut_ptr(), rows, cols, row_stride: cols, borrow: PhantomData }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -141,28 +112,19 @@ impl<'a, T> MatrixMut<'a, T> {
                 borrow: PhantomData,
             },
         };
-        rows.iter()
-            .flat_map(|rows| cols.iter().map(move |cols| tile(rows, cols)))
-            .collect()
+        rows.iter().flat_map(|rows| cols.iter().map(move |cols| tile(rows, cols))).collect()
     }
 }
 
 /// How many elements of a slice a matrix spans.
 fn extent(rows: usize, cols: usize, row_stride: usize) -> usize {
-    if rows == 0 || cols == 0 {
-        0
-    } else {
-        (rows - 1) * row_stride + cols
-    }
+    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols }
 }
 
 fn assert_disjoint(ranges: &[Range<usize>], len: usize) {
     let mut end = 0;
     for range in ranges {
-        assert!(
-            end <= range.start && range.start < range.end,
-            "ranges ascend without overlap"
-        );
+        assert!(end <= range.start && range.start < range.end, "ranges ascend without overlap");
         end = range.end;
     }
     assert!(end <= len, "ranges lie inside the matrix");
@@ -175,11 +137,7 @@ pub(crate) fn multiply<T: Element>(
     b: Matrix<'_, T>,
     accumulate: bool,
 ) {
-    assert_eq!(
-        (product.rows, product.cols, a.cols),
-        (a.rows, b.cols, b.rows),
-        "sizes agree"
-    );
+    assert_eq!((product.rows, product.cols, a.cols), (a.rows, b.cols, b.rows), "sizes agree");
     // SAFETY: each view's constructor checked that its elements lie inside its slice, and
     // `product` borrows its elements exclusively.
     unsafe {
@@ -217,11 +175,8 @@ pub(crate) fn product<T: Element>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> 
 fn multiply_parallel<T: Element>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     let rows = even_ranges(product.rows, 256);
     let cols = even_ranges(product.cols, 256);
-    product
-        .tiles(&rows, &cols)
-        .into_par_iter()
-        .for_each(|mut tile| {
-            let (a, b) = (a.block(tile.rows, 0..a.cols), b.block(0..b.rows, tile.cols));
-            multiply(&mut tile.matrix, a, b, false);
-        });
+    product.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {
+        let (a, b) = (a.block(tile.rows, 0..a.cols), b.block(0..b.rows, tile.cols));
+        multiply(&mut tile.matrix, a, b, false);
+    });
 }

@@ -49,14 +49,7 @@ pub(crate) fn gradient<T: Float>(
     build(batch * windows.image_len(channels), row_len, |row, dx| {
         let (image, row) = (row / windows.rows.input(), row % windows.rows.input());
         let output = image * output_len..(image + 1) * output_len;
-        gradient_row(
-            &grad[output.clone()],
-            &positions[output],
-            windows,
-            row,
-            channels,
-            dx,
-        );
+        gradient_row(&grad[output.clone()], &positions[output], windows, row, channels, dx);
     })
 }
 
@@ -93,9 +86,7 @@ fn window_max<T: Float, const L: usize>(
 ) {
     let at = |row: usize, column: usize| {
         let start = (row * width + column) * channels + channel;
-        image[start..]
-            .first_chunk::<L>()
-            .expect("the window lies in the image")
+        image[start..].first_chunk::<L>().expect("the window lies in the image")
     };
     let mut max = *at(rows.start, columns.start);
     let mut best = [0; L];

@@ -31,10 +31,7 @@ where
             fill(0, zeroed(spare));
         }
     } else {
-        spare
-            .par_chunks_mut(piece)
-            .enumerate()
-            .for_each(|(i, piece)| fill(i, zeroed(piece)));
+        spare.par_chunks_mut(piece).enumerate().for_each(|(i, piece)| fill(i, zeroed(piece)));
     }
     // SAFETY: the pieces cover `0..len`, and `zeroed` has written every element of each.
     unsafe { vector.set_len(len) };
@@ -103,11 +100,7 @@ mod tests {
                     *out += (i * piece + k) as u32;
                 }
             });
-            assert_eq!(
-                built,
-                (0..len as u32).collect::<Vec<_>>(),
-                "{len} in pieces of {piece}"
-            );
+            assert_eq!(built, (0..len as u32).collect::<Vec<_>>(), "{len} in pieces of {piece}");
         }
     }
 

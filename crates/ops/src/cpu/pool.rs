@@ -42,12 +42,7 @@ pub(crate) struct Sliding {
 impl Axis {
     /// PyTorch's placement of sliding windows, or in words why there is none.
     fn sliding(input: usize, window: Sliding) -> std::result::Result<Self, String> {
-        let Sliding {
-            kernel,
-            stride,
-            padding,
-            ..
-        } = window;
+        let Sliding { kernel, stride, padding, .. } = window;
         let windows = (0..window.positions(input)?).map(|i| {
             // Positions on the padded axis; PyTorch counts no padding past its right end.
             let start = i * stride;
@@ -57,11 +52,7 @@ impl Axis {
                 end: end.min(input + padding) - padding,
                 count: end - start,
             };
-            let count = if window.count_include_pad {
-                inside.count
-            } else {
-                inside.len()
-            };
+            let count = if window.count_include_pad { inside.count } else { inside.len() };
             Window { count, ..inside }
         });
         Ok(Self::new(input, windows.collect()))
@@ -71,11 +62,7 @@ impl Axis {
     pub(crate) fn adaptive(input: usize, output: usize) -> Self {
         let windows = (0..output).map(|i| {
             let (start, end) = (i * input / output, ((i + 1) * input).div_ceil(output));
-            Window {
-                start,
-                end,
-                count: end - start,
-            }
+            Window { start, end, count: end - start }
         });
         Self::new(input, windows.collect())
     }
@@ -101,29 +88,17 @@ impl Axis {
 
 impl Sliding {
     fn positions(&self, input: usize) -> std::result::Result<usize, String> {
-        let Self {
-            kernel,
-            stride,
-            padding,
-            ceil_mode,
-            ..
-        } = *self;
+        let Self { kernel, stride, padding, ceil_mode, .. } = *self;
         if kernel == 0 || stride == 0 {
-            return Err(format!(
-                "kernel and stride are at least 1, got {kernel} and {stride}"
-            ));
+            return Err(format!("kernel and stride are at least 1, got {kernel} and {stride}"));
         }
         // More padding could leave a window without any input.
         if padding > kernel / 2 {
-            return Err(format!(
-                "padding is at most half of kernel {kernel}, got {padding}"
-            ));
+            return Err(format!("padding is at most half of kernel {kernel}, got {padding}"));
         }
         let padded = input + 2 * padding;
         if padded < kernel {
-            return Err(format!(
-                "kernel {kernel} does not fit {input} inputs padded by {padding}"
-            ));
+            return Err(format!("kernel {kernel} does not fit {input} inputs padded by {padding}"));
         }
         let room = padded - kernel;
         if !ceil_mode {
@@ -131,11 +106,7 @@ impl Sliding {
         }
         let positions = room.div_ceil(stride) + 1;
         let last_starts_inside = (positions - 1) * stride < input + padding;
-        Ok(if last_starts_inside {
-            positions
-        } else {
-            positions - 1
-        })
+        Ok(if last_starts_inside { positions } else { positions - 1 })
     }
 }
 
@@ -153,10 +124,7 @@ impl Windows {
             Ok(axis) => Ok(axis),
             Err(reason) => bail!("{op}: along the {}, {reason}", ["height", "width"][i]),
         };
-        Ok(Self {
-            rows: axis(0)?,
-            columns: axis(1)?,
-        })
+        Ok(Self { rows: axis(0)?, columns: axis(1)? })
     }
 
     /// Elements of one image of the input.
@@ -175,20 +143,11 @@ mod tests {
     use super::*;
 
     fn sliding(kernel: usize, stride: usize, padding: usize, ceil_mode: bool) -> Sliding {
-        Sliding {
-            kernel,
-            stride,
-            padding,
-            ceil_mode,
-            count_include_pad: true,
-        }
+        Sliding { kernel, stride, padding, ceil_mode, count_include_pad: true }
     }
 
     fn spans(axis: &Axis) -> Vec<(usize, usize)> {
-        axis.windows
-            .iter()
-            .map(|window| (window.start, window.end))
-            .collect()
+        axis.windows.iter().map(|window| (window.start, window.end)).collect()
     }
 
     #[test]
@@ -213,14 +172,7 @@ mod tests {
         let counts: Vec<_> = axis.windows.iter().map(|window| window.count).collect();
         assert_eq!((spans(&axis), counts), (vec![(0, 2), (2, 4)], vec![3, 3]));
         let axis = Axis::sliding(4, sliding(3, 2, 0, true)).unwrap();
-        assert_eq!(
-            axis.windows[1],
-            Window {
-                start: 2,
-                end: 4,
-                count: 2
-            }
-        );
+        assert_eq!(axis.windows[1], Window { start: 2, end: 4, count: 2 });
     }
 
     #[test]
@@ -232,10 +184,7 @@ mod tests {
     #[test]
     fn adaptive_windows_cover_evenly() {
         assert_eq!(spans(&Axis::adaptive(7, 3)), [(0, 3), (2, 5), (4, 7)]);
-        assert_eq!(
-            spans(&Axis::adaptive(2, 4)),
-            [(0, 1), (0, 1), (1, 2), (1, 2)]
-        );
+        assert_eq!(spans(&Axis::adaptive(2, 4)), [(0, 1), (0, 1), (1, 2), (1, 2)]);
     }
 
     #[test]

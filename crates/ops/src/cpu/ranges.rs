@@ -10,9 +10,7 @@ pub(crate) fn even_ranges(len: usize, max: usize) -> Vec<Range<usize>> {
 /// Splits `0..len` into `parts` ranges (fewer if `len` is smaller) whose lengths differ by one at most.
 pub(crate) fn split(len: usize, parts: usize) -> Vec<Range<usize>> {
     let parts = parts.min(len);
-    (0..parts)
-        .map(|part| part * len / parts..(part + 1) * len / parts)
-        .collect()
+    (0..parts).map(|part| part * len / parts..(part + 1) * len / parts).collect()
 }
 
 #[cfg(test)]

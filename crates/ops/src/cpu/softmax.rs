@@ -23,12 +23,7 @@ pub(crate) fn softmax<T: Float>(x: &[T], columns: usize) -> Vec<T> {
 /// The gradient of [`softmax`]'s input, from its output `y`.
 pub(crate) fn softmax_gradient<T: Float>(y: &[T], grad: &[T], columns: usize) -> Vec<T> {
     map_rows([y, grad], columns, |y, grad, dx| {
-        let mean = T::narrow(
-            y.iter()
-                .zip(grad)
-                .map(|(y, grad)| y.widen() * grad.widen())
-                .sum(),
-        );
+        let mean = T::narrow(y.iter().zip(grad).map(|(y, grad)| y.widen() * grad.widen()).sum());
         for ((dx, &y), &grad) in dx.iter_mut().zip(y).zip(grad) {
             *dx = y * (grad - mean);
         }
@@ -91,11 +86,7 @@ fn row_loss<T: Float>(x: &[T], targets: &[T]) -> f64 {
     let (max, log_sum) = log_sum_exp(x);
     let terms = x.iter().zip(targets).map(|(&x, &target)| {
         // A class of no weight may have a logit of minus infinity.
-        if target == T::ZERO {
-            0.0
-        } else {
-            target.widen() * (log_sum - (x - max).widen())
-        }
+        if target == T::ZERO { 0.0 } else { target.widen() * (log_sum - (x - max).widen()) }
     });
     terms.sum()
 }
@@ -119,9 +110,7 @@ fn map_rows<T: Float>(
 ) -> Vec<T> {
     let piece = rows_per_piece(columns) * columns;
     build(a.len(), piece, |i, out| {
-        let rows = a[i * piece..]
-            .chunks_exact(columns)
-            .zip(b[i * piece..].chunks_exact(columns));
+        let rows = a[i * piece..].chunks_exact(columns).zip(b[i * piece..].chunks_exact(columns));
         for (out, (a, b)) in out.chunks_exact_mut(columns).zip(rows) {
             f(a, b, out);
         }

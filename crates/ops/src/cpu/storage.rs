@@ -22,9 +22,7 @@ pub(crate) fn elements<'a, T: WithDType>(
 
 /// A copy made over all threads.
 pub(crate) fn copied<T: Copy + Default + Send + Sync>(x: &[T]) -> Vec<T> {
-    build(x.len(), PIECE, |i, out| {
-        out.copy_from_slice(&x[i * PIECE..][..out.len()])
-    })
+    build(x.len(), PIECE, |i, out| out.copy_from_slice(&x[i * PIECE..][..out.len()]))
 }
 
 /// What an op's forward hands to candle: a new contiguous tensor.

@@ -33,25 +33,14 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
         let y = f(&x)?;
         reference::assert_close(name, &y, &expected[&format!("{name}.y")], 1e-6);
         let grad = reference::signed(&format!("{name}.grad"), &[4, 50])?;
-        let dx = (y * &grad)?
-            .sum_all()?
-            .backward()?
-            .remove(&x)
-            .expect("a gradient");
+        let dx = (y * &grad)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
         let expected = &expected[&format!("{name}.dx")];
         reference::assert_close(&format!("{name} gradient"), &dx, expected, 1e-6);
         // A wrong choice at one kink would hide in the norm over 200 elements.
-        let kinks = |dx: &Tensor| {
-            dx.narrow(0, 0, 1)?
-                .narrow(1, 0, 5)?
-                .flatten_all()?
-                .to_vec1::<f32>()
-        };
+        let kinks =
+            |dx: &Tensor| dx.narrow(0, 0, 1)?.narrow(1, 0, 5)?.flatten_all()?.to_vec1::<f32>();
         for (i, (dx, expected)) in kinks(&dx)?.into_iter().zip(kinks(expected)?).enumerate() {
-            assert!(
-                (dx - expected).abs() < 1e-6,
-                "{name} at kink {i}: {dx} instead of {expected}"
-            );
+            assert!((dx - expected).abs() < 1e-6, "{name} at kink {i}: {dx} instead of {expected}");
         }
     }
     Ok(())
@@ -71,22 +60,11 @@ fn extremes_stay_finite_and_nan_stays_nan() -> Result<()> {
         let x = Var::new(&[-1e4f32, 1e4, f32::NAN], &Device::Cpu)?;
         let y = f(&x)?;
         let values = y.to_vec1::<f32>()?;
-        assert!(
-            values[0].is_finite() && values[1].is_finite(),
-            "{name}: {values:?}"
-        );
+        assert!(values[0].is_finite() && values[1].is_finite(), "{name}: {values:?}");
         assert!(values[2].is_nan(), "{name} of NaN is {}", values[2]);
-        let dx = y
-            .narrow(0, 0, 2)?
-            .sum_all()?
-            .backward()?
-            .remove(&x)
-            .expect("a gradient");
+        let dx = y.narrow(0, 0, 2)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
         let slopes = dx.to_vec1::<f32>()?;
-        assert!(
-            slopes[0].is_finite() && slopes[1].is_finite(),
-            "{name}: {slopes:?}"
-        );
+        assert!(slopes[0].is_finite() && slopes[1].is_finite(), "{name}: {slopes:?}");
     }
     Ok(())
 }
@@ -95,10 +73,7 @@ fn extremes_stay_finite_and_nan_stays_nan() -> Result<()> {
 fn views_and_empty_tensors_are_taken() -> Result<()> {
     let x = random("view", &[4, 6]).t()?;
     let y = ops::relu(&x)?;
-    assert_eq!(
-        y.to_vec2::<f64>()?,
-        x.contiguous()?.relu()?.to_vec2::<f64>()?
-    );
+    assert_eq!(y.to_vec2::<f64>()?, x.contiguous()?.relu()?.to_vec2::<f64>()?);
     assert_eq!(ops::gelu(&random("empty", &[0, 3]))?.dims(), [0, 3]);
     Ok(())
 }
@@ -108,12 +83,7 @@ fn threads_do_not_matter() {
     check_threads(|| {
         let x = Var::from_tensor(&reference::image_batch("threads", &[7, 3001])?)?;
         let y = ops::silu(&x)?;
-        let dx = y
-            .sqr()?
-            .sum_all()?
-            .backward()?
-            .remove(&x)
-            .expect("a gradient");
+        let dx = y.sqr()?.sum_all()?.backward()?.remove(&x).expect("a gradient");
         Ok(vec![y.detach(), dx])
     });
 }

@@ -12,12 +12,7 @@ const ACTIVATIONS: [Activation; 2] = [Activation::Identity, Activation::Relu];
 /// The four parameters and buffers of a PyTorch layer called `case`.
 fn layer(case: &str) -> Result<[Tensor; 4]> {
     let vector = |name: &str| reference::weight(&format!("{case}.{name}"), &[6], 1.0);
-    Ok([
-        vector("weight")?,
-        vector("bias")?,
-        vector("running_mean")?,
-        vector("running_var")?,
-    ])
+    Ok([vector("weight")?, vector("bias")?, vector("running_mean")?, vector("running_var")?])
 }
 
 /// Compares `y` and the gradients it gives with the stored ones of `case`.
@@ -32,11 +27,7 @@ fn check_case(
     let gradients = (y * grad)?.sum_all()?.backward()?;
     for (name, input) in inputs {
         let gradient = gradients.get(input).expect("a gradient");
-        let gradient = if gradient.rank() == 4 {
-            nchw(gradient)
-        } else {
-            gradient.clone()
-        };
+        let gradient = if gradient.rank() == 4 { nchw(gradient) } else { gradient.clone() };
         let expected = &expected[&format!("{case}.{name}")];
         reference::assert_close(&format!("{case}.{name}"), &gradient, expected, 1e-5);
     }
@@ -55,22 +46,12 @@ fn training_is_pytorchs() -> Result<()> {
     let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
     let x = input("bn_train")?;
     let (y, statistics) = batch_norm_train(&x, &weight, &bias, None, Activation::Identity, 1e-5)?;
-    check_case(
-        "bn_train",
-        &y,
-        [("dx", &x), ("dweight", &weight), ("dbias", &bias)],
-        &expected,
-    )?;
+    check_case("bn_train", &y, [("dx", &x), ("dweight", &weight), ("dbias", &bias)], &expected)?;
 
     assert_eq!(statistics.count, 4 * 5 * 7);
     let (mean, variance) = statistics.update(&running_mean, &running_var, 0.1)?;
     reference::assert_close("mean", &mean, &expected["bn_train.running_mean"], 1e-6);
-    reference::assert_close(
-        "variance",
-        &variance,
-        &expected["bn_train.running_var"],
-        1e-6,
-    );
+    reference::assert_close("variance", &variance, &expected["bn_train.running_var"], 1e-6);
     Ok(())
 }
 
@@ -82,12 +63,7 @@ fn evaluation_is_pytorchs() -> Result<()> {
     let x = input("bn_eval")?;
     let identity = Activation::Identity;
     let y = batch_norm_eval(&x, &weight, &bias, &mean, &variance, None, identity, 1e-5)?;
-    check_case(
-        "bn_eval",
-        &y,
-        [("dx", &x), ("dweight", &weight), ("dbias", &bias)],
-        &expected,
-    )
+    check_case("bn_eval", &y, [("dx", &x), ("dweight", &weight), ("dbias", &bias)], &expected)
 }
 
 /// `[x, weight, bias, residual]`.
@@ -98,13 +74,7 @@ fn arguments(dims: &[usize]) -> Vec<Tensor> {
     arguments
 }
 
-const SHAPES: [&[usize]; 5] = [
-    &[2, 3, 5, 4],
-    &[1, 7, 3, 1],
-    &[5, 1, 1, 3],
-    &[3, 4],
-    &[2, 8, 9, 2],
-];
+const SHAPES: [&[usize]; 5] = [&[2, 3, 5, 4], &[1, 7, 3, 1], &[5, 1, 1, 3], &[3, 4], &[2, 8, 9, 2]];
 
 #[test]
 fn training_gradient_is_that_of_its_values() {
@@ -117,9 +87,7 @@ fn training_gradient_is_that_of_its_values() {
             };
             let arguments = arguments(dims);
             check_gradients(&what, &arguments[..3], |x| run(x, None));
-            check_gradients(&format!("{what} residual"), &arguments, |x| {
-                run(x, Some(&x[3]))
-            });
+            check_gradients(&format!("{what} residual"), &arguments, |x| run(x, Some(&x[3])));
         }
     }
 }
@@ -134,15 +102,11 @@ fn evaluation_gradient_is_that_of_its_values() -> Result<()> {
             let what = format!("{dims:?} {activation:?}");
             let run = |x: &[Tensor], residual: Option<&Tensor>| {
                 let [x, weight, bias] = [&x[0], &x[1], &x[2]];
-                batch_norm_eval(
-                    x, weight, bias, &mean, &variance, residual, activation, 1e-3,
-                )
+                batch_norm_eval(x, weight, bias, &mean, &variance, residual, activation, 1e-3)
             };
             let arguments = arguments(dims);
             check_gradients(&what, &arguments[..3], |x| run(x, None));
-            check_gradients(&format!("{what} residual"), &arguments, |x| {
-                run(x, Some(&x[3]))
-            });
+            check_gradients(&format!("{what} residual"), &arguments, |x| run(x, Some(&x[3])));
         }
     }
     Ok(())
@@ -153,25 +117,15 @@ fn evaluation_gradient_is_that_of_its_values() -> Result<()> {
 fn frozen_arguments_do_not_change_the_others() -> Result<()> {
     let arguments = arguments(&[2, 3, 5, 4]);
     let run = |trained: [bool; 4]| -> Result<Vec<Option<Tensor>>> {
-        let variables = arguments
-            .iter()
-            .map(Var::from_tensor)
-            .collect::<Result<Vec<_>>>()?;
+        let variables = arguments.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
         let input = |i: usize| {
-            if trained[i] {
-                variables[i].as_tensor().clone()
-            } else {
-                arguments[i].clone()
-            }
+            if trained[i] { variables[i].as_tensor().clone() } else { arguments[i].clone() }
         };
         let (x, residual) = (input(0), input(3));
         let relu = Activation::Relu;
         let (y, _) = batch_norm_train(&x, &input(1), &input(2), Some(&residual), relu, 1e-5)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
-        Ok(variables
-            .iter()
-            .map(|variable| gradients.get(variable).cloned())
-            .collect())
+        Ok(variables.iter().map(|variable| gradients.get(variable).cloned()).collect())
     };
     let all = run([true; 4])?;
     for which in 0..4 {
@@ -190,10 +144,8 @@ fn frozen_arguments_do_not_change_the_others() -> Result<()> {
 #[test]
 fn statistics_of_a_large_batch_are_accurate() -> Result<()> {
     let x = reference::image_batch("statistics", &[4, 61, 67, 5])?.affine(0.1, 30.0)?;
-    let (one, zero) = (
-        Tensor::ones(5, DType::F32, &Device::Cpu)?,
-        Tensor::zeros(5, DType::F32, &Device::Cpu)?,
-    );
+    let (one, zero) =
+        (Tensor::ones(5, DType::F32, &Device::Cpu)?, Tensor::zeros(5, DType::F32, &Device::Cpu)?);
     let (y, statistics) = batch_norm_train(&x, &one, &zero, None, Activation::Identity, 0.0)?;
     let exact = x.to_dtype(DType::F64)?.reshape(((), 5))?;
     let mean = exact.mean(0)?;
@@ -201,9 +153,7 @@ fn statistics_of_a_large_batch_are_accurate() -> Result<()> {
     let variance = centred.sqr()?.mean(0)?;
     reference::assert_close("mean", &statistics.mean, &mean, 1e-7);
     reference::assert_close("variance", &statistics.variance, &variance, 1e-6);
-    let normalised = centred
-        .broadcast_div(&variance.sqrt()?)?
-        .reshape(x.dims())?;
+    let normalised = centred.broadcast_div(&variance.sqrt()?)?.reshape(x.dims())?;
     // The input itself is rounded to 3e-5 of its deviation at this mean.
     reference::assert_close("output", &y, &normalised, 3e-5);
     Ok(())
@@ -237,11 +187,7 @@ fn threads_do_not_matter() {
         let gradients = y.sqr()?.sum_all()?.backward()?;
         let inputs = [&x, &residual, &weight, &bias];
         let gradients = inputs.map(|x| gradients.get(x).expect("a gradient").clone());
-        Ok([
-            vec![y.detach(), statistics.mean, statistics.variance],
-            gradients.to_vec(),
-        ]
-        .concat())
+        Ok([vec![y.detach(), statistics.mean, statistics.variance], gradients.to_vec()].concat())
     });
 }
 
@@ -253,31 +199,14 @@ fn wrong_arguments_are_named() -> Result<()> {
     let train = |x: &Tensor, weight: &Tensor, bias: &Tensor, residual: Option<&Tensor>| {
         batch_norm_train(x, weight, bias, residual, Activation::Relu, 1e-5)
     };
+    check_error(train(x, &short, bias, None), &["batch_norm", "weight", "[4]", "[3]"]);
+    check_error(train(x, weight, &short, None), &["batch_norm", "bias", "[4]", "[3]"]);
+    check_error(train(x, weight, bias, Some(bias)), &["batch_norm", "residual", "[2, 3, 5, 4]"]);
     check_error(
-        train(x, &short, bias, None),
-        &["batch_norm", "weight", "[4]", "[3]"],
-    );
-    check_error(
-        train(x, weight, &short, None),
-        &["batch_norm", "bias", "[4]", "[3]"],
-    );
-    check_error(
-        train(x, weight, bias, Some(bias)),
-        &["batch_norm", "residual", "[2, 3, 5, 4]"],
-    );
-    check_error(
-        train(
-            &x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.narrow(2, 0, 1)?,
-            weight,
-            bias,
-            None,
-        ),
+        train(&x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.narrow(2, 0, 1)?, weight, bias, None),
         &["more than one value"],
     );
-    check_error(
-        train(x, &weight.to_dtype(DType::F32)?, bias, None),
-        &["weight", "F32", "F64"],
-    );
+    check_error(train(x, &weight.to_dtype(DType::F32)?, bias, None), &["weight", "F32", "F64"]);
     let identity = Activation::Identity;
     check_error(
         batch_norm_eval(x, weight, bias, &short, bias, None, identity, 1e-5),

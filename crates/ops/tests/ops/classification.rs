@@ -6,20 +6,14 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy, log_softmax, softmax};
 
 fn smoothed(label_smoothing: f64) -> CrossEntropyConfig {
-    CrossEntropyConfig {
-        label_smoothing,
-        class_weights: None,
-    }
+    CrossEntropyConfig { label_smoothing, class_weights: None }
 }
 
 fn weighted(label_smoothing: f64, classes: usize) -> Result<CrossEntropyConfig> {
     let weights = reference::uniform("ce_weighted.class_weight", classes);
     let weights: Vec<f64> = weights.into_iter().map(|u| u + 0.5).collect();
     let class_weights = Some(Tensor::new(weights, &Device::Cpu)?);
-    Ok(CrossEntropyConfig {
-        label_smoothing,
-        class_weights,
-    })
+    Ok(CrossEntropyConfig { label_smoothing, class_weights })
 }
 
 /// A random distribution over the classes in each row.
@@ -30,11 +24,8 @@ fn probabilities(name: &str, dims: &[usize]) -> Result<Tensor> {
 #[test]
 fn losses_and_gradients_are_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
-    let cases = [
-        ("ce", smoothed(0.0)),
-        ("ce_smooth", smoothed(0.1)),
-        ("ce_weighted", weighted(0.0, 10)?),
-    ];
+    let cases =
+        [("ce", smoothed(0.0)), ("ce_smooth", smoothed(0.1)), ("ce_weighted", weighted(0.0, 10)?)];
     for (case, config) in cases {
         let x = reference::image_batch(&format!("{case}.x"), &[8, 10])?.affine(3.0, 0.0)?;
         let x = Var::from_tensor(&x)?;
@@ -67,17 +58,10 @@ fn class_weights_and_smoothing_combine_as_in_pytorch() -> Result<()> {
     let labels = reference::labels("combined.labels", 7, 5)?;
     for smoothing in [0.0, 0.3, 1.0] {
         let config = weighted(smoothing, 5)?;
-        let weights = config
-            .class_weights
-            .as_ref()
-            .expect("weights")
-            .to_vec1::<f64>()?;
+        let weights = config.class_weights.as_ref().expect("weights").to_vec1::<f64>()?;
         let loss = cross_entropy(&logits, Targets::Labels(&labels), &config)?.to_scalar::<f64>()?;
         let expected = plain(&logits, &labels.to_vec1()?, &weights, smoothing)?;
-        assert!(
-            (loss - expected).abs() < 1e-12,
-            "smoothing {smoothing}: {loss}, not {expected}"
-        );
+        assert!((loss - expected).abs() < 1e-12, "smoothing {smoothing}: {loss}, not {expected}");
     }
     Ok(())
 }
@@ -118,12 +102,9 @@ fn cross_entropy_gradient_is_that_of_its_values() -> Result<()> {
         let soft = probabilities("gradient.targets", &[batch, classes])?;
         // Targets that do not sum to one have a gradient of their own shape.
         let unnormalised = soft.affine(1.7, 0.1)?;
-        for config in [
-            smoothed(0.0),
-            smoothed(0.1),
-            weighted(0.0, classes)?,
-            weighted(0.3, classes)?,
-        ] {
+        for config in
+            [smoothed(0.0), smoothed(0.1), weighted(0.0, classes)?, weighted(0.3, classes)?]
+        {
             let what = format!("{batch} x {classes}, {config:?}");
             for targets in [
                 Targets::Labels(&labels),
@@ -153,19 +134,11 @@ fn one_class_has_neither_loss_nor_gradient() -> Result<()> {
 
 #[test]
 fn extreme_logits_stay_finite() -> Result<()> {
-    let x = Var::new(
-        &[[1e5f32, -1e5, 0.0], [f32::NEG_INFINITY, 2.0, 1.0]],
-        &Device::Cpu,
-    )?;
+    let x = Var::new(&[[1e5f32, -1e5, 0.0], [f32::NEG_INFINITY, 2.0, 1.0]], &Device::Cpu)?;
     let labels = Tensor::new(&[1u32, 2], &Device::Cpu)?;
     let loss = cross_entropy(&x, Targets::Labels(&labels), &smoothed(0.0))?;
     assert!((loss.to_scalar::<f32>()? - 100_000.66).abs() < 0.1);
-    let dx = loss
-        .backward()?
-        .remove(&x)
-        .expect("a gradient")
-        .flatten_all()?
-        .to_vec1::<f32>()?;
+    let dx = loss.backward()?.remove(&x).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
     assert!(dx.iter().all(|dx| dx.is_finite()), "{dx:?}");
     assert_eq!(dx[..4], [0.5, -0.5, 0.0, 0.0]);
     Ok(())
@@ -190,12 +163,7 @@ fn softmax_is_its_formula_and_stable() -> Result<()> {
     // Adding a constant changes nothing, but overflows without care.
     let shifted = x.affine(1.0, 900.0)?;
     reference::assert_close("softmax", &softmax(&shifted)?, &expected, 1e-12);
-    reference::assert_close(
-        "log_softmax",
-        &log_softmax(&shifted)?,
-        &expected.log()?,
-        1e-12,
-    );
+    reference::assert_close("log_softmax", &log_softmax(&shifted)?, &expected.log()?, 1e-12);
     let low = Tensor::new(&[0f32, -1e4], &Device::Cpu)?;
     assert_eq!(log_softmax(&low)?.to_vec1::<f32>()?, [0.0, -1e4]);
     Ok(())
@@ -230,41 +198,13 @@ fn wrong_arguments_are_named() -> Result<()> {
         &["cross_entropy", "row 1", "label 3", "3 classes"],
     );
     let long = Tensor::new(&[0u32, 1, 2], &Device::Cpu)?;
-    check(
-        &logits,
-        Targets::Labels(&long),
-        &plain,
-        &["labels", "[2]", "[3]"],
-    );
+    check(&logits, Targets::Labels(&long), &plain, &["labels", "[2]", "[3]"]);
     let signed = Tensor::new(&[0i64, 1], &Device::Cpu)?;
     check(&logits, Targets::Labels(&signed), &plain, &["u32", "I64"]);
-    check(
-        &logits,
-        Targets::Probabilities(&logits.t()?),
-        &plain,
-        &["probabilities", "[3, 2]"],
-    );
-    check(
-        &random("wrong", &[3]),
-        Targets::Labels(&labels),
-        &plain,
-        &["[batch, classes]", "[3]"],
-    );
-    check(
-        &logits,
-        Targets::Labels(&labels),
-        &smoothed(1.5),
-        &["smoothing", "1.5"],
-    );
-    check(
-        &logits,
-        Targets::Labels(&labels),
-        &weighted(0.0, 4)?,
-        &["3 class weights", "[4]"],
-    );
-    check_error(
-        softmax(&Tensor::new(1f32, &Device::Cpu)?),
-        &["softmax", "[]"],
-    );
+    check(&logits, Targets::Probabilities(&logits.t()?), &plain, &["probabilities", "[3, 2]"]);
+    check(&random("wrong", &[3]), Targets::Labels(&labels), &plain, &["[batch, classes]", "[3]"]);
+    check(&logits, Targets::Labels(&labels), &smoothed(1.5), &["smoothing", "1.5"]);
+    check(&logits, Targets::Labels(&labels), &weighted(0.0, 4)?, &["3 class weights", "[4]"]);
+    check_error(softmax(&Tensor::new(1f32, &Device::Cpu)?), &["softmax", "[]"]);
     Ok(())
 }

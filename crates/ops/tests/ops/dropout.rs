@@ -23,16 +23,10 @@ fn drops_the_given_fraction_and_scales_the_rest() -> Result<()> {
         let dropped = y.iter().filter(|&&y| y == 0.0).count() as f64;
         let deviation = (count as f64 * probability * (1.0 - probability)).sqrt();
         let error = (dropped - count as f64 * probability).abs();
-        assert!(
-            error < 4.0 * deviation,
-            "dropped {dropped} of {count} at {probability}"
-        );
+        assert!(error < 4.0 * deviation, "dropped {dropped} of {count} at {probability}");
         // Neighbours are independent: as often both dropped as chance has it.
         let pairs = y.windows(2).filter(|pair| pair == &[0.0, 0.0]).count() as f64 / count as f64;
-        assert!(
-            (pairs - probability * probability).abs() < 0.01,
-            "{pairs} at {probability}"
-        );
+        assert!((pairs - probability * probability).abs() < 0.01, "{pairs} at {probability}");
     }
     Ok(())
 }
@@ -54,10 +48,7 @@ fn the_seed_alone_decides() -> Result<()> {
 #[test]
 fn the_mask_of_seed_0_is_this_one() -> Result<()> {
     let y = dropout(&ones(24)?, 0.5, &mut rng(0))?.to_vec1::<f32>()?;
-    let kept: String = y
-        .iter()
-        .map(|&y| if y == 0.0 { '.' } else { '#' })
-        .collect();
+    let kept: String = y.iter().map(|&y| if y == 0.0 { '.' } else { '#' }).collect();
     assert_eq!(kept, "###.###..###.###.##..###");
     Ok(())
 }
@@ -78,9 +69,7 @@ fn certain_cases_are_exact() -> Result<()> {
 fn gradient_is_that_of_its_values() -> Result<()> {
     let x = [random("gradient", &[3, 5, 7])];
     check_gradients("dropout", &x, |x| dropout(&x[0], 0.4, &mut rng(1)));
-    check_gradients("dropout of a view", &x, |x| {
-        dropout(&x[0].transpose(0, 2)?, 0.4, &mut rng(1))
-    });
+    check_gradients("dropout of a view", &x, |x| dropout(&x[0].transpose(0, 2)?, 0.4, &mut rng(1)));
     let x = Var::from_tensor(&ones(10)?)?;
     let y = dropout(&x, 0.5, &mut rng(1))?;
     let dx = y.sum_all()?.backward()?.remove(&x).expect("a gradient");

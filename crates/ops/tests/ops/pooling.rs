@@ -9,9 +9,7 @@ use candle_vision_ops::{
 use serde_json::Value;
 
 fn number(case: &Value, key: &str) -> usize {
-    case[key]
-        .as_u64()
-        .unwrap_or_else(|| panic!("{key} of {case}")) as usize
+    case[key].as_u64().unwrap_or_else(|| panic!("{key} of {case}")) as usize
 }
 
 fn pool(case: &Value, x: &Tensor) -> Result<Tensor> {
@@ -36,10 +34,8 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
     let mut seen = 0;
     for case in reference::json("ops.json").as_array().expect("a list") {
-        let (name, op) = (
-            case["case"].as_str().expect("a name"),
-            case["op"].as_str().expect("an op"),
-        );
+        let (name, op) =
+            (case["case"].as_str().expect("a name"), case["op"].as_str().expect("an op"));
         if !op.contains("pool2d") {
             continue;
         }
@@ -51,11 +47,7 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
         reference::assert_close(name, &nchw(&y), &expected[&format!("{name}.y")], 1e-6);
         let grad = reference::signed(&format!("{name}.grad"), nchw(&y).dims())?;
         let grad = if ties { y.ones_like()? } else { nhwc(&grad) };
-        let dx = (y * grad)?
-            .sum_all()?
-            .backward()?
-            .remove(&x)
-            .expect("a gradient");
+        let dx = (y * grad)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
         let what = format!("{name} gradient");
         reference::assert_close(&what, &nchw(&dx), &expected[&format!("{name}.dx")], 1e-6);
         seen += 1;
@@ -86,16 +78,9 @@ const SHAPES: [Shape; 10] = [
 fn max_pool_gradient_is_that_of_its_values() {
     for (dims, kernel, stride, padding) in SHAPES {
         for ceil_mode in [false, true] {
-            let config = MaxPool2dConfig {
-                kernel,
-                stride,
-                padding,
-                ceil_mode,
-            };
+            let config = MaxPool2dConfig { kernel, stride, padding, ceil_mode };
             let what = format!("{dims:?} {config:?}");
-            check_gradients(&what, &[distinct("max", &dims)], |x| {
-                max_pool2d(&x[0], &config)
-            });
+            check_gradients(&what, &[distinct("max", &dims)], |x| max_pool2d(&x[0], &config));
         }
     }
 }
@@ -104,17 +89,9 @@ fn max_pool_gradient_is_that_of_its_values() {
 fn avg_pool_gradient_is_that_of_its_values() {
     for (dims, kernel, stride, padding) in SHAPES {
         for (ceil_mode, count_include_pad) in [(false, true), (true, true), (true, false)] {
-            let config = AvgPool2dConfig {
-                kernel,
-                stride,
-                padding,
-                ceil_mode,
-                count_include_pad,
-            };
+            let config = AvgPool2dConfig { kernel, stride, padding, ceil_mode, count_include_pad };
             let what = format!("{dims:?} {config:?}");
-            check_gradients(&what, &[random("avg", &dims)], |x| {
-                avg_pool2d(&x[0], &config)
-            });
+            check_gradients(&what, &[random("avg", &dims)], |x| avg_pool2d(&x[0], &config));
         }
     }
 }
@@ -165,27 +142,14 @@ fn indices([a, b, c, d]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usiz
 fn max_pool_is_its_definition() -> Result<()> {
     for (dims, kernel, stride, padding) in SHAPES {
         for ceil_mode in [false, true] {
-            let config = MaxPool2dConfig {
-                kernel,
-                stride,
-                padding,
-                ceil_mode,
-            };
+            let config = MaxPool2dConfig { kernel, stride, padding, ceil_mode };
             let x = distinct("plain", &dims);
             // With and without a gradient to come, which are two kernels.
             let y = max_pool2d(&x, &config)?;
             let tracked = max_pool2d(&Var::from_tensor(&x)?.into_inner(), &config)?;
             let expected = plain_max_pool(&x, &config, [y.dim(1)?, y.dim(2)?])?;
-            assert_eq!(
-                y.flatten_all()?.to_vec1::<f64>()?,
-                expected,
-                "{dims:?} {config:?}"
-            );
-            assert_eq!(
-                tracked.flatten_all()?.to_vec1::<f64>()?,
-                expected,
-                "{dims:?} {config:?}"
-            );
+            assert_eq!(y.flatten_all()?.to_vec1::<f64>()?, expected, "{dims:?} {config:?}");
+            assert_eq!(tracked.flatten_all()?.to_vec1::<f64>()?, expected, "{dims:?} {config:?}");
         }
     }
     Ok(())
@@ -193,11 +157,7 @@ fn max_pool_is_its_definition() -> Result<()> {
 
 #[test]
 fn first_of_equal_elements_gets_the_gradient() -> Result<()> {
-    let x = Var::from_tensor(&Tensor::zeros(
-        (1, 3, 3, 1),
-        candle_core::DType::F32,
-        &Device::Cpu,
-    )?)?;
+    let x = Var::from_tensor(&Tensor::zeros((1, 3, 3, 1), candle_core::DType::F32, &Device::Cpu)?)?;
     let y = max_pool2d(&x, &MaxPool2dConfig::new(2).stride(1))?;
     let dx = y.sum_all()?.backward()?.remove(&x).expect("a gradient");
     let expected = [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
@@ -211,9 +171,7 @@ fn nan_and_minus_infinity_pass_through_max_pool() -> Result<()> {
     let x = Tensor::new(&[1.0, nan, 2.0, 3.0, low, low, low, low], &Device::Cpu)?;
     let x = Var::from_tensor(&x.reshape((2, 2, 2, 1))?)?;
     for x in [x.as_tensor(), &x.detach()] {
-        let y = max_pool2d(x, &MaxPool2dConfig::new(2))?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
+        let y = max_pool2d(x, &MaxPool2dConfig::new(2))?.flatten_all()?.to_vec1::<f32>()?;
         assert!(y[0].is_nan() && y[1] == low, "{y:?}");
     }
     let y = max_pool2d(&x, &MaxPool2dConfig::new(2))?;
@@ -238,10 +196,7 @@ fn views_and_empty_batches_are_taken() -> Result<()> {
     let config = MaxPool2dConfig::new(2);
     let view = max_pool2d(&x.permute([0, 2, 3, 1])?, &config)?;
     let copy = max_pool2d(&nhwc(&x), &config)?;
-    assert_eq!(
-        view.flatten_all()?.to_vec1::<f64>()?,
-        copy.flatten_all()?.to_vec1::<f64>()?
-    );
+    assert_eq!(view.flatten_all()?.to_vec1::<f64>()?, copy.flatten_all()?.to_vec1::<f64>()?);
     let empty = random("empty", &[0, 4, 4, 3]);
     assert_eq!(max_pool2d(&empty, &config)?.dims(), [0, 2, 2, 3]);
     assert_eq!(adaptive_avg_pool2d(&empty, [1, 1])?.dims(), [0, 1, 1, 3]);
@@ -265,32 +220,11 @@ fn threads_do_not_matter() {
 fn wrong_arguments_are_named() {
     let x = random("wrong", &[1, 4, 4, 2]);
     let config = MaxPool2dConfig::new(2);
-    check_error(
-        max_pool2d(&random("wrong", &[4, 4]), &config),
-        &["max_pool2d", "[4, 4]"],
-    );
-    check_error(
-        max_pool2d(&x, &config.padding(2)),
-        &["max_pool2d", "height", "half of kernel 2"],
-    );
-    check_error(
-        max_pool2d(&x, &MaxPool2dConfig::new(7)),
-        &["max_pool2d", "7", "4"],
-    );
-    check_error(
-        max_pool2d(&x, &config.stride(0)),
-        &["max_pool2d", "at least 1"],
-    );
-    check_error(
-        max_pool2d(&x, &MaxPool2dConfig::new(1000)),
-        &["max_pool2d", "1000 x 1000"],
-    );
-    check_error(
-        avg_pool2d(&x, &AvgPool2dConfig::new(9)),
-        &["avg_pool2d", "9"],
-    );
-    check_error(
-        adaptive_avg_pool2d(&x, [0, 1]),
-        &["adaptive_avg_pool2d", "[0, 1]"],
-    );
+    check_error(max_pool2d(&random("wrong", &[4, 4]), &config), &["max_pool2d", "[4, 4]"]);
+    check_error(max_pool2d(&x, &config.padding(2)), &["max_pool2d", "height", "half of kernel 2"]);
+    check_error(max_pool2d(&x, &MaxPool2dConfig::new(7)), &["max_pool2d", "7", "4"]);
+    check_error(max_pool2d(&x, &config.stride(0)), &["max_pool2d", "at least 1"]);
+    check_error(max_pool2d(&x, &MaxPool2dConfig::new(1000)), &["max_pool2d", "1000 x 1000"]);
+    check_error(avg_pool2d(&x, &AvgPool2dConfig::new(9)), &["avg_pool2d", "9"]);
+    check_error(adaptive_avg_pool2d(&x, [0, 1]), &["adaptive_avg_pool2d", "[0, 1]"]);
 }

@@ -29,16 +29,10 @@ pub(crate) fn gradients(
     inputs: &[Tensor],
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Result<Vec<Tensor>> {
-    let variables = inputs
-        .iter()
-        .map(Var::from_tensor)
-        .collect::<Result<Vec<_>>>()?;
+    let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
     let tensors: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
     let gradients = objective(&f(&tensors)?)?.backward()?;
-    Ok(tensors
-        .iter()
-        .map(|x| gradients.get(x).expect("input has a gradient").clone())
-        .collect())
+    Ok(tensors.iter().map(|x| gradients.get(x).expect("input has a gradient").clone()).collect())
 }
 
 fn objective(y: &Tensor) -> Result<Tensor> {
@@ -69,9 +63,7 @@ fn central_differences(
 
 /// A random `f64` tensor, uniform with unit variance.
 pub(crate) fn random(name: &str, dims: &[usize]) -> Tensor {
-    reference::image_batch(name, dims)
-        .and_then(|x| x.to_dtype(DType::F64))
-        .expect("a tensor")
+    reference::image_batch(name, dims).and_then(|x| x.to_dtype(DType::F64)).expect("a tensor")
 }
 
 /// A random `f64` tensor whose elements are further apart than a finite difference moves them.
@@ -89,26 +81,19 @@ pub(crate) fn distinct(name: &str, dims: &[usize]) -> Tensor {
 
 /// `[batch, channels, height, width]` to contiguous channels-last, without the op under test.
 pub(crate) fn nhwc(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1])
-        .and_then(|x| x.contiguous())
-        .expect("4 dimensions")
+    x.permute([0, 2, 3, 1]).and_then(|x| x.contiguous()).expect("4 dimensions")
 }
 
 /// The other way round.
 pub(crate) fn nchw(x: &Tensor) -> Tensor {
-    x.permute([0, 3, 1, 2])
-        .and_then(|x| x.contiguous())
-        .expect("4 dimensions")
+    x.permute([0, 3, 1, 2]).and_then(|x| x.contiguous()).expect("4 dimensions")
 }
 
 /// Checks that `f` gives the same bits on one, two and three threads.
 #[track_caller]
 pub(crate) fn check_threads(f: impl Fn() -> Result<Vec<Tensor>> + Send + Sync) {
     let on = |threads: usize| -> Vec<Vec<u32>> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .expect("threads");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let results = pool.install(&f).expect("the function runs");
         let bits = |x: &Tensor| -> Result<Vec<u32>> {
             let values = x.flatten_all()?.to_vec1::<f32>()?;
@@ -125,9 +110,7 @@ pub(crate) fn check_threads(f: impl Fn() -> Result<Vec<Tensor>> + Send + Sync) {
 /// Checks that `result` is an error whose text holds every one of `words`, on one line.
 #[track_caller]
 pub(crate) fn check_error<T>(result: Result<T>, words: &[&str]) {
-    let Err(error) = result else {
-        panic!("accepted, though {words:?} is wrong")
-    };
+    let Err(error) = result else { panic!("accepted, though {words:?} is wrong") };
     let text = error.to_string();
     let text = text.lines().next().unwrap_or_default();
     for word in words {

@@ -35,11 +35,7 @@ pub(crate) struct Font {
 
 impl Font {
     pub(crate) fn new(size: u32, color: Color) -> Self {
-        Self {
-            size,
-            bold: false,
-            color,
-        }
+        Self { size, bold: false, color }
     }
 
     pub(crate) fn bold(self) -> Self {
@@ -75,15 +71,9 @@ fn fit(text: &str, font: Font, width: f64, split: impl Fn(usize) -> (usize, usiz
     let cut = |kept: usize| {
         let (front, back) = split(kept);
         let (front, back) = (&characters[..front], &characters[characters.len() - back..]);
-        front
-            .iter()
-            .chain([&ELLIPSIS])
-            .chain(back)
-            .collect::<String>()
+        front.iter().chain([&ELLIPSIS]).chain(back).collect::<String>()
     };
-    let kept = (1..characters.len())
-        .rev()
-        .find(|kept| font.width(&cut(*kept)) <= width);
+    let kept = (1..characters.len()).rev().find(|kept| font.width(&cut(*kept)) <= width);
     cut(kept.unwrap_or(0))
 }
 
@@ -95,11 +85,8 @@ pub(crate) fn wrap(text: &str, font: Font, width: f64, lines: usize) -> Vec<Stri
     while words.peek().is_some() && wrapped.len() + 1 < lines {
         let mut line = String::new();
         while let Some(word) = words.peek() {
-            let longer = if line.is_empty() {
-                (*word).to_owned()
-            } else {
-                format!("{line} {word}")
-            };
+            let longer =
+                if line.is_empty() { (*word).to_owned() } else { format!("{line} {word}") };
             if !line.is_empty() && font.width(&longer) > width {
                 break;
             }
@@ -119,19 +106,12 @@ pub(crate) fn wrap(text: &str, font: Font, width: f64, lines: usize) -> Vec<Stri
 mod tests {
     use super::*;
 
-    const FONT: Font = Font {
-        size: 16,
-        bold: false,
-        color: [0; 3],
-    };
+    const FONT: Font = Font { size: 16, bold: false, color: [0; 3] };
 
     #[test]
     fn widths_are_those_of_the_font() {
         assert_eq!(Font { size: 2048, ..FONT }.width("Wi"), 2025.0 + 569.0);
-        assert_eq!(
-            Font { size: 2048, ..FONT }.bold().width("Wi"),
-            2259.0 + 702.0
-        );
+        assert_eq!(Font { size: 2048, ..FONT }.bold().width("Wi"), 2259.0 + 702.0);
         assert_eq!(FONT.width("\u{7f}é"), 32.0);
     }
 
@@ -142,10 +122,7 @@ mod tests {
         assert!(cut.starts_with("a rath") && cut.ends_with('…'), "{cut}");
         assert!(FONT.width(&cut) <= 100.0);
         let path = shorten_middle("hymenoptera/val/bees/1234.jpg", FONT, 150.0);
-        assert!(
-            path.starts_with("hym") && path.ends_with(".jpg") && path.contains('…'),
-            "{path}"
-        );
+        assert!(path.starts_with("hym") && path.ends_with(".jpg") && path.contains('…'), "{path}");
         assert_eq!(shorten("wide", FONT, 1.0), "…");
     }
 

@@ -31,10 +31,7 @@ impl Upward {
 
     /// Draws the text level and turns its pixels: the library's own turned text is blurred.
     pub(super) fn stamp(&self, page: &mut RgbImage) -> Result<()> {
-        let (size, length) = (
-            f64::from(self.font.size),
-            self.font.width(&self.text).ceil(),
-        );
+        let (size, length) = (f64::from(self.font.size), self.font.width(&self.text).ceil());
         let mut level = Canvas::new(length.max(1.0), 1.5 * size)?;
         level.text((0.0, size), &self.text, self.font, Align::Left);
         let turned = image::imageops::rotate270(&rasterize(&level.scene)?);
@@ -46,10 +43,9 @@ impl Upward {
         let left = (self.at.0 - size).round() as i64;
         let top = (self.at.1 - length + before).round() as i64;
         for (x, y, pixel) in turned.enumerate_pixels() {
-            let (Ok(x), Ok(y)) = (
-                u32::try_from(left + i64::from(x)),
-                u32::try_from(top + i64::from(y)),
-            ) else {
+            let (Ok(x), Ok(y)) =
+                (u32::try_from(left + i64::from(x)), u32::try_from(top + i64::from(y)))
+            else {
                 continue;
             };
             // Dark text on white, laid over the page: the darker one stays.
@@ -72,12 +68,8 @@ mod tests {
         let mut canvas = Canvas::new(40.0, 100.0)?;
         canvas.upward_text((30.0, 90.0), "$ab$", Font::new(16, INK), Align::Left);
         let length = Font::new(16, INK).width("$ab$");
-        let page = image::load_from_memory(&canvas.into_png()?)
-            .map_err(Error::draw)?
-            .into_rgb8();
-        let dark = page
-            .enumerate_pixels()
-            .filter(|(_, _, pixel)| pixel.0[0] < 128);
+        let page = image::load_from_memory(&canvas.into_png()?).map_err(Error::draw)?.into_rgb8();
+        let dark = page.enumerate_pixels().filter(|(_, _, pixel)| pixel.0[0] < 128);
         let (columns, rows): (Vec<u32>, Vec<u32>) = dark.map(|(x, y, _)| (x, y)).unzip();
         let within = |values: &[u32], low: f64, high: f64| {
             !values.is_empty() && values.iter().all(|v| (low..=high).contains(&f64::from(*v)))

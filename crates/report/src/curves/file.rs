@@ -18,10 +18,7 @@ pub struct CurvesFile {
 impl CurvesFile {
     /// Draws to the PNG file `path`, under the heading `title`.
     pub fn new(path: impl Into<PathBuf>, title: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            title: title.into(),
-        }
+        Self { path: path.into(), title: title.into() }
     }
 
     fn draw(&self, history: &History) -> candle_vision_train::Result<()> {

@@ -60,9 +60,7 @@ impl Panel {
         for line in &self.lines {
             // Half a mark of room: the ones on the border are not to be cut.
             let room = if line.mark == Mark::None { 1.5 } else { 7.0 };
-            canvas.clipped(plot.grown(room), |canvas| {
-                self.draw_line(canvas, &plot, line)
-            });
+            canvas.clipped(plot.grown(room), |canvas| self.draw_line(canvas, &plot, line));
         }
         if let Some(best) = &self.best {
             canvas.ring(self.place(best.at, &plot), 10.0, INK, 2.0);
@@ -78,12 +76,7 @@ impl Panel {
 
     fn draw_header(&self, canvas: &mut Canvas, area: &Area, plot: &Area) {
         let baseline = area.y + 18.0;
-        canvas.text(
-            (plot.x, baseline),
-            self.title,
-            Font::new(20, INK).bold(),
-            Align::Left,
-        );
+        canvas.text((plot.x, baseline), self.title, Font::new(20, INK).bold(), Align::Left);
         if let Some(best) = &self.best {
             let font = Font::new(17, INK);
             canvas.text((plot.right(), baseline), &best.label, font, Align::Right);
@@ -105,44 +98,23 @@ impl Panel {
         for tick in self.y.ticks() {
             let (_, y) = self.place((0.0, *tick), plot);
             canvas.line(&[(plot.x, y), (plot.right(), y)], GRID, 1.0);
-            canvas.text(
-                (plot.x - 10.0, y + 6.0),
-                &self.y.label(*tick),
-                font,
-                Align::Right,
-            );
+            canvas.text((plot.x - 10.0, y + 6.0), &self.y.label(*tick), font, Align::Right);
         }
         let bottom = plot.bottom();
         for tick in self.x.ticks() {
             let x = plot.x + self.x.position(*tick) * plot.width;
             canvas.line(&[(x, bottom), (x, bottom + 5.0)], RULE, 1.0);
-            canvas.text(
-                (x, bottom + 24.0),
-                &self.x.label(*tick),
-                font,
-                Align::Center,
-            );
+            canvas.text((x, bottom + 24.0), &self.x.label(*tick), font, Align::Center);
         }
-        canvas.line(
-            &[(plot.x, plot.y), (plot.x, bottom), (plot.right(), bottom)],
-            RULE,
-            1.0,
-        );
-        canvas.text(
-            (plot.center().0, bottom + 48.0),
-            "epoch",
-            font,
-            Align::Center,
-        );
+        canvas.line(&[(plot.x, plot.y), (plot.x, bottom), (plot.right(), bottom)], RULE, 1.0);
+        canvas.text((plot.center().0, bottom + 48.0), "epoch", font, Align::Center);
     }
 
     fn draw_line(&self, canvas: &mut Canvas, plot: &Area, line: &Line) {
         let points: usize = line.segments.iter().map(Vec::len).sum();
         for segment in &line.segments {
-            let placed: Vec<(f64, f64)> = segment
-                .iter()
-                .map(|point| self.place(*point, plot))
-                .collect();
+            let placed: Vec<(f64, f64)> =
+                segment.iter().map(|point| self.place(*point, plot)).collect();
             canvas.line(&placed, line.color, line.width);
             // A single point has no line: it is seen only if it is marked.
             if points <= MOST_MARKS || placed.len() == 1 {
@@ -158,15 +130,7 @@ fn draw_mark(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) {
         Mark::Disc => canvas.disc((x, y), 5.0, line.color),
         Mark::Square => {
             let (x, y) = (x - 4.5, y - 4.5);
-            canvas.fill(
-                Area {
-                    x,
-                    y,
-                    width: 9.0,
-                    height: 9.0,
-                },
-                line.color,
-            );
+            canvas.fill(Area { x, y, width: 9.0, height: 9.0 }, line.color);
         }
     }
 }

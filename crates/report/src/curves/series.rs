@@ -35,14 +35,8 @@ impl Timeline {
         let ends = history.batches.iter().zip(&within);
         let batch_ends = ends.map(|(b, number)| start(b.epoch) + *number as f64 * batch_length);
         let epochs = history.epochs.iter().map(|epoch| epoch.epoch);
-        let last_epoch = epochs
-            .chain(history.batches.iter().map(|batch| batch.epoch))
-            .max();
-        Self {
-            batch_ends: batch_ends.collect(),
-            last_epoch: last_epoch.unwrap_or(1),
-            batch_length,
-        }
+        let last_epoch = epochs.chain(history.batches.iter().map(|batch| batch.epoch)).max();
+        Self { batch_ends: batch_ends.collect(), last_epoch: last_epoch.unwrap_or(1), batch_length }
     }
 
     pub(super) fn axis(&self) -> Axis {
@@ -53,10 +47,7 @@ impl Timeline {
         let losses = history.batches.iter().map(|batch| batch.loss);
         let points: Vec<(f64, f64)> = self.batch_ends.iter().copied().zip(losses).collect();
         let pieces = pieces(&points, 1.0 + 1.5 * self.batch_length);
-        pieces
-            .into_iter()
-            .map(|piece| thinned(piece, self.last_epoch))
-            .collect()
+        pieces.into_iter().map(|piece| thinned(piece, self.last_epoch)).collect()
     }
 
     /// Of the batches where they are recorded, else of the epochs: a rate holds from its batch's
@@ -64,34 +55,22 @@ impl Timeline {
     pub(super) fn learning_rates(&self, history: &History) -> Segments {
         let steps: Vec<(f64, f64, f64)> = if history.batches.is_empty() {
             let epochs = history.epochs.iter();
-            epochs
-                .map(|e| (e.epoch.saturating_sub(1) as f64, e.epoch as f64, e.lr))
-                .collect()
+            epochs.map(|e| (e.epoch.saturating_sub(1) as f64, e.epoch as f64, e.lr)).collect()
         } else {
             let batches = self.batch_ends.iter().zip(&history.batches);
-            batches
-                .map(|(end, batch)| (end - self.batch_length, *end, batch.lr))
-                .collect()
+            batches.map(|(end, batch)| (end - self.batch_length, *end, batch.lr)).collect()
         };
-        let corners: Vec<(f64, f64)> = steps
-            .iter()
-            .flat_map(|(start, end, lr)| [(*start, *lr), (*end, *lr)])
-            .collect();
+        let corners: Vec<(f64, f64)> =
+            steps.iter().flat_map(|(start, end, lr)| [(*start, *lr), (*end, *lr)]).collect();
         let pieces = pieces(&corners, 1.0 + 1e-9);
-        pieces
-            .into_iter()
-            .map(|piece| thinned(piece, self.last_epoch))
-            .collect()
+        pieces.into_iter().map(|piece| thinned(piece, self.last_epoch)).collect()
     }
 }
 
 /// One point an epoch, at its end.
 pub(super) fn epoch_segments(history: &History, value: impl Fn(&EpochRecord) -> f64) -> Segments {
-    let points: Vec<(f64, f64)> = history
-        .epochs
-        .iter()
-        .map(|epoch| (epoch.epoch as f64, value(epoch)))
-        .collect();
+    let points: Vec<(f64, f64)> =
+        history.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch))).collect();
     pieces(&points, 1.5)
 }
 
@@ -126,11 +105,7 @@ fn thinned(points: Vec<(f64, f64)>, last_epoch: usize) -> Vec<(f64, f64)> {
         let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
         let ends = (group.iter().min_by(by_value), group.iter().max_by(by_value));
         if let (Some(&low), Some(&high)) = ends {
-            kept.extend(if low.0 <= high.0 {
-                [low, high]
-            } else {
-                [high, low]
-            });
+            kept.extend(if low.0 <= high.0 { [low, high] } else { [high, low] });
         }
     }
     kept
@@ -143,10 +118,7 @@ fn values(segments: &Segments) -> impl Iterator<Item = f64> {
 /// Lowest and highest value; `None` without values.
 pub(super) fn range(curves: &[&Segments]) -> Option<(f64, f64)> {
     let values = || curves.iter().flat_map(|curve| values(curve));
-    Some((
-        values().min_by(f64::total_cmp)?,
-        values().max_by(f64::total_cmp)?,
-    ))
+    Some((values().min_by(f64::total_cmp)?, values().max_by(f64::total_cmp)?))
 }
 
 /// The range of the epochs' curves and of all but the most extreme batches: one wild batch must not
@@ -154,10 +126,7 @@ pub(super) fn range(curves: &[&Segments]) -> Option<(f64, f64)> {
 pub(super) fn robust_range(epochs: &[&Segments], batches: &Segments) -> (f64, f64) {
     let mut sorted: Vec<f64> = values(batches).collect();
     sorted.sort_by(f64::total_cmp);
-    let usual = sorted
-        .get(sorted.len() * 98 / 100)
-        .or(sorted.last())
-        .copied();
+    let usual = sorted.get(sorted.len() * 98 / 100).or(sorted.last()).copied();
     match (range(epochs), sorted.first().copied().zip(usual)) {
         (Some((a, b)), Some((c, d))) => (a.min(c), b.max(d)),
         (Some(range), None) | (None, Some(range)) => range,
@@ -178,10 +147,7 @@ mod tests {
             loss: i as f64,
             lr: 0.1,
         };
-        History {
-            epochs: Vec::new(),
-            batches: epochs.iter().enumerate().map(batch).collect(),
-        }
+        History { epochs: Vec::new(), batches: epochs.iter().enumerate().map(batch).collect() }
     }
 
     #[test]
@@ -200,26 +166,15 @@ mod tests {
 
     #[test]
     fn gaps_split_a_curve() {
-        let points = [
-            (1.0, 0.5),
-            (2.0, f64::NAN),
-            (3.0, 0.4),
-            (4.0, 0.3),
-            (7.0, 0.2),
-        ];
-        let expected = vec![
-            vec![(1.0, 0.5)],
-            vec![(3.0, 0.4), (4.0, 0.3)],
-            vec![(7.0, 0.2)],
-        ];
+        let points = [(1.0, 0.5), (2.0, f64::NAN), (3.0, 0.4), (4.0, 0.3), (7.0, 0.2)];
+        let expected = vec![vec![(1.0, 0.5)], vec![(3.0, 0.4), (4.0, 0.3)], vec![(7.0, 0.2)]];
         assert_eq!(pieces(&points, 1.5), expected);
     }
 
     #[test]
     fn thinning_keeps_the_extremes() {
-        let mut points: Vec<(f64, f64)> = (0..100_000)
-            .map(|i| (f64::from(i) / 1e4, f64::from(i % 7)))
-            .collect();
+        let mut points: Vec<(f64, f64)> =
+            (0..100_000).map(|i| (f64::from(i) / 1e4, f64::from(i % 7))).collect();
         points[54_321].1 = 99.0;
         let kept = thinned(points, 10);
         assert!(kept.len() <= 2 * (BUCKETS + 1), "{}", kept.len());

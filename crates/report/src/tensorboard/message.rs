@@ -28,17 +28,11 @@ impl Summary {
         // One string: a tensor of shape [1].
         let one = Message::default().varint(1, 1);
         let shape = Message::default().message(2, &one);
-        let tensor = Message::default()
-            .varint(1, DT_STRING)
-            .message(2, &shape)
-            .bytes(8, text.as_bytes());
+        let tensor =
+            Message::default().varint(1, DT_STRING).message(2, &shape).bytes(8, text.as_bytes());
         let plugin = Message::default().bytes(1, b"text");
         let metadata = Message::default().message(1, &plugin);
-        Self::of(
-            Message::tagged(tag)
-                .message(METADATA, &metadata)
-                .message(TENSOR, &tensor),
-        )
+        Self::of(Message::tagged(tag).message(METADATA, &metadata).message(TENSOR, &tensor))
     }
 
     fn of(value: Message) -> Self {
@@ -48,19 +42,12 @@ impl Summary {
 
 /// An `Event` of a step. `wall_time` is in seconds since 1970.
 pub(super) fn event(wall_time: f64, step: usize, summary: &Summary) -> Vec<u8> {
-    Message::default()
-        .double(1, wall_time)
-        .varint(2, step as u64)
-        .message(5, &summary.0)
-        .0
+    Message::default().double(1, wall_time).varint(2, step as u64).message(5, &summary.0).0
 }
 
 /// The first event of every file.
 pub(super) fn version_event(wall_time: f64) -> Vec<u8> {
-    Message::default()
-        .double(1, wall_time)
-        .bytes(3, b"brain.Event:2")
-        .0
+    Message::default().double(1, wall_time).bytes(3, b"brain.Event:2").0
 }
 
 /// Fields one after the other, each behind a key of its number and wire type.
@@ -121,14 +108,8 @@ mod tests {
     #[test]
     fn fields_are_encoded_as_documented() {
         assert_eq!(Message::default().varint(1, 150).0, [0x08, 0x96, 0x01]);
-        assert_eq!(
-            Message::default().bytes(2, b"testing").0,
-            *b"\x12\x07testing"
-        );
+        assert_eq!(Message::default().bytes(2, b"testing").0, *b"\x12\x07testing");
         let inner = Message::default().varint(1, 150);
-        assert_eq!(
-            Message::default().message(3, &inner).0,
-            [0x1a, 0x03, 0x08, 0x96, 0x01]
-        );
+        assert_eq!(Message::default().message(3, &inner).0, [0x1a, 0x03, 0x08, 0x96, 0x01]);
     }
 }

@@ -13,9 +13,7 @@ pub(super) fn write_record(file: &mut impl Write, message: &[u8]) -> io::Result<
 
 /// CRC-32C, turned and shifted: a plain checksum of data that holds its own checksum is of no use.
 fn masked_checksum(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
-        .rotate_right(15)
-        .wrapping_add(0xA282_EAD8)
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
 #[cfg(test)]

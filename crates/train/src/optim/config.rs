@@ -74,34 +74,18 @@ fn default_decoupled_weight_decay() -> f64 {
 impl OptimizerConfig {
     /// SGD with momentum, nothing else.
     pub fn sgd(lr: f64, momentum: f64) -> Self {
-        Self::Sgd {
-            lr,
-            momentum,
-            weight_decay: 0.0,
-            nesterov: false,
-            dampening: 0.0,
-        }
+        Self::Sgd { lr, momentum, weight_decay: 0.0, nesterov: false, dampening: 0.0 }
     }
 
     /// Adam with PyTorch's defaults.
     pub fn adam(lr: f64) -> Self {
-        Self::Adam {
-            lr,
-            betas: default_betas(),
-            eps: default_eps(),
-            weight_decay: 0.0,
-        }
+        Self::Adam { lr, betas: default_betas(), eps: default_eps(), weight_decay: 0.0 }
     }
 
     /// AdamW with PyTorch's defaults.
     pub fn adamw(lr: f64) -> Self {
         let weight_decay = default_decoupled_weight_decay();
-        Self::AdamW {
-            lr,
-            betas: default_betas(),
-            eps: default_eps(),
-            weight_decay,
-        }
+        Self::AdamW { lr, betas: default_betas(), eps: default_eps(), weight_decay }
     }
 
     /// The learning rate it begins with.
@@ -137,19 +121,9 @@ impl OptimizerConfig {
         require_rate("optimizer.lr", self.lr())?;
         require_decay("optimizer.weight_decay", self.weight_decay())?;
         match *self {
-            Self::Sgd {
-                momentum,
-                nesterov,
-                dampening,
-                ..
-            } => {
+            Self::Sgd { momentum, nesterov, dampening, .. } => {
                 let fraction = "in 0..1, 1 excluded";
-                require(
-                    (0.0..1.0).contains(&momentum),
-                    "optimizer.momentum",
-                    momentum,
-                    fraction,
-                )?;
+                require((0.0..1.0).contains(&momentum), "optimizer.momentum", momentum, fraction)?;
                 let in_range = (0.0..=1.0).contains(&dampening);
                 require(in_range, "optimizer.dampening", dampening, "in 0..=1")?;
                 let possible = !nesterov || (momentum > 0.0 && dampening == 0.0);
@@ -168,21 +142,11 @@ impl OptimizerConfig {
 }
 
 pub(crate) fn require_rate(setting: &str, lr: f64) -> Result<()> {
-    require(
-        lr > 0.0 && lr.is_finite(),
-        setting,
-        lr,
-        "a positive number, such as 0.001",
-    )
+    require(lr > 0.0 && lr.is_finite(), setting, lr, "a positive number, such as 0.001")
 }
 
 pub(crate) fn require_decay(setting: &str, decay: f64) -> Result<()> {
-    require(
-        decay >= 0.0 && decay.is_finite(),
-        setting,
-        decay,
-        "0 or a positive number",
-    )
+    require(decay >= 0.0 && decay.is_finite(), setting, decay, "0 or a positive number")
 }
 
 #[cfg(test)]
@@ -197,10 +161,7 @@ mod tests {
     fn defaults_are_pytorchs() {
         let sgd = parse("name = 'sgd'\nlr = 0.1").unwrap();
         assert_eq!(sgd, OptimizerConfig::sgd(0.1, 0.0));
-        assert_eq!(
-            parse("name = 'adam'\nlr = 1").unwrap(),
-            OptimizerConfig::adam(1.0)
-        );
+        assert_eq!(parse("name = 'adam'\nlr = 1").unwrap(), OptimizerConfig::adam(1.0));
         let adamw = parse("name = 'adamw'\nlr = 0.1").unwrap();
         assert_eq!(adamw, OptimizerConfig::adamw(0.1));
         assert_eq!(adamw.weight_decay(), 0.01);
@@ -228,18 +189,9 @@ mod tests {
     #[test]
     fn impossible_values_are_named() {
         let rate = "it must be a positive number, such as 0.001";
-        check_refused(
-            "name = 'sgd'\nlr = 0.0",
-            &format!("`optimizer.lr` is 0; {rate}"),
-        );
-        check_refused(
-            "name = 'adam'\nlr = nan",
-            &format!("`optimizer.lr` is NaN; {rate}"),
-        );
-        check_refused(
-            "name = 'adam'\nlr = -1.0",
-            &format!("`optimizer.lr` is -1; {rate}"),
-        );
+        check_refused("name = 'sgd'\nlr = 0.0", &format!("`optimizer.lr` is 0; {rate}"));
+        check_refused("name = 'adam'\nlr = nan", &format!("`optimizer.lr` is NaN; {rate}"));
+        check_refused("name = 'adam'\nlr = -1.0", &format!("`optimizer.lr` is -1; {rate}"));
         check_refused(
             "name = 'sgd'\nlr = 0.1\nmomentum = 1.0",
             "`optimizer.momentum` is 1; it must be in 0..1, 1 excluded",

@@ -37,11 +37,7 @@ pub struct ParamGroup {
 impl ParamGroup {
     /// A group with the optimizer's own learning rate and weight decay.
     pub fn new(parameters: Vec<Parameter>, config: &OptimizerConfig) -> Self {
-        Self {
-            parameters,
-            lr: config.lr(),
-            weight_decay: config.weight_decay(),
-        }
+        Self { parameters, lr: config.lr(), weight_decay: config.weight_decay() }
     }
 
     /// The parameters at or under a path, and the others; both with this group's settings.
@@ -55,23 +51,13 @@ impl ParamGroup {
     /// layers) without weight decay: pulling those to zero does not make a network simpler.
     pub fn without_decay_of_vectors(self) -> [Self; 2] {
         let [vectors, others] = self.split(|parameter| parameter.var().rank() <= 1);
-        [
-            others,
-            Self {
-                weight_decay: 0.0,
-                ..vectors
-            },
-        ]
+        [others, Self { weight_decay: 0.0, ..vectors }]
     }
 
     fn split(self, belongs: impl Fn(&Parameter) -> bool) -> [Self; 2] {
         let (lr, weight_decay) = (self.lr, self.weight_decay);
         let (first, second) = self.parameters.into_iter().partition(belongs);
-        [first, second].map(|parameters| Self {
-            parameters,
-            lr,
-            weight_decay,
-        })
+        [first, second].map(|parameters| Self { parameters, lr, weight_decay })
     }
 }
 
@@ -92,12 +78,8 @@ mod tests {
         let parameters = Parameters::new();
         let vb = parameters.builder(0, DType::F32, &Device::Cpu);
         for layer in ["layer1", "layer10"] {
-            vb.pp(layer)
-                .weight("weight", &[2, 3], Init::Constant(1.0))
-                .unwrap();
-            vb.pp(layer)
-                .weight("bias", &[2], Init::Constant(1.0))
-                .unwrap();
+            vb.pp(layer).weight("weight", &[2, 3], Init::Constant(1.0)).unwrap();
+            vb.pp(layer).weight("bias", &[2], Init::Constant(1.0)).unwrap();
         }
         let config = OptimizerConfig::adamw(0.1);
         ParamGroup::new(parameters.trainable(), &config)
@@ -114,10 +96,7 @@ mod tests {
         assert_eq!(paths(&others), ["layer10.weight", "layer10.bias"]);
         assert_eq!((others.lr, others.weight_decay), (0.1, 0.01));
         assert_eq!(group().split_by_prefix("")[0].parameters.len(), 4);
-        assert_eq!(
-            group().split_by_prefix("layer1.bias")[0].parameters.len(),
-            1
-        );
+        assert_eq!(group().split_by_prefix("layer1.bias")[0].parameters.len(), 1);
     }
 
     #[test]

@@ -43,11 +43,7 @@ impl Optimizer {
     /// If a setting is impossible, or a parameter is in two groups.
     pub fn new(config: &OptimizerConfig, groups: Vec<ParamGroup>) -> Result<Self> {
         config.validate()?;
-        let mut optimizer = Self {
-            config: config.clone(),
-            lr: config.lr(),
-            slots: Vec::new(),
-        };
+        let mut optimizer = Self { config: config.clone(), lr: config.lr(), slots: Vec::new() };
         optimizer.add(groups)?;
         Ok(optimizer)
     }
@@ -114,16 +110,10 @@ impl Optimizer {
     pub fn step_scaled(&mut self, grads: &GradStore, grad_scale: f64) -> Result<()> {
         let untrained = self.slots.iter().find(|slot| slot.is_cut_off(grads));
         if let Some(slot) = untrained {
-            return Err(Error::MissingGradient {
-                parameter: slot.parameter.path().to_owned(),
-            });
+            return Err(Error::MissingGradient { parameter: slot.parameter.path().to_owned() });
         }
         let mut not_finite = None;
-        for slot in self
-            .slots
-            .iter_mut()
-            .filter(|slot| slot.parameter.is_trainable())
-        {
+        for slot in self.slots.iter_mut().filter(|slot| slot.parameter.is_trainable()) {
             let Some(grad) = grads.get(slot.parameter.var()) else {
                 continue;
             };
@@ -167,15 +157,8 @@ impl Optimizer {
             return Ok(());
         }
         let known: BTreeSet<String> = self.state()?.into_keys().collect();
-        let name = state
-            .keys()
-            .find(|name| !known.contains(*name))
-            .cloned()
-            .unwrap_or_default();
-        Err(Error::OptimizerState {
-            name,
-            problem: "belongs to no parameter".to_owned(),
-        })
+        let name = state.keys().find(|name| !known.contains(*name)).cloned().unwrap_or_default();
+        Err(Error::OptimizerState { name, problem: "belongs to no parameter".to_owned() })
     }
 }
 
@@ -202,30 +185,15 @@ impl Slot {
         if self.steps == 0 {
             let names = config.state_names();
             let zeros = || Var::zeros(var.shape(), var.dtype(), var.device());
-            self.state = names
-                .iter()
-                .map(|_| zeros())
-                .collect::<candle_core::Result<_>>()?;
+            self.state = names.iter().map(|_| zeros()).collect::<candle_core::Result<_>>()?;
         }
         self.steps += 1;
         let finite = match *config {
-            OptimizerConfig::Sgd {
-                momentum,
-                nesterov,
-                dampening,
-                ..
-            } => {
+            OptimizerConfig::Sgd { momentum, nesterov, dampening, .. } => {
                 // PyTorch begins the momentum with the whole gradient.
                 let dampening = if self.steps == 1 { 0.0 } else { dampening };
                 let weight_decay = self.weight_decay;
-                let step = SgdStep {
-                    lr,
-                    momentum,
-                    dampening,
-                    weight_decay,
-                    nesterov,
-                    grad_scale,
-                };
+                let step = SgdStep { lr, momentum, dampening, weight_decay, nesterov, grad_scale };
                 sgd_step(var, grad, self.state.first(), &step)?
             }
             OptimizerConfig::Adam { betas, eps, .. }
@@ -267,10 +235,7 @@ impl Slot {
     }
 
     fn read(&self, name: &str, state: &BTreeMap<String, Tensor>) -> Result<Var> {
-        let problem = |problem: String| Error::OptimizerState {
-            name: name.to_owned(),
-            problem,
-        };
+        let problem = |problem: String| Error::OptimizerState { name: name.to_owned(), problem };
         let Some(tensor) = state.get(name) else {
             return Err(problem("is missing".to_owned()));
         };
@@ -287,10 +252,7 @@ impl Slot {
 }
 
 fn read_steps(tensor: &Tensor) -> Option<u64> {
-    let steps = tensor
-        .to_dtype(DType::I64)
-        .and_then(|tensor| tensor.to_scalar::<i64>())
-        .ok()?;
+    let steps = tensor.to_dtype(DType::I64).and_then(|tensor| tensor.to_scalar::<i64>()).ok()?;
     u64::try_from(steps).ok().filter(|&steps| steps > 0)
 }
 
@@ -299,12 +261,8 @@ fn read_steps(tensor: &Tensor) -> Option<u64> {
 /// # Errors
 /// If a gradient is no float.
 pub fn grad_norm(parameters: &[Parameter], grads: &GradStore) -> Result<f64> {
-    let grads = parameters
-        .iter()
-        .filter_map(|parameter| grads.get(parameter.var()));
-    let squares = grads
-        .map(sum_of_squares)
-        .sum::<candle_core::Result<f64>>()?;
+    let grads = parameters.iter().filter_map(|parameter| grads.get(parameter.var()));
+    let squares = grads.map(sum_of_squares).sum::<candle_core::Result<f64>>()?;
     Ok(squares.sqrt())
 }
 

@@ -131,10 +131,7 @@ impl Default for DecayConfig {
 
 impl From<DecayConfig> for ScheduleConfig {
     fn from(decay: DecayConfig) -> Self {
-        Self {
-            decay,
-            warmup: None,
-        }
+        Self { decay, warmup: None }
     }
 }
 
@@ -144,20 +141,11 @@ impl ScheduleConfig {
     /// # Errors
     /// If one is impossible; the error names it.
     pub fn validate(&self, base_lr: f64) -> Result<()> {
-        if let Some(WarmupConfig {
-            epochs,
-            start_factor,
-        }) = self.warmup
-        {
+        if let Some(WarmupConfig { epochs, start_factor }) = self.warmup {
             require(epochs > 0, "schedule.warmup.epochs", epochs, "at least 1")?;
             let share = start_factor > 0.0 && start_factor <= 1.0;
             let expected = "above 0 and at most 1";
-            require(
-                share,
-                "schedule.warmup.start_factor",
-                start_factor,
-                expected,
-            )?;
+            require(share, "schedule.warmup.start_factor", start_factor, expected)?;
         }
         self.decay.validate(base_lr)
     }
@@ -178,21 +166,11 @@ impl DecayConfig {
                 let in_range = (0.0..=base_lr).contains(&eta_min);
                 require(in_range, "schedule.eta_min", eta_min, &below_base)
             }
-            Self::ReduceLrOnPlateau {
-                factor,
-                threshold,
-                min_lr,
-                ..
-            } => {
+            Self::ReduceLrOnPlateau { factor, threshold, min_lr, .. } => {
                 let falls = factor > 0.0 && factor < 1.0;
                 require(falls, "schedule.factor", factor, "above 0 and below 1")?;
                 let positive = threshold >= 0.0 && threshold.is_finite();
-                require(
-                    positive,
-                    "schedule.threshold",
-                    threshold,
-                    "0 or a positive number",
-                )?;
+                require(positive, "schedule.threshold", threshold, "0 or a positive number")?;
                 let in_range = (0.0..=base_lr).contains(&min_lr);
                 require(in_range, "schedule.min_lr", min_lr, &below_base)
             }
@@ -218,16 +196,9 @@ mod tests {
         ] {
             let config = parse(text).unwrap();
             config.validate(0.1).unwrap();
-            assert_eq!(
-                parse(&toml::to_string(&config).unwrap()).unwrap(),
-                config,
-                "{text}"
-            );
+            assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config, "{text}");
         }
-        assert_eq!(
-            parse("name = 'constant'").unwrap(),
-            ScheduleConfig::default()
-        );
+        assert_eq!(parse("name = 'constant'").unwrap(), ScheduleConfig::default());
     }
 
     #[test]
@@ -236,10 +207,7 @@ mod tests {
             ("name = 'step'\nstep_size = 7", "step"),
             ("name = 'step_lr'\nstep_size = 7\ngama = 0.1", "gama"),
             ("name = 'constant'\ngamma = 0.1", "gamma"),
-            (
-                "name = 'constant'\n[warmup]\nepochs = 5\nstart = 0.1",
-                "start",
-            ),
+            ("name = 'constant'\n[warmup]\nepochs = 5\nstart = 0.1", "start"),
             ("step_size = 7", "name"),
         ] {
             let error = parse(text).unwrap_err();
@@ -250,30 +218,12 @@ mod tests {
     #[test]
     fn impossible_values_are_named() {
         for (text, named) in [
-            (
-                "name = 'step_lr'\nstep_size = 0",
-                "`schedule.step_size` is 0",
-            ),
-            (
-                "name = 'step_lr'\nstep_size = 1\ngamma = nan",
-                "`schedule.gamma` is NaN",
-            ),
-            (
-                "name = 'cosine_annealing_lr'\nt_max = 0",
-                "`schedule.t_max` is 0",
-            ),
-            (
-                "name = 'cosine_annealing_lr'\neta_min = 1.0",
-                "`schedule.eta_min` is 1",
-            ),
-            (
-                "name = 'reduce_lr_on_plateau'\nfactor = 1.0",
-                "`schedule.factor` is 1",
-            ),
-            (
-                "name = 'constant'\n[warmup]\nepochs = 0",
-                "`schedule.warmup.epochs` is 0",
-            ),
+            ("name = 'step_lr'\nstep_size = 0", "`schedule.step_size` is 0"),
+            ("name = 'step_lr'\nstep_size = 1\ngamma = nan", "`schedule.gamma` is NaN"),
+            ("name = 'cosine_annealing_lr'\nt_max = 0", "`schedule.t_max` is 0"),
+            ("name = 'cosine_annealing_lr'\neta_min = 1.0", "`schedule.eta_min` is 1"),
+            ("name = 'reduce_lr_on_plateau'\nfactor = 1.0", "`schedule.factor` is 1"),
+            ("name = 'constant'\n[warmup]\nepochs = 0", "`schedule.warmup.epochs` is 0"),
         ] {
             let error = parse(text).unwrap().validate(0.1).unwrap_err().to_string();
             assert!(error.starts_with(named), "{error}");

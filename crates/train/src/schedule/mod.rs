@@ -85,10 +85,7 @@ impl Schedule {
             DecayConfig::StepLr { step_size, gamma } => Decay::StepLr { step_size, gamma },
             DecayConfig::CosineAnnealingLr { t_max, eta_min } => {
                 let rest = epochs.saturating_sub(warmup_epochs).max(1);
-                Decay::CosineAnnealingLr {
-                    t_max: t_max.unwrap_or(rest),
-                    eta_min,
-                }
+                Decay::CosineAnnealingLr { t_max: t_max.unwrap_or(rest), eta_min }
             }
             DecayConfig::ReduceLrOnPlateau {
                 mode,
@@ -97,29 +94,11 @@ impl Schedule {
                 threshold,
                 cooldown,
                 min_lr,
-            } => Decay::Plateau(Plateau {
-                mode,
-                factor,
-                patience,
-                threshold,
-                cooldown,
-                min_lr,
-            }),
+            } => Decay::Plateau(Plateau { mode, factor, patience, threshold, cooldown, min_lr }),
         };
-        let lr = config
-            .warmup
-            .map_or(base_lr, |warmup| warmup.lr(base_lr, 0));
-        let state = ScheduleState {
-            epoch: 0,
-            lr,
-            base_lr,
-            plateau: PlateauState::default(),
-        };
-        Ok(Self {
-            decay,
-            warmup: config.warmup,
-            state,
-        })
+        let lr = config.warmup.map_or(base_lr, |warmup| warmup.lr(base_lr, 0));
+        let state = ScheduleState { epoch: 0, lr, base_lr, plateau: PlateauState::default() };
+        Ok(Self { decay, warmup: config.warmup, state })
     }
 
     /// The rate of the epoch that comes next, or that runs.
@@ -194,10 +173,7 @@ fn next_on_cosine(lr: f64, base_lr: f64, epoch: usize, t_max: usize, eta_min: f6
 mod tests {
     use super::*;
 
-    const METRICS: EpochMetrics = EpochMetrics {
-        val_loss: 1.0,
-        val_accuracy: 0.5,
-    };
+    const METRICS: EpochMetrics = EpochMetrics { val_loss: 1.0, val_accuracy: 0.5 };
 
     fn rates(mut schedule: Schedule, count: usize) -> Vec<f64> {
         let next = |_| {
@@ -218,14 +194,8 @@ mod tests {
 
     #[test]
     fn a_cosine_without_length_ends_with_the_run() {
-        let decay = DecayConfig::CosineAnnealingLr {
-            t_max: None,
-            eta_min: 0.0,
-        };
-        let warmup = Some(WarmupConfig {
-            epochs: 2,
-            start_factor: 0.5,
-        });
+        let decay = DecayConfig::CosineAnnealingLr { t_max: None, eta_min: 0.0 };
+        let warmup = Some(WarmupConfig { epochs: 2, start_factor: 0.5 });
         let config = ScheduleConfig { decay, warmup };
         let schedule = Schedule::new(&config, 0.1, 6).unwrap();
         let cosine = |epoch: f64| 0.05 * (1.0 + (PI * epoch / 4.0).cos());
@@ -235,10 +205,7 @@ mod tests {
 
     #[test]
     fn a_rate_from_outside_is_gone_on_from() {
-        let decay = DecayConfig::StepLr {
-            step_size: 2,
-            gamma: 0.1,
-        };
+        let decay = DecayConfig::StepLr { step_size: 2, gamma: 0.1 };
         let mut schedule = Schedule::new(&decay.into(), 0.1, 10).unwrap();
         schedule.step(METRICS);
         schedule.set_lr(0.05);
@@ -247,14 +214,8 @@ mod tests {
 
     #[test]
     fn a_rate_set_in_a_warm_up_is_climbed_to() {
-        let warmup = Some(WarmupConfig {
-            epochs: 4,
-            start_factor: 0.2,
-        });
-        let config = ScheduleConfig {
-            decay: DecayConfig::default(),
-            warmup,
-        };
+        let warmup = Some(WarmupConfig { epochs: 4, start_factor: 0.2 });
+        let config = ScheduleConfig { decay: DecayConfig::default(), warmup };
         let mut schedule = Schedule::new(&config, 1.0, 10).unwrap();
         schedule.step(METRICS);
         schedule.set_lr(0.1);
@@ -263,20 +224,14 @@ mod tests {
 
     #[test]
     fn a_cosine_of_one_epoch_falls_and_climbs() {
-        let decay = DecayConfig::CosineAnnealingLr {
-            t_max: Some(1),
-            eta_min: 0.0,
-        };
+        let decay = DecayConfig::CosineAnnealingLr { t_max: Some(1), eta_min: 0.0 };
         let schedule = Schedule::new(&decay.into(), 0.1, 10).unwrap();
         assert_close(&rates(schedule, 5), &[0.1, 0.0, 0.1, 0.0, 0.1]);
     }
 
     #[test]
     fn saved_state_goes_on_bit_for_bit() {
-        let decay = DecayConfig::CosineAnnealingLr {
-            t_max: Some(7),
-            eta_min: 1e-5,
-        };
+        let decay = DecayConfig::CosineAnnealingLr { t_max: Some(7), eta_min: 1e-5 };
         let config = ScheduleConfig::from(decay);
         let mut whole = Schedule::new(&config, 0.1, 10).unwrap();
         (0..5).for_each(|_| whole.step(METRICS));

@@ -45,11 +45,7 @@ impl Plateau {
         state.bad_epochs = 0;
         state.cooldown_left = self.cooldown;
         let reduced = (lr * self.factor).max(self.min_lr);
-        if lr - reduced > SMALLEST_CHANGE {
-            reduced
-        } else {
-            lr
-        }
+        if lr - reduced > SMALLEST_CHANGE { reduced } else { lr }
     }
 
     fn is_better(&self, metric: f64, best: f64) -> bool {
@@ -68,14 +64,7 @@ mod tests {
         let mut state = PlateauState::default();
         let mut lr = 1.0;
         let next = |&val_loss: &f64| {
-            lr = plateau.next(
-                lr,
-                EpochMetrics {
-                    val_loss,
-                    val_accuracy: 0.0,
-                },
-                &mut state,
-            );
+            lr = plateau.next(lr, EpochMetrics { val_loss, val_accuracy: 0.0 }, &mut state);
             lr
         };
         losses.iter().map(next).collect()
@@ -92,20 +81,14 @@ mod tests {
 
     #[test]
     fn a_cooldown_counts_no_bad_epochs() {
-        let plateau = Plateau {
-            cooldown: 2,
-            ..PLATEAU
-        };
+        let plateau = Plateau { cooldown: 2, ..PLATEAU };
         let expected = [1.0, 0.5, 0.5, 0.5, 0.25, 0.25];
         assert_eq!(rates(&plateau, &[1.0; 6]), expected);
     }
 
     #[test]
     fn the_rate_stops_at_its_floor() {
-        let plateau = Plateau {
-            min_lr: 0.3,
-            ..PLATEAU
-        };
+        let plateau = Plateau { min_lr: 0.3, ..PLATEAU };
         assert_eq!(rates(&plateau, &[1.0; 4]), [1.0, 0.5, 0.3, 0.3]);
     }
 

@@ -22,10 +22,7 @@ impl Trainer<'_> {
     pub(super) fn save_best(&self, session: &mut Session<'_, '_>) -> Result<()> {
         let path = self.run.best();
         Checkpoint::of(self.model, self.metadata()).save(&path)?;
-        session.notify(&Event::Saved {
-            path: &path,
-            best: true,
-        })
+        session.notify(&Event::Saved { path: &path, best: true })
     }
 
     pub(super) fn save_last(
@@ -45,14 +42,9 @@ impl Trainer<'_> {
             batches: self.history.batches.clone(),
             optimizer: self.optimizer.state()?,
         };
-        Checkpoint::of(self.model, self.metadata())
-            .with_training(state)
-            .save(&path)?;
+        Checkpoint::of(self.model, self.metadata()).with_training(state).save(&path)?;
         self.run.write_history(&self.history)?;
-        session.notify(&Event::Saved {
-            path: &path,
-            best: false,
-        })
+        session.notify(&Event::Saved { path: &path, best: false })
     }
 
     fn metadata(&self) -> CheckpointMetadata {

@@ -27,12 +27,7 @@ pub(crate) struct Halves {
 impl Halves {
     pub(crate) fn new(count: usize, first: usize) -> Self {
         let classes = ["upper", "lower"].map(str::to_owned).to_vec();
-        Self {
-            count,
-            first,
-            broken: None,
-            classes,
-        }
+        Self { count, first, broken: None, classes }
     }
 }
 
@@ -50,18 +45,10 @@ impl Dataset for Halves {
         let pixel = |i: usize| {
             let upper = i < SIDE * SIDE * 3 / 2;
             let noise = ((self.first + index) * 7919 + i * 104_729) % 97;
-            if upper == (label == 0) {
-                110 + noise as u8
-            } else {
-                60 + noise as u8
-            }
+            if upper == (label == 0) { 110 + noise as u8 } else { 60 + noise as u8 }
         };
         let pixels = (0..SIDE * SIDE * 3).map(pixel).collect();
-        Ok(Sample {
-            picture: Picture::new(SIDE, SIDE, 3, pixels)?,
-            label,
-            mask: None,
-        })
+        Ok(Sample { picture: Picture::new(SIDE, SIDE, 3, pixels)?, label, mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -82,34 +69,20 @@ impl Dataset for Halves {
 }
 
 pub(crate) fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
-    let normalize = Transform::Normalize {
-        mean: vec![0.5; 3],
-        std: vec![0.25; 3],
-    };
+    let normalize = Transform::Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
     let transform = Compose::new(vec![Transform::ToTensor, normalize]).unwrap();
     DataLoader::new(Arc::new(dataset), transform, config, Device::Cpu).unwrap()
 }
 
 /// 23 pictures in batches of 5: five batches an epoch, the last of them short.
 pub(crate) fn train_loader(workers: usize) -> DataLoader {
-    let config = LoaderConfig {
-        batch_size: 5,
-        shuffle: true,
-        seed: 3,
-        workers,
-        ..LoaderConfig::default()
-    };
+    let config =
+        LoaderConfig { batch_size: 5, shuffle: true, seed: 3, workers, ..LoaderConfig::default() };
     loader_of(Halves::new(23, 0), config)
 }
 
 pub(crate) fn val_loader() -> DataLoader {
-    loader_of(
-        Halves::new(10, 1000),
-        LoaderConfig {
-            batch_size: 4,
-            ..LoaderConfig::default()
-        },
-    )
+    loader_of(Halves::new(10, 1000), LoaderConfig { batch_size: 4, ..LoaderConfig::default() })
 }
 
 /// Batch norm and dropout 0.5 included.
@@ -190,19 +163,11 @@ impl<F: FnMut(&Event<'_>) -> Control> Callback for Watch<F> {
 /// The bits of all tensors of a safetensors file, by name.
 pub(crate) fn bits(path: &std::path::Path) -> HashMap<String, Vec<u64>> {
     let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    tensors
-        .into_iter()
-        .map(|(name, tensor)| (name, tensor_bits(&tensor)))
-        .collect()
+    tensors.into_iter().map(|(name, tensor)| (name, tensor_bits(&tensor))).collect()
 }
 
 /// `f32` and whole numbers are exact in `f64`.
 pub(crate) fn tensor_bits(tensor: &Tensor) -> Vec<u64> {
     let values = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
-    values
-        .to_vec1::<f64>()
-        .unwrap()
-        .into_iter()
-        .map(f64::to_bits)
-        .collect()
+    values.to_vec1::<f64>().unwrap().into_iter().map(f64::to_bits).collect()
 }

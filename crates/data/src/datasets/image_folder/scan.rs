@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// What torchvision takes for pictures (`IMG_EXTENSIONS`), without the dot.
-const EXTENSIONS: [&str; 9] = [
-    "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp",
-];
+const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
 /// The pictures of a folder of classes.
 pub(super) struct Scan {
@@ -34,11 +32,7 @@ pub(super) fn scan(folder: &Path) -> Result<Scan> {
         files.extend(pictures.into_iter().map(|path| (path, label as u32)));
         ignored += others;
     }
-    Ok(Scan {
-        files,
-        classes,
-        ignored,
-    })
+    Ok(Scan { files, classes, ignored })
 }
 
 /// The names of the class folders, sorted. Hidden ones, such as `.ipynb_checkpoints`, are none.
@@ -109,24 +103,15 @@ fn collect_folders(
     let mut below = entries(folder)?;
     below.retain(|path| path.is_dir());
     below.sort();
-    below
-        .iter()
-        .try_for_each(|folder| collect_folders(folder, seen, folders))
+    below.iter().try_for_each(|folder| collect_folders(folder, seen, folders))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    entries
-        .map(|entry| Ok(entry.map_err(Error::io(folder))?.path()))
-        .collect()
+    entries.map(|entry| Ok(entry.map_err(Error::io(folder))?.path())).collect()
 }
 
 fn has_picture_extension(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default();
-    EXTENSIONS
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

@@ -15,11 +15,7 @@ pub(super) fn draw(scene: &mut Scene, frame: Frame) {
     let body = Body::new(scene);
     let colors = Colors::pick(scene);
 
-    let all = body
-        .limbs
-        .iter()
-        .chain(&body.thorax)
-        .chain([&body.head, &body.gaster]);
+    let all = body.limbs.iter().chain(&body.thorax).chain([&body.head, &body.gaster]);
     shadow(scene, frame, all, 0.08);
     paint_all(scene, frame, &body.limbs, colors.legs, 0.15);
     paint_all(scene, frame, &body.jaws, scaled(colors.head, 0.8), 0.2);
@@ -52,12 +48,7 @@ impl Colors {
         let front = scene.varied(front, 0.2);
         let gaster = scene.varied(gaster, 0.2);
         let head = scaled(front, scene.between(0.85, 1.1));
-        Self {
-            head,
-            thorax: front,
-            gaster,
-            legs: mix(front, brown, 0.4),
-        }
+        Self { head, thorax: front, gaster, legs: mix(front, brown, 0.4) }
     }
 }
 
@@ -81,32 +72,17 @@ impl Body {
         let on_head = |x: f32, y: f32| NECK + point(x, y).rotated(head_turn) * head_size;
         let head_radii = point(0.105, 0.092) * head_size;
         let eye = |side: f32| {
-            Shape::ellipse(
-                on_head(0.105, 0.078 * side),
-                point(0.026, 0.017) * head_size,
-                head_turn,
-            )
+            Shape::ellipse(on_head(0.105, 0.078 * side), point(0.026, 0.017) * head_size, head_turn)
         };
         let jaw = |side: f32| {
             let points = [(0.185, 0.05), (0.235, 0.048), (0.258, 0.012)];
             let radii = [0.02, 0.016, 0.006];
             let at = |(x, y): (f32, f32), radius: f32| (on_head(x, y * side), radius * head_size);
-            Shape::Stroke(
-                points
-                    .into_iter()
-                    .zip(radii)
-                    .map(|(p, radius)| at(p, radius))
-                    .collect(),
-            )
+            Shape::Stroke(points.into_iter().zip(radii).map(|(p, radius)| at(p, radius)).collect())
         };
         let turned = |shape: Shape| turn(shape, NECK, head_turn);
-        let feelers = antennae(
-            scene,
-            NECK + point(0.16, 0.035) * head_size,
-            0.85,
-            [0.17, 0.22],
-            0.011,
-        );
+        let feelers =
+            antennae(scene, NECK + point(0.16, 0.035) * head_size, 0.85, [0.17, 0.22], 0.011);
 
         let on_gaster = |x: f32| WAIST + polar(1.0, gaster_turn) * x;
         Self {
@@ -135,11 +111,7 @@ fn thorax(on_gaster: impl Fn(f32) -> Point) -> Vec<Shape> {
         (point(-0.03, 0.0), 0.040),
         (point(-0.07, 0.0), 0.014),
     ];
-    let stalk = vec![
-        (point(-0.06, 0.0), 0.014),
-        (WAIST, 0.012),
-        (on_gaster(-0.06), 0.014),
-    ];
+    let stalk = vec![(point(-0.06, 0.0), 0.014), (WAIST, 0.012), (on_gaster(-0.06), 0.014)];
     let node = Shape::ellipse(WAIST, point(0.020, 0.032), 0.0);
     vec![Shape::Stroke(stalk), node, Shape::Stroke(spine.to_vec())]
 }
@@ -171,9 +143,6 @@ fn paint_gaster(scene: &mut Scene, frame: Frame, shape: &Shape, color: Color) {
         let edge = 1.0 - smoothstep(0.0, 0.10, (plate - plate.round()).abs());
         let down = 0.9 + 0.2 * noise(local * 60.0, seed);
         let color = mix(scaled(color, down), scaled(color, 1.7), 0.45 * edge);
-        (
-            light.on(color, frame.direction(hit.lean) * (1.0 / frame.scale), 0.35),
-            1.0,
-        )
+        (light.on(color, frame.direction(hit.lean) * (1.0 / frame.scale), 0.35), 1.0)
     });
 }

@@ -16,10 +16,7 @@ pub(super) fn draw(scene: &mut Scene, frame: Frame) {
     let body = Body::new(scene);
     let colors = Colors::pick(scene);
 
-    let all = body
-        .limbs
-        .iter()
-        .chain([&body.head, &body.thorax, &body.abdomen]);
+    let all = body.limbs.iter().chain([&body.head, &body.thorax, &body.abdomen]);
     shadow(scene, frame, all, 0.07);
     paint_all(scene, frame, &body.limbs, colors.legs, 0.1);
     paint_all(scene, frame, &body.antennae, colors.legs, 0.1);
@@ -27,23 +24,9 @@ pub(super) fn draw(scene: &mut Scene, frame: Frame) {
         paint_all(scene, frame, &body.pollen, rgb(226, 160, 40), 0.0);
     }
     paint_abdomen(scene, frame, &body.abdomen, &colors);
-    paint_fur(
-        scene,
-        frame,
-        &body.head,
-        mix(colors.dark, colors.fur, 0.15),
-        colors.fur,
-        60,
-    );
+    paint_fur(scene, frame, &body.head, mix(colors.dark, colors.fur, 0.15), colors.fur, 60);
     paint_all(scene, frame, &body.eyes, rgb(30, 22, 20), 0.45);
-    paint_fur(
-        scene,
-        frame,
-        &body.thorax,
-        mix(colors.dark, colors.fur, 0.35),
-        colors.fur,
-        150,
-    );
+    paint_fur(scene, frame, &body.thorax, mix(colors.dark, colors.fur, 0.35), colors.fur, 150);
     for wing in &body.wings {
         paint_wing(scene, frame, wing);
     }
@@ -67,12 +50,7 @@ impl Colors {
         ]);
         let dark = scene.pick(&[rgb(40, 30, 26), rgb(58, 38, 26)]);
         let legs = scaled(dark, 1.2);
-        Self {
-            dark,
-            band: scene.varied(band, 0.15),
-            fur: scene.varied(fur, 0.15),
-            legs,
-        }
+        Self { dark, band: scene.varied(band, 0.15), fur: scene.varied(fur, 0.15), legs }
     }
 }
 
@@ -101,10 +79,7 @@ impl Body {
             )
         };
         let limbs = LEGS.pose(scene);
-        let pollen = [2, 5]
-            .into_iter()
-            .filter_map(|hind| pollen_on(&limbs[hind]))
-            .collect();
+        let pollen = [2, 5].into_iter().filter_map(|hind| pollen_on(&limbs[hind])).collect();
         let tail = WAIST + polar(-0.46, tail_turn);
         Self {
             head: Shape::ellipse(on_head(0.185, 0.0), point(0.078, 0.118), head_turn),
@@ -117,13 +92,7 @@ impl Body {
                 point: 0.62,
             },
             limbs,
-            antennae: antennae(
-                scene,
-                THORAX + point(0.245, 0.035),
-                0.75,
-                [0.07, 0.13],
-                0.011,
-            ),
+            antennae: antennae(scene, THORAX + point(0.245, 0.035), 0.75, [0.07, 0.13], 0.011),
             eyes: [1.0, -1.0].map(eye).to_vec(),
             pollen,
             wings: wings(scene),
@@ -156,10 +125,9 @@ fn wings(scene: &mut Scene) -> Vec<Shape> {
         (scene.between(1.75, 2.25), scene.between(2.2, 2.6))
     };
     let mut wings = Vec::with_capacity(4);
-    for (angle, length, half_width, root) in [
-        (hind, 0.38, 0.072, point(0.12, 0.085)),
-        (fore, 0.56, 0.095, point(0.20, 0.09)),
-    ] {
+    for (angle, length, half_width, root) in
+        [(hind, 0.38, 0.072, point(0.12, 0.085)), (fore, 0.56, 0.095, point(0.20, 0.09))]
+    {
         for side in [1.0, -1.0] {
             let base = point(root.x, root.y * side);
             let angle = (angle + scene.between(-0.08, 0.08)) * side;
@@ -177,35 +145,22 @@ fn wings(scene: &mut Scene) -> Vec<Shape> {
 
 /// Clear and a little brown, with a dark front edge, veins and a sheen.
 fn paint_wing(scene: &mut Scene, frame: Frame, shape: &Shape) {
-    let tint = mix(
-        rgb(226, 220, 206),
-        rgb(150, 132, 104),
-        scene.between(0.0, 0.6),
-    );
+    let tint = mix(rgb(226, 220, 206), rgb(150, 132, 104), scene.between(0.0, 0.6));
     let clarity = scene.between(0.24, 0.40);
     let (light, seed) = (scene.light, scene.seed());
     scene.paint(frame, shape, Role::Subject, |hit, local| {
-        let Point {
-            x: along,
-            y: across,
-        } = hit.inner;
+        let Point { x: along, y: across } = hit.inner;
         let line = |offset: f32, width: f32| 1.0 - smoothstep(width * 0.4, width, offset.abs());
         // Three veins that fan out from the root, and a few that join them.
         let fan = [0.0, 0.38, -0.45].map(|at| line(across - at * (0.4 + 0.6 * along), 0.10));
         let joint =
             line(along - 0.15 - 0.3 * across, 0.05).max(line(along - 0.55 + 0.4 * across, 0.05));
         let rim = smoothstep(0.82, 0.97, across.abs());
-        let vein = fan
-            .into_iter()
-            .fold(0.8 * rim, f32::max)
-            .max(0.7 * joint * (1.0 - rim));
+        let vein = fan.into_iter().fold(0.8 * rim, f32::max).max(0.7 * joint * (1.0 - rim));
         let waves = noise(local * 14.0, seed);
         let sheen = smoothstep(0.55, 0.85, waves) * light.ambient;
         let clear = mix(tint, [0.97, 0.98, 1.0], 0.7 * sheen);
-        (
-            mix(clear, rgb(70, 52, 36), 0.75 * vein),
-            clarity + 0.2 * sheen + 0.38 * vein,
-        )
+        (mix(clear, rgb(70, 52, 36), 0.75 * vein), clarity + 0.2 * sheen + 0.38 * vein)
     });
 }
 
@@ -240,12 +195,7 @@ fn paint_fur(
     hairs: usize,
 ) {
     scene.body(frame, shape, Role::Subject, skin, 0.05);
-    let Shape::Ellipse {
-        center,
-        radii,
-        angle,
-    } = *shape
-    else {
+    let Shape::Ellipse { center, radii, angle } = *shape else {
         return;
     };
     for _ in 0..hairs {

@@ -28,12 +28,7 @@ pub(super) struct Canvas {
 impl Canvas {
     pub(super) fn new(size: usize) -> Self {
         let area = size * size;
-        Self {
-            size,
-            colors: vec![[0.0; 3]; area],
-            mask: vec![0.0; area],
-            shadow: vec![0.0; area],
-        }
+        Self { size, colors: vec![[0.0; 3]; area], mask: vec![0.0; area], shadow: vec![0.0; area] }
     }
 
     /// The middle of a pixel.
@@ -130,11 +125,7 @@ impl Canvas {
     /// The picture in 8 bits, and its mask.
     pub(super) fn finish(self) -> Result<(Picture, Picture)> {
         let byte = |value: f32| (value * 255.0).round().clamp(0.0, 255.0) as u8;
-        let pixels = self
-            .colors
-            .iter()
-            .flat_map(|color| color.map(byte))
-            .collect();
+        let pixels = self.colors.iter().flat_map(|color| color.map(byte)).collect();
         let mask = self.mask.iter().map(|&share| byte(share)).collect();
         let picture = Picture::new(self.size, self.size, 3, pixels)?;
         Ok((picture, Picture::new(self.size, self.size, 1, mask)?))

@@ -67,20 +67,13 @@ fn pebble(scene: &mut Scene, at: Point) {
     let (light, seed) = (scene.light, scene.seed());
     scene.paint(frame, &shape, Role::Scenery, |hit, local| {
         let rough = 0.75 + 0.5 * noise(local * (2.5 / size), seed);
-        (
-            light.on(scaled(color, rough), frame.direction(hit.lean), 0.05),
-            1.0,
-        )
+        (light.on(scaled(color, rough), frame.direction(hit.lean), 0.05), 1.0)
     });
 }
 
 fn twig(scene: &mut Scene, at: Point) {
-    let color = scene.pick(&[
-        rgb(70, 52, 40),
-        rgb(40, 32, 28),
-        rgb(128, 98, 66),
-        rgb(150, 136, 96),
-    ]);
+    let color =
+        scene.pick(&[rgb(70, 52, 40), rgb(40, 32, 28), rgb(128, 98, 66), rgb(150, 136, 96)]);
     let (mut heading, radius) = (scene.angle(), scene.between(0.003, 0.011));
     let mut points = vec![(at, radius)];
     for step in 1..=4 {
@@ -95,12 +88,8 @@ fn twig(scene: &mut Scene, at: Point) {
 }
 
 fn berry(scene: &mut Scene, at: Point) {
-    let color = scene.pick(&[
-        rgb(40, 26, 26),
-        rgb(110, 34, 26),
-        rgb(70, 40, 30),
-        rgb(200, 140, 40),
-    ]);
+    let color =
+        scene.pick(&[rgb(40, 26, 26), rgb(110, 34, 26), rgb(70, 40, 30), rgb(200, 140, 40)]);
     let size = scene.between(0.02, 0.06);
     let frame = Frame::new(at, 0.0, 1.0);
     let shape = Shape::ellipse(point(0.0, 0.0), point(size, size), 0.0);
@@ -132,12 +121,8 @@ fn seed(scene: &mut Scene, at: Point) {
 }
 
 fn fallen_leaf(scene: &mut Scene, at: Point) {
-    let color = scene.pick(&[
-        rgb(150, 98, 44),
-        rgb(104, 130, 52),
-        rgb(180, 150, 60),
-        rgb(120, 60, 40),
-    ]);
+    let color =
+        scene.pick(&[rgb(150, 98, 44), rgb(104, 130, 52), rgb(180, 150, 60), rgb(120, 60, 40)]);
     let color = scene.varied(color, 0.15);
     let length = scene.between(0.12, 0.35);
     let shape = Shape::Blade {
@@ -151,16 +136,11 @@ fn fallen_leaf(scene: &mut Scene, at: Point) {
     drop_shadow(scene, frame, &shape, 0.02);
     let seed = scene.seed();
     scene.paint(frame, &shape, Role::Scenery, |hit, local| {
-        let rib = ((local.x - local.y.abs() * 0.7) * 9.0 / length)
-            .fract()
-            .abs();
+        let rib = ((local.x - local.y.abs() * 0.7) * 9.0 / length).fract().abs();
         let vein =
             (1.0 - smoothstep(0.0, 0.08, hit.inner.y.abs())).max(0.5 * smoothstep(0.85, 0.95, rib));
         let blotch = 0.75 + 0.4 * noise(local * (8.0 / length), seed);
-        (
-            mix(scaled(color, blotch), scaled(color, 1.5), 0.5 * vein),
-            1.0,
-        )
+        (mix(scaled(color, blotch), scaled(color, 1.5), 0.5 * vein), 1.0)
     });
 }
 

@@ -80,12 +80,7 @@ pub(super) struct Frame {
 impl Frame {
     pub(super) fn new(origin: Point, heading: f32, scale: f32) -> Self {
         let axes = [polar(scale, heading), polar(scale, heading + PI / 2.0)];
-        Self {
-            origin,
-            axes,
-            scale,
-            longest: scale,
-        }
+        Self { origin, axes, scale, longest: scale }
     }
 
     /// The picture's own.
@@ -99,18 +94,11 @@ impl Frame {
             let turned = axis.rotated(-angle);
             point(turned.x * share, turned.y).rotated(angle)
         };
-        Self {
-            axes: self.axes.map(flatten),
-            scale: self.scale * share.sqrt(),
-            ..self
-        }
+        Self { axes: self.axes.map(flatten), scale: self.scale * share.sqrt(), ..self }
     }
 
     pub(super) fn moved(self, by: Point) -> Self {
-        Self {
-            origin: self.origin + by,
-            ..self
-        }
+        Self { origin: self.origin + by, ..self }
     }
 
     pub(super) fn to_picture(self, local: Point) -> Point {
@@ -125,10 +113,8 @@ impl Frame {
         let [x, y] = self.axes;
         let offset = position - self.origin;
         let determinant = x.x * y.y - x.y * y.x;
-        point(
-            offset.x * y.y - offset.y * y.x,
-            offset.y * x.x - offset.x * x.y,
-        ) * (1.0 / determinant)
+        point(offset.x * y.y - offset.y * y.x, offset.y * x.x - offset.x * x.y)
+            * (1.0 / determinant)
     }
 }
 
@@ -136,11 +122,7 @@ impl Frame {
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     /// Half axes `radii`, turned by `angle`.
-    Ellipse {
-        center: Point,
-        radii: Point,
-        angle: f32,
-    },
+    Ellipse { center: Point, radii: Point, angle: f32 },
     /// A line through points, with a radius at each.
     Stroke(Vec<(Point, f32)>),
     /// A leaf, petal or wing from `base` to `tip`.
@@ -167,11 +149,7 @@ pub(super) struct Hit {
 
 impl Shape {
     pub(super) fn ellipse(center: Point, radii: Point, angle: f32) -> Self {
-        Self::Ellipse {
-            center,
-            radii,
-            angle,
-        }
+        Self::Ellipse { center, radii, angle }
     }
 
     /// A circle that contains it.
@@ -184,33 +162,19 @@ impl Shape {
                 let reach = |(p, radius): &(Point, f32)| (*p - center).length() + radius;
                 (center, points.iter().map(reach).fold(0.0, f32::max))
             }
-            Self::Blade {
-                base,
-                tip,
-                half_width,
-                ..
-            } => (
-                base.mix(*tip, 0.5),
-                (*tip - *base).length() * 0.5 + half_width,
-            ),
+            Self::Blade { base, tip, half_width, .. } => {
+                (base.mix(*tip, 0.5), (*tip - *base).length() * 0.5 + half_width)
+            }
         }
     }
 
     pub(super) fn hit(&self, p: Point) -> Hit {
         match self {
-            Self::Ellipse {
-                center,
-                radii,
-                angle,
-            } => hit_ellipse(p - *center, *radii, *angle),
+            Self::Ellipse { center, radii, angle } => hit_ellipse(p - *center, *radii, *angle),
             Self::Stroke(points) => hit_stroke(p, points),
-            &Self::Blade {
-                base,
-                tip,
-                half_width,
-                widest,
-                point,
-            } => hit_blade(p - base, tip - base, half_width, widest, point),
+            &Self::Blade { base, tip, half_width, widest, point } => {
+                hit_blade(p - base, tip - base, half_width, widest, point)
+            }
         }
     }
 }
@@ -218,24 +182,14 @@ impl Shape {
 fn hit_ellipse(offset: Point, radii: Point, angle: f32) -> Hit {
     let local = offset.rotated(-angle);
     let inner = point(local.x / radii.x, local.y / radii.y);
-    let gradient = point(inner.x / radii.x, inner.y / radii.y)
-        .length()
-        .max(1e-6);
+    let gradient = point(inner.x / radii.x, inner.y / radii.y).length().max(1e-6);
     let level = inner.length();
     // First-order distance: the level over its gradient.
-    Hit {
-        distance: (level - 1.0) * level.max(1e-6) / gradient,
-        inner,
-        lean: inner.rotated(angle),
-    }
+    Hit { distance: (level - 1.0) * level.max(1e-6) / gradient, inner, lean: inner.rotated(angle) }
 }
 
 fn hit_stroke(p: Point, points: &[(Point, f32)]) -> Hit {
-    let mut nearest = Hit {
-        distance: f32::MAX,
-        inner: Point::default(),
-        lean: Point::default(),
-    };
+    let mut nearest = Hit { distance: f32::MAX, inner: Point::default(), lean: Point::default() };
     let segments = points.len().saturating_sub(1).max(1) as f32;
     for (number, pair) in points.windows(2).enumerate() {
         let [(from, from_radius), (to, to_radius)] = [pair[0], pair[1]];
@@ -247,11 +201,7 @@ fn hit_stroke(p: Point, points: &[(Point, f32)]) -> Hit {
         if distance < nearest.distance {
             let along = (number as f32 + share) / segments;
             let lean = offset * (1.0 / radius.max(1e-6));
-            nearest = Hit {
-                distance,
-                inner: point(2.0 * along - 1.0, lean.length()),
-                lean,
-            };
+            nearest = Hit { distance, inner: point(2.0 * along - 1.0, lean.length()), lean };
         }
     }
     nearest
@@ -264,11 +214,7 @@ fn hit_blade(offset: Point, axis: Point, half_width: f32, widest: f32, pointed: 
     let (along, across) = (offset.dot(forward) / length, offset.dot(sideways));
     let stretch = 0.5f32.ln() / widest.ln();
     let width_at = |along: f32| {
-        half_width
-            * (PI * along.clamp(0.0, 1.0).powf(stretch))
-                .sin()
-                .max(0.0)
-                .powf(pointed)
+        half_width * (PI * along.clamp(0.0, 1.0).powf(stretch)).sin().max(0.0).powf(pointed)
     };
     let width = width_at(along);
     let slope = (width_at(along + 0.01) - width_at(along - 0.01)) / (0.02 * length);
@@ -276,15 +222,7 @@ fn hit_blade(offset: Point, axis: Point, half_width: f32, widest: f32, pointed: 
     let beside = (across.abs() - width) / (1.0 + slope * slope).sqrt();
     let inner = point(2.0 * along - 1.0, across / width.max(1e-6));
     let lean = sideways * inner.y.clamp(-1.0, 1.0);
-    Hit {
-        distance: if beyond > 0.0 {
-            beyond.max(beside)
-        } else {
-            beside
-        },
-        inner,
-        lean,
-    }
+    Hit { distance: if beyond > 0.0 { beyond.max(beside) } else { beside }, inner, lean }
 }
 
 #[cfg(test)]

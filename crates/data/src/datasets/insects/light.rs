@@ -7,11 +7,7 @@ pub(super) type Color = [f32; 3];
 
 /// A colour from 8-bit values.
 pub(super) const fn rgb(red: u8, green: u8, blue: u8) -> Color {
-    [
-        red as f32 / 255.0,
-        green as f32 / 255.0,
-        blue as f32 / 255.0,
-    ]
+    [red as f32 / 255.0, green as f32 / 255.0, blue as f32 / 255.0]
 }
 
 pub(super) fn mix(from: Color, to: Color, share: f32) -> Color {
@@ -42,11 +38,7 @@ impl Light {
     /// The colour of a rounded surface that leans away by `lean` (length up to 1).
     pub(super) fn on(&self, color: Color, lean: Point, gloss: f32) -> Color {
         let lean_length = lean.length();
-        let lean = if lean_length > 0.98 {
-            lean * (0.98 / lean_length)
-        } else {
-            lean
-        };
+        let lean = if lean_length > 0.98 { lean * (0.98 / lean_length) } else { lean };
         let facing = (1.0 - lean.dot(lean)).sqrt();
         let height = (1.0 - self.side.dot(self.side)).max(0.0).sqrt();
         let diffuse = (lean.dot(self.side) + facing * height).max(0.0);

@@ -17,20 +17,10 @@ pub(super) struct Scene {
 impl Scene {
     /// An empty canvas of `size` pixels a side under a light from somewhere.
     pub(super) fn new(size: usize, rng: ChaCha8Rng) -> Self {
-        let light = Light {
-            side: point(0.0, 0.0),
-            ambient: 0.0,
-        };
-        let mut scene = Self {
-            canvas: Canvas::new(size),
-            light,
-            rng,
-        };
+        let light = Light { side: point(0.0, 0.0), ambient: 0.0 };
+        let mut scene = Self { canvas: Canvas::new(size), light, rng };
         let (slant, direction) = (scene.between(0.25, 0.7), scene.angle());
-        scene.light = Light {
-            side: polar(slant, direction),
-            ambient: scene.between(0.3, 0.5),
-        };
+        scene.light = Light { side: polar(slant, direction), ambient: scene.between(0.3, 0.5) };
         scene
     }
 
@@ -90,14 +80,7 @@ impl Scene {
     ) {
         let light = self.light;
         self.paint(frame, shape, role, |hit, _| {
-            (
-                light.on(
-                    color,
-                    frame.direction(hit.lean) * (1.0 / frame.scale),
-                    gloss,
-                ),
-                1.0,
-            )
+            (light.on(color, frame.direction(hit.lean) * (1.0 / frame.scale), gloss), 1.0)
         });
     }
 
@@ -105,11 +88,7 @@ impl Scene {
     pub(super) fn develop(&mut self) {
         let exposure = self.between(1.0, 1.4);
         let warmth = self.between(-0.06, 0.06);
-        let gains = [
-            exposure * (1.0 + warmth),
-            exposure,
-            exposure * (1.0 - warmth),
-        ];
+        let gains = [exposure * (1.0 + warmth), exposure, exposure * (1.0 - warmth)];
         let vignette = self.between(0.0, 0.5);
         let haze = self.between(0.0, 0.06);
         let grain = self.between(0.005, 0.025);

@@ -47,16 +47,11 @@ impl Axis {
         let tap = |index: usize| {
             let reach = (index * shape.dilation[axis]) as isize;
             let distance = (phase + shape.padding[axis]) as isize - reach;
-            (distance % stride == 0).then_some(Tap {
-                index,
-                offset: distance / stride,
-            })
+            (distance % stride == 0).then_some(Tap { index, offset: distance / stride })
         };
         Self {
             source_len: shape.out_size[axis],
-            positions: shape.in_size[axis]
-                .saturating_sub(phase)
-                .div_ceil(shape.stride[axis]),
+            positions: shape.in_size[axis].saturating_sub(phase).div_ceil(shape.stride[axis]),
             step: 1,
             taps: (0..shape.kernel[axis]).rev().filter_map(tap).collect(),
         }
@@ -65,16 +60,12 @@ impl Axis {
     /// What `position` reads through `tap`, unless it is padding.
     pub(super) fn source(&self, position: usize, tap: Tap) -> Option<usize> {
         let source = (position * self.step) as isize + tap.offset;
-        usize::try_from(source)
-            .ok()
-            .filter(|&source| source < self.source_len)
+        usize::try_from(source).ok().filter(|&source| source < self.source_len)
     }
 
     /// Whether the taps read neighbours, so that a run of them is one piece of memory.
     pub(super) fn is_dense(&self) -> bool {
-        self.taps
-            .windows(2)
-            .all(|pair| pair[0].offset + 1 == pair[1].offset)
+        self.taps.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset)
     }
 
     /// Whether the result is the source, position by position.

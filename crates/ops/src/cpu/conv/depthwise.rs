@@ -34,10 +34,7 @@ pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
 }
 
 pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
-    let (height, width) = (
-        forward_reach(shape, 0),
-        by_tap(&forward_reach(shape, 1), shape),
-    );
+    let (height, width) = (forward_reach(shape, 0), by_tap(&forward_reach(shape, 1), shape));
     let lines = split(shape.batch * shape.out_size[0], TASKS);
     with_scratch(lines.len() * dkernel.len(), |partials| {
         let parts = partials.par_chunks_exact_mut(dkernel.len()).zip(&lines);
@@ -61,29 +58,18 @@ pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], 
 
 fn forward_reach(shape: &ConvShape, axis: usize) -> Reach {
     let axis = Axis::forward(shape, axis);
-    (0..axis.positions)
-        .map(|position| reads(&axis, position))
-        .collect()
+    (0..axis.positions).map(|position| reads(&axis, position)).collect()
 }
 
 fn backward_reach(shape: &ConvShape, axis: usize) -> Reach {
     let stride = shape.stride[axis];
-    let phases: Vec<_> = (0..stride)
-        .map(|phase| Axis::backward(shape, axis, phase))
-        .collect();
+    let phases: Vec<_> = (0..stride).map(|phase| Axis::backward(shape, axis, phase)).collect();
     let positions = 0..shape.in_size[axis];
-    positions
-        .map(|position| reads(&phases[position % stride], position / stride))
-        .collect()
+    positions.map(|position| reads(&phases[position % stride], position / stride)).collect()
 }
 
 fn reads(axis: &Axis, position: usize) -> Vec<Read> {
-    let read = |&tap| {
-        axis.source(position, tap).map(|source| Read {
-            tap: tap.index,
-            source,
-        })
-    };
+    let read = |&tap| axis.source(position, tap).map(|source| Read { tap: tap.index, source });
     axis.taps.iter().filter_map(read).collect()
 }
 
@@ -121,20 +107,17 @@ fn correlate<T: Element>(
             }
         }
         let weights = &*weights;
-        result
-            .par_chunks_mut(width.len() * channels)
-            .enumerate()
-            .for_each(|(line, result)| {
-                let (image, y) = (line / height.len(), line % height.len());
-                let read = |read: &Read| {
-                    let line = image * source_size[0] + read.source;
-                    let row_len = shape.kernel[1] * channels;
-                    let source = pixels(source, line, source_size[1] * channels);
-                    (source, &weights[read.tap * row_len..][..row_len])
-                };
-                let lines: Vec<_> = height[y].iter().map(read).collect();
-                correlate_line(&lines, width, result, channels);
-            });
+        result.par_chunks_mut(width.len() * channels).enumerate().for_each(|(line, result)| {
+            let (image, y) = (line / height.len(), line % height.len());
+            let read = |read: &Read| {
+                let line = image * source_size[0] + read.source;
+                let row_len = shape.kernel[1] * channels;
+                let source = pixels(source, line, source_size[1] * channels);
+                (source, &weights[read.tap * row_len..][..row_len])
+            };
+            let lines: Vec<_> = height[y].iter().map(read).collect();
+            correlate_line(&lines, width, result, channels);
+        });
     });
 }
 

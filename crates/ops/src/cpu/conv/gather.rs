@@ -65,10 +65,7 @@ fn with_packed<T: Element>(
 }
 
 fn matrices<T>(groups: &[T], group_len: usize, cols: usize) -> Vec<Matrix<'_, T>> {
-    groups
-        .chunks(group_len)
-        .map(|group| Matrix::new(group, group_len / cols, cols))
-        .collect()
+    groups.chunks(group_len).map(|group| Matrix::new(group, group_len / cols, cols)).collect()
 }
 
 /// Multiplies each group's patches by its weights into its `group_cols` columns of `result`.
@@ -81,15 +78,12 @@ fn convolve<'a, T: Element>(
 ) {
     let patches: Vec<_> = (0..groups).map(patches).collect();
     let (rows, cols) = tile_ranges(result.rows(), group_cols, groups);
-    result
-        .tiles(&rows, &cols)
-        .into_par_iter()
-        .for_each(|mut tile| {
-            let group = tile.cols.start / group_cols;
-            let first = group * group_cols;
-            let cols = tile.cols.start - first..tile.cols.end - first;
-            convolve_tile(&patches[group], weights[group], cols, &mut tile);
-        });
+    result.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {
+        let group = tile.cols.start / group_cols;
+        let first = group * group_cols;
+        let cols = tile.cols.start - first..tile.cols.end - first;
+        convolve_tile(&patches[group], weights[group], cols, &mut tile);
+    });
 }
 
 fn convolve_tile<T: Element>(
@@ -99,11 +93,7 @@ fn convolve_tile<T: Element>(
     tile: &mut Tile<'_, T>,
 ) {
     let slices = patches.slices(BLOCK_COLS);
-    let width = slices
-        .iter()
-        .map(|slice| patches.slice_width(slice))
-        .max()
-        .unwrap_or(0);
+    let width = slices.iter().map(|slice| patches.slice_width(slice)).max().unwrap_or(0);
     with_scratch(patches.scratch_len(tile.rows.len(), width), |scratch| {
         for (i, slice) in slices.iter().enumerate() {
             let block = patches.block(tile.rows.clone(), slice, scratch);
@@ -128,10 +118,7 @@ fn tile_ranges(
 
     let group = split(group_cols, col_parts);
     let shifted = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
-    let cols = (0..groups).flat_map(|i| {
-        group
-            .iter()
-            .map(move |range| shifted(range, i * group_cols))
-    });
+    let cols =
+        (0..groups).flat_map(|i| group.iter().map(move |range| shifted(range, i * group_cols)));
     (split(rows, row_parts), cols.collect())
 }

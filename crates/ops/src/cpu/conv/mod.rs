@@ -5,7 +5,8 @@
 //! block by block, so that a block is multiplied while it lies in the cache; a 1x1 convolution needs
 //! no copy at all. The gradient of the input is itself a convolution of the output's gradient, or
 //! one for each remainder by the stride ([`axis`]), so no two tasks ever add to the same element.
-//! Shapes whose matrices would be thin take other ways: [`depthwise`], [`thin_groups`], [`scatter`].
+//! Shapes whose matrices would be thin take other ways: [`depthwise`], [`thin_groups`], [`scatter`];
+//! 3x3 convolutions of stride 1 go through Winograd's kernels.
 //!
 //! Work is divided by sizes alone and sums run in a fixed order: the result has the same bits for
 //! any number of threads.
@@ -20,9 +21,25 @@ mod strided;
 mod thin_groups;
 mod weight_gradient;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::conv_shape::ConvShape;
 use super::element::Element;
 use super::scratch::filled_by;
+use super::winograd::Winograd;
+
+/// See [`set_exact`].
+static EXACT: AtomicBool = AtomicBool::new(false);
+
+/// Chooses between plain sums alone and Winograd's kernels where they are faster.
+pub(crate) fn set_exact(exact: bool) {
+    EXACT.store(exact, Ordering::Relaxed);
+}
+
+/// Winograd's kernels, where they are allowed and fit.
+fn winograd<T: Element>(shape: &ConvShape) -> Option<Winograd<T>> {
+    T::winograd().filter(|kernels| !EXACT.load(Ordering::Relaxed) && (kernels.applies)(shape))
+}
 
 /// Patches in one block: enough for matrix products at full speed, few enough for the cache.
 const BLOCK_ROWS: usize = 256;
@@ -49,17 +66,15 @@ pub(crate) fn input_gradient<T: Element>(dy: &[T], kernel: &[T], shape: &ConvSha
 /// The gradient of the kernel, given that of the output.
 pub(crate) fn kernel_gradient<T: Element>(x: &[T], dy: &[T], shape: &ConvShape) -> Vec<T> {
     // SAFETY: `backward_weight` sets every element and reads none.
-    unsafe {
-        filled_by(shape.kernel_len(), |dkernel| {
-            backward_weight(x, dy, dkernel, shape)
-        })
-    }
+    unsafe { filled_by(shape.kernel_len(), |dkernel| backward_weight(x, dy, dkernel, shape)) }
 }
 
 /// `y = x * kernel`. Sets every element of `y` and reads none.
 pub(crate) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
     assert_lengths(x, kernel, y, shape);
-    if shape.is_depthwise() {
+    if let Some(kernels) = winograd(shape) {
+        (kernels.forward)(x, kernel, y, shape);
+    } else if shape.is_depthwise() {
         depthwise::forward(x, kernel, y, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
         thin_groups::forward_merged(x, kernel, y, shape, &merged);
@@ -72,7 +87,9 @@ pub(crate) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &Co
 /// `dx` and reads none.
 pub(crate) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     assert_lengths(dx, kernel, dy, shape);
-    if shape.is_depthwise() {
+    if let Some(kernels) = winograd(shape) {
+        (kernels.backward_data)(dy, kernel, dx, shape);
+    } else if shape.is_depthwise() {
         depthwise::backward_data(dy, kernel, dx, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
         thin_groups::backward_data_merged(dy, kernel, dx, shape, &merged);
@@ -89,7 +106,9 @@ pub(crate) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
 /// `dkernel` and reads none.
 pub(crate) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     assert_lengths(x, dkernel, dy, shape);
-    if shape.is_depthwise() {
+    if let Some(kernels) = winograd(shape) {
+        (kernels.backward_weight)(x, dy, dkernel, shape);
+    } else if shape.is_depthwise() {
         depthwise::backward_weight(x, dy, dkernel, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
         thin_groups::backward_weight_merged(x, dy, dkernel, shape, &merged);
@@ -99,19 +118,7 @@ pub(crate) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], 
 }
 
 fn assert_lengths<T>(input: &[T], kernel: &[T], output: &[T], shape: &ConvShape) {
-    assert_eq!(
-        input.len(),
-        shape.input_len(),
-        "input has the length of its shape"
-    );
-    assert_eq!(
-        kernel.len(),
-        shape.kernel_len(),
-        "kernel has the length of its shape"
-    );
-    assert_eq!(
-        output.len(),
-        shape.output_len(),
-        "output has the length of its shape"
-    );
+    assert_eq!(input.len(), shape.input_len(), "input has the length of its shape");
+    assert_eq!(kernel.len(), shape.kernel_len(), "kernel has the length of its shape");
+    assert_eq!(output.len(), shape.output_len(), "output has the length of its shape");
 }

@@ -36,34 +36,24 @@ pub(super) fn pack<T: Element>(
         Summed::Input => (input, output),
         Summed::Output => (output, input),
     };
-    let pairs = height
-        .taps
-        .iter()
-        .flat_map(|row| width.taps.iter().map(move |col| (row, col)));
-    let taps: Vec<usize> = pairs
-        .map(|(row, col)| row.index * shape.kernel[1] + col.index)
-        .collect();
+    let pairs = height.taps.iter().flat_map(|row| width.taps.iter().map(move |col| (row, col)));
+    let taps: Vec<usize> =
+        pairs.map(|(row, col)| row.index * shape.kernel[1] + col.index).collect();
 
     // Reading runs along the kernel's memory and writing along cache lines: few columns at a time
     // keep the rows that are being read in the nearest cache.
     let matrix = MatrixMut::new(packed, taps.len() * depth, cols);
-    let all_rows = [Range {
-        start: 0,
-        end: matrix.rows(),
-    }];
-    matrix
-        .tiles(&all_rows, &even_ranges(cols, 16))
-        .into_par_iter()
-        .for_each(|mut tile| {
-            let kernel = &kernel[tile.cols.start * col_stride..];
-            for channel in 0..depth {
-                for (i, tap) in taps.iter().enumerate() {
-                    let kernel = &kernel[channel * depth_stride + tap..];
-                    let row = tile.matrix.row_mut(i * depth + channel);
-                    for (col, packed) in row.iter_mut().enumerate() {
-                        *packed = kernel[col * col_stride];
-                    }
+    let all_rows = [Range { start: 0, end: matrix.rows() }];
+    matrix.tiles(&all_rows, &even_ranges(cols, 16)).into_par_iter().for_each(|mut tile| {
+        let kernel = &kernel[tile.cols.start * col_stride..];
+        for channel in 0..depth {
+            for (i, tap) in taps.iter().enumerate() {
+                let kernel = &kernel[channel * depth_stride + tap..];
+                let row = tile.matrix.row_mut(i * depth + channel);
+                for (col, packed) in row.iter_mut().enumerate() {
+                    *packed = kernel[col * col_stride];
                 }
             }
-        });
+        }
+    });
 }

@@ -36,19 +36,11 @@ impl TapSlice {
         let row_width = kernel_cols * depth;
         if row_width <= max_width {
             let rows = even_taps(kernel_rows, max_width / row_width.max(1));
-            return rows
-                .map(|rows| Self {
-                    rows,
-                    cols: 0..kernel_cols,
-                })
-                .collect();
+            return rows.map(|rows| Self { rows, cols: 0..kernel_cols }).collect();
         }
         let row = |row: usize| {
             let cols = even_taps(kernel_cols, max_width / depth);
-            cols.map(move |cols| Self {
-                rows: row..row + 1,
-                cols,
-            })
+            cols.map(move |cols| Self { rows: row..row + 1, cols })
         };
         (0..kernel_rows).flat_map(row).collect()
     }
@@ -68,14 +60,7 @@ impl<'a, T: Element> Patches<'a, T> {
         width: &'a Axis,
     ) -> Self {
         let is_dense = group.len() == channels && width.is_dense();
-        Self {
-            source,
-            channels,
-            group,
-            height,
-            width,
-            is_dense,
-        }
+        Self { source, channels, group, height, width, is_dense }
     }
 
     pub(super) fn slices(&self, max_width: usize) -> Vec<TapSlice> {
@@ -131,9 +116,7 @@ impl<'a, T: Element> Patches<'a, T> {
             let (row, x) = (position / width, position % width);
             let (image, y) = (row / height, row % height);
             for &tap in &self.height.taps[slice.rows.clone()] {
-                let segment = segments
-                    .next()
-                    .expect("the block has a segment for each kernel row");
+                let segment = segments.next().expect("the block has a segment for each kernel row");
                 match self.height.source(y, tap) {
                     None => segment.fill(T::zero()),
                     Some(source_y) => {
@@ -160,10 +143,7 @@ impl<'a, T: Element> Patches<'a, T> {
         for (&tap, part) in taps.iter().zip(segment.chunks_exact_mut(self.group.len())) {
             match self.width.source(x, tap) {
                 None => part.fill(T::zero()),
-                Some(x) => copy(
-                    &line[x * self.channels + self.group.start..][..part.len()],
-                    part,
-                ),
+                Some(x) => copy(&line[x * self.channels + self.group.start..][..part.len()], part),
             }
         }
     }
@@ -181,10 +161,7 @@ fn copy_padded<T: Element>(line: &[T], start: isize, segment: &mut [T]) {
     let before = (from - start).clamp(0, segment.len() as isize) as usize;
     let copied = (to - from) as usize;
     segment[..before].fill(T::zero());
-    copy(
-        &line[from as usize..to as usize],
-        &mut segment[before..before + copied],
-    );
+    copy(&line[from as usize..to as usize], &mut segment[before..before + copied]);
     segment[before + copied..].fill(T::zero());
 }
 

@@ -27,35 +27,20 @@ pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
     with_scratch(kernel.len(), |packed| {
         // [taps * in channels, out channels], to be read as its transpose.
         pack(kernel, shape, Summed::Input, &height, &width, packed);
-        let weights = Matrix::new(
-            packed,
-            kernel.len() / shape.out_channels,
-            shape.out_channels,
-        );
+        let weights = Matrix::new(packed, kernel.len() / shape.out_channels, shape.out_channels);
         let weights = weights.transposed();
         let line_len = shape.in_size[1] * shape.in_channels;
         let dx = MatrixMut::new(dx, shape.batch * shape.in_size[0], line_len);
-        let all_cols = [Range {
-            start: 0,
-            end: line_len,
-        }];
-        dx.tiles(&bands(shape), &all_cols)
-            .into_par_iter()
-            .for_each(|mut tile| {
-                let image = tile.rows.start / shape.in_size[0];
-                let first = tile.rows.start - image * shape.in_size[0];
-                let rows = first..first + tile.rows.len();
-                let image_len = shape.output_len() / shape.batch;
-                let dy = &dy[image * image_len..][..image_len];
-                Band {
-                    rows,
-                    lines: &mut tile.matrix,
-                    shape,
-                    height: &height,
-                    width: &width,
-                }
+        let all_cols = [Range { start: 0, end: line_len }];
+        dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut tile| {
+            let image = tile.rows.start / shape.in_size[0];
+            let first = tile.rows.start - image * shape.in_size[0];
+            let rows = first..first + tile.rows.len();
+            let image_len = shape.output_len() / shape.batch;
+            let dy = &dy[image * image_len..][..image_len];
+            Band { rows, lines: &mut tile.matrix, shape, height: &height, width: &width }
                 .compute(dy, weights);
-            });
+        });
     });
 }
 
@@ -65,16 +50,9 @@ pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
 fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
     let height = shape.in_size[0];
     let min_rows = 4 * shape.kernel[0].max(shape.stride[0]);
-    let bands = split(
-        height,
-        TASKS.div_ceil(shape.batch).min(height / min_rows).max(1),
-    );
+    let bands = split(height, TASKS.div_ceil(shape.batch).min(height / min_rows).max(1));
     let shifted = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
-    let of_image = |image: usize| {
-        bands
-            .iter()
-            .map(move |range| shifted(range, image * height))
-    };
+    let of_image = |image: usize| bands.iter().map(move |range| shifted(range, image * height));
     (0..shape.batch).flat_map(of_image).collect()
 }
 
@@ -99,18 +77,10 @@ impl<T: Element> Band<'_, '_, T> {
         for block in even_ranges(reached.len(), BLOCK_ROWS.div_ceil(out_width)) {
             let lines = reached.start + block.start..reached.start + block.end;
             let pixels = lines.len() * out_width;
-            let dy = Matrix::new(
-                &dy[lines.start * out_width * out_channels..],
-                pixels,
-                out_channels,
-            );
+            let dy =
+                Matrix::new(&dy[lines.start * out_width * out_channels..], pixels, out_channels);
             with_scratch(pixels * patch_len, |patches| {
-                multiply(
-                    &mut MatrixMut::new(patches, pixels, patch_len),
-                    dy,
-                    weights,
-                    false,
-                );
+                multiply(&mut MatrixMut::new(patches, pixels, patch_len), dy, weights, false);
                 for (line, patches) in lines.zip(patches.chunks_exact(out_width * patch_len)) {
                     self.add_line(line, patches);
                 }
@@ -121,29 +91,18 @@ impl<T: Element> Band<'_, '_, T> {
     /// The output's lines that read any of the band's rows.
     fn reached(&self) -> Range<usize> {
         let reads = |&line: &usize| {
-            let sources = self
-                .height
-                .taps
-                .iter()
-                .filter_map(|&tap| self.height.source(line, tap));
-            sources
-                .into_iter()
-                .any(|source| self.rows.contains(&source))
+            let sources = self.height.taps.iter().filter_map(|&tap| self.height.source(line, tap));
+            sources.into_iter().any(|source| self.rows.contains(&source))
         };
         let first = (0..self.height.positions).find(reads).unwrap_or(0);
-        let last = (0..self.height.positions)
-            .rfind(reads)
-            .map_or(first, |last| last + 1);
+        let last = (0..self.height.positions).rfind(reads).map_or(first, |last| last + 1);
         first..last
     }
 
     /// Adds the patches of one of the output's lines to the rows that they cover.
     fn add_line(&mut self, line: usize, patches: &[T]) {
         let channels = self.shape.in_channels;
-        let (patch_len, row_len) = (
-            self.shape.taps() * channels,
-            self.shape.kernel[1] * channels,
-        );
+        let (patch_len, row_len) = (self.shape.taps() * channels, self.shape.kernel[1] * channels);
         for (&tap, start) in self.height.taps.iter().zip((0..).step_by(row_len)) {
             let source = self.height.source(line, tap);
             let Some(row) = source.filter(|row| self.rows.contains(row)) else {

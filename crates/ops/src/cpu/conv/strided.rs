@@ -18,9 +18,7 @@ use crate::cpu::scratch::with_scratch;
 /// class is a convolution with stride 1 of `dy`. A task computes a band of whole rows of `dx`.
 pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let axes = |axis: usize| -> Vec<Axis> {
-        (0..shape.stride[axis])
-            .map(|phase| Axis::backward(shape, axis, phase))
-            .collect()
+        (0..shape.stride[axis]).map(|phase| Axis::backward(shape, axis, phase)).collect()
     };
     let (heights, widths) = (axes(0), axes(1));
     with_scratch(kernel.len(), |packed| {
@@ -28,17 +26,12 @@ pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
         let lines = shape.batch * shape.in_size[0];
         let line_len = shape.in_size[1] * shape.in_channels;
         let dx = MatrixMut::new(dx, lines, line_len);
-        let all_cols = [Range {
-            start: 0,
-            end: line_len,
-        }];
-        dx.tiles(&bands(shape), &all_cols)
-            .into_par_iter()
-            .for_each(|mut band| {
-                for class in &classes {
-                    class.write(dy, shape, &mut band);
-                }
-            });
+        let all_cols = [Range { start: 0, end: line_len }];
+        dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut band| {
+            for class in &classes {
+                class.write(dy, shape, &mut band);
+            }
+        });
     });
 }
 
@@ -71,13 +64,7 @@ fn pack_classes<'a, T: Element>(
                     pack(kernel, shape, Summed::Output, height, width, packed);
                 }
                 let weights = Matrix::new(packed, depth, shape.group_in());
-                classes.push(Class {
-                    phase: [y, x],
-                    group,
-                    height,
-                    width,
-                    weights,
-                });
+                classes.push(Class { phase: [y, x], group, height, width, weights });
             }
         }
     }
@@ -91,10 +78,7 @@ fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
     let class_width = shape.in_size[1].div_ceil(shape.stride[1]);
     let parts =
         |positions: usize| lines.div_ceil((positions * shape.stride[0]).div_ceil(class_width));
-    split(
-        lines,
-        parts(BLOCK_ROWS).max(TASKS.min(parts(MIN_POSITIONS))),
-    )
+    split(lines, parts(BLOCK_ROWS).max(TASKS.min(parts(MIN_POSITIONS))))
 }
 
 impl<T: Element> Class<'_, T> {
@@ -126,18 +110,12 @@ impl<T: Element> Class<'_, T> {
         let channels = self.group * shape.group_out()..(self.group + 1) * shape.group_out();
         let patches = Patches::new(dy, shape.out_channels, channels, self.height, self.width);
         let slices = patches.slices(BLOCK_COLS);
-        let width = slices
-            .iter()
-            .map(|slice| patches.slice_width(slice))
-            .max()
-            .unwrap_or(0);
+        let width = slices.iter().map(|slice| patches.slice_width(slice)).max().unwrap_or(0);
         let mut result = MatrixMut::new(result, positions.len(), shape.group_in());
         with_scratch(patches.scratch_len(positions.len(), width), |scratch| {
             for (i, slice) in slices.iter().enumerate() {
                 let block = patches.block(positions.clone(), slice, scratch);
-                let weights = self
-                    .weights
-                    .block(patches.columns(slice), 0..shape.group_in());
+                let weights = self.weights.block(patches.columns(slice), 0..shape.group_in());
                 multiply(&mut result, block, weights, i > 0);
             }
         });
@@ -151,9 +129,7 @@ impl<T: Element> Class<'_, T> {
             if line % shape.in_size[0] % shape.stride[0] != self.phase[0] {
                 continue;
             }
-            let result = lines
-                .next()
-                .expect("the result has each of the class's lines");
+            let result = lines.next().expect("the result has each of the class's lines");
             let line = band.matrix.row_mut(line - band.rows.start);
             for (i, pixel) in result.chunks_exact(depth).enumerate() {
                 let x = self.phase[1] + i * shape.stride[1];

@@ -17,10 +17,7 @@ pub(super) fn merged(shape: &ConvShape) -> Option<ConvShape> {
     let fits =
         |&count: &usize| shape.groups.is_multiple_of(count) && count * thin <= MERGED_CHANNELS;
     let count = (2..=shape.groups).rev().find(fits)?;
-    Some(ConvShape {
-        groups: shape.groups / count,
-        ..*shape
-    })
+    Some(ConvShape { groups: shape.groups / count, ..*shape })
 }
 
 pub(super) fn forward_merged<T: Element>(
@@ -30,9 +27,7 @@ pub(super) fn forward_merged<T: Element>(
     shape: &ConvShape,
     merged: &ConvShape,
 ) {
-    with_wide_kernel(kernel, shape, merged, |kernel| {
-        forward(x, kernel, y, merged)
-    });
+    with_wide_kernel(kernel, shape, merged, |kernel| forward(x, kernel, y, merged));
 }
 
 pub(super) fn backward_data_merged<T: Element>(
@@ -42,9 +37,7 @@ pub(super) fn backward_data_merged<T: Element>(
     shape: &ConvShape,
     merged: &ConvShape,
 ) {
-    with_wide_kernel(kernel, shape, merged, |kernel| {
-        backward_data(dy, kernel, dx, merged)
-    });
+    with_wide_kernel(kernel, shape, merged, |kernel| backward_data(dy, kernel, dx, merged));
 }
 
 /// Computes the gradient of the products between groups as well, and leaves it out.
@@ -57,9 +50,7 @@ pub(super) fn backward_weight_merged<T: Element>(
 ) {
     with_scratch(merged.kernel_len(), |wide| {
         backward_weight(x, dy, wide, merged);
-        for_each_row(shape, merged, |row, place| {
-            dkernel[row].copy_from_slice(&wide[place])
-        });
+        for_each_row(shape, merged, |row, place| dkernel[row].copy_from_slice(&wide[place]));
     });
 }
 
@@ -71,9 +62,7 @@ fn with_wide_kernel<T: Element>(
 ) {
     with_scratch(merged.kernel_len(), |wide| {
         wide.fill(T::zero());
-        for_each_row(shape, merged, |row, place| {
-            wide[place].copy_from_slice(&kernel[row])
-        });
+        for_each_row(shape, merged, |row, place| wide[place].copy_from_slice(&kernel[row]));
         f(wide);
     });
 }

@@ -25,12 +25,10 @@ pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], 
     let plan = Plan::new(shape, &patches[0]);
 
     with_scratch(plan.pixels.len() * dkernel.len(), |partials| {
-        plan.tasks(partials, shape, &patches[0])
-            .into_par_iter()
-            .for_each(|mut task| {
-                let patches = &patches[task.tile.rows.start / shape.group_out()];
-                task.run(patches, dy, shape.out_channels);
-            });
+        plan.tasks(partials, shape, &patches[0]).into_par_iter().for_each(|mut task| {
+            let patches = &patches[task.tile.rows.start / shape.group_out()];
+            task.run(patches, dy, shape.out_channels);
+        });
         add_up(partials, dkernel, shape);
     });
 }
@@ -60,9 +58,7 @@ impl Plan {
         const MAX_PARTIALS: usize = 1 << 22;
         const MIN_OUT_CHANNELS: usize = 128;
         let pixels = shape.out_pixels();
-        let parts = (pixels / MIN_PIXELS)
-            .min(MAX_PARTIALS / shape.kernel_len())
-            .clamp(1, TASKS);
+        let parts = (pixels / MIN_PIXELS).min(MAX_PARTIALS / shape.kernel_len()).clamp(1, TASKS);
         let mut slices = patches.slices(BLOCK_COLS);
         if parts * slices.len() < TASKS {
             slices = patches.slices(BLOCK_COLS / 3);
@@ -72,15 +68,9 @@ impl Plan {
         let group = split(shape.group_out(), tiles);
         let out_channels = (0..shape.groups).flat_map(|i| {
             let first = i * shape.group_out();
-            group
-                .iter()
-                .map(move |range| range.start + first..range.end + first)
+            group.iter().map(move |range| range.start + first..range.end + first)
         });
-        Self {
-            pixels: split(pixels, parts),
-            out_channels: out_channels.collect(),
-            slices,
-        }
+        Self { pixels: split(pixels, parts), out_channels: out_channels.collect(), slices }
     }
 
     fn tasks<'a, T: Element>(
@@ -89,27 +79,14 @@ impl Plan {
         shape: &ConvShape,
         patches: &Patches<'_, T>,
     ) -> Vec<Task<'a, T>> {
-        let columns: Vec<_> = self
-            .slices
-            .iter()
-            .map(|slice| patches.columns(slice))
-            .collect();
-        let parts = partials
-            .chunks_exact_mut(shape.kernel_len())
-            .zip(&self.pixels);
+        let columns: Vec<_> = self.slices.iter().map(|slice| patches.columns(slice)).collect();
+        let parts = partials.chunks_exact_mut(shape.kernel_len()).zip(&self.pixels);
         let tasks = parts.flat_map(|(part, pixels)| {
             let rows = shape.out_channels;
             let matrix = MatrixMut::new(part, rows, shape.kernel_len() / rows);
             let slices = self.slices.iter().cycle();
             let tiles = matrix.tiles(&self.out_channels, &columns);
-            tiles
-                .into_iter()
-                .zip(slices)
-                .map(move |(tile, slice)| Task {
-                    pixels,
-                    slice,
-                    tile,
-                })
+            tiles.into_iter().zip(slices).map(move |(tile, slice)| Task { pixels, slice, tile })
         });
         tasks.collect()
     }
@@ -125,12 +102,7 @@ impl<T: Element> Task<'_, T> {
                 let dy = &dy[pixels.start * dy_channels + channels.start..];
                 let dy = Matrix::with_row_stride(dy, pixels.len(), channels.len(), dy_channels);
                 let patches = patches.block(pixels, self.slice, scratch);
-                multiply(
-                    &mut self.tile.matrix,
-                    dy.transposed(),
-                    patches,
-                    block.start > 0,
-                );
+                multiply(&mut self.tile.matrix, dy.transposed(), patches, block.start > 0);
             }
         });
     }
@@ -139,25 +111,20 @@ impl<T: Element> Task<'_, T> {
 /// Adds the parts, and turns `[taps, in channels]` into the kernel's `[in channels, taps]`.
 fn add_up<T: Element>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (len, row_len, taps) = (dkernel.len(), shape.group_in() * shape.taps(), shape.taps());
-    dkernel
-        .par_chunks_mut(row_len)
-        .enumerate()
-        .for_each(|(row, dkernel)| {
-            with_scratch(row_len, |sum| {
-                let mut parts = partials[row * row_len..]
-                    .chunks(len)
-                    .map(|part| &part[..row_len]);
-                sum.copy_from_slice(parts.next().expect("there is at least one part"));
-                for part in parts {
-                    for (sum, &value) in sum.iter_mut().zip(part) {
-                        *sum += value;
-                    }
+    dkernel.par_chunks_mut(row_len).enumerate().for_each(|(row, dkernel)| {
+        with_scratch(row_len, |sum| {
+            let mut parts = partials[row * row_len..].chunks(len).map(|part| &part[..row_len]);
+            sum.copy_from_slice(parts.next().expect("there is at least one part"));
+            for part in parts {
+                for (sum, &value) in sum.iter_mut().zip(part) {
+                    *sum += value;
                 }
-                for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
-                    for (tap, value) in dkernel.iter_mut().enumerate() {
-                        *value = sum[tap * shape.group_in() + channel];
-                    }
+            }
+            for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
+                for (tap, value) in dkernel.iter_mut().enumerate() {
+                    *value = sum[tap * shape.group_in() + channel];
                 }
-            });
+            }
         });
+    });
 }

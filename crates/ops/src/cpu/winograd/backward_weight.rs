@@ -110,9 +110,7 @@ impl<S: Simd> Gradient<'_, S> {
                 });
             });
         }
-        sums.par_chunks_mut(pair_len)
-            .enumerate()
-            .for_each(|(pair, sums)| self.write(pair, sums));
+        sums.par_chunks_mut(pair_len).enumerate().for_each(|(pair, sums)| self.write(pair, sums));
     }
 
     /// Tiles of a section. Small ones stay in the cache; large ones load and store the sums less
@@ -181,8 +179,7 @@ impl<S: Simd> Gradient<'_, S> {
                 // tile of the section, and each block writes rows of its own.
                 || unsafe {
                     self.x.inputs(simd, tiles.clone(), row, x.get(), &x_layout);
-                    self.dy
-                        .output_gradients(simd, tiles.clone(), row, dy.get(), &dy_layout);
+                    self.dy.output_gradients(simd, tiles.clone(), row, dy.get(), &dy_layout);
                 },
             );
         });
@@ -247,10 +244,7 @@ impl<S: Simd> Gradient<'_, S> {
         simd.vectorize(
             #[inline(always)]
             // SAFETY: each pair is written once, and has channels of its own.
-            || unsafe {
-                self.dkernel
-                    .write(simd, inputs.clone(), outputs.clone(), sums, &layout)
-            },
+            || unsafe { self.dkernel.write(simd, inputs.clone(), outputs.clone(), sums, &layout) },
         );
     }
 }

@@ -173,8 +173,7 @@ impl<S: Simd> Correlation<'_, S> {
                 // of tiles and channels of its own.
                 unsafe {
                     let (tiles, outputs) = (tiles.clone(), outputs.clone());
-                    self.y
-                        .outputs(simd, tiles, outputs, products.as_ptr(), &layout)
+                    self.y.outputs(simd, tiles, outputs, products.as_ptr(), &layout)
                 }
             },
         );

@@ -32,11 +32,7 @@ struct Tile {
 impl TileGrid {
     pub(super) fn new(shape: &ConvShape) -> Self {
         let [height, width] = shape.in_size;
-        Self {
-            batch: shape.batch,
-            height,
-            width,
-        }
+        Self { batch: shape.batch, height, width }
     }
 
     /// Number of tiles.
@@ -53,11 +49,7 @@ impl TileGrid {
         let columns = self.width.div_ceil(OUTPUT);
         let rows = self.height.div_ceil(OUTPUT);
         let (image, within) = (index / (rows * columns), index % (rows * columns));
-        Tile {
-            image,
-            top: within / columns * OUTPUT,
-            left: within % columns * OUTPUT,
-        }
+        Tile { image, top: within / columns * OUTPUT, left: within % columns * OUTPUT }
     }
 
     /// Calls `visit(row, column, pixel)` for each of `SIDE` x `SIDE` pixels around tile `index` that
@@ -91,11 +83,7 @@ impl TileGrid {
 mod tests {
     use super::*;
 
-    const GRID: TileGrid = TileGrid {
-        batch: 2,
-        height: 5,
-        width: 9,
-    };
+    const GRID: TileGrid = TileGrid { batch: 2, height: 5, width: 9 };
 
     #[test]
     fn tiles_cover_each_pixel_once() {

@@ -30,22 +30,12 @@ pub(super) struct Kernels<'a> {
 impl<'a> Kernels<'a> {
     pub(super) fn new(values: &'a [f32], inputs: usize, outputs: usize) -> Self {
         assert_eq!(values.len(), inputs * outputs * TAPS);
-        Self {
-            values,
-            inputs,
-            outputs,
-            adjoint: false,
-        }
+        Self { values, inputs, outputs, adjoint: false }
     }
 
     /// The kernel that carries gradients of outputs back to the inputs.
     pub(super) fn adjoint(self) -> Self {
-        Self {
-            inputs: self.outputs,
-            outputs: self.inputs,
-            adjoint: !self.adjoint,
-            ..self
-        }
+        Self { inputs: self.outputs, outputs: self.inputs, adjoint: !self.adjoint, ..self }
     }
 
     /// Transforms the kernels of all inputs to `outputs`; rows of `layout` are inputs.
@@ -175,12 +165,7 @@ unsafe impl Sync for KernelsMut<'_> {}
 impl<'a> KernelsMut<'a> {
     pub(super) fn new(values: &'a mut [f32], inputs: usize, outputs: usize) -> Self {
         assert_eq!(values.len(), inputs * outputs * TAPS);
-        Self {
-            values: values.as_mut_ptr(),
-            inputs,
-            outputs,
-            borrowed: PhantomData,
-        }
+        Self { values: values.as_mut_ptr(), inputs, outputs, borrowed: PhantomData }
     }
 
     /// Transforms gradients back and writes those of `inputs` and `outputs`; rows of `from` are the

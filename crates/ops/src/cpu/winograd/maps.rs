@@ -19,16 +19,8 @@ pub(super) struct Maps<'a> {
 
 impl<'a> Maps<'a> {
     pub(super) fn new(values: &'a [f32], grid: TileGrid, channels: usize) -> Self {
-        assert_eq!(
-            values.len(),
-            grid.batch * grid.height * grid.width * channels
-        );
-        Self {
-            values,
-            grid,
-            channels,
-            zeros: vec![0.0; channels],
-        }
+        assert_eq!(values.len(), grid.batch * grid.height * grid.width * channels);
+        Self { values, grid, channels, zeros: vec![0.0; channels] }
     }
 
     /// Transforms the inputs of `tiles` into rows `first_row..` of `to`.
@@ -108,11 +100,10 @@ impl<'a> Maps<'a> {
         if tile >= self.grid.len() {
             return pixels;
         }
-        self.grid
-            .for_each_pixel::<SIDE>(tile, margin, |row, column, pixel| {
-                let channels = &self.values[pixel * self.channels..][..self.channels];
-                pixels[row][column] = channels.as_ptr();
-            });
+        self.grid.for_each_pixel::<SIDE>(tile, margin, |row, column, pixel| {
+            let channels = &self.values[pixel * self.channels..][..self.channels];
+            pixels[row][column] = channels.as_ptr();
+        });
         pixels
     }
 }
@@ -140,13 +131,7 @@ fn prefetch<S: Simd, const SIDE: usize>(
 #[inline(always)]
 unsafe fn load_up_to<S: Simd>(simd: S, from: *const f32, count: usize) -> S::Vector {
     // SAFETY: no more than `count` values are read.
-    unsafe {
-        if count >= S::LANES {
-            simd.load(from)
-        } else {
-            simd.load_first(from, count)
-        }
-    }
+    unsafe { if count >= S::LANES { simd.load(from) } else { simd.load_first(from, count) } }
 }
 
 /// Channels-last feature maps that several threads write, each its own tiles or channels.
@@ -162,16 +147,8 @@ unsafe impl Sync for MapsMut<'_> {}
 
 impl<'a> MapsMut<'a> {
     pub(super) fn new(values: &'a mut [f32], grid: TileGrid, channels: usize) -> Self {
-        assert_eq!(
-            values.len(),
-            grid.batch * grid.height * grid.width * channels
-        );
-        Self {
-            values: values.as_mut_ptr(),
-            grid,
-            channels,
-            borrowed: PhantomData,
-        }
+        assert_eq!(values.len(), grid.batch * grid.height * grid.width * channels);
+        Self { values: values.as_mut_ptr(), grid, channels, borrowed: PhantomData }
     }
 
     /// Writes `channels` of the outputs of `tiles` from `products`, whose rows are the tiles and

@@ -27,11 +27,27 @@ use grid::TileGrid;
 use kernels::Kernels;
 use simd::{Level, with_simd};
 
+/// What [`super::conv`] needs of this module, for one number type.
+pub(crate) struct Winograd<T> {
+    /// See [`applies`].
+    pub(crate) applies: fn(&ConvShape) -> bool,
+    /// See [`forward`].
+    pub(crate) forward: fn(&[T], &[T], &mut [T], &ConvShape),
+    /// See [`backward_data`].
+    pub(crate) backward_data: fn(&[T], &[T], &mut [T], &ConvShape),
+    /// See [`backward_weight`].
+    pub(crate) backward_weight: fn(&[T], &[T], &mut [T], &ConvShape),
+}
+
+/// The kernels of this module, which exist for `f32` alone.
+pub(crate) const KERNELS: Winograd<f32> =
+    Winograd { applies, forward, backward_data, backward_weight };
+
 /// Fewer channels do not fill the vectors that the transforms work on.
 const MIN_CHANNELS: usize = 8;
 
 /// Whether these kernels compute convolutions of this shape, and faster than a plain product does.
-pub(crate) fn applies(shape: &ConvShape) -> bool {
+fn applies(shape: &ConvShape) -> bool {
     if !fits(shape) || shape.in_channels.min(shape.out_channels) < MIN_CHANNELS {
         return false;
     }
@@ -56,7 +72,7 @@ fn fits(shape: &ConvShape) -> bool {
 ///
 /// # Panics
 /// If the geometry does not fit, or a slice is not as long as `shape` says.
-pub(crate) fn forward(x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvShape) {
+fn forward(x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvShape) {
     forward_at(Level::get(), x, kernel, y, shape);
 }
 
@@ -64,7 +80,7 @@ pub(crate) fn forward(x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvShap
 ///
 /// # Panics
 /// As [`forward`] does.
-pub(crate) fn backward_data(dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: &ConvShape) {
+fn backward_data(dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: &ConvShape) {
     backward_data_at(Level::get(), dy, kernel, dx, shape);
 }
 
@@ -72,7 +88,7 @@ pub(crate) fn backward_data(dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: &
 ///
 /// # Panics
 /// As [`forward`] does.
-pub(crate) fn backward_weight(x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape) {
+fn backward_weight(x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape) {
     backward_weight_at(Level::get(), x, dy, dkernel, shape);
 }
 

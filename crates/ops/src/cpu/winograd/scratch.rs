@@ -33,10 +33,7 @@ impl Scratch {
                 .min_by_key(|&i| pool[i].capacity)?;
             Some(pool.swap_remove(fitting))
         });
-        Self {
-            buffer: kept.unwrap_or_else(|| Buffer::new(len)),
-            len,
-        }
+        Self { buffer: kept.unwrap_or_else(|| Buffer::new(len)), len }
     }
 }
 
@@ -78,10 +75,7 @@ struct Buffer {
 }
 
 impl Buffer {
-    const EMPTY: Self = Self {
-        start: NonNull::dangling(),
-        capacity: 0,
-    };
+    const EMPTY: Self = Self { start: NonNull::dangling(), capacity: 0 };
 
     fn new(capacity: usize) -> Self {
         if capacity == 0 {

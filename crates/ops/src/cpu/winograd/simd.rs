@@ -202,10 +202,7 @@ mod tests {
 
     #[test]
     fn limit_holds_the_level_down() {
-        assert!(matches!(
-            Level::widest(Some("portable")),
-            Level::Portable(_)
-        ));
+        assert!(matches!(Level::widest(Some("portable")), Level::Portable(_)));
         #[cfg(target_arch = "x86_64")]
         assert!(!matches!(Level::widest(Some("avx2")), Level::Avx512(_)));
         let widest = std::mem::discriminant(&Level::available()[0]);

@@ -83,11 +83,8 @@ impl Case {
             let image = pixel / (height * width);
             let from = (image * height + row - 1) * width + column - 1;
             for (i, o) in (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o))) {
-                let (x, y, k) = (
-                    from * inputs + i,
-                    pixel * outputs + o,
-                    (o * inputs + i) * 9 + tap,
-                );
+                let (x, y, k) =
+                    (from * inputs + i, pixel * outputs + o, (o * inputs + i) * 9 + tap);
                 let [xv, yv, kv] = [self.x[x], self.dy[y], self.kernel[k]].map(f64::from);
                 results.y[y] += xv * kv;
                 results.dx[x] += yv * kv;
@@ -179,10 +176,7 @@ fn gradients_are_adjoints() {
         let results = case.fast(level);
         let expected = dot(&results.y, &case.dy);
         let scale = dot(&results.y, &results.y).sqrt() * dot(&case.dy, &case.dy).sqrt();
-        for product in [
-            dot(&case.x, &results.dx),
-            dot(&case.kernel, &results.dkernel),
-        ] {
+        for product in [dot(&case.x, &results.dx), dot(&case.kernel, &results.dkernel)] {
             let error = (product - expected).abs() / scale;
             assert!(error < 1e-6, "{product} and {expected} with {level:?}");
         }
@@ -191,13 +185,10 @@ fn gradients_are_adjoints() {
 
 #[test]
 fn number_of_threads_does_not_change_a_bit() {
-    for (seed, shape) in [
-        shape(3, [17, 19], 70, 33),
-        shape(1, [66, 90], 64, 64),
-        shape(1, [9, 9], 256, 256),
-    ]
-    .into_iter()
-    .enumerate()
+    for (seed, shape) in
+        [shape(3, [17, 19], 70, 33), shape(1, [66, 90], 64, 64), shape(1, [9, 9], 256, 256)]
+            .into_iter()
+            .enumerate()
     {
         let case = Case::new(shape, seed as u64);
         for level in Level::available() {
@@ -240,26 +231,11 @@ fn small_problems_are_left_to_others() {
 fn other_geometries_are_left_to_others() {
     let fitting = shape(16, [56, 56], 64, 64);
     for other in [
-        ConvShape {
-            kernel: [5, 5],
-            ..fitting
-        },
-        ConvShape {
-            stride: [2, 2],
-            ..fitting
-        },
-        ConvShape {
-            padding: [0, 0],
-            ..fitting
-        },
-        ConvShape {
-            dilation: [2, 2],
-            ..fitting
-        },
-        ConvShape {
-            groups: 2,
-            ..fitting
-        },
+        ConvShape { kernel: [5, 5], ..fitting },
+        ConvShape { stride: [2, 2], ..fitting },
+        ConvShape { padding: [0, 0], ..fitting },
+        ConvShape { dilation: [2, 2], ..fitting },
+        ConvShape { groups: 2, ..fitting },
     ] {
         assert!(!applies(&other), "{other:?}");
     }

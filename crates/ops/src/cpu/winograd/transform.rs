@@ -50,11 +50,7 @@ fn output<S: Simd>(s: S, m: [S::Vector; INPUT]) -> [S::Vector; OUTPUT] {
         s.add(m[0], s.add(sum_a, sum_b)),
         s.mul_add(s.splat(A), difference_a, s.mul(s.splat(B), difference_b)),
         s.mul_add(s.splat(A2), sum_a, s.mul(s.splat(B2), sum_b)),
-        s.mul_add(
-            s.splat(A3),
-            difference_a,
-            s.mul_add(s.splat(B3), difference_b, m[5]),
-        ),
+        s.mul_add(s.splat(A3), difference_a, s.mul_add(s.splat(B3), difference_b, m[5])),
     ]
 }
 
@@ -96,21 +92,9 @@ fn kernel_gradient<S: Simd>(s: S, m: [S::Vector; INPUT]) -> [S::Vector; KERNEL] 
     let (sum_a, difference_a) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
     let (sum_b, difference_b) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
     [
-        s.mul_add(
-            s.splat(WEIGHT_A),
-            sum_a,
-            s.mul_add(s.splat(WEIGHT_B), sum_b, m[0]),
-        ),
-        s.mul_add(
-            s.splat(WEIGHT_A * A),
-            difference_a,
-            s.mul(s.splat(WEIGHT_B * B), difference_b),
-        ),
-        s.mul_add(
-            s.splat(WEIGHT_A * A2),
-            sum_a,
-            s.mul_add(s.splat(WEIGHT_B * B2), sum_b, m[5]),
-        ),
+        s.mul_add(s.splat(WEIGHT_A), sum_a, s.mul_add(s.splat(WEIGHT_B), sum_b, m[0])),
+        s.mul_add(s.splat(WEIGHT_A * A), difference_a, s.mul(s.splat(WEIGHT_B * B), difference_b)),
+        s.mul_add(s.splat(WEIGHT_A * A2), sum_a, s.mul_add(s.splat(WEIGHT_B * B2), sum_b, m[5])),
     ]
 }
 

@@ -24,29 +24,18 @@ fn grads(parameters: &Parameters, names: &[&str]) -> GradStore {
 }
 
 fn first_value(parameters: &Parameters, name: &str) -> f32 {
-    parameters
-        .get(name)
-        .unwrap()
-        .detached()
-        .to_vec1::<f32>()
-        .unwrap()[0]
+    parameters.get(name).unwrap().detached().to_vec1::<f32>().unwrap()[0]
 }
 
 fn optimizer(parameters: &Parameters, config: &OptimizerConfig) -> Optimizer {
-    Optimizer::new(
-        config,
-        vec![ParamGroup::new(parameters.trainable(), config)],
-    )
-    .unwrap()
+    Optimizer::new(config, vec![ParamGroup::new(parameters.trainable(), config)]).unwrap()
 }
 
 #[test]
 fn a_cut_gradient_is_an_error_and_changes_nothing() {
     let parameters = parameters();
     let mut optimizer = optimizer(&parameters, &OptimizerConfig::sgd(0.1, 0.0));
-    let error = optimizer
-        .step(&grads(&parameters, &["a", "c"]))
-        .unwrap_err();
+    let error = optimizer.step(&grads(&parameters, &["a", "c"])).unwrap_err();
     assert!(matches!(&error, Error::MissingGradient { parameter } if parameter == "b"));
     assert_eq!(first_value(&parameters, "a"), 1.0);
     // A frozen one needs none.
@@ -60,9 +49,7 @@ fn a_cut_gradient_is_an_error_and_changes_nothing() {
 fn a_gradient_may_be_missing_later() {
     let parameters = parameters();
     let mut optimizer = optimizer(&parameters, &OptimizerConfig::sgd(0.1, 0.0));
-    optimizer
-        .step(&grads(&parameters, &["a", "b", "c"]))
-        .unwrap();
+    optimizer.step(&grads(&parameters, &["a", "b", "c"])).unwrap();
     optimizer.step(&grads(&parameters, &["a"])).unwrap();
     assert_eq!(first_value(&parameters, "b"), 0.9);
 }
@@ -76,9 +63,7 @@ fn groups_keep_their_ratio_to_the_rate() {
     let groups = vec![ParamGroup { lr: 0.01, ..slow }, others];
     let mut optimizer = Optimizer::new(&config, groups).unwrap();
     optimizer.set_lr(1.0);
-    optimizer
-        .step(&grads(&parameters, &["a", "b", "c"]))
-        .unwrap();
+    optimizer.step(&grads(&parameters, &["a", "b", "c"])).unwrap();
     assert!((first_value(&parameters, "a") - 0.9).abs() < 1e-6);
     assert_eq!(first_value(&parameters, "b"), 0.0);
 }
@@ -100,10 +85,7 @@ fn a_parameter_that_stops_being_finite_is_named() {
     let bad = Tensor::new(&[0f32, f32::INFINITY], &Device::Cpu).unwrap();
     grads.insert(parameters.get("b").unwrap().var(), bad);
     let error = optimizer.step(&grads).unwrap_err();
-    assert!(
-        matches!(&error, Error::NotFinite { parameter } if parameter == "b"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::NotFinite { parameter } if parameter == "b"), "{error}");
 }
 
 #[test]
@@ -115,9 +97,7 @@ fn late_parameters_begin_their_own_count() {
     let mut optimizer = Optimizer::new(&config, vec![early]).unwrap();
     optimizer.step(&grads(&parameters, &["a"])).unwrap();
     optimizer.add(vec![late]).unwrap();
-    optimizer
-        .step(&grads(&parameters, &["a", "b", "c"]))
-        .unwrap();
+    optimizer.step(&grads(&parameters, &["a", "b", "c"])).unwrap();
     // Adam's first step is as long as its rate; with the others' count it would be shorter.
     assert!((first_value(&parameters, "b") - 0.9).abs() < 1e-5);
     let state = optimizer.state().unwrap();
@@ -135,16 +115,11 @@ fn state_that_does_not_fit_is_refused() {
     let check = |change: &dyn Fn(&mut BTreeMap<String, Tensor>), expected: &str| {
         let mut state = state.clone();
         change(&mut state);
-        let error = optimizer(&parameters, &config)
-            .load_state(&state)
-            .unwrap_err();
+        let error = optimizer(&parameters, &config).load_state(&state).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     };
     let [scalar, negative] = [1i64, -1].map(|n| Tensor::new(n, &Device::Cpu).unwrap());
-    check(
-        &|state| _ = state.remove("optimizer.exp_avg.b"),
-        "`optimizer.exp_avg.b` is missing",
-    );
+    check(&|state| _ = state.remove("optimizer.exp_avg.b"), "`optimizer.exp_avg.b` is missing");
     check(
         &|state| _ = state.insert("optimizer.exp_avg.b".into(), scalar.clone()),
         "`optimizer.exp_avg.b` is [] of I64, expected [2] of F32",

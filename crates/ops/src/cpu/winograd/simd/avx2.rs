@@ -150,12 +150,7 @@ unsafe fn transpose_8x8(rows: [__m256; 8]) -> [__m256; 8] {
         // quads[4 * i + j] holds columns j and j + 4 of rows `4 * i..4 * i + 4` in its two halves.
         let mut quads = pairs;
         for i in 0..2 {
-            let [a, b, c, d] = [
-                pairs[4 * i],
-                pairs[4 * i + 1],
-                pairs[4 * i + 2],
-                pairs[4 * i + 3],
-            ];
+            let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
             quads[4 * i] = _mm256_shuffle_ps::<0x44>(a, c);
             quads[4 * i + 1] = _mm256_shuffle_ps::<0xee>(a, c);
             quads[4 * i + 2] = _mm256_shuffle_ps::<0x44>(b, d);

@@ -142,12 +142,7 @@ unsafe fn transpose_16x16(rows: [__m512; 16]) -> [__m512; 16] {
         // quads[4 * i + j] holds column `4 * lane + j` of rows `4 * i..4 * i + 4` in its 128-bit lanes.
         let mut quads = pairs;
         for i in 0..4 {
-            let [a, b, c, d] = [
-                pairs[4 * i],
-                pairs[4 * i + 1],
-                pairs[4 * i + 2],
-                pairs[4 * i + 3],
-            ];
+            let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
             quads[4 * i] = _mm512_shuffle_ps::<0x44>(a, c);
             quads[4 * i + 1] = _mm512_shuffle_ps::<0xee>(a, c);
             quads[4 * i + 2] = _mm512_shuffle_ps::<0x44>(b, d);
@@ -156,14 +151,10 @@ unsafe fn transpose_16x16(rows: [__m512; 16]) -> [__m512; 16] {
         let mut columns = quads;
         for j in 0..4 {
             let [a, b, c, d] = [quads[j], quads[j + 4], quads[j + 8], quads[j + 12]];
-            let (even_ab, odd_ab) = (
-                _mm512_shuffle_f32x4::<0x88>(a, b),
-                _mm512_shuffle_f32x4::<0xdd>(a, b),
-            );
-            let (even_cd, odd_cd) = (
-                _mm512_shuffle_f32x4::<0x88>(c, d),
-                _mm512_shuffle_f32x4::<0xdd>(c, d),
-            );
+            let (even_ab, odd_ab) =
+                (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            let (even_cd, odd_cd) =
+                (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
             columns[j] = _mm512_shuffle_f32x4::<0x88>(even_ab, even_cd);
             columns[j + 4] = _mm512_shuffle_f32x4::<0x88>(odd_ab, odd_cd);
             columns[j + 8] = _mm512_shuffle_f32x4::<0xdd>(even_ab, even_cd);
