@@ -41,8 +41,9 @@ pub(crate) struct TrainArgs {
     /// Recipe file (TOML)
     #[arg(long, value_name = "FILE", required_unless_present_any = ["folder", "resume"])]
     pub(crate) recipe: Option<PathBuf>,
-    /// Train on this image folder: `train/` and `val/` with a folder a class, or just a folder a class
-    #[arg(long, value_name = "DIR")]
+    /// Train on this image folder: `train/` and `val/` with one folder for each class, or just one
+    /// folder for each class
+    #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub(crate) folder: Option<PathBuf>,
     /// Network for --folder
     #[arg(long, value_name = "NAME", default_value = "resnet18", conflicts_with = "recipe")]
@@ -65,10 +66,14 @@ pub(crate) struct TrainArgs {
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
-    /// Go on with an unfinished run: its folder, or `last` for the newest one
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "folder", "set", "seed"])]
+    /// Go on with an unfinished run, with its settings: its folder, or `last` for the newest one
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "set"]
+    )]
     pub(crate) resume: Option<PathBuf>,
-    /// Do not reach for the network
+    /// Do not use the network
     #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) offline: bool,
     /// Folder for the runs
@@ -90,7 +95,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// Pictures in a batch
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
@@ -111,7 +116,7 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
     /// How many classes to print for each picture
-    #[arg(long, value_name = "K", default_value_t = 5)]
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
     /// Print one JSON object a line
     #[arg(long)]
@@ -152,10 +157,10 @@ pub(crate) struct SummaryArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Number of classes of the bare network
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
     pub(crate) classes: usize,
     /// Pictures in a batch
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) batch: usize,
 }
 
@@ -167,6 +172,17 @@ pub(crate) struct FetchArgs {
     /// Take the files from this folder instead of the network
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
+    /// Do not use the network
+    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) data: DataDir,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number, at least 1".to_owned()),
+    }
 }

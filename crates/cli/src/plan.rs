@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_vision::models::ModelSpec;
-use candle_vision_fetch::find;
+use candle_vision_fetch::{Error as FetchError, find};
 
 use crate::args::TrainArgs;
 use crate::commands::fetch;
 use crate::settings::{Recipe, Settings, Source};
-use crate::sources;
+use crate::{say, sources};
 
 /// A run before it begins.
 pub(crate) struct Plan {
@@ -31,24 +31,33 @@ pub(crate) fn plan(args: &TrainArgs) -> Result<Plan> {
     let mut notes = Vec::new();
     let mut settings = asked(args, recipe.clone())?.settings()?;
     if let Err(missing) = provide_data(args, &settings) {
+        let cause = why(args, &missing);
         recipe = recipe.lacking_data()?.ok_or(missing)?;
         settings = asked(args, recipe.clone())?.settings()?;
-        notes.push(format!(
-            "no network and no {} data here: training on built-in drawings of ants and bees \
-             instead (get the photographs with `cargo xtask fetch-data hymenoptera resnet18`)",
-            name_of(Source::Hymenoptera)
-        ));
+        notes.push(
+            "no network and no hymenoptera data here: training on built-in drawings of ants and \
+             bees instead (get the photographs with `cargo xtask fetch-data hymenoptera resnet18`)"
+                .to_owned(),
+        );
+        notes.extend(cause);
     }
     if let Err(missing) = provide_weights(args, &settings) {
+        let cause = why(args, &missing);
         recipe = recipe.lacking_weights()?.ok_or(missing)?;
         notes.push(format!(
             "no network and no weights `{}` here: training from scratch instead",
             settings.model.weights
         ));
+        notes.extend(cause);
         settings = asked(args, recipe)?.settings()?;
     }
     let name = args.name.clone().unwrap_or(name);
     Ok(Plan { name, settings, notes })
+}
+
+/// What a fetch that was tried has failed of: it need not be the network.
+fn why(args: &TrainArgs, missing: &anyhow::Error) -> Option<String> {
+    (!args.offline).then(|| say::one_line(missing))
 }
 
 fn stem(path: &Path) -> String {
@@ -120,14 +129,27 @@ fn provide(args: &TrainArgs, name: &str) -> Result<()> {
     let fetched = find(name)
         .map_err(anyhow::Error::from)
         .and_then(|item| fetch::bring(item, data_dir, None, args.offline));
-    fetched.with_context(|| {
-        format!(
-            "`{name}` is not in `{}` and cannot be fetched; on a machine without a network use \
-             `cargo xtask fetch-data {name} --from DIR` or --data DIR",
-            data_dir.display()
-        )
-    })?;
-    Ok(())
+    match fetched {
+        Ok(_) => Ok(()),
+        Err(error) => bail!(
+            "`{name}` is not in `{}` and cannot be fetched: {}; name the folder that has it with \
+             --data DIR, or copy it from another machine with `cargo xtask fetch-data {name} --from DIR`",
+            data_dir.display(),
+            without_remedy(&error)
+        ),
+    }
+}
+
+/// What went wrong, without the remedies that are options of `fetch`.
+fn without_remedy(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<FetchError>() {
+        Some(FetchError::Offline { .. }) => "the network is switched off".to_owned(),
+        Some(FetchError::Download { attempts, .. }) => {
+            let attempts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+            attempts.join("; ")
+        }
+        _ => say::one_line(error),
+    }
 }
 
 /// The recipe for somebody's own folder: fine-tuning as in the transfer-learning tutorials.

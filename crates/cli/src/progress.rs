@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use candle_vision::train::{BatchRecord, Callback, Control, EpochRecord, Event, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::say;
+
 /// How often a long epoch gives a sign of life where there is no terminal.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
@@ -34,9 +36,9 @@ impl Progress {
     /// A line that stays, above the bar if there is one.
     fn line(&mut self, text: &str) {
         if self.plain {
-            eprintln!("{text}");
+            say::note(text);
         } else {
-            self.bar.suspend(|| eprintln!("{text}"));
+            self.bar.suspend(|| say::note(text));
         }
         self.last_line = Instant::now();
     }
@@ -46,7 +48,7 @@ impl Progress {
             return;
         }
         self.bar.finish_and_clear();
-        let template = "{prefix} {bar:28.cyan/dim} {pos}/{len}  {msg}  {eta}";
+        let template = "{prefix} {wide_bar:.cyan/dim} {pos}/{len}  {msg}  {eta}";
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         self.bar = ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─"));
@@ -55,7 +57,7 @@ impl Progress {
 
     fn batch(&mut self, record: &BatchRecord, batch: usize, batches: usize, accuracy: f64) {
         let state = format!(
-            "loss {:.4}  accuracy {:.1} %  lr {}",
+            "loss {:.4}  acc {:.1} %  lr {}",
             record.loss,
             100.0 * accuracy,
             short(record.lr)

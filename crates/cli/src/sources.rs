@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use candle_vision::data::transforms::{Compose, functional};
+use candle_vision::data::transforms::functional;
 use candle_vision::data::{
-    Cifar10, DataLoader, Dataset, FolderSplit, ImageFolder, Insects, InsectsConfig, LoaderConfig,
-    Mnist, Picture, Split,
+    Cifar10, DataLoader, Dataset, Error as DataError, FolderSplit, ImageFolder, Insects,
+    InsectsConfig, LoaderConfig, Mnist, Picture, Split,
 };
 use candle_vision::models::{Model, ModelSpec, build, weights};
 use candle_vision::ops::Generator;
@@ -30,14 +30,23 @@ pub(crate) fn open(
         Source::Hymenoptera => open_folder(&data_dir.join("hymenoptera_data"), settings, split)?,
         Source::Folder => {
             let path = settings.path.as_deref();
-            let path = path.context("`data.source = \"folder\"` needs `data.path`")?;
+            let path = path.context(
+                "`data.source = \"folder\"` needs `data.path`: give the folder in the recipe, or with \
+                 `--set data.path=DIR`",
+            )?;
             open_folder(path, settings, split)?
         }
         Source::Insects => {
             let count =
                 if split == Split::Train { settings.train_pictures } else { settings.val_pictures };
             let config = InsectsConfig { size: settings.picture_size, count, seed };
-            Arc::new(Insects::new(split, config)?)
+            Arc::new(Insects::new(split, config).with_context(|| {
+                format!(
+                    "cannot draw {count} pictures of {0}x{0} (data.{1}_pictures, data.picture_size)",
+                    settings.picture_size,
+                    split.name()
+                )
+            })?)
         }
     })
 }
@@ -131,7 +140,8 @@ pub(crate) fn restore(path: &Path, device: &Device) -> Result<Restored> {
 impl Restored {
     /// A picture as this network takes it, a batch of one.
     pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
-        let picture = in_channels(Picture::open(path)?, self.metadata.model.input[0])?;
+        let picture = Picture::open(path).map_err(|error| unreadable(path, error))?;
+        let picture = in_channels(picture, self.metadata.model.input[0])?;
         let preprocessing = &self.metadata.preprocessing;
         let array = preprocessing
             .apply(&picture, &mut unused_generator())
@@ -161,6 +171,20 @@ impl Restored {
     }
 }
 
+/// A picture that was asked for by name cannot be left out, as a loader would do.
+fn unreadable(path: &Path, error: DataError) -> anyhow::Error {
+    match error {
+        DataError::BrokenPicture { reason, .. } => {
+            anyhow::anyhow!("`{}` is not a whole picture: {reason}; replace it", path.display())
+        }
+        DataError::TooLarge { width, height, .. } => anyhow::anyhow!(
+            "`{}` is too large with {width}x{height} pixels; make it smaller",
+            path.display()
+        ),
+        error => error.into(),
+    }
+}
+
 /// Preprocessing for evaluation draws nothing at random.
 fn unused_generator() -> Generator {
     Generator::seed_from_u64(0)
@@ -176,23 +200,4 @@ pub(crate) fn in_channels(picture: Picture, channels: usize) -> Result<Picture> 
         "the network takes pictures of {channels} channels; a photograph has 1 or 3"
     );
     Ok(functional::grayscale(&picture, channels))
-}
-
-/// Checks that the pictures the transforms make are those the network takes.
-pub(crate) fn check_sizes(data: &DataSettings, model: &ModelSettings) -> Result<()> {
-    for (name, transforms) in [("train", &data.train), ("eval", &data.eval)] {
-        transforms.validate().with_context(|| format!("in data.{name}"))?;
-        check_size(name, transforms, model)?;
-    }
-    Ok(())
-}
-
-fn check_size(name: &str, transforms: &Compose, model: &ModelSettings) -> Result<()> {
-    let side = model.image_size;
-    match transforms.output_size() {
-        Some((height, width)) if (height, width) != (side, side) => anyhow::bail!(
-            "data.{name} makes pictures of {height}x{width}, but model.image_size is {side}"
-        ),
-        _ => Ok(()),
-    }
 }

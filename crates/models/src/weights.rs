@@ -131,10 +131,15 @@ pub fn load(
         let ours = model.parameters().all();
         let first = adapted.keys().next().map_or("", String::as_str);
         bail!(
-            "these are no weights of `{}`: none of its {} names is in the file{}",
+            "these are no weights of `{}`: none of its {} tensors is in the file under the same name \
+             and with the same shape{}",
             model.spec().architecture,
             ours.len(),
-            did_you_mean(first, ours.iter().map(|parameter| parameter.path()))
+            if model.parameters().get(first).is_some() {
+                String::new()
+            } else {
+                format!(" (the file's first is `{first}`, the network's `{}`)", ours[0].path())
+            }
         )
     }
     if !report.is_complete() {

@@ -5,7 +5,7 @@ use candle_core::{
 };
 
 use crate::cpu::channel_sums::{add_bias, sum_rows};
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, product};
 use crate::cpu::layout::transpose;
 use crate::cpu::storage::{elements, stored, with_float};
@@ -92,7 +92,7 @@ struct Linear {
 }
 
 impl Linear {
-    fn forward<T: Element>(&self, x: &[T], weight: &[T]) -> Vec<T> {
+    fn forward<T: Float>(&self, x: &[T], weight: &[T]) -> Vec<T> {
         let Self { rows, in_features, out_features } = *self;
         let weight = Matrix::new(weight, out_features, in_features);
         // A product copies one factor into the order of the result's rows. For a small batch that

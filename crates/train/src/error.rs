@@ -41,7 +41,7 @@ pub enum Error {
 
     /// The loss or a parameter became NaN or infinite. Nothing of it was saved.
     #[error(
-        "training diverged in epoch {epoch}, batch {batch}: {what} at learning rate {lr}{}; \
+        "training diverged in epoch {epoch}, batch {batch}: {what} at learning rate {lr:?}{}; \
          lower the learning rate, or set `grad_clip_norm`; saved checkpoints are untouched",
         first_parameter(parameter)
     )]

@@ -8,14 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_vision::data::transforms::Compose;
 use candle_vision::data::{DataLoader, Dataset, ImageFolder, LoaderConfig, Split};
 use candle_vision::train::{Criterion, Evaluation, evaluate};
-use comfy_table::{Table, presets};
 
 use crate::args::EvalArgs;
 use crate::settings::Recipe;
-use crate::{device, sources};
+use crate::table::table;
+use crate::{device, say, sources};
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
-    ensure!(args.batch_size > 0, "`--batch-size` is at least 1");
     let device = device::parse(&args.device)?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
@@ -29,12 +28,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let preprocessing: Compose = metadata.preprocessing.clone();
     let loader = DataLoader::new(dataset, preprocessing, config, device.clone())?;
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
-    let evaluation = evaluate(restored.model.as_ref(), &loader, &criterion, None, |_, _| Ok(true))?;
-    let evaluation = evaluation.context("the evaluation was stopped")?;
+    let evaluation = evaluate(restored.model.as_ref(), &loader, &criterion, None, |_, _| Ok(true));
     for skipped in loader.skipped() {
-        eprintln!("left out: {}: {}", skipped.name, skipped.reason);
+        say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
     }
-    print(&evaluation, &metadata.classes);
+    let evaluation = evaluation?.context("the evaluation was stopped")?;
+    print(&evaluation, &metadata.classes)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -60,26 +59,27 @@ fn dataset(args: &EvalArgs, seed: u64) -> Result<Arc<dyn Dataset>> {
 fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
     ensure!(
         found == expected,
-        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}"
+        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \
+         a folder with those with --folder DIR"
     );
     Ok(())
 }
 
-fn print(evaluation: &Evaluation, classes: &[String]) {
+fn print(evaluation: &Evaluation, classes: &[String]) -> Result<()> {
     let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
     let total = evaluation.predictions.len();
-    println!(
+    say::result(format_args!(
         "accuracy {:.2} % ({right} of {total}), loss {:.4}",
         100.0 * evaluation.accuracy,
         evaluation.loss
-    );
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    ))?;
+    let mut table = table();
     let taken_for = classes.iter().map(|class| format!("taken for {class}"));
     table.set_header(std::iter::once("class".to_owned()).chain(taken_for));
     for (class, row) in classes.iter().zip(&evaluation.confusion) {
         let counts = row.iter().map(usize::to_string);
         table.add_row(std::iter::once(class.clone()).chain(counts));
     }
-    println!("{table}");
+    say::result(table)?;
+    Ok(())
 }

@@ -8,8 +8,8 @@ use candle_vision::explain::{CamOptions, ClassActivationMap, Target, grad_cam};
 use candle_vision::report::{Colormap, Explanation, RgbView, explanation_png};
 
 use crate::args::ExplainArgs;
-use crate::device;
 use crate::sources::{self, Restored};
+use crate::{device, say};
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let device = device::parse(&args.device)?;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         colormap: Colormap::default(),
     };
     explanation_png(&explanation, &output)?;
-    print(args, map, &class, &output);
+    print(args, map, &class, &output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,11 +49,13 @@ fn default_output(picture: &Path) -> PathBuf {
     Path::new(picture.file_stem().unwrap_or_default()).with_added_extension("explain.png")
 }
 
-fn print(args: &ExplainArgs, map: &ClassActivationMap, class: &str, output: &Path) {
+fn print(args: &ExplainArgs, map: &ClassActivationMap, class: &str, output: &Path) -> Result<()> {
     let percent = 100.0 * map.probability;
-    println!("{}: {class} ({percent:.2} %), layer {}", args.picture.display(), map.layer);
+    let picture = args.picture.display();
+    say::result(format_args!("{picture}: {class} ({percent:.2} %), layer {}", map.layer))?;
     if !map.positive {
-        println!("no place in the picture speaks for this class: the map is empty");
+        say::result("no place in the picture speaks for this class: the map is empty")?;
     }
-    println!("{}", output.display());
+    say::result(output.display())?;
+    Ok(())
 }

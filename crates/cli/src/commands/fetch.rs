@@ -1,10 +1,10 @@
 //! `candle-vision fetch`.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use candle_vision::models::weights;
 use candle_vision_fetch::{
     Conversion, Event, FetchOptions, Fetched, Item, Origin, catalog, fetch, find, is_present,
@@ -12,10 +12,15 @@ use candle_vision_fetch::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::FetchArgs;
+use crate::say;
 
 pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
+    let data_dir = &args.data.data;
+    if let Some(from) = args.from.as_deref().filter(|from| !from.is_dir()) {
+        bail!("`{}` is no folder; give --from the folder that holds the files", from.display())
+    }
     if args.names.is_empty() && args.from.is_none() {
-        list(&args.data.data);
+        list(data_dir)?;
         return Ok(ExitCode::SUCCESS);
     }
     // Without names, a folder gives all it has.
@@ -27,24 +32,27 @@ pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
     };
     let mut brought = 0;
     for item in items {
-        match bring(item, &args.data.data, args.from.as_deref(), false) {
+        match bring(item, data_dir, args.from.as_deref(), args.offline) {
             Ok(fetched) => {
                 brought += 1;
-                println!("{}", told(item, &fetched, &args.data.data));
+                say::result(told(item, &fetched, data_dir))?;
             }
-            Err(error) if everything => eprintln!("{}: left out: {error:#}", item.name),
+            Err(error) if everything => {
+                say::note(format_args!("{}: left out: {}", item.name, say::one_line(&error)));
+            }
             Err(error) => return Err(error),
         }
     }
-    anyhow::ensure!(brought > 0, "nothing was fetched");
+    ensure!(brought > 0, "nothing was fetched: the lines above say what was looked for");
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(data_dir: &Path) {
+fn list(data_dir: &Path) -> Result<()> {
     for item in catalog() {
         let state = if is_present(item, data_dir) { "present" } else { "absent" };
-        println!("{:<14} {state:<8} {}", item.name, item.about);
+        say::result(format_args!("{:<14} {state:<8} {}", item.name, item.about))?;
     }
+    Ok(())
 }
 
 fn told(item: &Item, fetched: &Fetched, data_dir: &Path) -> String {
@@ -63,16 +71,14 @@ pub(crate) fn bring(
     from: Option<&Path>,
     offline: bool,
 ) -> Result<Fetched> {
-    let bar = Cell::new(None);
-    let show = |event: Event<'_>| show(&bar, event);
+    let shown = RefCell::new(Shown::default());
+    let show = |event: Event<'_>| shown.borrow_mut().event(event);
     let mut options = FetchOptions::new(data_dir);
     options.from = from.map(Path::to_path_buf);
     options.offline = offline;
     options.progress = &show;
     let fetched = fetch(item, &options);
-    if let Some(bar) = bar.take() {
-        ProgressBar::finish_and_clear(&bar);
-    }
+    shown.borrow_mut().clear_bar();
     let fetched = fetched?;
     if let Some(conversion) = &fetched.conversion {
         convert(conversion)?;
@@ -87,35 +93,67 @@ fn convert(conversion: &Conversion) -> Result<()> {
         .with_context(|| format!("cannot remove `{}`", conversion.pickle.display()))
 }
 
-fn show(bar: &Cell<Option<ProgressBar>>, event: Event<'_>) {
-    match event {
-        Event::Started { file, total, .. } => {
-            let begun = ProgressBar::new(total.unwrap_or(0));
-            let template = "{msg:24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                begun.set_style(style);
+/// What is shown of a fetch.
+#[derive(Default)]
+struct Shown {
+    bar: Option<ProgressBar>,
+    /// Addresses that did not do. They are told once another one answers; if none does, the error
+    /// names them all.
+    passed_over: Vec<String>,
+}
+
+impl Shown {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started { file, total, resumed, .. } => {
+                for line in self.passed_over.drain(..) {
+                    say::note(line);
+                }
+                self.start_bar(file, resumed, total);
             }
-            begun.set_message(file.to_owned());
-            if begun.is_hidden() {
-                eprintln!("fetching {file}");
+            Event::Advanced { done, .. } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_position(done);
+                }
             }
-            bar.set(Some(begun));
-        }
-        Event::Advanced { done, .. } => {
-            if let Some(shown) = bar.take() {
-                shown.set_position(done);
-                bar.set(Some(shown));
+            Event::Finished { .. } => self.clear_bar(),
+            Event::Failed { url, cause, .. } => {
+                self.clear_bar();
+                self.passed_over.push(format!("skipped {url}: {cause}"));
             }
-        }
-        Event::Finished { .. } => {
-            if let Some(shown) = bar.take() {
-                shown.finish_and_clear();
+            Event::Incomplete { item, cause } => {
+                say::note(format_args!("{item} is fetched anew: {cause}"));
             }
+            Event::Waiting { folder } => say::note(format_args!(
+                "waiting for another process that fetches into {}",
+                folder.display()
+            )),
+            Event::Unpacking { archive } => {
+                say::note(format_args!("unpacking {}", archive.display()));
+            }
+            _ => {}
         }
-        Event::Waiting { folder } => {
-            eprintln!("waiting for another process that fetches into {}", folder.display());
+    }
+
+    fn start_bar(&mut self, file: &str, resumed: u64, total: Option<u64>) {
+        self.clear_bar();
+        let bar = ProgressBar::new(total.unwrap_or(0));
+        let template = "{msg:24} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
         }
-        Event::Unpacking { archive } => eprintln!("unpacking {}", archive.display()),
-        _ => {}
+        bar.set_message(file.to_owned());
+        bar.set_position(resumed);
+        bar.reset_eta();
+        if bar.is_hidden() {
+            say::note(format_args!("fetching {file}"));
+        }
+        self.bar = Some(bar);
+    }
+
+    fn clear_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
     }
 }

@@ -3,27 +3,27 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::Device;
 use candle_vision::models::Pass;
 use candle_vision::ops::softmax;
+use serde::Serialize;
 
 use crate::args::PredictArgs;
 use crate::sources::{self, Restored};
-use crate::{device, report_error};
+use crate::{device, say};
 
 pub(crate) fn run(args: &PredictArgs) -> Result<ExitCode> {
-    ensure!(args.top > 0, "`--top 0` would print nothing; use at least 1");
     let device = device::parse(&args.device)?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let mut failed = false;
     for path in &args.pictures {
         // One broken picture does not keep the others from being named.
         match predict(&restored, path, &device) {
-            Ok(ranking) => print(args, path, &ranking),
+            Ok(ranking) => print(args, path, &ranking)?,
             Err(error) => {
                 failed = true;
-                report_error(&error);
+                say::error(&error);
             }
         }
     }
@@ -45,21 +45,31 @@ fn predict<'a>(
     Ok(ranking)
 }
 
-fn print(args: &PredictArgs, path: &Path, ranking: &[(&str, f32)]) {
+/// What `--json` prints for a picture.
+#[derive(Serialize)]
+struct Prediction<'a> {
+    picture: String,
+    classes: Vec<Candidate<'a>>,
+}
+
+#[derive(Serialize)]
+struct Candidate<'a> {
+    class: &'a str,
+    probability: f32,
+}
+
+fn print(args: &PredictArgs, path: &Path, ranking: &[(&str, f32)]) -> Result<()> {
     let top = &ranking[..ranking.len().min(args.top)];
     if args.json {
-        let classes: Vec<_> = top
-            .iter()
-            .map(|(class, probability)| {
-                serde_json::json!({ "class": class, "probability": probability })
-            })
-            .collect();
-        let object = serde_json::json!({ "picture": path, "classes": classes });
-        println!("{object}");
-        return;
+        let classes = top.iter().map(|&(class, probability)| Candidate { class, probability });
+        let picture = path.display().to_string();
+        let prediction = Prediction { picture, classes: classes.collect() };
+        say::result(serde_json::to_string(&prediction)?)?;
+        return Ok(());
     }
-    println!("{}", path.display());
+    say::result(path.display())?;
     for (class, probability) in top {
-        println!("  {:6.2} %  {class}", 100.0 * probability);
+        say::result(format_args!("  {:6.2} %  {class}", 100.0 * probability))?;
     }
+    Ok(())
 }

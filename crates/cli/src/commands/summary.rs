@@ -6,10 +6,11 @@ use anyhow::Result;
 use candle_core::Device;
 use candle_vision::models::summary::{LayerSummary, Summary, summarize};
 use candle_vision::models::{Model, ModelSpec, build};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 
 use crate::args::SummaryArgs;
-use crate::sources;
+use crate::table::table;
+use crate::{say, sources};
 
 pub(crate) fn run(args: &SummaryArgs) -> Result<ExitCode> {
     let model = match (&args.checkpoint, &args.model) {
@@ -17,13 +18,12 @@ pub(crate) fn run(args: &SummaryArgs) -> Result<ExitCode> {
         (None, Some(name)) => build(&ModelSpec::new(name, args.classes), 0, &Device::Cpu)?,
         (None, None) => anyhow::bail!("name a network or a --checkpoint"),
     };
-    print(model.as_ref(), &summarize(model.as_ref(), args.batch)?, args.batch);
+    print(model.as_ref(), &summarize(model.as_ref(), args.batch)?, args.batch)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(model: &dyn Model, summary: &Summary, batch: usize) {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+fn print(model: &dyn Model, summary: &Summary, batch: usize) -> Result<()> {
+    let mut table = table();
     table.set_header(["layer", "output", "parameters", "trainable", "multiply-adds"]);
     for layer in &summary.layers {
         table.add_row(row(layer));
@@ -33,9 +33,9 @@ fn print(model: &dyn Model, summary: &Summary, batch: usize) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("{table}");
+    say::result(table)?;
     let spec = model.spec();
-    println!(
+    say::result(format_args!(
         "{}: {} classes, input {batch} x {:?}; {} parameters ({} trainable), {} multiply-adds",
         spec.architecture,
         spec.num_classes,
@@ -43,7 +43,8 @@ fn print(model: &dyn Model, summary: &Summary, batch: usize) {
         grouped(summary.parameters),
         grouped(summary.trainable),
         grouped(summary.multiply_adds),
-    );
+    ))?;
+    Ok(())
 }
 
 fn row(layer: &LayerSummary) -> [String; 5] {

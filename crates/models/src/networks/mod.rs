@@ -29,6 +29,17 @@ pub const ARCHITECTURES: &[(&str, &str)] = &[
     ("alexnet_32", "AlexNet for 32x32 pictures: a 3x3 stem and 2x2 pools"),
 ];
 
+/// The names nearest to an unknown one; all names if none is near.
+fn near_or_all(unknown: &str) -> String {
+    let names = || ARCHITECTURES.iter().map(|(name, _)| *name);
+    let near = did_you_mean(unknown, names());
+    if near.is_empty() {
+        format!("; known: {}", names().collect::<Vec<_>>().join(", "))
+    } else {
+        near
+    }
+}
+
 /// Builds the network that `spec` names, with initial values drawn from `seed`.
 ///
 /// # Errors
@@ -54,9 +65,6 @@ pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Mod
         "resnet34" => Box::new(ResNet::new(spec, [3, 4, 6, 3], parameters, vb)?),
         "alexnet" => Box::new(AlexNet::imagenet(spec, parameters, vb)?),
         "alexnet_32" => Box::new(AlexNet::cifar(spec, parameters, vb)?),
-        unknown => bail!(
-            "unknown architecture `{unknown}`{}",
-            did_you_mean(unknown, ARCHITECTURES.iter().map(|(name, _)| *name))
-        ),
+        unknown => bail!("unknown architecture `{unknown}`{}", near_or_all(unknown)),
     })
 }

@@ -1,7 +1,8 @@
 //! Activation functions and their derivatives, element by element.
 
 use super::float::Float;
-use super::parallel::{PIECE, build};
+use super::output::build;
+use super::pieces::PIECE;
 use super::vectorize::vectorize;
 
 /// A function of one number with its derivative; at a kink the derivative is PyTorch's.

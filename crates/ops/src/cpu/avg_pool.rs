@@ -1,7 +1,7 @@
 //! Average pooling over any windows.
 
 use super::float::Float;
-use super::parallel::build;
+use super::output::build;
 use super::pool::{Window, Windows};
 use super::vectorize::vectorize;
 

@@ -7,12 +7,11 @@
 use std::ops::Range;
 
 use super::activation::masked;
+use super::channel_sums::{GROUP, sum_pieces};
 use super::float::Float;
-use super::parallel::{build, rows_per_piece};
+use super::output::build;
+use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
-
-/// Rows whose sum is taken in the data's own number type.
-const GROUP: usize = 32;
 
 /// Mean and biased variance of every channel, each `[channels]`.
 pub(crate) fn moments<T: Float>(x: &[T], channels: usize) -> [Vec<f64>; 2] {
@@ -20,7 +19,7 @@ pub(crate) fn moments<T: Float>(x: &[T], channels: usize) -> [Vec<f64>; 2] {
     // Subtracting a sample first keeps the difference of squares below from cancelling when the mean
     // is far larger than the deviation.
     let origin = &x[..channels];
-    let sums = sum_pairs(x.len(), channels, |piece, sums| moment_sums(&x[piece], origin, sums));
+    let sums = sum_pieces(x.len(), channels, 2 * channels, |piece, sums| moment_sums(&x[piece], origin, sums));
     let (firsts, squares) = sums.split_at(channels);
     let mean = firsts.iter().zip(origin).map(|(sum, origin)| origin.widen() + sum / count);
     let variance = firsts.iter().zip(squares).map(|(sum, square)| {
@@ -88,7 +87,7 @@ pub(crate) fn affine_gradient<T: Float>(
     inv_std: &[f64],
 ) -> [Vec<f64>; 2] {
     let channels = mean.len();
-    let sums = sum_pairs(x.len(), channels, |piece, sums| {
+    let sums = sum_pieces(x.len(), channels, 2 * channels, |piece, sums| {
         gradient_sums(&x[piece.clone()], incoming.piece(piece), mean, sums);
     });
     let (grads, products) = sums.split_at(channels);
@@ -139,27 +138,6 @@ impl<T: Float> InputGradient<T> {
             input_gradient_rows(&x[piece.clone()], incoming.piece(piece), self, dx);
         })
     }
-}
-
-/// Two sums a channel, `[2 * channels]`: `add` adds those of a piece of whole rows.
-fn sum_pairs(
-    len: usize,
-    channels: usize,
-    add: impl Fn(Range<usize>, &mut [f64]) + Sync,
-) -> Vec<f64> {
-    let piece = rows_per_piece(channels).next_multiple_of(GROUP) * channels;
-    let pieces = len.div_ceil(piece);
-    let width = 2 * channels;
-    let partial = build(pieces * width, width, |i, sums| {
-        add(i * piece..len.min((i + 1) * piece), sums);
-    });
-    let mut totals = vec![0.0; width];
-    for sums in partial.chunks_exact(width) {
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            *total += sum;
-        }
-    }
-    totals
 }
 
 #[inline(always)]

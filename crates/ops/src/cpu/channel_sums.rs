@@ -1,62 +1,91 @@
-//! Bias of a row-by-channel matrix: added to every row, and its gradient, the sum of all rows.
+//! Sums over the rows of a row-by-channel matrix, and the bias that is added to every row.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::element::Element;
+use super::float::Float;
+use super::output::build;
+use super::pieces::rows_per_piece;
+use super::vectorize::vectorize;
 
-/// Rows that one task handles; a constant, so that sums run in the same order everywhere.
-const ROWS: usize = 512;
+/// Pieces start at a multiple of so many rows.
+pub(crate) const GROUP: usize = 32;
 
 /// Adds `bias` to every row of `bias.len()` elements.
-pub(crate) fn add_bias<T: Element>(values: &mut [T], bias: &[T]) {
-    values.par_chunks_mut(ROWS * bias.len()).for_each(|rows| {
-        for row in rows.chunks_exact_mut(bias.len()) {
+pub(crate) fn add_bias<T: Float>(values: &mut [T], bias: &[T]) {
+    let piece = rows_per_piece(bias.len()) * bias.len();
+    values.par_chunks_mut(piece).for_each(|piece| add_bias_rows(piece, bias));
+}
+
+/// Sum over the rows of each of the `channels` columns, carried in `f64`.
+pub(crate) fn sum_rows<T: Float>(values: &[T], channels: usize) -> Vec<T> {
+    let sums = sum_pieces(values.len(), channels, channels, |piece, sums| {
+        add_rows(&values[piece], sums);
+    });
+    sums.into_iter().map(T::narrow).collect()
+}
+
+/// `width` sums over `len` elements in rows of `row_len`: `add` adds those of a piece of whole rows.
+///
+/// The pieces' sums are added in order, so that they are the same for any number of threads.
+pub(crate) fn sum_pieces(
+    len: usize,
+    row_len: usize,
+    width: usize,
+    add: impl Fn(Range<usize>, &mut [f64]) + Sync,
+) -> Vec<f64> {
+    let piece = rows_per_piece(row_len).next_multiple_of(GROUP) * row_len;
+    let pieces = len.div_ceil(piece);
+    let partial = build(pieces * width, width, |i, sums| {
+        add(i * piece..len.min((i + 1) * piece), sums);
+    });
+    let mut totals = vec![0.0; width];
+    for sums in partial.chunks_exact(width) {
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+    totals
+}
+
+vectorize! {
+    fn add_bias_rows<T: Float>(values: &mut [T], bias: &[T]) {
+        for row in values.chunks_exact_mut(bias.len()) {
             for (value, &bias) in row.iter_mut().zip(bias) {
                 *value += bias;
             }
         }
-    });
-}
+    }
 
-/// Sum over the rows of each of the `channels` columns, carried in `f64`.
-pub(crate) fn sum_rows<T: Element>(values: &[T], channels: usize) -> Vec<T> {
-    let partials: Vec<Vec<f64>> =
-        values.par_chunks(ROWS * channels).map(|rows| sum_chunk(rows, channels)).collect();
-    let mut sums = vec![0f64; channels];
-    for partial in partials {
-        for (sum, value) in sums.iter_mut().zip(partial) {
-            *sum += value;
+    fn add_rows<T: Float>(values: &[T], sums: &mut [f64]) {
+        for row in values.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value.widen();
+            }
         }
     }
-    sums.into_iter().map(T::from_f64).collect()
-}
-
-fn sum_chunk<T: Element>(rows: &[T], channels: usize) -> Vec<f64> {
-    let mut sums = vec![0f64; channels];
-    for row in rows.chunks_exact(channels) {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value.to_f64();
-        }
-    }
-    sums
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::pieces::PIECE;
 
     #[test]
     fn sum_keeps_small_values_beside_large_ones() {
         // In f32 every 1 after the first 2^24 would be lost.
-        let mut values = vec![1f32; 2 * (ROWS + 3)];
+        let rows = PIECE;
+        let mut values = vec![1f32; 2 * (rows + 3)];
         values[0] = 16_777_216.0;
         let sums = sum_rows(&values, 2);
-        assert_eq!(sums, [16_777_216.0 + (ROWS + 2) as f32, (ROWS + 3) as f32]);
+        assert_eq!(sums, [16_777_216.0 + (rows + 2) as f32, (rows + 3) as f32]);
     }
 
     #[test]
     fn bias_reaches_every_row() {
-        let mut values = vec![0f64; 3 * (ROWS + 1)];
+        let rows = PIECE;
+        let mut values = vec![0f64; 3 * (rows + 1)];
         add_bias(&mut values, &[1.0, 2.0, 3.0]);
         assert!(values.chunks_exact(3).all(|row| row == [1.0, 2.0, 3.0]));
     }

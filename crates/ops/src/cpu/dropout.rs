@@ -1,7 +1,8 @@
 //! Applying a dropout mask.
 
 use super::float::Float;
-use super::parallel::{PIECE, build};
+use super::output::build;
+use super::pieces::PIECE;
 use super::vectorize::vectorize;
 
 /// `x * scale` where `keep` is not 0, else 0.

@@ -4,23 +4,33 @@ use std::ops::Neg;
 
 use candle_core::WithDType;
 
+use super::winograd::Winograd;
+
 /// `f32`, which training uses, and `f64`, in which gradients are checked against finite differences.
-pub(crate) trait Float: WithDType + Default + Neg<Output = Self> {
+///
+/// # Safety
+/// Any bits are a value of the type, as [`super::scratch`] and [`super::output`] rely on.
+pub(crate) unsafe trait Float: WithDType + Default + Neg<Output = Self> {
     const ZERO: Self;
     const ONE: Self;
 
     fn widen(self) -> f64;
     /// The nearest value of this type.
     fn narrow(value: f64) -> Self;
+    fn sqrt(self) -> Self;
     fn exp(self) -> Self;
     /// The error function, `2 / sqrt(pi)` times the integral of `exp(-t * t)` from 0 to `self`.
     fn erf(self) -> Self;
     fn is_not_a_number(self) -> bool;
+
+    /// The kernels with fewer multiplications for 3x3 convolutions, if this type has them.
+    fn winograd() -> Option<Winograd<Self>>;
 }
 
 macro_rules! float {
-    ($float:ty, $erf:path) => {
-        impl Float for $float {
+    ($float:ty, $erf:path, $winograd:expr) => {
+        // SAFETY: any bits are a floating-point number.
+        unsafe impl Float for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
 
@@ -32,6 +42,11 @@ macro_rules! float {
             #[inline(always)]
             fn narrow(value: f64) -> Self {
                 value as $float
+            }
+
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                self.sqrt()
             }
 
             #[inline(always)]
@@ -48,9 +63,13 @@ macro_rules! float {
             fn is_not_a_number(self) -> bool {
                 self.is_nan()
             }
+
+            fn winograd() -> Option<Winograd<Self>> {
+                $winograd
+            }
         }
     };
 }
 
-float!(f32, candle_core::cpu::erf::erf_f32);
-float!(f64, candle_core::cpu::erf::erf_f64);
+float!(f32, candle_core::cpu::erf::erf_f32, Some(super::winograd::KERNELS));
+float!(f64, candle_core::cpu::erf::erf_f64, None);

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::element::Element;
-use super::ranges::even_ranges;
-use super::scratch::filled_by;
+use super::float::Float;
+use super::pieces::even_ranges;
+use super::output::filled_by;
 
 /// A matrix to read: element `(row, col)` lies at `row * row_stride + col * col_stride`.
 #[derive(Clone, Copy)]
@@ -131,7 +131,7 @@ fn assert_disjoint(ranges: &[Range<usize>], len: usize) {
 }
 
 /// `product = a * b`, or `product += a * b`, on the current thread.
-pub(crate) fn multiply<T: Element>(
+pub(crate) fn multiply<T: Float>(
     product: &mut MatrixMut<'_, T>,
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
@@ -155,8 +155,8 @@ pub(crate) fn multiply<T: Element>(
             b.data.as_ptr(),
             b.col_stride as isize,
             b.row_stride as isize,
-            T::one(),
-            T::one(),
+            T::ONE,
+            T::ONE,
             false,
             false,
             false,
@@ -166,13 +166,13 @@ pub(crate) fn multiply<T: Element>(
 }
 
 /// `a * b` row by row, computed over all cores.
-pub(crate) fn product<T: Element>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
+pub(crate) fn product<T: Float>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
     let write = |output: &mut [T]| multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b);
     // SAFETY: the tiles cover the product, and each is written without being read.
     unsafe { filled_by(a.rows * b.cols, write) }
 }
 
-fn multiply_parallel<T: Element>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
+fn multiply_parallel<T: Float>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     let rows = even_ranges(product.rows, 256);
     let cols = even_ranges(product.cols, 256);
     product.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {

@@ -1,6 +1,7 @@
 //! Transposing a batch of matrices, which is what turns one image layout into the other.
 
-use super::parallel::{build_blocks, rows_per_piece};
+use super::output::build_blocks;
+use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
 /// `[batch, rows, columns]` to `[batch, columns, rows]`.

@@ -5,7 +5,7 @@
 //! that hold it: each element is written once, so rows can go to any thread.
 
 use super::float::Float;
-use super::parallel::{build, build_pair};
+use super::output::{build, build_pair};
 use super::pool::{Window, Windows};
 use super::vectorize::vectorize;
 

@@ -13,25 +13,6 @@ use crate::optimizer_step::{AdamStep, SgdStep};
 /// Elements of one piece of work: 64 KiB of `f32` in each of up to four arrays.
 const CHUNK: usize = 1 << 14;
 
-/// What the kernels need of a number beyond [`Float`].
-pub(crate) trait SquareRoot: Float {
-    fn square_root(self) -> Self;
-}
-
-impl SquareRoot for f32 {
-    #[inline(always)]
-    fn square_root(self) -> Self {
-        self.sqrt()
-    }
-}
-
-impl SquareRoot for f64 {
-    #[inline(always)]
-    fn square_root(self) -> Self {
-        self.sqrt()
-    }
-}
-
 /// [`SgdStep`] in the parameter's number type.
 struct Sgd<T> {
     lr: T,
@@ -118,7 +99,7 @@ impl<T: Float> Adam<T> {
 }
 
 /// Adam and AdamW; returns whether all new values are finite.
-pub(crate) fn adam<T: SquareRoot>(
+pub(crate) fn adam<T: Float>(
     parameter: &mut [T],
     first_moment: &mut [T],
     second_moment: &mut [T],
@@ -196,7 +177,7 @@ vectorize! {
         *finite = all;
     }
 
-    fn adam_piece<T: SquareRoot>(
+    fn adam_piece<T: Float>(
         parameter: &mut [T],
         first_moment: &mut [T],
         second_moment: &mut [T],
@@ -209,7 +190,7 @@ vectorize! {
             let g = g * step.grad_scale + step.weight_decay * *p;
             *m = step.beta1 * *m + step.gain1 * g;
             *v = step.beta2 * *v + step.gain2 * g * g;
-            let scale = v.square_root() * step.correction + step.eps;
+            let scale = v.sqrt() * step.correction + step.eps;
             *p = *p * step.shrink - step.step_size * *m / scale;
             all &= is_finite(*p);
         }

@@ -1,41 +1,140 @@
-//! Memory for kernels: buffers that are kept between calls, and outputs that are not cleared first.
+//! Working memory that is kept from call to call.
+//!
+//! Fresh memory costs a page fault for every 4 KiB, which takes longer than the arithmetic on it.
 
-use super::element::Element;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
-/// Calls `f` with a buffer of `len` elements whose content is whatever an earlier kernel left.
-///
-/// Buffers stay with their thread, so a training step allocates only while it is the first.
-pub(crate) fn with_scratch<T: Element, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
-    // The buffer leaves the pool while it is in use: `f` may run parallel work, and a thread that
-    // waits for that work may take up another kernel, which then needs a buffer of its own.
-    let idle = T::idle_buffers();
-    let mut buffer = idle.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if buffer.len() < len {
-        // Not `resize`, which would copy content that nobody wants.
-        drop(std::mem::take(&mut buffer));
-        buffer = vec![T::zero(); len];
-    }
-    let result = f(&mut buffer[..len]);
-    idle.with_borrow_mut(|idle| idle.push(buffer));
-    result
+use super::float::Float;
+
+/// A page, so that buffers start alike in every cache, and more than any number asks for.
+const ALIGNMENT: usize = 4096;
+
+/// How many buffers a thread keeps: the most that one call holds at a time on one thread.
+const KEPT: usize = 4;
+
+thread_local! {
+    static POOL: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A vector of `len` elements filled by `write`, without the pass over memory that clearing costs.
-///
-/// # Safety
-/// `write` must set every element and read none before it has set it.
-pub(crate) unsafe fn filled_by<T: Element>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
-    let mut output = Vec::with_capacity(len);
-    // SAFETY: the capacity is `len`, floats have no invalid bits, and the caller promises that
-    // `write` sets each element before anything reads it.
-    #[allow(clippy::uninit_vec, reason = "the caller promises to fill it")]
-    unsafe {
-        output.set_len(len);
+/// A slice whose contents are unspecified until written, returned to its thread's pool when dropped.
+pub(crate) struct Scratch<T> {
+    buffer: Buffer,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Float> Scratch<T> {
+    /// The smallest kept buffer that is large enough, or else a new one.
+    pub(crate) fn take(len: usize) -> Self {
+        let layout = Layout::array::<T>(len).expect("working memory fits the address space");
+        let kept = POOL.with_borrow_mut(|pool| {
+            let fitting = (0..pool.len())
+                .filter(|&i| pool[i].bytes >= layout.size())
+                .min_by_key(|&i| pool[i].bytes)?;
+            Some(pool.swap_remove(fitting))
+        });
+        let buffer = kept.unwrap_or_else(|| Buffer::new(layout.size()));
+        Self { buffer, len, of: PhantomData }
     }
-    if cfg!(debug_assertions) {
-        // An element that a kernel forgets shows up in every test.
-        output.fill(T::from_f64(f64::NAN));
+}
+
+impl<T> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let buffer = std::mem::replace(&mut self.buffer, Buffer::EMPTY);
+        // While its thread ends, the pool may already be gone: then the buffer is just freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            pool.push(buffer);
+            if pool.len() > KEPT {
+                let smallest = (0..pool.len()).min_by_key(|&i| pool[i].bytes);
+                pool.swap_remove(smallest.expect("the pool has more than KEPT buffers"));
+            }
+        });
     }
-    write(&mut output);
-    output
+}
+
+impl<T: Float> Deref for Scratch<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the buffer is aligned and holds initialised bytes (zeros when allocated) for at
+        // least `len` elements, and any bits are a `T`.
+        unsafe { std::slice::from_raw_parts(self.buffer.start.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Float> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and the buffer has no other owner.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.start.as_ptr().cast(), self.len) }
+    }
+}
+
+/// An owned allocation of initialised bytes, aligned to [`ALIGNMENT`].
+struct Buffer {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Buffer {
+    const EMPTY: Self = Self {
+        start: NonNull::without_provenance(std::num::NonZero::new(ALIGNMENT).unwrap()),
+        bytes: 0,
+    };
+
+    fn new(bytes: usize) -> Self {
+        if bytes == 0 {
+            return Self::EMPTY;
+        }
+        let layout = Self::layout(bytes);
+        // SAFETY: the layout is not empty.
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout));
+        Self { start, bytes }
+    }
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, ALIGNMENT).expect("working memory fits the address space")
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: allocated in `new` with this very layout.
+            unsafe { dealloc(self.start.as_ptr(), Self::layout(self.bytes)) }
+        }
+    }
+}
+
+// SAFETY: a buffer is an owned allocation of plain bytes, without ties to its thread.
+unsafe impl Send for Buffer {}
+// SAFETY: shared access only reads plain bytes.
+unsafe impl Sync for Buffer {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_returned_buffer_is_taken_again() {
+        let first = Scratch::<f32>::take(1000);
+        let address = first.as_ptr();
+        assert_eq!(address as usize % ALIGNMENT, 0);
+        drop(first);
+        let again = Scratch::<f64>::take(450);
+        assert_eq!(again.as_ptr().cast(), address);
+        assert_eq!(again.len(), 450);
+        let other = Scratch::<f32>::take(900);
+        assert_ne!(other.as_ptr(), address);
+    }
+
+    #[test]
+    fn empty_scratch_is_an_empty_slice() {
+        assert!(Scratch::<f32>::take(0).is_empty());
+    }
 }

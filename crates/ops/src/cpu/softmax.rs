@@ -4,7 +4,8 @@
 //! are taken in `f64`.
 
 use super::float::Float;
-use super::parallel::{build, rows_per_piece};
+use super::output::build;
+use super::pieces::rows_per_piece;
 
 /// `exp(x) / sum(exp(x))` of every row.
 pub(crate) fn softmax<T: Float>(x: &[T], columns: usize) -> Vec<T> {

@@ -2,7 +2,8 @@
 
 use candle_core::{CpuStorage, Layout, Result, Shape, WithDType, bail};
 
-use super::parallel::{PIECE, build};
+use super::output::build;
+use super::pieces::PIECE;
 
 /// The elements of a contiguous tensor, in order.
 pub(crate) fn elements<'a, T: WithDType>(

@@ -9,7 +9,12 @@ use crate::error::require;
 ///
 /// In a recipe: `optimizer = { name = "sgd", lr = 0.001, momentum = 0.9 }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(
+    tag = "name",
+    rename_all = "snake_case",
+    deny_unknown_fields,
+    expecting = "a table such as { name = \"sgd\", lr = 0.001 }"
+)]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent.
     Sgd {

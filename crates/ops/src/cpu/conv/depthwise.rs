@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use super::TASKS;
 use super::axis::Axis;
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
-use crate::cpu::ranges::split;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::float::Float;
+use crate::cpu::pieces::split;
+use crate::cpu::scratch::Scratch;
 use crate::cpu::vectorize::vectorize;
 
 /// For each position along an axis, the taps that read something there, and where.
@@ -23,37 +23,36 @@ struct Read {
     source: usize,
 }
 
-pub(super) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
+pub(super) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
     let (height, width) = (forward_reach(shape, 0), forward_reach(shape, 1));
     correlate(x, shape.in_size, kernel, y, shape, &height, &width);
 }
 
-pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let (height, width) = (backward_reach(shape, 0), backward_reach(shape, 1));
     correlate(dy, shape.out_size, kernel, dx, shape, &height, &width);
 }
 
-pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
+pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (height, width) = (forward_reach(shape, 0), by_tap(&forward_reach(shape, 1), shape));
     let lines = split(shape.batch * shape.out_size[0], TASKS);
-    with_scratch(lines.len() * dkernel.len(), |partials| {
-        let parts = partials.par_chunks_exact_mut(dkernel.len()).zip(&lines);
-        parts.for_each(|(partial, lines)| {
-            partial.fill(T::zero());
-            for line in lines.clone() {
-                let dy = pixels(dy, line, shape.out_size[1] * shape.in_channels);
-                let (image, y) = (line / shape.out_size[0], line % shape.out_size[0]);
-                for read in &height[y] {
-                    let x_line = image * shape.in_size[0] + read.source;
-                    let x = pixels(x, x_line, shape.in_size[1] * shape.in_channels);
-                    let row_len = shape.kernel[1] * shape.in_channels;
-                    let row = &mut partial[read.tap * row_len..][..row_len];
-                    add_products(x, dy, &width, row, shape.in_channels);
-                }
+    let mut partials = Scratch::take(lines.len() * dkernel.len());
+    let parts = partials.par_chunks_exact_mut(dkernel.len()).zip(&lines);
+    parts.for_each(|(partial, lines)| {
+        partial.fill(T::ZERO);
+        for line in lines.clone() {
+            let dy = pixels(dy, line, shape.out_size[1] * shape.in_channels);
+            let (image, y) = (line / shape.out_size[0], line % shape.out_size[0]);
+            for read in &height[y] {
+                let x_line = image * shape.in_size[0] + read.source;
+                let x = pixels(x, x_line, shape.in_size[1] * shape.in_channels);
+                let row_len = shape.kernel[1] * shape.in_channels;
+                let row = &mut partial[read.tap * row_len..][..row_len];
+                add_products(x, dy, &width, row, shape.in_channels);
             }
-        });
-        add_up(partials, dkernel, shape);
+        }
     });
+    add_up(&partials, dkernel, shape);
 }
 
 fn forward_reach(shape: &ConvShape, axis: usize) -> Reach {
@@ -89,7 +88,7 @@ fn pixels<T>(image: &[T], line: usize, line_len: usize) -> &[T] {
 }
 
 /// Sets every pixel of `result` to the sum of the pixels that its taps read, weighted by channel.
-fn correlate<T: Element>(
+fn correlate<T: Float>(
     source: &[T],
     source_size: [usize; 2],
     kernel: &[T],
@@ -99,31 +98,30 @@ fn correlate<T: Element>(
     width: &Reach,
 ) {
     let channels = shape.in_channels;
-    with_scratch(kernel.len(), |weights| {
-        // [taps, channels]
-        for (channel, taps) in kernel.chunks_exact(shape.taps()).enumerate() {
-            for (tap, &weight) in taps.iter().enumerate() {
-                weights[tap * channels + channel] = weight;
-            }
+    let mut weights = Scratch::take(kernel.len());
+    // [taps, channels]
+    for (channel, taps) in kernel.chunks_exact(shape.taps()).enumerate() {
+        for (tap, &weight) in taps.iter().enumerate() {
+            weights[tap * channels + channel] = weight;
         }
-        let weights = &*weights;
-        result.par_chunks_mut(width.len() * channels).enumerate().for_each(|(line, result)| {
-            let (image, y) = (line / height.len(), line % height.len());
-            let read = |read: &Read| {
-                let line = image * source_size[0] + read.source;
-                let row_len = shape.kernel[1] * channels;
-                let source = pixels(source, line, source_size[1] * channels);
-                (source, &weights[read.tap * row_len..][..row_len])
-            };
-            let lines: Vec<_> = height[y].iter().map(read).collect();
-            correlate_line(&lines, width, result, channels);
-        });
+    }
+    let weights = &*weights;
+    result.par_chunks_mut(width.len() * channels).enumerate().for_each(|(line, result)| {
+        let (image, y) = (line / height.len(), line % height.len());
+        let read = |read: &Read| {
+            let line = image * source_size[0] + read.source;
+            let row_len = shape.kernel[1] * channels;
+            let source = pixels(source, line, source_size[1] * channels);
+            (source, &weights[read.tap * row_len..][..row_len])
+        };
+        let lines: Vec<_> = height[y].iter().map(read).collect();
+        correlate_line(&lines, width, result, channels);
     });
 }
 
 vectorize! {
     /// One line of the result; `lines` pairs the lines that it reads with their row of weights.
-    fn correlate_line<T: Element>(
+    fn correlate_line<T: Float>(
         lines: &[(&[T], &[T])],
         width: &Reach,
         result: &mut [T],
@@ -147,7 +145,7 @@ vectorize! {
     }
 
     /// Adds to each tap of one kernel row the products of the pixels that it pairs.
-    fn add_products<T: Element>(
+    fn add_products<T: Float>(
         x: &[T],
         dy: &[T],
         pairs: &[Vec<(usize, usize)>],
@@ -171,14 +169,14 @@ vectorize! {
 }
 
 #[inline(always)]
-fn correlate_block<T: Element, const LANES: usize>(
+fn correlate_block<T: Float, const LANES: usize>(
     lines: &[(&[T], &[T])],
     reads: &[Read],
     pixel: &mut [T],
     channel: usize,
 ) {
     let channels = pixel.len();
-    let mut sums = [T::zero(); LANES];
+    let mut sums = [T::ZERO; LANES];
     for (source, weights) in lines {
         for read in reads {
             let source = &source[read.source * channels + channel..][..LANES];
@@ -192,7 +190,7 @@ fn correlate_block<T: Element, const LANES: usize>(
 }
 
 #[inline(always)]
-fn add_products_block<T: Element, const LANES: usize>(
+fn add_products_block<T: Float, const LANES: usize>(
     x: &[T],
     dy: &[T],
     pairs: &[Vec<(usize, usize)>],
@@ -202,7 +200,7 @@ fn add_products_block<T: Element, const LANES: usize>(
 ) {
     for (pairs, sums) in pairs.iter().zip(sums.chunks_exact_mut(channels)) {
         let total = &mut sums[channel..channel + LANES];
-        let mut sums = [T::zero(); LANES];
+        let mut sums = [T::ZERO; LANES];
         for &(output, input) in pairs {
             let x = &x[input * channels + channel..][..LANES];
             let dy = &dy[output * channels + channel..][..LANES];
@@ -217,11 +215,11 @@ fn add_products_block<T: Element, const LANES: usize>(
 }
 
 /// Adds the parts `[taps, channels]` in order, into `[channels, taps]`.
-fn add_up<T: Element>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
+fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (len, taps) = (dkernel.len(), shape.taps());
     for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
         for (tap, value) in dkernel.iter_mut().enumerate() {
-            *value = T::zero();
+            *value = T::ZERO;
             for partial in partials.chunks_exact(len) {
                 *value += partial[tap * shape.in_channels + channel];
             }

@@ -10,12 +10,12 @@ use super::pack::{Summed, pack};
 use super::patches::Patches;
 use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
-use crate::cpu::ranges::split;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::pieces::split;
+use crate::cpu::scratch::Scratch;
 
-pub(super) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
+pub(super) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
     let (height, width) = (Axis::forward(shape, 0), Axis::forward(shape, 1));
     with_packed(kernel, shape, Summed::Input, &height, &width, |weights| {
         let patches = |group: usize| {
@@ -27,7 +27,7 @@ pub(super) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &Co
     });
 }
 
-pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let (height, width) = (Axis::backward(shape, 0, 0), Axis::backward(shape, 1, 0));
     with_packed(kernel, shape, Summed::Output, &height, &width, |weights| {
         let patches = |group: usize| {
@@ -40,7 +40,7 @@ pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
 }
 
 /// Calls `f` with one matrix `[taps * summed channels, other channels]` for each group.
-fn with_packed<T: Element>(
+fn with_packed<T: Float>(
     kernel: &[T],
     shape: &ConvShape,
     summed: Summed,
@@ -56,12 +56,11 @@ fn with_packed<T: Element>(
     if shape.taps() == 1 && summed == Summed::Output {
         return f(&matrices(kernel, group_len, cols));
     }
-    with_scratch(kernel.len(), |packed| {
-        for (kernel, packed) in kernel.chunks(group_len).zip(packed.chunks_mut(group_len)) {
-            pack(kernel, shape, summed, height, width, packed);
-        }
-        f(&matrices(packed, group_len, cols));
-    });
+    let mut packed = Scratch::take(kernel.len());
+    for (kernel, packed) in kernel.chunks(group_len).zip(packed.chunks_mut(group_len)) {
+        pack(kernel, shape, summed, height, width, packed);
+    }
+    f(&matrices(&packed, group_len, cols));
 }
 
 fn matrices<T>(groups: &[T], group_len: usize, cols: usize) -> Vec<Matrix<'_, T>> {
@@ -69,7 +68,7 @@ fn matrices<T>(groups: &[T], group_len: usize, cols: usize) -> Vec<Matrix<'_, T>
 }
 
 /// Multiplies each group's patches by its weights into its `group_cols` columns of `result`.
-fn convolve<'a, T: Element>(
+fn convolve<'a, T: Float>(
     groups: usize,
     patches: impl Fn(usize) -> Patches<'a, T>,
     weights: &[Matrix<'_, T>],
@@ -86,7 +85,7 @@ fn convolve<'a, T: Element>(
     });
 }
 
-fn convolve_tile<T: Element>(
+fn convolve_tile<T: Float>(
     patches: &Patches<'_, T>,
     weights: Matrix<'_, T>,
     cols: Range<usize>,
@@ -94,13 +93,12 @@ fn convolve_tile<T: Element>(
 ) {
     let slices = patches.slices(BLOCK_COLS);
     let width = slices.iter().map(|slice| patches.slice_width(slice)).max().unwrap_or(0);
-    with_scratch(patches.scratch_len(tile.rows.len(), width), |scratch| {
-        for (i, slice) in slices.iter().enumerate() {
-            let block = patches.block(tile.rows.clone(), slice, scratch);
-            let weights = weights.block(patches.columns(slice), cols.clone());
-            multiply(&mut tile.matrix, block, weights, i > 0);
-        }
-    });
+    let mut scratch = Scratch::take(patches.scratch_len(tile.rows.len(), width));
+    for (i, slice) in slices.iter().enumerate() {
+        let block = patches.block(tile.rows.clone(), slice, &mut scratch);
+        let weights = weights.block(patches.columns(slice), cols.clone());
+        multiply(&mut tile.matrix, block, weights, i > 0);
+    }
 }
 
 /// Rows and columns of the tasks: blocks of rows, and fewer columns each where that makes too few.

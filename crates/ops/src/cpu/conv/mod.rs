@@ -24,8 +24,8 @@ mod weight_gradient;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::conv_shape::ConvShape;
-use super::element::Element;
-use super::scratch::filled_by;
+use super::float::Float;
+use super::output::filled_by;
 use super::winograd::Winograd;
 
 /// See [`set_exact`].
@@ -37,7 +37,7 @@ pub(crate) fn set_exact(exact: bool) {
 }
 
 /// Winograd's kernels, where they are allowed and fit.
-fn winograd<T: Element>(shape: &ConvShape) -> Option<Winograd<T>> {
+fn winograd<T: Float>(shape: &ConvShape) -> Option<Winograd<T>> {
     T::winograd().filter(|kernels| !EXACT.load(Ordering::Relaxed) && (kernels.applies)(shape))
 }
 
@@ -52,25 +52,25 @@ const BLOCK_COLS: usize = 768;
 const TASKS: usize = 16;
 
 /// The convolution of `x` with `kernel`.
-pub(crate) fn output<T: Element>(x: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
+pub(crate) fn output<T: Float>(x: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
     // SAFETY: `forward` sets every element and reads none.
     unsafe { filled_by(shape.output_len(), |y| forward(x, kernel, y, shape)) }
 }
 
 /// The gradient of the input, given that of the output.
-pub(crate) fn input_gradient<T: Element>(dy: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
+pub(crate) fn input_gradient<T: Float>(dy: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
     // SAFETY: `backward_data` sets every element and reads none.
     unsafe { filled_by(shape.input_len(), |dx| backward_data(dy, kernel, dx, shape)) }
 }
 
 /// The gradient of the kernel, given that of the output.
-pub(crate) fn kernel_gradient<T: Element>(x: &[T], dy: &[T], shape: &ConvShape) -> Vec<T> {
+pub(crate) fn kernel_gradient<T: Float>(x: &[T], dy: &[T], shape: &ConvShape) -> Vec<T> {
     // SAFETY: `backward_weight` sets every element and reads none.
     unsafe { filled_by(shape.kernel_len(), |dkernel| backward_weight(x, dy, dkernel, shape)) }
 }
 
 /// `y = x * kernel`. Sets every element of `y` and reads none.
-pub(crate) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
+pub(crate) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
     assert_lengths(x, kernel, y, shape);
     if let Some(kernels) = winograd(shape) {
         (kernels.forward)(x, kernel, y, shape);
@@ -85,7 +85,7 @@ pub(crate) fn forward<T: Element>(x: &[T], kernel: &[T], y: &mut [T], shape: &Co
 
 /// The gradient of the input, given that of the output. Sets every element of
 /// `dx` and reads none.
-pub(crate) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     assert_lengths(dx, kernel, dy, shape);
     if let Some(kernels) = winograd(shape) {
         (kernels.backward_data)(dy, kernel, dx, shape);
@@ -104,7 +104,7 @@ pub(crate) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], sh
 
 /// The gradient of the kernel, given that of the output. Sets every element of
 /// `dkernel` and reads none.
-pub(crate) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
+pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     assert_lengths(x, dkernel, dy, shape);
     if let Some(kernels) = winograd(shape) {
         (kernels.backward_weight)(x, dy, dkernel, shape);

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::axis::Axis;
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::MatrixMut;
-use crate::cpu::ranges::even_ranges;
+use crate::cpu::pieces::even_ranges;
 
 /// Which of a kernel's two channel axes is summed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum Summed {
 
 /// Writes one group's kernel as a matrix `[taps * summed channels, other channels]`, with the taps
 /// of `height` and `width` in their order.
-pub(super) fn pack<T: Element>(
+pub(super) fn pack<T: Float>(
     kernel: &[T],
     shape: &ConvShape,
     summed: Summed,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::axis::{Axis, Tap};
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::Matrix;
 
 /// A matrix with a row for each position of the result (image by image, row by row) and a column
@@ -47,10 +47,10 @@ impl TapSlice {
 }
 
 fn even_taps(taps: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
-    crate::cpu::ranges::even_ranges(taps, max).into_iter()
+    crate::cpu::pieces::even_ranges(taps, max).into_iter()
 }
 
-impl<'a, T: Element> Patches<'a, T> {
+impl<'a, T: Float> Patches<'a, T> {
     /// The patches of `group`'s channels of `source`, whose pixels hold `channels` elements.
     pub(super) fn new(
         source: &'a [T],
@@ -118,7 +118,7 @@ impl<'a, T: Element> Patches<'a, T> {
             for &tap in &self.height.taps[slice.rows.clone()] {
                 let segment = segments.next().expect("the block has a segment for each kernel row");
                 match self.height.source(y, tap) {
-                    None => segment.fill(T::zero()),
+                    None => segment.fill(T::ZERO),
                     Some(source_y) => {
                         let line = self.line(image * self.height.source_len + source_y);
                         self.gather_row(line, x, &self.width.taps[slice.cols.clone()], segment);
@@ -142,7 +142,7 @@ impl<'a, T: Element> Patches<'a, T> {
         }
         for (&tap, part) in taps.iter().zip(segment.chunks_exact_mut(self.group.len())) {
             match self.width.source(x, tap) {
-                None => part.fill(T::zero()),
+                None => part.fill(T::ZERO),
                 Some(x) => copy(&line[x * self.channels + self.group.start..][..part.len()], part),
             }
         }
@@ -150,7 +150,7 @@ impl<'a, T: Element> Patches<'a, T> {
 }
 
 /// Copies what of `line` lies at `start..`, and zeros for what lies outside of it.
-fn copy_padded<T: Element>(line: &[T], start: isize, segment: &mut [T]) {
+fn copy_padded<T: Float>(line: &[T], start: isize, segment: &mut [T]) {
     let end = start + segment.len() as isize;
     if start >= 0 && end <= line.len() as isize {
         return copy(&line[start as usize..end as usize], segment);
@@ -160,14 +160,14 @@ fn copy_padded<T: Element>(line: &[T], start: isize, segment: &mut [T]) {
     // All of it can be padding, on either side.
     let before = (from - start).clamp(0, segment.len() as isize) as usize;
     let copied = (to - from) as usize;
-    segment[..before].fill(T::zero());
+    segment[..before].fill(T::ZERO);
     copy(&line[from as usize..to as usize], &mut segment[before..before + copied]);
-    segment[before + copied..].fill(T::zero());
+    segment[before + copied..].fill(T::ZERO);
 }
 
 /// `copy_from_slice` that does not call into the C library for the short runs of thin images.
 #[inline(always)]
-fn copy<T: Element>(from: &[T], to: &mut [T]) {
+fn copy<T: Float>(from: &[T], to: &mut [T]) {
     const STEP: usize = 8;
     let len = to.len();
     if !(STEP..=8 * STEP).contains(&len) {

@@ -11,10 +11,10 @@ use super::axis::Axis;
 use super::pack::{Summed, pack};
 use super::{BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, multiply};
-use crate::cpu::ranges::{even_ranges, split};
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::pieces::{even_ranges, split};
+use crate::cpu::scratch::Scratch;
 use crate::cpu::vectorize::vectorize;
 
 /// Whether patches are wide enough, and channels few enough, for this to be the faster way.
@@ -22,25 +22,24 @@ pub(super) fn applies(shape: &ConvShape) -> bool {
     shape.groups == 1 && shape.in_channels < 16 && shape.taps() > 1
 }
 
-pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let (height, width) = (Axis::forward(shape, 0), Axis::forward(shape, 1));
-    with_scratch(kernel.len(), |packed| {
-        // [taps * in channels, out channels], to be read as its transpose.
-        pack(kernel, shape, Summed::Input, &height, &width, packed);
-        let weights = Matrix::new(packed, kernel.len() / shape.out_channels, shape.out_channels);
-        let weights = weights.transposed();
-        let line_len = shape.in_size[1] * shape.in_channels;
-        let dx = MatrixMut::new(dx, shape.batch * shape.in_size[0], line_len);
-        let all_cols = [Range { start: 0, end: line_len }];
-        dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut tile| {
-            let image = tile.rows.start / shape.in_size[0];
-            let first = tile.rows.start - image * shape.in_size[0];
-            let rows = first..first + tile.rows.len();
-            let image_len = shape.output_len() / shape.batch;
-            let dy = &dy[image * image_len..][..image_len];
-            Band { rows, lines: &mut tile.matrix, shape, height: &height, width: &width }
-                .compute(dy, weights);
-        });
+    let mut packed = Scratch::take(kernel.len());
+    // [taps * in channels, out channels], to be read as its transpose.
+    pack(kernel, shape, Summed::Input, &height, &width, &mut packed);
+    let weights = Matrix::new(&packed, kernel.len() / shape.out_channels, shape.out_channels);
+    let weights = weights.transposed();
+    let line_len = shape.in_size[1] * shape.in_channels;
+    let dx = MatrixMut::new(dx, shape.batch * shape.in_size[0], line_len);
+    let all_cols = [Range { start: 0, end: line_len }];
+    dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut tile| {
+        let image = tile.rows.start / shape.in_size[0];
+        let first = tile.rows.start - image * shape.in_size[0];
+        let rows = first..first + tile.rows.len();
+        let image_len = shape.output_len() / shape.batch;
+        let dy = &dy[image * image_len..][..image_len];
+        Band { rows, lines: &mut tile.matrix, shape, height: &height, width: &width }
+            .compute(dy, weights);
     });
 }
 
@@ -65,11 +64,11 @@ struct Band<'a, 'b, T> {
     width: &'a Axis,
 }
 
-impl<T: Element> Band<'_, '_, T> {
+impl<T: Float> Band<'_, '_, T> {
     /// `dy` is the gradient of this image's output.
     fn compute(&mut self, dy: &[T], weights: Matrix<'_, T>) {
         for row in 0..self.rows.len() {
-            self.lines.row_mut(row).fill(T::zero());
+            self.lines.row_mut(row).fill(T::ZERO);
         }
         let (out_width, out_channels) = (self.shape.out_size[1], self.shape.out_channels);
         let reached = self.reached();
@@ -79,12 +78,11 @@ impl<T: Element> Band<'_, '_, T> {
             let pixels = lines.len() * out_width;
             let dy =
                 Matrix::new(&dy[lines.start * out_width * out_channels..], pixels, out_channels);
-            with_scratch(pixels * patch_len, |patches| {
-                multiply(&mut MatrixMut::new(patches, pixels, patch_len), dy, weights, false);
-                for (line, patches) in lines.zip(patches.chunks_exact(out_width * patch_len)) {
-                    self.add_line(line, patches);
-                }
-            });
+            let mut patches = Scratch::take(pixels * patch_len);
+            multiply(&mut MatrixMut::new(&mut patches, pixels, patch_len), dy, weights, false);
+            for (line, patches) in lines.zip(patches.chunks_exact(out_width * patch_len)) {
+                self.add_line(line, patches);
+            }
         }
     }
 
@@ -122,7 +120,7 @@ impl<T: Element> Band<'_, '_, T> {
 }
 
 /// Adds one kernel row of each patch, tap by tap, where the taps' pixels are not neighbours.
-fn add_pixels<T: Element>(
+fn add_pixels<T: Float>(
     patch_rows: &[T],
     patch_len: usize,
     row: &mut [T],
@@ -144,7 +142,7 @@ fn add_pixels<T: Element>(
 vectorize! {
     /// Adds the first `run_len` elements of each patch to `row`, from `first` on, `step` apart.
     /// What lies outside of `row` is left out.
-    fn add_runs<T: Element>(
+    fn add_runs<T: Float>(
         patches: &[T],
         patch_len: usize,
         run_len: usize,

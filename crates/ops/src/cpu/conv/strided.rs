@@ -9,29 +9,28 @@ use super::pack::{Summed, pack};
 use super::patches::Patches;
 use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
-use crate::cpu::ranges::split;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::pieces::split;
+use crate::cpu::scratch::Scratch;
 
 /// Input pixels with the same remainders by the stride are read through the same taps, so each such
 /// class is a convolution with stride 1 of `dy`. A task computes a band of whole rows of `dx`.
-pub(super) fn backward_data<T: Element>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
+pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let axes = |axis: usize| -> Vec<Axis> {
         (0..shape.stride[axis]).map(|phase| Axis::backward(shape, axis, phase)).collect()
     };
     let (heights, widths) = (axes(0), axes(1));
-    with_scratch(kernel.len(), |packed| {
-        let classes = pack_classes(kernel, shape, &heights, &widths, packed);
-        let lines = shape.batch * shape.in_size[0];
-        let line_len = shape.in_size[1] * shape.in_channels;
-        let dx = MatrixMut::new(dx, lines, line_len);
-        let all_cols = [Range { start: 0, end: line_len }];
-        dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut band| {
-            for class in &classes {
-                class.write(dy, shape, &mut band);
-            }
-        });
+    let mut packed = Scratch::take(kernel.len());
+    let classes = pack_classes(kernel, shape, &heights, &widths, &mut packed);
+    let lines = shape.batch * shape.in_size[0];
+    let line_len = shape.in_size[1] * shape.in_channels;
+    let dx = MatrixMut::new(dx, lines, line_len);
+    let all_cols = [Range { start: 0, end: line_len }];
+    dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut band| {
+        for class in &classes {
+            class.write(dy, shape, &mut band);
+        }
     });
 }
 
@@ -45,7 +44,7 @@ struct Class<'a, T> {
     weights: Matrix<'a, T>,
 }
 
-fn pack_classes<'a, T: Element>(
+fn pack_classes<'a, T: Float>(
     kernel: &[T],
     shape: &ConvShape,
     heights: &'a [Axis],
@@ -81,7 +80,7 @@ fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
     split(lines, parts(BLOCK_ROWS).max(TASKS.min(parts(MIN_POSITIONS))))
 }
 
-impl<T: Element> Class<'_, T> {
+impl<T: Float> Class<'_, T> {
     /// Computes this class's pixels of `band`.
     fn write(&self, dy: &[T], shape: &ConvShape, band: &mut Tile<'_, T>) {
         let lines =
@@ -90,10 +89,9 @@ impl<T: Element> Class<'_, T> {
         if positions.is_empty() {
             return;
         }
-        with_scratch(positions.len() * shape.group_in(), |result| {
-            self.convolve(dy, shape, positions, result);
-            self.scatter(result, shape, band);
-        });
+        let mut result = Scratch::take(positions.len() * shape.group_in());
+        self.convolve(dy, shape, positions, &mut result);
+        self.scatter(&result, shape, band);
     }
 
     /// How many of this class's lines lie before `line`, both counted over all images.
@@ -105,20 +103,19 @@ impl<T: Element> Class<'_, T> {
 
     fn convolve(&self, dy: &[T], shape: &ConvShape, positions: Range<usize>, result: &mut [T]) {
         if self.height.taps.is_empty() || self.width.taps.is_empty() {
-            return result.fill(T::zero());
+            return result.fill(T::ZERO);
         }
         let channels = self.group * shape.group_out()..(self.group + 1) * shape.group_out();
         let patches = Patches::new(dy, shape.out_channels, channels, self.height, self.width);
         let slices = patches.slices(BLOCK_COLS);
         let width = slices.iter().map(|slice| patches.slice_width(slice)).max().unwrap_or(0);
         let mut result = MatrixMut::new(result, positions.len(), shape.group_in());
-        with_scratch(patches.scratch_len(positions.len(), width), |scratch| {
-            for (i, slice) in slices.iter().enumerate() {
-                let block = patches.block(positions.clone(), slice, scratch);
-                let weights = self.weights.block(patches.columns(slice), 0..shape.group_in());
-                multiply(&mut result, block, weights, i > 0);
-            }
-        });
+        let mut scratch = Scratch::take(patches.scratch_len(positions.len(), width));
+        for (i, slice) in slices.iter().enumerate() {
+            let block = patches.block(positions.clone(), slice, &mut scratch);
+            let weights = self.weights.block(patches.columns(slice), 0..shape.group_in());
+            multiply(&mut result, block, weights, i > 0);
+        }
     }
 
     /// Copies the class's pixels to where they lie in `band`.

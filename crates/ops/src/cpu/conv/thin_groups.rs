@@ -5,8 +5,8 @@
 
 use super::{backward_data, backward_weight, forward};
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::float::Float;
+use crate::cpu::scratch::Scratch;
 
 /// Channels that groups are merged up to.
 const MERGED_CHANNELS: usize = 16;
@@ -20,7 +20,7 @@ pub(super) fn merged(shape: &ConvShape) -> Option<ConvShape> {
     Some(ConvShape { groups: shape.groups / count, ..*shape })
 }
 
-pub(super) fn forward_merged<T: Element>(
+pub(super) fn forward_merged<T: Float>(
     x: &[T],
     kernel: &[T],
     y: &mut [T],
@@ -30,7 +30,7 @@ pub(super) fn forward_merged<T: Element>(
     with_wide_kernel(kernel, shape, merged, |kernel| forward(x, kernel, y, merged));
 }
 
-pub(super) fn backward_data_merged<T: Element>(
+pub(super) fn backward_data_merged<T: Float>(
     dy: &[T],
     kernel: &[T],
     dx: &mut [T],
@@ -41,30 +41,28 @@ pub(super) fn backward_data_merged<T: Element>(
 }
 
 /// Computes the gradient of the products between groups as well, and leaves it out.
-pub(super) fn backward_weight_merged<T: Element>(
+pub(super) fn backward_weight_merged<T: Float>(
     x: &[T],
     dy: &[T],
     dkernel: &mut [T],
     shape: &ConvShape,
     merged: &ConvShape,
 ) {
-    with_scratch(merged.kernel_len(), |wide| {
-        backward_weight(x, dy, wide, merged);
-        for_each_row(shape, merged, |row, place| dkernel[row].copy_from_slice(&wide[place]));
-    });
+    let mut wide = Scratch::take(merged.kernel_len());
+    backward_weight(x, dy, &mut wide, merged);
+    for_each_row(shape, merged, |row, place| dkernel[row].copy_from_slice(&wide[place]));
 }
 
-fn with_wide_kernel<T: Element>(
+fn with_wide_kernel<T: Float>(
     kernel: &[T],
     shape: &ConvShape,
     merged: &ConvShape,
     f: impl FnOnce(&[T]),
 ) {
-    with_scratch(merged.kernel_len(), |wide| {
-        wide.fill(T::zero());
-        for_each_row(shape, merged, |row, place| wide[place].copy_from_slice(&kernel[row]));
-        f(wide);
-    });
+    let mut wide = Scratch::take(merged.kernel_len());
+    wide.fill(T::ZERO);
+    for_each_row(shape, merged, |row, place| wide[place].copy_from_slice(&kernel[row]));
+    f(&wide);
 }
 
 /// For each output channel, its elements in the kernel and where they lie in the wide kernel.

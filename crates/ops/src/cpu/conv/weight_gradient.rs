@@ -8,14 +8,14 @@ use super::axis::Axis;
 use super::patches::{Patches, TapSlice};
 use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::element::Element;
+use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
-use crate::cpu::ranges::{even_ranges, split};
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::pieces::{even_ranges, split};
+use crate::cpu::scratch::Scratch;
 
 /// Each task sums over a part of the pixels into a tile of that part's own matrix
 /// `[out channels, taps * in channels]`; then the parts are added up in order.
-pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
+pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (height, width) = (Axis::forward(shape, 0), Axis::forward(shape, 1));
     let patches = |group: usize| {
         let channels = group * shape.group_in()..(group + 1) * shape.group_in();
@@ -24,13 +24,12 @@ pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], dkernel: &mut [T], 
     let patches: Vec<_> = (0..shape.groups).map(patches).collect();
     let plan = Plan::new(shape, &patches[0]);
 
-    with_scratch(plan.pixels.len() * dkernel.len(), |partials| {
-        plan.tasks(partials, shape, &patches[0]).into_par_iter().for_each(|mut task| {
-            let patches = &patches[task.tile.rows.start / shape.group_out()];
-            task.run(patches, dy, shape.out_channels);
-        });
-        add_up(partials, dkernel, shape);
+    let mut partials = Scratch::take(plan.pixels.len() * dkernel.len());
+    plan.tasks(&mut partials, shape, &patches[0]).into_par_iter().for_each(|mut task| {
+        let patches = &patches[task.tile.rows.start / shape.group_out()];
+        task.run(patches, dy, shape.out_channels);
     });
+    add_up(&partials, dkernel, shape);
 }
 
 /// How the sum is divided; depends on the shape alone.
@@ -51,7 +50,7 @@ struct Task<'a, T> {
 }
 
 impl Plan {
-    fn new<T: Element>(shape: &ConvShape, patches: &Patches<'_, T>) -> Self {
+    fn new<T: Float>(shape: &ConvShape, patches: &Patches<'_, T>) -> Self {
         /// A part must be worth the time to add its sum to the others.
         const MIN_PIXELS: usize = 2048;
         /// Elements of all partial sums together, unless a single one is larger.
@@ -73,7 +72,7 @@ impl Plan {
         Self { pixels: split(pixels, parts), out_channels: out_channels.collect(), slices }
     }
 
-    fn tasks<'a, T: Element>(
+    fn tasks<'a, T: Float>(
         &'a self,
         partials: &'a mut [T],
         shape: &ConvShape,
@@ -92,39 +91,37 @@ impl Plan {
     }
 }
 
-impl<T: Element> Task<'_, T> {
+impl<T: Float> Task<'_, T> {
     fn run(&mut self, patches: &Patches<'_, T>, dy: &[T], dy_channels: usize) {
         let channels = self.tile.rows.clone();
         let scratch_len = patches.scratch_len(BLOCK_ROWS, self.tile.cols.len());
-        with_scratch(scratch_len, |scratch| {
-            for block in even_ranges(self.pixels.len(), BLOCK_ROWS) {
-                let pixels = self.pixels.start + block.start..self.pixels.start + block.end;
-                let dy = &dy[pixels.start * dy_channels + channels.start..];
-                let dy = Matrix::with_row_stride(dy, pixels.len(), channels.len(), dy_channels);
-                let patches = patches.block(pixels, self.slice, scratch);
-                multiply(&mut self.tile.matrix, dy.transposed(), patches, block.start > 0);
-            }
-        });
+        let mut scratch = Scratch::take(scratch_len);
+        for block in even_ranges(self.pixels.len(), BLOCK_ROWS) {
+            let pixels = self.pixels.start + block.start..self.pixels.start + block.end;
+            let dy = &dy[pixels.start * dy_channels + channels.start..];
+            let dy = Matrix::with_row_stride(dy, pixels.len(), channels.len(), dy_channels);
+            let patches = patches.block(pixels, self.slice, &mut scratch);
+            multiply(&mut self.tile.matrix, dy.transposed(), patches, block.start > 0);
+        }
     }
 }
 
 /// Adds the parts, and turns `[taps, in channels]` into the kernel's `[in channels, taps]`.
-fn add_up<T: Element>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
+fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (len, row_len, taps) = (dkernel.len(), shape.group_in() * shape.taps(), shape.taps());
     dkernel.par_chunks_mut(row_len).enumerate().for_each(|(row, dkernel)| {
-        with_scratch(row_len, |sum| {
-            let mut parts = partials[row * row_len..].chunks(len).map(|part| &part[..row_len]);
-            sum.copy_from_slice(parts.next().expect("there is at least one part"));
-            for part in parts {
-                for (sum, &value) in sum.iter_mut().zip(part) {
-                    *sum += value;
-                }
+        let mut sum = Scratch::take(row_len);
+        let mut parts = partials[row * row_len..].chunks(len).map(|part| &part[..row_len]);
+        sum.copy_from_slice(parts.next().expect("there is at least one part"));
+        for part in parts {
+            for (sum, &value) in sum.iter_mut().zip(part) {
+                *sum += value;
             }
-            for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
-                for (tap, value) in dkernel.iter_mut().enumerate() {
-                    *value = sum[tap * shape.group_in() + channel];
-                }
+        }
+        for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
+            for (tap, value) in dkernel.iter_mut().enumerate() {
+                *value = sum[tap * shape.group_in() + channel];
             }
-        });
+        }
     });
 }

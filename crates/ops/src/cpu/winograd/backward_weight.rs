@@ -12,7 +12,7 @@ use super::kernels::KernelsMut;
 use super::maps::Maps;
 use super::panels::Panels;
 use super::product::Product;
-use super::scratch::Scratch;
+use crate::cpu::scratch::Scratch;
 use super::simd::Simd;
 
 /// Channels of a group; sums of a pair of groups, one of inputs and one of outputs, make a task.
@@ -68,9 +68,9 @@ struct Gradient<'a, S> {
 /// Transformed tiles: panels of `LANES` inputs and of a block's width of outputs, rows are tiles.
 struct Section {
     tiles: Range<usize>,
-    x: Scratch,
+    x: Scratch<f32>,
     x_layout: Panels,
-    dy: Scratch,
+    dy: Scratch<f32>,
     dy_layout: Panels,
 }
 

@@ -9,7 +9,7 @@ use super::kernels::Kernels;
 use super::maps::{Maps, MapsMut};
 use super::panels::Panels;
 use super::product::Product;
-use super::scratch::Scratch;
+use crate::cpu::scratch::Scratch;
 use super::simd::Simd;
 
 /// Output channels that are computed together: their products and their transformed kernels are
@@ -137,7 +137,7 @@ impl<S: Simd> Correlation<'_, S> {
         let input_layout = self.input_layout();
         let kernel_layout = self.kernel_layout(outputs.len());
         let layout = Panels::new(BLOCK, kernel_layout.channels, kernel_layout.channels);
-        let mut products = Scratch::take(layout.len());
+        let mut products = Scratch::<f32>::take(layout.len());
         assert!(inputs.len() >= input_layout.len() && kernels.len() >= kernel_layout.len());
         let simd = self.simd;
         simd.vectorize(

@@ -16,7 +16,6 @@ mod kernels;
 mod maps;
 mod panels;
 mod product;
-mod scratch;
 mod simd;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,16 @@
-//! Splitting of work that depends on sizes alone, so that any number of threads gives the same bits.
+//! Splitting of work into pieces that depend on sizes alone, never on how many threads there are, so
+//! that the same input gives the same bits on any machine.
 
 use std::ops::Range;
+
+/// Elements of a piece: small enough that what a task wrote a moment ago is still in the nearest
+/// cache, large enough that handing out tasks costs nothing beside the work.
+pub(crate) const PIECE: usize = 4096;
+
+/// How many rows of `row_len` elements make a piece; at least one.
+pub(crate) fn rows_per_piece(row_len: usize) -> usize {
+    (PIECE / row_len.max(1)).max(1)
+}
 
 /// Splits `0..len` into the fewest ranges of at most `max` elements, as even as they can be.
 pub(crate) fn even_ranges(len: usize, max: usize) -> Vec<Range<usize>> {

@@ -1,18 +1,10 @@
-//! Work shared by threads in pieces that do not depend on how many threads there are, so that the
-//! same input gives the same bits on any machine.
+//! New vectors, filled over all threads without a pass over memory that clears them first.
 
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-/// Elements of a piece: small enough that what a task wrote a moment ago is still in the nearest
-/// cache, large enough that handing out tasks costs nothing beside the work.
-pub(crate) const PIECE: usize = 4096;
-
-/// How many rows of `row_len` elements make a piece; at least one.
-pub(crate) fn rows_per_piece(row_len: usize) -> usize {
-    (PIECE / row_len.max(1)).max(1)
-}
+use super::float::Float;
 
 /// A new vector of `len` elements made in pieces of `piece` over all threads.
 ///
@@ -80,6 +72,26 @@ where
     // SAFETY: the pieces cover `0..len`, and `zeroed` has written every element of each.
     unsafe { vector.set_len(len) };
     vector
+}
+
+/// A vector of `len` elements filled by `write`, which are not cleared first.
+///
+/// # Safety
+/// `write` must set every element and read none before it has set it.
+pub(crate) unsafe fn filled_by<T: Float>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
+    let mut output = Vec::with_capacity(len);
+    // SAFETY: the capacity is `len`, any bits are a `T`, and the caller promises that `write` sets
+    // each element before anything reads it.
+    #[allow(clippy::uninit_vec, reason = "the caller promises to fill it")]
+    unsafe {
+        output.set_len(len);
+    }
+    if cfg!(debug_assertions) {
+        // An element that a kernel forgets shows up in every test.
+        output.fill(T::narrow(f64::NAN));
+    }
+    write(&mut output);
+    output
 }
 
 fn zeroed<T: Copy + Default>(piece: &mut [MaybeUninit<T>]) -> &mut [T] {

@@ -1,0 +1,91 @@
+//! Everything that a run works on, opened and checked before anything is written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use candle_core::Device;
+use candle_vision::data::transforms::Compose;
+use candle_vision::data::{DataLoader, Dataset, Split, class_counts};
+use candle_vision::models::Model;
+use candle_vision::ops::Generator;
+use rand::SeedableRng;
+
+use crate::settings::{ModelSettings, Settings};
+use crate::{say, sources};
+
+/// The network and the pictures of a run.
+pub(crate) struct Prepared {
+    pub(crate) model: Box<dyn Model>,
+    pub(crate) train: DataLoader,
+    pub(crate) val: DataLoader,
+    /// Where the network's weights come from, in words.
+    pub(crate) origin: String,
+}
+
+/// Opens the data, builds the network and checks that one fits the other.
+pub(crate) fn prepare(settings: &Settings, data_dir: &Path, device: &Device) -> Result<Prepared> {
+    settings.training.validate()?;
+    let seed = settings.training.seed;
+    let open = |split| sources::open(&settings.data, data_dir, split, seed);
+    let (train_set, val_set) = (open(Split::Train)?, open(Split::Val)?);
+    check_size("train", &train_set, &settings.data.train, &settings.model)?;
+    check_size("eval", &val_set, &settings.data.eval, &settings.model)?;
+    tell_of_data(&train_set, &val_set);
+    let classes = train_set.classes().len();
+    let (model, origin) = sources::network(&settings.model, classes, seed, data_dir, device)?;
+    let loader = |set, split| sources::loader(set, &settings.data, split, seed, device);
+    let (train, val) = (loader(train_set, Split::Train)?, loader(val_set, Split::Val)?);
+    Ok(Prepared { model, train, val, origin })
+}
+
+/// Checks with the first picture that the transforms make what the network takes.
+fn check_size(
+    name: &str,
+    set: &Arc<dyn Dataset>,
+    transforms: &Compose,
+    model: &ModelSettings,
+) -> Result<()> {
+    let picture = match set.sample(0) {
+        Ok(sample) => sample.picture,
+        // One broken picture is the loader's business: it may be left out.
+        Err(error) if error.is_broken_picture() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let array = match transforms.apply(&picture, &mut Generator::seed_from_u64(0)) {
+        Ok(array) => array,
+        Err(error) => {
+            return Err(anyhow::Error::from(error)
+                .context(format!("data.{name} cannot transform `{}`", set.name(0))));
+        }
+    };
+    let [height, width, channels] = array.shape();
+    let (side, wanted) = (model.image_size, model.channels);
+    if (height, width) != (side, side) {
+        bail!(
+            "data.{name} makes pictures of {height}x{width}, but model.image_size is {side}; \
+             set one to the other"
+        )
+    }
+    if channels != wanted {
+        bail!(
+            "data.{name} makes pictures of {channels} channels, but model.channels is {wanted}; \
+             set one to the other (transform `grayscale` changes pictures)"
+        )
+    }
+    Ok(())
+}
+
+fn tell_of_data(train: &Arc<dyn Dataset>, val: &Arc<dyn Dataset>) {
+    let classes = train.classes();
+    let counts = class_counts(train.as_ref());
+    let shown: Vec<String> =
+        classes.iter().zip(counts).take(12).map(|(class, n)| format!("{class} {n}")).collect();
+    let more = if classes.len() > 12 { ", ..." } else { "" };
+    say::note(format_args!(
+        "data: {} training pictures ({}{more}), {} for validation",
+        train.len(),
+        shown.join(", "),
+        val.len()
+    ));
+}

@@ -1,0 +1,71 @@
+//! What the program says: results to stdout, everything else to stderr.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// A line of the result, to stdout.
+///
+/// # Errors
+/// If it cannot be written, as when the reader of a pipe has gone.
+pub(crate) fn result(line: impl Display) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+/// A line beside the result, to stderr. Where it cannot be written, no one reads it: that is no
+/// reason to end a long run.
+pub(crate) fn note(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// An error, as one line.
+pub(crate) fn error(error: &anyhow::Error) {
+    note(format_args!("error: {}", one_line(error)));
+}
+
+/// Whether the reader of stdout has gone.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The whole chain in one line; a cause that its parent already tells is left out.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let cause = without_line_ends(without_backtrace(&cause));
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// candle appends a backtrace to its messages where `RUST_BACKTRACE` asks for one.
+fn without_backtrace(message: &str) -> &str {
+    message.find("\n   0: ").map_or(message, |at| &message[..at])
+}
+
+/// candle sets a context and its cause on lines of their own.
+fn without_line_ends(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(": ").replace(":: ", ": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_one_line_without_repetitions() {
+        let error = anyhow::anyhow!("cut\nshort").context("cannot read `a`: cut: short");
+        assert_eq!(one_line(&error.context("in a run")), "in a run: cannot read `a`: cut: short");
+    }
+
+    #[test]
+    fn a_backtrace_is_left_out() {
+        let message = "shapes differ\n   0: candle_core::error::Error::bt\n   1: main";
+        assert_eq!(without_backtrace(message), "shapes differ");
+    }
+}
