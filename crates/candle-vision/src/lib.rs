@@ -17,3 +17,45 @@ pub use candle_vision_models as models;
 pub use candle_vision_ops as ops;
 pub use candle_vision_report as report;
 pub use candle_vision_train as train;
+
+/// What most programs need: `use candle_vision::prelude::*;`.
+///
+/// ```
+/// use candle_core::Device;
+/// use candle_vision::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // One drawn insect, through an untrained network, explained.
+/// let insects = Insects::new(Split::Val, InsectsConfig { size: 64, count: 2, seed: 0 })?;
+/// let transform = Compose::new(vec![Transform::ToTensor])?;
+/// let loader =
+///     DataLoader::new(std::sync::Arc::new(insects), transform, LoaderConfig::default(), Device::Cpu)?;
+/// let model = build(&ModelSpec::new("gap_cnn", 2).input([3, 64, 64]), 0, &Device::Cpu)?;
+/// for batch in loader.epoch(0) {
+///     let batch = batch?;
+///     let logits = model.forward(&batch.images, &mut Pass::eval())?;
+///     assert_eq!(logits.dims(), [2, 2]);
+///     let maps = grad_cam(model.as_ref(), &batch.images, &CamOptions::default())?;
+///     assert_eq!((maps[0].height, maps[0].width), (64, 64));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub mod prelude {
+    pub use candle_vision_data::transforms::{Compose, Transform};
+    pub use candle_vision_data::{
+        Batch, Cifar10, DataLoader, Dataset, ImageFolder, Insects, InsectsConfig, LoaderConfig,
+        Mnist, Picture, Split,
+    };
+    pub use candle_vision_explain::{CamOptions, ClassActivationMap, Target, grad_cam};
+    pub use candle_vision_models::{LayerTap, Model, ModelSpec, Parameters, Pass, build, weights};
+    pub use candle_vision_train::optim::OptimizerConfig;
+    pub use candle_vision_train::{
+        Callback, Checkpoint, Control, Event, RunFolder, Trainer, TrainerConfig, evaluate,
+    };
+}
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -295,4 +295,32 @@ mod tests {
         let error = Recipe::parse("[data]\nsource = \n").expect_err("a value is missing");
         assert!(error.to_string().starts_with("line 2"), "{error}");
     }
+
+    /// Each recipe that comes with the program, and what it becomes where data or weights lack.
+    #[test]
+    fn every_experiment_is_whole() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/experiments");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder)? {
+            let recipe = Recipe::read(&entry?.path())?;
+            let forms = [
+                Some(recipe.clone()),
+                recipe.clone().lacking_data()?,
+                recipe.clone().lacking_weights()?,
+            ];
+            for form in forms.into_iter().flatten() {
+                let settings = form.settings()?;
+                settings.training.validate()?;
+                for transforms in [&settings.data.train, &settings.data.eval] {
+                    transforms.validate()?;
+                    let side = settings.model.image_size;
+                    let size = transforms.output_size().unwrap_or((side, side));
+                    assert_eq!(size, (side, side), "{}", settings.description);
+                }
+            }
+            count += 1;
+        }
+        assert!(count >= 11, "{count} recipes");
+        Ok(())
+    }
 }

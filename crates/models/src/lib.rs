@@ -39,7 +39,7 @@ pub mod weights;
 
 pub use init::Init;
 pub use model::Model;
-pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, ResNet, SimpleCnn, build};
+pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, SimpleCnn, build};
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
 pub use spec::ModelSpec;

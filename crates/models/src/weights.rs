@@ -5,7 +5,6 @@ use std::path::Path;
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use crate::similar::did_you_mean;
 use crate::{Model, Parameters};
 
 /// Largest header that is read: ten times that of any network here.
@@ -128,18 +127,14 @@ pub fn load(
     let adapted = adapt(model, tensors)?;
     let report = compare(model, &adapted, head);
     if report.matched.is_empty() {
-        let ours = model.parameters().all();
-        let first = adapted.keys().next().map_or("", String::as_str);
+        let (ours, theirs) = (model.parameters().all(), adapted.keys().next());
         bail!(
-            "these are no weights of `{}`: none of its {} tensors is in the file under the same name \
-             and with the same shape{}",
+            "these are no weights of `{}`: none of its {} tensors (`{}`, ...) is in the file (`{}`, \
+             ...) under the same name and with the same shape; name weights of this network, or none",
             model.spec().architecture,
             ours.len(),
-            if model.parameters().get(first).is_some() {
-                String::new()
-            } else {
-                format!(" (the file's first is `{first}`, the network's `{}`)", ours[0].path())
-            }
+            ours.first().map_or("", |parameter| parameter.path()),
+            theirs.map_or("", String::as_str),
         )
     }
     if !report.is_complete() {

@@ -3,16 +3,20 @@
 mod alexnet;
 mod gap_cnn;
 mod mlp;
+mod mobilenet_v2;
+mod residual;
 mod resnet;
 mod simple_cnn;
 
 pub use alexnet::AlexNet;
 pub use gap_cnn::GapCnn;
 pub use mlp::Mlp;
+pub use mobilenet_v2::MobileNetV2;
 pub use resnet::ResNet;
 pub use simple_cnn::SimpleCnn;
 
 use candle_core::{DType, Device, Result, bail};
+use residual::Shape;
 
 use crate::similar::did_you_mean;
 use crate::{Model, ModelSpec, Parameters};
@@ -25,6 +29,10 @@ pub const ARCHITECTURES: &[(&str, &str)] = &[
     ("gap_cnn_deep", "32-64-128 channels with batch norm, global average pooling, dropout 0.5"),
     ("resnet18", "He et al. 2015, 18 layers"),
     ("resnet34", "He et al. 2015, 34 layers"),
+    ("resnet50", "He et al. 2015, 50 layers, bottleneck blocks"),
+    ("resnext50_32x4d", "Xie et al. 2016, 50 layers, 32 groups"),
+    ("wide_resnet50_2", "Zagoruyko and Komodakis 2016, 50 layers, twice as wide"),
+    ("mobilenet_v2", "Sandler et al. 2018, inverted residuals"),
     ("alexnet", "Krizhevsky 2014, torchvision's form"),
     ("alexnet_32", "AlexNet for 32x32 pictures: a 3x3 stem and 2x2 pools"),
 ];
@@ -61,8 +69,18 @@ pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Mod
         "simple_cnn" => Box::new(SimpleCnn::new(spec, parameters, vb)?),
         "gap_cnn" => Box::new(GapCnn::plain(spec, parameters, vb)?),
         "gap_cnn_deep" => Box::new(GapCnn::deep(spec, parameters, vb)?),
-        "resnet18" => Box::new(ResNet::new(spec, [2, 2, 2, 2], parameters, vb)?),
-        "resnet34" => Box::new(ResNet::new(spec, [3, 4, 6, 3], parameters, vb)?),
+        "resnet18" => Box::new(ResNet::new(spec, Shape::Basic, [2, 2, 2, 2], parameters, vb)?),
+        "resnet34" => Box::new(ResNet::new(spec, Shape::Basic, [3, 4, 6, 3], parameters, vb)?),
+        "resnet50" => Box::new(ResNet::new(spec, Shape::BOTTLENECK, [3, 4, 6, 3], parameters, vb)?),
+        "resnext50_32x4d" => {
+            let shape = Shape::Bottleneck { groups: 32, width_per_group: 4 };
+            Box::new(ResNet::new(spec, shape, [3, 4, 6, 3], parameters, vb)?)
+        }
+        "wide_resnet50_2" => {
+            let shape = Shape::Bottleneck { groups: 1, width_per_group: 128 };
+            Box::new(ResNet::new(spec, shape, [3, 4, 6, 3], parameters, vb)?)
+        }
+        "mobilenet_v2" => Box::new(MobileNetV2::new(spec, parameters, vb)?),
         "alexnet" => Box::new(AlexNet::imagenet(spec, parameters, vb)?),
         "alexnet_32" => Box::new(AlexNet::cifar(spec, parameters, vb)?),
         unknown => bail!("unknown architecture `{unknown}`{}", near_or_all(unknown)),

@@ -1,0 +1,108 @@
+//! Broken data sets and pictures.
+
+use crate::support::{Finished, Place, experiments};
+
+fn train_on_photos(place: &Place, args: &[&str]) -> Finished {
+    let source = ["--set", "data.source=folder", "--set", "data.path=photos"];
+    place.small(&[source.as_slice(), args].concat())
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let place = Place::new();
+    train_on_photos(&place, &[]).fails(&["`photos` not found", "check the path"]);
+    place.small(&["--set", "data.source=folder"]).fails(&["data.path"]);
+    place.write_pictures("photos");
+    std::fs::remove_dir_all(place.path("photos/val")).expect("the folder is there");
+    train_on_photos(&place, &[]).fails(&["`photos/val` not found", "`train`"]);
+}
+
+#[test]
+fn a_class_without_pictures_is_named() {
+    let place = Place::new();
+    place.write_pictures("photos");
+    std::fs::create_dir(place.path("photos/train/wasps")).expect("a folder");
+    place.write("photos/train/wasps/notes.txt", "none yet");
+    train_on_photos(&place, &[]).fails(&["`photos/train/wasps`", "without pictures", "remove"]);
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn a_broken_picture_is_named_or_left_out() {
+    for (name, break_it) in [
+        ("photos/train/ants/00.jpg", (|place, name| place.cut(name, 600)) as fn(&Place, &str)),
+        ("photos/train/bees/text.jpg", |place, name| place.write(name, "no picture at all")),
+    ] {
+        let place = Place::new();
+        place.write_pictures("photos");
+        break_it(&place, name);
+        train_on_photos(&place, &[]).fails(&[name, "not a whole picture", "skip_broken"]);
+        let run = train_on_photos(&place, &["--skip-broken"]).succeeds();
+        assert_eq!(run.stderr.matches(name).count(), 1, "{}", run.stderr);
+        assert!(run.stderr.contains(&format!("left out: {name}: ")), "{}", run.stderr);
+        assert!(run.stderr.contains("epoch 2/2"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_run_that_stopped_at_a_broken_picture_goes_on_without_it() {
+    let place = Place::new();
+    place.write_pictures("photos");
+    // Read anew in each epoch, so that it can break in between.
+    let run = train_on_photos(&place, &[]).succeeds();
+    assert!(!run.stderr.contains("left out"), "{}", run.stderr);
+    place.cut("photos/val/bees/01.jpg", 600);
+    let checkpoint = "runs/small/001/best.safetensors";
+    let run = place.run(&["eval", "--checkpoint", checkpoint]);
+    run.fails(&["photos/val/bees/01.jpg", "cut off"]);
+    let run = place.run(&["eval", "--checkpoint", checkpoint, "--skip-broken"]).succeeds();
+    assert!(run.stderr.contains("left out: photos/val/bees/01.jpg"), "{}", run.stderr);
+    assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
+}
+
+/// MNIST's files with `count` black pictures.
+fn write_mnist(place: &Place, count: u32) {
+    for part in ["train", "t10k"] {
+        let mut images = [0x803, count, 28, 28].map(u32::to_be_bytes).concat();
+        images.extend(vec![0; 784 * count as usize]);
+        let mut labels = [0x801, count].map(u32::to_be_bytes).concat();
+        labels.extend((0..count).map(|i| (i % 10) as u8));
+        place.write(&format!("data/mnist/{part}-images-idx3-ubyte"), images);
+        place.write(&format!("data/mnist/{part}-labels-idx1-ubyte"), labels);
+    }
+}
+
+fn experiment(place: &Place, name: &str) -> Finished {
+    let recipe = experiments().join(name);
+    let recipe = recipe.to_str().expect("UTF-8");
+    place.run(&["train", "--recipe", recipe, "--epochs", "1"])
+}
+
+#[test]
+fn a_cut_mnist_file_is_named() {
+    let place = Place::new();
+    experiment(&place, "mnist-mlp.toml").fails(&["`mnist` is not in `data`", "fetch-data mnist"]);
+    write_mnist(&place, 20);
+    experiment(&place, "mnist-mlp.toml").succeeds();
+    place.cut("data/mnist/t10k-images-idx3-ubyte", 10_000);
+    experiment(&place, "mnist-mlp.toml").fails(&[
+        "`data/mnist/t10k-images-idx3-ubyte` has 10000 bytes, expected",
+        "fetch-data mnist",
+    ]);
+}
+
+#[test]
+fn a_cut_cifar_file_is_named() {
+    let place = Place::new();
+    for part in ["train_20.bin", "test_20.bin"] {
+        let records = (0..20).flat_map(|i| std::iter::repeat_n(i % 10, 3073));
+        place.write(&format!("data/cifar10/{part}"), records.collect::<Vec<u8>>());
+    }
+    experiment(&place, "cifar10-mlp.toml").succeeds();
+    place.cut("data/cifar10/train_20.bin", 5_000);
+    experiment(&place, "cifar10-mlp.toml").fails(&[
+        "`data/cifar10/train_20.bin` has 5000 bytes, expected",
+        "3073",
+        "fetch-data cifar10",
+    ]);
+}

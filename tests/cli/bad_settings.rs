@@ -1,0 +1,111 @@
+//! Mistakes in recipes, settings, networks and checkpoints: each gets one line and ruins nothing.
+
+use crate::support::Place;
+
+/// A run that fails before it begins leaves no run folder.
+#[track_caller]
+fn refused(args: &[&str], parts: &[&str]) {
+    let place = Place::new();
+    let run = place.small(args).fails(parts);
+    assert_eq!(run.stdout, "");
+    assert!(!place.path("runs").exists(), "{}", run.stderr);
+}
+
+#[test]
+fn recipes_are_read_strictly() {
+    let place = Place::new();
+    place.run(&["train", "--recipe", "nope.toml"]).fails(&["`nope.toml`", "No such file"]);
+    let recipe = place.read("small.toml");
+    for (old, new, part) in [
+        ("epochs = 2", "epohcs = 2", "`epohcs`"),
+        ("picture_size", "picture_sise", "`picture_sise`"),
+        ("[model]", "[modle]", "`modle`"),
+        ("lr = 0.003", "lr = ", "line "),
+        ("random_horizontal_flip", "flip", "`flip`"),
+    ] {
+        place.write("bad.toml", recipe.replace(old, new));
+        place.run(&["train", "--recipe", "bad.toml"]).fails(&["`bad.toml`", part]);
+    }
+    place.run(&["train"]).is_misuse("--recipe");
+}
+
+#[test]
+fn settings_are_checked_before_anything_is_written() {
+    refused(&["--set", "training.epohcs=3"], &["training.epohcs=3", "unknown field"]);
+    refused(&["--set", "training.optimizer=sgd"], &["training.optimizer=sgd", "a table such as"]);
+    refused(&["--set", "epochs"], &["`--set epochs` is not KEY=VALUE"]);
+    refused(&["--set", "training.optimizer.lr=0"], &["`optimizer.lr` is 0", "positive"]);
+    refused(&["--set", "training.optimizer.lr=nan"], &["`optimizer.lr` is NaN", "positive"]);
+    refused(&["--set", "data.batch_size=0"], &["`batch_size`", "at least 1"]);
+    refused(&["--set", "data.train_pictures=0"], &["data.train_pictures"]);
+    refused(&["--epochs", "0"], &["`epochs` is 0"]);
+    refused(&["--name", "a/b"], &["`a/b`", "letters"]);
+}
+
+#[test]
+fn devices_and_networks_are_known_by_name() {
+    refused(&["--device", "gpu"], &["`gpu`", "auto, cpu, cuda or cuda:N"]);
+    refused(&["--set", "model.architecture=resnet81"], &["`resnet81`", "did you mean `resnet18`"]);
+    refused(&["--set", "model.architecture=zzz"], &["`zzz`", "known: mlp, "]);
+}
+
+#[test]
+fn pictures_must_have_the_size_of_the_network() {
+    let resize = "data.train=[{ op = \"resize\", size = [24, 24] }, { op = \"to_tensor\" }]";
+    refused(&["--set", resize], &["data.train makes pictures of 24x24", "model.image_size is 32"]);
+    refused(&["--set", "model.image_size=64"], &["of 32x32", "model.image_size is 64"]);
+    refused(&["--set", "model.channels=1"], &["3 channels", "model.channels is 1"]);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_run() {
+    refused(
+        &["--set", "training.optimizer.lr=1e30"],
+        &["epoch 1, batch ", "at learning rate 1e30", "lower the learning rate"],
+    );
+    // After a good epoch, its checkpoints stay.
+    let place = Place::new();
+    let run = place.small(&["--set", "training.freeze={ epochs = 1, unfreeze_lr = 1e30 }"]);
+    run.fails(&["epoch 2, batch ", "at learning rate 1e30", "checkpoints are untouched"]);
+    place.run(&["eval", "--checkpoint", "runs/small/001/best.safetensors"]).succeeds();
+    assert_eq!(place.read("runs/small/001/metrics.csv").lines().count(), 2);
+}
+
+#[test]
+fn weights_must_be_those_of_the_network() {
+    let (place, checkpoint) = Place::trained();
+    let from = |weights: &str, architecture: &str| {
+        let weights = format!("model.weights={weights}");
+        let architecture = format!("model.architecture={architecture}");
+        place.small(&["--name", "other", "--set", &weights, "--set", &architecture])
+    };
+    from(&checkpoint, "gap_cnn").succeeds();
+    from(&checkpoint, "mlp").fails(&[&checkpoint, "no weights of `mlp`"]);
+    from(&checkpoint, "simple_cnn").fails(&[&checkpoint, "`simple_cnn`"]);
+    from("nope.safetensors", "gap_cnn").fails(&["`nope.safetensors`"]);
+    from("small.toml", "gap_cnn").fails(&["`small.toml`", "safetensors"]);
+    from("resnet18", "resnet18").fails(&["`resnet18`", "fetch-data resnet18"]);
+    place.cut(&checkpoint, 50_000);
+    from(&checkpoint, "gap_cnn").fails(&["cannot read the weights", &checkpoint]);
+}
+
+#[test]
+fn a_checkpoint_must_be_whole_and_ours() {
+    let (place, checkpoint) = Place::trained();
+    place.write_pictures("photos");
+    let predict = |path: &str| {
+        let run = place.run(&["predict", "photos/val/ants/00.jpg", "--checkpoint", path]);
+        assert_eq!(run.stdout, "");
+        run
+    };
+    let weights = candle_vision::models::weights::read(&place.path(&checkpoint)).expect("weights");
+    candle_vision::models::weights::write(weights, &place.path("plain.safetensors"))
+        .expect("a file can be written");
+    predict("plain.safetensors").fails(&["`plain.safetensors` is no checkpoint", "plain weights"]);
+    predict("small.toml").fails(&["`small.toml` is no checkpoint"]);
+    predict("nope.safetensors").fails(&["`nope.safetensors`", "No such file"]);
+    for length in [50_000, 100, 5] {
+        place.cut(&checkpoint, length);
+        predict(&checkpoint).fails(&[&checkpoint, "damaged or cut short"]);
+    }
+}

@@ -1,0 +1,140 @@
+//! What can be done with a checkpoint, and the commands that need none.
+
+use candle_vision::data::Picture;
+
+use crate::support::Place;
+
+const PHOTO: &str = "photos/val/ants/00.jpg";
+
+#[test]
+fn predict_ranks_the_classes() {
+    let (place, checkpoint) = Place::trained();
+    place.write_pictures("photos");
+    let run = place.run(&["predict", PHOTO, "--checkpoint", &checkpoint]).succeeds();
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, PHOTO));
+    assert!(lines[1].contains(" %  ") && run.stdout.contains("ants"), "{}", run.stdout);
+
+    let run = place.run(&["predict", PHOTO, PHOTO, "--json", "--checkpoint", &checkpoint]);
+    let run = run.succeeds();
+    assert_eq!(run.stdout.lines().count(), 2);
+    for line in run.stdout.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(value["picture"], PHOTO);
+        let classes = value["classes"].as_array().expect("a list");
+        let sum: f64 = classes.iter().filter_map(|class| class["probability"].as_f64()).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{line}");
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_read_does_not_keep_the_others() {
+    let (place, checkpoint) = Place::trained();
+    place.write_pictures("photos");
+    place.write("text.jpg", "no picture at all");
+    let run = place.run(&["predict", "nope.jpg", PHOTO, "--checkpoint", &checkpoint]);
+    let run = run.fails(&["`nope.jpg`", "No such file"]);
+    assert!(run.stdout.starts_with(PHOTO), "{}", run.stdout);
+    let run = place.run(&["predict", "text.jpg", "--checkpoint", &checkpoint]);
+    run.fails(&["`text.jpg` is not a whole picture", "replace it"]);
+    place.cut(PHOTO, 500);
+    let run = place.run(&["explain", PHOTO, "--checkpoint", &checkpoint]);
+    run.fails(&[PHOTO, "cut off"]);
+}
+
+#[test]
+fn eval_finds_the_accuracy_that_training_found() {
+    let (place, checkpoint) = Place::trained();
+    let metrics = place.read("runs/small/001/metrics.csv");
+    let accuracies = metrics.lines().skip(1).filter_map(|line| line.split(',').nth(4));
+    let best = accuracies.map(|text| text.parse::<f64>().expect("a number")).fold(0.0, f64::max);
+    let run = place.run(&["eval", "--checkpoint", &checkpoint]).succeeds();
+    let wanted = format!("accuracy {:.2} % (", 100.0 * best);
+    assert!(run.stdout.starts_with(&wanted), "{wanted}\n{}", run.stdout);
+    assert!(run.stdout.contains("taken for bees"), "{}", run.stdout);
+}
+
+#[test]
+fn eval_measures_on_a_folder_with_the_same_classes() {
+    let (place, checkpoint) = Place::trained();
+    place.write_pictures("photos");
+    let eval = |folder| place.run(&["eval", "--checkpoint", &checkpoint, "--folder", folder]);
+    assert!(eval("photos").succeeds().stdout.contains("of 4)"));
+    eval("nowhere").fails(&["`nowhere` not found"]);
+    std::fs::rename(place.path("photos/val/bees"), place.path("photos/val/wasps")).expect("rename");
+    eval("photos").fails(&["wasps", "bees", "--folder"]);
+    std::fs::copy(place.path(&checkpoint), place.path("alone.safetensors")).expect("a copy");
+    place.run(&["eval", "--checkpoint", "alone.safetensors"]).fails(&["no run folder", "--folder"]);
+}
+
+#[test]
+fn explain_draws_a_picture() {
+    let (place, checkpoint) = Place::trained();
+    place.write_pictures("photos");
+    let run = place.run(&["explain", PHOTO, "--checkpoint", &checkpoint]).succeeds();
+    assert_eq!(run.stdout.lines().last(), Some("00.explain.png"));
+    let picture = Picture::open(place.path("00.explain.png")).expect("a picture");
+    assert!(picture.width() > 3 * 32);
+
+    let explain = |args: &[&str]| {
+        place.run(&[&["explain", PHOTO, "--checkpoint", checkpoint.as_str()], args].concat())
+    };
+    let run = explain(&["--class", "bees", "--layer", "conv2", "-o", "bees.png"]).succeeds();
+    assert!(run.stdout.contains(": bees (") && run.stdout.contains("conv2"), "{}", run.stdout);
+    assert!(place.path("bees.png").is_file());
+    explain(&["--class", "wasps"]).fails(&["`wasps`", "ants, bees"]);
+    explain(&["--layer", "conv9"]).fails(&["`conv9`", "`conv1`"]);
+    explain(&["--layer", "fc"]).fails(&["`fc`", "convolution"]);
+}
+
+#[test]
+fn a_network_without_maps_is_not_explained() {
+    let place = Place::new();
+    place.write_pictures("photos");
+    place.small(&["--set", "model.architecture=mlp", "--epochs", "1"]).succeeds();
+    let run = place.run(&["explain", PHOTO, "--checkpoint", "runs/small/001/last.safetensors"]);
+    run.fails(&["`mlp` has no spatial maps", "resnet18"]);
+}
+
+#[test]
+fn summary_counts_parameters() {
+    let (place, checkpoint) = Place::trained();
+    let run = place.run(&["summary", "resnet18"]).succeeds();
+    assert!(run.stdout.contains("11,689,512 parameters"), "{}", run.stdout);
+    assert!(run.stdout.contains("layer4.1.conv2"), "{}", run.stdout);
+    let run = place.run(&["summary", "--checkpoint", &checkpoint]).succeeds();
+    assert!(run.stdout.contains("23,714 parameters"), "{}", run.stdout);
+    place.run(&["summary", "resnet81"]).fails(&["`resnet81`", "did you mean `resnet18`"]);
+    place.run(&["summary", "resnet18", "--batch", "0"]).is_misuse("at least 1");
+}
+
+#[test]
+fn fetch_lists_what_there_is() {
+    let place = Place::new();
+    let run = place.run(&["fetch"]).succeeds();
+    for name in ["mnist", "cifar10", "hymenoptera", "resnet18", "alexnet"] {
+        let line = run.stdout.lines().find(|line| line.starts_with(name));
+        assert!(line.is_some_and(|line| line.contains("absent")), "{name}\n{}", run.stdout);
+    }
+}
+
+#[test]
+fn fetch_takes_only_what_is_sound() {
+    let place = Place::new();
+    let fetch = |args: &[&str]| place.run(&[&["fetch"], args].concat());
+    fetch(&["nope"]).fails(&["`nope`", "known: mnist"]);
+    fetch(&["mnist"]).fails(&["`mnist`", "network is switched off", "--from"]);
+    fetch(&["mnist", "--from", "nowhere"]).fails(&["`nowhere` is no folder"]);
+    for part in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
+        place.write(&format!("from/mnist/{part}-ubyte.gz"), "other bytes than these");
+    }
+    let run = fetch(&["mnist", "--from", "from"]);
+    run.fails(&["train-images-idx3-ubyte.gz", "expected"]);
+    assert!(!place.path("data/mnist/train-images-idx3-ubyte.gz").exists());
+    // The right length, but other bytes.
+    place.write("from/mnist/t10k-labels-idx1-ubyte.gz", vec![0; 4542]);
+    place.write("from/mnist/train-labels-idx1-ubyte.gz", vec![0; 28_881]);
+    place.write("from/mnist/t10k-images-idx3-ubyte.gz", vec![0; 1_648_877]);
+    place.write("from/mnist/train-images-idx3-ubyte.gz", vec![0; 9_912_422]);
+    fetch(&["mnist", "--from", "from"]).fails(&["train-images-idx3-ubyte.gz", "sha256"]);
+}

@@ -1,0 +1,10 @@
+//! The `candle-vision` program from outside: exit code, stdout and stderr of every command and of its
+//! likely mistakes, on drawings that it makes itself. No network, no data from elsewhere.
+
+mod bad_data;
+mod bad_settings;
+mod commands;
+mod disk;
+mod resume;
+mod support;
+mod train;

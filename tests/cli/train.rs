@@ -1,0 +1,90 @@
+//! `train` from the recipe to the run folder, and what may not change a result.
+
+use candle_vision::data::Picture;
+
+use crate::support::{Place, experiments};
+
+#[test]
+fn a_run_leaves_its_settings_measurements_and_checkpoints() {
+    let place = Place::new();
+    let run = place.small(&[]).succeeds();
+    assert!(run.stdout.contains("runs/small/001"), "{}", run.stdout);
+    assert!(run.stdout.contains("all epochs are done"), "{}", run.stdout);
+
+    let read = |name: &str| place.read(&format!("runs/small/001/{name}"));
+    assert_eq!(read("metrics.csv").lines().count(), 1 + 2);
+    assert_eq!(read("batches.csv").lines().count(), 1 + 2 * 4);
+    assert!(read("config.toml").contains("architecture = \"gap_cnn\""));
+    let environment: serde_json::Value =
+        serde_json::from_str(&read("environment.json")).expect("JSON");
+    assert_eq!(environment["command"][1], "train");
+    assert!(!place.tensors("runs/small/001/best.safetensors").is_empty());
+    assert!(!place.tensors("runs/small/001/last.safetensors").is_empty());
+    let curves = Picture::open(place.path("runs/small/001/curves.png")).expect("a picture");
+    assert!(curves.width() > 300 && curves.height() > 300);
+    let files = std::fs::read_dir(place.path("runs/small/001")).expect("the run's folder");
+    let names: Vec<String> =
+        files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8")).collect();
+    assert!(names.iter().any(|name| name.starts_with("events.out.tfevents.")), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with('.')), "{names:?}");
+}
+
+#[test]
+fn progress_is_plain_lines_without_a_terminal() {
+    let run = Place::new().small(&[]).succeeds();
+    assert!(!run.stderr.contains(['\r', '\u{1b}']), "{:?}", run.stderr);
+    let begins = ["data: 32 ", "network: gap_cnn", "run: ", "epoch 1/2 ", "epoch 2/2 "];
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    assert_eq!(lines.len(), begins.len(), "{}", run.stderr);
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{line}");
+    }
+}
+
+#[test]
+fn the_seed_decides_the_weights_and_workers_do_not() {
+    let place = Place::new();
+    for args in [
+        ["--seed", "1", "--set", "data.workers=2"],
+        ["--seed", "1", "--set", "data.workers=0"],
+        ["--seed", "2", "--set", "data.workers=2"],
+    ] {
+        place.small(&args).succeeds();
+    }
+    let weights = |number| place.tensors(&format!("runs/small/{number}/best.safetensors"));
+    assert_eq!(weights("001"), weights("002"));
+    assert_ne!(weights("001"), weights("003"));
+}
+
+#[test]
+fn without_data_the_main_job_says_so_first_and_draws() {
+    let place = Place::new();
+    let recipe = experiments().join("resnet18.toml");
+    let recipe = recipe.to_str().expect("UTF-8");
+    let run = place
+        .run(
+            &[
+                ["train", "--recipe", recipe, "--offline", "--data", "empty", "--epochs", "1"]
+                    .as_slice(),
+                &["--set", "training.limit_batches=1", "--set", "data.train_pictures=8"],
+                &["--set", "data.val_pictures=4", "--set", "data.batch_size=8"],
+            ]
+            .concat(),
+        )
+        .succeeds();
+    let first = run.stderr.lines().next().unwrap_or_default();
+    assert!(first.contains("no network and no hymenoptera data"), "{first}");
+    assert!(first.contains("drawings") && first.contains("fetch-data"), "{first}");
+    assert!(place.read("runs/resnet18/001/config.toml").contains("source = \"insects\""));
+}
+
+#[test]
+fn a_folder_of_pictures_is_all_it_takes() {
+    let place = Place::new();
+    place.write_pictures("photos");
+    let args = ["train", "--folder", "photos", "--model", "alexnet_32", "--epochs", "1"];
+    let run = place.run(&[args.as_slice(), &["--set", "training.limit_batches=1"]].concat());
+    let run = run.succeeds();
+    assert!(run.stderr.contains("8 training pictures (ants 4, bees 4), 4"), "{}", run.stderr);
+    assert!(run.stdout.contains("runs/photos/001"), "{}", run.stdout);
+}
