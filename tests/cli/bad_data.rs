@@ -45,12 +45,10 @@ fn a_broken_picture_is_named_or_left_out() {
 }
 
 #[test]
-fn a_run_that_stopped_at_a_broken_picture_goes_on_without_it() {
+fn eval_names_a_broken_picture_or_leaves_it_out() {
     let place = Place::new();
     place.write_pictures("photos");
-    // Read anew in each epoch, so that it can break in between.
-    let run = train_on_photos(&place, &[]).succeeds();
-    assert!(!run.stderr.contains("left out"), "{}", run.stderr);
+    train_on_photos(&place, &[]).succeeds();
     place.cut("photos/val/bees/01.jpg", 600);
     let checkpoint = "runs/small/001/best.safetensors";
     let run = place.run(&["eval", "--checkpoint", checkpoint]);

@@ -70,7 +70,7 @@ pub(crate) struct TrainArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "set"]
+        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "set", "skip_broken"]
     )]
     pub(crate) resume: Option<PathBuf>,
     /// Do not use the network

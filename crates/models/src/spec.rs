@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Names a network and its sizes; stored in every checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// One of [`ARCHITECTURES`](crate::ARCHITECTURES).
@@ -13,6 +13,10 @@ pub struct ModelSpec {
     /// `[channels, height, width]` of one input picture. Convolutional networks with global
     /// pooling take other sizes as well.
     pub input: [usize; 3],
+    /// Probability that dropout drops an element, where the network has dropout; its published
+    /// value if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
 }
 
 impl ModelSpec {
@@ -23,12 +27,18 @@ impl ModelSpec {
             "simple_cnn" | "alexnet_32" => [3, 32, 32],
             _ => [3, 224, 224],
         };
-        Self { architecture: architecture.to_owned(), num_classes, input }
+        Self { architecture: architecture.to_owned(), num_classes, input, dropout: None }
     }
 
     /// The same network for pictures of `[channels, height, width]`.
     pub fn input(mut self, input: [usize; 3]) -> Self {
         self.input = input;
+        self
+    }
+
+    /// The same network with another probability of dropout, a fraction in `0.0..1.0`.
+    pub fn dropout(mut self, probability: f64) -> Self {
+        self.dropout = Some(probability);
         self
     }
 }

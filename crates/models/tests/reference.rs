@@ -124,7 +124,7 @@ fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
                 let gradient = gradients
                     .get(var)
                     .unwrap_or_else(|| panic!("{name}: no gradient for {}", parameter.path()));
-                parameter.set(&(var.as_tensor() - (gradient * 0.004)?)?)?;
+                parameter.set(&(var.as_tensor() - (gradient * 0.001)?)?)?;
             }
         }
         assert!(losses[5] < losses[0], "{name}: {losses:?}");

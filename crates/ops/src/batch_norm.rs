@@ -210,10 +210,15 @@ impl BatchNorm {
         residual: Option<&[T]>,
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (weight, bias) = affine.split_at(channels(layout));
-        let affine = Affine::new(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?);
+        let affine = self.scale_and_shift(affine)?;
         let y = kernels::normalize(x, residual, &affine, self.activation == Activation::Relu);
         Ok(stored(y, layout.shape()))
+    }
+
+    /// The affine parameters, as `[2, channels]`, and the statistics in one.
+    fn scale_and_shift<T: Float>(&self, affine: &[T]) -> Result<Affine<T>> {
+        let (weight, bias) = affine.split_at(affine.len() / 2);
+        Ok(Affine::new(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?))
     }
 
     fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {

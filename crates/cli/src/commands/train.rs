@@ -60,7 +60,6 @@ fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
 fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
     let device = device::parse(&args.device)?;
     let Begun { folder, mut settings, checkpoint } = resume::open(run, &args.runs)?;
-    settings.data.skip_broken |= args.skip_broken;
     set_exact_convolution(settings.conv.exact);
     // All weights come from the checkpoint: those the run began with may be gone.
     settings.model.weights.clear();

@@ -12,6 +12,9 @@ use zune_jpeg::JpegDecoder;
 use super::{MAX_BYTES, MAX_SIDE, Picture};
 use crate::error::{Error, Result};
 
+const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
+const CUT_OFF: &str = "it was cut off before its end marker";
+
 pub(super) fn decode(bytes: &[u8], name: &str) -> Result<Picture> {
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, name),
@@ -33,14 +36,18 @@ fn decode_jpeg(bytes: &[u8], name: &str) -> Result<Picture> {
         .set_max_width(usize::MAX)
         .set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|error| broken(name, error.to_string()))?;
+    decoder.decode_headers().map_err(|error| {
+        let is_cut = !bytes.windows(2).any(|pair| pair == END_OF_IMAGE);
+        let reason = if is_cut { CUT_OFF.to_owned() } else { error.to_string() };
+        broken(name, reason)
+    })?;
     let (width, height) =
         decoder.dimensions().ok_or_else(|| broken(name, "its header gives no size"))?;
     check_limits(width as u64, height as u64, name)?;
     // The decoder may run up to four bytes past the data in the last row before it notices, and a
     // progressive file that was cut between two scans looks whole; both lack the end marker.
     if !has_end_of_image(bytes) {
-        return Err(broken(name, "it was cut off before its end marker"));
+        return Err(broken(name, CUT_OFF));
     }
     let pixels = decoder.decode().map_err(|error| broken(name, error.to_string()))?;
     Picture::new(width, height, 3, pixels)
@@ -53,7 +60,7 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[0xFF, marker]) = bytes.get(at..at + 2) {
         if marker == START_OF_SCAN {
-            return bytes[at..].windows(2).rev().any(|pair| pair == [0xFF, 0xD9]);
+            return bytes[at..].windows(2).rev().any(|pair| pair == END_OF_IMAGE);
         }
         let is_fill = marker == 0xFF;
         let has_length = !matches!(marker, 0x01 | 0xD0..=0xD8);
@@ -87,6 +94,8 @@ fn check_limits(width: u64, height: u64, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn broken(name: &str, reason: impl Into<String>) -> Error {
-    Error::BrokenPicture { name: name.to_owned(), reason: reason.into() }
+fn broken(name: &str, reason: impl AsRef<str>) -> Error {
+    // Some reasons of the decoders end in a line break.
+    let reason = reason.as_ref().split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::BrokenPicture { name: name.to_owned(), reason }
 }

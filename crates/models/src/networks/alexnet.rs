@@ -98,7 +98,8 @@ impl AlexNet {
             Linear::new(4096, 4096, vc.pp(4))?,
             Linear::new(4096, spec.num_classes, vc.pp(6))?,
         ];
-        let dropout = [Dropout::new("classifier.0", 0.5), Dropout::new("classifier.3", 0.5)];
+        let dropout = ["classifier.0", "classifier.3"];
+        let dropout = dropout.map(|path| Dropout::new(path, spec.dropout.unwrap_or(0.5)));
         Ok(Self { spec, parameters, features, classifier, dropout })
     }
 }

@@ -73,7 +73,7 @@ impl GapCnn {
         parameters: Parameters,
         vb: ParameterBuilder,
     ) -> Result<Self> {
-        let dropout = Dropout::new("dropout", 0.5);
+        let dropout = Dropout::new("dropout", spec.dropout.unwrap_or(0.5));
         Self::new(spec, [32, 64, 128], true, Some(dropout), parameters, vb)
     }
 

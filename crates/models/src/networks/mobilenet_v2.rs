@@ -144,7 +144,7 @@ impl MobileNetV2 {
         }
         let vb_last = features.pp(blocks.len() + 1);
         let last = ConvBn::activated(from, LAST_CHANNELS, POINT, &vb_last)?;
-        let dropout = Dropout::new("classifier.0", 0.2);
+        let dropout = Dropout::new("classifier.0", spec.dropout.unwrap_or(0.2));
         let head = vb.pp("classifier").pp(1);
         let classifier = Linear::new(LAST_CHANNELS, spec.num_classes, head)?;
         Ok(Self { spec, parameters, stem, blocks, last, dropout, classifier })

@@ -61,6 +61,9 @@ pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Mod
             spec.input
         )
     }
+    if let Some(dropout) = spec.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
+        bail!("dropout is a fraction in 0..1, 1 excluded, got {dropout}")
+    }
     let parameters = Parameters::new();
     let vb = parameters.builder(seed, DType::F32, device);
     let spec = spec.clone();

@@ -1,9 +1,9 @@
 //! The way back through a batch norm, as two ops: sums over the batch, then the gradient of the input.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{BatchNorm, NAME, channels, rows};
-use crate::cpu::batch_norm::{self as kernels, Incoming, InputGradient};
+use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient};
 use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
 use crate::{Activation, activation};
@@ -20,53 +20,52 @@ impl BatchNorm {
     ) -> Result<[Option<Tensor>; 3]> {
         let mut grad = grad.contiguous()?;
         let mut relu_is_ahead = self.activation == Activation::Relu;
-        let of_residual = residual.is_some_and(Tensor::track_op);
-        if of_residual && relu_is_ahead {
-            // This is the residual's gradient, so it has to be stored in any case.
+        if residual.is_some() && relu_is_ahead {
+            // This is the residual's gradient, so it is mostly wanted in any case.
             grad = activation::relu_gradient(output, &grad)?;
             relu_is_ahead = false;
         }
-        let backward = Backward { op: self, relu_is_ahead };
+        let backward = Backward { op: self, affine, relu_is_ahead };
         let of_x = x.track_op();
         let sums = if affine.track_op() || (of_x && self.of_batch) {
-            Some(x.apply_op3_no_bwd(&grad, output, &AffineGradient(&backward))?)
+            Some(x.apply_op2_no_bwd(&grad, &AffineGradient(&backward))?)
         } else {
             None
         };
         let dx = if of_x {
-            let op = XGradient { backward: &backward, affine, sums: sums.as_ref() };
-            Some(x.apply_op3_no_bwd(&grad, output, &op)?)
+            let op = XGradient { backward: &backward, sums: sums.as_ref() };
+            Some(x.apply_op2_no_bwd(&grad, &op)?)
         } else {
             None
         };
         let d_affine = sums.filter(|_| affine.track_op());
-        Ok([dx, d_affine, of_residual.then_some(grad)])
+        Ok([dx, d_affine, residual.filter(|residual| residual.track_op()).map(|_| grad)])
     }
 }
 
-/// What both ops know. They take the input, the gradient of the output, and the output.
+/// What both ops know. They take the input and the gradient of the output.
 struct Backward<'a> {
     op: &'a BatchNorm,
+    affine: &'a Tensor,
     /// Whether the gradient has yet to pass the ReLU.
     relu_is_ahead: bool,
 }
 
 impl Backward<'_> {
-    fn incoming<'a, T: WithDType>(
-        &self,
-        grad: (&'a CpuStorage, &Layout),
-        output: (&'a CpuStorage, &Layout),
-    ) -> Result<Incoming<'a, T>> {
-        let grad = elements(grad.0, grad.1)?;
-        let output = elements(output.0, output.1)?;
-        Ok(Incoming { grad, relu_output: self.relu_is_ahead.then_some(output) })
+    /// What the ReLU that the gradient has yet to pass was given.
+    fn relu_of<T: Float>(&self) -> Result<Option<Affine<T>>> {
+        if !self.relu_is_ahead {
+            return Ok(None);
+        }
+        let affine = self.affine.flatten_all()?.to_vec1()?;
+        self.op.scale_and_shift(&affine).map(Some)
     }
 }
 
 /// The gradient of the affine parameters, `[2, channels]`.
 struct AffineGradient<'a>(&'a Backward<'a>);
 
-impl CustomOp3 for AffineGradient<'_> {
+impl CustomOp2 for AffineGradient<'_> {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -77,14 +76,13 @@ impl CustomOp3 for AffineGradient<'_> {
         x_layout: &Layout,
         grad: &CpuStorage,
         grad_layout: &Layout,
-        output: &CpuStorage,
-        output_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let op = self.0.op;
         with_float!(NAME, x, T => {
-            let incoming = self.0.incoming::<T>((grad, grad_layout), (output, output_layout))?;
+            let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
+            let relu_of = self.0.relu_of()?;
+            let incoming = Incoming { grad, relu_of: relu_of.as_ref() };
             let (mean, inv_std) = (op.mean.to_vec1::<T>()?, op.inv_std::<T>()?);
-            let x = elements(x, x_layout)?;
             let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
             Ok(stored(rows::<T>(gradient), (2, mean.len())))
         })
@@ -94,7 +92,6 @@ impl CustomOp3 for AffineGradient<'_> {
 /// The gradient of the input.
 struct XGradient<'a> {
     backward: &'a Backward<'a>,
-    affine: &'a Tensor,
     /// The gradient of the affine parameters, there if the statistics are those of the batch.
     sums: Option<&'a Tensor>,
 }
@@ -102,7 +99,7 @@ struct XGradient<'a> {
 impl XGradient<'_> {
     fn kernel<T: Float>(&self, count: usize) -> Result<InputGradient<T>> {
         let op = self.backward.op;
-        let weight = self.affine.get(0)?.to_vec1()?;
+        let weight = self.backward.affine.get(0)?.to_vec1()?;
         let inv_std = op.inv_std::<T>()?;
         match self.sums {
             Some(sums) if op.of_batch => {
@@ -116,7 +113,7 @@ impl XGradient<'_> {
     }
 }
 
-impl CustomOp3 for XGradient<'_> {
+impl CustomOp2 for XGradient<'_> {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -127,12 +124,11 @@ impl CustomOp3 for XGradient<'_> {
         x_layout: &Layout,
         grad: &CpuStorage,
         grad_layout: &Layout,
-        output: &CpuStorage,
-        output_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(NAME, x, T => {
-            let incoming = self.backward.incoming::<T>((grad, grad_layout), (output, output_layout))?;
-            let x = elements(x, x_layout)?;
+            let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
+            let relu_of = self.backward.relu_of()?;
+            let incoming = Incoming { grad, relu_of: relu_of.as_ref() };
             let gradient = self.kernel(x.len() / channels(x_layout))?;
             Ok(stored(gradient.apply(x, incoming), x_layout.shape()))
         })

@@ -19,7 +19,9 @@ pub(crate) fn moments<T: Float>(x: &[T], channels: usize) -> [Vec<f64>; 2] {
     // Subtracting a sample first keeps the difference of squares below from cancelling when the mean
     // is far larger than the deviation.
     let origin = &x[..channels];
-    let sums = sum_pieces(x.len(), channels, 2 * channels, |piece, sums| moment_sums(&x[piece], origin, sums));
+    let sums = sum_pieces(x.len(), channels, 2 * channels, |piece, sums| {
+        moment_sums(&x[piece], origin, sums)
+    });
     let (firsts, squares) = sums.split_at(channels);
     let mean = firsts.iter().zip(origin).map(|(sum, origin)| origin.widen() + sum / count);
     let variance = firsts.iter().zip(squares).map(|(sum, square)| {
@@ -64,18 +66,20 @@ pub(crate) fn normalize<T: Float>(
     })
 }
 
-/// What flows back to a batch norm: the gradient of its output, and the output itself if the
+/// What flows back to a batch norm: the gradient of its output, and what made the output if the
 /// gradient has yet to pass its ReLU.
+///
+/// What the ReLU was given is computed again: that costs less than reading the output does, and the
+/// same operations give the same bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Incoming<'a, T> {
     pub(crate) grad: &'a [T],
-    pub(crate) relu_output: Option<&'a [T]>,
+    pub(crate) relu_of: Option<&'a Affine<T>>,
 }
 
-impl<'a, T> Incoming<'a, T> {
+impl<T> Incoming<'_, T> {
     fn piece(&self, piece: Range<usize>) -> Self {
-        let relu_output = self.relu_output.map(|output| &output[piece.clone()]);
-        Self { grad: &self.grad[piece], relu_output }
+        Self { grad: &self.grad[piece], relu_of: self.relu_of }
     }
 }
 
@@ -146,73 +150,102 @@ fn positive<T: Float>(x: T) -> T {
     if x < T::ZERO { T::ZERO } else { x }
 }
 
-/// Calls `f(y, x, a, b)` on the elements of three matrices beside the vectors `a` and `b` of
-/// channel constants, and writes the result to `out`.
 #[inline(always)]
-fn map_rows<T: Float>(
-    [x, other]: [&[T]; 2],
-    [a, b]: [&[T]; 2],
+fn at<T: Float, const N: usize>(slices: &[&[T]; N], i: usize) -> [T; N] {
+    std::array::from_fn(|n| slices[n][i])
+}
+
+#[inline(always)]
+fn cut<'a, T, const N: usize>(slices: &[&'a [T]; N], start: usize, len: usize) -> [&'a [T]; N] {
+    slices.map(|slice| &slice[start..][..len])
+}
+
+/// Writes `f` of the elements at each place of some matrices and of its channel's constants.
+#[inline(always)]
+fn map_rows<T: Float, const M: usize, const C: usize>(
+    matrices: [&[T]; M],
+    constants: [&[T]; C],
     out: &mut [T],
-    f: impl Fn(T, T, T, T) -> T,
+    f: impl Fn([T; M], [T; C]) -> T,
 ) {
-    let channels = a.len();
-    let rows = x.chunks_exact(channels).zip(other.chunks_exact(channels));
-    for (out, (x, other)) in out.chunks_exact_mut(channels).zip(rows) {
-        for ((((out, &x), &other), &a), &b) in out.iter_mut().zip(x).zip(other).zip(a).zip(b) {
-            *out = f(x, other, a, b);
+    let channels = constants[0].len();
+    let constants = cut(&constants, 0, channels);
+    for (row, out) in out.chunks_exact_mut(channels).enumerate() {
+        let row = cut(&matrices, row * channels, channels);
+        for (channel, out) in out.iter_mut().enumerate() {
+            *out = f(at(&row, channel), at(&constants, channel));
+        }
+    }
+}
+
+/// Adds up `f` of the same, which gives two values, into the first and the second half of `sums`.
+#[inline(always)]
+fn sum_rows<T: Float, const M: usize, const C: usize>(
+    matrices: [&[T]; M],
+    constants: [&[T]; C],
+    sums: &mut [f64],
+    f: impl Fn([T; M], [T; C]) -> [T; 2],
+) {
+    /// Rows that share the loads and stores of the sums.
+    const ROWS: usize = 4;
+    let (len, channels) = (matrices[0].len(), constants[0].len());
+    let mut near = vec![T::ZERO; 2 * channels];
+    for group in (0..len).step_by(GROUP * channels) {
+        near.fill(T::ZERO);
+        let group_len = (len - group).min(GROUP * channels);
+        let matrices = cut(&matrices, group, group_len);
+        let whole = group_len - group_len % (ROWS * channels);
+        for start in (0..whole).step_by(ROWS * channels) {
+            let rows = std::array::from_fn(|row| cut(&matrices, start + row * channels, channels));
+            add_rows::<T, ROWS, M, C>(rows, constants, &mut near, &f);
+        }
+        for start in (whole..group_len).step_by(channels) {
+            add_rows([cut(&matrices, start, channels)], constants, &mut near, &f);
+        }
+        for (sum, near) in sums.iter_mut().zip(&near) {
+            *sum += near.widen();
+        }
+    }
+}
+
+#[inline(always)]
+fn add_rows<T: Float, const R: usize, const M: usize, const C: usize>(
+    rows: [[&[T]; M]; R],
+    constants: [&[T]; C],
+    sums: &mut [T],
+    f: impl Fn([T; M], [T; C]) -> [T; 2],
+) {
+    let channels = constants[0].len();
+    let constants = cut(&constants, 0, channels);
+    let (first, second) = sums.split_at_mut(channels);
+    for (channel, sums) in first.iter_mut().zip(second).enumerate() {
+        let constants = at(&constants, channel);
+        for row in &rows {
+            let [a, b] = f(at(row, channel), constants);
+            *sums.0 += a;
+            *sums.1 += b;
         }
     }
 }
 
 vectorize! {
     fn moment_sums<T: Float>(x: &[T], origin: &[T], sums: &mut [f64]) {
-        let channels = origin.len();
-        let mut near = vec![T::ZERO; 2 * channels];
-        for group in x.chunks(GROUP * channels) {
-            near.fill(T::ZERO);
-            let (firsts, squares) = near.split_at_mut(channels);
-            for row in group.chunks_exact(channels) {
-                let sums = firsts.iter_mut().zip(squares.iter_mut());
-                for (((first, square), &x), &origin) in sums.zip(row).zip(origin) {
-                    let offset = x - origin;
-                    *first += offset;
-                    *square += offset * offset;
-                }
-            }
-            for (sum, near) in sums.iter_mut().zip(&near) {
-                *sum += near.widen();
-            }
-        }
+        sum_rows([x], [origin], sums, |[x], [origin]| {
+            let offset = x - origin;
+            [offset, offset * offset]
+        });
     }
 
     fn gradient_sums<T: Float>(x: &[T], incoming: Incoming<'_, T>, mean: &[T], sums: &mut [f64]) {
-        let channels = mean.len();
-        let mut near = vec![T::ZERO; 2 * channels];
-        let mut passed = vec![T::ZERO; channels];
-        for start in (0..x.len()).step_by(GROUP * channels) {
-            near.fill(T::ZERO);
-            let (grads, products) = near.split_at_mut(channels);
-            for start in (start..x.len()).step_by(channels).take(GROUP) {
-                let row = start..start + channels;
-                let grad = &incoming.grad[row.clone()];
-                let grad = match incoming.relu_output {
-                    None => grad,
-                    Some(output) => {
-                        let grad = grad.iter().zip(&output[row.clone()]);
-                        for (passed, (&grad, &output)) in passed.iter_mut().zip(grad) {
-                            *passed = masked(output, grad);
-                        }
-                        &passed
-                    }
-                };
-                let sums = grads.iter_mut().zip(products.iter_mut());
-                for ((((sum, product), &grad), &x), &mean) in sums.zip(grad).zip(&x[row]).zip(mean) {
-                    *sum += grad;
-                    *product += grad * (x - mean);
-                }
-            }
-            for (sum, near) in sums.iter_mut().zip(&near) {
-                *sum += near.widen();
+        let matrices = [incoming.grad, x];
+        match incoming.relu_of {
+            None => sum_rows(matrices, [mean], sums, |[grad, x], [mean]| [grad, grad * (x - mean)]),
+            Some(Affine { scale, shift }) => {
+                let constants = [mean, scale, shift];
+                sum_rows(matrices, constants, sums, |[grad, x], [mean, scale, shift]| {
+                    let grad = masked(x * scale + shift, grad);
+                    [grad, grad * (x - mean)]
+                });
             }
         }
     }
@@ -224,12 +257,12 @@ vectorize! {
         relu: bool,
         y: &mut [T],
     ) {
-        let constants = [&affine.scale[..], &affine.shift[..]];
+        let of = [&affine.scale[..], &affine.shift[..]];
         match (residual, relu) {
-            (None, false) => map_rows([x, x], constants, y, |x, _, a, b| x * a + b),
-            (None, true) => map_rows([x, x], constants, y, |x, _, a, b| positive(x * a + b)),
-            (Some(r), false) => map_rows([x, r], constants, y, |x, r, a, b| x * a + b + r),
-            (Some(r), true) => map_rows([x, r], constants, y, |x, r, a, b| positive(x * a + b + r)),
+            (None, false) => map_rows([x], of, y, |[x], [a, b]| x * a + b),
+            (None, true) => map_rows([x], of, y, |[x], [a, b]| positive(x * a + b)),
+            (Some(r), false) => map_rows([x, r], of, y, |[x, r], [a, b]| x * a + b + r),
+            (Some(r), true) => map_rows([x, r], of, y, |[x, r], [a, b]| positive(x * a + b + r)),
         }
     }
 
@@ -239,20 +272,24 @@ vectorize! {
         gradient: &InputGradient<T>,
         dx: &mut [T],
     ) {
-        let (grad, output) = (incoming.grad, incoming.relu_output);
-        let of_grad = &gradient.of_grad[..];
-        let both = [of_grad, of_grad];
-        match output {
-            None => map_rows([grad, grad], both, dx, |grad, _, a, _| a * grad),
-            Some(output) => {
-                map_rows([grad, output], both, dx, |grad, output, a, _| a * masked(output, grad));
+        let (matrices, of_grad) = ([incoming.grad, x], &gradient.of_grad[..]);
+        match (incoming.relu_of, &gradient.of_batch) {
+            (None, None) => map_rows(matrices, [of_grad], dx, |[grad, _], [a]| a * grad),
+            (None, Some([of_x, shift])) => {
+                let constants = [of_grad, of_x, shift];
+                map_rows(matrices, constants, dx, |[grad, x], [a, b, c]| a * grad + (b * x + c));
             }
-        }
-        let Some([of_x, shift]) = &gradient.of_batch else { return };
-        let channels = of_grad.len();
-        for (dx, x) in dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for (((dx, &x), &of_x), &shift) in dx.iter_mut().zip(x).zip(of_x).zip(shift) {
-                *dx += of_x * x + shift;
+            (Some(of), None) => {
+                let constants = [of_grad, &of.scale, &of.shift];
+                map_rows(matrices, constants, dx, |[grad, x], [a, scale, shift]| {
+                    a * masked(x * scale + shift, grad)
+                });
+            }
+            (Some(of), Some([of_x, shift])) => {
+                let constants = [of_grad, of_x, shift, &of.scale, &of.shift];
+                map_rows(matrices, constants, dx, |[grad, x], [a, b, c, scale, shift]| {
+                    a * masked(x * scale + shift, grad) + (b * x + c)
+                });
             }
         }
     }

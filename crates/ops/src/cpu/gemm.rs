@@ -6,8 +6,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::float::Float;
-use super::pieces::even_ranges;
 use super::output::filled_by;
+use super::pieces::even_ranges;
 
 /// A matrix to read: element `(row, col)` lies at `row * row_stride + col * col_stride`.
 #[derive(Clone, Copy)]

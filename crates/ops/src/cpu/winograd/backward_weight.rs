@@ -12,8 +12,8 @@ use super::kernels::KernelsMut;
 use super::maps::Maps;
 use super::panels::Panels;
 use super::product::Product;
-use crate::cpu::scratch::Scratch;
 use super::simd::Simd;
+use crate::cpu::scratch::Scratch;
 
 /// Channels of a group; sums of a pair of groups, one of inputs and one of outputs, make a task.
 const GROUP: usize = 64;

@@ -9,8 +9,8 @@ use super::kernels::Kernels;
 use super::maps::{Maps, MapsMut};
 use super::panels::Panels;
 use super::product::Product;
-use crate::cpu::scratch::Scratch;
 use super::simd::Simd;
+use crate::cpu::scratch::Scratch;
 
 /// Output channels that are computed together: their products and their transformed kernels are
 /// what has to stay near.
