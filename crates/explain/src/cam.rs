@@ -4,7 +4,7 @@
 //! they become one map a picture; everything before and after that is here.
 
 use candle_core::{D, DType, Tensor};
-use candle_vision_models::{Model, Pass, RecordShapes};
+use candle_vision_models::{Model, Pass, RecordShapes, nearest_names};
 
 use crate::scale::to_input_size;
 use crate::{Error, LeafAt, Result};
@@ -180,21 +180,9 @@ fn score(logits: &Tensor, answers: &[Answer]) -> Result<Tensor> {
 fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Error> {
     let mut layers = RecordShapes::default();
     model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
-    let mut near: Vec<String> = layers.shapes.into_iter().map(|(path, _)| path).collect();
-    near.sort_by_key(|path| std::cmp::Reverse(likeness(path, layer)));
-    near.dedup();
-    near.truncate(3);
+    let paths = layers.shapes.iter().map(|(path, _)| path.as_str());
+    let near = nearest_names(layer, paths, 3).into_iter().map(str::to_owned).collect();
     Ok(Error::UnknownLayer { layer: layer.to_owned(), near })
-}
-
-/// The share (in 1/1000) of two paths' letters that they have in common at their beginnings and
-/// ends: mistaken paths differ by the number of a block or by a slip in one place.
-fn likeness(a: &str, b: &str) -> usize {
-    let same = |(x, y): &(u8, u8)| x == y;
-    let front = a.bytes().zip(b.bytes()).take_while(same).count();
-    let back = a.bytes().rev().zip(b.bytes().rev()).take_while(same).count();
-    let common = (front + back).min(a.len()).min(b.len());
-    2000 * common / (a.len() + b.len()).max(1)
 }
 
 #[cfg(test)]
@@ -212,18 +200,5 @@ mod tests {
         assert!((softmax_at(&[1.0, 1.0], 0) - 0.5).abs() < 1e-12);
         assert_eq!(softmax_at(&[3000.0, 0.0], 0), 1.0);
         assert_eq!(softmax_at(&[3000.0, 0.0], 1), 0.0);
-    }
-
-    #[test]
-    fn paths_that_differ_in_one_place_are_near() {
-        let nearest = |wanted: &str, paths: [&'static str; 3]| {
-            paths.into_iter().max_by_key(|path| likeness(path, wanted))
-        };
-        assert_eq!(nearest("layer4.2", ["layer4.1", "layer4.1.bn2", "layer4"]), Some("layer4.1"));
-        assert_eq!(nearest("laeyr4", ["layer3", "layer4", "fc"]), Some("layer4"));
-        assert_eq!(
-            nearest("layer4.2.conv1", ["layer1.0.conv1", "layer4", "layer4.1.conv1"]),
-            Some("layer4.1.conv1")
-        );
     }
 }

@@ -42,5 +42,6 @@ pub use model::Model;
 pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, SimpleCnn, build};
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
+pub use similar::nearest_names;
 pub use spec::ModelSpec;
 pub use tap::{LayerTap, RecordShapes};

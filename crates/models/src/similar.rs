@@ -1,14 +1,30 @@
 //! "Did you mean": the names nearest to a mistyped one.
 
-/// Up to three of `names` that are near `wanted`, nearest first, as the end of an error message:
-/// empty, or "; did you mean `a` or `b`?".
+/// Up to `count` of `names`, those nearest to `wanted` first; of equally near ones the first by
+/// name.
+///
+/// ```
+/// use candle_vision_models::nearest_names;
+///
+/// assert_eq!(nearest_names("resnet81", ["alexnet", "resnet18"], 1), ["resnet18"]);
+/// ```
+pub fn nearest_names<'a>(
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    count: usize,
+) -> Vec<&'a str> {
+    let mut near: Vec<(usize, &str)> =
+        names.into_iter().map(|name| (distance(wanted, name), name)).collect();
+    near.sort_unstable();
+    near.dedup();
+    near.into_iter().take(count).map(|(_, name)| name).collect()
+}
+
+/// The end of an error message: empty where nothing is near, or "; did you mean `a` or `b`?".
 pub(crate) fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let mut near: Vec<(usize, &str)> = names
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(distance, name)| *distance <= 2.max(name.len().max(wanted.len()) / 3))
-        .collect();
-    near.sort();
-    let quoted: Vec<String> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
+    let is_near = |name: &&str| distance(wanted, name) <= 2.max(name.len().max(wanted.len()) / 3);
+    let near = nearest_names(wanted, names.filter(is_near), 3);
+    let quoted: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
     if quoted.is_empty() {
         String::new()
     } else {
@@ -33,7 +49,14 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::did_you_mean;
+    use super::{did_you_mean, nearest_names};
+
+    #[test]
+    fn paths_that_differ_in_one_place_are_nearest() {
+        let nearest = |wanted, names: [&'static str; 3]| nearest_names(wanted, names, 1)[0];
+        assert_eq!(nearest("layer4.2", ["layer4.1", "layer4.1.bn2", "layer4"]), "layer4.1");
+        assert_eq!(nearest("laeyr4", ["layer3", "layer4", "fc"]), "layer4");
+    }
 
     #[test]
     fn near_names_are_offered_and_far_ones_not() {

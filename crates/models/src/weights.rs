@@ -198,22 +198,11 @@ pub fn tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     all.iter().map(|parameter| (parameter.path().to_owned(), parameter.detached())).collect()
 }
 
-/// Writes `tensors` as a safetensors file, whole or not at all.
+/// `tensors` as the bytes of a safetensors file.
 ///
 /// # Errors
-/// If the folder cannot be written or the disk is full; the message names the path.
-pub fn write(tensors: impl IntoIterator<Item = (String, Tensor)>, path: &Path) -> Result<()> {
+/// If a tensor cannot be read.
+pub fn to_safetensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Result<Vec<u8>> {
     let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
-    let bytes = safetensors::serialize(&tensors, None).map_err(candle_core::Error::wrap)?;
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-        std::io::Write::write_all(&mut file, &bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| {
-        candle_core::Error::Msg(format!("cannot write `{}`: {error}", path.display()))
-    })
+    safetensors::serialize(&tensors, None).map_err(candle_core::Error::wrap)
 }

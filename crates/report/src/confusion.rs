@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::canvas::{Align, Area, Canvas, Color, Font, shorten, shorten_middle};
 use crate::colormap::{needs_light_text, share_color};
-use crate::files::write_atomically;
 use crate::palette::{INK, MUTED, RULE};
+use candle_vision_train::write_atomically;
+
 use crate::{Error, Result};
 
 const MARGIN: f64 = 28.0;
@@ -41,7 +42,7 @@ pub fn confusion_matrix_png(
     path: impl AsRef<Path>,
 ) -> Result<()> {
     let classes: Vec<&str> = classes.iter().map(AsRef::as_ref).collect();
-    write_atomically(path.as_ref(), &draw(counts, &classes, title)?.into_png()?)
+    Ok(write_atomically(path, &draw(counts, &classes, title)?.into_png()?)?)
 }
 
 fn draw(counts: &[Vec<usize>], classes: &[&str], title: &str) -> Result<Canvas> {

@@ -7,11 +7,11 @@ mod series;
 use std::path::Path;
 
 use candle_vision_train::History;
+use candle_vision_train::write_atomically;
 
 use crate::Result;
 use crate::axis::Axis;
 use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
-use crate::files::write_atomically;
 use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, VERMILLION};
 pub use file::CurvesFile;
 use panel::{Best, Line, Mark, Panel};
@@ -44,7 +44,7 @@ const GAP: f64 = 44.0;
 /// # }
 /// ```
 pub fn curves_png(history: &History, title: &str, path: impl AsRef<Path>) -> Result<()> {
-    write_atomically(path.as_ref(), &draw(history, title)?.into_png()?)
+    Ok(write_atomically(path, &draw(history, title)?.into_png()?)?)
 }
 
 /// The same picture as [`curves_png`] as an SVG document, for a page that is to scale it.
@@ -52,7 +52,7 @@ pub fn curves_png(history: &History, title: &str, path: impl AsRef<Path>) -> Res
 /// # Errors
 /// If the file cannot be written.
 pub fn curves_svg(history: &History, title: &str, path: impl AsRef<Path>) -> Result<()> {
-    write_atomically(path.as_ref(), draw(history, title)?.into_svg().as_bytes())
+    Ok(write_atomically(path, draw(history, title)?.into_svg().as_bytes())?)
 }
 
 fn draw(history: &History, title: &str) -> Result<Canvas> {

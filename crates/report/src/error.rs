@@ -18,6 +18,10 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A picture could not be written; what was there before is still there.
+    #[error(transparent)]
+    File(#[from] candle_vision_train::Error),
+
     /// A buffer of pixels does not fit its width and height.
     #[error("an RGB picture of {width}x{height} pixels cannot have {bytes} bytes")]
     PictureShape {

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::canvas::{Align, Area, Canvas, Font, shorten_middle, wrap};
-use crate::files::write_atomically;
 use crate::palette::{GRID, INK, MUTED};
 use crate::picture::{RgbView, fit};
+use candle_vision_train::write_atomically;
+
 use crate::{Error, Result};
 
 /// The longest side of a picture on the page, in pixels.
@@ -52,7 +53,7 @@ pub fn picture_grid_png(
     title: &str,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    write_atomically(path.as_ref(), &draw(pictures, columns, title)?.into_png()?)
+    Ok(write_atomically(path, &draw(pictures, columns, title)?.into_png()?)?)
 }
 
 fn draw(pictures: &[GridPicture<'_>], columns: usize, title: &str) -> Result<Canvas> {

@@ -18,7 +18,6 @@ mod colormap;
 mod confusion;
 mod curves;
 mod error;
-mod files;
 mod grid;
 mod overlay;
 mod palette;

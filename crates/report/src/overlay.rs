@@ -7,9 +7,10 @@ use image::RgbImage;
 
 use crate::canvas::{Align, Area, Canvas, Font, shorten, shorten_middle};
 use crate::colormap::{Colormap, unit};
-use crate::files::write_atomically;
 use crate::palette::{INK, MUTED, RULE};
 use crate::picture::{RgbView, blend, fit, resized_map};
+use candle_vision_train::write_atomically;
+
 use crate::{Error, Result};
 
 /// The longest side of a panel, in pixels.
@@ -77,7 +78,7 @@ pub struct Explanation<'a> {
 /// # }
 /// ```
 pub fn explanation_png(explanation: &Explanation<'_>, path: impl AsRef<Path>) -> Result<()> {
-    write_atomically(path.as_ref(), &draw(explanation)?.into_png()?)
+    Ok(write_atomically(path, &draw(explanation)?.into_png()?)?)
 }
 
 fn draw(explanation: &Explanation<'_>) -> Result<Canvas> {

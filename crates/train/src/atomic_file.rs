@@ -13,16 +13,19 @@ const PREFIX: &str = ".candle-vision-";
 const SUFFIX: &str = ".tmp";
 
 /// Writes a file under a temporary name in the same folder and renames it when all of it is on the
-/// disk.
+/// disk: a reader, also after a kill or a loss of power, finds the old file or the new one, never a
+/// part. A missing folder is made.
 ///
 /// # Errors
 /// If it cannot be written; what was there before is intact then, and nothing is left over.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
     let folder = parent(path);
     write_and_rename(folder, path, bytes).map_err(|error| describe(error, path, bytes.len()))
 }
 
 fn write_and_rename(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
     let mut file = temporary_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
@@ -88,7 +91,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("best.safetensors");
         for text in ["first", "second, longer"] {
-            write(&path, text.as_bytes()).unwrap();
+            write_atomically(&path, text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(names(folder.path()), ["best.safetensors"]);
@@ -99,7 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("taken");
         std::fs::create_dir(&path).unwrap();
-        let error = write(&path, b"text").unwrap_err();
+        let error = write_atomically(&path, b"text").unwrap_err();
         assert!(matches!(error, Error::Io { action: "write", .. }), "{error:?}");
         assert_eq!(names(folder.path()), ["taken"]);
     }

@@ -129,7 +129,7 @@ impl Checkpoint {
         }
         let bytes =
             safetensors::serialize(&tensors, Some(header)).map_err(candle_core::Error::from)?;
-        atomic_file::write(path, &bytes)
+        atomic_file::write_atomically(path, &bytes)
     }
 
     /// Reads a checkpoint.

@@ -35,6 +35,7 @@ mod trainer;
 mod training_state;
 mod training_step;
 
+pub use atomic_file::write_atomically;
 pub use callback::{Callback, Control, Event, StopReason};
 pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
 pub use config::{EarlyStopConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};

@@ -99,7 +99,7 @@ impl RunFolder {
     /// If it cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.path.join(name);
-        atomic_file::write(&path, bytes)?;
+        atomic_file::write_atomically(&path, bytes)?;
         Ok(path)
     }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_vision::models::weights;
+use candle_vision::train::write_atomically;
 use candle_vision_fetch::{
     Conversion, Event, FetchOptions, Fetched, Item, Origin, catalog, fetch, find, is_present,
 };
@@ -88,7 +89,7 @@ pub(crate) fn bring(
 
 fn convert(conversion: &Conversion) -> Result<()> {
     let tensors = weights::read(&conversion.pickle)?;
-    weights::write(tensors, &conversion.safetensors)?;
+    write_atomically(&conversion.safetensors, &weights::to_safetensors(tensors)?)?;
     std::fs::remove_file(&conversion.pickle)
         .with_context(|| format!("cannot remove `{}`", conversion.pickle.display()))
 }

@@ -1,7 +1,7 @@
 //! Activation functions and their derivatives, element by element.
 
 use super::float::Float;
-use super::output::build;
+use super::output::filled_in_pieces;
 use super::pieces::PIECE;
 use super::vectorize::vectorize;
 
@@ -15,7 +15,9 @@ pub(crate) trait Curve: Send + Sync + 'static {
 
 /// `C` of every element.
 pub(crate) fn value<C: Curve, T: Float>(x: &[T]) -> Vec<T> {
-    build(x.len(), PIECE, |i, out| map(&x[i * PIECE..][..out.len()], &C::value, out))
+    let write = |i: usize, out: &mut [T]| map(&x[i * PIECE..][..out.len()], &C::value, out);
+    // SAFETY: `map` only writes, as many elements as `x` has, which is as long as `out`.
+    unsafe { filled_in_pieces(x.len(), PIECE, write) }
 }
 
 /// The gradient of `x`, given the gradient of `C` of it.
@@ -35,10 +37,12 @@ pub(crate) fn masked<T: Float>(output: T, grad: T) -> T {
 }
 
 fn zip_map<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    build(a.len(), PIECE, |i, out| {
+    let write = |i: usize, out: &mut [T]| {
         let start = i * PIECE;
         zip_map_piece(&a[start..][..out.len()], &b[start..][..out.len()], &f, out);
-    })
+    };
+    // SAFETY: `zip_map_piece` only writes, as many elements as both have, as long as `out`.
+    unsafe { filled_in_pieces(a.len(), PIECE, write) }
 }
 
 vectorize! {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::activation::masked;
 use super::channel_sums::{GROUP, sum_pieces};
 use super::float::Float;
-use super::output::build;
+use super::output::filled_in_pieces;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
@@ -59,11 +59,13 @@ pub(crate) fn normalize<T: Float>(
     relu: bool,
 ) -> Vec<T> {
     let piece = rows_per_piece(affine.scale.len()) * affine.scale.len();
-    build(x.len(), piece, |i, y| {
+    let write = |i: usize, y: &mut [T]| {
         let piece = i * piece..i * piece + y.len();
         let residual = residual.map(|residual| &residual[piece.clone()]);
         normalize_rows(&x[piece], residual, affine, relu, y);
-    })
+    };
+    // SAFETY: `normalize_rows` only writes, and pieces are whole rows, of which it leaves out none.
+    unsafe { filled_in_pieces(x.len(), piece, write) }
 }
 
 /// What flows back to a batch norm: the gradient of its output, and what made the output if the
@@ -137,10 +139,13 @@ impl<T: Float> InputGradient<T> {
     /// The gradient of `x`.
     pub(crate) fn apply(&self, x: &[T], incoming: Incoming<'_, T>) -> Vec<T> {
         let piece = rows_per_piece(self.of_grad.len()) * self.of_grad.len();
-        build(x.len(), piece, |i, dx| {
+        let write = |i: usize, dx: &mut [T]| {
             let piece = i * piece..i * piece + dx.len();
             input_gradient_rows(&x[piece.clone()], incoming.piece(piece), self, dx);
-        })
+        };
+        // SAFETY: `input_gradient_rows` only writes, and pieces are whole rows, of which it leaves
+        // out none.
+        unsafe { filled_in_pieces(x.len(), piece, write) }
     }
 }
 

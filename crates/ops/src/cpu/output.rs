@@ -94,6 +94,24 @@ pub(crate) unsafe fn filled_by<T: Float>(len: usize, write: impl FnOnce(&mut [T]
     output
 }
 
+/// As [`filled_by`], in pieces of `piece` over all threads: `write(i, piece)` gets the elements from
+/// `i * piece` on.
+///
+/// # Safety
+/// `write` must set every element of its piece and read none before it has set it.
+pub(crate) unsafe fn filled_in_pieces<T, F>(len: usize, piece: usize, write: F) -> Vec<T>
+where
+    T: Float,
+    F: Fn(usize, &mut [T]) + Sync,
+{
+    // SAFETY: the pieces cover the vector, and the caller promises the same of each piece.
+    unsafe {
+        filled_by(len, |output| {
+            output.par_chunks_mut(piece).enumerate().for_each(|(i, piece)| write(i, piece));
+        })
+    }
+}
+
 fn zeroed<T: Copy + Default>(piece: &mut [MaybeUninit<T>]) -> &mut [T] {
     piece.fill(MaybeUninit::new(T::default()));
     // SAFETY: every element was written by the line above, and `MaybeUninit<T>` has `T`'s layout.
