@@ -1,6 +1,8 @@
 //! The `candle-vision` program from outside: exit code, stdout and stderr of every command and of its
 //! likely mistakes, on drawings that it makes itself. No network, no data from elsewhere.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 mod bad_data;
 mod bad_settings;
 mod commands;

@@ -167,7 +167,7 @@ impl Finished {
 
     /// Ends with 2: the command line is at fault, and the usage is told.
     #[track_caller]
-    pub(crate) fn is_misuse(self, part: &str) {
+    pub(crate) fn is_misuse(&self, part: &str) {
         assert_eq!(self.code, Some(2), "{}\n{}", self.stdout, self.stderr);
         let first = self.stderr.lines().next().unwrap_or_default();
         assert!(first.starts_with("error: ") && self.stderr.contains(part), "{}", self.stderr);

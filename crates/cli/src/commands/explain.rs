@@ -46,7 +46,9 @@ fn class_name(restored: &Restored, map: &ClassActivationMap) -> String {
 /// `photo.jpg` becomes `photo.explain.png` in the folder one stands in: the photograph's own may be
 /// read-only.
 fn default_output(picture: &Path) -> PathBuf {
-    Path::new(picture.file_stem().unwrap_or_default()).with_added_extension("explain.png")
+    let mut name = picture.file_stem().unwrap_or_default().to_os_string();
+    name.push(".explain.png");
+    name.into()
 }
 
 fn print(args: &ExplainArgs, map: &ClassActivationMap, class: &str, output: &Path) -> Result<()> {
