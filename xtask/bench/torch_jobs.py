@@ -117,7 +117,7 @@ def infer(clock, mode, model, shape):
         # Weights become constants, so that batch norm is folded and weights are packed once.
         torch._inductor.config.freezing = True
         model = torch.compile(model)
-    # Freezing takes part under no_grad alone, which costs eager mode nothing measurable.
+    # PyTorch documents freezing under no_grad.
     with torch.no_grad() if mode.startswith("compile") else torch.inference_mode():
         return clock.measure(lambda: model(images), shape[0])
 
@@ -169,7 +169,7 @@ def picture_folder(folder, mode):
     steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
 
     def read(path):
-        return io.decode_image(path, mode=io.ImageReadMode.RGB)
+        return io.read_image(path, mode=io.ImageReadMode.RGB)
 
     return ImageFolder(folder, v2.Compose(steps), loader=read)
 

@@ -49,30 +49,37 @@ fn become_command(mut command: Command) -> Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Builds the cli, cargo's progress shown on stderr, and says where it lies (which
-/// `CARGO_TARGET_DIR` and other settings of cargo decide).
+/// Builds the cli and says where it lies.
 fn build_cli() -> Result<PathBuf> {
+    build_release(CLI_PACKAGE, &[], CLI_BINARY)
+}
+
+/// Builds a package in release mode, cargo's progress shown on stderr, and says where the
+/// executable of its target `name` lies (which `CARGO_TARGET_DIR` and other settings of cargo
+/// decide). `selection` chooses what is built, as `cargo build` takes it.
+pub(crate) fn build_release(package: &str, selection: &[&str], name: &str) -> Result<PathBuf> {
     let mut build = cargo()
-        .args(["build", "--release", "--package", CLI_PACKAGE])
+        .args(["build", "--release", "--package", package])
+        .args(selection)
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;
     let stdout = build.stdout.take().context("cargo has no output")?;
-    let mut binary = None;
+    let mut found = None;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("cannot read cargo's output")?;
-        binary = executable(&line).or(binary);
+        found = executable(&line, name).or(found);
     }
     let status = build.wait().context("cannot wait for cargo")?;
     if !status.success() {
-        bail!("`{CLI_PACKAGE}` does not build, see cargo's messages above");
+        bail!("`{package}` does not build, see cargo's messages above");
     }
-    binary.with_context(|| format!("cargo built no binary called `{CLI_BINARY}`"))
+    found.with_context(|| format!("cargo built no executable called `{name}`"))
 }
 
-/// The executable that one of cargo's messages tells of, if it is the cli's.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The executable that one of cargo's messages tells of, if it is that of the target `name`.
+fn executable(message: &str, name: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         reason: String,
@@ -84,9 +91,9 @@ fn executable(message: &str) -> Option<PathBuf> {
         name: String,
     }
     let message: Message = serde_json::from_str(message).ok()?;
-    let is_cli = message.reason == "compiler-artifact"
-        && message.target.is_some_and(|target| target.name == CLI_BINARY);
-    message.executable.filter(|_| is_cli)
+    let is_wanted = message.reason == "compiler-artifact"
+        && message.target.is_some_and(|target| target.name == name);
+    message.executable.filter(|_| is_wanted)
 }
 
 /// Runs a step of `cargo xtask check` to its end; whether it succeeded.
@@ -107,6 +114,7 @@ mod tests {
             )
         };
         let path = r#""/elsewhere/release/candle-vision""#;
+        let executable = |message: &str| executable(message, "candle-vision");
         let found = executable(&message("compiler-artifact", "candle-vision", path));
         assert_eq!(found, Some(PathBuf::from("/elsewhere/release/candle-vision")));
         // The library of the same name has no executable.

@@ -9,10 +9,16 @@ use anyhow::Result;
 use crate::cargo;
 use crate::experiment::absolute;
 
+/// What `cargo xtask experiment resnet18` needs.
+const MAIN_JOB: [&str; 2] = ["hymenoptera", "resnet18"];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Names of data sets and weights; without any, they are listed
+    /// Data sets and weights [default: what the main job needs; with --from, all that lies there]
     names: Vec<String>,
+    /// List what there is
+    #[arg(long, conflicts_with_all = ["names", "from"])]
+    list: bool,
     /// Take them from this folder instead of the network
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
@@ -27,6 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn cli_arguments(arguments: &Arguments) -> Result<Vec<OsString>> {
     let mut cli: Vec<OsString> = vec!["fetch".into()];
+    if arguments.names.is_empty() && arguments.from.is_none() && !arguments.list {
+        cli.extend(MAIN_JOB.map(OsString::from));
+    }
     cli.extend(arguments.names.iter().map(OsString::from));
     for (flag, folder) in [("--from", &arguments.from), ("--data", &arguments.data)] {
         if let Some(folder) = folder {
@@ -44,10 +53,25 @@ mod tests {
     fn names_and_folders_reach_the_cli() {
         let arguments = Arguments {
             names: vec!["mnist".to_owned(), "resnet18".to_owned()],
+            list: false,
             from: Some("/usb".into()),
             data: Some("/data".into()),
         };
         let expected = ["fetch", "mnist", "resnet18", "--from", "/usb", "--data", "/data"];
         assert_eq!(cli_arguments(&arguments).unwrap(), expected);
+    }
+
+    #[test]
+    fn without_names_the_main_jobs_are_meant() {
+        let arguments = |list, from: Option<&str>| Arguments {
+            names: Vec::new(),
+            list,
+            from: from.map(PathBuf::from),
+            data: None,
+        };
+        let cli = |list, from| cli_arguments(&arguments(list, from)).unwrap();
+        assert_eq!(cli(false, None), ["fetch", "hymenoptera", "resnet18"]);
+        assert_eq!(cli(true, None), ["fetch"]);
+        assert_eq!(cli(false, Some("/usb")), ["fetch", "--from", "/usb"]);
     }
 }

@@ -10,6 +10,7 @@
     reason = "a command line program prints: results to stdout, progress to stderr"
 )]
 
+mod bench;
 mod cargo;
 mod check;
 mod experiment;
@@ -38,6 +39,8 @@ enum Task {
     Experiment(experiment::Arguments),
     /// Bring data sets and weights into the data folder
     FetchData(fetch_data::Arguments),
+    /// Measure the speed, beside PyTorch's if a Python with torch is given
+    Bench(bench::Arguments),
     /// Run every check: fmt, clippy, tests, docs, tidy
     Check,
     /// Check the dependency graph and the source tree against the project's rules
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Experiment(arguments) => experiment::run(&arguments),
         Task::FetchData(arguments) => fetch_data::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
     };

@@ -102,6 +102,7 @@ fn a_file_that_is_cut_short_or_no_weights_is_an_error() -> Result<()> {
 
 /// Real ImageNet weights, when the data folder is there.
 #[test]
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn published_resnet18_weights_fit() -> Result<()> {
     let Some(data) = std::env::var_os("CANDLE_VISION_DATA") else {
         println!("skipped: CANDLE_VISION_DATA is not set");

@@ -46,7 +46,7 @@ impl Conv2d {
         vb: &ParameterBuilder,
     ) -> Result<Self> {
         let groups = config.groups;
-        if groups == 0 || in_channels % groups != 0 || out_channels % groups != 0 {
+        if groups == 0 || [in_channels, out_channels].iter().any(|n| !n.is_multiple_of(groups)) {
             candle_core::bail!(
                 "`{}`: {in_channels} and {out_channels} channels cannot be split into {groups} groups",
                 vb.path()

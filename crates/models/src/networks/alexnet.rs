@@ -69,20 +69,20 @@ impl AlexNet {
             Feature {
                 conv: Conv2d::new(channels, 64, stem_kernel, stem, vf.pp(0))?,
                 relu: "features.1",
-                pool: Some(("features.2", pool.clone())),
+                pool: Some(("features.2", pool)),
             },
             Feature {
                 conv: Conv2d::new(64, 192, [5, 5], five, vf.pp(3))?,
                 relu: "features.4",
-                pool: Some(("features.5", pool.clone())),
+                pool: Some(("features.5", pool)),
             },
             Feature {
-                conv: Conv2d::new(192, 384, [3, 3], three.clone(), vf.pp(6))?,
+                conv: Conv2d::new(192, 384, [3, 3], three, vf.pp(6))?,
                 relu: "features.7",
                 pool: None,
             },
             Feature {
-                conv: Conv2d::new(384, 256, [3, 3], three.clone(), vf.pp(8))?,
+                conv: Conv2d::new(384, 256, [3, 3], three, vf.pp(8))?,
                 relu: "features.9",
                 pool: None,
             },

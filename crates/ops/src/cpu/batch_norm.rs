@@ -221,8 +221,10 @@ fn add_rows<T: Float, const R: usize, const M: usize, const C: usize>(
     f: impl Fn([T; M], [T; C]) -> [T; 2],
 ) {
     let channels = constants[0].len();
-    let constants = cut(&constants, 0, channels);
+    // Cut once more, so that the compiler sees the lengths and checks none of them in the loop.
+    let (rows, constants) = (rows.map(|row| cut(&row, 0, channels)), cut(&constants, 0, channels));
     let (first, second) = sums.split_at_mut(channels);
+    let second = &mut second[..channels];
     for (channel, sums) in first.iter_mut().zip(second).enumerate() {
         let constants = at(&constants, channel);
         for row in &rows {

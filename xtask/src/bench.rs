@@ -1,0 +1,140 @@
+//! `cargo xtask bench [GROUP]`: how fast this project is, beside PyTorch on the same machine.
+//!
+//! The work itself lies elsewhere: `crates/cli/benches/jobs` and `xtask/bench/torch_jobs.py` run
+//! one job in one process and print one line of JSON; `crates/ops/benches` holds the benches of
+//! single operations. Here they are started in turns, and their figures put side by side.
+
+mod contestant;
+mod environment;
+mod jobs;
+mod measurement;
+mod report;
+mod rounds;
+mod table;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::cargo::{build_release, cargo};
+use crate::misuse::Misuse;
+use contestant::{Contestant, Limits, Program};
+use environment::Environment;
+use jobs::JOBS;
+use report::{JobReport, Report};
+
+/// What the bench is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Single operations, beside their plain twins and candle's own (criterion; no PyTorch)
+    Ops,
+    /// Training steps of whole networks
+    Train,
+    /// Inference
+    Infer,
+    /// Grad-CAM
+    Explain,
+    /// From JPEG files to batches; needs CANDLE_VISION_DATA
+    Data,
+}
+
+/// Measure the speed, beside PyTorch's if a Python with torch is given
+///
+/// Runs each job RUNS times in processes of its own, this project and every mode of PyTorch taking
+/// turns, all with the same number of threads. Of a run the median step counts, of the runs their
+/// median. The table on stdout shows milliseconds a step (of `data`: a picture) and PyTorch's best
+/// mode over ours: above 1, this project is faster. `pairs` is the range of that ratio over the
+/// single runs; where it is wide, the machine was busy with something else. Times of different
+/// machines, or of different calls, are not comparable; ratios are.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// What to measure; without it, everything but `ops`
+    #[arg(value_enum)]
+    group: Option<Group>,
+    /// A Python with torch and torchvision (and pytorch-grad-cam, for `explain`) to compare with
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Also try torch.compile with freezing on inference; it takes a minute a run to start
+    #[arg(long, requires = "python")]
+    compile: bool,
+    /// Threads of every process
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+    /// Processes that each job gets on each side
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Seconds that a run measures at least; it takes three steps in any case
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    seconds: f64,
+    /// Write everything to this file as JSON: each run, the machine, the versions
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds, at most 3600".to_owned()),
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match arguments.group {
+        Some(Group::Ops) => run_ops(arguments),
+        group => run_jobs(arguments, group),
+    }
+}
+
+/// Criterion prints its own results, and compares them with those of the last call.
+fn run_ops(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.python.is_some() || arguments.json.is_some() {
+        let message = "`bench ops` takes no --python and no --json: it compares operations with their plain twins, and criterion keeps the figures in target/criterion";
+        return Err(Misuse(message.to_owned()).into());
+    }
+    let status = cargo()
+        .args(["bench", "--package", "candle-vision-ops", "--bench", "ops"])
+        .env(contestant::OUR_THREADS, arguments.threads.to_string())
+        .status()
+        .context("cannot start cargo")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
+    // What can be wrong with Python is found out before the build, which takes minutes.
+    let environment = Environment::of_this_machine(arguments.python.as_deref())?;
+    let binary = build_release("candle-vision-cli", &["--bench", "jobs"], "jobs")?;
+    let limits = Limits { threads: arguments.threads, seconds: arguments.seconds };
+    let jobs: Vec<_> =
+        JOBS.iter().filter(|job| group.is_none_or(|group| job.group == group)).collect();
+    let mut reports = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        eprintln!("bench: {} ({} of {}): {}", job.name, index + 1, jobs.len(), job.what);
+        let contestants = contestants(arguments, &binary, job);
+        let mut start = |contestant: &Contestant| contestant.run(job.name, limits);
+        let entries = rounds::take_turns(contestants, usize::from(arguments.runs), &mut start);
+        reports.push(JobReport::new(job, entries));
+    }
+    let report = Report { environment, limits, runs: arguments.runs, jobs: reports };
+    if let Some(path) = &arguments.json {
+        let text = report.to_json()?;
+        fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    print!("{}", report.text());
+    Ok(if report.any_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// This project first, then each mode of PyTorch.
+fn contestants(arguments: &Arguments, binary: &std::path::Path, job: &jobs::Job) -> Vec<Contestant> {
+    let ours = Contestant { mode: None, program: Program::Jobs(binary.to_path_buf()) };
+    let torch = arguments.python.iter().flat_map(|python| {
+        job.modes(arguments.compile).map(|mode| Contestant {
+            mode: Some(mode),
+            program: Program::Torch { python: python.clone() },
+        })
+    });
+    std::iter::once(ours).chain(torch).collect()
+}

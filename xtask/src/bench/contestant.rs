@@ -1,0 +1,114 @@
+//! One side of a comparison: a program that does a job in a process of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::measurement::Line;
+use crate::cargo::root;
+
+/// Decides how many threads this project's kernels use.
+pub(super) const OUR_THREADS: &str = "RAYON_NUM_THREADS";
+
+/// What every process is told.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Limits {
+    pub(super) threads: u16,
+    /// To be measured at least.
+    pub(super) seconds: f64,
+}
+
+/// A program, and PyTorch's mode; none for this project.
+#[derive(Debug, Clone)]
+pub(super) struct Contestant {
+    pub(super) mode: Option<&'static str>,
+    pub(super) program: Program,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Program {
+    /// This project's jobs.
+    Jobs(PathBuf),
+    /// The same in PyTorch.
+    Torch { python: PathBuf },
+}
+
+impl Contestant {
+    pub(super) fn name(&self) -> &'static str {
+        self.mode.unwrap_or("ours")
+    }
+
+    /// Does the job, what it says on stderr shown as it comes.
+    pub(super) fn run(&self, job: &str, limits: Limits) -> Result<Line> {
+        let mut command = self.command(job, limits);
+        command.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let program = command.get_program().to_string_lossy().into_owned();
+        let output = command.output().with_context(|| format!("cannot start `{program}`"))?;
+        if !output.status.success() {
+            bail!("`{program}` ended with {}", output.status);
+        }
+        Line::parse(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// It runs where the user is, so that a relative CANDLE_VISION_DATA means the same as ever.
+    fn command(&self, job: &str, limits: Limits) -> Command {
+        let (threads, seconds) = (limits.threads.to_string(), limits.seconds.to_string());
+        match &self.program {
+            Program::Jobs(binary) => {
+                let mut command = Command::new(binary);
+                command.args([job, "--seconds", &seconds]).env(OUR_THREADS, threads);
+                command
+            }
+            Program::Torch { python } => {
+                let mut command = Command::new(python);
+                command.arg(torch_jobs()).arg(job).args(self.mode);
+                command.args(["--threads", &threads, "--seconds", &seconds]);
+                command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", threads);
+                command
+            }
+        }
+    }
+}
+
+/// The script that does the jobs in PyTorch.
+pub(super) fn torch_jobs() -> PathBuf {
+    root().join("xtask/bench/torch_jobs.py")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(contestant: &Contestant, arguments: &[&str], variables: &[&str]) {
+        let command = contestant.command("a_job", Limits { threads: 2, seconds: 0.5 });
+        let found: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
+        assert!(found.ends_with(&arguments.iter().map(|word| *word).collect::<Vec<_>>()), "{found:?}");
+        for (name, value) in command.get_envs() {
+            assert!(variables.contains(&name.to_str().unwrap()), "{name:?}");
+            assert_eq!(value, Some("2".as_ref()));
+        }
+        assert_eq!(command.get_envs().count(), variables.len());
+    }
+
+    #[test]
+    fn both_sides_get_the_same_limits() {
+        let ours = Contestant { mode: None, program: Program::Jobs("jobs".into()) };
+        check(&ours, &["a_job", "--seconds", "0.5"], &["RAYON_NUM_THREADS"]);
+        let program = Program::Torch { python: "python3".into() };
+        let torch = Contestant { mode: Some("eager"), program };
+        let arguments = ["a_job", "eager", "--threads", "2", "--seconds", "0.5"];
+        check(&torch, &arguments, &["OMP_NUM_THREADS", "MKL_NUM_THREADS"]);
+        assert!(torch_jobs().is_file());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let program = Program::Torch { python: "no/such/python".into() };
+        let torch = Contestant { mode: Some("eager"), program };
+        let error = torch.run("a_job", Limits { threads: 1, seconds: 0.0 }).unwrap_err();
+        assert!(error.to_string().contains("`no/such/python`"), "{error}");
+    }
+}

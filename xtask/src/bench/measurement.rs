@@ -1,0 +1,125 @@
+//! What one process found, and what several found together.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// The line of JSON that a job ends with, on either side.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Line {
+    Measured(Measurement),
+    Skipped { skipped: String },
+}
+
+/// The figures of one process; a step is what the job says it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Measurement {
+    pub(super) threads: usize,
+    pub(super) median_ms: f64,
+    pub(super) min_ms: f64,
+    pub(super) steps: u64,
+    pub(super) pictures_per_s: f64,
+    /// None where the system does not tell.
+    pub(super) peak_mib: Option<f64>,
+    pub(super) minor_faults_per_step: Option<f64>,
+}
+
+/// The figures of several processes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Summary {
+    /// The median of the runs' medians.
+    pub(super) median_ms: f64,
+    /// The fastest step of all.
+    pub(super) min_ms: f64,
+    pub(super) peak_mib: Option<f64>,
+    pub(super) minor_faults_per_step: Option<f64>,
+}
+
+impl Line {
+    /// Of what a process printed the last line: libraries may have said something before.
+    pub(super) fn parse(stdout: &str) -> Result<Self> {
+        let last = stdout.lines().rfind(|line| !line.trim().is_empty());
+        let last = last.context("the job printed nothing")?;
+        serde_json::from_str(last).with_context(|| format!("the job printed `{last}`"))
+    }
+}
+
+impl Summary {
+    /// None of no runs at all.
+    pub(super) fn of(runs: &[Measurement]) -> Option<Self> {
+        let some = |figure: fn(&Measurement) -> Option<f64>| runs.iter().filter_map(figure);
+        Some(Self {
+            median_ms: median(runs.iter().map(|run| run.median_ms))?,
+            min_ms: runs.iter().map(|run| run.min_ms).reduce(f64::min)?,
+            peak_mib: some(|run| run.peak_mib).reduce(f64::max),
+            minor_faults_per_step: median(some(|run| run.minor_faults_per_step)),
+        })
+    }
+}
+
+/// The middle value, or the mean of the two in the middle; none of no values.
+pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(if values.len() % 2 == 1 { upper } else { f64::midpoint(values[middle - 1], upper) })
+}
+
+#[cfg(test)]
+pub(super) fn measured(median_ms: f64) -> Measurement {
+    Measurement {
+        threads: 1,
+        median_ms,
+        min_ms: median_ms - 1.0,
+        steps: 10,
+        pictures_per_s: 16e3 / median_ms,
+        peak_mib: Some(10.0 * median_ms),
+        minor_faults_per_step: Some(0.5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_counts() {
+        let line = r#"{"job":"a","mode":"eager","threads":2,"median_ms":10.5,"min_ms":9,"steps":3,"pictures_per_s":1523.8,"peak_mib":812.5,"minor_faults_per_step":null}"#;
+        let expected = Measurement {
+            threads: 2,
+            median_ms: 10.5,
+            min_ms: 9.0,
+            steps: 3,
+            pictures_per_s: 1523.8,
+            peak_mib: Some(812.5),
+            minor_faults_per_step: None,
+        };
+        let parsed = Line::parse(&format!("a library says hello\n{line}\n\n")).unwrap();
+        assert_eq!(parsed, Line::Measured(expected));
+    }
+
+    #[test]
+    fn a_job_may_have_nothing_to_measure() {
+        let parsed = Line::parse(r#"{"job":"a","threads":1,"skipped":"no data"}"#).unwrap();
+        assert_eq!(parsed, Line::Skipped { skipped: "no data".to_owned() });
+    }
+
+    #[test]
+    fn other_output_is_shown_in_the_error() {
+        for output in ["", " \n", "Segmentation fault", r#"{"job":"a","median_ms":1}"#, "[]"] {
+            let error = format!("{:#}", Line::parse(output).unwrap_err());
+            assert!(error.contains(output.trim()), "{error}");
+        }
+    }
+
+    #[test]
+    fn runs_are_summed_up_by_their_medians() {
+        let runs = [30.0, 10.0, 20.0].map(measured);
+        let summary = Summary::of(&runs).unwrap();
+        assert_eq!((summary.median_ms, summary.min_ms), (20.0, 9.0));
+        assert_eq!((summary.peak_mib, summary.minor_faults_per_step), (Some(300.0), Some(0.5)));
+        assert_eq!(Summary::of(&runs[..2]).unwrap().median_ms, 20.0);
+        assert_eq!(Summary::of(&[]), None);
+    }
+}

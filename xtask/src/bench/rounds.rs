@@ -1,0 +1,110 @@
+//! The order in which the sides run: in turns, so that what slows the machine down for a while
+//! slows down all of them.
+
+use anyhow::Result;
+
+use super::contestant::Contestant;
+use super::measurement::{Line, Measurement};
+
+/// One side's runs of a job.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) contestant: Contestant,
+    pub(super) runs: Vec<Measurement>,
+    /// Why there are no more runs.
+    pub(super) ended: Option<Ended>,
+}
+
+/// Why a side did not run to the end.
+#[derive(Debug, PartialEq)]
+pub(super) enum Ended {
+    /// It said that it has nothing to measure here.
+    Skipped(String),
+    Failed(String),
+}
+
+/// `rounds` rounds in each of which every side runs once; one that skips or fails is not asked
+/// again, the others go on.
+pub(super) fn take_turns(
+    contestants: Vec<Contestant>,
+    rounds: usize,
+    run: &mut dyn FnMut(&Contestant) -> Result<Line>,
+) -> Vec<Entry> {
+    let entry = |contestant| Entry { contestant, runs: Vec::new(), ended: None };
+    let mut entries: Vec<Entry> = contestants.into_iter().map(entry).collect();
+    for round in 1..=rounds {
+        for entry in entries.iter_mut().filter(|entry| entry.ended.is_none()) {
+            let line = run(&entry.contestant);
+            let said = entry.note(line);
+            eprintln!("bench: run {round} of {rounds}, {}: {said}", entry.contestant.name());
+        }
+    }
+    entries
+}
+
+impl Entry {
+    /// Keeps what a run came to, and says it in words.
+    fn note(&mut self, line: Result<Line>) -> String {
+        match line {
+            Ok(Line::Measured(measurement)) => {
+                let said =
+                    format!("{:.2} ms, {} steps", measurement.median_ms, measurement.steps);
+                self.runs.push(measurement);
+                said
+            }
+            Ok(Line::Skipped { skipped }) => {
+                let said = format!("skipped: {skipped}");
+                self.ended = Some(Ended::Skipped(skipped));
+                said
+            }
+            Err(error) => {
+                let said = format!("failed: {error:#}");
+                self.ended = Some(Ended::Failed(format!("{error:#}")));
+                said
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contestant::Program;
+    use super::super::measurement::measured;
+    use super::*;
+
+    fn contestant(mode: Option<&'static str>) -> Contestant {
+        Contestant { mode, program: Program::Jobs("jobs".into()) }
+    }
+
+    #[test]
+    fn sides_take_turns() {
+        let mut order = Vec::new();
+        let sides = [None, Some("eager"), Some("channels_last")].map(contestant).to_vec();
+        let entries = take_turns(sides, 2, &mut |contestant| {
+            order.push(contestant.name());
+            Ok(Line::Measured(measured(order.len() as f64)))
+        });
+        let round = ["ours", "eager", "channels_last"];
+        assert_eq!(order, [round, round].concat());
+        let of_eager: Vec<f64> = entries[1].runs.iter().map(|run| run.median_ms).collect();
+        assert_eq!(of_eager, [2.0, 5.0]);
+    }
+
+    #[test]
+    fn who_skips_or_fails_is_not_asked_again() {
+        let mut asked = Vec::new();
+        let sides = [None, Some("skips"), Some("fails")].map(contestant).to_vec();
+        let entries = take_turns(sides, 3, &mut |contestant| {
+            asked.push(contestant.name());
+            match contestant.name() {
+                "skips" => Ok(Line::Skipped { skipped: "no data".to_owned() }),
+                "fails" => Err(anyhow::anyhow!("cause").context("what")),
+                _ => Ok(Line::Measured(measured(1.0))),
+            }
+        });
+        assert_eq!(asked, ["ours", "skips", "fails", "ours", "ours"]);
+        assert_eq!((entries[0].runs.len(), &entries[0].ended), (3, &None));
+        assert_eq!(entries[1].ended, Some(Ended::Skipped("no data".to_owned())));
+        assert_eq!(entries[2].ended, Some(Ended::Failed("what: cause".to_owned())));
+    }
+}
