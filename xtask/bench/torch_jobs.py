@@ -140,7 +140,10 @@ def load_pictures(clock, mode):
     picture. With one thread the caller's does it all; with more, each is a worker."""
     from torch.utils.data import DataLoader
 
-    folder = os.path.join(os.environ.get("CANDLE_VISION_DATA", ""), "hymenoptera_data", "train")
+    data = os.environ.get("CANDLE_VISION_DATA")
+    if data is None:
+        raise Skip("CANDLE_VISION_DATA names no folder of data sets")
+    folder = os.path.join(data, "hymenoptera_data", "train")
     if not os.path.isdir(folder):
         raise Skip(f"`{folder}` is not there")
     dataset = picture_folder(folder, mode)

@@ -13,7 +13,7 @@ mod rounds;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -41,16 +41,20 @@ enum Group {
     Data,
 }
 
-/// Measure the speed, beside PyTorch's if a Python with torch is given
-///
-/// Runs each job RUNS times in processes of its own, this project and every mode of PyTorch taking
-/// turns, all with the same number of threads. Of a run the median step counts, of the runs their
-/// median. The table on stdout shows milliseconds a step (of `data`: a picture) and PyTorch's best
-/// mode over ours: above 1, this project is faster. `pairs` is the range of that ratio over the
-/// single runs; where it is wide, the machine was busy with something else. Times of different
-/// machines, or of different calls, are not comparable; ratios are.
+/// What the figures mean; shown by `--help`.
+const MEANING: &str = "\
+Each job runs K times in processes of its own, this project and every mode of PyTorch taking turns, \
+all with the same number of threads. Of a run the median step counts, of the runs their median.
+
+The table on stdout shows milliseconds a step (of `data`: a picture), then PyTorch's best mode over \
+ours: above 1, this project is faster. `pairs` is the range of that ratio over the single runs; where \
+it is wide, the machine was busy with something else. MiB is the peak memory of the process. Times of \
+different machines, or of different calls, do not compare; ratios do.
+
+The exit code is 1 if a job failed on either side; the others are measured and shown all the same.";
+
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = MEANING)]
 pub(crate) struct Arguments {
     /// What to measure; without it, everything but `ops`
     #[arg(value_enum)]
@@ -104,6 +108,7 @@ fn run_ops(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
+    check_folder_of(arguments.json.as_deref())?;
     // What can be wrong with Python is found out before the build, which takes minutes.
     let environment = Environment::of_this_machine(arguments.python.as_deref())?;
     let binary = build_release("candle-vision-cli", &["--bench", "jobs"], "jobs")?;
@@ -119,16 +124,27 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
         reports.push(JobReport::new(job, entries));
     }
     let report = Report { environment, limits, runs: arguments.runs, jobs: reports };
+    print!("{}", report.text());
     if let Some(path) = &arguments.json {
         let text = report.to_json()?;
         fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
-    print!("{}", report.text());
     Ok(if report.any_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// A file that cannot be written should not be found out after everything is measured.
+fn check_folder_of(file: Option<&Path>) -> Result<()> {
+    let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            Err(Misuse(format!("--json: there is no folder `{}`", folder.display())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// This project first, then each mode of PyTorch.
-fn contestants(arguments: &Arguments, binary: &std::path::Path, job: &jobs::Job) -> Vec<Contestant> {
+fn contestants(arguments: &Arguments, binary: &Path, job: &jobs::Job) -> Vec<Contestant> {
     let ours = Contestant { mode: None, program: Program::Jobs(binary.to_path_buf()) };
     let torch = arguments.python.iter().flat_map(|python| {
         job.modes(arguments.compile).map(|mode| Contestant {

@@ -60,7 +60,8 @@
 //! # Memory
 //! A training step allocates and frees large buffers at a high rate. glibc's allocator hands them
 //! back to the system each time, which costs about a quarter of a ResNet18 step in page faults:
-//! programs should set one that keeps memory, such as mimalloc.
+//! programs should set one that keeps memory, such as mimalloc with `MIMALLOC_PURGE_DELAY=-1` (by
+//! default it hands back what was free for a second, about as long as a step takes).
 
 mod activation;
 mod adaptive_avg_pool2d;

@@ -85,7 +85,7 @@ mod tests {
     fn check(contestant: &Contestant, arguments: &[&str], variables: &[&str]) {
         let command = contestant.command("a_job", Limits { threads: 2, seconds: 0.5 });
         let found: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
-        assert!(found.ends_with(&arguments.iter().map(|word| *word).collect::<Vec<_>>()), "{found:?}");
+        assert!(found.ends_with(arguments), "{found:?}");
         for (name, value) in command.get_envs() {
             assert!(variables.contains(&name.to_str().unwrap()), "{name:?}");
             assert_eq!(value, Some("2".as_ref()));

@@ -47,8 +47,7 @@ impl Entry {
     fn note(&mut self, line: Result<Line>) -> String {
         match line {
             Ok(Line::Measured(measurement)) => {
-                let said =
-                    format!("{:.2} ms, {} steps", measurement.median_ms, measurement.steps);
+                let said = format!("{:.2} ms, {} steps", measurement.median_ms, measurement.steps);
                 self.runs.push(measurement);
                 said
             }

@@ -191,46 +191,24 @@ fn sum_rows<T: Float, const M: usize, const C: usize>(
     sums: &mut [f64],
     f: impl Fn([T; M], [T; C]) -> [T; 2],
 ) {
-    /// Rows that share the loads and stores of the sums.
-    const ROWS: usize = 4;
     let (len, channels) = (matrices[0].len(), constants[0].len());
+    let constants = cut(&constants, 0, channels);
     let mut near = vec![T::ZERO; 2 * channels];
     for group in (0..len).step_by(GROUP * channels) {
         near.fill(T::ZERO);
-        let group_len = (len - group).min(GROUP * channels);
-        let matrices = cut(&matrices, group, group_len);
-        let whole = group_len - group_len % (ROWS * channels);
-        for start in (0..whole).step_by(ROWS * channels) {
-            let rows = std::array::from_fn(|row| cut(&matrices, start + row * channels, channels));
-            add_rows::<T, ROWS, M, C>(rows, constants, &mut near, &f);
-        }
-        for start in (whole..group_len).step_by(channels) {
-            add_rows([cut(&matrices, start, channels)], constants, &mut near, &f);
+        let (first, second) = near.split_at_mut(channels);
+        // One row at a time: several would share loads and stores of the sums, but the processor
+        // fetches ahead best along a single stream.
+        for start in (group..len).step_by(channels).take(GROUP) {
+            let row = cut(&matrices, start, channels);
+            for (channel, (first, second)) in first.iter_mut().zip(&mut *second).enumerate() {
+                let [a, b] = f(at(&row, channel), at(&constants, channel));
+                *first += a;
+                *second += b;
+            }
         }
         for (sum, near) in sums.iter_mut().zip(&near) {
             *sum += near.widen();
-        }
-    }
-}
-
-#[inline(always)]
-fn add_rows<T: Float, const R: usize, const M: usize, const C: usize>(
-    rows: [[&[T]; M]; R],
-    constants: [&[T]; C],
-    sums: &mut [T],
-    f: impl Fn([T; M], [T; C]) -> [T; 2],
-) {
-    let channels = constants[0].len();
-    // Cut once more, so that the compiler sees the lengths and checks none of them in the loop.
-    let (rows, constants) = (rows.map(|row| cut(&row, 0, channels)), cut(&constants, 0, channels));
-    let (first, second) = sums.split_at_mut(channels);
-    let second = &mut second[..channels];
-    for (channel, sums) in first.iter_mut().zip(second).enumerate() {
-        let constants = at(&constants, channel);
-        for row in &rows {
-            let [a, b] = f(at(row, channel), constants);
-            *sums.0 += a;
-            *sums.1 += b;
         }
     }
 }

@@ -135,6 +135,14 @@ mod tests {
     }
 
     #[test]
+    fn pieces_that_are_not_cleared_lie_in_place_too() {
+        let write = |i: usize, piece: &mut [f32]| piece.fill(i as f32);
+        // SAFETY: `fill` sets every element.
+        let filled = unsafe { filled_in_pieces(5, 2, write) };
+        assert_eq!(filled, [0.0, 0.0, 1.0, 1.0, 2.0]);
+    }
+
+    #[test]
     fn blocks_start_a_new_piece() {
         let built = build_blocks(10, 5, 2, |i, j, out| out.fill(10 * i + j));
         assert_eq!(built, [0, 0, 1, 1, 2, 10, 10, 11, 11, 12]);

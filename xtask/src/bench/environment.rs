@@ -1,0 +1,136 @@
+//! What the figures were measured on and with: without it they say nothing later.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::contestant::torch_jobs;
+use crate::cargo::root;
+
+/// The machine and the versions.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Environment {
+    pub(super) cpu: String,
+    /// Logical ones that this process may use.
+    pub(super) cpus: usize,
+    pub(super) os: &'static str,
+    pub(super) arch: &'static str,
+    pub(super) candle_vision: &'static str,
+    pub(super) candle: Option<String>,
+    pub(super) rustc: Option<String>,
+    /// CANDLE_VISION_CPU, which chooses among the kernels, if it is set.
+    pub(super) candle_vision_cpu: Option<String>,
+    pub(super) pytorch: Option<PyTorch>,
+}
+
+/// What runs the jobs on the other side.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PyTorch {
+    python: String,
+    torch: String,
+    torchvision: String,
+    /// The instructions that PyTorch found, such as `AVX512`.
+    cpu_capability: String,
+}
+
+impl Environment {
+    /// # Errors
+    /// If a Python is given that does not run PyTorch.
+    pub(super) fn of_this_machine(python: Option<&Path>) -> Result<Self> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap_or_default();
+        Ok(Self {
+            cpu: cpu_model(&cpuinfo).unwrap_or("unknown CPU").to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            candle_vision: env!("CARGO_PKG_VERSION"),
+            candle: locked_version(&lock, "candle-core"),
+            rustc: rustc_version(),
+            candle_vision_cpu: std::env::var("CANDLE_VISION_CPU").ok(),
+            pytorch: python.map(PyTorch::of).transpose()?,
+        })
+    }
+
+    /// One line for the reader of the table.
+    pub(super) fn text(&self) -> String {
+        let mut text = self.cpu.clone();
+        if let Some(candle) = &self.candle {
+            text += &format!(", candle-vision {} on candle {candle}", self.candle_vision);
+        }
+        if let Some(PyTorch { torch, cpu_capability, .. }) = &self.pytorch {
+            text += &format!(", PyTorch {torch} ({cpu_capability})");
+        }
+        text
+    }
+}
+
+impl PyTorch {
+    fn of(python: &Path) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(torch_jobs()).arg("--versions").stderr(Stdio::inherit());
+        let python = python.display();
+        let output = command.output().with_context(|| format!("cannot start `{python}`"))?;
+        if !output.status.success() {
+            bail!("`{python}` does not run PyTorch; install torch and torchvision for it");
+        }
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`{python}` says something unexpected about its versions"))
+    }
+}
+
+fn cpu_model(cpuinfo: &str) -> Option<&str> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim())
+}
+
+/// The version of a package in `Cargo.lock`.
+fn locked_version(lock: &str, name: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Lock {
+        package: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+    }
+    let lock: Lock = toml::from_str(lock).ok()?;
+    lock.package.into_iter().find(|package| package.name == name).map(|package| package.version)
+}
+
+fn rustc_version() -> Option<String> {
+    let output = Command::new("rustc").arg("--version").current_dir(root()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (!text.is_empty()).then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_core_names_the_cpu() {
+        let cpuinfo = "processor\t: 0\nmodel name\t: A CPU @ 2 GHz\n\nprocessor\t: 1\n";
+        assert_eq!(cpu_model(cpuinfo), Some("A CPU @ 2 GHz"));
+        assert_eq!(cpu_model("processor: 0\n"), None);
+    }
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.2.3\"\n\n[[package]]\nname = \"b\"\nversion = \"4.0.0\"\n";
+        assert_eq!(locked_version(lock, "b").as_deref(), Some("4.0.0"));
+        assert_eq!(locked_version(lock, "c"), None);
+        let own = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+        assert!(locked_version(&own, "candle-core").is_some());
+    }
+
+    #[test]
+    fn a_python_that_is_none_is_named() {
+        let error = Environment::of_this_machine(Some(Path::new("no/such/python"))).unwrap_err();
+        assert!(error.to_string().contains("`no/such/python`"), "{error}");
+    }
+}

@@ -1,0 +1,104 @@
+use super::super::contestant::{Contestant, Program};
+use super::super::jobs::JOBS;
+use super::super::measurement::measured;
+use super::*;
+
+/// One side with its medians, or with why it has none.
+fn entry(mode: Option<&'static str>, medians: &[f64], ended: Option<Ended>) -> Entry {
+    let contestant = Contestant { mode, program: Program::Jobs("jobs".into()) };
+    Entry { contestant, runs: medians.iter().copied().map(measured).collect(), ended }
+}
+
+fn report(jobs: Vec<JobReport>) -> Report {
+    let environment = Environment { cpu: "a CPU".to_owned(), ..Environment::default() };
+    Report { environment, limits: Limits { threads: 2, seconds: 3.0 }, runs: 3, jobs }
+}
+
+fn job(entries: Vec<Entry>) -> JobReport {
+    JobReport::new(&JOBS[0], entries)
+}
+
+#[track_caller]
+fn check_lines(report: &Report, expected: &[&str]) {
+    let text = report.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines, expected, "{text}");
+}
+
+#[test]
+fn the_fastest_mode_is_compared_pair_by_pair() {
+    let job = job(vec![
+        entry(None, &[10.0, 20.0, 10.0], None),
+        entry(Some("eager"), &[30.0, 30.0, 40.0], None),
+        entry(Some("channels_last"), &[25.0, 22.0, 15.0], None),
+        entry(Some("compile"), &[], Some(Ended::Failed("exit code 1".to_owned()))),
+    ]);
+    let expected = Comparison {
+        best_mode: "channels_last",
+        ratio: 2.2,
+        pair_ratios: vec![2.5, 1.1, 1.5],
+        pair_ratios_median: 1.5,
+    };
+    assert_eq!(job.comparison, Some(expected));
+    let report = report(vec![job]);
+    assert!(report.any_failed());
+    check_lines(
+        &report,
+        &[
+            "a CPU",
+            "2 threads, 3 runs of 3 s",
+            "",
+            "job                       ms  PyTorch ms           mode  PyTorch/ours      pairs  MiB  PyTorch MiB",
+            "resnet18_train_b16_224  10.0        22.0  channels_last          2.20  1.10-2.50  200          250",
+            "",
+            "resnet18_train_b16_224, compile: FAILED: exit code 1",
+        ],
+    );
+}
+
+#[test]
+fn without_pytorch_the_table_is_ours_alone() {
+    let report = report(vec![job(vec![entry(None, &[0.5, 0.25, 120.0], None)])]);
+    assert!(!report.any_failed());
+    check_lines(
+        &report,
+        &[
+            "a CPU",
+            "2 threads, 3 runs of 3 s",
+            "",
+            "job                        ms  fastest   MiB  faults/step",
+            "resnet18_train_b16_224  0.500   -0.750  1200          0.5",
+        ],
+    );
+}
+
+#[test]
+fn a_side_without_figures_leaves_no_comparison() {
+    let skipped = || Some(Ended::Skipped("no data".to_owned()));
+    let only_ours = job(vec![entry(None, &[1.0], None), entry(Some("eager"), &[], skipped())]);
+    assert_eq!(only_ours.comparison, None);
+    let row = only_ours.row_of_both().unwrap();
+    assert_eq!(row[1..], ["1.00", "-", "-", "-", "-", "10", "-"]);
+    let only_torch = job(vec![entry(None, &[], skipped()), entry(Some("eager"), &[1.0], None)]);
+    assert_eq!((&only_torch.comparison, only_torch.row_of_both()), (&None, None));
+    let lines: Vec<String> = only_torch.missing().collect();
+    assert_eq!(lines, ["resnet18_train_b16_224, ours: skipped: no data\n"]);
+}
+
+#[test]
+fn the_json_holds_every_run() {
+    let report = report(vec![job(vec![
+        entry(None, &[10.0, 20.0], None),
+        entry(Some("eager"), &[30.0, 40.0], None),
+    ])]);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!((&json["threads"], &json["runs"]), (&2.into(), &3.into()));
+    assert_eq!(json["environment"]["cpu"], "a CPU");
+    let job = &json["jobs"][0];
+    assert_eq!(job["job"], "resnet18_train_b16_224");
+    assert_eq!(job["ours"]["runs"][1]["median_ms"], 20.0);
+    assert_eq!(job["ours"]["summary"]["median_ms"], 15.0);
+    assert_eq!(job["pytorch"][0]["mode"], "eager");
+    assert_eq!(job["comparison"]["best_mode"], "eager");
+    assert_eq!(job["comparison"]["pair_ratios"], serde_json::json!([3.0, 2.0]));
+}
