@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
+use crate::backward::hand_in;
 use crate::cpu::channel_sums::add_bias;
 use crate::cpu::conv;
 use crate::cpu::conv_shape::{ConvShape, out_size};
@@ -109,6 +110,19 @@ pub fn conv2d(
     }
 }
 
+/// The convolution of contiguous tensors as an op that is not on the tape, and its output.
+pub(crate) fn untracked(
+    x: &Tensor,
+    kernel: &Tensor,
+    config: &Conv2dConfig,
+) -> Result<(Conv2d, Tensor)> {
+    let shape = conv_shape(x, kernel, config)?;
+    check_bias("conv2d", x, kernel, None, shape.out_channels)?;
+    let convolution = Conv2d(shape);
+    let output = x.apply_op2_no_bwd(kernel, &convolution)?;
+    Ok((convolution, output))
+}
+
 fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<ConvShape> {
     let &[batch, in_height, in_width, in_channels] = x.dims() else {
         bail!("conv2d: x is [batch, height, width, channels], got {:?}", x.dims())
@@ -156,7 +170,7 @@ fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<Conv
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Conv2d(ConvShape);
+pub(crate) struct Conv2d(ConvShape);
 
 impl Conv2d {
     fn output_dims(&self) -> (usize, usize, usize, usize) {
@@ -170,11 +184,19 @@ impl Conv2d {
         kernel: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, dkernel) = (InputGradient(self.0), KernelGradient(self.0));
-        Ok((
-            x.track_op().then(|| grad.apply_op2_no_bwd(kernel, &dx)).transpose()?,
-            kernel.track_op().then(|| x.apply_op2_no_bwd(grad, &dkernel)).transpose()?,
-        ))
+        let dx = x.track_op().then(|| self.input_gradient(kernel, grad)).transpose()?;
+        let dkernel = kernel.track_op().then(|| self.kernel_gradient(x, grad)).transpose()?;
+        Ok((dx, dkernel.and_then(|dkernel| hand_in(kernel, dkernel))))
+    }
+
+    /// The gradient of the input, given that of the output.
+    pub(crate) fn input_gradient(&self, kernel: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        grad.apply_op2_no_bwd(kernel, &InputGradient(self.0))
+    }
+
+    /// The gradient of the kernel, given that of the output.
+    pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        x.apply_op2_no_bwd(grad, &KernelGradient(self.0))
     }
 }
 

@@ -9,10 +9,12 @@ use crate::cpu::storage::{elements, stored, with_float};
 use crate::{Activation, activation};
 
 impl BatchNorm {
-    /// The gradients of the input, the affine parameters and the residual, as far as they are needed.
+    /// The gradients of the input (if `of_x`), the affine parameters and the residual, as far as they
+    /// are needed.
     pub(super) fn gradients(
         &self,
         x: &Tensor,
+        of_x: bool,
         affine: &Tensor,
         residual: Option<&Tensor>,
         output: &Tensor,
@@ -26,7 +28,6 @@ impl BatchNorm {
             relu_is_ahead = false;
         }
         let backward = Backward { op: self, affine, relu_is_ahead };
-        let of_x = x.track_op();
         let sums = if affine.track_op() || (of_x && self.of_batch) {
             Some(x.apply_op2_no_bwd(&grad, &AffineGradient(&backward))?)
         } else {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::float::Float;
-use super::output::build;
+use super::output::build_from;
+use super::parallel::for_each_of;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
@@ -15,7 +16,8 @@ pub(crate) const GROUP: usize = 32;
 /// Adds `bias` to every row of `bias.len()` elements.
 pub(crate) fn add_bias<T: Float>(values: &mut [T], bias: &[T]) {
     let piece = rows_per_piece(bias.len()) * bias.len();
-    values.par_chunks_mut(piece).for_each(|piece| add_bias_rows(piece, bias));
+    let elements = values.len();
+    for_each_of(elements, values.par_chunks_mut(piece), |piece| add_bias_rows(piece, bias));
 }
 
 /// Sum over the rows of each of the `channels` columns, carried in `f64`.
@@ -37,7 +39,7 @@ pub(crate) fn sum_pieces(
 ) -> Vec<f64> {
     let piece = rows_per_piece(row_len).next_multiple_of(GROUP) * row_len;
     let pieces = len.div_ceil(piece);
-    let partial = build(pieces * width, width, |i, sums| {
+    let partial = build_from(len, pieces * width, width, |i, sums| {
         add(i * piece..len.min((i + 1) * piece), sums);
     });
     let mut totals = vec![0.0; width];

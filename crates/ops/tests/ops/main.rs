@@ -6,6 +6,7 @@ mod reference;
 mod support;
 
 mod activation;
+mod backward;
 mod batch_norm;
 mod classification;
 mod dropout;

@@ -12,6 +12,7 @@ use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::split;
 use crate::cpu::scratch::Scratch;
 
@@ -77,7 +78,7 @@ fn convolve<'a, T: Float>(
 ) {
     let patches: Vec<_> = (0..groups).map(patches).collect();
     let (rows, cols) = tile_ranges(result.rows(), group_cols, groups);
-    result.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {
+    for_each(result.tiles(&rows, &cols).into_par_iter(), |mut tile| {
         let group = tile.cols.start / group_cols;
         let first = group * group_cols;
         let cols = tile.cols.start - first..tile.cols.end - first;

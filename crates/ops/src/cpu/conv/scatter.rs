@@ -13,6 +13,7 @@ use super::{BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, multiply};
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::{even_ranges, split};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::vectorize::vectorize;
@@ -32,7 +33,7 @@ pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
     let line_len = shape.in_size[1] * shape.in_channels;
     let dx = MatrixMut::new(dx, shape.batch * shape.in_size[0], line_len);
     let all_cols = [Range { start: 0, end: line_len }];
-    dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut tile| {
+    for_each(dx.tiles(&bands(shape), &all_cols).into_par_iter(), |mut tile| {
         let image = tile.rows.start / shape.in_size[0];
         let first = tile.rows.start - image * shape.in_size[0];
         let rows = first..first + tile.rows.len();

@@ -10,6 +10,8 @@ use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
+use crate::cpu::layout::transpose_into;
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::{even_ranges, split};
 use crate::cpu::scratch::Scratch;
 
@@ -25,7 +27,7 @@ pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
     let plan = Plan::new(shape, &patches[0]);
 
     let mut partials = Scratch::take(plan.pixels.len() * dkernel.len());
-    plan.tasks(&mut partials, shape, &patches[0]).into_par_iter().for_each(|mut task| {
+    for_each(plan.tasks(&mut partials, shape, &patches[0]).into_par_iter(), |mut task| {
         let patches = &patches[task.tile.rows.start / shape.group_out()];
         task.run(patches, dy, shape.out_channels);
     });
@@ -109,19 +111,20 @@ impl<T: Float> Task<'_, T> {
 /// Adds the parts, and turns `[taps, in channels]` into the kernel's `[in channels, taps]`.
 fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (len, row_len, taps) = (dkernel.len(), shape.group_in() * shape.taps(), shape.taps());
-    dkernel.par_chunks_mut(row_len).enumerate().for_each(|(row, dkernel)| {
-        let mut sum = Scratch::take(row_len);
+    for_each(dkernel.par_chunks_mut(row_len).enumerate(), |(row, dkernel)| {
+        let size = [taps, shape.group_in()];
         let mut parts = partials[row * row_len..].chunks(len).map(|part| &part[..row_len]);
-        sum.copy_from_slice(parts.next().expect("there is at least one part"));
+        let first = parts.next().expect("there is at least one part");
+        if partials.len() == len {
+            return transpose_into(first, shape.group_in(), size, dkernel, taps);
+        }
+        let mut sum = Scratch::take(row_len);
+        sum.copy_from_slice(first);
         for part in parts {
             for (sum, &value) in sum.iter_mut().zip(part) {
                 *sum += value;
             }
         }
-        for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
-            for (tap, value) in dkernel.iter_mut().enumerate() {
-                *value = sum[tap * shape.group_in() + channel];
-            }
-        }
+        transpose_into(&sum, shape.group_in(), size, dkernel, taps);
     });
 }

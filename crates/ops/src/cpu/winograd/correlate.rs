@@ -9,8 +9,9 @@ use super::kernels::Kernels;
 use super::maps::{Maps, MapsMut};
 use super::panels::Panels;
 use super::product::Product;
-use super::simd::Simd;
+use crate::cpu::parallel::for_each;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::Simd;
 
 /// Output channels that are computed together: their products and their transformed kernels are
 /// what has to stay near.
@@ -55,11 +56,10 @@ impl<S: Simd> Correlation<'_, S> {
     fn run_kernels_first(&self) {
         let len = self.kernel_layout(GROUP.min(self.kernels.outputs)).len();
         let mut kernels = Scratch::take(self.groups() * len);
-        kernels
-            .par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(group, to)| self.transform_kernels(group, to));
-        (0..self.blocks()).into_par_iter().for_each(|block| {
+        for_each(kernels.par_chunks_mut(len).enumerate(), |(group, to)| {
+            self.transform_kernels(group, to);
+        });
+        for_each((0..self.blocks()).into_par_iter(), |block| {
             let mut inputs = Scratch::take(self.input_layout().len());
             self.transform_inputs(block, &mut inputs);
             for (group, kernels) in kernels.chunks(len).enumerate() {
@@ -73,11 +73,10 @@ impl<S: Simd> Correlation<'_, S> {
     fn run_tiles_first(&self) {
         let len = self.input_layout().len();
         let mut inputs = Scratch::take(self.blocks() * len);
-        inputs
-            .par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(block, to)| self.transform_inputs(block, to));
-        (0..self.groups()).into_par_iter().for_each(|group| {
+        for_each(inputs.par_chunks_mut(len).enumerate(), |(block, to)| {
+            self.transform_inputs(block, to);
+        });
+        for_each((0..self.groups()).into_par_iter(), |group| {
             let mut kernels = Scratch::take(self.kernel_layout(self.group(group).len()).len());
             self.transform_kernels(group, &mut kernels);
             for (block, inputs) in inputs.chunks(len).enumerate() {

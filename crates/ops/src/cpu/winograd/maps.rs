@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::grid::{INPUT, OUTPUT, TileGrid};
 use super::panels::Panels;
-use super::simd::Simd;
 use super::transform::{input_tile, output_gradient_tile, output_tile};
+use crate::cpu::simd::Simd;
 
 /// Channels-last feature maps to read tiles from.
 pub(super) struct Maps<'a> {

@@ -16,15 +16,14 @@ mod kernels;
 mod maps;
 mod panels;
 mod product;
-mod simd;
 #[cfg(test)]
 mod tests;
 mod transform;
 
 use crate::cpu::conv_shape::ConvShape;
+use crate::cpu::simd::{Level, with_simd};
 use grid::TileGrid;
 use kernels::Kernels;
-use simd::{Level, with_simd};
 
 /// What [`super::conv`] needs of this module, for one number type.
 pub(crate) struct Winograd<T> {

@@ -1,6 +1,6 @@
 //! The matrix products between the transforms.
 
-use super::simd::Simd;
+use crate::cpu::simd::Simd;
 
 /// `c[i][j] = Σ_p a[i * a_row + p * a_step] * b[p * width + j]` for `i < rows`, `j < width`,
 /// `p < depth`; `c` has rows of `c_row`.

@@ -6,10 +6,10 @@ use super::Simd;
 
 /// Proof that the processor has AVX-512F.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cpu::winograd) struct Avx512(());
+pub(in crate::cpu) struct Avx512(());
 
 impl Avx512 {
-    pub(in crate::cpu::winograd) fn detect() -> Option<Self> {
+    pub(in crate::cpu) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
 

@@ -6,13 +6,13 @@ use super::Simd;
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cpu::winograd) struct Avx2(());
+pub(in crate::cpu) struct Avx2(());
 
 /// Eight set words followed by eight clear ones: a window of it masks the first lanes.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Avx2 {
-    pub(in crate::cpu::winograd) fn detect() -> Option<Self> {
+    pub(in crate::cpu) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 

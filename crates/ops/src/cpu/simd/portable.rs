@@ -4,11 +4,11 @@ use super::Simd;
 
 /// Four lanes: the vectors of SSE2 and NEON, which their 64-bit targets always have.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cpu::winograd) struct Portable;
+pub(in crate::cpu) struct Portable;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(align(16))]
-pub(in crate::cpu::winograd) struct F32x4([f32; 4]);
+pub(in crate::cpu) struct F32x4([f32; 4]);
 
 impl F32x4 {
     #[inline(always)]
