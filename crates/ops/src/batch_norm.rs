@@ -223,7 +223,8 @@ impl BatchNorm {
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let affine = self.scale_and_shift(affine)?;
-        let y = kernels::normalize(x, residual, &affine, self.activation == Activation::Relu);
+        let ceiling = self.activation.ceiling().map(T::narrow);
+        let y = kernels::normalize(x, residual, &affine, ceiling);
         Ok(stored(y, layout.shape()))
     }
 

@@ -68,4 +68,14 @@ impl Conv2d {
             .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
         pass.output(&self.path, y)
     }
+
+    /// The kernel as it enters the graph of `pass`, and how it moves.
+    pub(super) fn kernel(&self, pass: &Pass<'_>) -> (Tensor, &Conv2dConfig) {
+        (self.weight.tensor(pass), &self.config)
+    }
+
+    /// Where the layer stands in its network.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
 }
