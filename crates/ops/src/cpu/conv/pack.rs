@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::axis::Axis;
+use super::axis::{Axis, tap_indices};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{MatrixMut, Tile};
@@ -39,9 +39,8 @@ pub(super) fn pack<T: Float>(
         Summed::Input => (input, output),
         Summed::Output => (output, input),
     };
-    let pairs = height.taps.iter().flat_map(|row| width.taps.iter().map(move |col| (row, col)));
-    let taps: Vec<usize> =
-        pairs.map(|(row, col)| row.index * shape.kernel[1] + col.index).collect();
+    let taps = tap_indices(height, width, shape);
+    let in_order: Vec<usize> = (0..taps.len()).collect();
 
     // A task takes some of the summed channels through all columns: it reads runs of whole kernels
     // and writes neighbouring rows, tap by tap, of which no page is left before it is filled.
@@ -58,16 +57,18 @@ pub(super) fn pack<T: Float>(
         for col in (0..cols).step_by(CHANNELS) {
             let cols = col..cols.min(col + CHANNELS);
             let kernel = &kernel[block.start * depth_stride + col * col_stride..];
-            gather(
-                kernel,
-                [block.len(), cols.len()],
-                [depth_stride, col_stride],
-                shape,
-                &mut kernels,
-            );
-            for (rows, tap) in rows_of_taps.iter_mut().zip(&taps) {
+            let (size, strides) = ([block.len(), cols.len()], [depth_stride, col_stride]);
+            // Whole kernels can be transposed with vectors; for a few taps that does not pay.
+            let places = if 2 * taps.len() > shape.taps() {
+                gather(kernel, size, strides, shape.taps(), &mut kernels);
+                Places { taps: &taps, of: shape.taps() }
+            } else {
+                gather_taps(kernel, size, strides, &taps, &mut kernels);
+                Places { taps: &in_order[..taps.len()], of: taps.len() }
+            };
+            for (rows, tap) in rows_of_taps.iter_mut().zip(places.taps) {
                 for channel in 0..block.len() {
-                    let from = &kernels[(channel * shape.taps() + tap) * CHANNELS..];
+                    let from = &kernels[(channel * places.of + tap) * CHANNELS..];
                     copy_vector(from, &mut rows.matrix.row_mut(channel)[cols.clone()]);
                 }
             }
@@ -78,21 +79,45 @@ pub(super) fn pack<T: Float>(
 /// Channels of either kind that are gathered together.
 const CHANNELS: usize = 16;
 
+/// Which of so many gathered taps are the ones that are wanted.
+struct Places<'a> {
+    taps: &'a [usize],
+    of: usize,
+}
+
 /// Copies the kernels between `depth` and `cols` channels to `[depth, taps, CHANNELS]`.
 fn gather<T: Float>(
     kernel: &[T],
     [depth, cols]: [usize; 2],
     [depth_stride, col_stride]: [usize; 2],
-    shape: &ConvShape,
+    taps: usize,
     kernels: &mut [T],
 ) {
-    let taps = shape.taps();
     if depth_stride == taps {
         return transpose_into(kernel, col_stride, [cols, depth * taps], kernels, CHANNELS);
     }
     for (channel, kernels) in kernels.chunks_exact_mut(taps * CHANNELS).take(depth).enumerate() {
         let kernel = &kernel[channel * depth_stride..];
         transpose_into(kernel, col_stride, [cols, taps], kernels, CHANNELS);
+    }
+}
+
+/// The same for some of the taps alone.
+fn gather_taps<T: Float>(
+    kernel: &[T],
+    [depth, cols]: [usize; 2],
+    [depth_stride, col_stride]: [usize; 2],
+    taps: &[usize],
+    kernels: &mut [T],
+) {
+    let mut to = kernels.chunks_exact_mut(CHANNELS);
+    for channel in 0..depth {
+        for (tap, to) in taps.iter().zip(&mut to) {
+            let kernel = &kernel[channel * depth_stride + tap..];
+            for (col, to) in to[..cols].iter_mut().enumerate() {
+                *to = kernel[col * col_stride];
+            }
+        }
     }
 }
 
