@@ -17,6 +17,8 @@
 //! | here | |
 //! |---|---|
 //! | [`conv2d`], [`linear`] | products with a kernel |
+//! | [`PreparedConv2d`] | for inference: batch norm folded in, weights packed once |
+//! | [`conv2d_activated`] | with bias and rectifier in one |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
 //! | [`conv2d_batch_norm_train`] | the convolution in front of them too |
@@ -80,6 +82,7 @@ mod linear;
 mod max_pool2d;
 mod on_gradient;
 mod optimizer_step;
+mod prepared_conv2d;
 mod softmax;
 
 pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
@@ -87,7 +90,7 @@ pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
-pub use conv2d::{Conv2dConfig, conv2d, set_exact_convolution};
+pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use dropout::dropout;
 pub use layout::{channels_first, channels_last};
@@ -95,6 +98,7 @@ pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{AdamStep, SgdStep, adam_step, sgd_step, sum_of_squares};
+pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use softmax::{log_softmax, softmax};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.

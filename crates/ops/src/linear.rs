@@ -5,7 +5,8 @@ use candle_core::{
 };
 
 use crate::backward::hand_in;
-use crate::cpu::channel_sums::{add_bias, sum_rows};
+use crate::cpu::channel_sums::sum_rows;
+use crate::cpu::finish::Finish;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, product};
 use crate::cpu::layout::transpose;
@@ -172,7 +173,8 @@ impl CustomOp3 for Linear {
         with_float!("linear", x, T => {
             let (x, weight) = (elements::<T>(x, x_layout)?, elements(weight, weight_layout)?);
             let mut y = self.forward(x, weight);
-            add_bias(&mut y, elements(bias, bias_layout)?);
+            let bias = Some(elements(bias, bias_layout)?);
+            Finish { bias, ..Finish::default() }.apply(&mut y, self.out_features);
             Ok(stored(y, self.output_shape(x_layout)))
         })
     }

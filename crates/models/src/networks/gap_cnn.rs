@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
 
 use crate::layers::{
-    Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features, relu_at,
+    Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -57,7 +57,7 @@ impl Block {
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         match &self.conv {
-            Convolution::Plain(conv) => relu_at(self.relu, &conv.forward(x, pass)?, pass),
+            Convolution::Plain(conv) => conv.forward_relu(x, Some(self.relu), pass),
             Convolution::Normalised(conv) => conv.forward(x, Activate::relu(self.relu), pass),
         }
     }

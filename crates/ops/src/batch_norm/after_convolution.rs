@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::affine::{Handover, affine, affine_and_kernel};
 use super::{BatchNorm, BatchStatistics, NAME, check_arguments, statistics};
-use crate::cpu::storage::{elements, with_float};
+use crate::cpu::storage::{elements, kept, with_float};
 use crate::{Activation, Conv2dConfig, conv2d};
 
 /// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and its statistics.
@@ -93,14 +93,11 @@ impl ConvBatchNorm {
         affine: (&CpuStorage, &Layout),
         residual: Option<(&CpuStorage, &Layout)>,
     ) -> Result<(CpuStorage, Shape)> {
-        let (storage, layout) = self.output.storage_and_layout();
-        let Storage::Cpu(output) = &*storage else {
-            bail!("{NAME}: the convolution's output is not on the CPU")
-        };
-        with_float!(NAME, output, T => {
+        let output = kept(&self.output);
+        with_float!(NAME, affine.0, T => {
             let residual = residual.map(|(storage, layout)| elements::<T>(storage, layout));
-            let affine = elements(affine.0, affine.1)?;
-            self.norm.forward::<T>(elements(output, layout)?, affine, residual.transpose()?, layout)
+            let (output, affine) = (output.elements()?, elements(affine.0, affine.1)?);
+            self.norm.forward::<T>(output, affine, residual.transpose()?, self.output.layout())
         })
     }
 

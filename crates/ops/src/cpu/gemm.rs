@@ -38,6 +38,12 @@ impl<'a, T> Matrix<'a, T> {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
+    /// All elements from the first on, and the distance between rows.
+    pub(crate) fn as_rows(&self) -> (&'a [T], usize) {
+        assert_eq!(self.col_stride, 1, "a row's elements lie side by side");
+        (self.data, self.row_stride)
+    }
+
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.cols,

@@ -48,6 +48,9 @@ pub(in crate::cpu) trait Simd: Copy + Send + Sync {
     /// `a * b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
+    /// `min(max(value, 0), ceiling)`; a NaN stays one.
+    fn rectify(self, value: Self::Vector, ceiling: Self::Vector) -> Self::Vector;
+
     /// # Safety
     /// `LANES` values at `from` are readable.
     unsafe fn load(self, from: *const f32) -> Self::Vector;
@@ -209,6 +212,27 @@ mod tests {
                 assert_eq!(full[i], if inside { from[i] } else { 0.0 });
                 assert_eq!(part[i], if inside { from[i] } else { -1.0 });
             }
+        }
+    }
+
+    fn check_rectify<S: Simd>(simd: S) {
+        let mut values = vec![0.5; S::LANES];
+        values[0] = f32::NAN;
+        values[1] = -1.0;
+        values[2] = 7.0;
+        // SAFETY: the buffer holds LANES values.
+        unsafe {
+            let rectified = simd.rectify(simd.load(values.as_ptr()), simd.splat(6.0));
+            simd.store(values.as_mut_ptr(), rectified);
+        }
+        assert!(values[0].is_nan());
+        assert_eq!(values[1..4], [0.0, 6.0, 0.5]);
+    }
+
+    #[test]
+    fn rectifiers_keep_what_is_not_a_number() {
+        for level in Level::available() {
+            with_simd!(level, simd => check_rectify(simd));
         }
     }
 

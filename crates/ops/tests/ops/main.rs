@@ -13,3 +13,4 @@ mod dropout;
 mod layout;
 mod on_gradient;
 mod pooling;
+mod prepared_conv2d;

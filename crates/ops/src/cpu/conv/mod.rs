@@ -15,6 +15,7 @@ mod axis;
 mod depthwise;
 mod gather;
 mod pack;
+mod packed;
 mod patches;
 mod scatter;
 mod strided;
@@ -28,6 +29,7 @@ use super::float::Float;
 use super::output::filled_by;
 use super::winograd::Winograd;
 use axis::Axis;
+pub(in crate::cpu) use packed::PackedKernel;
 
 /// See [`set_exact`].
 static EXACT: AtomicBool = AtomicBool::new(false);
@@ -37,9 +39,14 @@ pub(crate) fn set_exact(exact: bool) {
     EXACT.store(exact, Ordering::Relaxed);
 }
 
+/// Whether only plain sums are allowed.
+pub(in crate::cpu) fn is_exact() -> bool {
+    EXACT.load(Ordering::Relaxed)
+}
+
 /// Winograd's kernels, where they are allowed and fit.
 fn winograd<T: Float>(shape: &ConvShape) -> Option<Winograd<T>> {
-    T::winograd().filter(|kernels| !EXACT.load(Ordering::Relaxed) && (kernels.applies)(shape))
+    T::winograd().filter(|kernels| !is_exact() && (kernels.applies)(shape))
 }
 
 /// Patches in one block: enough for matrix products at full speed, few enough for the cache.
@@ -125,7 +132,7 @@ pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
 }
 
 /// Whether every tap only sees padding, as those of a dilated kernel may around a small map.
-fn reads_nothing(shape: &ConvShape) -> bool {
+pub(in crate::cpu) fn reads_nothing(shape: &ConvShape) -> bool {
     (0..2).any(|axis| Axis::forward(shape, axis).taps.is_empty())
 }
 

@@ -75,6 +75,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn rectify(self, value: __m256, ceiling: __m256) -> __m256 {
+        // SAFETY: see the top of the block. Both return their second operand if one is a NaN.
+        unsafe { _mm256_min_ps(ceiling, _mm256_max_ps(_mm256_setzero_ps(), value)) }
+    }
+
+    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m256 {
         // SAFETY: see the top of the block.
         unsafe { _mm256_loadu_ps(from) }

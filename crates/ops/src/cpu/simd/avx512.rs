@@ -71,6 +71,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn rectify(self, value: __m512, ceiling: __m512) -> __m512 {
+        // SAFETY: see the top of the block. Both return their second operand if one is a NaN.
+        unsafe { _mm512_min_ps(ceiling, _mm512_max_ps(_mm512_setzero_ps(), value)) }
+    }
+
+    #[inline(always)]
     unsafe fn load(self, from: *const f32) -> __m512 {
         // SAFETY: see the top of the block.
         unsafe { _mm512_loadu_ps(from) }

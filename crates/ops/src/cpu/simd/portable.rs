@@ -1,6 +1,7 @@
 //! Plain Rust that the compiler vectorises with what every processor of the target has.
 
 use super::Simd;
+use crate::cpu::activation::rectified;
 
 /// Four lanes: the vectors of SSE2 and NEON, which their 64-bit targets always have.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +74,11 @@ impl Simd for Portable {
             mul_add(a[2], b[2], c[2]),
             mul_add(a[3], b[3], c[3]),
         ])
+    }
+
+    #[inline(always)]
+    fn rectify(self, value: F32x4, ceiling: F32x4) -> F32x4 {
+        value.zip(ceiling, rectified)
     }
 
     #[inline(always)]

@@ -11,8 +11,8 @@ use super::grid::{PLANES, TileGrid};
 use super::kernels::KernelsMut;
 use super::maps::Maps;
 use super::panels::Panels;
-use super::product::Product;
 use crate::cpu::parallel::for_each;
+use crate::cpu::product::Product;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::Simd;
 
