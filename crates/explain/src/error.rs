@@ -75,6 +75,70 @@ pub enum Error {
         index: usize,
     },
 
+    /// The map holds NaN or infinity although the logits do not.
+    #[error(
+        "the map of picture {index} of the batch at layer `{layer}` is not finite; \
+         try another layer or method"
+    )]
+    MapNotFinite {
+        /// Which picture of the batch, from 0.
+        index: usize,
+        /// The layer's path.
+        layer: String,
+    },
+
+    /// There are not as many targets as pictures.
+    #[error("{targets} target classes for {pictures} pictures; give one for each")]
+    TargetCount {
+        /// Classes given.
+        targets: usize,
+        /// Pictures in the batch.
+        pictures: usize,
+    },
+
+    /// The network has no vector in which pictures could be compared.
+    #[error("the network has no layer in front of its head, so its pictures cannot be compared")]
+    NoEmbedding,
+
+    /// The vector to compare with is not one of this network's.
+    #[error(
+        "the vector to compare with has {found} values, the network's have {features}; \
+         take one from `embeddings`, not all of it 0"
+    )]
+    Embedding {
+        /// Values given.
+        found: usize,
+        /// Values of the network's own vectors.
+        features: usize,
+    },
+
+    /// An option that belongs to class activation maps was given to another method.
+    #[error("`{method}` looks at the pixels: {option} is for class activation maps; leave it out")]
+    OnlyForCams {
+        /// The method's name.
+        method: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+
+    /// No method has this name.
+    #[error("no method is called `{name}`; there are {}", crate::Method::names())]
+    UnknownMethod {
+        /// The name asked for.
+        name: String,
+    },
+
+    /// A setting of a method is out of its range.
+    #[error("{setting} must be {range}, got {found}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is possible.
+        range: &'static str,
+        /// What was given.
+        found: String,
+    },
+
     /// candle could not run the network.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         None => Target::Predicted,
     };
     let (picture, input) = restored.input(&args.picture, &device)?;
-    let options = CamOptions { layer: args.layer.clone(), target };
+    let options = CamOptions { layer: args.layer.clone(), target, ..CamOptions::default() };
     let maps = grad_cam(restored.model.as_ref(), &input, &options)?;
     let map = maps.first().context("the network gave no map")?;
     let seen = sources::in_channels(restored.seen(&picture)?, 3)?;
