@@ -87,6 +87,22 @@ pub enum Error {
         layer: String,
     },
 
+    /// A map and what it is measured by differ in size.
+    #[error(
+        "the map has {values} values for {height}x{width}, but is measured against {pixels} pixels; \
+         take the map, the picture and the mask of one input"
+    )]
+    MapSize {
+        /// Height of the map.
+        height: usize,
+        /// Width of the map.
+        width: usize,
+        /// Values in the map.
+        values: usize,
+        /// Pixels of the picture or the mask.
+        pixels: usize,
+    },
+
     /// There are not as many targets as pictures.
     #[error("{targets} target classes for {pictures} pictures; give one for each")]
     TargetCount {

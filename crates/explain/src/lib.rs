@@ -10,6 +10,7 @@
 //! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`occlusion`] | attributions of the pixels themselves |
 //! | [`Target`], [`embeddings`] | what is asked: a class, one class rather than another, likeness |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
+//! | [`measure`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
 //! | [`Recorder`], [`LeafAt`] | taps that keep a layer's output, or the gradient there |
 //!
 //! Every function takes a batch and answers for all of it in one pass (those that probe with many
@@ -34,6 +35,7 @@
 mod cam;
 mod error;
 mod map;
+pub mod measure;
 mod method;
 mod pixels;
 mod record;
