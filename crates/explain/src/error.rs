@@ -23,7 +23,7 @@ pub enum Error {
     /// The network keeps no maps that a class activation map could look at.
     #[error(
         "`{architecture}` has no spatial maps, so it has no class activation map; \
-         explain a convolutional network, such as `resnet18`"
+         explain its pixels (method `saliency`), or a convolutional network, such as `resnet18`"
     )]
     NoSpatialMaps {
         /// The network's architecture.
@@ -63,6 +63,22 @@ pub enum Error {
     ImageShape {
         /// The shape given.
         shape: Vec<usize>,
+    },
+
+    /// The network cannot take pictures that small.
+    #[error(
+        "pictures of {}x{} are too small for `{architecture}`, which was made for {}x{}; enlarge them \
+         (transform `resize`)", found[0], found[1], wanted[0], wanted[1]
+    )]
+    TooSmall {
+        /// The network's architecture.
+        architecture: String,
+        /// Height and width of the pictures.
+        found: [usize; 2],
+        /// Height and width of the pictures that the network was made for.
+        wanted: [usize; 2],
+        /// What the network said.
+        source: Box<candle_core::Error>,
     },
 
     /// The network answers with NaN or infinity.

@@ -1,5 +1,7 @@
 //! The answer: one map a picture.
 
+mod npy;
+
 use candle_core::{DType, Tensor};
 
 use crate::scale::to_input_size;
@@ -27,7 +29,7 @@ pub struct ClassActivationMap {
 }
 
 /// The [`ClassActivationMap::layer`] of a map that looks at no layer.
-pub const PIXELS: &str = "pixels";
+pub const PIXELS: &str = "the pixels";
 
 /// Maps from one coarse map a picture, `[batch, height, width]`: negative evidence is dropped, the
 /// rest scaled to `0..=1` and to the input's `size` `[height, width]`.

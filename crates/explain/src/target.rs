@@ -139,7 +139,8 @@ impl<'a> Question<'a> {
     /// One pass of the whole network in evaluation mode.
     pub(crate) fn run(&self, images: &Tensor, tap: &mut dyn LayerTap) -> Result<Response> {
         let mut watch = Watch { tap, layer: self.embedding_layer.as_deref(), seen: None };
-        let logits = self.model.forward(images, &mut Pass::eval().with_tap(&mut watch))?;
+        let logits = self.model.forward(images, &mut Pass::eval().with_tap(&mut watch));
+        let logits = logits.map_err(|error| too_small(self.model, images, error))?;
         Ok(Response { logits, embedding: watch.seen })
     }
 
@@ -253,6 +254,21 @@ fn check_pictures(images: &Tensor) -> Result<()> {
     match *images.dims() {
         [batch, channels, height, width] if batch * channels * height * width > 0 => Ok(()),
         _ => Err(Error::ImageShape { shape: images.dims().to_vec() }),
+    }
+}
+
+/// Why a network that runs out of pixels fails: pooling only says that its window does not fit.
+fn too_small(model: &dyn Model, images: &Tensor, source: candle_core::Error) -> Error {
+    let spec = model.spec();
+    let [_, height, width] = spec.input;
+    match *images.dims() {
+        [_, _, h, w] if h < height || w < width => Error::TooSmall {
+            architecture: spec.architecture.clone(),
+            found: [h, w],
+            wanted: [height, width],
+            source: Box::new(source),
+        },
+        _ => Error::Tensor(source),
     }
 }
 

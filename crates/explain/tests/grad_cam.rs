@@ -169,6 +169,15 @@ fn an_unknown_layer_is_answered_with_near_names() -> TestResult {
 }
 
 #[test]
+fn a_picture_smaller_than_the_network_s_grid_is_refused() -> TestResult {
+    let model = build(&ModelSpec::new("gap_cnn", 2).input([3, 32, 32]), 0, &Device::Cpu)?;
+    let images = reference::image_batch("tiny", &[1, 3, 4, 40])?;
+    let expected = "pictures of 4x40 are too small for `gap_cnn`, which was made for 32x32";
+    check_error(model.as_ref(), &images, &CamOptions::default(), expected);
+    Ok(())
+}
+
+#[test]
 fn a_network_without_maps_is_refused() -> TestResult {
     let model = build(&ModelSpec::new("mlp", 10), 0, &Device::Cpu)?;
     let images = reference::image_batch("mlp", &[1, 1, 28, 28])?;
