@@ -7,6 +7,7 @@ mod bad_data;
 mod bad_settings;
 mod commands;
 mod disk;
+mod explain;
 mod resume;
 mod support;
 mod train;

@@ -95,6 +95,18 @@ impl Pass<'_> {
         self.tap.as_ref().is_some_and(|tap| tap.wants(path))
     }
 
+    /// A layer hands in its input under its own path and works on what comes back. Layouts are those
+    /// of [`Pass::output`].
+    ///
+    /// # Errors
+    /// What the tap returns.
+    pub fn input(&mut self, path: &str, input: &Tensor) -> Result<Tensor> {
+        match &mut self.tap {
+            Some(tap) if tap.wants(path) => show(input.clone(), |shown| tap.tap_input(path, shown)),
+            _ => Ok(input.clone()),
+        }
+    }
+
     /// A layer hands in its output under its own path and goes on with what comes back.
     ///
     /// Feature maps (rank 4) are `[batch, height, width, channels]` here; the tap sees them as
@@ -104,19 +116,20 @@ impl Pass<'_> {
     /// What the tap returns.
     pub fn output(&mut self, path: &str, output: Tensor) -> Result<Tensor> {
         match &mut self.tap {
-            Some(tap) if tap.wants(path) => show(*tap, path, output),
+            Some(tap) if tap.wants(path) => show(output, |shown| tap.tap(path, shown)),
             _ => Ok(output),
         }
     }
 }
 
-fn show(tap: &mut dyn LayerTap, path: &str, output: Tensor) -> Result<Tensor> {
-    if output.rank() != 4 {
-        return tap.tap(path, output);
+/// Shows `see` feature maps as `[batch, channels, height, width]`.
+fn show(maps: Tensor, see: impl FnOnce(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if maps.rank() != 4 {
+        return see(maps);
     }
-    let shown = output.permute((0, 3, 1, 2))?;
+    let shown = maps.permute((0, 3, 1, 2))?;
     let id = shown.id();
-    let result = tap.tap(path, shown)?;
-    // An untouched output goes on as it was: no permutations on the tape.
-    if result.id() == id { Ok(output) } else { channels_last(&result) }
+    let result = see(shown)?;
+    // What was left untouched goes on as it was: no permutations on the tape.
+    if result.id() == id { Ok(maps) } else { channels_last(&result) }
 }
