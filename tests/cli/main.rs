@@ -5,8 +5,11 @@
 
 mod bad_data;
 mod bad_settings;
+#[cfg(unix)]
+mod browser;
 mod commands;
 mod disk;
+mod report;
 mod resume;
 mod support;
 mod train;

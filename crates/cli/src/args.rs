@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Show where a network looked: the picture with its class activation map
     Explain(ExplainArgs),
+    /// Write the report of a run anew: one HTML page with curves, mistakes, classes, settings
+    Report(ReportArgs),
     /// List a network's layers, output shapes, parameters and multiply-adds
     Summary(SummaryArgs),
     /// Fetch data sets and weights, verified
@@ -146,6 +148,18 @@ pub(crate) struct ExplainArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Folder of the run, for instance runs/resnet18/001
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 //! | item | what |
 //! |---|---|
 //! | [`curves_png`], [`curves_svg`], [`CurvesFile`] | loss, accuracy and learning rate of a run |
+//! | [`run_report_html`] | the report of a run: one page with everything |
 //! | [`explanation_png`] | photograph, heat map, and one over the other |
 //! | [`picture_grid_png`] | many pictures with captions |
 //! | [`confusion_matrix_png`] | how often each class was taken for each |
@@ -19,6 +20,7 @@ mod confusion;
 mod curves;
 mod error;
 mod grid;
+mod html;
 mod overlay;
 mod palette;
 mod picture;
@@ -29,6 +31,7 @@ pub use confusion::confusion_matrix_png;
 pub use curves::{CurvesFile, curves_png, curves_svg};
 pub use error::{Error, Result};
 pub use grid::{GridPicture, picture_grid_png};
+pub use html::{NetworkLayer, NetworkTable, RunReport, WorstPicture, run_report_html};
 pub use overlay::{Explanation, explanation_png};
 pub use picture::RgbView;
 pub use tensorboard::{EventWriter, TensorBoard};

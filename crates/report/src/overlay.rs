@@ -86,8 +86,7 @@ fn draw(explanation: &Explanation<'_>) -> Result<Canvas> {
     check(map)?;
     let size = fit(explanation.picture.size(), PANEL);
     let photograph = explanation.picture.resized(size);
-    let heat = resized_map(&map.map, (map.width as u32, map.height as u32), size);
-    let heat: Vec<f64> = heat.pixels().map(|pixel| f64::from(pixel.0[0])).collect();
+    let heat = heat_at(map, size);
 
     let (width, height) = (f64::from(size.0), f64::from(size.1));
     let column = width.max(NARROWEST);
@@ -122,6 +121,18 @@ fn check(map: &ClassActivationMap) -> Result<()> {
         return Err(Error::MapShape { width, height, values });
     }
     Ok(())
+}
+
+/// The map's values at the size of a picture, row by row.
+fn heat_at(map: &ClassActivationMap, size: (u32, u32)) -> Vec<f64> {
+    let heat = resized_map(&map.map, (map.width as u32, map.height as u32), size);
+    heat.pixels().map(|pixel| f64::from(pixel.0[0])).collect()
+}
+
+/// A picture with a map laid over it.
+pub(crate) fn overlaid(picture: &RgbImage, map: &ClassActivationMap) -> Result<RgbImage> {
+    check(map)?;
+    Ok(overlay(picture, &heat_at(map, picture.dimensions()), Colormap::default()))
 }
 
 fn heat_caption(map: &ClassActivationMap) -> String {

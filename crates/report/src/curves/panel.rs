@@ -1,5 +1,7 @@
 //! One panel of curves: title, legend, axes, lines.
 
+use std::borrow::Cow;
+
 use crate::axis::Axis;
 use crate::canvas::{Align, Area, Canvas, Color, Font};
 use crate::palette::{GRID, INK, MUTED, RULE};
@@ -11,40 +13,42 @@ pub(super) const LEFT: f64 = 66.0;
 const HEADER: f64 = 68.0;
 const BOTTOM: f64 = 58.0;
 /// With more points than this the marks would cover the line.
-const MOST_MARKS: usize = 40;
+pub(crate) const MOST_MARKS: usize = 40;
 
 /// How the points of a line are marked; not only colour tells lines apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     None,
     Disc,
     Square,
 }
 
 /// A curve; one without points is not drawn and not in the legend.
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Its name in the legend; empty for none.
-    pub(super) label: &'static str,
-    pub(super) color: Color,
-    pub(super) mark: Mark,
+    pub(crate) label: Cow<'static, str>,
+    pub(crate) color: Color,
+    pub(crate) mark: Mark,
     /// In pixels.
-    pub(super) width: f64,
-    pub(super) segments: Segments,
+    pub(crate) width: f64,
+    pub(crate) segments: Segments,
 }
 
 /// A point worth a ring, and what is said about it.
-pub(super) struct Best {
-    pub(super) at: (f64, f64),
-    pub(super) label: String,
+pub(crate) struct Best {
+    pub(crate) at: (f64, f64),
+    pub(crate) label: String,
 }
 
-pub(super) struct Panel {
-    pub(super) title: &'static str,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
+pub(crate) struct Panel {
+    pub(crate) title: &'static str,
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    /// A value of the curves in words.
+    pub(crate) describe: fn(f64) -> String,
     /// From back to front.
-    pub(super) lines: Vec<Line>,
-    pub(super) best: Option<Best>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) best: Option<Best>,
 }
 
 impl Panel {
@@ -140,6 +144,6 @@ fn draw_legend(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) -> f64 {
     let font = Font::new(17, MUTED);
     canvas.line(&[(x + 2.0, y - 6.0), (x + 28.0, y - 6.0)], line.color, 3.0);
     draw_mark(canvas, line, (x + 15.0, y - 6.0));
-    canvas.text((x + 38.0, y), line.label, font, Align::Left);
-    x + 38.0 + font.width(line.label) + 24.0
+    canvas.text((x + 38.0, y), &line.label, font, Align::Left);
+    x + 38.0 + font.width(&line.label) + 24.0
 }

@@ -5,7 +5,7 @@ use candle_vision_train::{EpochRecord, History};
 use crate::axis::Axis;
 
 /// A curve in pieces: values that are not finite and epochs that are not recorded leave a gap.
-pub(super) type Segments = Vec<Vec<(f64, f64)>>;
+pub(crate) type Segments = Vec<Vec<(f64, f64)>>;
 
 /// More pieces than this cannot be told apart on a panel.
 const BUCKETS: usize = 500;
