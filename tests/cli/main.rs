@@ -8,6 +8,7 @@ mod bad_settings;
 #[cfg(unix)]
 mod browser;
 mod commands;
+mod compare;
 mod disk;
 mod report;
 mod resume;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
         Command::Fetch(args) => commands::fetch::run(&args),
     };

@@ -57,6 +57,15 @@ pub enum Error {
     #[error("a grid needs at least one picture")]
     EmptyGrid,
 
+    /// So many runs cannot be compared.
+    #[error("{count} runs cannot be compared; name 1 to {most}")]
+    RunCount {
+        /// Runs given.
+        count: usize,
+        /// Most that can be told apart.
+        most: usize,
+    },
+
     /// The picture would be larger than can be handled.
     #[error("a picture of {width}x{height} pixels is too large to draw; show fewer items")]
     TooLarge {

@@ -1,10 +1,10 @@
 //! The report of a run: one page that needs nothing beside it.
 
-mod chart;
+pub(crate) mod chart;
 mod confusion;
 mod data_uri;
 mod reliability;
-mod template;
+pub(crate) mod template;
 
 use std::path::Path;
 

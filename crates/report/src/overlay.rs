@@ -22,8 +22,9 @@ const CAPTION: f64 = 40.0;
 /// A narrow photograph still leaves room for its captions and the title.
 const NARROWEST: f64 = 260.0;
 const BAR: f64 = 20.0;
-/// The colour bar and its labels.
-const SCALE: f64 = BAR + 62.0;
+/// The colour bar, its labels and what they count.
+const SCALE: f64 = BAR + 68.0;
+const SCALE_TITLE: &str = "evidence for the class";
 
 /// What an explanation's picture shows.
 #[derive(Debug, Clone, Copy)]
@@ -185,6 +186,10 @@ fn draw_scale(canvas: &mut Canvas, colormap: Colormap, bar: Area) {
         // The labels at the ends stay within the bar's height.
         let baseline = (y + 5.0).clamp(bar.y + 11.0, bar.bottom());
         canvas.text((bar.right() + 9.0, baseline), &value.to_string(), font, Align::Left);
+    }
+    if bar.height > font.width(SCALE_TITLE) {
+        let middle = (bar.right() + 64.0, bar.center().1);
+        canvas.upward_text(middle, SCALE_TITLE, font, Align::Center);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::palette::{GRID, INK, MUTED, RULE};
 use super::series::Segments;
 
 /// Room for the labels of the ticks.
-pub(super) const LEFT: f64 = 66.0;
+pub(crate) const LEFT: f64 = 66.0;
 const HEADER: f64 = 68.0;
 const BOTTOM: f64 = 58.0;
 /// With more points than this the marks would cover the line.
@@ -52,7 +52,7 @@ pub(crate) struct Panel {
 }
 
 impl Panel {
-    pub(super) fn draw(&self, canvas: &mut Canvas, area: Area) {
+    pub(crate) fn draw(&self, canvas: &mut Canvas, area: Area) {
         let plot = Area {
             x: area.x + LEFT,
             y: area.y + HEADER,
@@ -122,28 +122,33 @@ impl Panel {
             canvas.line(&placed, line.color, line.width);
             // A single point has no line: it is seen only if it is marked.
             if points <= MOST_MARKS || placed.len() == 1 {
-                placed.iter().for_each(|at| draw_mark(canvas, line, *at));
+                placed.iter().for_each(|at| draw_mark(canvas, line.color, line.mark, *at));
             }
         }
     }
 }
 
-fn draw_mark(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) {
-    match line.mark {
+fn draw_mark(canvas: &mut Canvas, color: Color, mark: Mark, (x, y): (f64, f64)) {
+    match mark {
         Mark::None => {}
-        Mark::Disc => canvas.disc((x, y), 5.0, line.color),
+        Mark::Disc => canvas.disc((x, y), 5.0, color),
         Mark::Square => {
             let (x, y) = (x - 4.5, y - 4.5);
-            canvas.fill(Area { x, y, width: 9.0, height: 9.0 }, line.color);
+            canvas.fill(Area { x, y, width: 9.0, height: 9.0 }, color);
         }
     }
+}
+
+/// A piece of a line with its mark, 30 pixels wide.
+pub(crate) fn draw_swatch(canvas: &mut Canvas, (x, y): (f64, f64), color: Color, mark: Mark) {
+    canvas.line(&[(x + 2.0, y), (x + 28.0, y)], color, 3.0);
+    draw_mark(canvas, color, mark, (x + 15.0, y));
 }
 
 /// Returns where the next entry begins.
 fn draw_legend(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) -> f64 {
     let font = Font::new(17, MUTED);
-    canvas.line(&[(x + 2.0, y - 6.0), (x + 28.0, y - 6.0)], line.color, 3.0);
-    draw_mark(canvas, line, (x + 15.0, y - 6.0));
+    draw_swatch(canvas, (x, y - 6.0), line.color, line.mark);
     canvas.text((x + 38.0, y), &line.label, font, Align::Left);
     x + 38.0 + font.width(&line.label) + 24.0
 }

@@ -15,7 +15,7 @@ const BOTTOM: f64 = 44.0;
 
 /// A chart as its template wants it.
 #[derive(Debug, Serialize)]
-pub(super) struct Chart {
+pub(crate) struct Chart {
     title: &'static str,
     width: f64,
     height: f64,
@@ -33,7 +33,7 @@ pub(super) struct Chart {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Tick {
+struct Tick {
     at: f64,
     label: String,
 }
@@ -59,7 +59,7 @@ struct Best {
 }
 
 impl Chart {
-    pub(super) fn of(panel: &Panel) -> Self {
+    pub(crate) fn of(panel: &Panel) -> Self {
         let drawn = panel.lines.iter().filter(|line| !line.segments.is_empty());
         let curves: Vec<Curve> = drawn.clone().map(|line| Curve::of(line, panel)).collect();
         let best = panel.best.as_ref();
@@ -131,7 +131,7 @@ fn epoch(x: f64) -> String {
     if x.fract() == 0.0 { format!("epoch {x}") } else { format!("epoch {x:.2}") }
 }
 
-pub(super) fn hex([red, green, blue]: [u8; 3]) -> String {
+pub(crate) fn hex([red, green, blue]: [u8; 3]) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 

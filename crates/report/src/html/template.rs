@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use crate::{Error, Result};
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("page.html", include_str!("templates/page.html")),
     ("chart.html", include_str!("templates/chart.html")),
     ("run.html", include_str!("templates/run.html")),
+    ("comparison.html", include_str!("templates/comparison.html")),
     ("classes.html", include_str!("templates/classes.html")),
     ("reliability.html", include_str!("templates/reliability.html")),
     ("page.css", include_str!("templates/page.css")),
@@ -18,7 +19,7 @@ const TEMPLATES: [(&str, &str); 7] = [
 ];
 
 /// The page that the template called `name` makes of `values`. Text is escaped.
-pub(super) fn render(name: &str, values: &impl Serialize) -> Result<String> {
+pub(crate) fn render(name: &str, values: &impl Serialize) -> Result<String> {
     let mut environment = Environment::new();
     // A misspelt name must not become an empty place on somebody's page.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -46,7 +47,7 @@ fn fixed(value: f64, digits: usize) -> String {
 }
 
 /// 11689512 as 11,689,512.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(ascii).collect();
     groups.join(",")
