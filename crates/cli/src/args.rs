@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use candle_vision::explain::Method;
+use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Train, evaluate and explain image classifiers.
@@ -23,6 +24,10 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Show where a network looked: the picture with its class activation map
     Explain(ExplainArgs),
+    /// Write the report of a run anew: one HTML page with curves, mistakes, classes, settings
+    Report(ReportArgs),
+    /// Lay the curves of runs over each other, with a table: HTML and PNG
+    Compare(CompareArgs),
     /// List a network's layers, output shapes, parameters and multiply-adds
     Summary(SummaryArgs),
     /// Fetch data sets and weights, verified
@@ -176,6 +181,28 @@ pub(crate) enum MapFormat {
     Npy,
     /// Class, probability, layer and the map row by row
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Folder of the run, for instance runs/resnet18/001
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Folders of two to eight runs, for instance runs/resnet18/001 runs/resnet18/002
+    #[arg(value_name = "RUN", required = true, num_args = 2..=MOST_RUNS)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where to write; `.html` and `.png` are appended
+    #[arg(long, short, value_name = "NAME", default_value = "compare")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

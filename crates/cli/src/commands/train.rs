@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use candle_core::Device;
 use candle_vision::ops::set_exact_convolution;
 use candle_vision::report::{CurvesFile, TensorBoard};
 use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::resume::{self, Begun};
 use crate::settings::Settings;
 use crate::table::table;
-use crate::{device, say};
+use crate::{device, report, say};
 
 /// Exit code of a run that was stopped by Ctrl-C, as of a shell command ended by SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -41,7 +42,7 @@ fn start(args: &TrainArgs) -> Result<ExitCode> {
     let prepared = prepare(&settings, &args.data.data, &device)?;
     let config = toml::to_string_pretty(&settings).context("cannot write the settings")?;
     let folder = RunFolder::create(&args.runs, &name, &config).map_err(elsewhere)?;
-    let result = train(&prepared, &settings, &folder, None);
+    let result = train(&prepared, &settings, &folder, None, &device);
     remove_if_nothing_came_of_it(&folder, &result);
     result
 }
@@ -65,7 +66,7 @@ fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
     settings.model.weights.clear();
     let mut prepared = prepare(&settings, &args.data.data, &device)?;
     prepared.origin = format!("as in {}", folder.last().display());
-    train(&prepared, &settings, &folder, Some(&checkpoint))
+    train(&prepared, &settings, &folder, Some(&checkpoint), &device)
 }
 
 fn train(
@@ -73,6 +74,7 @@ fn train(
     settings: &Settings,
     folder: &RunFolder,
     checkpoint: Option<&Checkpoint>,
+    device: &Device,
 ) -> Result<ExitCode> {
     let Prepared { model, train, val, origin } = prepared;
     let mut trainer = Trainer::new(model.as_ref(), train, val, settings.training.clone(), folder)?;
@@ -81,12 +83,16 @@ fn train(
     }
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
-    let title = title(folder);
+    let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
     let mut progress = Progress::new();
     let stop = stop_on_interrupt()?;
     let summary = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop)?;
+    if summary.reason != StopReason::Interrupted && summary.best.is_file() {
+        let history = &summary.history;
+        write_report(&report::Run { folder, settings, history, train, val, device }, &stop);
+    }
     print(&summary, folder)?;
     Ok(match summary.reason {
         StopReason::Interrupted => ExitCode::from(INTERRUPTED),
@@ -112,13 +118,18 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn title(folder: &RunFolder) -> String {
-    let path = folder.path();
-    let name = |path: Option<&Path>| {
-        let name = path.and_then(Path::file_name).unwrap_or_default();
-        name.to_string_lossy().into_owned()
+/// Writes `report.html`. The run is done by then: whatever goes wrong here is only told.
+fn write_report(run: &report::Run<'_>, stop: &AtomicBool) {
+    let written = run.write_report(|| !stop.load(Ordering::Relaxed));
+    let reason = match written {
+        Ok(Some(_)) => return,
+        Ok(None) => "it was stopped".to_owned(),
+        Err(error) => say::one_line(&error),
     };
-    format!("{} {}", name(path.parent()), name(Some(path)))
+    let path = run.folder.path().display();
+    say::note(format_args!(
+        "warning: no report.html: {reason}; write it with `candle-vision report {path}`"
+    ));
 }
 
 /// A run that failed before its first checkpoint leaves no empty folder behind.
@@ -140,6 +151,10 @@ fn print(summary: &Summary, folder: &RunFolder) -> Result<()> {
         table.add_row(["its validation loss", &format!("{:.4}", best.val_loss)]);
         table.add_row(["best checkpoint", &summary.best.display().to_string()]);
         table.add_row(["curves", &path.join("curves.png").display().to_string()]);
+    }
+    let report = path.join("report.html");
+    if report.is_file() {
+        table.add_row(["report", &report.display().to_string()]);
     }
     table.add_row(["last checkpoint", &summary.last.display().to_string()]);
     table.add_row(["tables", "metrics.csv, batches.csv, events.out.tfevents.*, config.toml"]);
