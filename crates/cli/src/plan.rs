@@ -167,7 +167,8 @@ fn folder_recipe(args: &TrainArgs, folder: &Path) -> Result<Recipe> {
             // torchvision's evaluation keeps an eighth around the crop.
             &(side + side / 7).to_string(),
         ))?;
-    let folder = folder.to_string_lossy().into_owned();
+    // A run may be resumed or reported on from somewhere else.
+    let folder = std::path::absolute(folder)?.to_string_lossy().into_owned();
     recipe.set_value("data.path", folder.into())?;
     recipe.set_value("model.architecture", args.model.clone().into())?;
     recipe.set_value("model.channels", i64::try_from(spec.input[0])?.into())?;

@@ -48,10 +48,7 @@ impl Progress {
             return;
         }
         self.bar.finish_and_clear();
-        let template = "{prefix} {wide_bar:.cyan/dim} {pos}/{len}  {msg}  {eta}";
-        let style = ProgressStyle::with_template(template);
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar = ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─"));
+        self.bar = bar(length);
         self.bar.set_prefix(format!("epoch {}/{} {what}", self.epoch, self.epochs));
     }
 
@@ -87,6 +84,45 @@ impl Progress {
             if is_best { "  best" } else { "" }
         );
         self.line(&text);
+    }
+}
+
+fn bar(length: usize) -> ProgressBar {
+    let template = "{prefix} {wide_bar:.cyan/dim} {pos}/{len}  {msg}  {eta}";
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─"))
+}
+
+/// How far a count of batches has come; gone when dropped.
+pub(crate) struct Count {
+    what: &'static str,
+    /// There from the first batch on, on a terminal.
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+impl Count {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, bar: None, last_line: Instant::now() }
+    }
+
+    pub(crate) fn show(&mut self, done: usize, total: usize) {
+        if std::io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(|| bar(total).with_prefix(self.what));
+            bar.set_position(done as u64);
+        } else if done < total && self.last_line.elapsed() >= SIGN_OF_LIFE {
+            say::note(format_args!("{}  batch {done}/{total}", self.what));
+            self.last_line = Instant::now();
+        }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

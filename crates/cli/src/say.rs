@@ -11,6 +11,12 @@ pub(crate) fn result(line: impl Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// How this program was called, to be called so again.
+pub(crate) fn program() -> String {
+    let name = std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "candle-vision".to_owned())
+}
+
 /// A line beside the result, to stderr. Where it cannot be written, no one reads it: that is no
 /// reason to end a long run.
 pub(crate) fn note(line: impl Display) {

@@ -10,6 +10,7 @@ use candle_vision::data::{DataLoader, Dataset, ImageFolder, LoaderConfig, Split}
 use candle_vision::train::{Criterion, Evaluation, evaluate};
 
 use crate::args::EvalArgs;
+use crate::progress::Count;
 use crate::settings::Recipe;
 use crate::table::table;
 use crate::{device, say, sources};
@@ -28,7 +29,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let preprocessing: Compose = metadata.preprocessing.clone();
     let loader = DataLoader::new(dataset, preprocessing, config, device.clone())?;
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
-    let evaluation = evaluate(restored.model.as_ref(), &loader, &criterion, None, |_, _| Ok(true));
+    let mut count = Count::new("evaluating");
+    let evaluation =
+        evaluate(restored.model.as_ref(), &loader, &criterion, None, |done, batches| {
+            count.show(done, batches);
+            Ok(true)
+        });
+    drop(count);
     for skipped in loader.skipped() {
         say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
     }

@@ -163,13 +163,17 @@ fn print(summary: &Summary, folder: &RunFolder) -> Result<()> {
     say::result(table)?;
     match summary.reason {
         StopReason::Interrupted | StopReason::StoppedByCallback => {
-            say::result(format_args!("go on:    candle-vision train --resume {}", path.display()))?;
+            say::result(format_args!(
+                "go on:    {} train --resume {}",
+                say::program(),
+                path.display()
+            ))?;
         }
         _ => {
-            let best = summary.best.display();
+            let (program, best) = (say::program(), summary.best.display());
             say::result(format_args!(
-                "next:     candle-vision predict PHOTO.jpg --checkpoint {best}\n          \
-                 candle-vision explain PHOTO.jpg --checkpoint {best}"
+                "next:     {program} predict PHOTO.jpg --checkpoint {best}\n          \
+                 {program} explain PHOTO.jpg --checkpoint {best}"
             ))?;
         }
     }
