@@ -66,7 +66,8 @@ fn a_true_map_beats_a_random_one_and_that_a_false_one() -> TestResult {
     assert!(right.deletion < random.deletion && random.deletion < wrong.deletion);
     assert!(right.insertion > random.insertion && random.insertion > wrong.insertion);
     assert!(right.road > random.road && random.road > wrong.road, "{right:?} {random:?} {wrong:?}");
-    assert_eq!((right.pointing, right.energy), (Some(true), Some(1.0)));
+    assert_eq!((right.pointing, right.pointing_near), (Some(true), Some(true)));
+    assert_eq!(right.energy, Some(1.0));
     assert_eq!((wrong.pointing, wrong.energy), (Some(false), Some(0.0)));
     Ok(())
 }

@@ -4,5 +4,6 @@ pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod predict;
+pub(crate) mod score;
 pub(crate) mod summary;
 pub(crate) mod train;

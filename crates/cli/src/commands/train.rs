@@ -7,18 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use candle_core::Device;
+use candle_vision::data::DataLoader;
+use candle_vision::explain::Method;
 use candle_vision::ops::set_exact_convolution;
 use candle_vision::report::{CurvesFile, TensorBoard};
 use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
 
 use crate::args::TrainArgs;
+use crate::commands::score;
 use crate::plan::{Plan, plan};
 use crate::prepare::{Prepared, prepare};
 use crate::progress::Progress;
 use crate::resume::{self, Begun};
 use crate::settings::Settings;
 use crate::table::table;
-use crate::{device, say};
+use crate::{device, say, sources};
 
 /// Exit code of a run that was stopped by Ctrl-C, as of a shell command ended by SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -41,7 +45,7 @@ fn start(args: &TrainArgs) -> Result<ExitCode> {
     let prepared = prepare(&settings, &args.data.data, &device)?;
     let config = toml::to_string_pretty(&settings).context("cannot write the settings")?;
     let folder = RunFolder::create(&args.runs, &name, &config).map_err(elsewhere)?;
-    let result = train(&prepared, &settings, &folder, None);
+    let result = train(&prepared, &settings, &folder, None, &device);
     remove_if_nothing_came_of_it(&folder, &result);
     result
 }
@@ -65,7 +69,7 @@ fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
     settings.model.weights.clear();
     let mut prepared = prepare(&settings, &args.data.data, &device)?;
     prepared.origin = format!("as in {}", folder.last().display());
-    train(&prepared, &settings, &folder, Some(&checkpoint))
+    train(&prepared, &settings, &folder, Some(&checkpoint), &device)
 }
 
 fn train(
@@ -73,6 +77,7 @@ fn train(
     settings: &Settings,
     folder: &RunFolder,
     checkpoint: Option<&Checkpoint>,
+    device: &Device,
 ) -> Result<ExitCode> {
     let Prepared { model, train, val, origin } = prepared;
     let mut trainer = Trainer::new(model.as_ref(), train, val, settings.training.clone(), folder)?;
@@ -88,10 +93,26 @@ fn train(
     let stop = stop_on_interrupt()?;
     let summary = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop)?;
     print(&summary, folder)?;
+    if matches!(summary.reason, StopReason::Completed | StopReason::EarlyStopped) {
+        measure_explanations(settings, &summary.best, val, device)?;
+    }
     Ok(match summary.reason {
         StopReason::Interrupted => ExitCode::from(INTERRUPTED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// What the recipe wants to be measured of the finished network.
+fn measure_explanations(
+    settings: &Settings,
+    best: &Path,
+    val: &DataLoader,
+    device: &Device,
+) -> Result<()> {
+    let Some(wanted) = settings.score else { return Ok(()) };
+    let restored = sources::restore(best, device)?;
+    let output = score::beside(best);
+    score::score_methods(&restored, val.dataset(), &Method::ALL, wanted.pictures, &output, device)
 }
 
 /// The first Ctrl-C lets the batch end and saves; the second ends at once.
