@@ -5,9 +5,13 @@
 
 mod bad_data;
 mod bad_settings;
+#[cfg(unix)]
+mod browser;
 mod commands;
+mod compare;
 mod disk;
 mod explain;
+mod report;
 mod resume;
 mod support;
 mod train;

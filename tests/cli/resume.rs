@@ -70,6 +70,22 @@ fn an_interrupted_run_ends_as_one_that_was_not() {
     assert_eq!(batches("001"), batches("002"));
 }
 
+/// A folder where the report would be, set up while the run is interrupted.
+#[cfg(unix)]
+#[test]
+fn a_report_that_cannot_be_written_fails_no_run() {
+    let place = Place::new();
+    assert_eq!(interrupted(&place).code, Some(130));
+    std::fs::create_dir(place.path("runs/small/001/report.html")).expect("a folder");
+    let run = place.run(&["train", "--resume", "last"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let warning = run.stderr.lines().last().unwrap_or_default();
+    assert!(warning.starts_with("warning: no report.html: cannot write"), "{warning}");
+    assert!(warning.contains("candle-vision report runs/small/001"), "{warning}");
+    assert!(run.stdout.contains("all epochs are done"), "{}", run.stdout);
+    place.run(&["report", "runs/small/001"]).fails(&["cannot write", "report.html"]);
+}
+
 #[test]
 fn a_finished_run_is_not_resumed() {
     let (place, _) = Place::trained();

@@ -9,7 +9,7 @@
 //! | [`models`] | `candle-vision-models` | networks under torchvision's names, weights, taps |
 //! | [`train`] | `candle-vision-train` | optimizers, schedules, the trainer, checkpoints |
 //! | [`explain`] | `candle-vision-explain` | class activation maps, attributions, and how good they are |
-//! | [`report`] | `candle-vision-report` | curves, overlays, TensorBoard events |
+//! | [`report`] | `candle-vision-report` | curves, overlays, reports, TensorBoard events |
 
 pub use candle_vision_data as data;
 pub use candle_vision_explain as explain;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use candle_vision::explain::Method;
+use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Train, evaluate and explain image classifiers.
@@ -25,6 +26,10 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Measure every way to explain over many pictures
     Score(ScoreArgs),
+    /// Write the report of a run anew: one HTML page with curves, mistakes, classes, settings
+    Report(ReportArgs),
+    /// Lay the curves of runs over each other, with a table: HTML and PNG
+    Compare(CompareArgs),
     /// List a network's layers, output shapes, parameters and multiply-adds
     Summary(SummaryArgs),
     /// Fetch data sets and weights, verified
@@ -202,6 +207,28 @@ pub(crate) struct ScoreArgs {
     pub(crate) device: String,
     #[command(flatten)]
     pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Folder of the run, for instance runs/resnet18/001
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Folders of two to eight runs, for instance runs/resnet18/001 runs/resnet18/002
+    #[arg(value_name = "RUN", required = true, num_args = 2..=MOST_RUNS)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where to write; `.html` and `.png` are appended
+    #[arg(long, short, value_name = "NAME", default_value = "compare")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod device;
 mod plan;
 mod prepare;
 mod progress;
+mod report;
 mod resume;
 mod say;
 mod settings;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Score(args) => commands::score::run(&args),
+        Command::Report(args) => commands::report::run(&args),
+        Command::Compare(args) => commands::compare::run(&args),
         Command::Summary(args) => commands::summary::run(&args),
         Command::Fetch(args) => commands::fetch::run(&args),
     };

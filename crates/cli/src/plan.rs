@@ -85,7 +85,7 @@ fn asked(args: &TrainArgs, mut recipe: Recipe) -> Result<Recipe> {
     Ok(recipe)
 }
 
-fn name_of(source: Source) -> &'static str {
+pub(crate) fn name_of(source: Source) -> &'static str {
     match source {
         Source::Mnist => "mnist",
         Source::Cifar10 => "cifar10",

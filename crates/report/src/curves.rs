@@ -1,8 +1,8 @@
 //! The curves of a training run: loss, accuracy and learning rate over the epochs, side by side.
 
 mod file;
-mod panel;
-mod series;
+pub(crate) mod panel;
+pub(crate) mod series;
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use candle_vision_train::History;
 use candle_vision_train::write_atomically;
 
 use crate::Result;
-use crate::axis::Axis;
+use crate::axis::{Axis, scientific};
 use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
 use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, VERMILLION};
 pub use file::CurvesFile;
@@ -67,8 +67,7 @@ fn draw(history: &History, title: &str) -> Result<Canvas> {
         canvas.text((WIDTH / 2.0, HEIGHT / 2.0), "nothing recorded yet", font, Align::Center);
         return Ok(canvas);
     }
-    let timeline = Timeline::of(history);
-    let panels = [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)];
+    let panels = panels(history);
     let top = MARGIN + 50.0;
     let width = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
     for (index, panel) in panels.iter().enumerate() {
@@ -78,20 +77,35 @@ fn draw(history: &History, title: &str) -> Result<Canvas> {
     Ok(canvas)
 }
 
+/// Loss, accuracy and learning rate.
+pub(crate) fn panels(history: &History) -> [Panel; 3] {
+    let timeline = Timeline::of(history);
+    [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)]
+}
+
+/// A loss in as many digits as tell two of them apart.
+pub(crate) fn describe_loss(loss: f64) -> String {
+    format!("{loss:.4}")
+}
+
+/// A percentage.
+pub(crate) fn describe_percent(percent: f64) -> String {
+    format!("{percent:.2} %")
+}
+
 fn loss(history: &History, timeline: &Timeline) -> Panel {
     let train = epoch_segments(history, |epoch| epoch.train_loss);
     let validation = epoch_segments(history, |epoch| epoch.val_loss);
     let batches = timeline.batch_losses(history);
     let (low, high) = robust_range(&[&train, &validation], &batches);
-    // A loss begins at 0 unless that would press the curves flat.
-    let low = if (0.0..0.4 * high).contains(&low) { 0.0 } else { low };
     Panel {
         title: "loss",
         x: timeline.axis(),
-        y: Axis::linear(low, high, (low.min(0.0), f64::INFINITY)),
+        y: loss_axis(low, high),
+        describe: describe_loss,
         lines: vec![
             Line {
-                label: "each batch",
+                label: "each batch".into(),
                 color: FAINT_BLUE,
                 mark: Mark::None,
                 width: 2.0,
@@ -102,6 +116,12 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
         ],
         best: None,
     }
+}
+
+/// An axis from 0 unless that would press the curves flat.
+pub(crate) fn loss_axis(low: f64, high: f64) -> Axis {
+    let low = if (0.0..0.4 * high).contains(&low) { 0.0 } else { low };
+    Axis::linear(low, high, (low.min(0.0), f64::INFINITY))
 }
 
 fn accuracy(history: &History, timeline: &Timeline) -> Panel {
@@ -119,17 +139,18 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
         title: "accuracy in percent",
         x: timeline.axis(),
         y: Axis::linear(low, high, (0.0, 100.0)),
+        describe: describe_percent,
         lines: vec![training_line(train), validation_line(validation)],
         best,
     }
 }
 
 fn training_line(segments: Segments) -> Line {
-    Line { label: "training", color: BLUE, mark: Mark::Disc, width: 3.0, segments }
+    Line { label: "training".into(), color: BLUE, mark: Mark::Disc, width: 3.0, segments }
 }
 
 fn validation_line(segments: Segments) -> Line {
-    Line { label: "validation", color: VERMILLION, mark: Mark::Square, width: 3.0, segments }
+    Line { label: "validation".into(), color: VERMILLION, mark: Mark::Square, width: 3.0, segments }
 }
 
 fn rate(history: &History, timeline: &Timeline) -> Panel {
@@ -138,7 +159,14 @@ fn rate(history: &History, timeline: &Timeline) -> Panel {
         title: "learning rate",
         x: timeline.axis(),
         y: rate_axis(history, &segments),
-        lines: vec![Line { label: "", color: GREEN, mark: Mark::None, width: 3.0, segments }],
+        describe: scientific,
+        lines: vec![Line {
+            label: "".into(),
+            color: GREEN,
+            mark: Mark::None,
+            width: 3.0,
+            segments,
+        }],
         best: None,
     }
 }

@@ -57,6 +57,15 @@ pub enum Error {
     #[error("a grid needs at least one picture")]
     EmptyGrid,
 
+    /// So many runs cannot be compared.
+    #[error("{count} runs cannot be compared; name 1 to {most}")]
+    RunCount {
+        /// Runs given.
+        count: usize,
+        /// Most that can be told apart.
+        most: usize,
+    },
+
     /// The picture would be larger than can be handled.
     #[error("a picture of {width}x{height} pixels is too large to draw; show fewer items")]
     TooLarge {
@@ -72,11 +81,24 @@ pub enum Error {
         /// What the drawing library said.
         reason: String,
     },
+
+    /// A page could not be made from its template.
+    #[error("cannot make the page: {reason}")]
+    Page {
+        /// What the template engine said.
+        reason: String,
+    },
 }
 
 impl Error {
     pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Write { path: path.to_path_buf(), source }
+    }
+
+    /// The engine's whole chain: only its end says where in the template it happened.
+    pub(crate) fn page(error: minijinja::Error) -> Self {
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        Self::Page { reason: chain.map(ToString::to_string).collect::<Vec<_>>().join(": ") }
     }
 
     pub(crate) fn draw(reason: impl std::fmt::Display) -> Self {

@@ -3,6 +3,8 @@
 //! | item | what |
 //! |---|---|
 //! | [`curves_png`], [`curves_svg`], [`CurvesFile`] | loss, accuracy and learning rate of a run |
+//! | [`run_report_html`] | the report of a run: one page with everything |
+//! | [`comparison_html`], [`comparison_png`] | runs beside each other |
 //! | [`explanation_png`] | photograph, heat map, and one over the other |
 //! | [`picture_grid_png`] | many pictures with captions |
 //! | [`confusion_matrix_png`] | how often each class was taken for each |
@@ -15,20 +17,24 @@
 mod axis;
 mod canvas;
 mod colormap;
+mod comparison;
 mod confusion;
 mod curves;
 mod error;
 mod grid;
+mod html;
 mod overlay;
 mod palette;
 mod picture;
 mod tensorboard;
 
 pub use colormap::Colormap;
+pub use comparison::{ComparedRun, MOST_RUNS, comparison_html, comparison_png};
 pub use confusion::confusion_matrix_png;
 pub use curves::{CurvesFile, curves_png, curves_svg};
 pub use error::{Error, Result};
 pub use grid::{GridPicture, picture_grid_png};
+pub use html::{NetworkLayer, NetworkTable, RunReport, WorstPicture, run_report_html};
 pub use overlay::{Explanation, explanation_png};
 pub use picture::RgbView;
 pub use tensorboard::{EventWriter, TensorBoard};

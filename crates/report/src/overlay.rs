@@ -22,8 +22,9 @@ const CAPTION: f64 = 40.0;
 /// A narrow photograph still leaves room for its captions and the title.
 const NARROWEST: f64 = 260.0;
 const BAR: f64 = 20.0;
-/// The colour bar and its labels.
-const SCALE: f64 = BAR + 62.0;
+/// The colour bar, its labels and what they count.
+const SCALE: f64 = BAR + 68.0;
+const SCALE_TITLE: &str = "evidence for the class";
 
 /// What an explanation's picture shows.
 #[derive(Debug, Clone, Copy)]
@@ -86,8 +87,7 @@ fn draw(explanation: &Explanation<'_>) -> Result<Canvas> {
     check(map)?;
     let size = fit(explanation.picture.size(), PANEL);
     let photograph = explanation.picture.resized(size);
-    let heat = resized_map(&map.map, (map.width as u32, map.height as u32), size);
-    let heat: Vec<f64> = heat.pixels().map(|pixel| f64::from(pixel.0[0])).collect();
+    let heat = heat_at(map, size);
 
     let (width, height) = (f64::from(size.0), f64::from(size.1));
     let column = width.max(NARROWEST);
@@ -122,6 +122,18 @@ fn check(map: &ClassActivationMap) -> Result<()> {
         return Err(Error::MapShape { width, height, values });
     }
     Ok(())
+}
+
+/// The map's values at the size of a picture, row by row.
+fn heat_at(map: &ClassActivationMap, size: (u32, u32)) -> Vec<f64> {
+    let heat = resized_map(&map.map, (map.width as u32, map.height as u32), size);
+    heat.pixels().map(|pixel| f64::from(pixel.0[0])).collect()
+}
+
+/// A picture with a map laid over it.
+pub(crate) fn overlaid(picture: &RgbImage, map: &ClassActivationMap) -> Result<RgbImage> {
+    check(map)?;
+    Ok(overlay(picture, &heat_at(map, picture.dimensions()), Colormap::default()))
 }
 
 fn heat_caption(map: &ClassActivationMap) -> String {
@@ -174,6 +186,10 @@ fn draw_scale(canvas: &mut Canvas, colormap: Colormap, bar: Area) {
         // The labels at the ends stay within the bar's height.
         let baseline = (y + 5.0).clamp(bar.y + 11.0, bar.bottom());
         canvas.text((bar.right() + 9.0, baseline), &value.to_string(), font, Align::Left);
+    }
+    if bar.height > font.width(SCALE_TITLE) {
+        let middle = (bar.right() + 64.0, bar.center().1);
+        canvas.upward_text(middle, SCALE_TITLE, font, Align::Center);
     }
 }
 

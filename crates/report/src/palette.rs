@@ -16,5 +16,16 @@ pub(crate) const BLUE: Color = [0x00, 0x72, 0xb2];
 pub(crate) const FAINT_BLUE: Color = [0xa6, 0xcf, 0xe9];
 /// Validation.
 pub(crate) const VERMILLION: Color = [0xd5, 0x5e, 0x00];
+/// Runs beside each other.
+pub(crate) const SERIES: [Color; 8] = [
+    BLUE,
+    VERMILLION,
+    GREEN,
+    [0xb3, 0x5a, 0x92],
+    [0xc7, 0x8a, 0x00],
+    [0x4f, 0xa6, 0xd8],
+    [0x7f, 0x5a, 0x46],
+    MUTED,
+];
 /// Learning rate.
 pub(crate) const GREEN: Color = [0x00, 0x86, 0x62];

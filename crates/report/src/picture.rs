@@ -64,7 +64,7 @@ impl<'a> RgbView<'a> {
 }
 
 /// Pictures up to this side, such as those of CIFAR, are looked at pixel by pixel.
-const SMALL: u32 = 64;
+pub(crate) const SMALL: u32 = 64;
 
 /// The largest size of a `width` x `height` picture within `limit` pixels a side; small pictures
 /// grow by whole factors, so that their pixels stay equal.

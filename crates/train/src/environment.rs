@@ -4,11 +4,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+/// Version of candle, which does not tell its own; a test holds it to the lock file.
+const CANDLE: &str = "0.11.1";
+
 /// What `environment.json` holds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Environment {
     /// Version of these crates, which share one.
     candle_vision: &'static str,
+    candle: &'static str,
     os: &'static str,
     arch: &'static str,
     cpus: usize,
@@ -22,6 +26,7 @@ impl Environment {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             candle_vision: env!("CARGO_PKG_VERSION"),
+            candle: CANDLE,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
@@ -62,6 +67,12 @@ fn date(days_since_1970: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_of_candle_is_the_one_in_use() {
+        let lock = include_str!("../../../Cargo.lock");
+        assert!(lock.contains(&format!("name = \"candle-core\"\nversion = \"{CANDLE}\"")));
+    }
 
     #[test]
     fn timestamps_are_those_of_date() {

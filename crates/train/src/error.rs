@@ -140,6 +140,15 @@ pub enum Error {
         problem: String,
     },
 
+    /// A table of a run's measurements is cut short or damaged.
+    #[error("`{}` line {line} is damaged or cut short; remove that line to read the others", path.display())]
+    DamagedTable {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+
     /// A checkpoint was written in a newer form.
     #[error("`{}` has checkpoint format {found}, this program reads up to {known}; update it", path.display())]
     NewerFormat {

@@ -24,6 +24,7 @@ mod environment;
 mod error;
 mod evaluate;
 mod freeze;
+mod history_file;
 mod loaders;
 pub mod metrics;
 pub mod optim;

@@ -1,4 +1,12 @@
-//! How often a network is right.
+//! How often a network is right, where it is wrong, and whether it knows.
+
+mod calibration;
+mod classes;
+mod wilson;
+
+pub use calibration::{Calibration, ConfidenceBin, calibration};
+pub use classes::{ClassScores, ConfusedPair, class_scores, confused_pairs};
+pub use wilson::wilson_interval;
 
 use candle_core::{DType, Tensor};
 

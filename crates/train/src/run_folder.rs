@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::environment::Environment;
+use crate::history_file::{batches_csv, metrics_csv, read_history};
 use crate::record::History;
 use crate::{Error, Result, atomic_file};
 
@@ -112,6 +113,14 @@ impl RunFolder {
         self.write("batches.csv", batches_csv(history).as_bytes())?;
         Ok(())
     }
+
+    /// What `metrics.csv` and `batches.csv` say; nothing where they are missing.
+    ///
+    /// # Errors
+    /// [`Error::DamagedTable`] if a row is not as [`RunFolder::write_history`] writes it.
+    pub fn history(&self) -> Result<History> {
+        read_history(&self.path.join("metrics.csv"), &self.path.join("batches.csv"))
+    }
 }
 
 fn group_folder(runs_root: &Path, name: &str) -> Result<PathBuf> {
@@ -155,38 +164,9 @@ fn numbers(group: &Path) -> Result<Vec<(u32, PathBuf)>> {
     Ok(found)
 }
 
-fn metrics_csv(history: &History) -> String {
-    let mut text = String::from(
-        "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second\n",
-    );
-    for record in &history.epochs {
-        text += &format!(
-            "{},{:.6},{:.6},{:.6},{:.6},{:e},{:.3},{:.2}\n",
-            record.epoch,
-            record.train_loss,
-            record.train_accuracy,
-            record.val_loss,
-            record.val_accuracy,
-            record.lr,
-            record.seconds,
-            record.images_per_second
-        );
-    }
-    text
-}
-
-fn batches_csv(history: &History) -> String {
-    let mut text = String::from("step,epoch,loss,lr\n");
-    for record in &history.batches {
-        text += &format!("{},{},{:.6},{:e}\n", record.step, record.epoch, record.loss, record.lr);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{BatchRecord, EpochRecord};
 
     #[test]
     fn numbers_go_on_after_the_highest() {
@@ -234,25 +214,5 @@ mod tests {
         let environment: serde_json::Value =
             serde_json::from_str(&read("environment.json")).unwrap();
         assert_eq!(environment["candle_vision"], env!("CARGO_PKG_VERSION"));
-    }
-
-    #[test]
-    fn tables_have_a_row_for_each_record() {
-        let record = EpochRecord {
-            epoch: 1,
-            train_loss: 0.5,
-            train_accuracy: 0.75,
-            val_loss: 0.25,
-            val_accuracy: 1.0,
-            lr: 1e-3,
-            seconds: 2.0,
-            images_per_second: 100.0,
-        };
-        let batch = BatchRecord { step: 1, epoch: 1, loss: 0.5, lr: 1e-3 };
-        let history = History { epochs: vec![record], batches: vec![batch] };
-        let metrics = metrics_csv(&history);
-        let row = "1,0.500000,0.750000,0.250000,1.000000,1e-3,2.000,100.00";
-        assert_eq!(metrics.lines().nth(1), Some(row));
-        assert_eq!(batches_csv(&history), "step,epoch,loss,lr\n1,1,0.500000,1e-3\n");
     }
 }

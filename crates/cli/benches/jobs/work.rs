@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use candle_vision::data::FolderSplit;
-use candle_vision::ops::{CrossEntropyConfig, Generator, Targets, cross_entropy};
+use candle_vision::ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec,
     OptimizerConfig, Pass, Split, build, grad_cam,
@@ -89,7 +89,7 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
         let logits = model.forward(&images, &mut pass)?;
         let targets = Targets::Labels(&labels);
         let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
-        optimizer.step(&loss.backward()?)?;
+        optimizer.step(&backward(&loss)?)?;
         Ok(loss)
     })?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })

@@ -1,9 +1,11 @@
 //! One file a command.
 
+pub(crate) mod compare;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod predict;
+pub(crate) mod report;
 pub(crate) mod score;
 pub(crate) mod summary;
 pub(crate) mod train;

@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::resume::{self, Begun};
 use crate::settings::Settings;
 use crate::table::table;
-use crate::{device, say, sources};
+use crate::{device, report, say, sources};
 
 /// Exit code of a run that was stopped by Ctrl-C, as of a shell command ended by SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -86,12 +86,16 @@ fn train(
     }
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
-    let title = title(folder);
+    let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
     let mut progress = Progress::new();
     let stop = stop_on_interrupt()?;
     let summary = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop)?;
+    if summary.reason != StopReason::Interrupted && summary.best.is_file() {
+        let history = &summary.history;
+        write_report(&report::Run { folder, settings, history, train, val, device }, &stop);
+    }
     print(&summary, folder)?;
     if matches!(summary.reason, StopReason::Completed | StopReason::EarlyStopped) {
         measure_explanations(settings, &summary.best, val, device)?;
@@ -133,13 +137,18 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn title(folder: &RunFolder) -> String {
-    let path = folder.path();
-    let name = |path: Option<&Path>| {
-        let name = path.and_then(Path::file_name).unwrap_or_default();
-        name.to_string_lossy().into_owned()
+/// Writes `report.html`. The run is done by then: whatever goes wrong here is only told.
+fn write_report(run: &report::Run<'_>, stop: &AtomicBool) {
+    let written = run.write_report(|| !stop.load(Ordering::Relaxed));
+    let reason = match written {
+        Ok(Some(_)) => return,
+        Ok(None) => "it was stopped".to_owned(),
+        Err(error) => say::one_line(&error),
     };
-    format!("{} {}", name(path.parent()), name(Some(path)))
+    let path = run.folder.path().display();
+    say::note(format_args!(
+        "warning: no report.html: {reason}; write it with `candle-vision report {path}`"
+    ));
 }
 
 /// A run that failed before its first checkpoint leaves no empty folder behind.
@@ -161,6 +170,10 @@ fn print(summary: &Summary, folder: &RunFolder) -> Result<()> {
         table.add_row(["its validation loss", &format!("{:.4}", best.val_loss)]);
         table.add_row(["best checkpoint", &summary.best.display().to_string()]);
         table.add_row(["curves", &path.join("curves.png").display().to_string()]);
+    }
+    let report = path.join("report.html");
+    if report.is_file() {
+        table.add_row(["report", &report.display().to_string()]);
     }
     table.add_row(["last checkpoint", &summary.last.display().to_string()]);
     table.add_row(["tables", "metrics.csv, batches.csv, events.out.tfevents.*, config.toml"]);

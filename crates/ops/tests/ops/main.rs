@@ -6,9 +6,11 @@ mod reference;
 mod support;
 
 mod activation;
+mod backward;
 mod batch_norm;
 mod classification;
 mod dropout;
 mod layout;
 mod on_gradient;
 mod pooling;
+mod prepared_conv2d;

@@ -1,5 +1,7 @@
 //! One panel of curves: title, legend, axes, lines.
 
+use std::borrow::Cow;
+
 use crate::axis::Axis;
 use crate::canvas::{Align, Area, Canvas, Color, Font};
 use crate::palette::{GRID, INK, MUTED, RULE};
@@ -7,48 +9,50 @@ use crate::palette::{GRID, INK, MUTED, RULE};
 use super::series::Segments;
 
 /// Room for the labels of the ticks.
-pub(super) const LEFT: f64 = 66.0;
+pub(crate) const LEFT: f64 = 66.0;
 const HEADER: f64 = 68.0;
 const BOTTOM: f64 = 58.0;
 /// With more points than this the marks would cover the line.
-const MOST_MARKS: usize = 40;
+pub(crate) const MOST_MARKS: usize = 40;
 
 /// How the points of a line are marked; not only colour tells lines apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     None,
     Disc,
     Square,
 }
 
 /// A curve; one without points is not drawn and not in the legend.
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Its name in the legend; empty for none.
-    pub(super) label: &'static str,
-    pub(super) color: Color,
-    pub(super) mark: Mark,
+    pub(crate) label: Cow<'static, str>,
+    pub(crate) color: Color,
+    pub(crate) mark: Mark,
     /// In pixels.
-    pub(super) width: f64,
-    pub(super) segments: Segments,
+    pub(crate) width: f64,
+    pub(crate) segments: Segments,
 }
 
 /// A point worth a ring, and what is said about it.
-pub(super) struct Best {
-    pub(super) at: (f64, f64),
-    pub(super) label: String,
+pub(crate) struct Best {
+    pub(crate) at: (f64, f64),
+    pub(crate) label: String,
 }
 
-pub(super) struct Panel {
-    pub(super) title: &'static str,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
+pub(crate) struct Panel {
+    pub(crate) title: &'static str,
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    /// A value of the curves in words.
+    pub(crate) describe: fn(f64) -> String,
     /// From back to front.
-    pub(super) lines: Vec<Line>,
-    pub(super) best: Option<Best>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) best: Option<Best>,
 }
 
 impl Panel {
-    pub(super) fn draw(&self, canvas: &mut Canvas, area: Area) {
+    pub(crate) fn draw(&self, canvas: &mut Canvas, area: Area) {
         let plot = Area {
             x: area.x + LEFT,
             y: area.y + HEADER,
@@ -118,28 +122,33 @@ impl Panel {
             canvas.line(&placed, line.color, line.width);
             // A single point has no line: it is seen only if it is marked.
             if points <= MOST_MARKS || placed.len() == 1 {
-                placed.iter().for_each(|at| draw_mark(canvas, line, *at));
+                placed.iter().for_each(|at| draw_mark(canvas, line.color, line.mark, *at));
             }
         }
     }
 }
 
-fn draw_mark(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) {
-    match line.mark {
+fn draw_mark(canvas: &mut Canvas, color: Color, mark: Mark, (x, y): (f64, f64)) {
+    match mark {
         Mark::None => {}
-        Mark::Disc => canvas.disc((x, y), 5.0, line.color),
+        Mark::Disc => canvas.disc((x, y), 5.0, color),
         Mark::Square => {
             let (x, y) = (x - 4.5, y - 4.5);
-            canvas.fill(Area { x, y, width: 9.0, height: 9.0 }, line.color);
+            canvas.fill(Area { x, y, width: 9.0, height: 9.0 }, color);
         }
     }
+}
+
+/// A piece of a line with its mark, 30 pixels wide.
+pub(crate) fn draw_swatch(canvas: &mut Canvas, (x, y): (f64, f64), color: Color, mark: Mark) {
+    canvas.line(&[(x + 2.0, y), (x + 28.0, y)], color, 3.0);
+    draw_mark(canvas, color, mark, (x + 15.0, y));
 }
 
 /// Returns where the next entry begins.
 fn draw_legend(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) -> f64 {
     let font = Font::new(17, MUTED);
-    canvas.line(&[(x + 2.0, y - 6.0), (x + 28.0, y - 6.0)], line.color, 3.0);
-    draw_mark(canvas, line, (x + 15.0, y - 6.0));
-    canvas.text((x + 38.0, y), line.label, font, Align::Left);
-    x + 38.0 + font.width(line.label) + 24.0
+    draw_swatch(canvas, (x, y - 6.0), line.color, line.mark);
+    canvas.text((x + 38.0, y), &line.label, font, Align::Left);
+    x + 38.0 + font.width(&line.label) + 24.0
 }

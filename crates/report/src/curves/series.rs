@@ -5,7 +5,7 @@ use candle_vision_train::{EpochRecord, History};
 use crate::axis::Axis;
 
 /// A curve in pieces: values that are not finite and epochs that are not recorded leave a gap.
-pub(super) type Segments = Vec<Vec<(f64, f64)>>;
+pub(crate) type Segments = Vec<Vec<(f64, f64)>>;
 
 /// More pieces than this cannot be told apart on a panel.
 const BUCKETS: usize = 500;
@@ -68,7 +68,7 @@ impl Timeline {
 }
 
 /// One point an epoch, at its end.
-pub(super) fn epoch_segments(history: &History, value: impl Fn(&EpochRecord) -> f64) -> Segments {
+pub(crate) fn epoch_segments(history: &History, value: impl Fn(&EpochRecord) -> f64) -> Segments {
     let points: Vec<(f64, f64)> =
         history.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch))).collect();
     pieces(&points, 1.5)
@@ -116,7 +116,7 @@ fn values(segments: &Segments) -> impl Iterator<Item = f64> {
 }
 
 /// Lowest and highest value; `None` without values.
-pub(super) fn range(curves: &[&Segments]) -> Option<(f64, f64)> {
+pub(crate) fn range(curves: &[&Segments]) -> Option<(f64, f64)> {
     let values = || curves.iter().flat_map(|curve| values(curve));
     Some((values().min_by(f64::total_cmp)?, values().max_by(f64::total_cmp)?))
 }

@@ -1,0 +1,130 @@
+//! `candle-vision compare`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use candle_core::Device;
+use candle_vision::report::{ComparedRun, comparison_html, comparison_png};
+use candle_vision::train::{History, RunFolder};
+
+use crate::args::CompareArgs;
+use crate::plan::name_of;
+use crate::settings::{Recipe, Settings, Source};
+use crate::table::table;
+use crate::{report, say, sources};
+
+pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
+    let mut runs: Vec<Read> = args.runs.iter().map(|path| read(path)).collect::<Result<_>>()?;
+    tell_names_apart(&mut runs, &args.runs);
+    let compared: Vec<ComparedRun<'_>> = runs.iter().map(Read::compared).collect();
+    if runs.iter().any(|run| run.data() != runs[0].data()) {
+        say::note(
+            "these runs were measured on different data sets: their accuracies cannot be compared",
+        );
+    }
+    let [html, png] = ["html", "png"].map(|ending| with_ending(&args.output, ending));
+    comparison_html(&compared, &html)?;
+    comparison_png(&compared, &png)?;
+    print(&compared)?;
+    say::result(html.display())?;
+    say::result(png.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run as its folder tells it.
+struct Read {
+    name: String,
+    settings: Settings,
+    parameters: Option<usize>,
+    history: History,
+}
+
+fn read(path: &Path) -> Result<Read> {
+    let folder = RunFolder::open(path)?;
+    let settings = Recipe::read(&folder.path().join("config.toml"))?.settings()?;
+    let history = folder.history()?;
+    if history.epochs.is_empty() {
+        bail!("`{}` has no finished epoch to compare", path.display())
+    }
+    // Checkpoints are large, and a run may be kept without them.
+    let parameters = if folder.best().is_file() {
+        let model = sources::restore(&folder.best(), &Device::Cpu)?.model;
+        Some(model.parameters().weights().iter().map(|weight| weight.elem_count()).sum())
+    } else {
+        None
+    };
+    Ok(Read { name: report::title(&folder), settings, parameters, history })
+}
+
+impl Read {
+    fn data(&self) -> (Source, Option<&PathBuf>) {
+        (self.settings.data.source, self.settings.data.path.as_ref())
+    }
+
+    fn compared(&self) -> ComparedRun<'_> {
+        let model = &self.settings.model;
+        ComparedRun {
+            name: &self.name,
+            data: name_of(self.settings.data.source),
+            network: &model.architecture,
+            weights: if model.weights.is_empty() { "none" } else { &model.weights },
+            parameters: self.parameters,
+            history: &self.history,
+        }
+    }
+}
+
+/// Runs of the same name in different folders go by their paths.
+fn tell_names_apart(runs: &mut [Read], paths: &[PathBuf]) {
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    for (run, path) in runs.iter_mut().zip(paths) {
+        if names.iter().filter(|name| **name == run.name).count() > 1 {
+            run.name = path.display().to_string();
+        }
+    }
+}
+
+/// `name.html` for `name`, `name.html` and `name.png` alike.
+fn with_ending(output: &Path, ending: &str) -> PathBuf {
+    let stem = match output.extension().and_then(|found| found.to_str()) {
+        Some("html" | "png") => output.with_extension(""),
+        _ => output.to_path_buf(),
+    };
+    let mut name = stem.into_os_string();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+fn print(runs: &[ComparedRun<'_>]) -> Result<()> {
+    let mut table = table();
+    table.set_header(["run", "network", "epochs", "best validation accuracy", "its loss", "epoch"]);
+    for run in runs {
+        let Some(best) = run.history.best() else { continue };
+        table.add_row([
+            run.name.to_owned(),
+            run.network.to_owned(),
+            run.history.epochs.len().to_string(),
+            format!("{:.2} %", 100.0 * best.val_accuracy),
+            format!("{:.4}", best.val_loss),
+            best.epoch.to_string(),
+        ]);
+    }
+    say::result(table)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_not_doubled() {
+        for (output, expected) in
+            [("compare", "compare.png"), ("a/b.html", "a/b.png"), ("lr 0.01", "lr 0.01.png")]
+        {
+            assert_eq!(with_ending(Path::new(output), "png"), Path::new(expected));
+        }
+    }
+}

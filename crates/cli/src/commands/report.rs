@@ -1,0 +1,44 @@
+//! `candle-vision report`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use candle_vision::data::Split;
+use candle_vision::ops::set_exact_convolution;
+use candle_vision::train::RunFolder;
+
+use crate::args::ReportArgs;
+use crate::report::Run;
+use crate::settings::Recipe;
+use crate::{device, say, sources};
+
+pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
+    let device = device::parse(&args.device)?;
+    let folder = RunFolder::open(&args.run)?;
+    if !folder.best().is_file() {
+        bail!(
+            "`{}` has no best.safetensors to report on: no epoch of it was finished",
+            args.run.display()
+        )
+    }
+    let settings = Recipe::read(&folder.path().join("config.toml"))?.settings()?;
+    set_exact_convolution(settings.conv.exact);
+    let loader = |split| {
+        let seed = settings.training.seed;
+        let dataset = sources::open(&settings.data, &args.data.data, split, seed)?;
+        sources::loader(dataset, &settings.data, split, seed, &device)
+    };
+    let (train, val) = (loader(Split::Train)?, loader(Split::Val)?);
+    let history = folder.history()?;
+    let run = Run {
+        folder: &folder,
+        settings: &settings,
+        history: &history,
+        train: &train,
+        val: &val,
+        device: &device,
+    };
+    let path = run.write_report(|| true)?.context("the evaluation was stopped")?;
+    say::result(path.display())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,196 @@
+//! What the report of a run tells, gathered from the run's folder and its data.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use candle_vision::data::{DataLoader, Picture};
+use candle_vision::explain::{CamOptions, ClassActivationMap, grad_cam};
+use candle_vision::models::summary::summarize;
+use candle_vision::models::{Model, ModelSpec};
+use candle_vision::report::{
+    NetworkLayer, NetworkTable, RgbView, RunReport, WorstPicture, run_report_html,
+};
+use candle_vision::train::{Criterion, Evaluation, History, Prediction, RunFolder, evaluate};
+
+use crate::settings::Settings;
+use crate::sources::{self, Restored, in_channels, unused_generator};
+
+/// How many of the worst pictures are shown.
+const WORST: usize = 12;
+
+/// A run that is finished, or was left off.
+pub(crate) struct Run<'a> {
+    pub(crate) folder: &'a RunFolder,
+    pub(crate) settings: &'a Settings,
+    pub(crate) history: &'a History,
+    pub(crate) train: &'a DataLoader,
+    pub(crate) val: &'a DataLoader,
+    pub(crate) device: &'a Device,
+}
+
+impl Run<'_> {
+    /// Shows the validation pictures to the run's best network and writes `report.html`. `go_on`
+    /// says after each batch whether anyone still waits; if not, the result is `None`.
+    pub(crate) fn write_report(&self, go_on: impl Fn() -> bool) -> Result<Option<PathBuf>> {
+        let best = sources::restore(&self.folder.best(), self.device)?;
+        let Some(evaluation) = self.evaluate(best.model.as_ref(), go_on)? else {
+            return Ok(None);
+        };
+        let hard = self.hardest(best.model.as_ref(), &evaluation)?;
+        let worst: Vec<WorstPicture<'_>> = hard.iter().map(Hard::shown).collect::<Result<_>>()?;
+        let path = self.folder.path().join("report.html");
+        let report = RunReport {
+            title: &title(self.folder),
+            description: &self.settings.description,
+            history: self.history,
+            evaluation: &evaluation,
+            classes: &best.metadata.classes,
+            worst: &worst,
+            network: &network_table(best.model.as_ref())?,
+            facts: &self.facts(&best),
+            settings: &toml::to_string_pretty(self.settings).context("cannot show the settings")?,
+        };
+        run_report_html(&report, &path)?;
+        Ok(Some(path))
+    }
+
+    fn evaluate(&self, model: &dyn Model, go_on: impl Fn() -> bool) -> Result<Option<Evaluation>> {
+        let training = &self.settings.training;
+        // As in training, so that the loss is the one that was recorded there.
+        let weights = training.class_weights.as_deref();
+        let classes = model.spec().num_classes;
+        let criterion = Criterion::new(training.label_smoothing, weights, classes, self.device)?;
+        let progress = |_, _| Ok(go_on());
+        Ok(evaluate(model, self.val, &criterion, training.limit_batches, progress)?)
+    }
+
+    /// The pictures with the largest loss, with their maps if the network has any.
+    fn hardest(&self, model: &dyn Model, evaluation: &Evaluation) -> Result<Vec<Hard>> {
+        let mut predictions: Vec<&Prediction> = evaluation.predictions.iter().collect();
+        predictions.sort_by(|a, b| b.loss.total_cmp(&a.loss));
+        predictions.truncate(WORST);
+        let (dataset, transform) = (self.val.dataset(), self.val.transform());
+        let mut hard = Vec::new();
+        let mut inputs = Vec::new();
+        for prediction in predictions {
+            let picture = dataset.sample(prediction.index)?.picture;
+            inputs.push(transform.apply(&picture, &mut unused_generator())?.to_batch(self.device)?);
+            let seen = transform.apply_to_picture(&picture, &mut unused_generator())?;
+            let name = short(&dataset.name(prediction.index));
+            let picture = in_channels(seen, 3)?;
+            hard.push(Hard { picture, map: None, name, prediction: prediction.clone() });
+        }
+        if model.cam_layer().is_some() {
+            let maps = grad_cam(model, &Tensor::cat(&inputs, 0)?, &CamOptions::default())?;
+            hard.iter_mut().zip(maps).for_each(|(hard, map)| hard.map = Some(map));
+        }
+        Ok(hard)
+    }
+
+    fn facts(&self, best: &Restored) -> Vec<(String, String)> {
+        let ModelSpec { architecture, input: [channels, height, width], .. } = &best.metadata.model;
+        let weights = match self.settings.model.weights.as_str() {
+            "" => "none: from scratch",
+            weights => weights,
+        };
+        let pictures = |loader: &DataLoader| {
+            let dataset = loader.dataset();
+            format!("{} pictures, fingerprint {}", dataset.len(), dataset.fingerprint())
+        };
+        let mut facts = vec![
+            (
+                "network".to_owned(),
+                format!("{architecture}, input {channels} × {height} × {width}"),
+            ),
+            ("first weights".to_owned(), weights.to_owned()),
+            ("training data".to_owned(), pictures(self.train)),
+            ("validation data".to_owned(), pictures(self.val)),
+            ("seed".to_owned(), best.metadata.seed.to_string()),
+        ];
+        facts.extend(self.environment().unwrap_or_default());
+        facts
+    }
+
+    /// What `environment.json` says; a run without one still has its report.
+    fn environment(&self) -> Option<Vec<(String, String)>> {
+        let text = std::fs::read(self.folder.path().join("environment.json")).ok()?;
+        let environment: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        let text = |name: &str| Some(environment.get(name)?.as_str()?.to_owned());
+        let command = environment.get("command").and_then(|command| command.as_array());
+        let words = command.into_iter().flatten().filter_map(|word| word.as_str());
+        let command = words.collect::<Vec<_>>().join(" ");
+        let versions = [("candle-vision", "candle_vision"), ("candle", "candle")];
+        let versions =
+            versions.iter().filter_map(|(name, key)| Some(format!("{name} {}", text(key)?)));
+        let machine =
+            [text("os"), text("arch"), environment.get("cpus").map(|n| format!("{n} cores"))];
+        let machine: Vec<String> = machine.into_iter().flatten().collect();
+        Some(vec![
+            ("versions".to_owned(), versions.collect::<Vec<_>>().join(", ")),
+            ("machine".to_owned(), machine.join(", ")),
+            ("started".to_owned(), text("started").unwrap_or_default()),
+            ("command".to_owned(), command),
+        ])
+    }
+}
+
+/// Group and number of a run's folder: `resnet18 001`.
+pub(crate) fn title(folder: &RunFolder) -> String {
+    let names: Vec<_> = folder.path().components().rev().take(2).collect();
+    let names = names.iter().rev().map(|name| name.as_os_str().to_string_lossy());
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// The end of a path: a report may be shown to others, and folders above the data tell nothing.
+fn short(name: &str) -> String {
+    let parts: Vec<&str> = name.split(['/', '\\']).collect();
+    parts[parts.len().saturating_sub(3)..].join("/")
+}
+
+/// A picture that the network finds hard.
+struct Hard {
+    picture: Picture,
+    map: Option<ClassActivationMap>,
+    name: String,
+    prediction: Prediction,
+}
+
+impl Hard {
+    fn shown(&self) -> Result<WorstPicture<'_>> {
+        let picture = &self.picture;
+        Ok(WorstPicture {
+            picture: RgbView::new(picture.width(), picture.height(), picture.pixels())?,
+            map: self.map.as_ref(),
+            name: &self.name,
+            prediction: &self.prediction,
+        })
+    }
+}
+
+fn network_table(model: &dyn Model) -> Result<NetworkTable> {
+    let summary = summarize(model, 1)?;
+    let layer = |layer: candle_vision::models::summary::LayerSummary| NetworkLayer {
+        path: layer.path,
+        output: layer.output.into_iter().skip(1).collect(),
+        parameters: layer.parameters,
+        multiply_adds: layer.multiply_adds,
+    };
+    Ok(NetworkTable {
+        architecture: model.spec().architecture.clone(),
+        parameters: summary.parameters,
+        multiply_adds: summary.multiply_adds,
+        layers: summary.layers.into_iter().map(layer).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn a_name_is_the_end_of_its_path() {
+        assert_eq!(short("/home/me/data/val/ants/1.jpg"), "val/ants/1.jpg");
+        assert_eq!(short("test[17]"), "test[17]");
+    }
+}

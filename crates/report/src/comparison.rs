@@ -1,0 +1,285 @@
+//! Several runs side by side: their curves over each other, and a table.
+
+mod picture;
+
+use std::path::Path;
+
+use candle_vision_train::{EpochRecord, History, write_atomically};
+use serde::Serialize;
+
+use crate::axis::Axis;
+use crate::canvas::Color;
+use crate::curves::panel::{Line, Mark, Panel};
+use crate::curves::series::{Segments, epoch_segments, range};
+use crate::curves::{describe_loss, describe_percent, loss_axis};
+use crate::html::chart::{Chart, hex};
+use crate::html::template::{grouped, render};
+use crate::palette::SERIES;
+use crate::{Error, Result};
+
+/// More runs than this cannot be told apart by colour.
+pub const MOST_RUNS: usize = SERIES.len();
+
+/// One run of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct ComparedRun<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Its data set.
+    pub data: &'a str,
+    /// Its network.
+    pub network: &'a str,
+    /// The weights it began with.
+    pub weights: &'a str,
+    /// Learned elements of its network, where they are known.
+    pub parameters: Option<usize>,
+    /// What was measured.
+    pub history: &'a History,
+}
+
+/// Draws the runs' validation accuracy, validation loss and training loss over each other, with a
+/// table under them, into a PNG of 1800 pixels in width.
+///
+/// # Errors
+/// If there is no run, there are more than [`MOST_RUNS`], or the file cannot be written.
+///
+/// # Example
+/// ```
+/// use candle_vision_report::{ComparedRun, comparison_png};
+/// use candle_vision_train::History;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let history = History::default();
+/// let run = |network| ComparedRun {
+///     name: network,
+///     data: "cifar10",
+///     network,
+///     weights: "none",
+///     parameters: None,
+///     history: &history,
+/// };
+/// let folder = tempfile::tempdir()?;
+/// comparison_png(&[run("resnet18"), run("alexnet")], folder.path().join("compare.png"))?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn comparison_png(runs: &[ComparedRun<'_>], path: impl AsRef<Path>) -> Result<()> {
+    check(runs)?;
+    Ok(write_atomically(path, &picture::draw(runs)?.into_png()?)?)
+}
+
+/// The same as [`comparison_png`] as one HTML page that needs nothing beside it: curves say their
+/// values under the pointer, the table is sorted by a click.
+///
+/// # Errors
+/// As [`comparison_png`].
+pub fn comparison_html(runs: &[ComparedRun<'_>], path: impl AsRef<Path>) -> Result<()> {
+    check(runs)?;
+    Ok(write_atomically(path, page(runs)?.as_bytes())?)
+}
+
+fn check(runs: &[ComparedRun<'_>]) -> Result<()> {
+    let count = runs.len();
+    if (1..=MOST_RUNS).contains(&count) {
+        Ok(())
+    } else {
+        Err(Error::RunCount { count, most: MOST_RUNS })
+    }
+}
+
+fn page(runs: &[ComparedRun<'_>]) -> Result<String> {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        title: &'static str,
+        charts: Vec<Chart>,
+        columns: [&'static str; COLUMNS],
+        rows: Vec<Row<'a>>,
+    }
+    let page = Page {
+        title: "Runs compared",
+        charts: panels(runs, true).iter().map(Chart::of).collect(),
+        columns: HEADER,
+        rows: runs.iter().enumerate().map(|(index, run)| Row::of(index, run)).collect(),
+    };
+    render("comparison.html", &page)
+}
+
+const COLUMNS: usize = 9;
+const HEADER: [&str; COLUMNS] = [
+    "data",
+    "network",
+    "first weights",
+    "parameters",
+    "epochs",
+    "best accuracy",
+    "its loss",
+    "in epoch",
+    "seconds",
+];
+
+/// A run's row in the table.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    color: String,
+    square: bool,
+    cells: [Cell; COLUMNS],
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Cell {
+    text: String,
+    /// What a column of numbers is sorted by.
+    value: Option<f64>,
+}
+
+impl Cell {
+    fn text(text: &str) -> Self {
+        Self { text: text.to_owned(), value: None }
+    }
+
+    fn number(text: String, value: f64) -> Self {
+        Self { text, value: Some(value) }
+    }
+}
+
+impl<'a> Row<'a> {
+    fn of(index: usize, run: &ComparedRun<'a>) -> Self {
+        let epochs = &run.history.epochs;
+        let of_best = |words: fn(&EpochRecord) -> (String, f64)| {
+            let best = run.history.best().map(words);
+            best.map_or_else(Cell::default, |(text, value)| Cell::number(text, value))
+        };
+        let parameters = run.parameters.map(|n| Cell::number(grouped(n as u64), n as f64));
+        let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+        let cells = [
+            Cell::text(run.data),
+            Cell::text(run.network),
+            Cell::text(run.weights),
+            parameters.unwrap_or_default(),
+            Cell::number(epochs.len().to_string(), epochs.len() as f64),
+            of_best(|best| (describe_percent(100.0 * best.val_accuracy), best.val_accuracy)),
+            of_best(|best| (describe_loss(best.val_loss), best.val_loss)),
+            of_best(|best| (best.epoch.to_string(), best.epoch as f64)),
+            Cell::number(format!("{seconds:.1}"), seconds),
+        ];
+        let (color, mark) = series(index);
+        Self { name: run.name, color: hex(color), square: mark == Mark::Square, cells }
+    }
+}
+
+/// Colour and mark of a run; not only colour tells neighbours apart.
+fn series(index: usize) -> (Color, Mark) {
+    let mark = if index.is_multiple_of(2) { Mark::Disc } else { Mark::Square };
+    (SERIES[index % SERIES.len()], mark)
+}
+
+/// `named`: whether each panel is to say which curve is whose.
+fn panels(runs: &[ComparedRun<'_>], named: bool) -> [Panel; 3] {
+    let percent = |epoch: &EpochRecord| 100.0 * epoch.val_accuracy;
+    let curves = [
+        lines(runs, named, percent),
+        lines(runs, named, |epoch| epoch.val_loss),
+        lines(runs, named, |epoch| epoch.train_loss),
+    ];
+    let [accuracy, validation, training] = curves;
+    let (low, high) = range_of(&accuracy).unwrap_or((0.0, 100.0));
+    let accuracy_axis = Axis::linear(low, high, (0.0, 100.0));
+    let loss = |title, lines: Vec<Line>| {
+        let (low, high) = range_of(&lines).unwrap_or((0.0, 1.0));
+        let y = loss_axis(low, high);
+        Panel { title, x: epochs(runs), y, describe: describe_loss, lines, best: None }
+    };
+    [
+        Panel {
+            title: "validation accuracy in percent",
+            x: epochs(runs),
+            y: accuracy_axis,
+            describe: describe_percent,
+            lines: accuracy,
+            best: None,
+        },
+        loss("validation loss", validation),
+        loss("training loss", training),
+    ]
+}
+
+fn lines(
+    runs: &[ComparedRun<'_>],
+    named: bool,
+    value: impl Fn(&EpochRecord) -> f64 + Copy,
+) -> Vec<Line> {
+    let line = |(index, run): (usize, &ComparedRun<'_>)| {
+        let (color, mark) = series(index);
+        let label = if named { run.name.to_owned().into() } else { "".into() };
+        Line { label, color, mark, width: 3.0, segments: epoch_segments(run.history, value) }
+    };
+    runs.iter().enumerate().map(line).collect()
+}
+
+fn range_of(lines: &[Line]) -> Option<(f64, f64)> {
+    range(&lines.iter().map(|line| &line.segments).collect::<Vec<&Segments>>())
+}
+
+fn epochs(runs: &[ComparedRun<'_>]) -> Axis {
+    let of_run = |run: &ComparedRun<'_>| run.history.epochs.last().map(|epoch| epoch.epoch);
+    Axis::epochs(runs.iter().filter_map(of_run).max().unwrap_or(1), 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn history(accuracies: &[f64]) -> History {
+        let epoch = |(i, val_accuracy): (usize, &f64)| EpochRecord {
+            epoch: i + 1,
+            train_loss: 1.0 / (i + 1) as f64,
+            train_accuracy: 0.5,
+            val_loss: 0.5,
+            val_accuracy: *val_accuracy,
+            lr: 1e-3,
+            seconds: 1.5,
+            images_per_second: 1.0,
+        };
+        History { epochs: accuracies.iter().enumerate().map(epoch).collect(), batches: vec![] }
+    }
+
+    pub(super) fn run<'a>(name: &'a str, history: &'a History) -> ComparedRun<'a> {
+        let (data, network, weights) = ("cifar10", "simple_cnn", "none");
+        ComparedRun { name, data, network, weights, parameters: Some(1_147_466), history }
+    }
+
+    #[test]
+    fn a_row_tells_of_the_best_epoch() {
+        let history = history(&[0.5, 0.75, 0.625]);
+        let row = Row::of(0, &run("a 001", &history));
+        let texts: Vec<&str> = row.cells.iter().map(|cell| cell.text.as_str()).collect();
+        let expected =
+            ["cifar10", "simple_cnn", "none", "1,147,466", "3", "75.00 %", "0.5000", "2", "4.5"];
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn runs_share_their_axes_and_differ_in_colour_and_mark() -> Result<()> {
+        let (short, long) = (history(&[0.5]), history(&[0.2, 0.9]));
+        let page = page(&[run("first <1>", &short), run("second 001", &long)])?;
+        assert!(page.contains("first &lt;1&gt;") && page.contains("75"), "{page}");
+        let [accuracy, ..] = panels(&[run("a", &short), run("b", &long)], true);
+        assert_eq!(accuracy.x.position(2.0), Axis::epochs(2, 10).position(2.0));
+        for value in [20.0, 50.0, 90.0] {
+            assert!((0.0..=1.0).contains(&accuracy.y.position(value)));
+        }
+        assert_ne!(accuracy.lines[0].color, accuracy.lines[1].color);
+        assert_ne!(accuracy.lines[0].mark, accuracy.lines[1].mark);
+        Ok(())
+    }
+
+    #[test]
+    fn too_many_runs_are_an_error() {
+        let history = History::default();
+        let runs = vec![run("a", &history); MOST_RUNS + 1];
+        assert!(matches!(check(&runs), Err(Error::RunCount { count: 9, most: 8 })));
+        assert!(check(&runs[1..]).is_ok() && check(&[]).is_err());
+        assert!(page(&runs[1..]).is_ok());
+    }
+}

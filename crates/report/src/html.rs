@@ -1,0 +1,366 @@
+//! The report of a run: one page that needs nothing beside it.
+
+pub(crate) mod chart;
+mod confusion;
+mod data_uri;
+mod reliability;
+pub(crate) mod template;
+
+use std::path::Path;
+
+use candle_vision_explain::ClassActivationMap;
+use candle_vision_train::metrics::{calibration, wilson_interval};
+use candle_vision_train::{EpochRecord, Evaluation, History, Prediction, write_atomically};
+use serde::Serialize;
+
+use crate::curves::panels;
+use crate::overlay::overlaid;
+use crate::picture::{RgbView, fit};
+use crate::{Error, Result};
+use chart::Chart;
+use confusion::Classes;
+use data_uri::{LONGEST, data_uri};
+use reliability::Reliability;
+
+/// As in the papers on calibration.
+const BINS: usize = 15;
+
+/// What the report of a run tells.
+#[derive(Debug, Clone, Copy)]
+pub struct RunReport<'a> {
+    /// The name of the run.
+    pub title: &'a str,
+    /// What the run is about, in a line; may be empty.
+    pub description: &'a str,
+    /// Everything that was measured while training.
+    pub history: &'a History,
+    /// The answers of the best network to the validation pictures.
+    pub evaluation: &'a Evaluation,
+    /// Names of the classes.
+    pub classes: &'a [String],
+    /// Pictures on which its loss is largest, the worst first.
+    pub worst: &'a [WorstPicture<'a>],
+    /// The network.
+    pub network: &'a NetworkTable,
+    /// What else is to be known: name and value, such as the seed and the version of the program.
+    pub facts: &'a [(String, String)],
+    /// All settings, as text.
+    pub settings: &'a str,
+}
+
+/// A picture that a network finds hard.
+#[derive(Debug, Clone, Copy)]
+pub struct WorstPicture<'a> {
+    /// What the network saw.
+    pub picture: RgbView<'a>,
+    /// What in it speaks for the predicted class; `None` for a network without maps.
+    pub map: Option<&'a ClassActivationMap>,
+    /// Where the picture comes from.
+    pub name: &'a str,
+    /// The network's answer.
+    pub prediction: &'a Prediction,
+}
+
+/// A network as a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NetworkTable {
+    /// Its name.
+    pub architecture: String,
+    /// Its layers in the order of the forward pass.
+    pub layers: Vec<NetworkLayer>,
+    /// Learned elements.
+    pub parameters: usize,
+    /// Multiply-adds for one picture.
+    pub multiply_adds: usize,
+}
+
+/// A layer of a [`NetworkTable`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NetworkLayer {
+    /// Its path.
+    pub path: String,
+    /// The shape of its output for one picture.
+    pub output: Vec<usize>,
+    /// Learned elements of its own.
+    pub parameters: usize,
+    /// Multiply-adds for one picture.
+    pub multiply_adds: usize,
+}
+
+/// Writes the report of a run: one HTML file with its pictures in it that asks nothing of any other
+/// place, is legible on a telephone and in dark mode, and works without its script too.
+///
+/// # Errors
+/// If the evaluation does not fit the classes, a map does not fit its size, or the file cannot be
+/// written; what was there before is intact then.
+///
+/// # Example
+/// ```
+/// use candle_vision_report::{NetworkTable, RunReport, run_report_html};
+/// use candle_vision_train::{EpochRecord, Evaluation, History, Prediction};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sure = Prediction { index: 0, label: 1, predicted: 1, probability: 0.9, loss: 0.1 };
+/// let evaluation = Evaluation {
+///     loss: 0.1,
+///     accuracy: 1.0,
+///     predictions: vec![sure],
+///     confusion: vec![vec![0, 0], vec![0, 1]],
+/// };
+/// let report = RunReport {
+///     title: "resnet18 001",
+///     description: "Ants or bees",
+///     history: &History::default(),
+///     evaluation: &evaluation,
+///     classes: &["ants".to_owned(), "bees".to_owned()],
+///     worst: &[],
+///     network: &NetworkTable::default(),
+///     facts: &[("seed".to_owned(), "0".to_owned())],
+///     settings: "epochs = 1",
+/// };
+/// let folder = tempfile::tempdir()?;
+/// run_report_html(&report, folder.path().join("report.html"))?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn run_report_html(report: &RunReport<'_>, path: impl AsRef<Path>) -> Result<()> {
+    Ok(write_atomically(path, page(report)?.as_bytes())?)
+}
+
+fn page(report: &RunReport<'_>) -> Result<String> {
+    let &RunReport { history, evaluation, classes, .. } = report;
+    check(evaluation, classes)?;
+    let worst = report.worst.iter().map(|worst| Card::of(worst, classes));
+    let page = Page {
+        title: report.title,
+        description: report.description,
+        best: history.best(),
+        accuracy: Accuracy::of(evaluation),
+        loss: evaluation.loss,
+        seconds: duration(history.epochs.iter().map(|epoch| epoch.seconds).sum()),
+        charts: panels(history).iter().map(Chart::of).collect(),
+        epochs: &history.epochs,
+        classes: Classes::of(&evaluation.confusion, classes),
+        reliability: Reliability::of(&calibration(&evaluation.predictions, BINS)),
+        worst: worst.collect::<Result<_>>()?,
+        network: report.network,
+        facts: report.facts,
+        settings: report.settings,
+    };
+    template::render("run.html", &page)
+}
+
+/// What the template is given.
+#[derive(Serialize)]
+struct Page<'a> {
+    title: &'a str,
+    description: &'a str,
+    best: Option<&'a EpochRecord>,
+    accuracy: Accuracy,
+    loss: f64,
+    seconds: String,
+    charts: Vec<Chart>,
+    epochs: &'a [EpochRecord],
+    classes: Classes<'a>,
+    reliability: Reliability,
+    worst: Vec<Card<'a>>,
+    network: &'a NetworkTable,
+    facts: &'a [(String, String)],
+    settings: &'a str,
+}
+
+/// An accuracy with its 95 % interval.
+#[derive(Serialize)]
+struct Accuracy {
+    share: f64,
+    low: f64,
+    high: f64,
+    right: usize,
+    total: usize,
+}
+
+impl Accuracy {
+    fn of(evaluation: &Evaluation) -> Self {
+        let total = evaluation.predictions.len();
+        let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
+        let (low, high) = wilson_interval(right, total);
+        Self { share: evaluation.accuracy, low, high, right, total }
+    }
+}
+
+fn check(evaluation: &Evaluation, classes: &[String]) -> Result<()> {
+    let confusion = &evaluation.confusion;
+    let square = confusion.iter().all(|row| row.len() == classes.len());
+    if confusion.len() == classes.len() && square {
+        return Ok(());
+    }
+    let found = format!("{} rows", confusion.len());
+    Err(Error::MatrixShape { classes: classes.len(), found })
+}
+
+/// One of the worst pictures as its template wants it.
+#[derive(Debug, Serialize)]
+struct Card<'a> {
+    picture: String,
+    /// Picture with map.
+    overlay: Option<String>,
+    /// Whether the map says anything.
+    positive: bool,
+    /// Whether its pixels are to stay squares when enlarged.
+    pixels: bool,
+    name: &'a str,
+    label: &'a str,
+    predicted: &'a str,
+    right: bool,
+    probability: f64,
+    loss: f64,
+}
+
+impl<'a> Card<'a> {
+    fn of(worst: &WorstPicture<'a>, classes: &'a [String]) -> Result<Self> {
+        let prediction = worst.prediction;
+        let class = |number: u32| classes.get(number as usize).map_or("?", String::as_str);
+        let (width, height) = worst.picture.size();
+        // A page enlarges pictures of few pixels by itself, but a map on them needs room.
+        let picture = worst.picture.resized(fit((width, height), LONGEST));
+        let overlay = worst.map.map(|map| data_uri(&overlaid(&picture, map)?)).transpose()?;
+        Ok(Self {
+            picture: data_uri(&worst.picture.resized(small((width, height))))?,
+            overlay,
+            positive: worst.map.is_some_and(|map| map.positive),
+            pixels: width.max(height) <= crate::picture::SMALL,
+            name: worst.name,
+            label: class(prediction.label),
+            predicted: class(prediction.predicted),
+            right: prediction.label == prediction.predicted,
+            probability: prediction.probability,
+            loss: prediction.loss,
+        })
+    }
+}
+
+/// At most [`LONGEST`] a side, never enlarged.
+fn small((width, height): (u32, u32)) -> (u32, u32) {
+    if width.max(height) <= LONGEST { (width, height) } else { fit((width, height), LONGEST) }
+}
+
+/// `2 h 05 min`, `3 min 20 s`, `7.5 s`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluation() -> Evaluation {
+        let prediction = |(index, predicted)| Prediction {
+            index,
+            label: 0,
+            predicted,
+            probability: 0.9,
+            loss: f64::from(predicted) + 0.1,
+        };
+        Evaluation {
+            loss: 0.4,
+            accuracy: 0.75,
+            predictions: [0, 0, 0, 1].into_iter().enumerate().map(prediction).collect(),
+            confusion: vec![vec![3, 1], vec![0, 0]],
+        }
+    }
+
+    fn made(title: &str, map: Option<&ClassActivationMap>) -> Result<String> {
+        let evaluation = evaluation();
+        let pixels = [90; 2 * 2 * 3];
+        let worst = WorstPicture {
+            picture: RgbView::new(2, 2, &pixels)?,
+            map,
+            name: "<b>.jpg",
+            prediction: &evaluation.predictions[3],
+        };
+        page(&RunReport {
+            title,
+            description: "",
+            history: &History::default(),
+            evaluation: &evaluation,
+            classes: &["ants & co".to_owned(), "bees".to_owned()],
+            worst: &[worst],
+            network: &NetworkTable::default(),
+            facts: &[("seed".to_owned(), "7".to_owned())],
+            settings: "epochs = 3",
+        })
+    }
+
+    fn map(positive: bool) -> ClassActivationMap {
+        ClassActivationMap {
+            map: vec![0.0, 1.0, 0.0, 0.0],
+            height: 2,
+            width: 2,
+            class: 1,
+            probability: 0.9,
+            positive,
+            layer: "conv2".to_owned(),
+        }
+    }
+
+    #[test]
+    fn everything_of_a_run_is_on_its_page() -> Result<()> {
+        let page = made("small 001", Some(&map(true)))?;
+        for expected in [
+            "<title>small 001</title>",
+            "75.00 %",
+            "3 of 4 right; 95 % interval 30.1 to 95.4 % (Wilson)",
+            "ants &amp; co, taken for bees: 1 of 4 (25.0 %)",
+            "<strong>ants &amp; co</strong> taken for <strong>bees</strong> with 90.0 %",
+            "coloured where it speaks for bees",
+            "<th scope=\"row\">seed</th><td>7</td>",
+            "epochs = 3",
+        ] {
+            assert!(page.contains(expected), "`{expected}` is missing in {page}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_text_and_pictures_have_alternatives() -> Result<()> {
+        let page = made("<script>", None)?;
+        assert!(!page.contains("<b>.jpg") && !page.contains("<title><script>"));
+        assert!(page.contains("This network keeps no maps"));
+        let pictures: Vec<&str> = page.split("<img ").skip(1).collect();
+        assert_eq!(pictures.len(), 1);
+        assert!(pictures.iter().all(|img| img.contains(" alt=\"&lt;b&gt;.jpg: a picture")));
+        Ok(())
+    }
+
+    #[test]
+    fn a_map_without_a_place_says_so() -> Result<()> {
+        assert!(made("a", Some(&map(false)))?.contains("nothing speaks for bees"));
+        Ok(())
+    }
+
+    #[test]
+    fn the_page_names_no_other_place() -> Result<()> {
+        let page = made("a", Some(&map(true)))?;
+        for address in ["http://", "https://", "src=\"/", "url("] {
+            assert!(!page.contains(address), "{address}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn classes_that_do_not_fit_are_an_error() -> Result<()> {
+        let wide = Evaluation { confusion: vec![vec![0; 3]; 3], ..evaluation() };
+        assert!(matches!(check(&wide, &["a".to_owned()]), Err(Error::MatrixShape { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn durations_are_for_people() {
+        assert_eq!([7.46, 200.2, 7500.0].map(duration), ["7.5 s", "3 min 20 s", "2 h 05 min"]);
+    }
+}

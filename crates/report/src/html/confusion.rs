@@ -1,0 +1,108 @@
+//! The confusion matrix and what is said of each class, as tables.
+
+use candle_vision_train::metrics::{class_scores, confused_pairs};
+use serde::Serialize;
+
+/// With more classes the matrix would be larger than the rest of the page together.
+const MOST_CLASSES: usize = 60;
+const MOST_PAIRS: usize = 10;
+
+/// A cell of the matrix.
+#[derive(Debug, Serialize)]
+struct Cell {
+    count: usize,
+    /// Of the pictures of its class.
+    share: f64,
+    words: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    class: &'a str,
+    cells: Vec<Cell>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pair<'a> {
+    label: &'a str,
+    predicted: &'a str,
+    count: usize,
+    share: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Scores<'a> {
+    class: &'a str,
+    precision: Option<f64>,
+    recall: Option<f64>,
+    f1: Option<f64>,
+    support: usize,
+}
+
+/// What the template says about classes.
+#[derive(Debug, Serialize)]
+pub(super) struct Classes<'a> {
+    names: &'a [String],
+    /// Empty where there are too many classes for a matrix.
+    matrix: Vec<Row<'a>>,
+    pairs: Vec<Pair<'a>>,
+    scores: Vec<Scores<'a>>,
+}
+
+impl<'a> Classes<'a> {
+    /// `confusion` is square and as large as there are `names`.
+    pub(super) fn of(confusion: &[Vec<usize>], names: &'a [String]) -> Self {
+        let matrix = if names.len() > MOST_CLASSES { Vec::new() } else { matrix(confusion, names) };
+        let pair = |pair: candle_vision_train::metrics::ConfusedPair| Pair {
+            label: &names[pair.label],
+            predicted: &names[pair.predicted],
+            count: pair.count,
+            share: pair.share,
+        };
+        let pairs = confused_pairs(confusion, MOST_PAIRS).into_iter().map(pair).collect();
+        let scores = class_scores(confusion).into_iter().zip(names).map(|(score, class)| Scores {
+            class,
+            precision: score.precision,
+            recall: score.recall,
+            f1: score.f1,
+            support: score.support,
+        });
+        Self { names, matrix, pairs, scores: scores.collect() }
+    }
+}
+
+fn matrix<'a>(confusion: &[Vec<usize>], names: &'a [String]) -> Vec<Row<'a>> {
+    let row = |(row, class): (&Vec<usize>, &'a String)| {
+        let total: usize = row.iter().sum();
+        let cell = |(&count, predicted): (&usize, &String)| {
+            let share = count as f64 / total.max(1) as f64;
+            let percent = 100.0 * share;
+            let taken = format!("{class}, taken for {predicted}");
+            Cell { count, share, words: format!("{taken}: {count} of {total} ({percent:.1} %)") }
+        };
+        Row { class, cells: row.iter().zip(names).map(cell).collect() }
+    };
+    confusion.iter().zip(names).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_true_classes() {
+        let names = ["ants".to_owned(), "bees".to_owned()];
+        let classes = Classes::of(&[vec![3, 1], vec![0, 0]], &names);
+        assert_eq!(classes.matrix[0].cells[1].words, "ants, taken for bees: 1 of 4 (25.0 %)");
+        assert_eq!(classes.matrix[1].cells[0].share, 0.0);
+        assert_eq!((classes.pairs[0].label, classes.pairs[0].predicted), ("ants", "bees"));
+        assert_eq!(classes.scores[1].recall, None);
+    }
+
+    #[test]
+    fn a_matrix_of_a_thousand_classes_is_left_out() {
+        let names: Vec<String> = (0..1000).map(|class| class.to_string()).collect();
+        let classes = Classes::of(&vec![vec![0; 1000]; 1000], &names);
+        assert!(classes.matrix.is_empty() && classes.scores.len() == 1000);
+    }
+}
