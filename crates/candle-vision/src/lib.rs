@@ -49,7 +49,7 @@ pub mod prelude {
     };
     pub use candle_vision_explain::{CamOptions, ClassActivationMap, Method, Target, grad_cam};
     pub use candle_vision_models::{
-        LayerTap, Model, ModelSpec, Parameters, Pass, Taps, build, weights,
+        LayerTap, Model, ModelSpec, Parameters, Pass, PreparedLayers, Taps, build, weights,
     };
     pub use candle_vision_train::optim::OptimizerConfig;
     pub use candle_vision_train::{

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`build`], [`ModelSpec`], [`Model`] | a network by name, and what every network can do |
 //! | [`Pass`] | one forward pass: train or eval, its seeded generator, its tap |
+//! | [`PreparedLayers`] | what evaluation passes keep: batch norm folded, kernels packed |
 //! | [`Taps`] | closures at named layers: see or change inputs, outputs and gradients (hooks) |
 //! | [`LayerTap`] | what a tap is, for taps with a state of their own |
 //! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
@@ -32,6 +33,7 @@ mod model;
 mod networks;
 mod parameters;
 mod pass;
+mod prepared;
 mod similar;
 mod spec;
 pub mod summary;
@@ -44,6 +46,7 @@ pub use model::Model;
 pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, SimpleCnn, build};
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
+pub use prepared::PreparedLayers;
 pub use similar::nearest_names;
 pub use spec::ModelSpec;
 pub use tap::{LayerTap, RecordShapes};

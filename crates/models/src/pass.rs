@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Generator, channels_last};
 use rand::SeedableRng;
 
-use crate::LayerTap;
+use crate::{LayerTap, PreparedLayers};
 
 /// Whether batch norm uses the batch's statistics and dropout drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +34,10 @@ pub struct Pass<'t> {
     frozen_batch_norm: FrozenBatchNorm,
     generator: Generator,
     tap: Option<&'t mut dyn LayerTap>,
+    prepared: Option<&'t PreparedLayers>,
 }
 
-impl Pass<'_> {
+impl<'p> Pass<'p> {
     /// A training pass; dropout draws from `generator`.
     pub fn train(generator: Generator) -> Self {
         Self {
@@ -44,6 +45,7 @@ impl Pass<'_> {
             frozen_batch_norm: FrozenBatchNorm::default(),
             generator,
             tap: None,
+            prepared: None,
         }
     }
 
@@ -55,6 +57,7 @@ impl Pass<'_> {
             frozen_batch_norm: FrozenBatchNorm::default(),
             generator,
             tap: None,
+            prepared: None,
         }
     }
 
@@ -65,13 +68,38 @@ impl Pass<'_> {
     }
 
     /// Shows every named layer's output to `tap` during this pass.
-    pub fn with_tap<'t>(self, tap: &'t mut dyn LayerTap) -> Pass<'t> {
+    pub fn with_tap<'t>(self, tap: &'t mut dyn LayerTap) -> Pass<'t>
+    where
+        'p: 't,
+    {
         Pass {
             mode: self.mode,
             frozen_batch_norm: self.frozen_batch_norm,
             generator: self.generator,
             tap: Some(tap),
+            prepared: self.prepared,
         }
+    }
+
+    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass. In
+    /// evaluation only, and for layers to which no gradient leads; their outputs are those of the
+    /// plain layers up to rounding.
+    pub fn with_prepared<'t>(self, prepared: &'t PreparedLayers) -> Pass<'t>
+    where
+        'p: 't,
+    {
+        Pass {
+            mode: self.mode,
+            frozen_batch_norm: self.frozen_batch_norm,
+            generator: self.generator,
+            tap: self.tap.map(|tap| -> &'t mut dyn LayerTap { tap }),
+            prepared: Some(prepared),
+        }
+    }
+
+    /// Where layers that get `x` may keep what they prepare, if they may.
+    pub(crate) fn prepared(&self, x: &Tensor) -> Option<&'p PreparedLayers> {
+        self.prepared.filter(|_| self.mode == Mode::Eval && !x.track_op())
     }
 
     /// Whether this is a training pass.

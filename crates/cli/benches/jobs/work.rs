@@ -10,7 +10,7 @@ use candle_vision::data::FolderSplit;
 use candle_vision::ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec,
-    OptimizerConfig, Pass, Split, build, grad_cam,
+    OptimizerConfig, Pass, PreparedLayers, Split, build, grad_cam,
 };
 use candle_vision::train::optim::{Optimizer, ParamGroup};
 use rand::{RngExt, SeedableRng};
@@ -95,10 +95,13 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 
-/// One forward pass in evaluation mode.
+/// One forward pass in evaluation mode, with the layers prepared as `eval` and a trainer's validation
+/// do.
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
     let (model, images) = (network.build()?, network.images()?);
-    let times = clock.measure(|_| Ok(model.forward(&images, &mut Pass::eval())?))?;
+    let prepared = PreparedLayers::new();
+    let times = clock
+        .measure(|_| Ok(model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?))?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 

@@ -2,8 +2,8 @@
 
 use candle_core::{Error, Result, Tensor};
 use candle_vision_ops::{
-    Activation, BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train, relu,
-    relu6,
+    Activation, BatchNormConstants, BatchStatistics, batch_norm_eval, batch_norm_train,
+    conv2d_batch_norm_train, relu, relu6,
 };
 
 use super::Conv2d;
@@ -51,7 +51,7 @@ impl<'a> Activate<'a> {
         Self { residual: Some(residual), ..self }
     }
 
-    fn activation(&self) -> Activation {
+    pub(super) fn activation(&self) -> Activation {
         self.rectifier.map_or(Activation::Identity, |(activation, _)| activation)
     }
 
@@ -95,7 +95,8 @@ impl BatchNorm2d {
     }
 
     fn step_by_step(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let y = self.normalise(x, None, Activation::Identity, pass)?;
+        let x = pass.input(&self.path, x)?;
+        let y = self.normalise(&x, None, Activation::Identity, pass)?;
         let mut y = pass.output(&self.path, y)?;
         if let Some(residual) = then.residual {
             y = (y + residual)?;
@@ -151,6 +152,17 @@ impl BatchNorm2d {
     pub(super) fn uses_batch_statistics(&self, pass: &Pass<'_>) -> bool {
         let frozen = !self.weight.is_trainable() && !self.bias.is_trainable();
         pass.uses_batch_statistics(frozen)
+    }
+
+    /// Calls `f` with what evaluation uses.
+    pub(super) fn with_constants<T>(&self, f: impl FnOnce(&BatchNormConstants<'_>) -> T) -> T {
+        f(&BatchNormConstants {
+            weight: &self.weight.detached(),
+            bias: &self.bias.detached(),
+            mean: &self.running_mean.detached(),
+            variance: &self.running_var.detached(),
+            eps: EPS,
+        })
     }
 
     fn move_statistics(&self, statistics: &BatchStatistics) -> Result<()> {

@@ -1,8 +1,12 @@
 //! Two-dimensional convolution with its kernel.
 
-use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, Conv2dConfig, conv2d_activated, relu};
+use std::sync::Arc;
 
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, conv2d_activated, relu};
+
+use super::BatchNorm2d;
+use crate::prepared::{Form, PreparedLayers};
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
 /// `torch.nn.Conv2d`: parameters `weight` `[out, in / groups, height, width]` and `bias` `[out]`.
@@ -62,7 +66,8 @@ impl Conv2d {
     /// # Errors
     /// If the shape does not fit, or what a tap returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let y = self.convolve(x, Activation::Identity, pass)?;
+        let x = pass.input(&self.path, x)?;
+        let y = self.convolve(&x, Activation::Identity, pass)?;
         pass.output(&self.path, y)
     }
 
@@ -91,8 +96,28 @@ impl Conv2d {
     fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
         let weight = self.weight.tensor(pass);
         let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
-        conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config)
-            .map_err(|error| error.context(format!("layer `{}`", self.path)))
+        let y = match pass.prepared(x) {
+            Some(prepared) => prepared
+                .convolution(&self.weight, Form::Alone, || {
+                    PreparedConv2d::new(&weight, bias.as_ref(), &self.config)
+                })?
+                .forward(x, None, activation),
+            None => conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config),
+        };
+        y.map_err(|error| error.context(format!("layer `{}`", self.path)))
+    }
+
+    /// This convolution with `bn` folded in.
+    pub(super) fn prepared_with(
+        &self,
+        prepared: &PreparedLayers,
+        bn: &BatchNorm2d,
+    ) -> Result<Arc<PreparedConv2d>> {
+        prepared.convolution(&self.weight, Form::Folded, || {
+            bn.with_constants(|norm| {
+                PreparedConv2d::with_batch_norm(&self.weight.detached(), norm, &self.config)
+            })
+        })
     }
 
     /// The kernel as it enters the graph of `pass`, and how it moves.

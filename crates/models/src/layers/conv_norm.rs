@@ -73,10 +73,17 @@ impl ConvNorm {
     /// As those of the two layers.
     pub fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
         let is_seen = pass.wants(self.conv.path()) || pass.wants(self.bn.path());
-        if is_seen || !self.bn.uses_batch_statistics(pass) {
+        let y = if is_seen {
             return self.bn.forward(&self.conv.forward(x, pass)?, then, pass);
-        }
-        let y = self.bn.forward_behind(&self.conv, x, then, pass)?;
+        } else if let Some(prepared) = pass.prepared(x) {
+            let conv = self.conv.prepared_with(prepared, &self.bn)?;
+            conv.forward(x, then.residual, then.activation())
+                .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
+        } else if self.bn.uses_batch_statistics(pass) {
+            self.bn.forward_behind(&self.conv, x, then, pass)?
+        } else {
+            return self.bn.forward(&self.conv.forward(x, pass)?, then, pass);
+        };
         then.output(y, pass)
     }
 }

@@ -46,5 +46,6 @@ pub fn flatten(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// What a tap returns.
 pub fn relu_at(path: &str, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-    pass.output(path, relu(x)?)
+    let x = pass.input(path, x)?;
+    pass.output(path, relu(&x)?)
 }

@@ -81,6 +81,7 @@ impl InvertedResidual {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = &pass.input(&self.path, x)?;
         let mut y = x.clone();
         for layer in &self.layers {
             y = layer.forward(&y, pass)?;

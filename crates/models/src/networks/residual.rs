@@ -80,6 +80,7 @@ impl Block {
         let Some(((last, last_relu), first)) = self.body.split_last() else {
             return Ok(x.clone());
         };
+        let x = &pass.input(&self.path, x)?;
         let mut y = x.clone();
         for (conv, relu) in first {
             y = conv.forward(&y, Activate::relu(relu), pass)?;
@@ -119,7 +120,7 @@ impl Stage {
     }
 
     pub(super) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let mut x = x.clone();
+        let mut x = pass.input(self.path, x)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
