@@ -1,5 +1,7 @@
 //! Convolution against PyTorch's values, a plain loop, and finite differences.
 
+#[path = "../../../tests/support/every_path.rs"]
+mod every_path;
 #[path = "../../../tests/support/reference.rs"]
 mod reference;
 
@@ -416,4 +418,10 @@ fn wrong_element_types_and_biases_are_named() -> Result<()> {
     let integers = message(&x.to_dtype(DType::U8)?, &kernel.to_dtype(DType::U8)?, None);
     assert!(integers.contains("expected f32 or f64, got U8"), "{integers}");
     Ok(())
+}
+
+/// Widths, tails and blocks differ between the kernels' sets of instructions.
+#[test]
+fn every_set_of_instructions_passes() {
+    every_path::with_every_limit("");
 }

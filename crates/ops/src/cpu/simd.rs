@@ -110,6 +110,12 @@ impl Level {
         *LEVEL.get_or_init(|| Self::widest(std::env::var("CANDLE_VISION_CPU").ok().as_deref()))
     }
 
+    /// Whether the processor has AVX2 and may use it.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::cpu) fn has_avx2(self) -> bool {
+        !matches!(self, Self::Portable(_))
+    }
+
     fn widest(limit: Option<&str>) -> Self {
         Self::available()
             .into_iter()

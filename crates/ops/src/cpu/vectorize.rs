@@ -2,7 +2,7 @@
 
 /// Defines functions whose body is compiled a second time with AVX2, and which choose at run time.
 ///
-/// Both give the same bits: the instructions only handle more elements at a time. Fused
+/// Both give the same bits, so `CANDLE_VISION_CPU` only changes their speed: the instructions only handle more elements at a time. Fused
 /// multiply-add is left out on purpose, since it would round differently.
 macro_rules! vectorize {
     ($(
@@ -23,7 +23,7 @@ macro_rules! vectorize {
             }
 
             #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
+            if $crate::cpu::simd::Level::get().has_avx2() {
                 // SAFETY: this processor has AVX2, the one thing that `avx2` asks for.
                 return unsafe { avx2($($argument),*) };
             }
