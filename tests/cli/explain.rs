@@ -159,3 +159,53 @@ fn a_place_that_cannot_be_written_is_named() {
     }
     explain(&place, &checkpoint, &["-o", "kept/map.png"]).fails(&["kept/map.png", "ermission"]);
 }
+
+#[test]
+fn methods_are_measured_against_the_masks_of_drawings() {
+    let (place, checkpoint) = trained();
+    let score = |args: &[&str]| {
+        place.run(&[&["score", "--checkpoint", checkpoint.as_str()], args].concat())
+    };
+    let args = ["--pictures", "4", "--methods", "gradcam,Occlusion"];
+    let run = score(&args).succeeds();
+    for part in ["gradcam", "occlusion", "random map", "4 pictures", "margin"] {
+        assert!(run.stdout.contains(part), "{part}\n{}", run.stdout);
+    }
+    let csv = place.read("runs/small/001/explain/scores.csv");
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0][..4], ["map", "pictures", "pointing_game", "pointing_exactly"]);
+    let names: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
+    assert_eq!(names, ["gradcam", "occlusion", "random map"]);
+    for row in &rows[1..] {
+        assert_eq!((row.len(), row[1]), (8, "4"), "{csv}");
+        let known = row[2..7]
+            .iter()
+            .all(|value| value.parse::<f64>().is_ok_and(|value| (0.0..=1.0).contains(&value)));
+        assert!(known, "{csv}");
+    }
+    for number in 1..=3 {
+        let sheet = format!("runs/small/001/explain/maps-{number}.png");
+        Picture::open(place.path(&sheet)).expect("a picture");
+    }
+    // The same pictures and the same maps: the same figures.
+    assert_eq!(score(&args).succeeds().stdout, run.stdout);
+
+    // Photographs have no masks.
+    let args =
+        ["--pictures", "2", "--methods", "gradcam", "--folder", "photos", "-o", "photos-scored"];
+    let run = score(&args).succeeds();
+    assert!(run.stdout.contains("no masks"), "{}", run.stdout);
+    score(&["--methods", "gradcam,nothing"]).is_misuse("no method is called `nothing`");
+    score(&["--folder", "nowhere"]).fails(&["`nowhere` not found"]);
+}
+
+#[test]
+fn a_recipe_may_ask_for_the_measures_after_training() {
+    let place = Place::new();
+    let recipe = place.read("small.toml");
+    place.write("scored.toml", format!("{recipe}\n[score]\npictures = 2\n"));
+    let run = place.run(&["train", "--recipe", "scored.toml", "--epochs", "1"]).succeeds();
+    assert!(run.stdout.contains("integrated-gradients"), "{}", run.stdout);
+    assert!(place.path("runs/scored/001/explain/scores.csv").is_file());
+    assert!(place.read("runs/scored/001/config.toml").contains("[score]"));
+}

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Show where a network looked: the picture with its class activation map
     Explain(ExplainArgs),
+    /// Measure every way to explain over many pictures
+    Score(ScoreArgs),
     /// Write the report of a run anew: one HTML page with curves, mistakes, classes, settings
     Report(ReportArgs),
     /// Lay the curves of runs over each other, with a table: HTML and PNG
@@ -181,6 +183,30 @@ pub(crate) enum MapFormat {
     Npy,
     /// Class, probability, layer and the map row by row
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// Checkpoint, for instance runs/explain-insects/001/best.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: PathBuf,
+    /// Image folder to measure on [default: the validation pictures of the checkpoint's run]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Methods, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) methods: Vec<Method>,
+    /// How many pictures to measure on
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
+    pub(crate) pictures: usize,
+    /// Folder for the table and the pictures [default: `explain` beside the checkpoint]
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,16 @@ pub(crate) struct Settings {
     pub(crate) training: TrainerConfig,
     #[serde(default)]
     pub(crate) conv: ConvSettings,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) score: Option<ScoreSettings>,
+}
+
+/// What is to be measured when the training is done: every way to explain the network.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScoreSettings {
+    /// How many validation pictures.
+    pub(crate) pictures: usize,
 }
 
 /// How convolutions are computed.

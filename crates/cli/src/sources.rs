@@ -15,7 +15,7 @@ use candle_vision::ops::Generator;
 use candle_vision::train::{Checkpoint, CheckpointMetadata};
 use rand::SeedableRng;
 
-use crate::settings::{DataSettings, ModelSettings, Source};
+use crate::settings::{DataSettings, ModelSettings, Recipe, Source};
 
 /// Opens one split of the data set that `settings` names.
 pub(crate) fn open(
@@ -66,6 +66,29 @@ fn open_folder(path: &Path, settings: &DataSettings, split: Split) -> Result<Arc
     // must not move pictures between training and validation.
     let one = FolderSplit { val: settings.val_fraction, test: 0.0, seed: 0 };
     Ok(Arc::new(ImageFolder::open(path, split, one)?))
+}
+
+/// The pictures to measure a checkpoint on: a folder's, or the validation pictures of the run that
+/// it lies in.
+pub(crate) fn measured_pictures(
+    folder: Option<&Path>,
+    checkpoint: &Path,
+    data_dir: &Path,
+    seed: u64,
+) -> Result<Arc<dyn Dataset>> {
+    if let Some(folder) = folder {
+        let val = folder.join(Split::Val.name());
+        let folder = if val.is_dir() { &val } else { folder };
+        return Ok(Arc::new(ImageFolder::new(folder)?));
+    }
+    let config = checkpoint.parent().unwrap_or(Path::new(".")).join("config.toml");
+    ensure!(
+        config.is_file(),
+        "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
+        checkpoint.display()
+    );
+    let settings = Recipe::read(&config)?.settings()?;
+    open(&settings.data, data_dir, Split::Val, seed)
 }
 
 /// The loader of one split.
@@ -142,11 +165,23 @@ impl Restored {
     pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
         let picture = Picture::open(path).map_err(|error| unreadable(path, error))?;
         let picture = in_channels(picture, self.metadata.model.input[0])?;
-        let preprocessing = &self.metadata.preprocessing;
-        let array = preprocessing
-            .apply(&picture, &mut unused_generator())
+        let input = self
+            .prepare(&picture, device)
             .with_context(|| format!("cannot prepare `{}`", path.display()))?;
-        Ok((picture, array.to_batch(device)?))
+        Ok((picture, input))
+    }
+
+    /// A picture with the network's number of channels as its input, a batch of one.
+    pub(crate) fn prepare(&self, picture: &Picture, device: &Device) -> Result<Tensor> {
+        let array = self.metadata.preprocessing.apply(picture, &mut unused_generator())?;
+        Ok(array.to_batch(device)?)
+    }
+
+    /// A mask moved as the preprocessing moves its picture, row by row: true on the subject.
+    pub(crate) fn moved_mask(&self, mask: &Picture) -> Result<Vec<bool>> {
+        let geometry = self.metadata.preprocessing.geometry();
+        let moved = geometry.apply(mask, &mut unused_generator())?;
+        Ok(moved.values().iter().map(|value| *value > 0.5).collect())
     }
 
     /// The part of the picture that the network sees, for the eye.

@@ -9,7 +9,7 @@ mod randomisation;
 mod road;
 
 pub use curves::{Curve, deletion, insertion};
-pub use masks::{energy_in_mask, pointing_game};
+pub use masks::{POINTING_MARGIN, energy_in_mask, pointing_game, with_margin};
 pub use random_map::random_map;
 pub use randomisation::{Randomised, rank_correlation, weight_randomisation};
 pub use road::{Road, road};
@@ -33,6 +33,8 @@ pub struct Score {
     pub road: f64,
     /// Whether the map's peak lies in the mask; `None` without a mask.
     pub pointing: Option<bool>,
+    /// Whether it lies in the mask or its margin ([`POINTING_MARGIN`]); `None` without a mask.
+    pub pointing_near: Option<bool>,
     /// The share of the map's sum that lies in the mask; `None` without a mask.
     pub energy: Option<f64>,
 }
@@ -74,6 +76,12 @@ pub fn score(
         insertion: insertion(model, image, map, STEPS)?.area(),
         road: road(model, image, map)?.score(),
         pointing: mask.map(|mask| pointing_game(map, mask)).transpose()?,
+        pointing_near: mask.map(|mask| pointing_game(map, &near(map, mask)?)).transpose()?,
         energy: mask.map(|mask| energy_in_mask(map, mask)).transpose()?,
     })
+}
+
+/// The mask with the pointing game's margin.
+fn near(map: &ClassActivationMap, mask: &[bool]) -> Result<Vec<bool>> {
+    with_margin(mask, map.width, POINTING_MARGIN * map.height.max(map.width) as f64)
 }

@@ -1,7 +1,7 @@
 //! What a network is asked about a picture, and how its answer becomes one number.
 
 use candle_core::{D, DType, Tensor};
-use candle_vision_models::{LayerTap, Model, Pass, RecordShapes, Taps};
+use candle_vision_models::{LayerTap, Model, Pass, PreparedLayers, RecordShapes, Taps};
 
 use crate::{Error, Result};
 
@@ -117,6 +117,7 @@ pub(crate) struct Question<'a> {
     pub(crate) model: &'a dyn Model,
     target: &'a Target,
     embedding_layer: Option<String>,
+    prepared: PreparedLayers,
 }
 
 /// What one pass gave that a score may depend on.
@@ -133,13 +134,22 @@ impl<'a> Question<'a> {
             Target::Similarity(_) => Some(embedding_layer(model, images)?),
             _ => None,
         };
-        Ok(Self { model, target, embedding_layer })
+        Ok(Self { model, target, embedding_layer, prepared: PreparedLayers::new() })
     }
 
     /// One pass of the whole network in evaluation mode.
     pub(crate) fn run(&self, images: &Tensor, tap: &mut dyn LayerTap) -> Result<Response> {
+        self.pass(images, Pass::eval(), tap)
+    }
+
+    /// One of many passes without gradients: what the layers prepare for the first one serves all.
+    pub(crate) fn run_again(&self, images: &Tensor, tap: &mut dyn LayerTap) -> Result<Response> {
+        self.pass(images, Pass::eval().with_prepared(&self.prepared), tap)
+    }
+
+    fn pass(&self, images: &Tensor, pass: Pass<'_>, tap: &mut dyn LayerTap) -> Result<Response> {
         let mut watch = Watch { tap, layer: self.embedding_layer.as_deref(), seen: None };
-        let logits = self.model.forward(images, &mut Pass::eval().with_tap(&mut watch));
+        let logits = self.model.forward(images, &mut pass.with_tap(&mut watch));
         let logits = logits.map_err(|error| too_small(self.model, images, error))?;
         Ok(Response { logits, embedding: watch.seen })
     }

@@ -315,16 +315,22 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_seen_and_replaced() -> Result<()> {
+    fn inputs_are_seen_before_the_layer_and_replaced() -> Result<()> {
+        let (model, images) = (network()?, pictures()?);
+        let mut seen = Vec::new();
         let mut taps = Taps::new();
-        taps.on_input("fc", |layer, input| {
-            assert_eq!((layer, input.dims()), ("fc", [1, 4, 2, 2].as_slice()));
-            Ok(Some(input.ones_like()?))
+        taps.on_input("conv2", |layer, input| {
+            seen.push((layer.to_owned(), input.dims().to_vec()));
+            Ok(None)
         });
-        let maps = Tensor::zeros((1, 2, 2, 4), candle_core::DType::F32, &Device::Cpu)?;
-        let mut pass = Pass::eval().with_tap(&mut taps);
-        assert_eq!(pass.input("fc", &maps)?.flatten_all()?.to_vec1::<f32>()?, [1.0; 16]);
-        assert_eq!(pass.input("fc2", &maps)?.flatten_all()?.to_vec1::<f32>()?, [0.0; 16]);
+        taps.on_input("fc", |_, input| Ok(Some(input.zeros_like()?)));
+        let logits = model.forward(&images, &mut Pass::eval().with_tap(&mut taps))?;
+        assert!(taps.unmatched().is_empty());
+        drop(taps);
+        assert_eq!(seen, [("conv2".to_owned(), vec![1, 16, 8, 8])]);
+        // Of a linear layer of nothing the bias is left.
+        let bias = model.parameters().get("fc.bias").expect("gap_cnn has it").detached();
+        assert_eq!(logits.get(0)?.to_vec1::<f32>()?, bias.to_vec1::<f32>()?);
         Ok(())
     }
 

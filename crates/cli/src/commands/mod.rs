@@ -6,5 +6,6 @@ pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod predict;
 pub(crate) mod report;
+pub(crate) mod score;
 pub(crate) mod summary;
 pub(crate) mod train;

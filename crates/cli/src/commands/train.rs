@@ -8,18 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use candle_vision::data::DataLoader;
+use candle_vision::explain::Method;
 use candle_vision::ops::set_exact_convolution;
 use candle_vision::report::{CurvesFile, TensorBoard};
 use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
 
 use crate::args::TrainArgs;
+use crate::commands::score;
 use crate::plan::{Plan, plan};
 use crate::prepare::{Prepared, prepare};
 use crate::progress::Progress;
 use crate::resume::{self, Begun};
 use crate::settings::Settings;
 use crate::table::table;
-use crate::{device, report, say};
+use crate::{device, report, say, sources};
 
 /// Exit code of a run that was stopped by Ctrl-C, as of a shell command ended by SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -94,10 +97,26 @@ fn train(
         write_report(&report::Run { folder, settings, history, train, val, device }, &stop);
     }
     print(&summary, folder)?;
+    if matches!(summary.reason, StopReason::Completed | StopReason::EarlyStopped) {
+        measure_explanations(settings, &summary.best, val, device)?;
+    }
     Ok(match summary.reason {
         StopReason::Interrupted => ExitCode::from(INTERRUPTED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// What the recipe wants to be measured of the finished network.
+fn measure_explanations(
+    settings: &Settings,
+    best: &Path,
+    val: &DataLoader,
+    device: &Device,
+) -> Result<()> {
+    let Some(wanted) = settings.score else { return Ok(()) };
+    let restored = sources::restore(best, device)?;
+    let output = score::beside(best);
+    score::score_methods(&restored, val.dataset(), &Method::ALL, wanted.pictures, &output, device)
 }
 
 /// The first Ctrl-C lets the batch end and saves; the second ends at once.

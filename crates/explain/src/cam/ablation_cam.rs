@@ -70,9 +70,9 @@ fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         // One picture below the layer, many above it. Where the layer lies inside a block, the
         // shortcut around it is as wide as the picture's batch and the two do not fit: then the
         // whole network runs on copies.
-        let response = match evidence.question.run(&picture, &mut taps) {
+        let response = match evidence.question.run_again(&picture, &mut taps) {
             Ok(response) => response,
-            Err(_) => evidence.question.run(&picture.repeat((count, 1, 1, 1))?, &mut taps)?,
+            Err(_) => evidence.question.run_again(&picture.repeat((count, 1, 1, 1))?, &mut taps)?,
         };
         scores.extend(evidence.asked.variant_scores(index, &response)?);
     }

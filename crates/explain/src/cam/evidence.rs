@@ -86,6 +86,6 @@ fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Erro
     let mut layers = RecordShapes::default();
     model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
     let paths = layers.shapes.iter().map(|(path, _)| path.as_str());
-    let near = nearest_names(layer, paths, 3).into_iter().map(str::to_owned).collect();
+    let near = nearest_names(layer, paths, 4).into_iter().map(str::to_owned).collect();
     Ok(Error::UnknownLayer { layer: layer.to_owned(), near })
 }

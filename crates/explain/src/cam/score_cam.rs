@@ -61,7 +61,7 @@ fn masked_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         let some = channels.narrow(0, start, CHUNK.min(count - start))?;
         let masks = between_0_and_1(&enlarged(&some, [height, width])?)?;
         let masked = picture.unsqueeze(0)?.broadcast_mul(&masks.unsqueeze(1)?)?;
-        let response = evidence.question.run(&masked, &mut Taps::new())?;
+        let response = evidence.question.run_again(&masked, &mut Taps::new())?;
         scores.extend(evidence.asked.variant_scores(index, &response)?);
     }
     Ok(scores)

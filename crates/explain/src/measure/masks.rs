@@ -1,11 +1,12 @@
 //! Measures against a mask of the subject.
 
 use super::perturbed::check_size;
-use crate::{ClassActivationMap, Result};
+use crate::{ClassActivationMap, Error, Result};
 
 /// The pointing game (Zhang et al. 2016, <https://arxiv.org/abs/1608.00507>): whether the hottest
-/// pixel lies on the subject. Exactly there: the paper's tolerance of 15 pixels is left out. A map
-/// that is nowhere positive points nowhere.
+/// pixel lies on the subject. A map that is nowhere positive points nowhere.
+///
+/// It is exact; the paper's margin comes from [`with_margin`].
 ///
 /// `mask` holds `height * width` values, row by row, true on the subject.
 ///
@@ -34,6 +35,43 @@ pub fn pointing_game(map: &ClassActivationMap, mask: &[bool]) -> Result<bool> {
     let hottest =
         (1..mask.len()).fold(0, |best, i| if map.map[i] > map.map[best] { i } else { best });
     Ok(map.positive && mask[hottest])
+}
+
+/// The paper's margin around a subject, as a fraction of the longer side: 15 pixels of 500.
+pub const POINTING_MARGIN: f64 = 0.03;
+
+/// A mask with a margin: true wherever the subject is at most `margin` pixels away.
+///
+/// # Errors
+/// If the mask is not rows of `width` values.
+///
+/// # Example
+/// ```
+/// use candle_vision_explain::measure::with_margin;
+///
+/// let mask = [true, false, false, false];
+/// assert_eq!(with_margin(&mask, 4, 1.0)?, [true, true, false, false]);
+/// assert_eq!(with_margin(&mask, 2, 1.0)?, [true, true, true, false]);
+/// # Ok::<(), candle_vision_explain::Error>(())
+/// ```
+pub fn with_margin(mask: &[bool], width: usize, margin: f64) -> Result<Vec<bool>> {
+    if width == 0 || !mask.len().is_multiple_of(width) {
+        let found = width.to_string();
+        return Err(Error::Setting { setting: "width", range: "that of the mask's rows", found });
+    }
+    let height = mask.len() / width;
+    let reach = margin.max(0.0) as usize;
+    let mut grown = mask.to_vec();
+    for (pixel, _) in mask.iter().enumerate().filter(|(_, inside)| **inside) {
+        let (row, column) = (pixel / width, pixel % width);
+        for y in row.saturating_sub(reach)..(row + reach + 1).min(height) {
+            for x in column.saturating_sub(reach)..(column + reach + 1).min(width) {
+                let distance = (y.abs_diff(row) as f64).hypot(x.abs_diff(column) as f64);
+                grown[y * width + x] |= distance <= margin;
+            }
+        }
+    }
+    Ok(grown)
 }
 
 /// The share of the map's sum that lies on the subject, in `0.0..=1.0` (the energy-based pointing

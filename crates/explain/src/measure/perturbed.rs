@@ -1,7 +1,7 @@
 //! A picture on the host, and what a network says of changed copies of it.
 
 use candle_core::{DType, Tensor};
-use candle_vision_models::{Model, Pass};
+use candle_vision_models::{Model, Pass, PreparedLayers};
 
 use crate::target::softmax_at;
 use crate::{ClassActivationMap, Error, Result};
@@ -14,6 +14,7 @@ pub(super) struct Perturbed<'a> {
     model: &'a dyn Model,
     image: &'a Tensor,
     class: usize,
+    prepared: PreparedLayers,
     /// `channels * height * width` values.
     pub(super) values: Vec<f32>,
     pub(super) channels: usize,
@@ -41,7 +42,18 @@ impl<'a> Perturbed<'a> {
         let mut order: Vec<usize> = (0..height * width).collect();
         // The sort is stable: of equally hot pixels the first comes first.
         order.sort_by(|a, b| map.map[*b].total_cmp(&map.map[*a]));
-        Ok(Self { model, image, class: map.class, values, channels, height, width, order })
+        let prepared = PreparedLayers::new();
+        Ok(Self {
+            model,
+            image,
+            class: map.class,
+            prepared,
+            values,
+            channels,
+            height,
+            width,
+            order,
+        })
     }
 
     pub(super) fn pixels(&self) -> usize {
@@ -67,7 +79,10 @@ impl<'a> Perturbed<'a> {
             let shape = (chunk.len(), self.channels, self.height, self.width);
             let images = Tensor::from_vec(chunk.concat(), shape, self.image.device())?;
             let images = images.to_dtype(self.image.dtype())?;
-            let logits = self.model.forward(&images, &mut Pass::eval())?.to_dtype(DType::F32)?;
+            let logits = self
+                .model
+                .forward(&images, &mut Pass::eval().with_prepared(&self.prepared))?
+                .to_dtype(DType::F32)?;
             let rows = logits.detach().to_vec2::<f32>()?;
             probabilities.extend(rows.iter().map(|row| softmax_at(row, self.class)));
         }

@@ -4,7 +4,7 @@ use candle_vision_ops::Generator;
 use rand::{RngExt, SeedableRng};
 
 use crate::ClassActivationMap;
-use crate::scale::to_input_size;
+use crate::scale::{stretch, to_input_size};
 
 /// The side of a random map before it is enlarged: that of a ResNet's last stage at 224.
 const SIDE: usize = 7;
@@ -23,11 +23,16 @@ const SIDE: usize = 7;
 /// ```
 pub fn random_map(like: &ClassActivationMap, seed: u64) -> ClassActivationMap {
     let mut generator = Generator::seed_from_u64(seed);
-    let coarse: Vec<f32> = (0..SIDE * SIDE).map(|_| generator.random()).collect();
-    ClassActivationMap {
-        map: to_input_size(&coarse, [SIDE; 2], [like.height, like.width]),
-        positive: true,
-        layer: "random".to_owned(),
-        ..like.clone()
-    }
+    let side = SIDE + 2;
+    let coarse: Vec<f32> = (0..side * side).map(|_| generator.random()).collect();
+    // A ring of patches around the picture is cut off: the outermost patches of an enlarged map end
+    // in plateaus, and its peak would lie at an edge too often.
+    let (height, width) = (like.height, like.width);
+    let larger = [height, width].map(|length| (length * side).div_ceil(SIDE));
+    let [top, left] = [(larger[0] - height) / 2, (larger[1] - width) / 2];
+    let around = to_input_size(&coarse, [side; 2], larger);
+    let rows = around.chunks(larger[1]).skip(top).take(height);
+    let mut map: Vec<f32> = rows.flat_map(|row| &row[left..left + width]).copied().collect();
+    stretch(&mut map);
+    ClassActivationMap { map, positive: true, layer: "random".to_owned(), ..like.clone() }
 }

@@ -115,7 +115,7 @@ fn lost_by_pixel(
 ) -> Result<Vec<f32>> {
     let picture = inquiry.images.narrow(0, index, 1)?;
     let (_, _, height, width) = picture.dims4()?;
-    let response = inquiry.question.run(&picture, &mut Taps::new())?;
+    let response = inquiry.question.run_again(&picture, &mut Taps::new())?;
     let whole = inquiry.asked.variant_scores(index, &response)?[0];
     let (mut lost, mut times) = (vec![0f64; height * width], vec![0f64; height * width]);
     for places in places.chunks(CHUNK) {
@@ -126,7 +126,7 @@ fn lost_by_pixel(
         // fill where the mask is 1, the picture elsewhere
         let change = picture.affine(-1.0, patch.fill)?;
         let covered = picture.broadcast_add(&mask.broadcast_mul(&change)?)?;
-        let response = inquiry.question.run(&covered, &mut Taps::new())?;
+        let response = inquiry.question.run_again(&covered, &mut Taps::new())?;
         let scores = inquiry.asked.variant_scores(index, &response)?;
         for (cover, score) in covers.chunks(height * width).zip(scores) {
             for (pixel, covered) in cover.iter().enumerate().filter(|(_, covered)| **covered > 0.0)

@@ -36,7 +36,11 @@ pub(super) fn print(
     say::result(scores)?;
 
     let mut sanity = table();
-    sanity.set_header(["layers with initial weights", "down to", "rank correlation (low is good)"]);
+    sanity.set_header([
+        "layers with initial weights",
+        "down to",
+        "rank correlation (near 0 is good)",
+    ]);
     for stage in measure::weight_randomisation(model, input, method, options, 1)? {
         let correlation = shown(stage.correlation);
         sanity.add_row([stage.layers.to_string(), stage.down_to, correlation]);
