@@ -10,6 +10,7 @@ mod browser;
 mod commands;
 mod compare;
 mod disk;
+mod inspect;
 mod report;
 mod resume;
 mod support;

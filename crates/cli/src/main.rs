@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Inspect { command } => commands::inspect::run(&command),
         Command::Summary(args) => commands::summary::run(&args),
         Command::Fetch(args) => commands::fetch::run(&args),
     };

@@ -15,7 +15,7 @@ use candle_vision::ops::Generator;
 use candle_vision::train::{Checkpoint, CheckpointMetadata};
 use rand::SeedableRng;
 
-use crate::settings::{DataSettings, ModelSettings, Source};
+use crate::settings::{DataSettings, ModelSettings, Recipe, Source};
 
 /// Opens one split of the data set that `settings` names.
 pub(crate) fn open(
@@ -91,6 +91,39 @@ pub(crate) fn loader(
     Ok(DataLoader::new(dataset, transform.clone(), config, device.clone())?)
 }
 
+/// What a checkpoint is measured on: the folder that was asked for, or the validation pictures of the
+/// run that it lies in.
+pub(crate) fn measured_on(
+    checkpoint: &Path,
+    folder: Option<&Path>,
+    data_dir: &Path,
+    metadata: &CheckpointMetadata,
+) -> Result<Arc<dyn Dataset>> {
+    let dataset: Arc<dyn Dataset> = match folder {
+        Some(folder) => {
+            let val = folder.join(Split::Val.name());
+            Arc::new(ImageFolder::new(if val.is_dir() { &val } else { folder })?)
+        }
+        None => {
+            let config = checkpoint.parent().unwrap_or(Path::new(".")).join("config.toml");
+            ensure!(
+                config.is_file(),
+                "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
+                checkpoint.display()
+            );
+            let settings = Recipe::read(&config)?.settings()?;
+            open(&settings.data, data_dir, Split::Val, metadata.seed)?
+        }
+    };
+    let (found, expected) = (dataset.classes(), &metadata.classes);
+    ensure!(
+        found == expected,
+        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \
+         a folder with those with --folder DIR"
+    );
+    Ok(dataset)
+}
+
 /// Builds the network of `settings` and loads its weights, if it names any. The second value says
 /// what was loaded.
 pub(crate) fn network(
@@ -140,8 +173,7 @@ pub(crate) fn restore(path: &Path, device: &Device) -> Result<Restored> {
 impl Restored {
     /// A picture as this network takes it, a batch of one.
     pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
-        let picture = Picture::open(path).map_err(|error| unreadable(path, error))?;
-        let picture = in_channels(picture, self.metadata.model.input[0])?;
+        let picture = in_channels(picture(path)?, self.metadata.model.input[0])?;
         let preprocessing = &self.metadata.preprocessing;
         let array = preprocessing
             .apply(&picture, &mut unused_generator())
@@ -169,6 +201,11 @@ impl Restored {
             )
         })
     }
+}
+
+/// A picture that was asked for by name.
+pub(crate) fn picture(path: &Path) -> Result<Picture> {
+    Picture::open(path).map_err(|error| unreadable(path, error))
 }
 
 /// A picture that was asked for by name cannot be left out, as a loader would do.

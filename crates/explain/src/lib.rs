@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`grad_cam`] | Grad-CAM: which places speak for a class, for a batch of pictures in one pass |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
+//! | [`inside`] | elementary layers, feature maps, first kernels, residual blocks |
 //! | [`Recorder`], [`LeafAt`] | taps that keep a layer's output, or the gradient there |
 //!
 //! A network is only asked for its forward pass: it may be frozen, it is never changed, and a map
@@ -26,6 +27,7 @@
 mod cam;
 mod error;
 mod grad_cam;
+pub mod inside;
 mod record;
 mod scale;
 

@@ -1,16 +1,13 @@
 //! `candle-vision eval`.
 
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, Dataset, ImageFolder, LoaderConfig, Split};
+use candle_vision::data::{DataLoader, LoaderConfig};
 use candle_vision::train::{Criterion, Evaluation, evaluate};
 
 use crate::args::EvalArgs;
-use crate::settings::Recipe;
 use crate::table::table;
 use crate::{device, say, sources};
 
@@ -18,8 +15,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let device = device::parse(&args.device)?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
-    let dataset = dataset(args, metadata.seed)?;
-    check_classes(dataset.classes(), &metadata.classes)?;
+    let (folder, data) = (args.folder.as_deref(), &args.data.data);
+    let dataset = sources::measured_on(&args.checkpoint, folder, data, metadata)?;
     let config = LoaderConfig {
         batch_size: args.batch_size,
         skip_broken: args.skip_broken,
@@ -35,34 +32,6 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let evaluation = evaluation?.context("the evaluation was stopped")?;
     print(&evaluation, &metadata.classes)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The folder that was asked for, or the validation pictures of the run the checkpoint lies in.
-fn dataset(args: &EvalArgs, seed: u64) -> Result<Arc<dyn Dataset>> {
-    if let Some(folder) = &args.folder {
-        let val = folder.join(Split::Val.name());
-        let folder = if val.is_dir() { &val } else { folder };
-        return Ok(Arc::new(ImageFolder::new(folder)?));
-    }
-    let run = args.checkpoint.parent().unwrap_or(Path::new("."));
-    let config = run.join("config.toml");
-    if !config.is_file() {
-        bail!(
-            "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
-            args.checkpoint.display()
-        )
-    }
-    let settings = Recipe::read(&config)?.settings()?;
-    sources::open(&settings.data, &args.data.data, Split::Val, seed)
-}
-
-fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
-    ensure!(
-        found == expected,
-        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \
-         a folder with those with --folder DIR"
-    );
-    Ok(())
 }
 
 fn print(evaluation: &Evaluation, classes: &[String]) -> Result<()> {
