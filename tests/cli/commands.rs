@@ -1,7 +1,5 @@
 //! What can be done with a checkpoint, and the commands that need none.
 
-use candle_vision::data::Picture;
-
 use crate::support::Place;
 
 const PHOTO: &str = "photos/val/ants/00.jpg";
@@ -65,35 +63,6 @@ fn eval_measures_on_a_folder_with_the_same_classes() {
     eval("photos").fails(&["wasps", "bees", "--folder"]);
     std::fs::copy(place.path(&checkpoint), place.path("alone.safetensors")).expect("a copy");
     place.run(&["eval", "--checkpoint", "alone.safetensors"]).fails(&["no run folder", "--folder"]);
-}
-
-#[test]
-fn explain_draws_a_picture() {
-    let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
-    let run = place.run(&["explain", PHOTO, "--checkpoint", &checkpoint]).succeeds();
-    assert_eq!(run.stdout.lines().last(), Some("00.explain.png"));
-    let picture = Picture::open(place.path("00.explain.png")).expect("a picture");
-    assert!(picture.width() > 3 * 32);
-
-    let explain = |args: &[&str]| {
-        place.run(&[&["explain", PHOTO, "--checkpoint", checkpoint.as_str()], args].concat())
-    };
-    let run = explain(&["--class", "bees", "--layer", "conv2", "-o", "bees.png"]).succeeds();
-    assert!(run.stdout.contains(": bees (") && run.stdout.contains("conv2"), "{}", run.stdout);
-    assert!(place.path("bees.png").is_file());
-    explain(&["--class", "wasps"]).fails(&["`wasps`", "ants, bees"]);
-    explain(&["--layer", "conv9"]).fails(&["`conv9`", "`conv1`"]);
-    explain(&["--layer", "fc"]).fails(&["`fc`", "convolution"]);
-}
-
-#[test]
-fn a_network_without_maps_is_not_explained() {
-    let place = Place::new();
-    place.write_pictures("photos");
-    place.small(&["--set", "model.architecture=mlp", "--epochs", "1"]).succeeds();
-    let run = place.run(&["explain", PHOTO, "--checkpoint", "runs/small/001/last.safetensors"]);
-    run.fails(&["`mlp` has no spatial maps", "resnet18"]);
 }
 
 #[test]

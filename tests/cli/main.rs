@@ -10,6 +10,7 @@ mod browser;
 mod commands;
 mod compare;
 mod disk;
+mod explain;
 mod inspect;
 mod report;
 mod resume;

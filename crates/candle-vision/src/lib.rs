@@ -8,7 +8,7 @@
 //! | [`data`] | `candle-vision-data` | data sets, transforms with torchvision's results, the loader |
 //! | [`models`] | `candle-vision-models` | networks under torchvision's names, weights, taps |
 //! | [`train`] | `candle-vision-train` | optimizers, schedules, the trainer, checkpoints |
-//! | [`explain`] | `candle-vision-explain` | class activation maps |
+//! | [`explain`] | `candle-vision-explain` | class activation maps, attributions, and how good they are |
 //! | [`report`] | `candle-vision-report` | curves, overlays, reports, TensorBoard events |
 
 pub use candle_vision_data as data;
@@ -47,8 +47,10 @@ pub mod prelude {
         Batch, Cifar10, DataLoader, Dataset, ImageFolder, Insects, InsectsConfig, LoaderConfig,
         Mnist, Picture, Split,
     };
-    pub use candle_vision_explain::{CamOptions, ClassActivationMap, Target, grad_cam};
-    pub use candle_vision_models::{LayerTap, Model, ModelSpec, Parameters, Pass, build, weights};
+    pub use candle_vision_explain::{CamOptions, ClassActivationMap, Method, Target, grad_cam};
+    pub use candle_vision_models::{
+        LayerTap, Model, ModelSpec, Parameters, Pass, PreparedLayers, Taps, build, weights,
+    };
     pub use candle_vision_train::optim::OptimizerConfig;
     pub use candle_vision_train::{
         Callback, Checkpoint, Control, Event, RunFolder, Trainer, TrainerConfig, evaluate,

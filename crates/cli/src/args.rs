@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use candle_vision::explain::Method;
 use candle_vision::report::MOST_RUNS;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -144,18 +145,47 @@ pub(crate) struct ExplainArgs {
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Class to explain, by name or number [default: the predicted one]
-    #[arg(long, value_name = "CLASS")]
-    pub(crate) class: Option<String>,
+    /// gradcam, gradcam++, xgradcam, hirescam, layercam, eigencam, eigengradcam, scorecam,
+    /// ablationcam, saliency, input-x-gradient, guided-backprop, smoothgrad, integrated-gradients or
+    /// occlusion
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) method: Method,
+    /// What to explain: a class by name or number, `CLASS:OTHER` for why the one rather than the
+    /// other, `@PICTURE` for what is alike in that picture [default: the predicted class]
+    #[arg(long, visible_alias = "class", value_name = "CLASS")]
+    pub(crate) target: Option<String>,
     /// Layer to look at [default: the network's own choice]
     #[arg(long, value_name = "PATH")]
     pub(crate) layer: Option<String>,
-    /// Where to write the picture [default: PICTURE.explain.png in this folder]
+    /// Take the principal component of the channels instead of their sum
+    #[arg(long)]
+    pub(crate) eigen_smooth: bool,
+    /// Average over six variants of the picture
+    #[arg(long)]
+    pub(crate) aug_smooth: bool,
+    /// Where to write the map [default: PICTURE.explain.FORMAT in this folder]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// A picture, or the map's numbers [default: by the name of --output, else png]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<MapFormat>,
+    /// Measure how good the map is, beside a random one
+    #[arg(long)]
+    pub(crate) score: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+}
+
+/// How a map is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MapFormat {
+    /// Picture, heat map and overlay
+    Png,
+    /// NumPy array, 32-bit floats, [height, width]
+    Npy,
+    /// Class, probability, layer and the map row by row
+    Json,
 }
 
 #[derive(Debug, Args)]

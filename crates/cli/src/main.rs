@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod device;
+mod keep_memory;
 mod plan;
 mod prepare;
 mod progress;
@@ -25,6 +26,7 @@ use args::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    keep_memory::keep_memory();
     let result = match Cli::parse().command {
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

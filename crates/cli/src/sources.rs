@@ -186,6 +186,12 @@ impl Restored {
         Ok(self.metadata.preprocessing.apply_to_picture(picture, &mut unused_generator())?)
     }
 
+    /// The name of a class, or its number where the checkpoint has no name for it.
+    pub(crate) fn class_name(&self, class: usize) -> String {
+        let name = self.metadata.classes.get(class);
+        name.cloned().unwrap_or_else(|| class.to_string())
+    }
+
     /// The number of the class called `name`, or with the number `name`.
     pub(crate) fn class(&self, name: &str) -> Result<usize> {
         let classes = &self.metadata.classes;

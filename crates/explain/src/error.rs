@@ -53,7 +53,7 @@ pub enum Error {
     /// The network keeps no maps that a class activation map could look at.
     #[error(
         "`{architecture}` has no spatial maps, so it has no class activation map; \
-         explain a convolutional network, such as `resnet18`"
+         explain its pixels (method `saliency`), or a convolutional network, such as `resnet18`"
     )]
     NoSpatialMaps {
         /// The network's architecture.
@@ -95,6 +95,22 @@ pub enum Error {
         shape: Vec<usize>,
     },
 
+    /// The network cannot take pictures that small.
+    #[error(
+        "pictures of {}x{} are too small for `{architecture}`, which was made for {}x{}; enlarge them \
+         (transform `resize`)", found[0], found[1], wanted[0], wanted[1]
+    )]
+    TooSmall {
+        /// The network's architecture.
+        architecture: String,
+        /// Height and width of the pictures.
+        found: [usize; 2],
+        /// Height and width of the pictures that the network was made for.
+        wanted: [usize; 2],
+        /// What the network said.
+        source: Box<candle_core::Error>,
+    },
+
     /// The network answers with NaN or infinity.
     #[error(
         "the network's logits for picture {index} of the batch are not finite; \
@@ -103,6 +119,86 @@ pub enum Error {
     NotFinite {
         /// Which picture of the batch, from 0.
         index: usize,
+    },
+
+    /// The map holds NaN or infinity although the logits do not.
+    #[error(
+        "the map of picture {index} of the batch at layer `{layer}` is not finite; \
+         try another layer or method"
+    )]
+    MapNotFinite {
+        /// Which picture of the batch, from 0.
+        index: usize,
+        /// The layer's path.
+        layer: String,
+    },
+
+    /// A map and what it is measured by differ in size.
+    #[error(
+        "the map has {values} values for {height}x{width}, but is measured against {pixels} pixels; \
+         take the map, the picture and the mask of one input"
+    )]
+    MapSize {
+        /// Height of the map.
+        height: usize,
+        /// Width of the map.
+        width: usize,
+        /// Values in the map.
+        values: usize,
+        /// Pixels of the picture or the mask.
+        pixels: usize,
+    },
+
+    /// There are not as many targets as pictures.
+    #[error("{targets} target classes for {pictures} pictures; give one for each")]
+    TargetCount {
+        /// Classes given.
+        targets: usize,
+        /// Pictures in the batch.
+        pictures: usize,
+    },
+
+    /// The network has no vector in which pictures could be compared.
+    #[error("the network has no layer in front of its head, so its pictures cannot be compared")]
+    NoEmbedding,
+
+    /// The vector to compare with is not one of this network's.
+    #[error(
+        "the vector to compare with has {found} values, the network's have {features}; \
+         take one from `embeddings`, not all of it 0"
+    )]
+    Embedding {
+        /// Values given.
+        found: usize,
+        /// Values of the network's own vectors.
+        features: usize,
+    },
+
+    /// An option that belongs to class activation maps was given to another method.
+    #[error("`{method}` looks at the pixels: {option} is for class activation maps; leave it out")]
+    OnlyForCams {
+        /// The method's name.
+        method: &'static str,
+        /// The option.
+        option: &'static str,
+    },
+
+    /// No method has this name.
+    #[error("no method is called `{name}`; there are {}", crate::Method::names())]
+    UnknownMethod {
+        /// The name asked for.
+        name: String,
+    },
+
+    /// A setting of a method is out of its range.
+    #[error("{setting} must be {range}, got {found}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is possible.
+        range: &'static str,
+        /// What was given.
+        found: String,
     },
 
     /// candle could not run the network.

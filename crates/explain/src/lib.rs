@@ -1,14 +1,23 @@
-//! Where did the network look? Explanations for candle image classifiers.
+//! Where did the network look, and is the answer to be believed? Explanations for candle image
+//! classifiers.
 //!
 //! | item | what |
 //! |---|---|
-//! | [`grad_cam`] | Grad-CAM: which places speak for a class, for a batch of pictures in one pass |
+//! | [`Method`] | every method by name |
+//! | [`grad_cam`], [`grad_cam_plus_plus`], [`xgrad_cam`], [`hires_cam`], [`layer_cam`] | maps of a layer from its activations and gradients |
+//! | [`eigen_cam`], [`eigen_grad_cam`] | maps from the principal component of a layer |
+//! | [`score_cam`], [`ablation_cam`] | maps of a layer without gradients, from many forward passes |
+//! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`occlusion`] | attributions of the pixels themselves |
+//! | [`Target`], [`embeddings`] | what is asked: a class, one class rather than another, likeness |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
 //! | [`inside`] | elementary layers, feature maps, first kernels, residual blocks |
+//! | [`measure`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
 //! | [`Recorder`], [`LeafAt`] | taps that keep a layer's output, or the gradient there |
 //!
-//! A network is only asked for its forward pass: it may be frozen, it is never changed, and a map
-//! costs no backward through the layers under the one that it looks at.
+//! Every function takes a batch and answers for all of it in one pass (those that probe with many
+//! passes go picture by picture). A network is only asked for its forward pass: it may be frozen, it
+//! is never changed, no layer has to be named, and a class activation map costs no backward through
+//! the layers under the one that it looks at.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -26,12 +35,25 @@
 
 mod cam;
 mod error;
-mod grad_cam;
 pub mod inside;
+mod map;
+pub mod measure;
+mod method;
+mod pixels;
 mod record;
 mod scale;
+mod target;
 
-pub use cam::{CamOptions, ClassActivationMap, Target};
+pub use cam::{
+    CamOptions, ablation_cam, eigen_cam, eigen_grad_cam, grad_cam, grad_cam_plus_plus, hires_cam,
+    layer_cam, score_cam, xgrad_cam,
+};
 pub use error::{Error, Result};
-pub use grad_cam::grad_cam;
+pub use map::{ClassActivationMap, PIXELS};
+pub use method::Method;
+pub use pixels::{
+    Attributions, IntegratedGradients, Occlusion, SmoothGrad, guided_backprop, input_x_gradient,
+    integrated_gradients, occlusion, saliency, smooth_grad,
+};
 pub use record::{LeafAt, Recorder};
+pub use target::{Target, embeddings};

@@ -1,5 +1,7 @@
 //! From a coarse map of any range to one of the input's size in 0..=1.
 
+use candle_core::{Result, Tensor};
+
 /// Scales `map` (`[height, width]`, row by row) to 0..=1 and resizes it to `size`, as
 /// pytorch-grad-cam does: it scales the coarse map, resizes it bilinearly, and scales again, because
 /// between the centres of coarse cells the resized map no longer reaches its ends.
@@ -17,7 +19,7 @@ pub(crate) fn to_input_size(
 
 /// Shifts the smallest value to 0 and scales the largest to 1. A constant map becomes 0: the small
 /// number in the divisor keeps it from being divided by nothing.
-fn stretch(map: &mut [f32]) {
+pub(crate) fn stretch(map: &mut [f32]) {
     let smallest = map.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = map.iter().copied().fold(f32::NEG_INFINITY, f32::max) - smallest;
     for value in map {
@@ -63,9 +65,41 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
     (0..to).map(place).collect()
 }
 
+/// Maps `[channels, height, width]` enlarged bilinearly to `size`, corners on corners
+/// (`torch.nn.UpsamplingBilinear2d`).
+pub(crate) fn enlarged(maps: &Tensor, size: [usize; 2]) -> Result<Tensor> {
+    let (channels, height, width) = maps.dims3()?;
+    let matrix = |from: usize, to: usize| -> Result<Tensor> {
+        let mut shares = vec![0f32; to * from];
+        for (i, row) in shares.chunks_mut(from).enumerate() {
+            let place = i as f64 * (from - 1) as f64 / (to - 1).max(1) as f64;
+            let (first, share) = (place as usize, (place - place.floor()) as f32);
+            row[first] += 1.0 - share;
+            row[(first + 1).min(from - 1)] += share;
+        }
+        Tensor::from_vec(shares, (to, from), maps.device())?.to_dtype(maps.dtype())
+    };
+    let (rows, columns) = (matrix(height, size[0])?, matrix(width, size[1])?);
+    let tall = rows.broadcast_left(channels)?.contiguous()?.matmul(&maps.contiguous()?)?;
+    let tall = tall.reshape((channels * size[0], width))?;
+    tall.matmul(&columns.t()?.contiguous()?)?.reshape((channels, size[0], size[1]))
+}
+
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
+
+    // torch.nn.UpsamplingBilinear2d(size=(3, 5))(torch.tensor([[[[0., 1.], [2., 3.]]]]))
+    #[test]
+    fn enlarging_puts_corners_on_corners() -> Result<()> {
+        let maps = Tensor::new(&[[[0f32, 1.0], [2.0, 3.0]]], &Device::Cpu)?;
+        let found = enlarged(&maps, [3, 5])?.flatten_all()?.to_vec1::<f32>()?;
+        check(&found[..5], &[0.0, 0.25, 0.5, 0.75, 1.0]);
+        check(&found[10..], &[2.0, 2.25, 2.5, 2.75, 3.0]);
+        Ok(())
+    }
 
     #[track_caller]
     fn check(found: &[f32], expected: &[f32]) {

@@ -84,9 +84,17 @@ impl Init {
     }
 }
 
-/// Box and Muller's transform; `1 - u` keeps the logarithm finite.
-fn standard_normal(generator: &mut Generator) -> f64 {
+/// A normal number of mean 0 and standard deviation 1, by Box and Muller's transform.
+///
+/// ```
+/// use rand::SeedableRng;
+///
+/// let mut generator = candle_vision_ops::Generator::seed_from_u64(0);
+/// assert!(candle_vision_models::standard_normal(&mut generator).is_finite());
+/// ```
+pub fn standard_normal(generator: &mut Generator) -> f64 {
     let (u, v) = (generator.random::<f64>(), generator.random::<f64>());
+    // `1 - u` keeps the logarithm finite.
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 

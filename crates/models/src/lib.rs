@@ -5,7 +5,9 @@
 //! |---|---|
 //! | [`build`], [`ModelSpec`], [`Model`] | a network by name, and what every network can do |
 //! | [`Pass`] | one forward pass: train or eval, its seeded generator, its tap |
-//! | [`LayerTap`] | sees the output of every named layer and may replace it |
+//! | [`PreparedLayers`] | what evaluation passes keep: batch norm folded, kernels packed |
+//! | [`Taps`] | closures at named layers: see or change inputs, outputs and gradients (hooks) |
+//! | [`LayerTap`] | what a tap is, for taps with a state of their own |
 //! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
 //! | [`layers`] | `Conv2d`, `BatchNorm2d`, `Linear`, `Dropout`, ... to build networks of one's own |
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
@@ -31,17 +33,21 @@ mod model;
 mod networks;
 mod parameters;
 mod pass;
+mod prepared;
 mod similar;
 mod spec;
 pub mod summary;
 mod tap;
+mod taps;
 pub mod weights;
 
-pub use init::Init;
+pub use init::{Init, standard_normal};
 pub use model::Model;
 pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, SimpleCnn, build};
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
+pub use prepared::PreparedLayers;
 pub use similar::nearest_names;
 pub use spec::ModelSpec;
 pub use tap::{LayerTap, RecordShapes};
+pub use taps::Taps;

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Generator, channels_last};
 use rand::SeedableRng;
 
-use crate::LayerTap;
+use crate::{LayerTap, PreparedLayers};
 
 /// Whether batch norm uses the batch's statistics and dropout drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +34,10 @@ pub struct Pass<'t> {
     frozen_batch_norm: FrozenBatchNorm,
     generator: Generator,
     tap: Option<&'t mut dyn LayerTap>,
+    prepared: Option<&'t PreparedLayers>,
 }
 
-impl Pass<'_> {
+impl<'p> Pass<'p> {
     /// A training pass; dropout draws from `generator`.
     pub fn train(generator: Generator) -> Self {
         Self {
@@ -44,6 +45,7 @@ impl Pass<'_> {
             frozen_batch_norm: FrozenBatchNorm::default(),
             generator,
             tap: None,
+            prepared: None,
         }
     }
 
@@ -55,6 +57,7 @@ impl Pass<'_> {
             frozen_batch_norm: FrozenBatchNorm::default(),
             generator,
             tap: None,
+            prepared: None,
         }
     }
 
@@ -65,13 +68,38 @@ impl Pass<'_> {
     }
 
     /// Shows every named layer's output to `tap` during this pass.
-    pub fn with_tap<'t>(self, tap: &'t mut dyn LayerTap) -> Pass<'t> {
+    pub fn with_tap<'t>(self, tap: &'t mut dyn LayerTap) -> Pass<'t>
+    where
+        'p: 't,
+    {
         Pass {
             mode: self.mode,
             frozen_batch_norm: self.frozen_batch_norm,
             generator: self.generator,
             tap: Some(tap),
+            prepared: self.prepared,
         }
+    }
+
+    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass. In
+    /// evaluation only, and for layers to which no gradient leads; their outputs are those of the
+    /// plain layers up to rounding.
+    pub fn with_prepared<'t>(self, prepared: &'t PreparedLayers) -> Pass<'t>
+    where
+        'p: 't,
+    {
+        Pass {
+            mode: self.mode,
+            frozen_batch_norm: self.frozen_batch_norm,
+            generator: self.generator,
+            tap: self.tap.map(|tap| -> &'t mut dyn LayerTap { tap }),
+            prepared: Some(prepared),
+        }
+    }
+
+    /// Where layers that get `x` may keep what they prepare, if they may.
+    pub(crate) fn prepared(&self, x: &Tensor) -> Option<&'p PreparedLayers> {
+        self.prepared.filter(|_| self.mode == Mode::Eval && !x.track_op())
     }
 
     /// Whether this is a training pass.
@@ -95,6 +123,18 @@ impl Pass<'_> {
         self.tap.as_ref().is_some_and(|tap| tap.wants(path))
     }
 
+    /// A layer hands in its input under its own path and works on what comes back. Layouts are those
+    /// of [`Pass::output`].
+    ///
+    /// # Errors
+    /// What the tap returns.
+    pub fn input(&mut self, path: &str, input: &Tensor) -> Result<Tensor> {
+        match &mut self.tap {
+            Some(tap) if tap.wants(path) => show(input.clone(), |shown| tap.tap_input(path, shown)),
+            _ => Ok(input.clone()),
+        }
+    }
+
     /// A layer hands in its output under its own path and goes on with what comes back.
     ///
     /// Feature maps (rank 4) are `[batch, height, width, channels]` here; the tap sees them as
@@ -104,19 +144,20 @@ impl Pass<'_> {
     /// What the tap returns.
     pub fn output(&mut self, path: &str, output: Tensor) -> Result<Tensor> {
         match &mut self.tap {
-            Some(tap) if tap.wants(path) => show(*tap, path, output),
+            Some(tap) if tap.wants(path) => show(output, |shown| tap.tap(path, shown)),
             _ => Ok(output),
         }
     }
 }
 
-fn show(tap: &mut dyn LayerTap, path: &str, output: Tensor) -> Result<Tensor> {
-    if output.rank() != 4 {
-        return tap.tap(path, output);
+/// Shows `see` feature maps as `[batch, channels, height, width]`.
+fn show(maps: Tensor, see: impl FnOnce(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if maps.rank() != 4 {
+        return see(maps);
     }
-    let shown = output.permute((0, 3, 1, 2))?;
+    let shown = maps.permute((0, 3, 1, 2))?;
     let id = shown.id();
-    let result = tap.tap(path, shown)?;
-    // An untouched output goes on as it was: no permutations on the tape.
-    if result.id() == id { Ok(output) } else { channels_last(&result) }
+    let result = see(shown)?;
+    // What was left untouched goes on as it was: no permutations on the tape.
+    if result.id() == id { Ok(maps) } else { channels_last(&result) }
 }

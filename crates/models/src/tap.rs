@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-/// Sees the output of each named layer and may replace it.
+/// Sees the output of each named layer and may replace it. [`Taps`](crate::Taps) does so with
+/// closures; this trait is for taps with a state of their own.
 ///
 /// Feature maps are shown as `[batch, channels, height, width]`, also where the network keeps them
 /// channels-last. A tap that hands back a leaf [`Var`](candle_core::Var) makes its gradient
@@ -41,6 +42,16 @@ pub trait LayerTap {
     /// # Errors
     /// An error ends the forward pass.
     fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor>;
+
+    /// Sees `input`, what the layer at path `layer` is about to get, and returns what it is to get
+    /// instead. By default it is left as it is.
+    ///
+    /// # Errors
+    /// An error ends the forward pass.
+    fn tap_input(&mut self, layer: &str, input: Tensor) -> Result<Tensor> {
+        let _ = layer;
+        Ok(input)
+    }
 }
 
 /// A tap that notes the shape of every layer's output, in the order of the forward pass.

@@ -133,6 +133,58 @@ fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
 }
 
 #[test]
+fn prepared_layers_change_nothing_but_the_rounding() -> Result<()> {
+    use candle_vision_models::{ARCHITECTURES, PreparedLayers};
+    for (name, _) in ARCHITECTURES.iter().filter(|(name, _)| !slow(name)) {
+        let mut spec = ModelSpec::new(name, 3);
+        if spec.input[1] > 64 {
+            spec.input = [3, 64, 64];
+        }
+        let model = filled(&spec)?;
+        let [channels, height, width] = spec.input;
+        let prepared = PreparedLayers::new();
+        for batch in [1, 3] {
+            let images = reference::image_batch("prepared", &[batch, channels, height, width])?;
+            let plain = model.forward(&images, &mut Pass::eval())?;
+            let logits = model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?;
+            reference::assert_close(name, &logits, &plain, 1e-4);
+        }
+    }
+    Ok(())
+}
+
+/// A gradient that is asked for is not lost, and training does not take what was prepared.
+#[test]
+fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
+    use candle_core::Var;
+    use candle_vision_models::PreparedLayers;
+    use candle_vision_ops::Generator;
+    use rand::SeedableRng;
+    let model = filled(&ModelSpec::new("resnet18", 4))?;
+    let prepared = PreparedLayers::new();
+    let images = Var::from_tensor(&reference::image_batch("prepared", &[2, 3, 32, 32])?)?;
+    let logits = model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?;
+    assert!(logits.sum_all()?.backward()?.get(&images).is_some());
+    // A tap between a convolution and its batch norm sees what it would without any of this.
+    let between = |pass: Pass| -> Result<Tensor> {
+        let mut seen = candle_vision_models::RecordShapes::default();
+        model.forward(&images.as_detached_tensor(), &mut pass.with_tap(&mut seen))
+    };
+    let plain = between(Pass::eval())?;
+    model.forward(&images.as_detached_tensor(), &mut Pass::eval().with_prepared(&prepared))?;
+    let tapped = between(Pass::eval().with_prepared(&prepared))?;
+    reference::assert_close("tapped", &tapped, &plain, 1e-4);
+    model.forward(&images.as_detached_tensor(), &mut Pass::eval().with_prepared(&prepared))?;
+    let mut pass = Pass::train(Generator::seed_from_u64(0)).with_prepared(&prepared);
+    let logits = model.forward(&images.as_detached_tensor(), &mut pass)?;
+    let gradients = logits.sqr()?.sum_all()?.backward()?;
+    for parameter in model.parameters().trainable() {
+        assert!(gradients.get(parameter.var()).is_some(), "{}", parameter.path());
+    }
+    Ok(())
+}
+
+#[test]
 fn train_and_eval_differ_where_there_is_batch_norm() -> Result<()> {
     use rand::SeedableRng;
     let model = filled(&ModelSpec::new("resnet18", 4))?;

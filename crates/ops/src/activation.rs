@@ -22,6 +22,19 @@ pub enum Activation {
     Identity,
     /// `max(x, 0)`, see [`relu`].
     Relu,
+    /// `min(max(x, 0), 6)`, see [`relu6`].
+    Relu6,
+}
+
+impl Activation {
+    /// Where a rectifier stops; nothing if this is none.
+    pub(crate) fn ceiling(self) -> Option<f64> {
+        match self {
+            Self::Identity => None,
+            Self::Relu => Some(f64::INFINITY),
+            Self::Relu6 => Some(6.0),
+        }
+    }
 }
 
 /// `max(x, 0)` of every element; the derivative at 0 is 0.
@@ -140,14 +153,17 @@ impl<C: Curve> CustomOp2 for Gradient<C> {
     }
 }
 
-/// What of `grad` passes back through a ReLU that gave `output`; both are contiguous.
-pub(crate) fn relu_gradient(output: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    output.apply_op2_no_bwd(grad, &ReluGradient)
+/// What of `grad` passes back through a rectifier with this ceiling that gave `output`; both are
+/// contiguous.
+pub(crate) fn rectifier_gradient(output: &Tensor, grad: &Tensor, ceiling: f64) -> Result<Tensor> {
+    output.apply_op2_no_bwd(grad, &RectifierGradient { ceiling })
 }
 
-struct ReluGradient;
+struct RectifierGradient {
+    ceiling: f64,
+}
 
-impl CustomOp2 for ReluGradient {
+impl CustomOp2 for RectifierGradient {
     fn name(&self) -> &'static str {
         Relu::NAME
     }
@@ -161,7 +177,7 @@ impl CustomOp2 for ReluGradient {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(Relu::NAME, output, T => {
             let output = elements::<T>(output, output_layout)?;
-            let passed = kernels::relu_mask(output, elements(grad, grad_layout)?);
+            let passed = kernels::rectifier_mask(output, elements(grad, grad_layout)?, self.ceiling);
             Ok(stored(passed, output_layout.shape()))
         })
     }

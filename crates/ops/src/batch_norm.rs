@@ -4,7 +4,11 @@
 //! statistics, then to be normalised) and twice on the way back, and nothing of full size is kept in
 //! between but the input and the output. candle-nn's is a chain of a dozen ops.
 
+mod affine;
+mod after_convolution;
 mod gradient;
+
+pub use after_convolution::conv2d_batch_norm_train;
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
@@ -87,16 +91,19 @@ pub fn batch_norm_train(
     eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
     let channels = check_arguments(x, weight, bias, residual)?;
+    let x = x.contiguous()?;
+    let statistics = statistics(&x, channels)?;
+    let op = BatchNorm::of_batch(&statistics, activation, eps);
+    Ok((op.apply(&x, weight, bias, residual)?, statistics))
+}
+
+fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
     let count = x.elem_count() / channels;
     if count < 2 {
         bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
     }
-    let x = x.contiguous()?;
     let moments = x.apply_op1_no_bwd(&Moments)?;
-    let statistics = BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count };
-    let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
-    let op = BatchNorm { mean, variance, eps, activation, of_batch: true };
-    Ok((op.apply(&x, weight, bias, residual)?, statistics))
+    Ok(BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count })
 }
 
 /// `activation(weight * (x - running_mean) / sqrt(running_var + eps) + bias + residual)`.
@@ -189,6 +196,11 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
+    fn of_batch(statistics: &BatchStatistics, activation: Activation, eps: f64) -> Self {
+        let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
+        Self { mean, variance, eps, activation, of_batch: true }
+    }
+
     fn apply(
         self,
         x: &Tensor,
@@ -196,7 +208,7 @@ impl BatchNorm {
         bias: &Tensor,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let affine = Tensor::stack(&[weight, bias], 0)?;
+        let affine = affine::affine(weight, bias)?;
         match residual {
             None => x.apply_op2(&affine, self),
             Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, self),
@@ -211,7 +223,8 @@ impl BatchNorm {
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let affine = self.scale_and_shift(affine)?;
-        let y = kernels::normalize(x, residual, &affine, self.activation == Activation::Relu);
+        let ceiling = self.activation.ceiling().map(T::narrow);
+        let y = kernels::normalize(x, residual, &affine, ceiling);
         Ok(stored(y, layout.shape()))
     }
 
@@ -252,7 +265,7 @@ impl CustomOp2 for BatchNorm {
         output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, _] = self.gradients(x, affine, None, output, grad)?;
+        let [x, affine, _] = self.gradients(x, x.track_op(), affine, None, output, grad)?;
         Ok((x, affine))
     }
 }
@@ -286,7 +299,8 @@ impl CustomOp3 for BatchNorm {
         output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, residual] = self.gradients(x, affine, Some(residual), output, grad)?;
+        let [x, affine, residual] =
+            self.gradients(x, x.track_op(), affine, Some(residual), output, grad)?;
         Ok((x, affine, residual))
     }
 }

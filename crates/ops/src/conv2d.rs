@@ -2,11 +2,14 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
-use crate::cpu::channel_sums::add_bias;
+use crate::backward::hand_in;
 use crate::cpu::conv;
 use crate::cpu::conv_shape::{ConvShape, out_size};
+use crate::cpu::finish::Finish;
+use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
 use crate::linear::{bias_gradient, check_bias};
+use crate::{Activation, activation};
 
 /// How the kernel of a convolution moves over its input. Pairs are `[height, width]`.
 ///
@@ -100,16 +103,45 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     config: &Conv2dConfig,
 ) -> Result<Tensor> {
+    conv2d_activated(x, kernel, bias, Activation::Identity, config)
+}
+
+/// `activation` of a [`conv2d`], as one op: a pass over memory less on the way forward, and two less
+/// on the way back.
+///
+/// # Shapes and errors
+/// Those of [`conv2d`].
+pub fn conv2d_activated(
+    x: &Tensor,
+    kernel: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    config: &Conv2dConfig,
+) -> Result<Tensor> {
     let shape = conv_shape(x, kernel, config)?;
     check_bias("conv2d", x, kernel, bias, shape.out_channels)?;
     let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
+    let op = Conv2d { shape, activation };
     match bias {
-        None => x.apply_op2(&kernel, Conv2d(shape)),
-        Some(bias) => x.apply_op3(&kernel, &bias.contiguous()?, Conv2d(shape)),
+        None => x.apply_op2(&kernel, op),
+        Some(bias) => x.apply_op3(&kernel, &bias.contiguous()?, op),
     }
 }
 
-fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<ConvShape> {
+/// The convolution of contiguous tensors as an op that is not on the tape, and its output.
+pub(crate) fn untracked(
+    x: &Tensor,
+    kernel: &Tensor,
+    config: &Conv2dConfig,
+) -> Result<(Conv2d, Tensor)> {
+    let shape = conv_shape(x, kernel, config)?;
+    check_bias("conv2d", x, kernel, None, shape.out_channels)?;
+    let convolution = Conv2d { shape, activation: Activation::Identity };
+    let output = x.apply_op2_no_bwd(kernel, &convolution)?;
+    Ok((convolution, output))
+}
+
+pub(crate) fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<ConvShape> {
     let &[batch, in_height, in_width, in_channels] = x.dims() else {
         bail!("conv2d: x is [batch, height, width, channels], got {:?}", x.dims())
     };
@@ -156,12 +188,31 @@ fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<Conv
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Conv2d(ConvShape);
+pub(crate) struct Conv2d {
+    shape: ConvShape,
+    activation: Activation,
+}
 
 impl Conv2d {
     fn output_dims(&self) -> (usize, usize, usize, usize) {
-        let [height, width] = self.0.out_size;
-        (self.0.batch, height, width, self.0.out_channels)
+        let ConvShape { batch, out_size: [height, width], out_channels, .. } = self.shape;
+        (batch, height, width, out_channels)
+    }
+
+    fn forward<T: Float>(&self, x: &[T], kernel: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let mut y = conv::output(x, kernel, &self.shape);
+        let ceiling = self.activation.ceiling().map(T::narrow);
+        Finish { bias, ceiling, ..Finish::default() }.apply(&mut y, self.shape.out_channels);
+        y
+    }
+
+    /// The gradient of what the activation was given.
+    fn behind_activation(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let grad = grad.contiguous()?;
+        match self.activation.ceiling() {
+            None => Ok(grad),
+            Some(ceiling) => activation::rectifier_gradient(y, &grad, ceiling),
+        }
     }
 
     fn gradients(
@@ -170,11 +221,19 @@ impl Conv2d {
         kernel: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, dkernel) = (InputGradient(self.0), KernelGradient(self.0));
-        Ok((
-            x.track_op().then(|| grad.apply_op2_no_bwd(kernel, &dx)).transpose()?,
-            kernel.track_op().then(|| x.apply_op2_no_bwd(grad, &dkernel)).transpose()?,
-        ))
+        let dx = x.track_op().then(|| self.input_gradient(kernel, grad)).transpose()?;
+        let dkernel = kernel.track_op().then(|| self.kernel_gradient(x, grad)).transpose()?;
+        Ok((dx, dkernel.and_then(|dkernel| hand_in(kernel, dkernel))))
+    }
+
+    /// The gradient of the input, given that of the output.
+    pub(crate) fn input_gradient(&self, kernel: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        grad.apply_op2_no_bwd(kernel, &InputGradient(self.shape))
+    }
+
+    /// The gradient of the kernel, given that of the output.
+    pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        x.apply_op2_no_bwd(grad, &KernelGradient(self.shape))
     }
 }
 
@@ -192,7 +251,7 @@ impl CustomOp2 for Conv2d {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!("conv2d", x, T => {
             let (x, kernel) = (elements::<T>(x, x_layout)?, elements(kernel, kernel_layout)?);
-            Ok(stored(conv::output(x, kernel, &self.0), self.output_dims()))
+            Ok(stored(self.forward(x, kernel, None), self.output_dims()))
         })
     }
 
@@ -200,10 +259,10 @@ impl CustomOp2 for Conv2d {
         &self,
         x: &Tensor,
         kernel: &Tensor,
-        _y: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, kernel, &grad.contiguous()?)
+        self.gradients(x, kernel, &self.behind_activation(y, grad)?)
     }
 }
 
@@ -223,9 +282,8 @@ impl CustomOp3 for Conv2d {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!("conv2d", x, T => {
             let (x, kernel) = (elements::<T>(x, x_layout)?, elements(kernel, kernel_layout)?);
-            let mut y = conv::output(x, kernel, &self.0);
-            add_bias(&mut y, elements(bias, bias_layout)?);
-            Ok(stored(y, self.output_dims()))
+            let bias = elements(bias, bias_layout)?;
+            Ok(stored(self.forward(x, kernel, Some(bias)), self.output_dims()))
         })
     }
 
@@ -234,10 +292,10 @@ impl CustomOp3 for Conv2d {
         x: &Tensor,
         kernel: &Tensor,
         bias: &Tensor,
-        _y: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
+        let grad = self.behind_activation(y, grad)?;
         let (dx, dkernel) = self.gradients(x, kernel, &grad)?;
         Ok((dx, dkernel, bias_gradient(bias, &grad)?))
     }

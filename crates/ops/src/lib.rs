@@ -17,11 +17,15 @@
 //! | here | |
 //! |---|---|
 //! | [`conv2d`], [`linear`] | products with a kernel |
+//! | [`PreparedConv2d`] | for inference: batch norm folded in, weights packed once |
+//! | [`conv2d_activated`] | with bias and rectifier in one |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
+//! | [`conv2d_batch_norm_train`] | the convolution in front of them too |
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
+//! | [`backward`] | candle's, without its detours for parameters |
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
 //! | [`sgd_step`], [`adam_step`] | updates of parameters, in place and in one pass over memory |
 //! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
@@ -52,7 +56,7 @@
 //!
 //! let labels = Targets::Labels(&Tensor::new(&[0u32, 1], &device)?);
 //! let loss = ops::cross_entropy(&logits, labels, &CrossEntropyConfig::default())?;
-//! let gradients = loss.backward()?;
+//! let gradients = ops::backward(&loss)?;
 //! assert_eq!(gradients.get(&images).unwrap().dims(), [2, 1, 6, 6]);
 //! # candle_core::Result::Ok(())
 //! ```
@@ -66,6 +70,7 @@
 mod activation;
 mod adaptive_avg_pool2d;
 mod avg_pool2d;
+mod backward;
 mod batch_norm;
 mod check;
 mod conv2d;
@@ -77,13 +82,15 @@ mod linear;
 mod max_pool2d;
 mod on_gradient;
 mod optimizer_step;
+mod prepared_conv2d;
 mod softmax;
 
 pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
-pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
-pub use conv2d::{Conv2dConfig, conv2d, set_exact_convolution};
+pub use backward::backward;
+pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
+pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use dropout::dropout;
 pub use layout::{channels_first, channels_last};
@@ -91,6 +98,7 @@ pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{AdamStep, SgdStep, adam_step, sgd_step, sum_of_squares};
+pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use softmax::{log_softmax, softmax};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.

@@ -4,7 +4,9 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use crate::cpu::channel_sums::{add_bias, sum_rows};
+use crate::backward::hand_in;
+use crate::cpu::channel_sums::sum_rows;
+use crate::cpu::finish::Finish;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, product};
 use crate::cpu::layout::transpose;
@@ -118,12 +120,10 @@ impl Linear {
         weight: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = InputGradient(*self);
-        let dweight = WeightGradient(*self);
-        Ok((
-            x.track_op().then(|| grad.apply_op2_no_bwd(weight, &dx)).transpose()?,
-            weight.track_op().then(|| grad.apply_op2_no_bwd(x, &dweight)).transpose()?,
-        ))
+        let (dx, dweight) = (InputGradient(*self), WeightGradient(*self));
+        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(weight, &dx)).transpose()?;
+        let dweight = weight.track_op().then(|| grad.apply_op2_no_bwd(x, &dweight)).transpose()?;
+        Ok((dx, dweight.and_then(|dweight| hand_in(weight, dweight))))
     }
 }
 
@@ -173,7 +173,8 @@ impl CustomOp3 for Linear {
         with_float!("linear", x, T => {
             let (x, weight) = (elements::<T>(x, x_layout)?, elements(weight, weight_layout)?);
             let mut y = self.forward(x, weight);
-            add_bias(&mut y, elements(bias, bias_layout)?);
+            let bias = Some(elements(bias, bias_layout)?);
+            Finish { bias, ..Finish::default() }.apply(&mut y, self.out_features);
             Ok(stored(y, self.output_shape(x_layout)))
         })
     }
@@ -245,7 +246,8 @@ impl CustomOp2 for WeightGradient {
 
 /// The gradient of a bias along the last axis of `grad`, if `bias` wants one.
 pub(crate) fn bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()
+    let gradient = bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()?;
+    Ok(gradient.and_then(|gradient| hand_in(bias, gradient)))
 }
 
 struct BiasGradient;

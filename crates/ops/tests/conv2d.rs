@@ -1,10 +1,12 @@
 //! Convolution against PyTorch's values, a plain loop, and finite differences.
 
+#[path = "../../../tests/support/every_path.rs"]
+mod every_path;
 #[path = "../../../tests/support/reference.rs"]
 mod reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision_ops::{Conv2dConfig, conv2d};
+use candle_vision_ops::{Activation, Conv2dConfig, conv2d, conv2d_activated, relu6};
 use reference::{assert_close, relative_error, signed};
 
 /// What one convolution gives: its output and the gradients of input, kernel and bias.
@@ -70,6 +72,13 @@ fn small_cases() -> Vec<Case> {
         Case::new([2, 5, 6, 3], [4, 3, 1, 1]),
         Case::new([2, 5, 6, 3], [4, 3, 1, 1]).with(config().stride(2)),
         Case::new([1, 5, 4, 3], [2, 3, 1, 1]).with(config().padding(1)),
+        // Most taps, and then all of them, only see padding.
+        Case::new([2, 1, 1, 3], [4, 3, 3, 3]).with(config().padding(1)),
+        Case::new([2, 2, 1, 18], [17, 18, 3, 3]).with(config().padding(1)),
+        Case::new([3, 2, 2, 18], [17, 18, 3, 3]).with(config().padding(1).stride(2)),
+        Case::new([1, 1, 2, 18], [20, 9, 5, 5]).with(config().padding(2).groups(2)),
+        Case::new([1, 1, 2, 3], [2, 3, 2, 2]).with(config().padding(2).dilation(3)),
+        Case::new([1, 1, 1, 17], [2, 17, 2, 2]).with(config().padding(2).dilation(3)),
         Case::new([1, 6, 6, 3], [5, 3, 2, 2]).with(config().stride(2)),
         Case::new([1, 7, 8, 2], [3, 2, 2, 2]).with(config().stride(4)),
         Case::new([1, 9, 8, 2], [3, 2, 3, 3]).with(config().dilation(2).padding(2)),
@@ -338,6 +347,35 @@ fn bias_is_added_to_every_pixel() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_activation_in_the_same_op_changes_nothing() -> Result<()> {
+    for case in small_cases() {
+        for with_bias in [false, true] {
+            let run = |activated: bool| -> Result<Vec<Tensor>> {
+                let variables = case.inputs(DType::F64)?.map(|input| Var::from_tensor(&input));
+                let [x, kernel, bias] = variables;
+                let (x, kernel, bias) = (x?, kernel?, bias?);
+                let given = with_bias.then_some(bias.as_tensor());
+                let y = if activated {
+                    conv2d_activated(&x, &kernel, given, Activation::Relu6, &case.config)?
+                } else {
+                    relu6(&conv2d(&x, &kernel, given, &case.config)?)?
+                };
+                let grads = y.sqr()?.sum_all()?.backward()?;
+                let grads = [&x, &kernel, &bias].into_iter().filter_map(|v| grads.get(v).cloned());
+                Ok(std::iter::once(y).chain(grads).collect())
+            };
+            let (plain, fused) = (run(false)?, run(true)?);
+            assert_eq!(plain.len(), fused.len());
+            for (plain, fused) in plain.iter().zip(&fused) {
+                let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
+                assert_eq!(values(plain)?, values(fused)?, "{case:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[track_caller]
 fn check_error(x: &[usize], kernel: &[usize], config: Conv2dConfig, expected: &str) {
     let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).expect("zeros");
@@ -380,4 +418,10 @@ fn wrong_element_types_and_biases_are_named() -> Result<()> {
     let integers = message(&x.to_dtype(DType::U8)?, &kernel.to_dtype(DType::U8)?, None);
     assert!(integers.contains("expected f32 or f64, got U8"), "{integers}");
     Ok(())
+}
+
+/// Widths, tails and blocks differ between the kernels' sets of instructions.
+#[test]
+fn every_set_of_instructions_passes() {
+    every_path::with_every_limit("");
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader};
-use candle_vision_models::{Model, Pass};
+use candle_vision_models::{Model, Pass, PreparedLayers};
 use serde::{Deserialize, Serialize};
 
 use crate::criterion::Criterion;
@@ -78,9 +78,10 @@ pub fn evaluate(
 ) -> Result<Option<Evaluation>> {
     let batches = limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
     let mut answers = Answers::new(model.spec().num_classes);
+    let prepared = PreparedLayers::new();
     for (done, batch) in loader.epoch(0).take(batches).enumerate() {
         let batch = batch?;
-        let logits = model.forward(&batch.images, &mut Pass::eval())?;
+        let logits = model.forward(&batch.images, &mut Pass::eval().with_prepared(&prepared))?;
         answers.add(&batch, &logits, criterion)?;
         if !progress(done + 1, batches)? {
             return Ok(None);

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass};
-use candle_vision_ops::{Generator, sum_of_squares};
+use candle_vision_ops::{Generator, backward, sum_of_squares};
 use rand::SeedableRng;
 
 use crate::criterion::Criterion;
@@ -55,7 +55,7 @@ impl Step<'_> {
             return Ok(Err(NotFinite { what: format!("the loss is {value}"), parameter }));
         }
         let correct = count_in_top_k(&logits, &batch.labels, 1)?;
-        let grads = loss.backward()?;
+        let grads = backward(&loss)?;
         let scale = self.clipping(&grads)?;
         match optimizer.step_scaled(&grads, scale) {
             Ok(()) => Ok(Ok(Outcome { loss: value, correct, samples: batch.indices.len() })),
@@ -89,7 +89,7 @@ impl Step<'_> {
         if let Some(path) = first(&all, |parameter| Some(parameter.detached()))? {
             return Ok(Some(path));
         }
-        let grads = loss.backward()?;
+        let grads = backward(loss)?;
         first(&all, |parameter| grads.get(parameter.var()).cloned())
     }
 }

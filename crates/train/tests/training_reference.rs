@@ -3,6 +3,8 @@
 //! The losses are compared with PyTorch's in `f64`. Tolerances follow PyTorch's own `f32` noise,
 //! which the networks amplify: batch norm over 8 pictures, and ReLUs that switch on rounding.
 
+#[path = "../../../tests/support/every_path.rs"]
+mod every_path;
 #[path = "../../../tests/support/reference.rs"]
 mod reference;
 
@@ -198,4 +200,10 @@ fn mobilenet_v2_with_sgd() {
         gradient: 2e-2,
         after: 2e-2,
     });
+}
+
+/// Widths, tails and blocks differ between the kernels' sets of instructions.
+#[test]
+fn every_set_of_instructions_passes() {
+    every_path::with_every_limit("");
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use candle_vision::data::FolderSplit;
-use candle_vision::ops::{CrossEntropyConfig, Generator, Targets, cross_entropy};
+use candle_vision::ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec,
-    OptimizerConfig, Pass, Split, build, grad_cam,
+    OptimizerConfig, Pass, PreparedLayers, Split, build, grad_cam,
 };
 use candle_vision::train::optim::{Optimizer, ParamGroup};
 use rand::{RngExt, SeedableRng};
@@ -89,16 +89,19 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
         let logits = model.forward(&images, &mut pass)?;
         let targets = Targets::Labels(&labels);
         let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
-        optimizer.step(&loss.backward()?)?;
+        optimizer.step(&backward(&loss)?)?;
         Ok(loss)
     })?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 
-/// One forward pass in evaluation mode.
+/// One forward pass in evaluation mode, with the layers prepared as `eval` and a trainer's validation
+/// do.
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
     let (model, images) = (network.build()?, network.images()?);
-    let times = clock.measure(|_| Ok(model.forward(&images, &mut Pass::eval())?))?;
+    let prepared = PreparedLayers::new();
+    let times = clock
+        .measure(|_| Ok(model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?))?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 

@@ -1,8 +1,12 @@
 //! Batch norm with its running statistics, fused with what follows it.
 
-use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, batch_norm_eval, batch_norm_train, relu};
+use candle_core::{Error, Result, Tensor};
+use candle_vision_ops::{
+    Activation, BatchNormConstants, BatchStatistics, batch_norm_eval, batch_norm_train,
+    conv2d_batch_norm_train, relu, relu6,
+};
 
+use super::Conv2d;
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
 /// PyTorch's defaults for `torch.nn.BatchNorm2d`.
@@ -27,8 +31,37 @@ pub struct BatchNorm2d {
 pub struct Activate<'a> {
     /// Added to the normalised output, of the same shape.
     pub residual: Option<&'a Tensor>,
-    /// The path of the rectifier that comes last; `None` for no rectifier.
-    pub relu: Option<&'a str>,
+    /// The rectifier that comes last and its path; `None` for no rectifier.
+    pub rectifier: Option<(Activation, &'a str)>,
+}
+
+impl<'a> Activate<'a> {
+    /// ReLU at `path`.
+    pub fn relu(path: &'a str) -> Self {
+        Self { residual: None, rectifier: Some((Activation::Relu, path)) }
+    }
+
+    /// ReLU6 at `path`.
+    pub fn relu6(path: &'a str) -> Self {
+        Self { residual: None, rectifier: Some((Activation::Relu6, path)) }
+    }
+
+    /// Adds `residual` first.
+    pub fn residual(self, residual: &'a Tensor) -> Self {
+        Self { residual: Some(residual), ..self }
+    }
+
+    pub(super) fn activation(&self) -> Activation {
+        self.rectifier.map_or(Activation::Identity, |(activation, _)| activation)
+    }
+
+    /// Hands in the output of the last of it.
+    pub(super) fn output(&self, y: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        match self.rectifier {
+            Some((_, path)) => pass.output(path, y),
+            None => Ok(y),
+        }
+    }
 }
 
 impl BatchNorm2d {
@@ -57,24 +90,23 @@ impl BatchNorm2d {
         if pass.wants(&self.path) {
             return self.step_by_step(x, then, pass);
         }
-        let activation = if then.relu.is_some() { Activation::Relu } else { Activation::Identity };
-        let y = self.normalise(x, then.residual, activation, pass)?;
-        match then.relu {
-            Some(path) => pass.output(path, y),
-            None => Ok(y),
-        }
+        let y = self.normalise(x, then.residual, then.activation(), pass)?;
+        then.output(y, pass)
     }
 
     fn step_by_step(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let y = self.normalise(x, None, Activation::Identity, pass)?;
+        let x = pass.input(&self.path, x)?;
+        let y = self.normalise(&x, None, Activation::Identity, pass)?;
         let mut y = pass.output(&self.path, y)?;
         if let Some(residual) = then.residual {
             y = (y + residual)?;
         }
-        match then.relu {
-            Some(path) => pass.output(path, relu(&y)?),
-            None => Ok(y),
-        }
+        y = match then.activation() {
+            Activation::Identity => y,
+            Activation::Relu => relu(&y)?,
+            Activation::Relu6 => relu6(&y)?,
+        };
+        then.output(y, pass)
     }
 
     fn normalise(
@@ -85,19 +117,69 @@ impl BatchNorm2d {
         pass: &Pass<'_>,
     ) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
-        let frozen = !self.weight.is_trainable() && !self.bias.is_trainable();
-        let (mean, variance) = (self.running_mean.detached(), self.running_var.detached());
-        if !pass.uses_batch_statistics(frozen) {
+        if !self.uses_batch_statistics(pass) {
+            let (mean, variance) = (self.running_mean.detached(), self.running_var.detached());
             return batch_norm_eval(x, &weight, &bias, &mean, &variance, residual, activation, EPS)
-                .map_err(|error| error.context(format!("layer `{}`", self.path)));
+                .map_err(|error| self.located(error));
         }
         let (y, statistics) = batch_norm_train(x, &weight, &bias, residual, activation, EPS)
-            .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
+            .map_err(|error| self.located(error))?;
+        self.move_statistics(&statistics)?;
+        Ok(y)
+    }
+
+    /// Of the convolution's output, normalised by the statistics of the batch in the same op.
+    pub(super) fn forward_behind(
+        &self,
+        conv: &Conv2d,
+        x: &Tensor,
+        then: Activate<'_>,
+        pass: &Pass<'_>,
+    ) -> Result<Tensor> {
+        let (kernel, config) = conv.kernel(pass);
+        let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
+        let (residual, activation) = (then.residual, then.activation());
+        let (y, statistics) =
+            conv2d_batch_norm_train(x, &kernel, config, &weight, &bias, residual, activation, EPS)
+                .map_err(|error| {
+                    error.context(format!("layers `{}` and `{}`", conv.path(), self.path))
+                })?;
+        self.move_statistics(&statistics)?;
+        Ok(y)
+    }
+
+    /// Whether this pass normalises by the batch.
+    pub(super) fn uses_batch_statistics(&self, pass: &Pass<'_>) -> bool {
+        let frozen = !self.weight.is_trainable() && !self.bias.is_trainable();
+        pass.uses_batch_statistics(frozen)
+    }
+
+    /// Calls `f` with what evaluation uses.
+    pub(super) fn with_constants<T>(&self, f: impl FnOnce(&BatchNormConstants<'_>) -> T) -> T {
+        f(&BatchNormConstants {
+            weight: &self.weight.detached(),
+            bias: &self.bias.detached(),
+            mean: &self.running_mean.detached(),
+            variance: &self.running_var.detached(),
+            eps: EPS,
+        })
+    }
+
+    fn move_statistics(&self, statistics: &BatchStatistics) -> Result<()> {
+        let (mean, variance) = (self.running_mean.detached(), self.running_var.detached());
         let (mean, variance) = statistics.update(&mean, &variance, MOMENTUM)?;
         self.running_mean.set(&mean)?;
         self.running_var.set(&variance)?;
         let batches = self.num_batches_tracked.detached();
-        self.num_batches_tracked.set(&(batches.ones_like()? + &batches)?)?;
-        Ok(y)
+        self.num_batches_tracked.set(&(batches.ones_like()? + &batches)?)
+    }
+
+    fn located(&self, error: Error) -> Error {
+        error.context(format!("layer `{}`", self.path))
+    }
+
+    /// Where the layer stands in its network.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 }

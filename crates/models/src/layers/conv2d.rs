@@ -1,8 +1,12 @@
 //! Two-dimensional convolution with its kernel.
 
-use candle_core::{Result, Tensor};
-use candle_vision_ops::{Conv2dConfig, conv2d};
+use std::sync::Arc;
 
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, conv2d_activated, relu};
+
+use super::BatchNorm2d;
+use crate::prepared::{Form, PreparedLayers};
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
 /// `torch.nn.Conv2d`: parameters `weight` `[out, in / groups, height, width]` and `bias` `[out]`.
@@ -62,10 +66,67 @@ impl Conv2d {
     /// # Errors
     /// If the shape does not fit, or what a tap returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = pass.input(&self.path, x)?;
+        let y = self.convolve(&x, Activation::Identity, pass)?;
+        pass.output(&self.path, y)
+    }
+
+    /// The same with a rectifier behind it, which has a path of its own or none; in one op unless a
+    /// tap wants to see what is between.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_relu(
+        &self,
+        x: &Tensor,
+        path: Option<&str>,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor> {
+        let y = if pass.wants(&self.path) {
+            relu(&self.forward(x, pass)?)?
+        } else {
+            self.convolve(x, Activation::Relu, pass)?
+        };
+        match path {
+            Some(path) => pass.output(path, y),
+            None => Ok(y),
+        }
+    }
+
+    fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
         let weight = self.weight.tensor(pass);
         let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
-        let y = conv2d(x, &weight, bias.as_ref(), &self.config)
-            .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
-        pass.output(&self.path, y)
+        let y = match pass.prepared(x) {
+            Some(prepared) => prepared
+                .convolution(&self.weight, Form::Alone, || {
+                    PreparedConv2d::new(&weight, bias.as_ref(), &self.config)
+                })?
+                .forward(x, None, activation),
+            None => conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config),
+        };
+        y.map_err(|error| error.context(format!("layer `{}`", self.path)))
+    }
+
+    /// This convolution with `bn` folded in.
+    pub(super) fn prepared_with(
+        &self,
+        prepared: &PreparedLayers,
+        bn: &BatchNorm2d,
+    ) -> Result<Arc<PreparedConv2d>> {
+        prepared.convolution(&self.weight, Form::Folded, || {
+            bn.with_constants(|norm| {
+                PreparedConv2d::with_batch_norm(&self.weight.detached(), norm, &self.config)
+            })
+        })
+    }
+
+    /// The kernel as it enters the graph of `pass`, and how it moves.
+    pub(super) fn kernel(&self, pass: &Pass<'_>) -> (Tensor, &Conv2dConfig) {
+        (self.weight.tensor(pass), &self.config)
+    }
+
+    /// Where the layer stands in its network.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 }

@@ -33,7 +33,8 @@ impl Linear {
     /// If the shape does not fit, or what a tap returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
-        let y = linear(x, &weight, Some(&bias))
+        let x = pass.input(&self.path, x)?;
+        let y = linear(&x, &weight, Some(&bias))
             .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
         pass.output(&self.path, y)
     }

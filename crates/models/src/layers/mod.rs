@@ -2,10 +2,12 @@
 
 mod batch_norm2d;
 mod conv2d;
+mod conv_norm;
 mod dropout;
 mod linear;
 
 pub use batch_norm2d::{Activate, BatchNorm2d};
+pub use conv_norm::{ConvNorm, Kernel};
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use linear::Linear;
@@ -44,5 +46,6 @@ pub fn flatten(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// What a tap returns.
 pub fn relu_at(path: &str, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-    pass.output(path, relu(x)?)
+    let x = pass.input(path, x)?;
+    pass.output(path, relu(&x)?)
 }

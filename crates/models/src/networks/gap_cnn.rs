@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
 
 use crate::layers::{
-    Activate, BatchNorm2d, Conv2d, Dropout, Linear, flatten, images_to_features, relu_at,
+    Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -24,9 +24,13 @@ pub struct GapCnn {
 }
 
 struct Block {
-    conv: Conv2d,
-    bn: Option<BatchNorm2d>,
+    conv: Convolution,
     relu: &'static str,
+}
+
+enum Convolution {
+    Plain(Conv2d),
+    Normalised(ConvNorm),
 }
 
 impl Block {
@@ -40,21 +44,21 @@ impl Block {
         let config = Conv2dConfig::default().padding(1);
         let vb_conv = vb.pp(format_args!("conv{number}"));
         let relu = ["relu1", "relu2", LAST][number - 1];
-        if normalised {
+        let conv = if normalised {
             let init = Init::fan_in_uniform(from * 9);
             let conv = Conv2d::without_bias(from, to, [3, 3], config, init, &vb_conv)?;
-            let bn = Some(BatchNorm2d::new(to, vb.pp(format_args!("bn{number}")))?);
-            Ok(Self { conv, bn, relu })
+            let bn = BatchNorm2d::new(to, vb.pp(format_args!("bn{number}")))?;
+            Convolution::Normalised(ConvNorm::of(conv, bn))
         } else {
-            Ok(Self { conv: Conv2d::new(from, to, [3, 3], config, vb_conv)?, bn: None, relu })
-        }
+            Convolution::Plain(Conv2d::new(from, to, [3, 3], config, vb_conv)?)
+        };
+        Ok(Self { conv, relu })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let x = self.conv.forward(x, pass)?;
-        match &self.bn {
-            Some(bn) => bn.forward(&x, Activate { residual: None, relu: Some(self.relu) }, pass),
-            None => relu_at(self.relu, &x, pass),
+        match &self.conv {
+            Convolution::Plain(conv) => conv.forward_relu(x, Some(self.relu), pass),
+            Convolution::Normalised(conv) => conv.forward(x, Activate::relu(self.relu), pass),
         }
     }
 }

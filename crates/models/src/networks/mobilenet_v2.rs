@@ -1,10 +1,10 @@
 //! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), torchvision's form.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Conv2dConfig, adaptive_avg_pool2d, relu6};
+use candle_vision_ops::adaptive_avg_pool2d;
 
-use crate::layers::{Activate, BatchNorm2d, Conv2d, Dropout, Linear, flatten, images_to_features};
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::layers::{Activate, ConvNorm, Dropout, Kernel, Linear, flatten, images_to_features};
+use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// Expansion, channels, repetitions and first stride of each row of table 2.
 const ROWS: [(usize, usize, usize, usize); 7] = [
@@ -23,70 +23,36 @@ const LAST_CHANNELS: usize = 1280;
 pub struct MobileNetV2 {
     spec: ModelSpec,
     parameters: Parameters,
-    stem: ConvBn,
+    stem: Layer,
     blocks: Vec<InvertedResidual>,
-    last: ConvBn,
+    last: Layer,
     dropout: Dropout,
     classifier: Linear,
 }
 
 /// Convolution, batch norm and, if it has a path, relu6.
-struct ConvBn {
-    conv: Conv2d,
-    bn: BatchNorm2d,
+struct Layer {
+    conv: ConvNorm,
     relu6: Option<String>,
 }
 
-/// Kernel size, stride and groups of a convolution.
-#[derive(Clone, Copy)]
-struct Kernel {
-    size: usize,
-    stride: usize,
-    groups: usize,
-}
-
-const POINT: Kernel = Kernel { size: 1, stride: 1, groups: 1 };
-
-impl ConvBn {
-    /// Convolution and batch norm under the given paths; `relu6` names the rectifier behind them.
-    fn new(
-        from: usize,
-        to: usize,
-        kernel: Kernel,
-        vb: [ParameterBuilder; 2],
-        relu6: Option<String>,
-    ) -> Result<Self> {
-        let Kernel { size, stride, groups } = kernel;
-        let config = Conv2dConfig::default().stride(stride).padding(size / 2).groups(groups);
-        let init = Init::fan_out_normal(to / groups * size * size);
-        let [vb_conv, vb_bn] = vb;
-        Ok(Self {
-            conv: Conv2d::without_bias(from, to, [size, size], config, init, &vb_conv)?,
-            bn: BatchNorm2d::new(to, vb_bn)?,
-            relu6,
-        })
-    }
-
+impl Layer {
     /// torchvision's `Conv2dNormActivation` at `vb`: children 0, 1 and 2.
     fn activated(from: usize, to: usize, kernel: Kernel, vb: &ParameterBuilder) -> Result<Self> {
         let relu6 = Some(format!("{}.2", vb.path()));
-        Self::new(from, to, kernel, [vb.pp(0), vb.pp(1)], relu6)
+        Ok(Self { conv: ConvNorm::new(from, to, kernel, vb.pp(0), vb.pp(1))?, relu6 })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let y = self.conv.forward(x, pass)?;
-        let y = self.bn.forward(&y, Activate::default(), pass)?;
-        match &self.relu6 {
-            Some(path) => pass.output(path, relu6(&y)?),
-            None => Ok(y),
-        }
+        let then = self.relu6.as_deref().map(Activate::relu6).unwrap_or_default();
+        self.conv.forward(x, then, pass)
     }
 }
 
 /// Expand, filter each channel, project; with a shortcut where the shape stays.
 struct InvertedResidual {
     path: String,
-    layers: Vec<ConvBn>,
+    layers: Vec<Layer>,
     shortcut: bool,
 }
 
@@ -102,18 +68,20 @@ impl InvertedResidual {
         let inner = vb.pp("conv");
         let mut layers = Vec::new();
         if expansion != 1 {
-            layers.push(ConvBn::activated(from, hidden, POINT, &inner.pp(0))?);
+            layers.push(Layer::activated(from, hidden, Kernel::ONE, &inner.pp(0))?);
         }
-        let depthwise = Kernel { size: 3, stride, groups: hidden };
-        layers.push(ConvBn::activated(hidden, hidden, depthwise, &inner.pp(layers.len()))?);
+        let depthwise = Kernel::THREE.stride(stride).groups(hidden);
+        layers.push(Layer::activated(hidden, hidden, depthwise, &inner.pp(layers.len()))?);
         let project = layers.len();
-        let paths = [inner.pp(project), inner.pp(project + 1)];
-        layers.push(ConvBn::new(hidden, to, POINT, paths, None)?);
+        let (vb_conv, vb_bn) = (inner.pp(project), inner.pp(project + 1));
+        let project = ConvNorm::new(hidden, to, Kernel::ONE, vb_conv, vb_bn)?;
+        layers.push(Layer { conv: project, relu6: None });
         let shortcut = stride == 1 && from == to;
         Ok(Self { path: vb.path().to_owned(), layers, shortcut })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = &pass.input(&self.path, x)?;
         let mut y = x.clone();
         for layer in &self.layers {
             y = layer.forward(&y, pass)?;
@@ -130,8 +98,7 @@ impl MobileNetV2 {
         vb: ParameterBuilder,
     ) -> Result<Self> {
         let features = vb.pp("features");
-        let three = Kernel { size: 3, stride: 2, groups: 1 };
-        let stem = ConvBn::activated(spec.input[0], 32, three, &features.pp(0))?;
+        let stem = Layer::activated(spec.input[0], 32, Kernel::THREE.stride(2), &features.pp(0))?;
         let mut blocks = Vec::new();
         let mut from = 32;
         for (expansion, to, repetitions, first_stride) in ROWS {
@@ -143,7 +110,7 @@ impl MobileNetV2 {
             }
         }
         let vb_last = features.pp(blocks.len() + 1);
-        let last = ConvBn::activated(from, LAST_CHANNELS, POINT, &vb_last)?;
+        let last = Layer::activated(from, LAST_CHANNELS, Kernel::ONE, &vb_last)?;
         let dropout = Dropout::new("classifier.0", spec.dropout.unwrap_or(0.2));
         let head = vb.pp("classifier").pp(1);
         let classifier = Linear::new(LAST_CHANNELS, spec.num_classes, head)?;

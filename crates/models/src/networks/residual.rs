@@ -1,10 +1,9 @@
 //! Residual blocks and the stages they make up.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::Conv2dConfig;
 
-use crate::layers::{Activate, BatchNorm2d, Conv2d};
-use crate::{Init, ParameterBuilder, Pass};
+use crate::layers::{Activate, ConvNorm, Kernel};
+use crate::{ParameterBuilder, Pass};
 
 /// How a residual block is built from its number of planes.
 #[derive(Debug, Clone, Copy)]
@@ -33,57 +32,12 @@ impl Shape {
     }
 }
 
-/// A convolution and the batch norm behind it.
-struct ConvBn {
-    conv: Conv2d,
-    bn: BatchNorm2d,
-}
-
-/// Kernel size, stride and groups of a convolution.
-#[derive(Debug, Clone, Copy)]
-struct Kernel {
-    size: usize,
-    stride: usize,
-    groups: usize,
-}
-
-impl Kernel {
-    const ONE: Self = Self { size: 1, stride: 1, groups: 1 };
-    const THREE: Self = Self { size: 3, stride: 1, groups: 1 };
-
-    fn stride(self, stride: usize) -> Self {
-        Self { stride, ..self }
-    }
-}
-
-impl ConvBn {
-    fn new(
-        from: usize,
-        to: usize,
-        kernel: Kernel,
-        vb_conv: ParameterBuilder,
-        vb_bn: ParameterBuilder,
-    ) -> Result<Self> {
-        let Kernel { size, stride, groups } = kernel;
-        let config = Conv2dConfig::default().stride(stride).padding(size / 2).groups(groups);
-        let init = Init::fan_out_normal(to * size * size);
-        Ok(Self {
-            conv: Conv2d::without_bias(from, to, [size, size], config, init, &vb_conv)?,
-            bn: BatchNorm2d::new(to, vb_bn)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.bn.forward(&self.conv.forward(x, pass)?, then, pass)
-    }
-}
-
 /// Convolutions and a shortcut around them.
 struct Block {
     path: String,
     /// Every convolution with the path of the rectifier behind it.
-    body: Vec<(ConvBn, String)>,
-    downsample: Option<ConvBn>,
+    body: Vec<(ConvNorm, String)>,
+    downsample: Option<ConvNorm>,
 }
 
 impl Block {
@@ -102,20 +56,20 @@ impl Block {
             Shape::Bottleneck { groups, width_per_group } => {
                 let width = planes * width_per_group / 64 * groups;
                 // torchvision strides in the 3x3 convolution, not in the first 1x1 (ResNet v1.5).
-                let middle = Kernel { groups, ..Kernel::THREE.stride(stride) };
+                let middle = Kernel::THREE.stride(stride).groups(groups);
                 vec![(from, width, Kernel::ONE), (width, width, middle), (width, to, Kernel::ONE)]
             }
         };
         let body = convs.into_iter().enumerate().map(|(i, (from, to, kernel))| {
             let number = i + 1;
             let (conv, bn) = (format!("conv{number}"), format!("bn{number}"));
-            let conv = ConvBn::new(from, to, kernel, vb.pp(conv), vb.pp(bn))?;
+            let conv = ConvNorm::new(from, to, kernel, vb.pp(conv), vb.pp(bn))?;
             Ok((conv, format!("{}.relu{number}", vb.path())))
         });
         let body = body.collect::<Result<_>>()?;
         let downsample = if stride != 1 || from != to {
             let vb = vb.pp("downsample");
-            Some(ConvBn::new(from, to, Kernel::ONE.stride(stride), vb.pp(0), vb.pp(1))?)
+            Some(ConvNorm::new(from, to, Kernel::ONE.stride(stride), vb.pp(0), vb.pp(1))?)
         } else {
             None
         };
@@ -126,17 +80,16 @@ impl Block {
         let Some(((last, last_relu), first)) = self.body.split_last() else {
             return Ok(x.clone());
         };
+        let x = &pass.input(&self.path, x)?;
         let mut y = x.clone();
         for (conv, relu) in first {
-            y = conv.forward(&y, Activate { residual: None, relu: Some(relu) }, pass)?;
+            y = conv.forward(&y, Activate::relu(relu), pass)?;
         }
-        let y = last.conv.forward(&y, pass)?;
         let shortcut = match &self.downsample {
             Some(downsample) => downsample.forward(x, Activate::default(), pass)?,
             None => x.clone(),
         };
-        let then = Activate { residual: Some(&shortcut), relu: Some(last_relu) };
-        let y = last.bn.forward(&y, then, pass)?;
+        let y = last.forward(&y, Activate::relu(last_relu).residual(&shortcut), pass)?;
         pass.output(&self.path, y)
     }
 }
@@ -167,7 +120,7 @@ impl Stage {
     }
 
     pub(super) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let mut x = x.clone();
+        let mut x = pass.input(self.path, x)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }

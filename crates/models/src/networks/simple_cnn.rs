@@ -1,7 +1,7 @@
 //! The small convolutional network for CIFAR-10.
 
 use candle_core::{Result, Tensor, bail};
-use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, max_pool2d, relu};
+use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, max_pool2d};
 
 use crate::layers::{Conv2d, Linear, flatten, images_to_features, relu_at};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
@@ -54,7 +54,7 @@ impl Model for SimpleCnn {
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let mut x = images_to_features(images, self.spec.input[0])?;
         for conv in [&self.conv1, &self.conv2, &self.conv3] {
-            x = relu(&conv.forward(&x, pass)?)?;
+            x = conv.forward_relu(&x, None, pass)?;
             x = max_pool2d(&x, &MaxPool2dConfig::new(2))?;
         }
         let x = self.fc1.forward(&flatten(&x)?, pass)?;

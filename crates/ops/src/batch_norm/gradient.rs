@@ -3,30 +3,31 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{BatchNorm, NAME, channels, rows};
-use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient};
+use crate::activation;
+use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient, Rectifier};
 use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
-use crate::{Activation, activation};
 
 impl BatchNorm {
-    /// The gradients of the input, the affine parameters and the residual, as far as they are needed.
+    /// The gradients of the input (if `of_x`), the affine parameters and the residual, as far as they
+    /// are needed.
     pub(super) fn gradients(
         &self,
         x: &Tensor,
+        of_x: bool,
         affine: &Tensor,
         residual: Option<&Tensor>,
         output: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let mut grad = grad.contiguous()?;
-        let mut relu_is_ahead = self.activation == Activation::Relu;
-        if residual.is_some() && relu_is_ahead {
+        let mut ceiling = self.activation.ceiling();
+        if let (Some(_), Some(passed)) = (residual, ceiling) {
             // This is the residual's gradient, so it is mostly wanted in any case.
-            grad = activation::relu_gradient(output, &grad)?;
-            relu_is_ahead = false;
+            grad = activation::rectifier_gradient(output, &grad, passed)?;
+            ceiling = None;
         }
-        let backward = Backward { op: self, affine, relu_is_ahead };
-        let of_x = x.track_op();
+        let backward = Backward { op: self, affine, ceiling };
         let sums = if affine.track_op() || (of_x && self.of_batch) {
             Some(x.apply_op2_no_bwd(&grad, &AffineGradient(&backward))?)
         } else {
@@ -47,19 +48,24 @@ impl BatchNorm {
 struct Backward<'a> {
     op: &'a BatchNorm,
     affine: &'a Tensor,
-    /// Whether the gradient has yet to pass the ReLU.
-    relu_is_ahead: bool,
+    /// That of the rectifier, if the gradient has yet to pass one.
+    ceiling: Option<f64>,
 }
 
 impl Backward<'_> {
-    /// What the ReLU that the gradient has yet to pass was given.
-    fn relu_of<T: Float>(&self) -> Result<Option<Affine<T>>> {
-        if !self.relu_is_ahead {
+    /// What the rectifier that the gradient has yet to pass was given, and its ceiling.
+    fn rectified<T: Float>(&self) -> Result<Option<(Affine<T>, T)>> {
+        let Some(ceiling) = self.ceiling else {
             return Ok(None);
-        }
+        };
         let affine = self.affine.flatten_all()?.to_vec1()?;
-        self.op.scale_and_shift(&affine).map(Some)
+        Ok(Some((self.op.scale_and_shift(&affine)?, T::narrow(ceiling))))
     }
+}
+
+fn incoming<'a, T: Float>(grad: &'a [T], rectified: Option<&'a (Affine<T>, T)>) -> Incoming<'a, T> {
+    let rectifier = rectified.map(|(affine, ceiling)| Rectifier { affine, ceiling: *ceiling });
+    Incoming { grad, rectifier }
 }
 
 /// The gradient of the affine parameters, `[2, channels]`.
@@ -80,8 +86,8 @@ impl CustomOp2 for AffineGradient<'_> {
         let op = self.0.op;
         with_float!(NAME, x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let relu_of = self.0.relu_of()?;
-            let incoming = Incoming { grad, relu_of: relu_of.as_ref() };
+            let rectified = self.0.rectified()?;
+            let incoming = incoming(grad, rectified.as_ref());
             let (mean, inv_std) = (op.mean.to_vec1::<T>()?, op.inv_std::<T>()?);
             let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
             Ok(stored(rows::<T>(gradient), (2, mean.len())))
@@ -127,8 +133,8 @@ impl CustomOp2 for XGradient<'_> {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(NAME, x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let relu_of = self.backward.relu_of()?;
-            let incoming = Incoming { grad, relu_of: relu_of.as_ref() };
+            let rectified = self.backward.rectified()?;
+            let incoming = incoming(grad, rectified.as_ref());
             let gradient = self.kernel(x.len() / channels(x_layout))?;
             Ok(stored(gradient.apply(x, incoming), x_layout.shape()))
         })

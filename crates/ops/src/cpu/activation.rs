@@ -25,15 +25,25 @@ pub(crate) fn gradient<C: Curve, T: Float>(x: &[T], grad: &[T]) -> Vec<T> {
     zip_map(x, grad, |x, grad| C::derivative(x) * grad)
 }
 
-/// `grad` where a ReLU's output is not zero (a NaN lets it through, as in PyTorch), else 0.
-pub(crate) fn relu_mask<T: Float>(output: &[T], grad: &[T]) -> Vec<T> {
-    zip_map(output, grad, masked)
+/// `grad` where a rectifier's output is neither zero nor its ceiling (a NaN lets it through, as in
+/// PyTorch), else 0.
+pub(crate) fn rectifier_mask<T: Float>(output: &[T], grad: &[T], ceiling: f64) -> Vec<T> {
+    let ceiling = T::narrow(ceiling);
+    zip_map(output, grad, |output, grad| masked(output, grad, ceiling))
 }
 
-/// What of `grad` passes back through a ReLU that gave `output`.
+/// What of `grad` passes back through a rectifier that was given `x`, or gave it.
 #[inline(always)]
-pub(crate) fn masked<T: Float>(output: T, grad: T) -> T {
-    if output <= T::ZERO { T::ZERO } else { grad }
+pub(crate) fn masked<T: Float>(x: T, grad: T, ceiling: T) -> T {
+    // Two selections of one operand each: compilers make no vectors of an `or`.
+    let grad = if x <= T::ZERO { T::ZERO } else { grad };
+    if x >= ceiling { T::ZERO } else { grad }
+}
+
+/// `min(max(x, 0), ceiling)`; a NaN stays one.
+#[inline(always)]
+pub(crate) fn rectified<T: Float>(x: T, ceiling: T) -> T {
+    clamp(x, T::ZERO, ceiling)
 }
 
 fn zip_map<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {

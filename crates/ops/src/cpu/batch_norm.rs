@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::activation::masked;
+use super::activation::{masked, rectified};
 use super::channel_sums::{GROUP, sum_pieces};
 use super::float::Float;
 use super::output::filled_in_pieces;
@@ -51,37 +51,44 @@ impl<T: Float> Affine<T> {
     }
 }
 
-/// `relu(affine(x) + residual)`, where the residual and the ReLU are optional.
+/// `affine(x) + residual`, between 0 and a ceiling if there is one; the residual is optional.
 pub(crate) fn normalize<T: Float>(
     x: &[T],
     residual: Option<&[T]>,
     affine: &Affine<T>,
-    relu: bool,
+    ceiling: Option<T>,
 ) -> Vec<T> {
     let piece = rows_per_piece(affine.scale.len()) * affine.scale.len();
     let write = |i: usize, y: &mut [T]| {
         let piece = i * piece..i * piece + y.len();
         let residual = residual.map(|residual| &residual[piece.clone()]);
-        normalize_rows(&x[piece], residual, affine, relu, y);
+        normalize_rows(&x[piece], residual, affine, ceiling, y);
     };
     // SAFETY: `normalize_rows` only writes, and pieces are whole rows, of which it leaves out none.
     unsafe { filled_in_pieces(x.len(), piece, write) }
 }
 
 /// What flows back to a batch norm: the gradient of its output, and what made the output if the
-/// gradient has yet to pass its ReLU.
+/// gradient has yet to pass its rectifier.
 ///
-/// What the ReLU was given is computed again: that costs less than reading the output does, and the
-/// same operations give the same bits.
+/// What the rectifier was given is computed again: that costs less than reading the output does, and
+/// the same operations give the same bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Incoming<'a, T> {
     pub(crate) grad: &'a [T],
-    pub(crate) relu_of: Option<&'a Affine<T>>,
+    pub(crate) rectifier: Option<Rectifier<'a, T>>,
 }
 
-impl<T> Incoming<'_, T> {
+/// A rectifier of `affine(x)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Rectifier<'a, T> {
+    pub(crate) affine: &'a Affine<T>,
+    pub(crate) ceiling: T,
+}
+
+impl<T: Copy> Incoming<'_, T> {
     fn piece(&self, piece: Range<usize>) -> Self {
-        Self { grad: &self.grad[piece], relu_of: self.relu_of }
+        Self { grad: &self.grad[piece], rectifier: self.rectifier }
     }
 }
 
@@ -147,12 +154,6 @@ impl<T: Float> InputGradient<T> {
         // out none.
         unsafe { filled_in_pieces(x.len(), piece, write) }
     }
-}
-
-#[inline(always)]
-fn positive<T: Float>(x: T) -> T {
-    // A NaN stays one.
-    if x < T::ZERO { T::ZERO } else { x }
 }
 
 #[inline(always)]
@@ -223,12 +224,12 @@ vectorize! {
 
     fn gradient_sums<T: Float>(x: &[T], incoming: Incoming<'_, T>, mean: &[T], sums: &mut [f64]) {
         let matrices = [incoming.grad, x];
-        match incoming.relu_of {
+        match incoming.rectifier {
             None => sum_rows(matrices, [mean], sums, |[grad, x], [mean]| [grad, grad * (x - mean)]),
-            Some(Affine { scale, shift }) => {
+            Some(Rectifier { affine: Affine { scale, shift }, ceiling }) => {
                 let constants = [mean, scale, shift];
                 sum_rows(matrices, constants, sums, |[grad, x], [mean, scale, shift]| {
-                    let grad = masked(x * scale + shift, grad);
+                    let grad = masked(x * scale + shift, grad, ceiling);
                     [grad, grad * (x - mean)]
                 });
             }
@@ -239,15 +240,17 @@ vectorize! {
         x: &[T],
         residual: Option<&[T]>,
         affine: &Affine<T>,
-        relu: bool,
+        ceiling: Option<T>,
         y: &mut [T],
     ) {
         let of = [&affine.scale[..], &affine.shift[..]];
-        match (residual, relu) {
-            (None, false) => map_rows([x], of, y, |[x], [a, b]| x * a + b),
-            (None, true) => map_rows([x], of, y, |[x], [a, b]| positive(x * a + b)),
-            (Some(r), false) => map_rows([x, r], of, y, |[x, r], [a, b]| x * a + b + r),
-            (Some(r), true) => map_rows([x, r], of, y, |[x, r], [a, b]| positive(x * a + b + r)),
+        match (residual, ceiling) {
+            (None, None) => map_rows([x], of, y, |[x], [a, b]| x * a + b),
+            (None, Some(c)) => map_rows([x], of, y, |[x], [a, b]| rectified(x * a + b, c)),
+            (Some(r), None) => map_rows([x, r], of, y, |[x, r], [a, b]| x * a + b + r),
+            (Some(r), Some(c)) => {
+                map_rows([x, r], of, y, |[x, r], [a, b]| rectified(x * a + b + r, c));
+            }
         }
     }
 
@@ -258,22 +261,22 @@ vectorize! {
         dx: &mut [T],
     ) {
         let (matrices, of_grad) = ([incoming.grad, x], &gradient.of_grad[..]);
-        match (incoming.relu_of, &gradient.of_batch) {
+        match (incoming.rectifier, &gradient.of_batch) {
             (None, None) => map_rows(matrices, [of_grad], dx, |[grad, _], [a]| a * grad),
             (None, Some([of_x, shift])) => {
                 let constants = [of_grad, of_x, shift];
                 map_rows(matrices, constants, dx, |[grad, x], [a, b, c]| a * grad + (b * x + c));
             }
-            (Some(of), None) => {
-                let constants = [of_grad, &of.scale, &of.shift];
+            (Some(Rectifier { affine, ceiling }), None) => {
+                let constants = [of_grad, &affine.scale, &affine.shift];
                 map_rows(matrices, constants, dx, |[grad, x], [a, scale, shift]| {
-                    a * masked(x * scale + shift, grad)
+                    a * masked(x * scale + shift, grad, ceiling)
                 });
             }
-            (Some(of), Some([of_x, shift])) => {
-                let constants = [of_grad, of_x, shift, &of.scale, &of.shift];
+            (Some(Rectifier { affine, ceiling }), Some([of_x, shift])) => {
+                let constants = [of_grad, of_x, shift, &affine.scale, &affine.shift];
                 map_rows(matrices, constants, dx, |[grad, x], [a, b, c, scale, shift]| {
-                    a * masked(x * scale + shift, grad) + (b * x + c)
+                    a * masked(x * scale + shift, grad, ceiling) + (b * x + c)
                 });
             }
         }

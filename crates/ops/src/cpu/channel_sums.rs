@@ -1,22 +1,14 @@
-//! Sums over the rows of a row-by-channel matrix, and the bias that is added to every row.
+//! Sums over the rows of a row-by-channel matrix.
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::float::Float;
-use super::output::build;
+use super::output::build_from;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
 /// Pieces start at a multiple of so many rows.
 pub(crate) const GROUP: usize = 32;
-
-/// Adds `bias` to every row of `bias.len()` elements.
-pub(crate) fn add_bias<T: Float>(values: &mut [T], bias: &[T]) {
-    let piece = rows_per_piece(bias.len()) * bias.len();
-    values.par_chunks_mut(piece).for_each(|piece| add_bias_rows(piece, bias));
-}
 
 /// Sum over the rows of each of the `channels` columns, carried in `f64`.
 pub(crate) fn sum_rows<T: Float>(values: &[T], channels: usize) -> Vec<T> {
@@ -37,7 +29,7 @@ pub(crate) fn sum_pieces(
 ) -> Vec<f64> {
     let piece = rows_per_piece(row_len).next_multiple_of(GROUP) * row_len;
     let pieces = len.div_ceil(piece);
-    let partial = build(pieces * width, width, |i, sums| {
+    let partial = build_from(len, pieces * width, width, |i, sums| {
         add(i * piece..len.min((i + 1) * piece), sums);
     });
     let mut totals = vec![0.0; width];
@@ -50,14 +42,6 @@ pub(crate) fn sum_pieces(
 }
 
 vectorize! {
-    fn add_bias_rows<T: Float>(values: &mut [T], bias: &[T]) {
-        for row in values.chunks_exact_mut(bias.len()) {
-            for (value, &bias) in row.iter_mut().zip(bias) {
-                *value += bias;
-            }
-        }
-    }
-
     fn add_rows<T: Float>(values: &[T], sums: &mut [f64]) {
         for row in values.chunks_exact(sums.len()) {
             for (sum, value) in sums.iter_mut().zip(row) {
@@ -80,13 +64,5 @@ mod tests {
         values[0] = 16_777_216.0;
         let sums = sum_rows(&values, 2);
         assert_eq!(sums, [16_777_216.0 + (rows + 2) as f32, (rows + 3) as f32]);
-    }
-
-    #[test]
-    fn bias_reaches_every_row() {
-        let rows = PIECE;
-        let mut values = vec![0f64; 3 * (rows + 1)];
-        add_bias(&mut values, &[1.0, 2.0, 3.0]);
-        assert!(values.chunks_exact(3).all(|row| row == [1.0, 2.0, 3.0]));
     }
 }

@@ -23,12 +23,24 @@ pub(crate) unsafe trait Float: WithDType + Default + Neg<Output = Self> {
     fn erf(self) -> Self;
     fn is_not_a_number(self) -> bool;
 
+    /// [`transpose_into`](super::layout::transpose_into) without its checks.
+    ///
+    /// # Safety
+    /// Both matrices are inside their buffers: see there.
+    unsafe fn transpose(
+        from: *const Self,
+        from_stride: usize,
+        size: [usize; 2],
+        to: *mut Self,
+        to_stride: usize,
+    );
+
     /// The kernels with fewer multiplications for 3x3 convolutions, if this type has them.
     fn winograd() -> Option<Winograd<Self>>;
 }
 
 macro_rules! float {
-    ($float:ty, $erf:path, $winograd:expr) => {
+    ($float:ty, $erf:path, $transpose:path, $winograd:expr) => {
         // SAFETY: any bits are a floating-point number.
         unsafe impl Float for $float {
             const ZERO: Self = 0.0;
@@ -64,6 +76,17 @@ macro_rules! float {
                 self.is_nan()
             }
 
+            unsafe fn transpose(
+                from: *const Self,
+                from_stride: usize,
+                size: [usize; 2],
+                to: *mut Self,
+                to_stride: usize,
+            ) {
+                // SAFETY: passed on.
+                unsafe { $transpose(from, from_stride, size, to, to_stride) }
+            }
+
             fn winograd() -> Option<Winograd<Self>> {
                 $winograd
             }
@@ -71,5 +94,22 @@ macro_rules! float {
     };
 }
 
-float!(f32, candle_core::cpu::erf::erf_f32, Some(super::winograd::KERNELS));
-float!(f64, candle_core::cpu::erf::erf_f64, None);
+float!(f32, candle_core::cpu::erf::erf_f32, super::simd::transpose, Some(super::winograd::KERNELS));
+float!(f64, candle_core::cpu::erf::erf_f64, transpose_plainly, None);
+
+/// # Safety
+/// As [`Float::transpose`].
+unsafe fn transpose_plainly<T: Copy>(
+    from: *const T,
+    from_stride: usize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    to_stride: usize,
+) {
+    for row in 0..rows {
+        for column in 0..columns {
+            // SAFETY: the caller vouches for every row and column of both.
+            unsafe { *to.add(column * to_stride + row) = *from.add(row * from_stride + column) }
+        }
+    }
+}

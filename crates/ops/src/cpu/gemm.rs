@@ -6,7 +6,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::float::Float;
+use super::layout::extent;
 use super::output::filled_by;
+use super::parallel::for_each_of;
 use super::pieces::even_ranges;
 
 /// A matrix to read: element `(row, col)` lies at `row * row_stride + col * col_stride`.
@@ -34,6 +36,12 @@ impl<'a, T> Matrix<'a, T> {
     ) -> Self {
         assert!(extent(rows, cols, row_stride) <= data.len(), "the matrix lies inside its slice");
         Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// All elements from the first on, and the distance between rows.
+    pub(crate) fn as_rows(&self) -> (&'a [T], usize) {
+        assert_eq!(self.col_stride, 1, "a row's elements lie side by side");
+        (self.data, self.row_stride)
     }
 
     pub(crate) fn transposed(self) -> Self {
@@ -116,11 +124,6 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 }
 
-/// How many elements of a slice a matrix spans.
-fn extent(rows: usize, cols: usize, row_stride: usize) -> usize {
-    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols }
-}
-
 fn assert_disjoint(ranges: &[Range<usize>], len: usize) {
     let mut end = 0;
     for range in ranges {
@@ -175,7 +178,9 @@ pub(crate) fn product<T: Float>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
 fn multiply_parallel<T: Float>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     let rows = even_ranges(product.rows, 256);
     let cols = even_ranges(product.cols, 256);
-    product.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {
+    // A multiplication takes about a sixteenth of the time of reading a number.
+    let cost = product.rows * product.cols * a.cols / 16;
+    for_each_of(cost, product.tiles(&rows, &cols).into_par_iter(), |mut tile| {
         let (a, b) = (a.block(tile.rows, 0..a.cols), b.block(0..b.rows, tile.cols));
         multiply(&mut tile.matrix, a, b, false);
     });

@@ -1,5 +1,6 @@
 //! Transposing a batch of matrices, which is what turns one image layout into the other.
 
+use super::float::Float;
 use super::output::build_blocks;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
@@ -15,6 +16,26 @@ where
         let x = &x[image * matrix..][..matrix];
         transpose_columns(x, columns, j * piece_columns, rows, out);
     })
+}
+
+/// `to[j * to_stride + i] = from[i * from_stride + j]` for `i < rows`, `j < columns`, on this thread.
+pub(crate) fn transpose_into<T: Float>(
+    from: &[T],
+    from_stride: usize,
+    [rows, columns]: [usize; 2],
+    to: &mut [T],
+    to_stride: usize,
+) {
+    assert!(extent(rows, columns, from_stride) <= from.len(), "the matrix lies inside its slice");
+    assert!(extent(columns, rows, to_stride) <= to.len(), "so does the transposed one");
+    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+    // SAFETY: both matrices were just found to lie inside their slices.
+    unsafe { T::transpose(from, from_stride, [rows, columns], to, to_stride) }
+}
+
+/// How many elements of a slice a matrix spans.
+pub(crate) fn extent(rows: usize, columns: usize, stride: usize) -> usize {
+    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns }
 }
 
 trait Element: Copy {}
@@ -42,6 +63,26 @@ vectorize! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check_into<T: Float + std::fmt::Debug>(value: impl Fn(usize) -> T) {
+        for [rows, columns] in [[0, 3], [1, 1], [9, 70], [16, 144], [33, 9], [5, 0]] {
+            let (from_stride, to_stride) = (columns + 2, rows + 3);
+            let from: Vec<T> = (0..rows * from_stride).map(&value).collect();
+            let mut to = vec![T::ZERO; columns * to_stride];
+            transpose_into(&from, from_stride, [rows, columns], &mut to, to_stride);
+            for (index, &found) in to.iter().enumerate() {
+                let (j, i) = (index / to_stride, index % to_stride);
+                let expected = if i < rows { value(i * from_stride + j) } else { T::ZERO };
+                assert_eq!(found, expected, "{rows}x{columns} at {i},{j}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_may_lie_apart() {
+        check_into(|i| i as f32 + 1.0);
+        check_into(|i| i as f64 + 1.0);
+    }
 
     #[test]
     fn is_the_transpose_of_every_matrix() {

@@ -4,9 +4,13 @@
 //! bit. The kernels say whether all new values are finite, which costs nothing while they are in
 //! registers and another pass over memory later.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::float::Float;
+use super::output::build_from;
+use super::parallel::for_each_of;
 use super::vectorize::vectorize;
 use crate::optimizer_step::{AdamStep, SgdStep};
 
@@ -40,11 +44,7 @@ impl<T: Float> Sgd<T> {
 pub(crate) fn sgd<T: Float>(parameter: &mut [T], grad: &[T], step: &SgdStep) -> bool {
     let step = Sgd::new(step);
     let pieces = parameter.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
-    all(pieces.map(|(parameter, grad)| {
-        let mut finite = true;
-        sgd_piece(parameter, grad, &step, &mut finite);
-        finite
-    }))
+    all(grad.len(), pieces, |(parameter, grad), finite| sgd_piece(parameter, grad, &step, finite))
 }
 
 /// Gradient descent with momentum; returns whether all new values are finite.
@@ -59,11 +59,9 @@ pub(crate) fn sgd_momentum<T: Float>(
         .par_chunks_mut(CHUNK)
         .zip(buffer.par_chunks_mut(CHUNK))
         .zip(grad.par_chunks(CHUNK));
-    all(pieces.map(|((parameter, buffer), grad)| {
-        let mut finite = true;
-        sgd_momentum_piece(parameter, buffer, grad, &step, &mut finite);
-        finite
-    }))
+    all(grad.len(), pieces, |((parameter, buffer), grad), finite| {
+        sgd_momentum_piece(parameter, buffer, grad, &step, finite);
+    })
 }
 
 /// [`AdamStep`] in the parameter's number type, with everything that all elements share worked out.
@@ -112,16 +110,17 @@ pub(crate) fn adam<T: Float>(
         .zip(first_moment.par_chunks_mut(CHUNK))
         .zip(second_moment.par_chunks_mut(CHUNK))
         .zip(grad.par_chunks(CHUNK));
-    all(pieces.map(|(((parameter, first), second), grad)| {
-        let mut finite = true;
-        adam_piece(parameter, first, second, grad, &step, &mut finite);
-        finite
-    }))
+    all(grad.len(), pieces, |(((parameter, first), second), grad), finite| {
+        adam_piece(parameter, first, second, grad, &step, finite);
+    })
 }
 
 /// The sum of the squares of all elements, in `f64` and in an order that depends on the length alone.
 pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
-    let sums: Vec<f64> = x.par_chunks(CHUNK).map(sum_of_squares_piece).collect();
+    let pieces = x.len().div_ceil(CHUNK);
+    let sums: Vec<f64> = build_from(x.len(), pieces, 1, |i, sum| {
+        sum[0] = sum_of_squares_piece(&x[i * CHUNK..x.len().min((i + 1) * CHUNK)]);
+    });
     sums.iter().sum()
 }
 
@@ -138,8 +137,22 @@ fn sum_of_squares_piece<T: Float>(x: &[T]) -> f64 {
 }
 
 /// Unlike `Iterator::all` this runs every piece.
-fn all(pieces: impl ParallelIterator<Item = bool>) -> bool {
-    pieces.reduce(|| true, |a, b| a && b)
+/// Whether `step` leaves `true` in its second argument for every one of `pieces`, which hold
+/// `elements` in all.
+fn all<I: IndexedParallelIterator>(
+    elements: usize,
+    pieces: I,
+    step: impl Fn(I::Item, &mut bool) + Sync + Send,
+) -> bool {
+    let all = AtomicBool::new(true);
+    for_each_of(elements, pieces, |piece| {
+        let mut finite = true;
+        step(piece, &mut finite);
+        if !finite {
+            all.store(false, Ordering::Relaxed);
+        }
+    });
+    all.into_inner()
 }
 
 /// The product is NaN for a NaN and for an infinity.

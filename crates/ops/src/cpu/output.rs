@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::float::Float;
+use super::parallel::for_each_of;
 
 /// A new vector of `len` elements made in pieces of `piece` over all threads.
 ///
@@ -16,14 +17,19 @@ where
     T: Copy + Default + Send,
     F: Fn(usize, &mut [T]) + Sync,
 {
+    build_from(len, len, piece, fill)
+}
+
+/// As [`build`], of an input of `elements` in all.
+pub(crate) fn build_from<T, F>(elements: usize, len: usize, piece: usize, fill: F) -> Vec<T>
+where
+    T: Copy + Default + Send,
+    F: Fn(usize, &mut [T]) + Sync,
+{
     let mut vector = Vec::with_capacity(len);
-    let spare = &mut vector.spare_capacity_mut()[..len];
-    if len <= piece {
-        if len > 0 {
-            fill(0, zeroed(spare));
-        }
-    } else {
-        spare.par_chunks_mut(piece).enumerate().for_each(|(i, piece)| fill(i, zeroed(piece)));
+    if len > 0 {
+        let pieces = vector.spare_capacity_mut()[..len].par_chunks_mut(piece);
+        for_each_of(elements.max(len), pieces.enumerate(), |(i, piece)| fill(i, zeroed(piece)));
     }
     // SAFETY: the pieces cover `0..len`, and `zeroed` has written every element of each.
     unsafe { vector.set_len(len) };
@@ -42,7 +48,7 @@ where
         let firsts = first.spare_capacity_mut()[..len].par_chunks_mut(piece);
         let seconds = second.spare_capacity_mut()[..len].par_chunks_mut(piece);
         let pairs = firsts.zip(seconds).enumerate();
-        pairs.for_each(|(i, (first, second))| fill(i, zeroed(first), zeroed(second)));
+        for_each_of(len, pairs, |(i, (first, second))| fill(i, zeroed(first), zeroed(second)));
     }
     // SAFETY: both vectors are cut alike, so the pairs of pieces cover `0..len` of each, and
     // `zeroed` has written every element of each piece.
@@ -64,9 +70,9 @@ where
     let mut vector = Vec::with_capacity(len);
     if len > 0 {
         let blocks = vector.spare_capacity_mut()[..len].par_chunks_mut(block);
-        blocks.enumerate().for_each(|(i, block)| {
+        for_each_of(len, blocks.enumerate(), |(i, block)| {
             let pieces = block.par_chunks_mut(piece).enumerate();
-            pieces.for_each(|(j, piece)| fill(i, j, zeroed(piece)));
+            for_each_of(len, pieces, |(j, piece)| fill(i, j, zeroed(piece)));
         });
     }
     // SAFETY: the pieces cover `0..len`, and `zeroed` has written every element of each.
@@ -107,7 +113,8 @@ where
     // SAFETY: the pieces cover the vector, and the caller promises the same of each piece.
     unsafe {
         filled_by(len, |output| {
-            output.par_chunks_mut(piece).enumerate().for_each(|(i, piece)| write(i, piece));
+            let pieces = output.par_chunks_mut(piece).enumerate();
+            for_each_of(len, pieces, |(i, piece)| write(i, piece));
         })
     }
 }

@@ -4,7 +4,7 @@
 //! are taken in `f64`.
 
 use super::float::Float;
-use super::output::build;
+use super::output::{build, build_from};
 use super::pieces::rows_per_piece;
 
 /// `exp(x) / sum(exp(x))` of every row.
@@ -55,7 +55,7 @@ pub(crate) fn log_softmax_gradient<T: Float>(y: &[T], grad: &[T], columns: usize
 pub(crate) fn cross_entropy<T: Float>(x: &[T], targets: &[T], columns: usize) -> f64 {
     let rows = rows_per_piece(columns);
     let piece = rows * columns;
-    let losses: Vec<f64> = build(x.len() / columns, rows, |i, losses| {
+    let losses: Vec<f64> = build_from(x.len(), x.len() / columns, rows, |i, losses| {
         let (x, targets) = (&x[i * piece..], &targets[i * piece..]);
         let rows = x.chunks_exact(columns).zip(targets.chunks_exact(columns));
         for (loss, (x, targets)) in losses.iter_mut().zip(rows) {

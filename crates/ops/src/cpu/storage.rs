@@ -1,6 +1,8 @@
 //! From candle's storage to slices.
 
-use candle_core::{CpuStorage, Layout, Result, Shape, WithDType, bail};
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
 use super::output::build;
 use super::pieces::PIECE;
@@ -18,6 +20,23 @@ pub(crate) fn elements<'a, T: WithDType>(
             layout.dims(),
             layout.stride()
         ),
+    }
+}
+
+/// A tensor that an op keeps beside its arguments, locked so that it can be read.
+pub(crate) struct Kept<'a, G>(G, &'a Layout);
+
+pub(crate) fn kept(tensor: &Tensor) -> Kept<'_, impl Deref<Target = Storage>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Kept(storage, layout)
+}
+
+impl<G: Deref<Target = Storage>> Kept<'_, G> {
+    pub(crate) fn elements<T: WithDType>(&self) -> Result<&[T]> {
+        match &*self.0 {
+            Storage::Cpu(storage) => elements(storage, self.1),
+            _ => bail!("kernel needs a tensor on the CPU, got shape {:?}", self.1.dims()),
+        }
     }
 }
 

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision_ops::{Activation, batch_norm_eval, batch_norm_train};
+use candle_vision_ops::{
+    Activation, Conv2dConfig, backward, batch_norm_eval, batch_norm_train, conv2d,
+    conv2d_batch_norm_train,
+};
 
-const ACTIVATIONS: [Activation; 2] = [Activation::Identity, Activation::Relu];
+const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
 
 /// The four parameters and buffers of a PyTorch layer called `case`.
 fn layer(case: &str) -> Result<[Tensor; 4]> {
@@ -69,7 +72,9 @@ fn evaluation_is_pytorchs() -> Result<()> {
 /// `[x, weight, bias, residual]`.
 fn arguments(dims: &[usize]) -> Vec<Tensor> {
     let channels = &dims[dims.len() - 1..];
-    let mut arguments = vec![random("bn.x", dims), random("bn.weight", channels)];
+    // Large enough for some values to reach the ceiling of ReLU6.
+    let weight = random("bn.weight", channels).affine(8.0, 0.0).expect("a scaled vector");
+    let mut arguments = vec![random("bn.x", dims), weight];
     arguments.extend([random("bn.bias", channels), random("bn.residual", dims)]);
     arguments
 }
@@ -107,6 +112,48 @@ fn evaluation_gradient_is_that_of_its_values() -> Result<()> {
             let arguments = arguments(dims);
             check_gradients(&what, &arguments[..3], |x| run(x, None));
             check_gradients(&format!("{what} residual"), &arguments, |x| run(x, Some(&x[3])));
+        }
+    }
+    Ok(())
+}
+
+/// One node does what two do, whichever of their arguments are trained.
+#[test]
+fn convolution_and_batch_norm_in_one_are_the_same() -> Result<()> {
+    let dims = [&[2, 5, 4, 3][..], &[6, 3, 3, 3], &[6], &[6], &[2, 3, 2, 6]];
+    let names = ["x", "kernel", "weight", "bias", "residual"];
+    let values: Vec<Tensor> =
+        names.iter().zip(dims).map(|(name, dims)| random(name, dims)).collect();
+    let config = Conv2dConfig::default().stride(2).padding(1);
+    let scale = random("grad", dims[4]);
+    for trained in 0..1u32 << names.len() {
+        for activation in ACTIVATIONS {
+            let variables = values.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+            let input = |i: usize| {
+                let is_trained = trained >> i & 1 == 1;
+                if is_trained { variables[i].as_tensor().clone() } else { values[i].clone() }
+            };
+            let [x, kernel, weight, bias, residual] = [0, 1, 2, 3, 4].map(input);
+            let residual = Some(&residual);
+            let (y, statistics) = conv2d_batch_norm_train(
+                &x, &kernel, &config, &weight, &bias, residual, activation, 1e-3,
+            )?;
+            let plain = conv2d(&x, &kernel, None, &config)?;
+            let (plain, plain_statistics) =
+                batch_norm_train(&plain, &weight, &bias, residual, activation, 1e-3)?;
+            reference::assert_close("values", &y, &plain, 1e-14);
+            reference::assert_close("mean", &statistics.mean, &plain_statistics.mean, 1e-14);
+            let loss = |y: &Tensor| (y * &scale)?.sum_all();
+            let plain = loss(&plain)?.backward()?;
+            for gradients in [loss(&y)?.backward()?, backward(&loss(&y)?)?] {
+                for (variable, name) in variables.iter().zip(names) {
+                    let (found, expected) = (gradients.get(variable), plain.get(variable));
+                    assert_eq!(found.is_some(), expected.is_some(), "{name} of {trained:b}");
+                    if let (Some(found), Some(expected)) = (found, expected) {
+                        reference::assert_close(name, found, expected, 1e-12);
+                    }
+                }
+            }
         }
     }
     Ok(())

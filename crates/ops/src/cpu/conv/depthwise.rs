@@ -9,6 +9,7 @@ use super::TASKS;
 use super::axis::Axis;
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::split;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::vectorize::vectorize;
@@ -38,7 +39,7 @@ pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
     let lines = split(shape.batch * shape.out_size[0], TASKS);
     let mut partials = Scratch::take(lines.len() * dkernel.len());
     let parts = partials.par_chunks_exact_mut(dkernel.len()).zip(&lines);
-    parts.for_each(|(partial, lines)| {
+    for_each(parts, |(partial, lines)| {
         partial.fill(T::ZERO);
         for line in lines.clone() {
             let dy = pixels(dy, line, shape.out_size[1] * shape.in_channels);
@@ -106,7 +107,7 @@ fn correlate<T: Float>(
         }
     }
     let weights = &*weights;
-    result.par_chunks_mut(width.len() * channels).enumerate().for_each(|(line, result)| {
+    for_each(result.par_chunks_mut(width.len() * channels).enumerate(), |(line, result)| {
         let (image, y) = (line / height.len(), line % height.len());
         let read = |read: &Read| {
             let line = image * source_size[0] + read.source;

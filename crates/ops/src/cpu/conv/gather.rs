@@ -12,6 +12,7 @@ use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::split;
 use crate::cpu::scratch::Scratch;
 
@@ -48,17 +49,21 @@ fn with_packed<T: Float>(
     width: &Axis,
     f: impl FnOnce(&[Matrix<'_, T>]),
 ) {
-    let group_len = kernel.len() / shape.groups;
-    let cols = match summed {
-        Summed::Input => shape.group_out(),
-        Summed::Output => shape.group_in(),
+    let (depth, cols) = match summed {
+        Summed::Input => (shape.group_in(), shape.group_out()),
+        Summed::Output => (shape.group_out(), shape.group_in()),
     };
-    if shape.taps() == 1 && summed == Summed::Output {
-        return f(&matrices(kernel, group_len, cols));
+    let taps = height.taps.len() * width.taps.len();
+    if shape.taps() == 1 && taps == 1 && summed == Summed::Output {
+        return f(&matrices(kernel, depth * cols, cols));
     }
-    let mut packed = Scratch::take(kernel.len());
-    for (kernel, packed) in kernel.chunks(group_len).zip(packed.chunks_mut(group_len)) {
-        pack(kernel, shape, summed, height, width, packed);
+    let group_len = taps * depth * cols;
+    let mut packed = Scratch::take(group_len * shape.groups);
+    if taps > 0 {
+        let kernels = kernel.chunks(kernel.len() / shape.groups);
+        for (kernel, packed) in kernels.zip(packed.chunks_mut(group_len)) {
+            pack(kernel, shape, summed, height, width, packed);
+        }
     }
     f(&matrices(&packed, group_len, cols));
 }
@@ -77,7 +82,7 @@ fn convolve<'a, T: Float>(
 ) {
     let patches: Vec<_> = (0..groups).map(patches).collect();
     let (rows, cols) = tile_ranges(result.rows(), group_cols, groups);
-    result.tiles(&rows, &cols).into_par_iter().for_each(|mut tile| {
+    for_each(result.tiles(&rows, &cols).into_par_iter(), |mut tile| {
         let group = tile.cols.start / group_cols;
         let first = group * group_cols;
         let cols = tile.cols.start - first..tile.cols.end - first;

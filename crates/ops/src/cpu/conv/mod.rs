@@ -15,6 +15,7 @@ mod axis;
 mod depthwise;
 mod gather;
 mod pack;
+mod packed;
 mod patches;
 mod scatter;
 mod strided;
@@ -27,6 +28,8 @@ use super::conv_shape::ConvShape;
 use super::float::Float;
 use super::output::filled_by;
 use super::winograd::Winograd;
+use axis::Axis;
+pub(in crate::cpu) use packed::PackedKernel;
 
 /// See [`set_exact`].
 static EXACT: AtomicBool = AtomicBool::new(false);
@@ -36,9 +39,14 @@ pub(crate) fn set_exact(exact: bool) {
     EXACT.store(exact, Ordering::Relaxed);
 }
 
+/// Whether only plain sums are allowed.
+pub(in crate::cpu) fn is_exact() -> bool {
+    EXACT.load(Ordering::Relaxed)
+}
+
 /// Winograd's kernels, where they are allowed and fit.
 fn winograd<T: Float>(shape: &ConvShape) -> Option<Winograd<T>> {
-    T::winograd().filter(|kernels| !EXACT.load(Ordering::Relaxed) && (kernels.applies)(shape))
+    T::winograd().filter(|kernels| !is_exact() && (kernels.applies)(shape))
 }
 
 /// Patches in one block: enough for matrix products at full speed, few enough for the cache.
@@ -72,7 +80,9 @@ pub(crate) fn kernel_gradient<T: Float>(x: &[T], dy: &[T], shape: &ConvShape) ->
 /// `y = x * kernel`. Sets every element of `y` and reads none.
 pub(crate) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &ConvShape) {
     assert_lengths(x, kernel, y, shape);
-    if let Some(kernels) = winograd(shape) {
+    if reads_nothing(shape) {
+        y.fill(T::ZERO);
+    } else if let Some(kernels) = winograd(shape) {
         (kernels.forward)(x, kernel, y, shape);
     } else if shape.is_depthwise() {
         depthwise::forward(x, kernel, y, shape);
@@ -87,7 +97,9 @@ pub(crate) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &Conv
 /// `dx` and reads none.
 pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     assert_lengths(dx, kernel, dy, shape);
-    if let Some(kernels) = winograd(shape) {
+    if reads_nothing(shape) {
+        dx.fill(T::ZERO);
+    } else if let Some(kernels) = winograd(shape) {
         (kernels.backward_data)(dy, kernel, dx, shape);
     } else if shape.is_depthwise() {
         depthwise::backward_data(dy, kernel, dx, shape);
@@ -106,7 +118,9 @@ pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
 /// `dkernel` and reads none.
 pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     assert_lengths(x, dkernel, dy, shape);
-    if let Some(kernels) = winograd(shape) {
+    if reads_nothing(shape) {
+        dkernel.fill(T::ZERO);
+    } else if let Some(kernels) = winograd(shape) {
         (kernels.backward_weight)(x, dy, dkernel, shape);
     } else if shape.is_depthwise() {
         depthwise::backward_weight(x, dy, dkernel, shape);
@@ -115,6 +129,11 @@ pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
     } else {
         weight_gradient::backward_weight(x, dy, dkernel, shape);
     }
+}
+
+/// Whether every tap only sees padding, as those of a dilated kernel may around a small map.
+pub(in crate::cpu) fn reads_nothing(shape: &ConvShape) -> bool {
+    (0..2).any(|axis| Axis::forward(shape, axis).taps.is_empty())
 }
 
 fn assert_lengths<T>(input: &[T], kernel: &[T], output: &[T], shape: &ConvShape) {

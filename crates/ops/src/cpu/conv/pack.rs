@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::axis::Axis;
+use super::axis::{Axis, tap_indices};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
-use crate::cpu::gemm::MatrixMut;
+use crate::cpu::gemm::{MatrixMut, Tile};
+use crate::cpu::layout::transpose_into;
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::even_ranges;
+use crate::cpu::scratch::Scratch;
 
 /// Which of a kernel's two channel axes is summed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,24 +39,93 @@ pub(super) fn pack<T: Float>(
         Summed::Input => (input, output),
         Summed::Output => (output, input),
     };
-    let pairs = height.taps.iter().flat_map(|row| width.taps.iter().map(move |col| (row, col)));
-    let taps: Vec<usize> =
-        pairs.map(|(row, col)| row.index * shape.kernel[1] + col.index).collect();
+    let taps = tap_indices(height, width, shape);
+    let in_order: Vec<usize> = (0..taps.len()).collect();
 
-    // Reading runs along the kernel's memory and writing along cache lines: few columns at a time
-    // keep the rows that are being read in the nearest cache.
+    // A task takes some of the summed channels through all columns: it reads runs of whole kernels
+    // and writes neighbouring rows, tap by tap, of which no page is left before it is filled.
     let matrix = MatrixMut::new(packed, taps.len() * depth, cols);
-    let all_rows = [Range { start: 0, end: matrix.rows() }];
-    matrix.tiles(&all_rows, &even_ranges(cols, 16)).into_par_iter().for_each(|mut tile| {
-        let kernel = &kernel[tile.cols.start * col_stride..];
-        for channel in 0..depth {
-            for (i, tap) in taps.iter().enumerate() {
-                let kernel = &kernel[channel * depth_stride + tap..];
-                let row = tile.matrix.row_mut(i * depth + channel);
-                for (col, packed) in row.iter_mut().enumerate() {
-                    *packed = kernel[col * col_stride];
+    let blocks = even_ranges(depth, CHANNELS);
+    let rows = (0..taps.len()).flat_map(|i| {
+        blocks.iter().map(move |block| i * depth + block.start..i * depth + block.end)
+    });
+    let mut tasks: Vec<Vec<Tile<'_, T>>> = blocks.iter().map(|_| Vec::new()).collect();
+    let tiles = matrix.tiles(&rows.collect::<Vec<_>>(), &[Range { start: 0, end: cols }]);
+    tiles.into_iter().enumerate().for_each(|(i, tile)| tasks[i % blocks.len()].push(tile));
+    for_each(tasks.into_par_iter().zip(&blocks), |(mut rows_of_taps, block)| {
+        let mut kernels = Scratch::take(CHANNELS * shape.taps() * CHANNELS);
+        for col in (0..cols).step_by(CHANNELS) {
+            let cols = col..cols.min(col + CHANNELS);
+            let kernel = &kernel[block.start * depth_stride + col * col_stride..];
+            let (size, strides) = ([block.len(), cols.len()], [depth_stride, col_stride]);
+            // Whole kernels can be transposed with vectors; for a few taps that does not pay.
+            let places = if 2 * taps.len() > shape.taps() {
+                gather(kernel, size, strides, shape.taps(), &mut kernels);
+                Places { taps: &taps, of: shape.taps() }
+            } else {
+                gather_taps(kernel, size, strides, &taps, &mut kernels);
+                Places { taps: &in_order[..taps.len()], of: taps.len() }
+            };
+            for (rows, tap) in rows_of_taps.iter_mut().zip(places.taps) {
+                for channel in 0..block.len() {
+                    let from = &kernels[(channel * places.of + tap) * CHANNELS..];
+                    copy_vector(from, &mut rows.matrix.row_mut(channel)[cols.clone()]);
                 }
             }
         }
     });
+}
+
+/// Channels of either kind that are gathered together.
+const CHANNELS: usize = 16;
+
+/// Which of so many gathered taps are the ones that are wanted.
+struct Places<'a> {
+    taps: &'a [usize],
+    of: usize,
+}
+
+/// Copies the kernels between `depth` and `cols` channels to `[depth, taps, CHANNELS]`.
+fn gather<T: Float>(
+    kernel: &[T],
+    [depth, cols]: [usize; 2],
+    [depth_stride, col_stride]: [usize; 2],
+    taps: usize,
+    kernels: &mut [T],
+) {
+    if depth_stride == taps {
+        return transpose_into(kernel, col_stride, [cols, depth * taps], kernels, CHANNELS);
+    }
+    for (channel, kernels) in kernels.chunks_exact_mut(taps * CHANNELS).take(depth).enumerate() {
+        let kernel = &kernel[channel * depth_stride..];
+        transpose_into(kernel, col_stride, [cols, taps], kernels, CHANNELS);
+    }
+}
+
+/// The same for some of the taps alone.
+fn gather_taps<T: Float>(
+    kernel: &[T],
+    [depth, cols]: [usize; 2],
+    [depth_stride, col_stride]: [usize; 2],
+    taps: &[usize],
+    kernels: &mut [T],
+) {
+    let mut to = kernels.chunks_exact_mut(CHANNELS);
+    for channel in 0..depth {
+        for (tap, to) in taps.iter().zip(&mut to) {
+            let kernel = &kernel[channel * depth_stride + tap..];
+            for (col, to) in to[..cols].iter_mut().enumerate() {
+                *to = kernel[col * col_stride];
+            }
+        }
+    }
+}
+
+/// Copies as many values as `to` holds; mostly [`CHANNELS`], for which there is one instruction.
+#[inline(always)]
+fn copy_vector<T: Float>(from: &[T], to: &mut [T]) {
+    match <&mut [T; CHANNELS]>::try_from(&mut *to) {
+        Ok(to) => to.copy_from_slice(&from[..CHANNELS]),
+        Err(_) => to.copy_from_slice(&from[..to.len()]),
+    }
 }

@@ -13,6 +13,7 @@ use super::{BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, multiply};
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::{even_ranges, split};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::vectorize::vectorize;
@@ -24,15 +25,16 @@ pub(super) fn applies(shape: &ConvShape) -> bool {
 
 pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let (height, width) = (Axis::forward(shape, 0), Axis::forward(shape, 1));
-    let mut packed = Scratch::take(kernel.len());
+    let patch_len = height.taps.len() * width.taps.len() * shape.in_channels;
+    let mut packed = Scratch::take(patch_len * shape.out_channels);
     // [taps * in channels, out channels], to be read as its transpose.
     pack(kernel, shape, Summed::Input, &height, &width, &mut packed);
-    let weights = Matrix::new(&packed, kernel.len() / shape.out_channels, shape.out_channels);
+    let weights = Matrix::new(&packed, patch_len, shape.out_channels);
     let weights = weights.transposed();
     let line_len = shape.in_size[1] * shape.in_channels;
     let dx = MatrixMut::new(dx, shape.batch * shape.in_size[0], line_len);
     let all_cols = [Range { start: 0, end: line_len }];
-    dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut tile| {
+    for_each(dx.tiles(&bands(shape), &all_cols).into_par_iter(), |mut tile| {
         let image = tile.rows.start / shape.in_size[0];
         let first = tile.rows.start - image * shape.in_size[0];
         let rows = first..first + tile.rows.len();
@@ -72,7 +74,7 @@ impl<T: Float> Band<'_, '_, T> {
         }
         let (out_width, out_channels) = (self.shape.out_size[1], self.shape.out_channels);
         let reached = self.reached();
-        let patch_len = self.shape.taps() * self.shape.in_channels;
+        let patch_len = self.patch_len();
         for block in even_ranges(reached.len(), BLOCK_ROWS.div_ceil(out_width)) {
             let lines = reached.start + block.start..reached.start + block.end;
             let pixels = lines.len() * out_width;
@@ -84,6 +86,10 @@ impl<T: Float> Band<'_, '_, T> {
                 self.add_line(line, patches);
             }
         }
+    }
+
+    fn patch_len(&self) -> usize {
+        self.height.taps.len() * self.width.taps.len() * self.shape.in_channels
     }
 
     /// The output's lines that read any of the band's rows.
@@ -100,7 +106,7 @@ impl<T: Float> Band<'_, '_, T> {
     /// Adds the patches of one of the output's lines to the rows that they cover.
     fn add_line(&mut self, line: usize, patches: &[T]) {
         let channels = self.shape.in_channels;
-        let (patch_len, row_len) = (self.shape.taps() * channels, self.shape.kernel[1] * channels);
+        let (patch_len, row_len) = (self.patch_len(), self.width.taps.len() * channels);
         for (&tap, start) in self.height.taps.iter().zip((0..).step_by(row_len)) {
             let source = self.height.source(line, tap);
             let Some(row) = source.filter(|row| self.rows.contains(row)) else {

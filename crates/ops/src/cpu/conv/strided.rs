@@ -11,6 +11,7 @@ use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::split;
 use crate::cpu::scratch::Scratch;
 
@@ -27,7 +28,7 @@ pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
     let line_len = shape.in_size[1] * shape.in_channels;
     let dx = MatrixMut::new(dx, lines, line_len);
     let all_cols = [Range { start: 0, end: line_len }];
-    dx.tiles(&bands(shape), &all_cols).into_par_iter().for_each(|mut band| {
+    for_each(dx.tiles(&bands(shape), &all_cols).into_par_iter(), |mut band| {
         for class in &classes {
             class.write(dy, shape, &mut band);
         }

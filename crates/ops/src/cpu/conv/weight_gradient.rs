@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::axis::Axis;
+use super::axis::{Axis, tap_indices};
 use super::patches::{Patches, TapSlice};
 use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
 use crate::cpu::conv_shape::ConvShape;
 use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, MatrixMut, Tile, multiply};
+use crate::cpu::layout::transpose_into;
+use crate::cpu::parallel::for_each;
 use crate::cpu::pieces::{even_ranges, split};
 use crate::cpu::scratch::Scratch;
 
@@ -22,14 +24,16 @@ pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
         Patches::new(x, shape.in_channels, channels, &height, &width)
     };
     let patches: Vec<_> = (0..shape.groups).map(patches).collect();
-    let plan = Plan::new(shape, &patches[0]);
+    let taps = tap_indices(&height, &width, shape);
+    let row_len = taps.len() * shape.group_in();
+    let plan = Plan::new(shape, &patches[0], row_len);
 
-    let mut partials = Scratch::take(plan.pixels.len() * dkernel.len());
-    plan.tasks(&mut partials, shape, &patches[0]).into_par_iter().for_each(|mut task| {
+    let mut partials = Scratch::take(plan.pixels.len() * shape.out_channels * row_len);
+    for_each(plan.tasks(&mut partials, shape, &patches[0]).into_par_iter(), |mut task| {
         let patches = &patches[task.tile.rows.start / shape.group_out()];
         task.run(patches, dy, shape.out_channels);
     });
-    add_up(&partials, dkernel, shape);
+    add_up(&partials, dkernel, shape, &taps);
 }
 
 /// How the sum is divided; depends on the shape alone.
@@ -40,6 +44,9 @@ struct Plan {
     out_channels: Vec<Range<usize>>,
     /// Taps of the tiles.
     slices: Vec<TapSlice>,
+    /// Elements of one part's matrix, and of a row of it.
+    part_len: usize,
+    row_len: usize,
 }
 
 /// One tile of one part.
@@ -50,14 +57,14 @@ struct Task<'a, T> {
 }
 
 impl Plan {
-    fn new<T: Float>(shape: &ConvShape, patches: &Patches<'_, T>) -> Self {
+    fn new<T: Float>(shape: &ConvShape, patches: &Patches<'_, T>, row_len: usize) -> Self {
         /// A part must be worth the time to add its sum to the others.
         const MIN_PIXELS: usize = 2048;
         /// Elements of all partial sums together, unless a single one is larger.
         const MAX_PARTIALS: usize = 1 << 22;
         const MIN_OUT_CHANNELS: usize = 128;
-        let pixels = shape.out_pixels();
-        let parts = (pixels / MIN_PIXELS).min(MAX_PARTIALS / shape.kernel_len()).clamp(1, TASKS);
+        let (pixels, part_len) = (shape.out_pixels(), shape.out_channels * row_len);
+        let parts = (pixels / MIN_PIXELS).min(MAX_PARTIALS / part_len).clamp(1, TASKS);
         let mut slices = patches.slices(BLOCK_COLS);
         if parts * slices.len() < TASKS {
             slices = patches.slices(BLOCK_COLS / 3);
@@ -69,7 +76,8 @@ impl Plan {
             let first = i * shape.group_out();
             group.iter().map(move |range| range.start + first..range.end + first)
         });
-        Self { pixels: split(pixels, parts), out_channels: out_channels.collect(), slices }
+        let (pixels, out_channels) = (split(pixels, parts), out_channels.collect());
+        Self { pixels, out_channels, slices, part_len, row_len }
     }
 
     fn tasks<'a, T: Float>(
@@ -79,10 +87,9 @@ impl Plan {
         patches: &Patches<'_, T>,
     ) -> Vec<Task<'a, T>> {
         let columns: Vec<_> = self.slices.iter().map(|slice| patches.columns(slice)).collect();
-        let parts = partials.chunks_exact_mut(shape.kernel_len()).zip(&self.pixels);
+        let parts = partials.chunks_exact_mut(self.part_len).zip(&self.pixels);
         let tasks = parts.flat_map(|(part, pixels)| {
-            let rows = shape.out_channels;
-            let matrix = MatrixMut::new(part, rows, shape.kernel_len() / rows);
+            let matrix = MatrixMut::new(part, shape.out_channels, self.row_len);
             let slices = self.slices.iter().cycle();
             let tiles = matrix.tiles(&self.out_channels, &columns);
             tiles.into_iter().zip(slices).map(move |(tile, slice)| Task { pixels, slice, tile })
@@ -107,21 +114,37 @@ impl<T: Float> Task<'_, T> {
 }
 
 /// Adds the parts, and turns `[taps, in channels]` into the kernel's `[in channels, taps]`.
-fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
-    let (len, row_len, taps) = (dkernel.len(), shape.group_in() * shape.taps(), shape.taps());
-    dkernel.par_chunks_mut(row_len).enumerate().for_each(|(row, dkernel)| {
-        let mut sum = Scratch::take(row_len);
+fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape, taps: &[usize]) {
+    let row_len = taps.len() * shape.group_in();
+    let len = row_len * shape.out_channels;
+    let rows = dkernel.par_chunks_mut(shape.group_in() * shape.taps()).enumerate();
+    for_each(rows, |(row, dkernel)| {
         let mut parts = partials[row * row_len..].chunks(len).map(|part| &part[..row_len]);
-        sum.copy_from_slice(parts.next().expect("there is at least one part"));
+        let first = parts.next().expect("there is at least one part");
+        if partials.len() == len {
+            return write_row(first, dkernel, shape, taps);
+        }
+        let mut sum = Scratch::take(row_len);
+        sum.copy_from_slice(first);
         for part in parts {
             for (sum, &value) in sum.iter_mut().zip(part) {
                 *sum += value;
             }
         }
-        for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {
-            for (tap, value) in dkernel.iter_mut().enumerate() {
-                *value = sum[tap * shape.group_in() + channel];
-            }
-        }
+        write_row(&sum, dkernel, shape, taps);
     });
+}
+
+/// The kernel's gradient for one output channel; of taps that read nothing it is zero.
+fn write_row<T: Float>(sum: &[T], dkernel: &mut [T], shape: &ConvShape, taps: &[usize]) {
+    let (channels, all) = (shape.group_in(), shape.taps());
+    if taps.len() == all {
+        return transpose_into(sum, channels, [all, channels], dkernel, all);
+    }
+    dkernel.fill(T::ZERO);
+    for (sum, &tap) in sum.chunks_exact(channels).zip(taps) {
+        for (&sum, dkernel) in sum.iter().zip(dkernel.chunks_exact_mut(all)) {
+            dkernel[tap] = sum;
+        }
+    }
 }

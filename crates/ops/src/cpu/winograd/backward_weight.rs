@@ -11,9 +11,10 @@ use super::grid::{PLANES, TileGrid};
 use super::kernels::KernelsMut;
 use super::maps::Maps;
 use super::panels::Panels;
-use super::product::Product;
-use super::simd::Simd;
+use crate::cpu::parallel::for_each;
+use crate::cpu::product::Product;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::Simd;
 
 /// Channels of a group; sums of a pair of groups, one of inputs and one of outputs, make a task.
 const GROUP: usize = 64;
@@ -86,7 +87,7 @@ impl<S: Simd> Gradient<'_, S> {
     fn run_at_once(&self) {
         let mut section = self.section();
         self.transform(0, &mut section);
-        (0..self.pairs()).into_par_iter().for_each(|pair| {
+        for_each((0..self.pairs()).into_par_iter(), |pair| {
             let mut sums = Scratch::take(Self::sum_layout().len());
             for (plane, sums) in Self::planes(&mut sums).enumerate() {
                 self.accumulate(&section, pair, plane, sums, false);
@@ -103,14 +104,16 @@ impl<S: Simd> Gradient<'_, S> {
         for index in 0..sections {
             self.transform(index, &mut section);
             let tasks = sums.par_chunks_mut(pair_len).enumerate();
-            tasks.for_each(|(pair, sums)| {
+            for_each(tasks, |(pair, sums)| {
                 let planes: Vec<_> = Self::planes(sums).enumerate().collect();
-                planes.into_par_iter().for_each(|(plane, sums)| {
+                for_each(planes.into_par_iter(), |(plane, sums)| {
                     self.accumulate(&section, pair, plane, sums, index > 0);
                 });
             });
         }
-        sums.par_chunks_mut(pair_len).enumerate().for_each(|(pair, sums)| self.write(pair, sums));
+        for_each(sums.par_chunks_mut(pair_len).enumerate(), |(pair, sums)| {
+            self.write(pair, sums);
+        });
     }
 
     /// Tiles of a section. Small ones stay in the cache; large ones load and store the sums less
@@ -168,7 +171,7 @@ impl<S: Simd> Gradient<'_, S> {
         let (x, x_layout) = (SharedMut(section.x.as_mut_ptr()), section.x_layout);
         let (dy, dy_layout) = (SharedMut(section.dy.as_mut_ptr()), section.dy_layout);
         let blocks = tiles.len().div_ceil(BLOCK);
-        (0..blocks).into_par_iter().for_each(|block| {
+        for_each((0..blocks).into_par_iter(), |block| {
             let row = block * BLOCK;
             let first = tiles.start + row;
             let tiles = first..tiles.end.min(first + BLOCK);

@@ -8,9 +8,11 @@ use super::grid::{PLANES, TileGrid};
 use super::kernels::Kernels;
 use super::maps::{Maps, MapsMut};
 use super::panels::Panels;
-use super::product::Product;
-use super::simd::Simd;
+use crate::cpu::finish::Finish;
+use crate::cpu::parallel::for_each;
+use crate::cpu::product::Product;
 use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::Simd;
 
 /// Output channels that are computed together: their products and their transformed kernels are
 /// what has to stay near.
@@ -20,17 +22,23 @@ const GROUP: usize = 64;
 const BLOCK: usize = 24;
 
 /// Correlates `x` with `kernels` into `y`, both on `grid`, with one pixel of zeros around `x`.
+///
+/// `transformed` is what [`transformed`] made of the kernels, if that was done before.
 pub(super) fn correlate<S: Simd>(
     simd: S,
     x: &[f32],
     kernels: &Kernels<'_>,
+    transformed: Option<&[f32]>,
     y: &mut [f32],
     grid: TileGrid,
+    finish: Finish<'_, f32>,
 ) {
     let correlation = Correlation {
         simd,
         grid,
         kernels,
+        transformed,
+        finish,
         x: Maps::new(x, grid, kernels.inputs),
         y: MapsMut::new(y, grid, kernels.outputs),
     };
@@ -42,10 +50,42 @@ pub(super) fn correlate<S: Simd>(
     }
 }
 
+/// The kernels of all groups, transformed, one group after the other.
+pub(super) fn transformed<S: Simd>(simd: S, kernels: &Kernels<'_>) -> Scratch<f32> {
+    let len = group_layout::<S>(kernels, GROUP.min(kernels.outputs)).len();
+    let mut transformed = Scratch::take(kernels.outputs.div_ceil(GROUP) * len);
+    for_each(transformed.par_chunks_mut(len).enumerate(), |(group, to)| {
+        transform_group(simd, kernels, group, to);
+    });
+    transformed
+}
+
+fn transform_group<S: Simd>(simd: S, kernels: &Kernels<'_>, group: usize, to: &mut [f32]) {
+    let outputs = outputs_of(kernels, group);
+    let layout = group_layout::<S>(kernels, outputs.len());
+    simd.vectorize(
+        #[inline(always)]
+        || kernels.transform(simd, outputs, to, &layout),
+    );
+}
+
+/// Output channels of one group.
+fn outputs_of(kernels: &Kernels<'_>, group: usize) -> Range<usize> {
+    group * GROUP..((group + 1) * GROUP).min(kernels.outputs)
+}
+
+fn group_layout<S: Simd>(kernels: &Kernels<'_>, outputs: usize) -> Panels {
+    let (_, vectors) = S::WIDE_BLOCK;
+    let channels = outputs.next_multiple_of(S::LANES);
+    Panels::new(kernels.inputs, channels, vectors * S::LANES)
+}
+
 struct Correlation<'a, S> {
     simd: S,
     grid: TileGrid,
     kernels: &'a Kernels<'a>,
+    transformed: Option<&'a [f32]>,
+    finish: Finish<'a, f32>,
     x: Maps<'a>,
     y: MapsMut<'a>,
 }
@@ -53,13 +93,16 @@ struct Correlation<'a, S> {
 impl<S: Simd> Correlation<'_, S> {
     /// Few kernels: transform them all, then take each block of tiles through all steps.
     fn run_kernels_first(&self) {
-        let len = self.kernel_layout(GROUP.min(self.kernels.outputs)).len();
-        let mut kernels = Scratch::take(self.groups() * len);
-        kernels
-            .par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(group, to)| self.transform_kernels(group, to));
-        (0..self.blocks()).into_par_iter().for_each(|block| {
+        let len = group_layout::<S>(self.kernels, GROUP.min(self.kernels.outputs)).len();
+        let made;
+        let kernels = match self.transformed {
+            Some(before) => before,
+            None => {
+                made = transformed(self.simd, self.kernels);
+                &made
+            }
+        };
+        for_each((0..self.blocks()).into_par_iter(), |block| {
             let mut inputs = Scratch::take(self.input_layout().len());
             self.transform_inputs(block, &mut inputs);
             for (group, kernels) in kernels.chunks(len).enumerate() {
@@ -72,16 +115,23 @@ impl<S: Simd> Correlation<'_, S> {
     /// the transformed kernels, the larger part, never leave the cache.
     fn run_tiles_first(&self) {
         let len = self.input_layout().len();
+        let kernels_len = group_layout::<S>(self.kernels, GROUP.min(self.kernels.outputs)).len();
         let mut inputs = Scratch::take(self.blocks() * len);
-        inputs
-            .par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(block, to)| self.transform_inputs(block, to));
-        (0..self.groups()).into_par_iter().for_each(|group| {
-            let mut kernels = Scratch::take(self.kernel_layout(self.group(group).len()).len());
-            self.transform_kernels(group, &mut kernels);
+        for_each(inputs.par_chunks_mut(len).enumerate(), |(block, to)| {
+            self.transform_inputs(block, to);
+        });
+        for_each((0..self.groups()).into_par_iter(), |group| {
+            let mut made;
+            let kernels = match self.transformed {
+                Some(before) => &before[group * kernels_len..][..kernels_len],
+                None => {
+                    made = Scratch::take(kernels_len);
+                    transform_group(self.simd, self.kernels, group, &mut made);
+                    &made
+                }
+            };
             for (block, inputs) in inputs.chunks(len).enumerate() {
-                self.multiply(block, group, inputs, &kernels);
+                self.multiply(block, group, inputs, kernels);
             }
         });
     }
@@ -94,20 +144,9 @@ impl<S: Simd> Correlation<'_, S> {
         self.kernels.outputs.div_ceil(GROUP)
     }
 
-    /// Output channels of one group.
-    fn group(&self, index: usize) -> Range<usize> {
-        index * GROUP..((index + 1) * GROUP).min(self.kernels.outputs)
-    }
-
     fn input_layout(&self) -> Panels {
         let channels = self.kernels.inputs.next_multiple_of(S::LANES);
         Panels::new(BLOCK, channels, channels)
-    }
-
-    fn kernel_layout(&self, outputs: usize) -> Panels {
-        let (_, vectors) = S::WIDE_BLOCK;
-        let channels = outputs.next_multiple_of(S::LANES);
-        Panels::new(self.kernels.inputs, channels, vectors * S::LANES)
     }
 
     fn transform_inputs(&self, block: usize, to: &mut [f32]) {
@@ -121,21 +160,12 @@ impl<S: Simd> Correlation<'_, S> {
         );
     }
 
-    fn transform_kernels(&self, group: usize, to: &mut [f32]) {
-        let outputs = self.group(group);
-        let layout = self.kernel_layout(outputs.len());
-        self.simd.vectorize(
-            #[inline(always)]
-            || self.kernels.transform(self.simd, outputs, to, &layout),
-        );
-    }
-
     /// Multiplies transformed tiles and kernels and writes the outputs.
     fn multiply(&self, block: usize, group: usize, inputs: &[f32], kernels: &[f32]) {
         let tiles = self.grid.block(block, BLOCK);
-        let outputs = self.group(group);
+        let outputs = outputs_of(self.kernels, group);
         let input_layout = self.input_layout();
-        let kernel_layout = self.kernel_layout(outputs.len());
+        let kernel_layout = group_layout::<S>(self.kernels, outputs.len());
         let layout = Panels::new(BLOCK, kernel_layout.channels, kernel_layout.channels);
         let mut products = Scratch::<f32>::take(layout.len());
         assert!(inputs.len() >= input_layout.len() && kernels.len() >= kernel_layout.len());
@@ -173,7 +203,7 @@ impl<S: Simd> Correlation<'_, S> {
                 // of tiles and channels of its own.
                 unsafe {
                     let (tiles, outputs) = (tiles.clone(), outputs.clone());
-                    self.y.outputs(simd, tiles, outputs, products.as_ptr(), &layout)
+                    self.y.outputs(simd, tiles, outputs, products.as_ptr(), &layout, &self.finish)
                 }
             },
         );

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::panels::Panels;
-use super::simd::{MAX_LANES, Simd};
 use super::transform::{KERNEL, kernel_gradient_tile, kernel_tile};
+use crate::cpu::simd::{MAX_LANES, Simd};
 
 /// Values of one kernel.
 const TAPS: usize = KERNEL * KERNEL;

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use super::grid::{INPUT, OUTPUT, TileGrid};
 use super::panels::Panels;
-use super::simd::Simd;
 use super::transform::{input_tile, output_gradient_tile, output_tile};
+use crate::cpu::finish::Finish;
+use crate::cpu::simd::Simd;
 
 /// Channels-last feature maps to read tiles from.
 pub(super) struct Maps<'a> {
@@ -152,7 +153,7 @@ impl<'a> MapsMut<'a> {
     }
 
     /// Writes `channels` of the outputs of `tiles` from `products`, whose rows are the tiles and
-    /// whose one panel starts at the first of those channels.
+    /// whose one panel starts at the first of those channels, after `finish`.
     ///
     /// # Safety
     /// `products` is a buffer of `layout` with room for those rows and channels, padded to whole
@@ -165,7 +166,12 @@ impl<'a> MapsMut<'a> {
         channels: Range<usize>,
         products: *const f32,
         layout: &Panels,
+        finish: &Finish<'_, f32>,
     ) {
+        let elements = self.grid.batch * self.grid.height * self.grid.width * self.channels;
+        assert!(finish.residual.is_none_or(|residual| residual.len() == elements));
+        assert!(finish.bias.is_none_or(|bias| bias.len() == self.channels));
+        let ceiling = finish.ceiling.map(|ceiling| simd.splat(ceiling));
         for (row, tile) in tiles.enumerate() {
             let mut pixels: [[*mut f32; OUTPUT]; OUTPUT] = [[std::ptr::null_mut(); OUTPUT]; OUTPUT];
             self.grid.for_each_pixel::<OUTPUT>(tile, 0, |r, c, pixel| {
@@ -176,16 +182,31 @@ impl<'a> MapsMut<'a> {
                 let from = row * layout.width + (channel - channels.start);
                 // SAFETY: `from` is inside the first plane, the others follow `layout.plane` apart.
                 // Pixels inside the image have `count` channels from `channel` on, which are this
-                // call's alone.
+                // call's alone; the residual has them too, and the bias, as was checked.
                 output_tile(
                     simd,
                     #[inline(always)]
                     |r, c| unsafe { simd.load(products.add(from + layout.plane_start(r, c))) },
                     #[inline(always)]
                     |r, c, value| unsafe {
-                        if !pixels[r][c].is_null() {
-                            store_up_to(simd, pixels[r][c].add(channel), value, count);
+                        let pixel = pixels[r][c];
+                        if pixel.is_null() {
+                            return;
                         }
+                        let mut value = value;
+                        if let Some(bias) = finish.bias {
+                            let bias = load_up_to(simd, bias.as_ptr().add(channel), count);
+                            value = simd.add(value, bias);
+                        }
+                        if let Some(residual) = finish.residual {
+                            let place = pixel.offset_from(self.values) as usize + channel;
+                            let residual = load_up_to(simd, residual.as_ptr().add(place), count);
+                            value = simd.add(value, residual);
+                        }
+                        if let Some(ceiling) = ceiling {
+                            value = simd.rectify(value, ceiling);
+                        }
+                        store_up_to(simd, pixel.add(channel), value, count);
                     },
                 );
             }

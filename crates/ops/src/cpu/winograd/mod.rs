@@ -15,16 +15,16 @@ mod grid;
 mod kernels;
 mod maps;
 mod panels;
-mod product;
-mod simd;
 #[cfg(test)]
 mod tests;
 mod transform;
 
 use crate::cpu::conv_shape::ConvShape;
-use grid::TileGrid;
+use crate::cpu::finish::Finish;
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::{Level, with_simd};
+use grid::{PLANES, TileGrid};
 use kernels::Kernels;
-use simd::{Level, with_simd};
 
 /// What [`super::conv`] needs of this module, for one number type.
 pub(crate) struct Winograd<T> {
@@ -91,18 +91,61 @@ fn backward_weight(x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape
     backward_weight_at(Level::get(), x, dy, dkernel, shape);
 }
 
+/// A kernel that was transformed before, for the instruction set that this process uses.
+pub(crate) struct Transformed(Scratch<f32>);
+
+impl Transformed {
+    /// Of `kernel`, `[out, in, 3, 3]`.
+    pub(crate) fn new(kernel: &[f32], shape: &ConvShape) -> Self {
+        let kernels = Kernels::new(kernel, shape.in_channels, shape.out_channels);
+        with_simd!(Level::get(), simd => Self(correlate::transformed(simd, &kernels)))
+    }
+
+    /// Whether a convolution of this shape, its kernel transformed, is faster than a plain product
+    /// with a kernel that is packed.
+    pub(crate) fn applies(shape: &ConvShape) -> bool {
+        if !fits(shape) || shape.in_channels.min(shape.out_channels) < MIN_CHANNELS {
+            return false;
+        }
+        // In multiplications for each pair of channels. To fetch a weight from memory takes as long
+        // as 18 of them, and here are four times as many weights.
+        let grid = TileGrid::new(shape);
+        let pixels = grid.batch * grid.height * grid.width;
+        41 * grid.len() + 18 * PLANES < 9 * pixels + 18 * 9
+    }
+
+    /// As [`forward`], of the `kernel` that this was made of, and then `finish`.
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        kernel: &[f32],
+        y: &mut [f32],
+        shape: &ConvShape,
+        finish: Finish<'_, f32>,
+    ) {
+        assert!(fits(shape), "no tiles for {shape:?}");
+        let kernels = Kernels::new(kernel, shape.in_channels, shape.out_channels);
+        let (grid, transformed) = (TileGrid::new(shape), Some(&self.0[..]));
+        with_simd!(Level::get(), simd => {
+            correlate::correlate(simd, x, &kernels, transformed, y, grid, finish)
+        });
+    }
+}
+
 fn forward_at(level: Level, x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvShape) {
     assert!(fits(shape), "no tiles for {shape:?}");
     let kernels = Kernels::new(kernel, shape.in_channels, shape.out_channels);
     let grid = TileGrid::new(shape);
-    with_simd!(level, simd => correlate::correlate(simd, x, &kernels, y, grid));
+    let finish = Finish::default();
+    with_simd!(level, simd => correlate::correlate(simd, x, &kernels, None, y, grid, finish));
 }
 
 fn backward_data_at(level: Level, dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: &ConvShape) {
     assert!(fits(shape), "no tiles for {shape:?}");
     let kernels = Kernels::new(kernel, shape.in_channels, shape.out_channels).adjoint();
     let grid = TileGrid::new(shape);
-    with_simd!(level, simd => correlate::correlate(simd, dy, &kernels, dx, grid));
+    let finish = Finish::default();
+    with_simd!(level, simd => correlate::correlate(simd, dy, &kernels, None, dx, grid, finish));
 }
 
 fn backward_weight_at(level: Level, x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape) {

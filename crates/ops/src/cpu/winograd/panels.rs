@@ -1,7 +1,7 @@
 //! How transformed tiles and kernels lie in memory.
 
 use super::grid::{INPUT, PLANES};
-use super::simd::Simd;
+use crate::cpu::simd::Simd;
 
 /// 36 planes, one for each value of a transformed tile, of a `[rows, channels]` matrix.
 ///

@@ -6,7 +6,7 @@
 //! costs nothing with fused multiply-add and halves the rounding error.
 
 use super::grid::{INPUT, OUTPUT};
-use super::simd::Simd;
+use crate::cpu::simd::Simd;
 
 /// Side of the kernel.
 pub(super) const KERNEL: usize = 3;

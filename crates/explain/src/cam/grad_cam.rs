@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use candle_vision_models::Model;
 
-use crate::cam::Evidence;
+use crate::cam::maps_by;
 use crate::{CamOptions, ClassActivationMap, Result};
 
 /// Grad-CAM of every picture of a batch: where the evidence for its class lies.
@@ -31,7 +31,11 @@ use crate::{CamOptions, ClassActivationMap, Result};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let model = build(&ModelSpec::new("simple_cnn", 10), 0, &Device::Cpu)?;
 /// let images = Tensor::ones((2, 3, 32, 32), DType::F32, &Device::Cpu)?;
-/// let options = CamOptions { layer: Some("conv2".into()), target: Target::Class(3) };
+/// let options = CamOptions {
+///     layer: Some("conv2".into()),
+///     target: Target::Class(3),
+///     ..CamOptions::default()
+/// };
 /// let maps = grad_cam(model.as_ref(), &images, &options)?;
 /// assert_eq!(maps.len(), 2);
 /// assert_eq!(maps[1].map.len(), 32 * 32);
@@ -43,13 +47,8 @@ pub fn grad_cam(
     images: &Tensor,
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
-    let evidence = Evidence::gather(model, images, options)?;
-    let coarse = weighted_sum(&evidence.activations, &evidence.gradients)?;
-    evidence.into_maps(&coarse)
-}
-
-/// `[batch, channels, height, width]` twice to `[batch, height, width]`.
-fn weighted_sum(activations: &Tensor, gradients: &Tensor) -> candle_core::Result<Tensor> {
-    let weights = gradients.mean_keepdim((2, 3))?;
-    activations.broadcast_mul(&weights)?.sum(1)
+    maps_by(model, images, options, |evidence| {
+        let weights = evidence.gradients()?.mean_keepdim((2, 3))?;
+        Ok(evidence.activations.broadcast_mul(&weights)?)
+    })
 }

@@ -1,14 +1,15 @@
 //! Plain Rust that the compiler vectorises with what every processor of the target has.
 
 use super::Simd;
+use crate::cpu::activation::rectified;
 
 /// Four lanes: the vectors of SSE2 and NEON, which their 64-bit targets always have.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cpu::winograd) struct Portable;
+pub(in crate::cpu) struct Portable;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(align(16))]
-pub(in crate::cpu::winograd) struct F32x4([f32; 4]);
+pub(in crate::cpu) struct F32x4([f32; 4]);
 
 impl F32x4 {
     #[inline(always)]
@@ -73,6 +74,11 @@ impl Simd for Portable {
             mul_add(a[2], b[2], c[2]),
             mul_add(a[3], b[3], c[3]),
         ])
+    }
+
+    #[inline(always)]
+    fn rectify(self, value: F32x4, ceiling: F32x4) -> F32x4 {
+        value.zip(ceiling, rectified)
     }
 
     #[inline(always)]

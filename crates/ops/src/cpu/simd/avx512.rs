@@ -6,10 +6,10 @@ use super::Simd;
 
 /// Proof that the processor has AVX-512F.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cpu::winograd) struct Avx512(());
+pub(in crate::cpu) struct Avx512(());
 
 impl Avx512 {
-    pub(in crate::cpu::winograd) fn detect() -> Option<Self> {
+    pub(in crate::cpu) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
 
@@ -68,6 +68,12 @@ impl Simd for Avx512 {
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: see the top of the block.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn rectify(self, value: __m512, ceiling: __m512) -> __m512 {
+        // SAFETY: see the top of the block. Both return their second operand if one is a NaN.
+        unsafe { _mm512_min_ps(ceiling, _mm512_max_ps(_mm512_setzero_ps(), value)) }
     }
 
     #[inline(always)]

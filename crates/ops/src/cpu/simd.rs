@@ -14,13 +14,13 @@ mod portable;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::Avx2;
+pub(in crate::cpu) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx512::Avx512;
-pub(super) use portable::Portable;
+pub(in crate::cpu) use avx512::Avx512;
+pub(in crate::cpu) use portable::Portable;
 
 /// The operations that the kernels need from an instruction set.
-pub(super) trait Simd: Copy + Send + Sync {
+pub(in crate::cpu) trait Simd: Copy + Send + Sync {
     /// `LANES` values of `f32`.
     type Vector: Copy;
 
@@ -47,6 +47,9 @@ pub(super) trait Simd: Copy + Send + Sync {
 
     /// `a * b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+
+    /// `min(max(value, 0), ceiling)`; a NaN stays one.
+    fn rectify(self, value: Self::Vector, ceiling: Self::Vector) -> Self::Vector;
 
     /// # Safety
     /// `LANES` values at `from` are readable.
@@ -87,11 +90,11 @@ pub(super) trait Simd: Copy + Send + Sync {
 }
 
 /// Lanes of the widest vectors.
-pub(super) const MAX_LANES: usize = 16;
+pub(in crate::cpu) const MAX_LANES: usize = 16;
 
 /// The instruction set to compute with.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Level {
+pub(in crate::cpu) enum Level {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
@@ -102,7 +105,7 @@ pub(super) enum Level {
 impl Level {
     /// The widest that this processor has, found once; the environment variable
     /// `CANDLE_VISION_CPU`, when `avx2` or `portable`, holds it down.
-    pub(super) fn get() -> Self {
+    pub(in crate::cpu) fn get() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| Self::widest(std::env::var("CANDLE_VISION_CPU").ok().as_deref()))
     }
@@ -121,7 +124,7 @@ impl Level {
     }
 
     /// Every level that this processor can run, the widest first.
-    pub(super) fn available() -> Vec<Self> {
+    pub(in crate::cpu) fn available() -> Vec<Self> {
         let mut levels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
@@ -138,14 +141,57 @@ macro_rules! with_simd {
     ($level:expr, $simd:ident => $body:expr) => {
         match $level {
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::winograd::simd::Level::Avx512($simd) => $body,
+            $crate::cpu::simd::Level::Avx512($simd) => $body,
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::winograd::simd::Level::Avx2($simd) => $body,
-            $crate::cpu::winograd::simd::Level::Portable($simd) => $body,
+            $crate::cpu::simd::Level::Avx2($simd) => $body,
+            $crate::cpu::simd::Level::Portable($simd) => $body,
         }
     };
 }
-pub(super) use with_simd;
+pub(in crate::cpu) use with_simd;
+
+/// Transposes a matrix of any size in blocks, with the widest vectors.
+///
+/// # Safety
+/// As [`Simd::transpose`], for a `size` without its limit.
+pub(in crate::cpu) unsafe fn transpose(
+    from: *const f32,
+    from_stride: usize,
+    size: [usize; 2],
+    to: *mut f32,
+    to_stride: usize,
+) {
+    // SAFETY: passed on.
+    with_simd!(Level::get(), simd => unsafe {
+        transpose_with(simd, from, from_stride, size, to, to_stride)
+    });
+}
+
+unsafe fn transpose_with<S: Simd>(
+    simd: S,
+    from: *const f32,
+    from_stride: usize,
+    [rows, columns]: [usize; 2],
+    to: *mut f32,
+    to_stride: usize,
+) {
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for row in (0..rows).step_by(S::LANES) {
+                for column in (0..columns).step_by(S::LANES) {
+                    let block = [S::LANES.min(rows - row), S::LANES.min(columns - column)];
+                    // SAFETY: the block is a part of the matrix.
+                    unsafe {
+                        let from = from.add(row * from_stride + column);
+                        let to = to.add(column * to_stride + row);
+                        simd.transpose(from, from_stride, block, to, to_stride);
+                    }
+                }
+            }
+        },
+    );
+}
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +212,27 @@ mod tests {
                 assert_eq!(full[i], if inside { from[i] } else { 0.0 });
                 assert_eq!(part[i], if inside { from[i] } else { -1.0 });
             }
+        }
+    }
+
+    fn check_rectify<S: Simd>(simd: S) {
+        let mut values = vec![0.5; S::LANES];
+        values[0] = f32::NAN;
+        values[1] = -1.0;
+        values[2] = 7.0;
+        // SAFETY: the buffer holds LANES values.
+        unsafe {
+            let rectified = simd.rectify(simd.load(values.as_ptr()), simd.splat(6.0));
+            simd.store(values.as_mut_ptr(), rectified);
+        }
+        assert!(values[0].is_nan());
+        assert_eq!(values[1..4], [0.0, 6.0, 0.5]);
+    }
+
+    #[test]
+    fn rectifiers_keep_what_is_not_a_number() {
+        for level in Level::available() {
+            with_simd!(level, simd => check_rectify(simd));
         }
     }
 

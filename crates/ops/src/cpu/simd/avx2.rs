@@ -6,13 +6,13 @@ use super::Simd;
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cpu::winograd) struct Avx2(());
+pub(in crate::cpu) struct Avx2(());
 
 /// Eight set words followed by eight clear ones: a window of it masks the first lanes.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Avx2 {
-    pub(in crate::cpu::winograd) fn detect() -> Option<Self> {
+    pub(in crate::cpu) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
@@ -72,6 +72,12 @@ impl Simd for Avx2 {
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         // SAFETY: see the top of the block.
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn rectify(self, value: __m256, ceiling: __m256) -> __m256 {
+        // SAFETY: see the top of the block. Both return their second operand if one is a NaN.
+        unsafe { _mm256_min_ps(ceiling, _mm256_max_ps(_mm256_setzero_ps(), value)) }
     }
 
     #[inline(always)]

@@ -1,29 +1,35 @@
-//! The matrix products between the transforms.
+//! Matrix products with a factor that was packed for them.
 
 use super::simd::Simd;
 
 /// `c[i][j] = Σ_p a[i * a_row + p * a_step] * b[p * width + j]` for `i < rows`, `j < width`,
 /// `p < depth`; `c` has rows of `c_row`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Product {
-    pub(super) rows: usize,
-    pub(super) depth: usize,
+pub(in crate::cpu) struct Product {
+    pub(in crate::cpu) rows: usize,
+    pub(in crate::cpu) depth: usize,
     /// A multiple of the lanes, at most four vectors.
-    pub(super) width: usize,
-    pub(super) a_row: usize,
-    pub(super) a_step: usize,
-    pub(super) c_row: usize,
+    pub(in crate::cpu) width: usize,
+    pub(in crate::cpu) a_row: usize,
+    pub(in crate::cpu) a_step: usize,
+    pub(in crate::cpu) c_row: usize,
     /// Rows of a block: 8, or at most 6.
-    pub(super) block_rows: usize,
+    pub(in crate::cpu) block_rows: usize,
     /// Adds to `c` instead of overwriting it.
-    pub(super) accumulate: bool,
+    pub(in crate::cpu) accumulate: bool,
 }
 
 impl Product {
     /// # Safety
     /// Every index that the definition of the product names is inside its buffer.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd>(&self, simd: S, a: *const f32, b: *const f32, c: *mut f32) {
+    pub(in crate::cpu) unsafe fn run<S: Simd>(
+        &self,
+        simd: S,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+    ) {
         // SAFETY: passed on.
         unsafe {
             match self.width / S::LANES {

@@ -1,0 +1,66 @@
+//! What `--score` prints.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use candle_vision::explain::measure::{self, Score};
+use candle_vision::explain::{CamOptions, ClassActivationMap, Method};
+use candle_vision::models::Model;
+use comfy_table::{CellAlignment, Table};
+
+use crate::say;
+use crate::table::table;
+
+/// Random maps that the baseline is the mean of.
+const BASELINES: u64 = 5;
+
+/// How good the map is beside random ones, and how much of it the learned weights make.
+pub(super) fn print(
+    method: Method,
+    model: &dyn Model,
+    input: &Tensor,
+    map: &ClassActivationMap,
+    options: &CamOptions,
+) -> Result<()> {
+    let own = measure::score(model, input, map, None)?;
+    let mut random = Vec::new();
+    for seed in 0..BASELINES {
+        random.push(measure::score(model, input, &measure::random_map(map, seed), None)?);
+    }
+    let mean = |value: fn(&Score) -> f64| random.iter().map(value).sum::<f64>() / BASELINES as f64;
+    let mut scores = table();
+    scores.set_header(["map", "deletion (low is good)", "insertion (high)", "ROAD (high)"]);
+    scores.add_row(row(method.name(), [own.deletion, own.insertion, own.road]));
+    let random = [mean(|s| s.deletion), mean(|s| s.insertion), mean(|s| s.road)];
+    scores.add_row(row("random maps", random));
+    align(&mut scores, &[1, 2, 3]);
+    say::result(scores)?;
+
+    let mut sanity = table();
+    sanity.set_header(["layers with initial weights", "down to", "rank correlation (low is good)"]);
+    for stage in measure::weight_randomisation(model, input, method, options, 1)? {
+        let correlation = shown(stage.correlation);
+        sanity.add_row([stage.layers.to_string(), stage.down_to, correlation]);
+    }
+    align(&mut sanity, &[0, 2]);
+    say::result(sanity)?;
+    Ok(())
+}
+
+fn row(name: &str, values: [f64; 3]) -> [String; 4] {
+    let [deletion, insertion, road] = values.map(shown);
+    [name.to_owned(), deletion, insertion, road]
+}
+
+/// Three digits, and no sign on a 0.
+fn shown(value: f64) -> String {
+    format!("{:.3}", (1000.0 * value).round() / 1000.0 + 0.0)
+}
+
+/// Numbers stand on the right.
+fn align(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}

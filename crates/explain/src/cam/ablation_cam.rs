@@ -1,0 +1,80 @@
+//! Ablation-CAM (Desai and Ramaswamy 2020, <https://doi.org/10.1109/WACV45572.2020.9093360>).
+
+use candle_core::Tensor;
+use candle_vision_models::{Model, Taps};
+
+use crate::cam::evidence::Evidence;
+use crate::cam::maps_by;
+use crate::{CamOptions, ClassActivationMap, Result};
+
+/// Channels that are switched off in one pass, each in a copy of its own.
+const CHUNK: usize = 32;
+
+/// Ablation-CAM of every picture of a batch: a channel's weight is what the score loses when the
+/// channel is switched off. Needs no gradient, but the part of the network above the layer runs once
+/// for each channel.
+///
+/// The paper divides the loss by the score. That only scales the map, except where the score is
+/// negative: there it would turn evidence for the class into evidence against it. It is left out.
+///
+/// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, ablation_cam};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let maps = ablation_cam(model.as_ref(), &images, &CamOptions::default())?;
+/// assert_eq!(maps[0].map.len(), 32 * 32);
+/// # Ok(())
+/// # }
+/// ```
+pub fn ablation_cam(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    maps_by(model, images, options, |evidence| {
+        let (batch, channels, _, _) = evidence.activations.dims4()?;
+        let mut weights = Vec::with_capacity(batch * channels);
+        for (index, whole) in evidence.scores()?.into_iter().enumerate() {
+            let without = ablated_scores(evidence, index)?;
+            weights.extend(without.into_iter().map(|score| (whole - score) as f32));
+        }
+        let weights = Tensor::from_vec(weights, (batch, channels, 1, 1), images.device())?;
+        let weights = weights.to_dtype(evidence.activations.dtype())?;
+        Ok(evidence.activations.broadcast_mul(&weights)?)
+    })
+}
+
+/// The score of one picture without each channel.
+fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
+    let picture = evidence.images.narrow(0, index, 1)?;
+    let activations = evidence.activations.narrow(0, index, 1)?;
+    let channels = activations.dim(1)?;
+    let mut scores = Vec::with_capacity(channels);
+    for start in (0..channels).step_by(CHUNK) {
+        let count = CHUNK.min(channels - start);
+        let mut keep = vec![1f32; count * channels];
+        for copy in 0..count {
+            keep[copy * channels + start + copy] = 0.0;
+        }
+        let keep = Tensor::from_vec(keep, (count, channels, 1, 1), picture.device())?;
+        let ablated = activations.broadcast_mul(&keep.to_dtype(activations.dtype())?)?;
+        let mut taps = Taps::new();
+        taps.on_output(&evidence.layer, |_, _| Ok(Some(ablated.clone())));
+        // One picture below the layer, many above it. Where the layer lies inside a block, the
+        // shortcut around it is as wide as the picture's batch and the two do not fit: then the
+        // whole network runs on copies.
+        let response = match evidence.question.run(&picture, &mut taps) {
+            Ok(response) => response,
+            Err(_) => evidence.question.run(&picture.repeat((count, 1, 1, 1))?, &mut taps)?,
+        };
+        scores.extend(evidence.asked.variant_scores(index, &response)?);
+    }
+    Ok(scores)
+}

@@ -1,0 +1,91 @@
+//! What class activation maps are made from.
+
+use std::cell::OnceCell;
+
+use candle_core::Tensor;
+use candle_vision_models::{Model, Pass, RecordShapes, nearest_names};
+
+use crate::target::{Asked, Question, Response};
+use crate::{Error, LeafAt, Result, Target};
+
+/// What a class activation map is made from, for a batch of pictures.
+pub(super) struct Evidence<'a> {
+    pub(super) question: Question<'a>,
+    pub(super) asked: Asked,
+    pub(super) images: &'a Tensor,
+    /// The path of the layer that is looked at.
+    pub(super) layer: String,
+    /// The output of the layer, `[batch, channels, height, width]`.
+    pub(super) activations: Tensor,
+    leaf: LeafAt,
+    response: Response,
+    gradients: OnceCell<Tensor>,
+}
+
+impl<'a> Evidence<'a> {
+    /// One forward pass of the whole network, cut at the layer: no backward pass goes below it.
+    pub(super) fn gather(
+        model: &'a dyn Model,
+        images: &'a Tensor,
+        layer: Option<&str>,
+        target: &'a Target,
+    ) -> Result<Self> {
+        let question = Question::new(model, images, target)?;
+        let layer = layer_of(model, layer)?;
+        let mut leaf = LeafAt::new(layer);
+        let response = question.run(images, &mut leaf)?;
+        let Some(activations) = leaf.output()? else {
+            return Err(unknown_layer(model, images, layer)?);
+        };
+        if activations.rank() != 4 {
+            let shape = activations.dims().to_vec();
+            return Err(Error::NotSpatial { layer: layer.to_owned(), shape });
+        }
+        Ok(Self {
+            asked: question.ask(&response)?,
+            layer: layer.to_owned(),
+            question,
+            images,
+            activations,
+            leaf,
+            response,
+            gradients: OnceCell::new(),
+        })
+    }
+
+    /// The gradient of each picture's score at the layer, in the shape of the activations. Only
+    /// methods that ask for it pay its backward pass.
+    ///
+    /// Pictures do not meet in an evaluation pass, so the gradient of the sum of their scores holds
+    /// each picture's own.
+    pub(super) fn gradients(&self) -> Result<&Tensor> {
+        if let Some(gradients) = self.gradients.get() {
+            return Ok(gradients);
+        }
+        let backward = self.asked.scores(&self.response)?.sum_all()?.backward()?;
+        let gradients = self.leaf.gradient(&backward)?;
+        let gradients = gradients.ok_or_else(|| Error::NoGradient { layer: self.layer.clone() })?;
+        Ok(self.gradients.get_or_init(|| gradients))
+    }
+
+    /// The score of each picture.
+    pub(super) fn scores(&self) -> Result<Vec<f64>> {
+        let scores = self.asked.scores(&self.response)?.detach();
+        Ok(scores.to_dtype(candle_core::DType::F64)?.to_vec1()?)
+    }
+}
+
+fn layer_of<'a>(model: &'a dyn Model, layer: Option<&'a str>) -> Result<&'a str> {
+    layer
+        .or_else(|| model.cam_layer())
+        .ok_or_else(|| Error::NoSpatialMaps { architecture: model.spec().architecture.clone() })
+}
+
+/// The error for a layer that did not show up, with the names that it was meant to be.
+fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Error> {
+    let mut layers = RecordShapes::default();
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
+    let paths = layers.shapes.iter().map(|(path, _)| path.as_str());
+    let near = nearest_names(layer, paths, 3).into_iter().map(str::to_owned).collect();
+    Ok(Error::UnknownLayer { layer: layer.to_owned(), near })
+}

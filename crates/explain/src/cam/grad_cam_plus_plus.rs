@@ -1,0 +1,47 @@
+//! Grad-CAM++ (Chattopadhyay et al. 2018, <https://arxiv.org/abs/1710.11063>).
+
+use candle_core::Tensor;
+use candle_vision_models::Model;
+
+use crate::cam::maps_by;
+use crate::{CamOptions, ClassActivationMap, Result};
+
+/// Grad-CAM++ of every picture of a batch: as Grad-CAM, but a place counts the more in its channel's
+/// weight the fewer places of the channel share the evidence, so that several small things of one
+/// class are all found.
+///
+/// The weights are equations 10 and 19 of the paper, with the score as the function behind the
+/// exponential.
+///
+/// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, grad_cam_plus_plus};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let maps = grad_cam_plus_plus(model.as_ref(), &images, &CamOptions::default())?;
+/// assert_eq!(maps[0].map.len(), 32 * 32);
+/// # Ok(())
+/// # }
+/// ```
+pub fn grad_cam_plus_plus(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    maps_by(model, images, options, |evidence| {
+        let (activations, gradients) = (&evidence.activations, evidence.gradients()?);
+        let square = gradients.sqr()?;
+        let total = activations.sum_keepdim((2, 3))?;
+        let divisor = ((&square * 2.0)? + (&square * gradients)?.broadcast_mul(&total)?)?;
+        // The value of the small number is pytorch-grad-cam's. It decides where gradients are small.
+        let share = (square / (divisor + 1e-6)?)?;
+        let weights = (gradients.relu()? * share)?.sum_keepdim((2, 3))?;
+        Ok(activations.broadcast_mul(&weights)?)
+    })
+}

@@ -1,0 +1,37 @@
+//! HiResCAM (Draelos and Carin 2020, <https://arxiv.org/abs/2011.08891>).
+
+use candle_core::Tensor;
+use candle_vision_models::Model;
+
+use crate::cam::maps_by;
+use crate::{CamOptions, ClassActivationMap, Result};
+
+/// HiResCAM of every picture of a batch: gradient times activation at each place, added up over the
+/// channels.
+///
+/// For a network that ends in one linear layer the map holds exactly what each place adds to the
+/// score. Behind global average pooling it is Grad-CAM's map.
+///
+/// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, hires_cam};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let maps = hires_cam(model.as_ref(), &images, &CamOptions::default())?;
+/// assert_eq!(maps[0].map.len(), 32 * 32);
+/// # Ok(())
+/// # }
+/// ```
+pub fn hires_cam(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    maps_by(model, images, options, |evidence| Ok((evidence.gradients()? * &evidence.activations)?))
+}

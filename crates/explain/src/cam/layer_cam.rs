@@ -1,0 +1,36 @@
+//! LayerCAM (Jiang et al. 2021, <https://ieeexplore.ieee.org/document/9462463>).
+
+use candle_core::Tensor;
+use candle_vision_models::Model;
+
+use crate::cam::maps_by;
+use crate::{CamOptions, ClassActivationMap, Result};
+
+/// LayerCAM of every picture of a batch: each place of each channel weighted by its own gradient,
+/// where that is positive. Made for earlier layers too, whose finer maps follow outlines.
+///
+/// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, layer_cam};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let maps = layer_cam(model.as_ref(), &images, &CamOptions::default())?;
+/// assert_eq!(maps[0].map.len(), 32 * 32);
+/// # Ok(())
+/// # }
+/// ```
+pub fn layer_cam(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    maps_by(model, images, options, |evidence| {
+        Ok((evidence.gradients()?.relu()? * &evidence.activations)?)
+    })
+}

@@ -1,0 +1,41 @@
+//! XGrad-CAM (Fu et al. 2020, <https://arxiv.org/abs/2008.02312>).
+
+use candle_core::Tensor;
+use candle_vision_models::Model;
+
+use crate::cam::maps_by;
+use crate::{CamOptions, ClassActivationMap, Result};
+
+/// XGrad-CAM of every picture of a batch: as Grad-CAM, but the gradient's mean over a channel is
+/// weighted by the activations, so that the map's sum comes close to the score (equation 11 of the
+/// paper).
+///
+/// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, xgrad_cam};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let maps = xgrad_cam(model.as_ref(), &images, &CamOptions::default())?;
+/// assert_eq!(maps[0].map.len(), 32 * 32);
+/// # Ok(())
+/// # }
+/// ```
+pub fn xgrad_cam(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    maps_by(model, images, options, |evidence| {
+        let (activations, gradients) = (&evidence.activations, evidence.gradients()?);
+        // A channel that is 0 everywhere has weight 0.
+        let total = (activations.sum_keepdim((2, 3))? + 1e-7)?;
+        let weights = (activations * gradients)?.sum_keepdim((2, 3))?.div(&total)?;
+        Ok(activations.broadcast_mul(&weights)?)
+    })
+}

@@ -1,0 +1,87 @@
+//! Attributions of the input's own pixels: what all methods share.
+
+mod gradient;
+mod guided_backprop;
+mod integrated_gradients;
+mod occlusion;
+mod smooth_grad;
+
+pub use gradient::{input_x_gradient, saliency};
+pub use guided_backprop::guided_backprop;
+pub use integrated_gradients::{IntegratedGradients, integrated_gradients};
+pub use occlusion::{Occlusion, occlusion};
+pub use smooth_grad::{SmoothGrad, smooth_grad};
+
+use candle_core::{DType, Tensor, Var};
+use candle_vision_models::{LayerTap, Model, Taps};
+
+use crate::map::{PIXELS, from_coarse};
+use crate::target::{Answer, Asked, Question};
+use crate::{ClassActivationMap, Error, Result, Target};
+
+/// What each value of each picture adds to the score, by one method.
+#[derive(Debug, Clone)]
+pub struct Attributions {
+    /// `[batch, channels, height, width]`, as the pictures; [`occlusion`] has one channel.
+    pub values: Tensor,
+    answers: Vec<Answer>,
+    /// Whether values below 0 speak against the class, rather than being as telling as those above.
+    signed: bool,
+}
+
+impl Attributions {
+    /// One map a picture, in `0.0..=1.0`. Of methods whose sign says for or against, what speaks for
+    /// the class in all channels together; of plain gradients, the strongest channel, as the
+    /// saliency paper does. A hundredth of the pixels, the strongest ones, count as equal, or a
+    /// single one would leave all others dark (SmoothGrad's paper, section 3.1).
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn maps(&self) -> Result<Vec<ClassActivationMap>> {
+        let values = self.values.to_dtype(DType::F32)?;
+        let flat = if self.signed { values.sum(1)?.relu()? } else { values.abs()?.max(1)? };
+        let (_, height, width) = flat.dims3()?;
+        let rows = flat.flatten_from(1)?.to_vec2::<f32>()?;
+        let capped: Vec<f32> = rows.into_iter().flat_map(without_outliers).collect();
+        let capped = Tensor::from_vec(capped, flat.shape(), &candle_core::Device::Cpu)?;
+        from_coarse(&capped, &self.answers, [height, width], PIXELS)
+    }
+}
+
+/// Caps values at their 99th percentile, unless that is 0.
+fn without_outliers(mut values: Vec<f32>) -> Vec<f32> {
+    let mut sorted = values.clone();
+    sorted.sort_by(f32::total_cmp);
+    let cap = sorted[(sorted.len() - 1) * 99 / 100];
+    if cap > 0.0 {
+        values.iter_mut().for_each(|value| *value = value.min(cap));
+    }
+    values
+}
+
+/// A question about pictures, with the network's answer to the pictures as they are.
+struct Inquiry<'a> {
+    question: Question<'a>,
+    asked: Asked,
+    images: &'a Tensor,
+}
+
+impl<'a> Inquiry<'a> {
+    fn new(model: &'a dyn Model, images: &'a Tensor, target: &'a Target) -> Result<Self> {
+        let question = Question::new(model, images, target)?;
+        let asked = question.ask(&question.run(images, &mut Taps::new())?)?;
+        Ok(Self { question, asked, images })
+    }
+
+    /// The gradient of each picture's score at `points`, which are as many as the pictures.
+    fn gradient_at(&self, points: &Tensor, tap: &mut dyn LayerTap) -> Result<Tensor> {
+        let points = Var::from_tensor(&points.contiguous()?)?;
+        let response = self.question.run(&points, tap)?;
+        let mut gradients = self.asked.scores(&response)?.sum_all()?.backward()?;
+        gradients.remove(&points).ok_or_else(|| Error::NoGradient { layer: PIXELS.to_owned() })
+    }
+
+    fn attributions(self, values: Tensor, signed: bool) -> Attributions {
+        Attributions { values, answers: self.asked.answers, signed }
+    }
+}

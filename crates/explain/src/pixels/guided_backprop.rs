@@ -1,0 +1,104 @@
+//! Guided backpropagation (Springenberg et al. 2014, <https://arxiv.org/abs/1412.6806>).
+
+use candle_core::Tensor;
+use candle_vision_models::{LayerTap, Model, Pass, Taps};
+
+use super::{Attributions, Inquiry};
+use crate::{Result, Target};
+
+/// The gradient at the pixels when every rectifier passes only positive gradients back: sharp
+/// outlines of what excites the network.
+///
+/// It passes the weight-randomisation check badly (Adebayo et al. 2018): it shows the picture's edges
+/// rather than the network's reasons. Rectifiers that a network does not name pass gradients as
+/// usual.
+///
+/// Shapes and errors are those of [`saliency`](crate::saliency).
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{Target, guided_backprop};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let guided = guided_backprop(model.as_ref(), &images, &Target::Predicted)?;
+/// assert_eq!(guided.values.dims(), images.dims());
+/// # Ok(())
+/// # }
+/// ```
+pub fn guided_backprop(
+    model: &dyn Model,
+    images: &Tensor,
+    target: &Target,
+) -> Result<Attributions> {
+    let inquiry = Inquiry::new(model, images, target)?;
+    let mut rectifiers = Rectifiers::default();
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut rectifiers))?;
+    let mut taps = Taps::new();
+    for layer in &rectifiers.found {
+        // The rectifier itself drops the gradient where its input was negative.
+        taps.on_gradient(layer, |_, gradient| gradient.relu().map(Some));
+    }
+    let gradient = inquiry.gradient_at(images, &mut taps)?;
+    Ok(inquiry.attributions(gradient, false))
+}
+
+/// Finds the rectifiers of a network by what they do: an output without negative values, in the shape
+/// of the layer before (pooling changes the shape). Blocks and dropouts that hand a rectifier's
+/// output on are found too, which does no harm.
+#[derive(Default)]
+struct Rectifiers {
+    shape: Vec<usize>,
+    found: Vec<String>,
+}
+
+impl LayerTap for Rectifiers {
+    fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
+        let same_shape = self.shape == output.dims();
+        self.shape = output.dims().to_vec();
+        if same_shape && output.flatten_all()?.min(0)?.to_scalar::<f32>()? >= 0.0 {
+            self.found.push(layer.to_owned());
+        }
+        Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_vision_models::{ModelSpec, build};
+
+    use super::*;
+
+    #[test]
+    fn rectifiers_are_told_from_convolutions_and_pools() -> Result<()> {
+        let model = build(&ModelSpec::new("resnet18", 2), 0, &Device::Cpu)?;
+        let images = Tensor::randn(0f32, 1.0, (1, 3, 64, 64), &Device::Cpu)?;
+        let mut rectifiers = Rectifiers::default();
+        model.forward(&images, &mut Pass::eval().with_tap(&mut rectifiers))?;
+        let found = &rectifiers.found;
+        for wanted in ["relu", "layer1.0.relu1", "layer4.1.relu2"] {
+            assert!(found.iter().any(|layer| layer == wanted), "{wanted}: {found:?}");
+        }
+        let wrong = ["conv", "bn", "pool", "downsample", "fc"];
+        assert!(!found.iter().any(|layer| wrong.iter().any(|part| layer.contains(part))));
+        Ok(())
+    }
+
+    #[test]
+    fn only_positive_gradients_come_through() -> Result<()> {
+        let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+        let head = model.parameters().get("fc.weight").expect("gap_cnn has it");
+        head.set(&head.detached().ones_like()?.neg()?)?;
+        let images = Tensor::ones((1, 3, 16, 16), DType::F32, &Device::Cpu)?;
+        let size = |gradient: Tensor| gradient.abs()?.sum_all()?.to_scalar::<f32>();
+        let plain = crate::saliency(model.as_ref(), &images, &Target::Class(0))?;
+        let guided = guided_backprop(model.as_ref(), &images, &Target::Class(0))?;
+        assert!(size(plain.values)? > 0.0);
+        assert_eq!(size(guided.values)?, 0.0);
+        Ok(())
+    }
+}

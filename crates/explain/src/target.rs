@@ -1,0 +1,300 @@
+//! What a network is asked about a picture, and how its answer becomes one number.
+
+use candle_core::{D, DType, Tensor};
+use candle_vision_models::{LayerTap, Model, Pass, RecordShapes, Taps};
+
+use crate::{Error, Result};
+
+/// What an explanation gives the reasons for.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Target {
+    /// Of each picture the class with the largest logit.
+    #[default]
+    Predicted,
+    /// The same class for every picture, counted from 0.
+    Class(usize),
+    /// Each picture's own class, counted from 0.
+    Classes(Vec<usize>),
+    /// Why the first class rather than the other: the difference of their logits.
+    Difference {
+        /// The class that is spoken for.
+        class: usize,
+        /// The class that is spoken against.
+        other: usize,
+    },
+    /// What makes a picture like another: the cosine between its [`embeddings`] row and this one.
+    /// The map is named after the predicted class.
+    Similarity(Vec<f32>),
+}
+
+impl Target {
+    fn check(&self, model: &dyn Model, pictures: usize) -> Result<()> {
+        let num_classes = model.spec().num_classes;
+        let classes = match self {
+            Self::Predicted | Self::Similarity(_) => &[],
+            Self::Class(class) => std::slice::from_ref(class),
+            Self::Classes(classes) if classes.len() != pictures => {
+                return Err(Error::TargetCount { targets: classes.len(), pictures });
+            }
+            Self::Classes(classes) => classes.as_slice(),
+            Self::Difference { class, other } => &[*class, *other],
+        };
+        match classes.iter().find(|class| **class >= num_classes) {
+            Some(&class) => Err(Error::ClassOutOfRange { class, num_classes }),
+            None => Ok(()),
+        }
+    }
+
+    /// The class that the picture at `index` of the batch is asked about.
+    fn class(&self, index: usize, logits: &[f32]) -> usize {
+        match self {
+            Self::Class(class) | Self::Difference { class, .. } => *class,
+            Self::Classes(classes) => classes[index],
+            Self::Predicted | Self::Similarity(_) => (1..logits.len())
+                .fold(0, |best, class| if logits[class] > logits[best] { class } else { best }),
+        }
+    }
+}
+
+/// The vectors in which a network compares pictures: what the last layer in front of its head gives,
+/// flattened.
+///
+/// # Shapes
+/// - `images`: `[batch, channels, height, width]`, preprocessed as in training
+/// - returns `[batch, features]`
+///
+/// # Errors
+/// If the network has no layer in front of its head, or the pictures do not fit it.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, Target, embeddings, grad_cam};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let bee = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let like = embeddings(model.as_ref(), &bee)?.get(0)?.to_vec1()?;
+/// let options = CamOptions { target: Target::Similarity(like), ..CamOptions::default() };
+/// let what_is_alike = grad_cam(model.as_ref(), &bee, &options)?;
+/// assert_eq!(what_is_alike.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+pub fn embeddings(model: &dyn Model, images: &Tensor) -> Result<Tensor> {
+    let layer = embedding_layer(model, images)?;
+    let mut seen = None;
+    let mut taps = Taps::new();
+    taps.on_output(&layer, |_, output| {
+        seen = Some(output.detach());
+        Ok(None)
+    });
+    model.forward(images, &mut Pass::eval().with_tap(&mut taps))?;
+    drop(taps);
+    let seen = seen.ok_or(Error::NoEmbedding)?;
+    Ok(seen.flatten_from(1)?)
+}
+
+/// The path of the last layer in front of the head.
+fn embedding_layer(model: &dyn Model, images: &Tensor) -> Result<String> {
+    let mut layers = RecordShapes::default();
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
+    let before = layers.shapes.into_iter().map(|(path, _)| path);
+    before.take_while(|path| path != model.head()).last().ok_or(Error::NoEmbedding)
+}
+
+/// The class that one picture is asked about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) class: usize,
+    pub(crate) probability: f64,
+}
+
+/// A question put to a network.
+pub(crate) struct Question<'a> {
+    pub(crate) model: &'a dyn Model,
+    target: &'a Target,
+    embedding_layer: Option<String>,
+}
+
+/// What one pass gave that a score may depend on.
+pub(crate) struct Response {
+    logits: Tensor,
+    embedding: Option<Tensor>,
+}
+
+impl<'a> Question<'a> {
+    pub(crate) fn new(model: &'a dyn Model, images: &Tensor, target: &'a Target) -> Result<Self> {
+        check_pictures(images)?;
+        target.check(model, images.dim(0)?)?;
+        let embedding_layer = match target {
+            Target::Similarity(_) => Some(embedding_layer(model, images)?),
+            _ => None,
+        };
+        Ok(Self { model, target, embedding_layer })
+    }
+
+    /// One pass of the whole network in evaluation mode.
+    pub(crate) fn run(&self, images: &Tensor, tap: &mut dyn LayerTap) -> Result<Response> {
+        let mut watch = Watch { tap, layer: self.embedding_layer.as_deref(), seen: None };
+        let logits = self.model.forward(images, &mut Pass::eval().with_tap(&mut watch));
+        let logits = logits.map_err(|error| too_small(self.model, images, error))?;
+        Ok(Response { logits, embedding: watch.seen })
+    }
+
+    /// Fixes what is asked of each picture, now that the network has answered.
+    pub(crate) fn ask(&self, response: &Response) -> Result<Asked> {
+        let rows = response.logits.detach().to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let answer = |(index, row): (usize, &Vec<f32>)| {
+            if row.iter().any(|logit| !logit.is_finite()) {
+                return Err(Error::NotFinite { index });
+            }
+            let class = self.target.class(index, row);
+            Ok(Answer { class, probability: softmax_at(row, class) })
+        };
+        let answers = rows.iter().enumerate().map(answer).collect::<Result<Vec<_>>>()?;
+        let objective = self.objective(&answers, response)?;
+        Ok(Asked { answers, objective })
+    }
+
+    fn objective(&self, answers: &[Answer], response: &Response) -> Result<Objective> {
+        let (logits, device) = (&response.logits, response.logits.device());
+        if let (Target::Similarity(vector), Some(seen)) = (self.target, &response.embedding) {
+            let features = seen.flatten_from(1)?.dim(1)?;
+            let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            if vector.len() != features || !norm.is_normal() {
+                return Err(Error::Embedding { found: vector.len(), features });
+            }
+            let unit: Vec<f32> = vector.iter().map(|x| (f64::from(*x) / norm) as f32).collect();
+            return Ok(Objective::Similarity(Tensor::from_vec(unit, (1, features), device)?));
+        }
+        let num_classes = logits.dim(D::Minus1)?;
+        let mut shares = vec![0f32; answers.len() * num_classes];
+        for (row, answer) in shares.chunks_mut(num_classes).zip(answers) {
+            row[answer.class] += 1.0;
+            if let Target::Difference { other, .. } = self.target {
+                row[*other] -= 1.0;
+            }
+        }
+        let shares = Tensor::from_vec(shares, (answers.len(), num_classes), device)?;
+        Ok(Objective::Logits(shares.to_dtype(logits.dtype())?))
+    }
+}
+
+/// What is asked of each picture of a batch.
+pub(crate) struct Asked {
+    pub(crate) answers: Vec<Answer>,
+    objective: Objective,
+}
+
+enum Objective {
+    /// `[batch, num_classes]`: the share of each logit in the score.
+    Logits(Tensor),
+    /// `[1, features]`, of length 1.
+    Similarity(Tensor),
+}
+
+impl Asked {
+    /// The score of each picture of the batch that was asked about, `[batch]`.
+    pub(crate) fn scores(&self, response: &Response) -> Result<Tensor> {
+        match &self.objective {
+            Objective::Logits(shares) => Ok((&response.logits * shares)?.sum(D::Minus1)?),
+            Objective::Similarity(unit) => similarity(response, unit),
+        }
+    }
+
+    /// The scores of a batch whose pictures are all variants of the one at `index`.
+    pub(crate) fn variant_scores(&self, index: usize, response: &Response) -> Result<Vec<f64>> {
+        let scores = match &self.objective {
+            Objective::Logits(shares) => {
+                let shares = shares.narrow(0, index, 1)?;
+                response.logits.broadcast_mul(&shares)?.sum(D::Minus1)?
+            }
+            Objective::Similarity(unit) => similarity(response, unit)?,
+        };
+        Ok(scores.to_dtype(DType::F64)?.to_vec1()?)
+    }
+}
+
+fn similarity(response: &Response, unit: &Tensor) -> Result<Tensor> {
+    let seen = response.embedding.as_ref().ok_or(Error::NoEmbedding)?.flatten_from(1)?;
+    // A vector of zeros is like nothing: the small number keeps it from being divided by nothing.
+    let length = (seen.sqr()?.sum(1)? + 1e-12)?.sqrt()?;
+    Ok((seen.broadcast_mul(unit)?.sum(1)? / length)?)
+}
+
+/// Keeps the output of one layer beside what another tap does.
+struct Watch<'t> {
+    tap: &'t mut dyn LayerTap,
+    layer: Option<&'t str>,
+    seen: Option<Tensor>,
+}
+
+impl LayerTap for Watch<'_> {
+    fn wants(&self, layer: &str) -> bool {
+        self.layer == Some(layer) || self.tap.wants(layer)
+    }
+
+    fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
+        let output = if self.tap.wants(layer) { self.tap.tap(layer, output)? } else { output };
+        if self.layer == Some(layer) {
+            self.seen = Some(output.clone());
+        }
+        Ok(output)
+    }
+
+    fn tap_input(&mut self, layer: &str, input: Tensor) -> candle_core::Result<Tensor> {
+        if self.tap.wants(layer) { self.tap.tap_input(layer, input) } else { Ok(input) }
+    }
+}
+
+fn check_pictures(images: &Tensor) -> Result<()> {
+    match *images.dims() {
+        [batch, channels, height, width] if batch * channels * height * width > 0 => Ok(()),
+        _ => Err(Error::ImageShape { shape: images.dims().to_vec() }),
+    }
+}
+
+/// Why a network that runs out of pixels fails: pooling only says that its window does not fit.
+fn too_small(model: &dyn Model, images: &Tensor, source: candle_core::Error) -> Error {
+    let spec = model.spec();
+    let [_, height, width] = spec.input;
+    match *images.dims() {
+        [_, _, h, w] if h < height || w < width => Error::TooSmall {
+            architecture: spec.architecture.clone(),
+            found: [h, w],
+            wanted: [height, width],
+            source: Box::new(source),
+        },
+        _ => Error::Tensor(source),
+    }
+}
+
+/// The softmax of one element. Subtracting it first keeps every exponential of a likely class
+/// finite; of an unlikely one the sum may reach infinity, and the probability is rightly 0.
+pub(crate) fn softmax_at(logits: &[f32], class: usize) -> f64 {
+    let own = f64::from(logits[class]);
+    1.0 / logits.iter().map(|logit| (f64::from(*logit) - own).exp()).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predicted_is_the_first_of_the_largest() {
+        let logits = [0.0, 2.0, 1.0, 2.0];
+        assert_eq!(Target::Predicted.class(0, &logits), 1);
+        assert_eq!(Target::Class(3).class(0, &logits), 3);
+        assert_eq!(Target::Classes(vec![0, 2]).class(1, &logits), 2);
+    }
+
+    #[test]
+    fn softmax_survives_large_logits() {
+        assert!((softmax_at(&[1.0, 1.0], 0) - 0.5).abs() < 1e-12);
+        assert_eq!(softmax_at(&[3000.0, 0.0], 0), 1.0);
+        assert_eq!(softmax_at(&[3000.0, 0.0], 1), 0.0);
+    }
+}

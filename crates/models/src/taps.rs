@@ -1,0 +1,340 @@
+//! Closures at layers: the taps that most code needs.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+use candle_vision_ops::on_gradient;
+
+use crate::LayerTap;
+
+type See<'a> = Box<dyn FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a>;
+type SeeGradient = Arc<dyn Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + Sync>;
+
+/// Closures that see, and may change, what passes through the layers of given paths: PyTorch's
+/// forward hooks, forward pre-hooks and tensor hooks.
+///
+/// A pattern is a layer's path in which `*` stands for any text: `layer4.1`, `layer4.*`, `*.conv2`,
+/// `*`. Every closure gets the layer's path and a tensor, and hands back another one of the same
+/// shape to go on with, or `None` to leave it as it is. Feature maps are
+/// `[batch, channels, height, width]`. Closures of one layer run in the order in which they were
+/// added.
+///
+/// Nothing is registered anywhere: the taps hold for the pass that borrows them
+/// ([`Pass::with_tap`](crate::Pass::with_tap)), and are gone when they are dropped. A network
+/// cannot keep one.
+///
+/// # Examples
+///
+/// Print the shapes of a stage:
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_models::{ModelSpec, Pass, Taps, build};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let model = build(&ModelSpec::new("resnet18", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::zeros((1, 3, 64, 64), DType::F32, &Device::Cpu)?;
+/// let mut taps = Taps::new();
+/// taps.on_output("layer4.*", |layer, output| {
+///     println!("{layer}: {:?}", output.dims());
+///     Ok(None)
+/// });
+/// model.forward(&images, &mut Pass::eval().with_tap(&mut taps))?;
+/// assert!(taps.unmatched().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Collect feature maps:
+/// ```
+/// # use candle_core::{DType, Device, Tensor};
+/// # use candle_vision_models::{ModelSpec, Pass, Taps, build};
+/// # fn main() -> candle_core::Result<()> {
+/// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// # let images = Tensor::zeros((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let mut maps = Vec::new();
+/// let mut taps = Taps::new();
+/// taps.on_output("conv*", |layer, output| {
+///     maps.push((layer.to_owned(), output.detach()));
+///     Ok(None)
+/// });
+/// model.forward(&images, &mut Pass::eval().with_tap(&mut taps))?;
+/// drop(taps);
+/// assert_eq!(maps.len(), 3);
+/// assert_eq!(maps[0].1.dims(), [1, 16, 32, 32]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clip the gradient at a layer while training:
+/// ```
+/// # use candle_core::{DType, Device, Tensor};
+/// # use candle_vision_models::{ModelSpec, Pass, Taps, build};
+/// # use candle_vision_ops::Generator;
+/// # use rand::SeedableRng;
+/// # fn main() -> candle_core::Result<()> {
+/// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// # let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let mut taps = Taps::new();
+/// taps.on_gradient("fc", |_, gradient| Ok(Some(gradient.clamp(-0.1, 0.1)?)));
+/// let pass = Pass::train(Generator::seed_from_u64(0));
+/// let logits = model.forward(&images, &mut pass.with_tap(&mut taps))?;
+/// let gradients = logits.sum_all()?.backward()?;
+/// // The sum's gradient is 1 at every logit; the bias gets what the clipping left of it.
+/// let bias = model.parameters().get("fc.bias").expect("gap_cnn has it");
+/// let gradient = gradients.get(bias.var()).expect("it is trained");
+/// assert_eq!(gradient.to_vec1::<f32>()?, [0.1, 0.1]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Switch a channel off at inference:
+/// ```
+/// # use candle_core::{Device, Tensor};
+/// # use candle_vision_models::{ModelSpec, Pass, Taps, build};
+/// # fn main() -> candle_core::Result<()> {
+/// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// # let values = (0..3072).map(|i| (i as f32).sin()).collect();
+/// # let images = Tensor::from_vec(values, (1, 3, 32, 32), &Device::Cpu)?;
+/// let keep: Vec<f32> = (0..16).map(|channel| if channel == 5 { 0.0 } else { 1.0 }).collect();
+/// let keep = Tensor::from_vec(keep, (1, 16, 1, 1), &Device::Cpu)?;
+/// let mut taps = Taps::new();
+/// taps.on_output("conv1", |_, output| Ok(Some(output.broadcast_mul(&keep)?)));
+/// let without = model.forward(&images, &mut Pass::eval().with_tap(&mut taps))?;
+/// // The network itself is as before.
+/// let with = model.forward(&images, &mut Pass::eval())?;
+/// assert_ne!(with.to_vec2::<f32>()?, without.to_vec2::<f32>()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct Taps<'a> {
+    entries: Vec<Entry<'a>>,
+}
+
+struct Entry<'a> {
+    pattern: String,
+    matched: bool,
+    action: Action<'a>,
+}
+
+enum Action<'a> {
+    Input(See<'a>),
+    Output(See<'a>),
+    Gradient(SeeGradient),
+}
+
+impl<'a> Taps<'a> {
+    /// No taps yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Shows `see` the input of every layer that `pattern` matches, before the layer runs.
+    pub fn on_input(
+        &mut self,
+        pattern: &str,
+        see: impl FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a,
+    ) -> &mut Self {
+        self.add(pattern, Action::Input(Box::new(see)))
+    }
+
+    /// Shows `see` the output of every layer that `pattern` matches.
+    pub fn on_output(
+        &mut self,
+        pattern: &str,
+        see: impl FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a,
+    ) -> &mut Self {
+        self.add(pattern, Action::Output(Box::new(see)))
+    }
+
+    /// Shows `see` the gradient at the output of every layer that `pattern` matches, while
+    /// `backward` runs. The graph keeps the closure for as long as it lives, so it owns what it
+    /// uses.
+    ///
+    /// It is not called where nothing is differentiated: a gradient comes to a layer only if a
+    /// trainable parameter (in a training pass) or a [`Var`](candle_core::Var) lies below it.
+    pub fn on_gradient(
+        &mut self,
+        pattern: &str,
+        see: impl Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.add(pattern, Action::Gradient(Arc::new(see)))
+    }
+
+    /// The patterns that no layer has matched so far: after a pass, the mistyped ones.
+    pub fn unmatched(&self) -> Vec<&str> {
+        let unmatched = self.entries.iter().filter(|entry| !entry.matched);
+        unmatched.map(|entry| entry.pattern.as_str()).collect()
+    }
+
+    fn add(&mut self, pattern: &str, action: Action<'a>) -> &mut Self {
+        self.entries.push(Entry { pattern: pattern.to_owned(), matched: false, action });
+        self
+    }
+}
+
+impl LayerTap for Taps<'_> {
+    fn wants(&self, layer: &str) -> bool {
+        self.entries.iter().any(|entry| matches(&entry.pattern, layer))
+    }
+
+    fn tap_input(&mut self, layer: &str, mut input: Tensor) -> Result<Tensor> {
+        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+            if let Action::Input(see) = &mut entry.action {
+                entry.matched = true;
+                input = see(layer, &input)?.unwrap_or(input);
+            }
+        }
+        Ok(input)
+    }
+
+    fn tap(&mut self, layer: &str, mut output: Tensor) -> Result<Tensor> {
+        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+            match &mut entry.action {
+                Action::Input(_) => continue,
+                Action::Output(see) => output = see(layer, &output)?.unwrap_or(output),
+                Action::Gradient(see) => output = with_gradient(layer, &output, see.clone())?,
+            }
+            entry.matched = true;
+        }
+        Ok(output)
+    }
+}
+
+/// `output`, whose gradient passes `see`. Feature maps are turned to the layout of their memory and
+/// back, so that neither they nor their gradient are reordered.
+fn with_gradient(layer: &str, output: &Tensor, see: SeeGradient) -> Result<Tensor> {
+    let layer = layer.to_owned();
+    if output.rank() != 4 {
+        return on_gradient(output, move |gradient| see(&layer, gradient));
+    }
+    let stored = output.permute((0, 2, 3, 1))?;
+    let watched = on_gradient(&stored, move |gradient| {
+        let changed = see(&layer, &gradient.permute((0, 3, 1, 2))?)?;
+        changed.map(|gradient| gradient.permute((0, 2, 3, 1))).transpose()
+    })?;
+    watched.permute((0, 3, 1, 2))
+}
+
+/// Whether `path` is `pattern`, in which every `*` stands for any text, also an empty one.
+fn matches(pattern: &str, path: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == path };
+    let Some(mut path) = path.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        // The first place that fits leaves most for what follows.
+        match path.find(part) {
+            Some(at) => path = &path[at + part.len()..],
+            None => return false,
+        }
+    }
+    path.ends_with(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::{Model, ModelSpec, Pass, build};
+
+    #[track_caller]
+    fn check(pattern: &str, matching: &[&str], others: &[&str]) {
+        for path in matching {
+            assert!(matches(pattern, path), "{pattern} {path}");
+        }
+        for path in others {
+            assert!(!matches(pattern, path), "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        check("layer4", &["layer4"], &["layer4.0", "layer", ""]);
+        check("layer4.*", &["layer4.0", "layer4.0.bn1"], &["layer4", "layer41.0", "a.layer4.0"]);
+        check("*.conv2", &["layer1.0.conv2"], &["conv2", "layer1.0.conv21"]);
+        check("layer*.1.*2", &["layer1.1.conv2", "layer4.1.bn2"], &["layer1.0.conv2", "layer1.1"]);
+        check("*", &["", "fc"], &[]);
+        check("ab*b", &["abb", "abab"], &["ab"]);
+    }
+
+    fn network() -> Result<Box<dyn Model>> {
+        build(&ModelSpec::new("gap_cnn", 2).input([3, 16, 16]), 0, &Device::Cpu)
+    }
+
+    fn pictures() -> Result<Var> {
+        let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
+        Var::from_vec(values, (1, 3, 16, 16), &Device::Cpu)
+    }
+
+    #[test]
+    fn outputs_are_seen_and_replaced_in_the_order_of_registration() -> Result<()> {
+        let mut seen = Vec::new();
+        let mut taps = Taps::new();
+        taps.on_output("conv2", |_, output| Ok(Some(output.zeros_like()?)));
+        taps.on_output("conv*", |layer, output| {
+            let sum = output.abs()?.sum_all()?.to_scalar::<f32>()?;
+            seen.push((layer.to_owned(), output.dims().to_vec(), sum > 0.0));
+            Ok(None)
+        });
+        taps.on_output("cnov3", |_, _| Ok(None));
+        let images = pictures()?;
+        network()?.forward(&images, &mut Pass::eval().with_tap(&mut taps))?;
+        assert_eq!(taps.unmatched(), ["cnov3"]);
+        drop(taps);
+        let expected = [
+            ("conv1".to_owned(), vec![1, 16, 16, 16], true),
+            ("conv2".to_owned(), vec![1, 32, 8, 8], false),
+        ];
+        assert_eq!(seen[..2], expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_gradient_is_seen_and_changed_at_maps_and_at_vectors() -> Result<()> {
+        let (model, images) = (network()?, pictures()?);
+        let gradient_of = |taps: &mut Taps<'_>| -> Result<Tensor> {
+            let logits = model.forward(&images, &mut Pass::eval().with_tap(taps))?;
+            let mut gradients = logits.sum_all()?.backward()?;
+            Ok(gradients.remove(&images).expect("the logits depend on the pictures"))
+        };
+        let plain = gradient_of(&mut Taps::new())?;
+        for layer in ["conv2", "fc"] {
+            let mut taps = Taps::new();
+            taps.on_gradient(layer, |_, gradient| {
+                assert!([vec![1, 32, 8, 8], vec![1, 2]].contains(&gradient.dims().to_vec()));
+                Ok(Some(gradient.affine(2.0, 0.0)?))
+            });
+            let doubled = gradient_of(&mut taps)?;
+            let difference = (doubled - (&plain * 2.0)?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+            assert!(difference < 1e-5, "{layer}: {difference}");
+            assert!(plain.abs()?.sum_all()?.to_scalar::<f32>()? > 1e-3);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_input_is_seen_and_replaced() -> Result<()> {
+        let mut taps = Taps::new();
+        taps.on_input("fc", |layer, input| {
+            assert_eq!((layer, input.dims()), ("fc", [1, 4, 2, 2].as_slice()));
+            Ok(Some(input.ones_like()?))
+        });
+        let maps = Tensor::zeros((1, 2, 2, 4), candle_core::DType::F32, &Device::Cpu)?;
+        let mut pass = Pass::eval().with_tap(&mut taps);
+        assert_eq!(pass.input("fc", &maps)?.flatten_all()?.to_vec1::<f32>()?, [1.0; 16]);
+        assert_eq!(pass.input("fc2", &maps)?.flatten_all()?.to_vec1::<f32>()?, [0.0; 16]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_of_a_closure_ends_the_pass() -> Result<()> {
+        let mut taps = Taps::new();
+        taps.on_output("relu1", |layer, _| candle_core::bail!("stopped at {layer}"));
+        let images = pictures()?;
+        let error = network()?.forward(&images, &mut Pass::eval().with_tap(&mut taps));
+        assert!(error.expect_err("stopped").to_string().contains("stopped at relu1"));
+        Ok(())
+    }
+}

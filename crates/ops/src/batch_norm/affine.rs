@@ -1,0 +1,118 @@
+//! Weight and bias of a batch norm as one tensor, since an op has at most three arguments; and, with
+//! them, a kernel's way around that limit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::NAME;
+use crate::backward::hand_in;
+use crate::cpu::storage::{elements, stored, with_float};
+
+/// `[2, channels]`: weights, then biases.
+pub(super) fn affine(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    weight.contiguous()?.apply_op2(&bias.contiguous()?, Affine)
+}
+
+/// As [`affine`], of which the gradient of `kernel` hangs too: what an op that takes the result puts
+/// into `gradient` while its own `bwd` runs is the kernel's.
+pub(super) fn affine_and_kernel(
+    weight: &Tensor,
+    bias: &Tensor,
+    kernel: &Tensor,
+    gradient: Arc<Handover>,
+) -> Result<Tensor> {
+    let op = AffineAndKernel(gradient);
+    weight.contiguous()?.apply_op3(&bias.contiguous()?, kernel, op)
+}
+
+/// A gradient on its way from one op's `bwd` to another's, in the same walk and so on one thread.
+#[derive(Debug, Default)]
+pub(super) struct Handover(Mutex<Vec<(ThreadId, Tensor)>>);
+
+impl Handover {
+    pub(super) fn put(&self, gradient: Tensor) {
+        let here = thread::current().id();
+        let mut gradients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A walk that ended with an error may have left one.
+        gradients.retain(|(thread, _)| *thread != here);
+        gradients.push((here, gradient));
+    }
+
+    fn take(&self) -> Option<Tensor> {
+        let here = thread::current().id();
+        let mut gradients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = gradients.iter().position(|(thread, _)| *thread == here)?;
+        Some(gradients.swap_remove(place).1)
+    }
+}
+
+struct Affine;
+
+impl CustomOp2 for Affine {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!(NAME, weight, T => {
+            let (weight, bias) = (elements::<T>(weight, weight_layout)?, elements(bias, bias_layout)?);
+            Ok(stored([weight, bias].concat(), (2, weight.len())))
+        })
+    }
+
+    fn bwd(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        _affine: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((row(weight, grad, 0)?, row(bias, grad, 1)?))
+    }
+}
+
+struct AffineAndKernel(Arc<Handover>);
+
+impl CustomOp3 for AffineAndKernel {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+        _kernel: &CpuStorage,
+        _kernel_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        CustomOp2::cpu_fwd(&Affine, weight, weight_layout, bias, bias_layout)
+    }
+
+    fn bwd(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        kernel: &Tensor,
+        _affine: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let of_kernel = self.0.take().and_then(|gradient| hand_in(kernel, gradient));
+        Ok((row(weight, grad, 0)?, row(bias, grad, 1)?, of_kernel))
+    }
+}
+
+/// The gradient of a parameter, if it wants one.
+fn row(parameter: &Tensor, grad: &Tensor, row: usize) -> Result<Option<Tensor>> {
+    let gradient = parameter.track_op().then(|| grad.get(row)).transpose()?;
+    Ok(gradient.and_then(|gradient| hand_in(parameter, gradient)))
+}

@@ -1,0 +1,181 @@
+//! Convolution, batch norm by the batch's statistics, residual sum and activation as one node of the
+//! tape.
+//!
+//! candle adds the gradient of every node into fresh zeros. That of the convolution's output, as
+//! large as any, never meets the tape here.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::affine::{Handover, affine, affine_and_kernel};
+use super::{BatchNorm, BatchStatistics, NAME, check_arguments, statistics};
+use crate::cpu::storage::{elements, kept, with_float};
+use crate::{Activation, Conv2dConfig, conv2d};
+
+/// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and its statistics.
+///
+/// The same values as [`conv2d`] without a bias and `batch_norm_train` after it, with less work on
+/// the way back.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, in_channels]`
+/// - `kernel`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
+/// - `weight`, `bias`: `[out_channels]`; `residual`: as the result
+/// - returns `[batch, out_height, out_width, out_channels]`
+///
+/// # Errors
+/// As [`conv2d`] and `batch_norm_train`.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor, Var};
+/// use candle_vision_ops::{Activation, Conv2dConfig, conv2d_batch_norm_train};
+///
+/// let images = Tensor::arange(0f32, 128.0, &Device::Cpu)?.reshape((2, 8, 8, 1))?;
+/// let kernel = Var::ones((4, 1, 3, 3), DType::F32, &Device::Cpu)?;
+/// let one = Tensor::ones(4, DType::F32, &Device::Cpu)?;
+/// let zero = one.zeros_like()?;
+/// let (y, statistics) = conv2d_batch_norm_train(
+///     &images, &kernel, &Conv2dConfig::default(), &one, &zero, None, Activation::Relu, 1e-5,
+/// )?;
+/// assert_eq!(y.dims(), [2, 6, 6, 4]);
+/// assert_eq!(statistics.count, 2 * 6 * 6);
+/// # candle_core::Result::Ok(())
+/// ```
+#[expect(clippy::too_many_arguments, reason = "the tensors of two formulas")]
+pub fn conv2d_batch_norm_train(
+    x: &Tensor,
+    kernel: &Tensor,
+    config: &Conv2dConfig,
+    weight: &Tensor,
+    bias: &Tensor,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    eps: f64,
+) -> Result<(Tensor, BatchStatistics)> {
+    let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
+    let (convolution, output) = conv2d::untracked(&x, &kernel, config)?;
+    let channels = check_arguments(&output, weight, bias, residual)?;
+    let statistics = statistics(&output, channels)?;
+    let norm = BatchNorm::of_batch(&statistics, activation, eps);
+    let kernel_gradient = Arc::<Handover>::default();
+    let affine = if kernel.track_op() {
+        affine_and_kernel(weight, bias, &kernel, kernel_gradient.clone())?
+    } else {
+        affine(weight, bias)?
+    };
+    let kernel_is_trained = kernel.track_op();
+    let kernel = kernel.detach();
+    let node =
+        ConvBatchNorm { convolution, output, kernel, kernel_is_trained, norm, kernel_gradient };
+    let y = match residual {
+        None => x.apply_op2(&affine, node)?,
+        Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, node)?,
+    };
+    Ok((y, statistics))
+}
+
+/// Of the input, the affine parameters, of which the kernel's gradient hangs, and the residual.
+struct ConvBatchNorm {
+    convolution: conv2d::Conv2d,
+    /// What the convolution gave.
+    output: Tensor,
+    kernel: Tensor,
+    kernel_is_trained: bool,
+    norm: BatchNorm,
+    kernel_gradient: Arc<Handover>,
+}
+
+impl ConvBatchNorm {
+    fn forward(
+        &self,
+        affine: (&CpuStorage, &Layout),
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let output = kept(&self.output);
+        with_float!(NAME, affine.0, T => {
+            let residual = residual.map(|(storage, layout)| elements::<T>(storage, layout));
+            let (output, affine) = (output.elements()?, elements(affine.0, affine.1)?);
+            self.norm.forward::<T>(output, affine, residual.transpose()?, self.output.layout())
+        })
+    }
+
+    fn gradients(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        residual: Option<&Tensor>,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let of_output = x.track_op() || self.kernel_is_trained;
+        let norm = self.norm.gradients(&self.output, of_output, affine, residual, y, grad)?;
+        let [of_output, of_affine, of_residual] = norm;
+        let Some(of_output) = of_output else {
+            return Ok([None, of_affine, of_residual]);
+        };
+        if self.kernel_is_trained {
+            self.kernel_gradient.put(self.convolution.kernel_gradient(x, &of_output)?);
+        }
+        let of_x = x.track_op().then(|| self.convolution.input_gradient(&self.kernel, &of_output));
+        Ok([of_x.transpose()?, of_affine, of_residual])
+    }
+}
+
+impl CustomOp2 for ConvBatchNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _x: &CpuStorage,
+        _x_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((affine, affine_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [x, affine, _] = self.gradients(x, affine, None, y, grad)?;
+        Ok((x, affine))
+    }
+}
+
+impl CustomOp3 for ConvBatchNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _x: &CpuStorage,
+        _x_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((affine, affine_layout), Some((residual, residual_layout)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        residual: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [x, affine, residual] = self.gradients(x, affine, Some(residual), y, grad)?;
+        Ok((x, affine, residual))
+    }
+}

@@ -1,0 +1,45 @@
+//! A kernel that does not change, in the forms that make convolutions with it fast.
+
+use std::sync::OnceLock;
+
+use super::conv::{self, PackedKernel};
+use super::conv_shape::ConvShape;
+use super::finish::Finish;
+use super::output::filled_by;
+use super::winograd::Transformed;
+
+/// What was made of one kernel; each form when it is first needed.
+#[derive(Default)]
+pub(crate) struct PreparedKernel {
+    transformed: OnceLock<Transformed>,
+    packed: OnceLock<PackedKernel>,
+}
+
+impl PreparedKernel {
+    /// The convolution of `x` with `kernel`, which must be the same one every time, and then `finish`.
+    pub(crate) fn output(
+        &self,
+        x: &[f32],
+        kernel: &[f32],
+        shape: &ConvShape,
+        finish: &Finish<'_, f32>,
+    ) -> Vec<f32> {
+        if !conv::is_exact() && Transformed::applies(shape) {
+            let kernels = self.transformed.get_or_init(|| Transformed::new(kernel, shape));
+            let write = |y: &mut [f32]| kernels.forward(x, kernel, y, shape, *finish);
+            // SAFETY: the tiles cover the output, and each is written without being read.
+            return unsafe { filled_by(shape.output_len(), write) };
+        }
+        if shape.groups == 1 && !conv::reads_nothing(shape) {
+            let packed = self.packed.get_or_init(|| PackedKernel::new(kernel, shape));
+            if packed.fits(shape) {
+                let write = |y: &mut [f32]| packed.forward(x, y, shape, finish);
+                // SAFETY: the tiles cover the output, and each is written before it is finished.
+                return unsafe { filled_by(shape.output_len(), write) };
+            }
+        }
+        let mut y = conv::output(x, kernel, shape);
+        finish.apply(&mut y, shape.out_channels);
+        y
+    }
+}

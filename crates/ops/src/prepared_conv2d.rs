@@ -1,0 +1,218 @@
+//! Convolutions for inference, with all that can be done beforehand done once.
+
+use std::fmt;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+
+use crate::conv2d::conv_shape;
+use crate::cpu::conv;
+use crate::cpu::conv_shape::ConvShape;
+use crate::cpu::finish::Finish;
+use crate::cpu::float::Float;
+use crate::cpu::prepared::PreparedKernel;
+use crate::cpu::storage::{elements, kept, stored};
+use crate::{Activation, Conv2dConfig, check};
+
+/// A convolution whose weights do not change: batch norm is folded into them, and they are packed
+/// for the kernels when they are first used.
+///
+/// For evaluation: no gradient flows through it. It keeps copies of the weights, up to four times
+/// their size where Winograd's kernels are used, and does not see when the originals change.
+pub struct PreparedConv2d {
+    kernel: Tensor,
+    bias: Option<Tensor>,
+    config: Conv2dConfig,
+    prepared: PreparedKernel,
+}
+
+impl fmt::Debug for PreparedConv2d {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kernel, bias, config, .. } = self;
+        let mut f = f.debug_struct("PreparedConv2d");
+        f.field("kernel", &kernel.shape()).field("bias", &bias.is_some()).field("config", config);
+        f.finish_non_exhaustive()
+    }
+}
+
+/// The values of a batch norm that evaluation uses, each `[channels]`.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchNormConstants<'a> {
+    /// What the normalised values are multiplied by.
+    pub weight: &'a Tensor,
+    /// What is added to them.
+    pub bias: &'a Tensor,
+    /// Running mean.
+    pub mean: &'a Tensor,
+    /// Running variance.
+    pub variance: &'a Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl PreparedConv2d {
+    /// A convolution with `kernel`, `[out, in / groups, height, width]` (`f32` or `f64`).
+    ///
+    /// # Errors
+    /// If the kernel is of another rank or number type, or the bias is not `[out]`.
+    pub fn new(kernel: &Tensor, bias: Option<&Tensor>, config: &Conv2dConfig) -> Result<Self> {
+        check::float(NAME, kernel)?;
+        let (out_channels, ..) = kernel.dims4()?;
+        if let Some(bias) = bias {
+            check::matches(NAME, "bias", bias, &[out_channels], kernel)?;
+        }
+        // Copies: a variable's own memory changes when it is trained on.
+        let copied = |tensor: &Tensor| tensor.detach().copy();
+        Ok(Self {
+            kernel: copied(&kernel.contiguous()?)?,
+            bias: bias.map(copied).transpose()?,
+            config: *config,
+            prepared: PreparedKernel::default(),
+        })
+    }
+
+    /// A convolution with `kernel`, without a bias, and the batch norm behind it.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or if a constant is not `[out]`.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_vision_ops::{Activation, BatchNormConstants, Conv2dConfig, PreparedConv2d};
+    ///
+    /// let kernel = Tensor::ones((4, 1, 1, 1), DType::F32, &Device::Cpu)?;
+    /// let one = Tensor::ones(4, DType::F32, &Device::Cpu)?;
+    /// let zero = one.zeros_like()?;
+    /// let norm =
+    ///     BatchNormConstants { weight: &one, bias: &one, mean: &zero, variance: &one, eps: 0.0 };
+    /// let conv = PreparedConv2d::with_batch_norm(&kernel, &norm, &Conv2dConfig::default())?;
+    /// let x = Tensor::new(&[-3f32, 2.0], &Device::Cpu)?.reshape((1, 1, 2, 1))?;
+    /// let y = conv.forward(&x, None, Activation::Relu)?;
+    /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [0., 0., 0., 0., 3., 3., 3., 3.]);
+    /// # candle_core::Result::Ok(())
+    /// ```
+    pub fn with_batch_norm(
+        kernel: &Tensor,
+        norm: &BatchNormConstants<'_>,
+        config: &Conv2dConfig,
+    ) -> Result<Self> {
+        check::float(NAME, kernel)?;
+        let (out_channels, ..) = kernel.dims4()?;
+        let BatchNormConstants { weight, bias, mean, variance, eps } = *norm;
+        let constants =
+            [("weight", weight), ("bias", bias), ("mean", mean), ("variance", variance)];
+        for (name, constant) in constants {
+            check::matches(NAME, name, constant, &[out_channels], kernel)?;
+        }
+        let wide = |tensor: &Tensor| tensor.detach().to_dtype(DType::F64);
+        let scale = (wide(weight)? / (wide(variance)? + eps)?.sqrt()?)?;
+        let shift = (wide(bias)? - (wide(mean)? * &scale)?)?;
+        let folded = wide(kernel)?.broadcast_mul(&scale.reshape((out_channels, 1, 1, 1))?)?;
+        let of_kernel = kernel.dtype();
+        Self::new(&folded.to_dtype(of_kernel)?, Some(&shift.to_dtype(of_kernel)?), config)
+    }
+
+    /// `activation(convolution of x + bias + residual)`.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, height, width, in_channels]`, of the kernel's number type
+    /// - `residual`: as the result, `[batch, out_height, out_width, out_channels]`
+    ///
+    /// # Errors
+    /// If a shape or number type does not fit.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let shape = conv_shape(x, &self.kernel, &self.config)?;
+        if x.dtype() != self.kernel.dtype() {
+            bail!("{NAME}: x is {:?}, the kernel {:?}", x.dtype(), self.kernel.dtype())
+        }
+        let op = Forward { conv: self, shape, activation };
+        let x = x.contiguous()?;
+        match residual {
+            None => x.apply_op1_no_bwd(&op),
+            Some(residual) => {
+                check::matches(NAME, "residual", residual, &op.output_dims(), &x)?;
+                x.apply_op2_no_bwd(&residual.contiguous()?, &op)
+            }
+        }
+    }
+}
+
+const NAME: &str = "prepared conv2d";
+
+struct Forward<'a> {
+    conv: &'a PreparedConv2d,
+    shape: ConvShape,
+    activation: Activation,
+}
+
+impl Forward<'_> {
+    fn output_dims(&self) -> [usize; 4] {
+        let ConvShape { batch, out_size: [height, width], out_channels, .. } = self.shape;
+        [batch, height, width, out_channels]
+    }
+
+    fn run(
+        &self,
+        x: (&CpuStorage, &Layout),
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let prepared = &self.conv.prepared;
+        match x.0 {
+            CpuStorage::F32(_) => self.compute::<f32>(x, residual, |x, kernel, finish| {
+                prepared.output(x, kernel, &self.shape, finish)
+            }),
+            _ => self.compute::<f64>(x, residual, |x, kernel, finish| {
+                let mut y = conv::output(x, kernel, &self.shape);
+                finish.apply(&mut y, self.shape.out_channels);
+                y
+            }),
+        }
+    }
+
+    fn compute<T: Float>(
+        &self,
+        x: (&CpuStorage, &Layout),
+        residual: Option<(&CpuStorage, &Layout)>,
+        convolve: impl FnOnce(&[T], &[T], &Finish<'_, T>) -> Vec<T>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (kernel, bias) = (kept(&self.conv.kernel), self.conv.bias.as_ref().map(kept));
+        let finish = Finish {
+            bias: bias.as_ref().map(|bias| bias.elements()).transpose()?,
+            residual: residual.map(|(r, layout)| elements(r, layout)).transpose()?,
+            ceiling: self.activation.ceiling().map(T::narrow),
+        };
+        let y = convolve(elements(x.0, x.1)?, kernel.elements()?, &finish);
+        Ok(stored(y, &self.output_dims()[..]))
+    }
+}
+
+impl CustomOp1 for Forward<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.run((x, layout), None)
+    }
+}
+
+impl CustomOp2 for Forward<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.run((x, x_layout), Some((residual, residual_layout)))
+    }
+}
