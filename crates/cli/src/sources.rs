@@ -68,6 +68,29 @@ fn open_folder(path: &Path, settings: &DataSettings, split: Split) -> Result<Arc
     Ok(Arc::new(ImageFolder::open(path, split, one)?))
 }
 
+/// The pictures to measure a checkpoint on: a folder's, or the validation pictures of the run that
+/// it lies in.
+pub(crate) fn measured_pictures(
+    folder: Option<&Path>,
+    checkpoint: &Path,
+    data_dir: &Path,
+    seed: u64,
+) -> Result<Arc<dyn Dataset>> {
+    if let Some(folder) = folder {
+        let val = folder.join(Split::Val.name());
+        let folder = if val.is_dir() { &val } else { folder };
+        return Ok(Arc::new(ImageFolder::new(folder)?));
+    }
+    let config = checkpoint.parent().unwrap_or(Path::new(".")).join("config.toml");
+    ensure!(
+        config.is_file(),
+        "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
+        checkpoint.display()
+    );
+    let settings = Recipe::read(&config)?.settings()?;
+    open(&settings.data, data_dir, Split::Val, seed)
+}
+
 /// The loader of one split.
 pub(crate) fn loader(
     dataset: Arc<dyn Dataset>,
@@ -89,39 +112,6 @@ pub(crate) fn loader(
         ..LoaderConfig::default()
     };
     Ok(DataLoader::new(dataset, transform.clone(), config, device.clone())?)
-}
-
-/// What a checkpoint is measured on: the folder that was asked for, or the validation pictures of the
-/// run that it lies in.
-pub(crate) fn measured_on(
-    checkpoint: &Path,
-    folder: Option<&Path>,
-    data_dir: &Path,
-    metadata: &CheckpointMetadata,
-) -> Result<Arc<dyn Dataset>> {
-    let dataset: Arc<dyn Dataset> = match folder {
-        Some(folder) => {
-            let val = folder.join(Split::Val.name());
-            Arc::new(ImageFolder::new(if val.is_dir() { &val } else { folder })?)
-        }
-        None => {
-            let config = checkpoint.parent().unwrap_or(Path::new(".")).join("config.toml");
-            ensure!(
-                config.is_file(),
-                "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
-                checkpoint.display()
-            );
-            let settings = Recipe::read(&config)?.settings()?;
-            open(&settings.data, data_dir, Split::Val, metadata.seed)?
-        }
-    };
-    let (found, expected) = (dataset.classes(), &metadata.classes);
-    ensure!(
-        found == expected,
-        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \
-         a folder with those with --folder DIR"
-    );
-    Ok(dataset)
 }
 
 /// Builds the network of `settings` and loads its weights, if it names any. The second value says

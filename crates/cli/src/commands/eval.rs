@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_vision::data::transforms::Compose;
 use candle_vision::data::{DataLoader, LoaderConfig};
 use candle_vision::train::{Criterion, Evaluation, evaluate};
@@ -15,8 +15,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let device = device::parse(&args.device)?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
-    let (folder, data) = (args.folder.as_deref(), &args.data.data);
-    let dataset = sources::measured_on(&args.checkpoint, folder, data, metadata)?;
+    let folder = args.folder.as_deref();
+    let dataset =
+        sources::measured_pictures(folder, &args.checkpoint, &args.data.data, metadata.seed)?;
+    check_classes(dataset.classes(), &metadata.classes)?;
     let config = LoaderConfig {
         batch_size: args.batch_size,
         skip_broken: args.skip_broken,
@@ -32,6 +34,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let evaluation = evaluation?.context("the evaluation was stopped")?;
     print(&evaluation, &metadata.classes)?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
+    ensure!(
+        found == expected,
+        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \
+         a folder with those with --folder DIR"
+    );
+    Ok(())
 }
 
 fn print(evaluation: &Evaluation, classes: &[String]) -> Result<()> {

@@ -14,6 +14,7 @@ use comfy_table::CellAlignment;
 
 use super::picture_name;
 use crate::args::ResidualArgs;
+use crate::commands::eval::check_classes;
 use crate::table::table;
 use crate::{device, say, sources};
 
@@ -24,7 +25,8 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
     let blocks = residual_blocks(model)?;
     let metadata = &restored.metadata;
     let (folder, data) = (args.folder.as_deref(), &args.data.data);
-    let dataset = sources::measured_on(&args.checkpoint, folder, data, metadata)?;
+    let dataset = sources::measured_pictures(folder, &args.checkpoint, data, metadata.seed)?;
+    check_classes(dataset.classes(), &metadata.classes)?;
     let config = LoaderConfig { batch_size: args.batch_size, ..LoaderConfig::default() };
     let loader = DataLoader::new(dataset, metadata.preprocessing.clone(), config, device.clone())?;
 
