@@ -11,6 +11,7 @@ mod commands;
 mod compare;
 mod disk;
 mod explain;
+mod inspect;
 mod report;
 mod resume;
 mod support;

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Score(args) => commands::score::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Inspect { command } => commands::inspect::run(&command),
         Command::Summary(args) => commands::summary::run(&args),
         Command::Fetch(args) => commands::fetch::run(&args),
     };

@@ -143,7 +143,7 @@ pub(crate) fn title(folder: &RunFolder) -> String {
 }
 
 /// The end of a path: a report may be shown to others, and folders above the data tell nothing.
-fn short(name: &str) -> String {
+pub(crate) fn short(name: &str) -> String {
     let parts: Vec<&str> = name.split(['/', '\\']).collect();
     parts[parts.len().saturating_sub(3)..].join("/")
 }

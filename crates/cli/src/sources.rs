@@ -163,8 +163,7 @@ pub(crate) fn restore(path: &Path, device: &Device) -> Result<Restored> {
 impl Restored {
     /// A picture as this network takes it, a batch of one.
     pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
-        let picture = Picture::open(path).map_err(|error| unreadable(path, error))?;
-        let picture = in_channels(picture, self.metadata.model.input[0])?;
+        let picture = in_channels(picture(path)?, self.metadata.model.input[0])?;
         let input = self
             .prepare(&picture, device)
             .with_context(|| format!("cannot prepare `{}`", path.display()))?;
@@ -210,6 +209,11 @@ impl Restored {
             )
         })
     }
+}
+
+/// A picture that was asked for by name.
+pub(crate) fn picture(path: &Path) -> Result<Picture> {
+    Picture::open(path).map_err(|error| unreadable(path, error))
 }
 
 /// A picture that was asked for by name cannot be left out, as a loader would do.

@@ -12,6 +12,7 @@ mod crop;
 mod resize;
 mod rotate;
 mod tensor;
+mod undo;
 mod validate;
 
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,36 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The output of a layer is no stack of maps to look at.
+    #[error(
+        "layer `{layer}` gives {shape:?}, which are no maps; name a convolution or a block of them"
+    )]
+    NoMaps {
+        /// The layer's path.
+        layer: String,
+        /// What it gives.
+        shape: Vec<usize>,
+    },
+
+    /// The network has no residual blocks.
+    #[error("`{architecture}` has no residual blocks; look into a network such as `resnet18`")]
+    NoResidualBlocks {
+        /// The network's architecture.
+        architecture: String,
+    },
+
+    /// A text names no filter.
+    #[error(
+        "`{text}` is no filter; use one of {names}, or the numbers of a square with an odd side, row \
+         by row: 0,-1,0,-1,4,-1,0,-1,0"
+    )]
+    Filter {
+        /// The text.
+        text: String,
+        /// The filters with names.
+        names: String,
+    },
+
     /// The network has no layer of this name.
     #[error(
         "the network has no layer `{layer}`; the nearest are {}; \

@@ -10,6 +10,7 @@
 //! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`occlusion`] | attributions of the pixels themselves |
 //! | [`Target`], [`embeddings`] | what is asked: a class, one class rather than another, likeness |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
+//! | [`inside`] | elementary layers, feature maps, first kernels, residual blocks |
 //! | [`measure`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
 //! | [`Recorder`], [`LeafAt`] | taps that keep a layer's output, or the gradient there |
 //!
@@ -34,6 +35,7 @@
 
 mod cam;
 mod error;
+pub mod inside;
 mod map;
 pub mod measure;
 mod method;

@@ -53,6 +53,15 @@ pub enum Error {
         found: String,
     },
 
+    /// Bars without rows or columns, or a column that does not fit its rows.
+    #[error("{labels} rows of bars cannot have a column of {values} values")]
+    BarShape {
+        /// Labels given.
+        labels: usize,
+        /// Values of the column that does not fit; 0 without columns.
+        values: usize,
+    },
+
     /// A grid without pictures was asked for.
     #[error("a grid needs at least one picture")]
     EmptyGrid,

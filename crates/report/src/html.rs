@@ -1,5 +1,6 @@
 //! The report of a run: one page that needs nothing beside it.
 
+mod card;
 pub(crate) mod chart;
 mod confusion;
 mod data_uri;
@@ -14,12 +15,11 @@ use candle_vision_train::{EpochRecord, Evaluation, History, Prediction, write_at
 use serde::Serialize;
 
 use crate::curves::panels;
-use crate::overlay::overlaid;
-use crate::picture::{RgbView, fit};
+use crate::picture::RgbView;
 use crate::{Error, Result};
+use card::Card;
 use chart::Chart;
 use confusion::Classes;
-use data_uri::{LONGEST, data_uri};
 use reliability::Reliability;
 
 /// As in the papers on calibration.
@@ -196,52 +196,6 @@ fn check(evaluation: &Evaluation, classes: &[String]) -> Result<()> {
     }
     let found = format!("{} rows", confusion.len());
     Err(Error::MatrixShape { classes: classes.len(), found })
-}
-
-/// One of the worst pictures as its template wants it.
-#[derive(Debug, Serialize)]
-struct Card<'a> {
-    picture: String,
-    /// Picture with map.
-    overlay: Option<String>,
-    /// Whether the map says anything.
-    positive: bool,
-    /// Whether its pixels are to stay squares when enlarged.
-    pixels: bool,
-    name: &'a str,
-    label: &'a str,
-    predicted: &'a str,
-    right: bool,
-    probability: f64,
-    loss: f64,
-}
-
-impl<'a> Card<'a> {
-    fn of(worst: &WorstPicture<'a>, classes: &'a [String]) -> Result<Self> {
-        let prediction = worst.prediction;
-        let class = |number: u32| classes.get(number as usize).map_or("?", String::as_str);
-        let (width, height) = worst.picture.size();
-        // A page enlarges pictures of few pixels by itself, but a map on them needs room.
-        let picture = worst.picture.resized(fit((width, height), LONGEST));
-        let overlay = worst.map.map(|map| data_uri(&overlaid(&picture, map)?)).transpose()?;
-        Ok(Self {
-            picture: data_uri(&worst.picture.resized(small((width, height))))?,
-            overlay,
-            positive: worst.map.is_some_and(|map| map.positive),
-            pixels: width.max(height) <= crate::picture::SMALL,
-            name: worst.name,
-            label: class(prediction.label),
-            predicted: class(prediction.predicted),
-            right: prediction.label == prediction.predicted,
-            probability: prediction.probability,
-            loss: prediction.loss,
-        })
-    }
-}
-
-/// At most [`LONGEST`] a side, never enlarged.
-fn small((width, height): (u32, u32)) -> (u32, u32) {
-    if width.max(height) <= LONGEST { (width, height) } else { fit((width, height), LONGEST) }
 }
 
 /// `2 h 05 min`, `3 min 20 s`, `7.5 s`.

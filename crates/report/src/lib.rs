@@ -7,6 +7,8 @@
 //! | [`comparison_html`], [`comparison_png`] | runs beside each other |
 //! | [`explanation_png`] | photograph, heat map, and one over the other |
 //! | [`picture_grid_png`] | many pictures with captions |
+//! | [`bars_png`] | measures of many things as bars |
+//! | [`shades`], [`painted`] | numbers of any range as pixels |
 //! | [`confusion_matrix_png`] | how often each class was taken for each |
 //! | [`EventWriter`], [`TensorBoard`] | event files for TensorBoard |
 //!
@@ -15,6 +17,7 @@
 //! they look the same on every machine.
 
 mod axis;
+mod bars;
 mod canvas;
 mod colormap;
 mod comparison;
@@ -26,8 +29,10 @@ mod html;
 mod overlay;
 mod palette;
 mod picture;
+mod shades;
 mod tensorboard;
 
+pub use bars::{BarColumn, bars_png};
 pub use colormap::Colormap;
 pub use comparison::{ComparedRun, MOST_RUNS, comparison_html, comparison_png};
 pub use confusion::confusion_matrix_png;
@@ -37,4 +42,5 @@ pub use grid::{GridPicture, picture_grid_png};
 pub use html::{NetworkLayer, NetworkTable, RunReport, WorstPicture, run_report_html};
 pub use overlay::{Explanation, explanation_png};
 pub use picture::RgbView;
+pub use shades::{painted, shades};
 pub use tensorboard::{EventWriter, TensorBoard};

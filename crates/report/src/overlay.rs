@@ -24,7 +24,7 @@ const NARROWEST: f64 = 260.0;
 const BAR: f64 = 20.0;
 /// The colour bar, its labels and what they count.
 const SCALE: f64 = BAR + 68.0;
-const SCALE_TITLE: &str = "evidence for the class";
+const SCALE_TITLE: &str = "evidence";
 
 /// What an explanation's picture shows.
 #[derive(Debug, Clone, Copy)]

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
+pub(crate) fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
     ensure!(
         found == expected,
         "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \

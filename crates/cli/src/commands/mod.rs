@@ -4,6 +4,7 @@ pub(crate) mod compare;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod fetch;
+pub(crate) mod inspect;
 pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod score;

@@ -98,7 +98,7 @@ impl ValueTable {
     }
 }
 
-fn of_channel(values: &[f64], channel: usize, channels: usize) -> Result<f64> {
+pub(super) fn of_channel(values: &[f64], channel: usize, channels: usize) -> Result<f64> {
     match values {
         [one] => Ok(*one),
         values if values.len() == channels => Ok(values[channel]),

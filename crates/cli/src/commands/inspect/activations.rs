@@ -1,0 +1,90 @@
+//! `candle-vision inspect activations`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use candle_vision::data::Picture;
+use candle_vision::data::transforms::{Compose, Interpolation, Transform, functional};
+use candle_vision::explain::inside::{Elementary, Filter, elementary};
+use candle_vision::report::shades;
+
+use super::{Shown, network, picture_name, write_page};
+use crate::args::ActivationsArgs;
+use crate::sources::{self, in_channels, unused_generator};
+use crate::{device, say};
+
+/// The longest side that is worked on: the picture shows no more.
+const LONGEST: usize = 400;
+
+pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
+    ensure!(
+        args.checkpoint.is_some() || args.layer.is_none(),
+        "`--layer` names a layer of a network: give its --checkpoint too"
+    );
+    let filter: Filter = args.kernel.parse()?;
+    let picture = sources::picture(&args.picture)?;
+    show_elementary(args, &picture, &filter)?;
+    if let Some(checkpoint) = &args.checkpoint {
+        let device = device::parse(&args.device)?;
+        let restored = sources::restore(checkpoint, &device)?;
+        network::show_maps(args, &restored, &device)?;
+        network::show_kernels(args, &restored)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_elementary(args: &ActivationsArgs, picture: &Picture, filter: &Filter) -> Result<()> {
+    let small = smaller(picture)?;
+    let array = Compose::new(vec![Transform::ToTensor])?.apply(&small, &mut unused_generator())?;
+    let layers = elementary(&array.to_batch(&Device::Cpu)?, filter)
+        .with_context(|| format!("cannot look at `{}`", args.picture.display()))?;
+    let mut shown = vec![Shown::picture(small, "picture")?];
+    for layer in &layers {
+        let (low, high) = layer.range();
+        let name = match layer.name {
+            "convolution" => format!("convolution {}", args.kernel),
+            name => name.to_owned(),
+        };
+        let zeros = 100.0 * layer.zeros();
+        let caption = format!("{name} {low:.1}\u{a0}to\u{a0}{high:.1}");
+        say::result(format_args!(
+            "{name}: {}x{}, {low:.3} to {high:.3}, {zeros:.1} % zeros",
+            layer.height, layer.width
+        ))?;
+        let (width, height) = (layer.width, layer.height);
+        shown.push(Shown { width, height, pixels: pixels(layer), caption });
+    }
+    let output = args.output.clone().unwrap_or_else(|| picture_name(&args.picture, "activations"));
+    let file = args.picture.file_name().unwrap_or_default().to_string_lossy();
+    write_page(&shown, 3, &format!("What layers make of {file}"), &output)?;
+    say::result(output.display())?;
+    Ok(())
+}
+
+/// As a picture: values around 0 in the middle, except where they begin at 0 (rectifier, sigmoid).
+fn pixels(layer: &Elementary) -> Vec<u8> {
+    let (low, high) = layer.range();
+    let range = match layer.name {
+        "ReLU" => (0.0, high),
+        "sigmoid" => (0.0, 1.0),
+        "convolution" => {
+            // Edges are few and strong: without a cut they would leave everything else grey.
+            let most = 0.25 * low.abs().max(high.abs());
+            (-most, most)
+        }
+        _ => (low, high),
+    };
+    shades(&layer.values, range)
+}
+
+fn smaller(picture: &Picture) -> Result<Picture> {
+    let picture = in_channels(picture.clone(), 3)?;
+    let (width, height) = (picture.width(), picture.height());
+    let longest = width.max(height);
+    if longest <= LONGEST {
+        return Ok(picture);
+    }
+    let scaled = |side: usize| (side * LONGEST / longest).max(2);
+    Ok(functional::resize(&picture, scaled(height), scaled(width), Interpolation::Bilinear)?)
+}

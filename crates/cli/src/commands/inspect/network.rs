@@ -1,0 +1,81 @@
+//! Feature maps and first kernels of a network, as pages.
+
+use anyhow::Result;
+use candle_core::Device;
+use candle_vision::explain::inside::{Kernels, feature_maps, first_kernels};
+use candle_vision::report::{Colormap, painted, shades};
+
+use super::{Shown, picture_name, write_page};
+use crate::args::ActivationsArgs;
+use crate::say;
+use crate::sources::Restored;
+
+/// The most maps or kernels on a page.
+const MOST: usize = 64;
+const COLUMNS: usize = 8;
+
+pub(super) fn show_maps(
+    args: &ActivationsArgs,
+    restored: &Restored,
+    device: &Device,
+) -> Result<()> {
+    let (_, input) = restored.input(&args.picture, device)?;
+    let found = feature_maps(restored.model.as_ref(), &input, args.layer.as_deref())?;
+    let (width, height, all) = (found.width, found.height, found.maps.len());
+    let map = |(channel, map): (usize, &Vec<f32>)| Shown {
+        width,
+        height,
+        pixels: painted(map, Colormap::Viridis),
+        caption: format!("channel {channel}"),
+    };
+    let shown: Vec<Shown> = found.maps.iter().take(MOST).enumerate().map(map).collect();
+    let output = picture_name(&args.picture, &found.layer);
+    let title = format!("{}: {}", found.layer, of(shown.len(), all, "feature maps"));
+    write_page(&shown, COLUMNS, &title, &output)?;
+    say::result(format_args!("{}: {all} maps of {height}x{width}", found.layer))?;
+    say::result(output.display())?;
+    Ok(())
+}
+
+pub(super) fn show_kernels(args: &ActivationsArgs, restored: &Restored) -> Result<()> {
+    let Some(found) = first_kernels(restored.model.as_ref())? else {
+        say::result("the network has no convolution whose kernels could be shown")?;
+        return Ok(());
+    };
+    let (width, height, all) = (found.width, found.height, found.kernels.len());
+    let largest = found.kernels.iter().map(|kernel| most(kernel)).fold(0.0, f32::max);
+    let kernel = |(channel, kernel): (usize, &Vec<f32>)| Shown {
+        width,
+        height,
+        pixels: pixels(kernel, &found, largest),
+        caption: format!("channel {channel}"),
+    };
+    let shown: Vec<Shown> = found.kernels.iter().take(MOST).enumerate().map(kernel).collect();
+    let output = picture_name(&args.picture, "kernels");
+    let title = format!("{}: {}", found.layer, of(shown.len(), all, "kernels"));
+    write_page(&shown, COLUMNS, &title, &output)?;
+    let channels = found.in_channels;
+    say::result(format_args!("{}: {all} kernels of {height}x{width}x{channels}", found.layer))?;
+    say::result(output.display())?;
+    Ok(())
+}
+
+/// A kernel for red, green and blue in these colours, 0 in the middle; of any other number of
+/// channels the sum.
+fn pixels(kernel: &[f32], of: &Kernels, largest: f32) -> Vec<u8> {
+    if of.in_channels == 3 {
+        // Each kernel by its own scale; but one that died must not be shown as if it lived.
+        let most = most(kernel).max(1e-3 * largest);
+        return shades(kernel, (-most, most));
+    }
+    let sums = kernel.chunks(of.in_channels).map(|channels| channels.iter().sum());
+    painted(&sums.collect::<Vec<f32>>(), Colormap::Viridis)
+}
+
+fn most(kernel: &[f32]) -> f32 {
+    kernel.iter().fold(0.0, |most, value| most.max(value.abs()))
+}
+
+fn of(shown: usize, all: usize, what: &str) -> String {
+    if shown == all { format!("{all} {what}") } else { format!("{shown} of {all} {what}") }
+}

@@ -1,0 +1,101 @@
+//! `candle-vision inspect sample`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use candle_vision::data::Split;
+use serde::Deserialize;
+
+use super::{Shown, write_page};
+use crate::args::SampleArgs;
+use crate::report::short;
+use crate::settings::{DataSettings, Recipe};
+use crate::sources::{self, unused_generator};
+use crate::{plan, say};
+
+const COLUMNS: usize = 6;
+
+pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
+    let (settings, seed) = settings(args)?;
+    let split = if args.val { Split::Val } else { Split::Train };
+    let dataset = sources::open(&settings, &args.data.data, split, seed)?;
+    let sample = dataset.sample(args.index)?;
+    let (name, class) = (dataset.name(args.index), &dataset.classes()[sample.label as usize]);
+    let loader = sources::loader(dataset.clone(), &settings, Split::Train, seed, &Device::Cpu)?;
+    let (train, eval) = (&settings.train, &settings.eval);
+
+    let array = eval.apply(&sample.picture, &mut unused_generator())?;
+    let mut shown = vec![
+        Shown::picture(sample.picture.clone(), "as stored")?,
+        Shown::picture(eval.undo_normalize(&array)?, "for evaluation")?,
+    ];
+    for epoch in 0..args.count {
+        // The loader's own random numbers: these are the pictures of a run with this seed.
+        let array = train.apply(&sample.picture, &mut loader.sample_rng(epoch, args.index))?;
+        let caption = format!("in epoch {}", epoch + 1);
+        shown.push(Shown::picture(train.undo_normalize(&array)?, caption)?);
+    }
+    let output = args.output.clone().unwrap_or_else(|| {
+        let set = plan::name_of(settings.source);
+        PathBuf::from(format!("{set}-{}-{}.sample.png", split.name(), args.index))
+    });
+    let title = format!("{class}: {}", short(&name));
+    write_page(&shown, COLUMNS, &title, &output)?;
+
+    say::result(format_args!("{name}: class {} ({class})", sample.label))?;
+    let (width, height) = (sample.picture.width(), sample.picture.height());
+    say::result(format_args!("stored: {height}x{width}, {} channels", sample.picture.channels()))?;
+    let [height, width, channels] = array.shape();
+    let (low, high) = range(array.values());
+    say::result(format_args!(
+        "the network gets: {height}x{width}, {channels} channels, {low:.3} to {high:.3}"
+    ))?;
+    if !train.is_random() {
+        say::result("the recipe changes nothing at random: it looks alike in every epoch")?;
+    }
+    say::result(output.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The data part of the recipe that was named, or what is usual for the data set.
+fn settings(args: &SampleArgs) -> Result<(DataSettings, u64)> {
+    if let Some(recipe) = &args.recipe {
+        let settings = Recipe::read(recipe)?.settings()?;
+        let seed = args.seed.unwrap_or(settings.training.seed);
+        return Ok((settings.data, seed));
+    }
+    let name = args.dataset.as_deref().context("name a --dataset or a --recipe")?;
+    let mut standard: toml::Table = toml::from_str(include_str!("../../standard_data.toml"))
+        .context("the built-in settings are damaged")?;
+    let Some(found) = standard.remove(name) else {
+        let known: Vec<&str> = standard.keys().map(String::as_str).collect();
+        bail!("`{name}` is no data set; use {}, or name a --recipe", known.join(", "))
+    };
+    Ok((DataSettings::deserialize(found)?, args.seed.unwrap_or(0)))
+}
+
+fn range(values: &[f32]) -> (f32, f32) {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    (low, values.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_settings_are_whole() -> Result<()> {
+        let standard: toml::Table = toml::from_str(include_str!("../../standard_data.toml"))?;
+        assert_eq!(standard.len(), 4);
+        for (name, settings) in standard {
+            let settings = DataSettings::deserialize(settings)?;
+            assert_eq!(plan::name_of(settings.source), name);
+            settings.train.validate()?;
+            settings.eval.validate()?;
+            assert!(settings.train.is_random() && !settings.eval.is_random());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! From the values a network takes back to a picture for the eye.
+
+use super::tensor::of_channel;
+use super::{Array, Compose, Transform};
+use crate::error::Result;
+use crate::picture::Picture;
+
+impl Compose {
+    /// The picture that transformed values show: `normalize` and `to_tensor` undone, rounded to 8
+    /// bits. What the transforms before them did to the picture stays to be seen.
+    ///
+    /// # Errors
+    /// If the values have another number of channels than `normalize`, or neither 1 nor 3.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_data::Picture;
+    /// use candle_vision_data::transforms::Compose;
+    /// use rand_chacha::ChaCha8Rng;
+    /// use rand_chacha::rand_core::SeedableRng;
+    ///
+    /// let compose = Compose::imagenet_eval();
+    /// let rng = &mut ChaCha8Rng::seed_from_u64(0);
+    /// let photo = Picture::new(300, 400, 3, vec![127; 300 * 400 * 3])?;
+    /// let seen = compose.undo_normalize(&compose.apply(&photo, rng)?)?;
+    /// assert_eq!(seen.pixel(17, 4), [127; 3]);
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    pub fn undo_normalize(&self, array: &Array) -> Result<Picture> {
+        let [height, width, channels] = array.shape();
+        let mut values = array.values().to_vec();
+        for step in self.0.iter().rev() {
+            let Transform::Normalize { mean, std } = step else { continue };
+            for channel in 0..channels {
+                let mean = of_channel(mean, channel, channels)? as f32;
+                let std = of_channel(std, channel, channels)? as f32;
+                let of_channel = values.iter_mut().skip(channel).step_by(channels);
+                of_channel.for_each(|value| *value = *value * std + mean);
+            }
+        }
+        let level = |value: f32| (value * 255.0).round().clamp(0.0, 255.0) as u8;
+        Picture::new(width, height, channels, values.into_iter().map(level).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_level_of_every_channel_comes_back() -> Result<()> {
+        let pixels: Vec<u8> =
+            (0..=255).flat_map(|level: u8| [level, 255 - level, level / 2]).collect();
+        let picture = Picture::new(16, 16, 3, pixels)?;
+        let normalize =
+            |mean: [f64; 3], std| Transform::Normalize { mean: mean.to_vec(), std: vec![std] };
+        let compose = Compose::new(vec![
+            Transform::ToTensor,
+            normalize([0.485, 0.456, 0.406], 0.25),
+            normalize([-1.0, 0.0, 1.0], 2.0),
+        ])?;
+        let array = compose.apply(&picture, &mut ChaCha8Rng::seed_from_u64(0))?;
+        assert_eq!(compose.undo_normalize(&array)?, picture);
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! A picture that the network found hard, with its map and its words.
+
+use serde::Serialize;
+
+use super::WorstPicture;
+use super::data_uri::{LONGEST, data_uri};
+use crate::Result;
+use crate::overlay::overlaid;
+use crate::picture::{SMALL, fit};
+
+/// One of the worst pictures as its template wants it.
+#[derive(Debug, Serialize)]
+pub(super) struct Card<'a> {
+    picture: String,
+    /// Picture with map.
+    overlay: Option<String>,
+    /// Whether the map says anything.
+    positive: bool,
+    /// Whether its pixels are to stay squares when enlarged.
+    pixels: bool,
+    name: &'a str,
+    label: &'a str,
+    predicted: &'a str,
+    right: bool,
+    probability: f64,
+    loss: f64,
+}
+
+impl<'a> Card<'a> {
+    pub(super) fn of(worst: &WorstPicture<'a>, classes: &'a [String]) -> Result<Self> {
+        let prediction = worst.prediction;
+        let class = |number: u32| classes.get(number as usize).map_or("?", String::as_str);
+        let (width, height) = worst.picture.size();
+        // A page enlarges pictures of few pixels by itself, but a map on them needs room.
+        let picture = worst.picture.resized(fit((width, height), LONGEST));
+        let overlay = worst.map.map(|map| data_uri(&overlaid(&picture, map)?)).transpose()?;
+        Ok(Self {
+            picture: data_uri(&worst.picture.resized(small((width, height))))?,
+            overlay,
+            positive: worst.map.is_some_and(|map| map.positive),
+            pixels: width.max(height) <= SMALL,
+            name: worst.name,
+            label: class(prediction.label),
+            predicted: class(prediction.predicted),
+            right: prediction.label == prediction.predicted,
+            probability: prediction.probability,
+            loss: prediction.loss,
+        })
+    }
+}
+
+/// At most [`LONGEST`] a side, never enlarged.
+fn small((width, height): (u32, u32)) -> (u32, u32) {
+    if width.max(height) <= LONGEST { (width, height) } else { fit((width, height), LONGEST) }
+}
