@@ -28,6 +28,7 @@
 //! | [`backward`] | candle's, without its detours for parameters |
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
 //! | [`sgd_step`], [`adam_step`] | updates of parameters, in place and in one pass over memory |
+//! | [`in_pool`] | a whole step on the threads that its loops run on |
 //! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -77,6 +78,7 @@ mod conv2d;
 mod cpu;
 mod cross_entropy;
 mod dropout;
+mod in_pool;
 mod layout;
 mod linear;
 mod max_pool2d;
@@ -93,6 +95,7 @@ pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_
 pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use dropout::dropout;
+pub use in_pool::in_pool;
 pub use layout::{channels_first, channels_last};
 pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};

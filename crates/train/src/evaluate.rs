@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader};
 use candle_vision_models::{Model, Pass, PreparedLayers};
+use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
 use crate::criterion::Criterion;
@@ -81,7 +82,8 @@ pub fn evaluate(
     let prepared = PreparedLayers::new();
     for (done, batch) in loader.epoch(0).take(batches).enumerate() {
         let batch = batch?;
-        let logits = model.forward(&batch.images, &mut Pass::eval().with_prepared(&prepared))?;
+        let forward = || model.forward(&batch.images, &mut Pass::eval().with_prepared(&prepared));
+        let logits = in_pool(forward)?;
         answers.add(&batch, &logits, criterion)?;
         if !progress(done + 1, batches)? {
             return Ok(None);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use candle_vision_data::{Batch, DataLoader};
 use candle_vision_models::{FrozenBatchNorm, Model, Parameter};
+use candle_vision_ops::in_pool;
 
 use crate::callback::{Callback, Event, StopReason};
 use crate::checkpoint::Checkpoint;
@@ -284,10 +285,15 @@ impl<'a> Trainer<'a> {
             seed: self.config.seed,
             number: self.position.step + 1,
         };
-        let outcome =
-            step.run(batch, &mut self.optimizer)?.map_err(|NotFinite { what, parameter }| {
-                Error::Diverged { epoch, batch: number + 1, what, lr, parameter }
-            })?;
+        let outcome = in_pool(|| step.run(batch, &mut self.optimizer))?.map_err(
+            |NotFinite { what, parameter }| Error::Diverged {
+                epoch,
+                batch: number + 1,
+                what,
+                lr,
+                parameter,
+            },
+        )?;
         let position = &mut self.position;
         position.step += 1;
         position.batch = number + 1;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use candle_vision::data::FolderSplit;
-use candle_vision::ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
+use candle_vision::ops::{
+    CrossEntropyConfig, Generator, Targets, backward, cross_entropy, in_pool,
+};
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec,
     OptimizerConfig, Pass, PreparedLayers, Split, build, grad_cam,
@@ -73,7 +75,7 @@ impl Network {
     }
 }
 
-/// Forward, loss, backward, and a step of SGD with momentum.
+/// Forward, loss, backward, and a step of SGD with momentum, as the trainer does them.
 pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<Outcome> {
     let model = network.build()?;
     if learns == Learns::Head {
@@ -84,14 +86,15 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
     let group = ParamGroup::new(model.parameters().trainable(), &config);
     let mut optimizer = Optimizer::new(&config, vec![group])?;
     let (images, labels) = (network.images()?, network.labels()?);
-    let times = clock.measure(|number| {
+    let mut step = |number| {
         let mut pass = Pass::train(Generator::seed_from_u64(number as u64));
         let logits = model.forward(&images, &mut pass)?;
         let targets = Targets::Labels(&labels);
         let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
         optimizer.step(&backward(&loss)?)?;
-        Ok(loss)
-    })?;
+        anyhow::Ok(loss)
+    };
+    let times = clock.measure(|number| in_pool(|| step(number)))?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 
@@ -100,8 +103,8 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
     let (model, images) = (network.build()?, network.images()?);
     let prepared = PreparedLayers::new();
-    let times = clock
-        .measure(|_| Ok(model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?))?;
+    let forward = || model.forward(&images, &mut Pass::eval().with_prepared(&prepared));
+    let times = clock.measure(|_| Ok(in_pool(forward)?))?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, conv2d_activated, relu};
+use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, conv2d_activated};
 
-use super::BatchNorm2d;
+use super::{BatchNorm2d, relu_at};
 use crate::prepared::{Form, PreparedLayers};
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
@@ -71,26 +71,16 @@ impl Conv2d {
         pass.output(&self.path, y)
     }
 
-    /// The same with a rectifier behind it, which has a path of its own or none; in one op unless a
-    /// tap wants to see what is between.
+    /// The same with a rectifier behind it, which has a path of its own; in one op unless a tap wants
+    /// to see what is between.
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub fn forward_relu(
-        &self,
-        x: &Tensor,
-        path: Option<&str>,
-        pass: &mut Pass<'_>,
-    ) -> Result<Tensor> {
-        let y = if pass.wants(&self.path) {
-            relu(&self.forward(x, pass)?)?
-        } else {
-            self.convolve(x, Activation::Relu, pass)?
-        };
-        match path {
-            Some(path) => pass.output(path, y),
-            None => Ok(y),
+    pub fn forward_relu(&self, x: &Tensor, relu_path: &str, pass: &mut Pass<'_>) -> Result<Tensor> {
+        if pass.wants(&self.path) || pass.wants(relu_path) {
+            return relu_at(relu_path, &self.forward(x, pass)?, pass);
         }
+        self.convolve(x, Activation::Relu, pass)
     }
 
     fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {

@@ -116,7 +116,7 @@ impl Model for AlexNet {
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let mut x = images_to_features(images, self.spec.input[0])?;
         for feature in &self.features {
-            x = feature.conv.forward_relu(&x, Some(feature.relu), pass)?;
+            x = feature.conv.forward_relu(&x, feature.relu, pass)?;
             if let Some((path, pool)) = &feature.pool {
                 x = pass.output(path, max_pool2d(&x, pool)?)?;
             }

@@ -57,7 +57,7 @@ impl Block {
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         match &self.conv {
-            Convolution::Plain(conv) => conv.forward_relu(x, Some(self.relu), pass),
+            Convolution::Plain(conv) => conv.forward_relu(x, self.relu, pass),
             Convolution::Normalised(conv) => conv.forward(x, Activate::relu(self.relu), pass),
         }
     }

@@ -53,8 +53,9 @@ impl Model for SimpleCnn {
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let mut x = images_to_features(images, self.spec.input[0])?;
-        for conv in [&self.conv1, &self.conv2, &self.conv3] {
-            x = conv.forward_relu(&x, None, pass)?;
+        let convs = [&self.conv1, &self.conv2, &self.conv3];
+        for (conv, relu) in convs.into_iter().zip(["relu1", "relu2", "relu3"]) {
+            x = conv.forward_relu(&x, relu, pass)?;
             x = max_pool2d(&x, &MaxPool2dConfig::new(2))?;
         }
         let x = self.fc1.forward(&flatten(&x)?, pass)?;

@@ -178,8 +178,9 @@ pub(crate) fn product<T: Float>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
 fn multiply_parallel<T: Float>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
     let rows = even_ranges(product.rows, 256);
     let cols = even_ranges(product.cols, 256);
-    // A multiplication takes about a sixteenth of the time of reading a number.
-    let cost = product.rows * product.cols * a.cols / 16;
+    // So many multiplications take about as long as it takes to read a number.
+    const MULTIPLICATIONS: usize = 64;
+    let cost = product.rows * product.cols * a.cols / MULTIPLICATIONS;
     for_each_of(cost, product.tiles(&rows, &cols).into_par_iter(), |mut tile| {
         let (a, b) = (a.block(tile.rows, 0..a.cols), b.block(0..b.rows, tile.cols));
         multiply(&mut tile.matrix, a, b, false);

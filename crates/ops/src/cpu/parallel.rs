@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 /// Work that is done in less time than it takes to wake another thread, counted in elements read
 /// or written once.
-const SMALL: usize = 1 << 15;
+const SMALL: usize = 1 << 16;
 
 /// `items.for_each(work)`, without a change of thread where there is one thread or one item.
 pub(crate) fn for_each<I, F>(items: I, work: F)
