@@ -147,7 +147,10 @@ fn random_shapes_agree_with_the_definition() {
 fn smallest_maps_agree_with_the_definition() {
     for size in [[1, 1], [1, 5], [6, 1], [2, 2], [4, 4], [5, 5]] {
         Case::new(shape(1, size, 1, 1), 1).check();
-        Case::new(shape(2, size, 16, 33), 2).check();
+        // Under Miri, which takes a thousand times as long, the tails of small vectors have to do.
+        if !cfg!(miri) {
+            Case::new(shape(2, size, 16, 33), 2).check();
+        }
     }
 }
 
