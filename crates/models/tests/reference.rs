@@ -153,6 +153,20 @@ fn prepared_layers_change_nothing_but_the_rounding() -> Result<()> {
     Ok(())
 }
 
+/// Makes a leaf of the output of one shortcut.
+struct Shortcut(Option<candle_core::Var>);
+
+impl candle_vision_models::LayerTap for Shortcut {
+    fn wants(&self, layer: &str) -> bool {
+        layer == "layer4.0.downsample.1"
+    }
+
+    fn tap(&mut self, _: &str, output: Tensor) -> Result<Tensor> {
+        let leaf = candle_core::Var::from_tensor(&output)?;
+        Ok(self.0.insert(leaf).as_tensor().clone())
+    }
+}
+
 /// A gradient that is asked for is not lost, and training does not take what was prepared.
 #[test]
 fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
@@ -165,6 +179,12 @@ fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
     let images = Var::from_tensor(&reference::image_batch("prepared", &[2, 3, 32, 32])?)?;
     let logits = model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?;
     assert!(logits.sum_all()?.backward()?.get(&images).is_some());
+    // A tap that makes a leaf of the shortcut alone gets its gradient.
+    let mut leaf = Shortcut(None);
+    let pass = Pass::eval().with_prepared(&prepared);
+    let logits = model.forward(&images.as_detached_tensor(), &mut pass.with_tap(&mut leaf))?;
+    let gradients = logits.sum_all()?.backward()?;
+    assert!(gradients.get(leaf.0.as_ref().expect("the shortcut was passed")).is_some());
     // A tap between a convolution and its batch norm sees what it would without any of this.
     let between = |pass: Pass| -> Result<Tensor> {
         let mut seen = candle_vision_models::RecordShapes::default();

@@ -1,7 +1,6 @@
 //! A convolution and the batch norm behind it, in as few ops as a pass allows.
 
 use candle_core::{Result, Tensor};
-
 use candle_vision_ops::Conv2dConfig;
 
 use super::{Activate, BatchNorm2d, Conv2d};
@@ -72,17 +71,21 @@ impl ConvNorm {
     /// # Errors
     /// As those of the two layers.
     pub fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let is_seen = pass.wants(self.conv.path()) || pass.wants(self.bn.path());
-        let y = if is_seen {
+        if pass.wants(self.conv.path()) || pass.wants(self.bn.path()) {
             return self.bn.forward(&self.conv.forward(x, pass)?, then, pass);
-        } else if let Some(prepared) = pass.prepared(x) {
-            let conv = self.conv.prepared_with(prepared, &self.bn)?;
-            conv.forward(x, then.residual, then.activation())
-                .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
-        } else if self.bn.uses_batch_statistics(pass) {
-            self.bn.forward_behind(&self.conv, x, then, pass)?
-        } else {
-            return self.bn.forward(&self.conv.forward(x, pass)?, then, pass);
+        }
+        // A tap may have made a leaf of the residual alone: its gradient must not be cut.
+        let residual_is_tracked = then.residual.is_some_and(Tensor::track_op);
+        let y = match pass.prepared(x) {
+            Some(prepared) if !residual_is_tracked => {
+                let conv = self.conv.prepared_with(prepared, &self.bn)?;
+                conv.forward(x, then.residual, then.activation())
+                    .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
+            }
+            _ if self.bn.uses_batch_statistics(pass) => {
+                self.bn.forward_behind(&self.conv, x, then, pass)?
+            }
+            _ => return self.bn.forward(&self.conv.forward(x, pass)?, then, pass),
         };
         then.output(y, pass)
     }
