@@ -45,9 +45,7 @@ pub fn ablation_cam(
             let without = ablated_scores(evidence, index)?;
             weights.extend(without.into_iter().map(|score| (whole - score) as f32));
         }
-        let weights = Tensor::from_vec(weights, (batch, channels, 1, 1), images.device())?;
-        let weights = weights.to_dtype(evidence.activations.dtype())?;
-        Ok(evidence.activations.broadcast_mul(&weights)?)
+        evidence.weighted(weights)
     })
 }
 

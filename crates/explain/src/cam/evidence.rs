@@ -23,6 +23,13 @@ pub(super) struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
+    /// The activations times `weights`, one for each picture and channel, picture by picture.
+    pub(super) fn weighted(&self, weights: Vec<f32>) -> Result<Tensor> {
+        let (batch, channels, _, _) = self.activations.dims4()?;
+        let weights = Tensor::from_vec(weights, (batch, channels, 1, 1), self.images.device())?;
+        Ok(self.activations.broadcast_mul(&weights.to_dtype(self.activations.dtype())?)?)
+    }
+
     /// One forward pass of the whole network, cut at the layer: no backward pass goes below it.
     pub(super) fn gather(
         model: &'a dyn Model,

@@ -44,9 +44,7 @@ pub fn score_cam(
         for index in 0..batch {
             weights.extend(softmax(&masked_scores(evidence, index)?));
         }
-        let weights = Tensor::from_vec(weights, (batch, channels, 1, 1), images.device())?;
-        let weights = weights.to_dtype(evidence.activations.dtype())?;
-        Ok(evidence.activations.broadcast_mul(&weights)?)
+        evidence.weighted(weights)
     })
 }
 
