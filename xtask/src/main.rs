@@ -13,6 +13,8 @@
 mod bench;
 mod cargo;
 mod check;
+mod cuda;
+mod cuda_toolkit;
 mod experiment;
 mod fetch_data;
 mod misuse;
@@ -43,6 +45,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Run every check: fmt, clippy, tests, docs, tidy
     Check,
+    /// Put together a CUDA toolkit to build with; needs no GPU, no driver and no root
+    CudaToolkit(cuda_toolkit::Arguments),
     /// Check the dependency graph and the source tree against the project's rules
     Tidy,
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::FetchData(arguments) => fetch_data::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Check => check::run(),
+        Task::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
         Task::Tidy => tidy::run(),
     };
     done.unwrap_or_else(|error| {
