@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 pub(crate) use device::{Device, DeviceArguments};
-pub(crate) use wrappers::nvcc_wrapper;
+pub(crate) use wrappers::{check_only, nvcc_wrapper};
 
 use crate::cargo::{BuildOptions, Executable, build_release};
 use choice::{Build, Choice, choose};
