@@ -6,6 +6,8 @@ use candle_vision::explain::Method;
 use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::device::DeviceArgs;
+
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "candle-vision", version, max_term_width = 100)]
@@ -92,9 +94,8 @@ pub(crate) struct TrainArgs {
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -113,9 +114,8 @@ pub(crate) struct EvalArgs {
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -134,9 +134,8 @@ pub(crate) struct PredictArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -174,9 +173,8 @@ pub(crate) struct ExplainArgs {
     /// Measure how good the map is, beside a random one
     #[arg(long)]
     pub(crate) score: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// How a map is written.
@@ -207,9 +205,8 @@ pub(crate) struct ScoreArgs {
     /// Folder for the table and the pictures [default: `explain` beside the checkpoint]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -219,9 +216,8 @@ pub(crate) struct ReportArgs {
     /// Folder of the run, for instance runs/resnet18/001
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -266,9 +262,8 @@ pub(crate) struct ActivationsArgs {
     /// network are PICTURE.LAYER.png and PICTURE.kernels.png
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -288,9 +283,8 @@ pub(crate) struct ResidualArgs {
     /// Where to write the picture [default: CHECKPOINT.residual.png in this folder]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

@@ -1,5 +1,7 @@
 //! Two-dimensional convolution.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
 use crate::backward::hand_in;
@@ -69,6 +71,23 @@ impl Conv2dConfig {
 /// the largest value; `true` switches it off, to compare.
 pub fn set_exact_convolution(exact: bool) {
     conv::set_exact(exact);
+}
+
+/// Whether CUDA cards may round the factors of `f32` convolutions to TF32.
+static TF32: AtomicBool = AtomicBool::new(true);
+
+/// Whether CUDA cards may compute the convolutions of this process in TF32, from now on.
+///
+/// TF32 keeps 10 bits of the 23 of each factor and sums in `f32`: relative errors around 1e-3 in place
+/// of 1e-6, at several times the speed. By default it is allowed, as in PyTorch
+/// (`torch.backends.cudnn.allow_tf32`). The CPU knows no TF32.
+pub fn set_tf32(allowed: bool) {
+    TF32.store(allowed, Ordering::Relaxed);
+}
+
+/// Whether [`set_tf32`] allows TF32.
+pub fn tf32_allowed() -> bool {
+    TF32.load(Ordering::Relaxed)
 }
 
 /// Convolution of a channels-last image batch (cross-correlation, as in PyTorch's `conv2d`).

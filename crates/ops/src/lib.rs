@@ -92,7 +92,9 @@ pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
-pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution};
+pub use conv2d::{
+    Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32, tf32_allowed,
+};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use dropout::dropout;
 pub use in_pool::in_pool;

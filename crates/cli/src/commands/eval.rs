@@ -10,10 +10,10 @@ use candle_vision::train::{Criterion, Evaluation, evaluate};
 use crate::args::EvalArgs;
 use crate::progress::Count;
 use crate::table::table;
-use crate::{device, say, sources};
+use crate::{say, sources};
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
     let folder = args.folder.as_deref();

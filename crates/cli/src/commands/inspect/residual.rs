@@ -16,10 +16,10 @@ use super::picture_name;
 use crate::args::ResidualArgs;
 use crate::commands::eval::check_classes;
 use crate::table::table;
-use crate::{device, say, sources};
+use crate::{say, sources};
 
 pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let model = restored.model.as_ref();
     let blocks = residual_blocks(model)?;
