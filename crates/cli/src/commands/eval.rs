@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, LoaderConfig};
+use candle_vision::data::LoaderConfig;
 use candle_vision::train::{Criterion, Evaluation, evaluate};
 
 use crate::args::EvalArgs;
@@ -25,8 +24,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         skip_broken: args.skip_broken,
         ..LoaderConfig::default()
     };
-    let preprocessing: Compose = metadata.preprocessing.clone();
-    let loader = DataLoader::new(dataset, preprocessing, config, device.clone())?;
+    let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
     let mut count = Count::new("evaluating");
     let evaluation =
