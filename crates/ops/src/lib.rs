@@ -27,7 +27,7 @@
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
 //! | [`backward`] | candle's, without its detours for parameters |
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
-//! | [`sgd_step`], [`adam_step`] | updates of parameters, in place and in one pass over memory |
+//! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`] | a whole step on the threads that its loops run on |
 //! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
 //!
@@ -108,7 +108,10 @@ pub use layout::{channels_first, channels_last};
 pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
 pub use on_gradient::on_gradient;
-pub use optimizer_step::{AdamStep, SgdStep, adam_step, sgd_step, sum_of_squares};
+pub use optimizer_step::{
+    AdamStep, AdamUpdate, Finite, SgdStep, SgdUpdate, adam_steps, sgd_steps, sum_of_squares,
+    sums_of_squares,
+};
 pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use softmax::{log_softmax, softmax};
 
