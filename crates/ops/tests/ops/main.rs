@@ -3,6 +3,8 @@
 
 #[path = "../../../../tests/support/every_path.rs"]
 mod every_path;
+#[path = "../../../../tests/support/places.rs"]
+mod places;
 #[path = "../../../../tests/support/reference.rs"]
 mod reference;
 mod support;
