@@ -3,6 +3,7 @@
 mod config;
 mod group;
 mod optimizer;
+mod slot;
 
 pub use config::OptimizerConfig;
 pub use group::ParamGroup;
