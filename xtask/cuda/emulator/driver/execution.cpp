@@ -16,9 +16,10 @@
 #include "../include/cuda_runtime.h"
 #include "memory.h"
 
-API uint3 emulated_thread = {}, emulated_block = {};
-API dim3 emulated_block_size = {}, emulated_grid_size = {};
-API char* emulated_dynamic_shared = nullptr;
+#define EXPORTED __attribute__((visibility("default")))
+EXPORTED uint3 emulated_thread, emulated_block;
+EXPORTED dim3 emulated_block_size, emulated_grid_size;
+EXPORTED char* emulated_dynamic_shared;
 
 namespace emulated {
 namespace {
@@ -33,9 +34,9 @@ struct Fiber {
     jmp_buf place;
     bool begun = false;
     Waits waits = Waits::no;
-    unsigned thread = 0;      // its number in the block
-    unsigned exchanges = 0;   // shuffles this thread has taken part in
-    char* stack = nullptr;
+    bool ready = false;      // whether what it waits for has come
+    unsigned thread = 0;     // its number in the block
+    unsigned exchanges = 0;  // shuffles that the thread has taken part in
 };
 
 // What a lane hands to its warp. Two sets in turn, so that a quick lane's next value can't overwrite
@@ -50,7 +51,11 @@ const Kernel* kernel;
 void** parameters;
 unsigned threads, begun_threads;
 Fiber fibers[MOST_THREADS];
-std::vector<Fiber*> idle, waiting;
+std::vector<Fiber*> waiting, idle = [] {
+    std::vector<Fiber*> all;
+    for (Fiber& fiber : fibers) all.push_back(&fiber);
+    return all;
+}();
 Fiber* running;
 jmp_buf scheduler;
 Handed handed[2][MOST_THREADS];
@@ -92,10 +97,9 @@ void begin(Fiber& fiber) {
     fiber.begun = true;
     void* stack = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (stack == MAP_FAILED) fail("no memory for the stack of a thread");
-    fiber.stack = static_cast<char*>(stack);
     static ucontext_t entry;  // static: still read after the jump back
     getcontext(&entry);
-    entry.uc_stack.ss_sp = fiber.stack;
+    entry.uc_stack.ss_sp = stack;
     entry.uc_stack.ss_size = STACK_BYTES;
     entry.uc_link = nullptr;
     makecontext(&entry, fiber_main, 0);
@@ -115,26 +119,22 @@ void resume(Fiber& fiber) {
 
 unsigned warp_of(const Fiber* fiber) { return fiber->thread / WARP; }
 
-// Takes the fibers that may go on out of `waiting`: warps whose threads all wait for each other, or,
-// when there is no such warp, the whole block at `__syncthreads`. Threads that returned don't count.
-std::vector<Fiber*> take_ready() {
-    std::vector<Fiber*> ready, rest;
-    bool all_for_block = true;
+// Marks the fibers that may go on: warps whose threads all wait for each other, or, where there is no
+// such warp, the whole block at `__syncthreads`. Threads that returned are not waited for.
+void mark_ready() {
+    bool any = false, all_for_block = true;
     for (size_t first = 0, end; first < waiting.size(); first = end) {
         bool whole_warp = true;
-        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]); end++)
+        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]); end++) {
             whole_warp &= waiting[end]->waits == Waits::for_warp;
-        auto& target = whole_warp ? ready : rest;
-        target.insert(target.end(), waiting.begin() + first, waiting.begin() + end);
+            all_for_block &= waiting[end]->waits == Waits::for_block;
+        }
+        for (size_t i = first; i < end; i++) waiting[i]->ready = whole_warp;
+        any |= whole_warp;
     }
-    if (!ready.empty()) {
-        waiting.swap(rest);
-        return ready;
-    }
-    for (const Fiber* fiber : rest) all_for_block &= fiber->waits == Waits::for_block;
-    if (!all_for_block) fail("%s: threads of one warp wait at a shuffle and at __syncthreads", kernel->name);
-    waiting.clear();
-    return rest;
+    if (any) return;
+    if (!all_for_block) fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads", kernel->name);
+    for (Fiber* fiber : waiting) fiber->ready = true;
 }
 
 void run_block() {
@@ -147,18 +147,14 @@ void run_block() {
         resume(*fiber);
     }
     while (!waiting.empty()) {
-        std::vector<Fiber*> stay, ready = take_ready();
-        stay.swap(waiting);
-        for (Fiber* fiber : ready) resume(*fiber);
-        // `waiting` stays in thread order, which take_ready needs to see warps as runs.
-        std::vector<Fiber*> merged(stay.size() + waiting.size());
-        size_t a = 0, b = 0;
-        for (auto& place : merged) {
-            const bool first = b == waiting.size() ||
-                               (a < stay.size() && (stay[a]->thread < waiting[b]->thread) != reversed());
-            place = first ? stay[a++] : waiting[b++];
+        mark_ready();
+        // In the same order again, so that a warp's threads stay next to each other.
+        std::vector<Fiber*> before;
+        before.swap(waiting);
+        for (Fiber* fiber : before) {
+            if (fiber->ready) resume(*fiber);
+            else waiting.push_back(fiber);
         }
-        waiting.swap(merged);
     }
 }
 
@@ -166,20 +162,15 @@ void run_block() {
 
 void launch(const Kernel& which, Size3 grid, Size3 block, size_t shared_bytes, void** given) {
     const std::lock_guard<std::mutex> guard(one_launch);
-    static const bool first = [] {
-        for (Fiber& fiber : fibers) idle.push_back(&fiber);
-        return true;
-    }();
-    (void)first;
     kernel = &which;
     parameters = given;
     threads = block.x * block.y * block.z;
     emulated_block_size = {block.x, block.y, block.z};
     emulated_grid_size = {grid.x, grid.y, grid.z};
-    kernel->check(kernel->name, parameters);
     std::vector<char> shared(shared_bytes + 16, char(0xFF));
     emulated_dynamic_shared = shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16);
     emulated_now(kernel->name);
+    kernel->check(kernel->name, parameters);
     const size_t blocks = size_t(grid.x) * grid.y * grid.z;
     for (size_t step = 0; step < blocks; step++) {
         const size_t number = reversed() ? blocks - 1 - step : step;

@@ -4,27 +4,22 @@
 
 #include "cuda_runtime.h"
 
-struct EmulatedBinary16 {  // 1 sign, 5 exponent, 10 fraction bits
+struct EmulatedBinary16 {  // 1 sign, 5 exponent (bias 15), 10 fraction bits
     static float decode(uint16_t bits) {
-        const unsigned exponent = bits >> 10 & 31, fraction = bits & 1023;
-        float magnitude;
-        if (exponent == 0) magnitude = std::ldexp(float(fraction), -24);
-        else if (exponent < 31) magnitude = std::ldexp(float(1024 + fraction), int(exponent) - 25);
-        else magnitude = fraction ? NAN : INFINITY;
+        // A float with the same fields is too small by the difference of the biases, 127 - 15.
+        float magnitude = __uint_as_float((bits & 0x7fffu) << 13) * 0x1p112f;
+        if (magnitude >= 65536) magnitude = bits & 1023 ? NAN : INFINITY;
         return bits & 0x8000 ? -magnitude : magnitude;
     }
     static uint16_t encode(float value) {
-        const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+        const unsigned sign = std::signbit(value) ? 0x8000 : 0;
         const float magnitude = std::fabs(value);
+        const unsigned bits = __float_as_uint(magnitude);
         if (std::isnan(value)) return 0x7fff;
-        if (magnitude == 0) return sign;
-        if (magnitude >= 65520) return sign | 0x7c00;  // halfway past the largest, 65504
-        int exponent;
-        std::frexp(magnitude, &exponent);
-        if (exponent < -13) exponent = -13;  // subnormals share the smallest exponent
-        // nearbyint rounds halves to even; a carry out of the fraction runs into the exponent.
-        const auto fraction = unsigned(std::nearbyint(std::ldexp(magnitude, 11 - exponent)));
-        return uint16_t(sign | (((exponent + 13) << 10) + fraction));
+        if (magnitude >= 65520) return uint16_t(sign | 0x7c00);  // halfway past the largest, 65504
+        // Subnormal halves are multiples of 2^-24, which is what floats from 0.5 on are rounded to.
+        if (magnitude < 0x1p-14f) return uint16_t(sign | (__float_as_uint(magnitude + 0.5f) - __float_as_uint(0.5f)));
+        return uint16_t(sign | ((bits - (112u << 23) + 0xfff + (bits >> 13 & 1)) >> 13));
     }
 };
 
