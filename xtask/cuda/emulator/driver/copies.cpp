@@ -28,7 +28,8 @@ API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) {
     return bytes == 0 ? CUDA_SUCCESS : cuMemAlloc_v2(pointer, bytes);
 }
 
-API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool, CUstream stream) {
+API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool,
+                                     CUstream stream) {
     return cuMemAllocAsync(pointer, bytes, stream);
 }
 
@@ -119,13 +120,16 @@ API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) { return cuDeviceGetDefaultMemPool(pool, device); }
+API CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) {
+    return cuDeviceGetDefaultMemPool(pool, device);
+}
 
 API CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) { return CUDA_SUCCESS; }
 
 API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void* value) {
     // 4 is the release threshold; 1 to 3 allow reuse between streams, which changes nothing here.
-    if (attribute == 4) std::memcpy(&pool->release_threshold, value, sizeof pool->release_threshold);
+    if (attribute == 4)
+        std::memcpy(&pool->release_threshold, value, sizeof pool->release_threshold);
     return attribute >= 1 && attribute <= 4 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -133,10 +137,19 @@ API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void* value
     const emulated::MemoryUse use = emulated::memory_use();
     uint64_t answer;
     switch (attribute) {
-        case 4: answer = pool->release_threshold; break;
-        case 5: case 7: answer = use.used; break;  // reserved, used: now
-        case 6: case 8: answer = use.most; break;  // reserved, used: at most
-        default: return CUDA_ERROR_INVALID_VALUE;
+        case 4:
+            answer = pool->release_threshold;
+            break;
+        case 5:
+        case 7:
+            answer = use.used;
+            break;  // reserved, used: now
+        case 6:
+        case 8:
+            answer = use.most;
+            break;  // reserved, used: at most
+        default:
+            return CUDA_ERROR_INVALID_VALUE;
     }
     std::memcpy(value, &answer, sizeof answer);
     return CUDA_SUCCESS;

@@ -19,24 +19,24 @@ struct Attribute {
 };
 // The numbers are CUdevice_attribute's; the values a Hopper card's where code may depend on them.
 constexpr Attribute ATTRIBUTES[] = {
-    {1, 1024},         // MAX_THREADS_PER_BLOCK
-    {2, 1024},         // MAX_BLOCK_DIM_X
-    {3, 1024},         // MAX_BLOCK_DIM_Y
-    {4, 64},           // MAX_BLOCK_DIM_Z
-    {5, 2147483647},   // MAX_GRID_DIM_X
-    {6, 65535},        // MAX_GRID_DIM_Y
-    {7, 65535},        // MAX_GRID_DIM_Z
-    {8, 49152},        // MAX_SHARED_MEMORY_PER_BLOCK
-    {10, 32},          // WARP_SIZE
-    {12, 65536},       // MAX_REGISTERS_PER_BLOCK
-    {13, 1000000},     // CLOCK_RATE
-    {16, 2},           // MULTIPROCESSOR_COUNT: few, since blocks run one after another
-    {39, 2048},        // MAX_THREADS_PER_MULTIPROCESSOR
-    {41, 1},           // UNIFIED_ADDRESSING
-    {75, 9},           // COMPUTE_CAPABILITY_MAJOR
-    {76, 0},           // COMPUTE_CAPABILITY_MINOR
-    {97, 49152},       // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-    {115, 1},          // MEMORY_POOLS_SUPPORTED
+    {1, 1024},        // MAX_THREADS_PER_BLOCK
+    {2, 1024},        // MAX_BLOCK_DIM_X
+    {3, 1024},        // MAX_BLOCK_DIM_Y
+    {4, 64},          // MAX_BLOCK_DIM_Z
+    {5, 2147483647},  // MAX_GRID_DIM_X
+    {6, 65535},       // MAX_GRID_DIM_Y
+    {7, 65535},       // MAX_GRID_DIM_Z
+    {8, 49152},       // MAX_SHARED_MEMORY_PER_BLOCK
+    {10, 32},         // WARP_SIZE
+    {12, 65536},      // MAX_REGISTERS_PER_BLOCK
+    {13, 1000000},    // CLOCK_RATE
+    {16, 2},          // MULTIPROCESSOR_COUNT: few, since blocks run one after another
+    {39, 2048},       // MAX_THREADS_PER_MULTIPROCESSOR
+    {41, 1},          // UNIFIED_ADDRESSING
+    {75, 9},          // COMPUTE_CAPABILITY_MAJOR
+    {76, 0},          // COMPUTE_CAPABILITY_MINOR
+    {97, 49152},      // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+    {115, 1},         // MEMORY_POOLS_SUPPORTED
 };
 
 struct ErrorText {

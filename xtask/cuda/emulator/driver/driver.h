@@ -33,5 +33,6 @@ inline void* address(CUdeviceptr pointer) { return reinterpret_cast<void*>(point
 
 }  // namespace emulated
 
-#define REQUIRE_CONTEXT()                                                                  \
-    if (const CUresult problem = emulated::require_context(); problem != CUDA_SUCCESS) return problem
+#define REQUIRE_CONTEXT()                                                              \
+    if (const CUresult problem = emulated::require_context(); problem != CUDA_SUCCESS) \
+    return problem

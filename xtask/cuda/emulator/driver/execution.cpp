@@ -1,6 +1,6 @@
 // A fiber takes one thread of the block after another and runs the kernel for it. It stops only
-// where a thread waits for others (`__syncthreads`, a shuffle); then the next fiber goes on with the
-// threads that are left. A kernel without barriers therefore runs as a plain loop in one fiber.
+// where a thread waits for others (`__syncthreads`, a shuffle); then the next fiber goes on with
+// the threads that are left. A kernel without barriers therefore runs as a plain loop in one fiber.
 
 #include "execution.h"
 
@@ -39,8 +39,8 @@ struct Fiber {
     unsigned exchanges = 0;  // shuffles that the thread has taken part in
 };
 
-// What a lane hands to its warp. Two sets in turn, so that a quick lane's next value can't overwrite
-// one that a slow lane has yet to read.
+// What a lane hands to its warp. Two sets in turn, so that a quick lane's next value can't
+// overwrite one that a slow lane has yet to read.
 struct Handed {
     unsigned exchange;  // which shuffle it belongs to; 0: none yet
     alignas(16) char bytes[16];
@@ -61,7 +61,8 @@ jmp_buf scheduler;
 Handed handed[2][MOST_THREADS];
 bool handed_any = false;
 
-// Threads that need a barrier and lack one often come out right in one order and wrong in the other.
+// Threads that need a barrier and lack one often come out right in one order and wrong in the
+// other.
 bool reversed() {
     static const bool value = [] {
         const char* order = std::getenv("EMULATED_CUDA_ORDER");
@@ -72,7 +73,8 @@ bool reversed() {
 
 void become(unsigned thread) {
     running->thread = thread;
-    emulated_thread = {thread % emulated_block_size.x, thread / emulated_block_size.x % emulated_block_size.y,
+    emulated_thread = {thread % emulated_block_size.x,
+                       thread / emulated_block_size.x % emulated_block_size.y,
                        thread / (emulated_block_size.x * emulated_block_size.y)};
 }
 
@@ -95,7 +97,8 @@ void fiber_main() {
 
 void begin(Fiber& fiber) {
     fiber.begun = true;
-    void* stack = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* stack =
+        mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (stack == MAP_FAILED) fail("no memory for the stack of a thread");
     static ucontext_t entry;  // static: still read after the jump back
     getcontext(&entry);
@@ -119,13 +122,14 @@ void resume(Fiber& fiber) {
 
 unsigned warp_of(const Fiber* fiber) { return fiber->thread / WARP; }
 
-// Marks the fibers that may go on: warps whose threads all wait for each other, or, where there is no
-// such warp, the whole block at `__syncthreads`. Threads that returned are not waited for.
+// Marks the fibers that may go on: warps whose threads all wait for each other, or, where there is
+// no such warp, the whole block at `__syncthreads`. Threads that returned are not waited for.
 void mark_ready() {
     bool any = false, all_for_block = true;
     for (size_t first = 0, end; first < waiting.size(); first = end) {
         bool whole_warp = true;
-        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]); end++) {
+        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]);
+             end++) {
             whole_warp &= waiting[end]->waits == Waits::for_warp;
             all_for_block &= waiting[end]->waits == Waits::for_block;
         }
@@ -133,7 +137,9 @@ void mark_ready() {
         any |= whole_warp;
     }
     if (any) return;
-    if (!all_for_block) fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads", kernel->name);
+    if (!all_for_block)
+        fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
+             kernel->name);
     for (Fiber* fiber : waiting) fiber->ready = true;
 }
 
@@ -152,8 +158,10 @@ void run_block() {
         std::vector<Fiber*> before;
         before.swap(waiting);
         for (Fiber* fiber : before) {
-            if (fiber->ready) resume(*fiber);
-            else waiting.push_back(fiber);
+            if (fiber->ready)
+                resume(*fiber);
+            else
+                waiting.push_back(fiber);
         }
     }
 }
@@ -168,7 +176,8 @@ void launch(const Kernel& which, Size3 grid, Size3 block, size_t shared_bytes, v
     emulated_block_size = {block.x, block.y, block.z};
     emulated_grid_size = {grid.x, grid.y, grid.z};
     std::vector<char> shared(shared_bytes + 16, char(0xFF));
-    emulated_dynamic_shared = shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16);
+    emulated_dynamic_shared =
+        shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16);
     emulated_now(kernel->name);
     kernel->check(kernel->name, parameters);
     const size_t blocks = size_t(grid.x) * grid.y * grid.z;

@@ -7,8 +7,9 @@ namespace emulated {
 
 struct Kernel {
     const char* name;
-    void (*check)(const char* name, void** parameters);  // once a launch: pointers are device memory
-    void (*run)(void** parameters);                      // once a thread
+    void (*check)(const char* name,
+                  void** parameters);  // once a launch: pointers are device memory
+    void (*run)(void** parameters);    // once a thread
 };
 
 struct Size3 {

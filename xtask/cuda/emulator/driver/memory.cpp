@@ -57,10 +57,11 @@ void on_fault(int, siginfo_t* info, void*) {
     }
     const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
     auto next = allocations.upper_bound(address);
-    if (next == allocations.begin()) fail("%s touches %p, which is no device memory", operation, info->si_addr);
+    if (next == allocations.begin())
+        fail("%s touches %p, which is no device memory", operation, info->si_addr);
     --next;
-    fail("%s touches %p, %zu bytes from the start of an allocation of %zu", operation, info->si_addr,
-         size_t(address - next->first), next->second.bytes);
+    fail("%s touches %p, %zu bytes from the start of an allocation of %zu", operation,
+         info->si_addr, size_t(address - next->first), next->second.bytes);
 }
 
 void watch_faults() {
@@ -81,7 +82,8 @@ void* allocate(size_t bytes) {
     if (bytes > total_memory() - used) return nullptr;
     const size_t page = sysconf(_SC_PAGESIZE);
     const size_t room = rounded_up(bytes, page), mapped = room + page;
-    void* pages = mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* pages =
+        mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (pages == MAP_FAILED) return nullptr;
     if (mprotect(pages, room, PROT_READ | PROT_WRITE) != 0) fail("mprotect fails");
     std::memset(pages, 0xFF, room);
@@ -118,5 +120,7 @@ API void emulated_require_device(const void* pointer, size_t bytes, const char* 
     const auto found = holder(address);
     if (found == allocations.end()) fail("%s: %p is no live device memory", who, pointer);
     const size_t left = found->first + found->second.bytes - address;
-    if (bytes > left) fail("%s: %zu bytes at %p, where the allocation has only %zu left", who, bytes, pointer, left);
+    if (bytes > left)
+        fail("%s: %zu bytes at %p, where the allocation has only %zu left", who, bytes, pointer,
+             left);
 }

@@ -23,12 +23,14 @@ struct CUfunc_st {
 
 namespace {
 
-std::unordered_map<std::string, CUfunc_st>& kernels = *new std::unordered_map<std::string, CUfunc_st>;
+std::unordered_map<std::string, CUfunc_st>& kernels =
+    *new std::unordered_map<std::string, CUfunc_st>;
 
 // Opening a library runs its initialisers, which add its kernels.
 void open_libraries() {
     Dl_info self;
-    if (!dladdr(reinterpret_cast<void*>(&open_libraries), &self)) emulated::fail("the driver can't find itself");
+    if (!dladdr(reinterpret_cast<void*>(&open_libraries), &self))
+        emulated::fail("the driver can't find itself");
     std::string folder = self.dli_fname;
     folder = folder.substr(0, folder.rfind('/') + 1) + "kernels/";
     DIR* entries = opendir(folder.c_str());
@@ -36,7 +38,8 @@ void open_libraries() {
     while (const dirent* entry = readdir(entries)) {
         const std::string name = entry->d_name;
         if (name.size() < 3 || name.substr(name.size() - 3) != ".so") continue;
-        if (!dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL)) emulated::fail("%s", dlerror());
+        if (!dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL))
+            emulated::fail("%s", dlerror());
     }
     closedir(entries);
 }
@@ -49,8 +52,10 @@ bool may_hold(const CUmod_st& module, const std::string& name) {
 
 }  // namespace
 
-API void emulated_add_kernel(const char* name, void (*check)(const char*, void**), void (*run)(void**)) {
-    if (!kernels.insert({name, {{name, check, run}}}).second) emulated::fail("two kernels are called %s", name);
+API void emulated_add_kernel(const char* name, void (*check)(const char*, void**),
+                             void (*run)(void**)) {
+    if (!kernels.insert({name, {{name, check, run}}}).second)
+        emulated::fail("two kernels are called %s", name);
 }
 
 API CUresult cuModuleLoadData(CUmodule* module, const void* image) {
@@ -78,20 +83,22 @@ API CUresult cuFuncSetAttribute(CUfunction, int, int) { return emulated::require
 
 API CUresult cuFuncSetCacheConfig(CUfunction, int) { return emulated::require_context(); }
 
-API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction, int threads, size_t) {
+API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction, int threads,
+                                                         size_t) {
     *blocks = threads > 0 ? 2048 / threads : 0;
     return CUDA_SUCCESS;
 }
 
 API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
-                            unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
-                            CUstream, void** parameters, void** extra) {
+                            unsigned block_x, unsigned block_y, unsigned block_z,
+                            unsigned shared_bytes, CUstream, void** parameters, void** extra) {
     REQUIRE_CONTEXT();
     const bool empty = !grid_x || !grid_y || !grid_z || !block_x || !block_y || !block_z;
-    const bool too_large = grid_x > 2147483647 || grid_y > 65535 || grid_z > 65535 || block_x > 1024 ||
-                           block_y > 1024 || block_z > 64 || block_x * block_y * block_z > 1024 ||
-                           shared_bytes > 49152;
+    const bool too_large = grid_x > 2147483647 || grid_y > 65535 || grid_z > 65535 ||
+                           block_x > 1024 || block_y > 1024 || block_z > 64 ||
+                           block_x * block_y * block_z > 1024 || shared_bytes > 49152;
     if (!function || empty || too_large || extra) return CUDA_ERROR_INVALID_VALUE;
-    emulated::launch(function->kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, parameters);
+    emulated::launch(function->kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z},
+                     shared_bytes, parameters);
     return CUDA_SUCCESS;
 }

@@ -21,7 +21,9 @@ API CUresult cuStreamCreate(CUstream* stream, unsigned) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
+API CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int) {
+    return cuStreamCreate(stream, flags);
+}
 
 API CUresult cuStreamDestroy_v2(CUstream stream) {
     REQUIRE_CONTEXT();
@@ -72,7 +74,9 @@ API CUresult cuEventRecord(CUevent event, CUstream) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuEventQuery(CUevent event) { return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
+API CUresult cuEventQuery(CUevent event) {
+    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
 
 API CUresult cuEventSynchronize(CUevent event) { return cuEventQuery(event); }
 

@@ -21,13 +21,15 @@ struct __nv_fp8_e4m3 {  // 1 sign, 4 exponent (bias 7), 3 fraction bits; no infi
         int exponent;
         std::frexp(magnitude, &exponent);
         if (exponent < -5) exponent = -5;
-        return uint8_t(sign | (((exponent + 5) << 3) + unsigned(std::nearbyint(std::ldexp(magnitude, 4 - exponent)))));
+        return uint8_t(sign | (((exponent + 5) << 3) +
+                               unsigned(std::nearbyint(std::ldexp(magnitude, 4 - exponent)))));
     }
 };
 
 inline __half __nv_cvt_fp8_to_halfraw(uint8_t bits, __nv_fp8_interpretation_t) {
     const int exponent = bits >> 3 & 15, fraction = bits & 7;
-    float magnitude = std::ldexp(float(exponent ? 8 + fraction : fraction), (exponent ? exponent : 1) - 10);
+    float magnitude =
+        std::ldexp(float(exponent ? 8 + fraction : fraction), (exponent ? exponent : 1) - 10);
     if ((bits & 0x7f) == 0x7f) magnitude = NAN;
     return bits & 0x80 ? -magnitude : magnitude;
 }

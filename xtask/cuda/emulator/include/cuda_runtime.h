@@ -112,35 +112,51 @@ T emulated_swap(T* address, U value) {
 template <typename T>
 using EmulatedSame = std::common_type_t<T>;  // lets the address alone decide the type
 template <typename T>
-T atomicAdd(T* address, EmulatedSame<T> value) { return emulated_swap(address, *address + value); }
+T atomicAdd(T* address, EmulatedSame<T> value) {
+    return emulated_swap(address, *address + value);
+}
 template <typename T>
-T atomicMin(T* address, EmulatedSame<T> value) { return emulated_swap(address, value < *address ? value : *address); }
+T atomicMin(T* address, EmulatedSame<T> value) {
+    return emulated_swap(address, value < *address ? value : *address);
+}
 template <typename T>
-T atomicMax(T* address, EmulatedSame<T> value) { return emulated_swap(address, *address < value ? value : *address); }
+T atomicMax(T* address, EmulatedSame<T> value) {
+    return emulated_swap(address, *address < value ? value : *address);
+}
 template <typename T>
-T atomicOr(T* address, EmulatedSame<T> value) { return emulated_swap(address, *address | value); }
+T atomicOr(T* address, EmulatedSame<T> value) {
+    return emulated_swap(address, *address | value);
+}
 template <typename T>
-T atomicExch(T* address, EmulatedSame<T> value) { return emulated_swap(address, value); }
+T atomicExch(T* address, EmulatedSame<T> value) {
+    return emulated_swap(address, value);
+}
 template <typename T>
 T atomicCAS(T* address, EmulatedSame<T> expected, EmulatedSame<T> value) {
     return emulated_swap(address, *address == expected ? value : *address);
 }
 
 template <typename T>
-T __ldg(const T* address) { return *address; }
+T __ldg(const T* address) {
+    return *address;
+}
 
 // CUDA's min and max mix types, and of a number and a NaN they give the number.
 template <typename A, typename B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
     using T = std::common_type_t<A, B>;
-    if constexpr (std::is_floating_point_v<T>) return std::fmin(T(a), T(b));
-    else return T(b) < T(a) ? T(b) : T(a);
+    if constexpr (std::is_floating_point_v<T>)
+        return std::fmin(T(a), T(b));
+    else
+        return T(b) < T(a) ? T(b) : T(a);
 }
 template <typename A, typename B>
 constexpr std::common_type_t<A, B> max(A a, B b) {
     using T = std::common_type_t<A, B>;
-    if constexpr (std::is_floating_point_v<T>) return std::fmax(T(a), T(b));
-    else return T(a) < T(b) ? T(b) : T(a);
+    if constexpr (std::is_floating_point_v<T>)
+        return std::fmax(T(a), T(b));
+    else
+        return T(a) < T(b) ? T(b) : T(a);
 }
 
 template <typename To, typename From>

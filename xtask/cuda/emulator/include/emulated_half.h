@@ -18,7 +18,8 @@ struct EmulatedBinary16 {  // 1 sign, 5 exponent (bias 15), 10 fraction bits
         if (std::isnan(value)) return 0x7fff;
         if (magnitude >= 65520) return uint16_t(sign | 0x7c00);  // halfway past the largest, 65504
         // Subnormal halves are multiples of 2^-24, which is what floats from 0.5 on are rounded to.
-        if (magnitude < 0x1p-14f) return uint16_t(sign | (__float_as_uint(magnitude + 0.5f) - __float_as_uint(0.5f)));
+        if (magnitude < 0x1p-14f)
+            return uint16_t(sign | (__float_as_uint(magnitude + 0.5f) - __float_as_uint(0.5f)));
         return uint16_t(sign | ((bits - (112u << 23) + 0xfff + (bits >> 13 & 1)) >> 13));
     }
 };
@@ -67,8 +68,12 @@ struct Emulated16 {
     friend Emulated16 __habs(Emulated16 a) { return std::fabs(float(a)); }
     friend Emulated16 __hmax(Emulated16 a, Emulated16 b) { return std::fmax(float(a), float(b)); }
     friend Emulated16 __hmin(Emulated16 a, Emulated16 b) { return std::fmin(float(a), float(b)); }
-    friend Emulated16 __hmax_nan(Emulated16 a, Emulated16 b) { return __hisnan(a) || a > b ? a : b; }
-    friend Emulated16 __hmin_nan(Emulated16 a, Emulated16 b) { return __hisnan(a) || a < b ? a : b; }
+    friend Emulated16 __hmax_nan(Emulated16 a, Emulated16 b) {
+        return __hisnan(a) || a > b ? a : b;
+    }
+    friend Emulated16 __hmin_nan(Emulated16 a, Emulated16 b) {
+        return __hisnan(a) || a < b ? a : b;
+    }
     friend Emulated16 hsqrt(Emulated16 a) { return std::sqrt(float(a)); }
     friend Emulated16 hexp(Emulated16 a) { return std::exp(float(a)); }
     friend Emulated16 hlog(Emulated16 a) { return std::log(float(a)); }
@@ -80,8 +85,16 @@ template <typename Format>
 struct alignas(4) Emulated16Pair {
     Emulated16<Format> x, y;
 
-    friend Emulated16Pair __hadd2(Emulated16Pair a, Emulated16Pair b) { return {a.x + b.x, a.y + b.y}; }
-    friend Emulated16Pair __hsub2(Emulated16Pair a, Emulated16Pair b) { return {a.x - b.x, a.y - b.y}; }
-    friend Emulated16Pair __hmul2(Emulated16Pair a, Emulated16Pair b) { return {a.x * b.x, a.y * b.y}; }
-    friend Emulated16Pair __h2div(Emulated16Pair a, Emulated16Pair b) { return {a.x / b.x, a.y / b.y}; }
+    friend Emulated16Pair __hadd2(Emulated16Pair a, Emulated16Pair b) {
+        return {a.x + b.x, a.y + b.y};
+    }
+    friend Emulated16Pair __hsub2(Emulated16Pair a, Emulated16Pair b) {
+        return {a.x - b.x, a.y - b.y};
+    }
+    friend Emulated16Pair __hmul2(Emulated16Pair a, Emulated16Pair b) {
+        return {a.x * b.x, a.y * b.y};
+    }
+    friend Emulated16Pair __h2div(Emulated16Pair a, Emulated16Pair b) {
+        return {a.x / b.x, a.y / b.y};
+    }
 };

@@ -1,5 +1,5 @@
-// Makes a `__global__` function callable by name: the build appends `EMULATED_KERNEL(name)` for each
-// kernel of a source file.
+// Makes a `__global__` function callable by name: the build appends `EMULATED_KERNEL(name)` for
+// each kernel of a source file.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-extern "C" void emulated_add_kernel(const char* name, void (*check)(const char*, void**), void (*run)(void**));
+extern "C" void emulated_add_kernel(const char* name, void (*check)(const char*, void**),
+                                    void (*run)(void**));
 extern "C" void emulated_require_device(const void* pointer, size_t bytes, const char* who);
 
 template <typename Function>
@@ -48,9 +49,9 @@ struct EmulatedLaunch<void (*)(Arguments...)> {
     }
 };
 
-#define EMULATED_KERNEL(name)                                                                   \
-    [[maybe_unused]] static const bool emulated_added_##name = [] {                             \
-        using Launch = EmulatedLaunch<decltype(&name)>;                                         \
-        emulated_add_kernel(#name, Launch::check, Launch::run<&name>);                          \
-        return true;                                                                            \
+#define EMULATED_KERNEL(name)                                          \
+    [[maybe_unused]] static const bool emulated_added_##name = [] {    \
+        using Launch = EmulatedLaunch<decltype(&name)>;                \
+        emulated_add_kernel(#name, Launch::check, Launch::run<&name>); \
+        return true;                                                   \
     }();

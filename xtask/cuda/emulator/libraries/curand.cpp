@@ -23,7 +23,8 @@ curandStatus_t fill(curandGenerator_t generator, T* out, size_t count, Distribut
 // cuRAND's uniform numbers lie in (0, 1], the standard library's in [0, 1).
 template <typename T>
 curandStatus_t uniform(curandGenerator_t generator, T* out, size_t count) {
-    return fill(generator, out, count, [](auto& engine) { return 1 - std::uniform_real_distribution<T>()(engine); });
+    return fill(generator, out, count,
+                [](auto& engine) { return 1 - std::uniform_real_distribution<T>()(engine); });
 }
 
 // Box and Muller's method makes two at a time, so cuRAND takes only even counts.
@@ -47,7 +48,8 @@ API curandStatus_t curandDestroyGenerator(curandGenerator_t generator) {
 
 API curandStatus_t curandSetStream(curandGenerator_t, void*) { return SUCCESS; }
 
-API curandStatus_t curandSetPseudoRandomGeneratorSeed(curandGenerator_t generator, unsigned long long seed) {
+API curandStatus_t curandSetPseudoRandomGeneratorSeed(curandGenerator_t generator,
+                                                      unsigned long long seed) {
     generator->engine.seed(seed);
     return SUCCESS;
 }
@@ -56,15 +58,17 @@ API curandStatus_t curandGenerateUniform(curandGenerator_t generator, float* out
     return uniform(generator, out, count);
 }
 
-API curandStatus_t curandGenerateUniformDouble(curandGenerator_t generator, double* out, size_t count) {
+API curandStatus_t curandGenerateUniformDouble(curandGenerator_t generator, double* out,
+                                               size_t count) {
     return uniform(generator, out, count);
 }
 
-API curandStatus_t curandGenerateNormal(curandGenerator_t generator, float* out, size_t count, float mean, float deviation) {
+API curandStatus_t curandGenerateNormal(curandGenerator_t generator, float* out, size_t count,
+                                        float mean, float deviation) {
     return normal(generator, out, count, mean, deviation);
 }
 
-API curandStatus_t curandGenerateNormalDouble(curandGenerator_t generator, double* out, size_t count, double mean,
-                                              double deviation) {
+API curandStatus_t curandGenerateNormalDouble(curandGenerator_t generator, double* out,
+                                              size_t count, double mean, double deviation) {
     return normal(generator, out, count, mean, deviation);
 }

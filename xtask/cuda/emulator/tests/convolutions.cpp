@@ -9,20 +9,27 @@ CREATE(Tensor);
 CREATE(Filter);
 CREATE(Convolution);
 API cudnnStatus_t cudnnCreate(cudnnHandle_t*);
-API cudnnStatus_t cudnnSetTensor4dDescriptor(cudnnTensorDescriptor_t, cudnnTensorFormat_t, cudnnDataType_t, int, int, int, int);
-API cudnnStatus_t cudnnSetFilter4dDescriptor(cudnnFilterDescriptor_t, cudnnDataType_t, cudnnTensorFormat_t, int, int, int, int);
-API cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t, int, int, int, int, int, int,
-                                                  cudnnConvolutionMode_t, cudnnDataType_t);
+API cudnnStatus_t cudnnSetTensor4dDescriptor(cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+                                             cudnnDataType_t, int, int, int, int);
+API cudnnStatus_t cudnnSetFilter4dDescriptor(cudnnFilterDescriptor_t, cudnnDataType_t,
+                                             cudnnTensorFormat_t, int, int, int, int);
+API cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t, int, int, int, int,
+                                                  int, int, cudnnConvolutionMode_t,
+                                                  cudnnDataType_t);
 API cudnnStatus_t cudnnSetConvolutionGroupCount(cudnnConvolutionDescriptor_t, int);
-API cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t, const void*, cudnnTensorDescriptor_t, const void*,
-                                          cudnnFilterDescriptor_t, const void*, cudnnConvolutionDescriptor_t, int, void*,
-                                          size_t, const void*, cudnnTensorDescriptor_t, void*);
-API cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t, const void*, cudnnFilterDescriptor_t, const void*,
-                                               cudnnTensorDescriptor_t, const void*, cudnnConvolutionDescriptor_t, int,
-                                               void*, size_t, const void*, cudnnTensorDescriptor_t, void*);
-API cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t, const void*, cudnnTensorDescriptor_t, const void*,
-                                                 cudnnTensorDescriptor_t, const void*, cudnnConvolutionDescriptor_t, int,
-                                                 void*, size_t, const void*, cudnnFilterDescriptor_t, void*);
+API cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t, const void*, cudnnTensorDescriptor_t,
+                                          const void*, cudnnFilterDescriptor_t, const void*,
+                                          cudnnConvolutionDescriptor_t, int, void*, size_t,
+                                          const void*, cudnnTensorDescriptor_t, void*);
+API cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t, const void*, cudnnFilterDescriptor_t,
+                                               const void*, cudnnTensorDescriptor_t, const void*,
+                                               cudnnConvolutionDescriptor_t, int, void*, size_t,
+                                               const void*, cudnnTensorDescriptor_t, void*);
+API cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t, const void*,
+                                                 cudnnTensorDescriptor_t, const void*,
+                                                 cudnnTensorDescriptor_t, const void*,
+                                                 cudnnConvolutionDescriptor_t, int, void*, size_t,
+                                                 const void*, cudnnFilterDescriptor_t, void*);
 
 namespace {
 
@@ -46,8 +53,9 @@ struct Descriptors {
         CHECK(!cudnnSetTensor4dDescriptor(x, format, type, N, C, H, W));
         CHECK(!cudnnSetTensor4dDescriptor(y, format, type, N, K, OUT_H, OUT_W));
         CHECK(!cudnnSetFilter4dDescriptor(filter, type, format, K, C / GROUPS, KH, KW));
-        CHECK(!cudnnSetConvolution2dDescriptor(how, PAD_H, PAD_W, STRIDE_H, STRIDE_W, DILATION_H, DILATION_W,
-                                               CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
+        CHECK(!cudnnSetConvolution2dDescriptor(how, PAD_H, PAD_W, STRIDE_H, STRIDE_W, DILATION_H,
+                                               DILATION_W, CUDNN_CROSS_CORRELATION,
+                                               CUDNN_DATA_FLOAT));
         CHECK(!cudnnSetConvolutionGroupCount(how, GROUPS));
     }
 };
@@ -62,10 +70,12 @@ void each_product(const Descriptors& d, Use use) {
                     for (int c = 0; c < C / GROUPS; c++)
                         for (int kh = 0; kh < KH; kh++)
                             for (int kw = 0; kw < KW; kw++) {
-                                const int h = oh * STRIDE_H - PAD_H + kh * DILATION_H, w = ow * STRIDE_W - PAD_W + kw * DILATION_W;
+                                const int h = oh * STRIDE_H - PAD_H + kh * DILATION_H,
+                                          w = ow * STRIDE_W - PAD_W + kw * DILATION_W;
                                 const int channel = k / (K / GROUPS) * (C / GROUPS) + c;
                                 if (h >= 0 && h < H && w >= 0 && w < W)
-                                    use(d.x->at(n, channel, h, w), d.filter->at(k, c, kh, kw), d.y->at(n, k, oh, ow));
+                                    use(d.x->at(n, channel, h, w), d.filter->at(k, c, kh, kw),
+                                        d.y->at(n, k, oh, ow));
                             }
 }
 
@@ -79,7 +89,8 @@ std::vector<T> samples(const Block& block, size_t offset) {
 template <typename T>
 void near(const T* result, const std::vector<double>& expected, double tolerance) {
     for (size_t i = 0; i < expected.size(); i++)
-        CHECK(std::fabs(float(result[i]) - expected[i]) <= tolerance * (1 + std::fabs(expected[i])));
+        CHECK(std::fabs(float(result[i]) - expected[i]) <=
+              tolerance * (1 + std::fabs(expected[i])));
 }
 
 template <typename T>
@@ -97,17 +108,21 @@ void test_type(cudnnTensorFormat_t format, cudnnDataType_t type, double toleranc
     const float one = 1, zero = 0;
 
     T* result = on_device(y);
-    CHECK(!cudnnConvolutionForward(d.handle, &one, d.x, device_x, d.filter, device_filter, d.how, 1, space, 1 << 20, &zero, d.y, result));
+    CHECK(!cudnnConvolutionForward(d.handle, &one, d.x, device_x, d.filter, device_filter, d.how, 1,
+                                   space, 1 << 20, &zero, d.y, result));
     near(result, out, tolerance);
-    CHECK(!cudnnConvolutionForward(d.handle, &one, d.x, device_x, d.filter, device_filter, d.how, 0, nullptr, 0, &one, d.y, result));
+    CHECK(!cudnnConvolutionForward(d.handle, &one, d.x, device_x, d.filter, device_filter, d.how, 0,
+                                   nullptr, 0, &one, d.y, result));
     for (double& value : out) value *= 2;
     near(result, out, 2 * tolerance);
 
     T* x_gradient = on_device(x);
-    CHECK(!cudnnConvolutionBackwardData(d.handle, &one, d.filter, device_filter, d.y, device_y, d.how, 1, space, 1 << 20, &zero, d.x, x_gradient));
+    CHECK(!cudnnConvolutionBackwardData(d.handle, &one, d.filter, device_filter, d.y, device_y,
+                                        d.how, 1, space, 1 << 20, &zero, d.x, x_gradient));
     near(x_gradient, dx, tolerance);
     T* filter_gradient = on_device(filter);
-    CHECK(!cudnnConvolutionBackwardFilter(d.handle, &one, d.x, device_x, d.y, device_y, d.how, 1, space, 1 << 20, &zero, d.filter, filter_gradient));
+    CHECK(!cudnnConvolutionBackwardFilter(d.handle, &one, d.x, device_x, d.y, device_y, d.how, 1,
+                                          space, 1 << 20, &zero, d.filter, filter_gradient));
     near(filter_gradient, dw, tolerance);
 }
 
@@ -116,12 +131,14 @@ void test_refusals() {
     float* anything = on_device(std::vector<float>(1000));
     const float one = 1, zero = 0;
     const auto status = [&](int algorithm, size_t space) {
-        return cudnnConvolutionForward(d.handle, &one, d.x, anything, d.filter, anything, d.how, algorithm, anything, space, &zero, d.y, anything);
+        return cudnnConvolutionForward(d.handle, &one, d.x, anything, d.filter, anything, d.how,
+                                       algorithm, anything, space, &zero, d.y, anything);
     };
     CHECK(status(0, 0) == CUDNN_STATUS_SUCCESS);
-    CHECK(status(1, 100) == CUDNN_STATUS_BAD_PARAM);      // too small a workspace
+    CHECK(status(1, 100) == CUDNN_STATUS_BAD_PARAM);       // too small a workspace
     CHECK(status(7, 4000) == CUDNN_STATUS_NOT_SUPPORTED);  // NCHW only
-    CHECK(cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, N, K, OUT_H, 0) == CUDNN_STATUS_BAD_PARAM);
+    CHECK(cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, N, K, OUT_H, 0) ==
+          CUDNN_STATUS_BAD_PARAM);
     cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, N, K, OUT_H, OUT_W + 1);
     CHECK(status(0, 0) == CUDNN_STATUS_BAD_PARAM);
     cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, N, K, OUT_H, OUT_W);

@@ -19,15 +19,16 @@ API CUresult cuMemcpyHtoD_v2(CUdeviceptr, const void*, size_t);
 API CUresult cuMemcpyDtoH_v2(void*, CUdeviceptr, size_t);
 API CUresult cuModuleLoadData(CUmodule*, const void*);
 API CUresult cuModuleGetFunction(CUfunction*, CUmodule, const char*);
-API CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream,
-                            void**, void**);
+API CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                            unsigned, CUstream, void**, void**);
 
 // The sum of each block's numbers: shuffles within a warp, shared memory and barriers between them.
 extern "C" __global__ void test_block_sums(unsigned n, const int* x, int* sums) {
     __shared__ int of_warp[32];
     const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
     int sum = i < n ? x[i] : 0;
-    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_down_sync(0xffffffff, sum, distance);
+    for (int distance = 16; distance > 0; distance /= 2)
+        sum += __shfl_down_sync(0xffffffff, sum, distance);
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = sum;
     __syncthreads();
     if (threadIdx.x >= 32) return;
@@ -51,7 +52,9 @@ extern "C" __global__ void test_rotate(int* x, int steps) {
 }
 EMULATED_KERNEL(test_rotate)
 
-extern "C" __global__ void test_absent_lane(int* x) { x[threadIdx.x] = __shfl_xor_sync(0xffffffff, 1, 16); }
+extern "C" __global__ void test_absent_lane(int* x) {
+    x[threadIdx.x] = __shfl_xor_sync(0xffffffff, 1, 16);
+}
 EMULATED_KERNEL(test_absent_lane)
 
 static CUfunction kernel(const char* name) {
@@ -65,8 +68,10 @@ static CUfunction kernel(const char* name) {
     return found;
 }
 
-static CUresult launch(const char* name, unsigned blocks, unsigned threads, std::vector<void*> arguments) {
-    return cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, nullptr, arguments.data(), nullptr);
+static CUresult launch(const char* name, unsigned blocks, unsigned threads,
+                       std::vector<void*> arguments) {
+    return cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, nullptr, arguments.data(),
+                          nullptr);
 }
 
 static CUdeviceptr allocated(size_t bytes) {

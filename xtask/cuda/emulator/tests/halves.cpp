@@ -17,11 +17,12 @@ void test_halves() {
     every_value_survives<__nv_bfloat16>();
 
     const auto half = [](double x) { return float(__half(x)); };
-    CHECK(half(1 + 0x1p-11) == 1);                // ties go to even
+    CHECK(half(1 + 0x1p-11) == 1);  // ties go to even
     CHECK(half(1 + 0x3p-11) == 1 + 0x1p-9f);
     CHECK(half(65519) == 65504);
     CHECK(half(65520) == INFINITY && half(-1e9) == -INFINITY);
-    CHECK(half(0x1p-24) == 0x1p-24f && half(0x1p-25) == 0 && half(0x3p-26) == 0x1p-24f);  // subnormals
+    CHECK(half(0x1p-24) == 0x1p-24f && half(0x1p-25) == 0 &&
+          half(0x3p-26) == 0x1p-24f);  // subnormals
     CHECK(std::isnan(half(NAN)));
 
     const auto brain = [](double x) { return float(__nv_bfloat16(x)); };

@@ -26,7 +26,8 @@ struct Block {
     size_t count() const { return size_t(n) * c * h * w; }
     size_t bytes() const { return count() * emulated::size_of(type); }
     size_t at(size_t in, size_t ic, size_t ih, size_t iw) const {
-        return format == CUDNN_TENSOR_NHWC ? ((in * h + ih) * w + iw) * c + ic : ((in * c + ic) * h + ih) * w + iw;
+        return format == CUDNN_TENSOR_NHWC ? ((in * h + ih) * w + iw) * c + ic
+                                           : ((in * c + ic) * h + ih) * w + iw;
     }
 };
 

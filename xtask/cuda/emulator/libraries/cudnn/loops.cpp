@@ -22,7 +22,8 @@ void each_tap_value(const Convolution& convolution, bool flipped, Use use) {
             for (int h = 0; h < filter.h; h++)
                 for (int w = 0; w < filter.w; w++) {
                     const size_t tap = ((k / out) * filter.h + h) * filter.w + w, o = k % out;
-                    use(filter.at(k, c, h, w), tap * in * out + (flipped ? o * in + c : c * out + o));
+                    use(filter.at(k, c, h, w),
+                        tap * in * out + (flipped ? o * in + c : c * out + o));
                 }
 }
 
@@ -37,29 +38,35 @@ void blend(T& place, double value, float alpha, float beta) {
 Floats read_image(const Block& block, const void* data) {
     Floats out(block.count());
     as_typed(block.type, data, [&](auto* values) {
-        each_element(block, [&](size_t place, size_t number) { out[number] = float(values[place]); });
+        each_element(block,
+                     [&](size_t place, size_t number) { out[number] = float(values[place]); });
     });
     return out;
 }
 
 void write_image(const Block& block, const Floats& values, float alpha, float beta, void* data) {
     as_typed(block.type, data, [&](auto* out) {
-        each_element(block, [&](size_t place, size_t number) { blend(out[place], values[number], alpha, beta); });
+        each_element(block, [&](size_t place, size_t number) {
+            blend(out[place], values[number], alpha, beta);
+        });
     });
 }
 
 Floats read_filter(const Convolution& convolution, const void* data, bool flipped) {
     Floats taps(convolution.filter.count());
     as_typed(convolution.filter.type, data, [&](auto* values) {
-        each_tap_value(convolution, flipped, [&](size_t place, size_t number) { taps[number] = float(values[place]); });
+        each_tap_value(convolution, flipped,
+                       [&](size_t place, size_t number) { taps[number] = float(values[place]); });
     });
     return taps;
 }
 
-void write_filter(const Convolution& convolution, const std::vector<double>& taps, float alpha, float beta, void* data) {
+void write_filter(const Convolution& convolution, const std::vector<double>& taps, float alpha,
+                  float beta, void* data) {
     as_typed(convolution.filter.type, data, [&](auto* out) {
-        each_tap_value(convolution, false,
-                       [&](size_t place, size_t number) { blend(out[place], taps[number], alpha, beta); });
+        each_tap_value(convolution, false, [&](size_t place, size_t number) {
+            blend(out[place], taps[number], alpha, beta);
+        });
     });
 }
 
@@ -73,22 +80,26 @@ Floats forward(const Convolution& convolution, const Floats& x, const Floats& ta
     return y;
 }
 
-Floats input_gradient(const Convolution& convolution, const Floats& flipped_taps, const Floats& y_gradient) {
+Floats input_gradient(const Convolution& convolution, const Floats& flipped_taps,
+                      const Floats& y_gradient) {
     Floats x(convolution.x.count(), 0.0f);
     const size_t in = convolution.group_in(), out = convolution.group_out();
     convolution.each_tap([&](size_t to, size_t from, size_t tap) {
         for (size_t o = 0; o < out; o++)
-            for (size_t i = 0; i < in; i++) x[to + i] += y_gradient[from + o] * flipped_taps[tap + o * in + i];
+            for (size_t i = 0; i < in; i++)
+                x[to + i] += y_gradient[from + o] * flipped_taps[tap + o * in + i];
     });
     return x;
 }
 
-std::vector<double> filter_gradient(const Convolution& convolution, const Floats& x, const Floats& y_gradient) {
+std::vector<double> filter_gradient(const Convolution& convolution, const Floats& x,
+                                    const Floats& y_gradient) {
     std::vector<double> taps(convolution.filter.count(), 0.0);
     const size_t in = convolution.group_in(), out = convolution.group_out();
     convolution.each_tap([&](size_t from, size_t to, size_t tap) {
         for (size_t i = 0; i < in; i++)
-            for (size_t o = 0; o < out; o++) taps[tap + i * out + o] += double(x[from + i]) * y_gradient[to + o];
+            for (size_t o = 0; o < out; o++)
+                taps[tap + i * out + o] += double(x[from + i]) * y_gradient[to + o];
     });
     return taps;
 }
