@@ -13,6 +13,7 @@
 mod bench;
 mod cargo;
 mod check;
+mod cuda_emulator;
 mod experiment;
 mod fetch_data;
 mod misuse;
@@ -41,6 +42,8 @@ enum Task {
     FetchData(fetch_data::Arguments),
     /// Measure the speed, beside PyTorch's if a Python with torch is given
     Bench(bench::Arguments),
+    /// Build CUDA libraries that run on the CPU, for tests without a card
+    CudaEmulator(cuda_emulator::Arguments),
     /// Run every check: fmt, clippy, tests, docs, tidy
     Check,
     /// Check the dependency graph and the source tree against the project's rules
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Experiment(arguments) => experiment::run(&arguments),
         Task::FetchData(arguments) => fetch_data::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::CudaEmulator(arguments) => cuda_emulator::run(&arguments),
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
     };

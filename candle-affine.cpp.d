@@ -1,9 +1,0 @@
-candle-affine.cpp.o: /tmp/cuda-emulator/made/candle-affine.cpp.part \
- /work/wt-emulator/xtask/cuda/emulator/include/cuda_runtime.h \
- /work/wt-emulator/xtask/cuda/emulator/include/emulated_kernel.h \
- /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/candle-kernels-0.11.1/src/cuda_utils.cuh \
- /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/candle-kernels-0.11.1/src/compatibility.cuh \
- /work/wt-emulator/xtask/cuda/emulator/include/cuda_fp16.h \
- /work/wt-emulator/xtask/cuda/emulator/include/emulated_half.h \
- /work/wt-emulator/xtask/cuda/emulator/include/cuda_bf16.h \
- /work/wt-emulator/xtask/cuda/emulator/include/cuda_fp8.h
