@@ -36,7 +36,10 @@
 //! - Feature maps are channels-last: every function on images takes and returns contiguous
 //!   `[batch, height, width, channels]`. Inputs with other strides are copied first.
 //! - Parameters keep PyTorch's shapes (`[out_channels, in_channels / groups, height, width]`).
-//! - Number types are `f32` and `f64`; `f64` is for checking gradients.
+//! - Number types are `f32`, and `f64` for checking gradients. `f16` and `bf16` too: a GPU computes
+//!   with them, summing in `f32`; the CPU computes in `f32` and rounds where an op ends, which is slow
+//!   and shows what a GPU would give. Weights and biases of products are of the type of `x`; those of
+//!   batch norm, and its statistics, are `f32` beside a half `x`.
 //! - A tensor that no variable leads to, such as a frozen parameter, costs nothing on the way back.
 //! - Errors name the operation and the shapes. Nothing here panics on a caller's data.
 //!
@@ -79,7 +82,10 @@ mod check;
 mod conv2d;
 mod cpu;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod dropout;
+mod emulated;
 mod in_pool;
 mod layout;
 mod linear;
@@ -95,8 +101,10 @@ pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
 pub use cast::cast;
-pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution};
+pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
+#[cfg(feature = "cuda")]
+pub use cuda::{cuda_device, upload, upload_pixels};
 pub use dropout::dropout;
 pub use in_pool::in_pool;
 pub use layout::{channels_first, channels_last};
