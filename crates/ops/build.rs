@@ -29,7 +29,6 @@ fn main() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "build scripts speak to cargo on stdout")]
 fn tell(message: &str) {
     println!("cargo::{message}");
 }

@@ -33,7 +33,8 @@ pub struct BatchStatistics {
     pub variance: Tensor,
     /// Values per channel: batch times height times width.
     pub count: usize,
-    /// Both, `[2, channels]`.
+    /// Both, `[2, channels]`, as the kernel that moves running statistics takes them.
+    #[cfg(feature = "cuda")]
     moments: Tensor,
 }
 
@@ -123,7 +124,13 @@ fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
         bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
     }
     let moments = x.apply_op1_no_bwd(&Moments)?;
-    Ok(BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count, moments })
+    Ok(BatchStatistics {
+        mean: moments.get(0)?,
+        variance: moments.get(1)?,
+        count,
+        #[cfg(feature = "cuda")]
+        moments,
+    })
 }
 
 /// `activation(weight * (x - running_mean) / sqrt(running_var + eps) + bias + residual)`.

@@ -77,6 +77,7 @@ pub fn cross_entropy(
     if !(0.0..=1.0).contains(&smoothing) {
         bail!("{NAME}: label smoothing is a fraction in 0..=1, got {smoothing}")
     }
+    check_class_weights(config, classes)?;
     let targets = match targets {
         #[cfg(feature = "cuda")]
         Targets::Labels(labels) if logits.device().is_cuda() => {
@@ -99,15 +100,21 @@ pub fn cross_entropy(
 
 const NAME: &str = "cross_entropy";
 
+fn check_class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<()> {
+    match &config.class_weights {
+        Some(weights) if weights.dims() != [classes] => {
+            bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The weight of each class, 1 unless given.
 fn class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<Vec<f64>> {
-    let Some(weights) = &config.class_weights else {
-        return Ok(vec![1.0; classes]);
-    };
-    if weights.dims() != [classes] {
-        bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
+    match &config.class_weights {
+        Some(weights) => weights.to_dtype(DType::F64)?.to_vec1(),
+        None => Ok(vec![1.0; classes]),
     }
-    weights.to_dtype(DType::F64)?.to_vec1()
 }
 
 fn check_labels(labels: &Tensor, batch: usize) -> Result<()> {
@@ -129,12 +136,8 @@ fn on_device(
     config: &CrossEntropyConfig,
 ) -> Result<Tensor> {
     check_labels(labels, batch)?;
-    let weights = match &config.class_weights {
-        Some(weights) if weights.dims() != [classes] => {
-            bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
-        }
-        weights => weights.as_ref().map(|weights| weights.to_dtype(DType::F32)).transpose()?,
-    };
+    let weights = config.class_weights.as_ref();
+    let weights = weights.map(|weights| weights.to_dtype(DType::F32)).transpose()?;
     let op = LabelTargets { weights, classes, smoothing: config.label_smoothing };
     labels.contiguous()?.apply_op1_no_bwd(&op)
 }

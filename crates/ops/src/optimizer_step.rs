@@ -12,11 +12,15 @@ mod tests;
 
 pub use finite::Finite;
 
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::{Device, Result, Tensor, Var, bail};
 
 use crate::check;
 use crate::cpu::optimizer_step as kernels;
 use crate::cpu::storage::{elements, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda;
 
 /// Settings of one step of stochastic gradient descent, as in PyTorch's `SGD`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -144,6 +148,10 @@ pub fn sgd_steps(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
     match one_device(SGD, updates.iter().map(|update| update.parameter.as_tensor()))? {
         None => Ok(Finite::known(None)),
         Some(Device::Cpu) => in_place::sgd(updates),
+        #[cfg(feature = "cuda")]
+        Some(Device::Cuda(device)) => {
+            cuda::optimizer_step::sgd(&device, updates).map(Finite::on_device)
+        }
         Some(_) => composed::sgd(updates),
     }
 }
@@ -161,6 +169,10 @@ pub fn adam_steps(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
     match one_device(ADAM, updates.iter().map(|update| update.parameter.as_tensor()))? {
         None => Ok(Finite::known(None)),
         Some(Device::Cpu) => in_place::adam(updates),
+        #[cfg(feature = "cuda")]
+        Some(Device::Cuda(device)) => {
+            cuda::optimizer_step::adam(&device, updates).map(Finite::on_device)
+        }
         Some(_) => composed::adam(updates),
     }
 }
@@ -171,7 +183,7 @@ pub fn adam_steps(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    check::float("sum_of_squares", x)?;
+    check::full_float("sum_of_squares", x)?;
     if !x.device().is_cpu() {
         return composed::sum_of_squares(x)?.to_scalar();
     }
@@ -205,11 +217,15 @@ pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
 /// ```
 pub fn sums_of_squares(tensors: &[&Tensor]) -> Result<f64> {
     for x in tensors {
-        check::float("sums_of_squares", x)?;
+        check::full_float("sums_of_squares", x)?;
     }
     match one_device("sums_of_squares", tensors.iter().copied())? {
         None => Ok(0.0),
         Some(Device::Cpu) => tensors.iter().map(|x| sum_of_squares(x)).sum(),
+        #[cfg(feature = "cuda")]
+        Some(Device::Cuda(_)) if tensors.iter().all(|x| x.dtype() == DType::F32) => {
+            cuda::sums_of_squares(tensors)
+        }
         Some(_) => composed::sums_of_squares(tensors)?.to_scalar(),
     }
 }
@@ -218,7 +234,7 @@ const SGD: &str = "sgd_steps";
 const ADAM: &str = "adam_steps";
 
 fn check_operands(op: &str, parameter: &Var, grad: &Tensor, state: &[&Var]) -> Result<()> {
-    check::float(op, parameter)?;
+    check::full_float(op, parameter)?;
     check::matches(op, "a gradient", grad, parameter.dims(), parameter)?;
     for state in state {
         check::matches(op, "optimizer state", state, parameter.dims(), parameter)?;

@@ -67,7 +67,7 @@ __device__ void update_all(const Tensor& t, int* not_finite, Update update) {
     constexpr int N = FULL<float>;
     const bool in_packs = t.size % N == 0 && aligned(t.parameter, t.grad, t.first, t.second);
     const bool finite = in_packs ? update_in_packs<N>(t, update) : update_in_packs<1>(t, update);
-    if (!finite) atomicOr(not_finite, 1);
+    if (!finite) atomicOr(not_finite + blockIdx.y, 1);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) cv_sgd_f32(
