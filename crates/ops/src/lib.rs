@@ -29,6 +29,7 @@
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
 //! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`] | a whole step on the threads that its loops run on |
+//! | [`cast`] | from one float type to another, for mixed precision |
 //! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -76,6 +77,7 @@ mod adaptive_avg_pool2d;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
+mod cast;
 mod check;
 mod conv2d;
 mod cpu;
@@ -98,6 +100,7 @@ pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
+pub use cast::cast;
 pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]

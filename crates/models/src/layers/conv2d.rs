@@ -84,8 +84,9 @@ impl Conv2d {
     }
 
     fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
-        let weight = self.weight.tensor(pass);
-        let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
+        let x = &pass.cast(x)?;
+        let weight = self.weight.in_product(pass)?;
+        let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
         let y = match pass.prepared(x) {
             Some(prepared) => prepared
                 .convolution(&self.weight, Form::Alone, || {
@@ -111,8 +112,8 @@ impl Conv2d {
     }
 
     /// The kernel as it enters the graph of `pass`, and how it moves.
-    pub(super) fn kernel(&self, pass: &Pass<'_>) -> (Tensor, &Conv2dConfig) {
-        (self.weight.tensor(pass), &self.config)
+    pub(super) fn kernel(&self, pass: &Pass<'_>) -> Result<(Tensor, &Conv2dConfig)> {
+        Ok((self.weight.in_product(pass)?, &self.config))
     }
 
     /// Where the layer stands in its network.

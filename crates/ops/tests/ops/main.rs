@@ -12,6 +12,7 @@ mod support;
 mod activation;
 mod backward;
 mod batch_norm;
+mod cast;
 mod classification;
 mod dropout;
 mod layout;

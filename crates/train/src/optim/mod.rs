@@ -8,4 +8,5 @@ mod slot;
 pub use config::OptimizerConfig;
 pub use group::ParamGroup;
 pub(crate) use group::is_under;
+pub(crate) use optimizer::Updated;
 pub use optimizer::{Optimizer, grad_norm};
