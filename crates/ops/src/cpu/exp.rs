@@ -10,15 +10,14 @@
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding it leaves a whole number in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // Comparisons that a NaN fails, so that it stays one.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.5 { -104.5 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = x - n * LN_2[0] - n * LN_2[1];
-    let coefficients =
-        [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    let coefficients = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let tail = coefficients.into_iter().fold(1.987_569_1e-4, |sum, next| sum * r + next);
     let e_r = tail * r * r + r + 1.0;
     // 2^n has no exponent of its own at both ends, but half of n has.
