@@ -70,6 +70,15 @@ impl Parameter {
         }
     }
 
+    /// The tensor as a factor or summand of a product in `pass`: [`Parameter::tensor`] in the pass's
+    /// precision. Its gradient comes back in the parameter's own number type.
+    ///
+    /// # Errors
+    /// If it does not hold floats.
+    pub fn in_product(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        pass.cast(&self.tensor(pass))
+    }
+
     /// The tensor outside any graph.
     pub fn detached(&self) -> Tensor {
         self.0.var.as_detached_tensor()

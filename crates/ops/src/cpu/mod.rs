@@ -7,6 +7,7 @@ pub(crate) mod channel_sums;
 pub(crate) mod conv;
 pub(crate) mod conv_shape;
 pub(crate) mod dropout;
+mod exp;
 pub(crate) mod finish;
 pub(crate) mod float;
 pub(crate) mod gemm;

@@ -3,6 +3,8 @@
 
 #[path = "../../../../tests/support/every_path.rs"]
 mod every_path;
+#[path = "../../../../tests/support/places.rs"]
+mod places;
 #[path = "../../../../tests/support/reference.rs"]
 mod reference;
 mod support;
@@ -10,6 +12,7 @@ mod support;
 mod activation;
 mod backward;
 mod batch_norm;
+mod cast;
 mod classification;
 mod dropout;
 mod layout;
