@@ -19,7 +19,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::cargo::{build_release, cargo};
+use crate::cargo::{Executable, cargo};
+use crate::cuda::{self, DeviceArguments};
 use crate::misuse::Misuse;
 use contestant::{Contestant, Limits, Program};
 use environment::Environment;
@@ -40,6 +41,10 @@ enum Group {
     /// From JPEG files to batches; needs CANDLE_VISION_DATA
     Data,
 }
+
+/// This project's side of the jobs.
+const JOBS_BENCH: Executable =
+    Executable { package: "candle-vision-cli", name: "jobs", selection: &["--bench", "jobs"] };
 
 /// What the figures mean; shown by `--help`.
 const MEANING: &str = "\
@@ -62,6 +67,8 @@ pub(crate) struct Arguments {
     /// A Python with torch and torchvision (and pytorch-grad-cam, for `explain`) to compare with
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Also try torch.compile with freezing on inference; it takes a minute a run to start
     #[arg(long, requires = "python")]
     compile: bool,
@@ -111,14 +118,15 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     check_folder_of(arguments.json.as_deref())?;
     // What can be wrong with Python is found out before the build, which takes minutes.
     let environment = Environment::of_this_machine(arguments.python.as_deref())?;
-    let binary = build_release("candle-vision-cli", &["--bench", "jobs"], "jobs")?;
+    let program =
+        cuda::build(&JOBS_BENCH, &arguments.device.device(), arguments.python.as_deref())?;
     let limits = Limits { threads: arguments.threads, seconds: arguments.seconds };
     let jobs: Vec<_> =
         JOBS.iter().filter(|job| group.is_none_or(|group| job.group == group)).collect();
     let mut reports = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
         eprintln!("bench: {} ({} of {}): {}", job.name, index + 1, jobs.len(), job.what);
-        let contestants = contestants(arguments, &binary, job);
+        let contestants = contestants(arguments, &program, job);
         let mut start = |contestant: &Contestant| contestant.run(job.name, limits);
         let entries = rounds::take_turns(contestants, usize::from(arguments.runs), &mut start);
         reports.push(JobReport::new(job, entries));
@@ -144,8 +152,8 @@ fn check_folder_of(file: Option<&Path>) -> Result<()> {
 }
 
 /// This project first, then each mode of PyTorch.
-fn contestants(arguments: &Arguments, binary: &Path, job: &jobs::Job) -> Vec<Contestant> {
-    let ours = Contestant { mode: None, program: Program::Jobs(binary.to_path_buf()) };
+fn contestants(arguments: &Arguments, jobs: &cuda::Program, job: &jobs::Job) -> Vec<Contestant> {
+    let ours = Contestant { mode: None, program: Program::Jobs(jobs.clone()) };
     let torch = arguments.python.iter().flat_map(|python| {
         job.modes(arguments.compile).map(|mode| Contestant {
             mode: Some(mode),

@@ -1,4 +1,4 @@
-//! Starting `cargo`, and the binary it builds.
+//! Starting `cargo`, and finding what it built.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -8,8 +8,26 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-const CLI_PACKAGE: &str = "candle-vision-cli";
-const CLI_BINARY: &str = "candle-vision";
+/// An executable of the project.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Executable {
+    pub(crate) package: &'static str,
+    /// Its target's name.
+    pub(crate) name: &'static str,
+    /// What chooses the target, as `cargo build` takes it.
+    pub(crate) selection: &'static [&'static str],
+}
+
+/// The `candle-vision` command.
+pub(crate) const CLI: Executable =
+    Executable { package: "candle-vision-cli", name: "candle-vision", selection: &[] };
+
+/// What a build is given besides the executable's name.
+#[derive(Debug, Default)]
+pub(crate) struct BuildOptions {
+    pub(crate) features: &'static [&'static str],
+    pub(crate) variables: Vec<(&'static str, OsString)>,
+}
 
 /// The project's folder: the parent of this package's.
 pub(crate) fn root() -> PathBuf {
@@ -26,50 +44,67 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds the cli in release mode, then becomes it: it runs in the project's folder with this
-/// program's terminal, its exit code is this program's, and Ctrl-C reaches it alone.
-pub(crate) fn run_cli(arguments: &[OsString]) -> Result<ExitCode> {
-    let binary = build_cli()?;
-    let mut command = Command::new(&binary);
-    command.args(arguments).current_dir(root());
-    become_command(command).with_context(|| format!("cannot start `{}`", binary.display()))
+/// The version of a package in `Cargo.lock`.
+pub(crate) fn locked_version(package: &str) -> Result<String> {
+    let path = root().join("Cargo.lock");
+    let lock = std::fs::read_to_string(&path);
+    let lock = lock.with_context(|| format!("cannot read `{}`", path.display()))?;
+    version_in(&lock, package)
+        .with_context(|| format!("`{}` has no package `{package}`", path.display()))
+}
+
+fn version_in(lock: &str, name: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Lock {
+        package: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+    }
+    let lock: Lock = toml::from_str(lock).ok()?;
+    lock.package.into_iter().find(|package| package.name == name).map(|package| package.version)
+}
+
+/// Becomes the command: it has this program's terminal, its exit code is this program's, and Ctrl-C
+/// reaches it alone.
+pub(crate) fn become_command(command: Command) -> Result<ExitCode> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    exec(command).with_context(|| format!("cannot start `{program}`"))
 }
 
 #[cfg(unix)]
-fn become_command(mut command: Command) -> Result<ExitCode> {
+fn exec(mut command: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     Err(command.exec().into())
 }
 
 /// Where no program can become another, this one waits and hands the exit code on.
 #[cfg(not(unix))]
-fn become_command(mut command: Command) -> Result<ExitCode> {
+fn exec(mut command: Command) -> Result<ExitCode> {
     let code = command.status()?.code();
     let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Builds the cli and says where it lies.
-fn build_cli() -> Result<PathBuf> {
-    build_release(CLI_PACKAGE, &[], CLI_BINARY)
-}
-
-/// Builds a package in release mode, cargo's progress shown on stderr, and says where the
-/// executable of its target `name` lies (which `CARGO_TARGET_DIR` and other settings of cargo
-/// decide). `selection` chooses what is built, as `cargo build` takes it.
-pub(crate) fn build_release(package: &str, selection: &[&str], name: &str) -> Result<PathBuf> {
-    let mut build = cargo()
-        .args(["build", "--release", "--package", package])
-        .args(selection)
-        .arg("--message-format=json-render-diagnostics")
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
+/// Builds an executable in release mode, cargo's progress shown on stderr, and says where it lies
+/// (which `CARGO_TARGET_DIR` and other settings of cargo decide).
+pub(crate) fn build_release(executable: &Executable, options: &BuildOptions) -> Result<PathBuf> {
+    let Executable { package, name, selection } = executable;
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", package]).args(*selection);
+    if !options.features.is_empty() {
+        build.args(["--features", &options.features.join(",")]);
+    }
+    build.envs(options.variables.iter().map(|(name, value)| (name, value)));
+    build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut build = build.spawn().context("cannot start cargo")?;
     let stdout = build.stdout.take().context("cargo has no output")?;
     let mut found = None;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("cannot read cargo's output")?;
-        found = executable(&line, name).or(found);
+        found = path_in(&line, name).or(found);
     }
     let status = build.wait().context("cannot wait for cargo")?;
     if !status.success() {
@@ -79,7 +114,7 @@ pub(crate) fn build_release(package: &str, selection: &[&str], name: &str) -> Re
 }
 
 /// The executable that one of cargo's messages tells of, if it is that of the target `name`.
-fn executable(message: &str, name: &str) -> Option<PathBuf> {
+fn path_in(message: &str, name: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         reason: String,
@@ -102,6 +137,16 @@ pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     Ok(status.success())
 }
 
+/// What a program prints that does its work and says no more.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot start `{program}`"))?;
+    if !output.status.success() {
+        bail!("`{program}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no UTF-8"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +159,7 @@ mod tests {
             )
         };
         let path = r#""/elsewhere/release/candle-vision""#;
-        let executable = |message: &str| executable(message, "candle-vision");
+        let executable = |message: &str| path_in(message, "candle-vision");
         let found = executable(&message("compiler-artifact", "candle-vision", path));
         assert_eq!(found, Some(PathBuf::from("/elsewhere/release/candle-vision")));
         // The library of the same name has no executable.
@@ -128,5 +173,15 @@ mod tests {
     fn the_root_holds_the_workspace() {
         assert!(root().join("Cargo.toml").is_file());
         assert!(root().join("xtask").is_dir());
+    }
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.2.3\"\n\n[[package]]\nname = \"b\"\nversion = \"4.0.0\"\n";
+        assert_eq!(version_in(lock, "b").as_deref(), Some("4.0.0"));
+        assert_eq!(version_in(lock, "c"), None);
+        assert!(locked_version("cudarc").is_ok());
+        let error = locked_version("no-such-package").unwrap_err().to_string();
+        assert!(error.contains("`no-such-package`"), "{error}");
     }
 }

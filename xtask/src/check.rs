@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cargo::{cargo, succeeds};
-use crate::tidy;
+use crate::{check_cuda, tidy};
 
 /// A step by name, and what it runs; whether it succeeded.
 type Step = (&'static str, fn() -> Result<bool>);
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     ("fmt", || run_cargo(&["fmt", "--all", "--", "--check"])),
     ("clippy", || run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("tests", || run_cargo(&["test", "--workspace"])),
+    ("cuda", || succeeds(&mut check_cuda::clippy()?)),
     ("docs", || {
         let mut doc = command(&["doc", "--workspace", "--no-deps"]);
         succeeds(doc.env("RUSTDOCFLAGS", "-D warnings"))

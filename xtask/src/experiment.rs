@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::cuda::{self, Device, DeviceArguments};
 use crate::{cargo, recipes};
 
 #[derive(Debug, clap::Args)]
@@ -15,9 +16,8 @@ pub(crate) struct Arguments {
     /// Train for so many epochs instead of the recipe's
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// auto, cpu or cuda:N
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Seed of everything drawn at random
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -40,7 +40,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let recipe = recipes::find(name, &recipes)?;
-    cargo::run_cli(&cli_arguments(arguments, &recipe.path)?)
+    // What is wrong with the arguments is found out before the build, which takes minutes.
+    let cli_arguments = cli_arguments(arguments, &recipe.path)?;
+    let program = cuda::build(&cargo::CLI, &arguments.device.device(), None)?;
+    let mut command = program.command();
+    command.args(cli_arguments).current_dir(cargo::root());
+    cargo::become_command(command)
 }
 
 /// The arguments of `candle-vision` that are the same experiment.
@@ -53,8 +58,9 @@ fn cli_arguments(arguments: &Arguments, recipe: &Path) -> Result<Vec<OsString>> 
     if let Some(epochs) = arguments.epochs {
         option("--epochs", epochs.to_string().into());
     }
-    if let Some(device) = &arguments.device {
-        option("--device", device.into());
+    let device = arguments.device.device();
+    if device != Device::Auto {
+        option("--device", device.text());
     }
     if let Some(seed) = arguments.seed {
         option("--seed", seed.to_string().into());
@@ -104,6 +110,7 @@ mod tests {
                 "--data", "/data",
             ],
         );
+        check(&["a", "--cuda"], &["train", "--recipe", "a.toml", "--device", "cuda"]);
         check(
             &["a", "--set", "x=1", "--set", "y.z=\"w\""],
             &["train", "--recipe", "a.toml", "--set", "x=1", "--set", "y.z=\"w\""],
@@ -123,7 +130,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_the_parser() {
-        for words in [["a", "--epochs", "many"], ["a", "--seed", "-1"], ["a", "b", "c"]] {
+        let nonsense = [
+            ["a", "--epochs", "many"],
+            ["a", "--seed", "-1"],
+            ["a", "b", "c"],
+            ["a", "--device", "gpu"],
+        ];
+        for words in nonsense {
             assert!(Program::try_parse_from(["xtask"].iter().chain(&words)).is_err());
         }
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cargo;
+use crate::cuda::{self, Device};
 use crate::experiment::absolute;
 
 /// What `cargo xtask experiment resnet18` needs.
@@ -28,7 +29,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    cargo::run_cli(&cli_arguments(arguments)?)
+    let cli_arguments = cli_arguments(arguments)?;
+    let program = cuda::build(&cargo::CLI, &Device::Cpu, None)?;
+    let mut command = program.command();
+    command.args(cli_arguments).current_dir(cargo::root());
+    cargo::become_command(command)
 }
 
 fn cli_arguments(arguments: &Arguments) -> Result<Vec<OsString>> {

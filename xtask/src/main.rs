@@ -13,6 +13,10 @@
 mod bench;
 mod cargo;
 mod check;
+mod check_cuda;
+mod cuda;
+mod cuda_emulator;
+mod cuda_toolkit;
 mod experiment;
 mod fetch_data;
 mod misuse;
@@ -41,8 +45,14 @@ enum Task {
     FetchData(fetch_data::Arguments),
     /// Measure the speed, beside PyTorch's if a Python with torch is given
     Bench(bench::Arguments),
-    /// Run every check: fmt, clippy, tests, docs, tidy
+    /// Run every check: fmt, clippy, tests, the CUDA code, docs, tidy
     Check,
+    /// Build CUDA libraries that run on the CPU, for tests without a card
+    CudaEmulator(cuda_emulator::Arguments),
+    /// Type-check the code for CUDA; needs no GPU and no CUDA toolkit
+    CheckCuda,
+    /// Put together a CUDA toolkit to build with; needs no GPU, no driver and no root
+    CudaToolkit(cuda_toolkit::Arguments),
     /// Check the dependency graph and the source tree against the project's rules
     Tidy,
 }
@@ -52,7 +62,10 @@ fn main() -> ExitCode {
         Task::Experiment(arguments) => experiment::run(&arguments),
         Task::FetchData(arguments) => fetch_data::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::CudaEmulator(arguments) => cuda_emulator::run(&arguments),
         Task::Check => check::run(),
+        Task::CheckCuda => check_cuda::run(),
+        Task::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
         Task::Tidy => tidy::run(),
     };
     done.unwrap_or_else(|error| {

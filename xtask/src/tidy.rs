@@ -11,9 +11,9 @@ mod rust_code;
 
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::cargo::{cargo, root};
+use crate::cargo::{cargo, output, root};
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut faults = arrows::check(&metadata()?)?;
@@ -42,13 +42,4 @@ fn project_files() -> Result<Vec<String>> {
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let names = output(git.current_dir(root()))?;
     Ok(names.split_terminator('\0').map(str::to_owned).collect())
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot start `{program}`"))?;
-    if !output.status.success() {
-        bail!("`{program}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no UTF-8"))
 }

@@ -87,9 +87,10 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass. In
-    /// evaluation with [`Precision::F32`] only, and for layers to which no gradient leads; their
-    /// outputs are those of the plain layers up to rounding.
+    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass: with
+    /// [`Precision::F32`] only, and only layers whose input needs no gradient. In evaluation these
+    /// are convolutions with the batch norm behind them folded in, whose outputs are those of the
+    /// plain layers up to rounding; in training, frozen convolutions alone.
     pub fn with_prepared<'t>(self, prepared: &'t PreparedLayers) -> Pass<'t>
     where
         'p: 't,
@@ -104,10 +105,12 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Where layers that get `x` may keep what they prepare, if they may.
-    pub(crate) fn prepared(&self, x: &Tensor) -> Option<&'p PreparedLayers> {
-        let possible = self.mode == Mode::Eval && self.precision == Precision::F32;
-        self.prepared.filter(|_| possible && !x.track_op())
+    /// Where layers that get `x` may keep what they prepare, if they may. In training only those may
+    /// whose parameters are frozen.
+    pub(crate) fn prepared(&self, x: &Tensor, frozen: bool) -> Option<&'p PreparedLayers> {
+        let constant = self.mode == Mode::Eval || frozen;
+        let possible = constant && self.precision == Precision::F32 && !x.track_op();
+        self.prepared.filter(|_| possible)
     }
 
     /// `x` in the number type that this pass computes products in. A layer that multiplies casts

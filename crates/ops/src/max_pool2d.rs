@@ -114,6 +114,18 @@ enum Positions {
     Cuda(cuda::Positions),
 }
 
+impl Positions {
+    fn on_cpu(&self) -> Result<&[u16]> {
+        match self {
+            Positions::Cpu(positions) => Ok(positions),
+            #[cfg(feature = "cuda")]
+            Positions::Cuda(_) => {
+                bail!("{NAME}: the gradient is on another device than the input")
+            }
+        }
+    }
+}
+
 struct MaxPool2d {
     windows: Windows,
     /// Present if a gradient may be asked for.
@@ -171,13 +183,7 @@ impl CustomOp1 for Gradient<'_> {
     fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, _, channels) = layout.shape().dims4()?;
         let shape = (batch, self.windows.rows.input(), self.windows.columns.input(), channels);
-        let positions = match self.positions {
-            Positions::Cpu(positions) => positions,
-            #[cfg(feature = "cuda")]
-            Positions::Cuda(_) => {
-                bail!("{NAME}: the gradient is on another device than the input")
-            }
-        };
+        let positions = self.positions.on_cpu()?;
         with_float!(NAME, grad, T => {
             let grad = elements::<T>(grad, layout)?;
             Ok(stored(kernels::gradient(grad, positions, channels, self.windows), shape))

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_vision_data::DataLoader;
-use candle_vision_models::{Model, Parameter, Precision};
+use candle_vision_models::{Model, Parameter, Precision, PreparedLayers};
 
 use crate::callback::{Callback, Event, StopReason};
 use crate::checkpoint::Checkpoint;
@@ -79,6 +79,8 @@ pub struct Trainer<'a> {
     schedule: Schedule,
     /// Parameters that begin to learn after the frozen epochs; `None` once they do.
     frozen: Option<Vec<Parameter>>,
+    /// Frozen layers, ready for use; emptied when they may have changed.
+    prepared: PreparedLayers,
     /// With [`Precision::F16`].
     loss_scale: Option<LossScale>,
     /// Where the run stands. Its step and batch are those of the last step that was begun; sums and
@@ -149,6 +151,7 @@ impl<'a> Trainer<'a> {
             optimizer,
             schedule,
             frozen,
+            prepared: PreparedLayers::new(),
             loss_scale,
             position,
             history,
@@ -173,6 +176,7 @@ impl<'a> Trainer<'a> {
         }
         state.check_same_run(&self.config, &data_facts(self.train, self.val), checkpoint.path())?;
         checkpoint.restore(self.model)?;
+        self.prepared = PreparedLayers::new();
         if !state.frozen {
             self.unfreeze()?;
         }
@@ -261,6 +265,7 @@ impl<'a> Trainer<'a> {
             return Ok(());
         };
         release(self.model, &frozen)?;
+        self.prepared = PreparedLayers::new();
         self.optimizer.add(groups(frozen, &self.config))
     }
 

@@ -3,7 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
-use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass, Precision};
+use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass, Precision, PreparedLayers};
 use candle_vision_ops::{Generator, backward, sum_of_squares};
 use rand::SeedableRng;
 
@@ -22,6 +22,8 @@ pub(crate) struct Step<'a> {
     pub(crate) criterion: &'a Criterion,
     pub(crate) precision: Precision,
     pub(crate) frozen_batch_norm: FrozenBatchNorm,
+    /// Frozen layers, ready for use.
+    pub(crate) prepared: &'a PreparedLayers,
     pub(crate) grad_clip_norm: Option<f64>,
     pub(crate) seed: u64,
     /// Number of the step in the whole run: names the step's random numbers.
@@ -61,7 +63,8 @@ impl Step<'_> {
         loss_scale: Option<&mut LossScale>,
     ) -> Result<Result<Found, NotFinite>> {
         let pass = Pass::train(self.generator()).precision(self.precision);
-        let mut pass = pass.frozen_batch_norm(self.frozen_batch_norm);
+        let pass = pass.frozen_batch_norm(self.frozen_batch_norm);
+        let mut pass = pass.with_prepared(self.prepared);
         let logits = self.model.forward(&batch.images, &mut pass)?;
         let loss = self.criterion.loss(&logits, &batch.labels)?;
         if self.looks_first {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::measurement::Line;
 use crate::cargo::root;
+use crate::cuda;
 
 /// Decides how many threads this project's kernels use.
 pub(super) const OUR_THREADS: &str = "RAYON_NUM_THREADS";
@@ -30,7 +31,7 @@ pub(super) struct Contestant {
 #[derive(Debug, Clone)]
 pub(super) enum Program {
     /// This project's jobs.
-    Jobs(PathBuf),
+    Jobs(cuda::Program),
     /// The same in PyTorch.
     Torch { python: PathBuf },
 }
@@ -56,8 +57,8 @@ impl Contestant {
     fn command(&self, job: &str, limits: Limits) -> Command {
         let (threads, seconds) = (limits.threads.to_string(), limits.seconds.to_string());
         match &self.program {
-            Program::Jobs(binary) => {
-                let mut command = Command::new(binary);
+            Program::Jobs(jobs) => {
+                let mut command = jobs.command();
                 command.args([job, "--seconds", &seconds]).env(OUR_THREADS, threads);
                 command
             }
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn both_sides_get_the_same_limits() {
-        let ours = Contestant { mode: None, program: Program::Jobs("jobs".into()) };
+        let ours =
+            Contestant { mode: None, program: Program::Jobs(cuda::Program::plain("jobs".into())) };
         check(&ours, &["a_job", "--seconds", "0.5"], &["RAYON_NUM_THREADS"]);
         let program = Program::Torch { python: "python3".into() };
         let torch = Contestant { mode: Some("eager"), program };

@@ -70,9 +70,10 @@ mod tests {
     use super::super::contestant::Program;
     use super::super::measurement::measured;
     use super::*;
+    use crate::cuda;
 
     fn contestant(mode: Option<&'static str>) -> Contestant {
-        Contestant { mode, program: Program::Jobs("jobs".into()) }
+        Contestant { mode, program: Program::Jobs(cuda::Program::plain("jobs".into())) }
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Conv2d {
         let x = &pass.cast(x)?;
         let weight = self.weight.in_product(pass)?;
         let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
-        let y = match pass.prepared(x) {
+        let y = match self.prepared_for(x, pass) {
             Some(prepared) => prepared
                 .convolution(&self.weight, Form::Alone, || {
                     PreparedConv2d::new(&weight, bias.as_ref(), &self.config)
@@ -96,6 +96,17 @@ impl Conv2d {
             None => conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config),
         };
         y.map_err(|error| error.context(format!("layer `{}`", self.path)))
+    }
+
+    /// Where this convolution of `x` may be kept ready.
+    pub(super) fn prepared_for<'p>(
+        &self,
+        x: &Tensor,
+        pass: &Pass<'p>,
+    ) -> Option<&'p PreparedLayers> {
+        let learns = |parameter: &Parameter| parameter.is_trainable();
+        let frozen = !learns(&self.weight) && !self.bias.as_ref().is_some_and(learns);
+        pass.prepared(x, frozen)
     }
 
     /// This convolution with `bn` folded in.

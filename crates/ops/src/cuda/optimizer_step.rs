@@ -125,7 +125,7 @@ pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Te
         let (entries, updates) = (&entries[run.clone()], &updates[run.clone()]);
         let mut flags = flags.slice_mut(run);
         let step = updates[0].step;
-        let (beta1, beta2) = (step.beta1 as f32, step.beta2 as f32);
+        let (beta1, beta2) = (step.beta1, step.beta2);
         let (eps, grad_scale) = (step.eps as f32, step.grad_scale as f32);
         let decoupled = i32::from(step.decoupled_weight_decay);
         let (tensors, config) = list(device, entries)?;

@@ -66,6 +66,7 @@ impl Trainer<'_> {
             criterion: &self.criterion,
             precision: self.config.precision,
             frozen_batch_norm: self.frozen_batch_norm(),
+            prepared: &self.prepared,
             grad_clip_norm: self.config.grad_clip_norm,
             seed: self.config.seed,
             number: self.position.step + 1,

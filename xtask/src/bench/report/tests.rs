@@ -2,10 +2,12 @@ use super::super::contestant::{Contestant, Program};
 use super::super::jobs::JOBS;
 use super::super::measurement::measured;
 use super::*;
+use crate::cuda;
 
 /// One side with its medians, or with why it has none.
 fn entry(mode: Option<&'static str>, medians: &[f64], ended: Option<Ended>) -> Entry {
-    let contestant = Contestant { mode, program: Program::Jobs("jobs".into()) };
+    let contestant =
+        Contestant { mode, program: Program::Jobs(cuda::Program::plain("jobs".into())) };
     Entry { contestant, runs: medians.iter().copied().map(measured).collect(), ended }
 }
 

@@ -9,9 +9,9 @@
 
 constexpr int TENSORS = 48;
 
-// What differs from tensor to tensor. `a` and `b` are, for SGD, the share of the gradient that enters
-// the momentum buffer, and nothing; for Adam the size of a step (the rate over the correction of the
-// first moment) and the factor that corrects the root of the second moment.
+// What differs from tensor to tensor. `a` and `b` are, for SGD, the share of the gradient that
+// enters the momentum buffer, and nothing; for Adam the size of a step (the rate over the
+// correction of the first moment) and the factor that corrects the root of the second moment.
 struct Tensors {
     float* parameter[TENSORS];
     const float* grad[TENSORS];
@@ -87,16 +87,19 @@ extern "C" __global__ void __launch_bounds__(1024) cv_sgd_f32(
 }
 
 extern "C" __global__ void __launch_bounds__(1024) cv_adam_f32(
-    Tensors tensors, float beta1, float beta2, float eps, int decoupled, float grad_scale,
-    int* not_finite
+    Tensors tensors, double beta1_exact, double beta2_exact, float eps, int decoupled,
+    float grad_scale, int* not_finite
 ) {
     const Tensor t = TENSOR_OF_BLOCK(tensors);
+    // One minus a float near one would keep few of its digits.
+    const float beta1 = beta1_exact, gain1 = 1.0 - beta1_exact;
+    const float beta2 = beta2_exact, gain2 = 1.0 - beta2_exact;
     const float shrink = decoupled != 0 ? 1.0f - t.lr * t.weight_decay : 1.0f;
     const float in_gradient = decoupled != 0 ? 0.0f : t.weight_decay;
     update_all(t, not_finite, [=](float& p, float grad, float& m, float& v) {
         const float g = grad * grad_scale + in_gradient * p;
-        m = beta1 * m + (1.0f - beta1) * g;
-        v = beta2 * v + (1.0f - beta2) * g * g;
+        m = beta1 * m + gain1 * g;
+        v = beta2 * v + gain2 * g * g;
         const float scale = sqrtf(v) * t.b + eps;
         p = p * shrink - t.a * m / scale;
     });

@@ -1,0 +1,187 @@
+//! The shared libraries that a CUDA program needs before its `main`: without them it does not start.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::machine::{Machine, Toolkit, ask, folders_of, listed_folder};
+use crate::cuda_toolkit;
+
+const DRIVER: &str = "libcuda.so.1";
+/// Opened by the program itself, which also does without.
+const CUDNN: &str = "libcudnn.so.9";
+const LOADER_PATH: &str = "LD_LIBRARY_PATH";
+
+/// How a program finds its libraries.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What LD_LIBRARY_PATH has to be; none if it may stay.
+    pub(super) loader_path: Option<OsString>,
+    /// Where no cuDNN can be opened.
+    pub(super) lacks_cudnn: bool,
+}
+
+/// Sees to it that `program` finds its libraries: where the loader looks, in a toolkit, beside the
+/// driver, or among the wheels of a Python with PyTorch.
+///
+/// The error is a line that names those that are missing, and how to get them.
+pub(super) fn find(
+    program: &Path,
+    machine: &Machine,
+    toolkit: &Toolkit,
+    python: &Path,
+) -> Result<Found, String> {
+    let told = folders_of(LOADER_PATH);
+    let mut wanted = missing(program, None);
+    let has_cudnn = |folders: &[PathBuf]| folders.iter().any(|folder| folder.join(CUDNN).exists());
+    let listed = ask("ldconfig", &["-p"]).unwrap_or_default();
+    let mut lacks_cudnn = !has_cudnn(&told) && listed_folder(CUDNN, &listed).is_none();
+    if lacks_cudnn {
+        wanted.push(CUDNN.to_owned());
+    }
+    if wanted.is_empty() {
+        return Ok(Found::default());
+    }
+    let mut folders = candidates(machine, toolkit);
+    folders.extend(wheel_folders(python));
+    let added = holding(&wanted, &folders, |path| path.exists());
+    lacks_cudnn = lacks_cudnn && !has_cudnn(&added);
+    let loader_path = joined(&added, &told);
+    match missing(program, loader_path.as_deref()).as_slice() {
+        [] => Ok(Found { loader_path, lacks_cudnn }),
+        missing => Err(complaint(missing)),
+    }
+}
+
+/// Folders that may hold libraries without the loader's knowledge, the preferred first. Never stubs: a
+/// program that is given those starts, and fails at its first call.
+fn candidates(machine: &Machine, toolkit: &Toolkit) -> Vec<PathBuf> {
+    let made = cuda_toolkit::home(&cuda_toolkit::default_root());
+    let homes = std::iter::once(toolkit.home.clone()).chain(made);
+    let of_home = |home: PathBuf| ["lib64", "lib"].map(|folder| home.join(folder));
+    machine.driver.iter().cloned().chain(homes.flat_map(of_home)).collect()
+}
+
+/// The `lib` folders of NVIDIA's wheels, where `python` has any.
+fn wheel_folders(python: &Path) -> Vec<PathBuf> {
+    const PLACES: &str = "import nvidia; print(*nvidia.__path__, sep='\\n')";
+    let places = ask(python, &["-c", PLACES]).unwrap_or_default();
+    let packages = places.lines().filter_map(|place| std::fs::read_dir(place).ok());
+    let mut folders: Vec<PathBuf> =
+        packages.flatten().flatten().map(|package| package.path().join("lib")).collect();
+    folders.retain(|folder| folder.is_dir());
+    folders.sort();
+    folders
+}
+
+/// For each library the first folder that holds it; each folder once.
+fn holding(wanted: &[String], folders: &[PathBuf], exists: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut holding: Vec<PathBuf> = Vec::new();
+    for library in wanted {
+        let found = folders.iter().find(|folder| exists(&folder.join(library)));
+        if let Some(folder) = found.filter(|folder| !holding.contains(folder)) {
+            holding.push(folder.clone());
+        }
+    }
+    holding
+}
+
+/// The folders to add before those that the loader was told of; none if there are none to add.
+fn joined(added: &[PathBuf], told: &[PathBuf]) -> Option<OsString> {
+    let all = added.iter().chain(told);
+    // A folder whose name holds a colon cannot be told to the loader at all.
+    (!added.is_empty()).then(|| env::join_paths(all).ok()).flatten()
+}
+
+/// The libraries that the loader does not find for `program`. None where there is no `ldd` to ask:
+/// then the loader itself will name the first.
+fn missing(program: &Path, loader_path: Option<&OsStr>) -> Vec<String> {
+    let mut ldd = Command::new("ldd");
+    ldd.arg(program).env("LC_ALL", "C");
+    if let Some(path) = loader_path {
+        ldd.env(LOADER_PATH, path);
+    }
+    let text = ldd.output().map(|output| output.stdout).unwrap_or_default();
+    not_found(&String::from_utf8_lossy(&text))
+}
+
+/// The libraries that `ldd` calls not found.
+fn not_found(ldd: &str) -> Vec<String> {
+    let names = ldd.lines().filter_map(|line| line.trim().strip_suffix(" => not found"));
+    names.map(str::to_owned).collect()
+}
+
+fn complaint(missing: &[String]) -> String {
+    let mut remedies = Vec::new();
+    if missing.iter().any(|library| library == DRIVER) {
+        remedies.push(
+            "libcuda.so.1 comes with NVIDIA's driver (for a container: `--gpus all`)".to_owned(),
+        );
+    }
+    if missing.iter().any(|library| library != DRIVER) {
+        remedies.push(
+            "`cargo xtask cuda-toolkit --full` brings CUDA's libraries, as does a Python with PyTorch \
+             for CUDA"
+                .to_owned(),
+        );
+    }
+    format!("the CUDA program cannot start without {}: {}", missing.join(", "), remedies.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn ldd_names_what_is_missing() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+                    \tlibcuda.so.1 => not found\n\
+                    \tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\
+                    \tlibcublas.so.13 => not found\n";
+        assert_eq!(not_found(text), ["libcuda.so.1", "libcublas.so.13"]);
+        assert_eq!(not_found("\tnot a dynamic executable\n"), [""; 0]);
+    }
+
+    #[test]
+    fn each_library_comes_from_the_first_folder_that_holds_it() {
+        let there =
+            ["/driver/libcuda.so.1", "/b/libcublas.so.13", "/c/libcublas.so.13", "/b/libx.so"];
+        let folders = ["/driver", "/a", "/b", "/c"].map(PathBuf::from);
+        let exists = |path: &Path| there.iter().any(|file| Path::new(file) == path);
+        let found = |wanted: &[&str]| holding(&owned(wanted), &folders, exists);
+        assert_eq!(found(&["libcublas.so.13", "libx.so", "libgone.so"]), [Path::new("/b")]);
+        let both = found(&["libcuda.so.1", "libcublas.so.13"]);
+        assert_eq!(both, [Path::new("/driver"), Path::new("/b")]);
+        assert_eq!(joined(&both, &["/t".into()]), Some("/driver:/b:/t".into()));
+        assert_eq!(joined(&[], &["/t".into()]), None);
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_its_remedy() {
+        let driver = complaint(&owned(&["libcuda.so.1"]));
+        assert!(driver.contains("driver") && !driver.contains("cuda-toolkit"), "{driver}");
+        let both = complaint(&owned(&["libcuda.so.1", "libcublas.so.13"]));
+        assert!(both.contains("libcuda.so.1, libcublas.so.13"), "{both}");
+        assert!(both.contains("driver") && both.contains("cuda-toolkit --full"), "{both}");
+    }
+
+    #[test]
+    fn stubs_are_no_libraries() {
+        let toolkit = Toolkit { home: "/cuda".into(), version: None };
+        let machine = Machine { driver: Some("/wsl".into()), ..Machine::default() };
+        let folders = candidates(&machine, &toolkit);
+        assert_eq!(folders[..3], ["/wsl", "/cuda/lib64", "/cuda/lib"].map(PathBuf::from));
+        assert!(folders.iter().all(|folder| !folder.ends_with("stubs")));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_that_lacks_nothing_is_left_alone() {
+        assert_eq!(missing(&env::current_exe().unwrap(), None), [""; 0]);
+    }
+}

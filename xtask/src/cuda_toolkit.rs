@@ -1,0 +1,135 @@
+//! `cargo xtask cuda-toolkit`: a CUDA toolkit to build with, on a machine without GPU, driver or root.
+//!
+//! NVIDIA publishes the compiler and the headers as Python wheels; they only have to be brought into
+//! the shape that build scripts look for. The libraries that a program is linked with (cuBLAS and the
+//! like) are ten times as large and not needed for building: stubs with their names do for the linker.
+//! `--full` brings them too, for a machine that has a GPU but no CUDA.
+
+mod env_script;
+mod layout;
+mod stamp;
+mod stubs;
+mod wheels;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cargo;
+use crate::experiment::absolute;
+use stamp::Stamp;
+
+/// Compiler, headers and libraries of CUDA 13 share this prefix in the wheels.
+const PREFIX: &str = "site/nvidia/cu13";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Also bring the libraries that a CUDA program needs to run: 1.2 GB instead of 105 MB
+    #[arg(long)]
+    full: bool,
+    /// Where to put the toolkit [default: target/cuda-toolkit]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    ensure!(cfg!(target_os = "linux"), "the wheels of the CUDA toolkit are for Linux");
+    let root = match &arguments.root {
+        Some(folder) => absolute(folder)?,
+        None => default_root(),
+    };
+    let wanted = Stamp::new(arguments.full, &cargo::locked_version("cudarc")?);
+    if wanted.is_met_by(&root) {
+        eprintln!("cuda-toolkit: all of it is there already");
+    } else {
+        assemble(&root, arguments.full)?;
+        wanted.write(&root)?;
+    }
+    let script = root.join(env_script::NAME);
+    println!("source {}", env_script::quoted(&script));
+    eprintln!(
+        "with that, `cargo build --features cuda` works; `cargo xtask` finds the default place by itself"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where `cargo xtask` looks for a toolkit that it made.
+pub(crate) fn default_root() -> PathBuf {
+    cargo::root().join("target/cuda-toolkit")
+}
+
+/// The folder with `bin/nvcc` in a toolkit under `root`, if one was finished there.
+pub(crate) fn home(root: &Path) -> Option<PathBuf> {
+    stamp::is_finished(root).then(|| root.join(PREFIX))
+}
+
+/// Makes the toolkit anew. Until its stamp is written it counts as unfinished.
+fn assemble(root: &Path, full: bool) -> Result<()> {
+    stubs::check_compiler()?;
+    wheels::check_pip()?;
+    clear(root)?;
+    eprintln!(
+        "cuda-toolkit: fetching {} of wheels into `{}`",
+        if full { "1.2 GB" } else { "105 MB" },
+        root.display()
+    );
+    wheels::install(full, &root.join("site"))?;
+    let home = root.join(PREFIX);
+    layout::complete(&home)?;
+    eprintln!("cuda-toolkit: making stubs for the linker");
+    stubs::driver(&home)?;
+    if !full {
+        stubs::libraries(&home, &cudarc_sources()?)?;
+    }
+    env_script::write(root, &home, full)?;
+    let version = nvcc_version(&home)?;
+    eprintln!("cuda-toolkit: {version}");
+    Ok(())
+}
+
+/// Removes what an earlier call left, the stamp first, and nothing else that lies there.
+fn clear(root: &Path) -> Result<()> {
+    fs::create_dir_all(root).with_context(|| format!("cannot make `{}`", root.display()))?;
+    for name in [stamp::NAME, env_script::NAME] {
+        remove(&root.join(name), |path| fs::remove_file(path))?;
+    }
+    remove(&root.join("site"), |path| fs::remove_dir_all(path))
+}
+
+fn remove(path: &Path, remove: fn(&Path) -> std::io::Result<()>) -> Result<()> {
+    match remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The sources of the crate whose declarations the linker has to find, as cargo resolved it.
+fn cudarc_sources() -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    let host = cargo::output(rustc.args(["--print", "host-tuple"]).current_dir(cargo::root()))?;
+    let mut metadata = cargo::cargo();
+    metadata.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--manifest-path",
+        "crates/ops/Cargo.toml",
+    ]);
+    // Without the platform, cargo would fetch the dependencies of all others too.
+    metadata.args(["--features", "cuda", "--filter-platform", host.trim()]);
+    let manifest = stubs::manifest_of("cudarc", &cargo::output(&mut metadata)?)?;
+    Ok(manifest.with_file_name("src"))
+}
+
+/// The line that tells the release; proof that the compiler starts.
+fn nvcc_version(home: &Path) -> Result<String> {
+    let text = cargo::output(Command::new(home.join("bin/nvcc")).arg("--version"))?;
+    let Some(line) = text.lines().find(|line| line.contains("release")) else {
+        bail!("nvcc of the new toolkit says nothing of its release: `{}`", text.trim())
+    };
+    Ok(line.to_owned())
+}
