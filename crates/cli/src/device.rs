@@ -2,6 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use candle_vision::models::Precision;
+
+use crate::say;
 
 /// `auto`, `cpu`, `cuda` or `cuda:N`.
 pub(crate) fn parse(name: &str) -> Result<Device> {
@@ -23,6 +26,15 @@ fn cuda(ordinal: usize) -> Result<Device> {
         )
     }
     Device::new_cuda(ordinal).with_context(|| format!("cannot use CUDA device {ordinal}"))
+}
+
+/// Says what there is to know about computing in `precision` there.
+pub(crate) fn tell_of_precision(precision: Precision, device: &Device) {
+    if device.is_cpu() && precision != Precision::F32 {
+        say::note(format_args!(
+            "{precision} on a CPU is computed in f32 and rounded: right, but slower than f32"
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod loaders;
 mod loss_scale;
 pub mod metrics;
 pub mod optim;
+mod out_of_memory;
 mod record;
 mod run_folder;
 pub mod schedule;
