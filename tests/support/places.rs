@@ -15,11 +15,6 @@ impl Place {
         Var::from_tensor(&x.to_dtype(self.dtype)?.to_device(&self.device)?)
     }
 
-    /// A variable there in `f32`, as the parameters of a norm are.
-    pub(crate) fn full_var(&self, x: &Tensor) -> Result<Var> {
-        Var::from_tensor(&x.to_device(&self.device)?)
-    }
-
     /// A constant like `x`.
     pub(crate) fn like(&self, value: &Tensor, x: &Tensor) -> Result<Tensor> {
         value.to_dtype(x.dtype())?.to_device(&self.device)
