@@ -15,6 +15,7 @@ mod cargo;
 mod check;
 mod check_cuda;
 mod cuda;
+mod cuda_emulator;
 mod cuda_toolkit;
 mod experiment;
 mod fetch_data;
@@ -46,6 +47,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Run every check: fmt, clippy, tests, the CUDA code, docs, tidy
     Check,
+    /// Build CUDA libraries that run on the CPU, for tests without a card
+    CudaEmulator(cuda_emulator::Arguments),
     /// Type-check the code for CUDA; needs no GPU and no CUDA toolkit
     CheckCuda,
     /// Put together a CUDA toolkit to build with; needs no GPU, no driver and no root
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Experiment(arguments) => experiment::run(&arguments),
         Task::FetchData(arguments) => fetch_data::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::CudaEmulator(arguments) => cuda_emulator::run(&arguments),
         Task::Check => check::run(),
         Task::CheckCuda => check_cuda::run(),
         Task::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use candle_vision::explain::Method;
+use candle_vision::models::Precision;
 use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -75,6 +76,9 @@ pub(crate) struct TrainArgs {
     /// Seed of initial weights, shuffling, augmentation and dropout
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u32>,
+    /// Number type of feature maps and products: f32, bf16 or f16 [default: the recipe's, or f32]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
     /// Set one value of the recipe, for instance `training.optimizer.lr=0.01`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -85,7 +89,7 @@ pub(crate) struct TrainArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "set", "skip_broken"]
+        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "precision", "set", "skip_broken"]
     )]
     pub(crate) resume: Option<PathBuf>,
     /// Do not use the network
@@ -111,6 +115,9 @@ pub(crate) struct EvalArgs {
     /// Pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
+    /// Number type of feature maps and products: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub(crate) precision: Precision,
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, bail};
 use candle_core::Device;
+use candle_vision::models::Precision;
+use candle_vision::ops::cuda_device;
 use clap::Args;
 
 use crate::say;
@@ -67,10 +69,8 @@ fn first_card_or_cpu() -> Device {
     })
 }
 
-/// A card with one stream for all of its work. The default would be a stream for each thread, and
-/// what the loader's threads upload would not be in order with what the network computes.
 fn cuda(ordinal: usize) -> Result<Device> {
-    Device::new_cuda_with_stream(ordinal).map_err(anyhow::Error::from).map_err(|error| {
+    cuda_device(ordinal).map_err(anyhow::Error::from).map_err(|error| {
         let remedy = remedy(&format!("{error:#}"));
         error.context(format!("CUDA card {ordinal} cannot be used: {remedy}"))
     })
@@ -97,6 +97,15 @@ fn remedy(error: &str) -> &'static str {
     ];
     let found = REMEDIES.iter().find(|(name, _)| error.contains(name));
     found.map_or("look at `nvidia-smi`, or use --device cpu", |(_, remedy)| remedy)
+}
+
+/// Says what there is to know about computing in `precision` there.
+pub(crate) fn tell_of_precision(precision: Precision, device: &Device) {
+    if device.is_cpu() && precision != Precision::F32 {
+        say::note(format_args!(
+            "{precision} on a CPU is computed in f32 and rounded: right, but slower than f32"
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -136,8 +136,9 @@ fn a_failing_upload_ends_the_epoch() {
         let upload = Noting { failing: Some(1), ..Noting::default() };
         let mut batches = loader(workers).with_upload(Arc::new(upload)).epoch(0);
         assert!(batches.next().unwrap().is_ok());
-        let error = batches.next().unwrap().unwrap_err().to_string();
-        assert!(error.contains("the device is full"), "{error}");
+        let error = batches.next().unwrap().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("the device is full"), "{cause}");
         assert!(batches.next().is_none() && batches.next().is_none());
     }
 }
@@ -199,7 +200,7 @@ fn dots(transform: Vec<Transform>, skip_broken: bool) -> DataLoader {
 fn broken_pictures_are_as_without_the_hook() {
     let batches = epoch(&dots(vec![Transform::ToTensor], true));
     assert_eq!(batches.iter().map(|batch| batch.indices[0]).collect::<Vec<_>>(), [0, 1, 2, 4]);
-    assert_eq!(values(&batches[0]), [0.2]);
+    assert!((values(&batches[0])[0] - 0.2).abs() < 1e-7);
     let mut batches = dots(vec![Transform::ToTensor], false).epoch(0).skip(3);
     assert!(batches.next().unwrap().unwrap_err().to_string().contains("`dot 3`"));
     assert!(batches.next().is_none());

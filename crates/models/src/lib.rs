@@ -4,7 +4,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`build`], [`ModelSpec`], [`Model`] | a network by name, and what every network can do |
-//! | [`Pass`] | one forward pass: train or eval, its seeded generator, its tap |
+//! | [`Pass`] | one forward pass: train or eval, its precision, its seeded generator, its tap |
+//! | [`Precision`] | what is computed in `bf16` or `f16`, and what stays in `f32` |
 //! | [`PreparedLayers`] | what evaluation passes keep: batch norm folded, kernels packed |
 //! | [`Taps`] | closures at named layers: see or change inputs, outputs and gradients (hooks) |
 //! | [`LayerTap`] | what a tap is, for taps with a state of their own |
@@ -33,6 +34,7 @@ mod model;
 mod networks;
 mod parameters;
 mod pass;
+mod precision;
 mod prepared;
 mod similar;
 mod spec;
@@ -46,6 +48,7 @@ pub use model::Model;
 pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, SimpleCnn, build};
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
+pub use precision::Precision;
 pub use prepared::PreparedLayers;
 pub use similar::nearest_names;
 pub use spec::ModelSpec;

@@ -17,7 +17,8 @@ pub trait Model: Send + Sync {
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`, normalised floats; a permuted view of
     ///   channels-last memory is taken without a copy
-    /// - returns `[batch, num_classes]`
+    /// - returns `[batch, num_classes]`, in the parameters' number type whatever the precision of
+    ///   the pass
     ///
     /// # Errors
     /// If the shape does not fit the network.

@@ -70,6 +70,15 @@ impl Parameter {
         }
     }
 
+    /// The tensor as a factor or summand of a product in `pass`: [`Parameter::tensor`] in the pass's
+    /// precision. Its gradient comes back in the parameter's own number type.
+    ///
+    /// # Errors
+    /// If it does not hold floats.
+    pub fn in_product(&self, pass: &Pass<'_>) -> Result<Tensor> {
+        pass.cast(&self.tensor(pass))
+    }
+
     /// The tensor outside any graph.
     pub fn detached(&self) -> Tensor {
         self.0.var.as_detached_tensor()
@@ -103,6 +112,11 @@ impl Parameters {
     pub fn builder(&self, seed: u64, dtype: DType, device: &Device) -> ParameterBuilder {
         let root = Root { parameters: self.clone(), seed, dtype, device: device.clone() };
         ParameterBuilder { root: Arc::new(root), prefix: String::new() }
+    }
+
+    /// Where the parameters live; the CPU while there are none.
+    pub fn device(&self) -> Device {
+        self.lock().first().map_or(Device::Cpu, |parameter| parameter.var().device().clone())
     }
 
     /// Every parameter and buffer, in building order.

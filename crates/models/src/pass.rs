@@ -1,10 +1,10 @@
 //! One forward pass: everything a layer may ask besides its input.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Generator, channels_last};
+use candle_vision_ops::{Generator, cast, channels_last};
 use rand::SeedableRng;
 
-use crate::{LayerTap, PreparedLayers};
+use crate::{LayerTap, Precision, PreparedLayers};
 
 /// Whether batch norm uses the batch's statistics and dropout drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +26,12 @@ pub enum FrozenBatchNorm {
     KeepStatistics,
 }
 
-/// A forward pass: its mode, its seeded generator, its tap.
+/// A forward pass: its mode, its precision, its seeded generator, its tap.
 ///
 /// There is no hidden train flag in a network: the pass says what holds.
 pub struct Pass<'t> {
     mode: Mode,
+    precision: Precision,
     frozen_batch_norm: FrozenBatchNorm,
     generator: Generator,
     tap: Option<&'t mut dyn LayerTap>,
@@ -40,8 +41,18 @@ pub struct Pass<'t> {
 impl<'p> Pass<'p> {
     /// A training pass; dropout draws from `generator`.
     pub fn train(generator: Generator) -> Self {
+        Self::new(Mode::Train, generator)
+    }
+
+    /// An evaluation pass: deterministic, and no graph is kept for parameters.
+    pub fn eval() -> Self {
+        Self::new(Mode::Eval, Generator::seed_from_u64(0))
+    }
+
+    fn new(mode: Mode, generator: Generator) -> Self {
         Self {
-            mode: Mode::Train,
+            mode,
+            precision: Precision::default(),
             frozen_batch_norm: FrozenBatchNorm::default(),
             generator,
             tap: None,
@@ -49,16 +60,10 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// An evaluation pass: deterministic, and no graph is kept for parameters.
-    pub fn eval() -> Self {
-        let generator = Generator::seed_from_u64(0);
-        Self {
-            mode: Mode::Eval,
-            frozen_batch_norm: FrozenBatchNorm::default(),
-            generator,
-            tap: None,
-            prepared: None,
-        }
+    /// Chooses the number type of feature maps and products; by default the parameters' own.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// Chooses what batch norm does while its parameters are frozen.
@@ -74,6 +79,7 @@ impl<'p> Pass<'p> {
     {
         Pass {
             mode: self.mode,
+            precision: self.precision,
             frozen_batch_norm: self.frozen_batch_norm,
             generator: self.generator,
             tap: Some(tap),
@@ -81,15 +87,17 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass. In
-    /// evaluation only, and for layers to which no gradient leads; their outputs are those of the
-    /// plain layers up to rounding.
+    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass: with
+    /// [`Precision::F32`] only, and only layers whose input needs no gradient. In evaluation these
+    /// are convolutions with the batch norm behind them folded in, whose outputs are those of the
+    /// plain layers up to rounding; in training, frozen convolutions alone.
     pub fn with_prepared<'t>(self, prepared: &'t PreparedLayers) -> Pass<'t>
     where
         'p: 't,
     {
         Pass {
             mode: self.mode,
+            precision: self.precision,
             frozen_batch_norm: self.frozen_batch_norm,
             generator: self.generator,
             tap: self.tap.map(|tap| -> &'t mut dyn LayerTap { tap }),
@@ -97,9 +105,25 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Where layers that get `x` may keep what they prepare, if they may.
-    pub(crate) fn prepared(&self, x: &Tensor) -> Option<&'p PreparedLayers> {
-        self.prepared.filter(|_| self.mode == Mode::Eval && !x.track_op())
+    /// Where layers that get `x` may keep what they prepare, if they may. In training only those may
+    /// whose parameters are frozen.
+    pub(crate) fn prepared(&self, x: &Tensor, frozen: bool) -> Option<&'p PreparedLayers> {
+        let constant = self.mode == Mode::Eval || frozen;
+        let possible = constant && self.precision == Precision::F32 && !x.track_op();
+        self.prepared.filter(|_| possible)
+    }
+
+    /// `x` in the number type that this pass computes products in. A layer that multiplies casts
+    /// what comes in, as PyTorch's autocast does, so that it does not matter who made it: the loader,
+    /// another layer or a tap.
+    ///
+    /// # Errors
+    /// If `x` does not hold floats.
+    pub fn cast(&self, x: &Tensor) -> Result<Tensor> {
+        match self.precision.half() {
+            Some(dtype) => cast(x, dtype),
+            None => Ok(x.clone()),
+        }
     }
 
     /// Whether this is a training pass.

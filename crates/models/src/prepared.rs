@@ -1,4 +1,4 @@
-//! Layers made ready for evaluation, once.
+//! Layers that do not change, made ready once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +8,8 @@ use candle_vision_ops::PreparedConv2d;
 
 use crate::Parameter;
 
-/// What evaluation passes keep from one to the next: convolutions with the batch norm behind them
-/// folded in and their kernels packed.
+/// What passes keep from one to the next: convolutions with their kernels packed and, in evaluation,
+/// the batch norm behind them folded in. Training passes keep the frozen ones.
 ///
 /// Make one, hand it to every pass over the same weights with
 /// [`Pass::with_prepared`](crate::Pass::with_prepared), and drop it before the weights change: it

@@ -204,6 +204,35 @@ fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
     Ok(())
 }
 
+/// In training, frozen convolutions are kept and learning ones are not.
+#[test]
+fn frozen_layers_are_prepared_in_training_too() -> Result<()> {
+    use candle_vision_models::PreparedLayers;
+    use candle_vision_ops::Generator;
+    use rand::SeedableRng;
+    let model = filled(&ModelSpec::new("resnet18", 4))?;
+    model.parameters().freeze("")?;
+    model.parameters().unfreeze(model.head())?;
+    let images = reference::image_batch("prepared", &[4, 3, 64, 64])?;
+    let prepared = PreparedLayers::new();
+    let train = || Pass::train(Generator::seed_from_u64(0));
+    let plain = model.forward(&images, &mut train())?;
+    let kept = model.forward(&images, &mut train().with_prepared(&prepared))?;
+    reference::assert_close("kept", &kept, &plain, 1e-4);
+    let gradients = kept.sqr()?.sum_all()?.backward()?;
+    let head = model.parameters().get("fc.weight").expect("resnet18 has fc");
+    assert!(gradients.get(head.var()).is_some());
+    // A change of a frozen kernel is not seen, as documented: it was kept. Once it learns, it is.
+    let kernel = model.parameters().get("layer3.0.conv1.weight").expect("resnet18 has layer3");
+    kernel.set(&kernel.detached().zeros_like()?)?;
+    let unseen = model.forward(&images, &mut train().with_prepared(&prepared))?;
+    reference::assert_close("unseen", &unseen, &kept, 1e-6);
+    model.parameters().unfreeze("layer3")?;
+    let seen = model.forward(&images, &mut train().with_prepared(&prepared))?;
+    assert!(reference::relative_error(&seen, &plain)? > 1e-3);
+    Ok(())
+}
+
 #[test]
 fn train_and_eval_differ_where_there_is_batch_norm() -> Result<()> {
     use rand::SeedableRng;

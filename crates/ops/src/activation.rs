@@ -6,6 +6,8 @@
 
 use std::marker::PhantomData;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 use crate::check;
@@ -13,6 +15,9 @@ use crate::cpu::activation::{
     self as kernels, Curve, Gelu, HardSigmoid, HardSwish, Relu, Relu6, Sigmoid, Silu,
 };
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 
 /// What a fused op applies to its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -108,6 +113,9 @@ pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
 
 fn apply<C: Curve>(x: &Tensor) -> Result<Tensor> {
     check::float(C::NAME, x)?;
+    if is_emulated(x) {
+        return apply::<C>(&widened(x)?)?.to_dtype(x.dtype());
+    }
     x.contiguous()?.apply_op1(Value::<C>(PhantomData))
 }
 
@@ -123,6 +131,11 @@ impl<C: Curve> CustomOp1 for Value<C> {
             let y = kernels::value::<C, T>(elements(x, layout)?);
             Ok(stored(y, layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::curve(C::NAME, Array::new(x, layout))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -150,6 +163,17 @@ impl<C: Curve> CustomOp2 for Gradient<C> {
             let dx = kernels::gradient::<C, T>(x, grad);
             Ok(stored(dx, x_layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::curve_gradient(C::NAME, Array::new(x, x_layout), Array::new(grad, grad_layout))
     }
 }
 
@@ -180,5 +204,17 @@ impl CustomOp2 for RectifierGradient {
             let passed = kernels::rectifier_mask(output, elements(grad, grad_layout)?, self.ceiling);
             Ok(stored(passed, output_layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        output: &CudaStorage,
+        output_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (output, grad) = (Array::new(output, output_layout), Array::new(grad, grad_layout));
+        cuda::rectifier_gradient(output, grad, self.ceiling)
     }
 }

@@ -1,11 +1,16 @@
 //! Average pooling.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use crate::check;
 use crate::cpu::avg_pool as kernels;
 use crate::cpu::pool::{Sliding, Windows};
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 
 /// The windows of [`avg_pool2d`]. Pairs are `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +102,9 @@ pub fn avg_pool2d(x: &Tensor, config: &AvgPool2dConfig) -> Result<Tensor> {
 
 /// The mean of every one of `windows`; `name` is the op's in errors.
 pub(crate) fn average(name: &'static str, x: &Tensor, windows: Windows) -> Result<Tensor> {
+    if is_emulated(x) {
+        return average(name, &widened(x)?, windows)?.to_dtype(x.dtype());
+    }
     x.contiguous()?.apply_op1(Average { name, windows })
 }
 
@@ -119,6 +127,11 @@ impl CustomOp1 for Average {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::average(self.name, Array::new(x, layout), &self.windows)
+    }
+
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         grad.contiguous()?.apply_op1_no_bwd(&Gradient(self)).map(Some)
     }
@@ -139,5 +152,10 @@ impl CustomOp1 for Gradient<'_> {
             let dx = kernels::gradient::<T>(elements(grad, layout)?, channels, windows);
             Ok(stored(dx, shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, grad: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::average_gradient(self.0.name, Array::new(grad, layout), &self.0.windows)
     }
 }

@@ -10,6 +10,8 @@ mod gradient;
 
 pub use after_convolution::conv2d_batch_norm_train;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
@@ -17,6 +19,9 @@ use candle_core::{
 use crate::cpu::batch_norm::{self as kernels, Affine};
 use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{all_widened, is_emulated, widened};
 use crate::{Activation, check};
 
 /// What a batch norm measured on a batch.
@@ -28,6 +33,9 @@ pub struct BatchStatistics {
     pub variance: Tensor,
     /// Values per channel: batch times height times width.
     pub count: usize,
+    /// Both, `[2, channels]`, as the kernel that moves running statistics takes them.
+    #[cfg(feature = "cuda")]
+    moments: Tensor,
 }
 
 impl BatchStatistics {
@@ -45,6 +53,13 @@ impl BatchStatistics {
         check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
         check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
         let unbiased = self.count as f64 / (self.count as f64 - 1.0);
+        #[cfg(feature = "cuda")]
+        if self.mean.device().is_cuda() {
+            let (mean, variance) = (running_mean.contiguous()?, running_var.contiguous()?);
+            let op = MovedStatistics { mean, variance, momentum, unbiased };
+            let moved = self.moments.apply_op1_no_bwd(&op)?;
+            return Ok((moved.get(0)?, moved.get(1)?));
+        }
         let blend = |running: &Tensor, batch: &Tensor, factor: f64| -> Result<Tensor> {
             let kept = running.detach().affine(1.0 - momentum, 0.0)?;
             kept + batch.affine(momentum * factor, 0.0)?
@@ -91,6 +106,12 @@ pub fn batch_norm_train(
     eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
     let channels = check_arguments(x, weight, bias, residual)?;
+    if is_emulated(x) {
+        let (wide_x, residual) = (widened(x)?, all_widened(residual)?);
+        let (y, statistics) =
+            batch_norm_train(&wide_x, weight, bias, residual.as_ref(), activation, eps)?;
+        return Ok((y.to_dtype(x.dtype())?, statistics));
+    }
     let x = x.contiguous()?;
     let statistics = statistics(&x, channels)?;
     let op = BatchNorm::of_batch(&statistics, activation, eps);
@@ -103,7 +124,13 @@ fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
         bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
     }
     let moments = x.apply_op1_no_bwd(&Moments)?;
-    Ok(BatchStatistics { mean: moments.get(0)?, variance: moments.get(1)?, count })
+    Ok(BatchStatistics {
+        mean: moments.get(0)?,
+        variance: moments.get(1)?,
+        count,
+        #[cfg(feature = "cuda")]
+        moments,
+    })
 }
 
 /// `activation(weight * (x - running_mean) / sqrt(running_var + eps) + bias + residual)`.
@@ -129,8 +156,15 @@ pub fn batch_norm_eval(
     eps: f64,
 ) -> Result<Tensor> {
     let channels = check_arguments(x, weight, bias, residual)?;
-    check::matches(NAME, "running_mean", running_mean, &[channels], x)?;
-    check::matches(NAME, "running_var", running_var, &[channels], x)?;
+    check::of_norm(NAME, "running_mean", running_mean, &[channels], x)?;
+    check::of_norm(NAME, "running_var", running_var, &[channels], x)?;
+    if is_emulated(x) {
+        let (wide_x, residual) = (widened(x)?, all_widened(residual)?);
+        let (mean, variance) = (running_mean, running_var);
+        let residual = residual.as_ref();
+        return batch_norm_eval(&wide_x, weight, bias, mean, variance, residual, activation, eps)?
+            .to_dtype(x.dtype());
+    }
     let (mean, variance) = (running_mean.detach(), running_var.detach());
     let op = BatchNorm { mean, variance, eps, activation, of_batch: false };
     op.apply(&x.contiguous()?, weight, bias, residual)
@@ -150,12 +184,42 @@ fn check_arguments(
         [_, .., channels] if channels > 0 => channels,
         _ => bail!("{NAME}: expected [batch, height, width, channels], got {:?}", x.dims()),
     };
-    check::matches(NAME, "weight", weight, &[channels], x)?;
-    check::matches(NAME, "bias", bias, &[channels], x)?;
+    check::of_norm(NAME, "weight", weight, &[channels], x)?;
+    check::of_norm(NAME, "bias", bias, &[channels], x)?;
     if let Some(residual) = residual {
         check::matches(NAME, "residual", residual, x.dims(), x)?;
     }
     Ok(channels)
+}
+
+/// Running statistics moved towards the moments of a batch, `[2, channels]`, in one kernel.
+#[cfg(feature = "cuda")]
+struct MovedStatistics {
+    mean: Tensor,
+    variance: Tensor,
+    momentum: f64,
+    unbiased: f64,
+}
+
+#[cfg(feature = "cuda")]
+impl CustomOp1 for MovedStatistics {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, _moments: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("{NAME}: the CPU moves statistics with tensor operations")
+    }
+
+    fn cuda_fwd(&self, moments: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let Self { mean, variance, momentum, unbiased } = self;
+        cuda::running_statistics(
+            Array::new(moments, layout),
+            [mean, variance],
+            *momentum,
+            *unbiased,
+        )
+    }
 }
 
 /// Mean and biased variance of each channel, `[2, channels]`.
@@ -172,6 +236,11 @@ impl CustomOp1 for Moments {
             let moments = kernels::moments::<T>(elements(x, layout)?, channels);
             Ok(stored(rows::<T>(moments), (2, channels)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::moments(Array::new(x, layout))
     }
 }
 
@@ -213,6 +282,13 @@ impl BatchNorm {
             None => x.apply_op2(&affine, self),
             Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, self),
         }
+    }
+
+    /// As the CUDA kernels take it, with an activation that may not be this op's.
+    #[cfg(feature = "cuda")]
+    fn normalization(&self, activation: Activation) -> cuda::Normalization<'_> {
+        let Self { mean, variance, eps, .. } = self;
+        cuda::Normalization { mean, variance, eps: *eps, activation }
     }
 
     fn forward<T: Float>(
@@ -258,6 +334,18 @@ impl CustomOp2 for BatchNorm {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        affine: &CudaStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, affine) = (Array::new(x, x_layout), Array::new(affine, affine_layout));
+        cuda::normalize(x, affine, None, self.normalization(self.activation))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -289,6 +377,21 @@ impl CustomOp3 for BatchNorm {
             let residual = elements(residual, residual_layout)?;
             self.forward(x, affine, Some(residual), x_layout)
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        affine: &CudaStorage,
+        affine_layout: &Layout,
+        residual: &CudaStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, affine) = (Array::new(x, x_layout), Array::new(affine, affine_layout));
+        let residual = Some(Array::new(residual, residual_layout));
+        cuda::normalize(x, affine, residual, self.normalization(self.activation))
     }
 
     fn bwd(

@@ -13,12 +13,46 @@ pub(crate) fn images(op: &str, x: &Tensor) -> Result<[usize; 4]> {
     }
 }
 
-/// That `x` holds `f32` or `f64`.
+/// That `x` holds floating point numbers that the ops know.
 pub(crate) fn float(op: &str, x: &Tensor) -> Result<()> {
+    match x.dtype() {
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => Ok(()),
+        dtype => bail!("{op}: expected f32, f64, f16 or bf16, got {dtype:?}"),
+    }
+}
+
+/// That `x` holds `f32` or `f64`, as what an optimizer updates does.
+pub(crate) fn full_float(op: &str, x: &Tensor) -> Result<()> {
     match x.dtype() {
         DType::F32 | DType::F64 => Ok(()),
         dtype => bail!("{op}: expected f32 or f64, got {dtype:?}"),
     }
+}
+
+/// That `tensor`, a parameter or statistic of a norm, has the shape `dims` and the number type that
+/// goes with `x`: its own, or `f32` beside a half one.
+pub(crate) fn of_norm(
+    op: &str,
+    name: &str,
+    tensor: &Tensor,
+    dims: &[usize],
+    x: &Tensor,
+) -> Result<()> {
+    if tensor.dims() != dims {
+        bail!("{op}: expected {name} of shape {dims:?}, got {:?}", tensor.dims())
+    }
+    let expected = match x.dtype() {
+        DType::F16 | DType::BF16 => DType::F32,
+        dtype => dtype,
+    };
+    if tensor.dtype() != expected {
+        bail!(
+            "{op}: expected {name} of {expected:?} for an input of {:?}, got {:?}",
+            x.dtype(),
+            tensor.dtype()
+        )
+    }
+    Ok(())
 }
 
 /// That `tensor`, called `name`, has the shape `dims` and the number type of `like`.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
 use crate::backward::hand_in;
@@ -10,6 +12,9 @@ use crate::cpu::conv_shape::{ConvShape, out_size};
 use crate::cpu::finish::Finish;
 use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{all_widened, is_emulated, widened};
 use crate::linear::{bias_gradient, check_bias};
 use crate::{Activation, activation};
 
@@ -73,20 +78,16 @@ pub fn set_exact_convolution(exact: bool) {
     conv::set_exact(exact);
 }
 
-/// Whether CUDA cards may round the factors of `f32` convolutions to TF32.
-static TF32: AtomicBool = AtomicBool::new(true);
-
-/// Whether CUDA cards may compute the convolutions of this process in TF32, from now on.
-///
-/// TF32 keeps 10 bits of the 23 of each factor and sums in `f32`: relative errors around 1e-3 in place
-/// of 1e-6, at several times the speed. By default it is allowed, as in PyTorch
-/// (`torch.backends.cudnn.allow_tf32`). The CPU knows no TF32.
+/// Whether convolutions in `f32` on a CUDA device may round their factors to TF32 (10 bits of mantissa,
+/// as bf16 has 7), from now on. Allowed unless switched off, as in PyTorch.
 pub fn set_tf32(allowed: bool) {
     TF32.store(allowed, Ordering::Relaxed);
 }
 
-/// Whether [`set_tf32`] allows TF32.
-pub fn tf32_allowed() -> bool {
+static TF32: AtomicBool = AtomicBool::new(true);
+
+#[cfg(feature = "cuda")]
+pub(crate) fn tf32_allowed() -> bool {
     TF32.load(Ordering::Relaxed)
 }
 
@@ -139,6 +140,11 @@ pub fn conv2d_activated(
 ) -> Result<Tensor> {
     let shape = conv_shape(x, kernel, config)?;
     check_bias("conv2d", x, kernel, bias, shape.out_channels)?;
+    if is_emulated(x) {
+        let (wide_x, kernel, bias) = (widened(x)?, widened(kernel)?, all_widened(bias)?);
+        return conv2d_activated(&wide_x, &kernel, bias.as_ref(), activation, config)?
+            .to_dtype(x.dtype());
+    }
     let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
     let op = Conv2d { shape, activation };
     match bias {
@@ -274,6 +280,18 @@ impl CustomOp2 for Conv2d {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        kernel: &CudaStorage,
+        kernel_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, kernel) = (Array::new(x, x_layout), Array::new(kernel, kernel_layout));
+        cuda::conv_output(x, kernel, None, self.activation, &self.shape)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -304,6 +322,21 @@ impl CustomOp3 for Conv2d {
             let bias = elements(bias, bias_layout)?;
             Ok(stored(self.forward(x, kernel, Some(bias)), self.output_dims()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        kernel: &CudaStorage,
+        kernel_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, kernel) = (Array::new(x, x_layout), Array::new(kernel, kernel_layout));
+        let bias = Some(Array::new(bias, bias_layout));
+        cuda::conv_output(x, kernel, bias, self.activation, &self.shape)
     }
 
     fn bwd(
@@ -342,6 +375,18 @@ impl CustomOp2 for InputGradient {
             Ok(stored(dx, (self.0.batch, height, width, self.0.in_channels)))
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        kernel: &CudaStorage,
+        kernel_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (grad, kernel) = (Array::new(grad, grad_layout), Array::new(kernel, kernel_layout));
+        cuda::conv_input_gradient(grad, kernel, &self.0)
+    }
 }
 
 /// Of the input and the output's gradient.
@@ -365,5 +410,17 @@ impl CustomOp2 for KernelGradient {
             let dkernel = conv::kernel_gradient(x, grad, &self.0);
             Ok(stored(dkernel, (out_channels, self.0.group_in(), height, width)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
+        cuda::conv_kernel_gradient(x, grad, &self.0)
     }
 }

@@ -5,11 +5,15 @@
 //! logits. So the targets are made first, and one fused op does the rest.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, CustomOp1};
 
 use crate::check;
 use crate::cpu::float::Float;
 use crate::cpu::softmax as kernels;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
 
 /// Settings of [`cross_entropy`]; the default is neither smoothing nor weights.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +49,8 @@ pub enum Targets<'a> {
 ///
 /// # Errors
 /// If a shape or number type differs, the batch is empty, the smoothing is not in `0.0..=1.0`, or a
-/// label is not below `classes`; the error names the row and the label.
+/// label is not below `classes`; the error names the row and the label. On a CUDA device, where
+/// looking at the labels would mean waiting, such a label makes the loss NaN instead.
 ///
 /// # Example
 /// ```
@@ -63,7 +68,7 @@ pub fn cross_entropy(
     targets: Targets<'_>,
     config: &CrossEntropyConfig,
 ) -> Result<Tensor> {
-    check::float(NAME, logits)?;
+    check::full_float(NAME, logits)?;
     let (batch, classes) = match *logits.dims() {
         [batch, classes] if batch > 0 && classes > 0 => (batch, classes),
         _ => bail!("{NAME}: expected logits of shape [batch, classes], got {:?}", logits.dims()),
@@ -72,16 +77,21 @@ pub fn cross_entropy(
     if !(0.0..=1.0).contains(&smoothing) {
         bail!("{NAME}: label smoothing is a fraction in 0..=1, got {smoothing}")
     }
-    let weights = class_weights(config, classes)?;
+    check_class_weights(config, classes)?;
     let targets = match targets {
+        #[cfg(feature = "cuda")]
+        Targets::Labels(labels) if logits.device().is_cuda() => {
+            on_device(labels, [batch, classes], config)?
+        }
         Targets::Labels(labels) => {
             let labels = read_labels(labels, batch, classes)?;
-            let targets = label_targets(&labels, &weights, smoothing);
+            let targets = label_targets(&labels, &class_weights(config, classes)?, smoothing);
             Tensor::from_vec(targets, (batch, classes), logits.device())?
                 .to_dtype(logits.dtype())?
         }
         Targets::Probabilities(probabilities) => {
             check::matches(NAME, "probabilities", probabilities, logits.dims(), logits)?;
+            let weights = class_weights(config, classes)?;
             probability_targets(probabilities, &weights, smoothing)?
         }
     };
@@ -90,25 +100,74 @@ pub fn cross_entropy(
 
 const NAME: &str = "cross_entropy";
 
+fn check_class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<()> {
+    match &config.class_weights {
+        Some(weights) if weights.dims() != [classes] => {
+            bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The weight of each class, 1 unless given.
 fn class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<Vec<f64>> {
-    let Some(weights) = &config.class_weights else {
-        return Ok(vec![1.0; classes]);
-    };
-    if weights.dims() != [classes] {
-        bail!("{NAME}: expected {classes} class weights, got shape {:?}", weights.dims())
+    match &config.class_weights {
+        Some(weights) => weights.to_dtype(DType::F64)?.to_vec1(),
+        None => Ok(vec![1.0; classes]),
     }
-    weights.to_dtype(DType::F64)?.to_vec1()
+}
+
+fn check_labels(labels: &Tensor, batch: usize) -> Result<()> {
+    if labels.dims() == [batch] && labels.dtype() == DType::U32 {
+        return Ok(());
+    }
+    bail!(
+        "{NAME}: expected u32 labels of shape [{batch}], got {:?} of shape {:?}",
+        labels.dtype(),
+        labels.dims()
+    )
+}
+
+/// What [`label_targets`] gives, made on the device, so that the host need not wait for the labels.
+#[cfg(feature = "cuda")]
+fn on_device(
+    labels: &Tensor,
+    [batch, classes]: [usize; 2],
+    config: &CrossEntropyConfig,
+) -> Result<Tensor> {
+    check_labels(labels, batch)?;
+    let weights = config.class_weights.as_ref();
+    let weights = weights.map(|weights| weights.to_dtype(DType::F32)).transpose()?;
+    let op = LabelTargets { weights, classes, smoothing: config.label_smoothing };
+    labels.contiguous()?.apply_op1_no_bwd(&op)
+}
+
+#[cfg(feature = "cuda")]
+struct LabelTargets {
+    weights: Option<Tensor>,
+    classes: usize,
+    smoothing: f64,
+}
+
+#[cfg(feature = "cuda")]
+impl CustomOp1 for LabelTargets {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, _labels: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("{NAME}: labels on the CPU for logits on a CUDA device")
+    }
+
+    fn cuda_fwd(&self, labels: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let weights = self.weights.as_ref().map(cuda::kept);
+        let weights = weights.as_ref().map(|weights| weights.array()).transpose()?;
+        cuda::label_targets(Array::new(labels, layout), weights, self.classes, self.smoothing)
+    }
 }
 
 fn read_labels(labels: &Tensor, batch: usize, classes: usize) -> Result<Vec<u32>> {
-    if labels.dims() != [batch] || labels.dtype() != DType::U32 {
-        bail!(
-            "{NAME}: expected u32 labels of shape [{batch}], got {:?} of shape {:?}",
-            labels.dtype(),
-            labels.dims()
-        )
-    }
+    check_labels(labels, batch)?;
     let labels = labels.to_vec1::<u32>()?;
     match labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
         Some((row, label)) => {
@@ -162,6 +221,17 @@ impl CustomOp2 for CrossEntropy {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        logits: &CudaStorage,
+        logits_layout: &Layout,
+        targets: &CudaStorage,
+        targets_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::cross_entropy(Array::new(logits, logits_layout), Array::new(targets, targets_layout))
+    }
+
     fn bwd(
         &self,
         logits: &Tensor,
@@ -199,5 +269,20 @@ impl CustomOp3 for Gradient {
             let dx = kernels::cross_entropy_gradient(logits, targets, grad, classes);
             Ok(stored(dx, logits_layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        logits: &CudaStorage,
+        logits_layout: &Layout,
+        targets: &CudaStorage,
+        targets_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (logits, targets) =
+            (Array::new(logits, logits_layout), Array::new(targets, targets_layout));
+        cuda::cross_entropy_gradient(logits, targets, Array::new(grad, grad_layout))
     }
 }

@@ -3,11 +3,16 @@
 //! candle draws dropout masks from a generator that cannot be seeded on the CPU, so a run with it
 //! cannot be repeated.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rand::Rng;
 
 use crate::cpu::dropout as kernels;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 use crate::{Generator, check};
 
 /// Sets each element to zero with the given probability and scales the others by
@@ -43,7 +48,11 @@ pub fn dropout(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tens
         return Ok(x.clone());
     }
     let keep = Tensor::from_vec(keep_mask(x.elem_count(), probability, rng), x.dims(), x.device())?;
-    x.contiguous()?.apply_op2(&keep, Keep { scale: scale(probability) })
+    let op = Keep { scale: scale(probability) };
+    if is_emulated(x) {
+        return widened(x)?.contiguous()?.apply_op2(&keep, op)?.to_dtype(x.dtype());
+    }
+    x.contiguous()?.apply_op2(&keep, op)
 }
 
 const NAME: &str = "dropout";
@@ -82,6 +91,17 @@ impl CustomOp2 for Keep {
             let y = kernels::keep::<T>(elements(x, x_layout)?, keep, self.scale);
             Ok(stored(y, x_layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        keep: &CudaStorage,
+        keep_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::keep(Array::new(x, x_layout), Array::new(keep, keep_layout), self.scale)
     }
 
     fn bwd(

@@ -1,10 +1,15 @@
 //! From the usual `[batch, channels, height, width]` to what the kernels work on, and back.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
 use crate::cpu::layout::transpose;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 
 /// A batch of images with the channels last and contiguous.
 ///
@@ -32,7 +37,7 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     let op = Transpose::ToChannelsLast;
     check_rank(op, x)?;
     let view = x.permute([0, 2, 3, 1])?;
-    if view.is_contiguous() { Ok(view) } else { x.contiguous()?.apply_op1(op) }
+    if view.is_contiguous() { Ok(view) } else { op.apply(x) }
 }
 
 /// A batch of images in the usual order, contiguous, so that flattening it before a classifier
@@ -48,7 +53,7 @@ pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     let op = Transpose::ToChannelsFirst;
     check_rank(op, x)?;
     let view = x.permute([0, 3, 1, 2])?;
-    if view.is_contiguous() { Ok(view) } else { x.contiguous()?.apply_op1(op) }
+    if view.is_contiguous() { Ok(view) } else { op.apply(x) }
 }
 
 fn check_rank(op: Transpose, x: &Tensor) -> Result<()> {
@@ -65,6 +70,24 @@ enum Transpose {
     ToChannelsFirst,
 }
 
+impl Transpose {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        if is_emulated(x) {
+            return widened(x)?.contiguous()?.apply_op1(self)?.to_dtype(x.dtype());
+        }
+        x.contiguous()?.apply_op1(self)
+    }
+
+    /// The batch of matrices that is transposed, `[batch, rows, columns]`, and the result's shape.
+    fn sizes(self, layout: &Layout) -> Result<([usize; 3], [usize; 4])> {
+        let (batch, a, b, c) = layout.shape().dims4()?;
+        Ok(match self {
+            Transpose::ToChannelsLast => ([batch, a, b * c], [batch, b, c, a]),
+            Transpose::ToChannelsFirst => ([batch, a * b, c], [batch, c, a, b]),
+        })
+    }
+}
+
 impl CustomOp1 for Transpose {
     fn name(&self) -> &'static str {
         match self {
@@ -74,14 +97,16 @@ impl CustomOp1 for Transpose {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, a, b, c) = layout.shape().dims4()?;
-        let (rows, columns, dims) = match self {
-            Transpose::ToChannelsLast => (a, b * c, (batch, b, c, a)),
-            Transpose::ToChannelsFirst => (a * b, c, (batch, c, a, b)),
-        };
+        let ([_, rows, columns], dims) = self.sizes(layout)?;
         with_float!(self.name(), x, T => {
-            Ok(stored(transpose::<T>(elements(x, layout)?, rows, columns), dims))
+            Ok(stored(transpose::<T>(elements(x, layout)?, rows, columns), &dims[..]))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (sizes, dims) = self.sizes(layout)?;
+        cuda::transpose(Array::new(x, layout), sizes, &dims[..])
     }
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

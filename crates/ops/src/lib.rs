@@ -22,20 +22,26 @@
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
 //! | [`conv2d_batch_norm_train`] | the convolution in front of them too |
+//! | [`layer_norm`] | layer norm |
+//! | [`interpolate`] | resizing, nearest and bilinear |
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
 //! | [`backward`] | candle's, without its detours for parameters |
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
-//! | [`sgd_step`], [`adam_step`] | updates of parameters, in place and in one pass over memory |
+//! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`] | a whole step on the threads that its loops run on |
+//! | [`cast`] | from one float type to another, for mixed precision |
 //! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
 //! - Feature maps are channels-last: every function on images takes and returns contiguous
 //!   `[batch, height, width, channels]`. Inputs with other strides are copied first.
 //! - Parameters keep PyTorch's shapes (`[out_channels, in_channels / groups, height, width]`).
-//! - Number types are `f32` and `f64`; `f64` is for checking gradients.
+//! - Number types are `f32`, and `f64` for checking gradients. `f16` and `bf16` too: a GPU computes
+//!   with them, summing in `f32`; the CPU computes in `f32` and rounds where an op ends, which is slow
+//!   and shows what a GPU would give. Weights and biases of products are of the type of `x`; those of
+//!   batch norm, and its statistics, are `f32` beside a half `x`.
 //! - A tensor that no variable leads to, such as a frozen parameter, costs nothing on the way back.
 //! - Errors name the operation and the shapes. Nothing here panics on a caller's data.
 //!
@@ -73,12 +79,18 @@ mod adaptive_avg_pool2d;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
+mod cast;
 mod check;
 mod conv2d;
 mod cpu;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod dropout;
+mod emulated;
 mod in_pool;
+mod interpolate;
+mod layer_norm;
 mod layout;
 mod linear;
 mod max_pool2d;
@@ -86,25 +98,35 @@ mod on_gradient;
 mod optimizer_step;
 mod prepared_conv2d;
 mod softmax;
+#[cfg(not(feature = "cuda"))]
+mod without_cuda;
 
 pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::backward;
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
-pub use conv2d::{
-    Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32, tf32_allowed,
-};
+pub use cast::cast;
+pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
+#[cfg(feature = "cuda")]
+pub use cuda::{cuda_device, upload, upload_pixels};
 pub use dropout::dropout;
 pub use in_pool::in_pool;
+pub use interpolate::{InterpolateMode, interpolate};
+pub use layer_norm::layer_norm;
 pub use layout::{channels_first, channels_last};
 pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
 pub use on_gradient::on_gradient;
-pub use optimizer_step::{AdamStep, SgdStep, adam_step, sgd_step, sum_of_squares};
+pub use optimizer_step::{
+    AdamStep, AdamUpdate, Finite, SgdStep, SgdUpdate, adam_steps, sgd_steps, sum_of_squares,
+    sums_of_squares,
+};
 pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use softmax::{log_softmax, softmax};
+#[cfg(not(feature = "cuda"))]
+pub use without_cuda::{cuda_device, upload, upload_pixels};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;

@@ -1,5 +1,7 @@
 //! Fully connected layers.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
@@ -11,6 +13,9 @@ use crate::cpu::float::Float;
 use crate::cpu::gemm::{Matrix, product};
 use crate::cpu::layout::transpose;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{all_widened, is_emulated, widened};
 
 /// `x * weight^T + bias`, along the last axis of `x`.
 ///
@@ -38,6 +43,10 @@ use crate::cpu::storage::{elements, stored, with_float};
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (out_features, in_features) = check(x, weight, bias)?;
+    if is_emulated(x) {
+        let (wide_x, weight, bias) = (widened(x)?, widened(weight)?, all_widened(bias)?);
+        return linear(&wide_x, &weight, bias.as_ref())?.to_dtype(x.dtype());
+    }
     let op = Linear { rows: x.elem_count() / in_features, in_features, out_features };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
@@ -145,6 +154,18 @@ impl CustomOp2 for Linear {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x_array, weight) = (Array::new(x, x_layout), Array::new(weight, weight_layout));
+        cuda::linear(x_array, weight, None, self.rows, self.output_shape(x_layout))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -177,6 +198,21 @@ impl CustomOp3 for Linear {
             Finish { bias, ..Finish::default() }.apply(&mut y, self.out_features);
             Ok(stored(y, self.output_shape(x_layout)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x_array, weight) = (Array::new(x, x_layout), Array::new(weight, weight_layout));
+        let bias = Some(Array::new(bias, bias_layout));
+        cuda::linear(x_array, weight, bias, self.rows, self.output_shape(x_layout))
     }
 
     fn bwd(
@@ -218,6 +254,21 @@ impl CustomOp2 for InputGradient {
             Ok(stored(product(grad, weight), dims))
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let mut dims = grad_layout.dims().to_vec();
+        dims.pop();
+        dims.push(self.0.in_features);
+        let (grad, weight) = (Array::new(grad, grad_layout), Array::new(weight, weight_layout));
+        cuda::linear_input_gradient(grad, weight, self.0.rows, dims.into())
+    }
 }
 
 /// The transposed gradient times the input.
@@ -242,6 +293,21 @@ impl CustomOp2 for WeightGradient {
             Ok(stored(product(grad.transposed(), x), (out_features, in_features)))
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::linear_weight_gradient(
+            Array::new(grad, grad_layout),
+            Array::new(x, x_layout),
+            self.0.rows,
+        )
+    }
 }
 
 /// The gradient of a bias along the last axis of `grad`, if `bias` wants one.
@@ -262,5 +328,10 @@ impl CustomOp1 for BiasGradient {
         with_float!("bias-gradient", grad, T => {
             Ok(stored(sum_rows(elements::<T>(grad, layout)?, channels), channels))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, grad: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::sum_columns(Array::new(grad, layout))
     }
 }

@@ -5,12 +5,17 @@
 
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
 use crate::cpu::max_pool as kernels;
 use crate::cpu::pool::{Sliding, Windows};
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 
 /// The windows of [`max_pool2d`]. Pairs are `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,16 +97,39 @@ pub fn max_pool2d(x: &Tensor, config: &MaxPool2dConfig) -> Result<Tensor> {
     }
     let sliding = [config.sliding(0), config.sliding(1)];
     let windows = Windows::sliding(NAME, [height, width], sliding)?;
+    if is_emulated(x) {
+        return max_pool2d(&widened(x)?, config)?.to_dtype(x.dtype());
+    }
     let positions = x.track_op().then(OnceLock::new);
     x.contiguous()?.apply_op1(MaxPool2d { windows, positions })
 }
 
 const NAME: &str = "max_pool2d";
 
+/// Where in its window each maximum was, on the device of the input.
+#[derive(Debug)]
+enum Positions {
+    Cpu(Vec<u16>),
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Positions),
+}
+
+impl Positions {
+    fn on_cpu(&self) -> Result<&[u16]> {
+        match self {
+            Positions::Cpu(positions) => Ok(positions),
+            #[cfg(feature = "cuda")]
+            Positions::Cuda(_) => {
+                bail!("{NAME}: the gradient is on another device than the input")
+            }
+        }
+    }
+}
+
 struct MaxPool2d {
     windows: Windows,
-    /// Where in its window each maximum was; present if a gradient may be asked for.
-    positions: Option<OnceLock<Vec<u16>>>,
+    /// Present if a gradient may be asked for.
+    positions: Option<OnceLock<Positions>>,
 }
 
 impl CustomOp1 for MaxPool2d {
@@ -118,9 +146,20 @@ impl CustomOp1 for MaxPool2d {
                 return Ok(stored(kernels::max(x, channels, &self.windows), shape));
             };
             let (y, positions) = kernels::max_and_positions(x, channels, &self.windows);
-            noted.set(positions).expect("an op runs forward once");
+            noted.set(Positions::Cpu(positions)).expect("an op runs forward once");
             Ok(stored(y, shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = Array::new(x, layout);
+        let Some(noted) = &self.positions else {
+            return cuda::max(x, &self.windows);
+        };
+        let (y, positions) = cuda::max_and_positions(x, &self.windows)?;
+        noted.set(Positions::Cuda(positions)).expect("an op runs forward once");
+        Ok(y)
     }
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -133,7 +172,7 @@ impl CustomOp1 for MaxPool2d {
 
 struct Gradient<'a> {
     windows: &'a Windows,
-    positions: &'a [u16],
+    positions: &'a Positions,
 }
 
 impl CustomOp1 for Gradient<'_> {
@@ -144,9 +183,20 @@ impl CustomOp1 for Gradient<'_> {
     fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, _, _, channels) = layout.shape().dims4()?;
         let shape = (batch, self.windows.rows.input(), self.windows.columns.input(), channels);
+        let positions = self.positions.on_cpu()?;
         with_float!(NAME, grad, T => {
             let grad = elements::<T>(grad, layout)?;
-            Ok(stored(kernels::gradient(grad, self.positions, channels, self.windows), shape))
+            Ok(stored(kernels::gradient(grad, positions, channels, self.windows), shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, grad: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        match self.positions {
+            Positions::Cuda(positions) => {
+                cuda::max_gradient(Array::new(grad, layout), positions, self.windows)
+            }
+            Positions::Cpu(_) => bail!("{NAME}: the gradient is on another device than the input"),
+        }
     }
 }

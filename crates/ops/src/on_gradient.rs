@@ -3,10 +3,15 @@
 //! candle drops the gradients of intermediate tensors during `backward`, so they can be had only
 //! while it runs.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
 use crate::cpu::storage::{copied, elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 
 /// `x` itself, but its gradient passes through `f` during `backward`.
 ///
@@ -38,7 +43,15 @@ pub fn on_gradient(
     if !x.track_op() {
         return Ok(x.clone());
     }
-    x.contiguous()?.apply_op1(OnGradient(f))
+    if !is_emulated(x) {
+        return x.contiguous()?.apply_op1(OnGradient(f));
+    }
+    let dtype = x.dtype();
+    let rounded = move |grad: &Tensor| match f(&grad.to_dtype(dtype)?)? {
+        Some(changed) => widened(&changed).map(Some),
+        None => Ok(None),
+    };
+    widened(x)?.contiguous()?.apply_op1(OnGradient(rounded))?.to_dtype(dtype)
 }
 
 const NAME: &str = "on_gradient";
@@ -55,6 +68,11 @@ where
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         with_float!(NAME, x, T => Ok(stored(copied::<T>(elements(x, layout)?), layout.shape())))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::copied(Array::new(x, layout))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::conv2d::conv_shape;
@@ -11,6 +13,8 @@ use crate::cpu::finish::Finish;
 use crate::cpu::float::Float;
 use crate::cpu::prepared::PreparedKernel;
 use crate::cpu::storage::{elements, kept, stored};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
 use crate::{Activation, Conv2dConfig, check};
 
 /// A convolution whose weights do not change: batch norm is folded into them, and they are packed
@@ -174,6 +178,20 @@ impl Forward<'_> {
         }
     }
 
+    #[cfg(feature = "cuda")]
+    fn run_cuda(&self, x: Array<'_>, residual: Option<Array<'_>>) -> Result<(CudaStorage, Shape)> {
+        let kernel = cuda::kept(&self.conv.kernel);
+        let bias = self.conv.bias.as_ref().map(cuda::kept);
+        let bias = bias.as_ref().map(|bias| bias.array()).transpose()?;
+        let Some(residual) = residual else {
+            return cuda::conv_output(x, kernel.array()?, bias, self.activation, &self.shape);
+        };
+        let plain = Activation::Identity;
+        let (y, shape) = cuda::conv_output(x, kernel.array()?, bias, plain, &self.shape)?;
+        let layout = Layout::contiguous(&shape);
+        cuda::add_residual(Array::new(&y, &layout), residual, self.activation)
+    }
+
     fn compute<T: Float>(
         &self,
         x: (&CpuStorage, &Layout),
@@ -199,6 +217,11 @@ impl CustomOp1 for Forward<'_> {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         self.run((x, layout), None)
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.run_cuda(Array::new(x, layout), None)
+    }
 }
 
 impl CustomOp2 for Forward<'_> {
@@ -214,5 +237,16 @@ impl CustomOp2 for Forward<'_> {
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.run((x, x_layout), Some((residual, residual_layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        residual: &CudaStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.run_cuda(Array::new(x, x_layout), Some(Array::new(residual, residual_layout)))
     }
 }

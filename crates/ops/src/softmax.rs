@@ -2,11 +2,16 @@
 //!
 //! candle-nn's fused `softmax_last_dim` has no gradient and cuts the tape without a word.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
 use crate::cpu::softmax as kernels;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::{is_emulated, widened};
 
 /// `exp(x) / sum(exp(x))` over the last dimension, for any finite `x`.
 ///
@@ -54,6 +59,9 @@ impl RowOp {
         if matches!(x.dims().last(), None | Some(0)) {
             bail!("{}: expected [..., classes], got {:?}", self.name(), x.dims())
         }
+        if is_emulated(x) {
+            return self.apply(&widened(x)?)?.to_dtype(x.dtype());
+        }
         x.contiguous()?.apply_op1(self)
     }
 }
@@ -79,6 +87,11 @@ impl CustomOp1 for RowOp {
             };
             Ok(stored(y, layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::softmax(Array::new(x, layout), matches!(self, RowOp::LogSoftmax))
     }
 
     fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -110,5 +123,17 @@ impl CustomOp2 for Gradient {
             };
             Ok(stored(dx, y_layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &CudaStorage,
+        y_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let logarithm = matches!(self.0, RowOp::LogSoftmax);
+        cuda::softmax_gradient(Array::new(y, y_layout), Array::new(grad, grad_layout), logarithm)
     }
 }

@@ -2,11 +2,14 @@
 
 #[path = "../../../tests/support/every_path.rs"]
 mod every_path;
+#[path = "../../../tests/support/places.rs"]
+mod places;
 #[path = "../../../tests/support/reference.rs"]
 mod reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{Activation, Conv2dConfig, conv2d, conv2d_activated, relu6};
+use places::places;
 use reference::{assert_close, relative_error, signed};
 
 /// What one convolution gives: its output and the gradients of input, kernel and bias.
@@ -126,26 +129,28 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
             .groups(number("groups"));
 
         let x = reference::image_batch(&format!("{name}.x"), &dims("x"))?;
-        let x = Var::from_tensor(&x.permute(to_nhwc)?.contiguous()?)?;
+        let x = x.permute(to_nhwc)?.contiguous()?;
         let kernel = reference::weight(&format!("{name}.kernel"), &dims("kernel"), 1.0)?;
-        let kernel = Var::from_tensor(&kernel)?;
         let bias = reference::weight(&format!("{name}.bias"), &dims("kernel")[..1], 1.0)?;
-        let bias = Var::from_tensor(&bias)?;
         let has_bias = case["bias"] == true;
-        let y = conv2d(&x, &kernel, has_bias.then_some(bias.as_tensor()), &config)?;
-        let y = y.permute(to_nchw)?;
-        let grad = signed(&format!("{name}.grad"), y.dims())?;
-        let grads = (&y * grad)?.sum_all()?.backward()?;
+        for place in places() {
+            let (x, kernel, bias) = (place.var(&x)?, place.var(&kernel)?, place.var(&bias)?);
+            let y = conv2d(&x, &kernel, has_bias.then_some(bias.as_tensor()), &config)?;
+            let y = y.permute(to_nchw)?;
+            let grad = place.like(&signed(&format!("{name}.grad"), y.dims())?, &y)?;
+            let grads = (&y * grad)?.sum_all()?.backward()?;
 
-        let check = |what: &str, value: &Tensor| {
-            let key = format!("{name}.{what}");
-            assert_close(&key, value, &stored[&key], 1e-5);
-        };
-        check("y", &y);
-        check("dx", &grads.get(&x).expect("dx").permute(to_nchw)?);
-        check("dkernel", grads.get(&kernel).expect("dkernel"));
-        if has_bias {
-            check("dbias", grads.get(&bias).expect("dbias"));
+            let check = |what: &str, value: &Tensor| {
+                let key = format!("{name}.{what}");
+                let tolerance = place.tolerance(1e-5);
+                assert_close(&format!("{key} at {place:?}"), value, &stored[&key], tolerance);
+            };
+            check("y", &y);
+            check("dx", &grads.get(&x).expect("dx").permute(to_nchw)?);
+            check("dkernel", grads.get(&kernel).expect("dkernel"));
+            if has_bias {
+                check("dbias", grads.get(&bias).expect("dbias"));
+            }
         }
     }
     assert_eq!(count, 13);

@@ -1,6 +1,6 @@
 //! All settings of a training run.
 
-use candle_vision_models::FrozenBatchNorm;
+use candle_vision_models::{FrozenBatchNorm, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -30,6 +30,10 @@ pub struct TrainerConfig {
     /// How the learning rate changes; constant by default.
     #[serde(default)]
     pub schedule: ScheduleConfig,
+    /// Number type of feature maps and products, in training and in validation; `f32` by default.
+    /// With `f16` the loss is scaled as PyTorch's `GradScaler` does.
+    #[serde(default)]
+    pub precision: Precision,
     /// Fraction of each target that is spread over all classes.
     #[serde(default)]
     pub label_smoothing: f64,
@@ -123,6 +127,7 @@ impl TrainerConfig {
             epochs,
             optimizer,
             schedule: ScheduleConfig::default(),
+            precision: Precision::F32,
             label_smoothing: 0.0,
             class_weights: None,
             param_groups: Vec::new(),
@@ -201,6 +206,7 @@ mod tests {
         schedule = { name = "reduce_lr_on_plateau", mode = "min", factor = 0.5, patience = 2 }
         freeze = { epochs = 5, unfreeze_lr = 0.0001, batch_norm = "keep_statistics" }
         early_stop = { patience = 4 }
+        precision = "bf16"
         param_groups = [{ prefix = "layer4", lr = 0.0005 }]
     "#;
 
@@ -213,6 +219,7 @@ mod tests {
         let config = parse(RECIPE).unwrap();
         config.validate().unwrap();
         assert_eq!(config.freeze.as_ref().unwrap().batch_norm, FrozenBatchNorm::KeepStatistics);
+        assert_eq!(config.precision, Precision::Bf16);
         assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainerConfig>(&json).unwrap(), config);

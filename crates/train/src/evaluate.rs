@@ -2,11 +2,13 @@
 
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader};
-use candle_vision_models::{Model, Pass, PreparedLayers};
+use candle_vision_models::{Model, Pass, Precision, PreparedLayers};
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
 use crate::criterion::Criterion;
+use crate::out_of_memory::explained;
+use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
 
 /// A network's answer to one picture.
@@ -38,9 +40,17 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<usize>>,
 }
 
+/// How a network is evaluated; the default is all batches in `f32`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EvaluationConfig {
+    /// At most so many batches.
+    pub limit: Option<usize>,
+    /// Number type of feature maps and products.
+    pub precision: Precision,
+}
+
 /// Shows every picture of a loader to a network, in evaluation mode and without keeping a graph.
 ///
-/// - `limit`: at most so many batches
 /// - `progress`: called after each batch with the number of batches done and to do; `false` ends the
 ///   evaluation, and the result is `None`
 ///
@@ -56,7 +66,7 @@ pub struct Evaluation {
 /// use candle_vision_data::transforms::{Compose, Transform};
 /// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
 /// use candle_vision_models::{ModelSpec, build};
-/// use candle_vision_train::{Criterion, evaluate};
+/// use candle_vision_train::{Criterion, EvaluationConfig, evaluate};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let insects = Insects::new(Split::Val, InsectsConfig { size: 32, count: 6, seed: 0 })?;
@@ -65,7 +75,8 @@ pub struct Evaluation {
 ///     DataLoader::new(Arc::new(insects), transform, LoaderConfig::default(), Device::Cpu)?;
 /// let model = build(&ModelSpec::new("simple_cnn", 2), 0, &Device::Cpu)?;
 /// let criterion = Criterion::new(0.0, None, 2, &Device::Cpu)?;
-/// let evaluation = evaluate(model.as_ref(), &loader, &criterion, None, |_, _| Ok(true))?;
+/// let config = EvaluationConfig::default();
+/// let evaluation = evaluate(model.as_ref(), &loader, &criterion, &config, |_, _| Ok(true))?;
 /// assert_eq!(evaluation.unwrap().predictions.len(), 6);
 /// # Ok(())
 /// # }
@@ -74,25 +85,50 @@ pub fn evaluate(
     model: &dyn Model,
     loader: &DataLoader,
     criterion: &Criterion,
-    limit: Option<usize>,
+    config: &EvaluationConfig,
+    progress: impl FnMut(usize, usize) -> Result<bool>,
+) -> Result<Option<Evaluation>> {
+    let evaluation = evaluate_batches(model, loader, criterion, config, progress);
+    explained(evaluation, &model.parameters().device(), loader.config().batch_size)
+}
+
+fn evaluate_batches(
+    model: &dyn Model,
+    loader: &DataLoader,
+    criterion: &Criterion,
+    config: &EvaluationConfig,
     mut progress: impl FnMut(usize, usize) -> Result<bool>,
 ) -> Result<Option<Evaluation>> {
-    let batches = limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
+    let batches = config.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
+    let mut progress = |done| progress(done, batches);
     let mut answers = Answers::new(model.spec().num_classes);
     let prepared = PreparedLayers::new();
-    for (done, batch) in loader.epoch(0).take(batches).enumerate() {
-        let batch = batch?;
-        let forward = || model.forward(&batch.images, &mut Pass::eval().with_prepared(&prepared));
-        let logits = in_pool(forward)?;
-        answers.add(&batch, &logits, criterion)?;
-        if !progress(done + 1, batches)? {
+    let pass = || Pass::eval().precision(config.precision).with_prepared(&prepared);
+    let mut unread = Unread::new(Reading::of(&model.parameters().device()));
+    for batch in loader.epoch(0).take(batches) {
+        let Batch { images, labels, indices } = batch?;
+        let logits = in_pool(|| model.forward(&images, &mut pass()))?;
+        unread.push(Shown { logits, labels, indices });
+        if unread.is_due() && !answers.read(&mut unread, criterion, &mut progress)? {
             return Ok(None);
         }
+    }
+    if !answers.read(&mut unread, criterion, &mut progress)? {
+        return Ok(None);
     }
     answers.finish().map(Some)
 }
 
+/// A batch that was shown to the network.
+struct Shown {
+    logits: Tensor,
+    labels: Tensor,
+    indices: Vec<usize>,
+}
+
 struct Answers {
+    /// Batches read.
+    batches: usize,
     predictions: Vec<Prediction>,
     confusion: Vec<Vec<usize>>,
     loss: f64,
@@ -102,13 +138,31 @@ struct Answers {
 impl Answers {
     fn new(classes: usize) -> Self {
         let confusion = vec![vec![0; classes]; classes];
-        Self { predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
+        Self { batches: 0, predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
     }
 
-    fn add(&mut self, batch: &Batch, logits: &Tensor, criterion: &Criterion) -> Result<()> {
-        let rows = logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let labels = batch.labels.to_vec1::<u32>()?;
-        for ((row, label), &index) in rows.iter().zip(labels).zip(&batch.indices) {
+    /// Waits for the batches and counts them one by one, for as long as `progress` wants more; returns
+    /// whether it did to the end.
+    fn read(
+        &mut self,
+        unread: &mut Unread<Shown>,
+        criterion: &Criterion,
+        mut progress: impl FnMut(usize) -> Result<bool>,
+    ) -> Result<bool> {
+        for shown in unread.take() {
+            self.add(&shown, criterion)?;
+            self.batches += 1;
+            if !progress(self.batches)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn add(&mut self, shown: &Shown, criterion: &Criterion) -> Result<()> {
+        let rows = shown.logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let labels = shown.labels.to_vec1::<u32>()?;
+        for ((row, label), &index) in rows.iter().zip(labels).zip(&shown.indices) {
             let classes = self.confusion.len();
             if label as usize >= classes || row.len() != classes {
                 return Err(Error::ClassCount {

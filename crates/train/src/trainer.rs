@@ -1,30 +1,35 @@
 //! Training from the first epoch to the last: one function for the run, one for an epoch.
 
 mod saving;
+mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use candle_vision_data::{Batch, DataLoader};
-use candle_vision_models::{FrozenBatchNorm, Model, Parameter};
-use candle_vision_ops::in_pool;
+use candle_vision_data::DataLoader;
+use candle_vision_models::{Model, Parameter, Precision, PreparedLayers};
 
 use crate::callback::{Callback, Event, StopReason};
 use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
 use crate::criterion::Criterion;
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{Evaluation, EvaluationConfig, evaluate};
 use crate::freeze::{check_groups, freeze, groups, release};
-use crate::loaders::{BatchNumbers, check_loaders, data_facts};
+use crate::loaders::{check_loaders, data_facts};
+use crate::loss_scale::LossScale;
 use crate::optim::Optimizer;
-use crate::record::{BatchRecord, EpochRecord, History};
+use crate::out_of_memory::explained;
+use crate::record::{EpochRecord, History};
 use crate::run_folder::RunFolder;
 use crate::schedule::{EpochMetrics, Schedule};
 use crate::session::Session;
 use crate::training_state::Position;
-use crate::training_step::{NotFinite, Outcome, Step};
+use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
+use steps::Begun;
 
 /// Trains a network on one loader and chooses the best epoch by another.
 ///
@@ -74,8 +79,15 @@ pub struct Trainer<'a> {
     schedule: Schedule,
     /// Parameters that begin to learn after the frozen epochs; `None` once they do.
     frozen: Option<Vec<Parameter>>,
+    /// Frozen layers, ready for use; emptied when they may have changed.
+    prepared: PreparedLayers,
+    /// With [`Precision::F16`].
+    loss_scale: Option<LossScale>,
+    /// Where the run stands. Its step and batch are those of the last step that was begun; sums and
+    /// counts, as the history, are of the steps that were read.
     position: Position,
     history: History,
+    unread: Unread<Begun>,
 }
 
 /// What came of a run.
@@ -127,6 +139,8 @@ impl<'a> Trainer<'a> {
         let optimizer = Optimizer::new(&config.optimizer, groups(trainable, &config))?;
         let schedule = Schedule::new(&config.schedule, config.optimizer.lr(), config.epochs)?;
         let (position, history) = (Position::at_epoch(1, 0), History::default());
+        let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
+        let unread = Unread::new(Reading::of(&model.parameters().device()));
         Ok(Self {
             model,
             train,
@@ -137,8 +151,11 @@ impl<'a> Trainer<'a> {
             optimizer,
             schedule,
             frozen,
+            prepared: PreparedLayers::new(),
+            loss_scale,
             position,
             history,
+            unread,
         })
     }
 
@@ -159,11 +176,13 @@ impl<'a> Trainer<'a> {
         }
         state.check_same_run(&self.config, &data_facts(self.train, self.val), checkpoint.path())?;
         checkpoint.restore(self.model)?;
+        self.prepared = PreparedLayers::new();
         if !state.frozen {
             self.unfreeze()?;
         }
         self.optimizer.load_state(&state.optimizer)?;
         self.schedule.load_state(state.schedule.clone());
+        self.loss_scale = state.loss_scale.clone();
         self.position = state.position.clone();
         self.history = state.history();
         Ok(())
@@ -207,7 +226,9 @@ impl<'a> Trainer<'a> {
     /// Trains one epoch, or what is left of it; returns why the run ends, if it does.
     fn epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
         self.begin_epoch(session)?;
-        if let Some(reason) = self.train_epoch(session)? {
+        let batch_size = self.train.config().batch_size;
+        let trained = self.train_epoch(session);
+        if let Some(reason) = explained(trained, &self.model.parameters().device(), batch_size)? {
             return self.leave(session, reason);
         }
         let started = Instant::now();
@@ -244,88 +265,13 @@ impl<'a> Trainer<'a> {
             return Ok(());
         };
         release(self.model, &frozen)?;
+        self.prepared = PreparedLayers::new();
         self.optimizer.add(groups(frozen, &self.config))
     }
 
     /// Training batches in an epoch.
     fn batches(&self) -> usize {
         self.config.limit_batches.unwrap_or(usize::MAX).min(self.train.batches_per_epoch())
-    }
-
-    fn train_epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
-        let (epoch, batches) = (self.position.epoch, self.batches());
-        let left = batches.saturating_sub(self.position.batch);
-        let numbers = BatchNumbers::new(self.train, epoch - 1);
-        let mut clock = Instant::now();
-        for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
-            let batch = batch?;
-            let number = numbers.of(&batch);
-            let outcome = self.train_batch(&batch, number)?;
-            self.position.seconds += clock.elapsed().as_secs_f64();
-            clock = Instant::now();
-            self.tell_of_batch(session, &outcome, batches)?;
-            if let Some(reason) = session.stop_reason() {
-                return Ok(Some(reason));
-            }
-        }
-        if self.position.samples == 0 {
-            return Err(Error::NoBatches { split: "training" });
-        }
-        Ok(None)
-    }
-
-    /// One step, and what it changes in the books.
-    fn train_batch(&mut self, batch: &Batch, number: usize) -> Result<Outcome> {
-        let (epoch, lr) = (self.position.epoch, self.optimizer.lr());
-        let step = Step {
-            model: self.model,
-            criterion: &self.criterion,
-            frozen_batch_norm: self.frozen_batch_norm(),
-            grad_clip_norm: self.config.grad_clip_norm,
-            seed: self.config.seed,
-            number: self.position.step + 1,
-        };
-        let outcome = in_pool(|| step.run(batch, &mut self.optimizer))?.map_err(
-            |NotFinite { what, parameter }| Error::Diverged {
-                epoch,
-                batch: number + 1,
-                what,
-                lr,
-                parameter,
-            },
-        )?;
-        let position = &mut self.position;
-        position.step += 1;
-        position.batch = number + 1;
-        position.loss_sum += outcome.loss * outcome.samples as f64;
-        position.correct += outcome.correct;
-        position.samples += outcome.samples;
-        let (step, loss) = (position.step, outcome.loss);
-        self.history.batches.push(BatchRecord { step, epoch, loss, lr });
-        Ok(outcome)
-    }
-
-    fn frozen_batch_norm(&self) -> FrozenBatchNorm {
-        self.config.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default()
-    }
-
-    fn tell_of_batch(
-        &self,
-        session: &mut Session<'_, '_>,
-        outcome: &Outcome,
-        batches: usize,
-    ) -> Result<()> {
-        session.notify_skipped([self.train, self.val])?;
-        let Some(record) = self.history.batches.last() else {
-            return Ok(());
-        };
-        session.notify(&Event::BatchEnd {
-            record,
-            batch: self.position.batch,
-            batches,
-            samples: outcome.samples,
-            accuracy: self.position.correct as f64 / self.position.samples as f64,
-        })
     }
 
     /// `None` if the run is to end before all of it is seen.
@@ -335,7 +281,9 @@ impl<'a> Trainer<'a> {
             session.notify(&Event::ValidationBatchEnd { batch, batches })?;
             Ok(session.stop_reason().is_none())
         };
-        evaluate(self.model, self.val, &self.criterion, self.config.limit_batches, progress)
+        let config =
+            EvaluationConfig { limit: self.config.limit_batches, precision: self.config.precision };
+        evaluate(self.model, self.val, &self.criterion, &config, progress)
     }
 
     fn end_epoch(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::callback::StopReason;
 use crate::config::TrainerConfig;
+use crate::loss_scale::LossScale;
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::schedule::ScheduleState;
 use crate::{Error, Result};
@@ -18,6 +19,9 @@ pub(crate) struct TrainingState {
     pub(crate) position: Position,
     /// Whether the backbone is still frozen.
     pub(crate) frozen: bool,
+    /// Of a run in `f16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loss_scale: Option<LossScale>,
     /// Why the run ended, if it is not to go on.
     pub(crate) finished: Option<StopReason>,
     pub(crate) config: TrainerConfig,
@@ -139,6 +143,7 @@ fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
         epochs,
         optimizer,
         schedule,
+        precision,
         label_smoothing,
         class_weights,
         param_groups,
@@ -153,6 +158,7 @@ fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
         ("epochs", format!("{epochs}")),
         ("optimizer", format!("{optimizer:?}")),
         ("schedule", format!("{schedule:?}")),
+        ("precision", format!("{precision}")),
         ("label_smoothing", format!("{label_smoothing}")),
         ("class_weights", format!("{class_weights:?}")),
         ("param_groups", format!("{param_groups:?}")),

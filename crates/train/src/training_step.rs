@@ -3,14 +3,15 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
-use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass};
+use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass, Precision, PreparedLayers};
 use candle_vision_ops::{Generator, backward, sum_of_squares};
 use rand::SeedableRng;
 
+use crate::Result;
 use crate::criterion::Criterion;
+use crate::loss_scale::LossScale;
 use crate::metrics::count_in_top_k;
-use crate::optim::{Optimizer, grad_norm};
-use crate::{Error, Result};
+use crate::optim::{Optimizer, Updated, grad_norm};
 
 /// Keeps dropout's numbers apart from those that others draw from the same seed.
 const PURPOSE: u64 = 0x4452_4F50_4F55_5421;
@@ -19,18 +20,32 @@ const PURPOSE: u64 = 0x4452_4F50_4F55_5421;
 pub(crate) struct Step<'a> {
     pub(crate) model: &'a dyn Model,
     pub(crate) criterion: &'a Criterion,
+    pub(crate) precision: Precision,
     pub(crate) frozen_batch_norm: FrozenBatchNorm,
+    /// Frozen layers, ready for use.
+    pub(crate) prepared: &'a PreparedLayers,
     pub(crate) grad_clip_norm: Option<f64>,
     pub(crate) seed: u64,
     /// Number of the step in the whole run: names the step's random numbers.
     pub(crate) number: usize,
+    /// Whether to look at the loss before anything is changed, for which the host waits. Otherwise a
+    /// loss that is not finite comes to light when the [`Found`] is read.
+    pub(crate) looks_first: bool,
 }
 
-/// What a step found before it changed anything.
+/// What a step has found: numbers that a GPU may still be working out.
+pub(crate) struct Found {
+    loss: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    /// `None` if the step was skipped because its scaled gradients were not finite.
+    updated: Option<Updated>,
+}
+
+/// The same, read.
 pub(crate) struct Outcome {
     pub(crate) loss: f64,
     pub(crate) correct: usize,
-    pub(crate) samples: usize,
 }
 
 /// Why a step came to no finite end.
@@ -40,31 +55,64 @@ pub(crate) struct NotFinite {
 }
 
 impl Step<'_> {
-    /// Forward, backward, update. `Ok(Err(_))` if the loss or a parameter is not finite.
+    /// Forward, backward, update. `Ok(Err(_))` if it is known by now that something is not finite.
     pub(crate) fn run(
         &self,
         batch: &Batch,
         optimizer: &mut Optimizer,
-    ) -> Result<Result<Outcome, NotFinite>> {
-        let mut pass = Pass::train(self.generator()).frozen_batch_norm(self.frozen_batch_norm);
+        loss_scale: Option<&mut LossScale>,
+    ) -> Result<Result<Found, NotFinite>> {
+        let pass = Pass::train(self.generator()).precision(self.precision);
+        let pass = pass.frozen_batch_norm(self.frozen_batch_norm);
+        let mut pass = pass.with_prepared(self.prepared);
         let logits = self.model.forward(&batch.images, &mut pass)?;
         let loss = self.criterion.loss(&logits, &batch.labels)?;
-        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        if !value.is_finite() {
-            let parameter = self.first_not_finite(&loss)?;
-            return Ok(Err(NotFinite { what: format!("the loss is {value}"), parameter }));
+        if self.looks_first {
+            let value = scalar(&loss)?;
+            if !value.is_finite() {
+                let parameter = self.first_not_finite(&loss)?;
+                return Ok(Err(NotFinite { what: format!("the loss is {value}"), parameter }));
+            }
         }
-        let correct = count_in_top_k(&logits, &batch.labels, 1)?;
-        let grads = backward(&loss)?;
-        let scale = self.clipping(&grads)?;
-        match optimizer.step_scaled(&grads, scale) {
-            Ok(()) => Ok(Ok(Outcome { loss: value, correct, samples: batch.indices.len() })),
-            Err(Error::NotFinite { parameter }) => Ok(Err(NotFinite {
-                what: format!("the loss is {value} but a parameter is not finite"),
-                parameter: Some(parameter),
-            })),
-            Err(error) => Err(error),
+        let updated = match loss_scale {
+            None => Ok(Some(self.update(&loss, optimizer)?)),
+            Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale)?,
+        };
+        // What is kept must not keep the graph.
+        let (loss, logits) = (loss.detach(), logits.detach());
+        Ok(updated.map(|updated| Found { loss, logits, labels: batch.labels.clone(), updated }))
+    }
+
+    fn update(&self, loss: &Tensor, optimizer: &mut Optimizer) -> Result<Updated> {
+        let grads = backward(loss)?;
+        let factor = match self.grad_clip_norm {
+            None => 1.0,
+            Some(largest) => clipping(largest, self.grad_norm(&grads)?),
+        };
+        optimizer.update(&grads, factor)
+    }
+
+    /// The same by gradients of a scaled loss; `Ok(None)` if they are not finite, and so left alone.
+    fn update_scaled(
+        &self,
+        loss: &Tensor,
+        optimizer: &mut Optimizer,
+        loss_scale: &mut LossScale,
+    ) -> Result<Result<Option<Updated>, NotFinite>> {
+        let scale = loss_scale.factor();
+        let grads = backward(&(loss * scale)?)?;
+        let norm = self.grad_norm(&grads)? / scale;
+        loss_scale.update(norm.is_finite());
+        if norm.is_finite() {
+            let factor = self.grad_clip_norm.map_or(1.0, |largest| clipping(largest, norm)) / scale;
+            return Ok(Ok(Some(optimizer.update(&grads, factor)?)));
         }
+        if loss_scale.is_exhausted() {
+            let what = format!("gradients are not finite even with the loss scaled by {scale:?}");
+            let parameter = self.first_bad_gradient(&grads)?;
+            return Ok(Err(NotFinite { what, parameter }));
+        }
+        Ok(Ok(None))
     }
 
     fn generator(&self) -> Generator {
@@ -73,14 +121,9 @@ impl Step<'_> {
         generator
     }
 
-    /// The factor that brings the gradients down to the largest norm, as PyTorch's
-    /// `clip_grad_norm_`.
-    fn clipping(&self, grads: &GradStore) -> Result<f64> {
-        let Some(largest) = self.grad_clip_norm else {
-            return Ok(1.0);
-        };
-        let norm = grad_norm(&self.model.parameters().trainable(), grads)?;
-        Ok((largest / (norm + 1e-6)).min(1.0))
+    /// Of all gradients together; it is finite if and only if they are.
+    fn grad_norm(&self, grads: &GradStore) -> Result<f64> {
+        grad_norm(&self.model.parameters().trainable(), grads)
     }
 
     /// The first parameter whose values are not finite, else the first whose gradient is not.
@@ -89,9 +132,44 @@ impl Step<'_> {
         if let Some(path) = first(&all, |parameter| Some(parameter.detached()))? {
             return Ok(Some(path));
         }
-        let grads = backward(loss)?;
-        first(&all, |parameter| grads.get(parameter.var()).cloned())
+        self.first_bad_gradient(&backward(loss)?)
     }
+
+    fn first_bad_gradient(&self, grads: &GradStore) -> Result<Option<String>> {
+        first(&self.model.parameters().all(), |parameter| grads.get(parameter.var()).cloned())
+    }
+}
+
+impl Found {
+    /// Waits for the step. `Ok(Err(_))` if the loss or a parameter is not finite.
+    pub(crate) fn read(&self) -> Result<Result<Outcome, NotFinite>> {
+        let loss = scalar(&self.loss)?;
+        let parameter = match &self.updated {
+            Some(updated) => {
+                updated.first_not_finite()?.map(|parameter| parameter.path().to_owned())
+            }
+            None => None,
+        };
+        if !loss.is_finite() {
+            return Ok(Err(NotFinite { what: format!("the loss is {loss}"), parameter }));
+        }
+        if parameter.is_some() {
+            let what = format!("the loss is {loss} but a parameter is not finite");
+            return Ok(Err(NotFinite { what, parameter }));
+        }
+        let correct = count_in_top_k(&self.logits, &self.labels, 1)?;
+        Ok(Ok(Outcome { loss, correct }))
+    }
+}
+
+fn scalar(loss: &Tensor) -> Result<f64> {
+    Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
+}
+
+/// The factor that brings gradients of this norm down to the largest, as PyTorch's
+/// `clip_grad_norm_`.
+fn clipping(largest: f64, norm: f64) -> f64 {
+    (largest / (norm + 1e-6)).min(1.0)
 }
 
 fn first(

@@ -30,6 +30,15 @@ const ADAM: &str = "
     class_weights = [1.0, 2.5]
 ";
 
+/// Scaled losses: with that of the first step the gradients overflow, so that the scale moves.
+const F16: &str = "
+    epochs = 4
+    precision = 'f16'
+    optimizer = { name = 'adamw', lr = 0.003 }
+    grad_clip_norm = 0.5
+    class_weights = [1.0, 2.5]
+";
+
 fn check_every_step(text: &str) {
     let (runs, config) = (Runs::new(), recipe(text));
     let whole_run = runs.create();
@@ -78,6 +87,28 @@ fn adam_with_a_plateau_and_a_frozen_backbone_resumes_from_any_step() {
     assert_eq!(rates[..2], [0.003, 0.001]);
     assert!(rates[3] < 0.001, "the plateau never came: {rates:?}");
     check_every_step(ADAM);
+}
+
+#[test]
+fn a_run_in_f16_resumes_from_any_step() {
+    let (runs, config) = (Runs::new(), recipe(F16));
+    let run = runs.create();
+    train_until(&config, &run, 3).unwrap();
+    let bytes = std::fs::read(run.last()).unwrap();
+    let header = String::from_utf8_lossy(&bytes);
+    // Otherwise this would test less than it says.
+    assert!(header.contains("loss_scale"));
+    assert!(!header.contains("65536"), "no step was skipped");
+    check_every_step(F16);
+}
+
+#[test]
+fn another_precision_is_refused_and_named() {
+    let runs = Runs::new();
+    let run = runs.create();
+    train_until(&recipe(F16), &run, 2).unwrap();
+    let error = refused(&recipe(&F16.replace("'f16'", "'bf16'")), &run).to_string();
+    assert!(error.contains("`precision` is bf16 here, f16 there"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use candle_vision_data::LoaderConfig;
 use candle_vision_models::{ModelSpec, build};
 use candle_vision_train::{
-    Checkpoint, Control, Criterion, Error, Event, StopReason, Trainer, evaluate,
+    Checkpoint, Control, Criterion, Error, EvaluationConfig, Event, StopReason, Trainer, evaluate,
 };
 use common::*;
 
@@ -46,7 +46,8 @@ fn a_run_leaves_its_results() {
     let model = build(&checkpoint.metadata.model, 9, &Device::Cpu).unwrap();
     checkpoint.restore(model.as_ref()).unwrap();
     let criterion = Criterion::new(0.0, None, 2, &Device::Cpu).unwrap();
-    let again = evaluate(model.as_ref(), &val_loader(), &criterion, None, |_, _| Ok(true));
+    let everything = EvaluationConfig::default();
+    let again = evaluate(model.as_ref(), &val_loader(), &criterion, &everything, |_, _| Ok(true));
     let again = again.unwrap().unwrap();
     assert_eq!((again.loss, again.accuracy), (best.val_loss, best.val_accuracy));
     assert_eq!(again.predictions.len(), 10);

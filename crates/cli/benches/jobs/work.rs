@@ -86,8 +86,10 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
     let group = ParamGroup::new(model.parameters().trainable(), &config);
     let mut optimizer = Optimizer::new(&config, vec![group])?;
     let (images, labels) = (network.images()?, network.labels()?);
+    let prepared = PreparedLayers::new();
     let mut step = |number| {
-        let mut pass = Pass::train(Generator::seed_from_u64(number as u64));
+        let pass = Pass::train(Generator::seed_from_u64(number as u64));
+        let mut pass = pass.with_prepared(&prepared);
         let logits = model.forward(&images, &mut pass)?;
         let targets = Targets::Labels(&labels);
         let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;

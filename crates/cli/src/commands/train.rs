@@ -15,13 +15,14 @@ use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
 
 use crate::args::TrainArgs;
 use crate::commands::score;
+use crate::out_of_memory::with_remedy;
 use crate::plan::{Plan, plan};
 use crate::prepare::{Prepared, prepare};
 use crate::progress::Progress;
 use crate::resume::{self, Begun};
 use crate::settings::Settings;
 use crate::table::table;
-use crate::{report, say, sources};
+use crate::{device, report, say, sources};
 
 /// Exit code of a run that was stopped by Ctrl-C, as of a shell command ended by SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -85,12 +86,17 @@ fn train(
     }
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
+    device::tell_of_precision(settings.training.precision, device);
     let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
     let mut progress = Progress::new();
     let stop = stop_on_interrupt()?;
-    let summary = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop)?;
+    let result = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop);
+    let summary = result.map_err(|error| {
+        let option = |batch_size| format!("--set data.batch_size={batch_size}");
+        with_remedy(error, option, Some(&folder.last()))
+    })?;
     if summary.reason != StopReason::Interrupted && summary.best.is_file() {
         let history = &summary.history;
         write_report(&report::Run { folder, settings, history, train, val, device }, &stop);

@@ -14,7 +14,8 @@ const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
 /// `torch.nn.BatchNorm2d` (Ioffe and Szegedy 2015): parameters `weight` and `bias`, buffers
-/// `running_mean`, `running_var` and `num_batches_tracked`.
+/// `running_mean`, `running_var` and `num_batches_tracked`. All of them stay in `f32` whatever the
+/// precision of a pass.
 #[derive(Debug, Clone)]
 pub struct BatchNorm2d {
     path: String,
@@ -136,7 +137,8 @@ impl BatchNorm2d {
         then: Activate<'_>,
         pass: &Pass<'_>,
     ) -> Result<Tensor> {
-        let (kernel, config) = conv.kernel(pass);
+        let x = &pass.cast(x)?;
+        let (kernel, config) = conv.kernel(pass)?;
         let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
         let (residual, activation) = (then.residual, then.activation());
         let (y, statistics) =

@@ -84,9 +84,10 @@ impl Conv2d {
     }
 
     fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
-        let weight = self.weight.tensor(pass);
-        let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
-        let y = match pass.prepared(x) {
+        let x = &pass.cast(x)?;
+        let weight = self.weight.in_product(pass)?;
+        let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
+        let y = match self.prepared_for(x, pass) {
             Some(prepared) => prepared
                 .convolution(&self.weight, Form::Alone, || {
                     PreparedConv2d::new(&weight, bias.as_ref(), &self.config)
@@ -95,6 +96,17 @@ impl Conv2d {
             None => conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config),
         };
         y.map_err(|error| error.context(format!("layer `{}`", self.path)))
+    }
+
+    /// Where this convolution of `x` may be kept ready.
+    pub(super) fn prepared_for<'p>(
+        &self,
+        x: &Tensor,
+        pass: &Pass<'p>,
+    ) -> Option<&'p PreparedLayers> {
+        let learns = |parameter: &Parameter| parameter.is_trainable();
+        let frozen = !learns(&self.weight) && !self.bias.as_ref().is_some_and(learns);
+        pass.prepared(x, frozen)
     }
 
     /// This convolution with `bn` folded in.
@@ -111,8 +123,8 @@ impl Conv2d {
     }
 
     /// The kernel as it enters the graph of `pass`, and how it moves.
-    pub(super) fn kernel(&self, pass: &Pass<'_>) -> (Tensor, &Conv2dConfig) {
-        (self.weight.tensor(pass), &self.config)
+    pub(super) fn kernel(&self, pass: &Pass<'_>) -> Result<(Tensor, &Conv2dConfig)> {
+        Ok((self.weight.in_product(pass)?, &self.config))
     }
 
     /// Where the layer stands in its network.

@@ -76,13 +76,15 @@ impl ConvNorm {
         }
         // A tap may have made a leaf of the residual alone: its gradient must not be cut.
         let residual_is_tracked = then.residual.is_some_and(Tensor::track_op);
-        let y = match pass.prepared(x) {
-            Some(prepared) if !residual_is_tracked => {
+        let prepared = self.conv.prepared_for(x, pass);
+        let y = match prepared {
+            // In training the batch norm may change at every step.
+            Some(prepared) if !residual_is_tracked && !pass.is_train() => {
                 let conv = self.conv.prepared_with(prepared, &self.bn)?;
                 conv.forward(x, then.residual, then.activation())
                     .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
             }
-            _ if self.bn.uses_batch_statistics(pass) => {
+            None if self.bn.uses_batch_statistics(pass) => {
                 self.bn.forward_behind(&self.conv, x, then, pass)?
             }
             _ => return self.bn.forward(&self.conv.forward(x, pass)?, then, pass),

@@ -1,7 +1,7 @@
 //! The fully connected layer.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::linear;
+use candle_vision_ops::{cast, linear};
 
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
@@ -32,10 +32,25 @@ impl Linear {
     /// # Errors
     /// If the shape does not fit, or what a tap returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
         let x = pass.input(&self.path, x)?;
-        let y = linear(&x, &weight, Some(&bias))
-            .map_err(|error| error.context(format!("layer `{}`", self.path)))?;
+        let y = self.multiply(&x, pass)?;
         pass.output(&self.path, y)
+    }
+
+    /// The same for the layer that ends in the classes: whatever the precision of the pass, the
+    /// logits have the number type of the parameters. A softmax of halves would be of little use.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn logits(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = pass.input(&self.path, x)?;
+        let y = cast(&self.multiply(&x, pass)?, self.weight.var().dtype())?;
+        pass.output(&self.path, y)
+    }
+
+    fn multiply(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.in_product(pass)?, self.bias.in_product(pass)?);
+        linear(&pass.cast(x)?, &weight, Some(&bias))
+            .map_err(|error| error.context(format!("layer `{}`", self.path)))
     }
 }

@@ -127,7 +127,7 @@ impl Model for AlexNet {
         let x = relu_at("classifier.2", &first.forward(&x, pass)?, pass)?;
         let x = self.dropout[1].forward(&x, pass)?;
         let x = relu_at("classifier.5", &second.forward(&x, pass)?, pass)?;
-        last.forward(&x, pass)
+        last.logits(&x, pass)
     }
 
     fn head(&self) -> &'static str {

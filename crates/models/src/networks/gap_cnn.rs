@@ -127,7 +127,7 @@ impl Model for GapCnn {
         if let Some(dropout) = &self.dropout {
             x = dropout.forward(&x, pass)?;
         }
-        self.fc.forward(&x, pass)
+        self.fc.logits(&x, pass)
     }
 
     fn head(&self) -> &'static str {

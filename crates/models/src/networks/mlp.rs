@@ -52,7 +52,7 @@ impl Model for Mlp {
         let x = images.contiguous()?.flatten_from(1)?;
         let x = self.layer1.forward(&x, pass)?;
         let x = relu_at("relu", &x, pass)?;
-        self.layer2.forward(&x, pass)
+        self.layer2.logits(&x, pass)
     }
 
     fn head(&self) -> &'static str {

@@ -136,7 +136,7 @@ impl Model for MobileNetV2 {
         let x = self.last.forward(&x, pass)?;
         let x = pass.output("avgpool", adaptive_avg_pool2d(&x, [1, 1])?)?;
         let x = self.dropout.forward(&flatten(&x)?, pass)?;
-        self.classifier.forward(&x, pass)
+        self.classifier.logits(&x, pass)
     }
 
     fn head(&self) -> &'static str {

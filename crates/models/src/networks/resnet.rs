@@ -58,7 +58,7 @@ impl Model for ResNet {
             x = layer.forward(&x, pass)?;
         }
         let x = pass.output("avgpool", adaptive_avg_pool2d(&x, [1, 1])?)?;
-        self.fc.forward(&flatten(&x)?, pass)
+        self.fc.logits(&flatten(&x)?, pass)
     }
 
     fn head(&self) -> &'static str {

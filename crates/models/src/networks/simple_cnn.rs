@@ -60,7 +60,7 @@ impl Model for SimpleCnn {
         }
         let x = self.fc1.forward(&flatten(&x)?, pass)?;
         let x = relu_at("relu", &x, pass)?;
-        self.fc2.forward(&x, pass)
+        self.fc2.logits(&x, pass)
     }
 
     fn head(&self) -> &'static str {

@@ -4,11 +4,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::NAME;
 use crate::backward::hand_in;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
 
 /// `[2, channels]`: weights, then biases.
 pub(super) fn affine(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
@@ -68,6 +72,17 @@ impl CustomOp2 for Affine {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::rows([Array::new(weight, weight_layout), Array::new(bias, bias_layout)])
+    }
+
     fn bwd(
         &self,
         weight: &Tensor,
@@ -96,6 +111,19 @@ impl CustomOp3 for AffineAndKernel {
         _kernel_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         CustomOp2::cpu_fwd(&Affine, weight, weight_layout, bias, bias_layout)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+        _kernel: &CudaStorage,
+        _kernel_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        CustomOp2::cuda_fwd(&Affine, weight, weight_layout, bias, bias_layout)
     }
 
     fn bwd(

@@ -6,11 +6,16 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::affine::{Handover, affine, affine_and_kernel};
-use super::{BatchNorm, BatchStatistics, NAME, check_arguments, statistics};
+use super::{BatchNorm, BatchStatistics, NAME, batch_norm_train, check_arguments, statistics};
 use crate::cpu::storage::{elements, kept, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+use crate::emulated::is_emulated;
 use crate::{Activation, Conv2dConfig, conv2d};
 
 /// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and its statistics.
@@ -54,6 +59,10 @@ pub fn conv2d_batch_norm_train(
     activation: Activation,
     eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
+    if is_emulated(x) {
+        let convolved = conv2d::conv2d(x, kernel, None, config)?;
+        return batch_norm_train(&convolved, weight, bias, residual, activation, eps);
+    }
     let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
     let (convolution, output) = conv2d::untracked(&x, &kernel, config)?;
     let channels = check_arguments(&output, weight, bias, residual)?;
@@ -101,6 +110,17 @@ impl ConvBatchNorm {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(
+        &self,
+        affine: Array<'_>,
+        residual: Option<Array<'_>>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let output = cuda::kept(&self.output);
+        let by = self.norm.normalization(self.norm.activation);
+        cuda::normalize(output.array()?, affine, residual, by)
+    }
+
     fn gradients(
         &self,
         x: &Tensor,
@@ -138,6 +158,17 @@ impl CustomOp2 for ConvBatchNorm {
         self.forward((affine, affine_layout), None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _x: &CudaStorage,
+        _x_layout: &Layout,
+        affine: &CudaStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda(Array::new(affine, affine_layout), None)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -165,6 +196,22 @@ impl CustomOp3 for ConvBatchNorm {
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.forward((affine, affine_layout), Some((residual, residual_layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _x: &CudaStorage,
+        _x_layout: &Layout,
+        affine: &CudaStorage,
+        affine_layout: &Layout,
+        residual: &CudaStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda(
+            Array::new(affine, affine_layout),
+            Some(Array::new(residual, residual_layout)),
+        )
     }
 
     fn bwd(

@@ -1,12 +1,18 @@
 //! The way back through a batch norm, as two ops: sums over the batch, then the gradient of the input.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{BatchNorm, NAME, channels, rows};
+#[cfg(feature = "cuda")]
+use crate::Activation;
 use crate::activation;
 use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient, Rectifier};
 use crate::cpu::float::Float;
 use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
 
 impl BatchNorm {
     /// The gradients of the input (if `of_x`), the affine parameters and the residual, as far as they
@@ -53,6 +59,14 @@ struct Backward<'a> {
 }
 
 impl Backward<'_> {
+    /// The op's statistics, with the rectifier only if the gradient has yet to pass it.
+    #[cfg(feature = "cuda")]
+    fn normalization(&self) -> cuda::Normalization<'_> {
+        let activation =
+            if self.ceiling.is_some() { self.op.activation } else { Activation::Identity };
+        self.op.normalization(activation)
+    }
+
     /// What the rectifier that the gradient has yet to pass was given, and its ceiling.
     fn rectified<T: Float>(&self) -> Result<Option<(Affine<T>, T)>> {
         let Some(ceiling) = self.ceiling else {
@@ -92,6 +106,24 @@ impl CustomOp2 for AffineGradient<'_> {
             let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
             Ok(stored(rows::<T>(gradient), (2, mean.len())))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let affine = cuda::kept(self.0.affine);
+        let by = self.0.normalization();
+        cuda::affine_gradient(
+            Array::new(x, x_layout),
+            Array::new(grad, grad_layout),
+            affine.array()?,
+            by,
+        )
     }
 }
 
@@ -138,5 +170,25 @@ impl CustomOp2 for XGradient<'_> {
             let gradient = self.kernel(x.len() / channels(x_layout))?;
             Ok(stored(gradient.apply(x, incoming), x_layout.shape()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let Backward { op, affine, .. } = self.backward;
+        let sums = self.sums.filter(|_| op.of_batch);
+        let by = self.backward.normalization();
+        cuda::batch_norm_input_gradient(
+            Array::new(x, x_layout),
+            Array::new(grad, grad_layout),
+            affine,
+            sums,
+            by,
+        )
     }
 }

@@ -40,7 +40,7 @@ pub(crate) unsafe trait Float: WithDType + Default + Neg<Output = Self> {
 }
 
 macro_rules! float {
-    ($float:ty, $erf:path, $transpose:path, $winograd:expr) => {
+    ($float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr) => {
         // SAFETY: any bits are a floating-point number.
         unsafe impl Float for $float {
             const ZERO: Self = 0.0;
@@ -63,7 +63,7 @@ macro_rules! float {
 
             #[inline(always)]
             fn exp(self) -> Self {
-                self.exp()
+                $exp(self)
             }
 
             #[inline(always)]
@@ -94,8 +94,14 @@ macro_rules! float {
     };
 }
 
-float!(f32, candle_core::cpu::erf::erf_f32, super::simd::transpose, Some(super::winograd::KERNELS));
-float!(f64, candle_core::cpu::erf::erf_f64, transpose_plainly, None);
+float!(
+    f32,
+    super::exp::exp,
+    candle_core::cpu::erf::erf_f32,
+    super::simd::transpose,
+    Some(super::winograd::KERNELS)
+);
+float!(f64, f64::exp, candle_core::cpu::erf::erf_f64, transpose_plainly, None);
 
 /// # Safety
 /// As [`Float::transpose`].

@@ -1,19 +1,21 @@
 //! Softmax, its logarithm, and the cross entropy made of it, row by row.
 //!
 //! The row's maximum is subtracted before `exp`, which would overflow otherwise, and sums over a row
-//! are taken in `f64`.
+//! are taken in `f64`, in an order that depends on its length alone.
 
 use super::float::Float;
 use super::output::{build, build_from};
 use super::pieces::rows_per_piece;
+use super::vectorize::vectorize;
+
+/// Running maxima and sums side by side: one alone would wait for each step before the next.
+const LANES: usize = 8;
 
 /// `exp(x) / sum(exp(x))` of every row.
 pub(crate) fn softmax<T: Float>(x: &[T], columns: usize) -> Vec<T> {
     map_rows([x, x], columns, |x, _, y| {
         let max = maximum(x);
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = (x - max).exp();
-        }
+        exp_of_differences(x, max, y);
         let scale = T::narrow(1.0 / y.iter().map(|y| y.widen()).sum::<f64>());
         for y in y {
             *y *= scale;
@@ -76,10 +78,7 @@ pub(crate) fn cross_entropy_gradient<T: Float>(
         let (max, log_sum) = log_sum_exp(x);
         let mass = T::narrow(targets.iter().map(|target| target.widen()).sum());
         let log_sum = T::narrow(log_sum);
-        for ((dx, &x), &target) in dx.iter_mut().zip(x).zip(targets) {
-            let probability = (x - max - log_sum).exp();
-            *dx = (probability * mass - target) * grad;
-        }
+        cross_entropy_gradient_row(x, targets, [max, log_sum, mass, grad], dx);
     })
 }
 
@@ -95,12 +94,73 @@ fn row_loss<T: Float>(x: &[T], targets: &[T]) -> f64 {
 /// The maximum of a row and the logarithm of the sum of `exp(x - maximum)`.
 fn log_sum_exp<T: Float>(x: &[T]) -> (T, f64) {
     let max = maximum(x);
-    let sum: f64 = x.iter().map(|&x| (x - max).exp().widen()).sum();
-    (max, sum.ln())
+    let mut sums = [0.0; LANES];
+    sums_of_exp(x, max, &mut sums);
+    (max, sums.iter().sum::<f64>().ln())
 }
 
 fn maximum<T: Float>(x: &[T]) -> T {
-    x.iter().fold(x[0], |max, &x| if x > max { x } else { max })
+    let mut maxima = [x[0]; LANES];
+    raise(x, &mut maxima);
+    maxima.into_iter().fold(maxima[0], larger)
+}
+
+#[inline(always)]
+fn larger<T: Float>(a: T, b: T) -> T {
+    if b > a { b } else { a }
+}
+
+vectorize! {
+    /// Raises each of the maxima to every eighth element of `x`.
+    fn raise<T: Float>(x: &[T], maxima: &mut [T; LANES]) {
+        let mut best = *maxima;
+        let (groups, rest) = x.as_chunks::<LANES>();
+        for group in groups {
+            for (best, &x) in best.iter_mut().zip(group) {
+                *best = larger(*best, x);
+            }
+        }
+        for (best, &x) in best.iter_mut().zip(rest) {
+            *best = larger(*best, x);
+        }
+        *maxima = best;
+    }
+
+    /// Adds `exp(x - max)` of every eighth element of `x` to each of the sums.
+    fn sums_of_exp<T: Float>(x: &[T], max: T, sums: &mut [f64; LANES]) {
+        let mut near = *sums;
+        let (groups, rest) = x.as_chunks::<LANES>();
+        for group in groups {
+            for (sum, &x) in near.iter_mut().zip(group) {
+                *sum += (x - max).exp().widen();
+            }
+        }
+        for (sum, &x) in near.iter_mut().zip(rest) {
+            *sum += (x - max).exp().widen();
+        }
+        *sums = near;
+    }
+
+    fn exp_of_differences<T: Float>(x: &[T], from: T, y: &mut [T]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = (x - from).exp();
+        }
+    }
+
+    /// `constants`: the row's maximum, the logarithm of its sum, the mass of its targets, and the
+    /// gradient of the loss.
+    fn cross_entropy_gradient_row<T: Float>(
+        x: &[T],
+        targets: &[T],
+        constants: [T; 4],
+        dx: &mut [T],
+    ) {
+        let [max, log_sum, mass, grad] = constants;
+        for ((dx, &x), &target) in dx.iter_mut().zip(x).zip(targets) {
+            let probability = (x - max - log_sum).exp();
+            *dx = (probability * mass - target) * grad;
+        }
+    }
 }
 
 /// Calls `f(a, b, out)` on the rows of two matrices and of the result.

@@ -1,8 +1,47 @@
 //! The kernels against the same steps made of tensor operations.
 
-use candle_core::Device;
+use candle_core::DType;
 
 use super::*;
+
+fn sgd_step(parameter: &Var, grad: &Tensor, buffer: Option<&Var>, step: &SgdStep) -> Result<bool> {
+    is_finite(&sgd_steps(&[SgdUpdate { parameter, grad, buffer, step: *step }])?)
+}
+
+fn composed_sgd(
+    parameter: &Var,
+    grad: &Tensor,
+    buffer: Option<&Var>,
+    step: &SgdStep,
+) -> Result<bool> {
+    is_finite(&composed::sgd(&[SgdUpdate { parameter, grad, buffer, step: *step }])?)
+}
+
+fn adam_step(
+    parameter: &Var,
+    grad: &Tensor,
+    first_moment: &Var,
+    second_moment: &Var,
+    step: &AdamStep,
+) -> Result<bool> {
+    let update = AdamUpdate { parameter, grad, first_moment, second_moment, step: *step };
+    is_finite(&adam_steps(&[update])?)
+}
+
+fn composed_adam(
+    parameter: &Var,
+    grad: &Tensor,
+    first_moment: &Var,
+    second_moment: &Var,
+    step: &AdamStep,
+) -> Result<bool> {
+    let update = AdamUpdate { parameter, grad, first_moment, second_moment, step: *step };
+    is_finite(&composed::adam(&[update])?)
+}
+
+fn is_finite(finite: &Finite) -> Result<bool> {
+    Ok(finite.first_not_finite()?.is_none())
+}
 
 /// Numbers between -1 and 1 without a pattern that an update could hide in.
 fn values(count: usize, phase: f64) -> Vec<f64> {
@@ -146,5 +185,56 @@ fn the_sum_of_squares_is_exact_enough_for_a_norm() -> Result<()> {
         let sum = sum_of_squares(&Tensor::new(values, &Device::Cpu)?)?;
         assert!((sum - expected).abs() <= 1e-12 * expected.max(1.0), "{sum} and {expected}");
     }
+    Ok(())
+}
+
+/// Three parameters of which the second and the third get a gradient that is not finite.
+#[test]
+fn the_first_update_that_is_not_finite_is_named_and_all_are_made() -> Result<()> {
+    let grads = [0.0, f32::INFINITY, f32::NAN]
+        .map(|bad| Tensor::new(&[1f32, bad], &Device::Cpu))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let step = SgdStep { lr: 1.0, weight_decay: 0.0, grad_scale: 1.0, ..SGD_STEP };
+    for steps in [sgd_steps, composed::sgd] {
+        let parameters = [(); 3].map(|()| zeros(2, DType::F32));
+        let parameters = parameters.into_iter().collect::<Result<Vec<_>>>()?;
+        let update = |(parameter, grad)| SgdUpdate { parameter, grad, buffer: None, step };
+        let updates: Vec<SgdUpdate<'_>> = parameters.iter().zip(&grads).map(update).collect();
+        assert_eq!(steps(&updates)?.first_not_finite()?, Some(1));
+        for parameter in &parameters {
+            assert_eq!(parameter.to_vec1::<f32>()?[0], -1.0);
+        }
+        assert_eq!(steps(&updates[..1])?.first_not_finite()?, None);
+    }
+    assert_eq!(sgd_steps(&[])?.first_not_finite()?, None);
+    assert_eq!(adam_steps(&[])?.first_not_finite()?, None);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_changed_if_one_update_does_not_fit() -> Result<()> {
+    let parameters = [zeros(2, DType::F32)?, zeros(3, DType::F32)?];
+    let grad = Tensor::ones(2, DType::F32, &Device::Cpu)?;
+    let update = |parameter| SgdUpdate { parameter, grad: &grad, buffer: None, step: SGD_STEP };
+    let error = sgd_steps(&parameters.each_ref().map(update)).unwrap_err().to_string();
+    assert!(error.contains("a gradient of shape [3], got [2]"), "{error}");
+    assert_eq!(parameters[0].to_vec1::<f32>()?, [0.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn sums_of_many_tensors_are_those_of_each() -> Result<()> {
+    let tensors = [var(40_000, 0.1, DType::F32)?, var(3, 0.2, DType::F64)?];
+    let tensors = tensors.each_ref().map(|var| var.as_tensor());
+    let expected = sum_of_squares(tensors[0])? + sum_of_squares(tensors[1])?;
+    assert_eq!(sums_of_squares(&tensors)?, expected);
+    let composed = composed::sums_of_squares(&tensors)?.to_scalar::<f64>()?;
+    assert!((composed - expected).abs() < 1e-9 * expected, "{composed} and {expected}");
+    assert_eq!(sums_of_squares(&[])?, 0.0);
+    let overflowing = Tensor::new(&[f32::MAX, f32::MAX], &Device::Cpu)?;
+    assert!(sums_of_squares(&[&overflowing])?.is_finite());
+    let infinite = Tensor::new(&[1f32, f32::NEG_INFINITY], &Device::Cpu)?;
+    assert!(!sums_of_squares(&[tensors[0], &infinite])?.is_finite());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Activation functions against PyTorch and finite differences.
 
+use crate::places::devices;
 use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, random};
 use candle_core::{Device, Result, Tensor, Var};
@@ -29,18 +30,22 @@ fn input(name: &str) -> Result<Tensor> {
 fn values_and_gradients_are_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
     for (name, f) in FUNCTIONS {
-        let x = Var::from_tensor(&input(name)?)?;
-        let y = f(&x)?;
-        reference::assert_close(name, &y, &expected[&format!("{name}.y")], 1e-6);
-        let grad = reference::signed(&format!("{name}.grad"), &[4, 50])?;
-        let dx = (y * &grad)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
-        let expected = &expected[&format!("{name}.dx")];
-        reference::assert_close(&format!("{name} gradient"), &dx, expected, 1e-6);
-        // A wrong choice at one kink would hide in the norm over 200 elements.
-        let kinks =
-            |dx: &Tensor| dx.narrow(0, 0, 1)?.narrow(1, 0, 5)?.flatten_all()?.to_vec1::<f32>();
-        for (i, (dx, expected)) in kinks(&dx)?.into_iter().zip(kinks(expected)?).enumerate() {
-            assert!((dx - expected).abs() < 1e-6, "{name} at kink {i}: {dx} instead of {expected}");
+        for device in devices() {
+            let name_there = format!("{name} at {device:?}");
+            let x = Var::from_tensor(&input(name)?.to_device(&device)?)?;
+            let y = f(&x)?;
+            reference::assert_close(&name_there, &y, &expected[&format!("{name}.y")], 1e-6);
+            let grad = reference::signed(&format!("{name}.grad"), &[4, 50])?.to_device(&device)?;
+            let dx = (y * &grad)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
+            let expected = &expected[&format!("{name}.dx")];
+            reference::assert_close(&format!("{name_there}, gradient"), &dx, expected, 1e-6);
+            // A wrong choice at one kink would hide in the norm over 200 elements.
+            let kinks =
+                |dx: &Tensor| dx.narrow(0, 0, 1)?.narrow(1, 0, 5)?.flatten_all()?.to_vec1::<f32>();
+            for (i, (dx, expected)) in kinks(&dx)?.into_iter().zip(kinks(expected)?).enumerate() {
+                let near = (dx - expected).abs() < 1e-6;
+                assert!(near, "{name_there}, kink {i}: {dx} instead of {expected}");
+            }
         }
     }
     Ok(())

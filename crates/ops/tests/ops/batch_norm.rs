@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::places::{Place, places};
 use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -21,40 +22,57 @@ fn layer(case: &str) -> Result<[Tensor; 4]> {
 /// Compares `y` and the gradients it gives with the stored ones of `case`.
 fn check_case(
     case: &str,
+    place: &Place,
     y: &Tensor,
     inputs: [(&str, &Var); 3],
     expected: &HashMap<String, Tensor>,
 ) -> Result<()> {
-    reference::assert_close(case, &nchw(y), &expected[&format!("{case}.y")], 1e-5);
+    let tolerance = place.tolerance(1e-5);
+    let what = format!("{case} at {place:?}");
+    reference::assert_close(&what, &nchw(y), &expected[&format!("{case}.y")], tolerance);
     let grad = nhwc(&reference::signed(&format!("{case}.grad"), &[4, 6, 5, 7])?);
+    let grad = place.like(&grad, y)?;
     let gradients = (y * grad)?.sum_all()?.backward()?;
     for (name, input) in inputs {
         let gradient = gradients.get(input).expect("a gradient");
         let gradient = if gradient.rank() == 4 { nchw(gradient) } else { gradient.clone() };
         let expected = &expected[&format!("{case}.{name}")];
-        reference::assert_close(&format!("{case}.{name}"), &gradient, expected, 1e-5);
+        reference::assert_close(&format!("{what}, {name}"), &gradient, expected, tolerance);
     }
     Ok(())
 }
 
-fn input(case: &str) -> Result<Var> {
+/// A variable there in `f32`, as parameters of a norm are.
+fn full(place: &Place, x: &Tensor) -> Result<Var> {
+    Var::from_tensor(&x.to_device(&place.device)?)
+}
+
+fn input(case: &str) -> Result<Tensor> {
     let x = reference::image_batch(&format!("{case}.x"), &[4, 6, 5, 7])?.affine(2.0, 0.5)?;
-    Var::from_tensor(&nhwc(&x))
+    Ok(nhwc(&x))
 }
 
 #[test]
 fn training_is_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
     let [weight, bias, running_mean, running_var] = layer("bn_train")?;
-    let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
-    let x = input("bn_train")?;
-    let (y, statistics) = batch_norm_train(&x, &weight, &bias, None, Activation::Identity, 1e-5)?;
-    check_case("bn_train", &y, [("dx", &x), ("dweight", &weight), ("dbias", &bias)], &expected)?;
+    for place in places() {
+        let (weight, bias) = (full(&place, &weight)?, full(&place, &bias)?);
+        let x = place.var(&input("bn_train")?)?;
+        let identity = Activation::Identity;
+        let (y, statistics) = batch_norm_train(&x, &weight, &bias, None, identity, 1e-5)?;
+        let inputs = [("dx", &x), ("dweight", &weight), ("dbias", &bias)];
+        check_case("bn_train", &place, &y, inputs, &expected)?;
 
-    assert_eq!(statistics.count, 4 * 5 * 7);
-    let (mean, variance) = statistics.update(&running_mean, &running_var, 0.1)?;
-    reference::assert_close("mean", &mean, &expected["bn_train.running_mean"], 1e-6);
-    reference::assert_close("variance", &variance, &expected["bn_train.running_var"], 1e-6);
+        assert_eq!(statistics.count, 4 * 5 * 7);
+        let (mean, variance) =
+            (running_mean.to_device(&place.device)?, running_var.to_device(&place.device)?);
+        let (mean, variance) = statistics.update(&mean, &variance, 0.1)?;
+        let tolerance = place.tolerance(1e-6);
+        reference::assert_close("mean", &mean, &expected["bn_train.running_mean"], tolerance);
+        let of_running = &expected["bn_train.running_var"];
+        reference::assert_close("variance", &variance, of_running, tolerance);
+    }
     Ok(())
 }
 
@@ -62,11 +80,16 @@ fn training_is_pytorchs() -> Result<()> {
 fn evaluation_is_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
     let [weight, bias, mean, variance] = layer("bn_eval")?;
-    let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
-    let x = input("bn_eval")?;
-    let identity = Activation::Identity;
-    let y = batch_norm_eval(&x, &weight, &bias, &mean, &variance, None, identity, 1e-5)?;
-    check_case("bn_eval", &y, [("dx", &x), ("dweight", &weight), ("dbias", &bias)], &expected)
+    for place in places() {
+        let (weight, bias) = (full(&place, &weight)?, full(&place, &bias)?);
+        let (mean, variance) = (mean.to_device(&place.device)?, variance.to_device(&place.device)?);
+        let x = place.var(&input("bn_eval")?)?;
+        let identity = Activation::Identity;
+        let y = batch_norm_eval(&x, &weight, &bias, &mean, &variance, None, identity, 1e-5)?;
+        let inputs = [("dx", &x), ("dweight", &weight), ("dbias", &bias)];
+        check_case("bn_eval", &place, &y, inputs, &expected)?;
+    }
+    Ok(())
 }
 
 /// `[x, weight, bias, residual]`.

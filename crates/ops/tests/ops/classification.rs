@@ -1,5 +1,6 @@
 //! Softmax and cross entropy against PyTorch, finite differences and their formulas.
 
+use crate::places::devices;
 use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -28,13 +29,20 @@ fn losses_and_gradients_are_pytorchs() -> Result<()> {
         [("ce", smoothed(0.0)), ("ce_smooth", smoothed(0.1)), ("ce_weighted", weighted(0.0, 10)?)];
     for (case, config) in cases {
         let x = reference::image_batch(&format!("{case}.x"), &[8, 10])?.affine(3.0, 0.0)?;
-        let x = Var::from_tensor(&x)?;
         let labels = reference::labels(&format!("{case}.y"), 8, 10)?;
-        let loss = cross_entropy(&x, Targets::Labels(&labels), &config)?;
-        let expected = |name: &str| &expected[&format!("{case}.{name}")];
-        reference::assert_close(case, &loss.reshape(1)?, expected("loss"), 1e-6);
-        let dx = loss.backward()?.remove(&x).expect("a gradient");
-        reference::assert_close(&format!("{case} gradient"), &dx, expected("dx"), 1e-6);
+        for device in devices() {
+            let x = Var::from_tensor(&x.to_device(&device)?)?;
+            let labels = labels.to_device(&device)?;
+            let weights = config.class_weights.as_ref();
+            let class_weights = weights.map(|weights| weights.to_device(&device)).transpose()?;
+            let config = CrossEntropyConfig { class_weights, ..config };
+            let loss = cross_entropy(&x, Targets::Labels(&labels), &config)?;
+            let expected = |name: &str| &expected[&format!("{case}.{name}")];
+            let what = format!("{case} at {device:?}");
+            reference::assert_close(&what, &loss.reshape(1)?, expected("loss"), 1e-6);
+            let dx = loss.backward()?.remove(&x).expect("a gradient");
+            reference::assert_close(&format!("{what}, gradient"), &dx, expected("dx"), 1e-6);
+        }
     }
     Ok(())
 }

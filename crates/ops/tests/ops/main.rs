@@ -3,6 +3,8 @@
 
 #[path = "../../../../tests/support/every_path.rs"]
 mod every_path;
+#[path = "../../../../tests/support/places.rs"]
+mod places;
 #[path = "../../../../tests/support/reference.rs"]
 mod reference;
 mod support;
@@ -10,8 +12,11 @@ mod support;
 mod activation;
 mod backward;
 mod batch_norm;
+mod cast;
 mod classification;
 mod dropout;
+mod interpolate;
+mod layer_norm;
 mod layout;
 mod on_gradient;
 mod pooling;

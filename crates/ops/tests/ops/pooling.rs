@@ -1,5 +1,6 @@
 //! Pooling against PyTorch, finite differences and plain loops.
 
+use crate::places::devices;
 use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, distinct, nchw, nhwc, random};
 use candle_core::{Device, Result, Tensor, Var};
@@ -42,14 +43,18 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
         let dims: Vec<usize> = serde_json::from_value(case["x"].clone()).expect("sizes");
         let ties = name == "maxpool_ties";
         let x = reference::image_batch(&format!("{name}.x"), &dims)?;
-        let x = Var::from_tensor(&nhwc(&if ties { x.ones_like()? } else { x }))?;
-        let y = pool(case, &x)?;
-        reference::assert_close(name, &nchw(&y), &expected[&format!("{name}.y")], 1e-6);
-        let grad = reference::signed(&format!("{name}.grad"), nchw(&y).dims())?;
-        let grad = if ties { y.ones_like()? } else { nhwc(&grad) };
-        let dx = (y * grad)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
-        let what = format!("{name} gradient");
-        reference::assert_close(&what, &nchw(&dx), &expected[&format!("{name}.dx")], 1e-6);
+        let x = nhwc(&if ties { x.ones_like()? } else { x });
+        for device in devices() {
+            let x = Var::from_tensor(&x.to_device(&device)?)?;
+            let y = pool(case, &x)?;
+            let what = format!("{name} at {device:?}");
+            reference::assert_close(&what, &nchw(&y), &expected[&format!("{name}.y")], 1e-6);
+            let grad = reference::signed(&format!("{name}.grad"), nchw(&y).dims())?;
+            let grad = if ties { y.ones_like()? } else { nhwc(&grad).to_device(&device)? };
+            let dx = (y * grad)?.sum_all()?.backward()?.remove(&x).expect("a gradient");
+            let what = format!("{what}, gradient");
+            reference::assert_close(&what, &nchw(&dx), &expected[&format!("{name}.dx")], 1e-6);
+        }
         seen += 1;
     }
     assert_eq!(seen, 12);

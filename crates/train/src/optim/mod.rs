@@ -3,8 +3,10 @@
 mod config;
 mod group;
 mod optimizer;
+mod slot;
 
 pub use config::OptimizerConfig;
 pub use group::ParamGroup;
 pub(crate) use group::is_under;
+pub(crate) use optimizer::Updated;
 pub use optimizer::{Optimizer, grad_norm};

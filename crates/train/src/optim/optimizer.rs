@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use candle_vision_models::Parameter;
-use candle_vision_ops::{AdamStep, SgdStep, adam_step, sgd_step, sum_of_squares};
+use candle_vision_ops::{AdamStep, Finite, SgdStep, adam_steps, sgd_steps, sums_of_squares};
 
 use super::config::{require_decay, require_rate};
+use super::slot::{Slot, key};
 use super::{OptimizerConfig, ParamGroup};
 use crate::{Error, Result};
 
@@ -21,19 +22,6 @@ pub struct Optimizer {
     config: OptimizerConfig,
     lr: f64,
     slots: Vec<Slot>,
-}
-
-/// A parameter with what the optimizer knows of it.
-#[derive(Debug)]
-struct Slot {
-    parameter: Parameter,
-    /// Its learning rate over the optimizer's.
-    lr_ratio: f64,
-    weight_decay: f64,
-    /// Steps taken: Adam's corrections count from a parameter's own first step.
-    steps: u64,
-    /// One tensor for each of the optimizer's state names; none before the first step.
-    state: Vec<Var>,
 }
 
 impl Optimizer {
@@ -71,13 +59,8 @@ impl Optimizer {
                     ));
                 }
                 known.insert(path);
-                self.slots.push(Slot {
-                    parameter,
-                    lr_ratio: group.lr / self.config.lr(),
-                    weight_decay: group.weight_decay,
-                    steps: 0,
-                    state: Vec::new(),
-                });
+                let lr_ratio = group.lr / self.config.lr();
+                self.slots.push(Slot::new(parameter, lr_ratio, group.weight_decay));
             }
         }
         Ok(())
@@ -108,21 +91,52 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::step`].
     pub fn step_scaled(&mut self, grads: &GradStore, grad_scale: f64) -> Result<()> {
+        let updated = self.update(grads, grad_scale)?;
+        updated.first_not_finite()?.map_or(Ok(()), |parameter| {
+            Err(Error::NotFinite { parameter: parameter.path().to_owned() })
+        })
+    }
+
+    /// As [`Optimizer::step_scaled`], but without waiting for the device to find out whether the new
+    /// values are finite.
+    pub(crate) fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
         let untrained = self.slots.iter().find(|slot| slot.is_cut_off(grads));
         if let Some(slot) = untrained {
             return Err(Error::MissingGradient { parameter: slot.parameter.path().to_owned() });
         }
-        let mut not_finite = None;
-        for slot in self.slots.iter_mut().filter(|slot| slot.parameter.is_trainable()) {
-            let Some(grad) = grads.get(slot.parameter.var()) else {
-                continue;
-            };
-            let finite = slot.step(&self.config, self.lr * slot.lr_ratio, grad, grad_scale)?;
-            if !finite && not_finite.is_none() {
-                not_finite = Some(slot.parameter.path().to_owned());
+        for slot in &mut self.slots {
+            if slot.gradient(grads).is_some() {
+                slot.count_step(&self.config)?;
             }
         }
-        not_finite.map_or(Ok(()), |parameter| Err(Error::NotFinite { parameter }))
+        let slots = self.slots.iter();
+        let moving: Vec<(&Slot, &Tensor)> =
+            slots.filter_map(|slot| Some((slot, slot.gradient(grads)?))).collect();
+        let (lr, weight_decay) = (self.lr, self.config.weight_decay());
+        let finite = match self.config {
+            OptimizerConfig::Sgd { momentum, nesterov, dampening, .. } => {
+                let step = SgdStep { lr, momentum, dampening, weight_decay, nesterov, grad_scale };
+                let updates = moving.iter().map(|(slot, grad)| slot.sgd(grad, step));
+                sgd_steps(&updates.collect::<Vec<_>>())?
+            }
+            OptimizerConfig::Adam { betas: [beta1, beta2], eps, .. }
+            | OptimizerConfig::AdamW { betas: [beta1, beta2], eps, .. } => {
+                let step = AdamStep {
+                    lr,
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay,
+                    decoupled_weight_decay: matches!(self.config, OptimizerConfig::AdamW { .. }),
+                    step: 0,
+                    grad_scale,
+                };
+                let updates = moving.iter().map(|(slot, grad)| slot.adam(grad, step));
+                adam_steps(&updates.collect::<Vec<_>>())?
+            }
+        };
+        let parameters = moving.iter().map(|(slot, _)| slot.parameter.clone()).collect();
+        Ok(Updated { finite, parameters })
     }
 
     /// What it remembers, by name: `optimizer.step.PATH` (how many steps a parameter has taken),
@@ -162,98 +176,19 @@ impl Optimizer {
     }
 }
 
-fn key(name: &str, path: &str) -> String {
-    format!("optimizer.{name}.{path}")
+/// A step that was taken, or on a GPU is on its way.
+#[derive(Debug)]
+pub(crate) struct Updated {
+    finite: Finite,
+    parameters: Vec<Parameter>,
 }
 
-impl Slot {
-    /// Whether it should learn but cannot.
-    fn is_cut_off(&self, grads: &GradStore) -> bool {
-        let parameter = &self.parameter;
-        self.steps == 0 && parameter.is_trainable() && grads.get(parameter.var()).is_none()
+impl Updated {
+    /// The first parameter with a NaN or an infinity after the step; waits for the step.
+    pub(crate) fn first_not_finite(&self) -> Result<Option<&Parameter>> {
+        let first = self.finite.first_not_finite()?;
+        Ok(first.and_then(|first| self.parameters.get(first)))
     }
-
-    /// Returns whether all values are finite afterwards.
-    fn step(
-        &mut self,
-        config: &OptimizerConfig,
-        lr: f64,
-        grad: &Tensor,
-        grad_scale: f64,
-    ) -> Result<bool> {
-        let var = self.parameter.var();
-        if self.steps == 0 {
-            let names = config.state_names();
-            let zeros = || Var::zeros(var.shape(), var.dtype(), var.device());
-            self.state = names.iter().map(|_| zeros()).collect::<candle_core::Result<_>>()?;
-        }
-        self.steps += 1;
-        let finite = match *config {
-            OptimizerConfig::Sgd { momentum, nesterov, dampening, .. } => {
-                // PyTorch begins the momentum with the whole gradient.
-                let dampening = if self.steps == 1 { 0.0 } else { dampening };
-                let weight_decay = self.weight_decay;
-                let step = SgdStep { lr, momentum, dampening, weight_decay, nesterov, grad_scale };
-                sgd_step(var, grad, self.state.first(), &step)?
-            }
-            OptimizerConfig::Adam { betas, eps, .. }
-            | OptimizerConfig::AdamW { betas, eps, .. } => {
-                let [first_moment, second_moment] = &self.state[..] else {
-                    unreachable!("the first step made both moments")
-                };
-                let step = AdamStep {
-                    lr,
-                    beta1: betas[0],
-                    beta2: betas[1],
-                    eps,
-                    weight_decay: self.weight_decay,
-                    decoupled_weight_decay: matches!(config, OptimizerConfig::AdamW { .. }),
-                    step: self.steps,
-                    grad_scale,
-                };
-                adam_step(var, grad, first_moment, second_moment, &step)?
-            }
-        };
-        Ok(finite)
-    }
-
-    /// Returns how many tensors it took.
-    fn load(&mut self, names: &[&str], state: &BTreeMap<String, Tensor>) -> Result<usize> {
-        let path = self.parameter.path();
-        let Some(steps) = state.get(&key("step", path)) else {
-            (self.steps, self.state) = (0, Vec::new());
-            return Ok(0);
-        };
-        let vars = names.iter().map(|name| self.read(&key(name, path), state));
-        let vars = vars.collect::<Result<_>>()?;
-        self.steps = read_steps(steps).ok_or_else(|| Error::OptimizerState {
-            name: key("step", path),
-            problem: "is not a positive whole number".to_owned(),
-        })?;
-        self.state = vars;
-        Ok(1 + names.len())
-    }
-
-    fn read(&self, name: &str, state: &BTreeMap<String, Tensor>) -> Result<Var> {
-        let problem = |problem: String| Error::OptimizerState { name: name.to_owned(), problem };
-        let Some(tensor) = state.get(name) else {
-            return Err(problem("is missing".to_owned()));
-        };
-        let var = self.parameter.var();
-        if tensor.dims() != var.dims() || tensor.dtype() != var.dtype() {
-            let (found, expected) = (tensor.dims(), var.dims());
-            let (found_type, expected_type) = (tensor.dtype(), var.dtype());
-            return Err(problem(format!(
-                "is {found:?} of {found_type:?}, expected {expected:?} of {expected_type:?}"
-            )));
-        }
-        Ok(Var::from_tensor(&tensor.to_device(var.device())?)?)
-    }
-}
-
-fn read_steps(tensor: &Tensor) -> Option<u64> {
-    let steps = tensor.to_dtype(DType::I64).and_then(|tensor| tensor.to_scalar::<i64>()).ok()?;
-    u64::try_from(steps).ok().filter(|&steps| steps > 0)
 }
 
 /// The Euclidean norm of the gradients of `parameters` taken together, as clipping measures it.
@@ -262,8 +197,7 @@ fn read_steps(tensor: &Tensor) -> Option<u64> {
 /// If a gradient is no float.
 pub fn grad_norm(parameters: &[Parameter], grads: &GradStore) -> Result<f64> {
     let grads = parameters.iter().filter_map(|parameter| grads.get(parameter.var()));
-    let squares = grads.map(sum_of_squares).sum::<candle_core::Result<f64>>()?;
-    Ok(squares.sqrt())
+    Ok(sums_of_squares(&grads.collect::<Vec<_>>())?.sqrt())
 }
 
 #[cfg(test)]

@@ -30,10 +30,12 @@ impl Trainer<'_> {
         session: &mut Session<'_, '_>,
         finished: Option<StopReason>,
     ) -> Result<()> {
+        debug_assert!(self.unread.is_empty(), "the network is ahead of the books");
         let path = self.run.last();
         let state = TrainingState {
             position: self.position.clone(),
             frozen: self.frozen.is_some(),
+            loss_scale: self.loss_scale.clone(),
             finished,
             config: self.config.clone(),
             data: data_facts(self.train, self.val),

@@ -9,7 +9,7 @@ use candle_vision::explain::inside::{
 };
 use candle_vision::models::{Model, Pass};
 use candle_vision::report::{BarColumn, bars_png};
-use candle_vision::train::{Criterion, evaluate};
+use candle_vision::train::{Criterion, EvaluationConfig, evaluate};
 use comfy_table::CellAlignment;
 
 use super::picture_name;
@@ -35,8 +35,9 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
         model.forward(&batch?.images, &mut Pass::eval().with_tap(&mut lens))?;
     }
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
+    let how = EvaluationConfig { limit: args.batches, ..EvaluationConfig::default() };
     let accuracy = |model: &dyn Model| -> Result<f64> {
-        let evaluation = evaluate(model, &loader, &criterion, args.batches, |_, _| Ok(true))?;
+        let evaluation = evaluate(model, &loader, &criterion, &how, |_, _| Ok(true))?;
         Ok(evaluation.context("the evaluation was stopped")?.accuracy)
     };
     let whole = accuracy(model)?;

@@ -1,5 +1,6 @@
 //! What PyTorch's values do not show: errors, groups, saved state.
 
+use candle_core::DType;
 use candle_vision_models::{Init, Parameters};
 
 use super::*;

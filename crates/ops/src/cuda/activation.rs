@@ -1,0 +1,89 @@
+//! Activation functions, and what ends a fused op.
+
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+use candle_core::{CudaStorage, Result, Shape};
+
+use super::array::{Array, stored, unwritten};
+use super::element::{Element, with_element};
+use super::kernel::{Source, kernel, launch, over_elements};
+use crate::Activation;
+
+/// Adds a bias to `y`, if there is one, and applies an activation, in place.
+pub(super) fn finish_in_place<T: Element>(
+    y: &mut CudaSlice<T>,
+    device: &candle_core::CudaDevice,
+    channels: usize,
+    bias: Option<Array<'_>>,
+    activation: Activation,
+) -> Result<()> {
+    if bias.is_none() && activation.ceiling().is_none() {
+        return Ok(());
+    }
+    let bias = bias.map(|bias| bias.view::<T>()).transpose()?;
+    let (n, channels) = (y.len(), channels as u32);
+    let (rectify, ceiling) = rectifier(activation);
+    let function = kernel::<T>(device, Source::Elementwise, "finish")?;
+    let config = over_elements(n);
+    let y_in = y.slice(..);
+    // SAFETY: x and y are the same n elements and each is read before it is written; bias has one
+    // element for each of the channels, which op checks have seen to.
+    unsafe {
+        launch!(function, config, &n, &channels, &y_in, &bias, &rectify, &ceiling, &y_in);
+    }
+    Ok(())
+}
+
+/// Whether there is a rectifier, and where it stops.
+pub(super) fn rectifier(activation: Activation) -> (i32, f32) {
+    match activation.ceiling() {
+        None => (0, 0.0),
+        Some(ceiling) => (1, ceiling as f32),
+    }
+}
+
+/// The curve called `name` of every element.
+pub(crate) fn curve(name: &'static str, x: Array<'_>) -> Result<(CudaStorage, Shape)> {
+    let device = x.device();
+    with_element!(name, x.storage, T => {
+        let (n, mut y) = (x.len(), unwritten::<T>(device, x.len())?);
+        let function = kernel::<T>(device, Source::Elementwise, name)?;
+        let x_in = x.view::<T>()?;
+        // SAFETY: both arrays have n elements.
+        unsafe { launch!(function, over_elements(n), &n, &x_in, &mut y); }
+        Ok(stored(y, device, x.dims()))
+    })
+}
+
+/// The gradient of what the curve called `name` was given.
+pub(crate) fn curve_gradient(
+    name: &'static str,
+    x: Array<'_>,
+    grad: Array<'_>,
+) -> Result<(CudaStorage, Shape)> {
+    let device = x.device();
+    with_element!(name, x.storage, T => {
+        let (n, mut dx) = (x.len(), unwritten::<T>(device, x.len())?);
+        let function = kernel::<T>(device, Source::Elementwise, &format!("{name}_gradient"))?;
+        let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
+        // SAFETY: all arrays have n elements.
+        unsafe { launch!(function, over_elements(n), &n, &x_in, &grad, &mut dx); }
+        Ok(stored(dx, device, x.dims()))
+    })
+}
+
+/// What of `grad` passes back through a rectifier with this ceiling that gave `output`.
+pub(crate) fn rectifier_gradient(
+    output: Array<'_>,
+    grad: Array<'_>,
+    ceiling: f64,
+) -> Result<(CudaStorage, Shape)> {
+    let device = output.device();
+    with_element!("relu", output.storage, T => {
+        let (n, mut dx) = (output.len(), unwritten::<T>(device, output.len())?);
+        let function = kernel::<T>(device, Source::Elementwise, "rectifier_gradient")?;
+        let (y, grad, ceiling) = (output.view::<T>()?, grad.view::<T>()?, ceiling as f32);
+        // SAFETY: all arrays have n elements.
+        unsafe { launch!(function, over_elements(n), &n, &y, &grad, &ceiling, &mut dx); }
+        Ok(stored(dx, device, output.dims()))
+    })
+}

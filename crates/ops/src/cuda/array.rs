@@ -1,0 +1,91 @@
+//! From candle's storage to views of device memory.
+
+use std::ops::Deref;
+
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
+use candle_core::cuda_backend::{CudaDType, CudaDevice};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaStorage, Layout, Result, Shape, Storage, Tensor, bail};
+
+/// A tensor as a custom op gets it.
+#[derive(Clone, Copy)]
+pub(crate) struct Array<'a> {
+    pub(crate) storage: &'a CudaStorage,
+    pub(crate) layout: &'a Layout,
+}
+
+impl<'a> Array<'a> {
+    pub(crate) fn new(storage: &'a CudaStorage, layout: &'a Layout) -> Self {
+        Self { storage, layout }
+    }
+
+    pub(crate) fn device(&self) -> &'a CudaDevice {
+        &self.storage.device
+    }
+
+    pub(crate) fn dims(&self) -> &'a [usize] {
+        self.layout.dims()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.layout.shape().elem_count()
+    }
+
+    /// The last dimension.
+    pub(crate) fn channels(&self) -> usize {
+        self.dims().last().copied().unwrap_or(1)
+    }
+
+    /// The elements, which must be contiguous, in order.
+    pub(crate) fn view<T: CudaDType>(&self) -> Result<CudaView<'a, T>> {
+        let data = self.storage.as_cuda_slice::<T>()?;
+        match self.layout.contiguous_offsets() {
+            Some((start, end)) => Ok(data.slice(start..end)),
+            None => bail!(
+                "kernel needs a contiguous tensor, got shape {:?} with strides {:?}",
+                self.layout.dims(),
+                self.layout.stride()
+            ),
+        }
+    }
+}
+
+/// A tensor that an op keeps beside its arguments, locked so that it can be read.
+pub(crate) struct Kept<'a, G>(G, &'a Layout);
+
+pub(crate) fn kept(tensor: &Tensor) -> Kept<'_, impl Deref<Target = Storage>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Kept(storage, layout)
+}
+
+impl<G: Deref<Target = Storage>> Kept<'_, G> {
+    pub(crate) fn array(&self) -> Result<Array<'_>> {
+        match &*self.0 {
+            Storage::Cuda(storage) => Ok(Array::new(storage, self.1)),
+            _ => bail!("kernel needs a tensor on a CUDA device, got shape {:?}", self.1.dims()),
+        }
+    }
+}
+
+/// Room for `len` elements that a kernel will write, all of them.
+pub(super) fn unwritten<T: super::element::Element>(
+    device: &CudaDevice,
+    len: usize,
+) -> Result<CudaSlice<T>> {
+    // SAFETY: the callers hand it to kernels that write every element before anything reads one.
+    unsafe { device.alloc(len) }
+}
+
+/// What an op's forward hands to candle: a new contiguous tensor.
+pub(super) fn stored<T: CudaDType>(
+    data: CudaSlice<T>,
+    device: &CudaDevice,
+    shape: impl Into<Shape>,
+) -> (CudaStorage, Shape) {
+    (CudaStorage::wrap_cuda_slice(data, device.clone()), shape.into())
+}
+
+/// The same as a tensor outside the tape.
+pub(super) fn tensor((storage, shape): (CudaStorage, Shape)) -> Tensor {
+    Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+}

@@ -1,0 +1,202 @@
+//! Batch norm: moments, normalisation, and the way back. Parameters, statistics and sums are `f32`
+//! whatever the feature maps are.
+
+use candle_core::{CudaStorage, Result, Shape, Tensor};
+
+use super::activation::rectifier;
+use super::array::{Array, kept, stored, unwritten};
+use super::element::with_element;
+use super::kernel::{Source, kernel, launch, over_columns, over_elements};
+use super::state;
+use crate::Activation;
+
+const NAME: &str = "batch_norm";
+
+/// Mean and biased variance of every channel, `[2, channels]` of `f32`.
+pub(crate) fn moments(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
+    let (device, channels) = (x.device(), x.channels());
+    let rows = x.len() / channels;
+    let (config, chunks) = over_columns(rows, channels);
+    let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
+    let mut moments = unwritten::<f32>(device, 2 * channels)?;
+    let (columns, chunks, count) = (channels as u32, chunks as u32, rows as f64);
+    with_element!(NAME, x.storage, T => {
+        let x = x.view::<T>()?;
+        let function = kernel::<T>(device, Source::BatchNorm, "moments")?;
+        // SAFETY: x has rows * channels elements, partial two rows of channels for each chunk.
+        unsafe { launch!(function, config, &rows, &columns, &x, &mut partial) }
+        let function = kernel::<T>(device, Source::BatchNorm, "moments_finish")?;
+        let config = over_elements(4 * channels);
+        // SAFETY: partial as above; moments has two rows of channels.
+        unsafe {
+            launch!(function, config, &chunks, &columns, &count, &x, &partial, &mut moments)
+        }
+        Ok(stored(moments, device, (2, channels)))
+    })
+}
+
+/// What normalises: statistics on the device, and what follows.
+#[derive(Clone, Copy)]
+pub(crate) struct Normalization<'a> {
+    pub(crate) mean: &'a Tensor,
+    pub(crate) variance: &'a Tensor,
+    pub(crate) eps: f64,
+    pub(crate) activation: Activation,
+}
+
+/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)`; `affine` is
+/// `[2, channels]`, weights, then biases.
+pub(crate) fn normalize(
+    x: Array<'_>,
+    affine: Array<'_>,
+    residual: Option<Array<'_>>,
+    by: Normalization<'_>,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, n, channels) = (x.device(), x.len(), x.channels() as u32);
+    let (mean, variance) = (kept(by.mean), kept(by.variance));
+    let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
+    let (affine, eps) = (affine.view::<f32>()?, by.eps as f32);
+    let (rectify, ceiling) = rectifier(by.activation);
+    with_element!(NAME, x.storage, T => {
+        let mut y = unwritten::<T>(device, n)?;
+        let residual = residual.map(|residual| residual.view::<T>()).transpose()?;
+        let x_in = x.view::<T>()?;
+        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm")?;
+        // SAFETY: x, residual and y have n elements, the others one or two for each channel.
+        unsafe {
+            launch!(
+                function, over_elements(n), &n, &channels, &x_in, &residual, &affine, &mean,
+                &variance, &eps, &rectify, &ceiling, &mut y
+            )
+        }
+        Ok(stored(y, device, x.dims()))
+    })
+}
+
+/// The gradients of weights and biases, `[2, channels]` of `f32`. The rectifier of `by` is one that
+/// `grad` has yet to pass.
+pub(crate) fn affine_gradient(
+    x: Array<'_>,
+    grad: Array<'_>,
+    affine: Array<'_>,
+    by: Normalization<'_>,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, channels) = (x.device(), x.channels());
+    let rows = x.len() / channels;
+    let (config, chunks) = over_columns(rows, channels);
+    let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
+    let (mean, variance) = (kept(by.mean), kept(by.variance));
+    let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
+    let (affine, eps) = (affine.view::<f32>()?, by.eps as f32);
+    let (rectify, ceiling) = rectifier(by.activation);
+    let columns = channels as u32;
+    with_element!(NAME, x.storage, T => {
+        let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
+        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm_sums")?;
+        // SAFETY: x and grad have rows * channels elements, partial two rows of channels for each
+        // chunk, the others one or two for each channel.
+        unsafe {
+            launch!(
+                function, config, &rows, &columns, &x, &grad, &affine, &mean, &variance, &eps,
+                &rectify, &ceiling, &mut partial
+            )
+        }
+        Ok(())
+    })?;
+    let mut sums = unwritten::<f32>(device, 2 * channels)?;
+    let function = kernel::<f32>(device, Source::BatchNorm, "batch_norm_sums_finish")?;
+    let (config, chunks) = (over_elements(4 * channels), chunks as u32);
+    // SAFETY: partial as above; sums has two rows of channels.
+    unsafe { launch!(function, config, &chunks, &columns, &partial, &variance, &eps, &mut sums) }
+    Ok(stored(sums, device, (2, channels)))
+}
+
+/// The gradient of the input; `sums` are those of [`affine_gradient`] if the statistics were those of
+/// the batch.
+pub(crate) fn input_gradient(
+    x: Array<'_>,
+    grad: Array<'_>,
+    affine: &Tensor,
+    sums: Option<&Tensor>,
+    by: Normalization<'_>,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, n, channels) = (x.device(), x.len(), x.channels() as u32);
+    let count = (n / x.channels()) as f32;
+    let (mean, variance, affine) = (kept(by.mean), kept(by.variance), kept(affine));
+    let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
+    let (affine, eps) = (affine.array()?.view::<f32>()?, by.eps as f32);
+    let sums = sums.map(kept);
+    let sums = sums.as_ref().map(|sums| sums.array()?.view::<f32>()).transpose()?;
+    let (rectify, ceiling) = rectifier(by.activation);
+    with_element!(NAME, x.storage, T => {
+        let mut dx = unwritten::<T>(device, n)?;
+        let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
+        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm_gradient")?;
+        // SAFETY: x, grad and dx have n elements, the others one or two for each channel.
+        unsafe {
+            launch!(
+                function, over_elements(n), &n, &channels, &x_in, &grad, &affine, &mean, &variance,
+                &eps, &sums, &count, &rectify, &ceiling, &mut dx
+            )
+        }
+        Ok(stored(dx, device, x.dims()))
+    })
+}
+
+/// `(1 - momentum) * running + momentum * batch` of mean and variance, `[2, channels]`; the variance
+/// of the batch is multiplied by `unbiased` first. `moments` is what [`moments`] gave.
+pub(crate) fn running_statistics(
+    moments: Array<'_>,
+    [running_mean, running_var]: [&Tensor; 2],
+    momentum: f64,
+    unbiased: f64,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, channels) = (moments.device(), moments.channels());
+    let (mean, variance) = (kept(running_mean), kept(running_var));
+    let moments = moments.view::<f32>()?;
+    let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
+    let mut moved = unwritten::<f32>(device, 2 * channels)?;
+    let function = kernel::<f32>(device, Source::BatchNorm, "running_statistics")?;
+    let (config, columns) = (over_elements(4 * channels), channels as u32);
+    let (momentum, unbiased) = (momentum as f32, unbiased as f32);
+    // SAFETY: moments and the result have two rows of channels, the others one.
+    unsafe {
+        launch!(
+            function, config, &columns, &moments, &mean, &variance, &momentum, &unbiased,
+            &mut moved
+        )
+    }
+    Ok(stored(moved, device, (2, channels)))
+}
+
+/// `activation(x + residual)`.
+pub(crate) fn add_residual(
+    x: Array<'_>,
+    residual: Array<'_>,
+    activation: Activation,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, n, channels) = (x.device(), x.len(), x.channels());
+    let state = state::of(device)?;
+    // A normalisation that changes nothing. Tables hold bits.
+    let bits = |value: f32| value.to_bits() as i32;
+    let zeros = state.table(device, vec![bits(0.0); channels])?;
+    let ones = state.table(device, vec![bits(1.0); channels])?;
+    let affine = [vec![bits(1.0); channels], vec![bits(0.0); channels]].concat();
+    let affine = state.table(device, affine)?;
+    let (rectify, ceiling) = rectifier(activation);
+    let (columns, eps) = (channels as u32, 0f32);
+    with_element!(NAME, x.storage, T => {
+        let mut y = unwritten::<T>(device, n)?;
+        let (x_in, residual) = (x.view::<T>()?, Some(residual.view::<T>()?));
+        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm")?;
+        // SAFETY: x, residual and y have n elements, the tables the bits of one or two numbers for
+        // each channel.
+        unsafe {
+            launch!(
+                function, over_elements(n), &n, &columns, &x_in, &residual, &*affine, &*zeros,
+                &*ones, &eps, &rectify, &ceiling, &mut y
+            )
+        }
+        Ok(stored(y, device, x.dims()))
+    })
+}

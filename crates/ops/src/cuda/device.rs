@@ -1,0 +1,45 @@
+//! A device as these kernels want it.
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::{CudaDevice, Device, Result};
+
+/// CUDA device number `ordinal`, set up for training: one stream of its own, on which everything is
+/// ordered, and a memory pool that keeps what it was given.
+///
+/// `Device::new_cuda` works too, but its pool hands all memory back to the driver whenever the host
+/// waits for the device, and its stream is the calling thread's, so that tensors which other threads
+/// made are not ordered with it.
+///
+/// Tensors of this device must not meet streams made elsewhere: candle's tracking of who still reads
+/// what is switched off, since one stream needs none.
+///
+/// # Errors
+/// If there is no driver, or no such device.
+pub fn cuda_device(ordinal: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    if let Device::Cuda(cuda) = &device {
+        keep_memory(cuda)?;
+        // SAFETY: every tensor of this device is made, used and freed on its one stream; uploads,
+        // which copy on another, wait for it by events of their own.
+        unsafe { cuda.disable_event_tracking() };
+    }
+    Ok(device)
+}
+
+/// Lets the pool that tensors come from keep what is freed: by default it goes back to the driver at
+/// every synchronisation, and is asked for again a moment later.
+fn keep_memory(device: &CudaDevice) -> Result<()> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut everything = u64::MAX;
+    // SAFETY: the pool is the device's own, and the attribute is a 64-bit number.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        result::mem_pool::set_attribute(pool, attribute, (&raw mut everything).cast()).w()
+    }
+}

@@ -1,0 +1,83 @@
+//! Matrix products through cuBLAS.
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::cublas::GemmConfig;
+use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t;
+use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut};
+use candle_core::{CudaDevice, Result, bail};
+
+use super::element::Element;
+
+/// A matrix in row-major memory, `stride` elements from row to row; perhaps used transposed.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a, 'v, T> {
+    view: &'a CudaView<'v, T>,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a, 'v, T> Matrix<'a, 'v, T> {
+    pub(super) fn new(view: &'a CudaView<'v, T>, rows: usize, columns: usize) -> Self {
+        Self { view, rows, columns, stride: columns, transposed: false }
+    }
+
+    /// Of which the rows lie further apart than they are long.
+    pub(super) fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        Self { transposed: true, ..self }
+    }
+
+    /// Rows and columns as it is used.
+    fn size(&self) -> [usize; 2] {
+        if self.transposed { [self.columns, self.rows] } else { [self.rows, self.columns] }
+    }
+
+    /// How it is read by cuBLAS, to which row-major memory is the transpose.
+    fn operation(&self) -> cublasOperation_t {
+        if self.transposed {
+            cublasOperation_t::CUBLAS_OP_T
+        } else {
+            cublasOperation_t::CUBLAS_OP_N
+        }
+    }
+}
+
+/// `c = a * b`, or `c += a * b` if `add`; the rows of `c` are `c_stride` apart.
+pub(super) fn product<T: Element>(
+    device: &CudaDevice,
+    a: Matrix<'_, '_, T>,
+    b: Matrix<'_, '_, T>,
+    c: &mut CudaViewMut<'_, T>,
+    c_stride: usize,
+    add: bool,
+) -> Result<()> {
+    let ([rows, inner], [inner_b, columns]) = (a.size(), b.size());
+    let extent = |rows: usize, columns: usize, stride: usize| (rows - 1) * stride + columns;
+    let fits = inner == inner_b
+        && extent(a.rows, a.columns, a.stride) <= a.view.len()
+        && extent(b.rows, b.columns, b.stride) <= b.view.len()
+        && extent(rows, columns, c_stride) <= c.len();
+    if !fits {
+        bail!("product of [{rows}, {inner}] and [{inner_b}, {columns}]: a matrix is too small")
+    }
+    // Row-major matrices are the transposes of cuBLAS's column-major ones: c^T = b^T a^T.
+    let config = GemmConfig {
+        transa: b.operation(),
+        transb: a.operation(),
+        m: columns as i32,
+        n: rows as i32,
+        k: inner as i32,
+        alpha: T::ONE,
+        lda: b.stride as i32,
+        ldb: a.stride as i32,
+        beta: if add { T::ONE } else { T::ZERO },
+        ldc: c_stride as i32,
+    };
+    // SAFETY: every matrix was just found to lie inside its view.
+    unsafe { T::gemm(&device.cublas_handle(), config, b.view, a.view, c) }.w()
+}

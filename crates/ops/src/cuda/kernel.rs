@@ -1,0 +1,178 @@
+//! Our own kernels: finding them, and how many threads they get.
+
+use std::sync::Arc;
+
+use candle_core::Result;
+use candle_core::cuda_backend::CudaDevice;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaStream, CudaView, LaunchArgs, LaunchConfig, PushKernelArg,
+};
+
+use super::element::Element;
+
+/// A file of `kernels/`, compiled.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    BatchNorm,
+    Columns,
+    Elementwise,
+    LayerNorm,
+    Layout,
+    Optimizer,
+    Pool,
+    Resample,
+    Softmax,
+    Sums,
+}
+
+macro_rules! ptx {
+    ($name:literal) => {
+        (
+            concat!("candle_vision_", $name),
+            include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
+        )
+    };
+}
+
+impl Source {
+    /// The module's name on a device, and its PTX.
+    fn module(self) -> (&'static str, &'static str) {
+        match self {
+            Self::BatchNorm => ptx!("batch_norm"),
+            Self::Columns => ptx!("columns"),
+            Self::Elementwise => ptx!("elementwise"),
+            Self::LayerNorm => ptx!("layer_norm"),
+            Self::Layout => ptx!("layout"),
+            Self::Optimizer => ptx!("optimizer"),
+            Self::Pool => ptx!("pool"),
+            Self::Resample => ptx!("resample"),
+            Self::Softmax => ptx!("softmax"),
+            Self::Sums => ptx!("sums"),
+        }
+    }
+}
+
+/// A kernel on the stream that it will run on.
+pub(super) struct Kernel {
+    function: CudaFunction,
+    stream: Arc<CudaStream>,
+}
+
+impl Kernel {
+    /// Arguments for one launch.
+    pub(super) fn builder(&self) -> LaunchArgs<'_> {
+        self.stream.launch_builder(&self.function)
+    }
+}
+
+/// The kernel `name` of `source` for elements of type `T`.
+pub(super) fn kernel<T: Element>(
+    device: &CudaDevice,
+    source: Source,
+    name: &str,
+) -> Result<Kernel> {
+    let (module, ptx) = source.module();
+    let name = format!("cv_{name}_{}", T::SUFFIX);
+    let function = device.get_or_load_custom_func(&name, module, ptx)?.into_cuda_function();
+    Ok(Kernel { function, stream: device.cuda_stream() })
+}
+
+/// Threads of a block where every element is on its own.
+const THREADS: u32 = 256;
+/// Enough blocks to fill any card several times over; the kernels walk on from there.
+const MOST_BLOCKS: usize = 4096;
+
+/// One thread for a few of `n` elements.
+pub(super) fn over_elements(n: usize) -> LaunchConfig {
+    let blocks = n.div_ceil(4 * THREADS as usize).clamp(1, MOST_BLOCKS);
+    LaunchConfig {
+        grid_dim: (blocks as u32, 1, 1),
+        block_dim: (THREADS, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// One block for each row, up to a limit.
+pub(super) fn over_rows(rows: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (rows.clamp(1, 65_535) as u32, 1, 1),
+        block_dim: (THREADS, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// One block alone.
+pub(super) const ONE_BLOCK: LaunchConfig =
+    LaunchConfig { grid_dim: (1, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+
+const COLUMN_THREADS: (u32, u32, u32) = (32, 8, 1);
+
+/// Blocks over the columns of a matrix and over chunks of its rows, and the number of chunks. It
+/// depends on the sizes alone, so that sums have the same bits every time.
+pub(super) fn over_columns(rows: usize, columns: usize) -> (LaunchConfig, usize) {
+    /// Blocks that fill a card.
+    const WANTED: usize = 1024;
+    /// Rows below which a chunk is not worth a block.
+    const FEW: usize = 64;
+    let across = columns.div_ceil(COLUMN_THREADS.0 as usize);
+    let chunks = (WANTED / across).clamp(1, rows.div_ceil(FEW).max(1));
+    let config = LaunchConfig {
+        grid_dim: (across as u32, chunks as u32, 1),
+        block_dim: COLUMN_THREADS,
+        shared_mem_bytes: 0,
+    };
+    (config, chunks)
+}
+
+/// Starts a kernel with the arguments given; whatever it writes is ordered behind what the device's
+/// stream was asked for before.
+///
+/// Expands to an `unsafe` call: the caller's comment says why the kernel stays inside its arguments.
+macro_rules! launch {
+    ($function:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
+        use candle_core::cuda_backend::WrapErr as _;
+        let function = $function;
+        let mut arguments = function.builder();
+        $( $crate::cuda::kernel::Argument::push($argument, &mut arguments); )+
+        arguments.launch($config).w()?;
+    }};
+}
+pub(super) use launch;
+
+/// Something that a kernel takes.
+pub(super) trait Argument<'a> {
+    fn push(self, arguments: &mut LaunchArgs<'a>);
+}
+
+macro_rules! argument {
+    ($([$($generics:tt)*] $ty:ty),+ $(,)?) => {
+        $(impl<'a, $($generics)*> Argument<'a> for $ty {
+            fn push(self, arguments: &mut LaunchArgs<'a>) {
+                arguments.arg(self);
+            }
+        })+
+    };
+}
+
+argument!(
+    [] &'a u32,
+    [] &'a i32,
+    [] &'a usize,
+    [] &'a f32,
+    [] &'a f64,
+    ['c: 'a, T] &'a CudaView<'c, T>,
+    [T] &'a candle_core::cuda_backend::cudarc::driver::CudaSlice<T>,
+    [T] &'a mut candle_core::cuda_backend::cudarc::driver::CudaSlice<T>,
+    ['c: 'a, T] &'a mut candle_core::cuda_backend::cudarc::driver::CudaViewMut<'c, T>,
+);
+
+/// A pointer that may be null.
+impl<'a, 'c: 'a, T> Argument<'a> for &'a Option<CudaView<'c, T>> {
+    fn push(self, arguments: &mut LaunchArgs<'a>) {
+        const NULL: &usize = &0;
+        match self {
+            Some(view) => arguments.arg(view),
+            None => arguments.arg(NULL),
+        };
+    }
+}

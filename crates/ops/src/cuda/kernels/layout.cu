@@ -1,0 +1,50 @@
+// Changes of layout: channels last to channels first and back.
+
+#include "packs.cuh"
+
+// A square of the matrix, which a block reads along rows and writes along columns, so that both
+// touch memory in order.
+constexpr unsigned TILE = 32;
+constexpr unsigned TILE_ROWS_AT_ONCE = 8;
+
+// `[batch, rows, columns]` to `[batch, columns, rows]`. The block is (32, 8); the grid covers
+// columns and rows in tiles, and the batch, and may be smaller than they are.
+template <typename T>
+__device__ void transpose(
+    unsigned batch, unsigned rows, unsigned columns, const T* __restrict__ x, T* __restrict__ y
+) {
+    // One column more than needed: the elements of a column lie in different banks.
+    __shared__ T tile[TILE][TILE + 1];
+    const unsigned row_tiles = (rows + TILE - 1) / TILE;
+    const unsigned left = blockIdx.x * TILE;
+    for (unsigned image = blockIdx.z; image < batch; image += gridDim.z) {
+        const size_t start = size_t(image) * rows * columns;
+        for (unsigned row_tile = blockIdx.y; row_tile < row_tiles; row_tile += gridDim.y) {
+            const unsigned top = row_tile * TILE;
+            for (unsigned i = threadIdx.y; i < TILE; i += TILE_ROWS_AT_ONCE) {
+                const unsigned row = top + i, column = left + threadIdx.x;
+                if (row < rows && column < columns) {
+                    tile[i][threadIdx.x] = x[start + size_t(row) * columns + column];
+                }
+            }
+            __syncthreads();
+            for (unsigned i = threadIdx.y; i < TILE; i += TILE_ROWS_AT_ONCE) {
+                const unsigned row = top + threadIdx.x, column = left + i;
+                if (row < rows && column < columns) {
+                    y[start + size_t(column) * rows + row] = tile[threadIdx.x][i];
+                }
+            }
+            __syncthreads();
+        }
+    }
+}
+
+#define KERNELS(TYPE, T)                                                                          \
+    extern "C" __global__ void UNCROWDED(256) cv_transpose_##TYPE(                                \
+        unsigned batch, unsigned rows, unsigned columns, const T* __restrict__ x,                 \
+        T* __restrict__ y                                                                         \
+    ) {                                                                                           \
+        transpose(batch, rows, columns, x, y);                                                    \
+    }
+
+FOR_EACH_TYPE(KERNELS)

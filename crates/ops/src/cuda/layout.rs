@@ -1,0 +1,65 @@
+//! Copies and transposes.
+
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, LaunchConfig};
+use candle_core::{CudaDevice, CudaStorage, Result, Shape};
+
+use super::array::{Array, stored, unwritten};
+use super::element::{Element, with_element};
+use super::kernel::{Source, kernel, launch};
+
+/// Side of the tiles that a block transposes.
+const TILE: usize = 32;
+
+/// `[batch, rows, columns]` to `[batch, columns, rows]`, of which only the result's shape shows.
+pub(crate) fn transpose(
+    x: Array<'_>,
+    [batch, rows, columns]: [usize; 3],
+    shape: impl Into<Shape>,
+) -> Result<(CudaStorage, Shape)> {
+    with_element!("transpose", x.storage, T => {
+        let y = transposed(x.device(), &x.view::<T>()?, [batch, rows, columns])?;
+        Ok(stored(y, x.device(), shape))
+    })
+}
+
+/// The same on views.
+pub(super) fn transposed<T: Element>(
+    device: &CudaDevice,
+    x: &CudaView<'_, T>,
+    [batch, rows, columns]: [usize; 3],
+) -> Result<CudaSlice<T>> {
+    let mut y = unwritten::<T>(device, x.len())?;
+    let function = kernel::<T>(device, Source::Layout, "transpose")?;
+    let config = LaunchConfig {
+        grid_dim: (
+            columns.div_ceil(TILE) as u32,
+            rows.div_ceil(TILE).min(65_535) as u32,
+            batch.min(65_535) as u32,
+        ),
+        block_dim: (TILE as u32, 8, 1),
+        shared_mem_bytes: 0,
+    };
+    let (batch, rows, columns) = (batch as u32, rows as u32, columns as u32);
+    // SAFETY: both arrays have batch * rows * columns elements.
+    unsafe { launch!(function, config, &batch, &rows, &columns, x, &mut y) }
+    Ok(y)
+}
+
+/// A copy.
+pub(crate) fn copied(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
+    let device = x.device();
+    with_element!("copy", x.storage, T => {
+        let mut y = unwritten::<T>(device, x.len())?;
+        device.memcpy_dtod(&x.view::<T>()?, &mut y)?;
+        Ok(stored(y, device, x.dims()))
+    })
+}
+
+/// Two vectors of `f32` as the rows of a matrix.
+pub(crate) fn rows([first, second]: [Array<'_>; 2]) -> Result<(CudaStorage, Shape)> {
+    let (device, len) = (first.device(), first.len());
+    let mut y = unwritten::<f32>(device, 2 * len)?;
+    device.memcpy_dtod(&first.view::<f32>()?, &mut y.slice_mut(..len))?;
+    device.memcpy_dtod(&second.view::<f32>()?, &mut y.slice_mut(len..))?;
+    Ok(stored(y, device, (2, len)))
+}

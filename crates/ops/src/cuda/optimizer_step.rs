@@ -1,0 +1,203 @@
+//! Updates of many parameters by one kernel: most of them are far too small for a launch each.
+
+use std::ops::Range;
+
+use candle_core::cuda_backend::cudarc::driver::{
+    DevicePtr, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg,
+};
+use candle_core::{CudaDevice, DType, Result, Tensor, bail};
+
+use super::array::{kept, stored, tensor};
+use super::kernel::{Argument, Source, kernel, launch};
+use crate::optimizer_step::{AdamUpdate, SgdUpdate};
+
+/// Tensors of one launch.
+const TENSORS: usize = 48;
+/// Threads of a block, and blocks of one tensor at most.
+const THREADS: u32 = 256;
+const MOST_BLOCKS: usize = 256;
+
+/// The kernels' list of tensors: where they are, how long, and what is particular to each.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Tensors {
+    parameter: [u64; TENSORS],
+    grad: [u64; TENSORS],
+    first: [u64; TENSORS],
+    second: [u64; TENSORS],
+    size: [u64; TENSORS],
+    lr: [f32; TENSORS],
+    weight_decay: [f32; TENSORS],
+    a: [f32; TENSORS],
+    b: [f32; TENSORS],
+}
+
+// SAFETY: addresses and numbers, laid out as the kernels' structure is.
+unsafe impl DeviceRepr for Tensors {}
+
+impl<'a> Argument<'a> for &'a Tensors {
+    fn push(self, arguments: &mut LaunchArgs<'a>) {
+        arguments.arg(self);
+    }
+}
+
+impl Tensors {
+    const NONE: Self = Self {
+        parameter: [0; TENSORS],
+        grad: [0; TENSORS],
+        first: [0; TENSORS],
+        second: [0; TENSORS],
+        size: [0; TENSORS],
+        lr: [0.0; TENSORS],
+        weight_decay: [0.0; TENSORS],
+        a: [0.0; TENSORS],
+        b: [0.0; TENSORS],
+    };
+}
+
+/// One tensor of the list.
+struct Entry<'a> {
+    parameter: &'a Tensor,
+    /// Contiguous.
+    grad: &'a Tensor,
+    state: [Option<&'a Tensor>; 2],
+    lr: f64,
+    weight_decay: f64,
+    constants: [f64; 2],
+}
+
+/// One step of gradient descent; the flags (`u32`, one for each update) say where a
+/// new value is not finite.
+pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tensor> {
+    let mut flags = device.alloc_zeros::<u32>(updates.len())?;
+    let grads = contiguous(updates.iter().map(|update| update.grad))?;
+    let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
+        parameter: update.parameter,
+        grad,
+        state: [update.buffer.map(|buffer| buffer.as_tensor()), None],
+        lr: update.step.lr,
+        weight_decay: update.step.weight_decay,
+        constants: [1.0 - update.step.dampening, 0.0],
+    });
+    let entries: Vec<Entry<'_>> = entries.collect();
+    // Settings that every tensor of a launch shares.
+    let shared = |update: &SgdUpdate<'_>| {
+        let step = update.step;
+        (step.momentum.to_bits(), step.nesterov, step.grad_scale.to_bits())
+    };
+    for run in runs(updates, shared) {
+        let (entries, updates) = (&entries[run.clone()], &updates[run.clone()]);
+        let mut flags = flags.slice_mut(run);
+        let step = updates[0].step;
+        let (momentum, grad_scale) = (step.momentum as f32, step.grad_scale as f32);
+        let nesterov = i32::from(step.nesterov);
+        let (tensors, config) = list(device, entries)?;
+        let function = kernel::<f32>(device, Source::Optimizer, "sgd")?;
+        // SAFETY: the list names tensors of the sizes it says, which the op has checked, and `grads`
+        // keeps its copies until the launch is queued; memory is freed behind it on the same stream.
+        unsafe {
+            launch!(function, config, &tensors, &momentum, &nesterov, &grad_scale, &mut flags)
+        }
+    }
+    Ok(tensor(stored(flags, device, updates.len())))
+}
+
+/// One step of Adam or AdamW; the flags (`u32`, one for each update) say where a
+/// new value is not finite.
+pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Tensor> {
+    let mut flags = device.alloc_zeros::<u32>(updates.len())?;
+    let grads = contiguous(updates.iter().map(|update| update.grad))?;
+    let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
+        parameter: update.parameter,
+        grad,
+        state: [Some(update.first_moment.as_tensor()), Some(update.second_moment.as_tensor())],
+        lr: update.step.lr,
+        weight_decay: update.step.weight_decay,
+        constants: [update.step.step_size(), 1.0 / update.step.second_moment_correction()],
+    });
+    let entries: Vec<Entry<'_>> = entries.collect();
+    let shared = |update: &AdamUpdate<'_>| {
+        let step = update.step;
+        let numbers = [step.beta1, step.beta2, step.eps, step.grad_scale].map(f64::to_bits);
+        (numbers, step.decoupled_weight_decay)
+    };
+    for run in runs(updates, shared) {
+        let (entries, updates) = (&entries[run.clone()], &updates[run.clone()]);
+        let mut flags = flags.slice_mut(run);
+        let step = updates[0].step;
+        let (beta1, beta2) = (step.beta1, step.beta2);
+        let (eps, grad_scale) = (step.eps as f32, step.grad_scale as f32);
+        let decoupled = i32::from(step.decoupled_weight_decay);
+        let (tensors, config) = list(device, entries)?;
+        let function = kernel::<f32>(device, Source::Optimizer, "adam")?;
+        // SAFETY: as in `sgd`.
+        unsafe {
+            launch!(
+                function,
+                config,
+                &tensors,
+                &beta1,
+                &beta2,
+                &eps,
+                &decoupled,
+                &grad_scale,
+                &mut flags
+            )
+        }
+    }
+    Ok(tensor(stored(flags, device, updates.len())))
+}
+
+fn contiguous<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Vec<Tensor>> {
+    tensors.map(Tensor::contiguous).collect()
+}
+
+/// The updates cut where a list is full or the shared settings change.
+fn runs<'a, U, K: PartialEq>(
+    updates: &'a [U],
+    shared: impl Fn(&U) -> K + 'a,
+) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let key = shared(updates.get(start)?);
+        let same = updates[start..].iter().take(TENSORS).take_while(|update| shared(update) == key);
+        let run = start..start + same.count();
+        start = run.end;
+        Some(run)
+    })
+}
+
+/// The kernels' form of at most [`TENSORS`] entries, and blocks for them.
+fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchConfig)> {
+    let mut tensors = Tensors::NONE;
+    let mut longest = 0;
+    for (i, entry) in entries.iter().enumerate() {
+        tensors.parameter[i] = address(device, entry.parameter)?;
+        tensors.grad[i] = address(device, entry.grad)?;
+        let [first, second] = entry.state;
+        tensors.first[i] = first.map_or(Ok(0), |state| address(device, state))?;
+        tensors.second[i] = second.map_or(Ok(0), |state| address(device, state))?;
+        tensors.size[i] = entry.parameter.elem_count() as u64;
+        tensors.lr[i] = entry.lr as f32;
+        tensors.weight_decay[i] = entry.weight_decay as f32;
+        [tensors.a[i], tensors.b[i]] = entry.constants.map(|constant| constant as f32);
+        longest = longest.max(entry.parameter.elem_count());
+    }
+    let blocks = longest.div_ceil(4 * THREADS as usize).clamp(1, MOST_BLOCKS);
+    let config = LaunchConfig {
+        grid_dim: (blocks as u32, entries.len() as u32, 1),
+        block_dim: (THREADS, 1, 1),
+        shared_mem_bytes: 0,
+    };
+    Ok((tensors, config))
+}
+
+/// Where the elements of a contiguous tensor lie.
+fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
+    if tensor.dtype() != DType::F32 {
+        bail!("optimizer: on a CUDA device parameters are f32, got {:?}", tensor.dtype())
+    }
+    let kept = kept(tensor);
+    let view = kept.array()?.view::<f32>()?;
+    Ok(view.device_ptr(&device.cuda_stream()).0)
+}

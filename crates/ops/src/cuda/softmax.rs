@@ -1,0 +1,45 @@
+//! Softmax and its logarithm along rows.
+
+use candle_core::{CudaStorage, Result, Shape};
+
+use super::array::{Array, stored, unwritten};
+use super::element::with_element;
+use super::kernel::{Source, kernel, launch, over_rows};
+
+/// Of every row, the softmax, or its logarithm.
+pub(crate) fn softmax(x: Array<'_>, logarithm: bool) -> Result<(CudaStorage, Shape)> {
+    let (device, n) = (x.device(), x.len());
+    let (rows, columns) = (n / x.channels(), x.channels() as u32);
+    with_element!("softmax", x.storage, T => {
+        let mut y = unwritten::<T>(device, n)?;
+        let x_in = x.view::<T>()?;
+        if n > 0 {
+            let function = kernel::<T>(device, Source::Softmax, "softmax")?;
+            let (config, rows, logarithm) = (over_rows(rows), rows as u32, i32::from(logarithm));
+            // SAFETY: x and y have rows * columns elements.
+            unsafe { launch!(function, config, &rows, &columns, &logarithm, &x_in, &mut y) }
+        }
+        Ok(stored(y, device, x.dims()))
+    })
+}
+
+/// The gradient of the input from the output `y` and its gradient.
+pub(crate) fn softmax_gradient(
+    y: Array<'_>,
+    grad: Array<'_>,
+    logarithm: bool,
+) -> Result<(CudaStorage, Shape)> {
+    let (device, n) = (y.device(), y.len());
+    let (rows, columns) = (n / y.channels(), y.channels() as u32);
+    with_element!("softmax", y.storage, T => {
+        let mut dx = unwritten::<T>(device, n)?;
+        let (y_in, grad) = (y.view::<T>()?, grad.view::<T>()?);
+        if n > 0 {
+            let function = kernel::<T>(device, Source::Softmax, "softmax_gradient")?;
+            let (config, rows, logarithm) = (over_rows(rows), rows as u32, i32::from(logarithm));
+            // SAFETY: all arrays have rows * columns elements.
+            unsafe { launch!(function, config, &rows, &columns, &logarithm, &y_in, &grad, &mut dx) }
+        }
+        Ok(stored(dx, device, y.dims()))
+    })
+}

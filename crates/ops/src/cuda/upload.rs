@@ -1,0 +1,189 @@
+//! Pictures on their way to the device: through pinned memory and a stream of their own, so that the
+//! copy runs beside the computation of the step before.
+
+use std::sync::Arc;
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaEvent, CudaSlice, CudaStream, PinnedHostSlice,
+};
+use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
+
+use super::array::{stored, tensor, unwritten};
+use super::element::{Element, with_dtype};
+use super::kernel::{Source, kernel, launch, over_elements};
+use super::state::{self, locked};
+
+/// Copies that may be on their way at once.
+const SLOTS: usize = 3;
+
+/// Memory on both sides of the copies under way, reused in turn.
+#[derive(Default)]
+pub(super) struct Staging {
+    stream: Option<Arc<CudaStream>>,
+    slots: Vec<Slot>,
+    next: usize,
+}
+
+struct Slot {
+    pinned: PinnedHostSlice<u8>,
+    device: CudaSlice<u8>,
+    /// The copy has arrived.
+    copied: CudaEvent,
+    /// Whoever reads `device` is done.
+    read: CudaEvent,
+}
+
+impl Slot {
+    fn new(device: &CudaDevice, bytes: usize) -> Result<Self> {
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        // SAFETY: both sides of a copy are written before they are read.
+        let (pinned, memory) =
+            unsafe { (context.alloc_pinned::<u8>(bytes).w()?, stream.alloc::<u8>(bytes).w()?) };
+        let read = context.new_event(None).w()?;
+        // Orders the first copy behind the allocation.
+        read.record(&stream).w()?;
+        Ok(Self { pinned, device: memory, copied: context.new_event(None).w()?, read })
+    }
+}
+
+impl Staging {
+    /// Memory for `bytes` at least.
+    fn slot(&mut self, place: usize, device: &CudaDevice, bytes: usize) -> Result<&mut Slot> {
+        match self.slots.get(place) {
+            Some(slot) if slot.device.len() >= bytes => {}
+            Some(slot) => {
+                // What is replaced must not be freed while it is copied from.
+                slot.copied.synchronize().w()?;
+                self.slots[place] = Slot::new(device, bytes)?;
+            }
+            None => self.slots.push(Slot::new(device, bytes)?),
+        }
+        Ok(&mut self.slots[place])
+    }
+
+    /// `bytes` on the device, for what `f` starts on the device's stream.
+    fn with<R>(
+        &mut self,
+        device: &CudaDevice,
+        bytes: &[u8],
+        f: impl FnOnce(&CudaSlice<u8>) -> Result<R>,
+    ) -> Result<R> {
+        let compute = device.cuda_stream();
+        let copies = match &self.stream {
+            Some(stream) => stream.clone(),
+            None => self.stream.insert(compute.context().new_stream().w()?).clone(),
+        };
+        let place = self.next % SLOTS;
+        self.next += 1;
+        let slot = self.slot(place, device, bytes.len())?;
+        slot.copied.synchronize().w()?;
+        slot.pinned.as_mut_slice().w()?[..bytes.len()].copy_from_slice(bytes);
+        copies.wait(&slot.read).w()?;
+        let written = &slot.pinned.as_slice().w()?[..bytes.len()];
+        copies.memcpy_htod(written, &mut slot.device).w()?;
+        slot.copied.record(&copies).w()?;
+        compute.wait(&slot.copied).w()?;
+        let result = f(&slot.device)?;
+        slot.read.record(&compute).w()?;
+        Ok(result)
+    }
+}
+
+/// `values` as a tensor on `device`, without waiting for what the device is doing.
+///
+/// # Errors
+/// If `device` is no CUDA device, the shape has another number of elements, or memory runs out.
+pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    check("upload", values.len(), &shape)?;
+    let cuda = cuda("upload", device)?;
+    let mut y = unwritten::<f32>(cuda, values.len())?;
+    let state = state::of(cuda)?;
+    // SAFETY: any bytes of f32 may be read as bytes.
+    let bytes =
+        unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+    locked(&state.staging).with(cuda, bytes, |arrived| {
+        // SAFETY: as many bytes as were written are as many numbers.
+        let arrived = unsafe { arrived.transmute::<f32>(values.len()) };
+        match arrived {
+            Some(arrived) => cuda.memcpy_dtod(&arrived, &mut y),
+            None => bail!("upload: {} numbers did not arrive", values.len()),
+        }
+    })?;
+    Ok(tensor(stored(y, cuda, shape)))
+}
+
+/// Pixels as a tensor of `dtype` on `device`: `pixel * scale + shift` for every channel, worked out
+/// there, so that one byte a value travels.
+///
+/// # Shapes
+/// - `pixels`: as many as `shape`, whose last dimension is the channels, has elements
+/// - `scale`, `shift`: one for each channel
+///
+/// # Errors
+/// If `device` is no CUDA device, a size does not fit, `dtype` is no `f32`, `f16` or `bf16`, or
+/// memory runs out.
+pub fn upload_pixels(
+    pixels: &[u8],
+    shape: impl Into<Shape>,
+    [scale, shift]: [&[f32]; 2],
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    check("upload_pixels", pixels.len(), &shape)?;
+    let channels = shape.dims().last().copied().unwrap_or(1);
+    if scale.len() != channels || shift.len() != channels {
+        bail!(
+            "upload_pixels: {channels} channels, but {} scales and {} shifts",
+            scale.len(),
+            shift.len()
+        )
+    }
+    let cuda = cuda("upload_pixels", device)?;
+    with_dtype!("upload_pixels", dtype, T => {
+        normalized::<T>(cuda, pixels, shape, channels, [scale, shift])
+    })
+}
+
+fn normalized<T: Element>(
+    device: &CudaDevice,
+    pixels: &[u8],
+    shape: Shape,
+    channels: usize,
+    [scale, shift]: [&[f32]; 2],
+) -> Result<Tensor> {
+    let state = state::of(device)?;
+    // As bits: tables are kept by their content.
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits() as i32).collect();
+    let scale = state.table(device, bits(scale))?;
+    let shift = state.table(device, bits(shift))?;
+    let (n, channels) = (pixels.len(), channels as u32);
+    let mut y = unwritten::<T>(device, n)?;
+    locked(&state.staging).with(device, pixels, |arrived| {
+        let function = kernel::<T>(device, Source::Elementwise, "pixels")?;
+        // SAFETY: arrived and y have n elements, the bits of scale and shift are a number for each
+        // of the channels.
+        unsafe {
+            launch!(function, over_elements(n), &n, &channels, arrived, &*scale, &*shift, &mut y)
+        }
+        Ok(())
+    })?;
+    Ok(tensor(stored(y, device, shape)))
+}
+
+fn check(op: &str, found: usize, shape: &Shape) -> Result<()> {
+    if found == shape.elem_count() {
+        return Ok(());
+    }
+    bail!("{op}: {found} values for a tensor of shape {:?}", shape.dims())
+}
+
+fn cuda<'a>(op: &str, device: &'a Device) -> Result<&'a CudaDevice> {
+    match device {
+        Device::Cuda(cuda) => Ok(cuda),
+        _ => bail!("{op}: expected a CUDA device, got {:?}", device.location()),
+    }
+}

@@ -1,0 +1,19 @@
+//! CUDA against the CPU, op by op: outputs and gradients, in `f32`, `bf16` and `f16`. The CPU's are
+//! checked against PyTorch and finite differences elsewhere. Skipped where there is no device.
+
+#![cfg(feature = "cuda")]
+
+#[path = "cuda/arithmetic.rs"]
+mod arithmetic;
+#[path = "cuda/convolution.rs"]
+mod convolution;
+#[path = "cuda/norm.rs"]
+mod norm;
+#[path = "cuda/optimizers.rs"]
+mod optimizers;
+#[path = "../../../tests/support/reference.rs"]
+mod reference;
+#[path = "cuda/twins.rs"]
+mod twins;
+#[path = "cuda/uploads.rs"]
+mod uploads;

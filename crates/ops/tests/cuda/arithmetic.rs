@@ -1,0 +1,170 @@
+//! Pooling, activation functions, layouts, softmax, cross entropy, dropout, hooks.
+
+use candle_core::{DType, Result, Tensor};
+use candle_vision_ops::{
+    AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, MaxPool2dConfig, Targets,
+    adaptive_avg_pool2d, avg_pool2d, channels_first, channels_last, cross_entropy, dropout, gelu,
+    hardsigmoid, hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu, relu6,
+    sigmoid, silu, softmax,
+};
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::twins::{check, check_in, cuda, full, map, random};
+
+#[test]
+fn max_pools_are_the_cpus() {
+    let configs = [
+        MaxPool2dConfig::new(2),
+        MaxPool2dConfig::new(3).stride(2).padding(1),
+        MaxPool2dConfig::new(3).stride(1),
+        MaxPool2dConfig::new(3).stride(2).ceil_mode(true),
+    ];
+    for config in configs {
+        for dims in [[2, 7, 9, 3], [1, 8, 8, 64]] {
+            check(&format!("max pool {config:?} {dims:?}"), &[map("x", &dims)], |x| {
+                max_pool2d(&x[0], &config)
+            });
+        }
+    }
+}
+
+#[test]
+fn the_first_of_equal_elements_gets_the_gradient() {
+    check("max pool of equal elements", &[map("x", &[2, 6, 6, 4])], |x| {
+        max_pool2d(&relu(&(&x[0] - 10.0)?)?, &MaxPool2dConfig::new(3).stride(2).padding(1))
+    });
+}
+
+#[test]
+fn average_pools_are_the_cpus() {
+    let configs = [
+        AvgPool2dConfig::new(2),
+        AvgPool2dConfig::new(3).stride(2).padding(1),
+        AvgPool2dConfig::new(3).stride(2).padding(1).count_include_pad(false).ceil_mode(true),
+    ];
+    for config in configs {
+        check(&format!("average pool {config:?}"), &[map("x", &[2, 7, 9, 3])], |x| {
+            avg_pool2d(&x[0], &config)
+        });
+    }
+    for output in [[1, 1], [3, 2], [10, 8]] {
+        check(&format!("adaptive pool {output:?}"), &[map("x", &[2, 7, 6, 5])], |x| {
+            adaptive_avg_pool2d(&x[0], output)
+        });
+    }
+}
+
+#[test]
+fn resized_maps_are_the_cpus() {
+    let modes = [
+        InterpolateMode::Nearest,
+        InterpolateMode::Bilinear { align_corners: false },
+        InterpolateMode::Bilinear { align_corners: true },
+    ];
+    for mode in modes {
+        for (dims, size) in [([2, 3, 5, 3], [7, 4]), ([1, 6, 4, 64], [3, 9])] {
+            check(&format!("{mode:?} {dims:?} to {size:?}"), &[map("x", &dims)], |x| {
+                interpolate(&x[0], size, mode)
+            });
+        }
+    }
+}
+
+#[test]
+fn activation_functions_are_the_cpus() {
+    type Function = fn(&Tensor) -> Result<Tensor>;
+    let functions: [(&str, Function); 7] = [
+        ("relu", relu),
+        ("relu6", relu6),
+        ("sigmoid", sigmoid),
+        ("silu", silu),
+        ("gelu", gelu),
+        ("hardswish", hardswish),
+        ("hardsigmoid", hardsigmoid),
+    ];
+    for (name, function) in functions {
+        for scale in [1.0, 8.0] {
+            check(&format!("{name} times {scale}"), &[map("x", &[3, 5, 7, 2])], |x| {
+                function(&(&x[0] * scale)?)
+            });
+        }
+    }
+}
+
+#[test]
+fn layouts_are_the_cpus() {
+    for dims in [[2, 3, 5, 7], [1, 64, 33, 34], [3, 1, 4, 4]] {
+        check("channels last", &[map("x", &dims)], |x| channels_last(&x[0]));
+        check("channels first", &[map("x", &dims)], |x| channels_first(&x[0]));
+    }
+}
+
+#[test]
+fn softmax_is_the_cpus() {
+    for dims in [vec![4, 10], vec![2, 3, 1000], vec![5], vec![1, 1]] {
+        check(&format!("softmax {dims:?}"), &[map("x", &dims)], |x| softmax(&(&x[0] * 5.0)?));
+        check(&format!("log softmax {dims:?}"), &[map("x", &dims)], |x| log_softmax(&x[0]));
+    }
+}
+
+#[test]
+fn cross_entropy_is_the_cpus() -> Result<()> {
+    let (rows, classes) = (70, 300);
+    let labels: Vec<u32> = (0..rows as u32).map(|row| row * 7 % classes as u32).collect();
+    for smoothing in [0.0, 0.1] {
+        for weighted in [false, true] {
+            let what = format!("cross entropy, smoothing {smoothing}, weighted {weighted}");
+            let logits = [full("logits", &[rows, classes])];
+            check_in(&what, &[(DType::F32, 1e-4)], &logits, |x| {
+                let device = x[0].device();
+                let weights = (random("weights", &[classes]).abs()? + 0.1)?.to_device(device)?;
+                let class_weights = weighted.then_some(weights);
+                let config = CrossEntropyConfig { label_smoothing: smoothing, class_weights };
+                let labels = Tensor::new(labels.as_slice(), device)?;
+                cross_entropy(&x[0], Targets::Labels(&labels), &config)
+            });
+            check_in(&format!("{what}, soft"), &[(DType::F32, 1e-4)], &logits, |x| {
+                let device = x[0].device();
+                let targets = softmax(&random("targets", &[rows, classes]).to_device(device)?)?;
+                let config = CrossEntropyConfig { label_smoothing: smoothing, class_weights: None };
+                cross_entropy(&x[0], Targets::Probabilities(&targets), &config)
+            });
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_label_that_is_no_class_makes_the_loss_nan() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let logits = random("logits", &[2, 3]).to_device(&cuda.device)?;
+    let labels = Tensor::new(&[0u32, 3], &cuda.device)?;
+    let loss = cross_entropy(&logits, Targets::Labels(&labels), &CrossEntropyConfig::default())?;
+    assert!(loss.to_scalar::<f32>()?.is_nan());
+    Ok(())
+}
+
+#[test]
+fn dropout_drops_what_the_cpu_drops() {
+    for probability in [0.3, 1.0] {
+        check(&format!("dropout {probability}"), &[map("x", &[4, 100])], |x| {
+            dropout(&x[0], probability, &mut Generator::seed_from_u64(3))
+        });
+    }
+}
+
+#[test]
+fn hooks_see_and_change_gradients() {
+    check("on_gradient", &[map("x", &[3, 4])], |x| {
+        on_gradient(&x[0], |grad| Ok(Some((grad * 3.0)?)))?.sqr()
+    });
+}
+
+#[test]
+fn a_number_type_without_kernels_is_named() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let x = random("x", &[2, 2]).to_dtype(DType::F64)?.to_device(&cuda.device)?;
+    let error = relu(&x).expect_err("no kernel takes f64").to_string();
+    assert!(error.contains("relu") && error.contains("F64"), "{error}");
+    Ok(())
+}

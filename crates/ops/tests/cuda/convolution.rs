@@ -1,0 +1,120 @@
+//! Convolutions, through cuDNN and without.
+
+use std::process::Command;
+
+use candle_core::{DType, Result, Tensor};
+use candle_vision_ops::{
+    Activation, BatchNormConstants, Conv2dConfig, PreparedConv2d, conv2d, conv2d_activated, linear,
+};
+
+use crate::twins::{Input, RECTIFIED, check, check_in, cuda, map, random};
+
+/// Images `[batch, height, width, in]`, kernel `[out, in / groups, height, width]`.
+fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dConfig)> {
+    let config = Conv2dConfig::default;
+    vec![
+        ([2, 8, 8, 16], [16, 16, 3, 3], config().padding(1)),
+        ([1, 7, 9, 3], [10, 3, 7, 7], config().padding(3).stride(2)),
+        ([3, 5, 6, 8], [4, 8, 1, 1], config().stride(2)),
+        ([2, 9, 7, 4], [6, 2, 3, 3], config().padding(1).groups(2)),
+        ([2, 6, 6, 5], [5, 1, 3, 3], config().padding(1).groups(5)),
+        ([1, 11, 10, 2], [3, 2, 3, 3], config().padding(2).dilation(2)),
+        ([2, 8, 10, 3], [4, 3, 3, 5], Conv2dConfig { stride: [2, 1], padding: [0, 2], ..config() }),
+    ]
+}
+
+#[test]
+fn convolutions_and_their_gradients_are_the_cpus() {
+    for (x, kernel, config) in cases() {
+        let inputs = [map("x", &x), map("kernel", &kernel)];
+        check(&format!("conv2d {x:?} {kernel:?}"), &inputs, |inputs| {
+            conv2d(&inputs[0], &inputs[1], None, &config)
+        });
+    }
+}
+
+#[test]
+fn so_are_those_with_a_bias_and_a_rectifier() {
+    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+        for (x, kernel, config) in cases() {
+            let inputs = [map("x", &x), map("kernel", &kernel), map("bias", &kernel[..1])];
+            let what = format!("{activation:?} of conv2d {x:?} {kernel:?}");
+            check_in(&what, &RECTIFIED, &inputs, |inputs| {
+                conv2d_activated(&inputs[0], &inputs[1], Some(&inputs[2]), activation, &config)
+            });
+        }
+    }
+}
+
+#[test]
+fn prepared_convolutions_are_the_cpus() -> Result<()> {
+    for (x, kernel, config) in cases() {
+        let out = kernel[0];
+        let constants = ["weight", "bias", "mean"].map(|name| random(name, &[out]));
+        let variance = (random("variance", &[out]).sqr()? + 0.5)?;
+        let (x, kernel) = (random("x", &x), random("kernel", &kernel));
+        let run = |device: &candle_core::Device| -> Result<Vec<Tensor>> {
+            let there = |x: &Tensor| x.to_device(device);
+            let [weight, bias, mean] = constants.each_ref().map(there);
+            let norm = BatchNormConstants {
+                weight: &weight?,
+                bias: &bias?,
+                mean: &mean?,
+                variance: &there(&variance)?,
+                eps: 1e-5,
+            };
+            let conv = PreparedConv2d::with_batch_norm(&there(&kernel)?, &norm, &config)?;
+            let x = there(&x)?;
+            let y = conv.forward(&x, None, Activation::Identity)?;
+            let residual = there(&random("residual", y.dims()))?;
+            let z = conv.forward(&x, Some(&residual), Activation::Relu)?;
+            [y, z].iter().map(|y| y.to_device(&candle_core::Device::Cpu)).collect()
+        };
+        let Some(cuda) = cuda() else { return Ok(()) };
+        let (expected, found) = (run(&candle_core::Device::Cpu)?, run(&cuda.device)?);
+        for (found, expected) in found.iter().zip(&expected) {
+            let (found, expected) = (found.to_dtype(DType::F64)?, expected.to_dtype(DType::F64)?);
+            crate::reference::assert_close("prepared", &found, &expected, 1e-4);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_layers_are_the_cpus() {
+    for (x, outputs) in [(vec![4, 6], 3), (vec![7], 5), (vec![2, 3, 10], 1)] {
+        let inputs =
+            [map("x", &x), map("weight", &[outputs, x[x.len() - 1]]), map("bias", &[outputs])];
+        check(&format!("linear {x:?}"), &inputs, |inputs| {
+            linear(&inputs[0], &inputs[1], Some(&inputs[2]))
+        });
+        check(&format!("linear {x:?} without bias"), &inputs[..2], |inputs| {
+            linear(&inputs[0], &inputs[1], None)
+        });
+    }
+}
+
+#[test]
+fn an_input_without_a_variable_gets_no_gradient() {
+    let image = random("image", &[2, 6, 6, 3]);
+    let kernel = [Input::Map(random("kernel", &[4, 3, 3, 3]))];
+    check("conv2d of a constant", &kernel, |inputs| {
+        let x = image.to_device(inputs[0].device())?.to_dtype(inputs[0].dtype())?;
+        conv2d(&x, &inputs[0], None, &Conv2dConfig::default())
+    });
+}
+
+/// Runs this program's convolutions again with cuDNN switched off: the way of products.
+#[test]
+fn all_of_it_holds_without_cudnn() {
+    const SWITCH: &str = "CANDLE_VISION_CUDNN";
+    if std::env::var_os(SWITCH).is_some() || cuda().is_none() {
+        return;
+    }
+    let program = std::env::current_exe().expect("this test has a program");
+    let output = Command::new(program).arg("convolution::").env(SWITCH, "off").output();
+    let output = output.expect("the program starts again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "without cuDNN:\n{text}");
+    assert!(!text.contains("running 0 tests"), "no test is called so");
+}

@@ -1,0 +1,102 @@
+//! Batch norm, alone and behind a convolution.
+
+use candle_core::{Device, Result, Tensor};
+use candle_vision_ops::{
+    Activation, Conv2dConfig, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train,
+    layer_norm,
+};
+
+use crate::reference::assert_close;
+use crate::twins::{RECTIFIED, TYPES, check_in, cuda, full, map, random};
+
+const EPS: f64 = 1e-5;
+const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
+const MAPS: [[usize; 4]; 4] = [[2, 5, 7, 3], [4, 3, 3, 64], [3, 9, 2, 70], [3, 2, 1, 1]];
+
+#[test]
+fn training_is_the_cpus() {
+    for dims in MAPS {
+        for activation in ACTIVATIONS {
+            let c = [dims[3]];
+            let inputs =
+                [map("x", &dims), full("weight", &c), full("bias", &c), map("residual", &dims)];
+            let what = format!("batch norm {dims:?} {activation:?}");
+            check_in(&what, &RECTIFIED, &inputs[..3], |x| {
+                Ok(batch_norm_train(&x[0], &x[1], &x[2], None, activation, EPS)?.0)
+            });
+            check_in(&format!("{what} with residual"), &RECTIFIED, &inputs, |x| {
+                Ok(batch_norm_train(&x[0], &x[1], &x[2], Some(&x[3]), activation, EPS)?.0)
+            });
+        }
+    }
+}
+
+#[test]
+fn evaluation_is_the_cpus() {
+    for dims in MAPS {
+        for activation in ACTIVATIONS {
+            let c = [dims[3]];
+            let inputs =
+                [map("x", &dims), full("weight", &c), full("bias", &c), map("residual", &dims)];
+            check_in(&format!("batch norm, evaluated {dims:?}"), &RECTIFIED, &inputs, |x| {
+                let there = |name: &str| random(name, &c).to_device(x[0].device());
+                let (mean, variance) = (there("mean")?, (there("variance")?.sqr()? + 0.1)?);
+                let residual = Some(&x[3]);
+                batch_norm_eval(&x[0], &x[1], &x[2], &mean, &variance, residual, activation, EPS)
+            });
+        }
+    }
+}
+
+#[test]
+fn behind_a_convolution_it_is_the_cpus() {
+    let config = Conv2dConfig::default().padding(1);
+    for activation in ACTIVATIONS {
+        let inputs = [
+            map("x", &[2, 6, 5, 4]),
+            map("kernel", &[8, 4, 3, 3]),
+            full("weight", &[8]),
+            full("bias", &[8]),
+            map("residual", &[2, 6, 5, 8]),
+        ];
+        check_in(&format!("conv + batch norm {activation:?}"), &RECTIFIED, &inputs, |i| {
+            let (weight, bias, residual) = (&i[2], &i[3], Some(&i[4]));
+            let (y, _) = conv2d_batch_norm_train(
+                &i[0], &i[1], &config, weight, bias, residual, activation, EPS,
+            )?;
+            Ok(y)
+        });
+    }
+}
+
+#[test]
+fn layer_norm_is_the_cpus() {
+    for dims in [vec![4, 10], vec![2, 3, 5, 96], vec![300, 70], vec![1]] {
+        let features = &dims[dims.len() - 1..];
+        let inputs = [map("x", &dims), full("weight", features), full("bias", features)];
+        check_in(&format!("layer norm {dims:?}"), &TYPES, &inputs, |x| {
+            layer_norm(&x[0], &x[1], &x[2], 1e-5)
+        });
+    }
+}
+
+#[test]
+fn running_statistics_move_as_on_the_cpu() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let x = (random("x", &[5, 4, 3, 6]) + 100.0)?;
+    let run = |device: &Device| -> Result<[Tensor; 2]> {
+        let there = |x: &Tensor| x.to_device(device);
+        let (one, zero) = (there(&Tensor::ones(6, x.dtype(), &Device::Cpu)?)?, 0.0);
+        let bias = (&one * zero)?;
+        let (_, statistics) =
+            batch_norm_train(&there(&x)?, &one, &bias, None, Activation::Identity, EPS)?;
+        let (mean, variance) = (there(&random("mean", &[6]))?, there(&random("var", &[6]))?);
+        let (mean, variance) = statistics.update(&mean, &variance, 0.1)?;
+        Ok([mean.to_device(&Device::Cpu)?, variance.to_device(&Device::Cpu)?])
+    };
+    let (expected, found) = (run(&Device::Cpu)?, run(&cuda.device)?);
+    for (what, (found, expected)) in ["mean", "variance"].iter().zip(found.iter().zip(&expected)) {
+        assert_close(what, found, expected, 1e-5);
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Steps of optimizers, many tensors at a time.
+
+use candle_core::{Device, Result, Tensor, Var};
+use candle_vision_ops::{
+    AdamStep, AdamUpdate, SgdStep, SgdUpdate, adam_steps, sgd_steps, sums_of_squares,
+};
+
+use crate::reference::assert_close;
+use crate::twins::{cuda, random};
+
+/// More tensors than one launch takes, of sizes that are no multiples of anything.
+fn shapes() -> Vec<Vec<usize>> {
+    (0..53).map(|i| if i % 7 == 0 { vec![33, 31 + i] } else { vec![1 + i % 13] }).collect()
+}
+
+fn variables(name: &str, device: &Device) -> Result<Vec<Var>> {
+    let make = |(i, dims): (usize, Vec<usize>)| {
+        Var::from_tensor(&random(&format!("{name}{i}"), &dims).to_device(device)?)
+    };
+    shapes().into_iter().enumerate().map(make).collect()
+}
+
+fn zeros(device: &Device) -> Result<Vec<Var>> {
+    let make = |dims: Vec<usize>| Var::zeros(dims, candle_core::DType::F32, device);
+    shapes().into_iter().map(make).collect()
+}
+
+fn gradients(step: usize, device: &Device) -> Result<Vec<Tensor>> {
+    let variables = variables(&format!("gradient {step} "), device)?;
+    Ok(variables.into_iter().map(|variable| variable.as_detached_tensor()).collect())
+}
+
+fn assert_same(what: &str, found: &[Var], expected: &[Var]) -> Result<()> {
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let found = found.as_detached_tensor().to_device(&Device::Cpu)?;
+        assert_close(&format!("{what} {i}"), &found, expected, 1e-5);
+    }
+    Ok(())
+}
+
+/// Three steps of SGD; with momentum if there are buffers.
+fn sgd(device: &Device, nesterov: bool, with_momentum: bool) -> Result<[Vec<Var>; 2]> {
+    let (parameters, buffers) = (variables("parameter", device)?, zeros(device)?);
+    for number in 0..3 {
+        let grads = gradients(number, device)?;
+        let updates: Vec<SgdUpdate<'_>> = (0..parameters.len())
+            .map(|i| SgdUpdate {
+                parameter: &parameters[i],
+                grad: &grads[i],
+                buffer: with_momentum.then_some(&buffers[i]),
+                step: SgdStep {
+                    lr: if i % 2 == 0 { 0.1 } else { 0.01 },
+                    momentum: 0.9,
+                    dampening: if number == 0 { 0.0 } else { 0.1 },
+                    weight_decay: if i % 3 == 0 { 0.0 } else { 1e-2 },
+                    nesterov,
+                    grad_scale: 0.5,
+                },
+            })
+            .collect();
+        assert_eq!(sgd_steps(&updates)?.first_not_finite()?, None);
+    }
+    Ok([parameters, buffers])
+}
+
+#[test]
+fn sgd_is_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for (nesterov, with_momentum) in [(false, false), (false, true), (true, true)] {
+        let expected = sgd(&Device::Cpu, nesterov, with_momentum)?;
+        let found = sgd(&cuda.device, nesterov, with_momentum)?;
+        assert_same("parameter", &found[0], &expected[0])?;
+        assert_same("momentum", &found[1], &expected[1])?;
+    }
+    Ok(())
+}
+
+fn adam(device: &Device, decoupled: bool) -> Result<[Vec<Var>; 3]> {
+    let parameters = variables("parameter", device)?;
+    let (first, second) = (zeros(device)?, zeros(device)?);
+    for number in 0..3 {
+        let grads = gradients(number, device)?;
+        let updates: Vec<AdamUpdate<'_>> = (0..parameters.len())
+            .map(|i| AdamUpdate {
+                parameter: &parameters[i],
+                grad: &grads[i],
+                first_moment: &first[i],
+                second_moment: &second[i],
+                step: AdamStep {
+                    lr: if i % 2 == 0 { 1e-2 } else { 1e-3 },
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    eps: 1e-8,
+                    weight_decay: if i % 3 == 0 { 0.0 } else { 1e-2 },
+                    decoupled_weight_decay: decoupled,
+                    step: number as u64 + 1 + (i % 2) as u64,
+                    grad_scale: 2.0,
+                },
+            })
+            .collect();
+        assert_eq!(adam_steps(&updates)?.first_not_finite()?, None);
+    }
+    Ok([parameters, first, second])
+}
+
+#[test]
+fn adam_is_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for decoupled in [false, true] {
+        let (expected, found) = (adam(&Device::Cpu, decoupled)?, adam(&cuda.device, decoupled)?);
+        for (what, i) in [("parameter", 0), ("first moment", 1), ("second moment", 2)] {
+            assert_same(what, &found[i], &expected[i])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_parameter_that_is_not_finite_is_found() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let parameters = variables("parameter", &cuda.device)?;
+    let mut grads = gradients(0, &cuda.device)?;
+    grads[50] = (&grads[50] * f64::INFINITY)?;
+    let step = SgdStep {
+        lr: 0.1,
+        momentum: 0.0,
+        dampening: 0.0,
+        weight_decay: 0.0,
+        nesterov: false,
+        grad_scale: 1.0,
+    };
+    let updates: Vec<SgdUpdate<'_>> = parameters
+        .iter()
+        .zip(&grads)
+        .map(|(parameter, grad)| SgdUpdate { parameter, grad, buffer: None, step })
+        .collect();
+    assert_eq!(sgd_steps(&updates)?.first_not_finite()?, Some(50));
+    Ok(())
+}
+
+#[test]
+fn squares_add_up_as_on_the_cpu() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let sum = |device: &Device| {
+        let tensors = gradients(1, device)?;
+        sums_of_squares(&tensors.iter().collect::<Vec<_>>())
+    };
+    let (expected, found) = (sum(&Device::Cpu)?, sum(&cuda.device)?);
+    assert!((found - expected).abs() < 1e-9 * expected, "{found}, not {expected}");
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The training steps of an epoch: begun one after the other, and read when the device is done.
+
+use std::time::Instant;
+
+use candle_vision_data::Batch;
+use candle_vision_models::FrozenBatchNorm;
+use candle_vision_ops::in_pool;
+
+use super::Trainer;
+use crate::callback::{Event, StopReason};
+use crate::loaders::BatchNumbers;
+use crate::record::BatchRecord;
+use crate::session::Session;
+use crate::training_step::{Found, NotFinite, Step};
+use crate::unread::Reading;
+use crate::{Error, Result};
+
+/// A step that was begun.
+pub(super) struct Begun {
+    found: Found,
+    step: usize,
+    /// Batch in the epoch, from 1.
+    batch: usize,
+    lr: f64,
+    /// Pictures in the batch.
+    samples: usize,
+}
+
+impl Trainer<'_> {
+    /// Trains until the epoch's last batch, or until the run is to end; returns why, if it is.
+    pub(super) fn train_epoch(
+        &mut self,
+        session: &mut Session<'_, '_>,
+    ) -> Result<Option<StopReason>> {
+        let epoch = self.position.epoch;
+        let left = self.batches().saturating_sub(self.position.batch);
+        let numbers = BatchNumbers::new(self.train, epoch - 1);
+        let mut clock = Instant::now();
+        for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
+            match batch {
+                Ok(batch) => self.begin_step(&batch, numbers.of(&batch) + 1)?,
+                Err(error) => {
+                    self.read_steps(session, &mut clock)?;
+                    return Err(error.into());
+                }
+            }
+            if !self.unread.is_due() && session.stop_reason().is_none() {
+                continue;
+            }
+            self.read_steps(session, &mut clock)?;
+            if let Some(reason) = session.stop_reason() {
+                return Ok(Some(reason));
+            }
+        }
+        self.read_steps(session, &mut clock)?;
+        if self.position.samples == 0 {
+            return Err(Error::NoBatches { split: "training" });
+        }
+        Ok(None)
+    }
+
+    /// One step, which a GPU may not even have begun when this returns.
+    fn begin_step(&mut self, batch: &Batch, number: usize) -> Result<()> {
+        let step = Step {
+            model: self.model,
+            criterion: &self.criterion,
+            precision: self.config.precision,
+            frozen_batch_norm: self.frozen_batch_norm(),
+            prepared: &self.prepared,
+            grad_clip_norm: self.config.grad_clip_norm,
+            seed: self.config.seed,
+            number: self.position.step + 1,
+            looks_first: self.unread.reading() == Reading::AtOnce,
+        };
+        let lr = self.optimizer.lr();
+        let found = in_pool(|| step.run(batch, &mut self.optimizer, self.loss_scale.as_mut()))?;
+        let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
+        let position = &mut self.position;
+        position.step += 1;
+        position.batch = number;
+        let (step, samples) = (position.step, batch.indices.len());
+        self.unread.push(Begun { found, step, batch: number, lr, samples });
+        Ok(())
+    }
+
+    /// Waits for all steps that were begun and enters them into the books. Nothing may be saved
+    /// before: the network has taken those steps.
+    fn read_steps(&mut self, session: &mut Session<'_, '_>, clock: &mut Instant) -> Result<()> {
+        for begun in self.unread.take() {
+            let Begun { found, step, batch, lr, samples } = begun;
+            let outcome = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
+            let position = &mut self.position;
+            position.loss_sum += outcome.loss * samples as f64;
+            position.correct += outcome.correct;
+            position.samples += samples;
+            position.seconds += clock.elapsed().as_secs_f64();
+            *clock = Instant::now();
+            let (epoch, loss) = (position.epoch, outcome.loss);
+            self.history.batches.push(BatchRecord { step, epoch, loss, lr });
+            self.tell_of_batch(session, batch, samples)?;
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, batch: usize, lr: f64, cause: NotFinite) -> Error {
+        let NotFinite { what, parameter } = cause;
+        Error::Diverged { epoch: self.position.epoch, batch, what, lr, parameter }
+    }
+
+    fn frozen_batch_norm(&self) -> FrozenBatchNorm {
+        self.config.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default()
+    }
+
+    fn tell_of_batch(
+        &self,
+        session: &mut Session<'_, '_>,
+        batch: usize,
+        samples: usize,
+    ) -> Result<()> {
+        session.notify_skipped([self.train, self.val])?;
+        let Some(record) = self.history.batches.last() else {
+            return Ok(());
+        };
+        session.notify(&Event::BatchEnd {
+            record,
+            batch,
+            batches: self.batches(),
+            samples,
+            accuracy: self.position.correct as f64 / self.position.samples as f64,
+        })
+    }
+}

@@ -1,0 +1,156 @@
+// Allocation, copies and fills. What would fault or corrupt memory on a card ends the program.
+
+#include <cstdint>
+#include <cstring>
+
+#include "driver.h"
+#include "memory.h"
+
+using emulated::address;
+
+// Pools give out ordinary device memory; only their settings are kept.
+struct CUmemPoolHandle_st {
+    uint64_t release_threshold = 0;
+};
+static CUmemPoolHandle_st default_pool;
+
+API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
+    REQUIRE_CONTEXT();
+    if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+    *pointer = reinterpret_cast<CUdeviceptr>(emulated::allocate(bytes));
+    return *pointer ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+// Unlike cuMemAlloc it takes a size of zero, which cudarc relies on for empty slices.
+API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) {
+    REQUIRE_CONTEXT();
+    *pointer = 0;
+    return bytes == 0 ? CUDA_SUCCESS : cuMemAlloc_v2(pointer, bytes);
+}
+
+API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool,
+                                     CUstream stream) {
+    return cuMemAllocAsync(pointer, bytes, stream);
+}
+
+API CUresult cuMemFree_v2(CUdeviceptr pointer) {
+    REQUIRE_CONTEXT();
+    emulated::release(address(pointer), "cuMemFree");
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream) {
+    REQUIRE_CONTEXT();
+    emulated::release(address(pointer), "cuMemFreeAsync");
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
+    REQUIRE_CONTEXT();
+    const emulated::MemoryUse use = emulated::memory_use();
+    *free = use.total - use.used;
+    *total = use.total;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
+    REQUIRE_CONTEXT();
+    *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    if (!*pointer) return CUDA_ERROR_OUT_OF_MEMORY;
+    std::memset(*pointer, 0xFF, bytes);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemFreeHost(void* pointer) {
+    std::free(pointer);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream) {
+    REQUIRE_CONTEXT();
+    if (bytes == 0) return CUDA_SUCCESS;
+    emulated_require_device(address(to), bytes, "copy to the device");
+    std::memcpy(address(to), from, bytes);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream) {
+    REQUIRE_CONTEXT();
+    if (bytes == 0) return CUDA_SUCCESS;
+    emulated_require_device(address(from), bytes, "copy from the device");
+    std::memcpy(to, address(from), bytes);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+    REQUIRE_CONTEXT();
+    if (bytes == 0) return CUDA_SUCCESS;
+    emulated_require_device(address(from), bytes, "copy on the device, source");
+    emulated_require_device(address(to), bytes, "copy on the device, destination");
+    std::memmove(address(to), address(from), bytes);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
+    return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
+}
+
+API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
+    return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr);
+}
+
+API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
+    return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr);
+}
+
+API CUresult cuMemsetD8Async(CUdeviceptr pointer, unsigned char value, size_t bytes, CUstream) {
+    REQUIRE_CONTEXT();
+    if (bytes == 0) return CUDA_SUCCESS;
+    emulated_require_device(address(pointer), bytes, "fill");
+    std::memset(address(pointer), value, bytes);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemsetD8_v2(CUdeviceptr pointer, unsigned char value, size_t bytes) {
+    return cuMemsetD8Async(pointer, value, bytes, nullptr);
+}
+
+API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice) {
+    *pool = &default_pool;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) {
+    return cuDeviceGetDefaultMemPool(pool, device);
+}
+
+API CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) { return CUDA_SUCCESS; }
+
+API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void* value) {
+    // 4 is the release threshold; 1 to 3 allow reuse between streams, which changes nothing here.
+    if (attribute == 4)
+        std::memcpy(&pool->release_threshold, value, sizeof pool->release_threshold);
+    return attribute >= 1 && attribute <= 4 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void* value) {
+    const emulated::MemoryUse use = emulated::memory_use();
+    uint64_t answer;
+    switch (attribute) {
+        case 4:
+            answer = pool->release_threshold;
+            break;
+        case 5:
+        case 7:
+            answer = use.used;
+            break;  // reserved, used: now
+        case 6:
+        case 8:
+            answer = use.most;
+            break;  // reserved, used: at most
+        default:
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    std::memcpy(value, &answer, sizeof answer);
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,220 @@
+// A fiber takes one thread of the block after another and runs the kernel for it. It stops only
+// where a thread waits for others (`__syncthreads`, a shuffle); then the next fiber goes on with
+// the threads that are left. A kernel without barriers therefore runs as a plain loop in one fiber.
+
+#include "execution.h"
+
+#include <csetjmp>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include "../include/cuda_runtime.h"
+#include "memory.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+EXPORTED uint3 emulated_thread, emulated_block;
+EXPORTED dim3 emulated_block_size, emulated_grid_size;
+EXPORTED char* emulated_dynamic_shared;
+
+namespace emulated {
+namespace {
+
+constexpr unsigned WARP = 32;
+constexpr unsigned MOST_THREADS = 1024;
+constexpr size_t STACK_BYTES = 128 << 10;
+
+enum class Waits { no, for_warp, for_block };
+
+struct Fiber {
+    jmp_buf place;
+    bool begun = false;
+    Waits waits = Waits::no;
+    bool ready = false;      // whether what it waits for has come
+    unsigned thread = 0;     // its number in the block
+    unsigned exchanges = 0;  // shuffles that the thread has taken part in
+};
+
+// What a lane hands to its warp. Two sets in turn, so that a quick lane's next value can't
+// overwrite one that a slow lane has yet to read.
+struct Handed {
+    unsigned exchange;  // which shuffle it belongs to; 0: none yet
+    alignas(16) char bytes[16];
+};
+
+std::mutex one_launch;
+const Kernel* kernel;
+void** parameters;
+unsigned threads, begun_threads;
+Fiber fibers[MOST_THREADS];
+std::vector<Fiber*> waiting, idle = [] {
+    std::vector<Fiber*> all;
+    for (Fiber& fiber : fibers) all.push_back(&fiber);
+    return all;
+}();
+Fiber* running;
+jmp_buf scheduler;
+Handed handed[2][MOST_THREADS];
+bool handed_any = false;
+
+// Threads that need a barrier and lack one often come out right in one order and wrong in the
+// other.
+bool reversed() {
+    static const bool value = [] {
+        const char* order = std::getenv("EMULATED_CUDA_ORDER");
+        return order && !std::strcmp(order, "reversed");
+    }();
+    return value;
+}
+
+void become(unsigned thread) {
+    running->thread = thread;
+    emulated_thread = {thread % emulated_block_size.x,
+                       thread / emulated_block_size.x % emulated_block_size.y,
+                       thread / (emulated_block_size.x * emulated_block_size.y)};
+}
+
+void back_to_scheduler() {
+    if (!_setjmp(running->place)) _longjmp(scheduler, 1);
+}
+
+void fiber_main() {
+    for (;;) {
+        while (begun_threads < threads) {
+            const unsigned number = begun_threads++;
+            running->exchanges = 0;
+            become(reversed() ? threads - 1 - number : number);
+            kernel->run(parameters);
+        }
+        running->waits = Waits::no;
+        back_to_scheduler();
+    }
+}
+
+void begin(Fiber& fiber) {
+    fiber.begun = true;
+    void* stack =
+        mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (stack == MAP_FAILED) fail("no memory for the stack of a thread");
+    static ucontext_t entry;  // static: still read after the jump back
+    getcontext(&entry);
+    entry.uc_stack.ss_sp = stack;
+    entry.uc_stack.ss_size = STACK_BYTES;
+    entry.uc_link = nullptr;
+    makecontext(&entry, fiber_main, 0);
+    setcontext(&entry);
+}
+
+// Lets a fiber run until it waits or has no thread left to take.
+void resume(Fiber& fiber) {
+    running = &fiber;
+    if (!_setjmp(scheduler)) {
+        if (!fiber.begun) begin(fiber);
+        if (fiber.waits != Waits::no) become(fiber.thread);
+        _longjmp(fiber.place, 1);
+    }
+    (fiber.waits == Waits::no ? idle : waiting).push_back(&fiber);
+}
+
+unsigned warp_of(const Fiber* fiber) { return fiber->thread / WARP; }
+
+// Marks the fibers that may go on: warps whose threads all wait for each other, or, where there is
+// no such warp, the whole block at `__syncthreads`. Threads that returned are not waited for.
+void mark_ready() {
+    bool any = false, all_for_block = true;
+    for (size_t first = 0, end; first < waiting.size(); first = end) {
+        bool whole_warp = true;
+        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]);
+             end++) {
+            whole_warp &= waiting[end]->waits == Waits::for_warp;
+            all_for_block &= waiting[end]->waits == Waits::for_block;
+        }
+        for (size_t i = first; i < end; i++) waiting[i]->ready = whole_warp;
+        any |= whole_warp;
+    }
+    if (any) return;
+    if (!all_for_block)
+        fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
+             kernel->name);
+    for (Fiber* fiber : waiting) fiber->ready = true;
+}
+
+void run_block() {
+    if (handed_any) std::memset(handed, 0, sizeof handed);
+    handed_any = false;
+    begun_threads = 0;
+    while (begun_threads < threads) {
+        Fiber* fiber = idle.back();
+        idle.pop_back();
+        resume(*fiber);
+    }
+    while (!waiting.empty()) {
+        mark_ready();
+        // In the same order again, so that a warp's threads stay next to each other.
+        std::vector<Fiber*> before;
+        before.swap(waiting);
+        for (Fiber* fiber : before) {
+            if (fiber->ready)
+                resume(*fiber);
+            else
+                waiting.push_back(fiber);
+        }
+    }
+}
+
+}  // namespace
+
+void launch(const Kernel& which, Size3 grid, Size3 block, size_t shared_bytes, void** given) {
+    const std::lock_guard<std::mutex> guard(one_launch);
+    kernel = &which;
+    parameters = given;
+    threads = block.x * block.y * block.z;
+    emulated_block_size = {block.x, block.y, block.z};
+    emulated_grid_size = {grid.x, grid.y, grid.z};
+    std::vector<char> shared(shared_bytes + 16, char(0xFF));
+    emulated_dynamic_shared =
+        shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16);
+    emulated_now(kernel->name);
+    kernel->check(kernel->name, parameters);
+    const size_t blocks = size_t(grid.x) * grid.y * grid.z;
+    for (size_t step = 0; step < blocks; step++) {
+        const size_t number = reversed() ? blocks - 1 - step : step;
+        emulated_block = {unsigned(number % grid.x), unsigned(number / grid.x % grid.y),
+                          unsigned(number / grid.x / grid.y)};
+        run_block();
+    }
+    emulated_now(nullptr);
+}
+
+}  // namespace emulated
+
+API void emulated_wait_for_block() {
+    emulated::running->waits = emulated::Waits::for_block;
+    emulated::back_to_scheduler();
+}
+
+API void emulated_wait_for_warp() {
+    emulated::running->waits = emulated::Waits::for_warp;
+    emulated::back_to_scheduler();
+}
+
+API void emulated_exchange(void* value, size_t bytes, unsigned source_lane) {
+    using namespace emulated;
+    Fiber& self = *running;
+    handed_any = true;
+    const unsigned exchange = ++self.exchanges;
+    Handed* set = handed[exchange % 2];
+    set[self.thread].exchange = exchange;
+    std::memcpy(set[self.thread].bytes, value, bytes);
+    emulated_wait_for_warp();
+    // A lane that returned or never was gives an undefined value: make it one that shows.
+    const unsigned source = self.thread / WARP * WARP + source_lane;
+    if (source < threads && set[source].exchange == exchange)
+        std::memcpy(value, set[source].bytes, bytes);
+    else
+        std::memset(value, 0xFF, bytes);
+}

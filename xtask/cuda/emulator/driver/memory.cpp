@@ -1,0 +1,126 @@
+#include "memory.h"
+
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace emulated {
+namespace {
+
+struct Allocation {
+    size_t bytes;
+    void* pages;
+    size_t mapped;
+};
+
+// Leaked on purpose: a program may free device memory from its own destructors at exit.
+std::mutex& lock = *new std::mutex;
+std::map<uintptr_t, Allocation>& allocations = *new std::map<uintptr_t, Allocation>;
+size_t used = 0, most = 0;
+
+// cudaMalloc promises 256 bytes, but the narrower the gap before the guard page, the more overruns
+// show. 16 is what the widest vector loads need.
+constexpr size_t ALIGNMENT = 16;
+
+size_t rounded_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+size_t total_memory() {
+    static const size_t total = [] {
+        const char* text = std::getenv("EMULATED_CUDA_MEMORY");
+        const size_t bytes = text ? std::strtoull(text, nullptr, 10) : 0;
+        return bytes ? bytes : size_t(8) << 30;
+    }();
+    return total;
+}
+
+// The allocation that holds `address`, its end included: a view of no elements may point there.
+std::map<uintptr_t, Allocation>::iterator holder(uintptr_t address) {
+    auto next = allocations.upper_bound(address);
+    if (next == allocations.begin()) return allocations.end();
+    --next;
+    return address <= next->first + next->second.bytes ? next : allocations.end();
+}
+
+thread_local const char* operation = nullptr;
+struct sigaction handler_before;
+
+// A kernel that runs past the end of an allocation hits its guard page: say which kernel.
+void on_fault(int, siginfo_t* info, void*) {
+    if (!operation) {
+        sigaction(SIGSEGV, &handler_before, nullptr);  // the program's own fault, met again at once
+        return;
+    }
+    const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
+    auto next = allocations.upper_bound(address);
+    if (next == allocations.begin())
+        fail("%s touches %p, which is no device memory", operation, info->si_addr);
+    --next;
+    fail("%s touches %p, %zu bytes from the start of an allocation of %zu", operation,
+         info->si_addr, size_t(address - next->first), next->second.bytes);
+}
+
+void watch_faults() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        struct sigaction action = {};
+        action.sa_sigaction = on_fault;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+        sigaction(SIGSEGV, &action, &handler_before);
+    });
+}
+
+}  // namespace
+
+void* allocate(size_t bytes) {
+    watch_faults();
+    const std::lock_guard<std::mutex> guard(lock);
+    if (bytes > total_memory() - used) return nullptr;
+    const size_t page = sysconf(_SC_PAGESIZE);
+    const size_t room = rounded_up(bytes, page), mapped = room + page;
+    void* pages =
+        mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED) return nullptr;
+    if (mprotect(pages, room, PROT_READ | PROT_WRITE) != 0) fail("mprotect fails");
+    std::memset(pages, 0xFF, room);
+    char* start = static_cast<char*>(pages) + room - rounded_up(bytes, ALIGNMENT);
+    allocations[reinterpret_cast<uintptr_t>(start)] = {bytes, pages, mapped};
+    used += bytes;
+    most = used > most ? used : most;
+    return start;
+}
+
+void release(void* start, const char* who) {
+    if (!start) return;
+    const std::lock_guard<std::mutex> guard(lock);
+    auto found = allocations.find(reinterpret_cast<uintptr_t>(start));
+    if (found == allocations.end()) fail("%s(%p): not the start of live device memory", who, start);
+    munmap(found->second.pages, found->second.mapped);
+    used -= found->second.bytes;
+    allocations.erase(found);
+}
+
+MemoryUse memory_use() {
+    const std::lock_guard<std::mutex> guard(lock);
+    return {total_memory(), used, most};
+}
+
+}  // namespace emulated
+
+API void emulated_now(const char* operation) { emulated::operation = operation; }
+
+API void emulated_require_device(const void* pointer, size_t bytes, const char* who) {
+    using namespace emulated;
+    const std::lock_guard<std::mutex> guard(lock);
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    const auto found = holder(address);
+    if (found == allocations.end()) fail("%s: %p is no live device memory", who, pointer);
+    const size_t left = found->first + found->second.bytes - address;
+    if (bytes > left)
+        fail("%s: %zu bytes at %p, where the allocation has only %zu left", who, bytes, pointer,
+             left);
+}

@@ -1,0 +1,104 @@
+// Modules and launches. A module's PTX is not run: its kernels come from libraries in the folder
+// `kernels` beside this one, compiled from the same sources, and are found by name.
+
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include <dirent.h>
+#include <dlfcn.h>
+
+#include "driver.h"
+#include "execution.h"
+
+using emulated::Kernel;
+
+struct CUmod_st {
+    std::string ptx;
+};
+
+struct CUfunc_st {
+    Kernel kernel;
+};
+
+namespace {
+
+std::unordered_map<std::string, CUfunc_st>& kernels =
+    *new std::unordered_map<std::string, CUfunc_st>;
+
+// Opening a library runs its initialisers, which add its kernels.
+void open_libraries() {
+    Dl_info self;
+    if (!dladdr(reinterpret_cast<void*>(&open_libraries), &self))
+        emulated::fail("the driver can't find itself");
+    std::string folder = self.dli_fname;
+    folder = folder.substr(0, folder.rfind('/') + 1) + "kernels/";
+    DIR* entries = opendir(folder.c_str());
+    if (!entries) emulated::fail("no kernels in %s", folder.c_str());
+    while (const dirent* entry = readdir(entries)) {
+        const std::string name = entry->d_name;
+        if (name.size() < 3 || name.substr(name.size() - 3) != ".so") continue;
+        if (!dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL))
+            emulated::fail("%s", dlerror());
+    }
+    closedir(entries);
+}
+
+// Real PTX lists its kernels; a stand-in compiler leaves it empty, and then any name will do.
+bool may_hold(const CUmod_st& module, const std::string& name) {
+    return module.ptx.find(".entry") == std::string::npos ||
+           module.ptx.find(".entry " + name + "(") != std::string::npos;
+}
+
+}  // namespace
+
+API void emulated_add_kernel(const char* name, void (*check)(const char*, void**),
+                             void (*run)(void**)) {
+    if (!kernels.insert({name, {{name, check, run}}}).second)
+        emulated::fail("two kernels are called %s", name);
+}
+
+API CUresult cuModuleLoadData(CUmodule* module, const void* image) {
+    REQUIRE_CONTEXT();
+    static std::once_flag once;
+    std::call_once(once, open_libraries);
+    *module = new CUmod_st{static_cast<const char*>(image)};
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuModuleUnload(CUmodule module) {
+    delete module;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
+    REQUIRE_CONTEXT();
+    const auto found = kernels.find(name);
+    if (found == kernels.end() || !may_hold(*module, name)) return CUDA_ERROR_NOT_FOUND;
+    *function = &found->second;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuFuncSetAttribute(CUfunction, int, int) { return emulated::require_context(); }
+
+API CUresult cuFuncSetCacheConfig(CUfunction, int) { return emulated::require_context(); }
+
+API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction, int threads,
+                                                         size_t) {
+    *blocks = threads > 0 ? 2048 / threads : 0;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                            unsigned block_x, unsigned block_y, unsigned block_z,
+                            unsigned shared_bytes, CUstream, void** parameters, void** extra) {
+    REQUIRE_CONTEXT();
+    const bool empty = !grid_x || !grid_y || !grid_z || !block_x || !block_y || !block_z;
+    const bool too_large = grid_x > 2147483647 || grid_y > 65535 || grid_z > 65535 ||
+                           block_x > 1024 || block_y > 1024 || block_z > 64 ||
+                           block_x * block_y * block_z > 1024 || shared_bytes > 49152;
+    if (!function || empty || too_large || extra) return CUDA_ERROR_INVALID_VALUE;
+    emulated::launch(function->kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z},
+                     shared_bytes, parameters);
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,8 @@
+#include "tests.h"
+
+int main() {
+    test_halves();
+    test_device();
+    test_products();
+    test_convolutions();
+}

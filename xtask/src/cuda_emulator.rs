@@ -1,0 +1,154 @@
+//! `cargo xtask cuda-emulator`: CUDA without a card, on the CPU, for tests.
+//!
+//! Builds the libraries of `xtask/cuda/emulator` with `make` and a C++ compiler, from the kernels of
+//! this project and of the candle that cargo resolved. A program built with the feature `cuda` then
+//! runs on them; no CUDA toolkit is needed, since they bring a stand-in for nvcc.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::cargo::{cargo, root};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Run the emulator's own tests first
+    #[arg(long)]
+    check: bool,
+    /// A command to run with the emulator, such as `cargo test -p candle-vision-ops --features
+    /// cuda`; without one, the settings that do so are printed for a shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let metadata = metadata()?;
+    let folder = metadata.target_directory.join("cuda-emulator");
+    build(&metadata, &folder, if arguments.check { "check" } else { "all" })?;
+    let settings = settings(&folder, |name| std::env::var_os(name));
+    let Some((program, rest)) = arguments.command.split_first() else {
+        for (name, value) in settings {
+            println!("export {name}='{}'", value.display());
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut command = Command::new(program);
+    let status = command.args(rest).envs(settings).status();
+    let status = status.with_context(|| format!("cannot start `{}`", program.display()))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn build(metadata: &Metadata, folder: &Path, goal: &str) -> Result<()> {
+    let source = root().join("xtask/cuda/emulator");
+    let variable = |name: &str, path: &Path| {
+        let mut text = OsString::from(name);
+        text.push("=");
+        text.push(path);
+        text
+    };
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let status = Command::new("make")
+        .arg(format!("-j{jobs}"))
+        .arg("-f")
+        .arg(source.join("Makefile"))
+        .arg(variable("OUT", folder))
+        .arg(variable("CANDLE_KERNELS", &metadata.sources("candle-kernels")?))
+        .arg(variable("PROJECT_KERNELS", &root().join("crates/ops/src/cuda/kernels")))
+        .arg(variable("CUDARC", &metadata.sources("cudarc")?))
+        .arg(goal)
+        // Stdout is for the settings alone.
+        .stdout(Stdio::from(std::io::stderr()))
+        .status()
+        .context("cannot start `make`: the emulator needs it and g++")?;
+    if !status.success() {
+        bail!("the emulator does not build, see the messages of make above");
+    }
+    Ok(())
+}
+
+/// What a build and a run with the emulator need in their environment.
+fn settings(
+    folder: &Path,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Vec<(&'static str, OsString)> {
+    let in_front = |name: &'static str, entry: PathBuf| {
+        let mut text = entry.into_os_string();
+        if let Some(before) = environment(name).filter(|before| !before.is_empty()) {
+            text.push(":");
+            text.push(before);
+        }
+        (name, text)
+    };
+    vec![
+        // cudarc's build script looks for nvcc here, candle's and ours in NVCC.
+        in_front("PATH", folder.join("bin")),
+        ("NVCC", folder.join("bin/nvcc").into()),
+        ("CUDA_COMPUTE_CAP", "90".into()),
+        in_front("LIBRARY_PATH", folder.join("lib")),
+        in_front("LD_LIBRARY_PATH", folder.join("lib")),
+    ]
+}
+
+/// The part of `cargo metadata` that is used here.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+}
+
+impl Metadata {
+    /// The folder of a dependency's source files.
+    fn sources(&self, package: &str) -> Result<PathBuf> {
+        let found = self.packages.iter().find(|found| found.name == package);
+        let found = found.with_context(|| format!("cargo resolved no package `{package}`"))?;
+        Ok(found.manifest_path.with_file_name("src"))
+    }
+}
+
+fn metadata() -> Result<Metadata> {
+    let mut metadata = cargo();
+    // All features: candle-kernels is there only with `cuda`.
+    metadata.args(["metadata", "--format-version", "1", "--all-features"]);
+    let output = metadata.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`cargo metadata` failed, see its message above");
+    }
+    serde_json::from_slice(&output.stdout).context("cannot read the answer of `cargo metadata`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_emulator_comes_before_what_is_installed() {
+        let environment = |name: &str| (name == "PATH").then(|| OsString::from("/usr/bin"));
+        let settings = settings(Path::new("/emulator"), environment);
+        let value = |name: &str| {
+            let found = settings.iter().find(|setting| setting.0 == name);
+            found.map(|setting| setting.1.to_string_lossy().into_owned())
+        };
+        assert_eq!(value("PATH").as_deref(), Some("/emulator/bin:/usr/bin"));
+        // An empty entry would mean the current folder.
+        assert_eq!(value("LD_LIBRARY_PATH").as_deref(), Some("/emulator/lib"));
+    }
+
+    #[test]
+    fn sources_lie_beside_the_manifest() {
+        let text = r#"{"packages":[{"name":"cudarc","manifest_path":"/registry/cudarc-0/Cargo.toml"}],
+            "target_directory":"/target","version":1}"#;
+        let metadata: Metadata = serde_json::from_str(text).unwrap();
+        assert_eq!(metadata.sources("cudarc").unwrap(), Path::new("/registry/cudarc-0/src"));
+        let missing = metadata.sources("candle-kernels").unwrap_err();
+        assert!(missing.to_string().contains("candle-kernels"), "{missing}");
+    }
+}
