@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{
-    AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, MaxPool2dConfig, Targets, adaptive_avg_pool2d,
-    avg_pool2d, channels_first, channels_last, cross_entropy, dropout, gelu, hardsigmoid,
-    hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu, relu6, sigmoid, silu, softmax,
+    AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, MaxPool2dConfig, Targets,
+    adaptive_avg_pool2d, avg_pool2d, channels_first, channels_last, cross_entropy, dropout, gelu,
+    hardsigmoid, hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu, relu6,
+    sigmoid, silu, softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 

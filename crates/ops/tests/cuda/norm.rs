@@ -2,7 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 use candle_vision_ops::{
-    Activation, Conv2dConfig, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train, layer_norm,
+    Activation, Conv2dConfig, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train,
+    layer_norm,
 };
 
 use crate::reference::assert_close;

@@ -3,7 +3,7 @@
 use crate::places::devices;
 use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, random};
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{InterpolateMode, interpolate};
 
 const MODES: [InterpolateMode; 3] = [
@@ -21,9 +21,8 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
             continue;
         }
         let name = case["case"].as_str().expect("a name");
-        let sizes = |key: &str| -> Vec<usize> {
-            serde_json::from_value(case[key].clone()).expect("sizes")
-        };
+        let sizes =
+            |key: &str| -> Vec<usize> { serde_json::from_value(case[key].clone()).expect("sizes") };
         let size = [sizes("size")[0], sizes("size")[1]];
         let mode = match case["mode"].as_str() {
             Some("nearest") => InterpolateMode::Nearest,
@@ -82,7 +81,7 @@ fn corners_stay_where_they_are_when_they_are_aligned() -> Result<()> {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let x = random("threads", &[3, 40, 41, 16]);
+    let x = random("threads", &[3, 40, 41, 16]).to_dtype(DType::F32).expect("a tensor");
     check_threads(|| Ok(vec![interpolate(&x, [61, 30], MODES[1])?]));
 }
 

@@ -69,7 +69,8 @@ fn frozen_parameters_get_no_gradient() -> Result<()> {
 fn the_number_of_threads_changes_nothing() {
     let arguments = arguments(&[3000, 24]);
     check_threads(|| {
-        let x = arguments.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let x = arguments.iter().map(|x| Var::from_tensor(&x.to_dtype(DType::F32)?));
+        let x = x.collect::<Result<Vec<_>>>()?;
         let y = layer_norm(&x[0], &x[1], &x[2], EPS)?;
         let mut gradients = y.sqr()?.sum_all()?.backward()?;
         let gradients = x.iter().map(|x| gradients.remove(x).expect("a gradient"));
