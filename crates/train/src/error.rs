@@ -54,7 +54,8 @@ pub enum Error {
         what: String,
         /// Learning rate of the step.
         lr: f64,
-        /// The first parameter whose values or gradient are not finite, if it is one.
+        /// The first parameter whose values or gradient are not finite, if it is one; on a GPU, the
+        /// first whose values the step made so.
         parameter: Option<String>,
     },
 

@@ -12,6 +12,20 @@
 //! | [`DeviceUpload`] | how a loader's pictures come to a card |
 //! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
 //!
+//! # Mixed precision
+//! [`TrainerConfig::precision`](TrainerConfig) chooses the number type of feature maps and products.
+//! Parameters, their gradients as the optimizer gets them, what it remembers, batch norm, the loss and
+//! checkpoints are in `f32` in every run;
+//! [`Precision`](candle_vision_models::Precision) has the whole list. With `f16` the loss is scaled
+//! as PyTorch's `GradScaler` does, and the scale is part of the last checkpoint.
+//!
+//! # When the host waits
+//! On a GPU, losses, counts and whether values are finite are left on the device and read in groups:
+//! after 16 steps, after a quarter of a second, at the end of an epoch, before anything is saved, and
+//! when the run is to end. So records and events come later than on a CPU, where each step is read at
+//! once; they are the same. Two settings wait once in each step, because the step depends on a number:
+//! `grad_clip_norm` and the precision `f16`.
+//!
 //! It knows networks through [`Model`](candle_vision_models::Model) and data sets through
 //! [`DataLoader`](candle_vision_data::DataLoader), no particular one of either. See [`Trainer`] for
 //! an example.

@@ -189,7 +189,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Trains until the last epoch, an early stop, or until asked to end: by `stop`, which a signal
-    /// handler may set, or by a callback. The batch at hand is finished then, and the position saved.
+    /// handler may set, or by a callback. The batch at hand, on a GPU every batch that was begun, is
+    /// finished then, and the position saved.
     ///
     /// # Errors
     /// [`Error::Diverged`] if the loss or a parameter stops being finite; and if a picture cannot be
