@@ -139,7 +139,7 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     }
     let jobs = jobs::of(group, on_card || arguments.tiny);
     if jobs.is_empty() {
-        let message = "this group has no jobs for a card; --device cpu has";
+        let message = "this group has jobs for the CPU alone: use --device cpu, without --tiny";
         return Err(Misuse(message.to_owned()).into());
     }
     let limits = Limits {

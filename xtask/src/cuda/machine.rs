@@ -50,7 +50,8 @@ impl Machine {
     /// Looks around.
     pub(super) fn of_this() -> Self {
         let path = folders_of("PATH");
-        let home = env::var_os("CUDA_HOME").or_else(|| env::var_os("CUDA_PATH"));
+        let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
+        let home = named.into_iter().find(|home| !home.is_empty());
         let made = cuda_toolkit::home(&cuda_toolkit::default_root());
         let usual = USUAL_HOMES.map(PathBuf::from);
         let homes = home.map(PathBuf::from).into_iter().chain(homes_on(&path)).chain(made);
