@@ -25,7 +25,7 @@ namespace emulated {
 namespace {
 
 constexpr unsigned WARP = 32;
-constexpr unsigned MOST_THREADS = 1024;
+constexpr unsigned MOST_THREADS = 1024, WARPS = MOST_THREADS / WARP;
 constexpr size_t STACK_BYTES = 128 << 10;
 
 enum class Waits { no, for_warp, for_block };
@@ -34,9 +34,13 @@ struct Fiber {
     jmp_buf place;
     bool begun = false;
     Waits waits = Waits::no;
-    bool ready = false;      // whether what it waits for has come
     unsigned thread = 0;     // its number in the block
     unsigned exchanges = 0;  // shuffles that the thread has taken part in
+};
+
+struct Warp {
+    std::vector<Fiber*> waiting;  // in the order in which its threads began
+    bool released = false;        // from `__syncthreads`
 };
 
 // What a lane hands to its warp. Two sets in turn, so that a quick lane's next value can't
@@ -51,7 +55,8 @@ const Kernel* kernel;
 void** parameters;
 unsigned threads, begun_threads;
 Fiber fibers[MOST_THREADS];
-std::vector<Fiber*> waiting, idle = [] {
+Warp warps[WARPS];
+std::vector<Fiber*> idle = [] {
     std::vector<Fiber*> all;
     for (Fiber& fiber : fibers) all.push_back(&fiber);
     return all;
@@ -117,30 +122,38 @@ void resume(Fiber& fiber) {
         if (fiber.waits != Waits::no) become(fiber.thread);
         _longjmp(fiber.place, 1);
     }
-    (fiber.waits == Waits::no ? idle : waiting).push_back(&fiber);
+    (fiber.waits == Waits::no ? idle : warps[fiber.thread / WARP].waiting).push_back(&fiber);
 }
 
-unsigned warp_of(const Fiber* fiber) { return fiber->thread / WARP; }
+// Whether all threads of the warp wait for each other. Threads that returned are not waited for.
+bool is_whole(const Warp& warp) {
+    for (const Fiber* fiber : warp.waiting)
+        if (fiber->waits != Waits::for_warp) return false;
+    return true;
+}
 
-// Marks the fibers that may go on: warps whose threads all wait for each other, or, where there is
-// no such warp, the whole block at `__syncthreads`. Threads that returned are not waited for.
-void mark_ready() {
-    bool any = false, all_for_block = true;
-    for (size_t first = 0, end; first < waiting.size(); first = end) {
-        bool whole_warp = true;
-        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]);
-             end++) {
-            whole_warp &= waiting[end]->waits == Waits::for_warp;
-            all_for_block &= waiting[end]->waits == Waits::for_block;
-        }
-        for (size_t i = first; i < end; i++) waiting[i]->ready = whole_warp;
-        any |= whole_warp;
+// Lets a warp run until it waits for the block or is done.
+void run_warp(Warp& warp) {
+    while (!warp.waiting.empty() && (warp.released || is_whole(warp))) {
+        warp.released = false;
+        std::vector<Fiber*> before;
+        before.swap(warp.waiting);
+        for (Fiber* fiber : before) resume(*fiber);
     }
-    if (any) return;
-    if (!all_for_block)
-        fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
-             kernel->name);
-    for (Fiber* fiber : waiting) fiber->ready = true;
+}
+
+// Lets every thread that is left pass `__syncthreads`; whether there is any.
+bool release_block() {
+    bool any = false;
+    for (Warp& warp : warps) {
+        for (const Fiber* fiber : warp.waiting)
+            if (fiber->waits != Waits::for_block)
+                fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
+                     kernel->name);
+        warp.released = !warp.waiting.empty();
+        any |= warp.released;
+    }
+    return any;
 }
 
 void run_block() {
@@ -152,18 +165,10 @@ void run_block() {
         idle.pop_back();
         resume(*fiber);
     }
-    while (!waiting.empty()) {
-        mark_ready();
-        // In the same order again, so that a warp's threads stay next to each other.
-        std::vector<Fiber*> before;
-        before.swap(waiting);
-        for (Fiber* fiber : before) {
-            if (fiber->ready)
-                resume(*fiber);
-            else
-                waiting.push_back(fiber);
-        }
-    }
+    // One warp runs ahead as far as it can before the next has its turn, as it may on a card.
+    do {
+        for (unsigned i = 0; i < WARPS; i++) run_warp(warps[reversed() ? WARPS - 1 - i : i]);
+    } while (release_block());
 }
 
 }  // namespace
