@@ -1,5 +1,5 @@
-//! Compiles the CUDA kernels to PTX, with the feature `cuda` alone: `src/cuda/kernels/NAME.cu` becomes
-//! `NAME.ptx` in cargo's output folder, which the crate takes in as text.
+//! Compiles the CUDA kernels to PTX, with the feature `cuda` alone: `src/cuda/kernels/NAME.cu`
+//! becomes `NAME.ptx` in cargo's output folder, which the crate takes in as text.
 //!
 //! PTX is for a least compute capability and runs on every later one; the driver translates it for
 //! the card at hand when it is loaded.

@@ -53,6 +53,14 @@ fn eval_finds_the_accuracy_that_training_found() {
 }
 
 #[test]
+fn eval_in_half_precision_says_what_a_cpu_makes_of_it() {
+    let (place, checkpoint) = Place::trained();
+    let run = place.run(&["eval", "--checkpoint", &checkpoint, "--precision", "f16"]).succeeds();
+    assert!(run.stdout.starts_with("accuracy "), "{}", run.stdout);
+    assert!(run.stderr.contains("f16 on a CPU is computed in f32"), "{}", run.stderr);
+}
+
+#[test]
 fn eval_measures_on_a_folder_with_the_same_classes() {
     let (place, checkpoint) = Place::trained();
     place.write_pictures("photos");

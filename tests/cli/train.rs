@@ -42,6 +42,26 @@ fn progress_is_plain_lines_without_a_terminal() {
 }
 
 #[test]
+fn a_run_in_half_precision_says_what_a_cpu_makes_of_it_and_keeps_it() {
+    let place = Place::new();
+    let run = place.small(&["--precision", "bf16", "--epochs", "1"]).succeeds();
+    let note = "bf16 on a CPU is computed in f32 and rounded: right, but slower than f32";
+    assert_eq!(run.stderr.lines().filter(|line| *line == note).count(), 1, "{}", run.stderr);
+    assert!(place.read("runs/small/001/config.toml").contains("precision = \"bf16\""));
+    let f16 = place.small(&["--set", "training.precision=f16", "--epochs", "1"]).succeeds();
+    assert!(f16.stderr.contains("f16 on a CPU"), "{}", f16.stderr);
+    place.small(&["--epochs", "1"]).succeeds();
+    let weights = |number| place.tensors(&format!("runs/small/{number}/last.safetensors"));
+    let [bf16, f16, f32] =
+        ["001", "002", "003"].map(|number| weights(number)["conv1.weight"].clone());
+    assert!(bf16 != f32 && f16 != f32 && bf16 != f16);
+
+    place.small(&["--precision", "half"]).is_misuse("`half` is no precision; use f32, bf16 or f16");
+    let parts = ["training.precision=fp16", "unknown variant `fp16`", "bf16"];
+    place.small(&["--set", "training.precision=fp16"]).fails(&parts);
+}
+
+#[test]
 fn the_seed_decides_the_weights_and_workers_do_not() {
     let place = Place::new();
     for args in [

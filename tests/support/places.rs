@@ -4,29 +4,24 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// A device and a number type for feature maps and products.
 #[derive(Debug, Clone)]
-pub struct Place {
-    pub device: Device,
-    pub dtype: DType,
+pub(crate) struct Place {
+    pub(crate) device: Device,
+    pub(crate) dtype: DType,
 }
 
 impl Place {
     /// A variable there.
-    pub fn var(&self, x: &Tensor) -> Result<Var> {
+    pub(crate) fn var(&self, x: &Tensor) -> Result<Var> {
         Var::from_tensor(&x.to_dtype(self.dtype)?.to_device(&self.device)?)
     }
 
-    /// A variable there in `f32`, as the parameters of a norm are.
-    pub fn full_var(&self, x: &Tensor) -> Result<Var> {
-        Var::from_tensor(&x.to_device(&self.device)?)
-    }
-
     /// A constant like `x`.
-    pub fn like(&self, value: &Tensor, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn like(&self, value: &Tensor, x: &Tensor) -> Result<Tensor> {
         value.to_dtype(x.dtype())?.to_device(&self.device)
     }
 
     /// How far from PyTorch's `f32` values results may be; `exact` on the CPU in `f32`.
-    pub fn tolerance(&self, exact: f64) -> f64 {
+    pub(crate) fn tolerance(&self, exact: f64) -> f64 {
         match (self.dtype, self.device.is_cpu()) {
             (DType::F32, true) => exact,
             (DType::F32, false) => 1e-4,
@@ -36,7 +31,7 @@ impl Place {
 }
 
 /// The CPU, and the first CUDA device if the feature is on and there is one.
-pub fn devices() -> Vec<Device> {
+pub(crate) fn devices() -> Vec<Device> {
     let mut devices = vec![Device::Cpu];
     devices.extend(cuda());
     devices
@@ -65,7 +60,7 @@ fn cuda() -> Option<Device> {
 }
 
 /// Every device with `f32`, and with `bf16`.
-pub fn places() -> Vec<Place> {
+pub(crate) fn places() -> Vec<Place> {
     let types = [DType::F32, DType::BF16];
     let places = devices().into_iter();
     places.flat_map(|device| types.map(|dtype| Place { device: device.clone(), dtype })).collect()

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use candle_vision::explain::Method;
+use candle_vision::models::Precision;
 use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::device::DeviceArgs;
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -73,6 +76,9 @@ pub(crate) struct TrainArgs {
     /// Seed of initial weights, shuffling, augmentation and dropout
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u32>,
+    /// Number type of feature maps and products: f32, bf16 or f16 [default: the recipe's, or f32]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
     /// Set one value of the recipe, for instance `training.optimizer.lr=0.01`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -83,7 +89,7 @@ pub(crate) struct TrainArgs {
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "set", "skip_broken"]
+        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "precision", "set", "skip_broken"]
     )]
     pub(crate) resume: Option<PathBuf>,
     /// Do not use the network
@@ -92,9 +98,8 @@ pub(crate) struct TrainArgs {
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -110,12 +115,14 @@ pub(crate) struct EvalArgs {
     /// Pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
+    /// Number type of feature maps and products: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub(crate) precision: Precision,
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -134,9 +141,8 @@ pub(crate) struct PredictArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -174,9 +180,8 @@ pub(crate) struct ExplainArgs {
     /// Measure how good the map is, beside a random one
     #[arg(long)]
     pub(crate) score: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// How a map is written.
@@ -207,9 +212,8 @@ pub(crate) struct ScoreArgs {
     /// Folder for the table and the pictures [default: `explain` beside the checkpoint]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -219,9 +223,8 @@ pub(crate) struct ReportArgs {
     /// Folder of the run, for instance runs/resnet18/001
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -266,9 +269,8 @@ pub(crate) struct ActivationsArgs {
     /// network are PICTURE.LAYER.png and PICTURE.kernels.png
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -288,9 +290,8 @@ pub(crate) struct ResidualArgs {
     /// Where to write the picture [default: CHECKPOINT.residual.png in this folder]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

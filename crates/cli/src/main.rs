@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod device;
 mod keep_memory;
+mod out_of_memory;
 mod plan;
 mod prepare;
 mod progress;

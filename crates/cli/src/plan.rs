@@ -76,6 +76,9 @@ fn asked(args: &TrainArgs, mut recipe: Recipe) -> Result<Recipe> {
     if let Some(seed) = args.seed {
         recipe.set_value("training.seed", i64::from(seed).into())?;
     }
+    if let Some(precision) = args.precision {
+        recipe.set_value("training.precision", precision.name().into())?;
+    }
     if args.skip_broken {
         recipe.set_value("data.skip_broken", true.into())?;
     }

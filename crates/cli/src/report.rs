@@ -11,7 +11,9 @@ use candle_vision::models::{Model, ModelSpec};
 use candle_vision::report::{
     NetworkLayer, NetworkTable, RgbView, RunReport, WorstPicture, run_report_html,
 };
-use candle_vision::train::{Criterion, Evaluation, History, Prediction, RunFolder, evaluate};
+use candle_vision::train::{
+    Criterion, Evaluation, EvaluationConfig, History, Prediction, RunFolder, evaluate,
+};
 
 use crate::settings::Settings;
 use crate::sources::{self, Restored, in_channels, unused_generator};
@@ -62,7 +64,8 @@ impl Run<'_> {
         let classes = model.spec().num_classes;
         let criterion = Criterion::new(training.label_smoothing, weights, classes, self.device)?;
         let progress = |_, _| Ok(go_on());
-        Ok(evaluate(model, self.val, &criterion, training.limit_batches, progress)?)
+        let how = EvaluationConfig { limit: training.limit_batches, precision: training.precision };
+        Ok(evaluate(model, self.val, &criterion, &how, progress)?)
     }
 
     /// The pictures with the largest loss, with their maps if the network has any.

@@ -1,6 +1,7 @@
 //! From a coarse map of any range to one of the input's size in 0..=1.
 
 use candle_core::{Result, Tensor};
+use candle_vision_ops::{InterpolateMode, channels_first, channels_last, interpolate};
 
 /// Scales `map` (`[height, width]`, row by row) to 0..=1 and resizes it to `size`, as
 /// pytorch-grad-cam does: it scales the coarse map, resizes it bilinearly, and scales again, because
@@ -68,21 +69,9 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
 /// Maps `[channels, height, width]` enlarged bilinearly to `size`, corners on corners
 /// (`torch.nn.UpsamplingBilinear2d`).
 pub(crate) fn enlarged(maps: &Tensor, size: [usize; 2]) -> Result<Tensor> {
-    let (channels, height, width) = maps.dims3()?;
-    let matrix = |from: usize, to: usize| -> Result<Tensor> {
-        let mut shares = vec![0f32; to * from];
-        for (i, row) in shares.chunks_mut(from).enumerate() {
-            let place = i as f64 * (from - 1) as f64 / (to - 1).max(1) as f64;
-            let (first, share) = (place as usize, (place - place.floor()) as f32);
-            row[first] += 1.0 - share;
-            row[(first + 1).min(from - 1)] += share;
-        }
-        Tensor::from_vec(shares, (to, from), maps.device())?.to_dtype(maps.dtype())
-    };
-    let (rows, columns) = (matrix(height, size[0])?, matrix(width, size[1])?);
-    let tall = rows.broadcast_left(channels)?.contiguous()?.matmul(&maps.contiguous()?)?;
-    let tall = tall.reshape((channels * size[0], width))?;
-    tall.matmul(&columns.t()?.contiguous()?)?.reshape((channels, size[0], size[1]))
+    let images = channels_last(&maps.unsqueeze(0)?)?;
+    let mode = InterpolateMode::Bilinear { align_corners: true };
+    channels_first(&interpolate(&images, size, mode)?)?.squeeze(0)
 }
 
 #[cfg(test)]

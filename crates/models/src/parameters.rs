@@ -114,6 +114,11 @@ impl Parameters {
         ParameterBuilder { root: Arc::new(root), prefix: String::new() }
     }
 
+    /// Where the parameters live; the CPU while there are none.
+    pub fn device(&self) -> Device {
+        self.lock().first().map_or(Device::Cpu, |parameter| parameter.var().device().clone())
+    }
+
     /// Every parameter and buffer, in building order.
     pub fn all(&self) -> Vec<Parameter> {
         self.lock().clone()

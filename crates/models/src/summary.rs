@@ -41,9 +41,8 @@ pub struct Summary {
 pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
     let weights = model.parameters().weights();
     let [channels, height, width] = model.spec().input;
-    let device = weights.first().map(|weight| weight.var().device().clone());
-    let device = device.unwrap_or(candle_core::Device::Cpu);
-    let images = Tensor::zeros((batch, channels, height, width), DType::F32, &device)?;
+    let shape = (batch, channels, height, width);
+    let images = Tensor::zeros(shape, DType::F32, &model.parameters().device())?;
     let mut shapes = RecordShapes::default();
     model.forward(&images, &mut Pass::eval().with_tap(&mut shapes))?;
     let layers: Vec<LayerSummary> =

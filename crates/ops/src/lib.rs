@@ -22,6 +22,8 @@
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
 //! | [`conv2d_batch_norm_train`] | the convolution in front of them too |
+//! | [`layer_norm`] | layer norm |
+//! | [`interpolate`] | resizing, nearest and bilinear |
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
@@ -87,6 +89,8 @@ mod cuda;
 mod dropout;
 mod emulated;
 mod in_pool;
+mod interpolate;
+mod layer_norm;
 mod layout;
 mod linear;
 mod max_pool2d;
@@ -94,6 +98,8 @@ mod on_gradient;
 mod optimizer_step;
 mod prepared_conv2d;
 mod softmax;
+#[cfg(not(feature = "cuda"))]
+mod without_cuda;
 
 pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
@@ -107,6 +113,8 @@ pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use cuda::{cuda_device, upload, upload_pixels};
 pub use dropout::dropout;
 pub use in_pool::in_pool;
+pub use interpolate::{InterpolateMode, interpolate};
+pub use layer_norm::layer_norm;
 pub use layout::{channels_first, channels_last};
 pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
@@ -117,6 +125,8 @@ pub use optimizer_step::{
 };
 pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use softmax::{log_softmax, softmax};
+#[cfg(not(feature = "cuda"))]
+pub use without_cuda::{cuda_device, upload, upload_pixels};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;

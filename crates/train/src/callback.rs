@@ -23,7 +23,7 @@ pub trait Callback {
 pub enum Control {
     /// Go on.
     Continue,
-    /// Finish the batch, save, and end.
+    /// Finish the batch, on a GPU the batches that were begun, save, and end.
     Stop,
 }
 
@@ -57,7 +57,7 @@ pub enum Event<'a> {
         /// Learning rate of the epoch.
         lr: f64,
     },
-    /// A training batch is done.
+    /// A training batch is done. On a GPU several are told of at once.
     BatchEnd {
         /// Its loss and learning rate.
         record: &'a BatchRecord,

@@ -54,8 +54,20 @@ pub enum Error {
         what: String,
         /// Learning rate of the step.
         lr: f64,
-        /// The first parameter whose values or gradient are not finite, if it is one.
+        /// The first parameter whose values or gradient are not finite, if it is one; on a GPU, the
+        /// first whose values the step made so.
         parameter: Option<String>,
+    },
+
+    /// A device has too little memory. Nothing of the step was saved.
+    #[error("the memory of {device} is too small {}; saved checkpoints are untouched", smaller(*batch_size))]
+    OutOfMemory {
+        /// The device, such as `cuda:0`.
+        device: String,
+        /// Pictures in a batch.
+        batch_size: usize,
+        /// What the device said.
+        source: Box<Error>,
     },
 
     /// Every parameter is frozen.
@@ -264,6 +276,14 @@ impl Error {
 
 fn first_parameter(parameter: &Option<String>) -> String {
     parameter.as_ref().map_or(String::new(), |path| format!(", first seen in `{path}`"))
+}
+
+fn smaller(batch_size: usize) -> String {
+    if batch_size <= 1 {
+        return "for one picture; take a smaller network or smaller pictures".to_owned();
+    }
+    let half = batch_size / 2;
+    format!("for batches of {batch_size} pictures; make `batch_size` smaller, {half} for instance")
 }
 
 /// Fails with the setting's name unless `valid` holds.

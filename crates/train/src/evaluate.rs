@@ -7,6 +7,7 @@ use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
 use crate::criterion::Criterion;
+use crate::out_of_memory::explained;
 use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
 
@@ -85,24 +86,34 @@ pub fn evaluate(
     loader: &DataLoader,
     criterion: &Criterion,
     config: &EvaluationConfig,
+    progress: impl FnMut(usize, usize) -> Result<bool>,
+) -> Result<Option<Evaluation>> {
+    let evaluation = evaluate_batches(model, loader, criterion, config, progress);
+    explained(evaluation, &model.parameters().device(), loader.config().batch_size)
+}
+
+fn evaluate_batches(
+    model: &dyn Model,
+    loader: &DataLoader,
+    criterion: &Criterion,
+    config: &EvaluationConfig,
     mut progress: impl FnMut(usize, usize) -> Result<bool>,
 ) -> Result<Option<Evaluation>> {
     let batches = config.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
+    let mut progress = |done| progress(done, batches);
     let mut answers = Answers::new(model.spec().num_classes);
     let prepared = PreparedLayers::new();
     let pass = || Pass::eval().precision(config.precision).with_prepared(&prepared);
-    let mut unread = Unread::new(Reading::of_network(model));
+    let mut unread = Unread::new(Reading::of(&model.parameters().device()));
     for batch in loader.epoch(0).take(batches) {
         let Batch { images, labels, indices } = batch?;
         let logits = in_pool(|| model.forward(&images, &mut pass()))?;
         unread.push(Shown { logits, labels, indices });
-        if unread.is_due()
-            && !answers.read(&mut unread, criterion, |done| progress(done, batches))?
-        {
+        if unread.is_due() && !answers.read(&mut unread, criterion, &mut progress)? {
             return Ok(None);
         }
     }
-    if !answers.read(&mut unread, criterion, |done| progress(done, batches))? {
+    if !answers.read(&mut unread, criterion, &mut progress)? {
         return Ok(None);
     }
     answers.finish().map(Some)

@@ -9,7 +9,22 @@
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
 //! | [`Criterion`] | cross entropy with label smoothing and class weights |
 //! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
+//! | [`DeviceUpload`] | how a loader's pictures come to a card |
 //! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
+//!
+//! # Mixed precision
+//! [`TrainerConfig::precision`](TrainerConfig) chooses the number type of feature maps and products.
+//! Parameters, their gradients as the optimizer gets them, what it remembers, batch norm, the loss and
+//! checkpoints are in `f32` in every run;
+//! [`Precision`](candle_vision_models::Precision) has the whole list. With `f16` the loss is scaled
+//! as PyTorch's `GradScaler` does, and the scale is part of the last checkpoint.
+//!
+//! # When the host waits
+//! On a GPU, losses, counts and whether values are finite are left on the device and read in groups:
+//! after 16 steps, after a quarter of a second, at the end of an epoch, before anything is saved, and
+//! when the run is to end. So records and events come later than on a CPU, where each step is read at
+//! once; they are the same. Two settings wait once in each step, because the step depends on a number:
+//! `grad_clip_norm` and the precision `f16`.
 //!
 //! It knows networks through [`Model`](candle_vision_models::Model) and data sets through
 //! [`DataLoader`](candle_vision_data::DataLoader), no particular one of either. See [`Trainer`] for
@@ -29,6 +44,7 @@ mod loaders;
 mod loss_scale;
 pub mod metrics;
 pub mod optim;
+mod out_of_memory;
 mod record;
 mod run_folder;
 pub mod schedule;
@@ -37,6 +53,7 @@ mod trainer;
 mod training_state;
 mod training_step;
 mod unread;
+mod upload;
 
 pub use atomic_file::write_atomically;
 pub use callback::{Callback, Control, Event, StopReason};
@@ -48,3 +65,4 @@ pub use evaluate::{Evaluation, EvaluationConfig, Prediction, evaluate};
 pub use record::{BatchRecord, EpochRecord, History};
 pub use run_folder::RunFolder;
 pub use trainer::{Summary, Trainer};
+pub use upload::DeviceUpload;

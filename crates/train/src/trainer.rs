@@ -21,6 +21,7 @@ use crate::freeze::{check_groups, freeze, groups, release};
 use crate::loaders::{check_loaders, data_facts};
 use crate::loss_scale::LossScale;
 use crate::optim::Optimizer;
+use crate::out_of_memory::explained;
 use crate::record::{EpochRecord, History};
 use crate::run_folder::RunFolder;
 use crate::schedule::{EpochMetrics, Schedule};
@@ -139,7 +140,7 @@ impl<'a> Trainer<'a> {
         let schedule = Schedule::new(&config.schedule, config.optimizer.lr(), config.epochs)?;
         let (position, history) = (Position::at_epoch(1, 0), History::default());
         let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
-        let unread = Unread::new(Reading::of_network(model));
+        let unread = Unread::new(Reading::of(&model.parameters().device()));
         Ok(Self {
             model,
             train,
@@ -188,7 +189,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Trains until the last epoch, an early stop, or until asked to end: by `stop`, which a signal
-    /// handler may set, or by a callback. The batch at hand is finished then, and the position saved.
+    /// handler may set, or by a callback. The batch at hand, on a GPU every batch that was begun, is
+    /// finished then, and the position saved.
     ///
     /// # Errors
     /// [`Error::Diverged`] if the loss or a parameter stops being finite; and if a picture cannot be
@@ -225,7 +227,9 @@ impl<'a> Trainer<'a> {
     /// Trains one epoch, or what is left of it; returns why the run ends, if it does.
     fn epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
         self.begin_epoch(session)?;
-        if let Some(reason) = self.train_epoch(session)? {
+        let batch_size = self.train.config().batch_size;
+        let trained = self.train_epoch(session);
+        if let Some(reason) = explained(trained, &self.model.parameters().device(), batch_size)? {
             return self.leave(session, reason);
         }
         let started = Instant::now();

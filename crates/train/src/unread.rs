@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use candle_vision_models::Model;
+use candle_core::Device;
 
 /// As many as may be unread at once.
 const MOST: usize = 16;
@@ -23,11 +23,9 @@ pub(crate) enum Reading {
 }
 
 impl Reading {
-    /// What suits the device that `model` is on.
-    pub(crate) fn of_network(model: &dyn Model) -> Self {
-        let parameters = model.parameters().all();
-        let on_cpu = parameters.iter().all(|parameter| parameter.var().device().is_cpu());
-        if on_cpu { Self::AtOnce } else { Self::InGroups { longest: LONGEST } }
+    /// What suits `device`.
+    pub(crate) fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::AtOnce } else { Self::InGroups { longest: LONGEST } }
     }
 }
 

@@ -3,17 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, LoaderConfig};
-use candle_vision::train::{Criterion, Evaluation, evaluate};
+use candle_vision::data::LoaderConfig;
+use candle_vision::train::{Criterion, Evaluation, EvaluationConfig, evaluate};
 
 use crate::args::EvalArgs;
+use crate::out_of_memory::with_remedy;
 use crate::progress::Count;
 use crate::table::table;
 use crate::{device, say, sources};
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
     let folder = args.folder.as_deref();
@@ -25,12 +25,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         skip_broken: args.skip_broken,
         ..LoaderConfig::default()
     };
-    let preprocessing: Compose = metadata.preprocessing.clone();
-    let loader = DataLoader::new(dataset, preprocessing, config, device.clone())?;
+    let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
+    device::tell_of_precision(args.precision, &device);
+    let how = EvaluationConfig { limit: None, precision: args.precision };
     let mut count = Count::new("evaluating");
     let evaluation =
-        evaluate(restored.model.as_ref(), &loader, &criterion, None, |done, batches| {
+        evaluate(restored.model.as_ref(), &loader, &criterion, &how, |done, batches| {
             count.show(done, batches);
             Ok(true)
         });
@@ -38,7 +39,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     for skipped in loader.skipped() {
         say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
     }
-    let evaluation = evaluation?.context("the evaluation was stopped")?;
+    let option = |batch_size| format!("--batch-size {batch_size}");
+    let evaluation = evaluation.map_err(|error| with_remedy(error, option, None))?;
+    let evaluation = evaluation.context("the evaluation was stopped")?;
     print(&evaluation, &metadata.classes)?;
     Ok(ExitCode::SUCCESS)
 }

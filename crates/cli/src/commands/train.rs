@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
 use candle_vision::explain::Method;
-use candle_vision::ops::set_exact_convolution;
 use candle_vision::report::{CurvesFile, TensorBoard};
 use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
 
 use crate::args::TrainArgs;
 use crate::commands::score;
+use crate::out_of_memory::with_remedy;
 use crate::plan::{Plan, plan};
 use crate::prepare::{Prepared, prepare};
 use crate::progress::Progress;
@@ -35,12 +35,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 fn start(args: &TrainArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let Plan { name, settings, notes } = plan(args)?;
     for note in notes {
         say::note(note);
     }
-    set_exact_convolution(settings.conv.exact);
+    settings.conv.apply();
     // Whatever is wrong with the data or the network is found before a run folder is made.
     let prepared = prepare(&settings, &args.data.data, &device)?;
     let config = toml::to_string_pretty(&settings).context("cannot write the settings")?;
@@ -62,9 +62,9 @@ fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
 }
 
 fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let Begun { folder, mut settings, checkpoint } = resume::open(run, &args.runs)?;
-    set_exact_convolution(settings.conv.exact);
+    settings.conv.apply();
     // All weights come from the checkpoint: those the run began with may be gone.
     settings.model.weights.clear();
     let mut prepared = prepare(&settings, &args.data.data, &device)?;
@@ -86,12 +86,17 @@ fn train(
     }
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
+    device::tell_of_precision(settings.training.precision, device);
     let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
     let mut progress = Progress::new();
     let stop = stop_on_interrupt()?;
-    let summary = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop)?;
+    let result = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop);
+    let summary = result.map_err(|error| {
+        let option = |batch_size| format!("--set data.batch_size={batch_size}");
+        with_remedy(error, option, Some(&folder.last()))
+    })?;
     if summary.reason != StopReason::Interrupted && summary.best.is_file() {
         let history = &summary.history;
         write_report(&report::Run { folder, settings, history, train, val, device }, &stop);

@@ -16,9 +16,11 @@ pub(super) enum Source {
     BatchNorm,
     Columns,
     Elementwise,
+    LayerNorm,
     Layout,
     Optimizer,
     Pool,
+    Resample,
     Softmax,
     Sums,
 }
@@ -39,9 +41,11 @@ impl Source {
             Self::BatchNorm => ptx!("batch_norm"),
             Self::Columns => ptx!("columns"),
             Self::Elementwise => ptx!("elementwise"),
+            Self::LayerNorm => ptx!("layer_norm"),
             Self::Layout => ptx!("layout"),
             Self::Optimizer => ptx!("optimizer"),
             Self::Pool => ptx!("pool"),
+            Self::Resample => ptx!("resample"),
             Self::Softmax => ptx!("softmax"),
             Self::Sums => ptx!("sums"),
         }

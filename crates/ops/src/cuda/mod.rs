@@ -16,10 +16,12 @@ mod dropout;
 mod element;
 mod gemm;
 mod kernel;
+mod layer_norm;
 mod layout;
 mod linear;
 pub(crate) mod optimizer_step;
 mod pool;
+mod resample;
 mod softmax;
 mod state;
 mod sums;
@@ -38,9 +40,13 @@ pub(crate) use conv::{
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
 pub use device::cuda_device;
 pub(crate) use dropout::keep;
+pub(crate) use layer_norm::{
+    RowStatistics, layer_norm, layer_norm_input_gradient, layer_norm_parameter_gradients,
+};
 pub(crate) use layout::{copied, rows, transpose};
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub(crate) use pool::{Positions, average, average_gradient, max, max_and_positions, max_gradient};
+pub(crate) use resample::resample;
 pub(crate) use softmax::{softmax, softmax_gradient};
 pub(crate) use sums::{sum_columns, sums_of_squares};
 pub use upload::{upload, upload_pixels};

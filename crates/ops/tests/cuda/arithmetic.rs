@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{
-    AvgPool2dConfig, CrossEntropyConfig, Generator, MaxPool2dConfig, Targets, adaptive_avg_pool2d,
-    avg_pool2d, channels_first, channels_last, cross_entropy, dropout, gelu, hardsigmoid,
-    hardswish, log_softmax, max_pool2d, on_gradient, relu, relu6, sigmoid, silu, softmax,
+    AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, MaxPool2dConfig, Targets,
+    adaptive_avg_pool2d, avg_pool2d, channels_first, channels_last, cross_entropy, dropout, gelu,
+    hardsigmoid, hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu, relu6,
+    sigmoid, silu, softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -50,6 +51,22 @@ fn average_pools_are_the_cpus() {
         check(&format!("adaptive pool {output:?}"), &[map("x", &[2, 7, 6, 5])], |x| {
             adaptive_avg_pool2d(&x[0], output)
         });
+    }
+}
+
+#[test]
+fn resized_maps_are_the_cpus() {
+    let modes = [
+        InterpolateMode::Nearest,
+        InterpolateMode::Bilinear { align_corners: false },
+        InterpolateMode::Bilinear { align_corners: true },
+    ];
+    for mode in modes {
+        for (dims, size) in [([2, 3, 5, 3], [7, 4]), ([1, 6, 4, 64], [3, 9])] {
+            check(&format!("{mode:?} {dims:?} to {size:?}"), &[map("x", &dims)], |x| {
+                interpolate(&x[0], size, mode)
+            });
+        }
     }
 }
 

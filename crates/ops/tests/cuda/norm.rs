@@ -3,10 +3,11 @@
 use candle_core::{Device, Result, Tensor};
 use candle_vision_ops::{
     Activation, Conv2dConfig, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train,
+    layer_norm,
 };
 
 use crate::reference::assert_close;
-use crate::twins::{RECTIFIED, check_in, cuda, full, map, random};
+use crate::twins::{RECTIFIED, TYPES, check_in, cuda, full, map, random};
 
 const EPS: f64 = 1e-5;
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
@@ -64,6 +65,17 @@ fn behind_a_convolution_it_is_the_cpus() {
                 &i[0], &i[1], &config, weight, bias, residual, activation, EPS,
             )?;
             Ok(y)
+        });
+    }
+}
+
+#[test]
+fn layer_norm_is_the_cpus() {
+    for dims in [vec![4, 10], vec![2, 3, 5, 96], vec![300, 70], vec![1]] {
+        let features = &dims[dims.len() - 1..];
+        let inputs = [map("x", &dims), full("weight", features), full("bias", features)];
+        check_in(&format!("layer norm {dims:?}"), &TYPES, &inputs, |x| {
+            layer_norm(&x[0], &x[1], &x[2], 1e-5)
         });
     }
 }

@@ -42,6 +42,11 @@ fn check_case(
     Ok(())
 }
 
+/// A variable there in `f32`, as parameters of a norm are.
+fn full(place: &Place, x: &Tensor) -> Result<Var> {
+    Var::from_tensor(&x.to_device(&place.device)?)
+}
+
 fn input(case: &str) -> Result<Tensor> {
     let x = reference::image_batch(&format!("{case}.x"), &[4, 6, 5, 7])?.affine(2.0, 0.5)?;
     Ok(nhwc(&x))
@@ -52,7 +57,7 @@ fn training_is_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
     let [weight, bias, running_mean, running_var] = layer("bn_train")?;
     for place in places() {
-        let (weight, bias) = (place.full_var(&weight)?, place.full_var(&bias)?);
+        let (weight, bias) = (full(&place, &weight)?, full(&place, &bias)?);
         let x = place.var(&input("bn_train")?)?;
         let identity = Activation::Identity;
         let (y, statistics) = batch_norm_train(&x, &weight, &bias, None, identity, 1e-5)?;
@@ -76,7 +81,7 @@ fn evaluation_is_pytorchs() -> Result<()> {
     let expected = reference::tensors("ops.safetensors");
     let [weight, bias, mean, variance] = layer("bn_eval")?;
     for place in places() {
-        let (weight, bias) = (place.full_var(&weight)?, place.full_var(&bias)?);
+        let (weight, bias) = (full(&place, &weight)?, full(&place, &bias)?);
         let (mean, variance) = (mean.to_device(&place.device)?, variance.to_device(&place.device)?);
         let x = place.var(&input("bn_eval")?)?;
         let identity = Activation::Identity;

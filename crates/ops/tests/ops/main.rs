@@ -15,6 +15,8 @@ mod batch_norm;
 mod cast;
 mod classification;
 mod dropout;
+mod interpolate;
+mod layer_norm;
 mod layout;
 mod on_gradient;
 mod pooling;

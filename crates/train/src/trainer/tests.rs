@@ -2,6 +2,7 @@
 //! bring about from outside: gradients that do not fit into `f16`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -43,7 +44,7 @@ impl Callback for Watch<'_> {
     fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
         if let Event::BatchEnd { record, batch, accuracy, .. } = event {
             self.seen.push((record.step, *batch, accuracy.to_bits()));
-            self.stop.fetch_or(record.step == self.stop_at, std::sync::atomic::Ordering::Relaxed);
+            self.stop.fetch_or(record.step == self.stop_at, Ordering::Relaxed);
         }
         Ok(Control::Continue)
     }
@@ -191,10 +192,10 @@ fn a_step_whose_gradients_overflow_is_skipped_and_halves_the_scale() {
     assert_eq!((changed, scale), (Vec::new(), 2f64.powi(59)));
 }
 
-/// A network whose gradients are lost on the way back.
-struct Spoiled(Box<dyn Model>);
+/// A network with a change to its logits.
+struct Changed<F>(Box<dyn Model>, F);
 
-impl Model for Spoiled {
+impl<F: Fn(Tensor) -> candle_core::Result<Tensor> + Send + Sync> Model for Changed<F> {
     fn spec(&self) -> &ModelSpec {
         self.0.spec()
     }
@@ -204,8 +205,7 @@ impl Model for Spoiled {
     }
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> candle_core::Result<Tensor> {
-        let logits = self.0.forward(images, pass)?;
-        on_gradient(&logits, |gradient| Ok(Some((gradient * f64::NAN)?)))
+        (self.1)(self.0.forward(images, pass)?)
     }
 
     fn head(&self) -> &'static str {
@@ -219,7 +219,9 @@ impl Model for Spoiled {
 
 #[test]
 fn gradients_that_no_scale_helps_end_the_run() {
-    let model = Spoiled(network());
+    let model = Changed(network(), |logits| {
+        on_gradient(&logits, |gradient| Ok(Some((gradient * f64::NAN)?)))
+    });
     let (train, val) = (loader(Split::Train, true), loader(Split::Val, false));
     let runs = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(runs.path(), "test", "").unwrap();
@@ -231,4 +233,28 @@ fn gradients_that_no_scale_helps_end_the_run() {
         panic!("{error}")
     };
     assert_eq!(what, "gradients are not finite even with the loss scaled by 0.0001220703125");
+}
+
+#[test]
+fn a_full_device_names_the_batch_size_and_leaves_the_checkpoints() {
+    let (train, val) = (loader(Split::Train, true), loader(Split::Val, false));
+    let runs = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(runs.path(), "test", "").unwrap();
+    // 20 passes to train and 20 to validate, then some of the second epoch.
+    for passes in [45, 65] {
+        let left = AtomicUsize::new(passes);
+        let model = Changed(network(), |logits| {
+            if left.fetch_sub(1, Ordering::Relaxed) == 0 {
+                let said = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+                return Err(candle_core::Error::Cuda(said.into()));
+            }
+            Ok(logits)
+        });
+        let mut trainer = Trainer::new(&model, &train, &val, recipe(SGD), &folder).unwrap();
+        let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
+        assert!(error.to_string().contains("too small for batches of 2 pictures"), "{error}");
+        let checkpoint = Checkpoint::load(folder.last()).unwrap();
+        assert_eq!(checkpoint.metadata.epoch, 1);
+        assert!(checkpoint.is_resumable());
+    }
 }

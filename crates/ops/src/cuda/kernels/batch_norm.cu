@@ -7,8 +7,8 @@
 #include "rectifier.cuh"
 
 // Normalisation and scaling of a channel as one multiplication and one addition. The backward
-// kernels compute again what the rectifier was given; `fmaf` and not an expression, which a compiler
-// may fuse in one kernel and not in another, gives them the same bits.
+// kernels compute again what the rectifier was given; `fmaf` and not an expression, which a
+// compiler may fuse in one kernel and not in another, gives them the same bits.
 struct Affine {
     float scale, shift;
 
@@ -22,7 +22,9 @@ struct Parameters {
     float eps;
 
     // Not `rsqrtf`, which is off in the last bits.
-    __device__ float inv_std(unsigned channel) const { return 1.0f / sqrtf(variance[channel] + eps); }
+    __device__ float inv_std(unsigned channel) const {
+        return 1.0f / sqrtf(variance[channel] + eps);
+    }
 
     __device__ Affine of(unsigned channel) const {
         const float scale = affine[channel] * inv_std(channel);
@@ -165,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
         const float *__restrict__ variance, float eps
 
 #define KERNELS(TYPE, T)                                                                          \
-    extern "C" __global__ void __launch_bounds__(SUM_THREADS) cv_moments_##TYPE(                  \
+    extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_moments_##TYPE(                          \
         size_t rows, unsigned channels, const T* __restrict__ x, float* __restrict__ partial      \
     ) {                                                                                           \
         moments(rows, channels, x, partial);                                                      \
@@ -183,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
         const Parameters parameters{channels, affine, mean, variance, eps};                       \
         normalize(n, parameters, x, residual, Rectifier{rectify != 0, ceiling}, y);               \
     }                                                                                             \
-    extern "C" __global__ void __launch_bounds__(SUM_THREADS) cv_batch_norm_sums_##TYPE(          \
+    extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_batch_norm_sums_##TYPE(                  \
         size_t rows, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,      \
         STATISTICS, int rectify, float ceiling, float* __restrict__ partial                       \
     ) {                                                                                           \

@@ -2,8 +2,8 @@
 
 #pragma once
 
-// `combine` over the values of all threads of the block, in every thread and in one order. The block
-// is one-dimensional, of a multiple of 32 threads.
+// `combine` over the values of all threads of the block, in every thread and in one order. The
+// block is one-dimensional, of a multiple of 32 threads.
 template <typename V, typename Combine> __device__ V over_block(V value, Combine combine) {
     __shared__ V of_warps[32];
     for (int distance = 16; distance > 0; distance /= 2) {

@@ -1,8 +1,8 @@
-// Sums over the rows of a `[rows, channels]` matrix, in two stages and without atomics, so that every
-// launch gives the same bits.
+// Sums over the rows of a `[rows, channels]` matrix, in two stages and without atomics, so that
+// every launch gives the same bits.
 //
-// First every block adds up the rows of one chunk (blockIdx.y) for some channels (blockIdx.x); then a
-// few blocks add up the chunks.
+// First every block adds up the rows of one chunk (blockIdx.y) for some channels (blockIdx.x); then
+// a few blocks add up the chunks.
 
 #pragma once
 
@@ -117,7 +117,8 @@ __device__ void sum_chunk(
     }
 }
 
-// Second stage: calls `f(channel, sums)` in one thread for each channel, with the sums over all chunks.
+// Second stage: calls `f(channel, sums)` in one thread for each channel, with the sums over all
+// chunks.
 //
 // The block may have any shape of a multiple of 32 threads; it takes 32 channels at a time.
 template <int SUMS, typename F>

@@ -69,7 +69,8 @@ __device__ void col2im(
         Pack<T, N> pack;
 #pragma unroll
         for (int k = 0; k < N; k++) pack.at[k] = narrow<T>(sums[k]);
-        const size_t pixel = ((first_image + place.image) * s.in_h + place.row) * s.in_w + place.column;
+        const size_t line = (first_image + place.image) * s.in_h + place.row;
+        const size_t pixel = line * s.in_w + place.column;
         store(dx, (pixel * s.groups + group) * depth + place.pack, pack);
     }
 }
@@ -79,7 +80,7 @@ template <typename T> __device__ bool in_packs(const ConvShape& s, const T* x, c
 }
 
 #define KERNELS(TYPE, T)                                                                          \
-    extern "C" __global__ void __launch_bounds__(1024) cv_im2col_##TYPE(                          \
+    extern "C" __global__ void UNCROWDED(1024) cv_im2col_##TYPE(                                  \
         ConvShape s, int first_image, int images, int group, const T* __restrict__ x,             \
         T* __restrict__ columns                                                                   \
     ) {                                                                                           \
@@ -89,7 +90,7 @@ template <typename T> __device__ bool in_packs(const ConvShape& s, const T* x, c
             im2col<1>(s, first_image, images, group, x, columns);                                 \
         }                                                                                         \
     }                                                                                             \
-    extern "C" __global__ void __launch_bounds__(1024) cv_col2im_##TYPE(                          \
+    extern "C" __global__ void UNCROWDED(1024) cv_col2im_##TYPE(                                  \
         ConvShape s, int first_image, int images, int group, const T* __restrict__ columns,       \
         T* __restrict__ dx                                                                        \
     ) {                                                                                           \

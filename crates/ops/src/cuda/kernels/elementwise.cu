@@ -7,8 +7,8 @@
 #include "packs.cuh"
 #include "rectifier.cuh"
 
-// The curves and their derivatives as in `cpu/activation.rs`; at a kink the derivative is PyTorch's.
-// Comparisons are written so that a NaN ends in the branch that keeps it.
+// The curves and their derivatives as in `cpu/activation.rs`; at a kink the derivative is
+// PyTorch's. Comparisons are written so that a NaN ends in the branch that keeps it.
 
 __device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 

@@ -7,8 +7,8 @@
 constexpr unsigned TILE = 32;
 constexpr unsigned TILE_ROWS_AT_ONCE = 8;
 
-// `[batch, rows, columns]` to `[batch, columns, rows]`. The block is (32, 8); the grid covers columns
-// and rows in tiles, and the batch, and may be smaller than they are.
+// `[batch, rows, columns]` to `[batch, columns, rows]`. The block is (32, 8); the grid covers
+// columns and rows in tiles, and the batch, and may be smaller than they are.
 template <typename T>
 __device__ void transpose(
     unsigned batch, unsigned rows, unsigned columns, const T* __restrict__ x, T* __restrict__ y
@@ -40,7 +40,7 @@ __device__ void transpose(
 }
 
 #define KERNELS(TYPE, T)                                                                          \
-    extern "C" __global__ void __launch_bounds__(256) cv_transpose_##TYPE(                        \
+    extern "C" __global__ void UNCROWDED(256) cv_transpose_##TYPE(                                \
         unsigned batch, unsigned rows, unsigned columns, const T* __restrict__ x,                 \
         T* __restrict__ y                                                                         \
     ) {                                                                                           \

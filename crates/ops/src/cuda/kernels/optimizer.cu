@@ -9,9 +9,9 @@
 
 constexpr int TENSORS = 48;
 
-// What differs from tensor to tensor. `a` and `b` are, for SGD, the share of the gradient that enters
-// the momentum buffer, and nothing; for Adam the size of a step (the rate over the correction of the
-// first moment) and the factor that corrects the root of the second moment.
+// What differs from tensor to tensor. `a` and `b` are, for SGD, the share of the gradient that
+// enters the momentum buffer, and nothing; for Adam the size of a step (the rate over the
+// correction of the first moment) and the factor that corrects the root of the second moment.
 struct Tensors {
     float* parameter[TENSORS];
     const float* grad[TENSORS];

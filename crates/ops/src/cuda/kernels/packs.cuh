@@ -1,9 +1,9 @@
 // The number types of feature maps, and how a kernel walks over them.
 //
-// Whatever a map is stored in, arithmetic is done in float. Most kernels here wait for memory and for
-// nothing else, so elements travel in packs of 16 bytes, the most that a thread can load at once.
-// Every walk takes the width of its packs as a parameter: with a width of 1 the same code takes maps
-// that do not come in whole packs.
+// Whatever a map is stored in, arithmetic is done in float. Most kernels here wait for memory and
+// for nothing else, so elements travel in packs of 16 bytes, the most that a thread can load at
+// once. Every walk takes the width of its packs as a parameter: with a width of 1 the same code
+// takes maps that do not come in whole packs.
 
 #pragma once
 
@@ -15,6 +15,10 @@
     KERNELS(f32, float)        \
     KERNELS(f16, __half)       \
     KERNELS(bf16, __nv_bfloat16)
+
+// Launch bounds for kernels of which one block a multiprocessor is enough. The assembler would
+// rather have more, and to make room for them it spills registers of these.
+#define UNCROWDED(threads) __launch_bounds__(threads, 1)
 
 __device__ inline float widen(float x) { return x; }
 __device__ inline float widen(__half x) { return __half2float(x); }
@@ -83,9 +87,9 @@ template <int N, typename T, typename Of, typename F, typename... X>
 __device__ void map_channels_in_packs(
     size_t n, unsigned channels, T* y, Of of_channel, F f, const X*... x
 ) {
-    // Which channels a pack holds repeats after so many packs: the channels over what they share with
-    // the power of two `N`. All threads together step over whole periods, so that each of them meets
-    // the same channels at every step and works out once what they need.
+    // Which channels a pack holds repeats after so many packs: the channels over what they share
+    // with the power of two `N`. All threads together step over whole periods, so that each of them
+    // meets the same channels at every step and works out once what they need.
     const unsigned shared = channels & (0u - channels);
     const size_t period = channels / (shared < N ? shared : N);
     const size_t periods = thread_count() / period;
@@ -99,6 +103,9 @@ __device__ void map_channels_in_packs(
             constants[k] = of_channel(channel);
             channel = channel + 1 < channels ? channel + 1 : 0;
         }
+        // Two packs on their way at a time: with their constants, threads take too many registers
+        // for a multiprocessor to hide the wait for memory behind other threads alone.
+#pragma unroll 2
         for (size_t i = first; i < packs; i += step) {
             const auto with_constants = [&](int k, auto... x) { return f(constants[k], x...); };
             map_pack<N>(i, y, with_constants, load<N>(x, i)...);

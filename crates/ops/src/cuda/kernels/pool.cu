@@ -1,7 +1,9 @@
 // Max and average pooling over any windows, and their gradients, as in `cpu/pool.rs`.
 //
-// The backward kernels gather: a thread adds up what an input gets from the windows that hold it, so
-// each element is written once and in one order. Any launch along x does.
+// The backward kernels gather: a thread adds up what an input gets from the windows that hold it,
+// so each element is written once and in one order. Any launch along x does.
+
+#include <math.h>
 
 #include "packs.cuh"
 #include "place.cuh"
@@ -23,9 +25,10 @@ __device__ inline Holders holders_at(const int* holders, unsigned i) {
     return {holders[2 * i], holders[2 * i + 1]};
 }
 
+// The sizes and windows of a pool; only the backward kernels know the holders.
 struct Axes {
     unsigned channels, in_h, in_w, out_h, out_w;
-    const int *rows_win, *cols_win, *rows_hold, *cols_hold;
+    const int *rows_win, *cols_win, *rows_hold = nullptr, *cols_hold = nullptr;
 
     template <int N> __device__ Place output(size_t i) const {
         return place_of(i, out_h, out_w, channels / N);
@@ -120,8 +123,8 @@ __device__ void avg_pool(size_t n, const Axes& axes, const T* x, T* y) {
         const Window columns = window_at(axes.cols_win, place.column);
         float sums[N] = {};
         for (int row = rows.start; row < rows.end; row++) {
-            // The sum of a row apart from the total, so that rounding errors grow with the side of a
-            // large window (a global average) and not with its area.
+            // The sum of a row apart from the total, so that rounding errors grow with the side of
+            // a large window (a global average) and not with its area.
             float row_sums[N] = {};
             for (int column = columns.start; column < columns.end; column++) {
                 const Pack<T, N> pack = load<N>(x, axes.input_pack<N>(place, row, column));
@@ -171,7 +174,7 @@ __device__ void avg_pool_gradient(size_t n, const Axes& axes, const T* grad, T* 
         SIZES, WINDOWS, const T* __restrict__ x, T* __restrict__ y,                               \
         unsigned short* __restrict__ positions                                                    \
     ) {                                                                                           \
-        const Axes axes{channels, in_h, in_w, out_h, out_w, rows_win, cols_win, nullptr, nullptr}; \
+        const Axes axes{channels, in_h, in_w, out_h, out_w, rows_win, cols_win};                  \
         if (IN_PACKS(T, x, y, positions)) {                                                       \
             max_pool<FULL<T>>(n, axes, x, y, positions);                                          \
         } else {                                                                                  \
@@ -182,7 +185,7 @@ __device__ void avg_pool_gradient(size_t n, const Axes& axes, const T* grad, T* 
         SIZES, WINDOWS, HOLDERS, const T* __restrict__ grad,                                      \
         const unsigned short* __restrict__ positions, T* __restrict__ dx                          \
     ) {                                                                                           \
-        const Axes axes{channels, in_h,     in_w,      out_h,    out_w,                           \
+        const Axes axes{channels, in_h,     in_w,     out_h,     out_w,                           \
                         rows_win, cols_win, rows_hold, cols_hold};                                \
         if (IN_PACKS(T, grad, positions, dx)) {                                                   \
             max_pool_gradient<FULL<T>>(n, axes, grad, positions, dx);                             \
@@ -192,7 +195,7 @@ __device__ void avg_pool_gradient(size_t n, const Axes& axes, const T* grad, T* 
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024)                                            \
     cv_avg_pool_##TYPE(SIZES, WINDOWS, const T* __restrict__ x, T* __restrict__ y) {              \
-        const Axes axes{channels, in_h, in_w, out_h, out_w, rows_win, cols_win, nullptr, nullptr}; \
+        const Axes axes{channels, in_h, in_w, out_h, out_w, rows_win, cols_win};                  \
         if (IN_PACKS(T, x, y)) {                                                                  \
             avg_pool<FULL<T>>(n, axes, x, y);                                                     \
         } else {                                                                                  \
@@ -202,7 +205,7 @@ __device__ void avg_pool_gradient(size_t n, const Axes& axes, const T* grad, T* 
     extern "C" __global__ void __launch_bounds__(1024) cv_avg_pool_gradient_##TYPE(               \
         SIZES, WINDOWS, HOLDERS, const T* __restrict__ grad, T* __restrict__ dx                   \
     ) {                                                                                           \
-        const Axes axes{channels, in_h,     in_w,      out_h,    out_w,                           \
+        const Axes axes{channels, in_h,     in_w,     out_h,     out_w,                           \
                         rows_win, cols_win, rows_hold, cols_hold};                                \
         if (IN_PACKS(T, grad, dx)) {                                                              \
             avg_pool_gradient<FULL<T>>(n, axes, grad, dx);                                        \

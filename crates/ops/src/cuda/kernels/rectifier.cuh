@@ -1,5 +1,5 @@
-// Rectifiers with a ceiling, which may be infinite. A NaN stays one and lets gradients through, as in
-// PyTorch: that is why these are comparisons and not `fmaxf`, which drops NaNs.
+// Rectifiers with a ceiling, which may be infinite. A NaN stays one and lets gradients through, as
+// in PyTorch: that is why these are comparisons and not `fmaxf`, which drops NaNs.
 
 #pragma once
 

@@ -1,7 +1,7 @@
-// Softmax, its logarithm, and the cross entropy made of it, as in `cpu/softmax.rs`: one block a row.
+// Softmax, its logarithm, and the cross entropy made of it, as in `cpu/softmax.rs`.
 //
-// The row's maximum is subtracted before `expf`, which would overflow otherwise. Blocks are
-// one-dimensional, of a multiple of 32 threads, and step over the rows.
+// One block works on a row, and steps over the rows; it is one-dimensional, of a multiple of 32
+// threads. The row's maximum is subtracted before `expf`, which would overflow otherwise.
 
 #include <math.h>
 
@@ -52,14 +52,15 @@ __device__ void softmax_gradient(
             return logarithm ? grad_at(i) : y_at(i) * grad_at(i);
         });
         for (unsigned i = threadIdx.x; i < columns; i += blockDim.x) {
-            const float of_x = logarithm ? grad_at(i) - expf(y_at(i)) * sum : y_at(i) * (grad_at(i) - sum);
+            const float of_x =
+                logarithm ? grad_at(i) - expf(y_at(i)) * sum : y_at(i) * (grad_at(i) - sum);
             dx[start + i] = narrow<T>(of_x);
         }
     }
 }
 
-// The targets of labels, `[rows, classes]`: what `label_targets` in `cross_entropy.rs` makes. A label
-// that is not below `classes` makes its row NaN, and the loss with it.
+// The targets of labels, `[rows, classes]`: what `label_targets` in `cross_entropy.rs` makes. A
+// label that is not below `classes` makes its row NaN, and the loss with it.
 extern "C" __global__ void __launch_bounds__(1024) cv_label_targets_f32(
     unsigned rows, unsigned classes, const unsigned* __restrict__ labels,
     const float* __restrict__ weights, float smoothing, float* __restrict__ targets
@@ -67,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_label_targets_f32(
     const auto weight_of = [=](unsigned label) {
         return label >= classes ? 0.0f : weights == nullptr ? 1.0f : weights[label];
     };
-    // Every block adds this up for itself: one pass over the labels, less than another launch costs.
+    // Every block adds this up for itself: a pass over the labels costs less than another launch.
     const float total = row_sum(rows, [=](unsigned row) { return weight_of(labels[row]); });
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
         const unsigned label = labels[row];
@@ -97,8 +98,8 @@ extern "C" __global__ void __launch_bounds__(1024) cv_cross_entropy_f32(
     }
 }
 
-// The gradient of the logits for a gradient `grad[0]` of the loss. The targets of a row may add up to
-// anything.
+// The gradient of the logits for a gradient `grad[0]` of the loss. The targets of a row may add up
+// to anything.
 extern "C" __global__ void __launch_bounds__(1024) cv_cross_entropy_gradient_f32(
     unsigned rows, unsigned columns, const float* __restrict__ logits,
     const float* __restrict__ targets, const float* __restrict__ grad, float* __restrict__ dx

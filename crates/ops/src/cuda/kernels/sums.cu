@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_squares_finish_f32(
 }
 
 #define KERNELS(TYPE, T)                                                                          \
-    extern "C" __global__ void __launch_bounds__(SUM_THREADS) cv_column_sums_##TYPE(              \
+    extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_column_sums_##TYPE(                      \
         size_t rows, unsigned channels, const T* __restrict__ x, float* __restrict__ partial      \
     ) {                                                                                           \
         column_sums(rows, channels, x, partial);                                                  \

@@ -1,0 +1,68 @@
+//! What to do when the memory of a device is full, in the words of the command line.
+
+use std::path::Path;
+
+use candle_vision::train::Error;
+
+/// The error with its remedy: `option` says what to type for another batch size, `last` is the
+/// checkpoint of the run, if there is one by now.
+pub(crate) fn with_remedy(
+    error: Error,
+    option: impl FnOnce(usize) -> String,
+    last: Option<&Path>,
+) -> anyhow::Error {
+    let Error::OutOfMemory { device, batch_size, source } = error else { return error.into() };
+    let mut text = format!("the memory of {device} is too small for ");
+    text += &match batch_size {
+        0 | 1 => "one picture; take a smaller network or smaller pictures".to_owned(),
+        _ => format!("batches of {batch_size} pictures; try `{}`", option(batch_size / 2)),
+    };
+    if let Some(last) = last.filter(|last| last.is_file()) {
+        text += &format!("; `{}` is whole", last.display());
+    }
+    anyhow::Error::from(*source).context(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::say;
+
+    fn full(batch_size: usize) -> Error {
+        let said = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        let source = Box::new(Error::Tensor(candle_core::Error::Cuda(said.into())));
+        Error::OutOfMemory { device: "cuda:0".to_owned(), batch_size, source }
+    }
+
+    fn line(error: Error, last: Option<&Path>) -> String {
+        let option = |batch_size| format!("--set data.batch_size={batch_size}");
+        say::one_line(&with_remedy(error, option, last))
+    }
+
+    #[test]
+    fn the_batch_size_the_option_the_device_and_the_checkpoint_are_named() {
+        let last = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        assert_eq!(
+            line(full(64), Some(&last)),
+            format!(
+                "the memory of cuda:0 is too small for batches of 64 pictures; try \
+                 `--set data.batch_size=32`; `{}` is whole: \
+                 DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+                last.display()
+            )
+        );
+        let missing = line(full(3), Some(Path::new("no/last.safetensors")));
+        assert!(missing.contains("data.batch_size=1`: DriverError"), "{missing}");
+    }
+
+    #[test]
+    fn there_is_no_smaller_batch_than_one_picture() {
+        let line = line(full(1), None);
+        assert!(line.contains("for one picture; take a smaller network"), "{line}");
+    }
+
+    #[test]
+    fn other_errors_are_left_alone() {
+        assert_eq!(line(Error::NothingToTrain, None), Error::NothingToTrain.to_string());
+    }
+}
