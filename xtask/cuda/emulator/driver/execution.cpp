@@ -7,7 +7,6 @@
 #include <csetjmp>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
 #include <sys/mman.h>
@@ -16,7 +15,6 @@
 #include "../include/cuda_runtime.h"
 #include "memory.h"
 
-#define EXPORTED __attribute__((visibility("default")))
 EXPORTED uint3 emulated_thread, emulated_block;
 EXPORTED dim3 emulated_block_size, emulated_grid_size;
 EXPORTED char* emulated_dynamic_shared;
@@ -50,8 +48,7 @@ struct Handed {
     alignas(16) char bytes[16];
 };
 
-std::mutex one_launch;
-const Kernel* kernel;
+const EmulatedKernel* kernel;
 void** parameters;
 unsigned threads, begun_threads;
 Fiber fibers[MOST_THREADS];
@@ -173,8 +170,8 @@ void run_block() {
 
 }  // namespace
 
-void launch(const Kernel& which, Size3 grid, Size3 block, size_t shared_bytes, void** given) {
-    const std::lock_guard<std::mutex> guard(one_launch);
+void launch(const EmulatedKernel& which, Size3 grid, Size3 block, size_t shared_bytes,
+            void** given) {
     kernel = &which;
     parameters = given;
     threads = block.x * block.y * block.z;

@@ -13,6 +13,7 @@
 API CUresult cuInit(unsigned);
 API CUresult cuDevicePrimaryCtxRetain(CUcontext*, CUdevice);
 API CUresult cuCtxSetCurrent(CUcontext);
+API CUresult cuCtxSynchronize();
 API CUresult cuMemAlloc_v2(CUdeviceptr*, size_t);
 API CUresult cuMemFree_v2(CUdeviceptr);
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr, const void*, size_t);
@@ -71,9 +72,13 @@ static CUfunction kernel(const char* name) {
 
 static CUresult launch(const char* name, unsigned blocks, unsigned threads,
                        std::vector<void*> arguments) {
-    return cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, nullptr, arguments.data(),
-                          nullptr);
+    const CUresult result = cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, nullptr,
+                                           arguments.data(), nullptr);
+    synchronize();
+    return result;
 }
+
+void synchronize() { CHECK(cuCtxSynchronize() == CUDA_SUCCESS); }
 
 static CUdeviceptr allocated(size_t bytes) {
     CUdeviceptr pointer;
