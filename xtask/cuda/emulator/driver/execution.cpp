@@ -51,6 +51,7 @@ struct Handed {
 const EmulatedKernel* kernel;
 void** parameters;
 unsigned threads, begun_threads;
+uint3 places[MOST_THREADS];  // the threadIdx of each thread
 Fiber fibers[MOST_THREADS];
 Warp warps[WARPS];
 std::vector<Fiber*> idle = [] {
@@ -75,9 +76,7 @@ bool reversed() {
 
 void become(unsigned thread) {
     running->thread = thread;
-    emulated_thread = {thread % emulated_block_size.x,
-                       thread / emulated_block_size.x % emulated_block_size.y,
-                       thread / (emulated_block_size.x * emulated_block_size.y)};
+    emulated_thread = places[thread];
 }
 
 void back_to_scheduler() {
@@ -122,6 +121,8 @@ void resume(Fiber& fiber) {
     (fiber.waits == Waits::no ? idle : warps[fiber.thread / WARP].waiting).push_back(&fiber);
 }
 
+unsigned used_warps() { return (threads + WARP - 1) / WARP; }
+
 // Whether all threads of the warp wait for each other. Threads that returned are not waited for.
 bool is_whole(const Warp& warp) {
     for (const Fiber* fiber : warp.waiting)
@@ -142,7 +143,8 @@ void run_warp(Warp& warp) {
 // Lets every thread that is left pass `__syncthreads`; whether there is any.
 bool release_block() {
     bool any = false;
-    for (Warp& warp : warps) {
+    for (unsigned i = 0; i < used_warps(); i++) {
+        Warp& warp = warps[i];
         for (const Fiber* fiber : warp.waiting)
             if (fiber->waits != Waits::for_block)
                 fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
@@ -164,7 +166,8 @@ void run_block() {
     }
     // One warp runs ahead as far as it can before the next has its turn, as it may on a card.
     do {
-        for (unsigned i = 0; i < WARPS; i++) run_warp(warps[reversed() ? WARPS - 1 - i : i]);
+        const unsigned count = used_warps();
+        for (unsigned i = 0; i < count; i++) run_warp(warps[reversed() ? count - 1 - i : i]);
     } while (release_block());
 }
 
@@ -177,6 +180,10 @@ void launch(const EmulatedKernel& which, Size3 grid, Size3 block, size_t shared_
     threads = block.x * block.y * block.z;
     emulated_block_size = {block.x, block.y, block.z};
     emulated_grid_size = {grid.x, grid.y, grid.z};
+    uint3* place = places;
+    for (unsigned z = 0; z < block.z; z++)
+        for (unsigned y = 0; y < block.y; y++)
+            for (unsigned x = 0; x < block.x; x++) *place++ = {x, y, z};
     std::vector<char> shared(shared_bytes + 16, char(0xFF));
     emulated_dynamic_shared =
         shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16);
