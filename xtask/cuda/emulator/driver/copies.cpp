@@ -33,9 +33,7 @@ static CUresult waited_for(CUresult result) {
     return result;
 }
 
-API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
-    REQUIRE_CONTEXT();
-    if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+static CUresult allocate(CUdeviceptr* pointer, size_t bytes) {
     void* memory = emulated::allocate(bytes);
     if (!memory) {
         emulated::finish_all();  // there may be memory whose turn to be freed has not come
@@ -45,11 +43,16 @@ API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
     return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-// Unlike cuMemAlloc it takes a size of zero, which cudarc relies on for empty slices.
-API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) {
+API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
     REQUIRE_CONTEXT();
+    return bytes == 0 ? CUDA_ERROR_INVALID_VALUE : allocate(pointer, bytes);
+}
+
+// Unlike cuMemAlloc it takes a size of zero, which cudarc relies on for empty slices.
+API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream stream) {
+    REQUIRE_CONTEXT_OF(stream);
     *pointer = 0;
-    return bytes == 0 ? CUDA_SUCCESS : cuMemAlloc_v2(pointer, bytes);
+    return bytes == 0 ? CUDA_SUCCESS : allocate(pointer, bytes);
 }
 
 API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool,
@@ -58,7 +61,7 @@ API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemor
 }
 
 API CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
-    REQUIRE_CONTEXT();
+    REQUIRE_CONTEXT_OF(stream);
     emulated_enqueue(stream, [=] { emulated::release(address(pointer), "cuMemFree"); });
     return CUDA_SUCCESS;
 }
