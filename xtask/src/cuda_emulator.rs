@@ -116,8 +116,10 @@ impl Metadata {
 
 fn metadata() -> Result<Metadata> {
     let mut metadata = cargo();
-    // All features: candle-kernels is there only with `cuda`.
-    metadata.args(["metadata", "--format-version", "1", "--all-features"]);
+    // Without the feature there are no kernels, and without the filter cargo would fetch the packages
+    // of every platform there is.
+    metadata.args(["metadata", "--format-version", "1", "--features", "cuda"]);
+    metadata.args(["--filter-platform", "host-tuple"]);
     let output = metadata.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {
         bail!("`cargo metadata` failed, see its message above");

@@ -7,6 +7,8 @@ use candle_vision::models::Precision;
 use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::device::DeviceArgs;
+
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "candle-vision", version, max_term_width = 100)]
@@ -96,9 +98,8 @@ pub(crate) struct TrainArgs {
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -120,9 +121,8 @@ pub(crate) struct EvalArgs {
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -141,9 +141,8 @@ pub(crate) struct PredictArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -181,9 +180,8 @@ pub(crate) struct ExplainArgs {
     /// Measure how good the map is, beside a random one
     #[arg(long)]
     pub(crate) score: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// How a map is written.
@@ -214,9 +212,8 @@ pub(crate) struct ScoreArgs {
     /// Folder for the table and the pictures [default: `explain` beside the checkpoint]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -226,9 +223,8 @@ pub(crate) struct ReportArgs {
     /// Folder of the run, for instance runs/resnet18/001
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }
@@ -273,9 +269,8 @@ pub(crate) struct ActivationsArgs {
     /// network are PICTURE.LAYER.png and PICTURE.kernels.png
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -295,9 +290,8 @@ pub(crate) struct ResidualArgs {
     /// Where to write the picture [default: CHECKPOINT.residual.png in this folder]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

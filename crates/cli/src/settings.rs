@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_vision::data::transforms::Compose;
+use candle_vision::ops::{set_exact_convolution, set_tf32};
 use candle_vision::train::TrainerConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -33,12 +34,27 @@ pub(crate) struct ScoreSettings {
 }
 
 /// How convolutions are computed.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct ConvSettings {
     /// Plain sums alone, without the faster 3x3 kernels that round a little differently.
-    #[serde(default)]
     pub(crate) exact: bool,
+    /// Whether a CUDA card may round the factors of f32 convolutions to TF32.
+    pub(crate) tf32: bool,
+}
+
+impl Default for ConvSettings {
+    fn default() -> Self {
+        Self { exact: false, tf32: true }
+    }
+}
+
+impl ConvSettings {
+    /// Has all convolutions of this process computed so, from now on.
+    pub(crate) fn apply(self) {
+        set_exact_convolution(self.exact);
+        set_tf32(self.tf32);
+    }
 }
 
 /// Where the pictures come from.
@@ -273,6 +289,18 @@ mod tests {
         let settings = recipe.settings()?;
         assert_eq!(settings.training.epochs, 3);
         assert_eq!(settings.data.source, Source::Insects);
+        Ok(())
+    }
+
+    #[test]
+    fn convolutions_are_as_in_pytorch_unless_told_otherwise() -> Result<()> {
+        let mut recipe = recipe();
+        let ConvSettings { exact, tf32 } = recipe.settings()?.conv;
+        assert!(!exact && tf32);
+        recipe.set("conv.tf32=false")?;
+        assert!(!recipe.settings()?.conv.tf32);
+        recipe.set("conv.exact=true")?;
+        assert!(recipe.settings()?.conv.exact);
         Ok(())
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use candle_vision::data::transforms::functional;
+use candle_vision::data::transforms::{Compose, functional};
 use candle_vision::data::{
     Cifar10, DataLoader, Dataset, Error as DataError, FolderSplit, ImageFolder, Insects,
     InsectsConfig, LoaderConfig, Mnist, Picture, Split,
 };
 use candle_vision::models::{Model, ModelSpec, build, weights};
 use candle_vision::ops::Generator;
-use candle_vision::train::{Checkpoint, CheckpointMetadata};
+use candle_vision::train::{Checkpoint, CheckpointMetadata, DeviceUpload};
 use rand::SeedableRng;
 
 use crate::settings::{DataSettings, ModelSettings, Recipe, Source};
@@ -111,7 +111,23 @@ pub(crate) fn loader(
         skip_broken: settings.skip_broken,
         ..LoaderConfig::default()
     };
-    Ok(DataLoader::new(dataset, transform.clone(), config, device.clone())?)
+    loader_on(device, dataset, transform.clone(), config)
+}
+
+/// A loader whose batches lie on `device`, brought there in the way that is fastest for it.
+pub(crate) fn loader_on(
+    device: &Device,
+    dataset: Arc<dyn Dataset>,
+    transform: Compose,
+    config: LoaderConfig,
+) -> Result<DataLoader> {
+    let loader = DataLoader::new(dataset, transform, config, device.clone())?;
+    // The CPU takes what the loader's threads have made as it is.
+    let upload = device.is_cuda().then(|| Arc::new(DeviceUpload::new(device.clone())));
+    Ok(match upload {
+        Some(upload) => loader.with_upload(upload),
+        None => loader,
+    })
 }
 
 /// Builds the network of `settings` and loads its weights, if it names any. The second value says

@@ -4,9 +4,12 @@
 //! for a sample, so the number of workers cannot change a batch by a bit, a run can be resumed in
 //! the middle of an epoch, and one sample can be replayed by itself.
 
+mod ahead;
 mod cache;
 mod epoch;
+mod host_batches;
 mod source;
+mod upload;
 mod workers;
 
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use epoch::EpochIter;
 pub use source::Skipped;
 use source::Source;
+use upload::Uploader;
+pub use upload::{HostImages, HostValues, Upload};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -65,7 +70,8 @@ impl Default for LoaderConfig {
 /// Some samples, as a network takes them.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// `[batch, channels, height, width]`, f32: a permuted view of channels-last memory.
+    /// `[batch, channels, height, width]`, f32 unless an [`Upload`] makes it otherwise: a permuted view
+    /// of channels-last memory.
     pub images: Tensor,
     /// `[batch]`, u32.
     pub labels: Tensor,
@@ -95,7 +101,7 @@ pub struct Batch {
 pub struct DataLoader {
     source: Arc<Source>,
     config: LoaderConfig,
-    device: Device,
+    uploader: Uploader,
 }
 
 impl DataLoader {
@@ -112,7 +118,14 @@ impl DataLoader {
         transform.validate()?;
         check(&config, dataset.len())?;
         let source = Arc::new(Source::new(dataset, transform, &config));
-        Ok(Self { source, config, device })
+        Ok(Self { source, config, uploader: Uploader { device, hook: None } })
+    }
+
+    /// The same, but with pictures brought to the device by `upload`, a batch ahead of the one in use
+    /// if there are workers. Labels go the plain way, to the device given before.
+    pub fn with_upload(mut self, upload: Arc<dyn Upload>) -> Self {
+        self.uploader.hook = Some(upload);
+        self
     }
 
     /// Number of batches in an epoch; fewer come if `skip_broken` empties some.
@@ -130,13 +143,14 @@ impl DataLoader {
     /// The batches of an epoch from number `first_batch` on, to resume in its middle.
     pub fn epoch_from(&self, epoch: usize, first_batch: usize) -> EpochIter {
         let batches = first_batch..self.batches_per_epoch();
-        let plan = epoch::Plan {
+        let plan = host_batches::Plan {
             source: Arc::clone(&self.source),
             order: self.order(epoch),
             epoch,
             batch_size: self.config.batch_size,
+            pixels: self.uploader.takes_pixels(),
         };
-        EpochIter::new(plan, batches, &self.config, self.device.clone())
+        EpochIter::new(plan, batches, &self.config, self.uploader.clone())
     }
 
     /// The sample indices of an epoch, in the order of its batches.

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 pub use compose::Compose;
 pub use tensor::Array;
-pub(crate) use tensor::batch_tensor;
 
 /// What the transforms do once their random parameters are drawn, as torchvision's
 /// `transforms.functional` on PIL images.

@@ -98,6 +98,8 @@ mod on_gradient;
 mod optimizer_step;
 mod prepared_conv2d;
 mod softmax;
+#[cfg(not(feature = "cuda"))]
+mod without_cuda;
 
 pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
@@ -123,6 +125,8 @@ pub use optimizer_step::{
 };
 pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use softmax::{log_softmax, softmax};
+#[cfg(not(feature = "cuda"))]
+pub use without_cuda::{cuda_device, upload, upload_pixels};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;

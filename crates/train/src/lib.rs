@@ -9,6 +9,7 @@
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
 //! | [`Criterion`] | cross entropy with label smoothing and class weights |
 //! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
+//! | [`DeviceUpload`] | how a loader's pictures come to a card |
 //! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
 //!
 //! # Mixed precision
@@ -52,6 +53,7 @@ mod trainer;
 mod training_state;
 mod training_step;
 mod unread;
+mod upload;
 
 pub use atomic_file::write_atomically;
 pub use callback::{Callback, Control, Event, StopReason};
@@ -63,3 +65,4 @@ pub use evaluate::{Evaluation, EvaluationConfig, Prediction, evaluate};
 pub use record::{BatchRecord, EpochRecord, History};
 pub use run_folder::RunFolder;
 pub use trainer::{Summary, Trainer};
+pub use upload::DeviceUpload;

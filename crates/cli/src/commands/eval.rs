@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, LoaderConfig};
+use candle_vision::data::LoaderConfig;
 use candle_vision::train::{Criterion, Evaluation, EvaluationConfig, evaluate};
 
 use crate::args::EvalArgs;
@@ -14,7 +13,7 @@ use crate::table::table;
 use crate::{device, say, sources};
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
     let folder = args.folder.as_deref();
@@ -26,8 +25,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
         skip_broken: args.skip_broken,
         ..LoaderConfig::default()
     };
-    let preprocessing: Compose = metadata.preprocessing.clone();
-    let loader = DataLoader::new(dataset, preprocessing, config, device.clone())?;
+    let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
     device::tell_of_precision(args.precision, &device);
     let how = EvaluationConfig { limit: None, precision: args.precision };

@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 use candle_vision::explain::{CamOptions, ClassActivationMap, PIXELS};
 
 use crate::args::ExplainArgs;
+use crate::say;
 use crate::sources;
-use crate::{device, say};
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let asked = target::parse(args.target.as_deref(), &restored, &device)?;
     let (picture, input) = restored.input(&args.picture, &device)?;

@@ -10,11 +10,11 @@ use candle_vision::ops::softmax;
 use serde::Serialize;
 
 use crate::args::PredictArgs;
+use crate::say;
 use crate::sources::{self, Restored};
-use crate::{device, say};
 
 pub(crate) fn run(args: &PredictArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let mut failed = false;
     for path in &args.pictures {

@@ -4,16 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use candle_vision::data::Split;
-use candle_vision::ops::set_exact_convolution;
 use candle_vision::train::RunFolder;
 
 use crate::args::ReportArgs;
 use crate::report::Run;
 use crate::settings::Recipe;
-use crate::{device, say, sources};
+use crate::{say, sources};
 
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let folder = RunFolder::open(&args.run)?;
     if !folder.best().is_file() {
         bail!(
@@ -22,7 +21,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
         )
     }
     let settings = Recipe::read(&folder.path().join("config.toml"))?.settings()?;
-    set_exact_convolution(settings.conv.exact);
+    settings.conv.apply();
     let loader = |split| {
         let seed = settings.training.seed;
         let dataset = sources::open(&settings.data, &args.data.data, split, seed)?;

@@ -17,8 +17,8 @@ use candle_vision::train::write_atomically;
 use rand::{RngExt, SeedableRng};
 
 use crate::args::ScoreArgs;
+use crate::say;
 use crate::sources::{self, Restored};
-use crate::{device, say};
 use sheet::Sheet;
 use tally::Tally;
 
@@ -26,7 +26,7 @@ use tally::Tally;
 const SHEETS: usize = 3;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let folder = args.folder.as_deref();
     let seed = restored.metadata.seed;

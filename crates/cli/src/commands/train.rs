@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
 use candle_vision::explain::Method;
-use candle_vision::ops::set_exact_convolution;
 use candle_vision::report::{CurvesFile, TensorBoard};
 use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
 
@@ -36,12 +35,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 fn start(args: &TrainArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let Plan { name, settings, notes } = plan(args)?;
     for note in notes {
         say::note(note);
     }
-    set_exact_convolution(settings.conv.exact);
+    settings.conv.apply();
     // Whatever is wrong with the data or the network is found before a run folder is made.
     let prepared = prepare(&settings, &args.data.data, &device)?;
     let config = toml::to_string_pretty(&settings).context("cannot write the settings")?;
@@ -63,9 +62,9 @@ fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
 }
 
 fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let Begun { folder, mut settings, checkpoint } = resume::open(run, &args.runs)?;
-    set_exact_convolution(settings.conv.exact);
+    settings.conv.apply();
     // All weights come from the checkpoint: those the run began with may be gone.
     settings.model.weights.clear();
     let mut prepared = prepare(&settings, &args.data.data, &device)?;

@@ -36,11 +36,29 @@ pub(super) struct Source {
 
 /// The values of a batch before they become tensors.
 pub(super) struct HostBatch {
-    pub(super) values: Vec<f32>,
+    pub(super) values: Values,
     /// `[height, width, channels]` of each picture.
     pub(super) shape: [usize; 3],
     pub(super) labels: Vec<u32>,
     pub(super) indices: Vec<usize>,
+}
+
+/// The pictures of a batch, one after the other, channels last.
+pub(super) enum Values {
+    /// After all transforms.
+    Floats(Vec<f32>),
+    /// Before `to_tensor`.
+    Pixels(Vec<u8>),
+}
+
+impl Values {
+    /// Makes room for `more` times what there is.
+    fn reserve_times(&mut self, more: usize) {
+        match self {
+            Self::Floats(values) => values.reserve_exact(values.len() * more),
+            Self::Pixels(values) => values.reserve_exact(values.len() * more),
+        }
+    }
 }
 
 impl Source {
@@ -65,15 +83,17 @@ impl Source {
         skipped.values().cloned().collect()
     }
 
-    /// Reads and transforms these samples; gives up quietly, with what it has, once `stop` is set.
+    /// Reads and transforms these samples, with `pixels` only as far as they stay 8-bit values; gives
+    /// up quietly, with what it has, once `stop` is set.
     pub(super) fn load(
         &self,
         epoch: usize,
         indices: &[usize],
+        pixels: bool,
         stop: &AtomicBool,
     ) -> Result<HostBatch> {
         let mut batch = HostBatch {
-            values: Vec::new(),
+            values: if pixels { Values::Pixels(Vec::new()) } else { Values::Floats(Vec::new()) },
             shape: [0; 3],
             labels: Vec::with_capacity(indices.len()),
             indices: Vec::with_capacity(indices.len()),
@@ -89,7 +109,7 @@ impl Source {
                 result => result?,
             }
             if batch.indices.len() == 1 {
-                batch.values.reserve_exact(batch.values.len() * (indices.len() - 1));
+                batch.values.reserve_times(indices.len() - 1);
             }
         }
         Ok(batch)
@@ -98,10 +118,14 @@ impl Source {
     fn append(&self, epoch: usize, index: usize, batch: &mut HostBatch) -> Result<()> {
         let sample = self.cache.sample(self.dataset.as_ref(), index)?;
         let rng = &mut self.sample_rng(epoch, index);
-        let shape =
-            self.transform.append(&sample.picture, rng, &mut batch.values).map_err(|source| {
-                Error::Sample { name: self.dataset.name(index), source: Box::new(source) }
-            })?;
+        let shape = match &mut batch.values {
+            Values::Floats(values) => self.transform.append(&sample.picture, rng, values),
+            Values::Pixels(values) => self.transform.append_pixels(&sample.picture, rng, values),
+        };
+        let shape = shape.map_err(|source| Error::Sample {
+            name: self.dataset.name(index),
+            source: Box::new(source),
+        })?;
         match batch.indices.first() {
             None => batch.shape = shape,
             Some(&first) if batch.shape != shape => {

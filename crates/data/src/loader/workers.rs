@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::epoch::Plan;
+use super::host_batches::Plan;
 use super::source::HostBatch;
 use crate::error::{Error, Result};
 
@@ -35,18 +35,19 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts up to `count` threads, which make at most `ahead` batches before one is taken. None
-    /// if there are none to start or the system gives no thread: the caller's can do the same.
+    /// if there are none to start or the system gives no thread: the caller's can do the same. They
+    /// end early once `stop` is set.
     pub(super) fn start(
         plan: &Arc<Plan>,
         count: usize,
         batches: Range<usize>,
         ahead: usize,
+        stop: &Arc<AtomicBool>,
     ) -> Option<Self> {
         let (number_sender, number_receiver) = bounded(ahead);
         let (batch_sender, batch_receiver) = bounded(ahead);
-        let stop = Arc::new(AtomicBool::new(false));
         let start_thread = |_| {
-            let (plan, stop) = (Arc::clone(plan), Arc::clone(&stop));
+            let (plan, stop) = (Arc::clone(plan), Arc::clone(stop));
             let (numbers, batches) = (number_receiver.clone(), batch_sender.clone());
             let thread = std::thread::Builder::new().name("data-loader".to_owned());
             thread.spawn(move || work(&plan, &numbers, &batches, &stop)).ok()
@@ -60,7 +61,7 @@ impl Workers {
             batches: batch_receiver,
             rest: batches,
             early: BTreeMap::new(),
-            stop,
+            stop: Arc::clone(stop),
             threads,
         };
         (0..ahead).for_each(|_| workers.give_out_next());
@@ -114,7 +115,8 @@ fn work(plan: &Plan, numbers: &Receiver<usize>, batches: &Sender<Numbered>, stop
     }
 }
 
-fn worker_panicked(batch: usize, panic: &(dyn Any + Send)) -> Error {
+/// The error that a thread's panic becomes.
+pub(super) fn worker_panicked(batch: usize, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     Error::WorkerPanicked { batch, message: text.unwrap_or_else(|| "no message".to_owned()) }

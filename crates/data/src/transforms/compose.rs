@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::tensor::ValueTable;
+use super::tensor::{self, ValueTable};
 use super::{Array, Interpolation, Padding, Size, Transform, color, crop, functional, resize};
 use crate::error::{Error, Result};
 use crate::picture::Picture;
@@ -156,6 +156,28 @@ impl Compose {
         let picture = self.picture_steps(&self.0[..at], picture, rng)?;
         ValueTable::new(&self.0[at..], picture.channels())?.append(&picture, values);
         Ok([picture.height(), picture.width(), picture.channels()])
+    }
+
+    /// As [`Compose::append`] up to the 8-bit pixels before `to_tensor`; the rest is
+    /// [`Compose::scale_and_shift`].
+    pub(crate) fn append_pixels(
+        &self,
+        picture: &Picture,
+        rng: &mut ChaCha8Rng,
+        pixels: &mut Vec<u8>,
+    ) -> Result<[usize; 3]> {
+        let picture = self.picture_steps(&self.0[..self.to_tensor_position()?], picture, rng)?;
+        let [height, width, channels] = [picture.height(), picture.width(), picture.channels()];
+        // Whatever will not fit is an error of this picture, not of its batch.
+        self.scale_and_shift(channels)?;
+        pixels.extend_from_slice(picture.pixels());
+        Ok([height, width, channels])
+    }
+
+    /// What `to_tensor` and any `normalize` are to 8-bit pixels: `scale * pixel + shift`, each channel
+    /// with its own. The results differ from those of [`Compose::apply`] in their last bits.
+    pub(crate) fn scale_and_shift(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+        tensor::scale_and_shift(&self.0, channels)
     }
 
     fn picture_steps<'a>(

@@ -39,7 +39,8 @@ impl Array {
     /// # Errors
     /// If the device has no room for it.
     pub fn to_batch(&self, device: &Device) -> Result<Tensor> {
-        batch_tensor(self.values.clone(), 1, self.shape(), device)
+        let shape = (1, self.height, self.width, self.channels);
+        Ok(Tensor::from_vec(self.values.clone(), shape, device)?.permute((0, 3, 1, 2))?)
     }
 }
 
@@ -47,17 +48,6 @@ impl std::fmt::Debug for Array {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Array({}x{}x{})", self.height, self.width, self.channels)
     }
-}
-
-/// `[batch, channels, height, width]` over channels-last memory.
-pub(crate) fn batch_tensor(
-    values: Vec<f32>,
-    batch: usize,
-    [height, width, channels]: [usize; 3],
-    device: &Device,
-) -> Result<Tensor> {
-    let tensor = Tensor::from_vec(values, (batch, height, width, channels), device)?;
-    Ok(tensor.permute((0, 3, 1, 2))?)
 }
 
 /// What each 8-bit value becomes, for one or for three channels.
@@ -96,6 +86,28 @@ impl ValueTable {
             }
         }
     }
+}
+
+/// The scale and the shift of each channel that `to_tensor` and the `normalize` among `steps` come to,
+/// for 8-bit pixels.
+pub(super) fn scale_and_shift(
+    steps: &[Transform],
+    channels: usize,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (mut scales, mut shifts) = (Vec::new(), Vec::new());
+    for channel in 0..channels {
+        // In f64: rounded once, at the end.
+        let (mut scale, mut shift) = (1.0 / 255.0, 0.0);
+        for step in steps {
+            let Transform::Normalize { mean, std } = step else { continue };
+            let std = of_channel(std, channel, channels)?;
+            scale /= std;
+            shift = (shift - of_channel(mean, channel, channels)?) / std;
+        }
+        scales.push(scale as f32);
+        shifts.push(shift as f32);
+    }
+    Ok((scales, shifts))
 }
 
 pub(super) fn of_channel(values: &[f64], channel: usize, channels: usize) -> Result<f64> {

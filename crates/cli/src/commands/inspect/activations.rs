@@ -11,8 +11,8 @@ use candle_vision::report::shades;
 
 use super::{Shown, network, picture_name, write_page};
 use crate::args::ActivationsArgs;
+use crate::say;
 use crate::sources::{self, in_channels, unused_generator};
-use crate::{device, say};
 
 /// The longest side that is worked on: the picture shows no more.
 const LONGEST: usize = 400;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
     let picture = sources::picture(&args.picture)?;
     show_elementary(args, &picture, &filter)?;
     if let Some(checkpoint) = &args.checkpoint {
-        let device = device::parse(&args.device)?;
+        let device = args.device.open()?;
         let restored = sources::restore(checkpoint, &device)?;
         network::show_maps(args, &restored, &device)?;
         network::show_kernels(args, &restored)?;

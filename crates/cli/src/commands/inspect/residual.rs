@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use candle_vision::data::{DataLoader, LoaderConfig};
+use candle_vision::data::LoaderConfig;
 use candle_vision::explain::inside::{
     BlockStatistics, ResidualBlock, ResidualLens, WithoutBlock, residual_blocks,
 };
@@ -16,10 +16,10 @@ use super::picture_name;
 use crate::args::ResidualArgs;
 use crate::commands::eval::check_classes;
 use crate::table::table;
-use crate::{device, say, sources};
+use crate::{say, sources};
 
 pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
-    let device = device::parse(&args.device)?;
+    let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let model = restored.model.as_ref();
     let blocks = residual_blocks(model)?;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
     let dataset = sources::measured_pictures(folder, &args.checkpoint, data, metadata.seed)?;
     check_classes(dataset.classes(), &metadata.classes)?;
     let config = LoaderConfig { batch_size: args.batch_size, ..LoaderConfig::default() };
-    let loader = DataLoader::new(dataset, metadata.preprocessing.clone(), config, device.clone())?;
+    let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
 
     let mut lens = ResidualLens::new(blocks.clone());
     for batch in loader.epoch(0).take(args.batches.unwrap_or(usize::MAX)) {

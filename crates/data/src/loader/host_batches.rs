@@ -1,0 +1,87 @@
+//! The batches of one epoch, in order, before they come to a device.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::LoaderConfig;
+use super::source::{HostBatch, Source};
+use super::workers::Workers;
+use crate::error::Result;
+
+/// Which samples make up the batches of an epoch, and as what.
+pub(super) struct Plan {
+    pub(super) source: Arc<Source>,
+    pub(super) order: Vec<usize>,
+    pub(super) epoch: usize,
+    pub(super) batch_size: usize,
+    /// Whether pictures stay 8-bit values.
+    pub(super) pixels: bool,
+}
+
+impl Plan {
+    /// Reads and transforms batch number `batch`.
+    pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
+        let start = batch * self.batch_size;
+        let end = (start + self.batch_size).min(self.order.len());
+        self.source.load(self.epoch, &self.order[start..end], self.pixels, stop)
+    }
+}
+
+/// The batches of one epoch, made by workers or when they are asked for. It ends after the first
+/// error.
+pub(super) struct HostBatches {
+    plan: Arc<Plan>,
+    batches: Range<usize>,
+    /// None: batches are made in the caller's thread.
+    workers: Option<Workers>,
+    stop: Arc<AtomicBool>,
+}
+
+impl HostBatches {
+    /// Once `stop` is set, no batch is begun any more, and those at hand come as far as they are.
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        batches: Range<usize>,
+        config: &LoaderConfig,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let count = config.workers.min(batches.len());
+        // No more than there are, because the channels reserve room for all.
+        let ahead = config.prefetch.clamp(count, batches.len());
+        let workers = Workers::start(&plan, count, batches.clone(), ahead, &stop);
+        Self { plan, batches, workers, stop }
+    }
+
+    fn load(&mut self, batch: usize) -> Result<HostBatch> {
+        match &mut self.workers {
+            Some(workers) => workers.take(batch),
+            None => self.plan.load(batch, &self.stop),
+        }
+    }
+
+    fn end(&mut self) {
+        self.batches.start = self.batches.end;
+        self.workers = None;
+    }
+}
+
+impl Iterator for HostBatches {
+    type Item = Result<HostBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(batch) = self.batches.next() {
+            match self.load(batch) {
+                // All its pictures were broken.
+                Ok(batch) if batch.indices.is_empty() => {}
+                Ok(batch) => return Some(Ok(batch)),
+                Err(error) => {
+                    self.end();
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.end();
+        None
+    }
+}

@@ -1,0 +1,51 @@
+//! What `cuda` has for everyone, in a build without it: each function names the feature.
+
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
+
+/// A CUDA device set up for training, in a build with the feature `cuda`.
+///
+/// # Errors
+/// Always: this build has no CUDA.
+pub fn cuda_device(_ordinal: usize) -> Result<Device> {
+    bail!("cuda_device: built without the feature `cuda` of candle-vision-ops")
+}
+
+/// Numbers on their way to a CUDA device, in a build with the feature `cuda`.
+///
+/// # Errors
+/// Always: this build has no CUDA.
+pub fn upload(_values: &[f32], _shape: impl Into<Shape>, _device: &Device) -> Result<Tensor> {
+    bail!("upload: built without the feature `cuda` of candle-vision-ops")
+}
+
+/// Pixels on their way to a CUDA device, in a build with the feature `cuda`.
+///
+/// # Errors
+/// Always: this build has no CUDA.
+pub fn upload_pixels(
+    _pixels: &[u8],
+    _shape: impl Into<Shape>,
+    _scale_and_shift: [&[f32]; 2],
+    _dtype: DType,
+    _device: &Device,
+) -> Result<Tensor> {
+    bail!("upload_pixels: built without the feature `cuda` of candle-vision-ops")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_feature_is_named() {
+        let device = &Device::Cpu;
+        let errors = [
+            cuda_device(0).unwrap_err(),
+            upload(&[1.0], 1, device).unwrap_err(),
+            upload_pixels(&[1], 1, [&[1.0], &[0.0]], DType::F32, device).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("feature `cuda`"), "{error}");
+        }
+    }
+}

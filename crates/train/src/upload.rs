@@ -1,0 +1,39 @@
+//! How a loader's pictures come to a card.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_vision_data::{HostImages, HostValues, Upload};
+use candle_vision_ops::{upload, upload_pixels};
+
+/// Brings pictures to a device as 8-bit values, a quarter of the bytes, and normalises them there: for
+/// [`DataLoader::with_upload`](candle_vision_data::DataLoader::with_upload) where the device is a card.
+/// A card's memory is written from pinned memory, beside what the card computes.
+#[derive(Debug, Clone)]
+pub struct DeviceUpload {
+    device: Device,
+}
+
+impl DeviceUpload {
+    /// To this device.
+    pub fn new(device: Device) -> Self {
+        Self { device }
+    }
+}
+
+impl Upload for DeviceUpload {
+    fn takes_pixels(&self) -> bool {
+        true
+    }
+
+    fn images(&self, images: HostImages) -> Result<Tensor> {
+        if !self.device.is_cuda() {
+            return images.to_tensor(&self.device);
+        }
+        let shape = images.shape.to_vec();
+        match images.values {
+            HostValues::Floats(values) => upload(&values, shape, &self.device),
+            HostValues::Pixels { values, scale, shift } => {
+                upload_pixels(&values, shape, [&scale, &shift], DType::F32, &self.device)
+            }
+        }
+    }
+}
