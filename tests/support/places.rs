@@ -38,6 +38,7 @@ pub(crate) fn devices() -> Vec<Device> {
 }
 
 #[cfg(feature = "cuda")]
+#[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
 fn cuda() -> Option<Device> {
     use std::sync::OnceLock;
     static CUDA: OnceLock<Option<Device>> = OnceLock::new();

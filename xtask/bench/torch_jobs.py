@@ -9,6 +9,10 @@ it, in alternation with this project's jobs.
 Modes: `eager` (PyTorch as it comes, [batch, channels, height, width]), `channels_last`, and for
 inference `compile` and `compile_channels_last` (torch.compile with frozen weights); for the reading
 of pictures `pil` and `tensor` (torchvision's transforms on Pillow's pictures or on tensors).
+
+Jobs whose names end in `f32`, `bf16` or `loaded` are for cards (`--device cuda`): TF32 is allowed,
+cuDNN tries its algorithms out, `bf16` runs under autocast, `loaded` trains on what a DataLoader makes
+of pictures in memory, and training can be compiled too. With `--tiny` a CPU manages them.
 """
 
 import argparse
@@ -21,9 +25,13 @@ import time
 import warnings
 
 WARM_UP = 2  # Steps before the first that counts.
-MIN_STEPS = 3  # A median of fewer says nothing.
+WARM_UP_OF_CARD = 20
+MIN_TIMES = 3  # A median of fewer says nothing.
+GROUP_OF_CARD = 10  # Steps of a card that are timed together: it is given its work ahead.
 TRAIN_MODES = ["eager", "channels_last"]
 INFER_MODES = [*TRAIN_MODES, "compile", "compile_channels_last"]
+CARD_MODES = INFER_MODES
+LOADED_MODES = ["channels_last", "compile_channels_last"]
 
 
 class Skip(Exception):
@@ -33,6 +41,7 @@ class Skip(Exception):
 def jobs():
     """Each job's name, its modes, and the function that runs it in a mode."""
     large, small = (16, 3, 224, 224), (64, 3, 32, 32)
+    b64, b256, b512 = (64, 3, 224, 224), (256, 3, 224, 224), (512, 3, 32, 32)
     return {
         "resnet18_train_b16_224": (TRAIN_MODES, lambda c, m: train(c, m, resnet18(1000), large, 1000)),
         "resnet18_train_b64_32": (TRAIN_MODES, lambda c, m: train(c, m, resnet18(10), small, 10)),
@@ -45,7 +54,42 @@ def jobs():
         "resnet18_infer_b1_224": (INFER_MODES, lambda c, m: infer(c, m, resnet18(1000), (1, 3, 224, 224))),
         "resnet18_gradcam_b1_224": (TRAIN_MODES, lambda c, m: explain(c, m, resnet18(1000), (1, 3, 224, 224))),
         "jpeg_load_224": (["pil", "tensor"], load_pictures),
+        "resnet18_train_b64_224_f32": (CARD_MODES, card_train(b64, "f32")),
+        "resnet18_train_b64_224_bf16": (CARD_MODES, card_train(b64, "bf16")),
+        "resnet18_train_b256_224_f32": (CARD_MODES, card_train(b256, "f32")),
+        "resnet18_train_b256_224_bf16": (CARD_MODES, card_train(b256, "bf16")),
+        "resnet18_train_b512_32_f32": (CARD_MODES, card_train(b512, "f32")),
+        "resnet18_train_b512_32_bf16": (CARD_MODES, card_train(b512, "bf16")),
+        "resnet18_train_b64_224_bf16_loaded": (LOADED_MODES, card_train_loaded(b64, "bf16")),
+        "resnet18_train_b256_224_bf16_loaded": (LOADED_MODES, card_train_loaded(b256, "bf16")),
+        "resnet18_train_b512_32_bf16_loaded": (LOADED_MODES, card_train_loaded(b512, "bf16")),
+        "resnet18_infer_b64_224_f32": (CARD_MODES, card_infer(b64, "f32")),
+        "resnet18_infer_b64_224_bf16": (CARD_MODES, card_infer(b64, "bf16")),
+        "resnet18_infer_b256_224_f32": (CARD_MODES, card_infer(b256, "f32")),
+        "resnet18_infer_b256_224_bf16": (CARD_MODES, card_infer(b256, "bf16")),
+        "resnet18_infer_b512_32_f32": (CARD_MODES, card_infer(b512, "f32")),
+        "resnet18_infer_b512_32_bf16": (CARD_MODES, card_infer(b512, "bf16")),
     }
+
+
+def card_train(shape, precision):
+    return lambda clock, mode: train(clock, mode, *card_network(clock, shape), precision)
+
+
+def card_train_loaded(shape, precision):
+    return lambda clock, mode: train_loaded(clock, mode, *card_network(clock, shape), precision)
+
+
+def card_infer(shape, precision):
+    return lambda clock, mode: infer(clock, mode, *card_network(clock, shape)[:2], precision)
+
+
+def card_network(clock, shape):
+    """The network of the jobs for cards, its batch's shape, and the number of classes."""
+    classes = 10 if shape[2] == 32 else 1000
+    if clock.tiny:
+        shape = (2, 3, min(shape[2], 64), min(shape[3], 64))
+    return resnet18(classes), shape, classes
 
 
 def published(name, classes=1000):
@@ -82,35 +126,113 @@ def mlp():
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
-def in_format(value, mode):
-    """A network or a batch in the memory format of a mode."""
+def placed(value, mode, clock):
+    """A network or a batch in the memory format of a mode, on the clock's device."""
     import torch
 
-    return value.to(memory_format=torch.channels_last) if mode.endswith("channels_last") else value
+    if mode.endswith("channels_last"):
+        value = value.to(memory_format=torch.channels_last)
+    return value.to(clock.device)
 
 
-def train(clock, mode, model, shape, classes):
-    """Forward, loss, backward, and a step of SGD with momentum."""
+def computed_in(precision, clock):
+    """What a forward pass runs under."""
     import torch
 
-    model, images = in_format(model.train(), mode), in_format(torch.randn(shape), mode)
-    labels = torch.arange(shape[0]) % classes
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trainable, lr=0.01, momentum=0.9)
+    device_type = torch.device(clock.device).type
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class Training:
+    """A network in training, with SGD with momentum."""
+
+    def __init__(self, clock, mode, model, precision):
+        import torch
+
+        model = placed(model.train(), mode, clock)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.SGD(trainable, lr=0.01, momentum=0.9)
+        self.model = torch.compile(model) if mode.startswith("compile") else model
+        self.clock, self.precision = clock, precision
+
+    def step(self, images, labels):
+        """Forward, loss, backward, and a step of the optimizer."""
+        import torch
+
+        self.optimizer.zero_grad(set_to_none=True)
+        with computed_in(self.precision, self.clock):
+            loss = torch.nn.functional.cross_entropy(self.model(images), labels)
+        loss.backward()
+        self.optimizer.step()
+
+
+def train(clock, mode, model, shape, classes, precision="f32"):
+    """Steps on one batch again and again."""
+    import torch
+
+    training = Training(clock, mode, model, precision)
+    images = placed(torch.randn(shape), mode, clock)
+    labels = (torch.arange(shape[0]) % classes).to(clock.device)
+    return clock.measure(lambda: training.step(images, labels), shape[0])
+
+
+def train_loaded(clock, mode, model, shape, classes, precision):
+    """Steps on what a loader makes of pictures in memory, as PyTorch's ImageNet example feeds them."""
+    import torch
+
+    training = Training(clock, mode, model, precision)
+    loader = noise_loader(clock, shape, classes)
+    batches = iter(loader)
+    form = torch.channels_last if mode.endswith("channels_last") else torch.contiguous_format
 
     def step():
-        optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
+        nonlocal batches
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(loader)
+            batch = next(batches)
+        images = batch[0].to(clock.device, memory_format=form, non_blocking=True)
+        training.step(images, batch[1].to(clock.device, non_blocking=True))
 
     return clock.measure(step, shape[0])
 
 
-def infer(clock, mode, model, shape):
+def noise_loader(clock, shape, classes):
+    """Batches of pictures of noise, moved or cropped as crates/cli/benches/jobs/noise.rs does it."""
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision.transforms import v2
+
+    batch, channels, side, _ = shape
+    stored = side if side <= 32 else side * 8 // 7
+    move_or_crop = v2.RandomCrop(side, padding=4) if side <= 32 else v2.RandomResizedCrop(side, antialias=True)
+    steps = [move_or_crop, v2.RandomHorizontalFlip()]
+    steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * channels, [0.25] * channels)]
+    pictures = torch.randint(0, 256, (64, channels, stored, stored), dtype=torch.uint8)
+    noise = Noise(pictures, classes, 200 * batch, v2.Compose(steps))
+    workers = 0 if clock.threads == 1 else clock.threads
+    options = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": clock.device != "cpu"}
+    return DataLoader(noise, batch, shuffle=True, **options)
+
+
+class Noise:
+    """A data set of `length` samples made of a few pictures; a class that workers can be sent."""
+
+    def __init__(self, pictures, classes, length, transform):
+        self.pictures, self.classes, self.length, self.transform = pictures, classes, length, transform
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return self.transform(self.pictures[index % len(self.pictures)]), index % self.classes
+
+
+def infer(clock, mode, model, shape, precision="f32"):
     """One forward pass in evaluation mode."""
     import torch
 
-    model, images = in_format(model.eval(), mode), in_format(torch.randn(shape), mode)
+    model, images = placed(model.eval(), mode, clock), placed(torch.randn(shape), mode, clock)
     if mode.startswith("compile"):
         import torch._inductor.config
 
@@ -118,7 +240,8 @@ def infer(clock, mode, model, shape):
         torch._inductor.config.freezing = True
         model = torch.compile(model)
     # PyTorch documents freezing under no_grad.
-    with torch.no_grad() if mode.startswith("compile") else torch.inference_mode():
+    without_gradients = torch.no_grad() if mode.startswith("compile") else torch.inference_mode()
+    with without_gradients, computed_in(precision, clock):
         return clock.measure(lambda: model(images), shape[0])
 
 
@@ -130,7 +253,7 @@ def explain(clock, mode, model, shape):
         from pytorch_grad_cam import GradCAM
     except ImportError:
         raise Skip("pytorch-grad-cam is not installed") from None
-    model, images = in_format(model.eval(), mode), in_format(torch.randn(shape), mode)
+    model, images = placed(model.eval(), mode, clock), placed(torch.randn(shape), mode, clock)
     cam = GradCAM(model=model, target_layers=[model.layer4])
     return clock.measure(lambda: cam(input_tensor=images, targets=None), shape[0])
 
@@ -178,24 +301,23 @@ def picture_folder(folder, mode):
 
 
 class Clock:
-    """Runs a step again and again, and keeps the time of each."""
+    """Runs a step again and again, and keeps the time of each, or of each ten on a card."""
 
-    def __init__(self, threads, seconds):
-        self.threads, self.seconds = threads, seconds
+    def __init__(self, threads, seconds, device="cpu", tiny=False):
+        self.threads, self.seconds, self.device, self.tiny = threads, seconds, device, tiny
 
     def measure(self, step, pictures, parts=1):
         """The figures of a step through which `pictures` go; it counts as `parts` equal steps."""
-        for _ in range(WARM_UP):
-            step()
+        on_card = self.device != "cpu"
+        group = GROUP_OF_CARD if on_card else 1
+        self.run(step, WARM_UP_OF_CARD if on_card else WARM_UP)
         times_ms = []
         faults_before = minor_faults()
         start = time.perf_counter()
-        while len(times_ms) < MIN_STEPS or time.perf_counter() - start < self.seconds:
-            step_start = time.perf_counter()
-            step()
-            times_ms.append((time.perf_counter() - step_start) * 1e3)
+        while len(times_ms) < MIN_TIMES or time.perf_counter() - start < self.seconds:
+            times_ms.append(self.run(step, group))
         faults = minor_faults() - faults_before
-        steps = len(times_ms) * parts
+        steps = len(times_ms) * group * parts
         median_ms = statistics.median(times_ms) / parts
         return {
             "median_ms": median_ms,
@@ -205,6 +327,17 @@ class Clock:
             "peak_mib": peak_mib(),
             "minor_faults_per_step": faults / steps,
         }
+
+    def run(self, step, count):
+        """The milliseconds that each of `count` steps takes, the device's work included."""
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        if self.device != "cpu":
+            import torch
+
+            torch.cuda.synchronize(self.device)
+        return (time.perf_counter() - start) * 1e3 / count
 
 
 def minor_faults():
@@ -230,20 +363,37 @@ def versions():
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
     }
 
 
-def run(job, mode, threads, seconds):
-    # Before torch is imported: OpenMP reads it once.
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+def prepare_card(device):
+    """Settings that users of a card know: TF32, and algorithms chosen by trying them out."""
     import torch
 
-    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        raise Skip(f"this PyTorch, {torch.__version__} built {built}, can use no card")
+    torch.cuda.set_device(torch.device(device, 0) if device == "cuda" else device)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+
+
+def run(job, mode, clock):
+    # Before torch is imported: OpenMP reads it once.
+    os.environ["OMP_NUM_THREADS"] = str(clock.threads)
+    import torch
+
+    torch.set_num_threads(clock.threads)
     torch.manual_seed(0)
     _, function = jobs()[job]
     head = {"job": job, "mode": mode, "threads": torch.get_num_threads()}
     try:
-        return head | function(Clock(threads, seconds), mode)
+        if clock.device != "cpu":
+            prepare_card(clock.device)
+        return head | function(clock, mode)
     except Skip as skip:
         return head | {"skipped": str(skip)}
 
@@ -254,6 +404,8 @@ def main():
     parser.add_argument("mode", nargs="?", help="the mode to run it in")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measure for at least so long")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N")
+    parser.add_argument("--tiny", action="store_true", help="make the jobs for cards so small that a CPU manages them")
     parser.add_argument("--list", action="store_true", help="print the jobs with their modes")
     parser.add_argument("--versions", action="store_true", help="print what runs the jobs")
     arguments = parser.parse_args()
@@ -267,7 +419,8 @@ def main():
         parser.error(f"`{arguments.job}` has no mode `{arguments.mode}`; see --list")
     else:
         warnings.filterwarnings("ignore")
-        print(json.dumps(run(arguments.job, arguments.mode, arguments.threads, arguments.seconds)))
+        clock = Clock(arguments.threads, arguments.seconds, arguments.device, arguments.tiny)
+        print(json.dumps(run(arguments.job, arguments.mode, clock)))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,10 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::cargo::{Executable, cargo};
-use crate::cuda::{self, DeviceArguments};
+use crate::cuda::{self, Device, DeviceArguments};
 use crate::misuse::Misuse;
 use contestant::{Contestant, Limits, Program};
 use environment::Environment;
-use jobs::JOBS;
 use report::{JobReport, Report};
 
 /// What the bench is about.
@@ -51,10 +50,17 @@ const MEANING: &str = "\
 Each job runs K times in processes of its own, this project and every mode of PyTorch taking turns, \
 all with the same number of threads. Of a run the median step counts, of the runs their median.
 
-The table on stdout shows milliseconds a step (of `data`: a picture), then PyTorch's best mode over \
+On a CPU, the table on stdout shows milliseconds a step (of `data`: a picture), then PyTorch's best mode over \
 ours: above 1, this project is faster. `pairs` is the range of that ratio over the single runs; where \
 it is wide, the machine was busy with something else. MiB is the peak memory of the process. Times of \
 different machines, or of different calls, do not compare; ratios do.
+
+With --device cuda other jobs run, in sizes for a card, in TF32 and in bf16 (PyTorch under autocast), \
+with all of the machine's threads. A card is given its work ahead, so ten steps are timed together. The \
+table has a line for each side: milliseconds a step, pictures a second, and the ratio to this project. \
+Jobs called `..._loaded` train on what a loader makes of pictures of noise in memory; `waiting` is the \
+share of their time that they take longer than the same job without a loader. Without --device, the \
+card is taken where a CUDA toolkit and a driver are found.
 
 The exit code is 1 if a job failed on either side; the others are measured and shown all the same.";
 
@@ -69,12 +75,16 @@ pub(crate) struct Arguments {
     python: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Also try torch.compile with freezing on inference; it takes a minute a run to start
+    /// Make the jobs for a card so small that a CPU manages them, to try them out
+    #[arg(long)]
+    tiny: bool,
+    /// Also try torch.compile: on inference, with freezing, and on a card in training too; it takes a
+    /// minute a run to start
     #[arg(long, requires = "python")]
     compile: bool,
-    /// Threads of every process
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: u16,
+    /// Threads of every process [default: 1; with a card, as many as there are]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     /// Processes that each job gets on each side
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
@@ -102,13 +112,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Criterion prints its own results, and compares them with those of the last call.
 fn run_ops(arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.python.is_some() || arguments.json.is_some() {
-        let message = "`bench ops` takes no --python and no --json: it compares operations with their plain twins, and criterion keeps the figures in target/criterion";
+    let on_card = matches!(arguments.device.device(), Device::Cuda(_));
+    if arguments.python.is_some() || arguments.json.is_some() || on_card || arguments.tiny {
+        let message = "`bench ops` takes no --python, --json, --device cuda or --tiny: it compares operations on the CPU with their plain twins, and criterion keeps the figures in target/criterion";
         return Err(Misuse(message.to_owned()).into());
     }
     let status = cargo()
         .args(["bench", "--package", "candle-vision-ops", "--bench", "ops"])
-        .env(contestant::OUR_THREADS, arguments.threads.to_string())
+        .env(contestant::OUR_THREADS, arguments.threads.unwrap_or(1).to_string())
         .status()
         .context("cannot start cargo")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -117,27 +128,55 @@ fn run_ops(arguments: &Arguments) -> Result<ExitCode> {
 fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     check_folder_of(arguments.json.as_deref())?;
     // What can be wrong with Python is found out before the build, which takes minutes.
-    let environment = Environment::of_this_machine(arguments.python.as_deref())?;
-    let program =
-        cuda::build(&JOBS_BENCH, &arguments.device.device(), arguments.python.as_deref())?;
-    let limits = Limits { threads: arguments.threads, seconds: arguments.seconds };
-    let jobs: Vec<_> =
-        JOBS.iter().filter(|job| group.is_none_or(|group| job.group == group)).collect();
+    let python = arguments.python.as_deref();
+    let mut environment = Environment::of_this_machine(python)?;
+    let wanted = arguments.device.device();
+    let program = cuda::build(&JOBS_BENCH, &wanted, python)?;
+    let device = chosen(&wanted, program.cuda);
+    let on_card = device != Device::Cpu;
+    if on_card {
+        environment.look_for_cards();
+    }
+    let jobs = jobs::of(group, on_card || arguments.tiny);
+    if jobs.is_empty() {
+        let message = "this group has no jobs for a card; --device cpu has";
+        return Err(Misuse(message.to_owned()).into());
+    }
+    let limits = Limits {
+        threads: arguments.threads.unwrap_or_else(|| if on_card { all_threads() } else { 1 }),
+        seconds: arguments.seconds,
+        device: device.text(),
+        tiny: arguments.tiny,
+    };
     let mut reports = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
         eprintln!("bench: {} ({} of {}): {}", job.name, index + 1, jobs.len(), job.what);
         let contestants = contestants(arguments, &program, job);
-        let mut start = |contestant: &Contestant| contestant.run(job.name, limits);
+        let mut start = |contestant: &Contestant| contestant.run(job.name, &limits);
         let entries = rounds::take_turns(contestants, usize::from(arguments.runs), &mut start);
         reports.push(JobReport::new(job, entries));
     }
-    let report = Report { environment, limits, runs: arguments.runs, jobs: reports };
+    let report = Report::new(environment, limits, arguments.runs, reports);
     print!("{}", report.text());
     if let Some(path) = &arguments.json {
         let text = report.to_json()?;
         fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(if report.any_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The device that both sides are told, by what was asked for and what was built.
+fn chosen(wanted: &Device, cuda: bool) -> Device {
+    match wanted {
+        Device::Auto if cuda => Device::Cuda(None),
+        Device::Auto => Device::Cpu,
+        device => device.clone(),
+    }
+}
+
+fn all_threads() -> u16 {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(threads).unwrap_or(u16::MAX)
 }
 
 /// A file that cannot be written should not be found out after everything is measured.
@@ -161,4 +200,17 @@ fn contestants(arguments: &Arguments, jobs: &cuda::Program, job: &jobs::Job) -> 
         })
     });
     std::iter::once(ours).chain(torch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_are_told_the_device_that_was_built_for() {
+        assert_eq!(chosen(&Device::Auto, true), Device::Cuda(None));
+        assert_eq!(chosen(&Device::Auto, false), Device::Cpu);
+        assert_eq!(chosen(&Device::Cuda(Some(2)), true), Device::Cuda(Some(2)));
+        assert_eq!(chosen(&Device::Cpu, false), Device::Cpu);
+    }
 }

@@ -32,12 +32,14 @@ const COMPUTE_CAP: &str = "CUDA_COMPUTE_CAP";
 pub(crate) struct Program {
     path: PathBuf,
     variables: Vec<(&'static str, OsString)>,
+    /// Whether it knows CUDA.
+    pub(crate) cuda: bool,
 }
 
 impl Program {
     /// A program that needs nothing, as those for the CPU.
     pub(crate) fn plain(path: PathBuf) -> Self {
-        Self { path, variables: Vec::new() }
+        Self { path, variables: Vec::new(), cuda: false }
     }
 
     /// To be given arguments and started.
@@ -96,7 +98,7 @@ fn for_cuda(path: PathBuf, found: libraries::Found) -> Program {
         );
     }
     let variables = found.loader_path.map(|path| ("LD_LIBRARY_PATH", path)).into_iter().collect();
-    Program { path, variables }
+    Program { path, variables, cuda: true }
 }
 
 /// What a build with CUDA is told. What the user has set stays.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 
-use crate::cargo::{cargo, root};
+use crate::cargo::root;
+use crate::resolved::Resolved;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -25,9 +25,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let metadata = metadata()?;
-    let folder = metadata.target_directory.join("cuda-emulator");
-    build(&metadata, &folder, if arguments.check { "check" } else { "all" })?;
+    let resolved = Resolved::with_cuda()?;
+    let folder = resolved.target_directory.join("cuda-emulator");
+    build(&resolved, &folder, if arguments.check { "check" } else { "all" })?;
     let settings = settings(&folder, |name| std::env::var_os(name));
     let Some((program, rest)) = arguments.command.split_first() else {
         for (name, value) in settings {
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn build(metadata: &Metadata, folder: &Path, goal: &str) -> Result<()> {
+fn build(resolved: &Resolved, folder: &Path, goal: &str) -> Result<()> {
     let source = root().join("xtask/cuda/emulator");
     let variable = |name: &str, path: &Path| {
         let mut text = OsString::from(name);
@@ -55,9 +55,9 @@ fn build(metadata: &Metadata, folder: &Path, goal: &str) -> Result<()> {
         .arg("-f")
         .arg(source.join("Makefile"))
         .arg(variable("OUT", folder))
-        .arg(variable("CANDLE_KERNELS", &metadata.sources("candle-kernels")?))
+        .arg(variable("CANDLE_KERNELS", &resolved.sources("candle-kernels")?))
         .arg(variable("PROJECT_KERNELS", &root().join("crates/ops/src/cuda/kernels")))
-        .arg(variable("CUDARC", &metadata.sources("cudarc")?))
+        .arg(variable("CUDARC", &resolved.sources("cudarc")?))
         .arg(goal)
         // Stdout is for the settings alone.
         .stdout(Stdio::from(std::io::stderr()))
@@ -92,41 +92,6 @@ fn settings(
     ]
 }
 
-/// The part of `cargo metadata` that is used here.
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    target_directory: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    manifest_path: PathBuf,
-}
-
-impl Metadata {
-    /// The folder of a dependency's source files.
-    fn sources(&self, package: &str) -> Result<PathBuf> {
-        let found = self.packages.iter().find(|found| found.name == package);
-        let found = found.with_context(|| format!("cargo resolved no package `{package}`"))?;
-        Ok(found.manifest_path.with_file_name("src"))
-    }
-}
-
-fn metadata() -> Result<Metadata> {
-    let mut metadata = cargo();
-    // Without the feature there are no kernels, and without the filter cargo would fetch the packages
-    // of every platform there is.
-    metadata.args(["metadata", "--format-version", "1", "--features", "cuda"]);
-    metadata.args(["--filter-platform", "host-tuple"]);
-    let output = metadata.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("`cargo metadata` failed, see its message above");
-    }
-    serde_json::from_slice(&output.stdout).context("cannot read the answer of `cargo metadata`")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,15 +107,5 @@ mod tests {
         assert_eq!(value("PATH").as_deref(), Some("/emulator/bin:/usr/bin"));
         // An empty entry would mean the current folder.
         assert_eq!(value("LD_LIBRARY_PATH").as_deref(), Some("/emulator/lib"));
-    }
-
-    #[test]
-    fn sources_lie_beside_the_manifest() {
-        let text = r#"{"packages":[{"name":"cudarc","manifest_path":"/registry/cudarc-0/Cargo.toml"}],
-            "target_directory":"/target","version":1}"#;
-        let metadata: Metadata = serde_json::from_str(text).unwrap();
-        assert_eq!(metadata.sources("cudarc").unwrap(), Path::new("/registry/cudarc-0/src"));
-        let missing = metadata.sources("candle-kernels").unwrap_err();
-        assert!(missing.to_string().contains("candle-kernels"), "{missing}");
     }
 }

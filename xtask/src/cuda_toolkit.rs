@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo;
 use crate::experiment::absolute;
+use crate::resolved::Resolved;
 use stamp::Stamp;
 
 /// Compiler, headers and libraries of CUDA 13 share this prefix in the wheels.
@@ -81,7 +82,8 @@ fn assemble(root: &Path, full: bool) -> Result<()> {
     eprintln!("cuda-toolkit: making stubs for the linker");
     stubs::driver(&home)?;
     if !full {
-        stubs::libraries(&home, &cudarc_sources()?)?;
+        // The linker has to find what this crate declares.
+        stubs::libraries(&home, &Resolved::with_cuda()?.sources("cudarc")?)?;
     }
     env_script::write(root, &home, full)?;
     let version = nvcc_version(&home)?;
@@ -105,24 +107,6 @@ fn remove(path: &Path, remove: fn(&Path) -> std::io::Result<()>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The sources of the crate whose declarations the linker has to find, as cargo resolved it.
-fn cudarc_sources() -> Result<PathBuf> {
-    let mut rustc = Command::new("rustc");
-    let host = cargo::output(rustc.args(["--print", "host-tuple"]).current_dir(cargo::root()))?;
-    let mut metadata = cargo::cargo();
-    metadata.args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--manifest-path",
-        "crates/ops/Cargo.toml",
-    ]);
-    // Without the platform, cargo would fetch the dependencies of all others too.
-    metadata.args(["--features", "cuda", "--filter-platform", host.trim()]);
-    let manifest = stubs::manifest_of("cudarc", &cargo::output(&mut metadata)?)?;
-    Ok(manifest.with_file_name("src"))
 }
 
 /// The line that tells the release; proof that the compiler starts.

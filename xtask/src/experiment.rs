@@ -60,7 +60,7 @@ fn cli_arguments(arguments: &Arguments, recipe: &Path) -> Result<Vec<OsString>> 
     }
     let device = arguments.device.device();
     if device != Device::Auto {
-        option("--device", device.text());
+        option("--device", device.text().into());
     }
     if let Some(seed) = arguments.seed {
         option("--seed", seed.to_string().into());

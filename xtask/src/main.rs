@@ -22,6 +22,7 @@ mod fetch_data;
 mod misuse;
 mod near;
 mod recipes;
+mod resolved;
 mod tidy;
 
 use std::process::ExitCode;

@@ -150,7 +150,7 @@ pub fn sgd_steps(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
         Some(Device::Cpu) => in_place::sgd(updates),
         #[cfg(feature = "cuda")]
         Some(Device::Cuda(device)) => {
-            cuda::optimizer_step::sgd(&device, updates).map(Finite::on_device)
+            cuda::optimizer_step::sgd(device, updates).map(Finite::on_device)
         }
         Some(_) => composed::sgd(updates),
     }
@@ -171,7 +171,7 @@ pub fn adam_steps(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
         Some(Device::Cpu) => in_place::adam(updates),
         #[cfg(feature = "cuda")]
         Some(Device::Cuda(device)) => {
-            cuda::optimizer_step::adam(&device, updates).map(Finite::on_device)
+            cuda::optimizer_step::adam(device, updates).map(Finite::on_device)
         }
         Some(_) => composed::adam(updates),
     }

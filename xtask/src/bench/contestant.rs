@@ -14,11 +14,15 @@ use crate::cuda;
 pub(super) const OUR_THREADS: &str = "RAYON_NUM_THREADS";
 
 /// What every process is told.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Limits {
     pub(super) threads: u16,
     /// To be measured at least.
     pub(super) seconds: f64,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub(super) device: String,
+    /// Whether the jobs for cards are made so small that a CPU manages them.
+    pub(super) tiny: bool,
 }
 
 /// A program, and PyTorch's mode; none for this project.
@@ -42,7 +46,7 @@ impl Contestant {
     }
 
     /// Does the job, what it says on stderr shown as it comes.
-    pub(super) fn run(&self, job: &str, limits: Limits) -> Result<Line> {
+    pub(super) fn run(&self, job: &str, limits: &Limits) -> Result<Line> {
         let mut command = self.command(job, limits);
         command.stdin(Stdio::null()).stderr(Stdio::inherit());
         let program = command.get_program().to_string_lossy().into_owned();
@@ -54,22 +58,27 @@ impl Contestant {
     }
 
     /// It runs where the user is, so that a relative CANDLE_VISION_DATA means the same as ever.
-    fn command(&self, job: &str, limits: Limits) -> Command {
+    fn command(&self, job: &str, limits: &Limits) -> Command {
         let (threads, seconds) = (limits.threads.to_string(), limits.seconds.to_string());
-        match &self.program {
+        let mut command = match &self.program {
             Program::Jobs(jobs) => {
                 let mut command = jobs.command();
-                command.args([job, "--seconds", &seconds]).env(OUR_THREADS, threads);
+                command.arg(job).env(OUR_THREADS, threads);
                 command
             }
             Program::Torch { python } => {
                 let mut command = Command::new(python);
                 command.arg(torch_jobs()).arg(job).args(self.mode);
-                command.args(["--threads", &threads, "--seconds", &seconds]);
+                command.args(["--threads", &threads]);
                 command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", threads);
                 command
             }
+        };
+        command.args(["--seconds", &seconds, "--device", &limits.device]);
+        if limits.tiny {
+            command.arg("--tiny");
         }
+        command
     }
 }
 
@@ -82,9 +91,13 @@ pub(super) fn torch_jobs() -> PathBuf {
 mod tests {
     use super::*;
 
+    fn limits() -> Limits {
+        Limits { threads: 2, seconds: 0.5, device: "cuda:1".to_owned(), tiny: true }
+    }
+
     #[track_caller]
     fn check(contestant: &Contestant, arguments: &[&str], variables: &[&str]) {
-        let command = contestant.command("a_job", Limits { threads: 2, seconds: 0.5 });
+        let command = contestant.command("a_job", &limits());
         let found: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
         assert!(found.ends_with(arguments), "{found:?}");
         for (name, value) in command.get_envs() {
@@ -96,12 +109,13 @@ mod tests {
 
     #[test]
     fn both_sides_get_the_same_limits() {
-        let ours =
-            Contestant { mode: None, program: Program::Jobs(cuda::Program::plain("jobs".into())) };
-        check(&ours, &["a_job", "--seconds", "0.5"], &["RAYON_NUM_THREADS"]);
+        const LAST: [&str; 5] = ["--seconds", "0.5", "--device", "cuda:1", "--tiny"];
+        let program = Program::Jobs(cuda::Program::plain("jobs".into()));
+        let ours = Contestant { mode: None, program };
+        check(&ours, &[&["a_job"], LAST.as_slice()].concat(), &["RAYON_NUM_THREADS"]);
         let program = Program::Torch { python: "python3".into() };
         let torch = Contestant { mode: Some("eager"), program };
-        let arguments = ["a_job", "eager", "--threads", "2", "--seconds", "0.5"];
+        let arguments = [["a_job", "eager", "--threads", "2"].as_slice(), &LAST].concat();
         check(&torch, &arguments, &["OMP_NUM_THREADS", "MKL_NUM_THREADS"]);
         assert!(torch_jobs().is_file());
     }
@@ -110,7 +124,7 @@ mod tests {
     fn a_program_that_is_not_there_is_named() {
         let program = Program::Torch { python: "no/such/python".into() };
         let torch = Contestant { mode: Some("eager"), program };
-        let error = torch.run("a_job", Limits { threads: 1, seconds: 0.0 }).unwrap_err();
+        let error = torch.run("a_job", &limits()).unwrap_err();
         assert!(error.to_string().contains("`no/such/python`"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::contestant::torch_jobs;
-use crate::cargo::{locked_version, root};
+use crate::cargo::{locked_version, output, root};
 
 /// The machine and the versions.
 #[derive(Debug, Default, Serialize)]
@@ -24,6 +24,9 @@ pub(super) struct Environment {
     /// CANDLE_VISION_CPU, which chooses among the kernels, if it is set.
     pub(super) candle_vision_cpu: Option<String>,
     pub(super) pytorch: Option<PyTorch>,
+    /// Names and drivers of the cards, where they matter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) cards: Vec<String>,
 }
 
 /// What runs the jobs on the other side.
@@ -34,6 +37,9 @@ pub(super) struct PyTorch {
     torchvision: String,
     /// The instructions that PyTorch found, such as `AVX512`.
     cpu_capability: String,
+    /// The CUDA and the cuDNN that it was built with, if any.
+    cuda: Option<String>,
+    cudnn: Option<u64>,
 }
 
 impl Environment {
@@ -51,17 +57,33 @@ impl Environment {
             rustc: rustc_version(),
             candle_vision_cpu: std::env::var("CANDLE_VISION_CPU").ok(),
             pytorch: python.map(PyTorch::of).transpose()?,
+            cards: Vec::new(),
         })
+    }
+
+    /// Notes the cards, as far as nvidia-smi is there to tell.
+    pub(super) fn look_for_cards(&mut self) {
+        let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
+        let cards = output(Command::new("nvidia-smi").args(query)).unwrap_or_default();
+        self.cards = cards.lines().map(str::to_owned).collect();
     }
 
     /// One line for the reader of the table.
     pub(super) fn text(&self) -> String {
         let mut text = self.cpu.clone();
+        for card in &self.cards {
+            text += &format!(", {card}");
+        }
         if let Some(candle) = &self.candle {
             text += &format!(", candle-vision {} on candle {candle}", self.candle_vision);
         }
-        if let Some(PyTorch { torch, cpu_capability, .. }) = &self.pytorch {
+        if let Some(PyTorch { torch, cpu_capability, cuda, cudnn, .. }) = &self.pytorch {
             text += &format!(", PyTorch {torch} ({cpu_capability})");
+            if let Some((cuda, cudnn)) =
+                cuda.as_ref().zip(*cudnn).filter(|_| !self.cards.is_empty())
+            {
+                text += &format!(" for CUDA {cuda} with cuDNN {cudnn}");
+            }
         }
         text
     }

@@ -1,4 +1,5 @@
-//! The jobs that are measured, as both sides call them.
+//! The jobs that are measured, as both sides call them: those for a CPU, and those for a card, in
+//! sizes that keep one busy.
 
 use super::Group;
 
@@ -16,8 +17,13 @@ const EAGER: &[&str] = &["eager"];
 const BOTH_FORMATS: &[&str] = &["eager", "channels_last"];
 const INFERENCE: &[&str] = &["eager", "channels_last", "compile", "compile_channels_last"];
 const DATA: &[&str] = &["pil", "tensor"];
+const CARD: &[&str] = &["eager", "channels_last", "compile", "compile_channels_last"];
+const CARD_LOADED: &[&str] = &["channels_last", "compile_channels_last"];
 
-pub(super) const JOBS: [Job; 11] = [
+/// What follows the name of a job in that of the same with a loader.
+const LOADED: &str = "_loaded";
+
+const JOBS: [Job; 11] = [
     Job {
         name: "resnet18_train_b16_224",
         group: Group::Train,
@@ -86,11 +92,101 @@ pub(super) const JOBS: [Job; 11] = [
     },
 ];
 
+const fn card(name: &'static str, group: Group, what: &'static str) -> Job {
+    Job { name, group, what, modes: CARD }
+}
+
+const fn loaded(name: &'static str, what: &'static str) -> Job {
+    Job { name, group: Group::Train, what, modes: CARD_LOADED }
+}
+
+const CARD_JOBS: [Job; 15] = [
+    card(
+        "resnet18_train_b64_224_f32",
+        Group::Train,
+        "ResNet18, training step, batch 64, 224x224, TF32",
+    ),
+    card(
+        "resnet18_train_b64_224_bf16",
+        Group::Train,
+        "ResNet18, training step, batch 64, 224x224, bf16",
+    ),
+    card(
+        "resnet18_train_b256_224_f32",
+        Group::Train,
+        "ResNet18, training step, batch 256, 224x224, TF32",
+    ),
+    card(
+        "resnet18_train_b256_224_bf16",
+        Group::Train,
+        "ResNet18, training step, batch 256, 224x224, bf16",
+    ),
+    card(
+        "resnet18_train_b512_32_f32",
+        Group::Train,
+        "ResNet18, training step, batch 512, 32x32, TF32",
+    ),
+    card(
+        "resnet18_train_b512_32_bf16",
+        Group::Train,
+        "ResNet18, training step, batch 512, 32x32, bf16",
+    ),
+    loaded(
+        "resnet18_train_b64_224_bf16_loaded",
+        "ResNet18, training step from a loader, batch 64, 224x224, bf16",
+    ),
+    loaded(
+        "resnet18_train_b256_224_bf16_loaded",
+        "ResNet18, training step from a loader, batch 256, 224x224, bf16",
+    ),
+    loaded(
+        "resnet18_train_b512_32_bf16_loaded",
+        "ResNet18, training step from a loader, batch 512, 32x32, bf16",
+    ),
+    card(
+        "resnet18_infer_b64_224_f32",
+        Group::Infer,
+        "ResNet18, inference, batch 64, 224x224, TF32",
+    ),
+    card(
+        "resnet18_infer_b64_224_bf16",
+        Group::Infer,
+        "ResNet18, inference, batch 64, 224x224, bf16",
+    ),
+    card(
+        "resnet18_infer_b256_224_f32",
+        Group::Infer,
+        "ResNet18, inference, batch 256, 224x224, TF32",
+    ),
+    card(
+        "resnet18_infer_b256_224_bf16",
+        Group::Infer,
+        "ResNet18, inference, batch 256, 224x224, bf16",
+    ),
+    card("resnet18_infer_b512_32_f32", Group::Infer, "ResNet18, inference, batch 512, 32x32, TF32"),
+    card(
+        "resnet18_infer_b512_32_bf16",
+        Group::Infer,
+        "ResNet18, inference, batch 512, 32x32, bf16",
+    ),
+];
+
+/// The jobs of a group, or of all groups, for a card or for a CPU.
+pub(super) fn of(group: Option<Group>, card: bool) -> Vec<&'static Job> {
+    let jobs: &'static [Job] = if card { &CARD_JOBS } else { &JOBS };
+    jobs.iter().filter(|job| group.is_none_or(|group| job.group == group)).collect()
+}
+
 impl Job {
     /// PyTorch's modes, those that compile only if asked for.
     pub(super) fn modes(&self, compile: bool) -> impl Iterator<Item = &'static str> {
         self.modes.iter().copied().filter(move |mode| compile || !mode.starts_with("compile"))
     }
+}
+
+/// The name of the job that does the same without a loader, if the job called `name` has one.
+pub(super) fn without_loader(name: &'static str) -> Option<&'static str> {
+    name.strip_suffix(LOADED)
 }
 
 #[cfg(test)]
@@ -99,10 +195,13 @@ mod tests {
 
     #[test]
     fn both_sides_know_every_job() {
-        let ours = include_str!("../../../crates/cli/benches/jobs/main.rs");
+        let ours = [
+            include_str!("../../../crates/cli/benches/jobs/main.rs"),
+            include_str!("../../../crates/cli/benches/jobs/cards.rs"),
+        ];
         let torch = include_str!("../../bench/torch_jobs.py");
-        for Job { name, modes, .. } in &JOBS {
-            assert!(ours.contains(&format!("(\"{name}\", ")), "{name}");
+        for Job { name, modes, .. } in JOBS.iter().chain(&CARD_JOBS) {
+            assert!(ours.iter().any(|ours| ours.contains(&format!("(\"{name}\", "))), "{name}");
             assert!(torch.contains(&format!("\"{name}\": (")), "{name}");
             for mode in *modes {
                 assert!(torch.contains(&format!("\"{mode}\"")), "{mode} of {name}");
@@ -112,8 +211,34 @@ mod tests {
 
     #[test]
     fn compiling_is_asked_for() {
-        let job = JOBS.iter().find(|job| job.group == Group::Infer).unwrap();
+        let job = of(Some(Group::Infer), false)[0];
         assert_eq!(job.modes(false).collect::<Vec<_>>(), ["eager", "channels_last"]);
         assert_eq!(job.modes(true).count(), 4);
+    }
+
+    #[test]
+    fn a_card_has_jobs_of_its_own() {
+        let names = |group, card| of(group, card).iter().map(|job| job.name).collect::<Vec<_>>();
+        assert_eq!((names(None, false).len(), names(None, true).len()), (11, 15));
+        let training = names(Some(Group::Train), true);
+        for size in ["b64_224", "b256_224", "b512_32"] {
+            for end in ["f32", "bf16", "bf16_loaded"] {
+                let name = format!("resnet18_train_{size}_{end}");
+                assert!(training.contains(&name.as_str()), "{name}");
+            }
+        }
+        assert_eq!(training.len(), 9);
+        assert_eq!(names(Some(Group::Data), true), [""; 0]);
+        assert!(names(None, true).iter().all(|name| !names(None, false).contains(name)));
+    }
+
+    #[test]
+    fn a_job_with_a_loader_has_one_without() {
+        let jobs = of(None, true);
+        let with: Vec<_> = jobs.iter().filter_map(|job| without_loader(job.name)).collect();
+        assert_eq!(with.len(), 3);
+        for name in with {
+            assert!(jobs.iter().any(|job| job.name == name), "{name}");
+        }
     }
 }

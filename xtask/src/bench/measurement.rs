@@ -31,6 +31,8 @@ pub(super) struct Summary {
     pub(super) median_ms: f64,
     /// The fastest step of all.
     pub(super) min_ms: f64,
+    /// The median of the runs' figures.
+    pub(super) pictures_per_s: f64,
     pub(super) peak_mib: Option<f64>,
     pub(super) minor_faults_per_step: Option<f64>,
 }
@@ -51,6 +53,7 @@ impl Summary {
         Some(Self {
             median_ms: median(runs.iter().map(|run| run.median_ms))?,
             min_ms: runs.iter().map(|run| run.min_ms).reduce(f64::min)?,
+            pictures_per_s: median(runs.iter().map(|run| run.pictures_per_s))?,
             peak_mib: some(|run| run.peak_mib).reduce(f64::max),
             minor_faults_per_step: median(some(|run| run.minor_faults_per_step)),
         })
@@ -118,6 +121,7 @@ mod tests {
         let runs = [30.0, 10.0, 20.0].map(measured);
         let summary = Summary::of(&runs).unwrap();
         assert_eq!((summary.median_ms, summary.min_ms), (20.0, 9.0));
+        assert_eq!(summary.pictures_per_s, 800.0);
         assert_eq!((summary.peak_mib, summary.minor_faults_per_step), (Some(300.0), Some(0.5)));
         assert_eq!(Summary::of(&runs[..2]).unwrap().median_ms, 20.0);
         assert_eq!(Summary::of(&[]), None);

@@ -1,5 +1,7 @@
 //! What was found, as text and as JSON.
 
+mod cards;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 
@@ -43,12 +45,17 @@ struct Side {
     skipped: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
+    /// The fraction of the time that goes by without data, of a job with a loader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<f64>,
 }
 
-/// PyTorch's time over ours: above 1, this project is faster.
+/// PyTorch's time over ours: above 1, this project is faster. The mode is PyTorch's fastest, unless
+/// another was asked for.
 #[derive(Debug, PartialEq, Serialize)]
 struct Comparison {
-    best_mode: &'static str,
+    #[serde(rename = "best_mode")]
+    mode: &'static str,
     /// Of the medians.
     ratio: f64,
     /// Of each pair of runs that followed each other.
@@ -57,6 +64,16 @@ struct Comparison {
 }
 
 impl Report {
+    pub(super) fn new(
+        environment: Environment,
+        limits: Limits,
+        runs: u16,
+        mut jobs: Vec<JobReport>,
+    ) -> Self {
+        cards::note_waiting(&mut jobs);
+        Self { environment, limits, runs, jobs }
+    }
+
     pub(super) fn to_json(&self) -> Result<String> {
         let mut text = serde_json::to_string_pretty(self).context("cannot write JSON")?;
         text.push('\n');
@@ -69,18 +86,24 @@ impl Report {
 
     /// The table, under what it was measured with, above what could not be measured.
     pub(super) fn text(&self) -> String {
-        let Limits { threads, seconds } = self.limits;
+        let Limits { threads, seconds, device, tiny } = &self.limits;
         let counted = |count: u16, thing: &str| {
             format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
         };
-        let (threads, runs) = (counted(threads, "thread"), counted(self.runs, "run"));
-        let heading = format!("{}\n{threads}, {runs} of {seconds} s\n\n", self.environment.text());
+        let (threads, runs) = (counted(*threads, "thread"), counted(self.runs, "run"));
+        let place = if device == "cpu" { String::new() } else { format!(", on {device}") };
+        let tiny = if *tiny { ", made tiny: the figures mean nothing" } else { "" };
+        let environment = self.environment.text();
+        let heading = format!("{environment}\n{threads}, {runs} of {seconds} s{place}{tiny}\n\n");
         let missing: String = self.jobs.iter().flat_map(JobReport::missing).collect();
         let gap = if missing.is_empty() { "" } else { "\n" };
         format!("{heading}{}{gap}{missing}", self.table())
     }
 
     fn table(&self) -> Table {
+        if self.limits.device != "cpu" || self.limits.tiny {
+            return cards::table(&self.jobs);
+        }
         if self.jobs.iter().all(|job| job.pytorch.is_empty()) {
             let rows = self.jobs.iter().filter_map(JobReport::row_of_ours);
             return Table::new(&["job", "ms", "fastest", "MiB", "faults/step"], rows);
@@ -96,7 +119,7 @@ impl JobReport {
         let sides = entries.into_iter().map(Side::new);
         let (ours, pytorch): (Vec<_>, Vec<_>) = sides.partition(|side| side.mode.is_none());
         let ours = ours.into_iter().next().expect("this project is always one of the sides");
-        let comparison = compare(&ours, &pytorch);
+        let comparison = best(&pytorch).and_then(|best| compare(&ours, best));
         Self { job: job.name, what: job.what, ours, pytorch, comparison }
     }
 
@@ -104,8 +127,12 @@ impl JobReport {
         std::iter::once(&self.ours).chain(&self.pytorch)
     }
 
+    fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        std::iter::once(&mut self.ours).chain(&mut self.pytorch)
+    }
+
     fn row_of_ours(&self) -> Option<Vec<String>> {
-        let Summary { median_ms, min_ms, peak_mib, minor_faults_per_step } =
+        let Summary { median_ms, min_ms, peak_mib, minor_faults_per_step, .. } =
             self.ours.summary.as_ref()?;
         Some(vec![
             self.job.to_owned(),
@@ -125,7 +152,7 @@ impl JobReport {
                 let best = best(&self.pytorch)?;
                 row.extend([
                     milliseconds(best.median_ms()),
-                    comparison.best_mode.to_owned(),
+                    comparison.mode.to_owned(),
                     format!("{:.2}", comparison.ratio),
                     comparison.range(),
                     whole(ours.peak_mib),
@@ -144,7 +171,7 @@ impl JobReport {
                 (None, Some(reason)) => format!("FAILED: {reason}"),
                 (None, None) => return None,
             };
-            Some(format!("{}, {}: {why}\n", self.job, side.mode.unwrap_or("ours")))
+            Some(format!("{}, {}: {why}\n", self.job, side.name()))
         })
     }
 }
@@ -157,7 +184,12 @@ impl Side {
             Some(Ended::Failed(reason)) => (None, Some(reason)),
         };
         let summary = Summary::of(&entry.runs);
-        Self { mode: entry.contestant.mode, summary, runs: entry.runs, skipped, failed }
+        let mode = entry.contestant.mode;
+        Self { mode, summary, runs: entry.runs, skipped, failed, waiting: None }
+    }
+
+    fn name(&self) -> &'static str {
+        self.mode.unwrap_or("ours")
     }
 
     /// Infinitely slow, if there are no figures.
@@ -180,14 +212,14 @@ fn best(pytorch: &[Side]) -> Option<&Side> {
     measured.min_by(|a, b| a.median_ms().total_cmp(&b.median_ms()))
 }
 
-fn compare(ours: &Side, pytorch: &[Side]) -> Option<Comparison> {
-    let best = best(pytorch)?;
-    let pairs = ours.runs.iter().zip(&best.runs);
+/// This project beside one of PyTorch's modes.
+fn compare(ours: &Side, mode: &Side) -> Option<Comparison> {
+    let pairs = ours.runs.iter().zip(&mode.runs);
     let pair_ratios: Vec<f64> =
         pairs.map(|(ours, torch)| torch.median_ms / ours.median_ms).collect();
     Some(Comparison {
-        best_mode: best.mode?,
-        ratio: best.median_ms() / ours.summary.as_ref()?.median_ms,
+        mode: mode.mode?,
+        ratio: mode.summary.as_ref()?.median_ms / ours.summary.as_ref()?.median_ms,
         pair_ratios_median: median(pair_ratios.iter().copied())?,
         pair_ratios,
     })

@@ -1,7 +1,5 @@
 //! The flags that choose the device, the same for every task that runs networks.
 
-use std::ffi::OsString;
-
 /// Where a task runs, and with that how the program is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Device {
@@ -39,12 +37,12 @@ impl DeviceArguments {
 
 impl Device {
     /// As the started programs take it.
-    pub(crate) fn text(&self) -> OsString {
+    pub(crate) fn text(&self) -> String {
         match self {
-            Self::Auto => "auto".into(),
-            Self::Cpu => "cpu".into(),
-            Self::Cuda(None) => "cuda".into(),
-            Self::Cuda(Some(number)) => format!("cuda:{number}").into(),
+            Self::Auto => "auto".to_owned(),
+            Self::Cpu => "cpu".to_owned(),
+            Self::Cuda(None) => "cuda".to_owned(),
+            Self::Cuda(Some(number)) => format!("cuda:{number}"),
         }
     }
 }

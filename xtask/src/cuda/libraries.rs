@@ -179,6 +179,48 @@ mod tests {
         assert!(folders.iter().all(|folder| !folder.ends_with("stubs")));
     }
 
+    /// A program that needs a library `libneeded.so.1`, which lies in the folder.
+    #[cfg(target_os = "linux")]
+    fn program_and_library(folder: &Path) -> PathBuf {
+        let at = |name: &str| folder.join(name);
+        std::fs::write(at("library.c"), "void f(void) {}").unwrap();
+        std::fs::write(at("main.c"), "void f(void); int main(void) { f(); return 0; }").unwrap();
+        let succeeds = |arguments: &[&str]| {
+            let status = Command::new("cc").args(arguments).current_dir(folder).status().unwrap();
+            assert!(status.success(), "{arguments:?}");
+        };
+        let soname = "-Wl,-soname,libneeded.so.1";
+        succeeds(&["-shared", "-fPIC", soname, "library.c", "-o", "libneeded.so.1"]);
+        succeeds(&["main.c", "./libneeded.so.1", "-o", "program"]);
+        at("program")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_loader_is_asked_what_it_does_not_find() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = program_and_library(folder.path());
+        assert_eq!(missing(&program, None), ["libneeded.so.1"]);
+        assert_eq!(missing(&program, Some(folder.path().as_os_str())), [""; 0]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_library_beside_the_compiler_s_is_offered_to_the_loader() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = program_and_library(folder.path());
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("lib")).unwrap();
+        let toolkit = Toolkit { home: home.path().to_path_buf(), version: None };
+        let found = || find(&program, &Machine::default(), &toolkit, Path::new("no/such/python"));
+        let complaint = found().unwrap_err();
+        assert!(complaint.contains("cannot start without libneeded.so.1: "), "{complaint}");
+        let library = home.path().join("lib/libneeded.so.1");
+        std::fs::rename(folder.path().join("libneeded.so.1"), library).unwrap();
+        let path = found().unwrap().loader_path.unwrap();
+        assert_eq!(env::split_paths(&path).next(), Some(home.path().join("lib")));
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_program_that_lacks_nothing_is_left_alone() {

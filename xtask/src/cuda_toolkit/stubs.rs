@@ -5,11 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
 /// A library of the toolkit, as the linker and the loader know it, and where its names come from.
 struct Library {
@@ -55,25 +54,6 @@ pub(super) fn libraries(home: &Path, cudarc: &Path) -> Result<()> {
         make(home, name, soname, &functions)?;
     }
     Ok(())
-}
-
-/// Where a package's `Cargo.toml` lies, by the output of `cargo metadata`.
-pub(super) fn manifest_of(package: &str, metadata: &str) -> Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        manifest_path: PathBuf,
-    }
-    let metadata: Metadata =
-        serde_json::from_str(metadata).context("cannot read the output of `cargo metadata`")?;
-    let found = metadata.packages.into_iter().find(|found| found.name == package);
-    found.map(|found| found.manifest_path).with_context(|| {
-        format!("`{package}` is none of the dependencies of candle-vision-ops with feature `cuda`")
-    })
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -139,14 +119,6 @@ mod tests {
                       fn culib() -> &'static L\nfn cublasAsumEx_64(n: i64);\nfn";
         let found: Vec<&str> = declared_functions(source, "cublas").into_iter().collect();
         assert_eq!(found, ["cublasAsumEx_64", "cublasCreate_v2"]);
-    }
-
-    #[test]
-    fn a_package_is_found_in_cargo_s_metadata() {
-        let metadata = r#"{"packages":[{"name":"a","manifest_path":"/a/Cargo.toml"}],"version":1}"#;
-        assert_eq!(manifest_of("a", metadata).unwrap(), Path::new("/a/Cargo.toml"));
-        let error = manifest_of("b", metadata).unwrap_err().to_string();
-        assert!(error.contains("`b`"), "{error}");
     }
 
     #[cfg(target_os = "linux")]

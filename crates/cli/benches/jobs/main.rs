@@ -7,11 +7,15 @@
 
 #![allow(clippy::print_stdout, reason = "the results are this program's output")]
 
+mod cards;
 mod measure;
+mod noise;
 mod process;
 mod work;
 
 use anyhow::{Context, Result};
+use candle_core::Device;
+use candle_vision::ops::cuda_device;
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -22,61 +26,46 @@ use work::{Learns, Network, Outcome};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What a job is given.
+struct Setting<'a> {
+    clock: &'a Clock,
+    /// Whether the jobs for cards are to be made so small that a CPU manages them.
+    tiny: bool,
+}
+
 /// A job's name and what it runs.
-type Job = (&'static str, fn(&Clock) -> Result<Outcome>);
+type Job = (&'static str, fn(&Setting<'_>) -> Result<Outcome>);
 
 const JOBS: [Job; 11] = [
-    ("resnet18_train_b16_224", resnet18_train_b16_224),
-    ("resnet18_train_b64_32", resnet18_train_b64_32),
-    ("resnet18_frozen_b16_224", resnet18_frozen_b16_224),
-    ("simple_cnn_train_b64_32", simple_cnn_train_b64_32),
-    ("mlp_train_b64_28", mlp_train_b64_28),
-    ("mobilenet_v2_train_b16_224", mobilenet_v2_train_b16_224),
-    ("resnet50_train_b16_224", resnet50_train_b16_224),
-    ("resnet18_infer_b16_224", resnet18_infer_b16_224),
-    ("resnet18_infer_b1_224", resnet18_infer_b1_224),
-    ("resnet18_gradcam_b1_224", resnet18_gradcam_b1_224),
-    ("jpeg_load_224", work::load_pictures),
+    ("resnet18_train_b16_224", |s| all(s, "resnet18", 1000, [16, 3, 224, 224])),
+    ("resnet18_train_b64_32", |s| all(s, "resnet18", 10, [64, 3, 32, 32])),
+    ("resnet18_frozen_b16_224", |s| {
+        work::train(s.clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
+    }),
+    ("simple_cnn_train_b64_32", |s| all(s, "simple_cnn", 10, [64, 3, 32, 32])),
+    ("mlp_train_b64_28", |s| all(s, "mlp", 10, [64, 1, 28, 28])),
+    ("mobilenet_v2_train_b16_224", |s| all(s, "mobilenet_v2", 1000, [16, 3, 224, 224])),
+    ("resnet50_train_b16_224", |s| all(s, "resnet50", 1000, [16, 3, 224, 224])),
+    ("resnet18_infer_b16_224", |s| {
+        work::infer(s.clock, &Network::new("resnet18", 1000, [16, 3, 224, 224]))
+    }),
+    ("resnet18_infer_b1_224", |s| {
+        work::infer(s.clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
+    }),
+    ("resnet18_gradcam_b1_224", |s| {
+        work::explain(s.clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
+    }),
+    ("jpeg_load_224", |s| work::load_pictures(s.clock)),
 ];
 
-fn resnet18_train_b16_224(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("resnet18", 1000, [16, 3, 224, 224]), Learns::All)
-}
-
-fn resnet18_train_b64_32(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("resnet18", 10, [64, 3, 32, 32]), Learns::All)
-}
-
-fn resnet18_frozen_b16_224(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
-}
-
-fn simple_cnn_train_b64_32(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("simple_cnn", 10, [64, 3, 32, 32]), Learns::All)
-}
-
-fn mlp_train_b64_28(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("mlp", 10, [64, 1, 28, 28]), Learns::All)
-}
-
-fn mobilenet_v2_train_b16_224(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("mobilenet_v2", 1000, [16, 3, 224, 224]), Learns::All)
-}
-
-fn resnet50_train_b16_224(clock: &Clock) -> Result<Outcome> {
-    work::train(clock, &Network::new("resnet50", 1000, [16, 3, 224, 224]), Learns::All)
-}
-
-fn resnet18_infer_b16_224(clock: &Clock) -> Result<Outcome> {
-    work::infer(clock, &Network::new("resnet18", 1000, [16, 3, 224, 224]))
-}
-
-fn resnet18_infer_b1_224(clock: &Clock) -> Result<Outcome> {
-    work::infer(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
-}
-
-fn resnet18_gradcam_b1_224(clock: &Clock) -> Result<Outcome> {
-    work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
+/// Training of a whole network.
+fn all(
+    setting: &Setting<'_>,
+    architecture: &'static str,
+    classes: usize,
+    batch: [usize; 4],
+) -> Result<Outcome> {
+    work::train(setting.clock, &Network::new(architecture, classes, batch), Learns::All)
 }
 
 #[derive(Parser)]
@@ -87,29 +76,47 @@ struct Arguments {
     /// Measure each job for at least so many seconds (and at least three steps)
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
-    /// What `cargo bench` adds: run all jobs if none is named
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    device: Device,
+    /// Make the jobs for cards so small that a CPU manages them
+    #[arg(long)]
+    tiny: bool,
+    /// What `cargo bench` adds: run all jobs for the CPU if none is named
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> Result<()> {
-    let Arguments { mut names, seconds, bench } = Arguments::parse();
+    let Arguments { mut names, seconds, device, tiny, bench } = Arguments::parse();
+    let jobs = || JOBS.iter().chain(&cards::JOBS);
     if names.is_empty() && !bench {
-        JOBS.iter().for_each(|(name, _)| println!("{name}"));
+        jobs().for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
     if names.is_empty() {
         names = JOBS.iter().map(|(name, _)| (*name).to_owned()).collect();
     }
-    let clock = Clock { seconds };
+    let clock = Clock { seconds, device };
+    let setting = Setting { clock: &clock, tiny };
     for name in names {
-        let (_, run) = JOBS.iter().find(|(known, _)| *known == name).with_context(|| {
+        let (_, run) = jobs().find(|(known, _)| *known == name).with_context(|| {
             format!("no job is called `{name}`; without a name, all are listed")
         })?;
-        let outcome = run(&clock).with_context(|| format!("job `{name}`"))?;
+        let outcome = run(&setting).with_context(|| format!("job `{name}`"))?;
         println!("{}", line(&name, &outcome));
     }
     Ok(())
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    let ordinal = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Some(0),
+        _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
+    };
+    let ordinal = ordinal.ok_or("use cpu, cuda or cuda:N")?;
+    cuda_device(ordinal).map_err(|error| error.to_string())
 }
 
 fn line(job: &str, outcome: &Outcome) -> Value {

@@ -4,18 +4,26 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use candle_core::Device;
 
 use crate::process::minor_faults;
 
-/// Steps before the first that counts: caches, pools and the allocator fill in them.
+/// Steps before the first that counts: caches, pools and the allocator fill in them; a card also has
+/// its kernels compiled and its algorithms chosen.
 const WARM_UP: usize = 2;
-/// A median of fewer says nothing.
-const MIN_STEPS: usize = 3;
+const WARM_UP_OF_CARD: usize = 20;
+/// Times of fewer have no median worth the name.
+const MIN_TIMES: usize = 3;
+/// Steps of a card that are timed together. It is given its work ahead, as in a training run: to wait
+/// for every step would be to measure the waiting.
+const GROUP_OF_CARD: usize = 10;
 
-/// How long a job is measured.
+/// How long a job is measured, and where.
 pub(crate) struct Clock {
     /// At least so many seconds, not counting the warm-up.
     pub(crate) seconds: f64,
+    /// What does the work.
+    pub(crate) device: Device,
 }
 
 /// The times of a job's steps.
@@ -31,20 +39,29 @@ impl Clock {
     /// freed within its time.
     pub(crate) fn measure<T>(&self, mut step: impl FnMut(usize) -> Result<T>) -> Result<Measured> {
         ensure!(self.seconds.is_finite(), "a job cannot be measured for {} seconds", self.seconds);
-        for number in 0..WARM_UP {
-            black_box(step(number)?);
-        }
+        let (warm_up, group) = match self.device {
+            Device::Cpu => (WARM_UP, 1),
+            _ => (WARM_UP_OF_CARD, GROUP_OF_CARD),
+        };
+        let mut number = 0;
+        let mut run = |count: usize| -> Result<f64> {
+            let start = Instant::now();
+            for _ in 0..count {
+                black_box(step(number)?);
+                number += 1;
+            }
+            self.device.synchronize()?;
+            Ok(start.elapsed().as_secs_f64() * 1e3 / count as f64)
+        };
+        run(warm_up)?;
         let mut times_ms = Vec::new();
         let faults_before = minor_faults();
         let start = Instant::now();
-        while times_ms.len() < MIN_STEPS || start.elapsed().as_secs_f64() < self.seconds {
-            let number = WARM_UP + times_ms.len();
-            let step_start = Instant::now();
-            black_box(step(number)?);
-            times_ms.push(step_start.elapsed().as_secs_f64() * 1e3);
+        while times_ms.len() < MIN_TIMES || start.elapsed().as_secs_f64() < self.seconds {
+            times_ms.push(run(group)?);
         }
         let faults = minor_faults().zip(faults_before).map(|(after, before)| after - before);
-        let steps = times_ms.len();
+        let steps = times_ms.len() * group;
         times_ms.sort_by(f64::total_cmp);
         Ok(Measured {
             median_ms: median_of_sorted(&times_ms),

@@ -1,12 +1,14 @@
-//! What the jobs do. Each step is what a user's loop does with one batch, made of public calls.
+//! What the jobs do. Each step is what a user's loop does with one batch, made of public calls. It
+//! runs on the clock's device.
 
 use std::env;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use candle_vision::data::FolderSplit;
+use candle_vision::models::Precision;
 use candle_vision::ops::{
     CrossEntropyConfig, Generator, Targets, backward, cross_entropy, in_pool,
 };
@@ -14,10 +16,11 @@ use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec,
     OptimizerConfig, Pass, PreparedLayers, Split, build, grad_cam,
 };
-use candle_vision::train::optim::{Optimizer, ParamGroup};
+use candle_vision::train::optim::{Optimizer, ParamGroup, Updated};
 use rand::{RngExt, SeedableRng};
 
 use crate::measure::{Clock, Measured};
+use crate::noise;
 
 /// How a job ended.
 pub(crate) enum Outcome {
@@ -33,6 +36,7 @@ pub(crate) struct Network {
     classes: usize,
     /// `[batch, channels, height, width]`
     batch: [usize; 4],
+    precision: Precision,
 }
 
 /// Which part of a network learns; batch norm is in train mode either way.
@@ -43,31 +47,43 @@ pub(crate) enum Learns {
 }
 
 impl Network {
+    /// In `f32`.
     pub(crate) fn new(architecture: &'static str, classes: usize, batch: [usize; 4]) -> Self {
-        Self { architecture, classes, batch }
+        Self { architecture, classes, batch, precision: Precision::F32 }
     }
 
-    fn build(&self) -> Result<Box<dyn Model>> {
+    /// The same in another precision.
+    pub(crate) fn precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The same on two pictures of at most 64x64.
+    pub(crate) fn tiny(self) -> Self {
+        let [_, channels, height, width] = self.batch;
+        Self { batch: [2, channels, height.min(64), width.min(64)], ..self }
+    }
+
+    fn build(&self, device: &Device) -> Result<Box<dyn Model>> {
         let [_, channels, height, width] = self.batch;
         let spec = ModelSpec::new(self.architecture, self.classes).input([channels, height, width]);
-        Ok(build(&spec, 0, &Device::Cpu)?)
+        Ok(build(&spec, 0, device)?)
     }
 
     /// Noise of mean 0 and variance 1, channels last in memory as the loader hands it out.
-    fn images(&self) -> Result<Tensor> {
+    fn images(&self, device: &Device) -> Result<Tensor> {
         let [batch, channels, height, width] = self.batch;
         let mut rng = Generator::seed_from_u64(0);
         let bound = 3f32.sqrt();
         let values: Vec<f32> = (0..self.batch.iter().product())
             .map(|_| bound * (2.0 * rng.random::<f32>() - 1.0))
             .collect();
-        let images = Tensor::from_vec(values, (batch, height, width, channels), &Device::Cpu)?;
+        let images = Tensor::from_vec(values, (batch, height, width, channels), device)?;
         Ok(images.permute((0, 3, 1, 2))?)
     }
 
-    fn labels(&self) -> Result<Tensor> {
+    fn labels(&self, device: &Device) -> Result<Tensor> {
         let labels: Vec<u32> = (0..self.batch[0]).map(|i| (i % self.classes) as u32).collect();
-        Ok(Tensor::new(labels, &Device::Cpu)?)
+        Ok(Tensor::new(labels, device)?)
     }
 
     fn pictures(&self) -> usize {
@@ -75,44 +91,82 @@ impl Network {
     }
 }
 
-/// Forward, loss, backward, and a step of SGD with momentum, as the trainer does them.
-pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<Outcome> {
-    let model = network.build()?;
-    if learns == Learns::Head {
-        model.parameters().freeze("")?;
-        model.parameters().unfreeze(model.head())?;
+/// A network in training, with SGD with momentum.
+struct Training {
+    model: Box<dyn Model>,
+    optimizer: Optimizer,
+    precision: Precision,
+    /// Of the layers that do not learn.
+    prepared: PreparedLayers,
+}
+
+impl Training {
+    fn new(network: &Network, learns: Learns, device: &Device) -> Result<Self> {
+        let model = network.build(device)?;
+        if learns == Learns::Head {
+            model.parameters().freeze("")?;
+            model.parameters().unfreeze(model.head())?;
+        }
+        let config = OptimizerConfig::sgd(0.01, 0.9);
+        let group = ParamGroup::new(model.parameters().trainable(), &config);
+        let optimizer = Optimizer::new(&config, vec![group])?;
+        let prepared = PreparedLayers::new();
+        Ok(Self { model, optimizer, precision: network.precision, prepared })
     }
-    let config = OptimizerConfig::sgd(0.01, 0.9);
-    let group = ParamGroup::new(model.parameters().trainable(), &config);
-    let mut optimizer = Optimizer::new(&config, vec![group])?;
-    let (images, labels) = (network.images()?, network.labels()?);
-    let prepared = PreparedLayers::new();
-    let mut step = |number| {
-        let pass = Pass::train(Generator::seed_from_u64(number as u64));
-        let mut pass = pass.with_prepared(&prepared);
-        let logits = model.forward(&images, &mut pass)?;
-        let targets = Targets::Labels(&labels);
-        let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
-        optimizer.step(&backward(&loss)?)?;
-        anyhow::Ok(loss)
-    };
-    let times = clock.measure(|number| in_pool(|| step(number)))?;
+
+    /// Forward, loss, backward and update, as the trainer does them: a card may not have begun any of
+    /// it when this returns.
+    fn step(&mut self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Updated> {
+        let pass = Pass::train(Generator::seed_from_u64(number as u64)).precision(self.precision);
+        let mut pass = pass.with_prepared(&self.prepared);
+        let logits = self.model.forward(images, &mut pass)?;
+        let loss = cross_entropy(&logits, Targets::Labels(labels), &CrossEntropyConfig::default())?;
+        Ok(self.optimizer.update(&backward(&loss)?, 1.0)?)
+    }
+}
+
+/// Training on one batch again and again.
+pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<Outcome> {
+    let mut training = Training::new(network, learns, &clock.device)?;
+    let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
+    let times = clock.measure(|number| in_pool(|| training.step(number, &images, &labels)))?;
+    Ok(Outcome::Measured { times, pictures: network.pictures() })
+}
+
+/// Training on what a loader makes of pictures in memory: what it takes longer than [`train`] is spent
+/// waiting for data.
+pub(crate) fn train_loaded(clock: &Clock, network: &Network) -> Result<Outcome> {
+    let mut training = Training::new(network, Learns::All, &clock.device)?;
+    let loader = noise::loader(network.batch, network.classes, &clock.device)?;
+    let (mut epoch, mut batches) = (0, loader.epoch(0));
+    let times = clock.measure(|number| {
+        let batch = match batches.next() {
+            Some(batch) => batch?,
+            None => {
+                epoch += 1;
+                batches = loader.epoch(epoch);
+                batches.next().context("an epoch has batches")??
+            }
+        };
+        in_pool(|| training.step(number, &batch.images, &batch.labels))
+    })?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 
 /// One forward pass in evaluation mode, with the layers prepared as `eval` and a trainer's validation
 /// do.
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
-    let (model, images) = (network.build()?, network.images()?);
+    let (model, images) = (network.build(&clock.device)?, network.images(&clock.device)?);
     let prepared = PreparedLayers::new();
-    let forward = || model.forward(&images, &mut Pass::eval().with_prepared(&prepared));
+    let pass = || Pass::eval().precision(network.precision).with_prepared(&prepared);
+    let forward = || model.forward(&images, &mut pass());
     let times = clock.measure(|_| Ok(in_pool(forward)?))?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })
 }
 
 /// Grad-CAM of the predicted class, resized to the input.
 pub(crate) fn explain(clock: &Clock, network: &Network) -> Result<Outcome> {
-    let (model, images) = (network.build()?, network.images()?);
+    let (model, images) = (network.build(&clock.device)?, network.images(&clock.device)?);
     let options = CamOptions::default();
     let times = clock.measure(|_| Ok(grad_cam(model.as_ref(), &images, &options)?))?;
     Ok(Outcome::Measured { times, pictures: network.pictures() })

@@ -14,6 +14,7 @@ pub(crate) struct Cuda {
 }
 
 /// The first CUDA device, or nothing where there is none.
+#[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
 pub(crate) fn cuda() -> Option<Cuda> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());

@@ -8,5 +8,4 @@ mod slot;
 pub use config::OptimizerConfig;
 pub use group::ParamGroup;
 pub(crate) use group::is_under;
-pub(crate) use optimizer::Updated;
-pub use optimizer::{Optimizer, grad_norm};
+pub use optimizer::{Optimizer, Updated, grad_norm};

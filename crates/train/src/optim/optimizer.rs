@@ -98,8 +98,11 @@ impl Optimizer {
     }
 
     /// As [`Optimizer::step_scaled`], but without waiting for the device to find out whether the new
-    /// values are finite.
-    pub(crate) fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
+    /// values are finite: a GPU that is always given its next work in time never stands still.
+    ///
+    /// # Errors
+    /// [`Error::MissingGradient`] as [`Optimizer::step`].
+    pub fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
         let untrained = self.slots.iter().find(|slot| slot.is_cut_off(grads));
         if let Some(slot) = untrained {
             return Err(Error::MissingGradient { parameter: slot.parameter.path().to_owned() });
@@ -178,14 +181,18 @@ impl Optimizer {
 
 /// A step that was taken, or on a GPU is on its way.
 #[derive(Debug)]
-pub(crate) struct Updated {
+#[must_use = "only this knows whether the new values are finite"]
+pub struct Updated {
     finite: Finite,
     parameters: Vec<Parameter>,
 }
 
 impl Updated {
     /// The first parameter with a NaN or an infinity after the step; waits for the step.
-    pub(crate) fn first_not_finite(&self) -> Result<Option<&Parameter>> {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn first_not_finite(&self) -> Result<Option<&Parameter>> {
         let first = self.finite.first_not_finite()?;
         Ok(first.and_then(|first| self.parameters.get(first)))
     }

@@ -1,5 +1,5 @@
 use super::super::contestant::{Contestant, Program};
-use super::super::jobs::JOBS;
+use super::super::jobs;
 use super::super::measurement::measured;
 use super::*;
 use crate::cuda;
@@ -11,13 +11,18 @@ fn entry(mode: Option<&'static str>, medians: &[f64], ended: Option<Ended>) -> E
     Entry { contestant, runs: medians.iter().copied().map(measured).collect(), ended }
 }
 
-fn report(jobs: Vec<JobReport>) -> Report {
+fn report_on(device: &str, jobs: Vec<JobReport>) -> Report {
     let environment = Environment { cpu: "a CPU".to_owned(), ..Environment::default() };
-    Report { environment, limits: Limits { threads: 2, seconds: 3.0 }, runs: 3, jobs }
+    let limits = Limits { threads: 2, seconds: 3.0, device: device.to_owned(), tiny: false };
+    Report::new(environment, limits, 3, jobs)
+}
+
+fn report(jobs: Vec<JobReport>) -> Report {
+    report_on("cpu", jobs)
 }
 
 fn job(entries: Vec<Entry>) -> JobReport {
-    JobReport::new(&JOBS[0], entries)
+    JobReport::new(jobs::of(None, false)[0], entries)
 }
 
 #[track_caller]
@@ -36,7 +41,7 @@ fn the_fastest_mode_is_compared_pair_by_pair() {
         entry(Some("compile"), &[], Some(Ended::Failed("exit code 1".to_owned()))),
     ]);
     let expected = Comparison {
-        best_mode: "channels_last",
+        mode: "channels_last",
         ratio: 2.2,
         pair_ratios: vec![2.5, 1.1, 1.5],
         pair_ratios_median: 1.5,
@@ -103,4 +108,58 @@ fn the_json_holds_every_run() {
     assert_eq!(job["pytorch"][0]["mode"], "eager");
     assert_eq!(job["comparison"]["best_mode"], "eager");
     assert_eq!(job["comparison"]["pair_ratios"], serde_json::json!([3.0, 2.0]));
+}
+
+/// The report on a job for a card.
+fn card_job(name: &str, entries: Vec<Entry>) -> JobReport {
+    let job = jobs::of(None, true).into_iter().find(|job| job.name == name).unwrap();
+    JobReport::new(job, entries)
+}
+
+#[test]
+fn on_a_card_every_side_has_a_line() {
+    let job = card_job(
+        "resnet18_infer_b64_224_bf16",
+        vec![
+            entry(None, &[4.0, 8.0], None),
+            entry(Some("eager"), &[8.0, 8.0], None),
+            entry(Some("compile"), &[3.0, 3.0], None),
+            entry(Some("channels_last"), &[], Some(Ended::Skipped("no CUDA".to_owned()))),
+        ],
+    );
+    check_lines(
+        &report_on("cuda", vec![job]),
+        &[
+            "a CPU",
+            "2 threads, 3 runs of 3 s, on cuda",
+            "",
+            "job                             side    ms  pictures/s  PyTorch/ours      pairs  waiting",
+            "resnet18_infer_b64_224_bf16     ours  6.00        3000             -          -        -",
+            "resnet18_infer_b64_224_bf16    eager  8.00        2000          1.33  1.00-2.00        -",
+            "resnet18_infer_b64_224_bf16  compile  3.00        5333          0.50  0.38-0.75        -",
+            "",
+            "resnet18_infer_b64_224_bf16, channels_last: skipped: no CUDA",
+        ],
+    );
+}
+
+#[test]
+fn what_a_loader_adds_is_waiting() {
+    let entries = |ours, torch| {
+        vec![entry(None, &[ours], None), entry(Some("channels_last"), &[torch], None)]
+    };
+    let report = report_on(
+        "cuda",
+        vec![
+            card_job("resnet18_train_b64_224_bf16", entries(9.0, 10.0)),
+            card_job("resnet18_train_b64_224_bf16_loaded", entries(10.0, 9.0)),
+        ],
+    );
+    let waiting = |job: usize| -> Vec<Option<f64>> {
+        report.jobs[job].sides().map(|side| side.waiting).collect()
+    };
+    assert_eq!(waiting(0), [None, None]);
+    let [Some(ours), Some(torch)] = waiting(1)[..] else { panic!("{:?}", waiting(1)) };
+    assert!((ours - 0.1).abs() < 1e-12 && torch == 0.0, "{ours} {torch}");
+    assert!(report.text().contains("10.0 %"), "{}", report.text());
 }

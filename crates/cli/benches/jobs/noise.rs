@@ -1,0 +1,108 @@
+//! Pictures of noise, in memory: what a loader does with them is all that a step can wait for.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use candle_core::Device;
+use candle_vision::data::transforms::{Padding, PaddingMode, Size, Transform};
+use candle_vision::data::{self, Picture, Sample};
+use candle_vision::ops::Generator;
+use candle_vision::prelude::{Compose, DataLoader, Dataset, LoaderConfig};
+use candle_vision::train::DeviceUpload;
+use rand::{RngExt, SeedableRng};
+
+/// Different pictures; each stands for many samples.
+const PICTURES: usize = 64;
+/// Long enough that the start of an epoch does not count.
+const BATCHES: usize = 200;
+
+struct Noise {
+    pictures: Vec<Picture>,
+    classes: Vec<String>,
+    len: usize,
+}
+
+impl Dataset for Noise {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn sample(&self, index: usize) -> data::Result<Sample> {
+        let picture = self.pictures[index % self.pictures.len()].clone();
+        Ok(Sample { picture, label: self.label(index), mask: None })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        (index % self.classes.len()) as u32
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("noise {index}")
+    }
+
+    fn fingerprint(&self) -> String {
+        "noise".to_owned()
+    }
+
+    fn in_memory(&self) -> bool {
+        true
+    }
+}
+
+/// A loader of batches of this shape, `[batch, channels, height, width]`, with the usual augmentation:
+/// small pictures are moved and large ones cropped out of still larger ones. With one thread the
+/// caller's does it all; with more, each is a worker.
+pub(crate) fn loader(
+    [batch, channels, side, _]: [usize; 4],
+    classes: usize,
+    device: &Device,
+) -> Result<DataLoader> {
+    let size = Size::One(u32::try_from(side)?);
+    let (stored, move_or_crop) =
+        if side <= 32 { (side, moved(size)) } else { (side * 8 / 7, cropped(size)) };
+    let mut rng = Generator::seed_from_u64(0);
+    let mut picture = || {
+        let pixels = (0..stored * stored * channels).map(|_| rng.random()).collect();
+        Picture::new(stored, stored, channels, pixels)
+    };
+    let pictures = (0..PICTURES).map(|_| picture()).collect::<data::Result<_>>()?;
+    let classes = (0..classes).map(|class| class.to_string()).collect();
+    let noise = Noise { pictures, classes, len: batch * BATCHES };
+    let normalize = Transform::Normalize { mean: vec![0.5], std: vec![0.25] };
+    let flip = Transform::RandomHorizontalFlip { p: 0.5 };
+    let transform = Compose::new(vec![move_or_crop, flip, Transform::ToTensor, normalize])?;
+    let threads = candle_core::utils::get_num_threads();
+    let workers = if threads == 1 { 0 } else { threads };
+    let prefetch = 2 * workers;
+    let config =
+        LoaderConfig { batch_size: batch, shuffle: true, workers, prefetch, ..Default::default() };
+    let loader = DataLoader::new(Arc::new(noise), transform, config, device.clone())?;
+    Ok(match device {
+        Device::Cpu => loader,
+        _ => loader.with_upload(Arc::new(DeviceUpload::new(device.clone()))),
+    })
+}
+
+fn moved(size: Size) -> Transform {
+    Transform::RandomCrop {
+        size,
+        padding: Padding::All(4),
+        pad_if_needed: false,
+        fill: 0,
+        padding_mode: PaddingMode::Constant,
+    }
+}
+
+/// With torchvision's defaults.
+fn cropped(size: Size) -> Transform {
+    Transform::RandomResizedCrop {
+        size,
+        scale: [0.08, 1.0],
+        ratio: [3.0 / 4.0, 4.0 / 3.0],
+        interpolation: Default::default(),
+    }
+}

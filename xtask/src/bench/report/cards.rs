@@ -1,0 +1,49 @@
+//! The table of jobs for cards: a line for each side, because every mode of PyTorch is of interest.
+
+use super::super::jobs;
+use super::super::table::Table;
+use super::{JobReport, Side, compare, dash, milliseconds};
+
+pub(super) fn table(jobs: &[JobReport]) -> Table {
+    let head = ["job", "side", "ms", "pictures/s", "PyTorch/ours", "pairs", "waiting"];
+    Table::new(&head, jobs.iter().flat_map(rows))
+}
+
+/// Those of the sides that have figures.
+fn rows(job: &JobReport) -> Vec<Vec<String>> {
+    let row = |side: &Side| {
+        let summary = side.summary.as_ref()?;
+        let comparison = compare(&job.ours, side);
+        let ratio = comparison.as_ref().map(|comparison| format!("{:.2}", comparison.ratio));
+        Some(vec![
+            job.job.to_owned(),
+            side.name().to_owned(),
+            milliseconds(summary.median_ms),
+            format!("{:.0}", summary.pictures_per_s),
+            ratio.unwrap_or_else(dash),
+            comparison.map_or_else(dash, |comparison| comparison.range()),
+            side.waiting.map_or_else(dash, |share| format!("{:.1} %", 100.0 * share)),
+        ])
+    };
+    job.sides().filter_map(row).collect()
+}
+
+/// Enters how much longer the jobs with a loader take than those without, as a fraction.
+pub(super) fn note_waiting(jobs: &mut [JobReport]) {
+    for index in 0..jobs.len() {
+        let Some(name) = jobs::without_loader(jobs[index].job) else { continue };
+        let Some(without) = jobs.iter().find(|job| job.job == name) else { continue };
+        let times: Vec<Option<f64>> =
+            jobs[index].sides().map(|side| time_of(without, side.mode)).collect();
+        for (side, without) in jobs[index].sides_mut().zip(times) {
+            let with = side.summary.as_ref().map(|summary| summary.median_ms);
+            // Nothing to wait for may come out as a little less than nothing.
+            side.waiting = with.zip(without).map(|(with, without)| (1.0 - without / with).max(0.0));
+        }
+    }
+}
+
+fn time_of(job: &JobReport, mode: Option<&str>) -> Option<f64> {
+    let side = job.sides().find(|side| side.mode == mode)?;
+    Some(side.summary.as_ref()?.median_ms)
+}
