@@ -26,6 +26,16 @@ fn predict_ranks_the_classes() {
 }
 
 #[test]
+fn a_photo_is_scaled_to_what_the_network_was_trained_on() {
+    let (place, checkpoint) = Place::trained();
+    place.write_photo("large.jpg", 120);
+    for command in ["predict", "explain"] {
+        let run = place.run(&[command, "large.jpg", "--checkpoint", &checkpoint]).succeeds();
+        assert!(run.stderr.contains("`large.jpg` is 120x120; scaled to the 32x32"), "{run:?}");
+    }
+}
+
+#[test]
 fn a_picture_that_cannot_be_read_does_not_keep_the_others() {
     let (place, checkpoint) = Place::trained();
     place.write_pictures("photos");

@@ -102,6 +102,12 @@ impl Place {
         self.run(&[&["train", "--recipe", "small.toml"], args].concat())
     }
 
+    /// A photograph of nothing much.
+    pub(crate) fn write_photo(&self, name: &str, side: u32) {
+        let pixels: Vec<u8> = (0..3 * side * side).map(|i| (i / 3 % side) as u8).collect();
+        self.write(name, jpeg(&pixels, side));
+    }
+
     /// An image folder of drawings: 4 a class to train on, 2 a class to validate on.
     pub(crate) fn write_pictures(&self, name: &str) {
         for (split, count) in [(Split::Train, 8), (Split::Val, 4)] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use candle_vision::data::transforms::{Compose, functional};
+use candle_vision::data::transforms::{Compose, Interpolation, functional};
 use candle_vision::data::{
     Cifar10, DataLoader, Dataset, Error as DataError, FolderSplit, ImageFolder, Insects,
     InsectsConfig, LoaderConfig, Mnist, Picture, Split,
@@ -15,6 +15,7 @@ use candle_vision::ops::Generator;
 use candle_vision::train::{Checkpoint, CheckpointMetadata, DeviceUpload};
 use rand::SeedableRng;
 
+use crate::say;
 use crate::settings::{DataSettings, ModelSettings, Recipe, Source};
 
 /// Opens one split of the data set that `settings` names.
@@ -180,10 +181,29 @@ impl Restored {
     /// A picture as this network takes it, a batch of one.
     pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
         let picture = in_channels(picture(path)?, self.metadata.model.input[0])?;
+        let picture = self.in_size(picture, path)?;
         let input = self
             .prepare(&picture, device)
             .with_context(|| format!("cannot prepare `{}`", path.display()))?;
         Ok((picture, input))
+    }
+
+    /// The picture scaled to the network's input, where the preprocessing would leave it as large as it
+    /// is: data sets whose pictures are all of one size are not resized in training.
+    fn in_size(&self, picture: Picture, path: &Path) -> Result<Picture> {
+        let size_of = |picture: &Picture| [picture.height(), picture.width()];
+        let [_, height, width] = self.metadata.model.input;
+        let given = size_of(&picture);
+        if given == [height, width] || size_of(&self.seen(&picture)?) != given {
+            return Ok(picture);
+        }
+        say::note(format_args!(
+            "`{}` is {}x{}; scaled to the {width}x{height} that the network was trained on",
+            path.display(),
+            given[1],
+            given[0]
+        ));
+        Ok(functional::resize(&picture, height, width, Interpolation::default())?)
     }
 
     /// A picture with the network's number of channels as its input, a batch of one.

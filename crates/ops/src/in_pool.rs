@@ -16,6 +16,11 @@
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    let f = || {
+        #[cfg(feature = "cuda")]
+        crate::cuda::bind_this_thread();
+        f()
+    };
     // Of one thread, nothing is handed to others in any case.
     if rayon::current_num_threads() == 1 { f() } else { rayon::scope(|_| f()) }
 }

@@ -21,8 +21,8 @@
 //!
 //! # When the host waits
 //! On a GPU, losses, counts and whether values are finite are left on the device and read in groups:
-//! after 16 steps, after a quarter of a second, at the end of an epoch, before anything is saved, and
-//! when the run is to end. So records and events come later than on a CPU, where each step is read at
+//! after as many steps as take a quarter of a second (at most 16), at the end of an epoch, before
+//! anything is saved, and when the run is to end. So records and events come later than on a CPU, where each step is read at
 //! once; they are the same. Two settings wait once in each step, because the step depends on a number:
 //! `grad_clip_norm` and the precision `f16`.
 //!

@@ -14,8 +14,8 @@ const LONGEST: Duration = Duration::from_millis(250);
 pub(crate) enum Reading {
     /// After each step: a CPU is done by then.
     AtOnce,
-    /// After some of them, and after the longest time that nothing may be heard. A GPU is given its
-    /// work ahead of time and stands still whenever the host waits for a result before it gives more.
+    /// After as many as take so long, but not too many. A GPU is given its work ahead of time and
+    /// stands still whenever the host waits for a result before it gives more.
     InGroups {
         /// How long.
         longest: Duration,
@@ -34,12 +34,17 @@ impl Reading {
 pub(crate) struct Unread<T> {
     reading: Reading,
     results: Vec<T>,
-    last_read: Instant,
+    /// When the first of this group came, and how many the last one had: what the device does in the
+    /// meantime is not to be seen from here until a group is read.
+    began: Instant,
+    last_group: usize,
+    /// How many are a group.
+    group: usize,
 }
 
 impl<T> Unread<T> {
     pub(crate) fn new(reading: Reading) -> Self {
-        Self { reading, results: Vec::new(), last_read: Instant::now() }
+        Self { reading, results: Vec::new(), began: Instant::now(), last_group: 0, group: 1 }
     }
 
     pub(crate) fn reading(&self) -> Reading {
@@ -47,6 +52,12 @@ impl<T> Unread<T> {
     }
 
     pub(crate) fn push(&mut self, result: T) {
+        if self.results.is_empty() {
+            if let (Reading::InGroups { longest }, 1..) = (self.reading, self.last_group) {
+                self.group = group(longest, self.began.elapsed(), self.last_group);
+            }
+            self.began = Instant::now();
+        }
         self.results.push(result);
     }
 
@@ -59,16 +70,23 @@ impl<T> Unread<T> {
         match self.reading {
             Reading::AtOnce => true,
             Reading::InGroups { longest } => {
-                self.results.len() >= MOST || self.last_read.elapsed() >= longest
+                self.results.len() >= self.group || self.began.elapsed() >= longest
             }
         }
     }
 
     /// All of them, to be read now.
     pub(crate) fn take(&mut self) -> Vec<T> {
-        self.last_read = Instant::now();
+        self.last_group = self.results.len();
         std::mem::take(&mut self.results)
     }
+}
+
+/// How many steps fit into `longest`, when so many took so long.
+fn group(longest: Duration, took: Duration, steps: usize) -> usize {
+    let fit = longest.as_secs_f64() * steps as f64 / took.as_secs_f64();
+    // No time at all makes infinitely many.
+    (fit as usize).clamp(1, MOST)
 }
 
 #[cfg(test)]
@@ -93,7 +111,21 @@ mod tests {
         assert_eq!(unread(Reading::AtOnce), [0; 20]);
         assert_eq!(unread(Reading::InGroups { longest: Duration::ZERO }), [0; 20]);
         let full = unread(Reading::InGroups { longest: Duration::MAX });
-        assert_eq!(full[..15], (1..=15).collect::<Vec<_>>());
-        assert_eq!(full[15..], [0, 1, 2, 3, 4]);
+        // The first is read by itself, since no one knows yet how long a step takes.
+        assert_eq!(full[0], 0);
+        assert_eq!(full[1..16], (1..=15).collect::<Vec<_>>());
+        assert_eq!(full[16..], [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_group_is_as_many_as_fit_into_its_time() {
+        let ms = Duration::from_millis;
+        let check = |took, steps, expected| assert_eq!(group(ms(250), ms(took), steps), expected);
+        check(100, 1, 2);
+        check(1600, 16, 2);
+        check(4000, 1, 1);
+        check(25, 2, 16);
+        check(0, 1, 16);
+        check(40, 1, 6);
     }
 }

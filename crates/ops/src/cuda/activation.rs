@@ -5,7 +5,7 @@ use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::{Element, with_element};
-use super::kernel::{Source, kernel, launch, over_elements};
+use super::kernel::{Source, kernel, launch, over_packs};
 use crate::Activation;
 
 /// Adds a bias to `y`, if there is one, and applies an activation, in place.
@@ -23,7 +23,7 @@ pub(super) fn finish_in_place<T: Element>(
     let (n, channels) = (y.len(), channels as u32);
     let (rectify, ceiling) = rectifier(activation);
     let function = kernel::<T>(device, Source::Elementwise, "finish")?;
-    let config = over_elements(n);
+    let config = over_packs::<T>(n);
     let y_in = y.slice(..);
     // SAFETY: x and y are the same n elements and each is read before it is written; bias has one
     // element for each of the channels, which op checks have seen to.
@@ -49,7 +49,7 @@ pub(crate) fn curve(name: &'static str, x: Array<'_>) -> Result<(CudaStorage, Sh
         let function = kernel::<T>(device, Source::Elementwise, name)?;
         let x_in = x.view::<T>()?;
         // SAFETY: both arrays have n elements.
-        unsafe { launch!(function, over_elements(n), &n, &x_in, &mut y); }
+        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &mut y); }
         Ok(stored(y, device, x.dims()))
     })
 }
@@ -66,7 +66,7 @@ pub(crate) fn curve_gradient(
         let function = kernel::<T>(device, Source::Elementwise, &format!("{name}_gradient"))?;
         let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
         // SAFETY: all arrays have n elements.
-        unsafe { launch!(function, over_elements(n), &n, &x_in, &grad, &mut dx); }
+        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &grad, &mut dx); }
         Ok(stored(dx, device, x.dims()))
     })
 }
@@ -83,7 +83,7 @@ pub(crate) fn rectifier_gradient(
         let function = kernel::<T>(device, Source::Elementwise, "rectifier_gradient")?;
         let (y, grad, ceiling) = (output.view::<T>()?, grad.view::<T>()?, ceiling as f32);
         // SAFETY: all arrays have n elements.
-        unsafe { launch!(function, over_elements(n), &n, &y, &grad, &ceiling, &mut dx); }
+        unsafe { launch!(function, over_packs::<T>(n), &n, &y, &grad, &ceiling, &mut dx); }
         Ok(stored(dx, device, output.dims()))
     })
 }

@@ -6,7 +6,9 @@ use candle_core::{CudaStorage, Result, Shape, Tensor};
 use super::activation::rectifier;
 use super::array::{Array, kept, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_columns, over_elements};
+use super::kernel::{
+    Source, kernel, launch, over_chunks_of, over_columns, over_packs, over_threads,
+};
 use super::state;
 use crate::Activation;
 
@@ -16,17 +18,18 @@ const NAME: &str = "batch_norm";
 pub(crate) fn moments(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
     let (device, channels) = (x.device(), x.channels());
     let rows = x.len() / channels;
-    let (config, chunks) = over_columns(rows, channels);
-    let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
     let mut moments = unwritten::<f32>(device, 2 * channels)?;
-    let (columns, chunks, count) = (channels as u32, chunks as u32, rows as f64);
+    let (columns, count) = (channels as u32, rows as f64);
     with_element!(NAME, x.storage, T => {
+        let (config, chunks) = over_columns::<T>(rows, channels);
+        let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
+        let chunks = chunks as u32;
         let x = x.view::<T>()?;
         let function = kernel::<T>(device, Source::BatchNorm, "moments")?;
         // SAFETY: x has rows * channels elements, partial two rows of channels for each chunk.
         unsafe { launch!(function, config, &rows, &columns, &x, &mut partial) }
         let function = kernel::<T>(device, Source::BatchNorm, "moments_finish")?;
-        let config = over_elements(4 * channels);
+        let config = over_chunks_of(channels);
         // SAFETY: partial as above; moments has two rows of channels.
         unsafe {
             launch!(function, config, &chunks, &columns, &count, &x, &partial, &mut moments)
@@ -65,7 +68,7 @@ pub(crate) fn normalize(
         // SAFETY: x, residual and y have n elements, the others one or two for each channel.
         unsafe {
             launch!(
-                function, over_elements(n), &n, &channels, &x_in, &residual, &affine, &mean,
+                function, over_packs::<T>(n), &n, &channels, &x_in, &residual, &affine, &mean,
                 &variance, &eps, &rectify, &ceiling, &mut y
             )
         }
@@ -83,14 +86,14 @@ pub(crate) fn affine_gradient(
 ) -> Result<(CudaStorage, Shape)> {
     let (device, channels) = (x.device(), x.channels());
     let rows = x.len() / channels;
-    let (config, chunks) = over_columns(rows, channels);
-    let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
     let (mean, variance) = (kept(by.mean), kept(by.variance));
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
     let (affine, eps) = (affine.view::<f32>()?, by.eps as f32);
     let (rectify, ceiling) = rectifier(by.activation);
     let columns = channels as u32;
-    with_element!(NAME, x.storage, T => {
+    let (partial, chunks) = with_element!(NAME, x.storage, T => {
+        let (config, chunks) = over_columns::<T>(rows, channels);
+        let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
         let function = kernel::<T>(device, Source::BatchNorm, "batch_norm_sums")?;
         // SAFETY: x and grad have rows * channels elements, partial two rows of channels for each
@@ -101,11 +104,11 @@ pub(crate) fn affine_gradient(
                 &rectify, &ceiling, &mut partial
             )
         }
-        Ok(())
+        Ok((partial, chunks))
     })?;
     let mut sums = unwritten::<f32>(device, 2 * channels)?;
     let function = kernel::<f32>(device, Source::BatchNorm, "batch_norm_sums_finish")?;
-    let (config, chunks) = (over_elements(4 * channels), chunks as u32);
+    let (config, chunks) = (over_chunks_of(channels), chunks as u32);
     // SAFETY: partial as above; sums has two rows of channels.
     unsafe { launch!(function, config, &chunks, &columns, &partial, &variance, &eps, &mut sums) }
     Ok(stored(sums, device, (2, channels)))
@@ -135,7 +138,7 @@ pub(crate) fn input_gradient(
         // SAFETY: x, grad and dx have n elements, the others one or two for each channel.
         unsafe {
             launch!(
-                function, over_elements(n), &n, &channels, &x_in, &grad, &affine, &mean, &variance,
+                function, over_packs::<T>(n), &n, &channels, &x_in, &grad, &affine, &mean, &variance,
                 &eps, &sums, &count, &rectify, &ceiling, &mut dx
             )
         }
@@ -157,7 +160,7 @@ pub(crate) fn running_statistics(
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
     let mut moved = unwritten::<f32>(device, 2 * channels)?;
     let function = kernel::<f32>(device, Source::BatchNorm, "running_statistics")?;
-    let (config, columns) = (over_elements(4 * channels), channels as u32);
+    let (config, columns) = (over_threads(channels), channels as u32);
     let (momentum, unbiased) = (momentum as f32, unbiased as f32);
     // SAFETY: moments and the result have two rows of channels, the others one.
     unsafe {
@@ -193,7 +196,7 @@ pub(crate) fn add_residual(
         // each channel.
         unsafe {
             launch!(
-                function, over_elements(n), &n, &columns, &x_in, &residual, &*affine, &*zeros,
+                function, over_packs::<T>(n), &n, &columns, &x_in, &residual, &*affine, &*zeros,
                 &*ones, &eps, &rectify, &ceiling, &mut y
             )
         }

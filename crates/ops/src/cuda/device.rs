@@ -1,7 +1,9 @@
 //! A device as these kernels want it.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::{CudaDevice, Device, Result};
 
 /// CUDA device number `ordinal`, set up for training: one stream of its own, on which everything is
@@ -19,12 +21,26 @@ use candle_core::{CudaDevice, Device, Result};
 pub fn cuda_device(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal)?;
     if let Device::Cuda(cuda) = &device {
+        *CONTEXT.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(cuda.cuda_stream().context().clone());
         keep_memory(cuda)?;
         // SAFETY: every tensor of this device is made, used and freed on its one stream; uploads,
         // which copy on another, wait for it by events of their own.
         unsafe { cuda.disable_event_tracking() };
     }
     Ok(device)
+}
+
+/// That of the last device that was made.
+static CONTEXT: RwLock<Option<Arc<CudaContext>>> = RwLock::new(None);
+
+/// Makes this thread one that may look up kernels, which candle's own operations do before anything
+/// that binds a context to their thread. Whose context it is makes no difference to that.
+pub(crate) fn bind_this_thread() {
+    if let Some(context) = &*CONTEXT.read().unwrap_or_else(PoisonError::into_inner) {
+        // What is wrong with it, the next operation will say.
+        let _ = context.bind_to_thread();
+    }
 }
 
 /// Lets the pool that tensors come from keep what is freed: by default it goes back to the driver at

@@ -4,7 +4,7 @@ use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_elements};
+use super::kernel::{Source, kernel, launch, over_packs};
 
 /// `x * scale` where `keep` is not 0, else 0.
 pub(crate) fn keep(x: Array<'_>, keep: Array<'_>, scale: f64) -> Result<(CudaStorage, Shape)> {
@@ -14,7 +14,7 @@ pub(crate) fn keep(x: Array<'_>, keep: Array<'_>, scale: f64) -> Result<(CudaSto
         let function = kernel::<T>(device, Source::Elementwise, "dropout")?;
         let (x_in, keep, scale) = (x.view::<T>()?, keep.view::<u8>()?, scale as f32);
         // SAFETY: all arrays have n elements.
-        unsafe { launch!(function, over_elements(n), &n, &x_in, &keep, &scale, &mut y) }
+        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &keep, &scale, &mut y) }
         Ok(stored(y, device, x.dims()))
     })
 }

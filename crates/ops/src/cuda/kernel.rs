@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::Result;
-use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaStream, CudaView, LaunchArgs, LaunchConfig, PushKernelArg,
 };
+use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
 use super::element::Element;
 
@@ -72,6 +72,8 @@ pub(super) fn kernel<T: Element>(
     name: &str,
 ) -> Result<Kernel> {
     let (module, ptx) = source.module();
+    // Looking up a kernel takes a context, and this may be the thread's first call.
+    device.cuda_stream().context().bind_to_thread().w()?;
     let name = format!("cv_{name}_{}", T::SUFFIX);
     let function = device.get_or_load_custom_func(&name, module, ptx)?.into_cuda_function();
     Ok(Kernel { function, stream: device.cuda_stream() })
@@ -79,17 +81,28 @@ pub(super) fn kernel<T: Element>(
 
 /// Threads of a block where every element is on its own.
 const THREADS: u32 = 256;
-/// Enough blocks to fill any card several times over; the kernels walk on from there.
-const MOST_BLOCKS: usize = 4096;
+/// Enough blocks to fill any card; the kernels walk on from there, with what they worked out for their
+/// channels.
+const MOST_BLOCKS: usize = 1024;
 
-/// One thread for a few of `n` elements.
-pub(super) fn over_elements(n: usize) -> LaunchConfig {
-    let blocks = n.div_ceil(4 * THREADS as usize).clamp(1, MOST_BLOCKS);
+/// One thread for each pack of 16 bytes of `n` elements.
+pub(super) fn over_packs<T: Element>(n: usize) -> LaunchConfig {
+    over_threads(n.div_ceil(pack::<T>()))
+}
+
+/// One thread for each of `n` pieces of work, up to a limit.
+pub(super) fn over_threads(n: usize) -> LaunchConfig {
+    let blocks = n.div_ceil(THREADS as usize).clamp(1, MOST_BLOCKS);
     LaunchConfig {
         grid_dim: (blocks as u32, 1, 1),
         block_dim: (THREADS, 1, 1),
         shared_mem_bytes: 0,
     }
+}
+
+/// Elements of the 16 bytes that a thread takes at once.
+fn pack<T: Element>() -> usize {
+    16 / size_of::<T>()
 }
 
 /// One block for each row, up to a limit.
@@ -107,21 +120,33 @@ pub(super) const ONE_BLOCK: LaunchConfig =
 
 const COLUMN_THREADS: (u32, u32, u32) = (32, 8, 1);
 
-/// Blocks over the columns of a matrix and over chunks of its rows, and the number of chunks. It
+/// Blocks over the columns of a matrix of `T` and over chunks of its rows, and the number of chunks. It
 /// depends on the sizes alone, so that sums have the same bits every time.
-pub(super) fn over_columns(rows: usize, columns: usize) -> (LaunchConfig, usize) {
+pub(super) fn over_columns<T: Element>(rows: usize, columns: usize) -> (LaunchConfig, usize) {
     /// Blocks that fill a card.
-    const WANTED: usize = 1024;
-    /// Rows below which a chunk is not worth a block.
-    const FEW: usize = 64;
-    let across = columns.div_ceil(COLUMN_THREADS.0 as usize);
-    let chunks = (WANTED / across).clamp(1, rows.div_ceil(FEW).max(1));
+    const WANTED: usize = 512;
+    /// Elements below which a chunk is not worth a block, and rows.
+    const FEW: [usize; 2] = [16_384, 8];
+    let in_packs = columns.is_multiple_of(pack::<T>());
+    let width = COLUMN_THREADS.0 as usize * if in_packs { pack::<T>() } else { 1 };
+    let across = columns.div_ceil(width);
+    let few = (FEW[0] / columns).max(FEW[1]);
+    let chunks = (WANTED / across).clamp(1, rows.div_ceil(few).max(1));
     let config = LaunchConfig {
         grid_dim: (across as u32, chunks as u32, 1),
         block_dim: COLUMN_THREADS,
         shared_mem_bytes: 0,
     };
     (config, chunks)
+}
+
+/// Blocks that add up the chunks' sums of so many columns.
+pub(super) fn over_chunks_of(columns: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (columns.div_ceil(32) as u32, 1, 1),
+        block_dim: (32, 32, 1),
+        shared_mem_bytes: 0,
+    }
 }
 
 /// Starts a kernel with the arguments given; whatever it writes is ordered behind what the device's

@@ -5,7 +5,7 @@ use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_columns, over_elements, over_rows};
+use super::kernel::{Source, kernel, launch, over_chunks_of, over_columns, over_rows};
 
 const NAME: &str = "layer_norm";
 
@@ -74,12 +74,13 @@ pub(crate) fn layer_norm_parameter_gradients(
 ) -> Result<(CudaStorage, Shape)> {
     let (device, features) = (x.device(), x.channels());
     let rows = x.len() / features;
-    let (config, chunks) = over_columns(rows, features);
-    // A thread for each column: a block's threads read one stretch of a row.
-    let config = LaunchConfig { block_dim: (32, 1, 1), ..config };
-    let mut partial = unwritten::<f32>(device, chunks * 2 * features)?;
     let columns = features as u32;
-    with_element!(NAME, x.storage, T => {
+    let (partial, chunks) = with_element!(NAME, x.storage, T => {
+        let (config, chunks) = over_columns::<T>(rows, features);
+        // A thread for each column: a block's threads read one stretch of a row.
+        let grid_dim = (features.div_ceil(32) as u32, chunks as u32, 1);
+        let config = LaunchConfig { grid_dim, block_dim: (32, 1, 1), ..config };
+        let mut partial = unwritten::<f32>(device, chunks * 2 * features)?;
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
         let function = kernel::<T>(device, Source::LayerNorm, "layer_norm_sums")?;
         // SAFETY: x and grad have rows * features elements, the statistics two for each row, partial
@@ -87,11 +88,11 @@ pub(crate) fn layer_norm_parameter_gradients(
         unsafe {
             launch!(function, config, &rows, &columns, &x, &grad, statistics, &mut partial)
         }
-        Ok(())
+        Ok((partial, chunks))
     })?;
     let mut sums = unwritten::<f32>(device, 2 * features)?;
     let function = kernel::<f32>(device, Source::LayerNorm, "layer_norm_sums_finish")?;
-    let (config, chunks) = (over_elements(4 * features), chunks as u32);
+    let (config, chunks) = (over_chunks_of(features), chunks as u32);
     // SAFETY: partial as above; sums has two rows of features.
     unsafe { launch!(function, config, &chunks, &columns, &partial, &mut sums) }
     Ok(stored(sums, device, (2, features)))

@@ -38,6 +38,7 @@ pub(crate) use conv::{
     output as conv_output,
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
+pub(crate) use device::bind_this_thread;
 pub use device::cuda_device;
 pub(crate) use dropout::keep;
 pub(crate) use layer_norm::{

@@ -6,7 +6,7 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_elements};
+use super::kernel::{Source, kernel, launch, over_packs};
 use super::state;
 use crate::cpu::pool::{Axis, Windows};
 
@@ -89,7 +89,7 @@ fn run_max(
         let mut y = unwritten::<T>(device, n)?;
         let (x, channels) = (x.view::<T>()?, dims.3 as u32);
         let function = kernel::<T>(device, Source::Pool, "max_pool")?;
-        let config = over_elements(4 * n);
+        let config = over_packs::<T>(n);
         // SAFETY: y and positions have n elements, and the windows lie inside the input.
         unsafe {
             launch!(
@@ -117,7 +117,7 @@ pub(crate) fn max_gradient(
         let mut dx = unwritten::<T>(device, n)?;
         let (grad, channels) = (grad.view::<T>()?, channels as u32);
         let function = kernel::<T>(device, Source::Pool, "max_pool_gradient")?;
-        let config = over_elements(4 * n);
+        let config = over_packs::<T>(n);
         // SAFETY: dx has n elements; the holders name outputs, for each of which there is a gradient
         // and a position.
         unsafe {
@@ -141,7 +141,7 @@ pub(crate) fn average(name: &str, x: Array<'_>, windows: &Windows) -> Result<(Cu
         let mut y = unwritten::<T>(device, n)?;
         let (x, channels) = (x.view::<T>()?, dims.3 as u32);
         let function = kernel::<T>(device, Source::Pool, "avg_pool")?;
-        let config = over_elements(4 * n);
+        let config = over_packs::<T>(n);
         // SAFETY: y has n elements, and the windows lie inside the input.
         unsafe {
             launch!(
@@ -169,7 +169,7 @@ pub(crate) fn average_gradient(
         let mut dx = unwritten::<T>(device, n)?;
         let (grad, channels) = (grad.view::<T>()?, channels as u32);
         let function = kernel::<T>(device, Source::Pool, "avg_pool_gradient")?;
-        let config = over_elements(4 * n);
+        let config = over_packs::<T>(n);
         // SAFETY: dx has n elements; the holders name outputs, for each of which there is a gradient.
         unsafe {
             launch!(

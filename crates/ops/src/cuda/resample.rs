@@ -7,7 +7,7 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_elements};
+use super::kernel::{Source, kernel, launch, over_packs};
 use super::state;
 use crate::cpu::resample::Taps;
 
@@ -45,7 +45,7 @@ pub(crate) fn resample(x: Array<'_>, rows: &Taps, columns: &Taps) -> Result<(Cud
         let mut y = unwritten::<T>(device, n)?;
         let (x, channels) = (x.view::<T>()?, channels as u32);
         let function = kernel::<T>(device, Source::Resample, "resample")?;
-        let config = over_elements(4 * n);
+        let config = over_packs::<T>(n);
         // SAFETY: y has n elements, and the tables name places inside the input for each row and
         // column of the output.
         unsafe {

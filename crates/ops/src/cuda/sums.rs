@@ -6,14 +6,14 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Ten
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{ONE_BLOCK, Source, kernel, launch, over_columns, over_elements};
+use super::kernel::{ONE_BLOCK, Source, kernel, launch, over_chunks_of, over_columns, over_packs};
 
 /// The sum of every column, `[channels]`.
 pub(crate) fn sum_columns(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
     let (device, channels) = (x.device(), x.channels());
     let rows = x.len() / channels;
-    let (config, chunks) = over_columns(rows, channels);
     with_element!("sum of columns", x.storage, T => {
+        let (config, chunks) = over_columns::<T>(rows, channels);
         let mut partial = unwritten::<f32>(device, chunks * channels)?;
         let mut sums = unwritten::<T>(device, channels)?;
         let x = x.view::<T>()?;
@@ -22,7 +22,7 @@ pub(crate) fn sum_columns(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
         // SAFETY: x has rows * channels elements, partial a row of channels for each chunk.
         unsafe { launch!(function, config, &rows, &columns, &x, &mut partial) }
         let function = kernel::<T>(device, Source::Sums, "column_sums_finish")?;
-        let config = over_elements(4 * channels);
+        let config = over_chunks_of(channels);
         // SAFETY: partial as above, sums has one element for each channel.
         unsafe { launch!(function, config, &chunk_count, &columns, &partial, &mut sums) }
         Ok(stored(sums, device, channels))
@@ -57,7 +57,7 @@ impl CustomOp1 for Squares {
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
         let x = Array::new(x, layout);
         let (device, n, x) = (x.device(), x.len(), x.view::<f32>()?);
-        let config = over_elements(n);
+        let config = over_packs::<f32>(n);
         let blocks = config.grid_dim.0;
         let stream = device.cuda_stream();
         // SAFETY: the first kernel writes every block's sum before the second, which writes the

@@ -11,7 +11,7 @@ use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 use super::array::{stored, tensor, unwritten};
 use super::element::{Element, with_dtype};
-use super::kernel::{Source, kernel, launch, over_elements};
+use super::kernel::{Source, kernel, launch, over_packs};
 use super::state::{self, locked};
 
 /// Copies that may be on their way at once.
@@ -167,7 +167,7 @@ fn normalized<T: Element>(
         // SAFETY: arrived and y have n elements, the bits of scale and shift are a number for each
         // of the channels.
         unsafe {
-            launch!(function, over_elements(n), &n, &channels, arrived, &*scale, &*shift, &mut y)
+            launch!(function, over_packs::<T>(n), &n, &channels, arrived, &*scale, &*shift, &mut y)
         }
         Ok(())
     })?;

@@ -128,9 +128,9 @@ fn reading_in_groups_changes_nothing_but_the_time() {
 fn a_run_that_is_stopped_has_read_and_saved_all_its_steps() {
     let config = recipe(SGD);
     let whole = Run::new(&config, IN_GROUPS, 0);
-    // The first batch is told of when the group is full.
-    let mut stopped = Run::new(&config, IN_GROUPS, 1);
-    assert_eq!(stopped.history().batches.len(), 16);
+    // After the first, which is read by itself, batches are told of when a group of 16 is full.
+    let mut stopped = Run::new(&config, IN_GROUPS, 2);
+    assert_eq!(stopped.history().batches.len(), 17);
     assert_eq!(stopped.result.as_ref().unwrap().reason, StopReason::Interrupted);
     stopped.go(&config, IN_GROUPS, 0);
     assert_eq!(stopped.history(), whole.history());

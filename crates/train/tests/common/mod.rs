@@ -69,9 +69,13 @@ impl Dataset for Halves {
 }
 
 pub(crate) fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
+    loader_on(&Device::Cpu, dataset, config)
+}
+
+pub(crate) fn loader_on(device: &Device, dataset: Halves, config: LoaderConfig) -> DataLoader {
     let normalize = Transform::Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
     let transform = Compose::new(vec![Transform::ToTensor, normalize]).unwrap();
-    DataLoader::new(Arc::new(dataset), transform, config, Device::Cpu).unwrap()
+    DataLoader::new(Arc::new(dataset), transform, config, device.clone()).unwrap()
 }
 
 /// 23 pictures in batches of 5: five batches an epoch, the last of them short.

@@ -6,7 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define API extern "C" __attribute__((visibility("default")))
+#define EXPORTED __attribute__((visibility("default")))
+#define API extern "C" EXPORTED
 
 namespace emulated {
 

@@ -2,9 +2,13 @@
 
 #include <cstdint>
 #include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
 
 #include "driver.h"
 #include "memory.h"
+#include "streams.h"
 
 using emulated::address;
 
@@ -14,18 +18,41 @@ struct CUmemPoolHandle_st {
 };
 static CUmemPoolHandle_st default_pool;
 
+static std::mutex pinned_lock;
+static std::map<char*, size_t> pinned;  // host memory that the device may reach by itself
+
+static bool is_pinned(const void* pointer) {
+    const std::lock_guard<std::mutex> guard(pinned_lock);
+    const auto next = pinned.upper_bound(static_cast<char*>(const_cast<void*>(pointer)));
+    return next != pinned.begin() && pointer < std::prev(next)->first + std::prev(next)->second;
+}
+
+// For calls that return when they are done, and that all streams are ordered with.
+static CUresult waited_for(CUresult result) {
+    emulated::finish_all();
+    return result;
+}
+
+static CUresult allocate(CUdeviceptr* pointer, size_t bytes) {
+    void* memory = emulated::allocate(bytes);
+    if (!memory) {
+        emulated::finish_all();  // there may be memory whose turn to be freed has not come
+        memory = emulated::allocate(bytes);
+    }
+    *pointer = reinterpret_cast<CUdeviceptr>(memory);
+    return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
     REQUIRE_CONTEXT();
-    if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-    *pointer = reinterpret_cast<CUdeviceptr>(emulated::allocate(bytes));
-    return *pointer ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    return bytes == 0 ? CUDA_ERROR_INVALID_VALUE : allocate(pointer, bytes);
 }
 
 // Unlike cuMemAlloc it takes a size of zero, which cudarc relies on for empty slices.
-API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) {
-    REQUIRE_CONTEXT();
+API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream stream) {
+    REQUIRE_CONTEXT_OF(stream);
     *pointer = 0;
-    return bytes == 0 ? CUDA_SUCCESS : cuMemAlloc_v2(pointer, bytes);
+    return bytes == 0 ? CUDA_SUCCESS : allocate(pointer, bytes);
 }
 
 API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool,
@@ -33,16 +60,15 @@ API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemor
     return cuMemAllocAsync(pointer, bytes, stream);
 }
 
-API CUresult cuMemFree_v2(CUdeviceptr pointer) {
-    REQUIRE_CONTEXT();
-    emulated::release(address(pointer), "cuMemFree");
+API CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
+    REQUIRE_CONTEXT_OF(stream);
+    emulated_enqueue(stream, [=] { emulated::release(address(pointer), "cuMemFree"); });
     return CUDA_SUCCESS;
 }
 
-API CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream) {
-    REQUIRE_CONTEXT();
-    emulated::release(address(pointer), "cuMemFreeAsync");
-    return CUDA_SUCCESS;
+API CUresult cuMemFree_v2(CUdeviceptr pointer) {
+    emulated::finish_all();
+    return waited_for(cuMemFreeAsync(pointer, nullptr));
 }
 
 API CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -58,61 +84,88 @@ API CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
     *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*pointer) return CUDA_ERROR_OUT_OF_MEMORY;
     std::memset(*pointer, 0xFF, bytes);
+    const std::lock_guard<std::mutex> guard(pinned_lock);
+    pinned[static_cast<char*>(*pointer)] = bytes;
     return CUDA_SUCCESS;
 }
 
 API CUresult cuMemFreeHost(void* pointer) {
+    emulated::finish_all();
+    const std::lock_guard<std::mutex> guard(pinned_lock);
+    if (!pinned.erase(static_cast<char*>(pointer)))
+        emulated::fail("cuMemFreeHost(%p): not from cuMemHostAlloc", pointer);
     std::free(pointer);
     return CUDA_SUCCESS;
 }
 
-API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream) {
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
-    emulated_require_device(address(to), bytes, "copy to the device");
-    std::memcpy(address(to), from, bytes);
+    // Ordinary memory is read before the call returns, pinned memory when the copy's turn comes.
+    std::vector<char> taken;
+    if (emulated::late() && !is_pinned(from)) {
+        const char* start = static_cast<const char*>(from);
+        taken.assign(start, start + bytes);
+    }
+    emulated_enqueue(stream, [=] {
+        emulated_require_device(address(to), bytes, "copy to the device");
+        std::memcpy(address(to), taken.empty() ? from : taken.data(), bytes);
+    });
     return CUDA_SUCCESS;
 }
 
-API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream) {
+API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
-    emulated_require_device(address(from), bytes, "copy from the device");
-    std::memcpy(to, address(from), bytes);
+    emulated_enqueue(stream, [=] {
+        emulated_require_device(address(from), bytes, "copy from the device");
+        std::memcpy(to, address(from), bytes);
+    });
+    // The driver waits where the destination is ordinary memory.
+    if (!is_pinned(to)) emulated::finish(stream);
     return CUDA_SUCCESS;
 }
 
-API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
-    emulated_require_device(address(from), bytes, "copy on the device, source");
-    emulated_require_device(address(to), bytes, "copy on the device, destination");
-    std::memmove(address(to), address(from), bytes);
+    emulated_enqueue(stream, [=] {
+        emulated_require_device(address(from), bytes, "copy on the device, source");
+        emulated_require_device(address(to), bytes, "copy on the device, destination");
+        std::memmove(address(to), address(from), bytes);
+    });
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemsetD8Async(CUdeviceptr pointer, unsigned char value, size_t bytes,
+                             CUstream stream) {
+    REQUIRE_CONTEXT();
+    if (bytes == 0) return CUDA_SUCCESS;
+    emulated_enqueue(stream, [=] {
+        emulated_require_device(address(pointer), bytes, "fill");
+        std::memset(address(pointer), value, bytes);
+    });
     return CUDA_SUCCESS;
 }
 
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
-    return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
+    emulated::finish_all();
+    return waited_for(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
 }
 
 API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
-    return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr);
+    emulated::finish_all();
+    return waited_for(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
 }
 
 API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
-    return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr);
-}
-
-API CUresult cuMemsetD8Async(CUdeviceptr pointer, unsigned char value, size_t bytes, CUstream) {
-    REQUIRE_CONTEXT();
-    if (bytes == 0) return CUDA_SUCCESS;
-    emulated_require_device(address(pointer), bytes, "fill");
-    std::memset(address(pointer), value, bytes);
-    return CUDA_SUCCESS;
+    emulated::finish_all();
+    return waited_for(cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr));
 }
 
 API CUresult cuMemsetD8_v2(CUdeviceptr pointer, unsigned char value, size_t bytes) {
-    return cuMemsetD8Async(pointer, value, bytes, nullptr);
+    emulated::finish_all();
+    return waited_for(cuMemsetD8Async(pointer, value, bytes, nullptr));
 }
 
 API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice) {

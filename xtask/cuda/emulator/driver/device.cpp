@@ -150,8 +150,6 @@ API CUresult cuCtxGetDevice(CUdevice* device) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuCtxSynchronize() { return emulated::require_context(); }
-
 API CUresult cuCtxSetFlags(unsigned) { return emulated::require_context(); }
 
 API CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {

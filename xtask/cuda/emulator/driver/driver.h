@@ -1,6 +1,8 @@
 // Types and codes of the CUDA driver interface (cuda.h), as far as the emulated driver needs them.
 #pragma once
 
+#include <cstdint>
+
 #include "api.h"
 
 enum CUresult {
@@ -36,3 +38,7 @@ inline void* address(CUdeviceptr pointer) { return reinterpret_cast<void*>(point
 #define REQUIRE_CONTEXT()                                                              \
     if (const CUresult problem = emulated::require_context(); problem != CUDA_SUCCESS) \
     return problem
+
+// For calls that take the context from their stream, unless that is a default one (0, 1 or 2).
+#define REQUIRE_CONTEXT_OF(stream) \
+    if (reinterpret_cast<uintptr_t>(stream) < 3) REQUIRE_CONTEXT()

@@ -7,7 +7,6 @@
 #include <csetjmp>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
 #include <sys/mman.h>
@@ -16,7 +15,6 @@
 #include "../include/cuda_runtime.h"
 #include "memory.h"
 
-#define EXPORTED __attribute__((visibility("default")))
 EXPORTED uint3 emulated_thread, emulated_block;
 EXPORTED dim3 emulated_block_size, emulated_grid_size;
 EXPORTED char* emulated_dynamic_shared;
@@ -25,7 +23,7 @@ namespace emulated {
 namespace {
 
 constexpr unsigned WARP = 32;
-constexpr unsigned MOST_THREADS = 1024;
+constexpr unsigned MOST_THREADS = 1024, WARPS = MOST_THREADS / WARP;
 constexpr size_t STACK_BYTES = 128 << 10;
 
 enum class Waits { no, for_warp, for_block };
@@ -34,9 +32,13 @@ struct Fiber {
     jmp_buf place;
     bool begun = false;
     Waits waits = Waits::no;
-    bool ready = false;      // whether what it waits for has come
     unsigned thread = 0;     // its number in the block
     unsigned exchanges = 0;  // shuffles that the thread has taken part in
+};
+
+struct Warp {
+    std::vector<Fiber*> waiting;  // in the order in which its threads began
+    bool released = false;        // from `__syncthreads`
 };
 
 // What a lane hands to its warp. Two sets in turn, so that a quick lane's next value can't
@@ -46,12 +48,13 @@ struct Handed {
     alignas(16) char bytes[16];
 };
 
-std::mutex one_launch;
-const Kernel* kernel;
+const EmulatedKernel* kernel;
 void** parameters;
 unsigned threads, begun_threads;
+uint3 places[MOST_THREADS];  // the threadIdx of each thread
 Fiber fibers[MOST_THREADS];
-std::vector<Fiber*> waiting, idle = [] {
+Warp warps[WARPS];
+std::vector<Fiber*> idle = [] {
     std::vector<Fiber*> all;
     for (Fiber& fiber : fibers) all.push_back(&fiber);
     return all;
@@ -73,9 +76,7 @@ bool reversed() {
 
 void become(unsigned thread) {
     running->thread = thread;
-    emulated_thread = {thread % emulated_block_size.x,
-                       thread / emulated_block_size.x % emulated_block_size.y,
-                       thread / (emulated_block_size.x * emulated_block_size.y)};
+    emulated_thread = places[thread];
 }
 
 void back_to_scheduler() {
@@ -117,30 +118,41 @@ void resume(Fiber& fiber) {
         if (fiber.waits != Waits::no) become(fiber.thread);
         _longjmp(fiber.place, 1);
     }
-    (fiber.waits == Waits::no ? idle : waiting).push_back(&fiber);
+    (fiber.waits == Waits::no ? idle : warps[fiber.thread / WARP].waiting).push_back(&fiber);
 }
 
-unsigned warp_of(const Fiber* fiber) { return fiber->thread / WARP; }
+unsigned used_warps() { return (threads + WARP - 1) / WARP; }
 
-// Marks the fibers that may go on: warps whose threads all wait for each other, or, where there is
-// no such warp, the whole block at `__syncthreads`. Threads that returned are not waited for.
-void mark_ready() {
-    bool any = false, all_for_block = true;
-    for (size_t first = 0, end; first < waiting.size(); first = end) {
-        bool whole_warp = true;
-        for (end = first; end < waiting.size() && warp_of(waiting[end]) == warp_of(waiting[first]);
-             end++) {
-            whole_warp &= waiting[end]->waits == Waits::for_warp;
-            all_for_block &= waiting[end]->waits == Waits::for_block;
-        }
-        for (size_t i = first; i < end; i++) waiting[i]->ready = whole_warp;
-        any |= whole_warp;
+// Whether all threads of the warp wait for each other. Threads that returned are not waited for.
+bool is_whole(const Warp& warp) {
+    for (const Fiber* fiber : warp.waiting)
+        if (fiber->waits != Waits::for_warp) return false;
+    return true;
+}
+
+// Lets a warp run until it waits for the block or is done.
+void run_warp(Warp& warp) {
+    while (!warp.waiting.empty() && (warp.released || is_whole(warp))) {
+        warp.released = false;
+        std::vector<Fiber*> before;
+        before.swap(warp.waiting);
+        for (Fiber* fiber : before) resume(*fiber);
     }
-    if (any) return;
-    if (!all_for_block)
-        fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
-             kernel->name);
-    for (Fiber* fiber : waiting) fiber->ready = true;
+}
+
+// Lets every thread that is left pass `__syncthreads`; whether there is any.
+bool release_block() {
+    bool any = false;
+    for (unsigned i = 0; i < used_warps(); i++) {
+        Warp& warp = warps[i];
+        for (const Fiber* fiber : warp.waiting)
+            if (fiber->waits != Waits::for_block)
+                fail("%s: of one warp, some threads wait at a shuffle and some at __syncthreads",
+                     kernel->name);
+        warp.released = !warp.waiting.empty();
+        any |= warp.released;
+    }
+    return any;
 }
 
 void run_block() {
@@ -152,29 +164,26 @@ void run_block() {
         idle.pop_back();
         resume(*fiber);
     }
-    while (!waiting.empty()) {
-        mark_ready();
-        // In the same order again, so that a warp's threads stay next to each other.
-        std::vector<Fiber*> before;
-        before.swap(waiting);
-        for (Fiber* fiber : before) {
-            if (fiber->ready)
-                resume(*fiber);
-            else
-                waiting.push_back(fiber);
-        }
-    }
+    // One warp runs ahead as far as it can before the next has its turn, as it may on a card.
+    do {
+        const unsigned count = used_warps();
+        for (unsigned i = 0; i < count; i++) run_warp(warps[reversed() ? count - 1 - i : i]);
+    } while (release_block());
 }
 
 }  // namespace
 
-void launch(const Kernel& which, Size3 grid, Size3 block, size_t shared_bytes, void** given) {
-    const std::lock_guard<std::mutex> guard(one_launch);
+void launch(const EmulatedKernel& which, Size3 grid, Size3 block, size_t shared_bytes,
+            void** given) {
     kernel = &which;
     parameters = given;
     threads = block.x * block.y * block.z;
     emulated_block_size = {block.x, block.y, block.z};
     emulated_grid_size = {grid.x, grid.y, grid.z};
+    uint3* place = places;
+    for (unsigned z = 0; z < block.z; z++)
+        for (unsigned y = 0; y < block.y; y++)
+            for (unsigned x = 0; x < block.x; x++) *place++ = {x, y, z};
     std::vector<char> shared(shared_bytes + 16, char(0xFF));
     emulated_dynamic_shared =
         shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16);

@@ -1,6 +1,8 @@
 // Modules and launches. A module's PTX is not run: its kernels come from libraries in the folder
 // `kernels` beside this one, compiled from the same sources, and are found by name.
 
+#include <cstring>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -10,15 +12,14 @@
 
 #include "driver.h"
 #include "execution.h"
-
-using emulated::Kernel;
+#include "streams.h"
 
 struct CUmod_st {
     std::string ptx;
 };
 
 struct CUfunc_st {
-    Kernel kernel;
+    EmulatedKernel kernel;
 };
 
 namespace {
@@ -50,12 +51,25 @@ bool may_hold(const CUmod_st& module, const std::string& name) {
            module.ptx.find(".entry " + name + "(") != std::string::npos;
 }
 
+// A launch's own copy of its arguments, which the caller may change as soon as the call returns.
+struct Arguments {
+    std::vector<std::vector<std::max_align_t>> values;
+    std::vector<void*> pointers;
+
+    Arguments(const EmulatedKernel& kernel, void** parameters) {
+        for (size_t i = 0; i < kernel.sizes.size(); i++) {
+            values.emplace_back(kernel.sizes[i] / sizeof(std::max_align_t) + 1);
+            pointers.push_back(values.back().data());
+            std::memcpy(pointers.back(), parameters[i], kernel.sizes[i]);
+        }
+    }
+};
+
 }  // namespace
 
-API void emulated_add_kernel(const char* name, void (*check)(const char*, void**),
-                             void (*run)(void**)) {
-    if (!kernels.insert({name, {{name, check, run}}}).second)
-        emulated::fail("two kernels are called %s", name);
+API void emulated_add_kernel(const EmulatedKernel& kernel) {
+    if (!kernels.insert({kernel.name, {kernel}}).second)
+        emulated::fail("two kernels are called %s", kernel.name);
 }
 
 API CUresult cuModuleLoadData(CUmodule* module, const void* image) {
@@ -91,14 +105,18 @@ API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction
 
 API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                             unsigned block_x, unsigned block_y, unsigned block_z,
-                            unsigned shared_bytes, CUstream, void** parameters, void** extra) {
+                            unsigned shared_bytes, CUstream stream, void** parameters,
+                            void** extra) {
     REQUIRE_CONTEXT();
     const bool empty = !grid_x || !grid_y || !grid_z || !block_x || !block_y || !block_z;
     const bool too_large = grid_x > 2147483647 || grid_y > 65535 || grid_z > 65535 ||
                            block_x > 1024 || block_y > 1024 || block_z > 64 ||
                            block_x * block_y * block_z > 1024 || shared_bytes > 49152;
     if (!function || empty || too_large || extra) return CUDA_ERROR_INVALID_VALUE;
-    emulated::launch(function->kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z},
-                     shared_bytes, parameters);
+    auto arguments = std::make_shared<Arguments>(function->kernel, parameters);
+    emulated_enqueue(stream, [=] {
+        emulated::launch(function->kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z},
+                         shared_bytes, arguments->pointers.data());
+    });
     return CUDA_SUCCESS;
 }

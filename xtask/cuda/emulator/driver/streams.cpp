@@ -1,23 +1,79 @@
-// Streams and events. Every operation is done before its call returns, so streams order nothing
-// and an event is over as soon as it is recorded.
+#include "streams.h"
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
+#include <deque>
+#include <mutex>
 
 #include "driver.h"
 
 using Clock = std::chrono::steady_clock;
 
-struct CUstream_st {};
+struct CUstream_st {
+    std::deque<std::function<void()>> pending;
+    uint64_t given = 0, done = 0;  // pieces of work
+};
 
+// Stands for everything given to a stream until it was recorded.
 struct CUevent_st {
-    bool recorded = false;
+    CUstream_st* stream = nullptr;
+    uint64_t position = 0;
     Clock::time_point when;
 };
 
+namespace {
+
+// Whoever does device work holds it. Work that waits for an event does other work meanwhile.
+std::recursive_mutex& device = *new std::recursive_mutex;
+// Never freed: events keep pointing to their streams.
+std::deque<CUstream_st>& streams = *new std::deque<CUstream_st>(3);
+
+// 0, 1 and 2 are names of default streams: the unnamed, the legacy and the per-thread one.
+CUstream_st& stream_of(void* stream) {
+    const auto name = reinterpret_cast<uintptr_t>(stream);
+    return name < 3 ? streams[name] : *static_cast<CUstream_st*>(stream);
+}
+
+void run_until(CUstream_st& stream, uint64_t position) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    while (stream.done < position) {
+        const auto work = std::move(stream.pending.front());
+        stream.pending.pop_front();
+        work();
+        stream.done++;
+    }
+}
+
+}  // namespace
+
+bool emulated::late() {
+    static const bool value = [] {
+        const char* streams = std::getenv("EMULATED_CUDA_STREAMS");
+        return streams && !std::strcmp(streams, "late");
+    }();
+    return value;
+}
+
+void emulated::finish(void* stream) { run_until(stream_of(stream), stream_of(stream).given); }
+
+void emulated::finish_all() {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    for (CUstream_st& stream : streams) run_until(stream, stream.given);
+}
+
+API void emulated_enqueue(void* name, std::function<void()> work) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    CUstream_st& stream = stream_of(name);
+    stream.pending.push_back(std::move(work));
+    stream.given++;
+    if (!emulated::late()) run_until(stream, stream.given);
+}
+
 API CUresult cuStreamCreate(CUstream* stream, unsigned) {
     REQUIRE_CONTEXT();
-    *stream = new CUstream_st;
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    *stream = &streams.emplace_back();
     return CUDA_SUCCESS;
 }
 
@@ -25,20 +81,30 @@ API CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int) {
     return cuStreamCreate(stream, flags);
 }
 
-API CUresult cuStreamDestroy_v2(CUstream stream) {
+API CUresult cuStreamSynchronize(CUstream stream) {
     REQUIRE_CONTEXT();
-    // 1 and 2 stand for the legacy and the per-thread default stream.
-    if (reinterpret_cast<uintptr_t>(stream) > 2) delete stream;
+    emulated::finish(stream);
     return CUDA_SUCCESS;
 }
 
-API CUresult cuStreamSynchronize(CUstream) { return emulated::require_context(); }
+API CUresult cuStreamQuery(CUstream stream) { return cuStreamSynchronize(stream); }
 
-API CUresult cuStreamQuery(CUstream) { return emulated::require_context(); }
+API CUresult cuStreamDestroy_v2(CUstream stream) { return cuStreamSynchronize(stream); }
 
-API CUresult cuStreamWaitEvent(CUstream, CUevent event, unsigned) {
+API CUresult cuCtxSynchronize() {
     REQUIRE_CONTEXT();
-    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    emulated::finish_all();
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+    REQUIRE_CONTEXT();
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    // An event that was never recorded has nothing to wait for.
+    CUstream_st* other = event->stream;
+    const uint64_t position = event->position;
+    if (other) emulated_enqueue(stream, [=] { run_until(*other, position); });
+    return CUDA_SUCCESS;
 }
 
 API CUresult cuStreamIsCapturing(CUstream, int* status) {
@@ -48,9 +114,9 @@ API CUresult cuStreamIsCapturing(CUstream, int* status) {
 
 API CUresult cuStreamBeginCapture_v2(CUstream, int) { return CUDA_ERROR_NOT_SUPPORTED; }
 
-API CUresult cuLaunchHostFunc(CUstream, void (*function)(void*), void* argument) {
+API CUresult cuLaunchHostFunc(CUstream stream, void (*function)(void*), void* argument) {
     REQUIRE_CONTEXT();
-    function(argument);
+    emulated_enqueue(stream, [=] { function(argument); });
     return CUDA_SUCCESS;
 }
 
@@ -66,22 +132,25 @@ API CUresult cuEventDestroy_v2(CUevent event) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuEventRecord(CUevent event, CUstream) {
+API CUresult cuEventRecord(CUevent event, CUstream stream) {
     REQUIRE_CONTEXT();
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    event->recorded = true;
+    event->stream = &stream_of(stream);
+    event->position = event->stream->given;
     event->when = Clock::now();
     return CUDA_SUCCESS;
 }
 
-API CUresult cuEventQuery(CUevent event) {
-    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+API CUresult cuEventSynchronize(CUevent event) {
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    if (event->stream) run_until(*event->stream, event->position);
+    return CUDA_SUCCESS;
 }
 
-API CUresult cuEventSynchronize(CUevent event) { return cuEventQuery(event); }
+API CUresult cuEventQuery(CUevent event) { return cuEventSynchronize(event); }
 
 API CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {
-    if (!start || !end || !start->recorded || !end->recorded) return CUDA_ERROR_INVALID_HANDLE;
+    if (!start || !end || !start->stream || !end->stream) return CUDA_ERROR_INVALID_HANDLE;
     *milliseconds = std::chrono::duration<float, std::milli>(end->when - start->when).count();
     return CUDA_SUCCESS;
 }

@@ -6,9 +6,17 @@
 #include <cstdio>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
-extern "C" void emulated_add_kernel(const char* name, void (*check)(const char*, void**),
-                                    void (*run)(void**));
+// One kernel. `check` is called once a launch, `run` once a thread.
+struct EmulatedKernel {
+    const char* name;
+    void (*check)(const char* name, void** parameters);
+    void (*run)(void** parameters);
+    std::vector<size_t> sizes;  // of the arguments, in bytes
+};
+
+extern "C" void emulated_add_kernel(const EmulatedKernel& kernel);
 extern "C" void emulated_require_device(const void* pointer, size_t bytes, const char* who);
 
 template <typename Function>
@@ -44,14 +52,16 @@ struct EmulatedLaunch<void (*)(Arguments...)> {
         (check_one<Arguments>(name, I, parameters[I]), ...);
     }
 
+    static std::vector<size_t> sizes() { return {sizeof(Arguments)...}; }
+
     static void check(const char* name, void** parameters) {
         check_all(name, parameters, std::index_sequence_for<Arguments...>());
     }
 };
 
-#define EMULATED_KERNEL(name)                                          \
-    [[maybe_unused]] static const bool emulated_added_##name = [] {    \
-        using Launch = EmulatedLaunch<decltype(&name)>;                \
-        emulated_add_kernel(#name, Launch::check, Launch::run<&name>); \
-        return true;                                                   \
+#define EMULATED_KERNEL(name)                                                             \
+    [[maybe_unused]] static const bool emulated_added_##name = [] {                       \
+        using Launch = EmulatedLaunch<decltype(&name)>;                                   \
+        emulated_add_kernel({#name, Launch::check, Launch::run<&name>, Launch::sizes()}); \
+        return true;                                                                      \
     }();

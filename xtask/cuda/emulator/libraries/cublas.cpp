@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../driver/memory.h"
+#include "../driver/streams.h"
 #include "elements.h"
 
 using emulated::Element;
@@ -20,6 +21,7 @@ enum cublasComputeType_t {
 };
 
 struct cublasContext {
+    void* stream = nullptr;
     int math_mode = 0;
 };
 using cublasHandle_t = cublasContext*;
@@ -90,6 +92,8 @@ std::vector<T> product(const std::vector<T>& a, const std::vector<T>& b, size_t 
 }
 
 void require(const Matrix& matrix, size_t rows, size_t columns, int batches, const char* who) {
+    if (matrix.transposed) std::swap(rows, columns);
+    if (rows == 0 || columns == 0) return;
     const size_t last = matrix.stride * (batches - 1) + (columns - 1) * matrix.leading + rows;
     emulated_require_device(matrix.data, last * emulated::size_of(matrix.type), who);
 }
@@ -97,6 +101,9 @@ void require(const Matrix& matrix, size_t rows, size_t columns, int batches, con
 template <typename T>
 void multiply(size_t m, size_t n, size_t k, T alpha, const Matrix& a, const Matrix& b, T beta,
               const Matrix& c, int batches) {
+    require(a, m, k, batches, "matrix product, A");
+    require(b, k, n, batches, "matrix product, B");
+    require(c, m, n, batches, "matrix product, C");
     for (int batch = 0; batch < batches; batch++) {
         const std::vector<T> sums =
             product(packed<T>(a, batch, m, k), packed<T>(b, batch, k, n), m, n, k);
@@ -121,30 +128,24 @@ cublasStatus_t gemm(cublasHandle_t handle, cublasComputeType_t compute, int m, i
     if (a.leading < (a.transposed ? k : m) || b.leading < (b.transposed ? n : k) || c.leading < m)
         return INVALID_VALUE;
     if (m == 0 || n == 0 || batches == 0) return SUCCESS;
-    if (k > 0) {
-        require(a, a.transposed ? k : m, a.transposed ? m : k, batches, "matrix product, A");
-        require(b, b.transposed ? n : k, b.transposed ? k : n, batches, "matrix product, B");
-    }
-    require(c, m, n, batches, "matrix product, C");
-    emulated_now("matrix product");
+    const auto enqueue = [&](auto alpha, auto beta) {
+        emulated_enqueue(handle->stream, [=] { multiply(m, n, k, alpha, a, b, beta, c, batches); });
+    };
     switch (compute) {
         case COMPUTE_64F:
         case COMPUTE_64F_PEDANTIC:
-            multiply(m, n, k, *static_cast<const double*>(alpha), a, b,
-                     *static_cast<const double*>(beta), c, batches);
+            enqueue(*static_cast<const double*>(alpha), *static_cast<const double*>(beta));
             break;
-        // Sums are in float even where cuBLAS may keep them in half; only the factors differ in
-        // type.
+        // Sums are in float even where cuBLAS may keep them in half; only the factors' type
+        // differs.
         case COMPUTE_16F:
         case COMPUTE_16F_PEDANTIC:
-            multiply(m, n, k, float(*static_cast<const __half*>(alpha)), a, b,
-                     float(*static_cast<const __half*>(beta)), c, batches);
+            enqueue(float(*static_cast<const __half*>(alpha)),
+                    float(*static_cast<const __half*>(beta)));
             break;
         default:
-            multiply(m, n, k, *static_cast<const float*>(alpha), a, b,
-                     *static_cast<const float*>(beta), c, batches);
+            enqueue(*static_cast<const float*>(alpha), *static_cast<const float*>(beta));
     }
-    emulated_now(nullptr);
     return SUCCESS;
 }
 
@@ -160,8 +161,10 @@ API cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
     return SUCCESS;
 }
 
-API cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, void*) {
-    return handle ? SUCCESS : NOT_INITIALIZED;
+API cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, void* stream) {
+    if (!handle) return NOT_INITIALIZED;
+    handle->stream = stream;
+    return SUCCESS;
 }
 
 API cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void*, size_t) {

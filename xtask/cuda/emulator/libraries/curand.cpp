@@ -3,10 +3,12 @@
 #include <random>
 
 #include "../driver/memory.h"
+#include "../driver/streams.h"
 
 enum curandStatus_t { SUCCESS = 0, LENGTH_NOT_MULTIPLE = 105 };
 
 struct curandGenerator_st {
+    void* stream = nullptr;
     std::mt19937_64 engine;
 };
 using curandGenerator_t = curandGenerator_st*;
@@ -15,8 +17,10 @@ namespace {
 
 template <typename T, typename Distribution>
 curandStatus_t fill(curandGenerator_t generator, T* out, size_t count, Distribution distribution) {
-    emulated_require_device(out, count * sizeof(T), "random numbers");
-    for (size_t i = 0; i < count; i++) out[i] = distribution(generator->engine);
+    emulated_enqueue(generator->stream, [=]() mutable {
+        emulated_require_device(out, count * sizeof(T), "random numbers");
+        for (size_t i = 0; i < count; i++) out[i] = distribution(generator->engine);
+    });
     return SUCCESS;
 }
 
@@ -42,15 +46,18 @@ API curandStatus_t curandCreateGenerator(curandGenerator_t* generator, int) {
 }
 
 API curandStatus_t curandDestroyGenerator(curandGenerator_t generator) {
-    delete generator;
+    emulated_enqueue(generator->stream, [=] { delete generator; });
     return SUCCESS;
 }
 
-API curandStatus_t curandSetStream(curandGenerator_t, void*) { return SUCCESS; }
+API curandStatus_t curandSetStream(curandGenerator_t generator, void* stream) {
+    generator->stream = stream;
+    return SUCCESS;
+}
 
 API curandStatus_t curandSetPseudoRandomGeneratorSeed(curandGenerator_t generator,
                                                       unsigned long long seed) {
-    generator->engine.seed(seed);
+    emulated_enqueue(generator->stream, [=] { generator->engine.seed(seed); });
     return SUCCESS;
 }
 

@@ -88,6 +88,7 @@ std::vector<T> samples(const Block& block, size_t offset) {
 
 template <typename T>
 void near(const T* result, const std::vector<double>& expected, double tolerance) {
+    synchronize();
     for (size_t i = 0; i < expected.size(); i++)
         CHECK(std::fabs(float(result[i]) - expected[i]) <=
               tolerance * (1 + std::fabs(expected[i])));

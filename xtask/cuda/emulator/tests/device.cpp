@@ -13,6 +13,7 @@
 API CUresult cuInit(unsigned);
 API CUresult cuDevicePrimaryCtxRetain(CUcontext*, CUdevice);
 API CUresult cuCtxSetCurrent(CUcontext);
+API CUresult cuCtxSynchronize();
 API CUresult cuMemAlloc_v2(CUdeviceptr*, size_t);
 API CUresult cuMemFree_v2(CUdeviceptr);
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr, const void*, size_t);
@@ -38,14 +39,15 @@ extern "C" __global__ void test_block_sums(unsigned n, const int* x, int* sums) 
 }
 EMULATED_KERNEL(test_block_sums)
 
-// Each thread reads what its neighbour wrote, again and again.
-extern "C" __global__ void test_rotate(int* x, int steps) {
+// Each thread takes what its neighbour has, again and again. Without the second barrier a thread
+// may overwrite what its neighbour has yet to read.
+extern "C" __global__ void test_rotate(int* x, int steps, int second_barrier) {
     __shared__ int values[128];
     values[threadIdx.x] = x[threadIdx.x];
     for (int step = 0; step < steps; step++) {
         __syncthreads();
         const int next = values[(threadIdx.x + 1) % blockDim.x];
-        __syncthreads();
+        if (second_barrier) __syncthreads();
         values[threadIdx.x] = next;
     }
     x[threadIdx.x] = values[threadIdx.x];
@@ -70,9 +72,13 @@ static CUfunction kernel(const char* name) {
 
 static CUresult launch(const char* name, unsigned blocks, unsigned threads,
                        std::vector<void*> arguments) {
-    return cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, nullptr, arguments.data(),
-                          nullptr);
+    const CUresult result = cuLaunchKernel(kernel(name), blocks, 1, 1, threads, 1, 1, 0, nullptr,
+                                           arguments.data(), nullptr);
+    synchronize();
+    return result;
 }
+
+void synchronize() { CHECK(cuCtxSynchronize() == CUDA_SUCCESS); }
 
 static CUdeviceptr allocated(size_t bytes) {
     CUdeviceptr pointer;
@@ -133,15 +139,20 @@ static void test_launches() {
         CHECK(device_sums[block] == expected);
     }
 
-    int steps = 5;
-    CHECK(launch("test_rotate", 1, 128, {&device_x, &steps}) == CUDA_SUCCESS);
+    int steps = 5, barrier = 1;
+    CHECK(launch("test_rotate", 1, 128, {&device_x, &steps, &barrier}) == CUDA_SUCCESS);
     for (unsigned i = 0; i < 128; i++) CHECK(device_x[i] == x[(i + 5) % 128]);
+    int *flawed = on_device(x), no_barrier = 0, wrong = 0;
+    CHECK(launch("test_rotate", 1, 128, {&flawed, &steps, &no_barrier}) == CUDA_SUCCESS);
+    for (unsigned i = 0; i < 128; i++) wrong += flawed[i] != x[(i + 5) % 128];
+    CHECK(wrong > 0);
 
     CHECK(launch("test_absent_lane", 1, 16, {&device_x}) == CUDA_SUCCESS);
     CHECK(device_x[0] == -1);
 
-    CHECK(launch("test_rotate", 0, 128, {&device_x, &steps}) == CUDA_ERROR_INVALID_VALUE);
-    CHECK(launch("test_rotate", 1, 2048, {&device_x, &steps}) == CUDA_ERROR_INVALID_VALUE);
+    CHECK(launch("test_rotate", 0, 128, {&device_x, &steps, &barrier}) == CUDA_ERROR_INVALID_VALUE);
+    CHECK(launch("test_rotate", 1, 2048, {&device_x, &steps, &barrier}) ==
+          CUDA_ERROR_INVALID_VALUE);
     CHECK(fails("test_block_sums, argument 2", [&] {
         int* on_the_host = x.data();
         launch("test_block_sums", 1, 32, {&n, &device_x, &on_the_host});

@@ -3,6 +3,7 @@
 int main() {
     test_halves();
     test_device();
+    test_streams();
     test_products();
     test_convolutions();
 }

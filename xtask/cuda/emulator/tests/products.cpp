@@ -26,6 +26,7 @@ static void test_gemm(void* handle, bool transposed_a, bool transposed_b) {
     CHECK(cublasSgemmStridedBatched(handle, transposed_a, transposed_b, M, N, K, &alpha, device_a,
                                     leading_a, stride_a, device_b, leading_b, stride_b, &beta,
                                     result, leading_c, stride_c, BATCHES) == 0);
+    synchronize();
     for (int batch = 0; batch < BATCHES; batch++)
         for (int row = 0; row < M; row++)
             for (int column = 0; column < N; column++) {
@@ -51,8 +52,10 @@ void test_products() {
     const float *a = on_device<float>({1, 2, 3, 4}), *x = on_device<float>({5, nan, 7});
     float* y = on_device<float>({nan, nan});
     CHECK(cublasSgemv_v2(handle, 0, 2, 2, &one, a, 2, x, 2, &zero, y, 1) == 0);
+    synchronize();
     CHECK(y[0] == 26 && y[1] == 38);
     CHECK(cublasSgemv_v2(handle, 1, 2, 2, &one, a, 2, x, 2, &zero, y, 1) == 0);
+    synchronize();
     CHECK(y[0] == 19 && y[1] == 43);
     CHECK(cublasSgemv_v2(handle, 0, 2, 2, &one, a, 1, x, 2, &zero, y, 1) ==
           7);  // a column needs two places

@@ -10,11 +10,15 @@
 
 void test_halves();
 void test_device();
+void test_streams();
 void test_products();
 void test_convolutions();
 
 // Small numbers that differ from each other, the same at every run.
 inline float sample(size_t i) { return float(int(i * 7919 % 31) - 15) / 8; }
+
+// Waits for the device, whose memory is then up to date for whoever reads it.
+void synchronize();
 
 // A copy on the device, which lasts as long as the program.
 void* on_device(const void* data, size_t bytes);

@@ -7,7 +7,7 @@ use crate::cpu::conv_shape::ConvShape;
 use crate::cuda::array::unwritten;
 use crate::cuda::element::Element;
 use crate::cuda::gemm::{Matrix, product};
-use crate::cuda::kernel::{Argument, Source, kernel, launch, over_elements};
+use crate::cuda::kernel::{Argument, Source, kernel, launch, over_packs};
 
 /// Elements of the matrix of patches at most, unless one image has more: 256 MiB of `f32`.
 const MOST_ELEMENTS: usize = 1 << 26;
@@ -98,7 +98,7 @@ impl<'a> Part<'a> {
     ) -> Result<CudaSlice<T>> {
         let mut columns = unwritten::<T>(device, self.len())?;
         let function = kernel::<T>(device, Source::Columns, "im2col")?;
-        let (sizes, config) = (Sizes::of(self.shape), over_elements(4 * self.len()));
+        let (sizes, config) = (Sizes::of(self.shape), over_packs::<T>(self.len()));
         let [first, images, group] = self.numbers();
         // SAFETY: x is the whole input, columns has a patch for each output pixel of the images.
         unsafe { launch!(function, config, &sizes, &first, &images, &group, x, &mut columns) }
@@ -168,7 +168,7 @@ fn scatter<T: Element>(
     let function = kernel::<T>(device, Source::Columns, "col2im")?;
     let shape = part.shape;
     let elements = part.images * shape.in_size[0] * shape.in_size[1] * shape.group_in();
-    let (sizes, config) = (Sizes::of(shape), over_elements(4 * elements));
+    let (sizes, config) = (Sizes::of(shape), over_packs::<T>(elements));
     let [first, images, group] = part.numbers();
     // SAFETY: dx is the whole input's gradient, columns has a patch for each output pixel of the
     // images.

@@ -4,12 +4,14 @@
 #include <cstring>
 
 #include "../../driver/memory.h"
+#include "../../driver/streams.h"
 #include "loops.h"
 
-using emulated::Convolution;
+using namespace emulated;
 
 namespace {
 
+// One of a direction's algorithms.
 struct Algorithm {
     int number;
     bool deterministic;
@@ -85,24 +87,30 @@ cudnnStatus_t workspace(const Algorithm (&algorithms)[N], const Convolution& con
     return CUDNN_STATUS_NOT_SUPPORTED;
 }
 
-// Checks everything that a convolution is given, and leaves NaN in the workspace as if it were
-// used.
-template <size_t N>
-cudnnStatus_t prepare(const Algorithm (&algorithms)[N], const Convolution& convolution,
-                      cudnnHandle_t handle, int number, void* space, size_t space_bytes,
-                      const void* x, const void* filter, const void* y) {
+struct Arrays {
+    const void *x, *filter, *y;
+};
+
+// Checks everything that a convolution is given, and lets the handle's stream compute it.
+template <size_t N, typename Compute>
+cudnnStatus_t start(const Algorithm (&algorithms)[N], const Convolution& convolution,
+                    cudnnHandle_t handle, int number, void* space, size_t space_bytes,
+                    const Arrays& arrays, Compute compute) {
     size_t needed = 0;
     if (const cudnnStatus_t problem = workspace(algorithms, convolution, handle, number, &needed))
         return problem;
-    if (needed > space_bytes) return CUDNN_STATUS_BAD_PARAM;
-    if (!x || !filter || !y || (needed && !space)) return CUDNN_STATUS_BAD_PARAM;
-    emulated_require_device(x, convolution.x.bytes(), "convolution, x");
-    emulated_require_device(filter, convolution.filter.bytes(), "convolution, filter");
-    emulated_require_device(y, convolution.y.bytes(), "convolution, y");
-    if (needed) {
-        emulated_require_device(space, needed, "convolution, workspace");
-        std::memset(space, 0xFF, needed);
-    }
+    if (needed > space_bytes || (needed && !space)) return CUDNN_STATUS_BAD_PARAM;
+    if (!arrays.x || !arrays.filter || !arrays.y) return CUDNN_STATUS_BAD_PARAM;
+    emulated_enqueue(handle->stream, [=] {
+        emulated_require_device(arrays.x, convolution.x.bytes(), "convolution, x");
+        emulated_require_device(arrays.filter, convolution.filter.bytes(), "convolution, filter");
+        emulated_require_device(arrays.y, convolution.y.bytes(), "convolution, y");
+        if (needed) {
+            emulated_require_device(space, needed, "convolution, workspace");
+            std::memset(space, 0xFF, needed);  // as if it had been used
+        }
+        compute();
+    });
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -172,47 +180,41 @@ API cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alph
                                           cudnnConvolutionDescriptor_t how, int algorithm,
                                           void* space, size_t space_bytes, const void* beta,
                                           cudnnTensorDescriptor_t y_block, void* y) {
-    using namespace emulated;
-    const Convolution convolution = described(x_block, filter_block, y_block, how);
-    if (const auto problem =
-            prepare(FORWARD, convolution, handle, algorithm, space, space_bytes, x, filter, y))
-        return problem;
-    const Floats result =
-        forward(convolution, read_image(convolution.x, x), read_filter(convolution, filter, false));
-    write_image(convolution.y, result, factor(alpha), factor(beta), y);
-    return CUDNN_STATUS_SUCCESS;
+    const Convolution all = described(x_block, filter_block, y_block, how);
+    const auto compute = [=, a = factor(alpha), b = factor(beta)] {
+        const auto result = forward(all, read_image(all.x, x), read_filter(all, filter, false));
+        write_image(all.y, result, a, b, y);
+    };
+    return start(FORWARD, all, handle, algorithm, space, space_bytes, {x, filter, y}, compute);
 }
 
 API cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alpha,
                                                cudnnFilterDescriptor_t filter_block,
                                                const void* filter, cudnnTensorDescriptor_t y_block,
-                                               const void* y_gradient,
-                                               cudnnConvolutionDescriptor_t how, int algorithm,
-                                               void* space, size_t space_bytes, const void* beta,
-                                               cudnnTensorDescriptor_t x_block, void* x_gradient) {
-    using namespace emulated;
-    const Convolution convolution = described(x_block, filter_block, y_block, how);
-    if (const auto problem = prepare(INPUT_GRADIENT, convolution, handle, algorithm, space,
-                                     space_bytes, x_gradient, filter, y_gradient))
-        return problem;
-    const Floats result = input_gradient(convolution, read_filter(convolution, filter, true),
-                                         read_image(convolution.y, y_gradient));
-    write_image(convolution.x, result, factor(alpha), factor(beta), x_gradient);
-    return CUDNN_STATUS_SUCCESS;
+                                               const void* dy, cudnnConvolutionDescriptor_t how,
+                                               int algorithm, void* space, size_t space_bytes,
+                                               const void* beta, cudnnTensorDescriptor_t x_block,
+                                               void* dx) {
+    const Convolution all = described(x_block, filter_block, y_block, how);
+    const auto compute = [=, a = factor(alpha), b = factor(beta)] {
+        const auto result =
+            input_gradient(all, read_filter(all, filter, true), read_image(all.y, dy));
+        write_image(all.x, result, a, b, dx);
+    };
+    return start(INPUT_GRADIENT, all, handle, algorithm, space, space_bytes, {dx, filter, dy},
+                 compute);
 }
 
-API cudnnStatus_t cudnnConvolutionBackwardFilter(
-    cudnnHandle_t handle, const void* alpha, cudnnTensorDescriptor_t x_block, const void* x,
-    cudnnTensorDescriptor_t y_block, const void* y_gradient, cudnnConvolutionDescriptor_t how,
-    int algorithm, void* space, size_t space_bytes, const void* beta,
-    cudnnFilterDescriptor_t filter_block, void* filter_gradient_out) {
-    using namespace emulated;
-    const Convolution convolution = described(x_block, filter_block, y_block, how);
-    if (const auto problem = prepare(FILTER_GRADIENT, convolution, handle, algorithm, space,
-                                     space_bytes, x, filter_gradient_out, y_gradient))
-        return problem;
-    const auto result = filter_gradient(convolution, read_image(convolution.x, x),
-                                        read_image(convolution.y, y_gradient));
-    write_filter(convolution, result, factor(alpha), factor(beta), filter_gradient_out);
-    return CUDNN_STATUS_SUCCESS;
+API cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* alpha,
+                                                 cudnnTensorDescriptor_t x_block, const void* x,
+                                                 cudnnTensorDescriptor_t y_block, const void* dy,
+                                                 cudnnConvolutionDescriptor_t how, int algorithm,
+                                                 void* space, size_t space_bytes, const void* beta,
+                                                 cudnnFilterDescriptor_t filter_block, void* dw) {
+    const Convolution all = described(x_block, filter_block, y_block, how);
+    const auto compute = [=, a = factor(alpha), b = factor(beta)] {
+        const auto result = filter_gradient(all, read_image(all.x, x), read_image(all.y, dy));
+        write_filter(all, result, a, b, dw);
+    };
+    return start(FILTER_GRADIENT, all, handle, algorithm, space, space_bytes, {x, dw, dy}, compute);
 }

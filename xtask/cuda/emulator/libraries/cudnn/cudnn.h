@@ -38,7 +38,9 @@ struct cudnnConvolutionStruct {
     int pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w;
     int groups = 1, math = 0;
 };
-struct cudnnContext {};
+struct cudnnContext {
+    void* stream = nullptr;
+};
 
 using cudnnTensorDescriptor_t = cudnnTensorStruct*;
 using cudnnFilterDescriptor_t = cudnnFilterStruct*;

@@ -60,8 +60,10 @@ API const char* cudnnGetErrorString(cudnnStatus_t status) {
 
 API cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) { return create(handle); }
 API cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) { return destroy(handle); }
-API cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, void*) {
-    return handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_INITIALIZED;
+API cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, void* stream) {
+    if (!handle) return CUDNN_STATUS_NOT_INITIALIZED;
+    handle->stream = stream;
+    return CUDNN_STATUS_SUCCESS;
 }
 
 API cudnnStatus_t cudnnCreateTensorDescriptor(cudnnTensorDescriptor_t* tensor) {

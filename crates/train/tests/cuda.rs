@@ -1,0 +1,145 @@
+//! Whole runs on a CUDA device against the same runs on the CPU. Skipped where there is no device.
+
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::Device;
+use candle_vision_data::LoaderConfig;
+use candle_vision_models::{ModelSpec, Precision, build};
+use candle_vision_ops::{cuda_device, set_tf32};
+use candle_vision_train::{
+    Checkpoint, Control, Criterion, Error, EvaluationConfig, Event, Result, RunFolder, StopReason,
+    Summary, Trainer, evaluate,
+};
+use common::*;
+
+/// Calls `test` with the first device, if there is one; one test at a time.
+fn on_cuda(test: impl FnOnce(&Device)) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match cuda_device(0) {
+        Ok(device) => {
+            set_tf32(false);
+            test(&device);
+        }
+        Err(error) => eprintln!("skipped: no CUDA device: {error}"),
+    }
+}
+
+/// Begins a run on `device`, or goes on with it; it is asked to stop when step `stop_at` is told of.
+fn run_on(device: &Device, text: &str, run: &RunFolder, stop_at: Option<usize>) -> Result<Summary> {
+    let spec = ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE]);
+    let model = build(&spec, 0, device).unwrap();
+    let config = LoaderConfig { batch_size: 5, shuffle: true, seed: 3, ..LoaderConfig::default() };
+    let train = loader_on(device, Halves::new(23, 0), config);
+    let config = LoaderConfig { batch_size: 4, ..LoaderConfig::default() };
+    let val = loader_on(device, Halves::new(10, 1000), config);
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(text), run)?;
+    if run.last().exists() {
+        trainer.resume(&Checkpoint::load(run.last())?)?;
+    }
+    let stop = AtomicBool::new(false);
+    let mut watch = Watch(|event: &Event<'_>| {
+        if let Event::BatchEnd { record, .. } = event {
+            stop.fetch_or(Some(record.step) == stop_at, Ordering::Relaxed);
+        }
+        Control::Continue
+    });
+    trainer.run(&mut [&mut watch], &stop)
+}
+
+fn settings(precision: Precision, optimizer: &str) -> String {
+    format!(
+        "epochs = 3\nprecision = '{precision}'\nlabel_smoothing = 0.1\ngrad_clip_norm = 1.0\n\
+         optimizer = {{ {optimizer} }}"
+    )
+}
+
+const SGD: &str = "name = 'sgd', lr = 0.005, momentum = 0.5";
+const ADAM: &str = "name = 'adamw', lr = 0.001";
+
+#[test]
+fn a_run_measures_what_it_measures_on_the_cpu() {
+    on_cuda(|device| {
+        for (precision, tolerance) in
+            [(Precision::F32, 1e-3), (Precision::Bf16, 0.05), (Precision::F16, 0.03)]
+        {
+            for optimizer in [SGD, ADAM] {
+                let (runs, text) = (Runs::new(), settings(precision, optimizer));
+                let summaries = [device, &Device::Cpu].map(|device| {
+                    let summary = run_on(device, &text, &runs.create(), None).unwrap();
+                    assert_eq!(summary.reason, StopReason::Completed);
+                    assert_eq!(summary.history.batches.len(), 15);
+                    summary
+                });
+                let [cuda, cpu] = summaries.each_ref().map(|summary| &summary.history);
+                for (cuda, cpu) in cuda.batches.iter().zip(&cpu.batches) {
+                    assert_eq!((cuda.step, cuda.epoch, cuda.lr), (cpu.step, cpu.epoch, cpu.lr));
+                    let difference = (cuda.loss - cpu.loss).abs();
+                    assert!(difference < tolerance, "{precision}: {cuda:?} and {cpu:?}");
+                }
+                for (cuda, cpu) in cuda.epochs.iter().zip(&cpu.epochs) {
+                    let difference = (cuda.val_loss - cpu.val_loss).abs();
+                    assert!(difference < tolerance, "{precision}: {cuda:?} and {cpu:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_checkpoint_of_a_device_is_one_for_the_cpu() {
+    on_cuda(|device| {
+        let runs = Runs::new();
+        let text = settings(Precision::F32, SGD);
+        let summary = run_on(device, &text, &runs.create(), None).unwrap();
+        let checkpoint = Checkpoint::load(&summary.last).unwrap();
+        let model = network(7);
+        checkpoint.restore(model.as_ref()).unwrap();
+        let criterion = Criterion::new(0.1, None, 2, &Device::Cpu).unwrap();
+        let config = EvaluationConfig::default();
+        let evaluation =
+            evaluate(model.as_ref(), &val_loader(), &criterion, &config, |_, _| Ok(true));
+        let loss = evaluation.unwrap().unwrap().loss;
+        assert!((loss - summary.history.epochs[2].val_loss).abs() < 1e-4);
+    });
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_bits_of_one_that_was_not() {
+    on_cuda(|device| {
+        for precision in Precision::ALL {
+            let (runs, text) = (Runs::new(), settings(precision, ADAM));
+            let (whole, parted) = (runs.create(), runs.create());
+            let expected = run_on(device, &text, &whole, None).unwrap().history.batches;
+            let stopped = run_on(device, &text, &parted, Some(6)).unwrap();
+            assert_eq!(stopped.reason, StopReason::Interrupted);
+            assert!(stopped.history.batches.len() >= 6);
+            let resumed = run_on(device, &text, &parted, None).unwrap();
+            assert_eq!(resumed.history.batches, expected, "{precision}");
+            assert!(bits(&parted.last()) == bits(&whole.last()), "{precision}");
+        }
+    });
+}
+
+#[test]
+fn divergence_has_the_number_of_its_batch() {
+    on_cuda(|device| {
+        let runs = Runs::new();
+        let text = "epochs = 2\noptimizer = { name = 'sgd', lr = 1e30 }";
+        let places = [device, &Device::Cpu].map(|device| {
+            let run = runs.create();
+            let error = run_on(device, text, &run, None).unwrap_err();
+            assert!(!run.last().exists());
+            match error {
+                Error::Diverged { epoch, batch, parameter: Some(_), .. } => (epoch, batch),
+                other => panic!("{other}"),
+            }
+        });
+        assert_eq!(places[0], places[1]);
+    });
+}
