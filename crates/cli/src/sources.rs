@@ -197,6 +197,10 @@ impl Restored {
         if given == [height, width] || size_of(&self.seen(&picture)?) != given {
             return Ok(picture);
         }
+        // What there is not cannot be scaled up: a network says itself what is too small for it.
+        if given[0] * given[1] < height * width {
+            return Ok(picture);
+        }
         say::note(format_args!(
             "`{}` is {}x{}; scaled to the {width}x{height} that the network was trained on",
             path.display(),
