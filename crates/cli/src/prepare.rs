@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use candle_vision::data::transforms::Compose;
 use candle_vision::data::{DataLoader, Dataset, Split, class_counts};
 use candle_vision::models::Model;
@@ -34,6 +34,9 @@ pub(crate) fn prepare(settings: &Settings, data_dir: &Path, device: &Device) -> 
     tell_of_data(&train_set, &val_set);
     let classes = train_set.classes().len();
     let (model, origin) = sources::network(&settings.model, classes, seed, data_dir, device)?;
+    if settings.model.weights.is_empty() {
+        fit_pictures(model.as_ref(), train_set.as_ref(), &settings.data.eval)?;
+    }
     let loader = |set, split| sources::loader(set, &settings.data, split, seed, device);
     let (train, val) = (loader(train_set, Split::Train)?, loader(val_set, Split::Val)?);
     Ok(Prepared { model, train, val, origin })
@@ -72,6 +75,25 @@ fn check_size(
             "data.{name} makes pictures of {channels} channels, but model.channels is {wanted}; \
              set one to the other (transform `grayscale` changes pictures)"
         )
+    }
+    Ok(())
+}
+
+/// Shows the network as many training pictures as it asks for, taken evenly from all of them.
+fn fit_pictures(model: &dyn Model, set: &dyn Dataset, transforms: &Compose) -> Result<()> {
+    let count = model.pictures_to_fit().min(set.len());
+    let mut pictures = Vec::with_capacity(count);
+    for i in 0..count {
+        let picture = match set.sample(i * set.len() / count) {
+            Ok(sample) => sample.picture,
+            Err(error) if error.is_broken_picture() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let array = transforms.apply(&picture, &mut sources::unused_generator())?;
+        pictures.push(array.to_batch(&Device::Cpu)?);
+    }
+    if !pictures.is_empty() {
+        model.fit_pictures(&Tensor::cat(&pictures, 0)?)?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@
 //! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
 //! | [`layers`] | `Conv2d`, `BatchNorm2d`, `Linear`, `Dropout`, ... to build networks of one's own |
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
+//! | [`whitening_kernels`] | a first layer that is computed from the pictures instead of learned |
 //! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
 //!
 //! ```
@@ -42,10 +43,13 @@ pub mod summary;
 mod tap;
 mod taps;
 pub mod weights;
+mod whitening;
 
 pub use init::{Init, standard_normal};
 pub use model::Model;
-pub use networks::{ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, SimpleCnn, build};
+pub use networks::{
+    ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, ResNet9, SimpleCnn, build,
+};
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
 pub use precision::Precision;
@@ -54,3 +58,4 @@ pub use similar::nearest_names;
 pub use spec::ModelSpec;
 pub use tap::{LayerTap, RecordShapes};
 pub use taps::Taps;
+pub use whitening::whitening_kernels;

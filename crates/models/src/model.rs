@@ -41,4 +41,23 @@ pub trait Model: Send + Sync {
         let _ = (path, tensor);
         Ok(None)
     }
+
+    /// How many pictures of the training set [`Model::fit_pictures`] wants to see before the first
+    /// training step; 0 for a network that begins without a look at them.
+    fn pictures_to_fit(&self) -> usize {
+        0
+    }
+
+    /// Fits what is not learned but follows from the pictures, such as a whitening first layer, and
+    /// freezes it. A checkpoint that is loaded afterwards brings its own.
+    ///
+    /// # Shapes
+    /// - `images`: as in [`Model::forward`], prepared as for evaluation
+    ///
+    /// # Errors
+    /// If the pictures cannot be used.
+    fn fit_pictures(&self, images: &Tensor) -> Result<()> {
+        let _ = images;
+        Ok(())
+    }
 }

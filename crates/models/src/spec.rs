@@ -24,7 +24,7 @@ impl ModelSpec {
     pub fn new(architecture: &str, num_classes: usize) -> Self {
         let input = match architecture {
             "mlp" => [1, 28, 28],
-            "simple_cnn" | "alexnet_32" => [3, 32, 32],
+            "simple_cnn" | "alexnet_32" | "resnet9" => [3, 32, 32],
             _ => [3, 224, 224],
         };
         Self { architecture: architecture.to_owned(), num_classes, input, dropout: None }

@@ -1,6 +1,11 @@
 //! Two-dimensional convolution.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod config;
+mod gradient;
+
+#[cfg(feature = "cuda")]
+pub(crate) use config::tf32_allowed;
+pub use config::{Conv2dConfig, set_exact_convolution, set_tf32};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -17,79 +22,7 @@ use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
 use crate::linear::{bias_gradient, check_bias};
 use crate::{Activation, activation};
-
-/// How the kernel of a convolution moves over its input. Pairs are `[height, width]`.
-///
-/// ```
-/// use candle_vision_ops::Conv2dConfig;
-///
-/// let stem = Conv2dConfig::default().stride(2).padding(3);
-/// assert_eq!(stem.stride, [2, 2]);
-/// let wide = Conv2dConfig { padding: [0, 3], ..Default::default() };
-/// assert_eq!(wide.groups, 1);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Conv2dConfig {
-    /// Pixels between two positions of the kernel. Default 1.
-    pub stride: [usize; 2],
-    /// Rows (and columns) of zeros on either side of the input. Default 0.
-    pub padding: [usize; 2],
-    /// Pixels between two taps of the kernel. Default 1.
-    pub dilation: [usize; 2],
-    /// Parts into which input and output channels are divided, each part convolved by itself.
-    /// Default 1.
-    pub groups: usize,
-}
-
-impl Default for Conv2dConfig {
-    fn default() -> Self {
-        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
-    }
-}
-
-impl Conv2dConfig {
-    /// Sets the stride of both axes.
-    pub fn stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
-    }
-
-    /// Sets the padding of both axes.
-    pub fn padding(self, padding: usize) -> Self {
-        Self { padding: [padding; 2], ..self }
-    }
-
-    /// Sets the dilation of both axes.
-    pub fn dilation(self, dilation: usize) -> Self {
-        Self { dilation: [dilation; 2], ..self }
-    }
-
-    /// Sets the number of groups.
-    pub fn groups(self, groups: usize) -> Self {
-        Self { groups, ..self }
-    }
-}
-
-/// Whether every convolution of this process is summed plainly, from now on.
-///
-/// By default 3x3 convolutions of stride 1 in `f32` take Winograd's F(4x4, 3x3) where it is faster
-/// (two to four times). Its rounding errors are a few times those of a plain sum, around 1e-6 of
-/// the largest value; `true` switches it off, to compare.
-pub fn set_exact_convolution(exact: bool) {
-    conv::set_exact(exact);
-}
-
-/// Whether convolutions in `f32` on a CUDA device may round their factors to TF32 (10 bits of mantissa,
-/// as bf16 has 7), from now on. Allowed unless switched off, as in PyTorch.
-pub fn set_tf32(allowed: bool) {
-    TF32.store(allowed, Ordering::Relaxed);
-}
-
-static TF32: AtomicBool = AtomicBool::new(true);
-
-#[cfg(feature = "cuda")]
-pub(crate) fn tf32_allowed() -> bool {
-    TF32.load(Ordering::Relaxed)
-}
+use gradient::{InputGradient, KernelGradient};
 
 /// Convolution of a channels-last image batch (cross-correlation, as in PyTorch's `conv2d`).
 ///
@@ -350,77 +283,5 @@ impl CustomOp3 for Conv2d {
         let grad = self.behind_activation(y, grad)?;
         let (dx, dkernel) = self.gradients(x, kernel, &grad)?;
         Ok((dx, dkernel, bias_gradient(bias, &grad)?))
-    }
-}
-
-/// Of the output's gradient and the kernel.
-struct InputGradient(ConvShape);
-
-impl CustomOp2 for InputGradient {
-    fn name(&self) -> &'static str {
-        "conv2d-input-gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        kernel: &CpuStorage,
-        kernel_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let [height, width] = self.0.in_size;
-        with_float!("conv2d", grad, T => {
-            let grad = elements::<T>(grad, grad_layout)?;
-            let dx = conv::input_gradient(grad, elements(kernel, kernel_layout)?, &self.0);
-            Ok(stored(dx, (self.0.batch, height, width, self.0.in_channels)))
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-        kernel: &CudaStorage,
-        kernel_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (grad, kernel) = (Array::new(grad, grad_layout), Array::new(kernel, kernel_layout));
-        cuda::conv_input_gradient(grad, kernel, &self.0)
-    }
-}
-
-/// Of the input and the output's gradient.
-struct KernelGradient(ConvShape);
-
-impl CustomOp2 for KernelGradient {
-    fn name(&self) -> &'static str {
-        "conv2d-kernel-gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let ConvShape { out_channels, kernel: [height, width], .. } = self.0;
-        with_float!("conv2d", x, T => {
-            let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let dkernel = conv::kernel_gradient(x, grad, &self.0);
-            Ok(stored(dkernel, (out_channels, self.0.group_in(), height, width)))
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
-        cuda::conv_kernel_gradient(x, grad, &self.0)
     }
 }

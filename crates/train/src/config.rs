@@ -52,6 +52,9 @@ pub struct TrainerConfig {
     /// An end before the last epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStopConfig>,
+    /// Validate, and keep as the best, not the weights but their running average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaConfig>,
     /// Largest norm of all gradients together; a larger one is scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_clip_norm: Option<f64>,
@@ -102,6 +105,22 @@ enum FrozenBatchNormName {
     KeepStatistics,
 }
 
+/// An exponential moving average of all weights and of batch norm's statistics (Polyak and Juditsky
+/// 1992): where the weights of a high learning rate still swing, it is in the middle.
+///
+/// After every `every` steps it goes the share `1 - d` of the way to the weights, where `d` is `decay`
+/// but at most `(1 + n) / (10 + n)` at the `n`-th time, so that a short run does not remember its
+/// start.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaConfig {
+    /// What is kept of the average each time, below 1.
+    pub decay: f64,
+    /// Steps between two times.
+    #[serde(default = "default_every")]
+    pub every: usize,
+}
+
 /// An end before the last epoch, when a validation metric no longer improves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +133,10 @@ pub struct EarlyStopConfig {
     /// `min`: the validation loss; `max`: the validation accuracy.
     #[serde(default)]
     pub mode: PlateauMode,
+}
+
+fn default_every() -> usize {
+    1
 }
 
 fn default_decay_vectors() -> bool {
@@ -134,6 +157,7 @@ impl TrainerConfig {
             decay_vectors: true,
             freeze: None,
             early_stop: None,
+            ema: None,
             grad_clip_norm: None,
             seed: 0,
             limit_batches: None,
@@ -157,6 +181,10 @@ impl TrainerConfig {
         }
         if let Some(freeze) = &self.freeze {
             positive("freeze.unfreeze_lr", freeze.unfreeze_lr)?;
+        }
+        if let Some(EmaConfig { decay, every }) = self.ema {
+            require((0.0..1.0).contains(&decay), "ema.decay", decay, "in 0..1, 1 excluded")?;
+            require(every > 0, "ema.every", every, "at least 1")?;
         }
         if let Some(EarlyStopConfig { patience, min_delta, .. }) = self.early_stop {
             require(patience > 0, "early_stop.patience", patience, "at least 1")?;
@@ -206,6 +234,7 @@ mod tests {
         schedule = { name = "reduce_lr_on_plateau", mode = "min", factor = 0.5, patience = 2 }
         freeze = { epochs = 5, unfreeze_lr = 0.0001, batch_norm = "keep_statistics" }
         early_stop = { patience = 4 }
+        ema = { decay = 0.99, every = 5 }
         precision = "bf16"
         param_groups = [{ prefix = "layer4", lr = 0.0005 }]
     "#;
@@ -234,6 +263,7 @@ mod tests {
             ("unfreeze_lr", "unfreze_lr"),
             ("patience = 4", "patience = 4, patince = 3"),
             ("factor = 0.5", "factr = 0.5"),
+            ("every = 5", "evry = 5"),
             ("prefix =", "prefx ="),
         ] {
             let error = parse(&RECIPE.replace(old, new)).unwrap_err();
@@ -248,6 +278,8 @@ mod tests {
             ("lr = 0.001", "lr = 0.0", "`optimizer.lr` is 0"),
             ("unfreeze_lr = 0.0001", "unfreeze_lr = 0.0", "`freeze.unfreeze_lr` is 0"),
             ("patience = 4", "patience = 0", "`early_stop.patience` is 0"),
+            ("decay = 0.99", "decay = 1.0", "`ema.decay` is 1"),
+            ("every = 5", "every = 0", "`ema.every` is 0"),
             ("factor = 0.5", "factor = 2.0", "`schedule.factor` is 2"),
             ("lr = 0.0005", "lr = nan", "`lr of a parameter group` is NaN"),
             ("epochs = 40", "epochs = 40\ngrad_clip_norm = -1.0", "`grad_clip_norm` is -1"),

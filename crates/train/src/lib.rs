@@ -54,11 +54,12 @@ mod training_state;
 mod training_step;
 mod unread;
 mod upload;
+mod weight_averages;
 
 pub use atomic_file::write_atomically;
 pub use callback::{Callback, Control, Event, StopReason};
 pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
-pub use config::{EarlyStopConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
+pub use config::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
 pub use criterion::Criterion;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationConfig, Prediction, evaluate};

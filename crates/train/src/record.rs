@@ -15,7 +15,7 @@ pub struct EpochRecord {
     pub val_loss: f64,
     /// Fraction of the validation pictures that were classified right, likewise.
     pub val_accuracy: f64,
-    /// Learning rate of the epoch.
+    /// Learning rate of the epoch; of its last step, where each step has its own.
     pub lr: f64,
     /// Wall time of the epoch, validation included.
     pub seconds: f64,

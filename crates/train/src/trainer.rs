@@ -28,6 +28,7 @@ use crate::schedule::{EpochMetrics, Schedule};
 use crate::session::Session;
 use crate::training_state::Position;
 use crate::unread::{Reading, Unread};
+use crate::weight_averages::WeightAverages;
 use crate::{Error, Result};
 use steps::Begun;
 
@@ -81,6 +82,8 @@ pub struct Trainer<'a> {
     frozen: Option<Vec<Parameter>>,
     /// Frozen layers, ready for use; emptied when they may have changed.
     prepared: PreparedLayers,
+    /// With [`TrainerConfig::ema`].
+    averages: Option<WeightAverages>,
     /// With [`Precision::F16`].
     loss_scale: Option<LossScale>,
     /// Where the run stands. Its step and batch are those of the last step that was begun; sums and
@@ -99,7 +102,8 @@ pub struct Summary {
     pub history: History,
     /// Wall time of this call.
     pub seconds: f64,
-    /// The network with the highest validation accuracy; there is none before the first epoch ends.
+    /// The network with the highest validation accuracy, with [`TrainerConfig::ema`] the average of its
+    /// weights; there is none before the first epoch ends.
     pub best: PathBuf,
     /// The network as it is, with the state of the run.
     pub last: PathBuf,
@@ -137,7 +141,10 @@ impl<'a> Trainer<'a> {
             first.var().device(),
         )?;
         let optimizer = Optimizer::new(&config.optimizer, groups(trainable, &config))?;
-        let schedule = Schedule::new(&config.schedule, config.optimizer.lr(), config.epochs)?;
+        let steps = batches_per_epoch(&config, train);
+        let lr = config.optimizer.lr();
+        let schedule = Schedule::new(&config.schedule, lr, config.epochs, steps)?;
+        let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
         let (position, history) = (Position::at_epoch(1, 0), History::default());
         let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
         let unread = Unread::new(Reading::of(&model.parameters().device()));
@@ -152,6 +159,7 @@ impl<'a> Trainer<'a> {
             schedule,
             frozen,
             prepared: PreparedLayers::new(),
+            averages,
             loss_scale,
             position,
             history,
@@ -182,6 +190,9 @@ impl<'a> Trainer<'a> {
         }
         self.optimizer.load_state(&state.optimizer)?;
         self.schedule.load_state(state.schedule.clone());
+        if let Some(averages) = &self.averages {
+            averages.load_state(&state.averages)?;
+        }
         self.loss_scale = state.loss_scale.clone();
         self.position = state.position.clone();
         self.history = state.history();
@@ -233,7 +244,7 @@ impl<'a> Trainer<'a> {
             return self.leave(session, reason);
         }
         let started = Instant::now();
-        let Some(evaluation) = self.validate(session)? else {
+        let Some(evaluation) = self.on_averages(|trainer| trainer.validate(session))? else {
             let reason = session.stop_reason().unwrap_or(StopReason::Interrupted);
             return self.leave(session, reason);
         };
@@ -250,13 +261,14 @@ impl<'a> Trainer<'a> {
             }
             session.notify(&Event::Unfrozen { epoch, lr: self.schedule.lr() })?;
         }
-        self.optimizer.set_lr(self.schedule.lr());
+        let lr = self.schedule.lr_of_step(self.position.step);
+        self.optimizer.set_lr(lr);
         session.notify(&Event::EpochStart {
             epoch,
             epochs: self.config.epochs,
             batches: self.batches(),
             first_batch: self.position.batch,
-            lr: self.schedule.lr(),
+            lr,
         })
     }
 
@@ -270,9 +282,18 @@ impl<'a> Trainer<'a> {
         self.optimizer.add(groups(frozen, &self.config))
     }
 
+    /// Does something with the averages of the weights in their place, where there are any.
+    fn on_averages<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.averages.as_ref().map_or(Ok(()), WeightAverages::exchange)?;
+        let done = work(self);
+        // After a failure too: it is the weights that learn.
+        self.averages.as_ref().map_or(Ok(()), WeightAverages::exchange)?;
+        done
+    }
+
     /// Training batches in an epoch.
     fn batches(&self) -> usize {
-        self.config.limit_batches.unwrap_or(usize::MAX).min(self.train.batches_per_epoch())
+        batches_per_epoch(&self.config, self.train)
     }
 
     /// `None` if the run is to end before all of it is seen.
@@ -300,7 +321,7 @@ impl<'a> Trainer<'a> {
         self.position = Position::at_epoch(record.epoch + 1, self.position.step);
         let is_best = self.history.best().is_some_and(|best| best.epoch == record.epoch);
         if is_best {
-            self.save_best(session)?;
+            self.on_averages(|trainer| trainer.save_best(session))?;
         }
         let finished = self.finished();
         self.save_last(session, finished)?;
@@ -320,13 +341,15 @@ impl<'a> Trainer<'a> {
             });
         }
         let samples = position.samples as f64;
+        // That of the last step: a run that goes on between two epochs has set none yet.
+        let last = self.history.batches.last();
         Ok(EpochRecord {
             epoch: position.epoch,
             train_loss: position.loss_sum / samples,
             train_accuracy: position.correct as f64 / samples,
             val_loss: evaluation.loss,
             val_accuracy: evaluation.accuracy,
-            lr: self.optimizer.lr(),
+            lr: last.map_or(self.optimizer.lr(), |batch| batch.lr),
             seconds: position.seconds + validation_seconds,
             images_per_second: samples / position.seconds.max(1e-9),
         })
@@ -344,4 +367,8 @@ impl<'a> Trainer<'a> {
             None
         }
     }
+}
+
+fn batches_per_epoch(config: &TrainerConfig, train: &DataLoader) -> usize {
+    config.limit_batches.unwrap_or(usize::MAX).min(train.batches_per_epoch())
 }

@@ -34,6 +34,8 @@ pub(crate) struct TrainingState {
     pub(crate) batches: Vec<BatchRecord>,
     #[serde(skip)]
     pub(crate) optimizer: BTreeMap<String, Tensor>,
+    #[serde(skip)]
+    pub(crate) averages: BTreeMap<String, Tensor>,
 }
 
 /// How far a run has come.
@@ -63,6 +65,8 @@ impl Position {
 }
 
 const OPTIMIZER: &str = "optimizer.";
+/// Of the averages of the weights.
+pub(crate) const AVERAGES: &str = "ema.";
 const EPOCH: &str = "history.epoch";
 const LOSS: &str = "history.loss";
 const LR: &str = "history.lr";
@@ -102,6 +106,7 @@ impl TrainingState {
             Tensor::new(values, &Device::Cpu)
         };
         let mut tensors = self.optimizer.clone();
+        tensors.extend(self.averages.clone());
         tensors.insert(EPOCH.to_owned(), column(|batch| batch.epoch as f64)?);
         tensors.insert(LOSS.to_owned(), column(|batch| batch.loss)?);
         tensors.insert(LR.to_owned(), column(|batch| batch.lr)?);
@@ -130,11 +135,17 @@ impl TrainingState {
             let (found, expected) = (self.batches.len(), self.position.step);
             return Err(format!("it has the losses of {found} batches, expected {expected}"));
         }
-        let names: Vec<String> =
-            tensors.keys().filter(|name| name.starts_with(OPTIMIZER)).cloned().collect();
-        self.optimizer = names.into_iter().filter_map(|name| tensors.remove_entry(&name)).collect();
+        self.optimizer = taken(tensors, OPTIMIZER);
+        self.averages = taken(tensors, AVERAGES);
         Ok(self)
     }
+}
+
+/// Takes out what is called so.
+fn taken(tensors: &mut HashMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
+    let names: Vec<String> =
+        tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+    names.into_iter().filter_map(|name| tensors.remove_entry(&name)).collect()
 }
 
 /// The settings by name; those that are not set are there too.
@@ -150,6 +161,7 @@ fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
         decay_vectors,
         freeze,
         early_stop,
+        ema,
         grad_clip_norm,
         seed,
         limit_batches,
@@ -165,6 +177,7 @@ fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
         ("decay_vectors", format!("{decay_vectors}")),
         ("freeze", format!("{freeze:?}")),
         ("early_stop", format!("{early_stop:?}")),
+        ("ema", format!("{ema:?}")),
         ("grad_clip_norm", format!("{grad_clip_norm:?}")),
         ("seed", format!("{seed}")),
         ("limit_batches", format!("{limit_batches:?}")),

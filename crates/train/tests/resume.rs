@@ -39,6 +39,14 @@ const F16: &str = "
     class_weights = [1.0, 2.5]
 ";
 
+/// A rate for every step, and averages that are validated in place of the weights.
+const ONE_CYCLE: &str = "
+    epochs = 4
+    optimizer = { name = 'sgd', lr = 0.1, momentum = 0.9 }
+    schedule = { name = 'one_cycle_lr', pct_start = 0.25 }
+    ema = { decay = 0.9, every = 3 }
+";
+
 fn check_every_step(text: &str) {
     let (runs, config) = (Runs::new(), recipe(text));
     let whole_run = runs.create();
@@ -87,6 +95,23 @@ fn adam_with_a_plateau_and_a_frozen_backbone_resumes_from_any_step() {
     assert_eq!(rates[..2], [0.003, 0.001]);
     assert!(rates[3] < 0.001, "the plateau never came: {rates:?}");
     check_every_step(ADAM);
+}
+
+#[test]
+fn one_cycle_with_averages_resumes_from_any_step() {
+    let runs = Runs::new();
+    let run = runs.create();
+    let whole = train(&recipe(ONE_CYCLE), &run, &mut []).unwrap();
+    let rates: Vec<f64> = whole.history.batches.iter().map(|batch| batch.lr).collect();
+    assert!(rates[..5].is_sorted() && rates[4] == 0.1 && rates[19] < 1e-6, "{rates:?}");
+    // Otherwise this would test less than it says: the best network is an average, the last is not.
+    let (best, last) = (bits(&run.best()), bits(&run.last()));
+    assert!(best["fc.weight"] != last["fc.weight"]);
+    assert!(last.contains_key("ema.fc.weight") && !best.contains_key("ema.fc.weight"));
+    if whole.history.best().is_some_and(|best| best.epoch == 4) {
+        assert!(best["fc.weight"] == last["ema.fc.weight"]);
+    }
+    check_every_step(ONE_CYCLE);
 }
 
 #[test]

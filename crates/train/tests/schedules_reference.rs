@@ -1,4 +1,4 @@
-//! Learning rates epoch by epoch, against PyTorch's.
+//! Learning rates epoch by epoch, those of one cycle step by step, against PyTorch's.
 
 #[path = "../../../tests/support/reference.rs"]
 mod reference;
@@ -13,7 +13,7 @@ fn numbers(value: &serde_json::Value) -> Vec<f64> {
 #[track_caller]
 fn check_rates(config: &str, metrics: impl Fn(usize) -> EpochMetrics, expected: &[f64]) {
     let config: ScheduleConfig = toml::from_str(config).expect("the case is a valid setting");
-    let mut schedule = Schedule::new(&config, 0.1, 10).expect("settings are valid");
+    let mut schedule = Schedule::new(&config, 0.1, 10, 100).expect("settings are valid");
     for (epoch, expected) in expected.iter().enumerate() {
         let lr = schedule.lr();
         assert!((lr - expected).abs() < 1e-12, "epoch {epoch}: {lr}, expected {expected}");
@@ -81,4 +81,20 @@ fn reduce_lr_on_plateau_of_the_accuracy() {
         "reduce_lr_on_plateau(max, factor=0.5, patience=3) on -metrics",
         "name = 'reduce_lr_on_plateau'\nmode = 'max'\nfactor = 0.5\npatience = 3",
     );
+}
+
+#[test]
+fn one_cycle_lr() {
+    let expected = reference::json("schedulers.json");
+    let expected = numbers(&expected["one_cycle_lr(max_lr=0.1, total_steps=20)"]);
+    assert_eq!(expected.len(), 20);
+    let config: ScheduleConfig = toml::from_str("name = 'one_cycle_lr'").expect("a valid setting");
+    let mut schedule = Schedule::new(&config, 0.1, 4, 5).expect("settings are valid");
+    for (step, expected) in expected.iter().enumerate() {
+        let lr = schedule.lr_of_step(step);
+        assert!((lr - expected).abs() < 1e-12, "step {step}: {lr}, expected {expected}");
+        if step % 5 == 4 {
+            schedule.step(EpochMetrics { val_loss: 1.0, val_accuracy: 0.5 });
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod mlp;
 mod mobilenet_v2;
 mod residual;
 mod resnet;
+mod resnet9;
 mod simple_cnn;
 
 pub use alexnet::AlexNet;
@@ -13,6 +14,7 @@ pub use gap_cnn::GapCnn;
 pub use mlp::Mlp;
 pub use mobilenet_v2::MobileNetV2;
 pub use resnet::ResNet;
+pub use resnet9::ResNet9;
 pub use simple_cnn::SimpleCnn;
 
 use candle_core::{DType, Device, Result, bail};
@@ -27,6 +29,7 @@ pub const ARCHITECTURES: &[(&str, &str)] = &[
     ("simple_cnn", "three 3x3 convolutions with pooling, two linear layers; for 32x32 pictures"),
     ("gap_cnn", "three convolutions, global average pooling; for pictures of any size"),
     ("gap_cnn_deep", "32-64-128 channels with batch norm, global average pooling, dropout 0.5"),
+    ("resnet9", "Page 2018, with a whitening first layer; for 32x32 pictures"),
     ("resnet18", "He et al. 2015, 18 layers"),
     ("resnet34", "He et al. 2015, 34 layers"),
     ("resnet50", "He et al. 2015, 50 layers, bottleneck blocks"),
@@ -72,6 +75,7 @@ pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Mod
         "simple_cnn" => Box::new(SimpleCnn::new(spec, parameters, vb)?),
         "gap_cnn" => Box::new(GapCnn::plain(spec, parameters, vb)?),
         "gap_cnn_deep" => Box::new(GapCnn::deep(spec, parameters, vb)?),
+        "resnet9" => Box::new(ResNet9::new(spec, parameters, vb)?),
         "resnet18" => Box::new(ResNet::new(spec, Shape::Basic, [2, 2, 2, 2], parameters, vb)?),
         "resnet34" => Box::new(ResNet::new(spec, Shape::Basic, [3, 4, 6, 3], parameters, vb)?),
         "resnet50" => Box::new(ResNet::new(spec, Shape::BOTTLENECK, [3, 4, 6, 3], parameters, vb)?),

@@ -4,7 +4,8 @@
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::{BatchNorm, NAME, channels, rows};
+use super::statistics::{channels, rows};
+use super::{BatchNorm, NAME};
 #[cfg(feature = "cuda")]
 use crate::Activation;
 use crate::activation;

@@ -65,6 +65,35 @@ pub enum DecayConfig {
         #[serde(default)]
         min_lr: f64,
     },
+    /// Up from `lr / div_factor` to the optimizer's `lr`, and down to a `final_div_factor`-th of where
+    /// it began: one cycle over the whole run, in which every training step has a rate of its own
+    /// (Smith and Topin 2017, <https://arxiv.org/abs/1708.07120>). The momentum stays as it is:
+    /// PyTorch's `OneCycleLR` with `max_lr = lr` and `cycle_momentum = False`.
+    OneCycleLr {
+        /// Share of the run in which the rate climbs.
+        #[serde(default = "default_pct_start")]
+        pct_start: f64,
+        /// The form of climb and fall.
+        #[serde(default)]
+        anneal_strategy: Anneal,
+        /// The highest rate over the first.
+        #[serde(default = "default_div_factor")]
+        div_factor: f64,
+        /// The first rate over the last.
+        #[serde(default = "default_final_div_factor")]
+        final_div_factor: f64,
+    },
+}
+
+/// How a rate goes from one value to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anneal {
+    /// Along half a cosine.
+    #[default]
+    Cos,
+    /// Straight.
+    Linear,
 }
 
 /// Which metric a plateau is looked for in.
@@ -119,6 +148,18 @@ fn default_threshold() -> f64 {
     1e-4
 }
 
+fn default_pct_start() -> f64 {
+    0.3
+}
+
+fn default_div_factor() -> f64 {
+    25.0
+}
+
+fn default_final_div_factor() -> f64 {
+    1e4
+}
+
 fn default_start_factor() -> f64 {
     1.0 / 3.0
 }
@@ -146,6 +187,9 @@ impl ScheduleConfig {
             let share = start_factor > 0.0 && start_factor <= 1.0;
             let expected = "above 0 and at most 1";
             require(share, "schedule.warmup.start_factor", start_factor, expected)?;
+            let climbs = matches!(self.decay, DecayConfig::OneCycleLr { .. });
+            let expected = "left out: one cycle has a climb of its own";
+            require(!climbs, "schedule.warmup.epochs", epochs, expected)?;
         }
         self.decay.validate(base_lr)
     }
@@ -174,6 +218,18 @@ impl DecayConfig {
                 let in_range = (0.0..=base_lr).contains(&min_lr);
                 require(in_range, "schedule.min_lr", min_lr, &below_base)
             }
+            Self::OneCycleLr { pct_start, div_factor, final_div_factor, .. } => {
+                let share = (0.0..=1.0).contains(&pct_start);
+                require(share, "schedule.pct_start", pct_start, "in 0..=1")?;
+                for (name, factor) in [
+                    ("schedule.div_factor", div_factor),
+                    ("schedule.final_div_factor", final_div_factor),
+                ] {
+                    let divides = factor >= 1.0 && factor.is_finite();
+                    require(divides, name, factor, "at least 1")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -193,6 +249,7 @@ mod tests {
             "name = 'step_lr'\nstep_size = 7\ngamma = 0.1",
             "name = 'cosine_annealing_lr'\n[warmup]\nepochs = 5\nstart_factor = 0.01",
             "name = 'reduce_lr_on_plateau'\nmode = 'max'\nfactor = 0.5\npatience = 3",
+            "name = 'one_cycle_lr'\npct_start = 0.2\nanneal_strategy = 'linear'",
         ] {
             let config = parse(text).unwrap();
             config.validate(0.1).unwrap();
@@ -224,6 +281,9 @@ mod tests {
             ("name = 'cosine_annealing_lr'\neta_min = 1.0", "`schedule.eta_min` is 1"),
             ("name = 'reduce_lr_on_plateau'\nfactor = 1.0", "`schedule.factor` is 1"),
             ("name = 'constant'\n[warmup]\nepochs = 0", "`schedule.warmup.epochs` is 0"),
+            ("name = 'one_cycle_lr'\npct_start = 1.5", "`schedule.pct_start` is 1.5"),
+            ("name = 'one_cycle_lr'\ndiv_factor = 0.5", "`schedule.div_factor` is 0.5"),
+            ("name = 'one_cycle_lr'\n[warmup]\nepochs = 5", "`schedule.warmup.epochs` is 5"),
         ] {
             let error = parse(text).unwrap().validate(0.1).unwrap_err().to_string();
             assert!(error.starts_with(named), "{error}");

@@ -1,16 +1,19 @@
-//! Learning rate schedules with PyTorch's values, stepped once an epoch.
+//! Learning rate schedules with PyTorch's values, stepped once an epoch; one cycle moves with every
+//! training step.
 //!
 //! Like PyTorch's they go from one rate to the next instead of computing each from the epoch, so
 //! that a rate set from outside (after unfreezing, say) is what the schedule goes on from.
 
 mod config;
+mod one_cycle;
 mod plateau;
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-pub use config::{DecayConfig, PlateauMode, ScheduleConfig, WarmupConfig};
+pub use config::{Anneal, DecayConfig, PlateauMode, ScheduleConfig, WarmupConfig};
+use one_cycle::OneCycle;
 use plateau::{Plateau, PlateauState};
 
 use crate::Result;
@@ -31,7 +34,7 @@ pub struct EpochMetrics {
 /// use candle_vision_train::schedule::{DecayConfig, EpochMetrics, Schedule, ScheduleConfig};
 ///
 /// let config = ScheduleConfig::from(DecayConfig::StepLr { step_size: 2, gamma: 0.1 });
-/// let mut schedule = Schedule::new(&config, 1.0, 10)?;
+/// let mut schedule = Schedule::new(&config, 1.0, 10, 100)?;
 /// let metrics = EpochMetrics { val_loss: 0.7, val_accuracy: 0.5 };
 /// let rates = [(); 3].map(|()| {
 ///     let lr = schedule.lr();
@@ -67,17 +70,24 @@ enum Decay {
     StepLr { step_size: usize, gamma: f64 },
     CosineAnnealingLr { t_max: usize, eta_min: f64 },
     Plateau(Plateau),
+    OneCycle(OneCycle),
 }
 
 impl Schedule {
     /// A schedule at its first epoch.
     ///
     /// - `base_lr`: the optimizer's learning rate
-    /// - `epochs`: length of the run, for a cosine without its own `t_max`
+    /// - `epochs`: length of the run, for a cosine without its own `t_max` and for one cycle
+    /// - `steps_per_epoch`: training batches in each, for one cycle
     ///
     /// # Errors
     /// If a setting is impossible; the error names it.
-    pub fn new(config: &ScheduleConfig, base_lr: f64, epochs: usize) -> Result<Self> {
+    pub fn new(
+        config: &ScheduleConfig,
+        base_lr: f64,
+        epochs: usize,
+        steps_per_epoch: usize,
+    ) -> Result<Self> {
         config.validate(base_lr)?;
         let warmup_epochs = config.warmup.map_or(0, |warmup| warmup.epochs);
         let decay = match config.decay {
@@ -95,15 +105,39 @@ impl Schedule {
                 cooldown,
                 min_lr,
             } => Decay::Plateau(Plateau { mode, factor, patience, threshold, cooldown, min_lr }),
+            DecayConfig::OneCycleLr {
+                pct_start,
+                anneal_strategy,
+                div_factor,
+                final_div_factor,
+            } => {
+                let total_steps = epochs.saturating_mul(steps_per_epoch);
+                Decay::OneCycle(OneCycle {
+                    pct_start,
+                    anneal_strategy,
+                    div_factor,
+                    final_div_factor,
+                    total_steps,
+                })
+            }
         };
         let lr = config.warmup.map_or(base_lr, |warmup| warmup.lr(base_lr, 0));
         let state = ScheduleState { epoch: 0, lr, base_lr, plateau: PlateauState::default() };
         Ok(Self { decay, warmup: config.warmup, state })
     }
 
-    /// The rate of the epoch that comes next, or that runs.
+    /// The rate of the epoch that comes next, or that runs; with one cycle, the highest rate.
     pub fn lr(&self) -> f64 {
         self.state.lr
+    }
+
+    /// The rate of a training step, counted from 0 over the whole run: that of the epoch which runs,
+    /// but of the step itself with one cycle.
+    pub fn lr_of_step(&self, step: usize) -> f64 {
+        match &self.decay {
+            Decay::OneCycle(cycle) => cycle.lr(self.state.base_lr, step),
+            _ => self.state.lr,
+        }
     }
 
     /// Goes on to the next epoch; `metrics` are those of the epoch that is done.
@@ -143,7 +177,7 @@ impl Schedule {
     fn next(&mut self, epoch: usize, metrics: EpochMetrics) -> f64 {
         let lr = self.state.lr;
         match &self.decay {
-            Decay::Constant => lr,
+            Decay::Constant | Decay::OneCycle(_) => lr,
             Decay::StepLr { step_size, gamma } => {
                 if epoch.is_multiple_of(*step_size) {
                     lr * gamma
@@ -197,7 +231,7 @@ mod tests {
         let decay = DecayConfig::CosineAnnealingLr { t_max: None, eta_min: 0.0 };
         let warmup = Some(WarmupConfig { epochs: 2, start_factor: 0.5 });
         let config = ScheduleConfig { decay, warmup };
-        let schedule = Schedule::new(&config, 0.1, 6).unwrap();
+        let schedule = Schedule::new(&config, 0.1, 6, 1).unwrap();
         let cosine = |epoch: f64| 0.05 * (1.0 + (PI * epoch / 4.0).cos());
         let expected = [0.05, 0.075, 0.1, cosine(1.0), cosine(2.0), cosine(3.0), 0.0];
         assert_close(&rates(schedule, 7), &expected);
@@ -206,7 +240,7 @@ mod tests {
     #[test]
     fn a_rate_from_outside_is_gone_on_from() {
         let decay = DecayConfig::StepLr { step_size: 2, gamma: 0.1 };
-        let mut schedule = Schedule::new(&decay.into(), 0.1, 10).unwrap();
+        let mut schedule = Schedule::new(&decay.into(), 0.1, 10, 1).unwrap();
         schedule.step(METRICS);
         schedule.set_lr(0.05);
         assert_close(&rates(schedule, 4), &[0.05, 0.005, 0.005, 0.0005]);
@@ -216,7 +250,7 @@ mod tests {
     fn a_rate_set_in_a_warm_up_is_climbed_to() {
         let warmup = Some(WarmupConfig { epochs: 4, start_factor: 0.2 });
         let config = ScheduleConfig { decay: DecayConfig::default(), warmup };
-        let mut schedule = Schedule::new(&config, 1.0, 10).unwrap();
+        let mut schedule = Schedule::new(&config, 1.0, 10, 1).unwrap();
         schedule.step(METRICS);
         schedule.set_lr(0.1);
         assert_close(&rates(schedule, 5), &[0.04, 0.06, 0.08, 0.1, 0.1]);
@@ -225,7 +259,7 @@ mod tests {
     #[test]
     fn a_cosine_of_one_epoch_falls_and_climbs() {
         let decay = DecayConfig::CosineAnnealingLr { t_max: Some(1), eta_min: 0.0 };
-        let schedule = Schedule::new(&decay.into(), 0.1, 10).unwrap();
+        let schedule = Schedule::new(&decay.into(), 0.1, 10, 1).unwrap();
         assert_close(&rates(schedule, 5), &[0.1, 0.0, 0.1, 0.0, 0.1]);
     }
 
@@ -233,10 +267,10 @@ mod tests {
     fn saved_state_goes_on_bit_for_bit() {
         let decay = DecayConfig::CosineAnnealingLr { t_max: Some(7), eta_min: 1e-5 };
         let config = ScheduleConfig::from(decay);
-        let mut whole = Schedule::new(&config, 0.1, 10).unwrap();
+        let mut whole = Schedule::new(&config, 0.1, 10, 1).unwrap();
         (0..5).for_each(|_| whole.step(METRICS));
         let saved = serde_json::to_string(whole.state()).unwrap();
-        let mut resumed = Schedule::new(&config, 0.1, 10).unwrap();
+        let mut resumed = Schedule::new(&config, 0.1, 10, 1).unwrap();
         resumed.load_state(serde_json::from_str(&saved).unwrap());
         assert_eq!(rates(whole, 20), rates(resumed, 20));
     }

@@ -7,6 +7,7 @@ use crate::checkpoint::{Checkpoint, CheckpointMetadata};
 use crate::loaders::data_facts;
 use crate::session::Session;
 use crate::training_state::TrainingState;
+use crate::weight_averages::WeightAverages;
 
 impl Trainer<'_> {
     /// Saves the position inside an epoch.
@@ -43,6 +44,7 @@ impl Trainer<'_> {
             epochs: self.history.epochs.clone(),
             batches: self.history.batches.clone(),
             optimizer: self.optimizer.state()?,
+            averages: self.averages.as_ref().map(WeightAverages::state).unwrap_or_default(),
         };
         Checkpoint::of(self.model, self.metadata()).with_training(state).save(&path)?;
         self.run.write_history(&self.history)?;

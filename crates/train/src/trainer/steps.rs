@@ -72,12 +72,16 @@ impl Trainer<'_> {
             number: self.position.step + 1,
             looks_first: self.unread.reading() == Reading::AtOnce,
         };
-        let lr = self.optimizer.lr();
+        let lr = self.schedule.lr_of_step(self.position.step);
+        self.optimizer.set_lr(lr);
         let found = in_pool(|| step.run(batch, &mut self.optimizer, self.loss_scale.as_mut()))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
         let position = &mut self.position;
         position.step += 1;
         position.batch = number;
+        if let Some(averages) = &self.averages {
+            averages.after_step(position.step)?;
+        }
         let (step, samples) = (position.step, batch.indices.len());
         self.unread.push(Begun { found, step, batch: number, lr, samples });
         Ok(())

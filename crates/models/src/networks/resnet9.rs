@@ -1,0 +1,160 @@
+//! The small residual network of the fast CIFAR-10 recipes.
+
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, max_pool2d};
+
+use crate::layers::{Activate, Conv2d, ConvNorm, Kernel, Linear, flatten, images_to_features};
+use crate::whitening::whitening_kernels;
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+
+/// Height and width of the patches that the first convolution whitens.
+const PATCH: usize = 3;
+/// Factor of the features in front of the classifier: without it the first logits are large, and the
+/// high learning rates of the recipe tear them apart.
+const LOGIT_SCALE: f64 = 0.125;
+
+/// Nine layers, three of them pooled and two with a residual (David Page 2018, "How to train your
+/// ResNet", <https://myrtle.ai/learn/how-to-train-your-resnet/>; with its whitening first layer).
+///
+/// `whiten` (3x3, as many channels as a patch has values, without a bias) and `prep` (1x1 to 64) are
+/// the stem; `layer1`, `layer2` and `layer3` are a 3x3 convolution to 128, 256 and 512 channels and a
+/// 2x2 max pool each; `layer1` and `layer3` end in two more convolutions with a shortcut around them;
+/// then the maximum of each channel and `fc`. All convolutions but the first have batch norm and
+/// rectifier behind them.
+///
+/// [`Model::fit_pictures`] makes `whiten` fixed kernels that whiten the patches of the training
+/// pictures; without that it begins at random and learns like the others.
+pub struct ResNet9 {
+    spec: ModelSpec,
+    parameters: Parameters,
+    whiten: Conv2d,
+    prep: Unit,
+    layers: Vec<Stage>,
+    fc: Linear,
+}
+
+/// A convolution with its batch norm, and the path of the rectifier behind them.
+struct Unit {
+    conv: ConvNorm,
+    relu: String,
+}
+
+impl Unit {
+    /// `conv{suffix}`, `bn{suffix}` and `relu{suffix}`.
+    fn new(
+        from: usize,
+        to: usize,
+        kernel: Kernel,
+        suffix: &str,
+        vb: &ParameterBuilder,
+    ) -> Result<Self> {
+        let at = |layer: &str| vb.pp(format_args!("{layer}{suffix}"));
+        let conv = ConvNorm::new(from, to, kernel, at("conv"), at("bn"))?;
+        Ok(Self { conv, relu: at("relu").path().to_owned() })
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.conv.forward(x, Activate::relu(&self.relu), pass)
+    }
+}
+
+struct Stage {
+    path: String,
+    first: Unit,
+    /// What the shortcut goes around; nothing in the second stage.
+    body: Vec<Unit>,
+}
+
+impl Stage {
+    fn new(from: usize, to: usize, residual: bool, vb: ParameterBuilder) -> Result<Self> {
+        let unit = |from, suffix| Unit::new(from, to, Kernel::THREE, suffix, &vb);
+        let body = if residual { vec![unit(to, "2")?, unit(to, "3")?] } else { Vec::new() };
+        Ok(Self { first: unit(from, "1")?, body, path: vb.path().to_owned() })
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = max_pool2d(&self.first.forward(x, pass)?, &MaxPool2dConfig::new(2))?;
+        let mut y = x.clone();
+        for unit in &self.body {
+            y = unit.forward(&y, pass)?;
+        }
+        let y = if self.body.is_empty() { y } else { (x + y)? };
+        pass.output(&self.path, y)
+    }
+}
+
+impl ResNet9 {
+    pub(super) fn new(
+        spec: ModelSpec,
+        parameters: Parameters,
+        vb: ParameterBuilder,
+    ) -> Result<Self> {
+        let [channels, height, width] = spec.input;
+        if height < 8 || width < 8 {
+            candle_core::bail!(
+                "`{}` halves the picture three times: at least 8x8, got {height}x{width}",
+                spec.architecture
+            )
+        }
+        let patch = channels * PATCH * PATCH;
+        let config = Conv2dConfig::default().padding(PATCH / 2);
+        let init = Init::fan_out_normal(patch * PATCH * PATCH);
+        let vb_whiten = vb.pp("whiten");
+        let kernel = [PATCH; 2];
+        // In the order of the layers: it is the parameters' order.
+        let whiten = Conv2d::without_bias(channels, patch, kernel, config, init, &vb_whiten)?;
+        let prep = Unit::new(patch, 64, Kernel::ONE, "", &vb.pp("prep"))?;
+        let layers = vec![
+            Stage::new(64, 128, true, vb.pp("layer1"))?,
+            Stage::new(128, 256, false, vb.pp("layer2"))?,
+            Stage::new(256, 512, true, vb.pp("layer3"))?,
+        ];
+        let fc = Linear::new(512, spec.num_classes, vb.pp("fc"))?;
+        Ok(Self { spec, parameters, whiten, prep, layers, fc })
+    }
+}
+
+impl Model for ResNet9 {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = images_to_features(images, self.spec.input[0])?;
+        let mut x = self.prep.forward(&self.whiten.forward(&x, pass)?, pass)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, pass)?;
+        }
+        let (_, height, width, _) = x.dims4()?;
+        let whole = [height, width];
+        let pool = MaxPool2dConfig { kernel: whole, stride: whole, ..MaxPool2dConfig::new(1) };
+        let x = pass.output("maxpool", max_pool2d(&x, &pool)?)?;
+        self.fc.logits(&(flatten(&x)? * LOGIT_SCALE)?, pass)
+    }
+
+    fn head(&self) -> &'static str {
+        "fc"
+    }
+
+    fn cam_layer(&self) -> Option<&'static str> {
+        Some("layer3")
+    }
+
+    fn pictures_to_fit(&self) -> usize {
+        2000
+    }
+
+    fn fit_pictures(&self, images: &Tensor) -> Result<()> {
+        let kernels = whitening_kernels(images, PATCH)?;
+        let Some(weight) = self.parameters.get("whiten.weight") else {
+            candle_core::bail!("`{}` has no layer `whiten`", self.spec.architecture)
+        };
+        weight.set(&kernels.to_device(weight.var().device())?)?;
+        self.parameters.freeze("whiten")?;
+        Ok(())
+    }
+}

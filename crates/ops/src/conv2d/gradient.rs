@@ -1,0 +1,83 @@
+//! The two gradients of a convolution, as ops.
+
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
+
+use crate::cpu::conv;
+use crate::cpu::conv_shape::ConvShape;
+use crate::cpu::storage::{elements, stored, with_float};
+#[cfg(feature = "cuda")]
+use crate::cuda::{self, Array};
+
+/// Of the output's gradient and the kernel.
+pub(super) struct InputGradient(pub(super) ConvShape);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-input-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [height, width] = self.0.in_size;
+        with_float!("conv2d", grad, T => {
+            let grad = elements::<T>(grad, grad_layout)?;
+            let dx = conv::input_gradient(grad, elements(kernel, kernel_layout)?, &self.0);
+            Ok(stored(dx, (self.0.batch, height, width, self.0.in_channels)))
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        kernel: &CudaStorage,
+        kernel_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (grad, kernel) = (Array::new(grad, grad_layout), Array::new(kernel, kernel_layout));
+        cuda::conv_input_gradient(grad, kernel, &self.0)
+    }
+}
+
+/// Of the input and the output's gradient.
+pub(super) struct KernelGradient(pub(super) ConvShape);
+
+impl CustomOp2 for KernelGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-kernel-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ConvShape { out_channels, kernel: [height, width], .. } = self.0;
+        with_float!("conv2d", x, T => {
+            let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
+            let dkernel = conv::kernel_gradient(x, grad, &self.0);
+            Ok(stored(dkernel, (out_channels, self.0.group_in(), height, width)))
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
+        cuda::conv_kernel_gradient(x, grad, &self.0)
+    }
+}
