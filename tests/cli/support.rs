@@ -76,7 +76,9 @@ impl Place {
 
     pub(crate) fn tensors(&self, checkpoint: &str) -> HashMap<String, Vec<f32>> {
         let checkpoint = Checkpoint::load(self.path(checkpoint)).expect("a whole checkpoint");
-        let flat = |tensor: candle_core::Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        let flat = |tensor: candle_core::Tensor| {
+            tensor.flatten_all()?.to_dtype(candle_core::DType::F32)?.to_vec1::<f32>()
+        };
         let tensors = checkpoint.tensors.into_iter();
         tensors.map(|(name, tensor)| (name, flat(tensor).expect("f32 values"))).collect()
     }

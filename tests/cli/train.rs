@@ -108,3 +108,26 @@ fn a_folder_of_pictures_is_all_it_takes() {
     assert!(run.stderr.contains("8 training pictures (ants 4, bees 4), 4"), "{}", run.stderr);
     assert!(run.stdout.contains("runs/photos/001"), "{}", run.stdout);
 }
+
+#[test]
+fn a_first_layer_that_is_computed_from_the_pictures_is_not_learned() {
+    let place = Place::new();
+    let resnet9 = |epochs: &'static str| {
+        let args = ["--set", "model.architecture=resnet9", "--epochs", epochs];
+        let fast = ["--set", "training.limit_batches=1", "--set", "data.batch_size=4"];
+        place.small(&[&args[..], &fast, &["--set", "training.ema.decay=0.9"]].concat()).succeeds();
+    };
+    resnet9("1");
+    resnet9("2");
+    let weights = |number| place.tensors(&format!("runs/small/{number}/last.safetensors"));
+    let (one, two) = (weights("001"), weights("002"));
+    let kernels = &two["whiten.weight"];
+    assert_eq!(kernels, &one["whiten.weight"]);
+    assert_ne!(two["prep.conv.weight"], one["prep.conv.weight"]);
+    // Eigenvectors are at right angles; what is drawn at random is not.
+    for (a, b) in (0..27).flat_map(|a| (0..a).map(move |b| (a, b))) {
+        let [a, b] = [a, b].map(|row| &kernels[27 * row..27 * (row + 1)]);
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        assert!(product(a, b).abs() < 1e-4 * (product(a, a) * product(b, b)).sqrt());
+    }
+}
