@@ -91,6 +91,12 @@ fn summary_counts_parameters() {
     assert!(run.stdout.contains("layer4.1.conv2"), "{}", run.stdout);
     let run = place.run(&["summary", "--checkpoint", &checkpoint]).succeeds();
     assert!(run.stdout.contains("23,714 parameters"), "{}", run.stdout);
+    let list = place.run(&["summary"]).succeeds();
+    for (name, input) in [("resnet18", "3x224x224"), ("resnet9", "3x32x32"), ("mlp", "1x28x28")] {
+        let of_it = |line: &&str| line.trim_start().starts_with(&format!("{name} "));
+        let line = list.stdout.lines().find(of_it).unwrap_or_else(|| panic!("{}", list.stdout));
+        assert!(line.contains(input), "{line}");
+    }
     place.run(&["summary", "resnet81"]).fails(&["`resnet81`", "did you mean `resnet18`"]);
     place.run(&["summary", "resnet18", "--batch", "0"]).is_misuse("at least 1");
 }

@@ -325,8 +325,8 @@ pub(crate) struct SampleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SummaryArgs {
-    /// Network, for instance resnet18
-    #[arg(required_unless_present = "checkpoint", value_name = "MODEL")]
+    /// Network, for instance resnet18 [default: list what there is]
+    #[arg(value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// Checkpoint instead of a bare network
     #[arg(long, value_name = "FILE", conflicts_with = "model")]

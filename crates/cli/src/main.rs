@@ -8,6 +8,7 @@ mod out_of_memory;
 mod plan;
 mod prepare;
 mod progress;
+mod recipe;
 mod report;
 mod resume;
 mod say;

@@ -8,7 +8,8 @@ use candle_vision_fetch::{Error as FetchError, find};
 
 use crate::args::TrainArgs;
 use crate::commands::fetch;
-use crate::settings::{Recipe, Settings, Source};
+use crate::recipe::Recipe;
+use crate::settings::{Settings, Source};
 use crate::{say, sources};
 
 /// A run before it begins.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_vision::train::{Checkpoint, RunFolder};
 
-use crate::settings::{Recipe, Settings};
+use crate::recipe::Recipe;
+use crate::settings::Settings;
 
 /// A run that was begun before.
 pub(crate) struct Begun {

@@ -15,8 +15,9 @@ use candle_vision::ops::Generator;
 use candle_vision::train::{Checkpoint, CheckpointMetadata, DeviceUpload};
 use rand::SeedableRng;
 
+use crate::recipe::Recipe;
 use crate::say;
-use crate::settings::{DataSettings, ModelSettings, Recipe, Source};
+use crate::settings::{DataSettings, ModelSettings, Source};
 
 /// Opens one split of the data set that `settings` names.
 pub(crate) fn open(

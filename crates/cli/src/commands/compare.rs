@@ -10,7 +10,8 @@ use candle_vision::train::{History, RunFolder};
 
 use crate::args::CompareArgs;
 use crate::plan::name_of;
-use crate::settings::{Recipe, Settings, Source};
+use crate::recipe::Recipe;
+use crate::settings::{Settings, Source};
 use crate::table::table;
 use crate::{report, say, sources};
 

@@ -7,8 +7,8 @@ use candle_vision::data::Split;
 use candle_vision::train::RunFolder;
 
 use crate::args::ReportArgs;
+use crate::recipe::Recipe;
 use crate::report::Run;
-use crate::settings::Recipe;
 use crate::{say, sources};
 
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use candle_core::Device;
 use candle_vision::models::summary::{LayerSummary, Summary, summarize};
-use candle_vision::models::{Model, ModelSpec, build};
+use candle_vision::models::{ARCHITECTURES, Model, ModelSpec, build};
 use comfy_table::CellAlignment;
 
 use crate::args::SummaryArgs;
@@ -16,9 +16,25 @@ pub(crate) fn run(args: &SummaryArgs) -> Result<ExitCode> {
     let model = match (&args.checkpoint, &args.model) {
         (Some(path), _) => sources::restore(path, &Device::Cpu)?.model,
         (None, Some(name)) => build(&ModelSpec::new(name, args.classes), 0, &Device::Cpu)?,
-        (None, None) => anyhow::bail!("name a network or a --checkpoint"),
+        (None, None) => return list(),
     };
     print(model.as_ref(), &summarize(model.as_ref(), args.batch)?, args.batch)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every network by name.
+fn list() -> Result<ExitCode> {
+    let mut table = table();
+    table.set_header(["network", "input", "what it is"]);
+    for (name, what) in ARCHITECTURES {
+        let [channels, height, width] = ModelSpec::new(name, 1).input;
+        table.add_row([
+            (*name).to_owned(),
+            format!("{channels}x{height}x{width}"),
+            (*what).to_owned(),
+        ]);
+    }
+    say::result(table)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,8 @@ use crate::{Error, Result};
 pub struct ResidualBlock {
     /// The block's path: `layer1.0`.
     pub path: String,
-    /// The layer whose output is the branch `F(x)`: the block's last batch norm.
+    /// The layer whose output is the branch `F(x)`: the block's last batch norm, or what the network
+    /// calls the block's `branch`.
     pub(crate) branch: String,
     /// The layer whose output is the shortcut: the block before, or the projection.
     shortcut: String,
@@ -59,10 +60,12 @@ fn block_from(paths: &[&str], first: usize) -> Option<ResidualBlock> {
     let has = |name: &str| paths.contains(&name);
     let norm = |number: usize| format!("{path}.bn{number}");
     let last = (1..).take_while(|number| has(&norm(*number))).last()?;
+    let named = format!("{path}.branch");
+    let branch = if has(&named) { named } else { norm(last) };
     let projection = format!("{path}.downsample.1");
     let shortcut =
         if has(&projection) { projection } else { paths[first.checked_sub(1)?].to_owned() };
-    has(path).then(|| ResidualBlock { path: path.to_owned(), branch: norm(last), shortcut })
+    has(path).then(|| ResidualBlock { path: path.to_owned(), branch, shortcut })
 }
 
 /// What a block does to the pictures that pass through it, on average over them.
@@ -195,6 +198,11 @@ mod tests {
             "c.conv1",
             "c.bn1",
             "conv1",
+            "d.conv1",
+            "d.bn1",
+            "d.relu1",
+            "d.branch",
+            "d",
         ];
         let text = |texts: [&str; 3]| Some(texts.map(str::to_owned).into());
         assert_eq!(block(&paths, 1), text(["a", "a.bn2", "maxpool"]));
@@ -202,6 +210,7 @@ mod tests {
         // No output under the block's own name; no block at all.
         assert_eq!(block(&paths, 12), None);
         assert_eq!(block(&paths, 14), None);
+        assert_eq!(block(&paths, 15), text(["d", "d.branch", "conv1"]));
     }
 
     #[test]
@@ -228,14 +237,18 @@ mod tests {
 
     #[test]
     fn every_block_of_a_network_is_seen_once_a_pass() -> Result<()> {
-        let spec = ModelSpec::new("resnet50", 2).input([3, 32, 32]);
-        let model = build(&spec, 0, &Device::Cpu)?;
-        let mut lens = ResidualLens::new(residual_blocks(model.as_ref())?);
-        assert_eq!(lens.blocks.len(), 3 + 4 + 6 + 3);
-        assert_eq!(lens.blocks[0].branch, "layer1.0.bn3");
-        let images = Tensor::rand(0f32, 1.0, (2, 3, 32, 32), &Device::Cpu)?;
-        model.forward(&images, &mut Pass::eval().with_tap(&mut lens))?;
-        assert_eq!(lens.pictures, [2; 16]);
+        for (network, count, branch) in
+            [("resnet50", 3 + 4 + 6 + 3, "layer1.0.bn3"), ("resnet9", 2, "layer1.residual.branch")]
+        {
+            let spec = ModelSpec::new(network, 2).input([3, 32, 32]);
+            let model = build(&spec, 0, &Device::Cpu)?;
+            let mut lens = ResidualLens::new(residual_blocks(model.as_ref())?);
+            assert_eq!(lens.blocks.len(), count);
+            assert_eq!(lens.blocks[0].branch, branch);
+            let images = Tensor::rand(0f32, 1.0, (2, 3, 32, 32), &Device::Cpu)?;
+            model.forward(&images, &mut Pass::eval().with_tap(&mut lens))?;
+            assert_eq!(lens.pictures, vec![2; count]);
+        }
         Ok(())
     }
 

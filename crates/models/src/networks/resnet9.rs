@@ -18,9 +18,8 @@ const LOGIT_SCALE: f64 = 0.125;
 ///
 /// `whiten` (3x3, as many channels as a patch has values, without a bias) and `prep` (1x1 to 64) are
 /// the stem; `layer1`, `layer2` and `layer3` are a 3x3 convolution to 128, 256 and 512 channels and a
-/// 2x2 max pool each; `layer1` and `layer3` end in two more convolutions with a shortcut around them;
-/// then the maximum of each channel and `fc`. All convolutions but the first have batch norm and
-/// rectifier behind them.
+/// 2x2 max pool each; in `layer1` and `layer3` a `residual` of two more follows; then the maximum of
+/// each channel and `fc`. All convolutions but the first have batch norm and rectifier behind them.
 ///
 /// [`Model::fit_pictures`] makes `whiten` fixed kernels that whiten the patches of the training
 /// pictures; without that it begins at random and learns like the others.
@@ -61,25 +60,48 @@ impl Unit {
 struct Stage {
     path: String,
     first: Unit,
-    /// What the shortcut goes around; nothing in the second stage.
-    body: Vec<Unit>,
+    /// In the first and the third.
+    residual: Option<Residual>,
+}
+
+/// Two convolutions with a shortcut around them; unlike in larger residual networks the rectifier
+/// comes before the sum.
+struct Residual {
+    path: String,
+    units: [Unit; 2],
+}
+
+impl Residual {
+    fn new(channels: usize, vb: ParameterBuilder) -> Result<Self> {
+        let unit = |suffix| Unit::new(channels, channels, Kernel::THREE, suffix, &vb);
+        Ok(Self { units: [unit("1")?, unit("2")?], path: vb.path().to_owned() })
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let mut branch = x.clone();
+        for unit in &self.units {
+            branch = unit.forward(&branch, pass)?;
+        }
+        let branch = pass.output(&format!("{}.branch", self.path), branch)?;
+        pass.output(&self.path, (x + branch)?)
+    }
 }
 
 impl Stage {
     fn new(from: usize, to: usize, residual: bool, vb: ParameterBuilder) -> Result<Self> {
-        let unit = |from, suffix| Unit::new(from, to, Kernel::THREE, suffix, &vb);
-        let body = if residual { vec![unit(to, "2")?, unit(to, "3")?] } else { Vec::new() };
-        Ok(Self { first: unit(from, "1")?, body, path: vb.path().to_owned() })
+        let first = Unit::new(from, to, Kernel::THREE, "", &vb)?;
+        let residual = residual.then(|| Residual::new(to, vb.pp("residual"))).transpose()?;
+        Ok(Self { first, residual, path: vb.path().to_owned() })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = max_pool2d(&self.first.forward(x, pass)?, &MaxPool2dConfig::new(2))?;
-        let mut y = x.clone();
-        for unit in &self.body {
-            y = unit.forward(&y, pass)?;
-        }
-        let y = if self.body.is_empty() { y } else { (x + y)? };
-        pass.output(&self.path, y)
+        let x = pass.output(&format!("{}.maxpool", self.path), x)?;
+        let x = match &self.residual {
+            Some(residual) => residual.forward(&x, pass)?,
+            None => x,
+        };
+        pass.output(&self.path, x)
     }
 }
 

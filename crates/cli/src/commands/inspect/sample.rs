@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use super::{Shown, write_page};
 use crate::args::SampleArgs;
+use crate::recipe::Recipe;
 use crate::report::short;
-use crate::settings::{DataSettings, Recipe};
+use crate::settings::DataSettings;
 use crate::sources::{self, unused_generator};
 use crate::{plan, say};
 
