@@ -74,6 +74,9 @@ pub(crate) struct DataSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
     pub(crate) batch_size: usize,
+    /// Whether the last training batch of an epoch is left out where it would be smaller.
+    #[serde(default)]
+    pub(crate) drop_last: bool,
     #[serde(default = "default_workers")]
     pub(crate) workers: usize,
     #[serde(default)]

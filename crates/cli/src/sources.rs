@@ -106,7 +106,7 @@ pub(crate) fn loader(
     let config = LoaderConfig {
         batch_size: settings.batch_size,
         shuffle: train,
-        drop_last: false,
+        drop_last: train && settings.drop_last,
         workers: settings.workers,
         prefetch: 2 * settings.workers.max(1),
         seed,

@@ -26,46 +26,39 @@ use work::{Learns, Network, Outcome};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a job is given.
-struct Setting<'a> {
-    clock: &'a Clock,
-    /// Whether the jobs for cards are to be made so small that a CPU manages them.
-    tiny: bool,
-}
-
 /// A job's name and what it runs.
-type Job = (&'static str, fn(&Setting<'_>) -> Result<Outcome>);
+type Job = (&'static str, fn(&Clock) -> Result<Outcome>);
 
 const JOBS: [Job; 11] = [
-    ("resnet18_train_b16_224", |s| all(s, "resnet18", 1000, [16, 3, 224, 224])),
-    ("resnet18_train_b64_32", |s| all(s, "resnet18", 10, [64, 3, 32, 32])),
-    ("resnet18_frozen_b16_224", |s| {
-        work::train(s.clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
+    ("resnet18_train_b16_224", |clock| all(clock, "resnet18", 1000, [16, 3, 224, 224])),
+    ("resnet18_train_b64_32", |clock| all(clock, "resnet18", 10, [64, 3, 32, 32])),
+    ("resnet18_frozen_b16_224", |clock| {
+        work::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
     }),
-    ("simple_cnn_train_b64_32", |s| all(s, "simple_cnn", 10, [64, 3, 32, 32])),
-    ("mlp_train_b64_28", |s| all(s, "mlp", 10, [64, 1, 28, 28])),
-    ("mobilenet_v2_train_b16_224", |s| all(s, "mobilenet_v2", 1000, [16, 3, 224, 224])),
-    ("resnet50_train_b16_224", |s| all(s, "resnet50", 1000, [16, 3, 224, 224])),
-    ("resnet18_infer_b16_224", |s| {
-        work::infer(s.clock, &Network::new("resnet18", 1000, [16, 3, 224, 224]))
+    ("simple_cnn_train_b64_32", |clock| all(clock, "simple_cnn", 10, [64, 3, 32, 32])),
+    ("mlp_train_b64_28", |clock| all(clock, "mlp", 10, [64, 1, 28, 28])),
+    ("mobilenet_v2_train_b16_224", |clock| all(clock, "mobilenet_v2", 1000, [16, 3, 224, 224])),
+    ("resnet50_train_b16_224", |clock| all(clock, "resnet50", 1000, [16, 3, 224, 224])),
+    ("resnet18_infer_b16_224", |clock| {
+        work::infer(clock, &Network::new("resnet18", 1000, [16, 3, 224, 224]))
     }),
-    ("resnet18_infer_b1_224", |s| {
-        work::infer(s.clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
+    ("resnet18_infer_b1_224", |clock| {
+        work::infer(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
-    ("resnet18_gradcam_b1_224", |s| {
-        work::explain(s.clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
+    ("resnet18_gradcam_b1_224", |clock| {
+        work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
-    ("jpeg_load_224", |s| work::load_pictures(s.clock)),
+    ("jpeg_load_224", |clock| work::load_pictures(clock)),
 ];
 
 /// Training of a whole network.
 fn all(
-    setting: &Setting<'_>,
+    clock: &Clock,
     architecture: &'static str,
     classes: usize,
     batch: [usize; 4],
 ) -> Result<Outcome> {
-    work::train(setting.clock, &Network::new(architecture, classes, batch), Learns::All)
+    work::train(clock, &Network::new(architecture, classes, batch), Learns::All)
 }
 
 #[derive(Parser)]
@@ -97,13 +90,12 @@ fn main() -> Result<()> {
     if names.is_empty() {
         names = JOBS.iter().map(|(name, _)| (*name).to_owned()).collect();
     }
-    let clock = Clock { seconds, device };
-    let setting = Setting { clock: &clock, tiny };
+    let clock = Clock { seconds, device, tiny };
     for name in names {
         let (_, run) = jobs().find(|(known, _)| *known == name).with_context(|| {
             format!("no job is called `{name}`; without a name, all are listed")
         })?;
-        let outcome = run(&setting).with_context(|| format!("job `{name}`"))?;
+        let outcome = run(&clock).with_context(|| format!("job `{name}`"))?;
         println!("{}", line(&name, &outcome));
     }
     Ok(())

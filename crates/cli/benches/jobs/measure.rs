@@ -24,6 +24,8 @@ pub(crate) struct Clock {
     pub(crate) seconds: f64,
     /// What does the work.
     pub(crate) device: Device,
+    /// Whether a job is only to be seen to run, each step made small and done as rarely as can be.
+    pub(crate) tiny: bool,
 }
 
 /// The times of a job's steps.
@@ -40,6 +42,7 @@ impl Clock {
     pub(crate) fn measure<T>(&self, mut step: impl FnMut(usize) -> Result<T>) -> Result<Measured> {
         ensure!(self.seconds.is_finite(), "a job cannot be measured for {} seconds", self.seconds);
         let (warm_up, group) = match self.device {
+            _ if self.tiny => (1, 1),
             Device::Cpu => (WARM_UP, 1),
             _ => (WARM_UP_OF_CARD, GROUP_OF_CARD),
         };
