@@ -8,6 +8,9 @@
 #![allow(clippy::print_stdout, reason = "the results are this program's output")]
 
 mod cards;
+// As the binary: the module is its own.
+#[path = "../../src/keep_memory.rs"]
+mod keep_memory;
 mod measure;
 mod noise;
 mod process;
@@ -81,6 +84,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
+    keep_memory::keep_memory();
     let Arguments { mut names, seconds, device, tiny, bench } = Arguments::parse();
     let jobs = || JOBS.iter().chain(&cards::JOBS);
     if names.is_empty() && !bench {
