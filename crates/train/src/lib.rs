@@ -7,6 +7,7 @@
 //! | [`evaluate`], [`Evaluation`], [`metrics`] | how often a network is right, and where it is wrong |
 //! | [`optim`] | SGD, Adam and AdamW over groups of parameters, with PyTorch's arithmetic |
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
+//! | [`EmaConfig`] | running averages of the weights, validated and kept in their place |
 //! | [`Criterion`] | cross entropy with label smoothing and class weights |
 //! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
 //! | [`DeviceUpload`] | how a loader's pictures come to a card |
