@@ -82,7 +82,7 @@ pub struct ParamGroupConfig {
 
 /// First epochs in which only a part of the network learns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { epochs = 5 }")]
 pub struct FreezeConfig {
     /// How many; 0 freezes nothing.
     pub epochs: usize,
@@ -112,7 +112,7 @@ enum FrozenBatchNormName {
 /// but at most `(1 + n) / (10 + n)` at the `n`-th time, so that a short run does not remember its
 /// start.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { decay = 0.99 }")]
 pub struct EmaConfig {
     /// What is kept of the average each time, below 1.
     pub decay: f64,
@@ -123,7 +123,7 @@ pub struct EmaConfig {
 
 /// An end before the last epoch, when a validation metric no longer improves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { patience = 5 }")]
 pub struct EarlyStopConfig {
     /// Epochs in a row without improvement after which the run ends.
     pub patience: usize,
@@ -268,6 +268,20 @@ mod tests {
         ] {
             let error = parse(&RECIPE.replace(old, new)).unwrap_err();
             assert!(error.message().contains("unknown field"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_asked_for_by_example() {
+        for (setting, example) in [
+            ("freeze = 5", "{ epochs = 5 }"),
+            ("early_stop = 5", "{ patience = 5 }"),
+            ("ema = 0.99", "{ decay = 0.99 }"),
+            ("schedule = 'cosine'", "{ name = \"step_lr\", step_size = 7 }"),
+        ] {
+            let text = format!("epochs = 1\noptimizer = {{ name = 'sgd', lr = 0.1 }}\n{setting}");
+            let error = parse(&text).unwrap_err();
+            assert!(error.message().contains(&format!("a table such as {example}")), "{error}");
         }
     }
 

@@ -11,6 +11,7 @@ use crate::error::require;
 /// In a recipe: `schedule = { name = "step_lr", step_size = 7, gamma = 0.1 }`, and with a warm-up
 /// `schedule = { name = "cosine_annealing_lr", warmup = { epochs = 5, start_factor = 0.01 } }`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(expecting = "a table such as { name = \"step_lr\", step_size = 7 }")]
 pub struct ScheduleConfig {
     /// What happens to the rate after the warm-up.
     #[serde(flatten)]
