@@ -3,8 +3,8 @@
 mod args;
 mod commands;
 mod device;
-mod keep_memory;
 mod out_of_memory;
+mod own_environment;
 mod plan;
 mod prepare;
 mod progress;
@@ -28,7 +28,7 @@ use args::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    keep_memory::keep_memory();
+    own_environment::settle();
     let result = match Cli::parse().command {
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),

@@ -73,6 +73,11 @@
 //! back to the system each time, which costs about a quarter of a ResNet18 step in page faults:
 //! programs should set one that keeps memory, such as mimalloc with `MIMALLOC_PURGE_DELAY=-1` (by
 //! default it hands back what was free for a second, about as long as a step takes).
+//!
+//! # Threads
+//! Everything here runs on rayon's threads (`RAYON_NUM_THREADS`), but candle's own sums of large tensors
+//! on threads of candle's, which spin for a while after each. Where all cores compute, that takes a
+//! sixth of a short step's time: set `CANDLE_BARRIER_POOL_SPIN_LIMIT=1` and they sleep instead.
 
 mod activation;
 mod adaptive_avg_pool2d;

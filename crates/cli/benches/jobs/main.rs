@@ -9,10 +9,10 @@
 
 mod cards;
 // As the binary: the module is its own.
-#[path = "../../src/keep_memory.rs"]
-mod keep_memory;
 mod measure;
 mod noise;
+#[path = "../../src/own_environment.rs"]
+mod own_environment;
 mod process;
 mod work;
 
@@ -84,7 +84,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    keep_memory::keep_memory();
+    own_environment::settle();
     let Arguments { mut names, seconds, device, tiny, bench } = Arguments::parse();
     let jobs = || JOBS.iter().chain(&cards::JOBS);
     if names.is_empty() && !bench {
