@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, Dataset, Split, class_counts};
+use candle_vision::data::{DataLoader, Dataset, LoaderConfig, Split, Subset, class_counts};
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
 use rand::SeedableRng;
 
-use crate::settings::{ModelSettings, Settings};
+use crate::settings::{DataSettings, ModelSettings, Settings};
 use crate::{say, sources};
 
 /// The network and the pictures of a run.
@@ -35,7 +35,7 @@ pub(crate) fn prepare(settings: &Settings, data_dir: &Path, device: &Device) -> 
     let classes = train_set.classes().len();
     let (model, origin) = sources::network(&settings.model, classes, seed, data_dir, device)?;
     if settings.model.weights.is_empty() {
-        fit_pictures(model.as_ref(), train_set.as_ref(), &settings.data.eval)?;
+        fit_pictures(model.as_ref(), &train_set, &settings.data)?;
     }
     let loader = |set, split| sources::loader(set, &settings.data, split, seed, device);
     let (train, val) = (loader(train_set, Split::Train)?, loader(val_set, Split::Val)?);
@@ -80,20 +80,22 @@ fn check_size(
 }
 
 /// Shows the network as many training pictures as it asks for, taken evenly from all of them.
-fn fit_pictures(model: &dyn Model, set: &dyn Dataset, transforms: &Compose) -> Result<()> {
+fn fit_pictures(model: &dyn Model, set: &Arc<dyn Dataset>, settings: &DataSettings) -> Result<()> {
     let count = model.pictures_to_fit().min(set.len());
-    let mut pictures = Vec::with_capacity(count);
-    for i in 0..count {
-        let picture = match set.sample(i * set.len() / count) {
-            Ok(sample) => sample.picture,
-            Err(error) if error.is_broken_picture() => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let array = transforms.apply(&picture, &mut sources::unused_generator())?;
-        pictures.push(array.to_batch(&Device::Cpu)?);
+    if count == 0 {
+        return Ok(());
     }
-    if !pictures.is_empty() {
-        model.fit_pictures(&Tensor::cat(&pictures, 0)?)?;
+    let even = (0..count).map(|i| i * set.len() / count).collect();
+    let config = LoaderConfig {
+        batch_size: count,
+        workers: settings.workers,
+        skip_broken: settings.skip_broken,
+        ..LoaderConfig::default()
+    };
+    let pictures = Arc::new(Subset::new(set.clone(), even)?);
+    let loader = DataLoader::new(pictures, settings.eval.clone(), config, Device::Cpu)?;
+    for batch in loader.epoch(0) {
+        model.fit_pictures(&batch?.images)?;
     }
     Ok(())
 }

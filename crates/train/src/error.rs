@@ -224,9 +224,9 @@ pub enum Error {
         expected: String,
     },
 
-    /// Saved optimizer state does not fit the optimizer.
-    #[error("optimizer state `{name}` {problem}; it was saved by another optimizer or network")]
-    OptimizerState {
+    /// A tensor that a run saved for its resumption does not fit.
+    #[error("saved state `{name}` {problem}; it was saved by another optimizer or network")]
+    SavedState {
         /// Name of the tensor.
         name: String,
         /// What does not fit.

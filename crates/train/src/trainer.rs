@@ -259,16 +259,15 @@ impl<'a> Trainer<'a> {
             if let Some(lr) = self.config.freeze.as_ref().and_then(|freeze| freeze.unfreeze_lr) {
                 self.schedule.set_lr(lr);
             }
-            session.notify(&Event::Unfrozen { epoch, lr: self.schedule.lr() })?;
+            let lr = self.schedule.lr_of_step(self.position.step);
+            session.notify(&Event::Unfrozen { epoch, lr })?;
         }
-        let lr = self.schedule.lr_of_step(self.position.step);
-        self.optimizer.set_lr(lr);
         session.notify(&Event::EpochStart {
             epoch,
             epochs: self.config.epochs,
             batches: self.batches(),
             first_batch: self.position.batch,
-            lr,
+            lr: self.schedule.lr_of_step(self.position.step),
         })
     }
 
@@ -331,25 +330,24 @@ impl<'a> Trainer<'a> {
 
     fn record(&self, evaluation: &Evaluation, validation_seconds: f64) -> Result<EpochRecord> {
         let position = &self.position;
+        let lr = self.schedule.lr_of_step(position.step.saturating_sub(1));
         if !evaluation.loss.is_finite() {
             return Err(Error::Diverged {
                 epoch: position.epoch,
                 batch: position.batch,
                 what: format!("the validation loss is {}", evaluation.loss),
-                lr: self.optimizer.lr(),
+                lr,
                 parameter: None,
             });
         }
         let samples = position.samples as f64;
-        // That of the last step: a run that goes on between two epochs has set none yet.
-        let last = self.history.batches.last();
         Ok(EpochRecord {
             epoch: position.epoch,
             train_loss: position.loss_sum / samples,
             train_accuracy: position.correct as f64 / samples,
             val_loss: evaluation.loss,
             val_accuracy: evaluation.accuracy,
-            lr: last.map_or(self.optimizer.lr(), |batch| batch.lr),
+            lr,
             seconds: position.seconds + validation_seconds,
             images_per_second: samples / position.seconds.max(1e-9),
         })

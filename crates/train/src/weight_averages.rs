@@ -83,7 +83,7 @@ impl WeightAverages {
     pub(crate) fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (parameter, average) in &self.averages {
             let name = key(parameter);
-            let problem = |problem| Error::OptimizerState { name: name.clone(), problem };
+            let problem = |problem| Error::SavedState { name: name.clone(), problem };
             let Some(tensor) = state.get(&name) else {
                 return Err(problem("is missing".to_owned()));
             };

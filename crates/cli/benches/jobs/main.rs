@@ -8,9 +8,9 @@
 #![allow(clippy::print_stdout, reason = "the results are this program's output")]
 
 mod cards;
-// As the binary: the module is its own.
 mod measure;
 mod noise;
+/// The binary's own: the jobs run as it does.
 #[path = "../../src/own_environment.rs"]
 mod own_environment;
 mod process;

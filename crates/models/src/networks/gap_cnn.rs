@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
 
+use super::require_three_halvings;
 use crate::layers::{
     Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features,
 };
@@ -89,13 +90,7 @@ impl GapCnn {
         parameters: Parameters,
         vb: ParameterBuilder,
     ) -> Result<Self> {
-        let [_, height, width] = spec.input;
-        if height < 8 || width < 8 {
-            candle_core::bail!(
-                "`{}` halves the picture three times: at least 8x8, got {height}x{width}",
-                spec.architecture
-            )
-        }
+        require_three_halvings(&spec)?;
         let inputs = [spec.input[0], widths[0], widths[1]];
         let blocks = (0..3).map(|i| Block::new(i + 1, inputs[i], widths[i], normalised, &vb));
         Ok(Self {

@@ -51,6 +51,18 @@ fn near_or_all(unknown: &str) -> String {
     }
 }
 
+/// Fails if a picture does not survive three halvings.
+fn require_three_halvings(spec: &ModelSpec) -> Result<()> {
+    let [_, height, width] = spec.input;
+    if height < 8 || width < 8 {
+        bail!(
+            "`{}` halves the picture three times: at least 8x8, got {height}x{width}",
+            spec.architecture
+        )
+    }
+    Ok(())
+}
+
 /// Builds the network that `spec` names, with initial values drawn from `seed`.
 ///
 /// # Errors

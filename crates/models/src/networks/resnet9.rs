@@ -3,12 +3,15 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, max_pool2d};
 
+use super::require_three_halvings;
 use crate::layers::{Activate, Conv2d, ConvNorm, Kernel, Linear, flatten, images_to_features};
 use crate::whitening::whitening_kernels;
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// Height and width of the patches that the first convolution whitens.
 const PATCH: usize = 3;
+/// Pixels of the training pictures whose patches are looked at: 2,000 pictures of CIFAR-10.
+const PIXELS_TO_FIT: usize = 2000 * 32 * 32;
 /// Factor of the features in front of the classifier: without it the first logits are large, and the
 /// high learning rates of the recipe tear them apart.
 const LOGIT_SCALE: f64 = 0.125;
@@ -111,13 +114,8 @@ impl ResNet9 {
         parameters: Parameters,
         vb: ParameterBuilder,
     ) -> Result<Self> {
-        let [channels, height, width] = spec.input;
-        if height < 8 || width < 8 {
-            candle_core::bail!(
-                "`{}` halves the picture three times: at least 8x8, got {height}x{width}",
-                spec.architecture
-            )
-        }
+        require_three_halvings(&spec)?;
+        let channels = spec.input[0];
         let patch = channels * PATCH * PATCH;
         let config = Conv2dConfig::default().padding(PATCH / 2);
         let init = Init::fan_out_normal(patch * PATCH * PATCH);
@@ -167,7 +165,8 @@ impl Model for ResNet9 {
     }
 
     fn pictures_to_fit(&self) -> usize {
-        2000
+        let [_, height, width] = self.spec.input;
+        PIXELS_TO_FIT.div_ceil(height * width)
     }
 
     fn fit_pictures(&self, images: &Tensor) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The small convolutional network for CIFAR-10.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, max_pool2d};
 
+use super::require_three_halvings;
 use crate::layers::{Conv2d, Linear, flatten, images_to_features, relu_at};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -24,9 +25,7 @@ impl SimpleCnn {
         vb: ParameterBuilder,
     ) -> Result<Self> {
         let [channels, height, width] = spec.input;
-        if height < 8 || width < 8 {
-            bail!("simple_cnn halves the picture three times: at least 8x8, got {height}x{width}")
-        }
+        require_three_halvings(&spec)?;
         let conv = |name, from, to| {
             Conv2d::new(from, to, [3, 3], Conv2dConfig::default().padding(1), vb.pp(name))
         };

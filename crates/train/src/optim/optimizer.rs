@@ -175,7 +175,7 @@ impl Optimizer {
         }
         let known: BTreeSet<String> = self.state()?.into_keys().collect();
         let name = state.keys().find(|name| !known.contains(*name)).cloned().unwrap_or_default();
-        Err(Error::OptimizerState { name, problem: "belongs to no parameter".to_owned() })
+        Err(Error::SavedState { name, problem: "belongs to no parameter".to_owned() })
     }
 }
 

@@ -86,7 +86,7 @@ impl Slot {
         };
         let vars = names.iter().map(|name| self.read(&key(name, path), state));
         let vars = vars.collect::<Result<_>>()?;
-        self.steps = read_steps(steps).ok_or_else(|| Error::OptimizerState {
+        self.steps = read_steps(steps).ok_or_else(|| Error::SavedState {
             name: key("step", path),
             problem: "is not a positive whole number".to_owned(),
         })?;
@@ -95,7 +95,7 @@ impl Slot {
     }
 
     fn read(&self, name: &str, state: &BTreeMap<String, Tensor>) -> Result<Var> {
-        let problem = |problem: String| Error::OptimizerState { name: name.to_owned(), problem };
+        let problem = |problem: String| Error::SavedState { name: name.to_owned(), problem };
         let Some(tensor) = state.get(name) else {
             return Err(problem("is missing".to_owned()));
         };
