@@ -18,6 +18,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// What a fused op applies to its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -116,7 +117,7 @@ fn apply<C: Curve>(x: &Tensor) -> Result<Tensor> {
     if is_emulated(x) {
         return apply::<C>(&widened(x)?)?.to_dtype(x.dtype());
     }
-    x.contiguous()?.apply_op1(Value::<C>(PhantomData))
+    apply1(&x.contiguous()?, Value::<C>(PhantomData))
 }
 
 struct Value<C>(PhantomData<C>);

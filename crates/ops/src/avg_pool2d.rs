@@ -11,6 +11,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// The windows of [`avg_pool2d`]. Pairs are `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub(crate) fn average(name: &'static str, x: &Tensor, windows: Windows) -> Resul
     if is_emulated(x) {
         return average(name, &widened(x)?, windows)?.to_dtype(x.dtype());
     }
-    x.contiguous()?.apply_op1(Average { name, windows })
+    apply1(&x.contiguous()?, Average { name, windows })
 }
 
 struct Average {

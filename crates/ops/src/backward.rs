@@ -1,23 +1,23 @@
-//! `backward` without the detours for parameters.
+//! `backward` without the detours of candle's.
 //!
-//! candle's own fills a tensor of zeros for every node and adds the node's gradient to it: three
-//! passes over memory for nothing where a parameter is used once, and a tenth of a small step.
+//! candle's own fills a tensor of zeros for every node and adds the node's gradient to it: two passes
+//! over memory for nothing where a node is used once, which is a tenth of a step where memory is what
+//! a step waits for.
 
-use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 
-thread_local! {
-    /// Gradients of variables that the ops of this crate keep out of candle's hands while
-    /// [`backward`] runs on this thread; `None` while it does not.
-    static LEAVES: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
-}
+use crate::add::add_gradients;
+use crate::tape::{self, Recorded};
 
 /// The gradients of `loss`, as its method `backward` gives them, in less time.
 ///
-/// The gradient of a variable that an op of this crate takes, such as a kernel, goes into the store
-/// as it is; one that several ops take is the sum, as ever. Everything else is candle's.
+/// A gradient goes on as it is, and only where a tensor was used more than once are gradients added.
+/// That takes a graph of this crate's ops alone (see [`is_direct`]); if any op between `loss` and a
+/// variable is one of candle's own, even a reshape, the whole way back is candle's.
 ///
 /// # Errors
 /// What `loss.backward()` returns.
@@ -25,61 +25,109 @@ thread_local! {
 /// # Example
 /// ```
 /// use candle_core::{DType, Device, Tensor, Var};
-/// use candle_vision_ops::{backward, linear};
+/// use candle_vision_ops::{CrossEntropyConfig, Targets, backward, cross_entropy, linear};
 ///
-/// let weight = Var::ones((1, 2), DType::F32, &Device::Cpu)?;
+/// let weight = Var::zeros((2, 2), DType::F32, &Device::Cpu)?;
 /// let x = Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?;
-/// let loss = linear(&x, &weight, None)?.sum_all()?;
+/// let labels = Tensor::new(&[0u32], &Device::Cpu)?;
+/// let logits = linear(&x, &weight, None)?;
+/// let loss = cross_entropy(&logits, Targets::Labels(&labels), &CrossEntropyConfig::default())?;
 /// let gradients = backward(&loss)?;
-/// assert_eq!(gradients.get(&weight).unwrap().to_vec2::<f32>()?, [[1.0, 2.0]]);
+/// assert_eq!(gradients.get(&weight).unwrap().to_vec2::<f32>()?, [[-0.5, -1.0], [0.5, 1.0]]);
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let collection = Collection::begin();
-    let mut gradients = loss.backward()?;
-    for (leaf, gradient) in collection.end() {
-        let sum = match gradients.remove(&leaf) {
-            Some(others) => (others + gradient)?,
-            None => gradient,
+    backward_from(loss, &loss.ones_like()?)
+}
+
+/// The gradients of the sum of `y * gradient`, as [`backward`] gives them: what PyTorch calls
+/// `y.backward(gradient)`.
+///
+/// # Errors
+/// If `gradient` is not of the shape and number type of `y`, and what candle's `backward` returns.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_vision_ops::{backward_from, relu};
+///
+/// let x = Var::new(&[3f32, -1.0], &Device::Cpu)?;
+/// let gradients = backward_from(&relu(&x)?, &Tensor::new(&[5f32, 7.0], &Device::Cpu)?)?;
+/// assert_eq!(gradients.get(&x).unwrap().to_vec1::<f32>()?, [5.0, 0.0]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn backward_from(y: &Tensor, gradient: &Tensor) -> Result<GradStore> {
+    if (gradient.dims(), gradient.dtype()) != (y.dims(), y.dtype()) {
+        let (found, expected) = ((gradient.dims(), gradient.dtype()), (y.dims(), y.dtype()));
+        candle_core::bail!("backward: expected a gradient of {expected:?}, got {found:?}")
+    }
+    let nodes = y.sorted_nodes();
+    match recorded(&nodes) {
+        Some(ops) => walk(&nodes, &ops, gradient.detach()),
+        None => (y * gradient.detach())?.sum_all()?.backward(),
+    }
+}
+
+/// Whether [`backward`] of `y` is this crate's, since every op between `y` and a variable is, and not
+/// candle's slower one.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Var};
+/// use candle_vision_ops::{is_direct, scale};
+///
+/// let x = Var::new(&[3f32, -1.0], &Device::Cpu)?;
+/// assert!(is_direct(&scale(&x, 2.0)?));
+/// assert!(!is_direct(&(x.as_tensor() * 2.0)?));
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn is_direct(y: &Tensor) -> bool {
+    recorded(&y.sorted_nodes()).is_some()
+}
+
+/// What made each node, nothing for a variable; `None` if candle made one of them.
+fn recorded(nodes: &[&Tensor]) -> Option<Vec<Option<Arc<dyn Recorded>>>> {
+    let of = |node: &&Tensor| {
+        if node.is_variable() { Some(None) } else { tape::made_by(node).map(Some) }
+    };
+    nodes.iter().map(of).collect()
+}
+
+/// From the first node, whose gradient is given, to the variables; each node comes before what it was
+/// made of.
+fn walk(
+    nodes: &[&Tensor],
+    ops: &[Option<Arc<dyn Recorded>>],
+    gradient: Tensor,
+) -> Result<GradStore> {
+    let places: HashMap<_, _> = nodes.iter().zip(0..).map(|(node, i)| (node.id(), i)).collect();
+    let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
+    let mut found = GradStore::default();
+    if let Some(first) = gradients.first_mut() {
+        *first = Some(gradient);
+    }
+    for (i, (node, op)) in nodes.iter().zip(ops).enumerate() {
+        let Some(gradient) = gradients[i].take() else {
+            continue;
         };
-        gradients.insert(&leaf, sum);
-    }
-    Ok(gradients)
-}
-
-/// For an op's `bwd`: the gradient of `argument` if candle is to have it, or nothing if it is kept
-/// for a [`backward`] that is running.
-pub(crate) fn hand_in(argument: &Tensor, gradient: Tensor) -> Option<Tensor> {
-    if !argument.is_variable() {
-        return Some(gradient);
-    }
-    LEAVES.with_borrow_mut(|leaves| match leaves {
-        Some(leaves) => {
-            leaves.push((argument.clone(), gradient));
-            None
+        // An op may have computed it in ways that candle could follow back.
+        let gradient = gradient.detach();
+        let Some(op) = op else {
+            found.insert(node, gradient);
+            continue;
+        };
+        let of_arguments = op.gradients(node, &gradient)?;
+        // Its memory is the next one's.
+        drop(gradient);
+        for (argument, gradient) in op.arguments().iter().zip(of_arguments) {
+            if let (Some(&place), Some(gradient)) = (places.get(&argument.id()), gradient) {
+                let others = gradients[place].take();
+                gradients[place] = Some(match others {
+                    Some(others) => add_gradients(&others, &gradient)?,
+                    None => gradient,
+                });
+            }
         }
-        None => Some(gradient),
-    })
-}
-
-/// The gradients collected by one [`backward`]. When dropped it restores what was there before: a
-/// hook may call `backward` within another, and an error must leave nothing behind.
-struct Collection {
-    outer: Option<Vec<(Tensor, Tensor)>>,
-}
-
-impl Collection {
-    fn begin() -> Self {
-        Self { outer: LEAVES.replace(Some(Vec::new())) }
     }
-
-    fn end(self) -> Vec<(Tensor, Tensor)> {
-        LEAVES.take().unwrap_or_default()
-    }
-}
-
-impl Drop for Collection {
-    fn drop(&mut self) {
-        LEAVES.set(self.outer.take());
-    }
+    Ok(found)
 }

@@ -22,6 +22,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
+use crate::tape::{apply2, apply3};
 use crate::{Activation, check};
 use statistics::statistics;
 
@@ -160,8 +161,8 @@ impl BatchNorm {
     ) -> Result<Tensor> {
         let affine = affine::affine(weight, bias)?;
         match residual {
-            None => x.apply_op2(&affine, self),
-            Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, self),
+            None => apply2(x, &affine, self),
+            Some(residual) => apply3(x, &affine, &residual.contiguous()?, self),
         }
     }
 

@@ -3,13 +3,12 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
-use crate::backward::hand_in;
+use crate::tape::apply1;
 
 /// `x` in another float type; its gradient comes back in `x`'s own.
 ///
-/// The same values as candle's `to_dtype`. Its gradient costs two passes over memory less where `x`
-/// is a variable, as the weights are that mixed precision keeps in `f32` and computes with in half of
-/// that: see [`backward`](crate::backward()).
+/// The same values as candle's `to_dtype`, and an op of this crate, so that
+/// [`backward`](crate::backward()) need not leave its way to candle.
 ///
 /// # Errors
 /// If one of the two types is not a float's.
@@ -34,7 +33,7 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if !(x.dtype().is_float() && dtype.is_float()) {
         bail!("cast: expected two float types, got {:?} and {dtype:?}", x.dtype())
     }
-    x.apply_op1(Cast(dtype))
+    apply1(x, Cast(dtype))
 }
 
 struct Cast(DType);
@@ -53,6 +52,6 @@ impl CustomOp1 for Cast {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(hand_in(x, grad.to_dtype(x.dtype())?))
+        grad.to_dtype(x.dtype()).map(Some)
     }
 }

@@ -11,7 +11,6 @@ pub use config::{Conv2dConfig, set_exact_convolution, set_tf32};
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
-use crate::backward::hand_in;
 use crate::cpu::conv;
 use crate::cpu::conv_shape::{ConvShape, out_size};
 use crate::cpu::finish::Finish;
@@ -21,6 +20,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
 use crate::linear::{bias_gradient, check_bias};
+use crate::tape::{apply2, apply3};
 use crate::{Activation, activation};
 use gradient::{InputGradient, KernelGradient};
 
@@ -81,8 +81,8 @@ pub fn conv2d_activated(
     let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
     let op = Conv2d { shape, activation };
     match bias {
-        None => x.apply_op2(&kernel, op),
-        Some(bias) => x.apply_op3(&kernel, &bias.contiguous()?, op),
+        None => apply2(&x, &kernel, op),
+        Some(bias) => apply3(&x, &kernel, &bias.contiguous()?, op),
     }
 }
 
@@ -181,7 +181,7 @@ impl Conv2d {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dx = x.track_op().then(|| self.input_gradient(kernel, grad)).transpose()?;
         let dkernel = kernel.track_op().then(|| self.kernel_gradient(x, grad)).transpose()?;
-        Ok((dx, dkernel.and_then(|dkernel| hand_in(kernel, dkernel))))
+        Ok((dx, dkernel))
     }
 
     /// The gradient of the input, given that of the output.

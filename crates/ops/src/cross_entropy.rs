@@ -14,6 +14,7 @@ use crate::cpu::softmax as kernels;
 use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::tape::apply2;
 
 /// Settings of [`cross_entropy`]; the default is neither smoothing nor weights.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +96,7 @@ pub fn cross_entropy(
             probability_targets(probabilities, &weights, smoothing)?
         }
     };
-    logits.contiguous()?.apply_op2(&targets, CrossEntropy)
+    apply2(&logits.contiguous()?, &targets, CrossEntropy)
 }
 
 const NAME: &str = "cross_entropy";

@@ -13,6 +13,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply2;
 use crate::{Generator, check};
 
 /// Sets each element to zero with the given probability and scales the others by
@@ -50,9 +51,9 @@ pub fn dropout(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tens
     let keep = Tensor::from_vec(keep_mask(x.elem_count(), probability, rng), x.dims(), x.device())?;
     let op = Keep { scale: scale(probability) };
     if is_emulated(x) {
-        return widened(x)?.contiguous()?.apply_op2(&keep, op)?.to_dtype(x.dtype());
+        return apply2(&widened(x)?.contiguous()?, &keep, op)?.to_dtype(x.dtype());
     }
-    x.contiguous()?.apply_op2(&keep, op)
+    apply2(&x.contiguous()?, &keep, op)
 }
 
 const NAME: &str = "dropout";

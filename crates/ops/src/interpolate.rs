@@ -13,6 +13,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// How [`interpolate`] fills in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn interpolate(x: &Tensor, size: [usize; 2], mode: InterpolateMode) -> Resul
         InterpolateMode::Bilinear { align_corners } => Taps::linear(from, to, align_corners),
     };
     let op = Resample { rows: taps(height, size[0]), columns: taps(width, size[1]) };
-    x.contiguous()?.apply_op1(op)
+    apply1(&x.contiguous()?, op)
 }
 
 const NAME: &str = "interpolate";

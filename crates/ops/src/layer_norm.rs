@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use crate::backward::hand_in;
 use crate::check;
 use crate::cpu::layer_norm as kernels;
 use crate::cpu::storage::{elements, kept, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply3;
 
 /// `weight * (x - mean) / sqrt(variance + eps) + bias`, with the mean and the biased variance of each
 /// row along the last dimension (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
@@ -50,7 +50,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
         return layer_norm(&widened(x)?, weight, bias, eps)?.to_dtype(x.dtype());
     }
     let op = LayerNorm { eps, statistics: OnceLock::new() };
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    apply3(&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, op)
 }
 
 const NAME: &str = "layer_norm";
@@ -156,8 +156,7 @@ impl CustomOp3 for LayerNorm {
         }
         let sums = x.apply_op2_no_bwd(&grad, &ParameterGradients(self))?;
         let row = |parameter: &Tensor, row: usize| -> Result<Option<Tensor>> {
-            let gradient = parameter.track_op().then(|| sums.get(row)).transpose()?;
-            Ok(gradient.and_then(|gradient| hand_in(parameter, gradient)))
+            parameter.track_op().then(|| sums.get(row)).transpose()
         };
         Ok((dx, row(weight, 0)?, row(bias, 1)?))
     }

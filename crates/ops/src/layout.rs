@@ -10,6 +10,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// A batch of images with the channels last and contiguous.
 ///
@@ -56,6 +57,30 @@ pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     if view.is_contiguous() { Ok(view) } else { op.apply(x) }
 }
 
+/// Feature maps as rows, in the order in which published classifiers expect the features: what
+/// `flatten(1)` gives in PyTorch.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, channels]`, of any float type
+/// - returns contiguous `[batch, channels * height * width]`
+///
+/// # Errors
+/// If `x` has another rank or number type.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+///
+/// // Two pixels of two channels.
+/// let x = Tensor::new(&[[[[1f32, 10.0], [2.0, 20.0]]]], &Device::Cpu)?;
+/// assert_eq!(candle_vision_ops::flatten(&x)?.to_vec2::<f32>()?, [[1.0, 2.0, 10.0, 20.0]]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn flatten(x: &Tensor) -> Result<Tensor> {
+    check_rank(Transpose::Flatten, x)?;
+    Transpose::Flatten.apply(x)
+}
+
 fn check_rank(op: Transpose, x: &Tensor) -> Result<()> {
     check::float(op.name(), x)?;
     if x.rank() != 4 {
@@ -68,22 +93,25 @@ fn check_rank(op: Transpose, x: &Tensor) -> Result<()> {
 enum Transpose {
     ToChannelsLast,
     ToChannelsFirst,
+    /// As `ToChannelsFirst`, with all but the first dimension made one.
+    Flatten,
 }
 
 impl Transpose {
     fn apply(self, x: &Tensor) -> Result<Tensor> {
         if is_emulated(x) {
-            return widened(x)?.contiguous()?.apply_op1(self)?.to_dtype(x.dtype());
+            return apply1(&widened(x)?.contiguous()?, self)?.to_dtype(x.dtype());
         }
-        x.contiguous()?.apply_op1(self)
+        apply1(&x.contiguous()?, self)
     }
 
     /// The batch of matrices that is transposed, `[batch, rows, columns]`, and the result's shape.
-    fn sizes(self, layout: &Layout) -> Result<([usize; 3], [usize; 4])> {
+    fn sizes(self, layout: &Layout) -> Result<([usize; 3], Shape)> {
         let (batch, a, b, c) = layout.shape().dims4()?;
         Ok(match self {
-            Transpose::ToChannelsLast => ([batch, a, b * c], [batch, b, c, a]),
-            Transpose::ToChannelsFirst => ([batch, a * b, c], [batch, c, a, b]),
+            Transpose::ToChannelsLast => ([batch, a, b * c], (batch, b, c, a).into()),
+            Transpose::ToChannelsFirst => ([batch, a * b, c], (batch, c, a, b).into()),
+            Transpose::Flatten => ([batch, a * b, c], (batch, c * a * b).into()),
         })
     }
 }
@@ -93,27 +121,34 @@ impl CustomOp1 for Transpose {
         match self {
             Transpose::ToChannelsLast => "channels_last",
             Transpose::ToChannelsFirst => "channels_first",
+            Transpose::Flatten => "flatten",
         }
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let ([_, rows, columns], dims) = self.sizes(layout)?;
         with_float!(self.name(), x, T => {
-            Ok(stored(transpose::<T>(elements(x, layout)?, rows, columns), &dims[..]))
+            Ok(stored(transpose::<T>(elements(x, layout)?, rows, columns), dims))
         })
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
         let (sizes, dims) = self.sizes(layout)?;
-        cuda::transpose(Array::new(x, layout), sizes, &dims[..])
+        cuda::transpose(Array::new(x, layout), sizes, dims)
     }
 
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let back = match self {
-            Transpose::ToChannelsLast => Transpose::ToChannelsFirst,
-            Transpose::ToChannelsFirst => Transpose::ToChannelsLast,
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let (grad, back) = match self {
+            Transpose::ToChannelsLast => (grad, Transpose::ToChannelsFirst),
+            Transpose::ToChannelsFirst => (grad, Transpose::ToChannelsLast),
+            Transpose::Flatten => {
+                let (batch, height, width, channels) = x.dims4()?;
+                let maps = grad.reshape((batch, channels, height, width))?;
+                (maps, Transpose::ToChannelsLast)
+            }
         };
-        grad.contiguous()?.apply_op1_no_bwd(&back).map(Some)
+        grad.apply_op1_no_bwd(&back).map(Some)
     }
 }

@@ -27,12 +27,12 @@
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
-//! | [`backward`] | candle's, without its detours for parameters |
+//! | [`backward`], [`backward_from`] | candle's, without its detours: a node's gradient goes on as it is |
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
 //! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`] | a whole step on the threads that its loops run on |
-//! | [`cast`] | from one float type to another, for mixed precision |
-//! | [`channels_last`], [`channels_first`] | from and to `[batch, channels, height, width]` |
+//! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
+//! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
 //! - Feature maps are channels-last: every function on images takes and returns contiguous
@@ -59,7 +59,7 @@
 //! let (x, _) = ops::batch_norm_train(&x, &weight, &bias, None, Activation::Relu, 1e-5)?;
 //! let x = ops::max_pool2d(&x, &MaxPool2dConfig::new(3).stride(2).padding(1))?;
 //! let x = ops::adaptive_avg_pool2d(&x, [1, 2])?;
-//! let logits = ops::channels_first(&x)?.flatten_from(1)?;
+//! let logits = ops::flatten(&x)?;
 //!
 //! let labels = Targets::Labels(&Tensor::new(&[0u32, 1], &device)?);
 //! let loss = ops::cross_entropy(&logits, labels, &CrossEntropyConfig::default())?;
@@ -75,12 +75,14 @@
 //! default it hands back what was free for a second, about as long as a step takes).
 //!
 //! # Threads
-//! Everything here runs on rayon's threads (`RAYON_NUM_THREADS`), but candle's own sums of large tensors
-//! on threads of candle's, which spin for a while after each. Where all cores compute, that takes a
-//! sixth of a short step's time: set `CANDLE_BARRIER_POOL_SPIN_LIMIT=1` and they sleep instead.
+//! Everything here runs on rayon's threads (`RAYON_NUM_THREADS`). candle's own sums of large tensors, which
+//! its `backward` consists of, run on threads of candle's, which spin for a while after each. Where all
+//! cores compute, that takes a sixth of a short step's time: call [`backward`], and where candle's own
+//! ops are part of the network set `CANDLE_BARRIER_POOL_SPIN_LIMIT=1`, and they sleep instead.
 
 mod activation;
 mod adaptive_avg_pool2d;
+mod add;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
@@ -102,14 +104,17 @@ mod max_pool2d;
 mod on_gradient;
 mod optimizer_step;
 mod prepared_conv2d;
+mod scale;
 mod softmax;
+mod tape;
 #[cfg(not(feature = "cuda"))]
 mod without_cuda;
 
 pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
+pub use add::add;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
-pub use backward::backward;
+pub use backward::{backward, backward_from, is_direct};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
 pub use cast::cast;
 pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32};
@@ -120,7 +125,7 @@ pub use dropout::dropout;
 pub use in_pool::in_pool;
 pub use interpolate::{InterpolateMode, interpolate};
 pub use layer_norm::layer_norm;
-pub use layout::{channels_first, channels_last};
+pub use layout::{channels_first, channels_last, flatten};
 pub use linear::linear;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
 pub use on_gradient::on_gradient;
@@ -129,6 +134,7 @@ pub use optimizer_step::{
     sums_of_squares,
 };
 pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
+pub use scale::scale;
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{cuda_device, upload, upload_pixels};

@@ -6,7 +6,6 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use crate::backward::hand_in;
 use crate::cpu::channel_sums::sum_rows;
 use crate::cpu::finish::Finish;
 use crate::cpu::float::Float;
@@ -16,6 +15,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
+use crate::tape::{apply2, apply3};
 
 /// `x * weight^T + bias`, along the last axis of `x`.
 ///
@@ -50,8 +50,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let op = Linear { rows: x.elem_count() / in_features, in_features, out_features };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
-        None => x.apply_op2(&weight, op),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+        None => apply2(&x, &weight, op),
+        Some(bias) => apply3(&x, &weight, &bias.contiguous()?, op),
     }
 }
 
@@ -132,7 +132,7 @@ impl Linear {
         let (dx, dweight) = (InputGradient(*self), WeightGradient(*self));
         let dx = x.track_op().then(|| grad.apply_op2_no_bwd(weight, &dx)).transpose()?;
         let dweight = weight.track_op().then(|| grad.apply_op2_no_bwd(x, &dweight)).transpose()?;
-        Ok((dx, dweight.and_then(|dweight| hand_in(weight, dweight))))
+        Ok((dx, dweight))
     }
 }
 
@@ -312,8 +312,7 @@ impl CustomOp2 for WeightGradient {
 
 /// The gradient of a bias along the last axis of `grad`, if `bias` wants one.
 pub(crate) fn bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    let gradient = bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()?;
-    Ok(gradient.and_then(|gradient| hand_in(bias, gradient)))
+    bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()
 }
 
 struct BiasGradient;

@@ -16,6 +16,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// The windows of [`max_pool2d`]. Pairs are `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,7 @@ pub fn max_pool2d(x: &Tensor, config: &MaxPool2dConfig) -> Result<Tensor> {
         return max_pool2d(&widened(x)?, config)?.to_dtype(x.dtype());
     }
     let positions = x.track_op().then(OnceLock::new);
-    x.contiguous()?.apply_op1(MaxPool2d { windows, positions })
+    apply1(&x.contiguous()?, MaxPool2d { windows, positions })
 }
 
 const NAME: &str = "max_pool2d";

@@ -12,6 +12,7 @@ use crate::cpu::storage::{copied, elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// `x` itself, but its gradient passes through `f` during `backward`.
 ///
@@ -44,14 +45,14 @@ pub fn on_gradient(
         return Ok(x.clone());
     }
     if !is_emulated(x) {
-        return x.contiguous()?.apply_op1(OnGradient(f));
+        return apply1(&x.contiguous()?, OnGradient(f));
     }
     let dtype = x.dtype();
     let rounded = move |grad: &Tensor| match f(&grad.to_dtype(dtype)?)? {
         Some(changed) => widened(&changed).map(Some),
         None => Ok(None),
     };
-    widened(x)?.contiguous()?.apply_op1(OnGradient(rounded))?.to_dtype(dtype)
+    apply1(&widened(x)?.contiguous()?, OnGradient(rounded))?.to_dtype(dtype)
 }
 
 const NAME: &str = "on_gradient";

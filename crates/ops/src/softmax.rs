@@ -12,6 +12,7 @@ use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::tape::apply1;
 
 /// `exp(x) / sum(exp(x))` over the last dimension, for any finite `x`.
 ///
@@ -62,7 +63,7 @@ impl RowOp {
         if is_emulated(x) {
             return self.apply(&widened(x)?)?.to_dtype(x.dtype());
         }
-        x.contiguous()?.apply_op1(self)
+        apply1(&x.contiguous()?, self)
     }
 }
 

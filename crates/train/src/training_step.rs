@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass, Precision, PreparedLayers};
-use candle_vision_ops::{Generator, backward, sum_of_squares};
+use candle_vision_ops::{Generator, backward, backward_from, sum_of_squares};
 use rand::SeedableRng;
 
 use crate::Result;
@@ -100,7 +100,7 @@ impl Step<'_> {
         loss_scale: &mut LossScale,
     ) -> Result<Result<Option<Updated>, NotFinite>> {
         let scale = loss_scale.factor();
-        let grads = backward(&(loss * scale)?)?;
+        let grads = backward_from(loss, &(loss.ones_like()? * scale)?)?;
         let norm = self.grad_norm(&grads)? / scale;
         loss_scale.update(norm.is_finite());
         if norm.is_finite() {

@@ -2,7 +2,7 @@
 
 use candle_core::{Error, Result, Tensor};
 use candle_vision_ops::{
-    Activation, BatchNormConstants, BatchStatistics, batch_norm_eval, batch_norm_train,
+    Activation, BatchNormConstants, BatchStatistics, add, batch_norm_eval, batch_norm_train,
     conv2d_batch_norm_train, relu, relu6,
 };
 
@@ -100,7 +100,7 @@ impl BatchNorm2d {
         let y = self.normalise(&x, None, Activation::Identity, pass)?;
         let mut y = pass.output(&self.path, y)?;
         if let Some(residual) = then.residual {
-            y = (y + residual)?;
+            y = add(&y, residual)?;
         }
         y = match then.activation() {
             Activation::Identity => y,

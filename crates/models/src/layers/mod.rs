@@ -13,7 +13,8 @@ pub use dropout::Dropout;
 pub use linear::Linear;
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{channels_first, channels_last, relu};
+pub use candle_vision_ops::flatten;
+use candle_vision_ops::{channels_last, relu};
 
 use crate::Pass;
 
@@ -29,16 +30,6 @@ pub fn images_to_features(images: &Tensor, channels: usize) -> Result<Tensor> {
             "this network takes images of [batch, {channels}, height, width], got {shape:?}"
         ),
     }
-}
-
-/// Flattens feature maps before a classifier in channel-first order, which published weights
-/// expect: `[batch, height, width, channels]` to `[batch, channels * height * width]`.
-///
-/// # Errors
-/// If `x` is not of rank 4.
-pub fn flatten(x: &Tensor) -> Result<Tensor> {
-    let (_, height, width, _) = x.dims4()?;
-    if height * width == 1 { x.flatten_from(1) } else { channels_first(x)?.flatten_from(1) }
 }
 
 /// The rectifier as a named layer.

@@ -30,22 +30,21 @@ pub struct MobileNetV2 {
     classifier: Linear,
 }
 
-/// Convolution, batch norm and, if it has a path, relu6.
+/// Convolution, batch norm and relu6, with the path of the last.
 struct Layer {
     conv: ConvNorm,
-    relu6: Option<String>,
+    relu6: String,
 }
 
 impl Layer {
     /// torchvision's `Conv2dNormActivation` at `vb`: children 0, 1 and 2.
     fn activated(from: usize, to: usize, kernel: Kernel, vb: &ParameterBuilder) -> Result<Self> {
-        let relu6 = Some(format!("{}.2", vb.path()));
+        let relu6 = format!("{}.2", vb.path());
         Ok(Self { conv: ConvNorm::new(from, to, kernel, vb.pp(0), vb.pp(1))?, relu6 })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let then = self.relu6.as_deref().map(Activate::relu6).unwrap_or_default();
-        self.conv.forward(x, then, pass)
+        self.conv.forward(x, Activate::relu6(&self.relu6), pass)
     }
 }
 
@@ -53,6 +52,7 @@ impl Layer {
 struct InvertedResidual {
     path: String,
     layers: Vec<Layer>,
+    project: ConvNorm,
     shortcut: bool,
 }
 
@@ -75,9 +75,8 @@ impl InvertedResidual {
         let project = layers.len();
         let (vb_conv, vb_bn) = (inner.pp(project), inner.pp(project + 1));
         let project = ConvNorm::new(hidden, to, Kernel::ONE, vb_conv, vb_bn)?;
-        layers.push(Layer { conv: project, relu6: None });
         let shortcut = stride == 1 && from == to;
-        Ok(Self { path: vb.path().to_owned(), layers, shortcut })
+        Ok(Self { path: vb.path().to_owned(), layers, project, shortcut })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
@@ -86,7 +85,8 @@ impl InvertedResidual {
         for layer in &self.layers {
             y = layer.forward(&y, pass)?;
         }
-        let y = if self.shortcut { (x + y)? } else { y };
+        let then = Activate { residual: self.shortcut.then_some(x), ..Activate::default() };
+        let y = self.project.forward(&y, then, pass)?;
         pass.output(&self.path, y)
     }
 }

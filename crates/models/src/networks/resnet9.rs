@@ -1,7 +1,7 @@
 //! The small residual network of the fast CIFAR-10 recipes.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, max_pool2d};
+use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, add, max_pool2d, scale};
 
 use super::require_three_halvings;
 use crate::layers::{Activate, Conv2d, ConvNorm, Kernel, Linear, flatten, images_to_features};
@@ -86,7 +86,7 @@ impl Residual {
             branch = unit.forward(&branch, pass)?;
         }
         let branch = pass.output(&format!("{}.branch", self.path), branch)?;
-        pass.output(&self.path, (x + branch)?)
+        pass.output(&self.path, add(x, &branch)?)
     }
 }
 
@@ -153,7 +153,7 @@ impl Model for ResNet9 {
         let whole = [height, width];
         let pool = MaxPool2dConfig { kernel: whole, stride: whole, ..MaxPool2dConfig::new(1) };
         let x = pass.output("maxpool", max_pool2d(&x, &pool)?)?;
-        self.fc.logits(&(flatten(&x)? * LOGIT_SCALE)?, pass)
+        self.fc.logits(&scale(&flatten(&x)?, LOGIT_SCALE)?, pass)
     }
 
     fn head(&self) -> &'static str {

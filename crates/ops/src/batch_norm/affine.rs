@@ -9,14 +9,14 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::NAME;
-use crate::backward::hand_in;
 use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::tape::{apply2, apply3};
 
 /// `[2, channels]`: weights, then biases.
 pub(super) fn affine(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    weight.contiguous()?.apply_op2(&bias.contiguous()?, Affine)
+    apply2(&weight.contiguous()?, &bias.contiguous()?, Affine)
 }
 
 /// As [`affine`], of which the gradient of `kernel` hangs too: what an op that takes the result puts
@@ -28,7 +28,7 @@ pub(super) fn affine_and_kernel(
     gradient: Arc<Handover>,
 ) -> Result<Tensor> {
     let op = AffineAndKernel(gradient);
-    weight.contiguous()?.apply_op3(&bias.contiguous()?, kernel, op)
+    apply3(&weight.contiguous()?, &bias.contiguous()?, kernel, op)
 }
 
 /// A gradient on its way from one op's `bwd` to another's, in the same walk and so on one thread.
@@ -130,17 +130,15 @@ impl CustomOp3 for AffineAndKernel {
         &self,
         weight: &Tensor,
         bias: &Tensor,
-        kernel: &Tensor,
+        _kernel: &Tensor,
         _affine: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let of_kernel = self.0.take().and_then(|gradient| hand_in(kernel, gradient));
-        Ok((row(weight, grad, 0)?, row(bias, grad, 1)?, of_kernel))
+        Ok((row(weight, grad, 0)?, row(bias, grad, 1)?, self.0.take()))
     }
 }
 
 /// The gradient of a parameter, if it wants one.
 fn row(parameter: &Tensor, grad: &Tensor, row: usize) -> Result<Option<Tensor>> {
-    let gradient = parameter.track_op().then(|| grad.get(row)).transpose()?;
-    Ok(gradient.and_then(|gradient| hand_in(parameter, gradient)))
+    parameter.track_op().then(|| grad.get(row)).transpose()
 }

@@ -16,6 +16,7 @@ use crate::cpu::storage::{elements, kept, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::is_emulated;
+use crate::tape::{apply2, apply3};
 use crate::{Activation, Conv2dConfig, conv2d};
 
 /// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and its statistics.
@@ -79,8 +80,8 @@ pub fn conv2d_batch_norm_train(
     let node =
         ConvBatchNorm { convolution, output, kernel, kernel_is_trained, norm, kernel_gradient };
     let y = match residual {
-        None => x.apply_op2(&affine, node)?,
-        Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, node)?,
+        None => apply2(&x, &affine, node)?,
+        Some(residual) => apply3(&x, &affine, &residual.contiguous()?, node)?,
     };
     Ok((y, statistics))
 }

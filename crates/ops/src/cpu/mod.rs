@@ -1,6 +1,7 @@
 //! CPU kernels: plain functions on slices. The only folder of the workspace with `unsafe` code.
 
 pub(crate) mod activation;
+pub(crate) mod add;
 pub(crate) mod avg_pool;
 pub(crate) mod batch_norm;
 pub(crate) mod channel_sums;

@@ -1,8 +1,14 @@
 //! `backward` gives what candle's method gives.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision_ops::on_gradient;
-use candle_vision_ops::{Activation, Conv2dConfig, backward, batch_norm_train, conv2d, linear};
+use candle_vision_ops::{
+    Activation, Conv2dConfig, CrossEntropyConfig, Targets, backward, backward_from,
+    batch_norm_train, conv2d, conv2d_batch_norm_train, cross_entropy, flatten, is_direct, linear,
+    on_gradient, relu,
+};
+
+use crate::support::check_error;
 
 struct Network {
     image: Var,
@@ -30,8 +36,34 @@ impl Network {
         })
     }
 
-    /// Each parameter is used twice, the weight also by an op of candle's own.
+    /// Ops of this crate alone. Each parameter is used twice, and so is each block's input.
     fn loss(&self) -> Result<Tensor> {
+        let config = Conv2dConfig::default().padding(1);
+        let (scale, shift) = (self.scale.as_tensor(), self.shift.as_tensor());
+        let mut x = self.image.as_tensor().clone();
+        for activation in [Activation::Relu, Activation::Identity] {
+            let (y, _) = conv2d_batch_norm_train(
+                &x,
+                &self.kernel,
+                &config,
+                scale,
+                shift,
+                Some(&x),
+                activation,
+                1e-5,
+            )?;
+            x = y;
+        }
+        let mut x = flatten(&x)?;
+        for _ in 0..2 {
+            x = relu(&linear(&x, &self.weight, Some(&self.bias))?)?;
+        }
+        let labels = Tensor::new(&[3u32, 50], &Device::Cpu)?;
+        cross_entropy(&x, Targets::Labels(&labels), &CrossEntropyConfig::default())
+    }
+
+    /// Each parameter is used twice, the weight also by an op of candle's own.
+    fn mixed_loss(&self) -> Result<Tensor> {
         let config = Conv2dConfig::default().padding(1);
         let mut x = self.image.as_tensor().clone();
         for _ in 0..2 {
@@ -51,11 +83,8 @@ impl Network {
     }
 }
 
-#[test]
-fn gradients_are_those_of_candles_own_walk() -> Result<()> {
-    let network = Network::new()?;
-    let loss = network.loss()?;
-    let (plain, fast) = (loss.backward()?, backward(&loss)?);
+#[track_caller]
+fn check_equal(network: &Network, plain: &GradStore, fast: &GradStore) -> Result<()> {
     for variable in network.variables() {
         let (plain, fast) = (plain.get(variable).unwrap(), fast.get(variable).unwrap());
         let largest = plain.abs()?.max_all()?.to_scalar::<f64>()?;
@@ -66,17 +95,78 @@ fn gradients_are_those_of_candles_own_walk() -> Result<()> {
 }
 
 #[test]
+fn gradients_are_those_of_candles_own_walk() -> Result<()> {
+    let network = Network::new()?;
+    let loss = network.loss()?;
+    assert!(is_direct(&loss));
+    let gradients = backward(&loss)?;
+    check_equal(&network, &loss.backward()?, &gradients)?;
+    for variable in network.variables() {
+        assert!(!gradients.get(variable).unwrap().track_op(), "a gradient leads nowhere");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_graph_with_ops_of_candles_is_walked_by_candle() -> Result<()> {
+    let network = Network::new()?;
+    let loss = network.mixed_loss()?;
+    assert!(!is_direct(&loss));
+    check_equal(&network, &loss.backward()?, &backward(&loss)?)
+}
+
+#[test]
+fn a_gradient_to_start_from_is_a_factor() -> Result<()> {
+    let network = Network::new()?;
+    for loss in [network.loss()?, network.mixed_loss()?] {
+        let tripled = backward_from(&loss, &Tensor::new(3f64, &Device::Cpu)?)?;
+        check_equal(&network, &(loss * 3.0)?.backward()?, &tripled)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gradient_of_another_shape_or_type_is_an_error() -> Result<()> {
+    let x = Var::new(&[1f32, 2.0], &Device::Cpu)?;
+    let y = relu(&x)?;
+    let wrong = backward_from(&y, &Tensor::new(&[1f32], &Device::Cpu)?);
+    check_error(wrong, &["backward", "[2]", "[1]"]);
+    check_error(backward_from(&y, &Tensor::new(&[1f64, 1.0], &Device::Cpu)?), &["F32", "F64"]);
+    Ok(())
+}
+
+#[test]
+fn what_has_no_variables_has_no_gradients() -> Result<()> {
+    let x = Tensor::new(&[1f32], &Device::Cpu)?;
+    assert_eq!(backward(&relu(&x)?)?.get_ids().count(), 0);
+    let x = Var::from_tensor(&x)?;
+    assert_eq!(backward(&x)?.get(&x).unwrap().to_vec1::<f32>()?, [1.0]);
+    Ok(())
+}
+
+#[test]
+fn frozen_parts_get_no_gradients() -> Result<()> {
+    let network = Network::new()?;
+    let frozen = relu(&network.image.flatten_from(1)?.detach())?;
+    let y = relu(&linear(&frozen, &network.weight, Some(&network.bias))?)?;
+    let gradients = backward(&y)?;
+    assert!(is_direct(&y) && gradients.get_ids().count() == 2);
+    assert!(gradients.get(&network.image).is_none());
+    Ok(())
+}
+
+#[test]
 fn one_backward_within_another_keeps_to_itself() -> Result<()> {
     let (inner, outer) = (Var::new(&[[3f64]], &Device::Cpu)?, Var::new(&[[2f64]], &Device::Cpu)?);
     let one = Tensor::ones((1, 1), DType::F64, &Device::Cpu)?;
-    let inner_loss = linear(&one, &inner, None)?.sum_all()?;
+    let inner_loss = linear(&one, &inner, None)?;
     let seen = inner.clone();
     let x = on_gradient(&linear(&one, &outer, None)?, move |_| {
         let gradients = backward(&inner_loss)?;
         assert!(gradients.get(&seen).is_some());
         Ok(None)
     })?;
-    let gradients = backward(&x.sum_all()?)?;
+    let gradients = backward(&x)?;
     assert_eq!(gradients.get(&outer).unwrap().to_vec2::<f64>()?, [[1.0]]);
     assert!(gradients.get(&inner).is_none());
     Ok(())
@@ -88,7 +178,7 @@ fn an_error_leaves_nothing_behind() -> Result<()> {
     let one = Tensor::ones((1, 1), DType::F64, &Device::Cpu)?;
     let y = linear(&one, &weight, None)?;
     let fails = on_gradient(&y, |_| candle_core::bail!("no"))?;
-    assert!(backward(&fails.sum_all()?).is_err());
+    assert!(backward(&fails).is_err());
     // candle's own method has its gradients back.
     assert!(y.sum_all()?.backward()?.get(&weight).is_some());
     Ok(())

@@ -1,0 +1,93 @@
+//! Sums of two tensors, on the tape.
+
+use candle_core::backend::BackendStorage;
+use candle_core::op::Add as Sum;
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+
+use crate::check;
+use crate::cpu::add as kernels;
+use crate::cpu::storage::{elements, stored, with_float};
+use crate::tape::apply2;
+
+/// `x + y`, of equal shapes, as at the end of a residual block.
+///
+/// The same values as candle's sum, and an op of this crate, so that [`backward`](crate::backward())
+/// need not leave its way to candle.
+///
+/// # Errors
+/// If the shapes or number types differ, or are not a float's.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::add;
+///
+/// let (x, y) = (Tensor::new(&[1f32, 2.0], &Device::Cpu)?, Tensor::new(&[10f32, 20.0], &Device::Cpu)?);
+/// assert_eq!(add(&x, &y)?.to_vec1::<f32>()?, [11.0, 22.0]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    check_arguments(x, y)?;
+    apply2(&x.contiguous()?, &y.contiguous()?, Add)
+}
+
+/// As [`add`], of two gradients: it leads nowhere.
+pub(crate) fn add_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    check_arguments(x, y)?;
+    x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Add)
+}
+
+fn check_arguments(x: &Tensor, y: &Tensor) -> Result<()> {
+    check::float("add", x)?;
+    if x.dims() != y.dims() {
+        bail!("add: expected two tensors of one shape, got {:?} and {:?}", x.dims(), y.dims())
+    }
+    Ok(())
+}
+
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        if matches!(x.dtype(), DType::BF16 | DType::F16) {
+            let sum = x.binary_impl::<Sum>(y, x_layout, y_layout)?;
+            return Ok((sum, x_layout.shape().clone()));
+        }
+        with_float!("add", x, T => {
+            let sum = kernels::add::<T>(elements(x, x_layout)?, elements(y, y_layout)?);
+            Ok(stored(sum, x_layout.shape()))
+        })
+    }
+
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        y: &CudaStorage,
+        y_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let sum = x.binary_impl::<Sum>(y, x_layout, y_layout)?;
+        Ok((sum, x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        _sum: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let of = |argument: &Tensor| argument.track_op().then(|| gradient.clone());
+        Ok((of(x), of(y)))
+    }
+}
