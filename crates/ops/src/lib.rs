@@ -30,7 +30,7 @@
 //! | [`backward`], [`backward_from`] | candle's, without its detours: a node's gradient goes on as it is |
 //! | [`on_gradient`] | sees and changes a gradient on its way back |
 //! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
-//! | [`in_pool`] | a whole step on the threads that its loops run on |
+//! | [`in_pool`], [`join_pool`] | a whole step on the threads that its loops run on |
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
@@ -122,7 +122,7 @@ pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
 pub use cuda::{cuda_device, upload, upload_pixels};
 pub use dropout::dropout;
-pub use in_pool::in_pool;
+pub use in_pool::{in_pool, join_pool};
 pub use interpolate::{InterpolateMode, interpolate};
 pub use layer_norm::layer_norm;
 pub use layout::{channels_first, channels_last, flatten};

@@ -85,6 +85,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     own_environment::settle();
+    candle_vision::ops::join_pool();
     let Arguments { mut names, seconds, device, tiny, bench } = Arguments::parse();
     let jobs = || JOBS.iter().chain(&cards::JOBS);
     if names.is_empty() && !bench {
