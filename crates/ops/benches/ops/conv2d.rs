@@ -1,4 +1,4 @@
-//! The convolutions of ResNet18 at 224x224.
+//! The convolutions of ResNet18 at 224x224, and one at 32x32.
 
 use candle_core::Tensor;
 use candle_vision_ops::{Conv2dConfig, channels_first, conv2d, set_exact_convolution};
@@ -15,7 +15,7 @@ struct Layer {
     stride: usize,
 }
 
-const LAYERS: [Layer; 7] = [
+const LAYERS: [Layer; 8] = [
     Layer { name: "conv1", channels: [3, 64], side: 224, kernel: 7, stride: 2 },
     Layer { name: "layer1.0.conv1", channels: [64, 64], side: 56, kernel: 3, stride: 1 },
     Layer { name: "layer2.0.conv1", channels: [64, 128], side: 56, kernel: 3, stride: 2 },
@@ -23,6 +23,7 @@ const LAYERS: [Layer; 7] = [
     Layer { name: "layer2.0.conv2", channels: [128, 128], side: 28, kernel: 3, stride: 1 },
     Layer { name: "layer3.0.conv2", channels: [256, 256], side: 14, kernel: 3, stride: 1 },
     Layer { name: "layer4.0.conv2", channels: [512, 512], side: 7, kernel: 3, stride: 1 },
+    Layer { name: "2x2 maps", channels: [256, 256], side: 2, kernel: 3, stride: 1 },
 ];
 
 pub(crate) fn bench(criterion: &mut Criterion) {

@@ -57,7 +57,7 @@ impl Conv2dConfig {
 
 /// Whether every convolution of this process is summed plainly, from now on.
 ///
-/// By default 3x3 convolutions of stride 1 in `f32` take Winograd's F(4x4, 3x3) where it is faster
+/// By default 3x3 convolutions of stride 1 in `f32` take Winograd's way where it is faster
 /// (two to four times). Its rounding errors are a few times those of a plain sum, around 1e-6 of
 /// the largest value; `true` switches it off, to compare.
 pub fn set_exact_convolution(exact: bool) {

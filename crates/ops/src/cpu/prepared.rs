@@ -6,12 +6,13 @@ use super::conv::{self, PackedKernel};
 use super::conv_shape::ConvShape;
 use super::finish::Finish;
 use super::output::filled_by;
-use super::winograd::Transformed;
+use super::winograd::{Size, Transformed};
 
 /// What was made of one kernel; each form when it is first needed.
 #[derive(Default)]
 pub(crate) struct PreparedKernel {
-    transformed: OnceLock<Transformed>,
+    f2: OnceLock<Transformed>,
+    f4: OnceLock<Transformed>,
     packed: OnceLock<PackedKernel>,
 }
 
@@ -24,8 +25,12 @@ impl PreparedKernel {
         shape: &ConvShape,
         finish: &Finish<'_, f32>,
     ) -> Vec<f32> {
-        if !conv::is_exact() && Transformed::applies(shape) {
-            let kernels = self.transformed.get_or_init(|| Transformed::new(kernel, shape));
+        if let Some(size) = Size::prepared(shape).filter(|_| !conv::is_exact()) {
+            let kernels = match size {
+                Size::F2 => &self.f2,
+                Size::F4 => &self.f4,
+            };
+            let kernels = kernels.get_or_init(|| Transformed::new(kernel, shape, size));
             let write = |y: &mut [f32]| kernels.forward(x, kernel, y, shape, *finish);
             // SAFETY: the tiles cover the output, and each is written without being read.
             return unsafe { filled_by(shape.output_len(), write) };

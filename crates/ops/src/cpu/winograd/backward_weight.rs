@@ -7,10 +7,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::grid::{PLANES, TileGrid};
+use super::grid::TileGrid;
 use super::kernels::KernelsMut;
 use super::maps::Maps;
 use super::panels::Panels;
+use super::tiles::Tiles;
 use crate::cpu::parallel::for_each;
 use crate::cpu::product::Product;
 use crate::cpu::scratch::Scratch;
@@ -30,12 +31,12 @@ const MANY_PAIRS: usize = 16;
 
 /// Writes the gradient of the `[outputs, inputs, 3, 3]` kernel, with `x = (values, inputs)` and
 /// `dy = (values, outputs)` both on `grid`.
-pub(super) fn backward_weight<S: Simd>(
+pub(super) fn backward_weight<S: Simd, F: Tiles>(
     simd: S,
     x: (&[f32], usize),
     dy: (&[f32], usize),
     dkernel: &mut [f32],
-    grid: TileGrid,
+    grid: TileGrid<F>,
 ) {
     let (inputs, outputs) = (x.1, dy.1);
     let gradient = Gradient {
@@ -56,11 +57,11 @@ pub(super) fn backward_weight<S: Simd>(
     }
 }
 
-struct Gradient<'a, S> {
+struct Gradient<'a, S, F> {
     simd: S,
-    grid: TileGrid,
-    x: Maps<'a>,
-    dy: Maps<'a>,
+    grid: TileGrid<F>,
+    x: Maps<'a, F>,
+    dy: Maps<'a, F>,
     dkernel: KernelsMut<'a>,
     inputs: usize,
     outputs: usize,
@@ -75,7 +76,7 @@ struct Section {
     dy_layout: Panels,
 }
 
-impl<S: Simd> Gradient<'_, S> {
+impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
     /// Output channels of a group: whole panels of them.
     const OUTPUT_GROUP: usize = GROUP / Self::PANEL * Self::PANEL;
 
@@ -121,7 +122,7 @@ impl<S: Simd> Gradient<'_, S> {
     fn section_len(&self) -> usize {
         let threads = rayon::current_num_threads();
         let (inputs, outputs) = (self.inputs, self.outputs);
-        let cached = SECTION_VALUES * threads.div_ceil(2) / (PLANES * (inputs + outputs));
+        let cached = SECTION_VALUES * threads.div_ceil(2) / (F::PLANES * (inputs + outputs));
         let worthwhile = inputs * outputs / (inputs + outputs) / 2;
         let len = cached.max(worthwhile).min(self.grid.len());
         len.max(1).next_multiple_of(BLOCK)
@@ -129,8 +130,8 @@ impl<S: Simd> Gradient<'_, S> {
 
     fn section(&self) -> Section {
         let len = self.section_len();
-        let x_layout = Panels::new(len, self.inputs.next_multiple_of(S::LANES), S::LANES);
-        let dy_layout = Panels::new(len, self.outputs.next_multiple_of(S::LANES), Self::PANEL);
+        let x_layout = Panels::new::<F>(len, self.inputs.next_multiple_of(S::LANES), S::LANES);
+        let dy_layout = Panels::new::<F>(len, self.outputs.next_multiple_of(S::LANES), Self::PANEL);
         Section {
             tiles: 0..0,
             x: Scratch::take(x_layout.len()),
@@ -142,11 +143,11 @@ impl<S: Simd> Gradient<'_, S> {
 
     /// Sums of a pair of groups: rows are inputs.
     fn sum_layout() -> Panels {
-        Panels::new(GROUP, Self::OUTPUT_GROUP, Self::OUTPUT_GROUP)
+        Panels::new::<F>(GROUP, Self::OUTPUT_GROUP, Self::OUTPUT_GROUP)
     }
 
     fn planes(sums: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
-        sums.chunks_mut(Self::sum_layout().plane).take(PLANES)
+        sums.chunks_mut(Self::sum_layout().plane).take(F::PLANES)
     }
 
     fn pairs(&self) -> usize {
@@ -247,7 +248,9 @@ impl<S: Simd> Gradient<'_, S> {
         simd.vectorize(
             #[inline(always)]
             // SAFETY: each pair is written once, and has channels of its own.
-            || unsafe { self.dkernel.write(simd, inputs.clone(), outputs.clone(), sums, &layout) },
+            || unsafe {
+                self.dkernel.write::<S, F>(simd, inputs.clone(), outputs.clone(), sums, &layout)
+            },
         );
     }
 }

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::grid::{PLANES, TileGrid};
+use super::grid::TileGrid;
 use super::kernels::Kernels;
 use super::maps::{Maps, MapsMut};
 use super::panels::Panels;
+use super::tiles::Tiles;
 use crate::cpu::finish::Finish;
 use crate::cpu::parallel::for_each;
 use crate::cpu::product::Product;
@@ -18,19 +19,20 @@ use crate::cpu::simd::Simd;
 /// what has to stay near.
 const GROUP: usize = 64;
 
-/// Tiles that are transformed together: few enough that they and their products stay in the cache.
-const BLOCK: usize = 24;
+/// Values of tiles that are transformed together, for each channel: few enough that they and their
+/// products stay in the cache.
+const BLOCK_VALUES: usize = 864;
 
 /// Correlates `x` with `kernels` into `y`, both on `grid`, with one pixel of zeros around `x`.
 ///
 /// `transformed` is what [`transformed`] made of the kernels, if that was done before.
-pub(super) fn correlate<S: Simd>(
+pub(super) fn correlate<S: Simd, F: Tiles>(
     simd: S,
     x: &[f32],
     kernels: &Kernels<'_>,
     transformed: Option<&[f32]>,
     y: &mut [f32],
-    grid: TileGrid,
+    grid: TileGrid<F>,
     finish: Finish<'_, f32>,
 ) {
     let correlation = Correlation {
@@ -51,21 +53,26 @@ pub(super) fn correlate<S: Simd>(
 }
 
 /// The kernels of all groups, transformed, one group after the other.
-pub(super) fn transformed<S: Simd>(simd: S, kernels: &Kernels<'_>) -> Scratch<f32> {
-    let len = group_layout::<S>(kernels, GROUP.min(kernels.outputs)).len();
+pub(super) fn transformed<S: Simd, F: Tiles>(simd: S, kernels: &Kernels<'_>) -> Scratch<f32> {
+    let len = group_layout::<S, F>(kernels, GROUP.min(kernels.outputs)).len();
     let mut transformed = Scratch::take(kernels.outputs.div_ceil(GROUP) * len);
     for_each(transformed.par_chunks_mut(len).enumerate(), |(group, to)| {
-        transform_group(simd, kernels, group, to);
+        transform_group::<S, F>(simd, kernels, group, to);
     });
     transformed
 }
 
-fn transform_group<S: Simd>(simd: S, kernels: &Kernels<'_>, group: usize, to: &mut [f32]) {
+fn transform_group<S: Simd, F: Tiles>(
+    simd: S,
+    kernels: &Kernels<'_>,
+    group: usize,
+    to: &mut [f32],
+) {
     let outputs = outputs_of(kernels, group);
-    let layout = group_layout::<S>(kernels, outputs.len());
+    let layout = group_layout::<S, F>(kernels, outputs.len());
     simd.vectorize(
         #[inline(always)]
-        || kernels.transform(simd, outputs, to, &layout),
+        || kernels.transform::<S, F>(simd, outputs, to, &layout),
     );
 }
 
@@ -74,31 +81,34 @@ fn outputs_of(kernels: &Kernels<'_>, group: usize) -> Range<usize> {
     group * GROUP..((group + 1) * GROUP).min(kernels.outputs)
 }
 
-fn group_layout<S: Simd>(kernels: &Kernels<'_>, outputs: usize) -> Panels {
+fn group_layout<S: Simd, F: Tiles>(kernels: &Kernels<'_>, outputs: usize) -> Panels {
     let (_, vectors) = S::WIDE_BLOCK;
     let channels = outputs.next_multiple_of(S::LANES);
-    Panels::new(kernels.inputs, channels, vectors * S::LANES)
+    Panels::new::<F>(kernels.inputs, channels, vectors * S::LANES)
 }
 
-struct Correlation<'a, S> {
+struct Correlation<'a, S, F> {
     simd: S,
-    grid: TileGrid,
+    grid: TileGrid<F>,
     kernels: &'a Kernels<'a>,
     transformed: Option<&'a [f32]>,
     finish: Finish<'a, f32>,
-    x: Maps<'a>,
-    y: MapsMut<'a>,
+    x: Maps<'a, F>,
+    y: MapsMut<'a, F>,
 }
 
-impl<S: Simd> Correlation<'_, S> {
+impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
+    /// Tiles of a block.
+    const BLOCK: usize = BLOCK_VALUES / F::PLANES;
+
     /// Few kernels: transform them all, then take each block of tiles through all steps.
     fn run_kernels_first(&self) {
-        let len = group_layout::<S>(self.kernels, GROUP.min(self.kernels.outputs)).len();
+        let len = group_layout::<S, F>(self.kernels, GROUP.min(self.kernels.outputs)).len();
         let made;
         let kernels = match self.transformed {
             Some(before) => before,
             None => {
-                made = transformed(self.simd, self.kernels);
+                made = transformed::<S, F>(self.simd, self.kernels);
                 &made
             }
         };
@@ -115,7 +125,7 @@ impl<S: Simd> Correlation<'_, S> {
     /// the transformed kernels, the larger part, never leave the cache.
     fn run_tiles_first(&self) {
         let len = self.input_layout().len();
-        let kernels_len = group_layout::<S>(self.kernels, GROUP.min(self.kernels.outputs)).len();
+        let kernels_len = group_layout::<S, F>(self.kernels, GROUP.min(self.kernels.outputs)).len();
         let mut inputs = Scratch::take(self.blocks() * len);
         for_each(inputs.par_chunks_mut(len).enumerate(), |(block, to)| {
             self.transform_inputs(block, to);
@@ -126,7 +136,7 @@ impl<S: Simd> Correlation<'_, S> {
                 Some(before) => &before[group * kernels_len..][..kernels_len],
                 None => {
                     made = Scratch::take(kernels_len);
-                    transform_group(self.simd, self.kernels, group, &mut made);
+                    transform_group::<S, F>(self.simd, self.kernels, group, &mut made);
                     &made
                 }
             };
@@ -137,7 +147,7 @@ impl<S: Simd> Correlation<'_, S> {
     }
 
     fn blocks(&self) -> usize {
-        self.grid.len().div_ceil(BLOCK)
+        self.grid.len().div_ceil(Self::BLOCK)
     }
 
     fn groups(&self) -> usize {
@@ -146,11 +156,11 @@ impl<S: Simd> Correlation<'_, S> {
 
     fn input_layout(&self) -> Panels {
         let channels = self.kernels.inputs.next_multiple_of(S::LANES);
-        Panels::new(BLOCK, channels, channels)
+        Panels::new::<F>(Self::BLOCK, channels, channels)
     }
 
     fn transform_inputs(&self, block: usize, to: &mut [f32]) {
-        let tiles = self.grid.block(block, BLOCK);
+        let tiles = self.grid.block(block, Self::BLOCK);
         let layout = self.input_layout();
         assert!(to.len() >= layout.len() && tiles.len() <= layout.rows);
         self.simd.vectorize(
@@ -162,11 +172,11 @@ impl<S: Simd> Correlation<'_, S> {
 
     /// Multiplies transformed tiles and kernels and writes the outputs.
     fn multiply(&self, block: usize, group: usize, inputs: &[f32], kernels: &[f32]) {
-        let tiles = self.grid.block(block, BLOCK);
+        let tiles = self.grid.block(block, Self::BLOCK);
         let outputs = outputs_of(self.kernels, group);
         let input_layout = self.input_layout();
-        let kernel_layout = group_layout::<S>(self.kernels, outputs.len());
-        let layout = Panels::new(BLOCK, kernel_layout.channels, kernel_layout.channels);
+        let kernel_layout = group_layout::<S, F>(self.kernels, outputs.len());
+        let layout = Panels::new::<F>(Self::BLOCK, kernel_layout.channels, kernel_layout.channels);
         let mut products = Scratch::<f32>::take(layout.len());
         assert!(inputs.len() >= input_layout.len() && kernels.len() >= kernel_layout.len());
         let simd = self.simd;
@@ -183,7 +193,7 @@ impl<S: Simd> Correlation<'_, S> {
                     block_rows: S::WIDE_BLOCK.0,
                     accumulate: false,
                 };
-                for plane in 0..PLANES {
+                for plane in 0..F::PLANES {
                     for (start, width) in kernel_layout.panels() {
                         let kernel = plane * kernel_layout.plane + start * kernel_layout.rows;
                         // SAFETY: the three buffers are as long as their layouts (checked above, or

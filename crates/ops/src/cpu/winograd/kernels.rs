@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::panels::Panels;
-use super::transform::{KERNEL, kernel_gradient_tile, kernel_tile};
+use super::tiles::{KERNEL, Tiles, kernel_gradient_tile, kernel_tile};
 use crate::cpu::simd::{MAX_LANES, Simd};
 
 /// Values of one kernel.
@@ -40,7 +40,7 @@ impl<'a> Kernels<'a> {
 
     /// Transforms the kernels of all inputs to `outputs`; rows of `layout` are inputs.
     #[inline(always)]
-    pub(super) fn transform<S: Simd>(
+    pub(super) fn transform<S: Simd, F: Tiles>(
         &self,
         simd: S,
         outputs: Range<usize>,
@@ -64,7 +64,7 @@ impl<'a> Kernels<'a> {
                         // SAFETY: a block holds LANES inputs with nine taps of LANES outputs each;
                         // `offset + LANES` is inside the first plane of `to`, whose length was
                         // checked.
-                        kernel_tile(
+                        kernel_tile::<S, F>(
                             simd,
                             #[inline(always)]
                             |r, c| unsafe {
@@ -74,7 +74,7 @@ impl<'a> Kernels<'a> {
                             #[inline(always)]
                             |r, c, value| unsafe {
                                 simd.store(
-                                    to.as_mut_ptr().add(offset + layout.plane_start(r, c)),
+                                    to.as_mut_ptr().add(offset + layout.plane_start::<F>(r, c)),
                                     value,
                                 )
                             },
@@ -174,7 +174,7 @@ impl<'a> KernelsMut<'a> {
     /// # Safety
     /// No other thread writes these pairs of channels.
     #[inline(always)]
-    pub(super) unsafe fn write<S: Simd>(
+    pub(super) unsafe fn write<S: Simd, F: Tiles>(
         &self,
         simd: S,
         inputs: Range<usize>,
@@ -196,11 +196,11 @@ impl<'a> KernelsMut<'a> {
                     let offset = row * layout.width + (output - outputs.start);
                     // SAFETY: `offset + LANES` is inside the first plane of `from`, whose length
                     // was checked; a block holds LANES inputs with nine taps of LANES outputs each.
-                    kernel_gradient_tile(
+                    kernel_gradient_tile::<S, F>(
                         simd,
                         #[inline(always)]
                         |r, c| unsafe {
-                            simd.load(from.as_ptr().add(offset + layout.plane_start(r, c)))
+                            simd.load(from.as_ptr().add(offset + layout.plane_start::<F>(r, c)))
                         },
                         #[inline(always)]
                         |r, c, value| unsafe {

@@ -3,23 +3,23 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::grid::{INPUT, OUTPUT, TileGrid};
+use super::grid::TileGrid;
 use super::panels::Panels;
-use super::transform::{input_tile, output_gradient_tile, output_tile};
+use super::tiles::{MAX_INPUT, Square, Tiles, input_tile, output_gradient_tile, output_tile};
 use crate::cpu::finish::Finish;
 use crate::cpu::simd::Simd;
 
 /// Channels-last feature maps to read tiles from.
-pub(super) struct Maps<'a> {
+pub(super) struct Maps<'a, F> {
     values: &'a [f32],
-    grid: TileGrid,
+    grid: TileGrid<F>,
     channels: usize,
     /// What pixels outside of the image read.
     zeros: Vec<f32>,
 }
 
-impl<'a> Maps<'a> {
-    pub(super) fn new(values: &'a [f32], grid: TileGrid, channels: usize) -> Self {
+impl<'a, F: Tiles> Maps<'a, F> {
+    pub(super) fn new(values: &'a [f32], grid: TileGrid<F>, channels: usize) -> Self {
         assert_eq!(values.len(), grid.batch * grid.height * grid.width * channels);
         Self { values, grid, channels, zeros: vec![0.0; channels] }
     }
@@ -38,22 +38,22 @@ impl<'a> Maps<'a> {
         to: *mut f32,
         layout: &Panels,
     ) {
-        let mut next = self.pixels::<INPUT>(tiles.start, 1);
+        let mut next = self.pixels(tiles.start, F::INPUT, 1);
         for (row, tile) in (first_row..).zip(tiles) {
             let pixels = next;
-            next = self.pixels(tile + 1, 1);
+            next = self.pixels(tile + 1, F::INPUT, 1);
             for (channel, offset) in layout.vectors::<S>(row) {
                 let count = self.channels - channel;
-                prefetch(simd, &next, INPUT - OUTPUT, channel);
+                prefetch(simd, &next, F::INPUT - F::OUTPUT..F::INPUT, channel);
                 // SAFETY: each pixel has `count` values from `channel` on; `offset` is inside the
                 // first plane, and the other planes follow `layout.plane` apart.
-                input_tile(
+                input_tile::<S, F>(
                     simd,
                     #[inline(always)]
                     |r, c| unsafe { load_up_to(simd, pixels[r][c].add(channel), count) },
                     #[inline(always)]
                     |r, c, value| unsafe {
-                        simd.store(to.add(offset + layout.plane_start(r, c)), value)
+                        simd.store(to.add(offset + layout.plane_start::<F>(r, c)), value)
                     },
                 );
             }
@@ -73,21 +73,21 @@ impl<'a> Maps<'a> {
         to: *mut f32,
         layout: &Panels,
     ) {
-        let mut next = self.pixels::<OUTPUT>(tiles.start, 0);
+        let mut next = self.pixels(tiles.start, F::OUTPUT, 0);
         for (row, tile) in (first_row..).zip(tiles) {
             let pixels = next;
-            next = self.pixels(tile + 1, 0);
+            next = self.pixels(tile + 1, F::OUTPUT, 0);
             for (channel, offset) in layout.vectors::<S>(row) {
                 let count = self.channels - channel;
-                prefetch(simd, &next, 0, channel);
+                prefetch(simd, &next, 0..F::OUTPUT, channel);
                 // SAFETY: as in `inputs`.
-                output_gradient_tile(
+                output_gradient_tile::<S, F>(
                     simd,
                     #[inline(always)]
                     |r, c| unsafe { load_up_to(simd, pixels[r][c].add(channel), count) },
                     #[inline(always)]
                     |r, c, value| unsafe {
-                        simd.store(to.add(offset + layout.plane_start(r, c)), value)
+                        simd.store(to.add(offset + layout.plane_start::<F>(r, c)), value)
                     },
                 );
             }
@@ -96,12 +96,12 @@ impl<'a> Maps<'a> {
 
     /// Where the channels of each pixel of a tile start; a tile past the last has none inside.
     #[inline(always)]
-    fn pixels<const SIDE: usize>(&self, tile: usize, margin: usize) -> [[*const f32; SIDE]; SIDE] {
-        let mut pixels = [[self.zeros.as_ptr(); SIDE]; SIDE];
+    fn pixels(&self, tile: usize, side: usize, margin: usize) -> Square<*const f32> {
+        let mut pixels = [[self.zeros.as_ptr(); MAX_INPUT]; MAX_INPUT];
         if tile >= self.grid.len() {
             return pixels;
         }
-        self.grid.for_each_pixel::<SIDE>(tile, margin, |row, column, pixel| {
+        self.grid.for_each_pixel(tile, side, margin, |row, column, pixel| {
             let channels = &self.values[pixel * self.channels..][..self.channels];
             pixels[row][column] = channels.as_ptr();
         });
@@ -109,17 +109,12 @@ impl<'a> Maps<'a> {
     }
 }
 
-/// Asks for a vector of the pixels of the next tile, except for the columns that the one before it
-/// shares with it. The runs are too short for the processor to foresee them.
+/// Asks for a vector of the pixels of the next tile, in the columns that the one before it does not
+/// share with it; there are as many rows as the last of them. The runs are too short for the processor to foresee them.
 #[inline(always)]
-fn prefetch<S: Simd, const SIDE: usize>(
-    simd: S,
-    pixels: &[[*const f32; SIDE]; SIDE],
-    shared: usize,
-    channel: usize,
-) {
-    for row in pixels {
-        for pixel in &row[shared..] {
+fn prefetch<S: Simd>(simd: S, pixels: &Square<*const f32>, columns: Range<usize>, channel: usize) {
+    for row in &pixels[..columns.end] {
+        for pixel in &row[columns.clone()] {
             simd.prefetch(pixel.wrapping_add(channel));
         }
     }
@@ -136,18 +131,18 @@ unsafe fn load_up_to<S: Simd>(simd: S, from: *const f32, count: usize) -> S::Vec
 }
 
 /// Channels-last feature maps that several threads write, each its own tiles or channels.
-pub(super) struct MapsMut<'a> {
+pub(super) struct MapsMut<'a, F> {
     values: *mut f32,
-    grid: TileGrid,
+    grid: TileGrid<F>,
     channels: usize,
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
 // SAFETY: only `MapsMut::outputs` writes, and its callers keep threads to places of their own.
-unsafe impl Sync for MapsMut<'_> {}
+unsafe impl<F: Tiles> Sync for MapsMut<'_, F> {}
 
-impl<'a> MapsMut<'a> {
-    pub(super) fn new(values: &'a mut [f32], grid: TileGrid, channels: usize) -> Self {
+impl<'a, F: Tiles> MapsMut<'a, F> {
+    pub(super) fn new(values: &'a mut [f32], grid: TileGrid<F>, channels: usize) -> Self {
         assert_eq!(values.len(), grid.batch * grid.height * grid.width * channels);
         Self { values: values.as_mut_ptr(), grid, channels, borrowed: PhantomData }
     }
@@ -173,8 +168,8 @@ impl<'a> MapsMut<'a> {
         assert!(finish.bias.is_none_or(|bias| bias.len() == self.channels));
         let ceiling = finish.ceiling.map(|ceiling| simd.splat(ceiling));
         for (row, tile) in tiles.enumerate() {
-            let mut pixels: [[*mut f32; OUTPUT]; OUTPUT] = [[std::ptr::null_mut(); OUTPUT]; OUTPUT];
-            self.grid.for_each_pixel::<OUTPUT>(tile, 0, |r, c, pixel| {
+            let mut pixels: Square<*mut f32> = [[std::ptr::null_mut(); MAX_INPUT]; MAX_INPUT];
+            self.grid.for_each_pixel(tile, F::OUTPUT, 0, |r, c, pixel| {
                 pixels[r][c] = self.values.wrapping_add(pixel * self.channels);
             });
             for channel in channels.clone().step_by(S::LANES) {
@@ -183,10 +178,10 @@ impl<'a> MapsMut<'a> {
                 // SAFETY: `from` is inside the first plane, the others follow `layout.plane` apart.
                 // Pixels inside the image have `count` channels from `channel` on, which are this
                 // call's alone; the residual has them too, and the bias, as was checked.
-                output_tile(
+                output_tile::<S, F>(
                     simd,
                     #[inline(always)]
-                    |r, c| unsafe { simd.load(products.add(from + layout.plane_start(r, c))) },
+                    |r, c| unsafe { simd.load(products.add(from + layout.plane_start::<F>(r, c))) },
                     #[inline(always)]
                     |r, c, value| unsafe {
                         let pixel = pixels[r][c];

@@ -1,9 +1,9 @@
 //! How transformed tiles and kernels lie in memory.
 
-use super::grid::{INPUT, PLANES};
+use super::tiles::Tiles;
 use crate::cpu::simd::Simd;
 
-/// 36 planes, one for each value of a transformed tile, of a `[rows, channels]` matrix.
+/// A plane for each value of a transformed tile, each a `[rows, channels]` matrix.
 ///
 /// The channels are cut into panels of `width`, the last one possibly narrower; a panel is
 /// `[rows, width]`, so that a matrix product reads it from end to end.
@@ -15,23 +15,26 @@ pub(super) struct Panels {
     pub(super) width: usize,
     /// Distance from one plane to the next.
     pub(super) plane: usize,
+    /// How many they are.
+    planes: usize,
 }
 
 impl Panels {
-    pub(super) fn new(rows: usize, channels: usize, width: usize) -> Self {
+    pub(super) fn new<F: Tiles>(rows: usize, channels: usize, width: usize) -> Self {
         Self {
             rows,
             channels,
             width,
             // A tile is written to all planes at once: were they a multiple of the page size apart,
-            // those 36 lines would compete for the few places that the cache has for them.
+            // those lines would compete for the few places that the cache has for them.
             plane: rows * channels + 16,
+            planes: F::PLANES,
         }
     }
 
     /// Length of the buffer that holds all planes.
     pub(super) fn len(&self) -> usize {
-        PLANES * self.plane
+        self.planes * self.plane
     }
 
     /// First channel and width of every panel.
@@ -46,8 +49,8 @@ impl Panels {
 
     /// Start of the plane of value `(row, column)` of a transformed tile.
     #[inline(always)]
-    pub(super) fn plane_start(&self, row: usize, column: usize) -> usize {
-        (row * INPUT + column) * self.plane
+    pub(super) fn plane_start<F: Tiles>(&self, row: usize, column: usize) -> usize {
+        (row * F::INPUT + column) * self.plane
     }
 
     /// Every vector of channels of `row`: its first channel and its place in the first plane.

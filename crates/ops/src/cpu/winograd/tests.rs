@@ -6,7 +6,12 @@ use super::*;
 /// Ten times what is measured, a hundredth of what training notices.
 const TOLERANCE: f64 = 1e-5;
 
-fn shape(batch: usize, size: [usize; 2], in_channels: usize, out_channels: usize) -> ConvShape {
+pub(super) fn shape(
+    batch: usize,
+    size: [usize; 2],
+    in_channels: usize,
+    out_channels: usize,
+) -> ConvShape {
     ConvShape {
         batch,
         in_size: size,
@@ -50,7 +55,7 @@ impl Case {
         }
     }
 
-    fn fast(&self, level: Level) -> Results<f32> {
+    fn fast(&self, level: Level, size: Size) -> Results<f32> {
         // Stale values, so that a result that is not written or is added to shows.
         let mut results = Results {
             y: vec![f32::NAN; self.dy.len()],
@@ -58,9 +63,9 @@ impl Case {
             dkernel: vec![f32::NAN; self.kernel.len()],
         };
         let shape = &self.shape;
-        forward_at(level, &self.x, &self.kernel, &mut results.y, shape);
-        backward_data_at(level, &self.dy, &self.kernel, &mut results.dx, shape);
-        backward_weight_at(level, &self.x, &self.dy, &mut results.dkernel, shape);
+        forward_at(level, size, &self.x, &self.kernel, &mut results.y, shape);
+        backward_data_at(level, size, &self.dy, &self.kernel, &mut results.dx, shape);
+        backward_weight_at(level, size, &self.x, &self.dy, &mut results.dkernel, shape);
         results
     }
 
@@ -98,8 +103,8 @@ impl Case {
     #[track_caller]
     fn check(&self) {
         let expected = self.direct();
-        for level in Level::available() {
-            let results = self.fast(level);
+        for (level, size) in ways() {
+            let results = self.fast(level, size);
             for (name, values, expected) in [
                 ("y", &results.y, &expected.y),
                 ("dx", &results.dx, &expected.dx),
@@ -108,7 +113,7 @@ impl Case {
                 let error = relative_error(values, expected);
                 assert!(
                     error <= TOLERANCE,
-                    "{name}: error {error:e} with {level:?} for {:?}",
+                    "{name}: error {error:e} with {level:?}, {size:?} for {:?}",
                     self.shape
                 );
             }
@@ -125,6 +130,12 @@ fn relative_error(values: &[f32], expected: &[f64]) -> f64 {
         .fold(0.0, |a, b| if b <= a { a } else { b });
     let largest = expected.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
     difference / largest.max(f64::MIN_POSITIVE)
+}
+
+/// Every instruction set with every size of tiles.
+fn ways() -> impl Iterator<Item = (Level, Size)> {
+    let sizes = |level| [Size::F2, Size::F4].map(|size| (level, size));
+    Level::available().into_iter().flat_map(sizes)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -165,8 +176,8 @@ fn many_channels_agree_with_the_definition() {
 #[test]
 fn empty_batch_has_empty_maps_and_no_gradient() {
     let case = Case::new(shape(0, [5, 5], 3, 4), 1);
-    for level in Level::available() {
-        let results = case.fast(level);
+    for (level, size) in ways() {
+        let results = case.fast(level, size);
         assert!(results.y.is_empty() && results.dx.is_empty());
         assert_eq!(results.dkernel, vec![0.0; case.kernel.len()]);
     }
@@ -175,8 +186,8 @@ fn empty_batch_has_empty_maps_and_no_gradient() {
 #[test]
 fn gradients_are_adjoints() {
     let case = Case::new(shape(2, [13, 10], 24, 40), 5);
-    for level in Level::available() {
-        let results = case.fast(level);
+    for (level, size) in ways() {
+        let results = case.fast(level, size);
         let expected = dot(&results.y, &case.dy);
         let scale = dot(&results.y, &results.y).sqrt() * dot(&case.dy, &case.dy).sqrt();
         for product in [dot(&case.x, &results.dx), dot(&case.kernel, &results.dkernel)] {
@@ -194,11 +205,11 @@ fn number_of_threads_does_not_change_a_bit() {
             .enumerate()
     {
         let case = Case::new(shape, seed as u64);
-        for level in Level::available() {
+        for (level, size) in ways() {
             let mut results = [1, 2, 3, 9].map(|threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
                 let pool = pool.build().expect("a few threads can be started");
-                pool.install(|| case.fast(level))
+                pool.install(|| case.fast(level, size))
             });
             let [single, others @ ..] = &mut results;
             for other in others {
@@ -211,23 +222,11 @@ fn number_of_threads_does_not_change_a_bit() {
 #[test]
 fn concurrent_calls_do_not_share_memory() {
     let case = Case::new(shape(2, [9, 11], 20, 30), 6);
-    for level in Level::available() {
-        let alone = case.fast(level);
-        let (a, b) = rayon::join(|| case.fast(level), || case.fast(level));
+    for (level, size) in ways() {
+        let alone = case.fast(level, size);
+        let (a, b) = rayon::join(|| case.fast(level, size), || case.fast(level, size));
         assert!(a == alone && b == alone);
     }
-}
-
-#[test]
-fn small_problems_are_left_to_others() {
-    assert!(applies(&shape(16, [56, 56], 64, 64)));
-    assert!(applies(&shape(16, [7, 7], 512, 512)));
-    assert!(applies(&shape(1, [28, 28], 128, 128)));
-    assert!(!applies(&shape(16, [224, 224], 3, 64)));
-    assert!(!applies(&shape(256, [2, 2], 512, 512)));
-    assert!(!applies(&shape(256, [1, 1], 512, 512)));
-    assert!(!applies(&shape(1, [4, 4], 512, 512)));
-    assert!(!applies(&shape(0, [56, 56], 64, 64)));
 }
 
 #[test]
