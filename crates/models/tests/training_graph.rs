@@ -12,7 +12,7 @@ fn the_way_back_is_direct() -> Result<()> {
     let images = Tensor::zeros((2, 3, 64, 64), candle_core::DType::F32, &Device::Cpu)?;
     let labels = Tensor::new(&[0u32, 3], &Device::Cpu)?;
     for (name, _) in ARCHITECTURES {
-        let model = build(&ModelSpec::new(*name, 4).input([3, 64, 64]), 1, &Device::Cpu)?;
+        let model = build(&ModelSpec::new(name, 4).input([3, 64, 64]), 1, &Device::Cpu)?;
         let logits = model.forward(&images, &mut Pass::train(Generator::seed_from_u64(0)))?;
         let config = CrossEntropyConfig::default();
         let loss = cross_entropy(&logits, Targets::Labels(&labels), &config)?;

@@ -3,9 +3,9 @@
 use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{
     AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, MaxPool2dConfig, Targets,
-    adaptive_avg_pool2d, avg_pool2d, channels_first, channels_last, cross_entropy, dropout, gelu,
-    hardsigmoid, hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu, relu6,
-    sigmoid, silu, softmax,
+    adaptive_avg_pool2d, add, avg_pool2d, channels_first, channels_last, cross_entropy, dropout,
+    flatten, gelu, hardsigmoid, hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu,
+    relu6, scale, sigmoid, silu, softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -92,10 +92,13 @@ fn activation_functions_are_the_cpus() {
 }
 
 #[test]
-fn layouts_are_the_cpus() {
+fn layouts_and_sums_are_the_cpus() {
     for dims in [[2, 3, 5, 7], [1, 64, 33, 34], [3, 1, 4, 4]] {
         check("channels last", &[map("x", &dims)], |x| channels_last(&x[0]));
         check("channels first", &[map("x", &dims)], |x| channels_first(&x[0]));
+        check("flatten", &[map("x", &dims)], |x| flatten(&x[0]));
+        check("scale", &[map("x", &dims)], |x| scale(&x[0], 0.125));
+        check("add", &[map("x", &dims), map("y", &dims)], |x| add(&x[0], &x[1]));
     }
 }
 
