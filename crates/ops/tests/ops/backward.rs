@@ -179,7 +179,7 @@ fn an_error_leaves_nothing_behind() -> Result<()> {
     let y = linear(&one, &weight, None)?;
     let fails = on_gradient(&y, |_| candle_core::bail!("no"))?;
     assert!(backward(&fails).is_err());
-    // candle's own method has its gradients back.
+    // What the failed walk went through can be walked again.
     assert!(y.sum_all()?.backward()?.get(&weight).is_some());
     Ok(())
 }

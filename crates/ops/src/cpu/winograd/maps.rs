@@ -110,7 +110,8 @@ impl<'a, F: Tiles> Maps<'a, F> {
 }
 
 /// Asks for a vector of the pixels of the next tile, in the columns that the one before it does not
-/// share with it; there are as many rows as the last of them. The runs are too short for the processor to foresee them.
+/// share with it; there are as many rows as the last of them. The runs are too short for the processor
+/// to foresee them.
 #[inline(always)]
 fn prefetch<S: Simd>(simd: S, pixels: &Square<*const f32>, columns: Range<usize>, channel: usize) {
     for row in &pixels[..columns.end] {
