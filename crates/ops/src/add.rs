@@ -2,7 +2,7 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::Add as Sum;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use crate::check;
 use crate::cpu::add as kernels;
@@ -39,10 +39,7 @@ pub(crate) fn add_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 
 fn check_arguments(x: &Tensor, y: &Tensor) -> Result<()> {
     check::float("add", x)?;
-    if x.dims() != y.dims() {
-        bail!("add: expected two tensors of one shape, got {:?} and {:?}", x.dims(), y.dims())
-    }
-    Ok(())
+    check::matches("add", "y", y, x.dims(), x)
 }
 
 struct Add;

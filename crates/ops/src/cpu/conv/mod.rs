@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::conv_shape::ConvShape;
 use super::float::Float;
 use super::output::filled_by;
-use super::winograd::Winograd;
+use super::winograd::{Size, Winograd};
 use axis::Axis;
 pub(in crate::cpu) use packed::PackedKernel;
 
@@ -44,9 +44,11 @@ pub(in crate::cpu) fn is_exact() -> bool {
     EXACT.load(Ordering::Relaxed)
 }
 
-/// Winograd's kernels, where they are allowed and fit.
-fn winograd<T: Float>(shape: &ConvShape) -> Option<Winograd<T>> {
-    T::winograd().filter(|kernels| !is_exact() && (kernels.applies)(shape))
+/// Winograd's kernels and their size, where they are allowed and faster.
+fn winograd<T: Float>(shape: &ConvShape) -> Option<(Winograd<T>, Size)> {
+    let kernels = T::winograd().filter(|_| !is_exact())?;
+    let size = (kernels.size)(shape)?;
+    Some((kernels, size))
 }
 
 /// Patches in one block: enough for matrix products at full speed, few enough for the cache.
@@ -82,8 +84,8 @@ pub(crate) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &Conv
     assert_lengths(x, kernel, y, shape);
     if reads_nothing(shape) {
         y.fill(T::ZERO);
-    } else if let Some(kernels) = winograd(shape) {
-        (kernels.forward)(x, kernel, y, shape);
+    } else if let Some((kernels, size)) = winograd(shape) {
+        (kernels.forward)(size, x, kernel, y, shape);
     } else if shape.is_depthwise() {
         depthwise::forward(x, kernel, y, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
@@ -99,8 +101,8 @@ pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
     assert_lengths(dx, kernel, dy, shape);
     if reads_nothing(shape) {
         dx.fill(T::ZERO);
-    } else if let Some(kernels) = winograd(shape) {
-        (kernels.backward_data)(dy, kernel, dx, shape);
+    } else if let Some((kernels, size)) = winograd(shape) {
+        (kernels.backward_data)(size, dy, kernel, dx, shape);
     } else if shape.is_depthwise() {
         depthwise::backward_data(dy, kernel, dx, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
@@ -120,8 +122,8 @@ pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
     assert_lengths(x, dkernel, dy, shape);
     if reads_nothing(shape) {
         dkernel.fill(T::ZERO);
-    } else if let Some(kernels) = winograd(shape) {
-        (kernels.backward_weight)(x, dy, dkernel, shape);
+    } else if let Some((kernels, size)) = winograd(shape) {
+        (kernels.backward_weight)(size, x, dy, dkernel, shape);
     } else if shape.is_depthwise() {
         depthwise::backward_weight(x, dy, dkernel, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {

@@ -33,29 +33,19 @@ use size::with_tiles;
 
 /// What [`super::conv`] needs of this module, for one number type.
 pub(crate) struct Winograd<T> {
-    /// See [`applies`].
-    pub(crate) applies: fn(&ConvShape) -> bool,
+    /// See [`Size::of`].
+    pub(crate) size: fn(&ConvShape) -> Option<Size>,
     /// See [`forward`].
-    pub(crate) forward: fn(&[T], &[T], &mut [T], &ConvShape),
+    pub(crate) forward: fn(Size, &[T], &[T], &mut [T], &ConvShape),
     /// See [`backward_data`].
-    pub(crate) backward_data: fn(&[T], &[T], &mut [T], &ConvShape),
+    pub(crate) backward_data: fn(Size, &[T], &[T], &mut [T], &ConvShape),
     /// See [`backward_weight`].
-    pub(crate) backward_weight: fn(&[T], &[T], &mut [T], &ConvShape),
+    pub(crate) backward_weight: fn(Size, &[T], &[T], &mut [T], &ConvShape),
 }
 
 /// The kernels of this module, which exist for `f32` alone.
 pub(crate) const KERNELS: Winograd<f32> =
-    Winograd { applies, forward, backward_data, backward_weight };
-
-/// Whether these kernels compute convolutions of this shape, and faster than a plain product does.
-fn applies(shape: &ConvShape) -> bool {
-    Size::of(shape).is_some()
-}
-
-/// The size of tiles for a shape that the caller wants computed here.
-fn size(shape: &ConvShape) -> Size {
-    Size::of(shape).unwrap_or(Size::F4)
-}
+    Winograd { size: Size::of, forward, backward_data, backward_weight };
 
 /// Whether the geometry is the one that the tiles are made for.
 fn fits(shape: &ConvShape) -> bool {
@@ -68,28 +58,28 @@ fn fits(shape: &ConvShape) -> bool {
 }
 
 /// Writes the convolution of `x`, `[batch, height, width, in]`, with `kernel`, `[out, in, 3, 3]`, to
-/// `y`, `[batch, height, width, out]`.
+/// `y`, `[batch, height, width, out]`, in tiles of `size`.
 ///
 /// # Panics
 /// If the geometry does not fit, or a slice is not as long as `shape` says.
-fn forward(x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvShape) {
-    forward_at(Level::get(), size(shape), x, kernel, y, shape);
+fn forward(size: Size, x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvShape) {
+    forward_at(Level::get(), size, x, kernel, y, shape);
 }
 
 /// Writes the gradient of the input of [`forward`] to `dx`, given that of the output.
 ///
 /// # Panics
 /// As [`forward`] does.
-fn backward_data(dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: &ConvShape) {
-    backward_data_at(Level::get(), size(shape), dy, kernel, dx, shape);
+fn backward_data(size: Size, dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: &ConvShape) {
+    backward_data_at(Level::get(), size, dy, kernel, dx, shape);
 }
 
 /// Writes the gradient of the kernel of [`forward`] to `dkernel`, given that of the output.
 ///
 /// # Panics
 /// As [`forward`] does.
-fn backward_weight(x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape) {
-    backward_weight_at(Level::get(), size(shape), x, dy, dkernel, shape);
+fn backward_weight(size: Size, x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape) {
+    backward_weight_at(Level::get(), size, x, dy, dkernel, shape);
 }
 
 /// A kernel that was transformed before, for the instruction set that this process uses.

@@ -41,7 +41,7 @@ const MIN_CHANNELS: usize = 8;
 impl Size {
     /// The faster size where kernels change from call to call, and so are transformed in each; nothing
     /// if a plain product is faster.
-    pub(super) fn of(shape: &ConvShape) -> Option<Self> {
+    pub(crate) fn of(shape: &ConvShape) -> Option<Self> {
         let [pixels, tiles_2, tiles_4] = Self::counts(shape)?;
         cheapest(250 + 10 * pixels, 270 + 15 * tiles_2, 370 + 34 * tiles_4)
     }
