@@ -13,8 +13,8 @@ fn a_missing_folder_is_named() {
     train_on_photos(&place, &[]).fails(&["`photos` not found", "check the path"]);
     place.small(&["--set", "data.source=folder"]).fails(&["data.path"]);
     place.write_pictures("photos");
-    std::fs::remove_dir_all(place.path("photos/val")).expect("the folder is there");
-    train_on_photos(&place, &[]).fails(&["`photos/val` not found", "`train`"]);
+    std::fs::remove_dir_all(place.path("photos/train")).expect("the folder is there");
+    train_on_photos(&place, &[]).fails(&["`photos/train` not found", "`val` to validate on"]);
 }
 
 #[test]

@@ -94,6 +94,28 @@ fn weights_must_be_those_of_the_network() {
 }
 
 #[test]
+fn weights_are_known_by_what_they_hold() {
+    let (place, checkpoint) = Place::trained();
+    let from = |weights: &str, expected: &[&str]| {
+        let weights = format!("model.weights={weights}");
+        let run = place.small(&["--name", "other", "--set", &weights]).succeeds();
+        for part in expected {
+            assert!(run.stderr.contains(part), "`{part}` is not in: {}", run.stderr);
+        }
+    };
+    // With the optimizer's state and the history of the run.
+    from(&checkpoint.replace("best", "last"), &["tensors matched", "left out (history.epoch"]);
+    let weights = candle_vision::models::weights::read(&place.path(&checkpoint)).expect("weights");
+    let renamed: std::collections::HashMap<String, candle_core::Tensor> =
+        weights.into_iter().map(|(name, tensor)| (format!("module.{name}"), tensor)).collect();
+    candle_core::safetensors::save(&renamed, place.path("parallel")).expect("a file");
+    from("parallel", &["`module.` left off their names"]);
+    place.write("page.pth", "<!DOCTYPE html><html>Sign in</html>");
+    let run = place.small(&["--name", "other", "--set", "model.weights=page.pth"]);
+    run.fails(&["`page.pth`", "HTML page"]);
+}
+
+#[test]
 fn a_checkpoint_must_be_whole_and_ours() {
     let (place, checkpoint) = Place::trained();
     place.write_pictures("photos");

@@ -11,8 +11,14 @@ mod commands;
 mod compare;
 mod disk;
 mod explain;
+mod folders;
+mod going_on;
+mod images;
 mod inspect;
+mod many_pictures;
 mod report;
 mod resume;
+#[cfg(target_os = "linux")]
+mod signals;
 mod support;
 mod train;

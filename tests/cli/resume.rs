@@ -92,8 +92,8 @@ fn a_finished_run_is_not_resumed() {
     let parts = ["`runs/small/001/last.safetensors` is finished after 2 epochs", "start a new run"];
     place.run(&["train", "--resume", "runs/small/001"]).fails(&parts);
     place.run(&["train", "--resume", "last"]).fails(&parts);
-    let misuse = place.run(&["train", "--resume", "last", "--epochs", "9"]);
-    misuse.is_misuse("cannot be used with '--epochs");
+    let misuse = place.run(&["train", "--resume", "last", "--recipe", "small.toml"]);
+    misuse.is_misuse("cannot be used with '--re");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! - the crates depend on each other only along the arrows of `docs/architecture.md`;
 //! - `unsafe` stands only where kernels live;
 //! - every library says what it is for;
+//! - libraries name no command and no option of the cli in their messages;
 //! - no large file is in git.
 
 mod arrows;

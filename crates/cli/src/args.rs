@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_vision::explain::Method;
 use candle_vision::models::Precision;
@@ -8,6 +8,7 @@ use candle_vision::report::MOST_RUNS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::device::DeviceArgs;
+use crate::recorded::near;
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -47,9 +48,17 @@ pub(crate) enum Command {
 /// Where data sets and weights lie.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DataDir {
-    /// Folder of data sets and weights
-    #[arg(long = "data", value_name = "DIR", env = "CANDLE_VISION_DATA", default_value = "data")]
-    pub(crate) data: PathBuf,
+    /// Folder of data sets and weights [default: the one that the run or recipe records, or `data`]
+    #[arg(long = "data", value_name = "DIR", env = "CANDLE_VISION_DATA")]
+    data: Option<PathBuf>,
+}
+
+impl DataDir {
+    /// The folder that was asked for, else the one that was `recorded`, else `data`.
+    pub(crate) fn or(&self, recorded: Option<&Path>) -> PathBuf {
+        let asked = self.data.as_deref().or(recorded);
+        near(asked.unwrap_or(Path::new("data"))).to_path_buf()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -57,14 +66,17 @@ pub(crate) struct TrainArgs {
     /// Recipe file (TOML)
     #[arg(long, value_name = "FILE", required_unless_present_any = ["folder", "resume"])]
     pub(crate) recipe: Option<PathBuf>,
-    /// Train on this image folder: `train/` and `val/` with one folder for each class, or just one
-    /// folder for each class
+    /// Train on this image folder: one folder for each class, or `train`, `val` and `test` with such
+    /// folders in each. Other usual names (`Training`, `valid`, `testing`) will do; without `val` a
+    /// part of the training pictures is kept; `test` is measured once, at the end. With --resume:
+    /// where the run's pictures are now
     #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub(crate) folder: Option<PathBuf>,
     /// Network for --folder
     #[arg(long, value_name = "NAME", default_value = "resnet18", conflicts_with = "recipe")]
     pub(crate) model: String,
-    /// Weights to start from, for --folder: a name under DATA/weights, a file, or `none`
+    /// Weights to start from, for --folder: a name under DATA/weights, a safetensors or PyTorch file of
+    /// any name, a run's last.safetensors, or `none`
     #[arg(long, value_name = "NAME", conflicts_with = "recipe")]
     pub(crate) weights: Option<String>,
     /// Name of the run: its files go to RUNS/NAME/NNN [default: the recipe's or folder's name]
@@ -85,11 +97,12 @@ pub(crate) struct TrainArgs {
     /// Leave broken pictures out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
-    /// Go on with an unfinished run, with its settings: its folder, or `last` for the newest one
+    /// Go on with a run, with its settings: its folder, or `last` for the newest one. With more
+    /// --epochs a finished run goes on too; --set may change what decides no number
     #[arg(
         long,
         value_name = "RUN",
-        conflicts_with_all = ["recipe", "folder", "model", "weights", "name", "epochs", "seed", "precision", "set", "skip_broken"]
+        conflicts_with_all = ["recipe", "model", "weights", "name"]
     )]
     pub(crate) resume: Option<PathBuf>,
     /// Do not use the network
@@ -109,9 +122,14 @@ pub(crate) struct EvalArgs {
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Image folder to measure on [default: the validation pictures of the checkpoint's run]
+    /// Image folder to measure on, whole or, where it is split, its validation pictures [default: the
+    /// validation pictures of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
+    /// Write the confusion matrix as CSV: a row for each true class, a column for each predicted one
+    /// [default: CHECKPOINT.confusion.csv in this folder if there are over 20 classes, else none]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// Pictures in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
@@ -129,12 +147,15 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// Pictures (JPEG or PNG)
+    /// Pictures, folders of pictures, or quoted globs such as 'photos/**/*.jpg'
     #[arg(required = true, value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
+    pub(crate) batch_size: usize,
     /// How many classes to print for each picture
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
@@ -147,19 +168,24 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Picture (JPEG or PNG)
-    #[arg(value_name = "PICTURE")]
-    pub(crate) picture: PathBuf,
+    /// Pictures, folders of pictures, or quoted globs such as 'photos/**/*.jpg'
+    #[arg(required = true, value_name = "PICTURE")]
+    pub(crate) pictures: Vec<PathBuf>,
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    pub(crate) batch_size: usize,
     /// gradcam, gradcam++, xgradcam, hirescam, layercam, eigencam, eigengradcam, scorecam,
     /// ablationcam, saliency, input-x-gradient, guided-backprop, smoothgrad, integrated-gradients or
     /// occlusion
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) method: Method,
     /// What to explain: a class by name or number, `CLASS:OTHER` for why the one rather than the
-    /// other, `@PICTURE` for what is alike in that picture [default: the predicted class]
+    /// other, `@PICTURE` for what is alike in that picture. A class goes by its whole name first, then
+    /// by its number from 0; names with `:`, `@` or digits that could mean something else stand in
+    /// double quotes: '"a:b"', '"a:b":c', '"@home"', '"7"' [default: the predicted class]
     #[arg(long, visible_alias = "class", value_name = "CLASS")]
     pub(crate) target: Option<String>,
     /// Layer to look at [default: the network's own choice]
@@ -171,8 +197,9 @@ pub(crate) struct ExplainArgs {
     /// Average over six variants of the picture
     #[arg(long)]
     pub(crate) aug_smooth: bool,
-    /// Where to write the map [default: PICTURE.explain.FORMAT in this folder]
-    #[arg(long, short, value_name = "FILE")]
+    /// Where to write: a file for one picture, a folder for several [default: PICTURE.explain.FORMAT
+    /// in this folder; no file is overwritten there]
+    #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
     /// A picture, or the map's numbers [default: by the name of --output, else png]
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -223,6 +250,9 @@ pub(crate) struct ReportArgs {
     /// Folder of the run, for instance runs/resnet18/001
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
+    /// Image folder of the run, where it has been moved [default: as the run records]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
@@ -252,7 +282,7 @@ pub(crate) enum InspectCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ActivationsArgs {
-    /// Picture (JPEG or PNG)
+    /// Picture (JPEG, PNG, WebP, GIF, BMP, TIFF, PNM or ICO)
     #[arg(value_name = "PICTURE")]
     pub(crate) picture: PathBuf,
     /// Kernel of the convolution: edges, sobel-x, sobel-y, blur, sharpen, or the numbers of a square
@@ -266,7 +296,7 @@ pub(crate) struct ActivationsArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) layer: Option<String>,
     /// Where to write the first picture [default: PICTURE.activations.png in this folder]; those of a
-    /// network are PICTURE.LAYER.png and PICTURE.kernels.png
+    /// network are PICTURE.LAYER.png and PICTURE.kernels.png. Without a name no file is overwritten
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]

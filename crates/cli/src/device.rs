@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::models::Precision;
-use candle_vision::ops::cuda_device;
+use candle_vision::ops::{Translation, cuda_device, load_kernels};
 use clap::Args;
 
 use crate::say;
@@ -70,15 +70,31 @@ fn first_card_or_cpu() -> Device {
 }
 
 fn cuda(ordinal: usize) -> Result<Device> {
-    cuda_device(ordinal).map_err(anyhow::Error::from).map_err(|error| {
+    let opened = cuda_device(ordinal).and_then(|device| {
+        load_kernels(&device, |translation| say::note(of_first_start(translation)))?;
+        Ok(device)
+    });
+    opened.map_err(anyhow::Error::from).map_err(|error| {
         let remedy = remedy(&format!("{error:#}"));
         error.context(format!("CUDA card {ordinal} cannot be used: {remedy}"))
     })
 }
 
+/// What makes the first start on a machine long.
+fn of_first_start(Translation { kernels, ours_too }: Translation) -> String {
+    let more = if ours_too { " and this program's own" } else { "" };
+    format!(
+        "the driver compiles {kernels} kernels{more} for this card, once; this can take half a minute"
+    )
+}
+
 /// What to do about an error of the driver, which is known by its name.
 fn remedy(error: &str) -> &'static str {
-    const REMEDIES: [(&str, &str); 6] = [
+    const TOO_OLD: &str = "this program has no code for it; build with CUDA_COMPUTE_CAP set to the \
+                           card's compute capability, such as 75";
+    const REMEDIES: [(&str, &str); 8] = [
+        ("CUDA_ERROR_NO_BINARY_FOR_GPU", TOO_OLD),
+        ("CUDA_ERROR_INVALID_PTX", TOO_OLD),
         ("CUDA_ERROR_INVALID_DEVICE", "there are not so many; `nvidia-smi -L` lists them"),
         (
             "CUDA_ERROR_NO_DEVICE",
@@ -131,10 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn a_first_start_is_told_in_one_line() {
+        let of = |ours_too| of_first_start(Translation { kernels: 540, ours_too });
+        assert!(of(false).contains("compiles 540 kernels for this card, once"), "{}", of(false));
+        assert!(of(true).contains("540 kernels and this program's own"), "{}", of(true));
+    }
+
+    #[test]
     fn the_driver_s_errors_get_a_remedy() {
         let error = r#"DriverError(CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal")"#;
         assert!(remedy(error).contains("nvidia-smi -L"));
         assert!(remedy("CUDA_ERROR_NO_DEVICE").contains("CUDA_VISIBLE_DEVICES"));
+        assert!(remedy("CUDA_ERROR_NO_BINARY_FOR_GPU").contains("CUDA_COMPUTE_CAP"));
         assert!(remedy("something else").contains("--device cpu"));
     }
 }

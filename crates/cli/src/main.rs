@@ -1,20 +1,31 @@
 //! The `candle-vision` command: parse, call, print.
 
 mod args;
+mod batches;
+mod changes;
 mod commands;
+mod confusion;
 mod device;
+mod image_folders;
+mod measured;
+mod named_pictures;
 mod out_of_memory;
+mod output_names;
 mod own_environment;
 mod plan;
 mod prepare;
 mod progress;
 mod recipe;
+mod recorded;
+mod remedy;
 mod report;
 mod resume;
 mod say;
 mod settings;
 mod sources;
+mod stop;
 mod table;
+mod test_split;
 
 use std::process::ExitCode;
 
@@ -42,6 +53,7 @@ fn main() -> ExitCode {
         Command::Summary(args) => commands::summary::run(&args),
         Command::Fetch(args) => commands::fetch::run(&args),
     };
+    say::characters_without_font();
     match result {
         Ok(code) => code,
         // Who reads only the beginning (`candle-vision summary resnet18 | head`) got what they asked.

@@ -11,6 +11,7 @@ use candle_vision::models::Model;
 use candle_vision::ops::Generator;
 use rand::SeedableRng;
 
+use crate::image_folders::{self, Remarks};
 use crate::settings::{DataSettings, ModelSettings, Settings};
 use crate::{say, sources};
 
@@ -19,27 +20,59 @@ pub(crate) struct Prepared {
     pub(crate) model: Box<dyn Model>,
     pub(crate) train: DataLoader,
     pub(crate) val: DataLoader,
+    /// What is measured once, at the end.
+    pub(crate) test: Option<DataLoader>,
     /// Where the network's weights come from, in words.
     pub(crate) origin: String,
 }
 
+/// Whether a run begins or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// From the weights that the settings name, or from scratch.
+    New,
+    /// All weights come from a checkpoint: those it began with may be gone.
+    Resumed,
+}
+
 /// Opens the data, builds the network and checks that one fits the other.
-pub(crate) fn prepare(settings: &Settings, data_dir: &Path, device: &Device) -> Result<Prepared> {
+pub(crate) fn prepare(
+    settings: &Settings,
+    data_dir: &Path,
+    device: &Device,
+    start: Start,
+) -> Result<Prepared> {
     settings.training.validate()?;
     let seed = settings.training.seed;
-    let open = |split| sources::open(&settings.data, data_dir, split, seed);
+    let mut remarks = Remarks::default();
+    let mut open = |split| sources::open(&settings.data, data_dir, split, seed, &mut remarks);
     let (train_set, val_set) = (open(Split::Train)?, open(Split::Val)?);
+    let folder = sources::image_folder(&settings.data, data_dir)?;
+    let has_test = folder.as_deref().map_or(Ok(false), image_folders::has_test)?;
+    let test_set = has_test.then(|| open(Split::Test)).transpose()?;
     check_size("train", &train_set, &settings.data.train, &settings.model)?;
-    check_size("eval", &val_set, &settings.data.eval, &settings.model)?;
-    tell_of_data(&train_set, &val_set);
+    for set in std::iter::once(&val_set).chain(&test_set) {
+        check_size("eval", set, &settings.data.eval, &settings.model)?;
+    }
+    if let Some(folder) = &folder {
+        image_folders::tell_layout(folder, &settings.data)?;
+    }
+    remarks.tell();
+    tell_of_data(&train_set, &val_set, test_set.as_ref());
     let classes = train_set.classes().len();
-    let (model, origin) = sources::network(&settings.model, classes, seed, data_dir, device)?;
+    let mut network = settings.model.clone();
+    if start == Start::Resumed {
+        network.weights.clear();
+    }
+    let (model, origin) = sources::network(&network, classes, seed, data_dir, device)?;
+    // A run that began from weights was not fitted then, and must not be when it goes on.
     if settings.model.weights.is_empty() {
         fit_pictures(model.as_ref(), &train_set, &settings.data)?;
     }
     let loader = |set, split| sources::loader(set, &settings.data, split, seed, device);
     let (train, val) = (loader(train_set, Split::Train)?, loader(val_set, Split::Val)?);
-    Ok(Prepared { model, train, val, origin })
+    let test = test_set.map(|set| loader(set, Split::Test)).transpose()?;
+    Ok(Prepared { model, train, val, test, origin })
 }
 
 /// Checks with the first picture that the transforms make what the network takes.
@@ -100,14 +133,15 @@ fn fit_pictures(model: &dyn Model, set: &Arc<dyn Dataset>, settings: &DataSettin
     Ok(())
 }
 
-fn tell_of_data(train: &Arc<dyn Dataset>, val: &Arc<dyn Dataset>) {
+fn tell_of_data(train: &Arc<dyn Dataset>, val: &Arc<dyn Dataset>, test: Option<&Arc<dyn Dataset>>) {
     let classes = train.classes();
     let counts = class_counts(train.as_ref());
     let shown: Vec<String> =
         classes.iter().zip(counts).take(12).map(|(class, n)| format!("{class} {n}")).collect();
     let more = if classes.len() > 12 { ", ..." } else { "" };
+    let test = test.map_or_else(String::new, |test| format!(", {} for a test", test.len()));
     say::note(format_args!(
-        "data: {} training pictures ({}{more}), {} for validation",
+        "data: {} training pictures ({}{more}), {} for validation{test}",
         train.len(),
         shown.join(", "),
         val.len()

@@ -164,6 +164,9 @@ impl Callback for Progress {
                 let lr = short(*lr);
                 self.line(&format!("epoch {epoch}: the whole network learns from now on, lr {lr}"));
             }
+            Event::SlowBackward { op } => self.line(&format!(
+                "steps take longer than they need: {op} keeps the backward pass from its fast way"
+            )),
             Event::SampleSkipped { sample } => {
                 self.line(&format!("left out: {}: {}", sample.name, sample.reason))
             }

@@ -174,12 +174,14 @@ mod tests {
     #[test]
     fn convolutions_are_as_in_pytorch_unless_told_otherwise() -> Result<()> {
         let mut recipe = recipe();
-        let ConvSettings { exact, tf32 } = recipe.settings()?.conv;
-        assert!(!exact && tf32);
+        let ConvSettings { exact, tf32, benchmark } = recipe.settings()?.conv;
+        assert!(!exact && tf32 && !benchmark);
         recipe.set("conv.tf32=false")?;
         assert!(!recipe.settings()?.conv.tf32);
         recipe.set("conv.exact=true")?;
         assert!(recipe.settings()?.conv.exact);
+        recipe.set("conv.benchmark=true")?;
+        assert!(recipe.settings()?.conv.benchmark);
         Ok(())
     }
 

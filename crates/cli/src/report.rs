@@ -17,6 +17,7 @@ use candle_vision::train::{
 
 use crate::settings::Settings;
 use crate::sources::{self, Restored, in_channels, unused_generator};
+use crate::test_split::Tested;
 
 /// How many of the worst pictures are shown.
 const WORST: usize = 12;
@@ -99,7 +100,7 @@ impl Run<'_> {
         };
         let pictures = |loader: &DataLoader| {
             let dataset = loader.dataset();
-            format!("{} pictures, fingerprint {}", dataset.len(), dataset.fingerprint())
+            format!("{} pictures, fingerprint {}", dataset.len(), loader.fingerprint())
         };
         let mut facts = vec![
             (
@@ -111,6 +112,9 @@ impl Run<'_> {
             ("validation data".to_owned(), pictures(self.val)),
             ("seed".to_owned(), best.metadata.seed.to_string()),
         ];
+        if let Some(tested) = Tested::read(self.folder) {
+            facts.push(("test, measured once at the end".to_owned(), tested.to_string()));
+        }
         facts.extend(self.environment().unwrap_or_default());
         facts
     }

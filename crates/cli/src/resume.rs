@@ -5,18 +5,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_vision::train::{Checkpoint, RunFolder};
 
+use crate::args::TrainArgs;
+use crate::changes::{self, Change};
+use crate::plan::asked;
 use crate::recipe::Recipe;
+use crate::recorded;
 use crate::settings::Settings;
 
 /// A run that was begun before.
 pub(crate) struct Begun {
+    /// No other process can write to it.
     pub(crate) folder: RunFolder,
+    /// As asked for now.
     pub(crate) settings: Settings,
+    /// What differs from the settings it had.
+    pub(crate) changes: Vec<Change>,
     pub(crate) checkpoint: Checkpoint,
 }
 
-/// Opens the run in the folder `named`, or for `last` the newest one under `runs`.
-pub(crate) fn open(named: &Path, runs: &Path) -> Result<Begun> {
+/// Opens the run in the folder `named`, or for `last` the newest one under the runs, to go on with what
+/// the command line changes.
+pub(crate) fn open(named: &Path, args: &TrainArgs) -> Result<Begun> {
+    let runs = &args.runs;
     let folder = RunFolder::open(find(named, runs)?)?;
     let (path, config) = (folder.path(), folder.path().join("config.toml"));
     if !config.is_file() {
@@ -33,9 +43,17 @@ pub(crate) fn open(named: &Path, runs: &Path) -> Result<Begun> {
             path.display()
         )
     }
-    let settings = Recipe::read(&config)?.settings()?;
+    // From here on it is certain to be a run, and the last checkpoint stays the last.
+    let folder = RunFolder::open_to_resume(folder.path())?;
+    let recipe = Recipe::read(&config)?;
+    let mut settings = asked(args, recipe.clone())?.settings()?;
+    if let Some(moved) = &args.folder {
+        settings.data.path = Some(std::path::absolute(moved)?);
+    }
+    let changes = changes::between(&recipe.settings()?, &settings)?;
+    recorded::find_again(&mut settings.data, folder.path());
     let checkpoint = Checkpoint::load(folder.last())?;
-    Ok(Begun { folder, settings, checkpoint })
+    Ok(Begun { folder, settings, changes, checkpoint })
 }
 
 /// The newest run that has a checkpoint for `last`, else the folder that was named.

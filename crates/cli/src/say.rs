@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use candle_vision::data::DataLoader;
+
 /// A line of the result, to stdout.
 ///
 /// # Errors
@@ -21,6 +23,32 @@ pub(crate) fn program() -> String {
 /// reason to end a long run.
 pub(crate) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// How many pictures were left out, if any were.
+pub(crate) fn skipped<const N: usize>(loaders: [&DataLoader; N]) {
+    let skipped: usize = loaders.iter().map(|loader| loader.skipped().len()).sum();
+    let total: usize = loaders.iter().map(|loader| loader.dataset().len()).sum();
+    if skipped > 0 {
+        note(format_args!("left out: {skipped} of {total} pictures, because they cannot be read"));
+    }
+}
+
+/// What pictures show as code points, and what to do about it.
+pub(crate) fn characters_without_font() {
+    // Of a whole script, a few tell which it is.
+    const MOST: usize = 12;
+    let characters = candle_vision::report::characters_without_font();
+    if characters.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = characters.iter().take(MOST).map(ToString::to_string).collect();
+    let more = if characters.len() > MOST { " ..." } else { "" };
+    note(format_args!(
+        "no font on this machine has {}{more}: pictures show code points instead; install a font that \
+         has them, such as Noto",
+        shown.join(" ")
+    ));
 }
 
 /// An error, as one line.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use candle_vision::data::transforms::Compose;
-use candle_vision::ops::{set_exact_convolution, set_tf32};
+use candle_vision::ops::{set_convolution_benchmark, set_exact_convolution, set_tf32};
 use candle_vision::train::TrainerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -39,11 +39,14 @@ pub(crate) struct ConvSettings {
     pub(crate) exact: bool,
     /// Whether a CUDA card may round the factors of f32 convolutions to TF32.
     pub(crate) tf32: bool,
+    /// Whether a CUDA card takes the fastest deterministic algorithm for each shape, as it is timed at
+    /// the first call, instead of the one that cuDNN recommends.
+    pub(crate) benchmark: bool,
 }
 
 impl Default for ConvSettings {
     fn default() -> Self {
-        Self { exact: false, tf32: true }
+        Self { exact: false, tf32: true, benchmark: false }
     }
 }
 
@@ -52,6 +55,7 @@ impl ConvSettings {
     pub(crate) fn apply(self) {
         set_exact_convolution(self.exact);
         set_tf32(self.tf32);
+        set_convolution_benchmark(self.benchmark);
     }
 }
 
@@ -70,6 +74,9 @@ pub(crate) enum Source {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataSettings {
     pub(crate) source: Source,
+    /// The folder of data sets and weights, as `--data`; a run records the one it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dir: Option<PathBuf>,
     /// The image folder of `source = "folder"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
@@ -81,7 +88,14 @@ pub(crate) struct DataSettings {
     pub(crate) workers: usize,
     #[serde(default)]
     pub(crate) skip_broken: bool,
-    /// Share of a folder without `train/` and `val/` that is kept for validation.
+    /// Whether pictures of a folder are turned upright as their EXIF data says. Recipes and runs from
+    /// before there was this setting leave them as they are stored, and go on doing so.
+    #[serde(default)]
+    pub(crate) exif_orientation: bool,
+    /// How many pixels a picture of a folder may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_pixels: Option<u64>,
+    /// Share of an image folder without one to validate on that is kept for validation.
     #[serde(default = "default_val_fraction")]
     pub(crate) val_fraction: f64,
     pub(crate) train: Compose,

@@ -3,41 +3,52 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use candle_vision::data::transforms::{Compose, Interpolation, functional};
 use candle_vision::data::{
-    Cifar10, DataLoader, Dataset, Error as DataError, FolderSplit, ImageFolder, Insects,
-    InsectsConfig, LoaderConfig, Mnist, Picture, Split,
+    Cifar10, DataLoader, Dataset, Error as DataError, Insects, InsectsConfig, LoaderConfig, Mnist,
+    Picture, ReadOptions, Split,
 };
-use candle_vision::models::{Model, ModelSpec, build, weights};
+use candle_vision::models::weights::{self, WeightFile};
+use candle_vision::models::{Model, ModelSpec, build};
 use candle_vision::ops::Generator;
 use candle_vision::train::{Checkpoint, CheckpointMetadata, DeviceUpload};
 use rand::SeedableRng;
 
-use crate::recipe::Recipe;
+use crate::image_folders::{self, Remarks};
+use crate::recorded::near;
+use crate::remedy::with_fetch;
 use crate::say;
 use crate::settings::{DataSettings, ModelSettings, Source};
 
-/// Opens one split of the data set that `settings` names.
+/// The folder of the transfer-learning tutorial's ants and bees.
+const HYMENOPTERA: &str = "hymenoptera_data";
+
+/// Opens one split of the data set that `settings` names; what is to be said of it goes to `remarks`.
 pub(crate) fn open(
     settings: &DataSettings,
     data_dir: &Path,
     split: Split,
     seed: u64,
+    remarks: &mut Remarks,
 ) -> Result<Arc<dyn Dataset>> {
     Ok(match settings.source {
-        Source::Mnist => Arc::new(Mnist::open(data_dir.join("mnist"), measured(split))?),
-        Source::Cifar10 => Arc::new(Cifar10::open(cifar_folder(data_dir), measured(split))?),
-        Source::Hymenoptera => open_folder(&data_dir.join("hymenoptera_data"), settings, split)?,
-        Source::Folder => {
-            let path = settings.path.as_deref();
-            let path = path.context(
-                "`data.source = \"folder\"` needs `data.path`: give the folder in the recipe, or with \
-                 `--set data.path=DIR`",
-            )?;
-            open_folder(path, settings, split)?
+        Source::Mnist => {
+            let mnist = Mnist::open(data_dir.join("mnist"), measured(split));
+            Arc::new(mnist.map_err(|error| with_fetch(error, settings.source))?)
         }
+        Source::Cifar10 => {
+            let cifar10 = Cifar10::open(cifar_folder(data_dir), measured(split));
+            Arc::new(cifar10.map_err(|error| with_fetch(error, settings.source))?)
+        }
+        Source::Hymenoptera => {
+            let folder = data_dir.join(HYMENOPTERA);
+            check_splits(&folder)
+                .and_then(|()| image_folders::open(&folder, settings, split, remarks))
+                .map_err(|error| with_fetch(error, settings.source))?
+        }
+        Source::Folder => image_folders::open(own_folder(settings)?, settings, split, remarks)?,
         Source::Insects => {
             let count =
                 if split == Split::Train { settings.train_pictures } else { settings.val_pictures };
@@ -53,6 +64,19 @@ pub(crate) fn open(
     })
 }
 
+/// A folder of one's own may lack validation pictures; where those of a known data set are missing, it
+/// was not unpacked whole.
+fn check_splits(folder: &Path) -> Result<()> {
+    for path in [Split::Train, Split::Val].map(|split| folder.join(split.name())) {
+        if !path.is_dir() {
+            let expected = "a part of the photographs".to_owned();
+            let remedy = "fetch the data set anew".to_owned();
+            return Err(DataError::NotFound { path, expected, remedy }.into());
+        }
+    }
+    Ok(())
+}
+
 /// MNIST and CIFAR-10 come in two parts: what is not trained on is tested on.
 fn measured(split: Split) -> Split {
     if split == Split::Train { Split::Train } else { Split::Test }
@@ -63,34 +87,51 @@ fn cifar_folder(data_dir: &Path) -> PathBuf {
     if official.is_dir() { official } else { data_dir.join("cifar10") }
 }
 
-fn open_folder(path: &Path, settings: &DataSettings, split: Split) -> Result<Arc<dyn Dataset>> {
-    // The split of a single folder is part of the data, not of the run: another seed for the run
-    // must not move pictures between training and validation.
-    let one = FolderSplit { val: settings.val_fraction, test: 0.0, seed: 0 };
-    Ok(Arc::new(ImageFolder::open(path, split, one)?))
+/// The environment variable with the number of pixels that a picture may have.
+const MAX_PIXELS: &str = "CANDLE_VISION_MAX_PIXELS";
+
+/// How pictures are read: `max_pixels` of a recipe goes over the environment's.
+pub(crate) fn read_options(exif_orientation: bool, max_pixels: Option<u64>) -> Result<ReadOptions> {
+    let options = ReadOptions::default().with_exif_orientation(exif_orientation);
+    let max_pixels = match (max_pixels, std::env::var(MAX_PIXELS)) {
+        (Some(most), _) => Some(most),
+        (None, Ok(text)) if !text.is_empty() => {
+            let most = text.parse();
+            Some(most.with_context(|| {
+                format!("{MAX_PIXELS} is `{text}`, which is no number of pixels")
+            })?)
+        }
+        (None, _) => None,
+    };
+    Ok(max_pixels.map_or(options, |most| options.with_max_pixels(most)))
 }
 
-/// The pictures to measure a checkpoint on: a folder's, or the validation pictures of the run that
-/// it lies in.
-pub(crate) fn measured_pictures(
-    folder: Option<&Path>,
-    checkpoint: &Path,
-    data_dir: &Path,
-    seed: u64,
-) -> Result<Arc<dyn Dataset>> {
-    if let Some(folder) = folder {
-        let val = folder.join(Split::Val.name());
-        let folder = if val.is_dir() { &val } else { folder };
-        return Ok(Arc::new(ImageFolder::new(folder)?));
-    }
-    let config = checkpoint.parent().unwrap_or(Path::new(".")).join("config.toml");
-    ensure!(
-        config.is_file(),
-        "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
-        checkpoint.display()
-    );
-    let settings = Recipe::read(&config)?.settings()?;
-    open(&settings.data, data_dir, Split::Val, seed)
+/// The image folder of `source = "folder"`.
+fn own_folder(settings: &DataSettings) -> Result<&Path> {
+    settings.path.as_deref().context(
+        "`data.source = \"folder\"` needs `data.path`: give the folder in the recipe, or with \
+         `--set data.path=DIR`",
+    )
+}
+
+/// The image folder that `settings` name, if the data set is one.
+pub(crate) fn image_folder(settings: &DataSettings, data_dir: &Path) -> Result<Option<PathBuf>> {
+    Ok(match settings.source {
+        Source::Hymenoptera => Some(data_dir.join(HYMENOPTERA)),
+        Source::Folder => Some(own_folder(settings)?.to_path_buf()),
+        Source::Mnist | Source::Cifar10 | Source::Insects => None,
+    })
+}
+
+/// The folder of the data set, and whether it is a folder of the user's own; `None` if it is drawn.
+pub(crate) fn place(settings: &DataSettings, data_dir: &Path) -> Result<Option<(PathBuf, bool)>> {
+    Ok(match settings.source {
+        Source::Insects => None,
+        Source::Folder => Some((own_folder(settings)?.to_path_buf(), true)),
+        Source::Hymenoptera => Some((data_dir.join(HYMENOPTERA), false)),
+        Source::Mnist => Some((data_dir.join("mnist"), false)),
+        Source::Cifar10 => Some((cifar_folder(data_dir), false)),
+    })
 }
 
 /// The loader of one split.
@@ -149,18 +190,21 @@ pub(crate) fn network(
         return Ok((model, "from scratch".to_owned()));
     }
     let path = weight_file(&settings.weights, data_dir);
-    let tensors = weights::read(&path)?;
-    let report = weights::load(model.as_ref(), &tensors, weights::Head::MayDiffer)
+    let path = near(&path);
+    let report = WeightFile::read(path)?
+        .load(model.as_ref(), weights::Head::MayDiffer)
         .with_context(|| format!("cannot start from `{}`", path.display()))?;
     Ok((model, format!("weights {}: {report}", path.display())))
 }
 
-/// A bare name means a file under the data folder.
+/// A bare name means a file under the data folder, or one here without an extension.
 pub(crate) fn weight_file(name: &str, data_dir: &Path) -> PathBuf {
-    if name.contains(['.', '/', '\\']) {
+    let known = data_dir.join("weights").join(format!("{name}.safetensors"));
+    let is_path = name.contains(['.', '/', '\\']);
+    if is_path || (!known.is_file() && Path::new(name).is_file()) {
         PathBuf::from(name)
     } else {
-        data_dir.join("weights").join(format!("{name}.safetensors"))
+        known
     }
 }
 
@@ -181,7 +225,8 @@ pub(crate) fn restore(path: &Path, device: &Device) -> Result<Restored> {
 impl Restored {
     /// A picture as this network takes it, a batch of one.
     pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
-        let picture = in_channels(picture(path)?, self.metadata.model.input[0])?;
+        let picture = picture(path, self.metadata.exif_orientation)?;
+        let picture = in_channels(picture, self.metadata.model.input[0])?;
         let picture = self.in_size(picture, path)?;
         let input = self
             .prepare(&picture, device)
@@ -252,9 +297,21 @@ impl Restored {
     }
 }
 
+/// Fails if a network says NaN: no class is the most probable one then.
+pub(crate) fn check_finite(mut probabilities: impl Iterator<Item = f64>) -> Result<()> {
+    match probabilities.find(|probability| !probability.is_finite()) {
+        None => Ok(()),
+        Some(value) => bail!(
+            "the network's output is {value}: its weights are damaged or diverged; use another \
+             checkpoint"
+        ),
+    }
+}
+
 /// A picture that was asked for by name.
-pub(crate) fn picture(path: &Path) -> Result<Picture> {
-    Picture::open(path).map_err(|error| unreadable(path, error))
+pub(crate) fn picture(path: &Path, exif_orientation: bool) -> Result<Picture> {
+    let options = read_options(exif_orientation, None)?;
+    Picture::open_with(path, &options).map_err(|error| unreadable(path, error))
 }
 
 /// A picture that was asked for by name cannot be left out, as a loader would do.
@@ -263,9 +320,16 @@ fn unreadable(path: &Path, error: DataError) -> anyhow::Error {
         DataError::BrokenPicture { reason, .. } => {
             anyhow::anyhow!("`{}` is not a whole picture: {reason}; replace it", path.display())
         }
-        DataError::TooLarge { width, height, .. } => anyhow::anyhow!(
-            "`{}` is too large with {width}x{height} pixels; make it smaller",
+        DataError::UnreadableFormat { format, .. } => anyhow::anyhow!(
+            "`{}` holds {format}, which cannot be read; convert it to JPEG or PNG",
             path.display()
+        ),
+        DataError::TooLarge { width, height, max_pixels, .. } => anyhow::anyhow!(
+            "`{}` is too large: {width}x{height} pixels, {pixels} in all, where {max_pixels} are \
+             allowed; raise that with the environment variable {MAX_PIXELS}={pixels}, or make the \
+             picture smaller",
+            path.display(),
+            pixels = width.saturating_mul(height)
         ),
         error => error.into(),
     }

@@ -16,6 +16,15 @@ pub struct Sample {
 
 /// Labelled pictures that can be asked for by index, from any thread.
 ///
+/// # What a sample may depend on
+/// The seed of a run decides its result, bit for bit and with any number of workers, if
+/// [`Dataset::sample`] depends on the index alone. Random changes belong into
+/// [`transforms`](crate::transforms), which draw from a generator of their own for each sample and
+/// epoch. A data set may all the same give another sample each time it is asked, by a generator of its
+/// own or by what is in a file by now; then such a run cannot be repeated. The loader asks for each
+/// sample once an epoch, unless [`Dataset::is_cacheable`] says that once is enough. Length, labels,
+/// classes and names must not change.
+///
 /// # Example
 /// ```
 /// use candle_vision_data::{Dataset, Insects, InsectsConfig, Split};
@@ -34,13 +43,13 @@ pub trait Dataset: Send + Sync {
         self.len() == 0
     }
 
-    /// Reads sample `index`.
+    /// Reads sample `index`. Its label must be [`Dataset::label`]'s.
     ///
     /// # Errors
     /// If there is no such sample, or its file is missing or damaged.
     fn sample(&self, index: usize) -> Result<Sample>;
 
-    /// Names of the classes; a label is an index into it.
+    /// Names of the classes; a label is an index into it, so every label is below their number.
     fn classes(&self) -> &[String];
 
     /// Label of sample `index`, without reading its picture.
@@ -56,8 +65,23 @@ pub trait Dataset: Send + Sync {
     /// one than a checkpoint was trained on. It reads no pictures, so changed pixels go unseen.
     fn fingerprint(&self) -> String;
 
+    /// Whether pictures are turned upright as their EXIF data says. A checkpoint notes it, so that
+    /// other pictures are shown to the network in the same way.
+    fn exif_orientation(&self) -> bool {
+        false
+    }
+
     /// Whether the pictures lie in memory already, so that a cache would gain nothing.
     fn in_memory(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Dataset::sample`] gives the same sample whenever it is asked for an index, so that a
+    /// [`DataLoader`](crate::DataLoader) may keep what it has read for later epochs
+    /// ([`LoaderConfig::cache_bytes`](crate::LoaderConfig)). It is `false` unless a data set says
+    /// otherwise: what is random must stay so. Say `true` for files that are decoded, which is most of
+    /// the work of loading; the data sets of this crate do.
+    fn is_cacheable(&self) -> bool {
         false
     }
 }
@@ -96,13 +120,37 @@ pub fn labels(dataset: &dyn Dataset) -> Vec<u32> {
     (0..dataset.len()).map(|index| dataset.label(index)).collect()
 }
 
-/// How many samples each class has, in the order of [`Dataset::classes`].
+/// How many samples each class has, in the order of [`Dataset::classes`]. Labels of no class are not
+/// counted; [`check_labels`] finds them.
 pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
     let mut counts = vec![0; dataset.classes().len()];
     for label in labels(dataset) {
-        counts[label as usize] += 1;
+        if let Some(count) = counts.get_mut(label as usize) {
+            *count += 1;
+        }
     }
     counts
+}
+
+/// Checks that every label is that of a class, without reading a picture.
+///
+/// # Errors
+/// [`Error::Label`] with the first sample whose label is not below the number of classes.
+pub fn check_labels(dataset: &dyn Dataset) -> Result<()> {
+    let classes = dataset.classes().len();
+    (0..dataset.len())
+        .try_for_each(|index| check_label(dataset, index, dataset.label(index), classes))
+}
+
+/// Checks one label of a data set against the number of classes.
+///
+/// # Errors
+/// [`Error::Label`], which names the sample.
+pub fn check_label(dataset: &dyn Dataset, index: usize, label: u32, classes: usize) -> Result<()> {
+    if (label as usize) < classes {
+        return Ok(());
+    }
+    Err(Error::Label { index, name: dataset.name(index), label, classes })
 }
 
 /// Checks an index before a data set uses it.

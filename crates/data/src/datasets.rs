@@ -9,7 +9,9 @@ mod mnist;
 use std::path::{Path, PathBuf};
 
 pub use cifar::Cifar10;
-pub use image_folder::{FolderSplit, ImageFolder};
+pub use image_folder::{
+    FolderLayout, FolderSplit, ImageFolder, LeftOut, find_pictures, is_picture, is_same_class,
+};
 pub use insects::{Insects, InsectsConfig};
 pub use mnist::Mnist;
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::picture::Format;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -66,10 +68,23 @@ pub enum Error {
         reason: String,
     },
 
-    /// A picture's header announces more than the limits allow.
+    /// A file holds an image of a format that is not read.
     #[error(
-        "`{name}` is {width}x{height} pixels, more than 16384 a side or 256 MiB in all; \
-         make it smaller or remove it, or turn on `skip_broken`"
+        "`{name}` holds {format}, which cannot be read; convert it to JPEG or PNG, remove it, or \
+         turn on `skip_broken`"
+    )]
+    UnreadableFormat {
+        /// Path or other name of the picture.
+        name: String,
+        /// What its content is.
+        format: Format,
+    },
+
+    /// A picture's header announces more pixels than are allowed.
+    #[error(
+        "`{name}` is {width}x{height} pixels, {} in all, more than the {max_pixels} of \
+         `max_pixels`; raise that, make the picture smaller or remove it, or turn on `skip_broken`",
+        width.saturating_mul(*height)
     )]
     TooLarge {
         /// Path or other name of the picture.
@@ -78,6 +93,8 @@ pub enum Error {
         width: u64,
         /// Height in pixels.
         height: u64,
+        /// The limit that it exceeds, [`ReadOptions::max_pixels`](crate::ReadOptions::max_pixels).
+        max_pixels: u64,
     },
 
     /// A buffer of pixels does not fit its width, height and channels.
@@ -148,6 +165,22 @@ pub enum Error {
         len: usize,
     },
 
+    /// A label is of no class.
+    #[error(
+        "sample {index} (`{name}`) has label {label}, but there are {classes} classes, labelled from 0; \
+         correct the label or the list of classes"
+    )]
+    Label {
+        /// Index of the sample.
+        index: usize,
+        /// Its path or other name.
+        name: String,
+        /// Its label.
+        label: u32,
+        /// The number of classes.
+        classes: usize,
+    },
+
     /// A loader's worker thread panicked.
     #[error("a worker of the data loader panicked in batch {batch}: {message}")]
     WorkerPanicked {
@@ -165,7 +198,13 @@ pub enum Error {
 impl Error {
     /// Whether a single picture is to blame, so that a loader may leave it out and go on.
     pub fn is_broken_picture(&self) -> bool {
-        matches!(self, Self::BrokenPicture { .. } | Self::TooLarge { .. } | Self::Io { .. })
+        matches!(
+            self,
+            Self::BrokenPicture { .. }
+                | Self::UnreadableFormat { .. }
+                | Self::TooLarge { .. }
+                | Self::Io { .. }
+        )
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -7,6 +7,9 @@
 //!   [`transforms::Compose`] of them stands in recipes and checkpoints.
 //! - A [`DataLoader`] makes batches with worker threads. The seed alone decides what is in them.
 //!
+//! - [`Picture::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content;
+//!   [`Format`] tells what a file holds, [`ReadOptions`] limits sizes and turns photos upright.
+//!
 //! The crate knows no network and no model, and reaches no further than the local disk. A picture
 //! is decoded whole or not at all: a file that was cut off is an error, never a grey rest.
 //!
@@ -39,12 +42,15 @@ mod statistics;
 mod subset;
 pub mod transforms;
 
-pub use dataset::{Dataset, Sample, Split, class_counts, labels};
-pub use datasets::{Cifar10, FolderSplit, ImageFolder, Insects, InsectsConfig, Mnist};
+pub use dataset::{Dataset, Sample, Split, check_label, check_labels, class_counts, labels};
+pub use datasets::{
+    Cifar10, FolderLayout, FolderSplit, ImageFolder, Insects, InsectsConfig, LeftOut, Mnist,
+    find_pictures, is_picture, is_same_class,
+};
 pub use error::{Error, Result};
 pub use loader::{
     Batch, DataLoader, EpochIter, HostImages, HostValues, LoaderConfig, Skipped, Upload,
 };
-pub use picture::{MAX_BYTES, MAX_SIDE, Picture};
+pub use picture::{DEFAULT_MAX_PIXELS, Format, MAX_BYTES, MAX_SIDE, Picture, ReadOptions};
 pub use statistics::{Statistics, statistics};
 pub use subset::{Subset, stratified_split};

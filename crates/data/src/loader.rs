@@ -48,7 +48,8 @@ pub struct LoaderConfig {
     /// Whether a picture that cannot be read is left out of its batch; otherwise it is an error.
     pub skip_broken: bool,
     /// How many bytes of decoded pictures are kept from one epoch to the next; 0 for none.
-    /// Decoding is most of the work of loading.
+    /// Decoding is most of the work of loading. Only data sets that are
+    /// [cacheable](Dataset::is_cacheable) are kept.
     pub cache_bytes: usize,
 }
 
@@ -171,6 +172,11 @@ impl DataLoader {
     /// The samples left out so far because they could not be read, by index.
     pub fn skipped(&self) -> Vec<Skipped> {
         self.source.skipped()
+    }
+
+    /// The data set's [fingerprint](Dataset::fingerprint), taken once: it may look at every file.
+    pub fn fingerprint(&self) -> &str {
+        self.source.fingerprint()
     }
 
     /// What is loaded.

@@ -1,15 +1,27 @@
 //! A decoded picture: 8-bit pixels, row by row, channels interleaved.
 
 mod decode;
+mod exif;
+mod format;
+mod gif;
+mod jpeg;
+mod options;
+mod tiff;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+pub use format::Format;
+pub use options::{DEFAULT_MAX_PIXELS, ReadOptions};
 
 use crate::error::{Error, Result};
 
-/// The largest width or height that is decoded, in pixels.
+/// The largest width or height, in pixels, that drawings are made in and transforms give. Images
+/// that are read may be longer: see [`ReadOptions::max_pixels`].
 pub const MAX_SIDE: usize = 16_384;
 
-/// The largest decoded picture, in bytes.
+/// The largest result of a transform, in bytes.
 pub const MAX_BYTES: usize = 256 << 20;
 
 /// A decoded picture: 8-bit pixels, row by row, one (grey) or three (RGB) interleaved channels.
@@ -44,32 +56,66 @@ impl Picture {
         Ok(Self { width, height, channels, pixels })
     }
 
-    /// Reads and decodes a JPEG or PNG file, whatever its extension, to RGB.
+    /// Reads and decodes an image file to RGB, with the default [`ReadOptions`].
     ///
     /// # Errors
-    /// As [`Picture::decode`], or if the file cannot be read.
+    /// As [`Picture::open_with`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
-        if size > MAX_BYTES as u64 {
-            let reason = format!("the file has {size} bytes, more than {MAX_BYTES}");
-            return Err(Error::BrokenPicture { name: path.display().to_string(), reason });
-        }
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        Self::decode(&bytes, &path.display().to_string())
+        Self::open_with(path, &ReadOptions::default())
     }
 
-    /// Decodes a JPEG or PNG to RGB; `name` is for messages.
-    ///
-    /// Grey, CMYK, palette and 16-bit pictures become 8-bit RGB, and alpha is dropped, as
-    /// torchvision's loader (`PIL.Image.convert("RGB")`) does. Like there, the orientation that a
-    /// camera notes in EXIF is ignored. Unlike there, a JPEG without its end marker is refused.
+    /// Reads and decodes an image file to RGB. What it holds is told by its content, not by its
+    /// name.
     ///
     /// # Errors
-    /// If the bytes are neither JPEG nor PNG, damaged or cut off, or if the header announces more
-    /// than [`MAX_SIDE`] pixels a side or [`MAX_BYTES`] in all.
+    /// As [`Picture::decode_with`], or if the file cannot be read.
+    pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        // Of a film or an archive under a photo's name, only the beginning is read.
+        let mut bytes = Vec::new();
+        let head = file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes);
+        head.map_err(Error::io(path))?;
+        decode::known_format(&bytes, &name)?;
+        if size > options.max_file_bytes() {
+            let most = options.max_pixels;
+            let reason = format!(
+                "the file has {size} bytes, more than {most} pixels (`max_pixels`) can need"
+            );
+            return Err(broken(&name, reason));
+        }
+        file.read_to_end(&mut bytes).map_err(Error::io(path))?;
+        Self::decode_with(&bytes, &name, options)
+    }
+
+    /// Decodes an image to RGB, with the default [`ReadOptions`]; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Picture::decode_with`].
     pub fn decode(bytes: &[u8], name: &str) -> Result<Self> {
-        decode::decode(bytes, name)
+        Self::decode_with(bytes, name, &ReadOptions::default())
+    }
+
+    /// Decodes an image to RGB; `name` is for messages. [`Format`] lists what is read.
+    ///
+    /// Grey, CMYK, palettes and 1 to 16 bits become 8-bit RGB, and alpha is dropped without
+    /// blending, as torchvision's loader (`PIL.Image.convert("RGB")`) does. Colour profiles are
+    /// ignored, as there. Of animations and documents of several pages the first is read.
+    ///
+    /// # What is promised of damaged JPEG files
+    /// A file that lacks its end marker is refused; so is one whose coded data does not suffice for
+    /// all its blocks (Pillow fills them with grey), one whose coded data holds an impossible code,
+    /// and one that lacks scans or restart markers. Bytes between segments that belong to none are
+    /// passed over. Damage that leaves a possible image of the right size cannot be noticed: JPEG has
+    /// no checksums.
+    ///
+    /// # Errors
+    /// If the bytes are of a format that is not read, damaged or cut off, or if the header announces
+    /// more pixels than [`ReadOptions::max_pixels`].
+    pub fn decode_with(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<Self> {
+        decode::decode(bytes, name, options)
     }
 
     /// A picture whose every byte is `value`; the caller vouches for the shape.
@@ -130,6 +176,12 @@ impl Picture {
         let stride = self.width * self.channels;
         &mut self.pixels[y * stride..][..stride]
     }
+}
+
+fn broken(name: &str, reason: impl AsRef<str>) -> Error {
+    // Some reasons of the decoders end in a line break.
+    let reason = reason.as_ref().split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::BrokenPicture { name: name.to_owned(), reason }
 }
 
 impl std::fmt::Debug for Picture {

@@ -50,8 +50,16 @@ impl Dataset for Subset {
         self.indices.iter().fold(whole, |hash, &index| hash.number(index as u64)).finish()
     }
 
+    fn exif_orientation(&self) -> bool {
+        self.dataset.exif_orientation()
+    }
+
     fn in_memory(&self) -> bool {
         self.dataset.in_memory()
+    }
+
+    fn is_cacheable(&self) -> bool {
+        self.dataset.is_cacheable()
     }
 }
 

@@ -20,6 +20,9 @@ struct Numbers {
     tall: Option<usize>,
     reads: AtomicUsize,
     classes: Vec<String>,
+    cacheable: bool,
+    /// A sample whose label is of no class.
+    mislabelled: Option<usize>,
 }
 
 impl Numbers {
@@ -50,11 +53,15 @@ impl Dataset for Numbers {
     }
 
     fn label(&self, index: usize) -> u32 {
-        (index % 2) as u32
+        if Some(index) == self.mislabelled { 2 } else { (index % 2) as u32 }
     }
 
     fn name(&self, index: usize) -> String {
         format!("number[{index}]")
+    }
+
+    fn is_cacheable(&self) -> bool {
+        self.cacheable
     }
 
     fn fingerprint(&self) -> String {
@@ -229,7 +236,7 @@ fn workers_start_before_the_first_batch_is_asked_for() {
 #[test]
 fn pictures_are_decoded_once_within_the_budget() {
     let reads = |cache_bytes| {
-        let numbers = Arc::new(Numbers::new(10));
+        let numbers = Arc::new(Numbers { cacheable: true, ..Numbers::new(10) });
         let dataset: Arc<dyn Dataset> = numbers.clone();
         let config = LoaderConfig { cache_bytes, ..config(3, 2) };
         let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
@@ -240,6 +247,114 @@ fn pictures_are_decoded_once_within_the_budget() {
     assert_eq!(reads(0), 20);
     // Room for four pictures of 12 bytes.
     assert_eq!(reads(50), 16);
+}
+
+/// A data set as anyone may write it, with a generator of its own.
+#[derive(Default)]
+struct Dice {
+    thrown: AtomicUsize,
+    classes: Vec<String>,
+}
+
+impl Dataset for Dice {
+    fn len(&self) -> usize {
+        6
+    }
+
+    fn sample(&self, _: usize) -> Result<Sample> {
+        let thrown = self.thrown.fetch_add(1, Ordering::Relaxed) as u8;
+        Ok(Sample { picture: Picture::new(1, 1, 1, vec![thrown])?, label: 0, mask: None })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, _: usize) -> u32 {
+        0
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("die[{index}]")
+    }
+
+    fn fingerprint(&self) -> String {
+        "dice".to_owned()
+    }
+}
+
+#[test]
+fn a_data_set_that_is_random_stays_so() {
+    for workers in [0, 2] {
+        let dice = Arc::new(Dice { classes: vec!["die".to_owned()], ..Dice::default() });
+        let dataset: Arc<dyn Dataset> = dice.clone();
+        let dataset: Arc<dyn Dataset> =
+            Arc::new(candle_vision_data::Subset::new(dataset, (0..6).collect()).unwrap());
+        let config = LoaderConfig { batch_size: 6, workers, ..LoaderConfig::default() };
+        let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
+        let values = |epoch| {
+            let batch = loader.epoch(epoch).next().unwrap().unwrap();
+            let values = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.into_iter().map(|value| (255.0 * value).round() as u8).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(values(0), (0..6).collect());
+        assert_eq!(values(1), (6..12).collect());
+        assert_eq!(dice.thrown.load(Ordering::Relaxed), 12);
+    }
+}
+
+#[test]
+fn the_data_sets_of_this_crate_are_decoded_once() {
+    let insects = Insects::new(Split::Train, InsectsConfig { size: 8, count: 2, seed: 0 }).unwrap();
+    assert!(insects.is_cacheable());
+    let part = candle_vision_data::Subset::new(Arc::new(insects), vec![1]).unwrap();
+    assert!(part.is_cacheable());
+}
+
+#[test]
+fn a_label_of_no_class_is_named_and_no_broken_picture() {
+    for workers in [0, 2] {
+        let numbers = Numbers { mislabelled: Some(5), ..Numbers::new(9) };
+        assert_eq!(candle_vision_data::class_counts(&numbers), [5, 3]);
+        let error = candle_vision_data::check_labels(&numbers).unwrap_err().to_string();
+        let expected = "sample 5 (`number[5]`) has label 2, but there are 2 classes";
+        assert!(error.starts_with(expected), "{error}");
+        let config = LoaderConfig { skip_broken: true, ..config(3, workers) };
+        let error = loader(numbers, config).epoch(0).find_map(Result::err).unwrap().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_fingerprint_is_taken_once() {
+    struct Counted(AtomicUsize, Dice);
+    impl Dataset for Counted {
+        fn len(&self) -> usize {
+            self.1.len()
+        }
+        fn sample(&self, index: usize) -> Result<Sample> {
+            self.1.sample(index)
+        }
+        fn classes(&self) -> &[String] {
+            self.1.classes()
+        }
+        fn label(&self, index: usize) -> u32 {
+            self.1.label(index)
+        }
+        fn name(&self, index: usize) -> String {
+            self.1.name(index)
+        }
+        fn fingerprint(&self) -> String {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            self.1.fingerprint()
+        }
+    }
+    let counted = Arc::new(Counted(AtomicUsize::new(0), Dice::default()));
+    let dataset: Arc<dyn Dataset> = counted.clone();
+    let loader = DataLoader::new(dataset, to_tensor(), config(2, 0), Device::Cpu).unwrap();
+    assert_eq!(counted.0.load(Ordering::Relaxed), 0);
+    assert_eq!([loader.fingerprint(), loader.fingerprint()], ["dice", "dice"]);
+    assert_eq!(counted.0.load(Ordering::Relaxed), 1);
 }
 
 #[test]

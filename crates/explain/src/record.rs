@@ -52,6 +52,10 @@ impl LayerTap for Recorder {
         self.layers.iter().any(|wanted| wanted == layer)
     }
 
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
     fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         if self.wants(layer) {
             self.outputs.push((layer.to_owned(), output.detach()));
@@ -98,6 +102,10 @@ impl LeafAt {
 impl LayerTap for LeafAt {
     fn wants(&self, layer: &str) -> bool {
         layer == self.layer
+    }
+
+    fn wants_input(&self, _: &str) -> bool {
+        false
     }
 
     fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {

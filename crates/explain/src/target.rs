@@ -1,7 +1,9 @@
 //! What a network is asked about a picture, and how its answer becomes one number.
 
 use candle_core::{D, DType, Tensor};
-use candle_vision_models::{LayerTap, Model, Pass, PreparedLayers, RecordShapes, Taps};
+use candle_vision_models::{
+    GradientHook, LayerTap, Model, Pass, PreparedLayers, RecordShapes, Taps,
+};
 
 use crate::{Error, Result};
 
@@ -257,6 +259,18 @@ impl LayerTap for Watch<'_> {
 
     fn tap_input(&mut self, layer: &str, input: Tensor) -> candle_core::Result<Tensor> {
         if self.tap.wants(layer) { self.tap.tap_input(layer, input) } else { Ok(input) }
+    }
+
+    fn wants_input(&self, layer: &str) -> bool {
+        self.tap.wants(layer) && self.tap.wants_input(layer)
+    }
+
+    fn changes_batch(&self, layer: &str) -> bool {
+        self.tap.changes_batch(layer)
+    }
+
+    fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
+        if self.tap.wants(layer) { self.tap.gradient_hook(layer) } else { None }
     }
 }
 

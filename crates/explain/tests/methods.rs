@@ -135,15 +135,16 @@ fn likeness_to_itself_is_explained_and_a_foreign_vector_refused() -> TestResult 
 fn smoothing_changes_a_map_and_keeps_its_range() -> TestResult {
     let (model, images) = (network()?, pictures(1)?);
     let plain = grad_cam(model.as_ref(), &images, &CamOptions::default())?;
-    for options in [
-        CamOptions { eigen_smooth: true, ..CamOptions::default() },
-        CamOptions { aug_smooth: true, ..CamOptions::default() },
+    for (options, peak) in [
+        (CamOptions { eigen_smooth: true, ..CamOptions::default() }, 0.9999..=1.0),
+        // A mean of maps that peak at different places.
+        (CamOptions { aug_smooth: true, ..CamOptions::default() }, 0.3..=0.9999),
     ] {
         let smooth = grad_cam(model.as_ref(), &images, &options)?;
         assert_ne!(smooth[0].map, plain[0].map);
         assert_eq!(smooth[0].class, plain[0].class);
         let largest = smooth[0].map.iter().copied().fold(0.0, f32::max);
-        assert!((largest - 1.0).abs() < 1e-4, "{largest}");
+        assert!(peak.contains(&largest), "{largest}");
         assert!(smooth[0].map.iter().all(|value| (0.0..=1.0).contains(value)));
     }
     Ok(())

@@ -36,6 +36,29 @@ fn maps_are_those_of_pytorch_grad_cam() -> TestResult {
     Ok(())
 }
 
+// From pytorch-grad-cam 1.5.7 and torchvision 0.29.2, with `recipe_network` and its picture:
+//     with METHOD(model=resnet18, target_layers=[resnet18.layer4[-1]]) as cam:
+//         cam(images, [ClassifierOutputTarget(3)], aug_smooth=True, eigen_smooth=EIGEN)[0]
+#[test]
+fn maps_over_augmentations_are_those_of_pytorch_grad_cam() -> TestResult {
+    let expected = reference::tensors("aug_smooth.safetensors");
+    let (model, images) = case("resnet18")?;
+    for (name, map) in &expected {
+        let (method, eigen) = name.split_once('.').unwrap_or((name, ""));
+        let method: Method = method.parse()?;
+        let options = CamOptions {
+            target: Target::Class(3),
+            aug_smooth: true,
+            eigen_smooth: eigen == "eigen",
+            ..CamOptions::default()
+        };
+        let found = method.maps(model.as_ref(), &images, &options)?;
+        reference::assert_close(name, &tensor(&found[0])?, map, tolerance(method));
+    }
+    assert_eq!(expected.len(), 5);
+    Ok(())
+}
+
 #[test]
 fn the_gradient_at_the_pixels_is_pytorch_s() -> TestResult {
     let expected = reference::tensors("explain.safetensors");

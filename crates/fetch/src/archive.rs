@@ -95,7 +95,7 @@ pub fn unpack(archive: &Path, kind: ArchiveKind, target: &Path, limits: &Limits)
         ArchiveKind::TarGz => tar_gz::unpack(file, &mut unpacker)?,
         ArchiveKind::Zip => zip::unpack(file, &mut unpacker)?,
     }
-    disk::install_tree(&content, target)
+    disk::install_tree(&content, target).map(|_| ())
 }
 
 /// How a name was used so far.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::checksum::FileSpec;
+use crate::checksum::{FileSpec, sha256_of_file};
 use crate::error::{Error, Result};
 
 /// Begins the name of everything temporary, so that leftovers can be told from a user's files.
@@ -125,31 +125,46 @@ fn copy_bytes(source: &Path, to: &Path, named: &Path) -> Result<()> {
     file.sync_all().map_err(Error::io("sync", named))
 }
 
-/// Gives a finished folder its final name; if that exists, moves into it the files it lacks or
-/// has in another length. Files that only the existing folder holds are left alone.
-pub(crate) fn install_tree(finished: &Path, target: &Path) -> Result<()> {
+/// Gives a finished folder its final name; if that exists, moves into it the files it lacks or has
+/// with other bytes, and returns their paths. Files that only the existing folder holds are left alone.
+pub(crate) fn install_tree(finished: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     create_folder(parent_of(target))?;
     if !target.exists() {
         fs::rename(finished, target).map_err(Error::io("rename to", target))?;
-        return sync_folder_of(target);
+        sync_folder_of(target)?;
+        return Ok(Vec::new());
     }
+    let mut moved = Vec::new();
+    complete_tree(finished, target, &mut moved)?;
+    Ok(moved)
+}
+
+fn complete_tree(finished: &Path, target: &Path, moved: &mut Vec<PathBuf>) -> Result<()> {
+    create_folder(target)?;
+    let mut entries = Vec::new();
     for entry in fs::read_dir(finished).map_err(Error::io("list", finished))? {
-        let entry = entry.map_err(Error::io("list", finished))?;
-        let (from, to) = (entry.path(), target.join(entry.file_name()));
+        entries.push(entry.map_err(Error::io("list", finished))?.path());
+    }
+    // Folders first: the record of a folder's files must not be there before them.
+    entries.sort_by_key(|path| (!path.is_dir(), path.clone()));
+    for from in entries {
+        let to = target.join(from.file_name().unwrap_or_default());
         if from.is_dir() {
-            install_tree(&from, &to)?;
-        } else if !same_length(&from, &to) {
+            complete_tree(&from, &to, moved)?;
+        } else if !same_bytes(&from, &to)? {
             fs::rename(&from, &to).map_err(Error::io("rename to", &to))?;
+            moved.push(to);
         }
     }
     sync_folder(target)
 }
 
-fn same_length(a: &Path, b: &Path) -> bool {
+fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
     match (fs::metadata(a), fs::metadata(b)) {
-        (Ok(a), Ok(b)) => b.is_file() && a.len() == b.len(),
-        _ => false,
+        (Ok(a), Ok(b)) if b.is_file() && a.len() == b.len() => {}
+        _ => return Ok(false),
     }
+    Ok(sha256_of_file(a)? == sha256_of_file(b)?)
 }
 
 fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
@@ -230,9 +245,15 @@ mod tests {
         fs::create_dir_all(old.join("a")).unwrap();
         fs::write(new.join("a/whole"), "four").unwrap();
         fs::write(new.join("a/missing"), "here").unwrap();
+        fs::write(new.join("a/flipped"), "four").unwrap();
+        fs::write(new.join("a/same"), "same").unwrap();
         fs::write(old.join("a/whole"), "fo").unwrap();
+        fs::write(old.join("a/flipped"), "fonr").unwrap();
+        fs::write(old.join("a/same"), "same").unwrap();
         fs::write(old.join("a/mine"), "mine").unwrap();
-        install_tree(&new, &old).unwrap();
+        let moved = install_tree(&new, &old).unwrap();
+        assert_eq!(moved, ["flipped", "missing", "whole"].map(|name| old.join("a").join(name)));
+        assert_eq!(fs::read(old.join("a/flipped")).unwrap(), b"four");
         assert_eq!(fs::read(old.join("a/whole")).unwrap(), b"four");
         assert_eq!(fs::read(old.join("a/missing")).unwrap(), b"here");
         assert_eq!(fs::read(old.join("a/mine")).unwrap(), b"mine");

@@ -15,6 +15,23 @@ pub struct Attempt {
     pub url: String,
     /// Why it gave no verified file.
     pub cause: String,
+    /// Where the trouble lies.
+    pub kind: AttemptKind,
+}
+
+/// Where the trouble lies when an address gives no verified file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptKind {
+    /// There was no connection to the server: its name is not known, or nothing and nobody answers there.
+    NoConnection,
+    /// The server does not give the file: not found, no permission, a login page, a certificate that is
+    /// not trusted, a transfer that broke off or was too slow.
+    NoFile,
+    /// What came, or what was offered, is another file: its length, checksum or form differs.
+    OtherFile,
+    /// The disk or the file system here.
+    Local,
 }
 
 impl fmt::Display for Attempt {
@@ -64,7 +81,7 @@ pub enum Error {
 
     /// No address gave the verified file.
     #[error(
-        "could not download `{file}`: {}; check the network or copy the file from another machine with `--from DIR`",
+        "could not download `{file}`: {}; check the network, or copy the file from another machine",
         list(attempts)
     )]
     Download {
@@ -76,7 +93,7 @@ pub enum Error {
 
     /// Something is missing and the network may not be used.
     #[error(
-        "`{what}` is not in `{}` and the network is switched off; go online or name a folder that holds it with `--from DIR`",
+        "`{what}` is not in `{}` and the network is switched off; go online, or copy it from another machine",
         folder.display()
     )]
     Offline {
@@ -86,7 +103,7 @@ pub enum Error {
         folder: PathBuf,
     },
 
-    /// The folder given with `--from` does not hold the item.
+    /// The folder that the item is to be taken from does not hold it.
     #[error("`{}` does not hold `{item}`: looked for {}", folder.display(), wanted.join(", or "))]
     NotInFolder {
         /// Name of the item.
@@ -144,6 +161,40 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the item was not to be had, from no address and without any other trouble: a program
+    /// that can do without it may go on. It may not after a damaged file, a full disk or a name that no
+    /// item has.
+    pub fn is_not_available(&self) -> bool {
+        match self {
+            Self::Offline { .. } => true,
+            Self::Download { attempts, .. } => attempts.iter().all(|attempt| {
+                matches!(attempt.kind, AttemptKind::NoConnection | AttemptKind::NoFile)
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether there is no network: it is switched off, or no server could be reached.
+    pub fn is_no_network(&self) -> bool {
+        match self {
+            Self::Offline { .. } => true,
+            Self::Download { attempts, .. } => {
+                !attempts.is_empty()
+                    && attempts.iter().all(|attempt| attempt.kind == AttemptKind::NoConnection)
+            }
+            _ => false,
+        }
+    }
+
+    /// Where the trouble lies for an address that led to this error.
+    pub(crate) fn attempt_kind(&self) -> AttemptKind {
+        match self {
+            Self::Io { .. } | Self::Locked { .. } => AttemptKind::Local,
+            Self::Mismatch { .. } | Self::NotSafetensors { .. } => AttemptKind::OtherFile,
+            _ => AttemptKind::NoFile,
+        }
+    }
+
     /// An I/O error with the path it belongs to, for `map_err`.
     pub(crate) fn io(
         action: &'static str,
@@ -161,7 +212,7 @@ fn io_hint(source: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied => ": no permission, check who owns it",
         io::ErrorKind::ReadOnlyFilesystem => {
-            ": the file system is read-only, choose another folder with `--data DIR`"
+            ": the file system is read-only, choose another folder for the data"
         }
         _ => "",
     }

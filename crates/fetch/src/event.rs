@@ -52,6 +52,11 @@ pub enum Event<'a> {
         /// Name of the file.
         file: &'a str,
     },
+    /// A file that was damaged or missing in a folder was put in order.
+    Repaired {
+        /// The file.
+        path: &'a Path,
+    },
     /// An archive is being unpacked.
     Unpacking {
         /// The archive.

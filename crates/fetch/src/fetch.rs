@@ -14,6 +14,7 @@ use crate::hub::{Hub, HubOptions};
 use crate::item::{Content, Depth, Item, Layout, Source};
 use crate::local;
 use crate::lock::Lock;
+use crate::record::{self, RECORD_FILE};
 
 const LOCK_FILE: &str = ".candle-vision-fetch.lock";
 
@@ -67,6 +68,9 @@ pub struct Fetched {
 pub enum Origin {
     /// It was there and verified; nothing was done.
     AlreadyPresent,
+    /// It was there, and as many files as there should be; nothing was done. What they should be is not
+    /// known: they were not fetched by this version.
+    Counted,
     /// A local folder.
     Local,
     /// The network, or the hub's cache.
@@ -100,6 +104,9 @@ pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     if let Some(fetched) = already_present(item, options) {
         return Ok(fetched);
     }
+    if is_nowhere(item, options) {
+        return Err(Error::Offline { what: item.name.clone(), folder: options.data_dir.clone() });
+    }
     disk::create_folder(&options.data_dir)?;
     let lock = options.data_dir.join(LOCK_FILE);
     let _lock = Lock::acquire(&lock, options.lock_patience, options.progress)?;
@@ -118,12 +125,38 @@ pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     }
 }
 
+/// Checks, quickly, the files of an item that were fetched into folders: none may be missing or have
+/// changed since. Items of single files and folders without a record pass: whoever reads them checks them.
+///
+/// # Errors
+/// [`Error::Mismatch`] with the first file that differs.
+pub fn check_fetched(item: &Item, data_dir: &Path) -> Result<()> {
+    let is_tree = |layout: &&Layout| matches!(layout.content, Content::Tree { .. });
+    let layouts = item.layouts.iter().filter(is_tree);
+    layouts
+        .into_iter()
+        .try_for_each(|layout| record::check(&data_dir.join(&layout.folder), Depth::Quick))
+}
+
+/// Whether nothing may be asked of the network and nothing of the item lies here: then the data folder,
+/// which may be read-only, need not be touched.
+fn is_nowhere(item: &Item, options: &FetchOptions<'_>) -> bool {
+    let data_dir = &options.data_dir;
+    let is_here = |source: &Source| match source {
+        Source::Files { .. } => false,
+        Source::Archive { file, .. } => data_dir.join(&file.name).exists(),
+        Source::Hub { file, .. } => Hub::has_cached(&options.hub, file),
+        Source::Pth { file, to, .. } => conversion(file, to, data_dir).pickle.exists(),
+    };
+    options.offline && options.from.is_none() && !item.sources.iter().any(is_here)
+}
+
 fn already_present(item: &Item, options: &FetchOptions<'_>) -> Option<Fetched> {
-    Some(Fetched {
-        files: present(item, &options.data_dir, Depth::Full)?,
-        origin: Origin::AlreadyPresent,
-        conversion: None,
-    })
+    let layout = complete_layout(item, &options.data_dir, Depth::Full)?;
+    let folder = options.data_dir.join(&layout.folder);
+    let is_counted = matches!(layout.content, Content::Tree { .. }) && !record::is_there(&folder);
+    let origin = if is_counted { Origin::Counted } else { Origin::AlreadyPresent };
+    Some(Fetched { files: files_of(layout, &options.data_dir), origin, conversion: None })
 }
 
 fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
@@ -139,6 +172,7 @@ fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
                 Source::Hub { file, .. } => attempts.push(Attempt {
                     url: format!("{}/{}", file.repo, file.spec.name),
                     cause: error.to_string(),
+                    kind: error.attempt_kind(),
                 }),
                 _ => return Err(error),
             },
@@ -164,11 +198,13 @@ fn tell_of_damage(item: &Item, options: &FetchOptions<'_>) {
 
 /// The layout's files that are there, if a layout is complete.
 fn present(item: &Item, data_dir: &Path, depth: Depth) -> Option<Vec<PathBuf>> {
-    let layout = item
-        .layouts
-        .iter()
-        .find(|layout| layout.content.verify(&data_dir.join(&layout.folder), depth).is_ok())?;
-    Some(files_of(layout, data_dir))
+    complete_layout(item, data_dir, depth).map(|layout| files_of(layout, data_dir))
+}
+
+fn complete_layout<'a>(item: &'a Item, data_dir: &Path, depth: Depth) -> Option<&'a Layout> {
+    let is_complete =
+        |layout: &&Layout| layout.content.verify(&data_dir.join(&layout.folder), depth).is_ok();
+    item.layouts.iter().find(is_complete)
 }
 
 fn files_of(layout: &Layout, data_dir: &Path) -> Vec<PathBuf> {
@@ -290,7 +326,23 @@ pub(crate) fn install_archive(
             reason: "is missing".to_owned(),
         });
     }
-    disk::install_tree(&content, target)
+    install_recorded(&content, target, options)
+}
+
+/// Records what `finished` holds and makes it the folder `target`; tells which files of an existing
+/// folder were put in order by that.
+pub(crate) fn install_recorded(
+    finished: &Path,
+    target: &Path,
+    options: &FetchOptions<'_>,
+) -> Result<()> {
+    record::write(finished)?;
+    for path in disk::install_tree(finished, target)? {
+        if path.file_name().is_some_and(|name| name != RECORD_FILE) {
+            (options.progress)(Event::Repaired { path: &path });
+        }
+    }
+    Ok(())
 }
 
 fn remove_stale(item: &Item, data_dir: &Path) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::checksum::FileSpec;
 use crate::disk;
 use crate::error::{Attempt, Error, Result};
 use crate::event::{Event, Progress};
-pub(crate) use transfer::content_range;
+pub(crate) use transfer::{Cause, content_range};
 use transfer::{Failure, Transfer};
 
 /// Requests to one address for one file, however well each of them goes: a server that cuts every
@@ -153,7 +153,7 @@ impl HttpClient {
                     Err(error @ Error::Io { .. }) => return Err(error),
                     Err(error) => {
                         disk::remove_file(part)?;
-                        Failure::passing(cause_of(&error))
+                        Failure::passing(Cause::new(error.attempt_kind(), cause_of(&error)))
                     }
                 },
                 Err(failure) => failure,
@@ -168,9 +168,10 @@ impl HttpClient {
                 }
                 Failure::Interrupted { cause, .. } => (cause, retries < self.options.retries),
             };
-            progress(Event::Failed { file: &download.spec.name, url, cause: &cause });
+            progress(Event::Failed { file: &download.spec.name, url, cause: &cause.text });
             if !again {
-                attempts.push(Attempt { url: url.to_owned(), cause });
+                let Cause { kind, text: cause } = cause;
+                attempts.push(Attempt { url: url.to_owned(), cause, kind });
                 break;
             }
             sleep(self.options.retry_pause * 2_u32.saturating_pow(retries as u32));

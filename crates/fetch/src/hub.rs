@@ -20,9 +20,9 @@ use ureq::http::header::{self, HeaderMap};
 
 use crate::checksum::{FileSpec, Sha256Sum};
 use crate::disk;
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, AttemptKind, Error, Result};
 use crate::event::Progress;
-use crate::http::{Download, HttpClient, HttpOptions, agent, content_range};
+use crate::http::{Cause, Download, HttpClient, HttpOptions, agent, content_range};
 use crate::lock::Lock;
 use crate::safetensors_header::check_safetensors_header;
 use cache::RepoCache;
@@ -133,7 +133,7 @@ impl Hub {
         let url = self.url(file)?;
         let metadata = self.metadata(&url, file).map_err(|cause| Error::Download {
             file: file.spec.name.clone(),
-            attempts: vec![Attempt { url: url.clone(), cause }],
+            attempts: vec![Attempt { url: url.clone(), cause: cause.text, kind: cause.kind }],
         })?;
         let blob = cache.blob(&metadata.etag);
         disk::create_folder(&cache.blobs())?;
@@ -155,6 +155,12 @@ impl Hub {
         cache.link(&metadata.etag, &metadata.commit)
     }
 
+    /// Whether the cache has anything of the file's repository.
+    pub(crate) fn has_cached(options: &HubOptions, file: &HubFile) -> bool {
+        let folder = |cache: &PathBuf| cache.join(repo(file).folder_name());
+        options.cache_dir.as_ref().map(folder).is_some_and(|folder| folder.is_dir())
+    }
+
     /// The address of the file, as `hf-hub` builds it.
     fn url(&self, file: &HubFile) -> Result<String> {
         let unused = Cache::new(PathBuf::new());
@@ -167,13 +173,14 @@ impl Hub {
                 attempts: vec![Attempt {
                     url: self.options.endpoint.clone(),
                     cause: error.to_string(),
+                    kind: AttemptKind::NoFile,
                 }],
             })?;
         Ok(api.repo(repo(file)).url(&file.spec.name))
     }
 
     /// Commit, ETag and length of the file, each checked: they become paths in the cache.
-    fn metadata(&self, url: &str, file: &HubFile) -> std::result::Result<Metadata, String> {
+    fn metadata(&self, url: &str, file: &HubFile) -> std::result::Result<Metadata, Cause> {
         let mut url = url.to_owned();
         let mut hops = 0;
         let response = loop {
@@ -186,23 +193,23 @@ impl Hub {
             }
             hops += 1;
             if hops > MAX_RELATIVE_REDIRECTS {
-                return Err("the hub redirects in a circle".to_owned());
+                return Err(Cause::no_file("the hub redirects in a circle"));
             }
             url = format!("{}{location}", origin(&url));
         };
         let status = response.status();
         if !status.is_success() && !status.is_redirection() {
-            return Err(format!("the hub answered {status}"));
+            return Err(Cause::no_file(format!("the hub answered {status}")));
         }
-        read_metadata(response.headers(), file)
+        read_metadata(response.headers(), file).map_err(Cause::no_file)
     }
 
-    fn ask(&self, url: &str) -> std::result::Result<ureq::http::Response<ureq::Body>, String> {
+    fn ask(&self, url: &str) -> std::result::Result<ureq::http::Response<ureq::Body>, Cause> {
         let mut request = self.metadata_agent.get(url).header(header::RANGE, "bytes=0-0");
         if let Some(token) = &self.options.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        request.call().map_err(|error| error.to_string())
+        request.call().map_err(|error| Cause::of(&error))
     }
 }
 

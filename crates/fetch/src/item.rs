@@ -7,6 +7,7 @@ use crate::archive::{ArchiveKind, Limits};
 use crate::checksum::{FileSpec, sha256_of_file};
 use crate::error::{Error, Result};
 use crate::hub::HubFile;
+use crate::record;
 use crate::safetensors_header::check_safetensors_header;
 
 /// A named thing to fetch: a data set or the weights of a network.
@@ -37,7 +38,8 @@ pub struct Layout {
 pub enum Content {
     /// All of these files.
     Files(Vec<FileSpec>),
-    /// At least so many files with one of these extensions (lower case) in each of these folders.
+    /// At least so many files with one of these extensions (lower case) in each of these folders. What
+    /// was fetched is recorded in the folder and compared with that.
     Tree {
         /// Extensions that count, without the dot.
         extensions: Vec<String>,
@@ -138,9 +140,14 @@ impl Content {
             Self::Files(files) => {
                 files.iter().try_for_each(|file| verify_file(file, &folder.join(&file.name), depth))
             }
-            Self::Tree { extensions, folders } => folders
-                .iter()
-                .try_for_each(|count| verify_count(&folder.join(&count.folder), count, extensions)),
+            Self::Tree { extensions, folders } => {
+                // First what is wrong with a single file: a count says less.
+                record::check(folder, depth)?;
+                let count = |count: &FolderCount| {
+                    verify_count(&folder.join(&count.folder), count, extensions)
+                };
+                folders.iter().try_for_each(count)
+            }
             Self::Weights { name, known } => verify_weights(&folder.join(name), known, depth),
         }
     }

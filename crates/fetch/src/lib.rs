@@ -23,6 +23,8 @@
 //!   [`HttpOptions`];
 //! - an archive can write only below its own new folder: links, `..`, absolute names and bombs are
 //!   errors that name the entry;
+//! - a folder of unpacked files carries a record of their sums: a flipped byte is found by [`fetch()`] and
+//!   repaired, and a changed file by [`check_fetched`], which reads only what changed since;
 //! - two processes may fetch into one folder: the second waits and then finds the work done.
 //!
 //! Left out on purpose: decoding anything (beyond a safetensors header, to tell weights from an
@@ -41,14 +43,15 @@ mod hub;
 mod item;
 mod local;
 mod lock;
+mod record;
 mod safetensors_header;
 
 pub use archive::{ArchiveKind, Limits, unpack};
 pub use catalog::{catalog, find};
 pub use checksum::{FileSpec, Sha256Sum, sha256_of_file};
-pub use error::{Attempt, Error, Result};
+pub use error::{Attempt, AttemptKind, Error, Result};
 pub use event::{Event, Progress};
-pub use fetch::{Conversion, FetchOptions, Fetched, Origin, fetch, is_present};
+pub use fetch::{Conversion, FetchOptions, Fetched, Origin, check_fetched, fetch, is_present};
 pub use http::{Download, HttpClient, HttpOptions};
 pub use hub::{Hub, HubFile, HubOptions};
 pub use item::{Content, FolderCount, Item, Layout, Source};

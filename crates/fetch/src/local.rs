@@ -1,4 +1,4 @@
-//! `--from DIR`: the same files, from a folder instead of the network.
+//! The same files, from a folder instead of the network.
 //!
 //! The folder may be another data folder, the item's own folder, or a place where someone put the
 //! downloads as they come: archives and pickles. Copies pass the same checks as downloads.
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
-use crate::fetch::{Conversion, FetchOptions, conversion, install_archive};
+use crate::fetch::{Conversion, FetchOptions, conversion, install_archive, install_recorded};
 use crate::item::{Content, Depth, Item, Layout, Source};
 
 /// Copies the item out of `from`; says what is left to convert.
@@ -59,11 +59,12 @@ fn copy(layout: &Layout, source: &Path, options: &FetchOptions<'_>) -> Result<()
             Ok(())
         }
         Content::Tree { .. } => copying(&layout.folder, source, options.progress, || {
+            layout.content.verify(source, Depth::Full)?;
             let temporary = disk::temporary_folder(&options.data_dir)?;
             let copied = temporary.path().join("copied");
             disk::copy_tree(source, &copied)?;
             layout.content.verify(&copied, Depth::Full)?;
-            disk::install_tree(&copied, &target)
+            install_recorded(&copied, &target, options)
         }),
         Content::Weights { name, .. } => {
             layout.content.verify(source, Depth::Full)?;

@@ -17,7 +17,8 @@ impl Parameters {
     /// layers of candle-nn can be trained, saved and loaded together with ours.
     ///
     /// candle-nn's layers keep the variables themselves: freezing takes them out of the trainer's
-    /// hands, but their gradients are still computed.
+    /// hands, but their gradients are still computed. The running statistics of its batch norm
+    /// (`running_mean`, `running_var`) are buffers: saved and loaded, not learned and not counted.
     ///
     /// ```
     /// use candle_core::{DType, Device};
@@ -55,7 +56,12 @@ impl SimpleBackend for Backend {
             Some(parameter) => parameter,
             None => {
                 let vb = self.parameters.builder(self.seed, dtype, device);
-                vb.weight(name, shape.dims(), Init::from_candle(init, &shape))?
+                match (is_statistic(name), init) {
+                    (true, candle_nn::Init::Const(value)) => {
+                        vb.buffer(name, shape.dims(), value)?
+                    }
+                    _ => vb.weight(name, shape.dims(), Init::from_candle(init, &shape))?,
+                }
             }
         };
         if parameter.var().shape() != &shape {
@@ -76,9 +82,39 @@ impl SimpleBackend for Backend {
     }
 }
 
+/// Whether candle-nn measures what is called so: its batch norm asks for the running statistics as for
+/// weights.
+fn is_statistic(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    matches!(last, "running_mean" | "running_var")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn running_statistics_are_buffers() -> Result<()> {
+        use candle_nn::ModuleT;
+        let parameters = Parameters::new();
+        let vb = parameters.candle_nn_builder(0, DType::F32, &Device::Cpu);
+        let norm = candle_nn::batch_norm(3, candle_nn::BatchNormConfig::default(), vb.pp("bn"))?;
+        let trainable: Vec<String> =
+            parameters.trainable().iter().map(|p| p.path().to_owned()).collect();
+        assert_eq!(trainable, ["bn.weight", "bn.bias"]);
+        assert_eq!((parameters.count(), parameters.all().len()), (6, 4));
+        // What the layer measures is what is saved.
+        let x = Tensor::new(&[[1f32, 2.0, 3.0], [3.0, 6.0, 9.0]], &Device::Cpu)?;
+        norm.forward_t(&x.reshape((2, 3, 1, 1))?, true)?;
+        let mean = parameters.get("bn.running_mean").expect("the layer asked for it");
+        let mean = mean.detached().to_vec1::<f32>()?;
+        let expected = [0.2, 0.4, 0.6];
+        assert!(
+            mean.iter().zip(expected).all(|(found, right)| (found - right).abs() < 1e-6),
+            "{mean:?}"
+        );
+        Ok(())
+    }
 
     #[test]
     fn a_variable_is_shared_seeded_and_checked() -> Result<()> {

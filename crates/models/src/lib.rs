@@ -29,6 +29,7 @@
 //! ```
 
 mod candle_nn_layers;
+mod glob;
 mod init;
 pub mod layers;
 mod model;
@@ -56,6 +57,6 @@ pub use precision::Precision;
 pub use prepared::PreparedLayers;
 pub use similar::nearest_names;
 pub use spec::ModelSpec;
-pub use tap::{LayerTap, RecordShapes};
+pub use tap::{GradientHook, LayerTap, RecordShapes};
 pub use taps::Taps;
 pub use whitening::whitening_kernels;

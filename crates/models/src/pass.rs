@@ -1,10 +1,11 @@
 //! One forward pass: everything a layer may ask besides its input.
 
-use candle_core::{Result, Tensor};
-use candle_vision_ops::{Generator, cast, channels_last};
+use candle_core::{Result, Tensor, bail};
+use candle_vision_ops::{Generator, cast, channels_last, on_gradient};
 use rand::SeedableRng;
 
-use crate::{LayerTap, Precision, PreparedLayers};
+use crate::tap::{GradientHook, LayerTap};
+use crate::{Precision, PreparedLayers};
 
 /// Whether batch norm uses the batch's statistics and dropout drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,14 +148,25 @@ impl<'p> Pass<'p> {
         self.tap.as_ref().is_some_and(|tap| tap.wants(path))
     }
 
+    /// Whether a tap wants to see the input of the layer at `path`; if not, a layer may be fused with the
+    /// one before it.
+    pub fn wants_input(&self, path: &str) -> bool {
+        self.tap.as_ref().is_some_and(|tap| tap.wants(path) && tap.wants_input(path))
+    }
+
     /// A layer hands in its input under its own path and works on what comes back. Layouts are those
     /// of [`Pass::output`].
     ///
     /// # Errors
-    /// What the tap returns.
+    /// What the tap returns, and if it hands back a tensor of another shape.
     pub fn input(&mut self, path: &str, input: &Tensor) -> Result<Tensor> {
+        let half = self.precision.half().is_some();
         match &mut self.tap {
-            Some(tap) if tap.wants(path) => show(input.clone(), |shown| tap.tap_input(path, shown)),
+            Some(tap) if tap.wants(path) && tap.wants_input(path) => {
+                let site =
+                    Site { what: "input", path, changes_batch: tap.changes_batch(path), half };
+                show(input.clone(), &site, |shown| tap.tap_input(path, shown))
+            }
             _ => Ok(input.clone()),
         }
     }
@@ -165,23 +177,93 @@ impl<'p> Pass<'p> {
     /// `[batch, channels, height, width]`.
     ///
     /// # Errors
-    /// What the tap returns.
+    /// What the tap returns, and if it hands back a tensor of another shape.
     pub fn output(&mut self, path: &str, output: Tensor) -> Result<Tensor> {
-        match &mut self.tap {
-            Some(tap) if tap.wants(path) => show(output, |shown| tap.tap(path, shown)),
-            _ => Ok(output),
+        let half = self.precision.half().is_some();
+        let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants(path)) else {
+            return Ok(output);
+        };
+        let site = Site { what: "output", path, changes_batch: tap.changes_batch(path), half };
+        let output = show(output, &site, |shown| tap.tap(path, shown))?;
+        match tap.gradient_hook(path) {
+            Some(hook) => with_gradient(path, &output, hook),
+            None => Ok(output),
         }
     }
 }
 
-/// Shows `see` feature maps as `[batch, channels, height, width]`.
-fn show(maps: Tensor, see: impl FnOnce(Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    if maps.rank() != 4 {
-        return see(maps);
+/// Where a tap sees a tensor.
+struct Site<'a> {
+    what: &'static str,
+    path: &'a str,
+    changes_batch: bool,
+    /// Whether layers cast what comes in.
+    half: bool,
+}
+
+impl Site<'_> {
+    /// The layer that comes next would fail in words of its own: this names the tap's layer.
+    fn check(&self, result: &Tensor, expected: &Tensor) -> Result<()> {
+        let (found, wanted) = (result.dims(), expected.dims());
+        let free = usize::from(self.changes_batch);
+        let same_shape = found.len() == wanted.len() && found.get(free..) == wanted.get(free..);
+        let same_type =
+            result.dtype() == expected.dtype() || (self.half && result.dtype().is_float());
+        let same_device = result.device().same_device(expected.device());
+        if same_shape && same_type && same_device {
+            return Ok(());
+        }
+        let (what, path) = (self.what, self.path);
+        if !same_device {
+            let (found, wanted) = (result.device().location(), expected.device().location());
+            bail!(
+                "the hook on the {what} of layer `{path}` returned a tensor on {found:?}, expected {wanted:?}"
+            )
+        }
+        bail!(
+            "the hook on the {what} of layer `{path}` returned {:?} of shape {found:?}, expected {:?} of \
+             shape {wanted:?}",
+            result.dtype(),
+            expected.dtype()
+        )
     }
-    let shown = maps.permute((0, 3, 1, 2))?;
-    let id = shown.id();
-    let result = see(shown)?;
+}
+
+/// Shows `see` feature maps as `[batch, channels, height, width]`.
+fn show(
+    maps: Tensor,
+    site: &Site<'_>,
+    see: impl FnOnce(Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let is_map = maps.rank() == 4;
+    let shown = if is_map { maps.permute((0, 3, 1, 2))? } else { maps.clone() };
+    let result = see(shown.clone())?;
     // What was left untouched goes on as it was: no permutations on the tape.
-    if result.id() == id { Ok(maps) } else { channels_last(&result) }
+    if result.id() == shown.id() {
+        return Ok(maps);
+    }
+    site.check(&result, &shown)?;
+    if is_map { channels_last(&result) } else { Ok(result) }
+}
+
+/// `output`, whose gradient passes `hook`. Feature maps are shown to it as `[batch, channels, height,
+/// width]`; on the graph they stay as they are, so that `backward` keeps to its fast way.
+fn with_gradient(path: &str, output: &Tensor, hook: GradientHook) -> Result<Tensor> {
+    let (path, is_map) = (path.to_owned(), output.rank() == 4);
+    on_gradient(output, move |gradient| {
+        let shown = if is_map { gradient.permute((0, 3, 1, 2))? } else { gradient.clone() };
+        let Some(changed) = hook(&shown)? else {
+            return Ok(None);
+        };
+        let (found, wanted) = (changed.dims(), shown.dims());
+        if found != wanted || changed.dtype() != shown.dtype() {
+            bail!(
+                "the gradient hook on layer `{path}` returned {:?} of shape {found:?}, expected {:?} of shape \
+                 {wanted:?}",
+                changed.dtype(),
+                shown.dtype()
+            )
+        }
+        Ok(Some(if is_map { changed.permute((0, 2, 3, 1))? } else { changed }))
+    })
 }

@@ -43,8 +43,9 @@ pub struct PreparedLayers {
 pub(crate) enum Form {
     /// The convolution alone.
     Alone,
-    /// The batch norm behind it folded in.
-    Folded,
+    /// The batch norm behind it folded in: the one with this weight. A convolution may have several,
+    /// as one for each domain or each step of a loop.
+    Folded(TensorId),
 }
 
 impl PreparedLayers {

@@ -1,6 +1,11 @@
 //! Taps: what PyTorch calls forward hooks.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
+
+/// Sees a gradient on its way back and may hand back another of the same shape and number type.
+pub type GradientHook = Arc<dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync>;
 
 /// Sees the output of each named layer and may replace it. [`Taps`](crate::Taps) does so with
 /// closures; this trait is for taps with a state of their own.
@@ -36,6 +41,19 @@ pub trait LayerTap {
         true
     }
 
+    /// Whether [`LayerTap::tap_input`] is to be called for this layer, of which [`LayerTap::wants`] is
+    /// true. An activation behind batch norm stays fused with it where only its output is wanted.
+    fn wants_input(&self, layer: &str) -> bool {
+        self.wants(layer)
+    }
+
+    /// Whether what is handed back for this layer may have another number of rows, so that one image
+    /// below it is many above it. Any other change of shape is an error that names the layer.
+    fn changes_batch(&self, layer: &str) -> bool {
+        let _ = layer;
+        false
+    }
+
     /// Sees `output`, the result of the layer at path `layer`, and returns what the next layer is
     /// to get instead (usually `output` itself).
     ///
@@ -52,6 +70,14 @@ pub trait LayerTap {
         let _ = layer;
         Ok(input)
     }
+
+    /// What sees, during `backward`, the gradient at what [`LayerTap::tap`] handed back for this layer;
+    /// nothing by default. Feature maps' gradients are `[batch, channels, height, width]`. `backward` keeps
+    /// to its fast way, which it does not if the output itself goes through an op of candle's.
+    fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
+        let _ = layer;
+        None
+    }
 }
 
 /// A tap that notes the shape of every layer's output, in the order of the forward pass.
@@ -62,6 +88,10 @@ pub struct RecordShapes {
 }
 
 impl LayerTap for RecordShapes {
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
     fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         self.shapes.push((layer.to_owned(), output.dims().to_vec()));
         Ok(output)

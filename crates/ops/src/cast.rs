@@ -3,6 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
+use crate::check;
 use crate::tape::apply1;
 
 /// `x` in another float type; its gradient comes back in `x`'s own.
@@ -33,6 +34,7 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if !(x.dtype().is_float() && dtype.is_float()) {
         bail!("cast: expected two float types, got {:?} and {dtype:?}", x.dtype())
     }
+    check::within_candle("cast", "x", x)?;
     apply1(x, Cast(dtype))
 }
 

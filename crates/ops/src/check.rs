@@ -13,18 +13,41 @@ pub(crate) fn images(op: &str, x: &Tensor) -> Result<[usize; 4]> {
     }
 }
 
-/// That `x` holds floating point numbers that the ops know.
+/// That `x` holds floating point numbers that the ops know, and can be copied in order if it is not.
 pub(crate) fn float(op: &str, x: &Tensor) -> Result<()> {
     match x.dtype() {
-        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => Ok(()),
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => copied(op, "x", x),
         dtype => bail!("{op}: expected f32, f64, f16 or bf16, got {dtype:?}"),
     }
+}
+
+/// That candle can copy the tensor called `name`, unless its elements lie in order already.
+pub(crate) fn copied(op: &str, name: &str, x: &Tensor) -> Result<()> {
+    if x.is_contiguous() { Ok(()) } else { within_candle(op, name, x) }
+}
+
+/// That candle's own kernels can take the tensor called `name`. On a CUDA device they count in 32 bits,
+/// and beyond that give wrong numbers without an error.
+pub(crate) fn within_candle(op: &str, name: &str, x: &Tensor) -> Result<()> {
+    within(op, name, x.device().is_cuda(), x.dims())
+}
+
+fn within(op: &str, name: &str, on_cuda: bool, dims: &[usize]) -> Result<()> {
+    const MOST: usize = i32::MAX as usize;
+    let elements = dims.iter().fold(1usize, |product, &size| product.saturating_mul(size));
+    if on_cuda && elements > MOST {
+        bail!(
+            "{op}: {name} of shape {dims:?} has {elements} elements, and candle's CUDA kernels take at \
+             most {MOST}; use a smaller batch"
+        )
+    }
+    Ok(())
 }
 
 /// That `x` holds `f32` or `f64`, as what an optimizer updates does.
 pub(crate) fn full_float(op: &str, x: &Tensor) -> Result<()> {
     match x.dtype() {
-        DType::F32 | DType::F64 => Ok(()),
+        DType::F32 | DType::F64 => copied(op, "x", x),
         dtype => bail!("{op}: expected f32 or f64, got {dtype:?}"),
     }
 }
@@ -69,5 +92,35 @@ pub(crate) fn matches(
     if tensor.dtype() != like.dtype() {
         bail!("{op}: {name} is {:?} but the input is {:?}", tensor.dtype(), like.dtype())
     }
-    Ok(())
+    copied(op, name, tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_tensor_that_candle_would_miscount_is_named() {
+        let pictures = [240, 2000, 2000, 3];
+        let error = within("scale", "x", true, &pictures).unwrap_err().to_string();
+        let parts =
+            ["scale: x of shape [240, 2000, 2000, 3]", "2880000000 elements", "smaller batch"];
+        for part in parts {
+            assert!(error.contains(part), "{error}");
+        }
+        // As many as can be counted; and the CPU counts in 64 bits.
+        within("scale", "x", true, &[i32::MAX as usize]).unwrap();
+        within("scale", "x", true, &[0, usize::MAX]).unwrap();
+        within("scale", "x", false, &pictures).unwrap();
+    }
+
+    #[test]
+    fn the_cpu_takes_any_number_in_any_order() {
+        let one = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+        let many = one.broadcast_as((240, 2000, 2000, 3)).unwrap();
+        float("scale", &many).unwrap();
+        copied("scale", "x", &many).unwrap();
+    }
 }

@@ -3,14 +3,15 @@
 mod config;
 mod gradient;
 
+pub use config::{Conv2dConfig, set_convolution_benchmark, set_exact_convolution, set_tf32};
 #[cfg(feature = "cuda")]
-pub(crate) use config::tf32_allowed;
-pub use config::{Conv2dConfig, set_exact_convolution, set_tf32};
+pub(crate) use config::{benchmark_wanted, tf32_allowed};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
+use crate::check;
 use crate::cpu::conv;
 use crate::cpu::conv_shape::{ConvShape, out_size};
 use crate::cpu::finish::Finish;
@@ -106,6 +107,7 @@ pub(crate) fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> 
     let &[out_channels, group_in, kernel_height, kernel_width] = kernel.dims() else {
         bail!("conv2d: kernel is [out, in / groups, height, width], got {:?}", kernel.dims())
     };
+    check::copied("conv2d", "x", x)?;
     if x.elem_count() == 0 || out_channels == 0 {
         bail!("conv2d: no elements in x {:?} and kernel {:?}", x.dims(), kernel.dims())
     }

@@ -114,13 +114,16 @@ pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigm
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use add::add;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
-pub use backward::{backward, backward_from, is_direct};
+pub use backward::{ForeignOp, backward, backward_from, is_direct, why_not_direct};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
 pub use cast::cast;
-pub use conv2d::{Conv2dConfig, conv2d, conv2d_activated, set_exact_convolution, set_tf32};
+pub use conv2d::{
+    Conv2dConfig, conv2d, conv2d_activated, set_convolution_benchmark, set_exact_convolution,
+    set_tf32,
+};
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
-pub use cuda::{cuda_device, upload, upload_pixels};
+pub use cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
 pub use dropout::dropout;
 pub use in_pool::{in_pool, join_pool};
 pub use interpolate::{InterpolateMode, interpolate};
@@ -137,7 +140,7 @@ pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
 pub use scale::scale;
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
-pub use without_cuda::{cuda_device, upload, upload_pixels};
+pub use without_cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;

@@ -47,6 +47,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         let (wide_x, weight, bias) = (widened(x)?, widened(weight)?, all_widened(bias)?);
         return linear(&wide_x, &weight, bias.as_ref())?.to_dtype(x.dtype());
     }
+    crate::check::copied("linear", "x", x)?;
     let op = Linear { rows: x.elem_count() / in_features, in_features, out_features };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {

@@ -27,6 +27,7 @@ use crate::tape::apply1;
 /// ```
 pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     check::float("scale", x)?;
+    check::within_candle("scale", "x", x)?;
     apply1(x, Scale(factor))
 }
 

@@ -10,6 +10,24 @@ pub fn cuda_device(_ordinal: usize) -> Result<Device> {
     bail!("cuda_device: built without the feature `cuda` of candle-vision-ops")
 }
 
+/// What the driver has to translate into a card's machine code, in a build with the feature `cuda`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Translation {
+    /// Kernels of candle's.
+    pub kernels: usize,
+    /// Whether this crate's are among the rest.
+    pub ours_too: bool,
+}
+
+/// Loads the kernels that networks use onto a CUDA device, in a build with the feature `cuda`. Here
+/// there are none, so nothing is done.
+///
+/// # Errors
+/// None.
+pub fn load_kernels(_device: &Device, _notice: impl FnOnce(Translation) + Send) -> Result<()> {
+    Ok(())
+}
+
 /// Numbers on their way to a CUDA device, in a build with the feature `cuda`.
 ///
 /// # Errors

@@ -7,6 +7,10 @@
 mod arithmetic;
 #[path = "cuda/convolution.rs"]
 mod convolution;
+#[path = "cuda/large.rs"]
+mod large;
+#[path = "cuda/measure.rs"]
+mod measure;
 #[path = "cuda/norm.rs"]
 mod norm;
 #[path = "cuda/optimizers.rs"]

@@ -1,8 +1,9 @@
 //! Drawing on a page: the only place that knows the library which does it.
 //!
 //! A page is measured in pixels from its upper left corner. It becomes a PNG with text in the
-//! embedded DejaVu Sans (no font is looked up on the machine), or an SVG.
+//! embedded DejaVu Sans, or in fonts of the machine where that one lacks the script, or an SVG.
 
+mod lettering;
 mod text;
 mod upward;
 
@@ -13,6 +14,8 @@ use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color as Paint;
 use kuva::render::render::{Primitive, Scene, TextAnchor, TextSpan};
 
+pub use lettering::characters_without_font;
+use lettering::{Lettering, is_embedded};
 pub(crate) use text::{Font, shorten, shorten_middle, wrap};
 use upward::Upward;
 
@@ -67,6 +70,8 @@ impl Area {
 /// A page to draw on; later items cover earlier ones, photographs and upward text cover all.
 pub(crate) struct Canvas {
     scene: Scene,
+    /// Lines that the embedded font cannot show.
+    lettering: Vec<Lettering>,
     upward: Vec<Upward>,
     photographs: Vec<(i64, i64, RgbImage)>,
 }
@@ -79,11 +84,19 @@ impl Canvas {
         }
         let mut scene = Scene::new(width.ceil(), height.ceil());
         scene.font_family = Some("DejaVu Sans, Verdana, Arial, sans-serif".to_owned());
-        Ok(Self { scene, upward: Vec::new(), photographs: Vec::new() })
+        Ok(Self { scene, lettering: Vec::new(), upward: Vec::new(), photographs: Vec::new() })
     }
 
     /// One line of text; `y` is its baseline.
-    pub(crate) fn text(&mut self, (x, y): (f64, f64), text: &str, font: Font, align: Align) {
+    pub(crate) fn text(&mut self, at: (f64, f64), text: &str, font: Font, align: Align) {
+        if is_embedded(text) {
+            self.embedded_text(at, text, font, align);
+        } else {
+            self.lettering.push(Lettering { at, text: text.to_owned(), font, align });
+        }
+    }
+
+    fn embedded_text(&mut self, (x, y): (f64, f64), text: &str, font: Font, align: Align) {
         // The library takes `$` in plain text for the beginning of a formula, but not in a span.
         let mut span = TextSpan::plain(text);
         span.bold = font.bold;
@@ -173,7 +186,7 @@ impl Canvas {
 
     /// The page as a PNG file.
     pub(crate) fn into_png(self) -> Result<Vec<u8>> {
-        let mut page = rasterize(&self.scene)?;
+        let mut page = self.lettered()?;
         for upward in &self.upward {
             upward.stamp(&mut page)?;
         }
@@ -187,8 +200,19 @@ impl Canvas {
         Ok(png)
     }
 
+    /// The page without upward text and photographs.
+    fn lettered(&self) -> Result<RgbImage> {
+        let mut page = rasterize(&self.scene)?;
+        self.lettering.iter().for_each(|line| line.stamp(&mut page));
+        Ok(page)
+    }
+
     /// The page as an SVG document, which a browser may scale.
     pub(crate) fn into_svg(mut self) -> String {
+        // A browser has fonts of its own.
+        for line in std::mem::take(&mut self.lettering) {
+            self.embedded_text(line.at, &line.text, line.font, line.align);
+        }
         self.scene.elements.extend(self.upward.iter().map(Upward::as_primitive));
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::default().render_scene(&self.scene);

@@ -14,7 +14,8 @@
 //!
 //! The crate draws values that others have computed and knows nothing of how; it reads no files and
 //! prints nothing. Pictures are written as a whole or not at all, with an embedded font, so that
-//! they look the same on every machine.
+//! they look the same on every machine; names in scripts that it lacks are drawn with the machine's
+//! fonts, and [`characters_without_font`] tells what none of them has.
 
 mod axis;
 mod bars;
@@ -33,6 +34,7 @@ mod shades;
 mod tensorboard;
 
 pub use bars::{BarColumn, bars_png};
+pub use canvas::characters_without_font;
 pub use colormap::Colormap;
 pub use comparison::{ComparedRun, MOST_RUNS, comparison_html, comparison_png};
 pub use confusion::confusion_matrix_png;

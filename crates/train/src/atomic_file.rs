@@ -1,8 +1,8 @@
 //! Files that are either as before or wholly new, whatever happens in between.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -11,6 +11,8 @@ use crate::{Error, Result};
 /// How our temporary files begin, so that those of a killed process can be told and removed.
 const PREFIX: &str = ".candle-vision-";
 const SUFFIX: &str = ".tmp";
+/// How often a temporary file may be lost to a process that clears up.
+const ATTEMPTS: usize = 8;
 
 /// Writes a file under a temporary name in the same folder and renames it when all of it is on the
 /// disk: a reader, also after a kill or a loss of power, finds the old file or the new one, never a
@@ -33,13 +35,28 @@ fn write_and_rename(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> 
     sync_folder(folder)
 }
 
+/// A temporary file that is locked for as long as it is open: this tells one that is being written
+/// from one that a killed process left behind, whose lock went with the process.
 fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
     // The default is a file that no other user can read, which a result should not be.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    // Another process may take a new file for a leftover before it is locked.
+    for _ in 0..ATTEMPTS {
+        let file = builder.tempfile_in(folder)?;
+        if !is_locked_elsewhere(file.as_file()) && file.path().exists() {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("other processes keep removing its temporary file"))
+}
+
+/// Locks a file unless another process has locked it. A file system without locks tells nothing, and
+/// nothing is locked there.
+fn is_locked_elsewhere(file: &File) -> bool {
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 /// Makes the rename itself survive a loss of power.
@@ -62,19 +79,39 @@ fn describe(source: io::Error, path: &Path, bytes: usize) -> Error {
     Error::io("write", path)(source)
 }
 
-/// Removes what a killed process left in a folder that no other process writes to.
+/// Removes what killed processes left in a folder. A temporary file that a live process is writing
+/// stays.
 ///
 /// # Errors
 /// If the folder cannot be read or a file cannot be removed.
 pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+    for path in temporary_files(folder)? {
+        // The lock is held until the file is gone, so that its writer cannot begin in between.
+        let file = match File::open(&path) {
+            Ok(file) if is_locked_elsewhere(&file) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file,
+        };
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path)(error));
+            }
+            _ => drop(file),
+        }
+    }
+    Ok(())
+}
+
+fn temporary_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            found.push(path);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -115,6 +152,31 @@ mod tests {
         assert!(kept.exists());
         remove_leftovers(folder.path()).unwrap();
         assert_eq!(names(folder.path()), [".candle-vision-notes"]);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut live = temporary_in(folder.path()).unwrap();
+        remove_leftovers(folder.path()).unwrap();
+        live.write_all(b"whole").unwrap();
+        let path = folder.path().join("last.safetensors");
+        live.persist(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["last.safetensors"]);
+    }
+
+    #[test]
+    fn writers_and_those_who_clear_up_do_not_hurt_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..2 {
+                let path = folder.path().join(format!("{writer}"));
+                scope.spawn(move || (0..50).for_each(|_| write_atomically(&path, b"x").unwrap()));
+            }
+            scope.spawn(|| (0..200).for_each(|_| remove_leftovers(folder.path()).unwrap()));
+        });
+        assert_eq!(names(folder.path()).len(), 2);
     }
 
     /// A device that is always full stands in for a full disk.

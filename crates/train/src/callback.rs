@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candle_vision_data::Skipped;
+use candle_vision_ops::ForeignOp;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -13,8 +14,8 @@ pub trait Callback {
     /// Is told what has just happened and says whether to go on.
     ///
     /// # Errors
-    /// Whatever goes wrong in it, wrapped by [`Error::callback`](crate::Error::callback); the run
-    /// ends with that error.
+    /// Whatever goes wrong in it, as `Error::callback(what, source)` makes it
+    /// ([`Error::callback`](crate::Error::callback)); the run ends with that error.
     fn on_event(&mut self, event: &Event<'_>) -> Result<Control>;
 }
 
@@ -99,6 +100,12 @@ pub enum Event<'a> {
         epoch: usize,
         /// Learning rate of that epoch.
         lr: f64,
+    },
+    /// The network or its loss contains an op of candle's own, for which the whole backward pass is
+    /// candle's: a step takes up to 1.6 times as long. Told once, at the first step.
+    SlowBackward {
+        /// The first such op.
+        op: &'a ForeignOp,
     },
     /// A picture was left out because it cannot be read.
     SampleSkipped {

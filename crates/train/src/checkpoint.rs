@@ -13,7 +13,7 @@ use candle_vision_models::{Model, ModelSpec, weights};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::training_state::TrainingState;
+use crate::training_state::{TrainingState, without_state};
 use crate::{Error, Result, atomic_file};
 
 /// The newest form of checkpoint that is read and written here.
@@ -43,6 +43,10 @@ pub struct CheckpointMetadata {
     pub val_loss: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
+    /// Whether pictures were turned upright as their EXIF data says. Files from before this was noted
+    /// are of networks that saw them as stored.
+    #[serde(default)]
+    pub exif_orientation: bool,
 }
 
 impl CheckpointMetadata {
@@ -58,6 +62,7 @@ impl CheckpointMetadata {
             val_accuracy: None,
             val_loss: None,
             seed: 0,
+            exif_orientation: false,
         }
     }
 }
@@ -83,6 +88,8 @@ pub struct Checkpoint {
     /// Parameters and buffers by name.
     pub tensors: HashMap<String, Tensor>,
     pub(crate) training: Option<TrainingState>,
+    /// Why the state of a run cannot be read, where there is one.
+    unknown_state: Option<String>,
     /// Where it was read, for messages.
     path: PathBuf,
 }
@@ -95,12 +102,16 @@ struct Header<Metadata, Training> {
     training: Option<Training>,
 }
 
+/// As read: the state of the run may be that of another version, which does not keep the network from
+/// being used.
+type ReadHeader = Header<CheckpointMetadata, serde_json::Value>;
+
 impl Checkpoint {
     /// A checkpoint of a network as it is now. Its tensors share memory with the network: save it
     /// before the next step.
     pub fn of(model: &dyn Model, metadata: CheckpointMetadata) -> Self {
         let tensors = weights::tensors(model.parameters()).into_iter().collect();
-        Self { metadata, tensors, training: None, path: PathBuf::new() }
+        Self { metadata, tensors, training: None, unknown_state: None, path: PathBuf::new() }
     }
 
     pub(crate) fn with_training(mut self, training: TrainingState) -> Self {
@@ -135,16 +146,44 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// If the file is missing, cut short or damaged, holds plain weights, or has a newer form.
+    /// If the file is missing, cut short or damaged, holds plain weights, has a newer form, or names
+    /// transforms that this version does not know.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let header = read_header(&bytes, path)?;
         let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|error| damaged(path, error))?;
-        let training = header.training.map(|training| training.with_tensors(&mut tensors));
-        let training = training.transpose().map_err(|problem| damaged(path, problem))?;
-        Ok(Self { metadata: header.metadata, tensors, training, path: path.to_path_buf() })
+        let state = header.training.map(serde_json::from_value::<TrainingState>).transpose();
+        let (training, unknown_state) = match state {
+            Ok(Some(state)) => {
+                let state = state.with_tensors(&mut tensors);
+                (Some(state.map_err(|problem| damaged(path, problem))?), None)
+            }
+            Ok(None) => (None, None),
+            Err(error) => {
+                without_state(&mut tensors);
+                (None, Some(error.to_string()))
+            }
+        };
+        let path = path.to_path_buf();
+        Ok(Self { metadata: header.metadata, tensors, training, unknown_state, path })
+    }
+
+    /// What a run needs to go on.
+    ///
+    /// # Errors
+    /// If there is no such state, or it is that of a version whose settings are not known here.
+    pub(crate) fn state(&self) -> Result<&TrainingState> {
+        let path = || self.path.clone();
+        self.training.as_ref().ok_or_else(|| match &self.unknown_state {
+            None => Error::NothingToResume { path: path() },
+            Some(problem) => Error::UnknownSettings {
+                path: path(),
+                version: self.metadata.crate_version.clone(),
+                problem: problem.clone(),
+            },
+        })
     }
 
     /// Where it was read; empty for one that was made here.
@@ -152,7 +191,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// Whether a run can go on from it.
+    /// Whether a run can go on from it with the settings it has.
     pub fn is_resumable(&self) -> bool {
         self.training.as_ref().is_some_and(|training| training.finished.is_none())
     }
@@ -188,7 +227,7 @@ fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
     tensor.to_device(&Device::Cpu)?.contiguous()
 }
 
-fn read_header(bytes: &[u8], path: &Path) -> Result<Header<CheckpointMetadata, TrainingState>> {
+fn read_header(bytes: &[u8], path: &Path) -> Result<ReadHeader> {
     let not_ours = || Error::NotACheckpoint { path: path.to_path_buf() };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
         // What a text file or a picture gives.
@@ -202,14 +241,23 @@ fn read_header(bytes: &[u8], path: &Path) -> Result<Header<CheckpointMetadata, T
     #[derive(Deserialize)]
     struct Format {
         format_version: u32,
+        #[serde(default)]
+        crate_version: String,
     }
-    let Format { format_version: found } =
+    let Format { format_version: found, crate_version: version } =
         serde_json::from_str(json).map_err(|error| damaged(path, error))?;
     if found > FORMAT_VERSION {
         let path = path.to_path_buf();
         return Err(Error::NewerFormat { path, found, known: FORMAT_VERSION });
     }
-    serde_json::from_str(json).map_err(|error| damaged(path, error))
+    serde_json::from_str(json).map_err(|error| match error.classify() {
+        // Sound JSON that says something else than expected.
+        serde_json::error::Category::Data if error.to_string().starts_with("unknown") => {
+            let problem = error.to_string();
+            Error::UnknownSettings { path: path.to_path_buf(), version, problem }
+        }
+        _ => damaged(path, error),
+    })
 }
 
 fn damaged(path: &Path, problem: impl std::fmt::Display) -> Error {

@@ -204,6 +204,12 @@ impl EarlyStopConfig {
     /// Whether a run ends after these epochs. It looks at all of them, so that a resumed run needs
     /// no memory of its own.
     pub fn is_reached(&self, epochs: &[EpochRecord]) -> bool {
+        self.is_reached_after(epochs, 0)
+    }
+
+    /// The same where the first `forgiven` epochs without improvement do not count: those of a run that
+    /// went on after it had been stopped early. What they reached is still to be beaten.
+    pub(crate) fn is_reached_after(&self, epochs: &[EpochRecord], forgiven: usize) -> bool {
         let mut best = None;
         let mut waited = 0;
         for record in epochs {
@@ -216,7 +222,7 @@ impl EarlyStopConfig {
             if best.is_none_or(|best| value > best + self.min_delta) {
                 best = Some(value);
                 waited = 0;
-            } else {
+            } else if record.epoch > forgiven {
                 waited += 1;
             }
         }
@@ -325,6 +331,8 @@ mod tests {
         assert!(stop.is_reached(&epochs(&[1.0, 1.0, 0.95])));
         assert!(!stop.is_reached(&epochs(&[1.0, 1.0, 0.85])));
         assert!(!stop.is_reached(&epochs(&[1.0, 1.0, 0.85, 0.85])));
+        let stopped = epochs(&[1.0, 1.0, 0.95, 0.95]);
+        assert!(!stop.is_reached_after(&stopped, 3) && stop.is_reached_after(&stopped, 2));
         let accuracy = EarlyStopConfig { mode: PlateauMode::Max, ..stop };
         assert!(accuracy.is_reached(&epochs(&[3.0, 2.0, 1.0])));
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_vision_data::Skipped;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -74,6 +76,38 @@ pub enum Error {
     #[error("no parameter of the network is trainable; unfreeze at least its head")]
     NothingToTrain,
 
+    /// Every picture of a class was left out.
+    #[error(
+        "the class `{class}` has lost all its pictures ({count}): they cannot be read, the last of \
+         them `{}` because {}; mend them, or remove the class",
+        last.name,
+        last.reason
+    )]
+    ClassSkipped {
+        /// Its name.
+        class: String,
+        /// How many pictures it has.
+        count: usize,
+        /// One of them.
+        last: Skipped,
+    },
+
+    /// More than a tenth of a run's pictures were left out.
+    #[error(
+        "{skipped} of {total} pictures cannot be read, more than a tenth: the first is `{}` \
+         because {}; mend or remove them",
+        first.name,
+        first.reason
+    )]
+    TooManySkipped {
+        /// How many were left out before the run was ended.
+        skipped: usize,
+        /// Pictures for training and validation.
+        total: usize,
+        /// One of them.
+        first: Skipped,
+    },
+
     /// A loader yields no batch.
     #[error(
         "there is no batch of {split} pictures; check the folder, `batch_size` and `drop_last`"
@@ -129,6 +163,13 @@ pub enum Error {
     #[error("there is no run in `{}`; start one first", folder.display())]
     NoRun {
         /// Where it was looked for.
+        folder: PathBuf,
+    },
+
+    /// Another process, or another trainer of this one, writes to the run.
+    #[error("the run in `{}` is being trained by another process; wait for it or stop it, then resume", folder.display())]
+    RunInUse {
+        /// The run's folder.
         folder: PathBuf,
     },
 
@@ -200,7 +241,8 @@ pub enum Error {
     },
 
     /// The run that is to be resumed is at its end.
-    #[error("the run of `{}` is finished after {epochs} epochs ({reason}); start a new run", path.display())]
+    #[error("the run of `{}` is finished after {epochs} epochs ({reason}); start a new run, or resume \
+         it with more `epochs`{}", path.display(), early_stop(*reason))]
     Finished {
         /// The checkpoint.
         path: PathBuf,
@@ -211,17 +253,63 @@ pub enum Error {
     },
 
     /// A run would not go on as it began.
-    #[error("cannot resume from `{}`: {what} is {found} here, {expected} there; \
-         resume with the settings the run began with, or start a new run", path.display())]
+    #[error("cannot resume from `{}`: {what} is {found} here, {expected} there, and {}; only \
+         `epochs`, `early_stop`, workers and device may change: resume with the settings the run \
+         began with, or start a new run", path.display(), why_it_must_not_differ(what))]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
-        /// What differs.
+        /// What differs: `` `seed` ``, `` `fingerprint of the training data` ``.
         what: String,
         /// Its value now.
         found: String,
         /// Its value in the checkpoint.
         expected: String,
+    },
+
+    /// A checkpoint has a setting that this version of the program does not know.
+    #[error(
+        "`{}` was written by version {version}, with settings that version {} does not know: \
+         {problem}; use the version that wrote it, or start a new run from its weights",
+        path.display(), env!("CARGO_PKG_VERSION")
+    )]
+    UnknownSettings {
+        /// The file.
+        path: PathBuf,
+        /// The version that wrote it.
+        version: String,
+        /// The first setting that is not known.
+        problem: String,
+    },
+
+    /// A network cannot be trained on a batch of one sample.
+    #[error(
+        "the network cannot be trained on a batch of one sample, and {}: batch norm needs more than \
+         one value of each channel; set {}",
+        which_batch(*samples, *batch_size), larger(*samples, *batch_size)
+    )]
+    SingleSample {
+        /// Samples of the training data; `None` where the batch came to one sample because pictures
+        /// were left out.
+        samples: Option<usize>,
+        /// Samples in a whole batch.
+        batch_size: usize,
+        /// What the network said.
+        source: candle_core::Error,
+    },
+
+    /// A network's answer to a sample is NaN or infinite.
+    #[error(
+        "the network's output for sample {index} (`{name}`) is {value}: its weights are damaged or \
+         diverged, or too large for this precision; use another checkpoint or `f32`"
+    )]
+    NotFiniteOutput {
+        /// Index of the sample in its data set; the first of the batch.
+        index: usize,
+        /// Path or other name of the sample.
+        name: String,
+        /// The value: `NaN`, `inf` or `-inf`.
+        value: f64,
     },
 
     /// A tensor that a run saved for its resumption does not fit.
@@ -236,7 +324,7 @@ pub enum Error {
     /// A callback failed.
     #[error("{what} failed")]
     Callback {
-        /// What the callback was doing: `writing curves.png`.
+        /// What the callback was doing: `writing curves.png`; see [`Error::callback`].
         what: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -252,7 +340,33 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps the error of a callback; `what` says what it was doing.
+    /// The error of a callback that failed.
+    ///
+    /// - `what`: what it was doing, as in `writing curves.png`; the message is `{what} failed`
+    /// - `source`: why, any error or a text; it is kept as the [`source`](std::error::Error::source)
+    ///
+    /// # Example
+    /// ```
+    /// use std::error::Error as _;
+    ///
+    /// use candle_vision_train::{Callback, Control, Error, Event, Result};
+    ///
+    /// struct Note(std::path::PathBuf);
+    ///
+    /// impl Callback for Note {
+    ///     fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
+    ///         if let Event::EpochEnd { record, .. } = event {
+    ///             std::fs::write(&self.0, record.val_loss.to_string())
+    ///                 .map_err(|error| Error::callback("writing the loss", error))?;
+    ///         }
+    ///         Ok(Control::Continue)
+    ///     }
+    /// }
+    ///
+    /// let error = Error::callback("writing the loss", std::io::Error::other("no ink"));
+    /// assert_eq!(error.to_string(), "writing the loss failed");
+    /// assert_eq!(error.source().map(ToString::to_string), Some("no ink".to_owned()));
+    /// ```
     pub fn callback(
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -276,6 +390,44 @@ impl Error {
 
 fn first_parameter(parameter: &Option<String>) -> String {
     parameter.as_ref().map_or(String::new(), |path| format!(", first seen in `{path}`"))
+}
+
+fn why_it_must_not_differ(what: &str) -> &'static str {
+    let what = what.trim_start_matches('`').split([' ', '`']).next().unwrap_or_default();
+    match what {
+        "seed" => "it decides every random draw",
+        "fingerprint" => "the run was trained on other data",
+        "transforms" => "they decide what the network sees",
+        "batch_size" | "drop_last" | "shuffle" | "limit_batches" => "it decides the batches",
+        _ => "it decides what every step does",
+    }
+}
+
+fn early_stop(reason: crate::StopReason) -> &'static str {
+    match reason {
+        crate::StopReason::EarlyStopped => " or another `early_stop`",
+        _ => "",
+    }
+}
+
+fn which_batch(samples: Option<usize>, batch_size: usize) -> String {
+    match samples {
+        _ if batch_size == 1 => "`batch_size` is 1".to_owned(),
+        Some(samples) => {
+            format!("the last of {samples} samples is alone in batches of {batch_size}")
+        }
+        None => format!("all but one sample of a batch of {batch_size} were left out"),
+    }
+}
+
+fn larger(samples: Option<usize>, batch_size: usize) -> String {
+    match samples {
+        _ if batch_size == 1 => {
+            "`batch_size` to at least 2, with `drop_last` where one sample is left over".to_owned()
+        }
+        Some(_) => format!("`drop_last`, or another `batch_size` than {batch_size}"),
+        None => format!("`batch_size` larger than {batch_size} (`drop_last` does not help here)"),
+    }
 }
 
 fn smaller(batch_size: usize) -> String {

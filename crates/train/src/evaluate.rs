@@ -1,13 +1,14 @@
 //! A network's answers to a whole data set.
 
 use candle_core::{DType, Tensor};
-use candle_vision_data::{Batch, DataLoader};
+use candle_vision_data::{Batch, DataLoader, Dataset, check_label};
 use candle_vision_models::{Model, Pass, Precision, PreparedLayers};
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
 use crate::criterion::Criterion;
 use crate::out_of_memory::explained;
+use crate::skipping::check_classes;
 use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
 
@@ -55,8 +56,11 @@ pub struct EvaluationConfig {
 ///   evaluation, and the result is `None`
 ///
 /// # Errors
-/// If a picture cannot be read, the network does not take its shape, there is no picture, or a
-/// label is not below the number of classes.
+/// - [`Error::NotFiniteOutput`] if an output is NaN or infinite: it names the first such sample, since
+///   no class can be said to be the most probable one
+/// - if a picture cannot be read, the network does not take its shape, there is no picture, or a
+///   label is not below the number of classes; the error names the sample
+/// - if a class has lost all its pictures to `skip_broken`
 ///
 /// # Example
 /// ```
@@ -101,7 +105,7 @@ fn evaluate_batches(
 ) -> Result<Option<Evaluation>> {
     let batches = config.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
     let mut progress = |done| progress(done, batches);
-    let mut answers = Answers::new(model.spec().num_classes);
+    let mut answers = Answers::new(loader.dataset().as_ref(), model.spec().num_classes);
     let prepared = PreparedLayers::new();
     let pass = || Pass::eval().precision(config.precision).with_prepared(&prepared);
     let mut unread = Unread::new(Reading::of(&model.parameters().device()));
@@ -116,6 +120,7 @@ fn evaluate_batches(
     if !answers.read(&mut unread, criterion, &mut progress)? {
         return Ok(None);
     }
+    check_classes(loader)?;
     answers.finish().map(Some)
 }
 
@@ -126,7 +131,9 @@ struct Shown {
     indices: Vec<usize>,
 }
 
-struct Answers {
+struct Answers<'a> {
+    /// What the samples are called.
+    dataset: &'a dyn Dataset,
     /// Batches read.
     batches: usize,
     predictions: Vec<Prediction>,
@@ -135,10 +142,10 @@ struct Answers {
     weight: f64,
 }
 
-impl Answers {
-    fn new(classes: usize) -> Self {
+impl<'a> Answers<'a> {
+    fn new(dataset: &'a dyn Dataset, classes: usize) -> Self {
         let confusion = vec![vec![0; classes]; classes];
-        Self { batches: 0, predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
+        Self { dataset, batches: 0, predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
     }
 
     /// Waits for the batches and counts them one by one, for as long as `progress` wants more; returns
@@ -164,10 +171,15 @@ impl Answers {
         let labels = shown.labels.to_vec1::<u32>()?;
         for ((row, label), &index) in rows.iter().zip(labels).zip(&shown.indices) {
             let classes = self.confusion.len();
-            if label as usize >= classes || row.len() != classes {
-                return Err(Error::ClassCount {
-                    outputs: row.len(),
-                    classes: classes.max(label as usize + 1),
+            if row.len() != classes {
+                return Err(Error::ClassCount { outputs: row.len(), classes });
+            }
+            check_label(self.dataset, index, label, classes)?;
+            if let Some(&value) = row.iter().find(|value| !value.is_finite()) {
+                return Err(Error::NotFiniteOutput {
+                    index,
+                    name: self.dataset.name(index),
+                    value,
                 });
             }
             let log_probabilities = log_softmax(row);
@@ -200,11 +212,9 @@ impl Answers {
     }
 }
 
-/// The first of the largest values; a NaN is never it.
+/// The first of the largest values, which are finite.
 fn largest(row: &[f64]) -> usize {
-    let better = |best: usize, i: usize| {
-        if row[i] > row[best] || row[best].is_nan() { i } else { best }
-    };
+    let better = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
     (0..row.len()).reduce(better).unwrap_or(0)
 }
 
@@ -229,7 +239,6 @@ mod tests {
     #[test]
     fn the_first_of_equal_logits_is_predicted() {
         assert_eq!(largest(&[0.0, 1.0, 1.0]), 1);
-        assert_eq!(largest(&[f64::NAN, 1.0, 2.0]), 2);
-        assert_eq!(largest(&[3.0, f64::NAN]), 0);
+        assert_eq!(largest(&[-3.0, -2.0, -5.0]), 1);
     }
 }

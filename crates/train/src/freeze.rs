@@ -1,25 +1,69 @@
-//! The part of a network that does not learn in the first epochs.
+//! Which parameters of a network learn, and from when on.
+
+use std::collections::BTreeSet;
 
 use candle_vision_models::{Model, Parameter};
 
 use crate::config::{FreezeConfig, TrainerConfig};
-use crate::optim::{ParamGroup, is_under};
+use crate::optim::{Optimizer, ParamGroup, is_under};
 use crate::{Error, Result};
 
-/// Freezes every trainable parameter that is not kept and returns them.
-pub(crate) fn freeze(model: &dyn Model, config: &FreezeConfig) -> Result<Vec<Parameter>> {
-    let kept = config.prefix_kept.as_deref().unwrap_or_else(|| model.head());
-    let trainable = model.parameters().trainable();
-    let (learning, frozen): (Vec<_>, Vec<_>) =
-        trainable.into_iter().partition(|parameter| is_under(parameter.path(), kept));
-    if learning.is_empty() {
-        let expected = "the path of a part of the network that has trainable parameters";
-        return Err(Error::setting("freeze.prefix_kept", kept, expected));
+/// The parameters that a run trains.
+pub(crate) struct Learners {
+    /// From the first step on.
+    pub(crate) now: Vec<Parameter>,
+    /// After the frozen epochs; `None` if there are no such epochs.
+    pub(crate) later: Option<Vec<Parameter>>,
+}
+
+impl Learners {
+    /// Divides parameters as the settings ask for. Nothing is frozen yet.
+    pub(crate) fn new(
+        model: &dyn Model,
+        parameters: Vec<Parameter>,
+        config: &TrainerConfig,
+    ) -> Result<Self> {
+        if parameters.is_empty() {
+            return Err(Error::NothingToTrain);
+        }
+        match &config.freeze {
+            Some(freeze) if freeze.epochs > 0 => Self::divide(model, parameters, freeze),
+            _ => Ok(Self { now: parameters, later: None }),
+        }
     }
-    for parameter in &frozen {
+
+    fn divide(
+        model: &dyn Model,
+        parameters: Vec<Parameter>,
+        config: &FreezeConfig,
+    ) -> Result<Self> {
+        let kept = config.prefix_kept.as_deref().unwrap_or_else(|| model.head());
+        let is_kept = |parameter: &Parameter| is_under(parameter.path(), kept);
+        let (now, later): (Vec<_>, Vec<_>) = parameters.into_iter().partition(is_kept);
+        if now.is_empty() {
+            let expected = "the path of a part of the network that has trainable parameters";
+            return Err(Error::setting("freeze.prefix_kept", kept, expected));
+        }
+        Ok(Self { now, later: Some(later) })
+    }
+
+    /// An optimizer of the parameters that learn in the frozen epochs, or after them, of all. Their
+    /// order is that in which a run that was not resumed would have taken them in.
+    pub(crate) fn optimizer(&self, config: &TrainerConfig, frozen: bool) -> Result<Optimizer> {
+        let mut optimizer = Optimizer::new(&config.optimizer, groups(self.now.clone(), config))?;
+        if let (Some(later), false) = (&self.later, frozen) {
+            optimizer.add(groups(later.clone(), config))?;
+        }
+        Ok(optimizer)
+    }
+}
+
+/// Keeps parameters from learning.
+pub(crate) fn freeze(model: &dyn Model, parameters: &[Parameter]) -> Result<()> {
+    for parameter in parameters {
         model.parameters().freeze(parameter.path())?;
     }
-    Ok(frozen)
+    Ok(())
 }
 
 /// Makes parameters learn again.
@@ -28,6 +72,15 @@ pub(crate) fn release(model: &dyn Model, frozen: &[Parameter]) -> Result<()> {
         model.parameters().unfreeze(parameter.path())?;
     }
     Ok(())
+}
+
+/// Has these parameters of a network learn and no others.
+pub(crate) fn train_only(model: &dyn Model, paths: &BTreeSet<String>) -> Result<()> {
+    let weights = model.parameters().weights();
+    let is_meant = |parameter: &Parameter| paths.contains(parameter.path());
+    let (learning, frozen): (Vec<_>, Vec<_>) = weights.into_iter().partition(is_meant);
+    release(model, &learning)?;
+    freeze(model, &frozen)
 }
 
 /// The parameters in the groups that the settings ask for; the first group that matches counts.

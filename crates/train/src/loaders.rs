@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_vision_data::{Batch, DataLoader};
+use candle_vision_data::{Batch, DataLoader, check_labels};
 use candle_vision_models::Model;
 
+use crate::recorded;
 use crate::{Error, Result};
 
-/// Checks that there is something to train and to validate on, with the network's classes.
+/// Checks that there is something to train and to validate on, with the network's classes and labels.
 pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoader) -> Result<()> {
     for (loader, split) in [(train, "training"), (val, "validation")] {
         if loader.batches_per_epoch() == 0 {
@@ -17,6 +18,8 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
         if outputs != classes {
             return Err(Error::ClassCount { outputs, classes });
         }
+        // A device does not look at labels, and one that is too large would train on garbage there.
+        check_labels(loader.dataset().as_ref())?;
     }
     let (found, expected) = (val.dataset().classes(), train.dataset().classes());
     if found == expected {
@@ -33,8 +36,8 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
         let config = loader.config();
         let mut fact =
             |what: &str, value: String| facts.insert(format!("{what} of the {name} data"), value);
-        fact("fingerprint", loader.dataset().fingerprint());
-        fact("transforms", format!("{:?}", loader.transform()));
+        fact("fingerprint", loader.fingerprint().to_owned());
+        fact("transforms", recorded::transforms(loader.transform()));
         fact("batch_size", config.batch_size.to_string());
         fact("drop_last", config.drop_last.to_string());
         fact("shuffle", config.shuffle.to_string());

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::environment::Environment;
 use crate::history_file::{batches_csv, metrics_csv, read_history};
 use crate::record::History;
+use crate::run_lock::RunLock;
 use crate::{Error, Result, atomic_file};
 
 /// The folder of a run, `runs/NAME/NNN`, with
@@ -19,10 +21,15 @@ use crate::{Error, Result, atomic_file};
 /// | `best.safetensors` | the network with the highest validation accuracy |
 /// | `last.safetensors` | the network as it is, and what is needed to resume |
 ///
-/// Every file is written whole under another name and then renamed.
+/// Every file is written whole under another name and then renamed. Opening a run changes nothing in
+/// its folder. [`Trainer::run`](crate::Trainer::run) locks the folder (by an advisory lock on
+/// `environment.json`), so that two processes cannot train one run, and removes what a killed process
+/// left half written.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Held by a folder that was opened to resume.
+    lock: Option<Arc<RunLock>>,
 }
 
 impl RunFolder {
@@ -48,13 +55,14 @@ impl RunFolder {
         let group = group_folder(runs_root.as_ref(), name)?;
         fs::create_dir_all(&group).map_err(Error::io("create", &group))?;
         let path = create_next(&group)?;
-        let run = Self { path };
+        let run = Self { path, lock: None };
         run.write("config.toml", config.as_bytes())?;
         run.write("environment.json", Environment::now().to_json().as_bytes())?;
         Ok(run)
     }
 
-    /// The folder of a run that was made before. What a killed process left half written is removed.
+    /// The folder of a run that was made before, to read it: nothing in it changes, also while another
+    /// process trains the run.
     ///
     /// # Errors
     /// If there is no such folder.
@@ -63,8 +71,41 @@ impl RunFolder {
         if !path.is_dir() {
             return Err(Error::NoRun { folder: path });
         }
-        atomic_file::remove_leftovers(&path)?;
-        Ok(Self { path })
+        Ok(Self { path, lock: None })
+    }
+
+    /// The folder of a run that was made before, to go on with it. No other process can write to the
+    /// run until this value and its clones are dropped, so that the checkpoint which is read now is
+    /// still the last one when the training begins.
+    ///
+    /// # Errors
+    /// If there is no such folder, it cannot be written to, or another process trains the run
+    /// ([`Error::RunInUse`]).
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_train::RunFolder;
+    ///
+    /// let runs = tempfile::tempdir()?;
+    /// let run = RunFolder::create(runs.path(), "resnet18", "epochs = 10")?;
+    /// let held = RunFolder::open_to_resume(run.path())?;
+    /// assert!(RunFolder::open_to_resume(run.path()).is_err());
+    /// assert!(RunFolder::open(run.path()).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_to_resume(path: impl AsRef<Path>) -> Result<Self> {
+        let run = Self::open(path)?;
+        Ok(Self { lock: Some(run.hold()?), ..run })
+    }
+
+    /// Locks the folder, unless this value holds its lock already, and clears it up.
+    pub(crate) fn hold(&self) -> Result<Arc<RunLock>> {
+        if let Some(lock) = &self.lock {
+            return Ok(Arc::clone(lock));
+        }
+        let lock = RunLock::acquire(&self.path)?;
+        atomic_file::remove_leftovers(&self.path)?;
+        Ok(Arc::new(lock))
     }
 
     /// The run called `name` with the highest number.
@@ -203,6 +244,42 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let error = RunFolder::latest(runs.path(), "a").unwrap_err().to_string();
         assert!(error.starts_with("there is no run in `") && error.contains("/a`"), "{error}");
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn opening_a_run_to_read_it_changes_nothing_in_its_folder() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(runs.path(), "a", "").unwrap();
+        fs::write(run.path().join(".candle-vision-abc.tmp"), "half").unwrap();
+        let before = names(run.path());
+        RunFolder::open(run.path()).unwrap().history().unwrap();
+        RunFolder::latest(runs.path(), "a").unwrap();
+        assert_eq!(names(run.path()), before);
+        RunFolder::open_to_resume(run.path()).unwrap();
+        assert_eq!(names(run.path()), ["config.toml", "environment.json"]);
+    }
+
+    #[test]
+    fn one_run_has_one_writer() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(runs.path(), "a", "").unwrap();
+        let held = RunFolder::open_to_resume(run.path()).unwrap();
+        let error = run.hold().unwrap_err();
+        assert!(matches!(error, Error::RunInUse { .. }), "{error}");
+        assert!(error.to_string().contains("a/001` is being trained"), "{error}");
+        // The holder itself may train, more than once.
+        held.hold().unwrap();
+        held.clone().hold().unwrap();
+        drop(held);
+        run.hold().unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@ use candle_vision_data::DataLoader;
 
 use crate::Result;
 use crate::callback::{Callback, Control, Event, StopReason};
+use crate::skipping::check_skipped;
 
 /// The callbacks and the stop flag of one call of [`Trainer::run`](crate::Trainer::run).
 pub(crate) struct Session<'s, 'c> {
@@ -30,7 +31,11 @@ impl<'s, 'c> Session<'s, 'c> {
     }
 
     /// Tells of pictures that were left out since it was last asked.
+    ///
+    /// # Errors
+    /// As [`check_skipped`].
     pub(crate) fn notify_skipped(&mut self, loaders: [&DataLoader; 2]) -> Result<()> {
+        let before = self.skipped.len();
         for (i, loader) in loaders.into_iter().enumerate() {
             for sample in &loader.skipped() {
                 if self.skipped.insert((i, sample.index)) {
@@ -38,7 +43,7 @@ impl<'s, 'c> Session<'s, 'c> {
                 }
             }
         }
-        Ok(())
+        if self.skipped.len() > before { check_skipped(loaders) } else { Ok(()) }
     }
 
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {

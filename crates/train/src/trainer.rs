@@ -1,10 +1,13 @@
 //! Training from the first epoch to the last: one function for the run, one for an epoch.
 
+mod resuming;
 mod saving;
+mod single_sample;
 mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -13,11 +16,10 @@ use candle_vision_data::DataLoader;
 use candle_vision_models::{Model, Parameter, Precision, PreparedLayers};
 
 use crate::callback::{Callback, Event, StopReason};
-use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
 use crate::criterion::Criterion;
 use crate::evaluate::{Evaluation, EvaluationConfig, evaluate};
-use crate::freeze::{check_groups, freeze, groups, release};
+use crate::freeze::{Learners, check_groups, freeze, groups, release};
 use crate::loaders::{check_loaders, data_facts};
 use crate::loss_scale::LossScale;
 use crate::optim::Optimizer;
@@ -90,7 +92,13 @@ pub struct Trainer<'a> {
     /// counts, as the history, are of the steps that were read.
     position: Position,
     history: History,
+    /// What decides which batches come. It takes a look at every file, so it is found out once.
+    data: BTreeMap<String, String>,
+    /// Epochs whose lack of improvement an early stop does not count.
+    forgiven: usize,
     unread: Unread<Begun>,
+    /// Whether an op of candle's own slows `backward` down; `None` before that was looked for.
+    slow_backward: Option<bool>,
 }
 
 /// What came of a run.
@@ -111,11 +119,13 @@ pub struct Summary {
 
 impl<'a> Trainer<'a> {
     /// A trainer before its first step. Class names and preprocessing for the checkpoints are those
-    /// of the validation loader.
+    /// of the validation loader. Parameters that are frozen already stay so; with
+    /// [`TrainerConfig::freeze`] more are frozen.
     ///
     /// # Errors
     /// If a setting is impossible, a loader is empty, the data sets have other classes than each
-    /// other or the network, or no parameter is trainable.
+    /// other or the network, a label is of no class, or no parameter is trainable. The network is
+    /// as it was then.
     pub fn new(
         model: &'a dyn Model,
         train: &'a DataLoader,
@@ -126,28 +136,24 @@ impl<'a> Trainer<'a> {
         config.validate()?;
         check_loaders(model, train, val)?;
         check_groups(model, &config)?;
-        let frozen = match &config.freeze {
-            Some(settings) if settings.epochs > 0 => Some(freeze(model, settings)?),
-            _ => None,
-        };
-        let trainable = model.parameters().trainable();
-        let Some(first) = trainable.first() else {
-            return Err(Error::NothingToTrain);
-        };
+        let learners = Learners::new(model, model.parameters().trainable(), &config)?;
         let criterion = Criterion::new(
             config.label_smoothing,
             config.class_weights.as_deref(),
             model.spec().num_classes,
-            first.var().device(),
+            &model.parameters().device(),
         )?;
-        let optimizer = Optimizer::new(&config.optimizer, groups(trainable, &config))?;
-        let steps = batches_per_epoch(&config, train);
-        let lr = config.optimizer.lr();
-        let schedule = Schedule::new(&config.schedule, lr, config.epochs, steps)?;
+        let optimizer = learners.optimizer(&config, true)?;
+        let schedule = new_schedule(&config, train)?;
         let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
         let (position, history) = (Position::at_epoch(1, 0), History::default());
         let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
+        let is_emulated =
+            config.precision != Precision::F32 && model.parameters().device().is_cpu();
         let unread = Unread::new(Reading::of(&model.parameters().device()));
+        let data = data_facts(train, val);
+        // The first change, when nothing can fail any more.
+        freeze(model, learners.later.as_deref().unwrap_or_default())?;
         Ok(Self {
             model,
             train,
@@ -157,61 +163,44 @@ impl<'a> Trainer<'a> {
             criterion,
             optimizer,
             schedule,
-            frozen,
+            frozen: learners.later,
             prepared: PreparedLayers::new(),
             averages,
             loss_scale,
             position,
             history,
+            data,
+            forgiven: 0,
             unread,
+            // Halves are emulated on the CPU, by conversions that are none of the network's.
+            slow_backward: is_emulated.then_some(true),
         })
-    }
-
-    /// Goes back to where `checkpoint` was saved: network, optimizer, schedule, position and
-    /// measurements.
-    ///
-    /// # Errors
-    /// If it is of another network, holds no state, belongs to a run that is finished, or the
-    /// settings or data are not those of its run.
-    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let path = || checkpoint.path().to_path_buf();
-        checkpoint.check_model(self.model.spec())?;
-        let Some(state) = &checkpoint.training else {
-            return Err(Error::NothingToResume { path: path() });
-        };
-        if let Some(reason) = state.finished {
-            return Err(Error::Finished { path: path(), epochs: state.epochs.len(), reason });
-        }
-        state.check_same_run(&self.config, &data_facts(self.train, self.val), checkpoint.path())?;
-        checkpoint.restore(self.model)?;
-        self.prepared = PreparedLayers::new();
-        if !state.frozen {
-            self.unfreeze()?;
-        }
-        self.optimizer.load_state(&state.optimizer)?;
-        self.schedule.load_state(state.schedule.clone());
-        if let Some(averages) = &self.averages {
-            averages.load_state(&state.averages)?;
-        }
-        self.loss_scale = state.loss_scale.clone();
-        self.position = state.position.clone();
-        self.history = state.history();
-        Ok(())
     }
 
     /// Trains until the last epoch, an early stop, or until asked to end: by `stop`, which a signal
     /// handler may set, or by a callback. The batch at hand, on a GPU every batch that was begun, is
-    /// finished then, and the position saved.
+    /// finished then, and the position saved. Another call goes on from there; after the last epoch or
+    /// an early stop it trains nothing, tells the callbacks nothing, and returns what the run came to.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss or a parameter stops being finite; and if a picture cannot be
-    /// read, a checkpoint not be written, or a callback fails. Checkpoints stay as last written.
+    /// - [`Error::Diverged`] if the loss, an output or a parameter stops being finite
+    /// - [`Error::SingleSample`] if the last batch of an epoch has one sample and the network cannot
+    ///   be trained on it; this is said before the first epoch
+    /// - [`Error::RunInUse`] if another process trains the run
+    /// - if a picture cannot be read, a checkpoint not be written, or a callback fails
+    ///
+    /// Checkpoints stay as last written.
     pub fn run(
         &mut self,
         callbacks: &mut [&mut dyn Callback],
         stop: &AtomicBool,
     ) -> Result<Summary> {
         let started = Instant::now();
+        if let Some(reason) = self.finished() {
+            return Ok(self.summary(reason, started));
+        }
+        let _lock = self.run.hold()?;
+        self.check_last_batch()?;
         let mut session = Session::new(callbacks, stop);
         session.notify(&Event::RunStart {
             epochs: self.config.epochs,
@@ -226,13 +215,17 @@ impl<'a> Trainer<'a> {
             }
         };
         session.notify(&Event::RunEnd { history: &self.history, reason })?;
-        Ok(Summary {
+        Ok(self.summary(reason, started))
+    }
+
+    fn summary(&self, reason: StopReason, started: Instant) -> Summary {
+        Summary {
             reason,
             history: self.history.clone(),
             seconds: started.elapsed().as_secs_f64(),
             best: self.run.best(),
             last: self.run.last(),
-        })
+        }
     }
 
     /// Trains one epoch, or what is left of it; returns why the run ends, if it does.
@@ -277,6 +270,8 @@ impl<'a> Trainer<'a> {
             return Ok(());
         };
         release(self.model, &frozen)?;
+        // What was frozen was no part of the graph.
+        self.slow_backward = self.slow_backward.filter(|is_slow| *is_slow);
         self.prepared = PreparedLayers::new();
         self.optimizer.add(groups(frozen, &self.config))
     }
@@ -304,7 +299,19 @@ impl<'a> Trainer<'a> {
         };
         let config =
             EvaluationConfig { limit: self.config.limit_batches, precision: self.config.precision };
-        evaluate(self.model, self.val, &self.criterion, &config, progress)
+        let evaluation = evaluate(self.model, self.val, &self.criterion, &config, progress);
+        evaluation.map_err(|error| match error {
+            Error::NotFiniteOutput { name, value, .. } => {
+                self.diverged_in_validation(format!("the output for `{name}` is {value}"))
+            }
+            error => error,
+        })
+    }
+
+    fn diverged_in_validation(&self, what: String) -> Error {
+        let Position { epoch, batch, step, .. } = self.position;
+        let lr = self.schedule.lr_of_step(step.saturating_sub(1));
+        Error::Diverged { epoch, batch, what, lr, parameter: None }
     }
 
     fn end_epoch(
@@ -313,6 +320,8 @@ impl<'a> Trainer<'a> {
         evaluation: &Evaluation,
         validation_seconds: f64,
     ) -> Result<Option<StopReason>> {
+        // Before the first number is told.
+        session.notify_skipped([self.train, self.val])?;
         let record = self.record(evaluation, validation_seconds)?;
         self.schedule
             .step(EpochMetrics { val_loss: record.val_loss, val_accuracy: record.val_accuracy });
@@ -332,13 +341,8 @@ impl<'a> Trainer<'a> {
         let position = &self.position;
         let lr = self.schedule.lr_of_step(position.step.saturating_sub(1));
         if !evaluation.loss.is_finite() {
-            return Err(Error::Diverged {
-                epoch: position.epoch,
-                batch: position.batch,
-                what: format!("the validation loss is {}", evaluation.loss),
-                lr,
-                parameter: None,
-            });
+            let what = format!("the validation loss is {}", evaluation.loss);
+            return Err(self.diverged_in_validation(what));
         }
         let samples = position.samples as f64;
         Ok(EpochRecord {
@@ -359,12 +363,17 @@ impl<'a> Trainer<'a> {
         let early = self.config.early_stop.as_ref();
         if epochs.len() >= self.config.epochs {
             Some(StopReason::Completed)
-        } else if early.is_some_and(|early| early.is_reached(epochs)) {
+        } else if early.is_some_and(|early| early.is_reached_after(epochs, self.forgiven)) {
             Some(StopReason::EarlyStopped)
         } else {
             None
         }
     }
+}
+
+fn new_schedule(config: &TrainerConfig, train: &DataLoader) -> Result<Schedule> {
+    let steps = batches_per_epoch(config, train);
+    Schedule::new(&config.schedule, config.optimizer.lr(), config.epochs, steps)
 }
 
 fn batches_per_epoch(config: &TrainerConfig, train: &DataLoader) -> usize {

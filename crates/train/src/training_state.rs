@@ -1,6 +1,6 @@
 //! Where a run stands: everything besides the network that makes a resumed run the same run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -10,8 +10,9 @@ use crate::callback::StopReason;
 use crate::config::TrainerConfig;
 use crate::loss_scale::LossScale;
 use crate::record::{BatchRecord, EpochRecord, History};
+use crate::recorded::are_same_transforms;
 use crate::schedule::ScheduleState;
-use crate::{Error, Result};
+use crate::{Error, Result, optim};
 
 /// Everything besides the network that makes a resumed run the same run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,14 @@ pub(crate) struct TrainingState {
     pub(crate) position: Position,
     /// Whether the backbone is still frozen.
     pub(crate) frozen: bool,
+    /// Paths of the parameters that learn, after the frozen epochs too. All others were frozen by hand
+    /// or by [`Model::fit_pictures`](candle_vision_models::Model::fit_pictures). Older checkpoints do
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) learning: Option<BTreeSet<String>>,
+    /// Epochs whose lack of improvement an early stop does not count.
+    #[serde(default)]
+    pub(crate) forgiven: usize,
     /// Of a run in `f16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) loss_scale: Option<LossScale>,
@@ -67,6 +76,7 @@ impl Position {
 const OPTIMIZER: &str = "optimizer.";
 /// Of the averages of the weights.
 pub(crate) const AVERAGES: &str = "ema.";
+const HISTORY: &str = "history.";
 const EPOCH: &str = "history.epoch";
 const LOSS: &str = "history.loss";
 const LR: &str = "history.lr";
@@ -77,26 +87,71 @@ impl TrainingState {
     }
 
     /// Fails and names the first difference if a run with these settings and data would not go on as
-    /// this one began.
+    /// this one began. The number of epochs and the early stop may differ: they decide when a run ends.
     pub(crate) fn check_same_run(
         &self,
         config: &TrainerConfig,
         data: &BTreeMap<String, String>,
         path: &Path,
     ) -> Result<()> {
-        let (ours, theirs) = (settings(config), settings(&self.config));
-        for (what, found) in ours.iter().chain(data) {
-            let expected = theirs.get(what).or_else(|| self.data.get(what));
-            if expected != Some(found) {
-                return Err(Error::OtherRun {
-                    path: path.to_path_buf(),
-                    what: format!("`{what}`"),
-                    found: found.clone(),
-                    expected: expected.cloned().unwrap_or_else(|| "not set".to_owned()),
-                });
+        let other = |what: &str, found: &str, expected: &str| Error::OtherRun {
+            path: path.to_path_buf(),
+            what: format!("`{what}`"),
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        };
+        let recorded = settings(&self.config);
+        for (what, found) in &settings(config) {
+            match recorded.get(what) {
+                Some(expected) if expected != found => return Err(other(what, found, expected)),
+                _ => {}
+            }
+        }
+        for (what, expected) in &self.data {
+            match data.get(what) {
+                None => return Err(other(what, "not known", expected)),
+                Some(found) if !is_same_fact(what, found, expected) => {
+                    return Err(other(what, found, expected));
+                }
+                Some(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// How many epochs without improvement are forgiven when the run goes on with `config`.
+    ///
+    /// # Errors
+    /// [`Error::Finished`] if it is at its end with these settings too.
+    pub(crate) fn forgiven_when_resumed(
+        &self,
+        config: &TrainerConfig,
+        path: &Path,
+    ) -> Result<usize> {
+        let epochs = self.epochs.len();
+        let finished = |reason| Error::Finished { path: path.to_path_buf(), epochs, reason };
+        match self.finished {
+            None if config.epochs < self.position.epoch => {
+                let expected = format!("at least {}: so far has the run come", self.position.epoch);
+                Err(Error::setting("epochs", config.epochs, expected))
+            }
+            None => Ok(self.forgiven),
+            Some(reason) if config.epochs <= epochs => Err(finished(reason)),
+            // Who asks for more epochs has seen the stop: the patience begins anew.
+            Some(StopReason::EarlyStopped) if config.epochs > self.config.epochs => Ok(epochs),
+            Some(StopReason::EarlyStopped) => match &config.early_stop {
+                Some(early) if early.is_reached_after(&self.epochs, self.forgiven) => {
+                    Err(finished(StopReason::EarlyStopped))
+                }
+                _ => Ok(self.forgiven),
+            },
+            Some(_) => Ok(self.forgiven),
+        }
+    }
+
+    /// Whether the optimizer has taken a step with the parameter at `path`.
+    pub(crate) fn has_moved(&self, path: &str) -> bool {
+        self.optimizer.contains_key(&optim::steps_key(path))
     }
 
     /// What does not go into the header.
@@ -148,10 +203,27 @@ fn taken(tensors: &mut HashMap<String, Tensor>, prefix: &str) -> BTreeMap<String
     names.into_iter().filter_map(|name| tensors.remove_entry(&name)).collect()
 }
 
-/// The settings by name; those that are not set are there too.
+/// Leaves the network's tensors alone in those of a file.
+pub(crate) fn without_state(tensors: &mut HashMap<String, Tensor>) {
+    for prefix in [OPTIMIZER, AVERAGES, HISTORY] {
+        taken(tensors, prefix);
+    }
+}
+
+/// Whether a fact about the data is as it was recorded.
+fn is_same_fact(what: &str, found: &str, recorded: &str) -> bool {
+    if what.starts_with("transforms") {
+        return are_same_transforms(found, recorded);
+    }
+    // Each picture is measured by itself: how many are shown at once is a matter of memory.
+    found == recorded || what == "batch_size of the validation data"
+}
+
+/// The settings that decide the numbers of a run, by name; those that are not set are there too.
 fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
     let TrainerConfig {
-        epochs,
+        // These decide when a run ends.
+        epochs: _,
         optimizer,
         schedule,
         precision,
@@ -160,14 +232,13 @@ fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
         param_groups,
         decay_vectors,
         freeze,
-        early_stop,
+        early_stop: _,
         ema,
         grad_clip_norm,
         seed,
         limit_batches,
     } = config;
     [
-        ("epochs", format!("{epochs}")),
         ("optimizer", format!("{optimizer:?}")),
         ("schedule", format!("{schedule:?}")),
         ("precision", format!("{precision}")),
@@ -176,7 +247,6 @@ fn settings(config: &TrainerConfig) -> BTreeMap<String, String> {
         ("param_groups", format!("{param_groups:?}")),
         ("decay_vectors", format!("{decay_vectors}")),
         ("freeze", format!("{freeze:?}")),
-        ("early_stop", format!("{early_stop:?}")),
         ("ema", format!("{ema:?}")),
         ("grad_clip_norm", format!("{grad_clip_norm:?}")),
         ("seed", format!("{seed}")),

@@ -4,7 +4,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass, Precision, PreparedLayers};
-use candle_vision_ops::{Generator, backward, backward_from, sum_of_squares};
+use candle_vision_ops::{
+    ForeignOp, Generator, backward, backward_from, sum_of_squares, why_not_direct,
+};
 use rand::SeedableRng;
 
 use crate::Result;
@@ -31,6 +33,8 @@ pub(crate) struct Step<'a> {
     /// Whether to look at the loss before anything is changed, for which the host waits. Otherwise a
     /// loss that is not finite comes to light when the [`Found`] is read.
     pub(crate) looks_first: bool,
+    /// Whether to find out if an op of candle's own slows `backward` down.
+    pub(crate) looks_at_graph: bool,
 }
 
 /// What a step has found: numbers that a GPU may still be working out.
@@ -40,6 +44,8 @@ pub(crate) struct Found {
     labels: Tensor,
     /// `None` if the step was skipped because its scaled gradients were not finite.
     updated: Option<Updated>,
+    /// What slowed `backward` down, if that was looked for.
+    pub(crate) foreign_op: Option<ForeignOp>,
 }
 
 /// The same, read.
@@ -74,13 +80,15 @@ impl Step<'_> {
                 return Ok(Err(NotFinite { what: format!("the loss is {value}"), parameter }));
             }
         }
+        let foreign_op = if self.looks_at_graph { why_not_direct(&loss) } else { None };
         let updated = match loss_scale {
             None => Ok(Some(self.update(&loss, optimizer)?)),
             Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale)?,
         };
         // What is kept must not keep the graph.
         let (loss, logits) = (loss.detach(), logits.detach());
-        Ok(updated.map(|updated| Found { loss, logits, labels: batch.labels.clone(), updated }))
+        let labels = batch.labels.clone();
+        Ok(updated.map(|updated| Found { loss, logits, labels, updated, foreign_op }))
     }
 
     fn update(&self, loss: &Tensor, optimizer: &mut Optimizer) -> Result<Updated> {

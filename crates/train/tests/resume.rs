@@ -167,7 +167,7 @@ fn a_finished_run_is_not_resumed() {
     train(&config, &run, &mut []).unwrap();
     let error = refused(&config, &run).to_string();
     assert!(
-        error.ends_with("is finished after 4 epochs (all epochs are done); start a new run"),
+        error.contains("is finished after 4 epochs (all epochs are done); start a new run"),
         "{error}"
     );
 }

@@ -47,6 +47,8 @@ mod tests {
         assert_eq!(contents(&at("fill.ptx")), b"");
         succeeds(nvcc().args(["--ptx", "a.cu", "-o"]).arg(at("other.ptx")));
         assert_eq!(contents(&at("other.ptx")), b"");
+        succeeds(nvcc().args(["--fatbin", "-o"]).arg(at("some.fatbin")).arg("a.cu"));
+        assert_eq!(contents(&at("some.fatbin")), b"");
         succeeds(nvcc().args(["-c", "a.cu", "-o"]).arg(at("a.o")));
         succeeds(nvcc().args(["--lib", "-o"]).arg(at("lib.a")).arg(at("a.o")));
         assert!(contents(&at("lib.a")).starts_with(b"!<arch>"));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::rust_code::words;
+use super::rust_code::{literals, words};
 
 /// Where kernels live; all other code is safe Rust.
 const UNSAFE_FOLDERS: [&str; 2] = ["crates/ops/src/cpu/", "crates/ops/src/cuda/"];
@@ -24,6 +24,7 @@ pub(super) fn check(root: &Path, path: &str) -> Result<Vec<String>> {
         let source = fs::read_to_string(&full).with_context(|| format!("cannot read `{path}`"))?;
         faults.extend(unsafe_fault(path, &source));
         faults.extend(doc_fault(path, &source));
+        faults.extend(command_fault(path, &source));
     }
     Ok(faults)
 }
@@ -52,9 +53,36 @@ fn doc_fault(path: &str, source: &str) -> Option<String> {
     })
 }
 
+/// Libraries are used from other programs, whose users have neither our commands nor their options: the
+/// cli adds what to type.
+fn command_fault(path: &str, source: &str) -> Option<String> {
+    let is_library = path.starts_with("crates/") && !path.starts_with("crates/cli/");
+    if !is_library || path.contains("/tests/") {
+        return None;
+    }
+    let is_command = |text: &str| text.contains("cargo xtask") || text.contains("`--");
+    let (line, _) = literals(source).into_iter().find(|(_, text)| is_command(text))?;
+    Some(format!(
+        "`{path}` line {line} names a command or option of the cli in a text; say what is needed, and \
+         let crates/cli say what to type"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_name_no_commands() {
+        let source = "/// `cargo xtask`\nconst A: &str =\n    \"run `cargo xtask fetch-data`\";\n";
+        let fault = command_fault("crates/data/src/a.rs", source).unwrap();
+        assert!(fault.contains("crates/data/src/a.rs` line 3"), "{fault}");
+        assert!(command_fault("crates/fetch/src/a.rs", "f(\"take `--from DIR`\")").is_some());
+        assert_eq!(command_fault("crates/data/src/a.rs", "/// `cargo xtask`, `--data`"), None);
+        for free in ["crates/cli/src/a.rs", "xtask/src/a.rs", "crates/data/tests/a.rs"] {
+            assert_eq!(command_fault(free, source), None);
+        }
+    }
 
     #[test]
     fn unsafe_is_for_kernels() {

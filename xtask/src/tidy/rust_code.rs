@@ -13,12 +13,30 @@ pub(super) fn words(source: &str) -> Vec<(usize, String)> {
     words
 }
 
+/// The string literals with the lines where they begin, counted from 1, as they are written.
+pub(super) fn literals(source: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    blank_out_all(source, |at, literal| {
+        found.push((1 + source[..at].matches('\n').count(), literal));
+    });
+    found
+}
+
 /// The source with comments and literals replaced by one space; line breaks are kept.
 fn blank_out(source: &str) -> String {
+    blank_out_all(source, |_, _| {})
+}
+
+/// The same; `literal` is told of each string literal and where it begins.
+fn blank_out_all<'a>(source: &'a str, mut literal: impl FnMut(usize, &'a str)) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(next) = rest.chars().next() {
-        let skipped = comment(rest).or_else(|| string(rest, &code)).or_else(|| character(rest));
+        let text = if comment(rest).is_none() { string(rest, &code) } else { None };
+        if let Some(length) = text {
+            literal(source.len() - rest.len(), &rest[..length]);
+        }
+        let skipped = comment(rest).or(text).or_else(|| character(rest));
         match skipped {
             Some(length) => {
                 let breaks = rest[..length].matches('\n').count();
@@ -114,6 +132,12 @@ mod tests {
         check("unsafe { f(x_1) }", &["unsafe", "f", "x_1"]);
         check("#![deny(unsafe_code)]", &["deny", "unsafe_code"]);
         check("impl<'a> A<'a> for B { }", &["impl", "a", "A", "a", "for", "B"]);
+    }
+
+    #[test]
+    fn literals_are_found_with_their_lines() {
+        let source = "// \"not\"\nf(\"one\",\n  r#\"two \"quoted\"\"#, 'c')";
+        assert_eq!(literals(source), [(2, "\"one\""), (3, "r#\"two \"quoted\"\"#")]);
     }
 
     #[test]

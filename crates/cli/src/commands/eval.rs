@@ -1,25 +1,25 @@
 //! `candle-vision eval`.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_vision::data::LoaderConfig;
-use candle_vision::train::{Criterion, Evaluation, EvaluationConfig, evaluate};
+use candle_vision::train::{Criterion, Evaluation, EvaluationConfig, evaluate, write_atomically};
 
 use crate::args::EvalArgs;
 use crate::out_of_memory::with_remedy;
+use crate::output_names::unused;
 use crate::progress::Count;
-use crate::table::table;
-use crate::{device, say, sources};
+use crate::{confusion, device, measured, say, sources};
 
 pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
     let folder = args.folder.as_deref();
-    let dataset =
-        sources::measured_pictures(folder, &args.checkpoint, &args.data.data, metadata.seed)?;
-    check_classes(dataset.classes(), &metadata.classes)?;
+    let dataset = measured::pictures(folder, &args.checkpoint, &args.data, metadata)?;
     let config = LoaderConfig {
         batch_size: args.batch_size,
         skip_broken: args.skip_broken,
@@ -39,23 +39,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     for skipped in loader.skipped() {
         say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
     }
+    say::skipped([&loader]);
     let option = |batch_size| format!("--batch-size {batch_size}");
     let evaluation = evaluation.map_err(|error| with_remedy(error, option, None))?;
     let evaluation = evaluation.context("the evaluation was stopped")?;
-    print(&evaluation, &metadata.classes)?;
+    print(args, &evaluation, &metadata.classes)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
-    ensure!(
-        found == expected,
-        "these pictures have the classes {found:?}, but the checkpoint knows {expected:?}; name \
-         a folder with those with --folder DIR"
-    );
-    Ok(())
-}
-
-fn print(evaluation: &Evaluation, classes: &[String]) -> Result<()> {
+fn print(args: &EvalArgs, evaluation: &Evaluation, classes: &[String]) -> Result<()> {
     let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
     let total = evaluation.predictions.len();
     say::result(format_args!(
@@ -63,13 +55,23 @@ fn print(evaluation: &Evaluation, classes: &[String]) -> Result<()> {
         100.0 * evaluation.accuracy,
         evaluation.loss
     ))?;
-    let mut table = table();
-    let taken_for = classes.iter().map(|class| format!("taken for {class}"));
-    table.set_header(std::iter::once("class".to_owned()).chain(taken_for));
-    for (class, row) in classes.iter().zip(&evaluation.confusion) {
-        let counts = row.iter().map(usize::to_string);
-        table.add_row(std::iter::once(class.clone()).chain(counts));
+    let (counts, is_large) = (&evaluation.confusion, classes.len() > confusion::MOST_CLASSES);
+    if is_large {
+        say::result(confusion::summary(counts, classes))?;
+    } else {
+        say::result(confusion::matrix(counts, classes))?;
     }
-    say::result(table)?;
+    let output = args.output.clone().or_else(|| is_large.then(|| default_output(args)));
+    if let Some(output) = output {
+        write_atomically(&output, confusion::csv(counts, classes).as_bytes())?;
+        say::result(format_args!("confusion matrix: {}", output.display()))?;
+    }
     Ok(())
+}
+
+/// In the folder one stands in: to measure a run changes nothing in its folder.
+fn default_output(args: &EvalArgs) -> PathBuf {
+    let mut name = args.checkpoint.file_stem().unwrap_or_default().to_os_string();
+    name.push(".confusion.csv");
+    unused(name.into(), &HashSet::new())
 }

@@ -7,18 +7,22 @@ mod target;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_vision::explain::{CamOptions, ClassActivationMap, PIXELS};
 
 use crate::args::ExplainArgs;
+use crate::batches::in_batches;
+use crate::named_pictures::named;
 use crate::say;
 use crate::sources;
+use output::Outputs;
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let asked = target::parse(args.target.as_deref(), &restored, &device)?;
-    let (picture, input) = restored.input(&args.picture, &device)?;
+    let named = named(&args.pictures)?;
+    let mut outputs = Outputs::new(args, &named)?;
     let options = CamOptions {
         layer: args.layer.clone(),
         target: asked.target,
@@ -26,20 +30,38 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         aug_smooth: args.aug_smooth,
     };
     let model = restored.model.as_ref();
-    let maps = args.method.maps(model, &input, &options)?;
-    let map = maps.first().context("the network gave no map")?;
-    let class = format!("{}{}", restored.class_name(map.class), asked.beside);
-    let path = output::write(args, &restored, &picture, map, &class)?;
-    print(args, map, &class, &path)?;
-    if args.score {
-        score::print(args.method, model, &input, map, &options)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let all_went_well = in_batches(
+        &restored,
+        &named.pictures,
+        args.batch_size,
+        &device,
+        |images| {
+            let maps = args.method.maps(model, images, &options)?;
+            sources::check_finite(maps.iter().map(|map| map.probability))?;
+            Ok(maps)
+        },
+        |input, map| {
+            let class = format!("{}{}", restored.class_name(map.class), asked.beside);
+            let path = outputs.write(args, &restored, input, &map, &class)?;
+            print(args, input.path, &map, &class, &path)?;
+            if args.score {
+                score::print(args.method, model, &input.tensor, &map, &options)?;
+            }
+            Ok(())
+        },
+    )?;
+    Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(args: &ExplainArgs, map: &ClassActivationMap, class: &str, output: &Path) -> Result<()> {
+fn print(
+    args: &ExplainArgs,
+    picture: &Path,
+    map: &ClassActivationMap,
+    class: &str,
+    output: &Path,
+) -> Result<()> {
     let percent = 100.0 * map.probability;
-    let (picture, method) = (args.picture.display(), args.method);
+    let (picture, method) = (picture.display(), args.method);
     let place = if map.layer == PIXELS { String::new() } else { format!(", layer {}", map.layer) };
     say::result(format_args!("{picture}: {class} ({percent:.2} %), {method}{place}"))?;
     if !map.positive {

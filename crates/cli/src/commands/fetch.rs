@@ -13,10 +13,11 @@ use candle_vision_fetch::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::FetchArgs;
+use crate::remedy::with_option;
 use crate::say;
 
 pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
-    let data_dir = &args.data.data;
+    let data_dir = &args.data.or(None);
     if let Some(from) = args.from.as_deref().filter(|from| !from.is_dir()) {
         bail!("`{}` is no folder; give --from the folder that holds the files", from.display())
     }
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
             Err(error) if everything => {
                 say::note(format_args!("{}: left out: {}", item.name, say::one_line(&error)));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(with_option(error)),
         }
     }
     ensure!(brought > 0, "nothing was fetched: the lines above say what was looked for");
@@ -59,6 +60,10 @@ fn list(data_dir: &Path) -> Result<()> {
 fn told(item: &Item, fetched: &Fetched, data_dir: &Path) -> String {
     let origin = match fetched.origin {
         Origin::AlreadyPresent => "already there, verified",
+        Origin::Counted => {
+            "already there, counted but not verified (no checksums were kept when it came; remove the \
+             folder and fetch again to have it verified),"
+        }
         Origin::Local => "copied and verified",
         Origin::Network => "downloaded and verified",
     };
@@ -129,6 +134,9 @@ impl Shown {
                 "waiting for another process that fetches into {}",
                 folder.display()
             )),
+            Event::Repaired { path } => {
+                say::note(format_args!("repaired {}", path.display()));
+            }
             Event::Unpacking { archive } => {
                 say::note(format_args!("unpacking {}", archive.display()));
             }

@@ -5,6 +5,7 @@ mod network;
 mod residual;
 mod sample;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use candle_vision::data::Picture;
 use candle_vision::report::{GridPicture, RgbView, picture_grid_png};
 
 use crate::args::InspectCommand;
+use crate::output_names::unused;
 use crate::sources::in_channels;
 
 pub(crate) fn run(command: &InspectCommand) -> Result<ExitCode> {
@@ -24,11 +26,11 @@ pub(crate) fn run(command: &InspectCommand) -> Result<ExitCode> {
 }
 
 /// `photo.jpg` becomes `photo.KIND.png` in the folder one stands in: the photograph's own may be
-/// read-only.
+/// read-only. Where there is a file of that name, it gets a number.
 fn picture_name(of: &Path, kind: &str) -> PathBuf {
     let mut name = of.file_stem().unwrap_or_default().to_os_string();
     name.push(format!(".{kind}.png"));
-    name.into()
+    unused(name.into(), &HashSet::new())
 }
 
 /// A picture on a page: red, green and blue bytes, and what is said about it.

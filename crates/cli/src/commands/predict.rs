@@ -4,45 +4,38 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use candle_core::Device;
+use candle_core::Tensor;
 use candle_vision::models::Pass;
 use candle_vision::ops::softmax;
 use serde::Serialize;
 
 use crate::args::PredictArgs;
+use crate::batches::in_batches;
+use crate::named_pictures::named;
 use crate::say;
 use crate::sources::{self, Restored};
 
 pub(crate) fn run(args: &PredictArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
-    let mut failed = false;
-    for path in &args.pictures {
-        // One broken picture does not keep the others from being named.
-        match predict(&restored, path, &device) {
-            Ok(ranking) => print(args, path, &ranking)?,
-            Err(error) => {
-                failed = true;
-                say::error(&error);
-            }
-        }
-    }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let named = named(&args.pictures)?;
+    let all_went_well = in_batches(
+        &restored,
+        &named.pictures,
+        args.batch_size,
+        &device,
+        |images| predict(&restored, images),
+        |input, probabilities| print(args, &restored, input.path, &probabilities),
+    )?;
+    Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Classes with their probabilities, the most probable first.
-fn predict<'a>(
-    restored: &'a Restored,
-    path: &Path,
-    device: &Device,
-) -> Result<Vec<(&'a str, f32)>> {
-    let (_, input) = restored.input(path, device)?;
-    let logits = restored.model.forward(&input, &mut Pass::eval())?;
-    let probabilities = softmax(&logits)?.get(0)?.to_vec1::<f32>()?;
-    let classes = restored.metadata.classes.iter().map(String::as_str);
-    let mut ranking: Vec<(&str, f32)> = classes.zip(probabilities).collect();
-    ranking.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(ranking)
+/// The probabilities of the classes, for each picture.
+fn predict(restored: &Restored, images: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let logits = restored.model.forward(images, &mut Pass::eval())?;
+    let probabilities = softmax(&logits)?.to_vec2::<f32>()?;
+    sources::check_finite(probabilities.iter().flatten().map(|value| f64::from(*value)))?;
+    Ok(probabilities)
 }
 
 /// What `--json` prints for a picture.
@@ -58,17 +51,25 @@ struct Candidate<'a> {
     probability: f32,
 }
 
-fn print(args: &PredictArgs, path: &Path, ranking: &[(&str, f32)]) -> Result<()> {
-    let top = &ranking[..ranking.len().min(args.top)];
+fn print(
+    args: &PredictArgs,
+    restored: &Restored,
+    path: &Path,
+    probabilities: &[f32],
+) -> Result<()> {
+    let classes = restored.metadata.classes.iter().map(String::as_str);
+    let mut ranking: Vec<(&str, f32)> = classes.zip(probabilities.iter().copied()).collect();
+    ranking.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranking.truncate(args.top);
     if args.json {
-        let classes = top.iter().map(|&(class, probability)| Candidate { class, probability });
-        let picture = path.display().to_string();
-        let prediction = Prediction { picture, classes: classes.collect() };
+        let candidate = |(class, probability)| Candidate { class, probability };
+        let classes = ranking.into_iter().map(candidate).collect();
+        let prediction = Prediction { picture: path.display().to_string(), classes };
         say::result(serde_json::to_string(&prediction)?)?;
         return Ok(());
     }
     say::result(path.display())?;
-    for (class, probability) in top {
+    for (class, probability) in ranking {
         say::result(format_args!("  {:6.2} %  {class}", 100.0 * probability))?;
     }
     Ok(())

@@ -7,9 +7,9 @@ use candle_vision::data::Split;
 use candle_vision::train::RunFolder;
 
 use crate::args::ReportArgs;
-use crate::recipe::Recipe;
+use crate::image_folders::Remarks;
 use crate::report::Run;
-use crate::{say, sources};
+use crate::{recorded, say, sources};
 
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
@@ -20,14 +20,21 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
             args.run.display()
         )
     }
-    let settings = Recipe::read(&folder.path().join("config.toml"))?.settings()?;
+    let mut settings = recorded::settings(folder.path())?;
     settings.conv.apply();
-    let loader = |split| {
+    if let Some(moved) = &args.folder {
+        settings.data.path = Some(moved.clone());
+    }
+    let data_dir = args.data.or(settings.data.dir.as_deref());
+    recorded::check_data(&settings.data, &data_dir)?;
+    let mut remarks = Remarks::default();
+    let mut loader = |split| {
         let seed = settings.training.seed;
-        let dataset = sources::open(&settings.data, &args.data.data, split, seed)?;
+        let dataset = sources::open(&settings.data, &data_dir, split, seed, &mut remarks)?;
         sources::loader(dataset, &settings.data, split, seed, &device)
     };
     let (train, val) = (loader(Split::Train)?, loader(Split::Val)?);
+    remarks.tell();
     let history = folder.history()?;
     let run = Run {
         folder: &folder,

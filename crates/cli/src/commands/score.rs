@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::{Dataset, Sample};
 use candle_vision::explain::measure::{POINTING_MARGIN, random_map, score, with_margin};
@@ -17,8 +17,9 @@ use candle_vision::train::write_atomically;
 use rand::{RngExt, SeedableRng};
 
 use crate::args::ScoreArgs;
-use crate::say;
+
 use crate::sources::{self, Restored};
+use crate::{measured, say};
 use sheet::Sheet;
 use tally::Tally;
 
@@ -28,9 +29,8 @@ const SHEETS: usize = 3;
 pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
-    let folder = args.folder.as_deref();
-    let seed = restored.metadata.seed;
-    let dataset = sources::measured_pictures(folder, &args.checkpoint, &args.data.data, seed)?;
+    let (folder, metadata) = (args.folder.as_deref(), &restored.metadata);
+    let dataset = measured::pictures(folder, &args.checkpoint, &args.data, metadata)?;
     let methods = if args.methods.is_empty() { &Method::ALL } else { args.methods.as_slice() };
     let output = args.output.clone().unwrap_or_else(|| beside(&args.checkpoint));
     score_methods(&restored, &dataset, methods, args.pictures, &output, &device)?;
@@ -53,7 +53,6 @@ pub(crate) fn score_methods(
     device: &Device,
 ) -> Result<()> {
     let known = restored.metadata.classes.as_slice();
-    ensure!(dataset.classes() == known, "these pictures are not of the classes {known:?}");
     let mut tally = Tally::new(methods);
     let mut drawn = Vec::new();
     let chosen = chosen(dataset.len(), count);
@@ -119,6 +118,7 @@ fn explain(
     for method in methods {
         let maps = method.maps(model, &input, &options)?;
         let map = maps.into_iter().next().context("the network gave no map")?;
+        sources::check_finite(std::iter::once(map.probability))?;
         measured(method.name(), &map)?;
         like = Some(map);
     }

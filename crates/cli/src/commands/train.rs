@@ -1,9 +1,7 @@
 //! `candle-vision train`.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -11,21 +9,20 @@ use candle_core::Device;
 use candle_vision::data::DataLoader;
 use candle_vision::explain::Method;
 use candle_vision::report::{CurvesFile, TensorBoard};
-use candle_vision::train::{Checkpoint, RunFolder, StopReason, Summary, Trainer};
+use candle_vision::train::{RunFolder, StopReason, Summary, Trainer};
 
 use crate::args::TrainArgs;
 use crate::commands::score;
 use crate::out_of_memory::with_remedy;
 use crate::plan::{Plan, plan};
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Prepared, Start, prepare};
 use crate::progress::Progress;
 use crate::resume::{self, Begun};
 use crate::settings::Settings;
+use crate::stop::Stop;
 use crate::table::table;
-use crate::{device, report, say, sources};
-
-/// Exit code of a run that was stopped by Ctrl-C, as of a shell command ended by SIGINT.
-const INTERRUPTED: u8 = 130;
+use crate::test_split::Tested;
+use crate::{changes, device, recorded, report, say, sources};
 
 pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
     match &args.resume {
@@ -42,7 +39,8 @@ fn start(args: &TrainArgs) -> Result<ExitCode> {
     }
     settings.conv.apply();
     // Whatever is wrong with the data or the network is found before a run folder is made.
-    let prepared = prepare(&settings, &args.data.data, &device)?;
+    let data_dir = args.data.or(settings.data.dir.as_deref());
+    let prepared = prepare(&settings, &data_dir, &device, Start::New)?;
     let config = toml::to_string_pretty(&settings).context("cannot write the settings")?;
     let folder = RunFolder::create(&args.runs, &name, &config).map_err(elsewhere)?;
     let result = train(&prepared, &settings, &folder, None, &device);
@@ -63,26 +61,27 @@ fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
 
 fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let Begun { folder, mut settings, checkpoint } = resume::open(run, &args.runs)?;
-    settings.conv.apply();
-    // All weights come from the checkpoint: those the run began with may be gone.
-    settings.model.weights.clear();
-    let mut prepared = prepare(&settings, &args.data.data, &device)?;
-    prepared.origin = format!("as in {}", folder.last().display());
-    train(&prepared, &settings, &folder, Some(&checkpoint), &device)
+    let begun = resume::open(run, args)?;
+    begun.settings.conv.apply();
+    let data_dir = args.data.or(begun.settings.data.dir.as_deref());
+    recorded::check_data(&begun.settings.data, &data_dir)?;
+    let mut prepared = prepare(&begun.settings, &data_dir, &device, Start::Resumed)?;
+    prepared.origin = format!("as in {}", begun.folder.last().display());
+    train(&prepared, &begun.settings, &begun.folder, Some(&begun), &device)
 }
 
 fn train(
     prepared: &Prepared,
     settings: &Settings,
     folder: &RunFolder,
-    checkpoint: Option<&Checkpoint>,
+    begun: Option<&Begun>,
     device: &Device,
 ) -> Result<ExitCode> {
-    let Prepared { model, train, val, origin } = prepared;
+    let Prepared { model, train, val, test, origin } = prepared;
     let mut trainer = Trainer::new(model.as_ref(), train, val, settings.training.clone(), folder)?;
-    if let Some(checkpoint) = checkpoint {
-        trainer.resume(checkpoint)?;
+    if let Some(begun) = begun {
+        trainer.resume(&begun.checkpoint)?;
+        take_in_changes(begun)?;
     }
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
@@ -91,24 +90,57 @@ fn train(
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
     let mut progress = Progress::new();
-    let stop = stop_on_interrupt()?;
-    let result = trainer.run(&mut [&mut progress, &mut curves, &mut events], &stop);
+    let stop = Stop::listen()?;
+    let result = trainer.run(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let summary = result.map_err(|error| {
         let option = |batch_size| format!("--set data.batch_size={batch_size}");
         with_remedy(error, option, Some(&folder.last()))
     })?;
+    say::skipped([train, val]);
+    let is_done = matches!(summary.reason, StopReason::Completed | StopReason::EarlyStopped);
+    let tested = test.as_ref().filter(|_| is_done && summary.best.is_file());
+    let tested =
+        tested.and_then(|test| Tested::measure(folder, test, settings, device, stop.flag()));
     if summary.reason != StopReason::Interrupted && summary.best.is_file() {
         let history = &summary.history;
-        write_report(&report::Run { folder, settings, history, train, val, device }, &stop);
+        write_report(&report::Run { folder, settings, history, train, val, device }, stop.flag());
     }
-    print(&summary, folder)?;
-    if matches!(summary.reason, StopReason::Completed | StopReason::EarlyStopped) {
+    print(&summary, folder, tested)?;
+    if is_done {
         measure_explanations(settings, &summary.best, val, device)?;
     }
     Ok(match summary.reason {
-        StopReason::Interrupted => ExitCode::from(INTERRUPTED),
+        StopReason::Interrupted => ExitCode::from(stop.exit_code()),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// Tells and records what a run goes on with that it did not begin with.
+fn take_in_changes(begun: &Begun) -> Result<()> {
+    let Begun { folder, settings, changes, checkpoint } = begun;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    for change in changes {
+        say::note(format_args!("changed: {} is {}", change.key(), change.told()));
+    }
+    if changes.iter().any(|change| change.key() == "training.epochs") {
+        say::note(schedule_of_length(settings));
+    }
+    changes::record(folder, settings, changes, checkpoint.metadata.epoch)
+}
+
+/// What another number of epochs means for the learning rate.
+fn schedule_of_length(settings: &Settings) -> String {
+    let (schedule, epochs) = (&settings.training.schedule, settings.training.epochs);
+    if schedule.depends_on_length() {
+        format!(
+            "schedule: stretched to {epochs} epochs; from here on the learning rate is that of a run \
+             of this length"
+        )
+    } else {
+        "schedule: does not depend on the number of epochs and goes on as it was".to_owned()
+    }
 }
 
 /// What the recipe wants to be measured of the finished network.
@@ -122,24 +154,6 @@ fn measure_explanations(
     let restored = sources::restore(best, device)?;
     let output = score::beside(best);
     score::score_methods(&restored, val.dataset(), &Method::ALL, wanted.pictures, &output, device)
-}
-
-/// The first Ctrl-C lets the batch end and saves; the second ends at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // On a terminal the cursor stands behind a bar.
-    let new_line = if std::io::stderr().is_terminal() { "\n" } else { "" };
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        say::note(format_args!(
-            "{new_line}stopping after this batch; press Ctrl-C again to stop at once"
-        ));
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }
 
 /// Writes `report.html`. The run is done by then: whatever goes wrong here is only told.
@@ -164,7 +178,7 @@ fn remove_if_nothing_came_of_it(folder: &RunFolder, result: &Result<ExitCode>) {
     }
 }
 
-fn print(summary: &Summary, folder: &RunFolder) -> Result<()> {
+fn print(summary: &Summary, folder: &RunFolder, tested: Option<Tested>) -> Result<()> {
     let path = folder.path();
     let mut table = table();
     table.set_header(["run", &path.display().to_string()]);
@@ -173,6 +187,9 @@ fn print(summary: &Summary, folder: &RunFolder) -> Result<()> {
         let accuracy = format!("{:.2} % (epoch {})", 100.0 * best.val_accuracy, best.epoch);
         table.add_row(["best validation accuracy", &accuracy]);
         table.add_row(["its validation loss", &format!("{:.4}", best.val_loss)]);
+        if let Some(tested) = tested {
+            table.add_row(["test accuracy, measured once", &tested.to_string()]);
+        }
         table.add_row(["best checkpoint", &summary.best.display().to_string()]);
         table.add_row(["curves", &path.join("curves.png").display().to_string()]);
     }

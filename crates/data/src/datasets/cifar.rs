@@ -14,7 +14,7 @@ const RECORD: usize = 1 + 3 * PLANE;
 /// Records in each of the official files.
 const OFFICIAL_RECORDS: usize = 10_000;
 
-const REMEDY: &str = "bring it with `cargo xtask fetch-data cifar10`, or name its folder";
+const REMEDY: &str = "fetch it, or name the folder that has it";
 
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
@@ -88,6 +88,10 @@ impl Dataset for Cifar10 {
     fn in_memory(&self) -> bool {
         true
     }
+
+    fn is_cacheable(&self) -> bool {
+        true
+    }
 }
 
 /// The files of a split: the official ones, all of them, if the first is there; else the others.
@@ -129,7 +133,7 @@ fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
         None
     };
     if let Some(expected) = expected {
-        let remedy = "download it again with `cargo xtask fetch-data cifar10`".to_owned();
+        let remedy = "fetch it again".to_owned();
         let found = bytes.len() as u64;
         return Err(Error::FileSize { path: path.to_path_buf(), found, expected, remedy });
     }
@@ -138,7 +142,7 @@ fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
         return Err(Error::Invalid {
             path: path.to_path_buf(),
             problem: format!("has label {label} in record {record}, above 9"),
-            remedy: "download it again with `cargo xtask fetch-data cifar10`".to_owned(),
+            remedy: "fetch it again".to_owned(),
         });
     }
     records.extend_from_slice(&bytes);

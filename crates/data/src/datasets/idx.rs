@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use crate::error::{Error, Result};
 use crate::picture::MAX_SIDE;
 
-const REMEDY: &str = "download it again with `cargo xtask fetch-data mnist`";
+const REMEDY: &str = "fetch it again";
 
 /// More than any data set of this kind has, so that a damaged header cannot ask for the moon.
 const MAX_FILE_BYTES: u64 = 8 << 30;

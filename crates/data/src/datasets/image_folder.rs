@@ -1,25 +1,49 @@
 //! Pictures in folders that are named after their classes.
 
+mod layout;
+mod left_out;
+mod names;
+mod readable;
 mod scan;
+mod walk;
 
 use std::path::{Path, PathBuf};
 
-use scan::{Scan, scan};
+pub use layout::FolderLayout;
+pub use left_out::LeftOut;
+pub use readable::is_picture;
+use scan::{Scan, class_names, scan};
+use walk::{PictureFile, pictures_below};
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::picture::{Picture, ReadOptions};
 use crate::subset::stratified_split;
 
 /// Pictures in folders that are named after their classes, as torchvision's `ImageFolder`.
 ///
 /// Classes are in order of their names, and the pictures of a class in order of their paths, at
-/// any depth. Files without a picture's extension (torchvision's list: a `.gif` has none) are left
-/// out and counted.
+/// any depth; links are followed. A file is a picture by its extension, and by its content where it
+/// has none. What else lies there is left out and counted ([`ImageFolder::left_out`]), hidden and
+/// system files and folders among it.
+///
+/// A class has one name whether its accents are composed (NFC) or not (NFD): names are NFC here.
+///
+/// # Example
+/// ```no_run
+/// use candle_vision_data::{Dataset, FolderSplit, ImageFolder, Split};
+///
+/// let train = ImageFolder::open("photos", Split::Train, FolderSplit::default())?;
+/// println!("{} pictures of {:?}; left out: {}", train.len(), train.classes(), train.left_out());
+/// # Ok::<(), candle_vision_data::Error>(())
+/// ```
 pub struct ImageFolder {
-    files: Vec<(PathBuf, u32)>,
+    folder: PathBuf,
+    files: Vec<(PictureFile, u32)>,
     classes: Vec<String>,
-    ignored: usize,
+    left_out: LeftOut,
+    remarks: Vec<String>,
+    options: ReadOptions,
 }
 
 /// How one folder of classes is dealt out to splits, the same for the same seed.
@@ -49,36 +73,62 @@ impl ImageFolder {
         Ok(Self::from_scan(scan(folder.as_ref())?))
     }
 
-    /// One split of `root`: its folder `train`, `val` or `test` if `root` has a folder `train`; else
-    /// `root` is one folder of classes, which is dealt out as `split_of_one` says.
+    /// All pictures of one folder of classes, numbered as in `classes`, such as a checkpoint's.
     ///
     /// # Errors
-    /// As [`ImageFolder::new`]; if the split has no folder or no share; or if its classes are not
-    /// those of `train`.
-    pub fn open(root: impl AsRef<Path>, split: Split, split_of_one: FolderSplit) -> Result<Self> {
-        let root = root.as_ref();
-        if !root.join(Split::Train.name()).is_dir() {
-            return Self::deal_out(root, split, split_of_one);
-        }
-        let folder = root.join(split.name());
-        if !folder.is_dir() {
-            return Err(Error::NotFound {
-                path: folder,
-                expected: "a folder of classes beside `train`".to_owned(),
-                remedy: "add it, or name one folder of classes to have it split".to_owned(),
-            });
-        }
-        let found = scan(&folder)?;
-        if split != Split::Train {
-            let trained = scan::class_folders(&root.join(Split::Train.name()))?;
-            check_same_classes(&folder, &found.classes, &trained)?;
-        }
+    /// As [`ImageFolder::new`], or if the folder has a class that is not among `classes`. It may lack
+    /// some: [`ImageFolder::remarks`] names them.
+    pub fn with_classes(folder: impl AsRef<Path>, classes: &[String]) -> Result<Self> {
+        let mut found = scan(folder.as_ref())?;
+        found.relabel(classes)?;
         Ok(Self::from_scan(found))
+    }
+
+    /// One split of `root`, whose layout [`FolderLayout::find`] tells: a split's own folder, or
+    /// its share of one folder of classes (`root`, or the training folder where there is none to
+    /// validate on) as `shares` says.
+    ///
+    /// The classes are those of the training pictures in every split.
+    ///
+    /// # Errors
+    /// As [`FolderLayout::find`] and [`ImageFolder::new`]; if there is a single class; if the split
+    /// has no folder and no share; or if it has a class that the training folder has not.
+    pub fn open(root: impl AsRef<Path>, split: Split, shares: FolderSplit) -> Result<Self> {
+        let layout = FolderLayout::find(&root)?;
+        if !layout.is_split() {
+            return Self::deal_out(layout.root(), split, shares);
+        }
+        let Some(train) = layout.split(Split::Train) else {
+            return Err(Self::no_folder(&layout, Split::Train));
+        };
+        match (split, layout.split(split)) {
+            (Split::Train, _) if layout.split(Split::Val).is_some() => {
+                let found = scan(train)?;
+                check_several_classes(train, &found.classes)?;
+                Ok(Self::from_scan(found))
+            }
+            (Split::Train, _) => Self::deal_out(train, split, without_test(&layout, shares)),
+            (_, Some(folder)) => {
+                let trained = class_names(train)?;
+                check_several_classes(train, &trained)?;
+                Self::with_classes(folder, &trained)
+            }
+            (Split::Val, None) => Self::deal_out(train, split, without_test(&layout, shares)),
+            (Split::Test, None) => Err(Self::no_folder(&layout, split)),
+        }
+    }
+
+    fn no_folder(layout: &FolderLayout, split: Split) -> Error {
+        Error::NotFound {
+            path: layout.root().join(split.name()),
+            expected: format!("a folder of classes for the split `{split}` ({layout})"),
+            remedy: "add it, or name one folder of classes to have it split".to_owned(),
+        }
     }
 
     fn deal_out(root: &Path, split: Split, shares: FolderSplit) -> Result<Self> {
         let mut whole = scan(root)?;
-        let labels: Vec<u32> = whole.files.iter().map(|(_, label)| *label).collect();
+        check_several_classes(root, &whole.classes)?;
         let fractions = [1.0 - shares.val - shares.test, shares.val, shares.test];
         let part = split as usize;
         // NaN is caught by the split itself.
@@ -92,18 +142,46 @@ impl ImageFolder {
             );
             return Err(Error::InvalidSetting { setting: split.name(), reason });
         }
-        let indices = &stratified_split(&labels, &fractions, shares.seed)?[part];
+        let indices = dealt(&mut whole, &fractions, shares.seed)?.swap_remove(part);
+        if indices.is_empty() {
+            return Err(Error::Invalid {
+                path: root.to_path_buf(),
+                problem: format!("has too few pictures of each class for the split `{split}`"),
+                remedy: "add pictures: at least two of a class".to_owned(),
+            });
+        }
         whole.files = indices.iter().map(|&index| whole.files[index].clone()).collect();
         Ok(Self::from_scan(whole))
     }
 
-    fn from_scan(Scan { files, classes, ignored }: Scan) -> Self {
-        Self { files, classes, ignored }
+    fn from_scan(Scan { folder, files, classes, left_out, remarks }: Scan) -> Self {
+        Self { folder, files, classes, left_out, remarks, options: ReadOptions::default() }
     }
 
-    /// How many files were left out because of their extension.
+    /// The same pictures, read in this way.
+    pub fn with_read_options(self, options: ReadOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// The folder of classes that the pictures lie in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was left out of the folder.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
+
+    /// How many files and folders were left out.
     pub fn ignored(&self) -> usize {
-        self.ignored
+        self.left_out.total()
+    }
+
+    /// What a user should know about the folder, a line each: classes without pictures in this
+    /// split, class folders that were taken for one.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// The file of sample `index`.
@@ -111,8 +189,71 @@ impl ImageFolder {
     /// # Panics
     /// If there is no such sample.
     pub fn path(&self, index: usize) -> &Path {
-        &self.files[index].0
+        &self.files[index].0.path
     }
+}
+
+/// All pictures in a folder and below it, in order of their paths, and what was left out.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn find_pictures(folder: impl AsRef<Path>) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let mut left_out = LeftOut::default();
+    let files = pictures_below(folder.as_ref(), &mut left_out)?;
+    Ok((files.into_iter().map(|file| file.path).collect(), left_out))
+}
+
+/// Of a training folder without one to validate on, nothing is dealt out for tests if there is a
+/// folder for them.
+fn without_test(layout: &FolderLayout, shares: FolderSplit) -> FolderSplit {
+    let test = if layout.split(Split::Test).is_some() { 0.0 } else { shares.test };
+    FolderSplit { test, ..shares }
+}
+
+/// Whether two names, such as those of a checkpoint and of a folder, are of one class: accents may
+/// be composed (NFC) or not (NFD).
+pub fn is_same_class(a: &str, b: &str) -> bool {
+    a == b || names::class_name(a) == names::class_name(b)
+}
+
+fn check_several_classes(folder: &Path, classes: &[String]) -> Result<()> {
+    match classes {
+        [only] => Err(layout::single_class(folder, only)),
+        _ => Ok(()),
+    }
+}
+
+/// The samples of each part. A class with fewer pictures than there are parts fills the first ones.
+fn dealt(whole: &mut Scan, fractions: &[f64], seed: u64) -> Result<Vec<Vec<usize>>> {
+    let labels: Vec<u32> = whole.files.iter().map(|(_, label)| *label).collect();
+    let mut counts = vec![0; whole.classes.len()];
+    labels.iter().for_each(|&label| counts[label as usize] += 1);
+    let filled: Vec<usize> = (0..fractions.len()).filter(|&part| fractions[part] > 0.0).collect();
+    let is_small = |label: u32| counts[label as usize] < filled.len();
+    let (small, large): (Vec<usize>, Vec<usize>) =
+        (0..labels.len()).partition(|&index| is_small(labels[index]));
+    let large_labels: Vec<u32> = large.iter().map(|&index| labels[index]).collect();
+    let mut parts = stratified_split(&large_labels, fractions, seed)?;
+    for index in parts.iter_mut().flatten() {
+        *index = large[*index];
+    }
+    for samples in small.chunk_by(|&a, &b| labels[a] == labels[b]) {
+        for (&index, &part) in samples.iter().zip(&filled) {
+            parts[part].push(index);
+        }
+    }
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    let names: Vec<&String> = (0..whole.classes.len())
+        .filter(|&label| is_small(label as u32))
+        .map(|label| &whole.classes[label])
+        .collect();
+    if !names.is_empty() {
+        whole.remarks.push(format!(
+            "too few pictures to have some in each part: {}; the first go to training",
+            names::listed(&names)
+        ));
+    }
+    Ok(parts)
 }
 
 impl Dataset for ImageFolder {
@@ -122,8 +263,12 @@ impl Dataset for ImageFolder {
 
     fn sample(&self, index: usize) -> Result<Sample> {
         check_index(index, self.len())?;
-        let (path, label) = &self.files[index];
-        Ok(Sample { picture: Picture::open(path)?, label: *label, mask: None })
+        let (file, label) = &self.files[index];
+        Ok(Sample {
+            picture: Picture::open_with(&file.path, &self.options)?,
+            label: *label,
+            mask: None,
+        })
     }
 
     fn classes(&self) -> &[String] {
@@ -135,28 +280,26 @@ impl Dataset for ImageFolder {
     }
 
     fn name(&self, index: usize) -> String {
-        self.files[index].0.display().to_string()
+        self.files[index].0.path.display().to_string()
+    }
+
+    fn exif_orientation(&self) -> bool {
+        self.options.exif_orientation
     }
 
     fn fingerprint(&self) -> String {
-        let classes = self.classes.iter().fold(Fingerprint::new("folder"), |f, c| f.text(c));
-        let add_file = |hash: Fingerprint, (path, label): &(PathBuf, u32)| {
+        // Pictures that are turned are others; those that are not keep the name they always had.
+        let kind = if self.options.exif_orientation { "upright folder" } else { "folder" };
+        let classes = self.classes.iter().fold(Fingerprint::new(kind), |f, c| f.text(c));
+        let add_file = |hash: Fingerprint, (file, label): &(PictureFile, u32)| {
             // Without the folder in front, so that a copy of the data is the same data.
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let size = std::fs::metadata(path).map_or(0, |file| file.len());
-            hash.text(&name).number(size).number(u64::from(*label))
+            let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+            hash.text(&name).number(file.size).number(u64::from(*label))
         };
         self.files.iter().fold(classes, add_file).finish()
     }
-}
 
-fn check_same_classes(folder: &Path, found: &[String], trained: &[String]) -> Result<()> {
-    let without = |a: &[String], b: &[String]| a.iter().find(|name| !b.contains(name)).cloned();
-    let problem = match (without(trained, found), without(found, trained)) {
-        (Some(missing), _) => format!("has no class `{missing}`, which `train` has"),
-        (None, Some(extra)) => format!("has a class `{extra}`, which `train` has not"),
-        (None, None) => return Ok(()),
-    };
-    let remedy = "give both the same class folders".to_owned();
-    Err(Error::Invalid { path: folder.to_path_buf(), problem, remedy })
+    fn is_cacheable(&self) -> bool {
+        true
+    }
 }

@@ -101,6 +101,10 @@ impl Dataset for Insects {
         let kind = Fingerprint::new("insects").text(self.split.name());
         kind.number(size as u64).number(count as u64).number(seed).finish()
     }
+
+    fn is_cacheable(&self) -> bool {
+        true
+    }
 }
 
 /// Ground and clutter, out of focus or not; the insect; what lies in front of it; the camera.

@@ -7,7 +7,7 @@ use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
 use crate::picture::Picture;
 
-const REMEDY: &str = "bring it with `cargo xtask fetch-data mnist`, or name its folder";
+const REMEDY: &str = "fetch it, or name the folder that has it";
 
 /// MNIST, or another data set in its files (Fashion-MNIST with [`Mnist::with_classes`]), in memory.
 ///
@@ -44,7 +44,7 @@ impl Mnist {
         let invalid = |problem: String| Error::Invalid {
             path: labels_path.clone(),
             problem,
-            remedy: "download both with `cargo xtask fetch-data mnist`".to_owned(),
+            remedy: "fetch both again".to_owned(),
         };
         if labels.len() != images.dims[0] {
             let count = images.dims[0];
@@ -108,6 +108,10 @@ impl Dataset for Mnist {
     }
 
     fn in_memory(&self) -> bool {
+        true
+    }
+
+    fn is_cacheable(&self) -> bool {
         true
     }
 }

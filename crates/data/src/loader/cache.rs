@@ -15,7 +15,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(dataset: &dyn Dataset, bytes: usize) -> Self {
-        let useful = bytes > 0 && !dataset.in_memory();
+        let useful = bytes > 0 && dataset.is_cacheable() && !dataset.in_memory();
         let slots = if useful { dataset.len() } else { 0 };
         Self {
             slots: (0..slots).map(|_| OnceLock::new()).collect(),

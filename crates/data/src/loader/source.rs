@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rand_chacha::ChaCha8Rng;
 
 use super::LoaderConfig;
 use super::cache::Cache;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, check_label};
 use crate::error::{Error, Result};
 use crate::random::{self, Purpose};
 use crate::transforms::Compose;
@@ -29,6 +29,8 @@ pub(super) struct Source {
     pub(super) dataset: Arc<dyn Dataset>,
     pub(super) transform: Compose,
     cache: Cache,
+    /// Made when it is first asked for.
+    fingerprint: OnceLock<String>,
     seed: u64,
     skip_broken: bool,
     skipped: Mutex<BTreeMap<usize, Skipped>>,
@@ -70,12 +72,17 @@ impl Source {
         let cache = Cache::new(dataset.as_ref(), config.cache_bytes);
         let (seed, skip_broken) = (config.seed, config.skip_broken);
         let skipped = Mutex::default();
-        Self { dataset, transform, cache, seed, skip_broken, skipped }
+        let fingerprint = OnceLock::new();
+        Self { dataset, transform, cache, fingerprint, seed, skip_broken, skipped }
     }
 
     pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> ChaCha8Rng {
         let number = ((epoch as u64) << 32) | (index as u64 & 0xFFFF_FFFF);
         random::stream(self.seed, Purpose::Augment, number)
+    }
+
+    pub(super) fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| self.dataset.fingerprint())
     }
 
     pub(super) fn skipped(&self) -> Vec<Skipped> {
@@ -116,7 +123,10 @@ impl Source {
     }
 
     fn append(&self, epoch: usize, index: usize, batch: &mut HostBatch) -> Result<()> {
-        let sample = self.cache.sample(self.dataset.as_ref(), index)?;
+        let dataset = self.dataset.as_ref();
+        let sample = self.cache.sample(dataset, index)?;
+        // The last place where its name is known: a device does not look at labels at all.
+        check_label(dataset, index, sample.label, dataset.classes().len())?;
         let rng = &mut self.sample_rng(epoch, index);
         let shape = match &mut batch.values {
             Values::Floats(values) => self.transform.append(&sample.picture, rng, values),
@@ -163,7 +173,12 @@ fn reason(error: &Error) -> String {
     match error {
         Error::BrokenPicture { reason, .. } => reason.clone(),
         Error::Io { source, .. } => source.to_string(),
-        Error::TooLarge { width, height, .. } => format!("{width}x{height} pixels are too many"),
+        Error::UnreadableFormat { format, .. } => {
+            format!("it holds {format}, which cannot be read")
+        }
+        Error::TooLarge { width, height, max_pixels, .. } => {
+            format!("{width}x{height} pixels are more than {max_pixels} (`max_pixels`)")
+        }
         error => error.to_string(),
     }
 }

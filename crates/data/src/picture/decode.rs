@@ -1,101 +1,77 @@
-//! Strict decoding. The `image` crate gives a grey rest and `Ok` for a JPEG that was cut off, so
-//! JPEG goes to zune-jpeg (the engine under `image`) in its strict mode, with a check on top.
+//! From the bytes of a file to a picture.
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, Limits};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::ico::IcoDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::pnm::PnmDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 
-use super::{MAX_BYTES, MAX_SIDE, Picture};
+use super::exif::Orientation;
+use super::{Format, Picture, ReadOptions, broken, gif, jpeg, tiff};
 use crate::error::{Error, Result};
 
-const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
-const CUT_OFF: &str = "it was cut off before its end marker";
-
-pub(super) fn decode(bytes: &[u8], name: &str) -> Result<Picture> {
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, name),
-        Ok(ImageFormat::Png) => decode_png(bytes, name),
-        Ok(other) => {
-            let format = other.extensions_str().first().copied().unwrap_or("unknown");
-            Err(broken(name, format!("it is a {} file, not JPEG or PNG", format.to_uppercase())))
+pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<Picture> {
+    let format = known_format(bytes, name)?;
+    let failed = |error: ImageError| broken(name, error.to_string());
+    let source = Cursor::new(bytes);
+    let (picture, orientation) = match format {
+        Format::Jpeg => jpeg::decode(bytes, name, options)?,
+        Format::Tiff => tiff::decode(bytes, name, options)?,
+        Format::Png => {
+            let decoder = PngDecoder::with_limits(source, limits(options)).map_err(failed)?;
+            finish(decoder, name, options)?
         }
-        Err(_) if bytes.is_empty() => Err(broken(name, "the file is empty")),
-        Err(_) => Err(broken(name, "it does not begin like a JPEG or PNG file")),
+        Format::WebP => finish(WebPDecoder::new(source).map_err(failed)?, name, options)?,
+        Format::Gif => (gif::decode(bytes, name, options)?, Orientation::default()),
+        Format::Bmp => finish(BmpDecoder::new(source).map_err(failed)?, name, options)?,
+        Format::Pnm => finish(PnmDecoder::new(source).map_err(failed)?, name, options)?,
+        Format::Ico => finish(IcoDecoder::new(source).map_err(failed)?, name, options)?,
+        other => return Err(unreadable(other, name)),
+    };
+    Ok(if options.exif_orientation { orientation.apply(picture) } else { picture })
+}
+
+/// The format of these bytes, if it is one that is read.
+pub(super) fn known_format(bytes: &[u8], name: &str) -> Result<Format> {
+    match Format::of_content(bytes) {
+        Some(format) if format.is_readable() => Ok(format),
+        Some(format) => Err(unreadable(format, name)),
+        None if bytes.is_empty() => Err(broken(name, "the file is empty")),
+        None => Err(broken(name, "it does not begin like an image of any known format")),
     }
 }
 
-fn decode_jpeg(bytes: &[u8], name: &str) -> Result<Picture> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        // Larger sides than a JPEG can have: the limits are checked below, with a message of ours.
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|error| {
-        let is_cut = !bytes.windows(2).any(|pair| pair == END_OF_IMAGE);
-        let reason = if is_cut { CUT_OFF.to_owned() } else { error.to_string() };
-        broken(name, reason)
-    })?;
-    let (width, height) =
-        decoder.dimensions().ok_or_else(|| broken(name, "its header gives no size"))?;
-    check_limits(width as u64, height as u64, name)?;
-    // The decoder may run up to four bytes past the data in the last row before it notices, and a
-    // progressive file that was cut between two scans looks whole; both lack the end marker.
-    if !has_end_of_image(bytes) {
-        return Err(broken(name, CUT_OFF));
+fn unreadable(format: Format, name: &str) -> Error {
+    if format.is_image() {
+        return Error::UnreadableFormat { name: name.to_owned(), format };
     }
-    let pixels = decoder.decode().map_err(|error| broken(name, error.to_string()))?;
-    Picture::new(width, height, 3, pixels)
+    broken(name, format!("it does not begin like an image: it holds {format}"))
 }
 
-/// Whether an end-of-image marker follows the first scan. Coded data cannot contain it; the
-/// segments in front (thumbnails) can, so they are stepped over by their lengths.
-fn has_end_of_image(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xDA;
-    let mut at = 2;
-    while let Some(&[0xFF, marker]) = bytes.get(at..at + 2) {
-        if marker == START_OF_SCAN {
-            return bytes[at..].windows(2).rev().any(|pair| pair == END_OF_IMAGE);
-        }
-        let is_fill = marker == 0xFF;
-        let has_length = !matches!(marker, 0x01 | 0xD0..=0xD8);
-        at += match bytes.get(at + 2..at + 4) {
-            _ if is_fill => 1,
-            Some(&[high, low]) if has_length => 2 + usize::from(u16::from_be_bytes([high, low])),
-            _ => 2,
-        };
-    }
-    false
-}
-
-fn decode_png(bytes: &[u8], name: &str) -> Result<Picture> {
-    let failed = |error: image::ImageError| broken(name, error.to_string());
-    let mut limits = Limits::no_limits();
-    // 16-bit RGBA takes 8 bytes where our RGB takes 3.
-    limits.max_alloc = Some(MAX_BYTES as u64 * 3);
-    let decoder =
-        image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(failed)?;
+/// Decodes the pixels behind a header; alpha is dropped, and 16 bits become 8.
+fn finish(
+    mut decoder: impl ImageDecoder,
+    name: &str,
+    options: &ReadOptions,
+) -> Result<(Picture, Orientation)> {
+    let failed = |error: ImageError| broken(name, error.to_string());
     let (width, height) = decoder.dimensions();
-    check_limits(u64::from(width), u64::from(height), name)?;
+    options.check_size(u64::from(width), u64::from(height), name)?;
+    decoder.set_limits(limits(options)).map_err(failed)?;
+    // A photo is no less whole for EXIF data that cannot be read.
+    let exif = decoder.exif_metadata().ok().flatten();
+    let orientation = exif.map_or_else(Orientation::default, |data| Orientation::of_exif(&data));
     let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8().into_raw();
-    Picture::new(width as usize, height as usize, 3, pixels)
+    Ok((Picture::new(width as usize, height as usize, 3, pixels)?, orientation))
 }
 
-fn check_limits(width: u64, height: u64, name: &str) -> Result<()> {
-    let too_long = width.max(height) > MAX_SIDE as u64;
-    if too_long || width.saturating_mul(height).saturating_mul(3) > MAX_BYTES as u64 {
-        return Err(Error::TooLarge { name: name.to_owned(), width, height });
-    }
-    Ok(())
-}
-
-fn broken(name: &str, reason: impl AsRef<str>) -> Error {
-    // Some reasons of the decoders end in a line break.
-    let reason = reason.as_ref().split_whitespace().collect::<Vec<_>>().join(" ");
-    Error::BrokenPicture { name: name.to_owned(), reason }
+/// What a decoder may allocate: 16-bit RGBA takes 8 bytes for each pixel, and some need a second
+/// buffer of the image's size.
+fn limits(options: &ReadOptions) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(options.max_pixels.saturating_mul(16).saturating_add(16 << 20));
+    limits
 }

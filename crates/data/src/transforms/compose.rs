@@ -186,7 +186,26 @@ impl Compose {
         picture: &'a Picture,
         rng: &mut ChaCha8Rng,
     ) -> Result<Cow<'a, Picture>> {
-        steps.iter().try_fold(Cow::Borrowed(picture), |picture, step| step.apply(picture, rng))
+        let mut picture = Cow::Borrowed(picture);
+        let mut steps = steps.iter().peekable();
+        while let Some(step) = steps.next() {
+            // A long strip would be scaled to hundreds of megabytes of which the crop takes the middle.
+            picture = match (step, steps.peek()) {
+                (
+                    Transform::Resize { size, interpolation },
+                    Some(Transform::CenterCrop { size: middle }),
+                ) if is_too_large(&picture, *size) => {
+                    steps.next();
+                    let (height, width) =
+                        resize::resized_size(picture.height(), picture.width(), *size);
+                    let (rows, columns) = middle.square();
+                    let sizes = ([height, width], [rows, columns]);
+                    Cow::Owned(resize::resized_center(&picture, sizes.0, sizes.1, *interpolation)?)
+                }
+                _ => step.apply(picture, rng)?,
+            };
+        }
+        Ok(picture)
     }
 
     fn to_tensor_position(&self) -> Result<usize> {
@@ -195,6 +214,11 @@ impl Compose {
             Error::transform("to_tensor", "is missing; add it after the picture transforms")
         })
     }
+}
+
+fn is_too_large(picture: &Picture, size: Size) -> bool {
+    let (height, width) = resize::resized_size(picture.height(), picture.width(), size);
+    !resize::fits(height, width)
 }
 
 fn imagenet_normalize() -> Transform {

@@ -67,7 +67,7 @@ pub fn center_crop(picture: &Picture, height: usize, width: usize) -> Result<Pic
 }
 
 /// Half of what is left over, halves to even as Python's `round` has them.
-fn centered(left_over: usize) -> usize {
+pub(super) fn centered(left_over: usize) -> usize {
     (left_over as f64 / 2.0).round_ties_even() as usize
 }
 

@@ -11,13 +11,13 @@ use rand_chacha::ChaCha8Rng;
 use super::crop::check_inside;
 use super::{Interpolation, Size};
 use crate::error::{Error, Result};
-use crate::picture::{MAX_BYTES, MAX_SIDE, Picture};
+use crate::picture::{MAX_BYTES, Picture};
 use crate::random;
 
 /// The picture scaled to `height` x `width` pixels.
 ///
 /// # Errors
-/// If a side is 0 or more than [`MAX_SIDE`], or the result would exceed [`MAX_BYTES`].
+/// If a side is 0, or the result would exceed [`MAX_BYTES`].
 pub fn resize(
     picture: &Picture,
     height: usize,
@@ -49,7 +49,7 @@ pub fn resized_crop(
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
-    let pixel_type = if picture.channels() == 3 { PixelType::U8x3 } else { PixelType::U8 };
+    let pixel_type = pixel_type(picture);
     let whole = ImageRef::new(
         picture.width() as u32,
         picture.height() as u32,
@@ -57,11 +57,12 @@ pub fn resized_crop(
         pixel_type,
     )
     .map_err(failed)?;
+    let options = resize_options(filter);
     let [left, top] = [left as u32, top as u32];
     let part = CroppedImage::new(&whole, left, top, part_width as u32, part_height as u32)
         .map_err(failed)?;
-    let narrow = one_axis(&part, width as u32, part_height as u32, pixel_type, filter)?;
-    let scaled = one_axis(&narrow, width as u32, height as u32, pixel_type, filter)?;
+    let narrow = one_axis(&part, width as u32, part_height as u32, pixel_type, &options)?;
+    let scaled = one_axis(&narrow, width as u32, height as u32, pixel_type, &options)?;
     Picture::new(width, height, picture.channels(), scaled.into_vec())
 }
 
@@ -70,39 +71,106 @@ fn one_axis(
     width: u32,
     height: u32,
     pixel_type: PixelType,
-    filter: FilterType,
+    options: &ResizeOptions,
 ) -> Result<Image<'static>> {
     let mut target = Image::new(width, height, pixel_type);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    Resizer::new().resize(source, &mut target, &options).map_err(failed)?;
+    Resizer::new().resize(source, &mut target, options).map_err(failed)?;
     Ok(target)
 }
 
+fn pixel_type(picture: &Picture) -> PixelType {
+    if picture.channels() == 3 { PixelType::U8x3 } else { PixelType::U8 }
+}
+
+fn resize_options(filter: FilterType) -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false)
+}
+
+/// The middle `part_height` x `part_width` of the picture scaled to `height` x `width`, without the
+/// rest of it: a strip of 2000x1 pixels whose shorter side is to be 256 would take 400 MB. As
+/// [`resize`] and then [`center_crop`](super::crop::center_crop), within a level.
+///
+/// # Errors
+/// If a side is 0, or the result would exceed [`MAX_BYTES`].
+pub(super) fn resized_center(
+    picture: &Picture,
+    [height, width]: [usize; 2],
+    [part_height, part_width]: [usize; 2],
+    interpolation: Interpolation,
+) -> Result<Picture> {
+    check_size(part_height, part_width)?;
+    // What the crop asks for beyond the scaled picture is added by the crop, in black.
+    let [rows, columns] = [part_height.min(height), part_width.min(width)];
+    let [top, left] =
+        [super::crop::centered(height - rows), super::crop::centered(width - columns)];
+    let filter = match interpolation {
+        Interpolation::Nearest => {
+            let places = |from: usize, to: usize, first: usize, count: usize| {
+                nearest_positions(from, to).skip(first).take(count).collect::<Vec<_>>()
+            };
+            let columns = places(picture.width(), width, left, columns);
+            let rows = places(picture.height(), height, top, rows);
+            let part = pick(picture, &rows, &columns);
+            return super::crop::center_crop(&part, part_height, part_width);
+        }
+        Interpolation::Bilinear => FilterType::Bilinear,
+        Interpolation::Bicubic => FilterType::CatmullRom,
+    };
+    let (channels, pixel_type) = (picture.channels(), pixel_type(picture));
+    let (old_width, old_height) = (picture.width() as u32, picture.height() as u32);
+    let whole =
+        ImageRef::new(old_width, old_height, picture.pixels(), pixel_type).map_err(failed)?;
+    let [from_x, wide] = source_range(picture.width(), width, left, columns);
+    let options = resize_options(filter).crop(from_x, 0.0, wide, f64::from(old_height));
+    // In the type that is scaled elsewhere too: the resizer is compiled anew for each.
+    let whole = CroppedImage::new(&whole, 0, 0, old_width, old_height).map_err(failed)?;
+    let narrow = one_axis(&whole, columns as u32, old_height, pixel_type, &options)?;
+    let [from_y, high] = source_range(picture.height(), height, top, rows);
+    let options = resize_options(filter).crop(0.0, from_y, columns as f64, high);
+    let scaled = one_axis(&narrow, columns as u32, rows as u32, pixel_type, &options)?;
+    let part = Picture::new(columns, rows, channels, scaled.into_vec())?;
+    super::crop::center_crop(&part, part_height, part_width)
+}
+
+/// Where in `from` pixels those from `first` on come from, of `to` that they are scaled to: start
+/// and length.
+fn source_range(from: usize, to: usize, first: usize, count: usize) -> [f64; 2] {
+    let scale = from as f64 / to as f64;
+    let start = first as f64 * scale;
+    [start, (count as f64 * scale).min(from as f64 - start)]
+}
+
 /// Pillow's nearest neighbour: positions are summed up step by step, rounding errors and all.
+fn nearest_positions(from: usize, to: usize) -> impl Iterator<Item = usize> {
+    let step = from as f64 / to as f64;
+    let next = move |position: &f64| Some(position + step);
+    std::iter::successors(Some(step * 0.5), next)
+        .map(move |position| (position as usize).min(from - 1))
+        .take(to)
+}
+
 fn nearest(
     picture: &Picture,
     [top, left, part_height, part_width]: [usize; 4],
     height: usize,
     width: usize,
 ) -> Picture {
-    let positions = |from: usize, to: usize| {
-        let step = from as f64 / to as f64;
-        let next = move |position: &f64| Some(position + step);
-        std::iter::successors(Some(step * 0.5), next)
-            .map(move |position| (position as usize).min(from - 1))
-            .take(to)
-    };
+    let columns: Vec<usize> = nearest_positions(part_width, width).map(|x| left + x).collect();
+    let rows: Vec<usize> = nearest_positions(part_height, height).map(|y| top + y).collect();
+    pick(picture, &rows, &columns)
+}
+
+/// These rows and columns of a picture.
+fn pick(picture: &Picture, rows: &[usize], columns: &[usize]) -> Picture {
     let channels = picture.channels();
-    let columns: Vec<usize> = positions(part_width, width).map(|x| (left + x) * channels).collect();
-    let mut scaled = Picture::filled(width, height, channels, 0);
-    for (y, source_y) in positions(part_height, height).enumerate() {
-        let source = picture.row(top + source_y);
-        let target = scaled.row_mut(y).chunks_exact_mut(channels);
-        for (pixel, &column) in target.zip(&columns) {
-            pixel.copy_from_slice(&source[column..][..channels]);
+    let mut picked = Picture::filled(columns.len(), rows.len(), channels, 0);
+    for (y, &row) in rows.iter().enumerate() {
+        let source = picture.row(row);
+        for (pixel, &column) in picked.row_mut(y).chunks_exact_mut(channels).zip(columns) {
+            pixel.copy_from_slice(&source[column * channels..][..channels]);
         }
     }
-    scaled
+    picked
 }
 
 /// Height and width that a picture of `height` x `width` is scaled to.
@@ -156,11 +224,15 @@ fn central_part(height: usize, width: usize, [least, most]: [f64; 2]) -> [usize;
 }
 
 fn check_size(height: usize, width: usize) -> Result<()> {
-    let sides = 1..=MAX_SIDE;
-    if sides.contains(&height) && sides.contains(&width) && height * width * 3 <= MAX_BYTES {
+    if height > 0 && width > 0 && fits(height, width) {
         return Ok(());
     }
     Err(Error::transform("resize", format!("to {height}x{width} pixels is not possible")))
+}
+
+/// Whether a picture of this size may be made whole.
+pub(super) fn fits(height: usize, width: usize) -> bool {
+    height.saturating_mul(width).saturating_mul(3) <= MAX_BYTES
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -169,6 +241,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::crop::center_crop;
     use super::*;
     use crate::random::{Purpose, stream};
 
@@ -218,10 +291,38 @@ mod tests {
     }
 
     #[test]
+    fn the_middle_alone_is_as_the_middle_of_the_whole() {
+        for (height, width) in [(4, 50), (50, 4), (3, 7), (1, 90), (90, 1)] {
+            for channels in [1, 3] {
+                let value = |i: usize| (i * 37 % 251) as u8;
+                let pixels = (0..height * width * channels).map(value).collect();
+                let picture = Picture::new(width, height, channels, pixels).unwrap();
+                let (high, wide) = resized_size(height, width, Size::One(41));
+                let kinds =
+                    [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Bicubic];
+                for interpolation in kinds {
+                    let whole = resize(&picture, high, wide, interpolation).unwrap();
+                    let expected = center_crop(&whole, 36, 44).unwrap();
+                    let sizes = ([high, wide], [36, 44]);
+                    let found = resized_center(&picture, sizes.0, sizes.1, interpolation).unwrap();
+                    let pairs = found.pixels().iter().zip(expected.pixels());
+                    let difference = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+                    assert!(
+                        difference <= Some(1),
+                        "{height}x{width} {interpolation:?} {difference:?}"
+                    );
+                    assert_eq!(found.width(), expected.width());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn impossible_sizes_are_errors() {
         let picture = Picture::filled(4, 4, 3, 0);
         assert!(resize(&picture, 0, 4, Interpolation::Bilinear).is_err());
-        assert!(resize(&picture, 4, MAX_SIDE + 1, Interpolation::Nearest).is_err());
+        assert!(resize(&picture, 1 << 14, 1 << 14, Interpolation::Nearest).is_err());
+        assert!(resize(&picture, 4, usize::MAX, Interpolation::Nearest).is_err());
         assert!(resized_crop(&picture, [1, 1, 4, 2], 4, 4, Interpolation::Nearest).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Ablation-CAM (Desai and Ramaswamy 2020, <https://doi.org/10.1109/WACV45572.2020.9093360>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Taps};
+use candle_vision_models::{LayerTap, Model};
 
 use crate::cam::evidence::Evidence;
 use crate::cam::maps_by;
@@ -49,6 +49,30 @@ pub fn ablation_cam(
     })
 }
 
+/// Puts other feature maps in the place of a layer's, in any number.
+struct Replaced<'a> {
+    layer: &'a str,
+    by: Tensor,
+}
+
+impl LayerTap for Replaced<'_> {
+    fn wants(&self, layer: &str) -> bool {
+        layer == self.layer
+    }
+
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
+    fn changes_batch(&self, layer: &str) -> bool {
+        layer == self.layer
+    }
+
+    fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
+        Ok(if layer == self.layer { self.by.clone() } else { output })
+    }
+}
+
 /// The score of one picture without each channel.
 fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     let picture = evidence.images.narrow(0, index, 1)?;
@@ -63,8 +87,7 @@ fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         }
         let keep = Tensor::from_vec(keep, (count, channels, 1, 1), picture.device())?;
         let ablated = activations.broadcast_mul(&keep.to_dtype(activations.dtype())?)?;
-        let mut taps = Taps::new();
-        taps.on_output(&evidence.layer, |_, _| Ok(Some(ablated.clone())));
+        let mut taps = Replaced { layer: &evidence.layer, by: ablated };
         // One picture below the layer, many above it. Where the layer lies inside a block, the
         // shortcut around it is as wide as the picture's batch and the two do not fit: then the
         // whole network runs on copies.

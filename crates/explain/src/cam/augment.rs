@@ -2,12 +2,17 @@
 
 use candle_core::Tensor;
 
-use crate::scale::stretch;
 use crate::{ClassActivationMap, Result, Target};
 
-/// The average of the maps that `once` makes of each picture as it is, darker and brighter, each
-/// also mirrored, as pytorch-grad-cam does. `plain` are those of the pictures as they are; their
-/// classes hold for all variants.
+/// What the values of a picture are multiplied by, as pytorch-grad-cam does.
+const FACTORS: [f64; 3] = [0.9, 1.0, 1.1];
+
+/// The mean of the maps that `once` makes of each picture as it is, darker and brighter, each also
+/// mirrored, as pytorch-grad-cam does. `plain` are those of the pictures as they are; their classes
+/// hold for all variants.
+///
+/// The mean is not scaled to `0..=1` once more: where its peak lies below 1, the variants disagree
+/// about the place, and that is worth seeing.
 pub(super) fn smooth(
     images: &Tensor,
     target: &Target,
@@ -19,7 +24,9 @@ pub(super) fn smooth(
         other => other.clone(),
     };
     let mut total = plain;
-    for (mirrored, factor) in [(false, 0.9), (false, 1.1), (true, 0.9), (true, 1.0), (true, 1.1)] {
+    let variants = [false, true].into_iter().flat_map(|mirrored| FACTORS.map(|f| (mirrored, f)));
+    // The first sum is the map of the picture as it is.
+    for (mirrored, factor) in variants.clone().filter(|variant| *variant != (false, 1.0)) {
         let mut variant = (images * factor)?;
         if mirrored {
             variant = variant.contiguous()?.flip(&[3])?;
@@ -28,7 +35,10 @@ pub(super) fn smooth(
             add(sum, &map, mirrored);
         }
     }
-    total.iter_mut().for_each(|sum| stretch(&mut sum.map));
+    let count = variants.count() as f32;
+    for value in total.iter_mut().flat_map(|sum| &mut sum.map) {
+        *value /= count;
+    }
     Ok(total)
 }
 

@@ -158,6 +158,10 @@ impl LayerTap for ResidualLens {
         self.blocks.iter().any(|block| block.branch == layer || block.shortcut == layer)
     }
 
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
     fn tap(&mut self, layer: &str, output: Tensor) -> TensorResult<Tensor> {
         if let Some(block) = self.blocks.iter().position(|block| block.branch == layer) {
             self.add(block, &output)?;

@@ -68,6 +68,10 @@ impl LayerTap for Silence<'_> {
         layer == self.layer
     }
 
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
     fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         if self.wants(layer) { output.zeros_like() } else { Ok(output) }
     }

@@ -56,6 +56,10 @@ struct Rectifiers {
 }
 
 impl LayerTap for Rectifiers {
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
     fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
         let same_shape = self.shape == output.dims();
         self.shape = output.dims().to_vec();

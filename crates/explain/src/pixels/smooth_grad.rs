@@ -67,11 +67,18 @@ pub fn smooth_grad(
     }
     let inquiry = Inquiry::new(model, images, target)?;
     let deviation = (range_of_each(images)? * noise.noise)?;
-    let mut generator = Generator::seed_from_u64(noise.seed);
+    let count = images.dim(0)?;
+    // Each picture has its own noise, so that a batch gives what the pictures give alone.
+    let mut generators = vec![Generator::seed_from_u64(noise.seed); count];
     let mut total = images.zeros_like()?;
     for _ in 0..noise.samples {
-        let drawn = (0..images.elem_count()).map(|_| standard_normal(&mut generator) as f32);
-        let drawn = Tensor::from_vec(drawn.collect(), images.shape(), images.device())?;
+        let mut drawn = Vec::with_capacity(images.elem_count());
+        for generator in &mut generators {
+            let of_one =
+                (0..images.elem_count() / count.max(1)).map(|_| standard_normal(generator) as f32);
+            drawn.extend(of_one);
+        }
+        let drawn = Tensor::from_vec(drawn, images.shape(), images.device())?;
         let drawn = drawn.to_dtype(images.dtype())?.broadcast_mul(&deviation)?;
         total = (total + inquiry.gradient_at(&(images + drawn)?, &mut Taps::new())?)?;
     }

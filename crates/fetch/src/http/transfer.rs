@@ -10,7 +10,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::{Download, HttpOptions};
-use crate::error::Error;
+use crate::error::{AttemptKind, Error};
 use crate::event::{Event, Progress};
 
 const CHUNK: usize = 1 << 16;
@@ -20,15 +20,57 @@ pub(super) enum Failure {
     /// The disk or the file system: no other address would help.
     Local(Error),
     /// Asking this address again would give the same.
-    Final(String),
+    Final(Cause),
     /// Worth another try at the same address.
-    Interrupted { cause: String, new_bytes: u64 },
+    Interrupted { cause: Cause, new_bytes: u64 },
+}
+
+/// Why an address does not do.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) kind: AttemptKind,
+    pub(crate) text: String,
+}
+
+impl Cause {
+    pub(crate) fn new(kind: AttemptKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// The server does not give the file.
+    pub(crate) fn no_file(text: impl Into<String>) -> Self {
+        Self::new(AttemptKind::NoFile, text)
+    }
+
+    /// What the HTTP client says of a request without an answer.
+    pub(crate) fn of(error: &ureq::Error) -> Self {
+        let kind = match error {
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::ConnectProxyFailed(_)
+            | ureq::Error::InvalidProxyUrl
+            | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+                AttemptKind::NoConnection
+            }
+            ureq::Error::Io(io) if is_unreachable(io.kind()) => AttemptKind::NoConnection,
+            _ => AttemptKind::NoFile,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+fn is_unreachable(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
+    };
+    [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable]
+        .contains(&kind)
 }
 
 impl Failure {
     /// A failure that may pass, without any bytes gained.
-    pub(super) fn passing(cause: impl Into<String>) -> Self {
-        Self::Interrupted { cause: cause.into(), new_bytes: 0 }
+    pub(super) fn passing(cause: Cause) -> Self {
+        Self::Interrupted { cause, new_bytes: 0 }
     }
 }
 
@@ -102,12 +144,12 @@ impl<'a> Transfer<'a> {
             | ureq::Error::BadUri(_)
             | ureq::Error::TooManyRedirects
             | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
-                Failure::Final(error.to_string())
+                Failure::Final(Cause::of(&error))
             }
-            ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => {
-                Failure::Final(io.to_string())
+            ureq::Error::Io(ref io) if io.kind() == io::ErrorKind::ConnectionRefused => {
+                Failure::Final(Cause::new(AttemptKind::NoConnection, io.to_string()))
             }
-            error => Failure::passing(error.to_string()),
+            error => Failure::passing(Cause::of(&error)),
         })
     }
 
@@ -128,17 +170,23 @@ impl<'a> Transfer<'a> {
                 return Err(self.restart("the server has fewer bytes than were received before")?);
             }
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                return Err(Failure::passing(format!("the server answered {status}")));
+                return Err(Failure::passing(Cause::no_file(format!(
+                    "the server answered {status}"
+                ))));
             }
-            status => return Err(Failure::Final(format!("the server answered {status}"))),
+            status => {
+                let cause = Cause::no_file(format!("the server answered {status}"));
+                return Err(Failure::Final(cause));
+            }
         };
         if is_web_page(response.headers()) {
             let cause = "the server sent a web page instead of the file (a login or error page?)";
-            return Err(Failure::Final(cause.to_owned()));
+            return Err(Failure::Final(Cause::no_file(cause)));
         }
         match (total, self.download.spec.bytes) {
             (Some(total), Some(bytes)) if total != bytes => {
-                Err(Failure::Final(format!("the server offers {total} bytes, expected {bytes}")))
+                let text = format!("the server offers {total} bytes, expected {bytes}");
+                Err(Failure::Final(Cause::new(AttemptKind::OtherFile, text)))
             }
             (Some(total), None) if total > self.options.max_bytes => Err(self.too_long(total)),
             (total, bytes) => Ok((start, bytes.or(total))),
@@ -148,12 +196,13 @@ impl<'a> Transfer<'a> {
     /// Forgets the bytes received so far.
     fn restart(&self, cause: &str) -> Result<Failure, Failure> {
         self.open_part(0)?;
-        Ok(Failure::passing(cause))
+        Ok(Failure::passing(Cause::no_file(cause)))
     }
 
     fn too_long(&self, bytes: u64) -> Failure {
         let limit = self.options.max_bytes;
-        Failure::Final(format!("the file has {bytes} bytes, the limit is {limit}"))
+        let text = format!("the file has {bytes} bytes, the limit is {limit}");
+        Failure::Final(Cause::new(AttemptKind::OtherFile, text))
     }
 
     /// Opens `part` to write at `start`, cutting off what lies behind.
@@ -182,7 +231,10 @@ impl<'a> Transfer<'a> {
         let mut pace = Pace::new(self.options);
         loop {
             let interrupted = |cause: String| Failure::Interrupted {
-                cause: format!("{cause} after {done} of {} bytes", length_text(total)),
+                cause: Cause::no_file(format!(
+                    "{cause} after {done} of {} bytes",
+                    length_text(total)
+                )),
                 new_bytes: done - start,
             };
             let read = match reader.read(&mut buffer) {
@@ -203,13 +255,13 @@ impl<'a> Transfer<'a> {
                     Some(total) => format!("the server sent more than the {total} bytes expected"),
                     None => format!("the file is longer than the limit of {end} bytes"),
                 };
-                return Err(Failure::Final(cause));
+                return Err(Failure::Final(Cause::new(AttemptKind::OtherFile, cause)));
             }
             file.write_all(&buffer[..read]).map_err(|error| self.local("write", error))?;
             done += read as u64;
             progress(Event::Advanced { file: &self.download.spec.name, done, total });
             if let Some(cause) = pace.too_slow(read as u64) {
-                return Err(Failure::Final(cause));
+                return Err(Failure::Final(Cause::no_file(cause)));
             }
         }
     }

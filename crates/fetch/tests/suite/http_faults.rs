@@ -51,7 +51,7 @@ impl Place {
         let text = error.to_string();
         assert!(matches!(error, Error::Download { .. }), "{error:?}");
         assert!(text.contains("file.bin") && text.contains(cause), "{text}");
-        assert!(text.contains("--from DIR"), "{text}");
+        assert!(text.contains("from another machine"), "{text}");
         assert_eq!(std::fs::read(self.target()).unwrap(), b"old");
     }
 }

@@ -136,7 +136,7 @@ fn offline_without_the_file_names_the_remedy() {
     let server = hub_with(&safetensors(10), Reply::file);
     let error = Client::of(&server).get_as(&wanted(), true).unwrap_err().to_string();
     assert!(
-        error.contains("owner/net/model.safetensors") && error.contains("--from DIR"),
+        error.contains("owner/net/model.safetensors") && error.contains("from another machine"),
         "{error}"
     );
     assert!(server.requests().is_empty());

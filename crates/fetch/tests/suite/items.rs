@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use candle_vision_fetch::{
     ArchiveKind, Content, Error, FetchOptions, Fetched, FolderCount, HubFile, HubOptions, Item,
-    Layout, Limits, Origin, Result, Source, catalog, fetch, find, is_present,
+    Layout, Limits, Origin, Result, Source, catalog, check_fetched, fetch, find, is_present,
 };
 
 use crate::support::{Reply, Server, names, noise, quick, safetensors, soon, spec, sum_of};
@@ -230,7 +230,7 @@ fn offline_uses_what_is_there_and_names_the_remedy_otherwise() {
     let item = files_item(std::slice::from_ref(&server.url));
     let place = Place::new();
     let error = place.fetch_offline(&item).unwrap_err().to_string();
-    assert!(error.contains("`digits`") && error.contains("--from DIR"), "{error}");
+    assert!(error.contains("`digits`") && error.contains("from another machine"), "{error}");
     write_digits(&place.data().join("digits"));
     assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
     assert!(server.requests().is_empty());
@@ -306,6 +306,137 @@ fn an_archive_becomes_its_folder() {
     place.fetch(&item).unwrap();
     assert!(is_present(&item, &place.data()));
     assert!(place.data().join("insects/train/ants/mine.jpg").exists());
+}
+
+/// Changes a byte and leaves length and time as they are, as a disk does.
+fn flip(path: &Path) {
+    let time = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[3] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_flipped_byte_in_an_unpacked_file_is_repaired_and_told() {
+    let (item, archive) = tree_item("");
+    let place = Place::new();
+    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
+    place.fetch_from(&item, &place.other()).unwrap();
+    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
+
+    let picture = place.data().join("insects/train/ants/1.jpg");
+    let gif = place.data().join("insects/train/bees/x.gif");
+    flip(&picture);
+    flip(&gif);
+    let error = place.fetch_offline(&item).unwrap_err();
+    assert!(matches!(error, Error::Offline { .. }), "{error}");
+    let repaired = RefCell::new(Vec::new());
+    let progress = |event: candle_vision_fetch::Event<'_>| match event {
+        candle_vision_fetch::Event::Repaired { path } => {
+            repaired.borrow_mut().push(path.to_path_buf());
+        }
+        candle_vision_fetch::Event::Incomplete { cause, .. } => {
+            assert!(cause.contains("1.jpg`: sha256"), "{cause}");
+        }
+        _ => {}
+    };
+    let from = Some(place.other());
+    let options = FetchOptions { progress: &progress, from, ..options(&place.data()) };
+    fetch(&item, &options).unwrap();
+    assert_eq!(repaired.into_inner(), [picture.clone(), gif]);
+    assert_eq!(std::fs::read(&picture).unwrap(), b"train/ants/1.jpg");
+    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
+}
+
+#[test]
+fn a_quick_look_finds_what_changed_since_the_fetch_and_writes_nothing() {
+    let (item, archive) = tree_item("");
+    let place = Place::new();
+    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
+    place.fetch_from(&item, &place.other()).unwrap();
+    let folder = place.data().join("insects");
+    let record = std::fs::read(folder.join(".candle-vision-files")).unwrap();
+    check_fetched(&item, &place.data()).unwrap();
+    std::fs::write(folder.join("train/ants/1.jpg"), "train/ants/1.jpG").unwrap();
+    let error = check_fetched(&item, &place.data()).unwrap_err().to_string();
+    assert!(error.contains("train/ants/1.jpg`: sha256 is "), "{error}");
+    std::fs::remove_file(folder.join("train/bees/1.jpg")).unwrap();
+    std::fs::write(folder.join("train/ants/1.jpg"), "train/ants/1.jpg").unwrap();
+    let error = check_fetched(&item, &place.data()).unwrap_err().to_string();
+    assert!(error.contains("train/bees/1.jpg`: file is missing"), "{error}");
+    assert_eq!(std::fs::read(folder.join(".candle-vision-files")).unwrap(), record);
+    // A damaged folder is no source either.
+    let second = Place::new();
+    let error = second.fetch_from(&item, &place.data()).unwrap_err().to_string();
+    assert!(error.contains("train/bees/1.jpg"), "{error}");
+}
+
+#[test]
+fn a_tree_without_a_record_is_counted() {
+    let (item, _) = tree_item("");
+    let place = Place::new();
+    for name in ["train/ants/1.jpg", "train/ants/2.jpg", "train/bees/1.jpg"] {
+        let path = place.data().join("insects").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::Counted);
+    check_fetched(&item, &place.data()).unwrap();
+    assert_eq!(names(&place.data().join("insects")), ["train"]);
+    // A copy of it has one from then on.
+    let second = Place::new();
+    second.fetch_from(&item, &place.data()).unwrap();
+    assert_eq!(second.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
+    flip_shorter(&second.data().join("insects/train/bees/1.jpg"));
+    assert!(second.fetch_offline(&item).is_err());
+}
+
+fn flip_shorter(path: &Path) {
+    std::fs::write(path, "y").unwrap();
+}
+
+#[test]
+fn without_a_network_a_folder_that_cannot_be_written_is_left_alone() {
+    let place = Place::new();
+    let error = place.fetch_offline(&tree_item("").0).unwrap_err();
+    assert!(error.is_not_available() && error.is_no_network(), "{error}");
+    assert!(!place.data().exists());
+}
+
+/// What a program may do without, and what it must not pass over.
+#[test]
+fn causes_are_told_apart() {
+    let check = |answer: fn(&crate::support::Request) -> Reply, expected: (bool, bool)| {
+        let server = Server::start(answer);
+        let error = Place::new().fetch(&files_item(std::slice::from_ref(&server.url))).unwrap_err();
+        let found = (error.is_not_available(), error.is_no_network());
+        assert_eq!(found, expected, "{error}");
+    };
+    check(|_| Reply::new("404 Not Found", ""), (true, false));
+    check(|_| Reply::new("403 Forbidden", ""), (true, false));
+    check(|_| Reply::new("503 Service Unavailable", ""), (true, false));
+    check(|_| Reply::page("200 OK"), (true, false));
+    check(|_| Reply::ok(noise(50_001)[1..].to_vec()), (false, false));
+    check(|_| Reply::ok("short"), (false, false));
+    let nobody = files_item(&["http://127.0.0.1:9".to_owned()]);
+    let error = Place::new().fetch(&nobody).unwrap_err();
+    assert!(error.is_not_available() && error.is_no_network(), "{error}");
+
+    let place = Place::new();
+    std::fs::write(place.data(), "a file where the folder should be").unwrap();
+    let error = place.fetch(&nobody).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }) && !error.is_not_available(), "{error}");
+    assert!(!find("nothing").unwrap_err().is_not_available());
+    let broken = Place::new();
+    let (mut item, _) = tree_item("");
+    let zip = b"no archive at all".to_vec();
+    if let Source::Archive { file, .. } = &mut item.sources[0] {
+        *file = spec("pictures.zip", &zip);
+    }
+    std::fs::write(broken.other().join("pictures.zip"), zip).unwrap();
+    let error = broken.fetch_from(&item, &broken.other()).unwrap_err();
+    assert!(matches!(error, Error::Archive { .. }) && !error.is_not_available(), "{error}");
 }
 
 #[test]

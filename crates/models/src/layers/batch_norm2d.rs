@@ -1,12 +1,12 @@
 //! Batch norm with its running statistics, fused with what follows it.
 
-use candle_core::{Error, Result, Tensor};
+use candle_core::{Error, Result, Tensor, TensorId};
 use candle_vision_ops::{
     Activation, BatchNormConstants, BatchStatistics, add, batch_norm_eval, batch_norm_train,
     conv2d_batch_norm_train, relu, relu6,
 };
 
-use super::Conv2d;
+use super::{Conv2d, layer_at};
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
 /// PyTorch's defaults for `torch.nn.BatchNorm2d`.
@@ -56,6 +56,11 @@ impl<'a> Activate<'a> {
         self.rectifier.map_or(Activation::Identity, |(activation, _)| activation)
     }
 
+    /// Whether a tap wants to see what the rectifier gets, for which it must stand alone.
+    pub(super) fn wants_input(&self, pass: &Pass<'_>) -> bool {
+        self.rectifier.is_some_and(|(_, path)| pass.wants_input(path))
+    }
+
     /// Hands in the output of the last of it.
     pub(super) fn output(&self, y: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         match self.rectifier {
@@ -87,8 +92,9 @@ impl BatchNorm2d {
     /// # Errors
     /// If the shape does not fit, or what a tap returns.
     pub fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        // A tap on the normalised output needs it before the residual and the rectifier.
-        if pass.wants(&self.path) {
+        // A tap on the normalised output needs it before the residual and the rectifier, one on the
+        // rectifier's input before the rectifier.
+        if pass.wants(&self.path) || then.wants_input(pass) {
             return self.step_by_step(x, then, pass);
         }
         let y = self.normalise(x, then.residual, then.activation(), pass)?;
@@ -102,12 +108,14 @@ impl BatchNorm2d {
         if let Some(residual) = then.residual {
             y = add(&y, residual)?;
         }
-        y = match then.activation() {
-            Activation::Identity => y,
-            Activation::Relu => relu(&y)?,
-            Activation::Relu6 => relu6(&y)?,
+        let Some((activation, path)) = then.rectifier else {
+            return Ok(y);
         };
-        then.output(y, pass)
+        layer_at(path, &y, pass, |y| match activation {
+            Activation::Identity => Ok(y.clone()),
+            Activation::Relu => relu(y),
+            Activation::Relu6 => relu6(y),
+        })
     }
 
     fn normalise(
@@ -178,6 +186,11 @@ impl BatchNorm2d {
 
     fn located(&self, error: Error) -> Error {
         error.context(format!("layer `{}`", self.path))
+    }
+
+    /// Tells batch norms apart: there is one with this weight in the process.
+    pub(super) fn id(&self) -> TensorId {
+        self.weight.var().id()
     }
 
     /// Where the layer stands in its network.

@@ -115,7 +115,7 @@ impl Conv2d {
         prepared: &PreparedLayers,
         bn: &BatchNorm2d,
     ) -> Result<Arc<PreparedConv2d>> {
-        prepared.convolution(&self.weight, Form::Folded, || {
+        prepared.convolution(&self.weight, Form::Folded(bn.id()), || {
             bn.with_constants(|norm| {
                 PreparedConv2d::with_batch_norm(&self.weight.detached(), norm, &self.config)
             })

@@ -71,7 +71,7 @@ impl ConvNorm {
     /// # Errors
     /// As those of the two layers.
     pub fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        if pass.wants(self.conv.path()) || pass.wants(self.bn.path()) {
+        if pass.wants(self.conv.path()) || pass.wants(self.bn.path()) || then.wants_input(pass) {
             return self.bn.forward(&self.conv.forward(x, pass)?, then, pass);
         }
         // A tap may have made a leaf of the residual alone: its gradient must not be cut.

@@ -37,6 +37,19 @@ pub fn images_to_features(images: &Tensor, channels: usize) -> Result<Tensor> {
 /// # Errors
 /// What a tap returns.
 pub fn relu_at(path: &str, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+    layer_at(path, x, pass, relu)
+}
+
+/// `op` as the layer at `path`: taps see its input and its output.
+///
+/// # Errors
+/// What `op` or a tap returns.
+pub fn layer_at(
+    path: &str,
+    x: &Tensor,
+    pass: &mut Pass<'_>,
+    op: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     let x = pass.input(path, x)?;
-    pass.output(path, relu(&x)?)
+    pass.output(path, op(&x)?)
 }

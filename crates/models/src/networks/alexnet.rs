@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor, bail};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
 
-use crate::layers::{Conv2d, Dropout, Linear, flatten, images_to_features, relu_at};
+use crate::layers::{Conv2d, Dropout, Linear, flatten, images_to_features, layer_at, relu_at};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 const STEM: &str = "features.0.weight";
@@ -118,10 +118,10 @@ impl Model for AlexNet {
         for feature in &self.features {
             x = feature.conv.forward_relu(&x, feature.relu, pass)?;
             if let Some((path, pool)) = &feature.pool {
-                x = pass.output(path, max_pool2d(&x, pool)?)?;
+                x = layer_at(path, &x, pass, |x| max_pool2d(x, pool))?;
             }
         }
-        let x = pass.output("avgpool", adaptive_avg_pool2d(&x, [6, 6])?)?;
+        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [6, 6]))?;
         let [first, second, last] = &self.classifier;
         let x = self.dropout[0].forward(&flatten(&x)?, pass)?;
         let x = relu_at("classifier.2", &first.forward(&x, pass)?, pass)?;

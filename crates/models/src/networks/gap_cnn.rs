@@ -5,7 +5,7 @@ use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_
 
 use super::require_three_halvings;
 use crate::layers::{
-    Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features,
+    Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features, layer_at,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -117,7 +117,7 @@ impl Model for GapCnn {
         for block in &self.blocks {
             x = max_pool2d(&block.forward(&x, pass)?, &MaxPool2dConfig::new(2))?;
         }
-        let x = pass.output("avgpool", adaptive_avg_pool2d(&x, [1, 1])?)?;
+        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [1, 1]))?;
         let mut x = flatten(&x)?;
         if let Some(dropout) = &self.dropout {
             x = dropout.forward(&x, pass)?;

@@ -3,7 +3,9 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::adaptive_avg_pool2d;
 
-use crate::layers::{Activate, ConvNorm, Dropout, Kernel, Linear, flatten, images_to_features};
+use crate::layers::{
+    Activate, ConvNorm, Dropout, Kernel, Linear, flatten, images_to_features, layer_at,
+};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// Expansion, channels, repetitions and first stride of each row of table 2.
@@ -134,7 +136,7 @@ impl Model for MobileNetV2 {
             x = block.forward(&x, pass)?;
         }
         let x = self.last.forward(&x, pass)?;
-        let x = pass.output("avgpool", adaptive_avg_pool2d(&x, [1, 1])?)?;
+        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [1, 1]))?;
         let x = self.dropout.forward(&flatten(&x)?, pass)?;
         self.classifier.logits(&x, pass)
     }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
 
 use super::residual::{Shape, Stage};
-use crate::layers::{Activate, ConvNorm, Kernel, Linear, flatten, images_to_features};
+use crate::layers::{Activate, ConvNorm, Kernel, Linear, flatten, images_to_features, layer_at};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// torchvision's ResNets: `conv1`, `bn1`, `layer1..4`, `fc`.
@@ -53,11 +53,11 @@ impl Model for ResNet {
         let x = images_to_features(images, self.spec.input[0])?;
         let x = self.stem.forward(&x, Activate::relu("relu"), pass)?;
         let pool = MaxPool2dConfig::new(3).stride(2).padding(1);
-        let mut x = pass.output("maxpool", max_pool2d(&x, &pool)?)?;
+        let mut x = layer_at("maxpool", &x, pass, |x| max_pool2d(x, &pool))?;
         for layer in &self.layers {
             x = layer.forward(&x, pass)?;
         }
-        let x = pass.output("avgpool", adaptive_avg_pool2d(&x, [1, 1])?)?;
+        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [1, 1]))?;
         self.fc.logits(&flatten(&x)?, pass)
     }
 

@@ -4,7 +4,9 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, add, max_pool2d, scale};
 
 use super::require_three_halvings;
-use crate::layers::{Activate, Conv2d, ConvNorm, Kernel, Linear, flatten, images_to_features};
+use crate::layers::{
+    Activate, Conv2d, ConvNorm, Kernel, Linear, flatten, images_to_features, layer_at,
+};
 use crate::whitening::whitening_kernels;
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -81,11 +83,13 @@ impl Residual {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let mut branch = x.clone();
+        let x = &pass.input(&self.path, x)?;
+        let path = format!("{}.branch", self.path);
+        let mut branch = pass.input(&path, x)?;
         for unit in &self.units {
             branch = unit.forward(&branch, pass)?;
         }
-        let branch = pass.output(&format!("{}.branch", self.path), branch)?;
+        let branch = pass.output(&path, branch)?;
         pass.output(&self.path, add(x, &branch)?)
     }
 }
@@ -98,8 +102,10 @@ impl Stage {
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let x = max_pool2d(&self.first.forward(x, pass)?, &MaxPool2dConfig::new(2))?;
-        let x = pass.output(&format!("{}.maxpool", self.path), x)?;
+        let x = &pass.input(&self.path, x)?;
+        let x = self.first.forward(x, pass)?;
+        let pool = MaxPool2dConfig::new(2);
+        let x = layer_at(&format!("{}.maxpool", self.path), &x, pass, |x| max_pool2d(x, &pool))?;
         let x = match &self.residual {
             Some(residual) => residual.forward(&x, pass)?,
             None => x,
@@ -152,7 +158,7 @@ impl Model for ResNet9 {
         let (_, height, width, _) = x.dims4()?;
         let whole = [height, width];
         let pool = MaxPool2dConfig { kernel: whole, stride: whole, ..MaxPool2dConfig::new(1) };
-        let x = pass.output("maxpool", max_pool2d(&x, &pool)?)?;
+        let x = layer_at("maxpool", &x, pass, |x| max_pool2d(x, &pool))?;
         self.fc.logits(&scale(&flatten(&x)?, LOGIT_SCALE)?, pass)
     }
 

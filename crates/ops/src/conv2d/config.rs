@@ -72,6 +72,26 @@ pub fn set_tf32(allowed: bool) {
 
 static TF32: AtomicBool = AtomicBool::new(true);
 
+/// Whether convolutions on a CUDA device take the fastest of cuDNN's algorithms, from now on: at the
+/// first call of each shape, the deterministic ones that are content with 1 GiB of workspace run a few
+/// times each. `false` unless set.
+///
+/// By default cuDNN's heuristics choose without running anything, and a shape always gets the same
+/// algorithm. Times differ from run to run, so two runs may choose differently, and their results then
+/// differ in the last bits; within a process a shape keeps its algorithm, and the same input gives the
+/// same bits. Worth trying where many steps have the same few shapes. PyTorch has it as
+/// `torch.backends.cudnn.benchmark`.
+pub fn set_convolution_benchmark(benchmark: bool) {
+    BENCHMARK.store(benchmark, Ordering::Relaxed);
+}
+
+static BENCHMARK: AtomicBool = AtomicBool::new(false);
+
+#[cfg(feature = "cuda")]
+pub(crate) fn benchmark_wanted() -> bool {
+    BENCHMARK.load(Ordering::Relaxed)
+}
+
 #[cfg(feature = "cuda")]
 pub(crate) fn tf32_allowed() -> bool {
     TF32.load(Ordering::Relaxed)

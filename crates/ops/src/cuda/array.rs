@@ -7,6 +7,8 @@ use candle_core::cuda_backend::{CudaDType, CudaDevice};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaStorage, Layout, Result, Shape, Storage, Tensor, bail};
 
+use super::size::check_rows_and_columns;
+
 /// A tensor as a custom op gets it.
 #[derive(Clone, Copy)]
 pub(crate) struct Array<'a> {
@@ -38,6 +40,7 @@ impl<'a> Array<'a> {
 
     /// The elements, which must be contiguous, in order.
     pub(crate) fn view<T: CudaDType>(&self) -> Result<CudaView<'a, T>> {
+        check_rows_and_columns(self.dims())?;
         let data = self.storage.as_cuda_slice::<T>()?;
         match self.layout.contiguous_offsets() {
             Some((start, end)) => Ok(data.slice(start..end)),

@@ -31,6 +31,13 @@ pub fn cuda_device(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
+/// Held by a test that uses the device: its libraries are not made for several threads.
+#[cfg(test)]
+pub(super) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// That of the last device that was made.
 static CONTEXT: RwLock<Option<Arc<CudaContext>>> = RwLock::new(None);
 

@@ -7,6 +7,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut};
 use candle_core::{CudaDevice, Result, bail};
 
 use super::element::Element;
+use super::size::count;
 
 /// A matrix in row-major memory, `stride` elements from row to row; perhaps used transposed.
 #[derive(Clone, Copy)]
@@ -69,14 +70,14 @@ pub(super) fn product<T: Element>(
     let config = GemmConfig {
         transa: b.operation(),
         transb: a.operation(),
-        m: columns as i32,
-        n: rows as i32,
-        k: inner as i32,
+        m: count("columns of a product", columns)?,
+        n: count("rows of a product", rows)?,
+        k: count("terms of a sum in a product", inner)?,
         alpha: T::ONE,
-        lda: b.stride as i32,
-        ldb: a.stride as i32,
+        lda: count("elements in a row", b.stride)?,
+        ldb: count("elements in a row", a.stride)?,
         beta: if add { T::ONE } else { T::ZERO },
-        ldc: c_stride as i32,
+        ldc: count("elements in a row", c_stride)?,
     };
     // SAFETY: every matrix was just found to lie inside its view.
     unsafe { T::gemm(&device.cublas_handle(), config, b.view, a.view, c) }.w()

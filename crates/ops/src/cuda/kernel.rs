@@ -9,48 +9,8 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
 use super::element::Element;
-
-/// A file of `kernels/`, compiled.
-#[derive(Clone, Copy)]
-pub(super) enum Source {
-    BatchNorm,
-    Columns,
-    Elementwise,
-    LayerNorm,
-    Layout,
-    Optimizer,
-    Pool,
-    Resample,
-    Softmax,
-    Sums,
-}
-
-macro_rules! ptx {
-    ($name:literal) => {
-        (
-            concat!("candle_vision_", $name),
-            include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")),
-        )
-    };
-}
-
-impl Source {
-    /// The module's name on a device, and its PTX.
-    fn module(self) -> (&'static str, &'static str) {
-        match self {
-            Self::BatchNorm => ptx!("batch_norm"),
-            Self::Columns => ptx!("columns"),
-            Self::Elementwise => ptx!("elementwise"),
-            Self::LayerNorm => ptx!("layer_norm"),
-            Self::Layout => ptx!("layout"),
-            Self::Optimizer => ptx!("optimizer"),
-            Self::Pool => ptx!("pool"),
-            Self::Resample => ptx!("resample"),
-            Self::Softmax => ptx!("softmax"),
-            Self::Sums => ptx!("sums"),
-        }
-    }
-}
+pub(super) use super::modules::Source;
+use super::state;
 
 /// A kernel on the stream that it will run on.
 pub(super) struct Kernel {
@@ -71,12 +31,12 @@ pub(super) fn kernel<T: Element>(
     source: Source,
     name: &str,
 ) -> Result<Kernel> {
-    let (module, ptx) = source.module();
+    let stream = device.cuda_stream();
     // Looking up a kernel takes a context, and this may be the thread's first call.
-    device.cuda_stream().context().bind_to_thread().w()?;
-    let name = format!("cv_{name}_{}", T::SUFFIX);
-    let function = device.get_or_load_custom_func(&name, module, ptx)?.into_cuda_function();
-    Ok(Kernel { function, stream: device.cuda_stream() })
+    stream.context().bind_to_thread().w()?;
+    let module = state::of(device)?.modules.get(&stream, source)?;
+    let function = module.load_function(&format!("cv_{name}_{}", T::SUFFIX)).w()?;
+    Ok(Kernel { function, stream })
 }
 
 /// Threads of a block where every element is on its own.

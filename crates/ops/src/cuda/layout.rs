@@ -6,6 +6,7 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 use super::array::{Array, stored, unwritten};
 use super::element::{Element, with_element};
 use super::kernel::{Source, kernel, launch};
+use super::size::count;
 
 /// Side of the tiles that a block transposes.
 const TILE: usize = 32;
@@ -39,7 +40,9 @@ pub(super) fn transposed<T: Element>(
         block_dim: (TILE as u32, 8, 1),
         shared_mem_bytes: 0,
     };
-    let (batch, rows, columns) = (batch as u32, rows as u32, columns as u32);
+    let batch = count("matrices to transpose", batch)?;
+    let rows = count("rows to transpose", rows)?;
+    let columns = count("columns to transpose", columns)?;
     // SAFETY: both arrays have batch * rows * columns elements.
     unsafe { launch!(function, config, &batch, &rows, &columns, x, &mut y) }
     Ok(y)

@@ -1,13 +1,14 @@
 //! CUDA kernels and the libraries beside them, behind the same functions as `cpu`.
 //!
 //! Everything runs on the one stream of candle's device, in the order in which it is asked for; the
-//! host does not wait for it. Our own kernels are `kernels/*.cu`, compiled to PTX when the crate is
-//! built. Convolutions go through cuDNN, which is opened when it is first needed, or through a matrix
-//! product where there is none.
+//! host does not wait for it. Our own kernels are `kernels/*.cu`, compiled when the crate is built.
+//! Convolutions go through cuDNN, which is opened when it is first needed, or through a matrix product
+//! where there is none.
 
 mod activation;
 mod array;
 mod batch_norm;
+mod bounded;
 mod conv;
 mod cross_entropy;
 mod cudnn;
@@ -19,9 +20,12 @@ mod kernel;
 mod layer_norm;
 mod layout;
 mod linear;
+mod loading;
+mod modules;
 pub(crate) mod optimizer_step;
 mod pool;
 mod resample;
+mod size;
 mod softmax;
 mod state;
 mod sums;
@@ -46,6 +50,7 @@ pub(crate) use layer_norm::{
 };
 pub(crate) use layout::{copied, rows, transpose};
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
+pub use loading::{Translation, load_kernels};
 pub(crate) use pool::{Positions, average, average_gradient, max, max_and_positions, max_gradient};
 pub(crate) use resample::resample;
 pub(crate) use softmax::{softmax, softmax_gradient};

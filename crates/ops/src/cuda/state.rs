@@ -1,37 +1,48 @@
 //! What is kept for each device: cuDNN's handle, its plans and workspace, and small tables.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 
+use super::bounded::Bounded;
 use super::cudnn::Cudnn;
+use super::modules::Modules;
 use super::upload::Staging;
 
-/// What one of candle's devices has of ours. It lives as long as the process.
+/// Bytes of tables that a device keeps at most, and of one at least as the driver gives memory.
+const MOST_TABLE_BYTES: usize = 16 << 20;
+const LEAST_TABLE_BYTES: usize = 4096;
+
+/// Devices whose state is kept at most. One that is asked for again is made anew; a program that opens
+/// devices without end would otherwise keep what each of them had.
+const MOST_DEVICES: usize = 16;
+
+/// What one of candle's devices has of ours.
 pub(super) struct State {
     /// `None` where the library is not installed.
     pub(super) cudnn: Option<Mutex<Cudnn>>,
     /// Tables that kernels read, by their content.
-    tables: Mutex<HashMap<Vec<i32>, Arc<CudaSlice<i32>>>>,
+    tables: Mutex<Bounded<Vec<i32>, Arc<CudaSlice<i32>>>>,
     pub(super) staging: Mutex<Staging>,
+    pub(super) modules: Modules,
 }
 
 /// The state of `device`, made when it is first asked for.
 pub(super) fn of(device: &CudaDevice) -> Result<Arc<State>> {
-    static STATES: OnceLock<Mutex<HashMap<DeviceId, Arc<State>>>> = OnceLock::new();
-    let mut states = locked(STATES.get_or_init(Mutex::default));
+    static STATES: OnceLock<Mutex<Bounded<DeviceId, Arc<State>>>> = OnceLock::new();
+    let mut states = locked(STATES.get_or_init(|| Mutex::new(Bounded::new(MOST_DEVICES))));
     if let Some(state) = states.get(&device.id()) {
         return Ok(state.clone());
     }
     let state = Arc::new(State {
         cudnn: Cudnn::open(device)?.map(Mutex::new),
-        tables: Mutex::default(),
+        tables: Mutex::new(Bounded::new(MOST_TABLE_BYTES)),
         staging: Mutex::default(),
+        modules: Modules::default(),
     });
-    states.insert(device.id(), state.clone());
+    states.insert(device.id(), state.clone(), 1);
     Ok(state)
 }
 
@@ -47,7 +58,8 @@ impl State {
             return Ok(table.clone());
         }
         let table = Arc::new(device.clone_htod(&values)?);
-        tables.insert(values, table.clone());
+        let bytes = size_of_val(values.as_slice()).max(LEAST_TABLE_BYTES);
+        tables.insert(values, table.clone(), bytes);
         Ok(table)
     }
 }
@@ -55,4 +67,40 @@ impl State {
 /// Nothing here is left half done by a panic.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::cuda_device;
+
+    /// Skipped where there is no device, which the emulator is too.
+    #[test]
+    fn tables_and_devices_are_kept_up_to_a_number() {
+        let _alone = crate::cuda::device::alone();
+        let Ok(Device::Cuda(device)) = cuda_device(0) else { return };
+        let state = of(&device).expect("a state");
+        let kept = || locked(&state.tables).len();
+        let most = MOST_TABLE_BYTES / LEAST_TABLE_BYTES;
+        for number in 0..most as i32 + 100 {
+            let table = state.table(&device, vec![number, 7]).expect("room for two numbers");
+            assert_eq!(table.len(), 2);
+        }
+        assert_eq!(kept(), most);
+        let last = most as i32 + 99;
+        let again = state.table(&device, vec![last, 7]).expect("a table");
+        assert_eq!(device.clone_dtoh(&*again).expect("a copy"), [last, 7]);
+        assert_eq!(kept(), most);
+
+        let weak = Arc::downgrade(&state);
+        drop((state, again, device));
+        assert!(weak.upgrade().is_some());
+        for _ in 0..MOST_DEVICES {
+            let Ok(Device::Cuda(device)) = cuda_device(0) else { return };
+            of(&device).expect("a state");
+        }
+        assert!(weak.upgrade().is_none(), "a device's state outlived {MOST_DEVICES} later ones");
+    }
 }

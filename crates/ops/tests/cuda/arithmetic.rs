@@ -104,7 +104,7 @@ fn layouts_and_sums_are_the_cpus() {
 
 #[test]
 fn softmax_is_the_cpus() {
-    for dims in [vec![4, 10], vec![2, 3, 1000], vec![5], vec![1, 1]] {
+    for dims in [vec![4, 10], vec![2, 3, 1000], vec![5], vec![3, 1], vec![1, 1]] {
         check(&format!("softmax {dims:?}"), &[map("x", &dims)], |x| softmax(&(&x[0] * 5.0)?));
         check(&format!("log softmax {dims:?}"), &[map("x", &dims)], |x| log_softmax(&x[0]));
     }
@@ -135,6 +135,15 @@ fn cross_entropy_is_the_cpus() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whose gradient is 0.
+#[test]
+fn cross_entropy_of_one_class_is_the_cpus() {
+    check_in("cross entropy", &[(DType::F32, 1e-4)], &[full("logits", &[5, 1])], |x| {
+        let labels = Tensor::zeros(5, DType::U32, x[0].device())?;
+        cross_entropy(&x[0], Targets::Labels(&labels), &CrossEntropyConfig::default())
+    });
 }
 
 #[test]

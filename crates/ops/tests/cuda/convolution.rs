@@ -74,7 +74,7 @@ fn prepared_convolutions_are_the_cpus() -> Result<()> {
         let (expected, found) = (run(&candle_core::Device::Cpu)?, run(&cuda.device)?);
         for (found, expected) in found.iter().zip(&expected) {
             let (found, expected) = (found.to_dtype(DType::F64)?, expected.to_dtype(DType::F64)?);
-            crate::reference::assert_close("prepared", &found, &expected, 1e-4);
+            crate::measure::assert_near("prepared", &found, &expected, 1e-4);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_ops::{upload, upload_pixels};
 
-use crate::reference::assert_close;
+use crate::measure::assert_near;
 use crate::twins::{TYPES, cuda, random};
 
 #[test]
@@ -39,7 +39,7 @@ fn pixels_are_normalised_on_the_way() -> Result<()> {
             let found = upload_pixels(&pixels, shape, by, dtype, &cuda.device)?;
             assert_eq!(found.dtype(), dtype);
             let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-            assert_close(&format!("{channels} channels, {dtype:?}"), &found, &expected, tolerance);
+            assert_near(&format!("{channels} channels, {dtype:?}"), &found, &expected, tolerance);
         }
     }
     Ok(())

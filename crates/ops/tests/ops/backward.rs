@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
     Activation, Conv2dConfig, CrossEntropyConfig, Targets, backward, backward_from,
     batch_norm_train, conv2d, conv2d_batch_norm_train, cross_entropy, flatten, is_direct, linear,
-    on_gradient, relu,
+    on_gradient, relu, why_not_direct,
 };
 
 use crate::support::check_error;
@@ -181,5 +181,50 @@ fn an_error_leaves_nothing_behind() -> Result<()> {
     assert!(backward(&fails).is_err());
     // What the failed walk went through can be walked again.
     assert!(y.sum_all()?.backward()?.get(&weight).is_some());
+    Ok(())
+}
+
+/// The network with a hook behind every layer that changes nothing.
+fn hooked_loss(network: &Network) -> Result<Tensor> {
+    let hook = |x: &Tensor| on_gradient(x, |_| Ok(None));
+    let config = Conv2dConfig::default().padding(1);
+    let x = hook(&conv2d(&network.image, &network.kernel, None, &config)?)?;
+    let (scale, shift) = (network.scale.as_tensor(), network.shift.as_tensor());
+    let x = hook(&batch_norm_train(&x, scale, shift, Some(&x), Activation::Relu, 1e-5)?.0)?;
+    hook(&relu(&linear(&flatten(&x)?, &network.weight, Some(&network.bias))?)?)
+}
+
+#[test]
+fn hooks_stay_on_the_fast_way_and_give_candles_gradients() -> Result<()> {
+    let network = Network::new()?;
+    let loss = hooked_loss(&network)?;
+    assert_eq!(why_not_direct(&loss), None);
+    let ones = loss.ones_like()?;
+    check_equal(&network, &loss.sum_all()?.backward()?, &backward_from(&loss, &ones)?)
+}
+
+#[test]
+fn the_op_that_a_graph_falls_off_at_is_named() -> Result<()> {
+    let x = Var::ones((2, 3), DType::F32, &Device::Cpu)?;
+    let named = |y: Result<Tensor>| -> Result<String> {
+        let op = why_not_direct(&relu(&relu(&y?)?)?).expect("it is candle's");
+        Ok(op.to_string())
+    };
+    let check = |y: Result<Tensor>, expected: &str| -> Result<()> {
+        let name = named(y)?;
+        // Behind a view that is not contiguous comes a copy.
+        assert!(name.starts_with(&format!("a candle {expected}")), "{name}");
+        Ok(())
+    };
+    let y = relu(&x)?;
+    check(y.reshape((3, 2)), "reshape that gives F32 of shape [3, 2]")?;
+    check(y.t(), "permute that gives F32 of shape [3, 2]")?;
+    check(y.narrow(1, 1, 2), "narrow that gives F32 of shape [2, 2]")?;
+    check(y.broadcast_as((4, 2, 3)), "broadcast that gives F32 of shape [4, 2, 3]")?;
+    check(y.sqr(), "operation that gives F32 of shape [2, 3]")?;
+    // The first of the forward pass, and how many there are.
+    let several = named(y.sqr()?.to_dtype(DType::F64)?.exp())?;
+    assert_eq!(several, "a candle operation that gives F32 of shape [2, 3], the first of 3");
+    assert_eq!(why_not_direct(&Tensor::new(1f32, &Device::Cpu)?), None);
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! How wide a text is, and how it fits into less.
 
+use unicode_segmentation::UnicodeSegmentation;
+
 use super::Color;
+use super::lettering::{self, is_embedded};
 
 /// Advance widths of the printable ASCII characters in DejaVu Sans, regular and bold, in 1/2048 of
 /// the font's size (from the `hmtx` tables of the files that the drawing library embeds).
@@ -20,10 +23,10 @@ const BOLD: [u16; 95] = [
     1382, 1466, 1214, 1466, 1389, 891, 1466, 1458, 702, 702, 1362, 702, 2134, 1458, 1407, 1466,
     1466, 1010, 1219, 979, 1458, 1335, 1892, 1321, 1335, 1192, 1458, 748, 1458, 1716,
 ];
-/// For every other character: one that is wider is rare, and room to spare does no harm.
+/// For every other character of the embedded font: one that is wider is rare, and room to spare does no harm.
 const OTHER: u16 = 2048;
 
-const ELLIPSIS: char = '…';
+const ELLIPSIS: &str = "…";
 
 /// Size in pixels, weight and colour of a text.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +47,9 @@ impl Font {
 
     /// The width of a line, in pixels.
     pub(crate) fn width(&self, text: &str) -> f64 {
+        if !is_embedded(text) {
+            return lettering::width(text, *self);
+        }
         let table = if self.bold { &BOLD } else { &REGULAR };
         let advance = |character: char| {
             let index = (character as usize).wrapping_sub(32);
@@ -67,11 +73,12 @@ fn fit(text: &str, font: Font, width: f64, split: impl Fn(usize) -> (usize, usiz
     if font.width(text) <= width {
         return text.to_owned();
     }
-    let characters: Vec<char> = text.chars().collect();
+    // Accents and joined emoji are not torn from what they belong to.
+    let characters: Vec<&str> = text.graphemes(true).collect();
     let cut = |kept: usize| {
         let (front, back) = split(kept);
         let (front, back) = (&characters[..front], &characters[characters.len() - back..]);
-        front.iter().chain([&ELLIPSIS]).chain(back).collect::<String>()
+        front.iter().chain([&ELLIPSIS]).chain(back).copied().collect::<String>()
     };
     let kept = (1..characters.len()).rev().find(|kept| font.width(&cut(*kept)) <= width);
     cut(kept.unwrap_or(0))
@@ -112,7 +119,7 @@ mod tests {
     fn widths_are_those_of_the_font() {
         assert_eq!(Font { size: 2048, ..FONT }.width("Wi"), 2025.0 + 569.0);
         assert_eq!(Font { size: 2048, ..FONT }.bold().width("Wi"), 2259.0 + 702.0);
-        assert_eq!(FONT.width("\u{7f}é"), 32.0);
+        assert_eq!(FONT.width("éß"), 32.0);
     }
 
     #[test]

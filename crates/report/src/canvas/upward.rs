@@ -3,7 +3,7 @@
 use image::RgbImage;
 use kuva::render::render::Primitive;
 
-use super::{Align, Canvas, Font, anchor, paint, rasterize};
+use super::{Align, Canvas, Font, anchor, paint};
 use crate::Result;
 
 /// A line of text that reads from bottom to top.
@@ -32,9 +32,9 @@ impl Upward {
     /// Draws the text level and turns its pixels: the library's own turned text is blurred.
     pub(super) fn stamp(&self, page: &mut RgbImage) -> Result<()> {
         let (size, length) = (f64::from(self.font.size), self.font.width(&self.text).ceil());
-        let mut level = Canvas::new(length.max(1.0), 1.5 * size)?;
+        let mut level = Canvas::new(length.max(1.0), 1.75 * size)?;
         level.text((0.0, size), &self.text, self.font, Align::Left);
-        let turned = image::imageops::rotate270(&rasterize(&level.scene)?);
+        let turned = image::imageops::rotate270(&level.lettered()?);
         let before = match self.align {
             Align::Left => 0.0,
             Align::Center => length / 2.0,

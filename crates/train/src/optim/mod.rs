@@ -9,3 +9,4 @@ pub use config::OptimizerConfig;
 pub use group::ParamGroup;
 pub(crate) use group::is_under;
 pub use optimizer::{Optimizer, Updated, grad_norm};
+pub(crate) use slot::steps_key;

@@ -116,6 +116,11 @@ pub(super) fn key(name: &str, path: &str) -> String {
     format!("optimizer.{name}.{path}")
 }
 
+/// The name under which the number of a parameter's steps is saved: it is there once one was taken.
+pub(crate) fn steps_key(path: &str) -> String {
+    key("step", path)
+}
+
 fn read_steps(tensor: &Tensor) -> Option<u64> {
     let steps = tensor.to_dtype(DType::I64).and_then(|tensor| tensor.to_scalar::<i64>()).ok()?;
     u64::try_from(steps).ok().filter(|&steps| steps > 0)

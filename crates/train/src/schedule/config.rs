@@ -35,7 +35,7 @@ pub enum DecayConfig {
         #[serde(default = "default_gamma")]
         gamma: f64,
     },
-    /// Down half a cosine to `eta_min` in `t_max` epochs, and up again after that.
+    /// Down half a cosine to `eta_min` in `t_max` epochs, and up again after that, as in PyTorch.
     CosineAnnealingLr {
         /// Epochs from the highest to the lowest rate; without it, the run's epochs after the
         /// warm-up.
@@ -178,6 +178,17 @@ impl From<DecayConfig> for ScheduleConfig {
 }
 
 impl ScheduleConfig {
+    /// Whether the rates depend on the run's number of epochs: those of one cycle, and of a cosine
+    /// without its own `t_max`. A run that is resumed with another number of epochs goes on with the
+    /// rates that a run of that length has from there on, so that such a schedule is stretched.
+    pub fn depends_on_length(&self) -> bool {
+        match self.decay {
+            DecayConfig::CosineAnnealingLr { t_max, .. } => t_max.is_none(),
+            DecayConfig::OneCycleLr { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Checks every value for a run that begins with `base_lr`.
     ///
     /// # Errors

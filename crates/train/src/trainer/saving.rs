@@ -4,7 +4,6 @@ use super::Trainer;
 use crate::Result;
 use crate::callback::{Event, StopReason};
 use crate::checkpoint::{Checkpoint, CheckpointMetadata};
-use crate::loaders::data_facts;
 use crate::session::Session;
 use crate::training_state::TrainingState;
 use crate::weight_averages::WeightAverages;
@@ -36,10 +35,12 @@ impl Trainer<'_> {
         let state = TrainingState {
             position: self.position.clone(),
             frozen: self.frozen.is_some(),
+            learning: Some(self.learning()),
+            forgiven: self.forgiven,
             loss_scale: self.loss_scale.clone(),
             finished,
             config: self.config.clone(),
-            data: data_facts(self.train, self.val),
+            data: self.data.clone(),
             schedule: self.schedule.state().clone(),
             epochs: self.history.epochs.clone(),
             batches: self.history.batches.clone(),
@@ -59,6 +60,7 @@ impl Trainer<'_> {
             val_accuracy: last.map(|record| record.val_accuracy),
             val_loss: last.map(|record| record.val_loss),
             seed: self.config.seed,
+            exif_orientation: self.val.dataset().exif_orientation(),
             ..CheckpointMetadata::new(
                 self.model.spec().clone(),
                 classes,

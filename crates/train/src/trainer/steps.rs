@@ -53,6 +53,7 @@ impl Trainer<'_> {
             }
         }
         self.read_steps(session, &mut clock)?;
+        session.notify_skipped([self.train, self.val])?;
         if self.position.samples == 0 {
             return Err(Error::NoBatches { split: "training" });
         }
@@ -71,11 +72,14 @@ impl Trainer<'_> {
             seed: self.config.seed,
             number: self.position.step + 1,
             looks_first: self.unread.reading() == Reading::AtOnce,
+            looks_at_graph: self.slow_backward.is_none(),
         };
         let lr = self.schedule.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
-        let found = in_pool(|| step.run(batch, &mut self.optimizer, self.loss_scale.as_mut()))?;
+        let found = in_pool(|| step.run(batch, &mut self.optimizer, self.loss_scale.as_mut()));
+        let found = found.map_err(|error| self.explain_single(batch, error))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
+        self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
         let position = &mut self.position;
         position.step += 1;
         position.batch = number;
@@ -92,6 +96,9 @@ impl Trainer<'_> {
     fn read_steps(&mut self, session: &mut Session<'_, '_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
             let Begun { found, step, batch, lr, samples } = begun;
+            if let Some(op) = &found.foreign_op {
+                session.notify(&Event::SlowBackward { op })?;
+            }
             let outcome = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
             let position = &mut self.position;
             position.loss_sum += outcome.loss * samples as f64;
@@ -111,7 +118,7 @@ impl Trainer<'_> {
         Error::Diverged { epoch: self.position.epoch, batch, what, lr, parameter }
     }
 
-    fn frozen_batch_norm(&self) -> FrozenBatchNorm {
+    pub(super) fn frozen_batch_norm(&self) -> FrozenBatchNorm {
         self.config.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default()
     }
 

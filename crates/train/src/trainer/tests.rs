@@ -13,6 +13,7 @@ use candle_vision_ops::on_gradient;
 
 use super::*;
 use crate::callback::Control;
+use crate::checkpoint::Checkpoint;
 
 const IN_GROUPS: Reading = Reading::InGroups { longest: Duration::MAX };
 
@@ -233,6 +234,40 @@ fn gradients_that_no_scale_helps_end_the_run() {
         panic!("{error}")
     };
     assert_eq!(what, "gradients are not finite even with the loss scaled by 0.0001220703125");
+}
+
+/// Collects what slows `backward` down.
+struct Slow(Vec<String>);
+
+impl Callback for Slow {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
+        if let Event::SlowBackward { op } = event {
+            self.0.push(op.to_string());
+        }
+        Ok(Control::Continue)
+    }
+}
+
+#[test]
+fn an_op_that_slows_backward_down_is_told_once() {
+    let told = |model: &dyn Model, settings: &str| {
+        let (train, val) = (loader(Split::Train, true), loader(Split::Val, false));
+        let runs = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(runs.path(), "test", "").unwrap();
+        let mut trainer =
+            Trainer::new(model, &train, &val, recipe(&format!("{settings}{SGD}")), &folder)
+                .unwrap();
+        let mut slow = Slow(Vec::new());
+        trainer.run(&mut [&mut slow], &AtomicBool::new(false)).unwrap();
+        slow.0
+    };
+    assert!(told(network().as_ref(), "").is_empty());
+    assert!(told(network().as_ref(), "precision = 'bf16'\n").is_empty());
+    let doubled = Changed(network(), |logits| logits * 2.0);
+    let expected = "a candle operation that gives F32 of shape [2, 2]";
+    assert_eq!(told(&doubled, ""), [expected]);
+    let hooked = Changed(network(), |logits| on_gradient(&logits, |_| Ok(None)));
+    assert!(told(&hooked, "").is_empty());
 }
 
 #[test]

@@ -11,7 +11,11 @@ struct CUctx_st {};
 namespace {
 
 CUctx_st primary_context;
-std::atomic<bool> initialised{false};
+std::atomic<bool> initialised{false}, ended{false};
+// As the driver, whose exit handler takes it from under threads that still use it.
+struct AtExit {
+    ~AtExit() { ended = true; }
+} at_exit;
 thread_local CUcontext current_context = nullptr;
 
 struct Attribute {
@@ -53,6 +57,7 @@ constexpr ErrorText ERRORS[] = {
     ERROR_TEXT(CUDA_ERROR_INVALID_CONTEXT, "invalid device context"),
     ERROR_TEXT(CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"),
     ERROR_TEXT(CUDA_ERROR_NOT_FOUND, "named symbol not found"),
+    ERROR_TEXT(CUDA_ERROR_NOT_READY, "device not ready"),
     ERROR_TEXT(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
 };
 
@@ -65,6 +70,7 @@ const ErrorText* find_error(CUresult code) {
 }  // namespace
 
 CUresult emulated::require_context() {
+    if (ended) return CUDA_ERROR_DEINITIALIZED;
     if (!initialised) return CUDA_ERROR_NOT_INITIALIZED;
     return current_context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
@@ -86,6 +92,7 @@ API CUresult cuGetErrorName(CUresult code, const char** name) {
 }
 
 API CUresult cuGetErrorString(CUresult code, const char** text) {
+    if (ended) return CUDA_ERROR_DEINITIALIZED;
     const ErrorText* error = find_error(code);
     *text = error ? error->text : nullptr;
     return error ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;

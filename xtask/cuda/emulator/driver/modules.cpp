@@ -1,4 +1,4 @@
-// Modules and launches. A module's PTX is not run: its kernels come from libraries in the folder
+// Modules and launches. A module's code is not run: its kernels come from libraries in the folder
 // `kernels` beside this one, compiled from the same sources, and are found by name.
 
 #include <cstring>
@@ -45,7 +45,8 @@ void open_libraries() {
     closedir(entries);
 }
 
-// Real PTX lists its kernels; a stand-in compiler leaves it empty, and then any name will do.
+// Real PTX lists its kernels; a stand-in compiler leaves it empty, and what fat binaries hold is
+// compressed. Then any name will do.
 bool may_hold(const CUmod_st& module, const std::string& name) {
     return module.ptx.find(".entry") == std::string::npos ||
            module.ptx.find(".entry " + name + "(") != std::string::npos;
@@ -76,7 +77,11 @@ API CUresult cuModuleLoadData(CUmodule* module, const void* image) {
     REQUIRE_CONTEXT();
     static std::once_flag once;
     std::call_once(once, open_libraries);
-    *module = new CUmod_st{static_cast<const char*>(image)};
+    constexpr unsigned FAT_BINARY = 0xBA55ED50;
+    unsigned first = 0;
+    std::memcpy(&first, image, 1);  // text may be one byte long
+    if (first) std::memcpy(&first, image, strnlen(static_cast<const char*>(image), sizeof first));
+    *module = new CUmod_st{first == FAT_BINARY ? "" : static_cast<const char*>(image)};
     return CUDA_SUCCESS;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <mutex>
 
 #include "driver.h"
@@ -19,7 +20,9 @@ struct CUstream_st {
 struct CUevent_st {
     CUstream_st* stream = nullptr;
     uint64_t position = 0;
-    Clock::time_point when;
+    // Milliseconds on the device's clock when the stream came there. Shared with the stream, which may
+    // come there after the event is gone.
+    std::shared_ptr<double> when;
 };
 
 namespace {
@@ -28,6 +31,14 @@ namespace {
 std::recursive_mutex& device = *new std::recursive_mutex;
 // Never freed: events keep pointing to their streams.
 std::deque<CUstream_st>& streams = *new std::deque<CUstream_st>(3);
+
+// Time that work said it takes, beside the time that it did take.
+double taken = 0;
+
+double device_time() {
+    const Clock::duration since = Clock::now().time_since_epoch();
+    return std::chrono::duration<double, std::milli>(since).count() + taken;
+}
 
 // 0, 1 and 2 are names of default streams: the unnamed, the legacy and the per-thread one.
 CUstream_st& stream_of(void* stream) {
@@ -69,6 +80,8 @@ API void emulated_enqueue(void* name, std::function<void()> work) {
     stream.given++;
     if (!emulated::late()) run_until(stream, stream.given);
 }
+
+API void emulated_take_time(double milliseconds) { taken += milliseconds; }
 
 API CUresult cuStreamCreate(CUstream* stream, unsigned) {
     REQUIRE_CONTEXT();
@@ -135,9 +148,11 @@ API CUresult cuEventDestroy_v2(CUevent event) {
 API CUresult cuEventRecord(CUevent event, CUstream stream) {
     REQUIRE_CONTEXT();
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    const auto when = std::make_shared<double>();
+    emulated_enqueue(stream, [=] { *when = device_time(); });
     event->stream = &stream_of(stream);
     event->position = event->stream->given;
-    event->when = Clock::now();
+    event->when = when;
     return CUDA_SUCCESS;
 }
 
@@ -151,7 +166,10 @@ API CUresult cuEventQuery(CUevent event) { return cuEventSynchronize(event); }
 
 API CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {
     if (!start || !end || !start->stream || !end->stream) return CUDA_ERROR_INVALID_HANDLE;
-    *milliseconds = std::chrono::duration<float, std::milli>(end->when - start->when).count();
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    for (const CUevent event : {start, end})
+        if (event->stream->done < event->position) return CUDA_ERROR_NOT_READY;
+    *milliseconds = float(*end->when - *start->when);
     return CUDA_SUCCESS;
 }
 

@@ -20,3 +20,7 @@ void finish_all();
 
 // Gives work to a stream (a CUstream; null is the default one). The emulated libraries use it too.
 API void emulated_enqueue(void* stream, std::function<void()> work);
+
+// Lets so much time pass on the device, of which only events know: called by work that should seem to
+// take that long.
+API void emulated_take_time(double milliseconds);

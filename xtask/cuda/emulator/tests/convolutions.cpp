@@ -17,6 +17,11 @@ API cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t, 
                                                   int, int, cudnnConvolutionMode_t,
                                                   cudnnDataType_t);
 API cudnnStatus_t cudnnSetConvolutionGroupCount(cudnnConvolutionDescriptor_t, int);
+API cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t, int);
+API cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(cudnnHandle_t, cudnnTensorDescriptor_t,
+                                                          cudnnFilterDescriptor_t,
+                                                          cudnnConvolutionDescriptor_t,
+                                                          cudnnTensorDescriptor_t, int, size_t*);
 API cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t, const void*, cudnnTensorDescriptor_t,
                                           const void*, cudnnFilterDescriptor_t, const void*,
                                           cudnnConvolutionDescriptor_t, int, void*, size_t,
@@ -108,16 +113,20 @@ void test_type(cudnnTensorFormat_t format, cudnnDataType_t type, double toleranc
     void* space = on_device(std::vector<char>(1 << 20));
     const float one = 1, zero = 0;
 
+    const bool half = type != CUDNN_DATA_FLOAT;
     T* result = on_device(y);
+    CHECK(!cudnnSetConvolutionMathType(d.how, half ? 1 : 0));
     CHECK(!cudnnConvolutionForward(d.handle, &one, d.x, device_x, d.filter, device_filter, d.how, 1,
                                    space, 1 << 20, &zero, d.y, result));
     near(result, out, tolerance);
+    CHECK(!cudnnSetConvolutionMathType(d.how, half ? 3 : 0));
     CHECK(!cudnnConvolutionForward(d.handle, &one, d.x, device_x, d.filter, device_filter, d.how, 0,
                                    nullptr, 0, &one, d.y, result));
     for (double& value : out) value *= 2;
     near(result, out, 2 * tolerance);
 
     T* x_gradient = on_device(x);
+    CHECK(!cudnnSetConvolutionMathType(d.how, half ? 1 : 0));
     CHECK(!cudnnConvolutionBackwardData(d.handle, &one, d.filter, device_filter, d.y, device_y,
                                         d.how, 1, space, 1 << 20, &zero, d.x, x_gradient));
     near(x_gradient, dx, tolerance);
@@ -140,10 +149,35 @@ void test_refusals() {
     CHECK(status(7, 4000) == CUDNN_STATUS_NOT_SUPPORTED);  // NCHW only
     CHECK(cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, N, K, OUT_H, 0) ==
           CUDNN_STATUS_BAD_PARAM);
+    CHECK(cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 240, 3, 2000,
+                                     2000) == CUDNN_STATUS_NOT_SUPPORTED);  // over 2^31 elements
+    CHECK(!cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 178, 3, 2000,
+                                      2000));
     cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, N, K, OUT_H, OUT_W + 1);
     CHECK(status(0, 0) == CUDNN_STATUS_BAD_PARAM);
     cudnnSetTensor4dDescriptor(d.y, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, N, K, OUT_H, OUT_W);
     CHECK(status(0, 0) == CUDNN_STATUS_NOT_SUPPORTED);
+}
+
+// In half precision the descriptor has to carry the math type of the algorithm's record.
+void test_math_types() {
+    const Descriptors d(CUDNN_TENSOR_NHWC, CUDNN_DATA_BFLOAT16);
+    __nv_bfloat16* anything = on_device(std::vector<__nv_bfloat16>(1000));
+    void* space = on_device(std::vector<char>(4096));
+    const float one = 1, zero = 0;
+    constexpr int FMA = 3, TENSOR_OP = 1;
+    for (const auto& [algorithm, own] : {std::pair(1, TENSOR_OP), std::pair(0, FMA)})
+        for (int math = 0; math < 4; math++) {
+            CHECK(!cudnnSetConvolutionMathType(d.how, math));
+            const auto expected =
+                math == own ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
+            size_t bytes;
+            CHECK(cudnnGetConvolutionForwardWorkspaceSize(d.handle, d.x, d.filter, d.how, d.y,
+                                                          algorithm, &bytes) == expected);
+            CHECK(cudnnConvolutionForward(d.handle, &one, d.x, anything, d.filter, anything, d.how,
+                                          algorithm, space, 4096, &zero, d.y,
+                                          anything) == expected);
+        }
 }
 
 }  // namespace
@@ -155,4 +189,5 @@ void test_convolutions() {
         test_type<__nv_bfloat16>(format, CUDNN_DATA_BFLOAT16, 8e-3);
     }
     test_refusals();
+    test_math_types();
 }

@@ -9,6 +9,7 @@ API CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned);
 API CUresult cuStreamSynchronize(CUstream);
 API CUresult cuEventCreate(CUevent*, unsigned);
 API CUresult cuEventRecord(CUevent, CUstream);
+API CUresult cuEventElapsedTime(float*, CUevent, CUevent);
 API CUresult cuMemHostAlloc(void**, size_t, unsigned);
 API CUresult cuMemFreeHost(void*);
 API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr, const void*, size_t, CUstream);
@@ -48,7 +49,22 @@ static float copied_from(float* host) {
     return *device;
 }
 
+// Events tell the time that work says it takes.
+static void test_time() {
+    CUevent start, end;
+    float milliseconds;
+    CHECK(!cuEventCreate(&start, 0) && !cuEventCreate(&end, 0));
+    CHECK(!cuEventRecord(start, nullptr));
+    emulated_enqueue(nullptr, [] { emulated_take_time(3e6); });
+    CHECK(!cuEventRecord(end, nullptr));
+    if (emulated::late()) CHECK(cuEventElapsedTime(&milliseconds, start, end));
+    CHECK(!cuStreamSynchronize(nullptr));
+    CHECK(!cuEventElapsedTime(&milliseconds, start, end));
+    CHECK(milliseconds >= 3e6f && milliseconds < 4e6f);
+}
+
 void test_streams() {
+    test_time();
     CHECK(arrives(true) == 3);
     CHECK(emulated::late() ? std::isnan(arrives(false)) : arrives(false) == 3);
 

@@ -1,66 +1,129 @@
 //! The map as a file.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use candle_vision::data::Picture;
+use anyhow::{Context, Result, ensure};
 use candle_vision::explain::ClassActivationMap;
 use candle_vision::report::{Colormap, Explanation, RgbView, explanation_png};
 use candle_vision::train::write_atomically;
 use serde::Serialize;
 
 use crate::args::{ExplainArgs, MapFormat};
+use crate::batches::Input;
+use crate::named_pictures::Named;
+use crate::output_names::{distinct, unused};
 use crate::sources::{self, Restored};
 
-/// Writes the map where and as `args` say, and returns where that is.
-pub(super) fn write(
-    args: &ExplainArgs,
-    restored: &Restored,
-    picture: &Picture,
-    map: &ClassActivationMap,
-    class: &str,
-) -> Result<PathBuf> {
-    let format = args.format.unwrap_or_else(|| format_of(args.output.as_deref()));
-    let path = args.output.clone().unwrap_or_else(|| default_path(&args.picture, format));
-    match format {
-        MapFormat::Png => draw(args, restored, picture, map, class, &path)?,
-        MapFormat::Npy => write_atomically(&path, &map.to_npy())?,
-        MapFormat::Json => write_atomically(&path, &json(args, map, class)?)?,
+/// Where the maps of the pictures go.
+pub(super) struct Outputs {
+    format: MapFormat,
+    place: Place,
+    /// Files that were written.
+    written: HashSet<PathBuf>,
+}
+
+enum Place {
+    /// The file that was asked for.
+    File(PathBuf),
+    /// A folder, with a name for each picture.
+    Folder(PathBuf, Vec<String>),
+}
+
+impl Outputs {
+    /// `--output` is a file for one picture and a folder for several; without it maps go to the folder
+    /// one stands in, because the photographs' own may be read-only.
+    pub(super) fn new(args: &ExplainArgs, named: &Named) -> Result<Self> {
+        let format = args.format.unwrap_or_else(|| format_of(args.output.as_deref()));
+        let place = match &args.output {
+            Some(output) if !is_folder(output, named) => Place::File(output.clone()),
+            output => {
+                let folder = output.clone().unwrap_or_default();
+                check_folder(&folder, named.pictures.len())?;
+                Place::Folder(folder, distinct(&named.pictures))
+            }
+        };
+        Ok(Self { format, place, written: HashSet::new() })
     }
-    Ok(path)
+
+    /// Writes the map of a picture and returns where it is.
+    pub(super) fn write(
+        &mut self,
+        args: &ExplainArgs,
+        restored: &Restored,
+        input: &Input<'_>,
+        map: &ClassActivationMap,
+        class: &str,
+    ) -> Result<PathBuf> {
+        let path = self.path(input.index);
+        match self.format {
+            MapFormat::Png => draw(restored, input, map, class, &path)?,
+            MapFormat::Npy => write_atomically(&path, &map.to_npy())?,
+            MapFormat::Json => write_atomically(&path, &json(args, input, map, class)?)?,
+        }
+        self.written.insert(path.clone());
+        Ok(path)
+    }
+
+    /// `photo.jpg` becomes `photo.explain.png`, and no file that is there is overwritten.
+    fn path(&self, index: usize) -> PathBuf {
+        let (folder, names) = match &self.place {
+            Place::File(path) => return path.clone(),
+            Place::Folder(folder, names) => (folder, names),
+        };
+        let ending = match self.format {
+            MapFormat::Png => "png",
+            MapFormat::Npy => "npy",
+            MapFormat::Json => "json",
+        };
+        unused(folder.join(format!("{}.explain.{ending}", names[index])), &self.written)
+    }
+}
+
+fn is_folder(output: &Path, named: &Named) -> bool {
+    let is_file_name = known_format(output).is_some();
+    named.pictures.len() > 1
+        || output.is_dir()
+        || output.to_string_lossy().ends_with(['/', std::path::MAIN_SEPARATOR])
+        || (named.is_expanded && !is_file_name)
+}
+
+fn check_folder(folder: &Path, pictures: usize) -> Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    ensure!(
+        known_format(folder).is_none() && !folder.exists(),
+        "`{}` is one file, but there are {pictures} pictures; name a folder with --output DIR",
+        folder.display()
+    );
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))
 }
 
 /// The format that a file's name asks for.
 fn format_of(output: Option<&Path>) -> MapFormat {
-    match output.and_then(Path::extension).and_then(|extension| extension.to_str()) {
-        Some("npy") => MapFormat::Npy,
-        Some("json") => MapFormat::Json,
-        _ => MapFormat::Png,
+    output.and_then(known_format).unwrap_or(MapFormat::Png)
+}
+
+fn known_format(output: &Path) -> Option<MapFormat> {
+    match output.extension()?.to_str()? {
+        "npy" => Some(MapFormat::Npy),
+        "json" => Some(MapFormat::Json),
+        "png" => Some(MapFormat::Png),
+        _ => None,
     }
 }
 
-/// `photo.jpg` becomes `photo.explain.png` in the folder one stands in: the photograph's own may be
-/// read-only.
-fn default_path(picture: &Path, format: MapFormat) -> PathBuf {
-    let mut name = picture.file_stem().unwrap_or_default().to_os_string();
-    name.push(match format {
-        MapFormat::Png => ".explain.png",
-        MapFormat::Npy => ".explain.npy",
-        MapFormat::Json => ".explain.json",
-    });
-    name.into()
-}
-
 fn draw(
-    args: &ExplainArgs,
     restored: &Restored,
-    picture: &Picture,
+    input: &Input<'_>,
     map: &ClassActivationMap,
     class: &str,
     path: &Path,
 ) -> Result<()> {
-    let seen = sources::in_channels(restored.seen(picture)?, 3)?;
-    let file = args.picture.file_name().unwrap_or_default().to_string_lossy();
+    let seen = sources::in_channels(restored.seen(&input.picture)?, 3)?;
+    let file = input.path.file_name().unwrap_or_default().to_string_lossy();
     let explanation = Explanation {
         picture: RgbView::new(seen.width(), seen.height(), seen.pixels())?,
         map,
@@ -88,9 +151,14 @@ struct Numbers<'a> {
     map: Vec<&'a [f32]>,
 }
 
-fn json(args: &ExplainArgs, map: &ClassActivationMap, class: &str) -> Result<Vec<u8>> {
+fn json(
+    args: &ExplainArgs,
+    input: &Input<'_>,
+    map: &ClassActivationMap,
+    class: &str,
+) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Numbers {
-        picture: args.picture.display().to_string(),
+        picture: input.path.display().to_string(),
         method: args.method.name(),
         layer: &map.layer,
         class,

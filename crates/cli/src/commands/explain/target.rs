@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use candle_vision::explain::{Target, embeddings};
 
@@ -19,20 +19,76 @@ pub(super) fn parse(text: Option<&str>, restored: &Restored, device: &Device) ->
     let Some(text) = text else {
         return Ok(AskedFor { target: Target::Predicted, beside: String::new() });
     };
-    if let Some(path) = text.strip_prefix('@') {
-        return like(Path::new(path), restored, device);
-    }
-    let class = restored.class(text);
-    let is_unknown = class.is_err();
-    match text.split_once(':') {
-        // A class may have a colon in its name.
-        Some((class, other)) if is_unknown => {
-            let (class, other) = (restored.class(class)?, restored.class(other)?);
+    match (asked(text, &restored.metadata.classes)?, text.strip_prefix('@')) {
+        (Some(Asked::Class(class)), _) => {
+            Ok(AskedFor { target: Target::Class(class), beside: String::new() })
+        }
+        (Some(Asked::Difference(class, other)), _) => {
             let beside = format!(" rather than {}", restored.class_name(other));
             Ok(AskedFor { target: Target::Difference { class, other }, beside })
         }
-        _ => Ok(AskedFor { target: Target::Class(class?), beside: String::new() }),
+        (None, Some(path)) => like(Path::new(path), restored, device),
+        (None, None) => Err(unknown(text, restored)),
     }
+}
+
+/// The error for what is no class, which names the side that is at fault.
+fn unknown(text: &str, restored: &Restored) -> anyhow::Error {
+    let side = match text.split_once(':') {
+        Some((class, other)) if is_class(class, &restored.metadata.classes) => other,
+        Some((class, _)) => class,
+        None => text,
+    };
+    let error = restored.class(side).err().unwrap_or_else(|| anyhow::anyhow!("`{side}`"));
+    if side.contains(['"', ':', '@']) || text.matches(':').count() > 1 {
+        return error.context(format!(
+            "cannot read the target `{text}`; put a name with `:` or `@` into double quotes, as in \
+             '\"a:b\":other'"
+        ));
+    }
+    error
+}
+
+/// What a target without a picture asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Class(usize),
+    Difference(usize, usize),
+}
+
+/// A class may have anything in its name: the whole text is tried first, then each colon as the
+/// one between two classes. `None` if no reading fits.
+///
+/// # Errors
+/// If several readings fit.
+fn asked(text: &str, classes: &[String]) -> Result<Option<Asked>> {
+    if let Some(class) = class(text, classes) {
+        return Ok(Some(Asked::Class(class)));
+    }
+    let mut readings = text.match_indices(':').filter_map(|(at, _)| {
+        let (first, second) = (&text[..at], &text[at + 1..]);
+        Some((first, second, Asked::Difference(class(first, classes)?, class(second, classes)?)))
+    });
+    let Some((first, second, reading)) = readings.next() else { return Ok(None) };
+    if let Some((other_first, other_second, _)) = readings.next() {
+        bail!(
+            "the target `{text}` may be `{first}` rather than `{second}`, or `{other_first}` rather \
+             than `{other_second}`; put the names into double quotes, as in '\"{first}\":\"{second}\"'"
+        )
+    }
+    Ok(Some(reading))
+}
+
+fn is_class(text: &str, classes: &[String]) -> bool {
+    class(text, classes).is_some()
+}
+
+/// The class called `text`, or with the number `text`, or called so in double quotes.
+fn class(text: &str, classes: &[String]) -> Option<usize> {
+    let named = |name: &str| classes.iter().position(|class| class == name);
+    let quoted = || named(text.strip_prefix('"')?.strip_suffix('"')?);
+    let numbered = || text.parse().ok().filter(|number| *number < classes.len());
+    named(text).or_else(numbered).or_else(quoted)
 }
 
 fn like(path: &Path, restored: &Restored, device: &Device) -> Result<AskedFor> {
@@ -41,4 +97,52 @@ fn like(path: &Path, restored: &Restored, device: &Device) -> Result<AskedFor> {
     let vector = vector.get(0)?.to_vec1().context("cannot read what the network makes of it")?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(AskedFor { target: Target::Similarity(vector), beside: format!(", like {name}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(classes: &[&str], text: &str, expected: Option<Asked>) {
+        let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
+        assert_eq!(asked(text, &classes).expect("one reading"), expected, "{text}");
+    }
+
+    #[test]
+    fn a_class_with_a_colon_has_a_way() {
+        let classes = ["a", "a:b", "b", "c", "@home", "7", "say \"x\""];
+        for (text, expected) in [
+            ("a:b", Asked::Class(1)),
+            ("a:b:c", Asked::Difference(1, 3)),
+            ("c:a:b", Asked::Difference(3, 1)),
+            ("\"a\":\"b\"", Asked::Difference(0, 2)),
+            ("\"a\":b", Asked::Difference(0, 2)),
+            ("\"a:b\":\"c\"", Asked::Difference(1, 3)),
+            ("\"a:b\"", Asked::Class(1)),
+            ("@home", Asked::Class(4)),
+            ("@home:c", Asked::Difference(4, 3)),
+            ("\"@home\"", Asked::Class(4)),
+            // A name goes before a number, and a number counts from 0.
+            ("7", Asked::Class(5)),
+            ("5", Asked::Class(5)),
+            ("0:1", Asked::Difference(0, 1)),
+            ("say \"x\"", Asked::Class(6)),
+        ] {
+            check(&classes, text, Some(expected));
+        }
+        for text in ["d", "a:d", "@other.jpg", "8", "\"7", ":", ""] {
+            check(&classes, text, None);
+        }
+    }
+
+    #[test]
+    fn two_readings_are_named() {
+        let classes = ["a", "b:c", "a:b", "c"].map(str::to_owned);
+        let error = asked("a:b:c", &classes).expect_err("it may be either").to_string();
+        assert!(error.contains("`a` rather than `b:c`, or `a:b` rather than `c`"), "{error}");
+        assert!(error.contains("'\"a\":\"b:c\"'"), "{error}");
+        let quoted = asked("\"a\":\"b:c\"", &classes).expect("one reading");
+        assert_eq!(quoted, Some(Asked::Difference(0, 1)));
+    }
 }

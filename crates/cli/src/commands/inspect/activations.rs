@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
         "`--layer` names a layer of a network: give its --checkpoint too"
     );
     let filter: Filter = args.kernel.parse()?;
-    let picture = sources::picture(&args.picture)?;
+    let picture = sources::picture(&args.picture, true)?;
     show_elementary(args, &picture, &filter)?;
     if let Some(checkpoint) = &args.checkpoint {
         let device = args.device.open()?;

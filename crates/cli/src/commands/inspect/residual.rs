@@ -14,9 +14,8 @@ use comfy_table::CellAlignment;
 
 use super::picture_name;
 use crate::args::ResidualArgs;
-use crate::commands::eval::check_classes;
 use crate::table::table;
-use crate::{say, sources};
+use crate::{measured, say, sources};
 
 pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
@@ -24,9 +23,8 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
     let model = restored.model.as_ref();
     let blocks = residual_blocks(model)?;
     let metadata = &restored.metadata;
-    let (folder, data) = (args.folder.as_deref(), &args.data.data);
-    let dataset = sources::measured_pictures(folder, &args.checkpoint, data, metadata.seed)?;
-    check_classes(dataset.classes(), &metadata.classes)?;
+    let folder = args.folder.as_deref();
+    let dataset = measured::pictures(folder, &args.checkpoint, &args.data, metadata)?;
     let config = LoaderConfig { batch_size: args.batch_size, ..LoaderConfig::default() };
     let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
 

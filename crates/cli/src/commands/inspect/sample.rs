@@ -1,5 +1,6 @@
 //! `candle-vision inspect sample`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,8 @@ use serde::Deserialize;
 
 use super::{Shown, write_page};
 use crate::args::SampleArgs;
+use crate::image_folders::Remarks;
+use crate::output_names::unused;
 use crate::recipe::Recipe;
 use crate::report::short;
 use crate::settings::DataSettings;
@@ -21,7 +24,10 @@ const COLUMNS: usize = 6;
 pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
     let (settings, seed) = settings(args)?;
     let split = if args.val { Split::Val } else { Split::Train };
-    let dataset = sources::open(&settings, &args.data.data, split, seed)?;
+    let data_dir = args.data.or(settings.dir.as_deref());
+    let mut remarks = Remarks::default();
+    let dataset = sources::open(&settings, &data_dir, split, seed, &mut remarks)?;
+    remarks.tell();
     let sample = dataset.sample(args.index)?;
     let (name, class) = (dataset.name(args.index), &dataset.classes()[sample.label as usize]);
     let loader = sources::loader(dataset.clone(), &settings, Split::Train, seed, &Device::Cpu)?;
@@ -40,7 +46,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
     }
     let output = args.output.clone().unwrap_or_else(|| {
         let set = plan::name_of(settings.source);
-        PathBuf::from(format!("{set}-{}-{}.sample.png", split.name(), args.index))
+        let name = format!("{set}-{}-{}.sample.png", split.name(), args.index);
+        unused(PathBuf::from(name), &HashSet::new())
     });
     let title = format!("{class}: {}", short(&name));
     write_page(&shown, COLUMNS, &title, &output)?;

@@ -1,61 +1,102 @@
-//! Finding the classes and pictures of a folder, in torchvision's order.
+//! The classes and pictures of one folder of classes.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::left_out::LeftOut;
+use super::names::{class_name, is_system_file, is_system_folder, last_name, listed};
+use super::readable::is_picture;
+use super::walk::{Entry, PictureFile, entries, leads_up, pictures_below};
 use crate::error::{Error, Result};
-
-/// What torchvision takes for pictures (`IMG_EXTENSIONS`), without the dot.
-const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
 /// The pictures of a folder of classes.
 pub(super) struct Scan {
-    pub(super) files: Vec<(PathBuf, u32)>,
+    pub(super) folder: PathBuf,
+    /// Each picture with its class.
+    pub(super) files: Vec<(PictureFile, u32)>,
     pub(super) classes: Vec<String>,
-    pub(super) ignored: usize,
+    pub(super) left_out: LeftOut,
+    /// What a user should know, a line each.
+    pub(super) remarks: Vec<String>,
 }
+
+/// The class folders of each class, sorted by the name of the class.
+type ClassFolders = BTreeMap<String, Vec<PathBuf>>;
 
 pub(super) fn scan(folder: &Path) -> Result<Scan> {
-    let classes = class_folders(folder)?;
+    let mut left_out = LeftOut::default();
+    let folders = class_folders(folder, &mut left_out)?;
     let mut files = Vec::new();
-    let mut ignored = 0;
-    for (label, class) in classes.iter().enumerate() {
-        let class_folder = folder.join(class);
-        let (pictures, others) = pictures_below(&class_folder)?;
-        if pictures.is_empty() {
-            return Err(Error::Invalid {
-                path: class_folder,
-                problem: format!("is a class without pictures ({others} other files)"),
-                remedy: "add JPEG or PNG pictures, or remove the folder".to_owned(),
-            });
+    let mut remarks = Vec::new();
+    for (label, (class, folders)) in folders.iter().enumerate() {
+        if let [first, second, ..] = folders.as_slice() {
+            remarks.push(format!(
+                "`{}` and `{}` are one class: their names differ only in how accents are written",
+                code_points(first),
+                code_points(second)
+            ));
         }
-        files.extend(pictures.into_iter().map(|path| (path, label as u32)));
-        ignored += others;
+        let mut in_class = LeftOut::default();
+        let before = files.len();
+        for class_folder in folders {
+            let pictures = pictures_below(class_folder, &mut in_class)?;
+            files.extend(pictures.into_iter().map(|file| (file, label as u32)));
+        }
+        if files.len() == before {
+            return Err(without_pictures(&folder.join(class), &in_class));
+        }
+        left_out.add(&in_class);
     }
-    Ok(Scan { files, classes, ignored })
+    let classes = folders.into_keys().collect();
+    Ok(Scan { folder: folder.to_path_buf(), files, classes, left_out, remarks })
 }
 
-/// The names of the class folders, sorted. Hidden ones, such as `.ipynb_checkpoints`, are none.
-pub(super) fn class_folders(folder: &Path) -> Result<Vec<String>> {
-    if !folder.is_dir() {
-        return Err(Error::NotFound {
-            path: folder.to_path_buf(),
-            expected: "a folder with one folder of pictures for each class".to_owned(),
-            remedy: "check the path, or bring the data with `cargo xtask fetch-data`".to_owned(),
-        });
+fn without_pictures(folder: &Path, left_out: &LeftOut) -> Error {
+    let others = if left_out.is_empty() { String::new() } else { format!(" (only {left_out})") };
+    Error::Invalid {
+        path: folder.to_path_buf(),
+        problem: format!("is a class without pictures that can be read{others}"),
+        remedy: "add pictures, or remove the folder".to_owned(),
     }
-    let mut classes = Vec::new();
-    for path in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-        let name = path.file_name().unwrap_or_default();
-        let Some(name) = name.to_str() else {
-            return Err(Error::Invalid {
-                path: path.clone(),
-                problem: "has a name that is not UTF-8".to_owned(),
-                remedy: "rename the folder".to_owned(),
-            });
-        };
-        if !name.starts_with('.') {
-            classes.push(name.to_owned());
+}
+
+/// A path with every character beyond ASCII as its code point, to see what differs.
+fn code_points(path: &Path) -> String {
+    let escaped = |c: char| {
+        if c.is_ascii() { c.to_string() } else { format!("<U+{:04X}>", u32::from(c)) }
+    };
+    last_name(path).chars().map(escaped).collect()
+}
+
+/// The names of the classes of a folder, sorted.
+pub(super) fn class_names(folder: &Path) -> Result<Vec<String>> {
+    Ok(class_folders(folder, &mut LeftOut::default())?.into_keys().collect())
+}
+
+fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> {
+    check_is_folder(folder)?;
+    let mut classes = ClassFolders::new();
+    for (path, entry) in entries(folder)? {
+        match entry {
+            Entry::Folder if is_system_folder(&path) => left_out.hidden += 1,
+            Entry::Folder if path.is_symlink() && leads_up(folder, &path) => {
+                left_out.repeated_links += 1;
+            }
+            Entry::Folder => {
+                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                    return Err(Error::Invalid {
+                        path: path.clone(),
+                        problem: "has a name that is not UTF-8".to_owned(),
+                        remedy: "rename the folder".to_owned(),
+                    });
+                };
+                classes.entry(class_name(name)).or_default().push(path);
+            }
+            Entry::File(_) if is_system_file(&path) => left_out.hidden += 1,
+            // What else lies beside the class folders (a readme, a list) belongs to no class.
+            Entry::File(_) if is_picture(&path).unwrap_or(false) => left_out.outside_classes += 1,
+            Entry::Dangling => left_out.dangling_links += 1,
+            _ => {}
         }
     }
     if classes.is_empty() {
@@ -65,53 +106,62 @@ pub(super) fn class_folders(folder: &Path) -> Result<Vec<String>> {
             remedy: "put the pictures of each class into a folder of its name".to_owned(),
         });
     }
-    classes.sort();
+    classes.values_mut().for_each(|folders| folders.sort());
     Ok(classes)
 }
 
-/// All pictures below a folder, those of one folder together, and the number of other files.
-fn pictures_below(folder: &Path) -> Result<(Vec<PathBuf>, usize)> {
-    let mut folders = Vec::new();
-    collect_folders(folder, &mut HashSet::new(), &mut folders)?;
-    // As text, not by components: that is how Python sorts.
-    folders.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-    let mut pictures = Vec::new();
-    let mut others = 0;
-    for folder in folders {
-        let mut files = entries(&folder)?;
-        files.retain(|path| path.is_file());
-        let all = files.len();
-        files.retain(|path| has_picture_extension(path));
-        others += all - files.len();
-        files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-        pictures.append(&mut files);
-    }
-    Ok((pictures, others))
-}
-
-/// `folder` and all folders below it. Links are followed, as torchvision does, but a folder that
-/// was seen already is not entered again, so that a link upwards does not run for ever.
-fn collect_folders(
-    folder: &Path,
-    seen: &mut HashSet<PathBuf>,
-    folders: &mut Vec<PathBuf>,
-) -> Result<()> {
-    if !seen.insert(folder.canonicalize().map_err(Error::io(folder))?) {
+pub(super) fn check_is_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
         return Ok(());
     }
-    folders.push(folder.to_path_buf());
-    let mut below = entries(folder)?;
-    below.retain(|path| path.is_dir());
-    below.sort();
-    below.iter().try_for_each(|folder| collect_folders(folder, seen, folders))
+    Err(Error::NotFound {
+        path: folder.to_path_buf(),
+        expected: "a folder with one folder of pictures for each class".to_owned(),
+        remedy: "check the path".to_owned(),
+    })
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    entries.map(|entry| Ok(entry.map_err(Error::io(folder))?.path())).collect()
-}
-
-fn has_picture_extension(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+impl Scan {
+    /// Numbers the classes as in `known`; those of which there is no picture are remarked upon.
+    ///
+    /// # Errors
+    /// If there is a class that is not among them.
+    pub(super) fn relabel(&mut self, known: &[String]) -> Result<()> {
+        let number: BTreeMap<String, u32> = known
+            .iter()
+            .enumerate()
+            .map(|(label, name)| (class_name(name), label as u32))
+            .collect();
+        let (found, extra): (Vec<_>, Vec<_>) =
+            self.classes.iter().partition(|class| number.contains_key(*class));
+        if !extra.is_empty() {
+            let (kind, pronoun) =
+                if extra.len() == 1 { ("a class", "it") } else { ("classes", "them") };
+            let (extra, known) = (listed(&extra), listed(known));
+            return Err(Error::Invalid {
+                path: self.folder.clone(),
+                problem: format!("has {kind} beyond those trained on: {extra} (those are {known})"),
+                remedy: format!("remove {pronoun}, or train on {pronoun} too"),
+            });
+        }
+        if found.len() < known.len() {
+            let missing: Vec<&String> =
+                known.iter().filter(|name| !self.classes.contains(&class_name(name))).collect();
+            self.remarks.push(format!(
+                "`{}` has no pictures of {}: {} of {} classes are measured there",
+                self.folder.display(),
+                listed(&missing),
+                found.len(),
+                known.len()
+            ));
+        }
+        let labels: Vec<u32> = self.classes.iter().map(|class| number[class]).collect();
+        for (_, label) in &mut self.files {
+            *label = labels[*label as usize];
+        }
+        // In the order of the known classes, as everything else is.
+        self.files.sort_by_key(|(_, label)| *label);
+        self.classes = known.to_vec();
+        Ok(())
+    }
 }

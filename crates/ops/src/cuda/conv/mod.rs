@@ -125,7 +125,7 @@ fn through_cudnn<T: Element>(
     shape: &ConvShape,
 ) -> Result<bool> {
     match &state::of(device)?.cudnn {
-        Some(cudnn) => locked(cudnn).convolve(device, direction, operands, shape),
+        Some(cudnn) => locked(cudnn).convolve(direction, operands, shape),
         None => Ok(false),
     }
 }

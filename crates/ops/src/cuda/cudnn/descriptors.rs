@@ -60,13 +60,20 @@ pub(super) struct Raw {
     pub(super) convolution: Handle,
 }
 
+impl Raw {
+    /// Those of the arrays: `x`, the kernel, `y`.
+    pub(super) fn blocks(self) -> [Handle; 3] {
+        [self.x, self.kernel, self.y]
+    }
+}
+
 impl Descriptors {
-    /// Sums are taken in `f32`; `math` is how.
+    /// Sums are taken in `f32`; `math` is what the products are (`cudnnMathType_t`).
     pub(super) fn new(
         functions: &Arc<Functions>,
         shape: &ConvShape,
         data: DataType,
-        math: Math,
+        math: c_int,
     ) -> Result<Self> {
         let f = functions;
         let tensor = || Descriptor::new(f, f.create_tensor, f.destroy_tensor);
@@ -110,9 +117,16 @@ impl Descriptors {
             );
             f.check("describing the convolution", status)?;
             f.check("setting the groups", (f.set_groups)(raw.convolution, int(groups)))?;
-            f.check("setting the arithmetic", (f.set_math)(raw.convolution, math as c_int))?;
         }
+        descriptors.set_math(f, math)?;
         Ok(descriptors)
+    }
+
+    /// Changes what the products are.
+    pub(super) fn set_math(&self, functions: &Functions, math: c_int) -> Result<()> {
+        // SAFETY: the descriptor is there as long as `self` is.
+        let status = unsafe { (functions.set_math)(self.convolution.raw, math) };
+        functions.check("setting the arithmetic", status)
     }
 
     pub(super) fn raw(&self) -> Raw {
@@ -123,13 +137,4 @@ impl Descriptors {
             convolution: self.convolution.raw,
         }
     }
-}
-
-/// `cudnnMathType_t`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Math {
-    /// `CUDNN_DEFAULT_MATH`: tensor cores; of `f32` they take 10 bits of mantissa (TF32).
-    TensorCores = 0,
-    /// `CUDNN_FMA_MATH`: plain `f32`.
-    Plain = 3,
 }

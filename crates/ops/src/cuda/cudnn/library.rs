@@ -43,7 +43,7 @@ impl Performance {
 type Create = unsafe extern "C" fn(*mut Handle) -> Status;
 type Destroy = unsafe extern "C" fn(Handle) -> Status;
 /// Three descriptors around the convolution's, in the order that the direction asks for.
-type Algorithms = unsafe extern "C" fn(
+pub(super) type Algorithms = unsafe extern "C" fn(
     Handle,
     Handle,
     Handle,
@@ -53,10 +53,10 @@ type Algorithms = unsafe extern "C" fn(
     *mut c_int,
     *mut Performance,
 ) -> Status;
-type Workspace =
+pub(super) type Workspace =
     unsafe extern "C" fn(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
 /// Two operands, the convolution, the algorithm, the workspace, and the result.
-type Convolve = unsafe extern "C" fn(
+pub(super) type Convolve = unsafe extern "C" fn(
     Handle,
     *const c_void,
     Handle,
@@ -97,6 +97,7 @@ macro_rules! functions {
 
 functions! {
     create: c"cudnnCreate", Create;
+    destroy: c"cudnnDestroy", Destroy;
     set_stream: c"cudnnSetStream", unsafe extern "C" fn(Handle, *mut c_void) -> Status;
     error_string: c"cudnnGetErrorString", unsafe extern "C" fn(Status) -> *const c_char;
     create_tensor: c"cudnnCreateTensorDescriptor", Create;

@@ -1,14 +1,19 @@
 //! Convolutions through cuDNN.
 //!
 //! Its classic functions, channels-last, with one plan for every shape: descriptors, an algorithm by
-//! cuDNN's own heuristics, and the size of its workspace. Only algorithms that give the same bits
-//! every time are taken.
+//! cuDNN's own heuristics or by its time, and the size of its workspace. Only algorithms that give the
+//! same bits every time are taken.
 
+mod arithmetic;
+mod batches;
 mod descriptors;
 mod library;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod timing;
 
-use std::collections::HashMap;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
@@ -18,10 +23,13 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::{CudaDevice, Result};
 
-use self::descriptors::{Descriptors, Math};
-use self::library::{Functions, Handle, Performance, SUCCESS};
+use self::arithmetic::Arithmetic;
+use self::library::{Functions, Handle};
+use self::plan::{Key, Plan, Routine};
+use super::bounded::Bounded;
 use super::element::Element;
-use crate::conv2d::tf32_allowed;
+use super::size::MOST_ELEMENTS;
+use crate::conv2d::{benchmark_wanted, tf32_allowed};
 use crate::cpu::conv_shape::ConvShape;
 
 /// `cudnnDataType_t`.
@@ -40,6 +48,18 @@ pub(super) enum Direction {
     KernelGradient,
 }
 
+impl Direction {
+    /// What belongs to `x`, the kernel and `y` in the order in which this direction's functions take
+    /// it: two operands, then the result.
+    fn in_order<T>(self, [x, kernel, y]: [T; 3]) -> [T; 3] {
+        match self {
+            Self::Forward => [x, kernel, y],
+            Self::InputGradient => [kernel, y, x],
+            Self::KernelGradient => [x, y, kernel],
+        }
+    }
+}
+
 /// The three arrays of a convolution or their gradients. The one that the direction asks for is
 /// written, the others are read.
 pub(super) struct Operands<'a, T> {
@@ -53,26 +73,22 @@ pub(super) struct Operands<'a, T> {
 pub(super) struct Cudnn {
     functions: Arc<Functions>,
     handle: Handle,
+    /// The handle's.
+    stream: Arc<CudaStream>,
     /// `None` for a shape that cuDNN does not take.
-    plans: HashMap<Key, Option<Plan>>,
+    plans: Bounded<Key, Option<Plan>>,
     /// Shared by all convolutions, which run one after the other.
     workspace: Option<CudaSlice<u8>>,
+    /// Of an array.
+    most_elements: usize,
 }
 
 // SAFETY: cuDNN's handles and descriptors may be used from any thread, by one at a time: the owner
 // keeps this behind a lock.
 unsafe impl Send for Cudnn {}
 
-type Key = (Direction, ConvShape, DataType, Math);
-
-struct Plan {
-    descriptors: Descriptors,
-    algorithm: c_int,
-    workspace: usize,
-}
-
-/// Bytes of workspace at most: algorithms that want more are passed over.
-const MOST_WORKSPACE: usize = 1 << 30;
+/// Plans at most: a large network has a few hundred, and three times as many with both gradients.
+const MOST_PLANS: usize = 2048;
 
 impl Cudnn {
     /// `None` if the library is not installed, or `CANDLE_VISION_CUDNN=off`.
@@ -86,109 +102,98 @@ impl Cudnn {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().w()?;
         let mut handle = null_mut();
-        // SAFETY: `handle` is a place for one; the stream lives as long as the device, whose state
-        // this is part of.
+        // SAFETY: `handle` is a place for one, and what is made here keeps the stream.
         unsafe {
             functions.check("opening it", (functions.create)(&raw mut handle))?;
             let status = (functions.set_stream)(handle, stream.cu_stream().cast());
             functions.check("setting the stream", status)?;
         }
-        let functions = Arc::new(functions);
-        Ok(Some(Self { functions, handle, plans: HashMap::new(), workspace: None }))
+        Ok(Some(Self {
+            functions: Arc::new(functions),
+            handle,
+            stream,
+            plans: Bounded::new(MOST_PLANS),
+            workspace: None,
+            most_elements: MOST_ELEMENTS,
+        }))
     }
 
-    /// Writes the operand that `direction` asks for; whether cuDNN takes the shape.
+    /// Writes the operand that `direction` asks for; whether cuDNN takes the shape. A batch that is too
+    /// large for it is computed part by part.
+    ///
+    /// # Errors
+    /// If a single image is too large, memory runs out, or cuDNN fails.
     pub(super) fn convolve<T: Element>(
         &mut self,
-        device: &CudaDevice,
         direction: Direction,
         operands: &Operands<'_, T>,
         shape: &ConvShape,
     ) -> Result<bool> {
-        let stream = device.cuda_stream();
-        stream.context().bind_to_thread().w()?;
-        let math = if T::CUDNN == DataType::Float && !tf32_allowed() {
-            Math::Plain
-        } else {
-            Math::TensorCores
-        };
-        let key = (direction, *shape, T::CUDNN, math);
-        if !self.plans.contains_key(&key) {
-            let plan = self.plan(key)?;
-            self.plans.insert(key, plan);
+        self.stream.context().bind_to_thread().w()?;
+        for part in batches::parts(shape, self.most_elements)? {
+            let operands = part.operands(operands);
+            // The kernel's gradient is a sum over all images, and is written by the first part.
+            let add = direction == Direction::KernelGradient && part.first_image > 0;
+            if !self.convolve_part(direction, &operands, &part.shape, add)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn convolve_part<T: Element>(
+        &mut self,
+        direction: Direction,
+        operands: &Operands<'_, T>,
+        shape: &ConvShape,
+        add: bool,
+    ) -> Result<bool> {
+        let arithmetic = Arithmetic::of(T::CUDNN, tf32_allowed());
+        let timed = benchmark_wanted();
+        let mut key = Key { direction, shape: *shape, data: T::CUDNN, arithmetic, timed };
+        // To time is to run several times, and what is added to must not be added to several times.
+        if add && !self.plans.contains(&key) {
+            key.timed = false;
+        }
+        if !self.plans.contains(&key) {
+            let plan = self.plan(&key, operands)?;
+            self.plans.insert(key, plan, 1);
         }
         let Some(Some(plan)) = self.plans.get(&key) else {
             return Ok(false);
         };
-        let workspace = workspace(&mut self.workspace, &stream, plan.workspace)?;
-        run(&self.functions, self.handle, plan, direction, operands, workspace, &stream)?;
+        let workspace = workspace(&mut self.workspace, &self.stream, plan.choice.workspace)?;
+        let run = Run { functions: &self.functions, handle: self.handle, stream: &self.stream };
+        run.convolve(plan, direction, operands, workspace, add)?;
         Ok(true)
     }
 
-    /// The first of the algorithms that cuDNN recommends which gives the same bits every time and is
-    /// content with the workspace.
-    fn plan(&self, (direction, shape, data, math): Key) -> Result<Option<Plan>> {
-        const WANTED: usize = 8;
-        let functions = &self.functions;
-        let descriptors = Descriptors::new(functions, &shape, data, math)?;
-        let raw = descriptors.raw();
-        let (algorithms, sizes, [first, second, result]) = match direction {
-            Direction::Forward => (
-                functions.forward_algorithms,
-                functions.forward_workspace,
-                [raw.x, raw.kernel, raw.y],
-            ),
-            Direction::InputGradient => (
-                functions.input_gradient_algorithms,
-                functions.input_gradient_workspace,
-                [raw.kernel, raw.y, raw.x],
-            ),
-            Direction::KernelGradient => (
-                functions.kernel_gradient_algorithms,
-                functions.kernel_gradient_workspace,
-                [raw.x, raw.y, raw.kernel],
-            ),
-        };
-        let mut found = 0;
-        let mut performances = [Performance::EMPTY; WANTED];
-        // SAFETY: the descriptors are those that the direction's function takes, in its order, and
-        // there is room for as many answers as are asked for.
-        let status = unsafe {
-            algorithms(
-                self.handle,
-                first,
-                second,
-                raw.convolution,
-                result,
-                WANTED as c_int,
-                &raw mut found,
-                performances.as_mut_ptr(),
-            )
-        };
-        if status != SUCCESS {
+    fn plan<T: Element>(&mut self, key: &Key, operands: &Operands<'_, T>) -> Result<Option<Plan>> {
+        let Some((mut plan, choices)) = plan::plan(&self.functions, self.handle, key)? else {
             return Ok(None);
+        };
+        if key.timed && choices.len() > 1 {
+            let run = Run { functions: &self.functions, handle: self.handle, stream: &self.stream };
+            let fastest = timing::fastest(&choices, |choice| {
+                plan.choose(&self.functions, choice)?;
+                let workspace = workspace(&mut self.workspace, &self.stream, choice.workspace)?;
+                timing::milliseconds(&self.stream, || {
+                    run.convolve(&plan, key.direction, operands, workspace, false)
+                })
+            });
+            plan.choose(&self.functions, fastest)?;
         }
-        let found = performances.into_iter().take(found as usize);
-        for performance in found.filter(|found| found.status == SUCCESS && found.determinism == 1) {
-            let mut workspace = 0;
-            // SAFETY: as above.
-            let status = unsafe {
-                sizes(
-                    self.handle,
-                    first,
-                    second,
-                    raw.convolution,
-                    result,
-                    performance.algorithm,
-                    &raw mut workspace,
-                )
-            };
-            if status == SUCCESS && workspace <= MOST_WORKSPACE {
-                let algorithm = performance.algorithm;
-                return Ok(Some(Plan { descriptors, algorithm, workspace }));
-            }
+        Ok(Some(plan))
+    }
+}
+
+impl Drop for Cudnn {
+    fn drop(&mut self) {
+        // A driver that has gone has taken the handle with it.
+        if self.stream.context().bind_to_thread().is_ok() {
+            // SAFETY: made by the matching function, destroyed once; no other call is under way.
+            unsafe { (self.functions.destroy)(self.handle) };
         }
-        Ok(None)
     }
 }
 
@@ -210,46 +215,52 @@ fn workspace<'a>(
     }
 }
 
-fn run<T: Element>(
-    functions: &Functions,
+/// What runs a plan.
+struct Run<'a> {
+    functions: &'a Functions,
     handle: Handle,
-    plan: &Plan,
-    direction: Direction,
-    operands: &Operands<'_, T>,
-    workspace: &mut CudaSlice<u8>,
-    stream: &CudaStream,
-) -> Result<()> {
-    let raw = plan.descriptors.raw();
-    let (x, _x) = operands.x.device_ptr(stream);
-    let (kernel, _kernel) = operands.kernel.device_ptr(stream);
-    let (y, _y) = operands.y.device_ptr(stream);
-    let (x, kernel, y) = ((raw.x, x), (raw.kernel, kernel), (raw.y, y));
-    let (convolve, [first, second, result]) = match direction {
-        Direction::Forward => (functions.forward, [x, kernel, y]),
-        Direction::InputGradient => (functions.input_gradient, [kernel, y, x]),
-        Direction::KernelGradient => (functions.kernel_gradient, [x, y, kernel]),
-    };
-    let (alpha, beta) = (1f32, 0f32);
-    let bytes = workspace.len();
-    let (space, _space) = workspace.device_ptr_mut(stream);
-    // SAFETY: the arrays have the sizes that the descriptors say, which the caller's shape gave both;
-    // the workspace is at least as large as the plan asks.
-    let status = unsafe {
-        convolve(
-            handle,
-            (&raw const alpha).cast(),
-            first.0,
-            first.1 as *const c_void,
-            second.0,
-            second.1 as *const c_void,
-            raw.convolution,
-            plan.algorithm,
-            space as *mut c_void,
-            bytes,
-            (&raw const beta).cast(),
-            result.0,
-            result.1 as *mut c_void,
-        )
-    };
-    functions.check("a convolution", status)
+    stream: &'a CudaStream,
+}
+
+impl Run<'_> {
+    /// Writes the result, or adds to it.
+    fn convolve<T: Element>(
+        &self,
+        plan: &Plan,
+        direction: Direction,
+        operands: &Operands<'_, T>,
+        workspace: &mut CudaSlice<u8>,
+        add: bool,
+    ) -> Result<()> {
+        let (x, _x) = operands.x.device_ptr(self.stream);
+        let (kernel, _kernel) = operands.kernel.device_ptr(self.stream);
+        let (y, _y) = operands.y.device_ptr(self.stream);
+        let raw = plan.descriptors.raw();
+        let blocks = [(raw.x, x), (raw.kernel, kernel), (raw.y, y)];
+        let [first, second, result] = direction.in_order(blocks);
+        let (alpha, beta) = (1f32, if add { 1f32 } else { 0f32 });
+        let bytes = workspace.len();
+        let (space, _space) = workspace.device_ptr_mut(self.stream);
+        let routine = Routine::of(self.functions, direction);
+        // SAFETY: the arrays have the sizes that the descriptors say, which the caller's shape gave
+        // both; the workspace is at least as large as the plan asks.
+        let status = unsafe {
+            (routine.convolve)(
+                self.handle,
+                (&raw const alpha).cast(),
+                first.0,
+                first.1 as *const c_void,
+                second.0,
+                second.1 as *const c_void,
+                raw.convolution,
+                plan.choice.algorithm,
+                space as *mut c_void,
+                bytes,
+                (&raw const beta).cast(),
+                result.0,
+                result.1 as *mut c_void,
+            )
+        };
+        self.functions.check("a convolution", status)
+    }
 }

@@ -16,15 +16,29 @@ struct Algorithm {
     int number;
     bool deterministic;
     size_t workspace;
-    bool channels_last;  // whether it takes NHWC
+    bool channels_last;   // whether it takes NHWC
+    bool tensor_cores;    // what it computes half precision with
+    double milliseconds;  // of the emulated device's time
 };
-// In the order of preference. The first gradients are the ones that may differ from run to run.
-constexpr Algorithm FORWARD[] = {
-    {1, true, 4096, true}, {0, true, 0, true}, {7, true, 1 << 20, false}};
-constexpr Algorithm INPUT_GRADIENT[] = {
-    {0, false, 0, true}, {1, true, 8192, true}, {5, true, 1 << 20, false}};
-constexpr Algorithm FILTER_GRADIENT[] = {
-    {0, false, 0, true}, {3, false, 4096, true}, {1, true, 12288, true}, {5, true, 1 << 20, false}};
+constexpr size_t TOO_MUCH = size_t(4) << 30;
+// In the order of preference, which is not that of speed: the fastest want too much memory, or may
+// differ from run to run, or take another layout; then comes one that is listed late.
+constexpr Algorithm FORWARD[] = {{6, true, TOO_MUCH, true, true, 500},
+                                 {1, true, 4096, true, true, 2000},
+                                 {0, true, 0, true, false, 1000},
+                                 {7, true, 1 << 20, false, true, 500}};
+constexpr Algorithm INPUT_GRADIENT[] = {{0, false, 0, true, true, 500},
+                                        {1, true, 8192, true, true, 2000},
+                                        {4, true, 4096, true, false, 1000},
+                                        {5, true, 1 << 20, false, true, 500}};
+constexpr Algorithm FILTER_GRADIENT[] = {{0, false, 0, true, true, 500},
+                                         {3, false, 4096, true, true, 500},
+                                         {1, true, 12288, true, true, 2000},
+                                         {4, true, 0, true, false, 1000},
+                                         {5, true, 1 << 20, false, true, 500}};
+
+// cudnnMathType_t
+enum Math { DEFAULT = 0, TENSOR_OP = 1, ALLOW_CONVERSION = 2, FMA = 3 };
 
 // cudnnConvolution{Fwd,BwdData,BwdFilter}AlgoPerf_t
 struct Performance {
@@ -56,35 +70,59 @@ bool takes(const Algorithm& algorithm, const Convolution& convolution) {
     return algorithm.channels_last || convolution.x.format == CUDNN_TENSOR_NCHW;
 }
 
+// The math type that an algorithm's performance record names. In half precision it is the algorithm's
+// own, whatever the descriptor asks for.
+int math_of(const Algorithm& algorithm, const Convolution& convolution) {
+    if (convolution.x.type == Element::f32) return convolution.how.math;
+    return algorithm.tensor_cores ? TENSOR_OP : FMA;
+}
+
+// Whether a query lists the algorithm: half precision on tensor cores has to be asked for.
+bool listed(const Algorithm& algorithm, const Convolution& convolution) {
+    if (convolution.x.type == Element::f32 || !algorithm.tensor_cores) return true;
+    return convolution.how.math == TENSOR_OP || convolution.how.math == ALLOW_CONVERSION;
+}
+
 template <size_t N>
 cudnnStatus_t list(const Algorithm (&algorithms)[N], const Convolution& convolution,
                    cudnnHandle_t handle, int most, int* count, Performance* out) {
     if (const cudnnStatus_t problem = check(convolution, handle)) return problem;
     *count = 0;
     for (const Algorithm& algorithm : algorithms)
-        if (*count < most) {
+        if (*count < most && listed(algorithm, convolution)) {
             const bool taken = takes(algorithm, convolution);
             out[(*count)++] = {algorithm.number,
                                taken ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED,
-                               taken ? 1.0f : -1.0f,
+                               taken ? float(algorithm.milliseconds) : -1.0f,
                                algorithm.workspace,
                                algorithm.deterministic,
-                               convolution.how.math,
+                               math_of(algorithm, convolution),
                                {}};
         }
     return CUDNN_STATUS_SUCCESS;
+}
+
+// The algorithm of that number, or null. A card computes a half-precision convolution whose descriptor
+// has another math type than the algorithm's record all the same, up to a hundred times slower; here
+// nothing takes it, so that a test notices.
+template <size_t N>
+const Algorithm* find(const Algorithm (&algorithms)[N], const Convolution& convolution,
+                      int number) {
+    for (const Algorithm& algorithm : algorithms)
+        if (algorithm.number == number && takes(algorithm, convolution) &&
+            convolution.how.math == math_of(algorithm, convolution))
+            return &algorithm;
+    return nullptr;
 }
 
 template <size_t N>
 cudnnStatus_t workspace(const Algorithm (&algorithms)[N], const Convolution& convolution,
                         cudnnHandle_t handle, int number, size_t* bytes) {
     if (const cudnnStatus_t problem = check(convolution, handle)) return problem;
-    for (const Algorithm& algorithm : algorithms)
-        if (algorithm.number == number && takes(algorithm, convolution)) {
-            *bytes = algorithm.workspace;
-            return CUDNN_STATUS_SUCCESS;
-        }
-    return CUDNN_STATUS_NOT_SUPPORTED;
+    const Algorithm* algorithm = find(algorithms, convolution, number);
+    if (!algorithm) return CUDNN_STATUS_NOT_SUPPORTED;
+    *bytes = algorithm->workspace;
+    return CUDNN_STATUS_SUCCESS;
 }
 
 struct Arrays {
@@ -99,6 +137,7 @@ cudnnStatus_t start(const Algorithm (&algorithms)[N], const Convolution& convolu
     size_t needed = 0;
     if (const cudnnStatus_t problem = workspace(algorithms, convolution, handle, number, &needed))
         return problem;
+    const double milliseconds = find(algorithms, convolution, number)->milliseconds;
     if (needed > space_bytes || (needed && !space)) return CUDNN_STATUS_BAD_PARAM;
     if (!arrays.x || !arrays.filter || !arrays.y) return CUDNN_STATUS_BAD_PARAM;
     emulated_enqueue(handle->stream, [=] {
@@ -110,6 +149,7 @@ cudnnStatus_t start(const Algorithm (&algorithms)[N], const Convolution& convolu
             std::memset(space, 0xFF, needed);  // as if it had been used
         }
         compute();
+        emulated_take_time(milliseconds);
     });
     return CUDNN_STATUS_SUCCESS;
 }

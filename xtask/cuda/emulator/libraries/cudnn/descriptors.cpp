@@ -1,5 +1,7 @@
 // libcudnn: the handle and the descriptors. A descriptor takes its values only if they make sense.
 
+#include <climits>
+
 #include "cudnn.h"
 
 namespace {
@@ -19,6 +21,7 @@ cudnnStatus_t destroy(T* object) {
 cudnnStatus_t set_block(Block* block, cudnnTensorFormat_t format, cudnnDataType_t type, int n,
                         int c, int h, int w) {
     if (!block || n <= 0 || c <= 0 || h <= 0 || w <= 0) return CUDNN_STATUS_BAD_PARAM;
+    if (size_t(n) * c > INT_MAX / (size_t(h) * w)) return CUDNN_STATUS_NOT_SUPPORTED;
     if (format != CUDNN_TENSOR_NCHW && format != CUDNN_TENSOR_NHWC)
         return CUDNN_STATUS_NOT_SUPPORTED;
     switch (type) {

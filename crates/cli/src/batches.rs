@@ -1,0 +1,85 @@
+//! Pictures through a network, several at a time.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use candle_vision::data::Picture;
+
+use crate::say;
+use crate::sources::Restored;
+
+/// A picture as it was read and as the network takes it.
+pub(crate) struct Input<'a> {
+    /// Its place among the pictures that were named.
+    pub(crate) index: usize,
+    pub(crate) path: &'a Path,
+    pub(crate) picture: Picture,
+    /// A batch of one.
+    pub(crate) tensor: Tensor,
+}
+
+/// Reads the pictures, has `compute` work on up to `batch_size` of them at a time, and hands each
+/// result to `show` in the order of `paths`. A picture that cannot be read, or that the network does
+/// not take, is named, and the others go on; returns whether there was none.
+///
+/// # Errors
+/// Those of `show`.
+pub(crate) fn in_batches<T>(
+    restored: &Restored,
+    paths: &[PathBuf],
+    batch_size: usize,
+    device: &Device,
+    compute: impl Fn(&Tensor) -> Result<Vec<T>>,
+    mut show: impl FnMut(&Input<'_>, T) -> Result<()>,
+) -> Result<bool> {
+    let mut all_went_well = true;
+    for (number, chunk) in paths.chunks(batch_size).enumerate() {
+        let mut inputs = Vec::with_capacity(chunk.len());
+        for (place, path) in chunk.iter().enumerate() {
+            match restored.input(path, device) {
+                Ok((picture, tensor)) => {
+                    let index = number * batch_size + place;
+                    inputs.push(Input { index, path, picture, tensor });
+                }
+                Err(error) => {
+                    all_went_well = false;
+                    say::error(&error);
+                }
+            }
+        }
+        // Without a fixed size among the transforms, pictures of one size share a batch.
+        for group in inputs.chunk_by(|a, b| a.tensor.dims() == b.tensor.dims()) {
+            for (input, result) in group.iter().zip(results(group, &compute)?) {
+                match result {
+                    Ok(result) => show(input, result)?,
+                    Err(error) => {
+                        all_went_well = false;
+                        say::error(&error);
+                    }
+                }
+            }
+        }
+    }
+    Ok(all_went_well)
+}
+
+/// The result of each input. Where a batch fails, each picture is tried by itself: one may be at fault.
+fn results<T>(
+    group: &[Input<'_>],
+    compute: &impl Fn(&Tensor) -> Result<Vec<T>>,
+) -> Result<Vec<Result<T>>> {
+    if group.len() > 1 {
+        let tensors: Vec<&Tensor> = group.iter().map(|input| &input.tensor).collect();
+        if let Ok(results) = compute(&Tensor::cat(&tensors, 0)?) {
+            return Ok(results.into_iter().map(Ok).collect());
+        }
+    }
+    let alone = |input: &Input<'_>| {
+        let results = compute(&input.tensor).with_context(|| {
+            format!("`{}` cannot be shown to the network", input.path.display())
+        })?;
+        results.into_iter().next().context("the network gave no answer")
+    };
+    Ok(group.iter().map(alone).collect())
+}

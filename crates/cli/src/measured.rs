@@ -1,0 +1,58 @@
+//! The pictures that a checkpoint is measured on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use candle_vision::data::{Dataset, Split, is_same_class};
+use candle_vision::train::CheckpointMetadata;
+
+use crate::args::DataDir;
+use crate::image_folders::{self, Remarks};
+use crate::{recorded, sources};
+
+/// The pictures to measure a checkpoint on: a folder's, or the validation pictures of the run that
+/// it lies in.
+pub(crate) fn pictures(
+    folder: Option<&Path>,
+    checkpoint: &Path,
+    data: &DataDir,
+    metadata: &CheckpointMetadata,
+) -> Result<Arc<dyn Dataset>> {
+    let mut remarks = Remarks::default();
+    let pictures = match folder {
+        Some(folder) => image_folders::to_measure(folder, metadata, &mut remarks)?,
+        None => {
+            let run = checkpoint.parent().unwrap_or(Path::new("."));
+            ensure!(
+                run.join("config.toml").is_file(),
+                "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
+                checkpoint.display()
+            );
+            let settings = recorded::settings(run)?.data;
+            let data_dir = data.or(settings.dir.as_deref());
+            recorded::check_data(&settings, &data_dir)?;
+            sources::open(&settings, &data_dir, Split::Val, metadata.seed, &mut remarks)?
+        }
+    };
+    remarks.tell();
+    check_classes(pictures.classes(), &metadata.classes)?;
+    Ok(pictures)
+}
+
+fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
+    let is_same = |(a, b): (&String, &String)| is_same_class(a, b);
+    let shown = |names: &[String]| {
+        let shown: Vec<&str> = names.iter().take(10).map(String::as_str).collect();
+        let more = if names.len() > 10 { ", ..." } else { "" };
+        format!("{} classes ({}{more})", names.len(), shown.join(", "))
+    };
+    ensure!(
+        found.len() == expected.len() && found.iter().zip(expected).all(is_same),
+        "these pictures have {}, but the checkpoint knows {}; name a folder with those with \
+         --folder DIR",
+        shown(found),
+        shown(expected)
+    );
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! What a run records of itself: its settings, and where its data lies.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::recipe::Recipe;
+use crate::settings::{DataSettings, Settings};
+use crate::sources;
+
+/// The settings of the run in a folder.
+pub(crate) fn settings(run: &Path) -> Result<Settings> {
+    let mut settings = Recipe::read(&run.join("config.toml"))?.settings()?;
+    find_again(&mut settings.data, run);
+    Ok(settings)
+}
+
+/// Corrects the places in the settings of the run in a folder where they are seen from elsewhere now.
+pub(crate) fn find_again(settings: &mut DataSettings, run: &Path) {
+    // Older versions recorded paths as they were given, relative to where the run was started: as a
+    // rule the folder that holds `runs`.
+    let started_in = run.join("../../..");
+    if let Some(path) = &mut settings.path
+        && path.is_relative()
+        && !path.is_dir()
+        && let Ok(there) = started_in.join(&*path).canonicalize()
+    {
+        *path = there;
+    }
+    if settings.dir.is_none()
+        && !Path::new("data").is_dir()
+        && let Ok(there) = started_in.join("data").canonicalize()
+    {
+        settings.dir = Some(there);
+    }
+}
+
+/// Checks that the data of a run is where the run has recorded it.
+pub(crate) fn check_data(settings: &DataSettings, data_dir: &Path) -> Result<()> {
+    let Some((place, is_own)) = sources::place(settings, data_dir)? else { return Ok(()) };
+    let option =
+        if is_own { "their folder with --folder" } else { "the folder they are in with --data" };
+    ensure!(
+        place.is_dir(),
+        "`{}`, where the run has its pictures, is not there; name {option} DIR",
+        place.display()
+    );
+    Ok(())
+}
+
+/// A path as it is seen from the current folder: run folders record absolute ones.
+pub(crate) fn near(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok());
+    below.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path)
+}

@@ -1,0 +1,91 @@
+//! Being asked to stop, by Ctrl-C or from outside.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+
+use crate::say;
+
+/// Whether this process was asked to stop, and by what.
+///
+/// The first request is for the loop that looks at [`flag`](Self::flag). A second one ends the process
+/// at once, wherever it is.
+pub(crate) struct Stop {
+    asked: Arc<AtomicBool>,
+    code: Arc<AtomicUsize>,
+    /// Ends when the first request was told of.
+    teller: Option<JoinHandle<()>>,
+}
+
+impl Stop {
+    /// Listens from now on. Called once.
+    pub(crate) fn listen() -> Result<Self> {
+        let code = Arc::new(AtomicUsize::new(INTERRUPTED));
+        let mut stop = Self { asked: Arc::default(), code, teller: None };
+        stop.teller = stop.register().context("cannot listen for Ctrl-C")?;
+        Ok(stop)
+    }
+
+    /// Set when the process was asked to stop.
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.asked
+    }
+
+    /// What a shell says of a command that the same signal ended: 130 for Ctrl-C, 143 for SIGTERM. For a
+    /// process that was asked to stop.
+    pub(crate) fn exit_code(self) -> u8 {
+        // The line is on its way, and must not be lost because the batch was short. A thread that
+        // panicked has nothing more to say.
+        let _ = self.teller.map(JoinHandle::join);
+        u8::try_from(self.code.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
+    }
+
+    #[cfg(unix)]
+    fn register(&self) -> std::io::Result<Option<JoinHandle<()>>> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::flag;
+
+        const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+        for signal in SIGNALS {
+            let code = 128 + signal;
+            // A signal's actions run in this order, so the first signal finds the flag not set and the
+            // second finds it set. The second's end is `_exit`: handlers that run at an ordinary exit
+            // take libraries such as the CUDA driver from under the threads that still use them.
+            flag::register_conditional_shutdown(signal, code, self.asked.clone())?;
+            flag::register_usize(signal, self.code.clone(), code.unsigned_abs() as usize)?;
+            flag::register(signal, self.asked.clone())?;
+        }
+        // A signal's action must not write; this thread does.
+        let mut signals = signal_hook::iterator::Signals::new(SIGNALS)?;
+        Ok(Some(std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                tell(if signal == SIGINT { "press Ctrl-C again" } else { "signal again" });
+            }
+        })))
+    }
+
+    #[cfg(not(unix))]
+    fn register(&self) -> Result<Option<JoinHandle<()>>, ctrlc::Error> {
+        let asked = self.asked.clone();
+        ctrlc::set_handler(move || {
+            if asked.swap(true, Ordering::Relaxed) {
+                std::process::exit(INTERRUPTED as i32);
+            }
+            tell("press Ctrl-C again");
+        })?;
+        Ok(None)
+    }
+}
+
+/// As of a command that SIGINT ended.
+const INTERRUPTED: usize = 130;
+
+/// Says that the request was heard, and how to insist.
+fn tell(insist: &str) {
+    // On a terminal the cursor stands behind a bar.
+    let new_line = if std::io::stderr().is_terminal() { "\n" } else { "" };
+    say::note(format_args!("{new_line}stopping after this batch; {insist} to stop at once"));
+}

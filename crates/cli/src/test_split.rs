@@ -1,0 +1,99 @@
+//! The test pictures: measured once, when a run is at its end, with its best network.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use candle_vision::data::DataLoader;
+use candle_vision::train::{Criterion, EvaluationConfig, RunFolder, evaluate};
+use serde::{Deserialize, Serialize};
+
+use crate::progress::Count;
+use crate::settings::Settings;
+use crate::{say, sources};
+
+/// What it leaves in the run's folder.
+const FILE: &str = "test.json";
+
+/// What was measured on the test pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tested {
+    /// A fraction.
+    accuracy: f64,
+    loss: f64,
+    right: usize,
+    pictures: usize,
+}
+
+impl Tested {
+    /// Shows the test pictures to the run's best network and notes the result in the run's folder. The
+    /// run is done by then: whatever goes wrong here is only told.
+    pub(crate) fn measure(
+        folder: &RunFolder,
+        test: &DataLoader,
+        settings: &Settings,
+        device: &Device,
+        stop: &AtomicBool,
+    ) -> Option<Self> {
+        let reason = match measure(folder, test, settings, device, stop) {
+            Ok(Some(tested)) => return Some(tested),
+            Ok(None) => "it was stopped".to_owned(),
+            Err(error) => say::one_line(&error),
+        };
+        say::note(format_args!(
+            "warning: the test pictures were not measured: {reason}; measure them with `candle-vision \
+             eval --checkpoint {} --folder DIR`",
+            folder.best().display()
+        ));
+        None
+    }
+
+    /// What was measured at the end of the run in `folder`; `None` if nothing was.
+    pub(crate) fn read(folder: &RunFolder) -> Option<Self> {
+        let bytes = std::fs::read(folder.path().join(FILE)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// `92.31 % (12 of 13), loss 0.2345`.
+impl std::fmt::Display for Tested {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { accuracy, loss, right, pictures } = self;
+        write!(f, "{:.2} % ({right} of {pictures}), loss {loss:.4}", 100.0 * accuracy)
+    }
+}
+
+fn measure(
+    folder: &RunFolder,
+    test: &DataLoader,
+    settings: &Settings,
+    device: &Device,
+    stop: &AtomicBool,
+) -> Result<Option<Tested>> {
+    let best = sources::restore(&folder.best(), device)?;
+    let training = &settings.training;
+    let weights = training.class_weights.as_deref();
+    let classes = best.metadata.classes.len();
+    let criterion = Criterion::new(training.label_smoothing, weights, classes, device)?;
+    let how = EvaluationConfig { limit: training.limit_batches, precision: training.precision };
+    let mut count = Count::new("testing");
+    let evaluation = evaluate(best.model.as_ref(), test, &criterion, &how, |done, batches| {
+        count.show(done, batches);
+        Ok(!stop.load(Ordering::Relaxed))
+    })?;
+    drop(count);
+    for skipped in test.skipped() {
+        say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
+    }
+    let Some(evaluation) = evaluation else { return Ok(None) };
+    let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
+    let tested = Tested {
+        accuracy: evaluation.accuracy,
+        loss: evaluation.loss,
+        right,
+        pictures: evaluation.predictions.len(),
+    };
+    let json = serde_json::to_vec_pretty(&tested).context("cannot note the result")?;
+    folder.write(FILE, &json)?;
+    Ok(Some(tested))
+}

@@ -1,0 +1,108 @@
+//! What names of files and folders mean.
+
+use std::path::Path;
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::dataset::Split;
+
+/// Folders that programs leave beside pictures: archives of macOS, thumbnails of network storage,
+/// bins, caches.
+const SYSTEM_FOLDERS: [&str; 9] = [
+    "__MACOSX",
+    "@eaDir",
+    "@Recycle",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "__pycache__",
+    "RECYCLER",
+];
+
+/// Files of that kind. The last is what a photo site sent in place of deleted photographs: the
+/// ants and bees of the transfer-learning tutorial have one.
+const SYSTEM_FILES: [&str; 5] =
+    ["Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "imageNotFound.gif"];
+
+/// The split that a folder of this name holds, as people call it, in any case.
+pub(super) fn split_called(name: &str) -> Option<Split> {
+    Some(match name.to_lowercase().as_str() {
+        "train" | "training" => Split::Train,
+        "val" | "valid" | "validation" | "dev" => Split::Val,
+        "test" | "testing" => Split::Test,
+        _ => return None,
+    })
+}
+
+/// Whether nobody who collects pictures has made this folder: copies in it would be seen twice.
+pub(super) fn is_system_folder(path: &Path) -> bool {
+    is_hidden_or(path, &SYSTEM_FOLDERS)
+}
+
+/// Whether nobody who collects pictures has made this file: `._photo.jpg` holds no photo.
+pub(super) fn is_system_file(path: &Path) -> bool {
+    is_hidden_or(path, &SYSTEM_FILES)
+}
+
+fn is_hidden_or(path: &Path, names: &[&str]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || names.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// The name of a class: the same characters whether the file system composes them (`é`) or not
+/// (`e` and an accent, as macOS writes).
+pub(super) fn class_name(folder: &str) -> String {
+    folder.nfc().collect()
+}
+
+/// A few names, and how many more there are.
+pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    const MOST: usize = 5;
+    let shown: Vec<String> =
+        names.iter().take(MOST).map(|name| format!("`{}`", name.as_ref())).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The end of a path, as text.
+pub(super) fn last_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_go_by_any_usual_name_in_any_case() {
+        for (split, names) in [
+            (Split::Train, ["train", "Training", "TRAIN", "Train"]),
+            (Split::Val, ["VAL", "valid", "Validation", "dev"]),
+            (Split::Test, ["test", "Testing", "TEST", "Test"]),
+        ] {
+            assert!(names.iter().all(|name| split_called(name) == Some(split)), "{split}");
+        }
+        for name in ["trains", "tests", "value", "", "bus", "train2"] {
+            assert_eq!(split_called(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn hidden_and_system_names_are_known() {
+        for name in [".git", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "$recycle.bin"] {
+            assert!(is_system_folder(Path::new(name)), "{name}");
+        }
+        for name in ["._x.jpg", ".DS_Store", "Thumbs.db", "thumbs.DB"] {
+            assert!(is_system_file(&Path::new("a").join(name)), "{name}");
+        }
+        assert!(!is_system_file(Path::new("a/1.jpg")) && !is_system_folder(Path::new("a/ants")));
+    }
+
+    #[test]
+    fn a_class_has_one_name_however_it_is_composed() {
+        assert_eq!(class_name("cafe\u{301}"), "caf\u{e9}");
+    }
+}

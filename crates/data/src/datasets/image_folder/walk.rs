@@ -1,0 +1,171 @@
+//! All pictures below a folder, in torchvision's order.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+
+use super::left_out::LeftOut;
+use super::names::{is_system_file, is_system_folder};
+use super::readable::is_picture;
+use crate::error::{Error, Result};
+
+/// A file that the decoder is expected to read.
+#[derive(Clone, Debug)]
+pub(super) struct PictureFile {
+    pub(super) path: PathBuf,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
+/// All pictures below `folder`, those of one folder together. What is left out is counted.
+///
+/// Links are followed, as torchvision does, but not to a folder that was seen already or that lies
+/// above: torchvision would run in circles there.
+pub(super) fn pictures_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PictureFile>> {
+    let top = folder.canonicalize().map_err(Error::io(folder))?;
+    let mut walk = Walk { top, seen: HashSet::new(), found: Vec::new(), left_out };
+    walk.enter(folder)?;
+    // As text, not by components: that is how Python sorts.
+    walk.found.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
+    Ok(walk.found.into_iter().flat_map(|(_, files)| files).collect())
+}
+
+struct Walk<'a> {
+    /// The folder that it began with, without links in its path.
+    top: PathBuf,
+    seen: HashSet<PathBuf>,
+    /// Folders with their pictures.
+    found: Vec<(PathBuf, Vec<PictureFile>)>,
+    left_out: &'a mut LeftOut,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, folder: &Path) -> Result<()> {
+        let place = folder.canonicalize().map_err(Error::io(folder))?;
+        let is_above = self.top != place && self.top.starts_with(&place);
+        if is_above || !self.seen.insert(place) {
+            self.left_out.repeated_links += 1;
+            return Ok(());
+        }
+        let mut entries = match entries(folder) {
+            Ok(entries) => entries,
+            Err(error) if self.found.is_empty() => return Err(error),
+            Err(_) => {
+                self.left_out.unreadable += 1;
+                return Ok(());
+            }
+        };
+        entries.sort_by(|(a, _), (b, _)| a.file_name().cmp(&b.file_name()));
+        let place = self.found.len();
+        self.found.push((folder.to_path_buf(), Vec::new()));
+        for (path, entry) in entries {
+            match entry {
+                Entry::Folder if is_system_folder(&path) => self.left_out.hidden += 1,
+                Entry::Folder => self.enter(&path)?,
+                Entry::File(file) => {
+                    if let Some(picture) = self.picture(path, &file) {
+                        self.found[place].1.push(picture);
+                    }
+                }
+                Entry::Dangling => self.left_out.dangling_links += 1,
+                Entry::Special => self.left_out.special += 1,
+                Entry::Unreadable => self.left_out.unreadable += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn picture(&mut self, path: PathBuf, file: &Metadata) -> Option<PictureFile> {
+        if is_system_file(&path) {
+            self.left_out.hidden += 1;
+            return None;
+        }
+        match is_picture(&path) {
+            Ok(true) if file.len() == 0 => self.left_out.empty += 1,
+            Ok(true) => return Some(PictureFile { path, size: file.len() }),
+            Ok(false) => self.left_out.add_file(&path),
+            Err(_) => self.left_out.unreadable += 1,
+        }
+        None
+    }
+}
+
+/// What a name in a folder stands for, links followed.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Folder,
+    File(Metadata),
+    /// A link to nothing.
+    Dangling,
+    Special,
+    Unreadable,
+}
+
+/// What lies in a folder, in no order.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
+    let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
+    entries
+        .map(|entry| {
+            let path = entry.map_err(Error::io(folder))?.path();
+            let entry = match fs::metadata(&path) {
+                Ok(found) if found.is_dir() => Entry::Folder,
+                Ok(found) if found.is_file() => Entry::File(found),
+                Ok(_) => Entry::Special,
+                // A link in a circle of links leads to nothing either.
+                Err(_) if path.is_symlink() => Entry::Dangling,
+                Err(_) => Entry::Unreadable,
+            };
+            Ok((path, entry))
+        })
+        .collect()
+}
+
+/// The folders in a folder that people have made, sorted by name. A link to a folder above leads
+/// in a circle and is left out.
+pub(super) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        let path = entry.path();
+        // The kind comes with the name; to ask for it would cost a call for each of a million files.
+        let is_folder = match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => path.is_dir() && !leads_up(folder, &path),
+            Ok(kind) => kind.is_dir(),
+            Err(_) => false,
+        };
+        if is_folder && !is_system_folder(&path) {
+            folders.push(path);
+        }
+    }
+    folders.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    Ok(folders)
+}
+
+/// Whether `link`, in `folder`, leads to that folder or to one above it.
+pub(super) fn leads_up(folder: &Path, link: &Path) -> bool {
+    match (folder.canonicalize(), link.canonicalize()) {
+        (Ok(folder), Ok(target)) => folder.starts_with(target),
+        _ => false,
+    }
+}
+
+/// Whether a folder itself, not one below it, holds a picture.
+pub(super) fn holds_pictures(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    // In no order, and only up to the first: the folder may hold a million.
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .any(|path| !is_system_file(&path) && is_picture(&path).unwrap_or(false) && path.is_file())
+}
+
+/// Whether there is a picture in a folder or anywhere below it.
+pub(super) fn holds_pictures_below(folder: &Path) -> bool {
+    fn look(folder: &Path, seen: &mut HashSet<PathBuf>) -> bool {
+        let is_new = folder.canonicalize().is_ok_and(|place| seen.insert(place));
+        is_new
+            && (holds_pictures(folder)
+                || folders_in(folder).is_ok_and(|below| below.iter().any(|path| look(path, seen))))
+    }
+    look(folder, &mut HashSet::new())
+}

@@ -1,0 +1,218 @@
+//! Bits of entropy-coded data, and Huffman codes among them.
+
+use super::Reason;
+
+/// What is said where a marker ends the data too early.
+pub(super) const SHORT: &str = "its coded data ends before its last block";
+
+/// Reads the coded data of one scan bit by bit, up to the next marker. No bit is made up: decoders
+/// that go on with zeros behind the data give a grey rest without a word.
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The next bits, from the highest on.
+    buffer: u64,
+    count: u32,
+}
+
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, buffer: 0, count: 0 }
+    }
+
+    /// Where the next marker is to be looked for.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    fn fill(&mut self) {
+        // Nearly always the next bytes are data alone, and can be taken at once.
+        if let Some(&next) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>())
+            && self.count <= 32
+            && !next.contains(&0xFF)
+        {
+            self.buffer |= u64::from(u32::from_be_bytes(next)) << (32 - self.count);
+            self.count += 32;
+            self.at += 4;
+            return;
+        }
+        while self.count <= 56 {
+            let Some(&byte) = self.bytes.get(self.at) else { return };
+            let mut next = self.at + 1;
+            if byte == 0xFF {
+                // Fill bytes may stand before a marker, and before the zero that says "no marker".
+                while self.bytes.get(next) == Some(&0xFF) {
+                    next += 1;
+                }
+                if self.bytes.get(next) != Some(&0) {
+                    return;
+                }
+                next += 1;
+            }
+            self.buffer |= u64::from(byte) << (56 - self.count);
+            self.count += 8;
+            self.at = next;
+        }
+    }
+
+    /// The next 16 bits, with zeros behind the end.
+    fn peek(&mut self) -> u32 {
+        if self.count < 16 {
+            self.fill();
+        }
+        (self.buffer >> 48) as u32
+    }
+
+    fn skip(&mut self, count: u32) -> Result<(), Reason> {
+        if count > self.count {
+            // At the very end of the file there is no marker either.
+            let is_cut = self.bytes.get(self.at..).is_none_or(|rest| rest.len() < 2);
+            return Err(if is_cut { super::CUT_OFF } else { SHORT }.into());
+        }
+        self.buffer <<= count;
+        self.count -= count;
+        Ok(())
+    }
+
+    /// The next `count` bits, at most 16, as a number.
+    pub(super) fn take(&mut self, count: u32) -> Result<u32, Reason> {
+        if count == 0 {
+            return Ok(0);
+        }
+        let value = self.peek() >> (16 - count);
+        self.skip(count)?;
+        Ok(value)
+    }
+
+    /// The next bit.
+    pub(super) fn bit(&mut self) -> Result<bool, Reason> {
+        Ok(self.take(1)? == 1)
+    }
+
+    /// A number of `size` bits in JPEG's code for signed ones: a leading 0 makes it negative.
+    pub(super) fn signed(&mut self, size: u32) -> Result<i32, Reason> {
+        let value = self.take(size)? as i32;
+        let is_negative = size > 0 && value < 1 << (size - 1);
+        Ok(if is_negative { value - (1 << size) + 1 } else { value })
+    }
+
+    /// The symbol whose code comes next.
+    pub(super) fn symbol(&mut self, table: &Table) -> Result<u8, Reason> {
+        let bits = self.peek();
+        let entry = table.short[(bits >> (16 - SHORT_CODE)) as usize];
+        if entry.length > 0 {
+            self.skip(u32::from(entry.length))?;
+            return Ok(entry.symbol);
+        }
+        for length in SHORT_CODE + 1..=16 {
+            let code = (bits >> (16 - length)) as i32;
+            if code <= table.last_code[length as usize] {
+                self.skip(length)?;
+                let place = code + table.offset[length as usize];
+                return table.symbols.get(place as usize).copied().ok_or_else(bad_code);
+            }
+        }
+        // Behind the end of the data, zeros are no code that was there.
+        self.skip(16)?;
+        Err(bad_code())
+    }
+}
+
+fn bad_code() -> Reason {
+    "its coded data is damaged (no such Huffman code)".into()
+}
+
+/// Codes up to this length are looked up at once.
+const SHORT_CODE: u32 = 9;
+
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// 0: the code is longer.
+    length: u8,
+    symbol: u8,
+}
+
+/// A Huffman table.
+#[derive(Clone)]
+pub(super) struct Table {
+    short: Vec<Entry>,
+    /// The largest code of each length; -1 where there is none.
+    last_code: [i32; 17],
+    /// From a code of each length to its place in `symbols`.
+    offset: [i32; 17],
+    symbols: Vec<u8>,
+}
+
+impl Table {
+    /// A table with `counts[i]` codes of `i + 1` bits, for these symbols in order.
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Reason> {
+        let mut table = Self {
+            short: vec![Entry::default(); 1 << SHORT_CODE],
+            last_code: [-1; 17],
+            offset: [0; 17],
+            symbols: symbols.to_vec(),
+        };
+        let (mut code, mut place) = (0_u32, 0_usize);
+        for (length, &count) in (1_u32..).zip(counts) {
+            if code + u32::from(count) > 1 << length {
+                return Err("a Huffman table of it is not possible".into());
+            }
+            table.offset[length as usize] = place as i32 - code as i32;
+            for _ in 0..count {
+                let symbol =
+                    symbols.get(place).copied().ok_or("a Huffman table of it is too short")?;
+                if length <= SHORT_CODE {
+                    let first = (code << (SHORT_CODE - length)) as usize;
+                    let entry = Entry { length: length as u8, symbol };
+                    table.short[first..first + (1 << (SHORT_CODE - length))].fill(entry);
+                }
+                table.last_code[length as usize] = code as i32;
+                code += 1;
+                place += 1;
+            }
+            code <<= 1;
+        }
+        Ok(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_end_at_a_marker_and_stuffed_zeros_are_left_out() {
+        let mut bits = Bits::new(&[0xA5, 0xFF, 0x00, 0xFF, 0xFF, 0xD9], 0);
+        assert_eq!(bits.take(4), Ok(0xA));
+        assert_eq!(bits.take(12), Ok(0x5FF));
+        assert_eq!(bits.take(1), Err(SHORT.into()));
+        assert_eq!(bits.position(), 3);
+    }
+
+    #[test]
+    fn numbers_with_a_leading_zero_are_negative() {
+        let mut bits = Bits::new(&[0b0110_1000], 0);
+        assert_eq!([bits.signed(2), bits.signed(2), bits.signed(1)], [Ok(-2), Ok(2), Ok(1)]);
+    }
+
+    #[test]
+    fn symbols_follow_their_codes() {
+        // 0 -> 7, 10 -> 8, and a code of 11 bits that begins 110.
+        let mut counts = [0; 16];
+        (counts[0], counts[1], counts[10]) = (1, 1, 1);
+        let table = Table::new(&counts, &[7, 8, 9]).unwrap();
+        let mut bits = Bits::new(&[0b0101_1000, 0b0000_0011], 0);
+        let symbols = [bits.symbol(&table), bits.symbol(&table), bits.symbol(&table)];
+        assert_eq!(symbols, [Ok(7), Ok(8), Ok(9)]);
+        assert!(bits.symbol(&table).is_err());
+    }
+
+    #[test]
+    fn impossible_tables_are_refused() {
+        let mut counts = [0; 16];
+        counts[0] = 3;
+        assert!(Table::new(&counts, &[1, 2, 3]).is_err());
+        counts[0] = 2;
+        assert!(Table::new(&counts, &[1]).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! Fits the tensors of a file to a network: its head, its form, its names.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use candle_core::{Result, Tensor};
+
+use super::names::Renamed;
+use super::{Head, LoadReport};
+use crate::Model;
+
+/// What people call the layer that ends in the classes.
+const HEADS: &[&str] = &[
+    "fc",
+    "classifier",
+    "head",
+    "heads",
+    "last_linear",
+    "linear",
+    "logits",
+    "output",
+    "out",
+    "fc_out",
+    "_fc",
+    "cls_head",
+    "cls",
+    "new_fc",
+    "final",
+    "top",
+];
+
+/// The tensors of a file under the network's names and in its form.
+pub(super) struct Fitted {
+    pub(super) tensors: BTreeMap<String, Tensor>,
+    pub(super) report: LoadReport,
+}
+
+pub(super) fn fit(model: &dyn Model, renamed: Renamed, head: Head) -> Result<Fitted> {
+    let all = model.parameters().all();
+    let ours: HashSet<&str> = all.iter().map(|parameter| parameter.path()).collect();
+    let Renamed { mut tensors, prefix, mut beside, state } = renamed;
+    let found = rename_head(model, &ours, &mut tensors, &mut beside, head)?;
+    let adapted = tensors.into_iter().map(|(name, tensor)| {
+        let other = model.adapt_weight(&name, &tensor)?;
+        Ok((name, other.unwrap_or(tensor)))
+    });
+    let tensors: BTreeMap<String, Tensor> = adapted.collect::<Result<_>>()?;
+    let mut report = compare(model, &tensors, head);
+    report.prefix = prefix;
+    report.head_in_file = found.name;
+    report.left_out = found.left_out.into_iter().chain(beside.into_keys()).chain(state).collect();
+    Ok(Fitted { tensors, report })
+}
+
+/// A head under another name.
+#[derive(Default)]
+struct FoundHead {
+    /// What the file calls it.
+    name: Option<String>,
+    /// Names of a head in another form.
+    left_out: Vec<String>,
+}
+
+/// Brings a linear layer that only the file knows, and that stands where the network has its head, to
+/// the head's name. With [`Head::MayDiffer`] a head of several layers is left out.
+fn rename_head(
+    model: &dyn Model,
+    ours: &HashSet<&str>,
+    tensors: &mut BTreeMap<String, Tensor>,
+    beside: &mut BTreeMap<String, Tensor>,
+    head: Head,
+) -> Result<FoundHead> {
+    let path = model.head();
+    let weight = format!("{path}.weight");
+    let Some(wanted) = model.parameters().get(&weight) else {
+        return Ok(FoundHead::default());
+    };
+    if tensors.contains_key(&weight) {
+        return Ok(FoundHead::default());
+    }
+    let features = wanted.var().dims().get(1).copied();
+    let unknown = |name: &String| !ours.contains(name.as_str()) && !is_counter(name);
+    let leftover = || tensors.keys().chain(beside.keys()).filter(|name| unknown(name));
+    let layers: BTreeSet<String> = leftover().map(|name| layer_of(name).to_owned()).collect();
+    let is_head = |layer: &str| is_under(layer, path) || HEADS.contains(&first_segment(layer));
+    let named: Vec<&String> = layers.iter().filter(|layer| is_head(layer)).collect();
+    // A single layer that fits is the head whatever it is called.
+    let layer = match (named.as_slice(), layers.len()) {
+        ([layer], _) => Some((*layer).clone()),
+        ([], 1) => layers.first().cloned(),
+        _ => None,
+    };
+    let get = |name: &str| tensors.get(name).or_else(|| beside.get(name)).cloned();
+    let fields = |layer: &str| leftover().filter(|name| layer_of(name) == layer).count();
+    if let Some(layer) = layer {
+        let (weight_in_file, bias_in_file) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        let (linear, bias) =
+            (get(&weight_in_file).map(|weight| as_linear(&weight)), get(&bias_in_file));
+        let linear = linear
+            .transpose()?
+            .filter(|weight| weight.rank() == 2 && weight.dims().get(1).copied() == features);
+        let known = 1 + usize::from(bias.is_some());
+        if let Some(linear) = linear.filter(|_| fields(&layer) == known) {
+            for name in [&weight_in_file, &bias_in_file] {
+                tensors.remove(name);
+                beside.remove(name);
+            }
+            tensors.insert(weight, linear);
+            if let Some(bias) = bias {
+                tensors.insert(format!("{path}.bias"), bias);
+            }
+            return Ok(FoundHead { name: Some(layer), left_out: Vec::new() });
+        }
+    }
+    let mut left_out = Vec::new();
+    if head == Head::MayDiffer {
+        let of_head = leftover().filter(|name| is_head(layer_of(name))).cloned();
+        left_out = of_head.collect();
+        for name in &left_out {
+            tensors.remove(name);
+            beside.remove(name);
+        }
+    }
+    Ok(FoundHead { name: None, left_out })
+}
+
+/// A 1x1 convolution behind global pooling is a linear layer.
+fn as_linear(weight: &Tensor) -> Result<Tensor> {
+    match *weight.dims() {
+        [out, features, 1, 1] => weight.reshape((out, features)),
+        _ => Ok(weight.clone()),
+    }
+}
+
+fn layer_of(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(layer, _)| layer)
+}
+
+fn first_segment(layer: &str) -> &str {
+    layer.split('.').next().unwrap_or_default()
+}
+
+fn is_under(layer: &str, path: &str) -> bool {
+    layer.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn compare(model: &dyn Model, tensors: &BTreeMap<String, Tensor>, head: Head) -> LoadReport {
+    let mut report = LoadReport::default();
+    let prefix = format!("{}.", model.head());
+    let replaceable = |name: &str| head == Head::MayDiffer && name.starts_with(&prefix);
+    for parameter in model.parameters().all() {
+        let name = parameter.path().to_owned();
+        match tensors.get(&name) {
+            Some(tensor) if tensor.dims() == parameter.var().dims() => report.matched.push(name),
+            Some(_) | None if replaceable(&name) => report.new_head.push(name),
+            Some(tensor) => {
+                let (ours, theirs) = (parameter.var().dims().to_vec(), tensor.dims().to_vec());
+                report.wrong_shape.push((name, ours, theirs));
+            }
+            None if is_counter(&name) => {}
+            None => report.missing.push(name),
+        }
+    }
+    // A head is taken whole or not at all: a bias that happens to fit stays with its weight.
+    if !report.new_head.is_empty() {
+        let (head, body) = report.matched.drain(..).partition(|name| replaceable(name));
+        report.matched = body;
+        report.new_head.extend::<Vec<String>>(head);
+    }
+    report.unexpected = tensors
+        .keys()
+        .filter(|name| model.parameters().get(name).is_none() && !is_counter(name))
+        .cloned()
+        .collect();
+    report
+}
+
+/// Some files leave out how many batches a batch norm has seen.
+fn is_counter(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
+}

@@ -1,0 +1,98 @@
+//! Copies the tensors of a file into a network.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use candle_core::{DType, Error, Result, Tensor};
+
+use super::fit::{Fitted, fit};
+use super::names::renamed;
+use super::{Head, LoadReport};
+use crate::{Model, Parameter};
+
+/// Copies `tensors` into `model`, all or nothing, and says what fitted.
+///
+/// Names may have a common prefix (`module.`, `model.`, `_orig_mod.`, `backbone.`), the head may have
+/// another name, and a trainer's tensors (an optimizer's state, averages) may stand beside the network's:
+/// the report says what was done. `num_batches_tracked` counters may be missing on either side: some files
+/// leave them out. Floats of any size are converted.
+///
+/// # Errors
+/// If anything but what `head` allows is missing, unexpected or of another shape, if the file holds
+/// integers where the network has floats, or a tensor cannot be brought to the network's device; the
+/// network is then untouched and the message holds the report.
+pub fn load(
+    model: &dyn Model,
+    tensors: &HashMap<String, Tensor>,
+    head: Head,
+) -> Result<LoadReport> {
+    let all = model.parameters().all();
+    let ours: HashSet<&str> = all.iter().map(Parameter::path).collect();
+    let Fitted { tensors: fitted, mut report } = fit(model, renamed(tensors, &ours)?, head)?;
+    if report.matched.is_empty() {
+        return Err(Error::Msg(format!(
+            "these are no weights of `{}`: none of its {} tensors (`{}`, ...) is in the file (`{}`, \
+             ...) under the same name and with the same shape; name weights of this network, or none",
+            model.spec().architecture,
+            all.len(),
+            all.first().map_or("", |parameter| parameter.path()),
+            fitted.keys().next().map_or("", String::as_str),
+        )));
+    }
+    if !report.is_complete() {
+        let architecture = &model.spec().architecture;
+        if lacks_head_alone(&report, model.head()) {
+            return Err(Error::Msg(format!(
+                "the weights do not fit `{architecture}`: the file has no head (`{}`), as a backbone to \
+                 fine-tune has none: {report}",
+                model.head()
+            )));
+        }
+        return Err(Error::Msg(format!("the weights do not fit `{architecture}`: {report}")));
+    }
+    // Whatever can fail comes first: the network is as before until all of it is ready.
+    let mut ready = Vec::new();
+    let mut converted = BTreeSet::new();
+    for name in &report.matched {
+        if let (Some(parameter), Some(tensor)) = (model.parameters().get(name), fitted.get(name)) {
+            ready.push((prepared(&parameter, tensor)?, parameter));
+            if tensor.dtype().is_float() && tensor.dtype() != ready_type(&ready) {
+                converted.insert(format!("{:?}", tensor.dtype()));
+            }
+        }
+    }
+    for (values, parameter) in ready {
+        parameter.set(&values)?;
+    }
+    report.converted = converted.into_iter().collect();
+    Ok(report)
+}
+
+fn lacks_head_alone(report: &LoadReport, head: &str) -> bool {
+    let is_of_head =
+        |name: &String| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
+    report.missing.iter().all(is_of_head)
+        && report.unexpected.is_empty()
+        && report.wrong_shape.is_empty()
+}
+
+fn ready_type(ready: &[(Tensor, Parameter)]) -> DType {
+    ready.last().map_or(DType::F32, |(values, _)| values.dtype())
+}
+
+/// `tensor` as the parameter takes it, in memory of its own: a variable takes no values that share
+/// memory with it, and finds that out only when it is set.
+fn prepared(parameter: &Parameter, tensor: &Tensor) -> Result<Tensor> {
+    let var = parameter.var();
+    let (from, to) = (tensor.dtype(), var.dtype());
+    if from.is_int() && to.is_float() {
+        return Err(Error::Msg(format!(
+            "`{}` holds {from:?} integers where the network has {to:?}: these are quantized weights; \
+             save them as floats",
+            parameter.path()
+        )));
+    }
+    let same = from == to && tensor.device().same_device(var.device());
+    let values = tensor.to_dtype(to)?.to_device(var.device())?;
+    let values = if same { values.copy()? } else { values };
+    values.contiguous()
+}

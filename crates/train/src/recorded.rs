@@ -1,0 +1,96 @@
+//! Settings as a checkpoint records them, and whether today's are the same.
+//!
+//! Recorded settings are compared as values, not as text: a setting that did not exist when a run was
+//! recorded has its default in that run.
+
+mod debug;
+
+use candle_vision_data::transforms::{Compose, Transform};
+use serde_json::Value;
+
+use debug::Node;
+
+/// Transforms as a checkpoint records them.
+pub(crate) fn transforms(transforms: &Compose) -> String {
+    // Numbers and names alone, for which this cannot fail; the other form is as good a record.
+    serde_json::to_string(transforms).unwrap_or_else(|_| format!("{transforms:?}"))
+}
+
+/// Whether transforms recorded as `recorded` are those recorded as `found` today.
+pub(crate) fn are_same_transforms(found: &str, recorded: &str) -> bool {
+    let Ok(found) = serde_json::from_str::<Compose>(found) else { return false };
+    match serde_json::from_str::<Compose>(recorded) {
+        Ok(recorded) => recorded == found,
+        // Checkpoints of format 1 had them as Rust's debug output at first.
+        Err(_) => is_recorded_as_debug(&found, recorded),
+    }
+}
+
+/// Whether debug output of an earlier version describes these transforms.
+fn is_recorded_as_debug(transforms: &Compose, recorded: &str) -> bool {
+    let Some(steps) = Node::parse(recorded).and_then(Node::steps) else { return false };
+    steps.len() == transforms.0.len()
+        && steps.iter().zip(&transforms.0).all(|(recorded, step)| {
+            let today = Node::parse(&format!("{step:?}"));
+            let added = today.and_then(|today| recorded.added_in(&today));
+            added.is_some_and(|added| are_defaults(step, &added))
+        })
+}
+
+/// Whether these settings of a transform have the values they take when they are not given.
+fn are_defaults(step: &Transform, settings: &[String]) -> bool {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(step) else { return false };
+    fields.retain(|name, _| !settings.contains(name));
+    serde_json::from_value::<Transform>(Value::Object(fields)).is_ok_and(|filled| filled == *step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: &str = r#"[{"op":"random_crop","size":32,"padding":4},{"op":"resize","size":8},{"op":"to_tensor"}]"#;
+
+    fn today() -> Compose {
+        serde_json::from_str(TODAY).unwrap()
+    }
+
+    #[track_caller]
+    fn check(recorded: &str, expected: bool) {
+        assert_eq!(are_same_transforms(&transforms(&today()), recorded), expected, "{recorded}");
+    }
+
+    #[test]
+    fn a_setting_that_was_not_recorded_has_its_default() {
+        check(&transforms(&today()), true);
+        check(TODAY, true);
+        check(&TODAY.replace(r#""padding":4"#, r#""padding":4,"fill":0"#), true);
+        check(&TODAY.replace(r#""padding":4"#, r#""padding":4,"fill":1"#), false);
+        check(&TODAY.replace(r#""padding":4"#, r#""padding":4,"no_such_setting":1"#), false);
+        check(&TODAY.replace(r#","padding":4"#, ""), false);
+    }
+
+    #[test]
+    fn debug_output_of_earlier_versions_is_read() {
+        let debug = format!("{:?}", today());
+        check(&debug, true);
+        // As if `fill` and `interpolation` had not been there yet.
+        let older = debug.replace(", fill: 0", "").replace(", interpolation: Bilinear", "");
+        assert!(older.len() + 30 < debug.len(), "{older}");
+        check(&older, true);
+        check(&debug.replace("fill: 0", "fill: 1"), false);
+        check(&debug.replace("One(8)", "One(9)"), false);
+        check(&debug.replace("ToTensor", "ToTensor, ToTensor"), false);
+        check(&debug.replace("fill: 0", "gone: 0"), false);
+        for damaged in ["", "Compose(", "Compose([ToTensor", "[]]", "a b c"] {
+            check(damaged, false);
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_not_at_its_default_must_have_been_recorded() {
+        let older = format!("{:?}", today()).replace(", interpolation: Bilinear", "");
+        let bicubic = TODAY.replace(r#""size":8"#, r#""size":8,"interpolation":"bicubic""#);
+        assert!(!are_same_transforms(&bicubic, &older));
+        assert!(are_same_transforms(TODAY, &older));
+    }
+}

@@ -1,0 +1,45 @@
+//! When so many pictures are left out that the numbers no longer mean what they seem to.
+
+use candle_vision_data::{DataLoader, class_counts};
+
+use crate::{Error, Result};
+
+/// Checks what a run's loaders have left out so far.
+///
+/// # Errors
+/// As [`check_classes`] for either loader, or if it is more than a tenth of all their pictures.
+pub(crate) fn check_skipped(loaders: [&DataLoader; 2]) -> Result<()> {
+    loaders.into_iter().try_for_each(check_classes)?;
+    let mut skipped = loaders.iter().flat_map(|loader| loader.skipped()).peekable();
+    let first = skipped.peek().cloned();
+    let (skipped, total) =
+        (skipped.count(), loaders.map(|loader| loader.dataset().len()).iter().sum());
+    match first {
+        Some(first) if skipped * 10 > total => Err(Error::TooManySkipped { skipped, total, first }),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that each class has a picture that was not left out.
+///
+/// # Errors
+/// If a class has lost all its pictures: it would neither be learned nor measured.
+pub(crate) fn check_classes(loader: &DataLoader) -> Result<()> {
+    let skipped = loader.skipped();
+    if skipped.is_empty() {
+        return Ok(());
+    }
+    let dataset = loader.dataset();
+    let counts = class_counts(dataset.as_ref());
+    let mut lost = vec![0; counts.len()];
+    for sample in skipped {
+        let class = dataset.label(sample.index) as usize;
+        lost[class] += 1;
+        if lost[class] == counts[class] {
+            let name = dataset.classes().get(class).cloned();
+            let name = name.unwrap_or_else(|| class.to_string());
+            return Err(Error::ClassSkipped { class: name, count: counts[class], last: sample });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! A batch of one sample, on which a network with batch norm may not be trainable.
+
+use candle_core::{Result as TensorResult, Tensor};
+use candle_vision_data::Batch;
+use candle_vision_models::{ParameterKind, Pass};
+use candle_vision_ops::{Generator, in_pool};
+use rand::SeedableRng;
+
+use super::Trainer;
+use crate::freeze::{freeze, release};
+use crate::{Error, Result};
+
+impl Trainer<'_> {
+    /// Fails if an epoch ends in a batch of one sample that the network cannot be trained on: after
+    /// hours of training would be too late to say so.
+    pub(super) fn check_last_batch(&self) -> Result<()> {
+        let Some(number) = self.lonely_batch() else { return Ok(()) };
+        // A real batch, because its shape decides. One that cannot be read is not this check's matter.
+        let batch = self.train.epoch_from(self.position.epoch - 1, number).next();
+        let Some(Ok(batch)) = batch else { return Ok(()) };
+        let released = self.frozen.iter().flatten().filter(|_| self.is_unfrozen_later());
+        let released: Vec<_> = released.cloned().collect();
+        release(self.model, &released)?;
+        let refused = self.refused_alone(&batch);
+        freeze(self.model, &released)?;
+        match refused? {
+            Some(source) => Err(self.single_sample(Some(self.train.dataset().len()), source)),
+            None => Ok(()),
+        }
+    }
+
+    /// What a failed step means, if its batch has one sample.
+    pub(super) fn explain_single(&self, batch: &Batch, error: Error) -> Error {
+        match self.refused_alone(batch) {
+            Ok(Some(source)) => {
+                let is_whole = self.lonely_batch().is_some();
+                let samples = is_whole.then(|| self.train.dataset().len());
+                self.single_sample(samples, source)
+            }
+            _ => error,
+        }
+    }
+
+    fn single_sample(&self, samples: Option<usize>, source: candle_core::Error) -> Error {
+        Error::SingleSample { samples, batch_size: self.train.config().batch_size, source }
+    }
+
+    /// The number of a batch of one sample that each epoch has.
+    fn lonely_batch(&self) -> Option<usize> {
+        let (samples, size) = (self.train.dataset().len(), self.train.config().batch_size);
+        let (all, used) = (self.train.batches_per_epoch(), self.batches());
+        match size {
+            1 => Some(0),
+            _ => (samples % size == 1 && !self.train.config().drop_last && used == all)
+                .then_some(all - 1),
+        }
+    }
+
+    /// Whether the frozen part of the network learns before the run ends.
+    fn is_unfrozen_later(&self) -> bool {
+        self.config.freeze.as_ref().is_some_and(|freeze| freeze.epochs < self.config.epochs)
+    }
+
+    /// Why a training pass fails, if it does for this sample alone and not for two of it. So it is the
+    /// batch's size that is at fault, whatever layer it is that says so.
+    fn refused_alone(&self, batch: &Batch) -> Result<Option<candle_core::Error>> {
+        if batch.indices.len() != 1 {
+            return Ok(None);
+        }
+        let Err(error) = self.tried(&batch.images)? else { return Ok(None) };
+        let two = Tensor::cat(&[&batch.images, &batch.images], 0)?;
+        Ok(self.tried(&two)?.is_ok().then_some(error))
+    }
+
+    /// A training pass whose results are forgotten: running statistics are as before.
+    fn tried(&self, images: &Tensor) -> Result<TensorResult<()>> {
+        let buffers = self.model.parameters().all().into_iter();
+        let buffers = buffers.filter(|parameter| parameter.kind() == ParameterKind::Buffer);
+        let saved = buffers.map(|buffer| {
+            let values = buffer.detached().copy()?;
+            Ok((buffer, values))
+        });
+        let saved: Vec<_> = saved.collect::<Result<_>>()?;
+        let (model, precision) = (self.model, self.config.precision);
+        let frozen_batch_norm = self.frozen_batch_norm();
+        let tried = in_pool(|| {
+            let pass = Pass::train(Generator::seed_from_u64(0)).precision(precision);
+            model.forward(images, &mut pass.frozen_batch_norm(frozen_batch_norm)).map(|_| ())
+        });
+        for (buffer, values) in saved {
+            buffer.set(&values)?;
+        }
+        Ok(tried)
+    }
+}
