@@ -9,11 +9,13 @@ use toml::Value;
 use crate::settings::Settings;
 
 /// Settings, or tables of them, that decide none of the numbers which come, only how many.
-const MAY_CHANGE: [&str; 7] = [
+const MAY_CHANGE: [&str; 9] = [
     "training.epochs",
     "training.early_stop",
     "data.workers",
     "data.path",
+    "data.dir",
+    "data.max_pixels",
     "data.skip_broken",
     "description",
     "score",
@@ -163,7 +165,10 @@ mod tests {
         assert!(told.contains(&"training.epochs: 4 now, 2 before".to_owned()), "{told:?}");
         let patience = "training.early_stop.patience: 3 now, not set before".to_owned();
         assert!(told.contains(&patience), "{told:?}");
-        for free in ["data.workers=0", "data.skip_broken=true", "description=x", "data.path=a"] {
+        let places = ["data.path=a", "data.dir=a"];
+        let others =
+            ["data.workers=0", "data.skip_broken=true", "data.max_pixels=9", "description=x"];
+        for free in places.into_iter().chain(others) {
             assert_eq!(changed(&[free])?.len(), 1, "{free}");
         }
         assert!(changed(&["training.epochs=2", "data.workers=2"])?.is_empty());

@@ -1,4 +1,4 @@
-//! What there is to say about image folders: how they are split, what is not used of them.
+//! Image folders: how they are split and which files are not used, told to the user.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

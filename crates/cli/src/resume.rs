@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub(crate) struct Begun {
     /// No other process can write to it.
     pub(crate) folder: RunFolder,
-    /// As asked for now.
+    /// The recorded settings with the changes of this command line.
     pub(crate) settings: Settings,
     /// What differs from the settings it had.
     pub(crate) changes: Vec<Change>,

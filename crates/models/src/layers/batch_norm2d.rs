@@ -56,7 +56,7 @@ impl<'a> Activate<'a> {
         self.rectifier.map_or(Activation::Identity, |(activation, _)| activation)
     }
 
-    /// Whether a tap wants to see what the rectifier gets, for which it must stand alone.
+    /// Whether a tap wants to see the activation's input, for which the activation must stand alone.
     pub(super) fn wants_input(&self, pass: &Pass<'_>) -> bool {
         self.rectifier.is_some_and(|(_, path)| pass.wants_input(path))
     }
@@ -92,8 +92,8 @@ impl BatchNorm2d {
     /// # Errors
     /// If the shape does not fit, or what a tap returns.
     pub fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        // A tap on the normalised output needs it before the residual and the rectifier, one on the
-        // rectifier's input before the rectifier.
+        // A tap on the normalised output needs it before the residual and the activation, one on the
+        // activation's input before the activation.
         if pass.wants(&self.path) || then.wants_input(pass) {
             return self.step_by_step(x, then, pass);
         }
