@@ -17,8 +17,8 @@ use crate::tape::{self, Recorded};
 /// The gradients of `loss`, as its method `backward` gives them, in less time.
 ///
 /// A gradient goes on as it is, and only where a tensor was used more than once are gradients added.
-/// That takes a graph of this crate's ops alone (see [`is_direct`] and [`why_not_direct`]); if any op between `loss` and a
-/// variable is one of candle's own, even a reshape, the whole way back is candle's.
+/// That takes a graph of this crate's ops alone (see [`is_direct`] and [`why_not_direct`]); if any op
+/// between `loss` and a variable is one of candle's own, even a reshape, the whole way back is candle's.
 ///
 /// # Errors
 /// What `loss.backward()` returns.

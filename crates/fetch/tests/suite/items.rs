@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use candle_vision_fetch::{
     ArchiveKind, Content, Error, FetchOptions, Fetched, FolderCount, HubFile, HubOptions, Item,
-    Layout, Limits, Origin, Result, Source, catalog, check_fetched, fetch, find, is_present,
+    Layout, Limits, Origin, Result, Source, catalog, fetch, find, is_present,
 };
 
 use crate::support::{Reply, Server, names, noise, quick, safetensors, soon, spec, sum_of};
 
-fn options(data_dir: &Path) -> FetchOptions<'static> {
+pub(crate) fn options(data_dir: &Path) -> FetchOptions<'static> {
     FetchOptions {
         http: quick(),
         hub: HubOptions {
@@ -26,35 +26,35 @@ fn options(data_dir: &Path) -> FetchOptions<'static> {
     }
 }
 
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn other(&self) -> PathBuf {
+    pub(crate) fn other(&self) -> PathBuf {
         let other = self.folder.path().join("other");
         std::fs::create_dir_all(&other).unwrap();
         other
     }
 
-    fn fetch(&self, item: &Item) -> Result<Fetched> {
+    pub(crate) fn fetch(&self, item: &Item) -> Result<Fetched> {
         soon(|| fetch(item, &options(&self.data())))
     }
 
-    fn fetch_from(&self, item: &Item, from: &Path) -> Result<Fetched> {
+    pub(crate) fn fetch_from(&self, item: &Item, from: &Path) -> Result<Fetched> {
         let options = FetchOptions { from: Some(from.to_path_buf()), ..options(&self.data()) };
         soon(|| fetch(item, &options))
     }
 
-    fn fetch_offline(&self, item: &Item) -> Result<Fetched> {
+    pub(crate) fn fetch_offline(&self, item: &Item) -> Result<Fetched> {
         let options = FetchOptions { offline: true, ..options(&self.data()) };
         soon(|| fetch(item, &options))
     }
@@ -100,7 +100,7 @@ fn write_digits(folder: &Path) {
 }
 
 /// A zip with `pictures/train/{ants,bees}/*.jpg`, and the item it belongs to.
-fn tree_item(mirror: &str) -> (Item, Vec<u8>) {
+pub(crate) fn tree_item(mirror: &str) -> (Item, Vec<u8>) {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for name in ["train/ants/1.jpg", "train/ants/2.JPEG", "train/bees/1.jpg", "train/bees/x.gif"] {
         let options = zip::write::SimpleFileOptions::default();
@@ -287,116 +287,6 @@ fn damaged_local_files_are_refused_by_name() {
 }
 
 #[test]
-fn an_archive_becomes_its_folder() {
-    let (_, archive) = tree_item("");
-    let served = archive.clone();
-    let server = Server::start(move |request| Reply::file(request, &served));
-    let (item, _) = tree_item(&server.url);
-    let place = Place::new();
-    let fetched = place.fetch(&item).unwrap();
-    assert_eq!(fetched.files, [place.data().join("insects")]);
-    assert_eq!(names(&place.data()), [".candle-vision-fetch.lock", "insects"]);
-    let picture = place.data().join("insects/train/ants/2.JPEG");
-    assert_eq!(std::fs::read(picture).unwrap(), b"train/ants/2.JPEG");
-
-    // A picture lost, one added: the first comes back, the second stays.
-    std::fs::remove_file(place.data().join("insects/train/bees/1.jpg")).unwrap();
-    std::fs::write(place.data().join("insects/train/ants/mine.jpg"), "mine").unwrap();
-    assert!(!is_present(&item, &place.data()));
-    place.fetch(&item).unwrap();
-    assert!(is_present(&item, &place.data()));
-    assert!(place.data().join("insects/train/ants/mine.jpg").exists());
-}
-
-/// Changes a byte and leaves length and time as they are, as a disk does.
-fn flip(path: &Path) {
-    let time = std::fs::metadata(path).unwrap().modified().unwrap();
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[3] ^= 1;
-    std::fs::write(path, bytes).unwrap();
-    std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-}
-
-#[test]
-fn a_flipped_byte_in_an_unpacked_file_is_repaired_and_told() {
-    let (item, archive) = tree_item("");
-    let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
-    place.fetch_from(&item, &place.other()).unwrap();
-    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
-
-    let picture = place.data().join("insects/train/ants/1.jpg");
-    let gif = place.data().join("insects/train/bees/x.gif");
-    flip(&picture);
-    flip(&gif);
-    let error = place.fetch_offline(&item).unwrap_err();
-    assert!(matches!(error, Error::Offline { .. }), "{error}");
-    let repaired = RefCell::new(Vec::new());
-    let progress = |event: candle_vision_fetch::Event<'_>| match event {
-        candle_vision_fetch::Event::Repaired { path } => {
-            repaired.borrow_mut().push(path.to_path_buf());
-        }
-        candle_vision_fetch::Event::Incomplete { cause, .. } => {
-            assert!(cause.contains("1.jpg`: sha256"), "{cause}");
-        }
-        _ => {}
-    };
-    let from = Some(place.other());
-    let options = FetchOptions { progress: &progress, from, ..options(&place.data()) };
-    fetch(&item, &options).unwrap();
-    assert_eq!(repaired.into_inner(), [picture.clone(), gif]);
-    assert_eq!(std::fs::read(&picture).unwrap(), b"train/ants/1.jpg");
-    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
-}
-
-#[test]
-fn a_quick_look_finds_what_changed_since_the_fetch_and_writes_nothing() {
-    let (item, archive) = tree_item("");
-    let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
-    place.fetch_from(&item, &place.other()).unwrap();
-    let folder = place.data().join("insects");
-    let record = std::fs::read(folder.join(".candle-vision-files")).unwrap();
-    check_fetched(&item, &place.data()).unwrap();
-    std::fs::write(folder.join("train/ants/1.jpg"), "train/ants/1.jpG").unwrap();
-    let error = check_fetched(&item, &place.data()).unwrap_err().to_string();
-    assert!(error.contains("train/ants/1.jpg`: sha256 is "), "{error}");
-    std::fs::remove_file(folder.join("train/bees/1.jpg")).unwrap();
-    std::fs::write(folder.join("train/ants/1.jpg"), "train/ants/1.jpg").unwrap();
-    let error = check_fetched(&item, &place.data()).unwrap_err().to_string();
-    assert!(error.contains("train/bees/1.jpg`: file is missing"), "{error}");
-    assert_eq!(std::fs::read(folder.join(".candle-vision-files")).unwrap(), record);
-    // A damaged folder is no source either.
-    let second = Place::new();
-    let error = second.fetch_from(&item, &place.data()).unwrap_err().to_string();
-    assert!(error.contains("train/bees/1.jpg"), "{error}");
-}
-
-#[test]
-fn a_tree_without_a_record_is_counted() {
-    let (item, _) = tree_item("");
-    let place = Place::new();
-    for name in ["train/ants/1.jpg", "train/ants/2.jpg", "train/bees/1.jpg"] {
-        let path = place.data().join("insects").join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, "x").unwrap();
-    }
-    assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::Counted);
-    check_fetched(&item, &place.data()).unwrap();
-    assert_eq!(names(&place.data().join("insects")), ["train"]);
-    // A copy of it has one from then on.
-    let second = Place::new();
-    second.fetch_from(&item, &place.data()).unwrap();
-    assert_eq!(second.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
-    flip_shorter(&second.data().join("insects/train/bees/1.jpg"));
-    assert!(second.fetch_offline(&item).is_err());
-}
-
-fn flip_shorter(path: &Path) {
-    std::fs::write(path, "y").unwrap();
-}
-
-#[test]
 fn without_a_network_a_folder_that_cannot_be_written_is_left_alone() {
     let place = Place::new();
     let error = place.fetch_offline(&tree_item("").0).unwrap_err();
@@ -437,45 +327,6 @@ fn causes_are_told_apart() {
     std::fs::write(broken.other().join("pictures.zip"), zip).unwrap();
     let error = broken.fetch_from(&item, &broken.other()).unwrap_err();
     assert!(matches!(error, Error::Archive { .. }) && !error.is_not_available(), "{error}");
-}
-
-#[test]
-fn an_archive_or_a_tree_is_taken_from_a_local_folder() {
-    let (item, archive) = tree_item("");
-    let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
-    place.fetch_from(&item, &place.other()).unwrap();
-    assert!(is_present(&item, &place.data()));
-    assert!(place.other().join("pictures.zip").exists());
-
-    let second = Place::new();
-    let fetched = second.fetch_from(&item, &place.data()).unwrap();
-    assert_eq!(fetched.origin, Origin::Local);
-    assert!(second.data().join("insects/train/bees/x.gif").exists());
-}
-
-#[test]
-fn an_incomplete_local_tree_is_counted() {
-    let (item, _) = tree_item("");
-    let place = Place::new();
-    std::fs::create_dir_all(place.other().join("insects/train/ants")).unwrap();
-    std::fs::write(place.other().join("insects/train/ants/1.jpg"), "").unwrap();
-    let error = place.fetch_from(&item, &place.other()).unwrap_err().to_string();
-    assert!(error.contains("train/ants") && error.contains("is 1, expected at least 2"), "{error}");
-    assert!(!place.data().join("insects").exists());
-}
-
-#[test]
-fn an_archive_without_its_folder_is_refused() {
-    let (mut item, archive) = tree_item("");
-    if let Source::Archive { root, .. } = &mut item.sources[0] {
-        *root = "elsewhere".to_owned();
-    }
-    let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
-    let error = place.fetch_from(&item, &place.other()).unwrap_err().to_string();
-    assert!(error.contains("elsewhere"), "{error}");
-    assert_eq!(names(&place.data()), [".candle-vision-fetch.lock"]);
 }
 
 #[test]

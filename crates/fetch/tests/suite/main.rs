@@ -6,3 +6,4 @@ mod http_faults;
 mod hub_faults;
 mod items;
 mod support;
+mod trees;
