@@ -1,4 +1,4 @@
-//! Broken data sets and pictures.
+//! Broken data sets and images.
 
 use crate::support::{Finished, Place, experiments};
 
@@ -12,31 +12,31 @@ fn a_missing_folder_is_named() {
     let place = Place::new();
     train_on_photos(&place, &[]).fails(&["`photos` not found", "check the path"]);
     place.small(&["--set", "data.source=folder"]).fails(&["data.path"]);
-    place.write_pictures("photos");
+    place.write_images("photos");
     std::fs::remove_dir_all(place.path("photos/train")).expect("the folder is there");
     train_on_photos(&place, &[]).fails(&["`photos/train` not found", "`val` to validate on"]);
 }
 
 #[test]
-fn a_class_without_pictures_is_named() {
+fn a_class_without_images_is_named() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     std::fs::create_dir(place.path("photos/train/wasps")).expect("a folder");
     place.write("photos/train/wasps/notes.txt", "none yet");
-    train_on_photos(&place, &[]).fails(&["`photos/train/wasps`", "without pictures", "remove"]);
+    train_on_photos(&place, &[]).fails(&["`photos/train/wasps`", "without images", "remove"]);
     assert!(!place.path("runs").exists());
 }
 
 #[test]
-fn a_broken_picture_is_named_or_left_out() {
+fn a_broken_image_is_named_or_left_out() {
     for (name, break_it) in [
         ("photos/train/ants/00.jpg", (|place, name| place.cut(name, 600)) as fn(&Place, &str)),
-        ("photos/train/bees/text.jpg", |place, name| place.write(name, "no picture at all")),
+        ("photos/train/bees/text.jpg", |place, name| place.write(name, "no image at all")),
     ] {
         let place = Place::new();
-        place.write_pictures("photos");
+        place.write_images("photos");
         break_it(&place, name);
-        train_on_photos(&place, &[]).fails(&[name, "not a whole picture", "skip_broken"]);
+        train_on_photos(&place, &[]).fails(&[name, "not a whole image", "skip_broken"]);
         let run = train_on_photos(&place, &["--skip-broken"]).succeeds();
         assert_eq!(run.stderr.matches(name).count(), 1, "{}", run.stderr);
         assert!(run.stderr.contains(&format!("left out: {name}: ")), "{}", run.stderr);
@@ -45,9 +45,9 @@ fn a_broken_picture_is_named_or_left_out() {
 }
 
 #[test]
-fn eval_names_a_broken_picture_or_leaves_it_out() {
+fn eval_names_a_broken_image_or_leaves_it_out() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     train_on_photos(&place, &[]).succeeds();
     place.cut("photos/val/bees/01.jpg", 600);
     let checkpoint = "runs/small/001/best.safetensors";
@@ -58,7 +58,7 @@ fn eval_names_a_broken_picture_or_leaves_it_out() {
     assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
 }
 
-/// MNIST's files with `count` black pictures.
+/// MNIST's files with `count` black images.
 fn write_mnist(place: &Place, count: u32) {
     for part in ["train", "t10k"] {
         let mut images = [0x803, count, 28, 28].map(u32::to_be_bytes).concat();

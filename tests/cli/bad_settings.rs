@@ -18,7 +18,7 @@ fn recipes_are_read_strictly() {
     let recipe = place.read("small.toml");
     for (old, new, part) in [
         ("epochs = 2", "epohcs = 2", "`epohcs`"),
-        ("picture_size", "picture_sise", "`picture_sise`"),
+        ("image_size", "image_sise", "`image_sise`"),
         ("[model]", "[modle]", "`modle`"),
         ("lr = 0.003", "lr = ", "line "),
         ("random_horizontal_flip", "flip", "`flip`"),
@@ -37,7 +37,7 @@ fn settings_are_checked_before_anything_is_written() {
     refused(&["--set", "training.optimizer.lr=0"], &["`optimizer.lr` is 0", "positive"]);
     refused(&["--set", "training.optimizer.lr=nan"], &["`optimizer.lr` is NaN", "positive"]);
     refused(&["--set", "data.batch_size=0"], &["`batch_size`", "at least 1"]);
-    refused(&["--set", "data.train_pictures=0"], &["data.train_pictures"]);
+    refused(&["--set", "data.train_images=0"], &["data.train_images"]);
     refused(&["--epochs", "0"], &["`epochs` is 0"]);
     refused(&["--name", "a/b"], &["`a/b`", "letters"]);
 }
@@ -55,9 +55,9 @@ fn devices_and_networks_are_known_by_name() {
 }
 
 #[test]
-fn pictures_must_have_the_size_of_the_network() {
+fn images_must_have_the_size_of_the_network() {
     let resize = "data.train=[{ op = \"resize\", size = [24, 24] }, { op = \"to_tensor\" }]";
-    refused(&["--set", resize], &["data.train makes pictures of 24x24", "model.image_size is 32"]);
+    refused(&["--set", resize], &["data.train makes images of 24x24", "model.image_size is 32"]);
     refused(&["--set", "model.image_size=64"], &["of 32x32", "model.image_size is 64"]);
     refused(&["--set", "model.channels=1"], &["3 channels", "model.channels is 1"]);
 }
@@ -118,7 +118,7 @@ fn weights_are_known_by_what_they_hold() {
 #[test]
 fn a_checkpoint_must_be_whole_and_ours() {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let predict = |path: &str| {
         let run = place.run(&["predict", "photos/val/ants/00.jpg", "--checkpoint", path]);
         assert_eq!(run.stdout, "");

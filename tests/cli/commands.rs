@@ -7,7 +7,7 @@ const PHOTO: &str = "photos/val/ants/00.jpg";
 #[test]
 fn predict_ranks_the_classes() {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let run = place.run(&["predict", PHOTO, "--checkpoint", &checkpoint]).succeeds();
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert_eq!((lines.len(), lines[0]), (3, PHOTO));
@@ -18,7 +18,7 @@ fn predict_ranks_the_classes() {
     assert_eq!(run.stdout.lines().count(), 2);
     for line in run.stdout.lines() {
         let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert_eq!(value["picture"], PHOTO);
+        assert_eq!(value["image"], PHOTO);
         let classes = value["classes"].as_array().expect("a list");
         let sum: f64 = classes.iter().filter_map(|class| class["probability"].as_f64()).sum();
         assert!((sum - 1.0).abs() < 1e-5, "{line}");
@@ -36,15 +36,15 @@ fn a_photo_is_scaled_to_what_the_network_was_trained_on() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_read_does_not_keep_the_others() {
+fn a_image_that_cannot_be_read_does_not_keep_the_others() {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
-    place.write("text.jpg", "no picture at all");
+    place.write_images("photos");
+    place.write("text.jpg", "no image at all");
     let run = place.run(&["predict", "nope.jpg", PHOTO, "--checkpoint", &checkpoint]);
     let run = run.fails(&["`nope.jpg`", "No such file"]);
     assert!(run.stdout.starts_with(PHOTO), "{}", run.stdout);
     let run = place.run(&["predict", "text.jpg", "--checkpoint", &checkpoint]);
-    run.fails(&["`text.jpg` is not a whole picture", "replace it"]);
+    run.fails(&["`text.jpg` is not a whole image", "replace it"]);
     place.cut(PHOTO, 500);
     let run = place.run(&["explain", PHOTO, "--checkpoint", &checkpoint]);
     run.fails(&[PHOTO, "cut off"]);
@@ -73,7 +73,7 @@ fn eval_in_half_precision_says_what_a_cpu_makes_of_it() {
 #[test]
 fn eval_measures_on_a_folder_with_the_same_classes() {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let eval = |folder| place.run(&["eval", "--checkpoint", &checkpoint, "--folder", folder]);
     assert!(eval("photos").succeeds().stdout.contains("of 4)"));
     eval("nowhere").fails(&["`nowhere` not found"]);

@@ -1,6 +1,6 @@
-//! `compare`: several runs on one page and in one picture.
+//! `compare`: several runs on one page and in one image.
 
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 
 use crate::support::Place;
 
@@ -16,7 +16,7 @@ fn two_runs() -> Place {
 const RUNS: [&str; 3] = ["compare", "runs/small/001", "runs/other/001"];
 
 #[test]
-fn runs_share_a_page_a_picture_and_a_table() {
+fn runs_share_a_page_a_image_and_a_table() {
     let place = two_runs();
     let run = place.run(&RUNS).succeeds();
     assert!(run.stdout.ends_with("compare.html\ncompare.png\n"), "{}", run.stdout);
@@ -27,8 +27,8 @@ fn runs_share_a_page_a_picture_and_a_table() {
     for part in ["small 001", "other 001", "gap_cnn", "mlp", " %"] {
         assert!(run.stdout.contains(part), "{part} is not in\n{}", run.stdout);
     }
-    let picture = Picture::open(place.path("compare.png")).expect("a picture");
-    assert_eq!(picture.width(), 1800);
+    let image = Image::open(place.path("compare.png")).expect("an image");
+    assert_eq!(image.width(), 1800);
 
     place.run(&[RUNS.as_slice(), &["-o", "both/cnn.png"]].concat()).succeeds();
     assert!(place.path("both/cnn.html").is_file() && place.path("both/cnn.png").is_file());

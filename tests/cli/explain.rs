@@ -1,6 +1,6 @@
-//! `candle-vision explain`: methods, targets, formats, and pictures of every kind.
+//! `candle-vision explain`: methods, targets, formats, and images of every kind.
 
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 use candle_vision::explain::Method;
 
 use crate::support::{Finished, Place};
@@ -13,17 +13,17 @@ fn explain(place: &Place, checkpoint: &str, args: &[&str]) -> Finished {
 
 fn trained() -> (Place, String) {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
+    place.write_images("photos");
     (place, checkpoint)
 }
 
 #[test]
-fn explain_draws_a_picture() {
+fn explain_draws_a_image() {
     let (place, checkpoint) = trained();
     let run = explain(&place, &checkpoint, &[]).succeeds();
     assert_eq!(run.stdout.lines().last(), Some("00.explain.png"));
-    let picture = Picture::open(place.path("00.explain.png")).expect("a picture");
-    assert!(picture.width() > 3 * 32);
+    let image = Image::open(place.path("00.explain.png")).expect("an image");
+    assert!(image.width() > 3 * 32);
     let args = ["--class", "bees", "--layer", "conv2", "-o", "bees.png"];
     let run = explain(&place, &checkpoint, &args).succeeds();
     assert!(run.stdout.contains(": bees (") && run.stdout.contains("conv2"), "{}", run.stdout);
@@ -31,14 +31,14 @@ fn explain_draws_a_picture() {
 }
 
 #[test]
-fn every_method_draws_a_picture() {
+fn every_method_draws_a_image() {
     let (place, checkpoint) = trained();
     for method in Method::ALL {
         let output = format!("{method}.png");
         let args = ["--method", method.name(), "-o", &output];
         let run = explain(&place, &checkpoint, &args).succeeds();
         assert!(run.stdout.contains(&format!("%), {method}")), "{}", run.stdout);
-        Picture::open(place.path(&output)).expect("a picture");
+        Image::open(place.path(&output)).expect("an image");
     }
     let run = explain(&place, &checkpoint, &["--method", "gradcma"]);
     run.is_misuse("no method is called `gradcma`; there are gradcam, gradcam++");
@@ -74,7 +74,7 @@ fn numbers_come_as_npy_and_json() {
 }
 
 #[test]
-fn a_target_is_a_class_two_classes_or_a_picture() {
+fn a_target_is_a_class_two_classes_or_a_image() {
     let (place, checkpoint) = trained();
     let told = |target| explain(&place, &checkpoint, &["--target", target]).succeeds().stdout;
     assert!(told("1").contains(": bees ("));
@@ -119,7 +119,7 @@ fn a_layer_that_does_not_fit_is_refused() {
 #[test]
 fn a_network_without_maps_is_explained_by_its_pixels_alone() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     place.small(&["--set", "model.architecture=mlp", "--epochs", "1"]).succeeds();
     let checkpoint = "runs/small/001/last.safetensors";
     explain(&place, checkpoint, &[]).fails(&["`mlp` has no spatial maps", "resnet18", "saliency"]);
@@ -127,9 +127,9 @@ fn a_network_without_maps_is_explained_by_its_pixels_alone() {
 }
 
 #[test]
-fn grey_cmyk_and_16_bit_pictures_are_explained_and_tiny_ones_refused() {
+fn grey_cmyk_and_16_bit_images_are_explained_and_tiny_ones_refused() {
     let (place, checkpoint) = trained();
-    let photo = image::open(place.path(PHOTO)).expect("a picture");
+    let photo = image::open(place.path(PHOTO)).expect("an image");
     photo.to_luma8().save(place.path("grey.jpg")).expect("a file");
     photo.to_rgb16().save(place.path("sixteen.png")).expect("a file");
     photo.crop_imm(0, 0, 5, 4).save(place.path("tiny.png")).expect("a file");
@@ -166,14 +166,14 @@ fn methods_are_measured_against_the_masks_of_drawings() {
     let score = |args: &[&str]| {
         place.run(&[&["score", "--checkpoint", checkpoint.as_str()], args].concat())
     };
-    let args = ["--pictures", "4", "--methods", "gradcam,Occlusion"];
+    let args = ["--images", "4", "--methods", "gradcam,Occlusion"];
     let run = score(&args).succeeds();
-    for part in ["gradcam", "occlusion", "random map", "4 pictures", "margin"] {
+    for part in ["gradcam", "occlusion", "random map", "4 images", "margin"] {
         assert!(run.stdout.contains(part), "{part}\n{}", run.stdout);
     }
     let csv = place.read("runs/small/001/explain/scores.csv");
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(rows[0][..4], ["map", "pictures", "pointing_game", "pointing_exactly"]);
+    assert_eq!(rows[0][..4], ["map", "images", "pointing_game", "pointing_exactly"]);
     let names: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
     assert_eq!(names, ["gradcam", "occlusion", "random map"]);
     for row in &rows[1..] {
@@ -185,14 +185,14 @@ fn methods_are_measured_against_the_masks_of_drawings() {
     }
     for number in 1..=3 {
         let sheet = format!("runs/small/001/explain/maps-{number}.png");
-        Picture::open(place.path(&sheet)).expect("a picture");
+        Image::open(place.path(&sheet)).expect("an image");
     }
-    // The same pictures and the same maps: the same figures.
+    // The same images and the same maps: the same figures.
     assert_eq!(score(&args).succeeds().stdout, run.stdout);
 
     // Photographs have no masks.
     let args =
-        ["--pictures", "2", "--methods", "gradcam", "--folder", "photos", "-o", "photos-scored"];
+        ["--images", "2", "--methods", "gradcam", "--folder", "photos", "-o", "photos-scored"];
     let run = score(&args).succeeds();
     assert!(run.stdout.contains("no masks"), "{}", run.stdout);
     score(&["--methods", "gradcam,nothing"]).is_misuse("no method is called `nothing`");
@@ -203,7 +203,7 @@ fn methods_are_measured_against_the_masks_of_drawings() {
 fn a_recipe_may_ask_for_the_measures_after_training() {
     let place = Place::new();
     let recipe = place.read("small.toml");
-    place.write("scored.toml", format!("{recipe}\n[score]\npictures = 2\n"));
+    place.write("scored.toml", format!("{recipe}\n[score]\nimages = 2\n"));
     let run = place.run(&["train", "--recipe", "scored.toml", "--epochs", "1"]).succeeds();
     assert!(run.stdout.contains("integrated-gradients"), "{}", run.stdout);
     assert!(place.path("runs/scored/001/explain/scores.csv").is_file());

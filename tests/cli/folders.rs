@@ -1,6 +1,6 @@
-//! Folders of pictures as people have them, from `train` to `eval`.
+//! Folders of images as people have them, from `train` to `eval`.
 
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 
 use crate::support::{Finished, Place};
 
@@ -12,10 +12,10 @@ fn train(place: &Place, folder: &str, args: &[&str]) -> Finished {
     )
 }
 
-/// A place with the drawings of `Place::write_pictures` in `from`, moved to other folders.
+/// A place with the drawings of `Place::write_images` in `from`, moved to other folders.
 fn moved(moves: &[(&str, &str)]) -> Place {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     for (from, to) in moves {
         let to = place.path(to);
         std::fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
@@ -30,30 +30,26 @@ fn splits_go_by_any_usual_name_and_are_said() {
     let run = train(&place, "photos", &[]).succeeds();
     let line = "splits of `photos`: `TRAIN` to train on, `Validation` to validate on";
     assert!(run.stderr.lines().any(|said| said == line), "{}", run.stderr);
-    assert!(
-        run.stderr.contains("8 training pictures (ants 4, bees 4), 4 for val"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("8 training images (ants 4, bees 4), 4 for val"), "{}", run.stderr);
 }
 
 #[test]
-fn test_pictures_are_measured_once_at_the_end() {
+fn test_images_are_measured_once_at_the_end() {
     let place = moved(&[("photos/val", "photos/Testing")]);
     let run = train(&place, "photos", &["--epochs", "2", "--set", "data.val_fraction=0.25"]);
     let run = run.succeeds();
-    let line = "splits of `photos`: `train` to train on, `Testing` to test on; 25 % of the pictures \
-                to train on are kept for validation; the test pictures are measured once, after \
+    let line = "splits of `photos`: `train` to train on, `Testing` to test on; 25 % of the images \
+                to train on are kept for validation; the test images are measured once, after \
                 training";
     assert!(run.stderr.lines().any(|said| said == line), "{}", run.stderr);
-    assert!(run.stderr.contains("6 training pictures"), "{}", run.stderr);
+    assert!(run.stderr.contains("6 training images"), "{}", run.stderr);
     assert!(run.stderr.contains("2 for validation, 4 for a test"), "{}", run.stderr);
     let row = run.stdout.lines().find(|line| line.contains("test accuracy, measured once"));
     let row = row.unwrap_or_else(|| panic!("{}", run.stdout));
     assert!(row.contains("of 4), loss"), "{row}");
     let tested: serde_json::Value =
         serde_json::from_str(&place.read("runs/small/001/test.json")).expect("JSON");
-    assert_eq!(tested["pictures"], 4);
+    assert_eq!(tested["images"], 4);
     let page = place.read("runs/small/001/report.html");
     assert!(page.contains("test, measured once at the end"), "the report tells it");
     // The same as `eval` finds with the best checkpoint.
@@ -108,20 +104,16 @@ fn what_is_not_used_is_said_in_one_line() {
     let lines: Vec<&str> = run.stderr.lines().filter(|line| line.contains("not used")).collect();
     let expected = "not used: 2 .txt, 1 .heic, 9 hidden or system files and folders";
     assert_eq!(lines, [expected], "{}", run.stderr);
-    assert!(
-        run.stderr.contains("8 training pictures (ants 4, bees 4), 4 for val"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("8 training images (ants 4, bees 4), 4 for val"), "{}", run.stderr);
     let run = place.run(&["eval", "--checkpoint", "runs/small/001/best.safetensors"]).succeeds();
     assert!(run.stderr.contains("not used: 1 .txt, 4 hidden"), "{}", run.stderr);
 }
 
 #[test]
-fn a_class_without_validation_pictures_is_said() {
+fn a_class_without_validation_images_is_said() {
     let place = moved(&[("photos/val/ants", "gone")]);
     let run = train(&place, "photos", &[]).succeeds();
-    let said = "`photos/val` has no pictures of `ants`: 1 of 2 classes are measured there";
+    let said = "`photos/val` has no images of `ants`: 1 of 2 classes are measured there";
     assert!(run.stderr.lines().any(|line| line == said), "{}", run.stderr);
     let best = "runs/small/001/best.safetensors";
     let run = place.run(&["eval", "--checkpoint", best, "--folder", "photos/val"]).succeeds();
@@ -133,10 +125,10 @@ fn a_class_without_validation_pictures_is_said() {
 
     let place = moved(&[]);
     place.write_photo("photos/train/wasps/1.jpg", 32);
-    place.write_pictures("one");
+    place.write_images("one");
     std::fs::rename(place.path("photos/train"), place.path("all")).expect("a folder");
     let run = train(&place, "all", &[]).succeeds();
-    assert!(run.stderr.contains("too few pictures to have some in each part: `wasps`"), "{run:?}");
+    assert!(run.stderr.contains("too few images to have some in each part: `wasps`"), "{run:?}");
 }
 
 #[test]
@@ -166,11 +158,11 @@ fn a_relative_path_is_found_from_another_folder() {
     let eval = there(&["eval", "--checkpoint", best]).succeeds();
     assert!(eval.stdout.contains("of 4), loss"), "{}", eval.stdout);
     there(&["report", "../runs/own/001"]).succeeds();
-    there(&["score", "--checkpoint", best, "--pictures", "1", "--methods", "gradcam"]).succeeds();
+    there(&["score", "--checkpoint", best, "--images", "1", "--methods", "gradcam"]).succeeds();
     // Moved: the error names the old place, and the new one can be named.
     std::fs::rename(place.path("photos"), place.path("albums")).expect("a folder");
     for args in [["eval", "--checkpoint", best], ["score", "--checkpoint", best]] {
-        there(&args).fails(&["/photos`, where the run has its pictures, is not there", "--folder"]);
+        there(&args).fails(&["/photos`, where the run has its images, is not there", "--folder"]);
     }
     there(&["report", "../runs/own/001"]).fails(&["/photos`", "--folder DIR"]);
     there(&["report", "../runs/own/001", "--folder", "../albums"]).succeeds();
@@ -178,7 +170,7 @@ fn a_relative_path_is_found_from_another_folder() {
 }
 
 #[test]
-fn a_run_to_go_on_with_names_where_its_pictures_were() {
+fn a_run_to_go_on_with_names_where_its_images_were() {
     let place = moved(&[]);
     train(&place, "photos", &["--epochs", "3"]).succeeds();
     let config = place.read("runs/small/001/config.toml");
@@ -186,8 +178,8 @@ fn a_run_to_go_on_with_names_where_its_pictures_were() {
     let resume =
         |args: &[&str]| place.run(&[&["train", "--resume", "runs/small/001"], args].concat());
     std::fs::rename(place.path("photos"), place.path("albums")).expect("a folder");
-    resume(&[]).fails(&["/photos`, where the run has its pictures", "--folder DIR"]);
-    // It is at its end: what matters is that the pictures were found.
+    resume(&[]).fails(&["/photos`, where the run has its images", "--folder DIR"]);
+    // It is at its end: what matters is that the images were found.
     resume(&["--folder", "albums"]).fails(&["finished"]);
 }
 
@@ -203,7 +195,7 @@ fn names_in_any_script_are_drawn_or_told() {
     let best = "runs/small/001/best.safetensors";
     let args = ["explain", "photos/val/蚂蚁/00.jpg", "--target", "蚂蚁", "--checkpoint", best];
     let run = place.run(&args).succeeds();
-    Picture::open(place.path("00.explain.png")).expect("a picture");
+    Image::open(place.path("00.explain.png")).expect("an image");
     let told = run.stderr.lines().filter(|line| line.contains("no font on this machine")).count();
     assert!(told <= 1, "{}", run.stderr);
     assert!(place.read("runs/small/001/report.html").contains("نحلة"), "a browser has the fonts");

@@ -85,7 +85,7 @@ fn reading_a_run_changes_nothing_in_its_folder() {
     let (place, best) = Place::trained();
     let resnet18 = ["--set", "model.architecture=resnet18", "--set", "training.limit_batches=1"];
     place.small(&[resnet18.as_slice(), &["--epochs", "1"]].concat()).succeeds();
-    place.write_pictures("photos");
+    place.write_images("photos");
     // What a live run has there for a moment.
     place.write("runs/small/001/.candle-vision-abc123.tmp", "half");
     let before = listing(&place.path("runs"));
@@ -97,17 +97,7 @@ fn reading_a_run_changes_nothing_in_its_folder() {
         &["eval", "--checkpoint", last, "--folder", "photos"],
         &["predict", "photos/val/ants/00.jpg", "--checkpoint", last],
         &["explain", "photos/val/ants/00.jpg", "--checkpoint", &best],
-        &[
-            "score",
-            "--checkpoint",
-            &best,
-            "--pictures",
-            "1",
-            "--methods",
-            "gradcam",
-            "-o",
-            "scores",
-        ],
+        &["score", "--checkpoint", &best, "--images", "1", "--methods", "gradcam", "-o", "scores"],
         &["summary", "--checkpoint", &best],
         &["inspect", "residual", "--checkpoint", resnet, "--batches", "1"],
         &["inspect", "sample", "--recipe", "runs/small/001/config.toml"],
@@ -161,7 +151,7 @@ fn a_live_run_is_not_resumed_by_another_process() {
 fn a_fitted_network_resumes_whatever_it_began_from() {
     let place = Place::new();
     let resnet9 = ["--set", "model.architecture=resnet9", "--set", "training.limit_batches=1"];
-    let tiny = ["--set", "model.image_size=16", "--set", "data.picture_size=16"];
+    let tiny = ["--set", "model.image_size=16", "--set", "data.image_size=16"];
     let small = |args: &[&str]| place.small(&[resnet9.as_slice(), &tiny, args].concat()).succeeds();
     small(&["--epochs", "1", "--name", "first"]);
     let weights = "model.weights=runs/first/001/best.safetensors";
@@ -185,9 +175,9 @@ fn a_fitted_network_resumes_whatever_it_began_from() {
 }
 
 #[test]
-fn a_last_batch_of_one_picture_is_refused_before_a_folder_is_made() {
+fn a_last_batch_of_one_image_is_refused_before_a_folder_is_made() {
     let place = Place::new();
-    let resnet = ["--set", "model.architecture=resnet18", "--set", "data.train_pictures=9"];
+    let resnet = ["--set", "model.architecture=resnet18", "--set", "data.train_images=9"];
     let run = place.small(&resnet);
     run.fails(&["last of 9 samples is alone in batches of 8", "`drop_last`"]);
     assert!(!place.path("runs/small/001").exists());
@@ -196,7 +186,7 @@ fn a_last_batch_of_one_picture_is_refused_before_a_folder_is_made() {
 #[test]
 fn a_network_that_says_nan_predicts_nothing() {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let mut network = Checkpoint::load(place.path(&checkpoint)).expect("a checkpoint");
     let bias = Tensor::new(&[f32::NAN, 0.0], &Device::Cpu).expect("two numbers");
     network.tensors.insert("fc.bias".to_owned(), bias);
@@ -221,13 +211,13 @@ fn main_job(place: &Place, args: &[&str]) -> Finished {
 #[test]
 fn damaged_data_stop_the_run_instead_of_drawings() {
     let place = Place::new();
-    place.write_pictures("data/hymenoptera_data");
-    let picture = "data/hymenoptera_data/train/ants/00.jpg";
-    let bytes = std::fs::read(place.path(picture)).expect("a picture");
+    place.write_images("data/hymenoptera_data");
+    let image = "data/hymenoptera_data/train/ants/00.jpg";
+    let bytes = std::fs::read(place.path(image)).expect("an image");
     let line = format!("{} {} 1 train/ants/00.jpg\n", "0".repeat(64), bytes.len());
     place.write("data/hymenoptera_data/.candle-vision-files", line);
     let run = main_job(&place, &["--offline"]);
-    run.fails(&[picture, "sha256", "expected 000", "candle-vision fetch hymenoptera"]);
+    run.fails(&[image, "sha256", "expected 000", "candle-vision fetch hymenoptera"]);
     place.write("data/hymenoptera_data/.candle-vision-files", "");
     std::fs::remove_dir_all(place.path("data/hymenoptera_data/val")).expect("a folder");
     let run = main_job(&place, &["--offline"]);
@@ -261,7 +251,7 @@ fn without_a_network_the_cause_is_said() {
     let recipe = recipe.to_str().expect("UTF-8");
     let args = ["train", "--recipe", recipe, "--data", "empty", "--epochs", "1"];
     let fast = ["--set", "training.limit_batches=1", "--set", "data.batch_size=8"];
-    let small = ["--set", "data.train_pictures=8", "--set", "data.val_pictures=4"];
+    let small = ["--set", "data.train_images=8", "--set", "data.val_images=4"];
     let mut command = place.command(&[args.as_slice(), &fast, &small].concat());
     command.env_remove("CANDLE_VISION_OFFLINE").env_remove("NO_PROXY").env_remove("no_proxy");
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {

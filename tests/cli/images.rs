@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 use candle_vision::train::Checkpoint;
 
 use crate::support::{Finished, Place};
@@ -22,7 +22,7 @@ fn train_folder(place: &Place, args: &[&str]) -> Finished {
 #[test]
 fn a_file_is_read_by_what_it_holds() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     for (name, image) in [
         ("photos/train/ants/00.jpg", "webp_lossy.webp"),
         ("photos/train/ants/anim.gif", "gif_animated.gif"),
@@ -43,7 +43,7 @@ fn a_file_is_read_by_what_it_holds() {
     train_folder(&place, &[]).fails(&["phone.jpg` holds a HEIC image"]);
     let run = train_folder(&place, &["--skip-broken"]).succeeds();
     assert!(run.stderr.contains("phone.jpg: it holds a HEIC image"), "{}", run.stderr);
-    assert!(run.stderr.contains("\nleft out: 1 of 17 pictures"), "{}", run.stderr);
+    assert!(run.stderr.contains("\nleft out: 1 of 17 images"), "{}", run.stderr);
 }
 
 /// A JPEG whose EXIF data says that it is to be turned by a quarter.
@@ -56,11 +56,11 @@ fn sideways(jpeg: &[u8]) -> Vec<u8> {
 #[test]
 fn photos_stand_upright_where_the_network_saw_them_so() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let jpeg = reference("jpeg_444.jpg");
     place.write("stored.jpg", &jpeg);
     place.write("sideways.jpg", sideways(&jpeg));
-    let stored = Picture::open(place.path("stored.jpg")).expect("a picture");
+    let stored = Image::open(place.path("stored.jpg")).expect("an image");
     let (width, height) = (stored.width() as u32, stored.height() as u32);
     let image =
         image::RgbImage::from_raw(width, height, stored.into_pixels()).expect("its size fits");
@@ -100,26 +100,26 @@ fn the_limit_of_pixels_is_told_and_can_be_raised() {
     predict("2304").succeeds();
     predict("many").fails(&["CANDLE_VISION_MAX_PIXELS is `many`"]);
 
-    place.write_pictures("photos");
+    place.write_images("photos");
     train_folder(&place, &["--set", "data.max_pixels=1000"]).fails(&["32x32", "`max_pixels`"]);
     train_folder(&place, &["--set", "data.max_pixels=1024"]).succeeds();
 }
 
 #[test]
-fn a_class_that_loses_all_its_pictures_ends_the_run() {
+fn a_class_that_loses_all_its_images_ends_the_run() {
     for (split, count) in [("train", 4), ("val", 2)] {
         let place = Place::new();
-        place.write_pictures("photos");
+        place.write_images("photos");
         // So many whole ones that a tenth is not reached.
         for i in 0..60 {
-            let whole = std::fs::read(place.path("photos/train/bees/01.jpg")).expect("a picture");
+            let whole = std::fs::read(place.path("photos/train/bees/01.jpg")).expect("an image");
             place.write(&format!("photos/train/bees/more{i}.jpg"), whole);
         }
         let folder = place.path(&format!("photos/{split}/ants"));
         for file in std::fs::read_dir(folder).expect("a folder") {
-            std::fs::write(file.expect("a file").path(), "no picture").expect("a file");
+            std::fs::write(file.expect("a file").path(), "no image").expect("a file");
         }
-        let counts = format!("the class `ants` has lost all its pictures ({count})");
+        let counts = format!("the class `ants` has lost all its images ({count})");
         let run = train_folder(&place, &["--skip-broken"]);
         run.fails(&[&counts, &format!("photos/{split}/ants/"), "it holds text"]);
         // Not even a first number was told.
@@ -128,28 +128,28 @@ fn a_class_that_loses_all_its_pictures_ends_the_run() {
 }
 
 #[test]
-fn a_run_that_loses_over_a_tenth_of_its_pictures_ends() {
+fn a_run_that_loses_over_a_tenth_of_its_images_ends() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     place.cut("photos/train/ants/00.jpg", 600);
     let run = train_folder(&place, &["--skip-broken"]).succeeds();
-    assert!(run.stderr.contains("\nleft out: 1 of 12 pictures"), "{}", run.stderr);
+    assert!(run.stderr.contains("\nleft out: 1 of 12 images"), "{}", run.stderr);
     place.cut("photos/val/bees/01.jpg", 600);
     train_folder(&place, &["--skip-broken"]).fails(&[
-        "2 of 12 pictures",
+        "2 of 12 images",
         "more than a tenth",
         "cut off",
     ]);
 }
 
 #[test]
-fn eval_stops_where_a_class_has_no_picture_left() {
+fn eval_stops_where_a_class_has_no_image_left() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     train_folder(&place, &[]).succeeds();
     for name in ["photos/val/bees/01.jpg", "photos/val/bees/03.jpg"] {
         place.cut(name, 600);
     }
     let run = place.run(&["eval", "--checkpoint", BEST, "--skip-broken"]);
-    run.fails(&["the class `bees` has lost all its pictures (2)"]);
+    run.fails(&["the class `bees` has lost all its images (2)"]);
 }

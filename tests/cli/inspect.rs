@@ -1,6 +1,6 @@
 //! `inspect`: activations, residual blocks, samples.
 
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 
 use crate::support::Place;
 
@@ -9,13 +9,13 @@ const PHOTO: &str = "photos/val/ants/00.jpg";
 #[test]
 fn activations_of_elementary_layers_need_no_network() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let run = place.run(&["inspect", "activations", PHOTO]).succeeds();
     for layer in ["normalised: 32x32", "ReLU: 32x32, 0.000", "sigmoid", "max pooling 2x2: 16x16"] {
         assert!(run.stdout.contains(layer), "{layer} is not in\n{}", run.stdout);
     }
     assert_eq!(run.stdout.lines().last(), Some("00.activations.png"));
-    let page = Picture::open(place.path("00.activations.png")).expect("a picture");
+    let page = Image::open(place.path("00.activations.png")).expect("an image");
     assert!(page.width() > 600 && page.height() > 400, "{page:?}");
 
     let activations = |args: &[&str]| place.run(&[&["inspect", "activations"], args].concat());
@@ -30,7 +30,7 @@ fn activations_of_elementary_layers_need_no_network() {
 #[test]
 fn activations_of_a_network_show_its_maps_and_kernels() {
     let (place, checkpoint) = Place::trained();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let with = |args: &[&str]| {
         let common = ["inspect", "activations", PHOTO, "--checkpoint", checkpoint.as_str()];
         place.run(&[&common, args].concat())
@@ -41,7 +41,7 @@ fn activations_of_a_network_show_its_maps_and_kernels() {
     }
     with(&["--layer", "conv2"]).succeeds();
     for name in ["00.conv1.png", "00.conv2.png", "00.kernels.png"] {
-        assert!(Picture::open(place.path(name)).is_ok(), "{name}");
+        assert!(Image::open(place.path(name)).is_ok(), "{name}");
     }
     with(&["--layer", "conv9"]).fails(&["`conv9`", "`conv1`"]);
     with(&["--layer", "fc"]).fails(&["`fc`", "no maps"]);
@@ -63,7 +63,7 @@ fn residual_blocks_are_measured_one_by_one() {
     assert_eq!(blocks.len(), 8, "{}", run.stdout);
     assert!(run.stdout.contains("accuracy of the whole network: "), "{}", run.stdout);
     assert_eq!(run.stdout.lines().last(), Some("best.residual.png"));
-    assert!(Picture::open(place.path("best.residual.png")).is_ok());
+    assert!(Image::open(place.path("best.residual.png")).is_ok());
     residual(&["--folder", "nowhere"]).fails(&["`nowhere`"]);
     residual(&["--batches", "0"]).is_misuse("at least 1");
 }
@@ -84,7 +84,7 @@ fn a_sample_is_shown_with_its_augmentation() {
         assert!(run.stdout.contains(line), "{line} is not in\n{}", run.stdout);
     }
     assert_eq!(run.stdout.lines().last(), Some("insects-train-3.sample.png"));
-    let page = |name| Picture::open(place.path(name)).expect("a picture");
+    let page = |name| Image::open(place.path(name)).expect("an image");
     let first = page("insects-train-3.sample.png");
     // The same seed, the same flips; another sample, other pixels.
     sample(&["--recipe", "small.toml", "--index", "3", "--count", "5", "-o", "b.png"]).succeeds();

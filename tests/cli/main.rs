@@ -15,7 +15,7 @@ mod folders;
 mod going_on;
 mod images;
 mod inspect;
-mod many_pictures;
+mod many_images;
 mod report;
 mod resume;
 #[cfg(target_os = "linux")]

@@ -29,7 +29,7 @@ fn a_run_ends_with_its_report() {
 }
 
 #[test]
-fn a_network_without_maps_shows_its_pictures() {
+fn a_network_without_maps_shows_its_images() {
     let place = Place::new();
     place.small(&["--set", "model.architecture=mlp", "--epochs", "1"]).succeeds();
     let page = place.read("runs/small/001/report.html");
@@ -93,11 +93,11 @@ mod browser {
         let page = place.path("runs/small/001/report.html");
         for (width, scheme) in [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")] {
             browser.open(&page, width, scheme);
-            // Nothing sticks out of the screen, and every picture was decoded.
+            // Nothing sticks out of the screen, and every image was decoded.
             let wide = browser.value("document.documentElement.scrollWidth");
             assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{wide}");
-            let pictures = "[...document.images].every((i) => i.naturalWidth > 0 && i.alt !== '')";
-            assert_eq!(browser.value(pictures), true);
+            let images = "[...document.images].every((i) => i.naturalWidth > 0 && i.alt !== '')";
+            assert_eq!(browser.value(images), true);
             let dark = "getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 128";
             assert_eq!(browser.value(dark), scheme == "dark");
         }
@@ -130,8 +130,8 @@ mod browser {
     fn tables_are_sorted_by_a_click() {
         let Some(browser) = Browser::start() else { return };
         let place = Place::new();
-        // 13 validation pictures: 7 ants, 6 bees.
-        place.small(&["--epochs", "1", "--set", "data.val_pictures=13"]).succeeds();
+        // 13 validation images: 7 ants, 6 bees.
+        place.small(&["--epochs", "1", "--set", "data.val_images=13"]).succeeds();
         browser.open(&place.path("runs/small/001/report.html"), 1280, "light");
         let sorted = browser.value(SORT);
         assert_eq!(sorted, serde_json::json!([[6, 7], [7, 6], "descending"]));

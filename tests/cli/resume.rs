@@ -16,7 +16,7 @@ const LONG: [&str; 8] = [
     "--set",
     "training.epochs=6",
     "--set",
-    "data.train_pictures=320",
+    "data.train_images=320",
     "--skip-broken",
 ];
 

@@ -14,9 +14,9 @@ const RECIPE: &str = r#"
 [data]
 source = "insects"
 batch_size = 8
-train_pictures = 32
-val_pictures = 16
-picture_size = 32
+train_images = 32
+val_images = 16
+image_size = 32
 train = [{ op = "random_horizontal_flip" }, { op = "to_tensor" }]
 eval = [{ op = "to_tensor" }]
 
@@ -111,7 +111,7 @@ impl Place {
     }
 
     /// An image folder of drawings: 4 a class to train on, 2 a class to validate on.
-    pub(crate) fn write_pictures(&self, name: &str) {
+    pub(crate) fn write_images(&self, name: &str) {
         for (split, count) in [(Split::Train, 8), (Split::Val, 4)] {
             let config = InsectsConfig { size: 32, count, seed: 1 };
             let insects = Insects::new(split, config).expect("drawings");
@@ -120,7 +120,7 @@ impl Place {
                 let class = &insects.classes()[sample.label as usize];
                 self.write(
                     &format!("{name}/{}/{class}/{index:02}.jpg", split.name()),
-                    jpeg(sample.picture.pixels(), 32),
+                    jpeg(sample.image.pixels(), 32),
                 );
             }
         }
@@ -131,7 +131,7 @@ fn jpeg(pixels: &[u8], side: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     image::codecs::jpeg::JpegEncoder::new(&mut bytes)
         .encode(pixels, side, side, image::ExtendedColorType::Rgb8)
-        .expect("a picture can be encoded");
+        .expect("an image can be encoded");
     bytes
 }
 

@@ -1,6 +1,6 @@
 //! `train` from the recipe to the run folder, and what may not change a result.
 
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 
 use crate::support::{Place, experiments};
 
@@ -20,7 +20,7 @@ fn a_run_leaves_its_settings_measurements_and_checkpoints() {
     assert_eq!(environment["command"][1], "train");
     assert!(!place.tensors("runs/small/001/best.safetensors").is_empty());
     assert!(!place.tensors("runs/small/001/last.safetensors").is_empty());
-    let curves = Picture::open(place.path("runs/small/001/curves.png")).expect("a picture");
+    let curves = Image::open(place.path("runs/small/001/curves.png")).expect("an image");
     assert!(curves.width() > 300 && curves.height() > 300);
     let files = std::fs::read_dir(place.path("runs/small/001")).expect("the run's folder");
     let names: Vec<String> =
@@ -86,8 +86,8 @@ fn without_data_the_main_job_says_so_first_and_draws() {
             &[
                 ["train", "--recipe", recipe, "--offline", "--data", "empty", "--epochs", "1"]
                     .as_slice(),
-                &["--set", "training.limit_batches=1", "--set", "data.train_pictures=8"],
-                &["--set", "data.val_pictures=4", "--set", "data.batch_size=8"],
+                &["--set", "training.limit_batches=1", "--set", "data.train_images=8"],
+                &["--set", "data.val_images=4", "--set", "data.batch_size=8"],
             ]
             .concat(),
         )
@@ -99,18 +99,18 @@ fn without_data_the_main_job_says_so_first_and_draws() {
 }
 
 #[test]
-fn a_folder_of_pictures_is_all_it_takes() {
+fn a_folder_of_images_is_all_it_takes() {
     let place = Place::new();
-    place.write_pictures("photos");
+    place.write_images("photos");
     let args = ["train", "--folder", "photos", "--model", "alexnet_32", "--epochs", "1"];
     let run = place.run(&[args.as_slice(), &["--set", "training.limit_batches=1"]].concat());
     let run = run.succeeds();
-    assert!(run.stderr.contains("8 training pictures (ants 4, bees 4), 4"), "{}", run.stderr);
+    assert!(run.stderr.contains("8 training images (ants 4, bees 4), 4"), "{}", run.stderr);
     assert!(run.stdout.contains("runs/photos/001"), "{}", run.stdout);
 }
 
 #[test]
-fn a_first_layer_that_is_computed_from_the_pictures_is_not_learned() {
+fn a_first_layer_that_is_computed_from_the_images_is_not_learned() {
     let place = Place::new();
     let resnet9 = |epochs: &'static str| {
         let args = ["--set", "model.architecture=resnet9", "--epochs", epochs];

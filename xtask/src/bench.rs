@@ -50,15 +50,15 @@ const MEANING: &str = "\
 Each job runs K times in processes of its own, this project and every mode of PyTorch taking turns, \
 all with the same number of threads. Of a run the median step counts, of the runs their median.
 
-On a CPU, the table on stdout shows milliseconds a step (of `data`: a picture), then PyTorch's best mode over \
+On a CPU, the table on stdout shows milliseconds a step (of `data`: an image), then PyTorch's best mode over \
 ours: above 1, this project is faster. `pairs` is the range of that ratio over the single runs; where \
 it is wide, the machine was busy with something else. MiB is the peak memory of the process. Times of \
 different machines, or of different calls, do not compare; ratios do.
 
 With --device cuda other jobs run, in sizes for a card, in TF32 and in bf16 (PyTorch under autocast), \
 with all of the machine's threads. A card is given its work ahead, so ten steps are timed together. The \
-table has a line for each side: milliseconds a step, pictures a second, and the ratio to this project. \
-Jobs called `..._loaded` train on what a loader makes of pictures of noise in memory; `waiting` is the \
+table has a line for each side: milliseconds a step, images a second, and the ratio to this project. \
+Jobs called `..._loaded` train on what a loader makes of images of noise in memory; `waiting` is the \
 share of their time that they take longer than the same job without a loader. Without --device, the \
 card is taken where a CUDA toolkit and a driver are found.
 

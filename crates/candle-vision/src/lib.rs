@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`ops`] | `candle-vision-ops` | differentiable image operations with right gradients |
 //! | [`data`] | `candle-vision-data` | data sets, transforms with torchvision's results, the loader |
-//! | [`models`] | `candle-vision-models` | networks under torchvision's names, weights, taps |
+//! | [`models`] | `candle-vision-models` | networks under torchvision's names, weights, hooks |
 //! | [`train`] | `candle-vision-train` | optimizers, schedules, the trainer, checkpoints |
 //! | [`explain`] | `candle-vision-explain` | class activation maps, attributions, and how good they are |
 //! | [`report`] | `candle-vision-report` | curves, overlays, reports, TensorBoard events |
@@ -44,12 +44,12 @@ pub use candle_vision_train as train;
 pub mod prelude {
     pub use candle_vision_data::transforms::{Compose, Transform};
     pub use candle_vision_data::{
-        Batch, Cifar10, DataLoader, Dataset, ImageFolder, Insects, InsectsConfig, LoaderConfig,
-        Mnist, Picture, Split,
+        Batch, Cifar10, DataLoader, Dataset, Image, ImageFolder, Insects, InsectsConfig,
+        LoaderConfig, Mnist, Split,
     };
     pub use candle_vision_explain::{CamOptions, ClassActivationMap, Method, Target, grad_cam};
     pub use candle_vision_models::{
-        LayerTap, Model, ModelSpec, Parameters, Pass, PreparedLayers, Taps, build, weights,
+        Hooks, LayerHook, Model, ModelSpec, Parameters, Pass, PreparedLayers, build, weights,
     };
     pub use candle_vision_train::optim::OptimizerConfig;
     pub use candle_vision_train::{

@@ -20,21 +20,21 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train or fine-tune a network by a recipe, or on a folder of pictures
+    /// Train or fine-tune a network by a recipe, or on a folder of images
     Train(Box<TrainArgs>),
     /// Measure a checkpoint on a data set: accuracy, loss, confusion matrix
     Eval(EvalArgs),
-    /// Say what is on pictures: classes with probabilities
+    /// Say what is on images: classes with probabilities
     Predict(PredictArgs),
-    /// Show where a network looked: the picture with its class activation map
+    /// Show where a network looked: the image with its class activation map
     Explain(ExplainArgs),
-    /// Measure every way to explain over many pictures
+    /// Measure every way to explain over many images
     Score(ScoreArgs),
     /// Write the report of a run anew: one HTML page with curves, mistakes, classes, settings
     Report(ReportArgs),
     /// Lay the curves of runs over each other, with a table: HTML and PNG
     Compare(CompareArgs),
-    /// Look inside: what layers make of a picture, what residual blocks add, what augmentation does
+    /// Look inside: what layers make of an image, what residual blocks add, what augmentation does
     Inspect {
         #[command(subcommand)]
         command: InspectCommand,
@@ -68,8 +68,8 @@ pub(crate) struct TrainArgs {
     pub(crate) recipe: Option<PathBuf>,
     /// Train on this image folder: one folder for each class, or `train`, `val` and `test` with such
     /// folders in each. Other usual names (`Training`, `valid`, `testing`) will do; without `val` a
-    /// part of the training pictures is kept; `test` is measured once, at the end. With --resume:
-    /// where the run's pictures are now
+    /// part of the training images is kept; `test` is measured once, at the end. With --resume:
+    /// where the run's images are now
     #[arg(long, value_name = "DIR", conflicts_with = "recipe")]
     pub(crate) folder: Option<PathBuf>,
     /// Network for --folder
@@ -94,7 +94,7 @@ pub(crate) struct TrainArgs {
     /// Set one value of the recipe, for instance `training.optimizer.lr=0.01`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Leave broken pictures out instead of stopping at the first
+    /// Leave broken images out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
     /// Go on with a run, with its settings: its folder, or `last` for the newest one. With more
@@ -122,21 +122,21 @@ pub(crate) struct EvalArgs {
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Image folder to measure on, whole or, where it is split, its validation pictures [default: the
-    /// validation pictures of the checkpoint's run]
+    /// Image folder to measure on, whole or, where it is split, its validation images [default: the
+    /// validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// Write the confusion matrix as CSV: a row for each true class, a column for each predicted one
     /// [default: CHECKPOINT.confusion.csv in this folder if there are over 20 classes, else none]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Pictures in a batch
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
     /// Number type of feature maps and products: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub(crate) precision: Precision,
-    /// Leave broken pictures out instead of stopping at the first
+    /// Leave broken images out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
     #[command(flatten)]
@@ -147,16 +147,16 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// Pictures, folders of pictures, or quoted globs such as 'photos/**/*.jpg'
-    #[arg(required = true, value_name = "PICTURE")]
-    pub(crate) pictures: Vec<PathBuf>,
+    /// Images, folders of images, or quoted globs such as 'photos/**/*.jpg'
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Pictures in a batch
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
-    /// How many classes to print for each picture
+    /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,
     /// Print one JSON object a line
@@ -168,13 +168,13 @@ pub(crate) struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Pictures, folders of pictures, or quoted globs such as 'photos/**/*.jpg'
-    #[arg(required = true, value_name = "PICTURE")]
-    pub(crate) pictures: Vec<PathBuf>,
+    /// Images, folders of images, or quoted globs such as 'photos/**/*.jpg'
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
     /// Checkpoint, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Pictures in a batch
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
     /// gradcam, gradcam++, xgradcam, hirescam, layercam, eigencam, eigengradcam, scorecam,
@@ -183,7 +183,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) method: Method,
     /// What to explain: a class by name or number, `CLASS:OTHER` for why the one rather than the
-    /// other, `@PICTURE` for what is alike in that picture. A class goes by its whole name first, then
+    /// other, `@IMAGE` for what is alike in that image. A class goes by its whole name first, then
     /// by its number from 0; names with `:`, `@` or digits that could mean something else stand in
     /// double quotes: '"a:b"', '"a:b":c', '"@home"', '"7"' [default: the predicted class]
     #[arg(long, visible_alias = "class", value_name = "CLASS")]
@@ -194,14 +194,14 @@ pub(crate) struct ExplainArgs {
     /// Take the principal component of the channels instead of their sum
     #[arg(long)]
     pub(crate) eigen_smooth: bool,
-    /// Average over six variants of the picture
+    /// Average over six variants of the image
     #[arg(long)]
     pub(crate) aug_smooth: bool,
-    /// Where to write: a file for one picture, a folder for several [default: PICTURE.explain.FORMAT
+    /// Where to write: a file for one image, a folder for several [default: IMAGE.explain.FORMAT
     /// in this folder; no file is overwritten there]
     #[arg(long, short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
-    /// A picture, or the map's numbers [default: by the name of --output, else png]
+    /// An image, or the map's numbers [default: by the name of --output, else png]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<MapFormat>,
     /// Measure how good the map is, beside a random one
@@ -214,7 +214,7 @@ pub(crate) struct ExplainArgs {
 /// How a map is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MapFormat {
-    /// Picture, heat map and overlay
+    /// Image, heat map and overlay
     Png,
     /// NumPy array, 32-bit floats, [height, width]
     Npy,
@@ -227,16 +227,16 @@ pub(crate) struct ScoreArgs {
     /// Checkpoint, for instance runs/explain-insects/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Image folder to measure on [default: the validation pictures of the checkpoint's run]
+    /// Image folder to measure on [default: the validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// Methods, separated by commas [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) methods: Vec<Method>,
-    /// How many pictures to measure on
+    /// How many images to measure on
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
-    pub(crate) pictures: usize,
-    /// Folder for the table and the pictures [default: `explain` beside the checkpoint]
+    pub(crate) images: usize,
+    /// Folder for the table and the images [default: `explain` beside the checkpoint]
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -271,7 +271,7 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InspectCommand {
-    /// What ReLU, sigmoid, max pooling and a convolution make of a picture; with a checkpoint also the
+    /// What ReLU, sigmoid, max pooling and a convolution make of an image; with a checkpoint also the
     /// feature maps of a layer and the kernels of the first
     Activations(ActivationsArgs),
     /// What each residual block adds: |F(x)| against |x|, their angle, and the accuracy without it
@@ -282,9 +282,9 @@ pub(crate) enum InspectCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ActivationsArgs {
-    /// Picture (JPEG, PNG, WebP, GIF, BMP, TIFF, PNM or ICO)
-    #[arg(value_name = "PICTURE")]
-    pub(crate) picture: PathBuf,
+    /// Image (JPEG, PNG, WebP, GIF, BMP, TIFF, PNM or ICO)
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
     /// Kernel of the convolution: edges, sobel-x, sobel-y, blur, sharpen, or the numbers of a square
     /// with an odd side, row by row: 0,-1,0,-1,4,-1,0,-1,0
     #[arg(long, value_name = "KERNEL", default_value = "edges", allow_hyphen_values = true)]
@@ -295,8 +295,8 @@ pub(crate) struct ActivationsArgs {
     /// Layer whose feature maps to show [default: the first that has any]
     #[arg(long, value_name = "PATH")]
     pub(crate) layer: Option<String>,
-    /// Where to write the first picture [default: PICTURE.activations.png in this folder]; those of a
-    /// network are PICTURE.LAYER.png and PICTURE.kernels.png. Without a name no file is overwritten
+    /// Where to write the first image [default: IMAGE.activations.png in this folder]; those of a
+    /// network are IMAGE.LAYER.png and IMAGE.kernels.png. Without a name no file is overwritten
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -308,16 +308,16 @@ pub(crate) struct ResidualArgs {
     /// Checkpoint of a residual network, for instance runs/resnet18/001/best.safetensors
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
-    /// Image folder to measure on [default: the validation pictures of the checkpoint's run]
+    /// Image folder to measure on [default: the validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
-    /// Pictures in a batch
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
     /// At most so many batches: the network is run once for each block, and twice more
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) batches: Option<usize>,
-    /// Where to write the picture [default: CHECKPOINT.residual.png in this folder]
+    /// Where to write the image [default: CHECKPOINT.residual.png in this folder]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -337,10 +337,10 @@ pub(crate) struct SampleArgs {
     /// Number of the sample, from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) index: usize,
-    /// Take it from the validation pictures instead of those to train on
+    /// Take it from the validation images instead of those to train on
     #[arg(long)]
     pub(crate) val: bool,
-    /// Number of augmented pictures
+    /// Number of augmented images
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Seed of the augmentation [default: the recipe's, or 0]
@@ -364,7 +364,7 @@ pub(crate) struct SummaryArgs {
     /// Number of classes of the bare network
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
     pub(crate) classes: usize,
-    /// Pictures in a batch
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) batch: usize,
 }

@@ -1,26 +1,26 @@
-//! Pictures through a network, several at a time.
+//! Images through a network, several at a time.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 
 use crate::say;
 use crate::sources::Restored;
 
-/// A picture as it was read and as the network takes it.
+/// An image as it was read and as the network takes it.
 pub(crate) struct Input<'a> {
-    /// Its place among the pictures that were named.
+    /// Its place among the images that were named.
     pub(crate) index: usize,
     pub(crate) path: &'a Path,
-    pub(crate) picture: Picture,
+    pub(crate) image: Image,
     /// A batch of one.
     pub(crate) tensor: Tensor,
 }
 
-/// Reads the pictures, has `compute` work on up to `batch_size` of them at a time, and hands each
-/// result to `show` in the order of `paths`. A picture that cannot be read, or that the network does
+/// Reads the images, has `compute` work on up to `batch_size` of them at a time, and hands each
+/// result to `show` in the order of `paths`. An image that cannot be read, or that the network does
 /// not take, is named, and the others go on; returns whether there was none.
 ///
 /// # Errors
@@ -38,9 +38,9 @@ pub(crate) fn in_batches<T>(
         let mut inputs = Vec::with_capacity(chunk.len());
         for (place, path) in chunk.iter().enumerate() {
             match restored.input(path, device) {
-                Ok((picture, tensor)) => {
+                Ok((image, tensor)) => {
                     let index = number * batch_size + place;
-                    inputs.push(Input { index, path, picture, tensor });
+                    inputs.push(Input { index, path, image, tensor });
                 }
                 Err(error) => {
                     all_went_well = false;
@@ -48,7 +48,7 @@ pub(crate) fn in_batches<T>(
                 }
             }
         }
-        // Without a fixed size among the transforms, pictures of one size share a batch.
+        // Without a fixed size among the transforms, images of one size share a batch.
         for group in inputs.chunk_by(|a, b| a.tensor.dims() == b.tensor.dims()) {
             for (input, result) in group.iter().zip(results(group, &compute)?) {
                 match result {
@@ -64,7 +64,7 @@ pub(crate) fn in_batches<T>(
     Ok(all_went_well)
 }
 
-/// The result of each input. Where a batch fails, each picture is tried by itself: one may be at fault.
+/// The result of each input. Where a batch fails, each image is tried by itself: one may be at fault.
 fn results<T>(
     group: &[Input<'_>],
     compute: &impl Fn(&Tensor) -> Result<Vec<T>>,

@@ -28,7 +28,7 @@ pub(crate) fn matrix(confusion: &[Vec<usize>], classes: &[String]) -> Table {
 pub(crate) fn summary(confusion: &[Vec<usize>], classes: &[String]) -> String {
     let name = |class: usize| classes.get(class).cloned().unwrap_or_default();
     let mut pairs = table();
-    pairs.set_header(["most confused", "taken for", "pictures", "of its class"]);
+    pairs.set_header(["most confused", "taken for", "images", "of its class"]);
     for pair in confused_pairs(confusion, MOST_PAIRS) {
         let (count, share) = (pair.count.to_string(), percent(Some(pair.share)));
         pairs.add_row([name(pair.label), name(pair.predicted), count, share]);
@@ -51,7 +51,7 @@ pub(crate) fn summary(confusion: &[Vec<usize>], classes: &[String]) -> String {
             write!(text, "\n{}", score_table("best recognised", &measured[..best], &scores, name));
     }
     if unseen > 0 {
-        let _ = write!(text, "\n{unseen} of {} classes have no picture here", scores.len());
+        let _ = write!(text, "\n{unseen} of {} classes have no image here", scores.len());
     }
     text
 }
@@ -63,7 +63,7 @@ fn score_table(
     name: impl Fn(usize) -> String,
 ) -> Table {
     let mut table = table();
-    table.set_header([title, "recall", "precision", "pictures"]);
+    table.set_header([title, "recall", "precision", "images"]);
     for &class in which {
         let score = &scores[class];
         let (recall, precision) = (percent(score.recall), percent(score.precision));
@@ -141,7 +141,7 @@ mod tests {
             lost.is_some_and(|line| line.contains("class 7") && line.contains("0.0 %")),
             "{text}"
         );
-        assert!(text.contains("1 of 1000 classes have no picture here"), "{text}");
+        assert!(text.contains("1 of 1000 classes have no image here"), "{text}");
 
         let csv = csv(&confusion, &names);
         assert_eq!(csv.lines().count(), 1001);

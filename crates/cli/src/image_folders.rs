@@ -50,7 +50,7 @@ pub(crate) fn open(
     remarks: &mut Remarks,
 ) -> Result<Arc<dyn Dataset>> {
     // The split of a single folder is part of the data, not of the run: another seed for the run
-    // must not move pictures between training and validation.
+    // must not move images between training and validation.
     let one = FolderSplit { val: settings.val_fraction, test: 0.0, seed: 0 };
     let options = read_options(settings.exif_orientation, settings.max_pixels)?;
     let folder = ImageFolder::open(near(path), split, one)?.with_read_options(options);
@@ -72,21 +72,21 @@ pub(crate) fn tell_layout(path: &Path, settings: &DataSettings) -> Result<()> {
     if !layout.is_split() {
         line += &format!("; {kept} each are kept for validation");
     } else if layout.split(Split::Val).is_none() {
-        line += &format!("; {kept} the pictures to train on are kept for validation");
+        line += &format!("; {kept} the images to train on are kept for validation");
     }
     if layout.split(Split::Test).is_some() {
-        line += "; the test pictures are measured once, after training";
+        line += "; the test images are measured once, after training";
     }
     say::note(line);
     Ok(())
 }
 
-/// Whether a folder has pictures for a test after training.
+/// Whether a folder has images for a test after training.
 pub(crate) fn has_test(path: &Path) -> Result<bool> {
     Ok(FolderLayout::find(near(path))?.split(Split::Test).is_some())
 }
 
-/// The pictures of a folder to measure the network of a checkpoint on: those to validate on where it
+/// The images of a folder to measure the network of a checkpoint on: those to validate on where it
 /// is split, else those to test on, else those to train on.
 pub(crate) fn to_measure(
     path: &Path,

@@ -8,7 +8,7 @@ mod confusion;
 mod device;
 mod image_folders;
 mod measured;
-mod named_pictures;
+mod named_images;
 mod out_of_memory;
 mod output_names;
 mod own_environment;

@@ -1,4 +1,4 @@
-//! The pictures that a checkpoint is measured on.
+//! The images that a checkpoint is measured on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::args::DataDir;
 use crate::image_folders::{self, Remarks};
 use crate::{recorded, sources};
 
-/// The pictures to measure a checkpoint on: a folder's, or the validation pictures of the run that
+/// The images to measure a checkpoint on: a folder's, or the validation images of the run that
 /// it lies in.
-pub(crate) fn pictures(
+pub(crate) fn images(
     folder: Option<&Path>,
     checkpoint: &Path,
     data: &DataDir,
     metadata: &CheckpointMetadata,
 ) -> Result<Arc<dyn Dataset>> {
     let mut remarks = Remarks::default();
-    let pictures = match folder {
+    let images = match folder {
         Some(folder) => image_folders::to_measure(folder, metadata, &mut remarks)?,
         None => {
             let run = checkpoint.parent().unwrap_or(Path::new("."));
             ensure!(
                 run.join("config.toml").is_file(),
-                "`{}` lies in no run folder; name the pictures to measure it on with --folder DIR",
+                "`{}` lies in no run folder; name the images to measure it on with --folder DIR",
                 checkpoint.display()
             );
             let settings = recorded::settings(run)?.data;
@@ -36,8 +36,8 @@ pub(crate) fn pictures(
         }
     };
     remarks.tell();
-    check_classes(pictures.classes(), &metadata.classes)?;
-    Ok(pictures)
+    check_classes(images.classes(), &metadata.classes)?;
+    Ok(images)
 }
 
 fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
@@ -49,7 +49,7 @@ fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
     };
     ensure!(
         found.len() == expected.len() && found.iter().zip(expected).all(is_same),
-        "these pictures have {}, but the checkpoint knows {}; name a folder with those with \
+        "these images have {}, but the checkpoint knows {}; name a folder with those with \
          --folder DIR",
         shown(found),
         shown(expected)

@@ -14,8 +14,8 @@ pub(crate) fn with_remedy(
     let Error::OutOfMemory { device, batch_size, source } = error else { return error.into() };
     let mut text = format!("the memory of {device} is too small for ");
     text += &match batch_size {
-        0 | 1 => "one picture; take a smaller network or smaller pictures".to_owned(),
-        _ => format!("batches of {batch_size} pictures; try `{}`", option(batch_size / 2)),
+        0 | 1 => "one image; take a smaller network or smaller images".to_owned(),
+        _ => format!("batches of {batch_size} images; try `{}`", option(batch_size / 2)),
     };
     if let Some(last) = last.filter(|last| last.is_file()) {
         text += &format!("; `{}` is whole", last.display());
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(
             line(full(64), Some(&last)),
             format!(
-                "the memory of cuda:0 is too small for batches of 64 pictures; try \
+                "the memory of cuda:0 is too small for batches of 64 images; try \
                  `--set data.batch_size=32`; `{}` is whole: \
                  DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
                 last.display()
@@ -56,9 +56,9 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_smaller_batch_than_one_picture() {
+    fn there_is_no_smaller_batch_than_one_image() {
         let line = line(full(1), None);
-        assert!(line.contains("for one picture; take a smaller network"), "{line}");
+        assert!(line.contains("for one image; take a smaller network"), "{line}");
     }
 
     #[test]

@@ -4,19 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// A name for each of `pictures`, without its extension: `1`, and where others are called so too
+/// A name for each of `images`, without its extension: `1`, and where others are called so too
 /// `ants-1`, with as many folders as it takes.
-pub(crate) fn distinct(pictures: &[PathBuf]) -> Vec<String> {
-    let mut names = vec![String::new(); pictures.len()];
-    let mut unnamed: Vec<usize> = (0..pictures.len()).collect();
+pub(crate) fn distinct(images: &[PathBuf]) -> Vec<String> {
+    let mut names = vec![String::new(); images.len()];
+    let mut unnamed: Vec<usize> = (0..images.len()).collect();
     let mut folders = 0;
     while !unnamed.is_empty() {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for &index in &unnamed {
-            let name = with_folders(&pictures[index], folders);
+            let name = with_folders(&images[index], folders);
             let is_whole = name == names[index];
             names[index] = name.clone();
-            // All folders are in the name already: it is the same picture twice.
+            // All folders are in the name already: it is the same image twice.
             if !is_whole || folders == 0 {
                 by_name.entry(name).or_default().push(index);
             }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_of_one_name_are_told_apart_by_their_folders() {
+    fn images_of_one_name_are_told_apart_by_their_folders() {
         let names = |paths: &[&str]| distinct(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(names(&["a/1.png", "b/2.png"]), ["1", "2"]);
         assert_eq!(names(&["a/1.png", "b/1.png", "b/2.png"]), ["a-1", "b-1", "2"]);

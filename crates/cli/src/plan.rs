@@ -28,7 +28,7 @@ pub(crate) fn plan(args: &TrainArgs) -> Result<Plan> {
     let (name, mut recipe) = match (&args.recipe, &args.folder) {
         (Some(path), _) => (stem(path), Recipe::read(path)?),
         (None, Some(folder)) => (stem(folder), folder_recipe(args, folder)?),
-        (None, None) => bail!("name a --recipe or a --folder of pictures"),
+        (None, None) => bail!("name a --recipe or a --folder of images"),
     };
     let mut notes = Vec::new();
     let mut settings = asked(args, recipe.clone())?.settings()?;

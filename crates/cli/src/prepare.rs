@@ -15,7 +15,7 @@ use crate::image_folders::{self, Remarks};
 use crate::settings::{DataSettings, ModelSettings, Settings};
 use crate::{say, sources};
 
-/// The network and the pictures of a run.
+/// The network and the images of a run.
 pub(crate) struct Prepared {
     pub(crate) model: Box<dyn Model>,
     pub(crate) train: DataLoader,
@@ -67,7 +67,7 @@ pub(crate) fn prepare(
     let (model, origin) = sources::network(&network, classes, seed, data_dir, device)?;
     // A run that began from weights was not fitted then, and must not be when it goes on.
     if settings.model.weights.is_empty() {
-        fit_pictures(model.as_ref(), &train_set, &settings.data)?;
+        fit_images(model.as_ref(), &train_set, &settings.data)?;
     }
     let loader = |set, split| sources::loader(set, &settings.data, split, seed, device);
     let (train, val) = (loader(train_set, Split::Train)?, loader(val_set, Split::Val)?);
@@ -75,20 +75,20 @@ pub(crate) fn prepare(
     Ok(Prepared { model, train, val, test, origin })
 }
 
-/// Checks with the first picture that the transforms make what the network takes.
+/// Checks with the first image that the transforms make what the network takes.
 fn check_size(
     name: &str,
     set: &Arc<dyn Dataset>,
     transforms: &Compose,
     model: &ModelSettings,
 ) -> Result<()> {
-    let picture = match set.sample(0) {
-        Ok(sample) => sample.picture,
-        // One broken picture is the loader's business: it may be left out.
-        Err(error) if error.is_broken_picture() => return Ok(()),
+    let image = match set.sample(0) {
+        Ok(sample) => sample.image,
+        // One broken image is the loader's business: it may be left out.
+        Err(error) if error.is_broken_image() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let array = match transforms.apply(&picture, &mut Generator::seed_from_u64(0)) {
+    let array = match transforms.apply(&image, &mut Generator::seed_from_u64(0)) {
         Ok(array) => array,
         Err(error) => {
             return Err(anyhow::Error::from(error)
@@ -99,22 +99,22 @@ fn check_size(
     let (side, wanted) = (model.image_size, model.channels);
     if (height, width) != (side, side) {
         bail!(
-            "data.{name} makes pictures of {height}x{width}, but model.image_size is {side}; \
+            "data.{name} makes images of {height}x{width}, but model.image_size is {side}; \
              set one to the other"
         )
     }
     if channels != wanted {
         bail!(
-            "data.{name} makes pictures of {channels} channels, but model.channels is {wanted}; \
-             set one to the other (transform `grayscale` changes pictures)"
+            "data.{name} makes images of {channels} channels, but model.channels is {wanted}; \
+             set one to the other (transform `grayscale` changes images)"
         )
     }
     Ok(())
 }
 
-/// Shows the network as many training pictures as it asks for, taken evenly from all of them.
-fn fit_pictures(model: &dyn Model, set: &Arc<dyn Dataset>, settings: &DataSettings) -> Result<()> {
-    let count = model.pictures_to_fit().min(set.len());
+/// Shows the network as many training images as it asks for, taken evenly from all of them.
+fn fit_images(model: &dyn Model, set: &Arc<dyn Dataset>, settings: &DataSettings) -> Result<()> {
+    let count = model.images_to_fit().min(set.len());
     if count == 0 {
         return Ok(());
     }
@@ -125,10 +125,10 @@ fn fit_pictures(model: &dyn Model, set: &Arc<dyn Dataset>, settings: &DataSettin
         skip_broken: settings.skip_broken,
         ..LoaderConfig::default()
     };
-    let pictures = Arc::new(Subset::new(set.clone(), even)?);
-    let loader = DataLoader::new(pictures, settings.eval.clone(), config, Device::Cpu)?;
+    let images = Arc::new(Subset::new(set.clone(), even)?);
+    let loader = DataLoader::new(images, settings.eval.clone(), config, Device::Cpu)?;
     for batch in loader.epoch(0) {
-        model.fit_pictures(&batch?.images)?;
+        model.fit_images(&batch?.images)?;
     }
     Ok(())
 }
@@ -141,7 +141,7 @@ fn tell_of_data(train: &Arc<dyn Dataset>, val: &Arc<dyn Dataset>, test: Option<&
     let more = if classes.len() > 12 { ", ..." } else { "" };
     let test = test.map_or_else(String::new, |test| format!(", {} for a test", test.len()));
     say::note(format_args!(
-        "data: {} training pictures ({}{more}), {} for validation{test}",
+        "data: {} training images ({}{more}), {} for validation{test}",
         train.len(),
         shown.join(", "),
         val.len()

@@ -71,7 +71,7 @@ impl Progress {
         self.bar.finish_and_clear();
         let text = format!(
             "epoch {}/{}  train loss {:.4} accuracy {:.2} %  val loss {:.4} accuracy {:.2} %  \
-             lr {}  {:.1} s ({:.0} pictures/s){}",
+             lr {}  {:.1} s ({:.0} images/s){}",
             record.epoch,
             self.epochs,
             record.train_loss,

@@ -42,7 +42,7 @@ pub(crate) fn check_data(settings: &DataSettings, data_dir: &Path) -> Result<()>
         if is_own { "their folder with --folder" } else { "the folder they are in with --data" };
     ensure!(
         place.is_dir(),
-        "`{}`, where the run has its pictures, is not there; name {option} DIR",
+        "`{}`, where the run has its images, is not there; name {option} DIR",
         place.display()
     );
     Ok(())

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use candle_vision::data::{DataLoader, Picture};
+use candle_vision::data::{DataLoader, Image};
 use candle_vision::explain::{CamOptions, ClassActivationMap, grad_cam};
 use candle_vision::models::summary::summarize;
 use candle_vision::models::{Model, ModelSpec};
 use candle_vision::report::{
-    NetworkLayer, NetworkTable, RgbView, RunReport, WorstPicture, run_report_html,
+    NetworkLayer, NetworkTable, RgbView, RunReport, WorstImage, run_report_html,
 };
 use candle_vision::train::{
     Criterion, Evaluation, EvaluationConfig, History, Prediction, RunFolder, evaluate,
@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::sources::{self, Restored, in_channels, unused_generator};
 use crate::test_split::Tested;
 
-/// How many of the worst pictures are shown.
+/// How many of the worst images are shown.
 const WORST: usize = 12;
 
 /// A run that is finished, or was left off.
@@ -33,7 +33,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Shows the validation pictures to the run's best network and writes `report.html`. `go_on`
+    /// Shows the validation images to the run's best network and writes `report.html`. `go_on`
     /// says after each batch whether anyone still waits; if not, the result is `None`.
     pub(crate) fn write_report(&self, go_on: impl Fn() -> bool) -> Result<Option<PathBuf>> {
         let best = sources::restore(&self.folder.best(), self.device)?;
@@ -41,7 +41,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let hard = self.hardest(best.model.as_ref(), &evaluation)?;
-        let worst: Vec<WorstPicture<'_>> = hard.iter().map(Hard::shown).collect::<Result<_>>()?;
+        let worst: Vec<WorstImage<'_>> = hard.iter().map(Hard::shown).collect::<Result<_>>()?;
         let path = self.folder.path().join("report.html");
         let report = RunReport {
             title: &title(self.folder),
@@ -69,7 +69,7 @@ impl Run<'_> {
         Ok(evaluate(model, self.val, &criterion, &how, progress)?)
     }
 
-    /// The pictures with the largest loss, with their maps if the network has any.
+    /// The images with the largest loss, with their maps if the network has any.
     fn hardest(&self, model: &dyn Model, evaluation: &Evaluation) -> Result<Vec<Hard>> {
         let mut predictions: Vec<&Prediction> = evaluation.predictions.iter().collect();
         predictions.sort_by(|a, b| b.loss.total_cmp(&a.loss));
@@ -78,12 +78,12 @@ impl Run<'_> {
         let mut hard = Vec::new();
         let mut inputs = Vec::new();
         for prediction in predictions {
-            let picture = dataset.sample(prediction.index)?.picture;
-            inputs.push(transform.apply(&picture, &mut unused_generator())?.to_batch(self.device)?);
-            let seen = transform.apply_to_picture(&picture, &mut unused_generator())?;
+            let image = dataset.sample(prediction.index)?.image;
+            inputs.push(transform.apply(&image, &mut unused_generator())?.to_batch(self.device)?);
+            let seen = transform.apply_to_image(&image, &mut unused_generator())?;
             let name = short(&dataset.name(prediction.index));
-            let picture = in_channels(seen, 3)?;
-            hard.push(Hard { picture, map: None, name, prediction: prediction.clone() });
+            let image = in_channels(seen, 3)?;
+            hard.push(Hard { image, map: None, name, prediction: prediction.clone() });
         }
         if model.cam_layer().is_some() {
             let maps = grad_cam(model, &Tensor::cat(&inputs, 0)?, &CamOptions::default())?;
@@ -98,9 +98,9 @@ impl Run<'_> {
             "" => "none: from scratch",
             weights => weights,
         };
-        let pictures = |loader: &DataLoader| {
+        let images = |loader: &DataLoader| {
             let dataset = loader.dataset();
-            format!("{} pictures, fingerprint {}", dataset.len(), loader.fingerprint())
+            format!("{} images, fingerprint {}", dataset.len(), loader.fingerprint())
         };
         let mut facts = vec![
             (
@@ -108,8 +108,8 @@ impl Run<'_> {
                 format!("{architecture}, input {channels} × {height} × {width}"),
             ),
             ("first weights".to_owned(), weights.to_owned()),
-            ("training data".to_owned(), pictures(self.train)),
-            ("validation data".to_owned(), pictures(self.val)),
+            ("training data".to_owned(), images(self.train)),
+            ("validation data".to_owned(), images(self.val)),
             ("seed".to_owned(), best.metadata.seed.to_string()),
         ];
         if let Some(tested) = Tested::read(self.folder) {
@@ -155,19 +155,19 @@ pub(crate) fn short(name: &str) -> String {
     parts[parts.len().saturating_sub(3)..].join("/")
 }
 
-/// A picture that the network finds hard.
+/// An image that the network finds hard.
 struct Hard {
-    picture: Picture,
+    image: Image,
     map: Option<ClassActivationMap>,
     name: String,
     prediction: Prediction,
 }
 
 impl Hard {
-    fn shown(&self) -> Result<WorstPicture<'_>> {
-        let picture = &self.picture;
-        Ok(WorstPicture {
-            picture: RgbView::new(picture.width(), picture.height(), picture.pixels())?,
+    fn shown(&self) -> Result<WorstImage<'_>> {
+        let image = &self.image;
+        Ok(WorstImage {
+            image: RgbView::new(image.width(), image.height(), image.pixels())?,
             map: self.map.as_ref(),
             name: &self.name,
             prediction: &self.prediction,

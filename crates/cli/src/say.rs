@@ -25,16 +25,16 @@ pub(crate) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// How many pictures were left out, if any were.
+/// How many images were left out, if any were.
 pub(crate) fn skipped<const N: usize>(loaders: [&DataLoader; N]) {
     let skipped: usize = loaders.iter().map(|loader| loader.skipped().len()).sum();
     let total: usize = loaders.iter().map(|loader| loader.dataset().len()).sum();
     if skipped > 0 {
-        note(format_args!("left out: {skipped} of {total} pictures, because they cannot be read"));
+        note(format_args!("left out: {skipped} of {total} images, because they cannot be read"));
     }
 }
 
-/// What pictures show as code points, and what to do about it.
+/// What images show as code points, and what to do about it.
 pub(crate) fn characters_without_font() {
     // Of a whole script, a few tell which it is.
     const MOST: usize = 12;
@@ -45,7 +45,7 @@ pub(crate) fn characters_without_font() {
     let shown: Vec<String> = characters.iter().take(MOST).map(ToString::to_string).collect();
     let more = if characters.len() > MOST { " ..." } else { "" };
     note(format_args!(
-        "no font on this machine has {}{more}: pictures show code points instead; install a font that \
+        "no font on this machine has {}{more}: images show code points instead; install a font that \
          has them, such as Noto",
         shown.join(" ")
     ));

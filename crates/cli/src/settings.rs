@@ -27,8 +27,9 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScoreSettings {
-    /// How many validation pictures.
-    pub(crate) pictures: usize,
+    /// How many validation images.
+    #[serde(alias = "pictures")]
+    pub(crate) images: usize,
 }
 
 /// How convolutions are computed.
@@ -59,7 +60,7 @@ impl ConvSettings {
     }
 }
 
-/// Where the pictures come from.
+/// Where the images come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Source {
@@ -88,11 +89,11 @@ pub(crate) struct DataSettings {
     pub(crate) workers: usize,
     #[serde(default)]
     pub(crate) skip_broken: bool,
-    /// Whether pictures of a folder are turned upright as their EXIF data says. Recipes and runs from
+    /// Whether images of a folder are turned upright as their EXIF data says. Recipes and runs from
     /// before there was this setting leave them as they are stored, and go on doing so.
     #[serde(default)]
     pub(crate) exif_orientation: bool,
-    /// How many pixels a picture of a folder may have.
+    /// How many pixels an image of a folder may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_pixels: Option<u64>,
     /// Share of an image folder without one to validate on that is kept for validation.
@@ -101,12 +102,12 @@ pub(crate) struct DataSettings {
     pub(crate) train: Compose,
     pub(crate) eval: Compose,
     /// How many drawings `source = "insects"` makes, and how large.
-    #[serde(default = "default_train_pictures")]
-    pub(crate) train_pictures: usize,
-    #[serde(default = "default_val_pictures")]
-    pub(crate) val_pictures: usize,
-    #[serde(default = "default_picture_size")]
-    pub(crate) picture_size: usize,
+    #[serde(default = "default_train_images", alias = "train_pictures")]
+    pub(crate) train_images: usize,
+    #[serde(default = "default_val_images", alias = "val_pictures")]
+    pub(crate) val_images: usize,
+    #[serde(default = "default_image_size", alias = "picture_size")]
+    pub(crate) image_size: usize,
 }
 
 fn default_workers() -> usize {
@@ -117,15 +118,15 @@ fn default_val_fraction() -> f64 {
     0.2
 }
 
-fn default_train_pictures() -> usize {
+fn default_train_images() -> usize {
     800
 }
 
-fn default_val_pictures() -> usize {
+fn default_val_images() -> usize {
     200
 }
 
-fn default_picture_size() -> usize {
+fn default_image_size() -> usize {
     128
 }
 

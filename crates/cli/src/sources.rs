@@ -1,4 +1,4 @@
-//! What a command works on: data sets, networks with weights, checkpoints, single pictures.
+//! What a command works on: data sets, networks with weights, checkpoints, single images.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use candle_vision::data::transforms::{Compose, Interpolation, functional};
 use candle_vision::data::{
-    Cifar10, DataLoader, Dataset, Error as DataError, Insects, InsectsConfig, LoaderConfig, Mnist,
-    Picture, ReadOptions, Split,
+    Cifar10, DataLoader, Dataset, Error as DataError, Image, Insects, InsectsConfig, LoaderConfig,
+    Mnist, ReadOptions, Split,
 };
 use candle_vision::models::weights::{self, WeightFile};
 use candle_vision::models::{Model, ModelSpec, build};
@@ -51,12 +51,12 @@ pub(crate) fn open(
         Source::Folder => image_folders::open(own_folder(settings)?, settings, split, remarks)?,
         Source::Insects => {
             let count =
-                if split == Split::Train { settings.train_pictures } else { settings.val_pictures };
-            let config = InsectsConfig { size: settings.picture_size, count, seed };
+                if split == Split::Train { settings.train_images } else { settings.val_images };
+            let config = InsectsConfig { size: settings.image_size, count, seed };
             Arc::new(Insects::new(split, config).with_context(|| {
                 format!(
-                    "cannot draw {count} pictures of {0}x{0} (data.{1}_pictures, data.picture_size)",
-                    settings.picture_size,
+                    "cannot draw {count} images of {0}x{0} (data.{1}_images, data.image_size)",
+                    settings.image_size,
                     split.name()
                 )
             })?)
@@ -64,7 +64,7 @@ pub(crate) fn open(
     })
 }
 
-/// A folder of one's own may lack validation pictures; where those of a known data set are missing, it
+/// A folder of one's own may lack validation images; where those of a known data set are missing, it
 /// was not unpacked whole.
 fn check_splits(folder: &Path) -> Result<()> {
     for path in [Split::Train, Split::Val].map(|split| folder.join(split.name())) {
@@ -87,10 +87,10 @@ fn cifar_folder(data_dir: &Path) -> PathBuf {
     if official.is_dir() { official } else { data_dir.join("cifar10") }
 }
 
-/// The environment variable with the number of pixels that a picture may have.
+/// The environment variable with the number of pixels that an image may have.
 const MAX_PIXELS: &str = "CANDLE_VISION_MAX_PIXELS";
 
-/// How pictures are read: `max_pixels` of a recipe goes over the environment's.
+/// How images are read: `max_pixels` of a recipe goes over the environment's.
 pub(crate) fn read_options(exif_orientation: bool, max_pixels: Option<u64>) -> Result<ReadOptions> {
     let options = ReadOptions::default().with_exif_orientation(exif_orientation);
     let max_pixels = match (max_pixels, std::env::var(MAX_PIXELS)) {
@@ -192,7 +192,7 @@ pub(crate) fn network(
     let path = weight_file(&settings.weights, data_dir);
     let path = near(&path);
     let report = WeightFile::read(path)?
-        .load(model.as_ref(), weights::Head::MayDiffer)
+        .load(model.as_ref(), weights::Strictness::ExceptHead)
         .with_context(|| format!("cannot start from `{}`", path.display()))?;
     Ok((model, format!("weights {}: {report}", path.display())))
 }
@@ -223,29 +223,29 @@ pub(crate) fn restore(path: &Path, device: &Device) -> Result<Restored> {
 }
 
 impl Restored {
-    /// A picture as this network takes it, a batch of one.
-    pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Picture, Tensor)> {
-        let picture = picture(path, self.metadata.exif_orientation)?;
-        let picture = in_channels(picture, self.metadata.model.input[0])?;
-        let picture = self.in_size(picture, path)?;
+    /// An image as this network takes it, a batch of one.
+    pub(crate) fn input(&self, path: &Path, device: &Device) -> Result<(Image, Tensor)> {
+        let image = image(path, self.metadata.exif_orientation)?;
+        let image = in_channels(image, self.metadata.model.input[0])?;
+        let image = self.in_size(image, path)?;
         let input = self
-            .prepare(&picture, device)
+            .prepare(&image, device)
             .with_context(|| format!("cannot prepare `{}`", path.display()))?;
-        Ok((picture, input))
+        Ok((image, input))
     }
 
-    /// The picture scaled to the network's input, where the preprocessing would leave it as large as it
-    /// is: data sets whose pictures are all of one size are not resized in training.
-    fn in_size(&self, picture: Picture, path: &Path) -> Result<Picture> {
-        let size_of = |picture: &Picture| [picture.height(), picture.width()];
+    /// The image scaled to the network's input, where the preprocessing would leave it as large as it
+    /// is: data sets whose images are all of one size are not resized in training.
+    fn in_size(&self, image: Image, path: &Path) -> Result<Image> {
+        let size_of = |image: &Image| [image.height(), image.width()];
         let [_, height, width] = self.metadata.model.input;
-        let given = size_of(&picture);
-        if given == [height, width] || size_of(&self.seen(&picture)?) != given {
-            return Ok(picture);
+        let given = size_of(&image);
+        if given == [height, width] || size_of(&self.seen(&image)?) != given {
+            return Ok(image);
         }
         // What there is not cannot be scaled up: a network says itself what is too small for it.
         if given[0] * given[1] < height * width {
-            return Ok(picture);
+            return Ok(image);
         }
         say::note(format_args!(
             "`{}` is {}x{}; scaled to the {width}x{height} that the network was trained on",
@@ -253,25 +253,25 @@ impl Restored {
             given[1],
             given[0]
         ));
-        Ok(functional::resize(&picture, height, width, Interpolation::default())?)
+        Ok(functional::resize(&image, height, width, Interpolation::default())?)
     }
 
-    /// A picture with the network's number of channels as its input, a batch of one.
-    pub(crate) fn prepare(&self, picture: &Picture, device: &Device) -> Result<Tensor> {
-        let array = self.metadata.preprocessing.apply(picture, &mut unused_generator())?;
+    /// An image with the network's number of channels as its input, a batch of one.
+    pub(crate) fn prepare(&self, image: &Image, device: &Device) -> Result<Tensor> {
+        let array = self.metadata.preprocessing.apply(image, &mut unused_generator())?;
         Ok(array.to_batch(device)?)
     }
 
-    /// A mask moved as the preprocessing moves its picture, row by row: true on the subject.
-    pub(crate) fn moved_mask(&self, mask: &Picture) -> Result<Vec<bool>> {
+    /// A mask moved as the preprocessing moves its image, row by row: true on the subject.
+    pub(crate) fn moved_mask(&self, mask: &Image) -> Result<Vec<bool>> {
         let geometry = self.metadata.preprocessing.geometry();
         let moved = geometry.apply(mask, &mut unused_generator())?;
         Ok(moved.values().iter().map(|value| *value > 0.5).collect())
     }
 
-    /// The part of the picture that the network sees, for the eye.
-    pub(crate) fn seen(&self, picture: &Picture) -> Result<Picture> {
-        Ok(self.metadata.preprocessing.apply_to_picture(picture, &mut unused_generator())?)
+    /// The part of the image that the network sees, for the eye.
+    pub(crate) fn seen(&self, image: &Image) -> Result<Image> {
+        Ok(self.metadata.preprocessing.apply_to_image(image, &mut unused_generator())?)
     }
 
     /// The name of a class, or its number where the checkpoint has no name for it.
@@ -308,17 +308,17 @@ pub(crate) fn check_finite(mut probabilities: impl Iterator<Item = f64>) -> Resu
     }
 }
 
-/// A picture that was asked for by name.
-pub(crate) fn picture(path: &Path, exif_orientation: bool) -> Result<Picture> {
+/// An image that was asked for by name.
+pub(crate) fn image(path: &Path, exif_orientation: bool) -> Result<Image> {
     let options = read_options(exif_orientation, None)?;
-    Picture::open_with(path, &options).map_err(|error| unreadable(path, error))
+    Image::open_with(path, &options).map_err(|error| unreadable(path, error))
 }
 
-/// A picture that was asked for by name cannot be left out, as a loader would do.
+/// An image that was asked for by name cannot be left out, as a loader would do.
 fn unreadable(path: &Path, error: DataError) -> anyhow::Error {
     match error {
-        DataError::BrokenPicture { reason, .. } => {
-            anyhow::anyhow!("`{}` is not a whole picture: {reason}; replace it", path.display())
+        DataError::BrokenImage { reason, .. } => {
+            anyhow::anyhow!("`{}` is not a whole image: {reason}; replace it", path.display())
         }
         DataError::UnreadableFormat { format, .. } => anyhow::anyhow!(
             "`{}` holds {format}, which cannot be read; convert it to JPEG or PNG",
@@ -327,7 +327,7 @@ fn unreadable(path: &Path, error: DataError) -> anyhow::Error {
         DataError::TooLarge { width, height, max_pixels, .. } => anyhow::anyhow!(
             "`{}` is too large: {width}x{height} pixels, {pixels} in all, where {max_pixels} are \
              allowed; raise that with the environment variable {MAX_PIXELS}={pixels}, or make the \
-             picture smaller",
+             image smaller",
             path.display(),
             pixels = width.saturating_mul(height)
         ),
@@ -340,14 +340,14 @@ pub(crate) fn unused_generator() -> Generator {
     Generator::seed_from_u64(0)
 }
 
-/// The picture in as many channels as the network takes.
-pub(crate) fn in_channels(picture: Picture, channels: usize) -> Result<Picture> {
-    if picture.channels() == channels {
-        return Ok(picture);
+/// The image in as many channels as the network takes.
+pub(crate) fn in_channels(image: Image, channels: usize) -> Result<Image> {
+    if image.channels() == channels {
+        return Ok(image);
     }
     ensure!(
         matches!(channels, 1 | 3),
-        "the network takes pictures of {channels} channels; a photograph has 1 or 3"
+        "the network takes images of {channels} channels; a photograph has 1 or 3"
     );
-    Ok(functional::grayscale(&picture, channels))
+    Ok(functional::grayscale(&image, channels))
 }

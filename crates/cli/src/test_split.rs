@@ -1,4 +1,4 @@
-//! The test pictures: measured once, when a run is at its end, with its best network.
+//! The test images: measured once, when a run is at its end, with its best network.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,18 +15,19 @@ use crate::{say, sources};
 /// What it leaves in the run's folder.
 const FILE: &str = "test.json";
 
-/// What was measured on the test pictures.
+/// What was measured on the test images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tested {
     /// A fraction.
     accuracy: f64,
     loss: f64,
     right: usize,
-    pictures: usize,
+    #[serde(alias = "pictures")]
+    images: usize,
 }
 
 impl Tested {
-    /// Shows the test pictures to the run's best network and notes the result in the run's folder. The
+    /// Shows the test images to the run's best network and notes the result in the run's folder. The
     /// run is done by then: whatever goes wrong here is only told.
     pub(crate) fn measure(
         folder: &RunFolder,
@@ -41,7 +42,7 @@ impl Tested {
             Err(error) => say::one_line(&error),
         };
         say::note(format_args!(
-            "warning: the test pictures were not measured: {reason}; measure them with `candle-vision \
+            "warning: the test images were not measured: {reason}; measure them with `candle-vision \
              eval --checkpoint {} --folder DIR`",
             folder.best().display()
         ));
@@ -58,8 +59,8 @@ impl Tested {
 /// `92.31 % (12 of 13), loss 0.2345`.
 impl std::fmt::Display for Tested {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { accuracy, loss, right, pictures } = self;
-        write!(f, "{:.2} % ({right} of {pictures}), loss {loss:.4}", 100.0 * accuracy)
+        let Self { accuracy, loss, right, images } = self;
+        write!(f, "{:.2} % ({right} of {images}), loss {loss:.4}", 100.0 * accuracy)
     }
 }
 
@@ -91,7 +92,7 @@ fn measure(
         accuracy: evaluation.accuracy,
         loss: evaluation.loss,
         right,
-        pictures: evaluation.predictions.len(),
+        images: evaluation.predictions.len(),
     };
     let json = serde_json::to_vec_pretty(&tested).context("cannot note the result")?;
     folder.write(FILE, &json)?;

@@ -1,7 +1,7 @@
 //! Draws a sheet of ants and bees with their masks: `cargo run -p candle-vision-data --example
 //! insects -- sheet.png [size] [seed]`.
 
-use candle_vision_data::{Dataset, Insects, InsectsConfig, Picture, Split};
+use candle_vision_data::{Dataset, Image, Insects, InsectsConfig, Split};
 
 const COLUMNS: usize = 6;
 const ROWS: usize = 4;
@@ -14,12 +14,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let count = COLUMNS * ROWS;
     let insects = Insects::new(Split::Train, InsectsConfig { size, count, seed })?;
 
-    // A row of masks under each row of pictures.
+    // A row of masks under each row of images.
     let mut sheet = image::RgbImage::new((COLUMNS * size) as u32, (2 * ROWS * size) as u32);
     for index in 0..count {
         let sample = insects.sample(index)?;
         let (x, y) = (index % COLUMNS * size, index / COLUMNS * 2 * size);
-        paste(&mut sheet, &sample.picture, x, y);
+        paste(&mut sheet, &sample.image, x, y);
         if let Some(mask) = &sample.mask {
             paste(&mut sheet, mask, x, y + size);
         }
@@ -28,10 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn paste(sheet: &mut image::RgbImage, picture: &Picture, left: usize, top: usize) {
-    for y in 0..picture.height() {
-        for x in 0..picture.width() {
-            let pixel = picture.pixel(x, y);
+fn paste(sheet: &mut image::RgbImage, image: &Image, left: usize, top: usize) {
+    for y in 0..image.height() {
+        for x in 0..image.width() {
+            let pixel = image.pixel(x, y);
             let rgb = std::array::from_fn(|c| pixel[c % pixel.len()]);
             sheet.put_pixel((left + x) as u32, (top + y) as u32, image::Rgb(rgb));
         }

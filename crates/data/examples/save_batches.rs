@@ -27,10 +27,10 @@ fn main() -> Result<()> {
 }
 
 fn loader(folder: &str, split: Split, transform: Compose, seed: u64) -> Result<DataLoader> {
-    let pictures = ImageFolder::open(folder, split, Default::default())?;
+    let images = ImageFolder::open(folder, split, Default::default())?;
     let shuffle = split == Split::Train;
     let config = LoaderConfig { batch_size: 32, shuffle, seed, ..LoaderConfig::default() };
-    Ok(DataLoader::new(Arc::new(pictures), transform, config, Device::Cpu)?)
+    Ok(DataLoader::new(Arc::new(images), transform, config, Device::Cpu)?)
 }
 
 fn save(loader: &DataLoader, epoch: usize, path: &Path) -> Result<()> {

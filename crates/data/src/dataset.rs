@@ -1,20 +1,20 @@
-//! What a data set is: labelled pictures that can be asked for by index, from any thread.
+//! What a data set is: labelled images that can be asked for by index, from any thread.
 
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::image::Image;
 
-/// A picture with its class.
+/// An image with its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The picture as stored, before any transform.
-    pub picture: Picture,
+    /// The image as stored, before any transform.
+    pub image: Image,
     /// Index into [`Dataset::classes`].
     pub label: u32,
-    /// Where the subject is, if known: grey, of the picture's size, 255 on the subject, 0 off it.
-    pub mask: Option<Picture>,
+    /// Where the subject is, if known: grey, of the image's size, 255 on the subject, 0 off it.
+    pub mask: Option<Image>,
 }
 
-/// Labelled pictures that can be asked for by index, from any thread.
+/// Labelled images that can be asked for by index, from any thread.
 ///
 /// # What a sample may depend on
 /// The seed of a run decides its result, bit for bit and with any number of workers, if
@@ -52,7 +52,7 @@ pub trait Dataset: Send + Sync {
     /// Names of the classes; a label is an index into it, so every label is below their number.
     fn classes(&self) -> &[String];
 
-    /// Label of sample `index`, without reading its picture.
+    /// Label of sample `index`, without reading its image.
     ///
     /// # Panics
     /// If there is no such sample.
@@ -62,16 +62,16 @@ pub trait Dataset: Send + Sync {
     fn name(&self, index: usize) -> String;
 
     /// A short hash of the samples' names, sizes and labels, to notice that a data set is another
-    /// one than a checkpoint was trained on. It reads no pictures, so changed pixels go unseen.
+    /// one than a checkpoint was trained on. It reads no images, so changed pixels go unseen.
     fn fingerprint(&self) -> String;
 
-    /// Whether pictures are turned upright as their EXIF data says. A checkpoint notes it, so that
-    /// other pictures are shown to the network in the same way.
+    /// Whether images are turned upright as their EXIF data says. A checkpoint notes it, so that
+    /// other images are shown to the network in the same way.
     fn exif_orientation(&self) -> bool {
         false
     }
 
-    /// Whether the pictures lie in memory already, so that a cache would gain nothing.
+    /// Whether the images lie in memory already, so that a cache would gain nothing.
     fn in_memory(&self) -> bool {
         false
     }
@@ -132,7 +132,7 @@ pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
     counts
 }
 
-/// Checks that every label is that of a class, without reading a picture.
+/// Checks that every label is that of a class, without reading an image.
 ///
 /// # Errors
 /// [`Error::Label`] with the first sample whose label is not below the number of classes.

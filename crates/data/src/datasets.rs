@@ -1,4 +1,4 @@
-//! The data sets: two public binary formats, folders of pictures, and drawings made here.
+//! The data sets: two public binary formats, folders of images, and drawings made here.
 
 mod cifar;
 mod idx;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use cifar::Cifar10;
 pub use image_folder::{
-    FolderLayout, FolderSplit, ImageFolder, LeftOut, find_pictures, is_picture, is_same_class,
+    FolderLayout, FolderSplit, ImageFolder, LeftOut, find_images, is_image, is_same_class,
 };
 pub use insects::{Insects, InsectsConfig};
 pub use mnist::Mnist;

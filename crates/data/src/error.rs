@@ -1,13 +1,13 @@
-//! What can go wrong while pictures are found, read and transformed.
+//! What can go wrong while images are found, read and transformed.
 
 use std::path::{Path, PathBuf};
 
-use crate::picture::Format;
+use crate::image::Format;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while pictures are found, read and transformed.
+/// What can go wrong while images are found, read and transformed.
 ///
 /// Each message says what is wrong, where, and, if known, what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +57,12 @@ pub enum Error {
         remedy: String,
     },
 
-    /// A picture cannot be decoded, or only in part.
+    /// An image cannot be decoded, or only in part.
     #[error(
-        "`{name}` is not a whole picture: {reason}; replace or remove it, or turn on `skip_broken`"
+        "`{name}` is not a whole image: {reason}; replace or remove it, or turn on `skip_broken`"
     )]
-    BrokenPicture {
-        /// Path or other name of the picture.
+    BrokenImage {
+        /// Path or other name of the image.
         name: String,
         /// What the decoder found.
         reason: String,
@@ -74,20 +74,20 @@ pub enum Error {
          turn on `skip_broken`"
     )]
     UnreadableFormat {
-        /// Path or other name of the picture.
+        /// Path or other name of the image.
         name: String,
         /// What its content is.
         format: Format,
     },
 
-    /// A picture's header announces more pixels than are allowed.
+    /// An image's header announces more pixels than are allowed.
     #[error(
         "`{name}` is {width}x{height} pixels, {} in all, more than the {max_pixels} of \
-         `max_pixels`; raise that, make the picture smaller or remove it, or turn on `skip_broken`",
+         `max_pixels`; raise that, make the image smaller or remove it, or turn on `skip_broken`",
         width.saturating_mul(*height)
     )]
     TooLarge {
-        /// Path or other name of the picture.
+        /// Path or other name of the image.
         name: String,
         /// Width in pixels.
         width: u64,
@@ -99,9 +99,9 @@ pub enum Error {
 
     /// A buffer of pixels does not fit its width, height and channels.
     #[error(
-        "a picture of {width}x{height} pixels with {channels} channels cannot have {bytes} bytes"
+        "an image of {width}x{height} pixels with {channels} channels cannot have {bytes} bytes"
     )]
-    PictureShape {
+    ImageShape {
         /// Width in pixels.
         width: usize,
         /// Height in pixels.
@@ -132,8 +132,8 @@ pub enum Error {
 
     /// Samples of one batch came out of the transforms with different shapes.
     #[error(
-        "pictures of one batch differ in shape: `{first}` is {first_shape}, `{second}` is \
-         {second_shape}; end the picture transforms with one that gives a fixed size and number \
+        "images of one batch differ in shape: `{first}` is {first_shape}, `{second}` is \
+         {second_shape}; end the image transforms with one that gives a fixed size and number \
          of channels (`resize` with height and width, `center_crop`, `random_resized_crop`, `grayscale`)"
     )]
     MixedShapes {
@@ -196,11 +196,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a single picture is to blame, so that a loader may leave it out and go on.
-    pub fn is_broken_picture(&self) -> bool {
+    /// Whether a single image is to blame, so that a loader may leave it out and go on.
+    pub fn is_broken_image(&self) -> bool {
         matches!(
             self,
-            Self::BrokenPicture { .. }
+            Self::BrokenImage { .. }
                 | Self::UnreadableFormat { .. }
                 | Self::TooLarge { .. }
                 | Self::Io { .. }

@@ -1,16 +1,16 @@
 //! Image data sets, transforms with torchvision's results, and a deterministic parallel loader for
 //! candle.
 //!
-//! - A [`Dataset`] gives labelled [`Picture`]s by index: [`Mnist`], [`Cifar10`], [`ImageFolder`],
+//! - A [`Dataset`] gives labelled [`Image`]s by index: [`Mnist`], [`Cifar10`], [`ImageFolder`],
 //!   and [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
 //! - [`transforms`] are values with torchvision's arguments, random parameters and results; a
 //!   [`transforms::Compose`] of them stands in recipes and checkpoints.
 //! - A [`DataLoader`] makes batches with worker threads. The seed alone decides what is in them.
 //!
-//! - [`Picture::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content;
+//! - [`Image::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content;
 //!   [`Format`] tells what a file holds, [`ReadOptions`] limits sizes and turns photos upright.
 //!
-//! The crate knows no network and no model, and reaches no further than the local disk. A picture
+//! The crate knows no network and no model, and reaches no further than the local disk. An image
 //! is decoded whole or not at all: a file that was cut off is an error, never a grey rest.
 //!
 //! ```
@@ -35,8 +35,8 @@
 mod dataset;
 mod datasets;
 mod error;
+mod image;
 mod loader;
-mod picture;
 mod random;
 mod statistics;
 mod subset;
@@ -45,12 +45,12 @@ pub mod transforms;
 pub use dataset::{Dataset, Sample, Split, check_label, check_labels, class_counts, labels};
 pub use datasets::{
     Cifar10, FolderLayout, FolderSplit, ImageFolder, Insects, InsectsConfig, LeftOut, Mnist,
-    find_pictures, is_picture, is_same_class,
+    find_images, is_image, is_same_class,
 };
 pub use error::{Error, Result};
+pub use image::{DEFAULT_MAX_PIXELS, Format, Image, MAX_BYTES, MAX_SIDE, ReadOptions};
 pub use loader::{
     Batch, DataLoader, EpochIter, HostImages, HostValues, LoaderConfig, Skipped, Upload,
 };
-pub use picture::{DEFAULT_MAX_PIXELS, Format, MAX_BYTES, MAX_SIDE, Picture, ReadOptions};
 pub use statistics::{Statistics, statistics};
 pub use subset::{Subset, stratified_split};

@@ -45,9 +45,9 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Decides the order and all random transforms.
     pub seed: u64,
-    /// Whether a picture that cannot be read is left out of its batch; otherwise it is an error.
+    /// Whether an image that cannot be read is left out of its batch; otherwise it is an error.
     pub skip_broken: bool,
-    /// How many bytes of decoded pictures are kept from one epoch to the next; 0 for none.
+    /// How many bytes of decoded images are kept from one epoch to the next; 0 for none.
     /// Decoding is most of the work of loading. Only data sets that are
     /// [cacheable](Dataset::is_cacheable) are kept.
     pub cache_bytes: usize,
@@ -122,7 +122,7 @@ impl DataLoader {
         Ok(Self { source, config, uploader: Uploader { device, hook: None } })
     }
 
-    /// The same, but with pictures brought to the device by `upload`, a batch ahead of the one in use
+    /// The same, but with images brought to the device by `upload`, a batch ahead of the one in use
     /// if there are workers. Labels go the plain way, to the device given before.
     pub fn with_upload(mut self, upload: Arc<dyn Upload>) -> Self {
         self.uploader.hook = Some(upload);
@@ -184,7 +184,7 @@ impl DataLoader {
         &self.source.dataset
     }
 
-    /// What is done to each picture.
+    /// What is done to each image.
     pub fn transform(&self) -> &Compose {
         &self.source.transform
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::image::Image;
 use crate::transforms::Transform;
 
 /// Mean and standard deviation of each channel over all pixels, in units of `0.0..=1.0`.
@@ -24,11 +24,11 @@ impl Statistics {
     }
 }
 
-/// Reads every picture, on all cores, and takes mean and standard deviation of each channel over
-/// all pixels (a large picture counts more than a small one).
+/// Reads every image, on all cores, and takes mean and standard deviation of each channel over
+/// all pixels (a large image counts more than a small one).
 ///
 /// # Errors
-/// If the data set is empty, a picture cannot be read, or grey and colour pictures are mixed.
+/// If the data set is empty, an image cannot be read, or grey and colour images are mixed.
 ///
 /// # Example
 /// ```
@@ -72,20 +72,20 @@ impl Sums {
     fn of(dataset: &dyn Dataset, range: Range<usize>) -> Result<Self> {
         let mut sums = Self::default();
         for index in range {
-            sums.add(&dataset.sample(index)?.picture);
+            sums.add(&dataset.sample(index)?.image);
         }
         Ok(sums)
     }
 
-    fn add(&mut self, picture: &Picture) {
-        let channels = picture.channels();
-        let pixels = (picture.width() * picture.height()) as u64;
+    fn add(&mut self, image: &Image) {
+        let channels = image.channels();
+        let pixels = (image.width() * image.height()) as u64;
         if channels == 1 {
             self.grey_pixels += pixels
         } else {
             self.colour_pixels += pixels
         }
-        for pixel in picture.pixels().chunks_exact(channels) {
+        for pixel in image.pixels().chunks_exact(channels) {
             for (channel, &value) in pixel.iter().enumerate() {
                 let value = u64::from(value);
                 self.values[channel] += value;
@@ -106,7 +106,7 @@ impl Sums {
 
     fn finish(self) -> Result<Statistics> {
         if self.grey_pixels > 0 && self.colour_pixels > 0 {
-            return Err(invalid("mixes grey and colour pictures".to_owned()));
+            return Err(invalid("mixes grey and colour images".to_owned()));
         }
         let channels = if self.grey_pixels > 0 { 1 } else { 3 };
         let pixels = (self.grey_pixels + self.colour_pixels) as f64;

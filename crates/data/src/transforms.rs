@@ -3,8 +3,8 @@
 //!
 //! A list of them is a [`Compose`]. The free functions of [`functional`] are what the transforms
 //! do once their random parameters are drawn. Transforms before `to_tensor` work on 8-bit
-//! pictures, `normalize` on the values after it; torchvision's freedom to crop or rotate tensors
-//! was left out, since 8-bit is what pictures are decoded to and is faster.
+//! images, `normalize` on the values after it; torchvision's freedom to crop or rotate tensors
+//! was left out, since 8-bit is what images are decoded to and is faster.
 
 mod color;
 mod compose;
@@ -36,7 +36,7 @@ pub mod functional {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Transform {
-    /// Scales the picture, with antialiasing as Pillow's.
+    /// Scales the image, with antialiasing as Pillow's.
     Resize {
         /// One number: the length of the shorter side, the other keeps the aspect ratio. Two: height and width.
         size: Size,
@@ -44,7 +44,7 @@ pub enum Transform {
         #[serde(default)]
         interpolation: Interpolation,
     },
-    /// Cuts out the middle; a picture that is too small is padded with black.
+    /// Cuts out the middle; an image that is too small is padded with black.
     CenterCrop {
         /// Side of a square, or height and width.
         size: Size,
@@ -53,10 +53,10 @@ pub enum Transform {
     RandomCrop {
         /// Side of a square, or height and width.
         size: Size,
-        /// What is added around the picture before; nothing if not given.
+        /// What is added around the image before; nothing if not given.
         #[serde(default)]
         padding: Padding,
-        /// Whether a picture that is still too small is padded up to `size`; otherwise it is an error.
+        /// Whether an image that is still too small is padded up to `size`; otherwise it is an error.
         #[serde(default)]
         pad_if_needed: bool,
         /// Value of the pixels that are added in mode `constant`, 0 if not given.
@@ -119,7 +119,7 @@ pub enum Transform {
         #[serde(default)]
         hue: Jitter,
     },
-    /// Makes the picture grey.
+    /// Makes the image grey.
     Grayscale {
         /// 1 (if not given), or 3 equal ones.
         #[serde(default = "default_grey_channels")]
@@ -218,10 +218,10 @@ impl From<[u32; 2]> for Size {
 pub enum Interpolation {
     /// The nearest pixel.
     Nearest,
-    /// A triangle of the pixels around, widened when the picture shrinks.
+    /// A triangle of the pixels around, widened when the image shrinks.
     #[default]
     Bilinear,
-    /// Cubic with `a = -0.5`, widened when the picture shrinks.
+    /// Cubic with `a = -0.5`, widened when the image shrinks.
     Bicubic,
 }
 
@@ -273,9 +273,9 @@ pub enum PaddingMode {
     Constant,
     /// The pixel at the edge.
     Edge,
-    /// The picture mirrored at its edge, without repeating the pixel there.
+    /// The image mirrored at its edge, without repeating the pixel there.
     Reflect,
-    /// The picture mirrored at its edge, repeating the pixel there.
+    /// The image mirrored at its edge, repeating the pixel there.
     Symmetric,
 }
 

@@ -45,7 +45,7 @@ fn idx(dims: &[u32], bytes: &[u8]) -> Vec<u8> {
 const IMAGES: &str = "train-images-idx3-ubyte";
 const LABELS: &str = "train-labels-idx1-ubyte";
 
-/// Three pictures of 2 rows and 4 columns.
+/// Three images of 2 rows and 4 columns.
 fn fake_mnist() -> TempDir {
     let folder = tempdir().unwrap();
     let pixels: Vec<u8> = (0..24).collect();
@@ -55,15 +55,15 @@ fn fake_mnist() -> TempDir {
 }
 
 #[test]
-fn mnist_reads_pictures_and_labels() {
+fn mnist_reads_images_and_labels() {
     let folder = fake_mnist();
     let mnist = Mnist::open(folder.path(), Split::Train).unwrap();
     assert_eq!((mnist.len(), mnist.classes().len()), (3, 10));
     let sample = mnist.sample(1).unwrap();
     assert_eq!((sample.label, mnist.label(2)), (0, 9));
-    let picture = sample.picture;
-    assert_eq!((picture.width(), picture.height(), picture.channels()), (4, 2, 1));
-    assert_eq!(picture.pixels(), [8, 9, 10, 11, 12, 13, 14, 15]);
+    let image = sample.image;
+    assert_eq!((image.width(), image.height(), image.channels()), (4, 2, 1));
+    assert_eq!(image.pixels(), [8, 9, 10, 11, 12, 13, 14, 15]);
     assert_eq!(mnist.name(1), "train[1]");
     check_message(mnist.sample(3), &["sample 3", "has 3"]);
 }
@@ -74,7 +74,7 @@ fn mnist_may_be_gzipped_and_in_its_usual_folders() {
     write(root.path(), &format!("MNIST/raw/{IMAGES}.gz"), &gzipped(&idx(&[2, 1, 1], &[5, 6])));
     write(root.path(), &format!("MNIST/raw/{LABELS}.gz"), &gzipped(&idx(&[2], &[1, 2])));
     let mnist = Mnist::open(root.path(), Split::Train).unwrap();
-    assert_eq!(mnist.sample(1).unwrap().picture.pixels(), [6]);
+    assert_eq!(mnist.sample(1).unwrap().image.pixels(), [6]);
     check_message(Mnist::open(root.path(), Split::Test), &["t10k-images", "not found", "fetch it"]);
 }
 
@@ -100,7 +100,7 @@ fn mnist_notices_damaged_files() {
     write(folder.path(), LABELS, &idx(&[3], &[7, 10, 9]));
     check_message(open(), &[LABELS, "label 10", "at 1"]);
     write(folder.path(), LABELS, &idx(&[2], &[7, 1]));
-    check_message(open(), &["has 2 labels for the 3 pictures"]);
+    check_message(open(), &["has 2 labels for the 3 images"]);
     write(folder.path(), LABELS, &idx(&[3, 1, 1], &[7, 1, 1]));
     check_message(open(), &["0x00000803", "0x00000801"]);
     write(folder.path(), IMAGES, &idx(&[u32::MAX, u32::MAX, u32::MAX], &[]));
@@ -149,7 +149,7 @@ fn cifar_reads_any_files_of_whole_records() {
     let cifar = Cifar10::open(folder.path(), Split::Train).unwrap();
     assert_eq!((0..3).map(|i| cifar.label(i)).collect::<Vec<_>>(), [9, 1, 4]);
     let sample = cifar.sample(0).unwrap();
-    assert_eq!(sample.picture.pixel(31, 31), [9, 18, 27]);
+    assert_eq!(sample.image.pixel(31, 31), [9, 18, 27]);
     assert_eq!(cifar.classes()[9], "truck");
     assert_eq!(class_counts(&cifar), [0, 1, 0, 0, 1, 0, 0, 0, 0, 1]);
     assert_eq!(Cifar10::open(folder.path(), Split::Val).unwrap().len(), 1);
@@ -189,7 +189,7 @@ fn official_cifar_files_must_all_be_there() {
     check_message(Cifar10::open(folder.path(), Split::Train), &["data_batch_2.bin", "not found"]);
 }
 
-// Folders of pictures
+// Folders of images
 
 fn png(value: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
@@ -215,9 +215,9 @@ fn open(root: &TempDir, split: Split) -> Result<ImageFolder, Error> {
 }
 
 #[test]
-fn folders_give_sorted_classes_and_pictures() {
+fn folders_give_sorted_classes_and_images() {
     let root = fake_folder();
-    write(root.path(), "train/ants/notes.txt", b"no picture");
+    write(root.path(), "train/ants/notes.txt", b"no image");
     write(root.path(), "train/ants/old.psd", b"8BPS");
     write(root.path(), "train/ants/deeper/z.PNG", &png(150));
     write(root.path(), "train/.hidden/x.png", &png(0));
@@ -227,7 +227,7 @@ fn folders_give_sorted_classes_and_pictures() {
     assert_eq!(class_counts(&folder), [5, 4]);
     assert_eq!(folder.left_out().to_string(), "1 .psd, 1 .txt, 1 hidden or system file or folder");
     assert!(folder.name(4).ends_with("z.PNG"));
-    assert_eq!(folder.sample(4).unwrap().picture.pixel(0, 0), [150, 0, 0]);
+    assert_eq!(folder.sample(4).unwrap().image.pixel(0, 0), [150, 0, 0]);
     assert_eq!(folder.sample(5).unwrap().label, 1);
     assert_eq!(open(&root, Split::Val).unwrap().len(), 4);
 }
@@ -263,7 +263,7 @@ fn folders_that_cannot_be_meant_are_errors() {
     let root = fake_folder();
     check_message(open(&root, Split::Test), &["test", "not found", "`train` to train on"]);
     fs::create_dir_all(root.path().join("val/wasps")).unwrap();
-    check_message(open(&root, Split::Val), &["wasps", "without pictures"]);
+    check_message(open(&root, Split::Val), &["wasps", "without images"]);
     write(root.path(), "val/wasps/1.png", &png(0));
     check_message(open(&root, Split::Val), &["`wasps`", "those are `ants`, `bees`"]);
 
@@ -274,12 +274,12 @@ fn folders_that_cannot_be_meant_are_errors() {
 }
 
 #[test]
-fn broken_pictures_are_found_when_they_are_read() {
+fn broken_images_are_found_when_they_are_read() {
     let root = fake_folder();
     write(root.path(), "train/ants/0.png", b"text");
     let folder = open(&root, Split::Train).unwrap();
     let error = folder.sample(0).unwrap_err();
-    assert!(error.is_broken_picture());
+    assert!(error.is_broken_image());
     assert!(error.to_string().contains("ants/0.png"), "{error}");
 }
 
@@ -326,10 +326,10 @@ fn insects_depend_on_seed_split_and_index_alone() {
     let base = insects(Split::Train, 40, 6, 1);
     assert_eq!(base.sample(3).unwrap(), insects(Split::Train, 40, 100, 1).sample(3).unwrap());
     for other in [insects(Split::Val, 40, 6, 1), insects(Split::Train, 40, 6, 2)] {
-        assert_ne!(base.sample(3).unwrap().picture, other.sample(3).unwrap().picture);
+        assert_ne!(base.sample(3).unwrap().image, other.sample(3).unwrap().image);
         assert_ne!(base.fingerprint(), other.fingerprint());
     }
-    assert_ne!(base.sample(3).unwrap().picture, base.sample(5).unwrap().picture);
+    assert_ne!(base.sample(3).unwrap().image, base.sample(5).unwrap().image);
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn insects_have_masks_of_a_sensible_size() {
 fn insects_are_the_same_at_every_size() {
     let small = insects(Split::Train, 48, 2, 9).sample(1).unwrap();
     let large = insects(Split::Train, 96, 2, 9).sample(1).unwrap();
-    // Twice the size, brought back to the small one, is nearly the small picture.
+    // Twice the size, brought back to the small one, is nearly the small image.
     let halved = candle_vision_data::transforms::functional::resize(
         &large.mask.unwrap(),
         48,
@@ -375,14 +375,14 @@ fn insects_are_the_same_at_every_size() {
 
 #[test]
 fn colour_alone_does_not_tell_the_insects_apart() {
-    // The mean colours of whole pictures: their spread within a class is larger than the
+    // The mean colours of whole images: their spread within a class is larger than the
     // difference between the classes.
     let drawings = insects(Split::Train, 32, 200, 0);
     let means: Vec<[f64; 3]> = (0..200)
         .map(|index| {
-            let picture = drawings.sample(index).unwrap().picture;
+            let image = drawings.sample(index).unwrap().image;
             let mut mean = [0.0; 3];
-            for pixel in picture.pixels().chunks_exact(3) {
+            for pixel in image.pixels().chunks_exact(3) {
                 (0..3).for_each(|c| mean[c] += f64::from(pixel[c]) / 1024.0);
             }
             mean

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_vision_data::transforms::Compose;
-use candle_vision_data::{DEFAULT_MAX_PIXELS, Error, Format, Picture, ReadOptions};
+use candle_vision_data::{DEFAULT_MAX_PIXELS, Error, Format, Image, ReadOptions};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -16,8 +16,8 @@ fn bytes_of(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn expected(name: &str) -> Picture {
-    Picture::open(folder().join(format!("{name}.expected.png"))).expect("a PNG")
+fn expected(name: &str) -> Image {
+    Image::open(folder().join(format!("{name}.expected.png"))).expect("a PNG")
 }
 
 /// The names of all images that have an expectation.
@@ -31,10 +31,10 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Largest and mean difference of two pictures of one size.
+/// Largest and mean difference of two images of one size.
 #[track_caller]
-fn difference(name: &str, found: &Picture, expected: &Picture) -> (u8, f64) {
-    let sizes = [found, expected].map(|picture| (picture.width(), picture.height()));
+fn difference(name: &str, found: &Image, expected: &Image) -> (u8, f64) {
+    let sizes = [found, expected].map(|image| (image.width(), image.height()));
     assert_eq!(sizes[0], sizes[1], "{name}");
     let pairs = found.pixels().iter().zip(expected.pixels());
     let differences: Vec<u8> = pairs.map(|(a, b)| a.abs_diff(*b)).collect();
@@ -48,7 +48,7 @@ fn every_image_is_as_pillow_decodes_it() {
         let bytes = bytes_of(&name);
         // The name says nothing.
         let found =
-            Picture::decode(&bytes, "photo").unwrap_or_else(|error| panic!("{name}: {error}"));
+            Image::decode(&bytes, "photo").unwrap_or_else(|error| panic!("{name}: {error}"));
         let (largest, mean) = difference(&name, &found, &expected(&name));
         let is_usual_jpeg = name.starts_with("jpeg_") || name.starts_with("case_");
         // zune-jpeg blends colours a little differently; everything else is within a rounding.
@@ -71,7 +71,7 @@ fn unusual_jpegs_are_equal_to_pillow_s_to_the_bit() {
     let unusual: Vec<&String> = names.iter().filter(is_unusual).collect();
     assert!(unusual.len() >= 20, "{unusual:?}");
     for name in unusual {
-        let found = Picture::decode(&bytes_of(name), name).unwrap();
+        let found = Image::decode(&bytes_of(name), name).unwrap();
         assert_eq!(difference(name, &found, &expected(name)), (0, 0.0), "{name}");
     }
 }
@@ -96,8 +96,8 @@ fn each_format_is_told_by_its_content() {
 
 #[track_caller]
 fn check_refused(bytes: &[u8], parts: &[&str]) {
-    let error = Picture::decode(bytes, "x.jpg").expect_err("it cannot be read");
-    assert!(error.is_broken_picture(), "{error}");
+    let error = Image::decode(bytes, "x.jpg").expect_err("it cannot be read");
+    assert!(error.is_broken_image(), "{error}");
     let text = error.to_string();
     for part in parts.iter().chain(&["`x.jpg`", "skip_broken"]) {
         assert!(text.contains(part), "`{part}` in `{text}`");
@@ -118,11 +118,11 @@ fn what_cannot_be_read_is_named_by_what_it_is() {
     check_refused(b"\xFF\x0A\x12\x34", &["JPEG XL"]);
     check_refused(b"8BPS\0\x01", &["Photoshop"]);
     check_refused(b"<svg xmlns='x'></svg>", &["an SVG drawing"]);
-    check_refused(b"<!DOCTYPE html><p>404", &["not a whole picture", "an HTML page"]);
+    check_refused(b"<!DOCTYPE html><p>404", &["not a whole image", "an HTML page"]);
     check_refused(b"version https://git-lfs.github.com/spec/v1\n", &["Git LFS", "git lfs pull"]);
     check_refused(b"\0\x05\x16\x07\0\x02\0\0", &["macOS"]);
     check_refused(&[0; 100], &["zero bytes"]);
-    check_refused(b"no picture at all", &["holds text"]);
+    check_refused(b"no image at all", &["holds text"]);
     check_refused(b"\x01\x02\x03\x04", &["any known format"]);
 }
 
@@ -158,13 +158,13 @@ fn a_jpeg_whose_coded_data_does_not_suffice_is_refused() {
     check_refused(&bytes_of("lost_coded_data.jpg"), &["coded data ends before its last block"]);
     for name in names().iter().filter(|name| name.ends_with(".jpg") && !name.contains("mpo")) {
         let whole = bytes_of(name);
-        let picture = Picture::decode(&whole, name).unwrap();
+        let image = Image::decode(&whole, name).unwrap();
         let end = whole.windows(2).rposition(|pair| pair == [0xFF, 0xD9]).unwrap();
         for lost in 1..(end / 2).min(100) {
             let lossy = [&whole[..end - lost], &[0xFF, 0xD9]].concat();
             // Within the last byte there may be nothing but padding.
-            if let Ok(found) = Picture::decode(&lossy, name) {
-                assert_eq!(found, picture, "{name} without {lost} bytes");
+            if let Ok(found) = Image::decode(&lossy, name) {
+                assert_eq!(found, image, "{name} without {lost} bytes");
                 assert!(lost < 3 || name.contains("two_eoi"), "{name} without {lost} bytes");
             }
         }
@@ -182,26 +182,26 @@ fn what_is_lost_before_a_restart_marker_or_between_scans_is_noticed() {
         assert!(markers.len() > 3, "{name}");
         for &at in &markers[2..] {
             let lossy = [&whole[..at - 3], &whole[at..]].concat();
-            assert!(Picture::decode(&lossy, name).is_err(), "{name} without 3 bytes before {at}");
+            assert!(Image::decode(&lossy, name).is_err(), "{name} without 3 bytes before {at}");
         }
         // The marker itself, with its number.
         let at = *markers.last().unwrap();
         let lossy = [&whole[..at], &whole[at + 2..]].concat();
-        assert!(Picture::decode(&lossy, name).is_err(), "{name} without the marker at {at}");
+        assert!(Image::decode(&lossy, name).is_err(), "{name} without the marker at {at}");
     }
 }
 
 #[test]
-fn no_cut_file_gives_another_picture() {
+fn no_cut_file_gives_another_image() {
     for name in names() {
         let whole = bytes_of(&name);
-        let picture = Picture::decode(&whole, &name).unwrap();
+        let image = Image::decode(&whole, &name).unwrap();
         for length in 0..whole.len() {
             // What follows the image may be missing: later frames, metadata, padding.
-            if let Ok(found) = Picture::decode(&whole[..length], &name) {
+            if let Ok(found) = Image::decode(&whole[..length], &name) {
                 // A number in text can be cut to a shorter one.
                 let is_text = name == "pnm_p2.pgm" || name == "pnm_p3.ppm";
-                assert!(found == picture || is_text, "{name} cut to {length} bytes");
+                assert!(found == image || is_text, "{name} cut to {length} bytes");
             }
         }
     }
@@ -220,9 +220,9 @@ fn damaged_bytes_of_any_format_never_panic() {
                 let at = (number * 31 + round * 7919 + blow * 104_729) % reach;
                 damaged[at] = damaged[at].wrapping_mul(31).wrapping_add((round + number) as u8);
             }
-            if let Ok(picture) = Picture::decode_with(&damaged, name, &options) {
-                assert_eq!(picture.pixels().len(), picture.width() * picture.height() * 3);
-                assert!(picture.width() * picture.height() <= 1 << 20);
+            if let Ok(image) = Image::decode_with(&damaged, name, &options) {
+                assert_eq!(image.pixels().len(), image.width() * image.height() * 3);
+                assert!(image.width() * image.height() <= 1 << 20);
             }
         }
     }
@@ -252,14 +252,14 @@ fn black_png(width: u32, height: u32) -> Vec<u8> {
 #[test]
 fn large_photos_and_panoramas_are_read() {
     for (width, height) in [(12_000, 9_000), (20_000, 500), (3, 40_000)] {
-        let picture = Picture::decode(&black_png(width, height), "large.png").unwrap();
-        assert_eq!((picture.width(), picture.height()), (width as usize, height as usize));
+        let image = Image::decode(&black_png(width, height), "large.png").unwrap();
+        assert_eq!((image.width(), image.height()), (width as usize, height as usize));
     }
 }
 
 #[track_caller]
 fn check_too_large(name: &str, bytes: &[u8]) {
-    match Picture::decode(bytes, name) {
+    match Image::decode(bytes, name) {
         Err(Error::TooLarge { width, height, max_pixels, .. }) => {
             assert!(width * height > max_pixels, "{name}");
             assert_eq!(max_pixels, DEFAULT_MAX_PIXELS);
@@ -275,7 +275,7 @@ fn bombs_are_refused_by_their_headers() {
         [&60_000_u32.to_be_bytes()[..], &60_000_u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
     png.splice(8..33, chunk(b"IHDR", &header));
     check_too_large("bomb.png", &png);
-    let text = Picture::decode(&png, "bomb.png").unwrap_err().to_string();
+    let text = Image::decode(&png, "bomb.png").unwrap_err().to_string();
     for part in ["`bomb.png`", "60000x60000", "3600000000", "178956970", "max_pixels"] {
         assert!(text.contains(part), "`{part}` in `{text}`");
     }
@@ -301,9 +301,9 @@ fn bombs_are_refused_by_their_headers() {
     let mut webp = b"RIFF\x1E\0\0\0WEBPVP8X\x0A\0\0\0\0\0\0\0".to_vec();
     webp.extend([0xFF, 0x3F, 0, 0xFF, 0x3F, 0]);
     webp.extend(b"VP8L\x06\0\0\0\x2F\xFF\xFF\xFF\x0F\0");
-    match Picture::decode(&webp, "bomb.webp") {
-        Err(error) => assert!(error.is_broken_picture(), "{error}"),
-        Ok(picture) => panic!("{picture:?}"),
+    match Image::decode(&webp, "bomb.webp") {
+        Err(error) => assert!(error.is_broken_image(), "{error}"),
+        Ok(image) => panic!("{image:?}"),
     }
 }
 
@@ -311,7 +311,7 @@ fn bombs_are_refused_by_their_headers() {
 fn the_limit_can_be_set() {
     let png = black_png(30, 20);
     let read =
-        |most| Picture::decode_with(&png, "a.png", &ReadOptions::default().with_max_pixels(most));
+        |most| Image::decode_with(&png, "a.png", &ReadOptions::default().with_max_pixels(most));
     assert!(read(600).is_ok());
     assert!(matches!(
         read(599),
@@ -321,7 +321,7 @@ fn the_limit_can_be_set() {
     let path = folder.path().join("a.png");
     std::fs::write(&path, &png).unwrap();
     let options = ReadOptions::default().with_max_pixels(10);
-    let error = Picture::open_with(&path, &options).unwrap_err();
+    let error = Image::open_with(&path, &options).unwrap_err();
     assert!(matches!(error, Error::TooLarge { max_pixels: 10, .. }), "{error}");
 }
 
@@ -388,11 +388,11 @@ fn images_are_turned_upright_when_asked_to() {
     ];
     let upright = ReadOptions::default().with_exif_orientation(true);
     for (name, make) in makers {
-        let stored = Picture::decode(&make(1), name).unwrap();
+        let stored = Image::decode(&make(1), name).unwrap();
         for orientation in 1..=8 {
             let bytes = make(orientation);
             assert_eq!(
-                Picture::decode(&bytes, name).unwrap(),
+                Image::decode(&bytes, name).unwrap(),
                 stored,
                 "{name} {orientation}: as stored"
             );
@@ -401,7 +401,7 @@ fn images_are_turned_upright_when_asked_to() {
                 image::RgbImage::from_raw(width, height, stored.pixels().to_vec()).unwrap();
             let mut turned = image::DynamicImage::ImageRgb8(pixels);
             turned.apply_orientation(image::metadata::Orientation::from_exif(orientation).unwrap());
-            let found = Picture::decode_with(&bytes, name, &upright).unwrap();
+            let found = Image::decode_with(&bytes, name, &upright).unwrap();
             assert_eq!(found.pixels(), turned.as_bytes(), "{name} {orientation}");
             assert_eq!(found.width(), turned.width() as usize, "{name} {orientation}");
         }
@@ -419,9 +419,9 @@ fn exif_data_without_sense_changes_nothing() {
     odd.push(b"not EXIF at all".to_vec());
     odd.push([&whole[..4], &[0xFF; 22]].concat());
     for makes in [jpeg_with, png_with, webp_with] {
-        let stored = Picture::decode(&makes(&exif(1)), "a").unwrap();
+        let stored = Image::decode(&makes(&exif(1)), "a").unwrap();
         for data in &odd {
-            let found = Picture::decode_with(&makes(data), "a", &upright);
+            let found = Image::decode_with(&makes(data), "a", &upright);
             assert_eq!(found.unwrap(), stored, "{data:?}");
         }
     }
@@ -431,11 +431,11 @@ fn exif_data_without_sense_changes_nothing() {
 #[test]
 fn strips_are_evaluated_as_in_torchvision() {
     for size in ["500x4", "4x500", "1x1", "2000x1", "1x2000"] {
-        let open = |name: String| Picture::open(folder().join(name)).expect("a PNG");
+        let open = |name: String| Image::open(folder().join(name)).expect("a PNG");
         let strip = open(format!("strip_{size}.png"));
         let expected = open(format!("strip_{size}.evaluated.png"));
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        let found = Compose::imagenet_eval().apply_to_picture(&strip, rng).unwrap();
+        let found = Compose::imagenet_eval().apply_to_image(&strip, rng).unwrap();
         let (largest, _) = difference(size, &found, &expected);
         assert!(largest <= 1, "{size}: {largest} levels off");
         for _ in 0..20 {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_vision_data::{
-    Dataset, Error, FolderLayout, FolderSplit, ImageFolder, Split, class_counts, find_pictures,
+    Dataset, Error, FolderLayout, FolderSplit, ImageFolder, Split, class_counts, find_images,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -21,7 +21,7 @@ fn write(root: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A folder with three pictures in each of `folders`.
+/// A folder with three images in each of `folders`.
 fn folder(folders: &[&str]) -> TempDir {
     let root = tempdir().unwrap();
     for name in folders {
@@ -147,7 +147,7 @@ fn what_lies_beside_splits_is_not_used() {
     }
     // A test folder without classes, as competitions hand out.
     check_splits(&["train/a", "train/b", "test"], [Some("train"), None, None]);
-    check_error(&["train/a", "train/b", "val"], &["val` holds pictures, but no class folders"]);
+    check_error(&["train/a", "train/b", "val"], &["val` holds images, but no class folders"]);
     check_error(&["train", "val"], &["splits (`train`, `val`)", "no class folders"]);
     check_error(&["train", "val", "test"], &["`test`, `train`, `val`", "no class folders"]);
     check_error(&["val/a", "val/b"], &["train` not found", "`val` to validate on"]);
@@ -174,13 +174,13 @@ fn a_single_class_is_nothing_to_tell_apart() {
     check_error(&["train/cat", "val/cat"], &["single class, `cat`"]);
     check_error(&["train/cat", "test/cat"], &["single class, `cat`"]);
     check_error(&["train/cat"], &["nothing to tell apart"]);
-    check_error(&["."], &["holds pictures, but no class folders", "into a folder of its name"]);
+    check_error(&["."], &["holds images, but no class folders", "into a folder of its name"]);
     check_error(&[], &["no class folders"]);
 
     let root = folder(&["cat", "dog"]);
     let error = ImageFolder::open(root.path().join("cat"), Split::Train, FolderSplit::default());
     let error = error.err().expect("a class is no data set").to_string();
-    assert!(error.contains("holds pictures, but no class folders"), "{error}");
+    assert!(error.contains("holds images, but no class folders"), "{error}");
     let above = root.path().canonicalize().unwrap();
     assert!(error.contains(&format!("name the folder above: `{}`", above.display())), "{error}");
 }
@@ -190,7 +190,7 @@ fn an_empty_class_is_refused_as_torchvision_does() {
     let root = folder(&["cat", "dog"]);
     write(root.path(), "wasp/notes.txt", b"none yet");
     let error = open(&root, Split::Train).err().expect("wasp is empty").to_string();
-    assert!(error.contains("/wasp` is a class without pictures"), "{error}");
+    assert!(error.contains("/wasp` is a class without images"), "{error}");
     assert!(error.contains("only 1 .txt"), "{error}");
 }
 
@@ -209,14 +209,14 @@ fn what_is_left_out_is_counted() {
         write(root.path(), name, &png(0));
     }
     for name in ["a/1.txt", "a/2.TXT", "b/IMG.HEIC", "b/LICENSE"] {
-        write(root.path(), name, b"no picture");
+        write(root.path(), name, b"no image");
     }
     write(root.path(), "a/empty.jpg", b"");
     write(root.path(), "stray.png", &png(0));
     let found = ImageFolder::new(root.path()).unwrap();
     assert_eq!(class_counts(&found), [3, 3]);
-    let line = "2 .txt, 1 .heic, 1 file without an extension that is no picture, 1 empty file, \
-                7 hidden or system files and folders, 1 picture beside the class folders";
+    let line = "2 .txt, 1 .heic, 1 file without an extension that is no image, 1 empty file, \
+                7 hidden or system files and folders, 1 image beside the class folders";
     assert_eq!(found.left_out().to_string(), line);
 }
 
@@ -270,7 +270,7 @@ fn a_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn a_class_with_one_picture_is_trained_on() {
+fn a_class_with_one_image_is_trained_on() {
     let root = folder(&["a", "b"]);
     write(root.path(), "only/1.png", &png(1));
     let train = open(&root, Split::Train).unwrap();
@@ -287,7 +287,7 @@ fn a_class_with_one_picture_is_trained_on() {
         write(root.path(), name, &png(1));
     }
     let error = open(&root, Split::Val).err().expect("nothing is left for it").to_string();
-    assert!(error.contains("too few pictures") && error.contains("at least two"), "{error}");
+    assert!(error.contains("too few images") && error.contains("at least two"), "{error}");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn val_may_lack_classes_but_have_no_others() {
     assert_eq!(val.classes(), ["a", "b", "c"]);
     assert_eq!(class_counts(&val), [3, 0, 3]);
     assert_eq!(val.label(3), 2);
-    assert!(val.remarks()[0].contains("no pictures of `b`: 2 of 3 classes"), "{:?}", val.remarks());
+    assert!(val.remarks()[0].contains("no images of `b`: 2 of 3 classes"), "{:?}", val.remarks());
     let several = ["train/a", "train/b", "val/a", "val/x", "val/y"];
     let error = open(&folder(&several), Split::Val).err().expect("x and y are new").to_string();
     assert!(error.contains("beyond those trained on: `x`, `y` (those are `a`, `b`)"), "{error}");
@@ -325,15 +325,14 @@ fn composed_and_decomposed_names_are_one_class() {
 }
 
 #[test]
-fn all_pictures_below_a_folder_are_found() {
+fn all_images_below_a_folder_are_found() {
     let root = folder(&["b", "a/deep", ".hidden"]);
     write(root.path(), "a/notes.txt", b"");
-    let (pictures, left_out) = find_pictures(root.path()).unwrap();
-    let names: Vec<_> =
-        pictures.iter().map(|path| path.strip_prefix(root.path()).unwrap()).collect();
+    let (images, left_out) = find_images(root.path()).unwrap();
+    let names: Vec<_> = images.iter().map(|path| path.strip_prefix(root.path()).unwrap()).collect();
     let expected =
         ["a/deep/0.png", "a/deep/1.png", "a/deep/2.png", "b/0.png", "b/1.png", "b/2.png"];
     assert_eq!(names, expected.map(Path::new));
     assert_eq!(left_out.total(), 2);
-    assert!(find_pictures(root.path().join("nowhere")).is_err());
+    assert!(find_images(root.path().join("nowhere")).is_err());
 }

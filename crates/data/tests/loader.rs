@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::Device;
 use candle_vision_data::transforms::{Compose, Jitter, Padding, PaddingMode, Size, Transform};
 use candle_vision_data::{
-    Batch, DataLoader, Dataset, Error, Insects, InsectsConfig, LoaderConfig, Picture, Result,
-    Sample, Split,
+    Batch, DataLoader, Dataset, Error, Image, Insects, InsectsConfig, LoaderConfig, Result, Sample,
+    Split,
 };
 
 /// Samples whose pixels are their index, with some that fail in a chosen way.
@@ -41,11 +41,11 @@ impl Dataset for Numbers {
         assert_ne!(Some(index), self.panicking, "sample {index} is cursed");
         if self.broken.contains(&index) {
             let reason = "cut off".to_owned();
-            return Err(Error::BrokenPicture { name: self.name(index), reason });
+            return Err(Error::BrokenImage { name: self.name(index), reason });
         }
         let height = if Some(index) == self.tall { 3 } else { 2 };
-        let picture = Picture::new(2, height, 3, vec![index as u8; 6 * height])?;
-        Ok(Sample { picture, label: self.label(index), mask: None })
+        let image = Image::new(2, height, 3, vec![index as u8; 6 * height])?;
+        Ok(Sample { image, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -189,8 +189,8 @@ fn one_sample_can_be_replayed() {
     let loader = random_loader(2, 4, 0);
     let batch = loader.epoch(1).next().unwrap().unwrap();
     let index = batch.indices[2];
-    let picture = loader.dataset().sample(index).unwrap().picture;
-    let array = loader.transform().apply(&picture, &mut loader.sample_rng(1, index)).unwrap();
+    let image = loader.dataset().sample(index).unwrap().image;
+    let array = loader.transform().apply(&image, &mut loader.sample_rng(1, index)).unwrap();
     let in_batch = batch.images.get(2).unwrap().permute((1, 2, 0)).unwrap();
     assert_eq!(in_batch.flatten_all().unwrap().to_vec1::<f32>().unwrap(), array.values());
 }
@@ -234,7 +234,7 @@ fn workers_start_before_the_first_batch_is_asked_for() {
 }
 
 #[test]
-fn pictures_are_decoded_once_within_the_budget() {
+fn images_are_decoded_once_within_the_budget() {
     let reads = |cache_bytes| {
         let numbers = Arc::new(Numbers { cacheable: true, ..Numbers::new(10) });
         let dataset: Arc<dyn Dataset> = numbers.clone();
@@ -245,7 +245,7 @@ fn pictures_are_decoded_once_within_the_budget() {
     };
     assert_eq!(reads(1 << 20), 10);
     assert_eq!(reads(0), 20);
-    // Room for four pictures of 12 bytes.
+    // Room for four images of 12 bytes.
     assert_eq!(reads(50), 16);
 }
 
@@ -263,7 +263,7 @@ impl Dataset for Dice {
 
     fn sample(&self, _: usize) -> Result<Sample> {
         let thrown = self.thrown.fetch_add(1, Ordering::Relaxed) as u8;
-        Ok(Sample { picture: Picture::new(1, 1, 1, vec![thrown])?, label: 0, mask: None })
+        Ok(Sample { image: Image::new(1, 1, 1, vec![thrown])?, label: 0, mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -312,7 +312,7 @@ fn the_data_sets_of_this_crate_are_decoded_once() {
 }
 
 #[test]
-fn a_label_of_no_class_is_named_and_no_broken_picture() {
+fn a_label_of_no_class_is_named_and_no_broken_image() {
     for workers in [0, 2] {
         let numbers = Numbers { mislabelled: Some(5), ..Numbers::new(9) };
         assert_eq!(candle_vision_data::class_counts(&numbers), [5, 3]);
@@ -358,7 +358,7 @@ fn the_fingerprint_is_taken_once() {
 }
 
 #[test]
-fn a_broken_picture_ends_the_epoch_with_its_name() {
+fn a_broken_image_ends_the_epoch_with_its_name() {
     for workers in [0, 2] {
         let numbers = Numbers { broken: vec![5], ..Numbers::new(20) };
         let mut epoch = loader(numbers, config(2, workers)).epoch(0);
@@ -370,7 +370,7 @@ fn a_broken_picture_ends_the_epoch_with_its_name() {
 }
 
 #[test]
-fn broken_pictures_can_be_left_out() {
+fn broken_images_can_be_left_out() {
     for workers in [0, 3] {
         let numbers = Numbers { broken: vec![1, 4, 5], ..Numbers::new(7) };
         let loader = loader(numbers, LoaderConfig { skip_broken: true, ..config(2, workers) });
@@ -396,7 +396,7 @@ fn a_panic_in_a_worker_becomes_an_error() {
 }
 
 #[test]
-fn pictures_of_different_sizes_are_named() {
+fn images_of_different_sizes_are_named() {
     let numbers = Numbers { tall: Some(3), ..Numbers::new(4) };
     let error = loader(numbers, config(4, 1)).epoch(0).next().unwrap().unwrap_err().to_string();
     for part in ["`number[0]` is 2x2x3", "`number[3]` is 3x2x3", "center_crop"] {

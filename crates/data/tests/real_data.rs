@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use candle_vision_data::{
-    Cifar10, Dataset, FolderSplit, ImageFolder, Mnist, Picture, Split, class_counts, statistics,
+    Cifar10, Dataset, FolderSplit, Image, ImageFolder, Mnist, Split, class_counts, statistics,
 };
 
 /// The folder, or None after saying so.
@@ -27,8 +27,8 @@ fn mnist_is_whole() {
     // The values that PyTorch's examples normalise by.
     let found = statistics(&train).unwrap();
     assert!((found.mean[0] - 0.1307).abs() < 1e-4 && (found.std[0] - 0.3081).abs() < 1e-4);
-    let picture = train.sample(0).unwrap().picture;
-    assert_eq!((picture.width(), picture.height(), train.label(0)), (28, 28, 5));
+    let image = train.sample(0).unwrap().image;
+    assert_eq!((image.width(), image.height(), train.label(0)), (28, 28, 5));
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn all_ants_and_bees_decode() {
     assert_eq!(train.classes(), ["ants", "bees"]);
     for folder in [&train, &val] {
         for index in 0..folder.len() {
-            let picture = folder.sample(index).unwrap().picture;
-            assert_eq!(picture.channels(), 3, "{}", folder.name(index));
+            let image = folder.sample(index).unwrap().image;
+            assert_eq!(image.channels(), 3, "{}", folder.name(index));
         }
     }
 }
@@ -72,7 +72,7 @@ fn every_cut_photo_is_refused() {
     for index in 0..folder.len() {
         let bytes = std::fs::read(folder.path(index)).unwrap();
         for length in [bytes.len() / 3, bytes.len() * 9 / 10, bytes.len() - 100] {
-            let cut = Picture::decode(&bytes[..length], "cut.jpg");
+            let cut = Image::decode(&bytes[..length], "cut.jpg");
             assert!(cut.is_err(), "{} cut to {length} bytes", folder.name(index));
         }
     }

@@ -4,14 +4,14 @@
 mod reference;
 
 use candle_core::{DType, Tensor};
-use candle_vision_data::Picture;
+use candle_vision_data::Image;
 use candle_vision_data::transforms::functional::*;
 use candle_vision_data::transforms::{Compose, Interpolation, PaddingMode, Size, Transform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-fn picture() -> Picture {
-    Picture::open(reference::path("picture.png")).expect("the reference picture is a PNG")
+fn image() -> Image {
+    Image::open(reference::path("image.png")).expect("the reference image is a PNG")
 }
 
 fn rng(seed: u64) -> ChaCha8Rng {
@@ -19,59 +19,59 @@ fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 #[track_caller]
-fn check(name: &str, picture: Picture, largest_difference: u8) {
+fn check(name: &str, image: Image, largest_difference: u8) {
     let expected: &Tensor = &reference::tensors("transforms.safetensors")[name];
-    let shape = [picture.height(), picture.width(), picture.channels()];
+    let shape = [image.height(), image.width(), image.channels()];
     assert_eq!(expected.dims(), shape, "{name}");
     let expected = expected.flatten_all().and_then(|t| t.to_vec1::<u8>()).expect("u8 values");
-    let differences = picture.pixels().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b));
-    let largest = differences.max().expect("a picture has pixels");
+    let differences = image.pixels().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b));
+    let largest = differences.max().expect("an image has pixels");
     assert!(largest <= largest_difference, "{name}: {largest} levels apart");
 }
 
 #[test]
 fn resizing_is_pillows() {
     use Interpolation::{Bicubic, Bilinear, Nearest};
-    let picture = picture();
-    check("resize_32x40_bilinear", resize(&picture, 32, 40, Bilinear).unwrap(), 1);
-    check("resize_short_24", resize(&picture, 24, 32, Bilinear).unwrap(), 1);
-    check("resize_96x128_bilinear", resize(&picture, 96, 128, Bilinear).unwrap(), 1);
-    check("resize_32x40_bicubic", resize(&picture, 32, 40, Bicubic).unwrap(), 1);
-    check("resize_32x40_nearest", resize(&picture, 32, 40, Nearest).unwrap(), 0);
-    let part = resized_crop(&picture, [5, 7, 30, 40], 32, 32, Bilinear).unwrap();
+    let image = image();
+    check("resize_32x40_bilinear", resize(&image, 32, 40, Bilinear).unwrap(), 1);
+    check("resize_short_24", resize(&image, 24, 32, Bilinear).unwrap(), 1);
+    check("resize_96x128_bilinear", resize(&image, 96, 128, Bilinear).unwrap(), 1);
+    check("resize_32x40_bicubic", resize(&image, 32, 40, Bicubic).unwrap(), 1);
+    check("resize_32x40_nearest", resize(&image, 32, 40, Nearest).unwrap(), 0);
+    let part = resized_crop(&image, [5, 7, 30, 40], 32, 32, Bilinear).unwrap();
     check("resized_crop_5_7_30_40_to_32", part, 1);
 }
 
 #[test]
 fn moved_pixels_are_exact() {
-    let picture = picture();
-    check("center_crop_32", center_crop(&picture, 32, 32).unwrap(), 0);
-    check("center_crop_56x72_padded", center_crop(&picture, 56, 72).unwrap(), 0);
-    check("hflip", hflip(&picture), 0);
-    check("vflip", vflip(&picture), 0);
-    check("pad_4", pad(&picture, [4; 4], 0, PaddingMode::Constant).unwrap(), 0);
-    check("pad_4_reflect", pad(&picture, [4; 4], 0, PaddingMode::Reflect).unwrap(), 0);
+    let image = image();
+    check("center_crop_32", center_crop(&image, 32, 32).unwrap(), 0);
+    check("center_crop_56x72_padded", center_crop(&image, 56, 72).unwrap(), 0);
+    check("hflip", hflip(&image), 0);
+    check("vflip", vflip(&image), 0);
+    check("pad_4", pad(&image, [4; 4], 0, PaddingMode::Constant).unwrap(), 0);
+    check("pad_4_reflect", pad(&image, [4; 4], 0, PaddingMode::Reflect).unwrap(), 0);
 }
 
 #[test]
 fn colours_are_pillows() {
-    let picture = picture();
-    check("grayscale_3", grayscale(&picture, 3), 0);
+    let image = image();
+    check("grayscale_3", grayscale(&image, 3), 0);
     for factor in [0.6, 1.4] {
-        check(&format!("brightness_{factor}"), adjust_brightness(&picture, factor), 0);
-        check(&format!("contrast_{factor}"), adjust_contrast(&picture, factor), 0);
-        check(&format!("saturation_{factor}"), adjust_saturation(&picture, factor), 0);
+        check(&format!("brightness_{factor}"), adjust_brightness(&image, factor), 0);
+        check(&format!("contrast_{factor}"), adjust_contrast(&image, factor), 0);
+        check(&format!("saturation_{factor}"), adjust_saturation(&image, factor), 0);
     }
     for turn in [-0.1, 0.1, 0.4] {
-        check(&format!("hue_{turn}"), adjust_hue(&picture, turn), 0);
+        check(&format!("hue_{turn}"), adjust_hue(&image, turn), 0);
     }
 }
 
 #[test]
 fn rotations_are_pillows() {
-    let picture = picture();
+    let image = image();
     for degrees in [15.0, -30.0, 90.0] {
-        let turn = |interpolation| rotate(&picture, degrees, interpolation, 0).unwrap();
+        let turn = |interpolation| rotate(&image, degrees, interpolation, 0).unwrap();
         check(&format!("rotate_{degrees:.1}_nearest"), turn(Interpolation::Nearest), 0);
         check(&format!("rotate_{degrees:.1}_bilinear"), turn(Interpolation::Bilinear), 0);
     }
@@ -81,7 +81,7 @@ fn rotations_are_pillows() {
 fn to_tensor_and_normalize_are_torchvisions() {
     let normalize = Compose::imagenet_eval().0.pop().unwrap();
     let compose = Compose::new(vec![Transform::ToTensor, normalize]).unwrap();
-    let array = compose.apply(&picture(), &mut rng(0)).unwrap();
+    let array = compose.apply(&image(), &mut rng(0)).unwrap();
     let batch = array.to_batch(&candle_core::Device::Cpu).unwrap();
     let expected = &reference::tensors("transforms.safetensors")["to_tensor_normalize_chw_f32"];
     let difference = (batch.squeeze(0).unwrap() - expected).unwrap().abs().unwrap();
@@ -129,10 +129,10 @@ fn every_transform_can_stand_in_a_recipe() {
     compose.validate().unwrap();
     assert!(compose.is_random());
     assert_eq!(compose.output_size(), Some((32, 32)));
-    let array = compose.apply(&picture(), &mut rng(1)).unwrap();
+    let array = compose.apply(&image(), &mut rng(1)).unwrap();
     assert_eq!(array.shape(), [32, 32, 3]);
-    assert_eq!(array, compose.apply(&picture(), &mut rng(1)).unwrap());
-    assert_ne!(array, compose.apply(&picture(), &mut rng(2)).unwrap());
+    assert_eq!(array, compose.apply(&image(), &mut rng(1)).unwrap());
+    assert_ne!(array, compose.apply(&image(), &mut rng(2)).unwrap());
 
     let text = toml::to_string(&std::collections::BTreeMap::from([("train", &compose)])).unwrap();
     assert_eq!(toml::from_str::<Recipe>(&text).unwrap().train, compose);
@@ -191,10 +191,10 @@ fn orders_and_ranges_are_checked() {
 
 #[test]
 fn channels_must_fit_the_normalisation() {
-    let grey = grayscale(&picture(), 1);
+    let grey = grayscale(&image(), 1);
     let compose = Compose::imagenet_eval();
     let error = compose.apply(&grey, &mut rng(0)).unwrap_err().to_string();
-    assert!(error.contains("3 numbers for a picture of 1 channels"), "{error}");
+    assert!(error.contains("3 numbers for an image of 1 channels"), "{error}");
     let to_colour = Transform::Grayscale { channels: 3 };
     let with_colour = Compose([vec![to_colour], compose.0].concat());
     assert_eq!(with_colour.output_channels(1), 3);
@@ -209,23 +209,22 @@ fn random_crops_move_and_pad() {
     let compose = recipe(text).unwrap();
     let mut shown = std::collections::BTreeSet::new();
     for seed in 0..20 {
-        let cropped = compose.apply_to_picture(&picture(), &mut rng(seed)).unwrap();
+        let cropped = compose.apply_to_image(&image(), &mut rng(seed)).unwrap();
         assert_eq!((cropped.height(), cropped.width()), (70, 70));
         shown.insert(cropped.into_pixels());
     }
     assert!(shown.len() > 10);
     let strict = recipe(r#"{ op = "random_crop", size = 70 }, { op = "to_tensor" }"#).unwrap();
-    let error = strict.apply(&picture(), &mut rng(0)).unwrap_err().to_string();
-    assert!(error.contains("70x70 is larger than the picture's 48x64"), "{error}");
+    let error = strict.apply(&image(), &mut rng(0)).unwrap_err().to_string();
+    assert!(error.contains("70x70 is larger than the image's 48x64"), "{error}");
 }
 
 #[test]
 fn flips_follow_their_probability() {
     let compose = recipe(r#"{ op = "random_horizontal_flip", p = 0.25 }, { op = "to_tensor" }"#);
     let compose = compose.unwrap();
-    let flipped = hflip(&picture());
-    let is_flipped =
-        |seed| compose.apply_to_picture(&picture(), &mut rng(seed)).unwrap() == flipped;
+    let flipped = hflip(&image());
+    let is_flipped = |seed| compose.apply_to_image(&image(), &mut rng(seed)).unwrap() == flipped;
     let count = (0..400).filter(|&seed| is_flipped(seed)).count();
     // Expected 100 with a deviation of 9.
     assert!((60..140).contains(&count), "{count}");
@@ -236,11 +235,11 @@ fn rotations_stay_in_their_range() {
     // A mark on the right edge tells the angle: counter-clockwise moves it up.
     let mut pixels = vec![0; 101 * 101];
     (48..=52).for_each(|y| pixels[y * 101 + 95..][..5].fill(255));
-    let marked = Picture::new(101, 101, 1, pixels).unwrap();
+    let marked = Image::new(101, 101, 1, pixels).unwrap();
     let compose = recipe(r#"{ op = "random_rotation", degrees = [10, 40] }, { op = "to_tensor" }"#);
     let compose = compose.unwrap();
     for seed in 0..50 {
-        let turned = compose.apply_to_picture(&marked, &mut rng(seed)).unwrap();
+        let turned = compose.apply_to_image(&marked, &mut rng(seed)).unwrap();
         let (mut x, mut y, mut count) = (0.0, 0.0, 0.0);
         for (index, _) in turned.pixels().iter().enumerate().filter(|(_, value)| **value > 0) {
             x += (index % 101) as f64 - 50.0;
@@ -257,20 +256,20 @@ fn evaluation_is_resize_crop_and_nothing_random() {
     let compose = Compose::imagenet_eval();
     assert!(!compose.is_random());
     assert_eq!(compose.output_size(), Some((224, 224)));
-    let shown = compose.apply_to_picture(&picture(), &mut rng(0)).unwrap();
-    let resized = resize(&picture(), 256, 341, Interpolation::Bilinear).unwrap();
+    let shown = compose.apply_to_image(&image(), &mut rng(0)).unwrap();
+    let resized = resize(&image(), 256, 341, Interpolation::Bilinear).unwrap();
     assert_eq!(shown, center_crop(&resized, 224, 224).unwrap());
 }
 
 #[test]
-fn masks_move_as_their_pictures() {
+fn masks_move_as_their_images() {
     let text = r#"{ op = "random_crop", size = 20 }, { op = "random_horizontal_flip" },
         { op = "grayscale" }, { op = "to_tensor" }, { op = "normalize", mean = [0.5], std = [0.2] }"#;
     let compose = recipe(text).unwrap();
-    let mask = grayscale(&picture(), 1);
+    let mask = grayscale(&image(), 1);
     for seed in 0..10 {
-        let moved = compose.geometry().apply_to_picture(&mask, &mut rng(seed)).unwrap();
-        assert_eq!(moved, compose.apply_to_picture(&picture(), &mut rng(seed)).unwrap());
+        let moved = compose.geometry().apply_to_image(&mask, &mut rng(seed)).unwrap();
+        assert_eq!(moved, compose.apply_to_image(&image(), &mut rng(seed)).unwrap());
     }
 }
 

@@ -1,4 +1,4 @@
-//! The hook that brings batches to a device: the same pictures, ahead of their use, and errors that
+//! The hook that brings batches to a device: the same images, ahead of their use, and errors that
 //! arrive.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use candle_vision_data::transforms::{Compose, Size, Transform};
 use candle_vision_data::{
-    Batch, DataLoader, Dataset, Error, HostImages, HostValues, Insects, InsectsConfig,
-    LoaderConfig, Picture, Result, Sample, Split, Upload,
+    Batch, DataLoader, Dataset, Error, HostImages, HostValues, Image, Insects, InsectsConfig,
+    LoaderConfig, Result, Sample, Split, Upload,
 };
 
 /// Uploads the plain way, and notes what it was given.
@@ -83,7 +83,7 @@ fn floats_come_through_the_hook_unchanged() {
 }
 
 #[test]
-fn pixels_with_scale_and_shift_are_the_same_pictures() {
+fn pixels_with_scale_and_shift_are_the_same_images() {
     let plain = epoch(&loader(0));
     for workers in [0, 2] {
         let upload = Arc::new(Noting { pixels: true, ..Noting::default() });
@@ -166,9 +166,9 @@ impl Dataset for Dots {
     fn sample(&self, index: usize) -> Result<Sample> {
         if index == 3 {
             let reason = "cut off".to_owned();
-            return Err(Error::BrokenPicture { name: self.name(index), reason });
+            return Err(Error::BrokenImage { name: self.name(index), reason });
         }
-        Ok(Sample { picture: Picture::new(1, 1, 1, vec![51])?, label: 0, mask: None })
+        Ok(Sample { image: Image::new(1, 1, 1, vec![51])?, label: 0, mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -197,7 +197,7 @@ fn dots(transform: Vec<Transform>, skip_broken: bool) -> DataLoader {
 }
 
 #[test]
-fn broken_pictures_are_as_without_the_hook() {
+fn broken_images_are_as_without_the_hook() {
     let batches = epoch(&dots(vec![Transform::ToTensor], true));
     assert_eq!(batches.iter().map(|batch| batch.indices[0]).collect::<Vec<_>>(), [0, 1, 2, 4]);
     assert!((values(&batches[0])[0] - 0.2).abs() < 1e-7);
@@ -207,11 +207,11 @@ fn broken_pictures_are_as_without_the_hook() {
 }
 
 #[test]
-fn a_normalize_for_other_channels_names_the_picture() {
+fn a_normalize_for_other_channels_names_the_image() {
     let normalize = Transform::Normalize { mean: vec![0.0; 3], std: vec![1.0; 3] };
     let mut batches = dots(vec![Transform::ToTensor, normalize], false).epoch(0);
     let error = batches.next().unwrap().unwrap_err();
     assert!(error.to_string().contains("`dot 0`"), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("3 numbers for a picture of 1 channels"), "{cause}");
+    assert!(cause.contains("3 numbers for an image of 1 channels"), "{cause}");
 }

@@ -43,7 +43,7 @@ pub struct CamOptions {
     /// Takes the first principal component of the channels' contributions instead of their sum,
     /// which leaves out much noise.
     pub eigen_smooth: bool,
-    /// Averages the maps of six variants of each picture (mirrored or not; values times 0.9, 1 and
+    /// Averages the maps of six variants of each image (mirrored or not; values times 0.9, 1 and
     /// 1.1), at six times the cost. The mean's peak is below 1 where the variants disagree.
     pub aug_smooth: bool,
 }

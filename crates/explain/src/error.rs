@@ -88,24 +88,24 @@ pub enum Error {
         num_classes: usize,
     },
 
-    /// The pictures are no batch of pictures.
-    #[error("pictures are [batch, channels, height, width], each at least 1, got {shape:?}")]
+    /// The images are no batch of images.
+    #[error("images are [batch, channels, height, width], each at least 1, got {shape:?}")]
     ImageShape {
         /// The shape given.
         shape: Vec<usize>,
     },
 
-    /// The network cannot take pictures that small.
+    /// The network cannot take images that small.
     #[error(
-        "pictures of {}x{} are too small for `{architecture}`, which was made for {}x{}; enlarge them \
+        "images of {}x{} are too small for `{architecture}`, which was made for {}x{}; enlarge them \
          (transform `resize`)", found[0], found[1], wanted[0], wanted[1]
     )]
     TooSmall {
         /// The network's architecture.
         architecture: String,
-        /// Height and width of the pictures.
+        /// Height and width of the images.
         found: [usize; 2],
-        /// Height and width of the pictures that the network was made for.
+        /// Height and width of the images that the network was made for.
         wanted: [usize; 2],
         /// What the network said.
         source: Box<candle_core::Error>,
@@ -113,21 +113,21 @@ pub enum Error {
 
     /// The network answers with NaN or infinity.
     #[error(
-        "the network's logits for picture {index} of the batch are not finite; \
-         its weights or the picture are broken"
+        "the network's logits for image {index} of the batch are not finite; \
+         its weights or the image are broken"
     )]
     NotFinite {
-        /// Which picture of the batch, from 0.
+        /// Which image of the batch, from 0.
         index: usize,
     },
 
     /// The map holds NaN or infinity although the logits do not.
     #[error(
-        "the map of picture {index} of the batch at layer `{layer}` is not finite; \
+        "the map of image {index} of the batch at layer `{layer}` is not finite; \
          try another layer or method"
     )]
     MapNotFinite {
-        /// Which picture of the batch, from 0.
+        /// Which image of the batch, from 0.
         index: usize,
         /// The layer's path.
         layer: String,
@@ -136,7 +136,7 @@ pub enum Error {
     /// A map and what it is measured by differ in size.
     #[error(
         "the map has {values} values for {height}x{width}, but is measured against {pixels} pixels; \
-         take the map, the picture and the mask of one input"
+         take the map, the image and the mask of one input"
     )]
     MapSize {
         /// Height of the map.
@@ -145,21 +145,21 @@ pub enum Error {
         width: usize,
         /// Values in the map.
         values: usize,
-        /// Pixels of the picture or the mask.
+        /// Pixels of the image or the mask.
         pixels: usize,
     },
 
-    /// There are not as many targets as pictures.
-    #[error("{targets} target classes for {pictures} pictures; give one for each")]
+    /// There are not as many targets as images.
+    #[error("{targets} target classes for {images} images; give one for each")]
     TargetCount {
         /// Classes given.
         targets: usize,
-        /// Pictures in the batch.
-        pictures: usize,
+        /// Images in the batch.
+        images: usize,
     },
 
-    /// The network has no vector in which pictures could be compared.
-    #[error("the network has no layer in front of its head, so its pictures cannot be compared")]
+    /// The network has no vector in which images could be compared.
+    #[error("the network has no layer in front of its head, so its images cannot be compared")]
     NoEmbedding,
 
     /// The vector to compare with is not one of this network's.

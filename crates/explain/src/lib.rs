@@ -10,12 +10,12 @@
 //! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`occlusion`] | attributions of the pixels themselves |
 //! | [`Target`], [`embeddings`] | what is asked: a class, one class rather than another, likeness |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
-//! | [`inside`] | elementary layers, feature maps, first kernels, residual blocks |
-//! | [`measure`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
-//! | [`Recorder`], [`LeafAt`] | taps that keep a layer's output, or the gradient there |
+//! | [`inspection`] | elementary layers, feature maps, first kernels, residual blocks |
+//! | [`faithfulness`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
+//! | [`Recorder`], [`LeafAt`] | hooks that keep a layer's output, or the gradient there |
 //!
 //! Every function takes a batch and answers for all of it in one pass (those that probe with many
-//! passes go picture by picture). A network is only asked for its forward pass: it may be frozen, it
+//! passes go image by image). A network is only asked for its forward pass: it may be frozen, it
 //! is never changed, no layer has to be named, and a class activation map costs no backward through
 //! the layers under the one that it looks at.
 //!
@@ -35,9 +35,9 @@
 
 mod cam;
 mod error;
-pub mod inside;
+pub mod faithfulness;
+pub mod inspection;
 mod map;
-pub mod measure;
 mod method;
 mod pixels;
 mod record;

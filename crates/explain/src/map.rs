@@ -1,4 +1,4 @@
-//! The answer: one map a picture.
+//! The answer: one map an image.
 
 mod npy;
 
@@ -8,7 +8,7 @@ use crate::scale::to_input_size;
 use crate::target::Answer;
 use crate::{Error, Result};
 
-/// Which places of a picture speak for a class.
+/// Which places of an image speak for a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassActivationMap {
     /// Row by row, `height * width` values in `0.0..=1.0`; 1 speaks for the class most.
@@ -31,7 +31,7 @@ pub struct ClassActivationMap {
 /// The [`ClassActivationMap::layer`] of a map that looks at no layer.
 pub const PIXELS: &str = "the pixels";
 
-/// Maps from one coarse map a picture, `[batch, height, width]`: negative evidence is dropped, the
+/// Maps from one coarse map an image, `[batch, height, width]`: negative evidence is dropped, the
 /// rest scaled to `0..=1` and to the input's `size` `[height, width]`.
 pub(crate) fn from_coarse(
     coarse: &Tensor,

@@ -111,7 +111,7 @@ impl Method {
         self.cam().is_some()
     }
 
-    /// The maps of a batch of pictures by this method.
+    /// The maps of a batch of images by this method.
     ///
     /// # Shapes
     /// As [`grad_cam`].

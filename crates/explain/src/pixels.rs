@@ -13,16 +13,16 @@ pub use occlusion::{Occlusion, occlusion};
 pub use smooth_grad::{SmoothGrad, smooth_grad};
 
 use candle_core::{DType, Tensor, Var};
-use candle_vision_models::{LayerTap, Model, Taps};
+use candle_vision_models::{Hooks, LayerHook, Model};
 
 use crate::map::{PIXELS, from_coarse};
 use crate::target::{Answer, Asked, Question};
 use crate::{ClassActivationMap, Error, Result, Target};
 
-/// What each value of each picture adds to the score, by one method.
+/// What each value of each image adds to the score, by one method.
 #[derive(Debug, Clone)]
 pub struct Attributions {
-    /// `[batch, channels, height, width]`, as the pictures; [`occlusion`] has one channel.
+    /// `[batch, channels, height, width]`, as the images; [`occlusion`] has one channel.
     pub values: Tensor,
     answers: Vec<Answer>,
     /// Whether values below 0 speak against the class, rather than being as telling as those above.
@@ -30,7 +30,7 @@ pub struct Attributions {
 }
 
 impl Attributions {
-    /// One map a picture, in `0.0..=1.0`. Of methods whose sign says for or against, what speaks for
+    /// One map an image, in `0.0..=1.0`. Of methods whose sign says for or against, what speaks for
     /// the class in all channels together; of plain gradients, the strongest channel, as the
     /// saliency paper does. A hundredth of the pixels, the strongest ones, count as equal, or a
     /// single one would leave all others dark (SmoothGrad's paper, section 3.1).
@@ -59,7 +59,7 @@ fn without_outliers(mut values: Vec<f32>) -> Vec<f32> {
     values
 }
 
-/// A question about pictures, with the network's answer to the pictures as they are.
+/// A question about images, with the network's answer to the images as they are.
 struct Inquiry<'a> {
     question: Question<'a>,
     asked: Asked,
@@ -69,14 +69,14 @@ struct Inquiry<'a> {
 impl<'a> Inquiry<'a> {
     fn new(model: &'a dyn Model, images: &'a Tensor, target: &'a Target) -> Result<Self> {
         let question = Question::new(model, images, target)?;
-        let asked = question.ask(&question.run(images, &mut Taps::new())?)?;
+        let asked = question.ask(&question.run(images, &mut Hooks::new())?)?;
         Ok(Self { question, asked, images })
     }
 
-    /// The gradient of each picture's score at `points`, which are as many as the pictures.
-    fn gradient_at(&self, points: &Tensor, tap: &mut dyn LayerTap) -> Result<Tensor> {
+    /// The gradient of each image's score at `points`, which are as many as the images.
+    fn gradient_at(&self, points: &Tensor, hook: &mut dyn LayerHook) -> Result<Tensor> {
         let points = Var::from_tensor(&points.contiguous()?)?;
-        let response = self.question.run(&points, tap)?;
+        let response = self.question.run(&points, hook)?;
         let mut gradients = self.asked.scores(&response)?.sum_all()?.backward()?;
         gradients.remove(&points).ok_or_else(|| Error::NoGradient { layer: PIXELS.to_owned() })
     }

@@ -1,8 +1,8 @@
-//! Taps that record what passes through a layer.
+//! Hooks that record what passes through a layer.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
-use candle_vision_models::LayerTap;
+use candle_vision_models::LayerHook;
 
 /// Keeps the outputs of chosen layers, as collected with a forward hook.
 ///
@@ -17,7 +17,7 @@ use candle_vision_models::LayerTap;
 /// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
 /// let images = Tensor::zeros((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
 /// let mut recorder = Recorder::new(["conv1", "conv2"]);
-/// model.forward(&images, &mut Pass::eval().with_tap(&mut recorder))?;
+/// model.forward(&images, &mut Pass::eval().with_hooks(&mut recorder))?;
 /// assert_eq!(recorder.get("conv1").unwrap().dims(), [1, 16, 32, 32]);
 /// # Ok(())
 /// # }
@@ -47,7 +47,7 @@ impl Recorder {
     }
 }
 
-impl LayerTap for Recorder {
+impl LayerHook for Recorder {
     fn wants(&self, layer: &str) -> bool {
         self.layers.iter().any(|wanted| wanted == layer)
     }
@@ -56,7 +56,7 @@ impl LayerTap for Recorder {
         false
     }
 
-    fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
+    fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         if self.wants(layer) {
             self.outputs.push((layer.to_owned(), output.detach()));
         }
@@ -99,7 +99,7 @@ impl LeafAt {
     }
 }
 
-impl LayerTap for LeafAt {
+impl LayerHook for LeafAt {
     fn wants(&self, layer: &str) -> bool {
         layer == self.layer
     }
@@ -108,7 +108,7 @@ impl LayerTap for LeafAt {
         false
     }
 
-    fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
+    fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         if !self.wants(layer) {
             return Ok(output);
         }
@@ -141,7 +141,7 @@ mod tests {
         build(&ModelSpec::new("gap_cnn", 2).input([3, 16, 16]), 0, &Device::Cpu)
     }
 
-    fn pictures() -> Result<Var> {
+    fn images() -> Result<Var> {
         let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
         Var::from_vec(values, (1, 3, 16, 16), &Device::Cpu)
     }
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn recorder_keeps_the_chosen_outputs_in_order_and_without_a_graph() -> Result<()> {
         let mut recorder = Recorder::new(["fc", "conv2", "nothing"]);
-        let images = pictures()?;
-        let logits = network()?.forward(&images, &mut Pass::eval().with_tap(&mut recorder))?;
+        let images = images()?;
+        let logits = network()?.forward(&images, &mut Pass::eval().with_hooks(&mut recorder))?;
         let paths: Vec<&str> = recorder.outputs().iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths, ["conv2", "fc"]);
         assert!(recorder.get("nothing").is_none());
@@ -163,12 +163,12 @@ mod tests {
     #[test]
     fn a_leaf_changes_no_result_and_stops_the_gradient() -> Result<()> {
         let model = network()?;
-        let images = pictures()?;
+        let images = images()?;
         let plain = model.forward(&images, &mut Pass::eval())?;
         assert!(plain.sum_all()?.backward()?.get(&images).is_some());
 
         let mut leaf = LeafAt::new("conv2");
-        let cut = model.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
+        let cut = model.forward(&images, &mut Pass::eval().with_hooks(&mut leaf))?;
         assert_eq!(cut.to_vec2::<f32>()?, plain.to_vec2::<f32>()?);
         let gradients = cut.sum_all()?.backward()?;
         assert!(gradients.get(&images).is_none());
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn a_leaf_in_vectors_keeps_their_shape() -> Result<()> {
         let mut leaf = LeafAt::new("fc");
-        let images = pictures()?;
-        let logits = network()?.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
+        let images = images()?;
+        let logits = network()?.forward(&images, &mut Pass::eval().with_hooks(&mut leaf))?;
         let gradients = logits.sum_all()?.backward()?;
         let gradient = leaf.gradient(&gradients)?.expect("the logits are the leaf");
         assert_eq!(gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[1.0, 1.0]]);
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn a_layer_that_does_not_exist_leaves_no_leaf() -> Result<()> {
         let mut leaf = LeafAt::new("conv9");
-        let images = pictures()?;
-        network()?.forward(&images, &mut Pass::eval().with_tap(&mut leaf))?;
+        let images = images()?;
+        network()?.forward(&images, &mut Pass::eval().with_hooks(&mut leaf))?;
         assert!(leaf.output()?.is_none());
         Ok(())
     }

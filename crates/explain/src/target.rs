@@ -1,8 +1,8 @@
-//! What a network is asked about a picture, and how its answer becomes one number.
+//! What a network is asked about an image, and how its answer becomes one number.
 
 use candle_core::{D, DType, Tensor};
 use candle_vision_models::{
-    GradientHook, LayerTap, Model, Pass, PreparedLayers, RecordShapes, Taps,
+    GradientHook, Hooks, LayerHook, Model, Pass, PreparedLayers, RecordShapes,
 };
 
 use crate::{Error, Result};
@@ -11,12 +11,12 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Of each picture the class with the largest logit.
+    /// Of each image the class with the largest logit.
     #[default]
     Predicted,
-    /// The same class for every picture, counted from 0.
+    /// The same class for every image, counted from 0.
     Class(usize),
-    /// Each picture's own class, counted from 0.
+    /// Each image's own class, counted from 0.
     Classes(Vec<usize>),
     /// Why the first class rather than the other: the difference of their logits.
     Difference {
@@ -25,19 +25,19 @@ pub enum Target {
         /// The class that is spoken against.
         other: usize,
     },
-    /// What makes a picture like another: the cosine between its [`embeddings`] row and this one.
+    /// What makes an image like another: the cosine between its [`embeddings`] row and this one.
     /// The map is named after the predicted class.
     Similarity(Vec<f32>),
 }
 
 impl Target {
-    fn check(&self, model: &dyn Model, pictures: usize) -> Result<()> {
+    fn check(&self, model: &dyn Model, images: usize) -> Result<()> {
         let num_classes = model.spec().num_classes;
         let classes = match self {
             Self::Predicted | Self::Similarity(_) => &[],
             Self::Class(class) => std::slice::from_ref(class),
-            Self::Classes(classes) if classes.len() != pictures => {
-                return Err(Error::TargetCount { targets: classes.len(), pictures });
+            Self::Classes(classes) if classes.len() != images => {
+                return Err(Error::TargetCount { targets: classes.len(), images });
             }
             Self::Classes(classes) => classes.as_slice(),
             Self::Difference { class, other } => &[*class, *other],
@@ -48,7 +48,7 @@ impl Target {
         }
     }
 
-    /// The class that the picture at `index` of the batch is asked about.
+    /// The class that the image at `index` of the batch is asked about.
     fn class(&self, index: usize, logits: &[f32]) -> usize {
         match self {
             Self::Class(class) | Self::Difference { class, .. } => *class,
@@ -59,7 +59,7 @@ impl Target {
     }
 }
 
-/// The vectors in which a network compares pictures: what the last layer in front of its head gives,
+/// The vectors in which a network compares images: what the last layer in front of its head gives,
 /// flattened.
 ///
 /// # Shapes
@@ -67,7 +67,7 @@ impl Target {
 /// - returns `[batch, features]`
 ///
 /// # Errors
-/// If the network has no layer in front of its head, or the pictures do not fit it.
+/// If the network has no layer in front of its head, or the images do not fit it.
 ///
 /// # Example
 /// ```
@@ -88,13 +88,13 @@ impl Target {
 pub fn embeddings(model: &dyn Model, images: &Tensor) -> Result<Tensor> {
     let layer = embedding_layer(model, images)?;
     let mut seen = None;
-    let mut taps = Taps::new();
-    taps.on_output(&layer, |_, output| {
+    let mut hooks = Hooks::new();
+    hooks.on_output(&layer, |_, output| {
         seen = Some(output.detach());
         Ok(None)
     });
-    model.forward(images, &mut Pass::eval().with_tap(&mut taps))?;
-    drop(taps);
+    model.forward(images, &mut Pass::eval().with_hooks(&mut hooks))?;
+    drop(hooks);
     let seen = seen.ok_or(Error::NoEmbedding)?;
     Ok(seen.flatten_from(1)?)
 }
@@ -102,12 +102,12 @@ pub fn embeddings(model: &dyn Model, images: &Tensor) -> Result<Tensor> {
 /// The path of the last layer in front of the head.
 fn embedding_layer(model: &dyn Model, images: &Tensor) -> Result<String> {
     let mut layers = RecordShapes::default();
-    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_hooks(&mut layers))?;
     let before = layers.shapes.into_iter().map(|(path, _)| path);
     before.take_while(|path| path != model.head()).last().ok_or(Error::NoEmbedding)
 }
 
-/// The class that one picture is asked about.
+/// The class that one image is asked about.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) class: usize,
@@ -130,7 +130,7 @@ pub(crate) struct Response {
 
 impl<'a> Question<'a> {
     pub(crate) fn new(model: &'a dyn Model, images: &Tensor, target: &'a Target) -> Result<Self> {
-        check_pictures(images)?;
+        check_images(images)?;
         target.check(model, images.dim(0)?)?;
         let embedding_layer = match target {
             Target::Similarity(_) => Some(embedding_layer(model, images)?),
@@ -140,23 +140,23 @@ impl<'a> Question<'a> {
     }
 
     /// One pass of the whole network in evaluation mode.
-    pub(crate) fn run(&self, images: &Tensor, tap: &mut dyn LayerTap) -> Result<Response> {
-        self.pass(images, Pass::eval(), tap)
+    pub(crate) fn run(&self, images: &Tensor, hook: &mut dyn LayerHook) -> Result<Response> {
+        self.pass(images, Pass::eval(), hook)
     }
 
     /// One of many passes without gradients: what the layers prepare for the first one serves all.
-    pub(crate) fn run_again(&self, images: &Tensor, tap: &mut dyn LayerTap) -> Result<Response> {
-        self.pass(images, Pass::eval().with_prepared(&self.prepared), tap)
+    pub(crate) fn run_again(&self, images: &Tensor, hook: &mut dyn LayerHook) -> Result<Response> {
+        self.pass(images, Pass::eval().with_prepared(&self.prepared), hook)
     }
 
-    fn pass(&self, images: &Tensor, pass: Pass<'_>, tap: &mut dyn LayerTap) -> Result<Response> {
-        let mut watch = Watch { tap, layer: self.embedding_layer.as_deref(), seen: None };
-        let logits = self.model.forward(images, &mut pass.with_tap(&mut watch));
+    fn pass(&self, images: &Tensor, pass: Pass<'_>, hook: &mut dyn LayerHook) -> Result<Response> {
+        let mut watch = Watch { hook, layer: self.embedding_layer.as_deref(), seen: None };
+        let logits = self.model.forward(images, &mut pass.with_hooks(&mut watch));
         let logits = logits.map_err(|error| too_small(self.model, images, error))?;
         Ok(Response { logits, embedding: watch.seen })
     }
 
-    /// Fixes what is asked of each picture, now that the network has answered.
+    /// Fixes what is asked of each image, now that the network has answered.
     pub(crate) fn ask(&self, response: &Response) -> Result<Asked> {
         let rows = response.logits.detach().to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let answer = |(index, row): (usize, &Vec<f32>)| {
@@ -195,7 +195,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// What is asked of each picture of a batch.
+/// What is asked of each image of a batch.
 pub(crate) struct Asked {
     pub(crate) answers: Vec<Answer>,
     objective: Objective,
@@ -209,7 +209,7 @@ enum Objective {
 }
 
 impl Asked {
-    /// The score of each picture of the batch that was asked about, `[batch]`.
+    /// The score of each image of the batch that was asked about, `[batch]`.
     pub(crate) fn scores(&self, response: &Response) -> Result<Tensor> {
         match &self.objective {
             Objective::Logits(shares) => Ok((&response.logits * shares)?.sum(D::Minus1)?),
@@ -217,7 +217,7 @@ impl Asked {
         }
     }
 
-    /// The scores of a batch whose pictures are all variants of the one at `index`.
+    /// The scores of a batch whose images are all variants of the one at `index`.
     pub(crate) fn variant_scores(&self, index: usize, response: &Response) -> Result<Vec<f64>> {
         let scores = match &self.objective {
             Objective::Logits(shares) => {
@@ -237,44 +237,44 @@ fn similarity(response: &Response, unit: &Tensor) -> Result<Tensor> {
     Ok((seen.broadcast_mul(unit)?.sum(1)? / length)?)
 }
 
-/// Keeps the output of one layer beside what another tap does.
+/// Keeps the output of one layer beside what another hook does.
 struct Watch<'t> {
-    tap: &'t mut dyn LayerTap,
+    hook: &'t mut dyn LayerHook,
     layer: Option<&'t str>,
     seen: Option<Tensor>,
 }
 
-impl LayerTap for Watch<'_> {
+impl LayerHook for Watch<'_> {
     fn wants(&self, layer: &str) -> bool {
-        self.layer == Some(layer) || self.tap.wants(layer)
+        self.layer == Some(layer) || self.hook.wants(layer)
     }
 
-    fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
-        let output = if self.tap.wants(layer) { self.tap.tap(layer, output)? } else { output };
+    fn output(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
+        let output = if self.hook.wants(layer) { self.hook.output(layer, output)? } else { output };
         if self.layer == Some(layer) {
             self.seen = Some(output.clone());
         }
         Ok(output)
     }
 
-    fn tap_input(&mut self, layer: &str, input: Tensor) -> candle_core::Result<Tensor> {
-        if self.tap.wants(layer) { self.tap.tap_input(layer, input) } else { Ok(input) }
+    fn input(&mut self, layer: &str, input: Tensor) -> candle_core::Result<Tensor> {
+        if self.hook.wants(layer) { self.hook.input(layer, input) } else { Ok(input) }
     }
 
     fn wants_input(&self, layer: &str) -> bool {
-        self.tap.wants(layer) && self.tap.wants_input(layer)
+        self.hook.wants(layer) && self.hook.wants_input(layer)
     }
 
     fn changes_batch(&self, layer: &str) -> bool {
-        self.tap.changes_batch(layer)
+        self.hook.changes_batch(layer)
     }
 
     fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
-        if self.tap.wants(layer) { self.tap.gradient_hook(layer) } else { None }
+        if self.hook.wants(layer) { self.hook.gradient_hook(layer) } else { None }
     }
 }
 
-fn check_pictures(images: &Tensor) -> Result<()> {
+fn check_images(images: &Tensor) -> Result<()> {
     match *images.dims() {
         [batch, channels, height, width] if batch * channels * height * width > 0 => Ok(()),
         _ => Err(Error::ImageShape { shape: images.dims().to_vec() }),

@@ -15,7 +15,7 @@ fn at(layer: &str, target: Target) -> CamOptions {
 }
 
 #[test]
-fn a_batch_gives_what_its_pictures_give_alone() -> TestResult {
+fn a_batch_gives_what_its_images_give_alone() -> TestResult {
     let model = recipe_network("gap_cnn_deep", [3, 40, 24])?;
     let images = reference::image_batch("batch", &[3, 3, 40, 24])?;
     let together = grad_cam(model.as_ref(), &images, &CamOptions::default())?;
@@ -26,7 +26,7 @@ fn a_batch_gives_what_its_pictures_give_alone() -> TestResult {
         assert_eq!((map.height, map.width, map.class), (40, 24, alone.class));
         assert!((map.probability - alone.probability).abs() < 1e-6);
         // Matrix products add in another order for another batch size.
-        reference::assert_close("picture", &tensor(map)?, &tensor(alone)?, 1e-4);
+        reference::assert_close("image", &tensor(map)?, &tensor(alone)?, 1e-4);
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ fn predicted_is_the_most_probable_class() -> TestResult {
     Ok(())
 }
 
-/// Two classes: the mean of the picture, and its negative (or half of it, with `both`).
+/// Two classes: the mean of the image, and its negative (or half of it, with `both`).
 struct Mean {
     spec: ModelSpec,
     parameters: Parameters,
@@ -147,7 +147,7 @@ fn bad_requests_are_refused_with_a_remedy() -> TestResult {
     );
     check_error(&mean, &images.flatten_all()?, &CamOptions::default(), "got [18]");
     let broken = Mean::new(f64::NAN);
-    check_error(&broken, &images, &CamOptions::default(), "picture 0 of the batch are not finite");
+    check_error(&broken, &images, &CamOptions::default(), "image 0 of the batch are not finite");
     Ok(())
 }
 
@@ -169,10 +169,10 @@ fn an_unknown_layer_is_answered_with_near_names() -> TestResult {
 }
 
 #[test]
-fn a_picture_smaller_than_the_network_s_grid_is_refused() -> TestResult {
+fn a_image_smaller_than_the_network_s_grid_is_refused() -> TestResult {
     let model = build(&ModelSpec::new("gap_cnn", 2).input([3, 32, 32]), 0, &Device::Cpu)?;
     let images = reference::image_batch("tiny", &[1, 3, 4, 40])?;
-    let expected = "pictures of 4x40 are too small for `gap_cnn`, which was made for 32x32";
+    let expected = "images of 4x40 are too small for `gap_cnn`, which was made for 32x32";
     check_error(model.as_ref(), &images, &CamOptions::default(), expected);
     Ok(())
 }

@@ -13,7 +13,7 @@ use support::{TestResult, case};
 
 #[test]
 fn integrated_gradients_are_captum_s() -> TestResult {
-    // The path begins at a picture of zeros, where all places of a map are equal. Max pooling then
+    // The path begins at an image of zeros, where all places of a map are equal. Max pooling then
     // takes the first; the last digits of faster convolutions would choose another.
     candle_vision_ops::set_exact_convolution(true);
     let expected = reference::tensors("explain.safetensors");

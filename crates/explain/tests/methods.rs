@@ -13,7 +13,7 @@ use candle_vision_explain::{
 use candle_vision_models::{Model, ModelSpec, build};
 use support::{TestResult, recipe_network, tensor};
 
-fn pictures(count: usize) -> candle_core::Result<Tensor> {
+fn images(count: usize) -> candle_core::Result<Tensor> {
     reference::image_batch("methods", &[count, 3, 24, 20])
 }
 
@@ -22,8 +22,8 @@ fn network() -> candle_core::Result<Box<dyn Model>> {
 }
 
 #[test]
-fn every_method_gives_a_batch_what_it_gives_each_picture() -> TestResult {
-    let (model, images) = (network()?, pictures(2)?);
+fn every_method_gives_a_batch_what_it_gives_each_image() -> TestResult {
+    let (model, images) = (network()?, images(2)?);
     for method in Method::ALL {
         let together = method.maps(model.as_ref(), &images, &CamOptions::default())?;
         assert_eq!(together.len(), 2, "{method}");
@@ -36,7 +36,7 @@ fn every_method_gives_a_batch_what_it_gives_each_picture() -> TestResult {
             let tolerance = match method {
                 // The noise is drawn for the batch as a whole.
                 Method::SmoothGrad => continue,
-                // On the uniform picture that the path begins with, all places of a map are equal:
+                // On the uniform image that the path begins with, all places of a map are equal:
                 // rounding, which depends on the batch, decides where max pooling looks.
                 Method::IntegratedGradients => 2e-2,
                 _ => 2e-3,
@@ -49,7 +49,7 @@ fn every_method_gives_a_batch_what_it_gives_each_picture() -> TestResult {
 
 #[test]
 fn every_method_takes_a_frozen_network_and_leaves_it_as_it_was() -> TestResult {
-    let (model, images) = (network()?, pictures(1)?);
+    let (model, images) = (network()?, images(1)?);
     let values = || -> candle_core::Result<Vec<f32>> {
         let all = model.parameters().weights();
         let flat = |p: &candle_vision_models::Parameter| p.detached().flatten_all()?.to_vec1();
@@ -84,7 +84,7 @@ fn network_of_two() -> candle_core::Result<Box<dyn Model>> {
 
 #[test]
 fn a_difference_of_opposite_classes_is_twice_the_class() -> TestResult {
-    let (model, images) = (opposite()?, pictures(1)?);
+    let (model, images) = (opposite()?, images(1)?);
     let maps =
         |target| grad_cam(model.as_ref(), &images, &CamOptions { target, ..CamOptions::default() });
     let class = maps(Target::Class(1))?;
@@ -97,8 +97,8 @@ fn a_difference_of_opposite_classes_is_twice_the_class() -> TestResult {
 }
 
 #[test]
-fn each_picture_may_have_its_own_class() -> TestResult {
-    let (model, images) = (network()?, pictures(2)?);
+fn each_image_may_have_its_own_class() -> TestResult {
+    let (model, images) = (network()?, images(2)?);
     let own = CamOptions { target: Target::Classes(vec![4, 7]), ..CamOptions::default() };
     let maps = grad_cam(model.as_ref(), &images, &own)?;
     assert_eq!((maps[0].class, maps[1].class), (4, 7));
@@ -106,13 +106,13 @@ fn each_picture_may_have_its_own_class() -> TestResult {
     assert_eq!(maps[1], grad_cam(model.as_ref(), &images, &seven)?[1]);
     let short = CamOptions { target: Target::Classes(vec![4]), ..CamOptions::default() };
     let error = grad_cam(model.as_ref(), &images, &short).expect_err("one class is missing");
-    assert!(error.to_string().contains("1 target classes for 2 pictures"), "{error}");
+    assert!(error.to_string().contains("1 target classes for 2 images"), "{error}");
     Ok(())
 }
 
 #[test]
 fn likeness_to_itself_is_explained_and_a_foreign_vector_refused() -> TestResult {
-    let (model, images) = (network()?, pictures(2)?);
+    let (model, images) = (network()?, images(2)?);
     let vectors = embeddings(model.as_ref(), &images)?;
     assert_eq!(vectors.dims(), [2, 128]);
     let like = CamOptions {
@@ -133,7 +133,7 @@ fn likeness_to_itself_is_explained_and_a_foreign_vector_refused() -> TestResult 
 
 #[test]
 fn smoothing_changes_a_map_and_keeps_its_range() -> TestResult {
-    let (model, images) = (network()?, pictures(1)?);
+    let (model, images) = (network()?, images(1)?);
     let plain = grad_cam(model.as_ref(), &images, &CamOptions::default())?;
     for (options, peak) in [
         (CamOptions { eigen_smooth: true, ..CamOptions::default() }, 0.9999..=1.0),
@@ -152,12 +152,12 @@ fn smoothing_changes_a_map_and_keeps_its_range() -> TestResult {
 
 #[test]
 fn augmented_maps_are_turned_back() -> TestResult {
-    let (model, images) = (network()?, pictures(1)?);
+    let (model, images) = (network()?, images(1)?);
     let smooth = CamOptions { aug_smooth: true, ..CamOptions::default() };
     let map = tensor(&hires_cam(model.as_ref(), &images, &smooth)?[0])?;
     let mirrored = images.flip(&[3])?;
     let other = tensor(&hires_cam(model.as_ref(), &mirrored, &smooth)?[0])?;
-    // The variants of a picture and of its mirror image are the same six.
+    // The variants of an image and of its mirror image are the same six.
     reference::assert_close("mirrored", &other.flip(&[1])?, &map, 1e-3);
     Ok(())
 }
@@ -174,7 +174,7 @@ fn a_layer_inside_a_block_can_be_ablated() -> TestResult {
 
 #[test]
 fn methods_of_pixels_refuse_what_is_for_layers() -> TestResult {
-    let (model, images) = (network()?, pictures(1)?);
+    let (model, images) = (network()?, images(1)?);
     let options = CamOptions { layer: Some("conv1".into()), ..CamOptions::default() };
     let error = Method::Saliency.maps(model.as_ref(), &images, &options).expect_err("refused");
     assert!(error.to_string().contains("`saliency` looks at the pixels: a layer is for"));
@@ -217,7 +217,7 @@ fn occlusion_finds_the_only_place_that_matters() -> TestResult {
 
 #[test]
 fn settings_out_of_range_are_refused() -> TestResult {
-    let (model, images) = (network()?, pictures(1)?);
+    let (model, images) = (network()?, images(1)?);
     let target = Target::Predicted;
     for window in [0, 21] {
         let patch = Occlusion { window: Some(window), ..Occlusion::default() };

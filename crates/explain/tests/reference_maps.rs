@@ -36,7 +36,7 @@ fn maps_are_those_of_pytorch_grad_cam() -> TestResult {
     Ok(())
 }
 
-// From pytorch-grad-cam 1.5.7 and torchvision 0.29.2, with `recipe_network` and its picture:
+// From pytorch-grad-cam 1.5.7 and torchvision 0.29.2, with `recipe_network` and its image:
 //     with METHOD(model=resnet18, target_layers=[resnet18.layer4[-1]]) as cam:
 //         cam(images, [ClassifierOutputTarget(3)], aug_smooth=True, eigen_smooth=EIGEN)[0]
 #[test]

@@ -64,7 +64,7 @@ const BYTES_FREE_OF_RATIO: u64 = 1 << 20;
 /// use std::path::Path;
 ///
 /// let archive = Path::new("hymenoptera_data.zip");
-/// unpack(archive, ArchiveKind::Zip, Path::new("pictures"), &Limits::default())?;
+/// unpack(archive, ArchiveKind::Zip, Path::new("images"), &Limits::default())?;
 /// # Ok::<(), candle_vision_fetch::Error>(())
 /// ```
 pub fn unpack(archive: &Path, kind: ArchiveKind, target: &Path, limits: &Limits) -> Result<()> {

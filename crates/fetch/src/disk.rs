@@ -101,7 +101,7 @@ fn copy_tree_at(source: &Path, target: &Path, depth: usize) -> Result<()> {
     for entry in fs::read_dir(source).map_err(Error::io("list", source))? {
         let entry = entry.map_err(Error::io("list", source))?;
         let (from, to) = (entry.path(), target.join(entry.file_name()));
-        // Follows links on purpose: a user may well keep pictures elsewhere.
+        // Follows links on purpose: a user may well keep images elsewhere.
         let metadata = fs::metadata(&from).map_err(Error::io("read", &from))?;
         if metadata.is_dir() {
             copy_tree_at(&from, &to, depth - 1)?;

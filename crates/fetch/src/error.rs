@@ -60,7 +60,7 @@ pub enum Error {
     Mismatch {
         /// The file or folder concerned.
         path: PathBuf,
-        /// What differs: `length`, `sha256`, `number of pictures in train/ants`.
+        /// What differs: `length`, `sha256`, `number of images in train/ants`.
         what: String,
         /// The expected value.
         expected: String,

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     for number in 0..4 {
         // A network of its own for each batch: training moves the running statistics.
         let model = build(&ModelSpec::new("resnet18", 1000), 0, &Device::Cpu)?;
-        weights::load(model.as_ref(), &weights_read, weights::Head::Keep)?;
+        weights::load(model.as_ref(), &weights_read, weights::Strictness::Strict)?;
         let images = batches[&format!("x{number}")].narrow(0, 0, 8)?;
         let labels = batches[&format!("y{number}")].narrow(0, 0, 8)?.to_dtype(DType::U32)?;
         for (name, value) in gradients(model.as_ref(), &images, &labels)? {

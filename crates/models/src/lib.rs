@@ -1,18 +1,18 @@
-//! Image classifiers for candle with torchvision's names: layers, taps, weights, freezing and
+//! Image classifiers for candle with torchvision's names: layers, hooks, weights, freezing and
 //! summaries.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`build`], [`ModelSpec`], [`Model`] | a network by name, and what every network can do |
-//! | [`Pass`] | one forward pass: train or eval, its precision, its seeded generator, its tap |
+//! | [`Pass`] | one forward pass: train or eval, its precision, its seeded generator, its hook |
 //! | [`Precision`] | what is computed in `bf16` or `f16`, and what stays in `f32` |
 //! | [`PreparedLayers`] | what evaluation passes keep: batch norm folded, kernels packed |
-//! | [`Taps`] | closures at named layers: see or change inputs, outputs and gradients (hooks) |
-//! | [`LayerTap`] | what a tap is, for taps with a state of their own |
+//! | [`Hooks`] | closures at named layers: see or change inputs, outputs and gradients (hooks) |
+//! | [`LayerHook`] | what a hook is, for hooks with a state of their own |
 //! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
 //! | [`layers`] | `Conv2d`, `BatchNorm2d`, `Linear`, `Dropout`, ... to build networks of one's own |
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
-//! | [`whitening_kernels`] | a first layer that is computed from the pictures instead of learned |
+//! | [`whitening_kernels`] | a first layer that is computed from the images instead of learned |
 //! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
 //!
 //! ```
@@ -30,6 +30,8 @@
 
 mod candle_nn_layers;
 mod glob;
+mod hook;
+mod hooks;
 mod init;
 pub mod layers;
 mod model;
@@ -41,11 +43,11 @@ mod prepared;
 mod similar;
 mod spec;
 pub mod summary;
-mod tap;
-mod taps;
 pub mod weights;
 mod whitening;
 
+pub use hook::{GradientHook, LayerHook, RecordShapes};
+pub use hooks::Hooks;
 pub use init::{Init, standard_normal};
 pub use model::Model;
 pub use networks::{
@@ -57,6 +59,4 @@ pub use precision::Precision;
 pub use prepared::PreparedLayers;
 pub use similar::nearest_names;
 pub use spec::ModelSpec;
-pub use tap::{GradientHook, LayerTap, RecordShapes};
-pub use taps::Taps;
 pub use whitening::whitening_kernels;

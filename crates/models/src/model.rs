@@ -12,7 +12,7 @@ pub trait Model: Send + Sync {
     /// Its parameters, in torchvision's order and under torchvision's names.
     fn parameters(&self) -> &Parameters;
 
-    /// Logits of a batch of pictures.
+    /// Logits of a batch of images.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`, normalised floats; a permuted view of
@@ -42,21 +42,21 @@ pub trait Model: Send + Sync {
         Ok(None)
     }
 
-    /// How many pictures of the training set [`Model::fit_pictures`] wants to see before the first
+    /// How many images of the training set [`Model::fit_images`] wants to see before the first
     /// training step; 0 for a network that begins without a look at them.
-    fn pictures_to_fit(&self) -> usize {
+    fn images_to_fit(&self) -> usize {
         0
     }
 
-    /// Fits what is not learned but follows from the pictures, such as a whitening first layer, and
+    /// Fits what is not learned but follows from the images, such as a whitening first layer, and
     /// freezes it. A checkpoint that is loaded afterwards brings its own.
     ///
     /// # Shapes
     /// - `images`: as in [`Model::forward`], prepared as for evaluation
     ///
     /// # Errors
-    /// If the pictures cannot be used.
-    fn fit_pictures(&self, images: &Tensor) -> Result<()> {
+    /// If the images cannot be used.
+    fn fit_images(&self, images: &Tensor) -> Result<()> {
         let _ = images;
         Ok(())
     }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_vision_ops::{Generator, cast, channels_last, on_gradient};
 use rand::SeedableRng;
 
-use crate::tap::{GradientHook, LayerTap};
+use crate::hook::{GradientHook, LayerHook};
 use crate::{Precision, PreparedLayers};
 
 /// Whether batch norm uses the batch's statistics and dropout drops.
@@ -27,7 +27,7 @@ pub enum FrozenBatchNorm {
     KeepStatistics,
 }
 
-/// A forward pass: its mode, its precision, its seeded generator, its tap.
+/// A forward pass: its mode, its precision, its seeded generator, its hook.
 ///
 /// There is no hidden train flag in a network: the pass says what holds.
 pub struct Pass<'t> {
@@ -35,7 +35,7 @@ pub struct Pass<'t> {
     precision: Precision,
     frozen_batch_norm: FrozenBatchNorm,
     generator: Generator,
-    tap: Option<&'t mut dyn LayerTap>,
+    hook: Option<&'t mut dyn LayerHook>,
     prepared: Option<&'t PreparedLayers>,
 }
 
@@ -56,7 +56,7 @@ impl<'p> Pass<'p> {
             precision: Precision::default(),
             frozen_batch_norm: FrozenBatchNorm::default(),
             generator,
-            tap: None,
+            hook: None,
             prepared: None,
         }
     }
@@ -73,8 +73,8 @@ impl<'p> Pass<'p> {
         self
     }
 
-    /// Shows every named layer's output to `tap` during this pass.
-    pub fn with_tap<'t>(self, tap: &'t mut dyn LayerTap) -> Pass<'t>
+    /// Shows every named layer's output to `hook` during this pass.
+    pub fn with_hooks<'t>(self, hook: &'t mut dyn LayerHook) -> Pass<'t>
     where
         'p: 't,
     {
@@ -83,7 +83,7 @@ impl<'p> Pass<'p> {
             precision: self.precision,
             frozen_batch_norm: self.frozen_batch_norm,
             generator: self.generator,
-            tap: Some(tap),
+            hook: Some(hook),
             prepared: self.prepared,
         }
     }
@@ -101,7 +101,7 @@ impl<'p> Pass<'p> {
             precision: self.precision,
             frozen_batch_norm: self.frozen_batch_norm,
             generator: self.generator,
-            tap: self.tap.map(|tap| -> &'t mut dyn LayerTap { tap }),
+            hook: self.hook.map(|hook| -> &'t mut dyn LayerHook { hook }),
             prepared: Some(prepared),
         }
     }
@@ -116,7 +116,7 @@ impl<'p> Pass<'p> {
 
     /// `x` in the number type that this pass computes products in. A layer that multiplies casts
     /// what comes in, as PyTorch's autocast does, so that it does not matter who made it: the loader,
-    /// another layer or a tap.
+    /// another layer or a hook.
     ///
     /// # Errors
     /// If `x` does not hold floats.
@@ -143,29 +143,29 @@ impl<'p> Pass<'p> {
         &mut self.generator
     }
 
-    /// Whether a tap wants to see the layer at `path`; if not, a layer may fuse it away.
+    /// Whether a hook wants to see the layer at `path`; if not, a layer may fuse it away.
     pub fn wants(&self, path: &str) -> bool {
-        self.tap.as_ref().is_some_and(|tap| tap.wants(path))
+        self.hook.as_ref().is_some_and(|hook| hook.wants(path))
     }
 
-    /// Whether a tap wants to see the input of the layer at `path`; if not, a layer may be fused with the
+    /// Whether a hook wants to see the input of the layer at `path`; if not, a layer may be fused with the
     /// one before it.
     pub fn wants_input(&self, path: &str) -> bool {
-        self.tap.as_ref().is_some_and(|tap| tap.wants(path) && tap.wants_input(path))
+        self.hook.as_ref().is_some_and(|hook| hook.wants(path) && hook.wants_input(path))
     }
 
     /// A layer hands in its input under its own path and works on what comes back. Layouts are those
     /// of [`Pass::output`].
     ///
     /// # Errors
-    /// What the tap returns, and if it hands back a tensor of another shape.
+    /// What the hook returns, and if it hands back a tensor of another shape.
     pub fn input(&mut self, path: &str, input: &Tensor) -> Result<Tensor> {
         let half = self.precision.half().is_some();
-        match &mut self.tap {
-            Some(tap) if tap.wants(path) && tap.wants_input(path) => {
+        match &mut self.hook {
+            Some(hook) if hook.wants(path) && hook.wants_input(path) => {
                 let site =
-                    Site { what: "input", path, changes_batch: tap.changes_batch(path), half };
-                show(input.clone(), &site, |shown| tap.tap_input(path, shown))
+                    Site { what: "input", path, changes_batch: hook.changes_batch(path), half };
+                show(input.clone(), &site, |shown| hook.input(path, shown))
             }
             _ => Ok(input.clone()),
         }
@@ -173,26 +173,26 @@ impl<'p> Pass<'p> {
 
     /// A layer hands in its output under its own path and goes on with what comes back.
     ///
-    /// Feature maps (rank 4) are `[batch, height, width, channels]` here; the tap sees them as
+    /// Feature maps (rank 4) are `[batch, height, width, channels]` here; the hook sees them as
     /// `[batch, channels, height, width]`.
     ///
     /// # Errors
-    /// What the tap returns, and if it hands back a tensor of another shape.
+    /// What the hook returns, and if it hands back a tensor of another shape.
     pub fn output(&mut self, path: &str, output: Tensor) -> Result<Tensor> {
         let half = self.precision.half().is_some();
-        let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants(path)) else {
+        let Some(hook) = self.hook.as_mut().filter(|hook| hook.wants(path)) else {
             return Ok(output);
         };
-        let site = Site { what: "output", path, changes_batch: tap.changes_batch(path), half };
-        let output = show(output, &site, |shown| tap.tap(path, shown))?;
-        match tap.gradient_hook(path) {
+        let site = Site { what: "output", path, changes_batch: hook.changes_batch(path), half };
+        let output = show(output, &site, |shown| hook.output(path, shown))?;
+        match hook.gradient_hook(path) {
             Some(hook) => with_gradient(path, &output, hook),
             None => Ok(output),
         }
     }
 }
 
-/// Where a tap sees a tensor.
+/// Where a hook sees a tensor.
 struct Site<'a> {
     what: &'static str,
     path: &'a str,
@@ -202,7 +202,7 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// The layer that comes next would fail in words of its own: this names the tap's layer.
+    /// The layer that comes next would fail in words of its own: this names the hook's layer.
     fn check(&self, result: &Tensor, expected: &Tensor) -> Result<()> {
         let (found, wanted) = (result.dims(), expected.dims());
         let free = usize::from(self.changes_batch);

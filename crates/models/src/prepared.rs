@@ -33,7 +33,7 @@ use crate::Parameter;
 /// ```
 #[derive(Debug, Default)]
 pub struct PreparedLayers {
-    /// By the kernel's variable, of which there is one in the process. A tap between the two layers
+    /// By the kernel's variable, of which there is one in the process. A hook between the two layers
     /// asks for the convolution without its batch norm.
     convolutions: Mutex<HashMap<(TensorId, Form), Arc<PreparedConv2d>>>,
 }

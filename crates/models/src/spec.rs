@@ -10,7 +10,7 @@ pub struct ModelSpec {
     pub architecture: String,
     /// Number of classes: the width of the logits.
     pub num_classes: usize,
-    /// `[channels, height, width]` of one input picture. Convolutional networks with global
+    /// `[channels, height, width]` of one input image. Convolutional networks with global
     /// pooling take other sizes as well.
     pub input: [usize; 3],
     /// Probability that dropout drops an element, where the network has dropout; its published
@@ -30,7 +30,7 @@ impl ModelSpec {
         Self { architecture: architecture.to_owned(), num_classes, input, dropout: None }
     }
 
-    /// The same network for pictures of `[channels, height, width]`.
+    /// The same network for images of `[channels, height, width]`.
     pub fn input(mut self, input: [usize; 3]) -> Self {
         self.input = input;
         self

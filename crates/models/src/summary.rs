@@ -33,7 +33,7 @@ pub struct Summary {
     pub multiply_adds: usize,
 }
 
-/// Runs one batch of `batch` empty pictures of the network's input size through it and notes what
+/// Runs one batch of `batch` empty images of the network's input size through it and notes what
 /// each layer made.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
     let shape = (batch, channels, height, width);
     let images = Tensor::zeros(shape, DType::F32, &model.parameters().device())?;
     let mut shapes = RecordShapes::default();
-    model.forward(&images, &mut Pass::eval().with_tap(&mut shapes))?;
+    model.forward(&images, &mut Pass::eval().with_hooks(&mut shapes))?;
     let layers: Vec<LayerSummary> =
         shapes.shapes.into_iter().map(|(path, output)| layer(path, output, &weights)).collect();
     let count = |keep: fn(&Parameter) -> bool| {

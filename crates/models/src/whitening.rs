@@ -1,14 +1,14 @@
-//! Kernels that whiten the patches of pictures.
+//! Kernels that whiten the patches of images.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// Keeps directions in which the patches hardly differ from being blown up to noise; in squares of
-/// the pictures' units.
+/// the images' units.
 const EPSILON: f64 = 1e-2;
-/// Pictures whose patches are laid out at a time.
+/// Images whose patches are laid out at a time.
 const CHUNK: usize = 50;
 
-/// A convolution whose outputs are uncorrelated over the patches of these pictures, of variance
+/// A convolution whose outputs are uncorrelated over the patches of these images, of variance
 /// `v / (v + 0.01)` where the patches' own is `v`: the eigenvectors of the patches' covariance, each
 /// over the root of its eigenvalue, largest first. As a fixed first layer it spares a network to learn
 /// what nearly all networks learn first (Page 2019, <https://myrtle.ai/learn/how-to-train-your-resnet-8-bag-of-tricks/>).
@@ -33,11 +33,11 @@ const CHUNK: usize = 50;
 pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = images.dims4()?;
     if batch == 0 || side == 0 || height < side || width < side {
-        bail!("pictures of {:?} have no patch of {side}x{side} to whiten", images.dims())
+        bail!("images of {:?} have no patch of {side}x{side} to whiten", images.dims())
     }
     let covariance = covariance_of_patches(images, side)?;
     if covariance.iter().any(|value| !value.is_finite()) {
-        bail!("the pictures to whiten have values that are not finite")
+        bail!("the images to whiten have values that are not finite")
     }
     let n = channels * side * side;
     let (values, vectors) = eigen(covariance, n);
@@ -139,10 +139,10 @@ mod tests {
     }
 
     /// Smooth patterns, and channels that nearly agree: as correlated as photographs are.
-    fn pictures() -> Tensor {
+    fn images() -> Tensor {
         let value = |i: usize| {
-            let (x, y, channel, picture) = (i % 12, i / 12 % 10, i / 120 % 3, i / 360);
-            let phase = picture as f32 * 2.4;
+            let (x, y, channel, image) = (i % 12, i / 12 % 10, i / 120 % 3, i / 360);
+            let phase = image as f32 * 2.4;
             let shared = (x as f32 * 0.5 + phase).sin() + (y as f32 * 0.3 - phase * 1.7).cos();
             shared + noise(i as u32) + 0.1 * channel as f32
         };
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_outputs_are_uncorrelated_and_of_variance_one() {
-        let images = pictures();
+        let images = images();
         let kernels = whitening_kernels(&images, 3).unwrap();
         let x = channels_last(&images).unwrap();
         let y = conv2d(&x, &kernels, None, &Conv2dConfig::default()).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     fn what_cannot_be_whitened_is_said() {
         let images = Tensor::ones((2, 3, 2, 4), DType::F32, &Device::Cpu).unwrap();
         let error = whitening_kernels(&images, 3).unwrap_err().to_string();
-        assert!(error.starts_with("pictures of [2, 3, 2, 4] have no patch of 3x3"), "{error}");
+        assert!(error.starts_with("images of [2, 3, 2, 4] have no patch of 3x3"), "{error}");
         let images = (Tensor::ones((2, 3, 4, 4), DType::F32, &Device::Cpu).unwrap() / 0.0).unwrap();
         let error = whitening_kernels(&images, 3).unwrap_err().to_string();
         assert!(error.contains("not finite"), "{error}");

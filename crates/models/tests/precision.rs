@@ -6,7 +6,7 @@ mod reference;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision_models::{LayerTap, Model, ModelSpec, Pass, Precision, PreparedLayers, build};
+use candle_vision_models::{LayerHook, Model, ModelSpec, Pass, Precision, PreparedLayers, build};
 use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
 use rand::SeedableRng;
 
@@ -57,7 +57,7 @@ fn a_training_step_in_half_is_near_that_in_f32() -> Result<()> {
     {
         // Batch norm moves its statistics in each pass, so each gets a network of its own.
         let (logits, gradients) = step(network(name)?.as_ref(), Precision::F32)?;
-        // Half a unit in the last place is 2^-9 and 2^-12; a rectifier that switches counts more.
+        // Half a unit in the last place is 2^-9 and 2^-12; a ReLU that switches counts more.
         for (precision, of_logits, of_gradients) in
             [(Precision::Bf16, 0.015, 0.7), (Precision::F16, 0.002, 0.25)]
         {
@@ -111,8 +111,8 @@ fn parameters_and_statistics_stay_in_f32() -> Result<()> {
 #[derive(Default)]
 struct NumberTypes(Vec<(String, DType)>);
 
-impl LayerTap for NumberTypes {
-    fn tap(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
+impl LayerHook for NumberTypes {
+    fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         self.0.push((layer.to_owned(), output.dtype()));
         Ok(output)
     }
@@ -125,7 +125,7 @@ fn every_layer_hands_on_halves_but_the_last() -> Result<()> {
             let model = network(name)?;
             for pass in [train_pass(precision), Pass::eval().precision(precision)] {
                 let mut types = NumberTypes::default();
-                model.forward(&images()?, &mut pass.with_tap(&mut types))?;
+                model.forward(&images()?, &mut pass.with_hooks(&mut types))?;
                 let (last, others) = types.0.split_last().expect("a network has layers");
                 assert_eq!(last.1, DType::F32, "{name}: {}", last.0);
                 assert!(others.len() > 1);

@@ -36,7 +36,7 @@ fn check(name: &str) -> Result<()> {
     let logits = model.forward(&images, &mut Pass::eval())?;
     let expected = &reference::tensors("models.safetensors")[&format!("{name}.logits")];
     reference::assert_close(name, &logits, expected, 1e-4);
-    // What the pictures differ in must agree too: the logits' common part hides small errors.
+    // What the images differ in must agree too: the logits' common part hides small errors.
     let difference = |t: &Tensor| t.get(0)?.sub(&t.get(1)?);
     reference::assert_close(name, &difference(&logits)?, &difference(expected)?, 1e-3);
     Ok(())
@@ -156,12 +156,12 @@ fn prepared_layers_change_nothing_but_the_rounding() -> Result<()> {
 /// Makes a leaf of the output of one shortcut.
 struct Shortcut(Option<candle_core::Var>);
 
-impl candle_vision_models::LayerTap for Shortcut {
+impl candle_vision_models::LayerHook for Shortcut {
     fn wants(&self, layer: &str) -> bool {
         layer == "layer4.0.downsample.1"
     }
 
-    fn tap(&mut self, _: &str, output: Tensor) -> Result<Tensor> {
+    fn output(&mut self, _: &str, output: Tensor) -> Result<Tensor> {
         let leaf = candle_core::Var::from_tensor(&output)?;
         Ok(self.0.insert(leaf).as_tensor().clone())
     }
@@ -179,21 +179,21 @@ fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
     let images = Var::from_tensor(&reference::image_batch("prepared", &[2, 3, 32, 32])?)?;
     let logits = model.forward(&images, &mut Pass::eval().with_prepared(&prepared))?;
     assert!(logits.sum_all()?.backward()?.get(&images).is_some());
-    // A tap that makes a leaf of the shortcut alone gets its gradient.
+    // A hook that makes a leaf of the shortcut alone gets its gradient.
     let mut leaf = Shortcut(None);
     let pass = Pass::eval().with_prepared(&prepared);
-    let logits = model.forward(&images.as_detached_tensor(), &mut pass.with_tap(&mut leaf))?;
+    let logits = model.forward(&images.as_detached_tensor(), &mut pass.with_hooks(&mut leaf))?;
     let gradients = logits.sum_all()?.backward()?;
     assert!(gradients.get(leaf.0.as_ref().expect("the shortcut was passed")).is_some());
-    // A tap between a convolution and its batch norm sees what it would without any of this.
+    // A hook between a convolution and its batch norm sees what it would without any of this.
     let between = |pass: Pass| -> Result<Tensor> {
         let mut seen = candle_vision_models::RecordShapes::default();
-        model.forward(&images.as_detached_tensor(), &mut pass.with_tap(&mut seen))
+        model.forward(&images.as_detached_tensor(), &mut pass.with_hooks(&mut seen))
     };
     let plain = between(Pass::eval())?;
     model.forward(&images.as_detached_tensor(), &mut Pass::eval().with_prepared(&prepared))?;
-    let tapped = between(Pass::eval().with_prepared(&prepared))?;
-    reference::assert_close("tapped", &tapped, &plain, 1e-4);
+    let hooked = between(Pass::eval().with_prepared(&prepared))?;
+    reference::assert_close("hooked", &hooked, &plain, 1e-4);
     model.forward(&images.as_detached_tensor(), &mut Pass::eval().with_prepared(&prepared))?;
     let mut pass = Pass::train(Generator::seed_from_u64(0)).with_prepared(&prepared);
     let logits = model.forward(&images.as_detached_tensor(), &mut pass)?;
@@ -273,11 +273,11 @@ fn frozen_batch_norm_keeps_or_updates_its_statistics() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_picture_is_an_error_that_names_the_shapes() -> Result<()> {
+fn a_wrong_image_is_an_error_that_names_the_shapes() -> Result<()> {
     let grey = Tensor::zeros((1, 1, 28, 28), DType::F32, &Device::Cpu)?;
     let message = |name: &str| -> Result<String> {
         let model = build(&ModelSpec::new(name, 2), 0, &Device::Cpu)?;
-        let error = model.forward(&grey, &mut Pass::eval()).expect_err("the picture is grey");
+        let error = model.forward(&grey, &mut Pass::eval()).expect_err("the image is grey");
         Ok(error.to_string())
     };
     for name in ["resnet18", "simple_cnn"] {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision_models::weights::{Head, LoadReport, WeightFile, load, read};
+use candle_vision_models::weights::{LoadReport, Strictness, WeightFile, load, read};
 use candle_vision_models::{Model, ModelSpec, build};
 
 fn file(name: &str) -> PathBuf {
@@ -30,7 +30,7 @@ fn expected(count: usize) -> Vec<f32> {
 fn loads(name: &str) -> LoadReport {
     let check = || -> Result<LoadReport> {
         let model = mlp(3)?;
-        let report = WeightFile::read(file(name))?.load(model.as_ref(), Head::Keep)?;
+        let report = WeightFile::read(file(name))?.load(model.as_ref(), Strictness::Strict)?;
         for (path, count) in [
             ("layer1.weight", 512),
             ("layer1.bias", 128),
@@ -59,7 +59,7 @@ fn fails(name: &str, parts: &[&str]) {
     let model = mlp(3).expect("a network");
     let before = values(model.as_ref(), "layer1.weight").expect("values");
     let result =
-        WeightFile::read(file(name)).and_then(|read| read.load(model.as_ref(), Head::Keep));
+        WeightFile::read(file(name)).and_then(|read| read.load(model.as_ref(), Strictness::Strict));
     let message = result.expect_err(name).to_string();
     for part in parts {
         assert!(message.contains(part), "{name}: `{part}` is not in: {message}");
@@ -122,17 +122,18 @@ fn any_common_prefix_and_inner_wrappers_are_left_off() -> Result<()> {
     };
     for prefix in ["encoder.", "net.", "network.", "model.module.", "student.backbone.body."] {
         let tensors = renamed(&|name| format!("{prefix}{name}"));
-        let report = load(mlp(3)?.as_ref(), &tensors, Head::Keep)?;
+        let report = load(mlp(3)?.as_ref(), &tensors, Strictness::Strict)?;
         assert_eq!(report.prefix.as_deref(), Some(prefix));
     }
     // `DataParallel` around one part of a network.
     let tensors = renamed(&|name| name.replace("layer1.", "layer1.module."));
-    let report = load(mlp(3)?.as_ref(), &tensors, Head::Keep)?;
+    let report = load(mlp(3)?.as_ref(), &tensors, Strictness::Strict)?;
     assert_eq!(report.prefix.as_deref(), Some("module."));
     // Two networks that are as good as each other.
     let mut twins = renamed(&|name| format!("left.{name}"));
     twins.extend(renamed(&|name| format!("right.{name}")));
-    let message = load(mlp(3)?.as_ref(), &twins, Head::Keep).expect_err("two networks").to_string();
+    let message =
+        load(mlp(3)?.as_ref(), &twins, Strictness::Strict).expect_err("two networks").to_string();
     assert!(message.contains("`left.` and under `right.`"), "{message}");
     Ok(())
 }
@@ -143,7 +144,7 @@ fn a_trainers_tensors_are_no_weights() -> Result<()> {
     for name in ["optimizer.momentum.layer1.weight", "ema.layer1.weight", "history.loss"] {
         tensors.insert(name.to_owned(), Tensor::zeros(3, DType::F64, &Device::Cpu)?);
     }
-    let report = load(mlp(3)?.as_ref(), &tensors, Head::Keep)?;
+    let report = load(mlp(3)?.as_ref(), &tensors, Strictness::Strict)?;
     assert_eq!((report.matched.len(), report.left_out.len()), (4, 3));
     Ok(())
 }
@@ -155,7 +156,7 @@ fn a_head_under_another_name_is_the_head() -> Result<()> {
         &["4 tensors matched", "head called `layer2.1` in the file"],
     );
     let tensors = read(&file("sequential_head.pth"))?;
-    let report = load(mlp(5)?.as_ref(), &tensors, Head::MayDiffer)?;
+    let report = load(mlp(5)?.as_ref(), &tensors, Strictness::ExceptHead)?;
     assert_eq!((report.matched.len(), report.new_head.len()), (2, 2));
     let plain = read(&file("plain.pth"))?;
     for head in ["fc", "classifier", "head.fc", "last_linear", "whatever"] {
@@ -163,7 +164,7 @@ fn a_head_under_another_name_is_the_head() -> Result<()> {
         let tensors: HashMap<String, Tensor> =
             plain.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect();
         let model = mlp(3)?;
-        let report = load(model.as_ref(), &tensors, Head::Keep)?;
+        let report = load(model.as_ref(), &tensors, Strictness::Strict)?;
         assert_eq!(report.head_in_file.as_deref(), Some(head));
         assert_eq!(values(model.as_ref(), "layer2.weight")?, expected(384));
     }
@@ -173,13 +174,13 @@ fn a_head_under_another_name_is_the_head() -> Result<()> {
 #[test]
 fn a_head_of_several_layers_or_none_is_replaced_or_refused() -> Result<()> {
     let tensors = read(&file("head_of_two.pth"))?;
-    let report = load(mlp(3)?.as_ref(), &tensors, Head::MayDiffer)?;
+    let report = load(mlp(3)?.as_ref(), &tensors, Strictness::ExceptHead)?;
     assert_eq!((report.matched.len(), report.new_head.len(), report.left_out.len()), (2, 2, 4));
     fails(
         "head_of_two.pth",
         &["2 missing (layer2.weight, layer2.bias)", "4 unexpected (fc.0.bias"],
     );
-    let report = load(mlp(3)?.as_ref(), &read(&file("no_head.pth"))?, Head::MayDiffer)?;
+    let report = load(mlp(3)?.as_ref(), &read(&file("no_head.pth"))?, Strictness::ExceptHead)?;
     assert_eq!((report.matched.len(), report.new_head.len()), (2, 2));
     fails("no_head.pth", &["2 missing (layer2.weight, layer2.bias)", "no head"]);
     Ok(())
@@ -308,12 +309,12 @@ fn a_cast_that_fails_leaves_the_network_as_it_was() -> Result<()> {
     let mut tensors = read(&file("plain.pth"))?;
     // The last of the parameters cannot take what the file holds for it.
     tensors.insert("layer2.bias".to_owned(), Tensor::zeros(3, DType::U8, &Device::Cpu)?);
-    assert!(load(model.as_ref(), &tensors, Head::Keep).is_err());
+    assert!(load(model.as_ref(), &tensors, Strictness::Strict).is_err());
     assert_eq!(values(model.as_ref(), "layer1.weight")?, before);
     // Its own tensors share memory with it.
     let own: HashMap<String, Tensor> =
         candle_vision_models::weights::tensors(model.parameters()).into_iter().collect();
-    load(model.as_ref(), &own, Head::Keep)?;
+    load(model.as_ref(), &own, Strictness::Strict)?;
     assert_eq!(values(model.as_ref(), "layer1.weight")?, before);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Result, Tensor};
-use candle_vision_models::weights::{Head, load, read, tensors};
+use candle_vision_models::weights::{Strictness, load, read, tensors};
 use candle_vision_models::{Model, ModelSpec, build};
 
 fn model(name: &str, num_classes: usize, seed: u64) -> Result<Box<dyn Model>> {
@@ -22,7 +22,7 @@ fn values(model: &dyn Model, path: &str) -> Result<Vec<f32>> {
 #[test]
 fn all_tensors_of_the_same_network_match() -> Result<()> {
     let (source, target) = (model("gap_cnn_deep", 2, 1)?, model("gap_cnn_deep", 2, 2)?);
-    let report = load(target.as_ref(), &file_of(source.as_ref()), Head::Keep)?;
+    let report = load(target.as_ref(), &file_of(source.as_ref()), Strictness::Strict)?;
     assert_eq!(report.matched.len(), source.parameters().all().len());
     assert_eq!(values(target.as_ref(), "fc.weight")?, values(source.as_ref(), "fc.weight")?);
     Ok(())
@@ -32,12 +32,12 @@ fn all_tensors_of_the_same_network_match() -> Result<()> {
 fn another_number_of_classes_gets_a_new_head() -> Result<()> {
     let (source, target) = (model("gap_cnn", 10, 1)?, model("gap_cnn", 2, 2)?);
     let fresh = values(target.as_ref(), "fc.weight")?;
-    let report = load(target.as_ref(), &file_of(source.as_ref()), Head::MayDiffer)?;
+    let report = load(target.as_ref(), &file_of(source.as_ref()), Strictness::ExceptHead)?;
     assert_eq!(report.new_head, ["fc.weight", "fc.bias"]);
     assert_eq!(values(target.as_ref(), "fc.weight")?, fresh);
     assert_eq!(values(target.as_ref(), "conv1.bias")?, values(source.as_ref(), "conv1.bias")?);
 
-    let strict = load(target.as_ref(), &file_of(source.as_ref()), Head::Keep);
+    let strict = load(target.as_ref(), &file_of(source.as_ref()), Strictness::Strict);
     let message = strict.expect_err("the heads differ").to_string();
     assert!(message.contains("2 of another shape"), "{message}");
     Ok(())
@@ -50,7 +50,8 @@ fn a_missing_and_an_unexpected_name_change_nothing() -> Result<()> {
     let weight = file.remove("conv2.weight").expect("the network has this parameter");
     file.insert("conv9.weight".to_owned(), weight);
     let before = values(target.as_ref(), "conv1.weight")?;
-    let error = load(target.as_ref(), &file, Head::MayDiffer).expect_err("a name is missing");
+    let error =
+        load(target.as_ref(), &file, Strictness::ExceptHead).expect_err("a name is missing");
     let message = error.to_string();
     assert!(message.contains("1 missing (conv2.weight)"), "{message}");
     assert!(message.contains("1 unexpected (conv9.weight)"), "{message}");
@@ -61,7 +62,7 @@ fn a_missing_and_an_unexpected_name_change_nothing() -> Result<()> {
 #[test]
 fn weights_of_another_network_are_named_as_such() -> Result<()> {
     let (source, target) = (model("mlp", 2, 1)?, model("gap_cnn", 2, 2)?);
-    let error = load(target.as_ref(), &file_of(source.as_ref()), Head::MayDiffer);
+    let error = load(target.as_ref(), &file_of(source.as_ref()), Strictness::ExceptHead);
     let message = error.expect_err("no name matches").to_string();
     assert!(message.contains("no weights of `gap_cnn`"), "{message}");
     Ok(())
@@ -74,7 +75,7 @@ fn the_small_alexnet_takes_the_centre_of_the_large_stem() -> Result<()> {
     let stem = stem.reshape((64, 3, 11, 11))?;
     let mut file = file_of(source.as_ref());
     file.insert("features.0.weight".to_owned(), stem.clone());
-    load(target.as_ref(), &file, Head::MayDiffer)?;
+    load(target.as_ref(), &file, Strictness::ExceptHead)?;
     let centre = stem.narrow(2, 4, 3)?.narrow(3, 4, 3)?.flatten_all()?.to_vec1::<f32>()?;
     assert_eq!(values(target.as_ref(), "features.0.weight")?, centre);
     Ok(())
@@ -109,9 +110,9 @@ fn published_resnet18_weights_fit() -> Result<()> {
         return Ok(());
     };
     let file = read(&std::path::Path::new(&data).join("weights/resnet18.safetensors"))?;
-    let report = load(model("resnet18", 1000, 0)?.as_ref(), &file, Head::Keep)?;
+    let report = load(model("resnet18", 1000, 0)?.as_ref(), &file, Strictness::Strict)?;
     assert_eq!(report.matched.len(), 122);
-    let report = load(model("resnet18", 2, 0)?.as_ref(), &file, Head::MayDiffer)?;
+    let report = load(model("resnet18", 2, 0)?.as_ref(), &file, Strictness::ExceptHead)?;
     assert_eq!((report.matched.len(), report.new_head.len()), (120, 2));
     Ok(())
 }

@@ -172,7 +172,7 @@ impl Canvas {
     /// Draws what `draw` does inside `area` only.
     pub(crate) fn clipped(&mut self, area: Area, draw: impl FnOnce(&mut Self)) {
         let Area { x, y, width, height } = area;
-        // Named after the area: where several pictures share a page, equal names mean equal clips.
+        // Named after the area: where several images share a page, equal names mean equal clips.
         let id = format!("clip-{x:.0}-{y:.0}-{width:.0}-{height:.0}");
         self.scene.add(Primitive::ClipStart { x, y, width, height, id });
         draw(self);
@@ -216,7 +216,7 @@ impl Canvas {
         self.scene.elements.extend(self.upward.iter().map(Upward::as_primitive));
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::default().render_scene(&self.scene);
-        // Without a view box a browser cuts the picture instead of scaling it.
+        // Without a view box a browser cuts the image instead of scaling it.
         svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1)
     }
 }

@@ -1,6 +1,6 @@
 //! Several runs side by side: their curves over each other, and a table.
 
-mod picture;
+mod image;
 
 use std::path::Path;
 
@@ -65,7 +65,7 @@ pub struct ComparedRun<'a> {
 /// ```
 pub fn comparison_png(runs: &[ComparedRun<'_>], path: impl AsRef<Path>) -> Result<()> {
     check(runs)?;
-    Ok(write_atomically(path, &picture::draw(runs)?.into_png()?)?)
+    Ok(write_atomically(path, &image::draw(runs)?.into_png()?)?)
 }
 
 /// The same as [`comparison_png`] as one HTML page that needs nothing beside it: curves say their

@@ -16,7 +16,7 @@ const LONGEST_NAME: f64 = 180.0;
 const AXIS_TITLE: f64 = 34.0;
 
 /// Draws a confusion matrix into a PNG: a row for each true class from the first at the top, a column
-/// for each predicted one, the number of pictures in each cell. A cell is the darker, the larger its
+/// for each predicted one, the number of images in each cell. A cell is the darker, the larger its
 /// share of its row.
 ///
 /// # Shapes

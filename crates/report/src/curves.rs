@@ -17,7 +17,7 @@ pub use file::CurvesFile;
 use panel::{Best, Line, Mark, Panel};
 use series::{Segments, Timeline, epoch_segments, range, robust_range};
 
-/// Size of the picture in pixels; its text is legible down to two thirds of that.
+/// Size of the image in pixels; its text is legible down to two thirds of that.
 const WIDTH: f64 = 1800.0;
 const HEIGHT: f64 = 600.0;
 const MARGIN: f64 = 28.0;
@@ -47,7 +47,7 @@ pub fn curves_png(history: &History, title: &str, path: impl AsRef<Path>) -> Res
     Ok(write_atomically(path, &draw(history, title)?.into_png()?)?)
 }
 
-/// The same picture as [`curves_png`] as an SVG document, for a page that is to scale it.
+/// The same image as [`curves_png`] as an SVG document, for a page that is to scale it.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -1,11 +1,11 @@
-//! What can go wrong while a picture or an event file is made.
+//! What can go wrong while an image or an event file is made.
 
 use std::path::{Path, PathBuf};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while a picture or an event file is made.
+/// What can go wrong while an image or an event file is made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,13 +18,13 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A picture could not be written; what was there before is still there.
+    /// An image could not be written; what was there before is still there.
     #[error(transparent)]
     File(#[from] candle_vision_train::Error),
 
     /// A buffer of pixels does not fit its width and height.
-    #[error("an RGB picture of {width}x{height} pixels cannot have {bytes} bytes")]
-    PictureShape {
+    #[error("an RGB image of {width}x{height} pixels cannot have {bytes} bytes")]
+    ImageShape {
         /// Width in pixels.
         width: usize,
         /// Height in pixels.
@@ -62,8 +62,8 @@ pub enum Error {
         values: usize,
     },
 
-    /// A grid without pictures was asked for.
-    #[error("a grid needs at least one picture")]
+    /// A grid without images was asked for.
+    #[error("a grid needs at least one image")]
     EmptyGrid,
 
     /// So many runs cannot be compared.
@@ -75,8 +75,8 @@ pub enum Error {
         most: usize,
     },
 
-    /// The picture would be larger than can be handled.
-    #[error("a picture of {width}x{height} pixels is too large to draw; show fewer items")]
+    /// The image would be larger than can be handled.
+    #[error("an image of {width}x{height} pixels is too large to draw; show fewer items")]
     TooLarge {
         /// Width in pixels.
         width: u64,
@@ -84,8 +84,8 @@ pub enum Error {
         height: u64,
     },
 
-    /// The drawn picture could not be turned into a file.
-    #[error("cannot draw the picture: {reason}")]
+    /// The drawn image could not be turned into a file.
+    #[error("cannot draw the image: {reason}")]
     Draw {
         /// What the drawing library said.
         reason: String,

@@ -15,7 +15,7 @@ use candle_vision_train::{EpochRecord, Evaluation, History, Prediction, write_at
 use serde::Serialize;
 
 use crate::curves::panels;
-use crate::picture::RgbView;
+use crate::image::RgbView;
 use crate::{Error, Result};
 use card::Card;
 use chart::Chart;
@@ -34,12 +34,12 @@ pub struct RunReport<'a> {
     pub description: &'a str,
     /// Everything that was measured while training.
     pub history: &'a History,
-    /// The answers of the best network to the validation pictures.
+    /// The answers of the best network to the validation images.
     pub evaluation: &'a Evaluation,
     /// Names of the classes.
     pub classes: &'a [String],
-    /// Pictures on which its loss is largest, the worst first.
-    pub worst: &'a [WorstPicture<'a>],
+    /// Images on which its loss is largest, the worst first.
+    pub worst: &'a [WorstImage<'a>],
     /// The network.
     pub network: &'a NetworkTable,
     /// What else is to be known: name and value, such as the seed and the version of the program.
@@ -48,14 +48,14 @@ pub struct RunReport<'a> {
     pub settings: &'a str,
 }
 
-/// A picture that a network finds hard.
+/// An image that a network finds hard.
 #[derive(Debug, Clone, Copy)]
-pub struct WorstPicture<'a> {
+pub struct WorstImage<'a> {
     /// What the network saw.
-    pub picture: RgbView<'a>,
+    pub image: RgbView<'a>,
     /// What in it speaks for the predicted class; `None` for a network without maps.
     pub map: Option<&'a ClassActivationMap>,
-    /// Where the picture comes from.
+    /// Where the image comes from.
     pub name: &'a str,
     /// The network's answer.
     pub prediction: &'a Prediction,
@@ -70,7 +70,7 @@ pub struct NetworkTable {
     pub layers: Vec<NetworkLayer>,
     /// Learned elements.
     pub parameters: usize,
-    /// Multiply-adds for one picture.
+    /// Multiply-adds for one image.
     pub multiply_adds: usize,
 }
 
@@ -79,15 +79,15 @@ pub struct NetworkTable {
 pub struct NetworkLayer {
     /// Its path.
     pub path: String,
-    /// The shape of its output for one picture.
+    /// The shape of its output for one image.
     pub output: Vec<usize>,
     /// Learned elements of its own.
     pub parameters: usize,
-    /// Multiply-adds for one picture.
+    /// Multiply-adds for one image.
     pub multiply_adds: usize,
 }
 
-/// Writes the report of a run: one HTML file with its pictures in it that asks nothing of any other
+/// Writes the report of a run: one HTML file with its images in it that asks nothing of any other
 /// place, is legible on a telephone and in dark mode, and works without its script too.
 ///
 /// # Errors
@@ -231,8 +231,8 @@ mod tests {
     fn made(title: &str, map: Option<&ClassActivationMap>) -> Result<String> {
         let evaluation = evaluation();
         let pixels = [90; 2 * 2 * 3];
-        let worst = WorstPicture {
-            picture: RgbView::new(2, 2, &pixels)?,
+        let worst = WorstImage {
+            image: RgbView::new(2, 2, &pixels)?,
             map,
             name: "<b>.jpg",
             prediction: &evaluation.predictions[3],
@@ -281,13 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn names_are_text_and_pictures_have_alternatives() -> Result<()> {
+    fn names_are_text_and_images_have_alternatives() -> Result<()> {
         let page = made("<script>", None)?;
         assert!(!page.contains("<b>.jpg") && !page.contains("<title><script>"));
         assert!(page.contains("This network keeps no maps"));
-        let pictures: Vec<&str> = page.split("<img ").skip(1).collect();
-        assert_eq!(pictures.len(), 1);
-        assert!(pictures.iter().all(|img| img.contains(" alt=\"&lt;b&gt;.jpg: a picture")));
+        let images: Vec<&str> = page.split("<img ").skip(1).collect();
+        assert_eq!(images.len(), 1);
+        assert!(images.iter().all(|img| img.contains(" alt=\"&lt;b&gt;.jpg: an image")));
         Ok(())
     }
 

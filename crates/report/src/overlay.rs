@@ -1,4 +1,4 @@
-//! An explanation as a picture: photograph, heat map, and one over the other.
+//! An explanation as an image: photograph, heat map, and one over the other.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use image::RgbImage;
 
 use crate::canvas::{Align, Area, Canvas, Font, shorten, shorten_middle};
 use crate::colormap::{Colormap, unit};
+use crate::image::{RgbView, blend, fit, resized_map};
 use crate::palette::{INK, MUTED, RULE};
-use crate::picture::{RgbView, blend, fit, resized_map};
 use candle_vision_train::write_atomically;
 
 use crate::{Error, Result};
@@ -26,11 +26,11 @@ const BAR: f64 = 20.0;
 const SCALE: f64 = BAR + 68.0;
 const SCALE_TITLE: &str = "evidence";
 
-/// What an explanation's picture shows.
+/// What an explanation's image shows.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation<'a> {
     /// What the network saw: the part of the photograph that became its input, at any size.
-    pub picture: RgbView<'a>,
+    pub image: RgbView<'a>,
     /// Where it looked.
     pub map: &'a ClassActivationMap,
     /// Where the photograph comes from.
@@ -41,7 +41,7 @@ pub struct Explanation<'a> {
     pub colormap: Colormap,
 }
 
-/// Draws an explanation into a PNG: the picture, the heat map and the map over the picture side by
+/// Draws an explanation into a PNG: the image, the heat map and the map over the image side by
 /// side, with file, class, probability, the layer and a colour bar from 0 to 1.
 ///
 /// The overlay is tinted where the map is hot and leaves the photograph visible where it is cold. A
@@ -68,7 +68,7 @@ pub struct Explanation<'a> {
 /// };
 /// let pixels = vec![128; 32 * 32 * 3];
 /// let explanation = Explanation {
-///     picture: RgbView::new(32, 32, &pixels)?,
+///     image: RgbView::new(32, 32, &pixels)?,
 ///     map: &map,
 ///     file: "val/bees/1.jpg",
 ///     class: "bees",
@@ -85,8 +85,8 @@ pub fn explanation_png(explanation: &Explanation<'_>, path: impl AsRef<Path>) ->
 fn draw(explanation: &Explanation<'_>) -> Result<Canvas> {
     let map = explanation.map;
     check(map)?;
-    let size = fit(explanation.picture.size(), PANEL);
-    let photograph = explanation.picture.resized(size);
+    let size = fit(explanation.image.size(), PANEL);
+    let photograph = explanation.image.resized(size);
     let heat = heat_at(map, size);
 
     let (width, height) = (f64::from(size.0), f64::from(size.1));
@@ -98,14 +98,14 @@ fn draw(explanation: &Explanation<'_>) -> Result<Canvas> {
     draw_header(&mut canvas, explanation, 3.0 * column + 3.0 * GAP + SCALE);
     let colormap = explanation.colormap;
     let panels = [
-        (photograph.clone(), "picture".to_owned()),
+        (photograph.clone(), "image".to_owned()),
         (heat_map(&heat, size, colormap), heat_caption(map)),
         (overlay(&photograph, &heat, colormap), "overlay".to_owned()),
     ];
-    for (index, (picture, caption)) in panels.into_iter().enumerate() {
+    for (index, (image, caption)) in panels.into_iter().enumerate() {
         let left = MARGIN + index as f64 * (column + GAP);
         let center = left + column / 2.0;
-        canvas.photograph((center - width / 2.0, HEADER), picture);
+        canvas.photograph((center - width / 2.0, HEADER), image);
         let font = Font::new(17, MUTED);
         let caption = shorten(&caption, font, column);
         canvas.text((center, HEADER + height + 26.0), &caption, font, Align::Center);
@@ -124,16 +124,16 @@ fn check(map: &ClassActivationMap) -> Result<()> {
     Ok(())
 }
 
-/// The map's values at the size of a picture, row by row.
+/// The map's values at the size of an image, row by row.
 fn heat_at(map: &ClassActivationMap, size: (u32, u32)) -> Vec<f64> {
     let heat = resized_map(&map.map, (map.width as u32, map.height as u32), size);
     heat.pixels().map(|pixel| f64::from(pixel.0[0])).collect()
 }
 
-/// A picture with a map laid over it.
-pub(crate) fn overlaid(picture: &RgbImage, map: &ClassActivationMap) -> Result<RgbImage> {
+/// An image with a map laid over it.
+pub(crate) fn overlaid(image: &RgbImage, map: &ClassActivationMap) -> Result<RgbImage> {
     check(map)?;
-    Ok(overlay(picture, &heat_at(map, picture.dimensions()), Colormap::default()))
+    Ok(overlay(image, &heat_at(map, image.dimensions()), Colormap::default()))
 }
 
 fn heat_caption(map: &ClassActivationMap) -> String {
@@ -161,12 +161,12 @@ fn heat_map(heat: &[f64], (width, height): (u32, u32), colormap: Colormap) -> Rg
 
 /// The hotter, the stronger the tint: where nothing is found the photograph is left as it is.
 fn overlay(photograph: &RgbImage, heat: &[f64], colormap: Colormap) -> RgbImage {
-    let mut picture = photograph.clone();
-    for (pixel, value) in picture.pixels_mut().zip(heat) {
+    let mut image = photograph.clone();
+    for (pixel, value) in image.pixels_mut().zip(heat) {
         let share = 0.65 * unit(*value).sqrt();
         pixel.0 = blend(pixel.0, colormap.color(*value), share);
     }
-    picture
+    image
 }
 
 fn draw_scale(canvas: &mut Canvas, colormap: Colormap, bar: Area) {
@@ -177,7 +177,7 @@ fn draw_scale(canvas: &mut Canvas, colormap: Colormap, bar: Area) {
         canvas.fill(line, colormap.color(value));
     }
     let font = Font::new(15, MUTED);
-    // A very flat picture has room for the ends only.
+    // A very flat image has room for the ends only.
     let values: &[f64] =
         if bar.height < 100.0 { &[0.0, 1.0] } else { &[0.0, 0.25, 0.5, 0.75, 1.0] };
     for value in values {
@@ -210,8 +210,8 @@ mod tests {
     }
 
     fn explanation<'a>(pixels: &'a [u8], map: &'a ClassActivationMap) -> Explanation<'a> {
-        let picture = RgbView::new(4, pixels.len() / 12, pixels).expect("fits");
-        Explanation { picture, map, file: "a.jpg", class: "bees", colormap: Colormap::Turbo }
+        let image = RgbView::new(4, pixels.len() / 12, pixels).expect("fits");
+        Explanation { image, map, file: "a.jpg", class: "bees", colormap: Colormap::Turbo }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl EventWriter {
         self.summary(step, &Summary::scalar(tag, value as f32))
     }
 
-    /// Adds a picture: a PNG file of `width` x `height` pixels.
+    /// Adds an image: a PNG file of `width` x `height` pixels.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -170,7 +170,7 @@ impl TensorBoard {
         Ok(Self { events: EventWriter::create(folder)? })
     }
 
-    /// The event file, to add pictures and texts to it.
+    /// The event file, to add images and texts to it.
     pub fn events(&mut self) -> &mut EventWriter {
         &mut self.events
     }

@@ -1,4 +1,4 @@
-//! The picture of the curves follows a run.
+//! The image of the curves follows a run.
 
 use candle_vision_report::CurvesFile;
 use candle_vision_train::{Callback, Control, EpochRecord, Event, History};
@@ -24,22 +24,22 @@ fn each_epoch_draws_the_curves_anew() -> TestResult {
     let path = folder.path().join("curves.png");
     let mut curves = CurvesFile::new(&path, "a run");
     let mut history = History::default();
-    let mut pictures = Vec::new();
+    let mut images = Vec::new();
     for number in 1..=2 {
         let record = epoch(number);
         history.epochs.push(record.clone());
         let end = Event::EpochEnd { record: &record, history: &history, is_best: true };
         assert_eq!(curves.on_event(&end)?, Control::Continue);
-        pictures.push(std::fs::read(&path)?);
+        images.push(std::fs::read(&path)?);
     }
-    assert_ne!(pictures[0], pictures[1]);
-    let picture = image::load_from_memory(&pictures[1])?;
-    assert_eq!((picture.width(), picture.height()), (1800, 600));
+    assert_ne!(images[0], images[1]);
+    let image = image::load_from_memory(&images[1])?;
+    assert_eq!((image.width(), image.height()), (1800, 600));
     Ok(())
 }
 
 #[test]
-fn a_picture_that_cannot_be_written_ends_the_run_with_its_path() -> TestResult {
+fn a_image_that_cannot_be_written_ends_the_run_with_its_path() -> TestResult {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("curves.png");
     std::fs::create_dir(&path)?;

@@ -38,9 +38,9 @@ pub enum Event<'a> {
         epochs: usize,
         /// Epoch that is about to begin or go on, from 1; above 1 in a resumed run.
         first_epoch: usize,
-        /// Training pictures in an epoch.
+        /// Training images in an epoch.
         train_samples: usize,
-        /// Validation pictures.
+        /// Validation images.
         val_samples: usize,
         /// What was measured before, in a resumed run.
         history: &'a History,
@@ -66,9 +66,9 @@ pub enum Event<'a> {
         batch: usize,
         /// Training batches in an epoch.
         batches: usize,
-        /// Pictures in the batch.
+        /// Images in the batch.
         samples: usize,
-        /// Fraction of the epoch's pictures so far that were classified right.
+        /// Fraction of the epoch's images so far that were classified right.
         accuracy: f64,
     },
     /// A validation batch is done.
@@ -107,7 +107,7 @@ pub enum Event<'a> {
         /// The first such op.
         op: &'a ForeignOp,
     },
-    /// A picture was left out because it cannot be read.
+    /// An image was left out because it cannot be read.
     SampleSkipped {
         /// Which, and what is wrong with it.
         sample: &'a Skipped,

@@ -33,7 +33,7 @@ pub struct CheckpointMetadata {
     pub model: ModelSpec,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// What is done to a picture before the network sees it.
+    /// What is done to an image before the network sees it.
     pub preprocessing: Compose,
     /// Epochs that were trained, the started one not counted.
     pub epoch: usize,
@@ -43,7 +43,7 @@ pub struct CheckpointMetadata {
     pub val_loss: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
-    /// Whether pictures were turned upright as their EXIF data says. Files from before this was noted
+    /// Whether images were turned upright as their EXIF data says. Files from before this was noted
     /// are of networks that saw them as stored.
     #[serde(default)]
     pub exif_orientation: bool,
@@ -216,7 +216,7 @@ impl Checkpoint {
     /// If it is of another network, or a tensor is missing, left over or of another shape.
     pub fn restore(&self, model: &dyn Model) -> Result<()> {
         self.check_model(model.spec())?;
-        weights::load(model, &self.tensors, weights::Head::Keep)
+        weights::load(model, &self.tensors, weights::Strictness::Strict)
             .map_err(|source| Error::Weights { path: self.path.clone(), source })?;
         Ok(())
     }
@@ -230,7 +230,7 @@ fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
 fn read_header(bytes: &[u8], path: &Path) -> Result<ReadHeader> {
     let not_ours = || Error::NotACheckpoint { path: path.to_path_buf() };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
-        // What a text file or a picture gives.
+        // What a text file or an image gives.
         SafeTensorError::HeaderTooLarge
         | SafeTensorError::InvalidHeader(_)
         | SafeTensorError::InvalidHeaderDeserialization(_) => not_ours(),

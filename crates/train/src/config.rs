@@ -23,7 +23,7 @@ use crate::schedule::{EpochMetrics, PlateauMode, ScheduleConfig};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerConfig {
-    /// Times every training picture is seen.
+    /// Times every training image is seen.
     pub epochs: usize,
     /// How parameters follow their gradients.
     pub optimizer: OptimizerConfig,

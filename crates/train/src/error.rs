@@ -66,7 +66,7 @@ pub enum Error {
     OutOfMemory {
         /// The device, such as `cuda:0`.
         device: String,
-        /// Pictures in a batch.
+        /// Images in a batch.
         batch_size: usize,
         /// What the device said.
         source: Box<Error>,
@@ -76,9 +76,9 @@ pub enum Error {
     #[error("no parameter of the network is trainable; unfreeze at least its head")]
     NothingToTrain,
 
-    /// Every picture of a class was left out.
+    /// Every image of a class was left out.
     #[error(
-        "the class `{class}` has lost all its pictures ({count}): they cannot be read, the last of \
+        "the class `{class}` has lost all its images ({count}): they cannot be read, the last of \
          them `{}` because {}; mend them, or remove the class",
         last.name,
         last.reason
@@ -86,15 +86,15 @@ pub enum Error {
     ClassSkipped {
         /// Its name.
         class: String,
-        /// How many pictures it has.
+        /// How many images it has.
         count: usize,
         /// One of them.
         last: Skipped,
     },
 
-    /// More than a tenth of a run's pictures were left out.
+    /// More than a tenth of a run's images were left out.
     #[error(
-        "{skipped} of {total} pictures cannot be read, more than a tenth: the first is `{}` \
+        "{skipped} of {total} images cannot be read, more than a tenth: the first is `{}` \
          because {}; mend or remove them",
         first.name,
         first.reason
@@ -102,16 +102,14 @@ pub enum Error {
     TooManySkipped {
         /// How many were left out before the run was ended.
         skipped: usize,
-        /// Pictures for training and validation.
+        /// Images for training and validation.
         total: usize,
         /// One of them.
         first: Skipped,
     },
 
     /// A loader yields no batch.
-    #[error(
-        "there is no batch of {split} pictures; check the folder, `batch_size` and `drop_last`"
-    )]
+    #[error("there is no batch of {split} images; check the folder, `batch_size` and `drop_last`")]
     NoBatches {
         /// `training` or `validation`.
         split: &'static str,
@@ -289,7 +287,7 @@ pub enum Error {
         which_batch(*samples, *batch_size), larger(*samples, *batch_size)
     )]
     SingleSample {
-        /// Samples of the training data; `None` where the batch came to one sample because pictures
+        /// Samples of the training data; `None` where the batch came to one sample because images
         /// were left out.
         samples: Option<usize>,
         /// Samples in a whole batch.
@@ -330,7 +328,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// A picture or data set cannot be read.
+    /// An image or data set cannot be read.
     #[error(transparent)]
     Data(#[from] candle_vision_data::Error),
 
@@ -432,10 +430,10 @@ fn larger(samples: Option<usize>, batch_size: usize) -> String {
 
 fn smaller(batch_size: usize) -> String {
     if batch_size <= 1 {
-        return "for one picture; take a smaller network or smaller pictures".to_owned();
+        return "for one image; take a smaller network or smaller images".to_owned();
     }
     let half = batch_size / 2;
-    format!("for batches of {batch_size} pictures; make `batch_size` smaller, {half} for instance")
+    format!("for batches of {batch_size} images; make `batch_size` smaller, {half} for instance")
 }
 
 /// Fails with the setting's name unless `valid` holds.

@@ -12,10 +12,10 @@ use crate::skipping::check_classes;
 use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
 
-/// A network's answer to one picture.
+/// A network's answer to one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Index of the picture in its data set.
+    /// Index of the image in its data set.
     pub index: usize,
     /// Its class.
     pub label: u32,
@@ -23,7 +23,7 @@ pub struct Prediction {
     pub predicted: u32,
     /// The probability of that class, `0.0..=1.0`.
     pub probability: f64,
-    /// Cross entropy of the picture, without smoothing or weights: large where the network was sure
+    /// Cross entropy of the image, without smoothing or weights: large where the network was sure
     /// of a wrong class.
     pub loss: f64,
 }
@@ -33,11 +33,11 @@ pub struct Prediction {
 pub struct Evaluation {
     /// Mean loss under the criterion.
     pub loss: f64,
-    /// Fraction of pictures whose class is the most probable one.
+    /// Fraction of images whose class is the most probable one.
     pub accuracy: f64,
-    /// One for each picture, in the loader's order.
+    /// One for each image, in the loader's order.
     pub predictions: Vec<Prediction>,
-    /// `confusion[label][predicted]`: how many pictures of a class were taken for which.
+    /// `confusion[label][predicted]`: how many images of a class were taken for which.
     pub confusion: Vec<Vec<usize>>,
 }
 
@@ -50,7 +50,7 @@ pub struct EvaluationConfig {
     pub precision: Precision,
 }
 
-/// Shows every picture of a loader to a network, in evaluation mode and without keeping a graph.
+/// Shows every image of a loader to a network, in evaluation mode and without keeping a graph.
 ///
 /// - `progress`: called after each batch with the number of batches done and to do; `false` ends the
 ///   evaluation, and the result is `None`
@@ -58,9 +58,9 @@ pub struct EvaluationConfig {
 /// # Errors
 /// - [`Error::NotFiniteOutput`] if an output is NaN or infinite: it names the first such sample, since
 ///   no class can be said to be the most probable one
-/// - if a picture cannot be read, the network does not take its shape, there is no picture, or a
+/// - if an image cannot be read, the network does not take its shape, there is no image, or a
 ///   label is not below the number of classes; the error names the sample
-/// - if a class has lost all its pictures to `skip_broken`
+/// - if a class has lost all its images to `skip_broken`
 ///
 /// # Example
 /// ```
@@ -205,7 +205,7 @@ impl<'a> Answers<'a> {
         }
         let right = (0..self.confusion.len()).map(|class| self.confusion[class][class]);
         let accuracy = right.sum::<usize>() as f64 / self.predictions.len() as f64;
-        // Every picture may be of a class with weight 0.
+        // Every image may be of a class with weight 0.
         let loss = if self.weight > 0.0 { self.loss / self.weight } else { self.loss };
         let (predictions, confusion) = (self.predictions, self.confusion);
         Ok(Evaluation { loss, accuracy, predictions, confusion })

@@ -10,7 +10,7 @@
 //! | [`EmaConfig`] | running averages of the weights, validated and kept in their place |
 //! | [`Criterion`] | cross entropy with label smoothing and class weights |
 //! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
-//! | [`DeviceUpload`] | how a loader's pictures come to a card |
+//! | [`DeviceUpload`] | how a loader's images come to a card |
 //! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
 //!
 //! # Mixed precision

@@ -46,7 +46,7 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
     facts
 }
 
-/// The number in its epoch of a batch, which is not a count of the batches seen: one whose pictures
+/// The number in its epoch of a batch, which is not a count of the batches seen: one whose images
 /// are all broken never comes.
 pub(crate) struct BatchNumbers {
     place: Vec<usize>,

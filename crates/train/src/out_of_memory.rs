@@ -15,7 +15,7 @@ const SIGNS: [&str; 4] = [
 ];
 
 /// `result` with an error that names the batch size, if it is that the memory of `device` was too
-/// small for batches of so many pictures.
+/// small for batches of so many images.
 pub(crate) fn explained<T>(result: Result<T>, device: &Device, batch_size: usize) -> Result<T> {
     result.map_err(|error| match error {
         Error::OutOfMemory { .. } => error,
@@ -64,7 +64,7 @@ mod tests {
                 let error = explain(error);
                 assert_eq!(
                     error.to_string(),
-                    "the memory of cpu is too small for batches of 64 pictures; make `batch_size` \
+                    "the memory of cpu is too small for batches of 64 images; make `batch_size` \
                      smaller, 32 for instance; saved checkpoints are untouched"
                 );
                 assert!(is_out_of_memory(&error), "the cause is kept");
@@ -82,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn of_one_picture_a_batch_has_no_less() {
+    fn of_one_image_a_batch_has_no_less() {
         let error = candle_core::Error::msg(SIGNS[0]);
         let error = explained::<()>(Err(error.into()), &Device::Cpu, 1).unwrap_err().to_string();
-        assert!(error.contains("for one picture; take a smaller network"), "{error}");
+        assert!(error.contains("for one image; take a smaller network"), "{error}");
     }
 }

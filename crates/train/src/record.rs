@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 pub struct EpochRecord {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Mean loss over the training pictures, while the network was learning from them.
+    /// Mean loss over the training images, while the network was learning from them.
     pub train_loss: f64,
-    /// Fraction of the training pictures that were classified right, likewise.
+    /// Fraction of the training images that were classified right, likewise.
     pub train_accuracy: f64,
-    /// Mean loss over the validation pictures, in evaluation mode after the epoch.
+    /// Mean loss over the validation images, in evaluation mode after the epoch.
     pub val_loss: f64,
-    /// Fraction of the validation pictures that were classified right, likewise.
+    /// Fraction of the validation images that were classified right, likewise.
     pub val_accuracy: f64,
     /// Learning rate of the epoch; of its last step, where each step has its own.
     pub lr: f64,
     /// Wall time of the epoch, validation included.
     pub seconds: f64,
-    /// Training pictures a second, validation not counted.
+    /// Training images a second, validation not counted.
     pub images_per_second: f64,
 }
 

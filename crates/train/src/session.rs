@@ -14,7 +14,7 @@ pub(crate) struct Session<'s, 'c> {
     callbacks: &'s mut [&'c mut dyn Callback],
     stop: &'s AtomicBool,
     stopped_by_callback: bool,
-    /// Left-out pictures that the callbacks know of: loader and index.
+    /// Left-out images that the callbacks know of: loader and index.
     skipped: BTreeSet<(usize, usize)>,
 }
 
@@ -30,7 +30,7 @@ impl<'s, 'c> Session<'s, 'c> {
         Ok(())
     }
 
-    /// Tells of pictures that were left out since it was last asked.
+    /// Tells of images that were left out since it was last asked.
     ///
     /// # Errors
     /// As [`check_skipped`].

@@ -1,4 +1,4 @@
-//! When so many pictures are left out that the numbers no longer mean what they seem to.
+//! When so many images are left out that the numbers no longer mean what they seem to.
 
 use candle_vision_data::{DataLoader, class_counts};
 
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Checks what a run's loaders have left out so far.
 ///
 /// # Errors
-/// As [`check_classes`] for either loader, or if it is more than a tenth of all their pictures.
+/// As [`check_classes`] for either loader, or if it is more than a tenth of all their images.
 pub(crate) fn check_skipped(loaders: [&DataLoader; 2]) -> Result<()> {
     loaders.into_iter().try_for_each(check_classes)?;
     let mut skipped = loaders.iter().flat_map(|loader| loader.skipped()).peekable();
@@ -20,10 +20,10 @@ pub(crate) fn check_skipped(loaders: [&DataLoader; 2]) -> Result<()> {
     }
 }
 
-/// Checks that each class has a picture that was not left out.
+/// Checks that each class has an image that was not left out.
 ///
 /// # Errors
-/// If a class has lost all its pictures: it would neither be learned nor measured.
+/// If a class has lost all its images: it would neither be learned nor measured.
 pub(crate) fn check_classes(loader: &DataLoader) -> Result<()> {
     let skipped = loader.skipped();
     if skipped.is_empty() {

@@ -187,7 +187,7 @@ impl<'a> Trainer<'a> {
     /// - [`Error::SingleSample`] if the last batch of an epoch has one sample and the network cannot
     ///   be trained on it; this is said before the first epoch
     /// - [`Error::RunInUse`] if another process trains the run
-    /// - if a picture cannot be read, a checkpoint not be written, or a callback fails
+    /// - if an image cannot be read, a checkpoint not be written, or a callback fails
     ///
     /// Checkpoints stay as last written.
     pub fn run(

@@ -21,7 +21,7 @@ pub(crate) struct TrainingState {
     /// Whether the backbone is still frozen.
     pub(crate) frozen: bool,
     /// Paths of the parameters that learn, after the frozen epochs too. All others were frozen by hand
-    /// or by [`Model::fit_pictures`](candle_vision_models::Model::fit_pictures). Older checkpoints do
+    /// or by [`Model::fit_images`](candle_vision_models::Model::fit_images). Older checkpoints do
     /// not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) learning: Option<BTreeSet<String>>,
@@ -56,11 +56,11 @@ pub(crate) struct Position {
     pub(crate) batch: usize,
     /// Steps of the whole run.
     pub(crate) step: usize,
-    /// Of the epoch so far: losses times pictures,
+    /// Of the epoch so far: losses times images,
     pub(crate) loss_sum: f64,
-    /// pictures that were classified right,
+    /// images that were classified right,
     pub(crate) correct: usize,
-    /// pictures,
+    /// images,
     pub(crate) samples: usize,
     /// and time spent on training.
     pub(crate) seconds: f64,
@@ -215,7 +215,7 @@ fn is_same_fact(what: &str, found: &str, recorded: &str) -> bool {
     if what.starts_with("transforms") {
         return are_same_transforms(found, recorded);
     }
-    // Each picture is measured by itself: how many are shown at once is a matter of memory.
+    // Each image is measured by itself: how many are shown at once is a matter of memory.
     found == recorded || what == "batch_size of the validation data"
 }
 

@@ -1,10 +1,10 @@
-//! How a loader's pictures come to a card.
+//! How a loader's images come to a card.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_data::{HostImages, HostValues, Upload};
 use candle_vision_ops::{upload, upload_pixels};
 
-/// Brings pictures to a device as 8-bit values, a quarter of the bytes, and normalises them there: for
+/// Brings images to a device as 8-bit values, a quarter of the bytes, and normalises them there: for
 /// [`DataLoader::with_upload`](candle_vision_data::DataLoader::with_upload) where the device is a card.
 /// A card's memory is written from pinned memory, beside what the card computes.
 #[derive(Debug, Clone)]

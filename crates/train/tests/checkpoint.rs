@@ -61,8 +61,11 @@ fn the_same_network_gives_the_same_bytes() {
 #[test]
 fn any_program_reads_the_weights() {
     let (_folder, path, model) = saved();
-    let report =
-        weights::load(network(6).as_ref(), &weights::read(&path).unwrap(), weights::Head::Keep);
+    let report = weights::load(
+        network(6).as_ref(),
+        &weights::read(&path).unwrap(),
+        weights::Strictness::Strict,
+    );
     assert_eq!(report.unwrap().matched.len(), model.parameters().all().len());
 }
 

@@ -1,4 +1,4 @@
-//! Runs that leave out too many pictures to mean anything.
+//! Runs that leave out too many images to mean anything.
 
 mod common;
 
@@ -27,7 +27,7 @@ impl Dataset for Broken {
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
         if self.broken.contains(&index) {
             let (name, reason) = (self.name(index), "it is cut short".to_owned());
-            return Err(DataError::BrokenPicture { name, reason });
+            return Err(DataError::BrokenImage { name, reason });
         }
         self.whole.sample(index)
     }
@@ -67,9 +67,9 @@ fn run(train: &DataLoader, val: &DataLoader) -> Result<(), Error> {
 }
 
 #[test]
-fn a_class_without_a_picture_left_ends_the_run() {
+fn a_class_without_a_image_left_ends_the_run() {
     for workers in [0, 2] {
-        // Of 40 pictures the odd ones are of the second class; four of six are broken in `val`.
+        // Of 40 images the odd ones are of the second class; four of six are broken in `val`.
         let (train, val) = (loader(60, &[], workers), loader(6, &[1, 3, 5], workers));
         match run(&train, &val) {
             Err(Error::ClassSkipped { class, count: 3, last }) => {
@@ -80,7 +80,7 @@ fn a_class_without_a_picture_left_ends_the_run() {
         let (train, val) = (loader(6, &[0, 2, 4], workers), loader(60, &[], workers));
         let error = run(&train, &val).expect_err("`upper` is gone");
         assert!(
-            error.to_string().starts_with("the class `upper` has lost all its pictures (3)"),
+            error.to_string().starts_with("the class `upper` has lost all its images (3)"),
             "{error}"
         );
     }

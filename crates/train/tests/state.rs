@@ -95,12 +95,12 @@ fn resnet9(seed: u64) -> Box<dyn Model> {
 fn fitted() -> Box<dyn Model> {
     let model = resnet9(0);
     let batch = train_loader(0).epoch(0).next().unwrap().unwrap();
-    model.fit_pictures(&batch.images).unwrap();
+    model.fit_images(&batch.images).unwrap();
     model
 }
 
 #[test]
-fn a_network_that_was_fitted_to_pictures_resumes_fitted_or_not() {
+fn a_network_that_was_fitted_to_images_resumes_fitted_or_not() {
     let config = recipe("epochs = 2\noptimizer = { name = 'sgd', lr = 1e-3, momentum = 0.9 }");
     for freeze in ["", "\n[freeze]\nepochs = 1"] {
         let text = format!("{}{freeze}", toml::to_string(&config).unwrap());
@@ -331,7 +331,7 @@ fn an_output_that_is_not_finite_is_no_prediction() {
     }
 }
 
-/// 32 times smaller than a picture are the last maps of a ResNet: 1x1 here.
+/// 32 times smaller than an image are the last maps of a ResNet: 1x1 here.
 fn resnet18() -> Box<dyn Model> {
     build(&ModelSpec::new("resnet18", 2).input([3, SIDE, SIDE]), 0, &Device::Cpu).unwrap()
 }

@@ -225,7 +225,7 @@ fn the_first_parameter_that_is_not_finite_is_named() {
 }
 
 #[test]
-fn a_broken_picture_is_told_of_once_or_ends_the_run() {
+fn a_broken_image_is_told_of_once_or_ends_the_run() {
     let (runs, model, val) = (Runs::new(), network(0), val_loader());
     let loader = |skip_broken| {
         let data = Halves { broken: Some(4), ..Halves::new(9, 0) };

@@ -1,7 +1,7 @@
 //! Ten training steps of whole networks, against PyTorch's: losses, first gradients, final values.
 //!
 //! The losses are compared with PyTorch's in `f64`. Tolerances follow PyTorch's own `f32` noise,
-//! which the networks amplify: batch norm over 8 pictures, and ReLUs that switch on rounding.
+//! which the networks amplify: batch norm over 8 images, and ReLUs that switch on rounding.
 
 #[path = "../../../tests/support/every_path.rs"]
 mod every_path;

@@ -36,7 +36,7 @@ fn values(batch: &Batch) -> Vec<f32> {
 }
 
 #[test]
-fn the_device_gets_the_host_s_pictures() {
+fn the_device_gets_the_host_s_images() {
     let on_host: Vec<Batch> = loader(0, &Device::Cpu).epoch(1).map(Result::unwrap).collect();
     for device in devices() {
         for workers in [0, 2] {

@@ -87,7 +87,7 @@ const JOBS: [Job; 11] = [
     Job {
         name: "jpeg_load_224",
         group: Group::Data,
-        what: "JPEG, RandomResizedCrop 224, flip, normalise; per picture",
+        what: "JPEG, RandomResizedCrop 224, flip, normalise; per image",
         modes: DATA,
     },
 ];

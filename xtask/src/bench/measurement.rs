@@ -18,7 +18,7 @@ pub(super) struct Measurement {
     pub(super) median_ms: f64,
     pub(super) min_ms: f64,
     pub(super) steps: u64,
-    pub(super) pictures_per_s: f64,
+    pub(super) images_per_s: f64,
     /// None where the system does not tell.
     pub(super) peak_mib: Option<f64>,
     pub(super) minor_faults_per_step: Option<f64>,
@@ -32,7 +32,7 @@ pub(super) struct Summary {
     /// The fastest step of all.
     pub(super) min_ms: f64,
     /// The median of the runs' figures.
-    pub(super) pictures_per_s: f64,
+    pub(super) images_per_s: f64,
     pub(super) peak_mib: Option<f64>,
     pub(super) minor_faults_per_step: Option<f64>,
 }
@@ -53,7 +53,7 @@ impl Summary {
         Some(Self {
             median_ms: median(runs.iter().map(|run| run.median_ms))?,
             min_ms: runs.iter().map(|run| run.min_ms).reduce(f64::min)?,
-            pictures_per_s: median(runs.iter().map(|run| run.pictures_per_s))?,
+            images_per_s: median(runs.iter().map(|run| run.images_per_s))?,
             peak_mib: some(|run| run.peak_mib).reduce(f64::max),
             minor_faults_per_step: median(some(|run| run.minor_faults_per_step)),
         })
@@ -76,7 +76,7 @@ pub(super) fn measured(median_ms: f64) -> Measurement {
         median_ms,
         min_ms: median_ms - 1.0,
         steps: 10,
-        pictures_per_s: 16e3 / median_ms,
+        images_per_s: 16e3 / median_ms,
         peak_mib: Some(10.0 * median_ms),
         minor_faults_per_step: Some(0.5),
     }
@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn the_last_line_counts() {
-        let line = r#"{"job":"a","mode":"eager","threads":2,"median_ms":10.5,"min_ms":9,"steps":3,"pictures_per_s":1523.8,"peak_mib":812.5,"minor_faults_per_step":null}"#;
+        let line = r#"{"job":"a","mode":"eager","threads":2,"median_ms":10.5,"min_ms":9,"steps":3,"images_per_s":1523.8,"peak_mib":812.5,"minor_faults_per_step":null}"#;
         let expected = Measurement {
             threads: 2,
             median_ms: 10.5,
             min_ms: 9.0,
             steps: 3,
-            pictures_per_s: 1523.8,
+            images_per_s: 1523.8,
             peak_mib: Some(812.5),
             minor_faults_per_step: None,
         };
@@ -121,7 +121,7 @@ mod tests {
         let runs = [30.0, 10.0, 20.0].map(measured);
         let summary = Summary::of(&runs).unwrap();
         assert_eq!((summary.median_ms, summary.min_ms), (20.0, 9.0));
-        assert_eq!(summary.pictures_per_s, 800.0);
+        assert_eq!(summary.images_per_s, 800.0);
         assert_eq!((summary.peak_mib, summary.minor_faults_per_step), (Some(300.0), Some(0.5)));
         assert_eq!(Summary::of(&runs[..2]).unwrap().median_ms, 20.0);
         assert_eq!(Summary::of(&[]), None);

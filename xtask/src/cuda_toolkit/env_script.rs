@@ -25,7 +25,7 @@ fn text(home: &Path, nvcc: &Path, full: bool) -> String {
          export CUDA_HOME={home} CUDA_PATH={home}\n\
          export PATH={bin}:\"$PATH\"\n\
          export LIBRARY_PATH={lib}:{stubs}\"${{LIBRARY_PATH:+:$LIBRARY_PATH}}\"\n\
-         # Leaves out kernels of candle that no picture network calls.\n\
+         # Leaves out kernels of candle that no image network calls.\n\
          export NVCC={nvcc}\n\
          # PTX that every card from Ampere (2020) on takes.\n\
          export CUDA_COMPUTE_CAP=\"${{CUDA_COMPUTE_CAP:-80}}\"\n"

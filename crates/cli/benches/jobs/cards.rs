@@ -25,12 +25,12 @@ pub(crate) const JOBS: [Job; 15] = [
     ("resnet18_infer_b512_32_bf16", |clock| infer(clock, small(512, Bf16))),
 ];
 
-/// For pictures like ImageNet's.
+/// For images like ImageNet's.
 fn large(batch: usize, precision: Precision) -> Network {
     Network::new("resnet18", 1000, [batch, 3, 224, 224]).precision(precision)
 }
 
-/// For pictures like CIFAR-10's.
+/// For images like CIFAR-10's.
 fn small(batch: usize, precision: Precision) -> Network {
     Network::new("resnet18", 10, [batch, 3, 32, 32]).precision(precision)
 }

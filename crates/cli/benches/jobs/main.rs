@@ -1,4 +1,4 @@
-//! Whole jobs, timed: a training step, an inference, an explanation, the reading of pictures.
+//! Whole jobs, timed: a training step, an inference, an explanation, the reading of images.
 //!
 //! `jobs NAME` runs one and prints one line of JSON; without a name the jobs are listed. Peak
 //! memory is the process's, so each job that is to be compared needs a process of its own.
@@ -51,7 +51,7 @@ const JOBS: [Job; 11] = [
     ("resnet18_gradcam_b1_224", |clock| {
         work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
-    ("jpeg_load_224", |clock| work::load_pictures(clock)),
+    ("jpeg_load_224", |clock| work::load_images(clock)),
 ];
 
 /// Training of a whole network.
@@ -120,7 +120,7 @@ fn line(job: &str, outcome: &Outcome) -> Value {
     let threads = candle_core::utils::get_num_threads();
     match outcome {
         Outcome::Skipped(reason) => json!({ "job": job, "threads": threads, "skipped": reason }),
-        Outcome::Measured { times, pictures } => {
+        Outcome::Measured { times, images } => {
             let Measured { median_ms, min_ms, steps, minor_faults_per_step } = *times;
             json!({
                 "job": job,
@@ -128,7 +128,7 @@ fn line(job: &str, outcome: &Outcome) -> Value {
                 "median_ms": median_ms,
                 "min_ms": min_ms,
                 "steps": steps,
-                "pictures_per_s": *pictures as f64 * 1e3 / median_ms,
+                "images_per_s": *images as f64 * 1e3 / median_ms,
                 "peak_mib": process::peak_mib(),
                 "minor_faults_per_step": minor_faults_per_step,
             })

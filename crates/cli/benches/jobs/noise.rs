@@ -1,23 +1,23 @@
-//! Pictures of noise, in memory: what a loader does with them is all that a step can wait for.
+//! Images of noise, in memory: what a loader does with them is all that a step can wait for.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use candle_core::Device;
 use candle_vision::data::transforms::{Padding, PaddingMode, Size, Transform};
-use candle_vision::data::{self, Picture, Sample};
+use candle_vision::data::{self, Image, Sample};
 use candle_vision::ops::Generator;
 use candle_vision::prelude::{Compose, DataLoader, Dataset, LoaderConfig};
 use candle_vision::train::DeviceUpload;
 use rand::{RngExt, SeedableRng};
 
-/// Different pictures; each stands for many samples.
-const PICTURES: usize = 64;
+/// Different images; each stands for many samples.
+const IMAGES: usize = 64;
 /// Long enough that the start of an epoch does not count.
 const BATCHES: usize = 200;
 
 struct Noise {
-    pictures: Vec<Picture>,
+    images: Vec<Image>,
     classes: Vec<String>,
     len: usize,
 }
@@ -28,8 +28,8 @@ impl Dataset for Noise {
     }
 
     fn sample(&self, index: usize) -> data::Result<Sample> {
-        let picture = self.pictures[index % self.pictures.len()].clone();
-        Ok(Sample { picture, label: self.label(index), mask: None })
+        let image = self.images[index % self.images.len()].clone();
+        Ok(Sample { image, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -54,7 +54,7 @@ impl Dataset for Noise {
 }
 
 /// A loader of batches of this shape, `[batch, channels, height, width]`, with the usual augmentation:
-/// small pictures are moved and large ones cropped out of still larger ones. With one thread the
+/// small images are moved and large ones cropped out of still larger ones. With one thread the
 /// caller's does it all; with more, each is a worker.
 pub(crate) fn loader(
     [batch, channels, side, _]: [usize; 4],
@@ -65,13 +65,13 @@ pub(crate) fn loader(
     let (stored, move_or_crop) =
         if side <= 32 { (side, moved(size)) } else { (side * 8 / 7, cropped(size)) };
     let mut rng = Generator::seed_from_u64(0);
-    let mut picture = || {
+    let mut image = || {
         let pixels = (0..stored * stored * channels).map(|_| rng.random()).collect();
-        Picture::new(stored, stored, channels, pixels)
+        Image::new(stored, stored, channels, pixels)
     };
-    let pictures = (0..PICTURES).map(|_| picture()).collect::<data::Result<_>>()?;
+    let images = (0..IMAGES).map(|_| image()).collect::<data::Result<_>>()?;
     let classes = (0..classes).map(|class| class.to_string()).collect();
-    let noise = Noise { pictures, classes, len: batch * BATCHES };
+    let noise = Noise { images, classes, len: batch * BATCHES };
     let normalize = Transform::Normalize { mean: vec![0.5], std: vec![0.25] };
     let flip = Transform::RandomHorizontalFlip { p: 0.5 };
     let transform = Compose::new(vec![move_or_crop, flip, Transform::ToTensor, normalize])?;

@@ -24,8 +24,8 @@ use crate::noise;
 
 /// How a job ended.
 pub(crate) enum Outcome {
-    /// The times of its steps, and how many pictures go through in one.
-    Measured { times: Measured, pictures: usize },
+    /// The times of its steps, and how many images go through in one.
+    Measured { times: Measured, images: usize },
     /// Why there was nothing to measure.
     Skipped(String),
 }
@@ -57,7 +57,7 @@ impl Network {
         Self { precision, ..self }
     }
 
-    /// The same on two pictures of at most 64x64.
+    /// The same on two images of at most 64x64.
     pub(crate) fn tiny(self) -> Self {
         let [_, channels, height, width] = self.batch;
         Self { batch: [2, channels, height.min(64), width.min(64)], ..self }
@@ -86,7 +86,7 @@ impl Network {
         Ok(Tensor::new(labels, device)?)
     }
 
-    fn pictures(&self) -> usize {
+    fn count(&self) -> usize {
         self.batch[0]
     }
 }
@@ -130,10 +130,10 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
     let mut training = Training::new(network, learns, &clock.device)?;
     let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
     let times = clock.measure(|number| in_pool(|| training.step(number, &images, &labels)))?;
-    Ok(Outcome::Measured { times, pictures: network.pictures() })
+    Ok(Outcome::Measured { times, images: network.count() })
 }
 
-/// Training on what a loader makes of pictures in memory: what it takes longer than [`train`] is spent
+/// Training on what a loader makes of images in memory: what it takes longer than [`train`] is spent
 /// waiting for data.
 pub(crate) fn train_loaded(clock: &Clock, network: &Network) -> Result<Outcome> {
     let mut training = Training::new(network, Learns::All, &clock.device)?;
@@ -150,7 +150,7 @@ pub(crate) fn train_loaded(clock: &Clock, network: &Network) -> Result<Outcome> 
         };
         in_pool(|| training.step(number, &batch.images, &batch.labels))
     })?;
-    Ok(Outcome::Measured { times, pictures: network.pictures() })
+    Ok(Outcome::Measured { times, images: network.count() })
 }
 
 /// One forward pass in evaluation mode, with the layers prepared as `eval` and a trainer's validation
@@ -161,7 +161,7 @@ pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
     let pass = || Pass::eval().precision(network.precision).with_prepared(&prepared);
     let forward = || model.forward(&images, &mut pass());
     let times = clock.measure(|_| Ok(in_pool(forward)?))?;
-    Ok(Outcome::Measured { times, pictures: network.pictures() })
+    Ok(Outcome::Measured { times, images: network.count() })
 }
 
 /// Grad-CAM of the predicted class, resized to the input.
@@ -169,12 +169,12 @@ pub(crate) fn explain(clock: &Clock, network: &Network) -> Result<Outcome> {
     let (model, images) = (network.build(&clock.device)?, network.images(&clock.device)?);
     let options = CamOptions::default();
     let times = clock.measure(|_| Ok(grad_cam(model.as_ref(), &images, &options)?))?;
-    Ok(Outcome::Measured { times, pictures: network.pictures() })
+    Ok(Outcome::Measured { times, images: network.count() })
 }
 
-/// From JPEG files to batches: decoded, cropped, scaled, flipped, normalised. A step is a picture.
+/// From JPEG files to batches: decoded, cropped, scaled, flipped, normalised. A step is an image.
 /// With one thread the caller's does it all; with more, each is a worker.
-pub(crate) fn load_pictures(clock: &Clock) -> Result<Outcome> {
+pub(crate) fn load_images(clock: &Clock) -> Result<Outcome> {
     let Some(data) = env::var_os("CANDLE_VISION_DATA").map(PathBuf::from) else {
         return Ok(Outcome::Skipped("CANDLE_VISION_DATA names no folder of data sets".to_owned()));
     };
@@ -183,7 +183,7 @@ pub(crate) fn load_pictures(clock: &Clock) -> Result<Outcome> {
         return Ok(Outcome::Skipped(format!("`{}` is not there", folder.display())));
     }
     let dataset = ImageFolder::open(folder, Split::Train, FolderSplit::default())?;
-    let pictures = dataset.len();
+    let images = dataset.len();
     let threads = candle_core::utils::get_num_threads();
     let workers = if threads == 1 { 0 } else { threads };
     let config =
@@ -194,5 +194,5 @@ pub(crate) fn load_pictures(clock: &Clock) -> Result<Outcome> {
         let batches: Result<Vec<_>, _> = loader.epoch(epoch).map(|b| b.map(|b| b.labels)).collect();
         Ok(batches?)
     })?;
-    Ok(Outcome::Measured { times: times.in_parts(pictures), pictures: 1 })
+    Ok(Outcome::Measured { times: times.in_parts(images), images: 1 })
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let restored = sources::restore(&args.checkpoint, &device)?;
     let metadata = &restored.metadata;
     let folder = args.folder.as_deref();
-    let dataset = measured::pictures(folder, &args.checkpoint, &args.data, metadata)?;
+    let dataset = measured::images(folder, &args.checkpoint, &args.data, metadata)?;
     let config = LoaderConfig {
         batch_size: args.batch_size,
         skip_broken: args.skip_broken,

@@ -12,7 +12,7 @@ use candle_vision::explain::{CamOptions, ClassActivationMap, PIXELS};
 
 use crate::args::ExplainArgs;
 use crate::batches::in_batches;
-use crate::named_pictures::named;
+use crate::named_images::named;
 use crate::say;
 use crate::sources;
 use output::Outputs;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let asked = target::parse(args.target.as_deref(), &restored, &device)?;
-    let named = named(&args.pictures)?;
+    let named = named(&args.images)?;
     let mut outputs = Outputs::new(args, &named)?;
     let options = CamOptions {
         layer: args.layer.clone(),
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let model = restored.model.as_ref();
     let all_went_well = in_batches(
         &restored,
-        &named.pictures,
+        &named.images,
         args.batch_size,
         &device,
         |images| {
@@ -55,17 +55,17 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
 
 fn print(
     args: &ExplainArgs,
-    picture: &Path,
+    image: &Path,
     map: &ClassActivationMap,
     class: &str,
     output: &Path,
 ) -> Result<()> {
     let percent = 100.0 * map.probability;
-    let (picture, method) = (picture.display(), args.method);
+    let (image, method) = (image.display(), args.method);
     let place = if map.layer == PIXELS { String::new() } else { format!(", layer {}", map.layer) };
-    say::result(format_args!("{picture}: {class} ({percent:.2} %), {method}{place}"))?;
+    say::result(format_args!("{image}: {class} ({percent:.2} %), {method}{place}"))?;
     if !map.positive {
-        say::result("no place in the picture speaks for this class: the map is empty")?;
+        say::result("no place in the image speaks for this class: the map is empty")?;
     }
     say::result(output.display())?;
     Ok(())

@@ -11,17 +11,17 @@ use serde::Serialize;
 
 use crate::args::PredictArgs;
 use crate::batches::in_batches;
-use crate::named_pictures::named;
+use crate::named_images::named;
 use crate::say;
 use crate::sources::{self, Restored};
 
 pub(crate) fn run(args: &PredictArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
-    let named = named(&args.pictures)?;
+    let named = named(&args.images)?;
     let all_went_well = in_batches(
         &restored,
-        &named.pictures,
+        &named.images,
         args.batch_size,
         &device,
         |images| predict(&restored, images),
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<ExitCode> {
     Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The probabilities of the classes, for each picture.
+/// The probabilities of the classes, for each image.
 fn predict(restored: &Restored, images: &Tensor) -> Result<Vec<Vec<f32>>> {
     let logits = restored.model.forward(images, &mut Pass::eval())?;
     let probabilities = softmax(&logits)?.to_vec2::<f32>()?;
@@ -38,10 +38,10 @@ fn predict(restored: &Restored, images: &Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(probabilities)
 }
 
-/// What `--json` prints for a picture.
+/// What `--json` prints for an image.
 #[derive(Serialize)]
 struct Prediction<'a> {
-    picture: String,
+    image: String,
     classes: Vec<Candidate<'a>>,
 }
 
@@ -64,7 +64,7 @@ fn print(
     if args.json {
         let candidate = |(class, probability)| Candidate { class, probability };
         let classes = ranking.into_iter().map(candidate).collect();
-        let prediction = Prediction { picture: path.display().to_string(), classes };
+        let prediction = Prediction { image: path.display().to_string(), classes };
         say::result(serde_json::to_string(&prediction)?)?;
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! `candle-vision score`: every way to explain, measured over many pictures.
+//! `candle-vision score`: every way to explain, measured over many images.
 
 mod sheet;
 mod tally;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::{Dataset, Sample};
-use candle_vision::explain::measure::{POINTING_MARGIN, random_map, score, with_margin};
+use candle_vision::explain::faithfulness::{POINTING_MARGIN, random_map, score, with_margin};
 use candle_vision::explain::{CamOptions, ClassActivationMap, Method, Target};
 use candle_vision::ops::Generator;
 use candle_vision::train::write_atomically;
@@ -23,17 +23,17 @@ use crate::{measured, say};
 use sheet::Sheet;
 use tally::Tally;
 
-/// Pictures whose maps are drawn.
+/// Images whose maps are drawn.
 const SHEETS: usize = 3;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
     let device = args.device.open()?;
     let restored = sources::restore(&args.checkpoint, &device)?;
     let (folder, metadata) = (args.folder.as_deref(), &restored.metadata);
-    let dataset = measured::pictures(folder, &args.checkpoint, &args.data, metadata)?;
+    let dataset = measured::images(folder, &args.checkpoint, &args.data, metadata)?;
     let methods = if args.methods.is_empty() { &Method::ALL } else { args.methods.as_slice() };
     let output = args.output.clone().unwrap_or_else(|| beside(&args.checkpoint));
-    score_methods(&restored, &dataset, methods, args.pictures, &output, &device)?;
+    score_methods(&restored, &dataset, methods, args.images, &output, &device)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,8 +42,8 @@ pub(crate) fn beside(checkpoint: &Path) -> PathBuf {
     checkpoint.parent().unwrap_or(Path::new("")).join("explain")
 }
 
-/// Explains the true class of `count` pictures by each method, measures the maps and random ones,
-/// prints a table, and writes it and the maps of a few pictures to `output`.
+/// Explains the true class of `count` images by each method, measures the maps and random ones,
+/// prints a table, and writes it and the maps of a few images to `output`.
 pub(crate) fn score_methods(
     restored: &Restored,
     dataset: &Arc<dyn Dataset>,
@@ -68,7 +68,7 @@ pub(crate) fn score_methods(
             drawn.push(path);
         }
         if (number + 1) % 10 == 0 {
-            say::note(format_args!("measured {} of {} pictures", number + 1, chosen.len()));
+            say::note(format_args!("measured {} of {} images", number + 1, chosen.len()));
         }
     }
     say::result(tally.table())?;
@@ -80,20 +80,20 @@ pub(crate) fn score_methods(
     Ok(())
 }
 
-/// Which pictures: always the same ones, of all classes.
-fn chosen(pictures: usize, count: usize) -> Vec<usize> {
+/// Which images: always the same ones, of all classes.
+fn chosen(images: usize, count: usize) -> Vec<usize> {
     let mut generator = Generator::seed_from_u64(0);
-    let count = count.min(pictures);
-    let mut chosen: Vec<usize> = (0..pictures).collect();
+    let count = count.min(images);
+    let mut chosen: Vec<usize> = (0..images).collect();
     for place in 0..count {
-        chosen.swap(place, generator.random_range(place..pictures));
+        chosen.swap(place, generator.random_range(place..images));
     }
     chosen.truncate(count);
     chosen.sort_unstable();
     chosen
 }
 
-/// The maps of one picture by each method, counted in `tally`.
+/// The maps of one image by each method, counted in `tally`.
 fn explain(
     restored: &Restored,
     sample: &Sample,
@@ -102,13 +102,13 @@ fn explain(
     tally: &mut Tally,
     device: &Device,
 ) -> Result<Sheet> {
-    let picture = sources::in_channels(sample.picture.clone(), restored.metadata.model.input[0])?;
-    let input = restored.prepare(&picture, device)?;
+    let image = sources::in_channels(sample.image.clone(), restored.metadata.model.input[0])?;
+    let input = restored.prepare(&image, device)?;
     let mask = sample.mask.as_ref().map(|mask| restored.moved_mask(mask)).transpose()?;
     let model = restored.model.as_ref();
     let target = Target::Class(sample.label as usize);
     let options = CamOptions { target, ..CamOptions::default() };
-    let mut sheet = Sheet::new(sources::in_channels(restored.seen(&picture)?, 3)?, mask.as_deref());
+    let mut sheet = Sheet::new(sources::in_channels(restored.seen(&image)?, 3)?, mask.as_deref());
     let mut measured = |name: &str, map: &ClassActivationMap| -> Result<()> {
         tally.add(name, score(model, &input, map, mask.as_deref())?);
         sheet.add(name, map);

@@ -153,7 +153,7 @@ fn measure_explanations(
     let Some(wanted) = settings.score else { return Ok(()) };
     let restored = sources::restore(best, device)?;
     let output = score::beside(best);
-    score::score_methods(&restored, val.dataset(), &Method::ALL, wanted.pictures, &output, device)
+    score::score_methods(&restored, val.dataset(), &Method::ALL, wanted.images, &output, device)
 }
 
 /// Writes `report.html`. The run is done by then: whatever goes wrong here is only told.

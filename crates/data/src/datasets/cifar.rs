@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::find_folder;
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::image::Image;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -19,11 +19,11 @@ const REMEDY: &str = "fetch it, or name the folder that has it";
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// CIFAR-10, in memory: 32x32 RGB pictures of ten classes.
+/// CIFAR-10, in memory: 32x32 RGB images of ten classes.
 ///
 /// Reads the official `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or else all
 /// files `train_*.bin` and `test_*.bin`, which may hold any number of whole records. There is no
-/// validation part: [`Split::Val`] and [`Split::Test`] are both the test pictures.
+/// validation part: [`Split::Val`] and [`Split::Test`] are both the test images.
 pub struct Cifar10 {
     split: Split,
     records: Vec<u8>,
@@ -64,8 +64,8 @@ impl Dataset for Cifar10 {
         let planes = &self.records[index * RECORD + 1..][..3 * PLANE];
         let interleaved = |i: usize| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]];
         let pixels = (0..PLANE).flat_map(interleaved).collect();
-        let picture = Picture::new(SIDE, SIDE, 3, pixels)?;
-        Ok(Sample { picture, label: self.label(index), mask: None })
+        let image = Image::new(SIDE, SIDE, 3, pixels)?;
+        Ok(Sample { image, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
-use crate::picture::MAX_SIDE;
+use crate::image::MAX_SIDE;
 
 const REMEDY: &str = "fetch it again";
 

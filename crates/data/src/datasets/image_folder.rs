@@ -1,4 +1,4 @@
-//! Pictures in folders that are named after their classes.
+//! Images in folders that are named after their classes.
 
 mod layout;
 mod left_out;
@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 
 pub use layout::FolderLayout;
 pub use left_out::LeftOut;
-pub use readable::is_picture;
+pub use readable::is_image;
 use scan::{Scan, class_names, scan};
-use walk::{PictureFile, pictures_below};
+use walk::{ImageFile, images_below};
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::picture::{Picture, ReadOptions};
+use crate::image::{Image, ReadOptions};
 use crate::subset::stratified_split;
 
-/// Pictures in folders that are named after their classes, as torchvision's `ImageFolder`.
+/// Images in folders that are named after their classes, as torchvision's `ImageFolder`.
 ///
-/// Classes are in order of their names, and the pictures of a class in order of their paths, at
-/// any depth; links are followed. A file is a picture by its extension, and by its content where it
+/// Classes are in order of their names, and the images of a class in order of their paths, at
+/// any depth; links are followed. A file is an image by its extension, and by its content where it
 /// has none. What else lies there is left out and counted ([`ImageFolder::left_out`]), hidden and
 /// system files and folders among it.
 ///
@@ -34,12 +34,12 @@ use crate::subset::stratified_split;
 /// use candle_vision_data::{Dataset, FolderSplit, ImageFolder, Split};
 ///
 /// let train = ImageFolder::open("photos", Split::Train, FolderSplit::default())?;
-/// println!("{} pictures of {:?}; left out: {}", train.len(), train.classes(), train.left_out());
+/// println!("{} images of {:?}; left out: {}", train.len(), train.classes(), train.left_out());
 /// # Ok::<(), candle_vision_data::Error>(())
 /// ```
 pub struct ImageFolder {
     folder: PathBuf,
-    files: Vec<(PictureFile, u32)>,
+    files: Vec<(ImageFile, u32)>,
     classes: Vec<String>,
     left_out: LeftOut,
     remarks: Vec<String>,
@@ -54,7 +54,7 @@ pub struct FolderSplit {
     pub val: f64,
     /// Share of each class for [`Split::Test`], in `0.0..1.0`.
     pub test: f64,
-    /// Chooses the pictures.
+    /// Chooses the images.
     pub seed: u64,
 }
 
@@ -65,15 +65,15 @@ impl Default for FolderSplit {
 }
 
 impl ImageFolder {
-    /// All pictures of one folder of classes.
+    /// All images of one folder of classes.
     ///
     /// # Errors
-    /// If the folder is missing or holds no class folders, or a class has no picture.
+    /// If the folder is missing or holds no class folders, or a class has no image.
     pub fn new(folder: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::from_scan(scan(folder.as_ref())?))
     }
 
-    /// All pictures of one folder of classes, numbered as in `classes`, such as a checkpoint's.
+    /// All images of one folder of classes, numbered as in `classes`, such as a checkpoint's.
     ///
     /// # Errors
     /// As [`ImageFolder::new`], or if the folder has a class that is not among `classes`. It may lack
@@ -88,7 +88,7 @@ impl ImageFolder {
     /// its share of one folder of classes (`root`, or the training folder where there is none to
     /// validate on) as `shares` says.
     ///
-    /// The classes are those of the training pictures in every split.
+    /// The classes are those of the training images in every split.
     ///
     /// # Errors
     /// As [`FolderLayout::find`] and [`ImageFolder::new`]; if there is a single class; if the split
@@ -146,8 +146,8 @@ impl ImageFolder {
         if indices.is_empty() {
             return Err(Error::Invalid {
                 path: root.to_path_buf(),
-                problem: format!("has too few pictures of each class for the split `{split}`"),
-                remedy: "add pictures: at least two of a class".to_owned(),
+                problem: format!("has too few images of each class for the split `{split}`"),
+                remedy: "add images: at least two of a class".to_owned(),
             });
         }
         whole.files = indices.iter().map(|&index| whole.files[index].clone()).collect();
@@ -158,12 +158,12 @@ impl ImageFolder {
         Self { folder, files, classes, left_out, remarks, options: ReadOptions::default() }
     }
 
-    /// The same pictures, read in this way.
+    /// The same images, read in this way.
     pub fn with_read_options(self, options: ReadOptions) -> Self {
         Self { options, ..self }
     }
 
-    /// The folder of classes that the pictures lie in.
+    /// The folder of classes that the images lie in.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -178,7 +178,7 @@ impl ImageFolder {
         self.left_out.total()
     }
 
-    /// What a user should know about the folder, a line each: classes without pictures in this
+    /// What a user should know about the folder, a line each: classes without images in this
     /// split, class folders that were taken for one.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
@@ -193,13 +193,13 @@ impl ImageFolder {
     }
 }
 
-/// All pictures in a folder and below it, in order of their paths, and what was left out.
+/// All images in a folder and below it, in order of their paths, and what was left out.
 ///
 /// # Errors
 /// If the folder cannot be read.
-pub fn find_pictures(folder: impl AsRef<Path>) -> Result<(Vec<PathBuf>, LeftOut)> {
+pub fn find_images(folder: impl AsRef<Path>) -> Result<(Vec<PathBuf>, LeftOut)> {
     let mut left_out = LeftOut::default();
-    let files = pictures_below(folder.as_ref(), &mut left_out)?;
+    let files = images_below(folder.as_ref(), &mut left_out)?;
     Ok((files.into_iter().map(|file| file.path).collect(), left_out))
 }
 
@@ -223,7 +223,7 @@ fn check_several_classes(folder: &Path, classes: &[String]) -> Result<()> {
     }
 }
 
-/// The samples of each part. A class with fewer pictures than there are parts fills the first ones.
+/// The samples of each part. A class with fewer images than there are parts fills the first ones.
 fn dealt(whole: &mut Scan, fractions: &[f64], seed: u64) -> Result<Vec<Vec<usize>>> {
     let labels: Vec<u32> = whole.files.iter().map(|(_, label)| *label).collect();
     let mut counts = vec![0; whole.classes.len()];
@@ -249,7 +249,7 @@ fn dealt(whole: &mut Scan, fractions: &[f64], seed: u64) -> Result<Vec<Vec<usize
         .collect();
     if !names.is_empty() {
         whole.remarks.push(format!(
-            "too few pictures to have some in each part: {}; the first go to training",
+            "too few images to have some in each part: {}; the first go to training",
             names::listed(&names)
         ));
     }
@@ -265,7 +265,7 @@ impl Dataset for ImageFolder {
         check_index(index, self.len())?;
         let (file, label) = &self.files[index];
         Ok(Sample {
-            picture: Picture::open_with(&file.path, &self.options)?,
+            image: Image::open_with(&file.path, &self.options)?,
             label: *label,
             mask: None,
         })
@@ -288,10 +288,10 @@ impl Dataset for ImageFolder {
     }
 
     fn fingerprint(&self) -> String {
-        // Pictures that are turned are others; those that are not keep the name they always had.
+        // Images that are turned are others; those that are not keep the name they always had.
         let kind = if self.options.exif_orientation { "upright folder" } else { "folder" };
         let classes = self.classes.iter().fold(Fingerprint::new(kind), |f, c| f.text(c));
-        let add_file = |hash: Fingerprint, (file, label): &(PictureFile, u32)| {
+        let add_file = |hash: Fingerprint, (file, label): &(ImageFile, u32)| {
             // Without the folder in front, so that a copy of the data is the same data.
             let name = file.path.file_name().unwrap_or_default().to_string_lossy();
             hash.text(&name).number(file.size).number(u64::from(*label))

@@ -1,4 +1,4 @@
-//! Ants and bees that the program draws itself, with masks: pictures for trying things out where
+//! Ants and bees that the program draws itself, with masks: images for trying things out where
 //! there are no data, and for scoring explanations against the truth.
 //!
 //! The two classes share grounds, light, clutter, sizes and poses, and the clutter has the
@@ -20,7 +20,7 @@ use scene::Scene;
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::picture::MAX_SIDE;
+use crate::image::MAX_SIDE;
 use crate::random::{self, Purpose};
 
 /// What [`Insects`] draws.
@@ -29,9 +29,9 @@ use crate::random::{self, Purpose};
 pub struct InsectsConfig {
     /// Width and height in pixels, at least 8. The same insects are drawn at every size.
     pub size: usize,
-    /// Number of pictures, half of them of each class.
+    /// Number of images, half of them of each class.
     pub count: usize,
-    /// Decides every picture, together with the split and the picture's index.
+    /// Decides every image, together with the split and the image's index.
     pub seed: u64,
 }
 
@@ -43,8 +43,8 @@ impl Default for InsectsConfig {
 
 /// Ants and bees, drawn when asked for, with a mask of the insect.
 ///
-/// Even indices are ants, odd ones bees. A picture depends on seed, split and index alone, so a
-/// longer data set begins with the pictures of a shorter one.
+/// Even indices are ants, odd ones bees. An image depends on seed, split and index alone, so a
+/// longer data set begins with the images of a shorter one.
 pub struct Insects {
     split: Split,
     config: InsectsConfig,
@@ -80,8 +80,8 @@ impl Dataset for Insects {
         let number = ((self.split as u64) << 56) | index as u64;
         let rng = random::stream(self.config.seed, Purpose::Draw, number);
         let label = self.label(index);
-        let (picture, mask) = draw(Scene::new(self.config.size, rng), label)?;
-        Ok(Sample { picture, label, mask: Some(mask) })
+        let (image, mask) = draw(Scene::new(self.config.size, rng), label)?;
+        Ok(Sample { image, label, mask: Some(mask) })
     }
 
     fn classes(&self) -> &[String] {
@@ -108,7 +108,7 @@ impl Dataset for Insects {
 }
 
 /// Ground and clutter, out of focus or not; the insect; what lies in front of it; the camera.
-fn draw(mut scene: Scene, label: u32) -> Result<(crate::Picture, crate::Picture)> {
+fn draw(mut scene: Scene, label: u32) -> Result<(crate::Image, crate::Image)> {
     ground::cover(&mut scene);
     clutter::scatter(&mut scene, 7);
     let blur = scene.between(-0.01, 0.02).max(0.0);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{find_folder, idx};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::image::Image;
 
 const REMEDY: &str = "fetch it, or name the folder that has it";
 
@@ -13,7 +13,7 @@ const REMEDY: &str = "fetch it, or name the folder that has it";
 ///
 /// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
 /// `t10k-labels-idx1-ubyte`, each with or without `.gz`. There is no validation part:
-/// [`Split::Val`] and [`Split::Test`] are both the 10,000 test pictures.
+/// [`Split::Val`] and [`Split::Test`] are both the 10,000 test images.
 pub struct Mnist {
     split: Split,
     images: Vec<u8>,
@@ -28,7 +28,7 @@ impl Mnist {
     ///
     /// # Errors
     /// If a file is missing, is no idx file or has another size than its header says, the numbers
-    /// of pictures and labels differ, or a label is above 9.
+    /// of images and labels differ, or a label is above 9.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
         let root = folder.as_ref();
         let stem = if split == Split::Train { "train" } else { "t10k" };
@@ -49,7 +49,7 @@ impl Mnist {
         if labels.len() != images.dims[0] {
             let count = images.dims[0];
             let problem = format!(
-                "has {} labels for the {count} pictures of `{}`",
+                "has {} labels for the {count} images of `{}`",
                 labels.len(),
                 images_path.display()
             );
@@ -63,7 +63,7 @@ impl Mnist {
         Ok(Self { split, images: images.bytes, height, width, labels, classes })
     }
 
-    /// The same pictures under other class names.
+    /// The same images under other class names.
     ///
     /// # Errors
     /// If there are not ten names.
@@ -86,8 +86,8 @@ impl Dataset for Mnist {
         check_index(index, self.len())?;
         let area = self.height * self.width;
         let pixels = self.images[index * area..][..area].to_vec();
-        let picture = Picture::new(self.width, self.height, 1, pixels)?;
-        Ok(Sample { picture, label: self.label(index), mask: None })
+        let image = Image::new(self.width, self.height, 1, pixels)?;
+        Ok(Sample { image, label: self.label(index), mask: None })
     }
 
     fn classes(&self) -> &[String] {

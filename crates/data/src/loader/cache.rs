@@ -1,4 +1,4 @@
-//! Decoded pictures kept from one epoch to the next.
+//! Decoded images kept from one epoch to the next.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -31,7 +31,7 @@ impl Cache {
         }
         let sample = Arc::new(Sample { mask: None, ..dataset.sample(index)? });
         if let Some(slot) = slot
-            && self.reserve(sample.picture.pixels().len())
+            && self.reserve(sample.image.pixels().len())
         {
             // If another thread was faster, its equal sample stays and a few bytes of the budget
             // are lost; that needs two epochs at once.

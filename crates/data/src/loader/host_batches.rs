@@ -15,7 +15,7 @@ pub(super) struct Plan {
     pub(super) order: Vec<usize>,
     pub(super) epoch: usize,
     pub(super) batch_size: usize,
-    /// Whether pictures stay 8-bit values.
+    /// Whether images stay 8-bit values.
     pub(super) pixels: bool,
 }
 
@@ -72,7 +72,7 @@ impl Iterator for HostBatches {
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(batch) = self.batches.next() {
             match self.load(batch) {
-                // All its pictures were broken.
+                // All its images were broken.
                 Ok(batch) if batch.indices.is_empty() => {}
                 Ok(batch) => return Some(Ok(batch)),
                 Err(error) => {

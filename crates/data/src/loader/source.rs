@@ -39,13 +39,13 @@ pub(super) struct Source {
 /// The values of a batch before they become tensors.
 pub(super) struct HostBatch {
     pub(super) values: Values,
-    /// `[height, width, channels]` of each picture.
+    /// `[height, width, channels]` of each image.
     pub(super) shape: [usize; 3],
     pub(super) labels: Vec<u32>,
     pub(super) indices: Vec<usize>,
 }
 
-/// The pictures of a batch, one after the other, channels last.
+/// The images of a batch, one after the other, channels last.
 pub(super) enum Values {
     /// After all transforms.
     Floats(Vec<f32>),
@@ -110,7 +110,7 @@ impl Source {
                 break;
             }
             match self.append(epoch, index, &mut batch) {
-                Err(error) if self.skip_broken && error.is_broken_picture() => {
+                Err(error) if self.skip_broken && error.is_broken_image() => {
                     self.note_skipped(index, &error);
                 }
                 result => result?,
@@ -129,8 +129,8 @@ impl Source {
         check_label(dataset, index, sample.label, dataset.classes().len())?;
         let rng = &mut self.sample_rng(epoch, index);
         let shape = match &mut batch.values {
-            Values::Floats(values) => self.transform.append(&sample.picture, rng, values),
-            Values::Pixels(values) => self.transform.append_pixels(&sample.picture, rng, values),
+            Values::Floats(values) => self.transform.append(&sample.image, rng, values),
+            Values::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
         };
         let shape = shape.map_err(|source| Error::Sample {
             name: self.dataset.name(index),
@@ -168,10 +168,10 @@ impl Source {
     }
 }
 
-/// What is wrong with a picture, without its name and the remedy.
+/// What is wrong with an image, without its name and the remedy.
 fn reason(error: &Error) -> String {
     match error {
-        Error::BrokenPicture { reason, .. } => reason.clone(),
+        Error::BrokenImage { reason, .. } => reason.clone(),
         Error::Io { source, .. } => source.to_string(),
         Error::UnreadableFormat { format, .. } => {
             format!("it holds {format}, which cannot be read")

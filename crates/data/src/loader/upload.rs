@@ -8,7 +8,7 @@ use super::Batch;
 use super::source::{HostBatch, Values};
 use crate::transforms::Compose;
 
-/// The pictures of a batch, not yet on a device.
+/// The images of a batch, not yet on a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostImages {
     /// `[batch, height, width, channels]`.
@@ -34,15 +34,15 @@ pub enum HostValues {
     },
 }
 
-/// Brings pictures to a device, in place of the loader's plain way. It is called from a thread of the
+/// Brings images to a device, in place of the loader's plain way. It is called from a thread of the
 /// loader, a batch ahead of the one in use: what it starts on the device must be in order with what
 /// others do there.
 pub trait Upload: Send + Sync {
-    /// Whether pictures are to come as [`HostValues::Pixels`]. Their last transforms, `to_tensor` and
+    /// Whether images are to come as [`HostValues::Pixels`]. Their last transforms, `to_tensor` and
     /// `normalize`, are then the uploader's to do.
     fn takes_pixels(&self) -> bool;
 
-    /// The pictures on the device.
+    /// The images on the device.
     ///
     /// # Shapes
     /// Returns the images' shape, `[batch, height, width, channels]`, contiguous.
@@ -53,7 +53,7 @@ pub trait Upload: Send + Sync {
 }
 
 impl HostImages {
-    /// The pictures on a device, by candle's own operations.
+    /// The images on a device, by candle's own operations.
     ///
     /// # Shapes
     /// Returns `[batch, height, width, channels]`, f32.
@@ -86,7 +86,7 @@ impl Uploader {
         self.hook.as_ref().is_some_and(|hook| hook.takes_pixels())
     }
 
-    /// A batch on the device. `transform` made its pictures.
+    /// A batch on the device. `transform` made its images.
     pub(super) fn batch(&self, batch: HostBatch, transform: &Compose) -> crate::Result<Batch> {
         let HostBatch { values, shape: [height, width, channels], labels, indices } = batch;
         let values = match values {

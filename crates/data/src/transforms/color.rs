@@ -2,28 +2,27 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::picture::Picture;
+use crate::image::Image;
 use crate::random;
 
-/// The picture between black (`factor` 0) and itself (1), or beyond.
-pub fn adjust_brightness(picture: &Picture, factor: f64) -> Picture {
-    map_values(picture, |value| blend(0, value, factor as f32))
+/// The image between black (`factor` 0) and itself (1), or beyond.
+pub fn adjust_brightness(image: &Image, factor: f64) -> Image {
+    map_values(image, |value| blend(0, value, factor as f32))
 }
 
-/// The picture between even grey of its mean brightness (`factor` 0) and itself (1), or beyond.
-pub fn adjust_contrast(picture: &Picture, factor: f64) -> Picture {
-    let sum: u64 =
-        picture.pixels().chunks_exact(picture.channels()).map(|p| u64::from(luma(p))).sum();
-    let count = (picture.width() * picture.height()) as f64;
+/// The image between even grey of its mean brightness (`factor` 0) and itself (1), or beyond.
+pub fn adjust_contrast(image: &Image, factor: f64) -> Image {
+    let sum: u64 = image.pixels().chunks_exact(image.channels()).map(|p| u64::from(luma(p))).sum();
+    let count = (image.width() * image.height()) as f64;
     let mean = (sum as f64 / count + 0.5) as u8;
-    map_values(picture, |value| blend(mean, value, factor as f32))
+    map_values(image, |value| blend(mean, value, factor as f32))
 }
 
-/// The picture between its grey self (`factor` 0) and itself (1), or beyond.
-pub fn adjust_saturation(picture: &Picture, factor: f64) -> Picture {
-    let mut adjusted = picture.clone();
+/// The image between its grey self (`factor` 0) and itself (1), or beyond.
+pub fn adjust_saturation(image: &Image, factor: f64) -> Image {
+    let mut adjusted = image.clone();
     for pixel in
-        adjusted.pixels_mut().as_chunks_mut::<3>().0.iter_mut().filter(|_| picture.channels() == 3)
+        adjusted.pixels_mut().as_chunks_mut::<3>().0.iter_mut().filter(|_| image.channels() == 3)
     {
         let grey = luma(pixel);
         *pixel = pixel.map(|value| blend(grey, value, factor as f32));
@@ -31,11 +30,11 @@ pub fn adjust_saturation(picture: &Picture, factor: f64) -> Picture {
     adjusted
 }
 
-/// The picture with all hues turned by `turn` of the colour circle, in `-0.5..=0.5`; a grey
-/// picture stays as it is.
-pub fn adjust_hue(picture: &Picture, turn: f64) -> Picture {
-    let mut adjusted = picture.clone();
-    if picture.channels() != 3 {
+/// The image with all hues turned by `turn` of the colour circle, in `-0.5..=0.5`; a grey
+/// image stays as it is.
+pub fn adjust_hue(image: &Image, turn: f64) -> Image {
+    let mut adjusted = image.clone();
+    if image.channels() != 3 {
         return adjusted;
     }
     // Pillow keeps hue in 8 bits; the turn is cut off towards zero and wraps.
@@ -47,12 +46,12 @@ pub fn adjust_hue(picture: &Picture, turn: f64) -> Picture {
     adjusted
 }
 
-/// The picture in grey, with 1 channel or with 3 equal ones.
-pub fn grayscale(picture: &Picture, channels: usize) -> Picture {
-    let (width, height) = (picture.width(), picture.height());
+/// The image in grey, with 1 channel or with 3 equal ones.
+pub fn grayscale(image: &Image, channels: usize) -> Image {
+    let (width, height) = (image.width(), image.height());
     let channels = if channels == 1 { 1 } else { 3 };
-    let mut grey = Picture::filled(width, height, channels, 0);
-    let sources = picture.pixels().chunks_exact(picture.channels());
+    let mut grey = Image::filled(width, height, channels, 0);
+    let sources = image.pixels().chunks_exact(image.channels());
     for (target, source) in grey.pixels_mut().chunks_exact_mut(channels).zip(sources) {
         target.fill(luma(source));
     }
@@ -76,9 +75,9 @@ fn blend(from: u8, to: u8, factor: f32) -> u8 {
 }
 
 /// Applies a function of single values, by table.
-fn map_values(picture: &Picture, function: impl Fn(u8) -> u8) -> Picture {
+fn map_values(image: &Image, function: impl Fn(u8) -> u8) -> Image {
     let table: [u8; 256] = std::array::from_fn(|value| function(value as u8));
-    let mut mapped = picture.clone();
+    let mut mapped = image.clone();
     mapped.pixels_mut().iter_mut().for_each(|value| *value = table[usize::from(*value)]);
     mapped
 }
@@ -129,7 +128,7 @@ fn hsv_to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
 }
 
 /// One of the functions above that take a strength.
-type Adjustment = fn(&Picture, f64) -> Picture;
+type Adjustment = fn(&Image, f64) -> Image;
 
 /// The drawn strengths of a colour jitter, in the drawn order.
 pub(super) fn random_jitter(ranges: [[f64; 2]; 4], rng: &mut ChaCha8Rng) -> Vec<(Adjustment, f64)> {
@@ -154,33 +153,33 @@ mod tests {
     #[test]
     fn neutral_factors_change_nothing() {
         let pixels = (0..=255).flat_map(|value: u8| [value, 255 - value, value / 2]).collect();
-        let picture = Picture::new(16, 16, 3, pixels).unwrap();
+        let image = Image::new(16, 16, 3, pixels).unwrap();
         for adjust in [adjust_brightness, adjust_contrast, adjust_saturation] {
-            assert_eq!(adjust(&picture, 1.0), picture);
+            assert_eq!(adjust(&image, 1.0), image);
         }
     }
 
     #[test]
     fn zero_factors_give_black_mean_and_grey() {
-        let picture = Picture::new(2, 1, 3, vec![255, 0, 0, 0, 0, 255]).unwrap();
-        assert_eq!(adjust_brightness(&picture, 0.0).pixels(), [0; 6]);
+        let image = Image::new(2, 1, 3, vec![255, 0, 0, 0, 0, 255]).unwrap();
+        assert_eq!(adjust_brightness(&image, 0.0).pixels(), [0; 6]);
         // Luma 76 and 29: mean 52.5, rounded to 53.
-        assert_eq!(adjust_contrast(&picture, 0.0).pixels(), [53; 6]);
-        assert_eq!(adjust_saturation(&picture, 0.0).pixels(), [76, 76, 76, 29, 29, 29]);
-        assert_eq!(grayscale(&picture, 1).pixels(), [76, 29]);
+        assert_eq!(adjust_contrast(&image, 0.0).pixels(), [53; 6]);
+        assert_eq!(adjust_saturation(&image, 0.0).pixels(), [76, 76, 76, 29, 29, 29]);
+        assert_eq!(grayscale(&image, 1).pixels(), [76, 29]);
     }
 
     #[test]
-    fn grey_pictures_have_no_saturation_or_hue() {
-        let picture = Picture::new(3, 1, 1, vec![1, 100, 200]).unwrap();
-        assert_eq!(adjust_saturation(&picture, 2.0), picture);
-        assert_eq!(adjust_hue(&picture, 0.3), picture);
-        assert_eq!(grayscale(&picture, 3).pixels(), [1, 1, 1, 100, 100, 100, 200, 200, 200]);
+    fn grey_images_have_no_saturation_or_hue() {
+        let image = Image::new(3, 1, 1, vec![1, 100, 200]).unwrap();
+        assert_eq!(adjust_saturation(&image, 2.0), image);
+        assert_eq!(adjust_hue(&image, 0.3), image);
+        assert_eq!(grayscale(&image, 3).pixels(), [1, 1, 1, 100, 100, 100, 200, 200, 200]);
     }
 
     #[test]
     fn half_a_turn_makes_red_cyan() {
-        let red = Picture::new(1, 1, 3, vec![255, 0, 0]).unwrap();
+        let red = Image::new(1, 1, 3, vec![255, 0, 0]).unwrap();
         let [r, g, b] = adjust_hue(&red, 0.5).pixels().try_into().unwrap();
         assert!(r == 0 && g == 255 && b > 250, "{r} {g} {b}");
     }

@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 use super::tensor::{self, ValueTable};
 use super::{Array, Interpolation, Padding, Size, Transform, color, crop, functional, resize};
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::image::Image;
 use crate::random;
 
-/// Mean of ImageNet's training pictures: red, green, blue in `0.0..=1.0`.
+/// Mean of ImageNet's training images: red, green, blue in `0.0..=1.0`.
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of ImageNet's training pictures.
+/// Standard deviation of ImageNet's training images.
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
-/// Transforms, one after the other: any on pictures, then `to_tensor`, then any `normalize`.
+/// Transforms, one after the other: any on images, then `to_tensor`, then any `normalize`.
 ///
 /// # Example
 /// ```
-/// use candle_vision_data::Picture;
+/// use candle_vision_data::Image;
 /// use candle_vision_data::transforms::Compose;
 /// use rand_chacha::ChaCha8Rng;
 /// use rand_chacha::rand_core::SeedableRng;
 ///
 /// let compose = Compose::imagenet_eval();
-/// let photo = Picture::new(300, 400, 3, vec![127; 300 * 400 * 3])?;
+/// let photo = Image::new(300, 400, 3, vec![127; 300 * 400 * 3])?;
 /// let array = compose.apply(&photo, &mut ChaCha8Rng::seed_from_u64(0))?;
 /// assert_eq!(array.shape(), [224, 224, 3]);
 /// # Ok::<(), candle_vision_data::Error>(())
@@ -76,7 +76,7 @@ impl Compose {
     /// Checks order and arguments.
     ///
     /// # Errors
-    /// If there is not exactly one `to_tensor`, a picture transform stands behind it or a
+    /// If there is not exactly one `to_tensor`, an image transform stands behind it or a
     /// `normalize` before it, or an argument is out of its range.
     pub fn validate(&self) -> Result<()> {
         let at = self.to_tensor_position()?;
@@ -102,12 +102,12 @@ impl Compose {
         self.0.iter().any(Transform::is_random)
     }
 
-    /// Height and width of the result where they do not depend on the picture.
+    /// Height and width of the result where they do not depend on the image.
     pub fn output_size(&self) -> Option<(usize, usize)> {
         self.0.iter().fold(None, |size, step| step.output_size(size))
     }
 
-    /// Channels of the result for pictures with `channels`.
+    /// Channels of the result for images with `channels`.
     pub fn output_channels(&self, channels: usize) -> usize {
         self.0.iter().fold(channels, |channels, step| match step {
             Transform::Grayscale { channels } => *channels,
@@ -115,27 +115,27 @@ impl Compose {
         })
     }
 
-    /// Transforms one picture; `rng` is used by the random transforms alone.
+    /// Transforms one image; `rng` is used by the random transforms alone.
     ///
     /// # Errors
-    /// As [`Compose::validate`] finds, or if the picture is too small for a crop or has another
+    /// As [`Compose::validate`] finds, or if the image is too small for a crop or has another
     /// number of channels than `normalize`.
-    pub fn apply(&self, picture: &Picture, rng: &mut ChaCha8Rng) -> Result<Array> {
+    pub fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Array> {
         let mut values = Vec::new();
-        let shape = self.append(picture, rng, &mut values)?;
+        let shape = self.append(image, rng, &mut values)?;
         Ok(Array::new(shape, values))
     }
 
-    /// The picture as it stands before `to_tensor`: what the network is shown, for the eye.
+    /// The image as it stands before `to_tensor`: what the network is shown, for the eye.
     ///
     /// # Errors
     /// As [`Compose::apply`].
-    pub fn apply_to_picture(&self, picture: &Picture, rng: &mut ChaCha8Rng) -> Result<Picture> {
+    pub fn apply_to_image(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Image> {
         let at = self.to_tensor_position()?;
-        Ok(self.picture_steps(&self.0[..at], picture, rng)?.into_owned())
+        Ok(self.image_steps(&self.0[..at], image, rng)?.into_owned())
     }
 
-    /// The same without colour changes and normalisation, to move a mask as its picture moves.
+    /// The same without colour changes and normalisation, to move a mask as its image moves.
     /// It draws the same random numbers only if the list has no random colour change.
     pub fn geometry(&self) -> Self {
         let is_geometry = |step: &&Transform| {
@@ -148,29 +148,29 @@ impl Compose {
     /// As [`Compose::apply`], but appends to `values`; returns `[height, width, channels]`.
     pub(crate) fn append(
         &self,
-        picture: &Picture,
+        image: &Image,
         rng: &mut ChaCha8Rng,
         values: &mut Vec<f32>,
     ) -> Result<[usize; 3]> {
         let at = self.to_tensor_position()?;
-        let picture = self.picture_steps(&self.0[..at], picture, rng)?;
-        ValueTable::new(&self.0[at..], picture.channels())?.append(&picture, values);
-        Ok([picture.height(), picture.width(), picture.channels()])
+        let image = self.image_steps(&self.0[..at], image, rng)?;
+        ValueTable::new(&self.0[at..], image.channels())?.append(&image, values);
+        Ok([image.height(), image.width(), image.channels()])
     }
 
     /// As [`Compose::append`] up to the 8-bit pixels before `to_tensor`; the rest is
     /// [`Compose::scale_and_shift`].
     pub(crate) fn append_pixels(
         &self,
-        picture: &Picture,
+        image: &Image,
         rng: &mut ChaCha8Rng,
         pixels: &mut Vec<u8>,
     ) -> Result<[usize; 3]> {
-        let picture = self.picture_steps(&self.0[..self.to_tensor_position()?], picture, rng)?;
-        let [height, width, channels] = [picture.height(), picture.width(), picture.channels()];
-        // Whatever will not fit is an error of this picture, not of its batch.
+        let image = self.image_steps(&self.0[..self.to_tensor_position()?], image, rng)?;
+        let [height, width, channels] = [image.height(), image.width(), image.channels()];
+        // Whatever will not fit is an error of this image, not of its batch.
         self.scale_and_shift(channels)?;
-        pixels.extend_from_slice(picture.pixels());
+        pixels.extend_from_slice(image.pixels());
         Ok([height, width, channels])
     }
 
@@ -180,44 +180,44 @@ impl Compose {
         tensor::scale_and_shift(&self.0, channels)
     }
 
-    fn picture_steps<'a>(
+    fn image_steps<'a>(
         &self,
         steps: &[Transform],
-        picture: &'a Picture,
+        image: &'a Image,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Cow<'a, Picture>> {
-        let mut picture = Cow::Borrowed(picture);
+    ) -> Result<Cow<'a, Image>> {
+        let mut image = Cow::Borrowed(image);
         let mut steps = steps.iter().peekable();
         while let Some(step) = steps.next() {
             // A long strip would be scaled to hundreds of megabytes of which the crop takes the middle.
-            picture = match (step, steps.peek()) {
+            image = match (step, steps.peek()) {
                 (
                     Transform::Resize { size, interpolation },
                     Some(Transform::CenterCrop { size: middle }),
-                ) if is_too_large(&picture, *size) => {
+                ) if is_too_large(&image, *size) => {
                     steps.next();
                     let (height, width) =
-                        resize::resized_size(picture.height(), picture.width(), *size);
+                        resize::resized_size(image.height(), image.width(), *size);
                     let (rows, columns) = middle.square();
                     let sizes = ([height, width], [rows, columns]);
-                    Cow::Owned(resize::resized_center(&picture, sizes.0, sizes.1, *interpolation)?)
+                    Cow::Owned(resize::resized_center(&image, sizes.0, sizes.1, *interpolation)?)
                 }
-                _ => step.apply(picture, rng)?,
+                _ => step.apply(image, rng)?,
             };
         }
-        Ok(picture)
+        Ok(image)
     }
 
     fn to_tensor_position(&self) -> Result<usize> {
         let position = self.0.iter().position(|step| *step == Transform::ToTensor);
         position.ok_or_else(|| {
-            Error::transform("to_tensor", "is missing; add it after the picture transforms")
+            Error::transform("to_tensor", "is missing; add it after the image transforms")
         })
     }
 }
 
-fn is_too_large(picture: &Picture, size: Size) -> bool {
-    let (height, width) = resize::resized_size(picture.height(), picture.width(), size);
+fn is_too_large(image: &Image, size: Size) -> bool {
+    let (height, width) = resize::resized_size(image.height(), image.width(), size);
     !resize::fits(height, width)
 }
 
@@ -226,28 +226,23 @@ fn imagenet_normalize() -> Transform {
 }
 
 impl Transform {
-    /// Does one picture step; those that change nothing hand the picture on without a copy.
-    fn apply<'a>(
-        &self,
-        picture: Cow<'a, Picture>,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Cow<'a, Picture>> {
+    /// Does one image step; those that change nothing hand the image on without a copy.
+    fn apply<'a>(&self, image: Cow<'a, Image>, rng: &mut ChaCha8Rng) -> Result<Cow<'a, Image>> {
         let changed = match self {
             Self::Resize { size, interpolation } => {
-                let (height, width) =
-                    resize::resized_size(picture.height(), picture.width(), *size);
-                if (picture.height(), picture.width()) == (height, width) {
-                    return Ok(picture);
+                let (height, width) = resize::resized_size(image.height(), image.width(), *size);
+                if (image.height(), image.width()) == (height, width) {
+                    return Ok(image);
                 }
-                functional::resize(&picture, height, width, *interpolation)?
+                functional::resize(&image, height, width, *interpolation)?
             }
             Self::CenterCrop { size } => {
                 let (height, width) = size.square();
-                functional::center_crop(&picture, height, width)?
+                functional::center_crop(&image, height, width)?
             }
             Self::RandomCrop { size, padding, pad_if_needed, fill, padding_mode } => {
                 let (height, width) = size.square();
-                let mut padded = pad_unless_zero(picture, padding.sides(), *fill, *padding_mode)?;
+                let mut padded = pad_unless_zero(image, padding.sides(), *fill, *padding_mode)?;
                 if *pad_if_needed {
                     let columns = width.saturating_sub(padded.width());
                     let rows = height.saturating_sub(padded.height());
@@ -259,41 +254,41 @@ impl Transform {
             }
             Self::RandomResizedCrop { size, scale, ratio, interpolation } => {
                 let (height, width) = size.square();
-                let part = resize::random_part(&picture, *scale, *ratio, rng);
-                functional::resized_crop(&picture, part, height, width, *interpolation)?
+                let part = resize::random_part(&image, *scale, *ratio, rng);
+                functional::resized_crop(&image, part, height, width, *interpolation)?
             }
             Self::RandomHorizontalFlip { p } => {
                 if !random::chance(rng, *p) {
-                    return Ok(picture);
+                    return Ok(image);
                 }
-                let mut flipped = picture.into_owned();
+                let mut flipped = image.into_owned();
                 crop::hflip_in_place(&mut flipped);
                 flipped
             }
             Self::RandomVerticalFlip { p } => {
                 if !random::chance(rng, *p) {
-                    return Ok(picture);
+                    return Ok(image);
                 }
-                functional::vflip(&picture)
+                functional::vflip(&image)
             }
             Self::RandomRotation { degrees, interpolation, fill } => {
                 let [least, most] = degrees.range();
                 let degrees = random::between(rng, least, most);
-                functional::rotate(&picture, degrees, *interpolation, *fill)?
+                functional::rotate(&image, degrees, *interpolation, *fill)?
             }
             Self::ColorJitter { brightness, contrast, saturation, hue } => {
                 let factors = [brightness, contrast, saturation].map(|jitter| jitter.factors());
                 let ranges = [factors[0], factors[1], factors[2], hue.turns()];
                 let drawn = color::random_jitter(ranges, rng);
-                return Ok(drawn.into_iter().fold(picture, |picture, (adjust, strength)| {
-                    Cow::Owned(adjust(&picture, strength))
+                return Ok(drawn.into_iter().fold(image, |image, (adjust, strength)| {
+                    Cow::Owned(adjust(&image, strength))
                 }));
             }
-            Self::Grayscale { channels } => functional::grayscale(&picture, *channels),
+            Self::Grayscale { channels } => functional::grayscale(&image, *channels),
             Self::Pad { padding, fill, padding_mode } => {
-                return pad_unless_zero(picture, padding.sides(), *fill, *padding_mode);
+                return pad_unless_zero(image, padding.sides(), *fill, *padding_mode);
             }
-            Self::ToTensor | Self::Normalize { .. } => return Ok(picture),
+            Self::ToTensor | Self::Normalize { .. } => return Ok(image),
         };
         Ok(Cow::Owned(changed))
     }
@@ -318,13 +313,13 @@ impl Transform {
 }
 
 fn pad_unless_zero<'a>(
-    picture: Cow<'a, Picture>,
+    image: Cow<'a, Image>,
     sides: [usize; 4],
     fill: u8,
     mode: super::PaddingMode,
-) -> Result<Cow<'a, Picture>> {
+) -> Result<Cow<'a, Image>> {
     if sides == Padding::default().sides() {
-        return Ok(picture);
+        return Ok(image);
     }
-    functional::pad(&picture, sides, fill, mode).map(Cow::Owned)
+    functional::pad(&image, sides, fill, mode).map(Cow::Owned)
 }

@@ -4,31 +4,25 @@ use rand_chacha::ChaCha8Rng;
 
 use super::PaddingMode;
 use crate::error::{Error, Result};
-use crate::picture::{MAX_BYTES, Picture};
+use crate::image::{Image, MAX_BYTES};
 use crate::random;
 
 /// The part of `height` x `width` pixels whose upper left corner is in row `top`, column `left`.
 ///
 /// # Errors
-/// If the part is empty or not wholly inside the picture.
-pub fn crop(
-    picture: &Picture,
-    top: usize,
-    left: usize,
-    height: usize,
-    width: usize,
-) -> Result<Picture> {
-    check_inside(picture, top, left, height, width)?;
-    let channels = picture.channels();
+/// If the part is empty or not wholly inside the image.
+pub fn crop(image: &Image, top: usize, left: usize, height: usize, width: usize) -> Result<Image> {
+    check_inside(image, top, left, height, width)?;
+    let channels = image.channels();
     let mut pixels = Vec::with_capacity(height * width * channels);
     for y in top..top + height {
-        pixels.extend_from_slice(&picture.row(y)[left * channels..][..width * channels]);
+        pixels.extend_from_slice(&image.row(y)[left * channels..][..width * channels]);
     }
-    Picture::new(width, height, channels, pixels)
+    Image::new(width, height, channels, pixels)
 }
 
 pub(super) fn check_inside(
-    picture: &Picture,
+    image: &Image,
     top: usize,
     left: usize,
     height: usize,
@@ -37,33 +31,33 @@ pub(super) fn check_inside(
     let fits = |start: usize, length: usize, whole: usize| {
         length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
     };
-    if fits(top, height, picture.height()) && fits(left, width, picture.width()) {
+    if fits(top, height, image.height()) && fits(left, width, image.width()) {
         return Ok(());
     }
     let reason = format!(
-        "a part of {height}x{width} at row {top}, column {left} is not inside a picture of {}x{}",
-        picture.height(),
-        picture.width()
+        "a part of {height}x{width} at row {top}, column {left} is not inside an image of {}x{}",
+        image.height(),
+        image.width()
     );
     Err(Error::transform("crop", reason))
 }
 
-/// The middle `height` x `width` pixels; where the picture is smaller, black is added first.
+/// The middle `height` x `width` pixels; where the image is smaller, black is added first.
 ///
 /// # Errors
 /// If a side is 0.
-pub fn center_crop(picture: &Picture, height: usize, width: usize) -> Result<Picture> {
-    let missing_rows = height.saturating_sub(picture.height());
-    let missing_columns = width.saturating_sub(picture.width());
+pub fn center_crop(image: &Image, height: usize, width: usize) -> Result<Image> {
+    let missing_rows = height.saturating_sub(image.height());
+    let missing_columns = width.saturating_sub(image.width());
     if missing_rows + missing_columns > 0 {
         let (left, top) = (missing_columns / 2, missing_rows / 2);
         let sides = [left, top, missing_columns - left, missing_rows - top];
-        let padded = pad(picture, sides, 0, PaddingMode::Constant)?;
+        let padded = pad(image, sides, 0, PaddingMode::Constant)?;
         return center_crop(&padded, height, width);
     }
-    let top = centered(picture.height() - height);
-    let left = centered(picture.width() - width);
-    crop(picture, top, left, height, width)
+    let top = centered(image.height() - height);
+    let left = centered(image.width() - width);
+    crop(image, top, left, height, width)
 }
 
 /// Half of what is left over, halves to even as Python's `round` has them.
@@ -71,31 +65,31 @@ pub(super) fn centered(left_over: usize) -> usize {
     (left_over as f64 / 2.0).round_ties_even() as usize
 }
 
-/// The picture with `[left, top, right, bottom]` pixels added; `fill` is their value in mode
+/// The image with `[left, top, right, bottom]` pixels added; `fill` is their value in mode
 /// [`PaddingMode::Constant`].
 ///
 /// # Errors
-/// If mode [`PaddingMode::Reflect`] is asked for more than one pixel less than the picture has,
+/// If mode [`PaddingMode::Reflect`] is asked for more than one pixel less than the image has,
 /// [`PaddingMode::Symmetric`] for more than it has, or the result would exceed [`MAX_BYTES`].
 pub fn pad(
-    picture: &Picture,
+    image: &Image,
     [left, top, right, bottom]: [usize; 4],
     fill: u8,
     mode: PaddingMode,
-) -> Result<Picture> {
-    let (width, height) = (picture.width() + left + right, picture.height() + top + bottom);
-    let channels = picture.channels();
+) -> Result<Image> {
+    let (width, height) = (image.width() + left + right, image.height() + top + bottom);
+    let channels = image.channels();
     if width.saturating_mul(height).saturating_mul(channels) > MAX_BYTES {
         return Err(Error::transform("pad", format!("{height}x{width} pixels are too many")));
     }
-    let columns = sources(picture.width(), left, right, mode)?;
-    let rows = sources(picture.height(), top, bottom, mode)?;
-    let mut padded = Picture::filled(width, height, channels, fill);
+    let columns = sources(image.width(), left, right, mode)?;
+    let rows = sources(image.height(), top, bottom, mode)?;
+    let mut padded = Image::filled(width, height, channels, fill);
     for (y, source_row) in rows.iter().enumerate() {
         let Some(source_row) = source_row else {
             continue;
         };
-        let source = picture.row(*source_row);
+        let source = image.row(*source_row);
         let target = padded.row_mut(y);
         target[left * channels..][..source.len()].copy_from_slice(source);
         let outside = (0..left).chain(width - right..width);
@@ -107,7 +101,7 @@ pub fn pad(
     Ok(padded)
 }
 
-/// For each row (or column) of the padded picture, which one it shows; `None` for the fill value.
+/// For each row (or column) of the padded image, which one it shows; `None` for the fill value.
 fn sources(
     length: usize,
     before: usize,
@@ -140,48 +134,48 @@ fn sources(
     Ok((-(before as isize)..(length + after) as isize).map(source).collect())
 }
 
-/// The picture mirrored left and right.
-pub fn hflip(picture: &Picture) -> Picture {
-    let mut flipped = picture.clone();
+/// The image mirrored left and right.
+pub fn hflip(image: &Image) -> Image {
+    let mut flipped = image.clone();
     hflip_in_place(&mut flipped);
     flipped
 }
 
-pub(super) fn hflip_in_place(picture: &mut Picture) {
-    let rgb = picture.channels() == 3;
-    for y in 0..picture.height() {
-        let row = picture.row_mut(y);
+pub(super) fn hflip_in_place(image: &mut Image) {
+    let rgb = image.channels() == 3;
+    for y in 0..image.height() {
+        let row = image.row_mut(y);
         if rgb { row.as_chunks_mut::<3>().0.reverse() } else { row.reverse() }
     }
 }
 
-/// The picture mirrored top and bottom.
-pub fn vflip(picture: &Picture) -> Picture {
-    let mut flipped = picture.clone();
-    for y in 0..picture.height() {
-        flipped.row_mut(y).copy_from_slice(picture.row(picture.height() - 1 - y));
+/// The image mirrored top and bottom.
+pub fn vflip(image: &Image) -> Image {
+    let mut flipped = image.clone();
+    for y in 0..image.height() {
+        flipped.row_mut(y).copy_from_slice(image.row(image.height() - 1 - y));
     }
     flipped
 }
 
 /// Where a random crop of `height` x `width` lies: row and column of its corner.
 pub(super) fn random_corner(
-    picture: &Picture,
+    image: &Image,
     height: usize,
     width: usize,
     rng: &mut ChaCha8Rng,
 ) -> Result<(usize, usize)> {
-    if picture.height() < height || picture.width() < width {
+    if image.height() < height || image.width() < width {
         let reason = format!(
-            "{height}x{width} is larger than the picture's {}x{}; resize first, or set \
+            "{height}x{width} is larger than the image's {}x{}; resize first, or set \
              `padding` or `pad_if_needed`",
-            picture.height(),
-            picture.width()
+            image.height(),
+            image.width()
         );
         return Err(Error::transform("random_crop", reason));
     }
-    let top = random::below(rng, picture.height() - height + 1);
-    let left = random::below(rng, picture.width() - width + 1);
+    let top = random::below(rng, image.height() - height + 1);
+    let left = random::below(rng, image.width() - width + 1);
     Ok((top, left))
 }
 
@@ -189,8 +183,8 @@ pub(super) fn random_corner(
 mod tests {
     use super::*;
 
-    fn row(values: &[u8]) -> Picture {
-        Picture::new(values.len(), 1, 1, values.to_vec()).unwrap()
+    fn row(values: &[u8]) -> Image {
+        Image::new(values.len(), 1, 1, values.to_vec()).unwrap()
     }
 
     #[track_caller]
@@ -208,22 +202,22 @@ mod tests {
     }
 
     #[test]
-    fn padding_beyond_the_picture_is_an_error() {
-        let picture = row(&[1, 2, 3]);
-        assert!(pad(&picture, [3, 0, 0, 0], 0, PaddingMode::Reflect).is_err());
-        assert!(pad(&picture, [0, 0, 4, 0], 0, PaddingMode::Symmetric).is_err());
-        assert!(pad(&picture, [0, 1, 0, 0], 0, PaddingMode::Reflect).is_err());
-        assert!(pad(&picture, [1 << 30, 0, 0, 0], 0, PaddingMode::Constant).is_err());
+    fn padding_beyond_the_image_is_an_error() {
+        let image = row(&[1, 2, 3]);
+        assert!(pad(&image, [3, 0, 0, 0], 0, PaddingMode::Reflect).is_err());
+        assert!(pad(&image, [0, 0, 4, 0], 0, PaddingMode::Symmetric).is_err());
+        assert!(pad(&image, [0, 1, 0, 0], 0, PaddingMode::Reflect).is_err());
+        assert!(pad(&image, [1 << 30, 0, 0, 0], 0, PaddingMode::Constant).is_err());
     }
 
     #[test]
     fn crops_outside_are_errors() {
-        let picture = row(&[1, 2, 3]);
-        assert_eq!(crop(&picture, 0, 1, 1, 2).unwrap().pixels(), [2, 3]);
-        assert!(crop(&picture, 0, 2, 1, 2).is_err());
-        assert!(crop(&picture, 0, 0, 1, 0).is_err());
-        assert!(crop(&picture, usize::MAX, 0, 1, 1).is_err());
-        assert!(center_crop(&picture, 1, 0).is_err());
+        let image = row(&[1, 2, 3]);
+        assert_eq!(crop(&image, 0, 1, 1, 2).unwrap().pixels(), [2, 3]);
+        assert!(crop(&image, 0, 2, 1, 2).is_err());
+        assert!(crop(&image, 0, 0, 1, 0).is_err());
+        assert!(crop(&image, usize::MAX, 0, 1, 1).is_err());
+        assert!(center_crop(&image, 1, 0).is_err());
     }
 
     #[test]
@@ -237,10 +231,10 @@ mod tests {
     #[test]
     fn flips_twice_are_nothing() {
         let pixels = (0..2 * 3 * 3).collect();
-        let picture = Picture::new(2, 3, 3, pixels).unwrap();
-        assert_eq!(hflip(&picture).pixel(0, 0), picture.pixel(1, 0));
-        assert_eq!(vflip(&picture).row(0), picture.row(2));
-        assert_eq!(hflip(&hflip(&picture)), picture);
-        assert_eq!(vflip(&vflip(&picture)), picture);
+        let image = Image::new(2, 3, 3, pixels).unwrap();
+        assert_eq!(hflip(&image).pixel(0, 0), image.pixel(1, 0));
+        assert_eq!(vflip(&image).row(0), image.row(2));
+        assert_eq!(hflip(&hflip(&image)), image);
+        assert_eq!(vflip(&vflip(&image)), image);
     }
 }

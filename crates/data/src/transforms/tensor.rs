@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor};
 
 use super::Transform;
 use crate::error::{Error, Result};
-use crate::picture::Picture;
+use crate::image::Image;
 
-/// The values of one transformed picture, channels last.
+/// The values of one transformed image, channels last.
 #[derive(Clone, PartialEq)]
 pub struct Array {
     height: usize,
@@ -31,7 +31,7 @@ impl Array {
         &self.values
     }
 
-    /// A batch of this one picture.
+    /// A batch of this one image.
     ///
     /// # Shapes
     /// Returns `[1, channels, height, width]`, a permuted view of channels-last memory.
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Array {
 pub(super) struct ValueTable(Vec<[f32; 256]>);
 
 impl ValueTable {
-    /// The steps after the last picture transform: `to_tensor` and any `normalize`.
+    /// The steps after the last image transform: `to_tensor` and any `normalize`.
     pub(super) fn new(steps: &[Transform], channels: usize) -> Result<Self> {
         let scaled: [f32; 256] = std::array::from_fn(|value| value as f32 / 255.0);
         let mut tables = vec![scaled; channels];
@@ -71,18 +71,18 @@ impl ValueTable {
         Ok(Self(tables))
     }
 
-    /// Appends the values of `picture`, channels last.
-    pub(super) fn append(&self, picture: &Picture, values: &mut Vec<f32>) {
+    /// Appends the values of `image`, channels last.
+    pub(super) fn append(&self, image: &Image, values: &mut Vec<f32>) {
         match self.0.as_slice() {
             [red, green, blue] => {
-                let (pixels, _) = picture.pixels().as_chunks::<3>();
+                let (pixels, _) = image.pixels().as_chunks::<3>();
                 values.extend(pixels.iter().flat_map(|&[r, g, b]| {
                     [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
                 }));
             }
             tables => {
                 let grey = &tables[0];
-                values.extend(picture.pixels().iter().map(|&value| grey[usize::from(value)]));
+                values.extend(image.pixels().iter().map(|&value| grey[usize::from(value)]));
             }
         }
     }
@@ -115,7 +115,7 @@ pub(super) fn of_channel(values: &[f64], channel: usize, channels: usize) -> Res
         [one] => Ok(*one),
         values if values.len() == channels => Ok(values[channel]),
         values => {
-            let reason = format!("{} numbers for a picture of {channels} channels", values.len());
+            let reason = format!("{} numbers for an image of {channels} channels", values.len());
             Err(Error::transform("normalize", reason))
         }
     }

@@ -1,32 +1,32 @@
-//! From the values a network takes back to a picture for the eye.
+//! From the values a network takes back to an image for the eye.
 
 use super::tensor::of_channel;
 use super::{Array, Compose, Transform};
 use crate::error::Result;
-use crate::picture::Picture;
+use crate::image::Image;
 
 impl Compose {
-    /// The picture that transformed values show: `normalize` and `to_tensor` undone, rounded to 8
-    /// bits. What the transforms before them did to the picture stays to be seen.
+    /// The image that transformed values show: `normalize` and `to_tensor` undone, rounded to 8
+    /// bits. What the transforms before them did to the image stays to be seen.
     ///
     /// # Errors
     /// If the values have another number of channels than `normalize`, or neither 1 nor 3.
     ///
     /// # Example
     /// ```
-    /// use candle_vision_data::Picture;
+    /// use candle_vision_data::Image;
     /// use candle_vision_data::transforms::Compose;
     /// use rand_chacha::ChaCha8Rng;
     /// use rand_chacha::rand_core::SeedableRng;
     ///
     /// let compose = Compose::imagenet_eval();
     /// let rng = &mut ChaCha8Rng::seed_from_u64(0);
-    /// let photo = Picture::new(300, 400, 3, vec![127; 300 * 400 * 3])?;
+    /// let photo = Image::new(300, 400, 3, vec![127; 300 * 400 * 3])?;
     /// let seen = compose.undo_normalize(&compose.apply(&photo, rng)?)?;
     /// assert_eq!(seen.pixel(17, 4), [127; 3]);
     /// # Ok::<(), candle_vision_data::Error>(())
     /// ```
-    pub fn undo_normalize(&self, array: &Array) -> Result<Picture> {
+    pub fn undo_normalize(&self, array: &Array) -> Result<Image> {
         let [height, width, channels] = array.shape();
         let mut values = array.values().to_vec();
         for step in self.0.iter().rev() {
@@ -39,7 +39,7 @@ impl Compose {
             }
         }
         let level = |value: f32| (value * 255.0).round().clamp(0.0, 255.0) as u8;
-        Picture::new(width, height, channels, values.into_iter().map(level).collect())
+        Image::new(width, height, channels, values.into_iter().map(level).collect())
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     fn every_level_of_every_channel_comes_back() -> Result<()> {
         let pixels: Vec<u8> =
             (0..=255).flat_map(|level: u8| [level, 255 - level, level / 2]).collect();
-        let picture = Picture::new(16, 16, 3, pixels)?;
+        let image = Image::new(16, 16, 3, pixels)?;
         let normalize =
             |mean: [f64; 3], std| Transform::Normalize { mean: mean.to_vec(), std: vec![std] };
         let compose = Compose::new(vec![
@@ -62,8 +62,8 @@ mod tests {
             normalize([0.485, 0.456, 0.406], 0.25),
             normalize([-1.0, 0.0, 1.0], 2.0),
         ])?;
-        let array = compose.apply(&picture, &mut ChaCha8Rng::seed_from_u64(0))?;
-        assert_eq!(compose.undo_normalize(&array)?, picture);
+        let array = compose.apply(&image, &mut ChaCha8Rng::seed_from_u64(0))?;
+        assert_eq!(compose.undo_normalize(&array)?, image);
         Ok(())
     }
 }

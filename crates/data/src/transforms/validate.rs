@@ -2,7 +2,7 @@
 
 use super::{Interpolation, Size, Transform};
 use crate::error::{Error, Result};
-use crate::picture::MAX_SIDE;
+use crate::image::MAX_SIDE;
 
 impl Transform {
     /// Checks the arguments.

@@ -1,7 +1,7 @@
 //! Ablation-CAM (Desai and Ramaswamy 2020, <https://doi.org/10.1109/WACV45572.2020.9093360>).
 
 use candle_core::Tensor;
-use candle_vision_models::{LayerTap, Model};
+use candle_vision_models::{LayerHook, Model};
 
 use crate::cam::evidence::Evidence;
 use crate::cam::maps_by;
@@ -10,7 +10,7 @@ use crate::{CamOptions, ClassActivationMap, Result};
 /// Channels that are switched off in one pass, each in a copy of its own.
 const CHUNK: usize = 32;
 
-/// Ablation-CAM of every picture of a batch: a channel's weight is what the score loses when the
+/// Ablation-CAM of every image of a batch: a channel's weight is what the score loses when the
 /// channel is switched off. Needs no gradient, but the part of the network above the layer runs once
 /// for each channel.
 ///
@@ -55,7 +55,7 @@ struct Replaced<'a> {
     by: Tensor,
 }
 
-impl LayerTap for Replaced<'_> {
+impl LayerHook for Replaced<'_> {
     fn wants(&self, layer: &str) -> bool {
         layer == self.layer
     }
@@ -68,14 +68,14 @@ impl LayerTap for Replaced<'_> {
         layer == self.layer
     }
 
-    fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
+    fn output(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
         Ok(if layer == self.layer { self.by.clone() } else { output })
     }
 }
 
-/// The score of one picture without each channel.
+/// The score of one image without each channel.
 fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
-    let picture = evidence.images.narrow(0, index, 1)?;
+    let image = evidence.images.narrow(0, index, 1)?;
     let activations = evidence.activations.narrow(0, index, 1)?;
     let channels = activations.dim(1)?;
     let mut scores = Vec::with_capacity(channels);
@@ -85,15 +85,15 @@ fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         for copy in 0..count {
             keep[copy * channels + start + copy] = 0.0;
         }
-        let keep = Tensor::from_vec(keep, (count, channels, 1, 1), picture.device())?;
+        let keep = Tensor::from_vec(keep, (count, channels, 1, 1), image.device())?;
         let ablated = activations.broadcast_mul(&keep.to_dtype(activations.dtype())?)?;
-        let mut taps = Replaced { layer: &evidence.layer, by: ablated };
-        // One picture below the layer, many above it. Where the layer lies inside a block, the
-        // shortcut around it is as wide as the picture's batch and the two do not fit: then the
+        let mut hooks = Replaced { layer: &evidence.layer, by: ablated };
+        // One image below the layer, many above it. Where the layer lies inside a block, the
+        // shortcut around it is as wide as the image's batch and the two do not fit: then the
         // whole network runs on copies.
-        let response = match evidence.question.run_again(&picture, &mut taps) {
+        let response = match evidence.question.run_again(&image, &mut hooks) {
             Ok(response) => response,
-            Err(_) => evidence.question.run_again(&picture.repeat((count, 1, 1, 1))?, &mut taps)?,
+            Err(_) => evidence.question.run_again(&image.repeat((count, 1, 1, 1))?, &mut hooks)?,
         };
         scores.extend(evidence.asked.variant_scores(index, &response)?);
     }

@@ -1,14 +1,14 @@
-//! Maps averaged over variants of a picture.
+//! Maps averaged over variants of an image.
 
 use candle_core::Tensor;
 
 use crate::{ClassActivationMap, Result, Target};
 
-/// What the values of a picture are multiplied by, as pytorch-grad-cam does.
+/// What the values of an image are multiplied by, as pytorch-grad-cam does.
 const FACTORS: [f64; 3] = [0.9, 1.0, 1.1];
 
-/// The mean of the maps that `once` makes of each picture as it is, darker and brighter, each also
-/// mirrored, as pytorch-grad-cam does. `plain` are those of the pictures as they are; their classes
+/// The mean of the maps that `once` makes of each image as it is, darker and brighter, each also
+/// mirrored, as pytorch-grad-cam does. `plain` are those of the images as they are; their classes
 /// hold for all variants.
 ///
 /// The mean is not scaled to `0..=1` once more: where its peak lies below 1, the variants disagree
@@ -25,7 +25,7 @@ pub(super) fn smooth(
     };
     let mut total = plain;
     let variants = [false, true].into_iter().flat_map(|mirrored| FACTORS.map(|f| (mirrored, f)));
-    // The first sum is the map of the picture as it is.
+    // The first sum is the map of the image as it is.
     for (mirrored, factor) in variants.clone().filter(|variant| *variant != (false, 1.0)) {
         let mut variant = (images * factor)?;
         if mirrored {

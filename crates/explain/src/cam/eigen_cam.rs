@@ -8,7 +8,7 @@ use crate::cam::maps_by;
 use crate::cam::principal::principal_projection;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// EigenCAM of every picture of a batch: the first principal component of the layer's activations,
+/// EigenCAM of every image of a batch: the first principal component of the layer's activations,
 /// whatever the class. It shows what stands out to the network and needs no backward pass.
 ///
 /// The sign of a principal component is arbitrary; here places with larger activations are

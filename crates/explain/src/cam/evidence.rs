@@ -8,7 +8,7 @@ use candle_vision_models::{Model, Pass, RecordShapes, nearest_names};
 use crate::target::{Asked, Question, Response};
 use crate::{Error, LeafAt, Result, Target};
 
-/// What a class activation map is made from, for a batch of pictures.
+/// What a class activation map is made from, for a batch of images.
 pub(super) struct Evidence<'a> {
     pub(super) question: Question<'a>,
     pub(super) asked: Asked,
@@ -23,7 +23,7 @@ pub(super) struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// The activations times `weights`, one for each picture and channel, picture by picture.
+    /// The activations times `weights`, one for each image and channel, image by image.
     pub(super) fn weighted(&self, weights: Vec<f32>) -> Result<Tensor> {
         let (batch, channels, _, _) = self.activations.dims4()?;
         let weights = Tensor::from_vec(weights, (batch, channels, 1, 1), self.images.device())?;
@@ -60,11 +60,11 @@ impl<'a> Evidence<'a> {
         })
     }
 
-    /// The gradient of each picture's score at the layer, in the shape of the activations. Only
+    /// The gradient of each image's score at the layer, in the shape of the activations. Only
     /// methods that ask for it pay its backward pass.
     ///
-    /// Pictures do not meet in an evaluation pass, so the gradient of the sum of their scores holds
-    /// each picture's own.
+    /// Images do not meet in an evaluation pass, so the gradient of the sum of their scores holds
+    /// each image's own.
     pub(super) fn gradients(&self) -> Result<&Tensor> {
         if let Some(gradients) = self.gradients.get() {
             return Ok(gradients);
@@ -75,7 +75,7 @@ impl<'a> Evidence<'a> {
         Ok(self.gradients.get_or_init(|| gradients))
     }
 
-    /// The score of each picture.
+    /// The score of each image.
     pub(super) fn scores(&self) -> Result<Vec<f64>> {
         let scores = self.asked.scores(&self.response)?.detach();
         Ok(scores.to_dtype(candle_core::DType::F64)?.to_vec1()?)
@@ -91,7 +91,7 @@ fn layer_of<'a>(model: &'a dyn Model, layer: Option<&'a str>) -> Result<&'a str>
 /// The error for a layer that did not show up, with the names that it was meant to be.
 fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Error> {
     let mut layers = RecordShapes::default();
-    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut layers))?;
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_hooks(&mut layers))?;
     let paths = layers.shapes.iter().map(|(path, _)| path.as_str());
     let near = nearest_names(layer, paths, 4).into_iter().map(str::to_owned).collect();
     Ok(Error::UnknownLayer { layer: layer.to_owned(), near })

@@ -6,7 +6,7 @@ use candle_vision_models::Model;
 use crate::cam::maps_by;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// Grad-CAM of every picture of a batch: where the evidence for its class lies.
+/// Grad-CAM of every image of a batch: where the evidence for its class lies.
 ///
 /// The channels of the layer's output, each weighted by the mean of the class score's gradient over
 /// it (equations 1 and 2 of the paper), are added up, negative sums dropped, and the map scaled to
@@ -15,11 +15,11 @@ use crate::{CamOptions, ClassActivationMap, Result};
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, preprocessed as in training
-/// - returns one map of `height * width` for each picture, in order
+/// - returns one map of `height * width` for each image, in order
 ///
 /// # Errors
 /// If the network has no spatial maps and no layer is named, the layer is unknown or its output has
-/// no rank of 4, the class is out of range, the logits are not finite, or the pictures do not fit
+/// no rank of 4, the class is out of range, the logits are not finite, or the images do not fit
 /// the network.
 ///
 /// # Example

@@ -6,7 +6,7 @@ use candle_vision_models::Model;
 use crate::cam::maps_by;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// Grad-CAM++ of every picture of a batch: as Grad-CAM, but a place counts the more in its channel's
+/// Grad-CAM++ of every image of a batch: as Grad-CAM, but a place counts the more in its channel's
 /// weight the fewer places of the channel share the evidence, so that several small things of one
 /// class are all found.
 ///

@@ -6,7 +6,7 @@ use candle_vision_models::Model;
 use crate::cam::maps_by;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// HiResCAM of every picture of a batch: gradient times activation at each place, added up over the
+/// HiResCAM of every image of a batch: gradient times activation at each place, added up over the
 /// channels.
 ///
 /// For a network that ends in one linear layer the map holds exactly what each place adds to the

@@ -6,7 +6,7 @@ use candle_vision_models::Model;
 use crate::cam::maps_by;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// LayerCAM of every picture of a batch: each place of each channel weighted by its own gradient,
+/// LayerCAM of every image of a batch: each place of each channel weighted by its own gradient,
 /// where that is positive. Made for earlier layers too, whose finer maps follow outlines.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).

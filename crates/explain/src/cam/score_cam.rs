@@ -1,17 +1,17 @@
 //! Score-CAM (Wang et al. 2020, <https://arxiv.org/abs/1910.01279>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Taps};
+use candle_vision_models::{Hooks, Model};
 
 use crate::cam::evidence::Evidence;
 use crate::cam::maps_by;
 use crate::scale::enlarged;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// Masked pictures in one pass.
+/// Masked images in one pass.
 const CHUNK: usize = 16;
 
-/// Score-CAM of every picture of a batch: a channel's weight is the score of the picture when only
+/// Score-CAM of every image of a batch: a channel's weight is the score of the image when only
 /// what the channel responds to is left of it. Needs no gradient, but a forward pass a channel.
 ///
 /// As in pytorch-grad-cam the weights are the softmax of the scores over the channels, without the
@@ -48,18 +48,18 @@ pub fn score_cam(
     })
 }
 
-/// The score of one picture under the mask of each channel.
+/// The score of one image under the mask of each channel.
 fn masked_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
-    let picture = evidence.images.get(index)?;
-    let (_, height, width) = picture.dims3()?;
+    let image = evidence.images.get(index)?;
+    let (_, height, width) = image.dims3()?;
     let channels = evidence.activations.get(index)?;
     let count = channels.dim(0)?;
     let mut scores = Vec::with_capacity(count);
     for start in (0..count).step_by(CHUNK) {
         let some = channels.narrow(0, start, CHUNK.min(count - start))?;
         let masks = between_0_and_1(&enlarged(&some, [height, width])?)?;
-        let masked = picture.unsqueeze(0)?.broadcast_mul(&masks.unsqueeze(1)?)?;
-        let response = evidence.question.run_again(&masked, &mut Taps::new())?;
+        let masked = image.unsqueeze(0)?.broadcast_mul(&masks.unsqueeze(1)?)?;
+        let response = evidence.question.run_again(&masked, &mut Hooks::new())?;
         scores.extend(evidence.asked.variant_scores(index, &response)?);
     }
     Ok(scores)

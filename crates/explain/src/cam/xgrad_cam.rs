@@ -6,7 +6,7 @@ use candle_vision_models::Model;
 use crate::cam::maps_by;
 use crate::{CamOptions, ClassActivationMap, Result};
 
-/// XGrad-CAM of every picture of a batch: as Grad-CAM, but the gradient's mean over a channel is
+/// XGrad-CAM of every image of a batch: as Grad-CAM, but the gradient's mean over a channel is
 /// weighted by the activations, so that the map's sum comes close to the score (equation 11 of the
 /// paper).
 ///

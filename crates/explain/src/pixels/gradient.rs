@@ -1,12 +1,12 @@
 //! The gradient of the score at the pixels.
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Taps};
+use candle_vision_models::{Hooks, Model};
 
 use super::{Attributions, Inquiry};
 use crate::{Result, Target};
 
-/// The gradient of each picture's score at its pixels (Simonyan et al. 2013,
+/// The gradient of each image's score at its pixels (Simonyan et al. 2013,
 /// <https://arxiv.org/abs/1312.6034>): which pixels would change the score fastest.
 ///
 /// # Shapes
@@ -14,7 +14,7 @@ use crate::{Result, Target};
 /// - the values are in the same shape
 ///
 /// # Errors
-/// If the target does not fit the network, the logits are not finite, or the pictures do not fit the
+/// If the target does not fit the network, the logits are not finite, or the images do not fit the
 /// network.
 ///
 /// # Example
@@ -34,7 +34,7 @@ use crate::{Result, Target};
 /// ```
 pub fn saliency(model: &dyn Model, images: &Tensor, target: &Target) -> Result<Attributions> {
     let inquiry = Inquiry::new(model, images, target)?;
-    let gradient = inquiry.gradient_at(images, &mut Taps::new())?;
+    let gradient = inquiry.gradient_at(images, &mut Hooks::new())?;
     Ok(inquiry.attributions(gradient, false))
 }
 
@@ -63,6 +63,6 @@ pub fn input_x_gradient(
     target: &Target,
 ) -> Result<Attributions> {
     let inquiry = Inquiry::new(model, images, target)?;
-    let product = (inquiry.gradient_at(images, &mut Taps::new())? * images)?;
+    let product = (inquiry.gradient_at(images, &mut Hooks::new())? * images)?;
     Ok(inquiry.attributions(product, true))
 }

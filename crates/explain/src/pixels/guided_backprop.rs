@@ -1,16 +1,16 @@
 //! Guided backpropagation (Springenberg et al. 2014, <https://arxiv.org/abs/1412.6806>).
 
 use candle_core::Tensor;
-use candle_vision_models::{LayerTap, Model, Pass, Taps};
+use candle_vision_models::{Hooks, LayerHook, Model, Pass};
 
 use super::{Attributions, Inquiry};
 use crate::{Result, Target};
 
-/// The gradient at the pixels when every rectifier passes only positive gradients back: sharp
+/// The gradient at the pixels when every ReLU passes only positive gradients back: sharp
 /// outlines of what excites the network.
 ///
-/// It passes the weight-randomisation check badly (Adebayo et al. 2018): it shows the picture's edges
-/// rather than the network's reasons. Rectifiers that a network does not name pass gradients as
+/// It passes the weight-randomisation check badly (Adebayo et al. 2018): it shows the image's edges
+/// rather than the network's reasons. Relus that a network does not name pass gradients as
 /// usual.
 ///
 /// Shapes and errors are those of [`saliency`](crate::saliency).
@@ -35,32 +35,32 @@ pub fn guided_backprop(
     target: &Target,
 ) -> Result<Attributions> {
     let inquiry = Inquiry::new(model, images, target)?;
-    let mut rectifiers = Rectifiers::default();
-    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_tap(&mut rectifiers))?;
-    let mut taps = Taps::new();
-    for layer in &rectifiers.found {
-        // The rectifier itself drops the gradient where its input was negative.
-        taps.on_gradient(layer, |_, gradient| gradient.relu().map(Some));
+    let mut relus = Relus::default();
+    model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_hooks(&mut relus))?;
+    let mut hooks = Hooks::new();
+    for layer in &relus.found {
+        // The ReLU itself drops the gradient where its input was negative.
+        hooks.on_gradient(layer, |_, gradient| gradient.relu().map(Some));
     }
-    let gradient = inquiry.gradient_at(images, &mut taps)?;
+    let gradient = inquiry.gradient_at(images, &mut hooks)?;
     Ok(inquiry.attributions(gradient, false))
 }
 
-/// Finds the rectifiers of a network by what they do: an output without negative values, in the shape
-/// of the layer before (pooling changes the shape). Blocks and dropouts that hand a rectifier's
+/// Finds the relus of a network by what they do: an output without negative values, in the shape
+/// of the layer before (pooling changes the shape). Blocks and dropouts that hand a ReLU's
 /// output on are found too, which does no harm.
 #[derive(Default)]
-struct Rectifiers {
+struct Relus {
     shape: Vec<usize>,
     found: Vec<String>,
 }
 
-impl LayerTap for Rectifiers {
+impl LayerHook for Relus {
     fn wants_input(&self, _: &str) -> bool {
         false
     }
 
-    fn tap(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
+    fn output(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
         let same_shape = self.shape == output.dims();
         self.shape = output.dims().to_vec();
         if same_shape && output.flatten_all()?.min(0)?.to_scalar::<f32>()? >= 0.0 {
@@ -78,12 +78,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rectifiers_are_told_from_convolutions_and_pools() -> Result<()> {
+    fn relus_are_told_from_convolutions_and_pools() -> Result<()> {
         let model = build(&ModelSpec::new("resnet18", 2), 0, &Device::Cpu)?;
         let images = Tensor::randn(0f32, 1.0, (1, 3, 64, 64), &Device::Cpu)?;
-        let mut rectifiers = Rectifiers::default();
-        model.forward(&images, &mut Pass::eval().with_tap(&mut rectifiers))?;
-        let found = &rectifiers.found;
+        let mut relus = Relus::default();
+        model.forward(&images, &mut Pass::eval().with_hooks(&mut relus))?;
+        let found = &relus.found;
         for wanted in ["relu", "layer1.0.relu1", "layer4.1.relu2"] {
             assert!(found.iter().any(|layer| layer == wanted), "{wanted}: {found:?}");
         }

@@ -1,7 +1,7 @@
 //! Integrated gradients (Sundararajan et al. 2017, <https://arxiv.org/abs/1703.01365>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Taps};
+use candle_vision_models::{Hooks, Model};
 
 use super::{Attributions, Inquiry};
 use crate::{Error, Result, Target};
@@ -11,8 +11,8 @@ use crate::{Error, Result, Target};
 pub struct IntegratedGradients {
     /// Points on the path, both ends included; at least 2.
     pub steps: usize,
-    /// Where the path begins, of the pictures' shape or one that broadcasts to it; zeros (the mean
-    /// colour of normalised pictures) if `None`.
+    /// Where the path begins, of the images' shape or one that broadcasts to it; zeros (the mean
+    /// colour of normalised images) if `None`.
     pub baseline: Option<Tensor>,
 }
 
@@ -22,8 +22,8 @@ impl Default for IntegratedGradients {
     }
 }
 
-/// What each value adds to the score on the straight way from a baseline to the picture: the values
-/// of a picture add up to the difference of the two scores.
+/// What each value adds to the score on the straight way from a baseline to the image: the values
+/// of an image add up to the difference of the two scores.
 ///
 /// The integral is taken by the trapezoidal rule, whose weights add up to 1; captum's
 /// `riemann_trapezoid` gives `(steps - 1) / steps` of it.
@@ -69,7 +69,7 @@ pub fn integrated_gradients(
     for step in 0..path.steps {
         let point = (&baseline + (&way * (step as f64 / last as f64))?)?;
         let share = if step == 0 || step == last { 0.5 } else { 1.0 } / last as f64;
-        total = (total + (inquiry.gradient_at(&point, &mut Taps::new())? * share)?)?;
+        total = (total + (inquiry.gradient_at(&point, &mut Hooks::new())? * share)?)?;
     }
     Ok(inquiry.attributions((total * way)?, true))
 }

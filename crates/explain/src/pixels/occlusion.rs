@@ -1,22 +1,22 @@
 //! Occlusion (Zeiler and Fergus 2014, <https://arxiv.org/abs/1311.2901>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Taps};
+use candle_vision_models::{Hooks, Model};
 
 use super::{Attributions, Inquiry};
 use crate::{Error, Result, Target};
 
-/// Covered pictures in one pass.
+/// Covered images in one pass.
 const CHUNK: usize = 16;
 
-/// The patch that [`occlusion`] moves over each picture.
+/// The patch that [`occlusion`] moves over each image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Occlusion {
     /// Side of the patch in pixels; by default an eighth of the shorter side, rounded up.
     pub window: Option<usize>,
     /// Pixels from one place to the next; by default half a patch, rounded up.
     pub stride: Option<usize>,
-    /// What a covered value becomes; 0 is the mean colour of normalised pictures.
+    /// What a covered value becomes; 0 is the mean colour of normalised images.
     pub fill: f64,
 }
 
@@ -34,7 +34,7 @@ impl Default for Occlusion {
 /// - the values are `[batch, 1, height, width]`
 ///
 /// # Errors
-/// As [`saliency`](crate::saliency), or if the patch or its step is 0 or larger than a picture.
+/// As [`saliency`](crate::saliency), or if the patch or its step is 0 or larger than an image.
 ///
 /// # Example
 /// ```
@@ -80,7 +80,7 @@ impl Patch {
         let side = height.min(width);
         let window = options.window.unwrap_or(side.div_ceil(8));
         let stride = options.stride.unwrap_or(window.div_ceil(2));
-        let range = "at least 1 pixel and at most the picture's shorter side";
+        let range = "at least 1 pixel and at most the image's shorter side";
         for (setting, value) in [("window", window), ("stride", stride)] {
             if value == 0 || value > side {
                 return Err(Error::Setting { setting, range, found: value.to_string() });
@@ -89,7 +89,7 @@ impl Patch {
         Ok(Self { window, stride, fill: options.fill })
     }
 
-    /// Upper left corners; the last of a row or column ends with the picture.
+    /// Upper left corners; the last of a row or column ends with the image.
     fn places(&self, height: usize, width: usize) -> Vec<[usize; 2]> {
         let along = |side: usize| {
             let last = side - self.window;
@@ -113,20 +113,20 @@ fn lost_by_pixel(
     patch: &Patch,
     places: &[[usize; 2]],
 ) -> Result<Vec<f32>> {
-    let picture = inquiry.images.narrow(0, index, 1)?;
-    let (_, _, height, width) = picture.dims4()?;
-    let response = inquiry.question.run_again(&picture, &mut Taps::new())?;
+    let image = inquiry.images.narrow(0, index, 1)?;
+    let (_, _, height, width) = image.dims4()?;
+    let response = inquiry.question.run_again(&image, &mut Hooks::new())?;
     let whole = inquiry.asked.variant_scores(index, &response)?[0];
     let (mut lost, mut times) = (vec![0f64; height * width], vec![0f64; height * width]);
     for places in places.chunks(CHUNK) {
         let covers: Vec<f32> =
             places.iter().flat_map(|place| patch.cover(*place, height, width)).collect();
-        let mask = Tensor::from_slice(&covers, (places.len(), 1, height, width), picture.device())?;
-        let mask = mask.to_dtype(picture.dtype())?;
-        // fill where the mask is 1, the picture elsewhere
-        let change = picture.affine(-1.0, patch.fill)?;
-        let covered = picture.broadcast_add(&mask.broadcast_mul(&change)?)?;
-        let response = inquiry.question.run_again(&covered, &mut Taps::new())?;
+        let mask = Tensor::from_slice(&covers, (places.len(), 1, height, width), image.device())?;
+        let mask = mask.to_dtype(image.dtype())?;
+        // fill where the mask is 1, the image elsewhere
+        let change = image.affine(-1.0, patch.fill)?;
+        let covered = image.broadcast_add(&mask.broadcast_mul(&change)?)?;
+        let response = inquiry.question.run_again(&covered, &mut Hooks::new())?;
         let scores = inquiry.asked.variant_scores(index, &response)?;
         for (cover, score) in covers.chunks(height * width).zip(scores) {
             for (pixel, covered) in cover.iter().enumerate().filter(|(_, covered)| **covered > 0.0)

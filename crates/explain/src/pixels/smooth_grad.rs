@@ -1,7 +1,7 @@
 //! SmoothGrad (Smilkov et al. 2017, <https://arxiv.org/abs/1706.03825>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Taps, standard_normal};
+use candle_vision_models::{Hooks, Model, standard_normal};
 use candle_vision_ops::Generator;
 use rand::SeedableRng;
 
@@ -11,9 +11,9 @@ use crate::{Error, Result, Target};
 /// The noise that [`smooth_grad`] averages over.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SmoothGrad {
-    /// Noisy copies of each picture, at least 1.
+    /// Noisy copies of each image, at least 1.
     pub samples: usize,
-    /// Standard deviation of the noise, as a fraction of the range of a picture's values.
+    /// Standard deviation of the noise, as a fraction of the range of an image's values.
     pub noise: f64,
     /// Decides the noise.
     pub seed: u64,
@@ -26,7 +26,7 @@ impl Default for SmoothGrad {
     }
 }
 
-/// The gradient at the pixels, averaged over noisy copies of each picture.
+/// The gradient at the pixels, averaged over noisy copies of each image.
 ///
 /// Shapes are those of [`saliency`](crate::saliency).
 ///
@@ -68,7 +68,7 @@ pub fn smooth_grad(
     let inquiry = Inquiry::new(model, images, target)?;
     let deviation = (range_of_each(images)? * noise.noise)?;
     let count = images.dim(0)?;
-    // Each picture has its own noise, so that a batch gives what the pictures give alone.
+    // Each image has its own noise, so that a batch gives what the images give alone.
     let mut generators = vec![Generator::seed_from_u64(noise.seed); count];
     let mut total = images.zeros_like()?;
     for _ in 0..noise.samples {
@@ -80,12 +80,12 @@ pub fn smooth_grad(
         }
         let drawn = Tensor::from_vec(drawn, images.shape(), images.device())?;
         let drawn = drawn.to_dtype(images.dtype())?.broadcast_mul(&deviation)?;
-        total = (total + inquiry.gradient_at(&(images + drawn)?, &mut Taps::new())?)?;
+        total = (total + inquiry.gradient_at(&(images + drawn)?, &mut Hooks::new())?)?;
     }
     Ok(inquiry.attributions((total / noise.samples as f64)?, false))
 }
 
-/// Largest less smallest value of each picture, `[batch, 1, 1, 1]`.
+/// Largest less smallest value of each image, `[batch, 1, 1, 1]`.
 fn range_of_each(images: &Tensor) -> Result<Tensor> {
     let flat = images.flatten_from(1)?;
     let range = (flat.max_keepdim(1)? - flat.min_keepdim(1)?)?;

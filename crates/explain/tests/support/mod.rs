@@ -22,7 +22,7 @@ pub(crate) fn tensor(map: &ClassActivationMap) -> candle_core::Result<Tensor> {
     Tensor::from_slice(&map.map, (map.height, map.width), &Device::Cpu)
 }
 
-/// A network of `explain.json` and the picture it was asked about.
+/// A network of `explain.json` and the image it was asked about.
 pub(crate) fn case(name: &str) -> candle_core::Result<(Box<dyn Model>, Tensor)> {
     let side = if name == "resnet18" { 96 } else { 32 };
     let images = reference::image_batch(&format!("cam.{name}"), &[1, 3, side, side])?;

@@ -40,7 +40,7 @@ const CIFAR: [(&str, &str); 6] = [
     ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
 ];
 
-/// A class-balanced part for machines without a network: 500 and 200 pictures a class.
+/// A class-balanced part for machines without a network: 500 and 200 images a class.
 const CIFAR_SUBSET: [(&str, u64, &str); 3] = [
     (
         "train_5000.bin",
@@ -55,7 +55,7 @@ const CIFAR_SUBSET: [(&str, u64, &str); 3] = [
     ("batches.meta.txt", 60, "2ce042b1e0b48db4bb214408e6414ba18b2731c24af244f2d6c112fddf31af00"),
 ];
 
-/// Pictures a folder. A GIF among the training ants is no picture to torchvision either.
+/// Images a folder. A GIF among the training ants is no image to torchvision either.
 const HYMENOPTERA: [(&str, usize); 4] =
     [("train/ants", 123), ("train/bees", 121), ("val/ants", 70), ("val/bees", 83)];
 
@@ -84,7 +84,7 @@ pub(super) fn cifar10() -> Item {
     let subset = CIFAR_SUBSET.map(|(name, bytes, sum)| file(name, bytes, sum));
     Item {
         name: "cifar10".to_owned(),
-        about: "CIFAR-10: 60,000 pictures of 10 classes, 32x32 (170 MB; Krizhevsky, Nair, Hinton)"
+        about: "CIFAR-10: 60,000 images of 10 classes, 32x32 (170 MB; Krizhevsky, Nair, Hinton)"
             .to_owned(),
         layouts: vec![
             files_in("cifar10", &full),

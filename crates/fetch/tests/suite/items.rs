@@ -99,12 +99,12 @@ fn write_digits(folder: &Path) {
     }
 }
 
-/// A zip with `pictures/train/{ants,bees}/*.jpg`, and the item it belongs to.
+/// A zip with `images/train/{ants,bees}/*.jpg`, and the item it belongs to.
 pub(crate) fn tree_item(mirror: &str) -> (Item, Vec<u8>) {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for name in ["train/ants/1.jpg", "train/ants/2.JPEG", "train/bees/1.jpg", "train/bees/x.gif"] {
         let options = zip::write::SimpleFileOptions::default();
-        zip.start_file(format!("pictures/{name}"), options).unwrap();
+        zip.start_file(format!("images/{name}"), options).unwrap();
         zip.write_all(name.as_bytes()).unwrap();
     }
     let archive = zip.finish().unwrap().into_inner();
@@ -120,10 +120,10 @@ pub(crate) fn tree_item(mirror: &str) -> (Item, Vec<u8>) {
             },
         }],
         sources: vec![Source::Archive {
-            file: spec("pictures.zip", &archive),
+            file: spec("images.zip", &archive),
             kind: ArchiveKind::Zip,
             mirrors: vec![format!("{mirror}/")],
-            root: "pictures".to_owned(),
+            root: "images".to_owned(),
             folder: "insects".to_owned(),
             limits: Limits::default(),
         }],
@@ -322,9 +322,9 @@ fn causes_are_told_apart() {
     let (mut item, _) = tree_item("");
     let zip = b"no archive at all".to_vec();
     if let Source::Archive { file, .. } = &mut item.sources[0] {
-        *file = spec("pictures.zip", &zip);
+        *file = spec("images.zip", &zip);
     }
-    std::fs::write(broken.other().join("pictures.zip"), zip).unwrap();
+    std::fs::write(broken.other().join("images.zip"), zip).unwrap();
     let error = broken.fetch_from(&item, &broken.other()).unwrap_err();
     assert!(matches!(error, Error::Archive { .. }) && !error.is_not_available(), "{error}");
 }

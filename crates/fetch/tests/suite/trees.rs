@@ -20,10 +20,10 @@ fn an_archive_becomes_its_folder() {
     let fetched = place.fetch(&item).unwrap();
     assert_eq!(fetched.files, [place.data().join("insects")]);
     assert_eq!(names(&place.data()), [".candle-vision-fetch.lock", "insects"]);
-    let picture = place.data().join("insects/train/ants/2.JPEG");
-    assert_eq!(std::fs::read(picture).unwrap(), b"train/ants/2.JPEG");
+    let image = place.data().join("insects/train/ants/2.JPEG");
+    assert_eq!(std::fs::read(image).unwrap(), b"train/ants/2.JPEG");
 
-    // A picture lost, one added: the first comes back, the second stays.
+    // An image lost, one added: the first comes back, the second stays.
     std::fs::remove_file(place.data().join("insects/train/bees/1.jpg")).unwrap();
     std::fs::write(place.data().join("insects/train/ants/mine.jpg"), "mine").unwrap();
     assert!(!is_present(&item, &place.data()));
@@ -45,13 +45,13 @@ fn flip(path: &Path) {
 fn a_flipped_byte_in_an_unpacked_file_is_repaired_and_told() {
     let (item, archive) = tree_item("");
     let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
+    std::fs::write(place.other().join("images.zip"), &archive).unwrap();
     place.fetch_from(&item, &place.other()).unwrap();
     assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
 
-    let picture = place.data().join("insects/train/ants/1.jpg");
+    let image = place.data().join("insects/train/ants/1.jpg");
     let gif = place.data().join("insects/train/bees/x.gif");
-    flip(&picture);
+    flip(&image);
     flip(&gif);
     let error = place.fetch_offline(&item).unwrap_err();
     assert!(matches!(error, Error::Offline { .. }), "{error}");
@@ -68,8 +68,8 @@ fn a_flipped_byte_in_an_unpacked_file_is_repaired_and_told() {
     let from = Some(place.other());
     let options = FetchOptions { progress: &progress, from, ..options(&place.data()) };
     fetch(&item, &options).unwrap();
-    assert_eq!(repaired.into_inner(), [picture.clone(), gif]);
-    assert_eq!(std::fs::read(&picture).unwrap(), b"train/ants/1.jpg");
+    assert_eq!(repaired.into_inner(), [image.clone(), gif]);
+    assert_eq!(std::fs::read(&image).unwrap(), b"train/ants/1.jpg");
     assert_eq!(place.fetch_offline(&item).unwrap().origin, Origin::AlreadyPresent);
 }
 
@@ -77,7 +77,7 @@ fn a_flipped_byte_in_an_unpacked_file_is_repaired_and_told() {
 fn a_quick_look_finds_what_changed_since_the_fetch_and_writes_nothing() {
     let (item, archive) = tree_item("");
     let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
+    std::fs::write(place.other().join("images.zip"), &archive).unwrap();
     place.fetch_from(&item, &place.other()).unwrap();
     let folder = place.data().join("insects");
     let record = std::fs::read(folder.join(".candle-vision-files")).unwrap();
@@ -120,10 +120,10 @@ fn a_tree_without_a_record_is_counted() {
 fn an_archive_or_a_tree_is_taken_from_a_local_folder() {
     let (item, archive) = tree_item("");
     let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
+    std::fs::write(place.other().join("images.zip"), &archive).unwrap();
     place.fetch_from(&item, &place.other()).unwrap();
     assert!(is_present(&item, &place.data()));
-    assert!(place.other().join("pictures.zip").exists());
+    assert!(place.other().join("images.zip").exists());
 
     let second = Place::new();
     let fetched = second.fetch_from(&item, &place.data()).unwrap();
@@ -149,7 +149,7 @@ fn an_archive_without_its_folder_is_refused() {
         *root = "elsewhere".to_owned();
     }
     let place = Place::new();
-    std::fs::write(place.other().join("pictures.zip"), &archive).unwrap();
+    std::fs::write(place.other().join("images.zip"), &archive).unwrap();
     let error = place.fetch_from(&item, &place.other()).unwrap_err().to_string();
     assert!(error.contains("elsewhere"), "{error}");
     assert_eq!(names(&place.data()), [".candle-vision-fetch.lock"]);

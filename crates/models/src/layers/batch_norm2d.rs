@@ -27,24 +27,24 @@ pub struct BatchNorm2d {
 }
 
 /// What follows a batch norm, done in the same pass over memory: a residual to add, then a
-/// rectifier known under a path of its own.
+/// ReLU known under a path of its own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Activate<'a> {
     /// Added to the normalised output, of the same shape.
     pub residual: Option<&'a Tensor>,
-    /// The rectifier that comes last and its path; `None` for no rectifier.
-    pub rectifier: Option<(Activation, &'a str)>,
+    /// The ReLU that comes last and its path; `None` for no ReLU.
+    pub activation: Option<(Activation, &'a str)>,
 }
 
 impl<'a> Activate<'a> {
     /// ReLU at `path`.
     pub fn relu(path: &'a str) -> Self {
-        Self { residual: None, rectifier: Some((Activation::Relu, path)) }
+        Self { residual: None, activation: Some((Activation::Relu, path)) }
     }
 
     /// ReLU6 at `path`.
     pub fn relu6(path: &'a str) -> Self {
-        Self { residual: None, rectifier: Some((Activation::Relu6, path)) }
+        Self { residual: None, activation: Some((Activation::Relu6, path)) }
     }
 
     /// Adds `residual` first.
@@ -53,17 +53,17 @@ impl<'a> Activate<'a> {
     }
 
     pub(super) fn activation(&self) -> Activation {
-        self.rectifier.map_or(Activation::Identity, |(activation, _)| activation)
+        self.activation.map_or(Activation::Identity, |(activation, _)| activation)
     }
 
-    /// Whether a tap wants to see the activation's input, for which the activation must stand alone.
+    /// Whether a hook wants to see the activation's input, for which the activation must stand alone.
     pub(super) fn wants_input(&self, pass: &Pass<'_>) -> bool {
-        self.rectifier.is_some_and(|(_, path)| pass.wants_input(path))
+        self.activation.is_some_and(|(_, path)| pass.wants_input(path))
     }
 
     /// Hands in the output of the last of it.
     pub(super) fn output(&self, y: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        match self.rectifier {
+        match self.activation {
             Some((_, path)) => pass.output(path, y),
             None => Ok(y),
         }
@@ -90,9 +90,9 @@ impl BatchNorm2d {
     /// pass the running statistics move.
     ///
     /// # Errors
-    /// If the shape does not fit, or what a tap returns.
+    /// If the shape does not fit, or what a hook returns.
     pub fn forward(&self, x: &Tensor, then: Activate<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
-        // A tap on the normalised output needs it before the residual and the activation, one on the
+        // A hook on the normalised output needs it before the residual and the activation, one on the
         // activation's input before the activation.
         if pass.wants(&self.path) || then.wants_input(pass) {
             return self.step_by_step(x, then, pass);
@@ -108,7 +108,7 @@ impl BatchNorm2d {
         if let Some(residual) = then.residual {
             y = add(&y, residual)?;
         }
-        let Some((activation, path)) = then.rectifier else {
+        let Some((activation, path)) = then.activation else {
             return Ok(y);
         };
         layer_at(path, &y, pass, |y| match activation {

@@ -64,14 +64,14 @@ impl Conv2d {
     /// `[batch, height, width, in]` to `[batch, out_height, out_width, out]`.
     ///
     /// # Errors
-    /// If the shape does not fit, or what a tap returns.
+    /// If the shape does not fit, or what a hook returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = pass.input(&self.path, x)?;
         let y = self.convolve(&x, Activation::Identity, pass)?;
         pass.output(&self.path, y)
     }
 
-    /// The same with a rectifier behind it, which has a path of its own; in one op unless a tap wants
+    /// The same with a ReLU behind it, which has a path of its own; in one op unless a hook wants
     /// to see what is between.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ impl ConvNorm {
         if pass.wants(self.conv.path()) || pass.wants(self.bn.path()) || then.wants_input(pass) {
             return self.bn.forward(&self.conv.forward(x, pass)?, then, pass);
         }
-        // A tap may have made a leaf of the residual alone: its gradient must not be cut.
+        // A hook may have made a leaf of the residual alone: its gradient must not be cut.
         let residual_is_tracked = then.residual.is_some_and(Tensor::track_op);
         let prepared = self.conv.prepared_for(x, pass);
         let y = match prepared {

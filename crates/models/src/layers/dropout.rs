@@ -22,7 +22,7 @@ impl Dropout {
     /// The same shape as `x`.
     ///
     /// # Errors
-    /// If the probability is not in `0.0..1.0`, or what a tap returns.
+    /// If the probability is not in `0.0..1.0`, or what a hook returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = &pass.input(&self.path, x)?;
         let y = if pass.is_train() && self.probability > 0.0 {

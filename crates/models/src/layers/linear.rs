@@ -30,7 +30,7 @@ impl Linear {
     /// `[batch, in]` to `[batch, out]`.
     ///
     /// # Errors
-    /// If the shape does not fit, or what a tap returns.
+    /// If the shape does not fit, or what a hook returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = pass.input(&self.path, x)?;
         let y = self.multiply(&x, pass)?;

@@ -32,18 +32,18 @@ pub fn images_to_features(images: &Tensor, channels: usize) -> Result<Tensor> {
     }
 }
 
-/// The rectifier as a named layer.
+/// The ReLU as a named layer.
 ///
 /// # Errors
-/// What a tap returns.
+/// What a hook returns.
 pub fn relu_at(path: &str, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
     layer_at(path, x, pass, relu)
 }
 
-/// `op` as the layer at `path`: taps see its input and its output.
+/// `op` as the layer at `path`: hooks see its input and its output.
 ///
 /// # Errors
-/// What `op` or a tap returns.
+/// What `op` or a hook returns.
 pub fn layer_at(
     path: &str,
     x: &Tensor,

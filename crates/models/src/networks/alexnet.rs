@@ -1,5 +1,5 @@
 //! AlexNet (Krizhevsky 2014, <https://arxiv.org/abs/1404.5997>), torchvision's form, and one for
-//! 32x32 pictures.
+//! 32x32 images.
 
 use candle_core::{Result, Tensor, bail};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
@@ -18,7 +18,7 @@ pub struct AlexNet {
     dropout: [Dropout; 2],
 }
 
-/// A convolution with its rectifier, and a max pool where there is one.
+/// A convolution with its ReLU, and a max pool where there is one.
 struct Feature {
     conv: Conv2d,
     relu: &'static str,
@@ -36,7 +36,7 @@ impl AlexNet {
         Self::new(spec, 63, stem, MaxPool2dConfig::new(3).stride(2), parameters, vb)
     }
 
-    /// For 32x32 pictures: a 3x3 stem of stride 1, which takes the centre of published 11x11
+    /// For 32x32 images: a 3x3 stem of stride 1, which takes the centre of published 11x11
     /// weights, and 2x2 pools. Everything behind them is torchvision's.
     pub(super) fn cifar(
         spec: ModelSpec,
@@ -58,7 +58,7 @@ impl AlexNet {
         let [channels, height, width] = spec.input;
         if height < smallest || width < smallest {
             bail!(
-                "`{}` takes pictures of at least {smallest}x{smallest}, got {height}x{width}",
+                "`{}` takes images of at least {smallest}x{smallest}, got {height}x{width}",
                 spec.architecture
             )
         }

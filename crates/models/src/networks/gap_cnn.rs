@@ -1,4 +1,4 @@
-//! Convolutional networks that end in global average pooling, so that pictures of any size fit.
+//! Convolutional networks that end in global average pooling, so that images of any size fit.
 
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
@@ -9,10 +9,10 @@ use crate::layers::{
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
-/// The path of the last rectifier, where class activation maps look.
+/// The path of the last ReLU, where class activation maps look.
 const LAST: &str = "relu3";
 
-/// Three 3x3 convolutions with rectifier and 2x2 max pool, global average pooling, `fc`.
+/// Three 3x3 convolutions with ReLU and 2x2 max pool, global average pooling, `fc`.
 ///
 /// The plain form has 16, 32 and 64 channels; the deep one 32, 64 and 128 with batch norm and
 /// dropout 0.5 before the classifier.

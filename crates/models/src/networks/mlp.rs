@@ -7,7 +7,7 @@ use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 const HIDDEN: usize = 128;
 
-/// Flattened picture, `layer1` with 128 units, relu, `layer2`.
+/// Flattened image, `layer1` with 128 units, relu, `layer2`.
 pub struct Mlp {
     spec: ModelSpec,
     parameters: Parameters,

@@ -25,11 +25,11 @@ use crate::{Model, ModelSpec, Parameters};
 
 /// Every architecture that [`build`] knows: its name and what it is.
 pub const ARCHITECTURES: &[(&str, &str)] = &[
-    ("mlp", "one hidden layer of 128 units on the flattened picture"),
-    ("simple_cnn", "three 3x3 convolutions with pooling, two linear layers; for 32x32 pictures"),
-    ("gap_cnn", "three convolutions, global average pooling; for pictures of any size"),
+    ("mlp", "one hidden layer of 128 units on the flattened image"),
+    ("simple_cnn", "three 3x3 convolutions with pooling, two linear layers; for 32x32 images"),
+    ("gap_cnn", "three convolutions, global average pooling; for images of any size"),
     ("gap_cnn_deep", "32-64-128 channels with batch norm, global average pooling, dropout 0.5"),
-    ("resnet9", "Page 2018, with a whitening first layer; for 32x32 pictures"),
+    ("resnet9", "Page 2018, with a whitening first layer; for 32x32 images"),
     ("resnet18", "He et al. 2015, 18 layers"),
     ("resnet34", "He et al. 2015, 34 layers"),
     ("resnet50", "He et al. 2015, 50 layers, bottleneck blocks"),
@@ -37,7 +37,7 @@ pub const ARCHITECTURES: &[(&str, &str)] = &[
     ("wide_resnet50_2", "Zagoruyko and Komodakis 2016, 50 layers, twice as wide"),
     ("mobilenet_v2", "Sandler et al. 2018, inverted residuals"),
     ("alexnet", "Krizhevsky 2014, torchvision's form"),
-    ("alexnet_32", "AlexNet for 32x32 pictures: a 3x3 stem and 2x2 pools"),
+    ("alexnet_32", "AlexNet for 32x32 images: a 3x3 stem and 2x2 pools"),
 ];
 
 /// The names nearest to an unknown one; all names if none is near.
@@ -51,12 +51,12 @@ fn near_or_all(unknown: &str) -> String {
     }
 }
 
-/// Fails if a picture does not survive three halvings.
+/// Fails if an image does not survive three halvings.
 fn require_three_halvings(spec: &ModelSpec) -> Result<()> {
     let [_, height, width] = spec.input;
     if height < 8 || width < 8 {
         bail!(
-            "`{}` halves the picture three times: at least 8x8, got {height}x{width}",
+            "`{}` halves the image three times: at least 8x8, got {height}x{width}",
             spec.architecture
         )
     }
@@ -71,7 +71,7 @@ fn require_three_halvings(spec: &ModelSpec) -> Result<()> {
 pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Model>> {
     if spec.num_classes == 0 || spec.input.contains(&0) {
         bail!(
-            "a network needs at least one class and a picture, got {} classes and input {:?}",
+            "a network needs at least one class and an image, got {} classes and input {:?}",
             spec.num_classes,
             spec.input
         )

@@ -35,7 +35,7 @@ impl Shape {
 /// Convolutions and a shortcut around them.
 struct Block {
     path: String,
-    /// Every convolution with the path of the rectifier behind it.
+    /// Every convolution with the path of the ReLU behind it.
     body: Vec<(ConvNorm, String)>,
     downsample: Option<ConvNorm>,
 }

@@ -12,7 +12,7 @@ use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// Height and width of the patches that the first convolution whitens.
 const PATCH: usize = 3;
-/// Pixels of the training pictures whose patches are looked at: 2,000 pictures of CIFAR-10.
+/// Pixels of the training images whose patches are looked at: 2,000 images of CIFAR-10.
 const PIXELS_TO_FIT: usize = 2000 * 32 * 32;
 /// Factor of the features in front of the classifier: without it the first logits are large, and the
 /// high learning rates of the recipe tear them apart.
@@ -24,10 +24,10 @@ const LOGIT_SCALE: f64 = 0.125;
 /// `whiten` (3x3, as many channels as a patch has values, without a bias) and `prep` (1x1 to 64) are
 /// the stem; `layer1`, `layer2` and `layer3` are a 3x3 convolution to 128, 256 and 512 channels and a
 /// 2x2 max pool each; in `layer1` and `layer3` a `residual` of two more follows; then the maximum of
-/// each channel and `fc`. All convolutions but the first have batch norm and rectifier behind them.
+/// each channel and `fc`. All convolutions but the first have batch norm and ReLU behind them.
 ///
-/// [`Model::fit_pictures`] makes `whiten` fixed kernels that whiten the patches of the training
-/// pictures; without that it begins at random and learns like the others.
+/// [`Model::fit_images`] makes `whiten` fixed kernels that whiten the patches of the training
+/// images; without that it begins at random and learns like the others.
 pub struct ResNet9 {
     spec: ModelSpec,
     parameters: Parameters,
@@ -37,7 +37,7 @@ pub struct ResNet9 {
     fc: Linear,
 }
 
-/// A convolution with its batch norm, and the path of the rectifier behind them.
+/// A convolution with its batch norm, and the path of the ReLU behind them.
 struct Unit {
     conv: ConvNorm,
     relu: String,
@@ -69,7 +69,7 @@ struct Stage {
     residual: Option<Residual>,
 }
 
-/// Two convolutions with a shortcut around them; unlike in larger residual networks the rectifier
+/// Two convolutions with a shortcut around them; unlike in larger residual networks the ReLU
 /// comes before the sum.
 struct Residual {
     path: String,
@@ -170,12 +170,12 @@ impl Model for ResNet9 {
         Some("layer3")
     }
 
-    fn pictures_to_fit(&self) -> usize {
+    fn images_to_fit(&self) -> usize {
         let [_, height, width] = self.spec.input;
         PIXELS_TO_FIT.div_ceil(height * width)
     }
 
-    fn fit_pictures(&self, images: &Tensor) -> Result<()> {
+    fn fit_images(&self, images: &Tensor) -> Result<()> {
         let kernels = whitening_kernels(images, PATCH)?;
         let Some(weight) = self.parameters.get("whiten.weight") else {
             candle_core::bail!("`{}` has no layer `whiten`", self.spec.architecture)

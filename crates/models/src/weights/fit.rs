@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use candle_core::{Result, Tensor};
 
 use super::names::Renamed;
-use super::{Head, LoadReport};
+use super::{LoadReport, Strictness};
 use crate::Model;
 
 /// What people call the layer that ends in the classes.
@@ -34,17 +34,17 @@ pub(super) struct Fitted {
     pub(super) report: LoadReport,
 }
 
-pub(super) fn fit(model: &dyn Model, renamed: Renamed, head: Head) -> Result<Fitted> {
+pub(super) fn fit(model: &dyn Model, renamed: Renamed, strictness: Strictness) -> Result<Fitted> {
     let all = model.parameters().all();
     let ours: HashSet<&str> = all.iter().map(|parameter| parameter.path()).collect();
     let Renamed { mut tensors, prefix, mut beside, state } = renamed;
-    let found = rename_head(model, &ours, &mut tensors, &mut beside, head)?;
+    let found = rename_head(model, &ours, &mut tensors, &mut beside, strictness)?;
     let adapted = tensors.into_iter().map(|(name, tensor)| {
         let other = model.adapt_weight(&name, &tensor)?;
         Ok((name, other.unwrap_or(tensor)))
     });
     let tensors: BTreeMap<String, Tensor> = adapted.collect::<Result<_>>()?;
-    let mut report = compare(model, &tensors, head);
+    let mut report = compare(model, &tensors, strictness);
     report.prefix = prefix;
     report.head_in_file = found.name;
     report.left_out = found.left_out.into_iter().chain(beside.into_keys()).chain(state).collect();
@@ -61,13 +61,13 @@ struct FoundHead {
 }
 
 /// Brings a linear layer that only the file knows, and that stands where the network has its head, to
-/// the head's name. With [`Head::MayDiffer`] a head of several layers is left out.
+/// the head's name. With [`Strictness::ExceptHead`] a head of several layers is left out.
 fn rename_head(
     model: &dyn Model,
     ours: &HashSet<&str>,
     tensors: &mut BTreeMap<String, Tensor>,
     beside: &mut BTreeMap<String, Tensor>,
-    head: Head,
+    strictness: Strictness,
 ) -> Result<FoundHead> {
     let path = model.head();
     let weight = format!("{path}.weight");
@@ -112,7 +112,7 @@ fn rename_head(
         }
     }
     let mut left_out = Vec::new();
-    if head == Head::MayDiffer {
+    if strictness == Strictness::ExceptHead {
         let of_head = leftover().filter(|name| is_head(layer_of(name))).cloned();
         left_out = of_head.collect();
         for name in &left_out {
@@ -143,10 +143,15 @@ fn is_under(layer: &str, path: &str) -> bool {
     layer.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn compare(model: &dyn Model, tensors: &BTreeMap<String, Tensor>, head: Head) -> LoadReport {
+fn compare(
+    model: &dyn Model,
+    tensors: &BTreeMap<String, Tensor>,
+    strictness: Strictness,
+) -> LoadReport {
     let mut report = LoadReport::default();
     let prefix = format!("{}.", model.head());
-    let replaceable = |name: &str| head == Head::MayDiffer && name.starts_with(&prefix);
+    let replaceable =
+        |name: &str| strictness == Strictness::ExceptHead && name.starts_with(&prefix);
     for parameter in model.parameters().all() {
         let name = parameter.path().to_owned();
         match tensors.get(&name) {

@@ -6,7 +6,7 @@ use candle_core::{DType, Error, Result, Tensor};
 
 use super::fit::{Fitted, fit};
 use super::names::renamed;
-use super::{Head, LoadReport};
+use super::{LoadReport, Strictness};
 use crate::{Model, Parameter};
 
 /// Copies `tensors` into `model`, all or nothing, and says what fitted.
@@ -23,11 +23,11 @@ use crate::{Model, Parameter};
 pub fn load(
     model: &dyn Model,
     tensors: &HashMap<String, Tensor>,
-    head: Head,
+    strictness: Strictness,
 ) -> Result<LoadReport> {
     let all = model.parameters().all();
     let ours: HashSet<&str> = all.iter().map(Parameter::path).collect();
-    let Fitted { tensors: fitted, mut report } = fit(model, renamed(tensors, &ours)?, head)?;
+    let Fitted { tensors: fitted, mut report } = fit(model, renamed(tensors, &ours)?, strictness)?;
     if report.matched.is_empty() {
         return Err(Error::Msg(format!(
             "these are no weights of `{}`: none of its {} tensors (`{}`, ...) is in the file (`{}`, \

@@ -29,13 +29,14 @@ pub use report::LoadReport;
 use crate::{Model, Parameters};
 use sniff::Kind;
 
-/// How much of a file must fit.
+/// Which parameters of a network must match the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
-    /// Every name must match: a checkpoint of this very network.
-    Keep,
-    /// The head may differ or be missing, as when weights for 1,000 classes are fine-tuned on two.
-    MayDiffer,
+pub enum Strictness {
+    /// Every parameter must match: a checkpoint of this very network.
+    Strict,
+    /// Every parameter but those of the head must match. A head that differs or is missing keeps its initial
+    /// values, as when weights for 1,000 classes are fine-tuned on two.
+    ExceptHead,
 }
 
 /// The weights in a file, and where in it they were found.
@@ -82,8 +83,8 @@ impl WeightFile {
     ///
     /// # Errors
     /// As [`load`].
-    pub fn load(&self, model: &dyn Model, head: Head) -> Result<LoadReport> {
-        let report = load(model, &self.tensors, head)?;
+    pub fn load(&self, model: &dyn Model, strictness: Strictness) -> Result<LoadReport> {
+        let report = load(model, &self.tensors, strictness)?;
         Ok(LoadReport {
             dictionary: self.dictionary.clone(),
             other_dictionaries: self.left_out.clone(),

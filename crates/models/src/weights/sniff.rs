@@ -22,7 +22,7 @@ const AGAIN: &str = "fetch or copy it again";
 const UNPACK: &str = "unpack it first";
 const SAVE: &str =
     "save the weights in Python with `torch.save(model.state_dict(), \"weights.pth\")`";
-const PICTURE: &str = "name the weight file instead";
+const IMAGE: &str = "name the weight file instead";
 
 /// Files by the bytes that they begin with.
 const SIGNATURES: &[(&[u8], &str, &str)] = &[
@@ -31,10 +31,10 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
         "a git-lfs pointer and not the file itself",
         "run `git lfs pull` where it came from",
     ),
-    (b"\xff\xd8\xff", "a JPEG picture", PICTURE),
-    (b"\x89PNG", "a PNG picture", PICTURE),
-    (b"GIF8", "a GIF picture", PICTURE),
-    (b"RIFF", "a WebP picture or a sound", PICTURE),
+    (b"\xff\xd8\xff", "a JPEG image", IMAGE),
+    (b"\x89PNG", "a PNG image", IMAGE),
+    (b"GIF8", "a GIF image", IMAGE),
+    (b"RIFF", "a WebP image or a sound", IMAGE),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write it", SAVE),
     (b"\x93NUMPY", "a NumPy array", SAVE),
     (b"GGUF", "a GGUF file of a language model", SAVE),
@@ -44,10 +44,10 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", UNPACK),
     (b"7z\xbc\xaf", "a 7z archive", UNPACK),
     (b"Rar!", "a RAR archive", UNPACK),
-    (b"%PDF", "a PDF document", PICTURE),
-    (b"\x7fELF", "a program", PICTURE),
-    (b"MZ", "a Windows program", PICTURE),
-    (b"#!", "a script", PICTURE),
+    (b"%PDF", "a PDF document", IMAGE),
+    (b"\x7fELF", "a program", IMAGE),
+    (b"MZ", "a Windows program", IMAGE),
+    (b"#!", "a script", IMAGE),
 ];
 
 /// What a file of `len` bytes is that begins with `start`.

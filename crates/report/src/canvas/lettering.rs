@@ -1,7 +1,7 @@
 //! Text that the embedded font cannot show (Chinese, Arabic, Devanagari, emoji): shaped and drawn
 //! with the fonts that this machine has.
 //!
-//! Fonts are looked up the first time that such a text is met, so pictures without one stay the same
+//! Fonts are looked up the first time that such a text is met, so images without one stay the same
 //! on every machine. A character that no font has is shown as its code point, `<U+732B>`, and noted
 //! for [`characters_without_font`].
 
@@ -41,7 +41,7 @@ pub(super) fn is_embedded(text: &str) -> bool {
     text.chars().all(has)
 }
 
-/// The characters that pictures drawn by this process show as code points (`<U+732B>`), because
+/// The characters that images drawn by this process show as code points (`<U+732B>`), because
 /// neither the embedded font nor one of this machine has them; in order.
 ///
 /// A program may tell its user to install a font for them.

@@ -6,7 +6,7 @@ use candle_vision_train::{Callback, Control, Event, History};
 
 use super::curves_png;
 
-/// Keeps a picture of a run's curves up to date: draws it anew after each epoch.
+/// Keeps an image of a run's curves up to date: draws it anew after each epoch.
 ///
 /// Give it to the trainer together with the other callbacks.
 #[derive(Debug)]

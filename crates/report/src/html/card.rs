@@ -1,18 +1,18 @@
-//! A picture that the network found hard, with its map and its words.
+//! An image that the network found hard, with its map and its words.
 
 use serde::Serialize;
 
-use super::WorstPicture;
+use super::WorstImage;
 use super::data_uri::{LONGEST, data_uri};
 use crate::Result;
+use crate::image::{SMALL, fit};
 use crate::overlay::overlaid;
-use crate::picture::{SMALL, fit};
 
-/// One of the worst pictures as its template wants it.
+/// One of the worst images as its template wants it.
 #[derive(Debug, Serialize)]
 pub(super) struct Card<'a> {
-    picture: String,
-    /// Picture with map.
+    image: String,
+    /// Image with map.
     overlay: Option<String>,
     /// Whether the map says anything.
     positive: bool,
@@ -27,15 +27,15 @@ pub(super) struct Card<'a> {
 }
 
 impl<'a> Card<'a> {
-    pub(super) fn of(worst: &WorstPicture<'a>, classes: &'a [String]) -> Result<Self> {
+    pub(super) fn of(worst: &WorstImage<'a>, classes: &'a [String]) -> Result<Self> {
         let prediction = worst.prediction;
         let class = |number: u32| classes.get(number as usize).map_or("?", String::as_str);
-        let (width, height) = worst.picture.size();
-        // A page enlarges pictures of few pixels by itself, but a map on them needs room.
-        let picture = worst.picture.resized(fit((width, height), LONGEST));
-        let overlay = worst.map.map(|map| data_uri(&overlaid(&picture, map)?)).transpose()?;
+        let (width, height) = worst.image.size();
+        // A page enlarges images of few pixels by itself, but a map on them needs room.
+        let image = worst.image.resized(fit((width, height), LONGEST));
+        let overlay = worst.map.map(|map| data_uri(&overlaid(&image, map)?)).transpose()?;
         Ok(Self {
-            picture: data_uri(&worst.picture.resized(small((width, height))))?,
+            image: data_uri(&worst.image.resized(small((width, height))))?,
             overlay,
             positive: worst.map.is_some_and(|map| map.positive),
             pixels: width.max(height) <= SMALL,

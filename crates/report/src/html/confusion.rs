@@ -11,7 +11,7 @@ const MOST_PAIRS: usize = 10;
 #[derive(Debug, Serialize)]
 struct Cell {
     count: usize,
-    /// Of the pictures of its class.
+    /// Of the images of its class.
     share: f64,
     words: String,
 }

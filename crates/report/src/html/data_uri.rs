@@ -1,4 +1,4 @@
-//! Pictures within a page.
+//! Images within a page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,23 +6,23 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use crate::picture::SMALL;
+use crate::image::SMALL;
 use crate::{Error, Result};
 
 /// Up to this side a photograph is shown in full.
 pub(super) const LONGEST: u32 = 256;
 const QUALITY: u8 = 85;
 
-/// A picture as a `data:` address: photographs as JPEG, pictures of few pixels without loss.
-pub(super) fn data_uri(picture: &RgbImage) -> Result<String> {
-    let (width, height) = picture.dimensions();
+/// An image as a `data:` address: photographs as JPEG, images of few pixels without loss.
+pub(super) fn data_uri(image: &RgbImage) -> Result<String> {
+    let (width, height) = image.dimensions();
     let mut bytes = Vec::new();
     let (kind, written) = if width.max(height) <= SMALL {
         let encoder = PngEncoder::new(&mut bytes);
-        ("png", encoder.write_image(picture, width, height, ExtendedColorType::Rgb8))
+        ("png", encoder.write_image(image, width, height, ExtendedColorType::Rgb8))
     } else {
         let mut encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
-        ("jpeg", encoder.encode(picture, width, height, ExtendedColorType::Rgb8))
+        ("jpeg", encoder.encode(image, width, height, ExtendedColorType::Rgb8))
     };
     written.map_err(Error::draw)?;
     Ok(format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)))
@@ -37,7 +37,7 @@ mod tests {
         let small = data_uri(&RgbImage::from_pixel(2, 2, image::Rgb([9, 8, 7])))?;
         let bytes = small.strip_prefix("data:image/png;base64,").expect("a PNG");
         let bytes = STANDARD.decode(bytes).expect("base64");
-        let back = image::load_from_memory(&bytes).expect("a picture").into_rgb8();
+        let back = image::load_from_memory(&bytes).expect("an image").into_rgb8();
         assert_eq!(back.get_pixel(1, 1).0, [9, 8, 7]);
         let large = data_uri(&RgbImage::new(200, 100))?;
         assert!(large.starts_with("data:image/jpeg;base64,/9j/"), "{large}");

@@ -45,7 +45,7 @@ impl Bar {
         let &ConfidenceBin { count, accuracy, confidence } = bin;
         let width = SIDE / bins as f64;
         let edge = |index: usize| index as f64 / bins as f64;
-        let pictures = if count == 1 { "picture" } else { "pictures" };
+        let images = if count == 1 { "image" } else { "images" };
         Self {
             left: index as f64 * width,
             width,
@@ -58,7 +58,7 @@ impl Bar {
             accuracy,
             confidence,
             words: format!(
-                "{count} {pictures} with a mean confidence of {:.1} %: {:.1} % right",
+                "{count} {images} with a mean confidence of {:.1} %: {:.1} % right",
                 100.0 * confidence,
                 100.0 * accuracy
             ),
@@ -79,6 +79,6 @@ mod tests {
         let [bar] = reliability.bars.as_slice() else { panic!("{reliability:?}") };
         assert_eq!((bar.left, bar.width), (120.0, 120.0));
         assert_eq!((bar.top, bar.height), (180.0, 60.0));
-        assert_eq!(bar.words, "4 pictures with a mean confidence of 60.0 %: 25.0 % right");
+        assert_eq!(bar.words, "4 images with a mean confidence of 60.0 %: 25.0 % right");
     }
 }

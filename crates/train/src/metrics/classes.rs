@@ -3,14 +3,14 @@
 /// How well one class is told from the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassScores {
-    /// Share of the pictures taken for this class that are of it; `None` if none was.
+    /// Share of the images taken for this class that are of it; `None` if none was.
     pub precision: Option<f64>,
-    /// Share of its pictures that were recognised; `None` if there are none.
+    /// Share of its images that were recognised; `None` if there are none.
     pub recall: Option<f64>,
-    /// Harmonic mean of the two; 0 if no picture was recognised, `None` if the class neither occurs
+    /// Harmonic mean of the two; 0 if no image was recognised, `None` if the class neither occurs
     /// nor was predicted.
     pub f1: Option<f64>,
-    /// Its pictures.
+    /// Its images.
     pub support: usize,
 }
 
@@ -42,7 +42,7 @@ pub fn class_scores(confusion: &[Vec<usize>]) -> Vec<ClassScores> {
     (0..confusion.len()).map(scores).collect()
 }
 
-/// Pictures of one class that were taken for another.
+/// Images of one class that were taken for another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfusedPair {
     /// The class they are of.
@@ -51,7 +51,7 @@ pub struct ConfusedPair {
     pub predicted: usize,
     /// How many.
     pub count: usize,
-    /// Their share of the pictures of their class.
+    /// Their share of the images of their class.
     pub share: f64,
 }
 

@@ -1,4 +1,4 @@
-//! How sure a share of few pictures is.
+//! How sure a share of few images is.
 
 /// The normal distribution holds 95 % of its mass within so many standard deviations.
 const Z: f64 = 1.959_963_984_540_054;

@@ -15,7 +15,7 @@ use crate::error::require;
 pub struct ScheduleConfig {
     /// What happens to the rate after the warm-up.
     #[serde(flatten)]
-    pub decay: DecayConfig,
+    pub decay: ScheduleKind,
     /// A linear climb before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<WarmupConfig>,
@@ -24,7 +24,7 @@ pub struct ScheduleConfig {
 /// What happens to the learning rate; names, defaults and values are PyTorch's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum DecayConfig {
+pub enum ScheduleKind {
     /// Nothing.
     Constant {},
     /// Times `gamma` every `step_size` epochs.
@@ -165,14 +165,14 @@ fn default_start_factor() -> f64 {
     1.0 / 3.0
 }
 
-impl Default for DecayConfig {
+impl Default for ScheduleKind {
     fn default() -> Self {
         Self::Constant {}
     }
 }
 
-impl From<DecayConfig> for ScheduleConfig {
-    fn from(decay: DecayConfig) -> Self {
+impl From<ScheduleKind> for ScheduleConfig {
+    fn from(decay: ScheduleKind) -> Self {
         Self { decay, warmup: None }
     }
 }
@@ -183,8 +183,8 @@ impl ScheduleConfig {
     /// rates that a run of that length has from there on, so that such a schedule is stretched.
     pub fn depends_on_length(&self) -> bool {
         match self.decay {
-            DecayConfig::CosineAnnealingLr { t_max, .. } => t_max.is_none(),
-            DecayConfig::OneCycleLr { .. } => true,
+            ScheduleKind::CosineAnnealingLr { t_max, .. } => t_max.is_none(),
+            ScheduleKind::OneCycleLr { .. } => true,
             _ => false,
         }
     }
@@ -199,7 +199,7 @@ impl ScheduleConfig {
             let share = start_factor > 0.0 && start_factor <= 1.0;
             let expected = "above 0 and at most 1";
             require(share, "schedule.warmup.start_factor", start_factor, expected)?;
-            let climbs = matches!(self.decay, DecayConfig::OneCycleLr { .. });
+            let climbs = matches!(self.decay, ScheduleKind::OneCycleLr { .. });
             let expected = "left out: one cycle has a climb of its own";
             require(!climbs, "schedule.warmup.epochs", epochs, expected)?;
         }
@@ -207,7 +207,7 @@ impl ScheduleConfig {
     }
 }
 
-impl DecayConfig {
+impl ScheduleKind {
     fn validate(&self, base_lr: f64) -> Result<()> {
         let below_base = format!("at least 0 and at most the learning rate {base_lr}");
         match *self {

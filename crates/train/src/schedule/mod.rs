@@ -12,7 +12,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-pub use config::{Anneal, DecayConfig, PlateauMode, ScheduleConfig, WarmupConfig};
+pub use config::{Anneal, PlateauMode, ScheduleConfig, ScheduleKind, WarmupConfig};
 use one_cycle::OneCycle;
 use plateau::{Plateau, PlateauState};
 
@@ -31,9 +31,9 @@ pub struct EpochMetrics {
 ///
 /// # Example
 /// ```
-/// use candle_vision_train::schedule::{DecayConfig, EpochMetrics, Schedule, ScheduleConfig};
+/// use candle_vision_train::schedule::{ScheduleKind, EpochMetrics, Schedule, ScheduleConfig};
 ///
-/// let config = ScheduleConfig::from(DecayConfig::StepLr { step_size: 2, gamma: 0.1 });
+/// let config = ScheduleConfig::from(ScheduleKind::StepLr { step_size: 2, gamma: 0.1 });
 /// let mut schedule = Schedule::new(&config, 1.0, 10, 100)?;
 /// let metrics = EpochMetrics { val_loss: 0.7, val_accuracy: 0.5 };
 /// let rates = [(); 3].map(|()| {
@@ -63,7 +63,7 @@ pub struct ScheduleState {
     plateau: PlateauState,
 }
 
-/// A checked [`DecayConfig`] with nothing left open.
+/// A checked [`ScheduleKind`] with nothing left open.
 #[derive(Debug, Clone)]
 enum Decay {
     Constant,
@@ -91,13 +91,13 @@ impl Schedule {
         config.validate(base_lr)?;
         let warmup_epochs = config.warmup.map_or(0, |warmup| warmup.epochs);
         let decay = match config.decay {
-            DecayConfig::Constant {} => Decay::Constant,
-            DecayConfig::StepLr { step_size, gamma } => Decay::StepLr { step_size, gamma },
-            DecayConfig::CosineAnnealingLr { t_max, eta_min } => {
+            ScheduleKind::Constant {} => Decay::Constant,
+            ScheduleKind::StepLr { step_size, gamma } => Decay::StepLr { step_size, gamma },
+            ScheduleKind::CosineAnnealingLr { t_max, eta_min } => {
                 let rest = epochs.saturating_sub(warmup_epochs).max(1);
                 Decay::CosineAnnealingLr { t_max: t_max.unwrap_or(rest), eta_min }
             }
-            DecayConfig::ReduceLrOnPlateau {
+            ScheduleKind::ReduceLrOnPlateau {
                 mode,
                 factor,
                 patience,
@@ -105,7 +105,7 @@ impl Schedule {
                 cooldown,
                 min_lr,
             } => Decay::Plateau(Plateau { mode, factor, patience, threshold, cooldown, min_lr }),
-            DecayConfig::OneCycleLr {
+            ScheduleKind::OneCycleLr {
                 pct_start,
                 anneal_strategy,
                 div_factor,
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_cosine_without_length_ends_with_the_run() {
-        let decay = DecayConfig::CosineAnnealingLr { t_max: None, eta_min: 0.0 };
+        let decay = ScheduleKind::CosineAnnealingLr { t_max: None, eta_min: 0.0 };
         let warmup = Some(WarmupConfig { epochs: 2, start_factor: 0.5 });
         let config = ScheduleConfig { decay, warmup };
         let schedule = Schedule::new(&config, 0.1, 6, 1).unwrap();
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_rate_from_outside_is_gone_on_from() {
-        let decay = DecayConfig::StepLr { step_size: 2, gamma: 0.1 };
+        let decay = ScheduleKind::StepLr { step_size: 2, gamma: 0.1 };
         let mut schedule = Schedule::new(&decay.into(), 0.1, 10, 1).unwrap();
         schedule.step(METRICS);
         schedule.set_lr(0.05);
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_rate_set_in_a_warm_up_is_climbed_to() {
         let warmup = Some(WarmupConfig { epochs: 4, start_factor: 0.2 });
-        let config = ScheduleConfig { decay: DecayConfig::default(), warmup };
+        let config = ScheduleConfig { decay: ScheduleKind::default(), warmup };
         let mut schedule = Schedule::new(&config, 1.0, 10, 1).unwrap();
         schedule.step(METRICS);
         schedule.set_lr(0.1);
@@ -258,14 +258,14 @@ mod tests {
 
     #[test]
     fn a_cosine_of_one_epoch_falls_and_climbs() {
-        let decay = DecayConfig::CosineAnnealingLr { t_max: Some(1), eta_min: 0.0 };
+        let decay = ScheduleKind::CosineAnnealingLr { t_max: Some(1), eta_min: 0.0 };
         let schedule = Schedule::new(&decay.into(), 0.1, 10, 1).unwrap();
         assert_close(&rates(schedule, 5), &[0.1, 0.0, 0.1, 0.0, 0.1]);
     }
 
     #[test]
     fn saved_state_goes_on_bit_for_bit() {
-        let decay = DecayConfig::CosineAnnealingLr { t_max: Some(7), eta_min: 1e-5 };
+        let decay = ScheduleKind::CosineAnnealingLr { t_max: Some(7), eta_min: 1e-5 };
         let config = ScheduleConfig::from(decay);
         let mut whole = Schedule::new(&config, 0.1, 10, 1).unwrap();
         (0..5).for_each(|_| whole.step(METRICS));

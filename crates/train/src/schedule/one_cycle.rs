@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use super::Anneal;
 
-/// A checked [`DecayConfig::OneCycleLr`](super::DecayConfig::OneCycleLr) with nothing left open.
+/// A checked [`ScheduleKind::OneCycleLr`](super::ScheduleKind::OneCycleLr) with nothing left open.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct OneCycle {
     pub(super) pct_start: f64,

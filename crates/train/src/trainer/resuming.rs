@@ -32,7 +32,7 @@ impl Trainer<'_> {
     /// # Which parameters learn
     /// Parameters learn, or are frozen, as they were in the run, whether by
     /// [`TrainerConfig::freeze`](crate::TrainerConfig), by hand or by
-    /// [`Model::fit_pictures`](candle_vision_models::Model::fit_pictures). To change that, freeze or
+    /// [`Model::fit_images`](candle_vision_models::Model::fit_images). To change that, freeze or
     /// unfreeze after this call. Checkpoints of early versions do not name them: they need a network
     /// that is frozen as it was.
     ///

@@ -22,7 +22,7 @@ pub(super) struct Begun {
     /// Batch in the epoch, from 1.
     batch: usize,
     lr: f64,
-    /// Pictures in the batch.
+    /// Images in the batch.
     samples: usize,
 }
 

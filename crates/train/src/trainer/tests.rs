@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 
 const IN_GROUPS: Reading = Reading::InGroups { longest: Duration::MAX };
 
-/// 40 pictures in batches of two: twenty steps an epoch, more than a group.
+/// 40 images in batches of two: twenty steps an epoch, more than a group.
 fn loader(split: Split, shuffle: bool) -> DataLoader {
     let insects = Insects::new(split, InsectsConfig { size: 16, count: 40, seed: 0 }).unwrap();
     let transform = Compose::new(vec![Transform::ToTensor]).unwrap();
@@ -287,7 +287,7 @@ fn a_full_device_names_the_batch_size_and_leaves_the_checkpoints() {
         });
         let mut trainer = Trainer::new(&model, &train, &val, recipe(SGD), &folder).unwrap();
         let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
-        assert!(error.to_string().contains("too small for batches of 2 pictures"), "{error}");
+        assert!(error.to_string().contains("too small for batches of 2 images"), "{error}");
         let checkpoint = Checkpoint::load(folder.last()).unwrap();
         assert_eq!(checkpoint.metadata.epoch, 1);
         assert!(checkpoint.is_resumable());

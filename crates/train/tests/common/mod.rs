@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Tensor};
 use candle_vision_data::transforms::{Compose, Transform};
-use candle_vision_data::{DataLoader, Dataset, Error, LoaderConfig, Picture, Sample};
+use candle_vision_data::{DataLoader, Dataset, Error, Image, LoaderConfig, Sample};
 use candle_vision_models::{Model, ModelSpec, build};
 use candle_vision_train::{
     Callback, Checkpoint, Control, Event, Result, RunFolder, Summary, Trainer, TrainerConfig,
@@ -19,7 +19,7 @@ pub(crate) const SIDE: usize = 8;
 pub(crate) struct Halves {
     pub(crate) count: usize,
     pub(crate) first: usize,
-    /// Index of a picture that cannot be read.
+    /// Index of an image that cannot be read.
     pub(crate) broken: Option<usize>,
     pub(crate) classes: Vec<String>,
 }
@@ -39,7 +39,7 @@ impl Dataset for Halves {
     fn sample(&self, index: usize) -> Result<Sample, Error> {
         if self.broken == Some(index) {
             let (name, reason) = (self.name(index), "cut short".to_owned());
-            return Err(Error::BrokenPicture { name, reason });
+            return Err(Error::BrokenImage { name, reason });
         }
         let label = self.label(index);
         let pixel = |i: usize| {
@@ -48,7 +48,7 @@ impl Dataset for Halves {
             if upper == (label == 0) { 110 + noise as u8 } else { 60 + noise as u8 }
         };
         let pixels = (0..SIDE * SIDE * 3).map(pixel).collect();
-        Ok(Sample { picture: Picture::new(SIDE, SIDE, 3, pixels)?, label, mask: None })
+        Ok(Sample { image: Image::new(SIDE, SIDE, 3, pixels)?, label, mask: None })
     }
 
     fn classes(&self) -> &[String] {
@@ -78,7 +78,7 @@ pub(crate) fn loader_on(device: &Device, dataset: Halves, config: LoaderConfig) 
     DataLoader::new(Arc::new(dataset), transform, config, device.clone()).unwrap()
 }
 
-/// 23 pictures in batches of 5: five batches an epoch, the last of them short.
+/// 23 images in batches of 5: five batches an epoch, the last of them short.
 pub(crate) fn train_loader(workers: usize) -> DataLoader {
     let config =
         LoaderConfig { batch_size: 5, shuffle: true, seed: 3, workers, ..LoaderConfig::default() };

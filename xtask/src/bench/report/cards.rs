@@ -5,7 +5,7 @@ use super::super::table::Table;
 use super::{JobReport, Side, compare, dash, milliseconds};
 
 pub(super) fn table(jobs: &[JobReport]) -> Table {
-    let head = ["job", "side", "ms", "pictures/s", "PyTorch/ours", "pairs", "waiting"];
+    let head = ["job", "side", "ms", "images/s", "PyTorch/ours", "pairs", "waiting"];
     Table::new(&head, jobs.iter().flat_map(rows))
 }
 
@@ -19,7 +19,7 @@ fn rows(job: &JobReport) -> Vec<Vec<String>> {
             job.job.to_owned(),
             side.name().to_owned(),
             milliseconds(summary.median_ms),
-            format!("{:.0}", summary.pictures_per_s),
+            format!("{:.0}", summary.images_per_s),
             ratio.unwrap_or_else(dash),
             comparison.map_or_else(dash, |comparison| comparison.range()),
             side.waiting.map_or_else(dash, |share| format!("{:.1} %", 100.0 * share)),

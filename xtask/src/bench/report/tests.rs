@@ -133,7 +133,7 @@ fn on_a_card_every_side_has_a_line() {
             "a CPU",
             "2 threads, 3 runs of 3 s, on cuda",
             "",
-            "job                             side    ms  pictures/s  PyTorch/ours      pairs  waiting",
+            "job                             side    ms  images/s  PyTorch/ours      pairs  waiting",
             "resnet18_infer_b64_224_bf16     ours  6.00        3000             -          -        -",
             "resnet18_infer_b64_224_bf16    eager  8.00        2000          1.33  1.00-2.00        -",
             "resnet18_infer_b64_224_bf16  compile  3.00        5333          0.50  0.38-0.75        -",

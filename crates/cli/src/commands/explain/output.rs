@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use crate::args::{ExplainArgs, MapFormat};
 use crate::batches::Input;
-use crate::named_pictures::Named;
+use crate::named_images::Named;
 use crate::output_names::{distinct, unused};
 use crate::sources::{self, Restored};
 
-/// Where the maps of the pictures go.
+/// Where the maps of the images go.
 pub(super) struct Outputs {
     format: MapFormat,
     place: Place,
@@ -26,12 +26,12 @@ pub(super) struct Outputs {
 enum Place {
     /// The file that was asked for.
     File(PathBuf),
-    /// A folder, with a name for each picture.
+    /// A folder, with a name for each image.
     Folder(PathBuf, Vec<String>),
 }
 
 impl Outputs {
-    /// `--output` is a file for one picture and a folder for several; without it maps go to the folder
+    /// `--output` is a file for one image and a folder for several; without it maps go to the folder
     /// one stands in, because the photographs' own may be read-only.
     pub(super) fn new(args: &ExplainArgs, named: &Named) -> Result<Self> {
         let format = args.format.unwrap_or_else(|| format_of(args.output.as_deref()));
@@ -39,14 +39,14 @@ impl Outputs {
             Some(output) if !is_folder(output, named) => Place::File(output.clone()),
             output => {
                 let folder = output.clone().unwrap_or_default();
-                check_folder(&folder, named.pictures.len())?;
-                Place::Folder(folder, distinct(&named.pictures))
+                check_folder(&folder, named.images.len())?;
+                Place::Folder(folder, distinct(&named.images))
             }
         };
         Ok(Self { format, place, written: HashSet::new() })
     }
 
-    /// Writes the map of a picture and returns where it is.
+    /// Writes the map of an image and returns where it is.
     pub(super) fn write(
         &mut self,
         args: &ExplainArgs,
@@ -82,19 +82,19 @@ impl Outputs {
 
 fn is_folder(output: &Path, named: &Named) -> bool {
     let is_file_name = known_format(output).is_some();
-    named.pictures.len() > 1
+    named.images.len() > 1
         || output.is_dir()
         || output.to_string_lossy().ends_with(['/', std::path::MAIN_SEPARATOR])
         || (named.is_expanded && !is_file_name)
 }
 
-fn check_folder(folder: &Path, pictures: usize) -> Result<()> {
+fn check_folder(folder: &Path, images: usize) -> Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
     ensure!(
         known_format(folder).is_none() && !folder.exists(),
-        "`{}` is one file, but there are {pictures} pictures; name a folder with --output DIR",
+        "`{}` is one file, but there are {images} images; name a folder with --output DIR",
         folder.display()
     );
     std::fs::create_dir_all(folder)
@@ -122,10 +122,10 @@ fn draw(
     class: &str,
     path: &Path,
 ) -> Result<()> {
-    let seen = sources::in_channels(restored.seen(&input.picture)?, 3)?;
+    let seen = sources::in_channels(restored.seen(&input.image)?, 3)?;
     let file = input.path.file_name().unwrap_or_default().to_string_lossy();
     let explanation = Explanation {
-        picture: RgbView::new(seen.width(), seen.height(), seen.pixels())?,
+        image: RgbView::new(seen.width(), seen.height(), seen.pixels())?,
         map,
         file: &file,
         class,
@@ -137,7 +137,7 @@ fn draw(
 /// What `--format json` writes.
 #[derive(Serialize)]
 struct Numbers<'a> {
-    picture: String,
+    image: String,
     method: &'a str,
     layer: &'a str,
     class: &'a str,
@@ -158,7 +158,7 @@ fn json(
     class: &str,
 ) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Numbers {
-        picture: input.path.display().to_string(),
+        image: input.path.display().to_string(),
         method: args.method.name(),
         layer: &map.layer,
         class,

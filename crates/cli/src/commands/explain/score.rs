@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
-use candle_vision::explain::measure::{self, Score};
+use candle_vision::explain::faithfulness::{self, Score};
 use candle_vision::explain::{CamOptions, ClassActivationMap, Method};
 use candle_vision::models::Model;
 use comfy_table::{CellAlignment, Table};
@@ -21,10 +21,10 @@ pub(super) fn print(
     map: &ClassActivationMap,
     options: &CamOptions,
 ) -> Result<()> {
-    let own = measure::score(model, input, map, None)?;
+    let own = faithfulness::score(model, input, map, None)?;
     let mut random = Vec::new();
     for seed in 0..BASELINES {
-        random.push(measure::score(model, input, &measure::random_map(map, seed), None)?);
+        random.push(faithfulness::score(model, input, &faithfulness::random_map(map, seed), None)?);
     }
     let mean = |value: fn(&Score) -> f64| random.iter().map(value).sum::<f64>() / BASELINES as f64;
     let mut scores = table();
@@ -41,7 +41,7 @@ pub(super) fn print(
         "down to",
         "rank correlation (near 0 is good)",
     ]);
-    for stage in measure::weight_randomisation(model, input, method, options, 1)? {
+    for stage in faithfulness::weight_randomisation(model, input, method, options, 1)? {
         let correlation = shown(stage.correlation);
         sanity.add_row([stage.layers.to_string(), stage.down_to, correlation]);
     }

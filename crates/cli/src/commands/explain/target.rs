@@ -14,7 +14,7 @@ pub(super) struct AskedFor {
     pub(super) beside: String,
 }
 
-/// `CLASS`, `CLASS:OTHER` or `@PICTURE`; nothing for the predicted class.
+/// `CLASS`, `CLASS:OTHER` or `@IMAGE`; nothing for the predicted class.
 pub(super) fn parse(text: Option<&str>, restored: &Restored, device: &Device) -> Result<AskedFor> {
     let Some(text) = text else {
         return Ok(AskedFor { target: Target::Predicted, beside: String::new() });
@@ -49,7 +49,7 @@ fn unknown(text: &str, restored: &Restored) -> anyhow::Error {
     error
 }
 
-/// What a target without a picture asks for.
+/// What a target without an image asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Class(usize),

@@ -4,17 +4,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 use candle_vision::data::transforms::{Compose, Interpolation, Transform, functional};
-use candle_vision::explain::inside::{Elementary, Filter, elementary};
+use candle_vision::explain::inspection::{Elementary, Filter, elementary};
 use candle_vision::report::shades;
 
-use super::{Shown, network, picture_name, write_page};
+use super::{Shown, image_name, network, write_page};
 use crate::args::ActivationsArgs;
 use crate::say;
 use crate::sources::{self, in_channels, unused_generator};
 
-/// The longest side that is worked on: the picture shows no more.
+/// The longest side that is worked on: the image shows no more.
 const LONGEST: usize = 400;
 
 pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
@@ -23,8 +23,8 @@ pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
         "`--layer` names a layer of a network: give its --checkpoint too"
     );
     let filter: Filter = args.kernel.parse()?;
-    let picture = sources::picture(&args.picture, true)?;
-    show_elementary(args, &picture, &filter)?;
+    let image = sources::image(&args.image, true)?;
+    show_elementary(args, &image, &filter)?;
     if let Some(checkpoint) = &args.checkpoint {
         let device = args.device.open()?;
         let restored = sources::restore(checkpoint, &device)?;
@@ -34,12 +34,12 @@ pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_elementary(args: &ActivationsArgs, picture: &Picture, filter: &Filter) -> Result<()> {
-    let small = smaller(picture)?;
+fn show_elementary(args: &ActivationsArgs, image: &Image, filter: &Filter) -> Result<()> {
+    let small = smaller(image)?;
     let array = Compose::new(vec![Transform::ToTensor])?.apply(&small, &mut unused_generator())?;
     let layers = elementary(&array.to_batch(&Device::Cpu)?, filter)
-        .with_context(|| format!("cannot look at `{}`", args.picture.display()))?;
-    let mut shown = vec![Shown::picture(small, "picture")?];
+        .with_context(|| format!("cannot look at `{}`", args.image.display()))?;
+    let mut shown = vec![Shown::image(small, "image")?];
     for layer in &layers {
         let (low, high) = layer.range();
         let name = match layer.name {
@@ -55,14 +55,14 @@ fn show_elementary(args: &ActivationsArgs, picture: &Picture, filter: &Filter) -
         let (width, height) = (layer.width, layer.height);
         shown.push(Shown { width, height, pixels: pixels(layer), caption });
     }
-    let output = args.output.clone().unwrap_or_else(|| picture_name(&args.picture, "activations"));
-    let file = args.picture.file_name().unwrap_or_default().to_string_lossy();
+    let output = args.output.clone().unwrap_or_else(|| image_name(&args.image, "activations"));
+    let file = args.image.file_name().unwrap_or_default().to_string_lossy();
     write_page(&shown, 3, &format!("What layers make of {file}"), &output)?;
     say::result(output.display())?;
     Ok(())
 }
 
-/// As a picture: values around 0 in the middle, except where they begin at 0 (rectifier, sigmoid).
+/// As an image: values around 0 in the middle, except where they begin at 0 (ReLU, sigmoid).
 fn pixels(layer: &Elementary) -> Vec<u8> {
     let (low, high) = layer.range();
     let range = match layer.name {
@@ -78,13 +78,13 @@ fn pixels(layer: &Elementary) -> Vec<u8> {
     shades(&layer.values, range)
 }
 
-fn smaller(picture: &Picture) -> Result<Picture> {
-    let picture = in_channels(picture.clone(), 3)?;
-    let (width, height) = (picture.width(), picture.height());
+fn smaller(image: &Image) -> Result<Image> {
+    let image = in_channels(image.clone(), 3)?;
+    let (width, height) = (image.width(), image.height());
     let longest = width.max(height);
     if longest <= LONGEST {
-        return Ok(picture);
+        return Ok(image);
     }
     let scaled = |side: usize| (side * LONGEST / longest).max(2);
-    Ok(functional::resize(&picture, scaled(height), scaled(width), Interpolation::Bilinear)?)
+    Ok(functional::resize(&image, scaled(height), scaled(width), Interpolation::Bilinear)?)
 }

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use candle_core::Device;
-use candle_vision::explain::inside::{Kernels, feature_maps, first_kernels};
+use candle_vision::explain::inspection::{Kernels, feature_maps, first_kernels};
 use candle_vision::report::{Colormap, painted, shades};
 
-use super::{Shown, picture_name, write_page};
+use super::{Shown, image_name, write_page};
 use crate::args::ActivationsArgs;
 use crate::say;
 use crate::sources::Restored;
@@ -19,7 +19,7 @@ pub(super) fn show_maps(
     restored: &Restored,
     device: &Device,
 ) -> Result<()> {
-    let (_, input) = restored.input(&args.picture, device)?;
+    let (_, input) = restored.input(&args.image, device)?;
     let found = feature_maps(restored.model.as_ref(), &input, args.layer.as_deref())?;
     let (width, height, all) = (found.width, found.height, found.maps.len());
     let map = |(channel, map): (usize, &Vec<f32>)| Shown {
@@ -29,7 +29,7 @@ pub(super) fn show_maps(
         caption: format!("channel {channel}"),
     };
     let shown: Vec<Shown> = found.maps.iter().take(MOST).enumerate().map(map).collect();
-    let output = picture_name(&args.picture, &found.layer);
+    let output = image_name(&args.image, &found.layer);
     let title = format!("{}: {}", found.layer, of(shown.len(), all, "feature maps"));
     write_page(&shown, COLUMNS, &title, &output)?;
     say::result(format_args!("{}: {all} maps of {height}x{width}", found.layer))?;
@@ -51,7 +51,7 @@ pub(super) fn show_kernels(args: &ActivationsArgs, restored: &Restored) -> Resul
         caption: format!("channel {channel}"),
     };
     let shown: Vec<Shown> = found.kernels.iter().take(MOST).enumerate().map(kernel).collect();
-    let output = picture_name(&args.picture, "kernels");
+    let output = image_name(&args.image, "kernels");
     let title = format!("{}: {}", found.layer, of(shown.len(), all, "kernels"));
     write_page(&shown, COLUMNS, &title, &output)?;
     let channels = found.in_channels;

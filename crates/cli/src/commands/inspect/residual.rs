@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use candle_vision::data::LoaderConfig;
-use candle_vision::explain::inside::{
+use candle_vision::explain::inspection::{
     BlockStatistics, ResidualBlock, ResidualLens, WithoutBlock, residual_blocks,
 };
 use candle_vision::models::{Model, Pass};
@@ -12,7 +12,7 @@ use candle_vision::report::{BarColumn, bars_png};
 use candle_vision::train::{Criterion, EvaluationConfig, evaluate};
 use comfy_table::CellAlignment;
 
-use super::picture_name;
+use super::image_name;
 use crate::args::ResidualArgs;
 use crate::table::table;
 use crate::{measured, say, sources};
@@ -24,13 +24,13 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
     let blocks = residual_blocks(model)?;
     let metadata = &restored.metadata;
     let folder = args.folder.as_deref();
-    let dataset = measured::pictures(folder, &args.checkpoint, &args.data, metadata)?;
+    let dataset = measured::images(folder, &args.checkpoint, &args.data, metadata)?;
     let config = LoaderConfig { batch_size: args.batch_size, ..LoaderConfig::default() };
     let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
 
     let mut lens = ResidualLens::new(blocks.clone());
     for batch in loader.epoch(0).take(args.batches.unwrap_or(usize::MAX)) {
-        model.forward(&batch?.images, &mut Pass::eval().with_tap(&mut lens))?;
+        model.forward(&batch?.images, &mut Pass::eval().with_hooks(&mut lens))?;
     }
     let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
     let how = EvaluationConfig { limit: args.batches, ..EvaluationConfig::default() };
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
         rows.push(Row { block, statistics, without });
     }
     print(&rows, whole)?;
-    let output = args.output.clone().unwrap_or_else(|| picture_name(&args.checkpoint, "residual"));
+    let output = args.output.clone().unwrap_or_else(|| image_name(&args.checkpoint, "residual"));
     draw(
         &rows,
         &format!("{}: what each residual block adds", metadata.model.architecture),

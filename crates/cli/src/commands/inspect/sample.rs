@@ -33,16 +33,16 @@ pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
     let loader = sources::loader(dataset.clone(), &settings, Split::Train, seed, &Device::Cpu)?;
     let (train, eval) = (&settings.train, &settings.eval);
 
-    let array = eval.apply(&sample.picture, &mut unused_generator())?;
+    let array = eval.apply(&sample.image, &mut unused_generator())?;
     let mut shown = vec![
-        Shown::picture(sample.picture.clone(), "as stored")?,
-        Shown::picture(eval.undo_normalize(&array)?, "for evaluation")?,
+        Shown::image(sample.image.clone(), "as stored")?,
+        Shown::image(eval.undo_normalize(&array)?, "for evaluation")?,
     ];
     for epoch in 0..args.count {
-        // The loader's own random numbers: these are the pictures of a run with this seed.
-        let array = train.apply(&sample.picture, &mut loader.sample_rng(epoch, args.index))?;
+        // The loader's own random numbers: these are the images of a run with this seed.
+        let array = train.apply(&sample.image, &mut loader.sample_rng(epoch, args.index))?;
         let caption = format!("in epoch {}", epoch + 1);
-        shown.push(Shown::picture(train.undo_normalize(&array)?, caption)?);
+        shown.push(Shown::image(train.undo_normalize(&array)?, caption)?);
     }
     let output = args.output.clone().unwrap_or_else(|| {
         let set = plan::name_of(settings.source);
@@ -53,8 +53,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
     write_page(&shown, COLUMNS, &title, &output)?;
 
     say::result(format_args!("{name}: class {} ({class})", sample.label))?;
-    let (width, height) = (sample.picture.width(), sample.picture.height());
-    say::result(format_args!("stored: {height}x{width}, {} channels", sample.picture.channels()))?;
+    let (width, height) = (sample.image.width(), sample.image.height());
+    say::result(format_args!("stored: {height}x{width}, {} channels", sample.image.channels()))?;
     let [height, width, channels] = array.shape();
     let (low, high) = range(array.values());
     say::result(format_args!(

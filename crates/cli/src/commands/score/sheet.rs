@@ -1,15 +1,15 @@
-//! The maps of one picture side by side.
+//! The maps of one image side by side.
 
 use std::path::Path;
 
 use anyhow::Result;
-use candle_vision::data::Picture;
+use candle_vision::data::Image;
 use candle_vision::explain::ClassActivationMap;
-use candle_vision::report::{Colormap, GridPicture, RgbView, picture_grid_png};
+use candle_vision::report::{Colormap, GridImage, RgbView, image_grid_png};
 
 const COLUMNS: usize = 6;
 
-/// A picture, its mask, and maps of it, in the order in which they were added.
+/// An image, its mask, and maps of it, in the order in which they were added.
 pub(super) struct Sheet {
     width: usize,
     height: usize,
@@ -17,10 +17,10 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Begins with the picture as the network sees it.
-    pub(super) fn new(picture: Picture, mask: Option<&[bool]>) -> Self {
-        let (width, height) = (picture.width(), picture.height());
-        let mut tiles = vec![("picture".to_owned(), picture.into_pixels())];
+    /// Begins with the image as the network sees it.
+    pub(super) fn new(image: Image, mask: Option<&[bool]>) -> Self {
+        let (width, height) = (image.width(), image.height());
+        let mut tiles = vec![("image".to_owned(), image.into_pixels())];
         if let Some(mask) = mask {
             let pixels = mask.iter().flat_map(|inside| [if *inside { 255 } else { 0 }; 3]);
             tiles.push(("mask".to_owned(), pixels.collect()));
@@ -28,12 +28,12 @@ impl Sheet {
         Self { width, height, tiles }
     }
 
-    /// Width of the picture, in pixels.
+    /// Width of the image, in pixels.
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Width or height of the picture, in pixels.
+    /// Width or height of the image, in pixels.
     pub(super) fn longer_side(&self) -> usize {
         self.width.max(self.height)
     }
@@ -45,11 +45,11 @@ impl Sheet {
     }
 
     pub(super) fn write(&self, title: &str, path: &Path) -> Result<()> {
-        let mut pictures = Vec::with_capacity(self.tiles.len());
+        let mut images = Vec::with_capacity(self.tiles.len());
         for (caption, pixels) in &self.tiles {
-            let picture = RgbView::new(self.width, self.height, pixels)?;
-            pictures.push(GridPicture { picture, caption: caption.clone() });
+            let image = RgbView::new(self.width, self.height, pixels)?;
+            images.push(GridImage { image, caption: caption.clone() });
         }
-        Ok(picture_grid_png(&pictures, COLUMNS, title, path)?)
+        Ok(image_grid_png(&images, COLUMNS, title, path)?)
     }
 }

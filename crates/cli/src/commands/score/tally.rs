@@ -1,9 +1,9 @@
-//! What came of each method over all pictures.
+//! What came of each method over all images.
 
 use std::fmt::Write;
 
 use candle_vision::explain::Method;
-use candle_vision::explain::measure::Score;
+use candle_vision::explain::faithfulness::Score;
 use comfy_table::{CellAlignment, Table};
 
 use crate::table::table;
@@ -14,11 +14,11 @@ pub(super) const RANDOM: &str = "random map";
 /// The scores of each method and of the baseline.
 pub(super) struct Tally {
     rows: Vec<(String, Vec<Score>)>,
-    /// The share of each picture that its subject covers, without and with its margin.
+    /// The share of each image that its subject covers, without and with its margin.
     subjects: Vec<[f64; 2]>,
 }
 
-/// Means over the pictures; the first three only where masks are known.
+/// Means over the images; the first three only where masks are known.
 struct Means {
     pointing: Option<f64>,
     pointing_near: Option<f64>,
@@ -68,13 +68,13 @@ impl Tally {
         for column in 1..header.len() {
             align_right(&mut table, column);
         }
-        let pictures = self.rows.first().map_or(0, |(_, scores)| scores.len());
-        let mut text = format!("{table}\n{pictures} pictures, their true class explained");
+        let images = self.rows.first().map_or(0, |(_, scores)| scores.len());
+        let mut text = format!("{table}\n{images} images, their true class explained");
         let share = |which: usize| mean(self.subjects.iter().map(|shares| 100.0 * shares[which]));
         if let (Some(exact), Some(near)) = (share(0), share(1)) {
             let _ = write!(
                 text,
-                ";\nthe subject covers {exact:.1} % of a picture, with the pointing game's margin \
+                ";\nthe subject covers {exact:.1} % of an image, with the pointing game's margin \
                  {near:.1} %"
             );
         }
@@ -85,7 +85,7 @@ impl Tally {
     /// The same means, with all digits.
     pub(super) fn csv(&self) -> String {
         let mut text =
-            "map,pictures,pointing_game,pointing_exactly,energy_in_mask,deletion,insertion,road\n"
+            "map,images,pointing_game,pointing_exactly,energy_in_mask,deletion,insertion,road\n"
                 .to_owned();
         for (name, scores) in &self.rows {
             let Means { pointing, pointing_near, energy, deletion, insertion, road } =
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn means_are_over_the_pictures() {
+    fn means_are_over_the_images() {
         let mut tally = Tally::new(&[Method::GradCam]);
         for hit in [true, true, false, true] {
             tally.add("gradcam", score(Some(hit)));
@@ -157,7 +157,7 @@ mod tests {
         let lines: Vec<&str> = csv.lines().skip(1).collect();
         assert_eq!(lines, ["gradcam,4,1,0.75,,0.25,0.5,0.125", "random map,1,1,,,0.25,0.5,0.125"]);
         let table = tally.table();
-        for part in ["75.0 %", "no masks", "4 pictures", "covers 50.0 %", "margin 100.0 %"] {
+        for part in ["75.0 %", "no masks", "4 images", "covers 50.0 %", "margin 100.0 %"] {
             assert!(table.contains(part), "{part}: {table}");
         }
     }

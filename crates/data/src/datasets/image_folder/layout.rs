@@ -8,7 +8,7 @@ pub(super) use faults::single_class;
 
 use super::names::{last_name, split_called};
 use super::scan::check_is_folder;
-use super::walk::{folders_in, holds_pictures, holds_pictures_below};
+use super::walk::{folders_in, holds_images, holds_images_below};
 use crate::dataset::Split;
 use crate::error::Result;
 
@@ -16,7 +16,7 @@ use crate::error::Result;
 ///
 /// Folders are splits if they are called so, in any case (`train` or `training`; `val`, `valid`,
 /// `validation` or `dev`; `test` or `testing`), and hold class folders. A folder `train` that holds
-/// pictures itself, among others that do, is a class of that name.
+/// images itself, among others that do, is a class of that name.
 ///
 /// `Display` gives one line.
 ///
@@ -38,12 +38,12 @@ pub struct FolderLayout {
 }
 
 impl FolderLayout {
-    /// Looks at a folder, no deeper than it takes to find class folders with pictures in them.
+    /// Looks at a folder, no deeper than it takes to find class folders with images in them.
     ///
     /// # Errors
     /// If there is no such folder, or it cannot be told what is meant: two folders for one split,
     /// splits without class folders, class folders beside splits, a data set one folder below,
-    /// pictures without class folders.
+    /// images without class folders.
     pub fn find(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         check_is_folder(root)?;
@@ -60,7 +60,7 @@ impl FolderLayout {
             return Self::one_folder(root, named, others);
         }
         let is_certain = is_split(Split::Train) && (is_split(Split::Val) || is_split(Split::Test));
-        if !is_certain && others.iter().any(|folder| holds_pictures_below(&folder.path)) {
+        if !is_certain && others.iter().any(|folder| holds_images_below(&folder.path)) {
             // One folder called `train` with a single folder inside is a class with a subfolder.
             if named.iter().all(|folder| folder.classes.len() < 2) {
                 return Self::one_folder(root, named, others);
@@ -129,9 +129,9 @@ impl std::fmt::Display for FolderLayout {
 struct Candidate {
     path: PathBuf,
     split: Option<Split>,
-    /// Whether it holds pictures itself.
-    pictures: bool,
-    /// Folders in it that have pictures, up to two.
+    /// Whether it holds images itself.
+    images: bool,
+    /// Folders in it that have images, up to two.
     classes: Vec<PathBuf>,
 }
 
@@ -139,21 +139,21 @@ impl Candidate {
     fn of(path: PathBuf) -> Self {
         let split = split_called(&last_name(&path));
         if split.is_none() {
-            return Self { path, split, pictures: false, classes: Vec::new() };
+            return Self { path, split, images: false, classes: Vec::new() };
         }
-        let pictures = holds_pictures(&path);
+        let images = holds_images(&path);
         let classes = class_folders(&path, 2);
-        Self { path, split, pictures, classes }
+        Self { path, split, images, classes }
     }
 
-    /// Whether class folders lie in it. A few stray pictures beside them make it no class.
+    /// Whether class folders lie in it. A few stray images beside them make it no class.
     fn holds_classes(&self) -> bool {
-        self.classes.len() > 1 || (self.classes.len() == 1 && !self.pictures)
+        self.classes.len() > 1 || (self.classes.len() == 1 && !self.images)
     }
 }
 
-/// The first few folders in a folder that have pictures.
+/// The first few folders in a folder that have images.
 fn class_folders(folder: &Path, most: usize) -> Vec<PathBuf> {
     let folders = folders_in(folder).unwrap_or_default();
-    folders.into_iter().filter(|path| holds_pictures_below(path)).take(most).collect()
+    folders.into_iter().filter(|path| holds_images_below(path)).take(most).collect()
 }

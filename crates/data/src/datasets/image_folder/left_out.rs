@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Files and folders that were found beside pictures and left out, counted by reason.
+/// Files and folders that were found beside images and left out, counted by reason.
 ///
 /// `Display` gives one line: `3 .txt, 1 empty file, 2 hidden or system files and folders`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// Files whose extension is of no kind of picture that is read, by extension in lower case.
+    /// Files whose extension is of no kind of image that is read, by extension in lower case.
     pub by_extension: BTreeMap<String, usize>,
-    /// Files without an extension whose content is no picture that is read.
+    /// Files without an extension whose content is no image that is read.
     pub without_extension: usize,
-    /// Files of 0 bytes that have a picture's name.
+    /// Files of 0 bytes that have an image's name.
     pub empty: usize,
     /// Hidden files and folders, and those that systems leave behind (`Thumbs.db`, `__MACOSX`).
     pub hidden: usize,
@@ -25,7 +25,7 @@ pub struct LeftOut {
     pub unreadable: usize,
     /// Pipes, sockets and devices.
     pub special: usize,
-    /// Pictures beside the class folders instead of in one.
+    /// Images beside the class folders instead of in one.
     pub outside_classes: usize,
 }
 
@@ -56,7 +56,7 @@ impl LeftOut {
         self.outside_classes += other.outside_classes;
     }
 
-    /// Counts a file that is no picture by its name or content.
+    /// Counts a file that is no image by its name or content.
     pub fn add_file(&mut self, path: &Path) {
         match path.extension() {
             Some(extension) => {
@@ -72,8 +72,8 @@ impl LeftOut {
         [
             (
                 self.without_extension,
-                "file without an extension that is no picture",
-                "files without an extension that are no pictures",
+                "file without an extension that is no image",
+                "files without an extension that are no images",
             ),
             (self.empty, "empty file", "empty files"),
             (self.hidden, "hidden or system file or folder", "hidden or system files and folders"),
@@ -87,8 +87,8 @@ impl LeftOut {
             (self.special, "pipe, socket or device", "pipes, sockets or devices"),
             (
                 self.outside_classes,
-                "picture beside the class folders",
-                "pictures beside the class folders",
+                "image beside the class folders",
+                "images beside the class folders",
             ),
         ]
     }
@@ -132,7 +132,7 @@ mod tests {
         for name in ["a.txt", "b.TXT", "c.heic", "LICENSE"] {
             left_out.add_file(Path::new(name));
         }
-        let line = "2 .txt, 1 .heic, 1 file without an extension that is no picture, 1 empty file, \
+        let line = "2 .txt, 1 .heic, 1 file without an extension that is no image, 1 empty file, \
                     2 dangling links";
         assert_eq!(left_out.to_string(), line);
         let mut twice = left_out.clone();

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::dataset::Split;
 
-/// Folders that programs leave beside pictures: archives of macOS, thumbnails of network storage,
+/// Folders that programs leave beside images: archives of macOS, thumbnails of network storage,
 /// bins, caches.
 const SYSTEM_FOLDERS: [&str; 9] = [
     "__MACOSX",
@@ -35,12 +35,12 @@ pub(super) fn split_called(name: &str) -> Option<Split> {
     })
 }
 
-/// Whether nobody who collects pictures has made this folder: copies in it would be seen twice.
+/// Whether nobody who collects images has made this folder: copies in it would be seen twice.
 pub(super) fn is_system_folder(path: &Path) -> bool {
     is_hidden_or(path, &SYSTEM_FOLDERS)
 }
 
-/// Whether nobody who collects pictures has made this file: `._photo.jpg` holds no photo.
+/// Whether nobody who collects images has made this file: `._photo.jpg` holds no photo.
 pub(super) fn is_system_file(path: &Path) -> bool {
     is_hidden_or(path, &SYSTEM_FILES)
 }

@@ -1,19 +1,19 @@
-//! The classes and pictures of one folder of classes.
+//! The classes and images of one folder of classes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::left_out::LeftOut;
 use super::names::{class_name, is_system_file, is_system_folder, last_name, listed};
-use super::readable::is_picture;
-use super::walk::{Entry, PictureFile, entries, leads_up, pictures_below};
+use super::readable::is_image;
+use super::walk::{Entry, ImageFile, entries, images_below, leads_up};
 use crate::error::{Error, Result};
 
-/// The pictures of a folder of classes.
+/// The images of a folder of classes.
 pub(super) struct Scan {
     pub(super) folder: PathBuf,
-    /// Each picture with its class.
-    pub(super) files: Vec<(PictureFile, u32)>,
+    /// Each image with its class.
+    pub(super) files: Vec<(ImageFile, u32)>,
     pub(super) classes: Vec<String>,
     pub(super) left_out: LeftOut,
     /// What a user should know, a line each.
@@ -39,11 +39,11 @@ pub(super) fn scan(folder: &Path) -> Result<Scan> {
         let mut in_class = LeftOut::default();
         let before = files.len();
         for class_folder in folders {
-            let pictures = pictures_below(class_folder, &mut in_class)?;
-            files.extend(pictures.into_iter().map(|file| (file, label as u32)));
+            let images = images_below(class_folder, &mut in_class)?;
+            files.extend(images.into_iter().map(|file| (file, label as u32)));
         }
         if files.len() == before {
-            return Err(without_pictures(&folder.join(class), &in_class));
+            return Err(without_images(&folder.join(class), &in_class));
         }
         left_out.add(&in_class);
     }
@@ -51,12 +51,12 @@ pub(super) fn scan(folder: &Path) -> Result<Scan> {
     Ok(Scan { folder: folder.to_path_buf(), files, classes, left_out, remarks })
 }
 
-fn without_pictures(folder: &Path, left_out: &LeftOut) -> Error {
+fn without_images(folder: &Path, left_out: &LeftOut) -> Error {
     let others = if left_out.is_empty() { String::new() } else { format!(" (only {left_out})") };
     Error::Invalid {
         path: folder.to_path_buf(),
-        problem: format!("is a class without pictures that can be read{others}"),
-        remedy: "add pictures, or remove the folder".to_owned(),
+        problem: format!("is a class without images that can be read{others}"),
+        remedy: "add images, or remove the folder".to_owned(),
     }
 }
 
@@ -94,7 +94,7 @@ fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> 
             }
             Entry::File(_) if is_system_file(&path) => left_out.hidden += 1,
             // What else lies beside the class folders (a readme, a list) belongs to no class.
-            Entry::File(_) if is_picture(&path).unwrap_or(false) => left_out.outside_classes += 1,
+            Entry::File(_) if is_image(&path).unwrap_or(false) => left_out.outside_classes += 1,
             Entry::Dangling => left_out.dangling_links += 1,
             _ => {}
         }
@@ -103,7 +103,7 @@ fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> 
         return Err(Error::Invalid {
             path: folder.to_path_buf(),
             problem: "holds no class folders".to_owned(),
-            remedy: "put the pictures of each class into a folder of its name".to_owned(),
+            remedy: "put the images of each class into a folder of its name".to_owned(),
         });
     }
     classes.values_mut().for_each(|folders| folders.sort());
@@ -116,13 +116,13 @@ pub(super) fn check_is_folder(folder: &Path) -> Result<()> {
     }
     Err(Error::NotFound {
         path: folder.to_path_buf(),
-        expected: "a folder with one folder of pictures for each class".to_owned(),
+        expected: "a folder with one folder of images for each class".to_owned(),
         remedy: "check the path".to_owned(),
     })
 }
 
 impl Scan {
-    /// Numbers the classes as in `known`; those of which there is no picture are remarked upon.
+    /// Numbers the classes as in `known`; those of which there is no image are remarked upon.
     ///
     /// # Errors
     /// If there is a class that is not among them.
@@ -148,7 +148,7 @@ impl Scan {
             let missing: Vec<&String> =
                 known.iter().filter(|name| !self.classes.contains(&class_name(name))).collect();
             self.remarks.push(format!(
-                "`{}` has no pictures of {}: {} of {} classes are measured there",
+                "`{}` has no images of {}: {} of {} classes are measured there",
                 self.folder.display(),
                 listed(&missing),
                 found.len(),

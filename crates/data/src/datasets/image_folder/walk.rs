@@ -1,4 +1,4 @@
-//! All pictures below a folder, in torchvision's order.
+//! All images below a folder, in torchvision's order.
 
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use super::left_out::LeftOut;
 use super::names::{is_system_file, is_system_folder};
-use super::readable::is_picture;
+use super::readable::is_image;
 use crate::error::{Error, Result};
 
 /// A file that the decoder is expected to read.
 #[derive(Clone, Debug)]
-pub(super) struct PictureFile {
+pub(super) struct ImageFile {
     pub(super) path: PathBuf,
     /// In bytes.
     pub(super) size: u64,
 }
 
-/// All pictures below `folder`, those of one folder together. What is left out is counted.
+/// All images below `folder`, those of one folder together. What is left out is counted.
 ///
 /// Links are followed, as torchvision does, but not to a folder that was seen already or that lies
 /// above: torchvision would run in circles there.
-pub(super) fn pictures_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PictureFile>> {
+pub(super) fn images_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<ImageFile>> {
     let top = folder.canonicalize().map_err(Error::io(folder))?;
     let mut walk = Walk { top, seen: HashSet::new(), found: Vec::new(), left_out };
     walk.enter(folder)?;
@@ -34,8 +34,8 @@ struct Walk<'a> {
     /// The folder that it began with, without links in its path.
     top: PathBuf,
     seen: HashSet<PathBuf>,
-    /// Folders with their pictures.
-    found: Vec<(PathBuf, Vec<PictureFile>)>,
+    /// Folders with their images.
+    found: Vec<(PathBuf, Vec<ImageFile>)>,
     left_out: &'a mut LeftOut,
 }
 
@@ -63,8 +63,8 @@ impl Walk<'_> {
                 Entry::Folder if is_system_folder(&path) => self.left_out.hidden += 1,
                 Entry::Folder => self.enter(&path)?,
                 Entry::File(file) => {
-                    if let Some(picture) = self.picture(path, &file) {
-                        self.found[place].1.push(picture);
+                    if let Some(image) = self.image(path, &file) {
+                        self.found[place].1.push(image);
                     }
                 }
                 Entry::Dangling => self.left_out.dangling_links += 1,
@@ -75,14 +75,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn picture(&mut self, path: PathBuf, file: &Metadata) -> Option<PictureFile> {
+    fn image(&mut self, path: PathBuf, file: &Metadata) -> Option<ImageFile> {
         if is_system_file(&path) {
             self.left_out.hidden += 1;
             return None;
         }
-        match is_picture(&path) {
+        match is_image(&path) {
             Ok(true) if file.len() == 0 => self.left_out.empty += 1,
-            Ok(true) => return Some(PictureFile { path, size: file.len() }),
+            Ok(true) => return Some(ImageFile { path, size: file.len() }),
             Ok(false) => self.left_out.add_file(&path),
             Err(_) => self.left_out.unreadable += 1,
         }
@@ -149,22 +149,22 @@ pub(super) fn leads_up(folder: &Path, link: &Path) -> bool {
     }
 }
 
-/// Whether a folder itself, not one below it, holds a picture.
-pub(super) fn holds_pictures(folder: &Path) -> bool {
+/// Whether a folder itself, not one below it, holds an image.
+pub(super) fn holds_images(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     // In no order, and only up to the first: the folder may hold a million.
     entries
         .flatten()
         .map(|entry| entry.path())
-        .any(|path| !is_system_file(&path) && is_picture(&path).unwrap_or(false) && path.is_file())
+        .any(|path| !is_system_file(&path) && is_image(&path).unwrap_or(false) && path.is_file())
 }
 
-/// Whether there is a picture in a folder or anywhere below it.
-pub(super) fn holds_pictures_below(folder: &Path) -> bool {
+/// Whether there is an image in a folder or anywhere below it.
+pub(super) fn holds_images_below(folder: &Path) -> bool {
     fn look(folder: &Path, seen: &mut HashSet<PathBuf>) -> bool {
         let is_new = folder.canonicalize().is_ok_and(|place| seen.insert(place));
         is_new
-            && (holds_pictures(folder)
+            && (holds_images(folder)
                 || folders_in(folder).is_ok_and(|below| below.iter().any(|path| look(path, seen))))
     }
     look(folder, &mut HashSet::new())

@@ -1,21 +1,21 @@
-//! A picture that shapes are painted on, with smooth edges, and a mask of the subject beside it.
+//! An image that shapes are painted on, with smooth edges, and a mask of the subject beside it.
 
 use super::geometry::{Frame, Hit, Point, Shape, point};
 use super::light::{Color, mix};
 use crate::error::Result;
-use crate::picture::Picture;
+use crate::image::Image;
 
 /// A colour and how much of it covers what is below, in `0.0..=1.0`.
 pub(super) type Paint = (Color, f32);
 
-/// Whether a thing belongs to what the picture is of.
+/// Whether a thing belongs to what the image is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Subject,
     Scenery,
 }
 
-/// A square picture of any number of pixels; positions are in `0.0..=1.0`.
+/// A square image of any number of pixels; positions are in `0.0..=1.0`.
 pub(super) struct Canvas {
     pub(super) size: usize,
     pub(super) colors: Vec<Color>,
@@ -83,7 +83,7 @@ impl Canvas {
         }
     }
 
-    /// Darkens the picture by the shadows noted since the last call.
+    /// Darkens the image by the shadows noted since the last call.
     pub(super) fn cast_shadows(&mut self) {
         for (color, shadow) in self.colors.iter_mut().zip(&mut self.shadow) {
             let light = 1.0 - std::mem::take(shadow);
@@ -99,7 +99,7 @@ impl Canvas {
         margin: f32,
     ) -> impl Iterator<Item = usize> + use<> {
         let (center, radius) = shape.bounds();
-        let center = frame.to_picture(center);
+        let center = frame.to_image(center);
         let reach = radius * frame.longest + margin + 1.5 / self.size as f32;
         let size = self.size;
         let pixel = |value: f32| (value * size as f32).clamp(0.0, size as f32) as usize;
@@ -108,7 +108,7 @@ impl Canvas {
         rows.flat_map(move |y| columns.clone().map(move |x| y * size + x))
     }
 
-    /// Blurs the colours by two box filters of this radius, in picture sides.
+    /// Blurs the colours by two box filters of this radius, in image sides.
     pub(super) fn blur(&mut self, radius: f32) {
         let radius = (radius * self.size as f32).round() as usize;
         if radius == 0 {
@@ -122,13 +122,13 @@ impl Canvas {
         }
     }
 
-    /// The picture in 8 bits, and its mask.
-    pub(super) fn finish(self) -> Result<(Picture, Picture)> {
+    /// The image in 8 bits, and its mask.
+    pub(super) fn finish(self) -> Result<(Image, Image)> {
         let byte = |value: f32| (value * 255.0).round().clamp(0.0, 255.0) as u8;
         let pixels = self.colors.iter().flat_map(|color| color.map(byte)).collect();
         let mask = self.mask.iter().map(|&share| byte(share)).collect();
-        let picture = Picture::new(self.size, self.size, 3, pixels)?;
-        Ok((picture, Picture::new(self.size, self.size, 1, mask)?))
+        let image = Image::new(self.size, self.size, 3, pixels)?;
+        Ok((image, Image::new(self.size, self.size, 1, mask)?))
     }
 }
 

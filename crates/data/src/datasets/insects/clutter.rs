@@ -37,8 +37,8 @@ pub(super) fn grass_in_front(scene: &mut Scene) {
             point: 0.8,
         };
         let color = scene.varied(color, 0.2);
-        drop_shadow(scene, Frame::picture(), &blade, 0.03);
-        scene.paint(Frame::picture(), &blade, Role::Scenery, |hit, _| {
+        drop_shadow(scene, Frame::image(), &blade, 0.03);
+        scene.paint(Frame::image(), &blade, Role::Scenery, |hit, _| {
             (scaled(color, 0.85 + 0.35 * hit.inner.y.abs()), 1.0)
         });
     }
@@ -83,8 +83,8 @@ fn twig(scene: &mut Scene, at: Point) {
         points.push((next, radius * (1.0 - 0.15 * step as f32)));
     }
     let shape = Shape::Stroke(points);
-    drop_shadow(scene, Frame::picture(), &shape, 0.02);
-    scene.body(Frame::picture(), &shape, Role::Scenery, color, 0.05);
+    drop_shadow(scene, Frame::image(), &shape, 0.02);
+    scene.body(Frame::image(), &shape, Role::Scenery, color, 0.05);
 }
 
 fn berry(scene: &mut Scene, at: Point) {

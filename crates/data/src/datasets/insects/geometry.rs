@@ -1,4 +1,4 @@
-//! Points, frames (where a thing lies in the picture) and shapes as distance functions.
+//! Points, frames (where a thing lies in the image) and shapes as distance functions.
 
 use std::f32::consts::PI;
 use std::ops::{Add, Mul, Sub};
@@ -64,7 +64,7 @@ impl Mul<f32> for Point {
     }
 }
 
-/// Where a thing lies in the picture, whose sides are 1 long: position, heading, size, and how
+/// Where a thing lies in the image, whose sides are 1 long: position, heading, size, and how
 /// flat it is seen (a body seen at an angle is shortened in one direction).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
@@ -83,12 +83,12 @@ impl Frame {
         Self { origin, axes, scale, longest: scale }
     }
 
-    /// The picture's own.
-    pub(super) fn picture() -> Self {
+    /// The image's own.
+    pub(super) fn image() -> Self {
         Self::new(point(0.0, 0.0), 0.0, 1.0)
     }
 
-    /// Shortened to `share` along direction `angle` of the picture.
+    /// Shortened to `share` along direction `angle` of the image.
     pub(super) fn flattened(self, share: f32, angle: f32) -> Self {
         let flatten = |axis: Point| {
             let turned = axis.rotated(-angle);
@@ -101,7 +101,7 @@ impl Frame {
         Self { origin: self.origin + by, ..self }
     }
 
-    pub(super) fn to_picture(self, local: Point) -> Point {
+    pub(super) fn to_image(self, local: Point) -> Point {
         self.origin + self.direction(local)
     }
 
@@ -233,7 +233,7 @@ mod tests {
     fn frames_invert() {
         let frame = Frame::new(point(0.3, 0.6), 1.1, 0.4).flattened(0.7, 2.0);
         let local = point(-0.2, 0.5);
-        assert!((frame.to_local(frame.to_picture(local)) - local).length() < 1e-5);
+        assert!((frame.to_local(frame.to_image(local)) - local).length() < 1e-5);
     }
 
     #[test]

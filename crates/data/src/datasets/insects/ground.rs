@@ -4,7 +4,7 @@ use super::geometry::{Point, point, polar};
 use super::light::{Color, mix, noise, rgb, rough_noise, scaled, smoothstep};
 use super::scene::Scene;
 
-/// Covers the whole picture with one of the grounds.
+/// Covers the whole image with one of the grounds.
 pub(super) fn cover(scene: &mut Scene) {
     match scene.below(6) {
         0 => soil(scene),

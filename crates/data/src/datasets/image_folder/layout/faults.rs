@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::names::{last_name, listed, split_called};
-use super::super::walk::{folders_in, holds_pictures, holds_pictures_below};
+use super::super::walk::{folders_in, holds_images, holds_images_below};
 use super::{Candidate, class_folders};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
@@ -43,9 +43,9 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// `train` and `val` that hold pictures, but no class folders, would make two strange classes.
+/// `train` and `val` that hold images, but no class folders, would make two strange classes.
 pub(super) fn check_not_flat(root: &Path, named: &[Candidate]) -> Result<()> {
-    let flat: Vec<&Candidate> = named.iter().filter(|folder| folder.pictures).collect();
+    let flat: Vec<&Candidate> = named.iter().filter(|folder| folder.images).collect();
     let is_one_split = flat.windows(2).all(|pair| pair[0].split == pair[1].split);
     if is_one_split {
         return Ok(());
@@ -53,8 +53,8 @@ pub(super) fn check_not_flat(root: &Path, named: &[Candidate]) -> Result<()> {
     let names: Vec<String> = flat.iter().map(|folder| last_name(&folder.path)).collect();
     Err(invalid(
         root,
-        format!("has splits ({}) that hold pictures, but no class folders", listed(&names)),
-        "put the pictures of each class into a folder of its name in each of them",
+        format!("has splits ({}) that hold images, but no class folders", listed(&names)),
+        "put the images of each class into a folder of its name in each of them",
     ))
 }
 
@@ -66,20 +66,20 @@ pub(super) fn check_unused_splits(named: &[Candidate]) -> Result<()> {
         return Ok(());
     }
     let Some(folder) = of_val().next() else { return Ok(()) };
-    let problem = if folder.pictures {
-        "holds pictures, but no class folders"
+    let problem = if folder.images {
+        "holds images, but no class folders"
     } else {
-        "holds no class folders with pictures"
+        "holds no class folders with images"
     };
     Err(invalid(
         &folder.path,
         problem,
-        "give it a folder for each class, or remove it to keep a part of the training pictures for \
+        "give it a folder for each class, or remove it to keep a part of the training images for \
          validation",
     ))
 }
 
-/// Training and validating on the same pictures tells nothing.
+/// Training and validating on the same images tells nothing.
 pub(super) fn check_different(splits: &[Option<PathBuf>; 3]) -> Result<()> {
     let [train, others @ ..] = splits;
     let Some(train) = train else { return Ok(()) };
@@ -88,7 +88,7 @@ pub(super) fn check_different(splits: &[Option<PathBuf>; 3]) -> Result<()> {
         Some(other) => Err(invalid(
             other,
             format!("is the same folder as `{}`", last_name(train)),
-            "give it pictures of its own, or remove it",
+            "give it images of its own, or remove it",
         )),
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn splits_or_classes(
         |paths: &mut dyn Iterator<Item = &PathBuf>| paths.map(|path| last_name(path)).collect();
     let splits: Vec<String> = names(&mut splits.iter().flatten());
     let others: Vec<String> = names(
-        &mut beside.iter().map(|folder| &folder.path).filter(|path| holds_pictures_below(path)),
+        &mut beside.iter().map(|folder| &folder.path).filter(|path| holds_images_below(path)),
     );
     invalid(
         root,
@@ -119,43 +119,43 @@ pub(super) fn splits_or_classes(
 
 /// One folder of classes has at least two, and none of them is a data set of its own.
 pub(super) fn check_classes(root: &Path, folders: &[PathBuf]) -> Result<()> {
-    let with_pictures: Vec<&PathBuf> =
-        folders.iter().filter(|path| holds_pictures_below(path)).collect();
+    let with_images: Vec<&PathBuf> =
+        folders.iter().filter(|path| holds_images_below(path)).collect();
     let data_sets: Vec<&PathBuf> =
-        with_pictures.iter().filter(|path| is_split_data_set(path)).copied().collect();
-    match (with_pictures.as_slice(), data_sets.as_slice()) {
+        with_images.iter().filter(|path| is_split_data_set(path)).copied().collect();
+    match (with_images.as_slice(), data_sets.as_slice()) {
         ([], _) if folders.is_empty() => Err(no_class_folders(root)),
         ([only], _) => match meant(only) {
             Some(meant) => Err(too_high(root, &[&meant])),
-            // The others are classes without pictures: the scan names them.
+            // The others are classes without images: the scan names them.
             None if folders.len() > 1 => Ok(()),
             None => Err(single_class(root, &last_name(only))),
         },
-        (_, []) => check_splits_not_inside(root, &with_pictures),
+        (_, []) => check_splits_not_inside(root, &with_images),
         (_, several) => Err(too_high(root, several)),
     }
 }
 
 fn no_class_folders(root: &Path) -> Error {
-    if !holds_pictures(root) {
+    if !holds_images(root) {
         return invalid(
             root,
             "holds no class folders",
-            "put the pictures of each class into a folder of its name",
+            "put the images of each class into a folder of its name",
         );
     }
-    let mut remedy = "put the pictures of each class into a folder of its name".to_owned();
+    let mut remedy = "put the images of each class into a folder of its name".to_owned();
     // Only into the folders beside it: the one above may be somebody's home.
     let has_classes = |folder: &Path| {
         let folders = folders_in(folder).unwrap_or_default();
-        folders.iter().filter(|path| holds_pictures(path)).take(2).count() > 1
+        folders.iter().filter(|path| holds_images(path)).take(2).count() > 1
     };
     let place = root.canonicalize().unwrap_or_default();
     if let Some(above) = place.parent().filter(|above| has_classes(above)) {
         remedy +=
             &format!(", or, if it is a class itself, name the folder above: `{}`", above.display());
     }
-    invalid(root, "holds pictures, but no class folders", remedy)
+    invalid(root, "holds images, but no class folders", remedy)
 }
 
 /// The error for a folder that has a single class.
@@ -166,11 +166,9 @@ pub(in super::super) fn single_class(folder: &Path, class: &str) -> Error {
             meant.display(),
             folder.display()
         ),
-        None => {
-            "add a folder with pictures of something else, or name the folder that has several \
+        None => "add a folder with images of something else, or name the folder that has several \
                  classes"
-                .to_owned()
-        }
+            .to_owned(),
     };
     let problem = format!("has a single class, `{class}`: there is nothing to tell apart");
     invalid(folder, problem, remedy)
@@ -185,7 +183,7 @@ fn too_high(root: &Path, meant: &[&PathBuf]) -> Error {
     invalid(root, format!("holds {what} {}, not classes", listed(&names)), remedy)
 }
 
-/// The data set in the only folder that holds any pictures: split, or with several classes.
+/// The data set in the only folder that holds any images: split, or with several classes.
 fn meant(folder: &Path) -> Option<PathBuf> {
     let mut folder = folder.to_path_buf();
     for _ in 0..DEEPEST {
@@ -197,7 +195,7 @@ fn meant(folder: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Whether a folder is split: with pictures to train on and to validate or test on.
+/// Whether a folder is split: with images to train on and to validate or test on.
 fn is_split_data_set(folder: &Path) -> bool {
     let mut splits: Vec<Split> = folders_in(folder)
         .unwrap_or_default()
@@ -218,7 +216,7 @@ fn check_splits_not_inside(root: &Path, classes: &[&PathBuf]) -> Result<()> {
         let mut splits: Vec<Split> = folders_in(folder)
             .unwrap_or_default()
             .iter()
-            .filter(|path| holds_pictures_below(path))
+            .filter(|path| holds_images_below(path))
             .filter_map(|path| split_called(&last_name(path)))
             .collect();
         splits.sort_by_key(|split| *split as usize);

@@ -1,0 +1,77 @@
+//! From the bytes of a file to an image.
+
+use std::io::Cursor;
+
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::ico::IcoDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::pnm::PnmDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{DynamicImage, ImageDecoder, ImageError, Limits};
+
+use super::exif::Orientation;
+use super::{Format, Image, ReadOptions, broken, gif, jpeg, tiff};
+use crate::error::{Error, Result};
+
+pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<Image> {
+    let format = known_format(bytes, name)?;
+    let failed = |error: ImageError| broken(name, error.to_string());
+    let source = Cursor::new(bytes);
+    let (image, orientation) = match format {
+        Format::Jpeg => jpeg::decode(bytes, name, options)?,
+        Format::Tiff => tiff::decode(bytes, name, options)?,
+        Format::Png => {
+            let decoder = PngDecoder::with_limits(source, limits(options)).map_err(failed)?;
+            finish(decoder, name, options)?
+        }
+        Format::WebP => finish(WebPDecoder::new(source).map_err(failed)?, name, options)?,
+        Format::Gif => (gif::decode(bytes, name, options)?, Orientation::default()),
+        Format::Bmp => finish(BmpDecoder::new(source).map_err(failed)?, name, options)?,
+        Format::Pnm => finish(PnmDecoder::new(source).map_err(failed)?, name, options)?,
+        Format::Ico => finish(IcoDecoder::new(source).map_err(failed)?, name, options)?,
+        other => return Err(unreadable(other, name)),
+    };
+    Ok(if options.exif_orientation { orientation.apply(image) } else { image })
+}
+
+/// The format of these bytes, if it is one that is read.
+pub(super) fn known_format(bytes: &[u8], name: &str) -> Result<Format> {
+    match Format::of_content(bytes) {
+        Some(format) if format.is_readable() => Ok(format),
+        Some(format) => Err(unreadable(format, name)),
+        None if bytes.is_empty() => Err(broken(name, "the file is empty")),
+        None => Err(broken(name, "it does not begin like an image of any known format")),
+    }
+}
+
+fn unreadable(format: Format, name: &str) -> Error {
+    if format.is_image() {
+        return Error::UnreadableFormat { name: name.to_owned(), format };
+    }
+    broken(name, format!("it does not begin like an image: it holds {format}"))
+}
+
+/// Decodes the pixels behind a header; alpha is dropped, and 16 bits become 8.
+fn finish(
+    mut decoder: impl ImageDecoder,
+    name: &str,
+    options: &ReadOptions,
+) -> Result<(Image, Orientation)> {
+    let failed = |error: ImageError| broken(name, error.to_string());
+    let (width, height) = decoder.dimensions();
+    options.check_size(u64::from(width), u64::from(height), name)?;
+    decoder.set_limits(limits(options)).map_err(failed)?;
+    // A photo is no less whole for EXIF data that cannot be read.
+    let exif = decoder.exif_metadata().ok().flatten();
+    let orientation = exif.map_or_else(Orientation::default, |data| Orientation::of_exif(&data));
+    let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8().into_raw();
+    Ok((Image::new(width as usize, height as usize, 3, pixels)?, orientation))
+}
+
+/// What a decoder may allocate: 16-bit RGBA takes 8 bytes for each pixel, and some need a second
+/// buffer of the image's size.
+fn limits(options: &ReadOptions) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(options.max_pixels.saturating_mul(16).saturating_add(16 << 20));
+    limits
+}

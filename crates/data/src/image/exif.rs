@@ -1,0 +1,183 @@
+//! The orientation that a camera notes in EXIF.
+
+use super::Image;
+
+/// How a stored image is to be turned to stand upright, in EXIF's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Orientation {
+    /// 1: as it is.
+    #[default]
+    Upright,
+    /// 2.
+    Mirrored,
+    /// 3.
+    HalfTurn,
+    /// 4.
+    Flipped,
+    /// 5: along the falling diagonal.
+    Transposed,
+    /// 6: a quarter turn clockwise is needed.
+    QuarterTurn,
+    /// 7: along the rising diagonal.
+    Transversed,
+    /// 8: a quarter turn anticlockwise is needed.
+    QuarterTurnBack,
+}
+
+/// The tag's number.
+const ORIENTATION: u16 = 0x112;
+
+impl Orientation {
+    /// What EXIF data says, which is a TIFF file without an image. Data that makes no sense, or a
+    /// number that does not exist, says nothing: a photo is no less whole for it.
+    pub(super) fn of_exif(data: &[u8]) -> Self {
+        value_of(data).map_or_else(Self::default, Self::of_number)
+    }
+
+    pub(super) fn of_number(number: u32) -> Self {
+        match number {
+            2 => Self::Mirrored,
+            3 => Self::HalfTurn,
+            4 => Self::Flipped,
+            5 => Self::Transposed,
+            6 => Self::QuarterTurn,
+            7 => Self::Transversed,
+            8 => Self::QuarterTurnBack,
+            _ => Self::Upright,
+        }
+    }
+
+    /// The image turned upright.
+    pub(super) fn apply(self, image: Image) -> Image {
+        if self == Self::Upright {
+            return image;
+        }
+        let (width, height) = (image.width(), image.height());
+        let is_sideways = matches!(
+            self,
+            Self::Transposed | Self::QuarterTurn | Self::Transversed | Self::QuarterTurnBack
+        );
+        let (new_width, new_height) = if is_sideways { (height, width) } else { (width, height) };
+        let mut upright = Image::filled(new_width, new_height, image.channels(), 0);
+        let channels = image.channels();
+        for y in 0..new_height {
+            let row = upright.row_mut(y);
+            for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                let (from_x, from_y) = match self {
+                    Self::Upright => (x, y),
+                    Self::Mirrored => (width - 1 - x, y),
+                    Self::HalfTurn => (width - 1 - x, height - 1 - y),
+                    Self::Flipped => (x, height - 1 - y),
+                    Self::Transposed => (y, x),
+                    Self::QuarterTurn => (y, height - 1 - x),
+                    Self::Transversed => (width - 1 - y, height - 1 - x),
+                    Self::QuarterTurnBack => (width - 1 - y, x),
+                };
+                pixel.copy_from_slice(image.pixel(from_x, from_y));
+            }
+        }
+        upright
+    }
+}
+
+/// The orientation's number in the first directory.
+fn value_of(data: &[u8]) -> Option<u32> {
+    // Some programs write the name of the JPEG segment into other formats too.
+    let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
+    let is_little = match data.get(..4)? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    let short = |at: usize| {
+        let bytes = data.get(at..)?.first_chunk().copied()?;
+        Some(if is_little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
+    };
+    let long = |at: usize| {
+        let bytes = data.get(at..)?.first_chunk().copied()?;
+        Some(if is_little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+    };
+    let directory = long(4)? as usize;
+    let entries = usize::from(short(directory)?);
+    let entry = |i: usize| directory.checked_add(2 + 12 * i);
+    let at = (0..entries).filter_map(entry).find(|&at| short(at) == Some(ORIENTATION))?;
+    // Value and count stand behind tag and type; the standard says short, some cameras write long.
+    match (short(at.checked_add(2)?)?, long(at.checked_add(4)?)?) {
+        (3, 1) => short(at.checked_add(8)?).map(u32::from),
+        (4, 1) => long(at.checked_add(8)?),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EXIF data with one entry.
+    fn exif(is_little: bool, kind: u16, value: u32) -> Vec<u8> {
+        let short = |v: u16| if is_little { v.to_le_bytes() } else { v.to_be_bytes() };
+        let long = |v: u32| if is_little { v.to_le_bytes() } else { v.to_be_bytes() };
+        let mut data = if is_little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
+        data.extend(long(8));
+        data.extend(short(1));
+        data.extend(short(ORIENTATION));
+        data.extend(short(kind));
+        data.extend(long(1));
+        if kind == 3 {
+            data.extend(short(value as u16));
+            data.extend([0; 2]);
+        } else {
+            data.extend(long(value));
+        }
+        data.extend([0; 4]);
+        data
+    }
+
+    #[test]
+    fn the_number_is_read_in_either_byte_order_as_short_or_long() {
+        for is_little in [true, false] {
+            for kind in [3, 4] {
+                let data = exif(is_little, kind, 6);
+                assert_eq!(Orientation::of_exif(&data), Orientation::QuarterTurn);
+            }
+        }
+    }
+
+    #[test]
+    fn data_without_sense_says_nothing() {
+        let whole = exif(true, 3, 6);
+        for length in 0..whole.len() - 6 {
+            assert_eq!(Orientation::of_exif(&whole[..length]), Orientation::Upright, "{length}");
+        }
+        let mut far = whole.clone();
+        far[4..8].fill(0xFF);
+        assert_eq!(Orientation::of_exif(&far), Orientation::Upright);
+        for value in [0, 9, 65_535] {
+            assert_eq!(Orientation::of_exif(&exif(false, 3, value)), Orientation::Upright);
+        }
+        let mut many = whole;
+        many[8..10].fill(0xFF);
+        assert_eq!(Orientation::of_exif(&many), Orientation::QuarterTurn);
+    }
+
+    #[test]
+    fn each_number_turns_the_stored_image_as_pillow_does() {
+        // 1 2 3
+        // 4 5 6, and what ImageOps.exif_transpose makes of it.
+        let stored = Image::new(3, 2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let expected: [(u32, usize, [u8; 6]); 8] = [
+            (1, 3, [1, 2, 3, 4, 5, 6]),
+            (2, 3, [3, 2, 1, 6, 5, 4]),
+            (3, 3, [6, 5, 4, 3, 2, 1]),
+            (4, 3, [4, 5, 6, 1, 2, 3]),
+            (5, 2, [1, 4, 2, 5, 3, 6]),
+            (6, 2, [4, 1, 5, 2, 6, 3]),
+            (7, 2, [6, 3, 5, 2, 4, 1]),
+            (8, 2, [3, 6, 2, 5, 1, 4]),
+        ];
+        for (number, width, pixels) in expected {
+            let upright = Orientation::of_number(number).apply(stored.clone());
+            assert_eq!((upright.width(), upright.pixels()), (width, &pixels[..]), "{number}");
+        }
+    }
+}

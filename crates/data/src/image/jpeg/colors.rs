@@ -1,0 +1,152 @@
+//! From samples to RGB: libjpeg's upsampling and colours, as Pillow gives them.
+
+use super::Reason;
+use super::headers::{Colors, Component, Frame};
+use super::samples::Samples;
+
+/// How a component's rows grow to the image's.
+#[derive(Clone, Copy)]
+enum Growth {
+    /// Each sample stands for so many columns and rows.
+    Repeat([usize; 2]),
+    /// Triangle filters over two neighbours ("fancy upsampling").
+    Across,
+    Down,
+    Both,
+}
+
+impl Growth {
+    fn of(component: &Component, frame: &Frame) -> Result<Self, Reason> {
+        let (h, v) = (component.across, component.down);
+        if !frame.across.is_multiple_of(h) || !frame.down.is_multiple_of(v) {
+            return Err("its components' sampling factors are no multiples of one another".into());
+        }
+        let factors = [frame.across / h, frame.down / v];
+        // libjpeg's filters want three columns; below that it repeats.
+        let is_narrow = component.width <= 2;
+        Ok(match factors {
+            [2, 1] if !is_narrow => Self::Across,
+            [1, 2] => Self::Down,
+            [2, 2] if !is_narrow => Self::Both,
+            factors => Self::Repeat(factors),
+        })
+    }
+
+    /// Writes row `y` of the image; `row` has room for two samples more than the component's row
+    /// grows to.
+    fn row(self, samples: &Samples, y: usize, sums: &mut Vec<u16>, row: &mut [u8]) {
+        // The row that is nearer to this one of the image, and the other.
+        let near = samples.row(y / 2);
+        let is_upper = y.is_multiple_of(2);
+        let other = samples.row(if is_upper { (y / 2).saturating_sub(1) } else { y / 2 + 1 });
+        match self {
+            Self::Repeat([1, down]) => {
+                let source = samples.row(y / down);
+                row[..source.len()].copy_from_slice(source);
+            }
+            Self::Repeat([across, down]) => {
+                for (group, &value) in row.chunks_mut(across).zip(samples.row(y / down)) {
+                    group.fill(value);
+                }
+            }
+            Self::Across => {
+                sums.clear();
+                sums.extend(samples.row(y).iter().map(|&value| u16::from(value)));
+                double::<2>(sums, [1, 2], row);
+            }
+            Self::Down => {
+                let bias = if is_upper { 1 } else { 2 };
+                for ((value, &near), &other) in row.iter_mut().zip(near).zip(other) {
+                    *value = ((u16::from(near) * 3 + u16::from(other) + bias) >> 2) as u8;
+                }
+            }
+            Self::Both => {
+                sums.clear();
+                let pairs = near.iter().zip(other);
+                sums.extend(pairs.map(|(&near, &other)| u16::from(near) * 3 + u16::from(other)));
+                double::<4>(sums, [8, 7], row);
+            }
+        }
+    }
+}
+
+/// Doubles a row: each value becomes two, three parts of itself and one of its neighbour, divided by
+/// `2^SHIFT`; `bias` is what is added before to the left and to the right one.
+fn double<const SHIFT: u16>(values: &[u16], bias: [u16; 2], row: &mut [u8]) {
+    let pair = |before: u16, value: u16, after: u16| {
+        [
+            ((value * 3 + before + bias[0]) >> SHIFT) as u8,
+            ((value * 3 + after + bias[1]) >> SHIFT) as u8,
+        ]
+    };
+    let (Some(&[first, second]), Some(&[before_last, last])) =
+        (values.first_chunk(), values.last_chunk())
+    else {
+        return;
+    };
+    let pairs = &mut row.as_chunks_mut::<2>().0[..values.len()];
+    pairs[0] = pair(first, first, second);
+    for (place, window) in pairs[1..].iter_mut().zip(values.windows(3)) {
+        *place = pair(window[0], window[1], window[2]);
+    }
+    pairs[values.len() - 1] = pair(before_last, last, last);
+}
+
+/// The image as RGB.
+pub(super) fn to_rgb(
+    frame: &Frame,
+    colors: Colors,
+    samples: &[Samples],
+) -> Result<Vec<u8>, Reason> {
+    let growths: Result<Vec<Growth>, Reason> =
+        frame.components.iter().map(|component| Growth::of(component, frame)).collect();
+    let growths = growths?;
+    let (width, mut sums) = (frame.width, Vec::new());
+    let mut rows: [Vec<u8>; 4] = std::array::from_fn(|_| vec![0; width + 8]);
+    let mut pixels = vec![0; width * frame.height * 3];
+    for (y, line) in pixels.chunks_exact_mut(width * 3).enumerate() {
+        for ((growth, samples), row) in growths.iter().zip(samples).zip(&mut rows) {
+            growth.row(samples, y, &mut sums, row);
+        }
+        let [first, second, third, fourth] = rows.each_ref().map(|row| &row[..width]);
+        let parts = first.iter().zip(second).zip(third).map(|((&a, &b), &c)| [a, b, c]);
+        let places = line.as_chunks_mut::<3>().0.iter_mut();
+        match colors {
+            Colors::Grey => places.zip(first).for_each(|(place, &grey)| *place = [grey; 3]),
+            Colors::Rgb => places.zip(parts).for_each(|(place, rgb)| *place = rgb),
+            Colors::YCbCr => places.zip(parts).for_each(|(place, ycc)| *place = from_ycc(ycc)),
+            Colors::Cmyk => {
+                for ((place, inks), &black) in places.zip(parts).zip(fourth) {
+                    *place = from_inks(inks, black);
+                }
+            }
+            Colors::Ycck => {
+                for ((place, ycc), &black) in places.zip(parts).zip(fourth) {
+                    // YCC of the inks' complements; Adobe stores inks inverted, as they come here.
+                    *place = from_inks(from_ycc(ycc).map(|value| 255 - value), black);
+                }
+            }
+        }
+    }
+    Ok(pixels)
+}
+
+#[inline]
+pub(in crate::image) fn from_ycc([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+    const HALF: i32 = 1 << 15;
+    let [y, cb, cr] = [i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128];
+    [
+        y + ((91881 * cr + HALF) >> 16),
+        y + ((-22554 * cb - 46802 * cr + HALF) >> 16),
+        y + ((116_130 * cb + HALF) >> 16),
+    ]
+    .map(|value| value.clamp(0, 255) as u8)
+}
+
+/// Inks as Adobe stores them, 255 for none, as Pillow converts them.
+pub(in crate::image) fn from_inks(inks: [u8; 3], black: u8) -> [u8; 3] {
+    inks.map(|ink| {
+        let product = u32::from(255 - ink) * u32::from(black) + 128;
+        black.saturating_sub(((product + (product >> 8)) >> 8) as u8)
+    })
+}

@@ -1,0 +1,355 @@
+//! The coefficients of an image, scan by scan.
+
+use super::bits::{Bits, Table};
+use super::headers::{Component, Frame, Headers, Scan};
+use super::{CUT_OFF, Reason};
+
+/// Progressive files of real encoders have about ten.
+const MOST_SCANS: usize = 200;
+
+/// From the order of coding to rows.
+pub(super) const ZIGZAG: [usize; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+/// The coefficients of one component, block by block in rows, each in the order of coding.
+pub(super) struct Plane {
+    pub(super) blocks: Vec<[i16; 64]>,
+    /// Its quantisation table as it stood when its first scan began, in the order of coding.
+    pub(super) table: Option<[u16; 64]>,
+    /// How many low bits of each coefficient are still missing; `None`: all.
+    missing: [Option<u32>; 64],
+}
+
+/// Reads all scans from the first on, whose header is `scan`.
+///
+/// # Errors
+/// If the coded data is damaged, or does not suffice for each block of each component: a wrong
+/// image must not pass for a right one.
+pub(super) fn read(
+    headers: &mut Headers<'_>,
+    bytes: &[u8],
+    scan: Scan,
+) -> Result<Vec<Plane>, Reason> {
+    let frame = headers.frame.clone().ok_or(CUT_OFF)?;
+    let plane = |component: &Component| Plane {
+        blocks: vec![[0; 64]; component.columns * component.rows],
+        table: None,
+        missing: [None; 64],
+    };
+    let mut planes: Vec<Plane> = frame.components.iter().map(plane).collect();
+    let mut next = Some(scan);
+    let mut count = 0;
+    while let Some(scan) = next {
+        count += 1;
+        if count > MOST_SCANS {
+            return Err(format!("it has more than {MOST_SCANS} scans").into());
+        }
+        begin(headers, &frame, &scan, &mut planes)?;
+        let end = read_scan(headers, bytes, &frame, &scan, &mut planes)?;
+        headers.go_to(end);
+        next = headers.next_scan()?;
+    }
+    let is_whole = |plane: &Plane| plane.missing.iter().all(|missing| *missing == Some(0));
+    if planes.iter().all(is_whole) {
+        Ok(planes)
+    } else {
+        Err("some of its scans are missing".into())
+    }
+}
+
+/// Checks what a scan may bring, and notes that it does.
+fn begin(
+    headers: &Headers<'_>,
+    frame: &Frame,
+    scan: &Scan,
+    planes: &mut [Plane],
+) -> Result<(), Reason> {
+    let (first, last) = if frame.is_progressive { (scan.first, scan.last) } else { (0, 63) };
+    if frame.is_progressive {
+        let is_dc = first == 0 && last == 0;
+        let is_ac = 1 <= first && first <= last && last <= 63 && scan.components.len() == 1;
+        let is_next_bit = scan.high == 0 || scan.high == scan.low + 1;
+        if !(is_dc || is_ac) || !is_next_bit || scan.low > 13 {
+            return Err("a scan of it brings an impossible part of the coefficients".into());
+        }
+    }
+    for &[place, ..] in &scan.components {
+        let component = &frame.components[place];
+        let plane = &mut planes[place];
+        if plane.table.is_none() {
+            let table = headers.quantisation.get(component.table).copied().flatten();
+            plane.table = Some(table.ok_or("a quantisation table of it is missing")?);
+        }
+        for missing in &mut plane.missing[first..=last] {
+            let expected =
+                if frame.is_progressive && scan.high > 0 { Some(scan.high) } else { None };
+            if *missing != expected {
+                return Err("its scans do not follow one another".into());
+            }
+            *missing = Some(if frame.is_progressive { scan.low } else { 0 });
+        }
+    }
+    Ok(())
+}
+
+/// Where a scan stands between two blocks.
+struct State {
+    /// The last DC coefficient of each component of the frame.
+    dc: [i32; 4],
+    /// Blocks that still have no new coefficient.
+    empty_blocks: u32,
+}
+
+/// Reads the coded data behind a scan header; returns where it ends.
+fn read_scan(
+    headers: &Headers<'_>,
+    bytes: &[u8],
+    frame: &Frame,
+    scan: &Scan,
+    planes: &mut [Plane],
+) -> Result<usize, Reason> {
+    let coder = Coder::new(headers, frame, scan)?;
+    let mut bits = Bits::new(bytes, headers.position());
+    let mut state = State { dc: [0; 4], empty_blocks: 0 };
+    let units = units(frame, scan);
+    for unit in 0..units.columns * units.rows {
+        if unit > 0 && headers.restart_interval > 0 && unit % headers.restart_interval == 0 {
+            let number = (unit / headers.restart_interval - 1) % 8;
+            bits = restart(bytes, bits.position(), number as u8)?;
+            state = State { dc: [0; 4], empty_blocks: 0 };
+        }
+        let (row, column) = (unit / units.columns, unit % units.columns);
+        for (part, &[place, ..]) in scan.components.iter().enumerate() {
+            let component = &frame.components[place];
+            let [across, down] =
+                if units.is_single { [1, 1] } else { [component.across, component.down] };
+            for y in row * down..(row + 1) * down {
+                for x in column * across..(column + 1) * across {
+                    let block = &mut planes[place].blocks[y * component.columns + x];
+                    coder.block(&mut bits, &mut state, part, block)?;
+                }
+            }
+        }
+    }
+    Ok(bits.position())
+}
+
+struct Units {
+    columns: usize,
+    rows: usize,
+    /// Whether each is one block, as in scans of one component.
+    is_single: bool,
+}
+
+fn units(frame: &Frame, scan: &Scan) -> Units {
+    if let &[[place, ..]] = scan.components.as_slice() {
+        // Alone, a component has no padding but to whole blocks.
+        let Component { width, height, .. } = frame.components[place];
+        return Units { columns: width.div_ceil(8), rows: height.div_ceil(8), is_single: true };
+    }
+    let columns = frame.width.div_ceil(8 * frame.across);
+    let rows = frame.height.div_ceil(8 * frame.down);
+    Units { columns, rows, is_single: false }
+}
+
+/// Behind the restart marker that has to come next. libjpeg goes on at a later one with a part of
+/// the image grey; here that is an error.
+fn restart(bytes: &[u8], at: usize, number: u8) -> Result<Bits<'_>, Reason> {
+    let mut at = at;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let marker =
+            rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF));
+        let marker = marker.ok_or(CUT_OFF)?;
+        if rest[marker + 1] == 0xD0 + number {
+            return Ok(Bits::new(bytes, at + marker + 2));
+        }
+        if !matches!(rest[marker + 1], 0x01) {
+            return Err("its coded data is damaged (a restart marker is missing)".into());
+        }
+        at += marker + 2;
+    }
+}
+
+/// Decodes the blocks of one scan.
+struct Coder<'a> {
+    tables: Vec<(Option<&'a Table>, Option<&'a Table>)>,
+    places: Vec<usize>,
+    is_progressive: bool,
+    first: usize,
+    last: usize,
+    is_refining: bool,
+    low: u32,
+}
+
+impl<'a> Coder<'a> {
+    fn new(headers: &'a Headers<'_>, frame: &Frame, scan: &Scan) -> Result<Self, Reason> {
+        let tables = |&[_, dc, ac]: &[usize; 3]| {
+            (
+                headers.dc.get(dc).and_then(Option::as_ref),
+                headers.ac.get(ac).and_then(Option::as_ref),
+            )
+        };
+        Ok(Self {
+            tables: scan.components.iter().map(tables).collect(),
+            places: scan.components.iter().map(|[place, ..]| *place).collect(),
+            is_progressive: frame.is_progressive,
+            first: scan.first,
+            last: scan.last,
+            is_refining: scan.high > 0,
+            low: scan.low,
+        })
+    }
+
+    fn block(
+        &self,
+        bits: &mut Bits<'_>,
+        state: &mut State,
+        part: usize,
+        block: &mut [i16; 64],
+    ) -> Result<(), Reason> {
+        let dc = || self.tables[part].0.ok_or("a Huffman table of it is missing");
+        let ac = || self.tables[part].1.ok_or("a Huffman table of it is missing");
+        let last_dc = &mut state.dc[self.places[part]];
+        match (self.is_progressive, self.first, self.is_refining) {
+            (false, ..) => {
+                block[0] = next_dc(bits, dc()?, last_dc)? as i16;
+                sequential_ac(bits, ac()?, block)
+            }
+            (true, 0, false) => {
+                block[0] = (next_dc(bits, dc()?, last_dc)? << self.low) as i16;
+                Ok(())
+            }
+            (true, 0, true) => {
+                block[0] |= i16::from(bits.bit()?) << self.low;
+                Ok(())
+            }
+            (true, _, false) => self.first_ac(bits, ac()?, &mut state.empty_blocks, block),
+            (true, _, true) => self.refine_ac(bits, ac()?, &mut state.empty_blocks, block),
+        }
+    }
+
+    fn first_ac(
+        &self,
+        bits: &mut Bits<'_>,
+        table: &Table,
+        empty_blocks: &mut u32,
+        block: &mut [i16; 64],
+    ) -> Result<(), Reason> {
+        if *empty_blocks > 0 {
+            *empty_blocks -= 1;
+            return Ok(());
+        }
+        let mut place = self.first;
+        while place <= self.last {
+            let symbol = bits.symbol(table)?;
+            let (run, size) = (symbol >> 4, u32::from(symbol & 15));
+            place += usize::from(run);
+            if size > 0 {
+                let value = bits.signed(size)? << self.low;
+                *block[..=self.last].get_mut(place).ok_or(BEYOND)? = value as i16;
+            } else if run < 15 {
+                *empty_blocks = (1 << run) - 1 + bits.take(u32::from(run))?;
+                return Ok(());
+            }
+            place += 1;
+        }
+        Ok(())
+    }
+
+    fn refine_ac(
+        &self,
+        bits: &mut Bits<'_>,
+        table: &Table,
+        empty_blocks: &mut u32,
+        block: &mut [i16; 64],
+    ) -> Result<(), Reason> {
+        let bit = 1_i16 << self.low;
+        let mut place = self.first;
+        if *empty_blocks == 0 {
+            while place <= self.last {
+                let symbol = bits.symbol(table)?;
+                let (run, size) = (symbol >> 4, symbol & 15);
+                let new = match size {
+                    0 if run < 15 => {
+                        *empty_blocks = (1 << run) + bits.take(u32::from(run))?;
+                        break;
+                    }
+                    0 => 0,
+                    1 if bits.bit()? => bit,
+                    1 => -bit,
+                    _ => {
+                        return Err(
+                            "its coded data is damaged (a refinement of several bits)".into()
+                        );
+                    }
+                };
+                place = refine(bits, block, place..=self.last, usize::from(run), bit)?;
+                if new != 0 {
+                    *block[..=self.last].get_mut(place).ok_or(BEYOND)? = new;
+                }
+                place += 1;
+            }
+        }
+        if *empty_blocks > 0 {
+            refine(bits, block, place..=self.last, usize::MAX, bit)?;
+            *empty_blocks -= 1;
+        }
+        Ok(())
+    }
+}
+
+const BEYOND: &str = "its coded data is damaged (a coefficient beyond its block)";
+
+fn next_dc(bits: &mut Bits<'_>, table: &Table, last: &mut i32) -> Result<i32, Reason> {
+    let size = bits.symbol(table)?;
+    if size > 15 {
+        return Err("its coded data is damaged (a DC difference of too many bits)".into());
+    }
+    *last = last.wrapping_add(bits.signed(u32::from(size))?);
+    Ok(*last)
+}
+
+fn sequential_ac(bits: &mut Bits<'_>, table: &Table, block: &mut [i16; 64]) -> Result<(), Reason> {
+    let mut place = 1;
+    while place < 64 {
+        let symbol = bits.symbol(table)?;
+        let (run, size) = (symbol >> 4, u32::from(symbol & 15));
+        place += usize::from(run);
+        if size > 0 {
+            *block.get_mut(place).ok_or(BEYOND)? = bits.signed(size)? as i16;
+        } else if run < 15 {
+            return Ok(());
+        }
+        place += 1;
+    }
+    Ok(())
+}
+
+/// Gives each coefficient that is not 0 its next bit, and passes over `zeros` that are; returns the
+/// place of the zero behind those.
+fn refine(
+    bits: &mut Bits<'_>,
+    block: &mut [i16; 64],
+    places: std::ops::RangeInclusive<usize>,
+    zeros: usize,
+    bit: i16,
+) -> Result<usize, Reason> {
+    let mut zeros = zeros;
+    let end = *places.end();
+    for place in places {
+        let value = &mut block[place];
+        if *value == 0 {
+            if zeros == 0 {
+                return Ok(place);
+            }
+            zeros -= 1;
+        } else if bits.bit()? && *value & bit == 0 {
+            *value = value.wrapping_add(if *value > 0 { bit } else { -bit });
+        }
+    }
+    Ok(end + 1)
+}

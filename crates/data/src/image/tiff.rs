@@ -1,0 +1,191 @@
+//! TIFF: the first page, in whole numbers of up to 16 bits.
+//!
+//! `image` leaves out palettes, and with them many scans; so the `tiff` crate, which is under it, is
+//! asked for the samples, and they become RGB here.
+
+use std::io::Cursor;
+
+use tiff::ColorType;
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::Tag;
+
+use super::exif::Orientation;
+use super::{Image, ReadOptions, broken};
+use crate::error::Result;
+
+/// Samples in rows, 8 bits each.
+struct Samples {
+    values: Vec<u8>,
+    channels: usize,
+}
+
+/// How channels become colours.
+enum Colors {
+    Grey,
+    Rgb,
+    YCbCr,
+    Cmyk,
+    Palette(Vec<[u8; 3]>),
+}
+
+pub(super) fn decode(
+    bytes: &[u8],
+    name: &str,
+    options: &ReadOptions,
+) -> Result<(Image, Orientation)> {
+    let failed = |error: tiff::TiffError| broken(name, error.to_string());
+    let mut decoder = open(bytes, options).map_err(failed)?;
+    let (width, height) = decoder.dimensions().map_err(failed)?;
+    options.check_size(u64::from(width), u64::from(height), name)?;
+    let number = decoder.find_tag_unsigned::<u32>(Tag::Orientation).ok().flatten();
+    let orientation = number.map_or_else(Orientation::default, Orientation::of_number);
+    // `tiff` does not read palettes, but their indices if they are called shades of grey.
+    let grey;
+    let palette = palette(&mut decoder).map_err(failed)?;
+    if palette.is_some() {
+        let mut copy = bytes.to_vec();
+        let unreadable = || broken(name, "a BigTIFF image with a palette cannot be read");
+        call_it_grey(&mut copy).ok_or_else(unreadable)?;
+        grey = copy;
+        decoder = open(&grey, options).map_err(failed)?;
+    }
+    let kind = decoder.colortype().map_err(failed)?;
+    let unknown = || broken(name, format!("TIFF images of kind {kind:?} cannot be read"));
+    // The crate mixes up the two channels of a JPEG within a TIFF.
+    const JPEG: u16 = 7;
+    let is_jpeg = decoder.find_tag_unsigned(Tag::Compression).map_err(failed)? == Some(JPEG);
+    let (channels, bits, colors) = match (kind, palette) {
+        (ColorType::Gray(bits @ 1..=8), Some(palette)) => (1, bits, Colors::Palette(palette)),
+        (_, Some(_)) => return Err(unknown()),
+        (ColorType::Gray(bits), None) => (1, bits, Colors::Grey),
+        (
+            ColorType::GrayA(bits) | ColorType::Multiband { bit_depth: bits, num_samples: 2 },
+            None,
+        ) if !is_jpeg => (2, bits, Colors::Grey),
+        (ColorType::RGB(bits), None) => (3, bits, Colors::Rgb),
+        (ColorType::RGBA(bits), None) => (4, bits, Colors::Rgb),
+        (ColorType::CMYK(bits), None) => (4, bits, Colors::Cmyk),
+        (ColorType::YCbCr(8), None) => (3, 8, Colors::YCbCr),
+        _ => return Err(unknown()),
+    };
+    let (width, height) = (width as usize, height as usize);
+    let are_indices = matches!(colors, Colors::Palette(_));
+    let samples = samples(decoder, [width, height, channels], bits, are_indices);
+    let samples = samples.map_err(failed)?.ok_or_else(unknown)?;
+    let pixels = to_rgb(&samples, &colors);
+    Ok((Image::new(width, height, 3, pixels)?, orientation))
+}
+
+fn open<'a>(bytes: &'a [u8], options: &ReadOptions) -> tiff::TiffResult<Decoder<Cursor<&'a [u8]>>> {
+    let most = usize::try_from(options.max_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = most;
+    limits.intermediate_buffer_size = most;
+    Ok(Decoder::new(Cursor::new(bytes))?.with_limits(limits))
+}
+
+/// All samples as 8 bits; `None` for numbers that are no whole ones. Palette indices stay as they are.
+fn samples(
+    mut decoder: Decoder<Cursor<&[u8]>>,
+    [width, height, channels]: [usize; 3],
+    bits: u8,
+    are_indices: bool,
+) -> tiff::TiffResult<Option<Samples>> {
+    let mut read = DecodingResult::U8(Vec::new());
+    let layout = decoder.read_image_to_buffer(&mut read)?;
+    let values = match read {
+        DecodingResult::U8(values) if bits == 8 => values,
+        DecodingResult::U8(packed) if matches!(bits, 1 | 2 | 4) && channels == 1 => {
+            unpacked(&packed, width, bits, are_indices)
+        }
+        DecodingResult::U16(values) if bits == 16 => {
+            // As `image` rounds the samples of a PNG.
+            values.into_iter().map(|value| ((u32::from(value) + 128) / 257) as u8).collect()
+        }
+        _ => return Ok(None),
+    };
+    let area = width * height;
+    if values.len() != area * channels {
+        return Ok(None);
+    }
+    if layout.planes < 2 {
+        return Ok(Some(Samples { values, channels }));
+    }
+    let mut interleaved = vec![0; values.len()];
+    for (channel, plane) in values.chunks_exact(area).enumerate() {
+        let places = interleaved.iter_mut().skip(channel).step_by(channels);
+        places.zip(plane).for_each(|(place, &value)| *place = value);
+    }
+    Ok(Some(Samples { values: interleaved, channels }))
+}
+
+/// Rows of less than 8 bits a sample, each begun in a new byte.
+fn unpacked(packed: &[u8], width: usize, bits: u8, are_indices: bool) -> Vec<u8> {
+    let in_byte = 8 / usize::from(bits);
+    let most = (1_u16 << bits) - 1;
+    let scale = if are_indices { 1 } else { 255 / most };
+    let rows = packed.chunks_exact(width.div_ceil(in_byte));
+    rows.flat_map(|row| {
+        (0..width).map(move |x| {
+            let shift = 8 - usize::from(bits) * (x % in_byte + 1);
+            ((u16::from(row[x / in_byte]) >> shift & most) * scale) as u8
+        })
+    })
+    .collect()
+}
+
+/// The colours of an image that has a palette.
+fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> tiff::TiffResult<Option<Vec<[u8; 3]>>> {
+    const PALETTE: u16 = 3;
+    if decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)? != Some(PALETTE) {
+        return Ok(None);
+    }
+    let map = decoder.get_tag_u16_vec(Tag::ColorMap)?;
+    let (reds, rest) = map.split_at(map.len() / 3);
+    let (greens, blues) = rest.split_at(rest.len() / 2);
+    let colors = reds.iter().zip(greens).zip(blues);
+    // Programs store 8 bits as `value * 257` or as `value * 256`.
+    Ok(Some(colors.map(|((&r, &g), &b)| [r, g, b].map(|shade| (shade >> 8) as u8)).collect()))
+}
+
+/// Changes the entry of the first directory that says "palette" to one that says "shades of grey".
+fn call_it_grey(bytes: &mut [u8]) -> Option<()> {
+    const PHOTOMETRIC: u16 = 262;
+    let is_little = bytes.starts_with(b"II");
+    let short = |bytes: &[u8], at: usize| {
+        let pair = bytes.get(at..)?.first_chunk().copied()?;
+        Some(if is_little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
+    };
+    let four: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
+    let directory = if is_little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) };
+    let directory = directory as usize;
+    // BigTIFF, which says 43, has other offsets.
+    if short(bytes, 2)? != 42 {
+        return None;
+    }
+    let entries = usize::from(short(bytes, directory)?);
+    let mut places = (0..entries).filter_map(|i| directory.checked_add(2 + 12 * i));
+    let at = places.find(|&at| short(bytes, at) == Some(PHOTOMETRIC))?;
+    let black_is_zero: u16 = 1;
+    let value = if is_little { black_is_zero.to_le_bytes() } else { black_is_zero.to_be_bytes() };
+    bytes.get_mut(at.checked_add(8)?..)?.first_chunk_mut::<2>().map(|place| *place = value)
+}
+
+fn to_rgb(samples: &Samples, colors: &Colors) -> Vec<u8> {
+    let pixels = samples.values.chunks_exact(samples.channels);
+    pixels
+        .flat_map(|pixel| match (colors, pixel) {
+            (Colors::Rgb, &[r, g, b, ..]) => [r, g, b],
+            (Colors::YCbCr, &[y, cb, cr, ..]) => super::jpeg::from_ycc([y, cb, cr]),
+            (Colors::Cmyk, &[c, m, y, k, ..]) => {
+                // Full ink is 255 here, and 0 in a JPEG.
+                super::jpeg::from_inks([c, m, y].map(|ink| 255 - ink), 255 - k)
+            }
+            (Colors::Palette(palette), &[i, ..]) => {
+                palette.get(usize::from(i)).copied().unwrap_or_default()
+            }
+            (_, &[grey, ..]) => [grey; 3],
+            (_, &[]) => [0; 3],
+        })
+        .collect()
+}

@@ -1,0 +1,91 @@
+//! Measures against a mask of the subject.
+
+use super::perturbed::check_size;
+use crate::{ClassActivationMap, Error, Result};
+
+/// The pointing game (Zhang et al. 2016, <https://arxiv.org/abs/1608.00507>): whether the hottest
+/// pixel lies on the subject. A map that is nowhere positive points nowhere.
+///
+/// It is exact; the paper's margin comes from [`with_margin`].
+///
+/// `mask` holds `height * width` values, row by row, true on the subject.
+///
+/// # Errors
+/// If the mask has another size than the map.
+///
+/// # Example
+/// ```
+/// use candle_vision_explain::{ClassActivationMap, faithfulness};
+///
+/// let map = ClassActivationMap {
+///     map: vec![0.0, 1.0, 0.25, 0.25],
+///     height: 2,
+///     width: 2,
+///     class: 0,
+///     probability: 0.9,
+///     positive: true,
+///     layer: "layer4".into(),
+/// };
+/// assert!(faithfulness::pointing_game(&map, &[false, true, false, true])?);
+/// assert_eq!(faithfulness::energy_in_mask(&map, &[false, false, true, true])?, 1.0 / 3.0);
+/// # Ok::<(), candle_vision_explain::Error>(())
+/// ```
+pub fn pointing_game(map: &ClassActivationMap, mask: &[bool]) -> Result<bool> {
+    check_size(map, mask.len())?;
+    let hottest =
+        (1..mask.len()).fold(0, |best, i| if map.map[i] > map.map[best] { i } else { best });
+    Ok(map.positive && mask[hottest])
+}
+
+/// The paper's margin around a subject, as a fraction of the longer side: 15 pixels of 500.
+pub const POINTING_MARGIN: f64 = 0.03;
+
+/// A mask with a margin: true wherever the subject is at most `margin` pixels away.
+///
+/// # Errors
+/// If the mask is not rows of `width` values.
+///
+/// # Example
+/// ```
+/// use candle_vision_explain::faithfulness::with_margin;
+///
+/// let mask = [true, false, false, false];
+/// assert_eq!(with_margin(&mask, 4, 1.0)?, [true, true, false, false]);
+/// assert_eq!(with_margin(&mask, 2, 1.0)?, [true, true, true, false]);
+/// # Ok::<(), candle_vision_explain::Error>(())
+/// ```
+pub fn with_margin(mask: &[bool], width: usize, margin: f64) -> Result<Vec<bool>> {
+    if width == 0 || !mask.len().is_multiple_of(width) {
+        let found = width.to_string();
+        return Err(Error::Setting { setting: "width", range: "that of the mask's rows", found });
+    }
+    let height = mask.len() / width;
+    let reach = margin.max(0.0) as usize;
+    let mut grown = mask.to_vec();
+    for (pixel, _) in mask.iter().enumerate().filter(|(_, inside)| **inside) {
+        let (row, column) = (pixel / width, pixel % width);
+        for y in row.saturating_sub(reach)..(row + reach + 1).min(height) {
+            for x in column.saturating_sub(reach)..(column + reach + 1).min(width) {
+                let distance = (y.abs_diff(row) as f64).hypot(x.abs_diff(column) as f64);
+                grown[y * width + x] |= distance <= margin;
+            }
+        }
+    }
+    Ok(grown)
+}
+
+/// The share of the map's sum that lies on the subject, in `0.0..=1.0` (the energy-based pointing
+/// game of Wang et al. 2020, <https://arxiv.org/abs/1910.01279>); 0 for a map that is nowhere
+/// positive. A map without a clue scores the subject's share of the image.
+///
+/// `mask` holds `height * width` values, row by row, true on the subject.
+///
+/// # Errors
+/// If the mask has another size than the map.
+pub fn energy_in_mask(map: &ClassActivationMap, mask: &[bool]) -> Result<f64> {
+    check_size(map, mask.len())?;
+    let total: f64 = map.map.iter().map(|value| f64::from(*value)).sum();
+    let inside = map.map.iter().zip(mask).filter(|(_, inside)| **inside);
+    let inside: f64 = inside.map(|(value, _)| f64::from(*value)).sum();
+    Ok(if total > 0.0 { inside / total } else { 0.0 })
+}

@@ -1,0 +1,100 @@
+//! An image on the host, and what a network says of changed copies of it.
+
+use candle_core::{DType, Tensor};
+use candle_vision_models::{Model, Pass, PreparedLayers};
+
+use crate::target::softmax_at;
+use crate::{ClassActivationMap, Error, Result};
+
+/// Copies in one pass.
+const CHUNK: usize = 16;
+
+/// An image whose pixels are changed, and the map that says in which order.
+pub(super) struct Perturbed<'a> {
+    model: &'a dyn Model,
+    image: &'a Tensor,
+    class: usize,
+    prepared: PreparedLayers,
+    /// `channels * height * width` values.
+    pub(super) values: Vec<f32>,
+    pub(super) channels: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// Pixels, the map's hottest first.
+    pub(super) order: Vec<usize>,
+}
+
+impl<'a> Perturbed<'a> {
+    pub(super) fn new(
+        model: &'a dyn Model,
+        image: &'a Tensor,
+        map: &ClassActivationMap,
+    ) -> Result<Self> {
+        let &[1, channels, height, width] = image.dims() else {
+            return Err(Error::ImageShape { shape: image.dims().to_vec() });
+        };
+        check_size(map, height * width)?;
+        if map.class >= model.spec().num_classes {
+            let (class, num_classes) = (map.class, model.spec().num_classes);
+            return Err(Error::ClassOutOfRange { class, num_classes });
+        }
+        let values = image.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let mut order: Vec<usize> = (0..height * width).collect();
+        // The sort is stable: of equally hot pixels the first comes first.
+        order.sort_by(|a, b| map.map[*b].total_cmp(&map.map[*a]));
+        let prepared = PreparedLayers::new();
+        Ok(Self {
+            model,
+            image,
+            class: map.class,
+            prepared,
+            values,
+            channels,
+            height,
+            width,
+            order,
+        })
+    }
+
+    pub(super) fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// The image with the values of `other` at `pixels`.
+    pub(super) fn replaced(&self, base: &[f32], other: &[f32], pixels: &[usize]) -> Vec<f32> {
+        let mut values = base.to_vec();
+        for channel in 0..self.channels {
+            let start = channel * self.pixels();
+            for pixel in pixels {
+                values[start + pixel] = other[start + pixel];
+            }
+        }
+        values
+    }
+
+    /// The probability that the network gives the map's class in each of some images.
+    pub(super) fn probabilities(&self, images: &[Vec<f32>]) -> Result<Vec<f64>> {
+        let mut probabilities = Vec::with_capacity(images.len());
+        for chunk in images.chunks(CHUNK) {
+            let shape = (chunk.len(), self.channels, self.height, self.width);
+            let images = Tensor::from_vec(chunk.concat(), shape, self.image.device())?;
+            let images = images.to_dtype(self.image.dtype())?;
+            let logits = self
+                .model
+                .forward(&images, &mut Pass::eval().with_prepared(&self.prepared))?
+                .to_dtype(DType::F32)?;
+            let rows = logits.detach().to_vec2::<f32>()?;
+            probabilities.extend(rows.iter().map(|row| softmax_at(row, self.class)));
+        }
+        Ok(probabilities)
+    }
+}
+
+/// Checks that the map is `pixels` large.
+pub(super) fn check_size(map: &ClassActivationMap, pixels: usize) -> Result<()> {
+    if map.map.len() != pixels || map.height * map.width != pixels {
+        let (height, width) = (map.height, map.width);
+        return Err(Error::MapSize { height, width, values: map.map.len(), pixels });
+    }
+    Ok(())
+}

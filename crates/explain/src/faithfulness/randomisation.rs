@@ -1,0 +1,165 @@
+//! The sanity check by weight randomisation (Adebayo et al. 2018,
+//! <https://arxiv.org/abs/1810.03292>).
+
+use candle_core::Tensor;
+use candle_vision_models::{Model, Parameter, build};
+
+use crate::{CamOptions, ClassActivationMap, Error, Method, Result, Target};
+
+/// How much of a map is left when the upper layers have forgotten what they learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Randomised {
+    /// How many layers have initial weights, counted from the head down.
+    pub layers: usize,
+    /// The lowest of them.
+    pub down_to: String,
+    /// The [`rank_correlation`] of the map with that of the trained network: near 0 for a method
+    /// that shows the network's reasons, near 1 for one that shows the image's edges.
+    pub correlation: f64,
+}
+
+/// Gives a copy of the network initial weights layer by layer, from the head down, and compares its
+/// map with that of the network: after the head, after each further third of the layers, and with
+/// nothing learned left.
+///
+/// # Shapes
+/// - `image`: `[1, channels, height, width]`, preprocessed as in training
+///
+/// # Errors
+/// If the network is not one that [`build`] knows, or as [`Method::maps`].
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_explain::{CamOptions, Method, faithfulness};
+/// use candle_vision_models::{ModelSpec, build};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// let image = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let options = CamOptions::default();
+/// let check = faithfulness::weight_randomisation(model.as_ref(), &image, Method::GradCam, &options, 1)?;
+/// assert_eq!(check[0].down_to, "fc");
+/// assert_eq!(check.last().unwrap().down_to, "conv1");
+/// # Ok(())
+/// # }
+/// ```
+pub fn weight_randomisation(
+    model: &dyn Model,
+    image: &Tensor,
+    method: Method,
+    options: &CamOptions,
+    seed: u64,
+) -> Result<Vec<Randomised>> {
+    if image.dims().first() != Some(&1) {
+        return Err(Error::ImageShape { shape: image.dims().to_vec() });
+    }
+    let trained = one(method.maps(model, image, options)?);
+    // The forgetful network would predict another class.
+    let target = match &options.target {
+        Target::Predicted => Target::Class(trained.class),
+        other => other.clone(),
+    };
+    let options = CamOptions { target, ..options.clone() };
+    let copy = build(model.spec(), seed, image.device())?;
+    let layers = layers_from_the_head(model);
+    let mut checks = Vec::new();
+    // From a copy that knows nothing to one that has forgotten its head alone: what it is to know
+    // again is copied back.
+    for count in stages(layers.len()) {
+        let (forgotten, kept) = layers.split_at(count);
+        for parameter in kept.iter().flat_map(|(_, parameters)| parameters) {
+            if let Some(own) = copy.parameters().get(parameter.path()) {
+                own.set(&parameter.detached())?;
+            }
+        }
+        let map = one(method.maps(copy.as_ref(), image, &options)?);
+        checks.push(Randomised {
+            layers: count,
+            down_to: forgotten.last().map(|(layer, _)| layer.clone()).unwrap_or_default(),
+            correlation: rank_correlation(&trained.map, &map.map),
+        });
+    }
+    checks.reverse();
+    Ok(checks)
+}
+
+/// How many of `layers` are forgotten, the most first: all, two thirds, one third, the head.
+fn stages(layers: usize) -> Vec<usize> {
+    let mut stages = vec![layers, 2 * layers / 3, layers / 3, 1];
+    stages.retain(|stage| (1..=layers).contains(stage));
+    stages.dedup();
+    stages
+}
+
+fn one(maps: Vec<ClassActivationMap>) -> ClassActivationMap {
+    maps.into_iter().next().expect("one image has one map")
+}
+
+/// The layers that learn, the head first, with their parameters and buffers.
+fn layers_from_the_head(model: &dyn Model) -> Vec<(String, Vec<Parameter>)> {
+    let mut layers: Vec<(String, Vec<Parameter>)> = Vec::new();
+    for parameter in model.parameters().all() {
+        let path = parameter.path();
+        let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer).to_owned();
+        match layers.last_mut() {
+            Some((last, parameters)) if *last == layer => parameters.push(parameter),
+            _ => layers.push((layer, vec![parameter])),
+        }
+    }
+    layers.reverse();
+    layers
+}
+
+/// Spearman's rank correlation of two maps, in `-1.0..=1.0`; equal values share their mean rank. A
+/// constant map has no ranks: its correlation is 0.
+///
+/// ```
+/// use candle_vision_explain::faithfulness::rank_correlation;
+///
+/// assert_eq!(rank_correlation(&[0.1, 0.2, 0.7], &[1.0, 2.0, 3.0]), 1.0);
+/// assert_eq!(rank_correlation(&[0.1, 0.2, 0.7], &[5.0, 5.0, 5.0]), 0.0);
+/// ```
+pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
+    let (a, b) = (centred_ranks(a), centred_ranks(b));
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let length = (product(&a, &a) * product(&b, &b)).sqrt();
+    if length > 0.0 { product(&a, &b) / length } else { 0.0 }
+}
+
+/// The rank of each value, less the mean of all ranks.
+fn centred_ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut start = 0;
+    for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {
+        let rank = start as f64 + (equal.len() - 1) as f64 / 2.0;
+        equal.iter().for_each(|place| ranks[*place] = rank);
+        start += equal.len();
+    }
+    let mean = (values.len() as f64 - 1.0) / 2.0;
+    ranks.iter_mut().for_each(|rank| *rank -= mean);
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_and_not_distances() {
+        assert_eq!(rank_correlation(&[1.0, 2.0, 3.0, 100.0], &[0.1, 0.2, 0.21, 0.3]), 1.0);
+        assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]), -1.0);
+        // scipy.stats.spearmanr([1, 2, 2, 4], [1, 3, 2, 2])
+        let found = rank_correlation(&[1.0, 2.0, 2.0, 4.0], &[1.0, 3.0, 2.0, 2.0]);
+        assert!((found - 0.5).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn stages_go_from_everything_to_the_head() {
+        assert_eq!(stages(9), [9, 6, 3, 1]);
+        assert_eq!(stages(2), [2, 1]);
+        assert_eq!(stages(1), [1]);
+    }
+}

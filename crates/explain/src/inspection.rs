@@ -1,0 +1,19 @@
+//! Looking inside: what elementary layers make of an image, the feature maps and first kernels of
+//! a network, and what each residual block adds.
+//!
+//! - [`elementary`]: ReLU, sigmoid, max pooling and a given convolution ([`Filter`]) on an image
+//! - [`feature_maps`], [`first_kernels`]: what a layer of a network makes of it, and with what it begins
+//! - [`residual_blocks`], [`ResidualLens`], [`WithoutBlock`]: how much each block of a residual network
+//!   changes, and the network without one of them
+
+mod elementary;
+mod feature_maps;
+mod filter;
+mod residual;
+mod without_block;
+
+pub use elementary::{Elementary, elementary};
+pub use feature_maps::{FeatureMaps, Kernels, feature_maps, first_kernels};
+pub use filter::Filter;
+pub use residual::{BlockStatistics, ResidualBlock, ResidualLens, residual_blocks};
+pub use without_block::WithoutBlock;

@@ -1,0 +1,333 @@
+//! Closures at layers: the hooks that most code needs.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use crate::glob::matches;
+use crate::hook::{GradientHook, LayerHook};
+
+type See<'a> = Box<dyn FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a>;
+type SeeGradient = Arc<dyn Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + Sync>;
+
+/// Closures that see, and may change, what passes through the layers of given paths: PyTorch's
+/// forward hooks, forward pre-hooks and tensor hooks.
+///
+/// A pattern is a layer's path as a glob with dots between the segments:
+///
+/// | pattern | layers |
+/// |---|---|
+/// | `layer4.1` | this one |
+/// | `layer4.*` | its children; `*` stays within a segment, as does `?` for one character |
+/// | `layer4.**` | everything below it |
+/// | `**.conv2` | every `conv2`, at any depth |
+/// | `layer[1-3]`, `layer[!4]` | a character in, or not in, a set |
+/// | `**.{conv,bn}1` | either |
+/// | `**` | all |
+///
+/// Every closure gets the layer's path and a tensor, and hands back another one of the same shape and
+/// number type to go on with, or `None` to leave it as it is; another shape is an error that names the
+/// layer. Feature maps are `[batch, channels, height, width]`. Closures of one layer run in the order in
+/// which they were added.
+///
+/// Nothing is registered anywhere: the hooks hold for the pass that borrows them
+/// ([`Pass::with_hooks`](crate::Pass::with_hooks)), and are gone when they are dropped. A network
+/// cannot keep one.
+///
+/// # Examples
+///
+/// Print the shapes of a stage:
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_models::{ModelSpec, Pass, Hooks, build};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let model = build(&ModelSpec::new("resnet18", 2), 0, &Device::Cpu)?;
+/// let images = Tensor::zeros((1, 3, 64, 64), DType::F32, &Device::Cpu)?;
+/// let mut hooks = Hooks::new();
+/// hooks.on_output("layer4.*", |layer, output| {
+///     println!("{layer}: {:?}", output.dims());
+///     Ok(None)
+/// });
+/// model.forward(&images, &mut Pass::eval().with_hooks(&mut hooks))?;
+/// assert!(hooks.unmatched().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Collect feature maps:
+/// ```
+/// # use candle_core::{DType, Device, Tensor};
+/// # use candle_vision_models::{ModelSpec, Pass, Hooks, build};
+/// # fn main() -> candle_core::Result<()> {
+/// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// # let images = Tensor::zeros((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let mut maps = Vec::new();
+/// let mut hooks = Hooks::new();
+/// hooks.on_output("conv?", |layer, output| {
+///     maps.push((layer.to_owned(), output.detach()));
+///     Ok(None)
+/// });
+/// model.forward(&images, &mut Pass::eval().with_hooks(&mut hooks))?;
+/// drop(hooks);
+/// assert_eq!(maps.len(), 3);
+/// assert_eq!(maps[0].1.dims(), [1, 16, 32, 32]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clip the gradient at a layer while training:
+/// ```
+/// # use candle_core::{DType, Device, Tensor};
+/// # use candle_vision_models::{ModelSpec, Pass, Hooks, build};
+/// # use candle_vision_ops::Generator;
+/// # use rand::SeedableRng;
+/// # fn main() -> candle_core::Result<()> {
+/// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// # let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let mut hooks = Hooks::new();
+/// hooks.on_gradient("fc", |_, gradient| Ok(Some(gradient.clamp(-0.1, 0.1)?)));
+/// let pass = Pass::train(Generator::seed_from_u64(0));
+/// let logits = model.forward(&images, &mut pass.with_hooks(&mut hooks))?;
+/// let gradients = logits.sum_all()?.backward()?;
+/// // The sum's gradient is 1 at every logit; the bias gets what the clipping left of it.
+/// let bias = model.parameters().get("fc.bias").expect("gap_cnn has it");
+/// let gradient = gradients.get(bias.var()).expect("it is trained");
+/// assert_eq!(gradient.to_vec1::<f32>()?, [0.1, 0.1]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Switch a channel off at inference:
+/// ```
+/// # use candle_core::{Device, Tensor};
+/// # use candle_vision_models::{ModelSpec, Pass, Hooks, build};
+/// # fn main() -> candle_core::Result<()> {
+/// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
+/// # let values = (0..3072).map(|i| (i as f32).sin()).collect();
+/// # let images = Tensor::from_vec(values, (1, 3, 32, 32), &Device::Cpu)?;
+/// let keep: Vec<f32> = (0..16).map(|channel| if channel == 5 { 0.0 } else { 1.0 }).collect();
+/// let keep = Tensor::from_vec(keep, (1, 16, 1, 1), &Device::Cpu)?;
+/// let mut hooks = Hooks::new();
+/// hooks.on_output("conv1", |_, output| Ok(Some(output.broadcast_mul(&keep)?)));
+/// let without = model.forward(&images, &mut Pass::eval().with_hooks(&mut hooks))?;
+/// // The network itself is as before.
+/// let with = model.forward(&images, &mut Pass::eval())?;
+/// assert_ne!(with.to_vec2::<f32>()?, without.to_vec2::<f32>()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct Hooks<'a> {
+    entries: Vec<Entry<'a>>,
+}
+
+struct Entry<'a> {
+    pattern: String,
+    matched: bool,
+    action: Action<'a>,
+}
+
+enum Action<'a> {
+    Input(See<'a>),
+    Output(See<'a>),
+    Gradient(SeeGradient),
+}
+
+impl<'a> Hooks<'a> {
+    /// No hooks yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Shows `see` the input of every layer that `pattern` matches, before the layer runs.
+    pub fn on_input(
+        &mut self,
+        pattern: &str,
+        see: impl FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a,
+    ) -> &mut Self {
+        self.add(pattern, Action::Input(Box::new(see)))
+    }
+
+    /// Shows `see` the output of every layer that `pattern` matches.
+    pub fn on_output(
+        &mut self,
+        pattern: &str,
+        see: impl FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a,
+    ) -> &mut Self {
+        self.add(pattern, Action::Output(Box::new(see)))
+    }
+
+    /// Shows `see` the gradient at the output of every layer that `pattern` matches, while
+    /// `backward` runs: at what the closures on the output have made of it, as PyTorch's full backward
+    /// hooks see it. `backward` stays as fast as without. The graph keeps the closure for as long as it lives, so it owns what it
+    /// uses.
+    ///
+    /// It is not called where nothing is differentiated: a gradient comes to a layer only if a
+    /// trainable parameter (in a training pass) or a [`Var`](candle_core::Var) lies below it.
+    pub fn on_gradient(
+        &mut self,
+        pattern: &str,
+        see: impl Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.add(pattern, Action::Gradient(Arc::new(see)))
+    }
+
+    /// The patterns that no layer has matched so far: after a pass, the mistyped ones.
+    pub fn unmatched(&self) -> Vec<&str> {
+        let unmatched = self.entries.iter().filter(|entry| !entry.matched);
+        unmatched.map(|entry| entry.pattern.as_str()).collect()
+    }
+
+    fn add(&mut self, pattern: &str, action: Action<'a>) -> &mut Self {
+        self.entries.push(Entry { pattern: pattern.to_owned(), matched: false, action });
+        self
+    }
+}
+
+impl LayerHook for Hooks<'_> {
+    fn wants(&self, layer: &str) -> bool {
+        self.entries.iter().any(|entry| matches(&entry.pattern, layer))
+    }
+
+    fn wants_input(&self, layer: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| matches!(entry.action, Action::Input(_)) && matches(&entry.pattern, layer))
+    }
+
+    fn input(&mut self, layer: &str, mut input: Tensor) -> Result<Tensor> {
+        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+            if let Action::Input(see) = &mut entry.action {
+                entry.matched = true;
+                input = see(layer, &input)?.unwrap_or(input);
+            }
+        }
+        Ok(input)
+    }
+
+    fn output(&mut self, layer: &str, mut output: Tensor) -> Result<Tensor> {
+        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+            if let Action::Output(see) = &mut entry.action {
+                entry.matched = true;
+                output = see(layer, &output)?.unwrap_or(output);
+            }
+        }
+        Ok(output)
+    }
+
+    fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
+        let mut hooks: Vec<SeeGradient> = Vec::new();
+        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+            if let Action::Gradient(see) = &entry.action {
+                entry.matched = true;
+                hooks.push(see.clone());
+            }
+        }
+        if hooks.is_empty() {
+            return None;
+        }
+        let layer = layer.to_owned();
+        Some(Arc::new(move |gradient| {
+            let mut changed = None;
+            for see in &hooks {
+                let now = see(&layer, changed.as_ref().unwrap_or(gradient))?;
+                changed = now.or(changed);
+            }
+            Ok(changed)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::{Model, ModelSpec, Pass, build};
+
+    fn network() -> Result<Box<dyn Model>> {
+        build(&ModelSpec::new("gap_cnn", 2).input([3, 16, 16]), 0, &Device::Cpu)
+    }
+
+    fn images() -> Result<Var> {
+        let values: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.7).sin()).collect();
+        Var::from_vec(values, (1, 3, 16, 16), &Device::Cpu)
+    }
+
+    #[test]
+    fn outputs_are_seen_and_replaced_in_the_order_of_registration() -> Result<()> {
+        let mut seen = Vec::new();
+        let mut hooks = Hooks::new();
+        hooks.on_output("conv2", |_, output| Ok(Some(output.zeros_like()?)));
+        hooks.on_output("conv*", |layer, output| {
+            let sum = output.abs()?.sum_all()?.to_scalar::<f32>()?;
+            seen.push((layer.to_owned(), output.dims().to_vec(), sum > 0.0));
+            Ok(None)
+        });
+        hooks.on_output("cnov3", |_, _| Ok(None));
+        let images = images()?;
+        network()?.forward(&images, &mut Pass::eval().with_hooks(&mut hooks))?;
+        assert_eq!(hooks.unmatched(), ["cnov3"]);
+        drop(hooks);
+        let expected = [
+            ("conv1".to_owned(), vec![1, 16, 16, 16], true),
+            ("conv2".to_owned(), vec![1, 32, 8, 8], false),
+        ];
+        assert_eq!(seen[..2], expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_gradient_is_seen_and_changed_at_maps_and_at_vectors() -> Result<()> {
+        let (model, images) = (network()?, images()?);
+        let gradient_of = |hooks: &mut Hooks<'_>| -> Result<Tensor> {
+            let logits = model.forward(&images, &mut Pass::eval().with_hooks(hooks))?;
+            let mut gradients = logits.sum_all()?.backward()?;
+            Ok(gradients.remove(&images).expect("the logits depend on the images"))
+        };
+        let plain = gradient_of(&mut Hooks::new())?;
+        for layer in ["conv2", "fc"] {
+            let mut hooks = Hooks::new();
+            hooks.on_gradient(layer, |_, gradient| {
+                assert!([vec![1, 32, 8, 8], vec![1, 2]].contains(&gradient.dims().to_vec()));
+                Ok(Some(gradient.affine(2.0, 0.0)?))
+            });
+            let doubled = gradient_of(&mut hooks)?;
+            let difference = (doubled - (&plain * 2.0)?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+            assert!(difference < 1e-5, "{layer}: {difference}");
+            assert!(plain.abs()?.sum_all()?.to_scalar::<f32>()? > 1e-3);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn inputs_are_seen_before_the_layer_and_replaced() -> Result<()> {
+        let (model, images) = (network()?, images()?);
+        let mut seen = Vec::new();
+        let mut hooks = Hooks::new();
+        hooks.on_input("conv2", |layer, input| {
+            seen.push((layer.to_owned(), input.dims().to_vec()));
+            Ok(None)
+        });
+        hooks.on_input("fc", |_, input| Ok(Some(input.zeros_like()?)));
+        let logits = model.forward(&images, &mut Pass::eval().with_hooks(&mut hooks))?;
+        assert!(hooks.unmatched().is_empty());
+        drop(hooks);
+        assert_eq!(seen, [("conv2".to_owned(), vec![1, 16, 8, 8])]);
+        // Of a linear layer of nothing the bias is left.
+        let bias = model.parameters().get("fc.bias").expect("gap_cnn has it").detached();
+        assert_eq!(logits.get(0)?.to_vec1::<f32>()?, bias.to_vec1::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_of_a_closure_ends_the_pass() -> Result<()> {
+        let mut hooks = Hooks::new();
+        hooks.on_output("relu1", |layer, _| candle_core::bail!("stopped at {layer}"));
+        let images = images()?;
+        let error = network()?.forward(&images, &mut Pass::eval().with_hooks(&mut hooks));
+        assert!(error.expect_err("stopped").to_string().contains("stopped at relu1"));
+        Ok(())
+    }
+}

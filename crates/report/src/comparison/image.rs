@@ -1,0 +1,85 @@
+//! The image of a comparison: panels, and under them the table that is their legend too.
+
+use super::{COLUMNS, ComparedRun, HEADER, Row, panels, series};
+use crate::Result;
+use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
+use crate::curves::panel::draw_swatch;
+use crate::palette::{INK, MUTED, RULE};
+
+const WIDTH: f64 = 1800.0;
+const MARGIN: f64 = 28.0;
+const GAP: f64 = 44.0;
+const PANELS: f64 = 500.0;
+const TOP: f64 = 78.0;
+const ROW: f64 = 34.0;
+/// Left end of the names, and the right ends (left ones of text) of the other columns.
+const NAME: f64 = 76.0;
+const NAME_WIDTH: f64 = 300.0;
+const PLACES: [f64; COLUMNS] =
+    [400.0, 550.0, 720.0, 1000.0, 1100.0, 1350.0, 1470.0, 1600.0, 1740.0];
+/// The first columns are text.
+const TEXT_COLUMNS: usize = 3;
+
+pub(super) fn draw(runs: &[ComparedRun<'_>]) -> Result<Canvas> {
+    let height = TOP + PANELS + ROW * (runs.len() + 1) as f64 + 2.0 * MARGIN;
+    let mut canvas = Canvas::new(WIDTH, height)?;
+    let font = Font::new(26, INK).bold();
+    canvas.text((MARGIN, MARGIN + 20.0), "Runs compared", font, Align::Left);
+    let width = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
+    for (index, panel) in panels(runs, false).iter().enumerate() {
+        let x = MARGIN + index as f64 * (width + GAP);
+        panel.draw(&mut canvas, Area { x, y: TOP, width, height: PANELS });
+    }
+    draw_table(&mut canvas, runs, TOP + PANELS + MARGIN);
+    Ok(canvas)
+}
+
+fn draw_table(canvas: &mut Canvas, runs: &[ComparedRun<'_>], top: f64) {
+    let head = Font::new(16, MUTED);
+    canvas.text((NAME, top), "run", head, Align::Left);
+    for (column, name) in HEADER.iter().enumerate() {
+        canvas.text((PLACES[column], top), name, head, align(column));
+    }
+    let rule = top + 9.0;
+    canvas.line(&[(MARGIN, rule), (WIDTH - MARGIN, rule)], RULE, 1.0);
+    for (index, run) in runs.iter().enumerate() {
+        let y = top + ROW * (index + 1) as f64;
+        let (color, mark) = series(index);
+        draw_swatch(canvas, (MARGIN, y - 6.0), color, mark);
+        draw_row(canvas, &Row::of(index, run), y);
+    }
+}
+
+fn draw_row(canvas: &mut Canvas, row: &Row<'_>, y: f64) {
+    let font = Font::new(17, INK);
+    let name = shorten_middle(row.name, font, NAME_WIDTH);
+    canvas.text((NAME, y), &name, font, Align::Left);
+    for (column, cell) in row.cells.iter().enumerate() {
+        let room =
+            if column < TEXT_COLUMNS { PLACES[column + 1] - PLACES[column] - 16.0 } else { 240.0 };
+        // The last column of text ends where numbers begin, which stand to the left of their place.
+        let room = if column + 1 == TEXT_COLUMNS { room - 130.0 } else { room };
+        let text = shorten_middle(&cell.text, font, room);
+        canvas.text((PLACES[column], y), &text, font, align(column));
+    }
+}
+
+fn align(column: usize) -> Align {
+    if column < TEXT_COLUMNS { Align::Left } else { Align::Right }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{history, run};
+    use super::*;
+
+    #[test]
+    fn each_run_has_a_row_under_the_panels() -> Result<()> {
+        let history = history(&[0.5, 0.75]);
+        let svg = draw(&[run("a 001", &history), run("b 001", &history)])?.into_svg();
+        for text in ["a 001", "b 001", "validation loss", "75.00 %", "best accuracy"] {
+            assert!(svg.contains(text), "{text}");
+        }
+        Ok(())
+    }
+}
