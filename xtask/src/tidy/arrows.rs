@@ -4,12 +4,25 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 /// The arrows of `docs/architecture.md`: a package and what it may depend on, also in its tests.
-const ARROWS: [(&str, &[&str]); 10] = [
-    ("candle-vision-ops", &[]),
-    ("candle-vision-data", &[]),
-    ("candle-vision-models", &["candle-vision-ops"]),
-    ("candle-vision-train", &["candle-vision-ops", "candle-vision-data", "candle-vision-models"]),
-    ("candle-vision-explain", &["candle-vision-ops", "candle-vision-models"]),
+const ARROWS: &[(&str, &[&str])] = &[
+    ("candle-vision-registry", &[]),
+    ("candle-vision-kernels", &[]),
+    ("candle-vision-ops", &["candle-vision-kernels"]),
+    ("candle-vision-data", &["candle-vision-registry"]),
+    ("candle-vision-models", &["candle-vision-ops", "candle-vision-registry"]),
+    (
+        "candle-vision-train",
+        &[
+            "candle-vision-ops",
+            "candle-vision-data",
+            "candle-vision-models",
+            "candle-vision-registry",
+        ],
+    ),
+    (
+        "candle-vision-explain",
+        &["candle-vision-ops", "candle-vision-models", "candle-vision-registry"],
+    ),
     ("candle-vision-report", &["candle-vision-train", "candle-vision-explain"]),
     ("candle-vision-fetch", &[]),
     (
@@ -21,9 +34,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "candle-vision-train",
             "candle-vision-explain",
             "candle-vision-report",
+            "candle-vision-registry",
         ],
     ),
-    ("candle-vision-cli", &["candle-vision", "candle-vision-fetch"]),
+    ("candle-vision-recipe", &["candle-vision", "candle-vision-fetch"]),
+    ("candle-vision-cli", &["candle-vision", "candle-vision-fetch", "candle-vision-recipe"]),
     ("xtask", &[]),
 ];
 
