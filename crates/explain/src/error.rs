@@ -178,17 +178,25 @@ pub enum Error {
     #[error("`{method}` looks at the pixels: {option} is for class activation maps; leave it out")]
     OnlyForCams {
         /// The method's name.
-        method: &'static str,
+        method: String,
         /// The option.
         option: &'static str,
     },
 
-    /// No method has this name.
-    #[error("no method is called `{name}`; there are {}", crate::Method::names())]
-    UnknownMethod {
-        /// The name asked for.
-        name: String,
+    /// The network to compare with is none of the same form with variables of its own.
+    #[error(
+        "`{parameter}` of the untrained network {problem}; build it by the same name, with another seed"
+    )]
+    NoTwin {
+        /// The path of the parameter.
+        parameter: String,
+        /// What is wrong with it.
+        problem: &'static str,
     },
+
+    /// No method has this name.
+    #[error(transparent)]
+    UnknownMethod(#[from] candle_vision_registry::TableError),
 
     /// A setting of a method is out of its range.
     #[error("{setting} must be {range}, got {found}")]

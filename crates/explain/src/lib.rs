@@ -3,7 +3,7 @@
 //!
 //! | item | what |
 //! |---|---|
-//! | [`Method`] | every method by name |
+//! | [`Method`], [`Methods`], [`Explain`] | every method by name, and methods of your own |
 //! | [`grad_cam`], [`grad_cam_plus_plus`], [`xgrad_cam`], [`hires_cam`], [`layer_cam`] | maps of a layer from its activations and gradients |
 //! | [`eigen_cam`], [`eigen_grad_cam`] | maps from the principal component of a layer |
 //! | [`score_cam`], [`ablation_cam`] | maps of a layer without gradients, from many forward passes |
@@ -50,7 +50,7 @@ pub use cam::{
 };
 pub use error::{Error, Result};
 pub use map::{ClassActivationMap, PIXELS};
-pub use method::Method;
+pub use method::{Explain, Method, Methods};
 pub use pixels::{
     Attributions, IntegratedGradients, Occlusion, SmoothGrad, guided_backprop, input_x_gradient,
     integrated_gradients, occlusion, saliency, smooth_grad,

@@ -1,179 +1,166 @@
-//! Every method under one name.
+//! Ways to explain, by name.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_vision_models::Model;
+use candle_vision_registry::{Entry, Table, TableError};
 
 use crate::pixels::Attributions;
-use crate::{
-    CamOptions, ClassActivationMap, Error, IntegratedGradients, Occlusion, Result, SmoothGrad,
-    Target, ablation_cam, eigen_cam, eigen_grad_cam, grad_cam, grad_cam_plus_plus, guided_backprop,
-    hires_cam, input_x_gradient, integrated_gradients, layer_cam, occlusion, saliency, score_cam,
-    smooth_grad, xgrad_cam,
-};
+use crate::{CamOptions, ClassActivationMap, Error, Result, Target};
 
-/// A way to explain, by name.
-///
-/// ```
-/// use candle_vision_explain::Method;
-///
-/// assert_eq!("Grad-CAM++".parse::<Method>()?, Method::GradCamPlusPlus);
-/// assert_eq!(Method::IntegratedGradients.to_string(), "integrated-gradients");
-/// assert!("gradcma".parse::<Method>().is_err());
-/// # Ok::<(), candle_vision_explain::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Method {
-    /// [`grad_cam`]
-    #[default]
-    GradCam,
-    /// [`grad_cam_plus_plus`]
-    GradCamPlusPlus,
-    /// [`xgrad_cam`]
-    XGradCam,
-    /// [`hires_cam`]
-    HiResCam,
-    /// [`layer_cam`]
-    LayerCam,
-    /// [`eigen_cam`]
-    EigenCam,
-    /// [`eigen_grad_cam`]
-    EigenGradCam,
-    /// [`score_cam`]
-    ScoreCam,
-    /// [`ablation_cam`]
-    AblationCam,
-    /// [`saliency`]
-    Saliency,
-    /// [`input_x_gradient`]
-    InputXGradient,
-    /// [`guided_backprop`]
-    GuidedBackprop,
-    /// [`smooth_grad`] with its default noise
-    SmoothGrad,
-    /// [`integrated_gradients`] on its default path
-    IntegratedGradients,
-    /// [`occlusion`] with its default patch
-    Occlusion,
+/// A way to explain that is more than a function, for instance one with settings of its own.
+pub trait Explain: Send + Sync {
+    /// The maps of a batch of images, one for each image.
+    ///
+    /// # Shapes
+    /// As [`grad_cam`](crate::grad_cam).
+    ///
+    /// # Errors
+    /// If the images do not fit the network, or if the method cannot be used with it.
+    fn maps(
+        &self,
+        model: &dyn Model,
+        images: &Tensor,
+        options: &CamOptions,
+    ) -> Result<Vec<ClassActivationMap>>;
 }
 
+/// A way to explain: a name, one line about it, and what makes the maps.
+///
+/// The built-in methods are constants such as [`Method::GRAD_CAM`]. A method of one's own is made by
+/// [`Method::new`] and has the same rights.
+///
+/// ```
+/// use candle_vision_explain::{Method, Methods};
+///
+/// let methods = Methods::standard();
+/// assert_eq!(methods.get("Grad-CAM++")?, &Method::GRAD_CAM_PLUS_PLUS);
+/// assert_eq!(Method::INTEGRATED_GRADIENTS.to_string(), "integrated-gradients");
+/// let error = methods.get("gradcma").unwrap_err().to_string();
+/// assert!(error.contains("did you mean `gradcam`"), "{error}");
+/// # Ok::<(), candle_vision_explain::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Method {
+    name: Cow<'static, str>,
+    summary: Cow<'static, str>,
+    how: How,
+}
+
+#[derive(Clone)]
+enum How {
+    Cam(Cam),
+    Pixels(Pixels),
+    Own(Arc<dyn Explain>),
+}
+
+/// A method that looks at a layer.
+type Cam = fn(&dyn Model, &Tensor, &CamOptions) -> Result<Vec<ClassActivationMap>>;
+/// A method that looks at the pixels.
+type Pixels = fn(&dyn Model, &Tensor, &Target) -> Result<Attributions>;
+
 impl Method {
-    /// All of them: first those that look at a layer, then those that look at the pixels.
-    pub const ALL: [Self; 15] = [
-        Self::GradCam,
-        Self::GradCamPlusPlus,
-        Self::XGradCam,
-        Self::HiResCam,
-        Self::LayerCam,
-        Self::EigenCam,
-        Self::EigenGradCam,
-        Self::ScoreCam,
-        Self::AblationCam,
-        Self::Saliency,
-        Self::InputXGradient,
-        Self::GuidedBackprop,
-        Self::SmoothGrad,
-        Self::IntegratedGradients,
-        Self::Occlusion,
-    ];
-
-    /// The name, as [`str::parse`] takes it. There, hyphens and capitals do not matter.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::GradCam => "gradcam",
-            Self::GradCamPlusPlus => "gradcam++",
-            Self::XGradCam => "xgradcam",
-            Self::HiResCam => "hirescam",
-            Self::LayerCam => "layercam",
-            Self::EigenCam => "eigencam",
-            Self::EigenGradCam => "eigengradcam",
-            Self::ScoreCam => "scorecam",
-            Self::AblationCam => "ablationcam",
-            Self::Saliency => "saliency",
-            Self::InputXGradient => "input-x-gradient",
-            Self::GuidedBackprop => "guided-backprop",
-            Self::SmoothGrad => "smoothgrad",
-            Self::IntegratedGradients => "integrated-gradients",
-            Self::Occlusion => "occlusion",
-        }
+    /// A method of one's own. `name` is what recipes and command lines call it, `summary` is one line for
+    /// people who choose among methods.
+    pub fn new(
+        name: impl Into<String>,
+        summary: impl Into<String>,
+        explain: impl Explain + 'static,
+    ) -> Self {
+        let (name, summary) = (Cow::Owned(name.into()), Cow::Owned(summary.into()));
+        Self { name, summary, how: How::Own(Arc::new(explain)) }
     }
 
-    /// All names, for messages.
-    pub(crate) fn names() -> String {
-        Self::ALL.map(Self::name).join(", ")
+    /// A built-in method that looks at a layer.
+    pub(crate) const fn cam(name: &'static str, summary: &'static str, maps: Cam) -> Self {
+        Self { name: Cow::Borrowed(name), summary: Cow::Borrowed(summary), how: How::Cam(maps) }
     }
 
-    /// Whether it looks at a layer; if not, at the pixels.
-    pub fn is_cam(self) -> bool {
-        self.cam().is_some()
+    /// A built-in method that looks at the pixels.
+    pub(crate) const fn pixels(name: &'static str, summary: &'static str, maps: Pixels) -> Self {
+        Self { name: Cow::Borrowed(name), summary: Cow::Borrowed(summary), how: How::Pixels(maps) }
+    }
+
+    /// The name, as [`Methods::get`] takes it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One line about it.
+    pub fn summary(&self) -> &str {
+        &self.summary
+    }
+
+    /// Whether it takes a layer and smoothing from [`CamOptions`]. A method that looks at the pixels takes
+    /// neither; one of one's own decides by itself.
+    pub fn takes_layer(&self) -> bool {
+        !matches!(self.how, How::Pixels(_))
     }
 
     /// The maps of a batch of images by this method.
     ///
     /// # Shapes
-    /// As [`grad_cam`].
+    /// As [`grad_cam`](crate::grad_cam).
     ///
     /// # Errors
-    /// Those of the method's function. Methods that look at the pixels take no layer and no
-    /// smoothing.
+    /// Those of the method. Methods that look at the pixels take no layer and no smoothing.
     pub fn maps(
-        self,
+        &self,
         model: &dyn Model,
         images: &Tensor,
         options: &CamOptions,
     ) -> Result<Vec<ClassActivationMap>> {
-        if let Some(cam) = self.cam() {
-            return cam(model, images, options);
+        match &self.how {
+            How::Cam(cam) => cam(model, images, options),
+            How::Own(explain) => explain.maps(model, images, options),
+            How::Pixels(attributions) => {
+                self.check_pixels(options)?;
+                attributions(model, images, &options.target)?.maps()
+            }
         }
+    }
+
+    fn check_pixels(&self, options: &CamOptions) -> Result<()> {
         let given = [
             (options.layer.is_some(), "a layer"),
             (options.eigen_smooth, "eigen-smoothing"),
             (options.aug_smooth, "smoothing over augmentations"),
         ];
-        if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
-            return Err(Error::OnlyForCams { method: self.name(), option });
-        }
-        self.attributions(model, images, &options.target)?.maps()
-    }
-
-    fn cam(self) -> Option<Cam> {
-        Some(match self {
-            Self::GradCam => grad_cam,
-            Self::GradCamPlusPlus => grad_cam_plus_plus,
-            Self::XGradCam => xgrad_cam,
-            Self::HiResCam => hires_cam,
-            Self::LayerCam => layer_cam,
-            Self::EigenCam => eigen_cam,
-            Self::EigenGradCam => eigen_grad_cam,
-            Self::ScoreCam => score_cam,
-            Self::AblationCam => ablation_cam,
-            _ => return None,
-        })
-    }
-
-    fn attributions(
-        self,
-        model: &dyn Model,
-        images: &Tensor,
-        target: &Target,
-    ) -> Result<Attributions> {
-        match self {
-            Self::InputXGradient => input_x_gradient(model, images, target),
-            Self::GuidedBackprop => guided_backprop(model, images, target),
-            Self::SmoothGrad => smooth_grad(model, images, target, &SmoothGrad::default()),
-            Self::IntegratedGradients => {
-                integrated_gradients(model, images, target, &IntegratedGradients::default())
-            }
-            Self::Occlusion => occlusion(model, images, target, &Occlusion::default()),
-            _ => saliency(model, images, target),
+        match given.into_iter().find(|(given, _)| *given) {
+            Some((_, option)) => Err(Error::OnlyForCams { method: self.name().to_owned(), option }),
+            None => Ok(()),
         }
     }
 }
 
-type Cam = fn(&dyn Model, &Tensor, &CamOptions) -> Result<Vec<ClassActivationMap>>;
+impl Entry for Method {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn summary(&self) -> &str {
+        self.summary()
+    }
+}
+
+/// Two methods are equal if their names are: a table holds one of each name.
+impl PartialEq for Method {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Method {}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Method").field(&self.name).finish()
+    }
+}
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,14 +168,88 @@ impl fmt::Display for Method {
     }
 }
 
+/// One of the built-in methods, as [`Methods::get`] finds it.
 impl FromStr for Method {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
+        Methods::standard().get(name).cloned()
+    }
+}
+
+/// The methods that a program offers, by name.
+#[derive(Debug, Clone)]
+pub struct Methods(Table<Method>);
+
+impl Methods {
+    /// The built-in methods: first those that look at a layer, then those that look at the pixels.
+    pub fn standard() -> Self {
+        Self(Table::of(
+            "explanation method",
+            [
+                Method::GRAD_CAM,
+                Method::GRAD_CAM_PLUS_PLUS,
+                Method::XGRAD_CAM,
+                Method::HIRES_CAM,
+                Method::LAYER_CAM,
+                Method::EIGEN_CAM,
+                Method::EIGEN_GRAD_CAM,
+                Method::SCORE_CAM,
+                Method::ABLATION_CAM,
+                Method::SALIENCY,
+                Method::INPUT_X_GRADIENT,
+                Method::GUIDED_BACKPROP,
+                Method::SMOOTH_GRAD,
+                Method::INTEGRATED_GRADIENTS,
+                Method::OCCLUSION,
+            ],
+        ))
+    }
+
+    /// Adds a method.
+    ///
+    /// # Errors
+    /// If there is one of this name.
+    pub fn add(&mut self, method: Method) -> std::result::Result<&mut Self, TableError> {
+        self.0.add(method)?;
+        Ok(self)
+    }
+
+    /// The method called `name`; hyphens, underscores and capitals do not matter.
+    ///
+    /// # Errors
+    /// If there is none; the message offers near names.
+    pub fn get(&self, name: &str) -> Result<&Method> {
         let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
         let wanted = plain(name).replace("plusplus", "++");
-        let method = Self::ALL.into_iter().find(|method| plain(method.name()) == wanted);
-        method.ok_or_else(|| Error::UnknownMethod { name: name.to_owned() })
+        match self.0.iter().find(|method| plain(method.name()) == wanted) {
+            Some(method) => Ok(method),
+            None => Ok(self.0.get(name)?),
+        }
+    }
+
+    /// The methods, in the order in which they were added.
+    pub fn iter(&self) -> std::slice::Iter<'_, Method> {
+        self.0.iter()
+    }
+
+    /// Their names, in the same order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.names()
+    }
+
+    /// The methods as a table.
+    pub fn table(&self) -> &Table<Method> {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Methods {
+    type Item = &'a Method;
+    type IntoIter = std::slice::Iter<'a, Method>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -198,17 +259,37 @@ mod tests {
 
     #[test]
     fn every_name_leads_back_to_its_method() {
-        for method in Method::ALL {
-            assert_eq!(method.name().parse::<Method>().ok(), Some(method));
+        let methods = Methods::standard();
+        for method in &methods {
+            assert_eq!(method.name().parse::<Method>().ok().as_ref(), Some(method));
+            assert!(method.summary().len() > 20, "{method}");
         }
         for (name, method) in [
-            ("Grad_CAM", Method::GradCam),
-            ("GradCAMPlusPlus", Method::GradCamPlusPlus),
-            ("guided backprop", Method::GuidedBackprop),
+            ("Grad_CAM", Method::GRAD_CAM),
+            ("GradCAMPlusPlus", Method::GRAD_CAM_PLUS_PLUS),
+            ("guided backprop", Method::GUIDED_BACKPROP),
         ] {
-            assert_eq!(name.parse::<Method>().ok(), Some(method));
+            assert_eq!(methods.get(name).ok(), Some(&method));
         }
-        let error = "gradcma".parse::<Method>().unwrap_err().to_string();
-        assert!(error.contains("`gradcma`") && error.contains("gradcam++"), "{error}");
+    }
+
+    #[test]
+    fn a_method_of_one_s_own_is_added_once() {
+        struct Nothing;
+        impl Explain for Nothing {
+            fn maps(
+                &self,
+                _: &dyn Model,
+                _: &Tensor,
+                _: &CamOptions,
+            ) -> Result<Vec<ClassActivationMap>> {
+                Ok(Vec::new())
+            }
+        }
+        let mut methods = Methods::standard();
+        methods.add(Method::new("nothing", "an empty answer", Nothing)).unwrap();
+        assert_eq!(methods.get("Nothing").unwrap().name(), "nothing");
+        let error = methods.add(Method::new("gradcam", "another", Nothing)).unwrap_err();
+        assert!(error.to_string().contains("two entries `gradcam`"), "{error}");
     }
 }

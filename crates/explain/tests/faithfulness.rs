@@ -120,8 +120,23 @@ fn what_the_input_decides_alone_survives_randomisation() -> TestResult {
     let options = CamOptions { target: Target::Class(2), ..CamOptions::default() };
     let before = model.parameters().get("fc.weight").expect("gap_cnn has it").detached();
     let before = before.copy()?.flatten_all()?.to_vec1::<f32>()?;
-    let check =
-        faithfulness::weight_randomisation(model.as_ref(), &image, Method::EigenCam, &options, 1)?;
+    let randomise = |untrained: &dyn Model| {
+        faithfulness::weight_randomisation(
+            model.as_ref(),
+            untrained,
+            &image,
+            &Method::EIGEN_CAM,
+            &options,
+        )
+    };
+    let error = randomise(model.as_ref()).expect_err("it is the network itself").to_string();
+    assert!(
+        error.contains("`conv1.weight` of the untrained network is the network's own"),
+        "{error}"
+    );
+    let error = randomise(build(&ModelSpec::new("simple_cnn", 4), 1, &Device::Cpu)?.as_ref());
+    assert!(matches!(error, Err(candle_vision_explain::Error::NoTwin { .. })), "{error:?}");
+    let check = randomise(build(model.spec(), 1, &Device::Cpu)?.as_ref())?;
     let layers: Vec<(usize, &str)> =
         check.iter().map(|stage| (stage.layers, stage.down_to.as_str())).collect();
     assert_eq!(layers, [(1, "fc"), (2, "conv3"), (4, "conv1")]);

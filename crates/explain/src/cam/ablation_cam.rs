@@ -5,7 +5,16 @@ use candle_vision_models::{LayerHook, Model};
 
 use crate::cam::evidence::Evidence;
 use crate::cam::maps_by;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// Ablation-CAM (Desai and Ramaswamy 2020): what the score loses without a channel; slow.
+    pub const ABLATION_CAM: Self = Self::cam(
+        "ablationcam",
+        "Ablation-CAM (Desai and Ramaswamy 2020): what the score loses without a channel; slow",
+        ablation_cam,
+    );
+}
 
 /// Channels that are switched off in one pass, each in a copy of its own.
 const CHUNK: usize = 32;

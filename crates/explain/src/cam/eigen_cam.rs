@@ -6,7 +6,22 @@ use candle_vision_models::Model;
 
 use crate::cam::maps_by;
 use crate::cam::principal::principal_projection;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// Eigen-CAM (Muhammad and Yeasin 2020): the principal component of the activations.
+    pub const EIGEN_CAM: Self = Self::cam(
+        "eigencam",
+        "Eigen-CAM (Muhammad and Yeasin 2020): the principal component of the activations",
+        eigen_cam,
+    );
+    /// The principal component of activations times gradients.
+    pub const EIGEN_GRAD_CAM: Self = Self::cam(
+        "eigengradcam",
+        "the principal component of activations times gradients",
+        eigen_grad_cam,
+    );
+}
 
 /// EigenCAM of every image of a batch: the first principal component of the layer's activations,
 /// whatever the class. It shows what stands out to the network and needs no backward pass.

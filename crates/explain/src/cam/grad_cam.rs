@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 
 use crate::cam::maps_by;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// Grad-CAM (Selvaraju et al. 2017): channels weighted by the mean of their gradient.
+    pub const GRAD_CAM: Self = Self::cam(
+        "gradcam",
+        "Grad-CAM (Selvaraju et al. 2017): channels weighted by the mean of their gradient",
+        grad_cam,
+    );
+}
 
 /// Grad-CAM of every image of a batch: where the evidence for its class lies.
 ///

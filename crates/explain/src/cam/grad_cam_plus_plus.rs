@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 
 use crate::cam::maps_by;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// Grad-CAM++ (Chattopadhyay et al. 2018): positive gradients, so that several objects are found.
+    pub const GRAD_CAM_PLUS_PLUS: Self = Self::cam(
+        "gradcam++",
+        "Grad-CAM++ (Chattopadhyay et al. 2018): positive gradients, so that several objects are found",
+        grad_cam_plus_plus,
+    );
+}
 
 /// Grad-CAM++ of every image of a batch: as Grad-CAM, but a place counts the more in its channel's
 /// weight the fewer places of the channel share the evidence, so that several small things of one

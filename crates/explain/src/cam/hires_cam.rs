@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 
 use crate::cam::maps_by;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// HiResCAM (Draelos and Carin 2020): activations times gradients, place by place.
+    pub const HIRES_CAM: Self = Self::cam(
+        "hirescam",
+        "HiResCAM (Draelos and Carin 2020): activations times gradients, place by place",
+        hires_cam,
+    );
+}
 
 /// HiResCAM of every image of a batch: gradient times activation at each place, added up over the
 /// channels.

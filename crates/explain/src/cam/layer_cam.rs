@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 
 use crate::cam::maps_by;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// LayerCAM (Jiang et al. 2021): positive gradients place by place, also for early layers.
+    pub const LAYER_CAM: Self = Self::cam(
+        "layercam",
+        "LayerCAM (Jiang et al. 2021): positive gradients place by place, also for early layers",
+        layer_cam,
+    );
+}
 
 /// LayerCAM of every image of a batch: each place of each channel weighted by its own gradient,
 /// where that is positive. Made for earlier layers too, whose finer maps follow outlines.

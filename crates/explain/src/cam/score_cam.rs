@@ -6,7 +6,16 @@ use candle_vision_models::{Hooks, Model};
 use crate::cam::evidence::Evidence;
 use crate::cam::maps_by;
 use crate::scale::enlarged;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// Score-CAM (Wang et al. 2020): the score of the image under each channel as a mask; slow.
+    pub const SCORE_CAM: Self = Self::cam(
+        "scorecam",
+        "Score-CAM (Wang et al. 2020): the score of the image under each channel as a mask; slow",
+        score_cam,
+    );
+}
 
 /// Masked images in one pass.
 const CHUNK: usize = 16;

@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 
 use crate::cam::maps_by;
-use crate::{CamOptions, ClassActivationMap, Result};
+use crate::{CamOptions, ClassActivationMap, Method, Result};
+
+impl Method {
+    /// XGrad-CAM (Fu et al. 2020): gradients weighted by the activations.
+    pub const XGRAD_CAM: Self = Self::cam(
+        "xgradcam",
+        "XGrad-CAM (Fu et al. 2020): gradients weighted by the activations",
+        xgrad_cam,
+    );
+}
 
 /// XGrad-CAM of every image of a batch: as Grad-CAM, but the gradient's mean over a channel is
 /// weighted by the activations, so that the map's sum comes close to the score (equation 11 of the

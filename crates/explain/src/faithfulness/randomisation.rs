@@ -2,7 +2,7 @@
 //! <https://arxiv.org/abs/1810.03292>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Parameter, build};
+use candle_vision_models::{Model, Parameter};
 
 use crate::{CamOptions, ClassActivationMap, Error, Method, Result, Target};
 
@@ -18,15 +18,18 @@ pub struct Randomised {
     pub correlation: f64,
 }
 
-/// Gives a copy of the network initial weights layer by layer, from the head down, and compares its
+/// Takes the learned weights from the network layer by layer, from the head down, and compares its
 /// map with that of the network: after the head, after each further third of the layers, and with
 /// nothing learned left.
+///
+/// `untrained` is a network of the same form with initial weights. It is left with other weights: the check
+/// gives it the learned ones of the layers that are not yet forgotten.
 ///
 /// # Shapes
 /// - `image`: `[1, channels, height, width]`, preprocessed as in training
 ///
 /// # Errors
-/// If the network is not one that [`build`] knows, or as [`Method::maps`].
+/// If the two networks have other parameters than each other, or as [`Method::maps`].
 ///
 /// # Example
 /// ```
@@ -38,7 +41,9 @@ pub struct Randomised {
 /// let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
 /// let image = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
 /// let options = CamOptions::default();
-/// let check = faithfulness::weight_randomisation(model.as_ref(), &image, Method::GradCam, &options, 1)?;
+/// let untrained = build(model.spec(), 1, &Device::Cpu)?;
+/// let check =
+///     faithfulness::weight_randomisation(&*model, &*untrained, &image, &Method::GRAD_CAM, &options)?;
 /// assert_eq!(check[0].down_to, "fc");
 /// assert_eq!(check.last().unwrap().down_to, "conv1");
 /// # Ok(())
@@ -46,10 +51,10 @@ pub struct Randomised {
 /// ```
 pub fn weight_randomisation(
     model: &dyn Model,
+    untrained: &dyn Model,
     image: &Tensor,
-    method: Method,
+    method: &Method,
     options: &CamOptions,
-    seed: u64,
 ) -> Result<Vec<Randomised>> {
     if image.dims().first() != Some(&1) {
         return Err(Error::ImageShape { shape: image.dims().to_vec() });
@@ -61,7 +66,7 @@ pub fn weight_randomisation(
         other => other.clone(),
     };
     let options = CamOptions { target, ..options.clone() };
-    let copy = build(model.spec(), seed, image.device())?;
+    check_twin(model, untrained)?;
     let layers = layers_from_the_head(model);
     let mut checks = Vec::new();
     // From a copy that knows nothing to one that has forgotten its head alone: what it is to know
@@ -69,11 +74,11 @@ pub fn weight_randomisation(
     for count in stages(layers.len()) {
         let (forgotten, kept) = layers.split_at(count);
         for parameter in kept.iter().flat_map(|(_, parameters)| parameters) {
-            if let Some(own) = copy.parameters().get(parameter.path()) {
+            if let Some(own) = untrained.parameters().get(parameter.path()) {
                 own.set(&parameter.detached())?;
             }
         }
-        let map = one(method.maps(copy.as_ref(), image, &options)?);
+        let map = one(method.maps(untrained, image, &options)?);
         checks.push(Randomised {
             layers: count,
             down_to: forgotten.last().map(|(layer, _)| layer.clone()).unwrap_or_default(),
@@ -82,6 +87,21 @@ pub fn weight_randomisation(
     }
     checks.reverse();
     Ok(checks)
+}
+
+/// Fails unless `untrained` has the parameters of `model`, as variables of its own.
+fn check_twin(model: &dyn Model, untrained: &dyn Model) -> Result<()> {
+    for parameter in model.parameters().all() {
+        let path = parameter.path();
+        let problem = match untrained.parameters().get(path) {
+            None => "is missing",
+            Some(twin) if twin.var().id() == parameter.var().id() => "is the network's own",
+            Some(twin) if twin.var().dims() != parameter.var().dims() => "has another shape",
+            Some(_) => continue,
+        };
+        return Err(Error::NoTwin { parameter: path.to_owned(), problem });
+    }
+    Ok(())
 }
 
 /// How many of `layers` are forgotten, the most first: all, two thirds, one third, the head.

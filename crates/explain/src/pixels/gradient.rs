@@ -4,7 +4,19 @@ use candle_core::Tensor;
 use candle_vision_models::{Hooks, Model};
 
 use super::{Attributions, Inquiry};
-use crate::{Result, Target};
+use crate::{Method, Result, Target};
+
+impl Method {
+    /// The gradient at the pixels (Simonyan et al. 2013).
+    pub const SALIENCY: Self =
+        Self::pixels("saliency", "the gradient at the pixels (Simonyan et al. 2013)", saliency);
+    /// The gradient at the pixels times the pixels.
+    pub const INPUT_X_GRADIENT: Self = Self::pixels(
+        "input-x-gradient",
+        "the gradient at the pixels times the pixels",
+        input_x_gradient,
+    );
+}
 
 /// The gradient of each image's score at its pixels (Simonyan et al. 2013,
 /// <https://arxiv.org/abs/1312.6034>): which pixels would change the score fastest.

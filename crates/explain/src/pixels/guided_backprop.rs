@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::{Hooks, LayerHook, Model, Pass};
 
 use super::{Attributions, Inquiry};
-use crate::{Result, Target};
+use crate::{Method, Result, Target};
+
+impl Method {
+    /// Guided backpropagation (Springenberg et al. 2014): sharp, but hardly about the class.
+    pub const GUIDED_BACKPROP: Self = Self::pixels(
+        "guided-backprop",
+        "guided backpropagation (Springenberg et al. 2014): sharp, but hardly about the class",
+        guided_backprop,
+    );
+}
 
 /// The gradient at the pixels when every ReLU passes only positive gradients back: sharp
 /// outlines of what excites the network.

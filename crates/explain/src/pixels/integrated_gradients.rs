@@ -4,7 +4,18 @@ use candle_core::Tensor;
 use candle_vision_models::{Hooks, Model};
 
 use super::{Attributions, Inquiry};
-use crate::{Error, Result, Target};
+use crate::{Error, Method, Result, Target};
+
+impl Method {
+    /// Integrated gradients (Sundararajan et al. 2017): gradients on the way from black.
+    pub const INTEGRATED_GRADIENTS: Self = Self::pixels(
+        "integrated-gradients",
+        "integrated gradients (Sundararajan et al. 2017): gradients on the way from black",
+        |model, images, target| {
+            integrated_gradients(model, images, target, &IntegratedGradients::default())
+        },
+    );
+}
 
 /// The path along which gradients are added up.
 #[derive(Debug, Clone)]

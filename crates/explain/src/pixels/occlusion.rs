@@ -4,7 +4,16 @@ use candle_core::Tensor;
 use candle_vision_models::{Hooks, Model};
 
 use super::{Attributions, Inquiry};
-use crate::{Error, Result, Target};
+use crate::{Error, Method, Result, Target};
+
+impl Method {
+    /// What the score loses when a patch is covered (Zeiler and Fergus 2014); slow.
+    pub const OCCLUSION: Self = Self::pixels(
+        "occlusion",
+        "what the score loses when a patch is covered (Zeiler and Fergus 2014); slow",
+        |model, images, target| occlusion(model, images, target, &Occlusion::default()),
+    );
+}
 
 /// Covered images in one pass.
 const CHUNK: usize = 16;

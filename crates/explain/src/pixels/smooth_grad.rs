@@ -6,7 +6,16 @@ use candle_vision_ops::Generator;
 use rand::SeedableRng;
 
 use super::{Attributions, Inquiry};
-use crate::{Error, Result, Target};
+use crate::{Error, Method, Result, Target};
+
+impl Method {
+    /// SmoothGrad (Smilkov et al. 2017): the mean gradient over noisy copies.
+    pub const SMOOTH_GRAD: Self = Self::pixels(
+        "smoothgrad",
+        "SmoothGrad (Smilkov et al. 2017): the mean gradient over noisy copies",
+        |model, images, target| smooth_grad(model, images, target, &SmoothGrad::default()),
+    );
+}
 
 /// The noise that [`smooth_grad`] averages over.
 #[derive(Debug, Clone, Copy, PartialEq)]
