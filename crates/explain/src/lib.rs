@@ -7,7 +7,7 @@
 //! | [`grad_cam`], [`grad_cam_plus_plus`], [`xgrad_cam`], [`hires_cam`], [`layer_cam`] | maps of a layer from its activations and gradients |
 //! | [`eigen_cam`], [`eigen_grad_cam`] | maps from the principal component of a layer |
 //! | [`score_cam`], [`ablation_cam`] | maps of a layer without gradients, from many forward passes |
-//! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`occlusion`] | attributions of the pixels themselves |
+//! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`full_grad`], [`occlusion`] | attributions of the pixels themselves |
 //! | [`Target`], [`embeddings`] | what is asked: a class, one class rather than another, likeness |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
 //! | [`inspection`] | elementary layers, feature maps, first kernels, residual blocks |
@@ -52,8 +52,8 @@ pub use error::{Error, Result};
 pub use map::{ClassActivationMap, PIXELS};
 pub use method::{Explain, Method, Methods};
 pub use pixels::{
-    Attributions, IntegratedGradients, Occlusion, SmoothGrad, guided_backprop, input_x_gradient,
-    integrated_gradients, occlusion, saliency, smooth_grad,
+    Attributions, IntegratedGradients, Occlusion, SmoothGrad, full_grad, guided_backprop,
+    input_x_gradient, integrated_gradients, occlusion, saliency, smooth_grad,
 };
 pub use record::{LeafAt, Recorder};
 pub use target::{Target, embeddings};

@@ -9,7 +9,6 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 use candle_vision_registry::{Entry, Table, TableError};
 
-use crate::pixels::Attributions;
 use crate::{CamOptions, ClassActivationMap, Error, Result, Target};
 
 /// A way to explain that is more than a function, for instance one with settings of its own.
@@ -61,7 +60,7 @@ enum How {
 /// A method that looks at a layer.
 type Cam = fn(&dyn Model, &Tensor, &CamOptions) -> Result<Vec<ClassActivationMap>>;
 /// A method that looks at the pixels.
-type Pixels = fn(&dyn Model, &Tensor, &Target) -> Result<Attributions>;
+type Pixels = fn(&dyn Model, &Tensor, &Target) -> Result<Vec<ClassActivationMap>>;
 
 impl Method {
     /// A method of one's own. `name` is what recipes and command lines call it, `summary` is one line for
@@ -117,9 +116,9 @@ impl Method {
         match &self.how {
             How::Cam(cam) => cam(model, images, options),
             How::Own(explain) => explain.maps(model, images, options),
-            How::Pixels(attributions) => {
+            How::Pixels(maps) => {
                 self.check_pixels(options)?;
-                attributions(model, images, &options.target)?.maps()
+                maps(model, images, &options.target)
             }
         }
     }
@@ -202,6 +201,7 @@ impl Methods {
                 Method::SMOOTH_GRAD,
                 Method::INTEGRATED_GRADIENTS,
                 Method::OCCLUSION,
+                Method::FULL_GRAD,
             ],
         ))
     }

@@ -1,11 +1,13 @@
 //! Attributions of the input's own pixels: what all methods share.
 
+mod full_grad;
 mod gradient;
 mod guided_backprop;
 mod integrated_gradients;
 mod occlusion;
 mod smooth_grad;
 
+pub use full_grad::full_grad;
 pub use gradient::{input_x_gradient, saliency};
 pub use guided_backprop::guided_backprop;
 pub use integrated_gradients::{IntegratedGradients, integrated_gradients};

@@ -1,8 +1,10 @@
 //! Hooks that record what passes through a layer.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
-use candle_vision_models::LayerHook;
+use candle_vision_models::{GradientHook, LayerHook};
 
 /// Keeps the outputs of chosen layers, as collected with a forward hook.
 ///
@@ -61,6 +63,47 @@ impl LayerHook for Recorder {
             self.outputs.push((layer.to_owned(), output.detach()));
         }
         Ok(output)
+    }
+}
+
+/// Keeps the gradients at the outputs of chosen layers while `backward` runs.
+#[derive(Debug, Default)]
+pub(crate) struct GradientsAt {
+    layers: Vec<String>,
+    gradients: Arc<Mutex<Vec<(String, Tensor)>>>,
+}
+
+impl GradientsAt {
+    pub(crate) fn new(layers: impl IntoIterator<Item = String>) -> Self {
+        Self { layers: layers.into_iter().collect(), gradients: Arc::default() }
+    }
+
+    /// What was kept, by the layers' paths; feature maps are `[batch, channels, height, width]`.
+    pub(crate) fn take(&self) -> Vec<(String, Tensor)> {
+        std::mem::take(&mut *self.gradients.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl LayerHook for GradientsAt {
+    fn wants(&self, layer: &str) -> bool {
+        self.layers.iter().any(|wanted| wanted == layer)
+    }
+
+    fn wants_input(&self, _: &str) -> bool {
+        false
+    }
+
+    fn output(&mut self, _: &str, output: Tensor) -> Result<Tensor> {
+        Ok(output)
+    }
+
+    fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
+        let (layer, gradients) = (layer.to_owned(), self.gradients.clone());
+        Some(Arc::new(move |gradient| {
+            let mut gradients = gradients.lock().unwrap_or_else(PoisonError::into_inner);
+            gradients.push((layer.clone(), gradient.detach()));
+            Ok(None)
+        }))
     }
 }
 

@@ -30,9 +30,9 @@ pub(crate) fn stretch(map: &mut [f32]) {
 
 /// Bilinear interpolation with half-pixel centres and repeated edges, without antialiasing:
 /// `cv2.resize` with its default `INTER_LINEAR`.
-fn resize_bilinear(map: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
-    let rows = hooks(from[0], to[0]);
-    let columns = hooks(from[1], to[1]);
+pub(crate) fn resize_bilinear(map: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let rows = positions(from[0], to[0]);
+    let columns = positions(from[1], to[1]);
     let mut out = Vec::with_capacity(to[0] * to[1]);
     for row in &rows {
         let (above, below) = (&map[row.first * from[1]..], &map[row.second * from[1]..]);
@@ -50,18 +50,18 @@ fn mix(a: f32, b: f32, share: f32) -> f32 {
 }
 
 /// The two source positions that one target position lies between, and the share of the second.
-struct Hooks {
+struct Between {
     first: usize,
     second: usize,
     share: f32,
 }
 
-fn hooks(from: usize, to: usize) -> Vec<Hooks> {
+fn positions(from: usize, to: usize) -> Vec<Between> {
     let scale = from as f64 / to as f64;
     let place = |i: usize| {
         let x = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (from - 1) as f64);
         let first = x as usize;
-        Hooks { first, second: (first + 1).min(from - 1), share: (x - first as f64) as f32 }
+        Between { first, second: (first + 1).min(from - 1), share: (x - first as f64) as f32 }
     };
     (0..to).map(place).collect()
 }

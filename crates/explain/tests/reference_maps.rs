@@ -5,7 +5,7 @@ mod reference;
 
 mod support;
 
-use candle_vision_explain::{CamOptions, Method, Target, saliency};
+use candle_vision_explain::{CamOptions, Method, Target, full_grad, saliency};
 use support::{TestResult, case, tensor};
 
 fn tolerance(method: &Method) -> f64 {
@@ -68,5 +68,16 @@ fn the_gradient_at_the_pixels_is_pytorch_s() -> TestResult {
         let case = format!("{name}.saliency_grad");
         reference::assert_close(&case, &found, &expected[&case], 1e-3);
     }
+    Ok(())
+}
+
+// From pytorch-grad-cam 1.5.7 and torchvision 0.29.2, with `recipe_network` and its image:
+//     FullGrad(model=resnet18, target_layers=[])(images, [ClassifierOutputTarget(3)])[0]
+#[test]
+fn full_grad_is_that_of_pytorch_grad_cam() -> TestResult {
+    let expected = &reference::tensors("full_grad.safetensors")["resnet18.FullGrad"];
+    let (model, images) = case("resnet18")?;
+    let maps = full_grad(model.as_ref(), &images, &Target::Class(3))?;
+    reference::assert_close("FullGrad", &tensor(&maps[0])?, expected, 1e-3);
     Ok(())
 }

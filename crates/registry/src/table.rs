@@ -62,7 +62,7 @@ pub enum TableError {
     },
     /// The name could not be written in a recipe.
     #[error(
-        "`{name}` is no name for {kind}s; use letters, digits, `_`, `-` and `.`, with a letter first"
+        "`{name}` is no name for {kind}s; use letters, digits, `_`, `-`, `.` and `+`, with a letter first"
     )]
     BadName {
         /// What the table holds.
@@ -97,7 +97,7 @@ impl<E: Entry> Table<E> {
     /// If another entry has its name, or if the name could not be written in a recipe.
     pub fn add(&mut self, entry: E) -> Result<&mut Self, TableError> {
         let name = entry.name();
-        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+');
         if !name.starts_with(char::is_alphabetic) || !name.chars().all(is_part) {
             return Err(TableError::BadName { kind: self.kind, name: name.to_owned() });
         }

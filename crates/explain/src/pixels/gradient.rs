@@ -8,13 +8,16 @@ use crate::{Method, Result, Target};
 
 impl Method {
     /// The gradient at the pixels (Simonyan et al. 2013).
-    pub const SALIENCY: Self =
-        Self::pixels("saliency", "the gradient at the pixels (Simonyan et al. 2013)", saliency);
+    pub const SALIENCY: Self = Self::pixels(
+        "saliency",
+        "the gradient at the pixels (Simonyan et al. 2013)",
+        |model, images, target| saliency(model, images, target)?.maps(),
+    );
     /// The gradient at the pixels times the pixels.
     pub const INPUT_X_GRADIENT: Self = Self::pixels(
         "input-x-gradient",
         "the gradient at the pixels times the pixels",
-        input_x_gradient,
+        |model, images, target| input_x_gradient(model, images, target)?.maps(),
     );
 }
 

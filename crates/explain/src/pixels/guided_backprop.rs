@@ -11,7 +11,7 @@ impl Method {
     pub const GUIDED_BACKPROP: Self = Self::pixels(
         "guided-backprop",
         "guided backpropagation (Springenberg et al. 2014): sharp, but hardly about the class",
-        guided_backprop,
+        |model, images, target| guided_backprop(model, images, target)?.maps(),
     );
 }
 

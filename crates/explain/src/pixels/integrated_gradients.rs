@@ -12,7 +12,7 @@ impl Method {
         "integrated-gradients",
         "integrated gradients (Sundararajan et al. 2017): gradients on the way from black",
         |model, images, target| {
-            integrated_gradients(model, images, target, &IntegratedGradients::default())
+            integrated_gradients(model, images, target, &IntegratedGradients::default())?.maps()
         },
     );
 }

@@ -11,7 +11,7 @@ impl Method {
     pub const OCCLUSION: Self = Self::pixels(
         "occlusion",
         "what the score loses when a patch is covered (Zeiler and Fergus 2014); slow",
-        |model, images, target| occlusion(model, images, target, &Occlusion::default()),
+        |model, images, target| occlusion(model, images, target, &Occlusion::default())?.maps(),
     );
 }
 

@@ -13,7 +13,7 @@ impl Method {
     pub const SMOOTH_GRAD: Self = Self::pixels(
         "smoothgrad",
         "SmoothGrad (Smilkov et al. 2017): the mean gradient over noisy copies",
-        |model, images, target| smooth_grad(model, images, target, &SmoothGrad::default()),
+        |model, images, target| smooth_grad(model, images, target, &SmoothGrad::default())?.maps(),
     );
 }
 
