@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cargo::{cargo, succeeds};
-use crate::{check_cuda, tidy};
+use crate::{check_cuda, package, tidy};
 
 /// A step by name, and what it runs; whether it succeeded.
 type Step = (&'static str, fn() -> Result<bool>);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("fmt", || run_cargo(&["fmt", "--all", "--", "--check"])),
     ("clippy", || run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("tests", || run_cargo(&["test", "--workspace"])),
@@ -22,6 +22,7 @@ const STEPS: [Step; 6] = [
         succeeds(doc.env("RUSTDOCFLAGS", "-D warnings"))
     }),
     ("tidy", || Ok(tidy::run()? == ExitCode::SUCCESS)),
+    ("package", || Ok(package::run()? == ExitCode::SUCCESS)),
 ];
 
 /// How a step ended, and after how long; `None` for one that was not run.

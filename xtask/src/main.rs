@@ -21,9 +21,12 @@ mod experiment;
 mod fetch_data;
 mod misuse;
 mod near;
+mod package;
 mod recipes;
 mod resolved;
 mod tidy;
+mod tools;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,12 @@ enum Task {
     CudaToolkit(cuda_toolkit::Arguments),
     /// Check the dependency graph and the source tree against the project's rules
     Tidy,
+    /// Pack the published crates as crates.io would get them; needs no network
+    Package,
+    /// Check licences, advisories and sources of the dependencies with cargo-deny, if it is installed
+    Deny,
+    /// Compare the public API with a release's by cargo-semver-checks, if it is installed
+    Semver(tools::SemverArguments),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +77,9 @@ fn main() -> ExitCode {
         Task::CheckCuda => check_cuda::run(),
         Task::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
         Task::Tidy => tidy::run(),
+        Task::Package => package::run(),
+        Task::Deny => tools::deny(),
+        Task::Semver(arguments) => tools::semver(&arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -4,23 +4,33 @@
 //! - `unsafe` stands only where kernels live;
 //! - every library says what it is for;
 //! - libraries name no command and no option of the cli in their messages;
+//! - every module `foo` lies in `foo.rs`, not in `foo/mod.rs`;
+//! - published crates have what crates.io and docs.rs show, and read no file from outside their folder;
+//! - words that were replaced do not come back;
 //! - no large file is in git.
 
 mod arrows;
 mod files;
+mod outside;
+mod published;
 mod rust_code;
+mod words;
 
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::cargo::{cargo, output, root};
+use crate::cargo::{output, root};
+use crate::workspace::{metadata, packages};
 
 pub(crate) fn run() -> Result<ExitCode> {
-    let mut faults = arrows::check(&metadata()?)?;
+    let metadata = metadata()?;
+    let mut faults = arrows::check(&metadata)?;
     let root = root();
-    for path in project_files()? {
-        faults.extend(files::check(&root, &path)?);
+    let paths = project_files()?;
+    faults.extend(published::check(&root, &packages(&metadata)?, &paths)?);
+    for path in &paths {
+        faults.extend(files::check(&root, path)?);
     }
     for fault in &faults {
         println!("tidy: {fault}");
@@ -30,11 +40,6 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
     eprintln!("tidy: {} found", faults.len());
     Ok(ExitCode::FAILURE)
-}
-
-/// What cargo says of the workspace's packages.
-fn metadata() -> Result<String> {
-    output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))
 }
 
 /// The files that git has or would take, relative to the project's folder.

@@ -11,12 +11,22 @@
 //! | [`explain`] | `candle-vision-explain` | class activation maps, attributions, and how good they are |
 //! | [`report`] | `candle-vision-report` | curves, overlays, reports, TensorBoard events |
 
+mod classifier;
+mod error;
+mod registry_of_all;
+
 pub use candle_vision_data as data;
 pub use candle_vision_explain as explain;
 pub use candle_vision_models as models;
 pub use candle_vision_ops as ops;
+pub use candle_vision_registry as registry;
 pub use candle_vision_report as report;
 pub use candle_vision_train as train;
+pub use classifier::{
+    Classifier, ExplainedImage, Input, Prediction, extract, in_channels, open_image,
+};
+pub use error::{Error, Result};
+pub use registry_of_all::Registry;
 
 /// What most programs need: `use candle_vision::prelude::*;`.
 ///
@@ -26,8 +36,8 @@ pub use candle_vision_train as train;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // One drawn insect, through an untrained network, explained.
-/// let insects = Insects::new(Split::Val, InsectsConfig { size: 64, count: 2, seed: 0 })?;
-/// let transform = Compose::new(vec![Transform::ToTensor])?;
+/// let insects = Insects::new(Split::Val, InsectsConfig::new(2).size(64))?;
+/// let transform = Compose::new().with(ToTensor);
 /// let loader =
 ///     DataLoader::new(std::sync::Arc::new(insects), transform, LoaderConfig::default(), Device::Cpu)?;
 /// let model = build(&ModelSpec::new("gap_cnn", 2).input([3, 64, 64]), 0, &Device::Cpu)?;
@@ -42,22 +52,26 @@ pub use candle_vision_train as train;
 /// # }
 /// ```
 pub mod prelude {
-    pub use candle_vision_data::transforms::{Compose, Transform};
+    pub use candle_vision_data::transforms::{
+        CenterCrop, ColorJitter, Compose, Grayscale, Normalize, Pad, RandomCrop, RandomGrayscale,
+        RandomHorizontalFlip, RandomResizedCrop, RandomRotation, RandomVerticalFlip, Resize,
+        ToTensor, Transform, TransformEntry, Transforms,
+    };
     pub use candle_vision_data::{
         Batch, Cifar10, DataLoader, Dataset, Image, ImageFolder, Insects, InsectsConfig,
-        LoaderConfig, Mnist, Split,
+        LoaderConfig, Mnist, Sample, Samples, Split, Splits,
     };
     pub use candle_vision_explain::{CamOptions, ClassActivationMap, Method, Target, grad_cam};
     pub use candle_vision_models::{
         Hooks, LayerHook, Model, ModelSpec, Parameters, Pass, PreparedLayers, build, weights,
     };
-    pub use candle_vision_train::optim::OptimizerConfig;
+    pub use candle_vision_train::optim::{Adam, AdamW, Sgd};
     pub use candle_vision_train::{
         Callback, Checkpoint, Control, Event, RunFolder, Trainer, TrainerConfig, evaluate,
     };
 }
 
-/// The program in the README compiles.
+/// The program in the README.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_vision::explain::Method;
 use candle_vision::models::Precision;
 use candle_vision::report::MOST_RUNS;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use candle_vision_recipe::Registry;
+use candle_vision_recipe::recorded::near;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::device::DeviceArgs;
-use crate::recorded::near;
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -43,6 +43,39 @@ pub(crate) enum Command {
     Summary(SummaryArgs),
     /// Fetch data sets and weights, verified
     Fetch(FetchArgs),
+}
+
+/// The command line of this process. What can be named is listed from the registry.
+pub(crate) fn parse(registry: &Registry) -> Cli {
+    let matches = command(registry).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line's grammar, with the parts that `registry` has in its help.
+fn command(registry: &Registry) -> clap::Command {
+    let names = |names: Vec<&str>| names.join(", ");
+    let networks = names(registry.networks.names().collect());
+    let methods = names(registry.methods.names().collect());
+    let data_sets = names(registry.data_sets.names().collect());
+    let listed = |arg: Arg, known: &str| {
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.help(format!("{help}: {known}"))
+    };
+    let known = registry.methods.clone();
+    // A mistyped name is a misuse of the command line, like a mistyped option.
+    let method = move |name: &str| known.get(name).map(|method| method.name().to_owned());
+    let one_of = method.clone();
+    Cli::command()
+        .mut_subcommand("train", |train| train.mut_arg("model", |arg| listed(arg, &networks)))
+        .mut_subcommand("explain", |explain| {
+            explain.mut_arg("method", |arg| listed(arg, &methods).value_parser(method))
+        })
+        .mut_subcommand("score", |score| score.mut_arg("methods", |arg| arg.value_parser(one_of)))
+        .mut_subcommand("inspect", |inspect| {
+            inspect.mut_subcommand("sample", |sample| {
+                sample.mut_arg("dataset", |arg| listed(arg, &data_sets))
+            })
+        })
 }
 
 /// Where data sets and weights lie.
@@ -177,11 +210,9 @@ pub(crate) struct ExplainArgs {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
-    /// gradcam, gradcam++, xgradcam, hirescam, layercam, eigencam, eigengradcam, scorecam,
-    /// ablationcam, saliency, input-x-gradient, guided-backprop, smoothgrad, integrated-gradients or
-    /// occlusion
-    #[arg(long, value_name = "NAME", default_value_t)]
-    pub(crate) method: Method,
+    /// How to explain
+    #[arg(long, value_name = "NAME", default_value = "gradcam")]
+    pub(crate) method: String,
     /// What to explain: a class by name or number, `CLASS:OTHER` for why the one rather than the
     /// other, `@IMAGE` for what is alike in that image. A class goes by its whole name first, then
     /// by its number from 0; names with `:`, `@` or digits that could mean something else stand in
@@ -232,7 +263,7 @@ pub(crate) struct ScoreArgs {
     pub(crate) folder: Option<PathBuf>,
     /// Methods, separated by commas [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) methods: Vec<Method>,
+    pub(crate) methods: Vec<String>,
     /// How many images to measure on
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
     pub(crate) images: usize,
@@ -328,7 +359,7 @@ pub(crate) struct ResidualArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SampleArgs {
-    /// Data set, with its usual augmentation: mnist, cifar10, hymenoptera or insects
+    /// Data set, with its usual augmentation
     #[arg(long, value_name = "NAME", required_unless_present = "recipe")]
     pub(crate) dataset: Option<String>,
     /// Recipe, or the config.toml of a run, whose data and augmentation to show
@@ -389,5 +420,23 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(number) => Ok(number),
         Err(_) => Err("it must be a whole number, at least 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_what_is_registered() {
+        let mut command = command(&Registry::standard());
+        command.build();
+        let mut help = |path: &[&str]| {
+            let found = path.iter().try_fold(&mut command, |at, name| at.find_subcommand_mut(name));
+            found.expect("there is such a command").render_long_help().to_string()
+        };
+        assert!(help(&["explain"]).contains("gradcam++"));
+        assert!(help(&["train"]).contains("mobilenet_v2"));
+        assert!(help(&["inspect", "sample"]).contains("hymenoptera"));
     }
 }

@@ -5,9 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use candle_vision::data::Image;
+use candle_vision::{Classifier, Registry};
 
+use crate::read_options::{read_options, with_remedy};
 use crate::say;
-use crate::sources::Restored;
+
+/// The network of a checkpoint, which reads images as the environment says.
+pub(crate) fn classifier(
+    checkpoint: &Path,
+    registry: &Registry,
+    device: &Device,
+) -> Result<Classifier> {
+    let classifier = Classifier::load_with(checkpoint, registry, device)?;
+    Ok(classifier.read_options(read_options()?))
+}
 
 /// An image as it was read and as the network takes it.
 pub(crate) struct Input<'a> {
@@ -19,6 +30,23 @@ pub(crate) struct Input<'a> {
     pub(crate) tensor: Tensor,
 }
 
+/// The image of a file, and a batch of it.
+pub(crate) fn input(classifier: &Classifier, path: &Path) -> Result<(Image, Tensor)> {
+    let (image, scaled_from) = classifier.read(path).map_err(with_remedy)?;
+    if let Some([height, width]) = scaled_from {
+        say::note(format_args!(
+            "`{}` is {width}x{height}; scaled to the {}x{} that the network was trained on",
+            path.display(),
+            image.width(),
+            image.height()
+        ));
+    }
+    let tensor = classifier
+        .prepare(&image)
+        .with_context(|| format!("cannot prepare `{}`", path.display()))?;
+    Ok((image, tensor))
+}
+
 /// Reads the images, has `compute` work on up to `batch_size` of them at a time, and hands each
 /// result to `show` in the order of `paths`. An image that cannot be read, or that the network does
 /// not take, is named, and the others go on; returns whether there was none.
@@ -26,10 +54,9 @@ pub(crate) struct Input<'a> {
 /// # Errors
 /// Those of `show`.
 pub(crate) fn in_batches<T>(
-    restored: &Restored,
+    classifier: &Classifier,
     paths: &[PathBuf],
     batch_size: usize,
-    device: &Device,
     compute: impl Fn(&Tensor) -> Result<Vec<T>>,
     mut show: impl FnMut(&Input<'_>, T) -> Result<()>,
 ) -> Result<bool> {
@@ -37,7 +64,7 @@ pub(crate) fn in_batches<T>(
     for (number, chunk) in paths.chunks(batch_size).enumerate() {
         let mut inputs = Vec::with_capacity(chunk.len());
         for (place, path) in chunk.iter().enumerate() {
-            match restored.input(path, device) {
+            match input(classifier, path) {
                 Ok((image, tensor)) => {
                     let index = number * batch_size + place;
                     inputs.push(Input { index, path, image, tensor });

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use candle_vision::data::{Dataset, Split, is_same_class};
-use candle_vision::train::CheckpointMetadata;
+use candle_vision::{Classifier, Registry};
+use candle_vision_recipe::data::{DataFolder, Remarks, to_measure};
+use candle_vision_recipe::recorded;
 
 use crate::args::DataDir;
-use crate::image_folders::{self, Remarks};
-use crate::{recorded, sources};
+use crate::read_options::read_options;
+use crate::say;
 
 /// The images to measure a checkpoint on: a folder's, or the validation images of the run that
 /// it lies in.
@@ -17,11 +19,13 @@ pub(crate) fn images(
     folder: Option<&Path>,
     checkpoint: &Path,
     data: &DataDir,
-    metadata: &CheckpointMetadata,
+    classifier: &Classifier,
+    registry: &Registry,
 ) -> Result<Arc<dyn Dataset>> {
+    let metadata = classifier.metadata();
     let mut remarks = Remarks::default();
     let images = match folder {
-        Some(folder) => image_folders::to_measure(folder, metadata, &mut remarks)?,
+        Some(folder) => to_measure(folder, metadata, &read_options()?, &mut remarks)?,
         None => {
             let run = checkpoint.parent().unwrap_or(Path::new("."));
             ensure!(
@@ -29,13 +33,14 @@ pub(crate) fn images(
                 "`{}` lies in no run folder; name the images to measure it on with --folder DIR",
                 checkpoint.display()
             );
-            let settings = recorded::settings(run)?.data;
+            let settings = recorded::settings(run, registry)?.data;
             let data_dir = data.or(settings.dir.as_deref());
-            recorded::check_data(&settings, &data_dir)?;
-            sources::open(&settings, &data_dir, Split::Val, metadata.seed, &mut remarks)?
+            let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+            recorded::check_data(&settings, &place)?;
+            place.open(&settings, Split::Val, metadata.seed, &mut remarks)?
         }
     };
-    remarks.tell();
+    remarks.into_notes().iter().for_each(say::note);
     check_classes(images.classes(), &metadata.classes)?;
     Ok(images)
 }

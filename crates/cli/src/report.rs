@@ -11,12 +11,10 @@ use candle_vision::models::{Model, ModelSpec};
 use candle_vision::report::{
     NetworkLayer, NetworkTable, RgbView, RunReport, WorstImage, run_report_html,
 };
-use candle_vision::train::{
-    Criterion, Evaluation, EvaluationConfig, History, Prediction, RunFolder, evaluate,
-};
+use candle_vision::train::{Evaluation, History, Prediction, RunFolder, evaluate};
+use candle_vision::{Classifier, Registry, in_channels};
+use candle_vision_recipe::Settings;
 
-use crate::settings::Settings;
-use crate::sources::{self, Restored, in_channels, unused_generator};
 use crate::test_split::Tested;
 
 /// How many of the worst images are shown.
@@ -30,17 +28,18 @@ pub(crate) struct Run<'a> {
     pub(crate) train: &'a DataLoader,
     pub(crate) val: &'a DataLoader,
     pub(crate) device: &'a Device,
+    pub(crate) registry: &'a Registry,
 }
 
 impl Run<'_> {
     /// Shows the validation images to the run's best network and writes `report.html`. `go_on`
     /// says after each batch whether anyone still waits; if not, the result is `None`.
     pub(crate) fn write_report(&self, go_on: impl Fn() -> bool) -> Result<Option<PathBuf>> {
-        let best = sources::restore(&self.folder.best(), self.device)?;
-        let Some(evaluation) = self.evaluate(best.model.as_ref(), go_on)? else {
+        let best = Classifier::load_with(self.folder.best(), self.registry, self.device)?;
+        let Some(evaluation) = self.evaluate(best.model(), go_on)? else {
             return Ok(None);
         };
-        let hard = self.hardest(best.model.as_ref(), &evaluation)?;
+        let hard = self.hardest(best.model(), &evaluation)?;
         let worst: Vec<WorstImage<'_>> = hard.iter().map(Hard::shown).collect::<Result<_>>()?;
         let path = self.folder.path().join("report.html");
         let report = RunReport {
@@ -48,9 +47,9 @@ impl Run<'_> {
             description: &self.settings.description,
             history: self.history,
             evaluation: &evaluation,
-            classes: &best.metadata.classes,
+            classes: best.classes(),
             worst: &worst,
-            network: &network_table(best.model.as_ref())?,
+            network: &network_table(best.model())?,
             facts: &self.facts(&best),
             settings: &toml::to_string_pretty(self.settings).context("cannot show the settings")?,
         };
@@ -61,12 +60,12 @@ impl Run<'_> {
     fn evaluate(&self, model: &dyn Model, go_on: impl Fn() -> bool) -> Result<Option<Evaluation>> {
         let training = &self.settings.training;
         // As in training, so that the loss is the one that was recorded there.
-        let weights = training.class_weights.as_deref();
-        let classes = model.spec().num_classes;
-        let criterion = Criterion::new(training.label_smoothing, weights, classes, self.device)?;
-        let progress = |_, _| Ok(go_on());
-        let how = EvaluationConfig { limit: training.limit_batches, precision: training.precision };
-        Ok(evaluate(model, self.val, &criterion, &how, progress)?)
+        let loss = self.registry.training.losses.build(&training.loss)?;
+        let evaluator = evaluate(model, self.val)
+            .loss(&*loss)
+            .limit(training.limit_batches)
+            .precision(training.precision);
+        Ok(evaluator.run_while(|_, _| Ok(go_on()))?)
     }
 
     /// The images with the largest loss, with their maps if the network has any.
@@ -79,8 +78,8 @@ impl Run<'_> {
         let mut inputs = Vec::new();
         for prediction in predictions {
             let image = dataset.sample(prediction.index)?.image;
-            inputs.push(transform.apply(&image, &mut unused_generator())?.to_batch(self.device)?);
-            let seen = transform.apply_to_image(&image, &mut unused_generator())?;
+            inputs.push(transform.eval(&image)?.to_batch(self.device)?);
+            let seen = transform.eval_to_image(&image)?;
             let name = short(&dataset.name(prediction.index));
             let image = in_channels(seen, 3)?;
             hard.push(Hard { image, map: None, name, prediction: prediction.clone() });
@@ -92,8 +91,9 @@ impl Run<'_> {
         Ok(hard)
     }
 
-    fn facts(&self, best: &Restored) -> Vec<(String, String)> {
-        let ModelSpec { architecture, input: [channels, height, width], .. } = &best.metadata.model;
+    fn facts(&self, best: &Classifier) -> Vec<(String, String)> {
+        let ModelSpec { architecture, input: [channels, height, width], .. } =
+            &best.metadata().model;
         let weights = match self.settings.model.weights.as_str() {
             "" => "none: from scratch",
             weights => weights,
@@ -110,7 +110,7 @@ impl Run<'_> {
             ("first weights".to_owned(), weights.to_owned()),
             ("training data".to_owned(), images(self.train)),
             ("validation data".to_owned(), images(self.val)),
-            ("seed".to_owned(), best.metadata.seed.to_string()),
+            ("seed".to_owned(), best.metadata().seed.to_string()),
         ];
         if let Some(tested) = Tested::read(self.folder) {
             facts.push(("test, measured once at the end".to_owned(), tested.to_string()));

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_vision::train::{Checkpoint, RunFolder};
+use candle_vision_recipe::changes::{self, Change};
+use candle_vision_recipe::{Recipe, Registry, Settings, recorded};
 
 use crate::args::TrainArgs;
-use crate::changes::{self, Change};
-use crate::plan::asked;
-use crate::recipe::Recipe;
-use crate::recorded;
-use crate::settings::Settings;
+use crate::commands::train::asked;
+use crate::say;
 
 /// A run that was begun before.
 pub(crate) struct Begun {
@@ -25,7 +24,7 @@ pub(crate) struct Begun {
 
 /// Opens the run in the folder `named`, or for `last` the newest one under the runs, to go on with what
 /// the command line changes.
-pub(crate) fn open(named: &Path, args: &TrainArgs) -> Result<Begun> {
+pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Result<Begun> {
     let runs = &args.runs;
     let folder = RunFolder::open(find(named, runs)?)?;
     let (path, config) = (folder.path(), folder.path().join("config.toml"));
@@ -46,11 +45,13 @@ pub(crate) fn open(named: &Path, args: &TrainArgs) -> Result<Begun> {
     // From here on it is certain to be a run, and the last checkpoint stays the last.
     let folder = RunFolder::open_to_resume(folder.path())?;
     let recipe = Recipe::read(&config)?;
-    let mut settings = asked(args, recipe.clone())?.settings()?;
+    recipe.hints().iter().for_each(say::note);
+    let before = recipe.checked_settings(registry)?;
+    let mut settings = asked(args, recipe)?.checked_settings(registry)?;
     if let Some(moved) = &args.folder {
         settings.data.path = Some(std::path::absolute(moved)?);
     }
-    let changes = changes::between(&recipe.settings()?, &settings)?;
+    let changes = changes::between(&before, &settings)?;
     recorded::find_again(&mut settings.data, folder.path());
     let checkpoint = Checkpoint::load(folder.last())?;
     Ok(Begun { folder, settings, changes, checkpoint })

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
-use candle_vision::train::{Criterion, EvaluationConfig, RunFolder, evaluate};
+use candle_vision::train::{RunFolder, evaluate};
+use candle_vision::{Classifier, Registry};
+use candle_vision_recipe::Settings;
 use serde::{Deserialize, Serialize};
 
 use crate::progress::Count;
-use crate::settings::Settings;
-use crate::{say, sources};
+use crate::say;
 
 /// What it leaves in the run's folder.
 const FILE: &str = "test.json";
@@ -33,10 +34,10 @@ impl Tested {
         folder: &RunFolder,
         test: &DataLoader,
         settings: &Settings,
-        device: &Device,
+        (registry, device): (&Registry, &Device),
         stop: &AtomicBool,
     ) -> Option<Self> {
-        let reason = match measure(folder, test, settings, device, stop) {
+        let reason = match measure(folder, test, settings, (registry, device), stop) {
             Ok(Some(tested)) => return Some(tested),
             Ok(None) => "it was stopped".to_owned(),
             Err(error) => say::one_line(&error),
@@ -68,17 +69,18 @@ fn measure(
     folder: &RunFolder,
     test: &DataLoader,
     settings: &Settings,
-    device: &Device,
+    (registry, device): (&Registry, &Device),
     stop: &AtomicBool,
 ) -> Result<Option<Tested>> {
-    let best = sources::restore(&folder.best(), device)?;
+    let best = Classifier::load_with(folder.best(), registry, device)?;
     let training = &settings.training;
-    let weights = training.class_weights.as_deref();
-    let classes = best.metadata.classes.len();
-    let criterion = Criterion::new(training.label_smoothing, weights, classes, device)?;
-    let how = EvaluationConfig { limit: training.limit_batches, precision: training.precision };
+    let loss = registry.training.losses.build(&training.loss)?;
+    let evaluator = evaluate(best.model(), test)
+        .loss(&*loss)
+        .limit(training.limit_batches)
+        .precision(training.precision);
     let mut count = Count::new("testing");
-    let evaluation = evaluate(best.model.as_ref(), test, &criterion, &how, |done, batches| {
+    let evaluation = evaluator.run_while(|done, batches| {
         count.show(done, batches);
         Ok(!stop.load(Ordering::Relaxed))
     })?;

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size = arguments.next().map_or(Ok(192), |size| size.parse())?;
     let seed = arguments.next().map_or(Ok(0), |seed| seed.parse())?;
     let count = COLUMNS * ROWS;
-    let insects = Insects::new(Split::Train, InsectsConfig { size, count, seed })?;
+    let insects = Insects::new(Split::Train, InsectsConfig::new(count).size(size).seed(seed))?;
 
     // A row of masks under each row of images.
     let mut sheet = image::RgbImage::new((COLUMNS * size) as u32, (2 * ROWS * size) as u32);

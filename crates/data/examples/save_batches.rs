@@ -29,7 +29,7 @@ fn main() -> Result<()> {
 fn loader(folder: &str, split: Split, transform: Compose, seed: u64) -> Result<DataLoader> {
     let images = ImageFolder::open(folder, split, Default::default())?;
     let shuffle = split == Split::Train;
-    let config = LoaderConfig { batch_size: 32, shuffle, seed, ..LoaderConfig::default() };
+    let config = LoaderConfig::new(32).shuffle(shuffle).seed(seed);
     Ok(DataLoader::new(Arc::new(images), transform, config, Device::Cpu)?)
 }
 

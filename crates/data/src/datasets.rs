@@ -1,10 +1,17 @@
-//! The data sets: two public binary formats, folders of images, and drawings made here.
+//! The data sets: two public binary formats, folders of images, drawings made here, and a table of them.
 
 mod cifar;
+mod csv;
+mod fashion_mnist;
+mod folder;
+mod hymenoptera;
 mod idx;
 mod image_folder;
 pub(crate) mod insects;
 mod mnist;
+mod samples;
+mod splits;
+mod table;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +21,9 @@ pub use image_folder::{
 };
 pub use insects::{Insects, InsectsConfig};
 pub use mnist::Mnist;
+pub use samples::Samples;
+pub use splits::{Loaders, Splits, cifar10, folder, hymenoptera, mnist};
+pub use table::{DataSetEntry, DataSets, OpenRequest, Opened, Place};
 
 /// The first of `folders` below `root` for which `holds` is true.
 fn find_folder(root: &Path, folders: &[&str], holds: impl Fn(&Path) -> bool) -> Option<PathBuf> {

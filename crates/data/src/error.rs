@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_vision_registry::{SettingsError, TableError};
+
 use crate::image::Format;
 
 /// The result of this crate's functions.
@@ -116,7 +118,7 @@ pub enum Error {
     #[error("transform `{op}`: {reason}")]
     InvalidTransform {
         /// Its name in recipes, such as `random_crop`.
-        op: &'static str,
+        op: String,
         /// What is wrong.
         reason: String,
     },
@@ -190,6 +192,18 @@ pub enum Error {
         message: String,
     },
 
+    /// A table has no part of a name, or two.
+    #[error(transparent)]
+    Table(#[from] TableError),
+
+    /// A part's settings are not its settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+
+    /// A data set or transform from outside this crate failed; see [`Error::other`].
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+
     /// candle could not make a batch's tensors.
     #[error("cannot make the tensors of a batch")]
     Tensor(#[from] candle_core::Error),
@@ -211,7 +225,24 @@ impl Error {
         move |source| Self::Io { path: path.to_path_buf(), source }
     }
 
-    pub(crate) fn transform(op: &'static str, reason: impl Into<String>) -> Self {
-        Self::InvalidTransform { op, reason: reason.into() }
+    /// What is wrong with a transform or with the image it is given, for transforms of one's own. `op`
+    /// is its name in recipes.
+    pub fn transform(op: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidTransform { op: op.into(), reason: reason.into() }
+    }
+
+    /// An error of a data set or transform of one's own.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
+    pub(crate) fn mixed_shapes(first: (&str, [usize; 3]), second: (&str, [usize; 3])) -> Self {
+        let text = |[height, width, channels]: [usize; 3]| format!("{height}x{width}x{channels}");
+        Self::MixedShapes {
+            first: first.0.to_owned(),
+            first_shape: text(first.1),
+            second: second.0.to_owned(),
+            second_shape: text(second.1),
+        }
     }
 }

@@ -21,8 +21,8 @@
 //! use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
 //!
 //! // For real photos: ImageFolder::open("hymenoptera_data", Split::Train, Default::default())?
-//! let insects = Insects::new(Split::Train, InsectsConfig { count: 8, ..Default::default() })?;
-//! let config = LoaderConfig { batch_size: 4, shuffle: true, ..Default::default() };
+//! let insects = Insects::new(Split::Train, InsectsConfig::new(8))?;
+//! let config = LoaderConfig::new(4).shuffle(true);
 //! let loader = DataLoader::new(Arc::new(insects), Compose::imagenet_train(), config, Device::Cpu)?;
 //! for batch in loader.epoch(0) {
 //!     let batch = batch?;
@@ -37,20 +37,31 @@ mod datasets;
 mod error;
 mod image;
 mod loader;
-mod random;
+pub mod random;
 mod statistics;
 mod subset;
 pub mod transforms;
 
-pub use dataset::{Dataset, Sample, Split, check_label, check_labels, class_counts, labels};
+pub use candle_core;
+pub use dataset::{
+    Dataset, Fingerprint, Sample, Split, UNRECOGNISED, check_label, check_labels, class_counts,
+    labels,
+};
 pub use datasets::{
-    Cifar10, FolderLayout, FolderSplit, ImageFolder, Insects, InsectsConfig, LeftOut, Mnist,
-    find_images, is_image, is_same_class,
+    Cifar10, DataSetEntry, DataSets, FolderLayout, FolderSplit, ImageFolder, Insects,
+    InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened, Place, Samples, Splits, cifar10,
+    find_images, folder, hymenoptera, is_image, is_same_class, mnist,
 };
 pub use error::{Error, Result};
 pub use image::{DEFAULT_MAX_PIXELS, Format, Image, MAX_BYTES, MAX_SIDE, ReadOptions};
 pub use loader::{
     Batch, DataLoader, EpochIter, HostImages, HostValues, LoaderConfig, Skipped, Upload,
 };
+pub use random::Generator;
 pub use statistics::{Statistics, statistics};
 pub use subset::{Subset, stratified_split};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,7 +15,6 @@ mod workers;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use epoch::EpochIter;
@@ -26,12 +25,20 @@ pub use upload::{HostImages, HostValues, Upload};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::random::{self, Purpose};
+use crate::random::{self, Generator, Purpose};
 use crate::transforms::Compose;
 
 /// How a [`DataLoader`] makes batches.
+///
+/// ```
+/// use candle_vision_data::LoaderConfig;
+///
+/// let config = LoaderConfig::new(64).shuffle(true).workers(4).seed(7);
+/// assert_eq!((config.batch_size, config.prefetch), (64, 8));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LoaderConfig {
     /// Samples in a batch; at least 1.
     pub batch_size: usize,
@@ -51,6 +58,53 @@ pub struct LoaderConfig {
     /// Decoding is most of the work of loading. Only data sets that are
     /// [cacheable](Dataset::is_cacheable) are kept.
     pub cache_bytes: usize,
+}
+
+impl LoaderConfig {
+    /// Batches of this size in the order of the data set; two workers, seed 0.
+    pub fn new(batch_size: usize) -> Self {
+        Self { batch_size, ..Self::default() }
+    }
+
+    /// The same with batches of another size.
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        Self { batch_size, ..self }
+    }
+
+    /// The same; each epoch has another order, given by the seed and the epoch, or not.
+    pub fn shuffle(self, shuffle: bool) -> Self {
+        Self { shuffle, ..self }
+    }
+
+    /// The same; a last batch of fewer samples is left out, or not.
+    pub fn drop_last(self, drop_last: bool) -> Self {
+        Self { drop_last, ..self }
+    }
+
+    /// The same with this many threads that prepare batches, and twice as many batches prepared ahead.
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, prefetch: 2 * workers.max(1), ..self }
+    }
+
+    /// The same with this many batches prepared ahead.
+    pub fn prefetch(self, prefetch: usize) -> Self {
+        Self { prefetch, ..self }
+    }
+
+    /// The same with another seed for the order and all random transforms.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The same; an image that cannot be read is left out of its batch, or is an error.
+    pub fn skip_broken(self, skip_broken: bool) -> Self {
+        Self { skip_broken, ..self }
+    }
+
+    /// The same; so many bytes of decoded images are kept from one epoch to the next.
+    pub fn cache_bytes(self, cache_bytes: usize) -> Self {
+        Self { cache_bytes, ..self }
+    }
 }
 
 impl Default for LoaderConfig {
@@ -87,12 +141,12 @@ pub struct Batch {
 /// use std::sync::Arc;
 ///
 /// use candle_core::Device;
-/// use candle_vision_data::transforms::{Compose, Transform};
+/// use candle_vision_data::transforms::{Compose, ToTensor};
 /// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
 ///
-/// let insects = Insects::new(Split::Train, InsectsConfig { size: 32, count: 10, seed: 0 })?;
-/// let config = LoaderConfig { batch_size: 4, shuffle: true, ..LoaderConfig::default() };
-/// let transform = Compose::new(vec![Transform::ToTensor])?;
+/// let insects = Insects::new(Split::Train, InsectsConfig::new(10).size(32))?;
+/// let config = LoaderConfig::new(4).shuffle(true);
+/// let transform = Compose::new().with(ToTensor);
 /// let loader = DataLoader::new(Arc::new(insects), transform, config, Device::Cpu)?;
 /// for batch in loader.epoch(0) {
 ///     assert_eq!(batch?.images.dims()[1..], [3, 32, 32]);
@@ -141,6 +195,27 @@ impl DataLoader {
         self.epoch_from(epoch, 0)
     }
 
+    /// The batches of the first `count` epochs, one epoch after the other. It ends after the first error.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use candle_core::Device;
+    /// use candle_vision_data::transforms::{Compose, ToTensor};
+    /// use candle_vision_data::{DataLoader, Image, LoaderConfig, Samples};
+    ///
+    /// let set = Samples::new(["grey"], [(7_u8, 0); 5], |level| Image::new(4, 4, 1, vec![*level; 16]));
+    /// let transform = Compose::new().with(ToTensor);
+    /// let train = DataLoader::new(Arc::new(set), transform, LoaderConfig::new(2), Device::Cpu)?;
+    /// assert_eq!(train.epochs(2).count(), 6);
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    pub fn epochs(&self, count: usize) -> impl Iterator<Item = Result<Batch>> + '_ {
+        let mut failed = false;
+        let epochs = (0..count).flat_map(|epoch| self.epoch(epoch));
+        epochs.take_while(move |batch| !std::mem::replace(&mut failed, batch.is_err()))
+    }
+
     /// The batches of an epoch from number `first_batch` on, to resume in its middle.
     pub fn epoch_from(&self, epoch: usize, first_batch: usize) -> EpochIter {
         let batches = first_batch..self.batches_per_epoch();
@@ -165,7 +240,7 @@ impl DataLoader {
     }
 
     /// The generator that the random transforms of one sample draw from, to replay it.
-    pub fn sample_rng(&self, epoch: usize, index: usize) -> ChaCha8Rng {
+    pub fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
         self.source.sample_rng(epoch, index)
     }
 
@@ -192,6 +267,14 @@ impl DataLoader {
     /// How batches are made.
     pub fn config(&self) -> &LoaderConfig {
         &self.config
+    }
+}
+
+impl std::fmt::Debug for DataLoader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("DataLoader");
+        text.field("samples", &self.source.dataset.len()).field("config", &self.config);
+        text.field("transform", self.transform()).finish_non_exhaustive()
     }
 }
 

@@ -1,9 +1,20 @@
-//! Random numbers that are values: each draw comes from a stream named by (seed, purpose, number),
-//! never from shared state, so threads and their number cannot change a result. The few
-//! distributions needed are written out here, because a new version of `rand` may change its own.
+//! Random numbers that are values: each draw comes from a generator that the caller names, never from
+//! shared state, so threads and their number cannot change a result.
+//!
+//! The few distributions that transforms need are written out here, because a new version of `rand` may
+//! change its own, and with them published results.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+/// The generator that transforms draw from: ChaCha with 8 rounds. It can be seeded, gives the same numbers
+/// on every machine, and is that of `candle-vision-ops` too.
+pub type Generator = ChaCha8Rng;
+
+/// A generator for this seed.
+pub fn generator(seed: u64) -> Generator {
+    Generator::seed_from_u64(seed)
+}
 
 /// What a stream is for; equal seeds give unrelated numbers for different purposes.
 #[derive(Clone, Copy)]
@@ -13,37 +24,53 @@ pub(crate) enum Purpose {
     Augment = 0x4155_474D_454E_5421,
     Split = 0x5350_4C49_5420_2121,
     Draw = 0x4452_4157_2021_2121,
+    Position = 0x504F_5349_5449_4F4E,
 }
 
 /// The generator of stream `number` for one seed and purpose.
-pub(crate) fn stream(seed: u64, purpose: Purpose, number: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ purpose as u64);
+pub(crate) fn stream(seed: u64, purpose: Purpose, number: u64) -> Generator {
+    let mut rng = Generator::seed_from_u64(seed ^ purpose as u64);
     rng.set_stream(number);
     rng
 }
 
-/// Uniform in `[0, 1)`, with 53 bits.
-pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
+/// The generator of the transform at `position` of a list, for a sample whose generator is `rng`. It
+/// depends on the whole state of `rng` and gives numbers unrelated to those of `rng` itself and of other
+/// positions.
+pub(crate) fn at_position(rng: &Generator, position: usize) -> Generator {
+    // A key of its own for each place: another stream number alone would meet that of another sample.
+    let (mut key, place) = (rng.get_seed(), Purpose::Position as u64 ^ position as u64);
+    let (low, high) = (rng.get_word_pos() as u64, (rng.get_word_pos() >> 64) as u64);
+    for (bytes, mixed) in key.as_chunks_mut::<8>().0.iter_mut().zip([place, low, high]) {
+        *bytes = (u64::from_le_bytes(*bytes) ^ mixed).to_le_bytes();
+    }
+    let mut own = Generator::from_seed(key);
+    own.set_stream(rng.get_stream());
+    own
+}
+
+/// A number uniform in `[0, 1)`, with 53 bits.
+pub fn unit(rng: &mut Generator) -> f64 {
     (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
-/// Uniform in `[low, high)`.
-pub(crate) fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
+/// A number uniform in `[low, high)`.
+pub fn between(rng: &mut Generator, low: f64, high: f64) -> f64 {
     low + (high - low) * unit(rng)
 }
 
-/// Uniform in `0..count`; the bias of the multiplication is below `count / 2^64`.
-pub(crate) fn below(rng: &mut ChaCha8Rng, count: usize) -> usize {
+/// A number uniform in `0..count`, 0 if `count` is 0; the bias of the multiplication is below `count / 2^64`.
+pub fn below(rng: &mut Generator, count: usize) -> usize {
     ((u128::from(rng.next_u64()) * count as u128) >> 64) as usize
 }
 
 /// True with probability `p`.
-pub(crate) fn chance(rng: &mut ChaCha8Rng, p: f64) -> bool {
+pub fn chance(rng: &mut Generator, p: f64) -> bool {
     unit(rng) < p
 }
 
-/// Shuffles in place (Fisher-Yates).
-pub(crate) fn shuffle<T>(rng: &mut ChaCha8Rng, items: &mut [T]) {
+/// Shuffles `items` in place (Fisher and Yates).
+pub fn shuffle<T>(rng: &mut Generator, items: &mut [T]) {
     for last in (1..items.len()).rev() {
         items.swap(last, below(rng, last + 1));
     }
@@ -67,6 +94,25 @@ mod tests {
         let first = |purpose, number| stream(7, purpose, number).next_u64();
         assert_ne!(first(Purpose::Augment, 3), first(Purpose::Augment, 4));
         assert_ne!(first(Purpose::Augment, 3), first(Purpose::Shuffle, 3));
+    }
+
+    #[test]
+    fn positions_have_numbers_of_their_own() {
+        let sample = stream(7, Purpose::Augment, 3);
+        let first = |rng: &Generator, position| at_position(rng, position).next_u64();
+        // As for the streams, results depend on this number.
+        assert_eq!(first(&sample, 0), 14_874_767_772_668_149_114);
+        let mut moved = sample.clone();
+        unit(&mut moved);
+        let other = stream(7, Purpose::Augment, 4);
+        let mut numbers: Vec<u64> = [&sample, &moved, &other]
+            .into_iter()
+            .flat_map(|rng| [first(rng, 0), first(rng, 1), rng.clone().next_u64()])
+            .collect();
+        assert_eq!(first(&sample, 1), first(&sample, 1));
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 9);
     }
 
     #[test]

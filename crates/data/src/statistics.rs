@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::transforms::Transform;
+use crate::transforms::Normalize;
 
 /// Mean and standard deviation of each channel over all pixels, in units of `0.0..=1.0`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +19,8 @@ pub struct Statistics {
 
 impl Statistics {
     /// The transform that brings the data to mean 0 and standard deviation 1.
-    pub fn normalize(&self) -> Transform {
-        Transform::Normalize { mean: self.mean.clone(), std: self.std.clone() }
+    pub fn normalize(&self) -> Normalize {
+        Normalize::new(self.mean.clone(), self.std.clone())
     }
 }
 
@@ -34,7 +34,7 @@ impl Statistics {
 /// ```
 /// use candle_vision_data::{Insects, InsectsConfig, Split, statistics};
 ///
-/// let insects = Insects::new(Split::Train, InsectsConfig { size: 32, count: 4, seed: 0 })?;
+/// let insects = Insects::new(Split::Train, InsectsConfig::new(4).size(32))?;
 /// let found = statistics(&insects)?;
 /// assert_eq!(found.mean.len(), 3);
 /// assert!(found.std.iter().all(|std| (0.0..0.5).contains(std)));

@@ -23,6 +23,13 @@ impl Subset {
     }
 }
 
+impl std::fmt::Debug for Subset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (len, of) = (self.indices.len(), self.dataset.len());
+        f.debug_struct("Subset").field("len", &len).field("of", &of).finish_non_exhaustive()
+    }
+}
+
 impl Dataset for Subset {
     fn len(&self) -> usize {
         self.indices.len()

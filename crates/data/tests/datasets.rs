@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_vision_data::{
-    Cifar10, Dataset, Error, FolderSplit, ImageFolder, Insects, InsectsConfig, Mnist, Split,
-    Subset, class_counts, statistics,
+    Cifar10, DataSets, Dataset, Error, FolderSplit, ImageFolder, Insects, InsectsConfig, Mnist,
+    OpenRequest, Split, Subset, class_counts, statistics,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -66,6 +66,25 @@ fn mnist_reads_images_and_labels() {
     assert_eq!(image.pixels(), [8, 9, 10, 11, 12, 13, 14, 15]);
     assert_eq!(mnist.name(1), "train[1]");
     check_message(mnist.sample(3), &["sample 3", "has 3"]);
+}
+
+#[test]
+fn fashion_mnist_is_mnist_s_files_with_other_names() {
+    let root = tempdir().unwrap();
+    let files = root.path().join("fashion_mnist");
+    write(&files, &format!("{IMAGES}.gz"), &gzipped(&idx(&[2, 1, 1], &[5, 6])));
+    write(&files, &format!("{LABELS}.gz"), &gzipped(&idx(&[2], &[9, 0])));
+    let entry = DataSets::standard().get("fashion_mnist").unwrap().clone();
+    let request = OpenRequest::new(root.path(), Split::Train);
+    let fashion = entry.open(&request).unwrap().dataset;
+    assert_eq!((fashion.len(), fashion.label(0)), (2, 9));
+    assert_eq!(
+        (fashion.classes()[0].as_str(), fashion.classes()[9].as_str()),
+        ("T-shirt/top", "Ankle boot")
+    );
+    assert_eq!(Mnist::open_fashion(root.path(), Split::Train).unwrap().len(), 2);
+    let missing = entry.open(&request.split(Split::Test)).map(|_| ());
+    check_message(missing, &["t10k-images-idx3-ubyte", "a file of Fashion-MNIST"]);
 }
 
 #[test]
@@ -240,7 +259,7 @@ fn one_folder_of_classes_is_dealt_out_by_seed() {
             write(root.path(), &format!("{class}/{n}.png"), &png(n));
         }
     }
-    let shares = FolderSplit { val: 0.2, test: 0.1, seed: 5 };
+    let shares = FolderSplit::new().test(0.1).seed(5);
     let names = |split, shares| {
         let folder = ImageFolder::open(root.path(), split, shares).unwrap();
         (0..folder.len()).map(|index| folder.name(index)).collect::<Vec<_>>()
@@ -252,8 +271,8 @@ fn one_folder_of_classes_is_dealt_out_by_seed() {
     all.dedup();
     assert_eq!(all.len(), 20);
     assert_eq!(names(Split::Val, shares), parts[1]);
-    assert_ne!(names(Split::Val, FolderSplit { seed: 6, ..shares }), parts[1]);
-    let no_test = FolderSplit { test: 0.0, ..shares };
+    assert_ne!(names(Split::Val, shares.seed(6)), parts[1]);
+    let no_test = shares.test(0.0);
     check_message(ImageFolder::open(root.path(), Split::Test, no_test), &["test", "no share"]);
     assert_eq!(ImageFolder::new(root.path()).unwrap().len(), 20);
 }
@@ -318,7 +337,7 @@ fn fashion_in_mnists_format_gets_its_own_class_names() {
 // Insects
 
 fn insects(split: Split, size: usize, count: usize, seed: u64) -> Insects {
-    Insects::new(split, InsectsConfig { size, count, seed }).unwrap()
+    Insects::new(split, InsectsConfig::new(count).size(size).seed(seed)).unwrap()
 }
 
 #[test]
@@ -399,7 +418,7 @@ fn colour_alone_does_not_tell_the_insects_apart() {
 
 #[test]
 fn impossible_drawings_are_errors() {
-    let config = |size, count| InsectsConfig { size, count, seed: 0 };
+    let config = |size, count| InsectsConfig::new(count).size(size);
     check_message(Insects::new(Split::Train, config(7, 1)), &["size", "not 7"]);
     check_message(Insects::new(Split::Train, config(100_000, 1)), &["size"]);
     check_message(Insects::new(Split::Train, config(64, 0)), &["count"]);

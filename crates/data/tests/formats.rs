@@ -4,12 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use candle_vision_data::transforms::Compose;
-use candle_vision_data::{DEFAULT_MAX_PIXELS, Error, Format, Image, ReadOptions};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use candle_vision_data::{DEFAULT_MAX_PIXELS, Error, Format, Image, ReadOptions, random};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/images")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/images")
 }
 
 fn bytes_of(name: &str) -> Vec<u8> {
@@ -434,7 +432,7 @@ fn strips_are_evaluated_as_in_torchvision() {
         let open = |name: String| Image::open(folder().join(name)).expect("a PNG");
         let strip = open(format!("strip_{size}.png"));
         let expected = open(format!("strip_{size}.evaluated.png"));
-        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        let rng = &mut random::generator(0);
         let found = Compose::imagenet_eval().apply_to_image(&strip, rng).unwrap();
         let (largest, _) = difference(size, &found, &expected);
         assert!(largest <= 1, "{size}: {largest} levels off");

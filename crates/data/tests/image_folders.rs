@@ -56,7 +56,7 @@ fn check_classes(folders: &[&str], expected: &[&str]) {
 #[track_caller]
 fn check_error(folders: &[&str], parts: &[&str]) {
     let root = folder(folders);
-    let error = open(&root, Split::Train).err().expect("this cannot be meant").to_string();
+    let error = open(&root, Split::Train).expect_err("this cannot be meant").to_string();
     assert!(!error.contains('\n'), "{error}");
     for part in parts {
         assert!(error.contains(part), "`{part}` is not in: {error}");
@@ -179,7 +179,7 @@ fn a_single_class_is_nothing_to_tell_apart() {
 
     let root = folder(&["cat", "dog"]);
     let error = ImageFolder::open(root.path().join("cat"), Split::Train, FolderSplit::default());
-    let error = error.err().expect("a class is no data set").to_string();
+    let error = error.expect_err("a class is no data set").to_string();
     assert!(error.contains("holds images, but no class folders"), "{error}");
     let above = root.path().canonicalize().unwrap();
     assert!(error.contains(&format!("name the folder above: `{}`", above.display())), "{error}");
@@ -189,7 +189,7 @@ fn a_single_class_is_nothing_to_tell_apart() {
 fn an_empty_class_is_refused_as_torchvision_does() {
     let root = folder(&["cat", "dog"]);
     write(root.path(), "wasp/notes.txt", b"none yet");
-    let error = open(&root, Split::Train).err().expect("wasp is empty").to_string();
+    let error = open(&root, Split::Train).expect_err("wasp is empty").to_string();
     assert!(error.contains("/wasp` is a class without images"), "{error}");
     assert!(error.contains("only 1 .txt"), "{error}");
 }
@@ -278,7 +278,7 @@ fn a_class_with_one_image_is_trained_on() {
     assert_eq!((class_counts(&train), class_counts(&val)), (vec![2, 2, 1], vec![1, 1, 0]));
     let remarks = train.remarks();
     assert!(remarks.len() == 1 && remarks[0].contains("`only`"), "{remarks:?}");
-    let shares = FolderSplit { val: 0.2, test: 0.2, seed: 0 };
+    let shares = FolderSplit::new().test(0.2);
     let of = |split| ImageFolder::open(root.path(), split, shares).unwrap();
     assert_eq!(class_counts(&of(Split::Test)), [1, 1, 0]);
 
@@ -286,7 +286,7 @@ fn a_class_with_one_image_is_trained_on() {
     for name in ["a/1.png", "b/1.png"] {
         write(root.path(), name, &png(1));
     }
-    let error = open(&root, Split::Val).err().expect("nothing is left for it").to_string();
+    let error = open(&root, Split::Val).expect_err("nothing is left for it").to_string();
     assert!(error.contains("too few images") && error.contains("at least two"), "{error}");
 }
 
@@ -299,7 +299,7 @@ fn val_may_lack_classes_but_have_no_others() {
     assert_eq!(val.label(3), 2);
     assert!(val.remarks()[0].contains("no images of `b`: 2 of 3 classes"), "{:?}", val.remarks());
     let several = ["train/a", "train/b", "val/a", "val/x", "val/y"];
-    let error = open(&folder(&several), Split::Val).err().expect("x and y are new").to_string();
+    let error = open(&folder(&several), Split::Val).expect_err("x and y are new").to_string();
     assert!(error.contains("beyond those trained on: `x`, `y` (those are `a`, `b`)"), "{error}");
     assert!(ImageFolder::with_classes(root.path().join("val"), &["a".to_owned()]).is_err());
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Device;
-use candle_vision_data::transforms::{Compose, Jitter, Padding, PaddingMode, Size, Transform};
+use candle_vision_data::transforms::*;
 use candle_vision_data::{
-    Batch, DataLoader, Dataset, Error, Image, Insects, InsectsConfig, LoaderConfig, Result, Sample,
-    Split,
+    Batch, DataLoader, Dataset, Error, Generator, Image, Insects, InsectsConfig, LoaderConfig,
+    Result, Sample, Split, random,
 };
 
 /// Samples whose pixels are their index, with some that fail in a chosen way.
@@ -70,7 +70,7 @@ impl Dataset for Numbers {
 }
 
 fn to_tensor() -> Compose {
-    Compose::new(vec![Transform::ToTensor]).unwrap()
+    Compose::new().with(ToTensor)
 }
 
 fn loader(dataset: Numbers, config: LoaderConfig) -> DataLoader {
@@ -78,7 +78,7 @@ fn loader(dataset: Numbers, config: LoaderConfig) -> DataLoader {
 }
 
 fn config(batch_size: usize, workers: usize) -> LoaderConfig {
-    LoaderConfig { batch_size, workers, ..LoaderConfig::default() }
+    LoaderConfig::new(batch_size).workers(workers)
 }
 
 /// Everything of the batches: values by bits, labels, indices.
@@ -111,13 +111,13 @@ fn batches_are_channels_last_views_in_order() {
 fn the_last_short_batch_is_kept_or_dropped() {
     let kept = loader(Numbers::new(5), config(2, 1));
     assert_eq!((kept.batches_per_epoch(), kept.epoch(0).count()), (3, 3));
-    let dropped = loader(Numbers::new(5), LoaderConfig { drop_last: true, ..config(2, 1) });
+    let dropped = loader(Numbers::new(5), config(2, 1).drop_last(true));
     assert_eq!((dropped.batches_per_epoch(), dropped.epoch(0).count()), (2, 2));
 }
 
 #[test]
 fn shuffling_depends_on_seed_and_epoch() {
-    let shuffled = |seed| LoaderConfig { shuffle: true, seed, ..config(4, 2) };
+    let shuffled = |seed| config(4, 2).shuffle(true).seed(seed);
     let order =
         |seed, epoch| indices(loader(Numbers::new(30), shuffled(seed)).epoch(epoch)).concat();
     assert_eq!(order(1, 0), order(1, 0));
@@ -129,35 +129,17 @@ fn shuffling_depends_on_seed_and_epoch() {
 
 /// A loader in which everything is random.
 fn random_loader(workers: usize, prefetch: usize, cache_bytes: usize) -> DataLoader {
-    let insects = InsectsConfig { size: 40, count: 23, seed: 4 };
+    let insects = InsectsConfig::new(23).size(40).seed(4);
     let insects = Insects::new(Split::Train, insects).unwrap();
-    let strength = Jitter::Within(0.3);
-    let transform = Compose::new(vec![
-        Transform::RandomResizedCrop {
-            size: Size::One(24),
-            scale: [0.3, 1.0],
-            ratio: [0.75, 1.33],
-            interpolation: Default::default(),
-        },
-        Transform::RandomCrop {
-            size: Size::One(20),
-            padding: Padding::All(2),
-            pad_if_needed: false,
-            fill: 0,
-            padding_mode: PaddingMode::Reflect,
-        },
-        Transform::RandomHorizontalFlip { p: 0.5 },
-        Transform::ColorJitter {
-            brightness: strength,
-            contrast: strength,
-            saturation: strength,
-            hue: Jitter::Within(0.1),
-        },
-        Transform::ToTensor,
-    ]);
+    let transform = Compose::new()
+        .with(RandomResizedCrop::new(24).scale(0.3, 1.0).ratio(0.75, 1.33))
+        .with(RandomCrop::new(20).padding(2).padding_mode(PaddingMode::Reflect))
+        .with(RandomHorizontalFlip::new(0.5))
+        .with(ColorJitter::new().brightness(0.3).contrast(0.3).saturation(0.3).hue(0.1))
+        .with(ToTensor);
     let config =
-        LoaderConfig { shuffle: true, seed: 9, prefetch, cache_bytes, ..config(5, workers) };
-    DataLoader::new(Arc::new(insects), transform.unwrap(), config, Device::Cpu).unwrap()
+        config(5, workers).shuffle(true).seed(9).cache_bytes(cache_bytes).prefetch(prefetch);
+    DataLoader::new(Arc::new(insects), transform, config, Device::Cpu).unwrap()
 }
 
 #[test]
@@ -173,6 +155,63 @@ fn bits_do_not_depend_on_workers_prefetch_or_cache() {
             assert!(found == *expected, "{workers} workers, prefetch {prefetch}");
         }
     }
+}
+
+/// Published results and old runs lean on these bits: they must never change.
+#[test]
+fn bits_are_those_of_the_first_version() {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+    for (values, labels, indices) in (0..2).flat_map(|e| contents(random_loader(0, 0, 0).epoch(e)))
+    {
+        let indices = indices.into_iter().map(|index| index as u32);
+        for byte in values.into_iter().chain(labels).chain(indices).flat_map(u32::to_le_bytes) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+    assert_eq!(hash, 0x0554_1309_5206_8416);
+}
+
+/// Adds a number drawn at random to every pixel.
+#[derive(Debug)]
+struct Brighten;
+
+impl Transform for Brighten {
+    fn apply(&self, mut image: Image, rng: &mut Generator) -> Result<Image> {
+        let more = random::below(rng, 100) as u8;
+        image.pixels_mut().iter_mut().for_each(|value| *value = value.wrapping_add(more));
+        Ok(image)
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn transforms_from_outside_draw_by_seed_epoch_and_index_alone() {
+    let loader = |workers, seed| {
+        let transform = Compose::new().with(RandomCrop::new(1)).with(Brighten).with(ToTensor);
+        let config = config(3, workers).shuffle(true).seed(seed);
+        DataLoader::new(Arc::new(Numbers::new(20)), transform, config, Device::Cpu).unwrap()
+    };
+    let epochs = |workers, seed| [0, 1].map(|epoch| contents(loader(workers, seed).epoch(epoch)));
+    let expected = epochs(0, 1);
+    for workers in [1, 2, 5] {
+        assert!(epochs(workers, 1) == expected, "{workers} workers");
+    }
+    assert!(epochs(0, 2) != expected);
+    // By sample, whatever its place in the epoch: neither all alike, nor the same in each epoch.
+    let drawn = |epoch: usize| {
+        let batches = loader(0, 1).epoch(epoch).map(|batch| batch.unwrap());
+        let pixels = batches.flat_map(|batch| {
+            let values = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let first = values.chunks(3).map(|pixel| (pixel[0] * 255.0).round() as usize);
+            batch.indices.into_iter().zip(first.collect::<Vec<_>>()).collect::<Vec<_>>()
+        });
+        pixels.map(|(index, value)| (index, value - index)).collect::<BTreeSet<_>>()
+    };
+    assert!(drawn(0).iter().map(|(_, more)| more).collect::<BTreeSet<_>>().len() > 10);
+    assert!(drawn(0).intersection(&drawn(1)).count() < 5);
 }
 
 #[test]
@@ -208,7 +247,7 @@ fn two_epochs_can_run_at_once() {
 fn dropping_an_epoch_early_stops_its_workers() {
     let numbers = Arc::new(Numbers::new(10_000));
     let dataset: Arc<dyn Dataset> = numbers.clone();
-    let config = LoaderConfig { prefetch: 3, cache_bytes: 0, ..config(2, 3) };
+    let config = config(2, 3).cache_bytes(0).prefetch(3);
     let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
     let mut epoch = loader.epoch(0);
     epoch.next().unwrap().unwrap();
@@ -221,7 +260,7 @@ fn dropping_an_epoch_early_stops_its_workers() {
 fn workers_start_before_the_first_batch_is_asked_for() {
     let numbers = Arc::new(Numbers::new(100));
     let dataset: Arc<dyn Dataset> = numbers.clone();
-    let config = LoaderConfig { prefetch: 2, ..config(5, 1) };
+    let config = config(5, 1).prefetch(2);
     let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
     let _epoch = loader.epoch(0);
     for _ in 0..10_000 {
@@ -238,7 +277,7 @@ fn images_are_decoded_once_within_the_budget() {
     let reads = |cache_bytes| {
         let numbers = Arc::new(Numbers { cacheable: true, ..Numbers::new(10) });
         let dataset: Arc<dyn Dataset> = numbers.clone();
-        let config = LoaderConfig { cache_bytes, ..config(3, 2) };
+        let config = config(3, 2).cache_bytes(cache_bytes);
         let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
         assert_eq!(contents(loader.epoch(0)), contents(loader.epoch(1)));
         numbers.reads.load(Ordering::Relaxed)
@@ -290,7 +329,7 @@ fn a_data_set_that_is_random_stays_so() {
         let dataset: Arc<dyn Dataset> = dice.clone();
         let dataset: Arc<dyn Dataset> =
             Arc::new(candle_vision_data::Subset::new(dataset, (0..6).collect()).unwrap());
-        let config = LoaderConfig { batch_size: 6, workers, ..LoaderConfig::default() };
+        let config = LoaderConfig::new(6).workers(workers);
         let loader = DataLoader::new(dataset, to_tensor(), config, Device::Cpu).unwrap();
         let values = |epoch| {
             let batch = loader.epoch(epoch).next().unwrap().unwrap();
@@ -305,7 +344,7 @@ fn a_data_set_that_is_random_stays_so() {
 
 #[test]
 fn the_data_sets_of_this_crate_are_decoded_once() {
-    let insects = Insects::new(Split::Train, InsectsConfig { size: 8, count: 2, seed: 0 }).unwrap();
+    let insects = Insects::new(Split::Train, InsectsConfig::new(2).size(8)).unwrap();
     assert!(insects.is_cacheable());
     let part = candle_vision_data::Subset::new(Arc::new(insects), vec![1]).unwrap();
     assert!(part.is_cacheable());
@@ -319,7 +358,7 @@ fn a_label_of_no_class_is_named_and_no_broken_image() {
         let error = candle_vision_data::check_labels(&numbers).unwrap_err().to_string();
         let expected = "sample 5 (`number[5]`) has label 2, but there are 2 classes";
         assert!(error.starts_with(expected), "{error}");
-        let config = LoaderConfig { skip_broken: true, ..config(3, workers) };
+        let config = config(3, workers).skip_broken(true);
         let error = loader(numbers, config).epoch(0).find_map(Result::err).unwrap().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
@@ -373,7 +412,7 @@ fn a_broken_image_ends_the_epoch_with_its_name() {
 fn broken_images_can_be_left_out() {
     for workers in [0, 3] {
         let numbers = Numbers { broken: vec![1, 4, 5], ..Numbers::new(7) };
-        let loader = loader(numbers, LoaderConfig { skip_broken: true, ..config(2, workers) });
+        let loader = loader(numbers, config(2, workers).skip_broken(true));
         assert_eq!(indices(loader.epoch(0)), [vec![0], vec![2, 3], vec![6]]);
         assert_eq!(loader.epoch(1).size_hint(), (0, Some(4)));
         let skipped = loader.skipped();
@@ -406,15 +445,8 @@ fn images_of_different_sizes_are_named() {
 
 #[test]
 fn failing_transforms_name_the_sample() {
-    let crop = Transform::RandomCrop {
-        size: Size::One(5),
-        padding: Padding::default(),
-        pad_if_needed: false,
-        fill: 0,
-        padding_mode: PaddingMode::Constant,
-    };
-    let transform = Compose::new(vec![crop, Transform::ToTensor]).unwrap();
-    let config = LoaderConfig { skip_broken: true, ..config(2, 0) };
+    let transform = Compose::new().with(RandomCrop::new(5)).with(ToTensor);
+    let config = config(2, 0).skip_broken(true);
     let loader =
         DataLoader::new(Arc::new(Numbers::new(3)), transform, config, Device::Cpu).unwrap();
     let error = loader.epoch(0).next().unwrap().unwrap_err();
@@ -427,11 +459,11 @@ fn failing_transforms_name_the_sample() {
 fn impossible_settings_are_errors() {
     let new = |len, config, transform| {
         let loader = DataLoader::new(Arc::new(Numbers::new(len)), transform, config, Device::Cpu);
-        loader.err().expect("this must fail").to_string()
+        loader.expect_err("this must fail").to_string()
     };
     assert!(new(3, config(0, 0), to_tensor()).contains("`batch_size` must be at least 1"));
     assert!(new(0, config(1, 0), to_tensor()).contains("no samples"));
-    let drop_last = LoaderConfig { drop_last: true, ..config(4, 0) };
+    let drop_last = config(4, 0).drop_last(true);
     assert!(new(3, drop_last, to_tensor()).contains("`drop_last`"));
     assert!(new(3, config(1, 0), Compose::default()).contains("`to_tensor`: is missing"));
 }
@@ -439,6 +471,6 @@ fn impossible_settings_are_errors() {
 #[test]
 fn settings_come_from_recipes() {
     let config: LoaderConfig = toml::from_str("batch_size = 8\nshuffle = true").unwrap();
-    assert_eq!(config, LoaderConfig { batch_size: 8, shuffle: true, ..LoaderConfig::default() });
+    assert_eq!(config, LoaderConfig::new(8).shuffle(true));
     assert!(toml::from_str::<LoaderConfig>("batchsize = 8").is_err());
 }

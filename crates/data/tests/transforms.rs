@@ -1,26 +1,35 @@
 //! Transforms against torchvision (PIL backend): values, recipes and random parameters.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_vision_data::Image;
 use candle_vision_data::transforms::functional::*;
-use candle_vision_data::transforms::{Compose, Interpolation, PaddingMode, Size, Transform};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use candle_vision_data::transforms::*;
+use candle_vision_data::{Error, Generator, Result, random};
 
-fn image() -> Image {
-    Image::open(reference::path("image.png")).expect("the reference image is a PNG")
+fn reference(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(file)
 }
 
-fn rng(seed: u64) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(seed)
+/// What torchvision makes of the image, by name.
+fn expected() -> HashMap<String, Tensor> {
+    let path = reference("transforms.safetensors");
+    candle_core::safetensors::load(path, &Device::Cpu).expect("the reference file is readable")
+}
+
+fn image() -> Image {
+    Image::open(reference("image.png")).expect("the reference image is a PNG")
+}
+
+fn rng(seed: u64) -> Generator {
+    random::generator(seed)
 }
 
 #[track_caller]
 fn check(name: &str, image: Image, largest_difference: u8) {
-    let expected: &Tensor = &reference::tensors("transforms.safetensors")[name];
+    let expected: &Tensor = &expected()[name];
     let shape = [image.height(), image.width(), image.channels()];
     assert_eq!(expected.dims(), shape, "{name}");
     let expected = expected.flatten_all().and_then(|t| t.to_vec1::<u8>()).expect("u8 values");
@@ -79,11 +88,10 @@ fn rotations_are_pillows() {
 
 #[test]
 fn to_tensor_and_normalize_are_torchvisions() {
-    let normalize = Compose::imagenet_eval().0.pop().unwrap();
-    let compose = Compose::new(vec![Transform::ToTensor, normalize]).unwrap();
-    let array = compose.apply(&image(), &mut rng(0)).unwrap();
-    let batch = array.to_batch(&candle_core::Device::Cpu).unwrap();
-    let expected = &reference::tensors("transforms.safetensors")["to_tensor_normalize_chw_f32"];
+    let compose = Compose::new().with(ToTensor).with(Normalize::imagenet());
+    let array = compose.eval(&image()).unwrap();
+    let batch = array.to_batch(&Device::Cpu).unwrap();
+    let expected = &expected()["to_tensor_normalize_chw_f32"];
     let difference = (batch.squeeze(0).unwrap() - expected).unwrap().abs().unwrap();
     let largest = difference.max_all().unwrap().to_dtype(DType::F64).unwrap();
     assert_eq!(largest.to_scalar::<f64>().unwrap(), 0.0);
@@ -93,11 +101,15 @@ fn to_tensor_and_normalize_are_torchvisions() {
 
 #[derive(serde::Deserialize)]
 struct Recipe {
-    train: Compose,
+    train: ComposeDescription,
 }
 
-fn recipe(text: &str) -> Result<Compose, toml::de::Error> {
-    toml::from_str::<Recipe>(&format!("train = [{text}]")).map(|recipe| recipe.train)
+fn described(text: &str) -> ComposeDescription {
+    toml::from_str::<Recipe>(&format!("train = [{text}]")).unwrap().train
+}
+
+fn recipe(text: &str) -> Result<Compose> {
+    described(text).build(&Transforms::standard())
 }
 
 #[test]
@@ -134,25 +146,34 @@ fn every_transform_can_stand_in_a_recipe() {
     assert_eq!(array, compose.apply(&image(), &mut rng(1)).unwrap());
     assert_ne!(array, compose.apply(&image(), &mut rng(2)).unwrap());
 
-    let text = toml::to_string(&std::collections::BTreeMap::from([("train", &compose)])).unwrap();
-    assert_eq!(toml::from_str::<Recipe>(&text).unwrap().train, compose);
-    let json = serde_json::to_string(&compose).unwrap();
-    assert_eq!(serde_json::from_str::<Compose>(&json).unwrap(), compose);
+    let description = compose.describe();
+    let table = std::collections::BTreeMap::from([("train", &description)]);
+    let text = toml::to_string(&table).unwrap();
+    assert_eq!(toml::from_str::<Recipe>(&text).unwrap().train, description);
+    let json = serde_json::to_string(&description).unwrap();
+    assert!(json.starts_with(r#"[{"op":"resize","interpolation":"bicubic","size":[64,80]},"#));
+    assert_eq!(serde_json::from_str::<ComposeDescription>(&json).unwrap(), description);
+    assert_eq!(description.build(&Transforms::standard()).unwrap(), compose);
 }
 
 #[test]
 fn unknown_names_in_recipes_are_errors() {
     let error = recipe(r#"{ op = "resise", size = 3 }"#).unwrap_err().to_string();
-    assert!(error.contains("unknown variant `resise`"), "{error}");
+    assert!(error.contains("no transform is called `resise`; did you mean `resize`?"), "{error}");
     let error = recipe(r#"{ op = "resize", sise = 3 }"#).unwrap_err().to_string();
-    assert!(error.contains("unknown field `sise`"), "{error}");
+    assert!(
+        error.contains(
+            "the settings of `resize` are wrong: unknown field `sise`; did you mean `size`?"
+        ),
+        "{error}"
+    );
     let error = recipe(r#"{ op = "resize", size = "big" }"#).unwrap_err().to_string();
     assert!(error.contains("[height, width]"), "{error}");
 }
 
 #[track_caller]
 fn check_invalid(text: &str, part: &str) {
-    let error = recipe(text).unwrap().validate().expect_err("this must fail").to_string();
+    let error = recipe(text).expect_err("this must fail").to_string();
     assert!(error.contains(part), "{error}");
 }
 
@@ -182,7 +203,7 @@ fn orders_and_ranges_are_checked() {
     }
     for (values, part) in [
         ("mean = [0], std = [0]", "greater than 0"),
-        ("mean = [0], std = [inf]", "finite"),
+        ("mean = [0], std = [inf]", "`std` must be a finite number"),
         ("mean = [0, 1], std = [1]", "one number a channel"),
     ] {
         check_invalid(&format!(r#"{tensor}, {{ op = "normalize", {values} }}"#), part);
@@ -193,12 +214,12 @@ fn orders_and_ranges_are_checked() {
 fn channels_must_fit_the_normalisation() {
     let grey = grayscale(&image(), 1);
     let compose = Compose::imagenet_eval();
-    let error = compose.apply(&grey, &mut rng(0)).unwrap_err().to_string();
+    let error = compose.eval(&grey).unwrap_err().to_string();
     assert!(error.contains("3 numbers for an image of 1 channels"), "{error}");
-    let to_colour = Transform::Grayscale { channels: 3 };
-    let with_colour = Compose([vec![to_colour], compose.0].concat());
+    let to_colour = Compose::new().with(Grayscale::new().channels(3));
+    let with_colour = to_colour.with(CenterCrop::new(8)).with(ToTensor).with(Normalize::imagenet());
     assert_eq!(with_colour.output_channels(1), 3);
-    assert_eq!(with_colour.apply(&grey, &mut rng(0)).unwrap().shape(), [224, 224, 3]);
+    assert_eq!(with_colour.eval(&grey).unwrap().shape(), [8, 8, 3]);
 }
 
 // Random transforms
@@ -256,7 +277,7 @@ fn evaluation_is_resize_crop_and_nothing_random() {
     let compose = Compose::imagenet_eval();
     assert!(!compose.is_random());
     assert_eq!(compose.output_size(), Some((224, 224)));
-    let shown = compose.apply_to_image(&image(), &mut rng(0)).unwrap();
+    let shown = compose.eval_to_image(&image()).unwrap();
     let resized = resize(&image(), 256, 341, Interpolation::Bilinear).unwrap();
     assert_eq!(shown, center_crop(&resized, 224, 224).unwrap());
 }
@@ -277,4 +298,171 @@ fn masks_move_as_their_images() {
 fn size_arguments_convert() {
     assert_eq!(Size::from(3), Size::One(3));
     assert_eq!(Size::from([3, 4]), Size::HeightWidth([3, 4]));
+}
+
+#[test]
+fn lists_compare_by_what_they_mean() {
+    let standard = Transforms::standard();
+    let given =
+        described(r#"{ op = "random_crop", size = 32, padding = 4 }, { op = "to_tensor" }"#);
+    let same = described(
+        r#"{ op = "random_crop", size = 32, padding = 4, fill = 0 }, { op = "to_tensor" }"#,
+    );
+    let other = described(
+        r#"{ op = "random_crop", size = 32, padding = 4, fill = 1 }, { op = "to_tensor" }"#,
+    );
+    assert!(given != same && given.is_same(&same, &standard));
+    assert!(!given.is_same(&other, &standard));
+    let unknown = described(r#"{ op = "sepia", strength = 1 }"#);
+    assert!(unknown.is_same(&unknown, &standard) && !unknown.is_same(&given, &standard));
+}
+
+#[test]
+fn evaluation_asks_for_no_generator_and_refuses_random_transforms() {
+    let error = Compose::imagenet_train().eval(&image()).unwrap_err().to_string();
+    assert!(error.starts_with("transform `random_resized_crop`: is random"), "{error}");
+    let compose = Compose::imagenet_eval();
+    let (array, applied) = (compose.eval(&image()), compose.apply(&image(), &mut rng(3)));
+    assert_eq!(array.unwrap(), applied.unwrap());
+}
+
+#[test]
+fn files_become_tensors_in_one_call() {
+    let (compose, device) = (Compose::imagenet_eval(), Device::Cpu);
+    let path = reference("image.png");
+    let one = compose.open(&path, &device).unwrap();
+    assert_eq!(one.dims(), [1, 3, 224, 224]);
+    let two = compose.open_all([&path, &path], &device).unwrap();
+    assert_eq!(two.dims(), [2, 3, 224, 224]);
+    let difference = (two.narrow(0, 1, 1).unwrap() - one).unwrap().abs().unwrap();
+    assert_eq!(difference.max_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+    assert!(compose.open_all(Vec::<&str>::new(), &device).is_err());
+    assert!(matches!(compose.open("no such file.png", &device), Err(Error::Io { .. })));
+}
+
+// Transforms from outside
+
+/// Paints one column at random, or as often as it is told.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stripe {
+    #[serde(default = "once")]
+    times: usize,
+}
+
+fn once() -> usize {
+    1
+}
+
+impl Transform for Stripe {
+    fn apply(&self, mut image: Image, rng: &mut Generator) -> Result<Image> {
+        for _ in 0..self.times {
+            let (column, width) = (random::below(rng, image.width()), image.width());
+            let pixels = image.pixels_mut().chunks_exact_mut(3);
+            pixels.skip(column).step_by(width).for_each(|pixel| pixel.fill(0));
+        }
+        Ok(image)
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn describe(&self) -> Description {
+        describe("stripe", self)
+    }
+}
+
+fn columns(compose: &Compose, rng: &mut Generator) -> Vec<usize> {
+    let white = Image::new(97, 1, 3, vec![255; 97 * 3]).unwrap();
+    let shown = compose.apply_to_image(&white, rng).unwrap();
+    (0..97).filter(|&x| shown.pixel(x, 0) == [0; 3]).collect()
+}
+
+#[test]
+fn a_transform_from_outside_draws_by_its_position_alone() {
+    let second = |first: Compose| first.with(Stripe { times: 1 }).with(ToTensor);
+    // What stands before it draws once, a hundred times, or nothing.
+    let lists = [
+        second(Compose::new().with(RandomHorizontalFlip::new(0.0))),
+        second(Compose::new().with(Stripe { times: 0 })),
+        second(Compose::new().with(ColorJitter::new().brightness(0.001))),
+    ];
+    let expected = columns(&lists[0], &mut rng(1));
+    assert_eq!(expected.len(), 1);
+    for list in &lists {
+        assert_eq!(columns(list, &mut rng(1)), expected, "{list:?}");
+    }
+    let third = second(Compose::new().with(Pad::new(0)).with(Pad::new(0)));
+    assert_ne!(columns(&third, &mut rng(1)), expected);
+    assert_ne!(columns(&lists[0], &mut rng(2)), expected);
+    // Two in one list draw different numbers, and so do two images one after the other.
+    let twice = Compose::new().with(Stripe { times: 1 }).with(Stripe { times: 1 }).with(ToTensor);
+    assert_eq!(columns(&twice, &mut rng(1)).len(), 2);
+    let one = &mut rng(1);
+    assert_ne!(columns(&lists[0], one), columns(&lists[0], one));
+}
+
+#[test]
+fn a_transform_from_outside_leaves_the_draws_of_the_built_in_ones_alone() {
+    let crop = RandomCrop::new(20);
+    let plain = Compose::new().with(crop).with(ToTensor);
+    let mixed = Compose::new().with(Stripe { times: 0 }).with(crop).with(ToTensor);
+    let shown = |list: &Compose| list.apply_to_image(&image(), &mut rng(5)).unwrap();
+    assert_eq!(shown(&plain), shown(&mixed));
+}
+
+#[test]
+fn masks_move_with_transforms_from_outside() {
+    let list = Compose::new()
+        .with(ColorJitter::new().brightness(0.2))
+        .with(Stripe { times: 3 })
+        .with(ToTensor);
+    assert_eq!(columns(&list.geometry(), &mut rng(4)), columns(&list, &mut rng(4)));
+}
+
+#[test]
+fn a_registered_transform_stands_in_recipes() {
+    let mut transforms = Transforms::standard();
+    let entry = || TransformEntry::of::<Stripe>("stripe", "paints columns");
+    transforms.add(entry()).unwrap();
+    let error = transforms.add(entry()).unwrap_err().to_string();
+    assert!(error.starts_with("there are two entries `stripe` among the transforms"), "{error}");
+    let text = r#"{ op = "stripe" }, { op = "to_tensor" }"#;
+    let compose = described(text).build(&transforms).unwrap();
+    assert_eq!(compose, Compose::new().with(Stripe { times: 1 }).with(ToTensor));
+    let error = recipe(text).unwrap_err().to_string();
+    assert!(error.starts_with("no transform is called `stripe`"), "{error}");
+    let misspelt = described(r#"{ op = "stripe", tines = 3 }, { op = "to_tensor" }"#);
+    let error = misspelt.build(&transforms).unwrap_err().to_string();
+    assert!(error.contains("`tines`; did you mean `times`?"), "{error}");
+}
+
+#[test]
+fn a_transform_must_describe_itself_by_the_name_it_has() {
+    let mut transforms = Transforms::standard();
+    transforms.add(TransformEntry::of::<Stripe>("stripes", "paints columns")).unwrap();
+    let wrong = described(r#"{ op = "stripes" }, { op = "to_tensor" }"#);
+    let error = wrong.build(&transforms).unwrap_err().to_string();
+    assert!(error.contains("describes itself as `stripe`; return `stripes`"), "{error}");
+}
+
+/// Says nothing of itself.
+#[derive(Debug)]
+struct Shift(u8);
+
+impl Transform for Shift {
+    fn apply(&self, mut image: Image, _: &mut Generator) -> Result<Image> {
+        image.pixels_mut().iter_mut().for_each(|value| *value = value.wrapping_add(self.0));
+        Ok(image)
+    }
+}
+
+#[test]
+fn a_transform_that_says_nothing_is_recorded_by_its_debug_text() {
+    let list = |shift| Compose::new().with(Shift(shift)).with(ToTensor);
+    assert_eq!(list(3), list(3));
+    assert_ne!(list(3), list(4));
+    assert_eq!(list(3).describe().steps()[0].name, "Shift");
+    assert!(!list(3).is_random());
 }

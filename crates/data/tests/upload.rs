@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
-use candle_vision_data::transforms::{Compose, Size, Transform};
+use candle_vision_data::transforms::*;
 use candle_vision_data::{
     Batch, DataLoader, Dataset, Error, HostImages, HostValues, Image, Insects, InsectsConfig,
     LoaderConfig, Result, Sample, Split, Upload,
@@ -43,20 +43,14 @@ impl Upload for Noting {
 
 /// Shuffled crops of drawings, normalised.
 fn loader(workers: usize) -> DataLoader {
-    let insects = Insects::new(Split::Train, InsectsConfig { size: 40, count: 23, seed: 4 });
-    let transform = Compose::new(vec![
-        Transform::RandomResizedCrop {
-            size: Size::One(24),
-            scale: [0.3, 1.0],
-            ratio: [0.75, 1.33],
-            interpolation: Default::default(),
-        },
-        Transform::ToTensor,
-        Transform::Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] },
-        Transform::Normalize { mean: vec![-0.1], std: vec![2.0] },
-    ]);
-    let config = LoaderConfig { batch_size: 4, shuffle: true, workers, ..LoaderConfig::default() };
-    DataLoader::new(Arc::new(insects.unwrap()), transform.unwrap(), config, Device::Cpu).unwrap()
+    let insects = Insects::new(Split::Train, InsectsConfig::new(23).size(40).seed(4));
+    let transform = Compose::new()
+        .with(RandomResizedCrop::new(24).scale(0.3, 1.0).ratio(0.75, 1.33))
+        .with(ToTensor)
+        .with(Normalize::imagenet())
+        .with(Normalize::new([-0.1], [2.0]));
+    let config = LoaderConfig::new(4).shuffle(true).workers(workers);
+    DataLoader::new(Arc::new(insects.unwrap()), transform, config, Device::Cpu).unwrap()
 }
 
 fn values(batch: &Batch) -> Vec<f32> {
@@ -188,28 +182,27 @@ impl Dataset for Dots {
     }
 }
 
-fn dots(transform: Vec<Transform>, skip_broken: bool) -> DataLoader {
+fn dots(transform: Compose, skip_broken: bool) -> DataLoader {
     let dots = Dots { classes: vec!["dot".to_owned()] };
-    let config = LoaderConfig { batch_size: 1, skip_broken, ..LoaderConfig::default() };
-    let transform = Compose::new(transform).unwrap();
+    let config = LoaderConfig::new(1).skip_broken(skip_broken);
     let loader = DataLoader::new(Arc::new(dots), transform, config, Device::Cpu).unwrap();
     loader.with_upload(Arc::new(Noting { pixels: true, ..Noting::default() }))
 }
 
 #[test]
 fn broken_images_are_as_without_the_hook() {
-    let batches = epoch(&dots(vec![Transform::ToTensor], true));
+    let batches = epoch(&dots(Compose::new().with(ToTensor), true));
     assert_eq!(batches.iter().map(|batch| batch.indices[0]).collect::<Vec<_>>(), [0, 1, 2, 4]);
     assert!((values(&batches[0])[0] - 0.2).abs() < 1e-7);
-    let mut batches = dots(vec![Transform::ToTensor], false).epoch(0).skip(3);
+    let mut batches = dots(Compose::new().with(ToTensor), false).epoch(0).skip(3);
     assert!(batches.next().unwrap().unwrap_err().to_string().contains("`dot 3`"));
     assert!(batches.next().is_none());
 }
 
 #[test]
 fn a_normalize_for_other_channels_names_the_image() {
-    let normalize = Transform::Normalize { mean: vec![0.0; 3], std: vec![1.0; 3] };
-    let mut batches = dots(vec![Transform::ToTensor, normalize], false).epoch(0);
+    let transform = Compose::new().with(ToTensor).with(Normalize::new([0.0; 3], [1.0; 3]));
+    let mut batches = dots(transform, false).epoch(0);
     let error = batches.next().unwrap().unwrap_err();
     assert!(error.to_string().contains("`dot 0`"), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();

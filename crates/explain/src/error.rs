@@ -183,6 +183,19 @@ pub enum Error {
         option: &'static str,
     },
 
+    /// Features were asked for, but no image was shown to the network.
+    #[error("there are no features: no image was added")]
+    NoImages,
+
+    /// A file could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+
     /// The network to compare with is none of the same form with variables of its own.
     #[error(
         "`{parameter}` of the untrained network {problem}; build it by the same name, with another seed"

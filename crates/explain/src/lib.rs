@@ -12,6 +12,7 @@
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
 //! | [`inspection`] | elementary layers, feature maps, first kernels, residual blocks |
 //! | [`faithfulness`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
+//! | [`FeatureExtractor`], [`Features`] | what layers give for many images, as tensors and `.npy` files |
 //! | [`Recorder`], [`LeafAt`] | hooks that keep a layer's output, or the gradient there |
 //!
 //! Every function takes a batch and answers for all of it in one pass (those that probe with many
@@ -36,6 +37,7 @@
 mod cam;
 mod error;
 pub mod faithfulness;
+mod features;
 pub mod inspection;
 mod map;
 mod method;
@@ -49,6 +51,7 @@ pub use cam::{
     layer_cam, score_cam, xgrad_cam,
 };
 pub use error::{Error, Result};
+pub use features::{FeatureExtractor, Features};
 pub use map::{ClassActivationMap, PIXELS};
 pub use method::{Explain, Method, Methods};
 pub use pixels::{
@@ -57,3 +60,8 @@ pub use pixels::{
 };
 pub use record::{LeafAt, Recorder};
 pub use target::{Target, embeddings};
+
+/// The program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -101,6 +101,10 @@ pub fn embeddings(model: &dyn Model, images: &Tensor) -> Result<Tensor> {
 
 /// The path of the last layer in front of the head.
 fn embedding_layer(model: &dyn Model, images: &Tensor) -> Result<String> {
+    // Without a head there is nothing to be in front of.
+    if model.head().is_empty() {
+        return Err(Error::NoEmbedding);
+    }
     let mut layers = RecordShapes::default();
     model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_hooks(&mut layers))?;
     let before = layers.shapes.into_iter().map(|(path, _)| path);

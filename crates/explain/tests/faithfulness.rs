@@ -1,7 +1,6 @@
 //! Measures on networks and maps whose answers are known.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 mod support;
 

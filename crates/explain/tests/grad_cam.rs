@@ -1,7 +1,6 @@
 //! Grad-CAM's public face, against PyTorch's values and on a network small enough to do by hand.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 mod support;
 
@@ -89,11 +88,11 @@ impl Model for Mean {
         Tensor::cat(&[&mean, &mean.neg()?], 1)
     }
 
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         "mean"
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
+    fn cam_layer(&self) -> Option<&str> {
         Some("maps")
     }
 }

@@ -1,8 +1,7 @@
 //! Integrated gradients against captum's values, in a process of their own: they need convolutions
 //! that are summed plainly.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 mod support;
 

@@ -1,7 +1,6 @@
 //! What holds for every method, and what tells them apart.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 mod support;
 

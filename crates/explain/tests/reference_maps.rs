@@ -1,7 +1,6 @@
 //! Every method against the values of pytorch-grad-cam and PyTorch (`tests/reference`).
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 mod support;
 

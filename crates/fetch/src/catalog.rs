@@ -4,6 +4,7 @@
 //! written (lengths and sums make a wrong one an error, never a wrong file):
 //!
 //! - MNIST: sums taken from byte-identical copies of the original files.
+//! - Fashion-MNIST: lengths and sums as TensorFlow Datasets pins them (`url_checksums/fashion_mnist.txt`).
 //! - CIFAR-10: length and sha256 of the archive as TensorFlow Datasets and others pin it (they go
 //!   with the md5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page); sums of the single files
 //!   as torchvision's Ruby port pins them. The subset's sums are those of the subset itself.
@@ -29,6 +30,7 @@ pub fn catalog() -> &'static [Item] {
     static CATALOG: LazyLock<Vec<Item>> = LazyLock::new(|| {
         vec![
             data_sets::mnist(),
+            data_sets::fashion_mnist(),
             data_sets::cifar10(),
             data_sets::hymenoptera(),
             weights::resnet18(),
@@ -49,7 +51,7 @@ pub fn catalog() -> &'static [Item] {
 /// ```
 /// use candle_vision_fetch::find;
 /// assert_eq!(find("cifar10")?.name, "cifar10");
-/// assert!(find("cifar11").unwrap_err().to_string().contains("known: mnist, cifar10"));
+/// assert!(find("cifar11").unwrap_err().to_string().contains("known: mnist, fashion_mnist, cifar10"));
 /// # Ok::<(), candle_vision_fetch::Error>(())
 /// ```
 pub fn find(name: &str) -> Result<&'static Item> {

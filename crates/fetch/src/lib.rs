@@ -56,3 +56,8 @@ pub use http::{Download, HttpClient, HttpOptions};
 pub use hub::{Hub, HubFile, HubOptions};
 pub use item::{Content, FolderCount, Item, Layout, Source};
 pub use safetensors_header::check_safetensors_header;
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

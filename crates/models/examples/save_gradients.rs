@@ -8,8 +8,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_vision_models::{Model, ModelSpec, Pass, build, weights};
-use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
-use rand::SeedableRng;
+use candle_vision_ops::{CrossEntropyConfig, Targets, backward, cross_entropy};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -39,7 +38,7 @@ fn gradients(
     images: &Tensor,
     labels: &Tensor,
 ) -> Result<HashMap<String, Tensor>> {
-    let logits = model.forward(images, &mut Pass::train(Generator::seed_from_u64(0)))?;
+    let logits = model.forward(images, &mut Pass::train(0))?;
     let loss = cross_entropy(&logits, Targets::Labels(labels), &CrossEntropyConfig::default())?;
     let gradients = backward(&loss)?;
     let mut found = HashMap::from([("logits".to_owned(), logits.detach())]);

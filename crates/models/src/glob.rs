@@ -6,7 +6,7 @@
 /// `*` is any text within a segment and `?` one character of it; `**` is any text, dots included, and
 /// `**.` any number of whole segments, also none; `[1-4]` and `[!12]` are a character in, or not in, a set;
 /// `{conv,bn}` is either. Everything else is itself.
-pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+pub fn layer_matches(pattern: &str, path: &str) -> bool {
     let path: Vec<char> = path.chars().collect();
     expanded(pattern).iter().any(|pattern| fits(&tokens(pattern), &path))
 }
@@ -131,15 +131,15 @@ fn fits(tokens: &[Token], path: &[char]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::layer_matches;
 
     #[track_caller]
     fn check(pattern: &str, matching: &[&str], others: &[&str]) {
         for path in matching {
-            assert!(matches(pattern, path), "{pattern} is {path}");
+            assert!(layer_matches(pattern, path), "{pattern} is {path}");
         }
         for path in others {
-            assert!(!matches(pattern, path), "{pattern} is not {path}");
+            assert!(!layer_matches(pattern, path), "{pattern} is not {path}");
         }
     }
 

@@ -71,6 +71,17 @@ pub trait LayerHook {
         Ok(input)
     }
 
+    /// What the channels of this layer's output are multiplied by, after [`LayerHook::output`] has seen it;
+    /// nothing by default. There are `channels` factors. `backward` keeps to its fast path, which it does
+    /// not if a product of candle's changes the output.
+    ///
+    /// # Errors
+    /// An error ends the forward pass.
+    fn channel_factors(&mut self, layer: &str, channels: usize) -> Result<Option<Vec<f32>>> {
+        let _ = (layer, channels);
+        Ok(None)
+    }
+
     /// What sees, during `backward`, the gradient at what [`LayerHook::output`] handed back for this layer;
     /// nothing by default. Feature maps' gradients are `[batch, channels, height, width]`. `backward` keeps
     /// to its fast way, which it does not if the output itself goes through an op of candle's.

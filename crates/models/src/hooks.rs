@@ -1,10 +1,12 @@
 //! Closures at layers: the hooks that most code needs.
 
+use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
+use candle_vision_ops::sum_of_squares;
 
-use crate::glob::matches;
+use crate::glob::layer_matches;
 use crate::hook::{GradientHook, LayerHook};
 
 type See<'a> = Box<dyn FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a>;
@@ -80,14 +82,12 @@ type SeeGradient = Arc<dyn Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + 
 /// ```
 /// # use candle_core::{DType, Device, Tensor};
 /// # use candle_vision_models::{ModelSpec, Pass, Hooks, build};
-/// # use candle_vision_ops::Generator;
-/// # use rand::SeedableRng;
 /// # fn main() -> candle_core::Result<()> {
 /// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
 /// # let images = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
 /// let mut hooks = Hooks::new();
-/// hooks.on_gradient("fc", |_, gradient| Ok(Some(gradient.clamp(-0.1, 0.1)?)));
-/// let pass = Pass::train(Generator::seed_from_u64(0));
+/// hooks.clip_gradient("fc", 0.1);
+/// let pass = Pass::train(0);
 /// let logits = model.forward(&images, &mut pass.with_hooks(&mut hooks))?;
 /// let gradients = logits.sum_all()?.backward()?;
 /// // The sum's gradient is 1 at every logit; the bias gets what the clipping left of it.
@@ -106,10 +106,7 @@ type SeeGradient = Arc<dyn Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + 
 /// # let model = build(&ModelSpec::new("gap_cnn", 2), 0, &Device::Cpu)?;
 /// # let values = (0..3072).map(|i| (i as f32).sin()).collect();
 /// # let images = Tensor::from_vec(values, (1, 3, 32, 32), &Device::Cpu)?;
-/// let keep: Vec<f32> = (0..16).map(|channel| if channel == 5 { 0.0 } else { 1.0 }).collect();
-/// let keep = Tensor::from_vec(keep, (1, 16, 1, 1), &Device::Cpu)?;
-/// let mut hooks = Hooks::new();
-/// hooks.on_output("conv1", |_, output| Ok(Some(output.broadcast_mul(&keep)?)));
+/// let mut hooks = Hooks::mask("conv1", [5]);
 /// let without = model.forward(&images, &mut Pass::eval().with_hooks(&mut hooks))?;
 /// // The network itself is as before.
 /// let with = model.forward(&images, &mut Pass::eval())?;
@@ -132,6 +129,23 @@ enum Action<'a> {
     Input(See<'a>),
     Output(See<'a>),
     Gradient(SeeGradient),
+    /// Channels that are switched off.
+    Mask(Vec<usize>),
+}
+
+impl fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries.iter().map(|entry| {
+            let what = match &entry.action {
+                Action::Input(_) => "on_input",
+                Action::Output(_) => "on_output",
+                Action::Gradient(_) => "on_gradient",
+                Action::Mask(_) => "mask_channels",
+            };
+            (&entry.pattern, what)
+        });
+        f.debug_map().entries(entries).finish()
+    }
 }
 
 impl<'a> Hooks<'a> {
@@ -173,6 +187,39 @@ impl<'a> Hooks<'a> {
         self.add(pattern, Action::Gradient(Arc::new(see)))
     }
 
+    /// Clips each element of the gradient at the output of every layer that `pattern` matches to
+    /// `-limit..=limit`, as PyTorch's `clip_grad_value_` does with parameters' gradients.
+    pub fn clip_gradient(&mut self, pattern: &str, limit: f64) -> &mut Self {
+        self.on_gradient(pattern, move |_, gradient| Ok(Some(gradient.clamp(-limit, limit)?)))
+    }
+
+    /// Scales the gradient at the output of every layer that `pattern` matches down to the norm `max_norm`
+    /// where it is larger, each layer for itself, as PyTorch's `clip_grad_norm_` does with parameters'
+    /// gradients.
+    pub fn clip_gradient_norm(&mut self, pattern: &str, max_norm: f64) -> &mut Self {
+        self.on_gradient(pattern, move |_, gradient| {
+            let norm = sum_of_squares(&gradient.contiguous()?)?.sqrt();
+            // PyTorch's summand, so that a gradient of zeros stays one.
+            let factor = max_norm / (norm + 1e-6);
+            if factor < 1.0 { gradient.affine(factor, 0.0).map(Some) } else { Ok(None) }
+        })
+    }
+
+    /// Switches channels of the output of every layer that `pattern` matches off: they are 0, and so is
+    /// their gradient. Closures on the output see it as it was before. `backward` stays as fast as without.
+    ///
+    /// A channel that a layer does not have is an error of the pass.
+    pub fn mask_channels(&mut self, pattern: &str, channels: impl Into<Vec<usize>>) -> &mut Self {
+        self.add(pattern, Action::Mask(channels.into()))
+    }
+
+    /// New hooks that do nothing but [`Hooks::mask_channels`].
+    pub fn mask(pattern: &str, channels: impl Into<Vec<usize>>) -> Self {
+        let mut hooks = Self::new();
+        hooks.mask_channels(pattern, channels);
+        hooks
+    }
+
     /// The patterns that no layer has matched so far: after a pass, the mistyped ones.
     pub fn unmatched(&self) -> Vec<&str> {
         let unmatched = self.entries.iter().filter(|entry| !entry.matched);
@@ -187,17 +234,17 @@ impl<'a> Hooks<'a> {
 
 impl LayerHook for Hooks<'_> {
     fn wants(&self, layer: &str) -> bool {
-        self.entries.iter().any(|entry| matches(&entry.pattern, layer))
+        self.entries.iter().any(|entry| layer_matches(&entry.pattern, layer))
     }
 
     fn wants_input(&self, layer: &str) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| matches!(entry.action, Action::Input(_)) && matches(&entry.pattern, layer))
+        self.entries.iter().any(|entry| {
+            matches!(entry.action, Action::Input(_)) && layer_matches(&entry.pattern, layer)
+        })
     }
 
     fn input(&mut self, layer: &str, mut input: Tensor) -> Result<Tensor> {
-        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+        for entry in self.entries.iter_mut().filter(|entry| layer_matches(&entry.pattern, layer)) {
             if let Action::Input(see) = &mut entry.action {
                 entry.matched = true;
                 input = see(layer, &input)?.unwrap_or(input);
@@ -207,7 +254,7 @@ impl LayerHook for Hooks<'_> {
     }
 
     fn output(&mut self, layer: &str, mut output: Tensor) -> Result<Tensor> {
-        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+        for entry in self.entries.iter_mut().filter(|entry| layer_matches(&entry.pattern, layer)) {
             if let Action::Output(see) = &mut entry.action {
                 entry.matched = true;
                 output = see(layer, &output)?.unwrap_or(output);
@@ -216,9 +263,28 @@ impl LayerHook for Hooks<'_> {
         Ok(output)
     }
 
+    fn channel_factors(&mut self, layer: &str, count: usize) -> Result<Option<Vec<f32>>> {
+        let mut factors: Option<Vec<f32>> = None;
+        for entry in self.entries.iter_mut().filter(|entry| layer_matches(&entry.pattern, layer)) {
+            let Action::Mask(channels) = &entry.action else { continue };
+            entry.matched = true;
+            let factors = factors.get_or_insert_with(|| vec![1.0; count]);
+            for channel in channels {
+                match factors.get_mut(*channel) {
+                    Some(factor) => *factor = 0.0,
+                    None => bail!(
+                        "channel {channel} of layer `{layer}` is to be masked, which has {count}, counted \
+                         from 0"
+                    ),
+                }
+            }
+        }
+        Ok(factors)
+    }
+
     fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
         let mut hooks: Vec<SeeGradient> = Vec::new();
-        for entry in self.entries.iter_mut().filter(|entry| matches(&entry.pattern, layer)) {
+        for entry in self.entries.iter_mut().filter(|entry| layer_matches(&entry.pattern, layer)) {
             if let Action::Gradient(see) = &entry.action {
                 entry.matched = true;
                 hooks.push(see.clone());
@@ -318,6 +384,68 @@ mod tests {
         // Of a linear layer of nothing the bias is left.
         let bias = model.parameters().get("fc.bias").expect("gap_cnn has it").detached();
         assert_eq!(logits.get(0)?.to_vec1::<f32>()?, bias.to_vec1::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_masked_channel_is_zero_forward_and_backward() -> Result<()> {
+        use candle_vision_ops::{backward, is_direct};
+        let (model, images) = (network()?, images()?);
+        let zeros = |tensor: &Tensor| -> Result<Vec<bool>> {
+            let sums = tensor.abs()?.sum((0, 2, 3))?.to_vec1::<f32>()?;
+            Ok(sums.into_iter().map(|sum| sum == 0.0).collect())
+        };
+        let expected: Vec<bool> = (0..32).map(|channel| [3, 7].contains(&channel)).collect();
+        let mut hooks = Hooks::mask("conv2", [3, 7]);
+        hooks.on_input("relu2", |_, input| {
+            assert_eq!(zeros(input)?, expected);
+            Ok(None)
+        });
+        let logits = model.forward(&images, &mut Pass::train(0).with_hooks(&mut hooks))?;
+        assert!(hooks.unmatched().is_empty());
+        assert!(is_direct(&logits));
+        let kernel = model.parameters().get("conv2.weight").expect("gap_cnn has it");
+        let loss = candle_vision_ops::mean(&logits, &[0, 1], false)?;
+        let gradient = backward(&loss)?.remove(kernel.var()).expect("it is trained");
+        let of_masked = gradient.get(3)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+        assert_eq!(of_masked, 0.0);
+        assert!(gradient.get(4)?.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0);
+
+        let mut hooks = Hooks::mask("fc", [2]);
+        let error = model.forward(&images, &mut Pass::eval().with_hooks(&mut hooks));
+        let error = error.expect_err("there are two logits").to_string();
+        assert!(error.contains("channel 2 of layer `fc` is to be masked, which has 2"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn gradients_are_clipped_by_value_and_by_norm() -> Result<()> {
+        let (model, images) = (network()?, images()?);
+        let bias = |clip: &dyn Fn(&mut Hooks<'_>)| -> Result<Vec<f32>> {
+            let mut hooks = Hooks::new();
+            clip(&mut hooks);
+            let logits = model.forward(&images, &mut Pass::train(0).with_hooks(&mut hooks))?;
+            let parameter = model.parameters().get("fc.bias").expect("gap_cnn has it");
+            let factors = Tensor::new(&[[3f32, 4.0]], &Device::Cpu)?;
+            let gradients = (logits * factors)?.sum_all()?.backward()?;
+            gradients.get(parameter.var()).expect("it is trained").to_vec1()
+        };
+        assert_eq!(
+            bias(&|hooks| {
+                hooks.clip_gradient("fc", 3.5);
+            })?,
+            [3.0, 3.5]
+        );
+        assert_eq!(
+            bias(&|hooks| {
+                hooks.clip_gradient_norm("fc", 6.0);
+            })?,
+            [3.0, 4.0]
+        );
+        let clipped = bias(&|hooks| {
+            hooks.clip_gradient_norm("fc", 1.0);
+        })?;
+        assert!((clipped[0] - 0.6).abs() < 1e-6 && (clipped[1] - 0.8).abs() < 1e-6, "{clipped:?}");
         Ok(())
     }
 

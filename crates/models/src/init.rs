@@ -1,5 +1,8 @@
 //! How a new parameter begins.
 
+use std::f64::consts::SQRT_2;
+
+use candle_core::cpu::erf::{erf_f64, erf_inv};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::init::NormalOrUniform;
 use candle_vision_ops::Generator;
@@ -24,6 +27,17 @@ pub enum Init {
         /// The standard deviation.
         std: f64,
     },
+    /// Normal, of which only what lies in `low..=high` is drawn.
+    TruncatedNormal {
+        /// The mean before anything is cut off.
+        mean: f64,
+        /// The standard deviation before anything is cut off.
+        std: f64,
+        /// The lowest value.
+        low: f64,
+        /// The highest value.
+        high: f64,
+    },
 }
 
 impl Init {
@@ -40,6 +54,12 @@ impl Init {
     /// outputs that one input reaches.
     pub fn fan_out_normal(fan_out: usize) -> Self {
         Self::Normal { mean: 0.0, std: (2.0 / fan_out.max(1) as f64).sqrt() }
+    }
+
+    /// PyTorch's `trunc_normal_(std=std)`: mean 0, cut off at -2 and 2, which are values and not numbers of
+    /// standard deviations. Vision transformers begin with it.
+    pub fn truncated_normal(std: f64) -> Self {
+        Self::TruncatedNormal { mean: 0.0, std, low: -2.0, high: 2.0 }
     }
 
     /// What candle-nn's hint means for a tensor of `shape`.
@@ -77,6 +97,12 @@ impl Init {
             Self::Constant(value) => value,
             Self::Uniform { low, high } => low + (high - low) * generator.random::<f64>(),
             Self::Normal { mean, std } => mean + std * standard_normal(&mut generator),
+            Self::TruncatedNormal { mean, std, low, high } => {
+                // By the inverse of the distribution function, as PyTorch does it: no draw is thrown away.
+                let erf = |x: f64| erf_f64((x - mean) / std / SQRT_2);
+                let uniform = erf(low) + (erf(high) - erf(low)) * generator.random::<f64>();
+                (mean + std * SQRT_2 * erf_inv(uniform)).clamp(low, high)
+            }
         };
         let count = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|_| value() as f32).collect();
@@ -132,5 +158,25 @@ mod tests {
         assert!((variance(&uniform) - 0.01 / 3.0).abs() < 3e-4);
         let normal = draw(Init::fan_out_normal(50), 0, "a");
         assert!((variance(&normal) - 0.04).abs() < 3e-3);
+        // Nothing to speak of lies outside.
+        let whole = draw(Init::truncated_normal(0.02), 0, "a");
+        assert!((variance(&whole) - 4e-4).abs() < 3e-5);
+    }
+
+    /// Mean and variance of a normal distribution of mean 1 and deviation 2 within 0..2, by
+    /// `scipy.stats.truncnorm(-.5, .5, loc=1, scale=2).stats()`: 1 and 0.322357.
+    #[test]
+    fn a_truncated_normal_keeps_its_bounds() {
+        let init = Init::TruncatedNormal { mean: 1.0, std: 2.0, low: 0.0, high: 2.0 };
+        let values = draw(init, 3, "a");
+        assert_eq!(values, draw(init, 3, "a"));
+        assert!(values.iter().all(|value| (0.0..=2.0).contains(value)));
+        let mean = |of: &dyn Fn(f64) -> f64| {
+            values.iter().map(|value| of(f64::from(*value))).sum::<f64>() / values.len() as f64
+        };
+        let average = mean(&|value| value);
+        assert!((average - 1.0).abs() < 0.02, "{average}");
+        let variance = mean(&|value| (value - average).powi(2));
+        assert!((variance - 0.322_357).abs() < 0.01, "{variance}");
     }
 }

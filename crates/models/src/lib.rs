@@ -1,22 +1,28 @@
 //! Image classifiers for candle with torchvision's names: layers, hooks, weights, freezing and
 //! summaries.
 //!
-//! | module | what |
+//! | item | what |
 //! |---|---|
 //! | [`build`], [`ModelSpec`], [`Model`] | a network by name, and what every network can do |
+//! | [`Networks`], [`NetworkEntry`] | the table of networks: what each is, takes and was published with; one's own beside them |
+//! | [`ResNet`], [`ResNetConfig`] and so on | networks without a name, from their sizes |
+//! | [`layers`] | `Conv2d`, `BatchNorm2d`, `Linear`, `Dropout`, ... to build networks of one's own |
+//! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
 //! | [`Pass`] | one forward pass: train or eval, its precision, its seeded generator, its hook |
 //! | [`Precision`] | what is computed in `bf16` or `f16`, and what stays in `f32` |
 //! | [`PreparedLayers`] | what evaluation passes keep: batch norm folded, kernels packed |
-//! | [`Hooks`] | closures at named layers: see or change inputs, outputs and gradients (hooks) |
+//! | [`Hooks`] | closures at named layers: see or change inputs, outputs and gradients |
 //! | [`LayerHook`] | what a hook is, for hooks with a state of their own |
-//! | [`Parameters`], [`ParameterBuilder`] | named parameters in a fixed order; freezing by path |
-//! | [`layers`] | `Conv2d`, `BatchNorm2d`, `Linear`, `Dropout`, ... to build networks of one's own |
+//! | [`interop`] | networks of candle-nn here, networks here as modules of candle-nn |
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
 //! | [`whitening_kernels`] | a first layer that is computed from the images instead of learned |
 //! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
 //!
+//! `candle_core` and the [`Generator`] that everything random draws from are re-exported: a program that
+//! uses them from here cannot have another version of them by mistake.
+//!
 //! ```
-//! use candle_core::{DType, Device, Tensor};
+//! use candle_vision_models::candle_core::{self, DType, Device, Tensor};
 //! use candle_vision_models::{ModelSpec, Pass, build};
 //!
 //! # fn main() -> candle_core::Result<()> {
@@ -28,35 +34,47 @@
 //! # }
 //! ```
 
-mod candle_nn_layers;
 mod glob;
 mod hook;
 mod hooks;
 mod init;
+pub mod interop;
 pub mod layers;
 mod model;
 mod networks;
 mod parameters;
 mod pass;
+mod path;
 mod precision;
 mod prepared;
-mod similar;
 mod spec;
 pub mod summary;
 pub mod weights;
 mod whitening;
 
+pub use candle_core;
+pub use candle_vision_ops::Generator;
+pub use candle_vision_registry::nearest_names;
+pub use glob::layer_matches;
 pub use hook::{GradientHook, LayerHook, RecordShapes};
 pub use hooks::Hooks;
 pub use init::{Init, standard_normal};
 pub use model::Model;
 pub use networks::{
-    ARCHITECTURES, AlexNet, GapCnn, Mlp, MobileNetV2, ResNet, ResNet9, SimpleCnn, build,
+    AlexNet, AlexNetConfig, EvalPreprocessing, GapCnn, GapCnnConfig, InputSizes, Mlp, MlpConfig,
+    MobileNetV2, MobileNetV2Config, NetworkEntry, Networks, PublishedWeights, ResNet, ResNet9,
+    ResNet9Config, ResNetBlock, ResNetConfig, ResizeInterpolation, SimpleCnn, SimpleCnnConfig,
+    build, fine_tuned, imagenet_classes,
 };
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
+pub use path::is_under;
 pub use precision::Precision;
 pub use prepared::PreparedLayers;
-pub use similar::nearest_names;
 pub use spec::ModelSpec;
 pub use whitening::whitening_kernels;
+
+/// The program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,10 +1,55 @@
 //! What every network can do.
 
-use candle_core::{Result, Tensor};
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor, bail};
 
 use crate::{ModelSpec, Parameters, Pass};
 
 /// An image classifier.
+///
+/// A network of one's own needs three methods; with them it can be trained, saved and loaded. The others
+/// add to what it can do: [`Model::head`] lets it be fine-tuned, [`Model::cam_layer`] lets class activation
+/// maps find their layer.
+///
+/// ```
+/// use candle_vision_models::candle_core::{Device, Result, Tensor};
+/// use candle_vision_models::layers::{Conv2d, Conv2dOptions, GlobalAvgPool, Linear, images_to_features};
+/// use candle_vision_models::{Model, ModelSpec, NetworkEntry, Networks, ParameterBuilder, Parameters, Pass};
+///
+/// #[derive(Debug)]
+/// struct Tiny { spec: ModelSpec, parameters: Parameters, conv: Conv2d, pool: GlobalAvgPool, fc: Linear }
+///
+/// impl Tiny {
+///     fn new(spec: &ModelSpec, vb: ParameterBuilder) -> Result<Self> {
+///         Ok(Self {
+///             conv: Conv2d::new(Conv2dOptions::new(spec.input[0], 8, 3), vb.pp("conv"))?,
+///             pool: GlobalAvgPool::new(vb.pp("avgpool")),
+///             fc: Linear::new((8, spec.num_classes), vb.pp("fc"))?,
+///             spec: spec.clone(),
+///             parameters: vb.parameters(),
+///         })
+///     }
+/// }
+///
+/// impl Model for Tiny {
+///     fn spec(&self) -> &ModelSpec { &self.spec }
+///     fn parameters(&self) -> &Parameters { &self.parameters }
+///     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+///         let x = images_to_features(images, self.spec.input[0])?;
+///         let x = self.conv.forward(&x, pass)?;
+///         self.fc.logits(&self.pool.forward(&x, pass)?, pass)
+///     }
+///     fn head(&self) -> &str { "fc" }
+/// }
+///
+/// let mut networks = Networks::standard();
+/// networks.add(NetworkEntry::new("tiny", Tiny::new).input([3, 32, 32]))?;
+/// let model = networks.build(&networks.spec("tiny", 10)?, 0, &Device::Cpu)?;
+/// assert_eq!(model.parameters().count(), 8 * 27 + 8 + 10 * 8 + 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Model: Send + Sync {
     /// What it takes to build this network again.
     fn spec(&self) -> &ModelSpec;
@@ -12,7 +57,8 @@ pub trait Model: Send + Sync {
     /// Its parameters, in torchvision's order and under torchvision's names.
     fn parameters(&self) -> &Parameters;
 
-    /// Logits of a batch of images.
+    /// Logits of a batch of images. For the networks of this crate it is [`Model::forward_head`] of
+    /// [`Model::forward_features`], to the bit.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`, normalised floats; a permuted view of
@@ -24,13 +70,46 @@ pub trait Model: Send + Sync {
     /// If the shape does not fit the network.
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor>;
 
-    /// The path of the layer that ends in the classes: a new one is put here for another
-    /// `num_classes`, and it stays trainable when the backbone is frozen.
-    fn head(&self) -> &'static str;
+    /// What the backbone makes of a batch of images: the last feature maps, before they are pooled, as
+    /// timm's method of this name.
+    ///
+    /// # Shapes
+    /// - `images`: as in [`Model::forward`]
+    /// - returns `[batch, channels, height, width]`, or `[batch, features]` for a network without maps
+    ///
+    /// # Errors
+    /// If the shape does not fit, or the network does not tell its backbone from its head, which is the
+    /// default.
+    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let _ = (images, pass);
+        not_divided(self.spec(), "forward_features")
+    }
 
-    /// The layer whose output a class activation map looks at; `None` for a network without
-    /// spatial maps.
-    fn cam_layer(&self) -> Option<&'static str>;
+    /// Logits of what [`Model::forward_features`] has made.
+    ///
+    /// # Shapes
+    /// - `features`: as [`Model::forward_features`] returns them
+    /// - returns `[batch, num_classes]`
+    ///
+    /// # Errors
+    /// As [`Model::forward_features`].
+    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let _ = (features, pass);
+        not_divided(self.spec(), "forward_head")
+    }
+
+    /// The path of the layer that ends in the classes. A new one is put here for another `num_classes`,
+    /// and it stays trainable when the backbone is frozen. The default, an empty path, means that the
+    /// network names none; what needs a head then says so.
+    fn head(&self) -> &str {
+        ""
+    }
+
+    /// The layer whose output a class activation map looks at. `None`, the default, means that there are
+    /// no spatial maps, or that the caller has to name a layer.
+    fn cam_layer(&self) -> Option<&str> {
+        None
+    }
 
     /// Fits a tensor of a weight file to this network where its form differs from the published
     /// one, for instance the centre of a larger stem kernel. `None` leaves it as it is.
@@ -60,4 +139,81 @@ pub trait Model: Send + Sync {
         let _ = images;
         Ok(())
     }
+}
+
+fn not_divided(spec: &ModelSpec, method: &str) -> Result<Tensor> {
+    bail!(
+        "the network `{}` does not tell its backbone from its head; implement `Model::{method}` for it, or \
+         see its layers with `Hooks`",
+        spec.architecture
+    )
+}
+
+/// The network behind a pointer is a network: every method goes to it.
+macro_rules! model_behind_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<M: Model + ?Sized> Model for $pointer {
+            fn spec(&self) -> &ModelSpec {
+                (**self).spec()
+            }
+
+            fn parameters(&self) -> &Parameters {
+                (**self).parameters()
+            }
+
+            fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+                (**self).forward(images, pass)
+            }
+
+            fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+                (**self).forward_features(images, pass)
+            }
+
+            fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+                (**self).forward_head(features, pass)
+            }
+
+            fn head(&self) -> &str {
+                (**self).head()
+            }
+
+            fn cam_layer(&self) -> Option<&str> {
+                (**self).cam_layer()
+            }
+
+            fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
+                (**self).adapt_weight(path, tensor)
+            }
+
+            fn images_to_fit(&self) -> usize {
+                (**self).images_to_fit()
+            }
+
+            fn fit_images(&self, images: &Tensor) -> Result<()> {
+                (**self).fit_images(images)
+            }
+        }
+    )*};
+}
+
+model_behind_pointer!(&M, Box<M>, Arc<M>);
+
+impl fmt::Debug for dyn Model + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        short(f, "Model", self)
+    }
+}
+
+/// A network in one line. Its layers and parameters would fill pages; [`summary`](crate::summary) has them.
+pub(crate) fn short(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    model: &(impl Model + ?Sized),
+) -> fmt::Result {
+    f.debug_struct(name)
+        .field("architecture", &model.spec().architecture)
+        .field("num_classes", &model.spec().num_classes)
+        .field("input", &model.spec().input)
+        .field("parameters", &model.parameters().count())
+        .finish_non_exhaustive()
 }

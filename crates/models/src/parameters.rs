@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
-use crate::similar::did_you_mean;
+use candle_vision_registry::did_you_mean;
+
+use crate::path::{is_under, layer_of};
 use crate::{Init, Pass};
 
 /// What a stored tensor is for.
@@ -167,23 +169,13 @@ impl Parameters {
             weights.iter().filter(|parameter| is_under(parameter.path(), prefix)).collect();
         if under.is_empty() {
             let layers: Vec<&str> = weights.iter().map(|p| layer_of(p.path())).collect();
-            bail!("no parameter under `{prefix}`{}", did_you_mean(prefix, layers.into_iter()))
+            bail!("no parameter under `{prefix}`{}", did_you_mean(prefix, layers))
         }
         for parameter in &under {
             parameter.0.trainable.store(trainable, Ordering::Relaxed);
         }
         Ok(under.len())
     }
-}
-
-fn layer_of(path: &str) -> &str {
-    path.rsplit_once('.').map_or(path, |(layer, _)| layer)
-}
-
-/// Whether `path` is `prefix` or lies under it, by whole path segments.
-fn is_under(path: &str, prefix: &str) -> bool {
-    prefix.is_empty()
-        || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 #[derive(Debug)]
@@ -214,9 +206,25 @@ impl ParameterBuilder {
         &self.prefix
     }
 
+    /// All parameters of the network, those that are still to come included: what a network keeps for
+    /// [`Model::parameters`](crate::Model::parameters).
+    pub fn parameters(&self) -> Parameters {
+        self.root.parameters.clone()
+    }
+
     /// Where the parameters live.
     pub fn device(&self) -> &Device {
         &self.root.device
+    }
+
+    /// The number type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.root.dtype
+    }
+
+    /// The seed of the initial values.
+    pub fn seed(&self) -> u64 {
+        self.root.seed
     }
 
     fn join(&self, name: impl std::fmt::Display) -> String {
@@ -309,10 +317,9 @@ mod tests {
 
     #[test]
     fn frozen_and_evaluated_parameters_are_detached() -> Result<()> {
-        use rand::SeedableRng;
         let parameters = two_layers()?;
         parameters.freeze("layer1")?;
-        let train = Pass::train(candle_vision_ops::Generator::seed_from_u64(0));
+        let train = Pass::train(0);
         let tracked = |path: &str, pass: &Pass| {
             parameters.get(path).map(|parameter| parameter.tensor(pass).track_op())
         };

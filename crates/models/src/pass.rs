@@ -1,7 +1,9 @@
 //! One forward pass: everything a layer may ask besides its input.
 
+use std::fmt;
+
 use candle_core::{Result, Tensor, bail};
-use candle_vision_ops::{Generator, cast, channels_last, on_gradient};
+use candle_vision_ops::{Generator, cast, channels_last, mul, on_gradient};
 use rand::SeedableRng;
 
 use crate::hook::{GradientHook, LayerHook};
@@ -27,6 +29,9 @@ pub enum FrozenBatchNorm {
     KeepStatistics,
 }
 
+/// Keeps dropout's numbers apart from those that others draw from the same seed.
+const PURPOSE: u64 = 0x4452_4F50_4F55_5421;
+
 /// A forward pass: its mode, its precision, its seeded generator, its hook.
 ///
 /// There is no hidden train flag in a network: the pass says what holds.
@@ -39,9 +44,46 @@ pub struct Pass<'t> {
     prepared: Option<&'t PreparedLayers>,
 }
 
+impl fmt::Debug for Pass<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass")
+            .field("mode", &self.mode)
+            .field("precision", &self.precision)
+            .field("frozen_batch_norm", &self.frozen_batch_norm)
+            .field("hook", &self.hook.is_some())
+            .field("prepared", &self.prepared.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'p> Pass<'p> {
+    /// A training pass; what is random in it, such as dropout, follows from `seed`.
+    pub fn train(seed: u64) -> Self {
+        Self::train_with(Generator::seed_from_u64(seed))
+    }
+
+    /// The training pass of step `step`, counted from 0, of a run with the seed `seed`. Each step has
+    /// random numbers of its own, so a run that is continued at any step repeats the uninterrupted one.
+    ///
+    /// ```
+    /// use candle_vision_models::candle_core::{DType, Device, Tensor};
+    /// use candle_vision_models::{ModelSpec, Pass, build};
+    ///
+    /// let model = build(&ModelSpec::new("gap_cnn_deep", 2).input([3, 16, 16]), 0, &Device::Cpu)?;
+    /// let images = Tensor::ones((2, 3, 16, 16), DType::F32, &Device::Cpu)?;
+    /// let logits = |step| model.forward(&images, &mut Pass::train_step(7, step))?.to_vec2::<f32>();
+    /// assert_eq!(logits(3)?, logits(3)?);
+    /// assert_ne!(logits(3)?, logits(4)?);
+    /// # candle_vision_models::candle_core::Result::Ok(())
+    /// ```
+    pub fn train_step(seed: u64, step: usize) -> Self {
+        let mut generator = Generator::seed_from_u64(seed ^ PURPOSE);
+        generator.set_stream(step as u64);
+        Self::train_with(generator)
+    }
+
     /// A training pass; dropout draws from `generator`.
-    pub fn train(generator: Generator) -> Self {
+    pub fn train_with(generator: Generator) -> Self {
         Self::new(Mode::Train, generator)
     }
 
@@ -185,6 +227,11 @@ impl<'p> Pass<'p> {
         };
         let site = Site { what: "output", path, changes_batch: hook.changes_batch(path), half };
         let output = show(output, &site, |shown| hook.output(path, shown))?;
+        let channels = output.dims().last().copied().unwrap_or_default();
+        let output = match hook.channel_factors(path, channels)? {
+            Some(factors) => with_factors(path, &output, factors)?,
+            None => output,
+        };
         match hook.gradient_hook(path) {
             Some(hook) => with_gradient(path, &output, hook),
             None => Ok(output),
@@ -244,6 +291,16 @@ fn show(
     }
     site.check(&result, &shown)?;
     if is_map { channels_last(&result) } else { Ok(result) }
+}
+
+/// `output`, whose channels lie last, times a factor for each.
+fn with_factors(path: &str, output: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
+    let channels = output.dims().last().copied().unwrap_or_default();
+    if factors.len() != channels {
+        bail!("a hook has {} factors for the {channels} channels of layer `{path}`", factors.len())
+    }
+    let factors = Tensor::from_vec(factors, channels, output.device())?;
+    mul(output, &factors.to_dtype(output.dtype())?)
 }
 
 /// `output`, whose gradient passes `hook`. Feature maps are shown to it as `[batch, channels, height,

@@ -1,12 +1,29 @@
 //! What it takes to build a network again.
 
+use candle_core::{Error, Result};
+use candle_vision_registry::Description;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Networks;
+
+/// Input size of a network that says nothing else: that of ImageNet's networks.
+const USUAL_INPUT: [usize; 3] = [3, 224, 224];
 
 /// Names a network and its sizes; stored in every checkpoint.
+///
+/// ```
+/// use candle_vision_models::ModelSpec;
+///
+/// let spec = ModelSpec::new("resnet18", 10).input([3, 64, 64]);
+/// assert_eq!((spec.architecture.as_str(), spec.num_classes), ("resnet18", 10));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ModelSpec {
-    /// One of [`ARCHITECTURES`](crate::ARCHITECTURES).
+    /// The name of a network in a table of [`Networks`].
     pub architecture: String,
     /// Number of classes: the width of the logits.
     pub num_classes: usize,
@@ -17,17 +34,23 @@ pub struct ModelSpec {
     /// value if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// Options of a network of one's own, by name. The networks of this crate have none.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
 }
 
 impl ModelSpec {
-    /// The architecture at the input size it was published for.
+    /// The network called `architecture` at the input size it was published for. For a network that is not
+    /// of this crate, that is `[3, 224, 224]`; [`Networks::spec`] knows the size of registered ones.
     pub fn new(architecture: &str, num_classes: usize) -> Self {
-        let input = match architecture {
-            "mlp" => [1, 28, 28],
-            "simple_cnn" | "alexnet_32" | "resnet9" => [3, 32, 32],
-            _ => [3, 224, 224],
-        };
-        Self { architecture: architecture.to_owned(), num_classes, input, dropout: None }
+        let published = Networks::built_in().get(architecture).map(|entry| entry.published_input());
+        Self {
+            architecture: architecture.to_owned(),
+            num_classes,
+            input: published.unwrap_or(USUAL_INPUT),
+            dropout: None,
+            settings: Map::new(),
+        }
     }
 
     /// The same network for images of `[channels, height, width]`.
@@ -40,5 +63,56 @@ impl ModelSpec {
     pub fn dropout(mut self, probability: f64) -> Self {
         self.dropout = Some(probability);
         self
+    }
+
+    /// The same network with one more option of its own.
+    ///
+    /// ```
+    /// use candle_vision_models::ModelSpec;
+    ///
+    /// let spec = ModelSpec::new("my_net", 10).setting("width", 1.5);
+    /// #[derive(serde::Deserialize)]
+    /// struct Options { width: f64 }
+    /// assert_eq!(spec.parse_settings::<Options>()?.width, 1.5);
+    /// # Ok::<(), candle_vision_models::candle_core::Error>(())
+    /// ```
+    pub fn setting(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.settings.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The settings as the struct of the network that they belong to.
+    ///
+    /// # Errors
+    /// If a setting is missing, of another type, or unknown to a struct with `deny_unknown_fields`.
+    pub fn parse_settings<T: DeserializeOwned>(&self) -> Result<T> {
+        self.description().settings().map_err(Error::wrap)
+    }
+
+    /// For a network without settings: that none is given.
+    pub(crate) fn require_no_settings(&self) -> Result<()> {
+        self.description().no_settings().map_err(Error::wrap)
+    }
+
+    fn description(&self) -> Description {
+        Description { name: self.architecture.clone(), settings: self.settings.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ModelSpec;
+
+    /// As checkpoints before this field have it.
+    #[test]
+    fn a_spec_without_settings_is_read_and_written_as_ever() {
+        let old = r#"{"architecture":"gap_cnn","num_classes":2,"input":[3,32,32]}"#;
+        let spec: ModelSpec = serde_json::from_str(old).unwrap();
+        assert_eq!(spec, ModelSpec::new("gap_cnn", 2).input([3, 32, 32]));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), old);
+        let own = spec.setting("width", 3);
+        let json = serde_json::to_string(&own).unwrap();
+        assert!(json.ends_with(r#""settings":{"width":3}}"#), "{json}");
+        assert_eq!(serde_json::from_str::<ModelSpec>(&json).unwrap(), own);
     }
 }

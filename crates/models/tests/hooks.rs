@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision_models::layers::{Activate, BatchNorm2d, Conv2d, ConvNorm};
+use candle_vision_models::layers::{BatchNorm2d, Conv2d, Conv2dOptions, ConvNorm};
 use candle_vision_models::{
-    ARCHITECTURES, Hooks, Init, LayerHook, Model, ModelSpec, Parameters, Pass, PreparedLayers,
-    build,
+    Hooks, LayerHook, Model, ModelSpec, Networks, Parameters, Pass, PreparedLayers, build,
 };
 use candle_vision_ops::{
-    Conv2dConfig, CrossEntropyConfig, Generator, Targets, backward, cross_entropy, relu, relu6,
-    why_not_direct,
+    CrossEntropyConfig, Targets, backward, cross_entropy, relu, relu6, why_not_direct,
 };
-use rand::SeedableRng;
 
 /// One network of each kind of layers, quick to build.
 const KINDS: [&str; 3] = ["gap_cnn_deep", "resnet9", "mobilenet_v2"];
@@ -57,7 +54,7 @@ impl LayerHook for Everything {
 
 #[test]
 fn every_layer_that_shows_its_output_shows_its_input() -> Result<()> {
-    for (name, _) in ARCHITECTURES {
+    for name in Networks::standard().names() {
         let model = build(&ModelSpec::new(name, 3).input([3, 64, 64]), 1, &Device::Cpu)?;
         let mut seen = Everything::default();
         model.forward(&images_of(1, 64)?, &mut Pass::eval().with_hooks(&mut seen))?;
@@ -150,7 +147,7 @@ fn loss(model: &dyn Model, pass: Pass<'_>) -> Result<Tensor> {
 }
 
 fn train() -> Pass<'static> {
-    Pass::train(Generator::seed_from_u64(0))
+    Pass::train(0)
 }
 
 #[test]
@@ -271,8 +268,7 @@ fn a_gradient_hook_that_returns_another_shape_is_named() -> Result<()> {
 fn a_convolution_with_two_batch_norms_is_prepared_for_each() -> Result<()> {
     let parameters = Parameters::new();
     let vb = parameters.builder(3, DType::F32, &Device::Cpu);
-    let (config, init) = (Conv2dConfig::default().padding(1), Init::fan_in_uniform(27));
-    let conv = Conv2d::without_bias(3, 4, [3, 3], config, init, &vb.pp("conv"))?;
+    let conv = Conv2d::new(Conv2dOptions::new(3, 4, 3).padding(1).bias(false), vb.pp("conv"))?;
     let norms = [BatchNorm2d::new(4, vb.pp("bn1"))?, BatchNorm2d::new(4, vb.pp("bn2"))?];
     let set = |path: &str, value: f64| -> Result<()> {
         let parameter = parameters.get(path).expect("it was made");
@@ -281,13 +277,14 @@ fn a_convolution_with_two_batch_norms_is_prepared_for_each() -> Result<()> {
     set("bn1.running_var", 4.0)?;
     set("bn2.bias", 5.0)?;
     let pairs = norms.map(|norm| ConvNorm::of(conv.clone(), norm));
+    let pairs = pairs.into_iter().collect::<Result<Vec<_>>>()?;
     let x = images(1)?.permute((0, 2, 3, 1))?.contiguous()?;
     let prepared = PreparedLayers::new();
     for _ in 0..2 {
         for pair in &pairs {
-            let plain = pair.forward(&x, Activate::default(), &mut Pass::eval())?;
+            let plain = pair.forward(&x, &mut Pass::eval())?;
             let mut pass = Pass::eval().with_prepared(&prepared);
-            let folded = pair.forward(&x, Activate::default(), &mut pass)?;
+            let folded = pair.forward(&x, &mut pass)?;
             assert!(largest_difference(&plain, &folded)? < 1e-4);
         }
     }

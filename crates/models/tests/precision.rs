@@ -1,14 +1,12 @@
 //! Passes in half precision: what is rounded, what stays in `f32`, and that the results are near.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_models::{LayerHook, Model, ModelSpec, Pass, Precision, PreparedLayers, build};
-use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy};
-use rand::SeedableRng;
+use candle_vision_ops::{CrossEntropyConfig, Targets, backward, cross_entropy};
 
 const HALVES: [(Precision, DType); 2] =
     [(Precision::Bf16, DType::BF16), (Precision::F16, DType::F16)];
@@ -22,7 +20,7 @@ fn images() -> Result<Tensor> {
 }
 
 fn train_pass(precision: Precision) -> Pass<'static> {
-    Pass::train(Generator::seed_from_u64(0)).precision(precision)
+    Pass::train(0).precision(precision)
 }
 
 /// Logits, and the gradient of every parameter that learns.

@@ -1,7 +1,6 @@
 //! Logits and counts against torchvision, on weights that any language can rebuild.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_models::{Model, ModelSpec, Pass, build};
@@ -99,10 +98,9 @@ fn slow(name: &str) -> bool {
 
 #[test]
 fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
-    use candle_vision_models::ARCHITECTURES;
-    use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, cross_entropy};
-    use rand::SeedableRng;
-    for (name, _) in ARCHITECTURES.iter().filter(|(name, _)| !slow(name)) {
+    use candle_vision_models::Networks;
+    use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy};
+    for name in Networks::standard().names().filter(|name| !slow(name)) {
         let mut spec = ModelSpec::new(name, 3);
         if spec.input[1] > 48 {
             spec.input = [3, 48, 48];
@@ -113,7 +111,7 @@ fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
         let labels = Tensor::new(&[0u32, 1, 2, 0, 1, 2], &Device::Cpu)?;
         let mut losses = Vec::new();
         for step in 0..6 {
-            let mut pass = Pass::train(Generator::seed_from_u64(step));
+            let mut pass = Pass::train(step);
             let logits = model.forward(&images, &mut pass)?;
             let targets = Targets::Labels(&labels);
             let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
@@ -134,8 +132,8 @@ fn every_network_runs_and_learns_on_a_batch() -> Result<()> {
 
 #[test]
 fn prepared_layers_change_nothing_but_the_rounding() -> Result<()> {
-    use candle_vision_models::{ARCHITECTURES, PreparedLayers};
-    for (name, _) in ARCHITECTURES.iter().filter(|(name, _)| !slow(name)) {
+    use candle_vision_models::{Networks, PreparedLayers};
+    for name in Networks::standard().names().filter(|name| !slow(name)) {
         let mut spec = ModelSpec::new(name, 3);
         if spec.input[1] > 64 {
             spec.input = [3, 64, 64];
@@ -172,8 +170,6 @@ impl candle_vision_models::LayerHook for Shortcut {
 fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
     use candle_core::Var;
     use candle_vision_models::PreparedLayers;
-    use candle_vision_ops::Generator;
-    use rand::SeedableRng;
     let model = filled(&ModelSpec::new("resnet18", 4))?;
     let prepared = PreparedLayers::new();
     let images = Var::from_tensor(&reference::image_batch("prepared", &[2, 3, 32, 32])?)?;
@@ -195,7 +191,7 @@ fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
     let hooked = between(Pass::eval().with_prepared(&prepared))?;
     reference::assert_close("hooked", &hooked, &plain, 1e-4);
     model.forward(&images.as_detached_tensor(), &mut Pass::eval().with_prepared(&prepared))?;
-    let mut pass = Pass::train(Generator::seed_from_u64(0)).with_prepared(&prepared);
+    let mut pass = Pass::train(0).with_prepared(&prepared);
     let logits = model.forward(&images.as_detached_tensor(), &mut pass)?;
     let gradients = logits.sqr()?.sum_all()?.backward()?;
     for parameter in model.parameters().trainable() {
@@ -208,14 +204,12 @@ fn prepared_layers_leave_gradients_and_training_alone() -> Result<()> {
 #[test]
 fn frozen_layers_are_prepared_in_training_too() -> Result<()> {
     use candle_vision_models::PreparedLayers;
-    use candle_vision_ops::Generator;
-    use rand::SeedableRng;
     let model = filled(&ModelSpec::new("resnet18", 4))?;
     model.parameters().freeze("")?;
     model.parameters().unfreeze(model.head())?;
     let images = reference::image_batch("prepared", &[4, 3, 64, 64])?;
     let prepared = PreparedLayers::new();
-    let train = || Pass::train(Generator::seed_from_u64(0));
+    let train = || Pass::train(0);
     let plain = model.forward(&images, &mut train())?;
     let kept = model.forward(&images, &mut train().with_prepared(&prepared))?;
     reference::assert_close("kept", &kept, &plain, 1e-4);
@@ -235,13 +229,12 @@ fn frozen_layers_are_prepared_in_training_too() -> Result<()> {
 
 #[test]
 fn train_and_eval_differ_where_there_is_batch_norm() -> Result<()> {
-    use rand::SeedableRng;
     let model = filled(&ModelSpec::new("resnet18", 4))?;
     let images = reference::image_batch("modes", &[2, 3, 32, 32])?;
     let before = model.parameters().get("bn1.running_mean").map(|p| p.detached());
     let before = before.expect("resnet18 has bn1").copy()?;
     let eval = model.forward(&images, &mut Pass::eval())?;
-    let mut pass = Pass::train(candle_vision_ops::Generator::seed_from_u64(0));
+    let mut pass = Pass::train(0);
     let train = model.forward(&images, &mut pass)?;
     assert!(reference::relative_error(&train, &eval)? > 1e-2);
     let after = model.parameters().get("bn1.running_mean").map(|p| p.detached());
@@ -253,7 +246,6 @@ fn train_and_eval_differ_where_there_is_batch_norm() -> Result<()> {
 #[test]
 fn frozen_batch_norm_keeps_or_updates_its_statistics() -> Result<()> {
     use candle_vision_models::FrozenBatchNorm::{KeepStatistics, UpdateStatistics};
-    use rand::SeedableRng;
     let images = reference::image_batch("frozen", &[2, 3, 32, 32])?;
     for (choice, moves) in [(KeepStatistics, false), (UpdateStatistics, true)] {
         let model = filled(&ModelSpec::new("resnet18", 4))?;
@@ -264,8 +256,7 @@ fn frozen_batch_norm_keeps_or_updates_its_statistics() -> Result<()> {
             parameter.expect("resnet18 has it").detached().to_vec1()
         };
         let before = statistics()?;
-        let generator = candle_vision_ops::Generator::seed_from_u64(0);
-        let mut pass = Pass::train(generator).frozen_batch_norm(choice);
+        let mut pass = Pass::train(0).frozen_batch_norm(choice);
         model.forward(&images, &mut pass)?;
         assert_eq!(statistics()? != before, moves, "{choice:?}");
     }

@@ -4,24 +4,24 @@
 //! batch norm with zero bias over zero padding makes exact zeros common) and its `gelu_erf` rounds
 //! the constants of the derivative to six digits.
 
-use std::marker::PhantomData;
-
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_vision_kernels::activation::{self as kernels, Curve};
 
 use crate::check;
-use crate::cpu::activation::{
-    self as kernels, Curve, Gelu, HardSigmoid, HardSwish, Relu, Relu6, Sigmoid, Silu,
-};
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
 
-/// What a fused op applies to its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// What a fused op applies to its result, and what a layer may apply to its input.
+///
+/// `Identity`, `Relu` and `Relu6` end a fused op within its own kernels. Any other is one more pass
+/// over memory; values and gradients are those of the two ops one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[non_exhaustive]
 pub enum Activation {
     /// Nothing.
     #[default]
@@ -30,16 +30,149 @@ pub enum Activation {
     Relu,
     /// `min(max(x, 0), 6)`, see [`relu6`].
     Relu6,
+    /// See [`leaky_relu`].
+    LeakyRelu {
+        /// Factor of negative values.
+        slope: f64,
+    },
+    /// See [`elu`].
+    Elu {
+        /// Minus the value towards minus infinity.
+        alpha: f64,
+    },
+    /// See [`sigmoid`].
+    Sigmoid,
+    /// See [`tanh`].
+    Tanh,
+    /// See [`softplus`].
+    Softplus,
+    /// See [`silu`].
+    Silu,
+    /// See [`mish`].
+    Mish,
+    /// See [`gelu`].
+    Gelu,
+    /// See [`hardswish`].
+    HardSwish,
+    /// See [`hardsigmoid`].
+    HardSigmoid,
 }
 
+/// Every activation with PyTorch's defaults: the one table that names come from.
+const TABLE: [(&str, Activation); Activation::NAMES.len()] = [
+    ("identity", Activation::Identity),
+    ("relu", Activation::Relu),
+    ("relu6", Activation::Relu6),
+    ("leaky_relu", Activation::LeakyRelu { slope: 0.01 }),
+    ("elu", Activation::Elu { alpha: 1.0 }),
+    ("sigmoid", Activation::Sigmoid),
+    ("tanh", Activation::Tanh),
+    ("softplus", Activation::Softplus),
+    ("silu", Activation::Silu),
+    ("mish", Activation::Mish),
+    ("gelu", Activation::Gelu),
+    ("hardswish", Activation::HardSwish),
+    ("hardsigmoid", Activation::HardSigmoid),
+];
+
 impl Activation {
-    /// Where a rectifier stops; nothing if this is none.
+    /// The names that [`Self::from_name`] knows.
+    pub const NAMES: [&'static str; 13] = [
+        "identity",
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "sigmoid",
+        "tanh",
+        "softplus",
+        "silu",
+        "mish",
+        "gelu",
+        "hardswish",
+        "hardsigmoid",
+    ];
+
+    /// What PyTorch calls it.
+    ///
+    /// ```
+    /// use candle_vision_ops::Activation;
+    ///
+    /// assert_eq!(Activation::HardSwish.name(), "hardswish");
+    /// assert_eq!(Activation::from_name("relu6"), Some(Activation::Relu6));
+    /// assert_eq!(Activation::from_name("relu7"), None);
+    /// ```
+    pub fn name(self) -> &'static str {
+        self.curve().map_or("identity", Curve::name)
+    }
+
+    /// The activation of that name, with PyTorch's defaults.
+    pub fn from_name(name: &str) -> Option<Self> {
+        TABLE.into_iter().find(|(known, _)| *known == name).map(|(_, activation)| activation)
+    }
+
+    /// This of every element of `x`, as an op on the tape.
+    ///
+    /// # Errors
+    /// If `x` is not of a float type.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_vision_ops::Activation;
+    ///
+    /// let x = Tensor::new(&[-2f32, 4.0], &Device::Cpu)?;
+    /// let y = Activation::LeakyRelu { slope: 0.25 }.apply(&x)?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [-0.5, 4.0]);
+    /// # candle_core::Result::Ok(())
+    /// ```
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self.curve() {
+            None => Ok(x.clone()),
+            Some(curve) => apply(x, curve),
+        }
+    }
+
+    /// This of every element of `x`, which no gradient flows through.
+    pub(crate) fn apply_untracked(self, x: &Tensor) -> Result<Tensor> {
+        match self.curve() {
+            None => Ok(x.clone()),
+            Some(curve) => x.contiguous()?.apply_op1_no_bwd(&Value(curve)),
+        }
+    }
+
+    /// The part of this that a fused op does itself, and what remains to be applied to its result.
+    pub(crate) fn split(self) -> (Self, Option<Self>) {
+        match self {
+            Self::Identity | Self::Relu | Self::Relu6 => (self, None),
+            other => (Self::Identity, Some(other)),
+        }
+    }
+
+    /// Where a ReLU stops; nothing if this is none.
     pub(crate) fn ceiling(self) -> Option<f64> {
         match self {
-            Self::Identity => None,
             Self::Relu => Some(f64::INFINITY),
             Self::Relu6 => Some(6.0),
+            _ => None,
         }
+    }
+
+    fn curve(self) -> Option<Curve> {
+        Some(match self {
+            Self::Identity => return None,
+            Self::Relu => Curve::Relu,
+            Self::Relu6 => Curve::Relu6,
+            Self::LeakyRelu { slope } => Curve::LeakyRelu { slope },
+            Self::Elu { alpha } => Curve::Elu { alpha },
+            Self::Sigmoid => Curve::Sigmoid,
+            Self::Tanh => Curve::Tanh,
+            Self::Softplus => Curve::Softplus,
+            Self::Silu => Curve::Silu,
+            Self::Mish => Curve::Mish,
+            Self::Gelu => Curve::Gelu,
+            Self::HardSwish => Curve::HardSwish,
+            Self::HardSigmoid => Curve::HardSigmoid,
+        })
     }
 }
 
@@ -60,7 +193,7 @@ impl Activation {
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    apply::<Relu>(x)
+    apply(x, Curve::Relu)
 }
 
 /// `min(max(x, 0), 6)` of every element; the derivative at 0 and at 6 is 0.
@@ -68,7 +201,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn relu6(x: &Tensor) -> Result<Tensor> {
-    apply::<Relu6>(x)
+    apply(x, Curve::Relu6)
 }
 
 /// `1 / (1 + exp(-x))` of every element.
@@ -76,7 +209,7 @@ pub fn relu6(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    apply::<Sigmoid>(x)
+    apply(x, Curve::Sigmoid)
 }
 
 /// `x * sigmoid(x)` of every element (also called swish).
@@ -84,7 +217,7 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    apply::<Silu>(x)
+    apply(x, Curve::Silu)
 }
 
 /// `x` times the probability that a standard normal number is below `x`, of every element: the
@@ -93,7 +226,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    apply::<Gelu>(x)
+    apply(x, Curve::Gelu)
 }
 
 /// `x * relu6(x + 3) / 6` of every element; the derivative at -3 is 0 and at 3 is 1.
@@ -101,7 +234,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn hardswish(x: &Tensor) -> Result<Tensor> {
-    apply::<HardSwish>(x)
+    apply(x, Curve::HardSwish)
 }
 
 /// `relu6(x + 3) / 6` of every element; the derivative at -3 and at 3 is 0.
@@ -109,47 +242,87 @@ pub fn hardswish(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If `x` is not `f32` or `f64`.
 pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
-    apply::<HardSigmoid>(x)
+    apply(x, Curve::HardSigmoid)
 }
 
-fn apply<C: Curve>(x: &Tensor) -> Result<Tensor> {
-    check::float(C::NAME, x)?;
+/// `x` where it is positive, else `slope * x`; the derivative at 0 is `slope`. PyTorch's default slope
+/// is 0.01.
+///
+/// # Errors
+/// If `x` is not of a float type.
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    apply(x, Curve::LeakyRelu { slope })
+}
+
+/// `x` where it is positive, else `alpha * (exp(x) - 1)`. PyTorch's default `alpha` is 1.
+///
+/// # Errors
+/// If `x` is not of a float type.
+pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
+    apply(x, Curve::Elu { alpha })
+}
+
+/// The hyperbolic tangent of every element.
+///
+/// # Errors
+/// If `x` is not of a float type.
+pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    apply(x, Curve::Tanh)
+}
+
+/// `ln(1 + exp(x))` of every element; above 20 `x` itself, as in PyTorch.
+///
+/// # Errors
+/// If `x` is not of a float type.
+pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    apply(x, Curve::Softplus)
+}
+
+/// `x * tanh(softplus(x))` of every element.
+///
+/// # Errors
+/// If `x` is not of a float type.
+pub fn mish(x: &Tensor) -> Result<Tensor> {
+    apply(x, Curve::Mish)
+}
+
+fn apply(x: &Tensor, curve: Curve) -> Result<Tensor> {
+    check::float(curve.name(), x)?;
     if is_emulated(x) {
-        return apply::<C>(&widened(x)?)?.to_dtype(x.dtype());
+        return apply(&widened(x)?, curve)?.to_dtype(x.dtype());
     }
-    apply1(&x.contiguous()?, Value::<C>(PhantomData))
+    apply1(&x.contiguous()?, Value(curve))
 }
 
-struct Value<C>(PhantomData<C>);
+struct Value(Curve);
 
-impl<C: Curve> CustomOp1 for Value<C> {
+impl CustomOp1 for Value {
     fn name(&self) -> &'static str {
-        C::NAME
+        self.0.name()
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        with_float!(C::NAME, x, T => {
-            let y = kernels::value::<C, T>(elements(x, layout)?);
+        with_float!(self.0.name(), x, T => {
+            let y = kernels::value::<T>(self.0, elements(x, layout)?);
             Ok(stored(y, layout.shape()))
         })
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::curve(C::NAME, Array::new(x, layout))
+        cuda::curve(self.0, Array::new(x, layout))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let gradient = Gradient::<C>(PhantomData);
-        x.apply_op2_no_bwd(&grad.contiguous()?, &gradient).map(Some)
+        x.apply_op2_no_bwd(&grad.contiguous()?, &Gradient(self.0)).map(Some)
     }
 }
 
-struct Gradient<C>(PhantomData<C>);
+struct Gradient(Curve);
 
-impl<C: Curve> CustomOp2 for Gradient<C> {
+impl CustomOp2 for Gradient {
     fn name(&self) -> &'static str {
-        C::NAME
+        self.0.name()
     }
 
     fn cpu_fwd(
@@ -159,9 +332,9 @@ impl<C: Curve> CustomOp2 for Gradient<C> {
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        with_float!(C::NAME, x, T => {
+        with_float!(self.0.name(), x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let dx = kernels::gradient::<C, T>(x, grad);
+            let dx = kernels::gradient::<T>(self.0, x, grad);
             Ok(stored(dx, x_layout.shape()))
         })
     }
@@ -174,23 +347,25 @@ impl<C: Curve> CustomOp2 for Gradient<C> {
         grad: &CudaStorage,
         grad_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda::curve_gradient(C::NAME, Array::new(x, x_layout), Array::new(grad, grad_layout))
+        cuda::curve_gradient(self.0, Array::new(x, x_layout), Array::new(grad, grad_layout))
     }
 }
 
-/// What of `grad` passes back through a rectifier with this ceiling that gave `output`; both are
+const RELU: &str = "relu";
+
+/// What of `grad` passes back through a ReLU with this ceiling that gave `output`; both are
 /// contiguous.
-pub(crate) fn rectifier_gradient(output: &Tensor, grad: &Tensor, ceiling: f64) -> Result<Tensor> {
-    output.apply_op2_no_bwd(grad, &RectifierGradient { ceiling })
+pub(crate) fn relu_gradient(output: &Tensor, grad: &Tensor, ceiling: f64) -> Result<Tensor> {
+    output.apply_op2_no_bwd(grad, &ReluGradient { ceiling })
 }
 
-struct RectifierGradient {
+struct ReluGradient {
     ceiling: f64,
 }
 
-impl CustomOp2 for RectifierGradient {
+impl CustomOp2 for ReluGradient {
     fn name(&self) -> &'static str {
-        Relu::NAME
+        RELU
     }
 
     fn cpu_fwd(
@@ -200,9 +375,9 @@ impl CustomOp2 for RectifierGradient {
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        with_float!(Relu::NAME, output, T => {
+        with_float!(RELU, output, T => {
             let output = elements::<T>(output, output_layout)?;
-            let passed = kernels::rectifier_mask(output, elements(grad, grad_layout)?, self.ceiling);
+            let passed = kernels::relu_mask(output, elements(grad, grad_layout)?, self.ceiling);
             Ok(stored(passed, output_layout.shape()))
         })
     }
@@ -216,6 +391,32 @@ impl CustomOp2 for RectifierGradient {
         grad_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (output, grad) = (Array::new(output, output_layout), Array::new(grad, grad_layout));
-        cuda::rectifier_gradient(output, grad, self.ceiling)
+        cuda::relu_gradient(output, grad, self.ceiling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::cpu::erf::{erf_f32, erf_f64};
+    use candle_vision_kernels::float::Float;
+
+    use super::*;
+
+    #[test]
+    fn the_error_function_has_the_bits_of_candles() {
+        for i in -6000..=6000 {
+            let x = f64::from(i) * 1.037e-3;
+            assert_eq!(Float::erf(x).to_bits(), erf_f64(x).to_bits(), "{x}");
+            let x = x as f32;
+            assert_eq!(Float::erf(x).to_bits(), erf_f32(x).to_bits(), "{x}");
+        }
+    }
+
+    #[test]
+    fn names_and_activations_are_one_table() {
+        for ((name, activation), listed) in TABLE.into_iter().zip(Activation::NAMES) {
+            assert_eq!((name, activation.name()), (listed, listed));
+            assert_eq!(Activation::from_name(listed), Some(activation));
+        }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::avg_pool2d::average;
 use crate::check;
-use crate::cpu::pool::{Axis, Windows};
+use candle_vision_kernels::pool::{AxisWindows, Windows};
 
 /// The mean of `output[0]` by `output[1]` windows that cover the images evenly; `[1, 1]` is the
 /// global average before a classifier.
@@ -35,7 +35,7 @@ pub fn adaptive_avg_pool2d(x: &Tensor, output: [usize; 2]) -> Result<Tensor> {
     if output.contains(&0) {
         bail!("{NAME}: an output side is at least 1, got {output:?}")
     }
-    let rows = Axis::adaptive(height, output[0]);
-    let columns = Axis::adaptive(width, output[1]);
+    let rows = AxisWindows::adaptive(height, output[0]);
+    let columns = AxisWindows::adaptive(width, output[1]);
     average(NAME, x, Windows { rows, columns })
 }

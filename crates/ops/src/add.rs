@@ -5,9 +5,9 @@ use candle_core::op::Add as Sum;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use crate::check;
-use crate::cpu::add as kernels;
-use crate::cpu::storage::{elements, stored, with_float};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply2;
+use candle_vision_kernels::add as kernels;
 
 /// `x + y`, of equal shapes, as at the end of a residual block.
 ///

@@ -2,54 +2,60 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 
 use crate::check;
-use crate::cpu::avg_pool as kernels;
-use crate::cpu::pool::{Sliding, Windows};
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::padding::Placement;
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
+use crate::{Padding2d, PerAxis};
+use candle_vision_kernels::avg_pool as kernels;
+use candle_vision_kernels::pool::{Sliding, Windows};
 
 /// The windows of [`avg_pool2d`]. Pairs are `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AvgPool2dConfig {
     /// Size of a window.
     pub kernel: [usize; 2],
     /// Step from one window to the next.
     pub stride: [usize; 2],
     /// Zeros added on each side; at most half a kernel.
-    pub padding: [usize; 2],
+    pub padding: Padding2d,
     /// Whether a last window may reach past the padded input, as long as it starts inside the input
     /// or its left padding.
     pub ceil_mode: bool,
-    /// Whether the zeros of the padding count in the average.
+    /// Whether the zeros of the padding count in the average. They do in PyTorch unless told otherwise, and
+    /// never do in TensorFlow.
     pub count_include_pad: bool,
 }
 
 impl AvgPool2dConfig {
-    /// Square windows side by side: the stride is the kernel, without padding. Padding, if it is
+    /// Windows side by side: the stride is the kernel, a number or `[height, width]`, without padding. Padding, if it is
     /// added, counts in the average, which is PyTorch's default.
-    pub fn new(kernel: usize) -> Self {
+    pub fn new(kernel: impl PerAxis) -> Self {
+        let kernel = kernel.per_axis();
         Self {
-            kernel: [kernel; 2],
-            stride: [kernel; 2],
-            padding: [0; 2],
+            kernel,
+            stride: kernel,
+            padding: Padding2d::default(),
             ceil_mode: false,
             count_include_pad: true,
         }
     }
 
-    /// With the same stride along both axes.
-    pub fn stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
+    /// With another stride: along both axes, or `[height, width]`.
+    pub fn stride(self, stride: impl PerAxis) -> Self {
+        Self { stride: stride.per_axis(), ..self }
     }
 
-    /// With the same padding on all four sides.
-    pub fn padding(self, padding: usize) -> Self {
-        Self { padding: [padding; 2], ..self }
+    /// With padding on all four sides, `[height, width]`, `[top, bottom, left, right]`, or a
+    /// [`Padding2d`].
+    pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
+        Self { padding: padding.into(), ..self }
     }
 
     /// With [`ceil_mode`](Self::ceil_mode) on or off.
@@ -62,14 +68,22 @@ impl AvgPool2dConfig {
         Self { count_include_pad, ..self }
     }
 
-    fn sliding(&self, axis: usize) -> Sliding {
-        Sliding {
+    fn windows(&self, [height, width]: [usize; 2]) -> Result<Windows> {
+        let window = Placement {
+            size: [height, width],
+            kernel: self.kernel,
+            stride: self.stride,
+            dilation: [1, 1],
+        };
+        let padding = self.padding.resolve(NAME, &window)?;
+        let sliding = |axis: usize| Sliding {
             kernel: self.kernel[axis],
             stride: self.stride[axis],
-            padding: self.padding[axis],
+            padding: padding[axis],
             ceil_mode: self.ceil_mode,
             count_include_pad: self.count_include_pad,
-        }
+        };
+        Windows::sliding(NAME, window.size, [sliding(0), sliding(1)]).map_err(Error::msg)
     }
 }
 
@@ -78,7 +92,7 @@ impl AvgPool2dConfig {
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`, `f32` or `f64`
 /// - returns `[batch, out_height, out_width, channels]`, where a side is
-///   `(side + 2 * padding - kernel) / stride + 1`, rounded down (up in ceil mode)
+///   `(side + padding of both sides - kernel) / stride + 1`, rounded down (up in ceil mode)
 ///
 /// # Errors
 /// If `x` has another rank or number type, or a window does not fit.
@@ -94,12 +108,12 @@ impl AvgPool2dConfig {
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn avg_pool2d(x: &Tensor, config: &AvgPool2dConfig) -> Result<Tensor> {
-    const NAME: &str = "avg_pool2d";
     let [_, height, width, _] = check::images(NAME, x)?;
-    let sliding = [config.sliding(0), config.sliding(1)];
-    let windows = Windows::sliding(NAME, [height, width], sliding)?;
+    let windows = config.windows([height, width])?;
     average(NAME, x, windows)
 }
+
+const NAME: &str = "avg_pool2d";
 
 /// The mean of every one of `windows`; `name` is the op's in errors.
 pub(crate) fn average(name: &'static str, x: &Tensor, windows: Windows) -> Result<Tensor> {

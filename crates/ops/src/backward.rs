@@ -189,8 +189,8 @@ fn walk(
         let of_arguments = op.gradients(node, &gradient)?;
         // Its memory is the next one's.
         drop(gradient);
-        for (argument, gradient) in op.arguments().iter().zip(of_arguments) {
-            if let (Some(&place), Some(gradient)) = (places.get(&argument.id()), gradient) {
+        for (argument, gradient) in op.arguments().into_iter().zip(of_arguments) {
+            if let (Some(&place), Some(gradient)) = (places.get(&argument), gradient) {
                 let others = gradients[place].take();
                 gradients[place] = Some(match others {
                     Some(others) => add_gradients(&others, &gradient)?,

@@ -16,14 +16,14 @@ pub use statistics::BatchStatistics;
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use crate::cpu::batch_norm::{self as kernels, Affine};
-use crate::cpu::float::Float;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
+use crate::storage::Float;
+use crate::storage::{elements, stored, with_float};
 use crate::tape::{apply2, apply3};
 use crate::{Activation, check};
+use candle_vision_kernels::batch_norm::{self as kernels, Affine};
 use statistics::statistics;
 
 /// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the mean and the
@@ -62,6 +62,11 @@ pub fn batch_norm_train(
     activation: Activation,
     eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
+    let (fused, after) = activation.split();
+    if let Some(after) = after {
+        let (y, statistics) = batch_norm_train(x, weight, bias, residual, fused, eps)?;
+        return Ok((after.apply(&y)?, statistics));
+    }
     let channels = check_arguments(x, weight, bias, residual)?;
     if is_emulated(x) {
         let (wide_x, residual) = (widened(x)?, all_widened(residual)?);
@@ -75,41 +80,81 @@ pub fn batch_norm_train(
     Ok((op.apply(&x, weight, bias, residual)?, statistics))
 }
 
-/// `activation(weight * (x - running_mean) / sqrt(running_var + eps) + bias + residual)`.
+/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the running statistics
+/// of `norm`.
 ///
 /// Differentiable in `x`, `weight`, `bias` and `residual`; the statistics are constants.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]` (or any rank from 2, channels last), `f32` or `f64`
-/// - `weight`, `bias`, `running_mean`, `running_var`: `[channels]`; `residual`: as `x`
+/// - `residual`: as `x`
 /// - returns a tensor as `x`
 ///
 /// # Errors
 /// If a shape or number type differs.
-#[expect(clippy::too_many_arguments, reason = "the tensors of one formula")]
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::{Activation, BatchNormConstants, batch_norm_eval};
+///
+/// let x = Tensor::new(&[[1f32, 10.0], [3.0, 30.0]], &Device::Cpu)?;
+/// let (one, mean) = (Tensor::new(&[1f32, 1.0], &Device::Cpu)?, Tensor::new(&[2f32, 20.0], &Device::Cpu)?);
+/// let zero = one.zeros_like()?;
+/// let norm =
+///     BatchNormConstants { weight: &one, bias: &zero, mean: &mean, variance: &one, eps: 0.0 };
+/// let y = batch_norm_eval(&x, &norm, None, Activation::Relu)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[0.0, 0.0], [1.0, 10.0]]);
+/// # candle_core::Result::Ok(())
+/// ```
 pub fn batch_norm_eval(
     x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    running_mean: &Tensor,
-    running_var: &Tensor,
+    norm: &BatchNormConstants<'_>,
     residual: Option<&Tensor>,
     activation: Activation,
-    eps: f64,
 ) -> Result<Tensor> {
+    let (fused, after) = activation.split();
+    if let Some(after) = after {
+        return after.apply(&batch_norm_eval(x, norm, residual, fused)?);
+    }
+    let BatchNormConstants { weight, bias, mean, variance, eps } = *norm;
     let channels = check_arguments(x, weight, bias, residual)?;
-    check::of_norm(NAME, "running_mean", running_mean, &[channels], x)?;
-    check::of_norm(NAME, "running_var", running_var, &[channels], x)?;
+    check::of_norm(NAME, "mean", mean, &[channels], x)?;
+    check::of_norm(NAME, "variance", variance, &[channels], x)?;
     if is_emulated(x) {
         let (wide_x, residual) = (widened(x)?, all_widened(residual)?);
-        let (mean, variance) = (running_mean, running_var);
-        let residual = residual.as_ref();
-        return batch_norm_eval(&wide_x, weight, bias, mean, variance, residual, activation, eps)?
-            .to_dtype(x.dtype());
+        let y = batch_norm_eval(&wide_x, norm, residual.as_ref(), activation)?;
+        return y.to_dtype(x.dtype());
     }
-    let (mean, variance) = (running_mean.detach(), running_var.detach());
+    let (mean, variance) = (mean.detach(), variance.detach());
     let op = BatchNorm { mean, variance, eps, activation, of_batch: false };
     op.apply(&x.contiguous()?, weight, bias, residual)
+}
+
+/// The trained parameters of a batch norm, each `[channels]`.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchNormParameters<'a> {
+    /// What the normalised values are multiplied by.
+    pub weight: &'a Tensor,
+    /// What is added to them.
+    pub bias: &'a Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// The values of a batch norm that evaluation uses, each `[channels]`.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchNormConstants<'a> {
+    /// What the normalised values are multiplied by.
+    pub weight: &'a Tensor,
+    /// What is added to them.
+    pub bias: &'a Tensor,
+    /// Running mean.
+    pub mean: &'a Tensor,
+    /// Running variance.
+    pub variance: &'a Tensor,
+    /// Added to the variance.
+    pub eps: f64,
 }
 
 const NAME: &str = "batch_norm";
@@ -189,7 +234,7 @@ impl BatchNorm {
     /// The affine parameters, as `[2, channels]`, and the statistics in one.
     fn scale_and_shift<T: Float>(&self, affine: &[T]) -> Result<Affine<T>> {
         let (weight, bias) = affine.split_at(affine.len() / 2);
-        Ok(Affine::new(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?))
+        Ok(kernels::affine(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?))
     }
 
     fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {

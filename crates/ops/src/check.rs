@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_tensor_that_candle_would_miscount_is_named() {
-        let pictures = [240, 2000, 2000, 3];
-        let error = within("scale", "x", true, &pictures).unwrap_err().to_string();
+        let images = [240, 2000, 2000, 3];
+        let error = within("scale", "x", true, &images).unwrap_err().to_string();
         let parts =
             ["scale: x of shape [240, 2000, 2000, 3]", "2880000000 elements", "smaller batch"];
         for part in parts {
@@ -113,7 +113,7 @@ mod tests {
         // As many as can be counted; and the CPU counts in 64 bits.
         within("scale", "x", true, &[i32::MAX as usize]).unwrap();
         within("scale", "x", true, &[0, usize::MAX]).unwrap();
-        within("scale", "x", false, &pictures).unwrap();
+        within("scale", "x", false, &images).unwrap();
     }
 
     #[test]

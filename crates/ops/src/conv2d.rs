@@ -3,26 +3,29 @@
 mod config;
 mod gradient;
 
-pub use config::{Conv2dConfig, set_convolution_benchmark, set_exact_convolution, set_tf32};
 #[cfg(feature = "cuda")]
-pub(crate) use config::{benchmark_wanted, tf32_allowed};
+pub(crate) use config::OnCuda;
+pub use config::{
+    Conv2dConfig, ConvolutionOptions, set_convolution_benchmark, set_exact_convolution, set_tf32,
+};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::conv;
-use crate::cpu::conv_shape::{ConvShape, out_size};
-use crate::cpu::finish::Finish;
-use crate::cpu::float::Float;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
 use crate::linear::{bias_gradient, check_bias};
+use crate::padding::Placement;
+use crate::storage::Float;
+use crate::storage::{elements, stored, with_float};
 use crate::tape::{apply2, apply3};
-use crate::{Activation, activation};
+use crate::{Activation, PadConfig, activation, pad};
+use candle_vision_kernels::conv;
+use candle_vision_kernels::conv_shape::{ConvShape, out_size};
+use candle_vision_kernels::finish::{Finish, finish};
 use gradient::{InputGradient, KernelGradient};
 
 /// Convolution of a channels-last image batch (cross-correlation, as in PyTorch's `conv2d`).
@@ -32,7 +35,8 @@ use gradient::{InputGradient, KernelGradient};
 /// - `kernel`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`; all `f32` or all `f64`
 /// - returns `[batch, out_height, out_width, out_channels]`, with
-///   `(size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1` rounded down for the sizes
+///   `(size + padding of both sides - dilation * (kernel - 1) - 1) / stride + 1` rounded down for the
+///   sizes
 ///
 /// # Errors
 /// If a shape or an element type does not fit, `x` is empty, the groups do not divide the channels,
@@ -72,6 +76,10 @@ pub fn conv2d_activated(
     activation: Activation,
     config: &Conv2dConfig,
 ) -> Result<Tensor> {
+    let (fused, after) = activation.split();
+    if let Some(after) = after {
+        return after.apply(&conv2d_activated(x, kernel, bias, fused, config)?);
+    }
     let shape = conv_shape(x, kernel, config)?;
     check_bias("conv2d", x, kernel, bias, shape.out_channels)?;
     if is_emulated(x) {
@@ -79,25 +87,59 @@ pub fn conv2d_activated(
         return conv2d_activated(&wide_x, &kernel, bias.as_ref(), activation, config)?
             .to_dtype(x.dtype());
     }
-    let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
-    let op = Conv2d { shape, activation };
+    let kernel = kernel.contiguous()?;
+    let (x, shape) = placed(x, &kernel, config)?;
+    let op = Conv2d { shape, activation, options: config.options };
     match bias {
         None => apply2(&x, &kernel, op),
         Some(bias) => apply3(&x, &kernel, &bias.contiguous()?, op),
     }
 }
 
-/// The convolution of contiguous tensors as an op that is not on the tape, and its output.
+/// `x`, contiguous and perhaps padded, its convolution with `kernel`, which is contiguous too, as an op
+/// that is not on the tape, and the output of that.
 pub(crate) fn untracked(
     x: &Tensor,
     kernel: &Tensor,
     config: &Conv2dConfig,
-) -> Result<(Conv2d, Tensor)> {
-    let shape = conv_shape(x, kernel, config)?;
-    check_bias("conv2d", x, kernel, None, shape.out_channels)?;
-    let convolution = Conv2d { shape, activation: Activation::Identity };
+) -> Result<(Tensor, Conv2d, Tensor)> {
+    let (x, shape) = placed(x, kernel, config)?;
+    check_bias("conv2d", &x, kernel, None, shape.out_channels)?;
+    let convolution = Conv2d { shape, activation: Activation::Identity, options: config.options };
     let output = x.apply_op2_no_bwd(kernel, &convolution)?;
-    Ok((convolution, output))
+    Ok((x, convolution, output))
+}
+
+/// `x`, contiguous, and the sizes of its convolution.
+///
+/// cuDNN puts as many zeros in front of an axis as behind it. Where that does not do, the padding is
+/// written out on a CUDA device; the CPU's kernels and those for patches need no copy.
+pub(crate) fn placed(
+    x: &Tensor,
+    kernel: &Tensor,
+    config: &Conv2dConfig,
+) -> Result<(Tensor, ConvShape)> {
+    let shape = conv_shape(x, kernel, config)?;
+    if x.device().is_cpu() || shape.is_padded_evenly() {
+        return Ok((x.contiguous()?, shape));
+    }
+    let [[top, bottom], [left, right]] = padding(x, kernel, config)?;
+    let x = pad(x, &PadConfig::new([top, bottom, left, right]))?;
+    let shape = conv_shape(&x, kernel, &config.padding(0))?;
+    Ok((x, shape))
+}
+
+/// Zeros in front and behind, for the height and the width.
+fn padding(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<[[usize; 2]; 2]> {
+    let (_, in_height, in_width, _) = x.dims4()?;
+    let (_, _, kernel_height, kernel_width) = kernel.dims4()?;
+    let window = Placement {
+        size: [in_height, in_width],
+        kernel: [kernel_height, kernel_width],
+        stride: config.stride,
+        dilation: config.dilation,
+    };
+    config.padding.resolve("conv2d", &window)
 }
 
 pub(crate) fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<ConvShape> {
@@ -123,8 +165,9 @@ pub(crate) fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> 
         bail!("conv2d: {groups} groups do not divide the {out_channels} outputs of the kernel")
     }
     let (in_size, kernel_size) = ([in_height, in_width], [kernel_height, kernel_width]);
+    let padding = padding(x, kernel, config)?;
     let out_along = |axis: usize| {
-        let (stride, padding) = (config.stride[axis], config.padding[axis]);
+        let (stride, padding) = (config.stride[axis], padding[axis]);
         out_size(in_size[axis], kernel_size[axis], stride, padding, config.dilation[axis])
             .map_err(|error| Error::msg(format!("conv2d: {error}")))
     };
@@ -141,9 +184,10 @@ pub(crate) fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> 
         out_channels,
         kernel: kernel_size,
         stride: config.stride,
-        padding: config.padding,
+        padding: padding.map(|[before, _]| before),
         dilation: config.dilation,
         groups,
+        exact: config.options.is_exact(),
     })
 }
 
@@ -151,6 +195,8 @@ pub(crate) fn conv_shape(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> 
 pub(crate) struct Conv2d {
     shape: ConvShape,
     activation: Activation,
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU's are in the shape"))]
+    options: ConvolutionOptions,
 }
 
 impl Conv2d {
@@ -162,7 +208,8 @@ impl Conv2d {
     fn forward<T: Float>(&self, x: &[T], kernel: &[T], bias: Option<&[T]>) -> Vec<T> {
         let mut y = conv::output(x, kernel, &self.shape);
         let ceiling = self.activation.ceiling().map(T::narrow);
-        Finish { bias, ceiling, ..Finish::default() }.apply(&mut y, self.shape.out_channels);
+        let by = Finish { bias, ceiling, ..Finish::default() };
+        finish(&mut y, self.shape.out_channels, &by);
         y
     }
 
@@ -171,7 +218,7 @@ impl Conv2d {
         let grad = grad.contiguous()?;
         match self.activation.ceiling() {
             None => Ok(grad),
-            Some(ceiling) => activation::rectifier_gradient(y, &grad, ceiling),
+            Some(ceiling) => activation::relu_gradient(y, &grad, ceiling),
         }
     }
 
@@ -188,12 +235,12 @@ impl Conv2d {
 
     /// The gradient of the input, given that of the output.
     pub(crate) fn input_gradient(&self, kernel: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        grad.apply_op2_no_bwd(kernel, &InputGradient(self.shape))
+        grad.apply_op2_no_bwd(kernel, &InputGradient(self))
     }
 
     /// The gradient of the kernel, given that of the output.
     pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        x.apply_op2_no_bwd(grad, &KernelGradient(self.shape))
+        x.apply_op2_no_bwd(grad, &KernelGradient(self))
     }
 }
 
@@ -224,7 +271,7 @@ impl CustomOp2 for Conv2d {
         kernel_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (x, kernel) = (Array::new(x, x_layout), Array::new(kernel, kernel_layout));
-        cuda::conv_output(x, kernel, None, self.activation, &self.shape)
+        cuda::conv_output(x, kernel, None, self.activation, &self.shape, self.options.on_cuda())
     }
 
     fn bwd(
@@ -271,7 +318,7 @@ impl CustomOp3 for Conv2d {
     ) -> Result<(CudaStorage, Shape)> {
         let (x, kernel) = (Array::new(x, x_layout), Array::new(kernel, kernel_layout));
         let bias = Some(Array::new(bias, bias_layout));
-        cuda::conv_output(x, kernel, bias, self.activation, &self.shape)
+        cuda::conv_output(x, kernel, bias, self.activation, &self.shape, self.options.on_cuda())
     }
 
     fn bwd(

@@ -9,12 +9,12 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape
 use candle_core::{CudaStorage, CustomOp1};
 
 use crate::check;
-use crate::cpu::float::Float;
-use crate::cpu::softmax as kernels;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply2;
+use candle_vision_kernels::float::Float;
+use candle_vision_kernels::softmax as kernels;
 
 /// Settings of [`cross_entropy`]; the default is neither smoothing nor weights.
 #[derive(Debug, Clone, Default)]

@@ -8,13 +8,13 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rand::Rng;
 
-use crate::cpu::dropout as kernels;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply2;
 use crate::{Generator, check};
+use candle_vision_kernels::dropout as kernels;
 
 /// Sets each element to zero with the given probability and scales the others by
 /// `1 / (1 - probability)`, which keeps the expected value (inverted dropout).

@@ -8,12 +8,12 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::resample::{self as kernels, Taps};
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
+use candle_vision_kernels::resample::{self as kernels, ResampleWeights};
 
 /// How [`interpolate`] fills in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +57,10 @@ pub fn interpolate(x: &Tensor, size: [usize; 2], mode: InterpolateMode) -> Resul
         return interpolate(&widened(x)?, size, mode)?.to_dtype(x.dtype());
     }
     let taps = |from: usize, to: usize| match mode {
-        InterpolateMode::Nearest => Taps::nearest(from, to),
-        InterpolateMode::Bilinear { align_corners } => Taps::linear(from, to, align_corners),
+        InterpolateMode::Nearest => ResampleWeights::nearest(from, to),
+        InterpolateMode::Bilinear { align_corners } => {
+            ResampleWeights::linear(from, to, align_corners)
+        }
     };
     let op = Resample { rows: taps(height, size[0]), columns: taps(width, size[1]) };
     apply1(&x.contiguous()?, op)
@@ -69,8 +71,8 @@ const NAME: &str = "interpolate";
 /// Every pixel a weighted sum of pixels, along the rows and along the columns. Its gradient is the same
 /// with the weights transposed.
 struct Resample {
-    rows: Taps,
-    columns: Taps,
+    rows: ResampleWeights,
+    columns: ResampleWeights,
 }
 
 impl Resample {

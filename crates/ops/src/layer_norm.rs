@@ -9,12 +9,12 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::layer_norm as kernels;
-use crate::cpu::storage::{elements, kept, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, kept, stored, with_float};
 use crate::tape::apply3;
+use candle_vision_kernels::layer_norm as kernels;
 
 /// `weight * (x - mean) / sqrt(variance + eps) + bias`, with the mean and the biased variance of each
 /// row along the last dimension (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).

@@ -5,12 +5,12 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::layout::transpose;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
+use candle_vision_kernels::layout::transpose;
 
 /// A batch of images with the channels last and contiguous.
 ///

@@ -18,13 +18,13 @@
 //! |---|---|
 //! | [`conv2d`], [`linear`] | products with a kernel |
 //! | [`PreparedConv2d`] | for inference: batch norm folded in, weights packed once |
-//! | [`conv2d_activated`] | with bias and rectifier in one |
+//! | [`conv2d_activated`] | with bias and activation in one |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
 //! | [`conv2d_batch_norm_train`] | the convolution in front of them too |
 //! | [`layer_norm`] | layer norm |
 //! | [`interpolate`] | resizing, nearest and bilinear |
-//! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`] | activation functions |
+//! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`], [`leaky_relu`], [`elu`], [`tanh`], [`softplus`], [`mish`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
 //! | [`backward`], [`backward_from`] | candle's, without its detours: a node's gradient goes on as it is |
@@ -32,6 +32,8 @@
 //! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`], [`join_pool`] | a whole step on the threads that its loops run on |
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
+//! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
+//! | [`pad`], [`slice`], [`split`], [`cat`], [`permute`], [`transpose`], [`reshape`] | elements in other places |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -80,6 +82,8 @@
 //! cores compute, that takes a sixth of a short step's time: call [`backward`], and where candle's own
 //! ops are part of the network set `CANDLE_BARRIER_POOL_SPIN_LIMIT=1`, and they sleep instead.
 
+#![warn(missing_debug_implementations)]
+
 mod activation;
 mod adaptive_avg_pool2d;
 mod add;
@@ -87,9 +91,9 @@ mod avg_pool2d;
 mod backward;
 mod batch_norm;
 mod cast;
+mod cat;
 mod check;
 mod conv2d;
-mod cpu;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -100,26 +104,42 @@ mod interpolate;
 mod layer_norm;
 mod layout;
 mod linear;
+mod matmul;
 mod max_pool2d;
+mod mean;
+mod mul;
 mod on_gradient;
 mod optimizer_step;
+mod pad;
+mod padding;
 mod prepared_conv2d;
+mod rearrange;
 mod scale;
+mod shape;
+mod slice;
 mod softmax;
+mod storage;
 mod tape;
 #[cfg(not(feature = "cuda"))]
 mod without_cuda;
 
-pub use activation::{Activation, gelu, hardsigmoid, hardswish, relu, relu6, sigmoid, silu};
+pub use activation::{
+    Activation, elu, gelu, hardsigmoid, hardswish, leaky_relu, mish, relu, relu6, sigmoid, silu,
+    softplus, tanh,
+};
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use add::add;
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::{ForeignOp, backward, backward_from, is_direct, why_not_direct};
-pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train};
+pub use batch_norm::{
+    BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval, batch_norm_train,
+    conv2d_batch_norm_train,
+};
 pub use cast::cast;
+pub use cat::cat;
 pub use conv2d::{
-    Conv2dConfig, conv2d, conv2d_activated, set_convolution_benchmark, set_exact_convolution,
-    set_tf32,
+    Conv2dConfig, ConvolutionOptions, conv2d, conv2d_activated, set_convolution_benchmark,
+    set_exact_convolution, set_tf32,
 };
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
@@ -130,17 +150,29 @@ pub use interpolate::{InterpolateMode, interpolate};
 pub use layer_norm::layer_norm;
 pub use layout::{channels_first, channels_last, flatten};
 pub use linear::linear;
+pub use matmul::matmul;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
+pub use mean::mean;
+pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
     AdamStep, AdamUpdate, Finite, SgdStep, SgdUpdate, adam_steps, sgd_steps, sum_of_squares,
     sums_of_squares,
 };
-pub use prepared_conv2d::{BatchNormConstants, PreparedConv2d};
+pub use pad::{PadConfig, PadMode, pad};
+pub use padding::{Padding2d, PerAxis};
+pub use prepared_conv2d::PreparedConv2d;
 pub use scale::scale;
+pub use shape::{permute, reshape, transpose};
+pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
 
 /// The generator that everything random draws from: seeded, and the same on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;
+
+/// Holds the README's example to the code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

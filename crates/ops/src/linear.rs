@@ -6,16 +6,16 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use crate::cpu::channel_sums::sum_rows;
-use crate::cpu::finish::Finish;
-use crate::cpu::float::Float;
-use crate::cpu::gemm::{Matrix, product};
-use crate::cpu::layout::transpose;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
+use crate::storage::Float;
+use crate::storage::{elements, stored, with_float};
 use crate::tape::{apply2, apply3};
+use candle_vision_kernels::channel_sums::sum_rows;
+use candle_vision_kernels::finish::{Finish, finish};
+use candle_vision_kernels::gemm::{Matrix, product};
+use candle_vision_kernels::layout::transpose;
 
 /// `x * weight^T + bias`, along the last axis of `x`.
 ///
@@ -196,7 +196,8 @@ impl CustomOp3 for Linear {
             let (x, weight) = (elements::<T>(x, x_layout)?, elements(weight, weight_layout)?);
             let mut y = self.forward(x, weight);
             let bias = Some(elements(bias, bias_layout)?);
-            Finish { bias, ..Finish::default() }.apply(&mut y, self.out_features);
+            let by = Finish { bias, ..Finish::default() };
+            finish(&mut y, self.out_features, &by);
             Ok(stored(y, self.output_shape(x_layout)))
         })
     }

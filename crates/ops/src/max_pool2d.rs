@@ -7,45 +7,50 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::max_pool as kernels;
-use crate::cpu::pool::{Sliding, Windows};
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::padding::Placement;
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
+use crate::{Padding2d, PerAxis};
+use candle_vision_kernels::max_pool as kernels;
+use candle_vision_kernels::pool::{Sliding, Windows};
 
 /// The windows of [`max_pool2d`]. Pairs are `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MaxPool2dConfig {
     /// Size of a window.
     pub kernel: [usize; 2],
     /// Step from one window to the next.
     pub stride: [usize; 2],
     /// Positions added on each side, which no window takes its maximum from; at most half a kernel.
-    pub padding: [usize; 2],
+    pub padding: Padding2d,
     /// Whether a last window may reach past the padded input, as long as it starts inside the input
     /// or its left padding.
     pub ceil_mode: bool,
 }
 
 impl MaxPool2dConfig {
-    /// Square windows side by side: the stride is the kernel, without padding.
-    pub fn new(kernel: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 2], ceil_mode: false }
+    /// Windows side by side: the stride is the kernel, a number or `[height, width]`, without padding.
+    pub fn new(kernel: impl PerAxis) -> Self {
+        let kernel = kernel.per_axis();
+        Self { kernel, stride: kernel, padding: Padding2d::default(), ceil_mode: false }
     }
 
-    /// With the same stride along both axes.
-    pub fn stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
+    /// With another stride: along both axes, or `[height, width]`.
+    pub fn stride(self, stride: impl PerAxis) -> Self {
+        Self { stride: stride.per_axis(), ..self }
     }
 
-    /// With the same padding on all four sides.
-    pub fn padding(self, padding: usize) -> Self {
-        Self { padding: [padding; 2], ..self }
+    /// With padding on all four sides, `[height, width]`, `[top, bottom, left, right]`, or a
+    /// [`Padding2d`].
+    pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
+        Self { padding: padding.into(), ..self }
     }
 
     /// With [`ceil_mode`](Self::ceil_mode) on or off.
@@ -53,14 +58,22 @@ impl MaxPool2dConfig {
         Self { ceil_mode, ..self }
     }
 
-    fn sliding(&self, axis: usize) -> Sliding {
-        Sliding {
+    fn windows(&self, [height, width]: [usize; 2]) -> Result<Windows> {
+        let window = Placement {
+            size: [height, width],
+            kernel: self.kernel,
+            stride: self.stride,
+            dilation: [1, 1],
+        };
+        let padding = self.padding.resolve(NAME, &window)?;
+        let sliding = |axis: usize| Sliding {
             kernel: self.kernel[axis],
             stride: self.stride[axis],
-            padding: self.padding[axis],
+            padding: padding[axis],
             ceil_mode: self.ceil_mode,
             count_include_pad: false,
-        }
+        };
+        Windows::sliding(NAME, window.size, [sliding(0), sliding(1)]).map_err(Error::msg)
     }
 }
 
@@ -72,7 +85,7 @@ impl MaxPool2dConfig {
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`, `f32` or `f64`
 /// - returns `[batch, out_height, out_width, channels]`, where a side is
-///   `(side + 2 * padding - kernel) / stride + 1`, rounded down (up in ceil mode)
+///   `(side + padding of both sides - kernel) / stride + 1`, rounded down (up in ceil mode)
 ///
 /// # Errors
 /// If `x` has another rank or number type, or a window does not fit.
@@ -96,8 +109,7 @@ pub fn max_pool2d(x: &Tensor, config: &MaxPool2dConfig) -> Result<Tensor> {
             kernels::MAX_POSITIONS
         )
     }
-    let sliding = [config.sliding(0), config.sliding(1)];
-    let windows = Windows::sliding(NAME, [height, width], sliding)?;
+    let windows = config.windows([height, width])?;
     if is_emulated(x) {
         return max_pool2d(&widened(x)?, config)?.to_dtype(x.dtype());
     }

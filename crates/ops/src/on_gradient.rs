@@ -8,11 +8,12 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::storage::{copied, elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
+use candle_vision_kernels::copied::copied;
 
 /// `x` itself, but its gradient passes through `f` during `backward`.
 ///

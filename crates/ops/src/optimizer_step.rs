@@ -10,6 +10,7 @@ mod in_place;
 #[cfg(test)]
 mod tests;
 
+pub use candle_vision_kernels::optimizer_step::{AdamStep, SgdStep};
 pub use finite::Finite;
 
 #[cfg(feature = "cuda")]
@@ -17,72 +18,10 @@ use candle_core::DType;
 use candle_core::{Device, Result, Tensor, Var, bail};
 
 use crate::check;
-use crate::cpu::optimizer_step as kernels;
-use crate::cpu::storage::{elements, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda;
-
-/// Settings of one step of stochastic gradient descent, as in PyTorch's `SGD`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Share of the momentum buffer that stays.
-    pub momentum: f64,
-    /// Share of the gradient that does not enter the momentum buffer. PyTorch begins a buffer with
-    /// the whole gradient: give 0 in a parameter's first step.
-    pub dampening: f64,
-    /// Factor of the parameter that is added to its gradient.
-    pub weight_decay: f64,
-    /// Whether to look ahead along the momentum.
-    pub nesterov: bool,
-    /// Factor of the gradient before anything else: below 1 when a gradient is clipped, or was
-    /// scaled up for the sake of `f16`.
-    pub grad_scale: f64,
-}
-
-/// Settings of one step of Adam or AdamW, as in PyTorch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the running mean of gradients.
-    pub beta1: f64,
-    /// Decay of the running mean of squared gradients.
-    pub beta2: f64,
-    /// Added to the root of the second moment, so that nothing is divided by zero.
-    pub eps: f64,
-    /// Factor of the parameter that is added to its gradient, or by which `lr` shrinks it.
-    pub weight_decay: f64,
-    /// Whether weight decay shrinks the parameter itself (AdamW) instead of entering the moments.
-    pub decoupled_weight_decay: bool,
-    /// Number of this step for this parameter, from 1: corrects the moments' start at zero.
-    pub step: u64,
-    /// Factor of the gradient before anything else: below 1 when a gradient is clipped, or was
-    /// scaled up for the sake of `f16`.
-    pub grad_scale: f64,
-}
-
-impl AdamStep {
-    /// What shrinks the parameter, and what enters its gradient: one of them is 0.
-    pub(crate) fn weight_decays(&self) -> (f64, f64) {
-        if self.decoupled_weight_decay {
-            (self.weight_decay, 0.0)
-        } else {
-            (0.0, self.weight_decay)
-        }
-    }
-
-    /// The learning rate over the correction of the first moment.
-    pub(crate) fn step_size(&self) -> f64 {
-        self.lr / (1.0 - self.beta1.powf(self.step as f64))
-    }
-
-    /// The root of the correction of the second moment.
-    pub(crate) fn second_moment_correction(&self) -> f64 {
-        (1.0 - self.beta2.powf(self.step as f64)).sqrt()
-    }
-}
+use crate::storage::{elements, with_float};
+use candle_vision_kernels::optimizer_step as kernels;
 
 /// One parameter in a step of gradient descent.
 ///

@@ -6,16 +6,16 @@ use std::fmt;
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
-use crate::conv2d::conv_shape;
-use crate::cpu::conv;
-use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::finish::Finish;
-use crate::cpu::float::Float;
-use crate::cpu::prepared::PreparedKernel;
-use crate::cpu::storage::{elements, kept, stored};
+use crate::conv2d::placed;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
-use crate::{Activation, Conv2dConfig, check};
+use crate::storage::Float;
+use crate::storage::{elements, kept, stored};
+use crate::{Activation, BatchNormConstants, Conv2dConfig, check};
+use candle_vision_kernels::conv;
+use candle_vision_kernels::conv_shape::ConvShape;
+use candle_vision_kernels::finish::{Finish, finish};
+use candle_vision_kernels::prepared::PreparedKernel;
 
 /// A convolution whose weights do not change: batch norm is folded into them, and they are packed
 /// for the kernels when they are first used.
@@ -36,21 +36,6 @@ impl fmt::Debug for PreparedConv2d {
         f.field("kernel", &kernel.shape()).field("bias", &bias.is_some()).field("config", config);
         f.finish_non_exhaustive()
     }
-}
-
-/// The values of a batch norm that evaluation uses, each `[channels]`.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchNormConstants<'a> {
-    /// What the normalised values are multiplied by.
-    pub weight: &'a Tensor,
-    /// What is added to them.
-    pub bias: &'a Tensor,
-    /// Running mean.
-    pub mean: &'a Tensor,
-    /// Running variance.
-    pub variance: &'a Tensor,
-    /// Added to the variance.
-    pub eps: f64,
 }
 
 impl PreparedConv2d {
@@ -130,12 +115,15 @@ impl PreparedConv2d {
         residual: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let shape = conv_shape(x, &self.kernel, &self.config)?;
+        let (activation, after) = activation.split();
+        if let Some(after) = after {
+            return after.apply_untracked(&self.forward(x, residual, activation)?);
+        }
+        let (x, shape) = placed(x, &self.kernel, &self.config)?;
         if x.dtype() != self.kernel.dtype() {
             bail!("{NAME}: x is {:?}, the kernel {:?}", x.dtype(), self.kernel.dtype())
         }
         let op = Forward { conv: self, shape, activation };
-        let x = x.contiguous()?;
         match residual {
             None => x.apply_op1_no_bwd(&op),
             Some(residual) => {
@@ -167,12 +155,12 @@ impl Forward<'_> {
     ) -> Result<(CpuStorage, Shape)> {
         let prepared = &self.conv.prepared;
         match x.0 {
-            CpuStorage::F32(_) => self.compute::<f32>(x, residual, |x, kernel, finish| {
-                prepared.output(x, kernel, &self.shape, finish)
+            CpuStorage::F32(_) => self.compute::<f32>(x, residual, |x, kernel, by| {
+                prepared.output(x, kernel, &self.shape, by)
             }),
-            _ => self.compute::<f64>(x, residual, |x, kernel, finish| {
+            _ => self.compute::<f64>(x, residual, |x, kernel, by| {
                 let mut y = conv::output(x, kernel, &self.shape);
-                finish.apply(&mut y, self.shape.out_channels);
+                finish(&mut y, self.shape.out_channels, by);
                 y
             }),
         }
@@ -180,14 +168,22 @@ impl Forward<'_> {
 
     #[cfg(feature = "cuda")]
     fn run_cuda(&self, x: Array<'_>, residual: Option<Array<'_>>) -> Result<(CudaStorage, Shape)> {
+        let options = self.conv.config.options.on_cuda();
         let kernel = cuda::kept(&self.conv.kernel);
         let bias = self.conv.bias.as_ref().map(cuda::kept);
         let bias = bias.as_ref().map(|bias| bias.array()).transpose()?;
         let Some(residual) = residual else {
-            return cuda::conv_output(x, kernel.array()?, bias, self.activation, &self.shape);
+            return cuda::conv_output(
+                x,
+                kernel.array()?,
+                bias,
+                self.activation,
+                &self.shape,
+                options,
+            );
         };
         let plain = Activation::Identity;
-        let (y, shape) = cuda::conv_output(x, kernel.array()?, bias, plain, &self.shape)?;
+        let (y, shape) = cuda::conv_output(x, kernel.array()?, bias, plain, &self.shape, options)?;
         let layout = Layout::contiguous(&shape);
         cuda::add_residual(Array::new(&y, &layout), residual, self.activation)
     }
@@ -199,12 +195,12 @@ impl Forward<'_> {
         convolve: impl FnOnce(&[T], &[T], &Finish<'_, T>) -> Vec<T>,
     ) -> Result<(CpuStorage, Shape)> {
         let (kernel, bias) = (kept(&self.conv.kernel), self.conv.bias.as_ref().map(kept));
-        let finish = Finish {
+        let by = Finish {
             bias: bias.as_ref().map(|bias| bias.elements()).transpose()?,
             residual: residual.map(|(r, layout)| elements(r, layout)).transpose()?,
             ceiling: self.activation.ceiling().map(T::narrow),
         };
-        let y = convolve(elements(x.0, x.1)?, kernel.elements()?, &finish);
+        let y = convolve(elements(x.0, x.1)?, kernel.elements()?, &by);
         Ok(stored(y, &self.output_dims()[..]))
     }
 }

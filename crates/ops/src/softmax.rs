@@ -7,12 +7,12 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::cpu::softmax as kernels;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
+use candle_vision_kernels::softmax as kernels;
 
 /// `exp(x) / sum(exp(x))` over the last dimension, for any finite `x`.
 ///

@@ -14,7 +14,7 @@ use candle_core::{
 
 /// An op and what it was applied to.
 pub(crate) trait Recorded: Send + Sync {
-    fn arguments(&self) -> &[Tensor];
+    fn arguments(&self) -> Vec<TensorId>;
 
     /// The gradients of the arguments, given the op's result and the gradient of that.
     fn gradients(&self, result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>>;
@@ -50,38 +50,118 @@ where
     Ok(noted(result, node))
 }
 
+/// `result`, which candle made of `arguments` with an op of its own whose values are right, as that of an
+/// op of this crate: `gradients` gives those of the arguments from that of the result.
+///
+/// For what candle does without a copy (a view) and what takes more arguments than a custom op has.
+/// Candle cannot be given anything to keep along with such a tensor, so the note itself is kept here
+/// until the op that made one of the arguments is gone, which the result never outlives. If a
+/// variable leads to the result, one of the arguments must therefore be the result of an op of this
+/// crate; [`is_anchored`] tells. Nothing is noted otherwise.
+pub(crate) fn note(
+    result: &Tensor,
+    arguments: &[&Tensor],
+    gradients: impl Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+) {
+    if !result.track_op() {
+        return;
+    }
+    let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(anchor) = arguments.iter().find_map(|x| notes.anchor(x.id())) else {
+        return;
+    };
+    let arguments = arguments.iter().map(|x| x.id()).collect();
+    let op = Arc::new(Foreign { arguments, gradients: Box::new(gradients) });
+    notes.add(result.id(), Note::Kept { op, anchor });
+}
+
+/// Whether [`note`] may be called for a result of `x`: no variable leads to it, or an op made it.
+pub(crate) fn is_anchored(x: &Tensor) -> bool {
+    !x.track_op() || made_by(x).is_some()
+}
+
 /// The op that made `result`, if one of this crate did and a variable leads to it.
 pub(crate) fn made_by(result: &Tensor) -> Option<Arc<dyn Recorded>> {
     let notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
-    notes.ops.get(&result.id()).and_then(Weak::upgrade)
+    notes.ops.get(&result.id()).and_then(Note::op)
 }
 
 static NOTES: LazyLock<Mutex<Notes>> = LazyLock::new(Mutex::default);
 
+/// What is known of a tensor.
+enum Note {
+    /// Candle keeps the op for as long as the tensor lives.
+    Weak(Weak<dyn Recorded>),
+    /// An op that candle does not keep, and one that lives at least as long as the tensor.
+    Kept { op: Arc<dyn Recorded>, anchor: Weak<dyn Recorded> },
+}
+
+impl Note {
+    fn op(&self) -> Option<Arc<dyn Recorded>> {
+        match self {
+            Self::Weak(op) => op.upgrade(),
+            Self::Kept { op, anchor } => (anchor.strong_count() > 0).then(|| op.clone()),
+        }
+    }
+
+    /// What goes when the tensor does, or later.
+    fn anchor(&self) -> &Weak<dyn Recorded> {
+        match self {
+            Self::Weak(op) => op,
+            Self::Kept { anchor, .. } => anchor,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Notes {
-    ops: HashMap<TensorId, Weak<dyn Recorded>>,
+    ops: HashMap<TensorId, Note>,
     /// How many notes may come together before those of ops that are gone are thrown away.
     most: usize,
 }
 
 impl Notes {
-    fn add(&mut self, result: TensorId, op: Weak<dyn Recorded>) {
+    fn add(&mut self, result: TensorId, note: Note) {
         const FEW: usize = 1024;
         if self.ops.len() >= self.most {
-            self.ops.retain(|_, op| op.strong_count() > 0);
+            self.ops.retain(|_, note| note.anchor().strong_count() > 0);
             self.most = FEW.max(2 * self.ops.len());
         }
-        self.ops.insert(result, op);
+        self.ops.insert(result, note);
+    }
+
+    fn anchor(&self, tensor: TensorId) -> Option<Weak<dyn Recorded>> {
+        let anchor = self.ops.get(&tensor)?.anchor();
+        (anchor.strong_count() > 0).then(|| anchor.clone())
     }
 }
 
 fn noted(result: Tensor, node: Arc<dyn Recorded>) -> Tensor {
     if result.track_op() {
         let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.add(result.id(), Arc::downgrade(&node));
+        notes.add(result.id(), Note::Weak(Arc::downgrade(&node)));
     }
     result
+}
+
+/// Gradients of the arguments from that of the result.
+type Gradients = dyn Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync;
+
+/// An op of candle's whose gradient this crate knows. It holds no tensor, since nothing tells when the
+/// result is gone.
+struct Foreign {
+    arguments: Vec<TensorId>,
+    gradients: Box<Gradients>,
+}
+
+impl Recorded for Foreign {
+    fn arguments(&self) -> Vec<TensorId> {
+        self.arguments.clone()
+    }
+
+    fn gradients(&self, _result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        (self.gradients)(gradient)
+    }
 }
 
 struct Node<C, const N: usize> {
@@ -90,8 +170,8 @@ struct Node<C, const N: usize> {
 }
 
 impl<C: CustomOp1 + Send + Sync> Recorded for Node<C, 1> {
-    fn arguments(&self) -> &[Tensor] {
-        &self.arguments
+    fn arguments(&self) -> Vec<TensorId> {
+        self.arguments.iter().map(Tensor::id).collect()
     }
 
     fn gradients(&self, result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -101,8 +181,8 @@ impl<C: CustomOp1 + Send + Sync> Recorded for Node<C, 1> {
 }
 
 impl<C: CustomOp2 + Send + Sync> Recorded for Node<C, 2> {
-    fn arguments(&self) -> &[Tensor] {
-        &self.arguments
+    fn arguments(&self) -> Vec<TensorId> {
+        self.arguments.iter().map(Tensor::id).collect()
     }
 
     fn gradients(&self, result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -113,8 +193,8 @@ impl<C: CustomOp2 + Send + Sync> Recorded for Node<C, 2> {
 }
 
 impl<C: CustomOp3 + Send + Sync> Recorded for Node<C, 3> {
-    fn arguments(&self) -> &[Tensor] {
-        &self.arguments
+    fn arguments(&self) -> Vec<TensorId> {
+        self.arguments.iter().map(Tensor::id).collect()
     }
 
     fn gradients(&self, result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -234,7 +314,7 @@ mod tests {
         let x = Var::new(&[1f32, -1.0], &Device::Cpu)?;
         let y = relu(&x)?;
         let op = Arc::downgrade(&made_by(&y).expect("relu is an op of this crate"));
-        assert_eq!(op.upgrade().unwrap().arguments()[0].id(), x.id());
+        assert_eq!(op.upgrade().unwrap().arguments()[0], x.id());
         let (view, detached) = (y.clone(), y.detach());
         drop(y);
         assert!(made_by(&view).is_some() && made_by(&detached).is_none());
@@ -257,10 +337,44 @@ mod tests {
         let mut notes = Notes::default();
         for _ in 0..10_000 {
             let y = relu(&x)?;
-            notes.add(y.id(), Arc::downgrade(&made_by(&y).unwrap()));
+            notes.add(y.id(), Note::Weak(Arc::downgrade(&made_by(&y).unwrap())));
         }
-        notes.add(kept.id(), Arc::downgrade(&made_by(&kept).unwrap()));
+        notes.add(kept.id(), Note::Weak(Arc::downgrade(&made_by(&kept).unwrap())));
         assert!(notes.ops.len() <= 1024 && notes.ops.contains_key(&kept.id()));
+        Ok(())
+    }
+
+    #[test]
+    fn what_candle_made_is_known_as_long_as_what_it_was_made_of() -> Result<()> {
+        let x = Var::new(&[1f32, -1.0], &Device::Cpu)?;
+        let back = |gradient: &Tensor| Ok(vec![Some(gradient.reshape(2)?)]);
+        // Of a variable: nothing tells when the result is gone.
+        let view = x.reshape((2, 1))?;
+        note(&view, &[&x], back);
+        assert!(made_by(&view).is_none() && !is_anchored(&x));
+        let y = relu(&x)?;
+        let view = y.reshape((2, 1))?;
+        note(&view, &[&y], back);
+        let again = view.reshape((1, 2))?;
+        note(&again, &[&view], back);
+        let op = made_by(&again).expect("noted");
+        assert_eq!(op.arguments(), [view.id()]);
+        drop((op, y));
+        // The view holds what it is a view of.
+        assert!(made_by(&view).is_some() && made_by(&again).is_some());
+        drop((view, again));
+        let mut notes = NOTES.lock().unwrap();
+        notes.most = 0;
+        let kept =
+            |notes: &Notes| notes.ops.values().filter(|n| matches!(n, Note::Kept { .. })).count();
+        let before = kept(&notes);
+        let some = Note::Weak(Arc::downgrade(
+            &(Arc::new(Foreign { arguments: vec![], gradients: Box::new(|_| Ok(vec![])) })
+                as Arc<dyn Recorded>),
+        ));
+        notes.add(x.id(), some);
+        notes.ops.remove(&x.id());
+        assert!(kept(&notes) + 2 <= before, "both notes are thrown away");
         Ok(())
     }
 }

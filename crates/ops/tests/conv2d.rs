@@ -1,14 +1,12 @@
 //! Convolution against PyTorch's values, a plain loop, and finite differences.
 
-#[path = "../../../tests/support/every_path.rs"]
-mod every_path;
-#[path = "../../../tests/support/places.rs"]
+use candle_vision_test_support as every_path;
+#[path = "support/places.rs"]
 mod places;
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision_ops::{Activation, Conv2dConfig, conv2d, conv2d_activated, relu6};
+use candle_vision_ops::{Activation, Conv2dConfig, Padding2d, conv2d, conv2d_activated, relu6};
 use places::places;
 use reference::{assert_close, relative_error, signed};
 
@@ -65,7 +63,9 @@ fn outcome(x: &Tensor, kernel: &Tensor, bias: &Tensor, config: &Conv2dConfig) ->
 /// divide, kernels that do not overlap, padding wider than the kernel, dilation, groups, depthwise.
 fn small_cases() -> Vec<Case> {
     let config = Conv2dConfig::default;
-    let pairs = |stride, padding, dilation| Conv2dConfig { stride, padding, dilation, groups: 1 };
+    let pairs = |stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]| {
+        config().stride(stride).padding(padding).dilation(dilation)
+    };
     vec![
         Case::new([1, 1, 1, 1], [1, 1, 1, 1]),
         Case::new([2, 5, 4, 3], [4, 3, 3, 3]).with(config().padding(1)),
@@ -104,6 +104,18 @@ fn small_cases() -> Vec<Case> {
         Case::new([2, 5, 6, 5], [5, 1, 3, 3]).with(config().padding(1).groups(5)),
         Case::new([1, 7, 6, 3], [3, 1, 5, 4]).with(config().padding(2).stride(2).groups(3)),
         Case::new([1, 6, 6, 3], [3, 1, 2, 2]).with(config().dilation(2).stride(3).groups(3)),
+        // Padding that differs from side to side.
+        Case::new([1, 5, 4, 3], [2, 3, 3, 3]).with(config().padding([0, 1, 2, 0])),
+        Case::new([2, 6, 7, 16], [17, 16, 3, 3]).with(config().padding([1, 0, 0, 2])),
+        Case::new([1, 6, 5, 16], [9, 16, 3, 3]).with(config().padding([1, 2, 1, 1])),
+        Case::new([1, 6, 5, 2], [3, 2, 4, 2]).with(config().padding(Padding2d::Same)),
+        Case::new([1, 6, 5, 3], [3, 1, 3, 2]).with(config().padding(Padding2d::Same).groups(3)),
+        Case::new([1, 6, 5, 3], [3, 3, 3, 3]).with(config().padding(Padding2d::SameTf).stride(2)),
+        Case::new([1, 8, 7, 16], [5, 16, 3, 3]).with(config().padding(Padding2d::SameTf).stride(2)),
+        Case::new([1, 8, 7, 4], [4, 1, 5, 3])
+            .with(config().padding(Padding2d::SameTf).stride([3, 2]).groups(4)),
+        Case::new([1, 8, 7, 4], [4, 2, 3, 2])
+            .with(config().padding(Padding2d::SameTf).stride([2, 1]).dilation([1, 2]).groups(2)),
     ]
 }
 
@@ -195,11 +207,30 @@ fn central_difference(
     Tensor::from_vec(gradient, inputs[varied].shape(), &Device::Cpu)
 }
 
+/// Rows above and columns to the left, by the definitions of PyTorch and TensorFlow.
+fn in_front(case: &Case) -> [usize; 2] {
+    let Conv2dConfig { stride, dilation, .. } = case.config;
+    let reach = |axis: usize| (case.kernel[2 + axis] - 1) * dilation[axis] + 1;
+    let tensorflows = |axis: usize| {
+        let size = case.x[1 + axis];
+        let left =
+            if size.is_multiple_of(stride[axis]) { stride[axis] } else { size % stride[axis] };
+        reach(axis).saturating_sub(left) / 2
+    };
+    match case.config.padding {
+        Padding2d::Explicit { top, left, .. } => [top, left],
+        Padding2d::Same => [(reach(0) - 1) / 2, (reach(1) - 1) / 2],
+        Padding2d::SameTf => [tensorflows(0), tensorflows(1)],
+        other => panic!("no definition of {other:?}"),
+    }
+}
+
 /// The definition, in f64: for each product, the elements of output, input and kernel it belongs to.
 fn plain(case: &Case, mut product: impl FnMut(usize, usize, usize), out_size: [usize; 2]) {
     let [batch, in_height, in_width, in_channels] = case.x;
     let [out_channels, group_in, kernel_height, kernel_width] = case.kernel;
-    let Conv2dConfig { stride, padding, dilation, groups } = case.config;
+    let Conv2dConfig { stride, dilation, groups, .. } = case.config;
+    let padding = in_front(case);
     let place = |axis: usize, output: usize, tap: usize, size: usize| {
         let position = output * stride[axis] + tap * dilation[axis];
         position.checked_sub(padding[axis]).filter(|&position| position < size)

@@ -15,8 +15,9 @@ mod measure;
 mod norm;
 #[path = "cuda/optimizers.rs"]
 mod optimizers;
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+#[path = "cuda/rearrange.rs"]
+mod rearrange;
+use candle_vision_test_support::reference;
 #[path = "cuda/twins.rs"]
 mod twins;
 #[path = "cuda/uploads.rs"]

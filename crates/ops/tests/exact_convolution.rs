@@ -1,8 +1,7 @@
 //! The switch between Winograd's kernels and plain sums, which holds for the whole process: the one
 //! test here has a process of its own.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 use candle_core::{Result, Tensor, Var};
 use candle_vision_ops::{Conv2dConfig, conv2d, set_exact_convolution};

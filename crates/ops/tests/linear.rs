@@ -1,7 +1,6 @@
 //! Linear layers against plain products, a worked example and finite differences.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::linear;

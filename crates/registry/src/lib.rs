@@ -19,3 +19,8 @@ mod table;
 pub use description::{Description, SettingsError};
 pub use near::{did_you_mean, nearest_names};
 pub use table::{Entry, Table, TableError};
+
+/// The program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

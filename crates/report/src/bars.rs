@@ -1,4 +1,4 @@
-//! Numbers as bars: a row for each thing measured, a column for each measure.
+//! Numbers as bars: one row per thing measured, one column per measured quantity.
 
 use std::path::Path;
 
@@ -16,24 +16,25 @@ const COLUMN: f64 = 250.0;
 /// Within a column: room for the number at its right.
 const NUMBER: f64 = 86.0;
 
-/// A measure: a number for each row.
+/// A measured quantity: one number per row.
 #[derive(Debug, Clone)]
 pub struct BarColumn<'a> {
-    /// What is measured.
+    /// What the numbers are.
     pub title: &'a str,
-    /// One value for each row; one that is not finite has no bar.
+    /// One value per row. A value that is not finite has no bar.
     pub values: Vec<f64>,
-    /// How a value reads.
+    /// Writes a value as text.
     pub describe: fn(f64) -> String,
 }
 
-/// Draws numbers as bars into a PNG: a row for each label, a column for each measure. Each column has
-/// a scale of its own, from 0 to its largest absolute value; bars of negative values go to the left,
-/// in another colour.
+/// Draws numbers as bars into a PNG: one row per label, one column per measured quantity.
+///
+/// Each column has its own scale, which spans its values and zero. A bar of a negative value goes to the
+/// left and has another colour.
 ///
 /// # Errors
-/// If there is no row or column, a column has another number of values than there are labels, the
-/// page would be too large, or the file cannot be written.
+/// If there is no row or no column, if the number of values in a column differs from the number of
+/// labels, if the page would be too large, or if the file cannot be written.
 ///
 /// # Example
 /// ```
@@ -117,7 +118,7 @@ impl Scale {
         Self { length, zero: -low * unit, unit }
     }
 
-    /// Left end and width; `None` for what is no number.
+    /// Left end and width; `None` for a value that is not finite.
     fn bar(&self, value: f64) -> Option<(f64, f64)> {
         let end = Some(self.zero + value * self.unit).filter(|end| end.is_finite())?;
         Some((end.min(self.zero), (end - self.zero).abs()))

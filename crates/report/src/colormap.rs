@@ -8,19 +8,19 @@ use crate::canvas::Color;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Colormap {
-    /// Blue over green to red: strong contrasts, for heat on photographs.
+    /// Blue over green to red: strong contrasts, for heat maps on photographs.
     #[default]
     Turbo,
-    /// Dark violet over green to yellow: evenly growing lightness, also in grey and for colour-blind
-    /// readers.
+    /// Dark violet over green to yellow. Lightness grows evenly, so the colours keep their order in
+    /// grey and for colour-blind readers.
     Viridis,
-    /// Black over red to light yellow: evenly growing lightness.
+    /// Black over red to light yellow. Lightness grows evenly.
     Inferno,
 }
 
 impl Colormap {
-    /// The colour (red, green, blue) of `value`; what lies outside `0.0..=1.0` gets the nearest end,
-    /// NaN the lower one.
+    /// The colour (red, green, blue) of `value`. A value outside `0.0..=1.0` gets the colour of the
+    /// nearest end, and NaN that of the lower end.
     ///
     /// ```
     /// use candle_vision_report::Colormap;

@@ -23,25 +23,27 @@ pub const MOST_RUNS: usize = SERIES.len();
 /// One run of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct ComparedRun<'a> {
-    /// What it is called.
+    /// The name of the run.
     pub name: &'a str,
-    /// Its data set.
+    /// The data set of the run.
     pub data: &'a str,
-    /// Its network.
+    /// The network of the run.
     pub network: &'a str,
-    /// The weights it began with.
+    /// The initial weights of the run.
     pub weights: &'a str,
-    /// Learned elements of its network, where they are known.
+    /// Number of learned elements of the network, if it is known.
     pub parameters: Option<usize>,
-    /// What was measured.
+    /// What was measured during training.
     pub history: &'a History,
 }
 
-/// Draws the runs' validation accuracy, validation loss and training loss over each other, with a
-/// table under them, into a PNG of 1800 pixels in width.
+/// Draws a comparison of runs into a PNG that is 1800 pixels wide.
+///
+/// Validation accuracy, validation loss and training loss have one panel each, with the curves of all
+/// runs. A table stands below the panels.
 ///
 /// # Errors
-/// If there is no run, there are more than [`MOST_RUNS`], or the file cannot be written.
+/// If there is no run, if there are more than [`MOST_RUNS`], or if the file cannot be written.
 ///
 /// # Example
 /// ```
@@ -68,8 +70,9 @@ pub fn comparison_png(runs: &[ComparedRun<'_>], path: impl AsRef<Path>) -> Resul
     Ok(write_atomically(path, &image::draw(runs)?.into_png()?)?)
 }
 
-/// The same as [`comparison_png`] as one HTML page that needs nothing beside it: curves say their
-/// values under the pointer, the table is sorted by a click.
+/// Writes the same comparison as [`comparison_png`] into one HTML page, which needs no other file.
+///
+/// The page shows the values of a curve under the pointer. A click on a heading sorts the table.
 ///
 /// # Errors
 /// As [`comparison_png`].
@@ -231,15 +234,16 @@ mod tests {
     use super::*;
 
     pub(super) fn history(accuracies: &[f64]) -> History {
-        let epoch = |(i, val_accuracy): (usize, &f64)| EpochRecord {
-            epoch: i + 1,
-            train_loss: 1.0 / (i + 1) as f64,
-            train_accuracy: 0.5,
-            val_loss: 0.5,
-            val_accuracy: *val_accuracy,
-            lr: 1e-3,
-            seconds: 1.5,
-            images_per_second: 1.0,
+        let epoch = |(i, val_accuracy): (usize, &f64)| {
+            let mut record = EpochRecord::new(i + 1);
+            record.train_loss = 1.0 / (i + 1) as f64;
+            record.train_accuracy = 0.5;
+            record.val_loss = 0.5;
+            record.val_accuracy = *val_accuracy;
+            record.lr = 1e-3;
+            record.seconds = 1.5;
+            record.images_per_second = 1.0;
+            record
         };
         History { epochs: accuracies.iter().enumerate().map(epoch).collect(), batches: vec![] }
     }

@@ -1,4 +1,4 @@
-//! The confusion matrix: how often each class was taken for each.
+//! The confusion matrix: how often each class was predicted as each.
 
 use std::path::Path;
 
@@ -15,15 +15,16 @@ const HEADER: f64 = 100.0;
 const LONGEST_NAME: f64 = 180.0;
 const AXIS_TITLE: f64 = 34.0;
 
-/// Draws a confusion matrix into a PNG: a row for each true class from the first at the top, a column
-/// for each predicted one, the number of images in each cell. A cell is the darker, the larger its
-/// share of its row.
+/// Draws a confusion matrix into a PNG.
+///
+/// There is one row per true class, with the first class at the top, and one column per predicted
+/// class. A cell shows the number of images. The larger its share of the row is, the darker the cell.
 ///
 /// # Shapes
-/// - `counts`: one row for each of `classes`, each with as many numbers
+/// - `counts`: one row per class, with one number per class
 ///
 /// # Errors
-/// If the rows do not fit the classes, there are none, or the file cannot be written.
+/// If the rows do not fit the classes, if there are no classes, or if the file cannot be written.
 ///
 /// # Example
 /// ```

@@ -23,11 +23,13 @@ const HEIGHT: f64 = 600.0;
 const MARGIN: f64 = 28.0;
 const GAP: f64 = 44.0;
 
-/// Draws the curves of a run into a PNG of 1800 x 600 pixels: loss (training, validation and each
-/// batch), accuracy in percent with the best epoch marked, learning rate.
+/// Draws the curves of a run into a PNG of 1800 x 600 pixels.
 ///
-/// Any history will do: a run that has not begun is told in words, and values that are not finite
-/// leave a gap in their curve. The file is replaced as a whole.
+/// The first panel shows the loss: training, validation and each batch. The second shows the accuracy in
+/// percent, with the best epoch marked. The third shows the learning rate.
+///
+/// The history may be empty: the image then says that nothing is recorded. A value that is not finite
+/// leaves a gap in its curve. The file is replaced as a whole.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -47,7 +49,7 @@ pub fn curves_png(history: &History, title: &str, path: impl AsRef<Path>) -> Res
     Ok(write_atomically(path, &draw(history, title)?.into_png()?)?)
 }
 
-/// The same image as [`curves_png`] as an SVG document, for a page that is to scale it.
+/// Writes the same image as [`curves_png`] as an SVG document, which a page can scale.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -193,16 +195,15 @@ mod tests {
     use super::*;
 
     fn epoch(epoch: usize, val_accuracy: f64, lr: f64) -> EpochRecord {
-        EpochRecord {
-            epoch,
-            train_loss: 1.0 / epoch as f64,
-            train_accuracy: 0.5,
-            val_loss: 1.2 / epoch as f64,
-            val_accuracy,
-            lr,
-            seconds: 1.0,
-            images_per_second: 100.0,
-        }
+        let mut record = EpochRecord::new(epoch);
+        record.train_loss = 1.0 / epoch as f64;
+        record.train_accuracy = 0.5;
+        record.val_loss = 1.2 / epoch as f64;
+        record.val_accuracy = val_accuracy;
+        record.lr = lr;
+        record.seconds = 1.0;
+        record.images_per_second = 100.0;
+        record
     }
 
     fn run(accuracies: &[f64]) -> History {

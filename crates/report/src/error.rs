@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be written; what was there before is still there.
+    /// A file could not be written. The file that was there before is intact.
     #[error("cannot write `{}`", path.display())]
     Write {
         /// The file.
@@ -18,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// An image could not be written; what was there before is still there.
+    /// An image could not be written. The image that was there before is intact.
     #[error(transparent)]
     File(#[from] candle_vision_train::Error),
 
@@ -45,37 +45,39 @@ pub enum Error {
     },
 
     /// A confusion matrix does not fit the names of its classes.
-    #[error("a confusion matrix of {classes} classes has as many rows and columns, got {found}")]
+    #[error(
+        "a confusion matrix of {classes} classes needs {classes} rows and columns, got {found}"
+    )]
     MatrixShape {
-        /// Names given.
+        /// Number of class names given.
         classes: usize,
         /// The matrix given, in words.
         found: String,
     },
 
-    /// Bars without rows or columns, or a column that does not fit its rows.
+    /// Bars lack rows or columns, or a column does not fit the rows.
     #[error("{labels} rows of bars cannot have a column of {values} values")]
     BarShape {
         /// Labels given.
         labels: usize,
-        /// Values of the column that does not fit; 0 without columns.
+        /// Number of values in the column that does not fit; 0 if there are no columns.
         values: usize,
     },
 
-    /// A grid without images was asked for.
+    /// A grid was given no images.
     #[error("a grid needs at least one image")]
     EmptyGrid,
 
-    /// So many runs cannot be compared.
+    /// A comparison was given no runs, or too many.
     #[error("{count} runs cannot be compared; name 1 to {most}")]
     RunCount {
         /// Runs given.
         count: usize,
-        /// Most that can be told apart.
+        /// The largest number of runs that a reader can tell apart.
         most: usize,
     },
 
-    /// The image would be larger than can be handled.
+    /// The image would be too large.
     #[error("an image of {width}x{height} pixels is too large to draw; show fewer items")]
     TooLarge {
         /// Width in pixels.

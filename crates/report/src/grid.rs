@@ -17,7 +17,7 @@ const HEADER: f64 = 56.0;
 const LINE: f64 = 20.0;
 const MOST_LINES: usize = 2;
 
-/// One image of a grid and the words under it.
+/// One image of a grid, and its caption.
 #[derive(Debug, Clone)]
 pub struct GridImage<'a> {
     /// The image, of any size.
@@ -26,12 +26,12 @@ pub struct GridImage<'a> {
     pub caption: String,
 }
 
-/// Draws images with captions into a PNG, row by row, `columns` in a row.
+/// Draws images with captions into a PNG, row by row, with `columns` images per row.
 ///
-/// Each image is scaled to at most 200 pixels a side. The file is replaced as a whole.
+/// Each image is scaled so that its sides have at most 200 pixels. The file is replaced as a whole.
 ///
 /// # Errors
-/// If there is no image, the page would be larger than 16,384 pixels a side, or the file cannot be
+/// If there is no image, if a side of the page would exceed 16,384 pixels, or if the file cannot be
 /// written.
 ///
 /// # Example

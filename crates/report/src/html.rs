@@ -1,4 +1,4 @@
-//! The report of a run: one page that needs nothing beside it.
+//! The report of a run: one page that needs no other file.
 
 mod card;
 pub(crate) mod chart;
@@ -22,27 +22,27 @@ use chart::Chart;
 use confusion::Classes;
 use reliability::Reliability;
 
-/// As in the papers on calibration.
+/// The papers on calibration use this number.
 const BINS: usize = 15;
 
-/// What the report of a run tells.
+/// The contents of a run's report.
 #[derive(Debug, Clone, Copy)]
 pub struct RunReport<'a> {
     /// The name of the run.
     pub title: &'a str,
-    /// What the run is about, in a line; may be empty.
+    /// One line about the run; it may be empty.
     pub description: &'a str,
     /// Everything that was measured while training.
     pub history: &'a History,
-    /// The answers of the best network to the validation images.
+    /// The predictions of the best network for the validation images.
     pub evaluation: &'a Evaluation,
     /// Names of the classes.
     pub classes: &'a [String],
-    /// Images on which its loss is largest, the worst first.
+    /// The images with the largest loss, the worst first.
     pub worst: &'a [WorstImage<'a>],
     /// The network.
     pub network: &'a NetworkTable,
-    /// What else is to be known: name and value, such as the seed and the version of the program.
+    /// Further facts as name and value, such as the seed and the version of the program.
     pub facts: &'a [(String, String)],
     /// All settings, as text.
     pub settings: &'a str,
@@ -53,22 +53,22 @@ pub struct RunReport<'a> {
 pub struct WorstImage<'a> {
     /// What the network saw.
     pub image: RgbView<'a>,
-    /// What in it speaks for the predicted class; `None` for a network without maps.
+    /// The class activation map of the predicted class; `None` if the network has no maps.
     pub map: Option<&'a ClassActivationMap>,
     /// Where the image comes from.
     pub name: &'a str,
-    /// The network's answer.
+    /// The network's prediction.
     pub prediction: &'a Prediction,
 }
 
-/// A network as a table.
+/// A table of a network's layers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NetworkTable {
-    /// Its name.
+    /// The name of the network.
     pub architecture: String,
-    /// Its layers in the order of the forward pass.
+    /// The layers, in the order of the forward pass.
     pub layers: Vec<NetworkLayer>,
-    /// Learned elements.
+    /// Number of learned elements.
     pub parameters: usize,
     /// Multiply-adds for one image.
     pub multiply_adds: usize,
@@ -77,22 +77,23 @@ pub struct NetworkTable {
 /// A layer of a [`NetworkTable`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NetworkLayer {
-    /// Its path.
+    /// The path of the layer, such as `layer1.0.conv1`.
     pub path: String,
-    /// The shape of its output for one image.
+    /// The shape of the layer's output for one image.
     pub output: Vec<usize>,
-    /// Learned elements of its own.
+    /// Number of learned elements of this layer alone.
     pub parameters: usize,
     /// Multiply-adds for one image.
     pub multiply_adds: usize,
 }
 
-/// Writes the report of a run: one HTML file with its images in it that asks nothing of any other
-/// place, is legible on a telephone and in dark mode, and works without its script too.
+/// Writes the report of a run: one HTML file that contains its images and loads nothing from other places.
+///
+/// The page is legible on a telephone and in dark mode. It also works without its script.
 ///
 /// # Errors
-/// If the evaluation does not fit the classes, a map does not fit its size, or the file cannot be
-/// written; what was there before is intact then.
+/// If the evaluation does not fit the classes, if a map does not fit its size, or if the file cannot be
+/// written. The file that was there before is then intact.
 ///
 /// # Example
 /// ```

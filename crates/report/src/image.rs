@@ -6,7 +6,7 @@ use image::{ImageBuffer, Luma, RgbImage};
 use crate::canvas::Color;
 use crate::{Error, Result};
 
-/// An image that somebody else holds: 8-bit red, green, blue, row by row.
+/// A borrowed image: 8-bit red, green and blue, row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RgbView<'a> {
     width: u32,
@@ -15,10 +15,10 @@ pub struct RgbView<'a> {
 }
 
 impl<'a> RgbView<'a> {
-    /// An image of `height` rows with `width` pixels of three bytes.
+    /// Borrows an image of `height` rows with `width` pixels, three bytes per pixel.
     ///
     /// # Errors
-    /// If a side is 0 or the number of bytes does not fit.
+    /// If a side is 0, or if the number of bytes does not fit.
     ///
     /// ```
     /// use candle_vision_report::RgbView;
@@ -42,8 +42,8 @@ impl<'a> RgbView<'a> {
         (self.width, self.height)
     }
 
-    /// The image at another size. Images of few pixels keep them visible as squares when
-    /// enlarged by a whole factor; others are smoothed.
+    /// The image at another size. If an image of few pixels grows by a whole factor, its pixels stay
+    /// squares. All other images are smoothed.
     pub(crate) fn resized(&self, (width, height): (u32, u32)) -> RgbImage {
         let bytes = self.bytes.to_vec();
         let image = RgbImage::from_raw(self.width, self.height, bytes);

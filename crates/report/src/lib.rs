@@ -4,18 +4,20 @@
 //! |---|---|
 //! | [`curves_png`], [`curves_svg`], [`CurvesFile`] | loss, accuracy and learning rate of a run |
 //! | [`run_report_html`] | the report of a run: one page with everything |
-//! | [`comparison_html`], [`comparison_png`] | runs beside each other |
-//! | [`explanation_png`] | photograph, heat map, and one over the other |
+//! | [`comparison_html`], [`comparison_png`] | several runs side by side |
+//! | [`explanation_png`] | an image, its heat map, and the map over the image |
 //! | [`image_grid_png`] | many images with captions |
-//! | [`bars_png`] | measures of many things as bars |
+//! | [`bars_png`] | numbers as bars |
 //! | [`shades`], [`painted`] | numbers of any range as pixels |
-//! | [`confusion_matrix_png`] | how often each class was taken for each |
+//! | [`confusion_matrix_png`] | a confusion matrix: how often each class was predicted as each |
 //! | [`EventWriter`], [`TensorBoard`] | event files for TensorBoard |
 //!
-//! The crate draws values that others have computed and knows nothing of how; it reads no files and
-//! prints nothing. Images are written as a whole or not at all, with an embedded font, so that
-//! they look the same on every machine; names in scripts that it lacks are drawn with the machine's
-//! fonts, and [`characters_without_font`] tells what none of them has.
+//! The crate draws values that other crates computed, and does not know how they were computed. It reads no
+//! files and prints nothing. It writes an image as a whole or not at all.
+//!
+//! Images use an embedded font, so that they look the same on every machine. If that font lacks a
+//! script, names in the script are drawn with the fonts of the machine. [`characters_without_font`]
+//! returns the characters that no font has.
 
 mod axis;
 mod bars;
@@ -32,6 +34,11 @@ mod overlay;
 mod palette;
 mod shades;
 mod tensorboard;
+
+/// The example of the README, run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use bars::{BarColumn, bars_png};
 pub use canvas::characters_without_font;

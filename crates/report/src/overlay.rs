@@ -1,4 +1,4 @@
-//! An explanation as an image: photograph, heat map, and one over the other.
+//! An explanation as an image: the photograph, the heat map, and the map over the photograph.
 
 use std::path::Path;
 
@@ -26,29 +26,29 @@ const BAR: f64 = 20.0;
 const SCALE: f64 = BAR + 68.0;
 const SCALE_TITLE: &str = "evidence";
 
-/// What an explanation's image shows.
+/// The contents of an explanation's image.
 #[derive(Debug, Clone, Copy)]
 pub struct Explanation<'a> {
-    /// What the network saw: the part of the photograph that became its input, at any size.
+    /// The part of the photograph that became the network's input, at any size.
     pub image: RgbView<'a>,
-    /// Where it looked.
+    /// The class activation map.
     pub map: &'a ClassActivationMap,
-    /// Where the photograph comes from.
+    /// The file of the photograph.
     pub file: &'a str,
     /// The name of the map's class.
     pub class: &'a str,
-    /// How heat becomes a colour.
+    /// How the values of the map become colours.
     pub colormap: Colormap,
 }
 
-/// Draws an explanation into a PNG: the image, the heat map and the map over the image side by
-/// side, with file, class, probability, the layer and a colour bar from 0 to 1.
+/// Draws an explanation into a PNG: the image, the heat map, and the map over the image, side by side.
 ///
-/// The overlay is tinted where the map is hot and leaves the photograph visible where it is cold. A
-/// map that is nowhere positive says so. The file is replaced as a whole.
+/// The page also names the file, the class, its probability and the layer, and has a colour bar from 0
+/// to 1. The overlay tints the photograph where the map is high, and leaves it visible where the map is
+/// low. If the map is nowhere positive, the page says so. The file is replaced as a whole.
 ///
 /// # Errors
-/// If the map's values do not fit its size, or the file cannot be written.
+/// If the map's values do not fit its size, or if the file cannot be written.
 ///
 /// # Example
 /// ```

@@ -2,7 +2,9 @@
 
 use crate::Colormap;
 
-/// Bytes from 0 for `low` to 255 for `high`; what lies outside gets the nearest end, NaN 0.
+/// Numbers as bytes: `low` becomes 0 and `high` becomes 255.
+///
+/// A value outside the range gets the byte of the nearest end. NaN becomes 0.
 ///
 /// ```
 /// assert_eq!(candle_vision_report::shades(&[-1.0, 0.5, 2.0], (0.0, 1.0)), [0, 128, 255]);
@@ -14,7 +16,9 @@ pub fn shades(values: &[f32], (low, high): (f32, f32)) -> Vec<u8> {
     values.iter().map(shade).collect()
 }
 
-/// Three bytes for each value: the colours of `map` from the smallest value to the largest.
+/// Numbers as colours of `map`, three bytes per value.
+///
+/// The smallest value gets the first colour of the map, and the largest value the last one.
 ///
 /// ```
 /// use candle_vision_report::{Colormap, painted};

@@ -22,8 +22,8 @@ const MOST_NAMES: u32 = 1000;
 
 /// Writes one TensorBoard event file.
 ///
-/// Each writer begins a file of its own, so a resumed run adds a file to the folder and TensorBoard
-/// joins them. Up to the last [`flush`](EventWriter::flush) every record is whole, also after a kill.
+/// Each writer begins its own file. A resumed run therefore adds a file to the folder, and TensorBoard
+/// joins the files. After a kill, every record up to the last [`flush`](EventWriter::flush) is whole.
 ///
 /// ```
 /// use candle_vision_report::EventWriter;
@@ -44,11 +44,11 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Begins a new file `events.out.tfevents.SECONDS.HOST.PROCESS.NUMBER` in `folder`, which is made
-    /// if it is missing.
+    /// Begins a new file `events.out.tfevents.SECONDS.HOST.PROCESS.NUMBER` in `folder`. If the folder is
+    /// missing, it is made.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::write(folder))?;
@@ -59,12 +59,12 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds a number; TensorBoard groups tags by what stands before their first `/`.
+    /// Adds a number. TensorBoard groups tags by the text before their first `/`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -94,7 +94,7 @@ impl EventWriter {
         self.summary(step, &Summary::text(tag, text))
     }
 
-    /// Hands everything so far to the operating system.
+    /// Hands all records so far to the operating system.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -147,10 +147,11 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
-/// Writes a run's numbers for TensorBoard as they come: the loss and learning rate of each batch,
-/// loss, accuracy, learning rate and speed of each epoch. The file is flushed after each epoch.
+/// A callback that writes the numbers of a run for TensorBoard.
 ///
-/// | tag | at each |
+/// The file is flushed after each epoch.
+///
+/// | tag | written after each |
 /// |---|---|
 /// | `batch/loss`, `batch/lr` | step |
 /// | `loss/train`, `loss/validation` | epoch |
@@ -165,7 +166,7 @@ impl TensorBoard {
     /// Begins an event file in `folder`.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
         Ok(Self { events: EventWriter::create(folder)? })
     }

@@ -6,16 +6,15 @@ use candle_vision_train::{Callback, Control, EpochRecord, Event, History};
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn epoch(epoch: usize) -> EpochRecord {
-    EpochRecord {
-        epoch,
-        train_loss: 1.0 / epoch as f64,
-        train_accuracy: 0.5,
-        val_loss: 0.7,
-        val_accuracy: 0.6,
-        lr: 1e-3,
-        seconds: 1.0,
-        images_per_second: 8.0,
-    }
+    let mut record = EpochRecord::new(epoch);
+    record.train_loss = 1.0 / epoch as f64;
+    record.train_accuracy = 0.5;
+    record.val_loss = 0.7;
+    record.val_accuracy = 0.6;
+    record.lr = 1e-3;
+    record.seconds = 1.0;
+    record.images_per_second = 8.0;
+    record
 }
 
 #[test]

@@ -193,15 +193,16 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
             Event::BatchEnd { record: &record, batch: step, batches: 4, samples: 8, accuracy: 0.5 };
         assert_eq!(board.on_event(&event)?, Control::Continue);
     }
-    let record = EpochRecord {
-        epoch: 1,
-        train_loss: 0.5,
-        train_accuracy: 0.75,
-        val_loss: 0.25,
-        val_accuracy: 0.875,
-        lr: 0.5,
-        seconds: 2.0,
-        images_per_second: 16.0,
+    let record = {
+        let mut record = EpochRecord::new(1);
+        record.train_loss = 0.5;
+        record.train_accuracy = 0.75;
+        record.val_loss = 0.25;
+        record.val_accuracy = 0.875;
+        record.lr = 0.5;
+        record.seconds = 2.0;
+        record.images_per_second = 16.0;
+        record
     };
     let history = History { epochs: vec![record.clone()], batches: Vec::new() };
     board.on_event(&Event::EpochEnd { record: &record, history: &history, is_best: true })?;

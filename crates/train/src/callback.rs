@@ -5,11 +5,26 @@ use std::path::Path;
 use candle_vision_data::Skipped;
 use candle_vision_ops::ForeignOp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Result;
 use crate::record::{BatchRecord, EpochRecord, History};
 
-/// Follows a run: progress bars, curves, event files.
+/// Follows a run: progress bars, curves, event files. A closure is one, too.
+///
+/// # Example
+/// ```
+/// use candle_vision_train::{Callback, Control, Event, Result};
+///
+/// fn follow(_: impl Callback) {}
+///
+/// follow(|event: &Event<'_>| -> Result<Control> {
+///     match event {
+///         Event::EpochEnd { record, .. } if record.val_accuracy == 1.0 => Ok(Control::Stop),
+///         _ => Ok(Control::Continue),
+///     }
+/// });
+/// ```
 pub trait Callback {
     /// Is told what has just happened and says whether to go on.
     ///
@@ -17,6 +32,35 @@ pub trait Callback {
     /// Whatever goes wrong in it, as `Error::callback(what, source)` makes it
     /// ([`Error::callback`](crate::Error::callback)); the run ends with that error.
     fn on_event(&mut self, event: &Event<'_>) -> Result<Control>;
+
+    /// The name of its state in a checkpoint, for a callback whose answers depend on what it has seen before.
+    /// A resumed run wants a callback of this name. By default there is nothing to save.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
+    /// What to save, for a callback with a name.
+    ///
+    /// # Errors
+    /// Whatever goes wrong in it.
+    fn state(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    /// Takes back what [`Callback::state`] gave, before the run goes on.
+    ///
+    /// # Errors
+    /// If it is not its own.
+    fn load_state(&mut self, state: &Value) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
+}
+
+impl<F: FnMut(&Event<'_>) -> Result<Control>> Callback for F {
+    fn on_event(&mut self, event: &Event<'_>) -> Result<Control> {
+        self(event)
+    }
 }
 
 /// Whether a run goes on.
@@ -68,7 +112,8 @@ pub enum Event<'a> {
         batches: usize,
         /// Images in the batch.
         samples: usize,
-        /// Fraction of the epoch's images so far that were classified right.
+        /// Fraction of the epoch's images so far that were classified right; NaN where the training step
+        /// gives no logits.
         accuracy: f64,
     },
     /// A validation batch is done.
@@ -84,7 +129,7 @@ pub enum Event<'a> {
         record: &'a EpochRecord,
         /// All results so far, this one included.
         history: &'a History,
-        /// Whether its validation accuracy is the highest so far.
+        /// Whether it is the best so far, by [`TrainerConfig::monitor`](crate::TrainerConfig).
         is_best: bool,
     },
     /// A checkpoint was written.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use candle_vision_data::transforms::Compose;
-use candle_vision_models::{Model, ModelSpec, weights};
+use candle_vision_data::transforms::ComposeDescription;
+use candle_vision_models::{Model, ModelSpec, Networks, weights};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +33,9 @@ pub struct CheckpointMetadata {
     pub model: ModelSpec,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// What is done to an image before the network sees it.
-    pub preprocessing: Compose,
+    /// What is done to an image before the network sees it; `preprocessing.build(&transforms)` makes the
+    /// transforms.
+    pub preprocessing: ComposeDescription,
     /// Epochs that were trained, the started one not counted.
     pub epoch: usize,
     /// Validation accuracy after them, a fraction; `None` before the first.
@@ -51,13 +52,17 @@ pub struct CheckpointMetadata {
 
 impl CheckpointMetadata {
     /// A description of an untrained network; set the other fields as they are known.
-    pub fn new(model: ModelSpec, classes: Vec<String>, preprocessing: Compose) -> Self {
+    pub fn new(
+        model: ModelSpec,
+        classes: Vec<String>,
+        preprocessing: impl Into<ComposeDescription>,
+    ) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             crate_version: env!("CARGO_PKG_VERSION").to_owned(),
             model,
             classes,
-            preprocessing,
+            preprocessing: preprocessing.into(),
             epoch: 0,
             val_accuracy: None,
             val_loss: None,
@@ -112,6 +117,14 @@ impl Checkpoint {
     pub fn of(model: &dyn Model, metadata: CheckpointMetadata) -> Self {
         let tensors = weights::tensors(model.parameters()).into_iter().collect();
         Self { metadata, tensors, training: None, unknown_state: None, path: PathBuf::new() }
+    }
+
+    /// The same with tensors of its own, which training does not change.
+    pub(crate) fn copied(mut self) -> Result<Self> {
+        for tensor in self.tensors.values_mut() {
+            *tensor = tensor.copy()?;
+        }
+        Ok(self)
     }
 
     pub(crate) fn with_training(mut self, training: TrainingState) -> Self {
@@ -208,6 +221,18 @@ impl Checkpoint {
         let text =
             |spec: &ModelSpec| format!("`{}` with {} classes", spec.architecture, spec.num_classes);
         Err(Error::OtherModel { path: self.path.clone(), found: text(own), expected: text(spec) })
+    }
+
+    /// The network that it holds, built from `networks` on `device`.
+    ///
+    /// # Errors
+    /// If no network has its name, or as [`Checkpoint::restore`].
+    pub fn model(&self, networks: &Networks, device: &Device) -> Result<Box<dyn Model>> {
+        let model = networks
+            .build(&self.metadata.model, 0, device)
+            .map_err(|source| Error::Weights { path: self.path.clone(), source })?;
+        self.restore(&*model)?;
+        Ok(model)
     }
 
     /// Copies its tensors into a network, all or nothing.

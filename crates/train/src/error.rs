@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_vision_data::Skipped;
+use candle_vision_registry::{SettingsError, TableError};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -318,6 +319,42 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
+
+    /// A run has no best network yet.
+    #[error(
+        "the run ended before its first epoch, so it has no best network; train at least one epoch"
+    )]
+    NoBest,
+
+    /// A run whose parts cannot be told again was to be resumed.
+    #[error(
+        "cannot resume from `{}`: the {part} of the run has no description, so nobody can say whether it is \
+         the same now; have its `describe` give name and settings, or start a new run",
+        path.display()
+    )]
+    NotDescribed {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The kind of part: `optimizer`, `loss`, `hooks`.
+        part: String,
+    },
+
+    /// A callback with a state is not there when its run goes on.
+    #[error(
+        "the run has the state of a callback `{name}`, and none of that name is here; add it, or start a new run"
+    )]
+    MissingCallback {
+        /// Its name.
+        name: String,
+    },
+
+    /// A part is not registered, or two have one name.
+    #[error(transparent)]
+    PartTable(#[from] TableError),
+
+    /// The settings of a part are not its settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 
     /// A callback failed.
     #[error("{what} failed")]

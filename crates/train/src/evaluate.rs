@@ -1,12 +1,15 @@
 //! A network's answers to a whole data set.
 
+use std::fmt;
+
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader, Dataset, check_label};
-use candle_vision_models::{Model, Pass, Precision, PreparedLayers};
+use candle_vision_models::{LayerHook, Model, Pass, Precision, PreparedLayers};
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
-use crate::criterion::Criterion;
+use crate::loss::{CrossEntropy, Loss, Mean};
+use crate::metrics::Metric;
 use crate::out_of_memory::explained;
 use crate::skipping::check_classes;
 use crate::unread::{Reading, Unread};
@@ -31,7 +34,7 @@ pub struct Prediction {
 /// A network's answers to a data set, and what they come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Mean loss under the criterion.
+    /// Mean loss.
     pub loss: f64,
     /// Fraction of images whose class is the most probable one.
     pub accuracy: f64,
@@ -41,87 +44,164 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<usize>>,
 }
 
-/// How a network is evaluated; the default is all batches in `f32`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EvaluationConfig {
-    /// At most so many batches.
-    pub limit: Option<usize>,
-    /// Number type of feature maps and products.
-    pub precision: Precision,
+/// A batch of a validation pass: what the network answered, and what is right.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Answers<'a> {
+    /// `[batch, classes]`, on the network's device.
+    pub logits: &'a Tensor,
+    /// `[batch]`, `u32`, on the network's device.
+    pub labels_on_device: &'a Tensor,
+    /// The logits of each image; all of them are finite.
+    pub rows: &'a [Vec<f64>],
+    /// The logarithms of the probabilities of each image.
+    pub log_probabilities: &'a [Vec<f64>],
+    /// The class of each image, below the number of classes.
+    pub labels: &'a [u32],
+    /// The index of each image in its data set.
+    pub indices: &'a [usize],
+}
+
+/// An evaluation that is about to begin; see [`evaluate`].
+#[must_use = "nothing is evaluated before `run`"]
+pub struct Evaluator<'a> {
+    model: &'a dyn Model,
+    loader: &'a DataLoader,
+    loss: Option<&'a dyn Loss>,
+    metrics: Option<&'a mut [Box<dyn Metric>]>,
+    hooks: Option<&'a mut dyn LayerHook>,
+    limit: Option<usize>,
+    precision: Precision,
 }
 
 /// Shows every image of a loader to a network, in evaluation mode and without keeping a graph.
-///
-/// - `progress`: called after each batch with the number of batches done and to do; `false` ends the
-///   evaluation, and the result is `None`
-///
-/// # Errors
-/// - [`Error::NotFiniteOutput`] if an output is NaN or infinite: it names the first such sample, since
-///   no class can be said to be the most probable one
-/// - if an image cannot be read, the network does not take its shape, there is no image, or a
-///   label is not below the number of classes; the error names the sample
-/// - if a class has lost all its images to `skip_broken`
 ///
 /// # Example
 /// ```
 /// use std::sync::Arc;
 ///
 /// use candle_core::Device;
-/// use candle_vision_data::transforms::{Compose, Transform};
+/// use candle_vision_data::transforms::{Compose, ToTensor};
 /// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
 /// use candle_vision_models::{ModelSpec, build};
-/// use candle_vision_train::{Criterion, EvaluationConfig, evaluate};
+/// use candle_vision_train::evaluate;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let insects = Insects::new(Split::Val, InsectsConfig { size: 32, count: 6, seed: 0 })?;
-/// let transform = Compose::new(vec![Transform::ToTensor])?;
+/// let insects = Insects::new(Split::Val, InsectsConfig::new(6).size(32))?;
+/// let transform = Compose::new().with(ToTensor);
 /// let loader =
 ///     DataLoader::new(Arc::new(insects), transform, LoaderConfig::default(), Device::Cpu)?;
 /// let model = build(&ModelSpec::new("simple_cnn", 2), 0, &Device::Cpu)?;
-/// let criterion = Criterion::new(0.0, None, 2, &Device::Cpu)?;
-/// let config = EvaluationConfig::default();
-/// let evaluation = evaluate(model.as_ref(), &loader, &criterion, &config, |_, _| Ok(true))?;
-/// assert_eq!(evaluation.unwrap().predictions.len(), 6);
+/// let evaluation = evaluate(model.as_ref(), &loader).run()?;
+/// assert_eq!(evaluation.predictions.len(), 6);
 /// # Ok(())
 /// # }
 /// ```
-pub fn evaluate(
-    model: &dyn Model,
-    loader: &DataLoader,
-    criterion: &Criterion,
-    config: &EvaluationConfig,
-    progress: impl FnMut(usize, usize) -> Result<bool>,
-) -> Result<Option<Evaluation>> {
-    let evaluation = evaluate_batches(model, loader, criterion, config, progress);
-    explained(evaluation, &model.parameters().device(), loader.config().batch_size)
+pub fn evaluate<'a>(model: &'a dyn Model, loader: &'a DataLoader) -> Evaluator<'a> {
+    Evaluator {
+        model,
+        loader,
+        loss: None,
+        metrics: None,
+        hooks: None,
+        limit: None,
+        precision: Precision::default(),
+    }
 }
 
-fn evaluate_batches(
-    model: &dyn Model,
-    loader: &DataLoader,
-    criterion: &Criterion,
-    config: &EvaluationConfig,
-    mut progress: impl FnMut(usize, usize) -> Result<bool>,
-) -> Result<Option<Evaluation>> {
-    let batches = config.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
-    let mut progress = |done| progress(done, batches);
-    let mut answers = Answers::new(loader.dataset().as_ref(), model.spec().num_classes);
-    let prepared = PreparedLayers::new();
-    let pass = || Pass::eval().precision(config.precision).with_prepared(&prepared);
-    let mut unread = Unread::new(Reading::of(&model.parameters().device()));
-    for batch in loader.epoch(0).take(batches) {
-        let Batch { images, labels, indices } = batch?;
-        let logits = in_pool(|| model.forward(&images, &mut pass()))?;
-        unread.push(Shown { logits, labels, indices });
-        if unread.is_due() && !answers.read(&mut unread, criterion, &mut progress)? {
+impl fmt::Debug for Evaluator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Evaluator");
+        fields.field("loss", &self.loss).field("limit", &self.limit);
+        fields.field("precision", &self.precision).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// The loss whose mean is taken; by default cross entropy without smoothing or weights.
+    pub fn loss(self, loss: &'a dyn Loss) -> Self {
+        Self { loss: Some(loss), ..self }
+    }
+
+    /// Metrics that are shown every answer; they hold their values afterwards.
+    pub fn metrics(self, metrics: &'a mut [Box<dyn Metric>]) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// Shows the layers' outputs to hooks, which may change them.
+    pub fn with_hooks(self, hooks: &'a mut dyn LayerHook) -> Self {
+        Self { hooks: Some(hooks), ..self }
+    }
+
+    /// At most so many batches; all by default.
+    pub fn limit(self, batches: impl Into<Option<usize>>) -> Self {
+        Self { limit: batches.into(), ..self }
+    }
+
+    /// Number type of feature maps and products; `f32` by default.
+    pub fn precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Evaluates the network.
+    ///
+    /// # Errors
+    /// - [`Error::NotFiniteOutput`] if an output is NaN or infinite: it names the first such sample, since
+    ///   no class can be said to be the most probable one
+    /// - if an image cannot be read, the network does not take its shape, there is no image, or a
+    ///   label is not below the number of classes; the error names the sample
+    /// - if a class has lost all its images to `skip_broken`
+    pub fn run(self) -> Result<Evaluation> {
+        let evaluation = self.run_while(|_, _| Ok(true))?;
+        Ok(evaluation.expect("nobody has stopped it"))
+    }
+
+    /// The same for as long as `progress` gives `true`: it is called after each batch with the number of
+    /// batches done and to do. The result is `None` if it was stopped.
+    ///
+    /// # Errors
+    /// As [`Evaluator::run`], and what `progress` returns.
+    pub fn run_while(
+        self,
+        progress: impl FnMut(usize, usize) -> Result<bool>,
+    ) -> Result<Option<Evaluation>> {
+        let (model, batch_size) = (self.model, self.loader.config().batch_size);
+        explained(self.batches(progress), &model.parameters().device(), batch_size)
+    }
+
+    fn batches(
+        self,
+        mut progress: impl FnMut(usize, usize) -> Result<bool>,
+    ) -> Result<Option<Evaluation>> {
+        let Self { model, loader, precision, mut hooks, .. } = self;
+        let plain = CrossEntropy::new();
+        let loss = self.loss.unwrap_or(&plain);
+        let metrics = self.metrics.unwrap_or_default();
+        metrics.iter_mut().for_each(|metric| metric.reset());
+        let batches = self.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
+        let mut progress = |done| progress(done, batches);
+        let mut answers = Reader::new(loader.dataset().as_ref(), model.spec().num_classes);
+        let prepared = PreparedLayers::new();
+        let pass = || Pass::eval().precision(precision).with_prepared(&prepared);
+        let mut unread = Unread::new(Reading::of(&model.parameters().device()));
+        for batch in loader.epoch(0).take(batches) {
+            let Batch { images, labels, indices } = batch?;
+            let logits = match &mut hooks {
+                None => in_pool(|| model.forward(&images, &mut pass()))?,
+                // A hook need not be fit for another thread, which may be the pool's.
+                Some(hooks) => model.forward(&images, &mut pass().with_hooks(*hooks))?,
+            };
+            unread.push(Shown { logits, labels, indices });
+            if unread.is_due() && !answers.read(&mut unread, loss, metrics, &mut progress)? {
+                return Ok(None);
+            }
+        }
+        if !answers.read(&mut unread, loss, metrics, &mut progress)? {
             return Ok(None);
         }
+        check_classes(loader)?;
+        answers.finish().map(Some)
     }
-    if !answers.read(&mut unread, criterion, &mut progress)? {
-        return Ok(None);
-    }
-    check_classes(loader)?;
-    answers.finish().map(Some)
 }
 
 /// A batch that was shown to the network.
@@ -131,21 +211,21 @@ struct Shown {
     indices: Vec<usize>,
 }
 
-struct Answers<'a> {
+struct Reader<'a> {
     /// What the samples are called.
     dataset: &'a dyn Dataset,
     /// Batches read.
     batches: usize,
     predictions: Vec<Prediction>,
     confusion: Vec<Vec<usize>>,
-    loss: f64,
-    weight: f64,
+    loss: Mean,
 }
 
-impl<'a> Answers<'a> {
+impl<'a> Reader<'a> {
     fn new(dataset: &'a dyn Dataset, classes: usize) -> Self {
         let confusion = vec![vec![0; classes]; classes];
-        Self { dataset, batches: 0, predictions: Vec::new(), confusion, loss: 0.0, weight: 0.0 }
+        let (predictions, loss) = (Vec::new(), Mean::default());
+        Self { dataset, batches: 0, predictions, confusion, loss }
     }
 
     /// Waits for the batches and counts them one by one, for as long as `progress` wants more; returns
@@ -153,11 +233,12 @@ impl<'a> Answers<'a> {
     fn read(
         &mut self,
         unread: &mut Unread<Shown>,
-        criterion: &Criterion,
+        loss: &dyn Loss,
+        metrics: &mut [Box<dyn Metric>],
         mut progress: impl FnMut(usize) -> Result<bool>,
     ) -> Result<bool> {
         for shown in unread.take() {
-            self.add(&shown, criterion)?;
+            self.add(&shown, loss, metrics)?;
             self.batches += 1;
             if !progress(self.batches)? {
                 return Ok(false);
@@ -166,37 +247,51 @@ impl<'a> Answers<'a> {
         Ok(true)
     }
 
-    fn add(&mut self, shown: &Shown, criterion: &Criterion) -> Result<()> {
+    fn add(
+        &mut self,
+        shown: &Shown,
+        loss: &dyn Loss,
+        metrics: &mut [Box<dyn Metric>],
+    ) -> Result<()> {
         let rows = shown.logits.to_dtype(DType::F64)?.to_vec2::<f64>()?;
         let labels = shown.labels.to_vec1::<u32>()?;
-        for ((row, label), &index) in rows.iter().zip(labels).zip(&shown.indices) {
-            let classes = self.confusion.len();
-            if row.len() != classes {
-                return Err(Error::ClassCount { outputs: row.len(), classes });
-            }
-            check_label(self.dataset, index, label, classes)?;
-            if let Some(&value) = row.iter().find(|value| !value.is_finite()) {
-                return Err(Error::NotFiniteOutput {
-                    index,
-                    name: self.dataset.name(index),
-                    value,
-                });
-            }
-            let log_probabilities = log_softmax(row);
+        for ((row, &label), &index) in rows.iter().zip(&labels).zip(&shown.indices) {
+            self.check(row, label, index)?;
+        }
+        let log_probabilities: Vec<Vec<f64>> = rows.iter().map(|row| log_softmax(row)).collect();
+        let answers = Answers {
+            logits: &shown.logits,
+            labels_on_device: &shown.labels,
+            rows: &rows,
+            log_probabilities: &log_probabilities,
+            labels: &labels,
+            indices: &shown.indices,
+        };
+        loss.add_to_mean(&answers, &mut self.loss)?;
+        metrics.iter_mut().try_for_each(|metric| metric.add(&answers))?;
+        let logs = rows.iter().zip(&log_probabilities);
+        for (((row, logs), label), &index) in logs.zip(labels).zip(&shown.indices) {
             let predicted = largest(row);
-            let term = criterion.term(&log_probabilities, label as usize);
-            self.loss += term.loss;
-            self.weight += term.weight;
             self.confusion[label as usize][predicted] += 1;
             self.predictions.push(Prediction {
                 index,
                 label,
                 predicted: predicted as u32,
-                probability: log_probabilities[predicted].exp(),
-                loss: -log_probabilities[label as usize],
+                probability: logs[predicted].exp(),
+                loss: -logs[label as usize],
             });
         }
         Ok(())
+    }
+
+    fn check(&self, row: &[f64], label: u32, index: usize) -> Result<()> {
+        let classes = self.confusion.len();
+        if row.len() != classes {
+            return Err(Error::ClassCount { outputs: row.len(), classes });
+        }
+        check_label(self.dataset, index, label, classes)?;
+        let Some(&value) = row.iter().find(|value| !value.is_finite()) else { return Ok(()) };
+        Err(Error::NotFiniteOutput { index, name: self.dataset.name(index), value })
     }
 
     fn finish(self) -> Result<Evaluation> {
@@ -205,15 +300,14 @@ impl<'a> Answers<'a> {
         }
         let right = (0..self.confusion.len()).map(|class| self.confusion[class][class]);
         let accuracy = right.sum::<usize>() as f64 / self.predictions.len() as f64;
-        // Every image may be of a class with weight 0.
-        let loss = if self.weight > 0.0 { self.loss / self.weight } else { self.loss };
+        let loss = self.loss.value();
         let (predictions, confusion) = (self.predictions, self.confusion);
         Ok(Evaluation { loss, accuracy, predictions, confusion })
     }
 }
 
 /// The first of the largest values, which are finite.
-fn largest(row: &[f64]) -> usize {
+pub(crate) fn largest(row: &[f64]) -> usize {
     let better = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
     (0..row.len()).reduce(better).unwrap_or(0)
 }

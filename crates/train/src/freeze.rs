@@ -38,6 +38,10 @@ impl Learners {
         config: &FreezeConfig,
     ) -> Result<Self> {
         let kept = config.prefix_kept.as_deref().unwrap_or_else(|| model.head());
+        if kept.is_empty() {
+            let expected = "a path: the network names no head (`Model::head`) that could be kept";
+            return Err(Error::setting("freeze.prefix_kept", "not set", expected));
+        }
         let is_kept = |parameter: &Parameter| is_under(parameter.path(), kept);
         let (now, later): (Vec<_>, Vec<_>) = parameters.into_iter().partition(is_kept);
         if now.is_empty() {
@@ -47,10 +51,15 @@ impl Learners {
         Ok(Self { now, later: Some(later) })
     }
 
-    /// An optimizer of the parameters that learn in the frozen epochs, or after them, of all. Their
+    /// `optimizer`, which knows no parameter yet, with the parameters that learn in the frozen epochs, or after them, of all. Their
     /// order is that in which a run that was not resumed would have taken them in.
-    pub(crate) fn optimizer(&self, config: &TrainerConfig, frozen: bool) -> Result<Optimizer> {
-        let mut optimizer = Optimizer::new(&config.optimizer, groups(self.now.clone(), config))?;
+    pub(crate) fn optimizer(
+        &self,
+        mut optimizer: Box<dyn Optimizer>,
+        config: &TrainerConfig,
+        frozen: bool,
+    ) -> Result<Box<dyn Optimizer>> {
+        optimizer.add(groups(self.now.clone(), config))?;
         if let (Some(later), false) = (&self.later, frozen) {
             optimizer.add(groups(later.clone(), config))?;
         }
@@ -85,12 +94,11 @@ pub(crate) fn train_only(model: &dyn Model, paths: &BTreeSet<String>) -> Result<
 
 /// The parameters in the groups that the settings ask for; the first group that matches counts.
 pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<ParamGroup> {
-    let mut rest = ParamGroup::new(parameters, &config.optimizer);
+    let mut rest = ParamGroup::new(parameters);
     let mut groups = Vec::new();
     for settings in &config.param_groups {
         let [mut under, others] = rest.split_by_prefix(&settings.prefix);
-        under.lr = settings.lr.unwrap_or(under.lr);
-        under.weight_decay = settings.weight_decay.unwrap_or(under.weight_decay);
+        (under.lr, under.weight_decay) = (settings.lr, settings.weight_decay);
         groups.push(under);
         rest = others;
     }

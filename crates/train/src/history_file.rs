@@ -1,18 +1,25 @@
 //! The measurements of a run as tables that any other program reads too.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::{Error, Result};
 
+/// The columns that every run has.
+const COLUMNS: &str =
+    "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second";
+
 pub(crate) fn metrics_csv(history: &History) -> String {
-    let mut text = String::from(
-        "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second\n",
-    );
+    let metrics: BTreeSet<&String> =
+        history.epochs.iter().flat_map(|record| record.metrics.keys()).collect();
+    let mut text = String::from(COLUMNS);
+    metrics.iter().for_each(|name| text += &format!(",{}", column(name)));
+    text += "\n";
     for record in &history.epochs {
         text += &format!(
-            "{},{:.6},{:.6},{:.6},{:.6},{:e},{:.3},{:.2}\n",
+            "{},{:.6},{:.6},{:.6},{:.6},{:e},{:.3},{:.2}",
             record.epoch,
             record.train_loss,
             record.train_accuracy,
@@ -22,8 +29,19 @@ pub(crate) fn metrics_csv(history: &History) -> String {
             record.seconds,
             record.images_per_second
         );
+        for name in &metrics {
+            // What was not finite has no number.
+            let value = record.metrics.get(*name).copied().unwrap_or(f64::NAN);
+            text += &format!(",{value:.6}");
+        }
+        text += "\n";
     }
     text
+}
+
+/// A metric's name as the name of a column.
+fn column(name: &str) -> String {
+    name.replace([',', '\n', '\r', '"'], " ")
 }
 
 pub(crate) fn batches_csv(history: &History) -> String {
@@ -36,20 +54,24 @@ pub(crate) fn batches_csv(history: &History) -> String {
 
 /// Reads the two tables; one that is missing is empty.
 pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
-    let epoch = |row: &[f64]| match *row {
-        [epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, speed] => {
-            Some(EpochRecord {
-                epoch: epoch as usize,
-                train_loss,
-                train_accuracy,
-                val_loss,
-                val_accuracy,
-                lr,
-                seconds,
-                images_per_second: speed,
-            })
-        }
-        _ => None,
+    let names = metric_names(metrics)?;
+    let epoch = |row: &[f64]| {
+        let (
+            &[epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, speed],
+            more,
+        ) = row.split_first_chunk::<8>()?;
+        let measured = names.iter().cloned().zip(more.iter().copied());
+        (more.len() == names.len()).then(|| EpochRecord {
+            epoch: epoch as usize,
+            train_loss,
+            train_accuracy,
+            val_loss,
+            val_accuracy,
+            lr,
+            seconds,
+            images_per_second: speed,
+            metrics: measured.filter(|(_, value)| !value.is_nan()).collect(),
+        })
     };
     let batch = |row: &[f64]| match *row {
         [step, epoch, loss, lr] => {
@@ -60,13 +82,25 @@ pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
     Ok(History { epochs: rows(metrics, epoch)?, batches: rows(batches, batch)? })
 }
 
+/// The metrics that the header names behind the columns of every run.
+fn metric_names(path: &Path) -> Result<Vec<String>> {
+    let text = read(path)?;
+    let header = text.lines().next().and_then(|header| header.strip_prefix(COLUMNS));
+    Ok(header.map_or_else(Vec::new, |more| more.split(',').skip(1).map(str::to_owned).collect()))
+}
+
+/// The text of a table; nothing of one that is missing.
+fn read(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
 /// The rows under the header.
 fn rows<T>(path: &Path, record: impl Fn(&[f64]) -> Option<T>) -> Result<Vec<T>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", path)(error)),
-    };
+    let text = read(path)?;
     let row = |(number, line): (usize, &str)| {
         let values: Option<Vec<f64>> = line.split(',').map(|value| value.parse().ok()).collect();
         let parsed = values.as_deref().and_then(&record);
@@ -77,6 +111,8 @@ fn rows<T>(path: &Path, record: impl Fn(&[f64]) -> Option<T>) -> Result<Vec<T>> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn history() -> History {
@@ -89,6 +125,7 @@ mod tests {
             lr: 1e-3,
             seconds: 2.0,
             images_per_second: 100.0,
+            metrics: BTreeMap::new(),
         };
         let batch = BatchRecord { step: 1, epoch: 1, loss: 0.5, lr: 1e-3 };
         History { epochs: vec![record], batches: vec![batch] }
@@ -112,6 +149,20 @@ mod tests {
         std::fs::write(&metrics, metrics_csv(&history())).unwrap();
         std::fs::write(&batches, batches_csv(&history())).unwrap();
         assert_eq!(read_history(&metrics, &batches).unwrap(), history());
+    }
+
+    #[test]
+    fn metrics_have_columns_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        let mut history = History { batches: Vec::new(), ..history() };
+        history.epochs[0].metrics.insert("top_5".to_owned(), 0.5);
+        history.epochs.push(EpochRecord::new(2));
+        let text = metrics_csv(&history);
+        assert!(text.lines().next().is_some_and(|header| header.ends_with(",top_5")), "{text}");
+        assert!(text.lines().nth(1).is_some_and(|row| row.ends_with(",0.500000")), "{text}");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(read_history(&path, Path::new("none")).unwrap(), history);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! | module | what |
 //! |---|---|
 //! | [`Trainer`], [`TrainerConfig`] | trains a network from the first epoch to the last |
-//! | [`evaluate`], [`Evaluation`], [`metrics`] | how often a network is right, and where it is wrong |
-//! | [`optim`] | SGD, Adam and AdamW over groups of parameters, with PyTorch's arithmetic |
+//! | [`evaluate()`], [`Evaluation`], [`metrics`] | how often a network is right, and where it is wrong |
+//! | [`optim`] | optimizers over groups of parameters, with PyTorch's arithmetic |
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
+//! | [`loss`] | what is made small: cross entropy with label smoothing and class weights, or your own |
+//! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
 //! | [`EmaConfig`] | running averages of the weights, validated and kept in their place |
-//! | [`Criterion`] | cross entropy with label smoothing and class weights |
 //! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
 //! | [`DeviceUpload`] | how a loader's images come to a card |
 //! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
@@ -35,17 +36,19 @@ mod atomic_file;
 mod callback;
 mod checkpoint;
 mod config;
-mod criterion;
 mod environment;
 mod error;
 mod evaluate;
 mod freeze;
 mod history_file;
 mod loaders;
+pub mod loss;
 mod loss_scale;
 pub mod metrics;
+mod monitor;
 pub mod optim;
 mod out_of_memory;
+mod parts;
 mod record;
 mod recorded;
 mod run_folder;
@@ -53,6 +56,7 @@ mod run_lock;
 pub mod schedule;
 mod session;
 mod skipping;
+mod train_step;
 mod trainer;
 mod training_state;
 mod training_step;
@@ -62,12 +66,21 @@ mod weight_averages;
 
 pub use atomic_file::write_atomically;
 pub use callback::{Callback, Control, Event, StopReason};
+pub use candle_vision_registry::Description;
 pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
 pub use config::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
-pub use criterion::Criterion;
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, EvaluationConfig, Prediction, evaluate};
+pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};
+pub use loss::Mean;
+pub use monitor::{Measured, Mode, Monitor};
+pub use parts::{PartEntry, PartTable, Parts};
 pub use record::{BatchRecord, EpochRecord, History};
 pub use run_folder::RunFolder;
-pub use trainer::{Summary, Trainer};
+pub use train_step::{StepOutput, TrainStep};
+pub use trainer::{Trainer, TrainerBuilder, TrainingResult};
 pub use upload::DeviceUpload;
+
+/// The program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

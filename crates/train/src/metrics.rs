@@ -1,11 +1,19 @@
 //! How often a network is right, where it is wrong, and whether it knows.
+//!
+//! A [`Metric`] is a number that a run measures in each epoch; the functions work on what there is already.
 
 mod calibration;
 mod classes;
+mod macro_f1;
+mod metric;
+mod top_k;
 mod wilson;
 
 pub use calibration::{Calibration, ConfidenceBin, calibration};
 pub use classes::{ClassScores, ConfusedPair, class_scores, confused_pairs};
+pub use macro_f1::MacroF1;
+pub use metric::{Metric, MetricEntry, Metrics};
+pub use top_k::TopK;
 pub use wilson::wilson_interval;
 
 use candle_core::{DType, Tensor};
@@ -83,7 +91,7 @@ pub(crate) fn count_in_top_k(logits: &Tensor, labels: &Tensor, k: usize) -> Resu
 }
 
 /// How many classes come before `label` when they are sorted by logit; NaN comes last.
-fn rank(row: &[f64], label: usize) -> Option<usize> {
+pub(crate) fn rank(row: &[f64], label: usize) -> Option<usize> {
     let own = *row.get(label)?;
     if own.is_nan() {
         return Some(row.len());

@@ -1,15 +1,22 @@
 //! What a run leaves behind in numbers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::monitor::Monitor;
 
 /// The result of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EpochRecord {
     /// Epoch, from 1.
     pub epoch: usize,
     /// Mean loss over the training images, while the network was learning from them.
     pub train_loss: f64,
-    /// Fraction of the training images that were classified right, likewise.
+    /// Fraction of the training images that were classified right, likewise. It is NaN where the training
+    /// step gave no logits.
+    #[serde(default = "unknown", deserialize_with = "number_or_null")]
     pub train_accuracy: f64,
     /// Mean loss over the validation images, in evaluation mode after the epoch.
     pub val_loss: f64,
@@ -21,6 +28,47 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Training images a second, validation not counted.
     pub images_per_second: f64,
+    /// Metrics of the validation by name, besides loss and accuracy. One that came to no finite number is
+    /// not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+fn unknown() -> f64 {
+    f64::NAN
+}
+
+/// JSON has no NaN and writes `null`.
+fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+impl EpochRecord {
+    /// A record in which nothing is measured yet: zeros. Set the fields as they are known.
+    pub fn new(epoch: usize) -> Self {
+        Self {
+            epoch,
+            train_loss: 0.0,
+            train_accuracy: 0.0,
+            val_loss: 0.0,
+            val_accuracy: 0.0,
+            lr: 0.0,
+            seconds: 0.0,
+            images_per_second: 0.0,
+            metrics: BTreeMap::new(),
+        }
+    }
+
+    /// The number called `name`, as [`Monitor::metric`] names it.
+    pub fn measured(&self, name: &str) -> Option<f64> {
+        match name {
+            "train_loss" => Some(self.train_loss),
+            "train_accuracy" => Some(self.train_accuracy),
+            "val_loss" => Some(self.val_loss),
+            "val_accuracy" => Some(self.val_accuracy),
+            _ => self.metrics.get(name).copied(),
+        }
+    }
 }
 
 /// The result of one training batch.
@@ -46,14 +94,21 @@ pub struct History {
 }
 
 impl History {
-    /// The epoch with the highest validation accuracy; of equals the earliest, which has been
-    /// trained least on its way there.
+    /// The epoch with the highest validation accuracy. Ties go to the earliest epoch.
     pub fn best(&self) -> Option<&EpochRecord> {
-        self.epochs.iter().reduce(
-            |best, epoch| {
-                if epoch.val_accuracy > best.val_accuracy { epoch } else { best }
-            },
-        )
+        self.best_by(&Monitor::default())
+    }
+
+    /// The best epoch by this number, of those that have it. Ties go to the earliest epoch.
+    pub fn best_by(&self, monitor: &Monitor) -> Option<&EpochRecord> {
+        let mut best: Option<(f64, &EpochRecord)> = None;
+        for epoch in &self.epochs {
+            let Some(value) = monitor.value(epoch) else { continue };
+            if best.is_none_or(|(best, _)| monitor.is_better(value, best, 0.0)) {
+                best = Some((value, epoch));
+            }
+        }
+        best.map(|(_, epoch)| epoch)
     }
 }
 
@@ -63,14 +118,8 @@ mod tests {
 
     fn history(accuracies: &[f64]) -> History {
         let record = |(i, &val_accuracy): (usize, &f64)| EpochRecord {
-            epoch: i + 1,
-            train_loss: 1.0,
-            train_accuracy: 0.5,
-            val_loss: 1.0,
             val_accuracy,
-            lr: 0.1,
-            seconds: 1.0,
-            images_per_second: 1.0,
+            ..EpochRecord::new(i + 1)
         };
         History { epochs: accuracies.iter().enumerate().map(record).collect(), batches: Vec::new() }
     }
@@ -81,5 +130,14 @@ mod tests {
         assert_eq!(best(&[]), None);
         assert_eq!(best(&[0.0]), Some(1));
         assert_eq!(best(&[0.5, 0.9, 0.7, 0.9]), Some(2));
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_metrics_is_read() {
+        let json = r#"{"epoch":1,"train_loss":0.5,"train_accuracy":null,"val_loss":0.25,
+            "val_accuracy":1.0,"lr":0.001,"seconds":2.0,"images_per_second":100.0}"#;
+        let record: EpochRecord = serde_json::from_str(json).unwrap();
+        assert!(record.metrics.is_empty() && record.train_accuracy.is_nan());
+        assert!(!serde_json::to_string(&record).unwrap().contains("metrics"));
     }
 }

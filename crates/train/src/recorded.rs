@@ -5,43 +5,49 @@
 
 mod debug;
 
-use candle_vision_data::transforms::{Compose, Transform};
-use serde_json::Value;
+use candle_vision_data::transforms::{Compose, ComposeDescription, Transform, Transforms};
 
 use debug::Node;
 
 /// Transforms as a checkpoint records them.
 pub(crate) fn transforms(transforms: &Compose) -> String {
     // Numbers and names alone, for which this cannot fail; the other form is as good a record.
-    serde_json::to_string(transforms).unwrap_or_else(|_| format!("{transforms:?}"))
+    serde_json::to_string(&transforms.describe()).unwrap_or_else(|_| format!("{transforms:?}"))
 }
 
-/// Whether transforms recorded as `recorded` are those recorded as `found` today.
+/// Whether transforms recorded as `recorded` are those recorded as `found` today. Of transforms from
+/// outside every setting must have been recorded: only the standard ones' defaults are known here.
 pub(crate) fn are_same_transforms(found: &str, recorded: &str) -> bool {
-    let Ok(found) = serde_json::from_str::<Compose>(found) else { return false };
-    match serde_json::from_str::<Compose>(recorded) {
-        Ok(recorded) => recorded == found,
+    let standard = Transforms::standard();
+    let Ok(found) = serde_json::from_str::<ComposeDescription>(found) else { return false };
+    match serde_json::from_str::<ComposeDescription>(recorded) {
+        Ok(recorded) => recorded.is_same(&found, &standard),
         // Checkpoints of format 1 had them as Rust's debug output at first.
-        Err(_) => is_recorded_as_debug(&found, recorded),
+        Err(_) => {
+            let found = found.build(&standard);
+            found.is_ok_and(|found| is_recorded_as_debug(&found, recorded, &standard))
+        }
     }
 }
 
 /// Whether debug output of an earlier version describes these transforms.
-fn is_recorded_as_debug(transforms: &Compose, recorded: &str) -> bool {
+fn is_recorded_as_debug(found: &Compose, recorded: &str, standard: &Transforms) -> bool {
     let Some(steps) = Node::parse(recorded).and_then(Node::steps) else { return false };
-    steps.len() == transforms.0.len()
-        && steps.iter().zip(&transforms.0).all(|(recorded, step)| {
+    steps.len() == found.transforms().len()
+        && steps.iter().zip(found.transforms()).all(|(recorded, step)| {
             let today = Node::parse(&format!("{step:?}"));
             let added = today.and_then(|today| recorded.added_in(&today));
-            added.is_some_and(|added| are_defaults(step, &added))
+            added.is_some_and(|added| are_defaults(step, &added, standard))
         })
 }
 
 /// Whether these settings of a transform have the values they take when they are not given.
-fn are_defaults(step: &Transform, settings: &[String]) -> bool {
-    let Ok(Value::Object(mut fields)) = serde_json::to_value(step) else { return false };
-    fields.retain(|name, _| !settings.contains(name));
-    serde_json::from_value::<Transform>(Value::Object(fields)).is_ok_and(|filled| filled == *step)
+fn are_defaults(step: &dyn Transform, settings: &[String], standard: &Transforms) -> bool {
+    let whole = step.describe();
+    let mut given = whole.clone();
+    given.settings.retain(|name, _| !settings.contains(name));
+    let filled = standard.get(&given.name).ok().and_then(|entry| entry.build(&given).ok());
+    filled.is_some_and(|filled| filled.describe() == whole)
 }
 
 #[cfg(test)]
@@ -51,7 +57,8 @@ mod tests {
     const TODAY: &str = r#"[{"op":"random_crop","size":32,"padding":4},{"op":"resize","size":8},{"op":"to_tensor"}]"#;
 
     fn today() -> Compose {
-        serde_json::from_str(TODAY).unwrap()
+        let description: ComposeDescription = serde_json::from_str(TODAY).unwrap();
+        description.build(&Transforms::standard()).unwrap()
     }
 
     #[track_caller]

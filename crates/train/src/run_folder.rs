@@ -18,7 +18,7 @@ use crate::{Error, Result, atomic_file};
 /// | `config.toml` | all settings |
 /// | `environment.json` | program, machine, command line and time of the start |
 /// | `metrics.csv`, `batches.csv` | results of every epoch, losses of every batch |
-/// | `best.safetensors` | the network with the highest validation accuracy |
+/// | `best.safetensors` | the network after the best epoch |
 /// | `last.safetensors` | the network as it is, and what is needed to resume |
 ///
 /// Every file is written whole under another name and then renamed. Opening a run changes nothing in
@@ -125,7 +125,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// Where the network with the highest validation accuracy is or will be.
+    /// Where the network after the best epoch is or will be.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }

@@ -1,31 +1,53 @@
 //! Who follows a run, and who may end it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_vision_data::DataLoader;
+use serde_json::Value;
 
-use crate::Result;
 use crate::callback::{Callback, Control, Event, StopReason};
 use crate::skipping::check_skipped;
+use crate::{Error, Result};
 
-/// The callbacks and the stop flag of one call of [`Trainer::run`](crate::Trainer::run).
-pub(crate) struct Session<'s, 'c> {
-    callbacks: &'s mut [&'c mut dyn Callback],
-    stop: &'s AtomicBool,
+/// The callbacks and the stop flags of one call of [`Trainer::run`](crate::Trainer::run).
+pub(crate) struct Session<'s> {
+    callbacks: Vec<&'s mut dyn Callback>,
+    stop: Vec<&'s AtomicBool>,
     stopped_by_callback: bool,
     /// Left-out images that the callbacks know of: loader and index.
     skipped: BTreeSet<(usize, usize)>,
 }
 
-impl<'s, 'c> Session<'s, 'c> {
-    pub(crate) fn new(callbacks: &'s mut [&'c mut dyn Callback], stop: &'s AtomicBool) -> Self {
+impl<'s> Session<'s> {
+    pub(crate) fn new(callbacks: Vec<&'s mut dyn Callback>, stop: Vec<&'s AtomicBool>) -> Self {
         Self { callbacks, stop, stopped_by_callback: false, skipped: BTreeSet::new() }
     }
 
     pub(crate) fn notify(&mut self, event: &Event<'_>) -> Result<()> {
         for callback in self.callbacks.iter_mut() {
             self.stopped_by_callback |= callback.on_event(event)? == Control::Stop;
+        }
+        Ok(())
+    }
+
+    /// What the callbacks with a name want to be saved.
+    pub(crate) fn states(&self) -> Result<BTreeMap<String, Value>> {
+        let named = self.callbacks.iter().filter_map(|callback| Some((callback.name()?, callback)));
+        named.map(|(name, callback)| Ok((name.to_owned(), callback.state()?))).collect()
+    }
+
+    /// Gives the callbacks what they had saved.
+    ///
+    /// # Errors
+    /// [`Error::MissingCallback`] if one is not there.
+    pub(crate) fn load_states(&mut self, states: &BTreeMap<String, Value>) -> Result<()> {
+        for (name, state) in states {
+            let mut callbacks = self.callbacks.iter_mut();
+            let Some(callback) = callbacks.find(|callback| callback.name() == Some(name)) else {
+                return Err(Error::MissingCallback { name: name.clone() });
+            };
+            callback.load_state(state)?;
         }
         Ok(())
     }
@@ -47,7 +69,7 @@ impl<'s, 'c> Session<'s, 'c> {
     }
 
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.stop.iter().any(|stop| stop.load(Ordering::Relaxed)) {
             Some(StopReason::Interrupted)
         } else if self.stopped_by_callback {
             Some(StopReason::StoppedByCallback)

@@ -1,5 +1,7 @@
 //! Training from the first epoch to the last: one function for the run, one for an epoch.
 
+mod builder;
+mod result;
 mod resuming;
 mod saving;
 mod single_sample;
@@ -8,30 +10,41 @@ mod steps;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use candle_vision_data::DataLoader;
-use candle_vision_models::{Model, Parameter, Precision, PreparedLayers};
+use candle_vision_models::{Model, Parameter, PreparedLayers};
+use candle_vision_registry::Description;
+use serde_json::Value;
 
-use crate::callback::{Callback, Event, StopReason};
+use crate::callback::{Callback, Control, Event, StopReason};
+use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
-use crate::criterion::Criterion;
-use crate::evaluate::{Evaluation, EvaluationConfig, evaluate};
-use crate::freeze::{Learners, check_groups, freeze, groups, release};
-use crate::loaders::{check_loaders, data_facts};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::freeze::{groups, release};
+use crate::loss::Loss;
 use crate::loss_scale::LossScale;
+use crate::metrics::Metric;
+use crate::monitor::{Measured, Monitor};
 use crate::optim::Optimizer;
 use crate::out_of_memory::explained;
-use crate::record::{EpochRecord, History};
+use crate::parts::Parts;
+use crate::record::{BatchRecord, EpochRecord, History};
 use crate::run_folder::RunFolder;
-use crate::schedule::{EpochMetrics, Schedule};
+use crate::schedule::{LearningRate, RunLength, Schedule};
 use crate::session::Session;
+use crate::train_step::TrainStep;
 use crate::training_state::Position;
-use crate::unread::{Reading, Unread};
+use crate::unread::Unread;
 use crate::weight_averages::WeightAverages;
 use crate::{Error, Result};
+pub use builder::TrainerBuilder;
+use builder::TrainingHooks;
+pub use result::TrainingResult;
 use steps::Begun;
 
 /// Trains a network on one loader and chooses the best epoch by another.
@@ -40,53 +53,77 @@ use steps::Begun;
 /// weights, bit for bit, for any number of worker threads; and a run that is stopped and resumed
 /// ends with the weights of one that was not.
 ///
+/// Without a folder ([`Trainer::save_to`], [`Trainer::run_folder`]) nothing is written, and the best weights
+/// are kept in memory.
+///
 /// # Example
 /// ```
 /// use std::sync::Arc;
-/// use std::sync::atomic::AtomicBool;
 ///
 /// use candle_core::Device;
-/// use candle_vision_data::transforms::{Compose, Transform};
+/// use candle_vision_data::transforms::{Compose, ToTensor};
 /// use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
 /// use candle_vision_models::{ModelSpec, build};
-/// use candle_vision_train::optim::OptimizerConfig;
-/// use candle_vision_train::{RunFolder, Trainer, TrainerConfig};
+/// use candle_vision_train::optim::Adam;
+/// use candle_vision_train::{Trainer, TrainerConfig};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let loader = |split, shuffle| {
-///     let insects = Insects::new(split, InsectsConfig { size: 32, count: 8, seed: 0 })?;
-///     let transform = Compose::new(vec![Transform::ToTensor])?;
-///     let config = LoaderConfig { batch_size: 4, shuffle, ..LoaderConfig::default() };
+///     let insects = Insects::new(split, InsectsConfig::new(8).size(32))?;
+///     let transform = Compose::new().with(ToTensor);
+///     let config = LoaderConfig::new(4).shuffle(shuffle);
 ///     DataLoader::new(Arc::new(insects), transform, config, Device::Cpu)
 /// };
 /// let (train, val) = (loader(Split::Train, true)?, loader(Split::Val, false)?);
 /// let model = build(&ModelSpec::new("simple_cnn", 2), 0, &Device::Cpu)?;
-/// let config = TrainerConfig::new(1, OptimizerConfig::adam(1e-3));
 /// let runs = tempfile::tempdir()?;
-/// let run = RunFolder::create(runs.path(), "insects", "")?;
-/// let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run)?;
-/// let summary = trainer.run(&mut [], &AtomicBool::new(false))?;
-/// assert_eq!(summary.history.batches.len(), 2);
-/// assert!(summary.last.is_file());
+/// let config = TrainerConfig::new(1, Adam::new(1e-3));
+/// let done = Trainer::new(model.as_ref(), &train, &val, config)?
+///     .on_batch(|batch| println!("{} {}", batch.step, batch.lr))
+///     .save_to(runs.path().join("insects"))
+///     .run()?;
+/// assert_eq!(done.history.batches.len(), 2);
+/// assert!(done.best_path().is_some_and(|path| path.ends_with("insects/001/best.safetensors")));
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "nothing is trained before `run`"]
 pub struct Trainer<'a> {
     model: &'a dyn Model,
     train: &'a DataLoader,
     val: &'a DataLoader,
+    /// With the settings of all parts filled in.
     config: TrainerConfig,
-    run: &'a RunFolder,
-    criterion: Criterion,
-    optimizer: Optimizer,
-    schedule: Schedule,
+    registries: Parts,
+    loss: Box<dyn Loss>,
+    optimizer: Box<dyn Optimizer>,
+    schedule: Arc<dyn Schedule>,
+    lr: LearningRate,
+    metrics: Vec<Box<dyn Metric>>,
+    measured: Measured,
+    /// What the best epoch is chosen by.
+    monitor: Monitor,
+    train_step: Option<Box<dyn TrainStep + 'a>>,
+    hooks: Option<TrainingHooks<'a>>,
+    /// Descriptions of parts that are no settings.
+    parts: BTreeMap<String, Description>,
+    undescribed: Vec<String>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
+    /// States of callbacks that wait for the run to go on.
+    callback_states: BTreeMap<String, Value>,
+    stop: Option<&'a AtomicBool>,
+    folder: Option<RunFolder>,
+    /// Where a folder is to be made when the run begins.
+    new_folder: Option<PathBuf>,
+    /// The network after the best epoch, if there is no folder.
+    best: Option<Checkpoint>,
     /// Parameters that begin to learn after the frozen epochs; `None` once they do.
     frozen: Option<Vec<Parameter>>,
     /// Frozen layers, ready for use; emptied when they may have changed.
     prepared: PreparedLayers,
     /// With [`TrainerConfig::ema`].
     averages: Option<WeightAverages>,
-    /// With [`Precision::F16`].
+    /// With [`Precision::F16`](candle_vision_models::Precision::F16).
     loss_scale: Option<LossScale>,
     /// Where the run stands. Its step and batch are those of the last step that was begun; sums and
     /// counts, as the history, are of the steps that were read.
@@ -101,84 +138,82 @@ pub struct Trainer<'a> {
     slow_backward: Option<bool>,
 }
 
-/// What came of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// Why it ended.
-    pub reason: StopReason,
-    /// Everything that was measured, before a resumption too.
-    pub history: History,
-    /// Wall time of this call.
-    pub seconds: f64,
-    /// The network with the highest validation accuracy, with [`TrainerConfig::ema`] the average of its
-    /// weights; there is none before the first epoch ends.
-    pub best: PathBuf,
-    /// The network as it is, with the state of the run.
-    pub last: PathBuf,
+impl fmt::Debug for Trainer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (config, position) = (&self.config, &self.position);
+        let mut fields = f.debug_struct("Trainer");
+        fields.field("config", config).field("position", position).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer before its first step. Class names and preprocessing for the checkpoints are those
-    /// of the validation loader. Parameters that are frozen already stay so; with
-    /// [`TrainerConfig::freeze`] more are frozen.
+    /// A trainer with the built-in parts, before its first step. [`Trainer::builder`] takes parts of one's own.
     ///
     /// # Errors
-    /// If a setting is impossible, a loader is empty, the data sets have other classes than each
-    /// other or the network, a label is of no class, or no parameter is trainable. The network is
-    /// as it was then.
+    /// As [`TrainerBuilder::build`].
     pub fn new(
         model: &'a dyn Model,
         train: &'a DataLoader,
         val: &'a DataLoader,
         config: TrainerConfig,
-        run: &'a RunFolder,
     ) -> Result<Self> {
-        config.validate()?;
-        check_loaders(model, train, val)?;
-        check_groups(model, &config)?;
-        let learners = Learners::new(model, model.parameters().trainable(), &config)?;
-        let criterion = Criterion::new(
-            config.label_smoothing,
-            config.class_weights.as_deref(),
-            model.spec().num_classes,
-            &model.parameters().device(),
-        )?;
-        let optimizer = learners.optimizer(&config, true)?;
-        let schedule = new_schedule(&config, train)?;
-        let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
-        let (position, history) = (Position::at_epoch(1, 0), History::default());
-        let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
-        let is_emulated =
-            config.precision != Precision::F32 && model.parameters().device().is_cpu();
-        let unread = Unread::new(Reading::of(&model.parameters().device()));
-        let data = data_facts(train, val);
-        // The first change, when nothing can fail any more.
-        freeze(model, learners.later.as_deref().unwrap_or_default())?;
-        Ok(Self {
-            model,
-            train,
-            val,
-            config,
-            run,
-            criterion,
-            optimizer,
-            schedule,
-            frozen: learners.later,
-            prepared: PreparedLayers::new(),
-            averages,
-            loss_scale,
-            position,
-            history,
-            data,
-            forgiven: 0,
-            unread,
-            // Halves are emulated on the CPU, by conversions that are none of the network's.
-            slow_backward: is_emulated.then_some(true),
+        Self::builder(model).data(train, val).config(config).build()
+    }
+
+    /// A trainer that is put together piece by piece.
+    pub fn builder(model: &'a dyn Model) -> TrainerBuilder<'a> {
+        TrainerBuilder::new(model)
+    }
+
+    /// Follows the run, and may end it.
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Is told of each training batch.
+    pub fn on_batch(self, mut tell: impl FnMut(&BatchRecord) + 'a) -> Self {
+        self.callback(move |event: &Event<'_>| {
+            if let Event::BatchEnd { record, .. } = event {
+                tell(record);
+            }
+            Ok(Control::Continue)
         })
     }
 
-    /// Trains until the last epoch, an early stop, or until asked to end: by `stop`, which a signal
-    /// handler may set, or by a callback. The batch at hand, on a GPU every batch that was begun, is
+    /// Is told of each epoch.
+    pub fn on_epoch(self, mut tell: impl FnMut(&EpochRecord) + 'a) -> Self {
+        self.callback(move |event: &Event<'_>| {
+            if let Event::EpochEnd { record, .. } = event {
+                tell(record);
+            }
+            Ok(Control::Continue)
+        })
+    }
+
+    /// Writes measurements and checkpoints into the folder of a run.
+    pub fn run_folder(self, folder: &RunFolder) -> Self {
+        Self { folder: Some(folder.clone()), new_folder: None, ..self }
+    }
+
+    /// The same in a new folder, `runs/p1/001` for `runs/p1`: it has the next free number under that name. It
+    /// is made when the run begins.
+    pub fn save_to(self, runs_of: impl Into<PathBuf>) -> Self {
+        Self { new_folder: Some(runs_of.into()), folder: None, ..self }
+    }
+
+    /// Ends the run, so that it can be resumed, once the flag is set: by a signal handler, for instance.
+    pub fn stop_when(self, flag: &'a AtomicBool) -> Self {
+        Self { stop: Some(flag), ..self }
+    }
+
+    /// All settings, those that were left out filled in.
+    pub fn config(&self) -> &TrainerConfig {
+        &self.config
+    }
+
+    /// Trains until the last epoch, an early stop, or until asked to end: by the flag of
+    /// [`Trainer::stop_when`] or by a callback. The batch at hand, on a GPU every batch that was begun, is
     /// finished then, and the position saved. Another call goes on from there; after the last epoch or
     /// an early stop it trains nothing, tells the callbacks nothing, and returns what the run came to.
     ///
@@ -190,18 +225,47 @@ impl<'a> Trainer<'a> {
     /// - if an image cannot be read, a checkpoint not be written, or a callback fails
     ///
     /// Checkpoints stay as last written.
-    pub fn run(
+    pub fn run(&mut self) -> Result<TrainingResult> {
+        self.run_with(&mut [], &AtomicBool::new(false))
+    }
+
+    /// The same with more callbacks and one more flag, which are borrowed for this call alone.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_with(
         &mut self,
         callbacks: &mut [&mut dyn Callback],
         stop: &AtomicBool,
-    ) -> Result<Summary> {
+    ) -> Result<TrainingResult> {
         let started = Instant::now();
-        if let Some(reason) = self.finished() {
-            return Ok(self.summary(reason, started));
+        if let Some(reason) = self.finished()? {
+            return Ok(self.result(reason, started));
         }
-        let _lock = self.run.hold()?;
+        if let Some(path) = self.new_folder.take() {
+            self.folder = Some(self.make_folder(&path)?);
+        }
+        let _lock = self.folder.as_ref().map(RunFolder::hold).transpose()?;
         self.check_last_batch()?;
-        let mut session = Session::new(callbacks, stop);
+        // The trainer itself is needed while its callbacks are at work.
+        let mut own = std::mem::take(&mut self.callbacks);
+        let result = self.run_session(&mut own, callbacks, stop);
+        self.callbacks = own;
+        Ok(self.result(result?, started))
+    }
+
+    fn run_session(
+        &mut self,
+        own: &mut [Box<dyn Callback + 'a>],
+        callbacks: &mut [&mut dyn Callback],
+        stop: &AtomicBool,
+    ) -> Result<StopReason> {
+        let own = own.iter_mut().map(|callback| -> &mut dyn Callback { callback.as_mut() });
+        let given = callbacks.iter_mut().map(|callback| -> &mut dyn Callback { &mut **callback });
+        let flags = self.stop.into_iter().chain([stop]).collect();
+        let mut session = Session::new(own.chain(given).collect(), flags);
+        session.load_states(&self.callback_states)?;
+        self.callback_states.clear();
         session.notify(&Event::RunStart {
             epochs: self.config.epochs,
             first_epoch: self.position.epoch,
@@ -215,21 +279,22 @@ impl<'a> Trainer<'a> {
             }
         };
         session.notify(&Event::RunEnd { history: &self.history, reason })?;
-        Ok(self.summary(reason, started))
+        Ok(reason)
     }
 
-    fn summary(&self, reason: StopReason, started: Instant) -> Summary {
-        Summary {
+    fn result(&self, reason: StopReason, started: Instant) -> TrainingResult {
+        TrainingResult {
             reason,
             history: self.history.clone(),
             seconds: started.elapsed().as_secs_f64(),
-            best: self.run.best(),
-            last: self.run.last(),
+            best_epoch: self.history.best_by(&self.monitor).cloned(),
+            folder: self.folder.clone(),
+            best: self.best.clone(),
         }
     }
 
     /// Trains one epoch, or what is left of it; returns why the run ends, if it does.
-    fn epoch(&mut self, session: &mut Session<'_, '_>) -> Result<Option<StopReason>> {
+    fn epoch(&mut self, session: &mut Session<'_>) -> Result<Option<StopReason>> {
         self.begin_epoch(session)?;
         let batch_size = self.train.config().batch_size;
         let trained = self.train_epoch(session);
@@ -244,15 +309,15 @@ impl<'a> Trainer<'a> {
         self.end_epoch(session, &evaluation, started.elapsed().as_secs_f64())
     }
 
-    fn begin_epoch(&mut self, session: &mut Session<'_, '_>) -> Result<()> {
+    fn begin_epoch(&mut self, session: &mut Session<'_>) -> Result<()> {
         let epoch = self.position.epoch;
         let frozen_epochs = self.config.freeze.as_ref().map_or(0, |freeze| freeze.epochs);
         if self.frozen.is_some() && epoch > frozen_epochs {
             self.unfreeze()?;
             if let Some(lr) = self.config.freeze.as_ref().and_then(|freeze| freeze.unfreeze_lr) {
-                self.schedule.set_lr(lr);
+                self.lr.set_lr(lr);
             }
-            let lr = self.schedule.lr_of_step(self.position.step);
+            let lr = self.lr.lr_of_step(self.position.step);
             session.notify(&Event::Unfrozen { epoch, lr })?;
         }
         session.notify(&Event::EpochStart {
@@ -260,7 +325,7 @@ impl<'a> Trainer<'a> {
             epochs: self.config.epochs,
             batches: self.batches(),
             first_batch: self.position.batch,
-            lr: self.schedule.lr_of_step(self.position.step),
+            lr: self.lr.lr_of_step(self.position.step),
         })
     }
 
@@ -291,15 +356,19 @@ impl<'a> Trainer<'a> {
     }
 
     /// `None` if the run is to end before all of it is seen.
-    fn validate(&self, session: &mut Session<'_, '_>) -> Result<Option<Evaluation>> {
+    fn validate(&mut self, session: &mut Session<'_>) -> Result<Option<Evaluation>> {
+        let (train, val) = (self.train, self.val);
         let progress = |batch, batches| {
-            session.notify_skipped([self.train, self.val])?;
+            session.notify_skipped([train, val])?;
             session.notify(&Event::ValidationBatchEnd { batch, batches })?;
             Ok(session.stop_reason().is_none())
         };
-        let config =
-            EvaluationConfig { limit: self.config.limit_batches, precision: self.config.precision };
-        let evaluation = evaluate(self.model, self.val, &self.criterion, &config, progress);
+        let evaluation = evaluate(self.model, val)
+            .loss(self.loss.as_ref())
+            .metrics(&mut self.metrics)
+            .limit(self.config.limit_batches)
+            .precision(self.config.precision)
+            .run_while(progress);
         evaluation.map_err(|error| match error {
             Error::NotFiniteOutput { name, value, .. } => {
                 self.diverged_in_validation(format!("the output for `{name}` is {value}"))
@@ -310,28 +379,28 @@ impl<'a> Trainer<'a> {
 
     fn diverged_in_validation(&self, what: String) -> Error {
         let Position { epoch, batch, step, .. } = self.position;
-        let lr = self.schedule.lr_of_step(step.saturating_sub(1));
+        let lr = self.lr.lr_of_step(step.saturating_sub(1));
         Error::Diverged { epoch, batch, what, lr, parameter: None }
     }
 
     fn end_epoch(
         &mut self,
-        session: &mut Session<'_, '_>,
+        session: &mut Session<'_>,
         evaluation: &Evaluation,
         validation_seconds: f64,
     ) -> Result<Option<StopReason>> {
         // Before the first number is told.
         session.notify_skipped([self.train, self.val])?;
         let record = self.record(evaluation, validation_seconds)?;
-        self.schedule
-            .step(EpochMetrics { val_loss: record.val_loss, val_accuracy: record.val_accuracy });
+        self.lr.step(&record, &self.measured)?;
         self.history.epochs.push(record.clone());
         self.position = Position::at_epoch(record.epoch + 1, self.position.step);
-        let is_best = self.history.best().is_some_and(|best| best.epoch == record.epoch);
+        let best = self.history.best_by(&self.monitor);
+        let is_best = best.is_some_and(|best| best.epoch == record.epoch);
         if is_best {
             self.on_averages(|trainer| trainer.save_best(session))?;
         }
-        let finished = self.finished();
+        let finished = self.finished()?;
         self.save_last(session, finished)?;
         session.notify(&Event::EpochEnd { record: &record, history: &self.history, is_best })?;
         Ok(finished.or_else(|| session.stop_reason()))
@@ -339,41 +408,51 @@ impl<'a> Trainer<'a> {
 
     fn record(&self, evaluation: &Evaluation, validation_seconds: f64) -> Result<EpochRecord> {
         let position = &self.position;
-        let lr = self.schedule.lr_of_step(position.step.saturating_sub(1));
+        let lr = self.lr.lr_of_step(position.step.saturating_sub(1));
         if !evaluation.loss.is_finite() {
             let what = format!("the validation loss is {}", evaluation.loss);
             return Err(self.diverged_in_validation(what));
         }
         let samples = position.samples as f64;
+        let values = self.metrics.iter().map(|metric| (metric.name(), metric.value()));
         Ok(EpochRecord {
             epoch: position.epoch,
             train_loss: position.loss_sum / samples,
-            train_accuracy: position.correct as f64 / samples,
+            train_accuracy: position.accuracy(),
             val_loss: evaluation.loss,
             val_accuracy: evaluation.accuracy,
             lr,
             seconds: position.seconds + validation_seconds,
             images_per_second: samples / position.seconds.max(1e-9),
+            metrics: values.filter(|(_, value)| value.is_finite()).collect(),
         })
     }
 
     /// Why the run is at its end after the epochs so far, if it is.
-    fn finished(&self) -> Option<StopReason> {
+    fn finished(&self) -> Result<Option<StopReason>> {
         let epochs = &self.history.epochs;
-        let early = self.config.early_stop.as_ref();
         if epochs.len() >= self.config.epochs {
-            Some(StopReason::Completed)
-        } else if early.is_some_and(|early| early.is_reached_after(epochs, self.forgiven)) {
-            Some(StopReason::EarlyStopped)
-        } else {
-            None
+            return Ok(Some(StopReason::Completed));
         }
+        let Some(early) = &self.config.early_stop else { return Ok(None) };
+        let monitor = early.monitored(&self.measured)?;
+        let is_reached = early.is_reached(&monitor, epochs, self.forgiven);
+        Ok(is_reached.then_some(StopReason::EarlyStopped))
+    }
+
+    /// The schedule at the run's first epoch.
+    fn new_learning_rate(&self) -> Result<LearningRate> {
+        let schedule = Arc::clone(&self.schedule);
+        LearningRate::new(
+            schedule,
+            self.optimizer.fresh().lr(),
+            run_length(&self.config, self.train),
+        )
     }
 }
 
-fn new_schedule(config: &TrainerConfig, train: &DataLoader) -> Result<Schedule> {
-    let steps = batches_per_epoch(config, train);
-    Schedule::new(&config.schedule, config.optimizer.lr(), config.epochs, steps)
+fn run_length(config: &TrainerConfig, train: &DataLoader) -> RunLength {
+    RunLength { epochs: config.epochs, steps_per_epoch: batches_per_epoch(config, train) }
 }
 
 fn batches_per_epoch(config: &TrainerConfig, train: &DataLoader) -> usize {

@@ -3,25 +3,22 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
-use candle_vision_models::{FrozenBatchNorm, Model, Parameter, Pass, Precision, PreparedLayers};
-use candle_vision_ops::{
-    ForeignOp, Generator, backward, backward_from, sum_of_squares, why_not_direct,
+use candle_vision_models::{
+    FrozenBatchNorm, LayerHook, Model, Parameter, Pass, Precision, PreparedLayers,
 };
-use rand::SeedableRng;
+use candle_vision_ops::{ForeignOp, backward, backward_from, sum_of_squares, why_not_direct};
 
 use crate::Result;
-use crate::criterion::Criterion;
+use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::count_in_top_k;
 use crate::optim::{Optimizer, Updated, grad_norm};
-
-/// Keeps dropout's numbers apart from those that others draw from the same seed.
-const PURPOSE: u64 = 0x4452_4F50_4F55_5421;
+use crate::train_step::{StepOutput, TrainStep};
 
 /// What a step needs besides its batch.
 pub(crate) struct Step<'a> {
     pub(crate) model: &'a dyn Model,
-    pub(crate) criterion: &'a Criterion,
+    pub(crate) loss: &'a dyn Loss,
     pub(crate) precision: Precision,
     pub(crate) frozen_batch_norm: FrozenBatchNorm,
     /// Frozen layers, ready for use.
@@ -40,7 +37,8 @@ pub(crate) struct Step<'a> {
 /// What a step has found: numbers that a GPU may still be working out.
 pub(crate) struct Found {
     loss: Tensor,
-    logits: Tensor,
+    /// `None` if the step gave none.
+    logits: Option<Tensor>,
     labels: Tensor,
     /// `None` if the step was skipped because its scaled gradients were not finite.
     updated: Option<Updated>,
@@ -51,7 +49,8 @@ pub(crate) struct Found {
 /// The same, read.
 pub(crate) struct Outcome {
     pub(crate) loss: f64,
-    pub(crate) correct: usize,
+    /// Images that were classified right, if that is known.
+    pub(crate) correct: Option<usize>,
 }
 
 /// Why a step came to no finite end.
@@ -65,14 +64,25 @@ impl Step<'_> {
     pub(crate) fn run(
         &self,
         batch: &Batch,
-        optimizer: &mut Optimizer,
+        optimizer: &mut dyn Optimizer,
         loss_scale: Option<&mut LossScale>,
+        own: Option<&mut (dyn TrainStep + '_)>,
+        hook: Option<&mut dyn LayerHook>,
     ) -> Result<Result<Found, NotFinite>> {
-        let pass = Pass::train(self.generator()).precision(self.precision);
+        let pass = Pass::train_step(self.seed, self.number).precision(self.precision);
         let pass = pass.frozen_batch_norm(self.frozen_batch_norm);
-        let mut pass = pass.with_prepared(self.prepared);
-        let logits = self.model.forward(&batch.images, &mut pass)?;
-        let loss = self.criterion.loss(&logits, &batch.labels)?;
+        let pass = pass.with_prepared(self.prepared);
+        let mut pass = match hook {
+            Some(hook) => pass.with_hooks(hook),
+            None => pass,
+        };
+        let StepOutput { loss, logits } = match own {
+            Some(own) => own.run(self.model, batch, &mut pass)?,
+            None => {
+                let logits = self.model.forward(&batch.images, &mut pass)?;
+                StepOutput { loss: self.loss.loss(&logits, &batch.labels)?, logits: Some(logits) }
+            }
+        };
         if self.looks_first {
             let value = scalar(&loss)?;
             if !value.is_finite() {
@@ -86,12 +96,12 @@ impl Step<'_> {
             Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale)?,
         };
         // What is kept must not keep the graph.
-        let (loss, logits) = (loss.detach(), logits.detach());
+        let (loss, logits) = (loss.detach(), logits.map(|logits| logits.detach()));
         let labels = batch.labels.clone();
         Ok(updated.map(|updated| Found { loss, logits, labels, updated, foreign_op }))
     }
 
-    fn update(&self, loss: &Tensor, optimizer: &mut Optimizer) -> Result<Updated> {
+    fn update(&self, loss: &Tensor, optimizer: &mut dyn Optimizer) -> Result<Updated> {
         let grads = backward(loss)?;
         let factor = match self.grad_clip_norm {
             None => 1.0,
@@ -104,7 +114,7 @@ impl Step<'_> {
     fn update_scaled(
         &self,
         loss: &Tensor,
-        optimizer: &mut Optimizer,
+        optimizer: &mut dyn Optimizer,
         loss_scale: &mut LossScale,
     ) -> Result<Result<Option<Updated>, NotFinite>> {
         let scale = loss_scale.factor();
@@ -121,12 +131,6 @@ impl Step<'_> {
             return Ok(Err(NotFinite { what, parameter }));
         }
         Ok(Ok(None))
-    }
-
-    fn generator(&self) -> Generator {
-        let mut generator = Generator::seed_from_u64(self.seed ^ PURPOSE);
-        generator.set_stream(self.number as u64);
-        generator
     }
 
     /// Of all gradients together; it is finite if and only if they are.
@@ -165,7 +169,8 @@ impl Found {
             let what = format!("the loss is {loss} but a parameter is not finite");
             return Ok(Err(NotFinite { what, parameter }));
         }
-        let correct = count_in_top_k(&self.logits, &self.labels, 1)?;
+        let logits = self.logits.as_ref();
+        let correct = logits.map(|logits| count_in_top_k(logits, &self.labels, 1)).transpose()?;
         Ok(Ok(Outcome { loss, correct }))
     }
 }

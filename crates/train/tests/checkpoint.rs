@@ -12,7 +12,7 @@ use common::*;
 
 fn metadata(model: &dyn Model) -> CheckpointMetadata {
     let classes = vec!["upper".to_owned(), "lower".to_owned()];
-    let preprocessing = val_loader().transform().clone();
+    let preprocessing = val_loader().transform().describe();
     CheckpointMetadata {
         epoch: 7,
         val_accuracy: Some(0.1 + 0.2),

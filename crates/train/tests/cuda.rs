@@ -11,9 +11,10 @@ use candle_core::Device;
 use candle_vision_data::LoaderConfig;
 use candle_vision_models::{ModelSpec, Precision, build};
 use candle_vision_ops::{cuda_device, set_tf32};
+use candle_vision_train::loss::CrossEntropy;
 use candle_vision_train::{
-    Checkpoint, Control, Criterion, Error, EvaluationConfig, Event, Result, RunFolder, StopReason,
-    Summary, Trainer, evaluate,
+    Checkpoint, Control, Error, Event, Result, RunFolder, StopReason, Trainer, TrainingResult,
+    evaluate,
 };
 use common::*;
 
@@ -31,14 +32,19 @@ fn on_cuda(test: impl FnOnce(&Device)) {
 }
 
 /// Begins a run on `device`, or goes on with it; it is asked to stop when step `stop_at` is told of.
-fn run_on(device: &Device, text: &str, run: &RunFolder, stop_at: Option<usize>) -> Result<Summary> {
+fn run_on(
+    device: &Device,
+    text: &str,
+    run: &RunFolder,
+    stop_at: Option<usize>,
+) -> Result<TrainingResult> {
     let spec = ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE]);
     let model = build(&spec, 0, device).unwrap();
-    let config = LoaderConfig { batch_size: 5, shuffle: true, seed: 3, ..LoaderConfig::default() };
+    let config = LoaderConfig::new(5).shuffle(true).seed(3);
     let train = loader_on(device, Halves::new(23, 0), config);
-    let config = LoaderConfig { batch_size: 4, ..LoaderConfig::default() };
+    let config = LoaderConfig::new(4);
     let val = loader_on(device, Halves::new(10, 1000), config);
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(text), run)?;
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(text))?.run_folder(run);
     if run.last().exists() {
         trainer.resume(&Checkpoint::load(run.last())?)?;
     }
@@ -49,7 +55,7 @@ fn run_on(device: &Device, text: &str, run: &RunFolder, stop_at: Option<usize>) 
         }
         Control::Continue
     });
-    trainer.run(&mut [&mut watch], &stop)
+    trainer.run_with(&mut [&mut watch], &stop)
 }
 
 fn settings(precision: Precision, optimizer: &str) -> String {
@@ -97,14 +103,11 @@ fn a_checkpoint_of_a_device_is_one_for_the_cpu() {
         let runs = Runs::new();
         let text = settings(Precision::F32, SGD);
         let summary = run_on(device, &text, &runs.create(), None).unwrap();
-        let checkpoint = Checkpoint::load(&summary.best).unwrap();
+        let checkpoint = summary.best().unwrap();
         let model = network(7);
         checkpoint.restore(model.as_ref()).unwrap();
-        let criterion = Criterion::new(0.1, None, 2, &Device::Cpu).unwrap();
-        let config = EvaluationConfig::default();
-        let evaluation =
-            evaluate(model.as_ref(), &val_loader(), &criterion, &config, |_, _| Ok(true));
-        let loss = evaluation.unwrap().unwrap().loss;
+        let loss = CrossEntropy::new().label_smoothing(0.1);
+        let loss = evaluate(model.as_ref(), &val_loader()).loss(&loss).run().unwrap().loss;
         let best = summary.history.best().unwrap();
         assert!((loss - best.val_loss).abs() < 1e-4);
     });

@@ -5,16 +5,16 @@ mod common;
 use std::sync::atomic::AtomicBool;
 
 use candle_vision_train::{
-    Control, Error, Event, History, RunFolder, StopReason, Summary, Trainer, TrainerConfig,
+    Control, Error, Event, History, RunFolder, StopReason, Trainer, TrainerConfig, TrainingResult,
 };
 use common::*;
 
 fn with_epochs(text: &str, epochs: usize) -> TrainerConfig {
-    TrainerConfig { epochs, ..recipe(&format!("epochs = 1\n{text}")) }
+    recipe(&format!("epochs = 1\n{text}")).epochs(epochs)
 }
 
 /// Two epochs, and two more.
-fn in_two_parts(text: &str, run: &RunFolder) -> Summary {
+fn in_two_parts(text: &str, run: &RunFolder) -> TrainingResult {
     train(&with_epochs(text, 2), run, &mut []).unwrap();
     resume(&with_epochs(text, 4), run).unwrap()
 }
@@ -83,7 +83,7 @@ fn refused(config: &TrainerConfig, run: &RunFolder) -> String {
 fn a_run_that_was_stopped_early_goes_on_with_patience_anew() {
     let run = Runs::new();
     let run = run.create();
-    let epochs = |summary: &Summary| (summary.history.epochs.len(), summary.reason);
+    let epochs = |summary: &TrainingResult| (summary.history.epochs.len(), summary.reason);
     let stopped = train(&with_epochs(EARLY, 5), &run, &mut []).unwrap();
     assert_eq!(epochs(&stopped), (2, StopReason::EarlyStopped));
     let error = refused(&with_epochs(EARLY, 5), &run);
@@ -118,7 +118,7 @@ fn what_may_change_and_why_the_rest_may_not_is_said() {
     let (runs, text) = (Runs::new(), "optimizer = { name = 'sgd', lr = 0.01 }");
     let run = runs.create();
     train(&with_epochs(text, 1), &run, &mut []).unwrap();
-    let error = refused(&TrainerConfig { seed: 9, ..with_epochs(text, 2) }, &run);
+    let error = refused(&with_epochs(text, 2).seed(9), &run);
     for part in ["`seed` is 9 here, 0 there", "random draw", "only `epochs`, `early_stop`, workers"]
     {
         assert!(error.contains(part), "{error}");
@@ -132,16 +132,16 @@ fn after_its_end_a_run_trains_no_more() {
     let (runs, config) = (Runs::new(), with_epochs("optimizer = { name = 'sgd', lr = 0.01 }", 1));
     let run = runs.create();
     let (model, train, val) = (network(0), train_loader(0), val_loader());
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run).unwrap();
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config).unwrap().run_folder(&run);
     let stop = AtomicBool::new(false);
-    let first = trainer.run(&mut [], &stop).unwrap();
+    let first = trainer.run_with(&mut [], &stop).unwrap();
     let saved = std::fs::metadata(run.last()).unwrap().modified().unwrap();
     let mut events = 0;
     let mut watch = Watch(|_: &Event<'_>| {
         events += 1;
         Control::Continue
     });
-    let again = trainer.run(&mut [&mut watch], &stop).unwrap();
+    let again = trainer.run_with(&mut [&mut watch], &stop).unwrap();
     assert_eq!((again.reason, &again.history), (StopReason::Completed, &first.history));
     assert_eq!(events, 0);
     assert_eq!(std::fs::metadata(run.last()).unwrap().modified().unwrap(), saved);
@@ -156,5 +156,5 @@ fn a_run_has_one_trainer_at_a_time() {
     assert!(matches!(error, Error::RunInUse { .. }), "{error}");
     train(&config, &held, &mut []).unwrap();
     drop(held);
-    resume(&TrainerConfig { epochs: 2, ..config }, &run).unwrap();
+    resume(&config.epochs(2), &run).unwrap();
 }

@@ -1,12 +1,12 @@
 //! Twenty steps of each optimizer on a network of two layers, against PyTorch's.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_models::{Init, Parameter, ParameterBuilder, Parameters};
 use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy, linear, relu};
-use candle_vision_train::optim::{Optimizer, OptimizerConfig, ParamGroup};
+use candle_vision_train::Description;
+use candle_vision_train::optim::{Optimizer, Optimizers, ParamGroup};
 
 struct TwoLayers {
     parameters: Parameters,
@@ -39,15 +39,16 @@ fn layer(vb: &ParameterBuilder, inputs: usize, outputs: usize) -> Result<[Parame
 
 #[track_caller]
 fn check(case: &str, config: &str) {
-    let config: OptimizerConfig = toml::from_str(config).expect("the case is a valid setting");
+    let config: Description = toml::from_str(config).expect("the case is a valid setting");
     let cases = reference::json("optimizers.json");
     let cases = cases.as_array().expect("a list of cases");
     let expected = cases.iter().find(|c| c["case"] == case).expect("the case is in the file");
     let network = TwoLayers::new().expect("the network is built");
-    let group = ParamGroup::new(network.parameters.trainable(), &config);
-    let mut optimizer = Optimizer::new(&config, vec![group]).expect("settings are valid");
+    let group = ParamGroup::new(network.parameters.trainable());
+    let mut optimizer = Optimizers::standard().build(&config).expect("settings are valid");
+    optimizer.add(vec![group]).expect("each parameter is there once");
     for step in 0..20 {
-        let loss = train(&network, &mut optimizer, step).expect("a step works");
+        let loss = train(&network, optimizer.as_mut(), step).expect("a step works");
         let expected = expected["losses"][step].as_f64().expect("a number");
         assert!((loss / expected - 1.0).abs() < 1e-5, "{case}, step {step}: {loss}, {expected}");
     }
@@ -58,7 +59,7 @@ fn check(case: &str, config: &str) {
     }
 }
 
-fn train(network: &TwoLayers, optimizer: &mut Optimizer, step: usize) -> Result<f64> {
+fn train(network: &TwoLayers, optimizer: &mut dyn Optimizer, step: usize) -> Result<f64> {
     let x = reference::image_batch(&format!("opt.x{step}"), &[8, 12])?;
     let labels = reference::labels(&format!("opt.y{step}"), 8, 5)?;
     let targets = Targets::Labels(&labels);

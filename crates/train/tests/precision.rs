@@ -5,11 +5,12 @@ mod common;
 
 use candle_core::DType;
 use candle_vision_models::Precision;
-use candle_vision_train::{Checkpoint, Criterion, EvaluationConfig, Summary, evaluate};
+use candle_vision_train::loss::CrossEntropy;
+use candle_vision_train::{Checkpoint, TrainingResult, evaluate};
 use common::*;
 
 /// The same run in this precision.
-fn run(precision: Precision, runs: &Runs) -> Summary {
+fn run(precision: Precision, runs: &Runs) -> TrainingResult {
     let config = recipe(&format!(
         "epochs = 6\nprecision = '{precision}'\n\
          label_smoothing = 0.1\noptimizer = {{ name = 'sgd', lr = 0.005 }}"
@@ -17,7 +18,7 @@ fn run(precision: Precision, runs: &Runs) -> Summary {
     train(&config, &runs.create(), &mut []).unwrap()
 }
 
-fn losses(summary: &Summary) -> Vec<f64> {
+fn losses(summary: &TrainingResult) -> Vec<f64> {
     summary.history.epochs.iter().map(|epoch| epoch.train_loss).collect()
 }
 
@@ -42,7 +43,7 @@ fn a_network_learns_in_half_what_it_learns_in_f32() {
 fn checkpoints_of_a_run_in_half_are_in_f32() {
     let runs = Runs::new();
     for precision in [Precision::Bf16, Precision::F16] {
-        let checkpoint = Checkpoint::load(run(precision, &runs).last).unwrap();
+        let checkpoint = Checkpoint::load(run(precision, &runs).last_path().unwrap()).unwrap();
         for (name, tensor) in &checkpoint.tensors {
             assert!([DType::F32, DType::I64].contains(&tensor.dtype()), "{name}");
         }
@@ -53,16 +54,14 @@ fn checkpoints_of_a_run_in_half_are_in_f32() {
 fn validation_is_in_the_precision_of_the_run() {
     let runs = Runs::new();
     let summary = run(Precision::Bf16, &runs);
-    let checkpoint = Checkpoint::load(&summary.last).unwrap();
+    let checkpoint = Checkpoint::load(summary.last_path().unwrap()).unwrap();
     let model = network(1);
     checkpoint.restore(model.as_ref()).unwrap();
-    let device = candle_core::Device::Cpu;
-    let criterion = Criterion::new(0.1, None, 2, &device).unwrap();
+    let cross_entropy = CrossEntropy::new().label_smoothing(0.1);
     let loss = |precision| {
-        let config = EvaluationConfig { precision, ..EvaluationConfig::default() };
-        let evaluation =
-            evaluate(model.as_ref(), &val_loader(), &criterion, &config, |_, _| Ok(true));
-        evaluation.unwrap().unwrap().loss
+        let val = val_loader();
+        let evaluator = evaluate(model.as_ref(), &val).loss(&cross_entropy).precision(precision);
+        evaluator.run().unwrap().loss
     };
     let recorded = summary.history.epochs[5].val_loss;
     assert_eq!(loss(Precision::Bf16), recorded);

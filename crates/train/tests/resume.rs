@@ -77,7 +77,7 @@ fn assert_same(found: &Tensors, expected: &Tensors, step: usize) {
 }
 
 /// All that is measured but time.
-fn results(summary: &candle_vision_train::Summary) -> Vec<[f64; 5]> {
+fn results(summary: &candle_vision_train::TrainingResult) -> Vec<[f64; 5]> {
     let epochs = summary.history.epochs.iter();
     epochs.map(|r| [r.train_loss, r.train_accuracy, r.val_loss, r.val_accuracy, r.lr]).collect()
 }
@@ -145,11 +145,12 @@ fn a_run_may_be_stopped_many_times() {
     train_until(&config, &run, 3).unwrap();
     for _ in 0..17 {
         let (model, train, val) = (network(78), train_loader(1), val_loader());
-        let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run).unwrap();
+        let mut trainer =
+            Trainer::new(model.as_ref(), &train, &val, config.clone()).unwrap().run_folder(&run);
         trainer.resume(&Checkpoint::load(run.last()).unwrap()).unwrap();
         let mut stop_at_once = Watch(|_: &Event<'_>| Control::Stop);
         let stop = std::sync::atomic::AtomicBool::new(false);
-        let summary = trainer.run(&mut [&mut stop_at_once], &stop).unwrap();
+        let summary = trainer.run_with(&mut [&mut stop_at_once], &stop).unwrap();
         assert_eq!(summary.reason, StopReason::StoppedByCallback);
     }
     resume(&config, &run).unwrap();
@@ -190,7 +191,8 @@ fn other_data_are_refused_and_named() {
     train_until(&config, &run, 2).unwrap();
     let check = |data: Halves, loader: LoaderConfig, named: &str| -> Result<()> {
         let (model, train, val) = (network(0), loader_of(data, loader), val_loader());
-        let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run)?;
+        let mut trainer =
+            Trainer::new(model.as_ref(), &train, &val, config.clone())?.run_folder(&run);
         let error = trainer.resume(&Checkpoint::load(run.last())?).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
         Ok(())
@@ -199,7 +201,7 @@ fn other_data_are_refused_and_named() {
     let name = "`fingerprint of the training data` is halves-24-0 here, halves-23-0 there";
     check(Halves::new(24, 0), loader.clone(), name).unwrap();
     let name = "`batch_size of the training data` is 6 here, 5 there";
-    check(Halves::new(23, 0), LoaderConfig { batch_size: 6, ..loader }, name).unwrap();
+    check(Halves::new(23, 0), loader.batch_size(6), name).unwrap();
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn the_best_checkpoint_alone_cannot_be_resumed() {
     let run = runs.create();
     train_until(&config, &run, 7).unwrap();
     let (model, train, val) = (network(0), train_loader(0), val_loader());
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run).unwrap();
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config).unwrap().run_folder(&run);
     let error = trainer.resume(&Checkpoint::load(run.best()).unwrap()).unwrap_err().to_string();
     assert!(error.ends_with("has no training state; resume from `last.safetensors`"), "{error}");
 }

@@ -1,23 +1,37 @@
 //! Learning rates epoch by epoch, those of one cycle step by step, against PyTorch's.
 
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 
-use candle_vision_train::schedule::{EpochMetrics, Schedule, ScheduleConfig};
+use std::sync::Arc;
+
+use candle_vision_train::schedule::{LearningRate, RunLength, Schedules};
+use candle_vision_train::{EpochRecord, Measured};
 
 fn numbers(value: &serde_json::Value) -> Vec<f64> {
     let list = value.as_array().expect("a list");
     list.iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
+fn learning_rate(config: &str, run: RunLength) -> LearningRate {
+    let description = toml::from_str(config).expect("the case is a valid setting");
+    let schedule = Schedules::standard().build(&description).expect("settings are valid");
+    LearningRate::new(Arc::from(schedule), 0.1, run).expect("settings are valid")
+}
+
+/// The record of an epoch with this metric.
+fn record(metric: f64) -> EpochRecord {
+    let mut record = EpochRecord::new(1);
+    (record.val_loss, record.val_accuracy) = (metric, metric);
+    record
+}
+
 #[track_caller]
-fn check_rates(config: &str, metrics: impl Fn(usize) -> EpochMetrics, expected: &[f64]) {
-    let config: ScheduleConfig = toml::from_str(config).expect("the case is a valid setting");
-    let mut schedule = Schedule::new(&config, 0.1, 10, 100).expect("settings are valid");
+fn check_rates(config: &str, metric: impl Fn(usize) -> f64, expected: &[f64]) {
+    let mut schedule = learning_rate(config, RunLength { epochs: 10, steps_per_epoch: 100 });
     for (epoch, expected) in expected.iter().enumerate() {
         let lr = schedule.lr();
         assert!((lr - expected).abs() < 1e-12, "epoch {epoch}: {lr}, expected {expected}");
-        schedule.step(metrics(epoch));
+        schedule.step(&record(metric(epoch)), &Measured::default()).expect("it is measured");
     }
 }
 
@@ -25,7 +39,7 @@ fn check_rates(config: &str, metrics: impl Fn(usize) -> EpochMetrics, expected: 
 fn check(case: &str, config: &str) {
     let expected = numbers(&reference::json("schedulers.json")[case]);
     assert!(expected.len() > 12, "the case is in the file");
-    check_rates(config, |_| EpochMetrics { val_loss: 1.0, val_accuracy: 0.5 }, &expected);
+    check_rates(config, |_| 1.0, &expected);
 }
 
 #[track_caller]
@@ -34,8 +48,7 @@ fn check_plateau(case: &str, config: &str) {
     let (metrics, rates) = (numbers(&expected["metrics"]), numbers(&expected["lr"]));
     // One more rate than metrics: the first is that of the start.
     let metric = |epoch: usize| metrics.get(epoch).copied().unwrap_or(0.0);
-    let metrics = |epoch| EpochMetrics { val_loss: metric(epoch), val_accuracy: metric(epoch) };
-    check_rates(config, metrics, &rates);
+    check_rates(config, metric, &rates);
 }
 
 #[test]
@@ -88,13 +101,13 @@ fn one_cycle_lr() {
     let expected = reference::json("schedulers.json");
     let expected = numbers(&expected["one_cycle_lr(max_lr=0.1, total_steps=20)"]);
     assert_eq!(expected.len(), 20);
-    let config: ScheduleConfig = toml::from_str("name = 'one_cycle_lr'").expect("a valid setting");
-    let mut schedule = Schedule::new(&config, 0.1, 4, 5).expect("settings are valid");
+    let mut schedule =
+        learning_rate("name = 'one_cycle_lr'", RunLength { epochs: 4, steps_per_epoch: 5 });
     for (step, expected) in expected.iter().enumerate() {
         let lr = schedule.lr_of_step(step);
         assert!((lr - expected).abs() < 1e-12, "step {step}: {lr}, expected {expected}");
         if step % 5 == 4 {
-            schedule.step(EpochMetrics { val_loss: 1.0, val_accuracy: 0.5 });
+            schedule.step(&record(1.0), &Measured::default()).expect("it is measured");
         }
     }
 }

@@ -3,12 +3,11 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use candle_vision_data::transforms::{Compose, Transform};
+use candle_vision_data::transforms::{Compose, ToTensor};
 use candle_vision_data::{DataLoader, Dataset, Error as DataError, LoaderConfig, Sample};
-use candle_vision_train::{Criterion, Error, EvaluationConfig, Trainer, evaluate};
+use candle_vision_train::{Error, Trainer, evaluate};
 use common::{Halves, Runs, network, recipe};
 
 const ADAM: &str = "epochs = 1\noptimizer = { name = 'adam', lr = 0.003 }";
@@ -51,17 +50,17 @@ impl Dataset for Broken {
 
 fn loader(count: usize, broken: &[usize], workers: usize) -> DataLoader {
     let data = Broken { whole: Halves::new(count, 0), broken: broken.to_vec() };
-    let config =
-        LoaderConfig { batch_size: 4, skip_broken: true, workers, ..LoaderConfig::default() };
-    let transform = Compose::new(vec![Transform::ToTensor]).unwrap();
+    let config = LoaderConfig::new(4).skip_broken(true).workers(workers);
+    let transform = Compose::new().with(ToTensor);
     DataLoader::new(Arc::new(data), transform, config, Device::Cpu).unwrap()
 }
 
 fn run(train: &DataLoader, val: &DataLoader) -> Result<(), Error> {
     let (runs, model) = (Runs::new(), network(0));
     let folder = runs.create();
-    let mut trainer = Trainer::new(model.as_ref(), train, val, recipe(ADAM), &folder).unwrap();
-    let result = trainer.run(&mut [], &AtomicBool::new(false)).map(|_| ());
+    let mut trainer =
+        Trainer::new(model.as_ref(), train, val, recipe(ADAM)).unwrap().run_folder(&folder);
+    let result = trainer.run().map(|_| ());
     assert_eq!(folder.best().exists(), result.is_ok(), "a result was told of");
     result
 }
@@ -97,12 +96,8 @@ fn more_than_a_tenth_of_both_splits_together_ends_the_run() {
 
 #[test]
 fn an_evaluation_notices_a_class_that_is_gone() {
-    let criterion = Criterion::new(0.0, None, 2, &Device::Cpu).unwrap();
-    let evaluated = |broken: &[usize]| {
-        let config = EvaluationConfig::default();
-        evaluate(network(0).as_ref(), &loader(4, broken, 0), &criterion, &config, |_, _| Ok(true))
-    };
-    assert_eq!(evaluated(&[1]).unwrap().unwrap().predictions.len(), 3);
+    let evaluated = |broken: &[usize]| evaluate(network(0).as_ref(), &loader(4, broken, 0)).run();
+    assert_eq!(evaluated(&[1]).unwrap().predictions.len(), 3);
     assert!(matches!(evaluated(&[1, 3]), Err(Error::ClassSkipped { count: 2, .. })));
     assert!(matches!(evaluated(&[0, 1, 2, 3]), Err(Error::ClassSkipped { .. })));
 }

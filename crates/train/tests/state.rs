@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use candle_core::{Device, Tensor};
-use candle_vision_data::transforms::{Compose, Transform};
+use candle_vision_data::transforms::{Compose, Normalize, ToTensor, Transforms};
 use candle_vision_data::{DataLoader, Dataset, Error as DataError, LoaderConfig, Sample};
 use candle_vision_models::{Model, ModelSpec, build};
 use candle_vision_train::{
-    Checkpoint, Control, Criterion, Error, EvaluationConfig, Event, Result, RunFolder, Summary,
-    Trainer, TrainerConfig, evaluate,
+    Checkpoint, Control, Error, Event, Result, RunFolder, Trainer, TrainerConfig, TrainingResult,
+    evaluate,
 };
 use common::*;
 use safetensors::SafeTensors;
@@ -27,9 +27,14 @@ fn trainable(model: &dyn Model) -> Vec<String> {
 }
 
 /// Runs, or goes on if there is a checkpoint, until step `until`.
-fn go(model: &dyn Model, config: &TrainerConfig, run: &RunFolder, until: usize) -> Result<Summary> {
+fn go(
+    model: &dyn Model,
+    config: &TrainerConfig,
+    run: &RunFolder,
+    until: usize,
+) -> Result<TrainingResult> {
     let (train, val) = (train_loader(0), val_loader());
-    let mut trainer = Trainer::new(model, &train, &val, config.clone(), run)?;
+    let mut trainer = Trainer::new(model, &train, &val, config.clone())?.run_folder(run);
     if run.last().exists() {
         trainer.resume(&Checkpoint::load(run.last())?)?;
     }
@@ -44,7 +49,7 @@ fn go(model: &dyn Model, config: &TrainerConfig, run: &RunFolder, until: usize) 
         Event::BatchEnd { record, .. } if record.step == until => Control::Stop,
         _ => Control::Continue,
     });
-    trainer.run(&mut [&mut watch], &AtomicBool::new(false))
+    trainer.run_with(&mut [&mut watch], &AtomicBool::new(false))
 }
 
 /// Stops in every step, goes on with a network made by `other`, and compares with a run by `first`.
@@ -124,8 +129,6 @@ fn a_network_that_was_fitted_to_images_resumes_fitted_or_not() {
 
 #[test]
 fn a_trainer_that_cannot_be_made_changes_nothing() {
-    let runs = Runs::new();
-    let run = runs.create();
     let (model, train, val) = (network(0), train_loader(0), val_loader());
     let before = trainable(model.as_ref());
     let frozen = format!("{SGD}\nfreeze = {{ epochs = 1 }}");
@@ -136,18 +139,18 @@ fn a_trainer_that_cannot_be_made_changes_nothing() {
         ("ema = { decay = 2.0 }", "`ema.decay`"),
     ] {
         let config = recipe(&format!("{settings}\n{frozen}"));
-        let error = Trainer::new(model.as_ref(), &train, &val, config, &run).err().unwrap();
+        let error = Trainer::new(model.as_ref(), &train, &val, config).err().unwrap();
         assert!(error.to_string().starts_with(named), "{error}");
         assert_eq!(trainable(model.as_ref()), before, "{settings}");
     }
     let other =
         loader_of(Halves { classes: vec!["one".to_owned()], ..Halves::new(4, 0) }, config());
-    assert!(Trainer::new(model.as_ref(), &train, &other, recipe(&frozen), &run).is_err());
+    assert!(Trainer::new(model.as_ref(), &train, &other, recipe(&frozen)).is_err());
     assert_eq!(trainable(model.as_ref()), before);
 }
 
 fn config() -> LoaderConfig {
-    LoaderConfig { batch_size: 5, workers: 0, ..LoaderConfig::default() }
+    LoaderConfig::new(5).workers(0)
 }
 
 #[test]
@@ -188,10 +191,7 @@ fn a_run_that_was_recorded_before_a_setting_existed_resumes() {
     edit(&run.last(), |header, _| {
         let state = &mut header["training"];
         // As the first version wrote it: transforms as text, and fewer settings.
-        let compose = Compose(vec![
-            Transform::ToTensor,
-            Transform::Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] },
-        ]);
+        let compose = Compose::new().with(ToTensor).with(Normalize::new([0.5; 3], [0.25; 3]));
         for split in ["training", "validation"] {
             let recorded = &mut state["data"][format!("transforms of the {split} data")];
             assert!(recorded.as_str().unwrap().starts_with(r#"[{"op":"to_tensor"}"#), "{recorded}");
@@ -200,7 +200,7 @@ fn a_run_that_was_recorded_before_a_setting_existed_resumes() {
         for added in ["learning", "forgiven"] {
             state.as_object_mut().unwrap().remove(added).unwrap();
         }
-        for defaulted in ["schedule", "precision", "label_smoothing", "decay_vectors", "seed"] {
+        for defaulted in ["schedule", "precision", "loss", "monitor", "decay_vectors", "seed"] {
             state["config"].as_object_mut().unwrap().remove(defaulted).unwrap();
         }
         state["config"]["optimizer"].as_object_mut().unwrap().remove("nesterov").unwrap();
@@ -231,12 +231,23 @@ fn settings_of_another_version_are_named_in_one_line() {
     assert!(!checkpoint.is_resumable());
     checkpoint.restore(network(5).as_ref()).unwrap();
 
-    let (_, error) = resumed(|header| header["preprocessing"][0]["op"] = json!("to_tensor_2"));
-    assert!(error.contains("unknown variant `to_tensor_2`"), "{error}");
     let (_, error) =
         resumed(|header| header["training"]["data"]["colours of the training data"] = json!("3"));
     let expected = "`colours of the training data` is not known here, 3 there";
     assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_transform_that_nobody_registered_is_named_when_it_is_built() {
+    let runs = Runs::new();
+    let run = runs.create();
+    go(network(0).as_ref(), &recipe(SGD), &run, 7).unwrap();
+    edit(&run.last(), |header, _| header["preprocessing"][0]["op"] = json!("to_tensor_2"));
+    // The network is whole all the same, and so is the run.
+    let metadata = Checkpoint::load(run.last()).unwrap().metadata;
+    let error = metadata.preprocessing.build(&Transforms::standard()).unwrap_err().to_string();
+    assert_eq!(error, "no transform is called `to_tensor_2`; did you mean `to_tensor`?");
+    go(network(5).as_ref(), &recipe(SGD), &run, 0).unwrap();
 }
 
 /// Counts how often its fingerprint is asked for; one sample may have a label of no class.
@@ -277,7 +288,7 @@ fn counted(count: usize, mislabelled: Option<usize>) -> (Arc<Counted>, DataLoade
     let halves = Halves::new(count, 0);
     let data = Arc::new(Counted { halves, asked: AtomicUsize::new(0), mislabelled });
     let dataset: Arc<dyn Dataset> = data.clone();
-    let transform = Compose::new(vec![Transform::ToTensor]).unwrap();
+    let transform = Compose::new().with(ToTensor);
     (data, DataLoader::new(dataset, transform, config(), Device::Cpu).unwrap())
 }
 
@@ -287,44 +298,39 @@ fn the_fingerprint_is_taken_once_a_run() {
     let run = runs.create();
     let ((data, train), val) = (counted(10, None), val_loader());
     let model = network(0);
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(SGD), &run).unwrap();
-    trainer.run(&mut [], &AtomicBool::new(false)).unwrap();
+    let mut trainer =
+        Trainer::new(model.as_ref(), &train, &val, recipe(SGD)).unwrap().run_folder(&run);
+    trainer.run().unwrap();
     assert_eq!(data.asked.load(Ordering::Relaxed), 1);
-    let more = TrainerConfig { epochs: 4, ..recipe(SGD) };
+    let more = recipe(SGD).epochs(4);
     let (data, train) = counted(10, None);
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, more, &run).unwrap();
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, more).unwrap().run_folder(&run);
     trainer.resume(&Checkpoint::load(run.last()).unwrap()).unwrap();
-    trainer.run(&mut [], &AtomicBool::new(false)).unwrap();
+    trainer.run().unwrap();
     assert_eq!(data.asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn a_label_of_no_class_is_named_before_the_first_step() {
-    let runs = Runs::new();
-    let run = runs.create();
     let (model, val) = (network(0), val_loader());
     let (_, wrong) = counted(10, Some(6));
     let expected = "sample 6 (`halves[6]`) has label 7, but there are 2 classes";
     for (train, val) in [(&wrong, &val), (&val, &wrong)] {
-        let error = Trainer::new(model.as_ref(), train, val, recipe(SGD), &run).err().unwrap();
+        let error = Trainer::new(model.as_ref(), train, val, recipe(SGD)).err().unwrap();
         assert!(error.to_string().starts_with(expected), "{error}");
     }
-    let criterion = Criterion::new(0.0, None, 2, &Device::Cpu).unwrap();
-    let how = EvaluationConfig::default();
-    let error = evaluate(model.as_ref(), &wrong, &criterion, &how, |_, _| Ok(true)).unwrap_err();
+    let error = evaluate(model.as_ref(), &wrong).run().unwrap_err();
     assert!(error.to_string().starts_with(expected), "{error}");
 }
 
 #[test]
 fn an_output_that_is_not_finite_is_no_prediction() {
     let (model, val) = (network(0), val_loader());
-    let criterion = Criterion::new(0.0, None, 2, &Device::Cpu).unwrap();
     for (value, text) in [(f32::NAN, "is NaN"), (f32::INFINITY, "is inf"), (-f32::INFINITY, "-inf")]
     {
         let bias = model.parameters().get("fc.bias").unwrap();
         bias.set(&Tensor::new(&[0.5, value], &Device::Cpu).unwrap()).unwrap();
-        let how = EvaluationConfig::default();
-        let error = evaluate(model.as_ref(), &val, &criterion, &how, |_, _| Ok(true)).unwrap_err();
+        let error = evaluate(model.as_ref(), &val).run().unwrap_err();
         assert!(matches!(error, Error::NotFiniteOutput { index: 0, .. }), "{error}");
         let error = error.to_string();
         assert!(error.contains("sample 0 (`halves[0]`)") && error.contains(text), "{error}");
@@ -340,13 +346,13 @@ fn train_on(model: &dyn Model, loader: LoaderConfig, text: &str) -> Result<usize
     let runs = Runs::new();
     let run = runs.create();
     let (train, val) = (loader_of(Halves::new(5, 0), loader), val_loader());
-    let mut trainer = Trainer::new(model, &train, &val, recipe(text), &run)?;
+    let mut trainer = Trainer::new(model, &train, &val, recipe(text))?.run_folder(&run);
     let mut batches = 0;
     let mut watch = Watch(|event: &Event<'_>| {
         batches += usize::from(matches!(event, Event::BatchEnd { .. }));
         Control::Continue
     });
-    let result = trainer.run(&mut [&mut watch], &AtomicBool::new(false));
+    let result = trainer.run_with(&mut [&mut watch], &AtomicBool::new(false));
     result.map_err(|error| {
         assert_eq!(batches, 0, "{error}");
         error
@@ -357,7 +363,7 @@ fn train_on(model: &dyn Model, loader: LoaderConfig, text: &str) -> Result<usize
 #[test]
 fn a_last_batch_of_one_sample_is_refused_before_the_first_step() {
     let sgd = "epochs = 1\noptimizer = { name = 'sgd', lr = 1e-3 }";
-    let four = LoaderConfig { batch_size: 4, ..config() };
+    let four = config().batch_size(4);
     let model = resnet18();
     let statistics = || {
         let buffers = model.parameters().get("bn1.running_mean").unwrap().detached();
@@ -376,10 +382,10 @@ fn a_last_batch_of_one_sample_is_refused_before_the_first_step() {
     assert!(train_on(model.as_ref(), four.clone(), &thaws).is_err());
     assert_eq!(train_on(model.as_ref(), four.clone(), &frozen).unwrap(), 2);
 
-    let one = LoaderConfig { batch_size: 1, ..config() };
+    let one = config().batch_size(1);
     let error = train_on(model.as_ref(), one.clone(), sgd).unwrap_err().to_string();
     assert!(error.contains("`batch_size` is 1") && error.contains("drop_last"), "{error}");
-    let dropped = LoaderConfig { drop_last: true, ..four.clone() };
+    let dropped = four.clone().drop_last(true);
     assert_eq!(train_on(model.as_ref(), dropped, sgd).unwrap(), 1);
     let limited = format!("limit_batches = 1\n{sgd}");
     assert_eq!(train_on(model.as_ref(), four.clone(), &limited).unwrap(), 1);
@@ -392,10 +398,11 @@ fn a_last_batch_of_one_sample_is_refused_before_the_first_step() {
 fn a_batch_that_came_to_one_sample_says_why() {
     let runs = Runs::new();
     let run = runs.create();
-    let loader = LoaderConfig { batch_size: 2, skip_broken: true, ..config() };
+    let loader = config().batch_size(2).skip_broken(true);
     let train = loader_of(Halves { broken: Some(1), ..Halves::new(4, 0) }, loader);
     let (model, val) = (resnet18(), val_loader());
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(SGD), &run).unwrap();
-    let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err().to_string();
+    let mut trainer =
+        Trainer::new(model.as_ref(), &train, &val, recipe(SGD)).unwrap().run_folder(&run);
+    let error = trainer.run().unwrap_err().to_string();
     assert!(error.contains("all but one sample of a batch of 2 were left out"), "{error}");
 }

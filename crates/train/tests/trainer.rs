@@ -7,9 +7,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor};
 use candle_vision_data::LoaderConfig;
 use candle_vision_models::{ModelSpec, build};
-use candle_vision_train::{
-    Checkpoint, Control, Criterion, Error, EvaluationConfig, Event, StopReason, Trainer, evaluate,
-};
+use candle_vision_train::{Checkpoint, Control, Error, Event, StopReason, Trainer, evaluate};
 use common::*;
 
 const ADAM: &str = "epochs = 3\noptimizer = { name = 'adam', lr = 0.001 }";
@@ -37,7 +35,7 @@ fn a_run_leaves_its_results() {
     assert_eq!(steps, (1..=15).collect::<Vec<_>>());
 
     let best = summary.history.best().unwrap();
-    let checkpoint = Checkpoint::load(&summary.best).unwrap();
+    let checkpoint = summary.best().unwrap();
     assert_eq!(checkpoint.metadata.epoch, best.epoch);
     assert_eq!(checkpoint.metadata.val_accuracy, Some(best.val_accuracy));
     assert_eq!(checkpoint.metadata.classes, ["upper", "lower"]);
@@ -45,10 +43,7 @@ fn a_run_leaves_its_results() {
 
     let model = build(&checkpoint.metadata.model, 9, &Device::Cpu).unwrap();
     checkpoint.restore(model.as_ref()).unwrap();
-    let criterion = Criterion::new(0.0, None, 2, &Device::Cpu).unwrap();
-    let everything = EvaluationConfig::default();
-    let again = evaluate(model.as_ref(), &val_loader(), &criterion, &everything, |_, _| Ok(true));
-    let again = again.unwrap().unwrap();
+    let again = evaluate(model.as_ref(), &val_loader()).run().unwrap();
     assert_eq!((again.loss, again.accuracy), (best.val_loss, best.val_accuracy));
     assert_eq!(again.predictions.len(), 10);
     assert_eq!(again.confusion.iter().flatten().sum::<usize>(), 10);
@@ -60,8 +55,9 @@ fn the_number_of_workers_changes_no_bit() {
     let weights = [0, 1, 4].map(|workers| {
         let (run, model, val) = (runs.create(), network(0), val_loader());
         let train = train_loader(workers);
-        let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), &run).unwrap();
-        trainer.run(&mut [], &AtomicBool::new(false)).unwrap();
+        let mut trainer =
+            Trainer::new(model.as_ref(), &train, &val, config.clone()).unwrap().run_folder(&run);
+        trainer.run().unwrap();
         bits(&run.best())
     });
     assert_eq!(weights[0], weights[1]);
@@ -115,8 +111,8 @@ fn a_frozen_backbone_learns_later_at_its_own_rate() {
         }
         Control::Continue
     });
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &run).unwrap();
-    let summary = trainer.run(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config).unwrap().run_folder(&run);
+    let summary = trainer.run_with(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
     let changed = |now: &[Vec<u64>; 4]| [0, 1, 2, 3].map(|i| now[i] != before[i]);
     assert_eq!(changed(&after_epoch[1]), [false, false, true, true]);
     assert_eq!(changed(&after_epoch[2]), [true; 4]);
@@ -133,7 +129,7 @@ fn a_frozen_batch_norm_can_keep_its_statistics() {
          freeze = { epochs = 1, batch_norm = 'keep_statistics' }",
     );
     let summary = train(&config, &runs.create(), &mut []).unwrap();
-    let tensors = Checkpoint::load(&summary.last).unwrap().tensors;
+    let tensors = Checkpoint::load(summary.last_path().unwrap()).unwrap().tensors;
     assert!(tensor_bits(&tensors["bn1.running_mean"]).iter().all(|&bits| bits == 0));
 }
 
@@ -181,7 +177,7 @@ fn clipping_bounds_what_a_step_changes() {
             "epochs = 1\nlimit_batches = 1\n{clip}\noptimizer = {{ name = 'sgd', lr = 1.0 }}"
         ));
         let summary = train(&config, &runs.create(), &mut []).unwrap();
-        let tensors = Checkpoint::load(&summary.last).unwrap().tensors;
+        let tensors = Checkpoint::load(summary.last_path().unwrap()).unwrap().tensors;
         let squares = network(0).parameters().weights().into_iter().map(|parameter| {
             let difference = (&tensors[parameter.path()] - parameter.detached()).unwrap();
             difference.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()
@@ -215,8 +211,9 @@ fn the_first_parameter_that_is_not_finite_is_named() {
     let (run, train, val) = (runs.create(), train_loader(2), val_loader());
     let bias = model.parameters().get("fc.bias").unwrap();
     bias.set(&Tensor::new(&[f32::NAN, 0.0], &Device::Cpu).unwrap()).unwrap();
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run).unwrap();
-    let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
+    let mut trainer =
+        Trainer::new(model.as_ref(), &train, &val, recipe(ADAM)).unwrap().run_folder(&run);
+    let error = trainer.run().unwrap_err();
     assert_eq!(
         error.to_string(),
         "training diverged in epoch 1, batch 1: the loss is NaN at learning rate 0.001, first seen \
@@ -229,7 +226,7 @@ fn a_broken_image_is_told_of_once_or_ends_the_run() {
     let (runs, model, val) = (Runs::new(), network(0), val_loader());
     let loader = |skip_broken| {
         let data = Halves { broken: Some(4), ..Halves::new(9, 0) };
-        loader_of(data, LoaderConfig { batch_size: 3, skip_broken, ..LoaderConfig::default() })
+        loader_of(data, LoaderConfig::new(3).skip_broken(skip_broken))
     };
     let (run, train) = (runs.create(), loader(true));
     let mut skipped = Vec::new();
@@ -239,32 +236,32 @@ fn a_broken_image_is_told_of_once_or_ends_the_run() {
         }
         Control::Continue
     });
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run).unwrap();
-    trainer.run(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
+    let mut trainer =
+        Trainer::new(model.as_ref(), &train, &val, recipe(ADAM)).unwrap().run_folder(&run);
+    trainer.run_with(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
     assert_eq!(skipped, ["halves[4]"]);
 
     let train = loader(false);
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run).unwrap();
-    let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
+    let mut trainer =
+        Trainer::new(model.as_ref(), &train, &val, recipe(ADAM)).unwrap().run_folder(&run);
+    let error = trainer.run().unwrap_err();
     assert!(matches!(&error, Error::Data(_)) && error.to_string().contains("halves[4]"), "{error}");
 }
 
 #[test]
 fn a_network_for_other_classes_is_refused() {
-    let runs = Runs::new();
-    let (run, train, val) = (runs.create(), train_loader(0), val_loader());
+    let (train, val) = (train_loader(0), val_loader());
     let spec = ModelSpec::new("gap_cnn_deep", 3).input([3, SIDE, SIDE]);
     let model = build(&spec, 0, &Device::Cpu).unwrap();
-    let result = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run);
-    let error = result.err().expect("three outputs, two classes").to_string();
+    let result = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM));
+    let error = result.expect_err("three outputs, two classes").to_string();
     assert_eq!(error, "the network has 3 outputs but there are 2 classes");
 }
 
 #[test]
 fn a_network_that_is_all_frozen_is_refused() {
-    let (runs, model) = (Runs::new(), network(0));
-    let (run, train, val) = (runs.create(), train_loader(0), val_loader());
+    let (model, train, val) = (network(0), train_loader(0), val_loader());
     model.parameters().freeze("").unwrap();
-    let result = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM), &run);
+    let result = Trainer::new(model.as_ref(), &train, &val, recipe(ADAM));
     assert!(matches!(result.err(), Some(Error::NothingToTrain)));
 }

@@ -3,25 +3,23 @@
 //! The losses are compared with PyTorch's in `f64`. Tolerances follow PyTorch's own `f32` noise,
 //! which the networks amplify: batch norm over 8 images, and ReLUs that switch on rounding.
 
-#[path = "../../../tests/support/every_path.rs"]
-mod every_path;
-#[path = "../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support as every_path;
+use candle_vision_test_support::reference;
 
 use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor};
 use candle_vision_models::{Model, ModelSpec, Pass, build};
-use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, cross_entropy};
-use candle_vision_train::optim::{Optimizer, OptimizerConfig, ParamGroup};
-use rand::SeedableRng;
+use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy};
+use candle_vision_train::Description;
+use candle_vision_train::optim::{Adam, Optimizers, ParamGroup, Sgd};
 
 struct Case {
     name: &'static str,
     architecture: &'static str,
     input: [usize; 4],
-    optimizer: OptimizerConfig,
+    optimizer: Description,
     /// Path of the part that learns.
     trainable: &'static str,
     loss: f64,
@@ -36,8 +34,9 @@ fn check(case: &Case) {
     let expected = cases.iter().find(|c| c["case"] == case.name).expect("the case is in the file");
     let tensors = reference::tensors("training.safetensors");
     let model = network(case).expect("the network is built");
-    let group = ParamGroup::new(model.parameters().trainable(), &case.optimizer);
-    let mut optimizer = Optimizer::new(&case.optimizer, vec![group]).expect("settings are valid");
+    let group = ParamGroup::new(model.parameters().trainable());
+    let mut optimizer = Optimizers::standard().build(&case.optimizer).expect("settings are valid");
+    optimizer.add(vec![group]).expect("each parameter is there once");
     for step in 0..10 {
         let (loss, grads) = forward_backward(case, model.as_ref(), step).expect("a step works");
         let expected = expected["losses_f64"][step].as_f64().expect("a number");
@@ -67,7 +66,7 @@ fn network(case: &Case) -> Result<Box<dyn Model>> {
 fn forward_backward(case: &Case, model: &dyn Model, step: usize) -> Result<(f64, GradStore)> {
     let images = reference::image_batch(&format!("{}.x{step}", case.name), &case.input)?;
     let labels = reference::labels(&format!("{}.y{step}", case.name), case.input[0], 10)?;
-    let mut pass = Pass::train(Generator::seed_from_u64(0));
+    let mut pass = Pass::train(0);
     let logits = model.forward(&images, &mut pass)?;
     let targets = Targets::Labels(&labels);
     let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
@@ -130,7 +129,7 @@ fn mlp_with_adam() {
         name: "mlp",
         architecture: "mlp",
         input: [16, 1, 28, 28],
-        optimizer: OptimizerConfig::adam(1e-4),
+        optimizer: Adam::new(1e-4).into(),
         trainable: "",
         loss: 1e-5,
         gradient: 1e-4,
@@ -144,7 +143,7 @@ fn simple_cnn_with_momentum() {
         name: "simple_cnn",
         architecture: "simple_cnn",
         input: [8, 3, 32, 32],
-        optimizer: OptimizerConfig::sgd(1e-3, 0.9),
+        optimizer: Sgd::new(1e-3).momentum(0.9).into(),
         trainable: "",
         loss: 1e-5,
         gradient: 1e-4,
@@ -154,13 +153,7 @@ fn simple_cnn_with_momentum() {
 
 #[test]
 fn resnet18_with_momentum_and_weight_decay() {
-    let optimizer = OptimizerConfig::Sgd {
-        lr: 1e-4,
-        momentum: 0.9,
-        weight_decay: 1e-4,
-        nesterov: false,
-        dampening: 0.0,
-    };
+    let optimizer = Sgd::new(1e-4).momentum(0.9).weight_decay(1e-4).into();
     check(&Case {
         name: "resnet18_sgd",
         architecture: "resnet18",
@@ -180,7 +173,7 @@ fn resnet18_of_which_only_the_head_learns() {
         name: "resnet18_frozen",
         architecture: "resnet18",
         input: [8, 3, 64, 64],
-        optimizer: OptimizerConfig::adam(1e-3),
+        optimizer: Adam::new(1e-3).into(),
         trainable: "fc",
         loss: 1e-5,
         gradient: 1e-4,
@@ -194,7 +187,7 @@ fn mobilenet_v2_with_sgd() {
         name: "mobilenet_v2_sgd",
         architecture: "mobilenet_v2",
         input: [8, 3, 64, 64],
-        optimizer: OptimizerConfig::sgd(1e-5, 0.9),
+        optimizer: Sgd::new(1e-5).momentum(0.9).into(),
         trainable: "",
         loss: 5e-3,
         gradient: 2e-2,

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use candle_vision_data::transforms::{Compose, Transform};
+use candle_vision_data::transforms::{Compose, Normalize, RandomHorizontalFlip, ToTensor};
 use candle_vision_data::{Batch, DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
 use candle_vision_ops::cuda_device;
 use candle_vision_train::DeviceUpload;
 
 fn loader(workers: usize, device: &Device) -> DataLoader {
-    let insects = Insects::new(Split::Train, InsectsConfig { size: 19, count: 22, seed: 0 });
-    let transform = Compose::new(vec![
-        Transform::RandomHorizontalFlip { p: 0.5 },
-        Transform::ToTensor,
-        Transform::Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] },
-    ]);
-    let config = LoaderConfig { batch_size: 4, shuffle: true, workers, ..LoaderConfig::default() };
-    DataLoader::new(Arc::new(insects.unwrap()), transform.unwrap(), config, device.clone()).unwrap()
+    let insects = Insects::new(Split::Train, InsectsConfig::new(22).size(19));
+    let transform = Compose::new()
+        .with(RandomHorizontalFlip::new(0.5))
+        .with(ToTensor)
+        .with(Normalize::imagenet());
+    let config = LoaderConfig::new(4).shuffle(true).workers(workers);
+    DataLoader::new(Arc::new(insects.unwrap()), transform, config, device.clone()).unwrap()
 }
 
 /// The CPU, and the first CUDA device if there is one.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 /// The arrows of `docs/architecture.md`: a package and what it may depend on, also in its tests.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("candle-vision-test-support", &[]),
     ("candle-vision-registry", &[]),
     ("candle-vision-kernels", &[]),
     ("candle-vision-ops", &["candle-vision-kernels"]),
@@ -39,6 +40,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("candle-vision-recipe", &["candle-vision", "candle-vision-fetch"]),
     ("candle-vision-cli", &["candle-vision", "candle-vision-fetch", "candle-vision-recipe"]),
+    // Tests that belong to no single crate.
+    ("candle-vision-tests", &["candle-vision", "candle-vision-recipe", "candle-vision-cli"]),
     ("xtask", &[]),
 ];
 
@@ -75,6 +78,7 @@ pub(super) fn check(metadata: &str) -> Result<Vec<String>> {
             continue;
         };
         let ours = package.dependencies.iter().filter(|dependency| is_ours(&dependency.name));
+        let ours = ours.filter(|dependency| !is_for_tests(dependency));
         for dependency in ours.filter(|dependency| !allowed.contains(&dependency.name.as_str())) {
             let kind = dependency.kind.as_deref().unwrap_or("normal");
             faults.push(format!(
@@ -84,6 +88,11 @@ pub(super) fn check(metadata: &str) -> Result<Vec<String>> {
         }
     }
     Ok(faults)
+}
+
+/// What tests share is not published and may stand beside any crate.
+fn is_for_tests(dependency: &Dependency) -> bool {
+    dependency.name == "candle-vision-test-support" && dependency.kind.as_deref() == Some("dev")
 }
 
 #[cfg(test)]
@@ -108,7 +117,11 @@ mod tests {
     #[test]
     fn allowed_arrows_and_foreign_crates_pass() {
         let graph = graph(&[
-            ("candle-vision-ops", &[("candle-core", "normal"), ("rayon", "normal")]),
+            ("candle-vision-kernels", &[("rayon", "normal")]),
+            (
+                "candle-vision-ops",
+                &[("candle-core", "normal"), ("candle-vision-kernels", "normal")],
+            ),
             ("candle-vision-models", &[("candle-vision-ops", "normal"), ("tempfile", "dev")]),
             ("xtask", &[("clap", "normal")]),
         ]);
@@ -119,19 +132,21 @@ mod tests {
     fn each_forbidden_arrow_is_named_with_its_kind() {
         let graph = graph(&[
             ("candle-vision-ops", &[("candle-vision-models", "normal")]),
+            ("candle-vision-kernels", &[("candle-vision-ops", "dev")]),
             ("candle-vision-models", &[("candle-vision-data", "dev")]),
             ("candle-vision-data", &[("candle-vision-fetch", "build")]),
             ("candle-vision-fetch", &[]),
             ("xtask", &[("candle-vision-ops", "normal")]),
         ]);
         let faults = check(&graph).unwrap();
-        assert_eq!(faults.len(), 4, "{faults:#?}");
+        assert_eq!(faults.len(), 5, "{faults:#?}");
         assert!(
             faults[0].contains("`candle-vision-ops` depends on `candle-vision-models` (normal)")
         );
-        assert!(faults[1].contains("`candle-vision-data` (dev)"));
-        assert!(faults[2].contains("`candle-vision-fetch` (build)"));
-        assert!(faults[3].contains("`xtask` depends on `candle-vision-ops`"));
+        assert!(faults[1].contains("`candle-vision-kernels` depends on `candle-vision-ops` (dev)"));
+        assert!(faults[2].contains("`candle-vision-data` (dev)"));
+        assert!(faults[3].contains("`candle-vision-fetch` (build)"));
+        assert!(faults[4].contains("`xtask` depends on `candle-vision-ops`"));
         assert!(faults.iter().all(|fault| fault.contains("docs/architecture.md")));
     }
 

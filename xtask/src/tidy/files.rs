@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::rust_code::{literals, words};
+use super::rust_code;
+use super::words;
 
 /// Where kernels live; all other code is safe Rust.
-const UNSAFE_FOLDERS: [&str; 2] = ["crates/ops/src/cpu/", "crates/ops/src/cuda/"];
+const UNSAFE_FOLDERS: [&str; 2] = ["crates/kernels/src/", "crates/ops/src/cuda/"];
 /// Larger files belong into the data folder, which git ignores.
 const MAX_FILE_BYTES: u64 = 1_000_000;
 
@@ -20,6 +21,11 @@ pub(super) fn check(root: &Path, path: &str) -> Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let mut faults: Vec<String> = size_fault(path, metadata.len()).into_iter().collect();
+    faults.extend(module_fault(path));
+    if words::are_checked_in(path) && metadata.is_file() {
+        let text = fs::read_to_string(&full).with_context(|| format!("cannot read `{path}`"))?;
+        faults.extend(words::check(path, &text));
+    }
     if path.ends_with(".rs") && metadata.is_file() {
         let source = fs::read_to_string(&full).with_context(|| format!("cannot read `{path}`"))?;
         faults.extend(unsafe_fault(path, &source));
@@ -35,11 +41,19 @@ fn size_fault(path: &str, bytes: u64) -> Option<String> {
     })
 }
 
+/// One style of modules: a folder of tests may have its `mod.rs`, which cargo would take for a test of
+/// its own under any other name.
+fn module_fault(path: &str) -> Option<String> {
+    let folder = path.strip_suffix("/mod.rs")?;
+    let is_test = folder.split('/').any(|part| part == "tests");
+    (!is_test).then(|| format!("`{path}` belongs into `{folder}.rs`, as every module here"))
+}
+
 fn unsafe_fault(path: &str, source: &str) -> Option<String> {
     if UNSAFE_FOLDERS.iter().any(|folder| path.starts_with(folder)) {
         return None;
     }
-    let (line, _) = words(source).into_iter().find(|(_, word)| word == "unsafe")?;
+    let (line, _) = rust_code::words(source).into_iter().find(|(_, word)| word == "unsafe")?;
     let folders = UNSAFE_FOLDERS.join(" and ");
     Some(format!("`{path}` line {line} has `unsafe`, which belongs to {folders} alone"))
 }
@@ -56,12 +70,15 @@ fn doc_fault(path: &str, source: &str) -> Option<String> {
 /// Libraries are used from other programs, whose users have neither our commands nor their options: the
 /// cli adds what to type.
 fn command_fault(path: &str, source: &str) -> Option<String> {
-    let is_library = path.starts_with("crates/") && !path.starts_with("crates/cli/");
+    // A recipe is what the cli opens: its settings are changed by `--set`, and its messages say so.
+    let speaks_to_people = ["crates/cli/", "crates/recipe/"];
+    let is_library =
+        path.starts_with("crates/") && !speaks_to_people.iter().any(|own| path.starts_with(own));
     if !is_library || path.contains("/tests/") {
         return None;
     }
     let is_command = |text: &str| text.contains("cargo xtask") || text.contains("`--");
-    let (line, _) = literals(source).into_iter().find(|(_, text)| is_command(text))?;
+    let (line, _) = rust_code::literals(source).into_iter().find(|(_, text)| is_command(text))?;
     Some(format!(
         "`{path}` line {line} names a command or option of the cli in a text; say what is needed, and \
          let crates/cli say what to type"
@@ -87,7 +104,7 @@ mod tests {
     #[test]
     fn unsafe_is_for_kernels() {
         let source = "fn main() {\n    unsafe { f() }\n}\n";
-        for allowed in ["crates/ops/src/cpu/gemm.rs", "crates/ops/src/cuda/conv.rs"] {
+        for allowed in ["crates/kernels/src/gemm.rs", "crates/ops/src/cuda/conv.rs"] {
             assert_eq!(unsafe_fault(allowed, source), None);
         }
         let fault = unsafe_fault("crates/data/src/lib.rs", source).unwrap();
@@ -104,6 +121,16 @@ mod tests {
         let included = "#![doc = include_str!(\"../README.md\")]";
         assert_eq!(doc_fault("crates/data/src/lib.rs", included), None);
         assert_eq!(doc_fault("crates/data/src/a.rs", ""), None);
+    }
+
+    #[test]
+    fn modules_have_their_names() {
+        let fault = module_fault("crates/data/src/transforms/mod.rs").unwrap();
+        assert!(fault.contains("`crates/data/src/transforms.rs`"), "{fault}");
+        for fine in ["crates/data/src/transforms.rs", "crates/data/src/mod.rs.txt"] {
+            assert_eq!(module_fault(fine), None);
+        }
+        assert_eq!(module_fault("crates/data/tests/support/mod.rs"), None);
     }
 
     #[test]

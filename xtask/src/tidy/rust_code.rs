@@ -15,10 +15,14 @@ pub(super) fn words(source: &str) -> Vec<(usize, String)> {
 
 /// The string literals with the lines where they begin, counted from 1, as they are written.
 pub(super) fn literals(source: &str) -> Vec<(usize, &str)> {
+    let line = |at: usize| 1 + source[..at].matches('\n').count();
+    placed_literals(source).into_iter().map(|(at, literal)| (line(at), literal)).collect()
+}
+
+/// The string literals with the bytes at which they begin, as they are written.
+pub(super) fn placed_literals(source: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
-    blank_out_all(source, |at, literal| {
-        found.push((1 + source[..at].matches('\n').count(), literal));
-    });
+    blank_out_all(source, |at, literal| found.push((at, literal)));
     found
 }
 

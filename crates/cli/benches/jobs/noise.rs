@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use candle_core::Device;
-use candle_vision::data::transforms::{Padding, PaddingMode, Size, Transform};
+use candle_vision::data::transforms::{
+    Normalize, RandomCrop, RandomHorizontalFlip, RandomResizedCrop, ToTensor,
+};
 use candle_vision::data::{self, Image, Sample};
 use candle_vision::ops::Generator;
 use candle_vision::prelude::{Compose, DataLoader, Dataset, LoaderConfig};
@@ -61,9 +63,12 @@ pub(crate) fn loader(
     classes: usize,
     device: &Device,
 ) -> Result<DataLoader> {
-    let size = Size::One(u32::try_from(side)?);
-    let (stored, move_or_crop) =
-        if side <= 32 { (side, moved(size)) } else { (side * 8 / 7, cropped(size)) };
+    let size = u32::try_from(side)?;
+    let (stored, moved_or_cropped) = if side <= 32 {
+        (side, Compose::new().with(RandomCrop::new(size).padding(4)))
+    } else {
+        (side * 8 / 7, Compose::new().with(RandomResizedCrop::new(size)))
+    };
     let mut rng = Generator::seed_from_u64(0);
     let mut image = || {
         let pixels = (0..stored * stored * channels).map(|_| rng.random()).collect();
@@ -72,37 +77,15 @@ pub(crate) fn loader(
     let images = (0..IMAGES).map(|_| image()).collect::<data::Result<_>>()?;
     let classes = (0..classes).map(|class| class.to_string()).collect();
     let noise = Noise { images, classes, len: batch * BATCHES };
-    let normalize = Transform::Normalize { mean: vec![0.5], std: vec![0.25] };
-    let flip = Transform::RandomHorizontalFlip { p: 0.5 };
-    let transform = Compose::new(vec![move_or_crop, flip, Transform::ToTensor, normalize])?;
+    let flipped = moved_or_cropped.with(RandomHorizontalFlip::new(0.5));
+    let transform = flipped.with(ToTensor).with(Normalize::new([0.5], [0.25]));
     let threads = candle_core::utils::get_num_threads();
     let workers = if threads == 1 { 0 } else { threads };
     let prefetch = 2 * workers;
-    let config =
-        LoaderConfig { batch_size: batch, shuffle: true, workers, prefetch, ..Default::default() };
+    let config = LoaderConfig::new(batch).shuffle(true).workers(workers).prefetch(prefetch);
     let loader = DataLoader::new(Arc::new(noise), transform, config, device.clone())?;
     Ok(match device {
         Device::Cpu => loader,
         _ => loader.with_upload(Arc::new(DeviceUpload::new(device.clone()))),
     })
-}
-
-fn moved(size: Size) -> Transform {
-    Transform::RandomCrop {
-        size,
-        padding: Padding::All(4),
-        pad_if_needed: false,
-        fill: 0,
-        padding_mode: PaddingMode::Constant,
-    }
-}
-
-/// With torchvision's defaults.
-fn cropped(size: Size) -> Transform {
-    Transform::RandomResizedCrop {
-        size,
-        scale: [0.08, 1.0],
-        ratio: [3.0 / 4.0, 4.0 / 3.0],
-        interpolation: Default::default(),
-    }
 }

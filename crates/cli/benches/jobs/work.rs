@@ -13,10 +13,10 @@ use candle_vision::ops::{
     CrossEntropyConfig, Generator, Targets, backward, cross_entropy, in_pool,
 };
 use candle_vision::prelude::{
-    CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec,
-    OptimizerConfig, Pass, PreparedLayers, Split, build, grad_cam,
+    CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec, Pass,
+    PreparedLayers, Split, build, grad_cam,
 };
-use candle_vision::train::optim::{Optimizer, ParamGroup, Updated};
+use candle_vision::train::optim::{Optimizer, PerParameter, Sgd, UpdateRule, Updated};
 use rand::{RngExt, SeedableRng};
 
 use crate::measure::{Clock, Measured};
@@ -94,7 +94,7 @@ impl Network {
 /// A network in training, with SGD with momentum.
 struct Training {
     model: Box<dyn Model>,
-    optimizer: Optimizer,
+    optimizer: PerParameter<Sgd>,
     precision: Precision,
     /// Of the layers that do not learn.
     prepared: PreparedLayers,
@@ -107,9 +107,8 @@ impl Training {
             model.parameters().freeze("")?;
             model.parameters().unfreeze(model.head())?;
         }
-        let config = OptimizerConfig::sgd(0.01, 0.9);
-        let group = ParamGroup::new(model.parameters().trainable(), &config);
-        let optimizer = Optimizer::new(&config, vec![group])?;
+        let rule = Sgd::new(0.01).momentum(0.9);
+        let optimizer = rule.optimizer(model.parameters().trainable())?;
         let prepared = PreparedLayers::new();
         Ok(Self { model, optimizer, precision: network.precision, prepared })
     }
@@ -117,7 +116,7 @@ impl Training {
     /// Forward, loss, backward and update, as the trainer does them: a card may not have begun any of
     /// it when this returns.
     fn step(&mut self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Updated> {
-        let pass = Pass::train(Generator::seed_from_u64(number as u64)).precision(self.precision);
+        let pass = Pass::train(number as u64).precision(self.precision);
         let mut pass = pass.with_prepared(&self.prepared);
         let logits = self.model.forward(images, &mut pass)?;
         let loss = cross_entropy(&logits, Targets::Labels(labels), &CrossEntropyConfig::default())?;
@@ -186,8 +185,7 @@ pub(crate) fn load_images(clock: &Clock) -> Result<Outcome> {
     let images = dataset.len();
     let threads = candle_core::utils::get_num_threads();
     let workers = if threads == 1 { 0 } else { threads };
-    let config =
-        LoaderConfig { batch_size: 16, workers, cache_bytes: 0, ..LoaderConfig::default() };
+    let config = LoaderConfig::new(16).workers(workers).cache_bytes(0);
     let loader =
         DataLoader::new(Arc::new(dataset), Compose::imagenet_train(), config, Device::Cpu)?;
     let times = clock.measure(|epoch| {

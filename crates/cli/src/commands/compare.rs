@@ -7,16 +7,16 @@ use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::report::{ComparedRun, comparison_html, comparison_png};
 use candle_vision::train::{History, RunFolder};
+use candle_vision::{Classifier, Registry};
+use candle_vision_recipe::{Recipe, Settings};
 
 use crate::args::CompareArgs;
-use crate::plan::name_of;
-use crate::recipe::Recipe;
-use crate::settings::{Settings, Source};
 use crate::table::table;
-use crate::{report, say, sources};
+use crate::{report, say};
 
-pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
-    let mut runs: Vec<Read> = args.runs.iter().map(|path| read(path)).collect::<Result<_>>()?;
+pub(crate) fn run(args: &CompareArgs, registry: &Registry) -> Result<ExitCode> {
+    let mut runs: Vec<Read> =
+        args.runs.iter().map(|path| read(path, registry)).collect::<Result<_>>()?;
     tell_names_apart(&mut runs, &args.runs);
     let compared: Vec<ComparedRun<'_>> = runs.iter().map(Read::compared).collect();
     if runs.iter().any(|run| run.data() != runs[0].data()) {
@@ -41,17 +41,25 @@ struct Read {
     history: History,
 }
 
-fn read(path: &Path) -> Result<Read> {
+fn read(path: &Path, registry: &Registry) -> Result<Read> {
     let folder = RunFolder::open(path)?;
-    let settings = Recipe::read(&folder.path().join("config.toml"))?.settings()?;
+    let settings = Recipe::read(folder.path().join("config.toml"))?.settings()?;
     let history = folder.history()?;
     if history.epochs.is_empty() {
         bail!("`{}` has no finished epoch to compare", path.display())
     }
     // Checkpoints are large, and a run may be kept without them.
     let parameters = if folder.best().is_file() {
-        let model = sources::restore(&folder.best(), &Device::Cpu)?.model;
-        Some(model.parameters().weights().iter().map(|weight| weight.elem_count()).sum())
+        let classifier = Classifier::load_with(folder.best(), registry, &Device::Cpu)?;
+        Some(
+            classifier
+                .model()
+                .parameters()
+                .weights()
+                .iter()
+                .map(|weight| weight.elem_count())
+                .sum(),
+        )
     } else {
         None
     };
@@ -59,15 +67,15 @@ fn read(path: &Path) -> Result<Read> {
 }
 
 impl Read {
-    fn data(&self) -> (Source, Option<&PathBuf>) {
-        (self.settings.data.source, self.settings.data.path.as_ref())
+    fn data(&self) -> (&str, Option<&PathBuf>) {
+        (&self.settings.data.source, self.settings.data.path.as_ref())
     }
 
     fn compared(&self) -> ComparedRun<'_> {
         let model = &self.settings.model;
         ComparedRun {
             name: &self.name,
-            data: name_of(self.settings.data.source),
+            data: &self.settings.data.source,
             network: &model.architecture,
             weights: if model.weights.is_empty() { "none" } else { &model.weights },
             parameters: self.parameters,

@@ -5,36 +5,33 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use candle_vision::Registry;
 use candle_vision::data::LoaderConfig;
-use candle_vision::train::{Criterion, Evaluation, EvaluationConfig, evaluate, write_atomically};
+use candle_vision::train::{Evaluation, evaluate, write_atomically};
+use candle_vision_recipe::data::loader_on;
 
 use crate::args::EvalArgs;
+use crate::batches::classifier;
 use crate::out_of_memory::with_remedy;
 use crate::output_names::unused;
 use crate::progress::Count;
-use crate::{confusion, device, measured, say, sources};
+use crate::{confusion, device, measured, say};
 
-pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let restored = sources::restore(&args.checkpoint, &device)?;
-    let metadata = &restored.metadata;
+    let classifier = classifier(&args.checkpoint, registry, &device)?;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &args.checkpoint, &args.data, metadata)?;
-    let config = LoaderConfig {
-        batch_size: args.batch_size,
-        skip_broken: args.skip_broken,
-        ..LoaderConfig::default()
-    };
-    let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
-    let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
+    let dataset = measured::images(folder, &args.checkpoint, &args.data, &classifier, registry)?;
+    let config = LoaderConfig::new(args.batch_size).skip_broken(args.skip_broken);
+    let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
     device::tell_of_precision(args.precision, &device);
-    let how = EvaluationConfig { limit: None, precision: args.precision };
     let mut count = Count::new("evaluating");
-    let evaluation =
-        evaluate(restored.model.as_ref(), &loader, &criterion, &how, |done, batches| {
+    let evaluation = evaluate(classifier.model(), &loader).precision(args.precision).run_while(
+        |done, batches| {
             count.show(done, batches);
             Ok(true)
-        });
+        },
+    );
     drop(count);
     for skipped in loader.skipped() {
         say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
@@ -43,7 +40,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let option = |batch_size| format!("--batch-size {batch_size}");
     let evaluation = evaluation.map_err(|error| with_remedy(error, option, None))?;
     let evaluation = evaluation.context("the evaluation was stopped")?;
-    print(args, &evaluation, &metadata.classes)?;
+    print(args, &evaluation, classifier.classes())?;
     Ok(ExitCode::SUCCESS)
 }
 

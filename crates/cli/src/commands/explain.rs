@@ -8,19 +8,20 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use candle_vision::explain::{CamOptions, ClassActivationMap, PIXELS};
+use candle_vision::Registry;
+use candle_vision::explain::{CamOptions, ClassActivationMap, Method, PIXELS};
 
 use crate::args::ExplainArgs;
-use crate::batches::in_batches;
+use crate::batches::{classifier, in_batches};
 use crate::named_images::named;
 use crate::say;
-use crate::sources;
 use output::Outputs;
 
-pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ExplainArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let restored = sources::restore(&args.checkpoint, &device)?;
-    let asked = target::parse(args.target.as_deref(), &restored, &device)?;
+    let method = registry.methods.get(&args.method)?;
+    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let asked = target::parse(args.target.as_deref(), &classifier)?;
     let named = named(&args.images)?;
     let mut outputs = Outputs::new(args, &named)?;
     let options = CamOptions {
@@ -29,23 +30,24 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         eigen_smooth: args.eigen_smooth,
         aug_smooth: args.aug_smooth,
     };
-    let model = restored.model.as_ref();
+    let model = classifier.model();
     let all_went_well = in_batches(
-        &restored,
+        &classifier,
         &named.images,
         args.batch_size,
-        &device,
         |images| {
-            let maps = args.method.maps(model, images, &options)?;
-            sources::check_finite(maps.iter().map(|map| map.probability))?;
+            let maps = method.maps(model, images, &options)?;
+            check_finite(&maps)?;
             Ok(maps)
         },
         |input, map| {
-            let class = format!("{}{}", restored.class_name(map.class), asked.beside);
-            let path = outputs.write(args, &restored, input, &map, &class)?;
-            print(args, input.path, &map, &class, &path)?;
+            let class = format!("{}{}", classifier.class_name(map.class), asked.beside);
+            let path = outputs.write(method, &classifier, input, &map, &class)?;
+            print(method, input.path, &map, &class, &path)?;
             if args.score {
-                score::print(args.method, model, &input.tensor, &map, &options)?;
+                let spec = model.spec();
+                let untrained = registry.networks.build(spec, 1, &device)?;
+                score::print(method, model, &*untrained, &input.tensor, &map, &options)?;
             }
             Ok(())
         },
@@ -53,15 +55,23 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Fails if the network says NaN: no class is the most probable one then.
+pub(crate) fn check_finite(maps: &[ClassActivationMap]) -> Result<()> {
+    match maps.iter().map(|map| map.probability).find(|value| !value.is_finite()) {
+        Some(value) => Err(candle_vision::Error::NotFinite { value }.into()),
+        None => Ok(()),
+    }
+}
+
 fn print(
-    args: &ExplainArgs,
+    method: &Method,
     image: &Path,
     map: &ClassActivationMap,
     class: &str,
     output: &Path,
 ) -> Result<()> {
     let percent = 100.0 * map.probability;
-    let (image, method) = (image.display(), args.method);
+    let image = image.display();
     let place = if map.layer == PIXELS { String::new() } else { format!(", layer {}", map.layer) };
     say::result(format_args!("{image}: {class} ({percent:.2} %), {method}{place}"))?;
     if !map.positive {

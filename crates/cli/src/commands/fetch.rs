@@ -4,12 +4,8 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
-use candle_vision::models::weights;
-use candle_vision::train::write_atomically;
-use candle_vision_fetch::{
-    Conversion, Event, FetchOptions, Fetched, Item, Origin, catalog, fetch, find, is_present,
-};
+use anyhow::{Result, bail, ensure};
+use candle_vision_fetch::{Event, FetchOptions, Fetched, Item, Origin, catalog, find, is_present};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::FetchArgs;
@@ -40,7 +36,7 @@ pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
                 say::result(told(item, &fetched, data_dir))?;
             }
             Err(error) if everything => {
-                say::note(format_args!("{}: left out: {}", item.name, say::one_line(&error)));
+                say::note(format_args!("{}: left out: {}", item.name, error.one_line()));
             }
             Err(error) => return Err(with_option(error)),
         }
@@ -70,33 +66,22 @@ fn told(item: &Item, fetched: &Fetched, data_dir: &Path) -> String {
     format!("{}: {origin} in {}", item.name, data_dir.display())
 }
 
-/// Fetches an item, showing progress on stderr, and converts a PyTorch pickle to safetensors.
+/// Fetches an item, showing progress on stderr.
 pub(crate) fn bring(
     item: &Item,
     data_dir: &Path,
     from: Option<&Path>,
     offline: bool,
-) -> Result<Fetched> {
+) -> candle_vision_recipe::Result<Fetched> {
     let shown = RefCell::new(Shown::default());
     let show = |event: Event<'_>| shown.borrow_mut().event(event);
     let mut options = FetchOptions::new(data_dir);
     options.from = from.map(Path::to_path_buf);
     options.offline = offline;
     options.progress = &show;
-    let fetched = fetch(item, &options);
+    let fetched = candle_vision_recipe::bring(item, &options);
     shown.borrow_mut().clear_bar();
-    let fetched = fetched?;
-    if let Some(conversion) = &fetched.conversion {
-        convert(conversion)?;
-    }
-    Ok(fetched)
-}
-
-fn convert(conversion: &Conversion) -> Result<()> {
-    let tensors = weights::read(&conversion.pickle)?;
-    write_atomically(&conversion.safetensors, &weights::to_safetensors(tensors)?)?;
-    std::fs::remove_file(&conversion.pickle)
-        .with_context(|| format!("cannot remove `{}`", conversion.pickle.display()))
+    fetched
 }
 
 /// What is shown of a fetch.

@@ -12,16 +12,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use candle_vision::data::Image;
 use candle_vision::report::{GridImage, RgbView, image_grid_png};
+use candle_vision::{Registry, in_channels};
 
 use crate::args::InspectCommand;
 use crate::output_names::unused;
-use crate::sources::in_channels;
 
-pub(crate) fn run(command: &InspectCommand) -> Result<ExitCode> {
+pub(crate) fn run(command: &InspectCommand, registry: &Registry) -> Result<ExitCode> {
     match command {
-        InspectCommand::Activations(args) => activations::run(args),
-        InspectCommand::Residual(args) => residual::run(args),
-        InspectCommand::Sample(args) => sample::run(args),
+        InspectCommand::Activations(args) => activations::run(args, registry),
+        InspectCommand::Residual(args) => residual::run(args, registry),
+        InspectCommand::Sample(args) => sample::run(args, registry),
     }
 }
 

@@ -8,17 +8,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use candle_core::Device;
 use candle_vision::data::{Dataset, Sample};
 use candle_vision::explain::faithfulness::{POINTING_MARGIN, random_map, score, with_margin};
 use candle_vision::explain::{CamOptions, ClassActivationMap, Method, Target};
 use candle_vision::ops::Generator;
 use candle_vision::train::write_atomically;
+use candle_vision::{Classifier, Registry, in_channels};
 use rand::{RngExt, SeedableRng};
 
 use crate::args::ScoreArgs;
-
-use crate::sources::{self, Restored};
+use crate::batches::classifier;
+use crate::commands::explain::check_finite;
 use crate::{measured, say};
 use sheet::Sheet;
 use tally::Tally;
@@ -26,14 +26,17 @@ use tally::Tally;
 /// Images whose maps are drawn.
 const SHEETS: usize = 3;
 
-pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ScoreArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let restored = sources::restore(&args.checkpoint, &device)?;
-    let (folder, metadata) = (args.folder.as_deref(), &restored.metadata);
-    let dataset = measured::images(folder, &args.checkpoint, &args.data, metadata)?;
-    let methods = if args.methods.is_empty() { &Method::ALL } else { args.methods.as_slice() };
+    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let folder = args.folder.as_deref();
+    let dataset = measured::images(folder, &args.checkpoint, &args.data, &classifier, registry)?;
+    let all: Vec<&Method> = registry.methods.iter().collect();
+    let named = args.methods.iter().map(|name| registry.methods.get(name));
+    let named = named.collect::<Result<Vec<_>, _>>()?;
+    let methods = if named.is_empty() { all } else { named };
     let output = args.output.clone().unwrap_or_else(|| beside(&args.checkpoint));
-    score_methods(&restored, &dataset, methods, args.images, &output, &device)?;
+    score_methods(&classifier, &dataset, &methods, args.images, &output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -45,21 +48,20 @@ pub(crate) fn beside(checkpoint: &Path) -> PathBuf {
 /// Explains the true class of `count` images by each method, measures the maps and random ones,
 /// prints a table, and writes it and the maps of a few images to `output`.
 pub(crate) fn score_methods(
-    restored: &Restored,
+    classifier: &Classifier,
     dataset: &Arc<dyn Dataset>,
-    methods: &[Method],
+    methods: &[&Method],
     count: usize,
     output: &Path,
-    device: &Device,
 ) -> Result<()> {
-    let known = restored.metadata.classes.as_slice();
+    let known = classifier.classes();
     let mut tally = Tally::new(methods);
     let mut drawn = Vec::new();
     let chosen = chosen(dataset.len(), count);
     for (number, index) in chosen.iter().enumerate() {
         let name = dataset.name(*index);
         let sample = dataset.sample(*index)?;
-        let sheet = explain(restored, &sample, *index, methods, &mut tally, device)
+        let sheet = explain(classifier, &sample, *index, methods, &mut tally)
             .with_context(|| format!("cannot explain `{name}`"))?;
         if number < SHEETS {
             let class = &known[sample.label as usize];
@@ -95,20 +97,19 @@ fn chosen(images: usize, count: usize) -> Vec<usize> {
 
 /// The maps of one image by each method, counted in `tally`.
 fn explain(
-    restored: &Restored,
+    classifier: &Classifier,
     sample: &Sample,
     index: usize,
-    methods: &[Method],
+    methods: &[&Method],
     tally: &mut Tally,
-    device: &Device,
 ) -> Result<Sheet> {
-    let image = sources::in_channels(sample.image.clone(), restored.metadata.model.input[0])?;
-    let input = restored.prepare(&image, device)?;
-    let mask = sample.mask.as_ref().map(|mask| restored.moved_mask(mask)).transpose()?;
-    let model = restored.model.as_ref();
+    let image = in_channels(sample.image.clone(), classifier.metadata().model.input[0])?;
+    let input = classifier.prepare(&image)?;
+    let mask = sample.mask.as_ref().map(|mask| classifier.moved_mask(mask)).transpose()?;
+    let model = classifier.model();
     let target = Target::Class(sample.label as usize);
     let options = CamOptions { target, ..CamOptions::default() };
-    let mut sheet = Sheet::new(sources::in_channels(restored.seen(&image)?, 3)?, mask.as_deref());
+    let mut sheet = Sheet::new(in_channels(classifier.seen(&image)?, 3)?, mask.as_deref());
     let mut measured = |name: &str, map: &ClassActivationMap| -> Result<()> {
         tally.add(name, score(model, &input, map, mask.as_deref())?);
         sheet.add(name, map);
@@ -117,8 +118,8 @@ fn explain(
     let mut like = None;
     for method in methods {
         let maps = method.maps(model, &input, &options)?;
+        check_finite(&maps)?;
         let map = maps.into_iter().next().context("the network gave no map")?;
-        sources::check_finite(std::iter::once(map.probability))?;
         measured(method.name(), &map)?;
         like = Some(map);
     }

@@ -4,41 +4,48 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use candle_core::Device;
-use candle_vision::models::summary::{LayerSummary, Summary, summarize};
-use candle_vision::models::{ARCHITECTURES, Model, ModelSpec, build};
+use candle_vision::models::Model;
+use candle_vision::models::summary::{LayerSummary, summarize};
+use candle_vision::{Classifier, Registry};
 use comfy_table::CellAlignment;
 
 use crate::args::SummaryArgs;
+use crate::say;
 use crate::table::table;
-use crate::{say, sources};
 
-pub(crate) fn run(args: &SummaryArgs) -> Result<ExitCode> {
-    let model = match (&args.checkpoint, &args.model) {
-        (Some(path), _) => sources::restore(path, &Device::Cpu)?.model,
-        (None, Some(name)) => build(&ModelSpec::new(name, args.classes), 0, &Device::Cpu)?,
-        (None, None) => return list(),
-    };
-    print(model.as_ref(), &summarize(model.as_ref(), args.batch)?, args.batch)?;
+pub(crate) fn run(args: &SummaryArgs, registry: &Registry) -> Result<ExitCode> {
+    match (&args.checkpoint, &args.model) {
+        (Some(path), _) => {
+            let classifier = Classifier::load_with(path, registry, &Device::Cpu)?;
+            print(classifier.model(), args.batch)?;
+        }
+        (None, Some(name)) => {
+            let spec = registry.networks.spec(name, args.classes)?;
+            print(&*registry.networks.build(&spec, 0, &Device::Cpu)?, args.batch)?;
+        }
+        (None, None) => list(registry)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Every network by name.
-fn list() -> Result<ExitCode> {
+fn list(registry: &Registry) -> Result<()> {
     let mut table = table();
     table.set_header(["network", "input", "what it is"]);
-    for (name, what) in ARCHITECTURES {
-        let [channels, height, width] = ModelSpec::new(name, 1).input;
+    for network in &registry.networks {
+        let [channels, height, width] = network.published_input();
         table.add_row([
-            (*name).to_owned(),
+            network.name().to_owned(),
             format!("{channels}x{height}x{width}"),
-            (*what).to_owned(),
+            network.summary_line().to_owned(),
         ]);
     }
     say::result(table)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn print(model: &dyn Model, summary: &Summary, batch: usize) -> Result<()> {
+fn print(model: &dyn Model, batch: usize) -> Result<()> {
+    let summary = summarize(model, batch)?;
     let mut table = table();
     table.set_header(["layer", "output", "parameters", "trainable", "multiply-adds"]);
     for layer in &summary.layers {

@@ -4,48 +4,84 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
-use candle_vision::explain::Method;
 use candle_vision::report::{CurvesFile, TensorBoard};
-use candle_vision::train::{RunFolder, StopReason, Summary, Trainer};
+use candle_vision::train::{RunFolder, StopReason, TrainingResult};
+use candle_vision::{Classifier, Registry};
+use candle_vision_recipe::data::DataFolder;
+use candle_vision_recipe::{
+    OpenedRun, Plan, Planner, Recipe, Settings, Start, changes, recorded, run_name,
+};
 
 use crate::args::TrainArgs;
-use crate::commands::score;
+use crate::commands::{fetch, score};
 use crate::out_of_memory::with_remedy;
-use crate::plan::{Plan, plan};
-use crate::prepare::{Prepared, Start, prepare};
 use crate::progress::Progress;
+use crate::read_options::read_options;
 use crate::resume::{self, Begun};
-use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::table::table;
 use crate::test_split::Tested;
-use crate::{changes, device, recorded, report, say, sources};
+use crate::{device, report, say};
 
-pub(crate) fn run(args: &TrainArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     match &args.resume {
-        Some(run) => go_on(args, run),
-        None => start(args),
+        Some(run) => go_on(args, run, registry),
+        None => start(args, registry),
     }
 }
 
-fn start(args: &TrainArgs) -> Result<ExitCode> {
+fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let Plan { name, settings, notes } = plan(args)?;
-    for note in notes {
-        say::note(note);
-    }
+    let (name, recipe) = match (&args.recipe, &args.folder) {
+        (Some(path), _) => (run_name(path), Recipe::read(path)?),
+        (None, Some(folder)) => {
+            let weights = args.weights.as_deref();
+            (run_name(folder), Recipe::for_folder(folder, &args.model, weights, registry)?)
+        }
+        (None, None) => bail!("name a --recipe or a --folder of images"),
+    };
+    let planner = Planner {
+        registry,
+        data_dir: &|recorded| args.data.or(recorded),
+        overrides: &|recipe| asked(args, recipe),
+        bring: &|item, data_dir| fetch::bring(item, data_dir, None, args.offline),
+    };
+    let Plan { settings, notes, .. } = planner.plan(recipe)?;
+    notes.iter().for_each(say::note);
     settings.conv.apply();
     // Whatever is wrong with the data or the network is found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
-    let prepared = prepare(&settings, &data_dir, &device, Start::New)?;
-    let config = toml::to_string_pretty(&settings).context("cannot write the settings")?;
-    let folder = RunFolder::create(&args.runs, &name, &config).map_err(elsewhere)?;
-    let result = train(&prepared, &settings, &folder, None, &device);
+    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    let opened = settings.open(&place, &device, Start::New)?;
+    opened.notes.iter().for_each(say::note);
+    let name = args.name.clone().unwrap_or(name);
+    let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
+    let result = train(&opened, &settings, &folder, None, registry, &device);
     remove_if_nothing_came_of_it(&folder, &result);
     result
+}
+
+/// The recipe with what was asked on the command line.
+pub(crate) fn asked(args: &TrainArgs, mut recipe: Recipe) -> candle_vision_recipe::Result<Recipe> {
+    if let Some(epochs) = args.epochs {
+        recipe.set_value("training.epochs", i64::from(epochs))?;
+    }
+    if let Some(seed) = args.seed {
+        recipe.set_value("training.seed", i64::from(seed))?;
+    }
+    if let Some(precision) = args.precision {
+        recipe.set_value("training.precision", precision.name())?;
+    }
+    if args.skip_broken {
+        recipe.set_value("data.skip_broken", true)?;
+    }
+    for assignment in &args.set {
+        recipe.set(assignment)?;
+    }
+    Ok(recipe)
 }
 
 /// The remedy where the file system does not let us make a folder.
@@ -59,29 +95,32 @@ fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
     }
 }
 
-fn go_on(args: &TrainArgs, run: &Path) -> Result<ExitCode> {
+fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let begun = resume::open(run, args)?;
+    let begun = resume::open(run, args, registry)?;
     begun.settings.conv.apply();
     let data_dir = args.data.or(begun.settings.data.dir.as_deref());
-    recorded::check_data(&begun.settings.data, &data_dir)?;
-    let mut prepared = prepare(&begun.settings, &data_dir, &device, Start::Resumed)?;
-    prepared.origin = format!("as in {}", begun.folder.last().display());
-    train(&prepared, &begun.settings, &begun.folder, Some(&begun), &device)
+    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    recorded::check_data(&begun.settings.data, &place)?;
+    let mut opened = begun.settings.open(&place, &device, Start::Resumed)?;
+    opened.notes.iter().for_each(say::note);
+    opened.origin = format!("as in {}", begun.folder.last().display());
+    train(&opened, &begun.settings, &begun.folder, Some(&begun), registry, &device)
 }
 
 fn train(
-    prepared: &Prepared,
+    opened: &OpenedRun,
     settings: &Settings,
     folder: &RunFolder,
     begun: Option<&Begun>,
+    registry: &Registry,
     device: &Device,
 ) -> Result<ExitCode> {
-    let Prepared { model, train, val, test, origin } = prepared;
-    let mut trainer = Trainer::new(model.as_ref(), train, val, settings.training.clone(), folder)?;
+    let OpenedRun { train, val, test, origin, .. } = opened;
+    let mut trainer = opened.trainer(settings, registry)?.run_folder(folder);
     if let Some(begun) = begun {
         trainer.resume(&begun.checkpoint)?;
-        take_in_changes(begun)?;
+        take_in_changes(begun, registry)?;
     }
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
@@ -91,32 +130,34 @@ fn train(
     let mut events = TensorBoard::create(folder.path())?;
     let mut progress = Progress::new();
     let stop = Stop::listen()?;
-    let result = trainer.run(&mut [&mut progress, &mut curves, &mut events], stop.flag());
-    let summary = result.map_err(|error| {
+    let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
+    let result = result.map_err(|error| {
         let option = |batch_size| format!("--set data.batch_size={batch_size}");
         with_remedy(error, option, Some(&folder.last()))
     })?;
     say::skipped([train, val]);
-    let is_done = matches!(summary.reason, StopReason::Completed | StopReason::EarlyStopped);
-    let tested = test.as_ref().filter(|_| is_done && summary.best.is_file());
-    let tested =
-        tested.and_then(|test| Tested::measure(folder, test, settings, device, stop.flag()));
-    if summary.reason != StopReason::Interrupted && summary.best.is_file() {
-        let history = &summary.history;
-        write_report(&report::Run { folder, settings, history, train, val, device }, stop.flag());
+    let is_done = matches!(result.reason, StopReason::Completed | StopReason::EarlyStopped);
+    let has_best = folder.best().is_file();
+    let tested = test.as_ref().filter(|_| is_done && has_best);
+    let tested = tested
+        .and_then(|test| Tested::measure(folder, test, settings, (registry, device), stop.flag()));
+    if result.reason != StopReason::Interrupted && has_best {
+        let history = &result.history;
+        let run = report::Run { folder, settings, history, train, val, device, registry };
+        write_report(&run, stop.flag());
     }
-    print(&summary, folder, tested)?;
+    print(&result, folder, tested)?;
     if is_done {
-        measure_explanations(settings, &summary.best, val, device)?;
+        measure_explanations(settings, &folder.best(), val, registry, device)?;
     }
-    Ok(match summary.reason {
+    Ok(match result.reason {
         StopReason::Interrupted => ExitCode::from(stop.exit_code()),
         _ => ExitCode::SUCCESS,
     })
 }
 
 /// Tells and records what a run goes on with that it did not begin with.
-fn take_in_changes(begun: &Begun) -> Result<()> {
+fn take_in_changes(begun: &Begun, registry: &Registry) -> Result<()> {
     let Begun { folder, settings, changes, checkpoint } = begun;
     if changes.is_empty() {
         return Ok(());
@@ -125,22 +166,23 @@ fn take_in_changes(begun: &Begun) -> Result<()> {
         say::note(format_args!("changed: {} is {}", change.key(), change.told()));
     }
     if changes.iter().any(|change| change.key() == "training.epochs") {
-        say::note(schedule_of_length(settings));
+        say::note(schedule_of_length(settings, registry)?);
     }
-    changes::record(folder, settings, changes, checkpoint.metadata.epoch)
+    Ok(changes::record(folder, settings, changes, checkpoint.metadata.epoch)?)
 }
 
 /// What another number of epochs means for the learning rate.
-fn schedule_of_length(settings: &Settings) -> String {
-    let (schedule, epochs) = (&settings.training.schedule, settings.training.epochs);
-    if schedule.depends_on_length() {
+fn schedule_of_length(settings: &Settings, registry: &Registry) -> Result<String> {
+    let schedule = registry.training.schedules.build(&settings.training.schedule)?;
+    let epochs = settings.training.epochs;
+    Ok(if schedule.depends_on_length() {
         format!(
             "schedule: stretched to {epochs} epochs; from here on the learning rate is that of a run \
              of this length"
         )
     } else {
         "schedule: does not depend on the number of epochs and goes on as it was".to_owned()
-    }
+    })
 }
 
 /// What the recipe wants to be measured of the finished network.
@@ -148,12 +190,14 @@ fn measure_explanations(
     settings: &Settings,
     best: &Path,
     val: &DataLoader,
+    registry: &Registry,
     device: &Device,
 ) -> Result<()> {
     let Some(wanted) = settings.score else { return Ok(()) };
-    let restored = sources::restore(best, device)?;
+    let classifier = Classifier::load_with(best, registry, device)?;
+    let methods: Vec<_> = registry.methods.iter().collect();
     let output = score::beside(best);
-    score::score_methods(&restored, val.dataset(), &Method::ALL, wanted.images, &output, device)
+    score::score_methods(&classifier, val.dataset(), &methods, wanted.images, &output)
 }
 
 /// Writes `report.html`. The run is done by then: whatever goes wrong here is only told.
@@ -178,31 +222,31 @@ fn remove_if_nothing_came_of_it(folder: &RunFolder, result: &Result<ExitCode>) {
     }
 }
 
-fn print(summary: &Summary, folder: &RunFolder, tested: Option<Tested>) -> Result<()> {
+fn print(result: &TrainingResult, folder: &RunFolder, tested: Option<Tested>) -> Result<()> {
     let path = folder.path();
     let mut table = table();
     table.set_header(["run", &path.display().to_string()]);
-    table.add_row(["ended", &summary.reason.to_string()]);
-    if let Some(best) = summary.history.best() {
+    table.add_row(["ended", &result.reason.to_string()]);
+    if let Some(best) = &result.best_epoch {
         let accuracy = format!("{:.2} % (epoch {})", 100.0 * best.val_accuracy, best.epoch);
         table.add_row(["best validation accuracy", &accuracy]);
         table.add_row(["its validation loss", &format!("{:.4}", best.val_loss)]);
         if let Some(tested) = tested {
             table.add_row(["test accuracy, measured once", &tested.to_string()]);
         }
-        table.add_row(["best checkpoint", &summary.best.display().to_string()]);
+        table.add_row(["best checkpoint", &folder.best().display().to_string()]);
         table.add_row(["curves", &path.join("curves.png").display().to_string()]);
     }
     let report = path.join("report.html");
     if report.is_file() {
         table.add_row(["report", &report.display().to_string()]);
     }
-    table.add_row(["last checkpoint", &summary.last.display().to_string()]);
+    table.add_row(["last checkpoint", &folder.last().display().to_string()]);
     table.add_row(["tables", "metrics.csv, batches.csv, events.out.tfevents.*, config.toml"]);
-    table.add_row(["epochs", &summary.history.epochs.len().to_string()]);
-    table.add_row(["time", &format!("{:.1} s", summary.seconds)]);
+    table.add_row(["epochs", &result.history.epochs.len().to_string()]);
+    table.add_row(["time", &format!("{:.1} s", result.seconds)]);
     say::result(table)?;
-    match summary.reason {
+    match result.reason {
         StopReason::Interrupted | StopReason::StoppedByCallback => {
             say::result(format_args!(
                 "go on:    {} train --resume {}",
@@ -211,7 +255,8 @@ fn print(summary: &Summary, folder: &RunFolder, tested: Option<Tested>) -> Resul
             ))?;
         }
         _ => {
-            let (program, best) = (say::program(), summary.best.display());
+            let (program, best) = (say::program(), folder.best());
+            let best = best.display();
             say::result(format_args!(
                 "next:     {program} predict PHOTO.jpg --checkpoint {best}\n          \
                  {program} explain PHOTO.jpg --checkpoint {best}"

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::find_folder;
+use super::{DataSetEntry, OpenRequest, Opened, find_folder};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -18,6 +18,23 @@ const REMEDY: &str = "fetch it, or name the folder that has it";
 
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// Folders of a data folder, best first.
+const FOLDERS: [&str; 2] = ["cifar-10-batches-bin", "cifar10"];
+
+pub(super) fn entry() -> DataSetEntry {
+    DataSetEntry::new("cifar10", "photos of ten classes, 32x32", open)
+        .lies_in(FOLDERS)
+        .fetched_as("cifar10")
+        .image_shape([3, SIDE, SIDE])
+}
+
+fn open(request: &OpenRequest) -> Result<Opened> {
+    let is_there = |folder: &Path| folder.is_dir();
+    let folder = find_folder(&request.data_dir, &FOLDERS, is_there);
+    let folder = folder.unwrap_or_else(|| request.data_dir.join(FOLDERS[1]));
+    Ok(Cifar10::open(folder, request.split)?.into())
+}
 
 /// CIFAR-10, in memory: 32x32 RGB images of ten classes.
 ///
@@ -51,6 +68,13 @@ impl Cifar10 {
         }
         let classes = class_names(&folder)?;
         Ok(Self { split, records, classes })
+    }
+}
+
+impl std::fmt::Debug for Cifar10 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Cifar10");
+        text.field("split", &self.split).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -49,6 +49,7 @@ pub struct ImageFolder {
 /// How one folder of classes is dealt out to splits, the same for the same seed.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct FolderSplit {
     /// Share of each class for [`Split::Val`], in `0.0..1.0`.
     pub val: f64,
@@ -56,6 +57,28 @@ pub struct FolderSplit {
     pub test: f64,
     /// Chooses the images.
     pub seed: u64,
+}
+
+impl FolderSplit {
+    /// A fifth of each class for validation, nothing for tests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with another share for [`Split::Val`].
+    pub fn val(self, val: f64) -> Self {
+        Self { val, ..self }
+    }
+
+    /// The same with another share for [`Split::Test`].
+    pub fn test(self, test: f64) -> Self {
+        Self { test, ..self }
+    }
+
+    /// The same with other images in each split.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
 }
 
 impl Default for FolderSplit {
@@ -254,6 +277,13 @@ fn dealt(whole: &mut Scan, fractions: &[f64], seed: u64) -> Result<Vec<Vec<usize
         ));
     }
     Ok(parts)
+}
+
+impl std::fmt::Debug for ImageFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("ImageFolder");
+        text.field("folder", &self.folder).field("len", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl Dataset for ImageFolder {

@@ -18,14 +18,41 @@ mod scene;
 use geometry::{Frame, point};
 use scene::Scene;
 
+use super::{DataSetEntry, OpenRequest, Opened};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
 use crate::image::MAX_SIDE;
 use crate::random::{self, Purpose};
 
+pub(super) fn entry() -> DataSetEntry {
+    DataSetEntry::new("insects", "built-in drawings of ants and bees", open)
+}
+
+fn open(request: &OpenRequest) -> Result<Opened> {
+    let is_train = request.split == Split::Train;
+    let (setting, count) = if is_train {
+        ("train_images", request.train_images)
+    } else {
+        ("val_images", request.val_images)
+    };
+    let config = InsectsConfig::new(count).size(request.image_size).seed(request.seed);
+    // The names of the settings that the user gave.
+    let named = |error| match error {
+        Error::InvalidSetting { setting: "size", reason } => {
+            Error::InvalidSetting { setting: "image_size", reason }
+        }
+        Error::InvalidSetting { setting: "count", reason } => {
+            Error::InvalidSetting { setting, reason }
+        }
+        error => error,
+    };
+    Ok(Insects::new(request.split, config).map_err(named)?.into())
+}
+
 /// What [`Insects`] draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct InsectsConfig {
     /// Width and height in pixels, at least 8. The same insects are drawn at every size.
     pub size: usize,
@@ -33,6 +60,23 @@ pub struct InsectsConfig {
     pub count: usize,
     /// Decides every image, together with the split and the image's index.
     pub seed: u64,
+}
+
+impl InsectsConfig {
+    /// So many images, half of each class, of 256 pixels a side, from seed 0.
+    pub fn new(count: usize) -> Self {
+        Self { count, ..Self::default() }
+    }
+
+    /// The same, with images of this width and height.
+    pub fn size(self, size: usize) -> Self {
+        Self { size, ..self }
+    }
+
+    /// The same, with other images.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
 }
 
 impl Default for InsectsConfig {
@@ -45,6 +89,7 @@ impl Default for InsectsConfig {
 ///
 /// Even indices are ants, odd ones bees. An image depends on seed, split and index alone, so a
 /// longer data set begins with the images of a shorter one.
+#[derive(Clone, Debug)]
 pub struct Insects {
     split: Split,
     config: InsectsConfig,

@@ -2,14 +2,39 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{find_folder, idx};
+use super::{DataSetEntry, OpenRequest, Opened, find_folder, idx};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
 use crate::image::Image;
 
 const REMEDY: &str = "fetch it, or name the folder that has it";
 
-/// MNIST, or another data set in its files (Fashion-MNIST with [`Mnist::with_classes`]), in memory.
+/// A data set in MNIST's files.
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    /// Where its files may lie below a folder.
+    pub(super) folders: [&'static str; 3],
+    pub(super) classes: [&'static str; 10],
+}
+
+static MNIST: Kind = Kind {
+    name: "MNIST",
+    folders: ["", "mnist", "MNIST/raw"],
+    classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+};
+
+pub(super) fn entry() -> DataSetEntry {
+    DataSetEntry::new("mnist", "handwritten digits, 28x28 grey, 10 classes", open)
+        .lies_in(["mnist"])
+        .fetched_as("mnist")
+        .image_shape([1, 28, 28])
+}
+
+fn open(request: &OpenRequest) -> Result<Opened> {
+    Ok(Mnist::open(request.data_dir.join("mnist"), request.split)?.into())
+}
+
+/// MNIST, or another data set in its files ([`Mnist::open_fashion`], or [`Mnist::with_classes`]), in memory.
 ///
 /// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
 /// `t10k-labels-idx1-ubyte`, each with or without `.gz`. There is no validation part:
@@ -30,14 +55,18 @@ impl Mnist {
     /// If a file is missing, is no idx file or has another size than its header says, the numbers
     /// of images and labels differ, or a label is above 9.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
-        let root = folder.as_ref();
+        Self::open_kind(folder.as_ref(), split, &MNIST)
+    }
+
+    pub(super) fn open_kind(root: &Path, split: Split, kind: &Kind) -> Result<Self> {
         let stem = if split == Split::Train { "train" } else { "t10k" };
         let images = format!("{stem}-images-idx3-ubyte");
         let has_images = |folder: &Path| idx_file(folder, &images).is_some();
-        let folder = find_folder(root, &["", "mnist", "MNIST/raw"], has_images);
+        let folder = find_folder(root, &kind.folders, has_images);
         let folder = folder.unwrap_or_else(|| root.to_path_buf());
-        let images_path = required_file(&folder, &images)?;
-        let labels_path = required_file(&folder, &format!("{stem}-labels-idx1-ubyte"))?;
+        let images_path = required_file(&folder, &images, kind)?;
+        let labels = format!("{stem}-labels-idx1-ubyte");
+        let labels_path = required_file(&folder, &labels, kind)?;
 
         let images = idx::read(&images_path, 3)?;
         let labels = idx::read(&labels_path, 1)?.bytes;
@@ -59,7 +88,7 @@ impl Mnist {
             return Err(invalid(format!("has label {} at {index}, above 9", labels[index])));
         }
         let (height, width) = (images.dims[1], images.dims[2]);
-        let classes = (0..10).map(|digit| digit.to_string()).collect();
+        let classes = kind.classes.map(str::to_owned).to_vec();
         Ok(Self { split, images: images.bytes, height, width, labels, classes })
     }
 
@@ -74,6 +103,13 @@ impl Mnist {
         }
         self.classes = names.iter().map(|&name| name.to_owned()).collect();
         Ok(self)
+    }
+}
+
+impl std::fmt::Debug for Mnist {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Mnist");
+        text.field("split", &self.split).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -123,10 +159,10 @@ fn idx_file(folder: &Path, name: &str) -> Option<PathBuf> {
     spellings.into_iter().map(|spelling| folder.join(spelling)).find(|path| path.is_file())
 }
 
-fn required_file(folder: &Path, name: &str) -> Result<PathBuf> {
+fn required_file(folder: &Path, name: &str, kind: &Kind) -> Result<PathBuf> {
     idx_file(folder, name).ok_or_else(|| Error::NotFound {
         path: folder.join(name),
-        expected: "a file of MNIST, with or without .gz".to_owned(),
+        expected: format!("a file of {}, with or without .gz", kind.name),
         remedy: REMEDY.to_owned(),
     })
 }

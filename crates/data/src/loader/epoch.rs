@@ -19,6 +19,12 @@ pub struct EpochIter {
     skip_broken: bool,
 }
 
+impl std::fmt::Debug for EpochIter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EpochIter").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
 enum Batches {
     /// Brought to the device when they are asked for.
     Asked { host: HostBatches, plan: Arc<Plan>, uploader: Uploader },

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rand_chacha::ChaCha8Rng;
-
 use super::LoaderConfig;
 use super::cache::Cache;
 use crate::dataset::{Dataset, check_label};
 use crate::error::{Error, Result};
-use crate::random::{self, Purpose};
+use crate::random::{self, Generator, Purpose};
 use crate::transforms::Compose;
 
 /// A sample that was left out because it could not be read.
@@ -76,7 +74,7 @@ impl Source {
         Self { dataset, transform, cache, fingerprint, seed, skip_broken, skipped }
     }
 
-    pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> ChaCha8Rng {
+    pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
         let number = ((epoch as u64) << 32) | (index as u64 & 0xFFFF_FFFF);
         random::stream(self.seed, Purpose::Augment, number)
     }
@@ -139,23 +137,14 @@ impl Source {
         match batch.indices.first() {
             None => batch.shape = shape,
             Some(&first) if batch.shape != shape => {
-                return Err(self.mixed_shapes((first, batch.shape), (index, shape)));
+                let names = [first, index].map(|index| self.dataset.name(index));
+                return Err(Error::mixed_shapes((&names[0], batch.shape), (&names[1], shape)));
             }
             Some(_) => {}
         }
         batch.labels.push(sample.label);
         batch.indices.push(index);
         Ok(())
-    }
-
-    fn mixed_shapes(&self, first: (usize, [usize; 3]), second: (usize, [usize; 3])) -> Error {
-        let text = |[height, width, channels]: [usize; 3]| format!("{height}x{width}x{channels}");
-        Error::MixedShapes {
-            first: self.dataset.name(first.0),
-            first_shape: text(first.1),
-            second: self.dataset.name(second.0),
-            second_shape: text(second.1),
-        }
     }
 
     fn note_skipped(&self, index: usize, error: &Error) {

@@ -1,172 +1,253 @@
 //! A list of transforms: checked, described and applied.
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
 
-use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
+use candle_core::{Device, Tensor};
 
-use super::tensor::{self, ValueTable};
-use super::{Array, Interpolation, Padding, Size, Transform, color, crop, functional, resize};
+use super::array::{self, ValueTable};
+use super::{
+    Array, CenterCrop, ComposeDescription, Normalize, RandomHorizontalFlip, RandomResizedCrop,
+    Resize, Stream, ToTensor, Transform, to_tensor,
+};
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::random;
+use crate::random::{self, Generator};
 
-/// Mean of ImageNet's training images: red, green, blue in `0.0..=1.0`.
-const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of ImageNet's training images.
-const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
-
-/// Transforms, one after the other: any on images, then `to_tensor`, then any `normalize`.
+/// Transforms, one after the other: any on images, then [`ToTensor`], then any [`Normalize`].
 ///
 /// # Example
 /// ```
 /// use candle_vision_data::Image;
-/// use candle_vision_data::transforms::Compose;
-/// use rand_chacha::ChaCha8Rng;
-/// use rand_chacha::rand_core::SeedableRng;
+/// use candle_vision_data::transforms::*;
 ///
-/// let compose = Compose::imagenet_eval();
+/// let compose = Compose::new()
+///     .with(Resize::new(256))
+///     .with(CenterCrop::new(224))
+///     .with(ToTensor)
+///     .with(Normalize::imagenet());
+/// assert_eq!(compose, Compose::imagenet_eval());
+///
 /// let photo = Image::new(300, 400, 3, vec![127; 300 * 400 * 3])?;
-/// let array = compose.apply(&photo, &mut ChaCha8Rng::seed_from_u64(0))?;
-/// assert_eq!(array.shape(), [224, 224, 3]);
+/// assert_eq!(compose.eval(&photo)?.shape(), [224, 224, 3]);
 /// # Ok::<(), candle_vision_data::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Compose(pub Vec<Transform>);
+#[derive(Clone, Default)]
+pub struct Compose {
+    steps: Vec<Step>,
+}
+
+/// A transform and its place in the whole list, which names the generator it draws from.
+#[derive(Clone)]
+struct Step {
+    transform: Arc<dyn Transform>,
+    position: usize,
+}
+
+impl Step {
+    fn is<T: Transform>(&self) -> bool {
+        self.cast::<T>().is_some()
+    }
+
+    fn cast<T: Transform>(&self) -> Option<&T> {
+        (self.transform.as_ref() as &dyn Any).downcast_ref()
+    }
+
+    fn op(&self) -> String {
+        self.transform.describe().name
+    }
+}
 
 impl Compose {
-    /// These transforms, checked.
-    ///
-    /// # Errors
-    /// As [`Compose::validate`].
-    pub fn new(steps: Vec<Transform>) -> Result<Self> {
-        let compose = Self(steps);
-        compose.validate()?;
-        Ok(compose)
+    /// No transforms yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with one more transform, behind the others.
+    pub fn with(self, transform: impl Transform) -> Self {
+        self.with_shared(Arc::new(transform))
+    }
+
+    /// As [`Compose::with`], for a transform whose type is not known.
+    pub fn with_shared(mut self, transform: Arc<dyn Transform>) -> Self {
+        let position = self.steps.len();
+        self.steps.push(Step { transform, position });
+        self
     }
 
     /// What ImageNet networks are evaluated with: shorter side to 256, the middle 224 x 224,
     /// ImageNet's mean and standard deviation.
     pub fn imagenet_eval() -> Self {
-        Self(vec![
-            Transform::Resize { size: Size::One(256), interpolation: Interpolation::Bilinear },
-            Transform::CenterCrop { size: Size::One(224) },
-            Transform::ToTensor,
-            imagenet_normalize(),
-        ])
+        let resized = Self::new().with(Resize::new(256)).with(CenterCrop::new(224));
+        resized.with(ToTensor).with(Normalize::imagenet())
     }
 
     /// What ImageNet networks are trained with: a random resized crop of 224 x 224, a random
     /// flip, ImageNet's mean and standard deviation.
     pub fn imagenet_train() -> Self {
-        Self(vec![
-            Transform::RandomResizedCrop {
-                size: Size::One(224),
-                scale: super::default_scale(),
-                ratio: super::default_ratio(),
-                interpolation: Interpolation::Bilinear,
-            },
-            Transform::RandomHorizontalFlip { p: super::default_flip() },
-            Transform::ToTensor,
-            imagenet_normalize(),
-        ])
+        let cropped = Self::new().with(RandomResizedCrop::new(224));
+        let flipped = cropped.with(RandomHorizontalFlip::default());
+        flipped.with(ToTensor).with(Normalize::imagenet())
     }
 
-    /// Checks order and arguments.
+    /// The transforms, in order.
+    pub fn transforms(&self) -> impl ExactSizeIterator<Item = &dyn Transform> {
+        self.steps.iter().map(|step| step.transform.as_ref())
+    }
+
+    /// Names and settings of the transforms, as recipes and checkpoints keep them.
+    pub fn describe(&self) -> ComposeDescription {
+        self.transforms().map(Transform::describe).collect()
+    }
+
+    /// Checks order and settings.
     ///
     /// # Errors
-    /// If there is not exactly one `to_tensor`, an image transform stands behind it or a
-    /// `normalize` before it, or an argument is out of its range.
+    /// If there is not exactly one [`ToTensor`], a transform of images stands behind it or a
+    /// [`Normalize`] before it, or a setting is out of its range.
     pub fn validate(&self) -> Result<()> {
         let at = self.to_tensor_position()?;
-        for step in &self.0[..at] {
-            if matches!(step, Transform::Normalize { .. }) {
-                return Err(Error::transform(step.op(), "must stand after `to_tensor`"));
-            }
+        if let Some(step) = self.steps[..at].iter().find(|step| step.is::<Normalize>()) {
+            return Err(Error::transform(step.op(), "must stand after `to_tensor`"));
         }
-        for step in &self.0[at + 1..] {
-            match step {
-                Transform::Normalize { .. } => {}
-                Transform::ToTensor => {
-                    return Err(Error::transform(step.op(), "stands twice; keep one"));
-                }
-                step => return Err(Error::transform(step.op(), "must stand before `to_tensor`")),
-            }
+        if let Some(step) = self.steps[at + 1..].iter().find(|step| !step.is::<Normalize>()) {
+            let reason = if step.is::<ToTensor>() {
+                "stands twice; keep one"
+            } else {
+                "must stand before `to_tensor`"
+            };
+            return Err(Error::transform(step.op(), reason));
         }
-        self.0.iter().try_for_each(Transform::validate)
+        self.transforms().try_for_each(Transform::validate)
     }
 
     /// Whether any transform draws random numbers.
     pub fn is_random(&self) -> bool {
-        self.0.iter().any(Transform::is_random)
+        self.transforms().any(Transform::is_random)
     }
 
     /// Height and width of the result where they do not depend on the image.
     pub fn output_size(&self) -> Option<(usize, usize)> {
-        self.0.iter().fold(None, |size, step| step.output_size(size))
+        self.transforms().fold(None, |size, transform| transform.output_size(size))
     }
 
     /// Channels of the result for images with `channels`.
     pub fn output_channels(&self, channels: usize) -> usize {
-        self.0.iter().fold(channels, |channels, step| match step {
-            Transform::Grayscale { channels } => *channels,
-            _ => channels,
-        })
+        self.transforms().fold(channels, |channels, transform| transform.output_channels(channels))
     }
 
-    /// Transforms one image; `rng` is used by the random transforms alone.
+    /// Transforms one image. `rng` is for random transforms; [`Compose::eval`] asks for none.
+    ///
+    /// Transforms of [`Stream::Position`] draw from generators derived from the state in which `rng`
+    /// comes. If there are any, `rng` moves on afterwards, so that the next image gets others.
     ///
     /// # Errors
     /// As [`Compose::validate`] finds, or if the image is too small for a crop or has another
-    /// number of channels than `normalize`.
-    pub fn apply(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Array> {
+    /// number of channels than [`Normalize`].
+    pub fn apply(&self, image: &Image, rng: &mut Generator) -> Result<Array> {
         let mut values = Vec::new();
         let shape = self.append(image, rng, &mut values)?;
         Ok(Array::new(shape, values))
     }
 
-    /// The image as it stands before `to_tensor`: what the network is shown, for the eye.
+    /// The image as it stands before [`ToTensor`]: what the network is shown, for the eye.
     ///
     /// # Errors
     /// As [`Compose::apply`].
-    pub fn apply_to_image(&self, image: &Image, rng: &mut ChaCha8Rng) -> Result<Image> {
-        let at = self.to_tensor_position()?;
-        Ok(self.image_steps(&self.0[..at], image, rng)?.into_owned())
+    pub fn apply_to_image(&self, image: &Image, rng: &mut Generator) -> Result<Image> {
+        Ok(self.image_steps(image, rng)?.into_owned())
     }
 
-    /// The same without colour changes and normalisation, to move a mask as its image moves.
-    /// It draws the same random numbers only if the list has no random colour change.
-    pub fn geometry(&self) -> Self {
-        let is_geometry = |step: &&Transform| {
-            use Transform::{ColorJitter, Grayscale, Normalize};
-            !matches!(step, ColorJitter { .. } | Grayscale { .. } | Normalize { .. })
+    /// Transforms one image without anything random, as for evaluation.
+    ///
+    /// # Errors
+    /// As [`Compose::apply`], or if a transform is random.
+    pub fn eval(&self, image: &Image) -> Result<Array> {
+        self.apply(image, &mut self.unused_generator()?)
+    }
+
+    /// As [`Compose::eval`], up to the image before [`ToTensor`].
+    ///
+    /// # Errors
+    /// As [`Compose::eval`].
+    pub fn eval_to_image(&self, image: &Image) -> Result<Image> {
+        self.apply_to_image(image, &mut self.unused_generator()?)
+    }
+
+    /// Reads an image file and makes it what a network takes.
+    ///
+    /// # Shapes
+    /// Returns a batch of one, `[1, channels, height, width]`, f32.
+    ///
+    /// # Errors
+    /// As [`Image::open`] and [`Compose::eval`].
+    ///
+    /// # Example
+    /// ```no_run
+    /// use candle_core::Device;
+    /// use candle_vision_data::transforms::Compose;
+    ///
+    /// let images = Compose::imagenet_eval().open("photo.jpg", &Device::Cpu)?;
+    /// assert_eq!(images.dims(), [1, 3, 224, 224]);
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    pub fn open(&self, path: impl AsRef<Path>, device: &Device) -> Result<Tensor> {
+        self.eval(&Image::open(path)?)?.to_batch(device)
+    }
+
+    /// Reads image files and makes them one batch.
+    ///
+    /// # Shapes
+    /// Returns `[paths, channels, height, width]`, f32.
+    ///
+    /// # Errors
+    /// As [`Compose::open`]; if there are no paths; or if the transforms leave images of different
+    /// shapes.
+    pub fn open_all<P: AsRef<Path>>(
+        &self,
+        paths: impl IntoIterator<Item = P>,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let open = |path: P| {
+            let array = self.eval(&Image::open(&path)?)?;
+            Ok((path.as_ref().display().to_string(), array))
         };
-        Self(self.0.iter().filter(is_geometry).cloned().collect())
+        let arrays = paths.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        array::stack(&arrays, device)
+    }
+
+    /// The same without colour changes and normalisation, to move a mask as its image moves. Transforms
+    /// of [`Stream::Position`] draw as they do in the whole list. Those of [`Stream::Sample`] do only if
+    /// the list has no random colour change.
+    pub fn geometry(&self) -> Self {
+        let is_geometric = |step: &&Step| step.transform.is_geometric();
+        Self { steps: self.steps.iter().filter(is_geometric).cloned().collect() }
     }
 
     /// As [`Compose::apply`], but appends to `values`; returns `[height, width, channels]`.
     pub(crate) fn append(
         &self,
         image: &Image,
-        rng: &mut ChaCha8Rng,
+        rng: &mut Generator,
         values: &mut Vec<f32>,
     ) -> Result<[usize; 3]> {
-        let at = self.to_tensor_position()?;
-        let image = self.image_steps(&self.0[..at], image, rng)?;
-        ValueTable::new(&self.0[at..], image.channels())?.append(&image, values);
+        let image = self.image_steps(image, rng)?;
+        ValueTable::new(self.normalizations(), image.channels())?.append(&image, values);
         Ok([image.height(), image.width(), image.channels()])
     }
 
-    /// As [`Compose::append`] up to the 8-bit pixels before `to_tensor`; the rest is
+    /// As [`Compose::append`] up to the 8-bit pixels before [`ToTensor`]; the rest is
     /// [`Compose::scale_and_shift`].
     pub(crate) fn append_pixels(
         &self,
         image: &Image,
-        rng: &mut ChaCha8Rng,
+        rng: &mut Generator,
         pixels: &mut Vec<u8>,
     ) -> Result<[usize; 3]> {
-        let image = self.image_steps(&self.0[..self.to_tensor_position()?], image, rng)?;
+        let image = self.image_steps(image, rng)?;
         let [height, width, channels] = [image.height(), image.width(), image.channels()];
         // Whatever will not fit is an error of this image, not of its batch.
         self.scale_and_shift(channels)?;
@@ -174,152 +255,103 @@ impl Compose {
         Ok([height, width, channels])
     }
 
-    /// What `to_tensor` and any `normalize` are to 8-bit pixels: `scale * pixel + shift`, each channel
+    /// What [`ToTensor`] and any [`Normalize`] are to 8-bit pixels: `scale * pixel + shift`, each channel
     /// with its own. The results differ from those of [`Compose::apply`] in their last bits.
     pub(crate) fn scale_and_shift(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
-        tensor::scale_and_shift(&self.0, channels)
+        array::scale_and_shift(self.normalizations(), channels)
     }
 
-    fn image_steps<'a>(
-        &self,
-        steps: &[Transform],
-        image: &'a Image,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Cow<'a, Image>> {
+    pub(super) fn normalizations(&self) -> impl DoubleEndedIterator<Item = &Normalize> + Clone {
+        self.steps.iter().filter_map(Step::cast)
+    }
+
+    fn image_steps<'a>(&self, image: &'a Image, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        let steps = &self.steps[..self.to_tensor_position()?];
+        let mut own = Positions::before(steps, rng);
         let mut image = Cow::Borrowed(image);
         let mut steps = steps.iter().peekable();
         while let Some(step) = steps.next() {
-            // A long strip would be scaled to hundreds of megabytes of which the crop takes the middle.
-            image = match (step, steps.peek()) {
-                (
-                    Transform::Resize { size, interpolation },
-                    Some(Transform::CenterCrop { size: middle }),
-                ) if is_too_large(&image, *size) => {
-                    steps.next();
-                    let (height, width) =
-                        resize::resized_size(image.height(), image.width(), *size);
-                    let (rows, columns) = middle.square();
-                    let sizes = ([height, width], [rows, columns]);
-                    Cow::Owned(resize::resized_center(&image, sizes.0, sizes.1, *interpolation)?)
-                }
-                _ => step.apply(image, rng)?,
+            let crop = steps.peek().and_then(|next| next.cast::<CenterCrop>());
+            let middle = step.cast::<Resize>().zip(crop);
+            if let Some(middle) =
+                middle.and_then(|(resize, crop)| resize.with_center_crop(crop, &image))
+            {
+                steps.next();
+                image = Cow::Owned(middle?);
+                continue;
+            }
+            image = match own.generator(step) {
+                Some(mut own) => step.transform.apply_cow(image, &mut own)?,
+                None => step.transform.apply_cow(image, rng)?,
             };
         }
+        own.move_on(rng);
         Ok(image)
     }
 
     fn to_tensor_position(&self) -> Result<usize> {
-        let position = self.0.iter().position(|step| *step == Transform::ToTensor);
-        position.ok_or_else(|| {
-            Error::transform("to_tensor", "is missing; add it after the image transforms")
+        self.steps.iter().position(Step::is::<ToTensor>).ok_or_else(|| {
+            Error::transform(to_tensor::NAME, "is missing; add it after the image transforms")
         })
     }
-}
 
-fn is_too_large(image: &Image, size: Size) -> bool {
-    let (height, width) = resize::resized_size(image.height(), image.width(), size);
-    !resize::fits(height, width)
-}
-
-fn imagenet_normalize() -> Transform {
-    Transform::Normalize { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() }
-}
-
-impl Transform {
-    /// Does one image step; those that change nothing hand the image on without a copy.
-    fn apply<'a>(&self, image: Cow<'a, Image>, rng: &mut ChaCha8Rng) -> Result<Cow<'a, Image>> {
-        let changed = match self {
-            Self::Resize { size, interpolation } => {
-                let (height, width) = resize::resized_size(image.height(), image.width(), *size);
-                if (image.height(), image.width()) == (height, width) {
-                    return Ok(image);
-                }
-                functional::resize(&image, height, width, *interpolation)?
-            }
-            Self::CenterCrop { size } => {
-                let (height, width) = size.square();
-                functional::center_crop(&image, height, width)?
-            }
-            Self::RandomCrop { size, padding, pad_if_needed, fill, padding_mode } => {
-                let (height, width) = size.square();
-                let mut padded = pad_unless_zero(image, padding.sides(), *fill, *padding_mode)?;
-                if *pad_if_needed {
-                    let columns = width.saturating_sub(padded.width());
-                    let rows = height.saturating_sub(padded.height());
-                    let sides = [columns, rows, columns, rows];
-                    padded = pad_unless_zero(padded, sides, *fill, *padding_mode)?;
-                }
-                let (top, left) = crop::random_corner(&padded, height, width, rng)?;
-                functional::crop(&padded, top, left, height, width)?
-            }
-            Self::RandomResizedCrop { size, scale, ratio, interpolation } => {
-                let (height, width) = size.square();
-                let part = resize::random_part(&image, *scale, *ratio, rng);
-                functional::resized_crop(&image, part, height, width, *interpolation)?
-            }
-            Self::RandomHorizontalFlip { p } => {
-                if !random::chance(rng, *p) {
-                    return Ok(image);
-                }
-                let mut flipped = image.into_owned();
-                crop::hflip_in_place(&mut flipped);
-                flipped
-            }
-            Self::RandomVerticalFlip { p } => {
-                if !random::chance(rng, *p) {
-                    return Ok(image);
-                }
-                functional::vflip(&image)
-            }
-            Self::RandomRotation { degrees, interpolation, fill } => {
-                let [least, most] = degrees.range();
-                let degrees = random::between(rng, least, most);
-                functional::rotate(&image, degrees, *interpolation, *fill)?
-            }
-            Self::ColorJitter { brightness, contrast, saturation, hue } => {
-                let factors = [brightness, contrast, saturation].map(|jitter| jitter.factors());
-                let ranges = [factors[0], factors[1], factors[2], hue.turns()];
-                let drawn = color::random_jitter(ranges, rng);
-                return Ok(drawn.into_iter().fold(image, |image, (adjust, strength)| {
-                    Cow::Owned(adjust(&image, strength))
-                }));
-            }
-            Self::Grayscale { channels } => functional::grayscale(&image, *channels),
-            Self::Pad { padding, fill, padding_mode } => {
-                return pad_unless_zero(image, padding.sides(), *fill, *padding_mode);
-            }
-            Self::ToTensor | Self::Normalize { .. } => return Ok(image),
-        };
-        Ok(Cow::Owned(changed))
-    }
-
-    /// Height and width after this step, given those before it where they are known.
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        match self {
-            Self::Resize { size: Size::One(short), .. } => {
-                before.map(|(height, width)| resize::resized_size(height, width, Size::One(*short)))
-            }
-            Self::Resize { size, .. }
-            | Self::CenterCrop { size }
-            | Self::RandomCrop { size, .. }
-            | Self::RandomResizedCrop { size, .. } => Some(size.square()),
-            Self::Pad { padding, .. } => {
-                let [left, top, right, bottom] = padding.sides();
-                before.map(|(height, width)| (height + top + bottom, width + left + right))
-            }
-            _ => before,
+    fn unused_generator(&self) -> Result<Generator> {
+        match self.steps.iter().find(|step| step.transform.is_random()) {
+            None => Ok(random::generator(0)),
+            Some(step) => Err(Error::transform(
+                step.op(),
+                "is random and needs a generator: use `apply`, or a list for evaluation",
+            )),
         }
     }
 }
 
-fn pad_unless_zero<'a>(
-    image: Cow<'a, Image>,
-    sides: [usize; 4],
-    fill: u8,
-    mode: super::PaddingMode,
-) -> Result<Cow<'a, Image>> {
-    if sides == Padding::default().sides() {
-        return Ok(image);
+/// The generators of transforms with [`Stream::Position`], if there are any.
+struct Positions(Option<Generator>);
+
+impl Positions {
+    /// `rng` as it is before the first of `steps` draws from it.
+    fn before(steps: &[Step], rng: &Generator) -> Self {
+        let is_own =
+            |step: &Step| step.transform.is_random() && step.transform.stream() == Stream::Position;
+        Self(steps.iter().any(is_own).then(|| rng.clone()))
     }
-    functional::pad(&image, sides, fill, mode).map(Cow::Owned)
+
+    fn generator(&self, step: &Step) -> Option<Generator> {
+        let rng = self.0.as_ref().filter(|_| step.transform.stream() == Stream::Position)?;
+        Some(random::at_position(rng, step.position))
+    }
+
+    /// Without a draw, a caller's generator would give the next image the same numbers.
+    fn move_on(&mut self, rng: &mut Generator) {
+        if self.0.is_some() {
+            random::unit(rng);
+        }
+    }
+}
+
+impl FromIterator<Arc<dyn Transform>> for Compose {
+    fn from_iter<I: IntoIterator<Item = Arc<dyn Transform>>>(transforms: I) -> Self {
+        transforms.into_iter().fold(Self::new(), Self::with_shared)
+    }
+}
+
+/// Two lists are equal if their descriptions are.
+impl PartialEq for Compose {
+    fn eq(&self, other: &Self) -> bool {
+        self.describe() == other.describe()
+    }
+}
+
+/// `Compose([Resize { .. }, ..])`: the first checkpoints kept lists as this text, and are still read.
+impl std::fmt::Debug for Compose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        struct List<'a>(&'a Compose);
+        impl std::fmt::Debug for List<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_list().entries(self.0.transforms()).finish()
+            }
+        }
+        f.debug_tuple("Compose").field(&List(self)).finish()
+    }
 }

@@ -1,323 +1,103 @@
-//! Scaling with Pillow's results.
-//!
-//! `fast_image_resize` computes like Pillow (8 bits between the passes), but takes the vertical
-//! pass first, which leaves bicubic results up to 6 levels away. Calling it once per axis, width
-//! first, keeps every pixel within one level.
+//! Scales an image.
 
-use fast_image_resize::images::{CroppedImage, Image as ScaledImage, ImageRef};
-use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
 
-use super::crop::check_inside;
-use super::{Interpolation, Size};
-use crate::error::{Error, Result};
-use crate::image::{Image, MAX_BYTES};
-use crate::random;
+use serde::{Deserialize, Serialize};
 
-/// The image scaled to `height` x `width` pixels.
+use super::checks::check_size;
+use super::transform::by_cow;
+use super::{CenterCrop, Description, Interpolation, Size, Transform, TransformEntry};
+use super::{describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::Generator;
+
+const NAME: &str = "resize";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<Resize>(NAME, "scales the image, with antialiasing as Pillow's")
+}
+
+/// Scales the image, with antialiasing as Pillow's.
 ///
-/// # Errors
-/// If a side is 0, or the result would exceed [`MAX_BYTES`].
-pub fn resize(
-    image: &Image,
-    height: usize,
-    width: usize,
-    interpolation: Interpolation,
-) -> Result<Image> {
-    let (whole_height, whole_width) = (image.height(), image.width());
-    resized_crop(image, [0, 0, whole_height, whole_width], height, width, interpolation)
-}
-
-/// The part `[top, left, height, width]` of the image, scaled to `height` x `width`; pixels
-/// around the part have no influence.
+/// `size` is one number, the length of the shorter side, for which the other side keeps the aspect
+/// ratio, or `[height, width]`.
 ///
-/// # Errors
-/// As [`resize`], or if the part is empty or not wholly inside the image.
-pub fn resized_crop(
-    image: &Image,
-    [top, left, part_height, part_width]: [usize; 4],
-    height: usize,
-    width: usize,
-    interpolation: Interpolation,
-) -> Result<Image> {
-    check_inside(image, top, left, part_height, part_width)?;
-    check_size(height, width)?;
-    let filter = match interpolation {
-        Interpolation::Nearest => {
-            return Ok(nearest(image, [top, left, part_height, part_width], height, width));
-        }
-        Interpolation::Bilinear => FilterType::Bilinear,
-        Interpolation::Bicubic => FilterType::CatmullRom,
-    };
-    let pixel_type = pixel_type(image);
-    let whole =
-        ImageRef::new(image.width() as u32, image.height() as u32, image.pixels(), pixel_type)
-            .map_err(failed)?;
-    let options = resize_options(filter);
-    let [left, top] = [left as u32, top as u32];
-    let part = CroppedImage::new(&whole, left, top, part_width as u32, part_height as u32)
-        .map_err(failed)?;
-    let narrow = one_axis(&part, width as u32, part_height as u32, pixel_type, &options)?;
-    let scaled = one_axis(&narrow, width as u32, height as u32, pixel_type, &options)?;
-    Image::new(width, height, image.channels(), scaled.into_vec())
-}
-
-fn one_axis(
-    source: &impl IntoImageView,
-    width: u32,
-    height: u32,
-    pixel_type: PixelType,
-    options: &ResizeOptions,
-) -> Result<ScaledImage<'static>> {
-    let mut target = ScaledImage::new(width, height, pixel_type);
-    Resizer::new().resize(source, &mut target, options).map_err(failed)?;
-    Ok(target)
-}
-
-fn pixel_type(image: &Image) -> PixelType {
-    if image.channels() == 3 { PixelType::U8x3 } else { PixelType::U8 }
-}
-
-fn resize_options(filter: FilterType) -> ResizeOptions {
-    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false)
-}
-
-/// The middle `part_height` x `part_width` of the image scaled to `height` x `width`, without the
-/// rest of it: a strip of 2000x1 pixels whose shorter side is to be 256 would take 400 MB. As
-/// [`resize`] and then [`center_crop`](super::crop::center_crop), within a level.
+/// ```
+/// use candle_vision_data::transforms::{Interpolation, Resize, Transform};
 ///
-/// # Errors
-/// If a side is 0, or the result would exceed [`MAX_BYTES`].
-pub(super) fn resized_center(
-    image: &Image,
-    [height, width]: [usize; 2],
-    [part_height, part_width]: [usize; 2],
+/// let resize = Resize::new(256).interpolation(Interpolation::Bicubic);
+/// assert_eq!(resize.output_size(Some((300, 400))), Some((256, 341)));
+/// assert_eq!(Resize::new([224, 320]).output_size(None), Some((224, 320)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resize {
+    size: Size,
+    #[serde(default)]
     interpolation: Interpolation,
-) -> Result<Image> {
-    check_size(part_height, part_width)?;
-    // What the crop asks for beyond the scaled image is added by the crop, in black.
-    let [rows, columns] = [part_height.min(height), part_width.min(width)];
-    let [top, left] =
-        [super::crop::centered(height - rows), super::crop::centered(width - columns)];
-    let filter = match interpolation {
-        Interpolation::Nearest => {
-            let places = |from: usize, to: usize, first: usize, count: usize| {
-                nearest_positions(from, to).skip(first).take(count).collect::<Vec<_>>()
-            };
-            let columns = places(image.width(), width, left, columns);
-            let rows = places(image.height(), height, top, rows);
-            let part = pick(image, &rows, &columns);
-            return super::crop::center_crop(&part, part_height, part_width);
+}
+
+impl Resize {
+    /// To this size in pixels, bilinear.
+    pub fn new(size: impl Into<Size>) -> Self {
+        Self { size: size.into(), interpolation: Interpolation::default() }
+    }
+
+    /// How values between pixels are found.
+    pub fn interpolation(self, interpolation: Interpolation) -> Self {
+        Self { interpolation, ..self }
+    }
+
+    fn target(&self, image: &Image) -> (usize, usize) {
+        functional::resized_size(image.height(), image.width(), self.size)
+    }
+
+    /// The middle of the scaled image, where the whole would be too large to make: a long strip would be
+    /// scaled to hundreds of megabytes of which the crop takes the middle. `None` if the two steps can
+    /// be done one after the other.
+    pub(super) fn with_center_crop(
+        &self,
+        crop: &CenterCrop,
+        image: &Image,
+    ) -> Option<Result<Image>> {
+        let (height, width) = self.target(image);
+        if functional::fits(height, width) {
+            return None;
         }
-        Interpolation::Bilinear => FilterType::Bilinear,
-        Interpolation::Bicubic => FilterType::CatmullRom,
-    };
-    let (channels, pixel_type) = (image.channels(), pixel_type(image));
-    let (old_width, old_height) = (image.width() as u32, image.height() as u32);
-    let whole = ImageRef::new(old_width, old_height, image.pixels(), pixel_type).map_err(failed)?;
-    let [from_x, wide] = source_range(image.width(), width, left, columns);
-    let options = resize_options(filter).crop(from_x, 0.0, wide, f64::from(old_height));
-    // In the type that is scaled elsewhere too: the resizer is compiled anew for each.
-    let whole = CroppedImage::new(&whole, 0, 0, old_width, old_height).map_err(failed)?;
-    let narrow = one_axis(&whole, columns as u32, old_height, pixel_type, &options)?;
-    let [from_y, high] = source_range(image.height(), height, top, rows);
-    let options = resize_options(filter).crop(0.0, from_y, columns as f64, high);
-    let scaled = one_axis(&narrow, columns as u32, rows as u32, pixel_type, &options)?;
-    let part = Image::new(columns, rows, channels, scaled.into_vec())?;
-    super::crop::center_crop(&part, part_height, part_width)
+        let (rows, columns) = crop.size.square();
+        let sizes = ([height, width], [rows, columns]);
+        Some(functional::resized_center(image, sizes.0, sizes.1, self.interpolation))
+    }
 }
 
-/// Where in `from` pixels those from `first` on come from, of `to` that they are scaled to: start
-/// and length.
-fn source_range(from: usize, to: usize, first: usize, count: usize) -> [f64; 2] {
-    let scale = from as f64 / to as f64;
-    let start = first as f64 * scale;
-    [start, (count as f64 * scale).min(from as f64 - start)]
-}
+impl Transform for Resize {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
 
-/// Pillow's nearest neighbour: positions are summed up step by step, rounding errors and all.
-fn nearest_positions(from: usize, to: usize) -> impl Iterator<Item = usize> {
-    let step = from as f64 / to as f64;
-    let next = move |position: &f64| Some(position + step);
-    std::iter::successors(Some(step * 0.5), next)
-        .map(move |position| (position as usize).min(from - 1))
-        .take(to)
-}
-
-fn nearest(
-    image: &Image,
-    [top, left, part_height, part_width]: [usize; 4],
-    height: usize,
-    width: usize,
-) -> Image {
-    let columns: Vec<usize> = nearest_positions(part_width, width).map(|x| left + x).collect();
-    let rows: Vec<usize> = nearest_positions(part_height, height).map(|y| top + y).collect();
-    pick(image, &rows, &columns)
-}
-
-/// These rows and columns of an image.
-fn pick(image: &Image, rows: &[usize], columns: &[usize]) -> Image {
-    let channels = image.channels();
-    let mut picked = Image::filled(columns.len(), rows.len(), channels, 0);
-    for (y, &row) in rows.iter().enumerate() {
-        let source = image.row(row);
-        for (pixel, &column) in picked.row_mut(y).chunks_exact_mut(channels).zip(columns) {
-            pixel.copy_from_slice(&source[column * channels..][..channels]);
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
+        let (height, width) = self.target(&image);
+        if (image.height(), image.width()) == (height, width) {
+            return Ok(image);
         }
-    }
-    picked
-}
-
-/// Height and width that an image of `height` x `width` is scaled to.
-pub(super) fn resized_size(height: usize, width: usize, size: Size) -> (usize, usize) {
-    let Size::One(short) = size else {
-        return size.square();
-    };
-    let short = short as usize;
-    let long = |long_side: usize, short_side: usize| {
-        // torchvision: int(size * long / short), a product of integers divided in f64.
-        ((short * long_side) as f64 / short_side as f64) as usize
-    };
-    if width <= height { (long(height, width), short) } else { (short, long(width, height)) }
-}
-
-/// Draws the part of a random resized crop: `[top, left, height, width]`, by torchvision's rule of
-/// ten tries and then the largest centred part within the range of ratios.
-pub(super) fn random_part(
-    image: &Image,
-    scale: [f64; 2],
-    ratio: [f64; 2],
-    rng: &mut ChaCha8Rng,
-) -> [usize; 4] {
-    let (height, width) = (image.height(), image.width());
-    let area = (height * width) as f64;
-    for _ in 0..10 {
-        let target_area = area * random::between(rng, scale[0], scale[1]);
-        let aspect_ratio = random::between(rng, ratio[0].ln(), ratio[1].ln()).exp();
-        let part_width = (target_area * aspect_ratio).sqrt().round_ties_even() as usize;
-        let part_height = (target_area / aspect_ratio).sqrt().round_ties_even() as usize;
-        if (1..=width).contains(&part_width) && (1..=height).contains(&part_height) {
-            let top = random::below(rng, height - part_height + 1);
-            let left = random::below(rng, width - part_width + 1);
-            return [top, left, part_height, part_width];
-        }
-    }
-    central_part(height, width, ratio)
-}
-
-fn central_part(height: usize, width: usize, [least, most]: [f64; 2]) -> [usize; 4] {
-    let whole_ratio = width as f64 / height as f64;
-    let rounded = |side: f64, whole: usize| (side.round_ties_even() as usize).clamp(1, whole);
-    let (part_height, part_width) = if whole_ratio < least {
-        (rounded(width as f64 / least, height), width)
-    } else if whole_ratio > most {
-        (height, rounded(height as f64 * most, width))
-    } else {
-        (height, width)
-    };
-    [(height - part_height) / 2, (width - part_width) / 2, part_height, part_width]
-}
-
-fn check_size(height: usize, width: usize) -> Result<()> {
-    if height > 0 && width > 0 && fits(height, width) {
-        return Ok(());
-    }
-    Err(Error::transform("resize", format!("to {height}x{width} pixels is not possible")))
-}
-
-/// Whether an image of this size may be made whole.
-pub(super) fn fits(height: usize, width: usize) -> bool {
-    height.saturating_mul(width).saturating_mul(3) <= MAX_BYTES
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::transform("resize", error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::crop::center_crop;
-    use super::*;
-    use crate::random::{Purpose, stream};
-
-    #[test]
-    fn shorter_side_keeps_the_aspect_ratio() {
-        assert_eq!(resized_size(375, 500, Size::One(256)), (256, 341));
-        assert_eq!(resized_size(500, 375, Size::One(256)), (341, 256));
-        assert_eq!(resized_size(500, 375, Size::HeightWidth([10, 20])), (10, 20));
+        functional::resize(&image, height, width, self.interpolation).map(Cow::Owned)
     }
 
-    #[test]
-    fn random_parts_follow_scale_and_ratio() {
-        let image = Image::filled(200, 150, 1, 0);
-        let mut rng = stream(0, Purpose::Augment, 0);
-        for _ in 0..500 {
-            let [top, left, height, width] =
-                random_part(&image, [0.08, 1.0], [0.75, 4.0 / 3.0], &mut rng);
-            assert!(top + height <= 150 && left + width <= 200);
-            let (area, ratio) = ((height * width) as f64 / 30_000.0, width as f64 / height as f64);
-            // Rounding of the sides moves both by up to two in a hundred at the smallest parts.
-            assert!((0.078..=1.0).contains(&area), "{area}");
-            assert!((0.73..=1.37).contains(&ratio), "{ratio}");
-        }
+    fn describe(&self) -> Description {
+        describe(NAME, self)
     }
 
-    #[test]
-    fn impossible_ratios_fall_back_to_the_centre() {
-        let mut rng = stream(0, Purpose::Augment, 0);
-        let tall = Image::filled(10, 1000, 1, 0);
-        let part = random_part(&tall, [1.0, 1.0], [0.75, 4.0 / 3.0], &mut rng);
-        assert_eq!(part, [(1000 - 13) / 2, 0, 13, 10]);
-        let wide = Image::filled(1000, 9, 1, 0);
-        let part = random_part(&wide, [1.0, 1.0], [0.75, 4.0 / 3.0], &mut rng);
-        assert_eq!(part, [0, (1000 - 12) / 2, 9, 12]);
-    }
-
-    #[test]
-    fn pixels_around_a_part_have_no_influence() {
-        let mut image = Image::filled(8, 8, 1, 255);
-        for y in 2..6 {
-            image.row_mut(y)[2..6].fill(10);
-        }
-        for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
-            let scaled = resized_crop(&image, [2, 2, 4, 4], 9, 9, interpolation).unwrap();
-            assert!(scaled.pixels().iter().all(|&value| value == 10));
-        }
-    }
-
-    #[test]
-    fn the_middle_alone_is_as_the_middle_of_the_whole() {
-        for (height, width) in [(4, 50), (50, 4), (3, 7), (1, 90), (90, 1)] {
-            for channels in [1, 3] {
-                let value = |i: usize| (i * 37 % 251) as u8;
-                let pixels = (0..height * width * channels).map(value).collect();
-                let image = Image::new(width, height, channels, pixels).unwrap();
-                let (high, wide) = resized_size(height, width, Size::One(41));
-                let kinds =
-                    [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Bicubic];
-                for interpolation in kinds {
-                    let whole = resize(&image, high, wide, interpolation).unwrap();
-                    let expected = center_crop(&whole, 36, 44).unwrap();
-                    let sizes = ([high, wide], [36, 44]);
-                    let found = resized_center(&image, sizes.0, sizes.1, interpolation).unwrap();
-                    let pairs = found.pixels().iter().zip(expected.pixels());
-                    let difference = pairs.map(|(a, b)| a.abs_diff(*b)).max();
-                    assert!(
-                        difference <= Some(1),
-                        "{height}x{width} {interpolation:?} {difference:?}"
-                    );
-                    assert_eq!(found.width(), expected.width());
-                }
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        match self.size {
+            Size::One(_) => {
+                before.map(|(height, width)| functional::resized_size(height, width, self.size))
             }
+            Size::HeightWidth(_) => Some(self.size.square()),
         }
     }
 
-    #[test]
-    fn impossible_sizes_are_errors() {
-        let image = Image::filled(4, 4, 3, 0);
-        assert!(resize(&image, 0, 4, Interpolation::Bilinear).is_err());
-        assert!(resize(&image, 1 << 14, 1 << 14, Interpolation::Nearest).is_err());
-        assert!(resize(&image, 4, usize::MAX, Interpolation::Nearest).is_err());
-        assert!(resized_crop(&image, [1, 1, 4, 2], 4, 4, Interpolation::Nearest).is_err());
+    fn validate(&self) -> Result<()> {
+        check_size(NAME, self.size)
     }
 }

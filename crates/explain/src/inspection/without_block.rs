@@ -49,11 +49,11 @@ impl Model for WithoutBlock<'_> {
         self.model.forward(images, &mut Pass::eval().with_hooks(&mut silence))
     }
 
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         self.model.head()
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
+    fn cam_layer(&self) -> Option<&str> {
         self.model.cam_layer()
     }
 }

@@ -28,6 +28,29 @@ const MNIST: [(&str, u64, &str); 4] = [
     ),
 ];
 
+const FASHION_MNIST: [(&str, u64, &str); 4] = [
+    (
+        "train-images-idx3-ubyte.gz",
+        26_421_880,
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    ),
+    (
+        "train-labels-idx1-ubyte.gz",
+        29_515,
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    ),
+    (
+        "t10k-images-idx3-ubyte.gz",
+        4_422_102,
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    ),
+    (
+        "t10k-labels-idx1-ubyte.gz",
+        5_148,
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
+];
+
 /// 10,000 records of a label byte and 3,072 pixel bytes.
 const CIFAR_BYTES: u64 = 30_730_000;
 
@@ -73,6 +96,25 @@ pub(super) fn mnist() -> Item {
                 "https://ossci-datasets.s3.amazonaws.com/mnist/",
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
                 "http://yann.lecun.com/exdb/mnist/",
+            ]),
+        }],
+    }
+}
+
+pub(super) fn fashion_mnist() -> Item {
+    let files = FASHION_MNIST.map(|(name, bytes, sum)| file(name, bytes, sum)).to_vec();
+    Item {
+        name: "fashion_mnist".to_owned(),
+        about:
+            "Fashion-MNIST: 70,000 articles of clothing, 28x28 grey (31 MB; Xiao, Rasul, Vollgraf)"
+                .to_owned(),
+        layouts: vec![files_in("fashion_mnist", &files)],
+        sources: vec![Source::Files {
+            folder: "fashion_mnist".to_owned(),
+            files,
+            mirrors: strings(&[
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
             ]),
         }],
     }

@@ -3,13 +3,102 @@
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, conv2d_activated};
+use candle_vision_ops::{
+    Activation, Conv2dConfig, Padding2d, PerAxis, PreparedConv2d, conv2d_activated,
+};
 
-use super::{BatchNorm2d, relu_at};
+use super::BatchNorm2d;
+use super::activations::activate_at;
 use crate::prepared::{Form, PreparedLayers};
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
+/// The sizes of a [`Conv2d`] and how its kernel moves; the defaults are PyTorch's.
+///
+/// ```
+/// use candle_vision_models::layers::Conv2dOptions;
+///
+/// let depthwise = Conv2dOptions::new(32, 32, 3).padding(1).groups(32).bias(false);
+/// assert_eq!(depthwise.kernel, [3, 3]);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Conv2dOptions {
+    /// Channels that come in.
+    pub in_channels: usize,
+    /// Channels that go out.
+    pub out_channels: usize,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Stride, padding, dilation and groups. By default the kernel moves by one pixel, without padding.
+    pub config: Conv2dConfig,
+    /// Whether a learned number is added to each channel. Default `true`.
+    pub bias: bool,
+    /// What the kernel begins with; PyTorch's default ([`Init::fan_in_uniform`]) if `None`.
+    pub init: Option<Init>,
+}
+
+impl Conv2dOptions {
+    /// A kernel of `kernel` pixels a side, or of `[height, width]`, with PyTorch's defaults.
+    pub fn new(in_channels: usize, out_channels: usize, kernel: impl PerAxis) -> Self {
+        let (kernel, config) = (kernel.per_axis(), Conv2dConfig::default());
+        Self { in_channels, out_channels, kernel, config, bias: true, init: None }
+    }
+
+    /// Sets the pixels between two positions of the kernel, of both axes or `[height, width]`.
+    pub fn stride(self, stride: impl PerAxis) -> Self {
+        Self { config: self.config.stride(stride), ..self }
+    }
+
+    /// Sets the zeros around the input: on all four sides, `[height, width]`, `[top, bottom, left, right]`,
+    /// or a [`Padding2d`] such as TensorFlow's.
+    pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
+        Self { config: self.config.padding(padding), ..self }
+    }
+
+    /// Sets the pixels between two elements of the kernel.
+    pub fn dilation(self, dilation: impl PerAxis) -> Self {
+        Self { config: self.config.dilation(dilation), ..self }
+    }
+
+    /// Sets into how many groups the channels are split.
+    pub fn groups(self, groups: usize) -> Self {
+        Self { config: self.config.groups(groups), ..self }
+    }
+
+    /// Sets stride, padding, dilation and groups at once, also for each axis by itself.
+    pub fn config(self, config: Conv2dConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Sets whether there is a bias.
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Sets what the kernel begins with.
+    pub fn init(self, init: Init) -> Self {
+        Self { init: Some(init), ..self }
+    }
+
+    /// Inputs that reach one output.
+    fn fan_in(&self) -> usize {
+        self.in_channels / self.config.groups.max(1) * self.kernel[0] * self.kernel[1]
+    }
+}
+
 /// `torch.nn.Conv2d`: parameters `weight` `[out, in / groups, height, width]` and `bias` `[out]`.
+///
+/// ```
+/// use candle_vision_models::candle_core::{DType, Device, Result, Tensor};
+/// use candle_vision_models::layers::{Conv2d, Conv2dOptions};
+/// use candle_vision_models::{Parameters, Pass};
+///
+/// let vb = Parameters::new().builder(0, DType::F32, &Device::Cpu);
+/// let conv = Conv2d::new(Conv2dOptions::new(3, 64, 7).stride(2).padding(3), vb.pp("conv1"))?;
+/// let x = Tensor::zeros((1, 32, 32, 3), DType::F32, &Device::Cpu)?;
+/// assert_eq!(conv.forward(&x, &mut Pass::eval())?.dims(), [1, 16, 16, 64]);
+/// # Ok::<(), candle_vision_models::candle_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     path: String,
@@ -19,36 +108,12 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// A convolution with a bias and PyTorch's default initial values.
+    /// A convolution with new parameters.
     ///
     /// # Errors
     /// If the channels cannot be split into the groups, or a name is taken.
-    pub fn new(
-        in_channels: usize,
-        out_channels: usize,
-        kernel: [usize; 2],
-        config: Conv2dConfig,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        let fan_in = in_channels / config.groups.max(1) * kernel[0] * kernel[1];
-        let init = Init::fan_in_uniform(fan_in);
-        let mut layer = Self::without_bias(in_channels, out_channels, kernel, config, init, &vb)?;
-        layer.bias = Some(vb.weight("bias", &[out_channels], init)?);
-        Ok(layer)
-    }
-
-    /// A convolution without bias, as in front of a batch norm.
-    ///
-    /// # Errors
-    /// If the channels cannot be split into the groups, or a name is taken.
-    pub fn without_bias(
-        in_channels: usize,
-        out_channels: usize,
-        kernel: [usize; 2],
-        config: Conv2dConfig,
-        init: Init,
-        vb: &ParameterBuilder,
-    ) -> Result<Self> {
+    pub fn new(options: Conv2dOptions, vb: ParameterBuilder) -> Result<Self> {
+        let Conv2dOptions { in_channels, out_channels, kernel, config, bias, init } = options;
         let groups = config.groups;
         if groups == 0 || [in_channels, out_channels].iter().any(|n| !n.is_multiple_of(groups)) {
             candle_core::bail!(
@@ -56,9 +121,14 @@ impl Conv2d {
                 vb.path()
             )
         }
+        let default = Init::fan_in_uniform(options.fan_in());
         let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
-        let weight = vb.weight("weight", &shape, init)?;
-        Ok(Self { path: vb.path().to_owned(), weight, bias: None, config })
+        Ok(Self {
+            weight: vb.weight("weight", &shape, init.unwrap_or(default))?,
+            bias: bias.then(|| vb.weight("bias", &[out_channels], default)).transpose()?,
+            path: vb.path().to_owned(),
+            config,
+        })
     }
 
     /// `[batch, height, width, in]` to `[batch, out_height, out_width, out]`.
@@ -71,16 +141,22 @@ impl Conv2d {
         pass.output(&self.path, y)
     }
 
-    /// The same with a ReLU behind it, which has a path of its own; in one op unless a hook wants
+    /// The same with an activation behind it, which has a path of its own; in one op unless a hook wants
     /// to see what is between.
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub fn forward_relu(&self, x: &Tensor, relu_path: &str, pass: &mut Pass<'_>) -> Result<Tensor> {
-        if pass.wants(&self.path) || pass.wants(relu_path) {
-            return relu_at(relu_path, &self.forward(x, pass)?, pass);
+    pub fn forward_activated(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        path: &str,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor> {
+        if pass.wants(&self.path) || pass.wants(path) {
+            return activate_at(activation, path, &self.forward(x, pass)?, pass);
         }
-        self.convolve(x, Activation::Relu, pass)
+        self.convolve(x, activation, pass)
     }
 
     fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
@@ -125,6 +201,11 @@ impl Conv2d {
     /// The kernel as it enters the graph of `pass`, and how it moves.
     pub(super) fn kernel(&self, pass: &Pass<'_>) -> Result<(Tensor, &Conv2dConfig)> {
         Ok((self.weight.in_product(pass)?, &self.config))
+    }
+
+    /// Whether a bias is added, which a batch norm behind the convolution would take off again.
+    pub(super) fn has_bias(&self) -> bool {
+        self.bias.is_some()
     }
 
     /// Where the layer stands in its network.

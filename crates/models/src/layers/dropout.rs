@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::dropout;
 
-use crate::Pass;
+use crate::{ParameterBuilder, Pass};
 
 /// `torch.nn.Dropout`: in a training pass, drops each element with a probability and scales the
 /// others up; otherwise does nothing.
@@ -14,12 +14,13 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Drops with `probability`, a fraction in `0.0..1.0`.
-    pub fn new(path: &str, probability: f64) -> Self {
-        Self { path: path.to_owned(), probability }
+    /// Drops with `probability`, a fraction in `0.0..1.0`. The layer has no parameters; hooks see it at the
+    /// path of `vb`.
+    pub fn new(probability: f64, vb: ParameterBuilder) -> Self {
+        Self { path: vb.path().to_owned(), probability }
     }
 
-    /// The same shape as `x`.
+    /// A tensor of the shape of `x`, which may be any.
     ///
     /// # Errors
     /// If the probability is not in `0.0..1.0`, or what a hook returns.

@@ -5,29 +5,90 @@ use candle_vision_ops::{cast, linear};
 
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
+/// The sizes of a [`Linear`] layer.
+///
+/// ```
+/// use candle_vision_models::layers::LinearOptions;
+///
+/// assert!(!LinearOptions::new(512, 10).bias(false).bias);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct LinearOptions {
+    /// Features that come in.
+    pub in_features: usize,
+    /// Features that go out.
+    pub out_features: usize,
+    /// Whether a learned number is added to each feature. Default `true`.
+    pub bias: bool,
+    /// What the weight begins with; PyTorch's default ([`Init::fan_in_uniform`]) if `None`.
+    pub init: Option<Init>,
+}
+
+impl LinearOptions {
+    /// PyTorch's defaults.
+    pub fn new(in_features: usize, out_features: usize) -> Self {
+        Self { in_features, out_features, bias: true, init: None }
+    }
+
+    /// Sets whether there is a bias.
+    pub fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Sets what the weight begins with.
+    pub fn init(self, init: Init) -> Self {
+        Self { init: Some(init), ..self }
+    }
+}
+
+impl From<(usize, usize)> for LinearOptions {
+    fn from((in_features, out_features): (usize, usize)) -> Self {
+        Self::new(in_features, out_features)
+    }
+}
+
 /// `torch.nn.Linear`: parameters `weight` `[out, in]` and `bias` `[out]`.
+///
+/// ```
+/// use candle_vision_models::candle_core::{DType, Device, Result, Tensor};
+/// use candle_vision_models::layers::{Linear, LinearOptions};
+/// use candle_vision_models::{Parameters, Pass};
+///
+/// let parameters = Parameters::new();
+/// let vb = parameters.builder(0, DType::F32, &Device::Cpu);
+/// let hidden = Linear::new((4, 8), vb.pp("hidden"))?;
+/// let fc = Linear::new(LinearOptions::new(8, 2).bias(false), vb.pp("fc"))?;
+/// let x = Tensor::zeros((1, 4), DType::F32, &Device::Cpu)?;
+/// let pass = &mut Pass::eval();
+/// assert_eq!(fc.forward(&hidden.forward(&x, pass)?, pass)?.dims(), [1, 2]);
+/// assert!(parameters.get("fc.bias").is_none());
+/// # Ok::<(), candle_vision_models::candle_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Linear {
     path: String,
     weight: Parameter,
-    bias: Parameter,
+    bias: Option<Parameter>,
 }
 
 impl Linear {
-    /// A linear layer with PyTorch's default initial values.
+    /// A linear layer with new parameters; `(in, out)` gives PyTorch's defaults.
     ///
     /// # Errors
     /// If a name is taken.
-    pub fn new(in_features: usize, out_features: usize, vb: ParameterBuilder) -> Result<Self> {
-        let init = Init::fan_in_uniform(in_features);
+    pub fn new(options: impl Into<LinearOptions>, vb: ParameterBuilder) -> Result<Self> {
+        let LinearOptions { in_features, out_features, bias, init } = options.into();
+        let default = Init::fan_in_uniform(in_features);
+        let shape = [out_features, in_features];
         Ok(Self {
-            weight: vb.weight("weight", &[out_features, in_features], init)?,
-            bias: vb.weight("bias", &[out_features], init)?,
+            weight: vb.weight("weight", &shape, init.unwrap_or(default))?,
+            bias: bias.then(|| vb.weight("bias", &[out_features], default)).transpose()?,
             path: vb.path().to_owned(),
         })
     }
 
-    /// `[batch, in]` to `[batch, out]`.
+    /// `[.., in]` to `[.., out]`.
     ///
     /// # Errors
     /// If the shape does not fit, or what a hook returns.
@@ -49,8 +110,9 @@ impl Linear {
     }
 
     fn multiply(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let (weight, bias) = (self.weight.in_product(pass)?, self.bias.in_product(pass)?);
-        linear(&pass.cast(x)?, &weight, Some(&bias))
+        let weight = self.weight.in_product(pass)?;
+        let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
+        linear(&pass.cast(x)?, &weight, bias.as_ref())
             .map_err(|error| error.context(format!("layer `{}`", self.path)))
     }
 }

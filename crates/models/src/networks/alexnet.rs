@@ -2,105 +2,202 @@
 //! 32x32 images.
 
 use candle_core::{Result, Tensor, bail};
-use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
+use candle_vision_ops::{Activation, MaxPool2dConfig};
 
-use crate::layers::{Conv2d, Dropout, Linear, flatten, images_to_features, layer_at, relu_at};
+use super::config::of_spec;
+use super::{InputSizes, NetworkEntry, PublishedWeights, check, imagenet_classes, row};
+use crate::layers::{
+    AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Dropout, Linear, MaxPool2d, Relu, features_to_maps,
+    flatten, images_to_features, maps_to_features,
+};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 const STEM: &str = "features.0.weight";
+const HEAD: &str = "classifier.6";
+const CAM_LAYER: &str = "features.11";
+
+pub(super) fn alexnet() -> NetworkEntry {
+    let weights = PublishedWeights::torchvision_v1(
+        "alexnet",
+        "alexnet-owt-7be5be79.pth",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        0.56522,
+    );
+    row("alexnet", |spec, vb| AlexNet::new(AlexNetConfig::imagenet().spec(spec), vb))
+        .summary("Krizhevsky 2014, torchvision's form")
+        .sizes(InputSizes::from(63))
+        .weights(weights)
+        .classes(imagenet_classes())
+        .head(HEAD)
+        .cam_layer(CAM_LAYER)
+}
+
+pub(super) fn alexnet_32() -> NetworkEntry {
+    row("alexnet_32", |spec, vb| AlexNet::new(AlexNetConfig::cifar().spec(spec), vb))
+        .summary("AlexNet for 32x32 images: a 3x3 stem and 2x2 pools")
+        .input([3, 32, 32])
+        .sizes(InputSizes::from(8))
+        .head(HEAD)
+        .cam_layer(CAM_LAYER)
+}
+
+/// The sizes of an [`AlexNet`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct AlexNetConfig {
+    /// Whether the stem and the pools are those for 32x32 images.
+    pub small: bool,
+    /// Probability of dropout before the linear layers where the spec names none. Default 0.5.
+    pub dropout: f64,
+    /// Name, classes and image size.
+    pub spec: ModelSpec,
+}
+
+impl AlexNetConfig {
+    /// torchvision's form: an 11x11 stem of stride 4 and 3x3 pools of stride 2, for 1000 classes of
+    /// 224x224 pixels.
+    pub fn imagenet() -> Self {
+        Self { small: false, dropout: 0.5, spec: ModelSpec::new("alexnet", 1000) }
+    }
+
+    /// For 32x32 images: a 3x3 stem of stride 1, which takes the centre of published 11x11
+    /// weights, and 2x2 pools. Everything behind them is torchvision's.
+    pub fn cifar() -> Self {
+        Self { small: true, dropout: 0.5, spec: ModelSpec::new("alexnet_32", 10) }
+    }
+
+    /// Sets the probability of dropout before the linear layers, a fraction in `0.0..1.0`.
+    pub fn dropout(mut self, dropout: f64) -> Self {
+        self.dropout = dropout;
+        self
+    }
+}
+
+of_spec!(AlexNet, AlexNetConfig);
 
 /// `features.0..10` (five convolutions), `classifier.1`, `.4` and `.6`.
 pub struct AlexNet {
     spec: ModelSpec,
     parameters: Parameters,
     features: Vec<Feature>,
-    classifier: [Linear; 3],
-    dropout: [Dropout; 2],
+    avgpool: AdaptiveAvgPool2d,
+    hidden: [Hidden; 2],
+    last: Linear,
 }
 
 /// A convolution with its ReLU, and a max pool where there is one.
 struct Feature {
     conv: Conv2d,
-    relu: &'static str,
-    pool: Option<(&'static str, MaxPool2dConfig)>,
+    relu: String,
+    pool: Option<MaxPool2d>,
+}
+
+impl Feature {
+    /// Three layers of which the first is at `number`.
+    fn new(
+        options: Conv2dOptions,
+        number: usize,
+        pool: Option<MaxPool2dConfig>,
+        vb: &ParameterBuilder,
+    ) -> Result<Self> {
+        Ok(Self {
+            conv: Conv2d::new(options, vb.pp(number))?,
+            relu: vb.pp(number + 1).path().to_owned(),
+            pool: pool.map(|pool| MaxPool2d::new(pool, vb.pp(number + 2))),
+        })
+    }
+}
+
+/// Dropout, a linear layer, ReLU.
+struct Hidden {
+    dropout: Dropout,
+    linear: Linear,
+    relu: Relu,
+}
+
+impl Hidden {
+    /// Three layers of which the first is at `number`.
+    fn new(in_features: usize, dropout: f64, number: usize, vb: &ParameterBuilder) -> Result<Self> {
+        Ok(Self {
+            dropout: Dropout::new(dropout, vb.pp(number)),
+            linear: Linear::new((in_features, 4096), vb.pp(number + 1))?,
+            relu: Relu::new(vb.pp(number + 2)),
+        })
+    }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = self.dropout.forward(x, pass)?;
+        self.relu.forward(&self.linear.forward(&x, pass)?, pass)
+    }
 }
 
 impl AlexNet {
-    /// torchvision's form: an 11x11 stem of stride 4 and 3x3 pools of stride 2.
-    pub(super) fn imagenet(
-        spec: ModelSpec,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        let stem = ([11, 11], Conv2dConfig::default().stride(4).padding(2));
-        Self::new(spec, 63, stem, MaxPool2dConfig::new(3).stride(2), parameters, vb)
-    }
-
-    /// For 32x32 images: a 3x3 stem of stride 1, which takes the centre of published 11x11
-    /// weights, and 2x2 pools. Everything behind them is torchvision's.
-    pub(super) fn cifar(
-        spec: ModelSpec,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        let stem = ([3, 3], Conv2dConfig::default().padding(1));
-        Self::new(spec, 8, stem, MaxPool2dConfig::new(2), parameters, vb)
-    }
-
-    fn new(
-        spec: ModelSpec,
-        smallest: usize,
-        (stem_kernel, stem): ([usize; 2], Conv2dConfig),
-        pool: MaxPool2dConfig,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
+    /// The network with new parameters.
+    ///
+    /// # Errors
+    /// If there are no classes, images are too small (63x63, or 8x8 for the small form), or a name is
+    /// taken.
+    pub fn new(config: AlexNetConfig, vb: ParameterBuilder) -> Result<Self> {
+        let AlexNetConfig { small, dropout, spec } = config;
+        check(&spec)?;
         let [channels, height, width] = spec.input;
+        let (smallest, pool) = if small {
+            (8, MaxPool2dConfig::new(2))
+        } else {
+            (63, MaxPool2dConfig::new(3).stride(2))
+        };
         if height < smallest || width < smallest {
             bail!(
                 "`{}` takes images of at least {smallest}x{smallest}, got {height}x{width}",
                 spec.architecture
             )
         }
+        let conv = Conv2dOptions::new;
+        let stem = if small {
+            conv(channels, 64, 3).padding(1)
+        } else {
+            conv(channels, 64, 11).stride(4).padding(2)
+        };
         let vf = vb.pp("features");
-        let three = Conv2dConfig::default().padding(1);
-        let five = Conv2dConfig::default().padding(2);
         let features = vec![
-            Feature {
-                conv: Conv2d::new(channels, 64, stem_kernel, stem, vf.pp(0))?,
-                relu: "features.1",
-                pool: Some(("features.2", pool)),
-            },
-            Feature {
-                conv: Conv2d::new(64, 192, [5, 5], five, vf.pp(3))?,
-                relu: "features.4",
-                pool: Some(("features.5", pool)),
-            },
-            Feature {
-                conv: Conv2d::new(192, 384, [3, 3], three, vf.pp(6))?,
-                relu: "features.7",
-                pool: None,
-            },
-            Feature {
-                conv: Conv2d::new(384, 256, [3, 3], three, vf.pp(8))?,
-                relu: "features.9",
-                pool: None,
-            },
-            Feature {
-                conv: Conv2d::new(256, 256, [3, 3], three, vf.pp(10))?,
-                relu: "features.11",
-                pool: Some(("features.12", pool)),
-            },
+            Feature::new(stem, 0, Some(pool), &vf)?,
+            Feature::new(conv(64, 192, 5).padding(2), 3, Some(pool), &vf)?,
+            Feature::new(conv(192, 384, 3).padding(1), 6, None, &vf)?,
+            Feature::new(conv(384, 256, 3).padding(1), 8, None, &vf)?,
+            Feature::new(conv(256, 256, 3).padding(1), 10, Some(pool), &vf)?,
         ];
+        let dropout = spec.dropout.unwrap_or(dropout);
         let vc = vb.pp("classifier");
-        let classifier = [
-            Linear::new(256 * 6 * 6, 4096, vc.pp(1))?,
-            Linear::new(4096, 4096, vc.pp(4))?,
-            Linear::new(4096, spec.num_classes, vc.pp(6))?,
-        ];
-        let dropout = ["classifier.0", "classifier.3"];
-        let dropout = dropout.map(|path| Dropout::new(path, spec.dropout.unwrap_or(0.5)));
-        Ok(Self { spec, parameters, features, classifier, dropout })
+        Ok(Self {
+            avgpool: AdaptiveAvgPool2d::new([6, 6], vb.pp("avgpool")),
+            hidden: [
+                Hidden::new(256 * 6 * 6, dropout, 0, &vc)?,
+                Hidden::new(4096, dropout, 3, &vc)?,
+            ],
+            last: Linear::new((4096, spec.num_classes), vb.pp(HEAD))?,
+            parameters: vb.parameters(),
+            spec,
+            features,
+        })
+    }
+
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let mut x = images_to_features(images, self.spec.input[0])?;
+        for feature in &self.features {
+            x = feature.conv.forward_activated(&x, Activation::Relu, &feature.relu, pass)?;
+            if let Some(pool) = &feature.pool {
+                x = pool.forward(&x, pass)?;
+            }
+        }
+        Ok(x)
+    }
+
+    fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let mut x = flatten(&self.avgpool.forward(x, pass)?)?;
+        for hidden in &self.hidden {
+            x = hidden.forward(&x, pass)?;
+        }
+        self.last.logits(&x, pass)
     }
 }
 
@@ -114,28 +211,23 @@ impl Model for AlexNet {
     }
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let mut x = images_to_features(images, self.spec.input[0])?;
-        for feature in &self.features {
-            x = feature.conv.forward_relu(&x, feature.relu, pass)?;
-            if let Some((path, pool)) = &feature.pool {
-                x = layer_at(path, &x, pass, |x| max_pool2d(x, pool))?;
-            }
-        }
-        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [6, 6]))?;
-        let [first, second, last] = &self.classifier;
-        let x = self.dropout[0].forward(&flatten(&x)?, pass)?;
-        let x = relu_at("classifier.2", &first.forward(&x, pass)?, pass)?;
-        let x = self.dropout[1].forward(&x, pass)?;
-        let x = relu_at("classifier.5", &second.forward(&x, pass)?, pass)?;
-        last.logits(&x, pass)
+        self.classify(&self.features(images, pass)?, pass)
     }
 
-    fn head(&self) -> &'static str {
-        "classifier.6"
+    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        features_to_maps(&self.features(images, pass)?)
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
-        Some("features.11")
+    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.classify(&maps_to_features(features)?, pass)
+    }
+
+    fn head(&self) -> &str {
+        HEAD
+    }
+
+    fn cam_layer(&self) -> Option<&str> {
+        Some(CAM_LAYER)
     }
 
     fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {

@@ -1,105 +1,162 @@
 //! Convolutional networks that end in global average pooling, so that images of any size fit.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
+use candle_vision_ops::{Activation, MaxPool2dConfig, max_pool2d};
 
-use super::require_three_halvings;
+use super::config::of_spec;
+use super::{InputSizes, NetworkEntry, check_three_halvings, row};
 use crate::layers::{
-    Activate, BatchNorm2d, Conv2d, ConvNorm, Dropout, Linear, flatten, images_to_features, layer_at,
+    Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear,
+    features_to_maps, images_to_features, maps_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// The path of the last ReLU, where class activation maps look.
 const LAST: &str = "relu3";
 
+pub(super) fn gap_cnn() -> NetworkEntry {
+    row("gap_cnn", |spec, vb| GapCnn::new(GapCnnConfig::plain().spec(spec), vb))
+        .summary("three convolutions, global average pooling; for images of any size")
+        .sizes(InputSizes::from(8))
+        .head("fc")
+        .cam_layer(LAST)
+}
+
+pub(super) fn gap_cnn_deep() -> NetworkEntry {
+    row("gap_cnn_deep", |spec, vb| GapCnn::new(GapCnnConfig::deep().spec(spec), vb))
+        .summary("32-64-128 channels with batch norm, global average pooling, dropout 0.5")
+        .sizes(InputSizes::from(8))
+        .head("fc")
+        .cam_layer(LAST)
+}
+
+/// The sizes of a [`GapCnn`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GapCnnConfig {
+    /// Channels of the three convolutions.
+    pub widths: [usize; 3],
+    /// Whether batch norm follows each convolution.
+    pub batch_norm: bool,
+    /// Probability of dropout before the classifier where the spec names none; `None` for no dropout.
+    pub dropout: Option<f64>,
+    /// Name, classes and image size. Default: 10 classes of 224x224 pixels in three channels.
+    pub spec: ModelSpec,
+}
+
+impl GapCnnConfig {
+    /// 16, 32 and 64 channels.
+    pub fn plain() -> Self {
+        let spec = ModelSpec::new("gap_cnn", 10);
+        Self { widths: [16, 32, 64], batch_norm: false, dropout: None, spec }
+    }
+
+    /// 32, 64 and 128 channels with batch norm, and dropout 0.5.
+    pub fn deep() -> Self {
+        let spec = ModelSpec::new("gap_cnn_deep", 10);
+        Self { widths: [32, 64, 128], batch_norm: true, dropout: Some(0.5), spec }
+    }
+
+    /// Sets the channels of the three convolutions.
+    pub fn widths(mut self, widths: [usize; 3]) -> Self {
+        self.widths = widths;
+        self
+    }
+
+    /// Sets whether batch norm follows each convolution.
+    pub fn batch_norm(mut self, batch_norm: bool) -> Self {
+        self.batch_norm = batch_norm;
+        self
+    }
+
+    /// Sets the probability of dropout before the classifier, a fraction in `0.0..1.0`; `None` for no
+    /// dropout.
+    pub fn dropout(mut self, dropout: Option<f64>) -> Self {
+        self.dropout = dropout;
+        self
+    }
+}
+
+of_spec!(GapCnn, GapCnnConfig);
+
 /// Three 3x3 convolutions with ReLU and 2x2 max pool, global average pooling, `fc`.
-///
-/// The plain form has 16, 32 and 64 channels; the deep one 32, 64 and 128 with batch norm and
-/// dropout 0.5 before the classifier.
 pub struct GapCnn {
     spec: ModelSpec,
     parameters: Parameters,
     blocks: Vec<Block>,
+    avgpool: GlobalAvgPool,
     dropout: Option<Dropout>,
     fc: Linear,
 }
 
-struct Block {
-    conv: Convolution,
-    relu: &'static str,
-}
-
-enum Convolution {
-    Plain(Conv2d),
+enum Block {
+    Plain { conv: Conv2d, relu: &'static str },
     Normalised(ConvNorm),
 }
 
 impl Block {
+    /// `conv1`, `bn1` and `relu1` for the first.
     fn new(
         number: usize,
-        from: usize,
-        to: usize,
-        normalised: bool,
+        [from, to]: [usize; 2],
+        batch_norm: bool,
         vb: &ParameterBuilder,
     ) -> Result<Self> {
-        let config = Conv2dConfig::default().padding(1);
-        let vb_conv = vb.pp(format_args!("conv{number}"));
+        let (conv, bn) = (format!("conv{number}"), format!("bn{number}"));
         let relu = ["relu1", "relu2", LAST][number - 1];
-        let conv = if normalised {
-            let init = Init::fan_in_uniform(from * 9);
-            let conv = Conv2d::without_bias(from, to, [3, 3], config, init, &vb_conv)?;
-            let bn = BatchNorm2d::new(to, vb.pp(format_args!("bn{number}")))?;
-            Convolution::Normalised(ConvNorm::of(conv, bn))
-        } else {
-            Convolution::Plain(Conv2d::new(from, to, [3, 3], config, vb_conv)?)
-        };
-        Ok(Self { conv, relu })
+        if batch_norm {
+            let options = ConvNormOptions::new(from, to, 3).init(Init::fan_in_uniform(from * 9));
+            let conv = ConvNorm::new(options.names(&conv, &bn, relu), vb.clone())?;
+            return Ok(Self::Normalised(conv));
+        }
+        let conv = Conv2d::new(Conv2dOptions::new(from, to, 3).padding(1), vb.pp(conv))?;
+        Ok(Self::Plain { conv, relu })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        match &self.conv {
-            Convolution::Plain(conv) => conv.forward_relu(x, self.relu, pass),
-            Convolution::Normalised(conv) => conv.forward(x, Activate::relu(self.relu), pass),
+        match self {
+            Self::Plain { conv, relu } => conv.forward_activated(x, Activation::Relu, relu, pass),
+            Self::Normalised(conv) => conv.forward(x, pass),
         }
     }
 }
 
 impl GapCnn {
-    pub(super) fn plain(
-        spec: ModelSpec,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        Self::new(spec, [16, 32, 64], false, None, parameters, vb)
-    }
-
-    pub(super) fn deep(
-        spec: ModelSpec,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        let dropout = Dropout::new("dropout", spec.dropout.unwrap_or(0.5));
-        Self::new(spec, [32, 64, 128], true, Some(dropout), parameters, vb)
-    }
-
-    fn new(
-        spec: ModelSpec,
-        widths: [usize; 3],
-        normalised: bool,
-        dropout: Option<Dropout>,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        require_three_halvings(&spec)?;
-        let inputs = [spec.input[0], widths[0], widths[1]];
-        let blocks = (0..3).map(|i| Block::new(i + 1, inputs[i], widths[i], normalised, &vb));
+    /// The network with new parameters.
+    ///
+    /// # Errors
+    /// If there are no classes, images have less than 8x8 pixels, or a name is taken.
+    pub fn new(config: GapCnnConfig, vb: ParameterBuilder) -> Result<Self> {
+        let GapCnnConfig { widths, batch_norm, dropout, spec } = config;
+        check_three_halvings(&spec)?;
+        let sizes = [[spec.input[0], widths[0]], [widths[0], widths[1]], [widths[1], widths[2]]];
+        let blocks =
+            sizes.into_iter().enumerate().map(|(i, size)| Block::new(i + 1, size, batch_norm, &vb));
+        let dropout = dropout.map(|usual| spec.dropout.unwrap_or(usual));
         Ok(Self {
             blocks: blocks.collect::<Result<_>>()?,
-            dropout,
-            fc: Linear::new(widths[2], spec.num_classes, vb.pp("fc"))?,
+            avgpool: GlobalAvgPool::new(vb.pp("avgpool")),
+            dropout: dropout.map(|probability| Dropout::new(probability, vb.pp("dropout"))),
+            fc: Linear::new((widths[2], spec.num_classes), vb.pp("fc"))?,
             spec,
-            parameters,
+            parameters: vb.parameters(),
         })
+    }
+
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let mut x = images_to_features(images, self.spec.input[0])?;
+        for block in &self.blocks {
+            x = max_pool2d(&block.forward(&x, pass)?, &MaxPool2dConfig::new(2))?;
+        }
+        Ok(x)
+    }
+
+    fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let mut x = self.avgpool.forward(x, pass)?;
+        if let Some(dropout) = &self.dropout {
+            x = dropout.forward(&x, pass)?;
+        }
+        self.fc.logits(&x, pass)
     }
 }
 
@@ -113,23 +170,22 @@ impl Model for GapCnn {
     }
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let mut x = images_to_features(images, self.spec.input[0])?;
-        for block in &self.blocks {
-            x = max_pool2d(&block.forward(&x, pass)?, &MaxPool2dConfig::new(2))?;
-        }
-        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [1, 1]))?;
-        let mut x = flatten(&x)?;
-        if let Some(dropout) = &self.dropout {
-            x = dropout.forward(&x, pass)?;
-        }
-        self.fc.logits(&x, pass)
+        self.classify(&self.features(images, pass)?, pass)
     }
 
-    fn head(&self) -> &'static str {
+    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        features_to_maps(&self.features(images, pass)?)
+    }
+
+    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.classify(&maps_to_features(features)?, pass)
+    }
+
+    fn head(&self) -> &str {
         "fc"
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
+    fn cam_layer(&self) -> Option<&str> {
         Some(LAST)
     }
 }

@@ -1,12 +1,33 @@
 //! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), torchvision's form.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::adaptive_avg_pool2d;
+use candle_vision_ops::Activation;
 
+use super::config::of_spec;
+use super::{NetworkEntry, PublishedWeights, check, imagenet_classes, row};
 use crate::layers::{
-    Activate, ConvNorm, Dropout, Kernel, Linear, flatten, images_to_features, layer_at,
+    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, features_to_maps,
+    images_to_features, maps_to_features,
 };
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+
+const HEAD: &str = "classifier.1";
+const CAM_LAYER: &str = "features.18.2";
+
+pub(super) fn mobilenet_v2() -> NetworkEntry {
+    let weights = PublishedWeights::torchvision_v1(
+        "mobilenet_v2",
+        "mobilenet_v2-b0353104.pth",
+        "b0353104",
+        0.71878,
+    );
+    row("mobilenet_v2", |spec, vb| MobileNetV2::new(MobileNetV2Config::new().spec(spec), vb))
+        .summary("Sandler et al. 2018, inverted residuals")
+        .weights(weights)
+        .classes(imagenet_classes())
+        .head(HEAD)
+        .cam_layer(CAM_LAYER)
+}
 
 /// Expansion, channels, repetitions and first stride of each row of table 2.
 const ROWS: [(usize, usize, usize, usize); 7] = [
@@ -21,39 +42,58 @@ const ROWS: [(usize, usize, usize, usize); 7] = [
 
 const LAST_CHANNELS: usize = 1280;
 
+/// The sizes of a [`MobileNetV2`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MobileNetV2Config {
+    /// Probability of dropout before the classifier where the spec names none. Default 0.2.
+    pub dropout: f64,
+    /// Name, classes and image size. Default: ImageNet's 1000 classes of 224x224 pixels.
+    pub spec: ModelSpec,
+}
+
+impl MobileNetV2Config {
+    /// torchvision's form.
+    pub fn new() -> Self {
+        Self { dropout: 0.2, spec: ModelSpec::new("mobilenet_v2", 1000) }
+    }
+
+    /// Sets the probability of dropout before the classifier, a fraction in `0.0..1.0`.
+    pub fn dropout(mut self, dropout: f64) -> Self {
+        self.dropout = dropout;
+        self
+    }
+}
+
+impl Default for MobileNetV2Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+of_spec!(MobileNetV2, MobileNetV2Config);
+
 /// `features.0..18` and `classifier.1`.
 pub struct MobileNetV2 {
     spec: ModelSpec,
     parameters: Parameters,
-    stem: Layer,
+    stem: ConvNorm,
     blocks: Vec<InvertedResidual>,
-    last: Layer,
+    last: ConvNorm,
+    avgpool: GlobalAvgPool,
     dropout: Dropout,
     classifier: Linear,
 }
 
-/// Convolution, batch norm and relu6, with the path of the last.
-struct Layer {
-    conv: ConvNorm,
-    relu6: String,
-}
-
-impl Layer {
-    /// torchvision's `Conv2dNormActivation` at `vb`: children 0, 1 and 2.
-    fn activated(from: usize, to: usize, kernel: Kernel, vb: &ParameterBuilder) -> Result<Self> {
-        let relu6 = format!("{}.2", vb.path());
-        Ok(Self { conv: ConvNorm::new(from, to, kernel, vb.pp(0), vb.pp(1))?, relu6 })
-    }
-
-    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.conv.forward(x, Activate::relu6(&self.relu6), pass)
-    }
+/// A convolution with batch norm and ReLU6, the children 0, 1 and 2 of `vb`.
+fn activated(options: ConvNormOptions, vb: ParameterBuilder) -> Result<ConvNorm> {
+    ConvNorm::new(options.activation(Activation::Relu6), vb)
 }
 
 /// Expand, filter each channel, project; with a shortcut where the shape stays.
 struct InvertedResidual {
     path: String,
-    layers: Vec<Layer>,
+    layers: Vec<ConvNorm>,
     project: ConvNorm,
     shortcut: bool,
 }
@@ -70,13 +110,13 @@ impl InvertedResidual {
         let inner = vb.pp("conv");
         let mut layers = Vec::new();
         if expansion != 1 {
-            layers.push(Layer::activated(from, hidden, Kernel::ONE, &inner.pp(0))?);
+            layers.push(activated(ConvNormOptions::new(from, hidden, 1), inner.pp(0))?);
         }
-        let depthwise = Kernel::THREE.stride(stride).groups(hidden);
-        layers.push(Layer::activated(hidden, hidden, depthwise, &inner.pp(layers.len()))?);
-        let project = layers.len();
-        let (vb_conv, vb_bn) = (inner.pp(project), inner.pp(project + 1));
-        let project = ConvNorm::new(hidden, to, Kernel::ONE, vb_conv, vb_bn)?;
+        let depthwise = ConvNormOptions::new(hidden, hidden, 3).stride(stride).groups(hidden);
+        layers.push(activated(depthwise, inner.pp(layers.len()))?);
+        let (conv, bn) = (layers.len().to_string(), (layers.len() + 1).to_string());
+        let project = ConvNormOptions::new(hidden, to, 1).activation(Activation::Identity);
+        let project = ConvNorm::new(project.names(&conv, &bn, ""), inner)?;
         let shortcut = stride == 1 && from == to;
         Ok(Self { path: vb.path().to_owned(), layers, project, shortcut })
     }
@@ -87,20 +127,26 @@ impl InvertedResidual {
         for layer in &self.layers {
             y = layer.forward(&y, pass)?;
         }
-        let then = Activate { residual: self.shortcut.then_some(x), ..Activate::default() };
-        let y = self.project.forward(&y, then, pass)?;
+        let y = if self.shortcut {
+            self.project.forward_residual(&y, x, pass)?
+        } else {
+            self.project.forward(&y, pass)?
+        };
         pass.output(&self.path, y)
     }
 }
 
 impl MobileNetV2 {
-    pub(super) fn new(
-        spec: ModelSpec,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
+    /// The network with new parameters.
+    ///
+    /// # Errors
+    /// If there are no classes, or a name is taken.
+    pub fn new(config: MobileNetV2Config, vb: ParameterBuilder) -> Result<Self> {
+        let MobileNetV2Config { dropout, spec } = config;
+        check(&spec)?;
         let features = vb.pp("features");
-        let stem = Layer::activated(spec.input[0], 32, Kernel::THREE.stride(2), &features.pp(0))?;
+        let stem = ConvNormOptions::new(spec.input[0], 32, 3).stride(2);
+        let stem = activated(stem, features.pp(0))?;
         let mut blocks = Vec::new();
         let mut from = 32;
         for (expansion, to, repetitions, first_stride) in ROWS {
@@ -112,11 +158,26 @@ impl MobileNetV2 {
             }
         }
         let vb_last = features.pp(blocks.len() + 1);
-        let last = Layer::activated(from, LAST_CHANNELS, Kernel::ONE, &vb_last)?;
-        let dropout = Dropout::new("classifier.0", spec.dropout.unwrap_or(0.2));
-        let head = vb.pp("classifier").pp(1);
-        let classifier = Linear::new(LAST_CHANNELS, spec.num_classes, head)?;
-        Ok(Self { spec, parameters, stem, blocks, last, dropout, classifier })
+        let last = activated(ConvNormOptions::new(from, LAST_CHANNELS, 1), vb_last)?;
+        let dropout = Dropout::new(spec.dropout.unwrap_or(dropout), vb.pp("classifier.0"));
+        let classifier = Linear::new((LAST_CHANNELS, spec.num_classes), vb.pp(HEAD))?;
+        let (avgpool, parameters) = (GlobalAvgPool::new(vb.pp("avgpool")), vb.parameters());
+        Ok(Self { spec, parameters, stem, blocks, last, avgpool, dropout, classifier })
+    }
+
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = images_to_features(images, self.spec.input[0])?;
+        let mut x = self.stem.forward(&x, pass)?;
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        self.last.forward(&x, pass)
+    }
+
+    fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = self.avgpool.forward(x, pass)?;
+        let x = self.dropout.forward(&x, pass)?;
+        self.classifier.logits(&x, pass)
     }
 }
 
@@ -130,22 +191,22 @@ impl Model for MobileNetV2 {
     }
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let x = images_to_features(images, self.spec.input[0])?;
-        let mut x = self.stem.forward(&x, pass)?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        let x = self.last.forward(&x, pass)?;
-        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [1, 1]))?;
-        let x = self.dropout.forward(&flatten(&x)?, pass)?;
-        self.classifier.logits(&x, pass)
+        self.classify(&self.features(images, pass)?, pass)
     }
 
-    fn head(&self) -> &'static str {
-        "classifier.1"
+    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        features_to_maps(&self.features(images, pass)?)
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
-        Some("features.18.2")
+    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.classify(&maps_to_features(features)?, pass)
+    }
+
+    fn head(&self) -> &str {
+        HEAD
+    }
+
+    fn cam_layer(&self) -> Option<&str> {
+        Some(CAM_LAYER)
     }
 }

@@ -2,41 +2,203 @@
 //! (Zagoruyko and Komodakis 2016) and ResNeXt (Xie et al. 2016).
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{MaxPool2dConfig, adaptive_avg_pool2d, max_pool2d};
+use candle_vision_ops::MaxPool2dConfig;
 
-use super::residual::{Shape, Stage};
-use crate::layers::{Activate, ConvNorm, Kernel, Linear, flatten, images_to_features, layer_at};
+use super::config::of_spec;
+use super::residual::{ResNetBlock, Stage};
+use super::{NetworkEntry, PublishedWeights, check, imagenet_classes, row};
+use crate::layers::{
+    ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, features_to_maps,
+    images_to_features, maps_to_features,
+};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
+const HEAD: &str = "fc";
+const CAM_LAYER: &str = "layer4";
+
+pub(super) fn resnet18() -> NetworkEntry {
+    let weights = PublishedWeights::torchvision_v1(
+        "resnet18",
+        "resnet18-f37072fd.pth",
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        0.69758,
+    );
+    resnet("resnet18", ResNetConfig::resnet18)
+        .summary("He et al. 2015, 18 layers")
+        .weights(weights)
+        .classes(imagenet_classes())
+}
+
+pub(super) fn resnet34() -> NetworkEntry {
+    let weights = PublishedWeights::torchvision_v1(
+        "resnet34",
+        "resnet34-b627a593.pth",
+        "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
+        0.73314,
+    );
+    resnet("resnet34", ResNetConfig::resnet34)
+        .summary("He et al. 2015, 34 layers")
+        .weights(weights)
+        .classes(imagenet_classes())
+}
+
+pub(super) fn resnet50() -> NetworkEntry {
+    resnet("resnet50", ResNetConfig::resnet50)
+        .summary("He et al. 2015, 50 layers, bottleneck blocks")
+}
+
+pub(super) fn resnext50_32x4d() -> NetworkEntry {
+    resnet("resnext50_32x4d", ResNetConfig::resnext50_32x4d)
+        .summary("Xie et al. 2016, 50 layers, 32 groups")
+}
+
+pub(super) fn wide_resnet50_2() -> NetworkEntry {
+    resnet("wide_resnet50_2", ResNetConfig::wide_resnet50_2)
+        .summary("Zagoruyko and Komodakis 2016, 50 layers, twice as wide")
+}
+
+fn resnet(name: &str, config: fn() -> ResNetConfig) -> NetworkEntry {
+    row(name, move |spec, vb| ResNet::new(config().spec(spec), vb)).head(HEAD).cam_layer(CAM_LAYER)
+}
+
+/// The sizes of a [`ResNet`].
+///
+/// ```
+/// use candle_vision_models::{ResNetBlock, ResNetConfig};
+///
+/// let resnet152 = ResNetConfig::bottleneck([3, 8, 36, 3]).num_classes(10);
+/// assert_eq!(resnet152.block, ResNetBlock::BOTTLENECK);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ResNetConfig {
+    /// What the stages consist of.
+    pub block: ResNetBlock,
+    /// Blocks of each of the four stages.
+    pub layers: [usize; 4],
+    /// Name, classes and image size. Default: ImageNet's 1000 classes of 224x224 pixels.
+    pub spec: ModelSpec,
+}
+
+impl ResNetConfig {
+    /// `layers` blocks of the kind `block` in the four stages. The network is called `resnet`; one that is
+    /// to be built again from a checkpoint needs a [`NetworkEntry`] and takes its spec from there.
+    pub fn new(block: ResNetBlock, layers: [usize; 4]) -> Self {
+        Self { block, layers, spec: ModelSpec::new("resnet", 1000) }
+    }
+
+    /// Blocks of two 3x3 convolutions.
+    pub fn basic(layers: [usize; 4]) -> Self {
+        Self::new(ResNetBlock::Basic, layers)
+    }
+
+    /// Blocks of a 1x1, a 3x3 and a 1x1 convolution.
+    pub fn bottleneck(layers: [usize; 4]) -> Self {
+        Self::new(ResNetBlock::BOTTLENECK, layers)
+    }
+
+    /// ResNet-18.
+    pub fn resnet18() -> Self {
+        Self::basic([2, 2, 2, 2]).called("resnet18")
+    }
+
+    /// ResNet-34.
+    pub fn resnet34() -> Self {
+        Self::basic([3, 4, 6, 3]).called("resnet34")
+    }
+
+    /// ResNet-50.
+    pub fn resnet50() -> Self {
+        Self::bottleneck([3, 4, 6, 3]).called("resnet50")
+    }
+
+    /// ResNeXt-50 with 32 groups of 4 channels.
+    pub fn resnext50_32x4d() -> Self {
+        let block = ResNetBlock::Bottleneck { groups: 32, width_per_group: 4 };
+        Self::new(block, [3, 4, 6, 3]).called("resnext50_32x4d")
+    }
+
+    /// ResNet-50 with 3x3 convolutions that are twice as wide.
+    pub fn wide_resnet50_2() -> Self {
+        let block = ResNetBlock::Bottleneck { groups: 1, width_per_group: 128 };
+        Self::new(block, [3, 4, 6, 3]).called("wide_resnet50_2")
+    }
+
+    fn called(mut self, name: &str) -> Self {
+        self.spec.architecture = name.to_owned();
+        self
+    }
+}
+
+of_spec!(ResNet, ResNetConfig);
+
 /// torchvision's ResNets: `conv1`, `bn1`, `layer1..4`, `fc`.
+///
+/// ```
+/// use candle_vision_models::candle_core::{DType, Device, Tensor};
+/// use candle_vision_models::{Model, Parameters, Pass, ResNet, ResNetConfig};
+///
+/// let vb = Parameters::new().builder(0, DType::F32, &Device::Cpu);
+/// let model = ResNet::new(ResNetConfig::resnet18().num_classes(10), vb)?;
+/// let images = Tensor::zeros((1, 3, 64, 64), DType::F32, &Device::Cpu)?;
+/// let features = model.forward_features(&images, &mut Pass::eval())?;
+/// assert_eq!(features.dims(), [1, 512, 2, 2]);
+/// assert_eq!(model.forward_head(&features, &mut Pass::eval())?.dims(), [1, 10]);
+/// # candle_vision_models::candle_core::Result::Ok(())
+/// ```
 pub struct ResNet {
     spec: ModelSpec,
     parameters: Parameters,
     stem: ConvNorm,
+    maxpool: MaxPool2d,
     layers: Vec<Stage>,
+    avgpool: GlobalAvgPool,
     fc: Linear,
 }
 
 impl ResNet {
-    /// `blocks` residual blocks of `shape` in each of the four stages.
-    pub(super) fn new(
-        spec: ModelSpec,
-        shape: Shape,
-        blocks: [usize; 4],
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        let seven = Kernel { size: 7, stride: 2, groups: 1 };
-        let stem = ConvNorm::new(spec.input[0], 64, seven, vb.pp("conv1"), vb.pp("bn1"))?;
+    /// The network with new parameters.
+    ///
+    /// # Errors
+    /// If there are no classes, channels cannot be split into the groups, or a name is taken.
+    pub fn new(config: ResNetConfig, vb: ParameterBuilder) -> Result<Self> {
+        let ResNetConfig { block, layers: blocks, spec } = config;
+        check(&spec)?;
+        let stem = ConvNormOptions::new(spec.input[0], 64, 7).stride(2);
+        let stem = ConvNorm::new(stem.names("conv1", "bn1", "relu"), vb.clone())?;
+        let pool = MaxPool2dConfig::new(3).stride(2).padding(1);
         let mut from = 64;
         let mut layers = Vec::new();
-        for (i, path) in ["layer1", "layer2", "layer3", "layer4"].into_iter().enumerate() {
+        for (i, path) in ["layer1", "layer2", "layer3", CAM_LAYER].into_iter().enumerate() {
             let stride = if i == 0 { 1 } else { 2 };
-            layers.push(Stage::new(path, shape, from, 64 << i, blocks[i], stride, &vb)?);
-            from = shape.out_channels(64 << i);
+            layers.push(Stage::new(block, from, 64 << i, blocks[i], stride, vb.pp(path))?);
+            if blocks[i] > 0 {
+                from = block.out_channels(64 << i);
+            }
         }
-        let fc = Linear::new(from, spec.num_classes, vb.pp("fc"))?;
-        Ok(Self { spec, parameters, stem, layers, fc })
+        Ok(Self {
+            maxpool: MaxPool2d::new(pool, vb.pp("maxpool")),
+            avgpool: GlobalAvgPool::new(vb.pp("avgpool")),
+            fc: Linear::new((from, spec.num_classes), vb.pp(HEAD))?,
+            parameters: vb.parameters(),
+            spec,
+            stem,
+            layers,
+        })
+    }
+
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = images_to_features(images, self.spec.input[0])?;
+        let x = self.stem.forward(&x, pass)?;
+        let mut x = self.maxpool.forward(&x, pass)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, pass)?;
+        }
+        Ok(x)
+    }
+
+    fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.fc.logits(&self.avgpool.forward(x, pass)?, pass)
     }
 }
 
@@ -50,22 +212,22 @@ impl Model for ResNet {
     }
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let x = images_to_features(images, self.spec.input[0])?;
-        let x = self.stem.forward(&x, Activate::relu("relu"), pass)?;
-        let pool = MaxPool2dConfig::new(3).stride(2).padding(1);
-        let mut x = layer_at("maxpool", &x, pass, |x| max_pool2d(x, &pool))?;
-        for layer in &self.layers {
-            x = layer.forward(&x, pass)?;
-        }
-        let x = layer_at("avgpool", &x, pass, |x| adaptive_avg_pool2d(x, [1, 1]))?;
-        self.fc.logits(&flatten(&x)?, pass)
+        self.classify(&self.features(images, pass)?, pass)
     }
 
-    fn head(&self) -> &'static str {
-        "fc"
+    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        features_to_maps(&self.features(images, pass)?)
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
-        Some("layer4")
+    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.classify(&maps_to_features(features)?, pass)
+    }
+
+    fn head(&self) -> &str {
+        HEAD
+    }
+
+    fn cam_layer(&self) -> Option<&str> {
+        Some(CAM_LAYER)
     }
 }

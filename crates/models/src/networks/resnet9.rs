@@ -1,11 +1,13 @@
 //! The small residual network of the fast CIFAR-10 recipes.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, add, max_pool2d, scale};
+use candle_vision_ops::{MaxPool2dConfig, add, max_pool2d, scale};
 
-use super::require_three_halvings;
+use super::config::of_spec;
+use super::{InputSizes, NetworkEntry, check_three_halvings, row};
 use crate::layers::{
-    Activate, Conv2d, ConvNorm, Kernel, Linear, flatten, images_to_features, layer_at,
+    Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Linear, MaxPool2d, features_to_maps, flatten,
+    images_to_features, layer_at, maps_to_features,
 };
 use crate::whitening::whitening_kernels;
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
@@ -17,6 +19,38 @@ const PIXELS_TO_FIT: usize = 2000 * 32 * 32;
 /// Factor of the features in front of the classifier: without it the first logits are large, and the
 /// high learning rates of the recipe tear them apart.
 const LOGIT_SCALE: f64 = 0.125;
+
+pub(super) fn resnet9() -> NetworkEntry {
+    row("resnet9", |spec, vb| ResNet9::new(ResNet9Config::new().spec(spec), vb))
+        .summary("Page 2018, with a whitening first layer; for 32x32 images")
+        .input([3, 32, 32])
+        .sizes(InputSizes::from(8))
+        .head("fc")
+        .cam_layer("layer3")
+}
+
+/// The sizes of a [`ResNet9`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ResNet9Config {
+    /// Name, classes and image size. Default: 10 classes of 32x32 pixels in three channels.
+    pub spec: ModelSpec,
+}
+
+impl ResNet9Config {
+    /// For CIFAR-10.
+    pub fn new() -> Self {
+        Self { spec: ModelSpec::new("resnet9", 10) }
+    }
+}
+
+impl Default for ResNet9Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+of_spec!(ResNet9, ResNet9Config);
 
 /// Nine layers, three of them pooled and two with a residual (David Page 2018, "How to train your
 /// ResNet", <https://myrtle.ai/learn/how-to-train-your-resnet/>; with its whitening first layer).
@@ -32,39 +66,28 @@ pub struct ResNet9 {
     spec: ModelSpec,
     parameters: Parameters,
     whiten: Conv2d,
-    prep: Unit,
+    prep: ConvNorm,
     layers: Vec<Stage>,
     fc: Linear,
 }
 
-/// A convolution with its batch norm, and the path of the ReLU behind them.
-struct Unit {
-    conv: ConvNorm,
-    relu: String,
-}
-
-impl Unit {
-    /// `conv{suffix}`, `bn{suffix}` and `relu{suffix}`.
-    fn new(
-        from: usize,
-        to: usize,
-        kernel: Kernel,
-        suffix: &str,
-        vb: &ParameterBuilder,
-    ) -> Result<Self> {
-        let at = |layer: &str| vb.pp(format_args!("{layer}{suffix}"));
-        let conv = ConvNorm::new(from, to, kernel, at("conv"), at("bn"))?;
-        Ok(Self { conv, relu: at("relu").path().to_owned() })
-    }
-
-    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.conv.forward(x, Activate::relu(&self.relu), pass)
-    }
+/// `conv{suffix}`, `bn{suffix}` and `relu{suffix}` at `vb`.
+fn unit(
+    from: usize,
+    to: usize,
+    kernel: usize,
+    suffix: &str,
+    vb: &ParameterBuilder,
+) -> Result<ConvNorm> {
+    let [conv, bn, relu] = ["conv", "bn", "relu"].map(|layer| format!("{layer}{suffix}"));
+    let options = ConvNormOptions::new(from, to, kernel).names(&conv, &bn, &relu);
+    ConvNorm::new(options, vb.clone())
 }
 
 struct Stage {
     path: String,
-    first: Unit,
+    first: ConvNorm,
+    maxpool: MaxPool2d,
     /// In the first and the third.
     residual: Option<Residual>,
 }
@@ -73,12 +96,12 @@ struct Stage {
 /// comes before the sum.
 struct Residual {
     path: String,
-    units: [Unit; 2],
+    units: [ConvNorm; 2],
 }
 
 impl Residual {
     fn new(channels: usize, vb: ParameterBuilder) -> Result<Self> {
-        let unit = |suffix| Unit::new(channels, channels, Kernel::THREE, suffix, &vb);
+        let unit = |suffix| unit(channels, channels, 3, suffix, &vb);
         Ok(Self { units: [unit("1")?, unit("2")?], path: vb.path().to_owned() })
     }
 
@@ -96,16 +119,16 @@ impl Residual {
 
 impl Stage {
     fn new(from: usize, to: usize, residual: bool, vb: ParameterBuilder) -> Result<Self> {
-        let first = Unit::new(from, to, Kernel::THREE, "", &vb)?;
+        let first = unit(from, to, 3, "", &vb)?;
         let residual = residual.then(|| Residual::new(to, vb.pp("residual"))).transpose()?;
-        Ok(Self { first, residual, path: vb.path().to_owned() })
+        let maxpool = MaxPool2d::new(MaxPool2dConfig::new(2), vb.pp("maxpool"));
+        Ok(Self { first, maxpool, residual, path: vb.path().to_owned() })
     }
 
     fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = &pass.input(&self.path, x)?;
         let x = self.first.forward(x, pass)?;
-        let pool = MaxPool2dConfig::new(2);
-        let x = layer_at(&format!("{}.maxpool", self.path), &x, pass, |x| max_pool2d(x, &pool))?;
+        let x = self.maxpool.forward(&x, pass)?;
         let x = match &self.residual {
             Some(residual) => residual.forward(&x, pass)?,
             None => x,
@@ -115,28 +138,43 @@ impl Stage {
 }
 
 impl ResNet9 {
-    pub(super) fn new(
-        spec: ModelSpec,
-        parameters: Parameters,
-        vb: ParameterBuilder,
-    ) -> Result<Self> {
-        require_three_halvings(&spec)?;
+    /// The network with new parameters.
+    ///
+    /// # Errors
+    /// If there are no classes, images have less than 8x8 pixels, or a name is taken.
+    pub fn new(config: ResNet9Config, vb: ParameterBuilder) -> Result<Self> {
+        let spec = config.spec;
+        check_three_halvings(&spec)?;
         let channels = spec.input[0];
         let patch = channels * PATCH * PATCH;
-        let config = Conv2dConfig::default().padding(PATCH / 2);
-        let init = Init::fan_out_normal(patch * PATCH * PATCH);
-        let vb_whiten = vb.pp("whiten");
-        let kernel = [PATCH; 2];
+        let whiten = Conv2dOptions::new(channels, patch, PATCH).padding(PATCH / 2).bias(false);
+        let whiten = whiten.init(Init::fan_out_normal(patch * PATCH * PATCH));
         // In the order of the layers: it is the parameters' order.
-        let whiten = Conv2d::without_bias(channels, patch, kernel, config, init, &vb_whiten)?;
-        let prep = Unit::new(patch, 64, Kernel::ONE, "", &vb.pp("prep"))?;
+        let whiten = Conv2d::new(whiten, vb.pp("whiten"))?;
+        let prep = unit(patch, 64, 1, "", &vb.pp("prep"))?;
         let layers = vec![
             Stage::new(64, 128, true, vb.pp("layer1"))?,
             Stage::new(128, 256, false, vb.pp("layer2"))?,
             Stage::new(256, 512, true, vb.pp("layer3"))?,
         ];
-        let fc = Linear::new(512, spec.num_classes, vb.pp("fc"))?;
-        Ok(Self { spec, parameters, whiten, prep, layers, fc })
+        let fc = Linear::new((512, spec.num_classes), vb.pp("fc"))?;
+        Ok(Self { spec, parameters: vb.parameters(), whiten, prep, layers, fc })
+    }
+
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let x = images_to_features(images, self.spec.input[0])?;
+        let mut x = self.prep.forward(&self.whiten.forward(&x, pass)?, pass)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, pass)?;
+        }
+        Ok(x)
+    }
+
+    fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let (_, height, width, _) = x.dims4()?;
+        let pool = MaxPool2dConfig::new([height, width]);
+        let x = layer_at("maxpool", x, pass, |x| max_pool2d(x, &pool))?;
+        self.fc.logits(&scale(&flatten(&x)?, LOGIT_SCALE)?, pass)
     }
 }
 
@@ -150,23 +188,22 @@ impl Model for ResNet9 {
     }
 
     fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let x = images_to_features(images, self.spec.input[0])?;
-        let mut x = self.prep.forward(&self.whiten.forward(&x, pass)?, pass)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, pass)?;
-        }
-        let (_, height, width, _) = x.dims4()?;
-        let whole = [height, width];
-        let pool = MaxPool2dConfig { kernel: whole, stride: whole, ..MaxPool2dConfig::new(1) };
-        let x = layer_at("maxpool", &x, pass, |x| max_pool2d(x, &pool))?;
-        self.fc.logits(&scale(&flatten(&x)?, LOGIT_SCALE)?, pass)
+        self.classify(&self.features(images, pass)?, pass)
     }
 
-    fn head(&self) -> &'static str {
+    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        features_to_maps(&self.features(images, pass)?)
+    }
+
+    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        self.classify(&maps_to_features(features)?, pass)
+    }
+
+    fn head(&self) -> &str {
         "fc"
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
+    fn cam_layer(&self) -> Option<&str> {
         Some("layer3")
     }
 

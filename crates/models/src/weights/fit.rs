@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 use super::names::Renamed;
 use super::{LoadReport, Strictness};
 use crate::Model;
+use crate::path::{is_under, layer_of};
 
 /// What people call the layer that ends in the classes.
 const HEADS: &[&str] = &[
@@ -81,7 +82,7 @@ fn rename_head(
     let unknown = |name: &String| !ours.contains(name.as_str()) && !is_counter(name);
     let leftover = || tensors.keys().chain(beside.keys()).filter(|name| unknown(name));
     let layers: BTreeSet<String> = leftover().map(|name| layer_of(name).to_owned()).collect();
-    let is_head = |layer: &str| is_under(layer, path) || HEADS.contains(&first_segment(layer));
+    let is_head = |layer: &str| is_of_head(model, layer) || HEADS.contains(&first_segment(layer));
     let named: Vec<&String> = layers.iter().filter(|layer| is_head(layer)).collect();
     // A single layer that fits is the head whatever it is called.
     let layer = match (named.as_slice(), layers.len()) {
@@ -131,16 +132,13 @@ fn as_linear(weight: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn layer_of(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(layer, _)| layer)
-}
-
 fn first_segment(layer: &str) -> &str {
     layer.split('.').next().unwrap_or_default()
 }
 
-fn is_under(layer: &str, path: &str) -> bool {
-    layer.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+/// Whether `path` belongs to the head of `model`. A network that names none has no such path.
+pub(super) fn is_of_head(model: &dyn Model, path: &str) -> bool {
+    !model.head().is_empty() && is_under(path, model.head())
 }
 
 fn compare(
@@ -149,9 +147,7 @@ fn compare(
     strictness: Strictness,
 ) -> LoadReport {
     let mut report = LoadReport::default();
-    let prefix = format!("{}.", model.head());
-    let replaceable =
-        |name: &str| strictness == Strictness::ExceptHead && name.starts_with(&prefix);
+    let replaceable = |name: &str| strictness == Strictness::ExceptHead && is_of_head(model, name);
     for parameter in model.parameters().all() {
         let name = parameter.path().to_owned();
         match tensors.get(&name) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use candle_core::{DType, Error, Result, Tensor};
 
-use super::fit::{Fitted, fit};
+use super::fit::{Fitted, fit, is_of_head};
 use super::names::renamed;
 use super::{LoadReport, Strictness};
 use crate::{Model, Parameter};
@@ -40,7 +40,13 @@ pub fn load(
     }
     if !report.is_complete() {
         let architecture = &model.spec().architecture;
-        if lacks_head_alone(&report, model.head()) {
+        if strictness == Strictness::ExceptHead && model.head().is_empty() {
+            return Err(Error::Msg(format!(
+                "the weights do not fit `{architecture}`, which names no head that could differ (see \
+                 `Model::head`): {report}"
+            )));
+        }
+        if lacks_head_alone(&report, model) {
             return Err(Error::Msg(format!(
                 "the weights do not fit `{architecture}`: the file has no head (`{}`), as a backbone to \
                  fine-tune has none: {report}",
@@ -67,10 +73,8 @@ pub fn load(
     Ok(report)
 }
 
-fn lacks_head_alone(report: &LoadReport, head: &str) -> bool {
-    let is_of_head =
-        |name: &String| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
-    report.missing.iter().all(is_of_head)
+fn lacks_head_alone(report: &LoadReport, model: &dyn Model) -> bool {
+    report.missing.iter().all(|name| is_of_head(model, name))
         && report.unexpected.is_empty()
         && report.wrong_shape.is_empty()
 }

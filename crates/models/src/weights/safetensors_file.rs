@@ -1,8 +1,9 @@
 //! safetensors files.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use safetensors::SafeTensors;
+use safetensors::{SafeTensorError, SafeTensors};
 
 use super::WeightFile;
 use super::elements::Element;
@@ -10,21 +11,71 @@ use super::elements::Element;
 /// Largest header that is read: ten times that of any network here.
 const MAX_HEADER_BYTES: u64 = 10 << 20;
 
-pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, String> {
-    let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
-    match header {
-        Some(length) if length <= MAX_HEADER_BYTES => {}
-        _ => {
-            return Err(
-                "its header is cut short or too long: this is no safetensors file, or a damaged \
-                        one; fetch or copy it again"
-                    .to_owned(),
-            );
+/// Why bytes are no whole safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// They are something else, or not even the length of the header is sound.
+    NotSafetensors,
+    /// They begin as such a file, and are cut short or damaged; what is wrong, in words.
+    Damaged(String),
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSafetensors => f.write_str(
+                "its header is cut short or too long: this is no safetensors file, or a damaged one; fetch \
+                 or copy it again",
+            ),
+            Self::Damaged(problem) => write!(
+                f,
+                "it is a safetensors file that is cut short or damaged ({problem}); fetch or copy it again"
+            ),
         }
     }
-    let file = SafeTensors::deserialize(bytes).map_err(|error| {
-        format!("it is a safetensors file that is cut short or damaged ({error}); fetch or copy it again")
-    })?;
+}
+
+impl std::error::Error for HeaderError {}
+
+/// The texts by name in the header of a safetensors file (its `__metadata__`), of which `bytes` are all.
+/// Nothing is read of the tensors, but their places are checked.
+///
+/// ```
+/// use candle_vision_models::weights::{HeaderError, safetensors_header};
+///
+/// assert_eq!(safetensors_header(b"GIF89a, and more").unwrap_err(), HeaderError::NotSafetensors);
+/// ```
+///
+/// # Errors
+/// If the bytes are something else, cut short or damaged.
+pub fn safetensors_header(bytes: &[u8]) -> Result<HashMap<String, String>, HeaderError> {
+    check_length(bytes)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(header_error)?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), HeaderError> {
+    match bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)) {
+        Some(length) if length <= MAX_HEADER_BYTES => Ok(()),
+        _ => Err(HeaderError::NotSafetensors),
+    }
+}
+
+fn header_error(error: SafeTensorError) -> HeaderError {
+    match error {
+        // What a text file or an image gives.
+        SafeTensorError::HeaderTooLarge
+        | SafeTensorError::InvalidHeader(_)
+        | SafeTensorError::InvalidHeaderDeserialization(_) => HeaderError::NotSafetensors,
+        error => HeaderError::Damaged(error.to_string()),
+    }
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, String> {
+    check_length(bytes).map_err(|error| error.to_string())?;
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| HeaderError::Damaged(error.to_string()).to_string())?;
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
         let element = Element::of_safetensors(view.dtype()).ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Batch norm with ReLU on the feature maps of ResNet18's first stage.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, batch_norm_eval, batch_norm_train};
+use candle_vision_ops::{Activation, BatchNormConstants, batch_norm_eval, batch_norm_train};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
 use crate::{BATCH, FITS, backward, forward, variable};
@@ -27,8 +27,9 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let detached = [&x, &weight, &bias].map(|var| var.as_detached_tensor());
     let [x, weight, bias] = &detached;
     let (mean, variance) = (weight, &weight.sqr().expect(FITS));
+    let norm = BatchNormConstants { weight, bias, mean, variance, eps: EPS };
     forward(&mut group, BenchmarkId::new("eval", "fused"), || {
-        batch_norm_eval(x, weight, bias, mean, variance, None, Activation::Relu, EPS)
+        batch_norm_eval(x, &norm, None, Activation::Relu)
     });
     group.finish();
 }

@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Pictures in every batch of feature maps.
+/// Images in every batch of feature maps.
 const BATCH: usize = 4;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;

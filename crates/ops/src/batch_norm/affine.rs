@@ -9,9 +9,9 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::NAME;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::storage::{elements, stored, with_float};
 use crate::tape::{apply2, apply3};
 
 /// `[2, channels]`: weights, then biases.

@@ -12,12 +12,12 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 
 use super::affine::{Handover, affine, affine_and_kernel};
 use super::{BatchNorm, BatchStatistics, NAME, batch_norm_train, check_arguments, statistics};
-use crate::cpu::storage::{elements, kept, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::is_emulated;
+use crate::storage::{elements, kept, with_float};
 use crate::tape::{apply2, apply3};
-use crate::{Activation, Conv2dConfig, conv2d};
+use crate::{Activation, BatchNormParameters, Conv2dConfig, conv2d};
 
 /// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and its statistics.
 ///
@@ -27,7 +27,7 @@ use crate::{Activation, Conv2dConfig, conv2d};
 /// # Shapes
 /// - `x`: `[batch, height, width, in_channels]`
 /// - `kernel`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
-/// - `weight`, `bias`: `[out_channels]`; `residual`: as the result
+/// - `norm`: weight and bias of `[out_channels]`; `residual`: as the result
 /// - returns `[batch, out_height, out_width, out_channels]`
 ///
 /// # Errors
@@ -36,36 +36,42 @@ use crate::{Activation, Conv2dConfig, conv2d};
 /// # Example
 /// ```
 /// use candle_core::{DType, Device, Tensor, Var};
-/// use candle_vision_ops::{Activation, Conv2dConfig, conv2d_batch_norm_train};
+/// use candle_vision_ops::{
+///     Activation, BatchNormParameters, Conv2dConfig, conv2d_batch_norm_train,
+/// };
 ///
 /// let images = Tensor::arange(0f32, 128.0, &Device::Cpu)?.reshape((2, 8, 8, 1))?;
 /// let kernel = Var::ones((4, 1, 3, 3), DType::F32, &Device::Cpu)?;
 /// let one = Tensor::ones(4, DType::F32, &Device::Cpu)?;
 /// let zero = one.zeros_like()?;
+/// let norm = BatchNormParameters { weight: &one, bias: &zero, eps: 1e-5 };
 /// let (y, statistics) = conv2d_batch_norm_train(
-///     &images, &kernel, &Conv2dConfig::default(), &one, &zero, None, Activation::Relu, 1e-5,
+///     &images, &kernel, &Conv2dConfig::default(), &norm, None, Activation::Relu,
 /// )?;
 /// assert_eq!(y.dims(), [2, 6, 6, 4]);
 /// assert_eq!(statistics.count, 2 * 6 * 6);
 /// # candle_core::Result::Ok(())
 /// ```
-#[expect(clippy::too_many_arguments, reason = "the tensors of two formulas")]
 pub fn conv2d_batch_norm_train(
     x: &Tensor,
     kernel: &Tensor,
     config: &Conv2dConfig,
-    weight: &Tensor,
-    bias: &Tensor,
+    norm: &BatchNormParameters<'_>,
     residual: Option<&Tensor>,
     activation: Activation,
-    eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
+    let (fused, after) = activation.split();
+    if let Some(after) = after {
+        let (y, statistics) = conv2d_batch_norm_train(x, kernel, config, norm, residual, fused)?;
+        return Ok((after.apply(&y)?, statistics));
+    }
+    let BatchNormParameters { weight, bias, eps } = *norm;
     if is_emulated(x) {
         let convolved = conv2d::conv2d(x, kernel, None, config)?;
         return batch_norm_train(&convolved, weight, bias, residual, activation, eps);
     }
-    let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
-    let (convolution, output) = conv2d::untracked(&x, &kernel, config)?;
+    let kernel = kernel.contiguous()?;
+    let (x, convolution, output) = conv2d::untracked(x, &kernel, config)?;
     let channels = check_arguments(&output, weight, bias, residual)?;
     let statistics = statistics(&output, channels)?;
     let norm = BatchNorm::of_batch(&statistics, activation, eps);

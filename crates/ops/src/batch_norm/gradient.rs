@@ -9,11 +9,11 @@ use super::{BatchNorm, NAME};
 #[cfg(feature = "cuda")]
 use crate::Activation;
 use crate::activation;
-use crate::cpu::batch_norm::{self as kernels, Affine, Incoming, InputGradient, Rectifier};
-use crate::cpu::float::Float;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::storage::Float;
+use crate::storage::{elements, stored, with_float};
+use candle_vision_kernels::batch_norm::{self as kernels, Affine, Incoming, InputGradient, Relu};
 
 impl BatchNorm {
     /// The gradients of the input (if `of_x`), the affine parameters and the residual, as far as they
@@ -31,7 +31,7 @@ impl BatchNorm {
         let mut ceiling = self.activation.ceiling();
         if let (Some(_), Some(passed)) = (residual, ceiling) {
             // This is the residual's gradient, so it is mostly wanted in any case.
-            grad = activation::rectifier_gradient(output, &grad, passed)?;
+            grad = activation::relu_gradient(output, &grad, passed)?;
             ceiling = None;
         }
         let backward = Backward { op: self, affine, ceiling };
@@ -55,12 +55,12 @@ impl BatchNorm {
 struct Backward<'a> {
     op: &'a BatchNorm,
     affine: &'a Tensor,
-    /// That of the rectifier, if the gradient has yet to pass one.
+    /// That of the ReLU, if the gradient has yet to pass one.
     ceiling: Option<f64>,
 }
 
 impl Backward<'_> {
-    /// The op's statistics, with the rectifier only if the gradient has yet to pass it.
+    /// The op's statistics, with the ReLU only if the gradient has yet to pass it.
     #[cfg(feature = "cuda")]
     fn normalization(&self) -> cuda::Normalization<'_> {
         let activation =
@@ -68,8 +68,8 @@ impl Backward<'_> {
         self.op.normalization(activation)
     }
 
-    /// What the rectifier that the gradient has yet to pass was given, and its ceiling.
-    fn rectified<T: Float>(&self) -> Result<Option<(Affine<T>, T)>> {
+    /// What the ReLU that the gradient has yet to pass was given, and its ceiling.
+    fn relu<T: Float>(&self) -> Result<Option<(Affine<T>, T)>> {
         let Some(ceiling) = self.ceiling else {
             return Ok(None);
         };
@@ -78,9 +78,9 @@ impl Backward<'_> {
     }
 }
 
-fn incoming<'a, T: Float>(grad: &'a [T], rectified: Option<&'a (Affine<T>, T)>) -> Incoming<'a, T> {
-    let rectifier = rectified.map(|(affine, ceiling)| Rectifier { affine, ceiling: *ceiling });
-    Incoming { grad, rectifier }
+fn incoming<'a, T: Float>(grad: &'a [T], relu: Option<&'a (Affine<T>, T)>) -> Incoming<'a, T> {
+    let relu = relu.map(|(affine, ceiling)| Relu { affine, ceiling: *ceiling });
+    Incoming { grad, relu }
 }
 
 /// The gradient of the affine parameters, `[2, channels]`.
@@ -101,8 +101,8 @@ impl CustomOp2 for AffineGradient<'_> {
         let op = self.0.op;
         with_float!(NAME, x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let rectified = self.0.rectified()?;
-            let incoming = incoming(grad, rectified.as_ref());
+            let relu = self.0.relu()?;
+            let incoming = incoming(grad, relu.as_ref());
             let (mean, inv_std) = (op.mean.to_vec1::<T>()?, op.inv_std::<T>()?);
             let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
             Ok(stored(rows::<T>(gradient), (2, mean.len())))
@@ -145,9 +145,9 @@ impl XGradient<'_> {
                 let sums = sums.to_vec2()?;
                 let mean = op.mean.to_vec1()?;
                 let sums = [&sums[0][..], &sums[1][..]];
-                Ok(InputGradient::of_batch_statistics(&weight, &mean, &inv_std, sums, count))
+                Ok(kernels::of_batch_statistics(&weight, &mean, &inv_std, sums, count))
             }
-            _ => Ok(InputGradient::of_constant_statistics(&weight, &inv_std)),
+            _ => Ok(kernels::of_constant_statistics(&weight, &inv_std)),
         }
     }
 }
@@ -166,10 +166,10 @@ impl CustomOp2 for XGradient<'_> {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(NAME, x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let rectified = self.backward.rectified()?;
-            let incoming = incoming(grad, rectified.as_ref());
+            let relu = self.backward.relu()?;
+            let incoming = incoming(grad, relu.as_ref());
             let gradient = self.kernel(x.len() / channels(x_layout))?;
-            Ok(stored(gradient.apply(x, incoming), x_layout.shape()))
+            Ok(stored(kernels::input_gradient(x, &gradient, incoming), x_layout.shape()))
         })
     }
 

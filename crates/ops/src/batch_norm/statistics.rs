@@ -6,11 +6,11 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::NAME;
 use crate::check;
-use crate::cpu::batch_norm as kernels;
-use crate::cpu::float::Float;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::storage::Float;
+use crate::storage::{elements, stored, with_float};
+use candle_vision_kernels::batch_norm as kernels;
 
 /// What a batch norm measured on a batch.
 #[derive(Debug, Clone)]

@@ -2,57 +2,131 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::cpu::conv;
+use crate::{Padding2d, PerAxis};
 
 /// How the kernel of a convolution moves over its input. Pairs are `[height, width]`.
 ///
 /// ```
-/// use candle_vision_ops::Conv2dConfig;
+/// use candle_vision_ops::{Conv2dConfig, Padding2d};
 ///
 /// let stem = Conv2dConfig::default().stride(2).padding(3);
 /// assert_eq!(stem.stride, [2, 2]);
-/// let wide = Conv2dConfig { padding: [0, 3], ..Default::default() };
+/// let wide = Conv2dConfig::default().padding([0, 3]);
 /// assert_eq!(wide.groups, 1);
+/// let tensorflow = Conv2dConfig::default().stride([2, 1]).padding(Padding2d::SameTf);
+/// assert_eq!(tensorflow.stride, [2, 1]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Conv2dConfig {
     /// Pixels between two positions of the kernel. Default 1.
     pub stride: [usize; 2],
-    /// Rows (and columns) of zeros on either side of the input. Default 0.
-    pub padding: [usize; 2],
+    /// Zeros around the input. Default none.
+    pub padding: Padding2d,
     /// Pixels between two taps of the kernel. Default 1.
     pub dilation: [usize; 2],
     /// Parts into which input and output channels are divided, each part convolved by itself.
     /// Default 1.
     pub groups: usize,
+    /// How it is computed. Default: as the process says.
+    pub options: ConvolutionOptions,
 }
 
 impl Default for Conv2dConfig {
     fn default() -> Self {
-        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+        Self {
+            stride: [1, 1],
+            padding: Padding2d::default(),
+            dilation: [1, 1],
+            groups: 1,
+            options: ConvolutionOptions::default(),
+        }
     }
 }
 
 impl Conv2dConfig {
-    /// Sets the stride of both axes.
-    pub fn stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
+    /// Sets the stride: of both axes, or `[height, width]`.
+    pub fn stride(self, stride: impl PerAxis) -> Self {
+        Self { stride: stride.per_axis(), ..self }
     }
 
-    /// Sets the padding of both axes.
-    pub fn padding(self, padding: usize) -> Self {
-        Self { padding: [padding; 2], ..self }
+    /// Sets the padding: of all sides, `[height, width]`, `[top, bottom, left, right]`, or a
+    /// [`Padding2d`].
+    pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
+        Self { padding: padding.into(), ..self }
     }
 
-    /// Sets the dilation of both axes.
-    pub fn dilation(self, dilation: usize) -> Self {
-        Self { dilation: [dilation; 2], ..self }
+    /// Sets the dilation: of both axes, or `[height, width]`.
+    pub fn dilation(self, dilation: impl PerAxis) -> Self {
+        Self { dilation: dilation.per_axis(), ..self }
     }
 
     /// Sets the number of groups.
     pub fn groups(self, groups: usize) -> Self {
         Self { groups, ..self }
     }
+
+    /// Sets how it is computed.
+    pub fn options(self, options: ConvolutionOptions) -> Self {
+        Self { options, ..self }
+    }
+}
+
+/// How convolutions are computed. What is not set here is as the process says.
+///
+/// ```
+/// use candle_vision_ops::{Conv2dConfig, ConvolutionOptions};
+///
+/// let config = Conv2dConfig::default().options(ConvolutionOptions::default().exact(true));
+/// assert_eq!(config.options.exact, Some(true));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub struct ConvolutionOptions {
+    /// See [`set_exact_convolution`].
+    pub exact: Option<bool>,
+    /// See [`set_tf32`].
+    pub tf32: Option<bool>,
+    /// See [`set_convolution_benchmark`].
+    pub benchmark: Option<bool>,
+}
+
+impl ConvolutionOptions {
+    /// Whether sums are plain, without Winograd's kernels.
+    pub fn exact(self, exact: bool) -> Self {
+        Self { exact: Some(exact), ..self }
+    }
+
+    /// Whether `f32` may be rounded to TF32 on a CUDA device.
+    pub fn tf32(self, tf32: bool) -> Self {
+        Self { tf32: Some(tf32), ..self }
+    }
+
+    /// Whether the fastest of cuDNN's algorithms is found by trying.
+    pub fn benchmark(self, benchmark: bool) -> Self {
+        Self { benchmark: Some(benchmark), ..self }
+    }
+
+    pub(super) fn is_exact(self) -> bool {
+        self.exact.unwrap_or_else(|| EXACT.load(Ordering::Relaxed))
+    }
+
+    /// How a CUDA device computes it.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_cuda(self) -> OnCuda {
+        OnCuda {
+            tf32: self.tf32.unwrap_or_else(|| TF32.load(Ordering::Relaxed)),
+            benchmark: self.benchmark.unwrap_or_else(|| BENCHMARK.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// [`ConvolutionOptions`] of a CUDA device, all of them set.
+#[cfg(feature = "cuda")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OnCuda {
+    pub(crate) tf32: bool,
+    pub(crate) benchmark: bool,
 }
 
 /// Whether every convolution of this process is summed plainly, from now on.
@@ -61,8 +135,10 @@ impl Conv2dConfig {
 /// (two to four times). Its rounding errors are a few times those of a plain sum, around 1e-6 of
 /// the largest value; `true` switches it off, to compare.
 pub fn set_exact_convolution(exact: bool) {
-    conv::set_exact(exact);
+    EXACT.store(exact, Ordering::Relaxed);
 }
+
+static EXACT: AtomicBool = AtomicBool::new(false);
 
 /// Whether convolutions in `f32` on a CUDA device may round their factors to TF32 (10 bits of mantissa,
 /// as bf16 has 7), from now on. Allowed unless switched off, as in PyTorch.
@@ -86,13 +162,3 @@ pub fn set_convolution_benchmark(benchmark: bool) {
 }
 
 static BENCHMARK: AtomicBool = AtomicBool::new(false);
-
-#[cfg(feature = "cuda")]
-pub(crate) fn benchmark_wanted() -> bool {
-    BENCHMARK.load(Ordering::Relaxed)
-}
-
-#[cfg(feature = "cuda")]
-pub(crate) fn tf32_allowed() -> bool {
-    TF32.load(Ordering::Relaxed)
-}

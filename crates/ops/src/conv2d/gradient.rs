@@ -1,19 +1,20 @@
 //! The two gradients of a convolution, as ops.
 
+use super::Conv2d;
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape};
 
-use crate::cpu::conv;
-use crate::cpu::conv_shape::ConvShape;
-use crate::cpu::storage::{elements, stored, with_float};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::storage::{elements, stored, with_float};
+use candle_vision_kernels::conv;
+use candle_vision_kernels::conv_shape::ConvShape;
 
 /// Of the output's gradient and the kernel.
-pub(super) struct InputGradient(pub(super) ConvShape);
+pub(super) struct InputGradient<'a>(pub(super) &'a Conv2d);
 
-impl CustomOp2 for InputGradient {
+impl CustomOp2 for InputGradient<'_> {
     fn name(&self) -> &'static str {
         "conv2d-input-gradient"
     }
@@ -25,11 +26,11 @@ impl CustomOp2 for InputGradient {
         kernel: &CpuStorage,
         kernel_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let [height, width] = self.0.in_size;
+        let [height, width] = self.0.shape.in_size;
         with_float!("conv2d", grad, T => {
             let grad = elements::<T>(grad, grad_layout)?;
-            let dx = conv::input_gradient(grad, elements(kernel, kernel_layout)?, &self.0);
-            Ok(stored(dx, (self.0.batch, height, width, self.0.in_channels)))
+            let dx = conv::input_gradient(grad, elements(kernel, kernel_layout)?, &self.0.shape);
+            Ok(stored(dx, (self.0.shape.batch, height, width, self.0.shape.in_channels)))
         })
     }
 
@@ -42,14 +43,14 @@ impl CustomOp2 for InputGradient {
         kernel_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (grad, kernel) = (Array::new(grad, grad_layout), Array::new(kernel, kernel_layout));
-        cuda::conv_input_gradient(grad, kernel, &self.0)
+        cuda::conv_input_gradient(grad, kernel, &self.0.shape, self.0.options.on_cuda())
     }
 }
 
 /// Of the input and the output's gradient.
-pub(super) struct KernelGradient(pub(super) ConvShape);
+pub(super) struct KernelGradient<'a>(pub(super) &'a Conv2d);
 
-impl CustomOp2 for KernelGradient {
+impl CustomOp2 for KernelGradient<'_> {
     fn name(&self) -> &'static str {
         "conv2d-kernel-gradient"
     }
@@ -61,11 +62,11 @@ impl CustomOp2 for KernelGradient {
         grad: &CpuStorage,
         grad_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let ConvShape { out_channels, kernel: [height, width], .. } = self.0;
+        let ConvShape { out_channels, kernel: [height, width], .. } = self.0.shape;
         with_float!("conv2d", x, T => {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
-            let dkernel = conv::kernel_gradient(x, grad, &self.0);
-            Ok(stored(dkernel, (out_channels, self.0.group_in(), height, width)))
+            let dkernel = conv::kernel_gradient(x, grad, &self.0.shape);
+            Ok(stored(dkernel, (out_channels, self.0.shape.group_in(), height, width)))
         })
     }
 
@@ -78,6 +79,6 @@ impl CustomOp2 for KernelGradient {
         grad_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
-        cuda::conv_kernel_gradient(x, grad, &self.0)
+        cuda::conv_kernel_gradient(x, grad, &self.0.shape, self.0.options.on_cuda())
     }
 }

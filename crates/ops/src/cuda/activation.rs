@@ -2,10 +2,11 @@
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{CudaStorage, Result, Shape};
+use candle_vision_kernels::activation::Curve;
 
 use super::array::{Array, stored, unwritten};
 use super::element::{Element, with_element};
-use super::kernel::{Source, kernel, launch, over_packs};
+use super::function::{Source, device_function, launch, over_packs};
 use crate::Activation;
 
 /// Adds a bias to `y`, if there is one, and applies an activation, in place.
@@ -21,58 +22,67 @@ pub(super) fn finish_in_place<T: Element>(
     }
     let bias = bias.map(|bias| bias.view::<T>()).transpose()?;
     let (n, channels) = (y.len(), channels as u32);
-    let (rectify, ceiling) = rectifier(activation);
-    let function = kernel::<T>(device, Source::Elementwise, "finish")?;
+    let (has_relu, ceiling) = relu(activation);
+    let function = device_function::<T>(device, Source::Elementwise, "finish")?;
     let config = over_packs::<T>(n);
     let y_in = y.slice(..);
     // SAFETY: x and y are the same n elements and each is read before it is written; bias has one
     // element for each of the channels, which op checks have seen to.
     unsafe {
-        launch!(function, config, &n, &channels, &y_in, &bias, &rectify, &ceiling, &y_in);
+        launch!(function, config, &n, &channels, &y_in, &bias, &has_relu, &ceiling, &y_in);
     }
     Ok(())
 }
 
-/// Whether there is a rectifier, and where it stops.
-pub(super) fn rectifier(activation: Activation) -> (i32, f32) {
+/// Whether there is a ReLU, and where it stops.
+pub(super) fn relu(activation: Activation) -> (i32, f32) {
     match activation.ceiling() {
         None => (0, 0.0),
         Some(ceiling) => (1, ceiling as f32),
     }
 }
 
-/// The curve called `name` of every element.
-pub(crate) fn curve(name: &'static str, x: Array<'_>) -> Result<(CudaStorage, Shape)> {
-    let device = x.device();
+/// The function of every element.
+pub(crate) fn curve(curve: Curve, x: Array<'_>) -> Result<(CudaStorage, Shape)> {
+    let (device, name) = (x.device(), curve.name());
     with_element!(name, x.storage, T => {
         let (n, mut y) = (x.len(), unwritten::<T>(device, x.len())?);
-        let function = kernel::<T>(device, Source::Elementwise, name)?;
-        let x_in = x.view::<T>()?;
+        let function = device_function::<T>(device, Source::Elementwise, name)?;
+        let (x_in, parameter) = (x.view::<T>()?, parameter(curve));
         // SAFETY: both arrays have n elements.
-        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &mut y); }
+        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &parameter, &mut y); }
         Ok(stored(y, device, x.dims()))
     })
 }
 
-/// The gradient of what the curve called `name` was given.
+/// The gradient of what the function was given.
 pub(crate) fn curve_gradient(
-    name: &'static str,
+    curve: Curve,
     x: Array<'_>,
     grad: Array<'_>,
 ) -> Result<(CudaStorage, Shape)> {
-    let device = x.device();
+    let (device, name) = (x.device(), curve.name());
     with_element!(name, x.storage, T => {
         let (n, mut dx) = (x.len(), unwritten::<T>(device, x.len())?);
-        let function = kernel::<T>(device, Source::Elementwise, &format!("{name}_gradient"))?;
-        let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
+        let function = device_function::<T>(device, Source::Elementwise, &format!("{name}_gradient"))?;
+        let (x_in, grad, parameter) = (x.view::<T>()?, grad.view::<T>()?, parameter(curve));
         // SAFETY: all arrays have n elements.
-        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &grad, &mut dx); }
+        unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &grad, &parameter, &mut dx); }
         Ok(stored(dx, device, x.dims()))
     })
 }
 
-/// What of `grad` passes back through a rectifier with this ceiling that gave `output`.
-pub(crate) fn rectifier_gradient(
+/// The number that some functions have; the kernels of the others ignore it.
+fn parameter(curve: Curve) -> f32 {
+    match curve {
+        Curve::LeakyRelu { slope } => slope as f32,
+        Curve::Elu { alpha } => alpha as f32,
+        _ => 0.0,
+    }
+}
+
+/// What of `grad` passes back through a ReLU with this ceiling that gave `output`.
+pub(crate) fn relu_gradient(
     output: Array<'_>,
     grad: Array<'_>,
     ceiling: f64,
@@ -80,7 +90,7 @@ pub(crate) fn rectifier_gradient(
     let device = output.device();
     with_element!("relu", output.storage, T => {
         let (n, mut dx) = (output.len(), unwritten::<T>(device, output.len())?);
-        let function = kernel::<T>(device, Source::Elementwise, "rectifier_gradient")?;
+        let function = device_function::<T>(device, Source::Elementwise, "relu_mask")?;
         let (y, grad, ceiling) = (output.view::<T>()?, grad.view::<T>()?, ceiling as f32);
         // SAFETY: all arrays have n elements.
         unsafe { launch!(function, over_packs::<T>(n), &n, &y, &grad, &ceiling, &mut dx); }

@@ -3,11 +3,11 @@
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 
-use super::activation::rectifier;
+use super::activation::relu;
 use super::array::{Array, kept, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{
-    Source, kernel, launch, over_chunks_of, over_columns, over_packs, over_threads,
+use super::function::{
+    Source, device_function, launch, over_chunks_of, over_columns, over_packs, over_threads,
 };
 use super::state;
 use crate::Activation;
@@ -25,10 +25,10 @@ pub(crate) fn moments(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
         let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
         let chunks = chunks as u32;
         let x = x.view::<T>()?;
-        let function = kernel::<T>(device, Source::BatchNorm, "moments")?;
+        let function = device_function::<T>(device, Source::BatchNorm, "moments")?;
         // SAFETY: x has rows * channels elements, partial two rows of channels for each chunk.
         unsafe { launch!(function, config, &rows, &columns, &x, &mut partial) }
-        let function = kernel::<T>(device, Source::BatchNorm, "moments_finish")?;
+        let function = device_function::<T>(device, Source::BatchNorm, "moments_finish")?;
         let config = over_chunks_of(channels);
         // SAFETY: partial as above; moments has two rows of channels.
         unsafe {
@@ -59,24 +59,24 @@ pub(crate) fn normalize(
     let (mean, variance) = (kept(by.mean), kept(by.variance));
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
     let (affine, eps) = (affine.view::<f32>()?, by.eps as f32);
-    let (rectify, ceiling) = rectifier(by.activation);
+    let (has_relu, ceiling) = relu(by.activation);
     with_element!(NAME, x.storage, T => {
         let mut y = unwritten::<T>(device, n)?;
         let residual = residual.map(|residual| residual.view::<T>()).transpose()?;
         let x_in = x.view::<T>()?;
-        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm")?;
+        let function = device_function::<T>(device, Source::BatchNorm, "batch_norm")?;
         // SAFETY: x, residual and y have n elements, the others one or two for each channel.
         unsafe {
             launch!(
                 function, over_packs::<T>(n), &n, &channels, &x_in, &residual, &affine, &mean,
-                &variance, &eps, &rectify, &ceiling, &mut y
+                &variance, &eps, &has_relu, &ceiling, &mut y
             )
         }
         Ok(stored(y, device, x.dims()))
     })
 }
 
-/// The gradients of weights and biases, `[2, channels]` of `f32`. The rectifier of `by` is one that
+/// The gradients of weights and biases, `[2, channels]` of `f32`. The ReLU of `by` is one that
 /// `grad` has yet to pass.
 pub(crate) fn affine_gradient(
     x: Array<'_>,
@@ -89,25 +89,25 @@ pub(crate) fn affine_gradient(
     let (mean, variance) = (kept(by.mean), kept(by.variance));
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
     let (affine, eps) = (affine.view::<f32>()?, by.eps as f32);
-    let (rectify, ceiling) = rectifier(by.activation);
+    let (has_relu, ceiling) = relu(by.activation);
     let columns = channels as u32;
     let (partial, chunks) = with_element!(NAME, x.storage, T => {
         let (config, chunks) = over_columns::<T>(rows, channels);
         let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
-        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm_sums")?;
+        let function = device_function::<T>(device, Source::BatchNorm, "batch_norm_sums")?;
         // SAFETY: x and grad have rows * channels elements, partial two rows of channels for each
         // chunk, the others one or two for each channel.
         unsafe {
             launch!(
                 function, config, &rows, &columns, &x, &grad, &affine, &mean, &variance, &eps,
-                &rectify, &ceiling, &mut partial
+                &has_relu, &ceiling, &mut partial
             )
         }
         Ok((partial, chunks))
     })?;
     let mut sums = unwritten::<f32>(device, 2 * channels)?;
-    let function = kernel::<f32>(device, Source::BatchNorm, "batch_norm_sums_finish")?;
+    let function = device_function::<f32>(device, Source::BatchNorm, "batch_norm_sums_finish")?;
     let (config, chunks) = (over_chunks_of(channels), chunks as u32);
     // SAFETY: partial as above; sums has two rows of channels.
     unsafe { launch!(function, config, &chunks, &columns, &partial, &variance, &eps, &mut sums) }
@@ -130,16 +130,16 @@ pub(crate) fn input_gradient(
     let (affine, eps) = (affine.array()?.view::<f32>()?, by.eps as f32);
     let sums = sums.map(kept);
     let sums = sums.as_ref().map(|sums| sums.array()?.view::<f32>()).transpose()?;
-    let (rectify, ceiling) = rectifier(by.activation);
+    let (has_relu, ceiling) = relu(by.activation);
     with_element!(NAME, x.storage, T => {
         let mut dx = unwritten::<T>(device, n)?;
         let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
-        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm_gradient")?;
+        let function = device_function::<T>(device, Source::BatchNorm, "batch_norm_gradient")?;
         // SAFETY: x, grad and dx have n elements, the others one or two for each channel.
         unsafe {
             launch!(
                 function, over_packs::<T>(n), &n, &channels, &x_in, &grad, &affine, &mean, &variance,
-                &eps, &sums, &count, &rectify, &ceiling, &mut dx
+                &eps, &sums, &count, &has_relu, &ceiling, &mut dx
             )
         }
         Ok(stored(dx, device, x.dims()))
@@ -159,7 +159,7 @@ pub(crate) fn running_statistics(
     let moments = moments.view::<f32>()?;
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
     let mut moved = unwritten::<f32>(device, 2 * channels)?;
-    let function = kernel::<f32>(device, Source::BatchNorm, "running_statistics")?;
+    let function = device_function::<f32>(device, Source::BatchNorm, "running_statistics")?;
     let (config, columns) = (over_threads(channels), channels as u32);
     let (momentum, unbiased) = (momentum as f32, unbiased as f32);
     // SAFETY: moments and the result have two rows of channels, the others one.
@@ -186,18 +186,18 @@ pub(crate) fn add_residual(
     let ones = state.table(device, vec![bits(1.0); channels])?;
     let affine = [vec![bits(1.0); channels], vec![bits(0.0); channels]].concat();
     let affine = state.table(device, affine)?;
-    let (rectify, ceiling) = rectifier(activation);
+    let (has_relu, ceiling) = relu(activation);
     let (columns, eps) = (channels as u32, 0f32);
     with_element!(NAME, x.storage, T => {
         let mut y = unwritten::<T>(device, n)?;
         let (x_in, residual) = (x.view::<T>()?, Some(residual.view::<T>()?));
-        let function = kernel::<T>(device, Source::BatchNorm, "batch_norm")?;
+        let function = device_function::<T>(device, Source::BatchNorm, "batch_norm")?;
         // SAFETY: x, residual and y have n elements, the tables the bits of one or two numbers for
         // each channel.
         unsafe {
             launch!(
                 function, over_packs::<T>(n), &n, &columns, &x_in, &residual, &*affine, &*zeros,
-                &*ones, &eps, &rectify, &ceiling, &mut y
+                &*ones, &eps, &has_relu, &ceiling, &mut y
             )
         }
         Ok(stored(y, device, x.dims()))

@@ -3,7 +3,7 @@
 use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
-use super::kernel::{ONE_BLOCK, Source, kernel, launch, over_rows};
+use super::function::{ONE_BLOCK, Source, device_function, launch, over_rows};
 
 /// The share of each class in the loss, `[rows, classes]`, as `cross_entropy` in this crate describes
 /// it; a row whose label is no class is NaN. The host does not look at the labels.
@@ -17,7 +17,7 @@ pub(crate) fn label_targets(
     let mut targets = unwritten::<f32>(device, rows * classes)?;
     let labels = labels.view::<u32>()?;
     let weights = weights.map(|weights| weights.view::<f32>()).transpose()?;
-    let function = kernel::<f32>(device, Source::Softmax, "label_targets")?;
+    let function = device_function::<f32>(device, Source::Softmax, "label_targets")?;
     let (config, smoothing) = (over_rows(rows), smoothing as f32);
     let (row_count, class_count) = (rows as u32, classes as u32);
     // SAFETY: there is a label for each row, a weight for each class and a target for each of both.
@@ -43,11 +43,11 @@ pub(crate) fn cross_entropy(logits: Array<'_>, targets: Array<'_>) -> Result<(Cu
     let mut losses = unwritten::<f32>(device, rows)?;
     let mut loss = unwritten::<f32>(device, 1)?;
     let (logits, targets) = (logits.view::<f32>()?, targets.view::<f32>()?);
-    let function = kernel::<f32>(device, Source::Softmax, "cross_entropy")?;
+    let function = device_function::<f32>(device, Source::Softmax, "cross_entropy")?;
     let (config, rows) = (over_rows(rows), rows as u32);
     // SAFETY: logits and targets have rows * columns elements, losses one for each row.
     unsafe { launch!(function, config, &rows, &columns, &logits, &targets, &mut losses) }
-    let function = kernel::<f32>(device, Source::Softmax, "sum")?;
+    let function = device_function::<f32>(device, Source::Softmax, "sum")?;
     // SAFETY: losses has one element for each row, loss one.
     unsafe { launch!(function, ONE_BLOCK, &rows, &losses, &mut loss) }
     Ok(stored(loss, device, ()))
@@ -63,7 +63,7 @@ pub(crate) fn cross_entropy_gradient(
     let rows = logits.len() / logits.channels();
     let mut dx = unwritten::<f32>(device, logits.len())?;
     let (x, targets, grad) = (logits.view::<f32>()?, targets.view::<f32>()?, grad.view::<f32>()?);
-    let function = kernel::<f32>(device, Source::Softmax, "cross_entropy_gradient")?;
+    let function = device_function::<f32>(device, Source::Softmax, "cross_entropy_gradient")?;
     let (config, rows) = (over_rows(rows), rows as u32);
     // SAFETY: logits, targets and dx have rows * columns elements, grad one.
     unsafe { launch!(function, config, &rows, &columns, &x, &targets, &grad, &mut dx) }

@@ -1,7 +1,9 @@
 //! The number types that kernels exist for.
 
 use candle_core::cuda_backend::CudaDType;
-use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, Gemm, GemmConfig, result::CublasError};
+use candle_core::cuda_backend::cudarc::cublas::{
+    CudaBlas, Gemm, GemmConfig, StridedBatchedConfig, result::CublasError,
+};
 use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut, DeviceRepr};
 use candle_core::{DType, Result};
 use half::{bf16, f16};
@@ -26,6 +28,16 @@ pub(crate) trait Element: CudaDType + DeviceRepr + Copy + 'static {
         b: &CudaView<'_, Self>,
         c: &mut CudaViewMut<'_, Self>,
     ) -> std::result::Result<(), CublasError>;
+
+    /// # Safety
+    /// The matrices that `config` describes lie inside the views.
+    unsafe fn gemm_batched(
+        blas: &CudaBlas,
+        config: StridedBatchedConfig<Self>,
+        a: &CudaView<'_, Self>,
+        b: &CudaView<'_, Self>,
+        c: &mut CudaViewMut<'_, Self>,
+    ) -> std::result::Result<(), CublasError>;
 }
 
 macro_rules! element {
@@ -45,6 +57,17 @@ macro_rules! element {
             ) -> std::result::Result<(), CublasError> {
                 // SAFETY: what the caller promises.
                 unsafe { blas.gemm(config, a, b, c) }
+            }
+
+            unsafe fn gemm_batched(
+                blas: &CudaBlas,
+                config: StridedBatchedConfig<Self>,
+                a: &CudaView<'_, Self>,
+                b: &CudaView<'_, Self>,
+                c: &mut CudaViewMut<'_, Self>,
+            ) -> std::result::Result<(), CublasError> {
+                // SAFETY: what the caller promises.
+                unsafe { blas.gemm_strided_batched(config, a, b, c) }
             }
         }
     };

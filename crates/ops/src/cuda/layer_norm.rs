@@ -5,7 +5,7 @@ use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_chunks_of, over_columns, over_rows};
+use super::function::{Source, device_function, launch, over_chunks_of, over_columns, over_rows};
 
 const NAME: &str = "layer_norm";
 
@@ -27,7 +27,7 @@ pub(crate) fn layer_norm(
     let y = with_element!(NAME, x.storage, T => {
         let mut y = unwritten::<T>(device, n)?;
         let x_in = x.view::<T>()?;
-        let function = kernel::<T>(device, Source::LayerNorm, "layer_norm")?;
+        let function = device_function::<T>(device, Source::LayerNorm, "layer_norm")?;
         // SAFETY: x and y have rows * columns elements, weight and bias one for each column, the
         // statistics two for each row.
         unsafe {
@@ -55,7 +55,7 @@ pub(crate) fn layer_norm_input_gradient(
     with_element!(NAME, x.storage, T => {
         let mut dx = unwritten::<T>(device, n)?;
         let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
-        let function = kernel::<T>(device, Source::LayerNorm, "layer_norm_gradient")?;
+        let function = device_function::<T>(device, Source::LayerNorm, "layer_norm_gradient")?;
         // SAFETY: as in `layer_norm`.
         unsafe {
             launch!(
@@ -82,7 +82,7 @@ pub(crate) fn layer_norm_parameter_gradients(
         let config = LaunchConfig { grid_dim, block_dim: (32, 1, 1), ..config };
         let mut partial = unwritten::<f32>(device, chunks * 2 * features)?;
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
-        let function = kernel::<T>(device, Source::LayerNorm, "layer_norm_sums")?;
+        let function = device_function::<T>(device, Source::LayerNorm, "layer_norm_sums")?;
         // SAFETY: x and grad have rows * features elements, the statistics two for each row, partial
         // two rows of features for each chunk.
         unsafe {
@@ -91,7 +91,7 @@ pub(crate) fn layer_norm_parameter_gradients(
         Ok((partial, chunks))
     })?;
     let mut sums = unwritten::<f32>(device, 2 * features)?;
-    let function = kernel::<f32>(device, Source::LayerNorm, "layer_norm_sums_finish")?;
+    let function = device_function::<f32>(device, Source::LayerNorm, "layer_norm_sums_finish")?;
     let (config, chunks) = (over_chunks_of(features), chunks as u32);
     // SAFETY: partial as above; sums has two rows of features.
     unsafe { launch!(function, config, &chunks, &columns, &partial, &mut sums) }

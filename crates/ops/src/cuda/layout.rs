@@ -5,7 +5,7 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::{Element, with_element};
-use super::kernel::{Source, kernel, launch};
+use super::function::{Source, device_function, launch};
 use super::size::count;
 
 /// Side of the tiles that a block transposes.
@@ -30,7 +30,7 @@ pub(super) fn transposed<T: Element>(
     [batch, rows, columns]: [usize; 3],
 ) -> Result<CudaSlice<T>> {
     let mut y = unwritten::<T>(device, x.len())?;
-    let function = kernel::<T>(device, Source::Layout, "transpose")?;
+    let function = device_function::<T>(device, Source::Layout, "transpose")?;
     let config = LaunchConfig {
         grid_dim: (
             columns.div_ceil(TILE) as u32,

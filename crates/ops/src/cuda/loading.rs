@@ -6,7 +6,7 @@ use std::time::Duration;
 use candle_core::cuda_backend::{WrapErr, kernels};
 use candle_core::{CudaDevice, Device, Result};
 
-use super::kernel::kernel;
+use super::function::device_function;
 use super::modules::{Source, has_machine_code};
 
 /// Loading that takes longer means that the driver translates kernels: what it has translated before, it
@@ -66,7 +66,7 @@ pub fn load_kernels(device: &Device, notice: impl FnOnce(Translation) + Send) ->
 fn load_all(device: &CudaDevice) -> Result<()> {
     for source in Source::ALL {
         // By way of a kernel, since a driver may put off loading a module until one is wanted.
-        kernel::<f32>(device, source, source.a_kernel())?;
+        device_function::<f32>(device, source, source.a_kernel())?;
     }
     for module in CANDLE {
         let name = entries(module.ptx()).next().unwrap_or_default();

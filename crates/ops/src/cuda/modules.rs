@@ -17,6 +17,7 @@ pub(super) enum Source {
     Layout,
     Optimizer,
     Pool,
+    Rearrange,
     Resample,
     Softmax,
     Sums,
@@ -29,7 +30,7 @@ macro_rules! fatbin {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::BatchNorm,
         Self::Columns,
         Self::Elementwise,
@@ -37,6 +38,7 @@ impl Source {
         Self::Layout,
         Self::Optimizer,
         Self::Pool,
+        Self::Rearrange,
         Self::Resample,
         Self::Softmax,
         Self::Sums,
@@ -52,6 +54,7 @@ impl Source {
             Self::Layout => fatbin!("layout"),
             Self::Optimizer => fatbin!("optimizer"),
             Self::Pool => fatbin!("pool"),
+            Self::Rearrange => fatbin!("rearrange"),
             Self::Resample => fatbin!("resample"),
             Self::Softmax => fatbin!("softmax"),
             Self::Sums => fatbin!("sums"),
@@ -68,6 +71,7 @@ impl Source {
             Self::Layout => "transpose",
             Self::Optimizer => "sgd",
             Self::Pool => "max_pool",
+            Self::Rearrange => "rearrange",
             Self::Resample => "resample",
             Self::Softmax => "softmax",
             Self::Sums => "column_sums",

@@ -8,7 +8,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::{CudaDevice, DType, Result, Tensor, bail};
 
 use super::array::{kept, stored, tensor};
-use super::kernel::{Argument, Source, kernel, launch};
+use super::function::{Argument, Source, device_function, launch};
 use crate::optimizer_step::{AdamUpdate, SgdUpdate};
 
 /// Tensors of one launch.
@@ -92,7 +92,7 @@ pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tens
         let (momentum, grad_scale) = (step.momentum as f32, step.grad_scale as f32);
         let nesterov = i32::from(step.nesterov);
         let (tensors, config) = list(device, entries)?;
-        let function = kernel::<f32>(device, Source::Optimizer, "sgd")?;
+        let function = device_function::<f32>(device, Source::Optimizer, "sgd")?;
         // SAFETY: the list names tensors of the sizes it says, which the op has checked, and `grads`
         // keeps its copies until the launch is queued; memory is freed behind it on the same stream.
         unsafe {
@@ -129,7 +129,7 @@ pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Te
         let (eps, grad_scale) = (step.eps as f32, step.grad_scale as f32);
         let decoupled = i32::from(step.decoupled_weight_decay);
         let (tensors, config) = list(device, entries)?;
-        let function = kernel::<f32>(device, Source::Optimizer, "adam")?;
+        let function = device_function::<f32>(device, Source::Optimizer, "adam")?;
         // SAFETY: as in `sgd`.
         unsafe {
             launch!(

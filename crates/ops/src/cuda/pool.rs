@@ -6,9 +6,9 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_packs};
+use super::function::{Source, device_function, launch, over_packs};
 use super::state;
-use crate::cpu::pool::{Axis, Windows};
+use candle_vision_kernels::pool::{AxisWindows, Windows};
 
 /// Where in its window each maximum was.
 pub(crate) type Positions = CudaSlice<u16>;
@@ -46,7 +46,7 @@ impl Tables {
     }
 }
 
-fn numbers(axis: &Axis) -> Vec<i32> {
+fn numbers(axis: &AxisWindows) -> Vec<i32> {
     let windows = axis.windows.iter().flat_map(|window| [window.start, window.end, window.count]);
     let holders = axis.holders.iter().flat_map(|holders| [holders.start, holders.end]);
     windows.chain(holders).map(|number| number as i32).collect()
@@ -88,7 +88,7 @@ fn run_max(
     with_element!("max_pool2d", x.storage, T => {
         let mut y = unwritten::<T>(device, n)?;
         let (x, channels) = (x.view::<T>()?, dims.3 as u32);
-        let function = kernel::<T>(device, Source::Pool, "max_pool")?;
+        let function = device_function::<T>(device, Source::Pool, "max_pool")?;
         let config = over_packs::<T>(n);
         // SAFETY: y and positions have n elements, and the windows lie inside the input.
         unsafe {
@@ -116,7 +116,7 @@ pub(crate) fn max_gradient(
     with_element!("max_pool2d", grad.storage, T => {
         let mut dx = unwritten::<T>(device, n)?;
         let (grad, channels) = (grad.view::<T>()?, channels as u32);
-        let function = kernel::<T>(device, Source::Pool, "max_pool_gradient")?;
+        let function = device_function::<T>(device, Source::Pool, "max_pool_gradient")?;
         let config = over_packs::<T>(n);
         // SAFETY: dx has n elements; the holders name outputs, for each of which there is a gradient
         // and a position.
@@ -140,7 +140,7 @@ pub(crate) fn average(name: &str, x: Array<'_>, windows: &Windows) -> Result<(Cu
     with_element!(name, x.storage, T => {
         let mut y = unwritten::<T>(device, n)?;
         let (x, channels) = (x.view::<T>()?, dims.3 as u32);
-        let function = kernel::<T>(device, Source::Pool, "avg_pool")?;
+        let function = device_function::<T>(device, Source::Pool, "avg_pool")?;
         let config = over_packs::<T>(n);
         // SAFETY: y has n elements, and the windows lie inside the input.
         unsafe {
@@ -168,7 +168,7 @@ pub(crate) fn average_gradient(
     with_element!(name, grad.storage, T => {
         let mut dx = unwritten::<T>(device, n)?;
         let (grad, channels) = (grad.view::<T>()?, channels as u32);
-        let function = kernel::<T>(device, Source::Pool, "avg_pool_gradient")?;
+        let function = device_function::<T>(device, Source::Pool, "avg_pool_gradient")?;
         let config = over_packs::<T>(n);
         // SAFETY: dx has n elements; the holders name outputs, for each of which there is a gradient.
         unsafe {

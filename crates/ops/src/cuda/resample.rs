@@ -7,11 +7,11 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_packs};
+use super::function::{Source, device_function, launch, over_packs};
 use super::state;
-use crate::cpu::resample::Taps;
+use candle_vision_kernels::resample::ResampleWeights;
 
-/// [`Taps`] on the device: where each output's begin, their places, and the bits of their weights.
+/// [`ResampleWeights`] on the device: where each output's begin, their places, and the bits of their weights.
 struct Table {
     starts: Arc<CudaSlice<i32>>,
     places: Arc<CudaSlice<i32>>,
@@ -19,20 +19,24 @@ struct Table {
 }
 
 impl Table {
-    fn new(device: &CudaDevice, taps: &Taps) -> Result<Self> {
+    fn new(device: &CudaDevice, table: &ResampleWeights) -> Result<Self> {
         let state = state::of(device)?;
         let numbers = |numbers: &[usize]| numbers.iter().map(|&number| number as i32).collect();
-        let weights = taps.weights.iter().map(|&weight| (weight as f32).to_bits() as i32);
+        let weights = table.weights.iter().map(|&weight| (weight as f32).to_bits() as i32);
         Ok(Self {
-            starts: state.table(device, numbers(&taps.starts))?,
-            places: state.table(device, numbers(&taps.places))?,
+            starts: state.table(device, numbers(&table.starts))?,
+            places: state.table(device, numbers(&table.places))?,
             weights: state.table(device, weights.collect())?,
         })
     }
 }
 
 /// Images `[batch, height, width, channels]` resampled along both axes.
-pub(crate) fn resample(x: Array<'_>, rows: &Taps, columns: &Taps) -> Result<(CudaStorage, Shape)> {
+pub(crate) fn resample(
+    x: Array<'_>,
+    rows: &ResampleWeights,
+    columns: &ResampleWeights,
+) -> Result<(CudaStorage, Shape)> {
     let device = x.device();
     let &[batch, in_height, in_width, channels] = x.dims() else {
         candle_core::bail!("interpolate: expected images, got {:?}", x.dims())
@@ -44,7 +48,7 @@ pub(crate) fn resample(x: Array<'_>, rows: &Taps, columns: &Taps) -> Result<(Cud
     with_element!("interpolate", x.storage, T => {
         let mut y = unwritten::<T>(device, n)?;
         let (x, channels) = (x.view::<T>()?, channels as u32);
-        let function = kernel::<T>(device, Source::Resample, "resample")?;
+        let function = device_function::<T>(device, Source::Resample, "resample")?;
         let config = over_packs::<T>(n);
         // SAFETY: y has n elements, and the tables name places inside the input for each row and
         // column of the output.

@@ -4,7 +4,7 @@ use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{Source, kernel, launch, over_rows};
+use super::function::{Source, device_function, launch, over_rows};
 
 /// Of every row, the softmax, or its logarithm.
 pub(crate) fn softmax(x: Array<'_>, logarithm: bool) -> Result<(CudaStorage, Shape)> {
@@ -14,7 +14,7 @@ pub(crate) fn softmax(x: Array<'_>, logarithm: bool) -> Result<(CudaStorage, Sha
         let mut y = unwritten::<T>(device, n)?;
         let x_in = x.view::<T>()?;
         if n > 0 {
-            let function = kernel::<T>(device, Source::Softmax, "softmax")?;
+            let function = device_function::<T>(device, Source::Softmax, "softmax")?;
             let (config, rows, logarithm) = (over_rows(rows), rows as u32, i32::from(logarithm));
             // SAFETY: x and y have rows * columns elements.
             unsafe { launch!(function, config, &rows, &columns, &logarithm, &x_in, &mut y) }
@@ -35,7 +35,7 @@ pub(crate) fn softmax_gradient(
         let mut dx = unwritten::<T>(device, n)?;
         let (y_in, grad) = (y.view::<T>()?, grad.view::<T>()?);
         if n > 0 {
-            let function = kernel::<T>(device, Source::Softmax, "softmax_gradient")?;
+            let function = device_function::<T>(device, Source::Softmax, "softmax_gradient")?;
             let (config, rows, logarithm) = (over_rows(rows), rows as u32, i32::from(logarithm));
             // SAFETY: all arrays have rows * columns elements.
             unsafe { launch!(function, config, &rows, &columns, &logarithm, &y_in, &grad, &mut dx) }

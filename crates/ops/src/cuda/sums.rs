@@ -6,7 +6,9 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Ten
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::kernel::{ONE_BLOCK, Source, kernel, launch, over_chunks_of, over_columns, over_packs};
+use super::function::{
+    ONE_BLOCK, Source, device_function, launch, over_chunks_of, over_columns, over_packs,
+};
 
 /// The sum of every column, `[channels]`.
 pub(crate) fn sum_columns(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
@@ -18,10 +20,10 @@ pub(crate) fn sum_columns(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
         let mut sums = unwritten::<T>(device, channels)?;
         let x = x.view::<T>()?;
         let (columns, chunk_count) = (channels as u32, chunks as u32);
-        let function = kernel::<T>(device, Source::Sums, "column_sums")?;
+        let function = device_function::<T>(device, Source::Sums, "column_sums")?;
         // SAFETY: x has rows * channels elements, partial a row of channels for each chunk.
         unsafe { launch!(function, config, &rows, &columns, &x, &mut partial) }
-        let function = kernel::<T>(device, Source::Sums, "column_sums_finish")?;
+        let function = device_function::<T>(device, Source::Sums, "column_sums_finish")?;
         let config = over_chunks_of(channels);
         // SAFETY: partial as above, sums has one element for each channel.
         unsafe { launch!(function, config, &chunk_count, &columns, &partial, &mut sums) }
@@ -64,10 +66,10 @@ impl CustomOp1 for Squares {
         // whole sum, reads it.
         let (mut partial, mut sum) =
             unsafe { (stream.alloc::<f64>(blocks as usize).w()?, stream.alloc::<f64>(1).w()?) };
-        let function = kernel::<f32>(device, Source::Sums, "squares")?;
+        let function = device_function::<f32>(device, Source::Sums, "squares")?;
         // SAFETY: x has n elements, partial one for each block.
         unsafe { launch!(function, config, &n, &x, &mut partial) }
-        let function = kernel::<f32>(device, Source::Sums, "squares_finish")?;
+        let function = device_function::<f32>(device, Source::Sums, "squares_finish")?;
         // SAFETY: partial has `blocks` elements, sum one.
         unsafe { launch!(function, ONE_BLOCK, &blocks, &partial, &mut sum) }
         Ok(stored(sum, device, ()))

@@ -1,4 +1,4 @@
-//! Pictures on their way to the device: through pinned memory and a stream of their own, so that the
+//! Images on their way to the device: through pinned memory and a stream of their own, so that the
 //! copy runs beside the computation of the step before.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 use super::array::{stored, tensor, unwritten};
 use super::element::{Element, with_dtype};
-use super::kernel::{Source, kernel, launch, over_packs};
+use super::function::{Source, device_function, launch, over_packs};
 use super::state::{self, locked};
 
 /// Copies that may be on their way at once.
@@ -163,7 +163,7 @@ fn normalized<T: Element>(
     let (n, channels) = (pixels.len(), channels as u32);
     let mut y = unwritten::<T>(device, n)?;
     locked(&state.staging).with(device, pixels, |arrived| {
-        let function = kernel::<T>(device, Source::Elementwise, "pixels")?;
+        let function = device_function::<T>(device, Source::Elementwise, "pixels")?;
         // SAFETY: arrived and y have n elements, the bits of scale and shift are a number for each
         // of the channels.
         unsafe {

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Var, bail};
 
 use super::{ADAM, AdamStep, AdamUpdate, Finite, SGD, SgdStep, SgdUpdate};
-use crate::cpu::optimizer_step as kernels;
-use crate::cpu::storage::{elements, with_float};
+use crate::storage::{elements, with_float};
+use candle_vision_kernels::optimizer_step as kernels;
 
 /// Every parameter in turn.
 pub(super) fn sgd(updates: &[SgdUpdate<'_>]) -> Result<Finite> {

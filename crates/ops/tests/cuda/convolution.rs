@@ -4,10 +4,11 @@ use std::process::Command;
 
 use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{
-    Activation, BatchNormConstants, Conv2dConfig, PreparedConv2d, conv2d, conv2d_activated, linear,
+    Activation, BatchNormConstants, Conv2dConfig, Padding2d, PreparedConv2d, conv2d,
+    conv2d_activated, linear,
 };
 
-use crate::twins::{Input, RECTIFIED, check, check_in, cuda, map, random};
+use crate::twins::{Input, WITH_RELU, check, check_in, cuda, map, random};
 
 /// Images `[batch, height, width, in]`, kernel `[out, in / groups, height, width]`.
 fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dConfig)> {
@@ -19,7 +20,9 @@ fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dConfig)> {
         ([2, 9, 7, 4], [6, 2, 3, 3], config().padding(1).groups(2)),
         ([2, 6, 6, 5], [5, 1, 3, 3], config().padding(1).groups(5)),
         ([1, 11, 10, 2], [3, 2, 3, 3], config().padding(2).dilation(2)),
-        ([2, 8, 10, 3], [4, 3, 3, 5], Conv2dConfig { stride: [2, 1], padding: [0, 2], ..config() }),
+        ([2, 8, 10, 3], [4, 3, 3, 5], config().stride([2, 1]).padding([0, 2])),
+        ([2, 8, 10, 4], [6, 4, 3, 3], config().stride(2).padding(Padding2d::SameTf)),
+        ([2, 8, 7, 4], [4, 1, 3, 2], config().padding([0, 2, 1, 0]).groups(4)),
     ]
 }
 
@@ -34,12 +37,13 @@ fn convolutions_and_their_gradients_are_the_cpus() {
 }
 
 #[test]
-fn so_are_those_with_a_bias_and_a_rectifier() {
-    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6] {
+fn so_are_those_with_a_bias_and_a_relu() {
+    for activation in [Activation::Identity, Activation::Relu, Activation::Relu6, Activation::Mish]
+    {
         for (x, kernel, config) in cases() {
             let inputs = [map("x", &x), map("kernel", &kernel), map("bias", &kernel[..1])];
             let what = format!("{activation:?} of conv2d {x:?} {kernel:?}");
-            check_in(&what, &RECTIFIED, &inputs, |inputs| {
+            check_in(&what, &WITH_RELU, &inputs, |inputs| {
                 conv2d_activated(&inputs[0], &inputs[1], Some(&inputs[2]), activation, &config)
             });
         }
@@ -68,7 +72,8 @@ fn prepared_convolutions_are_the_cpus() -> Result<()> {
             let y = conv.forward(&x, None, Activation::Identity)?;
             let residual = there(&random("residual", y.dims()))?;
             let z = conv.forward(&x, Some(&residual), Activation::Relu)?;
-            [y, z].iter().map(|y| y.to_device(&candle_core::Device::Cpu)).collect()
+            let w = conv.forward(&x, Some(&residual), Activation::Elu { alpha: 0.7 })?;
+            [y, z, w].iter().map(|y| y.to_device(&candle_core::Device::Cpu)).collect()
         };
         let Some(cuda) = cuda() else { return Ok(()) };
         let (expected, found) = (run(&candle_core::Device::Cpu)?, run(&cuda.device)?);

@@ -10,7 +10,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::twins::cuda;
 
-/// 240 pictures of 2000x2000.
+/// 240 images of 2000x2000.
 const DIMS: [usize; 4] = [240, 2000, 2000, 3];
 
 #[test]

@@ -2,12 +2,12 @@
 
 use candle_core::{Device, Result, Tensor};
 use candle_vision_ops::{
-    Activation, Conv2dConfig, batch_norm_eval, batch_norm_train, conv2d_batch_norm_train,
-    layer_norm,
+    Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, batch_norm_eval,
+    batch_norm_train, conv2d_batch_norm_train, layer_norm,
 };
 
 use crate::measure::assert_near;
-use crate::twins::{RECTIFIED, TYPES, check_in, cuda, full, map, random};
+use crate::twins::{TYPES, WITH_RELU, check_in, cuda, full, map, random};
 
 const EPS: f64 = 1e-5;
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
@@ -21,10 +21,10 @@ fn training_is_the_cpus() {
             let inputs =
                 [map("x", &dims), full("weight", &c), full("bias", &c), map("residual", &dims)];
             let what = format!("batch norm {dims:?} {activation:?}");
-            check_in(&what, &RECTIFIED, &inputs[..3], |x| {
+            check_in(&what, &WITH_RELU, &inputs[..3], |x| {
                 Ok(batch_norm_train(&x[0], &x[1], &x[2], None, activation, EPS)?.0)
             });
-            check_in(&format!("{what} with residual"), &RECTIFIED, &inputs, |x| {
+            check_in(&format!("{what} with residual"), &WITH_RELU, &inputs, |x| {
                 Ok(batch_norm_train(&x[0], &x[1], &x[2], Some(&x[3]), activation, EPS)?.0)
             });
         }
@@ -38,11 +38,13 @@ fn evaluation_is_the_cpus() {
             let c = [dims[3]];
             let inputs =
                 [map("x", &dims), full("weight", &c), full("bias", &c), map("residual", &dims)];
-            check_in(&format!("batch norm, evaluated {dims:?}"), &RECTIFIED, &inputs, |x| {
+            check_in(&format!("batch norm, evaluated {dims:?}"), &WITH_RELU, &inputs, |x| {
                 let there = |name: &str| random(name, &c).to_device(x[0].device());
                 let (mean, variance) = (there("mean")?, (there("variance")?.sqr()? + 0.1)?);
                 let residual = Some(&x[3]);
-                batch_norm_eval(&x[0], &x[1], &x[2], &mean, &variance, residual, activation, EPS)
+                let (weight, bias, mean, variance) = (&x[1], &x[2], &mean, &variance);
+                let norm = BatchNormConstants { weight, bias, mean, variance, eps: EPS };
+                batch_norm_eval(&x[0], &norm, residual, activation)
             });
         }
     }
@@ -50,8 +52,13 @@ fn evaluation_is_the_cpus() {
 
 #[test]
 fn behind_a_convolution_it_is_the_cpus() {
-    let config = Conv2dConfig::default().padding(1);
-    for activation in ACTIVATIONS {
+    let same = Conv2dConfig::default().padding(1);
+    let uneven = Conv2dConfig::default().padding([0, 2, 2, 0]);
+    for (activation, config) in ACTIVATIONS
+        .map(|activation| (activation, same))
+        .into_iter()
+        .chain([(Activation::Relu, uneven), (Activation::Silu, same)])
+    {
         let inputs = [
             map("x", &[2, 6, 5, 4]),
             map("kernel", &[8, 4, 3, 3]),
@@ -59,11 +66,11 @@ fn behind_a_convolution_it_is_the_cpus() {
             full("bias", &[8]),
             map("residual", &[2, 6, 5, 8]),
         ];
-        check_in(&format!("conv + batch norm {activation:?}"), &RECTIFIED, &inputs, |i| {
-            let (weight, bias, residual) = (&i[2], &i[3], Some(&i[4]));
-            let (y, _) = conv2d_batch_norm_train(
-                &i[0], &i[1], &config, weight, bias, residual, activation, EPS,
-            )?;
+        check_in(&format!("conv + batch norm {activation:?}"), &WITH_RELU, &inputs, |i| {
+            let norm = BatchNormParameters { weight: &i[2], bias: &i[3], eps: EPS };
+            let residual = Some(&i[4]);
+            let (y, _) =
+                conv2d_batch_norm_train(&i[0], &i[1], &config, &norm, residual, activation)?;
             Ok(y)
         });
     }

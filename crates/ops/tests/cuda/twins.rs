@@ -59,8 +59,8 @@ pub(crate) fn full(name: &str, dims: &[usize]) -> Input {
 pub(crate) const TYPES: [(DType, f64); 3] =
     [(DType::F32, 1e-4), (DType::BF16, 1e-2), (DType::F16, 2e-3)];
 
-/// The same behind a rectifier: in half precision a value near its kink may fall on either side.
-pub(crate) const RECTIFIED: [(DType, f64); 3] =
+/// The same behind a ReLU: in half precision a value near its kink may fall on either side.
+pub(crate) const WITH_RELU: [(DType, f64); 3] =
     [(DType::F32, 1e-4), (DType::BF16, 1e-1), (DType::F16, 3e-2)];
 
 /// Checks `f` and the gradients of all its inputs in every number type.

@@ -1,4 +1,4 @@
-//! Pictures on their way to the device.
+//! Images on their way to the device.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_ops::{upload, upload_pixels};

@@ -18,6 +18,15 @@ const FUNCTIONS: [(&str, Function); 7] = [
     ("hardsigmoid", ops::hardsigmoid),
 ];
 
+/// Those that have no values in the reference file.
+const OTHERS: [(&str, Function); 5] = [
+    ("leaky_relu", |x| ops::leaky_relu(x, 0.2)),
+    ("elu", |x| ops::elu(x, 1.5)),
+    ("tanh", ops::tanh),
+    ("softplus", ops::softplus),
+    ("mish", ops::mish),
+];
+
 /// `image_batch * 3` with the kinks in front.
 fn input(name: &str) -> Result<Tensor> {
     let x = reference::image_batch(&format!("{name}.x"), &[4, 50])?.affine(3.0, 0.0)?;
@@ -52,8 +61,135 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
 }
 
 #[test]
+fn the_others_are_pytorchs_too() -> Result<()> {
+    // x = torch.tensor([-25, -3.5, -1, -0.25, 0, 0.5, 2, 19, 25], dtype=torch.float64, requires_grad=True)
+    // y = F.leaky_relu(x, 0.2), F.elu(x, 1.5), torch.tanh(x), F.softplus(x), F.mish(x)
+    // dx, = torch.autograd.grad(y.sum(), x)
+    let x = [-25.0, -3.5, -1.0, -0.25, 0.0, 0.5, 2.0, 19.0, 25.0];
+    let expected: [[[f64; 9]; 2]; 5] = [
+        [
+            [-5.0, -0.7, -0.2, -0.05, 0.0, 0.5, 2.0, 19.0, 25.0],
+            [0.2, 0.2, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0],
+        ],
+        [
+            [
+                -1.4999999999791682,
+                -1.4547039248665223,
+                -0.9481808382428365,
+                -0.3317988253928927,
+                0.0,
+                0.5,
+                2.0,
+                19.0,
+                25.0,
+            ],
+            [
+                2.083191579744603e-11,
+                0.04529607513347775,
+                0.5518191617571635,
+                1.1682011746071073,
+                1.5,
+                1.0,
+                1.0,
+                1.0,
+                1.0,
+            ],
+        ],
+        [
+            [
+                -1.0,
+                -0.9981778976111987,
+                -0.7615941559557649,
+                -0.24491866240370913,
+                0.0,
+                0.4621171572600098,
+                0.9640275800758169,
+                0.9999999999999999,
+                1.0,
+            ],
+            [
+                0.0,
+                0.0036408847204873578,
+                0.41997434161402614,
+                0.940014848806378,
+                1.0,
+                0.7864477329659274,
+                0.07065082485316443,
+                0.0,
+                0.0,
+            ],
+        ],
+        [
+            [
+                1.3887943864867583e-11,
+                0.029750418272620566,
+                0.31326168751822286,
+                0.5759394198788436,
+                std::f64::consts::LN_2,
+                0.9740769841801067,
+                2.1269280110429727,
+                19.000000005602796,
+                25.0,
+            ],
+            [
+                1.3887943864771146e-11,
+                0.029312230751356316,
+                0.2689414213699951,
+                0.4378234991142019,
+                0.5,
+                0.6224593312018546,
+                0.8807970779778824,
+                0.9999999943972036,
+                1.0,
+            ],
+        ],
+        [
+            [
+                -3.4719859662168955e-10,
+                -0.10409575448637122,
+                -0.30340146137410895,
+                -0.129926963679141,
+                0.0,
+                0.3752452113048951,
+                1.9439589595339946,
+                18.999999999999996,
+                25.0,
+            ],
+            [
+                -3.33310652754411e-10,
+                -0.07276041344326706,
+                0.059216755877395014,
+                0.43981560172180506,
+                0.6,
+                0.8864243753577272,
+                1.0693179342794896,
+                1.0,
+                1.0,
+            ],
+        ],
+    ];
+    for ((name, f), [y, dx]) in OTHERS.into_iter().zip(expected) {
+        let variable = Var::new(&x, &Device::Cpu)?;
+        let found = f(&variable)?;
+        let gradient = ops::backward(&found)?.remove(&variable).expect("a gradient");
+        for (what, found, expected) in [("value", &found, y), ("gradient", &gradient, dx)] {
+            for (i, found) in found.to_vec1::<f64>()?.into_iter().enumerate() {
+                let difference = (found - expected[i]).abs();
+                assert!(
+                    difference < 1e-15 + 1e-14 * expected[i].abs(),
+                    "{name}, {what} {i}: {found}"
+                );
+            }
+        }
+        let nan = f(&Tensor::new(f32::NAN, &Device::Cpu)?)?.to_scalar::<f32>()?;
+        assert!(nan.is_nan(), "{name} of NaN");
+    }
+    Ok(())
+}
+
+#[test]
 fn gradients_are_those_of_the_values() {
-    for (name, f) in FUNCTIONS {
+    for (name, f) in FUNCTIONS.into_iter().chain(OTHERS) {
         let x = random(name, &[3, 5, 7]).affine(3.0, 0.0).expect("a tensor");
         check_gradients(name, &[x], |x| f(&x[0]));
     }

@@ -3,9 +3,9 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    Activation, Conv2dConfig, CrossEntropyConfig, Targets, backward, backward_from,
-    batch_norm_train, conv2d, conv2d_batch_norm_train, cross_entropy, flatten, is_direct, linear,
-    on_gradient, relu, why_not_direct,
+    Activation, BatchNormParameters, Conv2dConfig, CrossEntropyConfig, Targets, backward,
+    backward_from, batch_norm_train, conv2d, conv2d_batch_norm_train, cross_entropy, flatten,
+    is_direct, linear, on_gradient, relu, why_not_direct,
 };
 
 use crate::support::check_error;
@@ -46,11 +46,9 @@ impl Network {
                 &x,
                 &self.kernel,
                 &config,
-                scale,
-                shift,
+                &BatchNormParameters { weight: scale, bias: shift, eps: 1e-5 },
                 Some(&x),
                 activation,
-                1e-5,
             )?;
             x = y;
         }

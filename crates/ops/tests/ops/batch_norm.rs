@@ -7,8 +7,8 @@ use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    Activation, Conv2dConfig, backward, batch_norm_eval, batch_norm_train, conv2d,
-    conv2d_batch_norm_train,
+    Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, backward, batch_norm_eval,
+    batch_norm_train, conv2d, conv2d_batch_norm_train,
 };
 
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
@@ -84,8 +84,9 @@ fn evaluation_is_pytorchs() -> Result<()> {
         let (weight, bias) = (full(&place, &weight)?, full(&place, &bias)?);
         let (mean, variance) = (mean.to_device(&place.device)?, variance.to_device(&place.device)?);
         let x = place.var(&input("bn_eval")?)?;
-        let identity = Activation::Identity;
-        let y = batch_norm_eval(&x, &weight, &bias, &mean, &variance, None, identity, 1e-5)?;
+        let (mean, variance) = (&mean, &variance);
+        let norm = BatchNormConstants { weight: &weight, bias: &bias, mean, variance, eps: 1e-5 };
+        let y = batch_norm_eval(&x, &norm, None, Activation::Identity)?;
         let inputs = [("dx", &x), ("dweight", &weight), ("dbias", &bias)];
         check_case("bn_eval", &place, &y, inputs, &expected)?;
     }
@@ -130,7 +131,9 @@ fn evaluation_gradient_is_that_of_its_values() -> Result<()> {
             let what = format!("{dims:?} {activation:?}");
             let run = |x: &[Tensor], residual: Option<&Tensor>| {
                 let [x, weight, bias] = [&x[0], &x[1], &x[2]];
-                batch_norm_eval(x, weight, bias, &mean, &variance, residual, activation, 1e-3)
+                let (mean, variance) = (&mean, &variance);
+                let norm = BatchNormConstants { weight, bias, mean, variance, eps: 1e-3 };
+                batch_norm_eval(x, &norm, residual, activation)
             };
             let arguments = arguments(dims);
             check_gradients(&what, &arguments[..3], |x| run(x, None));
@@ -158,9 +161,9 @@ fn convolution_and_batch_norm_in_one_are_the_same() -> Result<()> {
             };
             let [x, kernel, weight, bias, residual] = [0, 1, 2, 3, 4].map(input);
             let residual = Some(&residual);
-            let (y, statistics) = conv2d_batch_norm_train(
-                &x, &kernel, &config, &weight, &bias, residual, activation, 1e-3,
-            )?;
+            let norm = BatchNormParameters { weight: &weight, bias: &bias, eps: 1e-3 };
+            let (y, statistics) =
+                conv2d_batch_norm_train(&x, &kernel, &config, &norm, residual, activation)?;
             let plain = conv2d(&x, &kernel, None, &config)?;
             let (plain, plain_statistics) =
                 batch_norm_train(&plain, &weight, &bias, residual, activation, 1e-3)?;
@@ -277,10 +280,7 @@ fn wrong_arguments_are_named() -> Result<()> {
         &["more than one value"],
     );
     check_error(train(x, &weight.to_dtype(DType::F32)?, bias, None), &["weight", "F32", "F64"]);
-    let identity = Activation::Identity;
-    check_error(
-        batch_norm_eval(x, weight, bias, &short, bias, None, identity, 1e-5),
-        &["running_mean"],
-    );
+    let norm = BatchNormConstants { weight, bias, mean: &short, variance: bias, eps: 1e-5 };
+    check_error(batch_norm_eval(x, &norm, None, Activation::Identity), &["mean", "[4]", "[3]"]);
     Ok(())
 }

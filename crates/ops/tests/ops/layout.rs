@@ -42,7 +42,7 @@ fn a_view_of_channels_last_memory_is_not_copied() -> Result<()> {
     let view = memory.permute([0, 3, 1, 2])?;
     assert_eq!(address(&channels_last(&view)?), address(&memory));
     assert_ne!(address(&channels_last(&view.contiguous()?)?), address(&memory));
-    // One picture out of a batch is still such a view.
+    // One image out of a batch is still such a view.
     assert_eq!(address(&channels_last(&view.narrow(0, 1, 1)?)?), address(&memory));
     Ok(())
 }

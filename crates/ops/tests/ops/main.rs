@@ -1,12 +1,10 @@
 //! Every op but the products with a kernel: values against PyTorch's, gradients against finite
 //! differences. One test program, since linking candle takes longer than running any of it.
 
-#[path = "../../../../tests/support/every_path.rs"]
-mod every_path;
-#[path = "../../../../tests/support/places.rs"]
+use candle_vision_test_support as every_path;
+#[path = "../support/places.rs"]
 mod places;
-#[path = "../../../../tests/support/reference.rs"]
-mod reference;
+use candle_vision_test_support::reference;
 mod support;
 
 mod activation;
@@ -15,12 +13,16 @@ mod batch_norm;
 mod cast;
 mod classification;
 mod dropout;
+mod fused_activations;
 mod interpolate;
 mod layer_norm;
 mod layout;
 mod on_gradient;
+mod padding;
 mod pooling;
 mod prepared_conv2d;
+mod products;
+mod rearrange;
 
 /// Widths, tails and blocks differ between the kernels' sets of instructions.
 #[test]

@@ -5,7 +5,7 @@ use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, distinct, nchw, nhwc, random};
 use candle_core::{Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    AvgPool2dConfig, MaxPool2dConfig, adaptive_avg_pool2d, avg_pool2d, max_pool2d,
+    AvgPool2dConfig, MaxPool2dConfig, Padding2d, adaptive_avg_pool2d, avg_pool2d, max_pool2d,
 };
 use serde_json::Value;
 
@@ -83,7 +83,8 @@ const SHAPES: [Shape; 10] = [
 fn max_pool_gradient_is_that_of_its_values() {
     for (dims, kernel, stride, padding) in SHAPES {
         for ceil_mode in [false, true] {
-            let config = MaxPool2dConfig { kernel, stride, padding, ceil_mode };
+            let config =
+                MaxPool2dConfig::new(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
             let what = format!("{dims:?} {config:?}");
             check_gradients(&what, &[distinct("max", &dims)], |x| max_pool2d(&x[0], &config));
         }
@@ -94,7 +95,11 @@ fn max_pool_gradient_is_that_of_its_values() {
 fn avg_pool_gradient_is_that_of_its_values() {
     for (dims, kernel, stride, padding) in SHAPES {
         for (ceil_mode, count_include_pad) in [(false, true), (true, true), (true, false)] {
-            let config = AvgPool2dConfig { kernel, stride, padding, ceil_mode, count_include_pad };
+            let config = AvgPool2dConfig::new(kernel)
+                .stride(stride)
+                .padding(padding)
+                .ceil_mode(ceil_mode)
+                .count_include_pad(count_include_pad);
             let what = format!("{dims:?} {config:?}");
             check_gradients(&what, &[random("avg", &dims)], |x| avg_pool2d(&x[0], &config));
         }
@@ -117,15 +122,20 @@ fn adaptive_pool_gradient_is_that_of_its_values() {
 }
 
 /// The definition, with padding written out and one output at a time.
-fn plain_max_pool(x: &Tensor, config: &MaxPool2dConfig, size: [usize; 2]) -> Result<Vec<f64>> {
+fn plain_max_pool(
+    x: &Tensor,
+    config: &MaxPool2dConfig,
+    padding: [usize; 2],
+    size: [usize; 2],
+) -> Result<Vec<f64>> {
     let (batch, height, width, channels) = x.dims4()?;
     let values = x.flatten_all()?.to_vec1::<f64>()?;
     let mut y = Vec::new();
     for (n, i, j, c) in indices([batch, size[0], size[1], channels]) {
         let mut max = f64::NEG_INFINITY;
         for (_, _, di, dj) in indices([1, 1, config.kernel[0], config.kernel[1]]) {
-            let row = (i * config.stride[0] + di).checked_sub(config.padding[0]);
-            let column = (j * config.stride[1] + dj).checked_sub(config.padding[1]);
+            let row = (i * config.stride[0] + di).checked_sub(padding[0]);
+            let column = (j * config.stride[1] + dj).checked_sub(padding[1]);
             if let (Some(row), Some(column)) = (row, column)
                 && row < height
                 && column < width
@@ -147,12 +157,13 @@ fn indices([a, b, c, d]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usiz
 fn max_pool_is_its_definition() -> Result<()> {
     for (dims, kernel, stride, padding) in SHAPES {
         for ceil_mode in [false, true] {
-            let config = MaxPool2dConfig { kernel, stride, padding, ceil_mode };
+            let config =
+                MaxPool2dConfig::new(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
             let x = distinct("plain", &dims);
             // With and without a gradient to come, which are two kernels.
             let y = max_pool2d(&x, &config)?;
             let tracked = max_pool2d(&Var::from_tensor(&x)?.into_inner(), &config)?;
-            let expected = plain_max_pool(&x, &config, [y.dim(1)?, y.dim(2)?])?;
+            let expected = plain_max_pool(&x, &config, padding, [y.dim(1)?, y.dim(2)?])?;
             assert_eq!(y.flatten_all()?.to_vec1::<f64>()?, expected, "{dims:?} {config:?}");
             assert_eq!(tracked.flatten_all()?.to_vec1::<f64>()?, expected, "{dims:?} {config:?}");
         }
@@ -232,4 +243,44 @@ fn wrong_arguments_are_named() {
     check_error(max_pool2d(&x, &MaxPool2dConfig::new(1000)), &["max_pool2d", "1000 x 1000"]);
     check_error(avg_pool2d(&x, &AvgPool2dConfig::new(9)), &["avg_pool2d", "9"]);
     check_error(adaptive_avg_pool2d(&x, [0, 1]), &["adaptive_avg_pool2d", "[0, 1]"]);
+}
+
+#[test]
+fn padding_may_differ_from_side_to_side() -> Result<()> {
+    // x = torch.arange(20.).reshape(1, 1, 4, 5)
+    // timm.layers.pool2d_same.max_pool2d_same(x, [3, 3], [2, 2]), avg_pool2d_same(x, [3, 3], [2, 2])
+    // p, ones = F.pad(x, (1, 1, 0, 1)), F.pad(torch.ones_like(x), (1, 1, 0, 1)) # TensorFlow's average:
+    // F.avg_pool2d(p, 3, 2) / F.avg_pool2d(ones, 3, 2)
+    for device in devices() {
+        let x = Tensor::arange(0f32, 20.0, &device)?.reshape((1, 4, 5, 1))?;
+        let near = |y: Tensor, expected: [f32; 6]| -> Result<()> {
+            let y = y.flatten_all()?.to_vec1::<f32>()?;
+            let all = y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-5);
+            assert!(y.len() == 6 && all, "{y:?} instead of {expected:?}");
+            Ok(())
+        };
+        let config = MaxPool2dConfig::new(3).stride(2).padding(Padding2d::SameTf);
+        near(max_pool2d(&x, &config)?, [11.0, 13.0, 14.0, 16.0, 18.0, 19.0])?;
+        let config = AvgPool2dConfig::new(3).stride(2).padding(Padding2d::SameTf);
+        let with = [3.666_666_7, 7.0, 5.666_666_5, 5.777_777_7, 9.666_667, 7.111_111];
+        near(avg_pool2d(&x, &config)?, with)?;
+        let without = [5.5, 7.0, 8.5, 13.0, 14.5, 16.0];
+        near(avg_pool2d(&x, &config.count_include_pad(false))?, without)?;
+        near(avg_pool2d(&x, &config.padding([0, 1, 1, 1]))?, with)?;
+    }
+    for padding in [Padding2d::SameTf, Padding2d::from([0, 1, 1, 0]), Padding2d::from([1, 0, 0, 1])]
+    {
+        let max = MaxPool2dConfig::new([3, 2]).stride([2, 3]).padding(padding);
+        check_gradients("max", &[distinct("max", &[2, 5, 7, 3])], |x| max_pool2d(&x[0], &max));
+        for include in [true, false] {
+            let avg = AvgPool2dConfig::new([3, 2]).stride([2, 3]).padding(padding);
+            let avg = avg.count_include_pad(include);
+            check_gradients("avg", &[random("avg", &[2, 5, 7, 3])], |x| avg_pool2d(&x[0], &avg));
+        }
+    }
+    let x = random("same", &[1, 5, 6, 2]);
+    let same = MaxPool2dConfig::new(2).padding(Padding2d::Same);
+    assert_eq!(max_pool2d(&x, &same.stride(1))?.dims(), x.dims());
+    check_error(max_pool2d(&x, &same), &["max_pool2d", "`Same`", "[2, 2]"]);
+    Ok(())
 }

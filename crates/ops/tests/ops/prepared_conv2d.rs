@@ -57,7 +57,8 @@ impl Layer {
     ) -> Result<Tensor> {
         let y = conv2d(x, &self.kernel, None, config)?;
         let [weight, bias, mean, variance] = &self.constants;
-        batch_norm_eval(&y, weight, bias, mean, variance, residual, activation, 1e-5)
+        let norm = BatchNormConstants { weight, bias, mean, variance, eps: 1e-5 };
+        batch_norm_eval(&y, &norm, residual, activation)
     }
 }
 
@@ -87,7 +88,7 @@ fn values_are_those_of_the_plain_ops() -> Result<()> {
 }
 
 #[test]
-fn pictures_may_change_their_size() -> Result<()> {
+fn images_may_change_their_size() -> Result<()> {
     let config = Conv2dConfig::default().padding(1);
     let layer = Layer::new([20, 12, 3, 3], DType::F32)?;
     let prepared = layer.prepare(&config)?;

@@ -41,10 +41,11 @@ pub(super) fn is_embedded(text: &str) -> bool {
     text.chars().all(has)
 }
 
-/// The characters that images drawn by this process show as code points (`<U+732B>`), because
-/// neither the embedded font nor one of this machine has them; in order.
+/// The characters, in order, that no font has: neither the embedded font nor one of this machine.
 ///
-/// A program may tell its user to install a font for them.
+/// Images that this process draws show them as code points (`<U+732B>`).
+///
+/// A program can tell its user to install a font for them.
 pub fn characters_without_font() -> Vec<char> {
     let missing = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
     missing.iter().copied().collect()

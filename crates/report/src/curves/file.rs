@@ -1,4 +1,4 @@
-//! The curves of a run that is going on.
+//! The curves of a run while it trains.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,9 @@ use candle_vision_train::{Callback, Control, Event, History};
 
 use super::curves_png;
 
-/// Keeps an image of a run's curves up to date: draws it anew after each epoch.
+/// A callback that draws the curves of a run after each epoch.
 ///
-/// Give it to the trainer together with the other callbacks.
+/// The image is that of [`curves_png`]. Give this callback to the trainer together with the others.
 #[derive(Debug)]
 pub struct CurvesFile {
     path: PathBuf,
@@ -16,7 +16,7 @@ pub struct CurvesFile {
 }
 
 impl CurvesFile {
-    /// Draws to the PNG file `path`, under the heading `title`.
+    /// Draws to the PNG file `path`, with the heading `title`.
     pub fn new(path: impl Into<PathBuf>, title: impl Into<String>) -> Self {
         Self { path: path.into(), title: title.into() }
     }

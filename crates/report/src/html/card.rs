@@ -1,4 +1,4 @@
-//! An image that the network found hard, with its map and its words.
+//! An image that the network found hard, with its map and its caption.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ pub(super) struct Card<'a> {
     image: String,
     /// Image with map.
     overlay: Option<String>,
-    /// Whether the map says anything.
+    /// Whether the map is positive anywhere.
     positive: bool,
     /// Whether its pixels are to stay squares when enlarged.
     pixels: bool,

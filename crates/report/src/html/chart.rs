@@ -28,7 +28,7 @@ pub(crate) struct Chart {
     y_ticks: Vec<Tick>,
     curves: Vec<Curve>,
     best: Option<Best>,
-    /// What the chart shows, for who cannot see it.
+    /// What the chart shows, for readers who cannot see it.
     alternative: String,
 }
 
@@ -157,15 +157,16 @@ mod tests {
     use crate::curves::panels;
 
     fn history(accuracies: &[f64]) -> History {
-        let epoch = |(i, val_accuracy): (usize, &f64)| EpochRecord {
-            epoch: i + 1,
-            train_loss: 1.0,
-            train_accuracy: 0.5,
-            val_loss: 0.5,
-            val_accuracy: *val_accuracy,
-            lr: 1e-3,
-            seconds: 1.0,
-            images_per_second: 1.0,
+        let epoch = |(i, val_accuracy): (usize, &f64)| {
+            let mut record = EpochRecord::new(i + 1);
+            record.train_loss = 1.0;
+            record.train_accuracy = 0.5;
+            record.val_loss = 0.5;
+            record.val_accuracy = *val_accuracy;
+            record.lr = 1e-3;
+            record.seconds = 1.0;
+            record.images_per_second = 1.0;
+            record
         };
         History { epochs: accuracies.iter().enumerate().map(epoch).collect(), batches: vec![] }
     }

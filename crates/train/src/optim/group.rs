@@ -2,42 +2,35 @@
 
 use candle_vision_models::Parameter;
 
-use super::OptimizerConfig;
-
 /// Parameters that share a learning rate and a weight decay.
 ///
-/// # Example
-/// A backbone that learns ten times slower than the head, and no decay of biases and norms:
-/// ```
-/// use candle_vision_models::{ModelSpec, build};
-/// use candle_vision_train::optim::{Optimizer, OptimizerConfig, ParamGroup};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let model = build(&ModelSpec::new("mlp", 10), 0, &candle_core::Device::Cpu)?;
-/// let config = OptimizerConfig::adamw(1e-3);
-/// let all = ParamGroup::new(model.parameters().trainable(), &config);
-/// let [head, backbone] = all.split_by_prefix(model.head());
-/// let groups = [head, ParamGroup { lr: 1e-4, ..backbone }];
-/// let groups = groups.into_iter().flat_map(ParamGroup::without_decay_of_vectors).collect();
-/// let optimizer = Optimizer::new(&config, groups)?;
-/// assert_eq!(optimizer.lr(), 1e-3);
-/// # Ok(())
-/// # }
-/// ```
+/// [`PerParameter`](super::PerParameter) has an example.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ParamGroup {
-    /// The parameters; one that is frozen is left alone by a step.
+    /// The parameters. One that is frozen is left alone by a step.
     pub parameters: Vec<Parameter>,
-    /// Learning rate at the beginning. A schedule changes all groups by the same factor.
-    pub lr: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
+    /// Learning rate at the beginning; `None` for the optimizer's. A schedule changes all groups by the
+    /// same factor.
+    pub lr: Option<f64>,
+    /// Weight decay; `None` for the optimizer's.
+    pub weight_decay: Option<f64>,
 }
 
 impl ParamGroup {
     /// A group with the optimizer's own learning rate and weight decay.
-    pub fn new(parameters: Vec<Parameter>, config: &OptimizerConfig) -> Self {
-        Self { parameters, lr: config.lr(), weight_decay: config.weight_decay() }
+    pub fn new(parameters: Vec<Parameter>) -> Self {
+        Self { parameters, lr: None, weight_decay: None }
+    }
+
+    /// The group with a learning rate of its own.
+    pub fn lr(self, lr: f64) -> Self {
+        Self { lr: Some(lr), ..self }
+    }
+
+    /// The group with a weight decay of its own.
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        Self { weight_decay: Some(weight_decay), ..self }
     }
 
     /// The parameters at or under a path, and the others; both with this group's settings.
@@ -51,7 +44,7 @@ impl ParamGroup {
     /// layers) without weight decay: pulling those to zero does not make a network simpler.
     pub fn without_decay_of_vectors(self) -> [Self; 2] {
         let [vectors, others] = self.split(|parameter| parameter.var().rank() <= 1);
-        [others, Self { weight_decay: 0.0, ..vectors }]
+        [others, vectors.weight_decay(0.0)]
     }
 
     fn split(self, belongs: impl Fn(&Parameter) -> bool) -> [Self; 2] {
@@ -81,8 +74,7 @@ mod tests {
             vb.pp(layer).weight("weight", &[2, 3], Init::Constant(1.0)).unwrap();
             vb.pp(layer).weight("bias", &[2], Init::Constant(1.0)).unwrap();
         }
-        let config = OptimizerConfig::adamw(0.1);
-        ParamGroup::new(parameters.trainable(), &config)
+        ParamGroup::new(parameters.trainable()).lr(0.1)
     }
 
     fn paths(group: &ParamGroup) -> Vec<&str> {
@@ -94,7 +86,7 @@ mod tests {
         let [under, others] = group().split_by_prefix("layer1");
         assert_eq!(paths(&under), ["layer1.weight", "layer1.bias"]);
         assert_eq!(paths(&others), ["layer10.weight", "layer10.bias"]);
-        assert_eq!((others.lr, others.weight_decay), (0.1, 0.01));
+        assert_eq!((others.lr, others.weight_decay), (Some(0.1), None));
         assert_eq!(group().split_by_prefix("")[0].parameters.len(), 4);
         assert_eq!(group().split_by_prefix("layer1.bias")[0].parameters.len(), 1);
     }
@@ -104,6 +96,6 @@ mod tests {
         let [matrices, vectors] = group().without_decay_of_vectors();
         assert_eq!(paths(&matrices), ["layer1.weight", "layer10.weight"]);
         assert_eq!(paths(&vectors), ["layer1.bias", "layer10.bias"]);
-        assert_eq!((matrices.weight_decay, vectors.weight_decay), (0.01, 0.0));
+        assert_eq!((matrices.weight_decay, vectors.weight_decay), (None, Some(0.0)));
     }
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 use candle_vision_models::Parameter;
-use candle_vision_ops::{AdamStep, AdamUpdate, SgdStep, SgdUpdate};
 
-use super::OptimizerConfig;
+use super::steps_key;
 use crate::{Error, Result};
 
 /// A parameter with what the optimizer knows of it.
@@ -19,7 +18,7 @@ pub(super) struct Slot {
     pub(super) weight_decay: f64,
     /// Steps taken: Adam's corrections count from a parameter's own first step.
     pub(super) steps: u64,
-    /// One tensor for each of the optimizer's state names; none before the first step.
+    /// One tensor for each of the rule's state names; none before the first step.
     pub(super) state: Vec<Var>,
 }
 
@@ -39,38 +38,15 @@ impl Slot {
         grads.get(self.parameter.var()).filter(|_| self.parameter.is_trainable())
     }
 
-    /// Another step begins; in front of the first the state is made.
-    pub(super) fn count_step(&mut self, config: &OptimizerConfig) -> Result<()> {
+    /// Another step begins; in front of the first, `count` tensors of state are made.
+    pub(super) fn count_step(&mut self, count: usize) -> Result<()> {
         if self.steps == 0 {
             let var = self.parameter.var();
             let zeros = |_| Var::zeros(var.shape(), var.dtype(), var.device());
-            let state = config.state_names().iter().map(zeros);
-            self.state = state.collect::<candle_core::Result<_>>()?;
+            self.state = (0..count).map(zeros).collect::<candle_core::Result<_>>()?;
         }
         self.steps += 1;
         Ok(())
-    }
-
-    /// `step`, which is the same for all parameters, with what is this one's own.
-    pub(super) fn sgd<'a>(&'a self, grad: &'a Tensor, step: SgdStep) -> SgdUpdate<'a> {
-        let step = SgdStep {
-            lr: step.lr * self.lr_ratio,
-            // PyTorch begins the momentum with the whole gradient.
-            dampening: if self.steps == 1 { 0.0 } else { step.dampening },
-            weight_decay: self.weight_decay,
-            ..step
-        };
-        SgdUpdate { parameter: self.parameter.var(), grad, buffer: self.state.first(), step }
-    }
-
-    /// `step`, which is the same for all parameters, with what is this one's own.
-    pub(super) fn adam<'a>(&'a self, grad: &'a Tensor, step: AdamStep) -> AdamUpdate<'a> {
-        let [first_moment, second_moment] = &self.state[..] else {
-            unreachable!("the first step made both moments")
-        };
-        let (lr, weight_decay) = (step.lr * self.lr_ratio, self.weight_decay);
-        let step = AdamStep { lr, weight_decay, step: self.steps, ..step };
-        AdamUpdate { parameter: self.parameter.var(), grad, first_moment, second_moment, step }
     }
 
     /// Returns how many tensors it took.
@@ -80,22 +56,21 @@ impl Slot {
         state: &BTreeMap<String, Tensor>,
     ) -> Result<usize> {
         let path = self.parameter.path();
-        let Some(steps) = state.get(&key("step", path)) else {
+        let Some(steps) = state.get(&steps_key(path)) else {
             (self.steps, self.state) = (0, Vec::new());
             return Ok(0);
         };
         let vars = names.iter().map(|name| self.read(&key(name, path), state));
         let vars = vars.collect::<Result<_>>()?;
-        self.steps = read_steps(steps).ok_or_else(|| Error::SavedState {
-            name: key("step", path),
-            problem: "is not a positive whole number".to_owned(),
+        self.steps = read_steps(steps).ok_or_else(|| {
+            saved_state(&steps_key(path), "is not a positive whole number".to_owned())
         })?;
         self.state = vars;
         Ok(1 + names.len())
     }
 
     fn read(&self, name: &str, state: &BTreeMap<String, Tensor>) -> Result<Var> {
-        let problem = |problem: String| Error::SavedState { name: name.to_owned(), problem };
+        let problem = |problem: String| saved_state(name, problem);
         let Some(tensor) = state.get(name) else {
             return Err(problem("is missing".to_owned()));
         };
@@ -111,14 +86,14 @@ impl Slot {
     }
 }
 
-/// The name of a part of a parameter's state in a file.
+/// The name of a part of a parameter's state.
 pub(super) fn key(name: &str, path: &str) -> String {
-    format!("optimizer.{name}.{path}")
+    format!("{name}.{path}")
 }
 
-/// The name under which the number of a parameter's steps is saved: it is there once one was taken.
-pub(crate) fn steps_key(path: &str) -> String {
-    key("step", path)
+/// The error names the tensor as it is called in a checkpoint.
+pub(super) fn saved_state(name: &str, problem: String) -> Error {
+    Error::SavedState { name: format!("optimizer.{name}"), problem }
 }
 
 fn read_steps(tensor: &Tensor) -> Option<u64> {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use candle_vision_models::{Parameter, PreparedLayers};
 
-use super::{Trainer, new_schedule};
+use super::Trainer;
 use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::freeze::{Learners, train_only};
-use crate::schedule::{EpochMetrics, Schedule};
-use crate::training_state::TrainingState;
+use crate::loss::no_state;
+use crate::schedule::LearningRate;
+use crate::training_state::{Now, TrainingState};
 use crate::weight_averages::WeightAverages;
 
 impl Trainer<'_> {
@@ -36,26 +37,45 @@ impl Trainer<'_> {
     /// unfreeze after this call. Checkpoints of early versions do not name them: they need a network
     /// that is frozen as it was.
     ///
+    /// # Parts of one's own
+    /// An optimizer, a schedule, a loss, a metric, hooks or a training step that has no description makes this
+    /// call fail, because nobody can say whether it is the same. Their states, and those of callbacks with a
+    /// name, are restored.
+    ///
     /// # Errors
     /// If it is of another network, holds no state, belongs to a run that is finished, or the
     /// settings or data are not those of its run. Network and trainer are as they were then.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.check_model(self.model.spec())?;
         let state = checkpoint.state()?;
-        state.check_same_run(&self.config, &self.data, checkpoint.path())?;
-        let forgiven = state.forgiven_when_resumed(&self.config, checkpoint.path())?;
+        let now = Now {
+            config: &self.config,
+            registries: &self.registries,
+            data: &self.data,
+            parts: &self.parts,
+            undescribed: &self.undescribed,
+            measured: &self.measured,
+        };
+        state.check_same_run(&now, checkpoint.path())?;
+        let forgiven = state.forgiven_when_resumed(&now, checkpoint.path())?;
         let learning = self.learning_in(state);
         let learners =
             Learners::new(self.model, self.optimized_in(state, &learning), &self.config)?;
-        let mut optimizer = learners.optimizer(&self.config, state.frozen)?;
+        let mut optimizer =
+            learners.optimizer(self.optimizer.fresh(), &self.config, state.frozen)?;
         optimizer.load_state(&state.optimizer)?;
         let averages =
             self.config.ema.map(|ema| WeightAverages::new(ema, self.model)).transpose()?;
         if let Some(averages) = &averages {
             averages.load_state(&state.averages)?;
         }
-        let schedule = self.schedule_in(state)?;
+        let lr = self.learning_rate_in(state)?;
 
+        self.loss.load_state(&state.loss)?;
+        match &mut self.train_step {
+            Some(step) => step.load_state(&state.train_step)?,
+            None => no_state(&state.train_step)?,
+        }
         checkpoint.restore(self.model)?;
         let mut later = learners.later.filter(|_| state.frozen);
         if let Some(later) = &mut later {
@@ -68,10 +88,11 @@ impl Trainer<'_> {
         train_only(self.model, &now)?;
         self.frozen = later;
         self.prepared = PreparedLayers::new();
-        (self.optimizer, self.averages, self.schedule) = (optimizer, averages, schedule);
+        (self.optimizer, self.averages, self.lr) = (optimizer, averages, lr);
         self.loss_scale = state.loss_scale.clone();
         (self.position, self.forgiven) = (state.position.clone(), forgiven);
         self.history = state.history();
+        self.callback_states = state.callbacks.clone();
         Ok(())
     }
 
@@ -97,30 +118,29 @@ impl Trainer<'_> {
         parameters
     }
 
-    /// The schedule where the run was saved; one that depends on a length that has changed is
+    /// The learning rate where the run was saved; one that depends on a length that has changed is
     /// followed anew up to there.
-    fn schedule_in(&self, state: &TrainingState) -> Result<Schedule> {
-        let mut schedule = new_schedule(&self.config, self.train)?;
+    fn learning_rate_in(&self, state: &TrainingState) -> Result<LearningRate> {
+        let mut lr = self.new_learning_rate()?;
         let is_stretched = self.config.epochs != state.config.epochs;
-        if !(is_stretched && self.config.schedule.depends_on_length()) {
-            schedule.load_state(state.schedule.clone());
-            return Ok(schedule);
+        if !(is_stretched && self.schedule.depends_on_length()) {
+            lr.load_state(state.schedule.clone());
+            return Ok(lr);
         }
         let freeze = self.config.freeze.as_ref().filter(|freeze| freeze.epochs > 0);
         let released = freeze.and_then(|freeze| Some((freeze.epochs, freeze.unfreeze_lr?)));
-        let release = |done: usize, schedule: &mut Schedule| {
-            if let Some((_, lr)) = released.filter(|(epochs, _)| *epochs == done) {
-                schedule.set_lr(lr);
+        let release = |done: usize, lr: &mut LearningRate| {
+            if let Some((_, released)) = released.filter(|(epochs, _)| *epochs == done) {
+                lr.set_lr(released);
             }
         };
         for (done, record) in state.epochs.iter().enumerate() {
-            release(done, &mut schedule);
-            let (val_loss, val_accuracy) = (record.val_loss, record.val_accuracy);
-            schedule.step(EpochMetrics { val_loss, val_accuracy });
+            release(done, &mut lr);
+            lr.step(record, &self.measured)?;
         }
         if !state.frozen {
-            release(state.epochs.len(), &mut schedule);
+            release(state.epochs.len(), &mut lr);
         }
-        Ok(schedule)
+        Ok(lr)
     }
 }

@@ -1,37 +1,59 @@
 //! What a trainer writes into the folder of its run.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use super::Trainer;
-use crate::Result;
 use crate::callback::{Event, StopReason};
 use crate::checkpoint::{Checkpoint, CheckpointMetadata};
+use crate::run_folder::RunFolder;
 use crate::session::Session;
 use crate::training_state::TrainingState;
 use crate::weight_averages::WeightAverages;
+use crate::{Error, Result};
 
 impl Trainer<'_> {
     /// Saves the position inside an epoch.
     pub(super) fn leave(
         &mut self,
-        session: &mut Session<'_, '_>,
+        session: &mut Session<'_>,
         reason: StopReason,
     ) -> Result<Option<StopReason>> {
         self.save_last(session, None)?;
         Ok(Some(reason))
     }
 
-    pub(super) fn save_best(&self, session: &mut Session<'_, '_>) -> Result<()> {
-        let path = self.run.best();
-        Checkpoint::of(self.model, self.metadata()).save(&path)?;
+    /// Makes the folder that was asked for by the name of its runs.
+    pub(super) fn make_folder(&self, runs_of: &Path) -> Result<RunFolder> {
+        let name = runs_of.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let runs = runs_of.parent().unwrap_or_else(|| Path::new(""));
+        let settings = BTreeMap::from([("training", &self.config)]);
+        let text = toml::to_string_pretty(&settings)
+            .map_err(|error| Error::callback("writing the settings of the run", error))?;
+        RunFolder::create(runs, name, &text)
+    }
+
+    /// Into the folder, or into memory if there is none.
+    pub(super) fn save_best(&mut self, session: &mut Session<'_>) -> Result<()> {
+        let checkpoint = Checkpoint::of(self.model, self.metadata());
+        let Some(folder) = &self.folder else {
+            self.best = Some(checkpoint.copied()?);
+            return Ok(());
+        };
+        let path = folder.best();
+        checkpoint.save(&path)?;
         session.notify(&Event::Saved { path: &path, best: true })
     }
 
     pub(super) fn save_last(
         &self,
-        session: &mut Session<'_, '_>,
+        session: &mut Session<'_>,
         finished: Option<StopReason>,
     ) -> Result<()> {
         debug_assert!(self.unread.is_empty(), "the network is ahead of the books");
-        let path = self.run.last();
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let path = folder.last();
+        let train_step = self.train_step.as_ref();
         let state = TrainingState {
             position: self.position.clone(),
             frozen: self.frozen.is_some(),
@@ -41,14 +63,19 @@ impl Trainer<'_> {
             finished,
             config: self.config.clone(),
             data: self.data.clone(),
-            schedule: self.schedule.state().clone(),
+            parts: self.parts.clone(),
+            undescribed: self.undescribed.clone(),
+            callbacks: session.states()?,
+            schedule: self.lr.state().clone(),
             epochs: self.history.epochs.clone(),
             batches: self.history.batches.clone(),
             optimizer: self.optimizer.state()?,
             averages: self.averages.as_ref().map(WeightAverages::state).unwrap_or_default(),
+            loss: self.loss.state(),
+            train_step: train_step.map(|step| step.state()).unwrap_or_default(),
         };
         Checkpoint::of(self.model, self.metadata()).with_training(state).save(&path)?;
-        self.run.write_history(&self.history)?;
+        folder.write_history(&self.history)?;
         session.notify(&Event::Saved { path: &path, best: false })
     }
 
@@ -61,11 +88,7 @@ impl Trainer<'_> {
             val_loss: last.map(|record| record.val_loss),
             seed: self.config.seed,
             exif_orientation: self.val.dataset().exif_orientation(),
-            ..CheckpointMetadata::new(
-                self.model.spec().clone(),
-                classes,
-                self.val.transform().clone(),
-            )
+            ..CheckpointMetadata::new(self.model.spec().clone(), classes, self.val.transform())
         }
     }
 }

@@ -3,8 +3,7 @@
 use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::{ParameterKind, Pass};
-use candle_vision_ops::{Generator, in_pool};
-use rand::SeedableRng;
+use candle_vision_ops::in_pool;
 
 use super::Trainer;
 use crate::freeze::{freeze, release};
@@ -84,7 +83,7 @@ impl Trainer<'_> {
         let (model, precision) = (self.model, self.config.precision);
         let frozen_batch_norm = self.frozen_batch_norm();
         let tried = in_pool(|| {
-            let pass = Pass::train(Generator::seed_from_u64(0)).precision(precision);
+            let pass = Pass::train(0).precision(precision);
             model.forward(images, &mut pass.frozen_batch_norm(frozen_batch_norm)).map(|_| ())
         });
         for (buffer, values) in saved {

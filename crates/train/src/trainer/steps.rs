@@ -28,10 +28,7 @@ pub(super) struct Begun {
 
 impl Trainer<'_> {
     /// Trains until the epoch's last batch, or until the run is to end; returns why, if it is.
-    pub(super) fn train_epoch(
-        &mut self,
-        session: &mut Session<'_, '_>,
-    ) -> Result<Option<StopReason>> {
+    pub(super) fn train_epoch(&mut self, session: &mut Session<'_>) -> Result<Option<StopReason>> {
         let epoch = self.position.epoch;
         let left = self.batches().saturating_sub(self.position.batch);
         let numbers = BatchNumbers::new(self.train, epoch - 1);
@@ -64,7 +61,7 @@ impl Trainer<'_> {
     fn begin_step(&mut self, batch: &Batch, number: usize) -> Result<()> {
         let step = Step {
             model: self.model,
-            criterion: &self.criterion,
+            loss: self.loss.as_ref(),
             precision: self.config.precision,
             frozen_batch_norm: self.frozen_batch_norm(),
             prepared: &self.prepared,
@@ -74,9 +71,17 @@ impl Trainer<'_> {
             looks_first: self.unread.reading() == Reading::AtOnce,
             looks_at_graph: self.slow_backward.is_none(),
         };
-        let lr = self.schedule.lr_of_step(self.position.step);
+        let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
-        let found = in_pool(|| step.run(batch, &mut self.optimizer, self.loss_scale.as_mut()));
+        let (optimizer, scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
+        let own = self.train_step.as_deref_mut();
+        let found = match &mut self.hooks {
+            None => in_pool(|| step.run(batch, optimizer, scale, own, None)),
+            // A hook need not be fit for another thread, which may be the pool's.
+            Some(hooks) => {
+                hooks.with(step.number, |hook| step.run(batch, optimizer, scale, own, Some(hook)))
+            }
+        };
         let found = found.map_err(|error| self.explain_single(batch, error))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
@@ -93,7 +98,7 @@ impl Trainer<'_> {
 
     /// Waits for all steps that were begun and enters them into the books. Nothing may be saved
     /// before: the network has taken those steps.
-    fn read_steps(&mut self, session: &mut Session<'_, '_>, clock: &mut Instant) -> Result<()> {
+    fn read_steps(&mut self, session: &mut Session<'_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
             let Begun { found, step, batch, lr, samples } = begun;
             if let Some(op) = &found.foreign_op {
@@ -102,7 +107,10 @@ impl Trainer<'_> {
             let outcome = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
             let position = &mut self.position;
             position.loss_sum += outcome.loss * samples as f64;
-            position.correct += outcome.correct;
+            match outcome.correct {
+                Some(correct) => position.correct += correct,
+                None => position.unanswered += samples,
+            }
             position.samples += samples;
             position.seconds += clock.elapsed().as_secs_f64();
             *clock = Instant::now();
@@ -122,12 +130,7 @@ impl Trainer<'_> {
         self.config.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default()
     }
 
-    fn tell_of_batch(
-        &self,
-        session: &mut Session<'_, '_>,
-        batch: usize,
-        samples: usize,
-    ) -> Result<()> {
+    fn tell_of_batch(&self, session: &mut Session<'_>, batch: usize, samples: usize) -> Result<()> {
         session.notify_skipped([self.train, self.val])?;
         let Some(record) = self.history.batches.last() else {
             return Ok(());
@@ -137,7 +140,7 @@ impl Trainer<'_> {
             batch,
             batches: self.batches(),
             samples,
-            accuracy: self.position.correct as f64 / self.position.samples as f64,
+            accuracy: self.position.accuracy(),
         })
     }
 }

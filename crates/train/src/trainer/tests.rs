@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
-use candle_vision_data::transforms::{Compose, Transform};
+use candle_vision_data::transforms::{Compose, ToTensor};
 use candle_vision_data::{Insects, InsectsConfig, LoaderConfig, Split};
 use candle_vision_models::{ModelSpec, Parameters, Pass, build};
 use candle_vision_ops::on_gradient;
 
 use super::*;
 use crate::callback::Control;
-use crate::checkpoint::Checkpoint;
+use crate::unread::Reading;
 
 const IN_GROUPS: Reading = Reading::InGroups { longest: Duration::MAX };
 
 /// 40 images in batches of two: twenty steps an epoch, more than a group.
 fn loader(split: Split, shuffle: bool) -> DataLoader {
-    let insects = Insects::new(split, InsectsConfig { size: 16, count: 40, seed: 0 }).unwrap();
-    let transform = Compose::new(vec![Transform::ToTensor]).unwrap();
-    let config = LoaderConfig { batch_size: 2, shuffle, workers: 0, ..LoaderConfig::default() };
+    let insects = Insects::new(split, InsectsConfig::new(40).size(16)).unwrap();
+    let transform = Compose::new().with(ToTensor);
+    let config = LoaderConfig::new(2).shuffle(shuffle).workers(0);
     DataLoader::new(Arc::new(insects), transform, config, Device::Cpu).unwrap()
 }
 
@@ -53,7 +53,7 @@ impl Callback for Watch<'_> {
 
 /// A run in a folder of its own, with what it left there.
 struct Run {
-    result: Result<Summary>,
+    result: Result<TrainingResult>,
     seen: Vec<(usize, usize, u64)>,
     folder: RunFolder,
     _runs: tempfile::TempDir,
@@ -75,14 +75,14 @@ impl Run {
             (network(), loader(Split::Train, true), loader(Split::Val, false));
         let folder = self.folder.clone();
         let mut trainer =
-            Trainer::new(model.as_ref(), &train, &val, config.clone(), &folder).unwrap();
+            Trainer::new(model.as_ref(), &train, &val, config.clone()).unwrap().run_folder(&folder);
         trainer.unread = Unread::new(reading);
         if folder.last().exists() {
             trainer.resume(&Checkpoint::load(folder.last()).unwrap()).unwrap();
         }
         let stop = AtomicBool::new(false);
         let mut watch = Watch { seen: Vec::new(), stop_at, stop: &stop };
-        self.result = trainer.run(&mut [&mut watch], &stop);
+        self.result = trainer.run_with(&mut [&mut watch], &stop);
         self.seen.append(&mut watch.seen);
     }
 
@@ -171,9 +171,10 @@ fn step_in_f16(scale: f64) -> (Vec<String>, f64) {
     let config = recipe(
         "epochs = 1\nlimit_batches = 1\nprecision = 'f16'\noptimizer = { name = 'adam', lr = 0.01 }",
     );
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config, &folder).unwrap();
+    let mut trainer =
+        Trainer::new(model.as_ref(), &train, &val, config).unwrap().run_folder(&folder);
     trainer.loss_scale = Some(LossScale::of(scale));
-    trainer.run(&mut [], &AtomicBool::new(false)).unwrap();
+    trainer.run().unwrap();
     let checkpoint = Checkpoint::load(folder.last()).unwrap();
     let parameters = network().parameters().weights().into_iter();
     let changed = parameters.filter(|parameter| {
@@ -209,11 +210,11 @@ impl<F: Fn(Tensor) -> candle_core::Result<Tensor> + Send + Sync> Model for Chang
         (self.1)(self.0.forward(images, pass)?)
     }
 
-    fn head(&self) -> &'static str {
+    fn head(&self) -> &str {
         self.0.head()
     }
 
-    fn cam_layer(&self) -> Option<&'static str> {
+    fn cam_layer(&self) -> Option<&str> {
         None
     }
 }
@@ -227,8 +228,8 @@ fn gradients_that_no_scale_helps_end_the_run() {
     let runs = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(runs.path(), "test", "").unwrap();
     let config = recipe(&format!("precision = 'f16'\n{SGD}"));
-    let mut trainer = Trainer::new(&model, &train, &val, config, &folder).unwrap();
-    let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
+    let mut trainer = Trainer::new(&model, &train, &val, config).unwrap().run_folder(&folder);
+    let error = trainer.run().unwrap_err();
     // From 65536 it takes thirty halvings to 6e-5, and an epoch has twenty steps.
     let Error::Diverged { epoch: 2, batch: 10, what, parameter: Some(_), .. } = &error else {
         panic!("{error}")
@@ -252,13 +253,10 @@ impl Callback for Slow {
 fn an_op_that_slows_backward_down_is_told_once() {
     let told = |model: &dyn Model, settings: &str| {
         let (train, val) = (loader(Split::Train, true), loader(Split::Val, false));
-        let runs = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(runs.path(), "test", "").unwrap();
-        let mut trainer =
-            Trainer::new(model, &train, &val, recipe(&format!("{settings}{SGD}")), &folder)
-                .unwrap();
+        let config = recipe(&format!("{settings}{SGD}"));
+        let mut trainer = Trainer::new(model, &train, &val, config).unwrap();
         let mut slow = Slow(Vec::new());
-        trainer.run(&mut [&mut slow], &AtomicBool::new(false)).unwrap();
+        trainer.run_with(&mut [&mut slow], &AtomicBool::new(false)).unwrap();
         slow.0
     };
     assert!(told(network().as_ref(), "").is_empty());
@@ -285,8 +283,9 @@ fn a_full_device_names_the_batch_size_and_leaves_the_checkpoints() {
             }
             Ok(logits)
         });
-        let mut trainer = Trainer::new(&model, &train, &val, recipe(SGD), &folder).unwrap();
-        let error = trainer.run(&mut [], &AtomicBool::new(false)).unwrap_err();
+        let mut trainer =
+            Trainer::new(&model, &train, &val, recipe(SGD)).unwrap().run_folder(&folder);
+        let error = trainer.run().unwrap_err();
         assert!(error.to_string().contains("too small for batches of 2 images"), "{error}");
         let checkpoint = Checkpoint::load(folder.last()).unwrap();
         assert_eq!(checkpoint.metadata.epoch, 1);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Tensor};
-use candle_vision_data::transforms::{Compose, Transform};
+use candle_vision_data::transforms::{Compose, Normalize, ToTensor};
 use candle_vision_data::{DataLoader, Dataset, Error, Image, LoaderConfig, Sample};
 use candle_vision_models::{Model, ModelSpec, build};
 use candle_vision_train::{
-    Callback, Checkpoint, Control, Event, Result, RunFolder, Summary, Trainer, TrainerConfig,
+    Callback, Checkpoint, Control, Event, Result, RunFolder, Trainer, TrainerConfig, TrainingResult,
 };
 
 pub(crate) const SIDE: usize = 8;
@@ -73,20 +73,18 @@ pub(crate) fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {
 }
 
 pub(crate) fn loader_on(device: &Device, dataset: Halves, config: LoaderConfig) -> DataLoader {
-    let normalize = Transform::Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
-    let transform = Compose::new(vec![Transform::ToTensor, normalize]).unwrap();
+    let transform = Compose::new().with(ToTensor).with(Normalize::new([0.5; 3], [0.25; 3]));
     DataLoader::new(Arc::new(dataset), transform, config, device.clone()).unwrap()
 }
 
 /// 23 images in batches of 5: five batches an epoch, the last of them short.
 pub(crate) fn train_loader(workers: usize) -> DataLoader {
-    let config =
-        LoaderConfig { batch_size: 5, shuffle: true, seed: 3, workers, ..LoaderConfig::default() };
+    let config = LoaderConfig::new(5).shuffle(true).seed(3).workers(workers);
     loader_of(Halves::new(23, 0), config)
 }
 
 pub(crate) fn val_loader() -> DataLoader {
-    loader_of(Halves::new(10, 1000), LoaderConfig { batch_size: 4, ..LoaderConfig::default() })
+    loader_of(Halves::new(10, 1000), LoaderConfig::new(4))
 }
 
 /// Batch norm and dropout 0.5 included.
@@ -117,26 +115,30 @@ pub(crate) fn train(
     config: &TrainerConfig,
     run: &RunFolder,
     callbacks: &mut [&mut dyn Callback],
-) -> Result<Summary> {
+) -> Result<TrainingResult> {
     let (model, train, val) = (network(0), train_loader(2), val_loader());
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
-    trainer.run(callbacks, &AtomicBool::new(false))
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone())?.run_folder(run);
+    trainer.run_with(callbacks, &AtomicBool::new(false))
 }
 
 /// As [`train`], but the stop flag is set in step `step`.
-pub(crate) fn train_until(config: &TrainerConfig, run: &RunFolder, step: usize) -> Result<Summary> {
+pub(crate) fn train_until(
+    config: &TrainerConfig,
+    run: &RunFolder,
+    step: usize,
+) -> Result<TrainingResult> {
     let (model, train, val) = (network(0), train_loader(2), val_loader());
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone())?.run_folder(run);
     let stop = AtomicBool::new(false);
-    trainer.run(&mut [&mut StopAt { step, stop: &stop }], &stop)
+    trainer.run_with(&mut [&mut StopAt { step, stop: &stop }], &stop)
 }
 
 /// Goes on with a run; the network begins with other values, so that all of it must be restored.
-pub(crate) fn resume(config: &TrainerConfig, run: &RunFolder) -> Result<Summary> {
+pub(crate) fn resume(config: &TrainerConfig, run: &RunFolder) -> Result<TrainingResult> {
     let (model, train, val) = (network(77), train_loader(0), val_loader());
-    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone(), run)?;
+    let mut trainer = Trainer::new(model.as_ref(), &train, &val, config.clone())?.run_folder(run);
     trainer.resume(&Checkpoint::load(run.last())?)?;
-    trainer.run(&mut [], &AtomicBool::new(false))
+    trainer.run()
 }
 
 struct StopAt<'a> {

@@ -4,26 +4,26 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use candle_vision::explain::ClassActivationMap;
+use candle_vision::explain::{ClassActivationMap, Method};
 use candle_vision::report::{Colormap, Explanation, RgbView, explanation_png};
 use candle_vision::train::write_atomically;
+use candle_vision::{Classifier, in_channels};
 use serde::Serialize;
 
 use crate::args::{ExplainArgs, MapFormat};
 use crate::batches::Input;
 use crate::named_images::Named;
 use crate::output_names::{distinct, unused};
-use crate::sources::{self, Restored};
 
 /// Where the maps of the images go.
 pub(super) struct Outputs {
     format: MapFormat,
-    place: Place,
+    place: DataFolder,
     /// Files that were written.
     written: HashSet<PathBuf>,
 }
 
-enum Place {
+enum DataFolder {
     /// The file that was asked for.
     File(PathBuf),
     /// A folder, with a name for each image.
@@ -36,11 +36,11 @@ impl Outputs {
     pub(super) fn new(args: &ExplainArgs, named: &Named) -> Result<Self> {
         let format = args.format.unwrap_or_else(|| format_of(args.output.as_deref()));
         let place = match &args.output {
-            Some(output) if !is_folder(output, named) => Place::File(output.clone()),
+            Some(output) if !is_folder(output, named) => DataFolder::File(output.clone()),
             output => {
                 let folder = output.clone().unwrap_or_default();
                 check_folder(&folder, named.images.len())?;
-                Place::Folder(folder, distinct(&named.images))
+                DataFolder::Folder(folder, distinct(&named.images))
             }
         };
         Ok(Self { format, place, written: HashSet::new() })
@@ -49,17 +49,17 @@ impl Outputs {
     /// Writes the map of an image and returns where it is.
     pub(super) fn write(
         &mut self,
-        args: &ExplainArgs,
-        restored: &Restored,
+        method: &Method,
+        classifier: &Classifier,
         input: &Input<'_>,
         map: &ClassActivationMap,
         class: &str,
     ) -> Result<PathBuf> {
         let path = self.path(input.index);
         match self.format {
-            MapFormat::Png => draw(restored, input, map, class, &path)?,
+            MapFormat::Png => draw(classifier, input, map, class, &path)?,
             MapFormat::Npy => write_atomically(&path, &map.to_npy())?,
-            MapFormat::Json => write_atomically(&path, &json(args, input, map, class)?)?,
+            MapFormat::Json => write_atomically(&path, &json(method, input, map, class)?)?,
         }
         self.written.insert(path.clone());
         Ok(path)
@@ -68,8 +68,8 @@ impl Outputs {
     /// `photo.jpg` becomes `photo.explain.png`, and no file that is there is overwritten.
     fn path(&self, index: usize) -> PathBuf {
         let (folder, names) = match &self.place {
-            Place::File(path) => return path.clone(),
-            Place::Folder(folder, names) => (folder, names),
+            DataFolder::File(path) => return path.clone(),
+            DataFolder::Folder(folder, names) => (folder, names),
         };
         let ending = match self.format {
             MapFormat::Png => "png",
@@ -116,13 +116,13 @@ fn known_format(output: &Path) -> Option<MapFormat> {
 }
 
 fn draw(
-    restored: &Restored,
+    classifier: &Classifier,
     input: &Input<'_>,
     map: &ClassActivationMap,
     class: &str,
     path: &Path,
 ) -> Result<()> {
-    let seen = sources::in_channels(restored.seen(&input.image)?, 3)?;
+    let seen = in_channels(classifier.seen(&input.image)?, 3)?;
     let file = input.path.file_name().unwrap_or_default().to_string_lossy();
     let explanation = Explanation {
         image: RgbView::new(seen.width(), seen.height(), seen.pixels())?,
@@ -152,14 +152,14 @@ struct Numbers<'a> {
 }
 
 fn json(
-    args: &ExplainArgs,
+    method: &Method,
     input: &Input<'_>,
     map: &ClassActivationMap,
     class: &str,
 ) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Numbers {
         image: input.path.display().to_string(),
-        method: args.method.name(),
+        method: method.name(),
         layer: &map.layer,
         class,
         class_index: map.class,

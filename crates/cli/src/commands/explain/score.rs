@@ -15,8 +15,9 @@ const BASELINES: u64 = 5;
 
 /// How good the map is beside random ones, and how much of it the learned weights make.
 pub(super) fn print(
-    method: Method,
+    method: &Method,
     model: &dyn Model,
+    untrained: &dyn Model,
     input: &Tensor,
     map: &ClassActivationMap,
     options: &CamOptions,
@@ -41,7 +42,7 @@ pub(super) fn print(
         "down to",
         "rank correlation (near 0 is good)",
     ]);
-    for stage in faithfulness::weight_randomisation(model, input, method, options, 1)? {
+    for stage in faithfulness::weight_randomisation(model, untrained, input, method, options)? {
         let correlation = shown(stage.correlation);
         sanity.add_row([stage.layers.to_string(), stage.down_to, correlation]);
     }

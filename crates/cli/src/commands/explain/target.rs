@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use candle_vision::Classifier;
 use candle_vision::explain::{Target, embeddings};
 
-use crate::sources::Restored;
+use crate::batches::input;
 
 /// What is asked for, and what is to be read behind the class's name.
 pub(super) struct AskedFor {
@@ -15,31 +15,34 @@ pub(super) struct AskedFor {
 }
 
 /// `CLASS`, `CLASS:OTHER` or `@IMAGE`; nothing for the predicted class.
-pub(super) fn parse(text: Option<&str>, restored: &Restored, device: &Device) -> Result<AskedFor> {
+pub(super) fn parse(text: Option<&str>, classifier: &Classifier) -> Result<AskedFor> {
     let Some(text) = text else {
         return Ok(AskedFor { target: Target::Predicted, beside: String::new() });
     };
-    match (asked(text, &restored.metadata.classes)?, text.strip_prefix('@')) {
+    match (asked(text, classifier.classes())?, text.strip_prefix('@')) {
         (Some(Asked::Class(class)), _) => {
             Ok(AskedFor { target: Target::Class(class), beside: String::new() })
         }
         (Some(Asked::Difference(class, other)), _) => {
-            let beside = format!(" rather than {}", restored.class_name(other));
+            let beside = format!(" rather than {}", classifier.class_name(other));
             Ok(AskedFor { target: Target::Difference { class, other }, beside })
         }
-        (None, Some(path)) => like(Path::new(path), restored, device),
-        (None, None) => Err(unknown(text, restored)),
+        (None, Some(path)) => like(Path::new(path), classifier),
+        (None, None) => Err(unknown(text, classifier)),
     }
 }
 
 /// The error for what is no class, which names the side that is at fault.
-fn unknown(text: &str, restored: &Restored) -> anyhow::Error {
+fn unknown(text: &str, classifier: &Classifier) -> anyhow::Error {
     let side = match text.split_once(':') {
-        Some((class, other)) if is_class(class, &restored.metadata.classes) => other,
+        Some((class, other)) if is_class(class, classifier.classes()) => other,
         Some((class, _)) => class,
         None => text,
     };
-    let error = restored.class(side).err().unwrap_or_else(|| anyhow::anyhow!("`{side}`"));
+    let error = match classifier.class(side) {
+        Ok(_) => anyhow::anyhow!("`{side}`"),
+        Err(error) => anyhow::Error::from(error),
+    };
     if side.contains(['"', ':', '@']) || text.matches(':').count() > 1 {
         return error.context(format!(
             "cannot read the target `{text}`; put a name with `:` or `@` into double quotes, as in \
@@ -91,9 +94,9 @@ fn class(text: &str, classes: &[String]) -> Option<usize> {
     named(text).or_else(numbered).or_else(quoted)
 }
 
-fn like(path: &Path, restored: &Restored, device: &Device) -> Result<AskedFor> {
-    let (_, input) = restored.input(path, device)?;
-    let vector = embeddings(restored.model.as_ref(), &input)?;
+fn like(path: &Path, classifier: &Classifier) -> Result<AskedFor> {
+    let (_, input) = input(classifier, path)?;
+    let vector = embeddings(classifier.model(), &input)?;
     let vector = vector.get(0)?.to_vec1().context("cannot read what the network makes of it")?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(AskedFor { target: Target::Similarity(vector), beside: format!(", like {name}") })

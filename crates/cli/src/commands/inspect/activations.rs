@@ -5,38 +5,41 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use candle_vision::data::Image;
-use candle_vision::data::transforms::{Compose, Interpolation, Transform, functional};
+use candle_vision::data::transforms::{Compose, Interpolation, ToTensor, functional};
 use candle_vision::explain::inspection::{Elementary, Filter, elementary};
 use candle_vision::report::shades;
+use candle_vision::{Registry, in_channels, open_image};
 
 use super::{Shown, image_name, network, write_page};
 use crate::args::ActivationsArgs;
+use crate::batches::classifier;
+use crate::read_options::{read_options, with_remedy};
 use crate::say;
-use crate::sources::{self, in_channels, unused_generator};
 
 /// The longest side that is worked on: the image shows no more.
 const LONGEST: usize = 400;
 
-pub(crate) fn run(args: &ActivationsArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ActivationsArgs, registry: &Registry) -> Result<ExitCode> {
     ensure!(
         args.checkpoint.is_some() || args.layer.is_none(),
         "`--layer` names a layer of a network: give its --checkpoint too"
     );
     let filter: Filter = args.kernel.parse()?;
-    let image = sources::image(&args.image, true)?;
+    let options = read_options()?.with_exif_orientation(true);
+    let image = open_image(&args.image, &options).map_err(with_remedy)?;
     show_elementary(args, &image, &filter)?;
     if let Some(checkpoint) = &args.checkpoint {
         let device = args.device.open()?;
-        let restored = sources::restore(checkpoint, &device)?;
-        network::show_maps(args, &restored, &device)?;
-        network::show_kernels(args, &restored)?;
+        let classifier = classifier(checkpoint, registry, &device)?;
+        network::show_maps(args, &classifier)?;
+        network::show_kernels(args, &classifier)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn show_elementary(args: &ActivationsArgs, image: &Image, filter: &Filter) -> Result<()> {
     let small = smaller(image)?;
-    let array = Compose::new(vec![Transform::ToTensor])?.apply(&small, &mut unused_generator())?;
+    let array = Compose::new().with(ToTensor).eval(&small)?;
     let layers = elementary(&array.to_batch(&Device::Cpu)?, filter)
         .with_context(|| format!("cannot look at `{}`", args.image.display()))?;
     let mut shown = vec![Shown::image(small, "image")?];

@@ -1,26 +1,22 @@
 //! Feature maps and first kernels of a network, as pages.
 
 use anyhow::Result;
-use candle_core::Device;
+use candle_vision::Classifier;
 use candle_vision::explain::inspection::{Kernels, feature_maps, first_kernels};
 use candle_vision::report::{Colormap, painted, shades};
 
 use super::{Shown, image_name, write_page};
 use crate::args::ActivationsArgs;
+use crate::batches::input;
 use crate::say;
-use crate::sources::Restored;
 
 /// The most maps or kernels on a page.
 const MOST: usize = 64;
 const COLUMNS: usize = 8;
 
-pub(super) fn show_maps(
-    args: &ActivationsArgs,
-    restored: &Restored,
-    device: &Device,
-) -> Result<()> {
-    let (_, input) = restored.input(&args.image, device)?;
-    let found = feature_maps(restored.model.as_ref(), &input, args.layer.as_deref())?;
+pub(super) fn show_maps(args: &ActivationsArgs, classifier: &Classifier) -> Result<()> {
+    let (_, input) = input(classifier, &args.image)?;
+    let found = feature_maps(classifier.model(), &input, args.layer.as_deref())?;
     let (width, height, all) = (found.width, found.height, found.maps.len());
     let map = |(channel, map): (usize, &Vec<f32>)| Shown {
         width,
@@ -37,8 +33,8 @@ pub(super) fn show_maps(
     Ok(())
 }
 
-pub(super) fn show_kernels(args: &ActivationsArgs, restored: &Restored) -> Result<()> {
-    let Some(found) = first_kernels(restored.model.as_ref())? else {
+pub(super) fn show_kernels(args: &ActivationsArgs, classifier: &Classifier) -> Result<()> {
+    let Some(found) = first_kernels(classifier.model())? else {
         say::result("the network has no convolution whose kernels could be shown")?;
         return Ok(());
     };

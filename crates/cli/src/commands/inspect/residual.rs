@@ -2,41 +2,40 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use candle_vision::Registry;
 use candle_vision::data::LoaderConfig;
 use candle_vision::explain::inspection::{
     BlockStatistics, ResidualBlock, ResidualLens, WithoutBlock, residual_blocks,
 };
 use candle_vision::models::{Model, Pass};
 use candle_vision::report::{BarColumn, bars_png};
-use candle_vision::train::{Criterion, EvaluationConfig, evaluate};
+use candle_vision::train::evaluate;
+use candle_vision_recipe::data::loader_on;
 use comfy_table::CellAlignment;
 
 use super::image_name;
 use crate::args::ResidualArgs;
+use crate::batches::classifier;
 use crate::table::table;
-use crate::{measured, say, sources};
+use crate::{measured, say};
 
-pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ResidualArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let restored = sources::restore(&args.checkpoint, &device)?;
-    let model = restored.model.as_ref();
+    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let model = classifier.model();
     let blocks = residual_blocks(model)?;
-    let metadata = &restored.metadata;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &args.checkpoint, &args.data, metadata)?;
-    let config = LoaderConfig { batch_size: args.batch_size, ..LoaderConfig::default() };
-    let loader = sources::loader_on(&device, dataset, metadata.preprocessing.clone(), config)?;
+    let dataset = measured::images(folder, &args.checkpoint, &args.data, &classifier, registry)?;
+    let config = LoaderConfig::new(args.batch_size);
+    let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
 
     let mut lens = ResidualLens::new(blocks.clone());
     for batch in loader.epoch(0).take(args.batches.unwrap_or(usize::MAX)) {
         model.forward(&batch?.images, &mut Pass::eval().with_hooks(&mut lens))?;
     }
-    let criterion = Criterion::new(0.0, None, metadata.classes.len(), &device)?;
-    let how = EvaluationConfig { limit: args.batches, ..EvaluationConfig::default() };
     let accuracy = |model: &dyn Model| -> Result<f64> {
-        let evaluation = evaluate(model, &loader, &criterion, &how, |_, _| Ok(true))?;
-        Ok(evaluation.context("the evaluation was stopped")?.accuracy)
+        Ok(evaluate(model, &loader).limit(args.batches).run()?.accuracy)
     };
     let whole = accuracy(model)?;
     let mut rows = Vec::new();
@@ -48,7 +47,7 @@ pub(crate) fn run(args: &ResidualArgs) -> Result<ExitCode> {
     let output = args.output.clone().unwrap_or_else(|| image_name(&args.checkpoint, "residual"));
     draw(
         &rows,
-        &format!("{}: what each residual block adds", metadata.model.architecture),
+        &format!("{}: what each residual block adds", classifier.metadata().model.architecture),
         &output,
     )?;
     say::result(output.display())?;

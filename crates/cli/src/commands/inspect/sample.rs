@@ -4,36 +4,41 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::Device;
+use candle_vision::Registry;
 use candle_vision::data::Split;
+use candle_vision_recipe::data::{DataFolder, Remarks, loader};
+use candle_vision_recipe::{DataSettings, Recipe};
 use serde::Deserialize;
 
 use super::{Shown, write_page};
 use crate::args::SampleArgs;
-use crate::image_folders::Remarks;
 use crate::output_names::unused;
-use crate::recipe::Recipe;
+use crate::read_options::read_options;
 use crate::report::short;
-use crate::settings::DataSettings;
-use crate::sources::{self, unused_generator};
-use crate::{plan, say};
+use crate::say;
 
 const COLUMNS: usize = 6;
 
-pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
-    let (settings, seed) = settings(args)?;
+pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
+    let (settings, seed) = settings(args, registry)?;
     let split = if args.val { Split::Val } else { Split::Train };
     let data_dir = args.data.or(settings.dir.as_deref());
     let mut remarks = Remarks::default();
-    let dataset = sources::open(&settings, &data_dir, split, seed, &mut remarks)?;
-    remarks.tell();
+    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    let dataset = place.open(&settings, split, seed, &mut remarks)?;
+    remarks.into_notes().iter().for_each(say::note);
     let sample = dataset.sample(args.index)?;
     let (name, class) = (dataset.name(args.index), &dataset.classes()[sample.label as usize]);
-    let loader = sources::loader(dataset.clone(), &settings, Split::Train, seed, &Device::Cpu)?;
-    let (train, eval) = (&settings.train, &settings.eval);
+    let build = |description: &candle_vision::data::transforms::ComposeDescription| {
+        description.build(&registry.transforms)
+    };
+    let (train, eval) = (build(&settings.train)?, build(&settings.eval)?);
+    let loader =
+        loader(dataset.clone(), &settings, Split::Train, train.clone(), seed, &Device::Cpu)?;
 
-    let array = eval.apply(&sample.image, &mut unused_generator())?;
+    let array = eval.eval(&sample.image)?;
     let mut shown = vec![
         Shown::image(sample.image.clone(), "as stored")?,
         Shown::image(eval.undo_normalize(&array)?, "for evaluation")?,
@@ -45,7 +50,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
         shown.push(Shown::image(train.undo_normalize(&array)?, caption)?);
     }
     let output = args.output.clone().unwrap_or_else(|| {
-        let set = plan::name_of(settings.source);
+        let set = &settings.source;
         let name = format!("{set}-{}-{}.sample.png", split.name(), args.index);
         unused(PathBuf::from(name), &HashSet::new())
     });
@@ -68,19 +73,25 @@ pub(crate) fn run(args: &SampleArgs) -> Result<ExitCode> {
 }
 
 /// The data part of the recipe that was named, or what is usual for the data set.
-fn settings(args: &SampleArgs) -> Result<(DataSettings, u64)> {
+fn settings(args: &SampleArgs, registry: &Registry) -> Result<(DataSettings, u64)> {
     if let Some(recipe) = &args.recipe {
-        let settings = Recipe::read(recipe)?.settings()?;
+        let settings = Recipe::read(recipe)?.checked_settings(registry)?;
         let seed = args.seed.unwrap_or(settings.training.seed);
         return Ok((settings.data, seed));
     }
     let name = args.dataset.as_deref().context("name a --dataset or a --recipe")?;
     let mut standard: toml::Table = toml::from_str(include_str!("../../standard_data.toml"))
         .context("the built-in settings are damaged")?;
-    let Some(found) = standard.remove(name) else {
-        let known: Vec<&str> = standard.keys().map(String::as_str).collect();
-        bail!("`{name}` is no data set; use {}, or name a --recipe", known.join(", "))
+    registry.data_sets.get(name)?;
+    // A data set without a usual augmentation is shown as it is.
+    let plain = || {
+        let table = format!(
+            "source = \"{name}\"\nbatch_size = 32\ntrain = [{{ op = \"to_tensor\" }}]\n\
+             eval = [{{ op = \"to_tensor\" }}]"
+        );
+        Ok(toml::Value::Table(toml::from_str(&table).context("the built-in settings are damaged")?))
     };
+    let found = standard.remove(name).map_or_else(plain, Ok::<_, anyhow::Error>)?;
     Ok((DataSettings::deserialize(found)?, args.seed.unwrap_or(0)))
 }
 
@@ -99,10 +110,10 @@ mod tests {
         assert_eq!(standard.len(), 4);
         for (name, settings) in standard {
             let settings = DataSettings::deserialize(settings)?;
-            assert_eq!(plan::name_of(settings.source), name);
-            settings.train.validate()?;
-            settings.eval.validate()?;
-            assert!(settings.train.is_random() && !settings.eval.is_random());
+            assert_eq!(settings.source, name);
+            let transforms = Registry::standard().transforms;
+            assert!(settings.train.build(&transforms)?.is_random());
+            assert!(!settings.eval.build(&transforms)?.is_random());
         }
         Ok(())
     }

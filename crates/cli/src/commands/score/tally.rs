@@ -29,7 +29,7 @@ struct Means {
 }
 
 impl Tally {
-    pub(super) fn new(methods: &[Method]) -> Self {
+    pub(super) fn new(methods: &[&Method]) -> Self {
         let names = methods.iter().map(|method| method.name()).chain([RANDOM]);
         Self { rows: names.map(|name| (name.to_owned(), Vec::new())).collect(), subjects: vec![] }
     }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn means_are_over_the_images() {
-        let mut tally = Tally::new(&[Method::GradCam]);
+        let mut tally = Tally::new(&[&Method::GRAD_CAM]);
         for hit in [true, true, false, true] {
             tally.add("gradcam", score(Some(hit)));
         }

@@ -3,11 +3,11 @@
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr};
 use candle_core::{CudaDevice, Result};
 
-use crate::cpu::conv_shape::ConvShape;
 use crate::cuda::array::unwritten;
 use crate::cuda::element::Element;
+use crate::cuda::function::{Argument, Source, device_function, launch, over_packs};
 use crate::cuda::gemm::{Matrix, product};
-use crate::cuda::kernel::{Argument, Source, kernel, launch, over_packs};
+use candle_vision_kernels::conv_shape::ConvShape;
 
 /// Elements of the matrix of patches at most, unless one image has more: 256 MiB of `f32`.
 const MOST_ELEMENTS: usize = 1 << 26;
@@ -97,7 +97,7 @@ impl<'a> Part<'a> {
         x: &CudaView<'_, T>,
     ) -> Result<CudaSlice<T>> {
         let mut columns = unwritten::<T>(device, self.len())?;
-        let function = kernel::<T>(device, Source::Columns, "im2col")?;
+        let function = device_function::<T>(device, Source::Columns, "im2col")?;
         let (sizes, config) = (Sizes::of(self.shape), over_packs::<T>(self.len()));
         let [first, images, group] = self.numbers();
         // SAFETY: x is the whole input, columns has a patch for each output pixel of the images.
@@ -165,7 +165,7 @@ fn scatter<T: Element>(
     columns: &CudaSlice<T>,
     dx: &mut CudaSlice<T>,
 ) -> Result<()> {
-    let function = kernel::<T>(device, Source::Columns, "col2im")?;
+    let function = device_function::<T>(device, Source::Columns, "col2im")?;
     let shape = part.shape;
     let elements = part.images * shape.in_size[0] * shape.in_size[1] * shape.group_in();
     let (sizes, config) = (Sizes::of(shape), over_packs::<T>(elements));

@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 
 use super::Operands;
-use crate::cpu::conv_shape::ConvShape;
+use candle_vision_kernels::conv_shape::ConvShape;
 
 /// Some images of a batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ mod tests {
             padding: [1; 2],
             dilation: [1; 2],
             groups: 1,
+            exact: false,
         }
     }
 
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn a_batch_is_split_where_it_is_too_large() {
         check(shape(256, 224, [3, 64]), &[256]);
-        // 240 pictures of 2000x2000 in three channels: 2.88 thousand millions.
+        // 240 images of 2000x2000 in three channels: 2.88 thousand millions.
         check(shape(240, 2000, [3, 3]), &[178, 62]);
         // The output decides.
         check(shape(20, 2000, [3, 64]), &[8, 8, 4]);

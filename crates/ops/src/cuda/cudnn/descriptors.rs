@@ -8,7 +8,7 @@ use candle_core::Result;
 
 use super::DataType;
 use super::library::{Functions, Handle, Status};
-use crate::cpu::conv_shape::ConvShape;
+use candle_vision_kernels::conv_shape::ConvShape;
 
 /// `CUDNN_TENSOR_NHWC`.
 const NHWC: c_int = 1;

@@ -8,7 +8,7 @@ use candle_core::Result;
 use super::descriptors::Descriptors;
 use super::library::{Algorithms, Convolve, Functions, Handle, Performance, SUCCESS, Workspace};
 use super::{Arithmetic, DataType, Direction};
-use crate::cpu::conv_shape::ConvShape;
+use candle_vision_kernels::conv_shape::ConvShape;
 
 /// Bytes of workspace at most: algorithms that want more are passed over.
 const MOST_WORKSPACE: usize = 1 << 30;

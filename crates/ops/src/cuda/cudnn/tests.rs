@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use super::arithmetic::math;
 use super::*;
 use crate::cuda::device::alone;
-use crate::{cuda_device, set_convolution_benchmark};
+use crate::cuda_device;
 
 const DIRECTIONS: [Direction; 3] =
     [Direction::Forward, Direction::InputGradient, Direction::KernelGradient];
@@ -45,6 +45,7 @@ fn shape(batch: usize) -> ConvShape {
         padding: [1; 2],
         dilation: [1; 2],
         groups: 1,
+        exact: false,
     }
 }
 
@@ -64,27 +65,30 @@ fn run<T: Element + WithDType>(
     Opened { device, cudnn, .. }: &mut Opened,
     direction: Direction,
     batch: usize,
+    benchmark: bool,
 ) -> (bool, Vec<f64>) {
     let shape = shape(batch);
     let x = numbers::<T>(device, shape.input_len(), 0);
     let kernel = numbers::<T>(device, shape.kernel_len(), 1);
     let y = numbers::<T>(device, shape.output_len(), 2);
     let operands = Operands { x: x.slice(..), kernel: kernel.slice(..), y: y.slice(..) };
-    let taken = cudnn.convolve(direction, &operands, &shape).expect("cuDNN does not fail");
+    let taken = cudnn
+        .convolve(direction, &operands, &shape, OnCuda { tf32: true, benchmark })
+        .expect("cuDNN does not fail");
     let [_, _, result] = direction.in_order([&x, &kernel, &y]);
     let result = device.clone_dtoh(result).expect("a result");
     (taken, result.into_iter().map(T::to_f64).collect())
 }
 
 fn key<T: Element>(direction: Direction, batch: usize, timed: bool) -> Key {
-    let arithmetic = Arithmetic::of(T::CUDNN, tf32_allowed());
+    let arithmetic = Arithmetic::of(T::CUDNN, true);
     Key { direction, shape: shape(batch), data: T::CUDNN, arithmetic, timed }
 }
 
 fn check_math<T: Element + WithDType>(expected: std::ffi::c_int) {
     let Some(mut opened) = open() else { return };
     for direction in DIRECTIONS {
-        let (taken, _) = run::<T>(&mut opened, direction, 2);
+        let (taken, _) = run::<T>(&mut opened, direction, 2, false);
         assert!(taken, "{direction:?} of {:?} is not cuDNN's", T::CUDNN);
         let plan = opened.cudnn.plans.get(&key::<T>(direction, 2, false)).and_then(Option::as_ref);
         let choice = plan.expect("a plan").choice;
@@ -98,19 +102,16 @@ fn check_math<T: Element + WithDType>(expected: std::ffi::c_int) {
 fn half_precision_is_cudnn_s_and_has_the_math_type_of_the_record() {
     check_math::<f16>(math::TENSOR_OP);
     check_math::<bf16>(math::TENSOR_OP);
-    check_math::<f32>(Arithmetic::of(DataType::Float, tf32_allowed()).asked());
+    check_math::<f32>(Arithmetic::of(DataType::Float, true).asked());
 }
 
-/// The switch is the process's, so one test alone uses it.
 #[test]
 fn a_timed_choice_is_the_fastest_and_computes_the_same() {
     let Some(mut opened) = open() else { return };
     for (direction, fastest) in DIRECTIONS.into_iter().zip([0, 4, 4]) {
-        let (_, expected) = run::<bf16>(&mut opened, direction, 3);
-        set_convolution_benchmark(true);
-        let (taken, found) = run::<bf16>(&mut opened, direction, 3);
-        let again = run::<bf16>(&mut opened, direction, 3).1;
-        set_convolution_benchmark(false);
+        let (_, expected) = run::<bf16>(&mut opened, direction, 3, false);
+        let (taken, found) = run::<bf16>(&mut opened, direction, 3, true);
+        let again = run::<bf16>(&mut opened, direction, 3, true).1;
         assert!(taken, "{direction:?}");
         assert_eq!(found, expected, "{direction:?}");
         assert_eq!(found, again, "{direction:?}");
@@ -131,11 +132,11 @@ fn a_timed_choice_is_the_fastest_and_computes_the_same() {
 fn a_batch_in_parts_gives_what_it_gives_at_once() {
     let Some(mut opened) = open() else { return };
     for direction in DIRECTIONS {
-        let (_, expected) = run::<f32>(&mut opened, direction, 7);
+        let (_, expected) = run::<f32>(&mut opened, direction, 7, false);
         // The kernel's own elements have to fit too: three times those of an image of the output.
         for images in [4, 5] {
             opened.cudnn.most_elements = images * shape(1).output_len();
-            let (taken, found) = run::<f32>(&mut opened, direction, 7);
+            let (taken, found) = run::<f32>(&mut opened, direction, 7, false);
             assert!(taken, "{direction:?}");
             assert_eq!(found, expected, "{direction:?} in parts of {images}");
         }
@@ -149,7 +150,7 @@ fn plans_are_kept_up_to_a_number() {
     opened.cudnn.plans = Bounded::new(4);
     for batch in 1..=9 {
         for _ in 0..2 {
-            assert!(run::<f32>(&mut opened, Direction::Forward, batch).0);
+            assert!(run::<f32>(&mut opened, Direction::Forward, batch, false).0);
         }
     }
     assert_eq!(opened.cudnn.plans.len(), 4);

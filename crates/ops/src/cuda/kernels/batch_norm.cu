@@ -4,10 +4,10 @@
 #include <math.h>
 
 #include "column_sums.cuh"
-#include "rectifier.cuh"
+#include "relu.cuh"
 
 // Normalisation and scaling of a channel as one multiplication and one addition. The backward
-// kernels compute again what the rectifier was given; `fmaf` and not an expression, which a
+// kernels compute again what the ReLU was given; `fmaf` and not an expression, which a
 // compiler may fuse in one kernel and not in another, gives them the same bits.
 struct Affine {
     float scale, shift;
@@ -32,11 +32,11 @@ struct Parameters {
     }
 };
 
-struct Rectifier {
+struct Relu {
     bool is_there;
     float ceiling;
 
-    __device__ float value(float x) const { return is_there ? rectified(x, ceiling) : x; }
+    __device__ float value(float x) const { return is_there ? relu_up_to(x, ceiling) : x; }
     __device__ float gradient(float x, float grad) const {
         return is_there ? masked(x, grad, ceiling) : grad;
     }
@@ -70,15 +70,15 @@ __device__ void moments_finish(
 
 template <typename T>
 __device__ void normalize(
-    size_t n, const Parameters& parameters, const T* x, const T* residual, Rectifier rectifier, T* y
+    size_t n, const Parameters& parameters, const T* x, const T* residual, Relu relu, T* y
 ) {
     const auto of_channel = [=](unsigned channel) { return parameters.of(channel); };
     if (residual == nullptr) {
-        const auto end = [=](Affine affine, float x) { return rectifier.value(affine(x)); };
+        const auto end = [=](Affine affine, float x) { return relu.value(affine(x)); };
         map_channels(n, parameters.channels, y, of_channel, end, x);
     } else {
         const auto end = [=](Affine affine, float x, float residual) {
-            return rectifier.value(affine(x) + residual);
+            return relu.value(affine(x) + residual);
         };
         map_channels(n, parameters.channels, y, of_channel, end, x, residual);
     }
@@ -91,20 +91,20 @@ struct Centred {
 
 template <typename T>
 __device__ void gradient_sums(
-    size_t rows, const Parameters& parameters, const T* x, const T* grad, Rectifier rectifier,
+    size_t rows, const Parameters& parameters, const T* x, const T* grad, Relu relu,
     float* partial
 ) {
     const auto of_channel = [=](unsigned channel) {
         return Centred{parameters.of(channel), parameters.mean[channel]};
     };
     const auto terms = [=](Centred channel, float x, float grad) {
-        const float passed = rectifier.gradient(channel.affine(x), grad);
+        const float passed = relu.gradient(channel.affine(x), grad);
         return Terms<2>{{passed * (x - channel.mean), passed}};
     };
     sum_chunk<2>(rows, parameters.channels, partial, of_channel, terms, x, grad);
 }
 
-// How the gradient of the input follows from that of the output behind the rectifier:
+// How the gradient of the input follows from that of the output behind the ReLU:
 // `dx = scale * grad + (of_x * x + shift)`.
 struct InputGradient {
     Affine affine;
@@ -115,13 +115,13 @@ struct InputGradient {
 template <typename T>
 __device__ void input_gradient(
     size_t n, const Parameters& parameters, const T* x, const T* grad, const float* sums,
-    float count, Rectifier rectifier, T* dx
+    float count, Relu relu, T* dx
 ) {
     const unsigned channels = parameters.channels;
     if (sums == nullptr) {
         const auto of_channel = [=](unsigned channel) { return parameters.of(channel); };
         const auto end = [=](Affine affine, float x, float grad) {
-            return affine.scale * rectifier.gradient(affine(x), grad);
+            return affine.scale * relu.gradient(affine(x), grad);
         };
         map_channels(n, channels, dx, of_channel, end, x, grad);
     } else {
@@ -133,7 +133,7 @@ __device__ void input_gradient(
             return InputGradient{affine, of_x, shift};
         };
         const auto end = [=](InputGradient channel, float x, float grad) {
-            const float passed = rectifier.gradient(channel.affine(x), grad);
+            const float passed = relu.gradient(channel.affine(x), grad);
             return fmaf(channel.affine.scale, passed, fmaf(channel.of_x, x, channel.shift));
         };
         map_channels(n, channels, dx, of_channel, end, x, grad);
@@ -180,26 +180,26 @@ extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_##TYPE(                      \
         size_t n, unsigned channels, const T* __restrict__ x, const T* __restrict__ residual,     \
-        STATISTICS, int rectify, float ceiling, T* __restrict__ y                                 \
+        STATISTICS, int has_relu, float ceiling, T* __restrict__ y                                 \
     ) {                                                                                           \
         const Parameters parameters{channels, affine, mean, variance, eps};                       \
-        normalize(n, parameters, x, residual, Rectifier{rectify != 0, ceiling}, y);               \
+        normalize(n, parameters, x, residual, Relu{has_relu != 0, ceiling}, y);               \
     }                                                                                             \
     extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_batch_norm_sums_##TYPE(                  \
         size_t rows, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,      \
-        STATISTICS, int rectify, float ceiling, float* __restrict__ partial                       \
+        STATISTICS, int has_relu, float ceiling, float* __restrict__ partial                       \
     ) {                                                                                           \
         const Parameters parameters{channels, affine, mean, variance, eps};                       \
-        gradient_sums(rows, parameters, x, grad, Rectifier{rectify != 0, ceiling}, partial);      \
+        gradient_sums(rows, parameters, x, grad, Relu{has_relu != 0, ceiling}, partial);      \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_gradient_##TYPE(             \
         size_t n, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,         \
-        STATISTICS, const float* __restrict__ sums, float count, int rectify, float ceiling,      \
+        STATISTICS, const float* __restrict__ sums, float count, int has_relu, float ceiling,      \
         T* __restrict__ dx                                                                        \
     ) {                                                                                           \
         const Parameters parameters{channels, affine, mean, variance, eps};                       \
-        const Rectifier rectifier{rectify != 0, ceiling};                                         \
-        input_gradient(n, parameters, x, grad, sums, count, rectifier, dx);                       \
+        const Relu relu{has_relu != 0, ceiling};                                         \
+        input_gradient(n, parameters, x, grad, sums, count, relu, dx);                       \
     }
 
 FOR_EACH_TYPE(KERNELS)

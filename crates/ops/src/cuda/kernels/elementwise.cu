@@ -1,14 +1,14 @@
-// Element by element: bias and rectifier, activation functions, dropout, pixels to numbers.
+// Element by element: bias and ReLU, activation functions, dropout, pixels to numbers.
 //
 // Any launch along x does; threads step over the elements until there are none left.
 
 #include <math.h>
 
 #include "packs.cuh"
-#include "rectifier.cuh"
+#include "relu.cuh"
 
-// The curves and their derivatives as in `cpu/activation.rs`; at a kink the derivative is
-// PyTorch's. Comparisons are written so that a NaN ends in the branch that keeps it.
+// The functions and their derivatives as in the CPU kernels; at a kink the derivative is PyTorch's.
+// The second argument is the number that some functions have. Comparisons are written so that a NaN ends in the branch that keeps it.
 
 __device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -16,68 +16,109 @@ __device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ inline float normal_cdf(float x) { return 0.5f * (1.0f + erff(x * 0.70710678f)); }
 
 struct Relu {
-    static __device__ float value(float x) { return x < 0.0f ? 0.0f : x; }
-    static __device__ float derivative(float x) { return x <= 0.0f ? 0.0f : 1.0f; }
+    static __device__ float value(float x, float) { return x < 0.0f ? 0.0f : x; }
+    static __device__ float derivative(float x, float) { return x <= 0.0f ? 0.0f : 1.0f; }
 };
 
 struct Relu6 {
-    static __device__ float value(float x) { return rectified(x, 6.0f); }
-    static __device__ float derivative(float x) { return masked(x, 1.0f, 6.0f); }
+    static __device__ float value(float x, float) { return relu_up_to(x, 6.0f); }
+    static __device__ float derivative(float x, float) { return masked(x, 1.0f, 6.0f); }
 };
 
 struct Sigmoid {
-    static __device__ float value(float x) { return logistic(x); }
-    static __device__ float derivative(float x) {
+    static __device__ float value(float x, float) { return logistic(x); }
+    static __device__ float derivative(float x, float) {
         const float y = logistic(x);
         return y * (1.0f - y);
     }
 };
 
 struct Silu {
-    static __device__ float value(float x) { return x / (1.0f + expf(-x)); }
-    static __device__ float derivative(float x) {
+    static __device__ float value(float x, float) { return x / (1.0f + expf(-x)); }
+    static __device__ float derivative(float x, float) {
         const float y = logistic(x);
         return y * (1.0f + x * (1.0f - y));
     }
 };
 
 struct Gelu {
-    static __device__ float value(float x) { return x * normal_cdf(x); }
-    static __device__ float derivative(float x) {
+    static __device__ float value(float x, float) { return x * normal_cdf(x); }
+    static __device__ float derivative(float x, float) {
         const float density = 0.39894228f * expf(-0.5f * x * x);
         return normal_cdf(x) + x * density;
     }
 };
 
 struct HardSigmoid {
-    static __device__ float value(float x) { return rectified(x + 3.0f, 6.0f) / 6.0f; }
-    static __device__ float derivative(float x) {
+    static __device__ float value(float x, float) { return relu_up_to(x + 3.0f, 6.0f) / 6.0f; }
+    static __device__ float derivative(float x, float) {
         return x > -3.0f && x < 3.0f ? 1.0f / 6.0f : 0.0f;
     }
 };
 
 struct HardSwish {
-    static __device__ float value(float x) { return x * HardSigmoid::value(x); }
-    static __device__ float derivative(float x) {
+    static __device__ float value(float x, float) { return x * HardSigmoid::value(x, 0.0f); }
+    static __device__ float derivative(float x, float) {
         return x <= -3.0f ? 0.0f : x < 3.0f ? x / 3.0f + 0.5f : 1.0f;
     }
 };
 
-template <typename Curve, typename T> __device__ void value(size_t n, const T* x, T* y) {
-    map(n, y, [](float x) { return Curve::value(x); }, x);
+struct LeakyRelu {
+    static __device__ float value(float x, float slope) { return x > 0.0f ? x : x * slope; }
+    static __device__ float derivative(float x, float slope) { return x > 0.0f ? 1.0f : slope; }
+};
+
+struct Elu {
+    static __device__ float value(float x, float alpha) {
+        return x > 0.0f ? x : alpha * expm1f(x);
+    }
+    static __device__ float derivative(float x, float alpha) {
+        return x > 0.0f ? 1.0f : alpha * expf(x);
+    }
+};
+
+struct Tanh {
+    static __device__ float value(float x, float) { return tanhf(x); }
+    static __device__ float derivative(float x, float) {
+        const float y = tanhf(x);
+        return 1.0f - y * y;
+    }
+};
+
+struct Softplus {
+    static __device__ float value(float x, float) { return x > 20.0f ? x : log1pf(expf(x)); }
+    static __device__ float derivative(float x, float) {
+        return x > 20.0f ? 1.0f : logistic(x);
+    }
+};
+
+struct Mish {
+    static __device__ float value(float x, float) {
+        return x * tanhf(Softplus::value(x, 0.0f));
+    }
+    static __device__ float derivative(float x, float) {
+        const float y = tanhf(Softplus::value(x, 0.0f));
+        return y + x * logistic(x) * (1.0f - y * y);
+    }
+};
+
+template <typename Curve, typename T>
+__device__ void value(size_t n, const T* x, float parameter, T* y) {
+    map(n, y, [=](float x) { return Curve::value(x, parameter); }, x);
 }
 
 template <typename Curve, typename T>
-__device__ void gradient(size_t n, const T* x, const T* grad, T* dx) {
-    map(n, dx, [](float x, float grad) { return Curve::derivative(x) * grad; }, x, grad);
+__device__ void gradient(size_t n, const T* x, const T* grad, float parameter, T* dx) {
+    const auto back = [=](float x, float grad) { return Curve::derivative(x, parameter) * grad; };
+    map(n, dx, back, x, grad);
 }
 
 // `y` may be `x`.
 template <typename T>
 __device__ void finish(
-    size_t n, unsigned channels, const T* x, const T* bias, bool rectify, float ceiling, T* y
+    size_t n, unsigned channels, const T* x, const T* bias, bool has_relu, float ceiling, T* y
 ) {
-    const auto end = [=](float x) { return rectify ? rectified(x, ceiling) : x; };
+    const auto end = [=](float x) { return has_relu ? relu_up_to(x, ceiling) : x; };
     if (bias == nullptr) {
         map(n, y, end, x);
     } else {
@@ -88,7 +129,7 @@ __device__ void finish(
 }
 
 template <typename T>
-__device__ void rectifier_gradient(
+__device__ void relu_mask(
     size_t n, const T* output, const T* grad, float ceiling, T* dx
 ) {
     // The output was rounded, so the ceiling that it met is the rounded one.
@@ -139,15 +180,15 @@ cv_not_finite_f32(size_t n, const float* x, int* flag) {
 
 #define KERNELS(TYPE, T)                                                                          \
     extern "C" __global__ void __launch_bounds__(1024) cv_finish_##TYPE(                          \
-        size_t n, unsigned channels, const T* x, const T* bias, int rectify, float ceiling, T* y  \
+        size_t n, unsigned channels, const T* x, const T* bias, int has_relu, float ceiling, T* y \
     ) {                                                                                           \
-        finish(n, channels, x, bias, rectify != 0, ceiling, y);                                   \
+        finish(n, channels, x, bias, has_relu != 0, ceiling, y);                                  \
     }                                                                                             \
-    extern "C" __global__ void __launch_bounds__(1024) cv_rectifier_gradient_##TYPE(              \
+    extern "C" __global__ void __launch_bounds__(1024) cv_relu_mask_##TYPE(                       \
         size_t n, const T* __restrict__ output, const T* __restrict__ grad, float ceiling,        \
         T* __restrict__ dx                                                                        \
     ) {                                                                                           \
-        rectifier_gradient(n, output, grad, ceiling, dx);                                         \
+        relu_mask(n, output, grad, ceiling, dx);                                                  \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_dropout_##TYPE(                         \
         size_t n, const T* __restrict__ x, const unsigned char* __restrict__ keep, float scale,   \
@@ -167,17 +208,24 @@ cv_not_finite_f32(size_t n, const float* x, int* flag) {
     CURVE(silu, Silu, TYPE, T)                                                                    \
     CURVE(gelu, Gelu, TYPE, T)                                                                    \
     CURVE(hardswish, HardSwish, TYPE, T)                                                          \
-    CURVE(hardsigmoid, HardSigmoid, TYPE, T)
+    CURVE(hardsigmoid, HardSigmoid, TYPE, T)                                                      \
+    CURVE(leaky_relu, LeakyRelu, TYPE, T)                                                         \
+    CURVE(elu, Elu, TYPE, T)                                                                      \
+    CURVE(tanh, Tanh, TYPE, T)                                                                    \
+    CURVE(softplus, Softplus, TYPE, T)                                                            \
+    CURVE(mish, Mish, TYPE, T)
 
 #define CURVE(NAME, Curve, TYPE, T)                                                               \
-    extern "C" __global__ void __launch_bounds__(1024)                                            \
-    cv_##NAME##_##TYPE(size_t n, const T* __restrict__ x, T* __restrict__ y) {                    \
-        value<Curve>(n, x, y);                                                                    \
+    extern "C" __global__ void __launch_bounds__(1024) cv_##NAME##_##TYPE(                        \
+        size_t n, const T* __restrict__ x, float parameter, T* __restrict__ y                     \
+    ) {                                                                                           \
+        value<Curve>(n, x, parameter, y);                                                         \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_##NAME##_gradient_##TYPE(               \
-        size_t n, const T* __restrict__ x, const T* __restrict__ grad, T* __restrict__ dx         \
+        size_t n, const T* __restrict__ x, const T* __restrict__ grad, float parameter,           \
+        T* __restrict__ dx                                                                        \
     ) {                                                                                           \
-        gradient<Curve>(n, x, grad, dx);                                                          \
+        gradient<Curve>(n, x, grad, parameter, dx);                                               \
     }
 
 FOR_EACH_TYPE(KERNELS)

@@ -1,0 +1,82 @@
+//! The `candle-vision` command as a library: somebody else's program gets all its commands, with networks,
+//! transforms, data sets, losses and optimizers of its own.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use candle_vision_cli::{Registry, main_with};
+//!
+//! fn main() -> ExitCode {
+//!     // .network(..), .transform(..), .data_set(..), .optimizer(..), .loss(..)
+//!     main_with(Registry::standard())
+//! }
+//! ```
+//!
+//! Parse, call, print: what a command computes is in the crates below.
+
+mod args;
+mod batches;
+mod commands;
+mod confusion;
+mod device;
+mod measured;
+mod named_images;
+mod out_of_memory;
+mod output_names;
+mod own_environment;
+mod progress;
+mod read_options;
+mod remedy;
+mod report;
+mod resume;
+mod say;
+mod stop;
+mod table;
+mod test_split;
+
+use std::process::ExitCode;
+
+pub use candle_vision_recipe::Registry;
+
+use args::{Command, parse};
+
+/// Runs the command that the process was called with, with the parts of `registry`, and returns its exit code: 0
+/// done, 1 failed, 2 misuse. Called once, at the beginning of `main`.
+///
+/// On Unix the process starts itself anew if the allocator's settings are not in its environment; a
+/// program that does something before this call does it twice.
+pub fn main_with(registry: Registry) -> ExitCode {
+    own_environment::settle();
+    candle_vision::ops::join_pool();
+    let result = registry.check().map_err(anyhow::Error::from).and_then(|()| run(&registry));
+    say::characters_without_font();
+    match result {
+        Ok(code) => code,
+        // Who reads only the beginning (`candle-vision summary resnet18 | head`) got what they asked.
+        Err(error) if say::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
+    match parse(registry).command {
+        Command::Train(args) => commands::train::run(&args, registry),
+        Command::Eval(args) => commands::eval::run(&args, registry),
+        Command::Predict(args) => commands::predict::run(&args, registry),
+        Command::Explain(args) => commands::explain::run(&args, registry),
+        Command::Score(args) => commands::score::run(&args, registry),
+        Command::Report(args) => commands::report::run(&args, registry),
+        Command::Compare(args) => commands::compare::run(&args, registry),
+        Command::Inspect { command } => commands::inspect::run(&command, registry),
+        Command::Summary(args) => commands::summary::run(&args, registry),
+        Command::Fetch(args) => commands::fetch::run(&args),
+    }
+}
+
+/// The program in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

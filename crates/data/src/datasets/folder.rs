@@ -1,0 +1,26 @@
+//! A folder of the user's own images.
+
+use super::table::own_path;
+use super::{DataSetEntry, FolderSplit, ImageFolder, OpenRequest, Opened};
+use crate::error::Result;
+
+const NAME: &str = "folder";
+
+pub(super) fn entry() -> DataSetEntry {
+    DataSetEntry::new(NAME, "your own images, one subfolder per class", open)
+        .lies_at_path()
+        .as_image_folder()
+}
+
+fn open(request: &OpenRequest) -> Result<Opened> {
+    split_of(own_path(request, NAME)?, request)
+}
+
+/// A split of an image folder.
+pub(super) fn split_of(path: &std::path::Path, request: &OpenRequest) -> Result<Opened> {
+    // The split of a single folder is part of the data, not of the run: another seed for the run
+    // must not move images between training and validation.
+    let shares = FolderSplit { val: request.val_fraction, test: 0.0, seed: 0 };
+    let folder = ImageFolder::open(path, request.split, shares)?;
+    Ok(Opened::folder(folder.with_read_options(request.read)))
+}

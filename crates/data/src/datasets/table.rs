@@ -1,0 +1,361 @@
+//! Data sets by name.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_vision_registry::{Entry, Table, TableError};
+use serde_json::{Map, Value};
+
+use super::{FolderLayout, ImageFolder, LeftOut};
+use crate::dataset::{Dataset, Split};
+use crate::error::{Error, Result};
+use crate::image::ReadOptions;
+
+/// Which part of a data set to open, and with which settings. A data set looks at those that concern it.
+///
+/// ```
+/// use candle_vision_data::{OpenRequest, Split};
+///
+/// let request = OpenRequest::new("data", Split::Train).path("photos").val_fraction(0.1);
+/// assert_eq!(request.path.as_deref(), Some("photos".as_ref()));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenRequest {
+    /// The folder that holds the folders of known data sets.
+    pub data_dir: PathBuf,
+    /// The part that is asked for.
+    pub split: Split,
+    /// The run's seed, for data sets that are drawn.
+    pub seed: u64,
+    /// How image files are read.
+    pub read: ReadOptions,
+    /// The place of the user's own data.
+    pub path: Option<PathBuf>,
+    /// Share of an image folder without images to validate on that is kept for validation.
+    pub val_fraction: f64,
+    /// How many training images a data set that is drawn makes.
+    pub train_images: usize,
+    /// How many images it makes for each other split.
+    pub val_images: usize,
+    /// Their width and height in pixels.
+    pub image_size: usize,
+    /// Settings for data sets from outside this crate.
+    pub options: Map<String, Value>,
+}
+
+impl OpenRequest {
+    /// With the defaults of recipes: 800 drawings of 128 pixels to train on and 200 for each other split,
+    /// a fifth of a folder for validation.
+    pub fn new(data_dir: impl Into<PathBuf>, split: Split) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            split,
+            seed: 0,
+            read: ReadOptions::default(),
+            path: None,
+            val_fraction: 0.2,
+            train_images: 800,
+            val_images: 200,
+            image_size: 128,
+            options: Map::new(),
+        }
+    }
+
+    /// The same for another split.
+    pub fn split(self, split: Split) -> Self {
+        Self { split, ..self }
+    }
+
+    /// The same with another seed.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The same with image files read in another way.
+    pub fn read(self, read: ReadOptions) -> Self {
+        Self { read, ..self }
+    }
+
+    /// The same with the user's data in this place.
+    pub fn path(self, path: impl Into<PathBuf>) -> Self {
+        Self { path: Some(path.into()), ..self }
+    }
+
+    /// The same with another share kept for validation.
+    pub fn val_fraction(self, val_fraction: f64) -> Self {
+        Self { val_fraction, ..self }
+    }
+
+    /// The same with as many drawings, of so many pixels a side.
+    pub fn drawings(self, train_images: usize, val_images: usize, image_size: usize) -> Self {
+        Self { train_images, val_images, image_size, ..self }
+    }
+
+    /// The same with one more setting for a data set from outside.
+    pub fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.options.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// A data set that was opened, and what a user should know about it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The data set.
+    pub dataset: Arc<dyn Dataset>,
+    /// Lines for the user.
+    pub remarks: Vec<String>,
+    /// The folder that was searched for images, and what was left out of it.
+    pub left_out: Option<(PathBuf, LeftOut)>,
+}
+
+impl<D: Dataset + 'static> From<D> for Opened {
+    fn from(dataset: D) -> Self {
+        Self { dataset: Arc::new(dataset), remarks: Vec::new(), left_out: None }
+    }
+}
+
+impl Opened {
+    /// An image folder, with what it says of itself.
+    pub fn folder(folder: ImageFolder) -> Self {
+        let left_out = Some((folder.folder().to_path_buf(), folder.left_out().clone()));
+        Self { remarks: folder.remarks().to_vec(), left_out, ..Self::from(folder) }
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Opened");
+        text.field("len", &self.dataset.len()).field("remarks", &self.remarks);
+        text.finish_non_exhaustive()
+    }
+}
+
+/// Where a data set lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// Its folder or file.
+    pub path: PathBuf,
+    /// Whether the user named it; otherwise it lies in the data folder.
+    pub is_own: bool,
+}
+
+type Open = dyn Fn(&OpenRequest) -> Result<Opened> + Send + Sync;
+
+/// Where the files of a data set are looked for.
+#[derive(Clone, Debug)]
+enum Lies {
+    /// Nowhere: it is drawn, or made.
+    Nowhere,
+    /// In the first of these folders of the data folder that is there.
+    In(Vec<Cow<'static, str>>),
+    /// Where [`OpenRequest::path`] says.
+    AtPath,
+}
+
+/// One data set in a table of [`DataSets`].
+///
+/// ```
+/// use candle_vision_data::{DataSetEntry, DataSets, Image, OpenRequest, Samples, Split};
+///
+/// let entry = DataSetEntry::new("levels", "grey levels", |request| {
+///     let count = if request.split == Split::Train { 20 } else { 5 };
+///     let rows = (0..count).map(|level: u8| (level, u32::from(level % 2)));
+///     Ok(Samples::new(["even", "odd"], rows, |l| Image::new(8, 8, 1, vec![*l; 64])).into())
+/// });
+/// let mut data_sets = DataSets::standard();
+/// data_sets.add(entry.image_shape([1, 8, 8]))?;
+/// let opened = data_sets.get("levels")?.open(&OpenRequest::new("data", Split::Val))?;
+/// assert_eq!(opened.dataset.len(), 5);
+/// # Ok::<(), candle_vision_data::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DataSetEntry {
+    name: Cow<'static, str>,
+    summary: Cow<'static, str>,
+    open: Arc<Open>,
+    lies: Lies,
+    is_image_folder: bool,
+    fetched_as: Option<Cow<'static, str>>,
+    image_shape: Option<[usize; 3]>,
+}
+
+impl DataSetEntry {
+    /// A data set that `open` opens. It has no place on disk and cannot be fetched unless that is said.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        summary: impl Into<Cow<'static, str>>,
+        open: impl Fn(&OpenRequest) -> Result<Opened> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            summary: summary.into(),
+            open: Arc::new(open),
+            lies: Lies::Nowhere,
+            is_image_folder: false,
+            fetched_as: None,
+            image_shape: None,
+        }
+    }
+
+    /// The same; it lies in the first of these folders of the data folder that is there.
+    pub fn lies_in(self, folders: impl IntoIterator<Item = impl Into<Cow<'static, str>>>) -> Self {
+        Self { lies: Lies::In(folders.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// The same; it lies where [`OpenRequest::path`] says, which must be given.
+    pub fn lies_at_path(self) -> Self {
+        Self { lies: Lies::AtPath, ..self }
+    }
+
+    /// The same; its place is a folder of class folders, as [`FolderLayout`] describes them.
+    pub fn as_image_folder(self) -> Self {
+        Self { is_image_folder: true, ..self }
+    }
+
+    /// The same; this item of the catalog of `candle-vision-fetch` brings it.
+    pub fn fetched_as(self, item: impl Into<Cow<'static, str>>) -> Self {
+        Self { fetched_as: Some(item.into()), ..self }
+    }
+
+    /// The same, with images all of this shape as stored: channels, height, width.
+    pub fn image_shape(self, shape: [usize; 3]) -> Self {
+        Self { image_shape: Some(shape), ..self }
+    }
+
+    /// Opens the part that is asked for.
+    ///
+    /// # Errors
+    /// If files are missing or damaged, or a setting is missing or wrong.
+    pub fn open(&self, request: &OpenRequest) -> Result<Opened> {
+        self.place(request)?;
+        (self.open)(request)
+    }
+
+    /// Where it lies, whether or not it is there; `None` if it has no place on disk.
+    ///
+    /// # Errors
+    /// If it lies where the user says, and [`OpenRequest::path`] is not given.
+    pub fn place(&self, request: &OpenRequest) -> Result<Option<Place>> {
+        let (path, is_own) = match &self.lies {
+            Lies::Nowhere => return Ok(None),
+            Lies::In(folders) => (in_data_dir(&request.data_dir, folders), false),
+            Lies::AtPath => (own_path(request, &self.name)?.to_path_buf(), true),
+        };
+        Ok(Some(Place { path, is_own }))
+    }
+
+    /// How its folder is laid out in splits and classes; `None` if it is no image folder.
+    ///
+    /// # Errors
+    /// As [`DataSetEntry::place`] and [`FolderLayout::find`].
+    pub fn layout(&self, request: &OpenRequest) -> Result<Option<FolderLayout>> {
+        match self.place(request)?.filter(|_| self.is_image_folder) {
+            Some(place) => FolderLayout::find(place.path).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether it has images for one test after training, besides those that decide which epoch was
+    /// best. MNIST and CIFAR-10 come in two parts: what is not trained on decides.
+    ///
+    /// # Errors
+    /// As [`DataSetEntry::layout`].
+    pub fn has_test(&self, request: &OpenRequest) -> Result<bool> {
+        let layout = self.layout(request)?;
+        Ok(layout.is_some_and(|layout| layout.split(Split::Test).is_some()))
+    }
+
+    /// The item of the catalog of `candle-vision-fetch` that brings it, if there is one.
+    pub fn catalog_item(&self) -> Option<&str> {
+        self.fetched_as.as_deref()
+    }
+
+    /// Channels, height and width of its images as stored, where all are alike.
+    pub fn native_shape(&self) -> Option<[usize; 3]> {
+        self.image_shape
+    }
+}
+
+impl Entry for DataSetEntry {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn summary(&self) -> &str {
+        &self.summary
+    }
+}
+
+impl fmt::Debug for DataSetEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("DataSetEntry");
+        text.field("name", &self.name).field("lies", &self.lies).finish_non_exhaustive()
+    }
+}
+
+/// Data sets by name, for recipes and commands: those of this crate, and your own.
+#[derive(Clone, Debug)]
+pub struct DataSets(Table<DataSetEntry>);
+
+impl DataSets {
+    /// The data sets of this crate.
+    pub fn standard() -> Self {
+        Self(Table::of(
+            "data set",
+            [
+                super::mnist::entry(),
+                super::fashion_mnist::entry(),
+                super::cifar::entry(),
+                super::hymenoptera::entry(),
+                super::insects::entry(),
+                super::folder::entry(),
+            ],
+        ))
+    }
+
+    /// Adds a data set.
+    ///
+    /// # Errors
+    /// If another one has its name, or if the name could not be written in a recipe.
+    pub fn add(&mut self, entry: DataSetEntry) -> std::result::Result<&mut Self, TableError> {
+        self.0.add(entry)?;
+        Ok(self)
+    }
+}
+
+impl Default for DataSets {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+/// Look up, list and document the entries.
+impl Deref for DataSets {
+    type Target = Table<DataSetEntry>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// The first of these folders that is there, or else the first of all.
+fn in_data_dir(data_dir: &Path, folders: &[Cow<'static, str>]) -> PathBuf {
+    let mut paths = folders.iter().map(|folder| data_dir.join(folder.as_ref()));
+    let there = paths.clone().find(|path| path.is_dir());
+    there.or_else(|| paths.next()).unwrap_or_else(|| data_dir.to_path_buf())
+}
+
+/// The place that the user must name.
+pub(super) fn own_path<'a>(request: &'a OpenRequest, name: &str) -> Result<&'a Path> {
+    request.path.as_deref().ok_or_else(|| Error::InvalidSetting {
+        setting: "path",
+        reason: format!("is missing: the data set `{name}` is where you say, so name its folder"),
+    })
+}

@@ -1,0 +1,139 @@
+//! From 8-bit pixels to the numbers a network takes: `to_tensor` and `normalize` as one table.
+
+use candle_core::{Device, Tensor};
+
+use super::Normalize;
+use crate::error::{Error, Result};
+use crate::image::Image;
+
+/// The values of one transformed image, as a network takes them: f32, channels last.
+///
+/// After [`ToTensor`](super::ToTensor) alone they lie in `0.0..=1.0`; [`Normalize`] shifts and scales
+/// them. [`Compose::undo_normalize`](super::Compose::undo_normalize) gives the image back that they show.
+///
+/// ```
+/// use candle_core::Device;
+/// use candle_vision_data::Image;
+/// use candle_vision_data::transforms::{Compose, ToTensor};
+///
+/// let array = Compose::new().with(ToTensor).eval(&Image::new(2, 1, 3, vec![0, 0, 255, 255, 0, 0])?)?;
+/// assert_eq!(array.shape(), [1, 2, 3]);
+/// assert_eq!(array.values(), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+/// assert_eq!(array.to_batch(&Device::Cpu)?.dims(), [1, 3, 1, 2]);
+/// # Ok::<(), candle_vision_data::Error>(())
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Array {
+    height: usize,
+    width: usize,
+    channels: usize,
+    values: Vec<f32>,
+}
+
+impl Array {
+    pub(super) fn new([height, width, channels]: [usize; 3], values: Vec<f32>) -> Self {
+        debug_assert_eq!(values.len(), height * width * channels);
+        Self { height, width, channels, values }
+    }
+
+    /// `[height, width, channels]`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
+    }
+
+    /// All values, `[height, width, channels]`.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// A batch of this one image.
+    ///
+    /// # Shapes
+    /// Returns `[1, channels, height, width]`, a permuted view of channels-last memory.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn to_batch(&self, device: &Device) -> Result<Tensor> {
+        let shape = (1, self.height, self.width, self.channels);
+        Ok(Tensor::from_vec(self.values.clone(), shape, device)?.permute((0, 3, 1, 2))?)
+    }
+}
+
+impl std::fmt::Debug for Array {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Array({}x{}x{})", self.height, self.width, self.channels)
+    }
+}
+
+/// What each 8-bit value becomes, for one or for three channels.
+pub(super) struct ValueTable(Vec<[f32; 256]>);
+
+impl ValueTable {
+    /// The steps after the last image transform: `to_tensor` and any `normalize`.
+    pub(super) fn new<'a>(
+        steps: impl Iterator<Item = &'a Normalize>,
+        channels: usize,
+    ) -> Result<Self> {
+        let scaled: [f32; 256] = std::array::from_fn(|value| value as f32 / 255.0);
+        let mut tables = vec![scaled; channels];
+        for step in steps {
+            for (channel, table) in tables.iter_mut().enumerate() {
+                let (mean, std) = step.of_channel(channel, channels)?;
+                let (mean, std) = (mean as f32, std as f32);
+                table.iter_mut().for_each(|value| *value = (*value - mean) / std);
+            }
+        }
+        Ok(Self(tables))
+    }
+
+    /// Appends the values of `image`, channels last.
+    pub(super) fn append(&self, image: &Image, values: &mut Vec<f32>) {
+        match self.0.as_slice() {
+            [red, green, blue] => {
+                let (pixels, _) = image.pixels().as_chunks::<3>();
+                values.extend(pixels.iter().flat_map(|&[r, g, b]| {
+                    [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
+                }));
+            }
+            tables => {
+                let grey = &tables[0];
+                values.extend(image.pixels().iter().map(|&value| grey[usize::from(value)]));
+            }
+        }
+    }
+}
+
+/// The scale and the shift of each channel that `to_tensor` and the `normalize` among `steps` come to,
+/// for 8-bit pixels.
+pub(super) fn scale_and_shift<'a>(
+    steps: impl Iterator<Item = &'a Normalize> + Clone,
+    channels: usize,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (mut scales, mut shifts) = (Vec::new(), Vec::new());
+    for channel in 0..channels {
+        // In f64: rounded once, at the end.
+        let (mut scale, mut shift) = (1.0 / 255.0, 0.0);
+        for step in steps.clone() {
+            let (mean, std) = step.of_channel(channel, channels)?;
+            scale /= std;
+            shift = (shift - mean) / std;
+        }
+        scales.push(scale as f32);
+        shifts.push(shift as f32);
+    }
+    Ok((scales, shifts))
+}
+
+/// Named arrays as one batch, `[arrays, channels, height, width]`.
+pub(super) fn stack(arrays: &[(String, Array)], device: &Device) -> Result<Tensor> {
+    let Some((first, array)) = arrays.first() else {
+        return Err(Error::InvalidSetting { setting: "paths", reason: "are none".to_owned() });
+    };
+    let [height, width, channels] = array.shape();
+    if let Some((name, other)) = arrays.iter().find(|(_, other)| other.shape() != array.shape()) {
+        return Err(Error::mixed_shapes((first, array.shape()), (name, other.shape())));
+    }
+    let values: Vec<f32> = arrays.iter().flat_map(|(_, array)| array.values()).copied().collect();
+    let shape = (arrays.len(), height, width, channels);
+    Ok(Tensor::from_vec(values, shape, device)?.permute((0, 3, 1, 2))?)
+}

@@ -1,0 +1,113 @@
+//! Changes colours at random.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check_range;
+use super::transform::by_cow;
+use super::{Description, Jitter, Stream, Transform, TransformEntry, describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::Generator;
+
+const NAME: &str = "color_jitter";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<ColorJitter>(
+        NAME,
+        "changes brightness, contrast, saturation and hue by random factors",
+    )
+}
+
+/// Changes brightness, contrast, saturation and hue by random factors, in random order.
+///
+/// A strength is one number `s`, for a factor between `max(0, 1 - s)` and `1 + s`, or a range
+/// `[least, most]` of factors. What is not given does not change.
+///
+/// ```
+/// use candle_vision_data::transforms::ColorJitter;
+///
+/// let jitter = ColorJitter::new().brightness(0.4).contrast([0.5, 1.5]).hue(0.1);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ColorJitter {
+    brightness: Jitter,
+    contrast: Jitter,
+    saturation: Jitter,
+    hue: Jitter,
+}
+
+impl ColorJitter {
+    /// Changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Strength for brightness.
+    pub fn brightness(self, brightness: impl Into<Jitter>) -> Self {
+        Self { brightness: brightness.into(), ..self }
+    }
+
+    /// Strength for contrast.
+    pub fn contrast(self, contrast: impl Into<Jitter>) -> Self {
+        Self { contrast: contrast.into(), ..self }
+    }
+
+    /// Strength for saturation.
+    pub fn saturation(self, saturation: impl Into<Jitter>) -> Self {
+        Self { saturation: saturation.into(), ..self }
+    }
+
+    /// One number `h`: a turn of the hue between `-h` and `h`, a full circle being 1. Two: their range,
+    /// in `-0.5..=0.5`.
+    pub fn hue(self, hue: impl Into<Jitter>) -> Self {
+        Self { hue: hue.into(), ..self }
+    }
+}
+
+impl Transform for ColorJitter {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        let [brightness, contrast, saturation] =
+            [self.brightness, self.contrast, self.saturation].map(Jitter::factors);
+        let ranges = [brightness, contrast, saturation, self.hue.turns()];
+        let drawn = functional::random_jitter(ranges, rng);
+        let adjusted = |image, (adjust, strength): (functional::Adjustment, f64)| {
+            let image: Cow<'a, Image> = image;
+            Cow::Owned(adjust(&image, strength))
+        };
+        Ok(drawn.into_iter().fold(image, adjusted))
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn stream(&self) -> Stream {
+        Stream::Sample
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn is_geometric(&self) -> bool {
+        false
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        before
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_range(NAME, "brightness", self.brightness.factors(), [0.0, f64::MAX])?;
+        check_range(NAME, "contrast", self.contrast.factors(), [0.0, f64::MAX])?;
+        check_range(NAME, "saturation", self.saturation.factors(), [0.0, f64::MAX])?;
+        check_range(NAME, "hue", self.hue.turns(), [-0.5, 0.5])
+    }
+}

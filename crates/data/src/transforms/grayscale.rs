@@ -1,0 +1,73 @@
+//! Makes an image grey.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check;
+use super::transform::by_cow;
+use super::{Description, Transform, TransformEntry, describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::Generator;
+
+const NAME: &str = "grayscale";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<Grayscale>(NAME, "makes the image grey, with one channel or three")
+}
+
+/// Makes the image grey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grayscale {
+    channels: usize,
+}
+
+impl Grayscale {
+    /// With one channel.
+    pub fn new() -> Self {
+        Self { channels: 1 }
+    }
+
+    /// 1 channel, or 3 equal ones.
+    pub fn channels(self, channels: usize) -> Self {
+        Self { channels }
+    }
+}
+
+impl Default for Grayscale {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transform for Grayscale {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
+        Ok(Cow::Owned(functional::grayscale(&image, self.channels)))
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn is_geometric(&self) -> bool {
+        false
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        before
+    }
+
+    fn output_channels(&self, _: usize) -> usize {
+        self.channels
+    }
+
+    fn validate(&self) -> Result<()> {
+        check(NAME, matches!(self.channels, 1 | 3), "`channels` must be 1 or 3")
+    }
+}

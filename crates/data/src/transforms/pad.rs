@@ -1,0 +1,90 @@
+//! Adds pixels on the sides.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check;
+use super::transform::by_cow;
+use super::{Description, Padding, PaddingMode, Transform, TransformEntry, describe, functional};
+use crate::error::Result;
+use crate::image::{Image, MAX_SIDE};
+use crate::random::Generator;
+
+const NAME: &str = "pad";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<Pad>(NAME, "adds pixels on the sides")
+}
+
+/// Adds pixels on the sides.
+///
+/// ```
+/// use candle_vision_data::transforms::{Pad, PaddingMode, Transform};
+///
+/// let pad = Pad::new([1, 2, 3, 4]).padding_mode(PaddingMode::Edge);
+/// assert_eq!(pad.output_size(Some((10, 10))), Some((16, 14)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pad {
+    padding: Padding,
+    #[serde(default)]
+    fill: u8,
+    #[serde(default)]
+    padding_mode: PaddingMode,
+}
+
+impl Pad {
+    /// So many on all sides, `[left and right, top and bottom]`, or `[left, top, right, bottom]`.
+    pub fn new(padding: impl Into<Padding>) -> Self {
+        Self { padding: padding.into(), fill: 0, padding_mode: PaddingMode::Constant }
+    }
+
+    /// Their value in mode [`PaddingMode::Constant`]; 0 if not given.
+    pub fn fill(self, fill: u8) -> Self {
+        Self { fill, ..self }
+    }
+
+    /// What they show; [`PaddingMode::Constant`] if not given.
+    pub fn padding_mode(self, padding_mode: PaddingMode) -> Self {
+        Self { padding_mode, ..self }
+    }
+}
+
+impl Transform for Pad {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
+        unless_zero(image, self.padding.sides(), self.fill, self.padding_mode)
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        let [left, top, right, bottom] = self.padding.sides();
+        before.map(|(height, width)| (height + top + bottom, width + left + right))
+    }
+
+    fn validate(&self) -> Result<()> {
+        let fits = self.padding.sides().iter().all(|&side| side <= MAX_SIDE);
+        check(NAME, fits, "`padding` must be at most 16384 a side")
+    }
+}
+
+/// Hands the image on without a copy where nothing is to be added.
+pub(super) fn unless_zero<'a>(
+    image: Cow<'a, Image>,
+    sides: [usize; 4],
+    fill: u8,
+    mode: PaddingMode,
+) -> Result<Cow<'a, Image>> {
+    if sides == [0; 4] {
+        return Ok(image);
+    }
+    functional::pad(&image, sides, fill, mode).map(Cow::Owned)
+}

@@ -1,0 +1,114 @@
+//! Cuts out a random part.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check_size;
+use super::transform::by_cow;
+use super::{Description, Padding, PaddingMode, Size, Stream, Transform, TransformEntry};
+use super::{describe, functional, pad};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::Generator;
+
+const NAME: &str = "random_crop";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<RandomCrop>(NAME, "cuts out a random part")
+}
+
+/// Cuts out a random part.
+///
+/// ```
+/// use candle_vision_data::transforms::{PaddingMode, RandomCrop};
+///
+/// // The usual augmentation for CIFAR-10.
+/// let crop = RandomCrop::new(32).padding(4).padding_mode(PaddingMode::Reflect);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomCrop {
+    size: Size,
+    #[serde(default)]
+    padding: Padding,
+    #[serde(default)]
+    pad_if_needed: bool,
+    #[serde(default)]
+    fill: u8,
+    #[serde(default)]
+    padding_mode: PaddingMode,
+}
+
+impl RandomCrop {
+    /// The side of a square in pixels, or `[height, width]`. Nothing is added around the image, and an
+    /// image that is too small is an error.
+    pub fn new(size: impl Into<Size>) -> Self {
+        Self {
+            size: size.into(),
+            padding: Padding::default(),
+            pad_if_needed: false,
+            fill: 0,
+            padding_mode: PaddingMode::Constant,
+        }
+    }
+
+    /// Pixels that are added around the image before.
+    pub fn padding(self, padding: impl Into<Padding>) -> Self {
+        Self { padding: padding.into(), ..self }
+    }
+
+    /// Whether an image that is still too small is padded up to the size.
+    pub fn pad_if_needed(self, pad_if_needed: bool) -> Self {
+        Self { pad_if_needed, ..self }
+    }
+
+    /// The value of the added pixels in mode [`PaddingMode::Constant`]; 0 if not given.
+    pub fn fill(self, fill: u8) -> Self {
+        Self { fill, ..self }
+    }
+
+    /// What the added pixels show; [`PaddingMode::Constant`] if not given.
+    pub fn padding_mode(self, padding_mode: PaddingMode) -> Self {
+        Self { padding_mode, ..self }
+    }
+}
+
+impl Transform for RandomCrop {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        let (height, width) = self.size.square();
+        let padded = |image, sides| pad::unless_zero(image, sides, self.fill, self.padding_mode);
+        let mut image = padded(image, self.padding.sides())?;
+        if self.pad_if_needed {
+            let columns = width.saturating_sub(image.width());
+            let rows = height.saturating_sub(image.height());
+            image = padded(image, [columns, rows, columns, rows])?;
+        }
+        let (top, left) = functional::random_corner(&image, height, width, rng)?;
+        functional::crop(&image, top, left, height, width).map(Cow::Owned)
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn stream(&self) -> Stream {
+        Stream::Sample
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn output_size(&self, _: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        Some(self.size.square())
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_size(NAME, self.size)
+    }
+}

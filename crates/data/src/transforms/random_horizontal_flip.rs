@@ -1,0 +1,74 @@
+//! Mirrors left and right at random.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check_probability;
+use super::transform::by_cow;
+use super::{Description, Stream, Transform, TransformEntry, describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::{self, Generator};
+
+const NAME: &str = "random_horizontal_flip";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<RandomHorizontalFlip>(NAME, "mirrors left and right with probability p")
+}
+
+/// Mirrors left and right with probability `p`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RandomHorizontalFlip {
+    p: f64,
+}
+
+impl RandomHorizontalFlip {
+    /// With this probability, in `0.0..=1.0`.
+    pub fn new(p: f64) -> Self {
+        Self { p }
+    }
+}
+
+impl Default for RandomHorizontalFlip {
+    /// With probability one half.
+    fn default() -> Self {
+        Self { p: 0.5 }
+    }
+}
+
+impl Transform for RandomHorizontalFlip {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        if !random::chance(rng, self.p) {
+            return Ok(image);
+        }
+        let mut flipped = image.into_owned();
+        functional::hflip_in_place(&mut flipped);
+        Ok(Cow::Owned(flipped))
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn stream(&self) -> Stream {
+        Stream::Sample
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        before
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_probability(NAME, self.p)
+    }
+}

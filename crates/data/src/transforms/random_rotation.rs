@@ -1,0 +1,92 @@
+//! Rotates by a random angle.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::{check, check_range};
+use super::transform::by_cow;
+use super::{Degrees, Description, Interpolation, Stream, Transform, TransformEntry};
+use super::{describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::{self, Generator};
+
+const NAME: &str = "random_rotation";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<RandomRotation>(NAME, "rotates about the centre by a random angle")
+}
+
+/// Rotates about the centre by a uniform angle. The size stays.
+///
+/// ```
+/// use candle_vision_data::transforms::{Interpolation, RandomRotation};
+///
+/// let rotation = RandomRotation::new(10.0).interpolation(Interpolation::Bilinear);
+/// let counter_clockwise = RandomRotation::new([0.0, 90.0]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomRotation {
+    degrees: Degrees,
+    #[serde(default = "nearest")]
+    interpolation: Interpolation,
+    #[serde(default)]
+    fill: u8,
+}
+
+fn nearest() -> Interpolation {
+    Interpolation::Nearest
+}
+
+impl RandomRotation {
+    /// One number `d`: between `-d` and `d` degrees. Two: their range. Positive is counter-clockwise.
+    pub fn new(degrees: impl Into<Degrees>) -> Self {
+        Self { degrees: degrees.into(), interpolation: nearest(), fill: 0 }
+    }
+
+    /// [`Interpolation::Nearest`], if not given, or [`Interpolation::Bilinear`].
+    pub fn interpolation(self, interpolation: Interpolation) -> Self {
+        Self { interpolation, ..self }
+    }
+
+    /// The value of the corners that come in from outside; 0 if not given.
+    pub fn fill(self, fill: u8) -> Self {
+        Self { fill, ..self }
+    }
+}
+
+impl Transform for RandomRotation {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        let [least, most] = self.degrees.range();
+        let degrees = random::between(rng, least, most);
+        functional::rotate(&image, degrees, self.interpolation, self.fill).map(Cow::Owned)
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn stream(&self) -> Stream {
+        Stream::Sample
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        before
+    }
+
+    fn validate(&self) -> Result<()> {
+        let is_known = self.interpolation != Interpolation::Bicubic;
+        check(NAME, is_known, "`interpolation` must be `nearest` or `bilinear`")?;
+        check_range(NAME, "degrees", self.degrees.range(), [f64::MIN, f64::MAX])
+    }
+}

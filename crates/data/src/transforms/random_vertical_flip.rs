@@ -1,0 +1,72 @@
+//! Mirrors top and bottom at random.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check_probability;
+use super::transform::by_cow;
+use super::{Description, Stream, Transform, TransformEntry, describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::{self, Generator};
+
+const NAME: &str = "random_vertical_flip";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<RandomVerticalFlip>(NAME, "mirrors top and bottom with probability p")
+}
+
+/// Mirrors top and bottom with probability `p`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RandomVerticalFlip {
+    p: f64,
+}
+
+impl RandomVerticalFlip {
+    /// With this probability, in `0.0..=1.0`.
+    pub fn new(p: f64) -> Self {
+        Self { p }
+    }
+}
+
+impl Default for RandomVerticalFlip {
+    /// With probability one half.
+    fn default() -> Self {
+        Self { p: 0.5 }
+    }
+}
+
+impl Transform for RandomVerticalFlip {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        if !random::chance(rng, self.p) {
+            return Ok(image);
+        }
+        Ok(Cow::Owned(functional::vflip(&image)))
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn stream(&self) -> Stream {
+        Stream::Sample
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        before
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_probability(NAME, self.p)
+    }
+}

@@ -1,0 +1,159 @@
+//! Transforms by name.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use candle_vision_registry::{Description, Entry, SettingsError, Table, TableError};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Transform;
+use crate::error::Result;
+
+type Build = dyn Fn(&Description) -> Result<Arc<dyn Transform>> + Send + Sync;
+
+/// One kind of transform in a table of [`Transforms`].
+#[derive(Clone)]
+pub struct TransformEntry {
+    name: Cow<'static, str>,
+    summary: Cow<'static, str>,
+    build: Arc<Build>,
+}
+
+impl TransformEntry {
+    /// The transform `T`, whose settings are the fields of `T`.
+    ///
+    /// `T` should have `#[serde(deny_unknown_fields)]`, so that a mistyped setting is an error, and
+    /// [`Transform::describe`] should return `name`: see [`describe`](super::describe).
+    pub fn of<T: Transform + DeserializeOwned>(
+        name: impl Into<Cow<'static, str>>,
+        summary: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(name, summary, |description| Ok(Arc::new(settings::<T>(description)?)))
+    }
+
+    /// A transform that `build` makes from its settings.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        summary: impl Into<Cow<'static, str>>,
+        build: impl Fn(&Description) -> Result<Arc<dyn Transform>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), summary: summary.into(), build: Arc::new(build) }
+    }
+
+    /// The transform with these settings.
+    ///
+    /// # Errors
+    /// If a setting is missing, unknown or wrong, or if the transform describes itself under another
+    /// name: then what a checkpoint keeps of it could not be built again.
+    pub fn build(&self, description: &Description) -> Result<Arc<dyn Transform>> {
+        let transform = (self.build)(description)?;
+        transform.validate()?;
+        let described = transform.describe().name;
+        if described == self.name {
+            return Ok(transform);
+        }
+        let problem = format!(
+            "the transform describes itself as `{described}`; return `{}` from `describe`",
+            self.name
+        );
+        Err(SettingsError::new(self.name.as_ref(), problem).into())
+    }
+}
+
+impl Entry for TransformEntry {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn summary(&self) -> &str {
+        &self.summary
+    }
+}
+
+impl std::fmt::Debug for TransformEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransformEntry").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Transforms by name, for recipes and checkpoints: those of this crate, and your own.
+///
+/// ```
+/// use candle_vision_data::transforms::Transforms;
+///
+/// let transforms = Transforms::standard();
+/// assert!(transforms.contains("random_resized_crop"));
+/// let error = transforms.get("random_crob").err().unwrap().to_string();
+/// assert!(error.starts_with("no transform is called `random_crob`; did you mean `random_crop`"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Transforms(Table<TransformEntry>);
+
+impl Transforms {
+    /// The transforms of this crate.
+    pub fn standard() -> Self {
+        Self(Table::of(
+            "transform",
+            [
+                super::resize::entry(),
+                super::center_crop::entry(),
+                super::random_crop::entry(),
+                super::random_resized_crop::entry(),
+                super::random_horizontal_flip::entry(),
+                super::random_vertical_flip::entry(),
+                super::random_rotation::entry(),
+                super::color_jitter::entry(),
+                super::grayscale::entry(),
+                super::random_grayscale::entry(),
+                super::pad::entry(),
+                super::to_tensor::entry(),
+                super::normalize::entry(),
+            ],
+        ))
+    }
+
+    /// Adds a transform.
+    ///
+    /// # Errors
+    /// If another one has its name, or if the name could not be written in a recipe.
+    pub fn add(&mut self, entry: TransformEntry) -> std::result::Result<&mut Self, TableError> {
+        self.0.add(entry)?;
+        Ok(self)
+    }
+}
+
+impl Default for Transforms {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+/// Look up, list and document the entries.
+impl Deref for Transforms {
+    type Target = Table<TransformEntry>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+fn settings<T: DeserializeOwned>(description: &Description) -> Result<T, SettingsError> {
+    // Neither TOML nor JSON settings have a null of their own: it is what became of `nan` and `inf`.
+    match description.settings.iter().find(|(_, value)| has_null(value)) {
+        Some((name, _)) => {
+            let problem = format!("`{name}` must be a finite number");
+            Err(SettingsError::new(&description.name, problem))
+        }
+        None => description.settings(),
+    }
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(values) => values.iter().any(has_null),
+        _ => false,
+    }
+}

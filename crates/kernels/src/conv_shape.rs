@@ -1,0 +1,137 @@
+//! The sizes of one convolution, shared by every kernel that computes it.
+
+use super::error::{Error, Result};
+
+/// Sizes of a channels-last convolution. Pairs are `[height, width]`.
+///
+/// Images are `[batch, in_size, in_channels]`, outputs `[batch, out_size, out_channels]`, kernels
+/// `[out_channels, in_channels / groups, kernel]` (PyTorch's order).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images.
+    pub batch: usize,
+    /// Pixels of an image.
+    pub in_size: [usize; 2],
+    /// Channels of an image.
+    pub in_channels: usize,
+    /// Positions of the kernel. They may reach past both ends of the input, where zeros are read, so
+    /// that padding behind the input need not be that in front of it.
+    pub out_size: [usize; 2],
+    /// Channels of an output.
+    pub out_channels: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// Pixels between two positions of the kernel.
+    pub stride: [usize; 2],
+    /// Rows of zeros in front of the input (above, and to the left).
+    pub padding: [usize; 2],
+    /// Pixels between two taps of the kernel.
+    pub dilation: [usize; 2],
+    /// Parts into which both kinds of channels are divided.
+    pub groups: usize,
+    /// Whether only plain sums are allowed: otherwise 3x3 convolutions in `f32` may take Winograd's
+    /// kernels, whose rounding errors are a few times larger.
+    pub exact: bool,
+}
+
+impl ConvShape {
+    /// Input channels that one output channel sees.
+    pub fn group_in(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Output channels of one group.
+    pub fn group_out(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// Taps of the kernel: its height times its width.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Pixels of all inputs of the batch.
+    pub fn in_pixels(&self) -> usize {
+        self.batch * self.in_size[0] * self.in_size[1]
+    }
+
+    /// Pixels of all outputs of the batch.
+    pub fn out_pixels(&self) -> usize {
+        self.batch * self.out_size[0] * self.out_size[1]
+    }
+
+    /// Elements of the input batch.
+    pub fn input_len(&self) -> usize {
+        self.in_pixels() * self.in_channels
+    }
+
+    /// Elements of the output batch.
+    pub fn output_len(&self) -> usize {
+        self.out_pixels() * self.out_channels
+    }
+
+    /// Elements of the kernel.
+    pub fn kernel_len(&self) -> usize {
+        self.out_channels * self.group_in() * self.taps()
+    }
+
+    /// Whether the outputs are those of as much padding behind each axis as in front of it.
+    pub fn is_padded_evenly(&self) -> bool {
+        (0..2).all(|axis| {
+            let padding = [self.padding[axis]; 2];
+            let (kernel, stride) = (self.kernel[axis], self.stride[axis]);
+            let size = out_size(self.in_size[axis], kernel, stride, padding, self.dilation[axis]);
+            size == Ok(self.out_size[axis])
+        })
+    }
+
+    /// Whether each channel is convolved with one kernel of its own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups == self.in_channels && self.groups == self.out_channels
+    }
+}
+
+/// How many positions a window of `kernel` takes on `input` with `padding` in front and behind.
+///
+/// # Errors
+/// If the window cannot be placed.
+pub fn out_size(
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    padding: [usize; 2],
+    dilation: usize,
+) -> Result<usize> {
+    if kernel == 0 || stride == 0 || dilation == 0 {
+        return Err(Error::new(format!(
+            "kernel, stride and dilation are at least 1, got {kernel}, {stride} and {dilation}"
+        )));
+    }
+    let reach = (kernel - 1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
+    let reach = reach.ok_or_else(|| Error::new("kernel times dilation is too large"))?;
+    let [front, behind] = padding;
+    let padded = front.checked_add(behind).and_then(|both| both.checked_add(input));
+    let padded = padded.ok_or_else(|| Error::new("padding is too large"))?;
+    if padded < reach {
+        return Err(Error::new(format!(
+            "a window of {reach} does not fit an input of {input} with padding {front} and {behind}"
+        )));
+    }
+    Ok((padded - reach) / stride + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::out_size;
+
+    #[test]
+    fn out_size_follows_pytorch() {
+        assert_eq!(out_size(224, 7, 2, [3; 2], 1).unwrap(), 112);
+        assert_eq!(out_size(15, 3, 2, [0; 2], 1).unwrap(), 7);
+        assert_eq!(out_size(16, 3, 1, [2; 2], 2).unwrap(), 16);
+        assert_eq!(out_size(4, 3, 1, [0; 2], 2).ok(), None);
+        assert_eq!(out_size(224, 3, 2, [0, 1], 1).unwrap(), 112);
+        assert_eq!(out_size(4, 3, 1, [usize::MAX / 2 + 1; 2], 1).ok(), None);
+        assert_eq!(out_size(4, 3, 0, [1; 2], 1).ok(), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! The two number types that kernels are written for.
+
+use std::fmt::Debug;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+
+use super::winograd::Winograd;
+use super::{
+    activation, add, avg_pool, batch_norm, channel_sums, conv, copied, dropout, finish, gemm,
+    layer_norm, layout, max_pool, mul, optimizer_step, rearrange, resample, softmax,
+};
+
+/// `f32`, which training uses, and `f64`, in which gradients are checked against finite differences.
+///
+/// Sealed: its supertraits hold the kernels of this crate, compiled for these two types.
+///
+/// # Safety
+/// Any bits are a value of the type, as the working memory of this crate relies on.
+pub unsafe trait Float:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Neg<Output = Self>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sum
+    + Parts
+    + Kernels
+{
+    /// The number 0.
+    const ZERO: Self;
+    /// The number 1.
+    const ONE: Self;
+
+    /// The same number, without loss.
+    fn widen(self) -> f64;
+    /// The nearest value of this type.
+    fn narrow(value: f64) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// `e` to the power of `self`.
+    fn exp(self) -> Self;
+    /// The natural logarithm of `1 + self`, exact near 0.
+    fn ln_1p(self) -> Self;
+    /// `e` to the power of `self`, less 1, exact near 0.
+    fn exp_m1(self) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The error function, `2 / sqrt(pi)` times the integral of `exp(-t * t)` from 0 to `self`.
+    fn erf(self) -> Self;
+    /// Whether this is a NaN.
+    fn is_not_a_number(self) -> bool;
+}
+
+/// Every kernel of this crate for one number type.
+#[doc(hidden)]
+pub trait Kernels:
+    Sized
+    + activation::Kernels<Self>
+    + add::Kernels<Self>
+    + avg_pool::Kernels<Self>
+    + batch_norm::Kernels<Self>
+    + channel_sums::Kernels<Self>
+    + conv::Kernels<Self>
+    + copied::Kernels<Self>
+    + dropout::Kernels<Self>
+    + finish::Kernels<Self>
+    + gemm::Kernels<Self>
+    + layer_norm::Kernels<Self>
+    + layout::Kernels<Self>
+    + max_pool::Kernels<Self>
+    + mul::Kernels<Self>
+    + optimizer_step::Kernels<Self>
+    + rearrange::Kernels<Self>
+    + resample::Kernels<Self>
+    + softmax::Kernels<Self>
+{
+}
+
+impl Kernels for f32 {}
+impl Kernels for f64 {}
+
+pub(crate) use parts::Parts;
+
+/// Public in a private module, so that nobody else can name it and so implement [`Float`].
+mod parts {
+    use super::Winograd;
+
+    /// What the kernels do in a way of its own for each number type.
+    pub trait Parts: Sized {
+        /// [`transpose_into`](crate::layout::transpose_into) without its checks.
+        ///
+        /// # Safety
+        /// Both matrices are inside their buffers: see there.
+        unsafe fn transpose_unchecked(
+            from: *const Self,
+            from_stride: usize,
+            size: [usize; 2],
+            to: *mut Self,
+            to_stride: usize,
+        );
+
+        /// The kernels with fewer multiplications for 3x3 convolutions, if this type has them.
+        fn winograd() -> Option<Winograd<Self>>;
+    }
+}
+
+macro_rules! float {
+    ($float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr) => {
+        // SAFETY: any bits are a floating-point number.
+        unsafe impl Float for $float {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+
+            #[inline(always)]
+            fn widen(self) -> f64 {
+                self.into()
+            }
+
+            #[inline(always)]
+            fn narrow(value: f64) -> Self {
+                value as $float
+            }
+
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                self.sqrt()
+            }
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+
+            #[inline(always)]
+            fn ln_1p(self) -> Self {
+                self.ln_1p()
+            }
+
+            #[inline(always)]
+            fn exp_m1(self) -> Self {
+                self.exp_m1()
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                self.tanh()
+            }
+
+            #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+
+            #[inline(always)]
+            fn is_not_a_number(self) -> bool {
+                self.is_nan()
+            }
+        }
+
+        impl Parts for $float {
+            unsafe fn transpose_unchecked(
+                from: *const Self,
+                from_stride: usize,
+                size: [usize; 2],
+                to: *mut Self,
+                to_stride: usize,
+            ) {
+                // SAFETY: passed on.
+                unsafe { $transpose(from, from_stride, size, to, to_stride) }
+            }
+
+            fn winograd() -> Option<Winograd<Self>> {
+                $winograd
+            }
+        }
+    };
+}
+
+// The error function of candle too is libm's, so that both give the same bits.
+float!(f32, super::exp::exp, libm::erff, super::simd::transpose, Some(super::winograd::KERNELS));
+float!(f64, f64::exp, libm::erf, transpose_plainly, None);
+
+/// # Safety
+/// As [`Parts::transpose_unchecked`].
+unsafe fn transpose_plainly<T: Copy>(
+    from: *const T,
+    from_stride: usize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    to_stride: usize,
+) {
+    for row in 0..rows {
+        for column in 0..columns {
+            // SAFETY: the caller vouches for every row and column of both.
+            unsafe { *to.add(column * to_stride + row) = *from.add(row * from_stride + column) }
+        }
+    }
+}

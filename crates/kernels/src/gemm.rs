@@ -1,0 +1,261 @@
+//! Matrix products on views of slices.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::compiled::compiled;
+use super::float::Float;
+use super::layout::extent;
+use super::output::filled_by;
+use super::parallel::for_each_of;
+use super::pieces::even_ranges;
+
+/// A matrix to read: element `(row, col)` lies at `row * row_stride + col * col_stride`.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Rows one after the other.
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
+        Self::with_row_stride(data, rows, cols, cols)
+    }
+
+    /// Rows that start `row_stride` elements apart.
+    pub fn with_row_stride(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(extent(rows, cols, row_stride) <= data.len(), "the matrix lies inside its slice");
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// All elements from the first on, and the distance between rows.
+    pub(crate) fn as_rows(&self) -> (&'a [T], usize) {
+        assert_eq!(self.col_stride, 1, "a row's elements lie side by side");
+        (self.data, self.row_stride)
+    }
+
+    /// The same elements, rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// The part of the matrix in `rows` and `cols`, neither of them empty.
+    pub(crate) fn block(self, rows: Range<usize>, cols: Range<usize>) -> Self {
+        assert!(rows.start < rows.end && rows.end <= self.rows, "rows lie inside the matrix");
+        assert!(cols.start < cols.end && cols.end <= self.cols, "columns lie inside the matrix");
+        let start = rows.start * self.row_stride + cols.start * self.col_stride;
+        Self { data: &self.data[start..], rows: rows.len(), cols: cols.len(), ..self }
+    }
+}
+
+/// A matrix to write, with rows `row_stride` elements apart.
+///
+/// It stands for an exclusive borrow of its elements only, so that tiles side by side in the same
+/// rows can go to different threads.
+pub(crate) struct MatrixMut<'a, T> {
+    start: *mut T,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `MatrixMut` is an exclusive borrow of its elements, like `&mut [T]`.
+unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
+
+/// A part of a `MatrixMut`, and where in it the part lies.
+pub(crate) struct Tile<'a, T> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) cols: Range<usize>,
+    pub(crate) matrix: MatrixMut<'a, T>,
+}
+
+impl<'a, T> MatrixMut<'a, T> {
+    /// Rows one after the other.
+    pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
+        assert!(rows * cols <= data.len(), "the matrix lies inside its slice");
+        Self { start: data.as_mut_ptr(), rows, cols, row_stride: cols, borrow: PhantomData }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The elements of one row.
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "the row lies inside the matrix");
+        // SAFETY: the row's elements lie inside the matrix, which `self` borrows exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.row_stride), self.cols) }
+    }
+
+    /// One tile for each pair of ranges, row by row. Both lists must ascend without overlap.
+    pub(crate) fn tiles(self, rows: &[Range<usize>], cols: &[Range<usize>]) -> Vec<Tile<'a, T>> {
+        assert_disjoint(rows, self.rows);
+        assert_disjoint(cols, self.cols);
+        let tile = |rows: &Range<usize>, cols: &Range<usize>| Tile {
+            rows: rows.clone(),
+            cols: cols.clone(),
+            matrix: MatrixMut {
+                // SAFETY: the ranges lie inside the matrix. As they do not overlap, no two tiles
+                // share an element, and `self` is consumed.
+                start: unsafe { self.start.add(rows.start * self.row_stride + cols.start) },
+                rows: rows.len(),
+                cols: cols.len(),
+                row_stride: self.row_stride,
+                borrow: PhantomData,
+            },
+        };
+        rows.iter().flat_map(|rows| cols.iter().map(move |cols| tile(rows, cols))).collect()
+    }
+}
+
+fn assert_disjoint(ranges: &[Range<usize>], len: usize) {
+    let mut end = 0;
+    for range in ranges {
+        assert!(end <= range.start && range.start < range.end, "ranges ascend without overlap");
+        end = range.end;
+    }
+    assert!(end <= len, "ranges lie inside the matrix");
+}
+
+/// `product = a * b`, or `product += a * b`, on the current thread.
+pub(crate) fn multiply<T: Float>(
+    product: &mut MatrixMut<'_, T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    accumulate: bool,
+) {
+    assert_eq!((product.rows, product.cols, a.cols), (a.rows, b.cols, b.rows), "sizes agree");
+    // SAFETY: each view's constructor checked that its elements lie inside its slice, and
+    // `product` borrows its elements exclusively.
+    unsafe {
+        gemm::gemm(
+            product.rows,
+            product.cols,
+            a.cols,
+            product.start,
+            1,
+            product.row_stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            T::ONE,
+            T::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// So many multiplications take about as long as it takes to read a number.
+const MULTIPLICATIONS: usize = 64;
+
+/// Pairs of matrices that keep the threads busy if each is one thread's.
+const FEW_PAIRS: usize = 16;
+
+/// The size of matrices that lie one behind the other, row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stacked {
+    /// Rows in memory.
+    pub rows: usize,
+    /// Columns in memory.
+    pub cols: usize,
+    /// Whether each is used transposed.
+    pub transposed: bool,
+}
+
+impl Stacked {
+    /// Matrices of so many rows and columns, used as they are.
+    pub fn new(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, transposed: false }
+    }
+
+    /// The same matrices, rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
+    }
+
+    /// Rows and columns as they are used.
+    pub fn size(self) -> [usize; 2] {
+        if self.transposed { [self.cols, self.rows] } else { [self.rows, self.cols] }
+    }
+
+    fn matrix<T>(self, data: &[T]) -> Matrix<'_, T> {
+        let matrix = Matrix::new(data, self.rows, self.cols);
+        if self.transposed { matrix.transposed() } else { matrix }
+    }
+}
+
+compiled! {
+    trait Kernels<T>;
+
+    /// `a * b` row by row, computed over all cores.
+    pub fn product(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
+        let write = |output: &mut [T]| multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b);
+        // SAFETY: the tiles cover the product, and each is written without being read.
+        unsafe { filled_by(a.rows * b.cols, write) }
+    }
+
+    /// For each of `batch` pairs of matrices, one behind the other, their product.
+    ///
+    /// # Panics
+    /// If the slices do not hold so many matrices, or their sizes differ where they must not.
+    pub fn batched_product(a: &[T], of_a: Stacked, b: &[T], of_b: Stacked, batch: usize) -> Vec<T> {
+        let ([rows, inner], [inner_b, cols]) = (of_a.size(), of_b.size());
+        assert!(inner == inner_b && inner > 0, "sizes agree, and there is something to add up");
+        assert_eq!(a.len(), batch * rows * inner, "a has the length of its matrices");
+        assert_eq!(b.len(), batch * inner * cols, "b has the length of its matrices");
+        let pair = |i: usize| {
+            (of_a.matrix(&a[i * rows * inner..]), of_b.matrix(&b[i * inner * cols..]))
+        };
+        let write = |output: &mut [T]| {
+            if output.is_empty() {
+                return;
+            }
+            let matrices = output.par_chunks_exact_mut(rows * cols).enumerate();
+            // Whether a pair is one task depends on the number of pairs alone.
+            if batch >= FEW_PAIRS {
+                for_each_of(batch * rows * cols * inner / MULTIPLICATIONS, matrices, |(i, c)| {
+                    let (a, b) = pair(i);
+                    multiply(&mut MatrixMut::new(c, rows, cols), a, b, false);
+                });
+            } else {
+                for (i, c) in output.chunks_exact_mut(rows * cols).enumerate() {
+                    let (a, b) = pair(i);
+                    multiply_parallel(MatrixMut::new(c, rows, cols), a, b);
+                }
+            }
+        };
+        // SAFETY: the matrices cover the output, and each product sets all of its matrix without
+        // reading it.
+        unsafe { filled_by(batch * rows * cols, write) }
+    }
+}
+
+fn multiply_parallel<T: Float>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
+    let rows = even_ranges(product.rows, 256);
+    let cols = even_ranges(product.cols, 256);
+    let cost = product.rows * product.cols * a.cols / MULTIPLICATIONS;
+    for_each_of(cost, product.tiles(&rows, &cols).into_par_iter(), |mut tile| {
+        let (a, b) = (a.block(tile.rows, 0..a.cols), b.block(0..b.rows, tile.cols));
+        multiply(&mut tile.matrix, a, b, false);
+    });
+}

@@ -1,0 +1,278 @@
+//! One step of an optimizer: parameter, state and gradient go through the cache once.
+//!
+//! Every element is computed on its own, so the chunks and the threads they run on cannot change a
+//! bit. The kernels say whether all new values are finite, which costs nothing while they are in
+//! registers and another pass over memory later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use super::compiled::compiled;
+use super::float::Float;
+use super::output::build_from;
+use super::parallel::for_each_of;
+use super::vectorize::vectorize;
+
+/// Settings of one step of stochastic gradient descent, as in PyTorch's `SGD`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Share of the momentum buffer that stays.
+    pub momentum: f64,
+    /// Share of the gradient that does not enter the momentum buffer. PyTorch begins a buffer with
+    /// the whole gradient: give 0 in a parameter's first step.
+    pub dampening: f64,
+    /// Factor of the parameter that is added to its gradient.
+    pub weight_decay: f64,
+    /// Whether to look ahead along the momentum.
+    pub nesterov: bool,
+    /// Factor of the gradient before anything else: below 1 when a gradient is clipped, or was
+    /// scaled up for the sake of `f16`.
+    pub grad_scale: f64,
+}
+
+/// Settings of one step of Adam or AdamW, as in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the running mean of gradients.
+    pub beta1: f64,
+    /// Decay of the running mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root of the second moment, so that nothing is divided by zero.
+    pub eps: f64,
+    /// Factor of the parameter that is added to its gradient, or by which `lr` shrinks it.
+    pub weight_decay: f64,
+    /// Whether weight decay shrinks the parameter itself (AdamW) instead of entering the moments.
+    pub decoupled_weight_decay: bool,
+    /// Number of this step for this parameter, from 1: corrects the moments' start at zero.
+    pub step: u64,
+    /// Factor of the gradient before anything else: below 1 when a gradient is clipped, or was
+    /// scaled up for the sake of `f16`.
+    pub grad_scale: f64,
+}
+
+impl AdamStep {
+    /// What shrinks the parameter, and what enters its gradient: one of them is 0.
+    pub fn weight_decays(&self) -> (f64, f64) {
+        if self.decoupled_weight_decay {
+            (self.weight_decay, 0.0)
+        } else {
+            (0.0, self.weight_decay)
+        }
+    }
+
+    /// The learning rate over the correction of the first moment.
+    pub fn step_size(&self) -> f64 {
+        self.lr / (1.0 - self.beta1.powf(self.step as f64))
+    }
+
+    /// The root of the correction of the second moment.
+    pub fn second_moment_correction(&self) -> f64 {
+        (1.0 - self.beta2.powf(self.step as f64)).sqrt()
+    }
+}
+
+/// Elements of one piece of work: 64 KiB of `f32` in each of up to four arrays.
+const CHUNK: usize = 1 << 14;
+
+/// [`SgdStep`] in the parameter's number type.
+struct Sgd<T> {
+    lr: T,
+    momentum: T,
+    gain: T,
+    weight_decay: T,
+    grad_scale: T,
+    nesterov: bool,
+}
+
+impl<T: Float> Sgd<T> {
+    fn new(step: &SgdStep) -> Self {
+        Self {
+            lr: T::narrow(step.lr),
+            momentum: T::narrow(step.momentum),
+            gain: T::narrow(1.0 - step.dampening),
+            weight_decay: T::narrow(step.weight_decay),
+            grad_scale: T::narrow(step.grad_scale),
+            nesterov: step.nesterov,
+        }
+    }
+}
+
+/// [`AdamStep`] in the parameter's number type, with everything that all elements share worked out.
+struct Adam<T> {
+    shrink: T,
+    weight_decay: T,
+    grad_scale: T,
+    beta1: T,
+    gain1: T,
+    beta2: T,
+    gain2: T,
+    step_size: T,
+    correction: T,
+    eps: T,
+}
+
+impl<T: Float> Adam<T> {
+    fn new(step: &AdamStep) -> Self {
+        let (decoupled, coupled) = step.weight_decays();
+        Self {
+            shrink: T::narrow(1.0 - step.lr * decoupled),
+            weight_decay: T::narrow(coupled),
+            grad_scale: T::narrow(step.grad_scale),
+            beta1: T::narrow(step.beta1),
+            gain1: T::narrow(1.0 - step.beta1),
+            beta2: T::narrow(step.beta2),
+            gain2: T::narrow(1.0 - step.beta2),
+            step_size: T::narrow(step.step_size()),
+            correction: T::narrow(1.0 / step.second_moment_correction()),
+            eps: T::narrow(step.eps),
+        }
+    }
+}
+
+compiled! {
+    trait Kernels<T>;
+
+    /// Plain gradient descent; returns whether all new values are finite.
+    pub fn sgd(parameter: &mut [T], grad: &[T], step: &SgdStep) -> bool {
+        let step = Sgd::new(step);
+        let pieces = parameter.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
+        all(grad.len(), pieces, |(parameter, grad), finite| sgd_piece(parameter, grad, &step, finite))
+    }
+
+    /// Gradient descent with momentum; returns whether all new values are finite.
+    pub fn sgd_momentum(
+        parameter: &mut [T],
+        buffer: &mut [T],
+        grad: &[T],
+        step: &SgdStep,
+    ) -> bool {
+        let step = Sgd::new(step);
+        let pieces = parameter
+            .par_chunks_mut(CHUNK)
+            .zip(buffer.par_chunks_mut(CHUNK))
+            .zip(grad.par_chunks(CHUNK));
+        all(grad.len(), pieces, |((parameter, buffer), grad), finite| {
+            sgd_momentum_piece(parameter, buffer, grad, &step, finite);
+        })
+    }
+
+    /// Adam and AdamW; returns whether all new values are finite.
+    pub fn adam(
+        parameter: &mut [T],
+        first_moment: &mut [T],
+        second_moment: &mut [T],
+        grad: &[T],
+        step: &AdamStep,
+    ) -> bool {
+        let step = Adam::new(step);
+        let pieces = parameter
+            .par_chunks_mut(CHUNK)
+            .zip(first_moment.par_chunks_mut(CHUNK))
+            .zip(second_moment.par_chunks_mut(CHUNK))
+            .zip(grad.par_chunks(CHUNK));
+        all(grad.len(), pieces, |(((parameter, first), second), grad), finite| {
+            adam_piece(parameter, first, second, grad, &step, finite);
+        })
+    }
+
+    /// The sum of the squares of all elements, in `f64` and in an order that depends on the length alone.
+    pub fn sum_of_squares(x: &[T]) -> f64 {
+        let pieces = x.len().div_ceil(CHUNK);
+        let sums: Vec<f64> = build_from(x.len(), pieces, 1, |i, sum| {
+            sum[0] = sum_of_squares_piece(&x[i * CHUNK..x.len().min((i + 1) * CHUNK)]);
+        });
+        sums.iter().sum()
+    }
+}
+
+fn sum_of_squares_piece<T: Float>(x: &[T]) -> f64 {
+    // Eight sums side by side: one alone would wait for each addition before the next.
+    let mut sums = [0.0; 8];
+    for group in x.chunks(sums.len()) {
+        for (sum, &x) in sums.iter_mut().zip(group) {
+            let x = x.widen();
+            *sum += x * x;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Unlike `Iterator::all` this runs every piece.
+/// Whether `step` leaves `true` in its second argument for every one of `pieces`, which hold
+/// `elements` in all.
+fn all<I: IndexedParallelIterator>(
+    elements: usize,
+    pieces: I,
+    step: impl Fn(I::Item, &mut bool) + Sync + Send,
+) -> bool {
+    let all = AtomicBool::new(true);
+    for_each_of(elements, pieces, |piece| {
+        let mut finite = true;
+        step(piece, &mut finite);
+        if !finite {
+            all.store(false, Ordering::Relaxed);
+        }
+    });
+    all.into_inner()
+}
+
+/// The product is NaN for a NaN and for an infinity.
+#[inline(always)]
+fn is_finite<T: Float>(x: T) -> bool {
+    x * T::ZERO == T::ZERO
+}
+
+vectorize! {
+    fn sgd_piece<T: Float>(parameter: &mut [T], grad: &[T], step: &Sgd<T>, finite: &mut bool) {
+        let mut all = true;
+        for (p, &g) in parameter.iter_mut().zip(grad) {
+            let g = g * step.grad_scale + step.weight_decay * *p;
+            *p -= step.lr * g;
+            all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+
+    fn sgd_momentum_piece<T: Float>(
+        parameter: &mut [T],
+        buffer: &mut [T],
+        grad: &[T],
+        step: &Sgd<T>,
+        finite: &mut bool,
+    ) {
+        let mut all = true;
+        for ((p, b), &g) in parameter.iter_mut().zip(buffer).zip(grad) {
+            let g = g * step.grad_scale + step.weight_decay * *p;
+            *b = step.momentum * *b + step.gain * g;
+            let direction = if step.nesterov { g + step.momentum * *b } else { *b };
+            *p -= step.lr * direction;
+            all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+
+    fn adam_piece<T: Float>(
+        parameter: &mut [T],
+        first_moment: &mut [T],
+        second_moment: &mut [T],
+        grad: &[T],
+        step: &Adam<T>,
+        finite: &mut bool,
+    ) {
+        let mut all = true;
+        for (((p, m), v), &g) in parameter.iter_mut().zip(first_moment).zip(second_moment).zip(grad) {
+            let g = g * step.grad_scale + step.weight_decay * *p;
+            *m = step.beta1 * *m + step.gain1 * g;
+            *v = step.beta2 * *v + step.gain2 * g * g;
+            let scale = v.sqrt() * step.correction + step.eps;
+            *p = *p * step.shrink - step.step_size * *m / scale;
+            all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+}

@@ -1,0 +1,221 @@
+//! Output and input gradient: both are a correlation of feature maps with a kernel.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::grid::TileGrid;
+use super::kernels::Kernels;
+use super::maps::{Maps, MapsMut};
+use super::panels::Panels;
+use super::tiles::Tiles;
+use crate::finish::Finish;
+use crate::parallel::for_each;
+use crate::product::Product;
+use crate::scratch::Scratch;
+use crate::simd::Simd;
+
+/// Output channels that are computed together: their products and their transformed kernels are
+/// what has to stay near.
+const GROUP: usize = 64;
+
+/// Values of tiles that are transformed together, for each channel: few enough that they and their
+/// products stay in the cache.
+const BLOCK_VALUES: usize = 864;
+
+/// Correlates `x` with `kernels` into `y`, both on `grid`, with one pixel of zeros around `x`.
+///
+/// `transformed` is what [`transformed`] made of the kernels, if that was done before.
+pub(super) fn correlate<S: Simd, F: Tiles>(
+    simd: S,
+    x: &[f32],
+    kernels: &Kernels<'_>,
+    transformed: Option<&[f32]>,
+    y: &mut [f32],
+    grid: TileGrid<F>,
+    finish: Finish<'_, f32>,
+) {
+    let correlation = Correlation {
+        simd,
+        grid,
+        kernels,
+        transformed,
+        finish,
+        x: Maps::new(x, grid, kernels.inputs),
+        y: MapsMut::new(y, grid, kernels.outputs),
+    };
+    // Tiles first needs groups enough to occupy the threads.
+    if grid.len() < kernels.outputs && correlation.groups() >= 4 {
+        correlation.run_tiles_first();
+    } else {
+        correlation.run_kernels_first();
+    }
+}
+
+/// The kernels of all groups, transformed, one group after the other.
+pub(super) fn transformed<S: Simd, F: Tiles>(simd: S, kernels: &Kernels<'_>) -> Scratch<f32> {
+    let len = group_layout::<S, F>(kernels, GROUP.min(kernels.outputs)).len();
+    let mut transformed = Scratch::take(kernels.outputs.div_ceil(GROUP) * len);
+    for_each(transformed.par_chunks_mut(len).enumerate(), |(group, to)| {
+        transform_group::<S, F>(simd, kernels, group, to);
+    });
+    transformed
+}
+
+fn transform_group<S: Simd, F: Tiles>(
+    simd: S,
+    kernels: &Kernels<'_>,
+    group: usize,
+    to: &mut [f32],
+) {
+    let outputs = outputs_of(kernels, group);
+    let layout = group_layout::<S, F>(kernels, outputs.len());
+    simd.vectorize(
+        #[inline(always)]
+        || kernels.transform::<S, F>(simd, outputs, to, &layout),
+    );
+}
+
+/// Output channels of one group.
+fn outputs_of(kernels: &Kernels<'_>, group: usize) -> Range<usize> {
+    group * GROUP..((group + 1) * GROUP).min(kernels.outputs)
+}
+
+fn group_layout<S: Simd, F: Tiles>(kernels: &Kernels<'_>, outputs: usize) -> Panels {
+    let (_, vectors) = S::WIDE_BLOCK;
+    let channels = outputs.next_multiple_of(S::LANES);
+    Panels::new::<F>(kernels.inputs, channels, vectors * S::LANES)
+}
+
+struct Correlation<'a, S, F> {
+    simd: S,
+    grid: TileGrid<F>,
+    kernels: &'a Kernels<'a>,
+    transformed: Option<&'a [f32]>,
+    finish: Finish<'a, f32>,
+    x: Maps<'a, F>,
+    y: MapsMut<'a, F>,
+}
+
+impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
+    /// Tiles of a block.
+    const BLOCK: usize = BLOCK_VALUES / F::PLANES;
+
+    /// Few kernels: transform them all, then take each block of tiles through all steps.
+    fn run_kernels_first(&self) {
+        let len = group_layout::<S, F>(self.kernels, GROUP.min(self.kernels.outputs)).len();
+        let made;
+        let kernels = match self.transformed {
+            Some(before) => before,
+            None => {
+                made = transformed::<S, F>(self.simd, self.kernels);
+                &made
+            }
+        };
+        for_each((0..self.blocks()).into_par_iter(), |block| {
+            let mut inputs = Scratch::take(self.input_layout().len());
+            self.transform_inputs(block, &mut inputs);
+            for (group, kernels) in kernels.chunks(len).enumerate() {
+                self.multiply(block, group, &inputs, kernels);
+            }
+        });
+    }
+
+    /// Few tiles: transform them all, then take each group of kernels through all steps, so that
+    /// the transformed kernels, the larger part, never leave the cache.
+    fn run_tiles_first(&self) {
+        let len = self.input_layout().len();
+        let kernels_len = group_layout::<S, F>(self.kernels, GROUP.min(self.kernels.outputs)).len();
+        let mut inputs = Scratch::take(self.blocks() * len);
+        for_each(inputs.par_chunks_mut(len).enumerate(), |(block, to)| {
+            self.transform_inputs(block, to);
+        });
+        for_each((0..self.groups()).into_par_iter(), |group| {
+            let mut made;
+            let kernels = match self.transformed {
+                Some(before) => &before[group * kernels_len..][..kernels_len],
+                None => {
+                    made = Scratch::take(kernels_len);
+                    transform_group::<S, F>(self.simd, self.kernels, group, &mut made);
+                    &made
+                }
+            };
+            for (block, inputs) in inputs.chunks(len).enumerate() {
+                self.multiply(block, group, inputs, kernels);
+            }
+        });
+    }
+
+    fn blocks(&self) -> usize {
+        self.grid.len().div_ceil(Self::BLOCK)
+    }
+
+    fn groups(&self) -> usize {
+        self.kernels.outputs.div_ceil(GROUP)
+    }
+
+    fn input_layout(&self) -> Panels {
+        let channels = self.kernels.inputs.next_multiple_of(S::LANES);
+        Panels::new::<F>(Self::BLOCK, channels, channels)
+    }
+
+    fn transform_inputs(&self, block: usize, to: &mut [f32]) {
+        let tiles = self.grid.block(block, Self::BLOCK);
+        let layout = self.input_layout();
+        assert!(to.len() >= layout.len() && tiles.len() <= layout.rows);
+        self.simd.vectorize(
+            #[inline(always)]
+            // SAFETY: `to` is ours alone, and was just checked.
+            || unsafe { self.x.inputs(self.simd, tiles, 0, to.as_mut_ptr(), &layout) },
+        );
+    }
+
+    /// Multiplies transformed tiles and kernels and writes the outputs.
+    fn multiply(&self, block: usize, group: usize, inputs: &[f32], kernels: &[f32]) {
+        let tiles = self.grid.block(block, Self::BLOCK);
+        let outputs = outputs_of(self.kernels, group);
+        let input_layout = self.input_layout();
+        let kernel_layout = group_layout::<S, F>(self.kernels, outputs.len());
+        let layout = Panels::new::<F>(Self::BLOCK, kernel_layout.channels, kernel_layout.channels);
+        let mut products = Scratch::<f32>::take(layout.len());
+        assert!(inputs.len() >= input_layout.len() && kernels.len() >= kernel_layout.len());
+        let simd = self.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let product = |width| Product {
+                    rows: tiles.len(),
+                    depth: self.kernels.inputs,
+                    width,
+                    a_row: input_layout.width,
+                    a_step: 1,
+                    c_row: layout.width,
+                    block_rows: S::WIDE_BLOCK.0,
+                    accumulate: false,
+                };
+                for plane in 0..F::PLANES {
+                    for (start, width) in kernel_layout.panels() {
+                        let kernel = plane * kernel_layout.plane + start * kernel_layout.rows;
+                        // SAFETY: the three buffers are as long as their layouts (checked above, or
+                        // just taken); the panel of kernels has a row for every input, and `width`
+                        // channels from `start` on are inside each row of products.
+                        unsafe {
+                            product(width).run(
+                                simd,
+                                inputs.as_ptr().add(plane * input_layout.plane),
+                                kernels.as_ptr().add(kernel),
+                                products.as_mut_ptr().add(plane * layout.plane + start),
+                            );
+                        }
+                    }
+                }
+                // SAFETY: `products` was taken for `layout`; each call of this function has a pair
+                // of tiles and channels of its own.
+                unsafe {
+                    let (tiles, outputs) = (tiles.clone(), outputs.clone());
+                    self.y.outputs(simd, tiles, outputs, products.as_ptr(), &layout, &self.finish)
+                }
+            },
+        );
+    }
+}

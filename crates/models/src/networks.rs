@@ -1,0 +1,234 @@
+//! The networks: a table of them by name, and what each can be built from without a name.
+
+mod alexnet;
+mod config;
+mod entry;
+mod gap_cnn;
+mod mlp;
+mod mobilenet_v2;
+mod published;
+mod residual;
+mod resnet;
+mod resnet9;
+mod simple_cnn;
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use candle_core::{DType, Device, Error, Result, bail};
+use candle_vision_registry::{Table, TableError};
+
+pub use alexnet::{AlexNet, AlexNetConfig};
+pub use entry::{InputSizes, NetworkEntry};
+pub use gap_cnn::{GapCnn, GapCnnConfig};
+pub use mlp::{Mlp, MlpConfig};
+pub use mobilenet_v2::{MobileNetV2, MobileNetV2Config};
+pub use published::{EvalPreprocessing, PublishedWeights, ResizeInterpolation, imagenet_classes};
+pub use residual::ResNetBlock;
+pub use resnet::{ResNet, ResNetConfig};
+pub use resnet9::{ResNet9, ResNet9Config};
+pub use simple_cnn::{SimpleCnn, SimpleCnnConfig};
+
+use crate::weights::{Strictness, WeightFile};
+use crate::{Model, ModelSpec, ParameterBuilder, Parameters};
+
+/// One row for each network of this crate, in the order of lists.
+static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
+    Networks(Table::of(
+        "network",
+        [
+            mlp::mlp(),
+            simple_cnn::simple_cnn(),
+            gap_cnn::gap_cnn(),
+            gap_cnn::gap_cnn_deep(),
+            resnet9::resnet9(),
+            resnet::resnet18(),
+            resnet::resnet34(),
+            resnet::resnet50(),
+            resnet::resnext50_32x4d(),
+            resnet::wide_resnet50_2(),
+            mobilenet_v2::mobilenet_v2(),
+            alexnet::alexnet(),
+            alexnet::alexnet_32(),
+        ],
+    ))
+});
+
+/// Networks by name: those of this crate, and those that a program adds.
+///
+/// ```
+/// use candle_vision_models::candle_core::Device;
+/// use candle_vision_models::Networks;
+///
+/// let networks = Networks::standard();
+/// let resnet18 = networks.get("resnet18")?;
+/// assert_eq!(resnet18.published_weights()[0].name, "IMAGENET1K_V1");
+/// assert_eq!(resnet18.class_names()[309], "bee");
+///
+/// let model = networks.build(&networks.spec("gap_cnn", 2)?, 0, &Device::Cpu)?;
+/// assert_eq!(model.head(), "fc");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Networks(Table<NetworkEntry>);
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+impl Networks {
+    /// The networks of this crate.
+    pub fn standard() -> Self {
+        BUILT_IN.clone()
+    }
+
+    /// The same without a copy.
+    pub(crate) fn built_in() -> &'static Self {
+        &BUILT_IN
+    }
+
+    /// Adds a network.
+    ///
+    /// # Errors
+    /// If another network has its name, or if the name could not be written in a recipe.
+    pub fn add(&mut self, entry: NetworkEntry) -> std::result::Result<&mut Self, TableError> {
+        self.0.add(entry)?;
+        Ok(self)
+    }
+
+    /// The network called `name`.
+    ///
+    /// # Errors
+    /// If there is none; the message offers near names.
+    pub fn get(&self, name: &str) -> std::result::Result<&NetworkEntry, TableError> {
+        self.0.get(name)
+    }
+
+    /// All networks, in the order in which they were added.
+    pub fn iter(&self) -> std::slice::Iter<'_, NetworkEntry> {
+        self.0.iter()
+    }
+
+    /// Their names, in the order in which they were added.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.names()
+    }
+
+    /// The table itself.
+    pub fn table(&self) -> &Table<NetworkEntry> {
+        &self.0
+    }
+
+    /// The network called `name` at the input size it was published for.
+    ///
+    /// # Errors
+    /// If there is no such network.
+    pub fn spec(&self, name: &str, num_classes: usize) -> Result<ModelSpec> {
+        Ok(self.find(name)?.spec(num_classes))
+    }
+
+    /// Builds the network that `spec` names, with initial values drawn from `seed`.
+    ///
+    /// # Errors
+    /// If no network has this name (the message offers near ones), there are no classes, or the input does
+    /// not fit it.
+    pub fn build(&self, spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Model>> {
+        let entry = self.find(&spec.architecture)?;
+        check(spec)?;
+        entry.build(spec, Parameters::new().builder(seed, DType::F32, device))
+    }
+
+    /// The entry called `name`; the error also tells what to do about a checkpoint of somebody's own network.
+    fn find(&self, name: &str) -> Result<&NetworkEntry> {
+        self.0.get(name).map_err(|error| {
+            let sentence = if error.to_string().ends_with('?') { " A" } else { "; a" };
+            Error::Msg(format!(
+                "{error}{sentence} network of a program's own has to be registered there with \
+                 `Registry::network`"
+            ))
+        })
+    }
+}
+
+impl<'a> IntoIterator for &'a Networks {
+    type Item = &'a NetworkEntry;
+    type IntoIter = std::slice::Iter<'a, NetworkEntry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Builds the network of this crate that `spec` names, with initial values drawn from `seed`.
+/// [`Networks::build`] also builds those that a program has added.
+///
+/// # Errors
+/// As [`Networks::build`].
+pub fn build(spec: &ModelSpec, seed: u64, device: &Device) -> Result<Box<dyn Model>> {
+    BUILT_IN.build(spec, seed, device)
+}
+
+/// The network of this crate called `architecture` for `num_classes` classes, on the CPU, with the weights of a
+/// safetensors or PyTorch file. Where the file has other classes, the head is new.
+///
+/// ```no_run
+/// let model = candle_vision_models::fine_tuned("resnet18", 2, "data/weights/resnet18.safetensors")?;
+/// # candle_vision_models::candle_core::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// If there is no such network, or the file cannot be read or does not fit it.
+pub fn fine_tuned(
+    architecture: &str,
+    num_classes: usize,
+    weights: impl AsRef<Path>,
+) -> Result<Box<dyn Model>> {
+    let spec = BUILT_IN.spec(architecture, num_classes)?;
+    let model = build(&spec, 0, &Device::Cpu)?;
+    WeightFile::read(weights)?.load(&*model, Strictness::ExceptHead)?;
+    Ok(model)
+}
+
+/// A row for a network of this crate: none of them has settings of its own.
+fn row<M: Model + 'static>(
+    name: &str,
+    build: impl Fn(&ModelSpec, ParameterBuilder) -> Result<M> + Send + Sync + 'static,
+) -> NetworkEntry {
+    NetworkEntry::new(name, move |spec, vb| {
+        spec.require_no_settings()?;
+        build(spec, vb)
+    })
+}
+
+/// Fails if no network can be built from `spec`.
+fn check(spec: &ModelSpec) -> Result<()> {
+    if spec.num_classes == 0 || spec.input.contains(&0) {
+        bail!(
+            "a network needs at least one class and an image, got {} classes and input {:?}",
+            spec.num_classes,
+            spec.input
+        )
+    }
+    if let Some(dropout) = spec.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
+        bail!("dropout is a fraction in 0..1, 1 excluded, got {dropout}")
+    }
+    Ok(())
+}
+
+/// Fails if no network can be built from `spec`, or an image does not survive three halvings.
+fn check_three_halvings(spec: &ModelSpec) -> Result<()> {
+    check(spec)?;
+    let [_, height, width] = spec.input;
+    if height < 8 || width < 8 {
+        bail!(
+            "`{}` halves the image three times: at least 8x8, got {height}x{width}",
+            spec.architecture
+        )
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

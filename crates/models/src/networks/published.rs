@@ -1,0 +1,147 @@
+//! Weights that somebody trained and published.
+
+use std::sync::{Arc, LazyLock};
+
+/// One line a class, in the order of the logits: the names in torchvision's
+/// `torchvision/models/_meta.py` (`_IMAGENET_CATEGORIES`, BSD-3-Clause).
+const IMAGENET_CLASSES: &str = include_str!("imagenet_classes.txt");
+
+/// Weights that somebody trained and published, as plain facts.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PublishedWeights {
+    /// What the publisher calls them, such as `IMAGENET1K_V1`.
+    pub name: String,
+    /// The name of the file here, without the extension: `weights/FILE.safetensors` in the data folder.
+    pub file: String,
+    /// Where the publisher keeps them.
+    pub url: String,
+    /// The SHA-256 of the file at the address in hexadecimal digits, or as many of its first ones as the
+    /// publisher names.
+    pub sha256: String,
+    /// Who published them, and under which licence.
+    pub source: String,
+    /// Top-1 accuracy on the publisher's validation set, a fraction in `0.0..=1.0`.
+    pub accuracy: f64,
+    /// Number of classes that they tell apart.
+    pub num_classes: usize,
+    /// What images go through before the network sees them.
+    pub preprocessing: EvalPreprocessing,
+}
+
+/// What images go through before a network is evaluated on them. Values are in the order red, green, blue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct EvalPreprocessing {
+    /// The shorter side after resizing, in pixels.
+    pub resize: usize,
+    /// Height and width of the middle that is cut out, in pixels.
+    pub crop: usize,
+    /// How pixels are made when the image is resized.
+    pub interpolation: ResizeInterpolation,
+    /// What is taken off each channel, whose values are in `0.0..=1.0`.
+    pub mean: [f64; 3],
+    /// What each channel is then divided by.
+    pub std: [f64; 3],
+}
+
+/// How pixels are made when an image is resized; both are widened when it shrinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResizeInterpolation {
+    /// A triangle of the pixels around.
+    Bilinear,
+    /// A cubic of the pixels around.
+    Bicubic,
+}
+
+impl EvalPreprocessing {
+    /// torchvision's `ImageClassification` for ImageNet: the shorter side to 256 (bilinear), the middle
+    /// 224x224, ImageNet's mean and standard deviation.
+    pub const IMAGENET: Self = Self {
+        resize: 256,
+        crop: 224,
+        interpolation: ResizeInterpolation::Bilinear,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+
+    /// Sets the shorter side after resizing and the side of the middle that is cut out, in pixels.
+    pub fn sizes(self, resize: usize, crop: usize) -> Self {
+        Self { resize, crop, ..self }
+    }
+
+    /// Sets how pixels are made when the image is resized.
+    pub fn interpolation(self, interpolation: ResizeInterpolation) -> Self {
+        Self { interpolation, ..self }
+    }
+
+    /// Sets what is taken off each channel, and what it is then divided by.
+    pub fn normalize(self, mean: [f64; 3], std: [f64; 3]) -> Self {
+        Self { mean, std, ..self }
+    }
+}
+
+impl PublishedWeights {
+    /// Weights called `name` in `file`, which tell `num_classes` classes apart and want ImageNet's
+    /// preprocessing.
+    pub fn new(name: &str, file: &str, num_classes: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: file.to_owned(),
+            url: String::new(),
+            sha256: String::new(),
+            source: String::new(),
+            accuracy: 0.0,
+            num_classes,
+            preprocessing: EvalPreprocessing::IMAGENET,
+        }
+    }
+
+    /// Sets where the publisher keeps them, and the SHA-256 of that file or its first digits.
+    pub fn url(mut self, url: &str, sha256: &str) -> Self {
+        (self.url, self.sha256) = (url.to_owned(), sha256.to_owned());
+        self
+    }
+
+    /// Sets who published them, and under which licence.
+    pub fn source(mut self, source: &str) -> Self {
+        self.source = source.to_owned();
+        self
+    }
+
+    /// Sets the top-1 accuracy, a fraction in `0.0..=1.0`.
+    pub fn accuracy(mut self, accuracy: f64) -> Self {
+        self.accuracy = accuracy;
+        self
+    }
+
+    /// Sets what images go through before the network sees them.
+    pub fn preprocessing(mut self, preprocessing: EvalPreprocessing) -> Self {
+        self.preprocessing = preprocessing;
+        self
+    }
+
+    /// torchvision's first ImageNet weights of a network. Address, hash and accuracy are those of its
+    /// `models/*.py`, version 0.29.
+    pub(super) fn torchvision_v1(file: &str, pth: &str, sha256: &str, accuracy: f64) -> Self {
+        Self::new("IMAGENET1K_V1", file, 1000)
+            .url(&format!("https://download.pytorch.org/models/{pth}"), sha256)
+            .source("torchvision, BSD-3-Clause")
+            .accuracy(accuracy)
+    }
+}
+
+/// The names of the 1000 classes of ImageNet-1k, in the order of the logits of networks trained on it:
+/// those of torchvision.
+///
+/// ```
+/// let names = candle_vision_models::imagenet_classes();
+/// assert_eq!((names.len(), names[310].as_str()), (1000, "ant"));
+/// assert_eq!(names[309], "bee");
+/// ```
+pub fn imagenet_classes() -> Arc<[String]> {
+    static NAMES: LazyLock<Arc<[String]>> =
+        LazyLock::new(|| IMAGENET_CLASSES.lines().map(str::to_owned).collect());
+    NAMES.clone()
+}

@@ -1,0 +1,61 @@
+//! CUDA kernels and the libraries beside them, behind the same functions as the CPU kernels.
+//!
+//! Everything runs on the one stream of candle's device, in the order in which it is asked for; the
+//! host does not wait for it. Our own kernels are `kernels/*.cu`, compiled when the crate is built.
+//! Convolutions go through cuDNN, which is opened when it is first needed, or through a matrix product
+//! where there is none.
+
+mod activation;
+mod array;
+mod batch_norm;
+mod bounded;
+mod conv;
+mod cross_entropy;
+mod cudnn;
+mod device;
+mod dropout;
+mod element;
+mod function;
+mod gemm;
+mod layer_norm;
+mod layout;
+mod linear;
+mod loading;
+mod modules;
+pub(crate) mod optimizer_step;
+mod pool;
+mod rearrange;
+mod resample;
+mod size;
+mod softmax;
+mod state;
+mod sums;
+mod upload;
+
+pub(crate) use activation::{curve, curve_gradient, relu_gradient};
+pub(crate) use array::{Array, kept};
+pub(crate) use batch_norm::{
+    Normalization, add_residual, affine_gradient, input_gradient as batch_norm_input_gradient,
+    moments, normalize, running_statistics,
+};
+pub(crate) use conv::{
+    input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
+    output as conv_output,
+};
+pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
+pub(crate) use device::bind_this_thread;
+pub use device::cuda_device;
+pub(crate) use dropout::keep;
+pub(crate) use gemm::matmul;
+pub(crate) use layer_norm::{
+    RowStatistics, layer_norm, layer_norm_input_gradient, layer_norm_parameter_gradients,
+};
+pub(crate) use layout::{copied, rows, transpose};
+pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
+pub use loading::{Translation, load_kernels};
+pub(crate) use pool::{Positions, average, average_gradient, max, max_and_positions, max_gradient};
+pub(crate) use rearrange::{mul, rearrange};
+pub(crate) use resample::resample;
+pub(crate) use softmax::{softmax, softmax_gradient};
+pub(crate) use sums::{sum_columns, sums_of_squares};
+pub use upload::{upload, upload_pixels};

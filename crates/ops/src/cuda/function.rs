@@ -1,0 +1,163 @@
+//! Our own kernels: finding them, and how many threads they get.
+
+use std::sync::Arc;
+
+use candle_core::Result;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaStream, CudaView, LaunchArgs, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda_backend::{CudaDevice, WrapErr};
+
+use super::element::Element;
+pub(super) use super::modules::Source;
+use super::state;
+
+/// A function of ours on the device, on the stream that it will run on.
+pub(super) struct DeviceFunction {
+    function: CudaFunction,
+    stream: Arc<CudaStream>,
+}
+
+impl DeviceFunction {
+    /// Arguments for one launch.
+    pub(super) fn builder(&self) -> LaunchArgs<'_> {
+        self.stream.launch_builder(&self.function)
+    }
+}
+
+/// The kernel `name` of `source` for elements of type `T`.
+pub(super) fn device_function<T: Element>(
+    device: &CudaDevice,
+    source: Source,
+    name: &str,
+) -> Result<DeviceFunction> {
+    let stream = device.cuda_stream();
+    // Looking up a kernel takes a context, and this may be the thread's first call.
+    stream.context().bind_to_thread().w()?;
+    let module = state::of(device)?.modules.get(&stream, source)?;
+    let function = module.load_function(&format!("cv_{name}_{}", T::SUFFIX)).w()?;
+    Ok(DeviceFunction { function, stream })
+}
+
+/// Threads of a block where every element is on its own.
+const THREADS: u32 = 256;
+/// Enough blocks to fill any card; the kernels walk on from there, with what they worked out for their
+/// channels.
+const MOST_BLOCKS: usize = 1024;
+
+/// One thread for each pack of 16 bytes of `n` elements.
+pub(super) fn over_packs<T: Element>(n: usize) -> LaunchConfig {
+    over_threads(n.div_ceil(pack::<T>()))
+}
+
+/// One thread for each of `n` pieces of work, up to a limit.
+pub(super) fn over_threads(n: usize) -> LaunchConfig {
+    let blocks = n.div_ceil(THREADS as usize).clamp(1, MOST_BLOCKS);
+    LaunchConfig {
+        grid_dim: (blocks as u32, 1, 1),
+        block_dim: (THREADS, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// Elements of the 16 bytes that a thread takes at once.
+fn pack<T: Element>() -> usize {
+    16 / size_of::<T>()
+}
+
+/// One block for each row, up to a limit.
+pub(super) fn over_rows(rows: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (rows.clamp(1, 65_535) as u32, 1, 1),
+        block_dim: (THREADS, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// One block alone.
+pub(super) const ONE_BLOCK: LaunchConfig =
+    LaunchConfig { grid_dim: (1, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+
+const COLUMN_THREADS: (u32, u32, u32) = (32, 8, 1);
+
+/// Blocks over the columns of a matrix of `T` and over chunks of its rows, and the number of chunks. It
+/// depends on the sizes alone, so that sums have the same bits every time.
+pub(super) fn over_columns<T: Element>(rows: usize, columns: usize) -> (LaunchConfig, usize) {
+    /// Blocks that fill a card.
+    const WANTED: usize = 512;
+    /// Elements below which a chunk is not worth a block, and rows.
+    const FEW: [usize; 2] = [16_384, 8];
+    let in_packs = columns.is_multiple_of(pack::<T>());
+    let width = COLUMN_THREADS.0 as usize * if in_packs { pack::<T>() } else { 1 };
+    let across = columns.div_ceil(width);
+    let few = (FEW[0] / columns).max(FEW[1]);
+    let chunks = (WANTED / across).clamp(1, rows.div_ceil(few).max(1));
+    let config = LaunchConfig {
+        grid_dim: (across as u32, chunks as u32, 1),
+        block_dim: COLUMN_THREADS,
+        shared_mem_bytes: 0,
+    };
+    (config, chunks)
+}
+
+/// Blocks that add up the chunks' sums of so many columns.
+pub(super) fn over_chunks_of(columns: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (columns.div_ceil(32) as u32, 1, 1),
+        block_dim: (32, 32, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// Starts a kernel with the arguments given; whatever it writes is ordered behind what the device's
+/// stream was asked for before.
+///
+/// Expands to an `unsafe` call: the caller's comment says why the kernel stays inside its arguments.
+macro_rules! launch {
+    ($function:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
+        use candle_core::cuda_backend::WrapErr as _;
+        let function = $function;
+        let mut arguments = function.builder();
+        $( $crate::cuda::function::Argument::push($argument, &mut arguments); )+
+        arguments.launch($config).w()?;
+    }};
+}
+pub(super) use launch;
+
+/// Something that a kernel takes.
+pub(super) trait Argument<'a> {
+    fn push(self, arguments: &mut LaunchArgs<'a>);
+}
+
+macro_rules! argument {
+    ($([$($generics:tt)*] $ty:ty),+ $(,)?) => {
+        $(impl<'a, $($generics)*> Argument<'a> for $ty {
+            fn push(self, arguments: &mut LaunchArgs<'a>) {
+                arguments.arg(self);
+            }
+        })+
+    };
+}
+
+argument!(
+    [] &'a u32,
+    [] &'a i32,
+    [] &'a usize,
+    [] &'a f32,
+    [] &'a f64,
+    ['c: 'a, T] &'a CudaView<'c, T>,
+    [T] &'a candle_core::cuda_backend::cudarc::driver::CudaSlice<T>,
+    [T] &'a mut candle_core::cuda_backend::cudarc::driver::CudaSlice<T>,
+    ['c: 'a, T] &'a mut candle_core::cuda_backend::cudarc::driver::CudaViewMut<'c, T>,
+);
+
+/// A pointer that may be null.
+impl<'a, 'c: 'a, T> Argument<'a> for &'a Option<CudaView<'c, T>> {
+    fn push(self, arguments: &mut LaunchArgs<'a>) {
+        const NULL: &usize = &0;
+        match self {
+            Some(view) => arguments.arg(view),
+            None => arguments.arg(NULL),
+        };
+    }
+}

@@ -1,0 +1,94 @@
+//! The data of a run: opened, split, loaded, told of.
+
+mod data_folder;
+mod remarks;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Device;
+use candle_vision::data::transforms::Compose;
+use candle_vision::data::{
+    DataLoader, Dataset, FolderLayout, ImageFolder, LoaderConfig, Opened, ReadOptions, Split,
+};
+use candle_vision::train::{CheckpointMetadata, DeviceUpload};
+
+use crate::{DataSettings, Result};
+pub use data_folder::DataFolder;
+pub use remarks::Remarks;
+
+/// The loader of one split: its batches lie on `device`.
+///
+/// # Errors
+/// As [`DataLoader::new`].
+pub fn loader(
+    dataset: Arc<dyn Dataset>,
+    settings: &DataSettings,
+    split: Split,
+    transform: Compose,
+    seed: u64,
+    device: &Device,
+) -> Result<DataLoader> {
+    let train = split == Split::Train;
+    let config = LoaderConfig::new(settings.batch_size)
+        .shuffle(train)
+        .drop_last(train && settings.drop_last)
+        .workers(settings.workers)
+        .prefetch(2 * settings.workers.max(1))
+        .seed(seed)
+        .skip_broken(settings.skip_broken);
+    loader_on(device, dataset, transform, config)
+}
+
+/// A loader whose batches lie on `device`, brought there in the way that is fastest for it.
+///
+/// # Errors
+/// As [`DataLoader::new`].
+pub fn loader_on(
+    device: &Device,
+    dataset: Arc<dyn Dataset>,
+    transform: Compose,
+    config: LoaderConfig,
+) -> Result<DataLoader> {
+    let loader = DataLoader::new(dataset, transform, config, device.clone())?;
+    // The CPU takes what the loader's threads have made as it is.
+    let upload = device.is_cuda().then(|| Arc::new(DeviceUpload::new(device.clone())));
+    Ok(match upload {
+        Some(upload) => loader.with_upload(upload),
+        None => loader,
+    })
+}
+
+/// The images of a folder to measure the network of a checkpoint on: those to validate on where it
+/// is split, else those to test on, else those to train on.
+///
+/// # Errors
+/// If the folder is no image folder, or has other classes than the checkpoint.
+pub fn to_measure(
+    path: &Path,
+    metadata: &CheckpointMetadata,
+    read: &ReadOptions,
+    remarks: &mut Remarks,
+) -> Result<Arc<dyn Dataset>> {
+    let layout = FolderLayout::find(path);
+    let split = layout.as_ref().ok().and_then(|layout| {
+        [Split::Val, Split::Test, Split::Train].into_iter().find_map(|split| layout.split(split))
+    });
+    if let Some(split) = split {
+        remarks.say(format!("measured on `{}`", split.display()));
+    }
+    let folder = match (ImageFolder::with_classes(split.unwrap_or(path), &metadata.classes), layout)
+    {
+        (Ok(folder), _) => folder,
+        // One class alone may well be measured, but where that fails too the folder is at fault.
+        (Err(_), Err(layout)) => return Err(layout.into()),
+        (Err(error), Ok(_)) => {
+            let remedy = "name a folder with the checkpoint's classes with --folder DIR";
+            return Err(crate::Error::from(error).at(remedy));
+        }
+    };
+    let read = read.with_exif_orientation(metadata.exif_orientation);
+    let opened = Opened::folder(folder.with_read_options(read));
+    remarks.note(&opened);
+    Ok(opened.dataset)
+}

@@ -1,0 +1,161 @@
+//! Where data sets lie and how they are opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_vision::data::{
+    DataSetEntry, Dataset, Error as DataError, OpenRequest, ReadOptions, Split,
+};
+
+use super::Remarks;
+use crate::error::At;
+use crate::fetching::fetch_command;
+use crate::recorded::near;
+use crate::{DataSettings, Error, Registry, Result};
+
+/// The folder of data sets and weights, and the parts that can be opened there.
+#[derive(Debug, Clone)]
+pub struct DataFolder<'a> {
+    registry: &'a Registry,
+    path: &'a Path,
+    read: ReadOptions,
+}
+
+impl<'a> DataFolder<'a> {
+    /// The folder `path`, with the parts of `registry`.
+    pub fn new(registry: &'a Registry, path: &'a (impl AsRef<Path> + ?Sized)) -> Self {
+        Self { registry, path: path.as_ref(), read: ReadOptions::default() }
+    }
+
+    /// How image files are read where the settings do not say it.
+    pub fn read_options(self, read: ReadOptions) -> Self {
+        Self { read, ..self }
+    }
+
+    /// The parts that can be named.
+    pub fn registry(&self) -> &'a Registry {
+        self.registry
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// Opens one split of the data set that `settings` name; what is to be said of it goes to `remarks`.
+    ///
+    /// # Errors
+    /// If it is not registered, not there or not sound; the message says how to get it.
+    pub fn open(
+        &self,
+        settings: &DataSettings,
+        split: Split,
+        seed: u64,
+        remarks: &mut Remarks,
+    ) -> Result<Arc<dyn Dataset>> {
+        let entry = self.entry(settings)?;
+        let request = self.request(settings, split).seed(seed);
+        let opened = entry.open(&request).map_err(Error::from).map_err(|error| {
+            match (entry.catalog_item(), error.cause()) {
+                (
+                    Some(item),
+                    Error::Data(
+                        DataError::NotFound { .. }
+                        | DataError::FileSize { .. }
+                        | DataError::Invalid { .. },
+                    ),
+                ) => Error::invalid(format!("{} ({})", error.one_line(), fetch_command(item))),
+                (_, Error::Data(DataError::InvalidSetting { setting, reason })) => {
+                    Error::invalid(format!("`data.{setting}` {reason}"))
+                }
+                _ => error,
+            }
+        });
+        let opened =
+            opened.at(|| format!("the {} images of `{}`", split.name(), settings.source))?;
+        remarks.note(&opened);
+        Ok(opened.dataset)
+    }
+
+    /// Whether there are images for a test after training.
+    ///
+    /// # Errors
+    /// If an image folder has no layout that is understood.
+    pub fn has_test(&self, settings: &DataSettings) -> Result<bool> {
+        Ok(self.entry(settings)?.has_test(&self.request(settings, Split::Test))?)
+    }
+
+    /// How an image folder is split, in one line.
+    ///
+    /// # Errors
+    /// As [`DataFolder::has_test`].
+    pub fn layout_notes(&self, settings: &DataSettings) -> Result<Vec<String>> {
+        let request = self.request(settings, Split::Train);
+        let Some(layout) = self.entry(settings)?.layout(&request)? else { return Ok(Vec::new()) };
+        let kept = format!("{} % of", 100.0 * settings.val_fraction);
+        let mut line = format!("splits of {layout}");
+        if !layout.is_split() {
+            line += &format!("; {kept} each are kept for validation");
+        } else if layout.split(Split::Val).is_none() {
+            line += &format!("; {kept} the images to train on are kept for validation");
+        }
+        if layout.split(Split::Test).is_some() {
+            line += "; the test images are measured once, after training";
+        }
+        Ok(vec![line])
+    }
+
+    /// Where the data set lies, and whether that is a place of the user's own; `None` if it is drawn.
+    ///
+    /// # Errors
+    /// If the settings lack the path.
+    pub fn location(&self, settings: &DataSettings) -> Result<Option<(PathBuf, bool)>> {
+        let place = self.entry(settings)?.place(&self.request(settings, Split::Train));
+        match place {
+            // The user's own place as it was given: a path that is seen from here may hide what is missing.
+            Ok(place) => Ok(place.map(|place| match &settings.path {
+                Some(path) if place.is_own => (path.clone(), true),
+                _ => (place.path, place.is_own),
+            })),
+            Err(_) if settings.path.is_none() => Err(Error::invalid(format!(
+                "`data.source = \"{}\"` needs `data.path`: give the place in the recipe, or with `--set \
+                 data.path=DIR`",
+                settings.source
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the data set is there.
+    pub(crate) fn is_there(&self, settings: &DataSettings) -> Result<bool> {
+        Ok(self.location(settings)?.is_none_or(|(place, _)| place.exists()))
+    }
+
+    /// Fails if a folder of the user's own cannot be trained on.
+    pub(crate) fn check(&self, settings: &DataSettings) -> Result<()> {
+        if let Some((_, true)) = self.location(settings)? {
+            self.entry(settings)?.layout(&self.request(settings, Split::Train))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, settings: &DataSettings) -> Result<&'a DataSetEntry> {
+        Ok(self.registry.data_sets.get(&settings.source)?)
+    }
+
+    fn request(&self, settings: &DataSettings, split: Split) -> OpenRequest {
+        let mut read = self.read.with_exif_orientation(settings.exif_orientation);
+        if let Some(most) = settings.max_pixels {
+            read = read.with_max_pixels(most);
+        }
+        let mut request = OpenRequest::new(self.path, split)
+            .read(read)
+            .val_fraction(settings.val_fraction)
+            .drawings(settings.train_images, settings.val_images, settings.image_size);
+        if let Some(path) = &settings.path {
+            request = request.path(near(path));
+        }
+        request.options.clone_from(&settings.options);
+        request
+    }
+}

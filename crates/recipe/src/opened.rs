@@ -1,0 +1,199 @@
+//! Everything that a run works on, opened and checked before anything is written.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use candle_vision::data::transforms::Compose;
+use candle_vision::data::{DataLoader, Dataset, LoaderConfig, Split, Subset, class_counts};
+use candle_vision::models::Model;
+use candle_vision::ops::Generator;
+use candle_vision::train::Trainer;
+
+use rand::SeedableRng;
+
+use crate::data::{DataFolder, Remarks, loader};
+use crate::error::At;
+use crate::network::network;
+use crate::{DataSettings, Error, ModelSettings, Registry, Result, Settings};
+
+/// The network and the images of a run.
+#[non_exhaustive]
+pub struct OpenedRun {
+    /// The network, with the weights that it starts from.
+    pub model: Box<dyn Model>,
+    /// What it is trained on.
+    pub train: DataLoader,
+    /// What chooses the best epoch.
+    pub val: DataLoader,
+    /// What is measured once, at the end.
+    pub test: Option<DataLoader>,
+    /// Where the network's weights come from, in words.
+    pub origin: String,
+    /// What a person should know of the data: how they are split, what was left out.
+    pub notes: Vec<String>,
+}
+
+/// Whether a run begins or goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// From the weights that the settings name, or from scratch.
+    New,
+    /// All weights come from a checkpoint: those it began with may be gone.
+    Resumed,
+}
+
+impl Settings {
+    /// Opens the data, builds the network and checks that one fits the other.
+    ///
+    /// # Errors
+    /// If a part is not registered, the data are not there or not sound, the weights do not fit, or the
+    /// transforms make what the network does not take.
+    pub fn open(&self, place: &DataFolder<'_>, device: &Device, start: Start) -> Result<OpenedRun> {
+        let mut settings = self.clone();
+        settings.check(place.registry())?;
+        settings.opened(place, device, start)
+    }
+
+    fn opened(&self, place: &DataFolder<'_>, device: &Device, start: Start) -> Result<OpenedRun> {
+        let registry = place.registry();
+        let seed = self.training.seed;
+        let transform = |description: &candle_vision::data::transforms::ComposeDescription| {
+            description.build(&registry.transforms).map_err(Error::from)
+        };
+        let (train, eval) = (transform(&self.data.train)?, transform(&self.data.eval)?);
+        let mut remarks = Remarks::default();
+        let mut open = |split| place.open(&self.data, split, seed, &mut remarks);
+        let (train_set, val_set) = (open(Split::Train)?, open(Split::Val)?);
+        let has_test = place.has_test(&self.data)?;
+        let test_set = has_test.then(|| open(Split::Test)).transpose()?;
+        check_size("train", &train_set, &train, &self.model)?;
+        for set in std::iter::once(&val_set).chain(&test_set) {
+            check_size("eval", set, &eval, &self.model)?;
+        }
+        let mut notes = place.layout_notes(&self.data)?;
+        notes.extend(remarks.into_notes());
+        notes.push(of_data(&train_set, &val_set, test_set.as_ref()));
+        let classes = train_set.classes().len();
+        let mut first_weights = self.model.clone();
+        if start == Start::Resumed {
+            first_weights.weights.clear();
+        }
+        let (model, origin) =
+            network(&first_weights, classes, seed, place.path(), device, &registry.networks)?;
+        // A run that began from weights was not fitted then, and must not be when it goes on.
+        if self.model.weights.is_empty() {
+            fit_images(&*model, &train_set, &self.data, &eval)?;
+        }
+        let load = |set, split, transform: &Compose| {
+            loader(set, &self.data, split, transform.clone(), seed, device)
+        };
+        let test = test_set.map(|set| load(set, Split::Test, &eval)).transpose()?;
+        Ok(OpenedRun {
+            model,
+            train: load(train_set, Split::Train, &train)?,
+            val: load(val_set, Split::Val, &eval)?,
+            test,
+            origin,
+            notes,
+        })
+    }
+}
+
+impl std::fmt::Debug for OpenedRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenedRun")
+            .field("model", &self.model)
+            .field("origin", &self.origin)
+            .field("train_images", &self.train.dataset().len())
+            .field("val_images", &self.val.dataset().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenedRun {
+    /// A trainer of the network as `settings` say, before its first step.
+    ///
+    /// # Errors
+    /// If a part is not registered, or as [`Trainer::new`].
+    pub fn trainer(&self, settings: &Settings, registry: &Registry) -> Result<Trainer<'_>> {
+        let trainer = Trainer::builder(&*self.model)
+            .data(&self.train, &self.val)
+            .config(settings.training.clone())
+            .parts(registry.training.clone());
+        Ok(trainer.build()?)
+    }
+}
+
+/// Checks with the first image that the transforms make what the network takes.
+fn check_size(
+    name: &str,
+    set: &Arc<dyn Dataset>,
+    transforms: &Compose,
+    model: &ModelSettings,
+) -> Result<()> {
+    let image = match set.sample(0) {
+        Ok(sample) => sample.image,
+        // One broken image is the loader's business: it may be left out.
+        Err(error) if error.is_broken_image() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let array = transforms
+        .apply(&image, &mut Generator::seed_from_u64(0))
+        .at(|| format!("data.{name} cannot transform `{}`", set.name(0)))?;
+    let [height, width, channels] = array.shape();
+    let (side, wanted) = (model.image_size, model.channels);
+    if (height, width) != (side, side) {
+        return Err(Error::invalid(format!(
+            "data.{name} makes images of {height}x{width}, but model.image_size is {side}; set one to \
+             the other"
+        )));
+    }
+    if channels != wanted {
+        return Err(Error::invalid(format!(
+            "data.{name} makes images of {channels} channels, but model.channels is {wanted}; set one to \
+             the other (transform `grayscale` changes images)"
+        )));
+    }
+    Ok(())
+}
+
+/// Shows the network as many training images as it asks for, taken evenly from all of them.
+fn fit_images(
+    model: &dyn Model,
+    set: &Arc<dyn Dataset>,
+    settings: &DataSettings,
+    eval: &Compose,
+) -> Result<()> {
+    let count = model.images_to_fit().min(set.len());
+    if count == 0 {
+        return Ok(());
+    }
+    let even = (0..count).map(|i| i * set.len() / count).collect();
+    let config =
+        LoaderConfig::new(count).workers(settings.workers).skip_broken(settings.skip_broken);
+    let images = Arc::new(Subset::new(set.clone(), even)?);
+    let loader = DataLoader::new(images, eval.clone(), config, Device::Cpu)?;
+    for batch in loader.epoch(0) {
+        model.fit_images(&batch?.images)?;
+    }
+    Ok(())
+}
+
+fn of_data(
+    train: &Arc<dyn Dataset>,
+    val: &Arc<dyn Dataset>,
+    test: Option<&Arc<dyn Dataset>>,
+) -> String {
+    let classes = train.classes();
+    let counts = class_counts(&**train);
+    let shown: Vec<String> =
+        classes.iter().zip(counts).take(12).map(|(class, n)| format!("{class} {n}")).collect();
+    let more = if classes.len() > 12 { ", ..." } else { "" };
+    let test = test.map_or_else(String::new, |test| format!(", {} for a test", test.len()));
+    format!(
+        "data: {} training images ({}{more}), {} for validation{test}",
+        train.len(),
+        shown.join(", "),
+        val.len()
+    )
+}

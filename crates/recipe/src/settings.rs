@@ -1,0 +1,191 @@
+//! The settings of a run.
+
+use std::path::PathBuf;
+
+use candle_vision::data::transforms::ComposeDescription;
+use candle_vision::ops::{set_convolution_benchmark, set_exact_convolution, set_tf32};
+use candle_vision::train::TrainerConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Error, Registry, Result};
+
+/// All settings of a run, as written to `config.toml` in its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// Where the images come from, and what is done to them.
+    pub data: DataSettings,
+    /// The network.
+    pub model: ModelSettings,
+    /// How it is trained.
+    pub training: TrainerConfig,
+    /// How convolutions are computed.
+    #[serde(default)]
+    pub conv: ConvSettings,
+    /// What is measured of the explanations when the training is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<ScoreSettings>,
+}
+
+impl Settings {
+    /// The settings as a recipe.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self)
+            .map_err(|error| Error::invalid(format!("the settings cannot be written: {error}")))
+    }
+
+    /// Looks every named part up, checks its settings and fills in its defaults. So two recipes mean the same
+    /// run exactly if their checked settings are equal.
+    ///
+    /// # Errors
+    /// If a part is not registered, or one of its settings is wrong.
+    pub fn check(&mut self, registry: &Registry) -> Result<()> {
+        registry.check()?;
+        registry.data_sets.get(&self.data.source)?;
+        registry.networks.get(&self.model.architecture)?;
+        for transforms in [&mut self.data.train, &mut self.data.eval] {
+            *transforms = transforms.build(&registry.transforms)?.describe();
+        }
+        self.training = self.training.with_defaults(&registry.training)?;
+        Ok(())
+    }
+}
+
+/// What is to be measured when the training is done: every way to explain the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ScoreSettings {
+    /// How many validation images.
+    pub images: usize,
+}
+
+/// How convolutions are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ConvSettings {
+    /// Plain sums alone, without the faster 3x3 kernels that round a little differently.
+    pub exact: bool,
+    /// Whether a CUDA card may round the factors of f32 convolutions to TF32.
+    pub tf32: bool,
+    /// Whether a CUDA card takes the fastest deterministic algorithm for each shape, as it is timed at
+    /// the first call, instead of the one that cuDNN recommends.
+    pub benchmark: bool,
+}
+
+impl Default for ConvSettings {
+    fn default() -> Self {
+        Self { exact: false, tf32: true, benchmark: false }
+    }
+}
+
+impl ConvSettings {
+    /// Has all convolutions of this process computed so, from now on.
+    pub fn apply(self) {
+        set_exact_convolution(self.exact);
+        set_tf32(self.tf32);
+        set_convolution_benchmark(self.benchmark);
+    }
+}
+
+/// Where the images come from, and what is done to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DataSettings {
+    /// The name of a data set that is registered.
+    pub source: String,
+    /// The folder of data sets and weights, as `--data`; a run records the one it used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// The image folder of `source = "folder"`, or the file or folder of a data set of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Whether the last training batch of an epoch is left out where it would be smaller.
+    #[serde(default)]
+    pub drop_last: bool,
+    /// Threads that read and transform images.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// Whether images that cannot be read are left out.
+    #[serde(default)]
+    pub skip_broken: bool,
+    /// Whether images of a folder are turned upright as their EXIF data says. Recipes and runs from
+    /// before there was this setting leave them as they are stored, and go on doing so.
+    #[serde(default)]
+    pub exif_orientation: bool,
+    /// How many pixels an image of a folder may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
+    /// Share of an image folder without one to validate on that is kept for validation.
+    #[serde(default = "default_val_fraction")]
+    pub val_fraction: f64,
+    /// What is done to an image in training.
+    pub train: ComposeDescription,
+    /// What is done to an image in validation and afterwards.
+    pub eval: ComposeDescription,
+    /// How many training images a data set makes that draws its own, such as `source = "insects"`.
+    #[serde(default = "default_train_images")]
+    pub train_images: usize,
+    /// How many validation images it makes.
+    #[serde(default = "default_val_images")]
+    pub val_images: usize,
+    /// How large it makes them: their height and width.
+    #[serde(default = "default_image_size")]
+    pub image_size: usize,
+    /// Settings of a data set of one's own: the table `[data.options]`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub options: Map<String, Value>,
+}
+
+fn default_workers() -> usize {
+    2
+}
+
+fn default_val_fraction() -> f64 {
+    0.2
+}
+
+fn default_train_images() -> usize {
+    800
+}
+
+fn default_val_images() -> usize {
+    200
+}
+
+fn default_image_size() -> usize {
+    128
+}
+
+/// The network of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ModelSettings {
+    /// The name of a network that is registered.
+    pub architecture: String,
+    /// A name under `DATA/weights`, or a path; empty for a start from scratch.
+    #[serde(default)]
+    pub weights: String,
+    /// Channels of an image.
+    #[serde(default = "default_channels")]
+    pub channels: usize,
+    /// Height and width of an image as the network takes it.
+    pub image_size: usize,
+}
+
+fn default_channels() -> usize {
+    3
+}

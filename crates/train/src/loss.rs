@@ -1,0 +1,199 @@
+//! What a network is trained to make small: the trait, and the losses that recipes can name.
+
+mod cross_entropy;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use candle_core::{DType, Tensor};
+use candle_vision_registry::Description;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use cross_entropy::CrossEntropy;
+
+use crate::evaluate::Answers;
+use crate::parts::{PartEntry, PartTable, try_described};
+use crate::{Error, Result};
+
+/// What a network is trained to make small, given its logits and the labels.
+///
+/// A loss that needs more than that is a [`TrainStep`](crate::TrainStep).
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_train::Result;
+/// use candle_vision_train::loss::Loss;
+///
+/// /// The mean of the probabilities that go to wrong classes.
+/// #[derive(Debug)]
+/// struct MeanError;
+///
+/// impl Loss for MeanError {
+///     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+///         let probabilities = candle_vision_ops::softmax(logits)?;
+///         let right = probabilities.gather(&labels.unsqueeze(1)?, 1)?;
+///         Ok((1.0 - right.mean_all()?)?)
+///     }
+/// }
+///
+/// let logits = Tensor::new(&[[0f32, 0.0], [9.0, 9.0]], &Device::Cpu)?;
+/// let labels = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// assert_eq!(MeanError.loss(&logits, &labels)?.to_scalar::<f32>()?, 0.5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Loss: Debug + Send + Sync {
+    /// The mean loss of a batch: a scalar that gradients flow from.
+    ///
+    /// # Shapes
+    /// - `logits`: `[batch, classes]`; `labels`: `[batch]`, `u32`
+    ///
+    /// # Errors
+    /// If a shape differs, or a label is not below `classes`.
+    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor>;
+
+    /// Adds a batch of an evaluation to the mean over a data set. By default a batch counts as many times as
+    /// it has images. A loss whose mean has other weights says so here.
+    ///
+    /// # Errors
+    /// As [`Loss::loss`].
+    fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {
+        let loss = self.loss(answers.logits, answers.labels_on_device)?;
+        let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let images = answers.labels.len() as f64;
+        mean.add(loss * images, images);
+        Ok(())
+    }
+
+    /// Name and settings. A run whose loss has none cannot be resumed.
+    fn describe(&self) -> Option<Description> {
+        None
+    }
+
+    /// Checks what can be checked without a network.
+    ///
+    /// # Errors
+    /// If a setting is impossible; the error names it.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Checks that the loss suits a network with so many classes.
+    ///
+    /// # Errors
+    /// If it does not; the error names the setting.
+    fn check_classes(&self, classes: usize) -> Result<()> {
+        let _ = classes;
+        Ok(())
+    }
+
+    /// Tensors that change while training, by name, for a loss that has such.
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        BTreeMap::new()
+    }
+
+    /// Takes back what [`Loss::state`] gave.
+    ///
+    /// # Errors
+    /// If a tensor is missing or does not fit.
+    fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        no_state(state)
+    }
+}
+
+/// For a part without state: fails if some was saved.
+pub(crate) fn no_state(state: &BTreeMap<String, Tensor>) -> Result<()> {
+    match state.keys().next() {
+        None => Ok(()),
+        Some(name) => {
+            let problem = "belongs to a part that has no state here".to_owned();
+            Err(Error::SavedState { name: name.clone(), problem })
+        }
+    }
+}
+
+/// A mean over a data set that is worked out batch by batch: a sum of terms over a sum of weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    /// Adds terms whose sum is `sum` and whose weights add up to `weight`.
+    pub fn add(&mut self, sum: f64, weight: f64) {
+        self.sum += sum;
+        self.weight += weight;
+    }
+
+    /// The mean. If every weight is 0, it is the sum: all images may be of a class with weight 0.
+    pub fn value(&self) -> f64 {
+        if self.weight > 0.0 { self.sum / self.weight } else { self.sum }
+    }
+}
+
+/// The losses that recipes can name.
+pub type Losses = PartTable<dyn Loss>;
+
+/// A row of [`Losses`].
+pub type LossEntry = PartEntry<dyn Loss>;
+
+impl PartTable<dyn Loss> {
+    /// The built-in losses.
+    pub fn standard() -> Self {
+        let entry = LossEntry::of::<CrossEntropy>;
+        Self::of(
+            "loss",
+            [entry("cross_entropy", "cross entropy, with label smoothing and class weights")],
+        )
+    }
+}
+
+impl PartEntry<dyn Loss> {
+    /// The entry of a loss whose settings are its fields.
+    pub fn of<L>(name: &'static str, summary: &str) -> Self
+    where
+        L: Loss + Serialize + DeserializeOwned + 'static,
+    {
+        Self::new(name, summary, move |description| {
+            let loss: L = description.settings()?;
+            loss.validate()?;
+            let description = try_described(name, &loss)?;
+            Ok(Box::new(Described { loss, description }))
+        })
+    }
+}
+
+/// A loss under the name of its entry.
+#[derive(Debug)]
+struct Described<L> {
+    loss: L,
+    description: Description,
+}
+
+impl<L: Loss> Loss for Described<L> {
+    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        self.loss.loss(logits, labels)
+    }
+
+    fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {
+        self.loss.add_to_mean(answers, mean)
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(self.description.clone())
+    }
+
+    fn check_classes(&self, classes: usize) -> Result<()> {
+        self.loss.check_classes(classes)
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        self.loss.state()
+    }
+
+    fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.loss.load_state(state)
+    }
+}

@@ -1,0 +1,227 @@
+//! Optimizers with PyTorch's arithmetic, over groups of parameters: the trait, the rules that recipes can
+//! name, and what makes an optimizer of a rule of one's own.
+//!
+//! A rule ([`UpdateRule`]) says how one parameter follows its gradient. [`PerParameter`] makes an
+//! [`Optimizer`] of it: groups of parameters, what the rule remembers of each, saving and loading.
+
+mod adam;
+mod group;
+mod per_parameter;
+mod rms_prop;
+mod rule;
+mod sgd;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use candle_vision_models::Parameter;
+use candle_vision_ops::sums_of_squares;
+use candle_vision_registry::Description;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use adam::{Adam, AdamW};
+pub use group::ParamGroup;
+pub(crate) use group::is_under;
+pub use per_parameter::PerParameter;
+pub use rms_prop::RmsProp;
+pub use rule::{Step, Update, UpdateRule, Updated};
+pub use sgd::Sgd;
+
+use crate::Result;
+use crate::parts::{PartEntry, PartTable, try_described};
+
+/// Changes parameters by their gradients, in place.
+///
+/// Most optimizers treat every parameter alike and by itself. Such a one is an [`UpdateRule`], which is
+/// shorter to write than this trait.
+pub trait Optimizer: Debug + Send {
+    /// The same settings, with no parameters and before the first step.
+    fn fresh(&self) -> Box<dyn Optimizer>;
+
+    /// Name and settings. A run whose optimizer has none cannot be resumed.
+    fn describe(&self) -> Option<Description> {
+        None
+    }
+
+    /// Takes in parameters, also later those that were frozen until then. A group's learning rate is
+    /// relative to the one that the optimizer began with.
+    ///
+    /// # Errors
+    /// If a setting is impossible, or a parameter is there already.
+    fn add(&mut self, groups: Vec<ParamGroup>) -> Result<()>;
+
+    /// The learning rate of parameters in no special group.
+    fn lr(&self) -> f64;
+
+    /// Changes the learning rate. Groups keep their ratio to it.
+    fn set_lr(&mut self, lr: f64);
+
+    /// One step for every parameter that is trainable now, with every gradient multiplied by `grad_scale`.
+    /// It does not wait for the device to find out whether the new values are finite: a GPU that is always
+    /// given its next work in time never stands still.
+    ///
+    /// # Errors
+    /// [`Error::MissingGradient`](crate::Error::MissingGradient) if a trainable parameter has no gradient in its first step; no parameter
+    /// has changed then.
+    fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated>;
+
+    /// What it remembers, by name, to be saved. `step.PATH` is there for each parameter that has taken a
+    /// step. The tensors may share memory with the optimizer: write them to a file before the next step.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    fn state(&self) -> Result<BTreeMap<String, Tensor>>;
+
+    /// Takes back what [`Optimizer::state`] gave. A parameter it does not name begins anew.
+    ///
+    /// # Errors
+    /// If a tensor is missing, is left over or does not fit its parameter.
+    fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+
+    /// One step for every parameter that is trainable now.
+    ///
+    /// # Errors
+    /// - [`Error::MissingGradient`](crate::Error::MissingGradient) as [`Optimizer::update`]
+    /// - [`Error::NotFinite`](crate::Error::NotFinite) if a parameter has a NaN or an infinity after the step
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
+        self.update(grads, 1.0)?.check()
+    }
+}
+
+/// The optimizers that recipes can name.
+pub type Optimizers = PartTable<dyn Optimizer>;
+
+/// A row of [`Optimizers`].
+pub type OptimizerEntry = PartEntry<dyn Optimizer>;
+
+impl PartTable<dyn Optimizer> {
+    /// The built-in optimizers.
+    pub fn standard() -> Self {
+        Self::of(
+            "optimizer",
+            [
+                OptimizerEntry::of::<Sgd>(
+                    "sgd",
+                    "stochastic gradient descent, with momentum if wanted",
+                ),
+                OptimizerEntry::of::<Adam>("adam", "Adam; weight decay is added to the gradient"),
+                OptimizerEntry::of::<AdamW>("adamw", "Adam with decoupled weight decay"),
+                OptimizerEntry::of::<RmsProp>(
+                    "rmsprop",
+                    "gradients over their running root mean square",
+                ),
+            ],
+        )
+    }
+}
+
+impl PartEntry<dyn Optimizer> {
+    /// The entry of a rule whose settings are its fields.
+    pub fn of<R>(name: &'static str, summary: &str) -> Self
+    where
+        R: UpdateRule + Serialize + DeserializeOwned,
+    {
+        Self::new(name, summary, move |description| {
+            let rule: R = description.settings()?;
+            let description = try_described(name, &rule)?;
+            Ok(Box::new(PerParameter::new(rule)?.described(description)))
+        })
+    }
+}
+
+/// The Euclidean norm of the gradients of `parameters` taken together, as clipping measures it.
+///
+/// # Errors
+/// If a gradient is no float.
+pub fn grad_norm(parameters: &[Parameter], grads: &GradStore) -> Result<f64> {
+    let grads = parameters.iter().filter_map(|parameter| grads.get(parameter.var()));
+    Ok(sums_of_squares(&grads.collect::<Vec<_>>())?.sqrt())
+}
+
+/// The name under which the number of a parameter's steps is saved: it is there once one was taken.
+pub(crate) fn steps_key(path: &str) -> String {
+    format!("step.{path}")
+}
+
+pub(crate) fn require_rate(setting: &str, lr: f64) -> Result<()> {
+    let valid = lr > 0.0 && lr.is_finite();
+    crate::error::require(valid, setting, lr, "a positive number, such as 0.001")
+}
+
+pub(crate) fn require_decay(setting: &str, decay: f64) -> Result<()> {
+    let valid = decay >= 0.0 && decay.is_finite();
+    crate::error::require(valid, setting, decay, "0 or a positive number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Box<dyn Optimizer>> {
+        let description: Description = toml::from_str(text).expect("it is a table");
+        Optimizers::standard().build(&description)
+    }
+
+    fn settings(text: &str) -> Description {
+        read(text).unwrap().describe().unwrap()
+    }
+
+    #[test]
+    fn defaults_are_pytorchs() {
+        assert_eq!(settings("name = 'sgd'\nlr = 0.1"), Sgd::new(0.1).into());
+        assert_eq!(settings("name = 'adam'\nlr = 1"), Adam::new(1.0).into());
+        let adamw = settings("name = 'adamw'\nlr = 0.1");
+        assert_eq!(adamw, AdamW::new(0.1).into());
+        assert_eq!(adamw.settings["weight_decay"], 0.01);
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, expected: &str) {
+        assert_eq!(read(text).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn unknown_names_and_settings_are_answered_with_near_ones() {
+        check_refused(
+            "name = 'sgdd'\nlr = 0.1",
+            "no optimizer is called `sgdd`; did you mean `sgd`?",
+        );
+        check_refused(
+            "name = 'sgd'\nlr = 0.1\nmomentun = 0.9",
+            "the settings of `sgd` are wrong: unknown field `momentun`; did you mean `momentum`?",
+        );
+        check_refused("name = 'adam'", "the settings of `adam` are wrong: missing field `lr`");
+        assert!(read("name = 'adam'\nlr = 0.1\nmomentum = 0.9").is_err());
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        let rate = "it must be a positive number, such as 0.001";
+        check_refused("name = 'sgd'\nlr = 0.0", &format!("`optimizer.lr` is 0; {rate}"));
+        check_refused("name = 'adam'\nlr = -1.0", &format!("`optimizer.lr` is -1; {rate}"));
+        check_refused(
+            "name = 'adam'\nlr = nan",
+            "`optimizer.lr` is NaN or infinite; it must be a finite number",
+        );
+        check_refused(
+            "name = 'sgd'\nlr = 0.1\nmomentum = 1.0",
+            "`optimizer.momentum` is 1; it must be in 0..1, 1 excluded",
+        );
+        check_refused(
+            "name = 'sgd'\nlr = 0.1\nnesterov = true",
+            "`optimizer.nesterov` is true; it must be false unless there is momentum and no dampening",
+        );
+        check_refused(
+            "name = 'adamw'\nlr = 0.1\nbetas = [0.9, 1.0]",
+            "`optimizer.betas` is [0.9, 1.0]; it must be two numbers in 0..1, 1 excluded",
+        );
+        check_refused(
+            "name = 'sgd'\nlr = 0.1\nweight_decay = -0.1",
+            "`optimizer.weight_decay` is -0.1; it must be 0 or a positive number",
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! How one parameter follows its gradient.
+
+use std::fmt::Debug;
+
+use candle_core::{DType, Result as TensorResult, Tensor, Var};
+use candle_vision_models::Parameter;
+use candle_vision_ops::Finite;
+use candle_vision_registry::Description;
+
+use super::{PerParameter, require_decay, require_rate};
+use crate::{Error, Result};
+
+/// How one parameter follows its gradient: an optimizer's settings and its arithmetic.
+///
+/// What the rule remembers of a parameter lies in tensors of the parameter's shape, which
+/// [`PerParameter`] makes (zero at first), saves and loads.
+///
+/// # Example
+/// The rule of Lion (<https://arxiv.org/abs/2302.06675>):
+/// ```
+/// use candle_core::{Result, Tensor, Var};
+/// use candle_vision_train::optim::{Step, UpdateRule};
+///
+/// #[derive(Debug, Clone)]
+/// struct Lion { lr: f64, betas: [f64; 2] }
+///
+/// impl UpdateRule for Lion {
+///     fn lr(&self) -> f64 { self.lr }
+///     fn state_names(&self) -> &[&str] { &["exp_avg"] }
+///     fn update(&self, parameter: &Var, grad: &Tensor, state: &[Var], step: &Step) -> Result<()> {
+///         let [beta1, beta2] = self.betas;
+///         let mean = state[0].as_detached_tensor();
+///         let direction = ((&mean * beta1)? + (grad * (1.0 - beta1))?)?.sign()?;
+///         let x = parameter.as_detached_tensor();
+///         let x = ((&x * (1.0 - step.lr * step.weight_decay))? - (direction * step.lr)?)?;
+///         state[0].set(&((mean * beta2)? + (grad * (1.0 - beta2))?)?)?;
+///         parameter.set(&x)
+///     }
+/// }
+/// ```
+pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
+    /// The learning rate to begin with.
+    fn lr(&self) -> f64;
+
+    /// The weight decay of parameters in no special group.
+    fn weight_decay(&self) -> f64 {
+        0.0
+    }
+
+    /// What it remembers of each parameter, in the order in which a step takes it.
+    fn state_names(&self) -> &[&str] {
+        &[]
+    }
+
+    /// Changes `parameter`, and what is remembered of it, by `grad`, which has been scaled already.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn update(
+        &self,
+        parameter: &Var,
+        grad: &Tensor,
+        state: &[Var],
+        step: &Step,
+    ) -> TensorResult<()>;
+
+    /// The same for all parameters at once, where that is faster. The result tells whether the new values
+    /// are finite; `None` leaves that to be looked up. The gradients have not been scaled yet.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
+        for Update { parameter, grad, state, step } in updates {
+            // One more kernel for each parameter, so only where it changes something.
+            if step.grad_scale == 1.0 {
+                self.update(parameter, grad, state, step)?;
+            } else {
+                self.update(parameter, &(*grad * step.grad_scale)?, state, step)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Name and settings. A rule that a registry builds has them from its entry.
+    fn describe(&self) -> Option<Description> {
+        None
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// If one is impossible; the error names it.
+    fn validate(&self) -> Result<()> {
+        require_rate("optimizer.lr", self.lr())?;
+        require_decay("optimizer.weight_decay", self.weight_decay())
+    }
+
+    /// An optimizer of these parameters by this rule, for a training loop of one's own.
+    ///
+    /// # Errors
+    /// If a setting is impossible, or a parameter is named twice.
+    fn optimizer(self, parameters: Vec<Parameter>) -> Result<PerParameter<Self>> {
+        let mut optimizer = PerParameter::new(self)?;
+        super::Optimizer::add(&mut optimizer, vec![super::ParamGroup::new(parameters)])?;
+        Ok(optimizer)
+    }
+}
+
+/// What a step is for one parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Learning rate of the parameter's group.
+    pub lr: f64,
+    /// Weight decay of the parameter's group.
+    pub weight_decay: f64,
+    /// Steps that the parameter has taken, this one included: 1 in the first.
+    pub number: u64,
+    /// What gradients are multiplied by, as clipping asks. [`UpdateRule::update`] gets them multiplied.
+    pub grad_scale: f64,
+}
+
+/// A parameter with all that changes it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Update<'a> {
+    /// The parameter.
+    pub parameter: &'a Var,
+    /// Its gradient, not scaled yet.
+    pub grad: &'a Tensor,
+    /// What is remembered of it, in the order of [`UpdateRule::state_names`].
+    pub state: &'a [Var],
+    /// Its step.
+    pub step: Step,
+}
+
+/// A step that was taken, or on a GPU is on its way.
+#[derive(Debug)]
+#[must_use = "only this knows whether the new values are finite"]
+pub struct Updated {
+    values: Values,
+    parameters: Vec<Parameter>,
+}
+
+#[derive(Debug)]
+enum Values {
+    /// What the kernel has seen.
+    Seen(Finite),
+    /// For each parameter a number, zero if its values are finite.
+    Flags(Vec<Tensor>),
+}
+
+impl Updated {
+    /// A step of `parameters`, whose new values `finite` knows.
+    pub(super) fn seen(finite: Finite, parameters: Vec<Parameter>) -> Self {
+        Self { values: Values::Seen(finite), parameters }
+    }
+
+    /// A step of `parameters`. Whether their values are finite is worked out from these on the device, and
+    /// read when it is asked for.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn of(parameters: Vec<Parameter>) -> Result<Self> {
+        // Zero times what is not finite is NaN, and a sum of zeros cannot overflow.
+        let flag = |parameter: &Parameter| (parameter.detached() * 0.0)?.sum_all();
+        let flags = parameters.iter().map(flag).collect::<TensorResult<_>>()?;
+        Ok(Self { values: Values::Flags(flags), parameters })
+    }
+
+    /// The first parameter with a NaN or an infinity after the step; waits for the step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn first_not_finite(&self) -> Result<Option<&Parameter>> {
+        let first = match &self.values {
+            Values::Seen(finite) => finite.first_not_finite()?,
+            Values::Flags(flags) => {
+                let mut first = None;
+                for (i, flag) in flags.iter().enumerate() {
+                    if flag.to_dtype(DType::F64)?.to_scalar::<f64>()? != 0.0 {
+                        first = Some(i);
+                        break;
+                    }
+                }
+                first
+            }
+        };
+        Ok(first.and_then(|first| self.parameters.get(first)))
+    }
+
+    /// Fails if a parameter is not finite after the step; waits for the step.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], which names the parameter.
+    pub fn check(&self) -> Result<()> {
+        self.first_not_finite()?.map_or(Ok(()), |parameter| {
+            Err(Error::NotFinite { parameter: parameter.path().to_owned() })
+        })
+    }
+}

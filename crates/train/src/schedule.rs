@@ -1,0 +1,230 @@
+//! Learning-rate schedules with PyTorch's values, stepped once an epoch; one cycle moves with every
+//! training step.
+//!
+//! Like PyTorch's they go from one rate to the next instead of computing each from the epoch, so
+//! that a rate set from outside (after unfreezing, say) is what the schedule goes on from.
+//!
+//! A [`Schedule`] is a rule without a state of its own. [`LearningRate`] follows one through a run: it keeps
+//! the rate, the epoch and what the schedule remembers, all of which a checkpoint saves.
+
+mod constant;
+mod cosine;
+mod learning_rate;
+mod memory;
+mod multi_step_lr;
+mod one_cycle;
+mod plateau;
+mod step_lr;
+mod warmup;
+
+use std::fmt::Debug;
+
+use candle_vision_registry::Description;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use constant::Constant;
+pub use cosine::CosineAnnealingLr;
+pub use learning_rate::{LearningRate, ScheduleState};
+pub use memory::Memory;
+pub use multi_step_lr::MultiStepLr;
+pub use one_cycle::{Anneal, OneCycleLr};
+pub use plateau::ReduceLrOnPlateau;
+pub use step_lr::StepLr;
+pub use warmup::Warmup;
+
+use crate::Result;
+use crate::monitor::{Measured, Monitor};
+use crate::parts::{PartEntry, PartTable, try_described};
+use crate::record::EpochRecord;
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLength {
+    /// Epochs of the whole run.
+    pub epochs: usize,
+    /// Training batches in each.
+    pub steps_per_epoch: usize,
+}
+
+/// What a schedule may look at when an epoch is done.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct EpochEnd<'a> {
+    /// The rate of the epoch that is done.
+    pub lr: f64,
+    /// Epochs done, from 1. Behind a warm-up it counts from the warm-up's end.
+    pub epoch: usize,
+    /// Length of the run. Behind a warm-up, of what is left after it.
+    pub run: RunLength,
+    /// The rate that the schedule began with, or that it was last set to from outside.
+    pub base_lr: f64,
+    /// What was measured in the epoch.
+    pub record: &'a EpochRecord,
+    /// Which way each number is better.
+    pub measured: &'a Measured,
+}
+
+/// A rule for the learning rate.
+///
+/// # Example
+/// A rate that falls with the root of the epoch:
+/// ```
+/// use candle_vision_train::Result;
+/// use candle_vision_train::schedule::{EpochEnd, Memory, Schedule};
+///
+/// #[derive(Debug)]
+/// struct InverseRoot;
+///
+/// impl Schedule for InverseRoot {
+///     fn next(&self, end: &EpochEnd<'_>, _: &mut Memory) -> Result<f64> {
+///         Ok(end.base_lr / (1.0 + end.epoch as f64).sqrt())
+///     }
+/// }
+/// ```
+pub trait Schedule: Debug + Send + Sync {
+    /// The rate of the epoch that comes next. `memory` is what the schedule left there at the end of an
+    /// earlier epoch; a checkpoint saves it.
+    ///
+    /// # Errors
+    /// If what is remembered is of another schedule.
+    fn next(&self, end: &EpochEnd<'_>, memory: &mut Memory) -> Result<f64>;
+
+    /// Name and settings. A run whose schedule has none cannot be resumed.
+    fn describe(&self) -> Option<Description> {
+        None
+    }
+
+    /// The rate of an epoch, from 0, if the schedule begins there with `base_lr`.
+    fn begin(&self, base_lr: f64, epoch: usize) -> f64 {
+        let _ = epoch;
+        base_lr
+    }
+
+    /// The rate of a training step, counted from 0 over the whole run, for a schedule that moves with every
+    /// step. `None` leaves the steps of an epoch at the epoch's rate.
+    fn lr_of_step(&self, base_lr: f64, step: usize, run: RunLength) -> Option<f64> {
+        let _ = (base_lr, step, run);
+        None
+    }
+
+    /// Whether the rates depend on the run's number of epochs: those of one cycle, and of a cosine
+    /// without its own `t_max`. A run that is resumed with another number of epochs goes on with the
+    /// rates that a run of that length has from there on, so that such a schedule is stretched.
+    fn depends_on_length(&self) -> bool {
+        false
+    }
+
+    /// The number that it watches, for a schedule that watches one.
+    ///
+    /// # Errors
+    /// If the run does not measure it.
+    fn monitor(&self, measured: &Measured) -> Result<Option<Monitor>> {
+        let _ = measured;
+        Ok(None)
+    }
+
+    /// Checks every setting for a run that begins with `base_lr`.
+    ///
+    /// # Errors
+    /// If one is impossible; the error names it.
+    fn validate(&self, base_lr: f64) -> Result<()> {
+        let _ = base_lr;
+        Ok(())
+    }
+
+    /// The same behind a linear climb of so many epochs.
+    fn warmup(self, epochs: usize) -> Warmup
+    where
+        Self: Sized + 'static,
+    {
+        Warmup::new(epochs, self)
+    }
+}
+
+/// The learning-rate schedules that recipes can name.
+pub type Schedules = PartTable<dyn Schedule>;
+
+/// A row of [`Schedules`].
+pub type ScheduleEntry = PartEntry<dyn Schedule>;
+
+impl PartTable<dyn Schedule> {
+    /// The built-in schedules.
+    pub fn standard() -> Self {
+        let (cosine, cycle) = ("half a cosine, and up again", "up and down once, step by step");
+        Self::of(
+            "schedule",
+            [
+                ScheduleEntry::of::<Constant>("constant", "the optimizer's rate throughout"),
+                ScheduleEntry::of::<StepLr>("step_lr", "times `gamma` every `step_size` epochs"),
+                ScheduleEntry::of::<MultiStepLr>("multi_step_lr", "times `gamma` at given epochs"),
+                ScheduleEntry::of::<CosineAnnealingLr>("cosine_annealing_lr", cosine),
+                ScheduleEntry::of::<ReduceLrOnPlateau>(
+                    "reduce_lr_on_plateau",
+                    "times `factor` when a metric stops improving",
+                ),
+                ScheduleEntry::of::<OneCycleLr>("one_cycle_lr", cycle),
+            ],
+        )
+    }
+}
+
+impl PartEntry<dyn Schedule> {
+    /// The entry of a schedule whose settings are its fields. In a recipe it takes `warmup` besides them.
+    pub fn of<S>(name: &'static str, summary: &str) -> Self
+    where
+        S: Schedule + Serialize + DeserializeOwned + 'static,
+    {
+        Self::new(name, summary, move |description| {
+            let mut own = description.clone();
+            let warmup = own.settings.remove("warmup");
+            let schedule: S = own.settings()?;
+            let description = try_described(name, &schedule)?;
+            let schedule = Box::new(Described { schedule, description });
+            match warmup {
+                None => Ok(schedule),
+                Some(settings) => Ok(Box::new(Warmup::read(settings, schedule)?)),
+            }
+        })
+    }
+}
+
+/// A schedule under the name of its entry.
+#[derive(Debug)]
+struct Described<S> {
+    schedule: S,
+    description: Description,
+}
+
+impl<S: Schedule> Schedule for Described<S> {
+    fn next(&self, end: &EpochEnd<'_>, memory: &mut Memory) -> Result<f64> {
+        self.schedule.next(end, memory)
+    }
+
+    fn describe(&self) -> Option<Description> {
+        Some(self.description.clone())
+    }
+
+    fn begin(&self, base_lr: f64, epoch: usize) -> f64 {
+        self.schedule.begin(base_lr, epoch)
+    }
+
+    fn lr_of_step(&self, base_lr: f64, step: usize, run: RunLength) -> Option<f64> {
+        self.schedule.lr_of_step(base_lr, step, run)
+    }
+
+    fn depends_on_length(&self) -> bool {
+        self.schedule.depends_on_length()
+    }
+
+    fn monitor(&self, measured: &Measured) -> Result<Option<Monitor>> {
+        self.schedule.monitor(measured)
+    }
+
+    fn validate(&self, base_lr: f64) -> Result<()> {
+        self.schedule.validate(base_lr)
+    }
+}
+
+#[cfg(test)]
+mod tests;

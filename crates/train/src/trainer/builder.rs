@@ -1,0 +1,338 @@
+//! How a trainer is put together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candle_vision_data::DataLoader;
+use candle_vision_models::{Hooks, LayerHook, Model, Precision, PreparedLayers};
+use candle_vision_registry::Description;
+
+use super::{Trainer, TrainingResult, run_length};
+use crate::callback::Callback;
+use crate::config::TrainerConfig;
+use crate::freeze::{Learners, check_groups, freeze};
+use crate::loaders::{check_loaders, data_facts};
+use crate::loss::Loss;
+use crate::loss_scale::LossScale;
+use crate::metrics::Metric;
+use crate::monitor::Measured;
+use crate::optim::Optimizer;
+use crate::parts::{Parts, undescribed};
+use crate::record::History;
+use crate::run_folder::RunFolder;
+use crate::schedule::{LearningRate, Schedule};
+use crate::train_step::TrainStep;
+use crate::training_state::Position;
+use crate::unread::{Reading, Unread};
+use crate::weight_averages::WeightAverages;
+use crate::{Error, Result};
+
+/// Hooks of the training passes.
+pub(super) enum TrainingHooks<'a> {
+    /// The same in every step.
+    Same(Box<dyn LayerHook + 'a>),
+    /// Made for each step of the run, from 1.
+    OfStep(Box<dyn FnMut(usize) -> Hooks<'a> + 'a>),
+}
+
+impl TrainingHooks<'_> {
+    /// Does something with the hooks of a step.
+    pub(super) fn with<T>(&mut self, step: usize, work: impl FnOnce(&mut dyn LayerHook) -> T) -> T {
+        match self {
+            Self::Same(hooks) => work(hooks.as_mut()),
+            Self::OfStep(make) => work(&mut make(step)),
+        }
+    }
+}
+
+/// A [`Trainer`] that is put together piece by piece. Only the data and the settings must be given.
+///
+/// A part that is given here takes the place of the one that the settings name. A run with such a part can be
+/// resumed if the part has a description.
+///
+/// # Example
+/// ```
+/// # use std::sync::Arc;
+/// # use candle_core::Device;
+/// # use candle_vision_data::transforms::{Compose, ToTensor};
+/// # use candle_vision_data::{DataLoader, Insects, InsectsConfig, LoaderConfig, Split};
+/// # use candle_vision_models::{Hooks, ModelSpec, build};
+/// use candle_vision_train::loss::CrossEntropy;
+/// use candle_vision_train::metrics::MacroF1;
+/// use candle_vision_train::optim::Sgd;
+/// use candle_vision_train::schedule::{CosineAnnealingLr, Schedule};
+/// use candle_vision_train::{Trainer, TrainerConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let insects = Insects::new(Split::Val, InsectsConfig::new(4).size(32))?;
+/// # let transform = Compose::new().with(ToTensor);
+/// # let data =
+/// #     DataLoader::new(Arc::new(insects), transform, LoaderConfig::default(), Device::Cpu)?;
+/// # let model = build(&ModelSpec::new("gap_cnn", 2).input([3, 32, 32]), 0, &Device::Cpu)?;
+/// let mut hooks = Hooks::new();
+/// hooks.on_gradient("conv3", |_, gradient| Ok(Some(gradient.clamp(-0.02, 0.02)?)));
+/// let done = Trainer::builder(model.as_ref())
+///     .data(&data, &data)
+///     .config(TrainerConfig::new(2, Sgd::new(0.1).momentum(0.9)).monitor("macro_f1"))
+///     .loss(CrossEntropy::new().label_smoothing(0.1))
+///     .schedule(CosineAnnealingLr::new().warmup(1))
+///     .metric(MacroF1::new())
+///     .hooks(hooks)
+///     .run()?;
+/// assert!(done.best_epoch.is_some_and(|epoch| epoch.metrics.contains_key("macro_f1")));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is trained before `run`"]
+pub struct TrainerBuilder<'a> {
+    model: &'a dyn Model,
+    data: Option<[&'a DataLoader; 2]>,
+    config: Option<TrainerConfig>,
+    registries: Parts,
+    optimizer: Option<Box<dyn Optimizer>>,
+    schedule: Option<Arc<dyn Schedule>>,
+    loss: Option<Box<dyn Loss>>,
+    metrics: Vec<Box<dyn Metric>>,
+    train_step: Option<Box<dyn TrainStep + 'a>>,
+    hooks: Option<(TrainingHooks<'a>, Option<Description>)>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
+    stop: Option<&'a AtomicBool>,
+    folder: Option<RunFolder>,
+    new_folder: Option<PathBuf>,
+}
+
+impl fmt::Debug for TrainerBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrainerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<'a> TrainerBuilder<'a> {
+    pub(super) fn new(model: &'a dyn Model) -> Self {
+        Self {
+            model,
+            data: None,
+            config: None,
+            registries: Parts::standard(),
+            optimizer: None,
+            schedule: None,
+            loss: None,
+            metrics: Vec::new(),
+            train_step: None,
+            hooks: None,
+            callbacks: Vec::new(),
+            stop: None,
+            folder: None,
+            new_folder: None,
+        }
+    }
+
+    /// What to train on, and what to validate on.
+    pub fn data(self, train: &'a DataLoader, val: &'a DataLoader) -> Self {
+        Self { data: Some([train, val]), ..self }
+    }
+
+    /// The settings.
+    pub fn config(self, config: TrainerConfig) -> Self {
+        Self { config: Some(config), ..self }
+    }
+
+    /// The registries that the settings name parts of; the built-in ones by default.
+    pub fn parts(self, parts: Parts) -> Self {
+        Self { registries: parts, ..self }
+    }
+
+    /// An optimizer that knows no parameter yet, in the place of the one that the settings name.
+    pub fn optimizer(self, optimizer: impl Optimizer + 'static) -> Self {
+        Self { optimizer: Some(Box::new(optimizer)), ..self }
+    }
+
+    /// A schedule in the place of the one that the settings name.
+    pub fn schedule(self, schedule: impl Schedule + 'static) -> Self {
+        Self { schedule: Some(Arc::new(schedule)), ..self }
+    }
+
+    /// A loss in the place of the one that the settings name.
+    pub fn loss(self, loss: impl Loss + 'static) -> Self {
+        Self { loss: Some(Box::new(loss)), ..self }
+    }
+
+    /// A metric besides those that the settings name.
+    pub fn metric(mut self, metric: impl Metric + 'static) -> Self {
+        self.metrics.push(Box::new(metric));
+        self
+    }
+
+    /// Forward pass and loss of a training step, for a loss that needs more than logits and labels. Validation
+    /// measures the loss of the settings.
+    pub fn train_step(self, step: impl TrainStep + 'a) -> Self {
+        Self { train_step: Some(Box::new(step)), ..self }
+    }
+
+    /// Hooks of the training passes. They see and may change the layers' outputs and gradients. A run with
+    /// them cannot be resumed; see [`TrainerBuilder::described_hooks`].
+    pub fn hooks(self, hooks: impl LayerHook + 'a) -> Self {
+        Self { hooks: Some((TrainingHooks::Same(Box::new(hooks)), None)), ..self }
+    }
+
+    /// The same for a run that can be resumed. The description must say all that the hooks do, and what they
+    /// do must not depend on earlier steps.
+    pub fn described_hooks(self, description: Description, hooks: impl LayerHook + 'a) -> Self {
+        let hooks = TrainingHooks::Same(Box::new(hooks));
+        Self { hooks: Some((hooks, Some(description))), ..self }
+    }
+
+    /// Hooks that are made for each step of the run, from 1.
+    pub fn hooks_of_step(self, make: impl FnMut(usize) -> Hooks<'a> + 'a) -> Self {
+        Self { hooks: Some((TrainingHooks::OfStep(Box::new(make)), None)), ..self }
+    }
+
+    /// As [`Trainer::callback`].
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// As [`Trainer::run_folder`].
+    pub fn run_folder(self, folder: &RunFolder) -> Self {
+        Self { folder: Some(folder.clone()), new_folder: None, ..self }
+    }
+
+    /// As [`Trainer::save_to`].
+    pub fn save_to(self, runs_of: impl Into<PathBuf>) -> Self {
+        Self { new_folder: Some(runs_of.into()), folder: None, ..self }
+    }
+
+    /// As [`Trainer::stop_when`].
+    pub fn stop_when(self, flag: &'a AtomicBool) -> Self {
+        Self { stop: Some(flag), ..self }
+    }
+
+    /// A trainer before its first step. Class names and preprocessing for the checkpoints are those
+    /// of the validation loader. Parameters that are frozen already stay so; with
+    /// [`TrainerConfig::freeze`] more are frozen.
+    ///
+    /// # Errors
+    /// If a setting is impossible, a part is not registered, a loader is empty, the data sets have other
+    /// classes than each other or the network, a label is of no class, or no parameter is trainable. The
+    /// network is as it was then.
+    pub fn build(self) -> Result<Trainer<'a>> {
+        let Self { model, registries, .. } = self;
+        let missing = |what: &str, call: &str| Error::setting(what, "not given", call);
+        let [train, val] =
+            self.data.ok_or_else(|| missing("data", "given by `.data(&train, &val)`"))?;
+        let mut config = self
+            .config
+            .ok_or_else(|| missing("config", "given by `.config(TrainerConfig::new(..))`"))?;
+        config.validate_own()?;
+        check_loaders(model, train, val)?;
+        check_groups(model, &config)?;
+        let classes = model.spec().num_classes;
+
+        let mut told = Told::default();
+        let loss = self.loss.map_or_else(|| registries.losses.build(&config.loss), Ok)?;
+        loss.validate()?;
+        loss.check_classes(classes)?;
+        config.loss = told.part("loss", loss.describe());
+        let optimizer =
+            self.optimizer.map_or_else(|| registries.optimizers.build(&config.optimizer), Ok)?;
+        config.optimizer = told.part("optimizer", optimizer.describe());
+        let schedule = match self.schedule {
+            Some(schedule) => schedule,
+            None => Arc::from(registries.schedules.build(&config.schedule)?),
+        };
+        config.schedule = told.part("schedule", schedule.describe());
+        let named = config.metrics.iter().map(|metric| registries.metrics.build(metric));
+        let metrics = named.chain(self.metrics.into_iter().map(Ok)).collect::<Result<Vec<_>>>()?;
+        metrics.iter().try_for_each(|metric| metric.check_classes(classes))?;
+        let mut describe = |metric: &dyn Metric| {
+            told.part(&format!("metric `{}`", metric.name()), metric.describe())
+        };
+        config.metrics = metrics.iter().map(|metric| describe(&**metric)).collect();
+        let measured = Measured::with(&metrics)?;
+        schedule.monitor(&measured)?;
+        config.check_monitors(&measured)?;
+        let monitor = measured.monitor("monitor", &config.monitor, None)?;
+        let mut parts = BTreeMap::new();
+        if let Some(step) = &self.train_step {
+            parts.insert("train_step".to_owned(), told.part("training step", step.describe()));
+        }
+        let hooks = self.hooks.map(|(hooks, description)| {
+            parts.insert("hooks".to_owned(), told.part("hooks", description));
+            hooks
+        });
+
+        let learners = Learners::new(model, model.parameters().trainable(), &config)?;
+        let lr =
+            LearningRate::new(Arc::clone(&schedule), optimizer.lr(), run_length(&config, train))?;
+        let optimizer = learners.optimizer(optimizer, &config, true)?;
+        let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
+        let device = model.parameters().device();
+        let is_emulated = config.precision != Precision::F32 && device.is_cpu();
+        let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
+        let data = data_facts(train, val);
+        // The first change, when nothing can fail any more.
+        freeze(model, learners.later.as_deref().unwrap_or_default())?;
+        Ok(Trainer {
+            model,
+            train,
+            val,
+            config,
+            registries,
+            loss,
+            optimizer,
+            schedule,
+            lr,
+            metrics,
+            measured,
+            monitor,
+            train_step: self.train_step,
+            hooks,
+            parts,
+            undescribed: told.undescribed,
+            callbacks: self.callbacks,
+            callback_states: BTreeMap::new(),
+            stop: self.stop,
+            folder: self.folder,
+            new_folder: self.new_folder,
+            best: None,
+            frozen: learners.later,
+            prepared: PreparedLayers::new(),
+            averages,
+            loss_scale,
+            position: Position::at_epoch(1, 0),
+            history: History::default(),
+            data,
+            forgiven: 0,
+            unread: Unread::new(Reading::of(&device)),
+            // Halves are emulated on the CPU, by conversions that are none of the network's.
+            slow_backward: is_emulated.then_some(true),
+        })
+    }
+
+    /// Builds the trainer and runs it.
+    ///
+    /// # Errors
+    /// As [`TrainerBuilder::build`] and [`Trainer::run`].
+    pub fn run(self) -> Result<TrainingResult> {
+        self.build()?.run()
+    }
+}
+
+/// Notes which parts cannot be told again.
+#[derive(Default)]
+struct Told {
+    undescribed: Vec<String>,
+}
+
+impl Told {
+    fn part(&mut self, part: &str, description: Option<Description>) -> Description {
+        description.unwrap_or_else(|| {
+            self.undescribed.push(part.to_owned());
+            undescribed()
+        })
+    }
+}

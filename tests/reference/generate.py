@@ -1,0 +1,567 @@
+#!/usr/bin/env python3
+"""Writes the reference values: what PyTorch and its libraries compute on the tensors of `recipe.py`.
+
+    python tests/reference/generate.py --out DIR [GROUP ...]     into one folder, to compare
+    python tests/reference/generate.py [GROUP ...]               over the files that lie in the repository
+
+Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, training, explain. It needs
+torch, torchvision, safetensors and pillow; the group explain also needs grad-cam and captum. `README.md` lists the
+files, the crates that they belong to, and the versions that made them.
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+import recipe
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.numpy import save_file
+from torchvision import models
+from torchvision import transforms as T
+from torchvision.transforms import functional as TF
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Output:
+    """Where the files go: into one folder, or over those of the repository that have the name."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def paths(self, name):
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return [self.folder / name]
+        folders = [*REPOSITORY.glob("crates/*/tests/reference"), REPOSITORY / "tests/reference"]
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        if not found:
+            raise SystemExit(f"no folder has `{name}`; name one with --out, and move the file to its crate")
+        return found
+
+    def tensors(self, name, tensors):
+        for path in self.paths(name):
+            save_file(tensors, path)
+
+    def json(self, name, value):
+        for path in self.paths(name):
+            path.write_text(json.dumps(value, indent=1))
+
+
+def tensor(array, grad=False):
+    result = torch.from_numpy(np.ascontiguousarray(array))
+    return result.requires_grad_(grad) if grad else result
+
+
+def array(value):
+    return np.ascontiguousarray(value.detach().numpy() if torch.is_tensor(value) else value)
+
+
+def image_batch(name, shape, grad=False):
+    return tensor(recipe.image_batch(name, shape), grad)
+
+
+def fill(model, gain=1.0):
+    """Gives a network the weights of the recipe."""
+    state = {}
+    for name, value in model.state_dict().items():
+        # Buffers that are computed, such as Swin's index tables, keep their own values.
+        known = value.is_floating_point()
+        state[name] = tensor(recipe.weight(name, tuple(value.shape), gain)) if known else value
+    model.load_state_dict(state)
+    return model
+
+
+# Differentiable ops: outputs, and gradients for the output gradient `signed("CASE.grad")`.
+
+CONVOLUTIONS = [
+    # name, batch, in, height, width, out, kernel, stride, padding, dilation, groups, bias
+    ("conv3x3", 2, 8, 14, 14, 16, 3, 1, 1, 1, 1, False),
+    ("conv3x3_s2", 2, 8, 15, 13, 16, 3, 2, 1, 1, 1, False),
+    ("conv7x7_s2", 2, 3, 32, 32, 16, 7, 2, 3, 1, 1, False),
+    ("conv1x1", 2, 16, 9, 9, 24, 1, 1, 0, 1, 1, True),
+    ("conv1x1_s2", 2, 16, 9, 9, 24, 1, 2, 0, 1, 1, False),
+    ("conv11x11_s4", 1, 3, 63, 63, 8, 11, 4, 2, 1, 1, True),
+    ("conv5x5", 2, 6, 13, 13, 8, 5, 1, 2, 1, 1, True),
+    ("conv_dilated", 2, 4, 16, 16, 6, 3, 1, 2, 2, 1, True),
+    ("conv_grouped", 2, 8, 12, 12, 12, 3, 1, 1, 1, 4, True),
+    ("conv_depthwise", 2, 10, 14, 14, 10, 3, 1, 1, 1, 10, False),
+    ("conv_depthwise_s2", 2, 10, 15, 15, 10, 5, 2, 2, 1, 10, False),
+    ("conv_patch16", 1, 3, 48, 48, 12, 16, 16, 0, 1, 1, True),
+    ("conv_odd", 3, 5, 7, 11, 7, 3, 2, 0, 1, 1, True),
+]
+MAX_POOLS = [
+    # name, batch, channels, height, width, kernel, stride, padding, ceil_mode
+    ("maxpool3s2p1", 2, 4, 13, 12, 3, 2, 1, False),
+    ("maxpool2", 2, 4, 12, 12, 2, 2, 0, False),
+    ("maxpool3s2", 2, 4, 13, 13, 3, 2, 0, False),
+    ("maxpool3s2_ceil", 2, 4, 12, 12, 3, 2, 0, True),
+    ("maxpool3s1p1", 1, 3, 9, 9, 3, 1, 1, False),
+]
+AVERAGE_POOLS = [
+    # name, batch, channels, height, width, kernel, stride, padding, count_include_pad
+    ("avgpool3s1p1", 2, 4, 9, 9, 3, 1, 1, True),
+    ("avgpool2", 2, 4, 10, 10, 2, 2, 0, True),
+    ("avgpool3s2p1_excl", 2, 4, 9, 9, 3, 2, 1, False),
+]
+ADAPTIVE_POOLS = [("adaptive1", 7, 5, 1), ("adaptive6_from7", 7, 7, 6), ("adaptive7_from3", 3, 3, 7)]
+ACTIVATIONS = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "sigmoid": torch.sigmoid,
+}
+RESIZES = [
+    ("bilinear_up", (13, 17), "bilinear", False),
+    ("bilinear_down", (4, 3), "bilinear", False),
+    ("nearest_up", (13, 17), "nearest", None),
+]
+
+
+def ops(out):
+    tensors, cases = {}, []
+
+    def keep(case, **values):
+        present = {name: value for name, value in values.items() if value is not None}
+        tensors.update({f"{case}.{name}": array(value) for name, value in present.items()})
+
+    def backward(case, y):
+        y.backward(tensor(recipe.signed(f"{case}.grad", tuple(y.shape))))
+
+    for case, n, c, h, w, o, k, stride, padding, dilation, groups, has_bias in CONVOLUTIONS:
+        x = image_batch(f"{case}.x", (n, c, h, w), True)
+        kernel = tensor(recipe.weight(f"{case}.kernel", (o, c // groups, k, k)), True)
+        bias = tensor(recipe.weight(f"{case}.bias", (o,)), True) if has_bias else None
+        y = F.conv2d(x, kernel, bias, stride, padding, dilation, groups)
+        backward(case, y)
+        keep(case, y=y, dx=x.grad, dkernel=kernel.grad, dbias=bias.grad if has_bias else None)
+        settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        shapes = dict(x=[n, c, h, w], kernel=[o, c // groups, k, k], bias=has_bias)
+        cases.append(dict(case=case, op="conv2d", **shapes, **settings))
+
+    for case, n, c, h, w, k, stride, padding, ceil in MAX_POOLS:
+        x = image_batch(f"{case}.x", (n, c, h, w), True)
+        y = F.max_pool2d(x, k, stride, padding, ceil_mode=ceil)
+        backward(case, y)
+        keep(case, y=y, dx=x.grad)
+        settings = dict(kernel=k, stride=stride, padding=padding, ceil_mode=ceil)
+        cases.append(dict(case=case, op="max_pool2d", x=[n, c, h, w], **settings))
+
+    x = torch.ones(1, 1, 4, 4, requires_grad=True)
+    y = F.max_pool2d(x, 2)
+    y.sum().backward()
+    keep("maxpool_ties", y=y, dx=x.grad)
+    settings = dict(kernel=2, stride=2, padding=0, ceil_mode=False)
+    op = "max_pool2d of ones, gradient of the sum"
+    cases.append(dict(case="maxpool_ties", op=op, x=[1, 1, 4, 4], **settings))
+
+    for case, n, c, h, w, k, stride, padding, include in AVERAGE_POOLS:
+        x = image_batch(f"{case}.x", (n, c, h, w), True)
+        y = F.avg_pool2d(x, k, stride, padding, count_include_pad=include)
+        backward(case, y)
+        keep(case, y=y, dx=x.grad)
+        settings = dict(kernel=k, stride=stride, padding=padding, count_include_pad=include)
+        cases.append(dict(case=case, op="avg_pool2d", x=[n, c, h, w], **settings))
+
+    for case, h, w, output in ADAPTIVE_POOLS:
+        x = image_batch(f"{case}.x", (2, 4, h, w), True)
+        y = F.adaptive_avg_pool2d(x, output)
+        backward(case, y)
+        keep(case, y=y, dx=x.grad)
+        cases.append(dict(case=case, op="adaptive_avg_pool2d", x=[2, 4, h, w], output=output))
+
+    for case, train in [("bn_train", True), ("bn_eval", False)]:
+        bn = nn.BatchNorm2d(6)
+        shapes = {name: tuple(value.shape) for name, value in bn.state_dict().items()}
+        # Here the case is a part of the names.
+        bn.load_state_dict({n: tensor(recipe.weight(f"{case}.{n}", s)) for n, s in shapes.items()})
+        bn.train(train)
+        x = tensor(recipe.image_batch(f"{case}.x", (4, 6, 5, 7)) * 2 + 0.5, True)
+        y = bn(x)
+        backward(case, y)
+        statistics = dict(running_mean=bn.running_mean, running_var=bn.running_var)
+        keep(case, y=y, dx=x.grad, dweight=bn.weight.grad, dbias=bn.bias.grad, **statistics)
+        settings = dict(eps=bn.eps, momentum=bn.momentum, train=train)
+        x = "image_batch * 2 + 0.5, [4, 6, 5, 7]"
+        cases.append(dict(case=case, op="batch_norm2d", x=x, **settings))
+
+    for case, smoothing, weighted in [("ce", 0.0, False), ("ce_smooth", 0.1, False), ("ce_weighted", 0.0, True)]:
+        x = tensor(recipe.image_batch(f"{case}.x", (8, 10)) * 3, True)
+        y = tensor(recipe.labels(f"{case}.y", 8, 10))
+        weight = (recipe.uniform(f"{case}.class_weight", 10) + 0.5).astype(np.float32)
+        weight = tensor(weight) if weighted else None
+        loss = F.cross_entropy(x, y, weight=weight, label_smoothing=smoothing)
+        loss.backward()
+        keep(case, loss=loss.reshape(1), dx=x.grad)
+        settings = dict(label_smoothing=smoothing, class_weight="uniform + 0.5" if weighted else None)
+        cases.append(dict(case=case, op="cross_entropy", x="image_batch * 3, [8, 10]", **settings))
+
+    for case, activation in ACTIVATIONS.items():
+        values = recipe.image_batch(f"{case}.x", (4, 50)) * 3
+        values[0, :5] = [0.0, 6.0, 3.0, -3.0, -0.0]
+        x = tensor(values.astype(np.float32), True)
+        y = activation(x)
+        backward(case, y)
+        keep(case, y=y, dx=x.grad)
+        x = "image_batch * 3, [4, 50], first five of row 0 set to 0, 6, 3, -3, -0"
+        cases.append(dict(case=case, op=case, x=x))
+
+    x = image_batch("lrn.x", (2, 8, 5, 5), True)
+    y = F.local_response_norm(x, 5)
+    backward("lrn", y)
+    keep("lrn", y=y, dx=x.grad)
+    cases.append(dict(case="lrn", op="local_response_norm", size=5, x=[2, 8, 5, 5]))
+
+    for case, size, mode, corners in RESIZES:
+        x = image_batch(f"{case}.x", (2, 3, 6, 7), True)
+        y = F.interpolate(x, size=size, mode=mode, align_corners=corners)
+        backward(case, y)
+        keep(case, y=y, dx=x.grad)
+        settings = dict(mode=mode, align_corners=corners, size=size)
+        cases.append(dict(case=case, op="interpolate", **settings, x=[2, 3, 6, 7]))
+
+    out.tensors("ops.safetensors", tensors)
+    out.json("ops.json", cases)
+
+
+# Learning-rate schedules: the rate of each epoch, beginning with the initial one.
+
+
+def schedulers(out):
+    S = torch.optim.lr_scheduler
+
+    def rates(make, epochs, metrics=None, base=0.1):
+        parameter = nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([parameter], lr=base, momentum=0.9)
+        scheduler = make(optimizer)
+        result = [optimizer.param_groups[0]["lr"]]
+        for epoch in range(epochs):
+            parameter.grad = torch.zeros(1)
+            optimizer.step()
+            scheduler.step(metrics[epoch]) if metrics is not None else scheduler.step()
+            result.append(optimizer.param_groups[0]["lr"])
+        return result
+
+    def plateau(metrics, mode, patience):
+        make = lambda o: S.ReduceLROnPlateau(o, mode, factor=0.5, patience=patience)
+        return {"metrics": metrics, "lr": rates(make, 40, metrics)}
+
+    falling = 2.0 - np.minimum(np.arange(40), 12) * 0.1 + 0.05 * recipe.uniform("plateau", 40)
+    falling = [float(value) for value in falling]
+    rising = [-value for value in falling]
+    warmup = lambda o: S.LinearLR(o, 0.01, total_iters=5)
+    sequential = lambda o: S.SequentialLR(o, [warmup(o), S.CosineAnnealingLR(o, 10)], [5])
+    out.json(
+        "schedulers.json",
+        {
+            "step_lr(step_size=3, gamma=0.1)": rates(lambda o: S.StepLR(o, 3, 0.1), 12),
+            "multi_step_lr(milestones=[2, 5, 9], gamma=0.5)": rates(lambda o: S.MultiStepLR(o, [2, 5, 9], 0.5), 12),
+            "exponential_lr(gamma=0.9)": rates(lambda o: S.ExponentialLR(o, 0.9), 12),
+            "cosine_annealing_lr(t_max=10, eta_min=0.001)": rates(lambda o: S.CosineAnnealingLR(o, 10, 0.001), 25),
+            "cosine_annealing_warm_restarts(t_0=5, t_mult=2)": rates(
+                lambda o: S.CosineAnnealingWarmRestarts(o, 5, 2), 20
+            ),
+            "linear_lr(start_factor=0.01, total_iters=5)": rates(warmup, 12),
+            "polynomial_lr(total_iters=8, power=2)": rates(lambda o: S.PolynomialLR(o, 8, 2.0), 12),
+            "one_cycle_lr(max_lr=0.1, total_steps=20)": rates(lambda o: S.OneCycleLR(o, 0.1, total_steps=20), 19),
+            "sequential(linear 5 at 0.01, then cosine t_max=10)": rates(sequential, 15),
+            "reduce_lr_on_plateau(min, factor=0.5, patience=2)": plateau(falling, "min", 2),
+            "reduce_lr_on_plateau(max, factor=0.5, patience=3) on -metrics": plateau(rising, "max", 3),
+        },
+    )
+
+
+# Optimizers: 20 steps of a network with two linear layers.
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
+    "sgd_momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+    "sgd_nesterov_wd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "adam": lambda p: torch.optim.Adam(p, lr=1e-2),
+    "adam_wd": lambda p: torch.optim.Adam(p, lr=1e-2, weight_decay=1e-1),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=1e-2, weight_decay=1e-1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-2),
+}
+
+
+def optimizers(out):
+    tensors, cases = {}, []
+    for name, make in OPTIMIZERS.items():
+        network = fill(nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5)))
+        optimizer = make(network.parameters())
+        losses = []
+        for step in range(20):
+            x = image_batch(f"opt.x{step}", (8, 12))
+            y = tensor(recipe.labels(f"opt.y{step}", 8, 5))
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        tensors.update({f"{name}.{key}": value.numpy().copy() for key, value in network.state_dict().items()})
+        cases.append(dict(case=name, optimizer=repr(optimizer.defaults), losses=losses))
+    out.tensors("optimizers.safetensors", tensors)
+    out.json("optimizers.json", json.loads(json.dumps(cases, default=str)))
+
+
+# Transforms of one small image, by torchvision with Pillow.
+
+
+def transforms(out):
+    height, width = 48, 64
+    y, x = np.mgrid[0:height, 0:width]
+    rgb = np.stack([(x * 4) % 256, (y * 5) % 256, ((x + y) * 3) % 256], -1)
+    # The name decides the values, so it must stay.
+    noise = recipe.uniform("picture", height * width * 3).reshape(height, width, 3)
+    image = Image.fromarray((rgb * 0.7 + 76 * noise).astype(np.uint8))
+    for path in out.paths("image.png"):
+        image.save(path)
+    bilinear, bicubic, nearest = (T.InterpolationMode[name] for name in ("BILINEAR", "BICUBIC", "NEAREST"))
+    results = {
+        "resize_32x40_bilinear": TF.resize(image, [32, 40]),
+        "resize_short_24": TF.resize(image, 24),
+        "resize_96x128_bilinear": TF.resize(image, [96, 128]),
+        "resize_32x40_bicubic": TF.resize(image, [32, 40], bicubic),
+        "resize_32x40_nearest": TF.resize(image, [32, 40], nearest),
+        "center_crop_32": TF.center_crop(image, 32),
+        "center_crop_56x72_padded": TF.center_crop(image, [56, 72]),
+        "hflip": TF.hflip(image),
+        "vflip": TF.vflip(image),
+        "pad_4": TF.pad(image, 4),
+        "pad_4_reflect": TF.pad(image, 4, padding_mode="reflect"),
+        "resized_crop_5_7_30_40_to_32": TF.resized_crop(image, 5, 7, 30, 40, [32, 32]),
+        "grayscale_3": TF.rgb_to_grayscale(image, 3),
+        "affine_20deg_t5_3_s1.2_shear10_nearest": TF.affine(image, 20.0, [5, 3], 1.2, [10.0, 0.0]),
+        "gaussian_blur_5_1.0": TF.gaussian_blur(image, 5, 1.0),
+        "posterize_3": TF.posterize(image, 3),
+        "solarize_128": TF.solarize(image, 128),
+        "autocontrast": TF.autocontrast(image),
+        "equalize": TF.equalize(image),
+        "invert": TF.invert(image),
+        "sharpness_1.8": TF.adjust_sharpness(image, 1.8),
+    }
+    for factor in (0.6, 1.4):
+        results[f"brightness_{factor}"] = TF.adjust_brightness(image, factor)
+        results[f"contrast_{factor}"] = TF.adjust_contrast(image, factor)
+        results[f"saturation_{factor}"] = TF.adjust_saturation(image, factor)
+    for factor in (-0.1, 0.1, 0.4):
+        results[f"hue_{factor}"] = TF.adjust_hue(image, factor)
+    for angle in (15.0, -30.0, 90.0):
+        results[f"rotate_{angle}_nearest"] = TF.rotate(image, angle)
+        results[f"rotate_{angle}_bilinear"] = TF.rotate(image, angle, bilinear)
+    # [height, width, channels]
+    tensors = {name: array(np.atleast_3d(np.asarray(result))) for name, result in results.items()}
+    normalize = T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    tensors["to_tensor_normalize_chw_f32"] = T.Compose([T.ToTensor(), normalize])(image).numpy()
+    out.tensors("transforms.safetensors", tensors)
+
+
+# Networks: logits of two images in evaluation mode, and counts.
+
+SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224}  # 64 for all others
+NETWORKS = (
+    "resnet18 resnet34 resnet50 resnext50_32x4d wide_resnet50_2 alexnet vgg11 vgg16 vgg16_bn squeezenet1_1 "
+    "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large densenet121 efficientnet_b0 googlenet inception_v3 "
+    "shufflenet_v2_x1_0 convnext_tiny vit_b_16 swin_t regnet_y_400mf"
+).split()
+# The signal of these networks would fade with the plain recipe.
+GAINS = {
+    "efficientnet_b0": 1.22,
+    "mobilenet_v3_small": 1.15,
+    "mobilenet_v3_large": 1.08,
+    "inception_v3": 1.15,
+    "densenet121": 1.15,
+    "googlenet": 1.1,
+}
+
+
+def zoo(out):
+    tensors, cases = {}, []
+    for name in NETWORKS:
+        gain, side = GAINS.get(name, 1.0), SIDES.get(name, 64)
+        options = dict(init_weights=False, aux_logits=False) if name in ("googlenet", "inception_v3") else {}
+        network = fill(getattr(models, name)(num_classes=10, **options), gain).eval()
+        with torch.no_grad():
+            logits = network(image_batch(f"{name}.input", (2, 3, side, side)))
+        tensors[f"{name}.logits"] = logits.numpy()
+        counts = dict(
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            keys=len(network.state_dict()),
+        )
+        sizes = dict(
+            max_abs_logit=float(logits.abs().max()),
+            max_abs_difference=float((logits[0] - logits[1]).abs().max()),
+        )
+        spec = dict(model=name, input=[2, 3, side, side], num_classes=10, gain=gain)
+        cases.append(dict(**spec, **counts, **sizes))
+    out.tensors("models.safetensors", tensors)
+    out.json("models.json", cases)
+
+
+# Training: the losses of ten steps, the gradients of the first, and the small tensors after the last.
+
+
+class Mlp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer1 = nn.Linear(784, 128)
+        self.layer2 = nn.Linear(128, 10)
+
+    def forward(self, x):
+        return self.layer2(F.relu(self.layer1(x.flatten(1))))
+
+
+class SimpleCnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.conv3 = nn.Conv2d(64, 128, 3, padding=1)
+        self.fc1 = nn.Linear(2048, 512)
+        self.fc2 = nn.Linear(512, 10)
+
+    def forward(self, x):
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = F.max_pool2d(F.relu(conv(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+# case: network, shape of a batch, optimizer, prefix of what is trained (`None`: everything)
+TRAININGS = {
+    "mlp": (Mlp, (16, 1, 28, 28), lambda p: torch.optim.Adam(p, lr=1e-4), None),
+    "simple_cnn": (SimpleCnn, (8, 3, 32, 32), lambda p: torch.optim.SGD(p, lr=1e-3, momentum=0.9), None),
+    "resnet18_sgd": (
+        lambda: models.resnet18(num_classes=10),
+        (8, 3, 64, 64),
+        lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.9, weight_decay=1e-4),
+        None,
+    ),
+    "resnet18_frozen": (
+        lambda: models.resnet18(num_classes=10),
+        (8, 3, 64, 64),
+        lambda p: torch.optim.Adam(p, lr=1e-3),
+        "fc",
+    ),
+    "mobilenet_v2_sgd": (
+        lambda: models.mobilenet_v2(num_classes=10, dropout=0.0),
+        (8, 3, 64, 64),
+        lambda p: torch.optim.SGD(p, lr=1e-5, momentum=0.9),
+        None,
+    ),
+}
+
+
+def ten_steps(case, network, shape, make_optimizer, trained, dtype, after_step):
+    """The losses; `after_step` is called with the number of each step."""
+    fill(network).train().to(dtype)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(trained is None or trained in name)
+    optimizer = make_optimizer([p for p in network.parameters() if p.requires_grad])
+    losses = []
+    for step in range(10):
+        x = image_batch(f"{case}.x{step}", shape).to(dtype)
+        y = tensor(recipe.labels(f"{case}.y{step}", shape[0], 10))
+        optimizer.zero_grad()
+        loss = F.cross_entropy(network(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        after_step(step)
+    return losses, optimizer
+
+
+def training(out):
+    tensors, cases = {}, []
+    for case, (make, shape, make_optimizer, trained) in TRAININGS.items():
+        network = make()
+
+        def keep(step):
+            if step == 0:
+                for name, parameter in network.named_parameters():
+                    if parameter.grad is not None and parameter.numel() <= 4096:
+                        tensors[f"{case}.step0_grad.{name}"] = parameter.grad.numpy().copy()
+            if step == 9:
+                for name, value in network.state_dict().items():
+                    if value.is_floating_point() and value.numel() <= 2048:
+                        tensors[f"{case}.after.{name}"] = value.numpy().copy()
+
+        how = (shape, make_optimizer, trained)
+        losses, optimizer = ten_steps(case, network, *how, torch.float32, keep)
+        exact, _ = ten_steps(case, make(), *how, torch.float64, lambda step: None)
+        told = ("lr", "momentum", "weight_decay", "betas", "eps")
+        settings = repr({name: value for name, value in optimizer.defaults.items() if name in told})
+        setup = dict(optimizer=f"{type(optimizer).__name__} {settings}", trainable=trained or "all")
+        cases.append(dict(case=case, input=list(shape), steps=10, **setup, losses=losses, losses_f64=exact))
+    out.tensors("training.safetensors", tensors)
+    out.json("training.json", cases)
+
+
+# Explanations of class 3: maps in [0, 1] at the size of the input, and attributions of the pixels.
+
+
+def explain(out):
+    import pytorch_grad_cam as cams
+    from captum.attr import IntegratedGradients
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    targets = [ClassifierOutputTarget(3)]
+    names = "GradCAM GradCAMPlusPlus LayerCAM XGradCAM HiResCAM EigenCAM ScoreCAM AblationCAM".split()
+    tensors, cases = {}, []
+    resnet18 = models.resnet18(num_classes=10)
+    cnn = SimpleCnn()
+    networks = [
+        ("resnet18", resnet18, resnet18.layer4[-1], (1, 3, 96, 96)),
+        ("simple_cnn", cnn, cnn.conv3, (1, 3, 32, 32)),
+    ]
+    for case, network, layer, shape in networks:
+        fill(network).eval()
+        x = image_batch(f"cam.{case}", shape)
+        for name in names:
+            with getattr(cams, name)(model=network, target_layers=[layer]) as cam:
+                tensors[f"{case}.{name}"] = array(cam(input_tensor=x, targets=targets)[0])
+            cases.append(dict(model=case, method=name, target=3, input=list(shape)))
+        pixels = x.clone().requires_grad_(True)
+        network(pixels)[0, 3].backward()
+        tensors[f"{case}.saliency_grad"] = pixels.grad[0].numpy().copy()
+        attribute = IntegratedGradients(network).attribute
+        steps = attribute(x, target=3, n_steps=16, method="riemann_trapezoid")
+        tensors[f"{case}.integrated_gradients_16_trapezoid"] = array(steps[0]).astype(np.float32)
+    out.tensors("explain.safetensors", tensors)
+    out.json("explain.json", cases)
+
+
+GROUPS = {
+    "ops": ops,
+    "schedulers": schedulers,
+    "optimizers": optimizers,
+    "transforms": transforms,
+    "models": zoo,
+    "training": training,
+    "explain": explain,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", default=[], help="which files; default: all")
+    parser.add_argument("--out", type=pathlib.Path, help="write into this folder instead of the repository")
+    arguments = parser.parse_args()
+    for group in arguments.groups:
+        if group not in GROUPS:
+            parser.error(f"no group `{group}`; known: {', '.join(GROUPS)}")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # sums in one order
+    for group in arguments.groups or GROUPS:
+        print(group, flush=True)
+        GROUPS[group](Output(arguments.out))
+
+
+if __name__ == "__main__":
+    main()
