@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use candle_vision_models::{Model, Parameter};
+use candle_vision_models::{Model, Parameter, is_under};
 
 use crate::config::{FreezeConfig, TrainerConfig};
-use crate::optim::{Optimizer, ParamGroup, is_under};
+use crate::optim::{Optimizer, ParamGroup};
 use crate::{Error, Result};
 
 /// The parameters that a run trains.

@@ -25,7 +25,6 @@ use serde::de::DeserializeOwned;
 
 pub use adam::{Adam, AdamW};
 pub use group::ParamGroup;
-pub(crate) use group::is_under;
 pub use per_parameter::PerParameter;
 pub use rms_prop::RmsProp;
 pub use rule::{Step, Update, UpdateRule, Updated};

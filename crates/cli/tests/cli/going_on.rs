@@ -263,3 +263,17 @@ fn without_a_network_the_cause_is_said() {
     let line = run.stderr.lines().find(|line| line.contains("drawings")).unwrap_or_default();
     assert!(line.starts_with("no network and no hymenoptera data here (`http"), "{}", run.stderr);
 }
+
+/// Runs of earlier versions call some settings by other names.
+#[test]
+fn a_run_folder_with_the_old_names_of_settings_goes_on() {
+    let place = Place::new();
+    place.run(&["train", "--recipe", "small.toml", "--epochs", "1"]).succeeds();
+    let config = "runs/small/001/config.toml";
+    let old = place.read(config).replace("train_images", "train_pictures");
+    place.write(config, old.replace("val_images", "val_pictures"));
+    let run = place.run(&["train", "--resume", "runs/small/001", "--epochs", "2"]).succeeds();
+    let hint = "`data.train_pictures` is called `data.train_images` now";
+    assert!(run.stderr.contains(hint), "{}", run.stderr);
+    assert!(place.read(config).contains("train_images"));
+}

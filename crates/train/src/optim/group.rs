@@ -1,6 +1,6 @@
 //! Parameters that share a learning rate and a weight decay.
 
-use candle_vision_models::Parameter;
+use candle_vision_models::{Parameter, is_under};
 
 /// Parameters that share a learning rate and a weight decay.
 ///
@@ -52,12 +52,6 @@ impl ParamGroup {
         let (first, second) = self.parameters.into_iter().partition(belongs);
         [first, second].map(|parameters| Self { parameters, lr, weight_decay })
     }
-}
-
-/// Whether `path` is `prefix` or lies under it, by whole path segments.
-pub(crate) fn is_under(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('.'))
 }
 
 #[cfg(test)]
