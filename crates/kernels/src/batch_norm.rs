@@ -1,6 +1,6 @@
 //! Batch normalisation over the rows of a `[rows, channels]` matrix.
 //!
-//! Sums over rows are taken in `f32` (or whatever the data is) over [`GROUP`] rows, then in `f64`
+//! Sums over rows are taken in `f32` (or whatever the data is) over `GROUP` rows, then in `f64`
 //! over the groups of a piece, then in `f64` over the pieces in order: as fast as the memory, nearly
 //! as accurate as `f64` throughout, and the same for any number of threads.
 

@@ -1,11 +1,11 @@
 //! Channels-last convolution: the forward pass and both gradients, for any stride, padding,
 //! dilation and number of groups.
 //!
-//! A convolution is a matrix product of patches and kernel. [`patches`] makes the matrix of patches
+//! A convolution is a matrix product of patches and kernel. `patches` makes the matrix of patches
 //! block by block, so that a block is multiplied while it lies in the cache; a 1x1 convolution needs
 //! no copy at all. The gradient of the input is itself a convolution of the output's gradient, or
-//! one for each remainder by the stride ([`kernel_reads`]), so no two tasks ever add to the same element.
-//! Shapes whose matrices would be thin take other ways: [`depthwise`], [`thin_groups`], [`scatter`];
+//! one for each remainder by the stride (`kernel_reads`), so no two tasks ever add to the same element.
+//! Shapes whose matrices would be thin take other ways: `depthwise`, `thin_groups`, `scatter`;
 //! 3x3 convolutions of stride 1 go through Winograd's kernels.
 //!
 //! Work is divided by sizes alone and sums run in a fixed order: the result has the same bits for

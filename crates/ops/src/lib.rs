@@ -33,7 +33,7 @@
 //! | [`in_pool`], [`join_pool`] | a whole step on the threads that its loops run on |
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
-//! | [`pad`], [`slice`], [`split`], [`cat`], [`permute`], [`transpose`], [`reshape`] | elements in other places |
+//! | [`pad`], [`slice()`], [`split`], [`cat`], [`permute`], [`transpose`], [`reshape`] | elements in other places |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
