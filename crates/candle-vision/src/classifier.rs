@@ -353,7 +353,8 @@ impl Classifier {
         if given == [height, width] || size_of(&self.seen(image)?) != given {
             return Ok(None);
         }
-        // What there is not cannot be scaled up: a network says itself what is too small for it.
+        // A small image is not scaled up, because its details are missing. The network says itself if it is too
+        // small.
         Ok((given[0] * given[1] >= height * width).then_some([height, width]))
     }
 

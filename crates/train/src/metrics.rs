@@ -1,6 +1,6 @@
 //! How often a network is right, where it is wrong, and whether it knows.
 //!
-//! A [`Metric`] is a number that a run measures in each epoch; the functions work on what there is already.
+//! A [`Metric`] is a number that a run measures in each epoch; the functions take answers that were given already.
 
 mod calibration;
 mod classes;

@@ -81,7 +81,7 @@ impl<P: ?Sized> PartTable<P> {
     /// # Errors
     /// If another entry has its name, or if the name could not be written in a recipe.
     pub fn with(mut self, entry: PartEntry<P>) -> Result<Self> {
-        self.table.add(entry)?;
+        self.add(entry)?;
         Ok(self)
     }
 
