@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use candle_vision_files::NewFile;
 use candle_vision_models::{Hooks, Model, Pass, PreparedLayers, RecordShapes};
 use candle_vision_registry::nearest_names;
 
@@ -147,17 +148,9 @@ impl Features {
         let write = |(layer, features): &(String, Tensor)| {
             let file = file(layer);
             let failed = |source| Error::Write { path: file.clone(), source };
-            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let mut builder = tempfile::Builder::new();
-            builder.suffix(".npy");
-            // A temporary file is for its owner alone; this one stays, with the rights that new files get.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let temporary =
-                builder.tempfile_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+            let temporary = NewFile::create(&file).map_err(failed)?;
             features.write_npy(temporary.path())?;
-            temporary.as_file().sync_all().map_err(failed)?;
-            temporary.persist(&file).map_err(|error| failed(error.error))?;
+            temporary.commit().map_err(failed)?;
             Ok(file)
         };
         self.layers.iter().map(write).collect()

@@ -1,47 +1,32 @@
-//! Files that appear whole or not at all.
-//!
-//! New bytes go to a temporary name in the target's own folder, are synced, and are renamed. A
-//! killed process leaves at most temporary names, which [`remove_stale`] takes away at the next
-//! start.
+//! Files and folders of the data, with errors that name them.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tempfile::{NamedTempFile, TempDir};
+use candle_vision_files::{NewFile, parent, sync_folder};
+use tempfile::TempDir;
 
 use crate::checksum::{FileSpec, sha256_of_file};
 use crate::error::{Error, Result};
 
-/// Begins the name of everything temporary, so that leftovers can be told from a user's files.
-const TEMPORARY: &str = ".candle-vision-tmp-";
 /// Folders nest no deeper than this in any data set; a cycle of links does.
 const MAX_DEPTH: usize = 16;
 
 /// A new temporary folder in `parent`, on the same file system as what it will become.
 pub(crate) fn temporary_folder(parent: &Path) -> Result<TempDir> {
-    tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempdir_in(parent)
+    candle_vision_files::temporary_folder(parent)
         .map_err(Error::io("create a temporary folder in", parent))
 }
 
 /// Removes what killed processes left in `folder`. Only its lock's holder may call this.
-pub(crate) fn remove_stale(folder: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(folder) else {
+pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
         return Ok(());
-    };
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", folder))?;
-        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            continue;
-        }
-        let path = entry.path();
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(Error::io("remove", &path))?;
     }
-    Ok(())
+    candle_vision_files::remove_leftovers(folder)
+        .and_then(|()| candle_vision_files::remove_leftover_folders(folder))
+        .map_err(Error::io("remove what a killed process left in", folder))
 }
 
 /// Makes `folder` and its parents.
@@ -59,32 +44,23 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Puts a finished file under its final name, surviving a power cut in between.
+/// Gives a finished file its final name, so that it survives a power cut.
 pub(crate) fn publish(part: &Path, target: &Path) -> Result<()> {
-    let file = File::options().write(true).open(part).map_err(Error::io("open", part))?;
-    file.sync_all().map_err(Error::io("sync", part))?;
-    fs::rename(part, target).map_err(Error::io("rename to", target))?;
-    sync_folder_of(target)
+    candle_vision_files::publish(part, target).map_err(Error::io("write", target))
 }
 
 /// Writes a small file atomically.
 pub(crate) fn write(target: &Path, bytes: &[u8]) -> Result<()> {
-    let parent = parent_of(target);
-    create_folder(parent)?;
-    let temporary = temporary_file(parent)?;
-    fs::write(temporary.path(), bytes).map_err(Error::io("write", target))?;
-    persist(temporary, target)
+    candle_vision_files::write(target, bytes).map_err(Error::io("write", target))
 }
 
 /// Copies a file atomically, checking the copy against `spec` before it gets its name.
 pub(crate) fn copy_verified(source: &Path, target: &Path, spec: &FileSpec) -> Result<()> {
     spec.verify_length(source)?;
-    let parent = parent_of(target);
-    create_folder(parent)?;
-    let temporary = temporary_file(parent)?;
-    copy_bytes(source, temporary.path(), target)?;
-    spec.verify(temporary.path()).map_err(|error| at(source, error))?;
-    persist(temporary, target)
+    let copy = NewFile::create(target).map_err(Error::io("write", target))?;
+    copy_bytes(source, copy.path(), target)?;
+    spec.verify(copy.path()).map_err(|error| at(source, error))?;
+    copy.commit().map_err(Error::io("write", target))
 }
 
 /// Copies a folder with all its files and folders into `target`, which must not exist.
@@ -128,10 +104,10 @@ fn copy_bytes(source: &Path, to: &Path, named: &Path) -> Result<()> {
 /// Gives a finished folder its final name; if that exists, moves into it the files it lacks or has
 /// with other bytes, and returns their paths. Files that only the existing folder holds are left alone.
 pub(crate) fn install_tree(finished: &Path, target: &Path) -> Result<Vec<PathBuf>> {
-    create_folder(parent_of(target))?;
+    create_folder(parent(target))?;
     if !target.exists() {
         fs::rename(finished, target).map_err(Error::io("rename to", target))?;
-        sync_folder_of(target)?;
+        sync(parent(target))?;
         return Ok(Vec::new());
     }
     let mut moved = Vec::new();
@@ -156,7 +132,7 @@ fn complete_tree(finished: &Path, target: &Path, moved: &mut Vec<PathBuf>) -> Re
             moved.push(to);
         }
     }
-    sync_folder(target)
+    sync(target)
 }
 
 fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
@@ -167,53 +143,8 @@ fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
     Ok(sha256_of_file(a)? == sha256_of_file(b)?)
 }
 
-fn temporary_file(parent: &Path) -> Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempfile_in(parent)
-        .map_err(Error::io("create a temporary file in", parent))
-}
-
-fn persist(temporary: NamedTempFile, target: &Path) -> Result<()> {
-    make_readable(temporary.as_file()).map_err(Error::io("write", target))?;
-    temporary.as_file().sync_all().map_err(Error::io("sync", target))?;
-    temporary.persist(target).map_err(|error| Error::io("rename to", target)(error.error))?;
-    sync_folder_of(target)
-}
-
-/// Temporary files are made for their owner alone; data sets are often shared.
-#[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
-    Ok(())
-}
-
-fn sync_folder_of(path: &Path) -> Result<()> {
-    sync_folder(parent_of(path))
-}
-
-/// Makes renames in `folder` survive a power cut.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
-}
-
-/// Other systems give no handle to a folder; their file systems journal the rename.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> Result<()> {
-    Ok(())
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+fn sync(folder: &Path) -> Result<()> {
+    sync_folder(folder).map_err(Error::io("sync", folder))
 }
 
 /// The same complaint about the file the user knows instead of its temporary copy.
@@ -257,17 +188,6 @@ mod tests {
         assert_eq!(fs::read(old.join("a/whole")).unwrap(), b"four");
         assert_eq!(fs::read(old.join("a/missing")).unwrap(), b"here");
         assert_eq!(fs::read(old.join("a/mine")).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn leftovers_of_killed_processes_go_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join(format!("{TEMPORARY}x"))).unwrap();
-        fs::write(folder.path().join(format!("{TEMPORARY}y")), "").unwrap();
-        fs::write(folder.path().join("mine"), "").unwrap();
-        remove_stale(folder.path()).unwrap();
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(left.len(), 1);
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     disk::create_folder(&options.data_dir)?;
     let lock = options.data_dir.join(LOCK_FILE);
     let _lock = Lock::acquire(&lock, options.lock_patience, options.progress)?;
-    remove_stale(item, &options.data_dir)?;
+    remove_leftovers(item, &options.data_dir)?;
     // Another process may have brought it while this one waited.
     if let Some(fetched) = already_present(item, options) {
         return Ok(fetched);
@@ -345,10 +345,10 @@ pub(crate) fn install_recorded(
     Ok(())
 }
 
-fn remove_stale(item: &Item, data_dir: &Path) -> Result<()> {
-    disk::remove_stale(data_dir)?;
+fn remove_leftovers(item: &Item, data_dir: &Path) -> Result<()> {
+    disk::remove_leftovers(data_dir)?;
     for layout in &item.layouts {
-        disk::remove_stale(&data_dir.join(&layout.folder))?;
+        disk::remove_leftovers(&data_dir.join(&layout.folder))?;
     }
     Ok(())
 }

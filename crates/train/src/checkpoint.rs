@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use candle_vision_data::transforms::ComposeDescription;
+use candle_vision_models::weights::HeaderError;
 use candle_vision_models::{Model, ModelSpec, Networks, weights};
-use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::training_state::{TrainingState, without_state};
@@ -254,15 +254,11 @@ fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
 
 fn read_header(bytes: &[u8], path: &Path) -> Result<ReadHeader> {
     let not_ours = || Error::NotACheckpoint { path: path.to_path_buf() };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
-        // What a text file or an image gives.
-        SafeTensorError::HeaderTooLarge
-        | SafeTensorError::InvalidHeader(_)
-        | SafeTensorError::InvalidHeaderDeserialization(_) => not_ours(),
-        error => damaged(path, error),
+    let header = weights::safetensors_header(bytes).map_err(|error| match error {
+        HeaderError::Damaged(problem) => damaged(path, problem),
+        _ => not_ours(),
     })?;
-    let own = header.metadata().as_ref().and_then(|header| header.get(HEADER_KEY));
-    let json = own.ok_or_else(not_ours)?;
+    let json = header.get(HEADER_KEY).ok_or_else(not_ours)?;
     #[derive(Deserialize)]
     struct Format {
         format_version: u32,

@@ -104,7 +104,8 @@ impl RunFolder {
             return Ok(Arc::clone(lock));
         }
         let lock = RunLock::acquire(&self.path)?;
-        atomic_file::remove_leftovers(&self.path)?;
+        candle_vision_files::remove_leftovers(&self.path)
+            .map_err(Error::io("remove what a killed process left in", &self.path))?;
         Ok(Arc::new(lock))
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 const ARROWS: &[(&str, &[&str])] = &[
     ("candle-vision-test-support", &[]),
     ("candle-vision-registry", &[]),
+    ("candle-vision-files", &[]),
     ("candle-vision-kernels", &[]),
     ("candle-vision-ops", &["candle-vision-kernels"]),
     ("candle-vision-data", &["candle-vision-registry"]),
@@ -18,14 +19,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "candle-vision-data",
             "candle-vision-models",
             "candle-vision-registry",
+            "candle-vision-files",
         ],
     ),
     (
         "candle-vision-explain",
-        &["candle-vision-ops", "candle-vision-models", "candle-vision-registry"],
+        &[
+            "candle-vision-ops",
+            "candle-vision-models",
+            "candle-vision-registry",
+            "candle-vision-files",
+        ],
     ),
     ("candle-vision-report", &["candle-vision-train", "candle-vision-explain"]),
-    ("candle-vision-fetch", &[]),
+    ("candle-vision-fetch", &["candle-vision-files"]),
     (
         "candle-vision",
         &[

@@ -15,7 +15,7 @@ const MAX_HEADER_BYTES: u64 = 10 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// They are something else, or not even the length of the header is sound.
+    /// They are something else.
     NotSafetensors,
     /// They begin as such a file, and are cut short or damaged; what is wrong, in words.
     Damaged(String),
@@ -58,7 +58,8 @@ pub fn safetensors_header(bytes: &[u8]) -> Result<HashMap<String, String>, Heade
 fn check_length(bytes: &[u8]) -> Result<(), HeaderError> {
     match bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)) {
         Some(length) if length <= MAX_HEADER_BYTES => Ok(()),
-        _ => Err(HeaderError::NotSafetensors),
+        Some(_) => Err(HeaderError::NotSafetensors),
+        None => Err(HeaderError::Damaged("not even the length of its header is there".to_owned())),
     }
 }
 
