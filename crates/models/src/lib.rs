@@ -59,7 +59,7 @@ pub use glob::layer_matches;
 pub use hook::{GradientHook, LayerHook, RecordShapes};
 pub use hooks::Hooks;
 pub use init::{Init, standard_normal};
-pub use model::Model;
+pub use model::{AuxiliaryOutputs, Model, TokenGrid};
 pub use networks::{
     AlexNet, AlexNetConfig, EvalPreprocessing, GapCnn, GapCnnConfig, InputSizes, Mlp, MlpConfig,
     MobileNetV2, MobileNetV2Config, NetworkEntry, Networks, PublishedWeights, ResNet, ResNet9,

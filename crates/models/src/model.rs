@@ -111,6 +111,24 @@ pub trait Model: Send + Sync {
         None
     }
 
+    /// Where the tokens of the network's layers lie in the image. `None`, the default, for a network whose layers
+    /// give feature maps.
+    fn token_grid(&self) -> Option<TokenGrid> {
+        None
+    }
+
+    /// Logits of a training step, and those of auxiliary classifiers that only training has (GoogLeNet and
+    /// Inception v3). The trainer adds their losses, times their weights, to that of the logits.
+    ///
+    /// # Shapes
+    /// As [`Model::forward`], also for the auxiliary logits.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    fn forward_auxiliary(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<AuxiliaryOutputs> {
+        Ok(AuxiliaryOutputs { logits: self.forward(images, pass)?, auxiliary: Vec::new() })
+    }
+
     /// Fits a tensor of a weight file to this network where its form differs from the published
     /// one, for instance the centre of a larger stem kernel. `None` leaves it as it is.
     ///
@@ -138,6 +156,56 @@ pub trait Model: Send + Sync {
     fn fit_images(&self, images: &Tensor) -> Result<()> {
         let _ = images;
         Ok(())
+    }
+}
+
+/// What [`Model::forward_auxiliary`] gives.
+#[derive(Debug, Clone)]
+pub struct AuxiliaryOutputs {
+    /// `[batch, num_classes]`, as [`Model::forward`] gives them.
+    pub logits: Tensor,
+    /// The logits of each auxiliary classifier and the weight of its loss.
+    pub auxiliary: Vec<(Tensor, f64)>,
+}
+
+/// How the tokens of a vision transformer lie in the image. A layer's output is `[batch, tokens, features]`: first
+/// `prefix` tokens that stand for no place, then one token for each patch, row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenGrid {
+    /// Tokens before those of the patches: the class token, distillation and register tokens.
+    pub prefix: usize,
+    /// `[height, width]` of a patch in pixels.
+    pub patch: [usize; 2],
+}
+
+impl TokenGrid {
+    /// Patches of `[height, width]` pixels behind `prefix` other tokens.
+    pub fn new(prefix: usize, patch: [usize; 2]) -> Self {
+        Self { prefix, patch }
+    }
+
+    /// The tokens of the patches as feature maps, for an image of `image` = `[height, width]` pixels.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, tokens, features]`
+    /// - returns a view, `[batch, features, height / patch height, width / patch width]`
+    ///
+    /// # Errors
+    /// If there are fewer or more tokens than patches.
+    pub fn to_maps(&self, tokens: &Tensor, image: [usize; 2]) -> Result<Tensor> {
+        let [height, width] = [image[0] / self.patch[0], image[1] / self.patch[1]];
+        let (batch, count, features) = tokens.dims3()?;
+        if count != self.prefix + height * width {
+            bail!(
+                "an image of {}x{} has {height}x{width} patches and {} other tokens, got {count} tokens",
+                image[0],
+                image[1],
+                self.prefix
+            )
+        }
+        let patches = tokens.narrow(1, self.prefix, height * width)?;
+        patches.reshape((batch, height, width, features))?.permute((0, 3, 1, 2))
     }
 }
 
@@ -179,6 +247,18 @@ macro_rules! model_behind_pointer {
 
             fn cam_layer(&self) -> Option<&str> {
                 (**self).cam_layer()
+            }
+
+            fn token_grid(&self) -> Option<TokenGrid> {
+                (**self).token_grid()
+            }
+
+            fn forward_auxiliary(
+                &self,
+                images: &Tensor,
+                pass: &mut Pass<'_>,
+            ) -> Result<AuxiliaryOutputs> {
+                (**self).forward_auxiliary(images, pass)
             }
 
             fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {

@@ -23,6 +23,7 @@ pub use entry::{InputSizes, NetworkEntry};
 pub use gap_cnn::{GapCnn, GapCnnConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use mobilenet_v2::{MobileNetV2, MobileNetV2Config};
+use published::TorchvisionWeights;
 pub use published::{EvalPreprocessing, PublishedWeights, ResizeInterpolation, imagenet_classes};
 pub use residual::ResNetBlock;
 pub use resnet::{ResNet, ResNetConfig};
@@ -45,8 +46,13 @@ static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
             resnet::resnet18(),
             resnet::resnet34(),
             resnet::resnet50(),
+            resnet::resnet101(),
+            resnet::resnet152(),
             resnet::resnext50_32x4d(),
+            resnet::resnext101_32x8d(),
+            resnet::resnext101_64x4d(),
             resnet::wide_resnet50_2(),
+            resnet::wide_resnet101_2(),
             mobilenet_v2::mobilenet_v2(),
             alexnet::alexnet(),
             alexnet::alexnet_32(),
@@ -199,6 +205,18 @@ fn row<M: Model + 'static>(
     NetworkEntry::new(name, move |spec, vb| {
         spec.require_no_settings()?;
         build(spec, vb)
+    })
+}
+
+/// A row for a network of torchvision's, with the weights that it publishes for this name and ImageNet's classes.
+fn torchvision<M: Model + 'static>(
+    name: &str,
+    build: impl Fn(&ModelSpec, ParameterBuilder) -> Result<M> + Send + Sync + 'static,
+) -> NetworkEntry {
+    let published = TorchvisionWeights::of(name);
+    published.fold(row(name, build), |entry, published| {
+        let sizes = InputSizes::from(published.smallest);
+        entry.weights(published.weights).classes(imagenet_classes()).sizes(sizes)
     })
 }
 

@@ -4,9 +4,11 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::{
-    FrozenBatchNorm, LayerHook, Model, Parameter, Pass, Precision, PreparedLayers,
+    AuxiliaryOutputs, FrozenBatchNorm, LayerHook, Model, Parameter, Pass, Precision, PreparedLayers,
 };
-use candle_vision_ops::{ForeignOp, backward, backward_from, sum_of_squares, why_not_direct};
+use candle_vision_ops::{
+    ForeignOp, add, backward, backward_from, scale, sum_of_squares, why_not_direct,
+};
 
 use crate::Result;
 use crate::loss::Loss;
@@ -79,8 +81,13 @@ impl Step<'_> {
         let StepOutput { loss, logits } = match own {
             Some(own) => own.run(self.model, batch, &mut pass)?,
             None => {
-                let logits = self.model.forward(&batch.images, &mut pass)?;
-                StepOutput { loss: self.loss.loss(&logits, &batch.labels)?, logits: Some(logits) }
+                let AuxiliaryOutputs { logits, auxiliary } =
+                    self.model.forward_auxiliary(&batch.images, &mut pass)?;
+                let mut loss = self.loss.loss(&logits, &batch.labels)?;
+                for (logits, weight) in auxiliary {
+                    loss = add(&loss, &scale(&self.loss.loss(&logits, &batch.labels)?, weight)?)?;
+                }
+                StepOutput { loss, logits: Some(logits) }
             }
         };
         if self.looks_first {

@@ -85,8 +85,7 @@ impl LayerHook for Replaced<'_> {
 /// The score of one image without each channel.
 fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     let image = evidence.images.narrow(0, index, 1)?;
-    let activations = evidence.activations.narrow(0, index, 1)?;
-    let channels = activations.dim(1)?;
+    let channels = evidence.activations.dim(1)?;
     let mut scores = Vec::with_capacity(channels);
     for start in (0..channels).step_by(CHUNK) {
         let count = CHUNK.min(channels - start);
@@ -94,8 +93,8 @@ fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         for copy in 0..count {
             keep[copy * channels + start + copy] = 0.0;
         }
-        let keep = Tensor::from_vec(keep, (count, channels, 1, 1), image.device())?;
-        let ablated = activations.broadcast_mul(&keep.to_dtype(activations.dtype())?)?;
+        let keep = Tensor::from_vec(keep, (count, channels), image.device())?;
+        let ablated = evidence.with_channels_times(index, &keep)?;
         let mut hooks = Replaced { layer: &evidence.layer, by: ablated };
         // One image below the layer, many above it. Where the layer lies inside a block, the
         // shortcut around it is as wide as the image's batch and the two do not fit: then the

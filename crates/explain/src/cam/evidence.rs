@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use candle_core::Tensor;
-use candle_vision_models::{Model, Pass, RecordShapes, nearest_names};
+use candle_vision_models::{Model, Pass, RecordShapes, TokenGrid, nearest_names};
 
 use crate::target::{Asked, Question, Response};
 use crate::{Error, LeafAt, Result, Target};
@@ -17,6 +17,10 @@ pub(super) struct Evidence<'a> {
     pub(super) layer: String,
     /// The output of the layer, `[batch, channels, height, width]`.
     pub(super) activations: Tensor,
+    /// The same as the layer gives it: `[batch, tokens, channels]` if it gives tokens.
+    output: Tensor,
+    /// Where the layer's tokens lie, if it gives tokens.
+    tokens: Option<TokenGrid>,
     leaf: LeafAt,
     response: Response,
     gradients: OnceCell<Tensor>,
@@ -41,19 +45,25 @@ impl<'a> Evidence<'a> {
         let layer = layer_of(model, layer)?;
         let mut leaf = LeafAt::new(layer);
         let response = question.run(images, &mut leaf)?;
-        let Some(activations) = leaf.output()? else {
+        let Some(output) = leaf.output()? else {
             return Err(unknown_layer(model, images, layer)?);
         };
-        if activations.rank() != 4 {
-            let shape = activations.dims().to_vec();
-            return Err(Error::NotSpatial { layer: layer.to_owned(), shape });
-        }
+        let (tokens, activations) = match (output.rank(), model.token_grid()) {
+            (4, _) => (None, output.clone()),
+            (3, Some(tokens)) => (Some(tokens), tokens.to_maps(&output, size_of(images)?)?),
+            _ => {
+                let shape = output.dims().to_vec();
+                return Err(Error::NotSpatial { layer: layer.to_owned(), shape });
+            }
+        };
         Ok(Self {
             asked: question.ask(&response)?,
             layer: layer.to_owned(),
             question,
             images,
             activations,
+            output,
+            tokens,
             leaf,
             response,
             gradients: OnceCell::new(),
@@ -71,8 +81,23 @@ impl<'a> Evidence<'a> {
         }
         let backward = self.asked.scores(&self.response)?.sum_all()?.backward()?;
         let gradients = self.leaf.gradient(&backward)?;
-        let gradients = gradients.ok_or_else(|| Error::NoGradient { layer: self.layer.clone() })?;
+        let mut gradients =
+            gradients.ok_or_else(|| Error::NoGradient { layer: self.layer.clone() })?;
+        if let Some(tokens) = self.tokens {
+            gradients = tokens.to_maps(&gradients, size_of(self.images)?)?;
+        }
         Ok(self.gradients.get_or_init(|| gradients))
+    }
+
+    /// The layer's output for image `index`, in as many copies as `keep` has rows: each with its channels times the
+    /// factors of a row.
+    pub(super) fn with_channels_times(&self, index: usize, keep: &Tensor) -> Result<Tensor> {
+        let output = self.output.narrow(0, index, 1)?;
+        let keep = match self.tokens {
+            None => keep.unsqueeze(2)?.unsqueeze(3)?,
+            Some(_) => keep.unsqueeze(1)?,
+        };
+        Ok(output.broadcast_mul(&keep.to_dtype(output.dtype())?)?)
     }
 
     /// The score of each image.
@@ -80,6 +105,12 @@ impl<'a> Evidence<'a> {
         let scores = self.asked.scores(&self.response)?.detach();
         Ok(scores.to_dtype(candle_core::DType::F64)?.to_vec1()?)
     }
+}
+
+/// `[height, width]`
+fn size_of(images: &Tensor) -> Result<[usize; 2]> {
+    let (_, _, height, width) = images.dims4()?;
+    Ok([height, width])
 }
 
 fn layer_of<'a>(model: &'a dyn Model, layer: Option<&'a str>) -> Result<&'a str> {

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_vision_ops::{Activation, MaxPool2dConfig};
 
 use super::config::of_spec;
-use super::{InputSizes, NetworkEntry, PublishedWeights, check, imagenet_classes, row};
+use super::{InputSizes, NetworkEntry, check, row, torchvision};
 use crate::layers::{
     AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Dropout, Linear, MaxPool2d, Relu, features_to_maps,
     flatten, images_to_features, maps_to_features,
@@ -17,17 +17,8 @@ const HEAD: &str = "classifier.6";
 const CAM_LAYER: &str = "features.11";
 
 pub(super) fn alexnet() -> NetworkEntry {
-    let weights = PublishedWeights::torchvision_v1(
-        "alexnet",
-        "alexnet-owt-7be5be79.pth",
-        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-        0.56522,
-    );
-    row("alexnet", |spec, vb| AlexNet::new(AlexNetConfig::imagenet().spec(spec), vb))
+    torchvision("alexnet", |spec, vb| AlexNet::new(AlexNetConfig::imagenet().spec(spec), vb))
         .summary("Krizhevsky 2014, torchvision's form")
-        .sizes(InputSizes::from(63))
-        .weights(weights)
-        .classes(imagenet_classes())
         .head(HEAD)
         .cam_layer(CAM_LAYER)
 }

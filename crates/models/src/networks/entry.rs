@@ -183,6 +183,14 @@ impl NetworkEntry {
     /// What the network's own function returns, and if the network then says something else about itself
     /// than the spec or this entry: checkpoints and lists would be wrong.
     pub fn build(&self, spec: &ModelSpec, vb: ParameterBuilder) -> Result<Box<dyn Model>> {
+        let ([_, height, width], smallest) = (spec.input, self.sizes.smallest);
+        if height.min(width) < smallest {
+            bail!(
+                "`{}` takes images of at least {smallest}x{smallest} pixels, got {height}x{width}; resize them, or \
+                 choose a network for small images",
+                self.name
+            )
+        }
         let model = (self.build)(spec, vb)?;
         if model.spec() != spec {
             bail!(

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::Activation;
 
 use super::config::of_spec;
-use super::{NetworkEntry, PublishedWeights, check, imagenet_classes, row};
+use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, features_to_maps,
     images_to_features, maps_to_features,
@@ -15,18 +15,12 @@ const HEAD: &str = "classifier.1";
 const CAM_LAYER: &str = "features.18.2";
 
 pub(super) fn mobilenet_v2() -> NetworkEntry {
-    let weights = PublishedWeights::torchvision_v1(
-        "mobilenet_v2",
-        "mobilenet_v2-b0353104.pth",
-        "b0353104",
-        0.71878,
-    );
-    row("mobilenet_v2", |spec, vb| MobileNetV2::new(MobileNetV2Config::new().spec(spec), vb))
-        .summary("Sandler et al. 2018, inverted residuals")
-        .weights(weights)
-        .classes(imagenet_classes())
-        .head(HEAD)
-        .cam_layer(CAM_LAYER)
+    torchvision("mobilenet_v2", |spec, vb| {
+        MobileNetV2::new(MobileNetV2Config::new().spec(spec), vb)
+    })
+    .summary("Sandler et al. 2018, inverted residuals")
+    .head(HEAD)
+    .cam_layer(CAM_LAYER)
 }
 
 /// Expansion, channels, repetitions and first stride of each row of table 2.

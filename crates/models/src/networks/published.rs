@@ -21,8 +21,16 @@ pub struct PublishedWeights {
     pub sha256: String,
     /// Who published them, and under which licence.
     pub source: String,
-    /// Top-1 accuracy on the publisher's validation set, a fraction in `0.0..=1.0`.
+    /// Top-1 accuracy on the publisher's validation set, a fraction in `0.0..=1.0`; 0 where it is not known.
     pub accuracy: f64,
+    /// Top-5 accuracy, a fraction in `0.0..=1.0`; 0 where it is not known.
+    pub top5_accuracy: f64,
+    /// Size of the file at the address in bytes, to three digits; 0 where it is not known.
+    pub bytes: u64,
+    /// Learned numbers of the network with these classes; 0 where it is not known.
+    pub parameters: usize,
+    /// Multiply-adds of one image of the preprocessing's size; 0 where it is not known.
+    pub multiply_adds: u64,
     /// Number of classes that they tell apart.
     pub num_classes: usize,
     /// What images go through before the network sees them.
@@ -93,6 +101,10 @@ impl PublishedWeights {
             sha256: String::new(),
             source: String::new(),
             accuracy: 0.0,
+            top5_accuracy: 0.0,
+            bytes: 0,
+            parameters: 0,
+            multiply_adds: 0,
             num_classes,
             preprocessing: EvalPreprocessing::IMAGENET,
         }
@@ -116,19 +128,95 @@ impl PublishedWeights {
         self
     }
 
+    /// Sets the top-5 accuracy, a fraction in `0.0..=1.0`.
+    pub fn top5_accuracy(mut self, accuracy: f64) -> Self {
+        self.top5_accuracy = accuracy;
+        self
+    }
+
+    /// Sets how many numbers the network has learned, and how many multiply-adds an image takes.
+    pub fn costs(mut self, parameters: usize, multiply_adds: u64) -> Self {
+        (self.parameters, self.multiply_adds) = (parameters, multiply_adds);
+        self
+    }
+
+    /// Sets the size of the file in bytes.
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
     /// Sets what images go through before the network sees them.
     pub fn preprocessing(mut self, preprocessing: EvalPreprocessing) -> Self {
         self.preprocessing = preprocessing;
         self
     }
+}
 
-    /// torchvision's first ImageNet weights of a network. Address, hash and accuracy are those of its
-    /// `models/*.py`, version 0.29.
-    pub(super) fn torchvision_v1(file: &str, pth: &str, sha256: &str, accuracy: f64) -> Self {
-        Self::new("IMAGENET1K_V1", file, 1000)
-            .url(&format!("https://download.pytorch.org/models/{pth}"), sha256)
-            .source("torchvision, BSD-3-Clause")
-            .accuracy(accuracy)
+/// What torchvision says of its ImageNet weights; `tests/reference/published.py` makes it.
+const TORCHVISION_WEIGHTS: &str = include_str!("torchvision_weights.tsv");
+
+/// A line of [`TORCHVISION_WEIGHTS`].
+pub(super) struct TorchvisionWeights {
+    pub(super) weights: PublishedWeights,
+    /// Side of the smallest image that the network takes, in pixels.
+    pub(super) smallest: usize,
+}
+
+impl TorchvisionWeights {
+    /// Those of `network`, the best first.
+    pub(super) fn of(network: &str) -> impl Iterator<Item = Self> {
+        let lines = TORCHVISION_WEIGHTS.lines().filter(|line| !line.starts_with('#'));
+        let lines = lines.map(|line| line.split('\t').collect::<Vec<_>>());
+        let own = lines.filter(move |fields| fields[0] == network);
+        own.map(|fields| Self::parse(&fields).expect("a test reads every line"))
+    }
+
+    fn parse(fields: &[&str]) -> Option<Self> {
+        let [network, name, file, accuracy, top5, parameters, gmacs, mib, rest @ ..] = fields
+        else {
+            return None;
+        };
+        let [resize, crop, interpolation, smallest, mean, std] = rest else {
+            return None;
+        };
+        let of_channels = |text: &str| -> Option<[f64; 3]> {
+            let numbers: Option<Vec<f64>> = text.split(',').map(|n| n.parse().ok()).collect();
+            numbers?.try_into().ok()
+        };
+        let interpolation = match *interpolation {
+            "bilinear" => ResizeInterpolation::Bilinear,
+            "bicubic" => ResizeInterpolation::Bicubic,
+            _ => return None,
+        };
+        // torchvision's two oldest networks turn ImageNet's mean and standard deviation into those of their
+        // first authors inside the network (`transform_input`).
+        let (mean, std) = match *network {
+            "googlenet" | "inception_v3" => ([0.5; 3], [0.5; 3]),
+            _ => (of_channels(mean)?, of_channels(std)?),
+        };
+        let preprocessing = EvalPreprocessing { interpolation, ..EvalPreprocessing::IMAGENET }
+            .sizes(resize.parse().ok()?, crop.parse().ok()?)
+            .normalize(mean, std);
+        let (stem, _) = file.rsplit_once('.')?;
+        let (_, sha256) = stem.rsplit_once('-')?;
+        let local = match *name {
+            "IMAGENET1K_V1" => (*network).to_owned(),
+            _ => format!("{network}-{}", name.to_lowercase()),
+        };
+        let source = match name.contains("SWAG") {
+            true => "Meta AI's SWAG by torchvision, CC-BY-NC 4.0",
+            false => "torchvision, BSD-3-Clause",
+        };
+        let weights = PublishedWeights::new(name, &local, 1000)
+            .url(&format!("https://download.pytorch.org/models/{file}"), sha256)
+            .source(source)
+            .accuracy(accuracy.parse::<f64>().ok()? / 100.0)
+            .top5_accuracy(top5.parse::<f64>().ok()? / 100.0)
+            .costs(parameters.parse().ok()?, (gmacs.parse::<f64>().ok()? * 1e9) as u64)
+            .bytes((mib.parse::<f64>().ok()? * 1024.0 * 1024.0) as u64)
+            .preprocessing(preprocessing);
+        Some(Self { weights, smallest: smallest.parse().ok()? })
     }
 }
 

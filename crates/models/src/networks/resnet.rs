@@ -6,7 +6,7 @@ use candle_vision_ops::MaxPool2dConfig;
 
 use super::config::of_spec;
 use super::residual::{ResNetBlock, Stage};
-use super::{NetworkEntry, PublishedWeights, check, imagenet_classes, row};
+use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, features_to_maps,
     images_to_features, maps_to_features,
@@ -17,29 +17,11 @@ const HEAD: &str = "fc";
 const CAM_LAYER: &str = "layer4";
 
 pub(super) fn resnet18() -> NetworkEntry {
-    let weights = PublishedWeights::torchvision_v1(
-        "resnet18",
-        "resnet18-f37072fd.pth",
-        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
-        0.69758,
-    );
-    resnet("resnet18", ResNetConfig::resnet18)
-        .summary("He et al. 2015, 18 layers")
-        .weights(weights)
-        .classes(imagenet_classes())
+    resnet("resnet18", ResNetConfig::resnet18).summary("He et al. 2015, 18 layers")
 }
 
 pub(super) fn resnet34() -> NetworkEntry {
-    let weights = PublishedWeights::torchvision_v1(
-        "resnet34",
-        "resnet34-b627a593.pth",
-        "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
-        0.73314,
-    );
-    resnet("resnet34", ResNetConfig::resnet34)
-        .summary("He et al. 2015, 34 layers")
-        .weights(weights)
-        .classes(imagenet_classes())
+    resnet("resnet34", ResNetConfig::resnet34).summary("He et al. 2015, 34 layers")
 }
 
 pub(super) fn resnet50() -> NetworkEntry {
@@ -47,9 +29,29 @@ pub(super) fn resnet50() -> NetworkEntry {
         .summary("He et al. 2015, 50 layers, bottleneck blocks")
 }
 
+pub(super) fn resnet101() -> NetworkEntry {
+    resnet("resnet101", ResNetConfig::resnet101)
+        .summary("He et al. 2015, 101 layers, bottleneck blocks")
+}
+
+pub(super) fn resnet152() -> NetworkEntry {
+    resnet("resnet152", ResNetConfig::resnet152)
+        .summary("He et al. 2015, 152 layers, bottleneck blocks")
+}
+
 pub(super) fn resnext50_32x4d() -> NetworkEntry {
     resnet("resnext50_32x4d", ResNetConfig::resnext50_32x4d)
         .summary("Xie et al. 2016, 50 layers, 32 groups")
+}
+
+pub(super) fn resnext101_32x8d() -> NetworkEntry {
+    resnet("resnext101_32x8d", ResNetConfig::resnext101_32x8d)
+        .summary("Xie et al. 2016, 101 layers, 32 groups, twice as wide")
+}
+
+pub(super) fn resnext101_64x4d() -> NetworkEntry {
+    resnet("resnext101_64x4d", ResNetConfig::resnext101_64x4d)
+        .summary("Xie et al. 2016, 101 layers, 64 groups")
 }
 
 pub(super) fn wide_resnet50_2() -> NetworkEntry {
@@ -57,8 +59,15 @@ pub(super) fn wide_resnet50_2() -> NetworkEntry {
         .summary("Zagoruyko and Komodakis 2016, 50 layers, twice as wide")
 }
 
+pub(super) fn wide_resnet101_2() -> NetworkEntry {
+    resnet("wide_resnet101_2", ResNetConfig::wide_resnet101_2)
+        .summary("Zagoruyko and Komodakis 2016, 101 layers, twice as wide")
+}
+
 fn resnet(name: &str, config: fn() -> ResNetConfig) -> NetworkEntry {
-    row(name, move |spec, vb| ResNet::new(config().spec(spec), vb)).head(HEAD).cam_layer(CAM_LAYER)
+    torchvision(name, move |spec, vb| ResNet::new(config().spec(spec), vb))
+        .head(HEAD)
+        .cam_layer(CAM_LAYER)
 }
 
 /// The sizes of a [`ResNet`].
@@ -66,8 +75,8 @@ fn resnet(name: &str, config: fn() -> ResNetConfig) -> NetworkEntry {
 /// ```
 /// use candle_vision_models::{ResNetBlock, ResNetConfig};
 ///
-/// let resnet152 = ResNetConfig::bottleneck([3, 8, 36, 3]).num_classes(10);
-/// assert_eq!(resnet152.block, ResNetBlock::BOTTLENECK);
+/// let resnet26 = ResNetConfig::bottleneck([2, 2, 2, 2]).num_classes(10);
+/// assert_eq!(resnet26.block, ResNetBlock::BOTTLENECK);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -112,16 +121,43 @@ impl ResNetConfig {
         Self::bottleneck([3, 4, 6, 3]).called("resnet50")
     }
 
+    /// ResNet-101.
+    pub fn resnet101() -> Self {
+        Self::bottleneck([3, 4, 23, 3]).called("resnet101")
+    }
+
+    /// ResNet-152.
+    pub fn resnet152() -> Self {
+        Self::bottleneck([3, 8, 36, 3]).called("resnet152")
+    }
+
     /// ResNeXt-50 with 32 groups of 4 channels.
     pub fn resnext50_32x4d() -> Self {
-        let block = ResNetBlock::Bottleneck { groups: 32, width_per_group: 4 };
-        Self::new(block, [3, 4, 6, 3]).called("resnext50_32x4d")
+        Self::grouped(32, 4, [3, 4, 6, 3]).called("resnext50_32x4d")
+    }
+
+    /// ResNeXt-101 with 32 groups of 8 channels.
+    pub fn resnext101_32x8d() -> Self {
+        Self::grouped(32, 8, [3, 4, 23, 3]).called("resnext101_32x8d")
+    }
+
+    /// ResNeXt-101 with 64 groups of 4 channels.
+    pub fn resnext101_64x4d() -> Self {
+        Self::grouped(64, 4, [3, 4, 23, 3]).called("resnext101_64x4d")
     }
 
     /// ResNet-50 with 3x3 convolutions that are twice as wide.
     pub fn wide_resnet50_2() -> Self {
-        let block = ResNetBlock::Bottleneck { groups: 1, width_per_group: 128 };
-        Self::new(block, [3, 4, 6, 3]).called("wide_resnet50_2")
+        Self::grouped(1, 128, [3, 4, 6, 3]).called("wide_resnet50_2")
+    }
+
+    /// ResNet-101 with 3x3 convolutions that are twice as wide.
+    pub fn wide_resnet101_2() -> Self {
+        Self::grouped(1, 128, [3, 4, 23, 3]).called("wide_resnet101_2")
+    }
+
+    fn grouped(groups: usize, width_per_group: usize, layers: [usize; 4]) -> Self {
+        Self::new(ResNetBlock::Bottleneck { groups, width_per_group }, layers)
     }
 
     fn called(mut self, name: &str) -> Self {

@@ -73,6 +73,20 @@ fn a_network_behind_a_pointer_is_the_network() -> Result<()> {
     Ok(())
 }
 
+/// The table of torchvision's weights is whole, and each line is one that a network could have.
+#[test]
+fn published_weights_are_read_line_by_line() {
+    let lines = include_str!("torchvision_weights.tsv").lines().skip(1);
+    let networks: Vec<&str> = lines.filter_map(|line| line.split('\t').next()).collect();
+    let read = networks.iter().flat_map(|network| TorchvisionWeights::of(network)).count();
+    assert!(read >= networks.len() && networks.len() > 100);
+    let resnet50 = TorchvisionWeights::of("resnet50").map(|own| own.weights.name);
+    assert_eq!(resnet50.collect::<Vec<_>>(), ["IMAGENET1K_V2", "IMAGENET1K_V1"]);
+    let resnet18 = TorchvisionWeights::of("resnet18").next().expect("the table has it").weights;
+    assert_eq!((resnet18.parameters, resnet18.multiply_adds), (11_689_512, 1_814_000_000));
+    assert_eq!((resnet18.accuracy, &*resnet18.sha256), (0.69758, "f37072fd"));
+}
+
 /// Building checks that a row and its network agree; this builds those that are not slow to make.
 #[test]
 fn rows_say_what_the_networks_say() -> Result<()> {
