@@ -122,6 +122,16 @@ impl Networks {
         self.0.names()
     }
 
+    /// The smallest network of each family, in the order in which they were added: what stands for all where a look
+    /// at every network takes too long.
+    pub fn families(&self) -> impl Iterator<Item = &NetworkEntry> {
+        self.iter().enumerate().filter_map(|(place, entry)| {
+            let mut before = self.iter().take(place);
+            let is_first = before.all(|other| other.family_name() != entry.family_name());
+            is_first.then_some(entry)
+        })
+    }
+
     /// The table itself.
     pub fn table(&self) -> &Table<NetworkEntry> {
         &self.0

@@ -6,10 +6,12 @@ use candle_vision_ops::{CrossEntropyConfig, Targets, backward, cross_entropy, is
 
 #[test]
 fn the_way_back_is_direct() -> Result<()> {
-    let images = Tensor::zeros((2, 3, 64, 64), candle_core::DType::F32, &Device::Cpu)?;
     let labels = Tensor::new(&[0u32, 3], &Device::Cpu)?;
-    for name in Networks::standard().names() {
-        let model = build(&ModelSpec::new(name, 4).input([3, 64, 64]), 1, &Device::Cpu)?;
+    for entry in Networks::standard().families() {
+        let name = entry.name();
+        let side = entry.input_sizes().smallest.max(64);
+        let model = build(&ModelSpec::new(name, 4).input([3, side, side]), 1, &Device::Cpu)?;
+        let images = Tensor::zeros((2, 3, side, side), candle_core::DType::F32, &Device::Cpu)?;
         let logits = model.forward(&images, &mut Pass::train(0))?;
         let config = CrossEntropyConfig::default();
         let loss = cross_entropy(&logits, Targets::Labels(&labels), &config)?;

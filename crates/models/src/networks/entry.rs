@@ -33,6 +33,7 @@ type Build = dyn Fn(&ModelSpec, ParameterBuilder) -> Result<Box<dyn Model>> + Se
 #[derive(Clone)]
 pub struct NetworkEntry {
     name: String,
+    family: String,
     summary: String,
     input: [usize; 3],
     sizes: InputSizes,
@@ -78,6 +79,7 @@ impl NetworkEntry {
         };
         Self {
             name: name.to_owned(),
+            family: name.to_owned(),
             summary: String::new(),
             input: [3, 224, 224],
             sizes: InputSizes::from(1),
@@ -92,6 +94,13 @@ impl NetworkEntry {
     /// Sets one line about the network, with its source.
     pub fn summary(mut self, summary: &str) -> Self {
         self.summary = summary.to_owned();
+        self
+    }
+
+    /// Sets the family that the network belongs to, such as `resnet`: networks of one code in several sizes. By
+    /// default a network is a family of its own.
+    pub fn family(mut self, family: &str) -> Self {
+        self.family = family.to_owned();
         self
     }
 
@@ -135,6 +144,11 @@ impl NetworkEntry {
     /// The name that recipes, checkpoints and command lines use.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The family that it belongs to; its first row is the smallest network of the family.
+    pub fn family_name(&self) -> &str {
+        &self.family
     }
 
     /// One line about the network, with its source.

@@ -66,6 +66,7 @@ pub(super) fn wide_resnet101_2() -> NetworkEntry {
 
 fn resnet(name: &str, config: fn() -> ResNetConfig) -> NetworkEntry {
     torchvision(name, move |spec, vb| ResNet::new(config().spec(spec), vb))
+        .family("resnet")
         .head(HEAD)
         .cam_layer(CAM_LAYER)
 }
