@@ -196,7 +196,8 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// The network to compare with has not the same parameters, or shares them with the explained network.
+    /// A parameter of the explained network is missing in the untrained one, has another shape there, or is
+    /// shared by both.
     #[error(
         "`{parameter}` of the untrained network {problem}; build it by the same name, with another seed"
     )]

@@ -29,8 +29,8 @@ pub struct Randomised {
 /// - `image`: `[1, channels, height, width]`, preprocessed as in training
 ///
 /// # Errors
-/// If the parameters of the two networks differ in path or shape, if the networks share them, if `image` is not
-/// one image, or as [`Method::maps`].
+/// If `untrained` lacks a parameter of `model`, has another shape of it or shares it, if `image` is not a batch
+/// of one, or as [`Method::maps`].
 ///
 /// # Example
 /// ```
