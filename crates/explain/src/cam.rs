@@ -43,8 +43,8 @@ pub struct CamOptions {
     /// Replaces the sum of the channels' contributions by their first principal component. This removes much of
     /// the noise.
     pub eigen_smooth: bool,
-    /// Averages the maps of six variants of each image: mirrored or not, with values multiplied by 0.9, 1 or
-    /// 1.1. This costs six times as much. The peak of the mean is below 1 where the variants disagree.
+    /// Averages the maps of six variants of each image: mirrored or not, with values times 0.9, 1 and 1.1. This
+    /// costs six times as much. The peak of the mean is below 1 where the variants disagree.
     pub aug_smooth: bool,
 }
 

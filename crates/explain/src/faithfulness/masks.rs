@@ -8,6 +8,8 @@ use crate::{ClassActivationMap, Error, Result};
 ///
 /// The test has no tolerance. For the paper's margin, enlarge the mask by [`with_margin`].
 ///
+/// `mask` holds `height * width` values, row by row, true on the subject.
+///
 /// # Errors
 /// If the size of the mask differs from that of the map.
 ///
