@@ -1,4 +1,4 @@
-//! What a data set is: labelled images that can be asked for by index, from any thread.
+//! The trait of data sets: labelled images, read by index from any thread.
 
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -8,39 +8,40 @@ use crate::image::Image;
 pub struct Sample {
     /// The image as stored, before any transform.
     pub image: Image,
-    /// Index into [`Dataset::classes`].
+    /// The class, as an index into [`Dataset::classes`].
     pub label: u32,
-    /// Where the subject is, if known: grey, of the image's size, 255 on the subject, 0 off it.
+    /// A mask of the subject, if known: a grey image of the same size, 255 on the subject and 0 elsewhere.
     pub mask: Option<Image>,
 }
 
 impl Sample {
-    /// An image of a class.
+    /// A sample of this class without a mask.
     pub fn new(image: Image, label: u32) -> Self {
         Self { image, label, mask: None }
     }
 
-    /// The same, with a mask of the subject.
+    /// The same sample with a mask of the subject.
     pub fn with_mask(self, mask: Image) -> Self {
         Self { mask: Some(mask), ..self }
     }
 }
 
-/// What [`Dataset::fingerprint`] begins with for a data set that cannot be recognised.
+/// The beginning of [`Dataset::fingerprint`] for a data set that cannot be recognised.
 pub const UNRECOGNISED: &str = "unrecognised";
 
-/// Labelled images that can be asked for by index, from any thread.
+/// Labelled images, read by index from any thread.
 ///
-/// Length, samples and classes are required; everything else has a default. [`Samples`](crate::Samples)
-/// makes a data set from a list and a function, without a trait.
+/// Length, samples and classes are required. Everything else has a default. [`Samples`](crate::Samples) makes a
+/// data set from a list and a function, without implementing the trait.
 ///
 /// # What a sample may depend on
-/// The seed of a run decides its result, bit for bit and with any number of workers, if
-/// [`Dataset::sample`] depends on the index alone. Random changes belong into
-/// [`transforms`](crate::transforms), which draw from a generator of their own for each sample and
-/// epoch. A data set may all the same give another sample each time it is asked. Then such a run cannot be
-/// repeated. The loader asks for each sample once an epoch, unless [`Dataset::is_cacheable`] says that
-/// once is enough. Length, labels, classes and names must not change.
+/// If [`Dataset::sample`] depends only on the index, the seed of a run determines its result, bit for bit and
+/// with any number of workers. Random changes belong in [`transforms`](crate::transforms), which get their own
+/// generator for each sample and epoch.
+///
+/// A data set may nevertheless return another sample each time. Then its runs cannot be repeated. The loader
+/// reads each sample once an epoch, unless [`Dataset::is_cacheable`] says that once is enough. Length, labels,
+/// classes and names must not change.
 ///
 /// # Example
 /// ```
@@ -65,13 +66,13 @@ pub trait Dataset: Send + Sync {
     /// Number of samples.
     fn len(&self) -> usize;
 
-    /// Reads sample `index`. Its label must be [`Dataset::label`]'s.
+    /// Reads sample `index`. Its label must equal [`Dataset::label`].
     ///
     /// # Errors
     /// If there is no such sample, or its file is missing or damaged.
     fn sample(&self, index: usize) -> Result<Sample>;
 
-    /// Names of the classes; a label is an index into it, so every label is below their number.
+    /// Names of the classes. A label is an index into this list, so every label is below its length.
     fn classes(&self) -> &[String];
 
     /// Whether there are no samples.
@@ -81,9 +82,9 @@ pub trait Dataset: Send + Sync {
 
     /// Label of sample `index`.
     ///
-    /// The default reads the whole sample, and gives [`u32::MAX`], which is no class, if that fails.
-    /// Override it where the label is known without the image: a trainer asks for every label before it
-    /// begins.
+    /// The default reads the whole sample. If that fails, it returns [`u32::MAX`], which is not a class.
+    /// Override it if the label is known without the image, because a trainer asks for every label before it
+    /// starts.
     ///
     /// # Panics
     /// A data set may panic if there is no such sample.
@@ -91,16 +92,16 @@ pub trait Dataset: Send + Sync {
         self.sample(index).map_or(u32::MAX, |sample| sample.label)
     }
 
-    /// What to call sample `index` in messages: a path, or `test[17]`.
+    /// The name of sample `index` in messages: a path, or `test[17]`.
     fn name(&self, index: usize) -> String {
         format!("sample[{index}]")
     }
 
-    /// A short text by which a resumed run notices that a data set is another one than it was trained
-    /// on; [`Fingerprint`] makes one of names, sizes and labels.
+    /// A short text by which a resumed run notices that the data set is not the one it was trained on.
+    /// [`Fingerprint`] makes such a text from names, sizes and labels.
     ///
-    /// The default begins with [`UNRECOGNISED`] and says how many samples and which classes there are:
-    /// it cannot tell two data sets apart that agree in these.
+    /// The default begins with [`UNRECOGNISED`] and contains the number of samples and a hash of the classes.
+    /// It cannot distinguish two data sets that agree in these.
     fn fingerprint(&self) -> String {
         let classes = self.classes().iter();
         let hash =
@@ -108,43 +109,43 @@ pub trait Dataset: Send + Sync {
         format!("{UNRECOGNISED}: {} samples of classes {hash}", self.len())
     }
 
-    /// Whether images are turned upright as their EXIF data says. A checkpoint notes it, so that
-    /// other images are shown to the network in the same way.
+    /// Whether images are turned upright as their EXIF data says. A checkpoint stores the answer, so that later
+    /// images are shown to the network in the same way.
     fn exif_orientation(&self) -> bool {
         false
     }
 
-    /// Whether the images lie in memory already, so that a cache would gain nothing.
+    /// Whether the images are already in memory. A cache would then gain nothing.
     fn in_memory(&self) -> bool {
         false
     }
 
-    /// Whether [`Dataset::sample`] gives the same sample whenever it is asked for an index, so that a
-    /// [`DataLoader`](crate::DataLoader) may keep what it has read for later epochs
+    /// Whether [`Dataset::sample`] returns the same sample every time for an index. Then a
+    /// [`DataLoader`](crate::DataLoader) may keep samples for later epochs
     /// ([`LoaderConfig::cache_bytes`](crate::LoaderConfig)).
     ///
-    /// It is `false` unless a data set says otherwise, because a cache would freeze a random data set
-    /// without a sign of it, whereas a set that is decoded again each epoch is slow at worst. Say `true`
-    /// for files that are decoded, which is most of the work of loading; the data sets of this crate do.
+    /// The default is `false`. A cache would silently freeze a random data set, whereas decoding again each
+    /// epoch is only slow. Return `true` for files that are decoded, because decoding is most of the work of
+    /// loading. The data sets of this crate do.
     fn is_cacheable(&self) -> bool {
         false
     }
 }
 
-/// The part of a data set that is trained on, chosen by, or tested on.
+/// The part of a data set: for training, for validation or for the final test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// What is trained on.
+    /// The samples to train on.
     Train,
-    /// What decides which epoch was best.
+    /// The samples that decide which epoch was best.
     Val,
-    /// What is looked at once, at the end.
+    /// The samples for a single test at the end.
     Test,
 }
 
 impl Split {
-    /// `train`, `val` or `test`: the name of its folder and in messages.
+    /// `train`, `val` or `test`. Folders and messages use this name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -165,8 +166,8 @@ pub fn labels(dataset: &dyn Dataset) -> Vec<u32> {
     (0..dataset.len()).map(|index| dataset.label(index)).collect()
 }
 
-/// How many samples each class has, in the order of [`Dataset::classes`]. Labels of no class are not
-/// counted; [`check_labels`] finds them.
+/// The number of samples of each class, in the order of [`Dataset::classes`]. Labels that belong to no class
+/// are not counted. [`check_labels`] finds them.
 pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
     let mut counts = vec![0; dataset.classes().len()];
     for label in labels(dataset) {
@@ -177,8 +178,8 @@ pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
     counts
 }
 
-/// Checks that every label is that of a class. Images are read only if the data set does not know its
-/// labels without them; a broken one is then left to the loader, which may skip it.
+/// Checks that every label belongs to a class. Images are read only if the data set does not know its labels
+/// without them. A broken image is not an error here: the loader reports or skips it.
 ///
 /// # Errors
 /// [`Error::Label`] with the first sample whose label is not below the number of classes.
@@ -193,7 +194,7 @@ pub fn check_labels(dataset: &dyn Dataset) -> Result<()> {
     })
 }
 
-/// Checks one label of a data set against the number of classes.
+/// Checks that one label of a data set is below the number of classes.
 ///
 /// # Errors
 /// [`Error::Label`], which names the sample.
@@ -209,10 +210,10 @@ pub(crate) fn check_index(index: usize, len: usize) -> Result<()> {
     if index < len { Ok(()) } else { Err(Error::NoSuchSample { index, len }) }
 }
 
-/// A short hash of what a data set is made of, for [`Dataset::fingerprint`].
+/// A short hash of the contents of a data set, for [`Dataset::fingerprint`].
 ///
-/// It is FNV-1a with 64 bits. Unlike the standard library's hasher it is the same in every version, and
-/// collisions on purpose do not matter here.
+/// The hash is FNV-1a with 64 bits. Unlike the standard library's hasher, it is the same in every version.
+/// Intentional collisions do not matter here.
 ///
 /// ```
 /// use candle_vision_data::Fingerprint;
@@ -227,30 +228,30 @@ pub(crate) fn check_index(index: usize, len: usize) -> Result<()> {
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// Of a kind of data set.
+    /// Starts a hash for a kind of data set.
     pub fn new(kind: &str) -> Self {
         Self(0xCBF2_9CE4_8422_2325).text(kind)
     }
 
-    /// And of this text.
+    /// Adds a text.
     pub fn text(self, text: &str) -> Self {
-        // The length first, so that ("ab", "c") and ("a", "bc") differ.
+        // The length comes first, so that ("ab", "c") and ("a", "bc") differ.
         self.number(text.len() as u64).bytes(text.as_bytes())
     }
 
-    /// And of this number.
+    /// Adds a number.
     pub fn number(self, number: u64) -> Self {
         self.bytes(&number.to_le_bytes())
     }
 
-    /// And of these bytes.
+    /// Adds bytes.
     pub fn bytes(self, bytes: &[u8]) -> Self {
         Self(bytes.iter().fold(self.0, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
         }))
     }
 
-    /// All of it as 16 hexadecimal digits.
+    /// The hash as 16 hexadecimal digits.
     pub fn finish(self) -> String {
         format!("{:016x}", self.0)
     }

@@ -1,4 +1,4 @@
-//! The data sets: two public binary formats, folders of images, drawings made here, and a table of them.
+//! The data sets: two public binary formats, folders of images, generated drawings, and a table of all of them.
 
 mod cifar;
 mod csv;

@@ -1,4 +1,4 @@
-//! What can go wrong while images are found, read and transformed.
+//! The errors of finding, reading and transforming images.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use crate::image::Format;
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while images are found, read and transformed.
+/// An error while images are found, read or transformed.
 ///
-/// Each message says what is wrong, where, and, if known, what to do about it.
+/// Each message says what is wrong and where. If a remedy is known, the message names it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused to read a file or folder.
+    /// The operating system could not read a file or folder.
     #[error("cannot read `{}`", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
-    /// A file or folder that a data set needs is not there.
+    /// A file or folder that a data set needs does not exist.
     #[error("`{}` not found: {expected}; {remedy}", path.display())]
     NotFound {
-        /// Where it was looked for.
+        /// The path where it was searched.
         path: PathBuf,
         /// What should be there.
         expected: String,
@@ -35,20 +35,20 @@ pub enum Error {
         remedy: String,
     },
 
-    /// A file of a data set has another size than its format asks for.
+    /// A file of a data set does not have the size that its format requires.
     #[error("`{}` has {found} bytes, expected {expected}; {remedy}", path.display())]
     FileSize {
         /// The file.
         path: PathBuf,
-        /// Its size in bytes, after decompression where it is compressed.
+        /// Its size in bytes, after decompression if it is compressed.
         found: u64,
-        /// The size it should have, in words.
+        /// The expected size, in words.
         expected: String,
         /// What to do.
         remedy: String,
     },
 
-    /// The contents of a data set's file or folder make no sense.
+    /// The contents of a data set's file or folder are not valid.
     #[error("`{}` {problem}; {remedy}", path.display())]
     Invalid {
         /// The file or folder.
@@ -66,11 +66,11 @@ pub enum Error {
     BrokenImage {
         /// Path or other name of the image.
         name: String,
-        /// What the decoder found.
+        /// The reason that the decoder gave.
         reason: String,
     },
 
-    /// A file holds an image of a format that is not read.
+    /// A file holds an image in a format that is not supported.
     #[error(
         "`{name}` holds {format}, which cannot be read; convert it to JPEG or PNG, remove it, or \
          turn on `skip_broken`"
@@ -78,11 +78,11 @@ pub enum Error {
     UnreadableFormat {
         /// Path or other name of the image.
         name: String,
-        /// What its content is.
+        /// The format of its content.
         format: Format,
     },
 
-    /// An image's header announces more pixels than are allowed.
+    /// The header of an image states more pixels than allowed.
     #[error(
         "`{name}` is {width}x{height} pixels, {} in all, more than the {max_pixels} of \
          `max_pixels`; raise that, make the image smaller or remove it, or turn on `skip_broken`",
@@ -95,11 +95,11 @@ pub enum Error {
         width: u64,
         /// Height in pixels.
         height: u64,
-        /// The limit that it exceeds, [`ReadOptions::max_pixels`](crate::ReadOptions::max_pixels).
+        /// The limit, [`ReadOptions::max_pixels`](crate::ReadOptions::max_pixels).
         max_pixels: u64,
     },
 
-    /// A buffer of pixels does not fit its width, height and channels.
+    /// The number of bytes does not match the width, height and channels.
     #[error(
         "an image of {width}x{height} pixels with {channels} channels cannot have {bytes} bytes"
     )]
@@ -108,13 +108,13 @@ pub enum Error {
         width: usize,
         /// Height in pixels.
         height: usize,
-        /// Channels asked for; 1 and 3 are possible.
+        /// Number of channels. 1 and 3 are possible.
         channels: usize,
-        /// Bytes given.
+        /// Number of bytes given.
         bytes: usize,
     },
 
-    /// A transform has impossible arguments, or stands at an impossible place in its list.
+    /// A transform has arguments that are not possible, or is at a place in its list that is not possible.
     #[error("transform `{op}`: {reason}")]
     InvalidTransform {
         /// Its name in recipes, such as `random_crop`.
@@ -128,28 +128,28 @@ pub enum Error {
     Sample {
         /// Path or other name of the sample.
         name: String,
-        /// Why.
+        /// The reason.
         source: Box<Error>,
     },
 
-    /// Samples of one batch came out of the transforms with different shapes.
+    /// The transforms gave samples of one batch different shapes.
     #[error(
         "images of one batch differ in shape: `{first}` is {first_shape}, `{second}` is \
          {second_shape}; end the image transforms with one that gives a fixed size and number \
          of channels (`resize` with height and width, `center_crop`, `random_resized_crop`, `grayscale`)"
     )]
     MixedShapes {
-        /// Name of the batch's first sample.
+        /// Name of the first sample of the batch.
         first: String,
-        /// Its height x width x channels.
+        /// Its shape, height x width x channels.
         first_shape: String,
-        /// Name of the sample that differs.
+        /// Name of the sample with another shape.
         second: String,
-        /// Its height x width x channels.
+        /// Its shape, height x width x channels.
         second_shape: String,
     },
 
-    /// A setting is impossible.
+    /// A setting has a value that is not possible.
     #[error("`{setting}` {reason}")]
     InvalidSetting {
         /// Its name, such as `batch_size`.
@@ -158,16 +158,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// A sample was asked for that the data set does not have.
+    /// The data set has no sample with this index.
     #[error("sample {index} does not exist: the data set has {len}")]
     NoSuchSample {
-        /// The index asked for.
+        /// The requested index.
         index: usize,
         /// The number of samples.
         len: usize,
     },
 
-    /// A label is of no class.
+    /// A label does not belong to a class.
     #[error(
         "sample {index} (`{name}`) has label {label}, but there are {classes} classes, labelled from 0; \
          correct the label or the list of classes"
@@ -183,20 +183,20 @@ pub enum Error {
         classes: usize,
     },
 
-    /// A loader's worker thread panicked.
+    /// A worker thread of a loader panicked.
     #[error("a worker of the data loader panicked in batch {batch}: {message}")]
     WorkerPanicked {
-        /// Number of the batch in its epoch.
+        /// The number of the batch in its epoch, counted from 0.
         batch: usize,
-        /// The panic's message.
+        /// The message of the panic.
         message: String,
     },
 
-    /// A table has no part of a name, or two.
+    /// A table has no entry of a name, or two entries have the same name.
     #[error(transparent)]
     Table(#[from] TableError),
 
-    /// A part's settings are not its settings.
+    /// The settings of a transform or data set are missing, unknown or wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 
@@ -204,13 +204,13 @@ pub enum Error {
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
 
-    /// candle could not make a batch's tensors.
+    /// candle could not make the tensors of a batch.
     #[error("cannot make the tensors of a batch")]
     Tensor(#[from] candle_core::Error),
 }
 
 impl Error {
-    /// Whether a single image is to blame, so that a loader may leave it out and go on.
+    /// Whether the error concerns a single image, so that a loader may skip it.
     pub fn is_broken_image(&self) -> bool {
         matches!(
             self,
@@ -225,13 +225,13 @@ impl Error {
         move |source| Self::Io { path: path.to_path_buf(), source }
     }
 
-    /// What is wrong with a transform or with the image it is given, for transforms of one's own. `op`
-    /// is its name in recipes.
+    /// An error of your own transform: a setting is wrong, or an image does not suit it. `op` is the name of
+    /// the transform in recipes.
     pub fn transform(op: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidTransform { op: op.into(), reason: reason.into() }
     }
 
-    /// An error of a data set or transform of one's own.
+    /// An error of your own data set or transform.
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
     }

@@ -17,8 +17,8 @@ pub use options::{DEFAULT_MAX_PIXELS, ReadOptions};
 
 use crate::error::{Error, Result};
 
-/// The largest width or height, in pixels, that drawings are made in and transforms give. Images
-/// that are read may be longer: see [`ReadOptions::max_pixels`].
+/// The largest width or height of drawings and of the results of transforms, in pixels. Images that are read
+/// may be larger: see [`ReadOptions::max_pixels`].
 pub const MAX_SIDE: usize = 16_384;
 
 /// The largest result of a transform, in bytes.
@@ -43,10 +43,10 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of these `pixels`, laid out `[height, width, channels]`.
+    /// An image from `pixels`, in the layout `[height, width, channels]`.
     ///
     /// # Errors
-    /// If a side is 0, `channels` is neither 1 nor 3, or the number of bytes does not fit.
+    /// If a side is 0, if `channels` is neither 1 nor 3, or if the number of bytes does not match.
     pub fn new(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Result<Self> {
         let bytes = width.checked_mul(height).and_then(|area| area.checked_mul(channels));
         let possible = width > 0 && height > 0 && matches!(channels, 1 | 3);
@@ -59,22 +59,21 @@ impl Image {
     /// Reads and decodes an image file to RGB, with the default [`ReadOptions`].
     ///
     /// # Errors
-    /// As [`Image::open_with`].
+    /// Those of [`Image::open_with`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ReadOptions::default())
     }
 
-    /// Reads and decodes an image file to RGB. What it holds is told by its content, not by its
-    /// name.
+    /// Reads and decodes an image file to RGB. The content determines the format, not the file name.
     ///
     /// # Errors
-    /// As [`Image::decode_with`], or if the file cannot be read.
+    /// Those of [`Image::decode_with`], or if the file cannot be read.
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
         let mut file = File::open(path).map_err(Error::io(path))?;
         let size = file.metadata().map_err(Error::io(path))?.len();
-        // Of a film or an archive under a photo's name, only the beginning is read.
+        // A film or an archive may have the name of a photo. Of such a file only the beginning is read.
         let mut bytes = Vec::new();
         let head = file.by_ref().take(format::HEAD as u64).read_to_end(&mut bytes);
         head.map_err(Error::io(path))?;
@@ -90,35 +89,39 @@ impl Image {
         Self::decode_with(&bytes, &name, options)
     }
 
-    /// Decodes an image to RGB, with the default [`ReadOptions`]; `name` is for messages.
+    /// Decodes an image to RGB, with the default [`ReadOptions`]. Messages call the image `name`.
     ///
     /// # Errors
-    /// As [`Image::decode_with`].
+    /// Those of [`Image::decode_with`].
     pub fn decode(bytes: &[u8], name: &str) -> Result<Self> {
         Self::decode_with(bytes, name, &ReadOptions::default())
     }
 
-    /// Decodes an image to RGB; `name` is for messages. [`Format`] lists what is read.
+    /// Decodes an image to RGB. Messages call the image `name`. [`Format`] lists the supported formats.
     ///
-    /// Grey, CMYK, palettes and 1 to 16 bits become 8-bit RGB, and alpha is dropped without
-    /// blending, as torchvision's loader (`PIL.Image.convert("RGB")`) does. Colour profiles are
-    /// ignored, as there. Of animations and documents of several pages the first is read.
+    /// Grey, CMYK, palettes and 1 to 16 bits become 8-bit RGB. Alpha is dropped without blending, and colour
+    /// profiles are ignored. torchvision's loader (`PIL.Image.convert("RGB")`) does the same. Of animations and
+    /// documents with several pages, the first is read.
     ///
-    /// # What is promised of damaged JPEG files
-    /// A file that lacks its end marker is refused; so is one whose coded data does not suffice for
-    /// all its blocks (Pillow fills them with grey), one whose coded data holds an impossible code,
-    /// and one that lacks scans or restart markers. Bytes between segments that belong to none are
-    /// passed over. Damage that leaves a possible image of the right size cannot be noticed: JPEG has
-    /// no checksums.
+    /// # Damaged JPEG files
+    /// These files are errors:
+    ///
+    /// - files without an end marker
+    /// - files whose coded data is too short for all blocks (Pillow fills these with grey)
+    /// - files whose coded data contains an impossible code
+    /// - files that lack scans or restart markers
+    ///
+    /// Stray bytes between segments are skipped. Damage that results in a possible image of the right size
+    /// cannot be detected, because JPEG has no checksums.
     ///
     /// # Errors
-    /// If the bytes are of a format that is not read, damaged or cut off, or if the header announces
-    /// more pixels than [`ReadOptions::max_pixels`].
+    /// If the format is not supported, if the image is damaged or cut off, or if the header states more pixels
+    /// than [`ReadOptions::max_pixels`].
     pub fn decode_with(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<Self> {
         decode::decode(bytes, name, options)
     }
 
-    /// An image whose every byte is `value`; the caller vouches for the shape.
+    /// An image in which every byte is `value`. The caller ensures that the shape is possible.
     pub(crate) fn filled(width: usize, height: usize, channels: usize, value: u8) -> Self {
         debug_assert!(width > 0 && height > 0 && matches!(channels, 1 | 3));
         Self { width, height, channels, pixels: vec![value; width * height * channels] }
@@ -134,7 +137,7 @@ impl Image {
         self.height
     }
 
-    /// 1 (grey) or 3 (RGB).
+    /// Number of channels: 1 (grey) or 3 (RGB).
     pub fn channels(&self) -> usize {
         self.channels
     }
@@ -144,7 +147,7 @@ impl Image {
         &self.pixels
     }
 
-    /// All pixels, to be changed in place.
+    /// All pixels, `[height, width, channels]`, for changes in place.
     pub fn pixels_mut(&mut self) -> &mut [u8] {
         &mut self.pixels
     }
@@ -154,7 +157,7 @@ impl Image {
         self.pixels
     }
 
-    /// The channels of the pixel in column `x` of row `y`.
+    /// The channels of the pixel in column `x` and row `y`, both counted from 0.
     ///
     /// # Panics
     /// If the image has no such pixel.
@@ -162,7 +165,7 @@ impl Image {
         &self.row(y)[x * self.channels..][..self.channels]
     }
 
-    /// Row `y`, `[width, channels]`.
+    /// Row `y`, counted from 0, as `[width, channels]`.
     ///
     /// # Panics
     /// If the image has no such row.
@@ -171,7 +174,7 @@ impl Image {
         &self.pixels[y * stride..][..stride]
     }
 
-    /// Changes row `y`.
+    /// Row `y`, for changes in place.
     pub(crate) fn row_mut(&mut self, y: usize) -> &mut [u8] {
         let stride = self.width * self.channels;
         &mut self.pixels[y * stride..][..stride]
@@ -179,7 +182,7 @@ impl Image {
 }
 
 fn broken(name: &str, reason: impl AsRef<str>) -> Error {
-    // Some reasons of the decoders end in a line break.
+    // Some reasons of the decoders end with a line break.
     let reason = reason.as_ref().split_whitespace().collect::<Vec<_>>().join(" ");
     Error::BrokenImage { name: name.to_owned(), reason }
 }

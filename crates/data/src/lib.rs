@@ -1,17 +1,15 @@
-//! Image data sets, transforms with torchvision's results, and a deterministic parallel loader for
-//! candle.
+//! Image data sets, transforms with torchvision's results, and a deterministic parallel loader for candle.
 //!
-//! - A [`Dataset`] gives labelled [`Image`]s by index: [`Mnist`], [`Cifar10`], [`ImageFolder`],
-//!   and [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
-//! - [`transforms`] are values with torchvision's arguments, random parameters and results; a
-//!   [`transforms::Compose`] of them stands in recipes and checkpoints.
-//! - A [`DataLoader`] makes batches with worker threads. The seed alone decides what is in them.
+//! - A [`Dataset`] gives labelled [`Image`]s by index: [`Mnist`], [`Cifar10`], [`ImageFolder`], and
+//!   [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
+//! - [`transforms`] have torchvision's arguments, random parameters and results. Recipes and checkpoints store
+//!   a [`transforms::Compose`], a list of transforms.
+//! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed.
+//! - [`Image::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content. [`Format`] says
+//!   what a file holds. [`ReadOptions`] limits sizes and turns photos upright.
 //!
-//! - [`Image::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content;
-//!   [`Format`] tells what a file holds, [`ReadOptions`] limits sizes and turns photos upright.
-//!
-//! The crate knows no network and no model, and reaches no further than the local disk. An image
-//! is decoded whole or not at all: a file that was cut off is an error, never a grey rest.
+//! The crate knows no network and no model, and uses only the local disk. An image is decoded completely or not
+//! at all: a file that was cut off is an error, never an image with a grey part.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -61,7 +59,7 @@ pub use random::Generator;
 pub use statistics::{Statistics, statistics};
 pub use subset::{Subset, stratified_split};
 
-/// The program in the README compiles.
+/// Compiles the program in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

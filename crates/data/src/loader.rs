@@ -1,8 +1,8 @@
-//! Batches of a data set: shuffled, transformed, and prepared ahead by worker threads.
+//! Batches of a data set: shuffled, transformed, and prepared in advance by worker threads.
 //!
-//! Every random choice is a function of (seed, epoch) for the order and of (seed, epoch, index)
-//! for a sample, so the number of workers cannot change a batch by a bit, a run can be resumed in
-//! the middle of an epoch, and one sample can be replayed by itself.
+//! The order of samples depends only on (seed, epoch). The random changes of a sample depend only on (seed,
+//! epoch, index). So the number of workers does not change a single bit of a batch, a run can be resumed in the
+//! middle of an epoch, and a single sample can be replayed.
 
 mod ahead;
 mod cache;
@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::random::{self, Generator, Purpose};
 use crate::transforms::Compose;
 
-/// How a [`DataLoader`] makes batches.
+/// Settings of a [`DataLoader`].
 ///
 /// ```
 /// use candle_vision_data::LoaderConfig;
@@ -40,68 +40,69 @@ use crate::transforms::Compose;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LoaderConfig {
-    /// Samples in a batch; at least 1.
+    /// Number of samples in a batch, at least 1. 32 by default.
     pub batch_size: usize,
-    /// Whether each epoch has another order, given by the seed and the epoch.
+    /// Whether each epoch has its own order, determined by the seed and the epoch.
     pub shuffle: bool,
-    /// Whether a last batch of fewer samples is left out.
+    /// Whether the last batch is left out if it has fewer samples.
     pub drop_last: bool,
-    /// Threads that prepare batches; 0 prepares each in the caller's thread when it is asked for.
+    /// Number of threads that prepare batches. With 0, each batch is prepared in the caller's thread when it is
+    /// requested. 2 by default.
     pub workers: usize,
-    /// Batches prepared ahead, at least one for each worker. Bounds the memory they take.
+    /// Number of batches prepared in advance, at least one for each worker. It limits the memory. 4 by default.
     pub prefetch: usize,
-    /// Decides the order and all random transforms.
+    /// The seed for the order and all random transforms.
     pub seed: u64,
-    /// Whether an image that cannot be read is left out of its batch; otherwise it is an error.
+    /// Whether an image that cannot be read is left out of its batch. If not, it is an error.
     pub skip_broken: bool,
-    /// How many bytes of decoded images are kept from one epoch to the next; 0 for none.
-    /// Decoding is most of the work of loading. Only data sets that are
-    /// [cacheable](Dataset::is_cacheable) are kept.
+    /// How many bytes of decoded images are kept from one epoch to the next. 0 keeps none; the default is 512
+    /// MiB. Decoding is most of the work of loading. Only [cacheable](Dataset::is_cacheable) data sets are
+    /// kept.
     pub cache_bytes: usize,
 }
 
 impl LoaderConfig {
-    /// Batches of this size in the order of the data set; two workers, seed 0.
+    /// Batches of this size in the order of the data set, with two workers and seed 0.
     pub fn new(batch_size: usize) -> Self {
         Self { batch_size, ..Self::default() }
     }
 
-    /// The same with batches of another size.
+    /// Sets the number of samples in a batch.
     pub fn batch_size(self, batch_size: usize) -> Self {
         Self { batch_size, ..self }
     }
 
-    /// The same; each epoch has another order, given by the seed and the epoch, or not.
+    /// Sets whether each epoch has its own order.
     pub fn shuffle(self, shuffle: bool) -> Self {
         Self { shuffle, ..self }
     }
 
-    /// The same; a last batch of fewer samples is left out, or not.
+    /// Sets whether a short last batch is left out.
     pub fn drop_last(self, drop_last: bool) -> Self {
         Self { drop_last, ..self }
     }
 
-    /// The same with this many threads that prepare batches, and twice as many batches prepared ahead.
+    /// Sets the number of threads that prepare batches, and prepares twice as many batches in advance.
     pub fn workers(self, workers: usize) -> Self {
         Self { workers, prefetch: 2 * workers.max(1), ..self }
     }
 
-    /// The same with this many batches prepared ahead.
+    /// Sets the number of batches prepared in advance.
     pub fn prefetch(self, prefetch: usize) -> Self {
         Self { prefetch, ..self }
     }
 
-    /// The same with another seed for the order and all random transforms.
+    /// Sets the seed for the order and all random transforms.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// The same; an image that cannot be read is left out of its batch, or is an error.
+    /// Sets whether an image that cannot be read is left out of its batch instead of being an error.
     pub fn skip_broken(self, skip_broken: bool) -> Self {
         Self { skip_broken, ..self }
     }
 
-    /// The same; so many bytes of decoded images are kept from one epoch to the next.
+    /// Sets how many bytes of decoded images are kept from one epoch to the next.
     pub fn cache_bytes(self, cache_bytes: usize) -> Self {
         Self { cache_bytes, ..self }
     }
@@ -122,13 +123,13 @@ impl Default for LoaderConfig {
     }
 }
 
-/// Some samples, as a network takes them.
+/// A batch of samples, ready for a network.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// `[batch, channels, height, width]`, f32 unless an [`Upload`] makes it otherwise: a permuted view
-    /// of channels-last memory.
+    /// The images, `[batch, channels, height, width]`, f32 unless an [`Upload`] makes another type. It is a
+    /// permuted view of channels-last memory.
     pub images: Tensor,
-    /// `[batch]`, u32.
+    /// The labels, `[batch]`, u32.
     pub labels: Tensor,
     /// The index of each sample in its data set.
     pub indices: Vec<usize>,
@@ -160,10 +161,10 @@ pub struct DataLoader {
 }
 
 impl DataLoader {
-    /// A loader whose batches lie on `device`.
+    /// A loader whose batches go to `device`.
     ///
     /// # Errors
-    /// If the batch size is 0, the data set gives no batch, or the transforms are not valid.
+    /// If the batch size is 0, the data set is too small for a batch, or the transforms are not valid.
     pub fn new(
         dataset: Arc<dyn Dataset>,
         transform: Compose,
@@ -176,26 +177,27 @@ impl DataLoader {
         Ok(Self { source, config, uploader: Uploader { device, hook: None } })
     }
 
-    /// The same, but with images brought to the device by `upload`, a batch ahead of the one in use
-    /// if there are workers. Labels go the plain way, to the device given before.
+    /// Lets `upload` bring the images to the device. If there are workers, this happens one batch in advance.
+    /// Labels are copied without `upload`, to the device of [`DataLoader::new`].
     pub fn with_upload(mut self, upload: Arc<dyn Upload>) -> Self {
         self.uploader.hook = Some(upload);
         self
     }
 
-    /// Number of batches in an epoch; fewer come if `skip_broken` empties some.
+    /// Number of batches in an epoch. There may be fewer if `skip_broken` removes all images of a batch.
     pub fn batches_per_epoch(&self) -> usize {
         let (samples, size) = (self.source.dataset.len(), self.config.batch_size);
         if self.config.drop_last { samples / size } else { samples.div_ceil(size) }
     }
 
-    /// The batches of an epoch. Workers start on the first ones at once; to have them ready in
-    /// time, ask for the next epoch while the last batches of this one are in use.
+    /// The batches of an epoch. Workers start on the first batches at once. To have them ready in time, request
+    /// the next epoch while the last batches of this one are in use.
     pub fn epoch(&self, epoch: usize) -> EpochIter {
         self.epoch_from(epoch, 0)
     }
 
-    /// The batches of the first `count` epochs, one epoch after the other. It ends after the first error.
+    /// The batches of the first `count` epochs, one epoch after the other. The iterator ends after the first
+    /// error.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -216,7 +218,8 @@ impl DataLoader {
         epochs.take_while(move |batch| !std::mem::replace(&mut failed, batch.is_err()))
     }
 
-    /// The batches of an epoch from number `first_batch` on, to resume in its middle.
+    /// The batches of an epoch from batch `first_batch` on, counted from 0. Use it to resume in the middle of
+    /// an epoch.
     pub fn epoch_from(&self, epoch: usize, first_batch: usize) -> EpochIter {
         let batches = first_batch..self.batches_per_epoch();
         let plan = host_batches::Plan {
@@ -239,32 +242,33 @@ impl DataLoader {
         order
     }
 
-    /// The generator that the random transforms of one sample draw from, to replay it.
+    /// The generator for the random transforms of one sample. With it the sample can be replayed.
     pub fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
         self.source.sample_rng(epoch, index)
     }
 
-    /// The samples left out so far because they could not be read, by index.
+    /// The samples that were left out so far because they could not be read, in order of their index.
     pub fn skipped(&self) -> Vec<Skipped> {
         self.source.skipped()
     }
 
-    /// The data set's [fingerprint](Dataset::fingerprint), taken once: it may look at every file.
+    /// The data set's [fingerprint](Dataset::fingerprint). It is computed once, because it may look at every
+    /// file.
     pub fn fingerprint(&self) -> &str {
         self.source.fingerprint()
     }
 
-    /// What is loaded.
+    /// The data set.
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.source.dataset
     }
 
-    /// What is done to each image.
+    /// The transforms of each image.
     pub fn transform(&self) -> &Compose {
         &self.source.transform
     }
 
-    /// How batches are made.
+    /// The settings.
     pub fn config(&self) -> &LoaderConfig {
         &self.config
     }

@@ -1,22 +1,22 @@
-//! Random numbers that are values: each draw comes from a generator that the caller names, never from
-//! shared state, so threads and their number cannot change a result.
+//! Reproducible random numbers. Each draw comes from a generator that the caller passes in, never from shared
+//! state. So the number of threads cannot change a result.
 //!
-//! The few distributions that transforms need are written out here, because a new version of `rand` may
-//! change its own, and with them published results.
+//! The few distributions that transforms need are implemented here. A new version of `rand` may change its own
+//! distributions, and with them published results.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The generator that transforms draw from: ChaCha with 8 rounds. It can be seeded, gives the same numbers
-/// on every machine, and is that of `candle-vision-ops` too.
+/// The generator of the transforms: ChaCha with 8 rounds. It can be seeded and gives the same numbers on every
+/// machine. `candle-vision-ops` uses the same generator.
 pub type Generator = ChaCha8Rng;
 
-/// A generator for this seed.
+/// The generator for this seed.
 pub fn generator(seed: u64) -> Generator {
     Generator::seed_from_u64(seed)
 }
 
-/// What a stream is for; equal seeds give unrelated numbers for different purposes.
+/// The purpose of a stream. Equal seeds give unrelated numbers for different purposes.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 pub(crate) enum Purpose {
@@ -27,18 +27,18 @@ pub(crate) enum Purpose {
     Position = 0x504F_5349_5449_4F4E,
 }
 
-/// The generator of stream `number` for one seed and purpose.
+/// The generator of stream `number` for this seed and purpose.
 pub(crate) fn stream(seed: u64, purpose: Purpose, number: u64) -> Generator {
     let mut rng = Generator::seed_from_u64(seed ^ purpose as u64);
     rng.set_stream(number);
     rng
 }
 
-/// The generator of the transform at `position` of a list, for a sample whose generator is `rng`. It
-/// depends on the whole state of `rng` and gives numbers unrelated to those of `rng` itself and of other
-/// positions.
+/// The generator of the transform at `position` of a list, for a sample with the generator `rng`. It depends on
+/// the whole state of `rng`. Its numbers are unrelated to those of `rng` and of other positions.
 pub(crate) fn at_position(rng: &Generator, position: usize) -> Generator {
-    // A key of its own for each place: another stream number alone would meet that of another sample.
+    // Each position has its own key. With only another stream number, it would coincide with the stream of
+    // another sample.
     let (mut key, place) = (rng.get_seed(), Purpose::Position as u64 ^ position as u64);
     let (low, high) = (rng.get_word_pos() as u64, (rng.get_word_pos() >> 64) as u64);
     for (bytes, mixed) in key.as_chunks_mut::<8>().0.iter_mut().zip([place, low, high]) {
@@ -49,27 +49,28 @@ pub(crate) fn at_position(rng: &Generator, position: usize) -> Generator {
     own
 }
 
-/// A number uniform in `[0, 1)`, with 53 bits.
+/// A uniform number in `[0, 1)`, with 53 bits.
 pub fn unit(rng: &mut Generator) -> f64 {
     (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
-/// A number uniform in `[low, high)`.
+/// A uniform number in `[low, high)`.
 pub fn between(rng: &mut Generator, low: f64, high: f64) -> f64 {
     low + (high - low) * unit(rng)
 }
 
-/// A number uniform in `0..count`, 0 if `count` is 0; the bias of the multiplication is below `count / 2^64`.
+/// A uniform number in `0..count`, or 0 if `count` is 0. The bias of the multiplication is below `count /
+/// 2^64`.
 pub fn below(rng: &mut Generator, count: usize) -> usize {
     ((u128::from(rng.next_u64()) * count as u128) >> 64) as usize
 }
 
-/// True with probability `p`.
+/// `true` with probability `p`.
 pub fn chance(rng: &mut Generator, p: f64) -> bool {
     unit(rng) < p
 }
 
-/// Shuffles `items` in place (Fisher and Yates).
+/// Shuffles `items` in place by the Fisher-Yates algorithm.
 pub fn shuffle<T>(rng: &mut Generator, items: &mut [T]) {
     for last in (1..items.len()).rev() {
         items.swap(last, below(rng, last + 1));

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::transforms::Normalize;
 
-/// Mean and standard deviation of each channel over all pixels, in units of `0.0..=1.0`.
+/// Mean and standard deviation of each channel over all pixels, for pixel values in `0.0..=1.0`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     /// Mean of each channel.
@@ -24,8 +24,8 @@ impl Statistics {
     }
 }
 
-/// Reads every image, on all cores, and takes mean and standard deviation of each channel over
-/// all pixels (a large image counts more than a small one).
+/// Computes the mean and standard deviation of each channel over all pixels of a data set. A large image counts
+/// more than a small one. Every image is read, on all cores.
 ///
 /// # Errors
 /// If the data set is empty, an image cannot be read, or grey and colour images are mixed.
@@ -53,7 +53,7 @@ pub fn statistics(dataset: &dyn Dataset) -> Result<Statistics> {
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Result<Vec<Sums>>>()
     })?;
-    // Sums of integers: the number of threads cannot change the result.
+    // The sums are integers, so the number of threads cannot change the result.
     let sums = sums.into_iter().reduce(Sums::merge);
     let sums = sums.ok_or_else(|| invalid("has no samples to take statistics of".to_owned()))?;
     sums.finish()
@@ -112,7 +112,7 @@ impl Sums {
         let pixels = (self.grey_pixels + self.colour_pixels) as f64;
         let mean = |channel: usize| self.values[channel] as f64 / pixels;
         let std = |channel: usize| {
-            // Exact sums, so the difference of large numbers loses nothing that matters.
+            // The sums are exact, so the subtraction of large numbers loses nothing of importance.
             (self.squares[channel] as f64 / pixels - mean(channel).powi(2)).max(0.0).sqrt()
         };
         Ok(Statistics {

@@ -13,7 +13,7 @@ pub struct Subset {
 }
 
 impl Subset {
-    /// The samples at `indices`, in that order; an index may be repeated.
+    /// The samples at `indices`, in that order. An index may occur several times.
     ///
     /// # Errors
     /// If the data set has no sample at one of the indices.
@@ -70,11 +70,10 @@ impl Dataset for Subset {
     }
 }
 
-/// Deals samples out to parts so that each part has about the same share of every class.
+/// Divides samples into parts so that each part has about the same share of every class.
 ///
 /// - `labels`: the class of each sample
-/// - `fractions`: the share of each part in `0.0..=1.0`, in all at most 1; what is left over is
-///   in no part
+/// - `fractions`: the share of each part, in `0.0..=1.0`; their sum is at most 1, and the rest is in no part
 /// - returns the sample indices of each part, ascending; no sample is in two parts
 ///
 /// Each part whose fraction is not 0 gets at least one sample of every class that occurs.
@@ -113,7 +112,7 @@ pub fn stratified_split(labels: &[u32], fractions: &[f64], seed: u64) -> Result<
 
 fn check_fractions(fractions: &[f64]) -> Result<()> {
     let in_range = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
-    // A little slack, because 0.7 + 0.2 + 0.1 is not exactly 1 in binary.
+    // A small tolerance is needed, because 0.7 + 0.2 + 0.1 is not exactly 1 in binary.
     if in_range && fractions.iter().sum::<f64>() <= 1.0 + 1e-9 {
         return Ok(());
     }
@@ -121,7 +120,8 @@ fn check_fractions(fractions: &[f64]) -> Result<()> {
     Err(Error::InvalidSetting { setting: "fractions", reason })
 }
 
-/// How many of a class's `members` each part gets: rounded where the parts end, then at least one.
+/// How many of a class's `members` each part gets. The ends of the parts are rounded. Then every part gets at
+/// least one.
 fn part_sizes(members: usize, fractions: &[f64], class: usize) -> Result<Vec<usize>> {
     let wanted = fractions.iter().filter(|&&fraction| fraction > 0.0).count();
     if members < wanted {
@@ -138,7 +138,7 @@ fn part_sizes(members: usize, fractions: &[f64], class: usize) -> Result<Vec<usi
         if sizes[part] > 0 || fractions[part] == 0.0 {
             continue;
         }
-        // Samples that fell to no part go first; then the largest part gives one up.
+        // Samples that are in no part are used first. After that the largest part gives one up.
         if sizes.iter().sum::<usize>() == members {
             let largest = (0..sizes.len()).max_by_key(|&other| sizes[other]).unwrap_or(part);
             sizes[largest] -= 1;

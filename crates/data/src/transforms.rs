@@ -1,14 +1,15 @@
-//! Transforms with torchvision's arguments, random parameters and (PIL backend) results, and your own.
+//! Transforms with torchvision's arguments, random parameters and results (PIL backend), and transforms of your
+//! own.
 //!
-//! A [`Compose`] applies a list of [`Transform`]s to an image and gives the numbers that a network
-//! takes. [`functional`] has what the transforms do once their random parameters are drawn.
+//! A [`Compose`] applies a list of [`Transform`]s to an image and returns the values for a network.
+//! [`functional`] contains the operations with all random parameters given.
 //!
-//! Recipes and checkpoints keep a list as a [`ComposeDescription`]. It becomes transforms again with the
-//! help of [`Transforms`], a table of transforms by name to which you add your own.
+//! Recipes and checkpoints store a list as a [`ComposeDescription`]. [`Transforms`], a table of transforms by
+//! name, turns it back into transforms. You can add your own transforms to the table.
 //!
-//! Transforms before [`ToTensor`] work on 8-bit images, [`Normalize`] works on the values after it.
-//! torchvision can also crop and rotate tensors. That was left out: images are decoded to 8 bits, and
-//! 8-bit arithmetic is faster.
+//! Transforms before [`ToTensor`] work on 8-bit images. [`Normalize`] works on the values after it. torchvision
+//! can also crop and rotate tensors. This was left out, because images are decoded to 8 bits and 8-bit
+//! arithmetic is faster.
 //!
 //! # A transform of your own
 //! ```

@@ -1,7 +1,7 @@
-//! Class activation maps: what all methods share.
+//! Class activation maps: the part that all methods share.
 //!
-//! A method gets the output of one layer and the gradient of the score there, and says what each
-//! place of each channel contributes; everything before and after that is here.
+//! A method receives the output of one layer and the gradient of the score at that layer. It returns the
+//! contribution of each place of each channel. Every other step is in this module.
 
 mod ablation_cam;
 mod augment;
@@ -32,24 +32,24 @@ use crate::{ClassActivationMap, Result, Target};
 use evidence::Evidence;
 use principal::principal_projection;
 
-/// Which layer and which class a map is about, and how it is smoothed.
+/// Which layer and which target a map is about, and how the map is smoothed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CamOptions {
-    /// The path of the layer to look at; by default the one that the network names
+    /// The path of the layer to look at. By default it is the layer that the network names
     /// ([`Model::cam_layer`]).
     pub layer: Option<String>,
-    /// What the reasons are asked for.
+    /// The question that the map answers, for instance which class it is about.
     pub target: Target,
-    /// Takes the first principal component of the channels' contributions instead of their sum,
-    /// which leaves out much noise.
+    /// Replaces the sum of the channels' contributions by their first principal component. This removes much of
+    /// the noise.
     pub eigen_smooth: bool,
-    /// Averages the maps of six variants of each image (mirrored or not; values times 0.9, 1 and
-    /// 1.1), at six times the cost. The mean's peak is below 1 where the variants disagree.
+    /// Averages the maps of six variants of each image: mirrored or not, with values times 0.9, 1 and 1.1. This
+    /// costs six times as much. The peak of the mean is below 1 where the variants disagree.
     pub aug_smooth: bool,
 }
 
-/// The maps of a batch by a method that is given as a function: from the evidence to what each place
-/// of each channel contributes, `[batch, channels, height, width]`.
+/// Computes the maps of a batch by one method. `contributions` turns the evidence into the contribution of each
+/// place of each channel, `[batch, channels, height, width]`.
 fn maps_by(
     model: &dyn Model,
     images: &Tensor,

@@ -1,20 +1,20 @@
-//! What can go wrong while a network is asked for its reasons.
+//! The errors of this crate.
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while a network is asked for its reasons.
+/// An error while a network is explained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The output of a layer is no stack of maps to look at.
+    /// The output of a layer is not a stack of feature maps.
     #[error(
         "layer `{layer}` gives {shape:?}, which are no maps; name a convolution or a block of them"
     )]
     NoMaps {
         /// The layer's path.
         layer: String,
-        /// What it gives.
+        /// The shape of its output.
         shape: Vec<usize>,
     },
 
@@ -25,7 +25,7 @@ pub enum Error {
         architecture: String,
     },
 
-    /// A text names no filter.
+    /// A text is not a filter.
     #[error(
         "`{text}` is no filter; use one of {names}, or the numbers of a square with an odd side, row \
          by row: 0,-1,0,-1,4,-1,0,-1,0"
@@ -33,11 +33,11 @@ pub enum Error {
     Filter {
         /// The text.
         text: String,
-        /// The filters with names.
+        /// The names of the built-in filters.
         names: String,
     },
 
-    /// The network has no layer of this name.
+    /// The network has no layer of this path.
     #[error(
         "the network has no layer `{layer}`; the nearest are {}; \
          `candle-vision summary` (`candle_vision_models::summary::summarize`) lists all",
@@ -46,11 +46,11 @@ pub enum Error {
     UnknownLayer {
         /// The path asked for.
         layer: String,
-        /// The paths that look most like it, best first.
+        /// The nearest paths, best first.
         near: Vec<String>,
     },
 
-    /// The network keeps no maps that a class activation map could look at.
+    /// The network has no spatial maps that a class activation map could use.
     #[error(
         "`{architecture}` has no spatial maps, so it has no class activation map; \
          explain its pixels (method `saliency`), or a convolutional network, such as `resnet18`"
@@ -60,7 +60,7 @@ pub enum Error {
         architecture: String,
     },
 
-    /// The output of the layer is no stack of maps.
+    /// The output of the layer does not have the shape of a stack of maps.
     #[error(
         "layer `{layer}` gives {shape:?}, a class activation map needs \
          [batch, channels, height, width]; name a convolution or a block of them"
@@ -68,34 +68,34 @@ pub enum Error {
     NotSpatial {
         /// The layer's path.
         layer: String,
-        /// What it gives.
+        /// The shape of its output.
         shape: Vec<usize>,
     },
 
-    /// The classes do not depend on the output of the layer.
+    /// The logits do not depend on the output of the layer.
     #[error("the classes do not depend on layer `{layer}`; name a layer on the way to the head")]
     NoGradient {
         /// The layer's path.
         layer: String,
     },
 
-    /// The network does not tell such a class apart.
+    /// The network has no class of this number.
     #[error("class {class} is out of range: the network has {num_classes}, counted from 0")]
     ClassOutOfRange {
         /// The class asked for.
         class: usize,
-        /// How many there are.
+        /// How many classes the network has.
         num_classes: usize,
     },
 
-    /// The images are no batch of images.
+    /// The images do not have the shape of a batch of images.
     #[error("images are [batch, channels, height, width], each at least 1, got {shape:?}")]
     ImageShape {
         /// The shape given.
         shape: Vec<usize>,
     },
 
-    /// The network cannot take images that small.
+    /// The images are too small for the network.
     #[error(
         "images of {}x{} are too small for `{architecture}`, which was made for {}x{}; enlarge them \
          (transform `resize`)", found[0], found[1], wanted[0], wanted[1]
@@ -103,74 +103,74 @@ pub enum Error {
     TooSmall {
         /// The network's architecture.
         architecture: String,
-        /// Height and width of the images.
+        /// Height and width of the images, in pixels.
         found: [usize; 2],
-        /// Height and width of the images that the network was made for.
+        /// Height and width of the images that the network was made for, in pixels.
         wanted: [usize; 2],
-        /// What the network said.
+        /// The network's error.
         source: Box<candle_core::Error>,
     },
 
-    /// The network answers with NaN or infinity.
+    /// The network's logits contain NaN or infinity.
     #[error(
         "the network's logits for image {index} of the batch are not finite; \
          its weights or the image are broken"
     )]
     NotFinite {
-        /// Which image of the batch, from 0.
+        /// Which image of the batch, counted from 0.
         index: usize,
     },
 
-    /// The map holds NaN or infinity although the logits do not.
+    /// The map contains NaN or infinity although the logits do not.
     #[error(
         "the map of image {index} of the batch at layer `{layer}` is not finite; \
          try another layer or method"
     )]
     MapNotFinite {
-        /// Which image of the batch, from 0.
+        /// Which image of the batch, counted from 0.
         index: usize,
         /// The layer's path.
         layer: String,
     },
 
-    /// A map and what it is measured by differ in size.
+    /// The size of a map differs from that of the image or mask that it is measured against.
     #[error(
         "the map has {values} values for {height}x{width}, but is measured against {pixels} pixels; \
          take the map, the image and the mask of one input"
     )]
     MapSize {
-        /// Height of the map.
+        /// Height of the map, in pixels.
         height: usize,
-        /// Width of the map.
+        /// Width of the map, in pixels.
         width: usize,
-        /// Values in the map.
+        /// Number of values in the map.
         values: usize,
-        /// Pixels of the image or the mask.
+        /// Number of pixels of the image or the mask.
         pixels: usize,
     },
 
-    /// There are not as many targets as images.
+    /// The number of targets differs from the number of images.
     #[error("{targets} target classes for {images} images; give one for each")]
     TargetCount {
-        /// Classes given.
+        /// Number of target classes given.
         targets: usize,
-        /// Images in the batch.
+        /// Number of images in the batch.
         images: usize,
     },
 
-    /// The network has no vector in which images could be compared.
+    /// The network has no layer in front of its head that could give embeddings.
     #[error("the network has no layer in front of its head, so its images cannot be compared")]
     NoEmbedding,
 
-    /// The vector to compare with is not one of this network's.
+    /// The vector to compare with does not fit the embeddings of this network.
     #[error(
         "the vector to compare with has {found} values, the network's have {features}; \
          take one from `embeddings`, not all of it 0"
     )]
     Embedding {
-        /// Values given.
+        /// Number of values given.
         found: usize,
-        /// Values of the network's own vectors.
+        /// Number of values of the network's own embeddings.
         features: usize,
     },
 
@@ -179,7 +179,7 @@ pub enum Error {
     OnlyForCams {
         /// The method's name.
         method: String,
-        /// The option.
+        /// The option that was given.
         option: &'static str,
     },
 
@@ -192,11 +192,12 @@ pub enum Error {
     Write {
         /// The file.
         path: std::path::PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
 
-    /// The network to compare with is none of the same form with variables of its own.
+    /// A parameter of the explained network is missing in the untrained one, has another shape there, or is
+    /// shared by both.
     #[error(
         "`{parameter}` of the untrained network {problem}; build it by the same name, with another seed"
     )]
@@ -216,9 +217,9 @@ pub enum Error {
     Setting {
         /// The setting.
         setting: &'static str,
-        /// What is possible.
+        /// The possible values.
         range: &'static str,
-        /// What was given.
+        /// The value given.
         found: String,
     },
 

@@ -1,4 +1,5 @@
-//! How good is a map? Measures that need no ground truth, those that need a mask, and a baseline.
+//! Faithfulness metrics: how good a map is. Some need no ground truth, some need a mask of the subject, and a
+//! random map serves as the baseline.
 
 mod curves;
 mod imputation;
@@ -19,10 +20,10 @@ use candle_vision_models::Model;
 
 use crate::{ClassActivationMap, Result};
 
-/// Steps of the deletion and insertion curves in a [`score`].
+/// The number of steps of the deletion and insertion curves in a [`score`].
 const STEPS: usize = 20;
 
-/// What the measures say about one map.
+/// The faithfulness metrics of one map.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Area under the [`deletion`] curve, in `0.0..=1.0`; lower is better.
@@ -31,16 +32,16 @@ pub struct Score {
     pub insertion: f64,
     /// [`Road::score`], in `-0.5..=0.5`; higher is better.
     pub road: f64,
-    /// Whether the map's peak lies in the mask; `None` without a mask.
+    /// Whether the peak of the map lies in the mask. `None` without a mask.
     pub pointing: Option<bool>,
-    /// Whether it lies in the mask or its margin ([`POINTING_MARGIN`]); `None` without a mask.
+    /// Whether the peak lies in the mask or its margin ([`POINTING_MARGIN`]). `None` without a mask.
     pub pointing_near: Option<bool>,
-    /// The share of the map's sum that lies in the mask; `None` without a mask.
+    /// The share of the map's sum that lies in the mask, in `0.0..=1.0`. `None` without a mask.
     pub energy: Option<f64>,
 }
 
-/// Measures a map of one image by everything here but weight randomisation. To know what the
-/// numbers are worth, measure a [`random_map`] beside it.
+/// Computes every metric of this module except weight randomisation, for the map of one image. To judge the
+/// numbers, score a [`random_map`] as well.
 ///
 /// # Shapes
 /// - `image`: `[1, channels, height, width]`, preprocessed as in training, of the map's size
@@ -81,7 +82,7 @@ pub fn score(
     })
 }
 
-/// The mask with the pointing game's margin.
+/// The mask enlarged by the margin of the pointing game.
 fn near(map: &ClassActivationMap, mask: &[bool]) -> Result<Vec<bool>> {
     with_margin(mask, map.width, POINTING_MARGIN * map.height.max(map.width) as f64)
 }

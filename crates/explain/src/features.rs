@@ -1,4 +1,4 @@
-//! Feature extraction: what layers give for many images, as tensors and NumPy files.
+//! Feature extraction: the outputs of layers for many images, as tensors and NumPy files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use candle_vision_registry::nearest_names;
 
 use crate::{Error, Result};
 
-/// What chosen layers give for many images, collected batch by batch.
+/// Collects the outputs of chosen layers for many images, batch by batch.
 ///
 /// # Example
 /// ```
@@ -36,12 +36,12 @@ pub struct FeatureExtractor<'m> {
     model: &'m dyn Model,
     patterns: Vec<String>,
     prepared: PreparedLayers,
-    /// By layer, in the order of the forward pass: the outputs of the batches.
+    /// The outputs of the batches for each layer, in the order of the forward pass.
     outputs: Vec<(String, Vec<Tensor>)>,
 }
 
 impl<'m> FeatureExtractor<'m> {
-    /// An extractor for the layers of these paths or patterns (see [`Hooks`]).
+    /// An extractor for the layers that these paths or patterns name (see [`Hooks`]).
     pub fn new(model: &'m dyn Model, layers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let patterns = layers.into_iter().map(Into::into).collect();
         Self { model, patterns, prepared: PreparedLayers::new(), outputs: Vec::new() }
@@ -58,7 +58,7 @@ impl<'m> FeatureExtractor<'m> {
         let mut seen = Vec::new();
         let mut hooks = Hooks::new();
         hooks.on_output(&format!("{{{}}}", self.patterns.join(",")), |layer, output| {
-            // On the host, so that a card does not fill up with them.
+            // Features are kept on the host, so that they do not fill the GPU's memory.
             let output = output.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             seen.push((layer.to_owned(), output.contiguous()?));
             Ok(None)
@@ -75,7 +75,7 @@ impl<'m> FeatureExtractor<'m> {
         self.check(images)
     }
 
-    /// Fails if a pattern stands for no layer.
+    /// Fails if a pattern matches no layer.
     fn check(&self, images: &Tensor) -> Result<()> {
         for pattern in &self.patterns {
             if self
@@ -95,10 +95,10 @@ impl<'m> FeatureExtractor<'m> {
         Ok(())
     }
 
-    /// The features of all batches together.
+    /// Joins the features of all batches.
     ///
     /// # Errors
-    /// If no batch was added, or if images of several sizes gave features of several shapes.
+    /// If no batch was added, or if images of different sizes gave features of different shapes.
     pub fn finish(self) -> Result<Features> {
         let layers = self.outputs.into_iter().map(|(layer, outputs)| {
             let features = Tensor::cat(&outputs, 0)
@@ -116,15 +116,15 @@ impl std::fmt::Debug for FeatureExtractor<'_> {
     }
 }
 
-/// What chosen layers give for many images.
+/// The outputs of chosen layers for many images.
 #[derive(Debug, Clone)]
 pub struct Features {
     layers: Vec<(String, Tensor)>,
 }
 
 impl Features {
-    /// The features of the layer at path `layer`, `[images, ...]`; feature maps are
-    /// `[images, channels, height, width]`.
+    /// The features of the layer at path `layer`, `[images, ...]`. Feature maps are `[images, channels, height,
+    /// width]`.
     pub fn get(&self, layer: &str) -> Option<&Tensor> {
         self.layers.iter().find(|(path, _)| path == layer).map(|(_, features)| features)
     }
@@ -134,11 +134,12 @@ impl Features {
         self.layers.iter().map(|(layer, features)| (layer.as_str(), features))
     }
 
-    /// Writes the features as files that `numpy.load` reads, 32-bit floats, and returns the files' paths. One
-    /// layer goes to `path` itself; of several, `features.npy` becomes `features.LAYER.npy`.
+    /// Writes the features as 32-bit floats to files that `numpy.load` reads. Returns the paths of the files.
+    /// The features of a single layer go to `path` itself. With several layers, `features.npy` becomes
+    /// `features.LAYER.npy`.
     ///
     /// # Errors
-    /// If a file cannot be written; none is left half written.
+    /// If a file cannot be written. No file is left half written.
     pub fn write_npy(&self, path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let path = path.as_ref();
         let file = |layer: &str| match self.layers.len() {

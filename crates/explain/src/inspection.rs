@@ -1,10 +1,11 @@
-//! Looking inside: what elementary layers make of an image, the feature maps and first kernels of
-//! a network, and what each residual block adds.
+//! Feature inspection: the outputs of elementary layers, the feature maps and first kernels of a network, and
+//! the contribution of each residual block.
 //!
 //! - [`elementary`]: ReLU, sigmoid, max pooling and a given convolution ([`Filter`]) on an image
-//! - [`feature_maps`], [`first_kernels`]: what a layer of a network makes of it, and with what it begins
+//! - [`feature_maps`], [`first_kernels`]: the output of a layer of a network, and the kernels of its first
+//!   convolution
 //! - [`residual_blocks`], [`ResidualLens`], [`WithoutBlock`]: how much each block of a residual network
-//!   changes, and the network without one of them
+//!   changes, and the network without one of its blocks
 
 mod elementary;
 mod feature_maps;

@@ -1,5 +1,5 @@
-//! Where did the network look, and is the answer to be believed? Explanations for candle image
-//! classifiers.
+//! Explanations for candle image classifiers: where the network looked, and whether the explanation can be
+//! trusted.
 //!
 //! | item | what |
 //! |---|---|
@@ -8,17 +8,18 @@
 //! | [`eigen_cam`], [`eigen_grad_cam`] | maps from the principal component of a layer |
 //! | [`score_cam`], [`ablation_cam`] | maps of a layer without gradients, from many forward passes |
 //! | [`saliency`], [`input_x_gradient`], [`guided_backprop`], [`smooth_grad`], [`integrated_gradients`], [`full_grad`], [`occlusion`] | attributions of the pixels themselves |
-//! | [`Target`], [`embeddings`] | what is asked: a class, one class rather than another, likeness |
+//! | [`Target`], [`embeddings`] | the question: a class, one class rather than another, similarity |
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
 //! | [`inspection`] | elementary layers, feature maps, first kernels, residual blocks |
-//! | [`faithfulness`] | deletion, insertion, ROAD, pointing game, energy in a mask, a random map beside it, weight randomisation |
-//! | [`FeatureExtractor`], [`Features`] | what layers give for many images, as tensors and `.npy` files |
+//! | [`faithfulness`] | faithfulness metrics: deletion, insertion, ROAD, pointing game, energy in a mask, weight randomisation; a random map as the baseline |
+//! | [`FeatureExtractor`], [`Features`] | the outputs of layers for many images, as tensors and `.npy` files |
 //! | [`Recorder`], [`LeafAt`] | hooks that keep a layer's output, or the gradient there |
 //!
-//! Every function takes a batch and answers for all of it in one pass (those that probe with many
-//! passes go image by image). A network is only asked for its forward pass: it may be frozen, it
-//! is never changed, no layer has to be named, and a class activation map costs no backward through
-//! the layers under the one that it looks at.
+//! Every function takes a batch and handles it in one pass. The methods that need many passes go image by
+//! image.
+//!
+//! A network only has to run its forward pass. It may be frozen, it is never changed, and no layer has to be
+//! named. The backward pass of a class activation map ends at the layer that the map looks at.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

@@ -1,4 +1,4 @@
-//! The answer: one map an image.
+//! The result of an explanation: one map for each image.
 
 mod npy;
 
@@ -8,10 +8,10 @@ use crate::scale::to_input_size;
 use crate::target::Answer;
 use crate::{Error, Result};
 
-/// Which places of an image speak for a class.
+/// A map of the places of an image that speak for a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassActivationMap {
-    /// Row by row, `height * width` values in `0.0..=1.0`; 1 speaks for the class most.
+    /// The map, row by row: `height * width` values in `0.0..=1.0`. At 1 a place speaks for the class most.
     pub map: Vec<f32>,
     /// Height of the network's input, in pixels.
     pub height: usize,
@@ -19,20 +19,19 @@ pub struct ClassActivationMap {
     pub width: usize,
     /// The class that the map is about.
     pub class: usize,
-    /// The probability that the network gives to this class.
+    /// The probability that the network gives to this class, in `0.0..=1.0`.
     pub probability: f64,
-    /// Whether any place speaks for the class. If not, the map is 0 everywhere, and that is the
-    /// answer.
+    /// Whether any place speaks for the class. If none does, the map is 0 everywhere.
     pub positive: bool,
-    /// The path of the layer that was looked at; [`PIXELS`] for a map of the input's own pixels.
+    /// The path of the layer that was looked at. It is [`PIXELS`] for a map of the input's own pixels.
     pub layer: String,
 }
 
-/// The [`ClassActivationMap::layer`] of a map that looks at no layer.
+/// The value of [`ClassActivationMap::layer`] for a map that looks at no layer.
 pub const PIXELS: &str = "the pixels";
 
-/// Maps from one coarse map an image, `[batch, height, width]`: negative evidence is dropped, the
-/// rest scaled to `0..=1` and to the input's `size` `[height, width]`.
+/// Makes maps from one coarse map for each image, `[batch, height, width]`. Negative evidence is dropped. The
+/// rest is scaled to `0..=1` and resized to the input's `size`, `[height, width]`.
 pub(crate) fn from_coarse(
     coarse: &Tensor,
     answers: &[Answer],

@@ -1,4 +1,4 @@
-//! Ways to explain, by name.
+//! Explanation methods by name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,12 +11,12 @@ use candle_vision_registry::{Entry, Table, TableError};
 
 use crate::{CamOptions, ClassActivationMap, Error, Result, Target};
 
-/// A way to explain that is more than a function, for instance one with settings of its own.
+/// An explanation method that is more than a function, for instance one with its own settings.
 pub trait Explain: Send + Sync {
     /// The maps of a batch of images, one for each image.
     ///
     /// # Shapes
-    /// As [`grad_cam`](crate::grad_cam).
+    /// Those of [`grad_cam`](crate::grad_cam).
     ///
     /// # Errors
     /// If the images do not fit the network, or if the method cannot be used with it.
@@ -28,10 +28,10 @@ pub trait Explain: Send + Sync {
     ) -> Result<Vec<ClassActivationMap>>;
 }
 
-/// A way to explain: a name, one line about it, and what makes the maps.
+/// An explanation method: its name, a one-line summary, and the function that makes the maps.
 ///
-/// The built-in methods are constants such as [`Method::GRAD_CAM`]. A method of one's own is made by
-/// [`Method::new`] and has the same rights.
+/// The built-in methods are constants such as [`Method::GRAD_CAM`]. [`Method::new`] makes your own method,
+/// which can be used wherever a built-in one can.
 ///
 /// ```
 /// use candle_vision_explain::{Method, Methods};
@@ -63,8 +63,8 @@ type Cam = fn(&dyn Model, &Tensor, &CamOptions) -> Result<Vec<ClassActivationMap
 type Pixels = fn(&dyn Model, &Tensor, &Target) -> Result<Vec<ClassActivationMap>>;
 
 impl Method {
-    /// A method of one's own. `name` is what recipes and command lines call it, `summary` is one line for
-    /// people who choose among methods.
+    /// Makes your own method. `name` is the name in recipes and on command lines. `summary` is one line for
+    /// people who choose a method.
     pub fn new(
         name: impl Into<String>,
         summary: impl Into<String>,
@@ -89,24 +89,25 @@ impl Method {
         &self.name
     }
 
-    /// One line about it.
+    /// The one-line summary.
     pub fn summary(&self) -> &str {
         &self.summary
     }
 
-    /// Whether it takes a layer and smoothing from [`CamOptions`]. A method that looks at the pixels takes
-    /// neither; one of one's own decides by itself.
+    /// Whether the method takes a layer and smoothing from [`CamOptions`]. A method that looks at the pixels
+    /// takes neither. Your own method gets all options and decides by itself.
     pub fn takes_layer(&self) -> bool {
         !matches!(self.how, How::Pixels(_))
     }
 
-    /// The maps of a batch of images by this method.
+    /// The maps of a batch of images by this method, one for each image.
     ///
     /// # Shapes
-    /// As [`grad_cam`](crate::grad_cam).
+    /// Those of [`grad_cam`](crate::grad_cam).
     ///
     /// # Errors
-    /// Those of the method. Methods that look at the pixels take no layer and no smoothing.
+    /// Those of the method. For a method that looks at the pixels, also if the options ask for a layer or
+    /// smoothing.
     pub fn maps(
         &self,
         model: &dyn Model,
@@ -146,7 +147,7 @@ impl Entry for Method {
     }
 }
 
-/// Two methods are equal if their names are: a table holds one of each name.
+/// Two methods are equal if their names are equal, because a table holds at most one method of each name.
 impl PartialEq for Method {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -167,7 +168,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// One of the built-in methods, as [`Methods::get`] finds it.
+/// Finds a built-in method by name, as [`Methods::get`] does.
 impl FromStr for Method {
     type Err = Error;
 
@@ -209,16 +210,16 @@ impl Methods {
     /// Adds a method.
     ///
     /// # Errors
-    /// If there is one of this name.
+    /// If there is already a method of this name.
     pub fn add(&mut self, method: Method) -> std::result::Result<&mut Self, TableError> {
         self.0.add(method)?;
         Ok(self)
     }
 
-    /// The method called `name`; hyphens, underscores and capitals do not matter.
+    /// The method called `name`. Hyphens, underscores, spaces and capital letters do not matter.
     ///
     /// # Errors
-    /// If there is none; the message offers near names.
+    /// If there is none. The message suggests near names.
     pub fn get(&self, name: &str) -> Result<&Method> {
         let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
         let wanted = plain(name).replace("plusplus", "++");
@@ -233,7 +234,7 @@ impl Methods {
         self.0.iter()
     }
 
-    /// Their names, in the same order.
+    /// The names of the methods, in the order in which they were added.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.names()
     }

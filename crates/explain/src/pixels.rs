@@ -1,4 +1,4 @@
-//! Attributions of the input's own pixels: what all methods share.
+//! Attributions of the input's own pixels: the part that all methods share.
 
 mod full_grad;
 mod gradient;
@@ -21,21 +21,27 @@ use crate::map::{PIXELS, from_coarse};
 use crate::target::{Answer, Asked, Question};
 use crate::{ClassActivationMap, Error, Result, Target};
 
-/// What each value of each image adds to the score, by one method.
+/// What each value of each image adds to the score, according to one method.
 #[derive(Debug, Clone)]
 pub struct Attributions {
-    /// `[batch, channels, height, width]`, as the images; [`occlusion`] has one channel.
+    /// The attributions, `[batch, channels, height, width]` as the images. Those of [`occlusion`] have one
+    /// channel.
     pub values: Tensor,
     answers: Vec<Answer>,
-    /// Whether values below 0 speak against the class, rather than being as telling as those above.
+    /// Whether the sign has a meaning: values below 0 speak against the class. If not, only the absolute value
+    /// counts.
     signed: bool,
 }
 
 impl Attributions {
-    /// One map an image, in `0.0..=1.0`. Of methods whose sign says for or against, what speaks for
-    /// the class in all channels together; of plain gradients, the strongest channel, as the
-    /// saliency paper does. A hundredth of the pixels, the strongest ones, count as equal, or a
-    /// single one would leave all others dark (SmoothGrad's paper, section 3.1).
+    /// One map for each image, with values in `0.0..=1.0`.
+    ///
+    /// Where the sign of a value says for or against, the map holds the sum over the channels, and negative
+    /// sums become 0. For plain gradients it holds the largest absolute value of the channels, as in the
+    /// saliency paper.
+    ///
+    /// The strongest hundredth of the pixels count as equal. Otherwise a single pixel could leave all others
+    /// dark (SmoothGrad's paper, section 3.1).
     ///
     /// # Errors
     /// If a value is not finite.
@@ -50,7 +56,7 @@ impl Attributions {
     }
 }
 
-/// Caps values at their 99th percentile, unless that is 0.
+/// Caps values at their 99th percentile, unless the percentile is 0.
 fn without_outliers(mut values: Vec<f32>) -> Vec<f32> {
     let mut sorted = values.clone();
     sorted.sort_by(f32::total_cmp);
@@ -61,7 +67,7 @@ fn without_outliers(mut values: Vec<f32>) -> Vec<f32> {
     values
 }
 
-/// A question about images, with the network's answer to the images as they are.
+/// A question about images, with the network's answer for the unchanged images.
 struct Inquiry<'a> {
     question: Question<'a>,
     asked: Asked,
@@ -75,7 +81,7 @@ impl<'a> Inquiry<'a> {
         Ok(Self { question, asked, images })
     }
 
-    /// The gradient of each image's score at `points`, which are as many as the images.
+    /// The gradient of each image's score at `points`. `points` has the shape of the images.
     fn gradient_at(&self, points: &Tensor, hook: &mut dyn LayerHook) -> Result<Tensor> {
         let points = Var::from_tensor(&points.contiguous()?)?;
         let response = self.question.run(&points, hook)?;

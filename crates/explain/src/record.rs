@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
 use candle_vision_models::{GradientHook, LayerHook};
 
-/// Keeps the outputs of chosen layers, as collected with a forward hook.
+/// A forward hook that keeps the outputs of chosen layers.
 ///
 /// The outputs are detached: they hold no graph and no gradient.
 ///
@@ -31,19 +31,18 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records the layers of these paths. A path that the network does not have stays without an
-    /// output.
+    /// Records the layers at these paths. A path that the network does not have gets no output.
     pub fn new(layers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { layers: layers.into_iter().map(Into::into).collect(), outputs: Vec::new() }
     }
 
-    /// Every recorded output with the path of its layer, in the order of the forward pass; feature
-    /// maps are `[batch, channels, height, width]`. Further passes append to it.
+    /// Every recorded output with the path of its layer, in the order of the forward pass. Feature maps are
+    /// `[batch, channels, height, width]`. Further passes append their outputs.
     pub fn outputs(&self) -> &[(String, Tensor)] {
         &self.outputs
     }
 
-    /// The latest output of the layer at path `layer`.
+    /// The latest output of the layer at path `layer`. `None` if it has none.
     pub fn get(&self, layer: &str) -> Option<&Tensor> {
         self.outputs.iter().rev().find(|(path, _)| path == layer).map(|(_, output)| output)
     }
@@ -66,7 +65,7 @@ impl LayerHook for Recorder {
     }
 }
 
-/// Keeps the gradients at the outputs of chosen layers while `backward` runs.
+/// A hook that keeps the gradients at the outputs of chosen layers during `backward`.
 #[derive(Debug, Default)]
 pub(crate) struct GradientsAt {
     layers: Vec<String>,
@@ -78,7 +77,8 @@ impl GradientsAt {
         Self { layers: layers.into_iter().collect(), gradients: Arc::default() }
     }
 
-    /// What was kept, by the layers' paths; feature maps are `[batch, channels, height, width]`.
+    /// Takes the gradients out, each with the path of its layer. Feature maps are `[batch, channels, height,
+    /// width]`.
     pub(crate) fn take(&self) -> Vec<(String, Tensor)> {
         std::mem::take(&mut *self.gradients.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -107,10 +107,10 @@ impl LayerHook for GradientsAt {
     }
 }
 
-/// Cuts the graph at one layer: puts a leaf in the place of its output.
+/// A hook that cuts the graph at one layer: it replaces the layer's output by a leaf.
 ///
-/// After `backward` the gradient at that layer can be read (candle keeps gradients of leaves only),
-/// and nothing below the layer is computed.
+/// candle keeps the gradients of leaves only. With the leaf, the gradient at the layer can be read after
+/// `backward`, and no gradient below the layer is computed.
 #[derive(Debug)]
 pub struct LeafAt {
     layer: String,
@@ -118,13 +118,13 @@ pub struct LeafAt {
 }
 
 impl LeafAt {
-    /// A leaf at the layer of path `layer`.
+    /// Cuts at the layer of path `layer`.
     pub fn new(layer: impl Into<String>) -> Self {
         Self { layer: layer.into(), leaf: None }
     }
 
-    /// The output of the layer: `[batch, channels, height, width]` for feature maps. `None` before
-    /// a pass, and after the pass of a network that has no such layer.
+    /// The output of the layer. Feature maps are `[batch, channels, height, width]`. `None` before a pass, and
+    /// after the pass of a network that has no such layer.
     ///
     /// # Errors
     /// If candle fails.
@@ -132,8 +132,8 @@ impl LeafAt {
         self.leaf.as_ref().map(|leaf| shown(&leaf.as_detached_tensor())).transpose()
     }
 
-    /// The gradient at the layer's output, in the shape of [`LeafAt::output`]; `None` if what was
-    /// differentiated does not depend on it.
+    /// The gradient at the layer's output, in the shape of [`LeafAt::output`]. `None` if the differentiated
+    /// value does not depend on that output.
     ///
     /// # Errors
     /// If candle fails.
@@ -162,8 +162,8 @@ impl LayerHook for LeafAt {
     }
 }
 
-/// Feature maps lie in memory channels-last. The leaf does so too: then neither the next layer nor
-/// the gradient on its way back has to be reordered.
+/// Feature maps are stored channels-last. The leaf is stored the same way, so that neither the next layer nor
+/// the backward pass has to reorder values.
 fn stored(output: &Tensor) -> Result<Tensor> {
     if output.rank() == 4 { output.permute((0, 2, 3, 1)) } else { Ok(output.clone()) }
 }

@@ -1,11 +1,11 @@
-//! From a coarse map of any range to one of the input's size in 0..=1.
+//! From a coarse map with any range of values to a map of the input's size with values in `0..=1`.
 
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{InterpolateMode, channels_first, channels_last, interpolate};
 
-/// Scales `map` (`[height, width]`, row by row) to 0..=1 and resizes it to `size`, as
-/// pytorch-grad-cam does: it scales the coarse map, resizes it bilinearly, and scales again, because
-/// between the centres of coarse cells the resized map no longer reaches its ends.
+/// Scales `map` (`[height, width]`, row by row) to `0..=1` and resizes it to `size`, as pytorch-grad-cam does.
+/// The coarse map is scaled, resized bilinearly and scaled again. The second scaling is needed because
+/// interpolation between the centres of coarse cells can miss the extreme values.
 pub(crate) fn to_input_size(
     map: &[f32],
     [height, width]: [usize; 2],
@@ -18,8 +18,8 @@ pub(crate) fn to_input_size(
     fine
 }
 
-/// Shifts the smallest value to 0 and scales the largest to 1. A constant map becomes 0: the small
-/// number in the divisor keeps it from being divided by nothing.
+/// Shifts the smallest value to 0 and scales the largest to 1. A constant map becomes 0: the small constant in
+/// the divisor prevents a division by 0.
 pub(crate) fn stretch(map: &mut [f32]) {
     let smallest = map.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = map.iter().copied().fold(f32::NEG_INFINITY, f32::max) - smallest;
@@ -28,7 +28,7 @@ pub(crate) fn stretch(map: &mut [f32]) {
     }
 }
 
-/// Bilinear interpolation with half-pixel centres and repeated edges, without antialiasing:
+/// Bilinear interpolation with half-pixel centres and repeated edges, without antialiasing. It equals
 /// `cv2.resize` with its default `INTER_LINEAR`.
 pub(crate) fn resize_bilinear(map: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
     let rows = positions(from[0], to[0]);
@@ -49,7 +49,7 @@ fn mix(a: f32, b: f32, share: f32) -> f32 {
     a + (b - a) * share
 }
 
-/// The two source positions that one target position lies between, and the share of the second.
+/// The two source positions next to one target position, and the weight of the second, in `0.0..=1.0`.
 struct Between {
     first: usize,
     second: usize,
@@ -66,7 +66,7 @@ fn positions(from: usize, to: usize) -> Vec<Between> {
     (0..to).map(place).collect()
 }
 
-/// Maps `[channels, height, width]` enlarged bilinearly to `size`, corners on corners
+/// Enlarges maps `[channels, height, width]` bilinearly to `size` with aligned corners
 /// (`torch.nn.UpsamplingBilinear2d`).
 pub(crate) fn enlarged(maps: &Tensor, size: [usize; 2]) -> Result<Tensor> {
     let images = channels_last(&maps.unsqueeze(0)?)?;

@@ -1,4 +1,4 @@
-//! What a network is asked about an image, and how its answer becomes one number.
+//! The question that a network is asked about an image, and how its answer becomes one number, the score.
 
 use candle_core::{D, DType, Tensor};
 use candle_vision_models::{
@@ -7,26 +7,26 @@ use candle_vision_models::{
 
 use crate::{Error, Result};
 
-/// What an explanation gives the reasons for.
+/// What an explanation gives reasons for.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Of each image the class with the largest logit.
+    /// The class with the largest logit, for each image.
     #[default]
     Predicted,
     /// The same class for every image, counted from 0.
     Class(usize),
-    /// Each image's own class, counted from 0.
+    /// One class for each image, counted from 0.
     Classes(Vec<usize>),
-    /// Why the first class rather than the other: the difference of their logits.
+    /// Why one class rather than another: the difference of their logits.
     Difference {
-        /// The class that is spoken for.
+        /// The class whose logit counts positively.
         class: usize,
-        /// The class that is spoken against.
+        /// The class whose logit counts negatively.
         other: usize,
     },
-    /// What makes an image like another: the cosine between its [`embeddings`] row and this one.
-    /// The map is named after the predicted class.
+    /// What makes an image similar to another: the cosine between its [`embeddings`] row and this vector. The
+    /// map carries the predicted class.
     Similarity(Vec<f32>),
 }
 
@@ -48,7 +48,7 @@ impl Target {
         }
     }
 
-    /// The class that the image at `index` of the batch is asked about.
+    /// The class of the score for the image at `index` of the batch.
     fn class(&self, index: usize, logits: &[f32]) -> usize {
         match self {
             Self::Class(class) | Self::Difference { class, .. } => *class,
@@ -59,7 +59,7 @@ impl Target {
     }
 }
 
-/// The vectors in which a network compares images: what the last layer in front of its head gives,
+/// The vectors in which images can be compared: the output of the last layer in front of the network's head,
 /// flattened.
 ///
 /// # Shapes
@@ -101,7 +101,7 @@ pub fn embeddings(model: &dyn Model, images: &Tensor) -> Result<Tensor> {
 
 /// The path of the last layer in front of the head.
 fn embedding_layer(model: &dyn Model, images: &Tensor) -> Result<String> {
-    // Without a head there is nothing to be in front of.
+    // Without a head, no layer is in front of it.
     if model.head().is_empty() {
         return Err(Error::NoEmbedding);
     }
@@ -111,14 +111,14 @@ fn embedding_layer(model: &dyn Model, images: &Tensor) -> Result<String> {
     before.take_while(|path| path != model.head()).last().ok_or(Error::NoEmbedding)
 }
 
-/// The class that one image is asked about.
+/// The class in question for one image, and its probability.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) class: usize,
     pub(crate) probability: f64,
 }
 
-/// A question put to a network.
+/// A question to a network.
 pub(crate) struct Question<'a> {
     pub(crate) model: &'a dyn Model,
     target: &'a Target,
@@ -126,7 +126,7 @@ pub(crate) struct Question<'a> {
     prepared: PreparedLayers,
 }
 
-/// What one pass gave that a score may depend on.
+/// The results of one pass that a score may depend on.
 pub(crate) struct Response {
     logits: Tensor,
     embedding: Option<Tensor>,
@@ -143,12 +143,12 @@ impl<'a> Question<'a> {
         Ok(Self { model, target, embedding_layer, prepared: PreparedLayers::new() })
     }
 
-    /// One pass of the whole network in evaluation mode.
+    /// Runs one pass of the whole network in evaluation mode.
     pub(crate) fn run(&self, images: &Tensor, hook: &mut dyn LayerHook) -> Result<Response> {
         self.pass(images, Pass::eval(), hook)
     }
 
-    /// One of many passes without gradients: what the layers prepare for the first one serves all.
+    /// Runs one of many passes without gradients. All of them share what the layers prepare in the first.
     pub(crate) fn run_again(&self, images: &Tensor, hook: &mut dyn LayerHook) -> Result<Response> {
         self.pass(images, Pass::eval().with_prepared(&self.prepared), hook)
     }
@@ -160,7 +160,7 @@ impl<'a> Question<'a> {
         Ok(Response { logits, embedding: watch.seen })
     }
 
-    /// Fixes what is asked of each image, now that the network has answered.
+    /// Fixes the class and the score of each image from the network's answer.
     pub(crate) fn ask(&self, response: &Response) -> Result<Asked> {
         let rows = response.logits.detach().to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let answer = |(index, row): (usize, &Vec<f32>)| {
@@ -199,21 +199,21 @@ impl<'a> Question<'a> {
     }
 }
 
-/// What is asked of each image of a batch.
+/// The class and the score in question for each image of a batch.
 pub(crate) struct Asked {
     pub(crate) answers: Vec<Answer>,
     objective: Objective,
 }
 
 enum Objective {
-    /// `[batch, num_classes]`: the share of each logit in the score.
+    /// The weight of each logit in the score, `[batch, num_classes]`.
     Logits(Tensor),
-    /// `[1, features]`, of length 1.
+    /// The vector to compare with, `[1, features]`, of length 1.
     Similarity(Tensor),
 }
 
 impl Asked {
-    /// The score of each image of the batch that was asked about, `[batch]`.
+    /// The score of each image of the batch in question, `[batch]`.
     pub(crate) fn scores(&self, response: &Response) -> Result<Tensor> {
         match &self.objective {
             Objective::Logits(shares) => Ok((&response.logits * shares)?.sum(D::Minus1)?),
@@ -221,7 +221,7 @@ impl Asked {
         }
     }
 
-    /// The scores of a batch whose images are all variants of the one at `index`.
+    /// The scores of a batch in which all images are variants of the image at `index`.
     pub(crate) fn variant_scores(&self, index: usize, response: &Response) -> Result<Vec<f64>> {
         let scores = match &self.objective {
             Objective::Logits(shares) => {
@@ -236,12 +236,12 @@ impl Asked {
 
 fn similarity(response: &Response, unit: &Tensor) -> Result<Tensor> {
     let seen = response.embedding.as_ref().ok_or(Error::NoEmbedding)?.flatten_from(1)?;
-    // A vector of zeros is like nothing: the small number keeps it from being divided by nothing.
+    // A vector of zeros is similar to nothing. The small constant prevents a division by 0.
     let length = (seen.sqr()?.sum(1)? + 1e-12)?.sqrt()?;
     Ok((seen.broadcast_mul(unit)?.sum(1)? / length)?)
 }
 
-/// Keeps the output of one layer beside what another hook does.
+/// A hook that keeps the output of one layer and passes everything on to another hook.
 struct Watch<'t> {
     hook: &'t mut dyn LayerHook,
     layer: Option<&'t str>,
@@ -285,7 +285,7 @@ fn check_images(images: &Tensor) -> Result<()> {
     }
 }
 
-/// Why a network that runs out of pixels fails: pooling only says that its window does not fit.
+/// The error of a network whose images are too small. Pooling only reports that its window does not fit.
 fn too_small(model: &dyn Model, images: &Tensor, source: candle_core::Error) -> Error {
     let spec = model.spec();
     let [_, height, width] = spec.input;
@@ -300,8 +300,9 @@ fn too_small(model: &dyn Model, images: &Tensor, source: candle_core::Error) -> 
     }
 }
 
-/// The softmax of one element. Subtracting it first keeps every exponential of a likely class
-/// finite; of an unlikely one the sum may reach infinity, and the probability is rightly 0.
+/// The softmax of one element, in `0.0..=1.0`. The element's logit is subtracted from all logits first. For a
+/// likely class this keeps every exponential finite. For an unlikely class the sum may become infinite, and the
+/// probability is correctly 0.
 pub(crate) fn softmax_at(logits: &[f32], class: usize) -> f64 {
     let own = f64::from(logits[class]);
     1.0 / logits.iter().map(|logit| (f64::from(*logit) - own).exp()).sum::<f64>()

@@ -1,20 +1,24 @@
-//! Patterns of layer paths, as globs of files with a dot between the segments. Crates for globs split
-//! at slashes.
+//! Patterns of layer paths. They are file globs with a dot between the segments. Existing glob crates split at
+//! slashes, so they cannot be used.
 
-/// Whether `path` is one of those that `pattern` stands for.
+/// Whether `pattern` matches `path`.
 ///
-/// `*` is any text within a segment and `?` one character of it; `**` is any text, dots included, and
-/// `**.` any number of whole segments, also none; `[1-4]` and `[!12]` are a character in, or not in, a set;
-/// `{conv,bn}` is either. Everything else is itself.
+/// - `*` is any text within a segment, and `?` is one character of a segment.
+/// - `**` is any text, including dots. `**.` at the start of a segment is any number of whole segments, or
+///   none.
+/// - `[1-4]` is one character in a set, `[!12]` one character not in a set.
+/// - `{conv,bn}` is either text.
+///
+/// Every other character matches itself.
 pub fn layer_matches(pattern: &str, path: &str) -> bool {
     let path: Vec<char> = path.chars().collect();
     expanded(pattern).iter().any(|pattern| fits(&tokens(pattern), &path))
 }
 
-/// Most patterns that alternatives may stand for; braces beyond are taken literally.
+/// The largest number of patterns that alternatives may expand to. Further braces are taken literally.
 const MAX_ALTERNATIVES: usize = 1000;
 
-/// The pattern without braces: one for each alternative.
+/// The patterns without braces that `pattern` expands to, one for each alternative.
 fn expanded(pattern: &str) -> Vec<String> {
     let mut done = Vec::new();
     let mut open = vec![pattern.to_owned()];
@@ -71,7 +75,8 @@ fn tokens(pattern: &str) -> Vec<Token> {
     }
 }
 
-/// The set whose opening bracket has been read, and what follows it; `None` if it does not close.
+/// Reads a set after its opening bracket. Returns the set and the rest of the pattern, or `None` if the set is
+/// not closed.
 fn set(inside: &[char]) -> Option<(Token, &[char])> {
     let (negated, mut rest) = match inside {
         ['!' | '^', rest @ ..] => (true, rest),
@@ -80,7 +85,7 @@ fn set(inside: &[char]) -> Option<(Token, &[char])> {
     let mut ranges = Vec::new();
     loop {
         match rest {
-            // A closing bracket that comes first is one of the set.
+            // A closing bracket in first place belongs to the set.
             [']', after @ ..] if !ranges.is_empty() => {
                 return Some((Token::Set { ranges, negated }, after));
             }
@@ -97,13 +102,13 @@ fn set(inside: &[char]) -> Option<(Token, &[char])> {
     }
 }
 
-/// Goes through the tokens and keeps all places of `path` that can be reached: no backtracking.
+/// Goes through the tokens and keeps all positions of `path` that can be reached. This needs no backtracking.
 fn fits(tokens: &[Token], path: &[char]) -> bool {
     let mut reached = vec![false; path.len() + 1];
     reached[0] = true;
     for token in tokens {
         let mut next = vec![false; reached.len()];
-        // Whether a token of any length began somewhere before.
+        // Whether a token of any length began at an earlier position.
         let mut running = false;
         for (at, here) in reached.iter().copied().enumerate() {
             let character = at.checked_sub(1).map(|before| path[before]);

@@ -1,19 +1,21 @@
-//! Hooks: what PyTorch calls forward hooks.
+//! Hooks, the counterpart of PyTorch's forward hooks.
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-/// Sees a gradient on its way back and may hand back another of the same shape and number type.
+/// Sees a gradient during `backward`. It may return another gradient of the same shape and number type.
 pub type GradientHook = Arc<dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync>;
 
-/// Sees the output of each named layer and may replace it. [`Hooks`](crate::Hooks) does so with
-/// closures; this trait is for hooks with a state of their own.
+/// Sees the output of each named layer and may replace it. This trait is for hooks with their own state;
+/// [`Hooks`](crate::Hooks) takes closures.
 ///
-/// Feature maps are shown as `[batch, channels, height, width]`, also where the network keeps them
-/// channels-last. A hook that hands back a leaf [`Var`](candle_core::Var) makes its gradient
-/// readable after `backward`, and cuts the graph below it: a class activation map pays no backward
-/// through the layers under its target.
+/// A hook sees feature maps as `[batch, channels, height, width]`, even where the network stores them
+/// channels-last.
+///
+/// A hook may return a leaf [`Var`](candle_core::Var). Then the gradient of the leaf can be read after
+/// `backward`, and the graph below the leaf is cut. So a class activation map needs no backward pass through
+/// the layers below its layer.
 ///
 /// ```
 /// use candle_core::{Result, Tensor};
@@ -34,35 +36,36 @@ pub type GradientHook = Arc<dyn Fn(&Tensor) -> Result<Option<Tensor>> + Send + S
 /// }
 /// ```
 pub trait LayerHook {
-    /// Whether [`LayerHook::output`] is to be called for this layer. Layers that no hook wants keep
-    /// their fused fast path.
+    /// Whether [`LayerHook::output`] is called for this layer. Layers that no hook wants keep their fused fast
+    /// path.
     fn wants(&self, layer: &str) -> bool {
         let _ = layer;
         true
     }
 
-    /// Whether [`LayerHook::input`] is to be called for this layer, of which [`LayerHook::wants`] is
-    /// true. An activation behind batch norm stays fused with it where only its output is wanted.
+    /// Whether [`LayerHook::input`] is called for this layer. It is only asked if [`LayerHook::wants`] is true
+    /// for the layer. An activation after batch norm stays fused with it if only its output is wanted.
     fn wants_input(&self, layer: &str) -> bool {
         self.wants(layer)
     }
 
-    /// Whether what is handed back for this layer may have another number of rows, so that one image
-    /// below it is many above it. Any other change of shape is an error that names the layer.
+    /// Whether the tensor returned for this layer may have another batch size. Then the part above the layer
+    /// can run on many images while the part below runs on one. Any other change of shape is an error that
+    /// names the layer.
     fn changes_batch(&self, layer: &str) -> bool {
         let _ = layer;
         false
     }
 
-    /// Sees `output`, the result of the layer at path `layer`, and returns what the next layer is
-    /// to get instead (usually `output` itself).
+    /// Sees `output`, the result of the layer at path `layer`. Returns the tensor that the next layer gets,
+    /// usually `output` itself.
     ///
     /// # Errors
     /// An error ends the forward pass.
     fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor>;
 
-    /// Sees `input`, what the layer at path `layer` is about to get, and returns what it is to get
-    /// instead. By default it is left as it is.
+    /// Sees `input`, the input of the layer at path `layer`. Returns the tensor that the layer gets. By default
+    /// it returns `input`.
     ///
     /// # Errors
     /// An error ends the forward pass.
@@ -71,9 +74,11 @@ pub trait LayerHook {
         Ok(input)
     }
 
-    /// What the channels of this layer's output are multiplied by, after [`LayerHook::output`] has seen it;
-    /// nothing by default. There are `channels` factors. `backward` keeps to its fast path, which it does
-    /// not if a product of candle's changes the output.
+    /// The factors that the channels of this layer's output are multiplied by, after [`LayerHook::output`] has
+    /// seen it. There are `channels` factors. The default is no factors.
+    ///
+    /// With these factors, `backward` keeps its fast path. It loses it if a hook changes the output by candle's
+    /// multiplication.
     ///
     /// # Errors
     /// An error ends the forward pass.
@@ -82,19 +87,21 @@ pub trait LayerHook {
         Ok(None)
     }
 
-    /// What sees, during `backward`, the gradient at what [`LayerHook::output`] handed back for this layer;
-    /// nothing by default. Feature maps' gradients are `[batch, channels, height, width]`. `backward` keeps
-    /// to its fast way, which it does not if the output itself goes through an op of candle's.
+    /// A hook that sees the gradient at the tensor that [`LayerHook::output`] returned for this layer, during
+    /// `backward`. The default is no hook. Gradients of feature maps are `[batch, channels, height, width]`.
+    ///
+    /// With this hook, `backward` keeps its fast path. It loses it if the output itself goes through a candle
+    /// op.
     fn gradient_hook(&mut self, layer: &str) -> Option<GradientHook> {
         let _ = layer;
         None
     }
 }
 
-/// A hook that notes the shape of every layer's output, in the order of the forward pass.
+/// A hook that records the shape of every layer's output, in the order of the forward pass.
 #[derive(Debug, Default)]
 pub struct RecordShapes {
-    /// Layer path and output shape.
+    /// The path and output shape of each layer.
     pub shapes: Vec<(String, Vec<usize>)>,
 }
 

@@ -1,4 +1,4 @@
-//! Closures at layers: the hooks that most code needs.
+//! Hooks as closures, for most uses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,29 +12,27 @@ use crate::hook::{GradientHook, LayerHook};
 type See<'a> = Box<dyn FnMut(&str, &Tensor) -> Result<Option<Tensor>> + 'a>;
 type SeeGradient = Arc<dyn Fn(&str, &Tensor) -> Result<Option<Tensor>> + Send + Sync>;
 
-/// Closures that see, and may change, what passes through the layers of given paths: PyTorch's
-/// forward hooks, forward pre-hooks and tensor hooks.
+/// Closures that see, and may change, the tensors at chosen layers. They correspond to PyTorch's forward hooks,
+/// forward pre-hooks and tensor hooks.
 ///
-/// A pattern is a layer's path as a glob with dots between the segments:
+/// A pattern is the path of a layer as a glob, with dots between the segments:
 ///
 /// | pattern | layers |
 /// |---|---|
-/// | `layer4.1` | this one |
+/// | `layer4.1` | this layer |
 /// | `layer4.*` | its children; `*` stays within a segment, as does `?` for one character |
 /// | `layer4.**` | everything below it |
 /// | `**.conv2` | every `conv2`, at any depth |
-/// | `layer[1-3]`, `layer[!4]` | a character in, or not in, a set |
-/// | `**.{conv,bn}1` | either |
-/// | `**` | all |
+/// | `layer[1-3]`, `layer[!4]` | one character in a set, or not in a set |
+/// | `**.{conv,bn}1` | either text |
+/// | `**` | all layers |
 ///
-/// Every closure gets the layer's path and a tensor, and hands back another one of the same shape and
-/// number type to go on with, or `None` to leave it as it is; another shape is an error that names the
-/// layer. Feature maps are `[batch, channels, height, width]`. Closures of one layer run in the order in
-/// which they were added.
+/// Every closure gets the layer's path and a tensor. It returns a tensor of the same shape and number type to
+/// replace it, or `None` to leave it unchanged. Another shape is an error that names the layer. Feature maps
+/// are `[batch, channels, height, width]`. Closures of one layer run in the order in which they were added.
 ///
-/// Nothing is registered anywhere: the hooks hold for the pass that borrows them
-/// ([`Pass::with_hooks`](crate::Pass::with_hooks)), and are gone when they are dropped. A network
-/// cannot keep one.
+/// Hooks are not registered with the network. They apply to the pass that borrows them
+/// ([`Pass::with_hooks`](crate::Pass::with_hooks)) and end when they are dropped.
 ///
 /// # Examples
 ///
@@ -129,7 +127,7 @@ enum Action<'a> {
     Input(See<'a>),
     Output(See<'a>),
     Gradient(SeeGradient),
-    /// Channels that are switched off.
+    /// The channels that are switched off.
     Mask(Vec<usize>),
 }
 
@@ -149,12 +147,12 @@ impl fmt::Debug for Hooks<'_> {
 }
 
 impl<'a> Hooks<'a> {
-    /// No hooks yet.
+    /// A collection without hooks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Shows `see` the input of every layer that `pattern` matches, before the layer runs.
+    /// Calls `see` with the input of every layer that `pattern` matches, before the layer runs.
     pub fn on_input(
         &mut self,
         pattern: &str,
@@ -163,7 +161,7 @@ impl<'a> Hooks<'a> {
         self.add(pattern, Action::Input(Box::new(see)))
     }
 
-    /// Shows `see` the output of every layer that `pattern` matches.
+    /// Calls `see` with the output of every layer that `pattern` matches.
     pub fn on_output(
         &mut self,
         pattern: &str,
@@ -172,13 +170,13 @@ impl<'a> Hooks<'a> {
         self.add(pattern, Action::Output(Box::new(see)))
     }
 
-    /// Shows `see` the gradient at the output of every layer that `pattern` matches, while
-    /// `backward` runs: at what the closures on the output have made of it, as PyTorch's full backward
-    /// hooks see it. `backward` stays as fast as without. The graph keeps the closure for as long as it lives, so it owns what it
-    /// uses.
+    /// Calls `see` with the gradient at the output of every layer that `pattern` matches, during `backward`. If
+    /// closures change that output, the gradient is the one at the changed output, as in PyTorch's full
+    /// backward hooks. `backward` stays as fast as without the hook. The graph keeps the closure while it
+    /// lives, so the closure owns what it uses.
     ///
-    /// It is not called where nothing is differentiated: a gradient comes to a layer only if a
-    /// trainable parameter (in a training pass) or a [`Var`](candle_core::Var) lies below it.
+    /// The closure is called only where a gradient is computed: if a trainable parameter (in a training pass)
+    /// or a [`Var`](candle_core::Var) lies below the layer.
     pub fn on_gradient(
         &mut self,
         pattern: &str,
@@ -188,39 +186,40 @@ impl<'a> Hooks<'a> {
     }
 
     /// Clips each element of the gradient at the output of every layer that `pattern` matches to
-    /// `-limit..=limit`, as PyTorch's `clip_grad_value_` does with parameters' gradients.
+    /// `-limit..=limit`. PyTorch's `clip_grad_value_` does the same with the gradients of parameters.
     pub fn clip_gradient(&mut self, pattern: &str, limit: f64) -> &mut Self {
         self.on_gradient(pattern, move |_, gradient| Ok(Some(gradient.clamp(-limit, limit)?)))
     }
 
-    /// Scales the gradient at the output of every layer that `pattern` matches down to the norm `max_norm`
-    /// where it is larger, each layer for itself, as PyTorch's `clip_grad_norm_` does with parameters'
-    /// gradients.
+    /// Scales the gradient at the output of every layer that `pattern` matches down to the Euclidean norm
+    /// `max_norm` if its norm is larger. Each layer is scaled on its own. PyTorch's `clip_grad_norm_` does the
+    /// same with the gradients of parameters.
     pub fn clip_gradient_norm(&mut self, pattern: &str, max_norm: f64) -> &mut Self {
         self.on_gradient(pattern, move |_, gradient| {
             let norm = sum_of_squares(&gradient.contiguous()?)?.sqrt();
-            // PyTorch's summand, so that a gradient of zeros stays one.
+            // The same small constant as in PyTorch. It keeps a gradient of zeros at zero.
             let factor = max_norm / (norm + 1e-6);
             if factor < 1.0 { gradient.affine(factor, 0.0).map(Some) } else { Ok(None) }
         })
     }
 
-    /// Switches channels of the output of every layer that `pattern` matches off: they are 0, and so is
-    /// their gradient. Closures on the output see it as it was before. `backward` stays as fast as without.
+    /// Switches off channels of the output of every layer that `pattern` matches: the channels and their
+    /// gradients become 0. Closures on the output see the channels before they are switched off. `backward`
+    /// stays as fast as without the mask.
     ///
-    /// A channel that a layer does not have is an error of the pass.
+    /// Channels are counted from 0. If a layer does not have one of the channels, the pass fails.
     pub fn mask_channels(&mut self, pattern: &str, channels: impl Into<Vec<usize>>) -> &mut Self {
         self.add(pattern, Action::Mask(channels.into()))
     }
 
-    /// New hooks that do nothing but [`Hooks::mask_channels`].
+    /// A collection whose only hook is [`Hooks::mask_channels`].
     pub fn mask(pattern: &str, channels: impl Into<Vec<usize>>) -> Self {
         let mut hooks = Self::new();
         hooks.mask_channels(pattern, channels);
         hooks
     }
 
-    /// The patterns that no layer has matched so far: after a pass, the mistyped ones.
+    /// The patterns that no layer has matched so far. After a pass, these are the mistyped ones.
     pub fn unmatched(&self) -> Vec<&str> {
         let unmatched = self.entries.iter().filter(|entry| !entry.matched);
         unmatched.map(|entry| entry.pattern.as_str()).collect()

@@ -1,4 +1,4 @@
-//! How a new parameter begins.
+//! Initial values of parameters.
 
 use std::f64::consts::SQRT_2;
 
@@ -8,30 +8,30 @@ use candle_nn::init::NormalOrUniform;
 use candle_vision_ops::Generator;
 use rand::{RngExt, SeedableRng};
 
-/// The values a new parameter begins with, named after `torch.nn.init`.
+/// The distribution of a new parameter's values, with the names of `torch.nn.init`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// One value everywhere.
+    /// The same value everywhere.
     Constant(f64),
     /// Uniform in `low..high`.
     Uniform {
         /// The lowest value.
         low: f64,
-        /// Just above the highest value.
+        /// The upper bound, which is not drawn.
         high: f64,
     },
-    /// Normal.
+    /// Normal distribution.
     Normal {
         /// The mean.
         mean: f64,
         /// The standard deviation.
         std: f64,
     },
-    /// Normal, of which only what lies in `low..=high` is drawn.
+    /// Normal distribution, limited to `low..=high`.
     TruncatedNormal {
-        /// The mean before anything is cut off.
+        /// The mean before truncation.
         mean: f64,
-        /// The standard deviation before anything is cut off.
+        /// The standard deviation before truncation.
         std: f64,
         /// The lowest value.
         low: f64,
@@ -41,28 +41,28 @@ pub enum Init {
 }
 
 impl Init {
-    /// Uniform in `±1 / sqrt(fan_in)`: PyTorch's default for the weights and biases of
-    /// convolutions and linear layers (`kaiming_uniform_` with `a = sqrt(5)`); `fan_in` counts the
-    /// inputs that reach one output.
+    /// Uniform in `±1 / sqrt(fan_in)`. This is PyTorch's default for the weights and biases of convolutions and
+    /// linear layers (`kaiming_uniform_` with `a = sqrt(5)`). `fan_in` is the number of inputs that reach one
+    /// output.
     pub fn fan_in_uniform(fan_in: usize) -> Self {
         let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
         Self::Uniform { low: -bound, high: bound }
     }
 
-    /// Normal with standard deviation `sqrt(2 / fan_out)`: He et al. 2015, equation 14, as
-    /// torchvision's ResNet uses it (`kaiming_normal_`, `fan_out`, relu); `fan_out` counts the
-    /// outputs that one input reaches.
+    /// Normal with mean 0 and standard deviation `sqrt(2 / fan_out)` (He et al. 2015, equation 14).
+    /// torchvision's ResNet uses it (`kaiming_normal_`, `fan_out`, relu). `fan_out` is the number of outputs
+    /// that one input reaches.
     pub fn fan_out_normal(fan_out: usize) -> Self {
         Self::Normal { mean: 0.0, std: (2.0 / fan_out.max(1) as f64).sqrt() }
     }
 
-    /// PyTorch's `trunc_normal_(std=std)`: mean 0, cut off at -2 and 2, which are values and not numbers of
-    /// standard deviations. Vision transformers begin with it.
+    /// PyTorch's `trunc_normal_(std=std)`: mean 0, truncated at -2 and 2. These bounds are values, not
+    /// multiples of the standard deviation. Vision transformers use this initialisation.
     pub fn truncated_normal(std: f64) -> Self {
         Self::TruncatedNormal { mean: 0.0, std, low: -2.0, high: 2.0 }
     }
 
-    /// What candle-nn's hint means for a tensor of `shape`.
+    /// The distribution that candle-nn's hint means for a tensor of `shape`.
     pub(crate) fn from_candle(init: candle_nn::Init, shape: &Shape) -> Self {
         match init {
             candle_nn::Init::Const(value) => Self::Constant(value),
@@ -81,8 +81,8 @@ impl Init {
         }
     }
 
-    /// Draws a tensor whose values depend on `seed`, `path` and `shape` alone, so a network's
-    /// parameters do not change with the order in which its layers are built.
+    /// Draws a tensor. Its values depend only on `seed`, `path` and `shape`. So the parameters of a network do
+    /// not depend on the order in which its layers are built.
     pub(crate) fn draw(
         self,
         seed: u64,
@@ -98,7 +98,8 @@ impl Init {
             Self::Uniform { low, high } => low + (high - low) * generator.random::<f64>(),
             Self::Normal { mean, std } => mean + std * standard_normal(&mut generator),
             Self::TruncatedNormal { mean, std, low, high } => {
-                // By the inverse of the distribution function, as PyTorch does it: no draw is thrown away.
+                // Uses the inverse of the distribution function, as PyTorch does, so that no draw is thrown
+                // away.
                 let erf = |x: f64| erf_f64((x - mean) / std / SQRT_2);
                 let uniform = erf(low) + (erf(high) - erf(low)) * generator.random::<f64>();
                 (mean + std * SQRT_2 * erf_inv(uniform)).clamp(low, high)
@@ -110,7 +111,8 @@ impl Init {
     }
 }
 
-/// A normal number of mean 0 and standard deviation 1, by Box and Muller's transform.
+/// Draws a number from the normal distribution with mean 0 and standard deviation 1, by the Box-Muller
+/// transform.
 ///
 /// ```
 /// use rand::SeedableRng;
@@ -124,7 +126,7 @@ pub fn standard_normal(generator: &mut Generator) -> f64 {
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// FNV-1a of the path: a stable number for a name.
+/// A stable number for a path: its FNV-1a hash.
 fn stream_of(path: &str) -> u64 {
     path.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)

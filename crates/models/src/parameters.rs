@@ -10,16 +10,16 @@ use candle_vision_registry::did_you_mean;
 use crate::path::{is_under, layer_of};
 use crate::{Init, Pass};
 
-/// What a stored tensor is for.
+/// The purpose of a stored tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParameterKind {
     /// Learned by gradient descent.
     Weight,
-    /// Measured, not learned: batch norm's running statistics.
+    /// Measured, not learned, such as batch norm's running statistics.
     Buffer,
 }
 
-/// One named tensor of a network; clones share it.
+/// One named tensor of a network. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Parameter(Arc<Inner>);
 
@@ -37,17 +37,17 @@ impl Parameter {
         Ok(Self(Arc::new(Inner { path, var: Var::from_tensor(tensor)?, kind, trainable })))
     }
 
-    /// The name, as in torchvision's `state_dict`: `layer1.0.conv1.weight`.
+    /// The name, as in torchvision's `state_dict`, such as `layer1.0.conv1.weight`.
     pub fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// Whether it is learned or measured.
+    /// Whether the tensor is learned or measured.
     pub fn kind(&self) -> ParameterKind {
         self.0.kind
     }
 
-    /// The variable itself: the key of its gradient, and what an optimizer updates.
+    /// The variable. It is the key of the gradient, and optimizers update it.
     pub fn var(&self) -> &Var {
         &self.0.var
     }
@@ -57,13 +57,13 @@ impl Parameter {
         self.0.var.elem_count()
     }
 
-    /// Whether a training pass computes a gradient for it. Buffers never are.
+    /// Whether a training pass computes a gradient for it. Always false for buffers.
     pub fn is_trainable(&self) -> bool {
         self.0.trainable.load(Ordering::Relaxed)
     }
 
-    /// The tensor as it enters the graph of `pass`. It is detached when frozen and in evaluation,
-    /// so that nothing is computed or kept for it.
+    /// The tensor for the graph of `pass`. It is detached in evaluation and when the parameter is frozen, so
+    /// that nothing is computed or kept for it.
     pub fn tensor(&self, pass: &Pass<'_>) -> Tensor {
         if pass.is_train() && self.is_trainable() {
             self.0.var.as_tensor().clone()
@@ -72,16 +72,16 @@ impl Parameter {
         }
     }
 
-    /// The tensor as a factor or summand of a product in `pass`: [`Parameter::tensor`] in the pass's
-    /// precision. Its gradient comes back in the parameter's own number type.
+    /// The tensor for a product or sum in `pass`: [`Parameter::tensor`] in the pass's precision. Its gradient
+    /// has the parameter's own number type.
     ///
     /// # Errors
-    /// If it does not hold floats.
+    /// If the tensor does not hold floats.
     pub fn in_product(&self, pass: &Pass<'_>) -> Result<Tensor> {
         pass.cast(&self.tensor(pass))
     }
 
-    /// The tensor outside any graph.
+    /// The tensor without a graph.
     pub fn detached(&self) -> Tensor {
         self.0.var.as_detached_tensor()
     }
@@ -89,34 +89,35 @@ impl Parameter {
     /// Replaces the values.
     ///
     /// # Errors
-    /// If shape or type differ.
+    /// If the shape or number type differs.
     pub fn set(&self, values: &Tensor) -> Result<()> {
         self.0.var.set(values)
     }
 }
 
-/// All parameters of a network, in the order in which it builds them; clones share them.
+/// All parameters of a network, in the order in which it builds them. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(Arc<Mutex<Vec<Parameter>>>);
 
 impl Parameters {
-    /// No parameters yet: the start of a network.
+    /// An empty list, the start of a network.
     pub fn new() -> Self {
         Self::default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Parameter>> {
-        // The list is only pushed to, so it is whole even if a holder panicked.
+        // The list only grows, so it is valid even if a thread panicked while it held the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A builder at the root; every layer takes its parameters from one.
+    /// The builder at the root. Every layer takes its parameters from a builder. `seed` determines the initial
+    /// values.
     pub fn builder(&self, seed: u64, dtype: DType, device: &Device) -> ParameterBuilder {
         let root = Root { parameters: self.clone(), seed, dtype, device: device.clone() };
         ParameterBuilder { root: Arc::new(root), prefix: String::new() }
     }
 
-    /// Where the parameters live; the CPU while there are none.
+    /// The device of the parameters. The CPU while there are none.
     pub fn device(&self) -> Device {
         self.lock().first().map_or(Device::Cpu, |parameter| parameter.var().device().clone())
     }
@@ -136,18 +137,18 @@ impl Parameters {
         self.all().into_iter().filter(Parameter::is_trainable).collect()
     }
 
-    /// The parameter at `path`.
+    /// The parameter at `path`. `None` if there is none.
     pub fn get(&self, path: &str) -> Option<Parameter> {
         self.lock().iter().find(|parameter| parameter.path() == path).cloned()
     }
 
-    /// The number of learned elements (buffers not counted), as torchinfo counts them.
+    /// The number of learned elements. Buffers do not count, as in torchinfo.
     pub fn count(&self) -> usize {
         self.weights().iter().map(Parameter::elem_count).sum()
     }
 
-    /// Freezes every parameter at or under `prefix` (`layer1` holds `layer1.0.conv1.weight` but not
-    /// `layer10.weight`); an empty prefix means all. Returns how many parameters it matched.
+    /// Freezes every parameter at or under `prefix`. `layer1` includes `layer1.0.conv1.weight` but not
+    /// `layer10.weight`. An empty prefix means all parameters. Returns the number of matched parameters.
     ///
     /// # Errors
     /// If no parameter lies under `prefix`.
@@ -155,7 +156,8 @@ impl Parameters {
         self.set_trainable(prefix, false)
     }
 
-    /// The reverse of [`Parameters::freeze`].
+    /// Undoes [`Parameters::freeze`] for every parameter at or under `prefix`. Returns the number of matched
+    /// parameters.
     ///
     /// # Errors
     /// If no parameter lies under `prefix`.
@@ -186,9 +188,9 @@ struct Root {
     device: Device,
 }
 
-/// Hands out a network's parameters and knows the path of the layer that asks.
+/// Creates a network's parameters. It knows the path of the layer that uses it.
 ///
-/// Called `vb` in the networks, as in candle.
+/// The networks call it `vb`, as in candle.
 #[derive(Debug, Clone)]
 pub struct ParameterBuilder {
     root: Arc<Root>,
@@ -201,18 +203,18 @@ impl ParameterBuilder {
         Self { root: self.root.clone(), prefix: self.join(name) }
     }
 
-    /// The path of the layer that holds this builder.
+    /// The path of the layer that uses this builder.
     pub fn path(&self) -> &str {
         &self.prefix
     }
 
-    /// All parameters of the network, those that are still to come included: what a network keeps for
+    /// All parameters of the network, including those that are added later. A network keeps them for
     /// [`Model::parameters`](crate::Model::parameters).
     pub fn parameters(&self) -> Parameters {
         self.root.parameters.clone()
     }
 
-    /// Where the parameters live.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.root.device
     }
@@ -231,7 +233,7 @@ impl ParameterBuilder {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }
 
-    /// A new learned parameter of this layer.
+    /// Adds a learned parameter to this layer.
     ///
     /// # Errors
     /// If the name is taken.
@@ -242,7 +244,7 @@ impl ParameterBuilder {
         self.add(path, &tensor, ParameterKind::Weight)
     }
 
-    /// A new measured tensor of this layer, beginning at `value`.
+    /// Adds a measured tensor to this layer, with `value` everywhere.
     ///
     /// # Errors
     /// If the name is taken.
@@ -252,7 +254,7 @@ impl ParameterBuilder {
         self.add(self.join(name), &tensor, ParameterKind::Buffer)
     }
 
-    /// A new counter of this layer: an `i64` scalar that begins at zero.
+    /// Adds a counter to this layer: an `i64` scalar that starts at 0.
     ///
     /// # Errors
     /// If the name is taken.

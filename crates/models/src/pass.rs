@@ -1,4 +1,4 @@
-//! One forward pass: everything a layer may ask besides its input.
+//! One forward pass: all information that a layer needs besides its input.
 
 use std::fmt;
 
@@ -9,7 +9,8 @@ use rand::SeedableRng;
 use crate::hook::{GradientHook, LayerHook};
 use crate::{Precision, PreparedLayers};
 
-/// Whether batch norm uses the batch's statistics and dropout drops.
+/// Whether a pass trains or evaluates. It decides which statistics batch norm uses and whether dropout is
+/// active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Batch statistics, dropout, gradients for trainable parameters.
@@ -18,23 +19,23 @@ pub enum Mode {
     Eval,
 }
 
-/// What batch norm does in a training pass while its parameters are frozen.
+/// How batch norm behaves in a training pass while its parameters are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FrozenBatchNorm {
-    /// As PyTorch's `requires_grad = False` on a network in train mode: normalise by the batch and
-    /// go on updating the running statistics.
+    /// As PyTorch's `requires_grad = False` on a network in train mode: normalise by the batch and keep
+    /// updating the running statistics.
     #[default]
     UpdateStatistics,
-    /// As if the layer were in eval mode: normalise by the running statistics and leave them.
+    /// As if the layer were in eval mode: normalise by the running statistics and leave them unchanged.
     KeepStatistics,
 }
 
-/// Keeps dropout's numbers apart from those that others draw from the same seed.
+/// Separates dropout's random numbers from others that are drawn from the same seed.
 const PURPOSE: u64 = 0x4452_4F50_4F55_5421;
 
-/// A forward pass: its mode, its precision, its seeded generator, its hook.
+/// A forward pass: its mode, precision, random generator and hook.
 ///
-/// There is no hidden train flag in a network: the pass says what holds.
+/// A network has no hidden train flag. The pass holds the mode.
 pub struct Pass<'t> {
     mode: Mode,
     precision: Precision,
@@ -57,13 +58,13 @@ impl fmt::Debug for Pass<'_> {
 }
 
 impl<'p> Pass<'p> {
-    /// A training pass; what is random in it, such as dropout, follows from `seed`.
+    /// A training pass. All its randomness, such as dropout, is determined by `seed`.
     pub fn train(seed: u64) -> Self {
         Self::train_with(Generator::seed_from_u64(seed))
     }
 
-    /// The training pass of step `step`, counted from 0, of a run with the seed `seed`. Each step has
-    /// random numbers of its own, so a run that is continued at any step repeats the uninterrupted one.
+    /// The training pass of step `step`, counted from 0, of a run with the seed `seed`. Each step has its own
+    /// random numbers. So a run that continues at any step gives the same results as an uninterrupted run.
     ///
     /// ```
     /// use candle_vision_models::candle_core::{DType, Device, Tensor};
@@ -82,12 +83,12 @@ impl<'p> Pass<'p> {
         Self::train_with(generator)
     }
 
-    /// A training pass; dropout draws from `generator`.
+    /// A training pass in which dropout draws from `generator`.
     pub fn train_with(generator: Generator) -> Self {
         Self::new(Mode::Train, generator)
     }
 
-    /// An evaluation pass: deterministic, and no graph is kept for parameters.
+    /// An evaluation pass. It is deterministic and keeps no graph for parameters.
     pub fn eval() -> Self {
         Self::new(Mode::Eval, Generator::seed_from_u64(0))
     }
@@ -103,19 +104,19 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Chooses the number type of feature maps and products; by default the parameters' own.
+    /// Sets the number type of feature maps and products. The default is the number type of the parameters.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
     }
 
-    /// Chooses what batch norm does while its parameters are frozen.
+    /// Sets how batch norm behaves while its parameters are frozen.
     pub fn frozen_batch_norm(mut self, choice: FrozenBatchNorm) -> Self {
         self.frozen_batch_norm = choice;
         self
     }
 
-    /// Shows every named layer's output to `hook` during this pass.
+    /// Calls `hook` for every named layer during this pass.
     pub fn with_hooks<'t>(self, hook: &'t mut dyn LayerHook) -> Pass<'t>
     where
         'p: 't,
@@ -130,10 +131,11 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Takes layers from `prepared`, and leaves what it prepares itself there for the next pass: with
-    /// [`Precision::F32`] only, and only layers whose input needs no gradient. In evaluation these
-    /// are convolutions with the batch norm behind them folded in, whose outputs are those of the
-    /// plain layers up to rounding; in training, frozen convolutions alone.
+    /// Takes prepared layers from `prepared`, and stores newly prepared layers there for the next pass. This
+    /// applies only with [`Precision::F32`], and only to layers whose input needs no gradient.
+    ///
+    /// In evaluation these are convolutions with the following batch norm folded in. Their outputs equal those
+    /// of the plain layers up to rounding. In training they are frozen convolutions alone.
     pub fn with_prepared<'t>(self, prepared: &'t PreparedLayers) -> Pass<'t>
     where
         'p: 't,
@@ -148,17 +150,17 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// Where layers that get `x` may keep what they prepare, if they may. In training only those may
-    /// whose parameters are frozen.
+    /// The place where layers with input `x` may keep what they prepare. `None` if they may not. In training,
+    /// only layers with frozen parameters may.
     pub(crate) fn prepared(&self, x: &Tensor, frozen: bool) -> Option<&'p PreparedLayers> {
         let constant = self.mode == Mode::Eval || frozen;
         let possible = constant && self.precision == Precision::F32 && !x.track_op();
         self.prepared.filter(|_| possible)
     }
 
-    /// `x` in the number type that this pass computes products in. A layer that multiplies casts
-    /// what comes in, as PyTorch's autocast does, so that it does not matter who made it: the loader,
-    /// another layer or a hook.
+    /// `x` in the number type in which this pass computes products. A layer with products casts its input, as
+    /// PyTorch's autocast does. So it does not matter whether the loader, another layer or a hook made the
+    /// input.
     ///
     /// # Errors
     /// If `x` does not hold floats.
@@ -174,7 +176,8 @@ impl<'p> Pass<'p> {
         self.mode == Mode::Train
     }
 
-    /// Whether a batch norm whose parameters are frozen (or not) normalises by this batch.
+    /// Whether a batch norm normalises by the statistics of this batch. `frozen` says whether its parameters
+    /// are frozen.
     pub fn uses_batch_statistics(&self, frozen: bool) -> bool {
         let keeps = frozen && self.frozen_batch_norm == FrozenBatchNorm::KeepStatistics;
         self.is_train() && !keeps
@@ -185,22 +188,22 @@ impl<'p> Pass<'p> {
         &mut self.generator
     }
 
-    /// Whether a hook wants to see the layer at `path`; if not, a layer may fuse it away.
+    /// Whether a hook wants to see the output of the layer at `path`. If not, the layer may be fused.
     pub fn wants(&self, path: &str) -> bool {
         self.hook.as_ref().is_some_and(|hook| hook.wants(path))
     }
 
-    /// Whether a hook wants to see the input of the layer at `path`; if not, a layer may be fused with the
+    /// Whether a hook wants to see the input of the layer at `path`. If not, the layer may be fused with the
     /// one before it.
     pub fn wants_input(&self, path: &str) -> bool {
         self.hook.as_ref().is_some_and(|hook| hook.wants(path) && hook.wants_input(path))
     }
 
-    /// A layer hands in its input under its own path and works on what comes back. Layouts are those
-    /// of [`Pass::output`].
+    /// A layer calls this with its own path and input, and continues with the returned tensor. Layouts are
+    /// those of [`Pass::output`].
     ///
     /// # Errors
-    /// What the hook returns, and if it hands back a tensor of another shape.
+    /// If the hook fails, or returns a tensor of another shape, number type or device.
     pub fn input(&mut self, path: &str, input: &Tensor) -> Result<Tensor> {
         let half = self.precision.half().is_some();
         match &mut self.hook {
@@ -213,13 +216,13 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// A layer hands in its output under its own path and goes on with what comes back.
+    /// A layer calls this with its own path and output, and continues with the returned tensor.
     ///
-    /// Feature maps (rank 4) are `[batch, height, width, channels]` here; the hook sees them as
-    /// `[batch, channels, height, width]`.
+    /// Feature maps (rank 4) are `[batch, height, width, channels]` here. The hook sees them as `[batch,
+    /// channels, height, width]`.
     ///
     /// # Errors
-    /// What the hook returns, and if it hands back a tensor of another shape.
+    /// If the hook fails, or returns a tensor of another shape, number type or device.
     pub fn output(&mut self, path: &str, output: Tensor) -> Result<Tensor> {
         let half = self.precision.half().is_some();
         let Some(hook) = self.hook.as_mut().filter(|hook| hook.wants(path)) else {
@@ -239,17 +242,18 @@ impl<'p> Pass<'p> {
     }
 }
 
-/// Where a hook sees a tensor.
+/// The place where a hook sees a tensor.
 struct Site<'a> {
     what: &'static str,
     path: &'a str,
     changes_batch: bool,
-    /// Whether layers cast what comes in.
+    /// Whether layers cast their inputs.
     half: bool,
 }
 
 impl Site<'_> {
-    /// The layer that comes next would fail in words of its own: this names the hook's layer.
+    /// Checks the tensor that a hook returned. Without this check the next layer would fail, and its message
+    /// would not name the layer of the hook.
     fn check(&self, result: &Tensor, expected: &Tensor) -> Result<()> {
         let (found, wanted) = (result.dims(), expected.dims());
         let free = usize::from(self.changes_batch);
@@ -276,7 +280,7 @@ impl Site<'_> {
     }
 }
 
-/// Shows `see` feature maps as `[batch, channels, height, width]`.
+/// Calls `see` with feature maps as `[batch, channels, height, width]`.
 fn show(
     maps: Tensor,
     site: &Site<'_>,
@@ -285,7 +289,7 @@ fn show(
     let is_map = maps.rank() == 4;
     let shown = if is_map { maps.permute((0, 3, 1, 2))? } else { maps.clone() };
     let result = see(shown.clone())?;
-    // What was left untouched goes on as it was: no permutations on the tape.
+    // An unchanged tensor continues in its old layout, so that no permutations are recorded on the graph.
     if result.id() == shown.id() {
         return Ok(maps);
     }
@@ -293,7 +297,7 @@ fn show(
     if is_map { channels_last(&result) } else { Ok(result) }
 }
 
-/// `output`, whose channels lie last, times a factor for each.
+/// `output`, whose last dimension is the channels, times one factor for each channel.
 fn with_factors(path: &str, output: &Tensor, factors: Vec<f32>) -> Result<Tensor> {
     let channels = output.dims().last().copied().unwrap_or_default();
     if factors.len() != channels {
@@ -303,8 +307,8 @@ fn with_factors(path: &str, output: &Tensor, factors: Vec<f32>) -> Result<Tensor
     mul(output, &factors.to_dtype(output.dtype())?)
 }
 
-/// `output`, whose gradient passes `hook`. Feature maps are shown to it as `[batch, channels, height,
-/// width]`; on the graph they stay as they are, so that `backward` keeps to its fast way.
+/// `output` with `hook` on its gradient. The hook sees gradients of feature maps as `[batch, channels, height,
+/// width]`. On the graph the layout does not change, so that `backward` keeps its fast path.
 fn with_gradient(path: &str, output: &Tensor, hook: GradientHook) -> Result<Tensor> {
     let (path, is_map) = (path.to_owned(), output.rank() == 4);
     on_gradient(output, move |gradient| {

@@ -1,4 +1,4 @@
-//! In which number type a pass computes.
+//! The number type in which a pass computes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,43 +6,42 @@ use std::str::FromStr;
 use candle_core::{DType, Error};
 use serde::{Deserialize, Serialize};
 
-/// In which number type a pass keeps feature maps and computes products.
+/// The number type in which a pass keeps feature maps and computes products.
 ///
-/// The parameters stay as they are, in `f32`; a half type is what they are rounded to when they
-/// enter a product, as under PyTorch's autocast:
+/// The parameters stay in `f32`. With a half type they are rounded to that type when they enter a product, as
+/// in PyTorch's autocast:
 ///
-/// | in half | stays in `f32` |
+/// | in the half type | stays in `f32` |
 /// |---|---|
 /// | feature maps and their gradients | parameters, and the gradients that an optimizer gets |
 /// | convolutions, linear layers: inputs, copies of weights and biases, outputs | sums inside them |
 /// | activations, pooling, dropout, residual sums | batch norm: scale, shift, statistics and arithmetic |
 /// | | logits, softmax, cross entropy and every other loss |
-/// | | optimizers and what they remember |
+/// | | optimizers and their state |
 ///
-/// Layers that were prepared for evaluation ([`PreparedLayers`](crate::PreparedLayers)) are in `f32`
-/// only: a pass in half takes the plain ones.
+/// Layers that were prepared for evaluation ([`PreparedLayers`](crate::PreparedLayers)) exist only in `f32`. A
+/// pass in a half type uses the plain layers.
 ///
-/// On a CPU a half type is computed in `f32` and rounded after each layer: the values are right, but
-/// it is slower than `f32`.
+/// On a CPU, a half type is computed in `f32` and rounded after each layer. The values are right, but it is
+/// slower than `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The parameters' own number type: nothing is cast.
+    /// The parameters' own number type. Nothing is cast.
     #[default]
     F32,
-    /// `bf16`: the range of `f32` with 8 bits of precision. Nothing overflows that would not in
-    /// `f32`.
+    /// `bf16`: the range of `f32` with 8 bits of precision. It overflows only where `f32` would.
     Bf16,
-    /// `f16`: 11 bits of precision, but nothing above 65504, and small gradients become 0 unless the
-    /// loss is scaled up.
+    /// `f16`: 11 bits of precision. The largest value is 65504. Small gradients become 0 unless the loss is
+    /// scaled up.
     F16,
 }
 
 impl Precision {
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 
-    /// Its name: `f32`, `bf16` or `f16`.
+    /// The name: `f32`, `bf16` or `f16`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -51,7 +50,7 @@ impl Precision {
         }
     }
 
-    /// The number type that products are computed in, if it is not the parameters' own.
+    /// The half type in which products are computed. `None` for the parameters' own number type.
     pub fn half(self) -> Option<DType> {
         match self {
             Self::F32 => None,

@@ -1,4 +1,4 @@
-//! Layers that do not change, made ready once.
+//! Unchanging layers, prepared once for many passes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +8,13 @@ use candle_vision_ops::PreparedConv2d;
 
 use crate::Parameter;
 
-/// What passes keep from one to the next: convolutions with their kernels packed and, in evaluation,
-/// the batch norm behind them folded in. Training passes keep the frozen ones.
+/// What passes reuse: convolutions with packed kernels. In evaluation, the following batch norm is folded in.
+/// Training passes reuse only frozen convolutions.
 ///
-/// Make one, hand it to every pass over the same weights with
-/// [`Pass::with_prepared`](crate::Pass::with_prepared), and drop it before the weights change: it
-/// holds copies, one to four times the size of the network, and does not notice. Several networks
-/// and threads may share one.
+/// Create one and give it to every pass over the same weights with
+/// [`Pass::with_prepared`](crate::Pass::with_prepared). Drop it before the weights change: it holds copies and
+/// does not notice a change. The copies take one to four times the size of the network. Several networks and
+/// threads may share one.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -33,28 +33,28 @@ use crate::Parameter;
 /// ```
 #[derive(Debug, Default)]
 pub struct PreparedLayers {
-    /// By the kernel's variable, of which there is one in the process. A hook between the two layers
-    /// asks for the convolution without its batch norm.
+    /// The key contains the id of the kernel's variable, which is unique in the process. A hook between a
+    /// convolution and its batch norm needs the form without batch norm.
     convolutions: Mutex<HashMap<(TensorId, Form), Arc<PreparedConv2d>>>,
 }
 
-/// What was made of a convolution.
+/// The form in which a convolution was prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     /// The convolution alone.
     Alone,
-    /// The batch norm behind it folded in: the one with this weight. A convolution may have several,
-    /// as one for each domain or each step of a loop.
+    /// The convolution with a batch norm folded in. The id is that of the batch norm's weight. A convolution
+    /// may have several, for instance one for each domain or each step of a loop.
     Folded(TensorId),
 }
 
 impl PreparedLayers {
-    /// Nothing prepared yet; each layer is when it is first passed.
+    /// Nothing prepared yet. Each layer is prepared in its first pass.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The convolution with this kernel in this form, made by `make` if this is the first time.
+    /// The convolution with this kernel in this form. `make` is called the first time.
     pub(crate) fn convolution(
         &self,
         kernel: &Parameter,
@@ -62,12 +62,12 @@ impl PreparedLayers {
         make: impl FnOnce() -> Result<PreparedConv2d>,
     ) -> Result<Arc<PreparedConv2d>> {
         let id = (kernel.var().id(), form);
-        // What a panicking thread left is whole: entries are only ever added.
+        // Entries are only added, so the map is valid even after a thread panicked.
         let convolutions = || self.convolutions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = convolutions().get(&id) {
             return Ok(known.clone());
         }
-        // Outside of the lock, so that other layers are not held up.
+        // This runs outside the lock, so that other layers do not wait.
         let made = Arc::new(make()?);
         Ok(convolutions().entry(id).or_insert(made).clone())
     }

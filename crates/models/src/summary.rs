@@ -1,4 +1,4 @@
-//! A network as a table: layers, output shapes, parameters, multiply-adds.
+//! A network as a table: layers, output shapes, parameters and multiply-adds.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -9,32 +9,32 @@ use crate::{Model, Parameter, Pass, RecordShapes};
 pub struct LayerSummary {
     /// The layer's path.
     pub path: String,
-    /// Its output shape for one batch, `[batch, channels, height, width]` for feature maps.
+    /// Its output shape for one batch. Feature maps are `[batch, channels, height, width]`.
     pub output: Vec<usize>,
-    /// Learned elements of its own.
+    /// Number of learned elements of this layer alone.
     pub parameters: usize,
-    /// Whether a training pass computes gradients for them; `None` without parameters.
+    /// Whether a training pass computes gradients for them. `None` for a layer without parameters.
     pub trainable: Option<bool>,
-    /// Multiply-adds of its products, without biases and norms (torchinfo counts those too, which
-    /// is less than one in a thousand).
+    /// Multiply-adds of the layer's products. Biases and norms are not counted. torchinfo counts them, which
+    /// adds less than one in a thousand.
     pub multiply_adds: usize,
 }
 
-/// What [`summarize`] found.
+/// The result of [`summarize`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The layers in the order of the forward pass.
     pub layers: Vec<LayerSummary>,
-    /// Learned elements of the whole network.
+    /// Number of learned elements of the whole network.
     pub parameters: usize,
-    /// Learned elements that are not frozen.
+    /// Number of learned elements that are not frozen.
     pub trainable: usize,
     /// Multiply-adds of one forward pass over the batch.
     pub multiply_adds: usize,
 }
 
-/// Runs one batch of `batch` empty images of the network's input size through it and notes what
-/// each layer made.
+/// Runs one batch of `batch` images of zeros, in the network's input size, and records each layer's output
+/// shape and parameters.
 ///
 /// # Errors
 /// If the forward pass fails.
@@ -63,8 +63,8 @@ fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummar
         .iter()
         .filter(|weight| weight.path().rsplit_once('.').is_some_and(|(layer, _)| layer == path))
         .collect();
-    // Each output position takes one product with the kernel: of all elements of a matrix or a
-    // kernel, whose first dimension is the output's channels.
+    // Each output position takes one product with the whole matrix or kernel. Its first dimension is the number
+    // of output channels.
     let positions = match output.as_slice() {
         [batch, _, height, width] => batch * height * width,
         [batch, ..] => *batch,

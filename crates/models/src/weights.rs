@@ -1,8 +1,10 @@
 //! Weight files under torchvision's names, and a report of what fitted.
 //!
-//! [`read`] takes what people have: safetensors, and PyTorch's files of any age with the weights alone or
-//! in a checkpoint's dictionary, whatever the file is called. [`load`] fits their names to a network. Reading
-//! runs nothing that a file contains, and every size is checked before memory is taken for it.
+//! [`read`] reads safetensors files and PyTorch files of any age. A PyTorch file may hold the weights alone or
+//! in the dictionary of a checkpoint. The file name does not matter. [`load`] fits the names in the file to a
+//! network.
+//!
+//! Reading never runs anything that a file contains. Every size is checked before memory is allocated for it.
 
 mod archive;
 mod dictionary;
@@ -33,31 +35,33 @@ use sniff::Kind;
 /// Which parameters of a network must match the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
-    /// Every parameter must match: a checkpoint of this very network.
+    /// Every parameter must match, as for a checkpoint of the same network.
     Strict,
-    /// Every parameter but those of the head must match. A head that differs or is missing keeps its initial
-    /// values, as when weights for 1,000 classes are fine-tuned on two.
+    /// Every parameter except those of the head must match. A head that differs or is missing keeps its initial
+    /// values. This suits weights for 1,000 classes that are fine-tuned on two.
     ExceptHead,
 }
 
-/// The weights in a file, and where in it they were found.
+/// The weights in a file, and the place where the file held them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WeightFile {
-    /// Tensors by the names that the file gives them, on the CPU and contiguous.
+    /// The tensors by their names in the file. They are contiguous and on the CPU.
     pub tensors: HashMap<String, Tensor>,
-    /// The dictionary of the file that held them, such as `state_dict`; `None` if that is the file itself.
+    /// The dictionary of the file that held the weights, such as `state_dict`. `None` if the file itself is
+    /// that dictionary.
     pub dictionary: Option<String>,
-    /// Other dictionaries with tensors, such as an optimizer's state, which were left out.
+    /// Other dictionaries with tensors that were left out, such as an optimizer's state.
     pub left_out: Vec<String>,
 }
 
 impl WeightFile {
-    /// Reads a safetensors file or one that PyTorch wrote, whatever it is called.
+    /// Reads a safetensors file or a file that PyTorch wrote. The file name does not matter.
     ///
     /// # Errors
-    /// One line that says what the file is and what helps: if it is missing, empty, cut short or damaged,
-    /// no weight file at all, a whole pickled network, or holds tensors of a kind that is not read.
+    /// If the file is missing, empty, cut short or damaged, if it is not a weight file or is a whole pickled
+    /// network, or if its tensors have a number type that is not supported. The message is one line that says
+    /// what the file is and what helps.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let what = |reason: String| {
@@ -80,10 +84,10 @@ impl WeightFile {
         read_file(path, metadata.len()).map_err(what)
     }
 
-    /// Copies the weights into `model`, as [`load`]; the report also says where the file held them.
+    /// Copies the weights into `model`, as [`load`] does. The report also says where the file held them.
     ///
     /// # Errors
-    /// As [`load`].
+    /// Those of [`load`].
     pub fn load(&self, model: &dyn Model, strictness: Strictness) -> Result<LoadReport> {
         let report = load(model, &self.tensors, strictness)?;
         Ok(LoadReport {
@@ -108,22 +112,22 @@ fn read_file(path: &Path, len: u64) -> std::result::Result<WeightFile, String> {
     }
 }
 
-/// The tensors of a safetensors file or one that PyTorch wrote, by the names that the file gives them.
-/// [`WeightFile::read`] also says where they were found.
+/// Reads the tensors of a safetensors file or a file that PyTorch wrote, by their names in the file.
+/// [`WeightFile::read`] also says where the file held them.
 ///
 /// # Errors
-/// As [`WeightFile::read`].
+/// Those of [`WeightFile::read`].
 pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
     Ok(WeightFile::read(path)?.tensors)
 }
 
-/// A network's tensors by name, buffers included, ready to be written to a file.
+/// All tensors of a network by name, including buffers, ready to be written to a file.
 pub fn tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     let all = parameters.all();
     all.iter().map(|parameter| (parameter.path().to_owned(), parameter.detached())).collect()
 }
 
-/// `tensors` as the bytes of a safetensors file.
+/// Serializes `tensors` as the bytes of a safetensors file.
 ///
 /// # Errors
 /// If a tensor cannot be read.

@@ -1,25 +1,29 @@
-//! Kernels that whiten the patches of images.
+//! Convolution kernels that whiten the patches of images.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-/// Keeps directions in which the patches hardly differ from being blown up to noise; in squares of
-/// the images' units.
+/// Added to each eigenvalue, so that directions in which the patches hardly differ are not amplified to noise.
+/// Its unit is the square of the images' unit.
 const EPSILON: f64 = 1e-2;
-/// Images whose patches are laid out at a time.
+/// How many images are split into patches at a time.
 const CHUNK: usize = 50;
 
-/// A convolution whose outputs are uncorrelated over the patches of these images, of variance
-/// `v / (v + 0.01)` where the patches' own is `v`: the eigenvectors of the patches' covariance, each
-/// over the root of its eigenvalue, largest first. As a fixed first layer it spares a network to learn
-/// what nearly all networks learn first (Page 2019, <https://myrtle.ai/learn/how-to-train-your-resnet-8-bag-of-tricks/>).
+/// The kernels of a convolution that whitens the patches of these images.
+///
+/// The outputs of the convolution are uncorrelated over the patches. A direction in which the patches have
+/// variance `v` gets the variance `v / (v + 0.01)`. The kernels are the eigenvectors of the patches'
+/// covariance, each divided by the square root of its eigenvalue plus 0.01, in order of falling eigenvalue.
+///
+/// As a fixed first layer, the convolution spares the network from learning what nearly all networks learn
+/// first (Page 2019, <https://myrtle.ai/learn/how-to-train-your-resnet-8-bag-of-tricks/>).
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, normalised floats
-/// - `side`: height and width of a patch
+/// - `side`: height and width of a patch, in pixels
 /// - returns `[channels * side * side, channels, side, side]` in `f32` on the CPU
 ///
 /// # Errors
-/// If there is no whole patch, or a value is not finite.
+/// If the images are smaller than a patch, or a value is not finite.
 ///
 /// # Example
 /// ```
@@ -46,7 +50,8 @@ pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
     let mut kernels = Vec::with_capacity(n * n);
     for at in order {
         let vector: Vec<f64> = (0..n).map(|row| vectors[row * n + at]).collect();
-        // The sign is left open: the largest part decides it, which rounding cannot turn.
+        // The sign of an eigenvector is arbitrary. The largest component decides it, because rounding cannot
+        // change that component's sign.
         let larger = |a: f64, b: &f64| if b.abs() > a.abs() { *b } else { a };
         let sign = vector.iter().fold(0.0, larger).signum();
         let scale = sign / (values[at].max(0.0) + EPSILON).sqrt();
@@ -55,7 +60,7 @@ pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
     Tensor::from_vec(kernels, (n, channels, side, side), &Device::Cpu)
 }
 
-/// `[n, n]` where a patch has `n` values.
+/// The covariance of the patches, `[n, n]` row by row, for patches of `n` values.
 fn covariance_of_patches(images: &Tensor, side: usize) -> Result<Vec<f64>> {
     let (batch, channels, height, width) = images.dims4()?;
     let n = channels * side * side;
@@ -83,13 +88,13 @@ fn covariance_of_patches(images: &Tensor, side: usize) -> Result<Vec<f64>> {
     covariance.flatten_all()?.to_vec1()
 }
 
-/// Eigenvalues and, as columns, eigenvectors of a symmetric `[n, n]` matrix: Jacobi's rotations
-/// (Golub and Van Loan, Matrix Computations, 8.5).
+/// The eigenvalues and, as columns, the eigenvectors of a symmetric `[n, n]` matrix, by Jacobi rotations (Golub
+/// and Van Loan, Matrix Computations, 8.5).
 fn eigen(mut a: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut vectors = vec![0.0; n * n];
     (0..n).for_each(|i| vectors[i * n + i] = 1.0);
     let total: f64 = a.iter().map(|value| value * value).sum();
-    // It converges quadratically: a handful of sweeps.
+    // The method converges quadratically, so a few sweeps are enough.
     for _ in 0..50 {
         let off: f64 = (0..n * n).filter(|at| at / n != at % n).map(|at| a[at] * a[at]).sum();
         if off <= 1e-24 * total {
@@ -104,7 +109,7 @@ fn eigen(mut a: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
     ((0..n).map(|i| a[i * n + i]).collect(), vectors)
 }
 
-/// Turns the axes `p` and `q` so that `a[p][q]` vanishes.
+/// Rotates the axes `p` and `q` so that `a[p][q]` becomes 0.
 fn rotate(a: &mut [f64], vectors: &mut [f64], n: usize, p: usize, q: usize) {
     if a[p * n + q] == 0.0 {
         return;

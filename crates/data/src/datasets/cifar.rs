@@ -1,4 +1,4 @@
-//! CIFAR-10 in its binary form: records of one label byte and 3072 pixel bytes.
+//! CIFAR-10 in its binary format: records of one label byte and 3072 pixel bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 const RECORD: usize = 1 + 3 * PLANE;
 
-/// Records in each of the official files.
+/// Number of records in each of the official files.
 const OFFICIAL_RECORDS: usize = 10_000;
 
 const REMEDY: &str = "fetch it, or name the folder that has it";
@@ -19,7 +19,7 @@ const REMEDY: &str = "fetch it, or name the folder that has it";
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// Folders of a data folder, best first.
+/// The usual names of the folder inside a data folder, best first.
 const FOLDERS: [&str; 2] = ["cifar-10-batches-bin", "cifar10"];
 
 pub(super) fn entry() -> DataSetEntry {
@@ -36,11 +36,11 @@ fn open(request: &OpenRequest) -> Result<Opened> {
     Ok(Cifar10::open(folder, request.split)?.into())
 }
 
-/// CIFAR-10, in memory: 32x32 RGB images of ten classes.
+/// CIFAR-10 in memory: 32x32 RGB images of ten classes.
 ///
-/// Reads the official `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or else all
-/// files `train_*.bin` and `test_*.bin`, which may hold any number of whole records. There is no
-/// validation part: [`Split::Val`] and [`Split::Test`] are both the test images.
+/// The files are the official `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`. Without them, all
+/// files `train_*.bin` and `test_*.bin` are read, each with any number of whole records. There is no validation
+/// part, so [`Split::Val`] and [`Split::Test`] are both the test images.
 pub struct Cifar10 {
     split: Split,
     records: Vec<u8>,
@@ -118,7 +118,8 @@ impl Dataset for Cifar10 {
     }
 }
 
-/// The files of a split: the official ones, all of them, if the first is there; else the others.
+/// The files of a split. If the first official file is there, these are all official files. Otherwise they are
+/// the other files.
 fn split_files(folder: &Path, split: Split) -> Result<Vec<PathBuf>> {
     let official: Vec<PathBuf> = match split {
         Split::Train => (1..=5).map(|n| folder.join(format!("data_batch_{n}.bin"))).collect(),
@@ -173,7 +174,7 @@ fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The names in `batches.meta.txt`, or the usual ones where that file is not there.
+/// The class names in `batches.meta.txt`, or the usual ones if that file is missing.
 fn class_names(folder: &Path) -> Result<Vec<String>> {
     let path = folder.join("batches.meta.txt");
     if !path.is_file() {

@@ -1,14 +1,14 @@
-//! Comma-separated values as spreadsheets write them (RFC 4180): quoted fields may hold commas, quotes
-//! (doubled) and line breaks.
+//! Comma-separated values as spreadsheets write them (RFC 4180). Quoted fields may contain commas, doubled
+//! quotes and line breaks.
 
-/// A record: the number of its first line, from 1, and its fields.
+/// A record: the number of its first line, counted from 1, and its fields.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) line: usize,
     pub(super) fields: Vec<String>,
 }
 
-/// What is wrong in which line.
+/// An error: the line, and what is wrong in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) line: usize,
@@ -34,8 +34,8 @@ pub(super) fn records(text: &str) -> Result<Vec<Record>, Fault> {
             records.push(Record { line: line(record.position()), fields });
         }
     }
-    // The reader takes a quote that is never closed as one that ends with the file, and all lines behind it as
-    // one field.
+    // For a quote that is never closed, the reader assumes one at the end of the file. It then takes all
+    // following lines as one field.
     if text.matches('"').count() % 2 == 1 {
         let line = records.last().map_or(1, |record| record.line);
         return Err(Fault { line, problem: "opens a quote that is never closed".to_owned() });

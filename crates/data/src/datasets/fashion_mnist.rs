@@ -1,4 +1,4 @@
-//! Fashion-MNIST: MNIST's files with clothes on them.
+//! Fashion-MNIST: images of clothes in the file format of MNIST.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ impl Mnist {
     /// `fashion_mnist/` or `FashionMNIST/raw/` in it.
     ///
     /// # Errors
-    /// As [`Mnist::open`].
+    /// Those of [`Mnist::open`].
     pub fn open_fashion(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
         Self::open_kind(folder.as_ref(), split, &KIND)
     }

@@ -18,8 +18,8 @@ fn open(request: &OpenRequest) -> Result<Opened> {
 
 /// A split of an image folder.
 pub(super) fn split_of(path: &std::path::Path, request: &OpenRequest) -> Result<Opened> {
-    // The split of a single folder is part of the data, not of the run: another seed for the run
-    // must not move images between training and validation.
+    // The split of a single folder is part of the data, not of the run. Another seed of the run must not move
+    // images between training and validation.
     let shares = FolderSplit { val: request.val_fraction, test: 0.0, seed: 0 };
     let folder = ImageFolder::open(path, request.split, shares)?;
     Ok(Opened::folder(folder.with_read_options(request.read)))

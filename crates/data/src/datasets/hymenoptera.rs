@@ -1,4 +1,4 @@
-//! Ants and bees of PyTorch's transfer-learning tutorial: an image folder with a known place.
+//! The ants and bees of PyTorch's transfer-learning tutorial: an image folder at a known place.
 
 use std::path::Path;
 
@@ -22,8 +22,8 @@ fn open(request: &OpenRequest) -> Result<Opened> {
     folder::split_of(&path, request)
 }
 
-/// A folder of one's own may lack validation images; where those of a known data set are missing, it
-/// was not unpacked whole.
+/// Fails if a split is missing. A user's own folder may lack validation images. If a known data set lacks them,
+/// it was not unpacked completely.
 fn check_splits(folder: &Path) -> Result<()> {
     let mut splits = [Split::Train, Split::Val].into_iter().map(|split| folder.join(split.name()));
     match splits.find(|path| !path.is_dir()) {

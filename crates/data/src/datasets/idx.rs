@@ -1,4 +1,4 @@
-//! The idx format of MNIST: a big-endian header, then bytes; plain or gzipped.
+//! The idx format of MNIST: a big-endian header followed by bytes, plain or gzipped.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -11,7 +11,8 @@ use crate::image::MAX_SIDE;
 
 const REMEDY: &str = "fetch it again";
 
-/// More than any data set of this kind has, so that a damaged header cannot ask for the moon.
+/// The largest file that is read, in bytes. It is more than any data set of this kind has, so a damaged header
+/// cannot ask for huge amounts of memory.
 const MAX_FILE_BYTES: u64 = 8 << 30;
 
 /// An array of bytes with its dimensions.
@@ -20,7 +21,7 @@ pub(super) struct Idx {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Reads an idx file of unsigned bytes with `rank` dimensions.
+/// Reads an idx file of unsigned bytes that has `rank` dimensions.
 pub(super) fn read(path: &Path, rank: u8) -> Result<Idx> {
     let file = BufReader::new(File::open(path).map_err(Error::io(path))?);
     if path.extension().is_some_and(|extension| extension == "gz") {
@@ -51,7 +52,7 @@ fn read_from(mut reader: impl Read, path: &Path, rank: u8) -> Result<Idx> {
         return Err(invalid(path, problem));
     }
     let count = data_bytes(&numbers[1..], path)?;
-    // One byte more than announced, to notice what is too long.
+    // One byte more than the header states is read, to notice a file that is too long.
     let bytes = read_up_to(&mut reader, count + 1, path)?;
     if bytes.len() as u64 != count {
         let more = if bytes.len() as u64 > count { " and no more" } else { "" };
@@ -61,7 +62,7 @@ fn read_from(mut reader: impl Read, path: &Path, rank: u8) -> Result<Idx> {
     Ok(Idx { dims: numbers[1..].iter().map(|&n| n as usize).collect(), bytes })
 }
 
-/// The number of bytes that the header announces.
+/// The number of bytes that the header states.
 fn data_bytes(dims: &[u32], path: &Path) -> Result<u64> {
     let possible = dims[0] > 0 && dims[1..].iter().all(|&d| (1..=MAX_SIDE as u32).contains(&d));
     let bytes = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(u64::from(d)));
@@ -71,7 +72,7 @@ fn data_bytes(dims: &[u32], path: &Path) -> Result<u64> {
     }
 }
 
-/// Reads at most `limit` bytes. A gzip stream that ends early counts as its decoded part.
+/// Reads at most `limit` bytes. If a gzip stream ends early, its decoded part is returned.
 fn read_up_to(reader: &mut impl Read, limit: u64, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match reader.take(limit).read_to_end(&mut bytes) {

@@ -22,12 +22,13 @@ use crate::subset::stratified_split;
 
 /// Images in folders that are named after their classes, as torchvision's `ImageFolder`.
 ///
-/// Classes are in order of their names, and the images of a class in order of their paths, at
-/// any depth; links are followed. A file is an image by its extension, and by its content where it
-/// has none. What else lies there is left out and counted ([`ImageFolder::left_out`]), hidden and
-/// system files and folders among it.
+/// Classes are sorted by name, and the images of a class by path. Images may lie at any depth, and links are
+/// followed. A file counts as an image by its extension, or by its content if it has no extension (see
+/// [`is_image`]). All other files and folders are left out and counted ([`ImageFolder::left_out`]), including
+/// hidden and system ones.
 ///
-/// A class has one name whether its accents are composed (NFC) or not (NFD): names are NFC here.
+/// Accents in a class name may be composed (NFC) or decomposed (NFD). Both mean the same class, and the name is
+/// stored as NFC.
 ///
 /// # Example
 /// ```no_run
@@ -46,7 +47,7 @@ pub struct ImageFolder {
     options: ReadOptions,
 }
 
-/// How one folder of classes is dealt out to splits, the same for the same seed.
+/// How one folder of classes is divided into splits. The same seed gives the same splits.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -55,27 +56,27 @@ pub struct FolderSplit {
     pub val: f64,
     /// Share of each class for [`Split::Test`], in `0.0..1.0`.
     pub test: f64,
-    /// Chooses the images.
+    /// The seed that chooses the images of each split.
     pub seed: u64,
 }
 
 impl FolderSplit {
-    /// A fifth of each class for validation, nothing for tests.
+    /// A fifth of each class for validation and nothing for tests.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with another share for [`Split::Val`].
+    /// Sets the share of each class for [`Split::Val`], in `0.0..1.0`.
     pub fn val(self, val: f64) -> Self {
         Self { val, ..self }
     }
 
-    /// The same with another share for [`Split::Test`].
+    /// Sets the share of each class for [`Split::Test`], in `0.0..1.0`.
     pub fn test(self, test: f64) -> Self {
         Self { test, ..self }
     }
 
-    /// The same with other images in each split.
+    /// Sets the seed that chooses the images of each split.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
@@ -96,26 +97,29 @@ impl ImageFolder {
         Ok(Self::from_scan(scan(folder.as_ref())?))
     }
 
-    /// All images of one folder of classes, numbered as in `classes`, such as a checkpoint's.
+    /// All images of one folder of classes. The labels are indices into `classes`, for instance those of a
+    /// checkpoint.
     ///
     /// # Errors
-    /// As [`ImageFolder::new`], or if the folder has a class that is not among `classes`. It may lack
-    /// some: [`ImageFolder::remarks`] names them.
+    /// Those of [`ImageFolder::new`], or if the folder has a class that is not among `classes`. The folder may
+    /// lack some of `classes`; [`ImageFolder::remarks`] names them.
     pub fn with_classes(folder: impl AsRef<Path>, classes: &[String]) -> Result<Self> {
         let mut found = scan(folder.as_ref())?;
         found.relabel(classes)?;
         Ok(Self::from_scan(found))
     }
 
-    /// One split of `root`, whose layout [`FolderLayout::find`] tells: a split's own folder, or
-    /// its share of one folder of classes (`root`, or the training folder where there is none to
-    /// validate on) as `shares` says.
+    /// One split of `root`. [`FolderLayout::find`] determines the layout.
     ///
-    /// The classes are those of the training images in every split.
+    /// If the split has its own folder, its images are those of that folder. Otherwise one folder of classes is
+    /// divided as `shares` says. That folder is `root`, or the training folder if there is no validation
+    /// folder.
+    ///
+    /// In every split the classes are those of the training images.
     ///
     /// # Errors
-    /// As [`FolderLayout::find`] and [`ImageFolder::new`]; if there is a single class; if the split
-    /// has no folder and no share; or if it has a class that the training folder has not.
+    /// Those of [`FolderLayout::find`] and [`ImageFolder::new`]. Also if there is only one class, if the split
+    /// has neither a folder nor a share, or if it has a class that the training folder lacks.
     pub fn open(root: impl AsRef<Path>, split: Split, shares: FolderSplit) -> Result<Self> {
         let layout = FolderLayout::find(&root)?;
         if !layout.is_split() {
@@ -154,7 +158,7 @@ impl ImageFolder {
         check_several_classes(root, &whole.classes)?;
         let fractions = [1.0 - shares.val - shares.test, shares.val, shares.test];
         let part = split as usize;
-        // NaN is caught by the split itself.
+        // NaN is rejected by the division into splits itself.
         if fractions[part] <= 0.0 {
             let reason = format!(
                 "of `{}` has no share: train {}, val {}, test {}",
@@ -181,17 +185,17 @@ impl ImageFolder {
         Self { folder, files, classes, left_out, remarks, options: ReadOptions::default() }
     }
 
-    /// The same images, read in this way.
+    /// The same images, read with these options.
     pub fn with_read_options(self, options: ReadOptions) -> Self {
         Self { options, ..self }
     }
 
-    /// The folder of classes that the images lie in.
+    /// The folder that contains the class folders.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What was left out of the folder.
+    /// The files and folders that were left out.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out
     }
@@ -201,8 +205,8 @@ impl ImageFolder {
         self.left_out.total()
     }
 
-    /// What a user should know about the folder, a line each: classes without images in this
-    /// split, class folders that were taken for one.
+    /// Remarks for the user, one line each: classes without images in this split, and class folders that were
+    /// merged into one class.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -216,7 +220,7 @@ impl ImageFolder {
     }
 }
 
-/// All images in a folder and below it, in order of their paths, and what was left out.
+/// Finds all images in a folder and below it. Returns them sorted by path, and what was left out.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -226,15 +230,14 @@ pub fn find_images(folder: impl AsRef<Path>) -> Result<(Vec<PathBuf>, LeftOut)> 
     Ok((files.into_iter().map(|file| file.path).collect(), left_out))
 }
 
-/// Of a training folder without one to validate on, nothing is dealt out for tests if there is a
-/// folder for them.
+/// If there is a folder for tests, the training folder is divided only between training and validation.
 fn without_test(layout: &FolderLayout, shares: FolderSplit) -> FolderSplit {
     let test = if layout.split(Split::Test).is_some() { 0.0 } else { shares.test };
     FolderSplit { test, ..shares }
 }
 
-/// Whether two names, such as those of a checkpoint and of a folder, are of one class: accents may
-/// be composed (NFC) or not (NFD).
+/// Whether two names mean the same class, for instance one from a checkpoint and one from a folder. Accents may
+/// be composed (NFC) or decomposed (NFD).
 pub fn is_same_class(a: &str, b: &str) -> bool {
     a == b || names::class_name(a) == names::class_name(b)
 }
@@ -246,7 +249,8 @@ fn check_several_classes(folder: &Path, classes: &[String]) -> Result<()> {
     }
 }
 
-/// The samples of each part. A class with fewer images than there are parts fills the first ones.
+/// The sample indices of each part. A class with fewer images than there are parts gives one image to each of
+/// the first parts.
 fn dealt(whole: &mut Scan, fractions: &[f64], seed: u64) -> Result<Vec<Vec<usize>>> {
     let labels: Vec<u32> = whole.files.iter().map(|(_, label)| *label).collect();
     let mut counts = vec![0; whole.classes.len()];
@@ -318,11 +322,12 @@ impl Dataset for ImageFolder {
     }
 
     fn fingerprint(&self) -> String {
-        // Images that are turned are others; those that are not keep the name they always had.
+        // Turning changes the images, so it changes the fingerprint. The fingerprint without turning stays as
+        // it always was.
         let kind = if self.options.exif_orientation { "upright folder" } else { "folder" };
         let classes = self.classes.iter().fold(Fingerprint::new(kind), |f, c| f.text(c));
         let add_file = |hash: Fingerprint, (file, label): &(ImageFile, u32)| {
-            // Without the folder in front, so that a copy of the data is the same data.
+            // The path of the folder is left out, so that a copy of the data counts as the same data.
             let name = file.path.file_name().unwrap_or_default().to_string_lossy();
             hash.text(&name).number(file.size).number(u64::from(*label))
         };

@@ -1,9 +1,8 @@
-//! Ants and bees that the program draws itself, with masks: images for trying things out where
-//! there are no data, and for scoring explanations against the truth.
+//! Ants and bees that the program draws itself, with masks. They serve for trials without data, and for scoring
+//! explanations against the truth.
 //!
-//! The two classes share grounds, light, clutter, sizes and poses, and the clutter has the
-//! insects' colours. What tells them apart is their build: waist, legs and jaws against stripes,
-//! fur and wings.
+//! Both classes share grounds, light, clutter, sizes and poses, and the clutter has the insects' colours. Only
+//! their build tells them apart: waist, legs and jaws for ants; stripes, fur and wings for bees.
 
 mod ant;
 mod bee;
@@ -36,7 +35,7 @@ fn open(request: &OpenRequest) -> Result<Opened> {
         ("val_images", request.val_images)
     };
     let config = InsectsConfig::new(count).size(request.image_size).seed(request.seed);
-    // The names of the settings that the user gave.
+    // Names the setting that the user gave.
     let named = |error| match error {
         Error::InvalidSetting { setting: "size", reason } => {
             Error::InvalidSetting { setting: "image_size", reason }
@@ -49,7 +48,7 @@ fn open(request: &OpenRequest) -> Result<Opened> {
     Ok(Insects::new(request.split, config).map_err(named)?.into())
 }
 
-/// What [`Insects`] draws.
+/// Settings of [`Insects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -58,22 +57,22 @@ pub struct InsectsConfig {
     pub size: usize,
     /// Number of images, half of them of each class.
     pub count: usize,
-    /// Decides every image, together with the split and the image's index.
+    /// The seed. Together with the split and the index it determines every image.
     pub seed: u64,
 }
 
 impl InsectsConfig {
-    /// So many images, half of each class, of 256 pixels a side, from seed 0.
+    /// `count` images, half of each class, with 256 pixels a side and seed 0.
     pub fn new(count: usize) -> Self {
         Self { count, ..Self::default() }
     }
 
-    /// The same, with images of this width and height.
+    /// Sets the width and height of the images, in pixels.
     pub fn size(self, size: usize) -> Self {
         Self { size, ..self }
     }
 
-    /// The same, with other images.
+    /// Sets the seed.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
@@ -85,10 +84,10 @@ impl Default for InsectsConfig {
     }
 }
 
-/// Ants and bees, drawn when asked for, with a mask of the insect.
+/// Ants and bees with a mask of the insect. Each image is drawn when it is read.
 ///
-/// Even indices are ants, odd ones bees. An image depends on seed, split and index alone, so a
-/// longer data set begins with the images of a shorter one.
+/// Even indices are ants, odd ones bees. An image depends only on seed, split and index. So a longer data set
+/// begins with the images of a shorter one.
 #[derive(Clone, Debug)]
 pub struct Insects {
     split: Split,
@@ -97,7 +96,7 @@ pub struct Insects {
 }
 
 impl Insects {
-    /// The drawings of a split.
+    /// The drawings for a split.
     ///
     /// # Errors
     /// If the size is below 8 or above [`MAX_SIDE`], or the count is 0.
@@ -152,7 +151,8 @@ impl Dataset for Insects {
     }
 }
 
-/// Ground and clutter, out of focus or not; the insect; what lies in front of it; the camera.
+/// Draws in this order: ground and clutter, possibly out of focus; the insect; things in front of it; the
+/// effects of the camera.
 fn draw(mut scene: Scene, label: u32) -> Result<(crate::Image, crate::Image)> {
     ground::cover(&mut scene);
     clutter::scatter(&mut scene, 7);
@@ -172,7 +172,7 @@ fn draw(mut scene: Scene, label: u32) -> Result<(crate::Image, crate::Image)> {
     scene.canvas.finish()
 }
 
-/// Anywhere near the middle, heading anywhere, seen from above or a little from the side.
+/// A random pose: near the middle, with any heading, seen from above or slightly from the side.
 fn pose(scene: &mut Scene) -> Frame {
     let center = point(scene.between(0.36, 0.64), scene.between(0.36, 0.64));
     let heading = scene.angle();

@@ -1,4 +1,4 @@
-//! MNIST: 28x28 grey digits, 60,000 to train and 10,000 to test.
+//! MNIST: 28x28 grey digits, 60,000 for training and 10,000 for tests.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::image::Image;
 
 const REMEDY: &str = "fetch it, or name the folder that has it";
 
-/// A data set in MNIST's files.
+/// A data set in the file format of MNIST.
 pub(super) struct Kind {
     pub(super) name: &'static str,
-    /// Where its files may lie below a folder.
+    /// The possible folders of its files, relative to the given folder.
     pub(super) folders: [&'static str; 3],
     pub(super) classes: [&'static str; 10],
 }
@@ -34,11 +34,12 @@ fn open(request: &OpenRequest) -> Result<Opened> {
     Ok(Mnist::open(request.data_dir.join("mnist"), request.split)?.into())
 }
 
-/// MNIST, or another data set in its files ([`Mnist::open_fashion`], or [`Mnist::with_classes`]), in memory.
+/// MNIST in memory, or another data set in its file format ([`Mnist::open_fashion`], or
+/// [`Mnist::with_classes`]).
 ///
 /// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-/// `t10k-labels-idx1-ubyte`, each with or without `.gz`. There is no validation part:
-/// [`Split::Val`] and [`Split::Test`] are both the 10,000 test images.
+/// `t10k-labels-idx1-ubyte`, each with or without `.gz`. There is no validation part, so [`Split::Val`] and
+/// [`Split::Test`] are both the 10,000 test images.
 pub struct Mnist {
     split: Split,
     images: Vec<u8>,
@@ -52,8 +53,8 @@ impl Mnist {
     /// Reads a split from `folder`, or from `mnist/` or `MNIST/raw/` in it.
     ///
     /// # Errors
-    /// If a file is missing, is no idx file or has another size than its header says, the numbers
-    /// of images and labels differ, or a label is above 9.
+    /// If a file is missing, is not an idx file or has another size than its header says, if the numbers of
+    /// images and labels differ, or if a label is above 9.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
         Self::open_kind(folder.as_ref(), split, &MNIST)
     }
@@ -92,7 +93,7 @@ impl Mnist {
         Ok(Self { split, images: images.bytes, height, width, labels, classes })
     }
 
-    /// The same images under other class names.
+    /// The same images with other class names.
     ///
     /// # Errors
     /// If there are not ten names.
@@ -152,7 +153,7 @@ impl Dataset for Mnist {
     }
 }
 
-/// The file called `name` in one of its spellings: gzipped or not, a dot for the second dash.
+/// The file called `name`: gzipped or not, and with a dot instead of the second dash or not.
 fn idx_file(folder: &Path, name: &str) -> Option<PathBuf> {
     let dotted = name.replace("-idx", ".idx");
     let spellings = [name.to_owned(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")];

@@ -1,4 +1,4 @@
-//! A data set from rows of one's own: a list in memory, or a CSV file.
+//! A data set from your own rows: a list in memory or a CSV file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::image::{Image, ReadOptions};
 type Read<R> = dyn Fn(&R) -> Result<Image> + Send + Sync;
 type Name<R> = dyn Fn(&R) -> String + Send + Sync;
 
-/// A data set from rows of one's own, each with a label, and a function that makes a row's image.
+/// A data set from your own rows, each with a label, and a function that makes the image of a row.
 ///
 /// [`Samples::from_csv`] reads a list of image files and classes.
 ///
@@ -30,7 +30,7 @@ pub struct Samples<R> {
     classes: Vec<String>,
     rows: Vec<(R, u32)>,
     image: Box<Read<R>>,
-    /// `None`: called by the index.
+    /// `None` names each sample by its index.
     name: Option<Box<Name<R>>>,
     fingerprint: Option<String>,
     is_cacheable: bool,
@@ -38,11 +38,12 @@ pub struct Samples<R> {
 }
 
 impl<R: Send + Sync> Samples<R> {
-    /// Samples of these classes: rows with their labels, and what makes a row's image.
+    /// A data set of these classes. `rows` are rows with their labels, and the function makes the image of a
+    /// row.
     ///
-    /// The function may give another image each time it is asked, so the loader keeps none unless
-    /// [`Samples::cacheable`] says that it may. The rows count as another data set when a run is resumed
-    /// if their labels differ, or their [fingerprint](Samples::with_fingerprint).
+    /// The function may return another image each time. So the loader keeps no images, unless
+    /// [`Samples::cacheable`] allows it. A resumed run treats the rows as another data set if the labels
+    /// differ, or the [fingerprint](Samples::with_fingerprint).
     pub fn new<C: Into<String>>(
         classes: impl IntoIterator<Item = C>,
         rows: impl IntoIterator<Item = (R, u32)>,
@@ -59,17 +60,17 @@ impl<R: Send + Sync> Samples<R> {
         }
     }
 
-    /// The same, with samples called by `name` in messages.
+    /// Sets the names of samples in messages.
     pub fn with_names(self, name: impl Fn(&R) -> String + Send + Sync + 'static) -> Self {
         Self { name: Some(Box::new(name)), ..self }
     }
 
-    /// The same; a resumed run takes it for other data if this text is another one.
+    /// Sets a text that identifies the data. A resumed run treats the rows as other data if the text differs.
     pub fn with_fingerprint(self, fingerprint: impl Into<String>) -> Self {
         Self { fingerprint: Some(fingerprint.into()), ..self }
     }
 
-    /// The same, with images that are always the same for a row, so that the loader may keep them.
+    /// States that a row always has the same image, so that the loader may keep it.
     pub fn cacheable(self) -> Self {
         Self { is_cacheable: true, ..self }
     }
@@ -81,23 +82,23 @@ impl<R: Send + Sync> Samples<R> {
 }
 
 impl Samples<PathBuf> {
-    /// Image files and classes from a CSV file, read with the default [`ReadOptions`].
+    /// Reads image files and classes from a CSV file, with the default [`ReadOptions`].
     ///
     /// # Errors
-    /// As [`Samples::from_csv_with`].
+    /// Those of [`Samples::from_csv_with`].
     pub fn from_csv(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_csv_with(path, ReadOptions::default())
     }
 
-    /// Image files and classes from a CSV file with the columns `path` and `label`.
+    /// Reads image files and classes from a CSV file with the columns `path` and `label`.
     ///
-    /// A first line `path,label`, in either order and with other columns between, is a header; without
-    /// one, the first column is the path and the second the class. Classes are in order of their names.
-    /// Relative paths are relative to the CSV file's folder. Fields may be quoted.
+    /// If the first line contains `path` and `label`, it is a header. The two may come in either order and next
+    /// to other columns. Without a header, the first column is the path and the second the class. Classes are
+    /// sorted by name. Relative paths are relative to the CSV file's folder. Fields may be quoted.
     ///
     /// # Errors
-    /// If the file cannot be read, has no rows, or a row has no path, no class, or names a file that is
-    /// not there. Messages name file and line.
+    /// If the file cannot be read or has no rows, or if a row has no path, no class, or the path of a missing
+    /// file. Messages name file and line.
     pub fn from_csv_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
@@ -134,7 +135,7 @@ impl Samples<PathBuf> {
         let mut hash = Fingerprint::new("csv");
         hash = classes.iter().fold(hash, |hash, class| hash.text(class));
         hash = files.iter().fold(hash, |hash, (file, class)| {
-            // Without the folder in front, so that a copy of the data is the same data.
+            // The path of the folder is left out, so that a copy of the data counts as the same data.
             let name = file.strip_prefix(folder).unwrap_or(file).to_string_lossy();
             let size = file.metadata().map_or(0, |metadata| metadata.len());
             hash.text(&name).number(size).text(class)
@@ -148,14 +149,15 @@ impl Samples<PathBuf> {
     }
 }
 
-/// Where path and label stand in a record.
+/// The columns of path and label.
 struct Columns {
     path: usize,
     label: usize,
 }
 
 impl Columns {
-    /// As the header says, if the first record is one, and the records without it.
+    /// Reads the columns from the header, if the first record is one. Also returns the records without the
+    /// header.
     fn of(records: &[Record]) -> (Self, &[Record]) {
         let found = records.first().and_then(|first| {
             let place =

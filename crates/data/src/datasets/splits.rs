@@ -1,4 +1,4 @@
-//! A data set with all its splits in one call, and the loaders for them.
+//! All splits of a data set in one call, and their loaders.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,27 +28,27 @@ use crate::transforms::Compose;
 /// ```
 #[derive(Clone)]
 pub struct Splits {
-    /// What is trained on.
+    /// The samples to train on.
     pub train: Arc<dyn Dataset>,
-    /// What decides which epoch was best.
+    /// The samples that decide which epoch was best.
     pub val: Arc<dyn Dataset>,
-    /// What is looked at once, at the end, where there are images for that.
+    /// The samples for a single test at the end, if there are any.
     pub test: Option<Arc<dyn Dataset>>,
 }
 
 /// The loaders of a data set's splits.
 #[derive(Debug)]
 pub struct Loaders {
-    /// Shuffled, with the transforms for training.
+    /// Training batches: shuffled, with the transforms for training.
     pub train: DataLoader,
-    /// In order, with the transforms for evaluation.
+    /// Validation batches: in order, with the transforms for evaluation.
     pub val: DataLoader,
-    /// In order, with the transforms for evaluation.
+    /// Test batches: in order, with the transforms for evaluation.
     pub test: Option<DataLoader>,
 }
 
 impl Splits {
-    /// These data sets, without images for a test.
+    /// These data sets, without test images.
     ///
     /// ```
     /// use candle_vision_data::{Insects, InsectsConfig, Split, Splits};
@@ -62,10 +62,10 @@ impl Splits {
         Self { train: Arc::new(train), val: Arc::new(val), test: None }
     }
 
-    /// The splits of a data set in a table; [`OpenRequest::split`] plays no part.
+    /// Opens all splits of a data set in a table. [`OpenRequest::split`] is ignored.
     ///
     /// # Errors
-    /// As [`DataSetEntry::open`] and [`DataSetEntry::has_test`].
+    /// Those of [`DataSetEntry::open`] and [`DataSetEntry::has_test`].
     pub fn open(entry: &DataSetEntry, request: &OpenRequest) -> Result<Self> {
         let split = |split| -> Result<Arc<dyn Dataset>> {
             Ok(entry.open(&request.clone().split(split))?.dataset)
@@ -83,19 +83,19 @@ impl Splits {
         self.train.classes()
     }
 
-    /// Loaders whose batches lie in the host's memory.
+    /// Loaders whose batches stay in the host's memory.
     ///
     /// # Errors
-    /// As [`Splits::loaders_on`].
+    /// Those of [`Splits::loaders_on`].
     pub fn loaders(&self, train: Compose, eval: Compose, batch_size: usize) -> Result<Loaders> {
         self.loaders_on(train, eval, LoaderConfig::new(batch_size), &Device::Cpu)
     }
 
-    /// Loaders for a device. Training batches are shuffled whatever `config` says; the others are in
-    /// order and whole.
+    /// Loaders whose batches go to a device. Training batches are always shuffled, whatever `config` says. The
+    /// other batches are in order, and the last one is kept even if it is short.
     ///
     /// # Errors
-    /// As [`DataLoader::new`].
+    /// Those of [`DataLoader::new`].
     pub fn loaders_on(
         &self,
         train: Compose,
@@ -125,19 +125,19 @@ impl std::fmt::Debug for Splits {
     }
 }
 
-/// MNIST, in `mnist/` of a data folder. Its test images are the validation images.
+/// MNIST, in `mnist/` of a data folder. The test images also serve for validation.
 ///
 /// # Errors
-/// As [`Mnist::open`](crate::Mnist::open).
+/// Those of [`Mnist::open`](crate::Mnist::open).
 pub fn mnist(data_dir: impl AsRef<Path>) -> Result<Splits> {
     known("mnist", data_dir.as_ref())
 }
 
-/// CIFAR-10, in `cifar10/` or `cifar-10-batches-bin/` of a data folder. Its test images are the validation
-/// images.
+/// CIFAR-10, in `cifar10/` or `cifar-10-batches-bin/` of a data folder. The test images also serve for
+/// validation.
 ///
 /// # Errors
-/// As [`Cifar10::open`](crate::Cifar10::open).
+/// Those of [`Cifar10::open`](crate::Cifar10::open).
 pub fn cifar10(data_dir: impl AsRef<Path>) -> Result<Splits> {
     known("cifar10", data_dir.as_ref())
 }
@@ -145,16 +145,16 @@ pub fn cifar10(data_dir: impl AsRef<Path>) -> Result<Splits> {
 /// The ants and bees of PyTorch's transfer-learning tutorial, in `hymenoptera_data/` of a data folder.
 ///
 /// # Errors
-/// As [`ImageFolder::open`](crate::ImageFolder::open).
+/// Those of [`ImageFolder::open`](crate::ImageFolder::open).
 pub fn hymenoptera(data_dir: impl AsRef<Path>) -> Result<Splits> {
     known("hymenoptera", data_dir.as_ref())
 }
 
-/// Your own images: a folder with one subfolder per class, or `train/` and `val/` folders that each
-/// contain one subfolder per class. A fifth of a folder without validation images is kept for validation.
+/// Your own images: a folder with one subfolder per class, or `train/` and `val/` folders that each contain one
+/// subfolder per class. Without validation images, a fifth of the images is kept for validation.
 ///
 /// # Errors
-/// As [`ImageFolder::open`](crate::ImageFolder::open).
+/// Those of [`ImageFolder::open`](crate::ImageFolder::open).
 pub fn folder(path: impl AsRef<Path>) -> Result<Splits> {
     let request = OpenRequest::new("", Split::Train).path(path.as_ref());
     Splits::open(DataSets::standard().get("folder")?, &request)

@@ -14,7 +14,7 @@ use crate::dataset::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::image::ReadOptions;
 
-/// Which part of a data set to open, and with which settings. A data set looks at those that concern it.
+/// The part of a data set to open, and the settings. Each data set uses only the settings that it needs.
 ///
 /// ```
 /// use candle_vision_data::{OpenRequest, Split};
@@ -25,31 +25,31 @@ use crate::image::ReadOptions;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenRequest {
-    /// The folder that holds the folders of known data sets.
+    /// The folder that contains the folders of known data sets.
     pub data_dir: PathBuf,
-    /// The part that is asked for.
+    /// The part to open.
     pub split: Split,
     /// The run's seed, for data sets that are drawn.
     pub seed: u64,
     /// How image files are read.
     pub read: ReadOptions,
-    /// The place of the user's own data.
+    /// The path of the user's own data.
     pub path: Option<PathBuf>,
-    /// Share of an image folder without images to validate on that is kept for validation.
+    /// The share of an image folder without validation images that is kept for validation, in `0.0..1.0`.
     pub val_fraction: f64,
-    /// How many training images a data set that is drawn makes.
+    /// Number of training images, for a data set that is drawn.
     pub train_images: usize,
-    /// How many images it makes for each other split.
+    /// Number of images of each other split, for a data set that is drawn.
     pub val_images: usize,
-    /// Their width and height in pixels.
+    /// Width and height of drawn images, in pixels.
     pub image_size: usize,
-    /// Settings for data sets from outside this crate.
+    /// Settings for data sets from outside this crate, by name.
     pub options: Map<String, Value>,
 }
 
 impl OpenRequest {
-    /// With the defaults of recipes: 800 drawings of 128 pixels to train on and 200 for each other split,
-    /// a fifth of a folder for validation.
+    /// The defaults of recipes: 800 drawings of 128 pixels for training and 200 for each other split, and a
+    /// fifth of a folder for validation.
     pub fn new(data_dir: impl Into<PathBuf>, split: Split) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -65,52 +65,52 @@ impl OpenRequest {
         }
     }
 
-    /// The same for another split.
+    /// Sets the split.
     pub fn split(self, split: Split) -> Self {
         Self { split, ..self }
     }
 
-    /// The same with another seed.
+    /// Sets the seed.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// The same with image files read in another way.
+    /// Sets how image files are read.
     pub fn read(self, read: ReadOptions) -> Self {
         Self { read, ..self }
     }
 
-    /// The same with the user's data in this place.
+    /// Sets the path of the user's own data.
     pub fn path(self, path: impl Into<PathBuf>) -> Self {
         Self { path: Some(path.into()), ..self }
     }
 
-    /// The same with another share kept for validation.
+    /// Sets the share that is kept for validation.
     pub fn val_fraction(self, val_fraction: f64) -> Self {
         Self { val_fraction, ..self }
     }
 
-    /// The same with as many drawings, of so many pixels a side.
+    /// Sets the numbers of drawings, and their width and height in pixels.
     pub fn drawings(self, train_images: usize, val_images: usize, image_size: usize) -> Self {
         Self { train_images, val_images, image_size, ..self }
     }
 
-    /// The same with one more setting for a data set from outside.
+    /// Adds a setting for a data set from outside this crate.
     pub fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.options.insert(name.to_owned(), value.into());
         self
     }
 }
 
-/// A data set that was opened, and what a user should know about it.
+/// An opened data set, with remarks for the user.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Opened {
     /// The data set.
     pub dataset: Arc<dyn Dataset>,
-    /// Lines for the user.
+    /// Remarks for the user, one line each.
     pub remarks: Vec<String>,
-    /// The folder that was searched for images, and what was left out of it.
+    /// The folder that was searched for images, and the counts of what was left out of it.
     pub left_out: Option<(PathBuf, LeftOut)>,
 }
 
@@ -121,7 +121,7 @@ impl<D: Dataset + 'static> From<D> for Opened {
 }
 
 impl Opened {
-    /// An image folder, with what it says of itself.
+    /// An image folder with its remarks and what it left out.
     pub fn folder(folder: ImageFolder) -> Self {
         let left_out = Some((folder.folder().to_path_buf(), folder.left_out().clone()));
         Self { remarks: folder.remarks().to_vec(), left_out, ..Self::from(folder) }
@@ -136,26 +136,26 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Where a data set lies.
+/// The place of a data set on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Place {
     /// Its folder or file.
     pub path: PathBuf,
-    /// Whether the user named it; otherwise it lies in the data folder.
+    /// Whether the user named it. If not, it is inside the data folder.
     pub is_own: bool,
 }
 
 type Open = dyn Fn(&OpenRequest) -> Result<Opened> + Send + Sync;
 
-/// Where the files of a data set are looked for.
+/// Where the files of a data set are searched.
 #[derive(Clone, Debug)]
 enum Lies {
-    /// Nowhere: it is drawn, or made.
+    /// The data set has no files, because it is drawn or computed.
     Nowhere,
-    /// In the first of these folders of the data folder that is there.
+    /// In the first of these folders of the data folder that exists.
     In(Vec<Cow<'static, str>>),
-    /// Where [`OpenRequest::path`] says.
+    /// At [`OpenRequest::path`].
     AtPath,
 }
 
@@ -187,7 +187,7 @@ pub struct DataSetEntry {
 }
 
 impl DataSetEntry {
-    /// A data set that `open` opens. It has no place on disk and cannot be fetched unless that is said.
+    /// A data set that the function `open` opens. By default it has no place on disk and cannot be downloaded.
     pub fn new(
         name: impl Into<Cow<'static, str>>,
         summary: impl Into<Cow<'static, str>>,
@@ -204,32 +204,32 @@ impl DataSetEntry {
         }
     }
 
-    /// The same; it lies in the first of these folders of the data folder that is there.
+    /// Sets its place: the first of these folders of the data folder that exists.
     pub fn lies_in(self, folders: impl IntoIterator<Item = impl Into<Cow<'static, str>>>) -> Self {
         Self { lies: Lies::In(folders.into_iter().map(Into::into).collect()), ..self }
     }
 
-    /// The same; it lies where [`OpenRequest::path`] says, which must be given.
+    /// Sets its place to [`OpenRequest::path`], which must then be given.
     pub fn lies_at_path(self) -> Self {
         Self { lies: Lies::AtPath, ..self }
     }
 
-    /// The same; its place is a folder of class folders, as [`FolderLayout`] describes them.
+    /// States that its place is an image folder, as [`FolderLayout`] describes it.
     pub fn as_image_folder(self) -> Self {
         Self { is_image_folder: true, ..self }
     }
 
-    /// The same; this item of the catalog of `candle-vision-fetch` brings it.
+    /// Sets the item in the catalog of `candle-vision-fetch` that downloads it.
     pub fn fetched_as(self, item: impl Into<Cow<'static, str>>) -> Self {
         Self { fetched_as: Some(item.into()), ..self }
     }
 
-    /// The same, with images all of this shape as stored: channels, height, width.
+    /// States that all stored images have this shape: channels, height, width.
     pub fn image_shape(self, shape: [usize; 3]) -> Self {
         Self { image_shape: Some(shape), ..self }
     }
 
-    /// Opens the part that is asked for.
+    /// Opens the part that `request` names.
     ///
     /// # Errors
     /// If files are missing or damaged, or a setting is missing or wrong.
@@ -238,10 +238,10 @@ impl DataSetEntry {
         (self.open)(request)
     }
 
-    /// Where it lies, whether or not it is there; `None` if it has no place on disk.
+    /// The place of the data set, whether or not it exists. `None` if the data set has no place on disk.
     ///
     /// # Errors
-    /// If it lies where the user says, and [`OpenRequest::path`] is not given.
+    /// If the user has to name the place and [`OpenRequest::path`] is not given.
     pub fn place(&self, request: &OpenRequest) -> Result<Option<Place>> {
         let (path, is_own) = match &self.lies {
             Lies::Nowhere => return Ok(None),
@@ -251,10 +251,10 @@ impl DataSetEntry {
         Ok(Some(Place { path, is_own }))
     }
 
-    /// How its folder is laid out in splits and classes; `None` if it is no image folder.
+    /// The layout of its folder in splits and classes. `None` if it is not an image folder.
     ///
     /// # Errors
-    /// As [`DataSetEntry::place`] and [`FolderLayout::find`].
+    /// Those of [`DataSetEntry::place`] and [`FolderLayout::find`].
     pub fn layout(&self, request: &OpenRequest) -> Result<Option<FolderLayout>> {
         match self.place(request)?.filter(|_| self.is_image_folder) {
             Some(place) => FolderLayout::find(place.path).map(Some),
@@ -262,22 +262,22 @@ impl DataSetEntry {
         }
     }
 
-    /// Whether it has images for one test after training, besides those that decide which epoch was
-    /// best. MNIST and CIFAR-10 come in two parts: what is not trained on decides.
+    /// Whether it has images for a test after training, apart from the validation images. MNIST and CIFAR-10
+    /// have only two parts: the images that are not for training are for validation.
     ///
     /// # Errors
-    /// As [`DataSetEntry::layout`].
+    /// Those of [`DataSetEntry::layout`].
     pub fn has_test(&self, request: &OpenRequest) -> Result<bool> {
         let layout = self.layout(request)?;
         Ok(layout.is_some_and(|layout| layout.split(Split::Test).is_some()))
     }
 
-    /// The item of the catalog of `candle-vision-fetch` that brings it, if there is one.
+    /// The item in the catalog of `candle-vision-fetch` that downloads it. `None` if there is none.
     pub fn catalog_item(&self) -> Option<&str> {
         self.fetched_as.as_deref()
     }
 
-    /// Channels, height and width of its images as stored, where all are alike.
+    /// Channels, height and width of its stored images. `None` if they differ.
     pub fn native_shape(&self) -> Option<[usize; 3]> {
         self.image_shape
     }
@@ -300,7 +300,7 @@ impl fmt::Debug for DataSetEntry {
     }
 }
 
-/// Data sets by name, for recipes and commands: those of this crate, and your own.
+/// Data sets by name, for recipes and commands: those of this crate and your own.
 #[derive(Clone, Debug)]
 pub struct DataSets(Table<DataSetEntry>);
 
@@ -323,7 +323,7 @@ impl DataSets {
     /// Adds a data set.
     ///
     /// # Errors
-    /// If another one has its name, or if the name could not be written in a recipe.
+    /// If another data set has its name, or if the name cannot be written in a recipe.
     pub fn add(&mut self, entry: DataSetEntry) -> std::result::Result<&mut Self, TableError> {
         self.0.add(entry)?;
         Ok(self)
@@ -336,7 +336,7 @@ impl Default for DataSets {
     }
 }
 
-/// Look up, list and document the entries.
+/// Gives the methods that look up, list and document the entries.
 impl Deref for DataSets {
     type Target = Table<DataSetEntry>;
 
@@ -345,14 +345,14 @@ impl Deref for DataSets {
     }
 }
 
-/// The first of these folders that is there, or else the first of all.
+/// The first of these folders that exists, or else the first of all.
 fn in_data_dir(data_dir: &Path, folders: &[Cow<'static, str>]) -> PathBuf {
     let mut paths = folders.iter().map(|folder| data_dir.join(folder.as_ref()));
     let there = paths.clone().find(|path| path.is_dir());
     there.or_else(|| paths.next()).unwrap_or_else(|| data_dir.to_path_buf())
 }
 
-/// The place that the user must name.
+/// The path that the user must give.
 pub(super) fn own_path<'a>(request: &'a OpenRequest, name: &str) -> Result<&'a Path> {
     request.path.as_deref().ok_or_else(|| Error::InvalidSetting {
         setting: "path",

@@ -34,7 +34,7 @@ pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<
     Ok(if options.exif_orientation { orientation.apply(image) } else { image })
 }
 
-/// The format of these bytes, if it is one that is read.
+/// The format of these bytes. An error if it is not supported.
 pub(super) fn known_format(bytes: &[u8], name: &str) -> Result<Format> {
     match Format::of_content(bytes) {
         Some(format) if format.is_readable() => Ok(format),
@@ -51,7 +51,7 @@ fn unreadable(format: Format, name: &str) -> Error {
     broken(name, format!("it does not begin like an image: it holds {format}"))
 }
 
-/// Decodes the pixels behind a header; alpha is dropped, and 16 bits become 8.
+/// Decodes the pixels after the header. Alpha is dropped, and 16 bits become 8.
 fn finish(
     mut decoder: impl ImageDecoder,
     name: &str,
@@ -61,15 +61,15 @@ fn finish(
     let (width, height) = decoder.dimensions();
     options.check_size(u64::from(width), u64::from(height), name)?;
     decoder.set_limits(limits(options)).map_err(failed)?;
-    // A photo is no less whole for EXIF data that cannot be read.
+    // A photo is complete even if its EXIF data cannot be read.
     let exif = decoder.exif_metadata().ok().flatten();
     let orientation = exif.map_or_else(Orientation::default, |data| Orientation::of_exif(&data));
     let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8().into_raw();
     Ok((Image::new(width as usize, height as usize, 3, pixels)?, orientation))
 }
 
-/// What a decoder may allocate: 16-bit RGBA takes 8 bytes for each pixel, and some need a second
-/// buffer of the image's size.
+/// The memory that a decoder may allocate. 16-bit RGBA takes 8 bytes per pixel, and some decoders need a second
+/// buffer of the same size.
 fn limits(options: &ReadOptions) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(options.max_pixels.saturating_mul(16).saturating_add(16 << 20));

@@ -1,11 +1,11 @@
-//! The orientation that a camera notes in EXIF.
+//! The orientation that a camera stores in EXIF data.
 
 use super::Image;
 
-/// How a stored image is to be turned to stand upright, in EXIF's numbers.
+/// How a stored image must be turned to stand upright, with EXIF's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Orientation {
-    /// 1: as it is.
+    /// 1: unchanged.
     #[default]
     Upright,
     /// 2.
@@ -14,22 +14,22 @@ pub(super) enum Orientation {
     HalfTurn,
     /// 4.
     Flipped,
-    /// 5: along the falling diagonal.
+    /// 5: mirrored along the falling diagonal.
     Transposed,
-    /// 6: a quarter turn clockwise is needed.
+    /// 6: needs a quarter turn clockwise.
     QuarterTurn,
-    /// 7: along the rising diagonal.
+    /// 7: mirrored along the rising diagonal.
     Transversed,
-    /// 8: a quarter turn anticlockwise is needed.
+    /// 8: needs a quarter turn anticlockwise.
     QuarterTurnBack,
 }
 
-/// The tag's number.
+/// The number of the tag.
 const ORIENTATION: u16 = 0x112;
 
 impl Orientation {
-    /// What EXIF data says, which is a TIFF file without an image. Data that makes no sense, or a
-    /// number that does not exist, says nothing: a photo is no less whole for it.
+    /// The orientation in EXIF data, which is a TIFF file without an image. Invalid data or an unknown number
+    /// means no change, because the photo is complete all the same.
     pub(super) fn of_exif(data: &[u8]) -> Self {
         value_of(data).map_or_else(Self::default, Self::of_number)
     }
@@ -80,9 +80,9 @@ impl Orientation {
     }
 }
 
-/// The orientation's number in the first directory.
+/// The number of the orientation in the first directory.
 fn value_of(data: &[u8]) -> Option<u32> {
-    // Some programs write the name of the JPEG segment into other formats too.
+    // Some programs write the name of the JPEG segment into other formats as well.
     let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
     let is_little = match data.get(..4)? {
         b"II*\0" => true,
@@ -101,7 +101,8 @@ fn value_of(data: &[u8]) -> Option<u32> {
     let entries = usize::from(short(directory)?);
     let entry = |i: usize| directory.checked_add(2 + 12 * i);
     let at = (0..entries).filter_map(entry).find(|&at| short(at) == Some(ORIENTATION))?;
-    // Value and count stand behind tag and type; the standard says short, some cameras write long.
+    // The value and its count follow the tag and type. The standard requires type short; some cameras write
+    // long.
     match (short(at.checked_add(2)?)?, long(at.checked_add(4)?)?) {
         (3, 1) => short(at.checked_add(8)?).map(u32::from),
         (4, 1) => long(at.checked_add(8)?),

@@ -1,5 +1,5 @@
-//! What a file holds, by its first bytes. Names lie: a WebP image saved from a browser is often called
-//! `.jpg`, and a failed download is an HTML page.
+//! Recognises the format of a file by its first bytes. File names are unreliable: a WebP image saved from a
+//! browser is often called `.jpg`, and a failed download is an HTML page.
 
 mod sniff;
 
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// How many bytes of a file [`Format::of_content`] looks at.
 pub(super) const HEAD: usize = 1024;
 
-/// What a file holds, as its first bytes tell: an image format that is read, one that is not, or
-/// something else that is often found among images.
+/// The format of a file, as its first bytes show it: a supported image format, another image format, or
+/// something else that is often found next to images.
 ///
 /// # Example
 /// ```
@@ -32,15 +32,15 @@ pub(super) const HEAD: usize = 1024;
 pub enum Format {
     /// JPEG: baseline, extended and progressive, 8 bits, Huffman coded.
     Jpeg,
-    /// PNG; of an animation (APNG) the default image.
+    /// PNG. Of an animation (APNG), the default image.
     Png,
-    /// WebP, lossy or lossless; of an animation the first frame.
+    /// WebP, lossy or lossless. Of an animation, the first frame.
     WebP,
-    /// GIF; of an animation the first frame on its canvas.
+    /// GIF. Of an animation, the first frame on its canvas.
     Gif,
     /// Windows bitmap.
     Bmp,
-    /// TIFF; of several pages the first.
+    /// TIFF. Of several pages, the first.
     Tiff,
     /// PBM, PGM, PPM (`P1` to `P6`) and PAM (`P7`).
     Pnm,
@@ -80,40 +80,40 @@ pub enum Format {
     Pdf,
     /// PostScript document.
     PostScript,
-    /// HTML page: often an error that was saved instead of a download.
+    /// HTML page, often an error page that was saved instead of a download.
     Html,
     /// Other XML.
     Xml,
-    /// Pointer of Git LFS to a file that was not fetched.
+    /// A Git LFS pointer to a file that was not fetched.
     LfsPointer,
-    /// What macOS stores beside a file (`._photo.jpg`).
+    /// A file in which macOS stores data about another file (`._photo.jpg`).
     AppleDouble,
     /// Film: MP4, QuickTime, Matroska or AVI.
     Film,
-    /// ZIP archive, or a document that is one.
+    /// ZIP archive, or a document based on one.
     Zip,
     /// gzip archive.
     Gzip,
-    /// Nothing but zero bytes, as a copy leaves that was interrupted.
+    /// Only zero bytes, as an interrupted copy leaves them.
     Zeros,
     /// Text.
     Text,
 }
 
 impl Format {
-    /// The formats that are read.
+    /// The supported formats.
     pub const READABLE: [Self; 8] =
         [Self::Jpeg, Self::Png, Self::WebP, Self::Gif, Self::Bmp, Self::Tiff, Self::Pnm, Self::Ico];
 
-    /// The formats that are read, in words, for messages and help texts.
+    /// The supported formats in words, for messages and help texts.
     pub const READABLE_IN_WORDS: &'static str = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM or ICO";
 
-    /// What begins with these bytes; the first 1,024 suffice. `None` if nothing known does.
+    /// The format of these bytes. The first 1,024 bytes are enough. `None` if no known format begins so.
     pub fn of_content(bytes: &[u8]) -> Option<Self> {
         sniff::sniff(&bytes[..bytes.len().min(HEAD)])
     }
 
-    /// What a file holds. Only its beginning is read.
+    /// The format of a file. Only the beginning of the file is read.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -125,8 +125,8 @@ impl Format {
         Ok(Self::of_content(&head))
     }
 
-    /// The format that files with this extension, given without its dot, are expected to hold, in
-    /// either case of letters; `None` for extensions of no image format.
+    /// The format that files with this extension usually have. The extension has no dot, and its case does not
+    /// matter. `None` if it belongs to no image format.
     pub fn of_extension(extension: &str) -> Option<Self> {
         const UNREAD: [Format; 12] = [
             Format::Avif,
@@ -148,20 +148,20 @@ impl Format {
         Self::READABLE.into_iter().chain(UNREAD).find(is_of)
     }
 
-    /// Whether [`Image::open`](crate::Image::open) reads it.
+    /// Whether [`Image::open`](crate::Image::open) supports it.
     pub fn is_readable(self) -> bool {
         Self::READABLE.contains(&self)
     }
 
-    /// Whether it is an image or drawing at all, whether or not it is read.
+    /// Whether it is an image or drawing, supported or not.
     pub fn is_image(self) -> bool {
         self.is_readable()
             || !self.extensions().is_empty()
             || matches!(self, Self::Dds | Self::Cursor)
     }
 
-    /// The usual extensions of its files, in small letters and without the dot; empty for what is
-    /// no image.
+    /// The usual extensions of its files, in lower case and without the dot. Empty for formats that are not
+    /// images.
     pub fn extensions(self) -> &'static [&'static str] {
         match self {
             Self::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
@@ -189,7 +189,7 @@ impl Format {
     }
 }
 
-/// With its article: `a WebP image`, `an HTML page`.
+/// The name with its article: `a WebP image`, `an HTML page`.
 impl std::fmt::Display for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

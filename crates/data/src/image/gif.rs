@@ -1,7 +1,7 @@
 //! GIF: the first frame on its canvas.
 //!
-//! `image` leaves what the first frame does not cover black. Pillow gives it the transparent colour,
-//! or else the palette's first; so the indices are put on the canvas here.
+//! `image` leaves pixels black that the first frame does not cover. Pillow gives them the transparent colour,
+//! or else the first colour of the palette. So the palette indices are placed on the canvas here.
 
 use std::io::Cursor;
 
@@ -14,7 +14,7 @@ pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<
     let failed = |error: DecodingError| broken(name, error.to_string());
     let mut settings = DecodeOptions::new();
     settings.set_color_output(ColorOutput::Indexed);
-    // The size is checked below, with a message of ours.
+    // The size is checked below, with our own message.
     settings.set_memory_limit(MemoryLimit::Unlimited);
     let mut decoder = settings.read_info(Cursor::new(bytes)).map_err(failed)?;
     let canvas = [decoder.width(), decoder.height()].map(usize::from);
@@ -22,7 +22,7 @@ pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<
     let frame = frame.ok_or_else(|| broken(name, "it holds no image"))?;
     let [left, top, width, height] =
         [frame.left, frame.top, frame.width, frame.height].map(usize::from);
-    // A frame that reaches beyond the canvas widens it, as in Pillow.
+    // A frame that extends beyond the canvas enlarges it, as in Pillow.
     let canvas = [canvas[0].max(left + width), canvas[1].max(top + height)];
     options.check_size(canvas[0] as u64, canvas[1] as u64, name)?;
     let palette = decoder.palette().map_err(failed)?.to_vec();

@@ -1,13 +1,20 @@
-//! JPEG, strictly: what was cut off or lost is an error, and what is read looks as in Pillow.
+//! Strict JPEG decoding. A file that is cut off or incomplete is an error, and the pixels equal Pillow's.
 //!
-//! zune-jpeg reads the usual files, fast. It gives wrong pixels without an error for others
-//! (subsampled baseline files with one scan per component, some markers and names of components, the
-//! last column and row of subsampled images whose blocks are padded), refuses some that are fine
-//! (stray bytes between segments), and does not notice when coded data is missing in front of a
-//! marker. So whatever is not plainly usual goes to a second decoder, in the modules below: slower, with
-//! libjpeg's pixels to the bit, and strict with coded data. It also has the last word on what zune-jpeg
-//! refuses. A newer zune-jpeg that mends the first of these exists as a release candidate, but naming
-//! one shuts out every program that uses `image` with JPEG. `jpeg-decoder` makes up missing data too.
+//! zune-jpeg reads the usual files, fast. It has three faults:
+//!
+//! - For some files it returns wrong pixels without an error: subsampled baseline files with one scan per
+//!   component, some markers and component names, and the last column and row of subsampled images whose blocks
+//!   are padded.
+//! - It refuses some valid files, such as those with stray bytes between segments.
+//! - It does not notice missing coded data before a marker.
+//!
+//! So every file that is not clearly usual goes to a second decoder, in the modules below. That decoder is
+//! slower, gives libjpeg's pixels to the bit, and is strict about coded data. It also decides about the files
+//! that zune-jpeg refuses.
+//!
+//! A newer zune-jpeg that fixes the first of these faults exists as a release candidate. Depending on a release
+//! candidate would exclude every program that uses `image` with JPEG. `jpeg-decoder` invents missing data as
+//! well.
 
 mod bits;
 mod colors;
@@ -30,7 +37,7 @@ pub(super) use colors::{from_inks, from_ycc};
 use headers::{Colors, Frame, Headers, Scan};
 use samples::Samples;
 
-/// Why a file is refused, to be read after its name.
+/// The reason why a file is refused. It follows the file's name in messages.
 type Reason = Cow<'static, str>;
 
 const CUT_OFF: &str = "it was cut off before its end marker";
@@ -56,7 +63,7 @@ pub(super) fn decode(
     Ok((image, orientation))
 }
 
-/// The second decoder.
+/// Decodes with the second decoder.
 fn unusual(
     bytes: &[u8],
     headers: &mut Headers<'_>,
@@ -71,7 +78,8 @@ fn unusual(
     to_rgb(frame, colors, &samples?)
 }
 
-/// The first decoder, for files that it is known to read right; `None` leaves a file to the other.
+/// Decodes with the first decoder, if it is known to read the file correctly. `None` leaves the file to the
+/// second.
 fn usual(
     bytes: &[u8],
     headers: &Headers<'_>,
@@ -99,7 +107,7 @@ fn usual(
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .jpeg_set_out_colorspace(ColorSpace::RGB)
-        // Larger sides than a JPEG can have: the limit was checked.
+        // These limits are larger than any JPEG. The size was already checked.
         .set_max_width(usize::MAX)
         .set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -107,7 +115,7 @@ fn usual(
     (decoder.dimensions() == Some((frame.width, frame.height))).then_some(pixels)
 }
 
-/// Grey or YCbCr as nearly all files are.
+/// Whether the file is grey or YCbCr in the form that nearly all files have.
 fn is_usual(headers: &Headers<'_>, frame: &Frame, colors: Colors) -> bool {
     let factors = |place: usize| frame.components.get(place).map(|part| (part.across, part.down));
     let ids = frame.components.iter().map(|component| component.id);
@@ -119,7 +127,7 @@ fn is_usual(headers: &Headers<'_>, frame: &Frame, colors: Colors) -> bool {
         }
         _ => false,
     };
-    // At the right and lower edge zune-jpeg blends the colours with the padding of the last blocks.
+    // At the right and lower edges, zune-jpeg mixes the colours with the padding of the last blocks.
     let has_padding = |factor: usize, size: usize| factor > 1 && !size.is_multiple_of(8 * factor);
     has_usual_colors
         && !has_padding(frame.across, frame.width)
@@ -128,9 +136,9 @@ fn is_usual(headers: &Headers<'_>, frame: &Frame, colors: Colors) -> bool {
         && !headers.has_stray_bytes
 }
 
-/// The file with its end marker replaced by ones, which are no code of any Huffman table: where
-/// coded data is missing, the decoder meets them instead of zeros, which it makes up at a marker and
-/// takes for blocks. `None` if anything but the end follows the first scan.
+/// The file with its end marker replaced by ones, which are no code of any Huffman table. Where coded data is
+/// missing, the decoder then finds an invalid code. Otherwise it would invent zeros at the marker and read them
+/// as blocks. `None` if the first scan is not followed by the end marker.
 fn with_invalid_codes_at_the_end(bytes: &[u8], scan: usize) -> Option<Vec<u8>> {
     let data = bytes.get(scan..)?;
     let is_marker = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF);
@@ -140,7 +148,7 @@ fn with_invalid_codes_at_the_end(bytes: &[u8], scan: usize) -> Option<Vec<u8>> {
     }
     let mut padded = Vec::with_capacity(scan + end + 32);
     padded.extend_from_slice(&bytes[..scan + end]);
-    // A fill byte of the marker would pair with the next one.
+    // A fill byte of the marker would form a pair with the next byte.
     while padded.last() == Some(&0xFF) {
         padded.pop();
     }

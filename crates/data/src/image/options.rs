@@ -1,19 +1,18 @@
-//! What may be read, and how.
+//! Options and limits for reading images.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How many pixels an image may have unless told otherwise: 512 MiB of RGB. Pillow draws the same
-/// line.
+/// The default limit on the pixels of an image: 512 MiB of RGB. It is the same as Pillow's.
 pub const DEFAULT_MAX_PIXELS: u64 = (512 << 20) / 3;
 
 /// How images are read.
 ///
 /// # Memory
-/// A decoded pixel takes 3 bytes. While it is decoded, an image takes up to 12 bytes more for each
-/// pixel, and its file's bytes; so a loader needs up to `workers * max_pixels * 15` bytes for the
-/// largest images that are allowed.
+/// A decoded pixel takes 3 bytes. During decoding, an image takes up to 12 more bytes per pixel, and the bytes
+/// of its file. So for images of the largest allowed size, a loader needs up to `workers * max_pixels * 15`
+/// bytes.
 ///
 /// # Example
 /// ```
@@ -28,12 +27,12 @@ pub const DEFAULT_MAX_PIXELS: u64 = (512 << 20) / 3;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// Whether an image is turned upright as its EXIF data says (JPEG, PNG, WebP and TIFF). Off by
-    /// default: torchvision leaves images as they are stored. A network should be shown images in
-    /// the way it was trained on.
+    /// Whether an image is turned upright as its EXIF data says (JPEG, PNG, WebP and TIFF). The default is
+    /// `false`, because torchvision leaves images as stored. A network should see images in the same way as in
+    /// training.
     pub exif_orientation: bool,
-    /// How many pixels an image may have, width times height; [`DEFAULT_MAX_PIXELS`] by default.
-    /// What the header announces is checked before memory is asked for.
+    /// The largest number of pixels of an image, width times height. The default is [`DEFAULT_MAX_PIXELS`]. The
+    /// size in the header is checked before memory is allocated.
     pub max_pixels: u64,
 }
 
@@ -44,17 +43,17 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
-    /// The same, with images turned upright or not.
+    /// Sets whether images are turned upright.
     pub fn with_exif_orientation(self, exif_orientation: bool) -> Self {
         Self { exif_orientation, ..self }
     }
 
-    /// The same with another limit.
+    /// Sets the largest number of pixels.
     pub fn with_max_pixels(self, max_pixels: u64) -> Self {
         Self { max_pixels, ..self }
     }
 
-    /// Checks a size that a header announces.
+    /// Checks the size that a header states.
     pub(super) fn check_size(&self, width: u64, height: u64, name: &str) -> Result<()> {
         let max_pixels = self.max_pixels;
         if width.saturating_mul(height) <= max_pixels {
@@ -63,7 +62,7 @@ impl ReadOptions {
         Err(Error::TooLarge { name: name.to_owned(), width, height, max_pixels })
     }
 
-    /// How many bytes a file may have: more than any image of so many pixels can need.
+    /// The largest number of bytes that is read of a file. It is more than any image with `max_pixels` needs.
     pub(super) fn max_file_bytes(&self) -> u64 {
         self.max_pixels.saturating_mul(16).saturating_add(64 << 20)
     }

@@ -1,7 +1,7 @@
-//! TIFF: the first page, in whole numbers of up to 16 bits.
+//! TIFF: the first page, with integer samples of up to 16 bits.
 //!
-//! `image` leaves out palettes, and with them many scans; so the `tiff` crate, which is under it, is
-//! asked for the samples, and they become RGB here.
+//! `image` does not support palettes, which many scans have. So the samples are read with the `tiff` crate, on
+//! which `image` is built, and are converted to RGB here.
 
 use std::io::Cursor;
 
@@ -19,7 +19,7 @@ struct Samples {
     channels: usize,
 }
 
-/// How channels become colours.
+/// The meaning of the channels.
 enum Colors {
     Grey,
     Rgb,
@@ -39,7 +39,8 @@ pub(super) fn decode(
     options.check_size(u64::from(width), u64::from(height), name)?;
     let number = decoder.find_tag_unsigned::<u32>(Tag::Orientation).ok().flatten();
     let orientation = number.map_or_else(Orientation::default, Orientation::of_number);
-    // `tiff` does not read palettes, but their indices if they are called shades of grey.
+    // `tiff` does not read images with a palette. It does read the indices if the file calls them shades of
+    // grey.
     let grey;
     let palette = palette(&mut decoder).map_err(failed)?;
     if palette.is_some() {
@@ -51,7 +52,7 @@ pub(super) fn decode(
     }
     let kind = decoder.colortype().map_err(failed)?;
     let unknown = || broken(name, format!("TIFF images of kind {kind:?} cannot be read"));
-    // The crate mixes up the two channels of a JPEG within a TIFF.
+    // For a JPEG inside a TIFF, the crate mixes up the two channels.
     const JPEG: u16 = 7;
     let is_jpeg = decoder.find_tag_unsigned(Tag::Compression).map_err(failed)? == Some(JPEG);
     let (channels, bits, colors) = match (kind, palette) {
@@ -84,7 +85,7 @@ fn open<'a>(bytes: &'a [u8], options: &ReadOptions) -> tiff::TiffResult<Decoder<
     Ok(Decoder::new(Cursor::new(bytes))?.with_limits(limits))
 }
 
-/// All samples as 8 bits; `None` for numbers that are no whole ones. Palette indices stay as they are.
+/// All samples as 8-bit values. `None` for samples that are not integers. Palette indices are not changed.
 fn samples(
     mut decoder: Decoder<Cursor<&[u8]>>,
     [width, height, channels]: [usize; 3],
@@ -99,7 +100,7 @@ fn samples(
             unpacked(&packed, width, bits, are_indices)
         }
         DecodingResult::U16(values) if bits == 16 => {
-            // As `image` rounds the samples of a PNG.
+            // Rounded as `image` rounds the samples of a PNG.
             values.into_iter().map(|value| ((u32::from(value) + 128) / 257) as u8).collect()
         }
         _ => return Ok(None),
@@ -119,7 +120,7 @@ fn samples(
     Ok(Some(Samples { values: interleaved, channels }))
 }
 
-/// Rows of less than 8 bits a sample, each begun in a new byte.
+/// Unpacks rows with less than 8 bits per sample. Each row begins in a new byte.
 fn unpacked(packed: &[u8], width: usize, bits: u8, are_indices: bool) -> Vec<u8> {
     let in_byte = 8 / usize::from(bits);
     let most = (1_u16 << bits) - 1;
@@ -134,7 +135,7 @@ fn unpacked(packed: &[u8], width: usize, bits: u8, are_indices: bool) -> Vec<u8>
     .collect()
 }
 
-/// The colours of an image that has a palette.
+/// The palette of an image. `None` if it has none.
 fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> tiff::TiffResult<Option<Vec<[u8; 3]>>> {
     const PALETTE: u16 = 3;
     if decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)? != Some(PALETTE) {
@@ -144,11 +145,11 @@ fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> tiff::TiffResult<Option<Vec<
     let (reds, rest) = map.split_at(map.len() / 3);
     let (greens, blues) = rest.split_at(rest.len() / 2);
     let colors = reds.iter().zip(greens).zip(blues);
-    // Programs store 8 bits as `value * 257` or as `value * 256`.
+    // Programs store 8-bit colours as `value * 257` or as `value * 256`.
     Ok(Some(colors.map(|((&r, &g), &b)| [r, g, b].map(|shade| (shade >> 8) as u8)).collect()))
 }
 
-/// Changes the entry of the first directory that says "palette" to one that says "shades of grey".
+/// Changes the entry "palette" of the first directory to "shades of grey".
 fn call_it_grey(bytes: &mut [u8]) -> Option<()> {
     const PHOTOMETRIC: u16 = 262;
     let is_little = bytes.starts_with(b"II");
@@ -159,7 +160,7 @@ fn call_it_grey(bytes: &mut [u8]) -> Option<()> {
     let four: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
     let directory = if is_little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) };
     let directory = directory as usize;
-    // BigTIFF, which says 43, has other offsets.
+    // BigTIFF has the number 43 here and other offsets.
     if short(bytes, 2)? != 42 {
         return None;
     }
@@ -178,7 +179,7 @@ fn to_rgb(samples: &Samples, colors: &Colors) -> Vec<u8> {
             (Colors::Rgb, &[r, g, b, ..]) => [r, g, b],
             (Colors::YCbCr, &[y, cb, cr, ..]) => super::jpeg::from_ycc([y, cb, cr]),
             (Colors::Cmyk, &[c, m, y, k, ..]) => {
-                // Full ink is 255 here, and 0 in a JPEG.
+                // Full ink is 255 here and 0 in a JPEG.
                 super::jpeg::from_inks([c, m, y].map(|ink| 255 - ink), 255 - k)
             }
             (Colors::Palette(palette), &[i, ..]) => {

@@ -1,4 +1,4 @@
-//! A thread that brings batches to the device while the one before is in use.
+//! A thread that brings batches to the device while the previous batch is in use.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use super::workers::worker_panicked;
 use super::{Batch, LoaderConfig};
 use crate::error::Result;
 
-/// The batches of an epoch that are on the device already, or on the way there.
+/// The batches of an epoch that are already on the device or on the way to it.
 pub(super) struct Ahead {
-    /// None once the epoch is given up.
+    /// `None` after the epoch was given up.
     batches: Option<Receiver<Result<Batch>>>,
-    /// None once it has ended.
+    /// `None` after the thread has ended.
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    /// The number of the next batch, if none is left out.
+    /// The number of the next batch, if no batch is left out.
     next: usize,
 }
 
 impl Ahead {
-    /// None if the system gives no thread: the caller's can do the same.
+    /// Starts the thread. `None` if the system gives no thread; the caller's thread can then do the work.
     pub(super) fn start(
         plan: &Arc<Plan>,
         batches: Range<usize>,
         config: &LoaderConfig,
         uploader: &Uploader,
     ) -> Option<Self> {
-        // One waits while the next is on its way: more would only take the device's memory.
+        // One batch waits while the next is on its way. More would only take memory of the device.
         let (sender, receiver) = bounded(1);
         let (stop, next) = (Arc::new(AtomicBool::new(false)), batches.start);
         let thread = std::thread::Builder::new().name("data-upload".to_owned());
@@ -59,7 +59,7 @@ impl Iterator for Ahead {
         self.next += 1;
         match batches.recv() {
             Ok(batch) => Some(batch),
-            // The thread has ended: it was done, or it panicked.
+            // The thread has ended: it has finished or it panicked.
             Err(_) => self.end().err().map(|panic| Err(worker_panicked(self.next - 1, &*panic))),
         }
     }
@@ -68,7 +68,7 @@ impl Iterator for Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Nobody is left to be told of a panic.
+        // Nobody is left who could receive a panic.
         let _ = self.end();
     }
 }

@@ -1,4 +1,4 @@
-//! Decoded images kept from one epoch to the next.
+//! Decoded images that are kept from one epoch to the next.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::dataset::{Dataset, Sample};
 use crate::error::Result;
 
-/// Keeps the first samples that are read, up to a budget of bytes. Nothing is ever dropped for
-/// something newer: in epochs over a whole data set each sample is as likely to be needed again.
+/// Keeps the first samples that are read, up to a limit in bytes. It never replaces a sample by a newer one. In
+/// epochs over a whole data set, each sample is equally likely to be needed again.
 pub(super) struct Cache {
     slots: Vec<OnceLock<Arc<Sample>>>,
     free_bytes: AtomicUsize,
@@ -23,7 +23,7 @@ impl Cache {
         }
     }
 
-    /// The sample, read if it is not kept. Masks are dropped: batches have no use for them.
+    /// The sample, which is read if it is not kept. Its mask is dropped, because batches do not use masks.
     pub(super) fn sample(&self, dataset: &dyn Dataset, index: usize) -> Result<Arc<Sample>> {
         let slot = self.slots.get(index);
         if let Some(sample) = slot.and_then(OnceLock::get) {
@@ -33,8 +33,8 @@ impl Cache {
         if let Some(slot) = slot
             && self.reserve(sample.image.pixels().len())
         {
-            // If another thread was faster, its equal sample stays and a few bytes of the budget
-            // are lost; that needs two epochs at once.
+            // If another thread was faster, its equal sample stays, and a few bytes of the limit are lost. This
+            // happens only with two epochs at once.
             let _ = slot.set(Arc::clone(&sample));
         }
         Ok(sample)

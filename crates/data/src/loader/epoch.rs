@@ -10,11 +10,11 @@ use super::upload::Uploader;
 use super::{Batch, LoaderConfig};
 use crate::error::Result;
 
-/// The batches of one epoch, in order. It ends after the first error. Dropping it stops its
-/// workers and waits for them, at most as long as they take for the sample they are at.
+/// The batches of one epoch, in order. The iterator ends after the first error. Dropping it stops its workers
+/// and waits until they have finished their current sample.
 pub struct EpochIter {
     batches: Batches,
-    /// At most so many are still to come.
+    /// The largest number of batches still to come.
     most: usize,
     skip_broken: bool,
 }
@@ -26,9 +26,9 @@ impl std::fmt::Debug for EpochIter {
 }
 
 enum Batches {
-    /// Brought to the device when they are asked for.
+    /// Each batch is brought to the device when it is requested.
     Asked { host: HostBatches, plan: Arc<Plan>, uploader: Uploader },
-    /// Brought there before.
+    /// Batches are brought to the device in advance.
     Ahead(Ahead),
 }
 
@@ -40,7 +40,7 @@ impl EpochIter {
         uploader: Uploader,
     ) -> Self {
         let (plan, most) = (Arc::new(plan), batches.len());
-        // The plain way to a device is ordered with the caller's work only in the caller's thread.
+        // Without a hook, a copy to a device is ordered with the caller's work only in the caller's thread.
         let is_ahead = uploader.hook.is_some() && config.workers > 0;
         let ahead = is_ahead.then(|| Ahead::start(&plan, batches.clone(), config, &uploader));
         let batches = match ahead.flatten() {

@@ -1,4 +1,4 @@
-//! The batches of one epoch, in order, before they come to a device.
+//! The batches of one epoch, in order, before they go to a device.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::source::{HostBatch, Source};
 use super::workers::Workers;
 use crate::error::Result;
 
-/// Which samples make up the batches of an epoch, and as what.
+/// The samples of the batches of an epoch, and the form of their values.
 pub(super) struct Plan {
     pub(super) source: Arc<Source>,
     pub(super) order: Vec<usize>,
@@ -28,18 +28,18 @@ impl Plan {
     }
 }
 
-/// The batches of one epoch, made by workers or when they are asked for. It ends after the first
-/// error.
+/// The batches of one epoch, made by workers or on request. The iterator ends after the first error.
 pub(super) struct HostBatches {
     plan: Arc<Plan>,
     batches: Range<usize>,
-    /// None: batches are made in the caller's thread.
+    /// `None` if batches are made in the caller's thread.
     workers: Option<Workers>,
     stop: Arc<AtomicBool>,
 }
 
 impl HostBatches {
-    /// Once `stop` is set, no batch is begun any more, and those at hand come as far as they are.
+    /// Starts an epoch. After `stop` is set, no new batch is started, and the current ones are returned
+    /// incomplete.
     pub(super) fn new(
         plan: Arc<Plan>,
         batches: Range<usize>,
@@ -47,7 +47,7 @@ impl HostBatches {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let count = config.workers.min(batches.len());
-        // No more than there are, because the channels reserve room for all.
+        // At most as many as there are batches, because the channels reserve memory for all of them.
         let ahead = config.prefetch.clamp(count, batches.len());
         let workers = Workers::start(&plan, count, batches.clone(), ahead, &stop);
         Self { plan, batches, workers, stop }
@@ -72,7 +72,7 @@ impl Iterator for HostBatches {
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(batch) = self.batches.next() {
             match self.load(batch) {
-                // All its images were broken.
+                // All images of the batch were broken.
                 Ok(batch) if batch.indices.is_empty() => {}
                 Ok(batch) => return Some(Ok(batch)),
                 Err(error) => {

@@ -1,4 +1,4 @@
-//! From sample indices to the values of a batch, in any thread.
+//! Turns sample indices into the values of a batch, in any thread.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,22 +22,22 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// What all workers share.
+/// The data that all workers share.
 pub(super) struct Source {
     pub(super) dataset: Arc<dyn Dataset>,
     pub(super) transform: Compose,
     cache: Cache,
-    /// Made when it is first asked for.
+    /// Computed on the first request.
     fingerprint: OnceLock<String>,
     seed: u64,
     skip_broken: bool,
     skipped: Mutex<BTreeMap<usize, Skipped>>,
 }
 
-/// The values of a batch before they become tensors.
+/// The values of a batch, before they become tensors.
 pub(super) struct HostBatch {
     pub(super) values: Values,
-    /// `[height, width, channels]` of each image.
+    /// The shape of each image, `[height, width, channels]`.
     pub(super) shape: [usize; 3],
     pub(super) labels: Vec<u32>,
     pub(super) indices: Vec<usize>,
@@ -52,7 +52,7 @@ pub(super) enum Values {
 }
 
 impl Values {
-    /// Makes room for `more` times what there is.
+    /// Reserves memory for `more` times the present number of values.
     fn reserve_times(&mut self, more: usize) {
         match self {
             Self::Floats(values) => values.reserve_exact(values.len() * more),
@@ -88,8 +88,8 @@ impl Source {
         skipped.values().cloned().collect()
     }
 
-    /// Reads and transforms these samples, with `pixels` only as far as they stay 8-bit values; gives
-    /// up quietly, with what it has, once `stop` is set.
+    /// Reads and transforms these samples. With `pixels`, only the transforms of 8-bit values are applied.
+    /// After `stop` is set, it returns the samples read so far without an error.
     pub(super) fn load(
         &self,
         epoch: usize,
@@ -123,7 +123,7 @@ impl Source {
     fn append(&self, epoch: usize, index: usize, batch: &mut HostBatch) -> Result<()> {
         let dataset = self.dataset.as_ref();
         let sample = self.cache.sample(dataset, index)?;
-        // The last place where its name is known: a device does not look at labels at all.
+        // Here the name of the sample is still known. A device does not check labels.
         check_label(dataset, index, sample.label, dataset.classes().len())?;
         let rng = &mut self.sample_rng(epoch, index);
         let shape = match &mut batch.values {

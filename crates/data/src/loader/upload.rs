@@ -1,4 +1,4 @@
-//! From the host's memory to a device's: the plain way, and a hook for a faster one.
+//! Copies from the host's memory to a device's: the standard copy, and a hook for a faster one.
 
 use std::sync::Arc;
 
@@ -8,41 +8,40 @@ use super::Batch;
 use super::source::{HostBatch, Values};
 use crate::transforms::Compose;
 
-/// The images of a batch, not yet on a device.
+/// The images of a batch, in the host's memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostImages {
     /// `[batch, height, width, channels]`.
     pub shape: [usize; 4],
-    /// Channels last, as many as the shape says.
+    /// The values, channels last. Their number matches the shape.
     pub values: HostValues,
 }
 
-/// What there is of each pixel.
+/// The values of the images.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HostValues {
-    /// What a network takes.
+    /// The values for the network.
     Floats(Vec<f32>),
-    /// 8-bit values. What a network takes is `scale * value + shift`, each channel with its own: a
-    /// quarter of the memory to move, where the device is to compute the rest.
+    /// 8-bit values. The values for the network are `scale * value + shift`, with a scale and a shift for each
+    /// channel. Only a quarter of the memory is moved, and the device computes the rest.
     Pixels {
-        /// One a channel of each pixel.
+        /// One value for each channel of each pixel.
         values: Vec<u8>,
-        /// One a channel.
+        /// One factor for each channel.
         scale: Vec<f32>,
-        /// One a channel.
+        /// One summand for each channel.
         shift: Vec<f32>,
     },
 }
 
-/// Brings images to a device, in place of the loader's plain way. It is called from a thread of the
-/// loader, a batch ahead of the one in use: what it starts on the device must be in order with what
-/// others do there.
+/// Brings images to a device, instead of the loader's standard copy. A thread of the loader calls it one batch
+/// in advance. The implementation must order its work on the device with the work of others there.
 pub trait Upload: Send + Sync {
-    /// Whether images are to come as [`HostValues::Pixels`]. Their last transforms, `to_tensor` and
-    /// `normalize`, are then the uploader's to do.
+    /// Whether images come as [`HostValues::Pixels`]. If so, the implementation must apply their last
+    /// transforms, `to_tensor` and `normalize`.
     fn takes_pixels(&self) -> bool;
 
-    /// The images on the device.
+    /// Brings the images to the device.
     ///
     /// # Shapes
     /// Returns the images' shape, `[batch, height, width, channels]`, contiguous.
@@ -53,13 +52,13 @@ pub trait Upload: Send + Sync {
 }
 
 impl HostImages {
-    /// The images on a device, by candle's own operations.
+    /// Copies the images to a device with candle's own operations.
     ///
     /// # Shapes
     /// Returns `[batch, height, width, channels]`, f32.
     ///
     /// # Errors
-    /// If the number of values is not that of the shape, or the device has no room for them.
+    /// If the number of values does not match the shape, or the device has not enough memory.
     pub fn to_tensor(self, device: &Device) -> Result<Tensor> {
         let shape = self.shape.as_slice();
         match self.values {
@@ -73,11 +72,11 @@ impl HostImages {
     }
 }
 
-/// How a loader's batches come to its device.
+/// How the batches of a loader get to its device.
 #[derive(Clone)]
 pub(super) struct Uploader {
     pub(super) device: Device,
-    /// None: by [`HostImages::to_tensor`].
+    /// `None` uses [`HostImages::to_tensor`].
     pub(super) hook: Option<Arc<dyn Upload>>,
 }
 
@@ -86,7 +85,7 @@ impl Uploader {
         self.hook.as_ref().is_some_and(|hook| hook.takes_pixels())
     }
 
-    /// A batch on the device. `transform` made its images.
+    /// Brings a batch to the device. `transform` is the list that made its images.
     pub(super) fn batch(&self, batch: HostBatch, transform: &Compose) -> crate::Result<Batch> {
         let HostBatch { values, shape: [height, width, channels], labels, indices } = batch;
         let values = match values {

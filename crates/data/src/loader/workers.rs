@@ -1,4 +1,4 @@
-//! Threads that make batches ahead, and the putting back in order of what they make.
+//! Threads that make batches in advance. The batches are put back in order.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,25 +18,25 @@ type Numbered = (usize, Result<HostBatch>);
 
 /// Threads that make the batches of one epoch.
 ///
-/// Workers take batch numbers from one channel and put batches into another. Both have room for
-/// all numbers that are out at once, so nobody waits to put something in: the number of batches
-/// out is what bounds the memory, and there is nothing to lock up.
+/// Workers take batch numbers from one channel and put batches into another. Both channels have room for all
+/// numbers given out at a time, so no thread ever waits to send. The count of numbers given out limits the
+/// memory, and a deadlock is impossible.
 pub(super) struct Workers {
-    /// None once the epoch is given up.
+    /// `None` after the epoch was given up.
     numbers: Option<Sender<usize>>,
     batches: Receiver<Numbered>,
-    /// Numbers not given out yet.
+    /// Numbers that have not been given out yet.
     rest: Range<usize>,
-    /// Batches that came before their turn.
+    /// Batches that arrived before their turn.
     early: BTreeMap<usize, Result<HostBatch>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Starts up to `count` threads, which make at most `ahead` batches before one is taken. None
-    /// if there are none to start or the system gives no thread: the caller's can do the same. They
-    /// end early once `stop` is set.
+    /// Starts up to `count` threads. They make at most `ahead` batches before one is taken, and end early after
+    /// `stop` is set. `None` if `count` is 0 or the system gives no thread; the caller's thread can then do the
+    /// work.
     pub(super) fn start(
         plan: &Arc<Plan>,
         count: usize,
@@ -68,7 +68,7 @@ impl Workers {
         Some(workers)
     }
 
-    /// Waits for batch `number`; numbers must be asked for in order.
+    /// Waits for batch `number`. Numbers must be requested in order.
     pub(super) fn take(&mut self, number: usize) -> Result<HostBatch> {
         loop {
             if let Some(batch) = self.early.remove(&number) {
@@ -84,7 +84,7 @@ impl Workers {
 
     fn give_out_next(&mut self) {
         if let (Some(numbers), Some(number)) = (&self.numbers, self.rest.next()) {
-            // Fails only if all workers are gone, which `take` notices.
+            // This fails only if all workers have ended, which `take` notices.
             let _ = numbers.send(number);
         }
     }
@@ -95,7 +95,7 @@ impl Drop for Workers {
         self.stop.store(true, Ordering::Relaxed);
         self.numbers = None;
         for thread in self.threads.drain(..) {
-            // A worker's panic was caught and handed on as an error already.
+            // A panic of a worker was already caught and returned as an error.
             let _ = thread.join();
         }
     }
@@ -106,7 +106,7 @@ fn work(plan: &Plan, numbers: &Receiver<usize>, batches: &Sender<Numbered>, stop
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        // What a panicking data set leaves behind is not looked at again: the epoch ends.
+        // The state of a data set after a panic does not matter, because the epoch ends.
         let batch = catch_unwind(AssertUnwindSafe(|| plan.load(number, stop)))
             .unwrap_or_else(|panic| Err(worker_panicked(number, panic.as_ref())));
         if batches.send((number, batch)).is_err() {
@@ -115,7 +115,7 @@ fn work(plan: &Plan, numbers: &Receiver<usize>, batches: &Sender<Numbered>, stop
     }
 }
 
-/// The error that a thread's panic becomes.
+/// The error for the panic of a thread.
 pub(super) fn worker_panicked(batch: usize, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

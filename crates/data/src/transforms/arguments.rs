@@ -1,4 +1,4 @@
-//! Arguments that several transforms take, in the forms that recipes know.
+//! Arguments of several transforms, in the forms that recipes allow.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a size: one number of pixels, or [height, width]")]
 pub enum Size {
-    /// The shorter side for a resize, both sides for a crop.
+    /// The shorter side for a resize, and both sides for a crop.
     One(u32),
     /// Height, then width.
     HeightWidth([u32; 2]),
 }
 
 impl Size {
-    /// Height and width of a crop.
+    /// Height and width of a crop, in pixels.
     pub(crate) fn square(self) -> (usize, usize) {
         match self {
             Self::One(side) => (side as usize, side as usize),
@@ -34,27 +34,27 @@ impl From<[u32; 2]> for Size {
     }
 }
 
-/// How values between pixels are found.
+/// How values between pixels are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
     /// The nearest pixel.
     Nearest,
-    /// A triangle of the pixels around, widened when the image shrinks.
+    /// A triangle filter over the neighbouring pixels, wider when the image shrinks.
     #[default]
     Bilinear,
-    /// Cubic with `a = -0.5`, widened when the image shrinks.
+    /// A cubic filter with `a = -0.5`, wider when the image shrinks.
     Bicubic,
 }
 
-/// Pixels to add: on all sides, `[left and right, top and bottom]`, or `[left, top, right, bottom]`.
+/// Number of pixels to add: on all sides, `[left and right, top and bottom]`, or `[left, top, right, bottom]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected a padding: one number of pixels, [left_right, top_bottom], or [left, top, right, bottom]"
 )]
 pub enum Padding {
-    /// The same on all sides.
+    /// The same number on all sides.
     All(u32),
     /// Left and right, then top and bottom.
     Axes([u32; 2]),
@@ -98,28 +98,28 @@ impl From<[u32; 4]> for Padding {
     }
 }
 
-/// What added pixels show.
+/// The content of added pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaddingMode {
-    /// One value.
+    /// A constant value.
     #[default]
     Constant,
-    /// The pixel at the edge.
+    /// The nearest pixel of the edge.
     Edge,
-    /// The image mirrored at its edge, without repeating the pixel there.
+    /// The image mirrored at its edge. The edge pixel is not repeated.
     Reflect,
-    /// The image mirrored at its edge, repeating the pixel there.
+    /// The image mirrored at its edge. The edge pixel is repeated.
     Symmetric,
 }
 
-/// Range of a rotation.
+/// The range of a rotation, in degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected degrees: one number, or [least, most]")]
 pub enum Degrees {
-    /// Between `-d` and `d`.
+    /// Between `-d` and `d` degrees.
     Within(f64),
-    /// From the first to the second.
+    /// From the first to the second number of degrees.
     Range([f64; 2]),
 }
 
@@ -144,13 +144,13 @@ impl From<[f64; 2]> for Degrees {
     }
 }
 
-/// Strength of one part of a colour jitter.
+/// The strength of one part of a colour jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a strength: one number, or [least, most]")]
 pub enum Jitter {
-    /// Distance from "no change".
+    /// The largest distance from "no change".
     Within(f64),
-    /// From the first to the second.
+    /// From the first to the second value.
     Range([f64; 2]),
 }
 
@@ -161,7 +161,7 @@ impl Default for Jitter {
 }
 
 impl Jitter {
-    /// Range of a factor around 1.
+    /// The range of a factor around 1.
     pub(crate) fn factors(self) -> [f64; 2] {
         match self {
             Self::Within(distance) => [(1.0 - distance).max(0.0), 1.0 + distance],
@@ -169,7 +169,7 @@ impl Jitter {
         }
     }
 
-    /// Range of a turn around 0.
+    /// The range of a turn around 0, as a fraction of the colour circle.
     pub(crate) fn turns(self) -> [f64; 2] {
         match self {
             Self::Within(distance) => [-distance, distance],

@@ -1,4 +1,4 @@
-//! From 8-bit pixels to the numbers a network takes: `to_tensor` and `normalize` as one table.
+//! Converts 8-bit pixels to the values for a network. One table does both `to_tensor` and `normalize`.
 
 use candle_core::{Device, Tensor};
 
@@ -6,10 +6,10 @@ use super::Normalize;
 use crate::error::{Error, Result};
 use crate::image::Image;
 
-/// The values of one transformed image, as a network takes them: f32, channels last.
+/// The values of one transformed image, ready for a network: f32, channels last.
 ///
-/// After [`ToTensor`](super::ToTensor) alone they lie in `0.0..=1.0`; [`Normalize`] shifts and scales
-/// them. [`Compose::undo_normalize`](super::Compose::undo_normalize) gives the image back that they show.
+/// After [`ToTensor`](super::ToTensor) alone the values are in `0.0..=1.0`. [`Normalize`] shifts and scales
+/// them. [`Compose::undo_normalize`](super::Compose::undo_normalize) turns them back into an image.
 ///
 /// ```
 /// use candle_core::Device;
@@ -36,7 +36,7 @@ impl Array {
         Self { height, width, channels, values }
     }
 
-    /// `[height, width, channels]`.
+    /// The shape, `[height, width, channels]`.
     pub fn shape(&self) -> [usize; 3] {
         [self.height, self.width, self.channels]
     }
@@ -46,13 +46,13 @@ impl Array {
         &self.values
     }
 
-    /// A batch of this one image.
+    /// A batch that contains only this image.
     ///
     /// # Shapes
     /// Returns `[1, channels, height, width]`, a permuted view of channels-last memory.
     ///
     /// # Errors
-    /// If the device has no room for it.
+    /// If the device has not enough memory.
     pub fn to_batch(&self, device: &Device) -> Result<Tensor> {
         let shape = (1, self.height, self.width, self.channels);
         Ok(Tensor::from_vec(self.values.clone(), shape, device)?.permute((0, 3, 1, 2))?)
@@ -65,11 +65,11 @@ impl std::fmt::Debug for Array {
     }
 }
 
-/// What each 8-bit value becomes, for one or for three channels.
+/// The result for each 8-bit value, for one or for three channels.
 pub(super) struct ValueTable(Vec<[f32; 256]>);
 
 impl ValueTable {
-    /// The steps after the last image transform: `to_tensor` and any `normalize`.
+    /// The table for the steps after the last image transform: `to_tensor` and any `normalize`.
     pub(super) fn new<'a>(
         steps: impl Iterator<Item = &'a Normalize>,
         channels: usize,
@@ -103,15 +103,15 @@ impl ValueTable {
     }
 }
 
-/// The scale and the shift of each channel that `to_tensor` and the `normalize` among `steps` come to,
-/// for 8-bit pixels.
+/// The scale and the shift of each channel for 8-bit pixels. They combine `to_tensor` and every `normalize`
+/// among `steps`.
 pub(super) fn scale_and_shift<'a>(
     steps: impl Iterator<Item = &'a Normalize> + Clone,
     channels: usize,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
     let (mut scales, mut shifts) = (Vec::new(), Vec::new());
     for channel in 0..channels {
-        // In f64: rounded once, at the end.
+        // The computation is in f64, so that there is only one rounding at the end.
         let (mut scale, mut shift) = (1.0 / 255.0, 0.0);
         for step in steps.clone() {
             let (mean, std) = step.of_channel(channel, channels)?;
@@ -124,7 +124,7 @@ pub(super) fn scale_and_shift<'a>(
     Ok((scales, shifts))
 }
 
-/// Named arrays as one batch, `[arrays, channels, height, width]`.
+/// Stacks named arrays to one batch, `[arrays, channels, height, width]`.
 pub(super) fn stack(arrays: &[(String, Array)], device: &Device) -> Result<Tensor> {
     let Some((first, array)) = arrays.first() else {
         return Err(Error::InvalidSetting { setting: "paths", reason: "are none".to_owned() });

@@ -1,4 +1,4 @@
-//! Cuts out the middle.
+//! A transform that cuts out the middle.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<CenterCrop>(NAME, "cuts out the middle")
 }
 
-/// Cuts out the middle. An image that is too small is padded with black.
+/// Cuts out the middle. An image that is too small is first padded with black.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CenterCrop {

@@ -1,10 +1,10 @@
-//! The ranges of the transforms' settings.
+//! Checks of the transforms' settings.
 
 use super::Size;
 use crate::error::{Error, Result};
 use crate::image::MAX_SIDE;
 
-/// Fails with `rule` unless it holds.
+/// Fails with the message `rule` unless `holds` is true.
 pub(super) fn check(op: &'static str, holds: bool, rule: &str) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::transform(op, rule)) }
 }
@@ -26,7 +26,7 @@ pub(super) fn check_range(
     [low, high]: [f64; 2],
     [least, most]: [f64; 2],
 ) -> Result<()> {
-    // Written so that NaN fails.
+    // The comparisons are false for NaN.
     if least <= low && low <= high && high <= most {
         return Ok(());
     }

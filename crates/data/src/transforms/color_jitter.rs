@@ -1,4 +1,4 @@
-//! Changes colours at random.
+//! A transform that changes colours at random.
 
 use std::borrow::Cow;
 
@@ -20,10 +20,10 @@ pub(super) fn entry() -> TransformEntry {
     )
 }
 
-/// Changes brightness, contrast, saturation and hue by random factors, in random order.
+/// Changes brightness, contrast, saturation and hue by random amounts, in random order.
 ///
-/// A strength is one number `s`, for a factor between `max(0, 1 - s)` and `1 + s`, or a range
-/// `[least, most]` of factors. What is not given does not change.
+/// For brightness, contrast and saturation, a strength `s` means a factor between `max(0, 1 - s)` and `1 + s`.
+/// A range `[least, most]` gives the factors directly. Parts without a strength do not change.
 ///
 /// ```
 /// use candle_vision_data::transforms::ColorJitter;
@@ -40,28 +40,28 @@ pub struct ColorJitter {
 }
 
 impl ColorJitter {
-    /// Changes nothing yet.
+    /// A jitter that changes nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Strength for brightness.
+    /// Sets the strength for brightness.
     pub fn brightness(self, brightness: impl Into<Jitter>) -> Self {
         Self { brightness: brightness.into(), ..self }
     }
 
-    /// Strength for contrast.
+    /// Sets the strength for contrast.
     pub fn contrast(self, contrast: impl Into<Jitter>) -> Self {
         Self { contrast: contrast.into(), ..self }
     }
 
-    /// Strength for saturation.
+    /// Sets the strength for saturation.
     pub fn saturation(self, saturation: impl Into<Jitter>) -> Self {
         Self { saturation: saturation.into(), ..self }
     }
 
-    /// One number `h`: a turn of the hue between `-h` and `h`, a full circle being 1. Two: their range,
-    /// in `-0.5..=0.5`.
+    /// Sets the strength for hue. One number `h` means a turn between `-h` and `h`, where a full circle is 1.
+    /// Two numbers are the range of the turn, in `-0.5..=0.5`.
     pub fn hue(self, hue: impl Into<Jitter>) -> Self {
         Self { hue: hue.into(), ..self }
     }

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::random::{self, Generator};
 
-/// Transforms, one after the other: any on images, then [`ToTensor`], then any [`Normalize`].
+/// A list of transforms: first any number of image transforms, then [`ToTensor`], then any number of
+/// [`Normalize`].
 ///
 /// # Example
 /// ```
@@ -39,7 +40,7 @@ pub struct Compose {
     steps: Vec<Step>,
 }
 
-/// A transform and its place in the whole list, which names the generator it draws from.
+/// A transform and its position in the whole list. The position determines its generator.
 #[derive(Clone)]
 struct Step {
     transform: Arc<dyn Transform>,
@@ -61,32 +62,32 @@ impl Step {
 }
 
 impl Compose {
-    /// No transforms yet.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with one more transform, behind the others.
+    /// Adds a transform at the end.
     pub fn with(self, transform: impl Transform) -> Self {
         self.with_shared(Arc::new(transform))
     }
 
-    /// As [`Compose::with`], for a transform whose type is not known.
+    /// Adds a shared transform at the end, as [`Compose::with`].
     pub fn with_shared(mut self, transform: Arc<dyn Transform>) -> Self {
         let position = self.steps.len();
         self.steps.push(Step { transform, position });
         self
     }
 
-    /// What ImageNet networks are evaluated with: shorter side to 256, the middle 224 x 224,
+    /// The evaluation transforms of ImageNet networks: shorter side to 256 pixels, the middle 224 x 224,
     /// ImageNet's mean and standard deviation.
     pub fn imagenet_eval() -> Self {
         let resized = Self::new().with(Resize::new(256)).with(CenterCrop::new(224));
         resized.with(ToTensor).with(Normalize::imagenet())
     }
 
-    /// What ImageNet networks are trained with: a random resized crop of 224 x 224, a random
-    /// flip, ImageNet's mean and standard deviation.
+    /// The training transforms of ImageNet networks: a random resized crop of 224 x 224, a random flip,
+    /// ImageNet's mean and standard deviation.
     pub fn imagenet_train() -> Self {
         let cropped = Self::new().with(RandomResizedCrop::new(224));
         let flipped = cropped.with(RandomHorizontalFlip::default());
@@ -98,16 +99,16 @@ impl Compose {
         self.steps.iter().map(|step| step.transform.as_ref())
     }
 
-    /// Names and settings of the transforms, as recipes and checkpoints keep them.
+    /// The names and settings of the transforms, as recipes and checkpoints store them.
     pub fn describe(&self) -> ComposeDescription {
         self.transforms().map(Transform::describe).collect()
     }
 
-    /// Checks order and settings.
+    /// Checks the order and the settings.
     ///
     /// # Errors
-    /// If there is not exactly one [`ToTensor`], a transform of images stands behind it or a
-    /// [`Normalize`] before it, or a setting is out of its range.
+    /// If there is not exactly one [`ToTensor`], if an image transform comes after it or a [`Normalize`] before
+    /// it, or if a setting is out of range.
     pub fn validate(&self) -> Result<()> {
         let at = self.to_tensor_position()?;
         if let Some(step) = self.steps[..at].iter().find(|step| step.is::<Normalize>()) {
@@ -129,61 +130,62 @@ impl Compose {
         self.transforms().any(Transform::is_random)
     }
 
-    /// Height and width of the result where they do not depend on the image.
+    /// Height and width of the result, in pixels. `None` if they depend on the image.
     pub fn output_size(&self) -> Option<(usize, usize)> {
         self.transforms().fold(None, |size, transform| transform.output_size(size))
     }
 
-    /// Channels of the result for images with `channels`.
+    /// Number of channels of the result, for images with `channels` channels.
     pub fn output_channels(&self, channels: usize) -> usize {
         self.transforms().fold(channels, |channels, transform| transform.output_channels(channels))
     }
 
-    /// Transforms one image. `rng` is for random transforms; [`Compose::eval`] asks for none.
+    /// Transforms one image. Random transforms draw from `rng`. [`Compose::eval`] needs no generator.
     ///
-    /// Transforms of [`Stream::Position`] draw from generators derived from the state in which `rng`
-    /// comes. If there are any, `rng` moves on afterwards, so that the next image gets others.
+    /// Transforms of [`Stream::Position`] draw from generators that are derived from the state of `rng` at the
+    /// start. If there are such transforms, `rng` advances afterwards, so that the next image gets other
+    /// numbers.
     ///
     /// # Errors
-    /// As [`Compose::validate`] finds, or if the image is too small for a crop or has another
-    /// number of channels than [`Normalize`].
+    /// Those of [`Compose::validate`]. Also if the image is too small for a crop, or has another number of
+    /// channels than [`Normalize`].
     pub fn apply(&self, image: &Image, rng: &mut Generator) -> Result<Array> {
         let mut values = Vec::new();
         let shape = self.append(image, rng, &mut values)?;
         Ok(Array::new(shape, values))
     }
 
-    /// The image as it stands before [`ToTensor`]: what the network is shown, for the eye.
+    /// The image just before [`ToTensor`]: what the network sees, as an image for people.
     ///
     /// # Errors
-    /// As [`Compose::apply`].
+    /// Those of [`Compose::apply`].
     pub fn apply_to_image(&self, image: &Image, rng: &mut Generator) -> Result<Image> {
         Ok(self.image_steps(image, rng)?.into_owned())
     }
 
-    /// Transforms one image without anything random, as for evaluation.
+    /// Transforms one image without random transforms, as for evaluation.
     ///
     /// # Errors
-    /// As [`Compose::apply`], or if a transform is random.
+    /// Those of [`Compose::apply`], or if a transform is random.
     pub fn eval(&self, image: &Image) -> Result<Array> {
         self.apply(image, &mut self.unused_generator()?)
     }
 
-    /// As [`Compose::eval`], up to the image before [`ToTensor`].
+    /// The image just before [`ToTensor`], without random transforms.
     ///
     /// # Errors
-    /// As [`Compose::eval`].
+    /// Those of [`Compose::eval`].
     pub fn eval_to_image(&self, image: &Image) -> Result<Image> {
         self.apply_to_image(image, &mut self.unused_generator()?)
     }
 
-    /// Reads an image file and makes it what a network takes.
+    /// Reads an image file and transforms it for a network.
     ///
     /// # Shapes
     /// Returns a batch of one, `[1, channels, height, width]`, f32.
     ///
     /// # Errors
-    /// As [`Image::open`] and [`Compose::eval`].
+    /// Those of [`Image::open`] and [`Compose::eval`].
     ///
     /// # Example
     /// ```no_run
@@ -198,13 +200,13 @@ impl Compose {
         self.eval(&Image::open(path)?)?.to_batch(device)
     }
 
-    /// Reads image files and makes them one batch.
+    /// Reads image files and transforms them to one batch.
     ///
     /// # Shapes
     /// Returns `[paths, channels, height, width]`, f32.
     ///
     /// # Errors
-    /// As [`Compose::open`]; if there are no paths; or if the transforms leave images of different
+    /// Those of [`Compose::open`]. Also if there are no paths, or if the transformed images have different
     /// shapes.
     pub fn open_all<P: AsRef<Path>>(
         &self,
@@ -219,15 +221,15 @@ impl Compose {
         array::stack(&arrays, device)
     }
 
-    /// The same without colour changes and normalisation, to move a mask as its image moves. Transforms
-    /// of [`Stream::Position`] draw as they do in the whole list. Those of [`Stream::Sample`] do only if
-    /// the list has no random colour change.
+    /// The list without colour changes and normalisation. It moves a mask as the whole list moves its image.
+    /// Transforms of [`Stream::Position`] draw the same numbers as in the whole list. Transforms of
+    /// [`Stream::Sample`] do so only if the list has no random colour change.
     pub fn geometry(&self) -> Self {
         let is_geometric = |step: &&Step| step.transform.is_geometric();
         Self { steps: self.steps.iter().filter(is_geometric).cloned().collect() }
     }
 
-    /// As [`Compose::apply`], but appends to `values`; returns `[height, width, channels]`.
+    /// As [`Compose::apply`], but appends to `values`. Returns `[height, width, channels]`.
     pub(crate) fn append(
         &self,
         image: &Image,
@@ -239,8 +241,8 @@ impl Compose {
         Ok([image.height(), image.width(), image.channels()])
     }
 
-    /// As [`Compose::append`] up to the 8-bit pixels before [`ToTensor`]; the rest is
-    /// [`Compose::scale_and_shift`].
+    /// As [`Compose::append`], but stops at the 8-bit pixels before [`ToTensor`]. [`Compose::scale_and_shift`]
+    /// gives the rest.
     pub(crate) fn append_pixels(
         &self,
         image: &Image,
@@ -249,14 +251,15 @@ impl Compose {
     ) -> Result<[usize; 3]> {
         let image = self.image_steps(image, rng)?;
         let [height, width, channels] = [image.height(), image.width(), image.channels()];
-        // Whatever will not fit is an error of this image, not of its batch.
+        // If the rest does not fit, it is an error of this image, not of its batch.
         self.scale_and_shift(channels)?;
         pixels.extend_from_slice(image.pixels());
         Ok([height, width, channels])
     }
 
-    /// What [`ToTensor`] and any [`Normalize`] are to 8-bit pixels: `scale * pixel + shift`, each channel
-    /// with its own. The results differ from those of [`Compose::apply`] in their last bits.
+    /// The effect of [`ToTensor`] and every [`Normalize`] on 8-bit pixels: `scale * pixel + shift`, with a
+    /// scale and a shift for each channel. The results differ from those of [`Compose::apply`] in their last
+    /// bits.
     pub(crate) fn scale_and_shift(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         array::scale_and_shift(self.normalizations(), channels)
     }
@@ -306,11 +309,11 @@ impl Compose {
     }
 }
 
-/// The generators of transforms with [`Stream::Position`], if there are any.
+/// The source of generators for transforms with [`Stream::Position`], if there are any.
 struct Positions(Option<Generator>);
 
 impl Positions {
-    /// `rng` as it is before the first of `steps` draws from it.
+    /// Takes the state of `rng` before the first of `steps` draws from it.
     fn before(steps: &[Step], rng: &Generator) -> Self {
         let is_own =
             |step: &Step| step.transform.is_random() && step.transform.stream() == Stream::Position;
@@ -322,7 +325,7 @@ impl Positions {
         Some(random::at_position(rng, step.position))
     }
 
-    /// Without a draw, a caller's generator would give the next image the same numbers.
+    /// Advances `rng` by a draw. Without it, the caller's generator would give the next image the same numbers.
     fn move_on(&mut self, rng: &mut Generator) {
         if self.0.is_some() {
             random::unit(rng);
@@ -336,14 +339,14 @@ impl FromIterator<Arc<dyn Transform>> for Compose {
     }
 }
 
-/// Two lists are equal if their descriptions are.
+/// Two lists are equal if their descriptions are equal.
 impl PartialEq for Compose {
     fn eq(&self, other: &Self) -> bool {
         self.describe() == other.describe()
     }
 }
 
-/// `Compose([Resize { .. }, ..])`: the first checkpoints kept lists as this text, and are still read.
+/// `Compose([Resize { .. }, ..])`. The first checkpoints stored lists as this text, and they can still be read.
 impl std::fmt::Debug for Compose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         struct List<'a>(&'a Compose);

@@ -1,4 +1,4 @@
-//! Lists of transforms as recipes and checkpoints keep them.
+//! Lists of transforms in the form that recipes and checkpoints store.
 
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 use super::{Compose, Transforms};
 use crate::error::Result;
 
-/// A list of transforms as recipes and checkpoints keep it: a table with the key `op` for each.
+/// A list of transforms in the form that recipes and checkpoints store: one table with the key `op` for each
+/// transform.
 ///
-/// It names transforms and does not hold them, so it can be read without knowing those that somebody
-/// else registered. [`ComposeDescription::build`] makes the transforms.
+/// The list contains names of transforms, not the transforms themselves. So it can be read without knowing the
+/// transforms that another program registered. [`ComposeDescription::build`] makes the transforms.
 ///
 /// ```
 /// use candle_vision_data::transforms::{Compose, ComposeDescription, Transforms};
@@ -26,7 +27,7 @@ use crate::error::Result;
 #[serde(from = "Vec<Op>", into = "Vec<Op>")]
 pub struct ComposeDescription(Vec<Description>);
 
-/// A description under the key that transforms have in recipes.
+/// A description under the key that recipes use for transforms.
 #[derive(Serialize, Deserialize)]
 struct Op {
     op: String,
@@ -60,16 +61,16 @@ impl From<&Compose> for ComposeDescription {
 }
 
 impl ComposeDescription {
-    /// What it says of each transform.
+    /// The descriptions of the transforms, in order.
     pub fn steps(&self) -> &[Description] {
         &self.0
     }
 
-    /// The transforms.
+    /// Makes the transforms.
     ///
     /// # Errors
-    /// If `transforms` has no entry of a name, with near names; if a setting is missing, unknown or
-    /// wrong; or as [`Compose::validate`].
+    /// If `transforms` has no entry of a name (the message suggests near names), if a setting is missing,
+    /// unknown or wrong, or as [`Compose::validate`].
     pub fn build(&self, transforms: &Transforms) -> Result<Compose> {
         let build = |step: &Description| transforms.get(&step.name)?.build(step);
         let compose = self.0.iter().map(build).collect::<Result<Compose>>()?;
@@ -77,8 +78,8 @@ impl ComposeDescription {
         Ok(compose)
     }
 
-    /// The same with every default filled in, as far as `transforms` knows the transforms. What it does
-    /// not know, or what is wrong, stays as it is.
+    /// The list with every default filled in, for the transforms that `transforms` knows. Unknown or wrong
+    /// entries stay as they are.
     pub fn filled(&self, transforms: &Transforms) -> Self {
         let filled = |step: &Description| {
             let built = transforms.get(&step.name).ok().and_then(|entry| entry.build(step).ok());
@@ -87,8 +88,8 @@ impl ComposeDescription {
         self.0.iter().map(filled).collect()
     }
 
-    /// Whether two lists mean the same: a setting that one of them does not give has its default, as far
-    /// as `transforms` knows the transforms.
+    /// Whether two lists mean the same. A missing setting counts as its default, for the transforms that
+    /// `transforms` knows.
     pub fn is_same(&self, other: &Self, transforms: &Transforms) -> bool {
         self.filled(transforms) == other.filled(transforms)
     }

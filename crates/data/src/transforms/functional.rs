@@ -1,4 +1,4 @@
-//! What the transforms do once their random parameters are drawn, as torchvision's
+//! The operations of the transforms with all random parameters given. They correspond to torchvision's
 //! `transforms.functional` on PIL images.
 
 mod color;

@@ -1,4 +1,4 @@
-//! Makes an image grey.
+//! A transform that makes an image grey.
 
 use std::borrow::Cow;
 
@@ -25,12 +25,12 @@ pub struct Grayscale {
 }
 
 impl Grayscale {
-    /// With one channel.
+    /// Grey with one channel.
     pub fn new() -> Self {
         Self { channels: 1 }
     }
 
-    /// 1 channel, or 3 equal ones.
+    /// Sets the number of channels: 1, or 3 equal ones.
     pub fn channels(self, channels: usize) -> Self {
         Self { channels }
     }

@@ -1,4 +1,4 @@
-//! Shifts and scales the values of each channel.
+//! A transform that shifts and scales the values of each channel.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::random::Generator;
 
 const NAME: &str = "normalize";
 
-/// Mean of ImageNet's training images: red, green, blue in `0.0..=1.0`.
+/// Mean of ImageNet's training images: red, green and blue, in `0.0..=1.0`.
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's training images.
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
@@ -19,9 +19,8 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<Normalize>(NAME, "subtracts the mean and divides by the deviation")
 }
 
-/// Subtracts `mean` and divides by `std`, channel by channel; stands after
-/// [`ToTensor`](super::ToTensor). The [`Compose`](super::Compose) does the work: as a transform of images
-/// it changes nothing.
+/// Subtracts `mean` and divides by `std`, for each channel. It comes after [`ToTensor`](super::ToTensor). The
+/// [`Compose`](super::Compose) does the work. As an image transform it changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
@@ -30,17 +29,18 @@ pub struct Normalize {
 }
 
 impl Normalize {
-    /// One number for each channel, or one for all, in units of `0.0..=1.0`. No deviation is 0.
+    /// Mean and standard deviation: one number for each channel or one for all, for values in `0.0..=1.0`. No
+    /// deviation may be 0.
     pub fn new(mean: impl Into<Vec<f64>>, std: impl Into<Vec<f64>>) -> Self {
         Self { mean: mean.into(), std: std.into() }
     }
 
-    /// By the mean and the standard deviation of ImageNet's training images.
+    /// The mean and standard deviation of ImageNet's training images.
     pub fn imagenet() -> Self {
         Self::new(IMAGENET_MEAN, IMAGENET_STD)
     }
 
-    /// Mean and deviation of one channel.
+    /// Mean and standard deviation of one channel.
     pub(super) fn of_channel(&self, channel: usize, channels: usize) -> Result<(f64, f64)> {
         let value = |values: &[f64]| match values {
             [one] => Ok(*one),

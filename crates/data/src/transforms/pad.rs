@@ -1,4 +1,4 @@
-//! Adds pixels on the sides.
+//! A transform that adds pixels at the sides.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<Pad>(NAME, "adds pixels on the sides")
 }
 
-/// Adds pixels on the sides.
+/// Adds pixels at the sides.
 ///
 /// ```
 /// use candle_vision_data::transforms::{Pad, PaddingMode, Transform};
@@ -36,17 +36,18 @@ pub struct Pad {
 }
 
 impl Pad {
-    /// So many on all sides, `[left and right, top and bottom]`, or `[left, top, right, bottom]`.
+    /// Number of pixels to add: on all sides, `[left and right, top and bottom]`, or `[left, top, right,
+    /// bottom]`.
     pub fn new(padding: impl Into<Padding>) -> Self {
         Self { padding: padding.into(), fill: 0, padding_mode: PaddingMode::Constant }
     }
 
-    /// Their value in mode [`PaddingMode::Constant`]; 0 if not given.
+    /// Sets the value of the added pixels in mode [`PaddingMode::Constant`]. The default is 0.
     pub fn fill(self, fill: u8) -> Self {
         Self { fill, ..self }
     }
 
-    /// What they show; [`PaddingMode::Constant`] if not given.
+    /// Sets the content of the added pixels. The default is [`PaddingMode::Constant`].
     pub fn padding_mode(self, padding_mode: PaddingMode) -> Self {
         Self { padding_mode, ..self }
     }
@@ -76,7 +77,7 @@ impl Transform for Pad {
     }
 }
 
-/// Hands the image on without a copy where nothing is to be added.
+/// Returns the image without a copy if nothing is to be added.
 pub(super) fn unless_zero<'a>(
     image: Cow<'a, Image>,
     sides: [usize; 4],

@@ -1,4 +1,4 @@
-//! Cuts out a random part.
+//! A transform that cuts out a random part.
 
 use std::borrow::Cow;
 
@@ -41,8 +41,8 @@ pub struct RandomCrop {
 }
 
 impl RandomCrop {
-    /// The side of a square in pixels, or `[height, width]`. Nothing is added around the image, and an
-    /// image that is too small is an error.
+    /// The side of a square in pixels, or `[height, width]`. By default the image is not padded, and an image
+    /// that is too small is an error.
     pub fn new(size: impl Into<Size>) -> Self {
         Self {
             size: size.into(),
@@ -53,22 +53,22 @@ impl RandomCrop {
         }
     }
 
-    /// Pixels that are added around the image before.
+    /// Sets how many pixels are added around the image before the crop.
     pub fn padding(self, padding: impl Into<Padding>) -> Self {
         Self { padding: padding.into(), ..self }
     }
 
-    /// Whether an image that is still too small is padded up to the size.
+    /// Sets whether an image that is still too small is padded up to the size.
     pub fn pad_if_needed(self, pad_if_needed: bool) -> Self {
         Self { pad_if_needed, ..self }
     }
 
-    /// The value of the added pixels in mode [`PaddingMode::Constant`]; 0 if not given.
+    /// Sets the value of the added pixels in mode [`PaddingMode::Constant`]. The default is 0.
     pub fn fill(self, fill: u8) -> Self {
         Self { fill, ..self }
     }
 
-    /// What the added pixels show; [`PaddingMode::Constant`] if not given.
+    /// Sets the content of the added pixels. The default is [`PaddingMode::Constant`].
     pub fn padding_mode(self, padding_mode: PaddingMode) -> Self {
         Self { padding_mode, ..self }
     }

@@ -1,4 +1,4 @@
-//! Makes an image grey at random.
+//! A transform that makes an image grey at random.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<RandomGrayscale>(NAME, "makes the image grey with probability p")
 }
 
-/// Makes the image grey with probability `p`. The number of channels stays.
+/// Makes the image grey with probability `p`. The number of channels does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomGrayscale {
@@ -25,14 +25,14 @@ pub struct RandomGrayscale {
 }
 
 impl RandomGrayscale {
-    /// With this probability, in `0.0..=1.0`.
+    /// Grey with this probability, in `0.0..=1.0`.
     pub fn new(p: f64) -> Self {
         Self { p }
     }
 }
 
 impl Default for RandomGrayscale {
-    /// With probability 0.1, as torchvision.
+    /// Probability 0.1, as in torchvision.
     fn default() -> Self {
         Self { p: 0.1 }
     }

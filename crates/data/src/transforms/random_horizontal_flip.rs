@@ -1,4 +1,4 @@
-//! Mirrors left and right at random.
+//! A transform that mirrors left to right at random.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<RandomHorizontalFlip>(NAME, "mirrors left and right with probability p")
 }
 
-/// Mirrors left and right with probability `p`.
+/// Mirrors the image left to right with probability `p`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomHorizontalFlip {
@@ -25,14 +25,14 @@ pub struct RandomHorizontalFlip {
 }
 
 impl RandomHorizontalFlip {
-    /// With this probability, in `0.0..=1.0`.
+    /// A flip with this probability, in `0.0..=1.0`.
     pub fn new(p: f64) -> Self {
         Self { p }
     }
 }
 
 impl Default for RandomHorizontalFlip {
-    /// With probability one half.
+    /// Probability 0.5.
     fn default() -> Self {
         Self { p: 0.5 }
     }

@@ -1,4 +1,4 @@
-//! Cuts out a part of random area and aspect ratio and scales it.
+//! A transform that cuts out a part of random area and aspect ratio and scales it.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,8 @@ pub(super) fn entry() -> TransformEntry {
     )
 }
 
-/// Cuts out a part of random area and aspect ratio and scales it to `size` (the usual augmentation for
-/// ImageNet).
+/// Cuts out a part of random area and aspect ratio and scales it to `size`. This is the usual augmentation for
+/// ImageNet.
 ///
 /// ```
 /// use candle_vision_data::transforms::RandomResizedCrop;
@@ -50,7 +50,7 @@ fn default_ratio() -> [f64; 2] {
 }
 
 impl RandomResizedCrop {
-    /// The side of a square in pixels, or `[height, width]`; the other settings are torchvision's.
+    /// The side of a square in pixels, or `[height, width]`. The other settings are torchvision's defaults.
     pub fn new(size: impl Into<Size>) -> Self {
         Self {
             size: size.into(),
@@ -60,17 +60,18 @@ impl RandomResizedCrop {
         }
     }
 
-    /// Least and largest share of the image's area, in `0.0..=1.0`; 0.08 and 1 if not given.
+    /// Sets the least and largest share of the image's area, in `0.0..=1.0`. The default is 0.08 and 1.
     pub fn scale(self, least: f64, most: f64) -> Self {
         Self { scale: [least, most], ..self }
     }
 
-    /// Least and largest width / height, drawn log-uniformly; 3/4 and 4/3 if not given.
+    /// Sets the least and largest aspect ratio, width / height. It is drawn log-uniformly. The default is 3/4
+    /// and 4/3.
     pub fn ratio(self, least: f64, most: f64) -> Self {
         Self { ratio: [least, most], ..self }
     }
 
-    /// How values between pixels are found; bilinear if not given.
+    /// Sets how values between pixels are computed. The default is bilinear.
     pub fn interpolation(self, interpolation: Interpolation) -> Self {
         Self { interpolation, ..self }
     }

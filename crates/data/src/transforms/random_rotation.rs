@@ -1,4 +1,4 @@
-//! Rotates by a random angle.
+//! A transform that rotates by a random angle.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<RandomRotation>(NAME, "rotates about the centre by a random angle")
 }
 
-/// Rotates about the centre by a uniform angle. The size stays.
+/// Rotates the image about its centre by a uniformly random angle. The size does not change.
 ///
 /// ```
 /// use candle_vision_data::transforms::{Interpolation, RandomRotation};
@@ -41,17 +41,18 @@ fn nearest() -> Interpolation {
 }
 
 impl RandomRotation {
-    /// One number `d`: between `-d` and `d` degrees. Two: their range. Positive is counter-clockwise.
+    /// The range of the angle in degrees. One number `d` means between `-d` and `d`. Two numbers are the range
+    /// itself. Positive angles are counter-clockwise.
     pub fn new(degrees: impl Into<Degrees>) -> Self {
         Self { degrees: degrees.into(), interpolation: nearest(), fill: 0 }
     }
 
-    /// [`Interpolation::Nearest`], if not given, or [`Interpolation::Bilinear`].
+    /// Sets the interpolation: [`Interpolation::Nearest`], the default, or [`Interpolation::Bilinear`].
     pub fn interpolation(self, interpolation: Interpolation) -> Self {
         Self { interpolation, ..self }
     }
 
-    /// The value of the corners that come in from outside; 0 if not given.
+    /// Sets the value of pixels that come from outside the image. The default is 0.
     pub fn fill(self, fill: u8) -> Self {
         Self { fill, ..self }
     }

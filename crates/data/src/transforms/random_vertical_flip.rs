@@ -1,4 +1,4 @@
-//! Mirrors top and bottom at random.
+//! A transform that mirrors top to bottom at random.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<RandomVerticalFlip>(NAME, "mirrors top and bottom with probability p")
 }
 
-/// Mirrors top and bottom with probability `p`.
+/// Mirrors the image top to bottom with probability `p`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomVerticalFlip {
@@ -25,14 +25,14 @@ pub struct RandomVerticalFlip {
 }
 
 impl RandomVerticalFlip {
-    /// With this probability, in `0.0..=1.0`.
+    /// A flip with this probability, in `0.0..=1.0`.
     pub fn new(p: f64) -> Self {
         Self { p }
     }
 }
 
 impl Default for RandomVerticalFlip {
-    /// With probability one half.
+    /// Probability 0.5.
     fn default() -> Self {
         Self { p: 0.5 }
     }

@@ -1,4 +1,4 @@
-//! Scales an image.
+//! A transform that scales an image.
 
 use std::borrow::Cow;
 
@@ -18,10 +18,10 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<Resize>(NAME, "scales the image, with antialiasing as Pillow's")
 }
 
-/// Scales the image, with antialiasing as Pillow's.
+/// Scales the image with antialiasing, as Pillow does.
 ///
-/// `size` is one number, the length of the shorter side, for which the other side keeps the aspect
-/// ratio, or `[height, width]`.
+/// If `size` is one number, it is the length of the shorter side, and the aspect ratio does not change. It may
+/// also be `[height, width]`.
 ///
 /// ```
 /// use candle_vision_data::transforms::{Interpolation, Resize, Transform};
@@ -39,12 +39,12 @@ pub struct Resize {
 }
 
 impl Resize {
-    /// To this size in pixels, bilinear.
+    /// Scales to this size in pixels, with bilinear interpolation.
     pub fn new(size: impl Into<Size>) -> Self {
         Self { size: size.into(), interpolation: Interpolation::default() }
     }
 
-    /// How values between pixels are found.
+    /// Sets how values between pixels are computed. The default is bilinear.
     pub fn interpolation(self, interpolation: Interpolation) -> Self {
         Self { interpolation, ..self }
     }
@@ -53,9 +53,9 @@ impl Resize {
         functional::resized_size(image.height(), image.width(), self.size)
     }
 
-    /// The middle of the scaled image, where the whole would be too large to make: a long strip would be
-    /// scaled to hundreds of megabytes of which the crop takes the middle. `None` if the two steps can
-    /// be done one after the other.
+    /// The middle of the scaled image, for images whose scaled form would be too large. A long strip would be
+    /// scaled to hundreds of megabytes, of which the crop uses only the middle. `None` if the two steps can be
+    /// done one after the other.
     pub(super) fn with_center_crop(
         &self,
         crop: &CenterCrop,

@@ -22,10 +22,10 @@ pub struct TransformEntry {
 }
 
 impl TransformEntry {
-    /// The transform `T`, whose settings are the fields of `T`.
+    /// An entry for the transform type `T`. The settings are the fields of `T`.
     ///
-    /// `T` should have `#[serde(deny_unknown_fields)]`, so that a mistyped setting is an error, and
-    /// [`Transform::describe`] should return `name`: see [`describe`](super::describe).
+    /// `T` should have `#[serde(deny_unknown_fields)]`, so that a mistyped setting is an error.
+    /// [`Transform::describe`] should return `name`; [`describe`](super::describe) helps with this.
     pub fn of<T: Transform + DeserializeOwned>(
         name: impl Into<Cow<'static, str>>,
         summary: impl Into<Cow<'static, str>>,
@@ -33,7 +33,7 @@ impl TransformEntry {
         Self::new(name, summary, |description| Ok(Arc::new(settings::<T>(description)?)))
     }
 
-    /// A transform that `build` makes from its settings.
+    /// An entry whose transform is made from its settings by `build`.
     pub fn new(
         name: impl Into<Cow<'static, str>>,
         summary: impl Into<Cow<'static, str>>,
@@ -42,11 +42,11 @@ impl TransformEntry {
         Self { name: name.into(), summary: summary.into(), build: Arc::new(build) }
     }
 
-    /// The transform with these settings.
+    /// Makes the transform with these settings.
     ///
     /// # Errors
-    /// If a setting is missing, unknown or wrong, or if the transform describes itself under another
-    /// name: then what a checkpoint keeps of it could not be built again.
+    /// If a setting is missing, unknown or wrong, or if the transform describes itself under another name. In
+    /// that case a checkpoint's description could not be built again.
     pub fn build(&self, description: &Description) -> Result<Arc<dyn Transform>> {
         let transform = (self.build)(description)?;
         transform.validate()?;
@@ -78,7 +78,7 @@ impl std::fmt::Debug for TransformEntry {
     }
 }
 
-/// Transforms by name, for recipes and checkpoints: those of this crate, and your own.
+/// Transforms by name, for recipes and checkpoints: those of this crate and your own.
 ///
 /// ```
 /// use candle_vision_data::transforms::Transforms;
@@ -117,7 +117,7 @@ impl Transforms {
     /// Adds a transform.
     ///
     /// # Errors
-    /// If another one has its name, or if the name could not be written in a recipe.
+    /// If another transform has its name, or if the name cannot be written in a recipe.
     pub fn add(&mut self, entry: TransformEntry) -> std::result::Result<&mut Self, TableError> {
         self.0.add(entry)?;
         Ok(self)
@@ -130,7 +130,7 @@ impl Default for Transforms {
     }
 }
 
-/// Look up, list and document the entries.
+/// Gives the methods that look up, list and document the entries.
 impl Deref for Transforms {
     type Target = Table<TransformEntry>;
 
@@ -140,7 +140,7 @@ impl Deref for Transforms {
 }
 
 fn settings<T: DeserializeOwned>(description: &Description) -> Result<T, SettingsError> {
-    // Neither TOML nor JSON settings have a null of their own: it is what became of `nan` and `inf`.
+    // TOML and JSON settings have no null of their own. A null here comes from `nan` or `inf`.
     match description.settings.iter().find(|(_, value)| has_null(value)) {
         Some((name, _)) => {
             let problem = format!("`{name}` must be a finite number");

@@ -1,4 +1,4 @@
-//! From 8-bit pixels to numbers.
+//! A transform from 8-bit pixels to floats.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +13,13 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<ToTensor>(NAME, "turns 0..=255 to 0.0..=1.0; every list has exactly one")
 }
 
-/// Turns 0..=255 to `0.0..=1.0`. Every [`Compose`](super::Compose) has exactly one, which does the work:
-/// as a transform of images it changes nothing.
+/// Maps `0..=255` to `0.0..=1.0`. Every [`Compose`](super::Compose) has exactly one and does its work. As an
+/// image transform it changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "NoSettings", into = "NoSettings")]
 pub struct ToTensor;
 
-/// A unit struct cannot be read from a table.
+/// This struct with braces replaces a unit struct, which cannot be read from a table.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoSettings {}

@@ -1,15 +1,15 @@
-//! From the values a network takes back to an image for the eye.
+//! Converts the values for a network back to an image for people.
 
 use super::{Array, Compose};
 use crate::error::Result;
 use crate::image::Image;
 
 impl Compose {
-    /// The image that transformed values show: `normalize` and `to_tensor` undone, rounded to 8
-    /// bits. What the transforms before them did to the image stays to be seen.
+    /// The image of transformed values: `normalize` and `to_tensor` are undone, and the result is rounded to 8
+    /// bits. The effects of the earlier transforms remain visible.
     ///
     /// # Errors
-    /// If the values have another number of channels than `normalize`, or neither 1 nor 3.
+    /// If the number of channels differs from that of `normalize`, or is neither 1 nor 3.
     ///
     /// # Example
     /// ```

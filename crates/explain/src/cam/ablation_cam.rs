@@ -16,15 +16,17 @@ impl Method {
     );
 }
 
-/// Channels that are switched off in one pass, each in a copy of its own.
+/// How many channels are switched off in one pass. Each is switched off in its own copy of the image.
 const CHUNK: usize = 32;
 
-/// Ablation-CAM of every image of a batch: a channel's weight is what the score loses when the
-/// channel is switched off. Needs no gradient, but the part of the network above the layer runs once
-/// for each channel.
+/// Ablation-CAM of every image of a batch.
 ///
-/// The paper divides the loss by the score. That only scales the map, except where the score is
-/// negative: there it would turn evidence for the class into evidence against it. It is left out.
+/// The weight of a channel is the score that is lost when the channel is switched off. The method needs no
+/// gradient, but it runs the part of the network above the layer once for each channel.
+///
+/// The paper divides the lost score by the full score. Here this division is left out. Where the score is
+/// positive, it only scales the map. Where the score is negative, it would turn evidence for the class into
+/// evidence against it.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///
@@ -58,7 +60,7 @@ pub fn ablation_cam(
     })
 }
 
-/// Puts other feature maps in the place of a layer's, in any number.
+/// A hook that replaces the feature maps of a layer by others. The batch size may differ.
 struct Replaced<'a> {
     layer: &'a str,
     by: Tensor,
@@ -82,7 +84,7 @@ impl LayerHook for Replaced<'_> {
     }
 }
 
-/// The score of one image without each channel.
+/// The scores of one image, each with one channel switched off.
 fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     let image = evidence.images.narrow(0, index, 1)?;
     let channels = evidence.activations.dim(1)?;
@@ -96,8 +98,8 @@ fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         let keep = Tensor::from_vec(keep, (count, channels), image.device())?;
         let ablated = evidence.with_channels_times(index, &keep)?;
         let mut hooks = Replaced { layer: &evidence.layer, by: ablated };
-        // One image below the layer, many above it. Where the layer lies inside a block, the
-        // shortcut around it is as wide as the image's batch and the two do not fit: then the
+        // The part below the layer sees one image, the part above it many copies. If the layer lies inside a
+        // block, the shortcut around it keeps the batch size of the image, and the two do not fit. Then the
         // whole network runs on copies.
         let response = match evidence.question.run_again(&image, &mut hooks) {
             Ok(response) => response,

@@ -4,15 +4,15 @@ use candle_core::Tensor;
 
 use crate::{ClassActivationMap, Result, Target};
 
-/// What the values of an image are multiplied by, as pytorch-grad-cam does.
+/// The factors that the values of an image are multiplied by, as in pytorch-grad-cam.
 const FACTORS: [f64; 3] = [0.9, 1.0, 1.1];
 
-/// The mean of the maps that `once` makes of each image as it is, darker and brighter, each also
-/// mirrored, as pytorch-grad-cam does. `plain` are those of the images as they are; their classes
-/// hold for all variants.
+/// The mean of the maps over six variants of each image: unchanged, darker and brighter, each also mirrored.
+/// pytorch-grad-cam does the same. `once` makes the maps of a batch. `plain` holds the maps of the unchanged
+/// images; their classes are used for all variants.
 ///
-/// The mean is not scaled to `0..=1` once more: where its peak lies below 1, the variants disagree
-/// about the place, and that is worth seeing.
+/// The mean is not scaled to `0..=1` again. A peak below 1 shows that the variants disagree about the place,
+/// and this is worth seeing.
 pub(super) fn smooth(
     images: &Tensor,
     target: &Target,
@@ -25,7 +25,7 @@ pub(super) fn smooth(
     };
     let mut total = plain;
     let variants = [false, true].into_iter().flat_map(|mirrored| FACTORS.map(|f| (mirrored, f)));
-    // The first sum is the map of the image as it is.
+    // The sum starts with the map of the unchanged image.
     for (mirrored, factor) in variants.clone().filter(|variant| *variant != (false, 1.0)) {
         let mut variant = (images * factor)?;
         if mirrored {

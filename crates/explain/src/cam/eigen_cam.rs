@@ -1,5 +1,4 @@
-//! EigenCAM (Muhammad and Yeasin 2020, <https://arxiv.org/abs/2008.00299>) and its form with
-//! gradients.
+//! EigenCAM (Muhammad and Yeasin 2020, <https://arxiv.org/abs/2008.00299>) and its variant with gradients.
 
 use candle_core::Tensor;
 use candle_vision_models::Model;
@@ -23,10 +22,12 @@ impl Method {
     );
 }
 
-/// EigenCAM of every image of a batch: the first principal component of the layer's activations,
-/// whatever the class. It shows what stands out to the network and needs no backward pass.
+/// EigenCAM of every image of a batch: the first principal component of the layer's activations.
 ///
-/// The sign of a principal component is arbitrary; here places with larger activations are
+/// The map does not depend on the class. It shows what stands out to the network, and it needs no backward
+/// pass.
+///
+/// The sign of a principal component is arbitrary. Here it is chosen so that places with larger activations are
 /// positive.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
@@ -55,7 +56,7 @@ pub fn eigen_cam(
     })
 }
 
-/// EigenCAM of gradient times activation, which makes it depend on the class.
+/// EigenCAM of gradient times activation. The gradient makes the map depend on the class.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///

@@ -1,4 +1,4 @@
-//! What class activation maps are made from.
+//! The data that class activation maps are computed from.
 
 use std::cell::OnceCell;
 
@@ -8,7 +8,7 @@ use candle_vision_models::{Model, Pass, RecordShapes, TokenGrid, nearest_names};
 use crate::target::{Asked, Question, Response};
 use crate::{Error, LeafAt, Result, Target};
 
-/// What a class activation map is made from, for a batch of images.
+/// The data that the class activation maps of one batch of images are computed from.
 pub(super) struct Evidence<'a> {
     pub(super) question: Question<'a>,
     pub(super) asked: Asked,
@@ -27,14 +27,15 @@ pub(super) struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// The activations times `weights`, one for each image and channel, image by image.
+    /// The activations times `weights`. `weights` has `batch * channels` values, image by image.
     pub(super) fn weighted(&self, weights: Vec<f32>) -> Result<Tensor> {
         let (batch, channels, _, _) = self.activations.dims4()?;
         let weights = Tensor::from_vec(weights, (batch, channels, 1, 1), self.images.device())?;
         Ok(self.activations.broadcast_mul(&weights.to_dtype(self.activations.dtype())?)?)
     }
 
-    /// One forward pass of the whole network, cut at the layer: no backward pass goes below it.
+    /// Runs one forward pass of the whole network. The graph is cut at the layer, so no backward pass goes
+    /// below it.
     pub(super) fn gather(
         model: &'a dyn Model,
         images: &'a Tensor,
@@ -70,11 +71,11 @@ impl<'a> Evidence<'a> {
         })
     }
 
-    /// The gradient of each image's score at the layer, in the shape of the activations. Only
-    /// methods that ask for it pay its backward pass.
+    /// The gradient of each image's score at the layer, in the shape of the activations. It is computed on the
+    /// first call, so only methods that ask for it pay for the backward pass.
     ///
-    /// Images do not meet in an evaluation pass, so the gradient of the sum of their scores holds
-    /// each image's own.
+    /// In evaluation mode the images of a batch do not influence each other. So the gradient of the sum of the
+    /// scores contains each image's own gradient.
     pub(super) fn gradients(&self) -> Result<&Tensor> {
         if let Some(gradients) = self.gradients.get() {
             return Ok(gradients);
@@ -100,7 +101,7 @@ impl<'a> Evidence<'a> {
         Ok(output.broadcast_mul(&keep.to_dtype(output.dtype())?)?)
     }
 
-    /// The score of each image.
+    /// The score of each image, `batch` values.
     pub(super) fn scores(&self) -> Result<Vec<f64>> {
         let scores = self.asked.scores(&self.response)?.detach();
         Ok(scores.to_dtype(candle_core::DType::F64)?.to_vec1()?)
@@ -119,7 +120,7 @@ fn layer_of<'a>(model: &'a dyn Model, layer: Option<&'a str>) -> Result<&'a str>
         .ok_or_else(|| Error::NoSpatialMaps { architecture: model.spec().architecture.clone() })
 }
 
-/// The error for a layer that did not show up, with the names that it was meant to be.
+/// The error for a layer that the network does not have. It suggests the nearest paths.
 fn unknown_layer(model: &dyn Model, images: &Tensor, layer: &str) -> Result<Error> {
     let mut layers = RecordShapes::default();
     model.forward(&images.narrow(0, 0, 1)?, &mut Pass::eval().with_hooks(&mut layers))?;

@@ -17,19 +17,19 @@ impl Method {
 
 /// Grad-CAM of every image of a batch: where the evidence for its class lies.
 ///
-/// The channels of the layer's output, each weighted by the mean of the class score's gradient over
-/// it (equations 1 and 2 of the paper), are added up, negative sums dropped, and the map scaled to
-/// `0..=1` and resized to the input as pytorch-grad-cam does. The class score is the logit, before
-/// softmax. The network runs in evaluation mode and is left unchanged.
+/// Each channel of the layer's output is weighted by the mean of the class score's gradient over that channel
+/// (equations 1 and 2 of the paper). The weighted channels are added up, and negative sums are dropped. The map
+/// is then scaled to `0..=1` and resized to the input, as pytorch-grad-cam does.
+///
+/// The class score is the logit, before softmax. The network runs in evaluation mode and is left unchanged.
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, preprocessed as in training
 /// - returns one map of `height * width` for each image, in order
 ///
 /// # Errors
-/// If the network has no spatial maps and no layer is named, the layer is unknown or its output has
-/// no rank of 4, the class is out of range, the logits are not finite, or the images do not fit
-/// the network.
+/// If the network has no spatial maps and no layer is named, the layer is unknown, its output does not have
+/// rank 4, the class is out of range, the logits are not finite, or the images do not fit the network.
 ///
 /// # Example
 /// ```

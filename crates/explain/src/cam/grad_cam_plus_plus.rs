@@ -15,12 +15,12 @@ impl Method {
     );
 }
 
-/// Grad-CAM++ of every image of a batch: as Grad-CAM, but a place counts the more in its channel's
-/// weight the fewer places of the channel share the evidence, so that several small things of one
-/// class are all found.
+/// Grad-CAM++ of every image of a batch. It works as Grad-CAM, with other channel weights.
 ///
-/// The weights are equations 10 and 19 of the paper, with the score as the function behind the
-/// exponential.
+/// A place counts more in the weight of its channel if fewer places of the channel share the evidence. So the
+/// map finds several small objects of one class.
+///
+/// The weights are equations 10 and 19 of the paper, with the exponential of the score as the function.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///
@@ -48,7 +48,7 @@ pub fn grad_cam_plus_plus(
         let square = gradients.sqr()?;
         let total = activations.sum_keepdim((2, 3))?;
         let divisor = ((&square * 2.0)? + (&square * gradients)?.broadcast_mul(&total)?)?;
-        // The value of the small number is pytorch-grad-cam's. It decides where gradients are small.
+        // The small constant is the one of pytorch-grad-cam. It decides the result where gradients are small.
         let share = (square / (divisor + 1e-6)?)?;
         let weights = (gradients.relu()? * share)?.sum_keepdim((2, 3))?;
         Ok(activations.broadcast_mul(&weights)?)

@@ -15,11 +15,10 @@ impl Method {
     );
 }
 
-/// HiResCAM of every image of a batch: gradient times activation at each place, added up over the
-/// channels.
+/// HiResCAM of every image of a batch: gradient times activation at each place, summed over the channels.
 ///
-/// For a network that ends in one linear layer the map holds exactly what each place adds to the
-/// score. Behind global average pooling it is Grad-CAM's map.
+/// If the rest of the network is one linear layer, the map holds exactly what each place adds to the score.
+/// With global average pooling before that layer, the map equals Grad-CAM's.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///

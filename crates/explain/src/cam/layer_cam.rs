@@ -15,8 +15,10 @@ impl Method {
     );
 }
 
-/// LayerCAM of every image of a batch: each place of each channel weighted by its own gradient,
-/// where that is positive. Made for earlier layers too, whose finer maps follow outlines.
+/// LayerCAM of every image of a batch. Each place of each channel is weighted by its own gradient if that
+/// gradient is positive, and by 0 otherwise.
+///
+/// The method also suits earlier layers, whose finer maps follow outlines.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///

@@ -2,19 +2,20 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-/// What each place has of the direction in which the channels vary most: `[batch, channels, height,
-/// width]` to `[batch, height, width]`, up to a factor.
+/// The projection of each place on the direction in which the channels vary most, up to a factor. Takes
+/// `[batch, channels, height, width]` and returns `[batch, height, width]`.
 ///
-/// The channels are centred over the places first. The sign, which the component leaves open, is the
-/// one that agrees with the sum of the channels.
+/// The channels are first centred over the places. A principal component has no sign of its own. The sign
+/// chosen here agrees with the sum of the channels.
 pub(super) fn principal_projection(maps: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = maps.dims4()?;
     let device = maps.device();
-    // In f64 on the host: the repeated squaring below needs the digits, and few GPUs are made for it.
+    // The computation runs in f64 on the host. The repeated squaring below needs the precision, and few GPUs
+    // are fast in f64.
     let maps = maps.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_from(2)?;
     let centred = maps.broadcast_sub(&maps.mean_keepdim(2)?)?.contiguous()?;
     let transposed = centred.t()?.contiguous()?;
-    // The same component comes from the smaller of the two matrices of products.
+    // Both matrices of products give the same component, so the smaller one is used.
     let projection = if height * width < channels {
         leading_eigenvectors(&transposed.matmul(&centred)?)?
     } else {
@@ -27,11 +28,11 @@ pub(super) fn principal_projection(maps: &Tensor) -> Result<Tensor> {
     projection.to_dtype(DType::F32)?.reshape((batch, height, width))?.to_device(device)
 }
 
-/// The eigenvector of the largest eigenvalue of each symmetric matrix without negative eigenvalues,
-/// `[batch, n, n]` to `[batch, n, 1]`; 0 for a matrix of zeros.
+/// The eigenvector of the largest eigenvalue of each matrix, `[batch, n, n]` to `[batch, n, 1]`. The matrices
+/// are symmetric without negative eigenvalues. A matrix of zeros gives 0.
 ///
-/// Squaring a matrix squares the ratio of its eigenvalues, so that after twenty times only the
-/// largest is left, even where the second comes within a ten-thousandth of it.
+/// Squaring a matrix squares the ratio of its eigenvalues. After twenty squarings only the largest eigenvalue
+/// is left, even if the second differs from it by only a ten-thousandth.
 fn leading_eigenvectors(matrices: &Tensor) -> Result<Tensor> {
     let (batch, n, _) = matrices.dims3()?;
     let mut power = matrices.clone();
@@ -40,8 +41,8 @@ fn leading_eigenvectors(matrices: &Tensor) -> Result<Tensor> {
         power = power.broadcast_div(&(largest + f64::MIN_POSITIVE)?)?;
         power = power.matmul(&power)?;
     }
-    // The limit has the eigenvector in every column; the one with the largest diagonal is farthest
-    // from rounding.
+    // In the limit every column is a multiple of the eigenvector. The column with the largest diagonal element
+    // has the smallest rounding error.
     let mut vectors = Vec::with_capacity(batch * n);
     for rows in power.to_vec3::<f64>()? {
         let best = (0..n).max_by(|a, b| rows[*a][*a].total_cmp(&rows[*b][*b])).unwrap_or(0);

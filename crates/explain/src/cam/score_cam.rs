@@ -17,14 +17,17 @@ impl Method {
     );
 }
 
-/// Masked images in one pass.
+/// How many masked images go through the network in one pass.
 const CHUNK: usize = 16;
 
-/// Score-CAM of every image of a batch: a channel's weight is the score of the image when only
-/// what the channel responds to is left of it. Needs no gradient, but a forward pass a channel.
+/// Score-CAM of every image of a batch.
 ///
-/// As in pytorch-grad-cam the weights are the softmax of the scores over the channels, without the
-/// paper's black baseline, which falls out of a softmax.
+/// Each channel serves as a mask that keeps only the parts of the image that the channel responds to. The
+/// weight of the channel comes from the score of the masked image. The method needs no gradient, but one
+/// forward pass for each channel.
+///
+/// As in pytorch-grad-cam, the weights are the softmax of the scores over the channels. The paper's black
+/// baseline is left out, because a softmax cancels it.
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///
@@ -57,7 +60,7 @@ pub fn score_cam(
     })
 }
 
-/// The score of one image under the mask of each channel.
+/// The scores of one image under the masks of all channels.
 fn masked_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     let image = evidence.images.get(index)?;
     let (_, height, width) = image.dims3()?;
@@ -74,8 +77,8 @@ fn masked_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     Ok(scores)
 }
 
-/// Each map of `[channels, height, width]` stretched from its smallest to its largest value; a
-/// constant one becomes 0.
+/// Stretches each map of `[channels, height, width]` so that its smallest value becomes 0 and its largest 1. A
+/// constant map becomes 0.
 fn between_0_and_1(maps: &Tensor) -> Result<Tensor> {
     let flat = maps.flatten_from(1)?;
     let smallest = flat.min_keepdim(1)?;

@@ -15,9 +15,8 @@ impl Method {
     );
 }
 
-/// XGrad-CAM of every image of a batch: as Grad-CAM, but the gradient's mean over a channel is
-/// weighted by the activations, so that the map's sum comes close to the score (equation 11 of the
-/// paper).
+/// XGrad-CAM of every image of a batch. It works as Grad-CAM, but the mean of the gradient over a channel is
+/// weighted by the activations. This brings the sum of the map close to the score (equation 11 of the paper).
 ///
 /// Shapes and errors are those of [`grad_cam`](crate::grad_cam).
 ///
@@ -42,7 +41,7 @@ pub fn xgrad_cam(
 ) -> Result<Vec<ClassActivationMap>> {
     maps_by(model, images, options, |evidence| {
         let (activations, gradients) = (&evidence.activations, evidence.gradients()?);
-        // A channel that is 0 everywhere has weight 0.
+        // The small constant gives weight 0 to a channel that is 0 everywhere.
         let total = (activations.sum_keepdim((2, 3))? + 1e-7)?;
         let weights = (activations * gradients)?.sum_keepdim((2, 3))?.div(&total)?;
         Ok(activations.broadcast_mul(&weights)?)

@@ -6,11 +6,12 @@ use candle_vision_models::Model;
 use super::perturbed::Perturbed;
 use crate::{ClassActivationMap, Error, Result};
 
-/// How the class's probability moves while pixels are changed, the map's hottest first.
+/// The probability of the class while more and more pixels are changed, the hottest pixels of the map first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// The probability after each step, beginning with no pixel changed; steps are equally wide and
-    /// the last has changed every pixel.
+    /// The probability after each step, each in `0.0..=1.0`. The first belongs to the image with no pixel
+    /// changed, the last to the image with every pixel changed. All steps change the same number of pixels, up
+    /// to rounding.
     pub probabilities: Vec<f64>,
 }
 
@@ -22,8 +23,8 @@ impl Curve {
     }
 }
 
-/// Deletes the image, the hottest pixels first: they become 0, the mean colour of normalised
-/// images. A map that knows what matters makes the probability fall at once.
+/// Deletes the pixels of the image, the hottest first. A deleted pixel becomes 0, the mean colour of normalised
+/// images. A faithful map makes the probability fall early.
 ///
 /// # Shapes
 /// - `image`: `[1, channels, height, width]`, of the map's size
@@ -59,8 +60,8 @@ pub fn deletion(
     curve(&image, &image.values, &nothing, steps)
 }
 
-/// Brings the image back out of a blurred one, the hottest pixels first. A map that knows what
-/// matters makes the probability rise at once.
+/// Restores the image from a blurred copy, the hottest pixels first. A faithful map makes the probability rise
+/// early.
 ///
 /// Shapes and errors are those of [`deletion`].
 ///
@@ -90,7 +91,7 @@ pub fn insertion(
     curve(&image, &blurred, &image.values, steps)
 }
 
-/// From one image to another, the hottest pixels first.
+/// The curve from the image `from` to the image `to`, the hottest pixels first.
 fn curve(image: &Perturbed<'_>, from: &[f32], to: &[f32], steps: usize) -> Result<Curve> {
     if steps == 0 {
         let found = "0".to_owned();
@@ -105,7 +106,7 @@ fn curve(image: &Perturbed<'_>, from: &[f32], to: &[f32], steps: usize) -> Resul
     Ok(Curve { probabilities: image.probabilities(&images)? })
 }
 
-/// A Gaussian blur, as wide as the paper's: 5 pixels of 224.
+/// A Gaussian blur as wide as the paper's: standard deviation 5 pixels for a side of 224.
 fn blurred(image: &Perturbed<'_>) -> Vec<f32> {
     let (height, width) = (image.height, image.width);
     let deviation = 5.0 * height.max(width) as f64 / 224.0;
@@ -125,7 +126,7 @@ fn blurred(image: &Perturbed<'_>) -> Vec<f32> {
     values
 }
 
-/// Blurs `count` values that lie `step` apart; what lies beyond an end counts as the end.
+/// Blurs `count` values that lie `step` apart. The end values are repeated beyond the ends.
 fn blur_line(values: &mut [f32], start: usize, step: usize, count: usize, weights: &[f64]) {
     let line: Vec<f32> = (0..count).map(|i| values[start + i * step]).collect();
     let (radius, total) = (weights.len() / 2, weights.iter().sum::<f64>());

@@ -1,9 +1,10 @@
-//! Pixels filled in from their neighbours (Rong et al. 2022, section 4.1).
+//! Filling missing pixels from their neighbours (Rong et al. 2022, section 4.1).
 
 use candle_vision_models::standard_normal;
 use candle_vision_ops::Generator;
 
-/// Each missing pixel is the mean of its eight neighbours, near ones counted twice.
+/// The eight neighbours of a pixel as (down, right, weight). A missing pixel becomes their weighted mean: the
+/// four direct neighbours count twice.
 const NEIGHBOURS: [(isize, isize, f32); 8] = [
     (-1, -1, 1.0),
     (-1, 0, 2.0),
@@ -14,17 +15,17 @@ const NEIGHBOURS: [(isize, isize, f32); 8] = [
     (1, 0, 2.0),
     (1, 1, 1.0),
 ];
-/// Standard deviation of the noise on filled pixels, which hides their smoothness from the network.
+/// Standard deviation of the noise on filled pixels. The noise hides their smoothness from the network.
 const NOISE: f32 = 0.01;
-/// Over-relaxation: near the best for holes of tens of pixels.
+/// The factor of the over-relaxation. 1.8 is near the best one for holes of tens of pixels.
 const RELAXATION: f32 = 1.8;
 const MOST_SWEEPS: usize = 300;
 
-/// Fills `missing` pixels of one channel (`height` rows of `width`), so that every one of them is the
-/// mean of its neighbours, then adds a little noise.
+/// Fills the `missing` pixels of one channel (`height` rows of `width`). Every one of them becomes the mean of
+/// its neighbours. Then a little noise is added.
 ///
-/// The linear equations are those of a membrane stretched over the hole. Successive over-relaxation
-/// solves them; the sweeps end when none moves a pixel by more than a thousandth.
+/// The linear equations are those of a membrane stretched over the hole. Successive over-relaxation solves
+/// them. The sweeps end when no sweep moves a pixel by more than a thousandth.
 pub(super) fn fill(
     channel: &mut [f32],
     width: usize,
@@ -49,7 +50,7 @@ pub(super) fn fill(
     }
 }
 
-/// A start near the end: the mean of the pixels that are left.
+/// Sets the missing pixels to the mean of the others. This start is near the solution.
 fn begin_with_the_mean(channel: &mut [f32], missing: &[usize]) {
     let all: f64 = channel.iter().map(|value| f64::from(*value)).sum();
     let gone: f64 = missing.iter().map(|pixel| f64::from(channel[*pixel])).sum();

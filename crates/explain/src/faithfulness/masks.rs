@@ -1,17 +1,17 @@
-//! Measures against a mask of the subject.
+//! Metrics that compare a map with a mask of the subject.
 
 use super::perturbed::check_size;
 use crate::{ClassActivationMap, Error, Result};
 
-/// The pointing game (Zhang et al. 2016, <https://arxiv.org/abs/1608.00507>): whether the hottest
-/// pixel lies on the subject. A map that is nowhere positive points nowhere.
+/// The pointing game (Zhang et al. 2016, <https://arxiv.org/abs/1608.00507>): whether the hottest pixel of the
+/// map lies on the subject. The answer is false for a map without positive values.
 ///
-/// It is exact; the paper's margin comes from [`with_margin`].
+/// The test has no tolerance. For the paper's margin, enlarge the mask by [`with_margin`].
 ///
 /// `mask` holds `height * width` values, row by row, true on the subject.
 ///
 /// # Errors
-/// If the mask has another size than the map.
+/// If the size of the mask differs from that of the map.
 ///
 /// # Example
 /// ```
@@ -37,13 +37,13 @@ pub fn pointing_game(map: &ClassActivationMap, mask: &[bool]) -> Result<bool> {
     Ok(map.positive && mask[hottest])
 }
 
-/// The paper's margin around a subject, as a fraction of the longer side: 15 pixels of 500.
+/// The paper's margin around a subject, as a fraction of the image's longer side: 15 pixels of 500.
 pub const POINTING_MARGIN: f64 = 0.03;
 
-/// A mask with a margin: true wherever the subject is at most `margin` pixels away.
+/// Enlarges a mask: a pixel is true if the subject is at most `margin` pixels away.
 ///
 /// # Errors
-/// If the mask is not rows of `width` values.
+/// If the mask does not consist of rows of `width` values.
 ///
 /// # Example
 /// ```
@@ -74,14 +74,16 @@ pub fn with_margin(mask: &[bool], width: usize, margin: f64) -> Result<Vec<bool>
     Ok(grown)
 }
 
-/// The share of the map's sum that lies on the subject, in `0.0..=1.0` (the energy-based pointing
-/// game of Wang et al. 2020, <https://arxiv.org/abs/1910.01279>); 0 for a map that is nowhere
-/// positive. A map without a clue scores the subject's share of the image.
+/// The share of the map's sum that lies on the subject, in `0.0..=1.0`. This is the energy-based pointing game
+/// of Wang et al. 2020, <https://arxiv.org/abs/1910.01279>.
+///
+/// The share is 0 for a map without positive values. A map that knows nothing scores the fraction of the image
+/// that the subject covers.
 ///
 /// `mask` holds `height * width` values, row by row, true on the subject.
 ///
 /// # Errors
-/// If the mask has another size than the map.
+/// If the size of the mask differs from that of the map.
 pub fn energy_in_mask(map: &ClassActivationMap, mask: &[bool]) -> Result<f64> {
     check_size(map, mask.len())?;
     let total: f64 = map.map.iter().map(|value| f64::from(*value)).sum();

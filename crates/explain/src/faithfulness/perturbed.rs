@@ -1,4 +1,4 @@
-//! An image on the host, and what a network says of changed copies of it.
+//! An image on the host, and the network's probabilities for changed copies of it.
 
 use candle_core::{DType, Tensor};
 use candle_vision_models::{Model, Pass, PreparedLayers};
@@ -6,10 +6,10 @@ use candle_vision_models::{Model, Pass, PreparedLayers};
 use crate::target::softmax_at;
 use crate::{ClassActivationMap, Error, Result};
 
-/// Copies in one pass.
+/// How many copies go through the network in one pass.
 const CHUNK: usize = 16;
 
-/// An image whose pixels are changed, and the map that says in which order.
+/// An image whose pixels are changed in the order that a map gives.
 pub(super) struct Perturbed<'a> {
     model: &'a dyn Model,
     image: &'a Tensor,
@@ -20,7 +20,7 @@ pub(super) struct Perturbed<'a> {
     pub(super) channels: usize,
     pub(super) height: usize,
     pub(super) width: usize,
-    /// Pixels, the map's hottest first.
+    /// Indices of the pixels, the hottest pixel of the map first.
     pub(super) order: Vec<usize>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Perturbed<'a> {
         }
         let values = image.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let mut order: Vec<usize> = (0..height * width).collect();
-        // The sort is stable: of equally hot pixels the first comes first.
+        // The sort is stable, so of equally hot pixels the first comes first.
         order.sort_by(|a, b| map.map[*b].total_cmp(&map.map[*a]));
         let prepared = PreparedLayers::new();
         Ok(Self {
@@ -60,7 +60,7 @@ impl<'a> Perturbed<'a> {
         self.height * self.width
     }
 
-    /// The image with the values of `other` at `pixels`.
+    /// A copy of `base` that has the values of `other` at `pixels`, in every channel.
     pub(super) fn replaced(&self, base: &[f32], other: &[f32], pixels: &[usize]) -> Vec<f32> {
         let mut values = base.to_vec();
         for channel in 0..self.channels {
@@ -72,7 +72,7 @@ impl<'a> Perturbed<'a> {
         values
     }
 
-    /// The probability that the network gives the map's class in each of some images.
+    /// The probability of the map's class for each of `images`.
     pub(super) fn probabilities(&self, images: &[Vec<f32>]) -> Result<Vec<f64>> {
         let mut probabilities = Vec::with_capacity(images.len());
         for chunk in images.chunks(CHUNK) {
@@ -90,7 +90,7 @@ impl<'a> Perturbed<'a> {
     }
 }
 
-/// Checks that the map is `pixels` large.
+/// Checks that the map has `pixels` values.
 pub(super) fn check_size(map: &ClassActivationMap, pixels: usize) -> Result<()> {
     if map.map.len() != pixels || map.height * map.width != pixels {
         let (height, width) = (map.height, map.width);

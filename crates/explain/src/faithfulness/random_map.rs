@@ -1,4 +1,4 @@
-//! The baseline of every measure: a map that knows nothing.
+//! The baseline of every metric: a map that knows nothing.
 
 use candle_vision_ops::Generator;
 use rand::{RngExt, SeedableRng};
@@ -6,10 +6,11 @@ use rand::{RngExt, SeedableRng};
 use crate::ClassActivationMap;
 use crate::scale::{stretch, to_input_size};
 
-/// The side of a random map before it is enlarged: that of a ResNet's last stage at 224.
+/// The side of a random map before it is enlarged. It is that of a ResNet's last stage for images of 224
+/// pixels.
 const SIDE: usize = 7;
 
-/// A map of random patches for the same image and class as `like`; the seed decides it.
+/// A map of random patches, for the same image and class as `like`. The same seed gives the same map.
 ///
 /// ```
 /// # use candle_vision_explain::{ClassActivationMap, faithfulness};
@@ -25,8 +26,8 @@ pub fn random_map(like: &ClassActivationMap, seed: u64) -> ClassActivationMap {
     let mut generator = Generator::seed_from_u64(seed);
     let side = SIDE + 2;
     let coarse: Vec<f32> = (0..side * side).map(|_| generator.random()).collect();
-    // A ring of patches around the image is cut off: the outermost patches of an enlarged map end
-    // in plateaus, and its peak would lie at an edge too often.
+    // A ring of patches around the image is cut off. The outermost patches of an enlarged map end in plateaus,
+    // so its peak would lie at an edge too often.
     let (height, width) = (like.height, like.width);
     let larger = [height, width].map(|length| (length * side).div_ceil(SIDE));
     let [top, left] = [(larger[0] - height) / 2, (larger[1] - width) / 2];

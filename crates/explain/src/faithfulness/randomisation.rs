@@ -6,30 +6,31 @@ use candle_vision_models::{Model, Parameter};
 
 use crate::{CamOptions, ClassActivationMap, Error, Method, Result, Target};
 
-/// How much of a map is left when the upper layers have forgotten what they learned.
+/// How similar a map is to the original after the upper layers have lost their learned weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Randomised {
     /// How many layers have initial weights, counted from the head down.
     pub layers: usize,
-    /// The lowest of them.
+    /// The path of the lowest of these layers.
     pub down_to: String,
-    /// The [`rank_correlation`] of the map with that of the trained network: near 0 for a method
-    /// that shows the network's reasons, near 1 for one that shows the image's edges.
+    /// The [`rank_correlation`] of this map with the map of the trained network, in `-1.0..=1.0`. It is near 0
+    /// for a method that shows the network's reasons, and near 1 for a method that shows the image's edges.
     pub correlation: f64,
 }
 
-/// Takes the learned weights from the network layer by layer, from the head down, and compares its
-/// map with that of the network: after the head, after each further third of the layers, and with
-/// nothing learned left.
+/// Replaces the learned weights of the network by initial ones, from the head down, and compares the maps with
+/// that of the trained network. There is one result for the head alone, one for each further third of the
+/// layers, and one for all layers.
 ///
-/// `untrained` is a network of the same form with initial weights. It is left with other weights: the check
-/// gives it the learned ones of the layers that are not yet forgotten.
+/// `untrained` is a network of the same form with initial weights. Its weights are changed: the check copies
+/// the learned weights of the remaining layers into it.
 ///
 /// # Shapes
 /// - `image`: `[1, channels, height, width]`, preprocessed as in training
 ///
 /// # Errors
-/// If the two networks have other parameters than each other, or as [`Method::maps`].
+/// If `untrained` lacks a parameter of `model`, has another shape of it or shares it, if `image` is not a batch
+/// of one, or as [`Method::maps`].
 ///
 /// # Example
 /// ```
@@ -60,7 +61,7 @@ pub fn weight_randomisation(
         return Err(Error::ImageShape { shape: image.dims().to_vec() });
     }
     let trained = one(method.maps(model, image, options)?);
-    // The forgetful network would predict another class.
+    // The randomised network would predict another class.
     let target = match &options.target {
         Target::Predicted => Target::Class(trained.class),
         other => other.clone(),
@@ -69,8 +70,8 @@ pub fn weight_randomisation(
     check_twin(model, untrained)?;
     let layers = layers_from_the_head(model);
     let mut checks = Vec::new();
-    // From a copy that knows nothing to one that has forgotten its head alone: what it is to know
-    // again is copied back.
+    // The copy starts with all layers initial and ends with only the head initial. The learned weights of the
+    // other layers are copied back in between.
     for count in stages(layers.len()) {
         let (forgotten, kept) = layers.split_at(count);
         for parameter in kept.iter().flat_map(|(_, parameters)| parameters) {
@@ -89,7 +90,7 @@ pub fn weight_randomisation(
     Ok(checks)
 }
 
-/// Fails unless `untrained` has the parameters of `model`, as variables of its own.
+/// Fails unless `untrained` has the parameters of `model` as its own variables.
 fn check_twin(model: &dyn Model, untrained: &dyn Model) -> Result<()> {
     for parameter in model.parameters().all() {
         let path = parameter.path();
@@ -104,7 +105,7 @@ fn check_twin(model: &dyn Model, untrained: &dyn Model) -> Result<()> {
     Ok(())
 }
 
-/// How many of `layers` are forgotten, the most first: all, two thirds, one third, the head.
+/// The numbers of randomised layers, the largest first: all, two thirds, one third, the head alone.
 fn stages(layers: usize) -> Vec<usize> {
     let mut stages = vec![layers, 2 * layers / 3, layers / 3, 1];
     stages.retain(|stage| (1..=layers).contains(stage));
@@ -116,7 +117,7 @@ fn one(maps: Vec<ClassActivationMap>) -> ClassActivationMap {
     maps.into_iter().next().expect("one image has one map")
 }
 
-/// The layers that learn, the head first, with their parameters and buffers.
+/// The layers with parameters, the head first. Each has its parameters and buffers.
 fn layers_from_the_head(model: &dyn Model) -> Vec<(String, Vec<Parameter>)> {
     let mut layers: Vec<(String, Vec<Parameter>)> = Vec::new();
     for parameter in model.parameters().all() {
@@ -131,8 +132,8 @@ fn layers_from_the_head(model: &dyn Model) -> Vec<(String, Vec<Parameter>)> {
     layers
 }
 
-/// Spearman's rank correlation of two maps, in `-1.0..=1.0`; equal values share their mean rank. A
-/// constant map has no ranks: its correlation is 0.
+/// Spearman's rank correlation of two maps, in `-1.0..=1.0`. Equal values share their mean rank. A constant map
+/// has no ranks, so its correlation is 0.
 ///
 /// ```
 /// use candle_vision_explain::faithfulness::rank_correlation;
@@ -147,7 +148,7 @@ pub fn rank_correlation(a: &[f32], b: &[f32]) -> f64 {
     if length > 0.0 { product(&a, &b) / length } else { 0.0 }
 }
 
-/// The rank of each value, less the mean of all ranks.
+/// The rank of each value, minus the mean of all ranks.
 fn centred_ranks(values: &[f32]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));

@@ -9,10 +9,10 @@ use super::imputation::fill;
 use super::perturbed::Perturbed;
 use crate::{ClassActivationMap, Result};
 
-/// The shares of the pixels that are removed.
+/// The fractions of the pixels that are removed.
 const SHARES: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
-/// What is left of the class's probability without some of the pixels.
+/// The mean probability of the class after pixels were removed in either order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Road {
     /// The mean probability when the hottest pixels are removed, in `0.0..=1.0`; lower is better.
@@ -22,16 +22,16 @@ pub struct Road {
 }
 
 impl Road {
-    /// Half the difference of the two: 0 for a map that knows nothing, at most 0.5.
+    /// Half the difference of the two, in `-0.5..=0.5`: 0 for a map that knows nothing, at best 0.5.
     pub fn score(&self) -> f64 {
         (self.least_relevant_first - self.most_relevant_first) / 2.0
     }
 }
 
-/// Removes 10, 30, 50, 70 and 90 % of the pixels, hottest or coldest first, and fills the holes from
-/// their neighbours: unlike black pixels these holes do not tell the network their shape.
+/// Removes 10, 30, 50, 70 and 90 % of the pixels, once the hottest first and once the coldest first. The holes
+/// are filled from their neighbours. Unlike black pixels, filled holes do not show their shape to the network.
 ///
-/// The paper retrains nothing either; its score is the accuracy over a data set, here it is the
+/// As in the paper, nothing is retrained. The paper's score is the accuracy over a data set; here it is the
 /// probability of one image's class.
 ///
 /// # Shapes
@@ -65,9 +65,9 @@ pub fn road(model: &dyn Model, image: &Tensor, map: &ClassActivationMap) -> Resu
     })
 }
 
-/// The mean probability without the first pixels of `order`.
+/// The mean probability of the class without the first pixels of `order`, over all fractions of [`SHARES`].
 fn mean_without(image: &Perturbed<'_>, order: &[usize]) -> Result<f64> {
-    // The same noise for every map of an image.
+    // A fixed seed gives every map of an image the same noise.
     let mut generator = Generator::seed_from_u64(0);
     let images: Vec<Vec<f32>> = SHARES
         .iter()

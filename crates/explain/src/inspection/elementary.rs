@@ -1,4 +1,4 @@
-//! What elementary layers make of an image, without any network.
+//! The outputs of elementary layers for an image, without any network.
 
 use candle_core::{DType, Tensor};
 use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, conv2d, max_pool2d, relu, sigmoid};
@@ -6,16 +6,16 @@ use candle_vision_ops::{Conv2dConfig, MaxPool2dConfig, conv2d, max_pool2d, relu,
 use super::Filter;
 use crate::{Error, Result};
 
-/// What one layer makes of an image.
+/// The output of one layer for an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Elementary {
-    /// The layer in words.
+    /// The layer's name, for people.
     pub name: &'static str,
-    /// `[height, width, channels]`, row by row.
+    /// The output, `[height, width, channels]`, row by row.
     pub values: Vec<f32>,
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// Columns.
+    /// Number of columns.
     pub width: usize,
 }
 
@@ -26,22 +26,22 @@ impl Elementary {
         (fold(f32::INFINITY, f32::min), fold(f32::NEG_INFINITY, f32::max))
     }
 
-    /// The share of values that are 0, a fraction in `0.0..=1.0`.
+    /// The share of values that are 0, in `0.0..=1.0`.
     pub fn zeros(&self) -> f64 {
         let zeros = self.values.iter().filter(|value| **value == 0.0).count();
         zeros as f64 / self.values.len().max(1) as f64
     }
 }
 
-/// The image scaled to mean 0 and standard deviation 1, and what the ReLU, the sigmoid, max
-/// pooling of 2x2 and a convolution with `filter` (on each channel by itself, padded with zeros) make
-/// of that.
+/// The image scaled to mean 0 and standard deviation 1, and the outputs of four layers for the scaled image:
+/// ReLU, sigmoid, max pooling of 2x2 and a convolution with `filter`. The convolution works on each channel
+/// alone and pads with zeros.
 ///
 /// # Shapes
 /// - `image`: `[1, channels, height, width]`, floats, at least 2 pixels a side
 ///
 /// # Errors
-/// If the shape is another one.
+/// If the image has another shape.
 ///
 /// # Example
 /// ```
@@ -77,11 +77,11 @@ fn standardised(image: &Tensor) -> Result<Tensor> {
     let image = image.to_dtype(DType::F32)?;
     let centred = image.broadcast_sub(&image.mean_all()?)?;
     let deviation = centred.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
-    // An image of one colour has none.
+    // An image of one colour has deviation 0, so the divisor has a lower bound.
     Ok(centred.affine(f64::from(1.0 / deviation.max(1e-6)), 0.0)?)
 }
 
-/// From `[1, height, width, channels]`.
+/// The result for `output`, which is `[1, height, width, channels]`.
 fn layer(name: &'static str, output: &Tensor) -> Result<Elementary> {
     let (_, height, width, _) = output.dims4()?;
     Ok(Elementary { name, values: output.flatten_all()?.to_vec1()?, height, width })

@@ -1,30 +1,30 @@
-//! The feature maps of any layer, and the kernels of the first.
+//! The feature maps of any layer, and the kernels of the first convolution.
 
 use candle_core::{DType, Tensor};
 use candle_vision_models::{Model, Pass, RecordShapes, nearest_names};
 
 use crate::{Error, Recorder, Result};
 
-/// What a layer makes of one image.
+/// The feature maps of a layer for one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureMaps {
     /// The layer's path.
     pub layer: String,
-    /// One map a channel, each `height * width` values, row by row.
+    /// One map for each channel, each `height * width` values, row by row.
     pub maps: Vec<Vec<f32>>,
-    /// Rows of a map.
+    /// Number of rows of a map.
     pub height: usize,
-    /// Columns of a map.
+    /// Number of columns of a map.
     pub width: usize,
 }
 
-/// The feature maps of `layer` for an image; by default of the first layer that has any.
+/// The feature maps of `layer` for an image. Without `layer`, those of the first layer that has feature maps.
 ///
 /// # Shapes
 /// - `image`: `[1, channels, height, width]`, preprocessed as in training
 ///
 /// # Errors
-/// If the network has no such layer, its output is no stack of maps, or the image does not fit.
+/// If the network has no such layer, its output is not a stack of maps, or the image does not fit the network.
 ///
 /// # Example
 /// ```
@@ -63,7 +63,7 @@ pub fn feature_maps(model: &dyn Model, image: &Tensor, layer: Option<&str>) -> R
     Ok(FeatureMaps { layer: path.clone(), maps, height, width })
 }
 
-/// Paths and output shapes in the order of the forward pass.
+/// The paths and output shapes of all layers, in the order of the forward pass.
 fn layers(model: &dyn Model, image: &Tensor) -> Result<Vec<(String, Vec<usize>)>> {
     let mut layers = RecordShapes::default();
     model.forward(image, &mut Pass::eval().with_hooks(&mut layers))?;
@@ -75,17 +75,17 @@ fn layers(model: &dyn Model, image: &Tensor) -> Result<Vec<(String, Vec<usize>)>
 pub struct Kernels {
     /// The convolution's path.
     pub layer: String,
-    /// One for each output channel, each `[height, width, in_channels]`, row by row.
+    /// One kernel for each output channel, each `[height, width, in_channels]`, row by row.
     pub kernels: Vec<Vec<f32>>,
-    /// Rows of a kernel.
+    /// Number of rows of a kernel.
     pub height: usize,
-    /// Columns of a kernel.
+    /// Number of columns of a kernel.
     pub width: usize,
-    /// Channels of the input.
+    /// Number of input channels.
     pub in_channels: usize,
 }
 
-/// The kernels of the network's first convolution; `None` for a network without any.
+/// The kernels of the network's first convolution. `None` for a network without convolutions.
 ///
 /// # Errors
 /// If candle fails.

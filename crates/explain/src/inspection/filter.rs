@@ -1,10 +1,10 @@
-//! Small convolution kernels that everybody has seen at work.
+//! Well-known small convolution kernels.
 
 use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// The kernel of a convolution of one channel, square and of odd side.
+/// The kernel of a one-channel convolution: a square with an odd side.
 ///
 /// ```
 /// use candle_vision_explain::inspection::Filter;
@@ -29,12 +29,12 @@ const NAMED: [(&str, [f32; 9]); 5] = [
 ];
 
 impl Filter {
-    /// All numbers, row by row.
+    /// The numbers of the kernel, row by row.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// How many numbers a row has.
+    /// The side of the kernel: how many numbers a row has.
     pub fn side(&self) -> usize {
         self.side
     }
@@ -43,8 +43,8 @@ impl Filter {
 impl FromStr for Filter {
     type Err = Error;
 
-    /// `edges`, `sobel-x`, `sobel-y`, `blur`, `sharpen`, or the numbers of a square with an odd side,
-    /// row by row with commas between them.
+    /// Reads `edges`, `sobel-x`, `sobel-y`, `blur` or `sharpen`, or the numbers of a square with an odd side,
+    /// row by row and separated by commas.
     fn from_str(text: &str) -> Result<Self> {
         if let Some((_, values)) = NAMED.iter().find(|(name, _)| *name == text) {
             return Ok(Self { values: values.to_vec(), side: 3 });

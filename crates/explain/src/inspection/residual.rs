@@ -1,28 +1,29 @@
-//! How much each residual block adds to what passes through it: the branch `F(x)` against the
-//! shortcut `x`, as in studies of residual networks as ensembles (Veit et al. 2016,
-//! <https://arxiv.org/abs/1605.06431>).
+//! How much each residual block adds to its input: the branch `F(x)` compared with the shortcut `x`. Studies of
+//! residual networks as ensembles look at this ratio (Veit et al. 2016, <https://arxiv.org/abs/1605.06431>).
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 use candle_vision_models::{LayerHook, Model, Pass, RecordShapes};
 
 use crate::{Error, Result};
 
-/// A residual block: the branch that is added, and what it is added to.
+/// A residual block: the branch, and the shortcut that the branch is added to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResidualBlock {
-    /// The block's path: `layer1.0`.
+    /// The block's path, such as `layer1.0`.
     pub path: String,
-    /// The layer whose output is the branch `F(x)`: the block's last batch norm, or what the network
-    /// calls the block's `branch`.
+    /// The layer whose output is the branch `F(x)`: the layer that the network calls the block's `branch`, or
+    /// else the block's last batch norm.
     pub(crate) branch: String,
-    /// The layer whose output is the shortcut: the block before, or the projection.
+    /// The layer whose output is the shortcut: the block's projection if it has one, or else the layer before
+    /// the block.
     shortcut: String,
 }
 
-/// The residual blocks of a network with torchvision's names, in the order of the forward pass.
+/// The residual blocks of a network with torchvision's names, in the order of the forward pass. The network
+/// runs once on an image of zeros to find them.
 ///
 /// # Errors
-/// If it has none.
+/// If the network has no residual blocks.
 ///
 /// # Example
 /// ```
@@ -54,7 +55,8 @@ pub fn residual_blocks(model: &dyn Model) -> Result<Vec<ResidualBlock>> {
     Ok(blocks)
 }
 
-/// The block whose first convolution is layer `first`, if it is one's.
+/// The block whose first convolution is the layer at index `first`. `None` if that layer does not begin a
+/// block.
 fn block_from(paths: &[&str], first: usize) -> Option<ResidualBlock> {
     let path = paths[first].strip_suffix(".conv1")?;
     let has = |name: &str| paths.contains(&name);
@@ -68,15 +70,16 @@ fn block_from(paths: &[&str], first: usize) -> Option<ResidualBlock> {
     has(path).then(|| ResidualBlock { path: path.to_owned(), branch, shortcut })
 }
 
-/// What a block does to the images that pass through it, on average over them.
+/// What a block does to the images that pass through it, as means over the images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockStatistics {
-    /// `|F(x)| / |x|`, Euclidean norms over an image's units; 1 means that the branch is as large as
-    /// the shortcut.
+    /// `|F(x)| / |x|`, the ratio of the Euclidean norms over all units of an image. At 1 the branch is as large
+    /// as the shortcut.
     pub ratio: f64,
-    /// Cosine of the angle between `F(x)` and `x`, `-1.0..=1.0`: below 0 the branch takes away.
+    /// Cosine of the angle between `F(x)` and `x`, in `-1.0..=1.0`. Below 0 the branch reduces the shortcut.
     pub cosine: f64,
-    /// Share of the units that are positive before and not after, or the other way round.
+    /// Share of the units whose sign the block changes, in `0.0..=1.0`: positive before and not after, or the
+    /// reverse.
     pub switched: f64,
 }
 
@@ -102,19 +105,19 @@ pub struct ResidualLens {
     blocks: Vec<ResidualBlock>,
     sums: Vec<BlockStatistics>,
     images: Vec<usize>,
-    /// The latest output of a layer that is some block's shortcut.
+    /// The latest output of any layer that is the shortcut of a block.
     shortcut: Option<Tensor>,
 }
 
 impl ResidualLens {
-    /// A lens on these blocks.
+    /// A hook that measures these blocks.
     pub fn new(blocks: Vec<ResidualBlock>) -> Self {
         let nothing = BlockStatistics { ratio: 0.0, cosine: 0.0, switched: 0.0 };
         let (sums, images) = (vec![nothing; blocks.len()], vec![0; blocks.len()]);
         Self { blocks, sums, images, shortcut: None }
     }
 
-    /// Every block with its means over the images so far; zeros before the first.
+    /// Every block with its means over the images so far. They are 0 before the first image.
     pub fn statistics(&self) -> Vec<(&ResidualBlock, BlockStatistics)> {
         let mean = |(sum, images): (&BlockStatistics, &usize)| {
             let images = (*images).max(1) as f64;
@@ -141,7 +144,7 @@ impl ResidualLens {
         let sums = &mut self.sums[block];
         for (((xx, ff), xf), switched) in xx.iter().zip(&ff).zip(&xf).zip(&switched) {
             let [xx, ff, xf] = [*xx, *ff, *xf].map(f64::from);
-            // An image that has died out by here has neither ratio nor angle.
+            // If every unit of the image is 0 here, there is no ratio and no angle.
             if xx > 0.0 {
                 sums.ratio += (ff / xx).sqrt();
                 sums.cosine += if ff > 0.0 { xf / (xx * ff).sqrt() } else { 0.0 };

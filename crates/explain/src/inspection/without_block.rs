@@ -5,8 +5,8 @@ use candle_vision_models::{LayerHook, Model, ModelSpec, Parameters, Pass};
 
 use super::ResidualBlock;
 
-/// A residual network in which one block adds nothing: its branch is 0, its shortcut passes. It
-/// always runs in evaluation mode.
+/// A residual network in which one block adds nothing: its branch is 0, and only its shortcut passes. The
+/// network always runs in evaluation mode.
 ///
 /// # Example
 /// ```
@@ -29,7 +29,7 @@ pub struct WithoutBlock<'a> {
 }
 
 impl<'a> WithoutBlock<'a> {
-    /// `model` without `block`, which is one of its own.
+    /// `model` without `block`, which must be one of its own blocks.
     pub fn new(model: &'a dyn Model, block: &'a ResidualBlock) -> Self {
         Self { model, block }
     }
@@ -58,7 +58,7 @@ impl Model for WithoutBlock<'_> {
     }
 }
 
-/// Puts zeros in the place of one layer's output.
+/// A hook that replaces the output of one layer by zeros.
 struct Silence<'a> {
     layer: &'a str,
 }

@@ -2,11 +2,11 @@
 
 use super::ClassActivationMap;
 
-/// Magic string, then the version of the format.
+/// The magic string and the version of the format.
 const BEGINNING: &[u8] = b"\x93NUMPY\x01\x00";
 
 impl ClassActivationMap {
-    /// The map as a file that `numpy.load` reads: little-endian 32-bit floats, `[height, width]`
+    /// The map as the bytes of a file that `numpy.load` reads: little-endian 32-bit floats, `[height, width]`
     /// (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
     ///
     /// ```
@@ -22,7 +22,7 @@ impl ClassActivationMap {
     pub fn to_npy(&self) -> Vec<u8> {
         let shape = format!("({}, {})", self.height, self.width);
         let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
-        // The values begin at a multiple of 64 bytes, after a line end.
+        // The header ends with a line end, and the values begin at a multiple of 64 bytes.
         let filled = BEGINNING.len() + 2 + header.len() + 1;
         header.push_str(&" ".repeat(filled.next_multiple_of(64) - filled));
         header.push('\n');

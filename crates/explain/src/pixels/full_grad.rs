@@ -18,14 +18,15 @@ impl Method {
     );
 }
 
-/// The map of each image from the gradient of its score at the pixels and at every bias.
+/// FullGrad of every image of a batch: a map from the gradients at the pixels and at every bias.
 ///
-/// A network of ReLUs is exactly the sum of (gradient at the pixels) times (pixels) and of (gradient at
-/// each bias) times (bias) (equation 3 of the paper). The absolute values of these terms, each channel
-/// scaled to `0..=1` and resized to the input, are added up, as pytorch-grad-cam does.
+/// For a network of ReLUs, the score is exactly the sum of (gradient at the pixels) times (pixels) and
+/// (gradient at each bias) times (bias), which is equation 3 of the paper. The map is the sum of the absolute
+/// values of these terms. Each channel is first scaled to `0..=1` and resized to the input, as pytorch-grad-cam
+/// does.
 ///
-/// Every layer with a parameter `bias` and a spatial output takes part. What such a layer gives for an input
-/// of zeros is its bias; of a batch norm that includes what its running mean amounts to.
+/// Every layer with a parameter `bias` and a spatial output takes part. The bias of a layer is its output for
+/// an input of zeros. So the bias of a batch norm includes the effect of its running mean.
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, preprocessed as in training
@@ -71,7 +72,7 @@ pub fn full_grad(
     from_coarse(&sums, &inquiry.asked.answers, [height, width], PIXELS)
 }
 
-/// The bias of every layer that has one and gives feature maps, as `[1, channels, height, width]`.
+/// The bias of every layer that has one and gives feature maps, each `[1, channels, height, width]`.
 fn biases(model: &dyn Model, image: &Tensor) -> Result<Vec<(String, Tensor)>> {
     let mut shapes = RecordShapes::default();
     model.forward(image, &mut Pass::eval().with_hooks(&mut shapes))?;
@@ -102,13 +103,13 @@ fn biases(model: &dyn Model, image: &Tensor) -> Result<Vec<(String, Tensor)>> {
     Ok(biases)
 }
 
-/// Adds the absolute `terms` (`[batch, channels, height, width]`) to the maps of `size`, each channel
-/// scaled to `0..=1`.
+/// Scales each channel of the absolute `terms` (`[batch, channels, height, width]`) to `0..=1`, resizes it to
+/// `size` and adds it to the map of its image.
 fn add_terms(sums: &mut [Vec<f32>], terms: &Tensor, size: [usize; 2]) -> Result<()> {
     let (_, _, height, width) = terms.dims4()?;
     let terms = terms.to_dtype(DType::F32)?.abs()?.flatten_from(2)?.to_vec3::<f32>()?;
     for (sum, channels) in sums.iter_mut().zip(terms) {
-        // Resizing is linear: the sum of the channels is resized once.
+        // Resizing is linear, so the sum of the channels is resized once.
         let mut coarse = vec![0f32; height * width];
         for mut channel in channels {
             stretch(&mut channel);

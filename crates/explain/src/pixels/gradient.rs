@@ -21,12 +21,12 @@ impl Method {
     );
 }
 
-/// The gradient of each image's score at its pixels (Simonyan et al. 2013,
-/// <https://arxiv.org/abs/1312.6034>): which pixels would change the score fastest.
+/// The gradient of each image's score at its pixels (Simonyan et al. 2013, <https://arxiv.org/abs/1312.6034>).
+/// It shows which pixels would change the score fastest.
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, preprocessed as in training
-/// - the values are in the same shape
+/// - the returned values have the same shape
 ///
 /// # Errors
 /// If the target does not fit the network, the logits are not finite, or the images do not fit the
@@ -54,7 +54,7 @@ pub fn saliency(model: &dyn Model, images: &Tensor, target: &Target) -> Result<A
 }
 
 /// The gradient at each pixel times the pixel's value (Shrikumar et al. 2016,
-/// <https://arxiv.org/abs/1605.01713>): what it adds to the score, were the network linear.
+/// <https://arxiv.org/abs/1605.01713>). For a linear network this is what each pixel adds to the score.
 ///
 /// Shapes and errors are those of [`saliency`].
 ///

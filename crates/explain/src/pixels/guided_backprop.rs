@@ -15,11 +15,11 @@ impl Method {
     );
 }
 
-/// The gradient at the pixels when every ReLU passes only positive gradients back: sharp
-/// outlines of what excites the network.
+/// The gradient at the pixels, where every ReLU passes only positive gradients back. It shows sharp outlines of
+/// what excites the network.
 ///
-/// It passes the weight-randomisation check badly (Adebayo et al. 2018): it shows the image's edges
-/// rather than the network's reasons. Relus that a network does not name pass gradients as
+/// The method does badly in the weight-randomisation check (Adebayo et al. 2018): it shows the image's edges
+/// rather than the network's reasons. A ReLU that is not a named layer of the network passes gradients as
 /// usual.
 ///
 /// Shapes and errors are those of [`saliency`](crate::saliency).
@@ -55,9 +55,9 @@ pub fn guided_backprop(
     Ok(inquiry.attributions(gradient, false))
 }
 
-/// Finds the relus of a network by what they do: an output without negative values, in the shape
-/// of the layer before (pooling changes the shape). Blocks and dropouts that hand a ReLU's
-/// output on are found too, which does no harm.
+/// Finds the ReLUs of a network by their behaviour: the output has no negative values and has the shape of the
+/// layer before. Pooling changes the shape. Blocks and dropouts that pass on the output of a ReLU are found
+/// too, which does no harm.
 #[derive(Default)]
 struct Relus {
     shape: Vec<usize>,

@@ -20,10 +20,10 @@ impl Method {
 /// The path along which gradients are added up.
 #[derive(Debug, Clone)]
 pub struct IntegratedGradients {
-    /// Points on the path, both ends included; at least 2.
+    /// Number of points on the path, including both ends. At least 2; 32 by default.
     pub steps: usize,
-    /// Where the path begins, of the images' shape or one that broadcasts to it; zeros (the mean
-    /// colour of normalised images) if `None`.
+    /// The start of the path, in the images' shape or one that broadcasts to it. `None` means zeros, the mean
+    /// colour of normalised images.
     pub baseline: Option<Tensor>,
 }
 
@@ -33,16 +33,16 @@ impl Default for IntegratedGradients {
     }
 }
 
-/// What each value adds to the score on the straight way from a baseline to the image: the values
+/// What each value of an image adds to the score on the straight path from a baseline to the image. The values
 /// of an image add up to the difference of the two scores.
 ///
-/// The integral is taken by the trapezoidal rule, whose weights add up to 1; captum's
-/// `riemann_trapezoid` gives `(steps - 1) / steps` of it.
+/// The integral uses the trapezoidal rule, whose weights add up to 1. captum's `riemann_trapezoid` gives
+/// `(steps - 1) / steps` of this result.
 ///
 /// Shapes are those of [`saliency`](crate::saliency).
 ///
 /// # Errors
-/// As [`saliency`](crate::saliency), if there are fewer than 2 steps, or the baseline does not fit.
+/// Those of [`saliency`](crate::saliency). Also if there are fewer than 2 steps, or the baseline does not fit.
 ///
 /// # Example
 /// ```

@@ -15,17 +15,17 @@ impl Method {
     );
 }
 
-/// Covered images in one pass.
+/// How many covered images go through the network in one pass.
 const CHUNK: usize = 16;
 
 /// The patch that [`occlusion`] moves over each image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Occlusion {
-    /// Side of the patch in pixels; by default an eighth of the shorter side, rounded up.
+    /// Side of the patch in pixels. By default an eighth of the image's shorter side, rounded up.
     pub window: Option<usize>,
-    /// Pixels from one place to the next; by default half a patch, rounded up.
+    /// Distance from one position to the next, in pixels. By default half a patch, rounded up.
     pub stride: Option<usize>,
-    /// What a covered value becomes; 0 is the mean colour of normalised images.
+    /// The value of a covered pixel. 0 is the mean colour of normalised images.
     pub fill: f64,
 }
 
@@ -35,15 +35,16 @@ impl Default for Occlusion {
     }
 }
 
-/// What the score loses when a patch covers each place, averaged over the places of the patch that
-/// cover a pixel. It needs no gradient: a forward pass for each place.
+/// What the score loses when a patch covers a pixel, averaged over the positions of the patch that cover it.
+/// The method needs no gradient, but one forward pass for each position.
 ///
 /// # Shapes
 /// - `images`: `[batch, channels, height, width]`, preprocessed as in training
-/// - the values are `[batch, 1, height, width]`
+/// - the returned values are `[batch, 1, height, width]`
 ///
 /// # Errors
-/// As [`saliency`](crate::saliency), or if the patch or its step is 0 or larger than an image.
+/// Those of [`saliency`](crate::saliency). Also if the patch or its stride is 0 or larger than the image's
+/// shorter side.
 ///
 /// # Example
 /// ```
@@ -98,7 +99,8 @@ impl Patch {
         Ok(Self { window, stride, fill: options.fill })
     }
 
-    /// Upper left corners; the last of a row or column ends with the image.
+    /// The upper left corners of the patch. The last patch of each row and column ends at the edge of the
+    /// image.
     fn places(&self, height: usize, width: usize) -> Vec<[usize; 2]> {
         let along = |side: usize| {
             let last = side - self.window;
@@ -108,7 +110,7 @@ impl Patch {
         along(height).into_iter().flat_map(|y| columns.iter().map(move |x| [y, *x])).collect()
     }
 
-    /// 1 under the patch at `place`, 0 elsewhere.
+    /// The mask of the patch at this place: 1 under the patch, 0 elsewhere.
     fn cover(&self, [top, left]: [usize; 2], height: usize, width: usize) -> Vec<f32> {
         let inside = |at: usize, start: usize| (start..start + self.window).contains(&at);
         let pixel = |i: usize| inside(i / width, top) && inside(i % width, left);
@@ -132,7 +134,7 @@ fn lost_by_pixel(
             places.iter().flat_map(|place| patch.cover(*place, height, width)).collect();
         let mask = Tensor::from_slice(&covers, (places.len(), 1, height, width), image.device())?;
         let mask = mask.to_dtype(image.dtype())?;
-        // fill where the mask is 1, the image elsewhere
+        // `fill` where the mask is 1, the image elsewhere.
         let change = image.affine(-1.0, patch.fill)?;
         let covered = image.broadcast_add(&mask.broadcast_mul(&change)?)?;
         let response = inquiry.question.run_again(&covered, &mut Hooks::new())?;
@@ -145,7 +147,8 @@ fn lost_by_pixel(
             }
         }
     }
-    // A stride larger than the window leaves pixels that no patch has covered: nothing is known.
+    // A stride larger than the window leaves pixels that no patch has covered. Nothing is known of them, and
+    // they become 0.
     Ok(lost.iter().zip(&times).map(|(lost, times)| (lost / times.max(1.0)) as f32).collect())
 }
 

@@ -20,16 +20,16 @@ impl Method {
 /// The noise that [`smooth_grad`] averages over.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SmoothGrad {
-    /// Noisy copies of each image, at least 1.
+    /// Number of noisy copies of each image, at least 1.
     pub samples: usize,
-    /// Standard deviation of the noise, as a fraction of the range of an image's values.
+    /// Standard deviation of the noise, as a fraction of the range of an image's values. At least 0.
     pub noise: f64,
-    /// Decides the noise.
+    /// The seed of the noise.
     pub seed: u64,
 }
 
 impl Default for SmoothGrad {
-    /// The paper's middle values: 25 copies, 15 % noise.
+    /// The paper's middle values: 25 copies and 15 % noise.
     fn default() -> Self {
         Self { samples: 25, noise: 0.15, seed: 0 }
     }
@@ -40,7 +40,7 @@ impl Default for SmoothGrad {
 /// Shapes are those of [`saliency`](crate::saliency).
 ///
 /// # Errors
-/// As [`saliency`](crate::saliency), if there is no sample, or the noise is negative or not finite.
+/// Those of [`saliency`](crate::saliency). Also if `samples` is 0, or the noise is negative or not finite.
 ///
 /// # Example
 /// ```
@@ -77,7 +77,7 @@ pub fn smooth_grad(
     let inquiry = Inquiry::new(model, images, target)?;
     let deviation = (range_of_each(images)? * noise.noise)?;
     let count = images.dim(0)?;
-    // Each image has its own noise, so that a batch gives what the images give alone.
+    // Each image has its own noise, so that a batch gives the same results as its images one by one.
     let mut generators = vec![Generator::seed_from_u64(noise.seed); count];
     let mut total = images.zeros_like()?;
     for _ in 0..noise.samples {
@@ -94,7 +94,7 @@ pub fn smooth_grad(
     Ok(inquiry.attributions((total / noise.samples as f64)?, false))
 }
 
-/// Largest less smallest value of each image, `[batch, 1, 1, 1]`.
+/// The largest minus the smallest value of each image, `[batch, 1, 1, 1]`.
 fn range_of_each(images: &Tensor) -> Result<Tensor> {
     let flat = images.flatten_from(1)?;
     let range = (flat.max_keepdim(1)? - flat.min_keepdim(1)?)?;

@@ -1,4 +1,4 @@
-//! The zip archives that `torch.save` writes, whose entries may lie.
+//! The zip archives that `torch.save` writes. The sizes that an entry states may be wrong.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -8,16 +8,17 @@ use zip::{CompressionMethod, ZipArchive};
 use super::dictionary;
 use super::pickle::{self, Pickle, Value};
 
-/// Largest pickle that is read: names and numbers, none of the weights.
+/// The largest pickle that is read, in bytes. It holds names and numbers, but no weights.
 const MAX_PICKLE_BYTES: u64 = 256 << 20;
-/// What a compressed entry may grow to, as a multiple of its size. Weights shrink by a tenth.
+/// How much larger than its compressed size an entry may be. Weights compress by only about a tenth.
 const MAX_RATIO: u64 = 100;
-/// Zeros alone shrink more: sizes up to this are never held against a file.
+/// Entries up to this size, in bytes, are never rejected for their compression ratio, because zeros compress
+/// much better.
 const SMALL_BYTES: u64 = 16 << 20;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// A zip archive as `torch.save` writes it: everything lies in one folder.
+/// A zip archive as `torch.save` writes it: all entries lie in one folder.
 pub(super) struct Archive {
     zip: ZipArchive<BufReader<File>>,
     folder: String,
@@ -74,8 +75,8 @@ impl Archive {
     }
 }
 
-/// The bytes of an entry, of a storage the first `len`. What it says about its size is checked first,
-/// and memory is taken only as bytes come.
+/// The bytes of an entry. With `len`, the first `len` bytes of a storage. The size that the entry states is
+/// checked first, and memory is allocated only as bytes arrive.
 fn entry(zip: &mut ZipArchive<BufReader<File>>, name: &str, len: Option<usize>) -> Result<Vec<u8>> {
     let damaged = |what: String| format!("its entry `{name}` {what}: the file is damaged");
     let mut entry =
@@ -94,7 +95,7 @@ fn entry(zip: &mut ZipArchive<BufReader<File>>, name: &str, len: Option<usize>) 
         return Err(damaged(format!("has {size} bytes, expected {len}")));
     }
     let mut bytes = Vec::new();
-    // All of it, whatever is needed: at its end the checksum is compared.
+    // The entry is read to its end, even if less is needed, because the checksum is compared there.
     let read = entry.by_ref().take(size.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| damaged(format!("cannot be read ({error})")))?;
     if bytes.len() as u64 != size {

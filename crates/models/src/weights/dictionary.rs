@@ -1,13 +1,14 @@
-//! Which dictionary of a PyTorch file holds the weights.
+//! Finds the dictionary of a PyTorch file that holds the weights.
 //!
-//! Training scripts save them alone, or within a dictionary beside the epoch and the optimizer's state,
-//! under a name of their own choice. They are found by what they are: names with tensors.
+//! Training scripts save the weights alone, or in a dictionary next to the epoch and the optimizer's state. The
+//! name of that entry differs from script to script. So the weights are recognised by their content: names with
+//! tensors.
 
 use std::collections::{BTreeSet, HashSet};
 
 use super::pickle::{Id, Object, Pickle, Value, Values};
 
-/// Names that weights have in a checkpoint, the plainest first.
+/// Usual names of the weights in a checkpoint, the plainest first.
 const USUAL: &[&str] = &[
     "state_dict",
     "model_state_dict",
@@ -24,9 +25,9 @@ const USUAL: &[&str] = &[
     "backbone",
     "encoder",
 ];
-/// Parts of names that averages of weights have: taken only if there is nothing else.
+/// Words in the names of averaged weights. These are taken only if there are no others.
 const AVERAGED: &[&str] = &["ema", "swa", "averaged", "teacher", "shadow"];
-/// Parts of names of what is no weight.
+/// Words in the names of entries that are not weights.
 const OTHER_STATE: &[&str] = &[
     "optim",
     "sched",
@@ -40,25 +41,25 @@ const OTHER_STATE: &[&str] = &[
     "callbacks",
     "loops",
 ];
-/// How deep weights may lie.
+/// How deep in the file weights may lie.
 const MAX_DEPTH: usize = 5;
-/// Entries of a list in which weights may lie.
+/// The longest list in which weights may lie.
 const MAX_ITEMS: usize = 8;
-/// Values that are looked at.
+/// The largest number of values that are searched.
 const MAX_DICTIONARIES: usize = 100_000;
 
-/// A dictionary with tensors in it.
+/// A dictionary that contains tensors.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
-    /// Its name in the file, `checkpoint.state_dict`; empty for the file's own.
+    /// Its path in the file, such as `checkpoint.state_dict`. Empty for the file's outermost dictionary.
     pub(super) path: String,
-    /// Name and tensor (or what should be one), in the order of the file.
+    /// Names and tensors, in the order of the file. A tensor may be unreadable.
     pub(super) tensors: Vec<(String, Id)>,
-    /// Whether an optimizer remembers it.
+    /// Whether it is part of an optimizer's state.
     is_state: bool,
 }
 
-/// The weights, and the names of dictionaries with tensors that were left out.
+/// The dictionary with the weights, and the names of the other dictionaries with tensors.
 pub(super) fn find(pickle: &Pickle) -> Result<(Found, Vec<String>), String> {
     let values = &pickle.values;
     if let Value::Object(object) = values.get(pickle.root) {
@@ -72,7 +73,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<(Found, Vec<String>), String> {
     let mut search = Search { values, seen: HashSet::new(), all: Vec::new() };
     search.collect(pickle.root, "", 0, false);
     let mut all = search.all;
-    // A single statistic beside a whole network is no weight of it.
+    // A single statistic beside a whole pickled network is not the weights.
     let best =
         choose(&all).filter(|best| all[*best].tensors.len() > 1 || network(pickle).is_none());
     let Some(best) = best else {
@@ -84,8 +85,8 @@ pub(super) fn find(pickle: &Pickle) -> Result<(Found, Vec<String>), String> {
     Ok((chosen, left_out.into_iter().collect()))
 }
 
-/// What `found` is part of, as few words as tell it from `chosen`: of an optimizer's state there is a
-/// dictionary for each parameter.
+/// The shortest name that tells `found` from `chosen`. An optimizer's state has one dictionary for each
+/// parameter, and all of them get one name.
 fn other_part(found: &Found, chosen: &Found) -> Option<String> {
     let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
     let part = root(&found.path);
@@ -140,7 +141,7 @@ impl Search<'_> {
     }
 }
 
-/// PyTorch's optimizers save these two.
+/// PyTorch's optimizers save these two entries.
 fn is_optimizer(values: &Values, id: Id) -> bool {
     let Value::Dict(pairs) = values.get(id) else {
         return false;
@@ -149,19 +150,19 @@ fn is_optimizer(values: &Values, id: Id) -> bool {
     has("state") && has("param_groups")
 }
 
-/// The place of the dictionary that most likely holds the weights.
+/// The index of the dictionary that most likely holds the weights.
 fn choose(all: &[Found]) -> Option<usize> {
     let is_weights = |found: &Found| !found.is_state && !has_part(&found.path, OTHER_STATE);
     let weights = || all.iter().enumerate().filter(|(_, found)| is_weights(found));
     let plain = weights().filter(|(_, found)| !has_part(&found.path, AVERAGED));
-    // Of equals the first, which is the outermost.
+    // Ties go to the first dictionary, which is the outermost.
     best_of(plain).or_else(|| best_of(weights()))
 }
 
 fn best_of<'a>(candidates: impl Iterator<Item = (usize, &'a Found)>) -> Option<usize> {
     let candidates: Vec<(usize, &Found)> = candidates.collect();
     let most = candidates.iter().map(|(_, found)| found.tensors.len()).max()?;
-    // A usual name decides unless there is hardly anything in it, such as a single statistic.
+    // A usual name decides, unless the dictionary holds hardly anything, such as a single statistic.
     let rank = |found: &Found| {
         let last = found.path.rsplit('.').next().unwrap_or_default();
         let known = USUAL.iter().position(|usual| *usual == last);
@@ -180,15 +181,15 @@ fn is_inside(path: &str, outer: &str) -> bool {
         || path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Whether a word of a segment of `path` begins so: `optim` is in `optimizer_states.0`, `ema` in
-/// `model_ema` but not in `schema`.
+/// Whether a word in a segment of `path` begins with one of `parts`. `optim` is found in `optimizer_states.0`,
+/// and `ema` in `model_ema` but not in `schema`.
 fn has_part(path: &str, parts: &[&str]) -> bool {
     let lower = path.to_ascii_lowercase();
     let mut words = lower.split(['.', '_', '-']);
     words.any(|word| parts.iter().any(|part| word.starts_with(part)))
 }
 
-/// A whole network beside other things.
+/// A whole pickled network beside other entries.
 fn network(pickle: &Pickle) -> Option<&Object> {
     let Value::Dict(pairs) = pickle.values.get(pickle.root) else {
         return None;
@@ -228,7 +229,7 @@ fn whole_network(object: &Object) -> String {
     )
 }
 
-/// What is said of a TorchScript program of this class.
+/// The error for a TorchScript program of this class.
 pub(super) fn torchscript(class: &str) -> String {
     let class =
         class.split('.').filter(|part| !part.starts_with("__")).collect::<Vec<_>>().join(".");

@@ -1,8 +1,8 @@
-//! Number types in weight files, and tensors of their bytes.
+//! Number types in weight files, and tensors made from their bytes.
 
 use candle_core::{DType, Device, Tensor};
 
-/// A number type that is read.
+/// A supported number type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Element {
     F64,
@@ -20,7 +20,7 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// By the name of PyTorch's storage class: `FloatStorage`.
+    /// The type with this name of a PyTorch storage class, such as `FloatStorage`.
     pub(super) fn of_storage(class: &str) -> Option<Self> {
         Some(match class {
             "DoubleStorage" => Self::F64,
@@ -37,7 +37,7 @@ impl Element {
         })
     }
 
-    /// By the name of PyTorch's number type: `float32`.
+    /// The type with this name in PyTorch, such as `float32`.
     pub(super) fn of_torch(dtype: &str) -> Option<Self> {
         Some(match dtype {
             "float64" | "double" => Self::F64,
@@ -75,7 +75,7 @@ impl Element {
         })
     }
 
-    /// Bytes of one number.
+    /// The size of one number in bytes.
     pub(super) fn size(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
@@ -85,8 +85,8 @@ impl Element {
         }
     }
 
-    /// A tensor of little-endian numbers. candle has no `i8`, `u16` and `bool`: they become the next
-    /// larger type, and `u8`.
+    /// A tensor from little-endian bytes. candle has no `i8`, `u16` and `bool`. They become `i16`, `u32` and
+    /// `u8`.
     pub(super) fn tensor(self, bytes: &[u8], shape: &[usize]) -> candle_core::Result<Tensor> {
         let raw = |dtype| Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
         match self {
@@ -116,8 +116,9 @@ impl Element {
     }
 }
 
-/// The numbers of a strided view, one after the other in the order of its shape; `None` if one of
-/// them lies outside of `bytes`.
+/// Copies the numbers of a strided view into one contiguous array, in the order of its shape. `size` is the
+/// number of bytes of one number; `offset` and `stride` count numbers. Returns `None` if a number lies outside
+/// `bytes`.
 pub(super) fn gathered(
     bytes: &[u8],
     size: usize,
@@ -143,7 +144,7 @@ pub(super) fn gathered(
     let mut element = offset;
     for _ in 0..count {
         gathered.extend_from_slice(at(element)?);
-        // To the next place, the last dimension first.
+        // Moves to the next position; the last dimension changes fastest.
         for ((position, size), stride) in index.iter_mut().zip(shape).zip(stride).rev() {
             *position += 1;
             element = element.checked_add(*stride)?;
@@ -166,7 +167,7 @@ fn is_contiguous(shape: &[usize], stride: &[usize]) -> bool {
     })
 }
 
-/// Turns the bytes of every number around.
+/// Reverses the byte order of every number.
 pub(super) fn swap_bytes(bytes: &mut [u8], size: usize) {
     for number in bytes.chunks_exact_mut(size) {
         number.reverse();

@@ -1,4 +1,4 @@
-//! Fits the tensors of a file to a network: its head, its form, its names.
+//! Fits the tensors of a file to a network: finds the head, adapts the form, compares the names.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -9,7 +9,7 @@ use super::{LoadReport, Strictness};
 use crate::Model;
 use crate::path::{is_under, layer_of};
 
-/// What people call the layer that ends in the classes.
+/// Usual names of the layer that gives the logits.
 const HEADS: &[&str] = &[
     "fc",
     "classifier",
@@ -29,7 +29,7 @@ const HEADS: &[&str] = &[
     "top",
 ];
 
-/// The tensors of a file under the network's names and in its form.
+/// The tensors of a file under the network's names and in the network's form.
 pub(super) struct Fitted {
     pub(super) tensors: BTreeMap<String, Tensor>,
     pub(super) report: LoadReport,
@@ -52,17 +52,18 @@ pub(super) fn fit(model: &dyn Model, renamed: Renamed, strictness: Strictness) -
     Ok(Fitted { tensors, report })
 }
 
-/// A head under another name.
+/// A head that the file holds under another name.
 #[derive(Default)]
 struct FoundHead {
-    /// What the file calls it.
+    /// The head's name in the file.
     name: Option<String>,
-    /// Names of a head in another form.
+    /// Names of the tensors of a head in another form.
     left_out: Vec<String>,
 }
 
-/// Brings a linear layer that only the file knows, and that stands where the network has its head, to
-/// the head's name. With [`Strictness::ExceptHead`] a head of several layers is left out.
+/// Looks for the head under another name: a linear layer that the network does not have and that takes as many
+/// features as the network's head. It gets the name of the network's head. With [`Strictness::ExceptHead`], a
+/// head of several layers is left out.
 fn rename_head(
     model: &dyn Model,
     ours: &HashSet<&str>,
@@ -84,7 +85,7 @@ fn rename_head(
     let layers: BTreeSet<String> = leftover().map(|name| layer_of(name).to_owned()).collect();
     let is_head = |layer: &str| is_of_head(model, layer) || HEADS.contains(&first_segment(layer));
     let named: Vec<&String> = layers.iter().filter(|layer| is_head(layer)).collect();
-    // A single layer that fits is the head whatever it is called.
+    // A single layer that fits is the head, whatever its name.
     let layer = match (named.as_slice(), layers.len()) {
         ([layer], _) => Some((*layer).clone()),
         ([], 1) => layers.first().cloned(),
@@ -124,7 +125,7 @@ fn rename_head(
     Ok(FoundHead { name: None, left_out })
 }
 
-/// A 1x1 convolution behind global pooling is a linear layer.
+/// A 1x1 convolution after global pooling is a linear layer.
 fn as_linear(weight: &Tensor) -> Result<Tensor> {
     match *weight.dims() {
         [out, features, 1, 1] => weight.reshape((out, features)),
@@ -136,7 +137,7 @@ fn first_segment(layer: &str) -> &str {
     layer.split('.').next().unwrap_or_default()
 }
 
-/// Whether `path` belongs to the head of `model`. A network that names none has no such path.
+/// Whether `path` belongs to the head of `model`. If the network names no head, no path does.
 pub(super) fn is_of_head(model: &dyn Model, path: &str) -> bool {
     !model.head().is_empty() && is_under(path, model.head())
 }
@@ -161,7 +162,8 @@ fn compare(
             None => report.missing.push(name),
         }
     }
-    // A head is taken whole or not at all: a bias that happens to fit stays with its weight.
+    // A head is taken completely or not at all. So if its weight does not fit, a bias that happens to fit is
+    // not taken either.
     if !report.new_head.is_empty() {
         let (head, body) = report.matched.drain(..).partition(|name| replaceable(name));
         report.matched = body;
@@ -175,7 +177,7 @@ fn compare(
     report
 }
 
-/// Some files leave out how many batches a batch norm has seen.
+/// Counters of the batches that a batch norm has seen. Some files leave them out.
 fn is_counter(name: &str) -> bool {
     name.ends_with("num_batches_tracked")
 }

@@ -9,17 +9,20 @@ use super::names::renamed;
 use super::{LoadReport, Strictness};
 use crate::{Model, Parameter};
 
-/// Copies `tensors` into `model`, all or nothing, and says what fitted.
+/// Copies `tensors` into `model`, all of them or none, and reports what fitted.
 ///
-/// Names may have a common prefix (`module.`, `model.`, `_orig_mod.`, `backbone.`), the head may have
-/// another name, and a trainer's tensors (an optimizer's state, averages) may stand beside the network's:
-/// the report says what was done. `num_batches_tracked` counters may be missing on either side: some files
-/// leave them out. Floats of any size are converted.
+/// - The names may have a common prefix (`module.`, `model.`, `_orig_mod.`, `backbone.`).
+/// - The head may have another name.
+/// - A trainer's tensors (an optimizer's state, averages) may stand beside the network's.
+/// - `num_batches_tracked` counters may be missing on either side, because some files leave them out.
+/// - Floats of any size are converted.
+///
+/// The report says which of these was done.
 ///
 /// # Errors
-/// If anything but what `head` allows is missing, unexpected or of another shape, if the file holds
-/// integers where the network has floats, or a tensor cannot be brought to the network's device; the
-/// network is then untouched and the message holds the report.
+/// If anything that `strictness` does not allow is missing, unexpected or of another shape, if the file holds
+/// integers where the network has floats, or if a tensor cannot be moved to the network's device. The network
+/// is then unchanged, and the message holds the report.
 pub fn load(
     model: &dyn Model,
     tensors: &HashMap<String, Tensor>,
@@ -55,7 +58,7 @@ pub fn load(
         }
         return Err(Error::Msg(format!("the weights do not fit `{architecture}`: {report}")));
     }
-    // Whatever can fail comes first: the network is as before until all of it is ready.
+    // Every step that can fail comes first, so that the network is unchanged until all tensors are ready.
     let mut ready = Vec::new();
     let mut converted = BTreeSet::new();
     for name in &report.matched {
@@ -83,8 +86,8 @@ fn ready_type(ready: &[(Tensor, Parameter)]) -> DType {
     ready.last().map_or(DType::F32, |(values, _)| values.dtype())
 }
 
-/// `tensor` as the parameter takes it, in memory of its own: a variable takes no values that share
-/// memory with it, and finds that out only when it is set.
+/// `tensor` in the number type and on the device of the parameter, in its own memory. A variable rejects values
+/// that share its memory, and reports this only when it is set.
 fn prepared(parameter: &Parameter, tensor: &Tensor) -> Result<Tensor> {
     let var = parameter.var();
     let (from, to) = (tensor.dtype(), var.dtype());

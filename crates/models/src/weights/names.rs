@@ -1,37 +1,37 @@
-//! Names as a wrapper, a framework or a larger network has changed them.
+//! Undoes the changes that a wrapper, a framework or a larger network made to parameter names.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use candle_core::{Error, Result, Tensor};
 
-/// Segments that wrappers put into names: `DataParallel`, `torch.compile`, sharding, checkpointing.
+/// Segments that wrappers add to names: `DataParallel`, `torch.compile`, sharding and checkpointing.
 const WRAPPERS: &[&str] =
     &["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
-/// What a trainer keeps beside the network, here and in other programs.
+/// Prefixes of the tensors that trainers save beside the network, here and in other programs.
 const TRAINING_STATE: &[&str] =
     &["optimizer.", "optim.", "ema.", "history.", "scheduler.", "lr_scheduler."];
-/// Parts of the names of a network's averaged twin.
+/// Parts of the names of a network's averaged copy.
 const TWINS: &[&str] = &["ema", "teacher", "momentum", "swa", "averaged", "target", "_k."];
 
-/// The tensors of a file under a network's names, as far as names tell.
+/// The tensors of a file under a network's names, as far as the names allow it.
 #[derive(Debug, Default)]
 pub(super) struct Renamed {
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// What was left off.
+    /// The prefix that was removed.
     pub(super) prefix: Option<String>,
-    /// Tensors that do not lie under the prefix, by their full names.
+    /// Tensors without this prefix, by their full names.
     pub(super) beside: BTreeMap<String, Tensor>,
     /// Names of a trainer's tensors.
     pub(super) state: Vec<String>,
 }
 
-/// Brings the names of `tensors` to those of a network that calls its parameters `ours`.
+/// Renames `tensors` to match a network whose parameters are called `ours`.
 pub(super) fn renamed(tensors: &HashMap<String, Tensor>, ours: &HashSet<&str>) -> Result<Renamed> {
     let (state, rest) = without_state(tensors, ours);
     let plain = best_prefix(rest.keys().map(String::as_str), ours)?;
     let unwrapped: BTreeMap<String, Tensor> =
         rest.iter().map(|(name, tensor)| (unwrapped(name), tensor.clone())).collect();
-    // Two names that become one are two tensors.
+    // If two names become the same, they belong to different tensors, so nothing is unwrapped.
     let inner = if unwrapped.len() == rest.len() {
         best_prefix(unwrapped.keys().map(String::as_str), ours)?
     } else {
@@ -74,7 +74,7 @@ struct Prefix {
     matches: usize,
 }
 
-/// What to leave off so that most names are names of the network; nothing if nothing helps.
+/// The prefix whose removal gives the most names of the network. Empty if no removal helps.
 fn best_prefix<'a>(names: impl Iterator<Item = &'a str>, ours: &HashSet<&str>) -> Result<Prefix> {
     let mut matches: BTreeMap<&str, usize> = BTreeMap::new();
     for name in names {
@@ -102,7 +102,7 @@ fn best_prefix<'a>(names: impl Iterator<Item = &'a str>, ours: &HashSet<&str>) -
             "the file holds several networks, under `{first}` and under `{second}`; save the one that is \
              wanted alone"
         ))),
-        // In order, so the empty one comes first.
+        // The prefixes are sorted, so the empty one comes first.
         [first, ..] => Ok(Prefix { text: (*first).to_owned(), matches: most }),
     }
 }
@@ -116,7 +116,7 @@ fn split(tensors: BTreeMap<String, Tensor>, prefix: &str, ours: &HashSet<&str>) 
             None => drop(renamed.beside.insert(name, tensor)),
         }
     }
-    // A head that was put beside a wrapped backbone, under the network's own name.
+    // A head beside a wrapped backbone may already have the network's own name.
     let known: Vec<String> =
         renamed.beside.keys().filter(|name| ours.contains(name.as_str())).cloned().collect();
     for name in known {

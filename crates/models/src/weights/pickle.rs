@@ -1,9 +1,10 @@
 //! A pickle machine that runs nothing.
 //!
-//! Python's machine calls whatever a pickle names. This one knows a handful of calls, all of them made
-//! of numbers (PyTorch's tensor builders, ordered dictionaries); any other call makes an object that
-//! remembers its class and nothing else, and a call that only an attack needs is an error. candle has a
-//! reader of its own, which leaves out what it does not understand without a word.
+//! Python's machine calls everything that a pickle names. This one supports a few calls that only build data:
+//! PyTorch's tensor builders and ordered dictionaries. Any other call makes an object that keeps its class and
+//! nothing else. A call that only an attack needs is an error.
+//!
+//! candle has its own reader, but that reader silently leaves out what it does not understand.
 
 mod builders;
 mod globals;
@@ -17,12 +18,12 @@ use input::Input;
 
 pub(super) use value::{Class, Id, Object, TensorRef, Value, Values};
 
-/// A pickle that was read.
+/// The result of reading a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle {
     pub(super) values: Values,
     pub(super) root: Id,
-    /// Where the next bytes of the file begin.
+    /// The position of the next byte of the file.
     pub(super) end: usize,
 }
 
@@ -43,7 +44,7 @@ struct Machine<'a> {
     input: Input<'a>,
     values: Values,
     stack: Vec<Id>,
-    /// Heights of the stack at which the open lists, tuples and dictionaries begin.
+    /// The heights of the stack at which the open lists, tuples and dictionaries begin.
     marks: Vec<usize>,
     memo: HashMap<usize, Id>,
 }
@@ -162,7 +163,7 @@ impl Machine<'_> {
                 };
                 self.global(module, name)?;
             }
-            // Calls: REDUCE, NEWOBJ, NEWOBJ_EX, INST, OBJ.
+            // The opcodes of calls: REDUCE, NEWOBJ, NEWOBJ_EX, INST, OBJ.
             b'R' | 0x81 => {
                 let pair = self.pop_many(2)?;
                 self.call(&pair)?;
@@ -206,7 +207,7 @@ impl Machine<'_> {
         self.push(Value::Class(Box::new(class)))
     }
 
-    /// What is called, its arguments, and perhaps named ones.
+    /// Makes a call. `parts` holds the callee, its arguments and possibly named arguments.
     fn call(&mut self, parts: &[Id]) -> Result<(), String> {
         let [callee, arguments, ..] = parts else {
             return Err("its pickle is damaged".to_owned());
@@ -217,7 +218,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The state of an object is dropped, but for what tells a network from other objects.
+    /// Sets the state of an object. The state is dropped, except for the entry that distinguishes a network
+    /// from other objects.
     fn build(&mut self, object: Id, state: Id) {
         let mut names = match self.values.get(state) {
             Value::Dict(pairs) => pairs.iter().filter_map(|(key, _)| self.values.text(*key)),
@@ -253,7 +255,7 @@ impl Machine<'_> {
         Ok(self.stack.split_off(mark.ok_or("its pickle is damaged")?))
     }
 
-    /// Appends to the list on top. Of another container, a deque say, the items are dropped.
+    /// Appends to the list on top of the stack. For another container, such as a deque, the items are dropped.
     fn extend(&mut self, items: &[Id]) -> Result<(), String> {
         let top = self.top()?;
         if let Some(Value::List(list)) = self.values.get_mut(top) {

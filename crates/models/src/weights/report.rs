@@ -1,38 +1,38 @@
-//! What a weight file and a network had in common.
+//! The report of how a weight file fitted a network.
 
 use std::fmt::{Display, Formatter, Result};
 
-/// What a weight file and a network had in common, and what was done to make it fit.
+/// How a weight file fitted a network, and what was changed to make it fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Names whose tensors were taken.
+    /// Names of the parameters that got a tensor.
     pub matched: Vec<String>,
-    /// Names under the head that the file has for another number of classes (or not at all): the
+    /// Names of parameters of the head that the file has for another number of classes, or not at all. The
     /// network keeps its new head.
     pub new_head: Vec<String>,
-    /// Names the network has and the file lacks.
+    /// Names that the network has and the file does not.
     pub missing: Vec<String>,
-    /// Names the file has and the network lacks.
+    /// Names that the file has and the network does not.
     pub unexpected: Vec<String>,
-    /// Names whose shapes differ: name, shape in the network, shape in the file.
+    /// Parameters whose shapes differ: name, shape in the network, shape in the file.
     pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// The dictionary of the file that held the weights, such as `state_dict`.
     pub dictionary: Option<String>,
-    /// Other dictionaries of the file with tensors, which were left out.
+    /// Other dictionaries of the file with tensors that were left out.
     pub other_dictionaries: Vec<String>,
-    /// What was left off the file's names, such as `module.`.
+    /// The prefix that was removed from the file's names, such as `module.`.
     pub prefix: Option<String>,
-    /// What the file calls the head, if it is not the network's name for it.
+    /// The head's name in the file, if it differs from the network's.
     pub head_in_file: Option<String>,
-    /// Tensors of the file that are no part of the network: an optimizer's state, averages of the
-    /// weights, what stands beside the network in a larger one.
+    /// Names of tensors of the file that are no part of the network: an optimizer's state, averaged weights, or
+    /// other parts of a larger network.
     pub left_out: Vec<String>,
-    /// Number types of the file that were converted to the network's, such as `F16`.
+    /// Number types in the file that were converted to the network's, such as `F16`.
     pub converted: Vec<String>,
 }
 
 impl LoadReport {
-    /// Whether every name but those of a new head found its tensor.
+    /// Whether every name, except those of a new head, has its tensor.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.wrong_shape.is_empty()
     }
@@ -72,7 +72,7 @@ impl Display for LoadReport {
     }
 }
 
-/// The count and the first few names: a wrong file differs in hundreds.
+/// Writes the count and the first few names, because a wrong file differs in hundreds.
 fn list(f: &mut Formatter<'_>, what: &str, names: &[String]) -> Result {
     if names.is_empty() {
         return Ok(());

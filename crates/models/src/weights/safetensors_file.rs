@@ -8,16 +8,16 @@ use safetensors::{SafeTensorError, SafeTensors};
 use super::WeightFile;
 use super::elements::Element;
 
-/// Largest header that is read: ten times that of any network here.
+/// The largest header that is read, in bytes. It is ten times that of any network here.
 const MAX_HEADER_BYTES: u64 = 10 << 20;
 
-/// Why bytes are no whole safetensors file.
+/// Why bytes are not a complete safetensors file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// They are something else.
+    /// The bytes are of another format.
     NotSafetensors,
-    /// They begin as such a file, and are cut short or damaged; what is wrong, in words.
+    /// The bytes begin as a safetensors file but are cut short or damaged. The text says what is wrong.
     Damaged(String),
 }
 
@@ -38,8 +38,8 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
-/// The texts by name in the header of a safetensors file (its `__metadata__`), of which `bytes` are all.
-/// Nothing is read of the tensors, but their places are checked.
+/// The texts in the header of a safetensors file (its `__metadata__`), by name. `bytes` must be the whole file.
+/// No tensor is read, but the positions of the tensors are checked.
 ///
 /// ```
 /// use candle_vision_models::weights::{HeaderError, safetensors_header};
@@ -48,7 +48,7 @@ impl std::error::Error for HeaderError {}
 /// ```
 ///
 /// # Errors
-/// If the bytes are something else, cut short or damaged.
+/// If the bytes are of another format, cut short or damaged.
 pub fn safetensors_header(bytes: &[u8]) -> Result<HashMap<String, String>, HeaderError> {
     check_length(bytes)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(header_error)?;
@@ -65,7 +65,7 @@ fn check_length(bytes: &[u8]) -> Result<(), HeaderError> {
 
 fn header_error(error: SafeTensorError) -> HeaderError {
     match error {
-        // What a text file or an image gives.
+        // The errors for a text file or an image.
         SafeTensorError::HeaderTooLarge
         | SafeTensorError::InvalidHeader(_)
         | SafeTensorError::InvalidHeaderDeserialization(_) => HeaderError::NotSafetensors,

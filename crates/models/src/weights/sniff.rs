@@ -1,21 +1,21 @@
-//! What a file is, by its first bytes: names say little, and a failed download has the right one.
+//! Recognises a file by its first bytes. A file name says little: a failed download has the right name.
 
-/// What to read a file as.
+/// The format of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Safetensors,
     /// A zip archive, as `torch.save` writes it.
     Zip,
-    /// A pickle: PyTorch's older form.
+    /// A pickle, PyTorch's older format.
     Pickle,
-    /// No weights: what it is and what helps.
+    /// Not a weight file: what the file is, and what helps.
     Other {
         what: &'static str,
         remedy: &'static str,
     },
 }
 
-/// Bytes of the start that are looked at.
+/// How many bytes at the start of a file are looked at.
 pub(super) const START: usize = 512;
 
 const AGAIN: &str = "fetch or copy it again";
@@ -24,7 +24,7 @@ const SAVE: &str =
     "save the weights in Python with `torch.save(model.state_dict(), \"weights.pth\")`";
 const IMAGE: &str = "name the weight file instead";
 
-/// Files by the bytes that they begin with.
+/// The first bytes of other formats, with what such a file is and what helps.
 const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (
         b"version https://git-lfs",
@@ -50,13 +50,14 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"#!", "a script", IMAGE),
 ];
 
-/// What a file of `len` bytes is that begins with `start`.
+/// The format of a file of `len` bytes that begins with `start`.
 pub(super) fn kind(start: &[u8], len: u64) -> Kind {
     let other = |what, remedy| Kind::Other { what, remedy };
     if len == 0 {
         return other("empty", AGAIN);
     }
-    // First: the length of a header may begin as any other file does, "MZ" is 23117.
+    // This check comes first, because the length of a safetensors header may look like another signature: "MZ"
+    // is 23117.
     if start.get(8) == Some(&b'{') && is_safetensors(start, len) {
         return Kind::Safetensors;
     }
@@ -76,13 +77,13 @@ pub(super) fn kind(start: &[u8], len: u64) -> Kind {
         return Kind::Pickle;
     }
     if start.get(257..262) == Some(b"ustar") {
-        // PyTorch's own tar form is older than its version 0.1.10.
+        // PyTorch's own tar format is older than PyTorch 0.1.10.
         return other("a tar archive", UNPACK);
     }
     if start.get(4..8) == Some(b"TFL3") {
         return other("a TensorFlow Lite model", SAVE);
     }
-    // Protocol buffers: ONNX begins with its version (3 to 30), TensorFlow's SavedModel with 1.
+    // Protocol buffers: an ONNX file begins with its version (3 to 30), a TensorFlow SavedModel with 1.
     match start {
         [0x08, 1, 0x12, ..] => return other("a TensorFlow model", SAVE),
         [0x08, 3..=30, 0x12 | 0x1a | 0x22 | 0x3a | 0x42, ..] => {
@@ -93,11 +94,13 @@ pub(super) fn kind(start: &[u8], len: u64) -> Kind {
     text(start).unwrap_or_else(|| other("neither a safetensors nor a PyTorch file", SAVE))
 }
 
-/// Eight bytes with the length of the header, which begins with a brace.
+/// A safetensors file begins with eight bytes that hold the length of the header. The header begins with a
+/// brace.
 fn is_safetensors(start: &[u8], len: u64) -> bool {
     let header = start.first_chunk::<8>().map(|header| u64::from_le_bytes(*header));
     let brace = start.get(8).is_none_or(|byte| *byte == b'{');
-    // A header longer than the file is one that is cut short, unless it is no number at all.
+    // A header longer than the file means a file that is cut short, unless the number is too large for any
+    // header.
     header.is_some_and(|header| header >= 2 && brace && (header <= len || header < 1 << 40))
 }
 

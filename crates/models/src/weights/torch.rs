@@ -1,4 +1,5 @@
-//! PyTorch's files: a zip of a pickle and its storages, or in older versions one after the other.
+//! PyTorch's files. Newer ones are a zip archive of a pickle and its storages. Older ones hold the same parts
+//! one after the other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -11,7 +12,8 @@ use super::dictionary::{self, Found};
 use super::elements::{gathered, swap_bytes};
 use super::pickle::{self, Pickle, TensorRef, Value};
 
-/// What tensors may take up beyond eight times the file: an expanded tensor repeats its numbers.
+/// The bytes that tensors may take beyond eight times the file size. An expanded tensor repeats its numbers, so
+/// it can be larger than the file.
 const SPARE_BYTES: usize = 64 << 20;
 /// The number that a legacy file begins with.
 const LEGACY_MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
@@ -70,7 +72,7 @@ fn is_big_endian(system: &Pickle) -> bool {
     })
 }
 
-/// First byte and end of every storage: each is a count of eight bytes and the numbers.
+/// The start and end of every storage in `bytes`. A storage is a count of eight bytes, followed by its numbers.
 fn legacy_storages(
     bytes: &[u8],
     pickle: &Pickle,
@@ -106,7 +108,7 @@ fn too_short(key: &str, found: usize, expected: usize) -> String {
     format!("its storage `{key}` has {found} bytes, expected {expected}: the file is damaged")
 }
 
-/// The tensors of the dictionary that holds the weights. `storage` gives the first bytes of one.
+/// The tensors of the dictionary that holds the weights. `storage` gives the first bytes of a storage.
 fn tensors(
     pickle: &Pickle,
     swapped: bool,
@@ -123,7 +125,7 @@ fn tensors(
             let tensor = tensor(view, &bytes, swapped).map_err(|error| {
                 format!("its tensor `{}` cannot be read: {error}", names.first().unwrap_or(&""))
             })?;
-            // Tied weights share their memory here too.
+            // Tied weights share their memory here as well.
             tensors.extend(names.into_iter().map(|name| (name.to_owned(), tensor.clone())));
         }
     }
@@ -131,7 +133,7 @@ fn tensors(
     Ok(WeightFile { tensors, dictionary, left_out })
 }
 
-/// Bytes of its storage up to the last that a tensor looks at.
+/// How many bytes of its storage a tensor needs, from the start of the storage.
 fn bytes_needed(view: &TensorRef) -> usize {
     if view.shape.contains(&0) {
         return 0;
@@ -143,10 +145,10 @@ fn bytes_needed(view: &TensorRef) -> usize {
     last.saturating_add(1).saturating_mul(view.element.size())
 }
 
-/// The views of one storage, with the names of each.
+/// The views of one storage, each with its names.
 type Views<'a> = BTreeMap<&'a TensorRef, Vec<&'a str>>;
 
-/// All tensors that are wanted, storage by storage, so that one storage at a time is in memory.
+/// All wanted tensors, grouped by storage, so that only one storage at a time is in memory.
 fn by_storage<'a>(
     pickle: &'a Pickle,
     found: &'a Found,

@@ -1,4 +1,5 @@
-//! Whether a folder is split, or one folder of classes: what is inside decides, not names alone.
+//! Decides whether a folder is divided into splits or is one folder of classes. The contents decide, not only
+//! the names.
 
 mod faults;
 
@@ -12,11 +13,11 @@ use super::walk::{folders_in, holds_images, holds_images_below};
 use crate::dataset::Split;
 use crate::error::Result;
 
-/// How an image folder is laid out: in splits, or as one folder of classes.
+/// The layout of an image folder: divided into splits, or one folder of classes.
 ///
-/// Folders are splits if they are called so, in any case (`train` or `training`; `val`, `valid`,
-/// `validation` or `dev`; `test` or `testing`), and hold class folders. A folder `train` that holds
-/// images itself, among others that do, is a class of that name.
+/// A folder is a split if it has a usual name and contains class folders. Usual names, in any case, are `train`
+/// or `training`; `val`, `valid`, `validation` or `dev`; `test` or `testing`. A folder `train` that contains
+/// images itself, next to other folders with images, is a class with the name `train`.
 ///
 /// `Display` gives one line.
 ///
@@ -31,19 +32,19 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderLayout {
     root: PathBuf,
-    /// The folder of each split; all `None` in one folder of classes.
+    /// The folder of each split. All are `None` for one folder of classes.
     splits: [Option<PathBuf>; 3],
-    /// Folders beside the splits that belong to none.
+    /// Folders next to the splits that belong to no split.
     unused: Vec<PathBuf>,
 }
 
 impl FolderLayout {
-    /// Looks at a folder, no deeper than it takes to find class folders with images in them.
+    /// Determines the layout of a folder. It looks only as deep as needed to find class folders with images.
     ///
     /// # Errors
-    /// If there is no such folder, or it cannot be told what is meant: two folders for one split,
-    /// splits without class folders, class folders beside splits, a data set one folder below,
-    /// images without class folders.
+    /// If the folder does not exist, or the layout is ambiguous: two folders for one split, splits without
+    /// class folders, class folders next to splits, a data set one folder below, or images without class
+    /// folders.
     pub fn find(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         check_is_folder(root)?;
@@ -61,7 +62,7 @@ impl FolderLayout {
         }
         let is_certain = is_split(Split::Train) && (is_split(Split::Val) || is_split(Split::Test));
         if !is_certain && others.iter().any(|folder| holds_images_below(&folder.path)) {
-            // One folder called `train` with a single folder inside is a class with a subfolder.
+            // A single folder `train` with one subfolder is a class with a subfolder.
             if named.iter().all(|folder| folder.classes.len() < 2) {
                 return Self::one_folder(root, named, others);
             }
@@ -83,17 +84,17 @@ impl FolderLayout {
         Ok(Self { root: root.to_path_buf(), splits: [None, None, None], unused: Vec::new() })
     }
 
-    /// The folder that was looked at.
+    /// The folder whose layout this is.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folder of a split, if there is one.
+    /// The folder of a split. `None` if it has none.
     pub fn split(&self, split: Split) -> Option<&Path> {
         self.splits[split as usize].as_deref()
     }
 
-    /// Whether there are folders for splits; otherwise it is one folder of classes.
+    /// Whether there are folders for splits. If not, it is one folder of classes.
     pub fn is_split(&self) -> bool {
         self.splits.iter().any(Option::is_some)
     }
@@ -129,9 +130,9 @@ impl std::fmt::Display for FolderLayout {
 struct Candidate {
     path: PathBuf,
     split: Option<Split>,
-    /// Whether it holds images itself.
+    /// Whether the folder itself contains images.
     images: bool,
-    /// Folders in it that have images, up to two.
+    /// Its subfolders with images, at most two.
     classes: Vec<PathBuf>,
 }
 
@@ -146,13 +147,14 @@ impl Candidate {
         Self { path, split, images, classes }
     }
 
-    /// Whether class folders lie in it. A few stray images beside them make it no class.
+    /// Whether it contains class folders. A few stray images next to several class folders do not make it a
+    /// class.
     fn holds_classes(&self) -> bool {
         self.classes.len() > 1 || (self.classes.len() == 1 && !self.images)
     }
 }
 
-/// The first few folders in a folder that have images.
+/// The first `most` subfolders that contain images.
 fn class_folders(folder: &Path, most: usize) -> Vec<PathBuf> {
     let folders = folders_in(folder).unwrap_or_default();
     folders.into_iter().filter(|path| holds_images_below(path)).take(most).collect()

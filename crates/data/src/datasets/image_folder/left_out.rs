@@ -1,36 +1,36 @@
-//! What a scan leaves out, counted.
+//! Counts of the files and folders that a scan left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Files and folders that were found beside images and left out, counted by reason.
+/// The number of files and folders next to images that were left out, by reason.
 ///
 /// `Display` gives one line: `3 .txt, 1 empty file, 2 hidden or system files and folders`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// Files whose extension is of no kind of image that is read, by extension in lower case.
+    /// Files whose extension belongs to no supported image format, by extension in lower case.
     pub by_extension: BTreeMap<String, usize>,
-    /// Files without an extension whose content is no image that is read.
+    /// Files without an extension whose content is not a supported image.
     pub without_extension: usize,
-    /// Files of 0 bytes that have an image's name.
+    /// Files of 0 bytes with the name of an image.
     pub empty: usize,
-    /// Hidden files and folders, and those that systems leave behind (`Thumbs.db`, `__MACOSX`).
+    /// Hidden files and folders, and files and folders that systems create (`Thumbs.db`, `__MACOSX`).
     pub hidden: usize,
-    /// Links to nothing.
+    /// Links whose target does not exist.
     pub dangling_links: usize,
-    /// Links to a folder that is read already or that they lie in.
+    /// Links to a folder that was already read, or to a folder that contains the link.
     pub repeated_links: usize,
-    /// Folders and files that the operating system refuses to read.
+    /// Folders and files that the operating system cannot read.
     pub unreadable: usize,
     /// Pipes, sockets and devices.
     pub special: usize,
-    /// Images beside the class folders instead of in one.
+    /// Images next to the class folders instead of inside one.
     pub outside_classes: usize,
 }
 
 impl LeftOut {
-    /// How many there are in all.
+    /// The total number.
     pub fn total(&self) -> usize {
         self.by_extension.values().sum::<usize>()
             + self.counts().iter().map(|(count, ..)| count).sum::<usize>()
@@ -41,7 +41,7 @@ impl LeftOut {
         self.total() == 0
     }
 
-    /// Adds what another scan has left out.
+    /// Adds the counts of another scan.
     pub fn add(&mut self, other: &Self) {
         for (extension, count) in &other.by_extension {
             *self.by_extension.entry(extension.clone()).or_default() += count;
@@ -56,7 +56,7 @@ impl LeftOut {
         self.outside_classes += other.outside_classes;
     }
 
-    /// Counts a file that is no image by its name or content.
+    /// Counts a file that is not an image by its name or content.
     pub fn add_file(&mut self, path: &Path) {
         match path.extension() {
             Some(extension) => {
@@ -96,7 +96,7 @@ impl LeftOut {
 
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // More kinds would make the line longer than anyone reads.
+        // The line would get too long with more extensions.
         const MOST_EXTENSIONS: usize = 8;
         let mut extensions: Vec<(&String, &usize)> = self.by_extension.iter().collect();
         extensions.sort_by_key(|(_, count)| std::cmp::Reverse(**count));

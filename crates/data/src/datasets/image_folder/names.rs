@@ -1,4 +1,4 @@
-//! What names of files and folders mean.
+//! The meaning of file and folder names.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::dataset::Split;
 
-/// Folders that programs leave beside images: archives of macOS, thumbnails of network storage,
-/// bins, caches.
+/// Folders that programs create next to images: macOS archives, thumbnails of network storage, recycle bins and
+/// caches.
 const SYSTEM_FOLDERS: [&str; 9] = [
     "__MACOSX",
     "@eaDir",
@@ -20,12 +20,12 @@ const SYSTEM_FOLDERS: [&str; 9] = [
     "RECYCLER",
 ];
 
-/// Files of that kind. The last is what a photo site sent in place of deleted photographs: the
-/// ants and bees of the transfer-learning tutorial have one.
+/// Files that programs create next to images. The last is the file that a photo site sent in place of deleted
+/// photographs. The ants and bees of the transfer-learning tutorial contain one.
 const SYSTEM_FILES: [&str; 5] =
     ["Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "imageNotFound.gif"];
 
-/// The split that a folder of this name holds, as people call it, in any case.
+/// The split that a folder of this name usually contains, in any case. `None` for other names.
 pub(super) fn split_called(name: &str) -> Option<Split> {
     Some(match name.to_lowercase().as_str() {
         "train" | "training" => Split::Train,
@@ -35,12 +35,12 @@ pub(super) fn split_called(name: &str) -> Option<Split> {
     })
 }
 
-/// Whether nobody who collects images has made this folder: copies in it would be seen twice.
+/// Whether a program created this folder. Its images may be copies of others, so it is skipped.
 pub(super) fn is_system_folder(path: &Path) -> bool {
     is_hidden_or(path, &SYSTEM_FOLDERS)
 }
 
-/// Whether nobody who collects images has made this file: `._photo.jpg` holds no photo.
+/// Whether a program created this file. For instance, `._photo.jpg` contains no photo.
 pub(super) fn is_system_file(path: &Path) -> bool {
     is_hidden_or(path, &SYSTEM_FILES)
 }
@@ -50,13 +50,13 @@ fn is_hidden_or(path: &Path, names: &[&str]) -> bool {
     name.starts_with('.') || names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// The name of a class: the same characters whether the file system composes them (`é`) or not
-/// (`e` and an accent, as macOS writes).
+/// The name of a class. File systems store accents composed (`é`) or decomposed (`e` and an accent, as macOS
+/// does). Both give the same name.
 pub(super) fn class_name(folder: &str) -> String {
     folder.nfc().collect()
 }
 
-/// A few names, and how many more there are.
+/// A few names, and the number of further ones.
 pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     const MOST: usize = 5;
     let shown: Vec<String> =
@@ -67,7 +67,7 @@ pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-/// The end of a path, as text.
+/// The last part of a path, as text.
 pub(super) fn last_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -1,16 +1,16 @@
-//! Which files are images, by name and where the name says too little by content.
+//! Decides which files are images: by name, and by content if the name says too little.
 
 use std::path::Path;
 
 use crate::error::Result;
 use crate::image::Format;
 
-/// Whether a file is taken for an image: by its extension where that is one of a format that is
-/// read; by its first bytes where there is no extension, or one that says little (`photo.jpg_large`,
-/// `photo.2`, or the name of a format that is not read, under which JPEGs are often found).
+/// Whether a file counts as an image. The extension of a supported format is enough. Otherwise the first bytes
+/// decide: if there is no extension, if it says little (`photo.jpg_large`, `photo.2`), or if it belongs to a
+/// format that is not supported, because JPEGs often have such names.
 ///
 /// # Errors
-/// If the file had to be looked into and cannot be read.
+/// If the content has to be read and cannot be.
 pub fn is_image(path: impl AsRef<Path>) -> Result<bool> {
     let path = path.as_ref();
     let Some(extension) = path.extension() else { return holds_image(path) };
@@ -29,6 +29,6 @@ fn says_little(extension: &str) -> bool {
 }
 
 fn holds_image(path: &Path) -> Result<bool> {
-    // A pipe would have no end.
+    // Only regular files are opened, because reading from a pipe might never end.
     Ok(path.is_file() && Format::of_file(path)?.is_some_and(Format::is_readable))
 }

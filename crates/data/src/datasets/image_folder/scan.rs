@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 /// The images of a folder of classes.
 pub(super) struct Scan {
     pub(super) folder: PathBuf,
-    /// Each image with its class.
+    /// Each image with its label.
     pub(super) files: Vec<(ImageFile, u32)>,
     pub(super) classes: Vec<String>,
     pub(super) left_out: LeftOut,
-    /// What a user should know, a line each.
+    /// Remarks for the user, one line each.
     pub(super) remarks: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ fn without_images(folder: &Path, left_out: &LeftOut) -> Error {
     }
 }
 
-/// A path with every character beyond ASCII as its code point, to see what differs.
+/// A path in which every character beyond ASCII is replaced by its code point, to show how two paths differ.
 fn code_points(path: &Path) -> String {
     let escaped = |c: char| {
         if c.is_ascii() { c.to_string() } else { format!("<U+{:04X}>", u32::from(c)) }
@@ -93,7 +93,7 @@ fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> 
                 classes.entry(class_name(name)).or_default().push(path);
             }
             Entry::File(_) if is_system_file(&path) => left_out.hidden += 1,
-            // What else lies beside the class folders (a readme, a list) belongs to no class.
+            // Other files next to the class folders, such as a readme or a list, belong to no class.
             Entry::File(_) if is_image(&path).unwrap_or(false) => left_out.outside_classes += 1,
             Entry::Dangling => left_out.dangling_links += 1,
             _ => {}
@@ -122,10 +122,10 @@ pub(super) fn check_is_folder(folder: &Path) -> Result<()> {
 }
 
 impl Scan {
-    /// Numbers the classes as in `known`; those of which there is no image are remarked upon.
+    /// Changes the labels to indices into `known`. Adds a remark about the known classes without images.
     ///
     /// # Errors
-    /// If there is a class that is not among them.
+    /// If the folder has a class that is not in `known`.
     pub(super) fn relabel(&mut self, known: &[String]) -> Result<()> {
         let number: BTreeMap<String, u32> = known
             .iter()
@@ -159,7 +159,7 @@ impl Scan {
         for (_, label) in &mut self.files {
             *label = labels[*label as usize];
         }
-        // In the order of the known classes, as everything else is.
+        // In the order of the known classes, as in every other data set.
         self.files.sort_by_key(|(_, label)| *label);
         self.classes = known.to_vec();
         Ok(())

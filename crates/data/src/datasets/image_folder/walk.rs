@@ -1,4 +1,4 @@
-//! All images below a folder, in torchvision's order.
+//! Finds all images below a folder, in torchvision's order.
 
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
@@ -9,32 +9,32 @@ use super::names::{is_system_file, is_system_folder};
 use super::readable::is_image;
 use crate::error::{Error, Result};
 
-/// A file that the decoder is expected to read.
+/// A file that the decoder can be expected to read.
 #[derive(Clone, Debug)]
 pub(super) struct ImageFile {
     pub(super) path: PathBuf,
-    /// In bytes.
+    /// The size in bytes.
     pub(super) size: u64,
 }
 
-/// All images below `folder`, those of one folder together. What is left out is counted.
+/// All images below `folder`, grouped by folder. Files and folders that are left out are counted.
 ///
-/// Links are followed, as torchvision does, but not to a folder that was seen already or that lies
-/// above: torchvision would run in circles there.
+/// Links are followed, as in torchvision, except to a folder that was already visited or that lies above. In
+/// such a case torchvision would not terminate.
 pub(super) fn images_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<ImageFile>> {
     let top = folder.canonicalize().map_err(Error::io(folder))?;
     let mut walk = Walk { top, seen: HashSet::new(), found: Vec::new(), left_out };
     walk.enter(folder)?;
-    // As text, not by components: that is how Python sorts.
+    // Paths are compared as text, not by components, because Python sorts them so.
     walk.found.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
     Ok(walk.found.into_iter().flat_map(|(_, files)| files).collect())
 }
 
 struct Walk<'a> {
-    /// The folder that it began with, without links in its path.
+    /// The folder where the walk started, without links in its path.
     top: PathBuf,
     seen: HashSet<PathBuf>,
-    /// Folders with their images.
+    /// Folders, each with its images.
     found: Vec<(PathBuf, Vec<ImageFile>)>,
     left_out: &'a mut LeftOut,
 }
@@ -90,18 +90,18 @@ impl Walk<'_> {
     }
 }
 
-/// What a name in a folder stands for, links followed.
+/// The kind of a directory entry. Links are followed.
 #[derive(Debug)]
 pub(super) enum Entry {
     Folder,
     File(Metadata),
-    /// A link to nothing.
+    /// A link whose target does not exist.
     Dangling,
     Special,
     Unreadable,
 }
 
-/// What lies in a folder, in no order.
+/// The entries of a folder, in no particular order.
 pub(super) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
     entries
@@ -111,7 +111,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
                 Ok(found) if found.is_dir() => Entry::Folder,
                 Ok(found) if found.is_file() => Entry::File(found),
                 Ok(_) => Entry::Special,
-                // A link in a circle of links leads to nothing either.
+                // A link in a circle of links has no target either.
                 Err(_) if path.is_symlink() => Entry::Dangling,
                 Err(_) => Entry::Unreadable,
             };
@@ -120,14 +120,15 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
         .collect()
 }
 
-/// The folders in a folder that people have made, sorted by name. A link to a folder above leads
-/// in a circle and is left out.
+/// The subfolders that people created, sorted by name. A link to a folder above would lead in a circle and is
+/// left out.
 pub(super) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let entry = entry.map_err(Error::io(folder))?;
         let path = entry.path();
-        // The kind comes with the name; to ask for it would cost a call for each of a million files.
+        // The directory listing gives the kind as well. Asking for it again would cost one call for each of a
+        // million files.
         let is_folder = match entry.file_type() {
             Ok(kind) if kind.is_symlink() => path.is_dir() && !leads_up(folder, &path),
             Ok(kind) => kind.is_dir(),
@@ -141,7 +142,7 @@ pub(super) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Whether `link`, in `folder`, leads to that folder or to one above it.
+/// Whether `link`, which lies in `folder`, leads to that folder or to one above it.
 pub(super) fn leads_up(folder: &Path, link: &Path) -> bool {
     match (folder.canonicalize(), link.canonicalize()) {
         (Ok(folder), Ok(target)) => folder.starts_with(target),
@@ -149,17 +150,17 @@ pub(super) fn leads_up(folder: &Path, link: &Path) -> bool {
     }
 }
 
-/// Whether a folder itself, not one below it, holds an image.
+/// Whether a folder directly contains an image.
 pub(super) fn holds_images(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
-    // In no order, and only up to the first: the folder may hold a million.
+    // The entries are not sorted, and the search ends at the first image. The folder may contain a million.
     entries
         .flatten()
         .map(|entry| entry.path())
         .any(|path| !is_system_file(&path) && is_image(&path).unwrap_or(false) && path.is_file())
 }
 
-/// Whether there is an image in a folder or anywhere below it.
+/// Whether a folder contains an image at any depth.
 pub(super) fn holds_images_below(folder: &Path) -> bool {
     fn look(folder: &Path, seen: &mut HashSet<PathBuf>) -> bool {
         let is_new = folder.canonicalize().is_ok_and(|place| seen.insert(place));

@@ -1,5 +1,5 @@
-//! An ant from above: head, slender thorax, a thin waist with a node, round gaster; six long legs,
-//! elbowed antennae, jaws, no wings. One unit is the length of its body.
+//! An ant seen from above: head, slender thorax, thin waist with a node, round gaster, six long legs, elbowed
+//! antennae, jaws and no wings. One unit is the length of its body.
 
 use super::canvas::Role;
 use super::geometry::{Frame, Point, Shape, point, polar};
@@ -7,7 +7,7 @@ use super::light::{Color, mix, noise, rgb, scaled, smoothstep};
 use super::limbs::{Legs, antennae, paint_all, shadow};
 use super::scene::Scene;
 
-/// Where the head and the gaster turn against the thorax.
+/// The joints where the head and the gaster turn against the thorax.
 const NECK: Point = point(0.265, 0.0);
 const WAIST: Point = point(-0.10, 0.0);
 
@@ -34,7 +34,7 @@ struct Colors {
 }
 
 impl Colors {
-    /// Black, dark brown, red, or red with a dark gaster.
+    /// Picks a colour: black, dark brown, red, or red with a dark gaster.
     fn pick(scene: &mut Scene) -> Self {
         let black = rgb(34, 30, 30);
         let brown = rgb(72, 46, 30);
@@ -101,7 +101,7 @@ impl Body {
     }
 }
 
-/// From the neck to the waist; the node of the waist goes with the gaster.
+/// The shapes from the neck to the waist. The node of the waist moves with the gaster.
 fn thorax(on_gaster: impl Fn(f32) -> Point) -> Vec<Shape> {
     let spine = [
         (NECK, 0.022),
@@ -124,7 +124,7 @@ const LEGS: Legs = Legs {
     radius: 0.018,
 };
 
-/// Turns a stroke about a joint.
+/// Rotates a stroke about a joint.
 fn turn(shape: Shape, joint: Point, angle: f32) -> Shape {
     match shape {
         Shape::Stroke(points) => {
@@ -135,7 +135,7 @@ fn turn(shape: Shape, joint: Point, angle: f32) -> Shape {
     }
 }
 
-/// Smooth and glossy, with the fine edges of its plates.
+/// Paints the gaster: smooth and glossy, with the fine edges of its plates.
 fn paint_gaster(scene: &mut Scene, frame: Frame, shape: &Shape, color: Color) {
     let (light, seed) = (scene.light, scene.seed());
     scene.paint(frame, shape, Role::Subject, |hit, local| {

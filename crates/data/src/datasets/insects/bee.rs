@@ -1,5 +1,5 @@
-//! A bee from above: broad head, furry thorax, stout striped abdomen; two pairs of clear wings,
-//! short legs and antennae. One unit is the length of its body.
+//! A bee seen from above: broad head, furry thorax, stout striped abdomen, two pairs of clear wings, short legs
+//! and antennae. One unit is the length of its body.
 
 use std::f32::consts::PI;
 
@@ -40,7 +40,7 @@ struct Colors {
 }
 
 impl Colors {
-    /// From golden to almost black.
+    /// Picks a colour, from golden to almost black.
     fn pick(scene: &mut Scene) -> Self {
         let [band, fur] = scene.pick(&[
             [rgb(206, 142, 44), rgb(176, 132, 70)],
@@ -117,7 +117,7 @@ fn pollen_on(leg: &Shape) -> Option<Shape> {
     Some(Shape::ellipse(at, point(0.042, 0.032), 0.4))
 }
 
-/// Hind wings, then fore wings over them; at rest, or spread as for flight.
+/// The wings, first the hind wings, then the fore wings over them. They are at rest or spread as in flight.
 fn wings(scene: &mut Scene) -> Vec<Shape> {
     let (fore, hind) = if scene.chance(0.5) {
         (scene.between(2.45, 2.75), scene.between(2.6, 2.9))
@@ -143,7 +143,7 @@ fn wings(scene: &mut Scene) -> Vec<Shape> {
     wings
 }
 
-/// Clear and a little brown, with a dark front edge, veins and a sheen.
+/// Paints a wing: clear and slightly brown, with a dark front edge, veins and a sheen.
 fn paint_wing(scene: &mut Scene, frame: Frame, shape: &Shape) {
     let tint = mix(rgb(226, 220, 206), rgb(150, 132, 104), scene.between(0.0, 0.6));
     let clarity = scene.between(0.24, 0.40);
@@ -151,7 +151,7 @@ fn paint_wing(scene: &mut Scene, frame: Frame, shape: &Shape) {
     scene.paint(frame, shape, Role::Subject, |hit, local| {
         let Point { x: along, y: across } = hit.inner;
         let line = |offset: f32, width: f32| 1.0 - smoothstep(width * 0.4, width, offset.abs());
-        // Three veins that fan out from the root, and a few that join them.
+        // Three veins fan out from the root, and a few others join them.
         let fan = [0.0, 0.38, -0.45].map(|at| line(across - at * (0.4 + 0.6 * along), 0.10));
         let joint =
             line(along - 0.15 - 0.3 * across, 0.05).max(line(along - 0.55 + 0.4 * across, 0.05));
@@ -164,7 +164,7 @@ fn paint_wing(scene: &mut Scene, frame: Frame, shape: &Shape) {
     });
 }
 
-/// Bands across, curved around the body, with a fringe of hair at their edges.
+/// Paints the abdomen: bands across it, curved around the body, with a fringe of hair at their edges.
 fn paint_abdomen(scene: &mut Scene, frame: Frame, shape: &Shape, colors: &Colors) {
     let bands = scene.between(4.0, 5.4);
     let share = scene.between(-0.25, 0.35);
@@ -173,19 +173,19 @@ fn paint_abdomen(scene: &mut Scene, frame: Frame, shape: &Shape, colors: &Colors
         let fringe = 0.05 * (noise(point(local.x * 26.0, local.y * 90.0), seed) - 0.5);
         let along = (hit.inner.x + 1.0) * 0.5 - 0.05 * hit.inner.y * hit.inner.y + fringe;
         let wave = (along * bands * 2.0 * PI).cos();
-        // The tail ends dark.
+        // The tip is dark.
         let bright =
             smoothstep(share - 0.35, share + 0.35, wave) * (1.0 - smoothstep(0.82, 0.95, along));
         let color = mix(colors.dark, colors.band, bright);
         let down = 0.85 + 0.3 * noise(local * 70.0, seed ^ 6);
-        // A blade leans sideways only; the rounding of its ends is added here.
+        // A blade leans only sideways. The rounding of its ends is added here.
         let lean = hit.lean * 0.95 + point(-0.45 * hit.inner.x.powi(3), 0.0);
         let lean = frame.direction(lean) * (1.0 / frame.scale);
         (light.on(scaled(color, down), lean, 0.12), 1.0)
     });
 }
 
-/// A rounded part with fur: many short hairs that point outward.
+/// Paints a rounded part with fur: many short hairs that point outward.
 fn paint_fur(
     scene: &mut Scene,
     frame: Frame,

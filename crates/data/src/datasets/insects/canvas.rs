@@ -1,27 +1,27 @@
-//! An image that shapes are painted on, with smooth edges, and a mask of the subject beside it.
+//! An image on which shapes are painted with smooth edges, and a mask of the subject.
 
 use super::geometry::{Frame, Hit, Point, Shape, point};
 use super::light::{Color, mix};
 use crate::error::Result;
 use crate::image::Image;
 
-/// A colour and how much of it covers what is below, in `0.0..=1.0`.
+/// A colour, and how much of it covers the layer below, in `0.0..=1.0`.
 pub(super) type Paint = (Color, f32);
 
-/// Whether a thing belongs to what the image is of.
+/// Whether a shape belongs to the subject of the image.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Subject,
     Scenery,
 }
 
-/// A square image of any number of pixels; positions are in `0.0..=1.0`.
+/// A square image with any number of pixels. Positions are in `0.0..=1.0`.
 pub(super) struct Canvas {
     pub(super) size: usize,
     pub(super) colors: Vec<Color>,
-    /// How much of each pixel shows the subject.
+    /// How much of each pixel shows the subject, in `0.0..=1.0`.
     mask: Vec<f32>,
-    /// How much light each pixel loses once [`Canvas::cast_shadows`] is called.
+    /// How much light each pixel loses when [`Canvas::cast_shadows`] is called.
     shadow: Vec<f32>,
 }
 
@@ -31,12 +31,12 @@ impl Canvas {
         Self { size, colors: vec![[0.0; 3]; area], mask: vec![0.0; area], shadow: vec![0.0; area] }
     }
 
-    /// The middle of a pixel.
+    /// The position of the centre of a pixel.
     pub(super) fn position(&self, x: usize, y: usize) -> Point {
         point(x as f32 + 0.5, y as f32 + 0.5) * (1.0 / self.size as f32)
     }
 
-    /// Gives every pixel a colour.
+    /// Sets the colour of every pixel.
     pub(super) fn cover(&mut self, color: impl Fn(Point) -> Color) {
         for y in 0..self.size {
             for x in 0..self.size {
@@ -61,7 +61,7 @@ impl Canvas {
             if coverage > 0.0 {
                 let (color, alpha) = paint(&hit, local);
                 self.colors[index] = mix(self.colors[index], color, alpha * coverage);
-                // A clear wing is the subject all the same; a clear husk hides the subject little.
+                // A clear wing still counts fully as the subject. A clear husk hides little of the subject.
                 let (subject, share) = match role {
                     Role::Subject => (1.0, coverage),
                     Role::Scenery => (0.0, alpha * coverage),
@@ -71,8 +71,8 @@ impl Canvas {
         }
     }
 
-    /// Notes the shadow of a shape, `softness` wide at its edge; where shadows of one body overlap
-    /// they do not add up.
+    /// Adds the shadow of a shape. `softness` is the width of its edge. Overlapping shadows of one body do not
+    /// add up.
     pub(super) fn shade(&mut self, frame: Frame, shape: &Shape, softness: f32, strength: f32) {
         for index in self.pixels_near(frame, shape, softness) {
             let local = frame.to_local(self.position(index % self.size, index / self.size));
@@ -83,7 +83,7 @@ impl Canvas {
         }
     }
 
-    /// Darkens the image by the shadows noted since the last call.
+    /// Darkens the image by the shadows that were added since the last call.
     pub(super) fn cast_shadows(&mut self) {
         for (color, shadow) in self.colors.iter_mut().zip(&mut self.shadow) {
             let light = 1.0 - std::mem::take(shadow);
@@ -108,14 +108,14 @@ impl Canvas {
         rows.flat_map(move |y| columns.clone().map(move |x| y * size + x))
     }
 
-    /// Blurs the colours by two box filters of this radius, in image sides.
+    /// Blurs the colours by two box filters of this radius. The radius is a fraction of the image's side.
     pub(super) fn blur(&mut self, radius: f32) {
         let radius = (radius * self.size as f32).round() as usize;
         if radius == 0 {
             return;
         }
         for _ in 0..2 {
-            // A pass over rows that also swaps rows and columns; twice brings them back.
+            // Each pass blurs the rows and swaps rows and columns. After two passes they are in place again.
             for _ in 0..2 {
                 self.colors = blur_rows_transposed(&self.colors, self.size, radius);
             }
@@ -136,7 +136,7 @@ fn blur_rows_transposed(colors: &[Color], size: usize, radius: usize) -> Vec<Col
     let mut blurred = vec![[0.0; 3]; colors.len()];
     let share = 1.0 / (2 * radius + 1) as f32;
     for (y, row) in colors.chunks_exact(size).enumerate() {
-        // Beyond the border the border pixel is repeated.
+        // Beyond the border, the border pixel is repeated.
         let at = |x: isize| row[x.clamp(0, size as isize - 1) as usize];
         let radius = radius as isize;
         let mut sum = [0.0f32; 3];

@@ -1,5 +1,5 @@
-//! Things that lie about and are neither insect, some of them with an insect's colours: glossy
-//! berries, striped seeds, twigs as thin as legs, thin husks as clear as wings.
+//! Things that are neither insect. Some have an insect's features: glossy berries, striped seeds, twigs as thin
+//! as legs, thin husks as clear as wings.
 
 use super::canvas::Role;
 use super::geometry::{Frame, Point, Shape, point, polar};
@@ -21,7 +21,7 @@ pub(super) fn scatter(scene: &mut Scene, most: usize) {
     }
 }
 
-/// Blades of grass that may hide a part of the insect.
+/// Draws blades of grass that may hide a part of the insect.
 pub(super) fn grass_in_front(scene: &mut Scene) {
     let count = scene.below(3);
     let color = scene.pick(&[rgb(104, 140, 58), rgb(150, 150, 80), rgb(86, 112, 60)]);
@@ -97,7 +97,7 @@ fn berry(scene: &mut Scene, at: Point) {
     scene.body(frame, &shape, Role::Scenery, color, 0.5);
 }
 
-/// A seed with stripes along it.
+/// Draws a seed with stripes along it.
 fn seed(scene: &mut Scene, at: Point) {
     let dark = scene.pick(&[rgb(44, 36, 32), rgb(80, 58, 40)]);
     let bright = scene.pick(&[rgb(214, 204, 180), rgb(206, 150, 54), rgb(180, 150, 100)]);
@@ -144,7 +144,7 @@ fn fallen_leaf(scene: &mut Scene, at: Point) {
     });
 }
 
-/// The clear skin of a seed.
+/// Draws the clear skin of a seed.
 fn husk(scene: &mut Scene, at: Point) {
     let length = scene.between(0.08, 0.2);
     let shape = Shape::Blade {

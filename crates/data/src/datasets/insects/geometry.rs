@@ -1,4 +1,4 @@
-//! Points, frames (where a thing lies in the image) and shapes as distance functions.
+//! Points, frames (the place of a thing in the image), and shapes as distance functions.
 
 use std::f32::consts::PI;
 use std::ops::{Add, Mul, Sub};
@@ -14,7 +14,7 @@ pub(super) const fn point(x: f32, y: f32) -> Point {
     Point { x, y }
 }
 
-/// The vector of this length at an angle in radians.
+/// The vector with this length and this angle in radians.
 pub(super) fn polar(length: f32, angle: f32) -> Point {
     point(length * angle.cos(), length * angle.sin())
 }
@@ -64,16 +64,16 @@ impl Mul<f32> for Point {
     }
 }
 
-/// Where a thing lies in the image, whose sides are 1 long: position, heading, size, and how
-/// flat it is seen (a body seen at an angle is shortened in one direction).
+/// The place of a thing in the image, whose sides have length 1: position, heading, size and foreshortening. A
+/// body seen at an angle is shortened in one direction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     origin: Point,
-    /// Images of the two axes.
+    /// The images of the two axes.
     axes: [Point; 2],
-    /// Mean enlargement.
+    /// The mean enlargement.
     pub(super) scale: f32,
-    /// Largest enlargement in any direction.
+    /// The largest enlargement in any direction.
     pub(super) longest: f32,
 }
 
@@ -83,12 +83,12 @@ impl Frame {
         Self { origin, axes, scale, longest: scale }
     }
 
-    /// The image's own.
+    /// The frame of the image itself.
     pub(super) fn image() -> Self {
         Self::new(point(0.0, 0.0), 0.0, 1.0)
     }
 
-    /// Shortened to `share` along direction `angle` of the image.
+    /// The frame shortened by the factor `share` along the direction `angle` of the image.
     pub(super) fn flattened(self, share: f32, angle: f32) -> Self {
         let flatten = |axis: Point| {
             let turned = axis.rotated(-angle);
@@ -121,29 +121,29 @@ impl Frame {
 /// The outline of a part.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// Half axes `radii`, turned by `angle`.
+    /// An ellipse with half axes `radii`, rotated by `angle`.
     Ellipse { center: Point, radii: Point, angle: f32 },
-    /// A line through points, with a radius at each.
+    /// A line through points, with a radius at each point.
     Stroke(Vec<(Point, f32)>),
     /// A leaf, petal or wing from `base` to `tip`.
     Blade {
         base: Point,
         tip: Point,
         half_width: f32,
-        /// Where it is widest, in `0.0..1.0` from base to tip.
+        /// The position of the widest part, in `0.0..1.0` from base to tip.
         widest: f32,
-        /// 1 for pointed ends, smaller for round ones.
+        /// 1 for pointed ends, less for rounder ones.
         point: f32,
     },
 }
 
-/// A point seen from a shape.
+/// The relation of a point to a shape.
 pub(super) struct Hit {
-    /// Distance from the outline, negative inside; exact only near it.
+    /// The distance from the outline, negative inside. It is exact only near the outline.
     pub(super) distance: f32,
-    /// Position within the shape, -1 to 1 along and across it.
+    /// The position within the shape, in `-1..=1` along and across it.
     pub(super) inner: Point,
-    /// How far the surface of a rounded body leans away, in the shape's frame; length up to 1.
+    /// How far the surface of a rounded body leans away, in the frame of the shape. Its length is at most 1.
     pub(super) lean: Point,
 }
 
@@ -152,7 +152,7 @@ impl Shape {
         Self::Ellipse { center, radii, angle }
     }
 
-    /// A circle that contains it.
+    /// A circle that contains the shape.
     pub(super) fn bounds(&self) -> (Point, f32) {
         match self {
             Self::Ellipse { center, radii, .. } => (*center, radii.x.max(radii.y)),
@@ -184,7 +184,7 @@ fn hit_ellipse(offset: Point, radii: Point, angle: f32) -> Hit {
     let inner = point(local.x / radii.x, local.y / radii.y);
     let gradient = point(inner.x / radii.x, inner.y / radii.y).length().max(1e-6);
     let level = inner.length();
-    // First-order distance: the level over its gradient.
+    // The first-order distance: the level divided by its gradient.
     Hit { distance: (level - 1.0) * level.max(1e-6) / gradient, inner, lean: inner.rotated(angle) }
 }
 

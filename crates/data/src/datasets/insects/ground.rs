@@ -1,10 +1,10 @@
-//! What the insects sit on. Every ground comes with either insect alike.
+//! The grounds on which the insects sit. Both insects appear on every ground.
 
 use super::geometry::{Point, point, polar};
 use super::light::{Color, mix, noise, rgb, rough_noise, scaled, smoothstep};
 use super::scene::Scene;
 
-/// Covers the whole image with one of the grounds.
+/// Covers the whole image with a random ground.
 pub(super) fn cover(scene: &mut Scene) {
     match scene.below(6) {
         0 => soil(scene),
@@ -31,7 +31,7 @@ fn soil(scene: &mut Scene) {
     });
 }
 
-/// A leaf from near by: ribs to both sides of the midrib, and a fine net between.
+/// A leaf seen close up: ribs on both sides of the midrib, and a fine net between them.
 fn leaf(scene: &mut Scene) {
     let base =
         scene.pick(&[rgb(84, 132, 48), rgb(58, 108, 44), rgb(122, 150, 62), rgb(148, 140, 60)]);
@@ -71,7 +71,7 @@ fn bark(scene: &mut Scene) {
     });
 }
 
-/// Concrete or rock: grey, speckled.
+/// Concrete or rock: grey and speckled.
 fn stone(scene: &mut Scene) {
     let base = scene.pick(&[
         rgb(150, 148, 142),
@@ -112,7 +112,7 @@ fn blossom(scene: &mut Scene) {
         let around = (offset.y.atan2(offset.x) + turn) / std::f32::consts::TAU * count;
         let from_middle = (around - around.round()).abs() * 2.0;
         let ground = scaled(behind, 0.6 + 0.7 * rough_noise(at * 5.0, 3, seed));
-        // Round tips: the petal ends earlier at its sides.
+        // For a round tip, the petal ends earlier at its sides.
         let edge = reach * (1.0 - 0.35 * from_middle * from_middle);
         let streak = noise(point(around * 9.0, radius * 6.0), seed ^ 2);
         let lit = 0.72 + 0.30 * radius / reach - 0.28 * from_middle.powi(3) + 0.14 * (streak - 0.5);
@@ -125,7 +125,7 @@ fn blossom(scene: &mut Scene) {
     });
 }
 
-/// Plants far behind, out of focus.
+/// Plants in the distance, out of focus.
 fn foliage(scene: &mut Scene) {
     let dark = scene.pick(&[rgb(38, 60, 34), rgb(66, 74, 50), rgb(54, 50, 40), rgb(60, 78, 80)]);
     let bright = scene.pick(&[

@@ -2,7 +2,7 @@
 
 use super::geometry::{Point, point};
 
-/// Red, green and blue in `0.0..=1.0`.
+/// Red, green and blue, each in `0.0..=1.0`.
 pub(super) type Color = [f32; 3];
 
 /// A colour from 8-bit values.
@@ -18,31 +18,31 @@ pub(super) fn scaled(color: Color, factor: f32) -> Color {
     color.map(|value| value * factor)
 }
 
-/// 0 below `from`, 1 above `to`, smooth between.
+/// 0 below `from`, 1 above `to`, and smooth in between.
 pub(super) fn smoothstep(from: f32, to: f32, value: f32) -> f32 {
     let share = ((value - from) / (to - from)).clamp(0.0, 1.0);
     share * share * (3.0 - 2.0 * share)
 }
 
-/// Where the light comes from.
+/// The direction and strength of the light.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Light {
-    /// Sideways part of the direction to the light; its length is the sine of the angle to the
-    /// line of sight.
+    /// The sideways part of the direction to the light. Its length is the sine of the angle to the line of
+    /// sight.
     pub(super) side: Point,
-    /// Brightness of what faces away.
+    /// The brightness of surfaces that face away from the light.
     pub(super) ambient: f32,
 }
 
 impl Light {
-    /// The colour of a rounded surface that leans away by `lean` (length up to 1).
+    /// The colour of a rounded surface that leans away by `lean`, of length at most 1.
     pub(super) fn on(&self, color: Color, lean: Point, gloss: f32) -> Color {
         let lean_length = lean.length();
         let lean = if lean_length > 0.98 { lean * (0.98 / lean_length) } else { lean };
         let facing = (1.0 - lean.dot(lean)).sqrt();
         let height = (1.0 - self.side.dot(self.side)).max(0.0).sqrt();
         let diffuse = (lean.dot(self.side) + facing * height).max(0.0);
-        // Halfway between the light and the eye, for the highlight.
+        // The direction halfway between the light and the eye gives the highlight.
         let half = point(self.side.x, self.side.y) * 0.5;
         let half_height = (height + 1.0) * 0.5;
         let half_length = (half.dot(half) + half_height * half_height).sqrt();
@@ -53,8 +53,8 @@ impl Light {
     }
 }
 
-/// Smooth noise in `0.0..=1.0`, with bumps about one unit wide (gradient noise: unlike noise that
-/// has its peaks on the grid, it does not show the grid).
+/// Smooth noise in `0.0..=1.0`, with bumps about one unit wide. It is gradient noise, which does not show the
+/// grid. Noise with its peaks on the grid would.
 pub(super) fn noise(at: Point, seed: u32) -> f32 {
     let (column, row) = (at.x.floor(), at.y.floor());
     let offset = point(at.x - column, at.y - row);
@@ -71,7 +71,7 @@ pub(super) fn noise(at: Point, seed: u32) -> f32 {
     (0.5 + 0.95 * (upper + (lower - upper) * down)).clamp(0.0, 1.0)
 }
 
-/// Noise of several sizes, each half as large and half as strong as the one before.
+/// The sum of `octaves` noises. Each has half the size and half the strength of the one before.
 pub(super) fn rough_noise(at: Point, octaves: u32, seed: u32) -> f32 {
     let mut sum = 0.0;
     let mut weights = 0.0;

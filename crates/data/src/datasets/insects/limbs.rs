@@ -1,26 +1,26 @@
-//! Legs and antennae, which both insects have in their own proportions.
+//! Legs and antennae. Both insects have them, in different proportions.
 
 use super::canvas::Role;
 use super::geometry::{Frame, Point, Shape, polar};
 use super::light::Color;
 use super::scene::Scene;
 
-/// The proportions of three pairs of legs, in body lengths; front, middle, hind.
+/// The proportions of the three pairs of legs, in body lengths: front, middle, hind.
 pub(super) struct Legs {
-    /// Where they join the body, on the left side.
+    /// The points where they join the body, on the left side.
     pub(super) hips: [Point; 3],
-    /// Directions of the upper parts, in radians from straight ahead.
+    /// The directions of the upper parts, in radians from straight ahead.
     pub(super) directions: [f32; 3],
-    /// By how much the lower parts turn at the knee; positive is backward.
+    /// The angle by which the lower part turns at the knee, in radians. Positive is backward.
     pub(super) knees: [f32; 3],
-    /// Lengths of upper part, lower part and foot.
+    /// The lengths of upper part, lower part and foot.
     pub(super) lengths: [f32; 3],
-    /// Radius at the hip.
+    /// The radius at the hip.
     pub(super) radius: f32,
 }
 
 impl Legs {
-    /// Six legs in a pose of their own.
+    /// Six legs in a random pose.
     pub(super) fn pose(&self, scene: &mut Scene) -> Vec<Shape> {
         let mut legs = Vec::with_capacity(6);
         for side in [1.0, -1.0] {
@@ -40,7 +40,7 @@ impl Legs {
         let mirrored = |p: Point| Point { y: p.y * side, ..p };
         let mut at = self.hips[pair];
         let mut points = vec![(mirrored(at), self.radius)];
-        // Thick at the thigh, thin behind the knee, thinnest at the foot.
+        // A leg is thick at the thigh, thin below the knee and thinnest at the foot.
         let radii = [0.75, 0.5, 0.25];
         for ((angle, length), radius) in angles.into_iter().zip(self.lengths).zip(radii) {
             let end = at + polar(length * reach, angle);
@@ -53,8 +53,8 @@ impl Legs {
     }
 }
 
-/// A pair of elbowed antennae that spring from `root`: a shaft of the first length, then a whip of
-/// the second, which turns forward.
+/// A pair of elbowed antennae that start at `root`. Each has a shaft of the first length, followed by a whip of
+/// the second length that turns forward.
 pub(super) fn antennae(
     scene: &mut Scene,
     root: Point,
@@ -95,7 +95,7 @@ pub(super) fn paint_all(
     }
 }
 
-/// The shadow of the whole insect, from all its parts; `depth` is its height over the ground.
+/// Adds the shadow of all parts of the insect. `depth` is its height above the ground.
 pub(super) fn shadow<'a>(
     scene: &mut Scene,
     frame: Frame,

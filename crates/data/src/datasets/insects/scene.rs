@@ -1,4 +1,4 @@
-//! What all parts of a drawing share: the canvas, the light and the random choices.
+//! The parts that all drawings share: the canvas, the light and the random choices.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -7,7 +7,7 @@ use super::geometry::{Frame, Hit, Point, Shape, point, polar};
 use super::light::{Color, Light, hashed, mix};
 use crate::random;
 
-/// A drawing in the making.
+/// A drawing in progress.
 pub(super) struct Scene {
     pub(super) canvas: Canvas,
     pub(super) light: Light,
@@ -15,7 +15,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// An empty canvas of `size` pixels a side under a light from somewhere.
+    /// An empty canvas of `size` pixels a side, under light from a random direction.
     pub(super) fn new(size: usize, rng: ChaCha8Rng) -> Self {
         let light = Light { side: point(0.0, 0.0), ambient: 0.0 };
         let mut scene = Self { canvas: Canvas::new(size), light, rng };
@@ -48,12 +48,12 @@ impl Scene {
         point(self.between(-0.05, 1.05), self.between(-0.05, 1.05))
     }
 
-    /// A seed for noise.
+    /// A random seed for noise.
     pub(super) fn seed(&mut self) -> u32 {
         self.between(0.0, 16_000_000.0) as u32
     }
 
-    /// A colour close to `color`: lighter or darker, and each channel a little off.
+    /// A random colour close to `color`: lighter or darker, with each channel slightly changed.
     pub(super) fn varied(&mut self, color: Color, by: f32) -> Color {
         let brightness = self.between(1.0 - by, 1.0 + by);
         color.map(|value| value * brightness * self.between(1.0 - by * 0.3, 1.0 + by * 0.3))
@@ -69,7 +69,7 @@ impl Scene {
         self.canvas.paint(frame, shape, role, paint);
     }
 
-    /// A rounded, lit body of one colour.
+    /// Paints a rounded, lit body of one colour.
     pub(super) fn body(
         &mut self,
         frame: Frame,
@@ -84,7 +84,7 @@ impl Scene {
         });
     }
 
-    /// Colour cast, vignette and the noise of a sensor.
+    /// Adds a colour cast, a vignette and the noise of a sensor.
     pub(super) fn develop(&mut self) {
         let exposure = self.between(1.0, 1.4);
         let warmth = self.between(-0.06, 0.06);
@@ -98,7 +98,7 @@ impl Scene {
             let (x, y) = (index % size, index / size);
             let offset = self.canvas.position(x, y) - point(0.5, 0.5);
             let shade = 1.0 - vignette * offset.dot(offset);
-            // The sum of two uniform numbers is near enough to a bell curve.
+            // The sum of two uniform numbers is close enough to a bell curve.
             let bell = |channel: u32| {
                 let seed = seed.wrapping_add(channel);
                 hashed(x as i32, y as i32, seed) + hashed(y as i32, x as i32, !seed) - 1.0

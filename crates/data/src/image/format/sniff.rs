@@ -2,7 +2,7 @@
 
 use super::Format;
 
-/// Beginnings that stand for themselves.
+/// First bytes that identify a format on their own.
 const MAGIC: [(&[u8], Format); 29] = [
     (&[0xFF, 0xD8, 0xFF], Format::Jpeg),
     (b"\x89PNG\r\n\x1A\n", Format::Png),
@@ -40,7 +40,7 @@ pub(super) fn sniff(head: &[u8]) -> Option<Format> {
     if head.is_empty() {
         return None;
     }
-    // Canon's CR2 is a TIFF whose first page is a small JPEG: not the photo.
+    // Canon's CR2 is a TIFF file whose first page is a small JPEG, not the photo.
     if head.starts_with(b"II*\0") && head.get(8..10) == Some(b"CR") {
         return Some(Format::CanonRaw);
     }
@@ -63,14 +63,15 @@ fn riff(head: &[u8]) -> Option<Format> {
     }
 }
 
-/// AVIF, HEIC and films are one container; its brands, the major one first, tell which.
+/// AVIF, HEIC and films share one container format. Its brands tell which it is, and the major brand comes
+/// first.
 fn iso_media(head: &[u8]) -> Option<Format> {
     if head.get(4..8)? != b"ftyp" {
         return None;
     }
     let length = u32::from_be_bytes(head.first_chunk::<4>().copied()?) as usize;
     let brands = head.get(8..length.clamp(12, head.len().max(12)))?;
-    // The four bytes behind the major brand are its version.
+    // The four bytes after the major brand are its version.
     let brands = brands.chunks_exact(4).enumerate().filter(|(i, _)| *i != 1);
     let known = |(_, brand): (usize, &[u8])| match brand {
         b"avif" | b"avis" => Some(Format::Avif),
@@ -80,13 +81,13 @@ fn iso_media(head: &[u8]) -> Option<Format> {
         b"crx " => Some(Format::CanonRaw),
         _ => None,
     };
-    // `mif1` alone says "some image in this container"; AVIF files carry it too.
+    // `mif1` alone means "some image in this container". AVIF files contain it too.
     let found: Vec<Format> = brands.filter_map(known).collect();
     let avif = found.iter().copied().find(|&format| format == Format::Avif);
     Some(avif.or(found.first().copied()).unwrap_or(Format::Film))
 }
 
-/// `BM` alone begins many a text: the header's length must be one that exists.
+/// Many texts begin with `BM`, so the length of the header must be one that exists.
 fn bitmap(head: &[u8]) -> Option<Format> {
     let length = u32::from_le_bytes(head.get(14..18)?.try_into().ok()?);
     let is_bitmap =
@@ -96,7 +97,7 @@ fn bitmap(head: &[u8]) -> Option<Format> {
 
 fn icon(head: &[u8]) -> Option<Format> {
     let count = u16::from_le_bytes(head.get(4..6)?.try_into().ok()?);
-    // A directory entry has a byte that is always 0.
+    // A directory entry contains a byte that is always 0.
     let is_icon = count > 0 && head.get(9) == Some(&0);
     match head.get(..4)? {
         [0, 0, 1, 0] if is_icon => Some(Format::Ico),
@@ -116,7 +117,7 @@ fn text(head: &[u8]) -> Option<Format> {
     let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // A character that the end of the head cuts in two.
+        // The end of the head may cut a character in two.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
         }

@@ -1,16 +1,16 @@
-//! Bits of entropy-coded data, and Huffman codes among them.
+//! The bits of entropy-coded data, and the Huffman codes in them.
 
 use super::Reason;
 
-/// What is said where a marker ends the data too early.
+/// The reason if a marker ends the data too early.
 pub(super) const SHORT: &str = "its coded data ends before its last block";
 
-/// Reads the coded data of one scan bit by bit, up to the next marker. No bit is made up: decoders
-/// that go on with zeros behind the data give a grey rest without a word.
+/// Reads the coded data of one scan bit by bit, up to the next marker. It never invents bits. Decoders that
+/// continue with zeros after the data return an image with a grey part, without an error.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, from the highest on.
+    /// The next bits, starting at the highest bit.
     buffer: u64,
     count: u32,
 }
@@ -20,13 +20,13 @@ impl<'a> Bits<'a> {
         Self { bytes, at, buffer: 0, count: 0 }
     }
 
-    /// Where the next marker is to be looked for.
+    /// The position from which to search for the next marker.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
     fn fill(&mut self) {
-        // Nearly always the next bytes are data alone, and can be taken at once.
+        // The next bytes are nearly always only data and can be taken at once.
         if let Some(&next) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>())
             && self.count <= 32
             && !next.contains(&0xFF)
@@ -40,7 +40,7 @@ impl<'a> Bits<'a> {
             let Some(&byte) = self.bytes.get(self.at) else { return };
             let mut next = self.at + 1;
             if byte == 0xFF {
-                // Fill bytes may stand before a marker, and before the zero that says "no marker".
+                // Fill bytes may come before a marker, and before the zero that means "no marker".
                 while self.bytes.get(next) == Some(&0xFF) {
                     next += 1;
                 }
@@ -55,7 +55,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next 16 bits, with zeros behind the end.
+    /// The next 16 bits, with zeros after the end.
     fn peek(&mut self) -> u32 {
         if self.count < 16 {
             self.fill();
@@ -65,7 +65,7 @@ impl<'a> Bits<'a> {
 
     fn skip(&mut self, count: u32) -> Result<(), Reason> {
         if count > self.count {
-            // At the very end of the file there is no marker either.
+            // The file ends here without a marker.
             let is_cut = self.bytes.get(self.at..).is_none_or(|rest| rest.len() < 2);
             return Err(if is_cut { super::CUT_OFF } else { SHORT }.into());
         }
@@ -74,7 +74,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// The next `count` bits, at most 16, as a number.
+    /// Takes the next `count` bits, at most 16, as a number.
     pub(super) fn take(&mut self, count: u32) -> Result<u32, Reason> {
         if count == 0 {
             return Ok(0);
@@ -84,19 +84,19 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
-    /// The next bit.
+    /// Takes the next bit.
     pub(super) fn bit(&mut self) -> Result<bool, Reason> {
         Ok(self.take(1)? == 1)
     }
 
-    /// A number of `size` bits in JPEG's code for signed ones: a leading 0 makes it negative.
+    /// Takes a number of `size` bits in JPEG's code for signed numbers: a leading 0 makes it negative.
     pub(super) fn signed(&mut self, size: u32) -> Result<i32, Reason> {
         let value = self.take(size)? as i32;
         let is_negative = size > 0 && value < 1 << (size - 1);
         Ok(if is_negative { value - (1 << size) + 1 } else { value })
     }
 
-    /// The symbol whose code comes next.
+    /// Takes the symbol of the next code.
     pub(super) fn symbol(&mut self, table: &Table) -> Result<u8, Reason> {
         let bits = self.peek();
         let entry = table.short[(bits >> (16 - SHORT_CODE)) as usize];
@@ -112,7 +112,7 @@ impl<'a> Bits<'a> {
                 return table.symbols.get(place as usize).copied().ok_or_else(bad_code);
             }
         }
-        // Behind the end of the data, zeros are no code that was there.
+        // If the data has ended, report that. The zeros after it are not a code in the file.
         self.skip(16)?;
         Err(bad_code())
     }
@@ -122,12 +122,12 @@ fn bad_code() -> Reason {
     "its coded data is damaged (no such Huffman code)".into()
 }
 
-/// Codes up to this length are looked up at once.
+/// Codes up to this length, in bits, are found with one look-up.
 const SHORT_CODE: u32 = 9;
 
 #[derive(Clone, Copy, Default)]
 struct Entry {
-    /// 0: the code is longer.
+    /// The length of the code in bits. 0 if the code is longer than the look-up table allows.
     length: u8,
     symbol: u8,
 }
@@ -136,15 +136,15 @@ struct Entry {
 #[derive(Clone)]
 pub(super) struct Table {
     short: Vec<Entry>,
-    /// The largest code of each length; -1 where there is none.
+    /// The largest code of each length. -1 if there is none.
     last_code: [i32; 17],
-    /// From a code of each length to its place in `symbols`.
+    /// Added to a code of each length, it gives the code's index in `symbols`.
     offset: [i32; 17],
     symbols: Vec<u8>,
 }
 
 impl Table {
-    /// A table with `counts[i]` codes of `i + 1` bits, for these symbols in order.
+    /// A table with `counts[i]` codes of `i + 1` bits, for `symbols` in order.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Reason> {
         let mut table = Self {
             short: vec![Entry::default(); 1 << SHORT_CODE],

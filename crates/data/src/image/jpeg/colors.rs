@@ -1,13 +1,13 @@
-//! From samples to RGB: libjpeg's upsampling and colours, as Pillow gives them.
+//! Converts samples to RGB with libjpeg's upsampling and colours, which Pillow uses.
 
 use super::Reason;
 use super::headers::{Colors, Component, Frame};
 use super::samples::Samples;
 
-/// How a component's rows grow to the image's.
+/// How the rows of a component are enlarged to those of the image.
 #[derive(Clone, Copy)]
 enum Growth {
-    /// Each sample stands for so many columns and rows.
+    /// Each sample is repeated for this many columns and rows.
     Repeat([usize; 2]),
     /// Triangle filters over two neighbours ("fancy upsampling").
     Across,
@@ -22,7 +22,7 @@ impl Growth {
             return Err("its components' sampling factors are no multiples of one another".into());
         }
         let factors = [frame.across / h, frame.down / v];
-        // libjpeg's filters want three columns; below that it repeats.
+        // libjpeg's filters need three columns. For fewer it repeats samples.
         let is_narrow = component.width <= 2;
         Ok(match factors {
             [2, 1] if !is_narrow => Self::Across,
@@ -32,10 +32,10 @@ impl Growth {
         })
     }
 
-    /// Writes row `y` of the image; `row` has room for two samples more than the component's row
-    /// grows to.
+    /// Writes row `y` of the image. `row` must have room for two samples more than the enlarged row of the
+    /// component.
     fn row(self, samples: &Samples, y: usize, sums: &mut Vec<u16>, row: &mut [u8]) {
-        // The row that is nearer to this one of the image, and the other.
+        // The component's row nearer to this row of the image, and the other one.
         let near = samples.row(y / 2);
         let is_upper = y.is_multiple_of(2);
         let other = samples.row(if is_upper { (y / 2).saturating_sub(1) } else { y / 2 + 1 });
@@ -70,8 +70,8 @@ impl Growth {
     }
 }
 
-/// Doubles a row: each value becomes two, three parts of itself and one of its neighbour, divided by
-/// `2^SHIFT`; `bias` is what is added before to the left and to the right one.
+/// Doubles a row. Each value becomes two: three parts of itself and one part of its left or right neighbour,
+/// divided by `2^SHIFT`. Before the division, `bias` is added to the left and to the right result.
 fn double<const SHIFT: u16>(values: &[u16], bias: [u16; 2], row: &mut [u8]) {
     let pair = |before: u16, value: u16, after: u16| {
         [
@@ -92,7 +92,7 @@ fn double<const SHIFT: u16>(values: &[u16], bias: [u16; 2], row: &mut [u8]) {
     pairs[values.len() - 1] = pair(before_last, last, last);
 }
 
-/// The image as RGB.
+/// Converts the samples to an RGB image.
 pub(super) fn to_rgb(
     frame: &Frame,
     colors: Colors,
@@ -122,7 +122,8 @@ pub(super) fn to_rgb(
             }
             Colors::Ycck => {
                 for ((place, ycc), &black) in places.zip(parts).zip(fourth) {
-                    // YCC of the inks' complements; Adobe stores inks inverted, as they come here.
+                    // The values are YCC of the complements of the inks. Adobe stores inks inverted, and
+                    // `from_inks` expects them so.
                     *place = from_inks(from_ycc(ycc).map(|value| 255 - value), black);
                 }
             }
@@ -143,7 +144,7 @@ pub(in crate::image) fn from_ycc([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     .map(|value| value.clamp(0, 255) as u8)
 }
 
-/// Inks as Adobe stores them, 255 for none, as Pillow converts them.
+/// Converts inks as Adobe stores them (255 for no ink) to RGB, as Pillow does.
 pub(in crate::image) fn from_inks(inks: [u8; 3], black: u8) -> [u8; 3] {
     inks.map(|ink| {
         let product = u32::from(255 - ink) * u32::from(black) + 128;

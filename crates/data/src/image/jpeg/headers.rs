@@ -3,19 +3,19 @@
 use super::bits::Table;
 use super::{CUT_OFF, Reason};
 
-/// What the frame header says of one component.
+/// One component, as the frame header describes it.
 #[derive(Clone, Debug)]
 pub(super) struct Component {
     pub(super) id: u8,
     /// Sampling factors, 1 to 4.
     pub(super) across: usize,
     pub(super) down: usize,
-    /// Which quantisation table.
+    /// The number of its quantisation table.
     pub(super) table: usize,
-    /// Samples that belong to the image, without padding.
+    /// Size in samples that belong to the image, without padding.
     pub(super) width: usize,
     pub(super) height: usize,
-    /// Blocks in a row and in a column, padded to whole units (MCUs).
+    /// Number of blocks in a row and in a column, padded to whole units (MCUs).
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
@@ -32,7 +32,7 @@ pub(super) struct Frame {
     pub(super) components: Vec<Component>,
 }
 
-/// How components become colours.
+/// The meaning of the components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colors {
     Grey,
@@ -42,10 +42,10 @@ pub(super) enum Colors {
     Ycck,
 }
 
-/// A scan header: which components, with which tables, and which part of them.
+/// A scan header: its components with their tables, and the part of them that it contains.
 #[derive(Clone, Debug)]
 pub(super) struct Scan {
-    /// Place in the frame, DC table, AC table.
+    /// For each component: its index in the frame, its DC table, its AC table.
     pub(super) components: Vec<[usize; 3]>,
     pub(super) first: usize,
     pub(super) last: usize,
@@ -53,7 +53,7 @@ pub(super) struct Scan {
     pub(super) low: u32,
 }
 
-/// Everything that segments have said so far.
+/// The information of all segments read so far.
 #[derive(Clone)]
 pub(super) struct Headers<'a> {
     bytes: &'a [u8],
@@ -62,17 +62,17 @@ pub(super) struct Headers<'a> {
     pub(super) quantisation: [Option<[u16; 64]>; 4],
     pub(super) dc: [Option<Table>; 4],
     pub(super) ac: [Option<Table>; 4],
-    /// Units between restart markers; 0 without them.
+    /// Number of units between restart markers. 0 without restart markers.
     pub(super) restart_interval: usize,
     has_jfif: bool,
     pub(super) adobe: Option<u8>,
     pub(super) exif: Option<&'a [u8]>,
-    /// Whether bytes stand between segments that belong to none.
+    /// Whether there are bytes between segments that belong to none.
     pub(super) has_stray_bytes: bool,
 }
 
 impl<'a> Headers<'a> {
-    /// Before the first segment of a file that begins as a JPEG does.
+    /// A reader before the first segment of a file that begins as a JPEG does.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -89,24 +89,24 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Where the reading stands.
+    /// The position of the next byte.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// Goes on reading from here, behind a scan.
+    /// Continues reading at this position, after a scan.
     pub(super) fn go_to(&mut self, at: usize) {
         self.at = at;
     }
 
-    /// Reads segments up to and with the next scan header; `None` at the end of the image.
+    /// Reads segments up to and including the next scan header. `None` at the end of the image.
     pub(super) fn next_scan(&mut self) -> Result<Option<Scan>, Reason> {
         loop {
             let marker = self.next_marker()?;
             match marker {
                 0xD9 => return Ok(None),
                 0xD8 => return Err("a second image begins within it".into()),
-                // Restart markers, and one for arithmetic coders, have no segment.
+                // Restart markers, and one marker of arithmetic coding, have no segment.
                 0x01 | 0xD0..=0xD7 => {}
                 0xDA => return self.scan().map(Some),
                 _ => {
@@ -117,7 +117,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// The next marker. As libjpeg does, whatever stands before it is passed over.
+    /// Finds the next marker. Bytes before it are skipped, as in libjpeg.
     fn next_marker(&mut self) -> Result<u8, Reason> {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -235,8 +235,8 @@ impl<'a> Headers<'a> {
         Ok(Scan { components, first, last, high, low })
     }
 
-    /// How libjpeg, and so Pillow, takes the components. A JFIF marker decides before Adobe's, and
-    /// both before the components' names.
+    /// The meaning of the components in libjpeg, and so in Pillow. A JFIF marker has priority over Adobe's, and
+    /// both have priority over the component names.
     pub(super) fn colors(&self) -> Result<Colors, Reason> {
         let frame = self.frame.as_ref().ok_or("it has no frame header")?;
         let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
@@ -253,7 +253,7 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// The true reason why a frame of another kind is not read.
+/// The exact reason why a frame of another kind is not supported.
 fn refusal(marker: u8) -> Reason {
     let kind = match marker {
         0xC3 => "a lossless JPEG",

@@ -1,4 +1,4 @@
-//! From coefficients to samples: libjpeg's accurate integer transform, bit by bit.
+//! Converts coefficients to samples with libjpeg's accurate integer transform, bit by bit.
 
 use super::Reason;
 use super::headers::Component;
@@ -8,13 +8,13 @@ use super::scans::{Plane, ZIGZAG};
 pub(super) struct Samples {
     pub(super) width: usize,
     pub(super) height: usize,
-    /// Samples from one row to the next, padding included.
+    /// Number of samples from one row to the next, including padding.
     stride: usize,
     values: Vec<u8>,
 }
 
 impl Samples {
-    /// Transforms a component's blocks.
+    /// Transforms the blocks of a component.
     pub(super) fn new(component: &Component, plane: &Plane) -> Result<Self, Reason> {
         let table = plane.table.ok_or("a quantisation table of it is missing")?;
         let stride = component.columns * 8;
@@ -32,14 +32,14 @@ impl Samples {
         Ok(Self { width: component.width, height: component.height, stride, values })
     }
 
-    /// Row `y` without its padding; below the last row, that one.
+    /// Row `y` without its padding. Below the last row, the last row.
     pub(super) fn row(&self, y: usize) -> &[u8] {
         &self.values[y.min(self.height - 1) * self.stride..][..self.width]
     }
 }
 
-/// A block as samples, row by row. After `jidctint.c` of libjpeg 6b, the algorithm of Loeffler,
-/// Ligtenberg and Moschytz with 13 bits behind the point. Sums wrap: only damaged files reach that.
+/// Converts a block to samples, row by row. This is `jidctint.c` of libjpeg 6b: the algorithm of Loeffler,
+/// Ligtenberg and Moschytz with 13 fractional bits. Sums wrap, which happens only in damaged files.
 fn inverse_dct(block: &[i16; 64], table: &[u16; 64]) -> [u8; 64] {
     let mut values = [0_i32; 64];
     for ((&place, &coefficient), &step) in ZIGZAG.iter().zip(block).zip(table) {
@@ -47,7 +47,7 @@ fn inverse_dct(block: &[i16; 64], table: &[u16; 64]) -> [u8; 64] {
     }
     for x in 0..8 {
         let column: [i32; 8] = std::array::from_fn(|y| values[8 * y + x]);
-        // Most columns of most blocks have a mean alone, and some not even that.
+        // Most columns of most blocks have only a mean, and some not even that.
         let scaled = if column[1..].iter().all(|&value| value == 0) {
             [column[0].wrapping_shl(2); 8]
         } else {
@@ -65,7 +65,7 @@ fn inverse_dct(block: &[i16; 64], table: &[u16; 64]) -> [u8; 64] {
     samples
 }
 
-/// One pass; its result is divided by `2^shift`, halves upwards.
+/// One pass. The result is divided by `2^shift`, and halves are rounded up.
 #[inline]
 fn one_dimension(input: [i32; 8], shift: u32) -> [i32; 8] {
     use std::num::Wrapping as W;

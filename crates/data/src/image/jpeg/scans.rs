@@ -1,33 +1,33 @@
-//! The coefficients of an image, scan by scan.
+//! Reads the coefficients of an image, scan by scan.
 
 use super::bits::{Bits, Table};
 use super::headers::{Component, Frame, Headers, Scan};
 use super::{CUT_OFF, Reason};
 
-/// Progressive files of real encoders have about ten.
+/// The largest number of scans. Progressive files of real encoders have about ten.
 const MOST_SCANS: usize = 200;
 
-/// From the order of coding to rows.
+/// The position in a block, row by row, for each place in the order of coding.
 pub(super) const ZIGZAG: [usize; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// The coefficients of one component, block by block in rows, each in the order of coding.
+/// The coefficients of one component: block by block in rows, each block in the order of coding.
 pub(super) struct Plane {
     pub(super) blocks: Vec<[i16; 64]>,
-    /// Its quantisation table as it stood when its first scan began, in the order of coding.
+    /// Its quantisation table at the start of its first scan, in the order of coding.
     pub(super) table: Option<[u16; 64]>,
-    /// How many low bits of each coefficient are still missing; `None`: all.
+    /// How many low bits of each coefficient are still missing. `None` if all are missing.
     missing: [Option<u32>; 64],
 }
 
-/// Reads all scans from the first on, whose header is `scan`.
+/// Reads all scans, from the first on. `scan` is the header of the first.
 ///
 /// # Errors
-/// If the coded data is damaged, or does not suffice for each block of each component: a wrong
-/// image must not pass for a right one.
+/// If the coded data is damaged or too short for every block of every component. A wrong image must not be
+/// accepted as a right one.
 pub(super) fn read(
     headers: &mut Headers<'_>,
     bytes: &[u8],
@@ -60,7 +60,7 @@ pub(super) fn read(
     }
 }
 
-/// Checks what a scan may bring, and notes that it does.
+/// Checks which coefficients a scan contains, and records that they were read.
 fn begin(
     headers: &Headers<'_>,
     frame: &Frame,
@@ -95,15 +95,15 @@ fn begin(
     Ok(())
 }
 
-/// Where a scan stands between two blocks.
+/// The state of a scan between two blocks.
 struct State {
     /// The last DC coefficient of each component of the frame.
     dc: [i32; 4],
-    /// Blocks that still have no new coefficient.
+    /// The number of following blocks without new coefficients.
     empty_blocks: u32,
 }
 
-/// Reads the coded data behind a scan header; returns where it ends.
+/// Reads the coded data after a scan header. Returns the position of its end.
 fn read_scan(
     headers: &Headers<'_>,
     bytes: &[u8],
@@ -140,13 +140,13 @@ fn read_scan(
 struct Units {
     columns: usize,
     rows: usize,
-    /// Whether each is one block, as in scans of one component.
+    /// Whether each unit is a single block, as in scans of one component.
     is_single: bool,
 }
 
 fn units(frame: &Frame, scan: &Scan) -> Units {
     if let &[[place, ..]] = scan.components.as_slice() {
-        // Alone, a component has no padding but to whole blocks.
+        // In a scan of its own, a component is padded only to whole blocks.
         let Component { width, height, .. } = frame.components[place];
         return Units { columns: width.div_ceil(8), rows: height.div_ceil(8), is_single: true };
     }
@@ -155,8 +155,8 @@ fn units(frame: &Frame, scan: &Scan) -> Units {
     Units { columns, rows, is_single: false }
 }
 
-/// Behind the restart marker that has to come next. libjpeg goes on at a later one with a part of
-/// the image grey; here that is an error.
+/// Continues after the restart marker that must come next. libjpeg would continue at a later marker and leave a
+/// part of the image grey. Here that is an error.
 fn restart(bytes: &[u8], at: usize, number: u8) -> Result<Bits<'_>, Reason> {
     let mut at = at;
     loop {
@@ -329,8 +329,8 @@ fn sequential_ac(bits: &mut Bits<'_>, table: &Table, block: &mut [i16; 64]) -> R
     Ok(())
 }
 
-/// Gives each coefficient that is not 0 its next bit, and passes over `zeros` that are; returns the
-/// place of the zero behind those.
+/// Reads the next bit of each coefficient that is not 0, and skips `zeros` coefficients that are 0. Returns the
+/// position of the zero after them.
 fn refine(
     bits: &mut Bits<'_>,
     block: &mut [i16; 64],

@@ -3,12 +3,13 @@
 use crate::image::Image;
 use crate::random::{self, Generator};
 
-/// The image between black (`factor` 0) and itself (1), or beyond.
+/// Blends black (`factor` 0) with the image (1). Larger factors go beyond the image.
 pub fn adjust_brightness(image: &Image, factor: f64) -> Image {
     map_values(image, |value| blend(0, value, factor as f32))
 }
 
-/// The image between even grey of its mean brightness (`factor` 0) and itself (1), or beyond.
+/// Blends uniform grey of the image's mean brightness (`factor` 0) with the image (1). Larger factors go beyond
+/// the image.
 pub fn adjust_contrast(image: &Image, factor: f64) -> Image {
     let sum: u64 = image.pixels().chunks_exact(image.channels()).map(|p| u64::from(luma(p))).sum();
     let count = (image.width() * image.height()) as f64;
@@ -16,7 +17,7 @@ pub fn adjust_contrast(image: &Image, factor: f64) -> Image {
     map_values(image, |value| blend(mean, value, factor as f32))
 }
 
-/// The image between its grey self (`factor` 0) and itself (1), or beyond.
+/// Blends the image in grey (`factor` 0) with the image (1). Larger factors go beyond the image.
 pub fn adjust_saturation(image: &Image, factor: f64) -> Image {
     let mut adjusted = image.clone();
     for pixel in
@@ -28,14 +29,13 @@ pub fn adjust_saturation(image: &Image, factor: f64) -> Image {
     adjusted
 }
 
-/// The image with all hues turned by `turn` of the colour circle, in `-0.5..=0.5`; a grey
-/// image stays as it is.
+/// Turns all hues by `turn`, a fraction of the colour circle in `-0.5..=0.5`. A grey image does not change.
 pub fn adjust_hue(image: &Image, turn: f64) -> Image {
     let mut adjusted = image.clone();
     if image.channels() != 3 {
         return adjusted;
     }
-    // Pillow keeps hue in 8 bits; the turn is cut off towards zero and wraps.
+    // Pillow stores hue in 8 bits. The turn is truncated towards zero and wraps.
     let shift = (turn * 255.0) as i32 as u8;
     for pixel in adjusted.pixels_mut().as_chunks_mut::<3>().0 {
         let [hue, saturation, value] = rgb_to_hsv(*pixel);
@@ -44,7 +44,7 @@ pub fn adjust_hue(image: &Image, turn: f64) -> Image {
     adjusted
 }
 
-/// The image in grey, with 1 channel or with 3 equal ones.
+/// The image in grey, with 1 channel or with 3 equal channels.
 pub fn grayscale(image: &Image, channels: usize) -> Image {
     let (width, height) = (image.width(), image.height());
     let channels = if channels == 1 { 1 } else { 3 };
@@ -56,7 +56,7 @@ pub fn grayscale(image: &Image, channels: usize) -> Image {
     grey
 }
 
-/// Brightness of one pixel: ITU-R 601 weights in 16-bit fixed point, as Pillow's `L` mode.
+/// The brightness of one pixel: ITU-R 601 weights in 16-bit fixed point, as in Pillow's `L` mode.
 fn luma(pixel: &[u8]) -> u8 {
     let &[red, green, blue] = pixel else {
         return pixel[0];
@@ -65,14 +65,14 @@ fn luma(pixel: &[u8]) -> u8 {
     ((weighted + 0x8000) >> 16) as u8
 }
 
-/// Pillow's `Image.blend`: in f32, the fraction cut off.
+/// Pillow's `Image.blend`: in f32, with the fraction truncated.
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
-    // A float cast saturates at 0 and 255, which is the clipping wanted here.
+    // A cast from float saturates at 0 and 255, which is the clipping needed here.
     (from + factor * (to - from)) as u8
 }
 
-/// Applies a function of single values, by table.
+/// Applies a function to each value, by a table.
 fn map_values(image: &Image, function: impl Fn(u8) -> u8) -> Image {
     let table: [u8; 256] = std::array::from_fn(|value| function(value as u8));
     let mut mapped = image.clone();
@@ -125,10 +125,10 @@ fn hsv_to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     }
 }
 
-/// One of the functions above that take a strength.
+/// One of the functions above with a strength.
 pub(in crate::transforms) type Adjustment = fn(&Image, f64) -> Image;
 
-/// The drawn strengths of a colour jitter, in the drawn order.
+/// Draws the order of the parts of a colour jitter and their strengths.
 pub(in crate::transforms) fn random_jitter(
     ranges: [[f64; 2]; 4],
     rng: &mut Generator,

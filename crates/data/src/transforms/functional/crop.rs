@@ -1,14 +1,14 @@
-//! Crops, padding and mirroring: pixels move, none is computed.
+//! Crops, padding and mirroring. They move pixels and compute no new values.
 
 use crate::error::{Error, Result};
 use crate::image::{Image, MAX_BYTES};
 use crate::random::{self, Generator};
 use crate::transforms::PaddingMode;
 
-/// The part of `height` x `width` pixels whose upper left corner is in row `top`, column `left`.
+/// The part of `height` x `width` pixels whose upper left corner is at row `top` and column `left`.
 ///
 /// # Errors
-/// If the part is empty or not wholly inside the image.
+/// If the part is empty or not completely inside the image.
 pub fn crop(image: &Image, top: usize, left: usize, height: usize, width: usize) -> Result<Image> {
     check_inside(image, top, left, height, width)?;
     let channels = image.channels();
@@ -40,7 +40,7 @@ pub(super) fn check_inside(
     Err(Error::transform("crop", reason))
 }
 
-/// The middle `height` x `width` pixels; where the image is smaller, black is added first.
+/// The middle `height` x `width` pixels. If the image is smaller, it is first padded with black.
 ///
 /// # Errors
 /// If a side is 0.
@@ -58,17 +58,17 @@ pub fn center_crop(image: &Image, height: usize, width: usize) -> Result<Image> 
     crop(image, top, left, height, width)
 }
 
-/// Half of what is left over, halves to even as Python's `round` has them.
+/// Half of the remaining pixels. Halves are rounded to even, as Python's `round` does.
 pub(super) fn centered(left_over: usize) -> usize {
     (left_over as f64 / 2.0).round_ties_even() as usize
 }
 
-/// The image with `[left, top, right, bottom]` pixels added; `fill` is their value in mode
+/// The image with `[left, top, right, bottom]` pixels added. `fill` is their value in mode
 /// [`PaddingMode::Constant`].
 ///
 /// # Errors
-/// If mode [`PaddingMode::Reflect`] is asked for more than one pixel less than the image has,
-/// [`PaddingMode::Symmetric`] for more than it has, or the result would exceed [`MAX_BYTES`].
+/// If the result would exceed [`MAX_BYTES`]. In mode [`PaddingMode::Reflect`], also if a side gets more pixels
+/// than the image has there less one; in mode [`PaddingMode::Symmetric`], if it gets more than the image has.
 pub fn pad(
     image: &Image,
     [left, top, right, bottom]: [usize; 4],
@@ -99,7 +99,7 @@ pub fn pad(
     Ok(padded)
 }
 
-/// For each row (or column) of the padded image, which one it shows; `None` for the fill value.
+/// The source row (or column) of each row (or column) of the padded image. `None` for the fill value.
 fn sources(
     length: usize,
     before: usize,
@@ -132,7 +132,7 @@ fn sources(
     Ok((-(before as isize)..(length + after) as isize).map(source).collect())
 }
 
-/// The image mirrored left and right.
+/// Mirrors the image left to right.
 pub fn hflip(image: &Image) -> Image {
     let mut flipped = image.clone();
     hflip_in_place(&mut flipped);
@@ -147,7 +147,7 @@ pub(in crate::transforms) fn hflip_in_place(image: &mut Image) {
     }
 }
 
-/// The image mirrored top and bottom.
+/// Mirrors the image top to bottom.
 pub fn vflip(image: &Image) -> Image {
     let mut flipped = image.clone();
     for y in 0..image.height() {
@@ -156,7 +156,7 @@ pub fn vflip(image: &Image) -> Image {
     flipped
 }
 
-/// Where a random crop of `height` x `width` lies: row and column of its corner.
+/// Draws the position of a random crop of `height` x `width`: row and column of its upper left corner.
 pub(in crate::transforms) fn random_corner(
     image: &Image,
     height: usize,

@@ -1,8 +1,8 @@
 //! Scaling with Pillow's results.
 //!
-//! `fast_image_resize` computes like Pillow (8 bits between the passes), but takes the vertical
-//! pass first, which leaves bicubic results up to 6 levels away. Calling it once per axis, width
-//! first, keeps every pixel within one level.
+//! `fast_image_resize` computes like Pillow, with 8 bits between the passes. But it does the vertical pass
+//! first, and bicubic results then differ by up to 6 levels. Here it is called once per axis, width first. This
+//! keeps every pixel within one level of Pillow's.
 
 use fast_image_resize::images::{CroppedImage, Image as ScaledImage, ImageRef};
 use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -13,7 +13,7 @@ use crate::image::{Image, MAX_BYTES};
 use crate::random::{self, Generator};
 use crate::transforms::{Interpolation, Size};
 
-/// The image scaled to `height` x `width` pixels.
+/// Scales the image to `height` x `width` pixels.
 ///
 /// # Errors
 /// If a side is 0, or the result would exceed [`MAX_BYTES`].
@@ -27,11 +27,11 @@ pub fn resize(
     resized_crop(image, [0, 0, whole_height, whole_width], height, width, interpolation)
 }
 
-/// The part `[top, left, height, width]` of the image, scaled to `height` x `width`; pixels
-/// around the part have no influence.
+/// Scales the part `[top, left, height, width]` of the image to `height` x `width` pixels. Pixels outside the
+/// part have no influence.
 ///
 /// # Errors
-/// As [`resize`], or if the part is empty or not wholly inside the image.
+/// Those of [`resize`], or if the part is empty or not completely inside the image.
 pub fn resized_crop(
     image: &Image,
     [top, left, part_height, part_width]: [usize; 4],
@@ -81,9 +81,9 @@ fn resize_options(filter: FilterType) -> ResizeOptions {
     ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false)
 }
 
-/// The middle `part_height` x `part_width` of the image scaled to `height` x `width`, without the
-/// rest of it: a strip of 2000x1 pixels whose shorter side is to be 256 would take 400 MB. As
-/// [`resize`] and then [`center_crop`](super::crop::center_crop), within a level.
+/// The middle `part_height` x `part_width` of the image scaled to `height` x `width`. The rest is not computed:
+/// a strip of 2000x1 pixels whose shorter side becomes 256 would take 400 MB. The result equals [`resize`]
+/// followed by [`center_crop`](super::crop::center_crop), within one level.
 ///
 /// # Errors
 /// If a side is 0, or the result would exceed [`MAX_BYTES`].
@@ -94,7 +94,7 @@ pub(in crate::transforms) fn resized_center(
     interpolation: Interpolation,
 ) -> Result<Image> {
     check_size(part_height, part_width)?;
-    // What the crop asks for beyond the scaled image is added by the crop, in black.
+    // The crop adds black pixels where the scaled image is too small.
     let [rows, columns] = [part_height.min(height), part_width.min(width)];
     let [top, left] =
         [super::crop::centered(height - rows), super::crop::centered(width - columns)];
@@ -116,7 +116,7 @@ pub(in crate::transforms) fn resized_center(
     let whole = ImageRef::new(old_width, old_height, image.pixels(), pixel_type).map_err(failed)?;
     let [from_x, wide] = source_range(image.width(), width, left, columns);
     let options = resize_options(filter).crop(from_x, 0.0, wide, f64::from(old_height));
-    // In the type that is scaled elsewhere too: the resizer is compiled anew for each.
+    // The same type as elsewhere, because the resizer is compiled again for each type.
     let whole = CroppedImage::new(&whole, 0, 0, old_width, old_height).map_err(failed)?;
     let narrow = one_axis(&whole, columns as u32, old_height, pixel_type, &options)?;
     let [from_y, high] = source_range(image.height(), height, top, rows);
@@ -126,15 +126,14 @@ pub(in crate::transforms) fn resized_center(
     super::crop::center_crop(&part, part_height, part_width)
 }
 
-/// Where in `from` pixels those from `first` on come from, of `to` that they are scaled to: start
-/// and length.
+/// The source of `count` scaled pixels from `first` on, if `from` pixels are scaled to `to`: start and length.
 fn source_range(from: usize, to: usize, first: usize, count: usize) -> [f64; 2] {
     let scale = from as f64 / to as f64;
     let start = first as f64 * scale;
     [start, (count as f64 * scale).min(from as f64 - start)]
 }
 
-/// Pillow's nearest neighbour: positions are summed up step by step, rounding errors and all.
+/// Pillow's nearest neighbour. Positions are added up step by step, with the same rounding errors.
 fn nearest_positions(from: usize, to: usize) -> impl Iterator<Item = usize> {
     let step = from as f64 / to as f64;
     let next = move |position: &f64| Some(position + step);
@@ -154,7 +153,7 @@ fn nearest(
     pick(image, &rows, &columns)
 }
 
-/// These rows and columns of an image.
+/// The given rows and columns of an image.
 fn pick(image: &Image, rows: &[usize], columns: &[usize]) -> Image {
     let channels = image.channels();
     let mut picked = Image::filled(columns.len(), rows.len(), channels, 0);
@@ -167,7 +166,7 @@ fn pick(image: &Image, rows: &[usize], columns: &[usize]) -> Image {
     picked
 }
 
-/// Height and width that an image of `height` x `width` is scaled to.
+/// The height and width after scaling an image of `height` x `width`.
 pub(in crate::transforms) fn resized_size(
     height: usize,
     width: usize,
@@ -178,14 +177,14 @@ pub(in crate::transforms) fn resized_size(
     };
     let short = short as usize;
     let long = |long_side: usize, short_side: usize| {
-        // torchvision: int(size * long / short), a product of integers divided in f64.
+        // As in torchvision: `int(size * long / short)`, a product of integers divided in f64.
         ((short * long_side) as f64 / short_side as f64) as usize
     };
     if width <= height { (long(height, width), short) } else { (short, long(width, height)) }
 }
 
-/// Draws the part of a random resized crop: `[top, left, height, width]`, by torchvision's rule of
-/// ten tries and then the largest centred part within the range of ratios.
+/// Draws the part for a random resized crop, `[top, left, height, width]`. As in torchvision, there are ten
+/// tries. If all fail, it is the largest centred part whose aspect ratio is in range.
 pub(in crate::transforms) fn random_part(
     image: &Image,
     scale: [f64; 2],
@@ -228,7 +227,7 @@ fn check_size(height: usize, width: usize) -> Result<()> {
     Err(Error::transform("resize", format!("to {height}x{width} pixels is not possible")))
 }
 
-/// Whether an image of this size may be made whole.
+/// Whether an image of this size may be made in full.
 pub(in crate::transforms) fn fits(height: usize, width: usize) -> bool {
     height.saturating_mul(width).saturating_mul(3) <= MAX_BYTES
 }

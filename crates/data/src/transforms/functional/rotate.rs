@@ -1,11 +1,11 @@
-//! Rotation about the centre, with the geometry and the arithmetic of Pillow's `Image.rotate`.
+//! Rotation about the centre, with the geometry and arithmetic of Pillow's `Image.rotate`.
 
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::transforms::Interpolation;
 
-/// The image turned counter-clockwise by `degrees` about its centre. The size stays; what comes
-/// in from outside has value `fill`.
+/// Rotates the image counter-clockwise by `degrees` about its centre. The size does not change. Pixels from
+/// outside the image have the value `fill`.
 ///
 /// # Errors
 /// If `degrees` is not finite, or the interpolation is [`Interpolation::Bicubic`].
@@ -32,9 +32,9 @@ pub fn rotate(
     }
 }
 
-/// `[a, b, c, d, e, f]`: the output's point (x, y) comes from (ax + by + c, dx + ey + f).
+/// `[a, b, c, d, e, f]`: the point (x, y) of the output comes from (ax + by + c, dx + ey + f).
 fn inverse_rotation(image: &Image, degrees: f64) -> [f64; 6] {
-    // Pillow rounds to 15 places so that right angles give exact zeros and ones.
+    // Pillow rounds to 15 places, so that right angles give exact zeros and ones.
     let rounded = |value: f64| (value * 1e15).round_ties_even() / 1e15;
     let angle = -degrees.to_radians();
     let (sin, cos) = (rounded(angle.sin()), rounded(angle.cos()));
@@ -42,8 +42,8 @@ fn inverse_rotation(image: &Image, degrees: f64) -> [f64; 6] {
     [cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y]
 }
 
-/// Nearest pixel in Pillow's 16.16 fixed-point arithmetic (`affine_fixed` in `Geometry.c`); `i64`
-/// instead of its 32 bits, which it checks not to overflow.
+/// The nearest pixel, in Pillow's 16.16 fixed-point arithmetic (`affine_fixed` in `Geometry.c`). It uses `i64`;
+/// Pillow uses 32 bits and checks that they do not overflow.
 fn nearest(image: &Image, [a, b, c, d, e, f]: [f64; 6], fill: u8) -> Image {
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let (width, height) = (image.width(), image.height());
@@ -69,8 +69,8 @@ fn nearest(image: &Image, [a, b, c, d, e, f]: [f64; 6], fill: u8) -> Image {
     rotated
 }
 
-/// Bilinear between pixel centres (`bilinear_filter` in `Geometry.c`); beyond the outermost
-/// centres the edge is repeated, and results are cut off, not rounded, as there.
+/// Bilinear interpolation between pixel centres (`bilinear_filter` in `Geometry.c`). Beyond the outermost
+/// centres the edge is repeated. Results are truncated, not rounded, as in Pillow.
 fn bilinear(image: &Image, [a, b, c, d, e, f]: [f64; 6], fill: u8) -> Image {
     let (width, height) = (image.width(), image.height());
     let channels = image.channels();

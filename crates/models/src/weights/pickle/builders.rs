@@ -1,16 +1,16 @@
-//! The calls that are known: PyTorch's tensor builders and ordered dictionaries.
+//! The calls that are supported: PyTorch's tensor builders and ordered dictionaries.
 
 use super::value::{Class, Id, Object, StorageRef, TensorRef, Value, Values};
 use crate::weights::elements::Element;
 
-/// Dimensions that a tensor may have, as in PyTorch.
+/// The largest number of dimensions of a tensor, as in PyTorch.
 const MAX_RANK: usize = 64;
 
-/// What `callee(*arguments)` makes.
+/// The result of `callee(*arguments)`.
 pub(super) fn call(values: &mut Values, callee: Id, arguments: &[Id]) -> Result<Id, String> {
     let class = match values.get(callee) {
         Value::Class(class) => (**class).clone(),
-        // What an object that was never made would return.
+        // The object was never really made, so its result is unknown.
         Value::Object(_) | Value::Other => return Ok(Values::OTHER),
         _ => return Err("its pickle is damaged".to_owned()),
     };
@@ -62,7 +62,7 @@ fn unreadable(builder: &str) -> Value {
     Value::Unreadable(what.into())
 }
 
-/// `OrderedDict([(key, value), ...])`, as Python 2 wrote it.
+/// The pairs of `OrderedDict([(key, value), ...])`, as Python 2 wrote it.
 fn listed_pairs(values: &Values, arguments: &[Id]) -> Vec<(Id, Id)> {
     let listed = arguments.first().and_then(|list| values.items(*list)).unwrap_or_default();
     let pairs = listed.iter().filter_map(|pair| match values.items(*pair) {
@@ -72,7 +72,7 @@ fn listed_pairs(values: &Values, arguments: &[Id]) -> Vec<(Id, Id)> {
     pairs.collect()
 }
 
-/// `_rebuild_from_type_v2(function, type, arguments, state)`: a tensor that carries attributes.
+/// `_rebuild_from_type_v2(function, type, arguments, state)`: a tensor with attributes.
 fn from_type(values: &mut Values, arguments: &[Id]) -> Result<Id, String> {
     let [function, kind, inner, ..] = arguments else {
         return Ok(Values::OTHER);
@@ -92,7 +92,7 @@ fn from_type(values: &mut Values, arguments: &[Id]) -> Result<Id, String> {
     call(values, *function, &inner)
 }
 
-/// `_rebuild_tensor(storage, offset, size, stride)` and its later forms.
+/// `_rebuild_tensor(storage, offset, size, stride)` and its newer versions.
 fn tensor(values: &Values, arguments: &[Id], dtype: Option<&Id>, metadata: Option<&Id>) -> Value {
     match checked_tensor(values, arguments, dtype, metadata) {
         Ok(tensor) => Value::Tensor(Box::new(tensor)),
@@ -153,14 +153,14 @@ fn not_read(dtype: &str) -> String {
     format!("holds `{dtype}` numbers, which are not read; save it after `.float()`")
 }
 
-/// The farthest place that is looked at; `None` if it has no number.
+/// The largest element index that the view reads. `None` if it overflows.
 fn last_element(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
     shape.iter().zip(stride).try_fold(offset, |last, (size, stride)| {
         last.checked_add(size.saturating_sub(1).checked_mul(*stride)?)
     })
 }
 
-/// What a persistent id stands for: a storage in the file, or in old files of whole networks a class.
+/// The value of a persistent id: a storage in the file. In old files of whole networks it may be a class.
 pub(super) fn persistent(values: &mut Values, id: Id) -> Result<Id, String> {
     let damaged =
         || "its pickle names a storage that makes no sense: the file is damaged".to_owned();
@@ -188,7 +188,7 @@ pub(super) fn persistent(values: &mut Values, id: Id) -> Result<Id, String> {
     };
     let mut storage = StorageRef { key: key.to_owned(), element, len, start: 0 };
     values.storages.entry(storage.key.clone()).or_insert_with(|| storage.clone());
-    // A storage that is a view of another: its own key, first element and length.
+    // A storage that is a view of another one gives its own key, first element and length.
     if let Some([_, start, len]) = rest.first().and_then(|view| values.items(*view)) {
         let (Some(start), Some(len)) = (values.size(*start), values.size(*len)) else {
             return Err(damaged());

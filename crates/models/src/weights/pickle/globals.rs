@@ -1,10 +1,11 @@
 //! Which classes a pickle may name.
 //!
-//! Nothing that a pickle names is run. What serves an attack is an error all the same: who opens the
-//! file elsewhere should know. Classes that are merely unknown are let pass, since checkpoints carry
-//! settings, dates and random states beside their weights.
+//! Nothing that a pickle names is run. Names that serve an attack are an error nevertheless, because the user
+//! might open the file in another program. Classes that are only unknown are accepted: checkpoints carry
+//! settings, dates and random states as well as weights.
 
-/// Modules, at the root or anywhere in a dotted path, whose functions reach out of a pickle.
+/// Modules whose functions can act outside a pickle. They count at the root of a module path, and anywhere in a
+/// name with dots.
 const FORBIDDEN: &[&str] = &[
     "os",
     "_os",
@@ -84,7 +85,7 @@ const FORBIDDEN: &[&str] = &[
     "__subclasses__",
 ];
 
-/// Of Python's own functions and types, those that hold data.
+/// The functions and types of Python's `builtins` that only hold data.
 const HARMLESS: &[&str] = &[
     "object",
     "set",
@@ -111,11 +112,11 @@ const HARMLESS: &[&str] = &[
     "min",
     "max",
     "abs",
-    // Python 3.11 pickles an enumeration's member as `getattr(Class, "NAME")`.
+    // Python 3.11 pickles a member of an enumeration as `getattr(Class, "NAME")`.
     "getattr",
 ];
 
-/// Functions in modules that otherwise hold data.
+/// Forbidden functions in modules that otherwise hold data.
 const FORBIDDEN_FUNCTIONS: &[(&str, &str)] = &[
     ("types", "FunctionType"),
     ("types", "CodeType"),
@@ -136,17 +137,18 @@ const FORBIDDEN_FUNCTIONS: &[(&str, &str)] = &[
     ("torch.jit", "load"),
 ];
 
-/// An error that names the class if it serves an attack.
+/// Fails if the class serves an attack. The error names the class.
 pub(super) fn check(module: &str, name: &str) -> Result<(), String> {
     let is_forbidden = match module {
         "builtins" | "__builtin__" => {
-            // Exceptions are classes of data.
+            // Exceptions are classes that hold data.
             let is_class = name.starts_with(char::is_uppercase) && !name.contains('.');
             !is_class && !HARMLESS.contains(&name)
         }
         _ => {
-            // A package's own module may be called `code` or `profile`: only the root counts. But a name
-            // with dots reaches through its module into another: `torch.serialization`, `os.system`.
+            // A package may have its own module called `code` or `profile`, so only the root of the module path
+            // counts. A name with dots reaches through its module into another, such as `torch.serialization`
+            // or `os.system`, so all its parts count.
             let root = module.split('.').take(1);
             let through = name.split('.').filter(|_| name.contains('.'));
             root.chain(through).any(|part| FORBIDDEN.contains(&part))

@@ -1,6 +1,6 @@
-//! The bytes of a pickle, read one piece after the other.
+//! The bytes of a pickle, read piece by piece.
 
-/// Reads from `bytes` and never beyond.
+/// A reader over `bytes` that never reads beyond their end.
 pub(super) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -11,7 +11,7 @@ impl<'a> Input<'a> {
         Self { bytes, at }
     }
 
-    /// How far it has come.
+    /// The position of the next byte.
     pub(super) fn position(&self) -> usize {
         self.at
     }
@@ -39,13 +39,13 @@ impl<'a> Input<'a> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    /// A length of eight bytes.
+    /// Reads a length of eight bytes.
     pub(super) fn len64(&mut self) -> Result<usize, String> {
         let len = u64::from_le_bytes(self.array()?);
         usize::try_from(len).map_err(|_| "its pickle is cut short".to_owned())
     }
 
-    /// Up to the end of the line, without it.
+    /// Reads up to the end of the line and returns the line without it.
     pub(super) fn line(&mut self) -> Result<&'a str, String> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let len = rest.iter().position(|byte| *byte == b'\n').ok_or("its pickle is cut short")?;

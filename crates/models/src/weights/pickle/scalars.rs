@@ -1,11 +1,11 @@
-//! The opcodes of numbers and texts.
+//! The opcodes for numbers and texts.
 
 use super::{Machine, Value, Values};
 
 impl Machine<'_> {
     pub(super) fn step_number(&mut self, opcode: u8) -> Result<bool, String> {
         match opcode {
-            // PROTO and FRAME: a version, and a length that only helps buffering.
+            // PROTO holds a version. FRAME holds a length that only helps buffering.
             0x80 => drop(self.input.take(1)?),
             0x95 => drop(self.input.take(8)?),
             b'N' => self.stack.push(Values::NONE),
@@ -75,7 +75,7 @@ impl Machine<'_> {
                 let line = self.input.line()?.trim();
                 self.push(Value::Text(line.trim_matches(['\'', '"']).into()))?;
             }
-            // Python 2's strings, which name tensors in old files.
+            // Python 2's strings. In old files they are the names of tensors.
             b'T' => {
                 let len = self.input.u32()? as usize;
                 self.bytes_or_text(len)?;
@@ -123,7 +123,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A little-endian integer in two's complement; one of over 16 bytes is nothing that counts.
+    /// Reads a little-endian integer in two's complement. Integers of more than 16 bytes are ignored, because
+    /// no weight depends on them.
     fn long(&mut self, len: usize) -> Result<(), String> {
         let bytes = self.input.take(len)?;
         if len > 16 {

@@ -1,15 +1,15 @@
-//! What a pickle can hold here, in one flat list.
+//! The values of a pickle, in one flat list.
 
 use std::collections::HashMap;
 
 use super::super::elements::Element;
 
-/// Most values that one pickle may make. A checkpoint of a thousand layers with its optimizer makes
-/// some ten thousand.
+/// The largest number of values that one pickle may make. A checkpoint of a thousand layers with its optimizer
+/// makes some ten thousand.
 const MAX_VALUES: usize = 4 << 20;
 
-/// A value's place in [`Values`]. Lists and dictionaries hold places, so that a pickle which puts a
-/// list into itself neither leaks memory nor sends a reader round in circles of ownership.
+/// The index of a value in [`Values`]. Lists and dictionaries hold indices. So a pickle that puts a list into
+/// itself creates no cycle of ownership and leaks no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::weights) struct Id(u32);
 
@@ -19,17 +19,17 @@ pub(in crate::weights) enum Value {
     Bool(bool),
     Int(i128),
     Text(Box<str>),
-    /// A float, bytes, a set: nothing that weights depend on.
+    /// A float, bytes or a set. Weights do not depend on these.
     Other,
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Class(Box<Class>),
-    /// An object whose code is never run and whose contents are dropped.
+    /// An object. Its code is never run and its contents are dropped.
     Object(Box<Object>),
     Storage(Box<StorageRef>),
     Tensor(Box<TensorRef>),
-    /// A tensor of a form that is not read, and why.
+    /// A tensor in an unsupported form, and the reason.
     Unreadable(Box<str>),
 }
 
@@ -52,24 +52,23 @@ pub(in crate::weights) struct Object {
     pub(in crate::weights) is_module: bool,
 }
 
-/// Where numbers lie in the file.
+/// The place of numbers in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::weights) struct StorageRef {
     pub(in crate::weights) key: String,
-    /// `None` for an untyped storage, whose length counts bytes.
+    /// The number type. `None` for an untyped storage, whose `len` counts bytes.
     pub(in crate::weights) element: Option<Element>,
     pub(in crate::weights) len: usize,
-    /// First element, in the storage of this key, of a storage that is a view of it.
+    /// For a storage that is a view: the index of its first element in the storage of this key. Otherwise 0.
     pub(in crate::weights) start: usize,
 }
 
-/// Numbers of a storage, and how a tensor strides through them. Checked: every element lies within
-/// the storage's length.
+/// A tensor as a strided view of a storage. It was checked that every element lies within the storage's length.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::weights) struct TensorRef {
     pub(in crate::weights) key: String,
     pub(in crate::weights) element: Element,
-    /// Elements from the start of the storage.
+    /// Number of elements from the start of the storage.
     pub(in crate::weights) offset: usize,
     pub(in crate::weights) shape: Vec<usize>,
     pub(in crate::weights) stride: Vec<usize>,
@@ -79,7 +78,7 @@ pub(in crate::weights) struct TensorRef {
 #[derive(Debug)]
 pub(in crate::weights) struct Values {
     values: Vec<Value>,
-    /// Every storage that was named: a legacy file needs their sizes to find them.
+    /// Every storage that was named. A legacy file needs their sizes to find their places.
     pub(in crate::weights) storages: HashMap<String, StorageRef>,
 }
 
@@ -107,11 +106,11 @@ impl Values {
     }
 
     pub(in crate::weights) fn get_mut(&mut self, id: Id) -> Option<&mut Value> {
-        // The shared ones stay what they are.
+        // The shared values never change.
         if id.0 <= Self::OTHER.0 { None } else { self.values.get_mut(id.0 as usize) }
     }
 
-    /// The items of a tuple or a list.
+    /// The items of a tuple or a list. `None` for another value.
     pub(in crate::weights) fn items(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
             Value::Tuple(items) | Value::List(items) => Some(items),
@@ -126,7 +125,7 @@ impl Values {
         }
     }
 
-    /// A size, a stride, a count: an integer that is not negative.
+    /// A non-negative integer such as a size, a stride or a count. `None` for another value.
     pub(in crate::weights) fn size(&self, id: Id) -> Option<usize> {
         match self.get(id) {
             Value::Int(number) => usize::try_from(*number).ok(),

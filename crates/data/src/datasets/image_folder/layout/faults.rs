@@ -1,4 +1,4 @@
-//! Layouts from which it cannot be told what is meant, each with its remedy.
+//! The errors for ambiguous layouts. Each names a remedy.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use super::{Candidate, class_folders};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 
-/// How far below a folder the one that was meant is looked for.
+/// How many levels below a folder the intended data set is searched.
 const DEEPEST: usize = 8;
 
 fn invalid(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::Invalid { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
 }
 
-/// The one folder of a split that holds class folders.
+/// The only folder with class folders for a split. `None` if there is none.
 pub(super) fn only_one(root: &Path, split: Split, named: &[Candidate]) -> Result<Option<PathBuf>> {
     let mut found: Vec<&Path> = Vec::new();
     for folder in named.iter().filter(|folder| folder.split == Some(split)) {
-        // Two names of one folder, one a link to the other, are no doubt.
+        // Two names of the same folder, one a link to the other, are not ambiguous.
         let is_new = !found.iter().any(|other| is_same(other, &folder.path));
         if folder.holds_classes() && is_new {
             found.push(&folder.path);
@@ -43,7 +43,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// `train` and `val` that hold images, but no class folders, would make two strange classes.
+/// Fails if `train` and `val` contain images but no class folders. They would become two wrong classes.
 pub(super) fn check_not_flat(root: &Path, named: &[Candidate]) -> Result<()> {
     let flat: Vec<&Candidate> = named.iter().filter(|folder| folder.images).collect();
     let is_one_split = flat.windows(2).all(|pair| pair[0].split == pair[1].split);
@@ -58,8 +58,8 @@ pub(super) fn check_not_flat(root: &Path, named: &[Candidate]) -> Result<()> {
     ))
 }
 
-/// A validation folder that is there but cannot be used is no missing one. A test folder may be
-/// left aside: many come without classes.
+/// Fails if there is a validation folder that cannot be used, because it must not count as missing. An unusable
+/// test folder is accepted, because many test sets come without classes.
 pub(super) fn check_unused_splits(named: &[Candidate]) -> Result<()> {
     let of_val = || named.iter().filter(|folder| folder.split == Some(Split::Val));
     if of_val().any(Candidate::holds_classes) {
@@ -79,7 +79,8 @@ pub(super) fn check_unused_splits(named: &[Candidate]) -> Result<()> {
     ))
 }
 
-/// Training and validating on the same images tells nothing.
+/// Fails if the training folder is also used for validation or tests. A result on the training images would
+/// mean nothing.
 pub(super) fn check_different(splits: &[Option<PathBuf>; 3]) -> Result<()> {
     let [train, others @ ..] = splits;
     let Some(train) = train else { return Ok(()) };
@@ -93,7 +94,7 @@ pub(super) fn check_different(splits: &[Option<PathBuf>; 3]) -> Result<()> {
     }
 }
 
-/// Class folders in a split beside folders that may be classes.
+/// The error for a split with class folders next to folders that may be classes.
 pub(super) fn splits_or_classes(
     root: &Path,
     splits: &[Option<PathBuf>; 3],
@@ -117,7 +118,7 @@ pub(super) fn splits_or_classes(
     )
 }
 
-/// One folder of classes has at least two, and none of them is a data set of its own.
+/// Fails unless one folder of classes has at least two classes, none of which is itself a data set.
 pub(super) fn check_classes(root: &Path, folders: &[PathBuf]) -> Result<()> {
     let with_images: Vec<&PathBuf> =
         folders.iter().filter(|path| holds_images_below(path)).collect();
@@ -127,7 +128,7 @@ pub(super) fn check_classes(root: &Path, folders: &[PathBuf]) -> Result<()> {
         ([], _) if folders.is_empty() => Err(no_class_folders(root)),
         ([only], _) => match meant(only) {
             Some(meant) => Err(too_high(root, &[&meant])),
-            // The others are classes without images: the scan names them.
+            // The other folders are classes without images. The scan reports them.
             None if folders.len() > 1 => Ok(()),
             None => Err(single_class(root, &last_name(only))),
         },
@@ -145,7 +146,7 @@ fn no_class_folders(root: &Path) -> Error {
         );
     }
     let mut remedy = "put the images of each class into a folder of its name".to_owned();
-    // Only into the folders beside it: the one above may be somebody's home.
+    // Only the sibling folders are searched. The folder above may be somebody's home folder.
     let has_classes = |folder: &Path| {
         let folders = folders_in(folder).unwrap_or_default();
         folders.iter().filter(|path| holds_images(path)).take(2).count() > 1
@@ -158,7 +159,7 @@ fn no_class_folders(root: &Path) -> Error {
     invalid(root, "holds images, but no class folders", remedy)
 }
 
-/// The error for a folder that has a single class.
+/// The error for a folder with a single class.
 pub(in super::super) fn single_class(folder: &Path, class: &str) -> Error {
     let remedy = match meant(&folder.join(class)) {
         Some(meant) => format!(
@@ -183,7 +184,7 @@ fn too_high(root: &Path, meant: &[&PathBuf]) -> Error {
     invalid(root, format!("holds {what} {}, not classes", listed(&names)), remedy)
 }
 
-/// The data set in the only folder that holds any images: split, or with several classes.
+/// The data set inside the only folder with images: one that is split, or one with several classes.
 fn meant(folder: &Path) -> Option<PathBuf> {
     let mut folder = folder.to_path_buf();
     for _ in 0..DEEPEST {
@@ -195,7 +196,7 @@ fn meant(folder: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Whether a folder is split: with images to train on and to validate or test on.
+/// Whether a folder is divided into splits: it has at least two of the training, validation and test splits.
 fn is_split_data_set(folder: &Path) -> bool {
     let mut splits: Vec<Split> = folders_in(folder)
         .unwrap_or_default()
@@ -210,7 +211,7 @@ fn is_split_data_set(folder: &Path) -> bool {
     splits.len() > 1
 }
 
-/// `cat/train`, `cat/val`, `dog/train`, `dog/val`: read as two classes, the split would be lost.
+/// Fails for `cat/train`, `cat/val`, `dog/train`, `dog/val`. Read as two classes, the split would be lost.
 fn check_splits_not_inside(root: &Path, classes: &[&PathBuf]) -> Result<()> {
     let splits_in = |folder: &Path| {
         let mut splits: Vec<Split> = folders_in(folder)
