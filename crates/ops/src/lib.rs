@@ -13,7 +13,6 @@
 //!
 //! Here every gradient is checked against PyTorch's values and against finite differences. The same input
 //! gives the same bits on any number of threads.
-//! same input gives the same bits on any number of threads.
 //!
 //! | here | |
 //! |---|---|
