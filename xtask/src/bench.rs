@@ -1,8 +1,8 @@
-//! `cargo xtask bench [GROUP]`: how fast this project is, beside PyTorch on the same machine.
+//! `cargo xtask bench [GROUP]`: measures how fast this project is beside PyTorch on the same machine.
 //!
-//! The work itself lies elsewhere: `crates/cli/benches/jobs` and `xtask/bench/torch_jobs.py` run
-//! one job in one process and print one line of JSON; `crates/ops/benches` holds the benches of
-//! single operations. Here they are started in turns, and their figures put side by side.
+//! The work itself lies elsewhere. `crates/cli/benches/jobs` and `xtask/bench/torch_jobs.py` run one job in
+//! one process and print one line of JSON. `crates/ops/benches` holds the benches of single operations.
+//! This task starts them in turns and puts their figures side by side.
 
 mod contestant;
 mod environment;
@@ -41,11 +41,11 @@ enum Group {
     Data,
 }
 
-/// This project's side of the jobs.
+/// The executable with this project's side of the jobs.
 const JOBS_BENCH: Executable =
     Executable { package: "candle-vision-cli", name: "jobs", selection: &["--bench", "jobs"] };
 
-/// What the figures mean; shown by `--help`.
+/// The meaning of the figures, shown by `--help`.
 const MEANING: &str = "\
 Each job runs K times in processes of its own, this project and every mode of PyTorch taking turns, \
 all with the same number of threads. Of a run the median step counts, of the runs their median.
@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Criterion prints its own results, and compares them with those of the last call.
+/// Criterion prints its own results and compares them with those of the last call.
 fn run_ops(arguments: &Arguments) -> Result<ExitCode> {
     let on_card = matches!(arguments.device.device(), Device::Cuda(_));
     if arguments.python.is_some() || arguments.json.is_some() || on_card || arguments.tiny {
@@ -127,7 +127,7 @@ fn run_ops(arguments: &Arguments) -> Result<ExitCode> {
 
 fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     check_folder_of(arguments.json.as_deref())?;
-    // What can be wrong with Python is found out before the build, which takes minutes.
+    // Errors of the Python setup are found before the build, which takes minutes.
     let python = arguments.python.as_deref();
     let mut environment = Environment::of_this_machine(python)?;
     let wanted = arguments.device.device();
@@ -165,7 +165,7 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     Ok(if report.any_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The device that both sides are told, by what was asked for and what was built.
+/// The device that both sides get. It depends on the requested device and on the build.
 fn chosen(wanted: &Device, cuda: bool) -> Device {
     match wanted {
         Device::Auto if cuda => Device::Cuda(None),
@@ -179,7 +179,7 @@ fn all_threads() -> u16 {
     u16::try_from(threads).unwrap_or(u16::MAX)
 }
 
-/// A file that cannot be written should not be found out after everything is measured.
+/// Fails early if the file cannot be written, rather than after all measurements.
 fn check_folder_of(file: Option<&Path>) -> Result<()> {
     let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
     match folder {
@@ -190,7 +190,7 @@ fn check_folder_of(file: Option<&Path>) -> Result<()> {
     }
 }
 
-/// This project first, then each mode of PyTorch.
+/// The sides of a job: this project first, then each mode of PyTorch.
 fn contestants(arguments: &Arguments, jobs: &cuda::Program, job: &jobs::Job) -> Vec<Contestant> {
     let ours = Contestant { mode: None, program: Program::Jobs(jobs.clone()) };
     let torch = arguments.python.iter().flat_map(|python| {

@@ -1,4 +1,4 @@
-//! Starting `cargo`, and finding what it built.
+//! Starts `cargo` and finds the executables that it built.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -12,9 +12,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Executable {
     pub(crate) package: &'static str,
-    /// Its target's name.
+    /// Name of its target.
     pub(crate) name: &'static str,
-    /// What chooses the target, as `cargo build` takes it.
+    /// The options of `cargo build` that select the target.
     pub(crate) selection: &'static [&'static str],
 }
 
@@ -22,21 +22,21 @@ pub(crate) struct Executable {
 pub(crate) const CLI: Executable =
     Executable { package: "candle-vision-cli", name: "candle-vision", selection: &[] };
 
-/// What a build is given besides the executable's name.
+/// Options of a build besides the executable.
 #[derive(Debug, Default)]
 pub(crate) struct BuildOptions {
     pub(crate) features: &'static [&'static str],
     pub(crate) variables: Vec<(&'static str, OsString)>,
 }
 
-/// The project's folder: the parent of this package's.
+/// The project's folder, which is the parent of this package's folder.
 pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// `cargo` in the project's folder, the same one that started this program.
+/// `cargo` in the project's folder. It is the same cargo that started this program.
 pub(crate) fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -67,8 +67,8 @@ fn version_in(lock: &str, name: &str) -> Option<String> {
     lock.package.into_iter().find(|package| package.name == name).map(|package| package.version)
 }
 
-/// Becomes the command: it has this program's terminal, its exit code is this program's, and Ctrl-C
-/// reaches it alone.
+/// Becomes the command. The command has this program's terminal, its exit code is this program's, and only
+/// it receives Ctrl-C.
 pub(crate) fn become_command(command: Command) -> Result<ExitCode> {
     let program = command.get_program().to_string_lossy().into_owned();
     exec(command).with_context(|| format!("cannot start `{program}`"))
@@ -80,7 +80,7 @@ fn exec(mut command: Command) -> Result<ExitCode> {
     Err(command.exec().into())
 }
 
-/// Where no program can become another, this one waits and hands the exit code on.
+/// Where a program cannot become another, this one waits and returns the exit code.
 #[cfg(not(unix))]
 fn exec(mut command: Command) -> Result<ExitCode> {
     let code = command.status()?.code();
@@ -88,8 +88,8 @@ fn exec(mut command: Command) -> Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Builds an executable in release mode, cargo's progress shown on stderr, and says where it lies
-/// (which `CARGO_TARGET_DIR` and other settings of cargo decide).
+/// Builds an executable in release mode and shows cargo's progress on stderr. Returns its path, which
+/// depends on `CARGO_TARGET_DIR` and other settings of cargo.
 pub(crate) fn build_release(executable: &Executable, options: &BuildOptions) -> Result<PathBuf> {
     let Executable { package, name, selection } = executable;
     let mut build = cargo();
@@ -113,7 +113,7 @@ pub(crate) fn build_release(executable: &Executable, options: &BuildOptions) -> 
     found.with_context(|| format!("cargo built no executable called `{name}`"))
 }
 
-/// The executable that one of cargo's messages tells of, if it is that of the target `name`.
+/// The path of the executable in one of cargo's messages, if the message is about the target `name`.
 fn path_in(message: &str, name: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
@@ -131,13 +131,13 @@ fn path_in(message: &str, name: &str) -> Option<PathBuf> {
     message.executable.filter(|_| is_wanted)
 }
 
-/// Runs a step of `cargo xtask check` to its end; whether it succeeded.
+/// Runs a step of `cargo xtask check`. Returns whether it succeeded.
 pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     let status = command.status().context("cannot start cargo")?;
     Ok(status.success())
 }
 
-/// What a program prints that does its work and says no more.
+/// The standard output of a program. If it fails, the error holds what it wrote to stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start `{program}`"))?;

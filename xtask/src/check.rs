@@ -1,5 +1,5 @@
-//! `cargo xtask check`: everything that must hold before a change goes in, one step after the
-//! other, up to the first that fails.
+//! `cargo xtask check`: everything that must hold before a change goes in. The steps run in order up to the
+//! first that fails.
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::cargo::{cargo, succeeds};
 use crate::{check_cuda, package, tidy};
 
-/// A step by name, and what it runs; whether it succeeded.
+/// The name of a step and its function, which returns whether it succeeded.
 type Step = (&'static str, fn() -> Result<bool>);
 
 const STEPS: [Step; 7] = [
@@ -25,7 +25,7 @@ const STEPS: [Step; 7] = [
     ("package", || Ok(package::run()? == ExitCode::SUCCESS)),
 ];
 
-/// How a step ended, and after how long; `None` for one that was not run.
+/// Whether a step succeeded, and its duration. `None` for a step that did not run.
 type Outcome = Option<(bool, Duration)>;
 
 pub(crate) fn run() -> Result<ExitCode> {

@@ -1,8 +1,7 @@
-//! `cargo xtask check-cuda`: whether the code for CUDA is right, as far as a machine without CUDA can
-//! tell.
+//! `cargo xtask check-cuda`: checks the code for CUDA as far as a machine without CUDA can.
 //!
-//! In nvcc's place stands a script that compiles nothing. What it leaves behind must never be linked,
-//! so these checks keep a target folder of their own.
+//! A script that compiles nothing replaces nvcc. Its output must never be linked, so these checks use their
+//! own target folder.
 
 use std::env;
 use std::path::PathBuf;
@@ -19,7 +18,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The step of `cargo xtask check`.
+/// The command of this step of `cargo xtask check`.
 pub(crate) fn clippy() -> Result<Command> {
     command(&["clippy", "--workspace", "--all-targets"], &["--", "-D", "warnings"])
 }
@@ -34,10 +33,10 @@ fn command(arguments: &[&str], further: &[&str]) -> Result<Command> {
     let path = env::join_paths(path).context("the project's path cannot stand on PATH")?;
     let mut command = cargo();
     command.args(arguments).args(["--features", "cuda", "--target-dir"]).arg(target_folder());
-    // Nothing here is run but macros and build scripts, once: optimising them takes minutes.
+    // Only macros and build scripts run here, and only once. Optimising them would take minutes.
     command.args(["--config", "profile.dev.package.'*'.opt-level=0"]);
     command.args(further).env("PATH", path).env("CUDA_COMPUTE_CAP", "80");
-    // A real compiler would be asked for real kernels, and its toolkit for its version.
+    // A real compiler would compile real kernels and need its toolkit's version.
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
         command.env_remove(variable);
     }

@@ -1,7 +1,8 @@
-//! Programs for the CPU or for CUDA: which one to build on this machine, and whether it will start.
+//! Chooses between programs for the CPU and for CUDA on this machine, and checks whether they will start.
 //!
-//! candle links CUDA's libraries, so a program built for CUDA does not start without them; one that is
-//! built without knows no card. `--device auto` therefore builds for CUDA only where it will run.
+//! candle links CUDA's libraries, so a program built for CUDA does not start without them. A program built
+//! without CUDA cannot use a card. Therefore `--device auto` builds for CUDA only on machines where the
+//! program will run.
 
 mod choice;
 mod device;
@@ -24,25 +25,25 @@ use choice::{Build, Choice, choose};
 use machine::{Machine, Toolkit};
 use version::Version;
 
-/// The variable that names the architecture to compile for.
+/// The environment variable with the architecture to compile for.
 const COMPUTE_CAP: &str = "CUDA_COMPUTE_CAP";
 
-/// A program that was built, and what it needs to start.
+/// A program that was built, and the environment that it needs to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
     variables: Vec<(&'static str, OsString)>,
-    /// Whether it knows CUDA.
+    /// Whether it was built for CUDA.
     pub(crate) cuda: bool,
 }
 
 impl Program {
-    /// A program that needs nothing, as those for the CPU.
+    /// A program that needs no special environment, such as one for the CPU.
     pub(crate) fn plain(path: PathBuf) -> Self {
         Self { path, variables: Vec::new(), cuda: false }
     }
 
-    /// To be given arguments and started.
+    /// The command that starts the program. The caller adds arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -50,11 +51,11 @@ impl Program {
     }
 }
 
-/// Builds an executable for a device, and says on stderr what was chosen and why. `python` may have
-/// CUDA's libraries.
+/// Builds an executable for a device. Reports on stderr what was chosen and why. `python` may have CUDA's
+/// libraries.
 ///
 /// # Errors
-/// If it does not build, or CUDA was asked for and cannot be had.
+/// If it does not build, or CUDA was asked for and is not available.
 pub(crate) fn build(
     executable: &Executable,
     device: &Device,
@@ -101,7 +102,7 @@ fn for_cuda(path: PathBuf, found: libraries::Found) -> Program {
     Program { path, variables, cuda: true }
 }
 
-/// What a build with CUDA is told. What the user has set stays.
+/// The environment of a build with CUDA. Variables that the user has set are kept.
 fn variables(toolkit: &Toolkit, machine: &Machine) -> Vec<(&'static str, OsString)> {
     let home = toolkit.home.as_os_str().to_owned();
     let mut variables = vec![("CUDA_HOME", home.clone()), ("CUDA_PATH", home)];
@@ -110,7 +111,7 @@ fn variables(toolkit: &Toolkit, machine: &Machine) -> Vec<(&'static str, OsStrin
     if let Ok(path) = std::env::join_paths(path) {
         variables.push(("PATH", path));
     }
-    // A script of bash.
+    // The wrapper is a bash script.
     if cfg!(unix) {
         variables.push(("NVCC", nvcc_wrapper().into()));
     }
@@ -122,8 +123,7 @@ fn variables(toolkit: &Toolkit, machine: &Machine) -> Vec<(&'static str, OsStrin
     variables
 }
 
-/// PTX for 8.0 runs on every later card too, so that one build does for all; only an older card needs
-/// its own.
+/// PTX for 8.0 runs on every later card too, so one build suits them all. Only an older card needs its own.
 fn compute_cap(capability: Option<Version>) -> String {
     const AMPERE: Version = Version { major: 8, minor: 0 };
     let Version { major, minor } = capability.map_or(AMPERE, |found| found.min(AMPERE));

@@ -1,8 +1,8 @@
-//! `cargo xtask cuda-emulator`: CUDA without a card, on the CPU, for tests.
+//! `cargo xtask cuda-emulator`: runs CUDA code on the CPU, without a card, for tests.
 //!
-//! Builds the libraries of `xtask/cuda/emulator` with `make` and a C++ compiler, from the kernels of
-//! this project and of the candle that cargo resolved. A program built with the feature `cuda` then
-//! runs on them; no CUDA toolkit is needed, since they bring a stand-in for nvcc.
+//! It builds the libraries of `xtask/cuda/emulator` with `make` and a C++ compiler. The kernels come from
+//! this project and from the candle that cargo resolved. A program built with the feature `cuda` then runs
+//! on these libraries. No CUDA toolkit is needed, because they include a replacement for nvcc.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ fn build(resolved: &Resolved, folder: &Path, goal: &str) -> Result<()> {
         .arg(variable("PROJECT_KERNELS", &root().join("crates/ops/src/cuda/kernels")))
         .arg(variable("CUDARC", &resolved.sources("cudarc")?))
         .arg(goal)
-        // Stdout is for the settings alone.
+        // Stdout carries only the settings.
         .stdout(Stdio::from(std::io::stderr()))
         .status()
         .context("cannot start `make`: the emulator needs it and g++")?;
@@ -69,7 +69,7 @@ fn build(resolved: &Resolved, folder: &Path, goal: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a build and a run with the emulator need in their environment.
+/// The environment that a build and a run with the emulator need.
 fn settings(
     folder: &Path,
     environment: impl Fn(&str) -> Option<OsString>,
@@ -83,7 +83,7 @@ fn settings(
         (name, text)
     };
     vec![
-        // cudarc's build script looks for nvcc here, candle's and ours in NVCC.
+        // cudarc's build script looks for nvcc on PATH. candle's and ours look in NVCC.
         in_front("PATH", folder.join("bin")),
         ("NVCC", folder.join("bin/nvcc").into()),
         ("CUDA_COMPUTE_CAP", "90".into()),

@@ -1,9 +1,10 @@
-//! `cargo xtask cuda-toolkit`: a CUDA toolkit to build with, on a machine without GPU, driver or root.
+//! `cargo xtask cuda-toolkit`: makes a CUDA toolkit to build with, on a machine without GPU, driver or
+//! root.
 //!
-//! NVIDIA publishes the compiler and the headers as Python wheels; they only have to be brought into
-//! the shape that build scripts look for. The libraries that a program is linked with (cuBLAS and the
-//! like) are ten times as large and not needed for building: stubs with their names do for the linker.
-//! `--full` brings them too, for a machine that has a GPU but no CUDA.
+//! NVIDIA publishes the compiler and the headers as Python wheels. They only need the folder layout that
+//! build scripts expect. The libraries that a program is linked with (cuBLAS and others) are ten times as
+//! large, and a build does not need them: the linker accepts stubs with their names. `--full` also brings
+//! the libraries, for a machine that has a GPU but no CUDA.
 
 mod env_script;
 mod layout;
@@ -22,7 +23,7 @@ use crate::experiment::absolute;
 use crate::resolved::Resolved;
 use stamp::Stamp;
 
-/// Compiler, headers and libraries of CUDA 13 share this prefix in the wheels.
+/// The prefix of compiler, headers and libraries of CUDA 13 in the wheels.
 const PREFIX: &str = "site/nvidia/cu13";
 
 #[derive(Debug, clap::Args)]
@@ -56,17 +57,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where `cargo xtask` looks for a toolkit that it made.
+/// The folder where `cargo xtask` looks for a toolkit that it made.
 pub(crate) fn default_root() -> PathBuf {
     cargo::root().join("target/cuda-toolkit")
 }
 
-/// The folder with `bin/nvcc` in a toolkit under `root`, if one was finished there.
+/// The folder with `bin/nvcc` of the toolkit under `root`, if a finished one is there.
 pub(crate) fn home(root: &Path) -> Option<PathBuf> {
     stamp::is_finished(root).then(|| root.join(PREFIX))
 }
 
-/// Makes the toolkit anew. Until its stamp is written it counts as unfinished.
+/// Makes the toolkit from scratch. It counts as unfinished until its stamp is written.
 fn assemble(root: &Path, full: bool) -> Result<()> {
     stubs::check_compiler()?;
     wheels::check_pip()?;
@@ -82,7 +83,7 @@ fn assemble(root: &Path, full: bool) -> Result<()> {
     eprintln!("cuda-toolkit: making stubs for the linker");
     stubs::driver(&home)?;
     if !full {
-        // The linker has to find what this crate declares.
+        // The linker must find the functions that this crate declares.
         stubs::libraries(&home, &Resolved::with_cuda()?.sources("cudarc")?)?;
     }
     env_script::write(root, &home, full)?;
@@ -91,7 +92,7 @@ fn assemble(root: &Path, full: bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes what an earlier call left, the stamp first, and nothing else that lies there.
+/// Removes the files of an earlier call, the stamp first, and nothing else.
 fn clear(root: &Path) -> Result<()> {
     fs::create_dir_all(root).with_context(|| format!("cannot make `{}`", root.display()))?;
     for name in [stamp::NAME, env_script::NAME] {
@@ -109,7 +110,7 @@ fn remove(path: &Path, remove: fn(&Path) -> std::io::Result<()>) -> Result<()> {
     }
 }
 
-/// The line that tells the release; proof that the compiler starts.
+/// The line with nvcc's release. It also proves that the compiler starts.
 fn nvcc_version(home: &Path) -> Result<String> {
     let text = cargo::output(Command::new(home.join("bin/nvcc")).arg("--version"))?;
     let Some(line) = text.lines().find(|line| line.contains("release")) else {

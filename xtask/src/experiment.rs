@@ -1,4 +1,4 @@
-//! `cargo xtask experiment [NAME]`: a recipe, handed to `candle-vision train`.
+//! `cargo xtask experiment [NAME]`: passes a recipe to `candle-vision train`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let recipe = recipes::find(name, &recipes)?;
-    // What is wrong with the arguments is found out before the build, which takes minutes.
+    // Errors in the arguments are found before the build, which takes minutes.
     let cli_arguments = cli_arguments(arguments, &recipe.path)?;
     let program = cuda::build(&cargo::CLI, &arguments.device.device(), None)?;
     let mut command = program.command();
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     cargo::become_command(command)
 }
 
-/// The arguments of `candle-vision` that are the same experiment.
+/// The arguments of `candle-vision` for the same experiment.
 fn cli_arguments(arguments: &Arguments, recipe: &Path) -> Result<Vec<OsString>> {
     let mut cli: Vec<OsString> = vec!["train".into(), "--recipe".into(), recipe.into()];
     let mut option = |name: &str, value: OsString| cli.extend([name.into(), value]);
@@ -72,7 +72,7 @@ fn cli_arguments(arguments: &Arguments, recipe: &Path) -> Result<Vec<OsString>> 
     Ok(cli)
 }
 
-/// The cli runs in the project's folder, the user may be elsewhere.
+/// The cli runs in the project's folder, but the user may be in another.
 pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
     std::path::absolute(folder).with_context(|| format!("`{}` is no folder", folder.display()))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask fetch-data [NAME]...`, handed to `candle-vision fetch`.
+//! `cargo xtask fetch-data [NAME]...`: calls `candle-vision fetch`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::cargo;
 use crate::cuda::{self, Device};
 use crate::experiment::absolute;
 
-/// What `cargo xtask experiment resnet18` needs.
+/// The items that `cargo xtask experiment resnet18` needs.
 const MAIN_JOB: [&str; 2] = ["hymenoptera", "resnet18"];
 
 #[derive(Debug, clap::Args)]

@@ -1,8 +1,8 @@
-//! Starts the project's work: experiments, data, checks. `cargo xtask --help` lists it.
+//! Starts the project's work: experiments, data, checks. `cargo xtask --help` lists the tasks.
 //!
-//! This program computes nothing itself and uses no library crate of the project: it starts
-//! `cargo` and the `candle-vision` binary, hands on their exit codes, and looks at the source tree.
-//! Exit codes: 0 done, 1 failed, 2 misuse.
+//! This program computes nothing itself and uses no library crate of the project. It starts `cargo` and the
+//! `candle-vision` binary, returns their exit codes, and checks the source tree. Exit codes: 0 done, 1
+//! failed, 2 misuse.
 
 #![allow(
     clippy::print_stdout,

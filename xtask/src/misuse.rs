@@ -1,6 +1,6 @@
-//! A mistake in how a task was called, as opposed to one that failed.
+//! An error in how a task was called, as opposed to a task that failed.
 
-/// Ends the program with exit code 2, as clap does for flags it does not know.
+/// Ends the program with exit code 2, as clap does for unknown flags.
 #[derive(Debug)]
 pub(crate) struct Misuse(pub(crate) String);
 

@@ -1,9 +1,9 @@
 //! "Did you mean ...?"
 
-/// The names that `wanted` may have been meant to be, best first, at most three.
+/// The names that `wanted` may have been meant for, the nearest first, at most three.
 pub(crate) fn near<'a>(wanted: &str, names: &[&'a str]) -> Vec<&'a str> {
     let wanted = wanted.to_lowercase();
-    // A third of the letters may be wrong, two even in a short name.
+    // A third of the letters may be wrong. Even in a short name two may be.
     let tolerance = (wanted.chars().count() / 3).max(2);
     let mut scored: Vec<(usize, &str)> = names
         .iter()
@@ -17,7 +17,7 @@ pub(crate) fn near<'a>(wanted: &str, names: &[&'a str]) -> Vec<&'a str> {
     scored.into_iter().map(|(_, name)| name).take(3).collect()
 }
 
-/// Insertions, deletions and replacements that make `b` of `a` (Levenshtein).
+/// Number of insertions, deletions and replacements that turn `a` into `b` (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

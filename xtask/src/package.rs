@@ -1,11 +1,12 @@
-//! `cargo xtask package`: the published crates as crates.io would get them.
+//! `cargo xtask package`: packs the published crates as crates.io would get them.
 //!
-//! `cargo package --workspace` puts the crates in the order of their dependencies and resolves those
-//! that no registry has yet to the ones that it has just packed. It works without a network if the
-//! dependencies lie in cargo's cache, which they do after a build.
+//! `cargo package --workspace` orders the crates by their dependencies. For crates that no registry has
+//! yet, it uses the ones that it has just packed. It works without a network if the dependencies are in
+//! cargo's cache, which they are after a build.
 //!
-//! The packed crates are not built: that would compile candle again, in a folder of its own. What
-//! such a build would find, a file from outside the crate's folder, `cargo xtask tidy` looks for.
+//! The packed crates are not built, because that would compile candle again in its own folder. Such a build
+//! would find files that are read from outside a crate's folder. `cargo xtask tidy` looks for these
+//! instead.
 
 use std::process::{Command, ExitCode};
 

@@ -1,4 +1,4 @@
-//! The experiments: one recipe a file under `xtask/experiments`.
+//! The experiments, one recipe per file in `xtask/experiments`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::misuse::Misuse;
 use crate::near::near;
 
-/// What this program reads of a recipe; the rest is for the `candle-vision` binary.
+/// The part of a recipe that this program reads. The `candle-vision` binary reads the rest.
 #[derive(Debug, Deserialize)]
 struct Header {
     description: String,
@@ -22,7 +22,7 @@ pub(crate) struct Recipe {
     pub(crate) path: PathBuf,
 }
 
-/// The recipes in `folder`, by name.
+/// The recipes in `folder`, sorted by name.
 pub(crate) fn all(folder: &Path) -> Result<Vec<Recipe>> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
@@ -38,7 +38,7 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<Recipe>> {
     Ok(recipes)
 }
 
-/// The recipe called `name`; an unknown one is misuse, answered with near names.
+/// The recipe called `name`. An unknown name is misuse, and the error suggests similar names.
 pub(crate) fn find<'a>(name: &str, recipes: &'a [Recipe]) -> Result<&'a Recipe> {
     if let Some(recipe) = recipes.iter().find(|recipe| recipe.name == name) {
         return Ok(recipe);
@@ -51,7 +51,7 @@ pub(crate) fn find<'a>(name: &str, recipes: &'a [Recipe]) -> Result<&'a Recipe> 
     Err(Misuse(format!("no experiment is called `{name}`; {hint}")).into())
 }
 
-/// One line a recipe: its name and its description, or why that cannot be read.
+/// One line per recipe: its name and its description, or why that cannot be read.
 pub(crate) fn table(recipes: &[Recipe]) -> String {
     let width = recipes.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
     let line = |recipe: &Recipe| {

@@ -1,4 +1,4 @@
-//! What cargo resolved for a build with CUDA.
+//! The packages that cargo resolved for a build with CUDA.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -24,8 +24,8 @@ struct Package {
 impl Resolved {
     pub(crate) fn with_cuda() -> Result<Self> {
         let mut metadata = cargo();
-        // Without the feature there is no CUDA, and without the filter cargo would fetch the packages
-        // of every platform there is.
+        // Without the feature no CUDA packages are resolved. Without the filter cargo would fetch the
+        // packages of every platform.
         metadata.args(["metadata", "--format-version", "1", "--features", "cuda"]);
         metadata.args(["--filter-platform", "host-tuple"]);
         let output = metadata.stderr(Stdio::inherit()).output().context("cannot start cargo")?;

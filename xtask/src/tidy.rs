@@ -1,11 +1,12 @@
 //! `cargo xtask tidy`: the rules that no other tool checks.
 //!
 //! - the crates depend on each other only along the arrows of `docs/architecture.md`;
-//! - `unsafe` stands only where kernels live;
+//! - `unsafe` occurs only in the folders of kernels;
 //! - every library says what it is for;
 //! - libraries name no command and no option of the cli in their messages;
 //! - every module `foo` lies in `foo.rs`, not in `foo/mod.rs`;
-//! - published crates have what crates.io and docs.rs show, and read no file from outside their folder;
+//! - published crates have everything that crates.io and docs.rs show, and read no file from outside their
+//!   folder;
 //! - words that were replaced do not come back;
 //! - no large file is in git.
 
@@ -42,7 +43,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The files that git has or would take, relative to the project's folder.
+/// The files that git tracks or would add, relative to the project's folder.
 fn project_files() -> Result<Vec<String>> {
     let mut git = Command::new("git");
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);

@@ -1,7 +1,7 @@
 //! `cargo xtask deny` and `cargo xtask semver`: checks by tools that not every machine has.
 //!
-//! Where the tool is not installed, the task says so in one line and succeeds: a check that somebody
-//! cannot run must not keep them from working.
+//! If the tool is not installed, the task says so in one line and succeeds. A check that somebody cannot
+//! run must not keep them from working.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -17,15 +17,15 @@ pub(crate) struct SemverArguments {
     baseline: Option<String>,
 }
 
-/// Licences, advisories and sources of all dependencies, by `deny.toml`.
+/// Checks licences, advisories and sources of all dependencies, by `deny.toml`.
 pub(crate) fn deny() -> Result<ExitCode> {
     run("deny", &["check"])
 }
 
-/// Whether the public API changed more than the version says.
+/// Checks whether the public API changed more than the version says.
 ///
-/// The baseline is a git revision, not the release on crates.io, so that crates that were never
-/// published are compared too.
+/// The baseline is a git revision, not the release on crates.io. So crates that were never published are
+/// compared too.
 pub(crate) fn semver(arguments: &SemverArguments) -> Result<ExitCode> {
     let Some(baseline) = arguments.baseline.clone().or_else(newest_tag) else {
         eprintln!(
@@ -51,7 +51,7 @@ fn run(tool: &str, arguments: &[&str]) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Cargo itself fails on a subcommand that is not there.
+/// Cargo itself fails on a subcommand that does not exist.
 fn is_installed(tool: &str) -> bool {
     let mut version = cargo();
     version.args([tool, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());

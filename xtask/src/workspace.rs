@@ -13,10 +13,10 @@ use crate::cargo::{cargo, output};
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) manifest_path: PathBuf,
-    /// The registries that may get it: all of them if this is none, and none if the list is empty.
+    /// The registries that may get it. `None` means all of them. An empty list means no registry.
     publish: Option<Vec<String>>,
     pub(crate) description: Option<String>,
-    /// As the manifest has it: relative to the package's folder.
+    /// The path in the manifest, relative to the package's folder.
     pub(crate) readme: Option<String>,
     pub(crate) license: Option<String>,
     pub(crate) repository: Option<String>,
@@ -46,7 +46,7 @@ impl Package {
     }
 }
 
-/// What cargo says of the workspace's packages.
+/// The output of `cargo metadata` for the workspace's packages.
 pub(crate) fn metadata() -> Result<String> {
     output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))
 }

@@ -1,4 +1,4 @@
-//! Images through a network, several at a time.
+//! Sends images through a network in batches.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use candle_vision::{Classifier, Registry};
 use crate::read_options::{read_options, with_remedy};
 use crate::say;
 
-/// The network of a checkpoint, which reads images as the environment says.
+/// The network of a checkpoint. It reads images with the options from the environment.
 pub(crate) fn classifier(
     checkpoint: &Path,
     registry: &Registry,
@@ -20,17 +20,17 @@ pub(crate) fn classifier(
     Ok(classifier.read_options(read_options()?))
 }
 
-/// An image as it was read and as the network takes it.
+/// An image as read, and as the input of the network.
 pub(crate) struct Input<'a> {
-    /// Its place among the images that were named.
+    /// Its index among the named images.
     pub(crate) index: usize,
     pub(crate) path: &'a Path,
     pub(crate) image: Image,
-    /// A batch of one.
+    /// A batch of this one image.
     pub(crate) tensor: Tensor,
 }
 
-/// The image of a file, and a batch of it.
+/// Reads an image file. Returns the image and a batch of it.
 pub(crate) fn input(classifier: &Classifier, path: &Path) -> Result<(Image, Tensor)> {
     let (image, scaled_from) = classifier.read(path).map_err(with_remedy)?;
     if let Some([height, width]) = scaled_from {
@@ -47,12 +47,12 @@ pub(crate) fn input(classifier: &Classifier, path: &Path) -> Result<(Image, Tens
     Ok((image, tensor))
 }
 
-/// Reads the images, has `compute` work on up to `batch_size` of them at a time, and hands each
-/// result to `show` in the order of `paths`. An image that cannot be read, or that the network does
-/// not take, is named, and the others go on; returns whether there was none.
+/// Reads the images, calls `compute` on up to `batch_size` of them at a time, and passes each result to
+/// `show` in the order of `paths`. If an image cannot be read, or the network does not accept it, a message
+/// names it and the others go on. Returns whether there was no such image.
 ///
 /// # Errors
-/// Those of `show`.
+/// The errors of `show`.
 pub(crate) fn in_batches<T>(
     classifier: &Classifier,
     paths: &[PathBuf],
@@ -75,7 +75,7 @@ pub(crate) fn in_batches<T>(
                 }
             }
         }
-        // Without a fixed size among the transforms, images of one size share a batch.
+        // If the transforms set no fixed size, only images of equal size share a batch.
         for group in inputs.chunk_by(|a, b| a.tensor.dims() == b.tensor.dims()) {
             for (input, result) in group.iter().zip(results(group, &compute)?) {
                 match result {
@@ -91,7 +91,7 @@ pub(crate) fn in_batches<T>(
     Ok(all_went_well)
 }
 
-/// The result of each input. Where a batch fails, each image is tried by itself: one may be at fault.
+/// The result of each input. If a batch fails, each image is tried by itself, because one may be the cause.
 fn results<T>(
     group: &[Input<'_>],
     compute: &impl Fn(&Tensor) -> Result<Vec<T>>,

@@ -1,4 +1,4 @@
-//! The confusion matrix: all of it where it can be read, else what stands out in it.
+//! The confusion matrix: the whole matrix if a terminal can show it, otherwise a summary.
 
 use std::fmt::Write;
 
@@ -7,12 +7,12 @@ use comfy_table::{CellAlignment, Table};
 
 use crate::table::table;
 
-/// A matrix of more classes is wider than a terminal.
+/// Largest number of classes for the whole matrix. A larger one is wider than a terminal.
 pub(crate) const MOST_CLASSES: usize = 20;
 const MOST_PAIRS: usize = 10;
 const MOST_SCORES: usize = 5;
 
-/// The whole matrix as a table: a row for each true class.
+/// The whole matrix as a table, with one row per true class.
 pub(crate) fn matrix(confusion: &[Vec<usize>], classes: &[String]) -> Table {
     let mut table = table();
     let taken_for = classes.iter().map(|class| format!("taken for {class}"));
@@ -24,7 +24,7 @@ pub(crate) fn matrix(confusion: &[Vec<usize>], classes: &[String]) -> Table {
     table
 }
 
-/// What stands out: the pairs that are confused most, the classes recognised worst and best.
+/// A summary: the pairs that are confused most often, and the classes that are recognised worst and best.
 pub(crate) fn summary(confusion: &[Vec<usize>], classes: &[String]) -> String {
     let name = |class: usize| classes.get(class).cloned().unwrap_or_default();
     let mut pairs = table();
@@ -85,7 +85,7 @@ fn align(table: &mut Table, columns: &[usize]) {
     }
 }
 
-/// The whole matrix as CSV: a row for each true class, a column for each predicted one.
+/// The whole matrix as CSV, with one row per true class and one column per predicted class.
 pub(crate) fn csv(confusion: &[Vec<usize>], classes: &[String]) -> String {
     let mut text = "true".to_owned();
     for class in classes {
@@ -103,7 +103,7 @@ pub(crate) fn csv(confusion: &[Vec<usize>], classes: &[String]) -> String {
     text
 }
 
-/// RFC 4180.
+/// Quotes a field as RFC 4180 asks.
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))

@@ -18,10 +18,10 @@ pub(crate) struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// Makes the device ready.
+    /// Opens the device.
     ///
     /// # Errors
-    /// If there is no such device, it was not built in, or the driver does not give it.
+    /// If there is no such device, support for it was not built in, or the driver refuses it.
     pub(crate) fn open(&self) -> Result<Device> {
         match parse(&self.device)? {
             Wanted::Cpu => Ok(Device::Cpu),
@@ -80,7 +80,7 @@ fn cuda(ordinal: usize) -> Result<Device> {
     })
 }
 
-/// What makes the first start on a machine long.
+/// Explains why the first start on a machine takes long.
 fn of_first_start(Translation { kernels, ours_too }: Translation) -> String {
     let more = if ours_too { " and this program's own" } else { "" };
     format!(
@@ -88,7 +88,7 @@ fn of_first_start(Translation { kernels, ours_too }: Translation) -> String {
     )
 }
 
-/// What to do about an error of the driver, which is known by its name.
+/// The remedy for an error of the driver, found by the error's name.
 fn remedy(error: &str) -> &'static str {
     const TOO_OLD: &str = "this program has no code for it; build with CUDA_COMPUTE_CAP set to the \
                            card's compute capability, such as 75";
@@ -115,7 +115,7 @@ fn remedy(error: &str) -> &'static str {
     found.map_or("look at `nvidia-smi`, or use --device cpu", |(_, remedy)| remedy)
 }
 
-/// Says what there is to know about computing in `precision` there.
+/// Prints notes on computing in `precision` on this device.
 pub(crate) fn tell_of_precision(precision: Precision, device: &Device) {
     if device.is_cpu() && precision != Precision::F32 {
         say::note(format_args!(

@@ -1,5 +1,5 @@
-//! The `candle-vision` command as a library: somebody else's program gets all its commands, with networks,
-//! transforms, data sets, losses and optimizers of its own.
+//! The `candle-vision` command as a library. Your own program gets all its commands, with its own networks,
+//! transforms, data sets, losses and optimizers.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -12,7 +12,7 @@
 //! }
 //! ```
 //!
-//! Parse, call, print: what a command computes is in the crates below.
+//! This crate parses arguments, calls the crates below and prints. They compute everything.
 
 mod args;
 mod batches;
@@ -40,11 +40,11 @@ pub use candle_vision_recipe::Registry;
 
 use args::{Command, parse};
 
-/// Runs the command that the process was called with, with the parts of `registry`, and returns its exit code: 0
-/// done, 1 failed, 2 misuse. Called once, at the beginning of `main`.
+/// Runs the command that the process was called with, with the parts of `registry`. Returns its exit code:
+/// 0 done, 1 failed, 2 misuse. Call it once, at the beginning of `main`.
 ///
-/// On Unix the process starts itself anew if the allocator's settings are not in its environment; a
-/// program that does something before this call does it twice.
+/// On Unix the process starts itself again if the allocator's settings are not in its environment. Code
+/// before this call then runs twice.
 pub fn main_with(registry: Registry) -> ExitCode {
     own_environment::settle();
     candle_vision::ops::join_pool();
@@ -52,7 +52,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     say::characters_without_font();
     match result {
         Ok(code) => code,
-        // Who reads only the beginning (`candle-vision summary resnet18 | head`) got what they asked.
+        // A reader of only the beginning (`candle-vision summary resnet18 | head`) got what they asked for.
         Err(error) if say::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             say::error(&error);

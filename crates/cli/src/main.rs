@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use candle_vision_cli::{Registry, main_with};
 
-// Training frees and takes hundreds of megabytes every step: an allocator that keeps memory saves
-// a quarter of the time, which would otherwise go into page faults.
+// Training frees and allocates hundreds of megabytes in every step. An allocator that keeps memory saves a
+// quarter of the time, which would otherwise go into page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! The images that a checkpoint is measured on.
+//! The images on which a checkpoint is evaluated.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::args::DataDir;
 use crate::read_options::read_options;
 use crate::say;
 
-/// The images to measure a checkpoint on: a folder's, or the validation images of the run that
-/// it lies in.
+/// The images on which to evaluate a checkpoint: those of a folder, or else the validation images of the
+/// run that the checkpoint lies in.
 pub(crate) fn images(
     folder: Option<&Path>,
     checkpoint: &Path,

@@ -13,15 +13,15 @@ pub(crate) struct Named {
     pub(crate) images: Vec<PathBuf>,
     /// Whether a folder or a glob was among the names.
     pub(crate) is_expanded: bool,
-    /// Whether a name stood for no image, which was said.
+    /// Whether a name stood for no image. A message has reported it.
     pub(crate) failed: bool,
 }
 
-/// The images that `arguments` stand for: a file for itself, a folder for the images below it, a
-/// glob (`photos/*.jpg`) for those that match.
+/// The images that `arguments` stand for. A file stands for itself, a folder for the images below it, and a
+/// glob (`photos/*.jpg`) for the images that match.
 ///
 /// # Errors
-/// If all of them together stand for none.
+/// If all of them together stand for no image.
 pub(crate) fn named(arguments: &[PathBuf]) -> Result<Named> {
     let mut named = Named { images: Vec::new(), is_expanded: false, failed: false };
     let mut left_out = LeftOut::default();
@@ -47,7 +47,7 @@ pub(crate) fn named(arguments: &[PathBuf]) -> Result<Named> {
     Ok(named)
 }
 
-/// A file may have brackets in its name: what exists is no glob.
+/// A file name may contain brackets, so an existing path is never a glob.
 fn is_glob(argument: &Path) -> bool {
     let text = argument.to_str().unwrap_or_default();
     text.contains(['*', '?', '[']) && !argument.exists()
@@ -73,10 +73,10 @@ fn below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
-/// What a glob matches, in order of the names; folders among it stand for what is below them.
+/// The paths that match a glob, sorted by name. A matching folder stands for the images below it.
 fn matching(pattern: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
     let options = MatchOptions {
-        // A `*` stays within a folder and off hidden files, as in a shell; `**` goes deeper.
+        // A `*` does not cross folders or match hidden files, as in a shell. `**` goes deeper.
         require_literal_separator: true,
         require_literal_leading_dot: true,
         ..MatchOptions::default()
@@ -87,7 +87,7 @@ fn matching(pattern: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
     for path in matches {
         let path = path.with_context(|| format!("cannot look for `{text}`"))?;
         if path.is_dir() {
-            // `photos/**` names each folder and what is in it.
+            // `photos/**` matches each folder and also its contents.
             if !text.contains("**") {
                 found.append(&mut below(&path, left_out)?);
             }

@@ -1,11 +1,11 @@
-//! What to do when the memory of a device is full, in the words of the command line.
+//! The remedy when a device's memory is full, as command line options.
 
 use std::path::Path;
 
 use candle_vision::train::Error;
 
-/// The error with its remedy: `option` says what to type for another batch size, `last` is the
-/// checkpoint of the run, if there is one by now.
+/// The error with its remedy. `option` returns the option for another batch size. `last` is the last
+/// checkpoint of the run, if there is one.
 pub(crate) fn with_remedy(
     error: Error,
     option: impl FnOnce(usize) -> String,

@@ -1,11 +1,11 @@
-//! Names for files that are written without a name being asked for: no file is overwritten.
+//! Names for output files that the user did not name. No file is overwritten.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// A name for each of `images`, without its extension: `1`, and where others are called so too
-/// `ants-1`, with as many folders as it takes.
+/// A name for each of `images`, without its extension. It is the file's stem, such as `1`. If several
+/// images share a stem, folder names are put before it, such as `ants-1`, as many as are needed.
 pub(crate) fn distinct(images: &[PathBuf]) -> Vec<String> {
     let mut names = vec![String::new(); images.len()];
     let mut unnamed: Vec<usize> = (0..images.len()).collect();
@@ -16,7 +16,7 @@ pub(crate) fn distinct(images: &[PathBuf]) -> Vec<String> {
             let name = with_folders(&images[index], folders);
             let is_whole = name == names[index];
             names[index] = name.clone();
-            // All folders are in the name already: it is the same image twice.
+            // If all folders are already part of the name, it is the same image twice.
             if !is_whole || folders == 0 {
                 by_name.entry(name).or_default().push(index);
             }
@@ -27,7 +27,7 @@ pub(crate) fn distinct(images: &[PathBuf]) -> Vec<String> {
     names
 }
 
-/// The stem of a file behind the names of the last few folders that it lies in.
+/// The stem of a file, after the names of the last `folders` folders that it lies in.
 fn with_folders(path: &Path, folders: usize) -> String {
     let mut names: Vec<String> = path
         .parent()
@@ -42,7 +42,7 @@ fn with_folders(path: &Path, folders: usize) -> String {
     parts.join("-")
 }
 
-/// `path`, or where there is such a file already `name-2.png`, `name-3.png` and so on.
+/// Returns `path`. If there is such a file already, returns `name-2.png`, `name-3.png` and so on.
 pub(crate) fn unused(path: PathBuf, taken: &HashSet<PathBuf>) -> PathBuf {
     let is_free = |path: &Path| !taken.contains(path) && path.symlink_metadata().is_err();
     if is_free(&path) {

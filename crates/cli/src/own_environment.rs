@@ -1,19 +1,18 @@
-//! Settings that the program's allocator and candle take from the environment alone, and read before
-//! `main` could change them. So the program starts itself anew, once, with them set: it costs a
-//! millisecond.
+//! Settings that the allocator and candle read only from the environment, before `main` could change them.
+//! So the program sets them and starts itself again, once. This costs a millisecond.
 
-/// Each with its value here. Whoever has set one keeps their choice.
+/// The settings with the program's values. A value that the user has set is kept.
 #[cfg(unix)]
 const SETTINGS: [(&str, &str); 2] = [
-    // mimalloc keeps what a training step frees, because the next step takes as much again: handing
-    // it back to the system costs thousands of page faults a step. -1 is never.
+    // mimalloc keeps the memory that a training step frees, because the next step needs as much again.
+    // Returning it to the system costs thousands of page faults per step. -1 means never.
     ("MIMALLOC_PURGE_DELAY", "-1"),
-    // The threads of candle's own pool wait for their next work by spinning 25,000 times, which takes
-    // the cores away from the threads that compute.
+    // The threads of candle's own pool wait for work by spinning 25,000 times, which takes the cores away
+    // from the threads that compute.
     ("CANDLE_BARRIER_POOL_SPIN_LIMIT", "1"),
 ];
 
-/// Returns in a process with these settings, if that can be had.
+/// Returns only in a process with these settings, if the system allows it.
 #[cfg(unix)]
 pub(crate) fn settle() {
     use std::os::unix::process::CommandExt;
@@ -28,10 +27,10 @@ pub(crate) fn settle() {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    // `exec` only comes back if it fails; then this process goes on as it is.
+    // `exec` returns only if it fails. The process then goes on without the settings.
     let _ = again.args(arguments).envs(missing().copied()).exec();
 }
 
-/// Elsewhere the program stays as it is.
+/// On other systems nothing changes.
 #[cfg(not(unix))]
 pub(crate) fn settle() {}

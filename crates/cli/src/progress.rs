@@ -1,5 +1,5 @@
-//! How a run goes, on stderr: bars on a terminal, plain lines elsewhere (a bar prints nothing
-//! where there is no terminal).
+//! The progress of a run on stderr: bars on a terminal, plain lines elsewhere. A bar prints nothing without
+//! a terminal.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::say;
 
-/// How often a long epoch gives a sign of life where there is no terminal.
+/// Interval between progress lines in a long epoch without a terminal.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
 /// Shows a run.
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// A line that stays, above the bar if there is one.
+    /// Prints a line that stays, above the bar if there is one.
     fn line(&mut self, text: &str) {
         if self.plain {
             say::note(text);
@@ -94,10 +94,10 @@ fn bar(length: usize) -> ProgressBar {
     ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─"))
 }
 
-/// How far a count of batches has come; gone when dropped.
+/// Counts batches on a progress bar, which is removed when this is dropped.
 pub(crate) struct Count {
     what: &'static str,
-    /// There from the first batch on, on a terminal.
+    /// The bar. On a terminal it exists from the first batch on.
     bar: Option<ProgressBar>,
     last_line: Instant,
 }
@@ -126,7 +126,7 @@ impl Drop for Count {
     }
 }
 
-/// A learning rate in as few digits as it has: 0.001, 1e-5, 0.000123.
+/// A learning rate with as few digits as possible: 0.001, 1e-5, 0.000123.
 fn short(lr: f64) -> String {
     let plain = format!("{lr:.6}");
     let plain = plain.trim_end_matches('0').trim_end_matches('.');

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use candle_vision::data::{Error as DataError, ReadOptions};
 
-/// The environment variable with the number of pixels that an image may have.
+/// The environment variable that limits the number of pixels per image.
 const MAX_PIXELS: &str = "CANDLE_VISION_MAX_PIXELS";
 
-/// What the environment asks for.
+/// The options that the environment sets.
 pub(crate) fn read_options() -> Result<ReadOptions> {
     let options = ReadOptions::default();
     match std::env::var(MAX_PIXELS) {
@@ -21,7 +21,7 @@ pub(crate) fn read_options() -> Result<ReadOptions> {
     }
 }
 
-/// An error of an image that was asked for by name, with what helps on the command line.
+/// Adds the command line's remedy to an error about an image that the user named.
 pub(crate) fn with_remedy(error: candle_vision::Error) -> anyhow::Error {
     match error {
         candle_vision::Error::Data(DataError::UnreadableFormat { name, format, .. }) => {

@@ -1,9 +1,9 @@
-//! What to type against an error of a fetch, which knows of no commands.
+//! Remedies for errors of a fetch. The fetch crate knows no commands.
 
 use candle_vision_fetch::Error as FetchError;
 use candle_vision_recipe::Error;
 
-/// An error of a fetch, with the option that its remedy asks for.
+/// An error of a fetch, with the option that carries out its remedy.
 pub(crate) fn with_option(error: Error) -> anyhow::Error {
     let option = match error.fetch_error() {
         // "... or copy it from another machine"

@@ -1,4 +1,4 @@
-//! What the report of a run tells, gathered from the run's folder and its data.
+//! Gathers the contents of a run's report from the run's folder and its data.
 
 use std::path::PathBuf;
 
@@ -17,10 +17,10 @@ use candle_vision_recipe::Settings;
 
 use crate::test_split::Tested;
 
-/// How many of the worst images are shown.
+/// Number of the worst images in the report.
 const WORST: usize = 12;
 
-/// A run that is finished, or was left off.
+/// A run that is complete or was stopped.
 pub(crate) struct Run<'a> {
     pub(crate) folder: &'a RunFolder,
     pub(crate) settings: &'a Settings,
@@ -32,8 +32,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Shows the validation images to the run's best network and writes `report.html`. `go_on`
-    /// says after each batch whether anyone still waits; if not, the result is `None`.
+    /// Evaluates the run's best network on the validation images and writes `report.html`. Calls `go_on`
+    /// after each batch. If it returns false, nothing is written and the result is `None`.
     pub(crate) fn write_report(&self, go_on: impl Fn() -> bool) -> Result<Option<PathBuf>> {
         let best = Classifier::load_with(self.folder.best(), self.registry, self.device)?;
         let Some(evaluation) = self.evaluate(best.model(), go_on)? else {
@@ -59,7 +59,7 @@ impl Run<'_> {
 
     fn evaluate(&self, model: &dyn Model, go_on: impl Fn() -> bool) -> Result<Option<Evaluation>> {
         let training = &self.settings.training;
-        // As in training, so that the loss is the one that was recorded there.
+        // The same loss as in training, so that it equals the recorded one.
         let loss = self.registry.training.losses.build(&training.loss)?;
         let evaluator = evaluate(model, self.val)
             .loss(&*loss)
@@ -119,7 +119,7 @@ impl Run<'_> {
         facts
     }
 
-    /// What `environment.json` says; a run without one still has its report.
+    /// The contents of `environment.json`. A run without the file still gets a report.
     fn environment(&self) -> Option<Vec<(String, String)>> {
         let text = std::fs::read(self.folder.path().join("environment.json")).ok()?;
         let environment: serde_json::Value = serde_json::from_slice(&text).ok()?;
@@ -142,14 +142,14 @@ impl Run<'_> {
     }
 }
 
-/// Group and number of a run's folder: `resnet18 001`.
+/// Name and number of a run's folder: `resnet18 001`.
 pub(crate) fn title(folder: &RunFolder) -> String {
     let names: Vec<_> = folder.path().components().rev().take(2).collect();
     let names = names.iter().rev().map(|name| name.as_os_str().to_string_lossy());
     names.collect::<Vec<_>>().join(" ")
 }
 
-/// The end of a path: a report may be shown to others, and folders above the data tell nothing.
+/// The end of a path. A report may be shown to others, and the folders above the data are of no interest.
 pub(crate) fn short(name: &str) -> String {
     let parts: Vec<&str> = name.split(['/', '\\']).collect();
     parts[parts.len().saturating_sub(3)..].join("/")

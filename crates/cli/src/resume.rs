@@ -1,4 +1,4 @@
-//! Which run to go on with.
+//! Finds and opens the run to resume.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,19 @@ use crate::args::TrainArgs;
 use crate::commands::train::asked;
 use crate::say;
 
-/// A run that was begun before.
+/// An existing run that is to be resumed.
 pub(crate) struct Begun {
-    /// No other process can write to it.
+    /// The folder, opened so that no other process can write to it.
     pub(crate) folder: RunFolder,
     /// The recorded settings with the changes of this command line.
     pub(crate) settings: Settings,
-    /// What differs from the settings it had.
+    /// The differences from the run's previous settings.
     pub(crate) changes: Vec<Change>,
     pub(crate) checkpoint: Checkpoint,
 }
 
-/// Opens the run in the folder `named`, or for `last` the newest one under the runs, to go on with what
-/// the command line changes.
+/// Opens the run in the folder `named` to resume it, with the changes of the command line. For `last` it is
+/// the newest run in the folder of runs.
 pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Result<Begun> {
     let runs = &args.runs;
     let folder = RunFolder::open(find(named, runs)?)?;
@@ -42,7 +42,7 @@ pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Resul
             path.display()
         )
     }
-    // From here on it is certain to be a run, and the last checkpoint stays the last.
+    // It is certain now that this is a run. From here on no other process can replace its last checkpoint.
     let folder = RunFolder::open_to_resume(folder.path())?;
     let recipe = Recipe::read(&config)?;
     recipe.hints().iter().for_each(say::note);
@@ -57,7 +57,7 @@ pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Resul
     Ok(Begun { folder, settings, changes, checkpoint })
 }
 
-/// The newest run that has a checkpoint for `last`, else the folder that was named.
+/// For `last`, the newest run that has a checkpoint. Otherwise the folder that was named.
 fn find(named: &Path, runs: &Path) -> Result<PathBuf> {
     if named != Path::new("last") || named.is_dir() {
         return Ok(named.to_path_buf());

@@ -1,31 +1,31 @@
-//! What the program says: results to stdout, everything else to stderr.
+//! Output of the program: results go to stdout, everything else to stderr.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use candle_vision::data::DataLoader;
 
-/// A line of the result, to stdout.
+/// Prints a line of the result to stdout.
 ///
 /// # Errors
-/// If it cannot be written, as when the reader of a pipe has gone.
+/// If it cannot be written, for example because the reader of a pipe has gone.
 pub(crate) fn result(line: impl Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
-/// How this program was called, to be called so again.
+/// The name by which this program was called, for messages that suggest a command.
 pub(crate) fn program() -> String {
     let name = std::env::args_os().next().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "candle-vision".to_owned())
 }
 
-/// A line beside the result, to stderr. Where it cannot be written, no one reads it: that is no
-/// reason to end a long run.
+/// Prints a note to stderr. If it cannot be written, nobody reads it, and that is no reason to end a long
+/// run.
 pub(crate) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// How many images were left out, if any were.
+/// Reports how many images were left out, if any.
 pub(crate) fn skipped<const N: usize>(loaders: [&DataLoader; N]) {
     let skipped: usize = loaders.iter().map(|loader| loader.skipped().len()).sum();
     let total: usize = loaders.iter().map(|loader| loader.dataset().len()).sum();
@@ -34,9 +34,9 @@ pub(crate) fn skipped<const N: usize>(loaders: [&DataLoader; N]) {
     }
 }
 
-/// What images show as code points, and what to do about it.
+/// Reports the characters that images show as code points, and a remedy.
 pub(crate) fn characters_without_font() {
-    // Of a whole script, a few tell which it is.
+    // A few characters are enough to recognise a script.
     const MOST: usize = 12;
     let characters = candle_vision::report::characters_without_font();
     if characters.is_empty() {
@@ -51,18 +51,18 @@ pub(crate) fn characters_without_font() {
     ));
 }
 
-/// An error, as one line.
+/// Prints an error as one line.
 pub(crate) fn error(error: &anyhow::Error) {
     note(format_args!("error: {}", one_line(error)));
 }
 
-/// Whether the reader of stdout has gone.
+/// Whether the error is that the reader of stdout has gone.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The whole chain in one line; a cause that its parent already tells is left out.
+/// The whole error chain in one line. A cause that its parent already contains is left out.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -76,12 +76,12 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     text
 }
 
-/// candle appends a backtrace to its messages where `RUST_BACKTRACE` asks for one.
+/// candle appends a backtrace to its messages if `RUST_BACKTRACE` asks for one.
 fn without_backtrace(message: &str) -> &str {
     message.find("\n   0: ").map_or(message, |at| &message[..at])
 }
 
-/// candle sets a context and its cause on lines of their own.
+/// candle puts a context and its cause on separate lines.
 fn without_line_ends(message: &str) -> String {
     let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(": ").replace(":: ", ": ")

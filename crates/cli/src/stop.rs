@@ -1,4 +1,4 @@
-//! Being asked to stop, by Ctrl-C or from outside.
+//! Requests to stop, by Ctrl-C or by a signal from outside.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use anyhow::{Context, Result};
 
 use crate::say;
 
-/// Whether this process was asked to stop, and by what.
+/// Whether this process was asked to stop, and by which signal.
 ///
-/// The first request is for the loop that looks at [`flag`](Self::flag). A second one ends the process
-/// at once, wherever it is.
+/// The first request sets the [`flag`](Self::flag), which loops check. A second request ends the process at
+/// once.
 pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
     code: Arc<AtomicUsize>,
-    /// Ends when the first request was told of.
+    /// The thread that reports the first request and then ends.
     teller: Option<JoinHandle<()>>,
 }
 
 impl Stop {
-    /// Listens from now on. Called once.
+    /// Starts to listen. Call it once.
     pub(crate) fn listen() -> Result<Self> {
         let code = Arc::new(AtomicUsize::new(INTERRUPTED));
         let mut stop = Self { asked: Arc::default(), code, teller: None };
@@ -29,16 +29,16 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Set when the process was asked to stop.
+    /// The flag that is set when the process was asked to stop.
     pub(crate) fn flag(&self) -> &AtomicBool {
         &self.asked
     }
 
-    /// What a shell says of a command that the same signal ended: 130 for Ctrl-C, 143 for SIGTERM. For a
-    /// process that was asked to stop.
+    /// The exit code that a shell gives to a command that the same signal ended: 130 for Ctrl-C, 143 for
+    /// SIGTERM. For a process that was asked to stop.
     pub(crate) fn exit_code(self) -> u8 {
-        // The line is on its way, and must not be lost because the batch was short. A thread that
-        // panicked has nothing more to say.
+        // The thread is about to print its line, which must not be lost if the batch was short. A thread
+        // that panicked prints nothing more.
         let _ = self.teller.map(JoinHandle::join);
         u8::try_from(self.code.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
     }
@@ -51,14 +51,14 @@ impl Stop {
         const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
         for signal in SIGNALS {
             let code = 128 + signal;
-            // A signal's actions run in this order, so the first signal finds the flag not set and the
-            // second finds it set. The second's end is `_exit`: handlers that run at an ordinary exit
-            // take libraries such as the CUDA driver from under the threads that still use them.
+            // A signal's actions run in this order, so the flag is not set yet at the first signal, and it
+            // is set at the second. The second signal ends the process with `_exit`. An ordinary exit would
+            // run handlers that unload libraries such as the CUDA driver while threads still use them.
             flag::register_conditional_shutdown(signal, code, self.asked.clone())?;
             flag::register_usize(signal, self.code.clone(), code.unsigned_abs() as usize)?;
             flag::register(signal, self.asked.clone())?;
         }
-        // A signal's action must not write; this thread does.
+        // A signal's action must not write, so this thread does.
         let mut signals = signal_hook::iterator::Signals::new(SIGNALS)?;
         Ok(Some(std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
@@ -80,12 +80,12 @@ impl Stop {
     }
 }
 
-/// As of a command that SIGINT ended.
+/// Exit code of a command that SIGINT ended.
 const INTERRUPTED: usize = 130;
 
-/// Says that the request was heard, and how to insist.
+/// Prints that the request was received, and how to stop at once.
 fn tell(insist: &str) {
-    // On a terminal the cursor stands behind a bar.
+    // On a terminal the cursor stands after a bar.
     let new_line = if std::io::stderr().is_terminal() { "\n" } else { "" };
     say::note(format_args!("{new_line}stopping after this batch; {insist} to stop at once"));
 }

@@ -1,4 +1,4 @@
-//! The test images: measured once, when a run is at its end, with its best network.
+//! The test images: the best network is evaluated on them once, at the end of a run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::progress::Count;
 use crate::say;
 
-/// What it leaves in the run's folder.
+/// Name of the result's file in the run's folder.
 const FILE: &str = "test.json";
 
-/// What was measured on the test images.
+/// The result on the test images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tested {
-    /// A fraction.
+    /// A fraction, `0.0..=1.0`.
     accuracy: f64,
     loss: f64,
     right: usize,
@@ -28,8 +28,8 @@ pub(crate) struct Tested {
 }
 
 impl Tested {
-    /// Shows the test images to the run's best network and notes the result in the run's folder. The
-    /// run is done by then: whatever goes wrong here is only told.
+    /// Evaluates the run's best network on the test images and writes the result into the run's folder. The
+    /// run is complete by then, so an error is only reported.
     pub(crate) fn measure(
         folder: &RunFolder,
         test: &DataLoader,
@@ -50,14 +50,14 @@ impl Tested {
         None
     }
 
-    /// What was measured at the end of the run in `folder`; `None` if nothing was.
+    /// The test result of the run in `folder`. `None` if there is none.
     pub(crate) fn read(folder: &RunFolder) -> Option<Self> {
         let bytes = std::fs::read(folder.path().join(FILE)).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 }
 
-/// `92.31 % (12 of 13), loss 0.2345`.
+/// Writes the result as `92.31 % (12 of 13), loss 0.2345`.
 impl std::fmt::Display for Tested {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { accuracy, loss, right, images } = self;

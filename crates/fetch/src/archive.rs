@@ -1,10 +1,10 @@
 //! Unpacking that can write nothing outside its own new folder.
 //!
-//! The `tar` crate skips `..` entries in silence and creates symbolic links that point anywhere;
-//! `zip` keeps the last of two entries of one name. Here every entry is looked at before a byte is
-//! written: only regular files and folders, only plain relative names, each name once, and caps on
-//! bytes, entries and ratio. What breaks a rule is an error that names the entry, and nothing is
-//! kept.
+//! The `tar` crate skips `..` entries in silence and creates symbolic links that point anywhere. The `zip`
+//! crate keeps the last of two entries that share a name. This module looks at every entry before it writes
+//! a byte. It accepts only regular files and folders, only plain relative names, and each name once. It
+//! limits bytes, entries and the compression ratio. An entry that breaks a rule is an error that names the
+//! entry, and nothing is kept.
 
 mod tar_gz;
 mod zip;
@@ -33,14 +33,15 @@ pub struct Limits {
     pub max_bytes: u64,
     /// Number of files and folders.
     pub max_entries: usize,
-    /// Unpacked bytes for each packed one; the first MiB is free, as tiny files pack well.
+    /// Largest number of unpacked bytes per packed byte. The first MiB is exempt, because tiny files pack
+    /// well.
     pub max_ratio: u64,
     /// Length of a name in bytes, folders included.
     pub max_name_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 4 GiB, 200,000 entries, 200 to 1, names of 512 bytes.
+    /// The limits are 4 GiB, 200,000 entries, a ratio of 200 to 1 and names of 512 bytes.
     fn default() -> Self {
         Self { max_bytes: 4 << 30, max_entries: 200_000, max_ratio: 200, max_name_bytes: 512 }
     }
@@ -50,13 +51,15 @@ const BYTES_FREE_OF_RATIO: u64 = 1 << 20;
 
 /// Unpacks `archive` into the new folder `target`, which must not exist.
 ///
-/// The files are written to a temporary folder beside it, which gets its name at the end: a
-/// `target` that exists is whole.
+/// The files are first written to a temporary folder beside `target`. That folder gets its final name at
+/// the end, so a `target` that exists is complete.
 ///
 /// # Errors
-/// [`Error::Archive`] for a damaged archive, an entry that is no regular file or folder, a name
-/// that is absolute, has a `..` or occurs twice, or a limit passed; [`Error::Io`] if `target`
-/// exists or cannot be written. Nothing is kept then.
+/// - [`Error::Archive`] if the archive is damaged, an entry is neither a regular file nor a folder, a name
+///   is absolute, contains `..` or occurs twice, or a limit is exceeded
+/// - [`Error::Io`] if `target` exists or cannot be written
+///
+/// Nothing is kept in either case.
 ///
 /// # Example
 /// ```no_run
@@ -98,12 +101,12 @@ pub fn unpack(archive: &Path, kind: ArchiveKind, target: &Path, limits: &Limits)
     disk::install_tree(&content, target).map(|_| ())
 }
 
-/// How a name was used so far.
+/// How a name has been used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     File,
     Folder,
-    /// A folder that so far only occurred in the names of files.
+    /// A folder that so far has occurred only as part of a file's name.
     ImpliedFolder,
 }
 
@@ -114,7 +117,7 @@ struct Unpacker<'a> {
     limits: Limits,
     packed_bytes: u64,
     unpacked_bytes: u64,
-    /// By lower-case name: `A` and `a` are one file on many systems.
+    /// Keyed by lower-case name, because many systems treat `A` and `a` as one file.
     seen: HashMap<String, Seen>,
 }
 
@@ -166,7 +169,7 @@ impl Unpacker<'_> {
         file.sync_all().map_err(Error::io("sync", &path))
     }
 
-    /// Copies at most one byte more than declared, so that a lie costs nothing.
+    /// Copies at most one byte more than the declared length, so that a wrong length costs nothing.
     fn copy(
         &mut self,
         name: &[u8],
@@ -192,7 +195,7 @@ impl Unpacker<'_> {
         }
     }
 
-    /// Whether `more` bytes still fit the limits.
+    /// Checks that `more` bytes still fit the limits.
     fn check_budget(&self, name: &[u8], more: u64) -> Result<()> {
         let total = self.unpacked_bytes.saturating_add(more);
         if total > self.limits.max_bytes {
@@ -207,8 +210,8 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// The parts of a plain relative name. What Windows reads as a path is refused as well, so
-    /// that one archive means the same everywhere.
+    /// Splits a plain relative name into its parts. Names that Windows would read as paths are refused on
+    /// every system, so that an archive means the same everywhere.
     fn parts(&self, name: &[u8]) -> Result<Vec<String>> {
         if name.len() > self.limits.max_name_bytes {
             let shown = &name[..self.limits.max_name_bytes.min(80)];
@@ -244,7 +247,7 @@ impl Unpacker<'_> {
         Ok(parts)
     }
 
-    /// Counts the entry and refuses a name that was used before.
+    /// Counts the entry. Refuses a name that was used before.
     fn admit(&mut self, name: &[u8], parts: &[String], kind: Seen) -> Result<()> {
         if self.seen.len() >= self.limits.max_entries {
             let reason = format!("is one more than the limit of {}", self.limits.max_entries);

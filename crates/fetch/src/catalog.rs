@@ -1,19 +1,20 @@
-//! The items this project knows by name.
+//! The items that this project knows by name.
 //!
-//! Where the facts come from, as none of them was read from the servers themselves when this was
-//! written (lengths and sums make a wrong one an error, never a wrong file):
+//! None of these facts was read from the servers themselves when this was written. A wrong length or sum
+//! leads to an error, never to a wrong file. The facts come from these sources:
 //!
-//! - MNIST: sums taken from byte-identical copies of the original files.
-//! - Fashion-MNIST: lengths and sums as TensorFlow Datasets pins them (`url_checksums/fashion_mnist.txt`).
-//! - CIFAR-10: length and sha256 of the archive as TensorFlow Datasets and others pin it (they go
-//!   with the md5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page); sums of the single files
-//!   as torchvision's Ruby port pins them. The subset's sums are those of the subset itself.
-//! - Ants and bees: length and sha256 of the archive as the PyTorch tutorials' build pins them;
-//!   counts from a copy of the folder.
-//! - torchvision's weights: the first eight digits of a sum are part of the file's name; the full
-//!   sums and lengths are as several projects record them, except for MobileNetV2.
-//! - timm's copies on the hub: commit, length and sum as several projects pin them. timm keeps
-//!   torchvision's parameter names for these two networks; no such copy is known for AlexNet and
+//! - MNIST: the sums were taken from byte-identical copies of the original files.
+//! - Fashion-MNIST: lengths and sums are those that TensorFlow Datasets pins
+//!   (`url_checksums/fashion_mnist.txt`).
+//! - CIFAR-10: the length and sha256 of the archive are those that TensorFlow Datasets and others pin. They
+//!   belong to the md5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page. The sums of the single files
+//!   are those that torchvision's Ruby port pins. The subset's sums are those of the subset itself.
+//! - Ants and bees: the length and sha256 of the archive are those that the PyTorch tutorials' build pins.
+//!   The counts come from a copy of the folder.
+//! - torchvision's weights: the first eight digits of a sum are part of the file's name. The full sums and
+//!   lengths are those that several projects record, except for MobileNetV2.
+//! - timm's copies on the hub: commit, length and sum are those that several projects pin. timm keeps
+//!   torchvision's parameter names for these two networks. No such copy is known for AlexNet and
 //!   MobileNetV2 (timm's MobileNetV2 has other names and weights).
 
 mod data_sets;
@@ -25,7 +26,7 @@ use crate::checksum::{FileSpec, Sha256Sum};
 use crate::error::{Error, Result};
 use crate::item::Item;
 
-/// All items, in the order in which they are listed to people.
+/// All items, in the order in which they are listed to users.
 pub fn catalog() -> &'static [Item] {
     static CATALOG: LazyLock<Vec<Item>> = LazyLock::new(|| {
         vec![
@@ -45,7 +46,7 @@ pub fn catalog() -> &'static [Item] {
 /// The item of that name.
 ///
 /// # Errors
-/// [`Error::UnknownItem`], which lists the names there are.
+/// [`Error::UnknownItem`], which lists the known names.
 ///
 /// # Example
 /// ```

@@ -1,4 +1,4 @@
-//! SHA-256 sums, and what is known of a file before it is read.
+//! SHA-256 sums, and the facts known about a file before it is read.
 
 use std::fmt;
 use std::fs::File;
@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 const DIGITS_OF_SHA256: usize = 64;
 const CHUNK: usize = 1 << 16;
 
-/// A SHA-256 in hexadecimal: all 64 digits, or the leading ones where only those are published
-/// (PyTorch puts the first eight of a weight file's sum into its name).
+/// A SHA-256 in hexadecimal. It holds all 64 digits, or only the leading ones where no more are published.
+/// For example, PyTorch puts the first eight digits of a weight file's sum into the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sha256Sum(String);
 
 impl Sha256Sum {
-    /// Takes 8 to 64 hexadecimal digits, in either case.
+    /// Takes 8 to 64 hexadecimal digits in either case.
     ///
     /// # Errors
     /// [`Error::BadChecksum`] for anything else.
@@ -40,7 +40,7 @@ impl Sha256Sum {
         Ok(Self(digits.to_ascii_lowercase()))
     }
 
-    /// Whether a full sum (64 lower-case digits) agrees with the digits known here.
+    /// Whether a full sum (64 lower-case digits) begins with the digits known here.
     pub fn matches(&self, full: &str) -> bool {
         full.len() == DIGITS_OF_SHA256 && full.starts_with(&self.0)
     }
@@ -72,7 +72,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A file's name and what is known of its bytes.
+/// The name of a file and the facts known about its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
     /// Name of the file, without folders.
@@ -84,10 +84,10 @@ pub struct FileSpec {
 }
 
 impl FileSpec {
-    /// Checks length and sum of the file at `path`, as far as they are known.
+    /// Checks the length and the sum of the file at `path`, as far as they are known.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] with the first difference, [`Error::Io`] if the file cannot be read.
+    /// [`Error::Mismatch`] with the first difference, or [`Error::Io`] if the file cannot be read.
     pub fn verify(&self, path: &Path) -> Result<()> {
         self.verify_length(path)?;
         let Some(expected) = &self.sha256 else {
@@ -100,10 +100,10 @@ impl FileSpec {
         Err(mismatch(path, "sha256", expected.to_string(), found))
     }
 
-    /// Checks that `path` is a file of the known length, without reading it.
+    /// Checks that `path` is a file of the known length. Its contents are not read.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for another length, [`Error::Io`] if there is no such file.
+    /// [`Error::Mismatch`] if the length differs, or [`Error::Io`] if there is no such file.
     pub fn verify_length(&self, path: &Path) -> Result<()> {
         let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
         if !metadata.is_file() {

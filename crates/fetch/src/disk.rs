@@ -1,4 +1,4 @@
-//! Files and folders of the data, with errors that name them.
+//! File operations on the data folder. Their errors name the file or folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,16 +10,16 @@ use tempfile::TempDir;
 use crate::checksum::{FileSpec, sha256_of_file};
 use crate::error::{Error, Result};
 
-/// Folders nest no deeper than this in any data set; a cycle of links does.
+/// No data set nests folders deeper than this. A cycle of links does.
 const MAX_DEPTH: usize = 16;
 
-/// A new temporary folder in `parent`, on the same file system as what it will become.
+/// Makes a new temporary folder in `parent`, so that it is on the same file system as its final place.
 pub(crate) fn temporary_folder(parent: &Path) -> Result<TempDir> {
     candle_vision_files::temporary_folder(parent)
         .map_err(Error::io("create a temporary folder in", parent))
 }
 
-/// Removes what killed processes left in `folder`. Only its lock's holder may call this.
+/// Removes what killed processes left in `folder`. Only the holder of the folder's lock may call this.
 pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());
@@ -34,7 +34,7 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))
 }
 
-/// Removes a file; one that is not there is as good.
+/// Removes a file. It is no error if there is none.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -44,7 +44,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Gives a finished file its final name, so that it survives a power cut.
+/// Gives a finished file its final name in a way that survives a power cut.
 pub(crate) fn publish(part: &Path, target: &Path) -> Result<()> {
     candle_vision_files::publish(part, target).map_err(Error::io("write", target))
 }
@@ -54,7 +54,7 @@ pub(crate) fn write(target: &Path, bytes: &[u8]) -> Result<()> {
     candle_vision_files::write(target, bytes).map_err(Error::io("write", target))
 }
 
-/// Copies a file atomically, checking the copy against `spec` before it gets its name.
+/// Copies a file atomically. The copy is checked against `spec` before it gets its final name.
 pub(crate) fn copy_verified(source: &Path, target: &Path, spec: &FileSpec) -> Result<()> {
     spec.verify_length(source)?;
     let copy = NewFile::create(target).map_err(Error::io("write", target))?;
@@ -63,7 +63,7 @@ pub(crate) fn copy_verified(source: &Path, target: &Path, spec: &FileSpec) -> Re
     copy.commit().map_err(Error::io("write", target))
 }
 
-/// Copies a folder with all its files and folders into `target`, which must not exist.
+/// Copies a folder with all its files and subfolders into `target`, which must not exist.
 pub(crate) fn copy_tree(source: &Path, target: &Path) -> Result<()> {
     copy_tree_at(source, target, MAX_DEPTH)
 }
@@ -77,7 +77,7 @@ fn copy_tree_at(source: &Path, target: &Path, depth: usize) -> Result<()> {
     for entry in fs::read_dir(source).map_err(Error::io("list", source))? {
         let entry = entry.map_err(Error::io("list", source))?;
         let (from, to) = (entry.path(), target.join(entry.file_name()));
-        // Follows links on purpose: a user may well keep images elsewhere.
+        // Follows links on purpose, because a user may keep the images elsewhere.
         let metadata = fs::metadata(&from).map_err(Error::io("read", &from))?;
         if metadata.is_dir() {
             copy_tree_at(&from, &to, depth - 1)?;
@@ -88,7 +88,7 @@ fn copy_tree_at(source: &Path, target: &Path, depth: usize) -> Result<()> {
     Ok(())
 }
 
-/// Copies contents and length only: neither permissions nor times belong to the data.
+/// Copies contents and length only. Permissions and times are not part of the data.
 fn copy_bytes(source: &Path, to: &Path, named: &Path) -> Result<()> {
     let mut from = File::open(source).map_err(Error::io("open", source))?;
     let expected = from.metadata().map_err(Error::io("read", source))?.len();
@@ -101,8 +101,9 @@ fn copy_bytes(source: &Path, to: &Path, named: &Path) -> Result<()> {
     file.sync_all().map_err(Error::io("sync", named))
 }
 
-/// Gives a finished folder its final name; if that exists, moves into it the files it lacks or has
-/// with other bytes, and returns their paths. Files that only the existing folder holds are left alone.
+/// Gives a finished folder its final name. If a folder of that name exists, moves into it every file that
+/// it lacks or that has other bytes there, and returns the paths of these files. Files that only the
+/// existing folder holds stay.
 pub(crate) fn install_tree(finished: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     create_folder(parent(target))?;
     if !target.exists() {
@@ -121,7 +122,7 @@ fn complete_tree(finished: &Path, target: &Path, moved: &mut Vec<PathBuf>) -> Re
     for entry in fs::read_dir(finished).map_err(Error::io("list", finished))? {
         entries.push(entry.map_err(Error::io("list", finished))?.path());
     }
-    // Folders first: the record of a folder's files must not be there before them.
+    // Folders first: the record of a folder's files must not be there before the files.
     entries.sort_by_key(|path| (!path.is_dir(), path.clone()));
     for from in entries {
         let to = target.join(from.file_name().unwrap_or_default());
@@ -147,7 +148,7 @@ fn sync(folder: &Path) -> Result<()> {
     sync_folder(folder).map_err(Error::io("sync", folder))
 }
 
-/// The same complaint about the file the user knows instead of its temporary copy.
+/// The same error, but for the file that the user knows instead of its temporary copy.
 fn at(source: &Path, error: Error) -> Error {
     match error {
         Error::Mismatch { what, expected, found, remedy, .. } => {
@@ -157,7 +158,7 @@ fn at(source: &Path, error: Error) -> Error {
     }
 }
 
-/// `path` with `suffix` behind its whole name.
+/// `path` with `suffix` appended to its whole name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

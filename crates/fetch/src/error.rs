@@ -1,4 +1,4 @@
-//! What can go wrong, in words that name the file, the cause and the remedy.
+//! Errors of this crate. Their messages name the file, the cause and the remedy.
 
 use std::fmt;
 use std::io;
@@ -8,29 +8,29 @@ use std::time::Duration;
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// One address that was tried, and why it did not do.
+/// One address that was tried, and why it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// The address that was asked.
     pub url: String,
     /// Why it gave no verified file.
     pub cause: String,
-    /// Where the trouble lies.
+    /// The kind of the failure.
     pub kind: AttemptKind,
 }
 
-/// Where the trouble lies when an address gives no verified file.
+/// The kind of failure when an address gives no verified file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptKind {
-    /// There was no connection to the server: its name is not known, or nothing and nobody answers there.
+    /// There was no connection to the server: its name is not known, or nothing answers there.
     NoConnection,
-    /// The server does not give the file: not found, no permission, a login page, a certificate that is
-    /// not trusted, a transfer that broke off or was too slow.
+    /// The server does not give the file: it is not found, permission is missing, a login page came, the
+    /// certificate is not trusted, or the transfer broke off or was too slow.
     NoFile,
-    /// What came, or what was offered, is another file: its length, checksum or form differs.
+    /// The file that came or was offered is another one: its length, checksum or form differs.
     OtherFile,
-    /// The disk or the file system here.
+    /// The local disk or file system failed.
     Local,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Attempt {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused something.
+    /// The file system refused an operation.
     #[error("cannot {action} `{}`{}", path.display(), io_hint(source))]
     Io {
         /// What was attempted, as a verb: `read`, `write`, `rename`.
@@ -60,7 +60,7 @@ pub enum Error {
     Mismatch {
         /// The file or folder concerned.
         path: PathBuf,
-        /// What differs: `length`, `sha256`, `number of images in train/ants`.
+        /// The property that differs: `length`, `sha256`, `number of images in train/ants`.
         what: String,
         /// The expected value.
         expected: String,
@@ -79,7 +79,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// No address gave the verified file.
+    /// No address gave a verified file.
     #[error(
         "could not download `{file}`: {}; check the network, or copy the file from another machine",
         list(attempts)
@@ -103,7 +103,7 @@ pub enum Error {
         folder: PathBuf,
     },
 
-    /// The folder that the item is to be taken from does not hold it.
+    /// The folder that the item should be taken from does not hold it.
     #[error("`{}` does not hold `{item}`: looked for {}", folder.display(), wanted.join(", or "))]
     NotInFolder {
         /// Name of the item.
@@ -123,7 +123,7 @@ pub enum Error {
         known: Vec<String>,
     },
 
-    /// An archive holds something that is not safe to unpack, or is damaged.
+    /// An archive is damaged or holds something that is not safe to unpack.
     #[error(
         "refused to unpack `{}`: {}{reason}; nothing was kept, delete the archive and get it from a trusted source",
         archive.display(),
@@ -132,7 +132,8 @@ pub enum Error {
     Archive {
         /// The archive concerned.
         archive: PathBuf,
-        /// The offending entry, as the archive names it; empty when it is the archive as a whole.
+        /// The offending entry, as the archive names it. Empty if the error concerns the archive as a
+        /// whole.
         entry: String,
         /// What is wrong with it.
         reason: String,
@@ -151,7 +152,7 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// A checksum was written wrongly.
+    /// The text is no valid checksum.
     #[error("`{0}` is no sha256: expected 8 to 64 hexadecimal digits")]
     BadChecksum(String),
 
@@ -161,9 +162,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the item was not to be had, from no address and without any other trouble: a program
-    /// that can do without it may go on. It may not after a damaged file, a full disk or a name that no
-    /// item has.
+    /// Whether the item was merely not available: no address had it, and nothing else went wrong. A program
+    /// that can do without the item may go on then. It must not go on after a damaged file, a full disk or
+    /// an unknown item name.
     pub fn is_not_available(&self) -> bool {
         match self {
             Self::Offline { .. } => true,
@@ -174,7 +175,7 @@ impl Error {
         }
     }
 
-    /// Whether there is no network: it is switched off, or no server could be reached.
+    /// Whether there is no network, because it is switched off or no server could be reached.
     pub fn is_no_network(&self) -> bool {
         match self {
             Self::Offline { .. } => true,
@@ -186,7 +187,7 @@ impl Error {
         }
     }
 
-    /// Where the trouble lies for an address that led to this error.
+    /// The kind of failure of an address that led to this error.
     pub(crate) fn attempt_kind(&self) -> AttemptKind {
         match self {
             Self::Io { .. } | Self::Locked { .. } => AttemptKind::Local,
@@ -195,7 +196,7 @@ impl Error {
         }
     }
 
-    /// An I/O error with the path it belongs to, for `map_err`.
+    /// Makes an I/O error that carries its path, for `map_err`.
     pub(crate) fn io(
         action: &'static str,
         path: impl AsRef<Path>,

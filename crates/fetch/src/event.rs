@@ -1,4 +1,4 @@
-//! Progress, told as values: who shows it decides how.
+//! Progress as values. The receiver decides how to show it.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// Another process fetches into the same folder; this one waits for it.
+    /// Another process fetches into the same folder, and this one waits for it.
     Waiting {
-        /// The folder both want to write.
+        /// The folder that both want to write.
         folder: &'a Path,
     },
-    /// What the data folder holds of the item is damaged or not all of it, so it is fetched.
+    /// The data folder holds the item only in part or damaged, so the item is fetched.
     Incomplete {
         /// Name of the item.
         item: &'a str,
@@ -22,9 +22,9 @@ pub enum Event<'a> {
     Started {
         /// Name of the file.
         file: &'a str,
-        /// Address or folder it comes from.
+        /// Address or folder that the file comes from.
         from: &'a str,
-        /// Bytes that an earlier attempt left and that need not be sent again.
+        /// Bytes that an earlier attempt left and that are not sent again.
         resumed: u64,
         /// Length of the whole file in bytes, if known.
         total: Option<u64>,
@@ -38,7 +38,7 @@ pub enum Event<'a> {
         /// Length of the whole file in bytes, if known.
         total: Option<u64>,
     },
-    /// An address did not do; the next one, or one more try, follows if there is any.
+    /// An address failed. One more try or the next address follows, if there is one.
     Failed {
         /// Name of the file.
         file: &'a str,
@@ -47,12 +47,12 @@ pub enum Event<'a> {
         /// Why it gave no verified file.
         cause: &'a str,
     },
-    /// A file was verified and stands under its final name.
+    /// A file was verified and has its final name.
     Finished {
         /// Name of the file.
         file: &'a str,
     },
-    /// A file that was damaged or missing in a folder was put in order.
+    /// A file that was damaged or missing in a folder was replaced.
     Repaired {
         /// The file.
         path: &'a Path,
@@ -64,8 +64,8 @@ pub enum Event<'a> {
     },
 }
 
-/// Where [`Event`]s go: any closure that takes one.
+/// The receiver of [`Event`]s: any closure that takes one.
 pub type Progress<'a> = dyn Fn(Event<'_>) + 'a;
 
-/// The progress of those who do not look.
+/// A receiver that drops every event.
 pub(crate) fn ignore(_: Event<'_>) {}

@@ -1,5 +1,5 @@
-//! One item into the data folder: what is there stays, what is missing comes from a local folder
-//! or the network, and what came is checked as a whole.
+//! Brings one item into the data folder. Files that are there stay. Missing files come from a local folder
+//! or from the network. The result is checked as a whole.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,13 +21,13 @@ const LOCK_FILE: &str = ".candle-vision-fetch.lock";
 /// How to fetch.
 #[derive(Clone)]
 pub struct FetchOptions<'a> {
-    /// The data folder; made if needed.
+    /// The data folder. It is made if needed.
     pub data_dir: PathBuf,
-    /// Take the item from this folder and leave the network alone.
+    /// Take the item from this folder and do not use the network.
     pub from: Option<PathBuf>,
     /// Use only what is in the data folder, `from` and the hub's cache.
     pub offline: bool,
-    /// Where progress goes.
+    /// Receives the progress.
     pub progress: &'a Progress<'a>,
     /// Time-outs and limits.
     pub http: HttpOptions,
@@ -38,7 +38,7 @@ pub struct FetchOptions<'a> {
 }
 
 impl FetchOptions<'_> {
-    /// The defaults: network allowed, hub as the environment says, no one looks at the progress.
+    /// The defaults: the network is allowed, the environment sets up the hub, and progress is dropped.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -55,21 +55,21 @@ impl FetchOptions<'_> {
 /// What [`fetch`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The item's files, or its folder where it has too many to name.
+    /// The item's files, or its folder if it has too many files to name.
     pub files: Vec<PathBuf>,
     /// Where they came from.
     pub origin: Origin,
-    /// What is left to do before the item is present.
+    /// The conversion that is still needed before the item is present.
     pub conversion: Option<Conversion>,
 }
 
 /// Where an item came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// It was there and verified; nothing was done.
+    /// It was there and passed verification. Nothing was done.
     AlreadyPresent,
-    /// It was there, and as many files as there should be; nothing was done. What they should be is not
-    /// known: they were not fetched by this version.
+    /// It was there with the right number of files. Nothing was done. The contents of the files cannot be
+    /// checked, because this version did not fetch them and there is no record of their sums.
     Counted,
     /// A local folder.
     Local,
@@ -77,29 +77,30 @@ pub enum Origin {
     Network,
 }
 
-/// A verified PyTorch pickle that someone who can read it must turn into safetensors weights.
+/// A verified PyTorch pickle. A program that can read it must convert it to safetensors weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversion {
-    /// The pickle, which may be deleted afterwards.
+    /// The pickle. It may be deleted after the conversion.
     pub pickle: PathBuf,
     /// The file to write.
     pub safetensors: PathBuf,
 }
 
-/// Whether an item is in the data folder, by names, lengths, counts and headers; bytes are not
-/// read. [`fetch`] looks more closely.
+/// Whether an item is in the data folder. Checks names, lengths, counts and headers, and does not read all
+/// bytes. [`fetch`] checks more closely.
 pub fn is_present(item: &Item, data_dir: &Path) -> bool {
     present(item, data_dir, Depth::Quick).is_some()
 }
 
-/// Brings an item into the data folder, verified. Fetching again does nothing.
+/// Brings an item into the data folder and verifies it. Fetching again does nothing.
 ///
-/// With [`FetchOptions::from`], the item is looked for there in any of its layouts (with or
-/// without the layout's folder) and as the archive or pickle that the network would have sent.
+/// With [`FetchOptions::from`], the item is looked for in that folder. Any of the item's layouts is
+/// accepted, with or without the layout's folder. So is the archive or pickle that the network would have
+/// sent.
 ///
 /// # Errors
-/// Any [`Error`]; the data folder then holds whatever it held before, plus whole verified files
-/// and `.part` files from which the next attempt goes on.
+/// Any [`Error`]. The data folder then holds whatever it held before, plus complete verified files and
+/// `.part` files. The next attempt continues from the `.part` files.
 pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     if let Some(fetched) = already_present(item, options) {
         return Ok(fetched);
@@ -111,7 +112,7 @@ pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     let lock = options.data_dir.join(LOCK_FILE);
     let _lock = Lock::acquire(&lock, options.lock_patience, options.progress)?;
     remove_leftovers(item, &options.data_dir)?;
-    // Another process may have brought it while this one waited.
+    // Another process may have fetched it while this one waited.
     if let Some(fetched) = already_present(item, options) {
         return Ok(fetched);
     }
@@ -125,8 +126,9 @@ pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
     }
 }
 
-/// Checks, quickly, the files of an item that were fetched into folders: none may be missing or have
-/// changed since. Items of single files and folders without a record pass: whoever reads them checks them.
+/// Checks quickly that none of an item's files is missing or has changed since it was fetched. This works
+/// for items that were fetched as folders and have a record. Items of single files and folders without a
+/// record pass, because whoever reads them checks them.
 ///
 /// # Errors
 /// [`Error::Mismatch`] with the first file that differs.
@@ -138,8 +140,8 @@ pub fn check_fetched(item: &Item, data_dir: &Path) -> Result<()> {
         .try_for_each(|layout| record::check(&data_dir.join(&layout.folder), Depth::Quick))
 }
 
-/// Whether nothing may be asked of the network and nothing of the item lies here: then the data folder,
-/// which may be read-only, need not be touched.
+/// Whether the network may not be used and no part of the item is here. The data folder, which may be
+/// read-only, need not be touched then.
 fn is_nowhere(item: &Item, options: &FetchOptions<'_>) -> bool {
     let data_dir = &options.data_dir;
     let is_here = |source: &Source| match source {
@@ -167,7 +169,7 @@ fn from_network(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
             Ok(conversion) => return finish(item, options, Origin::Network, conversion),
             Err(Error::Download { attempts: failed, .. }) => attempts.extend(failed),
             Err(Error::Offline { .. }) => is_offline = true,
-            // Trouble with the hub's cache, which lies elsewhere, says nothing of other sources.
+            // The hub's cache lies elsewhere. Trouble with it says nothing about other sources.
             Err(error) => match source {
                 Source::Hub { file, .. } => attempts.push(Attempt {
                     url: format!("{}/{}", file.repo, file.spec.name),
@@ -196,7 +198,7 @@ fn tell_of_damage(item: &Item, options: &FetchOptions<'_>) {
     }
 }
 
-/// The layout's files that are there, if a layout is complete.
+/// The files of a complete layout, if there is one.
 fn present(item: &Item, data_dir: &Path, depth: Depth) -> Option<Vec<PathBuf>> {
     complete_layout(item, data_dir, depth).map(|layout| files_of(layout, data_dir))
 }
@@ -216,7 +218,7 @@ fn files_of(layout: &Layout, data_dir: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// A source has done its part: is the item whole now?
+/// Called when a source is done. Checks whether the item is complete now.
 fn finish(
     item: &Item,
     options: &FetchOptions<'_>,
@@ -234,7 +236,7 @@ fn finish(
     if let Some(files) = present(item, data_dir, Depth::Full) {
         return Ok(Fetched { files, origin, conversion: None });
     }
-    // Say what is wrong with the form that was meant.
+    // Report what is wrong with the layout that was begun.
     let begun = |layout: &&Layout| layout.content.is_begun_in(&data_dir.join(&layout.folder));
     for layout in item.layouts.iter().filter(begun).chain(&item.layouts) {
         layout.content.verify(&data_dir.join(&layout.folder), Depth::Full)?;
@@ -285,7 +287,7 @@ fn from_source(source: &Source, options: &FetchOptions<'_>) -> Result<Option<Con
     }
 }
 
-/// The pickle lies beside the file it becomes.
+/// The conversion of a pickle that lies beside the file it becomes.
 pub(crate) fn conversion(file: &FileSpec, to: &str, data_dir: &Path) -> Conversion {
     let safetensors = data_dir.join(to);
     Conversion { pickle: safetensors.with_file_name(&file.name), safetensors }
@@ -305,7 +307,7 @@ fn download(
     HttpClient::new(options.http.clone()).download(&download, options.progress)
 }
 
-/// Unpacks `archive` and makes its folder `root` the folder `target`.
+/// Unpacks `archive` and turns its folder `root` into the folder `target`.
 pub(crate) fn install_archive(
     archive: &Path,
     kind: ArchiveKind,
@@ -329,8 +331,8 @@ pub(crate) fn install_archive(
     install_recorded(&content, target, options)
 }
 
-/// Records what `finished` holds and makes it the folder `target`; tells which files of an existing
-/// folder were put in order by that.
+/// Records the contents of `finished` and turns it into the folder `target`. Reports which files of an
+/// existing folder were repaired by that.
 pub(crate) fn install_recorded(
     finished: &Path,
     target: &Path,

@@ -1,9 +1,9 @@
 //! Downloads that end in a verified file or in an error, and never hang.
 //!
-//! A file is received under the name `TARGET.part`, where an interrupted transfer is taken up
-//! again with a `Range` request; length, checksum and form are verified there, and only then does
-//! the file get its name. Mirrors are tried in turn. Proxies are taken from the environment
-//! (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+//! A file is received under the name `TARGET.part`. An interrupted transfer is resumed there with a `Range`
+//! request. Length, checksum and form are verified there too, and only then does the file get its final
+//! name. Mirrors are tried in turn. Proxies are taken from the environment (`HTTPS_PROXY`, `ALL_PROXY`,
+//! `NO_PROXY`).
 
 mod transfer;
 
@@ -21,23 +21,23 @@ use crate::event::{Event, Progress};
 pub(crate) use transfer::{Cause, content_range};
 use transfer::{Failure, Transfer};
 
-/// Requests to one address for one file, however well each of them goes: a server that cuts every
-/// transfer after a few bytes must come to an end too.
+/// Largest number of requests to one address for one file, even if each request makes progress. A server
+/// that cuts every transfer after a few bytes must come to an end too.
 const MAX_REQUESTS: usize = 50;
 
 /// Time-outs and limits of a transfer.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// Time to find the server's address and to connect, each.
+    /// Time limit for finding the server's address, and the same limit again for connecting.
     pub connect_timeout: Duration,
     /// Time without a single byte after which a transfer counts as stalled.
     pub stall_timeout: Duration,
-    /// Fewer bytes than this a second, over [`HttpOptions::slow_window`], is given up as too slow.
+    /// A transfer below this rate over [`HttpOptions::slow_window`] is given up as too slow.
     pub min_bytes_per_second: u64,
-    /// The span over which the rate is measured.
+    /// The time span over which the rate is measured.
     pub slow_window: Duration,
-    /// How often one address is asked again after a failure that may pass: a server error, a
-    /// transfer that broke off without a new byte, a file that failed its check.
+    /// How often one address is asked again after a failure that may pass. Such failures are a server
+    /// error, a transfer that broke off without a new byte, and a file that failed its check.
     pub retries: usize,
     /// Pause before asking again; it doubles each time.
     pub retry_pause: Duration,
@@ -48,7 +48,8 @@ pub struct HttpOptions {
 }
 
 impl Default for HttpOptions {
-    /// 10 s to connect, 30 s without a byte, 1 KiB/s over 30 s, one retry after 1 s, 4 GiB.
+    /// The defaults: 10 s to connect, 30 s without a byte, 1 KiB/s over 30 s, one retry after 1 s, and 4
+    /// GiB.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
@@ -66,16 +67,15 @@ impl Default for HttpOptions {
 /// One file to download.
 #[derive(Debug, Clone)]
 pub struct Download<'a> {
-    /// The final path. Its folder is made if needed; an existing file is replaced only by a
-    /// verified one.
+    /// The final path. Its folder is made if needed. An existing file is replaced only by a verified one.
     pub target: &'a Path,
     /// Full addresses of the file, best first.
     pub urls: &'a [String],
-    /// What is known of the file; its name is used in messages.
+    /// The facts known about the file. Messages use its name.
     pub spec: &'a FileSpec,
     /// A further check of the received file before it gets its name.
     pub check: Option<fn(&Path) -> Result<()>>,
-    /// Token sent to the addressed host, not to hosts it redirects to.
+    /// Token that is sent to the addressed host, but not to hosts it redirects to.
     pub bearer_token: Option<&'a str>,
 }
 
@@ -93,7 +93,7 @@ impl Download<'_> {
     }
 }
 
-/// Downloads files within the bounds of its [`HttpOptions`].
+/// Downloads files within the limits of its [`HttpOptions`].
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     agent: Agent,
@@ -101,20 +101,20 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// A client with these options; nothing is sent yet.
+    /// A client with these options. Nothing is sent yet.
     pub fn new(options: HttpOptions) -> Self {
         Self { agent: agent(&options, 10), options }
     }
 
     /// Brings one file to `download.target`.
     ///
-    /// Bytes that an earlier attempt left in `TARGET.part` are used again if the checksum is known
-    /// (else nothing could tell whether they belong to the same file). Two callers must not
-    /// download to one target at a time; [`fetch`](crate::fetch()) sees to that with a lock.
+    /// Bytes that an earlier attempt left in `TARGET.part` are used again if the checksum is known. Without
+    /// a checksum nothing could tell whether they belong to the same file. Two callers must not download to
+    /// the same target at the same time. [`fetch`](crate::fetch()) prevents this with a lock.
     ///
     /// # Errors
-    /// [`Error::Download`] with each address and why it failed; [`Error::Io`] if the disk is the
-    /// problem, which no other mirror would solve.
+    /// [`Error::Download`] with each address and why it failed, or [`Error::Io`] if the disk is the
+    /// problem, because no other mirror would solve that.
     pub fn download(&self, download: &Download<'_>, progress: &Progress<'_>) -> Result<()> {
         let part = download.part();
         if let Some(parent) = part.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -135,7 +135,7 @@ impl HttpClient {
         Err(Error::Download { file: file.to_owned(), attempts })
     }
 
-    /// Whether this address gave a verified file, asked as often as that may help.
+    /// Whether this address gave a verified file. It is asked as often as that may help.
     fn try_address(
         &self,
         url: &str,
@@ -181,7 +181,7 @@ impl HttpClient {
     }
 }
 
-/// What went wrong with a received file, without the name of its temporary part.
+/// What is wrong with a received file, without the name of its temporary part.
 fn cause_of(error: &Error) -> String {
     match error {
         Error::Mismatch { what, expected, found, .. } => {
@@ -198,7 +198,7 @@ pub(crate) fn agent(options: &HttpOptions, max_redirects: u32) -> Agent {
         .http_status_as_error(false)
         .max_redirects(max_redirects)
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-        // Lengths, ranges and sums are those of the file, not of a compressed form of it.
+        // Lengths, ranges and sums refer to the file itself, not to a compressed form of it.
         .accept_encoding("identity")
         .user_agent(concat!("candle-vision/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(options.connect_timeout))

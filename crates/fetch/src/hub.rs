@@ -1,12 +1,15 @@
 //! Files of the Hugging Face hub, in the cache that Python's `huggingface_hub` uses too.
 //!
-//! `hf-hub` gives the addresses, the cache's layout and the user's token; the bytes come through
-//! [`HttpClient`]. Its own download is not used because, tested against a hostile server, it waits
-//! for ever on a stalled connection, accepts a flipped byte and an error page as the file, and
-//! lets the server's ETag name a path outside the cache. It takes neither time-outs nor checks.
+//! `hf-hub` gives the addresses, the cache's layout and the user's token. The bytes come through
+//! [`HttpClient`]. The download of `hf-hub` is not used, because it takes neither time-outs nor checks. It
+//! was tested against a hostile server: it waits for ever on a stalled connection, accepts a flipped byte
+//! or an error page as the file, and lets the server's ETag name a path outside the cache.
 //!
-//! Environment: `HF_ENDPOINT` (a mirror), `HF_HOME` or `HF_HUB_CACHE` (the cache), `HF_TOKEN` (or
-//! the token file of `HF_HOME`), `HF_HUB_OFFLINE=1` (only the cache).
+//! Environment variables:
+//! - `HF_ENDPOINT`: a mirror
+//! - `HF_HOME` or `HF_HUB_CACHE`: the cache
+//! - `HF_TOKEN`, or else the token file of `HF_HOME`: the token
+//! - `HF_HUB_OFFLINE=1`: use only the cache
 
 mod cache;
 
@@ -28,26 +31,26 @@ use crate::safetensors_header::check_safetensors_header;
 use cache::RepoCache;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
-/// Hops on the hub's own host (a renamed repository) before the one to the storage host.
+/// Redirects on the hub's own host (a renamed repository) before the one to the storage host.
 const MAX_RELATIVE_REDIRECTS: usize = 5;
 /// How long to wait for another process that downloads the same file.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Where the hub is and where its files are kept.
+/// The address of the hub and the place of its cache.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
-    /// The hub or a mirror of it, `https://huggingface.co` by default.
+    /// The hub or a mirror of it. The default is `https://huggingface.co`.
     pub endpoint: String,
-    /// The folder that holds `models--OWNER--NAME` folders; none if no home folder is known.
+    /// The folder that holds the `models--OWNER--NAME` folders. `None` if no home folder is known.
     pub cache_dir: Option<PathBuf>,
-    /// Access token, needed for private files only.
+    /// Access token. Only private files need one.
     pub token: Option<String>,
     /// Use only what the cache holds.
     pub offline: bool,
 }
 
 impl HubOptions {
-    /// What the environment variables named above ask for.
+    /// The options that the environment variables named above ask for.
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var(name).ok(), std::env::home_dir())
     }
@@ -59,7 +62,7 @@ impl HubOptions {
         let cache_dir = variable("HF_HUB_CACHE")
             .map(PathBuf::from)
             .or_else(|| hugging_face.clone().map(|folder| folder.join("hub")));
-        // `hf-hub` reads the token that lies beside the cache's default place.
+        // `hf-hub` reads the token beside the default place of the cache.
         let token_file = || Cache::new(hugging_face?.join("hub")).token();
         Self {
             endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
@@ -79,10 +82,10 @@ fn is_on(value: &str) -> bool {
 pub struct HubFile {
     /// `OWNER/NAME`.
     pub repo: String,
-    /// The commit, 40 hexadecimal digits. A branch works but is a file that may change.
+    /// The commit, 40 hexadecimal digits. A branch works too, but its file may change.
     pub revision: String,
-    /// Its path in the repository, and what is known of it. A name that ends in `.safetensors`
-    /// has its header checked as well.
+    /// The path in the repository and the facts known about the file. The header is checked as well if the
+    /// name ends in `.safetensors`.
     pub spec: FileSpec,
 }
 
@@ -90,12 +93,12 @@ pub struct HubFile {
 #[derive(Debug, Clone)]
 pub struct Hub {
     http: HttpClient,
-    /// Follows no redirect: the hub's own answer carries the sum, the storage behind it does not.
+    /// Follows no redirect: the hub's own answer carries the sum, but the storage host's answer does not.
     metadata_agent: Agent,
     options: HubOptions,
 }
 
-/// What the hub says of a file before sending it.
+/// The facts that the hub gives about a file before sending it.
 struct Metadata {
     commit: String,
     etag: String,
@@ -103,21 +106,21 @@ struct Metadata {
 }
 
 impl Hub {
-    /// A client with these options; nothing is sent yet.
+    /// A client with these options. Nothing is sent yet.
     pub fn new(http: HttpOptions, options: HubOptions) -> Self {
         Self { metadata_agent: agent(&http, 0), http: HttpClient::new(http), options }
     }
 
-    /// The path of `file` in the cache, downloaded if need be and verified in either case: its
-    /// length, its sum (the given one, else the one by which the hub stores it) and, for weights,
-    /// the safetensors header.
+    /// The path of `file` in the cache. The file is downloaded if needed.
     ///
-    /// A cached file that fails is removed and downloaded again.
+    /// It is verified in either case: the length, the sum, and the safetensors header of weights. The sum
+    /// is the given one, or else the one by which the hub stores the file. A cached file that fails is
+    /// removed and downloaded again.
     ///
     /// # Errors
-    /// [`Error::Offline`] if it is not cached and the network may not be used, [`Error::Download`]
-    /// if the hub does not give a verified file, [`Error::NoHubCache`] or [`Error::Io`] if there
-    /// is no place to put it.
+    /// - [`Error::Offline`] if it is not cached and the network may not be used
+    /// - [`Error::Download`] if the hub does not give a verified file
+    /// - [`Error::NoHubCache`] or [`Error::Io`] if there is no place to put it
     pub fn get(&self, file: &HubFile, progress: &Progress<'_>) -> Result<PathBuf> {
         let folder = self.options.cache_dir.clone().ok_or(Error::NoHubCache)?;
         let cache = RepoCache::new(Cache::new(folder), repo(file), file);
@@ -155,7 +158,7 @@ impl Hub {
         cache.link(&metadata.etag, &metadata.commit)
     }
 
-    /// Whether the cache has anything of the file's repository.
+    /// Whether the cache holds anything of the file's repository.
     pub(crate) fn has_cached(options: &HubOptions, file: &HubFile) -> bool {
         let folder = |cache: &PathBuf| cache.join(repo(file).folder_name());
         options.cache_dir.as_ref().map(folder).is_some_and(|folder| folder.is_dir())
@@ -179,7 +182,7 @@ impl Hub {
         Ok(api.repo(repo(file)).url(&file.spec.name))
     }
 
-    /// Commit, ETag and length of the file, each checked: they become paths in the cache.
+    /// Commit, ETag and length of the file. Each is checked, because they become paths in the cache.
     fn metadata(&self, url: &str, file: &HubFile) -> std::result::Result<Metadata, Cause> {
         let mut url = url.to_owned();
         let mut hops = 0;
@@ -237,8 +240,8 @@ fn read_metadata(headers: &HeaderMap, file: &HubFile) -> std::result::Result<Met
     })
 }
 
-/// The file as it must arrive: what we know, completed by what the hub says. The ETag of a large
-/// file is its sha256; that of a small one is git's sha1, which says nothing here.
+/// The file as it must arrive: the facts known here, completed by the hub's. The ETag of a large file is
+/// its sha256. The ETag of a small file is git's sha1, which is of no use here.
 fn expected(file: &HubFile, metadata: &Metadata) -> FileSpec {
     let by_etag = || match metadata.etag.len() {
         64 => Sha256Sum::new(&metadata.etag).ok(),

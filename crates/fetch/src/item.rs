@@ -1,4 +1,4 @@
-//! What can be fetched, where it comes from and how it lies in the data folder.
+//! Items that can be fetched: where they come from and how they lie in the data folder.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ use crate::safetensors_header::check_safetensors_header;
 pub struct Item {
     /// The name on the command line.
     pub name: String,
-    /// One line for people: what it is, how large, whose.
+    /// One line for users: what it is, how large it is and who made it.
     pub about: String,
-    /// The forms in which it may lie in the data folder; any one will do.
+    /// The forms in which it may lie in the data folder. Any one of them will do.
     pub layouts: Vec<Layout>,
-    /// Where it can be had, best first.
+    /// Where it can be downloaded, best source first.
     pub sources: Vec<Source>,
 }
 
@@ -28,7 +28,7 @@ pub struct Item {
 pub struct Layout {
     /// Its folder, relative to the data folder.
     pub folder: String,
-    /// What the folder must hold, besides anything else.
+    /// What the folder must hold. It may hold other files too.
     pub content: Content,
 }
 
@@ -38,20 +38,20 @@ pub struct Layout {
 pub enum Content {
     /// All of these files.
     Files(Vec<FileSpec>),
-    /// At least so many files with one of these extensions (lower case) in each of these folders. What
-    /// was fetched is recorded in the folder and compared with that.
+    /// A minimum number of files with one of these extensions (lower case) in each of these folders. The
+    /// folder's record of the fetched files is checked as well.
     Tree {
         /// Extensions that count, without the dot.
         extensions: Vec<String>,
         /// The folders and how many files each must hold.
         folders: Vec<FolderCount>,
     },
-    /// A safetensors file. Where its length is that of a known file, its sum must be that file's;
-    /// a file of another length (other weights, another export) needs a sound header.
+    /// A safetensors file. If its length is that of a known file, its sum must be that file's. A file of
+    /// another length (other weights, another export) needs a valid header.
     Weights {
         /// The file's name.
         name: String,
-        /// Files known under that name.
+        /// The known files of that name.
         known: Vec<FileSpec>,
     },
 }
@@ -65,11 +65,11 @@ pub struct FolderCount {
     pub files: usize,
 }
 
-/// A place on the network that has an item, or a part of a layout.
+/// A place on the network that has an item or a part of a layout.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Source {
-    /// Single files that lie beside each other on each mirror.
+    /// Single files. Each mirror holds all of them in one place.
     Files {
         /// Their folder, relative to the data folder.
         folder: String,
@@ -78,7 +78,7 @@ pub enum Source {
         /// Addresses to which a file's name is appended.
         mirrors: Vec<String>,
     },
-    /// An archive with the folder in it.
+    /// An archive that contains the folder.
     Archive {
         /// The archive.
         file: FileSpec,
@@ -88,42 +88,41 @@ pub enum Source {
         mirrors: Vec<String>,
         /// The folder inside the archive.
         root: String,
-        /// The folder it becomes, relative to the data folder.
+        /// The folder that it becomes, relative to the data folder.
         folder: String,
         /// How much it may unpack to.
         limits: Limits,
     },
-    /// A file of the Hugging Face hub, copied out of its cache.
+    /// A file of the Hugging Face hub. It is copied out of the hub's cache.
     Hub {
         /// The file.
         file: HubFile,
         /// Its path in the data folder.
         to: String,
     },
-    /// A PyTorch pickle that someone who can read it must convert, see
-    /// [`Conversion`](crate::Conversion).
+    /// A PyTorch pickle. A program that can read it must convert it, see [`Conversion`](crate::Conversion).
     Pth {
         /// The pickle.
         file: FileSpec,
         /// Addresses to which the file's name is appended.
         mirrors: Vec<String>,
-        /// The safetensors file it is to become, as a path in the data folder; the pickle is kept
-        /// beside it.
+        /// The safetensors file that it becomes, as a path in the data folder. The pickle is kept beside
+        /// it.
         to: String,
     },
 }
 
-/// How closely a layout is looked at.
+/// How closely a layout is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Names, lengths, counts and headers: quick.
+    /// Names, lengths, counts and headers. This is quick.
     Quick,
-    /// Sums as well: reads every byte.
+    /// Sums as well, which reads every byte.
     Full,
 }
 
 impl Content {
-    /// Whether `folder` holds anything of this content at all.
+    /// Whether `folder` holds any part of this content.
     pub(crate) fn is_begun_in(&self, folder: &Path) -> bool {
         match self {
             Self::Files(files) => files.iter().any(|file| folder.join(&file.name).exists()),
@@ -134,14 +133,14 @@ impl Content {
         }
     }
 
-    /// Checks that `folder` holds all of it.
+    /// Checks that `folder` holds all of this content.
     pub(crate) fn verify(&self, folder: &Path, depth: Depth) -> Result<()> {
         match self {
             Self::Files(files) => {
                 files.iter().try_for_each(|file| verify_file(file, &folder.join(&file.name), depth))
             }
             Self::Tree { extensions, folders } => {
-                // First what is wrong with a single file: a count says less.
+                // First report what is wrong with a single file, because a wrong count says less.
                 record::check(folder, depth)?;
                 let count = |count: &FolderCount| {
                     verify_count(&folder.join(&count.folder), count, extensions)

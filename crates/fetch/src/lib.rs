@@ -1,8 +1,8 @@
 //! Verified downloads of data sets and weights: resumable, checksummed, mirrored, safe to unpack.
 //!
-//! This is the only crate of the project that reaches a network, and it knows nothing of what the
-//! files mean. [`catalog`] names what can be fetched, [`fetch`] brings one [`Item`] into the data
-//! folder, [`is_present`] answers cheaply whether it is there:
+//! This is the only crate of the project that uses a network. It does not know what the files mean.
+//! [`catalog`] names the items that can be fetched. [`fetch`] brings one [`Item`] into the data folder.
+//! [`is_present`] answers cheaply whether it is there:
 //!
 //! ```no_run
 //! use candle_vision_fetch::{FetchOptions, fetch, find};
@@ -14,22 +14,21 @@
 //! # }
 //! ```
 //!
-//! What every path through this crate promises:
+//! Every path through this crate keeps these promises:
 //!
-//! - a file appears under its final name only after its length and checksum (where known) were
-//!   verified and its bytes were synced to disk: a kill at any moment leaves the last good state;
-//! - a server that stalls, lies about lengths, answers with a web page or flips a bit ends in an
-//!   [`Error`] that names the file, the cause and the remedy, within the time-outs of
-//!   [`HttpOptions`];
-//! - an archive can write only below its own new folder: links, `..`, absolute names and bombs are
-//!   errors that name the entry;
-//! - a folder of unpacked files carries a record of their sums: a flipped byte is found by [`fetch()`] and
-//!   repaired, and a changed file by [`check_fetched`], which reads only what changed since;
-//! - two processes may fetch into one folder: the second waits and then finds the work done.
+//! - A file appears under its final name only after its length and checksum (where known) were verified and
+//!   its bytes were synced to disk. A kill at any moment leaves the last good state.
+//! - A server may stall, lie about lengths, answer with a web page or flip a bit. Each ends in an [`Error`]
+//!   that names the file, the cause and the remedy, within the time-outs of [`HttpOptions`].
+//! - An archive can write only below its own new folder. Links, `..`, absolute names and bombs are errors
+//!   that name the entry.
+//! - A folder of unpacked files carries a record of their sums. [`fetch()`] finds and repairs a flipped
+//!   byte. [`check_fetched`] finds a changed file and reads only the files that changed since.
+//! - Two processes may fetch into one folder. The second waits and then finds the work done.
 //!
-//! Left out on purpose: decoding anything (beyond a safetensors header, to tell weights from an
-//! error page), converting `.pth` files (see [`Conversion`]), and printing: progress leaves as
-//! [`Event`] values.
+//! This crate does not decode anything, except a safetensors header to tell weights from an error page. It
+//! does not convert `.pth` files, see [`Conversion`]. It does not print: it reports progress as [`Event`]
+//! values.
 
 mod archive;
 mod catalog;

@@ -1,7 +1,7 @@
-//! The same files, from a folder instead of the network.
+//! Takes the files from a local folder instead of the network.
 //!
-//! The folder may be another data folder, the item's own folder, or a place where someone put the
-//! downloads as they come: archives and pickles. Copies pass the same checks as downloads.
+//! The folder may be another data folder, the item's own folder, or a place with the downloads as they
+//! come: archives and pickles. Copies pass the same checks as downloads.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::event::{Event, Progress};
 use crate::fetch::{Conversion, FetchOptions, conversion, install_archive, install_recorded};
 use crate::item::{Content, Depth, Item, Layout, Source};
 
-/// Copies the item out of `from`; says what is left to convert.
+/// Copies the item out of `from`. Returns the conversion that is still needed, if any.
 pub(crate) fn take(
     item: &Item,
     from: &Path,
@@ -41,7 +41,7 @@ pub(crate) fn take(
     }))
 }
 
-/// Where a layout may lie: in its folder as in a data folder, or right there.
+/// The places where a layout may lie: in its own folder as in a data folder, or directly in `from`.
 fn candidates(layout: &Layout, from: &Path) -> [PathBuf; 2] {
     [from.join(&layout.folder), from.to_path_buf()]
 }
@@ -76,8 +76,8 @@ fn copy(layout: &Layout, source: &Path, options: &FetchOptions<'_>) -> Result<()
     }
 }
 
-/// The source's file as it would have been downloaded, if `from` has it. The outer option tells
-/// whether it was there.
+/// Takes the source's file in its downloaded form, if `from` has it. The outer option tells whether it was
+/// there.
 fn take_download(
     source: &Source,
     from: &Path,
@@ -108,7 +108,7 @@ fn take_download(
     }
 }
 
-/// Tells of a copy around doing it.
+/// Reports the begin and the end of a copy and runs it in between.
 fn copying(
     name: &str,
     from: &Path,

@@ -1,4 +1,4 @@
-//! One writer a folder: the second process waits for the first.
+//! One writer per folder. The second process waits for the first.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::event::{Event, Progress};
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// An exclusive lock on a file, held until dropped or until the process ends, however it ends.
+/// An exclusive lock on a file. It is held until it is dropped or the process ends in any way.
 ///
-/// The file itself stays: removing it would let a third process lock a new file of the same name
-/// while a second still waits for the old one.
+/// The file itself stays. If it were removed, a third process could lock a new file of the same name while
+/// a second process still waits for the old one.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -45,7 +45,7 @@ impl Lock {
                         waited: start.elapsed(),
                     });
                 }
-                // Some network file systems have no locks: atomic renames still keep files whole.
+                // Some network file systems have no locks. Atomic renames still keep files complete there.
                 Err(TryLockError::Error(error)) if unsupported(&error) => {
                     return Ok(Self { _file: file });
                 }

@@ -1,15 +1,15 @@
-//! What a folder of fetched files held when it was fetched: each file's sum, length and time.
+//! The record of a fetched folder: the sum, the length and the time of each file when it was fetched.
 //!
-//! An archive is verified as a whole and then gone, so its files would have nothing to be compared
-//! with. The record lies in the folder itself, as `.candle-vision-files`, with a line for each file:
+//! An archive is verified as a whole and then deleted, so its files could not be compared with anything.
+//! Therefore the folder itself holds a record, `.candle-vision-files`, with one line per file:
 //!
 //! ```text
 //! SHA256 BYTES NANOSECONDS_OF_LAST_CHANGE PATH
 //! ```
 //!
-//! A quick look compares lengths and times, and reads only files whose time differs (a copy of the
-//! folder, say); a full one reads every byte. Only fetching writes a record. A folder without one, of
-//! an earlier version or made by hand, is taken as it is.
+//! A quick check compares lengths and times. It reads only files whose time differs, for example in a copy
+//! of the folder. A full check reads every byte. Only fetching writes a record. A folder without a record
+//! comes from an earlier version or was made by hand, and is accepted as it is.
 
 use std::fs;
 use std::io;
@@ -21,16 +21,16 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::item::Depth;
 
-/// The record's file in the folder it describes.
+/// Name of the record file, which lies in the folder it describes.
 pub(crate) const RECORD_FILE: &str = ".candle-vision-files";
-/// The record itself is a few bytes a file.
+/// Largest length of a record. It takes only a few bytes per file.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// One line of a record.
 struct Entry {
     sha256: String,
     bytes: u64,
-    /// Since 1970, in nanoseconds; 0 if not known.
+    /// Modification time in nanoseconds since 1970. It is 0 if not known.
     changed: u128,
     path: String,
 }
@@ -44,7 +44,7 @@ pub(crate) fn is_there(folder: &Path) -> bool {
 pub(crate) fn write(folder: &Path) -> Result<()> {
     let mut text = String::new();
     for path in files_below(folder)? {
-        // Names of other forms than archives may have are left out.
+        // Names in a form that archives may not have are left out.
         let Some(name) = relative(folder, &path) else { continue };
         let metadata = fs::metadata(&path).map_err(Error::io("read", &path))?;
         let sum = sha256_of_file(&path)?;
@@ -53,15 +53,15 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     disk::write(&folder.join(RECORD_FILE), text.as_bytes())
 }
 
-/// Checks the files of `folder` against its record; without one there is nothing to check.
+/// Checks the files of `folder` against its record. Without a record there is nothing to check.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for each file that is missing or changed, in the record's order.
+/// [`Error::Mismatch`] for the first file, in the record's order, that is missing or changed.
 pub(crate) fn check(folder: &Path, depth: Depth) -> Result<()> {
     differences(folder, depth)?.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// All that [`check`] finds wrong.
+/// All differences that [`check`] looks for.
 pub(crate) fn differences(folder: &Path, depth: Depth) -> Result<Vec<Error>> {
     let mut found = Vec::new();
     for entry in read(folder)? {
@@ -111,7 +111,7 @@ fn differs(path: &Path, what: &str, expected: String, found: String) -> Error {
     }
 }
 
-/// The entries of a folder's record, none if there is no record.
+/// The entries of a folder's record. There are none if there is no record.
 fn read(folder: &Path) -> Result<Vec<Entry>> {
     let path = folder.join(RECORD_FILE);
     let damaged = || Error::Mismatch {
@@ -153,7 +153,7 @@ fn relative(folder: &Path, path: &Path) -> Option<String> {
     (!name.contains(char::is_control) && name != RECORD_FILE).then_some(name)
 }
 
-/// All files in a folder and the folders in it, sorted.
+/// All files in a folder and its subfolders, sorted.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -1,4 +1,4 @@
-//! Tells weights from an error page or a cut file by the header of a safetensors file.
+//! Tells weights from an error page or a truncated file by the header of a safetensors file.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,15 +8,15 @@ use safetensors::tensor::Metadata;
 
 use crate::error::{Error, Result};
 
-/// The format allows 100 MB; no classifier needs a tenth of this, and parsing costs memory.
+/// The format allows 100 MB. No classifier needs a tenth of this limit, and parsing costs memory.
 const MAX_HEADER_BYTES: u64 = 10_000_000;
 const LENGTH_BYTES: u64 = 8;
 
-/// Checks that `path` is a safetensors file whose header parses and whose length is exactly what
-/// the header promises. Only the header is read.
+/// Checks that `path` is a safetensors file with a header that parses and exactly the length that the
+/// header promises. Only the header is read.
 ///
 /// # Errors
-/// [`Error::NotSafetensors`] with the reason, [`Error::Io`] if the file cannot be read.
+/// [`Error::NotSafetensors`] with the reason, or [`Error::Io`] if the file cannot be read.
 pub fn check_safetensors_header(path: &Path) -> Result<()> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let file_bytes = file.metadata().map_err(Error::io("read", path))?.len();

@@ -6,7 +6,7 @@ use super::output::filled_in_pieces;
 use super::pieces::PIECE;
 use super::vectorize::vectorize;
 
-/// A function of one number with its derivative; at a kink the derivative is PyTorch's.
+/// A function of one number and its derivative. At a kink the derivative is PyTorch's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Curve {
@@ -14,21 +14,21 @@ pub enum Curve {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-    /// `x` where it is positive, else `slope * x`.
+    /// `x` where it is positive, otherwise `slope * x`.
     LeakyRelu {
-        /// Factor of what is negative.
+        /// Factor of negative values.
         slope: f64,
     },
-    /// `x` where it is positive, else `alpha * (exp(x) - 1)`.
+    /// `x` where it is positive, otherwise `alpha * (exp(x) - 1)`.
     Elu {
-        /// What the function approaches towards minus infinity, without its sign.
+        /// The limit towards minus infinity, without its sign.
         alpha: f64,
     },
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
-    /// `ln(1 + exp(x))`, and `x` above 20.
+    /// `ln(1 + exp(x))`. Above 20 it is `x` itself.
     Softplus,
     /// `x * sigmoid(x)`.
     Silu,
@@ -43,7 +43,7 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// What PyTorch calls the function.
+    /// PyTorch's name of the function.
     pub fn name(self) -> &'static str {
         match self {
             Self::Relu => "relu",
@@ -89,12 +89,12 @@ macro_rules! with_function {
 compiled! {
     trait Kernels<T>;
 
-    /// The function of every element.
+    /// Applies the function to every element.
     pub fn value(curve: Curve, x: &[T]) -> Vec<T> {
         with_function!(curve, function => map_all(x, |x| function.value(x)))
     }
 
-    /// The gradient of `x`, given the gradient of the function of it.
+    /// The gradient of `x`, from the gradient of the function's result.
     ///
     /// # Panics
     /// If `grad` is shorter than `x`.
@@ -104,8 +104,8 @@ compiled! {
         })
     }
 
-    /// `grad` where the output of a ReLU is neither zero nor its ceiling (a NaN lets it through, as
-    /// in PyTorch), else 0.
+    /// The gradient of a ReLU's input: `grad` where `output` is neither zero nor the ceiling, otherwise 0.
+    /// Where `output` is NaN, `grad` passes, as in PyTorch.
     ///
     /// # Panics
     /// If `grad` is shorter than `output`.
@@ -115,21 +115,21 @@ compiled! {
     }
 }
 
-/// What a [`Curve`] stands for.
+/// The function and derivative that a [`Curve`] stands for.
 trait Function: Copy + Send + Sync {
     fn value<T: Float>(self, x: T) -> T;
     fn derivative<T: Float>(self, x: T) -> T;
 }
 
-/// What of `grad` passes back through a ReLU that was given `x`, or gave it.
+/// The part of `grad` that passes back through a ReLU. `x` is the ReLU's input or its output.
 #[inline(always)]
 pub(crate) fn masked<T: Float>(x: T, grad: T, ceiling: T) -> T {
-    // Two selections of one operand each: compilers make no vectors of an `or`.
+    // Two selections with one condition each. Compilers do not vectorise an `or` of both.
     let grad = if x <= T::ZERO { T::ZERO } else { grad };
     if x >= ceiling { T::ZERO } else { grad }
 }
 
-/// `min(max(x, 0), ceiling)`; a NaN stays one.
+/// `min(max(x, 0), ceiling)`. A NaN stays NaN.
 #[inline(always)]
 pub(crate) fn relu_up_to<T: Float>(x: T, ceiling: T) -> T {
     clamp(x, T::ZERO, ceiling)
@@ -164,7 +164,7 @@ vectorize! {
     }
 }
 
-// Comparisons are written so that a NaN ends in the branch that keeps it.
+// The comparisons send a NaN into the branch that keeps it.
 
 #[inline(always)]
 fn clamp<T: Float>(x: T, low: T, high: T) -> T {
@@ -239,7 +239,7 @@ struct Silu;
 impl Function for Silu {
     #[inline(always)]
     fn value<T: Float>(self, x: T) -> T {
-        // Not `x * logistic(x)`: one rounding less.
+        // Instead of `x * logistic(x)`, because it rounds once less.
         x / (T::ONE + (-x).exp())
     }
 
@@ -361,7 +361,7 @@ struct Softplus;
 impl Function for Softplus {
     #[inline(always)]
     fn value<T: Float>(self, x: T) -> T {
-        // PyTorch's threshold: above it the two are equal in `f32`, and `exp` overflows in the end.
+        // PyTorch's threshold. Above it both are equal in `f32`, and for large values `exp` overflows.
         if x > number(20.0) { x } else { x.exp().ln_1p() }
     }
 

@@ -9,7 +9,7 @@ use super::vectorize::vectorize;
 compiled! {
     trait Kernels<T>;
 
-    /// `a + b`, which are of equal length.
+    /// `a + b`. Both must have the same length.
     pub fn add(a: &[T], b: &[T]) -> Vec<T> {
         let write = |i: usize, out: &mut [T]| {
             let start = i * PIECE;

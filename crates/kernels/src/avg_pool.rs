@@ -21,7 +21,7 @@ compiled! {
         })
     }
 
-    /// The gradient of the input: each window spreads its gradient evenly.
+    /// The gradient of the input. Each window spreads its gradient evenly over its inputs.
     pub fn gradient(grad: &[T], channels: usize, windows: &Windows) -> Vec<T> {
         let output_len = windows.output_len(channels);
         let row_len = windows.columns.input() * channels;
@@ -43,8 +43,8 @@ vectorize! {
         y: &mut [T],
     ) {
         let width = windows.columns.input();
-        // Sums of window rows are added up apart from the total, so that rounding errors grow with
-        // the side of a large window (a global average) and not with its area.
+        // Each window row is summed separately before it is added to the total. So rounding errors grow
+        // with the side of a large window (a global average) and not with its area.
         let mut row_sum = vec![T::ZERO; channels];
         for (columns, y) in windows.columns.windows.iter().zip(y.chunks_exact_mut(channels)) {
             for row in rows.start..rows.end {

@@ -1,8 +1,9 @@
 //! Batch normalisation over the rows of a `[rows, channels]` matrix.
 //!
-//! Sums over rows are taken in `f32` (or whatever the data is) over `GROUP` rows, then in `f64`
-//! over the groups of a piece, then in `f64` over the pieces in order: as fast as the memory, nearly
-//! as accurate as `f64` throughout, and the same for any number of threads.
+//! Sums over rows are taken in three stages. The first sums `GROUP` rows in the number type of the data.
+//! The second sums the groups of a piece in `f64`. The third sums the pieces in order, in `f64`. This is as
+//! fast as the memory and nearly as accurate as `f64` throughout. The result is the same for any number of
+//! threads.
 
 use std::ops::Range;
 
@@ -14,32 +15,32 @@ use super::output::filled_in_pieces;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// Normalisation and scaling of every channel as one multiplication and one addition; see [`affine`].
+/// Normalisation and scaling of every channel as one multiplication and one addition. See [`affine`].
 #[derive(Debug, Clone)]
 pub struct Affine<T> {
     scale: Vec<T>,
     shift: Vec<T>,
 }
 
-/// What flows back to a batch norm: the gradient of its output, and what made the output if the
-/// gradient has yet to pass its ReLU.
+/// The gradient that flows back to a batch norm: the gradient of its output, and its ReLU if the gradient
+/// has not passed it yet.
 ///
-/// What the ReLU was given is computed again: that costs less than reading the output does, and
-/// the same operations give the same bits.
+/// The ReLU's input is computed again. That costs less than reading the output, and the same operations
+/// give the same bits.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a, T> {
     /// The gradient of the output, `[rows, channels]`.
     pub grad: &'a [T],
-    /// The ReLU behind the batch norm, if the gradient has yet to pass it.
+    /// The ReLU after the batch norm, if the gradient has not passed it yet.
     pub relu: Option<Relu<'a, T>>,
 }
 
 /// A ReLU of `affine(x)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Relu<'a, T> {
-    /// The normalisation in front of the ReLU.
+    /// The normalisation before the ReLU.
     pub affine: &'a Affine<T>,
-    /// Where the ReLU stops: infinity for a plain ReLU, 6 for ReLU6.
+    /// The ReLU's upper limit: infinity for a plain ReLU, 6 for ReLU6.
     pub ceiling: T,
 }
 
@@ -49,27 +50,27 @@ impl<T: Copy> Incoming<'_, T> {
     }
 }
 
-/// How the gradient of the input follows from that of the output, channel by channel:
-/// `dx = of_grad * grad + of_x * x + shift`. See [`of_constant_statistics`] and
-/// [`of_batch_statistics`].
+/// How the gradient of the input is computed from that of the output, for each channel:
+/// `dx = of_grad * grad + of_x * x + shift`. See [`of_constant_statistics`] and [`of_batch_statistics`].
 #[derive(Debug, Clone)]
 pub struct InputGradient<T> {
     of_grad: Vec<T>,
-    /// Absent when the statistics were given, so that they do not depend on the input.
+    /// `of_x` and `shift`. `None` if the statistics were given, because they do not depend on the input
+    /// then.
     of_batch: Option<[Vec<T>; 2]>,
 }
 
 compiled! {
     trait Kernels<T>;
 
-    /// Mean and biased variance of every channel of `x`, `[rows, channels]`; each `[channels]`.
+    /// Mean and biased variance of every channel of `x`, `[rows, channels]`. Each result is `[channels]`.
     ///
     /// # Panics
     /// If `x` has no whole row.
     pub fn moments(x: &[T], channels: usize) -> [Vec<f64>; 2] {
         let count = (x.len() / channels) as f64;
-        // Subtracting a sample first keeps the difference of squares below from cancelling when the
-        // mean is far larger than the deviation.
+        // Without subtracting a sample first, the difference of squares below would cancel if the mean is
+        // far larger than the standard deviation.
         let origin = &x[..channels];
         let sums = sum_pieces(x.len(), channels, 2 * channels, |piece, sums| {
             moment_sums(&x[piece], origin, sums)
@@ -78,13 +79,13 @@ compiled! {
         let mean = firsts.iter().zip(origin).map(|(sum, origin)| origin.widen() + sum / count);
         let variance = firsts.iter().zip(squares).map(|(sum, square)| {
             let offset = sum / count;
-            // Rounding may leave a constant channel a hair below zero.
+            // Rounding may make the variance of a constant channel slightly negative.
             (square / count - offset * offset).max(0.0)
         });
         [mean.collect(), variance.collect()]
     }
 
-    /// `weight * (x - mean) * inv_std + bias`, where every slice has one number per channel.
+    /// `weight * (x - mean) * inv_std + bias`. Every slice has one number per channel.
     pub fn affine(weight: &[T], bias: &[T], mean: &[T], inv_std: &[f64]) -> Affine<T> {
         let scale: Vec<f64> = weight.iter().zip(inv_std).map(|(w, s)| w.widen() * s).collect();
         let shift = scale.iter().zip(mean).zip(bias);
@@ -95,7 +96,8 @@ compiled! {
         }
     }
 
-    /// `affine(x) + residual`, between 0 and a ceiling if there is one; the residual is optional.
+    /// `affine(x) + residual`. The residual is optional. With a ceiling, the result is limited to
+    /// `0..=ceiling`.
     ///
     /// # Shapes
     /// `x` and `residual` are `[rows, channels]`, and so is the result.
@@ -120,7 +122,7 @@ compiled! {
         unsafe { filled_in_pieces(x.len(), piece, write) }
     }
 
-    /// The gradients of weight and bias, each `[channels]`.
+    /// The gradients of weight and bias. Each is `[channels]`.
     ///
     /// # Shapes
     /// `x` and `incoming.grad` are `[rows, channels]`, `mean` and `inv_std` `[channels]`.
@@ -139,13 +141,13 @@ compiled! {
         [weight.collect(), grads.to_vec()]
     }
 
-    /// The gradient of the input with given statistics, one number per channel.
+    /// The gradient of the input if the statistics were given. All slices have one number per channel.
     pub fn of_constant_statistics(weight: &[T], inv_std: &[f64]) -> InputGradient<T> {
         let of_grad = weight.iter().zip(inv_std).map(|(w, s)| T::narrow(w.widen() * s));
         InputGradient { of_grad: of_grad.collect(), of_batch: None }
     }
 
-    /// The gradient of the input with the statistics of a batch of `count` rows; `sums` are the
+    /// The gradient of the input if the statistics are those of a batch of `count` rows. `sums` are the
     /// gradients of weight and bias.
     pub fn of_batch_statistics(
         weight: &[T],
@@ -187,7 +189,7 @@ compiled! {
     }
 }
 
-/// What is left out of a last row would never be written.
+/// An incomplete last row would never be written.
 fn assert_rows(len: usize, channels: usize) {
     assert!(channels > 0 && len.is_multiple_of(channels), "{len} elements in rows of {channels}");
 }
@@ -202,7 +204,8 @@ fn cut<'a, T, const N: usize>(slices: &[&'a [T]; N], start: usize, len: usize) -
     slices.map(|slice| &slice[start..][..len])
 }
 
-/// Writes `f` of the elements at each place of some matrices and of its channel's constants.
+/// Computes `f` of the elements at each position of some matrices and of its channel's constants. Writes it
+/// to `out`.
 #[inline(always)]
 fn map_rows<T: Float, const M: usize, const C: usize>(
     matrices: [&[T]; M],
@@ -220,7 +223,8 @@ fn map_rows<T: Float, const M: usize, const C: usize>(
     }
 }
 
-/// Adds up `f` of the same, which gives two values, into the first and the second half of `sums`.
+/// Sums `f` of the same arguments. It gives two values, which go to the first and the second half of
+/// `sums`.
 #[inline(always)]
 fn sum_rows<T: Float, const M: usize, const C: usize>(
     matrices: [&[T]; M],
@@ -234,8 +238,8 @@ fn sum_rows<T: Float, const M: usize, const C: usize>(
     for group in (0..len).step_by(GROUP * channels) {
         near.fill(T::ZERO);
         let (first, second) = near.split_at_mut(channels);
-        // One row at a time: several would share loads and stores of the sums, but the processor
-        // fetches ahead best along a single stream.
+        // One row at a time. Several rows would share loads and stores of the sums, but the processor
+        // prefetches best along a single stream.
         for start in (group..len).step_by(channels).take(GROUP) {
             let row = cut(&matrices, start, channels);
             for (channel, (first, second)) in first.iter_mut().zip(&mut *second).enumerate() {

@@ -8,13 +8,13 @@ use super::output::build_from;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// Pieces start at a multiple of so many rows.
+/// Pieces start at a multiple of this number of rows.
 pub(crate) const GROUP: usize = 32;
 
 compiled! {
     trait Kernels<T>;
 
-    /// Sum over the rows of each of the `channels` columns, carried in `f64`.
+    /// The sum over the rows for each of the `channels` columns, computed in `f64`.
     pub fn sum_rows(values: &[T], channels: usize) -> Vec<T> {
         let sums = sum_pieces(values.len(), channels, channels, |piece, sums| {
             add_rows(&values[piece], sums);
@@ -23,9 +23,10 @@ compiled! {
     }
 }
 
-/// `width` sums over `len` elements in rows of `row_len`: `add` adds those of a piece of whole rows.
+/// Computes `width` sums over `len` elements in rows of `row_len`. `add` adds the elements of a piece of
+/// whole rows to the sums it gets.
 ///
-/// The pieces' sums are added in order, so that they are the same for any number of threads.
+/// The pieces' sums are added in order, so the result is the same for any number of threads.
 pub(crate) fn sum_pieces(
     len: usize,
     row_len: usize,

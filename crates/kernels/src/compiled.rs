@@ -1,12 +1,12 @@
-//! Generic functions that are compiled in this crate.
+//! Compiles generic functions in this crate.
 
 /// Defines public functions over [`Float`](crate::float::Float) whose code for `f32` and `f64` is
 /// compiled here.
 ///
-/// Rust compiles a generic function in the crate that calls it: with that crate's level of
-/// optimisation, and again whenever that crate changes. A method of a trait that is implemented for
-/// one type is no generic function, so the public function only calls such a method, of the trait
-/// named first, which is a supertrait of `Float`.
+/// Rust compiles a generic function in the crate that calls it: with that crate's optimisation level, and
+/// again whenever that crate changes. A method of a trait that is implemented for one type is not a generic
+/// function. So the public function only calls such a method. Its trait is the one named first, and is a
+/// supertrait of `Float`.
 macro_rules! compiled {
     (trait $kernels:ident<$float:ident>; $(
         $(#[$attribute:meta])*

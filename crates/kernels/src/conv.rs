@@ -1,15 +1,15 @@
 //! Channels-last convolution: the forward pass and both gradients, for any stride, padding,
 //! dilation and number of groups.
 //!
-//! A convolution is a matrix product of patches and kernel. `patches` makes the matrix of patches
-//! block by block, so that a block is multiplied while it lies in the cache; a 1x1 convolution needs
-//! no copy at all. The gradient of the input is itself a convolution of the output's gradient, or
-//! one for each remainder by the stride (`kernel_reads`), so no two tasks ever add to the same element.
-//! Shapes whose matrices would be thin take other ways: `depthwise`, `thin_groups`, `scatter`;
-//! 3x3 convolutions of stride 1 go through Winograd's kernels.
+//! A convolution is a matrix product of patches and kernel. `patches` makes the matrix of patches block by
+//! block, so that a block is multiplied while it is in the cache. A 1x1 convolution needs no copy at all.
+//! The gradient of the input is itself a convolution of the output's gradient, or one convolution for each
+//! remainder by the stride (`kernel_reads`). So no two tasks ever add to the same element. Shapes with thin
+//! matrices use other methods: `depthwise`, `thin_groups`, `scatter`. 3x3 convolutions with stride 1 use
+//! Winograd's kernels.
 //!
-//! Work is divided by sizes alone and sums run in a fixed order: the result has the same bits for
-//! any number of threads.
+//! Work is divided by sizes alone, and sums run in a fixed order. So the result has the same bits for any
+//! number of threads.
 
 mod depthwise;
 mod gather;
@@ -30,21 +30,21 @@ use super::winograd::{Size, Winograd};
 use kernel_reads::KernelReads;
 pub(crate) use packed::PackedKernel;
 
-/// Winograd's kernels and their size, where they are allowed and faster.
+/// Winograd's kernels and their tile size, if they are allowed and faster.
 fn winograd<T: Float>(shape: &ConvShape) -> Option<(Winograd<T>, Size)> {
     let kernels = T::winograd().filter(|_| !shape.exact)?;
     let size = (kernels.size)(shape)?;
     Some((kernels, size))
 }
 
-/// Patches in one block: enough for matrix products at full speed, few enough for the cache.
+/// Patches per block: enough for matrix products at full speed, and few enough for the cache.
 const BLOCK_ROWS: usize = 256;
 
-/// Columns of one block of patches; a wider matrix is multiplied slice by slice.
+/// Largest number of columns of a block of patches. A wider matrix is multiplied slice by slice.
 const BLOCK_COLS: usize = 768;
 
-/// Tasks that a convolution is divided into where it is large enough: work for many cores, of a
-/// size that keeps two or four of them evenly busy.
+/// Number of tasks for a convolution that is large enough. It gives work to many cores and still keeps two
+/// or four cores evenly busy.
 const TASKS: usize = 16;
 
 compiled! {
@@ -56,13 +56,13 @@ compiled! {
         unsafe { filled_by(shape.output_len(), |y| forward(x, kernel, y, shape)) }
     }
 
-    /// The gradient of the input, given that of the output.
+    /// The gradient of the input, from that of the output.
     pub fn input_gradient(dy: &[T], kernel: &[T], shape: &ConvShape) -> Vec<T> {
         // SAFETY: `backward_data` sets every element and reads none.
         unsafe { filled_by(shape.input_len(), |dx| backward_data(dy, kernel, dx, shape)) }
     }
 
-    /// The gradient of the kernel, given that of the output.
+    /// The gradient of the kernel, from that of the output.
     pub fn kernel_gradient(x: &[T], dy: &[T], shape: &ConvShape) -> Vec<T> {
         // SAFETY: `backward_weight` sets every element and reads none.
         unsafe { filled_by(shape.kernel_len(), |dkernel| backward_weight(x, dy, dkernel, shape)) }
@@ -85,8 +85,7 @@ pub(crate) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &Conv
     }
 }
 
-/// The gradient of the input, given that of the output. Sets every element of
-/// `dx` and reads none.
+/// The gradient of the input, from that of the output. Sets every element of `dx` and reads none.
 pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     assert_lengths(dx, kernel, dy, shape);
     if reads_nothing(shape) {
@@ -106,8 +105,7 @@ pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
     }
 }
 
-/// The gradient of the kernel, given that of the output. Sets every element of
-/// `dkernel` and reads none.
+/// The gradient of the kernel, from that of the output. Sets every element of `dkernel` and reads none.
 pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     assert_lengths(x, dkernel, dy, shape);
     if reads_nothing(shape) {
@@ -123,7 +121,7 @@ pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
     }
 }
 
-/// Whether every tap only sees padding, as those of a dilated kernel may around a small map.
+/// Whether every tap reads only padding. This can happen with a dilated kernel on a small map.
 pub(crate) fn reads_nothing(shape: &ConvShape) -> bool {
     (0..2).any(|axis| KernelReads::forward(shape, axis).taps.is_empty())
 }

@@ -8,74 +8,74 @@ use super::error::{Error, Result};
 /// `[out_channels, in_channels / groups, kernel]` (PyTorch's order).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConvShape {
-    /// Images.
+    /// Number of images.
     pub batch: usize,
-    /// Pixels of an image.
+    /// Height and width of an image, in pixels.
     pub in_size: [usize; 2],
-    /// Channels of an image.
+    /// Number of channels of an image.
     pub in_channels: usize,
-    /// Positions of the kernel. They may reach past both ends of the input, where zeros are read, so
-    /// that padding behind the input need not be that in front of it.
+    /// Number of positions of the kernel along each axis. They may reach past both ends of the input, where
+    /// zeros are read. So the padding after the input need not equal that before it.
     pub out_size: [usize; 2],
-    /// Channels of an output.
+    /// Number of channels of an output.
     pub out_channels: usize,
-    /// Rows and columns of the kernel.
+    /// Height and width of the kernel.
     pub kernel: [usize; 2],
-    /// Pixels between two positions of the kernel.
+    /// Distance between two positions of the kernel, in pixels.
     pub stride: [usize; 2],
-    /// Rows of zeros in front of the input (above, and to the left).
+    /// Rows of zeros before the input (above, and to the left).
     pub padding: [usize; 2],
-    /// Pixels between two taps of the kernel.
+    /// Distance between two taps of the kernel, in pixels.
     pub dilation: [usize; 2],
-    /// Parts into which both kinds of channels are divided.
+    /// Number of groups that the channels of input and output are divided into.
     pub groups: usize,
-    /// Whether only plain sums are allowed: otherwise 3x3 convolutions in `f32` may take Winograd's
-    /// kernels, whose rounding errors are a few times larger.
+    /// Whether sums must be direct. Otherwise 3x3 convolutions in `f32` may use Winograd's kernels, whose
+    /// rounding errors are a few times larger.
     pub exact: bool,
 }
 
 impl ConvShape {
-    /// Input channels that one output channel sees.
+    /// Number of input channels that one output channel reads.
     pub fn group_in(&self) -> usize {
         self.in_channels / self.groups
     }
 
-    /// Output channels of one group.
+    /// Number of output channels of one group.
     pub fn group_out(&self) -> usize {
         self.out_channels / self.groups
     }
 
-    /// Taps of the kernel: its height times its width.
+    /// Number of taps of the kernel: its height times its width.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Pixels of all inputs of the batch.
+    /// Number of pixels of all inputs of the batch.
     pub fn in_pixels(&self) -> usize {
         self.batch * self.in_size[0] * self.in_size[1]
     }
 
-    /// Pixels of all outputs of the batch.
+    /// Number of pixels of all outputs of the batch.
     pub fn out_pixels(&self) -> usize {
         self.batch * self.out_size[0] * self.out_size[1]
     }
 
-    /// Elements of the input batch.
+    /// Number of elements of the input batch.
     pub fn input_len(&self) -> usize {
         self.in_pixels() * self.in_channels
     }
 
-    /// Elements of the output batch.
+    /// Number of elements of the output batch.
     pub fn output_len(&self) -> usize {
         self.out_pixels() * self.out_channels
     }
 
-    /// Elements of the kernel.
+    /// Number of elements of the kernel.
     pub fn kernel_len(&self) -> usize {
         self.out_channels * self.group_in() * self.taps()
     }
 
-    /// Whether the outputs are those of as much padding behind each axis as in front of it.
+    /// Whether the padding after each axis equals that before it.
     pub fn is_padded_evenly(&self) -> bool {
         (0..2).all(|axis| {
             let padding = [self.padding[axis]; 2];
@@ -85,13 +85,13 @@ impl ConvShape {
         })
     }
 
-    /// Whether each channel is convolved with one kernel of its own.
+    /// Whether each channel is convolved with its own kernel.
     pub fn is_depthwise(&self) -> bool {
         self.groups == self.in_channels && self.groups == self.out_channels
     }
 }
 
-/// How many positions a window of `kernel` takes on `input` with `padding` in front and behind.
+/// The number of positions of a window of `kernel` on `input`, with `padding` before and after.
 ///
 /// # Errors
 /// If the window cannot be placed.

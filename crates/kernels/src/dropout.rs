@@ -9,7 +9,7 @@ use super::vectorize::vectorize;
 compiled! {
     trait Kernels<T>;
 
-    /// `x * scale` where `keep` is not 0, else 0.
+    /// `x * scale` where `keep` is not 0, otherwise 0.
     pub fn keep(x: &[T], keep: &[u8], scale: f64) -> Vec<T> {
         let scale = T::narrow(scale);
         build(x.len(), PIECE, |i, out| {

@@ -1,12 +1,12 @@
-//! Why a kernel cannot be placed on an input.
+//! The error of a kernel that does not fit an input.
 
 use std::fmt;
 
-/// Sizes that do not fit together, in one line.
+/// Sizes that do not fit together, described in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(String);
 
-/// What functions that check sizes return.
+/// The result of functions that check sizes.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

@@ -1,17 +1,18 @@
 //! The exponential function without branches or calls, so that loops over it become vectors.
 
-/// `e^x`, within 2 units in the last place where the result is a normal number; infinite above about
-/// 88.73, 0 below about -103.98, NaN for NaN.
+/// `e^x`, accurate to 2 units in the last place if the result is a normal number. It is infinite above
+/// about 88.73, 0 below about -103.98, and NaN for NaN.
 ///
-/// `x = n * ln 2 + r` with a whole `n`, so that `e^x = 2^n * e^r` with `|r| <= ln 2 / 2`, where a
-/// polynomial of degree 7 is as good as `f32` gets. Its coefficients, and the two parts of `ln 2`, are
-/// those of Cephes (Moshier 1992, <https://www.netlib.org/cephes/>).
+/// The argument is split as `x = n * ln 2 + r` with an integer `n`. Then `e^x = 2^n * e^r` with
+/// `|r| <= ln 2 / 2`. In this range a polynomial of degree 7 is as accurate as `f32` allows. Its
+/// coefficients and the two parts of `ln 2` are those of Cephes (Moshier 1992,
+/// <https://www.netlib.org/cephes/>).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Adding it leaves a whole number in the lowest bits.
+    /// Adding it leaves the rounded integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    // Comparisons that a NaN fails, so that it stays one.
+    // A NaN fails both comparisons and so stays NaN.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.5 { -104.5 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -20,13 +21,13 @@ pub(super) fn exp(x: f32) -> f32 {
     let coefficients = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let tail = coefficients.into_iter().fold(1.987_569_1e-4, |sum, next| sum * r + next);
     let e_r = tail * r * r + r + 1.0;
-    // 2^n has no exponent of its own at both ends, but half of n has.
+    // At both ends 2^n is outside the range of exponents, but 2^(n/2) is inside it.
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = n >> 1;
     e_r * power_of_two(half) * power_of_two(n - half)
 }
 
-/// `2^n` for `n` in `-126..=127`; anything at all for others.
+/// `2^n` for `n` in `-126..=127`. For other `n` the result is unspecified.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)

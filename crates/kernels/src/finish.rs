@@ -1,4 +1,4 @@
-//! What follows a product, done to its result in place.
+//! The operations that follow a product, applied to its result in place.
 
 use rayon::prelude::*;
 
@@ -9,19 +9,19 @@ use super::parallel::for_each_of;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// A bias for each channel and a residual to add, then a ReLU with its ceiling.
+/// Adds a bias for each channel and a residual, then applies a ReLU with a ceiling. Each is optional.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Finish<'a, T> {
     /// `[channels]`.
     pub bias: Option<&'a [T]>,
     /// As long as the values.
     pub residual: Option<&'a [T]>,
-    /// Where the ReLU stops: infinity for a plain ReLU, 6 for ReLU6, nothing for no ReLU.
+    /// The ReLU's upper limit: infinity for a plain ReLU, 6 for ReLU6. `None` for no ReLU.
     pub ceiling: Option<T>,
 }
 
 impl<T: Float> Finish<'_, T> {
-    /// Of one row of `values`, on this thread.
+    /// Finishes one row of `values` on this thread.
     #[inline]
     pub(crate) fn apply_here(&self, values: &mut [T]) {
         finish_rows(values, values.len(), self);

@@ -10,12 +10,13 @@ use super::{
     layer_norm, layout, max_pool, mul, optimizer_step, rearrange, resample, softmax,
 };
 
-/// `f32`, which training uses, and `f64`, in which gradients are checked against finite differences.
+/// `f32` for training, and `f64` for checking gradients against finite differences.
 ///
-/// Sealed: its supertraits hold the kernels of this crate, compiled for these two types.
+/// The trait is sealed. Its supertraits hold the kernels of this crate, which are compiled for these two
+/// types.
 ///
 /// # Safety
-/// Any bits are a value of the type, as the working memory of this crate relies on.
+/// Any bits must be a valid value of the type. The working memory of this crate relies on that.
 pub unsafe trait Float:
     Copy
     + Debug
@@ -50,9 +51,9 @@ pub unsafe trait Float:
     fn sqrt(self) -> Self;
     /// `e` to the power of `self`.
     fn exp(self) -> Self;
-    /// The natural logarithm of `1 + self`, exact near 0.
+    /// The natural logarithm of `1 + self`, accurate near 0.
     fn ln_1p(self) -> Self;
-    /// `e` to the power of `self`, less 1, exact near 0.
+    /// `e` to the power of `self`, minus 1, accurate near 0.
     fn exp_m1(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
@@ -92,16 +93,16 @@ impl Kernels for f64 {}
 
 pub(crate) use parts::Parts;
 
-/// Public in a private module, so that nobody else can name it and so implement [`Float`].
+/// Public in a private module, so that no other crate can name it and implement [`Float`].
 mod parts {
     use super::Winograd;
 
-    /// What the kernels do in a way of its own for each number type.
+    /// The operations that are implemented separately for each number type.
     pub trait Parts: Sized {
         /// [`transpose_into`](crate::layout::transpose_into) without its checks.
         ///
         /// # Safety
-        /// Both matrices are inside their buffers: see there.
+        /// Both matrices must be inside their buffers, see there.
         unsafe fn transpose_unchecked(
             from: *const Self,
             from_stride: usize,
@@ -110,7 +111,8 @@ mod parts {
             to_stride: usize,
         );
 
-        /// The kernels with fewer multiplications for 3x3 convolutions, if this type has them.
+        /// Winograd's kernels for 3x3 convolutions, which need fewer multiplications. `None` if this type
+        /// has none.
         fn winograd() -> Option<Winograd<Self>>;
     }
 }
@@ -187,7 +189,7 @@ macro_rules! float {
     };
 }
 
-// The error function of candle too is libm's, so that both give the same bits.
+// candle's error function is libm's too, so both give the same bits.
 float!(f32, super::exp::exp, libm::erff, super::simd::transpose, Some(super::winograd::KERNELS));
 float!(f64, f64::exp, libm::erf, transpose_plainly, None);
 

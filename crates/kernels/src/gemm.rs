@@ -12,7 +12,7 @@ use super::output::filled_by;
 use super::parallel::for_each_of;
 use super::pieces::even_ranges;
 
-/// A matrix to read: element `(row, col)` lies at `row * row_stride + col * col_stride`.
+/// A matrix to read. Element `(row, col)` is at `row * row_stride + col * col_stride`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T> {
     data: &'a [T],
@@ -23,24 +23,24 @@ pub struct Matrix<'a, T> {
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// Rows one after the other.
+    /// A matrix with contiguous rows.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::with_row_stride(data, rows, cols, cols)
     }
 
-    /// Rows that start `row_stride` elements apart.
+    /// A matrix with rows that start `row_stride` elements apart.
     pub fn with_row_stride(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
         assert!(extent(rows, cols, row_stride) <= data.len(), "the matrix lies inside its slice");
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
-    /// All elements from the first on, and the distance between rows.
+    /// All elements from the first one on, and the distance between rows.
     pub(crate) fn as_rows(&self) -> (&'a [T], usize) {
         assert_eq!(self.col_stride, 1, "a row's elements lie side by side");
         (self.data, self.row_stride)
     }
 
-    /// The same elements, rows and columns exchanged.
+    /// The same elements with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {
             rows: self.cols,
@@ -51,7 +51,7 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
-    /// The part of the matrix in `rows` and `cols`, neither of them empty.
+    /// The part of the matrix in `rows` and `cols`. Neither range may be empty.
     pub(crate) fn block(self, rows: Range<usize>, cols: Range<usize>) -> Self {
         assert!(rows.start < rows.end && rows.end <= self.rows, "rows lie inside the matrix");
         assert!(cols.start < cols.end && cols.end <= self.cols, "columns lie inside the matrix");
@@ -62,8 +62,8 @@ impl<'a, T> Matrix<'a, T> {
 
 /// A matrix to write, with rows `row_stride` elements apart.
 ///
-/// It stands for an exclusive borrow of its elements only, so that tiles side by side in the same
-/// rows can go to different threads.
+/// It borrows only its own elements exclusively. So tiles side by side in the same rows can go to different
+/// threads.
 pub(crate) struct MatrixMut<'a, T> {
     start: *mut T,
     rows: usize,
@@ -75,7 +75,7 @@ pub(crate) struct MatrixMut<'a, T> {
 // SAFETY: a `MatrixMut` is an exclusive borrow of its elements, like `&mut [T]`.
 unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
-/// A part of a `MatrixMut`, and where in it the part lies.
+/// A part of a `MatrixMut`, and its position.
 pub(crate) struct Tile<'a, T> {
     pub(crate) rows: Range<usize>,
     pub(crate) cols: Range<usize>,
@@ -83,7 +83,7 @@ pub(crate) struct Tile<'a, T> {
 }
 
 impl<'a, T> MatrixMut<'a, T> {
-    /// Rows one after the other.
+    /// A matrix with contiguous rows.
     pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         assert!(rows * cols <= data.len(), "the matrix lies inside its slice");
         Self { start: data.as_mut_ptr(), rows, cols, row_stride: cols, borrow: PhantomData }
@@ -100,7 +100,7 @@ impl<'a, T> MatrixMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.row_stride), self.cols) }
     }
 
-    /// One tile for each pair of ranges, row by row. Both lists must ascend without overlap.
+    /// One tile for each pair of ranges, row by row. Both lists must be ascending and without overlap.
     pub(crate) fn tiles(self, rows: &[Range<usize>], cols: &[Range<usize>]) -> Vec<Tile<'a, T>> {
         assert_disjoint(rows, self.rows);
         assert_disjoint(cols, self.cols);
@@ -165,35 +165,35 @@ pub(crate) fn multiply<T: Float>(
     }
 }
 
-/// So many multiplications take about as long as it takes to read a number.
+/// Number of multiplications that take about as long as reading a number from memory.
 const MULTIPLICATIONS: usize = 64;
 
-/// Pairs of matrices that keep the threads busy if each is one thread's.
+/// Number of pairs of matrices from which on each pair is the task of a single thread.
 const FEW_PAIRS: usize = 16;
 
-/// The size of matrices that lie one behind the other, row by row.
+/// The size of matrices that are stacked in memory, row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stacked {
-    /// Rows in memory.
+    /// Number of rows in memory.
     pub rows: usize,
-    /// Columns in memory.
+    /// Number of columns in memory.
     pub cols: usize,
-    /// Whether each is used transposed.
+    /// Whether each matrix is used transposed.
     pub transposed: bool,
 }
 
 impl Stacked {
-    /// Matrices of so many rows and columns, used as they are.
+    /// Matrices of this size, used as they are.
     pub fn new(rows: usize, cols: usize) -> Self {
         Self { rows, cols, transposed: false }
     }
 
-    /// The same matrices, rows and columns exchanged.
+    /// The same matrices with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 
-    /// Rows and columns as they are used.
+    /// Number of rows and columns as used.
     pub fn size(self) -> [usize; 2] {
         if self.transposed { [self.cols, self.rows] } else { [self.rows, self.cols] }
     }
@@ -207,17 +207,17 @@ impl Stacked {
 compiled! {
     trait Kernels<T>;
 
-    /// `a * b` row by row, computed over all cores.
+    /// `a * b` in row-major order, computed over all cores.
     pub fn product(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
         let write = |output: &mut [T]| multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b);
         // SAFETY: the tiles cover the product, and each is written without being read.
         unsafe { filled_by(a.rows * b.cols, write) }
     }
 
-    /// For each of `batch` pairs of matrices, one behind the other, their product.
+    /// The product of each of `batch` pairs of stacked matrices.
     ///
     /// # Panics
-    /// If the slices do not hold so many matrices, or their sizes differ where they must not.
+    /// If the slices do not hold that many matrices, or if sizes differ that must be equal.
     pub fn batched_product(a: &[T], of_a: Stacked, b: &[T], of_b: Stacked, batch: usize) -> Vec<T> {
         let ([rows, inner], [inner_b, cols]) = (of_a.size(), of_b.size());
         assert!(inner == inner_b && inner > 0, "sizes agree, and there is something to add up");
@@ -231,7 +231,7 @@ compiled! {
                 return;
             }
             let matrices = output.par_chunks_exact_mut(rows * cols).enumerate();
-            // Whether a pair is one task depends on the number of pairs alone.
+            // This decision depends only on the number of pairs.
             if batch >= FEW_PAIRS {
                 for_each_of(batch * rows * cols * inner / MULTIPLICATIONS, matrices, |(i, c)| {
                     let (a, b) = pair(i);

@@ -1,5 +1,5 @@
-//! Normalisation of every row of a matrix. Sums are taken in `f64`, in an order that depends on the
-//! sizes alone.
+//! Normalisation of every row of a matrix. Sums are taken in `f64`, in an order that depends only on the
+//! sizes.
 
 use super::channel_sums::sum_pieces;
 use super::compiled::compiled;
@@ -8,13 +8,13 @@ use super::output::{build, build_from};
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// Sums side by side: one alone would wait for each addition before the next.
+/// Number of parallel sums. A single sum would wait for each addition before the next.
 const LANES: usize = 8;
 
 compiled! {
     trait Kernels<T>;
 
-    /// Mean and inverse deviation of every row.
+    /// Mean and inverse standard deviation of every row.
     pub fn statistics(x: &[T], features: usize, eps: f64) -> Vec<[f64; 2]> {
         let rows = rows_per_piece(features);
         build_from(x.len(), x.len() / features, rows, |i, statistics| {
@@ -66,7 +66,7 @@ compiled! {
         })
     }
 
-    /// The gradients of weight and bias, one after the other.
+    /// The gradients of the weights, followed by those of the biases.
     pub fn parameter_gradients(
         x: &[T],
         grad: &[T],
@@ -115,7 +115,7 @@ vectorize! {
         }
     }
 
-    /// Adds up the gradient that flows to the normalised values, and its product with them.
+    /// Sums the gradient of the normalised values, and its product with them.
     fn add_flowing<T: Float>(
         x: &[T],
         grad: &[T],
@@ -134,8 +134,8 @@ vectorize! {
         }
     }
 
-    /// `constants`: the row's mean and inverse deviation, and the means of what flows and of its
-    /// product with the normalised values.
+    /// `constants`: the row's mean and inverse standard deviation, the mean of the gradient of the
+    /// normalised values, and the mean of its product with them.
     fn gradient_row<T: Float>(
         x: &[T],
         grad: &[T],
@@ -150,7 +150,7 @@ vectorize! {
         }
     }
 
-    /// Adds those of one row to the sums for the weights, then the biases.
+    /// Adds the gradients of one row to the sums for the weights and then the biases.
     fn add_parameter_gradients<T: Float>(
         x: &[T],
         grad: &[T],

@@ -1,4 +1,4 @@
-//! Transposing a batch of matrices, which is what turns one image layout into the other.
+//! Transposition of a batch of matrices, which converts between image layouts.
 
 use super::compiled::compiled;
 use super::float::Float;
@@ -18,7 +18,7 @@ compiled! {
     }
 }
 
-/// [`transpose`], for elements of any kind.
+/// [`transpose`] for elements of any type.
 fn transpose_any<T>(x: &[T], rows: usize, columns: usize) -> Vec<T>
 where
     T: Copy + Default + Send + Sync,
@@ -31,7 +31,7 @@ where
     })
 }
 
-/// `to[j * to_stride + i] = from[i * from_stride + j]` for `i < rows`, `j < columns`, on this thread.
+/// Sets `to[j * to_stride + i] = from[i * from_stride + j]` for `i < rows`, `j < columns`, on this thread.
 pub(crate) fn transpose_into<T: Float>(
     from: &[T],
     from_stride: usize,
@@ -46,7 +46,7 @@ pub(crate) fn transpose_into<T: Float>(
     unsafe { T::transpose_unchecked(from, from_stride, [rows, columns], to, to_stride) }
 }
 
-/// How many elements of a slice a matrix spans.
+/// Number of elements of a slice that a matrix spans.
 pub(crate) fn extent(rows: usize, columns: usize, stride: usize) -> usize {
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns }
 }
@@ -55,8 +55,9 @@ trait Element: Copy {}
 impl<T: Copy> Element for T {}
 
 vectorize! {
-    /// Writes the columns of `x` from `first` on as rows of `out`, as many as it holds. Reads along
-    /// rows; the scattered writes stay within `out`, which is a piece and so in the nearest cache.
+    /// Writes the columns of `x`, starting at `first`, as rows of `out`, as many as it holds. Reads go
+    /// along rows. The scattered writes stay within `out`, which is one piece and so stays in the nearest
+    /// cache.
     fn transpose_columns<T: Element>(
         x: &[T],
         columns: usize,

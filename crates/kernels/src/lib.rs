@@ -1,19 +1,19 @@
 //! CPU kernels for images and networks: plain functions on slices, forward and backward.
 //!
-//! This crate knows no tensor library: its functions take slices and sizes and return vectors. The
-//! crate `candle-vision-ops` makes differentiable candle operations of them; another program can use
-//! them with whatever holds its numbers.
+//! This crate knows no tensor library. Its functions take slices and sizes and return vectors. The crate
+//! `candle-vision-ops` makes differentiable candle operations of them. Other programs can use them with any
+//! container of numbers.
 //!
 //! # Conventions
-//! - Number types are `f32` and `f64` ([`Float`](float::Float)). Both are compiled in this crate, at
-//!   its level of optimisation.
+//! - Number types are `f32` and `f64` ([`Float`](float::Float)). Both are compiled in this crate, at its
+//!   optimisation level.
 //! - Feature maps are channels-last: `[batch, height, width, channels]`, contiguous.
 //! - Convolution kernels have PyTorch's shape: `[out_channels, in_channels / groups, height, width]`.
-//! - Work is divided over rayon's threads by sizes alone, and sums run in a fixed order: the same
-//!   input gives the same bits on any number of threads.
-//! - Kernels choose AVX2 or AVX-512 at run time; the environment variable `CANDLE_VISION_CPU`
-//!   (`avx2` or `portable`) holds them down.
-//! - A slice that is shorter than the sizes say is a panic, as an index out of bounds is.
+//! - Work is divided over rayon's threads by sizes alone, and sums run in a fixed order. So the same input
+//!   gives the same bits on any number of threads.
+//! - Kernels choose AVX2 or AVX-512 at run time. The environment variable `CANDLE_VISION_CPU` (`avx2` or
+//!   `portable`) limits the choice.
+//! - A slice that is shorter than the sizes say causes a panic, like an index out of bounds.
 //!
 //! # Example
 //! A 3x3 convolution with a bias and a ReLU, and the gradient of its kernel:
@@ -87,7 +87,7 @@ mod winograd;
 
 pub use error::{Error, Result};
 
-/// Holds the README's example to the code.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,8 +1,8 @@
 //! Max pooling.
 //!
-//! The forward pass notes in which position of its window each maximum was, counted row by row from
-//! the window's first input. The backward pass then gathers, for every input row, from the windows
-//! that hold it: each element is written once, so rows can go to any thread.
+//! The forward pass records the position of each maximum within its window, counted row by row from the
+//! window's first input. The backward pass then computes each input row from the windows that hold it. Each
+//! element is written once, so rows can go to any thread.
 
 use super::compiled::compiled;
 use super::float::Float;
@@ -10,7 +10,7 @@ use super::output::{build, build_pair};
 use super::pool::{Window, Windows};
 use super::vectorize::vectorize;
 
-/// The most positions a window may have, so that one fits a `u16`.
+/// Largest number of positions of a window, so that a position fits a `u16`.
 pub const MAX_POSITIONS: usize = 1 << 16;
 
 compiled! {
@@ -26,7 +26,7 @@ compiled! {
         })
     }
 
-    /// [`max`], and the position of the first largest element in its window.
+    /// As [`max`], and the position of the first largest element in its window.
     pub fn max_and_positions(
         x: &[T],
         channels: usize,
@@ -40,7 +40,7 @@ compiled! {
         })
     }
 
-    /// The gradient of the input: each window's gradient goes to the position of its maximum.
+    /// The gradient of the input. Each window's gradient goes to the position of its maximum.
     pub fn gradient(
         grad: &[T],
         positions: &[u16],
@@ -62,7 +62,7 @@ fn output_len<T>(x: &[T], channels: usize, windows: &Windows) -> usize {
     x.len() / windows.image_len(channels) * windows.output_len(channels)
 }
 
-/// The image that an output row, counted over the batch, comes from, and its window of input rows.
+/// The image of an output row, which is counted over the batch, and the row's window of input rows.
 fn output_row<'a, T>(
     x: &'a [T],
     channels: usize,
@@ -74,11 +74,11 @@ fn output_row<'a, T>(
     (&x[image * len..][..len], windows.rows.windows[row])
 }
 
-/// Channels whose maxima are kept in registers together.
+/// Number of channels whose maxima are kept in registers together.
 const LANES: usize = 16;
 
-/// Writes the maxima of one window in the `L` channels from `channel` on, and their positions unless
-/// `positions` is empty.
+/// Writes the maxima of one window for `L` channels, starting at `channel`. Writes their positions too
+/// unless `positions` is empty.
 #[inline(always)]
 fn window_max<T: Float, const L: usize>(
     image: &[T],
@@ -99,13 +99,13 @@ fn window_max<T: Float, const L: usize>(
     for row in rows.start..rows.end {
         for column in columns.start..columns.end {
             for ((max, best), &x) in max.iter_mut().zip(&mut best).zip(at(row, column)) {
-                // As PyTorch: a NaN is larger than anything. Not `||`, whose branch would keep this
-                // from becoming plain vector code.
+                // As in PyTorch, a NaN is larger than anything. `||` would be a branch and keep this from
+                // becoming plain vector code.
                 let larger = (x > *max) | x.is_not_a_number();
                 *max = if larger { x } else { *max };
                 *best = if larger { position } else { *best };
             }
-            // Wraps only after the last of `MAX_POSITIONS` positions.
+            // It wraps only after the last of `MAX_POSITIONS` positions.
             position = position.wrapping_add(1);
         }
     }

@@ -6,17 +6,17 @@ use super::output::build_from;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// How a factor is read: its elements from one position of each axis of the product to the next, 0 along
-/// axes over which it is repeated.
+/// The strides of a factor: for each axis of the product, the number of its elements from one position to
+/// the next. It is 0 for axes over which the factor is repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broadcast {
-    /// One number per axis.
+    /// One stride per axis.
     pub strides: Vec<usize>,
 }
 
 impl Broadcast {
-    /// A contiguous factor of shape `from`, aligned with the last axes of `to`, or nothing if a size is
-    /// neither that of `to` nor 1.
+    /// A contiguous factor of shape `from`, aligned with the last axes of `to`. `None` if a size is neither
+    /// that of `to` nor 1.
     pub fn new(from: &[usize], to: &[usize]) -> Option<Self> {
         let missing = to.len().checked_sub(from.len())?;
         let mut strides = vec![0; to.len()];

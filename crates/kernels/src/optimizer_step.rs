@@ -1,8 +1,8 @@
-//! One step of an optimizer: parameter, state and gradient go through the cache once.
+//! One step of an optimizer. Parameter, state and gradient go through the cache once.
 //!
-//! Every element is computed on its own, so the chunks and the threads they run on cannot change a
-//! bit. The kernels say whether all new values are finite, which costs nothing while they are in
-//! registers and another pass over memory later.
+//! Every element is computed by itself, so the chunks and their threads cannot change a bit. The kernels
+//! return whether all new values are finite. This check costs nothing while the values are in registers.
+//! Later it would be another pass over memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,17 +19,17 @@ use super::vectorize::vectorize;
 pub struct SgdStep {
     /// Learning rate.
     pub lr: f64,
-    /// Share of the momentum buffer that stays.
+    /// Share of the momentum buffer that is kept.
     pub momentum: f64,
-    /// Share of the gradient that does not enter the momentum buffer. PyTorch begins a buffer with
-    /// the whole gradient: give 0 in a parameter's first step.
+    /// Share of the gradient that does not enter the momentum buffer. PyTorch begins a buffer with the
+    /// whole gradient, so this must be 0 in a parameter's first step.
     pub dampening: f64,
     /// Factor of the parameter that is added to its gradient.
     pub weight_decay: f64,
-    /// Whether to look ahead along the momentum.
+    /// Whether to use Nesterov momentum, which looks ahead along the momentum.
     pub nesterov: bool,
-    /// Factor of the gradient before anything else: below 1 when a gradient is clipped, or was
-    /// scaled up for the sake of `f16`.
+    /// Factor of the gradient, applied first. It is below 1 if the gradient is clipped or was scaled up for
+    /// `f16`.
     pub grad_scale: f64,
 }
 
@@ -38,25 +38,26 @@ pub struct SgdStep {
 pub struct AdamStep {
     /// Learning rate.
     pub lr: f64,
-    /// Decay of the running mean of gradients.
+    /// Decay rate of the running mean of gradients.
     pub beta1: f64,
-    /// Decay of the running mean of squared gradients.
+    /// Decay rate of the running mean of squared gradients.
     pub beta2: f64,
-    /// Added to the root of the second moment, so that nothing is divided by zero.
+    /// Term added to the root of the second moment, so that nothing is divided by zero.
     pub eps: f64,
-    /// Factor of the parameter that is added to its gradient, or by which `lr` shrinks it.
+    /// Factor of the parameter that is added to its gradient, or by which, times `lr`, the parameter
+    /// shrinks.
     pub weight_decay: f64,
     /// Whether weight decay shrinks the parameter itself (AdamW) instead of entering the moments.
     pub decoupled_weight_decay: bool,
-    /// Number of this step for this parameter, from 1: corrects the moments' start at zero.
+    /// Number of this step for this parameter, from 1. It corrects for the moments' start at zero.
     pub step: u64,
-    /// Factor of the gradient before anything else: below 1 when a gradient is clipped, or was
-    /// scaled up for the sake of `f16`.
+    /// Factor of the gradient, applied first. It is below 1 if the gradient is clipped or was scaled up for
+    /// `f16`.
     pub grad_scale: f64,
 }
 
 impl AdamStep {
-    /// What shrinks the parameter, and what enters its gradient: one of them is 0.
+    /// The decay that shrinks the parameter, and the decay that enters its gradient. One of them is 0.
     pub fn weight_decays(&self) -> (f64, f64) {
         if self.decoupled_weight_decay {
             (self.weight_decay, 0.0)
@@ -65,18 +66,18 @@ impl AdamStep {
         }
     }
 
-    /// The learning rate over the correction of the first moment.
+    /// The learning rate divided by the correction of the first moment.
     pub fn step_size(&self) -> f64 {
         self.lr / (1.0 - self.beta1.powf(self.step as f64))
     }
 
-    /// The root of the correction of the second moment.
+    /// The square root of the correction of the second moment.
     pub fn second_moment_correction(&self) -> f64 {
         (1.0 - self.beta2.powf(self.step as f64)).sqrt()
     }
 }
 
-/// Elements of one piece of work: 64 KiB of `f32` in each of up to four arrays.
+/// Number of elements of one piece of work: 64 KiB of `f32` in each of up to four arrays.
 const CHUNK: usize = 1 << 14;
 
 /// [`SgdStep`] in the parameter's number type.
@@ -102,7 +103,8 @@ impl<T: Float> Sgd<T> {
     }
 }
 
-/// [`AdamStep`] in the parameter's number type, with everything that all elements share worked out.
+/// [`AdamStep`] in the parameter's number type, with the values that all elements share computed in
+/// advance.
 struct Adam<T> {
     shrink: T,
     weight_decay: T,
@@ -137,14 +139,14 @@ impl<T: Float> Adam<T> {
 compiled! {
     trait Kernels<T>;
 
-    /// Plain gradient descent; returns whether all new values are finite.
+    /// Plain gradient descent. Returns whether all new values are finite.
     pub fn sgd(parameter: &mut [T], grad: &[T], step: &SgdStep) -> bool {
         let step = Sgd::new(step);
         let pieces = parameter.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
         all(grad.len(), pieces, |(parameter, grad), finite| sgd_piece(parameter, grad, &step, finite))
     }
 
-    /// Gradient descent with momentum; returns whether all new values are finite.
+    /// Gradient descent with momentum. Returns whether all new values are finite.
     pub fn sgd_momentum(
         parameter: &mut [T],
         buffer: &mut [T],
@@ -161,7 +163,7 @@ compiled! {
         })
     }
 
-    /// Adam and AdamW; returns whether all new values are finite.
+    /// Adam and AdamW. Returns whether all new values are finite.
     pub fn adam(
         parameter: &mut [T],
         first_moment: &mut [T],
@@ -180,7 +182,7 @@ compiled! {
         })
     }
 
-    /// The sum of the squares of all elements, in `f64` and in an order that depends on the length alone.
+    /// The sum of the squares of all elements in `f64`, in an order that depends only on the length.
     pub fn sum_of_squares(x: &[T]) -> f64 {
         let pieces = x.len().div_ceil(CHUNK);
         let sums: Vec<f64> = build_from(x.len(), pieces, 1, |i, sum| {
@@ -191,7 +193,7 @@ compiled! {
 }
 
 fn sum_of_squares_piece<T: Float>(x: &[T]) -> f64 {
-    // Eight sums side by side: one alone would wait for each addition before the next.
+    // Eight parallel sums, because a single sum would wait for each addition before the next.
     let mut sums = [0.0; 8];
     for group in x.chunks(sums.len()) {
         for (sum, &x) in sums.iter_mut().zip(group) {
@@ -202,9 +204,8 @@ fn sum_of_squares_piece<T: Float>(x: &[T]) -> f64 {
     sums.iter().sum()
 }
 
-/// Unlike `Iterator::all` this runs every piece.
-/// Whether `step` leaves `true` in its second argument for every one of `pieces`, which hold
-/// `elements` in all.
+/// Whether `step` leaves `true` in its second argument for every one of `pieces`, which hold `elements`
+/// elements in total. Unlike `Iterator::all` it runs every piece.
 fn all<I: IndexedParallelIterator>(
     elements: usize,
     pieces: I,

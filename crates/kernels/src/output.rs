@@ -1,4 +1,4 @@
-//! New vectors, filled over all threads without a pass over memory that clears them first.
+//! New vectors that are filled by all threads, without clearing the memory first.
 
 use std::mem::MaybeUninit;
 
@@ -9,9 +9,9 @@ use super::parallel::for_each_of;
 
 /// A new vector of `len` elements made in pieces of `piece` over all threads.
 ///
-/// `fill(i, piece)` gets the elements from `i * piece` on, zeroed. Each piece is zeroed by the
-/// thread that fills it, while it is in that core's cache: clearing the whole vector first would
-/// send it through memory twice, on one thread.
+/// `fill(i, piece)` gets the zeroed elements that begin at `i * piece`. Each piece is zeroed by the thread
+/// that fills it, while it is in that core's cache. Clearing the whole vector first would send it through
+/// memory twice, on one thread.
 pub(crate) fn build<T, F>(len: usize, piece: usize, fill: F) -> Vec<T>
 where
     T: Copy + Default + Send,
@@ -20,7 +20,7 @@ where
     build_from(len, len, piece, fill)
 }
 
-/// As [`build`], of an input of `elements` in all.
+/// As [`build`], for an input of `elements` elements in total.
 pub(crate) fn build_from<T, F>(elements: usize, len: usize, piece: usize, fill: F) -> Vec<T>
 where
     T: Copy + Default + Send,
@@ -59,9 +59,9 @@ where
     (first, second)
 }
 
-/// As [`build`], for a vector made of `block`s that no piece may straddle.
+/// As [`build`], for a vector of `block`s. No piece crosses the border of a block.
 ///
-/// `fill(i, j, piece)` gets the elements of block `i` from `j * piece` on.
+/// `fill(i, j, piece)` gets the elements of block `i` that begin at `j * piece`.
 pub(crate) fn build_blocks<T, F>(len: usize, block: usize, piece: usize, fill: F) -> Vec<T>
 where
     T: Copy + Default + Send,
@@ -80,7 +80,7 @@ where
     vector
 }
 
-/// A vector of `len` elements filled by `write`, which are not cleared first.
+/// A vector of `len` elements that `write` fills. They are not cleared first.
 ///
 /// # Safety
 /// `write` must set every element and read none before it has set it.
@@ -93,15 +93,15 @@ pub(crate) unsafe fn filled_by<T: Float>(len: usize, write: impl FnOnce(&mut [T]
         output.set_len(len);
     }
     if cfg!(debug_assertions) {
-        // An element that a kernel forgets shows up in every test.
+        // An element that a kernel forgets then shows up in every test.
         output.fill(T::narrow(f64::NAN));
     }
     write(&mut output);
     output
 }
 
-/// As [`filled_by`], in pieces of `piece` over all threads: `write(i, piece)` gets the elements from
-/// `i * piece` on.
+/// As [`filled_by`], in pieces of `piece` elements over all threads. `write(i, piece)` gets the elements
+/// that begin at `i * piece`.
 ///
 /// # Safety
 /// `write` must set every element of its piece and read none before it has set it.

@@ -1,16 +1,17 @@
-//! Where a loop runs: over rayon's threads, or right here.
+//! Chooses whether a loop runs on rayon's threads or on the calling thread.
 //!
-//! A parallel loop that is started from outside of rayon's pool hands its work to another thread and
-//! sleeps until that has woken up and done it: some ten microseconds, more than a small op takes.
+//! A parallel loop that is started outside rayon's pool hands its work to another thread. It sleeps until
+//! that thread has woken up and done the work. This takes some ten microseconds, more than a small op
+//! takes.
 
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 use rayon::prelude::*;
 
-/// Work that is done in less time than it takes to wake another thread, counted in elements read
-/// or written once.
+/// Work that takes less time than waking another thread, as a number of elements that are read or written
+/// once.
 const SMALL: usize = 1 << 16;
 
-/// `items.for_each(work)`, without a change of thread where there is one thread or one item.
+/// `items.for_each(work)`. With one thread or one item it stays on the calling thread.
 pub(crate) fn for_each<I, F>(items: I, work: F)
 where
     I: IndexedParallelIterator,
@@ -23,7 +24,7 @@ where
     }
 }
 
-/// As [`for_each`], for a loop that goes through `elements` in all: a short one stays here.
+/// As [`for_each`], for a loop over `elements` elements in total. A short loop stays on the calling thread.
 pub(crate) fn for_each_of<I, F>(elements: usize, items: I, work: F)
 where
     I: IndexedParallelIterator,
@@ -36,7 +37,7 @@ where
     }
 }
 
-/// Calls the function on each item in turn, on the thread that it is on.
+/// Calls the function on each item in turn, on the calling thread.
 struct Here<F>(F);
 
 impl<T, F: Fn(T)> ProducerCallback<T> for Here<F> {

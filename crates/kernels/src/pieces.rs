@@ -1,23 +1,23 @@
-//! Splitting of work into pieces that depend on sizes alone, never on how many threads there are, so
-//! that the same input gives the same bits on any machine.
+//! Splits work into pieces by sizes alone, never by the number of threads. So the same input gives the same
+//! bits on any machine.
 
 use std::ops::Range;
 
-/// Elements of a piece: small enough that what a task wrote a moment ago is still in the nearest
-/// cache, large enough that handing out tasks costs nothing beside the work.
+/// Number of elements of a piece. It is small enough that recent writes of a task are still in the nearest
+/// cache. It is large enough that handing out tasks costs nothing compared with the work.
 pub(crate) const PIECE: usize = 4096;
 
-/// How many rows of `row_len` elements make a piece; at least one.
+/// Number of rows of `row_len` elements per piece, at least one.
 pub(crate) fn rows_per_piece(row_len: usize) -> usize {
     (PIECE / row_len.max(1)).max(1)
 }
 
-/// Splits `0..len` into the fewest ranges of at most `max` elements, as even as they can be.
+/// Splits `0..len` into as few ranges of at most `max` elements as possible, as evenly as possible.
 pub(crate) fn even_ranges(len: usize, max: usize) -> Vec<Range<usize>> {
     split(len, len.div_ceil(max.max(1)))
 }
 
-/// Splits `0..len` into `parts` ranges (fewer if `len` is smaller) whose lengths differ by one at most.
+/// Splits `0..len` into `parts` ranges (fewer if `len` is smaller). Their lengths differ by at most one.
 pub(crate) fn split(len: usize, parts: usize) -> Vec<Range<usize>> {
     let parts = parts.min(len);
     (0..parts).map(|part| part * len / parts..(part + 1) * len / parts).collect()

@@ -1,32 +1,32 @@
-//! Where the windows of a pool lie, the same for every kind of pooling.
+//! Positions of the windows of a pool, the same for every kind of pooling.
 
 use std::ops::Range;
 
 use super::error::{Error, Result};
 
-/// One window along one axis: the inputs `start..end`, never empty.
+/// One window along one axis: the inputs `start..end`. It is never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// The first input.
     pub start: usize,
-    /// Behind the last input.
+    /// One past the last input.
     pub end: usize,
-    /// By how many positions an average divides along this axis.
+    /// The number by which an average divides along this axis.
     pub count: usize,
 }
 
 impl Window {
-    /// How many inputs it holds.
+    /// Number of inputs in the window.
     #[expect(clippy::len_without_is_empty, reason = "no window is empty")]
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 }
 
-/// The windows along one axis of the input, in order; their starts and their ends only ever grow.
+/// The windows along one axis of the input, in order. Their starts and their ends never decrease.
 #[derive(Debug, Clone)]
 pub struct AxisWindows {
-    /// From the first to the last.
+    /// The windows from the first to the last.
     pub windows: Vec<Window>,
     /// For each input position, the windows that hold it.
     pub holders: Vec<Range<usize>>,
@@ -35,11 +35,11 @@ pub struct AxisWindows {
 /// A window that slides along one axis.
 #[derive(Debug, Clone, Copy)]
 pub struct Sliding {
-    /// Inputs that it covers.
+    /// Number of inputs that it covers.
     pub kernel: usize,
-    /// Inputs between two windows.
+    /// Number of inputs between two windows.
     pub stride: usize,
-    /// Positions in front of the input and behind it.
+    /// Number of padding positions before the input and after it.
     pub padding: [usize; 2],
     /// Whether a last window may reach past the padded input, as long as it starts inside it.
     pub ceil_mode: bool,
@@ -48,11 +48,11 @@ pub struct Sliding {
 }
 
 impl AxisWindows {
-    /// PyTorch's placement of sliding windows, or in words why there is none.
+    /// PyTorch's placement of sliding windows. The error says in words why there is none.
     fn sliding(input: usize, window: Sliding) -> std::result::Result<Self, String> {
         let Sliding { kernel, stride, padding: [front, behind], .. } = window;
         let windows = (0..window.positions(input)?).map(|i| {
-            // Positions on the padded axis; PyTorch counts no padding past its right end.
+            // Positions on the padded axis. PyTorch counts no padding past its right end.
             let start = i * stride;
             let end = (start + kernel).min(front + input + behind);
             let inside = Window {
@@ -66,7 +66,7 @@ impl AxisWindows {
         Ok(Self::new(input, windows.collect()))
     }
 
-    /// `output` windows that cover the input evenly; they overlap where it does not divide.
+    /// `output` windows that cover the input evenly. They overlap if `output` does not divide the input.
     pub fn adaptive(input: usize, output: usize) -> Self {
         let windows = (0..output).map(|i| {
             let (start, end) = (i * input / output, ((i + 1) * input).div_ceil(output));
@@ -85,12 +85,12 @@ impl AxisWindows {
         Self { windows, holders }
     }
 
-    /// Positions of the input.
+    /// Number of positions of the input.
     pub fn input(&self) -> usize {
         self.holders.len()
     }
 
-    /// How many windows there are.
+    /// Number of windows.
     pub fn output(&self) -> usize {
         self.windows.len()
     }
@@ -126,14 +126,14 @@ impl Sliding {
 /// The windows of a pool on images of one size.
 #[derive(Debug, Clone)]
 pub struct Windows {
-    /// Along the height.
+    /// The windows along the height.
     pub rows: AxisWindows,
-    /// Along the width.
+    /// The windows along the width.
     pub columns: AxisWindows,
 }
 
 impl Windows {
-    /// A pair of windows `[height, width]` on images of `size`; `op` names the pool in errors.
+    /// A pair of windows `[height, width]` on images of `size`. `op` is the pool's name in errors.
     ///
     /// # Errors
     /// If a window does not fit.
@@ -148,12 +148,12 @@ impl Windows {
         Ok(Self { rows: axis(0)?, columns: axis(1)? })
     }
 
-    /// Elements of one image of the input.
+    /// Number of elements of one input image.
     pub fn image_len(&self, channels: usize) -> usize {
         self.rows.input() * self.columns.input() * channels
     }
 
-    /// Elements of one image of the output.
+    /// Number of elements of one output image.
     pub fn output_len(&self, channels: usize) -> usize {
         self.rows.output() * self.columns.output() * channels
     }

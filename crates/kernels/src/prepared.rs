@@ -1,4 +1,4 @@
-//! A kernel that does not change, in the forms that make convolutions with it fast.
+//! A kernel that does not change, prepared for fast convolutions.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use super::finish::{self, Finish};
 use super::output::filled_by;
 use super::winograd::{Size, Transformed};
 
-/// What was made of one kernel; each form when it is first needed.
+/// The prepared forms of one kernel. Each is made when it is first needed.
 #[derive(Default)]
 pub struct PreparedKernel {
     f2: OnceLock<Transformed>,
@@ -18,7 +18,7 @@ pub struct PreparedKernel {
 }
 
 impl fmt::Debug for PreparedKernel {
-    /// Which forms there are; not their numbers.
+    /// Prints which forms exist, without their numbers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PreparedKernel")
             .field("f2", &self.f2.get().is_some())
@@ -29,10 +29,11 @@ impl fmt::Debug for PreparedKernel {
 }
 
 impl PreparedKernel {
-    /// The convolution of `x` with `kernel`, which must be the same one every time, and then `finish`.
+    /// The convolution of `x` with `kernel`, followed by `finish`. `kernel` must be the same one in every
+    /// call.
     ///
     /// # Panics
-    /// If a slice is not as long as `shape` says, or the kernel's shape is another than before.
+    /// If a slice is not as long as `shape` says, or the kernel's shape differs from before.
     pub fn output(
         &self,
         x: &[f32],

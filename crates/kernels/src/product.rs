@@ -1,21 +1,21 @@
-//! Matrix products with a factor that was packed for them.
+//! Matrix products with a factor that was packed in advance.
 
 use super::simd::Simd;
 
-/// `c[i][j] = Σ_p a[i * a_row + p * a_step] * b[p * width + j]` for `i < rows`, `j < width`,
-/// `p < depth`; `c` has rows of `c_row`.
+/// `c[i][j] = Σ_p a[i * a_row + p * a_step] * b[p * width + j]` for `i < rows`, `j < width`, `p < depth`.
+/// The rows of `c` are `c_row` elements apart.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) rows: usize,
     pub(crate) depth: usize,
-    /// A multiple of the lanes, at most four vectors.
+    /// A multiple of the lanes, and at most four vectors.
     pub(crate) width: usize,
     pub(crate) a_row: usize,
     pub(crate) a_step: usize,
     pub(crate) c_row: usize,
-    /// Rows of a block: 8, or at most 6.
+    /// Number of rows of a block: 8, or at most 6.
     pub(crate) block_rows: usize,
-    /// Adds to `c` instead of overwriting it.
+    /// Whether to add to `c` instead of overwriting it.
     pub(crate) accumulate: bool,
 }
 
@@ -65,7 +65,7 @@ impl Product {
         }
     }
 
-    /// `ROWS` rows whose sums stay in registers.
+    /// Computes `ROWS` rows. Their sums stay in registers.
     #[inline(always)]
     unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(
         &self,
@@ -96,7 +96,7 @@ impl Product {
                         *sum = simd.mul_add(value, column, *sum);
                     }
                 }
-                // The last step leaves both pointers past their data, unread.
+                // The last step leaves both pointers past their data, but nothing is read there.
                 a = a.wrapping_add(self.a_step);
                 b = b.wrapping_add(VECTORS * S::LANES);
             }

@@ -1,8 +1,8 @@
-//! Tensors of any rank whose elements are those of another, moved, repeated, left out or summed:
-//! slices, padding, permutations, broadcasting, sums over axes, and the gradients of all of these.
+//! Tensors of any rank whose elements are those of another tensor, moved, repeated, dropped or summed. This
+//! covers slices, padding, permutations, broadcasting, sums over axes, and the gradients of all of these.
 //!
-//! Each is a list of input positions for every output position of every axis. The gradient follows
-//! from the lists read backwards ([`Places::transposed`]), so one kernel serves both ways, and each
+//! Each operation is a list of input positions for every output position of every axis. The gradient uses
+//! the lists in the other direction ([`Places::transposed`]), so one kernel serves both passes. Each
 //! element is written once, by one thread.
 
 use std::ops::Range;
@@ -14,34 +14,34 @@ use super::output::build_from;
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// For each output position of an axis, the input positions whose elements are added up for it.
+/// For each output position of an axis, the input positions whose elements are summed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Places {
-    /// Output `i` reads input `i + offset`, or nothing where there is none.
+    /// Output `i` reads input `i + offset`, or nothing if there is no such input.
     Shifted {
-        /// Positions of the input.
+        /// Number of input positions.
         inputs: usize,
-        /// Positions of the output.
+        /// Number of output positions.
         outputs: usize,
-        /// From an output to its input.
+        /// Distance from an output position to its input position.
         offset: isize,
     },
-    /// The only position of an axis, so many times.
+    /// The only position of an axis, repeated.
     Repeated {
-        /// Positions of the output.
+        /// Number of output positions.
         outputs: usize,
     },
     /// The sum of all positions.
     Sum {
-        /// Positions of the input.
+        /// Number of input positions.
         inputs: usize,
     },
     /// Any lists.
     Listed {
-        /// Positions of the input.
+        /// Number of input positions.
         inputs: usize,
-        /// Where the list of each output position begins, and where the last one ends.
+        /// The start of each output position's list in `places`, and the end of the last list.
         starts: Vec<usize>,
         /// Input positions.
         places: Vec<usize>,
@@ -75,18 +75,18 @@ impl List<'_> {
     }
 }
 
-/// What lies outside an axis that is padded.
+/// The values outside a padded axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Outside {
-    /// Nothing: the output position has an empty list.
+    /// No value: the list of the output position is empty.
     #[default]
     Nothing,
     /// The mirror image, without the edge itself.
     Reflected,
     /// The element at the edge.
     Edge,
-    /// The other end.
+    /// The elements of the opposite end.
     Circular,
 }
 
@@ -103,7 +103,7 @@ impl Places {
         Self::Listed { inputs, starts, places }
     }
 
-    /// Every position as it is.
+    /// Every position, unchanged.
     pub fn all(inputs: usize) -> Self {
         Self::range(inputs, 0..inputs)
     }
@@ -113,8 +113,8 @@ impl Places {
         Self::Shifted { inputs, outputs: range.len(), offset: range.start as isize }
     }
 
-    /// The axis with `before` positions in front of it and `after` behind it. Reflection takes fewer
-    /// than `inputs` of either.
+    /// The axis with `before` positions added before it and `after` positions after it. For reflection,
+    /// both must be below `inputs`.
     pub fn padded(inputs: usize, before: usize, after: usize, outside: Outside) -> Self {
         let (outputs, last) = (before + inputs + after, inputs as isize - 1);
         let listed = |place: fn(isize, isize) -> isize| {
@@ -132,7 +132,7 @@ impl Places {
         }
     }
 
-    /// From the outputs back to the inputs.
+    /// The lists from the inputs back to the outputs.
     pub fn transposed(&self) -> Self {
         match *self {
             Self::Shifted { inputs, outputs, offset } => {
@@ -152,7 +152,7 @@ impl Places {
         }
     }
 
-    /// Positions of the input.
+    /// Number of input positions.
     pub fn inputs(&self) -> usize {
         match *self {
             Self::Repeated { .. } => 1,
@@ -162,7 +162,7 @@ impl Places {
         }
     }
 
-    /// Positions of the output.
+    /// Number of output positions.
     pub fn outputs(&self) -> usize {
         match self {
             Self::Sum { .. } => 1,
@@ -186,8 +186,8 @@ impl Places {
         }
     }
 
-    /// The outputs that read something, and the input that the first of them reads, if they read
-    /// neighbours, one each.
+    /// If each output reads at most one input, and neighbours read neighbours: the outputs that read an
+    /// input, and the input that the first of them reads.
     fn run(&self) -> Option<(Range<usize>, usize)> {
         let &Self::Shifted { inputs, outputs, offset } = self else {
             return None;
@@ -198,7 +198,7 @@ impl Places {
         Some((start as usize..end as usize, first as usize))
     }
 
-    /// What two axes are as one, the first outside of the second, where that is as simple.
+    /// Merges two axes into one, this one outside of `inner`, if the merged axis is as simple.
     fn nested(&self, inner: &Self) -> Option<Self> {
         match (self, inner) {
             (Self::Shifted { .. }, Self::Shifted { .. }) if self.is_all() && inner.is_all() => {
@@ -219,16 +219,16 @@ impl Places {
     }
 }
 
-/// One axis of the output: what it reads, and how far apart in memory the input's positions are.
+/// One axis of the output: the positions it reads, and the distance of the input's positions in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AxisPlaces {
-    /// Which positions of the input.
+    /// The input positions.
     pub places: Places,
-    /// Elements from one position of the input to the next.
+    /// Number of elements from one input position to the next.
     pub stride: usize,
 }
 
-/// The axes of an output, from the outermost to the innermost, each of which reads one of the input.
+/// The axes of an output, from the outermost to the innermost. Each reads one axis of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rearrangement {
     axes: Vec<AxisPlaces>,
@@ -236,7 +236,7 @@ pub struct Rearrangement {
 }
 
 impl Rearrangement {
-    /// Of a contiguous input; axis `i` of the output is `places[i]` of axis `order[i]` of the input.
+    /// Reads a contiguous input. Axis `i` of the output is `places[i]` of axis `order[i]` of the input.
     ///
     /// # Panics
     /// If `order` does not name each axis once.
@@ -254,7 +254,7 @@ impl Rearrangement {
         Self { axes: axes.collect(), input_len }.merged()
     }
 
-    /// Neighbours that are read whole, one inside the other, are one axis.
+    /// Merges adjacent axes that are read as one.
     fn merged(mut self) -> Self {
         let mut i = 1;
         while i < self.axes.len() {
@@ -271,17 +271,17 @@ impl Rearrangement {
         self
     }
 
-    /// The axes; neighbours that are read as one are one.
+    /// The axes. Adjacent axes that are read as one have been merged.
     pub fn axes(&self) -> &[AxisPlaces] {
         &self.axes
     }
 
-    /// Elements of the input.
+    /// Number of elements of the input.
     pub fn input_len(&self) -> usize {
         self.input_len
     }
 
-    /// Whether the output is the sum over the rows of a matrix of so many columns.
+    /// If the output is the sum over the rows of a matrix: the number of the matrix's columns.
     pub fn sums_rows_of(&self) -> Option<usize> {
         match &self.axes[..] {
             [AxisPlaces { places: Places::Sum { .. }, stride }] => Some(*stride),
@@ -293,7 +293,7 @@ impl Rearrangement {
         }
     }
 
-    /// Elements of the output.
+    /// Number of elements of the output.
     pub fn output_len(&self) -> usize {
         self.axes.iter().map(|axis| axis.places.outputs()).product()
     }
@@ -302,8 +302,8 @@ impl Rearrangement {
 compiled! {
     trait Kernels<T>;
 
-    /// The output of `rearrangement`: `fill` where a list is empty, sums, taken in `f64`, where it
-    /// holds several places.
+    /// The output of `rearrangement`. An element with an empty list is `fill`. An element with several
+    /// input positions is their sum, taken in `f64`.
     ///
     /// # Panics
     /// If `x` is not as long as the input of `rearrangement`.
@@ -315,7 +315,7 @@ compiled! {
         let len = rearrangement.output_len();
         let (last, outer) = match rearrangement.axes.split_last() {
             Some((last, outer)) if len > 0 => (last, outer),
-            // Of rank 0, or empty.
+            // Rank 0, or an empty output.
             _ => return x[..len.min(x.len())].to_vec(),
         };
         let row_len = last.places.outputs();
@@ -330,11 +330,12 @@ compiled! {
     }
 }
 
-/// Where in the input the rows begin that a row of the output reads.
+/// Finds the starts of the input rows that a row of the output reads.
 fn find_bases(outer: &[AxisPlaces], mut row: usize, bases: &mut Vec<usize>) {
     bases.clear();
     bases.push(0);
-    // From the innermost axis outwards, as the row's number divides; then in the input's order.
+    // Goes from the innermost axis outwards by dividing the row's number. The result is in the input's
+    // order.
     for axis in outer.iter().rev() {
         let list = axis.places.of(row % axis.places.outputs());
         row /= axis.places.outputs();

@@ -7,11 +7,11 @@ use super::float::Float;
 use super::output::build;
 use super::vectorize::vectorize;
 
-/// For each output position of an axis, the input positions it is made of, and their weights.
+/// For each output position of an axis, the input positions that it is computed from, and their weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResampleWeights {
     inputs: usize,
-    /// Where the inputs of each output position begin, and where the last ones end.
+    /// The start of each output position's list, and the end of the last list.
     pub starts: Vec<usize>,
     /// Input positions.
     pub places: Vec<usize>,
@@ -32,12 +32,12 @@ impl ResampleWeights {
         table
     }
 
-    /// `to` positions of `from`, each the one at or before it.
+    /// `to` positions on an axis of `from` positions. Each reads the position at or before it.
     pub fn nearest(from: usize, to: usize) -> Self {
         Self::new(from, (0..to).map(|i| vec![(i * from / to, 1.0)]))
     }
 
-    /// `to` positions of `from`, each between two.
+    /// `to` positions on an axis of `from` positions. Each is interpolated between two.
     pub fn linear(from: usize, to: usize, align_corners: bool) -> Self {
         let place = |i: usize| -> f64 {
             if align_corners {
@@ -56,7 +56,7 @@ impl ResampleWeights {
         Self::new(from, rows)
     }
 
-    /// From the outputs back to the inputs.
+    /// The weights from the inputs back to the outputs.
     pub fn transposed(&self) -> Self {
         let mut holders = vec![Vec::new(); self.inputs];
         for output in 0..self.outputs() {
@@ -67,7 +67,7 @@ impl ResampleWeights {
         Self::new(self.outputs(), holders.into_iter())
     }
 
-    /// Output positions.
+    /// Number of output positions.
     pub fn outputs(&self) -> usize {
         self.starts.len() - 1
     }
@@ -80,7 +80,7 @@ impl ResampleWeights {
 compiled! {
     trait Kernels<T>;
 
-    /// Images `[batch, height, width, channels]` resampled along both axes.
+    /// Resamples images `[batch, height, width, channels]` along both axes.
     pub fn resample(x: &[T], channels: usize, rows: &ResampleWeights, columns: &ResampleWeights) -> Vec<T> {
         let image_len = rows.inputs * columns.inputs * channels;
         let row_len = columns.outputs() * channels;
@@ -97,7 +97,7 @@ compiled! {
 }
 
 vectorize! {
-    /// Adds a row of the input, resampled along itself and weighted, to a row of the output.
+    /// Adds a row of the input, resampled along itself and multiplied by `weight`, to a row of the output.
     fn add_row<T: Float>(x: &[T], channels: usize, weight: f64, columns: &ResampleWeights, y: &mut [T]) {
         for (column, y) in y.chunks_exact_mut(channels).enumerate() {
             for tap in columns.of(column) {

@@ -1,6 +1,6 @@
 //! Working memory that is kept from call to call.
 //!
-//! Fresh memory costs a page fault for every 4 KiB, which takes longer than the arithmetic on it.
+//! New memory costs a page fault for every 4 KiB, which takes longer than the arithmetic on it.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
@@ -10,17 +10,18 @@ use std::ptr::NonNull;
 
 use super::float::Float;
 
-/// A page, so that buffers start alike in every cache, and more than any number asks for.
+/// The size of a page, so that all buffers have the same alignment in every cache. No number type needs
+/// more.
 const ALIGNMENT: usize = 4096;
 
-/// How many buffers a thread keeps: the most that one call holds at a time on one thread.
+/// Number of buffers that a thread keeps. One call holds at most this many on one thread.
 const KEPT: usize = 4;
 
 thread_local! {
     static POOL: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A slice whose contents are unspecified until written, returned to its thread's pool when dropped.
+/// A slice with unspecified contents until they are written. When dropped, it returns to its thread's pool.
 pub(crate) struct Scratch<T> {
     buffer: Buffer,
     len: usize,
@@ -28,7 +29,7 @@ pub(crate) struct Scratch<T> {
 }
 
 impl<T: Float> Scratch<T> {
-    /// The smallest kept buffer that is large enough, or else a new one.
+    /// The smallest kept buffer that is large enough, or a new one.
     pub(crate) fn take(len: usize) -> Self {
         let layout = Layout::array::<T>(len).expect("working memory fits the address space");
         let kept = POOL.with_borrow_mut(|pool| {
@@ -45,7 +46,7 @@ impl<T: Float> Scratch<T> {
 impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
         let buffer = std::mem::replace(&mut self.buffer, Buffer::EMPTY);
-        // While its thread ends, the pool may already be gone: then the buffer is just freed.
+        // While its thread ends, the pool may already be gone. The buffer is then simply freed.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
             pool.push(buffer);

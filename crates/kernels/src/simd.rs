@@ -1,9 +1,9 @@
 //! Vectors of `f32`, so that one kernel serves every instruction set.
 //!
-//! A value of [`Avx512`] or [`Avx2`] proves that the processor has those instructions: the only way
-//! to get one is to ask the processor. Kernels are generic over [`Simd`], `#[inline(always)]` down
-//! to the last helper and closure, and entered through [`Simd::vectorize`]: only then does the
-//! compiler use the wide instructions for them.
+//! A value of [`Avx512`] or [`Avx2`] proves that the processor has these instructions, because only a check
+//! of the processor creates one. Kernels are generic over [`Simd`] and `#[inline(always)]` down to the last
+//! helper and closure. They are entered through [`Simd::vectorize`]. Otherwise the compiler does not use
+//! the wide instructions for them.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -24,14 +24,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `LANES` values of `f32`.
     type Vector: Copy;
 
-    /// Values in one vector, at most [`MAX_LANES`].
+    /// Number of values in one vector, at most [`MAX_LANES`].
     const LANES: usize;
 
-    /// Rows and vectors across of the largest block of a matrix product whose sums stay in
-    /// registers.
+    /// Rows and vectors per row of the largest block of a matrix product whose sums stay in registers.
     const WIDE_BLOCK: (usize, usize);
 
-    /// The same for products whose rows come in runs of `LANES`, so the rows divide `LANES`.
+    /// The same for products whose rows come in runs of `LANES`. So the number of rows divides `LANES`.
     const ALIGNED_BLOCK: (usize, usize);
 
     /// Runs `kernel`, an `#[inline(always)]` closure, compiled for this instruction set.
@@ -48,7 +47,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `a * b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
-    /// `min(max(value, 0), ceiling)`; a NaN stays one.
+    /// `min(max(value, 0), ceiling)`. A NaN stays NaN.
     fn relu(self, value: Self::Vector, ceiling: Self::Vector) -> Self::Vector;
 
     /// # Safety
@@ -71,10 +70,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `count` values at `to` are writable.
     unsafe fn store_first(self, to: *mut f32, vector: Self::Vector, count: usize);
 
-    /// Asks for the cache line of `address`, which may lie outside of any allocation.
+    /// Prefetches the cache line of `address`, which may be outside of any allocation.
     fn prefetch(self, address: *const f32);
 
-    /// `to[j][i] = from[i][j]` for `i < rows`, `j < columns`; `size = [rows, columns]` is at most `LANES`.
+    /// Sets `to[j][i] = from[i][j]` for `i < rows`, `j < columns`. `size = [rows, columns]` is at most
+    /// `LANES`.
     ///
     /// # Safety
     /// `columns` values in each of `rows` rows at `from` are readable, `rows` values in each of
@@ -89,7 +89,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     );
 }
 
-/// Lanes of the widest vectors.
+/// Number of lanes of the widest vectors.
 pub(crate) const MAX_LANES: usize = 16;
 
 /// The instruction set to compute with.
@@ -103,8 +103,8 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The widest that this processor has, found once; the environment variable
-    /// `CANDLE_VISION_CPU`, when `avx2` or `portable`, holds it down.
+    /// The widest instruction set of this processor. It is determined once. The environment variable
+    /// `CANDLE_VISION_CPU` (`avx2` or `portable`) limits it.
     pub(crate) fn get() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| Self::widest(std::env::var("CANDLE_VISION_CPU").ok().as_deref()))
@@ -129,7 +129,7 @@ impl Level {
             .expect("the portable level is always available")
     }
 
-    /// Every level that this processor can run, the widest first.
+    /// Every level that this processor can run, with the widest first.
     pub(crate) fn available() -> Vec<Self> {
         let mut levels = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -159,7 +159,7 @@ pub(crate) use with_simd;
 /// Transposes a matrix of any size in blocks, with the widest vectors.
 ///
 /// # Safety
-/// As [`Simd::transpose`], for a `size` without its limit.
+/// As [`Simd::transpose`], but without its limit on `size`.
 pub(crate) unsafe fn transpose(
     from: *const f32,
     from_stride: usize,

@@ -1,7 +1,7 @@
-//! Softmax, its logarithm, and the cross entropy made of it, row by row.
+//! Softmax, its logarithm, and the cross entropy based on it, row by row.
 //!
-//! The row's maximum is subtracted before `exp`, which would overflow otherwise, and sums over a row
-//! are taken in `f64`, in an order that depends on its length alone.
+//! The row's maximum is subtracted before `exp`, which would overflow otherwise. Sums over a row are taken
+//! in `f64`, in an order that depends only on its length.
 
 use super::compiled::compiled;
 use super::float::Float;
@@ -9,7 +9,7 @@ use super::output::{build, build_from};
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
-/// Running maxima and sums side by side: one alone would wait for each step before the next.
+/// Number of parallel maxima and sums. A single one would wait for each step before the next.
 const LANES: usize = 8;
 
 compiled! {
@@ -71,7 +71,7 @@ compiled! {
         losses.iter().sum()
     }
 
-    /// The gradient of [`cross_entropy`]'s input for an output gradient of `grad`.
+    /// The gradient of [`cross_entropy`]'s input. `grad` is the gradient of its output.
     pub fn cross_entropy_gradient(
         x: &[T],
         targets: &[T],
@@ -90,7 +90,7 @@ compiled! {
 fn row_loss<T: Float>(x: &[T], targets: &[T]) -> f64 {
     let (max, log_sum) = log_sum_exp(x);
     let terms = x.iter().zip(targets).map(|(&x, &target)| {
-        // A class of no weight may have a logit of minus infinity.
+        // A class with zero weight may have a logit of minus infinity.
         if target == T::ZERO { 0.0 } else { target.widen() * (log_sum - (x - max).widen()) }
     });
     terms.sum()
@@ -116,7 +116,7 @@ fn larger<T: Float>(a: T, b: T) -> T {
 }
 
 vectorize! {
-    /// Raises each of the maxima to every eighth element of `x`.
+    /// Updates each of the maxima with every eighth element of `x`.
     fn raise<T: Float>(x: &[T], maxima: &mut [T; LANES]) {
         let mut best = *maxima;
         let (groups, rest) = x.as_chunks::<LANES>();
@@ -152,8 +152,8 @@ vectorize! {
         }
     }
 
-    /// `constants`: the row's maximum, the logarithm of its sum, the mass of its targets, and the
-    /// gradient of the loss.
+    /// `constants`: the row's maximum, the logarithm of its sum, the sum of its targets, and the gradient
+    /// of the loss.
     fn cross_entropy_gradient_row<T: Float>(
         x: &[T],
         targets: &[T],

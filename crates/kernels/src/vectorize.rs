@@ -1,9 +1,9 @@
-//! Kernels compiled twice: for any processor, and for those with 256-bit vectors.
+//! Compiles kernels twice: for any processor, and for those with 256-bit vectors.
 
-/// Defines functions whose body is compiled a second time with AVX2, and which choose at run time.
+/// Defines functions whose body is compiled a second time with AVX2. They choose at run time.
 ///
-/// Both give the same bits, so `CANDLE_VISION_CPU` only changes their speed: the instructions only handle more elements at a time. Fused
-/// multiply-add is left out on purpose, since it would round differently.
+/// Both versions give the same bits, so `CANDLE_VISION_CPU` only changes their speed: the instructions only
+/// handle more elements at a time. Fused multiply-add is not used, because it would round differently.
 macro_rules! vectorize {
     ($(
         $(#[$attribute:meta])*

@@ -1,15 +1,14 @@
 //! Winograd's minimal filtering for 3x3 convolutions of stride 1: F(4x4, 3x3), and F(2x2, 3x3) for
 //! small maps.
 //!
-//! Four by four outputs from six by six inputs take 36 multiplications for each pair of channels in
-//! place of 144 (two by two from four by four: 16 in place of 36), at the price of transforms of
-//! tiles and kernels. The steps are those of Lavin and Gray, "Fast Algorithms for Convolutional Neural
-//! Networks" (2016): transform, multiply a pair of matrices for each value of a tile, transform back;
-//! the gradients are the adjoints of the same steps.
+//! For each pair of channels, four by four outputs from six by six inputs take 36 multiplications instead
+//! of 144. Two by two outputs from four by four inputs take 16 instead of 36. The price is the transforms
+//! of tiles and kernels. The steps are those of Lavin and Gray, "Fast Algorithms for Convolutional Neural
+//! Networks" (2016): transform, multiply a pair of matrices for each value of a tile, transform back. The
+//! gradients are the adjoints of the same steps.
 //!
-//! Rounding errors are around 1e-6 of the largest value, a few times those of a direct sum. Results
-//! have the same bits for any number of threads, but differ in the last digits between instruction
-//! sets.
+//! Rounding errors are around 1e-6 of the largest value, a few times those of a direct sum. Results have
+//! the same bits for any number of threads. Between instruction sets they differ in the last digits.
 
 mod backward_weight;
 mod correlate;
@@ -31,7 +30,7 @@ use kernels::Kernels;
 pub(crate) use size::Size;
 use size::with_tiles;
 
-/// What [`super::conv`] needs of this module, for one number type.
+/// The functions of this module that [`super::conv`] needs, for one number type.
 #[derive(Debug)]
 pub struct Winograd<T> {
     /// See [`Size::of`].
@@ -44,11 +43,11 @@ pub struct Winograd<T> {
     pub(crate) backward_weight: fn(Size, &[T], &[T], &mut [T], &ConvShape),
 }
 
-/// The kernels of this module, which exist for `f32` alone.
+/// The kernels of this module. They exist only for `f32`.
 pub(crate) const KERNELS: Winograd<f32> =
     Winograd { size: Size::of, forward, backward_data, backward_weight };
 
-/// Whether the geometry is the one that the tiles are made for.
+/// Whether this is a 3x3 convolution of the kind that the tiles are made for.
 fn fits(shape: &ConvShape) -> bool {
     shape.kernel == [3, 3]
         && shape.stride == [1, 1]
@@ -67,7 +66,7 @@ fn forward(size: Size, x: &[f32], kernel: &[f32], y: &mut [f32], shape: &ConvSha
     forward_at(Level::get(), size, x, kernel, y, shape);
 }
 
-/// Writes the gradient of the input of [`forward`] to `dx`, given that of the output.
+/// Writes the gradient of the input of [`forward`] to `dx`, from that of the output.
 ///
 /// # Panics
 /// As [`forward`] does.
@@ -75,7 +74,7 @@ fn backward_data(size: Size, dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: 
     backward_data_at(Level::get(), size, dy, kernel, dx, shape);
 }
 
-/// Writes the gradient of the kernel of [`forward`] to `dkernel`, given that of the output.
+/// Writes the gradient of the kernel of [`forward`] to `dkernel`, from that of the output.
 ///
 /// # Panics
 /// As [`forward`] does.
@@ -83,7 +82,7 @@ fn backward_weight(size: Size, x: &[f32], dy: &[f32], dkernel: &mut [f32], shape
     backward_weight_at(Level::get(), size, x, dy, dkernel, shape);
 }
 
-/// A kernel that was transformed before, for the instruction set that this process uses.
+/// A kernel that was transformed in advance, for the instruction set that this process uses.
 pub(crate) struct Transformed {
     values: Scratch<f32>,
     size: Size,
@@ -92,7 +91,7 @@ pub(crate) struct Transformed {
 }
 
 impl Transformed {
-    /// Of `kernel`, `[out, in, 3, 3]`, for tiles of `size`.
+    /// Transforms `kernel`, `[out, in, 3, 3]`, for tiles of `size`.
     pub(crate) fn new(kernel: &[f32], shape: &ConvShape, size: Size) -> Self {
         let kernels = Kernels::new(kernel, shape.in_channels, shape.out_channels);
         let values = with_tiles!(size, F => with_simd!(Level::get(), simd => {
@@ -101,7 +100,7 @@ impl Transformed {
         Self { values, size, channels: [shape.in_channels, shape.out_channels] }
     }
 
-    /// As [`forward`], of the `kernel` that this was made of, and then `finish`.
+    /// As [`forward`], followed by `finish`. `kernel` must be the one that this was made from.
     pub(crate) fn forward(
         &self,
         x: &[f32],

@@ -1,8 +1,8 @@
 //! Activation functions.
 //!
-//! candle has most of these, but its `relu` passes a gradient at 0 (PyTorch passes none, and a
-//! batch norm with zero bias over zero padding makes exact zeros common) and its `gelu_erf` rounds
-//! the constants of the derivative to six digits.
+//! candle has most of these, with two differences. Its `relu` passes a gradient at 0. PyTorch passes none,
+//! and exact zeros are common, because a batch norm with zero bias makes them over zero padding. Its
+//! `gelu_erf` rounds the constants of the derivative to six digits.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -16,14 +16,14 @@ use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
 
-/// What a fused op applies to its result, and what a layer may apply to its input.
+/// The activation function that a fused op applies to its result, or that a layer applies to its input.
 ///
-/// `Identity`, `Relu` and `Relu6` end a fused op within its own kernels. Any other is one more pass
-/// over memory; values and gradients are those of the two ops one after the other.
+/// A fused op computes `Identity`, `Relu` and `Relu6` within its own kernels. Any other activation is one
+/// more pass over memory. Values and gradients equal those of two separate ops.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Activation {
-    /// Nothing.
+    /// No activation.
     #[default]
     Identity,
     /// `max(x, 0)`, see [`relu`].
@@ -32,12 +32,12 @@ pub enum Activation {
     Relu6,
     /// See [`leaky_relu`].
     LeakyRelu {
-        /// Factor of negative values.
+        /// Factor of negative values. PyTorch's default is 0.01.
         slope: f64,
     },
     /// See [`elu`].
     Elu {
-        /// Minus the value towards minus infinity.
+        /// The limit towards minus infinity, without its sign. PyTorch's default is 1.
         alpha: f64,
     },
     /// See [`sigmoid`].
@@ -58,7 +58,7 @@ pub enum Activation {
     HardSigmoid,
 }
 
-/// Every activation with PyTorch's defaults: the one table that names come from.
+/// Every activation with PyTorch's defaults. All names come from this table.
 const TABLE: [(&str, Activation); Activation::NAMES.len()] = [
     ("identity", Activation::Identity),
     ("relu", Activation::Relu),
@@ -93,7 +93,7 @@ impl Activation {
         "hardsigmoid",
     ];
 
-    /// What PyTorch calls it.
+    /// Its name in PyTorch.
     ///
     /// ```
     /// use candle_vision_ops::Activation;
@@ -106,12 +106,12 @@ impl Activation {
         self.curve().map_or("identity", Curve::name)
     }
 
-    /// The activation of that name, with PyTorch's defaults.
+    /// The activation of this name, with PyTorch's defaults. `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         TABLE.into_iter().find(|(known, _)| *known == name).map(|(_, activation)| activation)
     }
 
-    /// This of every element of `x`, as an op on the tape.
+    /// Applies this activation to every element of `x`, as an op on the tape.
     ///
     /// # Errors
     /// If `x` is not of a float type.
@@ -132,7 +132,7 @@ impl Activation {
         }
     }
 
-    /// This of every element of `x`, which no gradient flows through.
+    /// Applies this activation to every element of `x`, without a gradient.
     pub(crate) fn apply_untracked(self, x: &Tensor) -> Result<Tensor> {
         match self.curve() {
             None => Ok(x.clone()),
@@ -140,7 +140,7 @@ impl Activation {
         }
     }
 
-    /// The part of this that a fused op does itself, and what remains to be applied to its result.
+    /// Splits this into the part that a fused op computes itself and the part that remains for its result.
     pub(crate) fn split(self) -> (Self, Option<Self>) {
         match self {
             Self::Identity | Self::Relu | Self::Relu6 => (self, None),
@@ -148,7 +148,7 @@ impl Activation {
         }
     }
 
-    /// Where a ReLU stops; nothing if this is none.
+    /// The upper limit of a ReLU (infinity for a plain one). `None` for any other activation.
     pub(crate) fn ceiling(self) -> Option<f64> {
         match self {
             Self::Relu => Some(f64::INFINITY),
@@ -176,7 +176,7 @@ impl Activation {
     }
 }
 
-/// `max(x, 0)` of every element; the derivative at 0 is 0.
+/// `max(x, 0)` of every element. The derivative at 0 is 0.
 ///
 /// # Errors
 /// If `x` is not `f32` or `f64`.
@@ -196,7 +196,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     apply(x, Curve::Relu)
 }
 
-/// `min(max(x, 0), 6)` of every element; the derivative at 0 and at 6 is 0.
+/// `min(max(x, 0), 6)` of every element. The derivative at 0 and at 6 is 0.
 ///
 /// # Errors
 /// If `x` is not `f32` or `f64`.
@@ -220,7 +220,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     apply(x, Curve::Silu)
 }
 
-/// `x` times the probability that a standard normal number is below `x`, of every element: the
+/// `x` times the probability that a standard normal number is below `x`, for every element. This is the
 /// exact form with the error function, PyTorch's default, not the approximation with `tanh`.
 ///
 /// # Errors
@@ -229,7 +229,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     apply(x, Curve::Gelu)
 }
 
-/// `x * relu6(x + 3) / 6` of every element; the derivative at -3 is 0 and at 3 is 1.
+/// `x * relu6(x + 3) / 6` of every element. The derivative is 0 at -3 and 1 at 3.
 ///
 /// # Errors
 /// If `x` is not `f32` or `f64`.
@@ -237,7 +237,7 @@ pub fn hardswish(x: &Tensor) -> Result<Tensor> {
     apply(x, Curve::HardSwish)
 }
 
-/// `relu6(x + 3) / 6` of every element; the derivative at -3 and at 3 is 0.
+/// `relu6(x + 3) / 6` of every element. The derivative at -3 and at 3 is 0.
 ///
 /// # Errors
 /// If `x` is not `f32` or `f64`.
@@ -245,7 +245,7 @@ pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
     apply(x, Curve::HardSigmoid)
 }
 
-/// `x` where it is positive, else `slope * x`; the derivative at 0 is `slope`. PyTorch's default slope
+/// `x` where it is positive, otherwise `slope * x`. The derivative at 0 is `slope`. PyTorch's default slope
 /// is 0.01.
 ///
 /// # Errors
@@ -254,7 +254,7 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     apply(x, Curve::LeakyRelu { slope })
 }
 
-/// `x` where it is positive, else `alpha * (exp(x) - 1)`. PyTorch's default `alpha` is 1.
+/// `x` where it is positive, otherwise `alpha * (exp(x) - 1)`. PyTorch's default `alpha` is 1.
 ///
 /// # Errors
 /// If `x` is not of a float type.
@@ -270,7 +270,7 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
     apply(x, Curve::Tanh)
 }
 
-/// `ln(1 + exp(x))` of every element; above 20 `x` itself, as in PyTorch.
+/// `ln(1 + exp(x))` of every element. Above 20 it is `x` itself, as in PyTorch.
 ///
 /// # Errors
 /// If `x` is not of a float type.
@@ -353,8 +353,8 @@ impl CustomOp2 for Gradient {
 
 const RELU: &str = "relu";
 
-/// What of `grad` passes back through a ReLU with this ceiling that gave `output`; both are
-/// contiguous.
+/// The part of `grad` that passes back through a ReLU with this ceiling. `output` is the ReLU's output.
+/// Both must be contiguous.
 pub(crate) fn relu_gradient(output: &Tensor, grad: &Tensor, ceiling: f64) -> Result<Tensor> {
     output.apply_op2_no_bwd(grad, &ReluGradient { ceiling })
 }

@@ -6,12 +6,12 @@ use crate::avg_pool2d::average;
 use crate::check;
 use candle_vision_kernels::pool::{AxisWindows, Windows};
 
-/// The mean of `output[0]` by `output[1]` windows that cover the images evenly; `[1, 1]` is the
-/// global average before a classifier.
+/// The mean of `output[0]` by `output[1]` windows that cover the images evenly. `[1, 1]` is the global
+/// average before a classifier.
 ///
-/// Window `i` of `n` along a side is `side * i / n` (rounded down) to `side * (i + 1) / n` (rounded
-/// up), as in PyTorch: windows overlap where the side does not divide, and repeat inputs where `n`
-/// is larger than the side.
+/// Along a side, window `i` of `n` goes from `side * i / n` (rounded down) to `side * (i + 1) / n` (rounded
+/// up), as in PyTorch. Windows overlap if `n` does not divide the side. They repeat inputs if `n` is larger
+/// than the side.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`, `f32` or `f64`

@@ -9,13 +9,13 @@ use crate::storage::{elements, stored, with_float};
 use crate::tape::apply2;
 use candle_vision_kernels::add as kernels;
 
-/// `x + y`, of equal shapes, as at the end of a residual block.
+/// `x + y` of equal shapes, as at the end of a residual block.
 ///
-/// The same values as candle's sum, and an op of this crate, so that [`backward`](crate::backward())
-/// need not leave its way to candle.
+/// The values are the same as those of candle's sum. As an op of this crate, it keeps
+/// [`backward`](crate::backward()) from falling back to candle's.
 ///
 /// # Errors
-/// If the shapes or number types differ, or are not a float's.
+/// If the shapes or number types differ, or the type is not a float type.
 ///
 /// # Example
 /// ```
@@ -31,7 +31,7 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     apply2(&x.contiguous()?, &y.contiguous()?, Add)
 }
 
-/// As [`add`], of two gradients: it leads nowhere.
+/// [`add`] of two gradients. The result is not on the tape.
 pub(crate) fn add_gradients(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     check_arguments(x, y)?;
     x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Add)

@@ -23,19 +23,19 @@ pub struct AvgPool2dConfig {
     pub kernel: [usize; 2],
     /// Step from one window to the next.
     pub stride: [usize; 2],
-    /// Zeros added on each side; at most half a kernel.
+    /// Zeros added on each side. At most half a kernel.
     pub padding: Padding2d,
     /// Whether a last window may reach past the padded input, as long as it starts inside the input
     /// or its left padding.
     pub ceil_mode: bool,
-    /// Whether the zeros of the padding count in the average. They do in PyTorch unless told otherwise, and
-    /// never do in TensorFlow.
+    /// Whether the zeros of the padding count in the average. By default they do, as in PyTorch. In
+    /// TensorFlow they never do.
     pub count_include_pad: bool,
 }
 
 impl AvgPool2dConfig {
-    /// Windows side by side: the stride is the kernel, a number or `[height, width]`, without padding. Padding, if it is
-    /// added, counts in the average, which is PyTorch's default.
+    /// Adjacent windows without padding: the stride equals the kernel, which is one number or
+    /// `[height, width]`. If padding is added, its zeros count in the average, which is PyTorch's default.
     pub fn new(kernel: impl PerAxis) -> Self {
         let kernel = kernel.per_axis();
         Self {
@@ -47,23 +47,23 @@ impl AvgPool2dConfig {
         }
     }
 
-    /// With another stride: along both axes, or `[height, width]`.
+    /// Sets the stride: one number for both axes, or `[height, width]`.
     pub fn stride(self, stride: impl PerAxis) -> Self {
         Self { stride: stride.per_axis(), ..self }
     }
 
-    /// With padding on all four sides, `[height, width]`, `[top, bottom, left, right]`, or a
+    /// Sets the padding: one number for all sides, `[height, width]`, `[top, bottom, left, right]`, or a
     /// [`Padding2d`].
     pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
         Self { padding: padding.into(), ..self }
     }
 
-    /// With [`ceil_mode`](Self::ceil_mode) on or off.
+    /// Sets [`ceil_mode`](Self::ceil_mode).
     pub fn ceil_mode(self, ceil_mode: bool) -> Self {
         Self { ceil_mode, ..self }
     }
 
-    /// With [`count_include_pad`](Self::count_include_pad) on or off.
+    /// Sets [`count_include_pad`](Self::count_include_pad).
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
         Self { count_include_pad, ..self }
     }
@@ -115,7 +115,7 @@ pub fn avg_pool2d(x: &Tensor, config: &AvgPool2dConfig) -> Result<Tensor> {
 
 const NAME: &str = "avg_pool2d";
 
-/// The mean of every one of `windows`; `name` is the op's in errors.
+/// The mean of each of `windows`. `name` is the name of the op in errors.
 pub(crate) fn average(name: &'static str, x: &Tensor, windows: Windows) -> Result<Tensor> {
     if is_emulated(x) {
         return average(name, &widened(x)?, windows)?.to_dtype(x.dtype());

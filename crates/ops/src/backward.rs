@@ -1,8 +1,8 @@
-//! `backward` without the detours of candle's.
+//! A `backward` without the extra passes of candle's.
 //!
-//! candle's own fills a tensor of zeros for every node and adds the node's gradient to it: two passes
-//! over memory for nothing where a node is used once, which is a tenth of a step where memory is what
-//! a step waits for.
+//! For every node candle's `backward` fills a tensor with zeros and adds the node's gradient to it. For a
+//! node that is used once, these are two needless passes over memory. They take a tenth of a step where
+//! memory limits the speed.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -14,14 +14,14 @@ use candle_core::{DType, Result, Tensor};
 use crate::add::add_gradients;
 use crate::tape::{self, Recorded};
 
-/// The gradients of `loss`, as its method `backward` gives them, in less time.
+/// The gradients of `loss`. They equal those of its method `backward`, in less time.
 ///
-/// A gradient goes on as it is, and only where a tensor was used more than once are gradients added.
-/// That takes a graph of this crate's ops alone (see [`is_direct`] and [`why_not_direct`]); if any op
-/// between `loss` and a variable is one of candle's own, even a reshape, the whole way back is candle's.
+/// A gradient is passed on as it is. Gradients are added only where a tensor was used more than once. The
+/// graph must consist of this crate's ops (see [`is_direct`] and [`why_not_direct`]). If it contains any
+/// candle op between `loss` and a variable, even a reshape, the whole backward pass falls back to candle's.
 ///
 /// # Errors
-/// What `loss.backward()` returns.
+/// The errors of `loss.backward()`.
 ///
 /// # Example
 /// ```
@@ -41,11 +41,11 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     backward_from(loss, &loss.ones_like()?)
 }
 
-/// The gradients of the sum of `y * gradient`, as [`backward`] gives them: what PyTorch calls
+/// The gradients of the sum of `y * gradient`, computed as by [`backward`]. PyTorch writes this as
 /// `y.backward(gradient)`.
 ///
 /// # Errors
-/// If `gradient` is not of the shape and number type of `y`, and what candle's `backward` returns.
+/// If `gradient` does not have the shape and number type of `y`, and the errors of candle's `backward`.
 ///
 /// # Example
 /// ```
@@ -69,8 +69,8 @@ pub fn backward_from(y: &Tensor, gradient: &Tensor) -> Result<GradStore> {
     }
 }
 
-/// Whether [`backward`] of `y` is this crate's, since every op between `y` and a variable is, and not
-/// candle's slower one; [`why_not_direct`] says which op it is then.
+/// Whether [`backward`] of `y` is this crate's fast one. It is if every op between `y` and a variable is an
+/// op of this crate. Otherwise [`why_not_direct`] names an op that is not.
 ///
 /// # Example
 /// ```
@@ -86,18 +86,18 @@ pub fn is_direct(y: &Tensor) -> bool {
     recorded(&y.sorted_nodes()).is_some()
 }
 
-/// An op of candle's own, for which the whole of [`backward`] is candle's.
+/// One of candle's own ops, because of which the whole of [`backward`] falls back to candle's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ForeignOp {
-    /// What it does, as far as candle shows: `reshape`, `permute`, `narrow`, `broadcast`, or `operation`
-    /// for one that computes.
+    /// The kind of op, as far as candle shows it: `reshape`, `permute`, `narrow`, `broadcast`, or
+    /// `operation` for one that computes.
     pub kind: &'static str,
-    /// Shape of its result.
+    /// Shape of the op's result.
     pub shape: Vec<usize>,
-    /// Number type of its result.
+    /// Number type of the op's result.
     pub dtype: DType,
-    /// How many such ops there are in all.
+    /// Total number of such ops in the graph.
     pub count: usize,
 }
 
@@ -111,8 +111,9 @@ impl std::fmt::Display for ForeignOp {
     }
 }
 
-/// The first op, in the order of the forward pass, that keeps [`backward`] of `y` from its fast way; `None`
-/// if it takes that way. Half precision on the CPU is emulated by candle's conversions, and never takes it.
+/// The first op, in the order of the forward pass, because of which [`backward`] of `y` falls back to
+/// candle's. `None` if it does not. With half precision on the CPU it always falls back, because candle's
+/// conversions emulate it.
 ///
 /// # Example
 /// ```
@@ -129,20 +130,21 @@ impl std::fmt::Display for ForeignOp {
 pub fn why_not_direct(y: &Tensor) -> Option<ForeignOp> {
     let nodes = y.sorted_nodes();
     let is_foreign = |node: &&&Tensor| !node.is_variable() && tape::made_by(node).is_none();
-    // Each node comes before what it was made of.
+    // Each node precedes its arguments.
     let first = nodes.iter().rfind(is_foreign)?;
     let count = nodes.iter().filter(is_foreign).count();
     let (shape, dtype) = (first.dims().to_vec(), first.dtype());
     Some(ForeignOp { kind: kind(first, &nodes), shape, dtype, count })
 }
 
-/// candle keeps what made a tensor to itself, but a view shares the memory of what it is a view of.
+/// The kind of op that made a tensor. candle does not reveal it, but a view shares the memory of its
+/// source.
 fn kind(tensor: &Tensor, nodes: &[&Tensor]) -> &'static str {
     let is_source = |node: &&&Tensor| {
         let (ours, theirs) = (tensor.storage_and_layout().0, node.storage_and_layout().0);
         node.id() != tensor.id() && std::ptr::eq(&raw const *ours, &raw const *theirs)
     };
-    // What it was made of comes after it.
+    // Its arguments come after it.
     let made_of = nodes.iter().skip_while(|node| node.id() != tensor.id());
     let Some(source) = made_of.clone().find(is_source) else {
         return "operation";
@@ -155,7 +157,7 @@ fn kind(tensor: &Tensor, nodes: &[&Tensor]) -> &'static str {
     }
 }
 
-/// What made each node, nothing for a variable; `None` if candle made one of them.
+/// The op that made each node, `None` for a variable. The whole result is `None` if candle made a node.
 fn recorded(nodes: &[&Tensor]) -> Option<Vec<Option<Arc<dyn Recorded>>>> {
     let of = |node: &&Tensor| {
         if node.is_variable() { Some(None) } else { tape::made_by(node).map(Some) }
@@ -163,8 +165,7 @@ fn recorded(nodes: &[&Tensor]) -> Option<Vec<Option<Arc<dyn Recorded>>>> {
     nodes.iter().map(of).collect()
 }
 
-/// From the first node, whose gradient is given, to the variables; each node comes before what it was
-/// made of.
+/// Walks from the first node, whose gradient is given, to the variables. Each node precedes its arguments.
 fn walk(
     nodes: &[&Tensor],
     ops: &[Option<Arc<dyn Recorded>>],
@@ -180,14 +181,14 @@ fn walk(
         let Some(gradient) = gradients[i].take() else {
             continue;
         };
-        // An op may have computed it in ways that candle could follow back.
+        // An op may have computed it with operations that candle records.
         let gradient = gradient.detach();
         let Some(op) = op else {
             found.insert(node, gradient);
             continue;
         };
         let of_arguments = op.gradients(node, &gradient)?;
-        // Its memory is the next one's.
+        // The next gradient reuses its memory.
         drop(gradient);
         for (argument, gradient) in op.arguments().into_iter().zip(of_arguments) {
             if let (Some(&place), Some(gradient)) = (places.get(&argument), gradient) {

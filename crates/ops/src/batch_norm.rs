@@ -1,8 +1,8 @@
 //! Batch normalisation, with the residual sum and the activation that follow it in most networks.
 //!
-//! One op, so that a block's feature map goes through memory twice on the way forward (for the
-//! statistics, then to be normalised) and twice on the way back, and nothing of full size is kept in
-//! between but the input and the output. candle-nn's is a chain of a dozen ops.
+//! It is one op. So a block's feature map goes through memory twice in the forward pass (for the statistics
+//! and for the normalisation) and twice in the backward pass. Only the input and the output are kept at
+//! full size in between. candle-nn's batch norm is a chain of a dozen ops.
 
 mod affine;
 mod after_convolution;
@@ -26,15 +26,16 @@ use crate::{Activation, check};
 use candle_vision_kernels::batch_norm::{self as kernels, Affine};
 use statistics::statistics;
 
-/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the mean and the
-/// biased variance of each channel over the batch, and those statistics.
+/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)`, and the statistics. Mean and
+/// biased variance are those of each channel over the batch.
 ///
-/// Differentiable in `x`, `weight`, `bias` and `residual`, the statistics included.
+/// It is differentiable in `x`, `weight`, `bias` and `residual`. The gradient of `x` includes that through
+/// the statistics.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]` (or any rank from 2, channels last), `f32` or `f64`
 /// - `weight`, `bias`: `[channels]`; `residual`: as `x`
-/// - returns a tensor as `x`
+/// - returns a tensor of the shape and number type of `x`
 ///
 /// # Errors
 /// If a shape or number type differs, or there is only one value per channel.
@@ -83,12 +84,12 @@ pub fn batch_norm_train(
 /// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the running statistics
 /// of `norm`.
 ///
-/// Differentiable in `x`, `weight`, `bias` and `residual`; the statistics are constants.
+/// It is differentiable in `x`, `weight`, `bias` and `residual`. The statistics are constants.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]` (or any rank from 2, channels last), `f32` or `f64`
 /// - `residual`: as `x`
-/// - returns a tensor as `x`
+/// - returns a tensor of the shape and number type of `x`
 ///
 /// # Errors
 /// If a shape or number type differs.
@@ -134,32 +135,32 @@ pub fn batch_norm_eval(
 /// The trained parameters of a batch norm, each `[channels]`.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormParameters<'a> {
-    /// What the normalised values are multiplied by.
+    /// Factor of the normalised values.
     pub weight: &'a Tensor,
-    /// What is added to them.
+    /// Term added to the scaled values.
     pub bias: &'a Tensor,
-    /// Added to the variance.
+    /// Term added to the variance.
     pub eps: f64,
 }
 
 /// The values of a batch norm that evaluation uses, each `[channels]`.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormConstants<'a> {
-    /// What the normalised values are multiplied by.
+    /// Factor of the normalised values.
     pub weight: &'a Tensor,
-    /// What is added to them.
+    /// Term added to the scaled values.
     pub bias: &'a Tensor,
     /// Running mean.
     pub mean: &'a Tensor,
     /// Running variance.
     pub variance: &'a Tensor,
-    /// Added to the variance.
+    /// Term added to the variance.
     pub eps: f64,
 }
 
 const NAME: &str = "batch_norm";
 
-/// The number of channels, if the shapes agree.
+/// The number of channels. Returns an error if the shapes do not agree.
 fn check_arguments(
     x: &Tensor,
     weight: &Tensor,
@@ -179,15 +180,16 @@ fn check_arguments(
     Ok(channels)
 }
 
-/// The normalisation itself: of the input, the affine parameters as `[2, channels]` (weights, then
-/// biases) since an op has at most three arguments, and the residual if there is one.
+/// The op of the normalisation. Its arguments are the input, the affine parameters and the residual, if
+/// there is one. The affine parameters are one tensor `[2, channels]` (weights, then biases), because an op
+/// has at most three arguments.
 #[derive(Clone)]
 struct BatchNorm {
     mean: Tensor,
     variance: Tensor,
     eps: f64,
     activation: Activation,
-    /// Whether mean and variance are those of the input.
+    /// Whether mean and variance are those of the input batch.
     of_batch: bool,
 }
 
@@ -211,7 +213,7 @@ impl BatchNorm {
         }
     }
 
-    /// As the CUDA kernels take it, with an activation that may not be this op's.
+    /// The values for the CUDA kernels, with an activation that may differ from this op's.
     #[cfg(feature = "cuda")]
     fn normalization(&self, activation: Activation) -> cuda::Normalization<'_> {
         let Self { mean, variance, eps, .. } = self;
@@ -231,7 +233,7 @@ impl BatchNorm {
         Ok(stored(y, layout.shape()))
     }
 
-    /// The affine parameters, as `[2, channels]`, and the statistics in one.
+    /// Combines the affine parameters, `[2, channels]`, and the statistics.
     fn scale_and_shift<T: Float>(&self, affine: &[T]) -> Result<Affine<T>> {
         let (weight, bias) = affine.split_at(affine.len() / 2);
         Ok(kernels::affine(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?))

@@ -1,4 +1,4 @@
-//! From one float type to another, on the tape.
+//! Conversions between float types, on the tape.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
@@ -6,13 +6,13 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Sha
 use crate::check;
 use crate::tape::apply1;
 
-/// `x` in another float type; its gradient comes back in `x`'s own.
+/// `x` converted to another float type. The gradient has the type of `x`.
 ///
-/// The same values as candle's `to_dtype`, and an op of this crate, so that
-/// [`backward`](crate::backward()) need not leave its way to candle.
+/// The values are the same as those of candle's `to_dtype`. As an op of this crate, it keeps
+/// [`backward`](crate::backward()) from falling back to candle's.
 ///
 /// # Errors
-/// If one of the two types is not a float's.
+/// If one of the two types is not a float type.
 ///
 /// # Example
 /// ```

@@ -1,4 +1,4 @@
-//! Tensors side by side.
+//! Concatenation of tensors.
 
 use candle_core::{Result, Tensor, bail};
 use candle_vision_kernels::rearrange::Places;
@@ -7,11 +7,11 @@ use crate::check;
 use crate::rearrange::{anchored, gradient_along};
 use crate::tape::{is_anchored, note};
 
-/// `tensors` one behind the other along `axis`.
+/// Concatenates `tensors` along `axis`.
 ///
 /// # Shapes
-/// - `tensors`: equal but for `axis`, of one float type
-/// - returns their shape with the sum of their sizes along `axis`
+/// - `tensors`: equal shapes except along `axis`, of one float type
+/// - returns the same shape with the sum of the sizes along `axis`
 ///
 /// # Errors
 /// If there are none, there is no such axis, or a shape or number type differs.
@@ -45,7 +45,7 @@ pub fn cat<X: AsRef<Tensor>>(tensors: &[X], axis: usize) -> Result<Tensor> {
     }
     let mut tensors: Vec<Tensor> =
         tensors.iter().map(|x| x.as_ref().contiguous()).collect::<Result<_>>()?;
-    // One op of this crate among the arguments is enough for the tape.
+    // The tape needs one argument that an op of this crate made.
     if !tensors.iter().any(|x| x.track_op() && is_anchored(x))
         && let Some(variable) = tensors.iter_mut().find(|x| x.is_variable())
     {

@@ -1,8 +1,8 @@
-//! Argument checks that every op makes, with one-line errors that name the op.
+//! Argument checks that every op makes. The errors have one line and name the op.
 
 use candle_core::{DType, Result, Tensor, bail};
 
-/// The sizes of a channels-last batch of images, none of them zero but perhaps the first.
+/// The sizes of a channels-last batch of images. Only the first may be zero.
 pub(crate) fn images(op: &str, x: &Tensor) -> Result<[usize; 4]> {
     float(op, x)?;
     match *x.dims() {
@@ -13,7 +13,7 @@ pub(crate) fn images(op: &str, x: &Tensor) -> Result<[usize; 4]> {
     }
 }
 
-/// That `x` holds floating point numbers that the ops know, and can be copied in order if it is not.
+/// Checks that `x` has a float type that the ops support, and that candle can make it contiguous.
 pub(crate) fn float(op: &str, x: &Tensor) -> Result<()> {
     match x.dtype() {
         DType::F32 | DType::F64 | DType::F16 | DType::BF16 => copied(op, "x", x),
@@ -21,13 +21,13 @@ pub(crate) fn float(op: &str, x: &Tensor) -> Result<()> {
     }
 }
 
-/// That candle can copy the tensor called `name`, unless its elements lie in order already.
+/// Checks that candle can copy the tensor called `name`. A contiguous tensor needs no copy.
 pub(crate) fn copied(op: &str, name: &str, x: &Tensor) -> Result<()> {
     if x.is_contiguous() { Ok(()) } else { within_candle(op, name, x) }
 }
 
-/// That candle's own kernels can take the tensor called `name`. On a CUDA device they count in 32 bits,
-/// and beyond that give wrong numbers without an error.
+/// Checks that candle's own kernels can handle the tensor called `name`. On a CUDA device they count
+/// elements in 32 bits. Beyond that they give wrong numbers without an error.
 pub(crate) fn within_candle(op: &str, name: &str, x: &Tensor) -> Result<()> {
     within(op, name, x.device().is_cuda(), x.dims())
 }
@@ -44,7 +44,7 @@ fn within(op: &str, name: &str, on_cuda: bool, dims: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// That `x` holds `f32` or `f64`, as what an optimizer updates does.
+/// Checks that `x` holds `f32` or `f64`, as tensors that an optimizer updates do.
 pub(crate) fn full_float(op: &str, x: &Tensor) -> Result<()> {
     match x.dtype() {
         DType::F32 | DType::F64 => copied(op, "x", x),
@@ -52,8 +52,8 @@ pub(crate) fn full_float(op: &str, x: &Tensor) -> Result<()> {
     }
 }
 
-/// That `tensor`, a parameter or statistic of a norm, has the shape `dims` and the number type that
-/// goes with `x`: its own, or `f32` beside a half one.
+/// Checks that `tensor`, a parameter or statistic of a norm, has the shape `dims` and the right number
+/// type: that of `x`, or `f32` beside a half-precision `x`.
 pub(crate) fn of_norm(
     op: &str,
     name: &str,
@@ -78,7 +78,7 @@ pub(crate) fn of_norm(
     Ok(())
 }
 
-/// That `tensor`, called `name`, has the shape `dims` and the number type of `like`.
+/// Checks that `tensor`, called `name`, has the shape `dims` and the number type of `like`.
 pub(crate) fn matches(
     op: &str,
     name: &str,

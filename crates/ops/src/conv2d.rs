@@ -64,8 +64,8 @@ pub fn conv2d(
     conv2d_activated(x, kernel, bias, Activation::Identity, config)
 }
 
-/// `activation` of a [`conv2d`], as one op: a pass over memory less on the way forward, and two less
-/// on the way back.
+/// `activation` of a [`conv2d`], as one op. It saves one pass over memory in the forward pass and two in
+/// the backward pass.
 ///
 /// # Shapes and errors
 /// Those of [`conv2d`].
@@ -96,8 +96,8 @@ pub fn conv2d_activated(
     }
 }
 
-/// `x`, contiguous and perhaps padded, its convolution with `kernel`, which is contiguous too, as an op
-/// that is not on the tape, and the output of that.
+/// The convolution of `x` with a contiguous `kernel`, without recording it on the tape. Returns `x`
+/// (contiguous and padded if needed), the op, and its output.
 pub(crate) fn untracked(
     x: &Tensor,
     kernel: &Tensor,
@@ -110,10 +110,10 @@ pub(crate) fn untracked(
     Ok((x, convolution, output))
 }
 
-/// `x`, contiguous, and the sizes of its convolution.
+/// Returns `x`, contiguous, and the sizes of its convolution.
 ///
-/// cuDNN puts as many zeros in front of an axis as behind it. Where that does not do, the padding is
-/// written out on a CUDA device; the CPU's kernels and those for patches need no copy.
+/// cuDNN puts the same number of zeros before and after an axis. If the padding is uneven, it is written
+/// into a copy on a CUDA device. The CPU's kernels and those for patches need no copy.
 pub(crate) fn placed(
     x: &Tensor,
     kernel: &Tensor,
@@ -129,7 +129,7 @@ pub(crate) fn placed(
     Ok((x, shape))
 }
 
-/// Zeros in front and behind, for the height and the width.
+/// Zeros before and after, for the height and the width.
 fn padding(x: &Tensor, kernel: &Tensor, config: &Conv2dConfig) -> Result<[[usize; 2]; 2]> {
     let (_, in_height, in_width, _) = x.dims4()?;
     let (_, _, kernel_height, kernel_width) = kernel.dims4()?;
@@ -213,7 +213,7 @@ impl Conv2d {
         y
     }
 
-    /// The gradient of what the activation was given.
+    /// The gradient of the activation's input.
     fn behind_activation(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let grad = grad.contiguous()?;
         match self.activation.ceiling() {
@@ -233,12 +233,12 @@ impl Conv2d {
         Ok((dx, dkernel))
     }
 
-    /// The gradient of the input, given that of the output.
+    /// The gradient of the input, from that of the output.
     pub(crate) fn input_gradient(&self, kernel: &Tensor, grad: &Tensor) -> Result<Tensor> {
         grad.apply_op2_no_bwd(kernel, &InputGradient(self))
     }
 
-    /// The gradient of the kernel, given that of the output.
+    /// The gradient of the kernel, from that of the output.
     pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         x.apply_op2_no_bwd(grad, &KernelGradient(self))
     }

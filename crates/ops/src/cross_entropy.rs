@@ -1,8 +1,8 @@
 //! Cross entropy between logits and labels or probabilities.
 //!
-//! Every form of it (labels or probabilities, smoothed or not, with or without class weights) is
-//! `-sum(targets * log_softmax(logits))` for some matrix of targets that does not depend on the
-//! logits. So the targets are made first, and one fused op does the rest.
+//! Every form of it (labels or probabilities, with or without smoothing, with or without class weights) is
+//! `-sum(targets * log_softmax(logits))` for some matrix of targets that does not depend on the logits. So
+//! the targets are computed first, and one fused op does the rest.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
@@ -16,7 +16,7 @@ use crate::tape::apply2;
 use candle_vision_kernels::float::Float;
 use candle_vision_kernels::softmax as kernels;
 
-/// Settings of [`cross_entropy`]; the default is neither smoothing nor weights.
+/// Settings of [`cross_entropy`]. The default has neither smoothing nor weights.
 #[derive(Debug, Clone, Default)]
 pub struct CrossEntropyConfig {
     /// Fraction, in `0.0..=1.0`, of each row's target that is spread evenly over all classes.
@@ -25,23 +25,24 @@ pub struct CrossEntropyConfig {
     pub class_weights: Option<Tensor>,
 }
 
-/// What the logits are compared with.
+/// The targets that the logits are compared with.
 #[derive(Debug, Clone, Copy)]
 pub enum Targets<'a> {
-    /// The right class of each row, `[batch]`, `u32`.
+    /// The true class of each row, `[batch]`, `u32`.
     Labels(&'a Tensor),
-    /// A probability of each class in each row, `[batch, classes]`, of the logits' number type. No
+    /// A probability of each class in each row, `[batch, classes]`, of the number type of the logits. No
     /// gradient flows into them.
     Probabilities(&'a Tensor),
 }
 
-/// The mean over the batch of `-sum(target * log_softmax(logits))`, exactly as
-/// `torch.nn.functional.cross_entropy` averages:
+/// The mean over the batch of `-sum(target * log_softmax(logits))`. It averages exactly as
+/// `torch.nn.functional.cross_entropy` does:
 ///
-/// - labels with class weights: divided by the sum of the weights of the rows' labels, both the part
-///   of the labels and the smoothed part;
-/// - probabilities with class weights: each term times its class's weight, divided by the batch;
-/// - without class weights: divided by the batch.
+/// - labels with class weights: the sum, including its smoothed part, is divided by the sum of the weights
+///   of the rows' labels
+/// - probabilities with class weights: each term is multiplied by its class's weight, and the sum is
+///   divided by the batch size
+/// - without class weights: the sum is divided by the batch size
 ///
 /// # Shapes
 /// - `logits`: `[batch, classes]`, `f32` or `f64`
@@ -49,9 +50,9 @@ pub enum Targets<'a> {
 /// - returns a scalar
 ///
 /// # Errors
-/// If a shape or number type differs, the batch is empty, the smoothing is not in `0.0..=1.0`, or a
-/// label is not below `classes`; the error names the row and the label. On a CUDA device, where
-/// looking at the labels would mean waiting, such a label makes the loss NaN instead.
+/// If a shape or number type differs, the batch is empty, the smoothing is not in `0.0..=1.0`, or a label
+/// is not below `classes`. The error names the row and the label. On a CUDA device the host does not check
+/// labels, because it would have to wait. A wrong label makes the loss NaN there.
 ///
 /// # Example
 /// ```
@@ -110,7 +111,7 @@ fn check_class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<()
     }
 }
 
-/// The weight of each class, 1 unless given.
+/// The weight of each class. It is 1 if no weights are given.
 fn class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<Vec<f64>> {
     match &config.class_weights {
         Some(weights) => weights.to_dtype(DType::F64)?.to_vec1(),
@@ -129,7 +130,7 @@ fn check_labels(labels: &Tensor, batch: usize) -> Result<()> {
     )
 }
 
-/// What [`label_targets`] gives, made on the device, so that the host need not wait for the labels.
+/// [`label_targets`] computed on the device, so that the host need not wait for the labels.
 #[cfg(feature = "cuda")]
 fn on_device(
     labels: &Tensor,
@@ -198,7 +199,7 @@ fn probability_targets(probabilities: &Tensor, weights: &[f64], smoothing: f64) 
     smoothed.broadcast_mul(&weights)?.affine(1.0 / batch as f64, 0.0)
 }
 
-/// `-sum(targets * log_softmax(logits))`.
+/// The op `-sum(targets * log_softmax(logits))`.
 struct CrossEntropy;
 
 impl CustomOp2 for CrossEntropy {
@@ -245,7 +246,7 @@ impl CustomOp2 for CrossEntropy {
     }
 }
 
-/// The gradient of the logits, from the logits, the targets and the gradient of the loss.
+/// The gradient of the logits. Its arguments are the logits, the targets and the gradient of the loss.
 struct Gradient;
 
 impl CustomOp3 for Gradient {

@@ -1,9 +1,9 @@
-//! CUDA kernels and the libraries beside them, behind the same functions as the CPU kernels.
+//! CUDA kernels and libraries, behind the same functions as the CPU kernels.
 //!
-//! Everything runs on the one stream of candle's device, in the order in which it is asked for; the
-//! host does not wait for it. Our own kernels are `kernels/*.cu`, compiled when the crate is built.
-//! Convolutions go through cuDNN, which is opened when it is first needed, or through a matrix product
-//! where there is none.
+//! Everything runs on the single stream of candle's device, in the order of the calls. The host does not
+//! wait for it. Our own kernels are `kernels/*.cu`, which are compiled when the crate is built.
+//! Convolutions use cuDNN, which is opened when it is first needed. Without cuDNN they use a matrix
+//! product.
 
 mod activation;
 mod array;

@@ -1,6 +1,6 @@
 //! Dropout from a seeded generator.
 //!
-//! candle draws dropout masks from a generator that cannot be seeded on the CPU, so a run with it
+//! candle draws dropout masks from a generator that cannot be seeded on the CPU, so a run with its dropout
 //! cannot be repeated.
 
 #[cfg(feature = "cuda")]
@@ -19,7 +19,7 @@ use candle_vision_kernels::dropout as kernels;
 /// Sets each element to zero with the given probability and scales the others by
 /// `1 / (1 - probability)`, which keeps the expected value (inverted dropout).
 ///
-/// The mask depends on the generator alone, one draw an element: the same generator state gives the
+/// The mask depends only on the generator, with one draw per element. The same generator state gives the
 /// same mask on any device and any number of threads. A probability of 0 draws nothing.
 ///
 /// # Shapes
@@ -58,7 +58,7 @@ pub fn dropout(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tens
 
 const NAME: &str = "dropout";
 
-/// 1 where an element stays.
+/// The mask: 1 where an element is kept, otherwise 0.
 fn keep_mask(count: usize, probability: f64, rng: &mut Generator) -> Vec<u8> {
     let threshold = (probability * 2f64.powi(32)) as u64;
     (0..count).map(|_| u8::from(u64::from(rng.next_u32()) >= threshold)).collect()
@@ -69,7 +69,8 @@ fn scale(probability: f64) -> f64 {
     if probability < 1.0 { 1.0 / (1.0 - probability) } else { 0.0 }
 }
 
-/// Multiplication by `scale` where the mask is 1 and by 0 elsewhere; linear, so its own gradient.
+/// Multiplies by `scale` where the mask is 1 and by 0 elsewhere. It is linear, so its gradient is the same
+/// op.
 #[derive(Clone, Copy)]
 struct Keep {
     scale: f64,

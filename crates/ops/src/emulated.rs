@@ -1,6 +1,6 @@
-//! Half precision on the CPU: worked out in `f32`, rounded where an op ends.
+//! Half precision on the CPU: computed in `f32` and rounded at the end of each op.
 //!
-//! No kernel is faster for it there; it is for checking, without a GPU, what mixed precision does.
+//! It is no faster there. It serves to check, without a GPU, what mixed precision does.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -9,12 +9,12 @@ pub(crate) fn is_emulated(x: &Tensor) -> bool {
     matches!(x.dtype(), DType::F16 | DType::BF16) && x.device().is_cpu()
 }
 
-/// `x` in `f32`; its gradient is rounded to the number type of `x`.
+/// `x` in `f32`. Its gradient is rounded to the number type of `x`.
 pub(crate) fn widened(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F32)
 }
 
-/// The same of what may not be there.
+/// [`widened`] for an optional tensor.
 pub(crate) fn all_widened(x: Option<&Tensor>) -> Result<Option<Tensor>> {
     x.map(widened).transpose()
 }

@@ -1,4 +1,4 @@
-//! A whole step on the threads that its loops run on.
+//! Runs a whole step on the threads that its loops run on.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use rayon::{ThreadPoolBuilder, Yield};
 
-/// For how long a thread that has nothing to do within a step looks for work before it sleeps: longer
-/// than the pauses between loops, and than what it takes to wake a thread (some 50 us).
+/// How long an idle thread looks for work within a step before it sleeps. It is longer than the pauses
+/// between loops and than the time to wake a thread (about 50 us).
 const PATIENCE: Duration = Duration::from_micros(200);
 
-/// Runs `f` on one of the threads that the ops of this crate share, which are rayon's, and keeps the
-/// others awake until it is done or they have had nothing to do for a while.
+/// Runs `f` on one of the threads that the ops of this crate share, which are rayon's. The other threads
+/// stay awake until `f` is done or they have been idle for a while.
 ///
-/// An op that is called from any other thread wakes those threads and sleeps until they are done;
-/// one that is called from among them starts at once. So a training step or a forward pass, which is
-/// hundreds of short loops, is best wrapped as a whole. Results do not depend on it.
+/// An op that is called from any other thread wakes these threads and sleeps until they are done. An op
+/// that is called from one of them starts at once. A training step or a forward pass is hundreds of short
+/// loops, so it is best to wrap it as a whole. Results do not depend on it.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -33,7 +33,7 @@ pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         crate::cuda::bind_this_thread();
         f()
     };
-    // Of one thread, nothing is handed to others in any case.
+    // A pool of one thread hands nothing to other threads anyway.
     if rayon::current_num_threads() == 1 {
         return f();
     }
@@ -51,7 +51,7 @@ pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Does the pool's work as it comes, until all is `done` or none came for a while.
+/// Runs the pool's work as it comes, until `done` is set or no work came for a while.
 fn stay_awake(done: &AtomicBool) {
     let mut last_work = Instant::now();
     while !done.load(Ordering::Relaxed) && last_work.elapsed() < PATIENCE {
@@ -63,11 +63,12 @@ fn stay_awake(done: &AtomicBool) {
     }
 }
 
-/// Makes the calling thread one of those that the ops of this crate share: [`in_pool`] then hands
-/// nothing over, which counts where a step takes less than a millisecond.
+/// Makes the calling thread one of the threads that the ops of this crate share. [`in_pool`] then hands
+/// nothing over, which matters if a step takes less than a millisecond.
 ///
-/// For the main thread of a program, first thing: it does nothing once the pool works, nor where the
-/// pool is of one thread (`RAYON_NUM_THREADS`, else the machine's cores).
+/// Call it first thing in a program's main thread. It does nothing if the pool already works, or if the
+/// pool has one thread. The number of threads is `RAYON_NUM_THREADS`, or else the number of the machine's
+/// cores.
 ///
 /// ```
 /// candle_vision_ops::join_pool();
@@ -76,9 +77,9 @@ pub fn join_pool() {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|number| number.parse().ok());
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     let threads = asked.filter(|&number| number > 0).unwrap_or_else(cores);
-    // Alone in its pool, this thread would leave loops that others start without anyone to run them.
+    // If this were the only thread of the pool, no thread would run loops that other threads start.
     if threads > 1 {
-        // It fails where there is a pool already: that stays as it is.
+        // This fails if there is already a pool, which then stays.
         let _ = ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
     }
 }

@@ -1,7 +1,7 @@
-//! Resizing feature maps.
+//! Resizing of feature maps.
 //!
-//! candle's `upsample_nearest2d` overwrites what other uses of its input contributed to the gradient,
-//! and its bilinear form has no gradient.
+//! candle's `upsample_nearest2d` overwrites the gradient contributions of other uses of its input. Its
+//! bilinear form has no gradient.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -15,21 +15,21 @@ use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
 use candle_vision_kernels::resample::{self as kernels, ResampleWeights};
 
-/// How [`interpolate`] fills in between.
+/// How [`interpolate`] computes the new pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterpolateMode {
     /// The pixel at `position * from / to`, rounded down.
     Nearest,
-    /// A mean of the four pixels around a position, weighted by how near they are.
+    /// A mean of the four pixels around a position, weighted by their nearness.
     Bilinear {
-        /// Whether the centres of the corner pixels stay where they are. If not, the pixels' edges do:
-        /// PyTorch's default, and OpenCV's.
+        /// Whether the centres of the corner pixels stay in place. If not, the outer edges of the images
+        /// stay in place, which is the default of PyTorch and OpenCV.
         align_corners: bool,
     },
 }
 
-/// Images of another size, as `torch.nn.functional.interpolate` makes them. Without antialiasing:
-/// what is made much smaller skips pixels.
+/// Resizes images as `torch.nn.functional.interpolate` does. There is no antialiasing, so a strong
+/// reduction skips pixels.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`
@@ -68,8 +68,8 @@ pub fn interpolate(x: &Tensor, size: [usize; 2], mode: InterpolateMode) -> Resul
 
 const NAME: &str = "interpolate";
 
-/// Every pixel a weighted sum of pixels, along the rows and along the columns. Its gradient is the same
-/// with the weights transposed.
+/// Computes every pixel as a weighted sum of pixels, along the rows and along the columns. The gradient is
+/// the same op with the weights transposed.
 struct Resample {
     rows: ResampleWeights,
     columns: ResampleWeights,

@@ -1,6 +1,6 @@
 //! Layer normalisation.
 //!
-//! candle-nn's fused `layer_norm` has no gradient and cuts the tape without a word.
+//! candle-nn's fused `layer_norm` has no gradient. It cuts the tape without an error.
 
 use std::sync::OnceLock;
 
@@ -21,8 +21,8 @@ use candle_vision_kernels::layer_norm as kernels;
 ///
 /// # Shapes
 /// - `x`: `[.., features]`
-/// - `weight`, `bias`: `[features]`; `f32` beside a half `x`
-/// - returns a tensor as `x`
+/// - `weight`, `bias`: `[features]`; `f32` beside a half-precision `x`
+/// - returns a tensor of the shape and number type of `x`
 ///
 /// # Errors
 /// If a shape or number type differs, or there are no features.
@@ -57,7 +57,7 @@ const NAME: &str = "layer_norm";
 
 struct LayerNorm {
     eps: f64,
-    /// Mean and inverse deviation of each row, kept on the device that computed them.
+    /// Mean and inverse standard deviation of each row, kept on the device that computed them.
     statistics: OnceLock<Statistics>,
 }
 
@@ -69,7 +69,7 @@ enum Statistics {
 
 impl LayerNorm {
     fn keep(&self, statistics: Statistics) {
-        // An op runs forward once.
+        // An op runs its forward pass only once.
         let _ = self.statistics.set(statistics);
     }
 
@@ -162,7 +162,7 @@ impl CustomOp3 for LayerNorm {
     }
 }
 
-/// Of the input and the output's gradient.
+/// The gradient of the input. Its arguments are the input and the output's gradient.
 struct InputGradient<'a> {
     norm: &'a LayerNorm,
     weight: &'a Tensor,
@@ -203,7 +203,8 @@ impl CustomOp2 for InputGradient<'_> {
     }
 }
 
-/// The gradients of weight and bias, `[2, features]`, of the input and the output's gradient.
+/// The gradients of weight and bias, `[2, features]`. Its arguments are the input and the output's
+/// gradient.
 struct ParameterGradients<'a>(&'a LayerNorm);
 
 impl CustomOp2 for ParameterGradients<'_> {

@@ -1,4 +1,5 @@
-//! From the usual `[batch, channels, height, width]` to what the kernels work on, and back.
+//! Conversions between the usual `[batch, channels, height, width]` and the channels-last layout of the
+//! kernels.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -12,9 +13,9 @@ use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
 use candle_vision_kernels::layout::transpose;
 
-/// A batch of images with the channels last and contiguous.
+/// Converts a batch of images to contiguous memory with the channels last.
 ///
-/// Copies nothing when `x` is a permuted view of such memory, as a loader hands out and as
+/// It copies nothing if `x` is a permuted view of such memory. That is what a loader returns and what
 /// `permute` makes of a feature map.
 ///
 /// # Shapes
@@ -41,7 +42,7 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     if view.is_contiguous() { Ok(view) } else { op.apply(x) }
 }
 
-/// A batch of images in the usual order, contiguous, so that flattening it before a classifier
+/// Converts a batch of images to contiguous memory in the usual order. Flattening it before a classifier
 /// gives the order in which published weights expect the features.
 ///
 /// # Shapes
@@ -57,8 +58,8 @@ pub fn channels_first(x: &Tensor) -> Result<Tensor> {
     if view.is_contiguous() { Ok(view) } else { op.apply(x) }
 }
 
-/// Feature maps as rows, in the order in which published classifiers expect the features: what
-/// `flatten(1)` gives in PyTorch.
+/// Flattens feature maps to rows, in the order in which published classifiers expect the features. It
+/// equals `flatten(1)` in PyTorch.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`, of any float type
@@ -93,7 +94,7 @@ fn check_rank(op: Transpose, x: &Tensor) -> Result<()> {
 enum Transpose {
     ToChannelsLast,
     ToChannelsFirst,
-    /// As `ToChannelsFirst`, with all but the first dimension made one.
+    /// As `ToChannelsFirst`, with all dimensions except the first merged into one.
     Flatten,
 }
 
@@ -105,7 +106,8 @@ impl Transpose {
         apply1(&x.contiguous()?, self)
     }
 
-    /// The batch of matrices that is transposed, `[batch, rows, columns]`, and the result's shape.
+    /// The sizes of the transposed batch of matrices, `[batch, rows, columns]`, and the shape of the
+    /// result.
     fn sizes(self, layout: &Layout) -> Result<([usize; 3], Shape)> {
         let (batch, a, b, c) = layout.shape().dims4()?;
         Ok(match self {

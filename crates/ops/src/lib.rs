@@ -1,50 +1,50 @@
-//! Differentiable image operations for candle whose gradients are right, and fast kernels for them.
+//! Differentiable image operations for candle with correct gradients, and fast kernels for them.
 //!
 //! candle's own operations are enough to run a network, but not to train one. On candle 0.11:
 //!
-//! | operation in candle | what its gradient does |
+//! | operation in candle | problem of its gradient |
 //! |---|---|
-//! | `max_pool2d` | is divided by the area of the window; goes to every one of equal elements; is lost at sizes that do not divide; does not exist where the kernel is not the stride |
-//! | `upsample_nearest2d` | overwrites what other uses of its input contributed |
+//! | `max_pool2d` | is divided by the area of the window; goes to every one of equal elements; is lost at sizes that do not divide; does not exist if the kernel is not the stride |
+//! | `upsample_nearest2d` | overwrites the contributions of other uses of its input |
 //! | `relu` | is 1 at 0, where PyTorch's is 0 |
-//! | `candle_nn::ops::softmax_last_dim`, `layer_norm` | ends there without a word, so that only the layers behind are trained |
-//! | `conv2d` with a stride | fails at some sizes that are not square; everywhere takes a naive transposed convolution |
-//! | any intermediate tensor's | is dropped during `backward`, so that nothing can look at it |
+//! | `candle_nn::ops::softmax_last_dim`, `layer_norm` | ends there without an error, so that only the layers behind are trained |
+//! | `conv2d` with a stride | fails at some sizes that are not square; always uses a naive transposed convolution |
+//! | any intermediate tensor's | is dropped during `backward`, so that nothing can read it |
 //!
-//! Here every gradient is checked against PyTorch's values and against finite differences, and the
-//! same input gives the same bits on any number of threads.
+//! Here every gradient is checked against PyTorch's values and against finite differences. The same input
+//! gives the same bits on any number of threads.
 //!
 //! | here | |
 //! |---|---|
-//! | [`conv2d`], [`linear`] | products with a kernel |
+//! | [`conv2d`], [`linear`] | convolution and fully connected layer |
 //! | [`PreparedConv2d`] | for inference: batch norm folded in, weights packed once |
 //! | [`conv2d_activated`] | with bias and activation in one |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
-//! | [`conv2d_batch_norm_train`] | the convolution in front of them too |
+//! | [`conv2d_batch_norm_train`] | the same together with the convolution before them |
 //! | [`layer_norm`] | layer norm |
 //! | [`interpolate`] | resizing, nearest and bilinear |
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`], [`leaky_relu`], [`elu`], [`tanh`], [`softplus`], [`mish`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
-//! | [`backward`], [`backward_from`] | candle's, without its detours: a node's gradient goes on as it is |
-//! | [`on_gradient`] | sees and changes a gradient on its way back |
+//! | [`backward`], [`backward_from`] | a faster `backward`: a node's gradient is passed on as it is |
+//! | [`on_gradient`] | reads and changes a gradient during `backward` |
 //! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`], [`join_pool`] | a whole step on the threads that its loops run on |
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
-//! | [`pad`], [`slice()`], [`split`], [`cat`], [`permute`], [`transpose`], [`reshape`] | elements in other places |
+//! | [`pad`], [`slice()`], [`split`], [`cat`], [`permute`], [`transpose`], [`reshape`] | moving elements |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
 //! - Feature maps are channels-last: every function on images takes and returns contiguous
 //!   `[batch, height, width, channels]`. Inputs with other strides are copied first.
 //! - Parameters keep PyTorch's shapes (`[out_channels, in_channels / groups, height, width]`).
-//! - Number types are `f32`, and `f64` for checking gradients. `f16` and `bf16` too: a GPU computes
-//!   with them, summing in `f32`; the CPU computes in `f32` and rounds where an op ends, which is slow
-//!   and shows what a GPU would give. Weights and biases of products are of the type of `x`; those of
-//!   batch norm, and its statistics, are `f32` beside a half `x`.
-//! - A tensor that no variable leads to, such as a frozen parameter, costs nothing on the way back.
+//! - Number types are `f32`, and `f64` for checking gradients. `f16` and `bf16` work too. A GPU computes
+//!   with them and sums in `f32`. The CPU computes in `f32` and rounds at the end of each op, which is slow
+//!   and shows what a GPU would give. Weights and biases of products have the type of `x`. Those of batch
+//!   norm, and its statistics, are `f32` beside a half-precision `x`.
+//! - A tensor that depends on no variable, such as a frozen parameter, costs nothing in the backward pass.
 //! - Errors name the operation and the shapes. Nothing here panics on a caller's data.
 //!
 //! # Example
@@ -71,16 +71,16 @@
 //! ```
 //!
 //! # Memory
-//! A training step allocates and frees large buffers at a high rate. glibc's allocator hands them
-//! back to the system each time, which costs about a quarter of a ResNet18 step in page faults:
-//! programs should set one that keeps memory, such as mimalloc with `MIMALLOC_PURGE_DELAY=-1` (by
-//! default it hands back what was free for a second, about as long as a step takes).
+//! A training step allocates and frees large buffers at a high rate. glibc's allocator returns them to the
+//! system each time, which costs about a quarter of a ResNet18 step in page faults. A program should use an
+//! allocator that keeps memory, such as mimalloc with `MIMALLOC_PURGE_DELAY=-1`. By default mimalloc
+//! returns memory that was free for a second, which is about the time of a step.
 //!
 //! # Threads
 //! Everything here runs on rayon's threads (`RAYON_NUM_THREADS`). candle's own sums of large tensors, which
-//! its `backward` consists of, run on threads of candle's, which spin for a while after each. Where all
-//! cores compute, that takes a sixth of a short step's time: call [`backward`], and where candle's own
-//! ops are part of the network set `CANDLE_BARRIER_POOL_SPIN_LIMIT=1`, and they sleep instead.
+//! its `backward` consists of, run on candle's threads, which spin for a while after each sum. If all cores
+//! compute, that takes a sixth of a short step's time. So call [`backward`]. If candle's own ops are part
+//! of the network, set `CANDLE_BARRIER_POOL_SPIN_LIMIT=1`, which makes these threads sleep instead.
 
 #![warn(missing_debug_implementations)]
 
@@ -169,10 +169,10 @@ pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
 
-/// The generator that everything random draws from: seeded, and the same on every machine.
+/// The generator for all random numbers. It is seeded and gives the same numbers on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;
 
-/// Holds the README's example to the code.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

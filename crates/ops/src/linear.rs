@@ -17,7 +17,7 @@ use candle_vision_kernels::finish::{Finish, finish};
 use candle_vision_kernels::gemm::{Matrix, product};
 use candle_vision_kernels::layout::transpose;
 
-/// `x * weight^T + bias`, along the last axis of `x`.
+/// `x * weight^T + bias` along the last axis of `x`, a fully connected layer.
 ///
 /// # Shapes
 /// - `x`: `[.., in_features]`, of any rank from 1; `weight`: `[out_features, in_features]`;
@@ -74,7 +74,7 @@ fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(usize, u
     Ok((out_features, in_features))
 }
 
-/// Checks what convolutions and linear layers have in common.
+/// Checks that convolutions and linear layers share.
 pub(crate) fn check_bias(
     op: &str,
     x: &Tensor,
@@ -95,7 +95,7 @@ pub(crate) fn check_bias(
     Ok(())
 }
 
-/// `x` as a matrix `[rows, in_features]` times the transposed weight.
+/// The op that multiplies `x`, as a matrix `[rows, in_features]`, by the transposed weight.
 #[derive(Debug, Clone, Copy)]
 struct Linear {
     rows: usize,
@@ -107,8 +107,8 @@ impl Linear {
     fn forward<T: Float>(&self, x: &[T], weight: &[T]) -> Vec<T> {
         let Self { rows, in_features, out_features } = *self;
         let weight = Matrix::new(weight, out_features, in_features);
-        // A product copies one factor into the order of the result's rows. For a small batch that
-        // must not be the weight, whose transposing would take longer than multiplying by it.
+        // A product copies one factor into the row order of the result. For a small batch this must not be
+        // the weight, because transposing it would take longer than the product.
         if 4 * rows >= out_features {
             return product(Matrix::new(x, rows, in_features), weight.transposed());
         }
@@ -231,7 +231,7 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// `[.., out_features]` times the weight.
+/// Multiplies a gradient `[.., out_features]` by the weight.
 struct InputGradient(Linear);
 
 impl CustomOp2 for InputGradient {
@@ -273,7 +273,7 @@ impl CustomOp2 for InputGradient {
     }
 }
 
-/// The transposed gradient times the input.
+/// Multiplies the transposed gradient by the input.
 struct WeightGradient(Linear);
 
 impl CustomOp2 for WeightGradient {
@@ -312,7 +312,7 @@ impl CustomOp2 for WeightGradient {
     }
 }
 
-/// The gradient of a bias along the last axis of `grad`, if `bias` wants one.
+/// The gradient of a bias along the last axis of `grad`. `None` if `bias` needs none.
 pub(crate) fn bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
     bias.track_op().then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()
 }

@@ -1,4 +1,4 @@
-//! Products of matrices, one or many, on the tape.
+//! Products of matrices or of batches of matrices, on the tape.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -57,7 +57,7 @@ pub fn matmul(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let output = [&batch[..], &[rows, columns]].concat();
     let count: usize = batch.iter().product();
     let x = repeated(x, &batch)?;
-    // With one matrix on the right, all rows on the left are those of one matrix.
+    // If the right side is one matrix, all rows on the left form one matrix.
     let is_shared = y_batch.iter().all(|&size| size == 1);
     let (count, rows) = if is_shared { (1, count * rows) } else { (count, rows) };
     let y = if is_shared { y.contiguous()? } else { repeated(y, &batch)? };
@@ -65,7 +65,7 @@ pub fn matmul(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     apply2(&x, &y, Matmul { batch: count, sizes, output })
 }
 
-/// `x` with its leading axes repeated to `batch`, contiguous.
+/// `x` with its leading axes repeated to `batch`, made contiguous.
 fn repeated(x: &Tensor, batch: &[usize]) -> Result<Tensor> {
     let (leading, matrix) = x.dims().split_at(x.rank() - 2);
     if leading == batch {
@@ -82,7 +82,7 @@ fn repeated(x: &Tensor, batch: &[usize]) -> Result<Tensor> {
 
 const NAME: &str = "matmul";
 
-/// Of matrices that lie one behind the other, whatever the shapes of the tensors.
+/// The product of stacked matrices, independent of the tensors' shapes.
 struct Matmul {
     batch: usize,
     sizes: [Stacked; 2],

@@ -1,7 +1,7 @@
 //! Max pooling.
 //!
-//! candle's own divides the gradient by the area of the window, gives it to every one of equal
-//! elements, and has none at all where the kernel is not the stride.
+//! candle's max pool divides the gradient by the area of the window and gives it to every one of equal
+//! elements. It has no gradient at all if the kernel is not the stride.
 
 use std::sync::OnceLock;
 
@@ -28,7 +28,7 @@ pub struct MaxPool2dConfig {
     pub kernel: [usize; 2],
     /// Step from one window to the next.
     pub stride: [usize; 2],
-    /// Positions added on each side, which no window takes its maximum from; at most half a kernel.
+    /// Positions added on each side. No window takes its maximum from them. At most half a kernel.
     pub padding: Padding2d,
     /// Whether a last window may reach past the padded input, as long as it starts inside the input
     /// or its left padding.
@@ -36,24 +36,25 @@ pub struct MaxPool2dConfig {
 }
 
 impl MaxPool2dConfig {
-    /// Windows side by side: the stride is the kernel, a number or `[height, width]`, without padding.
+    /// Adjacent windows without padding: the stride equals the kernel, which is one number or
+    /// `[height, width]`.
     pub fn new(kernel: impl PerAxis) -> Self {
         let kernel = kernel.per_axis();
         Self { kernel, stride: kernel, padding: Padding2d::default(), ceil_mode: false }
     }
 
-    /// With another stride: along both axes, or `[height, width]`.
+    /// Sets the stride: one number for both axes, or `[height, width]`.
     pub fn stride(self, stride: impl PerAxis) -> Self {
         Self { stride: stride.per_axis(), ..self }
     }
 
-    /// With padding on all four sides, `[height, width]`, `[top, bottom, left, right]`, or a
+    /// Sets the padding: one number for all sides, `[height, width]`, `[top, bottom, left, right]`, or a
     /// [`Padding2d`].
     pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
         Self { padding: padding.into(), ..self }
     }
 
-    /// With [`ceil_mode`](Self::ceil_mode) on or off.
+    /// Sets [`ceil_mode`](Self::ceil_mode).
     pub fn ceil_mode(self, ceil_mode: bool) -> Self {
         Self { ceil_mode, ..self }
     }
@@ -79,8 +80,8 @@ impl MaxPool2dConfig {
 
 /// The largest element of every window.
 ///
-/// The gradient goes to the first of equal elements, row by row, as in PyTorch. A window that holds
-/// a NaN gives NaN.
+/// The gradient goes to the first of equal elements in row order, as in PyTorch. A window that holds a NaN
+/// gives NaN.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`, `f32` or `f64`
@@ -119,7 +120,7 @@ pub fn max_pool2d(x: &Tensor, config: &MaxPool2dConfig) -> Result<Tensor> {
 
 const NAME: &str = "max_pool2d";
 
-/// Where in its window each maximum was, on the device of the input.
+/// The position of each maximum within its window, on the device of the input.
 #[derive(Debug)]
 enum Positions {
     Cpu(Vec<u16>),
@@ -141,7 +142,7 @@ impl Positions {
 
 struct MaxPool2d {
     windows: Windows,
-    /// Present if a gradient may be asked for.
+    /// Present if a gradient may be needed.
     positions: Option<OnceLock<Positions>>,
 }
 

@@ -6,7 +6,7 @@ use candle_vision_kernels::rearrange::Places;
 use crate::rearrange::along;
 use crate::{reshape, scale};
 
-/// The mean over `axes`, which stay with a size of 1 if `keep_dims`. On the CPU the sums are taken in
+/// The mean over `axes`. If `keep_dims`, these axes stay with size 1. On the CPU the sums are taken in
 /// `f64`.
 ///
 /// # Shapes

@@ -14,12 +14,12 @@ use crate::rearrange::gradient_along;
 use crate::storage::{elements, stored, with_float};
 use crate::tape::apply2;
 
-/// `x * y` with NumPy's broadcasting: shapes are aligned at their last axes, and a size of 1, or an axis
-/// that is missing, is repeated. So maps `[batch, height, width, channels]` take factors `[channels]`,
+/// `x * y` with NumPy's broadcasting. Shapes are aligned at their last axes. An axis that is missing or has
+/// size 1 is repeated. So maps `[batch, height, width, channels]` take factors `[channels]`,
 /// `[batch, 1, 1, channels]`, `[batch, height, width, 1]` and `[]`.
 ///
 /// # Errors
-/// If sizes differ and neither is 1, an input is empty, or the number types differ or are no floats.
+/// If sizes differ and neither is 1, an input is empty, or the number types differ or are not float types.
 ///
 /// # Example
 /// ```
@@ -64,7 +64,7 @@ pub(crate) fn broadcast(name: &str, x: &[usize], y: &[usize]) -> Result<Vec<usiz
     }
 }
 
-/// The gradient of what was broadcast from `dims`, given that of the whole.
+/// The gradient of an argument of shape `dims` that was broadcast, from the gradient of the result.
 pub(crate) fn summed_to(name: &'static str, gradient: &Tensor, dims: &[usize]) -> Result<Tensor> {
     if gradient.dims() == dims {
         return Ok(gradient.clone());
@@ -93,7 +93,7 @@ impl Mul {
         }
     }
 
-    /// The gradient of one factor, given the other.
+    /// The gradient of one factor, from the other factor.
     fn of(&self, factor: &Tensor, other: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         if !factor.track_op() {
             return Ok(None);

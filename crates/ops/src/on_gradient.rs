@@ -1,7 +1,7 @@
-//! Seeing and changing a gradient on its way back, as PyTorch's `Tensor.register_hook`.
+//! Reads and changes a gradient during `backward`, as PyTorch's `Tensor.register_hook` does.
 //!
-//! candle drops the gradients of intermediate tensors during `backward`, so they can be had only
-//! while it runs.
+//! candle drops the gradients of intermediate tensors during `backward`, so they are available only while
+//! it runs.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -15,17 +15,17 @@ use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
 use candle_vision_kernels::copied::copied;
 
-/// `x` itself, but its gradient passes through `f` during `backward`.
+/// Returns `x` with its values unchanged. Its gradient passes through `f` during `backward`.
 ///
-/// `f` gets the gradient with respect to the returned tensor, contiguous and summed over all its
-/// uses, once per `backward`. It hands back what should flow on instead, or `None` to leave the
-/// gradient as it is. An error from `f` ends `backward` with that error.
+/// `f` gets the gradient of the returned tensor, contiguous and summed over all its uses, once per
+/// `backward`. It returns the gradient to pass on, or `None` to leave it unchanged. An error of `f` ends
+/// `backward` with that error.
 ///
-/// When nothing that `x` depends on is a variable there is no gradient: the result is `x` and `f` is
-/// never called. Otherwise the values are copied, since candle ties a custom gradient to new storage.
+/// If `x` depends on no variable, there is no gradient. The result is then `x` itself, and `f` is never
+/// called. Otherwise the values are copied, because candle ties a custom gradient to new storage.
 ///
 /// # Errors
-/// If `x` is not `f32` or `f64`; in `backward`, if `f` returns a gradient of another shape or type.
+/// If `x` is not `f32` or `f64`. In `backward`, if `f` returns a gradient of another shape or type.
 ///
 /// # Example
 /// ```

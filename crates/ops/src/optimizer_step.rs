@@ -1,8 +1,8 @@
 //! Updates of parameters in place: one step of SGD, Adam or AdamW for all tensors of a network.
 //!
-//! Written with tensor operations an Adam step makes a dozen passes over memory and as many
-//! allocations. On the CPU it is one pass for each tensor here. All tensors are given at once so that
-//! a GPU, for which most of them are too small to be worth a kernel, can update them together.
+//! Written with tensor operations, an Adam step makes a dozen passes over memory and as many allocations.
+//! Here it is one pass per tensor on the CPU. All tensors are given at once, so that a GPU can update them
+//! together. Most of them are too small to be worth a kernel launch on their own.
 
 mod composed;
 mod finite;
@@ -25,19 +25,19 @@ use candle_vision_kernels::optimizer_step as kernels;
 
 /// One parameter in a step of gradient descent.
 ///
-/// With a `buffer` (zeros before the first step) the step has momentum; without one
-/// `step.momentum`, `step.dampening` and `step.nesterov` have no effect.
+/// With a `buffer` (zeros before the first step) the step has momentum. Without one, `step.momentum`,
+/// `step.dampening` and `step.nesterov` have no effect.
 ///
 /// All tensors have the same shape and number type, `f32` or `f64`.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdUpdate<'a> {
-    /// What is updated.
+    /// The parameter to update.
     pub parameter: &'a Var,
     /// Its gradient.
     pub grad: &'a Tensor,
-    /// Its momentum, which is updated too.
+    /// Its momentum, which is updated too. `None` for a step without momentum.
     pub buffer: Option<&'a Var>,
-    /// How.
+    /// The settings of the step.
     pub step: SgdStep,
 }
 
@@ -46,19 +46,19 @@ pub struct SgdUpdate<'a> {
 /// All tensors have the same shape and number type, `f32` or `f64`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamUpdate<'a> {
-    /// What is updated.
+    /// The parameter to update.
     pub parameter: &'a Var,
     /// Its gradient.
     pub grad: &'a Tensor,
-    /// The running mean of its gradients, zeros before the first step; updated too.
+    /// The running mean of its gradients, which is updated too. It is zero before the first step.
     pub first_moment: &'a Var,
-    /// The running mean of their squares, zeros before the first step; updated too.
+    /// The running mean of its squared gradients, which is updated too. It is zero before the first step.
     pub second_moment: &'a Var,
-    /// How.
+    /// The settings of the step.
     pub step: AdamStep,
 }
 
-/// One step of gradient descent for all parameters, in place.
+/// Takes one step of gradient descent for all parameters, in place.
 ///
 /// # Errors
 /// If shapes or number types differ, the parameters are on several devices, or a variable is not
@@ -95,7 +95,7 @@ pub fn sgd_steps(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
     }
 }
 
-/// One step of Adam or AdamW for all parameters, in place.
+/// Takes one step of Adam or AdamW for all parameters, in place.
 ///
 /// # Errors
 /// If shapes or number types differ, the parameters are on several devices, or a variable is not
@@ -116,8 +116,8 @@ pub fn adam_steps(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
     }
 }
 
-/// The sum of the squares of all elements in `f64`, the same bits for any number of threads: the
-/// building block of a gradient's norm.
+/// The sum of the squares of all elements in `f64`, from which a gradient's norm is computed. It has the
+/// same bits on any number of threads.
 ///
 /// # Errors
 /// If `x` is not `f32` or `f64`.
@@ -136,11 +136,11 @@ pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
     }
 }
 
-/// The sum of the squares of all elements of all tensors in `f64`. The square of an `f32` cannot
-/// overflow there, so the sum is finite if and only if all elements are.
+/// The sum of the squares of all elements of all tensors in `f64`. The square of an `f32` cannot overflow
+/// there, so the sum is finite if and only if all elements are.
 ///
-/// On the CPU it is the sum of what [`sum_of_squares`] gives for each. On another device the tensors
-/// are summed up there, and the host waits for it once.
+/// On the CPU it is the sum of [`sum_of_squares`] over the tensors. On another device the tensors are
+/// summed on the device, and the host waits for the result once.
 ///
 /// # Errors
 /// If a tensor is not `f32` or `f64`, or they are on several devices.
@@ -181,7 +181,7 @@ fn check_operands(op: &str, parameter: &Var, grad: &Tensor, state: &[&Var]) -> R
     Ok(())
 }
 
-/// The device that all tensors are on; `None` without a tensor.
+/// The device of all tensors. `None` if there are no tensors.
 fn one_device<'a>(
     op: &str,
     tensors: impl Iterator<Item = &'a Tensor>,

@@ -6,21 +6,21 @@ use candle_vision_kernels::rearrange::{Outside, Places};
 use crate::check;
 use crate::rearrange::along;
 
-/// What stands around an image that is padded, as in PyTorch's `F.pad`.
+/// The pixels around a padded image, as in PyTorch's `F.pad`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum PadMode {
     /// One value everywhere.
     Constant(f64),
-    /// The image mirrored at its edge pixels, which are not repeated.
+    /// The image mirrored at its edge. The edge pixels are not repeated.
     Reflect,
-    /// The edge pixels.
+    /// Copies of the edge pixels.
     Replicate,
-    /// The other end of the image.
+    /// The pixels of the opposite side.
     Circular,
 }
 
-/// How many pixels [`pad`] adds on each side, and which.
+/// How many pixels [`pad`] adds on each side, and their values.
 ///
 /// ```
 /// use candle_vision_ops::{PadConfig, PadMode};
@@ -39,36 +39,36 @@ pub struct PadConfig {
     pub left: usize,
     /// Columns to the right.
     pub right: usize,
-    /// What they hold. Default zeros.
+    /// The values of the added pixels. Zeros by default.
     pub mode: PadMode,
 }
 
 impl PadConfig {
-    /// `[top, bottom, left, right]` pixels of zeros.
+    /// Adds `[top, bottom, left, right]` pixels of zeros.
     pub fn new([top, bottom, left, right]: [usize; 4]) -> Self {
         Self { top, bottom, left, right, mode: PadMode::Constant(0.0) }
     }
 
-    /// As many pixels of zeros on every side.
+    /// Adds the same number of pixels of zeros on every side.
     pub fn all(pixels: usize) -> Self {
         Self::new([pixels; 4])
     }
 
-    /// Sets what the added pixels hold.
+    /// Sets the values of the added pixels.
     pub fn mode(self, mode: PadMode) -> Self {
         Self { mode, ..self }
     }
 }
 
-/// Images with pixels added around them.
+/// Adds pixels around images.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]`, of any float type
 /// - returns `[batch, top + height + bottom, left + width + right, channels]`
 ///
 /// # Errors
-/// If `x` has another rank or number type, or more is reflected than the image holds beside its edge, or
-/// more is wrapped around than it holds.
+/// If `x` has another rank or number type, if a reflected side adds as many pixels as the image has along
+/// that axis, or if a circular side adds more than that.
 ///
 /// # Example
 /// ```

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, bail};
 
-/// What surrounds the input of a convolution (zeros) or a pool.
+/// The padding around the input of a convolution (with zeros) or a pool.
 ///
-/// Made of one number for all sides, `[height, width]` for both sides of each axis, or
+/// It can be made from one number for all sides, `[height, width]` for both sides of each axis, or
 /// `[top, bottom, left, right]`.
 ///
 /// ```
@@ -16,7 +16,7 @@ use candle_core::{Result, bail};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Padding2d {
-    /// So many positions on each side.
+    /// The given number of positions on each side.
     Explicit {
         /// Rows above.
         top: usize,
@@ -27,16 +27,17 @@ pub enum Padding2d {
         /// Columns to the right.
         right: usize,
     },
-    /// PyTorch's `padding="same"`: the output is as large as the input. For a stride of 1; an odd
+    /// PyTorch's `padding="same"`: the output is as large as the input. It requires a stride of 1. An odd
     /// position goes below and to the right.
     Same,
-    /// TensorFlow's `"same"`: the output is the input over the stride, rounded up. What is added depends
-    /// on the size of the input, stride and dilation; an odd position goes below and to the right.
+    /// TensorFlow's `"same"`: the output is the input divided by the stride, rounded up. The padding
+    /// depends on the size of the input, the stride and the dilation. An odd position goes below and to the
+    /// right.
     SameTf,
 }
 
 impl Default for Padding2d {
-    /// None.
+    /// No padding.
     fn default() -> Self {
         Self::from(0)
     }
@@ -60,7 +61,7 @@ impl From<[usize; 4]> for Padding2d {
     }
 }
 
-/// A window on an image, each number along `[height, width]`.
+/// A window on an image. Each value is `[height, width]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placement {
     pub(crate) size: [usize; 2],
@@ -70,10 +71,10 @@ pub(crate) struct Placement {
 }
 
 impl Padding2d {
-    /// Positions in front and behind, for the height and the width.
+    /// Padding before and after, for the height and the width.
     pub(crate) fn resolve(self, op: &str, window: &Placement) -> Result<[[usize; 2]; 2]> {
         let Placement { size, kernel, stride, dilation } = *window;
-        // What does not count in a `usize` no window fits, which is then said.
+        // If this overflows a `usize`, no window fits, and the check below reports that.
         let reach = |axis: usize| kernel[axis].saturating_sub(1).saturating_mul(dilation[axis]);
         let halves = |total: usize| [total / 2, total - total / 2];
         match self {
@@ -95,7 +96,7 @@ impl Padding2d {
     }
 }
 
-/// A number along both axes, or one along the height and one along the width.
+/// One number for both axes, or one for the height and one for the width.
 pub trait PerAxis {
     /// `[height, width]`.
     fn per_axis(self) -> [usize; 2];

@@ -1,4 +1,4 @@
-//! Convolutions for inference, with all that can be done beforehand done once.
+//! Convolutions for inference. All preparations are made once.
 
 use std::fmt;
 
@@ -17,11 +17,11 @@ use candle_vision_kernels::conv_shape::ConvShape;
 use candle_vision_kernels::finish::{Finish, finish};
 use candle_vision_kernels::prepared::PreparedKernel;
 
-/// A convolution whose weights do not change: batch norm is folded into them, and they are packed
-/// for the kernels when they are first used.
+/// A convolution whose weights do not change. Batch norm is folded into them. They are packed for the
+/// kernels when they are first used.
 ///
-/// For evaluation: no gradient flows through it. It keeps copies of the weights, up to four times
-/// their size where Winograd's kernels are used, and does not see when the originals change.
+/// It is for evaluation: no gradient flows through it. It keeps copies of the weights, which take up to
+/// four times their size where Winograd's kernels are used. It does not notice changes of the originals.
 pub struct PreparedConv2d {
     kernel: Tensor,
     bias: Option<Tensor>,
@@ -49,7 +49,7 @@ impl PreparedConv2d {
         if let Some(bias) = bias {
             check::matches(NAME, "bias", bias, &[out_channels], kernel)?;
         }
-        // Copies: a variable's own memory changes when it is trained on.
+        // Copies, because training changes a variable's own memory.
         let copied = |tensor: &Tensor| tensor.detach().copy();
         Ok(Self {
             kernel: copied(&kernel.contiguous()?)?,
@@ -59,7 +59,7 @@ impl PreparedConv2d {
         })
     }
 
-    /// A convolution with `kernel`, without a bias, and the batch norm behind it.
+    /// A convolution with `kernel`, without a bias, and the batch norm after it.
     ///
     /// # Errors
     /// As [`Self::new`], or if a constant is not `[out]`.
@@ -101,11 +101,11 @@ impl PreparedConv2d {
         Self::new(&folded.to_dtype(of_kernel)?, Some(&shift.to_dtype(of_kernel)?), config)
     }
 
-    /// `activation(convolution of x + bias + residual)`.
+    /// `activation(convolution of x + bias + residual)`. The residual is optional.
     ///
     /// # Shapes
     /// - `x`: `[batch, height, width, in_channels]`, of the kernel's number type
-    /// - `residual`: as the result, `[batch, out_height, out_width, out_channels]`
+    /// - `residual`: of the shape of the result, `[batch, out_height, out_width, out_channels]`
     ///
     /// # Errors
     /// If a shape or number type does not fit.

@@ -1,5 +1,5 @@
-//! The op behind slices, padding, permutations, broadcasting and sums: elements moved, repeated, left
-//! out or added up.
+//! The op behind slices, padding, permutations, broadcasting and sums. It moves, repeats, drops or adds up
+//! elements.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
 use crate::tape::apply1;
 
-/// Axis `i` of the result is `places[i]` of axis `order[i]` of `x`; `fill` where nothing is read.
+/// Axis `i` of the result is `places[i]` of axis `order[i]` of `x`. An element that reads nothing is
+/// `fill`.
 pub(crate) fn rearranged(
     name: &'static str,
     x: &Tensor,
@@ -31,7 +32,7 @@ pub(crate) fn rearranged(
     apply1(&x.contiguous()?, Rearrange::new(name, x.dims(), places, order, fill))
 }
 
-/// `x` with every axis as it is, but for those given.
+/// `x` with the given axes changed and all others unchanged.
 pub(crate) fn along(
     name: &'static str,
     x: &Tensor,
@@ -46,13 +47,13 @@ pub(crate) fn along(
     rearranged(name, x, places, &order, fill)
 }
 
-/// A copy of a variable, and any other tensor itself: what [`tape::note`](crate::tape::note) may be told
-/// of.
+/// A copy of a variable, or any other tensor itself. The result can be an argument of
+/// [`tape::note`](crate::tape::note).
 pub(crate) fn anchored(x: &Tensor) -> Result<Tensor> {
     if x.is_variable() { along("copy", x, [], 0.0) } else { Ok(x.clone()) }
 }
 
-/// As [`along`], of a gradient: it leads nowhere. `dims` is the shape of the result.
+/// [`along`] for a gradient. The result is not on the tape. `dims` is the shape of the result.
 pub(crate) fn gradient_along(
     name: &'static str,
     gradient: &Tensor,

@@ -8,8 +8,8 @@ use crate::tape::apply1;
 
 /// `x * factor`.
 ///
-/// The same values as candle's product, and an op of this crate, so that
-/// [`backward`](crate::backward()) need not leave its way to candle.
+/// The values are the same as those of candle's product. As an op of this crate, it keeps
+/// [`backward`](crate::backward()) from falling back to candle's.
 ///
 /// # Errors
 /// If `x` is not of a float type.
@@ -31,7 +31,7 @@ pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     apply1(x, Scale(factor))
 }
 
-/// Linear, so its own gradient.
+/// The op. It is linear, so its gradient is the same op.
 struct Scale(f64);
 
 impl CustomOp1 for Scale {

@@ -1,4 +1,4 @@
-//! Other shapes and orders of the same elements.
+//! Changes of shape and of the order of axes.
 
 use candle_core::shape::ShapeWithOneHole;
 use candle_core::{Result, Tensor, bail};
@@ -8,8 +8,8 @@ use crate::check;
 use crate::rearrange::{anchored, rearranged};
 use crate::tape::note;
 
-/// The same elements in another shape, in which one size may be `()`: it follows from the others.
-/// Copies nothing where the elements lie in order already.
+/// The same elements in another shape. One size may be `()`, which is computed from the others. Nothing is
+/// copied if the elements are already in order.
 ///
 /// # Errors
 /// If the new shape has another number of elements, or `x` is not of a float type.
@@ -43,8 +43,8 @@ pub fn reshape(x: &Tensor, shape: impl ShapeWithOneHole) -> Result<Tensor> {
     Ok(result)
 }
 
-/// The axes in another order: axis `i` of the result is axis `order[i]` of `x`. Contiguous, so that the
-/// next op takes it as it is.
+/// Reorders the axes: axis `i` of the result is axis `order[i]` of `x`. The result is contiguous, so the
+/// next op can use it directly.
 ///
 /// # Errors
 /// If `order` does not name each axis once, or `x` is not of a float type.
@@ -68,7 +68,7 @@ pub fn permute(x: &Tensor, order: &[usize]) -> Result<Tensor> {
     rearranged("permute", x, places, order, 0.0)
 }
 
-/// Two axes exchanged, see [`permute`].
+/// Exchanges two axes, see [`permute`].
 ///
 /// # Errors
 /// If there is no such axis, or `x` is not of a float type.

@@ -7,7 +7,7 @@ use candle_vision_kernels::rearrange::Places;
 
 use crate::rearrange::along;
 
-/// The positions in `range` of one axis.
+/// The part of `x` at the positions `range` of one axis.
 ///
 /// # Shapes
 /// - `x`: any, of any float type
@@ -35,8 +35,8 @@ pub fn slice(x: &Tensor, axis: usize, range: Range<usize>) -> Result<Tensor> {
     along("slice", x, [(axis, Places::range(size, range))], 0.0)
 }
 
-/// `x` cut along `axis` into parts of the given sizes, which add up to that of the axis: PyTorch's
-/// `split`.
+/// Splits `x` along `axis` into parts of the given sizes, as PyTorch's `split` does. The sizes must add up
+/// to the size of the axis.
 ///
 /// # Errors
 /// If there is no such axis, a size is 0, or the sizes do not add up.

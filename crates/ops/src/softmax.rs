@@ -1,6 +1,6 @@
 //! Softmax and its logarithm over the last dimension.
 //!
-//! candle-nn's fused `softmax_last_dim` has no gradient and cuts the tape without a word.
+//! candle-nn's fused `softmax_last_dim` has no gradient. It cuts the tape without an error.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -18,10 +18,10 @@ use candle_vision_kernels::softmax as kernels;
 ///
 /// # Shapes
 /// - `x`: any rank from 1, `f32` or `f64`
-/// - returns a tensor as `x`; the last dimension sums to 1
+/// - returns a tensor of the shape and number type of `x`; the last dimension sums to 1
 ///
 /// # Errors
-/// If `x` is a scalar, its last dimension is empty, or its number type another.
+/// If `x` is a scalar, its last dimension is empty, or it has another number type.
 ///
 /// # Example
 /// ```
@@ -35,15 +35,15 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     RowOp::Softmax.apply(x)
 }
 
-/// `x - log(sum(exp(x)))` over the last dimension: the logarithm of [`softmax`], without the loss of
-/// digits that taking it afterwards has.
+/// `x - log(sum(exp(x)))` over the last dimension. It is the logarithm of [`softmax`], without the loss of
+/// digits from computing the logarithm afterwards.
 ///
 /// # Shapes
 /// - `x`: any rank from 1, `f32` or `f64`
-/// - returns a tensor as `x`
+/// - returns a tensor of the shape and number type of `x`
 ///
 /// # Errors
-/// If `x` is a scalar, its last dimension is empty, or its number type another.
+/// If `x` is a scalar, its last dimension is empty, or it has another number type.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     RowOp::LogSoftmax.apply(x)
 }
@@ -100,7 +100,7 @@ impl CustomOp1 for RowOp {
     }
 }
 
-/// The gradient of the input from the output and its gradient.
+/// The gradient of the input. Its arguments are the output and the output's gradient.
 struct Gradient(RowOp);
 
 impl CustomOp2 for Gradient {

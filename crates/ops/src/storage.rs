@@ -1,10 +1,10 @@
-//! From candle's storage to slices.
+//! Access to candle's storage as slices.
 
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
-/// A number type of both candle and the kernels: `f32` or `f64`.
+/// A number type that both candle and the kernels support: `f32` or `f64`.
 pub(crate) trait Float: candle_vision_kernels::float::Float + WithDType {}
 
 impl Float for f32 {}
@@ -26,7 +26,7 @@ pub(crate) fn elements<'a, T: WithDType>(
     }
 }
 
-/// A tensor that an op keeps beside its arguments, locked so that it can be read.
+/// A tensor that an op keeps besides its arguments, locked for reading.
 pub(crate) struct Kept<'a, G>(G, &'a Layout);
 
 pub(crate) fn kept(tensor: &Tensor) -> Kept<'_, impl Deref<Target = Storage>> {
@@ -43,7 +43,7 @@ impl<G: Deref<Target = Storage>> Kept<'_, G> {
     }
 }
 
-/// What an op's forward hands to candle: a new contiguous tensor.
+/// The result of an op's forward pass for candle: a new contiguous tensor.
 pub(crate) fn stored<T: WithDType>(data: Vec<T>, shape: impl Into<Shape>) -> (CpuStorage, Shape) {
     (T::to_cpu_storage_owned(data), shape.into())
 }

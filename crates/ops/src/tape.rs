@@ -1,8 +1,8 @@
-//! Which op of this crate made a tensor, for [`backward`](crate::backward()).
+//! Records which op of this crate made a tensor, for [`backward`](crate::backward()).
 //!
-//! candle keeps such a record, but shows nobody but its own `backward`. So every op is applied through
-//! [`apply1`] to [`apply3`], which hand it to candle and also note it under the id of its result,
-//! for as long as candle keeps it.
+//! candle keeps such a record, but only its own `backward` can read it. So every op is applied through
+//! [`apply1`] to [`apply3`]. They pass the op to candle and also note it under the id of its result, for as
+//! long as candle keeps the op.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -12,15 +12,15 @@ use candle_core::{
     TensorId,
 };
 
-/// An op and what it was applied to.
+/// An op and its arguments.
 pub(crate) trait Recorded: Send + Sync {
     fn arguments(&self) -> Vec<TensorId>;
 
-    /// The gradients of the arguments, given the op's result and the gradient of that.
+    /// The gradients of the arguments, from the op's result and the result's gradient.
     fn gradients(&self, result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }
 
-/// `op` of `x`.
+/// Applies `op` to `x`.
 pub(crate) fn apply1<C>(x: &Tensor, op: C) -> Result<Tensor>
 where
     C: CustomOp1 + Send + Sync + 'static,
@@ -30,7 +30,7 @@ where
     Ok(noted(result, node))
 }
 
-/// `op` of `x` and `y`.
+/// Applies `op` to `x` and `y`.
 pub(crate) fn apply2<C>(x: &Tensor, y: &Tensor, op: C) -> Result<Tensor>
 where
     C: CustomOp2 + Send + Sync + 'static,
@@ -40,7 +40,7 @@ where
     Ok(noted(result, node))
 }
 
-/// `op` of `x`, `y` and `z`.
+/// Applies `op` to `x`, `y` and `z`.
 pub(crate) fn apply3<C>(x: &Tensor, y: &Tensor, z: &Tensor, op: C) -> Result<Tensor>
 where
     C: CustomOp3 + Send + Sync + 'static,
@@ -50,14 +50,15 @@ where
     Ok(noted(result, node))
 }
 
-/// `result`, which candle made of `arguments` with an op of its own whose values are right, as that of an
-/// op of this crate: `gradients` gives those of the arguments from that of the result.
+/// Notes `result` as the result of an op of this crate, although candle made it from `arguments` with its
+/// own op. candle's values must be right. `gradients` computes the gradients of the arguments from that of
+/// the result.
 ///
-/// For what candle does without a copy (a view) and what takes more arguments than a custom op has.
-/// Candle cannot be given anything to keep along with such a tensor, so the note itself is kept here
-/// until the op that made one of the arguments is gone, which the result never outlives. If a
-/// variable leads to the result, one of the arguments must therefore be the result of an op of this
-/// crate; [`is_anchored`] tells. Nothing is noted otherwise.
+/// This is for results that candle makes without a copy (views), and for ops with more arguments than a
+/// custom op can have. Nothing can be attached to such a tensor in candle. So the note itself is kept here
+/// until the op that made one of the arguments is gone. The result never outlives that op. Therefore, if
+/// the result depends on a variable, one of the arguments must be the result of an op of this crate.
+/// [`is_anchored`] checks this. Otherwise nothing is noted.
 pub(crate) fn note(
     result: &Tensor,
     arguments: &[&Tensor],
@@ -75,12 +76,13 @@ pub(crate) fn note(
     notes.add(result.id(), Note::Kept { op, anchor });
 }
 
-/// Whether [`note`] may be called for a result of `x`: no variable leads to it, or an op made it.
+/// Whether [`note`] may be called for a result of `x`: it depends on no variable, or an op of this crate
+/// made it.
 pub(crate) fn is_anchored(x: &Tensor) -> bool {
     !x.track_op() || made_by(x).is_some()
 }
 
-/// The op that made `result`, if one of this crate did and a variable leads to it.
+/// The op that made `result`, if it is an op of this crate and the result depends on a variable.
 pub(crate) fn made_by(result: &Tensor) -> Option<Arc<dyn Recorded>> {
     let notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
     notes.ops.get(&result.id()).and_then(Note::op)
@@ -88,11 +90,11 @@ pub(crate) fn made_by(result: &Tensor) -> Option<Arc<dyn Recorded>> {
 
 static NOTES: LazyLock<Mutex<Notes>> = LazyLock::new(Mutex::default);
 
-/// What is known of a tensor.
+/// The record of the op that made a tensor.
 enum Note {
-    /// Candle keeps the op for as long as the tensor lives.
+    /// An op that candle keeps for as long as the tensor lives.
     Weak(Weak<dyn Recorded>),
-    /// An op that candle does not keep, and one that lives at least as long as the tensor.
+    /// An op that candle does not keep, and another op that lives at least as long as the tensor.
     Kept { op: Arc<dyn Recorded>, anchor: Weak<dyn Recorded> },
 }
 
@@ -104,7 +106,7 @@ impl Note {
         }
     }
 
-    /// What goes when the tensor does, or later.
+    /// The op that is dropped with the tensor or later.
     fn anchor(&self) -> &Weak<dyn Recorded> {
         match self {
             Self::Weak(op) => op,
@@ -116,7 +118,7 @@ impl Note {
 #[derive(Default)]
 struct Notes {
     ops: HashMap<TensorId, Note>,
-    /// How many notes may come together before those of ops that are gone are thrown away.
+    /// Number of notes at which those of dropped ops are removed.
     most: usize,
 }
 
@@ -144,11 +146,11 @@ fn noted(result: Tensor, node: Arc<dyn Recorded>) -> Tensor {
     result
 }
 
-/// Gradients of the arguments from that of the result.
+/// Computes the gradients of the arguments from that of the result.
 type Gradients = dyn Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync;
 
-/// An op of candle's whose gradient this crate knows. It holds no tensor, since nothing tells when the
-/// result is gone.
+/// One of candle's ops whose gradient this crate knows. It holds no tensors, because nothing tells when the
+/// result is dropped.
 struct Foreign {
     arguments: Vec<TensorId>,
     gradients: Box<Gradients>,
@@ -204,7 +206,7 @@ impl<C: CustomOp3 + Send + Sync> Recorded for Node<C, 3> {
     }
 }
 
-/// What candle gets to keep: the op, and with it the node that the note is of.
+/// The value that candle keeps: the op, and with it the node that the note refers to.
 struct Shared<C, const N: usize>(Arc<Node<C, N>>);
 
 impl<C: CustomOp1> CustomOp1 for Shared<C, 1> {

@@ -1,4 +1,5 @@
-//! What `cuda` has for everyone, in a build without it: each function names the feature.
+//! The public items of `cuda` in a build without the feature. Functions that need CUDA fail and name the
+//! feature.
 
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 
@@ -10,17 +11,18 @@ pub fn cuda_device(_ordinal: usize) -> Result<Device> {
     bail!("cuda_device: built without the feature `cuda` of candle-vision-ops")
 }
 
-/// What the driver has to translate into a card's machine code, in a build with the feature `cuda`.
+/// The kernels that the driver has to translate into a GPU's machine code, in a build with the feature
+/// `cuda`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Translation {
-    /// Kernels of candle's.
+    /// Number of candle's kernels.
     pub kernels: usize,
-    /// Whether this crate's are among the rest.
+    /// Whether this crate's kernels have to be translated too.
     pub ours_too: bool,
 }
 
-/// Loads the kernels that networks use onto a CUDA device, in a build with the feature `cuda`. Here
-/// there are none, so nothing is done.
+/// Loads the kernels that networks use onto a CUDA device, in a build with the feature `cuda`. This build
+/// has none, so it does nothing.
 ///
 /// # Errors
 /// None.
@@ -28,7 +30,7 @@ pub fn load_kernels(_device: &Device, _notice: impl FnOnce(Translation) + Send) 
     Ok(())
 }
 
-/// Numbers on their way to a CUDA device, in a build with the feature `cuda`.
+/// Uploads numbers to a CUDA device, in a build with the feature `cuda`.
 ///
 /// # Errors
 /// Always: this build has no CUDA.
@@ -36,7 +38,7 @@ pub fn upload(_values: &[f32], _shape: impl Into<Shape>, _device: &Device) -> Re
     bail!("upload: built without the feature `cuda` of candle-vision-ops")
 }
 
-/// Pixels on their way to a CUDA device, in a build with the feature `cuda`.
+/// Uploads pixels to a CUDA device, in a build with the feature `cuda`.
 ///
 /// # Errors
 /// Always: this build has no CUDA.

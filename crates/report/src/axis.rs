@@ -1,4 +1,4 @@
-//! Axes: which range, which ticks, and how their labels read.
+//! Axes: their ranges, ticks and labels.
 
 /// A range of values with its ticks.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,17 +10,17 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// Epochs from 0 (the start) to `last`; ticks are whole numbers.
+    /// Epochs from 0 (the start) to `last`. Ticks are whole numbers.
     pub(crate) fn epochs(last: usize, most_ticks: usize) -> Self {
         let last = last.max(1);
         let step = (1..).map(nice_integer).find(|step| last / step <= most_ticks).unwrap_or(last);
         let ticks = (0..=last).step_by(step).map(|epoch| epoch as f64).collect();
-        // A little room, so that the marks at the end are whole.
+        // A margin, so that the marks at the end are not cut off.
         let room = 0.025 * last as f64;
         Self { low: -room, high: last as f64 + room, ticks, log: false }
     }
 
-    /// A range that holds `low..=high` and ends at round numbers; `limits` are never passed.
+    /// A range that contains `low..=high` and ends at round numbers. It never exceeds `limits`.
     pub(crate) fn linear(low: f64, high: f64, limits: (f64, f64)) -> Self {
         let (low, high) = widened(low, high, limits);
         let step = nice_step((high - low) / 7.0);
@@ -38,12 +38,12 @@ impl Axis {
         }
     }
 
-    /// A logarithmic range around `low..=high`, both positive.
+    /// A logarithmic range around `low..=high`. Both must be positive.
     pub(crate) fn log(low: f64, high: f64) -> Self {
         let (low, high) = (low / 1.5, high * 1.5);
         let decades = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
         let within = |tick: &f64| (low..=high).contains(tick);
-        // From the text, as 10f64.powi(-4) is not 1e-4.
+        // Parsed from text, because 10f64.powi(-4) is not 1e-4.
         let ticks = |factors: &[u8]| -> Vec<f64> {
             let of_decade = |decade: i32| {
                 factors.iter().filter_map(move |factor| format!("{factor}e{decade}").parse().ok())
@@ -59,7 +59,7 @@ impl Axis {
         &self.ticks
     }
 
-    /// Where `value` lies: 0 at the low end, 1 at the high one.
+    /// Position of `value` on the axis: 0 at the low end, 1 at the high end.
     pub(crate) fn position(&self, value: f64) -> f64 {
         if self.log {
             (value / self.low).ln() / (self.high / self.low).ln()
@@ -68,7 +68,7 @@ impl Axis {
         }
     }
 
-    /// The text at a tick: as many digits as the step between ticks needs.
+    /// The text at a tick. It has as many digits as the step between ticks needs.
     pub(crate) fn label(&self, tick: f64) -> String {
         let largest = self.ticks.iter().fold(0f64, |largest, tick| largest.max(tick.abs()));
         if tick == 0.0 {
@@ -86,7 +86,7 @@ impl Axis {
     }
 }
 
-/// `2.5e-4`: three digits at most, no zeros at the end.
+/// Scientific notation such as `2.5e-4`: at most three digits, no trailing zeros.
 pub(crate) fn scientific(value: f64) -> String {
     let text = format!("{value:.2e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -94,21 +94,21 @@ pub(crate) fn scientific(value: f64) -> String {
     format!("{digits}e{exponent}")
 }
 
-/// A range of some extent, with a little room where the limits leave it.
+/// The range with a margin, as far as the limits allow one. It always has an extent above 0.
 fn widened(low: f64, high: f64, limits: (f64, f64)) -> (f64, f64) {
     let extent = high - low;
-    // A flat curve still needs an axis; below this the labels would need too many digits.
+    // A flat curve needs an axis too. With a smaller range the labels would need too many digits.
     let room = if extent > 1e-3 * high.abs() { 0.04 * extent } else { 0.1 * high.abs().max(1e-6) };
     let within = |value: f64| value.clamp(limits.0, limits.1);
     match (within(low - room), within(high + room)) {
         (low, high) if low < high => (low, high),
-        // Values beyond their limits are somebody's mistake, but no reason to draw nothing.
+        // Values beyond their limits are the caller's mistake, but the drawing should not fail for it.
         (end, _) if end + 1.0 <= limits.1 => (end, end + 1.0),
         (end, _) => (end - 1.0, end),
     }
 }
 
-/// The 1, 2 or 5 times a power of ten that is at least `step`.
+/// The smallest number of the form 1, 2 or 5 times a power of ten that is at least `step`.
 fn nice_step(step: f64) -> f64 {
     let magnitude = 10f64.powf(step.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * magnitude >= step * 0.999);

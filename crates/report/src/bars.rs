@@ -1,4 +1,4 @@
-//! Numbers as bars: one row per thing measured, one column per measured quantity.
+//! Numbers as bars, with one row per label and one column per measured quantity.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const HEADER: f64 = 104.0;
 const ROW: f64 = 32.0;
 const LABEL: f64 = 190.0;
 const COLUMN: f64 = 250.0;
-/// Within a column: room for the number at its right.
+/// Room for the number at the right of a column.
 const NUMBER: f64 = 86.0;
 
 /// A measured quantity: one number per row.
@@ -102,11 +102,11 @@ fn draw_column(canvas: &mut Canvas, column: &BarColumn<'_>, left: f64) {
     }
 }
 
-/// From a value to its bar within a column.
+/// Converts a value to its bar within a column.
 struct Scale {
     length: f64,
     zero: f64,
-    /// Pixels for each unit.
+    /// Number of pixels per unit.
     unit: f64,
 }
 
@@ -118,7 +118,7 @@ impl Scale {
         Self { length, zero: -low * unit, unit }
     }
 
-    /// Left end and width; `None` for a value that is not finite.
+    /// Left end and width of the bar. `None` for a value that is not finite.
     fn bar(&self, value: f64) -> Option<(f64, f64)> {
         let end = Some(self.zero + value * self.unit).filter(|end| end.is_finite())?;
         Some((end.min(self.zero), (end - self.zero).abs()))

@@ -1,7 +1,7 @@
-//! Drawing on a page: the only place that knows the library which does it.
+//! Drawing on a page. Only this module knows the drawing library.
 //!
-//! A page is measured in pixels from its upper left corner. It becomes a PNG with text in the
-//! embedded DejaVu Sans, or in fonts of the machine where that one lacks the script, or an SVG.
+//! A page is measured in pixels from its upper left corner. It becomes a PNG or an SVG. The text of a PNG
+//! uses the embedded DejaVu Sans, or fonts of the machine if that font lacks the script.
 
 mod lettering;
 mod text;
@@ -21,13 +21,13 @@ use upward::Upward;
 
 use crate::{Error, Result};
 
-/// Red, green, blue.
+/// Red, green, blue, each `0..=255`.
 pub(crate) type Color = [u8; 3];
 
 /// The largest side of a page, in pixels.
 const MAX_SIDE: f64 = 16_384.0;
 
-/// Where a text lies relative to its point.
+/// Where a text lies relative to its anchor point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
@@ -67,7 +67,7 @@ impl Area {
     }
 }
 
-/// A page to draw on; later items cover earlier ones, photographs and upward text cover all.
+/// A page to draw on. Later items cover earlier ones. Photographs and upward text cover everything else.
 pub(crate) struct Canvas {
     scene: Scene,
     /// Lines that the embedded font cannot show.
@@ -87,7 +87,7 @@ impl Canvas {
         Ok(Self { scene, lettering: Vec::new(), upward: Vec::new(), photographs: Vec::new() })
     }
 
-    /// One line of text; `y` is its baseline.
+    /// Draws one line of text. `y` is its baseline.
     pub(crate) fn text(&mut self, at: (f64, f64), text: &str, font: Font, align: Align) {
         if is_embedded(text) {
             self.embedded_text(at, text, font, align);
@@ -97,7 +97,7 @@ impl Canvas {
     }
 
     fn embedded_text(&mut self, (x, y): (f64, f64), text: &str, font: Font, align: Align) {
-        // The library takes `$` in plain text for the beginning of a formula, but not in a span.
+        // In plain text the library takes `$` for the beginning of a formula, but not in a span.
         let mut span = TextSpan::plain(text);
         span.bold = font.bold;
         self.scene.add(Primitive::RichText {
@@ -110,7 +110,7 @@ impl Canvas {
         });
     }
 
-    /// One line of text that reads upwards; `x` is its baseline, on its right.
+    /// Draws one line of text that reads upwards. `x` is its baseline, on its right.
     pub(crate) fn upward_text(&mut self, at: (f64, f64), text: &str, font: Font, align: Align) {
         self.upward.push(Upward { at, text: text.to_owned(), font, align });
     }
@@ -169,17 +169,17 @@ impl Canvas {
         });
     }
 
-    /// Draws what `draw` does inside `area` only.
+    /// Runs `draw` and shows only what it draws inside `area`.
     pub(crate) fn clipped(&mut self, area: Area, draw: impl FnOnce(&mut Self)) {
         let Area { x, y, width, height } = area;
-        // Named after the area: where several images share a page, equal names mean equal clips.
+        // The name comes from the area. If several images share a page, equal names then mean equal clips.
         let id = format!("clip-{x:.0}-{y:.0}-{width:.0}-{height:.0}");
         self.scene.add(Primitive::ClipStart { x, y, width, height, id });
         draw(self);
         self.scene.add(Primitive::ClipEnd);
     }
 
-    /// Puts a photograph's upper left corner at `(x, y)`. An SVG shows none.
+    /// Puts a photograph on the page with its upper left corner at `(x, y)`. An SVG does not show it.
     pub(crate) fn photograph(&mut self, (x, y): (f64, f64), photograph: RgbImage) {
         self.photographs.push((x.round() as i64, y.round() as i64, photograph));
     }
@@ -200,7 +200,7 @@ impl Canvas {
         Ok(png)
     }
 
-    /// The page without upward text and photographs.
+    /// The page with the lettering but without upward text and photographs.
     fn lettered(&self) -> Result<RgbImage> {
         let mut page = rasterize(&self.scene)?;
         self.lettering.iter().for_each(|line| line.stamp(&mut page));
@@ -209,7 +209,7 @@ impl Canvas {
 
     /// The page as an SVG document, which a browser may scale.
     pub(crate) fn into_svg(mut self) -> String {
-        // A browser has fonts of its own.
+        // A browser has its own fonts.
         for line in std::mem::take(&mut self.lettering) {
             self.embedded_text(line.at, &line.text, line.font, line.align);
         }

@@ -1,4 +1,4 @@
-//! From a number in 0..=1 to a colour.
+//! Maps a number in `0.0..=1.0` to a colour.
 
 use colorous::Gradient;
 
@@ -11,8 +11,8 @@ pub enum Colormap {
     /// Blue over green to red: strong contrasts, for heat maps on photographs.
     #[default]
     Turbo,
-    /// Dark violet over green to yellow. Lightness grows evenly, so the colours keep their order in
-    /// grey and for colour-blind readers.
+    /// Dark violet over green to yellow. Lightness grows evenly, so the order of the colours stays visible
+    /// in grey and for colour-blind readers.
     Viridis,
     /// Black over red to light yellow. Lightness grows evenly.
     Inferno,
@@ -38,9 +38,9 @@ impl Colormap {
     }
 }
 
-/// From white to dark blue, for shares of a whole.
+/// Colour of a fraction of a whole: white to dark blue.
 pub(crate) fn share_color(share: f64) -> Color {
-    // The gradient's own first colour is a tint: nothing at all is to look like nothing.
+    // The gradient's own first colour is not white, but 0 should look empty.
     if share > 0.0 { sample(colorous::BLUES, 0.08 + 0.87 * share) } else { [255; 3] }
 }
 
@@ -48,17 +48,17 @@ fn sample(gradient: Gradient, value: f64) -> Color {
     gradient.eval_continuous(unit(value)).as_array()
 }
 
-/// The nearest number in `0.0..=1.0`; 0 for NaN.
+/// Clamps to `0.0..=1.0`. NaN becomes 0.
 pub(crate) fn unit(value: f64) -> f64 {
     if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
 }
 
-/// Whether white text is easier to read on `background` than dark text, by relative luminance.
+/// Whether white text is easier to read on `background` than dark text, by its relative luminance.
 pub(crate) fn needs_light_text(background: Color) -> bool {
     let linear = |level: u8| (f64::from(level) / 255.0).powf(2.2);
     let [red, green, blue] = background.map(linear);
-    // The bare ratio of contrasts would change at 0.18, but on middle blues white reads better; here
-    // it still has the 3:1 that WCAG asks of large text.
+    // The contrast ratio alone would switch at 0.18, but on medium blues white text reads better. At 0.3
+    // white text still has the contrast of 3:1 that WCAG asks of large text.
     0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.3
 }
 

@@ -1,4 +1,4 @@
-//! Several runs side by side: their curves over each other, and a table.
+//! Several runs side by side: their curves in shared panels, and a table.
 
 mod image;
 
@@ -132,7 +132,7 @@ struct Row<'a> {
 #[derive(Debug, Default, Serialize)]
 struct Cell {
     text: String,
-    /// What a column of numbers is sorted by.
+    /// The value that the column is sorted by, if it holds numbers.
     value: Option<f64>,
 }
 
@@ -171,13 +171,13 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Colour and mark of a run; not only colour tells neighbours apart.
+/// Colour and mark of a run. Neighbours differ in both.
 fn series(index: usize) -> (Color, Mark) {
     let mark = if index.is_multiple_of(2) { Mark::Disc } else { Mark::Square };
     (SERIES[index % SERIES.len()], mark)
 }
 
-/// `named`: whether each panel is to say which curve is whose.
+/// `named`: whether each panel has a legend.
 fn panels(runs: &[ComparedRun<'_>], named: bool) -> [Panel; 3] {
     let percent = |epoch: &EpochRecord| 100.0 * epoch.val_accuracy;
     let curves = [

@@ -90,13 +90,13 @@ fn summary(counts: &[Vec<usize>]) -> String {
     format!("{right} of {total} right ({percent:.1} %)")
 }
 
-/// Where everything lies.
+/// Positions of all parts of the image.
 struct Layout {
     matrix: Area,
     cell: f64,
     number: Font,
     name: Font,
-    /// Names above the columns are turned when they are wider than a column.
+    /// Whether the names above the columns are turned, because they are wider than a column.
     turned: bool,
 }
 
@@ -133,7 +133,7 @@ impl Layout {
     }
 }
 
-/// As large as the widest number allows.
+/// The largest font that the widest number allows.
 fn number_font(counts: &[Vec<usize>], cell: f64) -> Font {
     let widest = counts.iter().flatten().max().copied().unwrap_or(0).to_string();
     let fits = |size: &u32| Font::new(*size, INK).width(&widest) <= 0.86 * cell;
@@ -171,12 +171,12 @@ fn draw_cell(
     let area = layout.cell(place);
     let ground = share_color(share);
     canvas.fill(area, ground);
-    // Between zeros, what is there stands out.
+    // Zeros are drawn faintly, so that other numbers stand out.
     let color = if count == 0 { RULE } else { text_color(ground) };
     let font = Font { color, ..layout.number };
     let (x, y) = area.center();
     let text = count.to_string();
-    // Where cells are small, zeros would be no more than dust.
+    // In small cells zeros would only be noise.
     let worthwhile = count > 0 || layout.cell >= 40.0;
     if worthwhile && font.width(&text) <= area.width {
         canvas.text((x, y + 0.36 * f64::from(font.size)), &text, font, Align::Center);

@@ -17,7 +17,7 @@ pub use file::CurvesFile;
 use panel::{Best, Line, Mark, Panel};
 use series::{Segments, Timeline, epoch_segments, range, robust_range};
 
-/// Size of the image in pixels; its text is legible down to two thirds of that.
+/// Width of the image in pixels. Its text is legible down to two thirds of this size.
 const WIDTH: f64 = 1800.0;
 const HEIGHT: f64 = 600.0;
 const MARGIN: f64 = 28.0;
@@ -79,18 +79,18 @@ fn draw(history: &History, title: &str) -> Result<Canvas> {
     Ok(canvas)
 }
 
-/// Loss, accuracy and learning rate.
+/// The panels of loss, accuracy and learning rate.
 pub(crate) fn panels(history: &History) -> [Panel; 3] {
     let timeline = Timeline::of(history);
     [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)]
 }
 
-/// A loss in as many digits as tell two of them apart.
+/// A loss with enough digits to tell two of them apart.
 pub(crate) fn describe_loss(loss: f64) -> String {
     format!("{loss:.4}")
 }
 
-/// A percentage.
+/// A percentage as text.
 pub(crate) fn describe_percent(percent: f64) -> String {
     format!("{percent:.2} %")
 }
@@ -120,7 +120,7 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
     }
 }
 
-/// An axis from 0 unless that would press the curves flat.
+/// An axis that starts at 0, unless that would flatten the curves.
 pub(crate) fn loss_axis(low: f64, high: f64) -> Axis {
     let low = if (0.0..0.4 * high).contains(&low) { 0.0 } else { low };
     Axis::linear(low, high, (low.min(0.0), f64::INFINITY))
@@ -173,8 +173,8 @@ fn rate(history: &History, timeline: &Timeline) -> Panel {
     }
 }
 
-/// Steps over a decade or more are drawn on a logarithmic axis, where the low ones can be told
-/// apart; smooth schedules keep their known shape on a linear one.
+/// The axis of the learning rate. Stepped rates over a decade or more get a logarithmic axis, where low
+/// steps can be told apart. Smooth schedules keep their familiar shape on a linear axis.
 fn rate_axis(history: &History, segments: &Segments) -> Axis {
     let (low, high) = range(&[segments]).unwrap_or((0.0, 1.0));
     let mut rates: Vec<f64> = history.epochs.iter().map(|epoch| epoch.lr).collect();

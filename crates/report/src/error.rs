@@ -1,11 +1,11 @@
-//! What can go wrong while an image or an event file is made.
+//! Errors of making an image or an event file.
 
 use std::path::{Path, PathBuf};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while an image or an event file is made.
+/// Everything that can go wrong while an image or an event file is made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
@@ -89,14 +89,14 @@ pub enum Error {
     /// The drawn image could not be turned into a file.
     #[error("cannot draw the image: {reason}")]
     Draw {
-        /// What the drawing library said.
+        /// The drawing library's message.
         reason: String,
     },
 
     /// A page could not be made from its template.
     #[error("cannot make the page: {reason}")]
     Page {
-        /// What the template engine said.
+        /// The template engine's message.
         reason: String,
     },
 }
@@ -106,7 +106,7 @@ impl Error {
         move |source| Self::Write { path: path.to_path_buf(), source }
     }
 
-    /// The engine's whole chain: only its end says where in the template it happened.
+    /// Keeps the engine's whole error chain, because only its end names the place in the template.
     pub(crate) fn page(error: minijinja::Error) -> Self {
         let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         Self::Page { reason: chain.map(ToString::to_string).collect::<Vec<_>>().join(": ") }

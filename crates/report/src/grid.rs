@@ -22,7 +22,7 @@ const MOST_LINES: usize = 2;
 pub struct GridImage<'a> {
     /// The image, of any size.
     pub image: RgbView<'a>,
-    /// Up to two lines of about 24 letters; the rest is cut off.
+    /// The caption: up to two lines of about 24 letters. The rest is cut off.
     pub caption: String,
 }
 
@@ -87,7 +87,7 @@ fn draw(images: &[GridImage<'_>], columns: usize, title: &str) -> Result<Canvas>
     Ok(canvas)
 }
 
-/// In the middle of its cell, whose ground shows where the image is narrower or flatter.
+/// Draws an image in the middle of its cell. The cell's background shows beside or above a smaller image.
 fn draw_image(canvas: &mut Canvas, image: RgbView<'_>, area: Area) {
     let size = fit(image.size(), CELL);
     canvas.fill(area, GRID);

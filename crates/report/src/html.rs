@@ -1,4 +1,4 @@
-//! The report of a run: one page that needs no other file.
+//! The report of a run: one HTML page that needs no other file.
 
 mod card;
 pub(crate) mod chart;
@@ -22,7 +22,7 @@ use chart::Chart;
 use confusion::Classes;
 use reliability::Reliability;
 
-/// The papers on calibration use this number.
+/// Number of bins of the reliability diagram. Papers on calibration use this number.
 const BINS: usize = 15;
 
 /// The contents of a run's report.
@@ -151,7 +151,7 @@ fn page(report: &RunReport<'_>) -> Result<String> {
     template::render("run.html", &page)
 }
 
-/// What the template is given.
+/// The values for the template.
 #[derive(Serialize)]
 struct Page<'a> {
     title: &'a str,

@@ -1,4 +1,4 @@
-//! Photographs on a page.
+//! Photographs on a page, and changes of their size.
 
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma, RgbImage};
@@ -63,11 +63,11 @@ impl<'a> RgbView<'a> {
     }
 }
 
-/// Images up to this side, such as those of CIFAR, are looked at pixel by pixel.
+/// Largest side, in pixels, of images whose single pixels matter, such as those of CIFAR.
 pub(crate) const SMALL: u32 = 64;
 
-/// The largest size of a `width` x `height` image within `limit` pixels a side; small images
-/// grow by whole factors, so that their pixels stay equal.
+/// The largest size of a `width` x `height` image whose sides have at most `limit` pixels. Small images
+/// grow by whole factors, so that their pixels stay equal in size.
 pub(crate) fn fit((width, height): (u32, u32), limit: u32) -> (u32, u32) {
     let longest = width.max(height);
     if longest <= SMALL {
@@ -81,7 +81,7 @@ pub(crate) fn fit((width, height): (u32, u32), limit: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-/// A map of `width * height` values at another size, smoothly.
+/// Resizes a map of `width * height` values to `to` (width, height), smoothly.
 pub(crate) fn resized_map(
     values: &[f32],
     (width, height): (u32, u32),
@@ -92,7 +92,7 @@ pub(crate) fn resized_map(
     if (width, height) == to { map } else { resize(&map, to.0, to.1, FilterType::Triangle) }
 }
 
-/// `share` of `over` on `under`.
+/// Mixes `share` of `over` with `1 - share` of `under`.
 pub(crate) fn blend(under: Color, over: Color, share: f64) -> Color {
     let mixed = |i: usize| f64::from(under[i]) * (1.0 - share) + f64::from(over[i]) * share;
     [0, 1, 2].map(|i| mixed(i).round() as u8)

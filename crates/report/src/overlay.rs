@@ -19,10 +19,10 @@ const MARGIN: f64 = 28.0;
 const GAP: f64 = 24.0;
 const HEADER: f64 = 86.0;
 const CAPTION: f64 = 40.0;
-/// A narrow photograph still leaves room for its captions and the title.
+/// Smallest width of a panel in pixels. A narrow photograph needs room for its captions and the title.
 const NARROWEST: f64 = 260.0;
 const BAR: f64 = 20.0;
-/// The colour bar, its labels and what they count.
+/// Width of the colour bar with its labels and their unit.
 const SCALE: f64 = BAR + 68.0;
 const SCALE_TITLE: &str = "evidence";
 
@@ -159,7 +159,8 @@ fn heat_map(heat: &[f64], (width, height): (u32, u32), colormap: Colormap) -> Rg
     RgbImage::from_raw(width, height, colors).expect("one colour for each value")
 }
 
-/// The hotter, the stronger the tint: where nothing is found the photograph is left as it is.
+/// Tints the photograph. The hotter a place is, the stronger the tint. Places without heat stay as they
+/// are.
 fn overlay(photograph: &RgbImage, heat: &[f64], colormap: Colormap) -> RgbImage {
     let mut image = photograph.clone();
     for (pixel, value) in image.pixels_mut().zip(heat) {
@@ -177,7 +178,7 @@ fn draw_scale(canvas: &mut Canvas, colormap: Colormap, bar: Area) {
         canvas.fill(line, colormap.color(value));
     }
     let font = Font::new(15, MUTED);
-    // A very flat image has room for the ends only.
+    // A very flat image has room only for the labels at the ends.
     let values: &[f64] =
         if bar.height < 100.0 { &[0.0, 1.0] } else { &[0.0, 0.25, 0.5, 0.75, 1.0] };
     for value in values {

@@ -1,4 +1,4 @@
-//! Colours that hold together, also for colour-blind readers (Okabe and Ito 2008).
+//! Matching colours that colour-blind readers can tell apart (Okabe and Ito 2008).
 
 use crate::canvas::Color;
 
@@ -16,7 +16,7 @@ pub(crate) const BLUE: Color = [0x00, 0x72, 0xb2];
 pub(crate) const FAINT_BLUE: Color = [0xa6, 0xcf, 0xe9];
 /// Validation.
 pub(crate) const VERMILLION: Color = [0xd5, 0x5e, 0x00];
-/// Runs beside each other.
+/// Runs shown beside each other.
 pub(crate) const SERIES: [Color; 8] = [
     BLUE,
     VERMILLION,

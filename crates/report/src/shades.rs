@@ -10,7 +10,7 @@ use crate::Colormap;
 /// assert_eq!(candle_vision_report::shades(&[-1.0, 0.5, 2.0], (0.0, 1.0)), [0, 128, 255]);
 /// ```
 pub fn shades(values: &[f32], (low, high): (f32, f32)) -> Vec<u8> {
-    // A range without extent would divide by nothing: all of it is the lower end.
+    // A range without extent would divide by zero. All values in it count as the lower end.
     let extent = if high > low { high - low } else { f32::INFINITY };
     let shade = |value: &f32| (255.0 * (value - low) / extent).round().clamp(0.0, 255.0) as u8;
     values.iter().map(shade).collect()

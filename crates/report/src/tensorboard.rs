@@ -1,7 +1,7 @@
 //! Event files for TensorBoard.
 //!
-//! The format is small (records of length, bytes and checksums around messages of a few fields), so
-//! it is written here rather than with a protobuf compiler.
+//! The format is small: records of length, bytes and checksums around messages of a few fields. So it is
+//! written here, without a protobuf compiler.
 
 mod message;
 mod record;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 use message::{Summary, event, version_event};
 use record::write_record;
 
-/// How many file names to try: one for each process that starts in the same second.
+/// Number of file names to try. Each process that starts in the same second needs its own.
 const MOST_NAMES: u32 = 1000;
 
 /// Writes one TensorBoard event file.
@@ -116,7 +116,8 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// A file that was not there before: readers remember how far they have read in a name.
+/// Creates a file that did not exist before. Readers remember how far they have read in a file of each
+/// name.
 fn new_file(folder: &Path) -> Result<(PathBuf, File)> {
     let stem = format!(
         "events.out.tfevents.{:010.0}.{}.{}",
@@ -137,7 +138,7 @@ fn new_file(folder: &Path) -> Result<(PathBuf, File)> {
     }
 }
 
-/// TensorBoard does not read it; it tells runs of several machines in one folder apart.
+/// TensorBoard ignores the host name. It tells runs of several machines in one folder apart.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name.or_else(|| std::env::var("HOSTNAME").ok());

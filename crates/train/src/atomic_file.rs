@@ -1,16 +1,16 @@
-//! Files that are either as before or wholly new, with errors that say what helps.
+//! Files that are either as before or completely new. The errors name a remedy.
 
 use std::io;
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Writes a file under a temporary name in the same folder and renames it when all of it is on the
-/// disk: a reader, also after a kill or a loss of power, finds the old file or the new one, never a
-/// part. A missing folder is made.
+/// Writes a file under a temporary name in the same folder and renames it when all of it is on the disk. A
+/// reader finds the old file or the new one, never a part, even after a kill or a loss of power. A missing
+/// folder is made.
 ///
 /// # Errors
-/// If it cannot be written; what was there before is intact then, and nothing is left over.
+/// If the file cannot be written. The old file is intact then, and nothing is left over.
 pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     candle_vision_files::write(path, bytes).map_err(|error| describe(error, path, bytes.len()))

@@ -1,4 +1,4 @@
-//! How others follow a run: values, not prints.
+//! Callbacks that follow a run. The run gives values and prints nothing.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::record::{BatchRecord, EpochRecord, History};
 
-/// Follows a run: progress bars, curves, event files. A closure is one, too.
+/// Follows a run: for progress bars, curves and event files. A closure is a callback too.
 ///
 /// # Example
 /// ```
@@ -26,31 +26,32 @@ use crate::record::{BatchRecord, EpochRecord, History};
 /// });
 /// ```
 pub trait Callback {
-    /// Is told what has just happened and says whether to go on.
+    /// Receives an event and returns whether the run goes on.
     ///
     /// # Errors
-    /// Whatever goes wrong in it, as `Error::callback(what, source)` makes it
-    /// ([`Error::callback`](crate::Error::callback)); the run ends with that error.
+    /// Any failure of the callback, made by [`Error::callback`](crate::Error::callback). The run ends with
+    /// that error.
     fn on_event(&mut self, event: &Event<'_>) -> Result<Control>;
 
-    /// The name of its state in a checkpoint, for a callback whose answers depend on what it has seen before.
-    /// A resumed run wants a callback of this name. By default there is nothing to save.
+    /// The name of the callback's state in a checkpoint. A callback needs a name if its answers depend on
+    /// what it has seen before. A resumed run requires a callback of this name. By default there is no name
+    /// and nothing to save.
     fn name(&self) -> Option<&str> {
         None
     }
 
-    /// What to save, for a callback with a name.
+    /// The state to save, for a callback with a name.
     ///
     /// # Errors
-    /// Whatever goes wrong in it.
+    /// Any failure of the callback.
     fn state(&self) -> Result<Value> {
         Ok(Value::Null)
     }
 
-    /// Takes back what [`Callback::state`] gave, before the run goes on.
+    /// Restores what [`Callback::state`] returned. This happens before the run goes on.
     ///
     /// # Errors
-    /// If it is not its own.
+    /// If the state is not one of this callback.
     fn load_state(&mut self, state: &Value) -> Result<()> {
         let _ = state;
         Ok(())
@@ -68,59 +69,60 @@ impl<F: FnMut(&Event<'_>) -> Result<Control>> Callback for F {
 pub enum Control {
     /// Go on.
     Continue,
-    /// Finish the batch, on a GPU the batches that were begun, save, and end.
+    /// Finish the batch, save and end. On a GPU, finish all batches that have begun.
     Stop,
 }
 
-/// What has just happened in a run.
+/// Something that has just happened in a run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The run begins, or goes on.
+    /// The run begins or goes on.
     RunStart {
-        /// Epochs of the whole run.
+        /// Number of epochs of the whole run.
         epochs: usize,
-        /// Epoch that is about to begin or go on, from 1; above 1 in a resumed run.
+        /// The epoch that is about to begin or go on, from 1. It is above 1 in a resumed run.
         first_epoch: usize,
-        /// Training images in an epoch.
+        /// Number of training images per epoch.
         train_samples: usize,
-        /// Validation images.
+        /// Number of validation images.
         val_samples: usize,
-        /// What was measured before, in a resumed run.
+        /// The measurements from before, in a resumed run.
         history: &'a History,
     },
-    /// An epoch begins, or goes on.
+    /// An epoch begins or goes on.
     EpochStart {
         /// Epoch, from 1.
         epoch: usize,
-        /// Epochs of the whole run.
+        /// Number of epochs of the whole run.
         epochs: usize,
-        /// Training batches in an epoch.
+        /// Number of training batches per epoch.
         batches: usize,
-        /// Batches of it that are done already: not 0 in a run that was stopped inside an epoch.
+        /// Number of this epoch's batches that are already done. It is above 0 if the run was stopped
+        /// within the epoch.
         first_batch: usize,
         /// Learning rate of the epoch.
         lr: f64,
     },
-    /// A training batch is done. On a GPU several are told of at once.
+    /// A training batch is done. On a GPU, several are reported at once.
     BatchEnd {
-        /// Its loss and learning rate.
+        /// Loss and learning rate of the batch.
         record: &'a BatchRecord,
-        /// Batch in the epoch, from 1.
+        /// Number of the batch in the epoch, from 1.
         batch: usize,
-        /// Training batches in an epoch.
+        /// Number of training batches per epoch.
         batches: usize,
-        /// Images in the batch.
+        /// Number of images in the batch.
         samples: usize,
-        /// Fraction of the epoch's images so far that were classified right; NaN where the training step
-        /// gives no logits.
+        /// Fraction of correctly classified images in the epoch so far, `0.0..=1.0`. It is NaN if the
+        /// training step gives no logits.
         accuracy: f64,
     },
     /// A validation batch is done.
     ValidationBatchEnd {
-        /// Batch, from 1.
+        /// Number of the batch, from 1.
         batch: usize,
-        /// Validation batches.
+        /// Number of validation batches.
         batches: usize,
     },
     /// An epoch is done and saved.
@@ -129,39 +131,39 @@ pub enum Event<'a> {
         record: &'a EpochRecord,
         /// All results so far, this one included.
         history: &'a History,
-        /// Whether it is the best so far, by [`TrainerConfig::monitor`](crate::TrainerConfig).
+        /// Whether it is the best epoch so far, by [`TrainerConfig::monitor`](crate::TrainerConfig).
         is_best: bool,
     },
     /// A checkpoint was written.
     Saved {
-        /// Where.
+        /// Path of the file.
         path: &'a Path,
-        /// Whether it is the best so far; otherwise it is the last.
+        /// Whether it is the best checkpoint so far. Otherwise it is the last one.
         best: bool,
     },
-    /// The frozen part of the network learns from now on.
+    /// The frozen part of the network begins to learn.
     Unfrozen {
         /// First epoch in which it learns, from 1.
         epoch: usize,
         /// Learning rate of that epoch.
         lr: f64,
     },
-    /// The network or its loss contains an op of candle's own, for which the whole backward pass is
-    /// candle's: a step takes up to 1.6 times as long. Told once, at the first step.
+    /// The network or its loss contains one of candle's own ops, so the whole backward pass falls back to
+    /// candle's. A step takes up to 1.6 times as long. This is reported once, at the first step.
     SlowBackward {
         /// The first such op.
         op: &'a ForeignOp,
     },
     /// An image was left out because it cannot be read.
     SampleSkipped {
-        /// Which, and what is wrong with it.
+        /// The image and what is wrong with it.
         sample: &'a Skipped,
     },
-    /// The run is over.
+    /// The run has ended.
     RunEnd {
         /// All results.
         history: &'a History,
-        /// Why it is over.
+        /// Why it has ended.
         reason: StopReason,
     },
 }
@@ -174,9 +176,9 @@ pub enum StopReason {
     Completed,
     /// The validation metric stopped improving.
     EarlyStopped,
-    /// It was asked to stop from outside, as by Ctrl-C; it can be resumed.
+    /// It was asked from outside to stop, for example by Ctrl-C. It can be resumed.
     Interrupted,
-    /// A callback asked it to stop; it can be resumed.
+    /// A callback asked it to stop. It can be resumed.
     StoppedByCallback,
 }
 

@@ -1,8 +1,9 @@
-//! One file that holds a network with everything that is needed to use it, or to go on training it.
+//! Checkpoints: one file holds a network and everything that is needed to use it or to continue its
+//! training.
 //!
-//! It is a safetensors file under torchvision's names, so any other program can read the weights;
-//! what only we read is JSON in its header. The last checkpoint of a run also holds the optimizer's
-//! tensors and the position in the run.
+//! The file is a safetensors file with torchvision's parameter names, so any other program can read the
+//! weights. JSON in its header holds what only this project reads. The last checkpoint of a run also holds
+//! the optimizer's tensors and the position in the run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,42 +17,42 @@ use serde::{Deserialize, Serialize};
 use crate::training_state::{TrainingState, without_state};
 use crate::{Error, Result, atomic_file};
 
-/// The newest form of checkpoint that is read and written here.
+/// The newest file format that this version reads, and the one that it writes.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Where our JSON stands in a safetensors header.
+/// The key of our JSON in a safetensors header.
 const HEADER_KEY: &str = "candle_vision";
 
-/// What a checkpoint says about its network.
+/// The description of the network in a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointMetadata {
-    /// Form of the file.
+    /// Format version of the file.
     pub format_version: u32,
     /// Version of the program that wrote it.
     pub crate_version: String,
-    /// What it takes to build the network.
+    /// The specification to build the network from.
     pub model: ModelSpec,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// What is done to an image before the network sees it; `preprocessing.build(&transforms)` makes the
-    /// transforms.
+    /// The preprocessing that an image needs before the network sees it. `preprocessing.build(&transforms)`
+    /// makes the transforms.
     pub preprocessing: ComposeDescription,
-    /// Epochs that were trained, the started one not counted.
+    /// Number of completed epochs.
     pub epoch: usize,
-    /// Validation accuracy after them, a fraction; `None` before the first.
+    /// Validation accuracy after them, `0.0..=1.0`. `None` before the first epoch ends.
     pub val_accuracy: Option<f64>,
-    /// Validation loss after them.
+    /// Validation loss after them. `None` before the first epoch ends.
     pub val_loss: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
-    /// Whether images were turned upright as their EXIF data says. Files from before this was noted
-    /// are of networks that saw them as stored.
+    /// Whether images were turned upright as their EXIF data says. Files from before this was recorded hold
+    /// networks that saw the images as stored.
     #[serde(default)]
     pub exif_orientation: bool,
 }
 
 impl CheckpointMetadata {
-    /// A description of an untrained network; set the other fields as they are known.
+    /// A description of an untrained network. Set the other fields when they are known.
     pub fn new(
         model: ModelSpec,
         classes: Vec<String>,
@@ -72,7 +73,7 @@ impl CheckpointMetadata {
     }
 }
 
-/// A network with everything that is needed to use it, or to go on training it.
+/// A network with everything that is needed to use it or to continue its training.
 ///
 /// # Example
 /// ```no_run
@@ -88,14 +89,14 @@ impl CheckpointMetadata {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// What it says about its network.
+    /// The description of the network.
     pub metadata: CheckpointMetadata,
     /// Parameters and buffers by name.
     pub tensors: HashMap<String, Tensor>,
     pub(crate) training: Option<TrainingState>,
-    /// Why the state of a run cannot be read, where there is one.
+    /// Why the state of the run cannot be read, if there is one.
     unknown_state: Option<String>,
-    /// Where it was read, for messages.
+    /// Path that it was read from, for messages.
     path: PathBuf,
 }
 
@@ -107,19 +108,19 @@ struct Header<Metadata, Training> {
     training: Option<Training>,
 }
 
-/// As read: the state of the run may be that of another version, which does not keep the network from
-/// being used.
+/// The header as read. The state of the run may be that of another version. The network can be used even
+/// then.
 type ReadHeader = Header<CheckpointMetadata, serde_json::Value>;
 
 impl Checkpoint {
-    /// A checkpoint of a network as it is now. Its tensors share memory with the network: save it
-    /// before the next step.
+    /// A checkpoint of a network in its present state. Its tensors share memory with the network, so save
+    /// it before the next step.
     pub fn of(model: &dyn Model, metadata: CheckpointMetadata) -> Self {
         let tensors = weights::tensors(model.parameters()).into_iter().collect();
         Self { metadata, tensors, training: None, unknown_state: None, path: PathBuf::new() }
     }
 
-    /// The same with tensors of its own, which training does not change.
+    /// The same checkpoint with copies of its tensors, which training does not change.
     pub(crate) fn copied(mut self) -> Result<Self> {
         for tensor in self.tensors.values_mut() {
             *tensor = tensor.copy()?;
@@ -132,10 +133,10 @@ impl Checkpoint {
         self
     }
 
-    /// Writes it: at any moment the file is either as before or wholly new.
+    /// Writes the checkpoint. At any moment the file is either as before or completely new.
     ///
     /// # Errors
-    /// If it cannot be written; [`Error::DiskFull`] says how many bytes are missing a place.
+    /// If it cannot be written. [`Error::DiskFull`] says how many bytes are needed.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let header = Header { metadata: &self.metadata, training: self.training.as_ref() };
@@ -159,7 +160,7 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// If the file is missing, cut short or damaged, holds plain weights, has a newer form, or names
+    /// If the file is missing, truncated or damaged, holds only weights, has a newer format, or names
     /// transforms that this version does not know.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -183,10 +184,10 @@ impl Checkpoint {
         Ok(Self { metadata: header.metadata, tensors, training, unknown_state, path })
     }
 
-    /// What a run needs to go on.
+    /// The state that a run needs to go on.
     ///
     /// # Errors
-    /// If there is no such state, or it is that of a version whose settings are not known here.
+    /// If there is no such state, or another version wrote it with settings that are not known here.
     pub(crate) fn state(&self) -> Result<&TrainingState> {
         let path = || self.path.clone();
         self.training.as_ref().ok_or_else(|| match &self.unknown_state {
@@ -199,20 +200,20 @@ impl Checkpoint {
         })
     }
 
-    /// Where it was read; empty for one that was made here.
+    /// Path that it was read from. It is empty for a checkpoint that was made in memory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether a run can go on from it with the settings it has.
+    /// Whether it holds the state of a run that this version can resume.
     pub fn is_resumable(&self) -> bool {
         self.training.as_ref().is_some_and(|training| training.finished.is_none())
     }
 
-    /// Checks that it is a checkpoint of the network that `spec` names.
+    /// Checks that the checkpoint holds the network that `spec` names.
     ///
     /// # Errors
-    /// [`Error::OtherModel`], which names both.
+    /// [`Error::OtherModel`], which names both networks.
     pub fn check_model(&self, spec: &ModelSpec) -> Result<()> {
         let own = &self.metadata.model;
         if (&own.architecture, own.num_classes) == (&spec.architecture, spec.num_classes) {
@@ -223,10 +224,10 @@ impl Checkpoint {
         Err(Error::OtherModel { path: self.path.clone(), found: text(own), expected: text(spec) })
     }
 
-    /// The network that it holds, built from `networks` on `device`.
+    /// Builds the network of the checkpoint from `networks` on `device` and loads its weights.
     ///
     /// # Errors
-    /// If no network has its name, or as [`Checkpoint::restore`].
+    /// If no network has this name, or as [`Checkpoint::restore`].
     pub fn model(&self, networks: &Networks, device: &Device) -> Result<Box<dyn Model>> {
         let model = networks
             .build(&self.metadata.model, 0, device)
@@ -235,10 +236,10 @@ impl Checkpoint {
         Ok(model)
     }
 
-    /// Copies its tensors into a network, all or nothing.
+    /// Copies the checkpoint's tensors into a network: all of them or none.
     ///
     /// # Errors
-    /// If it is of another network, or a tensor is missing, left over or of another shape.
+    /// If the checkpoint holds another network, or a tensor is missing, left over or of another shape.
     pub fn restore(&self, model: &dyn Model) -> Result<()> {
         self.check_model(model.spec())?;
         weights::load(model, &self.tensors, weights::Strictness::Strict)
@@ -247,7 +248,7 @@ impl Checkpoint {
     }
 }
 
-/// Contiguous and on the CPU: serialising any other tensor may panic.
+/// Contiguous and on the CPU, because serialising any other tensor may panic.
 fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
     tensor.to_device(&Device::Cpu)?.contiguous()
 }
@@ -272,7 +273,7 @@ fn read_header(bytes: &[u8], path: &Path) -> Result<ReadHeader> {
         return Err(Error::NewerFormat { path, found, known: FORMAT_VERSION });
     }
     serde_json::from_str(json).map_err(|error| match error.classify() {
-        // Sound JSON that says something else than expected.
+        // Valid JSON with other contents than expected.
         serde_json::error::Category::Data if error.to_string().starts_with("unknown") => {
             let problem = error.to_string();
             Error::UnknownSettings { path: path.to_path_buf(), version, problem }

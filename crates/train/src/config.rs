@@ -17,10 +17,11 @@ use crate::parts::{Parts, undescribed};
 use crate::record::EpochRecord;
 use crate::schedule::Constant;
 
-/// All settings of a training run but data and network; the `[training]` table of a recipe.
+/// All settings of a training run except data and network. It is the `[training]` table of a recipe.
 ///
-/// Optimizer, schedule, loss and metrics are descriptions: names with settings, which [`Parts`] makes
-/// objects of. A setting that is not given has its default; [`TrainerConfig::with_defaults`] fills it in.
+/// Optimizer, schedule, loss and metrics are descriptions: names with settings. [`Parts`] builds the
+/// objects from them. A setting that is not given has its default. [`TrainerConfig::with_defaults`] fills
+/// the defaults in.
 ///
 /// # Example
 /// ```
@@ -36,55 +37,56 @@ use crate::schedule::Constant;
 #[serde(remote = "Self", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TrainerConfig {
-    /// Times every training image is seen.
+    /// Number of epochs. Each shows every training image once.
     pub epochs: usize,
-    /// How parameters follow their gradients.
+    /// The optimizer.
     #[serde(deserialize_with = "optimizer")]
     pub optimizer: Description,
-    /// How the learning rate changes; constant by default.
+    /// The learning-rate schedule. Constant by default.
     #[serde(default = "constant", deserialize_with = "schedule")]
     pub schedule: Description,
-    /// What is made small; cross entropy by default.
+    /// The training loss. Cross entropy by default.
     #[serde(default = "cross_entropy", deserialize_with = "loss")]
     pub loss: Description,
-    /// Numbers of the validation that are recorded besides loss and accuracy.
+    /// Metrics of the validation that are recorded besides loss and accuracy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Description>,
-    /// The number by which an epoch is the best: `val_accuracy` by default, `val_loss`, or a metric's name.
+    /// The metric that chooses the best epoch: `val_accuracy` (the default), `val_loss`, or a metric's
+    /// name.
     #[serde(default = "val_accuracy")]
     pub monitor: String,
-    /// Number type of feature maps and products, in training and in validation; `f32` by default.
+    /// Number type of feature maps and matrix products, in training and in validation. `f32` by default.
     /// With `f16` the loss is scaled as PyTorch's `GradScaler` does.
     #[serde(default)]
     pub precision: Precision,
-    /// Of recipes from before there was `loss`; moved there when they are read.
+    /// Only in recipes from before there was `loss`. It is moved there when the recipe is read.
     #[serde(default, skip_serializing)]
     label_smoothing: Option<f64>,
-    /// The same.
+    /// Also from before there was `loss`, and moved there.
     #[serde(default, skip_serializing)]
     class_weights: Option<Vec<f64>>,
-    /// Parameters with a learning rate or weight decay of their own; the first that matches counts.
+    /// Parameters with their own learning rate or weight decay. The first group that matches counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub param_groups: Vec<ParamGroupConfig>,
-    /// Whether weight decay also pulls on biases and on scales of norm layers, as in PyTorch.
+    /// Whether weight decay also applies to biases and to the scales of norm layers, as in PyTorch.
     #[serde(default = "default_decay_vectors")]
     pub decay_vectors: bool,
-    /// First epochs in which only the head learns.
+    /// The first epochs, in which only the head learns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeConfig>,
-    /// An end before the last epoch.
+    /// Early stopping before the last epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStopConfig>,
-    /// Validate, and keep as the best, not the weights but their running average.
+    /// Validate a running average of the weights instead of the weights, and keep it as the best network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaConfig>,
-    /// Largest norm of all gradients together; a larger one is scaled down to it.
+    /// Largest norm of all gradients together. Gradients with a larger norm are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_clip_norm: Option<f64>,
-    /// Decides what dropout drops.
+    /// Seed of the random numbers for dropout.
     #[serde(default)]
     pub seed: u64,
-    /// At most so many batches of training and of validation in an epoch: for a quick try.
+    /// Largest number of training and of validation batches per epoch, for a quick try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_batches: Option<usize>,
 }
@@ -98,7 +100,7 @@ impl Serialize for TrainerConfig {
 impl<'de> Deserialize<'de> for TrainerConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut config = Self::deserialize(deserializer)?;
-        // Earlier versions wrote the default, too.
+        // Earlier versions also wrote the default.
         let smoothing = config.label_smoothing.take().filter(|fraction| *fraction != 0.0);
         let weights = config.class_weights.take();
         if smoothing.is_none() && weights.is_none() {
@@ -119,7 +121,7 @@ impl<'de> Deserialize<'de> for TrainerConfig {
     }
 }
 
-/// Reads a description; anything but a table is answered with an example.
+/// Reads a description. For anything but a table, the error shows an example.
 struct Table(&'static str);
 
 impl<'de> Visitor<'de> for Table {
@@ -158,14 +160,14 @@ fn val_accuracy() -> String {
     VAL_ACCURACY.to_owned()
 }
 
-/// Parameters with a learning rate or weight decay of their own.
+/// Parameters with their own learning rate or weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ParamGroupConfig {
-    /// Path that they lie at or under, such as `layer4`.
+    /// A path such as `layer4`. The group holds the parameters at or under it.
     pub prefix: String,
-    /// Learning rate instead of the optimizer's; the schedule changes both by the same factor.
+    /// Learning rate instead of the optimizer's. The schedule changes both by the same factor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Weight decay instead of the optimizer's.
@@ -173,17 +175,17 @@ pub struct ParamGroupConfig {
     pub weight_decay: Option<f64>,
 }
 
-/// First epochs in which only a part of the network learns.
+/// The first epochs, in which only a part of the network learns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { epochs = 5 }")]
 #[non_exhaustive]
 pub struct FreezeConfig {
-    /// How many; 0 freezes nothing.
+    /// Number of these epochs. 0 freezes nothing.
     pub epochs: usize,
-    /// Path of the part that learns; the network's head by default.
+    /// Path of the part that learns. By default it is the network's head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_kept: Option<String>,
-    /// Learning rate from which the schedule goes on when the rest begins to learn.
+    /// Learning rate that the schedule continues from when the rest begins to learn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfreeze_lr: Option<f64>,
     /// What batch norm does while its parameters are frozen.
@@ -199,43 +201,43 @@ enum FrozenBatchNormName {
     KeepStatistics,
 }
 
-/// An exponential moving average of all weights and of batch norm's statistics (Polyak and Juditsky
-/// 1992): where the weights of a high learning rate still swing, it is in the middle.
+/// An exponential moving average of all weights and of batch norm's statistics (Polyak and Juditsky 1992).
+/// At a high learning rate the weights still swing, and the average lies in the middle.
 ///
-/// After every `every` steps it goes the share `1 - d` of the way to the weights, where `d` is `decay`
-/// but at most `(1 + n) / (10 + n)` at the `n`-th time, so that a short run does not remember its
-/// start.
+/// The average is updated after every `every` steps. It moves the share `1 - d` of the way to the weights.
+/// At the `n`-th update, `d` is the smaller of `decay` and `(1 + n) / (10 + n)`, so that a short run does
+/// not remember its start.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { decay = 0.99 }")]
 #[non_exhaustive]
 pub struct EmaConfig {
-    /// What is kept of the average each time, below 1.
+    /// Share of the average that is kept at each update, below 1.
     pub decay: f64,
-    /// Steps between two times.
+    /// Number of steps between two updates.
     #[serde(default = "default_every")]
     pub every: usize,
 }
 
-/// An end before the last epoch, when a metric no longer improves.
+/// Early stopping: the run ends before the last epoch when a metric no longer improves.
 ///
-/// Recipes from before there was `monitor` have `mode = "min"` for the validation loss and `mode = "max"` for
-/// the validation accuracy; they are still read.
+/// Recipes from before there was `monitor` have `mode = "min"` for the validation loss and `mode = "max"`
+/// for the validation accuracy. These recipes can still be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "ReadEarlyStop")]
 #[non_exhaustive]
 pub struct EarlyStopConfig {
-    /// Epochs in a row without improvement after which the run ends.
+    /// Number of epochs in a row without improvement after which the run ends.
     pub patience: usize,
-    /// By how much the best value must be beaten.
+    /// Smallest difference from the best value that counts as an improvement.
     pub min_delta: f64,
-    /// The number that is watched; `val_loss` by default.
+    /// The metric monitored. `val_loss` by default.
     pub monitor: String,
-    /// Which way it is better; by default as the metric itself says.
+    /// Whether lower or higher is better. By default the metric itself decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
 }
 
-/// As it stands in recipes.
+/// The form in recipes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { patience = 5 }")]
 struct ReadEarlyStop {
@@ -255,35 +257,35 @@ impl From<ReadEarlyStop> for EarlyStopConfig {
 }
 
 impl ParamGroupConfig {
-    /// The parameters at or under a path, with the optimizer's own settings.
+    /// The parameters at or under a path, with the optimizer's settings.
     pub fn new(prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), lr: None, weight_decay: None }
     }
 
-    /// A learning rate of their own.
+    /// Sets their own learning rate.
     pub fn lr(self, lr: f64) -> Self {
         Self { lr: Some(lr), ..self }
     }
 
-    /// A weight decay of their own.
+    /// Sets their own weight decay.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay: Some(weight_decay), ..self }
     }
 }
 
 impl FreezeConfig {
-    /// Only the head learns in so many epochs.
+    /// Lets only the head learn in the first `epochs` epochs.
     pub fn new(epochs: usize) -> Self {
         let batch_norm = FrozenBatchNorm::default();
         Self { epochs, prefix_kept: None, unfreeze_lr: None, batch_norm }
     }
 
-    /// The part at this path learns instead of the head.
+    /// Path of the part that learns instead of the head.
     pub fn prefix_kept(self, path: impl Into<String>) -> Self {
         Self { prefix_kept: Some(path.into()), ..self }
     }
 
-    /// The learning rate from which the schedule goes on when the rest begins to learn.
+    /// The learning rate that the schedule continues from when the rest begins to learn.
     pub fn unfreeze_lr(self, lr: f64) -> Self {
         Self { unfreeze_lr: Some(lr), ..self }
     }
@@ -295,12 +297,12 @@ impl FreezeConfig {
 }
 
 impl EmaConfig {
-    /// Keeps the share `decay`, below 1, of the average after each step.
+    /// Keeps the share `decay`, below 1, of the average at each update.
     pub fn new(decay: f64) -> Self {
         Self { decay, every: 1 }
     }
 
-    /// Steps between two times.
+    /// Number of steps between two updates.
     pub fn every(self, every: usize) -> Self {
         Self { every, ..self }
     }
@@ -315,7 +317,7 @@ fn default_decay_vectors() -> bool {
 }
 
 impl TrainerConfig {
-    /// A constant learning rate, cross entropy, and nothing special.
+    /// The defaults: a constant learning rate, cross entropy, `f32`, and all optional settings off.
     pub fn new(epochs: usize, optimizer: impl Into<Description>) -> Self {
         Self {
             epochs,
@@ -338,59 +340,59 @@ impl TrainerConfig {
         }
     }
 
-    /// Another number of epochs.
+    /// Sets the number of epochs.
     pub fn epochs(self, epochs: usize) -> Self {
         Self { epochs, ..self }
     }
 
-    /// How the learning rate changes.
+    /// Sets the learning-rate schedule.
     pub fn schedule(self, schedule: impl Into<Description>) -> Self {
         Self { schedule: schedule.into(), ..self }
     }
 
-    /// What is made small.
+    /// Sets the training loss.
     pub fn loss(self, loss: impl Into<Description>) -> Self {
         Self { loss: loss.into(), ..self }
     }
 
-    /// One more number of the validation that is recorded.
+    /// Adds a metric of the validation to record.
     pub fn metric(mut self, metric: impl Into<Description>) -> Self {
         self.metrics.push(metric.into());
         self
     }
 
-    /// The number by which an epoch is the best.
+    /// Sets the metric that chooses the best epoch.
     pub fn monitor(self, metric: impl Into<String>) -> Self {
         Self { monitor: metric.into(), ..self }
     }
 
-    /// Number type of feature maps and products.
+    /// Number type of feature maps and matrix products.
     pub fn precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// One more group of parameters with settings of their own; the first that matches counts.
+    /// Adds a group of parameters with their own settings. The first group that matches counts.
     pub fn param_group(mut self, group: ParamGroupConfig) -> Self {
         self.param_groups.push(group);
         self
     }
 
-    /// Whether weight decay also pulls on biases and on scales of norm layers.
+    /// Whether weight decay also applies to biases and to the scales of norm layers.
     pub fn decay_vectors(self, decay_vectors: bool) -> Self {
         Self { decay_vectors, ..self }
     }
 
-    /// First epochs in which only a part learns.
+    /// The first epochs, in which only a part learns.
     pub fn freeze(self, freeze: FreezeConfig) -> Self {
         Self { freeze: Some(freeze), ..self }
     }
 
-    /// An end before the last epoch.
+    /// Early stopping before the last epoch.
     pub fn early_stop(self, early_stop: EarlyStopConfig) -> Self {
         Self { early_stop: Some(early_stop), ..self }
     }
 
-    /// Validates, and keeps as the best, a running average of the weights.
+    /// Validates a running average of the weights and keeps it as the best network.
     pub fn ema(self, ema: EmaConfig) -> Self {
         Self { ema: Some(ema), ..self }
     }
@@ -400,29 +402,30 @@ impl TrainerConfig {
         Self { grad_clip_norm: Some(norm), ..self }
     }
 
-    /// Decides what dropout drops.
+    /// Seed of the random numbers for dropout.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// At most so many batches of training and of validation in an epoch.
+    /// Largest number of training and of validation batches per epoch.
     pub fn limit_batches(self, batches: usize) -> Self {
         Self { limit_batches: Some(batches), ..self }
     }
 
-    /// Checks every value that can be checked without a network, with the built-in parts.
+    /// Checks every value that can be checked without a network. Names are looked up among the built-in
+    /// parts.
     ///
     /// # Errors
-    /// If one is impossible; the error names it.
+    /// If a value is impossible. The error names the setting.
     pub fn validate(&self) -> Result<()> {
         self.with_defaults(&Parts::standard()).map(|_| ())
     }
 
-    /// The same settings with those of the parts that were left out filled in. Two runs are the same exactly
+    /// The same settings with the defaults of all parts filled in. Two runs have the same settings exactly
     /// if these are equal.
     ///
     /// # Errors
-    /// If a part is not registered, or a value is impossible; the error names it.
+    /// If a part is not registered, or a value is impossible. The error names it.
     pub fn with_defaults(&self, parts: &Parts) -> Result<Self> {
         self.validate_own()?;
         let optimizer = parts.optimizers.build(&self.optimizer)?;
@@ -447,13 +450,13 @@ impl TrainerConfig {
         })
     }
 
-    /// Checks that what is watched is measured.
+    /// Checks that the monitored metrics are measured.
     pub(crate) fn check_monitors(&self, measured: &Measured) -> Result<()> {
         measured.monitor("monitor", &self.monitor, None)?;
         self.early_stop.as_ref().map_or(Ok(()), |early| early.monitored(measured).map(|_| ()))
     }
 
-    /// Checks what is no matter of a part.
+    /// Checks the settings that belong to no part.
     pub(crate) fn validate_own(&self) -> Result<()> {
         require(self.epochs > 0, "epochs", self.epochs, "at least 1")?;
         positive("grad_clip_norm", self.grad_clip_norm)?;
@@ -483,34 +486,35 @@ fn positive(setting: &str, value: Option<f64>) -> Result<()> {
 }
 
 impl EarlyStopConfig {
-    /// An end after so many epochs in a row in which the validation loss does not fall.
+    /// Ends the run after `patience` epochs in a row in which the validation loss does not fall.
     pub fn new(patience: usize) -> Self {
         Self { patience, min_delta: 0.0, monitor: VAL_LOSS.to_owned(), mode: None }
     }
 
-    /// Another number is watched.
+    /// Monitors another metric.
     pub fn monitor(self, metric: impl Into<String>) -> Self {
         Self { monitor: metric.into(), ..self }
     }
 
-    /// Which way the number is better.
+    /// Whether lower or higher is better.
     pub fn mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
     }
 
-    /// By how much the best value must be beaten.
+    /// Smallest difference from the best value that counts as an improvement.
     pub fn min_delta(self, min_delta: f64) -> Self {
         Self { min_delta, ..self }
     }
 
-    /// What is watched.
+    /// The metric monitored.
     pub(crate) fn monitored(&self, measured: &Measured) -> Result<Monitor> {
         measured.monitor("early_stop.monitor", &self.monitor, self.mode)
     }
 
-    /// Whether a run ends after these epochs. It looks at all of them, so that a resumed run needs
-    /// no memory of its own. The first `forgiven` epochs without improvement do not count: those of a run
-    /// that went on after it had been stopped early. What they reached is still to be beaten.
+    /// Whether a run ends after these epochs. It looks at all of them, so that a resumed run needs no
+    /// further state. The first `forgiven` epochs do not count as epochs without improvement. They belong
+    /// to a run that went on after it had been stopped early. The best value they reached still has to be
+    /// beaten.
     pub(crate) fn is_reached(
         &self,
         monitor: &Monitor,

@@ -1,21 +1,21 @@
-//! Where and when a run was started.
+//! Where and when a run was started, and by which versions.
 
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
-/// Version of candle, which does not tell its own; a test holds it to the lock file.
+/// Version of candle. candle does not report its own version. A test compares this with the lock file.
 const CANDLE: &str = "0.11.1";
 
-/// What `environment.json` holds.
+/// The contents of `environment.json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Environment {
-    /// Version of these crates, which share one.
+    /// Version of these crates. They all have the same one.
     candle_vision: &'static str,
     candle: &'static str,
     os: &'static str,
     arch: &'static str,
     cpus: usize,
-    /// UTC, as in RFC 3339.
+    /// Time of the start in UTC, in the format of RFC 3339.
     started: String,
     command: Vec<String>,
 }

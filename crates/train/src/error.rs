@@ -1,4 +1,4 @@
-//! What can go wrong while a network is trained, evaluated, saved and resumed.
+//! Errors of training, evaluating, saving and resuming.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +8,24 @@ use candle_vision_registry::{SettingsError, TableError};
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while a network is trained, evaluated, saved and resumed.
+/// Everything that can go wrong while a network is trained, evaluated, saved and resumed.
 ///
-/// Each message says what is wrong, where, and, if known, what to do about it.
+/// Each message says what is wrong and where. It names a remedy if one is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting has an impossible value.
     #[error("`{setting}` is {value}; it must be {expected}")]
     InvalidSetting {
-        /// Its name as in a recipe, such as `optimizer.lr`.
+        /// Its name in a recipe, such as `optimizer.lr`.
         setting: String,
         /// The value given.
         value: String,
-        /// What is possible.
+        /// The possible values.
         expected: String,
     },
 
-    /// A trainable parameter got no gradient in its first step, so it would never be trained.
+    /// A trainable parameter got no gradient in its first step, so it would never learn.
     #[error(
         "the trainable parameter `{parameter}` got no gradient: the loss does not depend on it, or \
          an operation cuts its gradient; freeze it if that is meant"
@@ -35,14 +35,14 @@ pub enum Error {
         parameter: String,
     },
 
-    /// A parameter stopped being finite in an optimizer's step.
+    /// A parameter became NaN or infinite in an optimizer step.
     #[error("the parameter `{parameter}` is not finite after the step; lower the learning rate")]
     NotFinite {
         /// Its path.
         parameter: String,
     },
 
-    /// The loss or a parameter became NaN or infinite. Nothing of it was saved.
+    /// The loss or a parameter became NaN or infinite. Nothing of that step was saved.
     #[error(
         "training diverged in epoch {epoch}, batch {batch}: {what} at learning rate {lr:?}{}; \
          lower the learning rate, or set `grad_clip_norm`; saved checkpoints are untouched",
@@ -51,14 +51,14 @@ pub enum Error {
     Diverged {
         /// Epoch, from 1.
         epoch: usize,
-        /// Batch in the epoch, from 1.
+        /// Number of the batch in the epoch, from 1.
         batch: usize,
-        /// What was not finite: `the loss is NaN`.
+        /// The value that was not finite, for example `the loss is NaN`.
         what: String,
         /// Learning rate of the step.
         lr: f64,
-        /// The first parameter whose values or gradient are not finite, if it is one; on a GPU, the
-        /// first whose values the step made so.
+        /// The first parameter with values or a gradient that are not finite, if there is one. On a GPU it
+        /// is the first parameter that got such values in the step.
         parameter: Option<String>,
     },
 
@@ -67,9 +67,9 @@ pub enum Error {
     OutOfMemory {
         /// The device, such as `cuda:0`.
         device: String,
-        /// Images in a batch.
+        /// Number of images per batch.
         batch_size: usize,
-        /// What the device said.
+        /// The device's error.
         source: Box<Error>,
     },
 
@@ -77,7 +77,7 @@ pub enum Error {
     #[error("no parameter of the network is trainable; unfreeze at least its head")]
     NothingToTrain,
 
-    /// Every image of a class was left out.
+    /// All images of a class were left out.
     #[error(
         "the class `{class}` has lost all its images ({count}): they cannot be read, the last of \
          them `{}` because {}; mend them, or remove the class",
@@ -87,7 +87,7 @@ pub enum Error {
     ClassSkipped {
         /// Its name.
         class: String,
-        /// How many images it has.
+        /// Number of images in the class.
         count: usize,
         /// One of them.
         last: Skipped,
@@ -101,9 +101,9 @@ pub enum Error {
         first.reason
     )]
     TooManySkipped {
-        /// How many were left out before the run was ended.
+        /// Number of images left out before the run ended.
         skipped: usize,
-        /// Images for training and validation.
+        /// Number of images for training and validation.
         total: usize,
         /// One of them.
         first: Skipped,
@@ -116,7 +116,7 @@ pub enum Error {
         split: &'static str,
     },
 
-    /// The network has another number of outputs than the data set has classes.
+    /// The number of outputs of the network differs from the number of classes of the data set.
     #[error("the network has {outputs} outputs but there are {classes} classes")]
     ClassCount {
         /// Width of the logits.
@@ -128,7 +128,7 @@ pub enum Error {
     /// The operating system refused to read or write a file or folder.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried: `read`, `write`, `create`.
+        /// The operation: `read`, `write`, `create`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -136,7 +136,7 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// No space was left for a file; what was there before is intact.
+    /// The disk has no space left for a file. The old file is intact.
     #[error(
         "no space left to write `{}`: {needed} bytes are needed; free some space and resume, the \
          file as last written is intact",
@@ -147,25 +147,25 @@ pub enum Error {
         path: PathBuf,
         /// Its size in bytes.
         needed: u64,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
-    /// A name cannot be that of a run.
+    /// The name is not allowed for a run.
     #[error("`{name}` cannot name a run; use letters, digits, `-`, `_` and `.`")]
     RunName {
         /// The name.
         name: String,
     },
 
-    /// There is no run to go on with.
+    /// There is no run to resume.
     #[error("there is no run in `{}`; start one first", folder.display())]
     NoRun {
-        /// Where it was looked for.
+        /// The folder that was searched.
         folder: PathBuf,
     },
 
-    /// Another process, or another trainer of this one, writes to the run.
+    /// Another process, or another trainer of this process, writes to the run.
     #[error("the run in `{}` is being trained by another process; wait for it or stop it, then resume", folder.display())]
     RunInUse {
         /// The run's folder.
@@ -183,7 +183,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A checkpoint is cut short or damaged.
+    /// A checkpoint is truncated or damaged.
     #[error("`{}` is damaged or cut short: {problem}; use another checkpoint of the run", path.display())]
     Damaged {
         /// The file.
@@ -192,7 +192,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// A table of a run's measurements is cut short or damaged.
+    /// A table of a run's measurements is truncated or damaged.
     #[error("`{}` line {line} is damaged or cut short; remove that line to read the others", path.display())]
     DamagedTable {
         /// The file.
@@ -201,29 +201,29 @@ pub enum Error {
         line: usize,
     },
 
-    /// A checkpoint was written in a newer form.
+    /// A checkpoint has a newer format.
     #[error("`{}` has checkpoint format {found}, this program reads up to {known}; update it", path.display())]
     NewerFormat {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// Its format version.
         found: u32,
-        /// The newest format that is known.
+        /// The newest format version that is known.
         known: u32,
     },
 
-    /// A checkpoint is of another network.
+    /// A checkpoint holds another network.
     #[error("`{}` is a checkpoint of {found}, expected {expected}", path.display())]
     OtherModel {
         /// The file.
         path: PathBuf,
         /// Its architecture and classes.
         found: String,
-        /// Those asked for.
+        /// The architecture and classes that were asked for.
         expected: String,
     },
 
-    /// The tensors of a checkpoint do not fit the network it names.
+    /// The tensors of a checkpoint do not fit the network that it names.
     #[error("cannot load the weights of `{}`", path.display())]
     Weights {
         /// The file.
@@ -239,19 +239,19 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The run that is to be resumed is at its end.
+    /// The run to resume is already complete.
     #[error("the run of `{}` is finished after {epochs} epochs ({reason}); start a new run, or resume \
          it with more `epochs`{}", path.display(), early_stop(*reason))]
     Finished {
         /// The checkpoint.
         path: PathBuf,
-        /// Epochs that were trained.
+        /// Number of epochs that were trained.
         epochs: usize,
         /// Why it ended.
         reason: crate::StopReason,
     },
 
-    /// A run would not go on as it began.
+    /// The settings or data differ from those of the run, so it would not go on as it began.
     #[error("cannot resume from `{}`: {what} is {found} here, {expected} there, and {}; only \
          `epochs`, `early_stop`, workers and device may change: resume with the settings the run \
          began with, or start a new run", path.display(), why_it_must_not_differ(what))]
@@ -288,22 +288,21 @@ pub enum Error {
         which_batch(*samples, *batch_size), larger(*samples, *batch_size)
     )]
     SingleSample {
-        /// Samples of the training data; `None` where the batch came to one sample because images
-        /// were left out.
+        /// Number of training samples. `None` if the batch has one sample because images were left out.
         samples: Option<usize>,
-        /// Samples in a whole batch.
+        /// Number of samples in a full batch.
         batch_size: usize,
-        /// What the network said.
+        /// The network's error.
         source: candle_core::Error,
     },
 
-    /// A network's answer to a sample is NaN or infinite.
+    /// An output of the network for a sample is NaN or infinite.
     #[error(
         "the network's output for sample {index} (`{name}`) is {value}: its weights are damaged or \
          diverged, or too large for this precision; use another checkpoint or `f32`"
     )]
     NotFiniteOutput {
-        /// Index of the sample in its data set; the first of the batch.
+        /// Index of the sample in its data set. It is the first such sample of the batch.
         index: usize,
         /// Path or other name of the sample.
         name: String,
@@ -311,7 +310,7 @@ pub enum Error {
         value: f64,
     },
 
-    /// A tensor that a run saved for its resumption does not fit.
+    /// A tensor that a run saved to be resumed does not fit.
     #[error("saved state `{name}` {problem}; it was saved by another optimizer or network")]
     SavedState {
         /// Name of the tensor.
@@ -326,7 +325,7 @@ pub enum Error {
     )]
     NoBest,
 
-    /// A run whose parts cannot be told again was to be resumed.
+    /// A run to resume has a part without a description, so the part cannot be compared.
     #[error(
         "cannot resume from `{}`: the {part} of the run has no description, so nobody can say whether it is \
          the same now; have its `describe` give name and settings, or start a new run",
@@ -339,7 +338,7 @@ pub enum Error {
         part: String,
     },
 
-    /// A callback with a state is not there when its run goes on.
+    /// A run to resume has the saved state of a callback, but no callback of that name is present.
     #[error(
         "the run has the state of a callback `{name}`, and none of that name is here; add it, or start a new run"
     )]
@@ -348,18 +347,18 @@ pub enum Error {
         name: String,
     },
 
-    /// A part is not registered, or two have one name.
+    /// A part is not registered, or two parts have the same name.
     #[error(transparent)]
     PartTable(#[from] TableError),
 
-    /// The settings of a part are not its settings.
+    /// The settings of a part are not valid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 
     /// A callback failed.
     #[error("{what} failed")]
     Callback {
-        /// What the callback was doing: `writing curves.png`; see [`Error::callback`].
+        /// The callback's task: `writing curves.png`. See [`Error::callback`].
         what: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -377,8 +376,8 @@ pub enum Error {
 impl Error {
     /// The error of a callback that failed.
     ///
-    /// - `what`: what it was doing, as in `writing curves.png`; the message is `{what} failed`
-    /// - `source`: why, any error or a text; it is kept as the [`source`](std::error::Error::source)
+    /// - `what`: the callback's task, for example `writing curves.png`. The message is `{what} failed`.
+    /// - `source`: the cause, any error or a text. It is kept as the [`source`](std::error::Error::source).
     ///
     /// # Example
     /// ```
@@ -473,7 +472,7 @@ fn smaller(batch_size: usize) -> String {
     format!("for batches of {batch_size} images; make `batch_size` smaller, {half} for instance")
 }
 
-/// Fails with the setting's name unless `valid` holds.
+/// Returns an error that names the setting unless `valid` holds.
 pub(crate) fn require(
     valid: bool,
     setting: &str,

@@ -1,4 +1,4 @@
-//! A network's answers to a whole data set.
+//! Evaluation of a network on a whole data set.
 
 use std::fmt;
 
@@ -15,36 +15,37 @@ use crate::skipping::check_classes;
 use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
 
-/// A network's answer to one image.
+/// A network's prediction for one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// Index of the image in its data set.
     pub index: usize,
-    /// Its class.
+    /// Its true class.
     pub label: u32,
     /// The class that the network finds most probable.
     pub predicted: u32,
-    /// The probability of that class, `0.0..=1.0`.
+    /// The probability of the predicted class, `0.0..=1.0`.
     pub probability: f64,
-    /// Cross entropy of the image, without smoothing or weights: large where the network was sure
-    /// of a wrong class.
+    /// Cross entropy of the image, without smoothing or weights. It is large if the network was sure of a
+    /// wrong class.
     pub loss: f64,
 }
 
-/// A network's answers to a data set, and what they come to.
+/// A network's predictions for a data set, and their summary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean loss.
     pub loss: f64,
-    /// Fraction of images whose class is the most probable one.
+    /// Fraction of images that were classified correctly, `0.0..=1.0`.
     pub accuracy: f64,
-    /// One for each image, in the loader's order.
+    /// One prediction per image, in the loader's order.
     pub predictions: Vec<Prediction>,
-    /// `confusion[label][predicted]`: how many images of a class were taken for which.
+    /// `confusion[label][predicted]`: number of images of class `label` that were taken for class
+    /// `predicted`.
     pub confusion: Vec<Vec<usize>>,
 }
 
-/// A batch of a validation pass: what the network answered, and what is right.
+/// A batch of a validation pass: the network's outputs and the labels.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Answers<'a> {
@@ -52,7 +53,7 @@ pub struct Answers<'a> {
     pub logits: &'a Tensor,
     /// `[batch]`, `u32`, on the network's device.
     pub labels_on_device: &'a Tensor,
-    /// The logits of each image; all of them are finite.
+    /// The logits of each image. All of them are finite.
     pub rows: &'a [Vec<f64>],
     /// The logarithms of the probabilities of each image.
     pub log_probabilities: &'a [Vec<f64>],
@@ -62,7 +63,7 @@ pub struct Answers<'a> {
     pub indices: &'a [usize],
 }
 
-/// An evaluation that is about to begin; see [`evaluate`].
+/// An evaluation before it runs. [`evaluate`] makes it.
 #[must_use = "nothing is evaluated before `run`"]
 pub struct Evaluator<'a> {
     model: &'a dyn Model,
@@ -74,7 +75,7 @@ pub struct Evaluator<'a> {
     precision: Precision,
 }
 
-/// Shows every image of a loader to a network, in evaluation mode and without keeping a graph.
+/// Evaluates a network on every image of a loader, in evaluation mode and without keeping a graph.
 ///
 /// # Example
 /// ```
@@ -118,12 +119,12 @@ impl fmt::Debug for Evaluator<'_> {
 }
 
 impl<'a> Evaluator<'a> {
-    /// The loss whose mean is taken; by default cross entropy without smoothing or weights.
+    /// The loss to average. By default it is cross entropy without smoothing or weights.
     pub fn loss(self, loss: &'a dyn Loss) -> Self {
         Self { loss: Some(loss), ..self }
     }
 
-    /// Metrics that are shown every answer; they hold their values afterwards.
+    /// Metrics to measure. They hold their values afterwards.
     pub fn metrics(self, metrics: &'a mut [Box<dyn Metric>]) -> Self {
         Self { metrics: Some(metrics), ..self }
     }
@@ -133,12 +134,12 @@ impl<'a> Evaluator<'a> {
         Self { hooks: Some(hooks), ..self }
     }
 
-    /// At most so many batches; all by default.
+    /// Largest number of batches. By default all batches are read.
     pub fn limit(self, batches: impl Into<Option<usize>>) -> Self {
         Self { limit: batches.into(), ..self }
     }
 
-    /// Number type of feature maps and products; `f32` by default.
+    /// Number type of feature maps and matrix products. `f32` by default.
     pub fn precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
@@ -146,21 +147,22 @@ impl<'a> Evaluator<'a> {
     /// Evaluates the network.
     ///
     /// # Errors
-    /// - [`Error::NotFiniteOutput`] if an output is NaN or infinite: it names the first such sample, since
-    ///   no class can be said to be the most probable one
-    /// - if an image cannot be read, the network does not take its shape, there is no image, or a
-    ///   label is not below the number of classes; the error names the sample
+    /// - [`Error::NotFiniteOutput`] if an output is NaN or infinite, because no class is the most probable
+    ///   one then; the error names the first such sample
+    /// - if an image cannot be read, the network does not accept its shape, there is no image, or a label
+    ///   is not below the number of classes; the error names the sample
     /// - if a class has lost all its images to `skip_broken`
     pub fn run(self) -> Result<Evaluation> {
         let evaluation = self.run_while(|_, _| Ok(true))?;
         Ok(evaluation.expect("nobody has stopped it"))
     }
 
-    /// The same for as long as `progress` gives `true`: it is called after each batch with the number of
-    /// batches done and to do. The result is `None` if it was stopped.
+    /// Like [`Evaluator::run`], for as long as `progress` returns `true`. It is called after each batch
+    /// with the number of batches done and the total number. The result is `None` if it stopped the
+    /// evaluation.
     ///
     /// # Errors
-    /// As [`Evaluator::run`], and what `progress` returns.
+    /// As [`Evaluator::run`], and the errors of `progress`.
     pub fn run_while(
         self,
         progress: impl FnMut(usize, usize) -> Result<bool>,
@@ -188,7 +190,7 @@ impl<'a> Evaluator<'a> {
             let Batch { images, labels, indices } = batch?;
             let logits = match &mut hooks {
                 None => in_pool(|| model.forward(&images, &mut pass()))?,
-                // A hook need not be fit for another thread, which may be the pool's.
+                // The forward pass may use another thread of the pool, which a hook need not allow.
                 Some(hooks) => model.forward(&images, &mut pass().with_hooks(*hooks))?,
             };
             unread.push(Shown { logits, labels, indices });
@@ -204,7 +206,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// A batch that was shown to the network.
+/// A batch that the network has processed.
 struct Shown {
     logits: Tensor,
     labels: Tensor,
@@ -212,7 +214,7 @@ struct Shown {
 }
 
 struct Reader<'a> {
-    /// What the samples are called.
+    /// The data set, for the names of the samples.
     dataset: &'a dyn Dataset,
     /// Batches read.
     batches: usize,
@@ -228,8 +230,8 @@ impl<'a> Reader<'a> {
         Self { dataset, batches: 0, predictions, confusion, loss }
     }
 
-    /// Waits for the batches and counts them one by one, for as long as `progress` wants more; returns
-    /// whether it did to the end.
+    /// Waits for the batches and adds them up one by one, for as long as `progress` returns `true`. Returns
+    /// whether all of them were read.
     fn read(
         &mut self,
         unread: &mut Unread<Shown>,
@@ -306,14 +308,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The first of the largest values, which are finite.
+/// The index of the largest value. Ties go to the first. All values are finite.
 pub(crate) fn largest(row: &[f64]) -> usize {
     let better = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
     (0..row.len()).reduce(better).unwrap_or(0)
 }
 
 pub(crate) fn log_softmax(row: &[f64]) -> Vec<f64> {
-    // Without the largest taken off, `exp` overflows.
+    // Without subtracting the largest value, `exp` overflows.
     let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = row.iter().map(|x| (x - largest).exp()).sum();
     row.iter().map(|x| x - largest - sum.ln()).collect()

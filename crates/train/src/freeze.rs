@@ -1,4 +1,4 @@
-//! Which parameters of a network learn, and from when on.
+//! Which parameters of a network learn, and from which epoch on.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub(crate) struct Learners {
 }
 
 impl Learners {
-    /// Divides parameters as the settings ask for. Nothing is frozen yet.
+    /// Splits the parameters as the settings ask. Nothing is frozen yet.
     pub(crate) fn new(
         model: &dyn Model,
         parameters: Vec<Parameter>,
@@ -51,8 +51,8 @@ impl Learners {
         Ok(Self { now, later: Some(later) })
     }
 
-    /// `optimizer`, which knows no parameter yet, with the parameters that learn in the frozen epochs, or after them, of all. Their
-    /// order is that in which a run that was not resumed would have taken them in.
+    /// Adds the parameters to `optimizer`, which has none yet. If `frozen`, only those that learn in the
+    /// frozen epochs are added, otherwise all. They have the same order as in a run that was not resumed.
     pub(crate) fn optimizer(
         &self,
         mut optimizer: Box<dyn Optimizer>,
@@ -67,7 +67,7 @@ impl Learners {
     }
 }
 
-/// Keeps parameters from learning.
+/// Freezes parameters.
 pub(crate) fn freeze(model: &dyn Model, parameters: &[Parameter]) -> Result<()> {
     for parameter in parameters {
         model.parameters().freeze(parameter.path())?;
@@ -75,7 +75,7 @@ pub(crate) fn freeze(model: &dyn Model, parameters: &[Parameter]) -> Result<()> 
     Ok(())
 }
 
-/// Makes parameters learn again.
+/// Makes frozen parameters learn again.
 pub(crate) fn release(model: &dyn Model, frozen: &[Parameter]) -> Result<()> {
     for parameter in frozen {
         model.parameters().unfreeze(parameter.path())?;
@@ -83,7 +83,7 @@ pub(crate) fn release(model: &dyn Model, frozen: &[Parameter]) -> Result<()> {
     Ok(())
 }
 
-/// Has these parameters of a network learn and no others.
+/// Lets the parameters at these paths learn and freezes all others.
 pub(crate) fn train_only(model: &dyn Model, paths: &BTreeSet<String>) -> Result<()> {
     let weights = model.parameters().weights();
     let is_meant = |parameter: &Parameter| paths.contains(parameter.path());
@@ -92,7 +92,7 @@ pub(crate) fn train_only(model: &dyn Model, paths: &BTreeSet<String>) -> Result<
     freeze(model, &frozen)
 }
 
-/// The parameters in the groups that the settings ask for; the first group that matches counts.
+/// Splits the parameters into the groups of the settings. The first group that matches counts.
 pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<ParamGroup> {
     let mut rest = ParamGroup::new(parameters);
     let mut groups = Vec::new();
@@ -109,7 +109,7 @@ pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<
     groups.into_iter().flat_map(ParamGroup::without_decay_of_vectors).collect()
 }
 
-/// Fails if a group's prefix names no part of the network: a typing error would go unseen.
+/// Fails if a group's prefix names no part of the network. Otherwise a typing error would go unnoticed.
 pub(crate) fn check_groups(model: &dyn Model, config: &TrainerConfig) -> Result<()> {
     let weights = model.parameters().weights();
     for group in &config.param_groups {

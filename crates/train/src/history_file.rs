@@ -1,4 +1,4 @@
-//! The measurements of a run as tables that any other program reads too.
+//! The measurements of a run as CSV tables, which other programs can read too.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,7 +30,7 @@ pub(crate) fn metrics_csv(history: &History) -> String {
             record.images_per_second
         );
         for name in &metrics {
-            // What was not finite has no number.
+            // A metric that was not finite has no value.
             let value = record.metrics.get(*name).copied().unwrap_or(f64::NAN);
             text += &format!(",{value:.6}");
         }
@@ -52,7 +52,7 @@ pub(crate) fn batches_csv(history: &History) -> String {
     text
 }
 
-/// Reads the two tables; one that is missing is empty.
+/// Reads the two tables. A missing table counts as empty.
 pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
     let names = metric_names(metrics)?;
     let epoch = |row: &[f64]| {
@@ -82,14 +82,14 @@ pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
     Ok(History { epochs: rows(metrics, epoch)?, batches: rows(batches, batch)? })
 }
 
-/// The metrics that the header names behind the columns of every run.
+/// The metrics that the header names after the columns of every run.
 fn metric_names(path: &Path) -> Result<Vec<String>> {
     let text = read(path)?;
     let header = text.lines().next().and_then(|header| header.strip_prefix(COLUMNS));
     Ok(header.map_or_else(Vec::new, |more| more.split(',').skip(1).map(str::to_owned).collect()))
 }
 
-/// The text of a table; nothing of one that is missing.
+/// The text of a table. It is empty if the file is missing.
 fn read(path: &Path) -> Result<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text),
@@ -98,7 +98,7 @@ fn read(path: &Path) -> Result<String> {
     }
 }
 
-/// The rows under the header.
+/// The rows below the header.
 fn rows<T>(path: &Path, record: impl Fn(&[f64]) -> Option<T>) -> Result<Vec<T>> {
     let text = read(path)?;
     let row = |(number, line): (usize, &str)| {

@@ -1,4 +1,4 @@
-//! A trainer for candle image classifiers: optimizers, schedules, callbacks, checkpoints and exact
+//! A trainer for candle image classifiers, with optimizers, schedules, callbacks, checkpoints and exact
 //! resume.
 //!
 //! | module | what |
@@ -7,30 +7,29 @@
 //! | [`evaluate()`], [`Evaluation`], [`metrics`] | how often a network is right, and where it is wrong |
 //! | [`optim`] | optimizers over groups of parameters, with PyTorch's arithmetic |
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
-//! | [`loss`] | what is made small: cross entropy with label smoothing and class weights, or your own |
+//! | [`loss`] | the training loss: cross entropy with label smoothing and class weights, or your own |
 //! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
-//! | [`EmaConfig`] | running averages of the weights, validated and kept in their place |
-//! | [`Callback`], [`Event`] | how others follow a run: nothing is printed here |
-//! | [`DeviceUpload`] | how a loader's images come to a card |
-//! | [`Checkpoint`], [`RunFolder`] | what a run leaves behind, written so that a kill loses nothing |
+//! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
+//! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
+//! | [`DeviceUpload`] | upload of a loader's images to a GPU |
+//! | [`Checkpoint`], [`RunFolder`] | the files of a run, written so that a kill loses nothing |
 //!
 //! # Mixed precision
-//! [`TrainerConfig::precision`](TrainerConfig) chooses the number type of feature maps and products.
-//! Parameters, their gradients as the optimizer gets them, what it remembers, batch norm, the loss and
-//! checkpoints are in `f32` in every run;
-//! [`Precision`](candle_vision_models::Precision) has the whole list. With `f16` the loss is scaled
-//! as PyTorch's `GradScaler` does, and the scale is part of the last checkpoint.
+//! [`TrainerConfig::precision`](TrainerConfig) chooses the number type of feature maps and matrix products.
+//! These stay in `f32` in every run: parameters, the gradients that the optimizer gets, the optimizer's
+//! state, batch norm, the loss and checkpoints. [`Precision`](candle_vision_models::Precision) has the
+//! whole list. With `f16` the loss is scaled as PyTorch's `GradScaler` does. The scale is part of the last
+//! checkpoint.
 //!
 //! # When the host waits
-//! On a GPU, losses, counts and whether values are finite are left on the device and read in groups:
-//! after as many steps as take a quarter of a second (at most 16), at the end of an epoch, before
-//! anything is saved, and when the run is to end. So records and events come later than on a CPU, where each step is read at
-//! once; they are the same. Two settings wait once in each step, because the step depends on a number:
-//! `grad_clip_norm` and the precision `f16`.
+//! On a GPU, losses, counts and the checks for finite values stay on the device. The host reads them in
+//! groups: after as many steps as take a quarter of a second (at most 16), at the end of an epoch, before
+//! anything is saved, and when the run is about to end. On a CPU it reads them after each step. So records
+//! and events come later on a GPU, but they are the same. Two settings make the host wait once in each
+//! step, because the step depends on a number: `grad_clip_norm` and the precision `f16`.
 //!
-//! It knows networks through [`Model`](candle_vision_models::Model) and data sets through
-//! [`DataLoader`](candle_vision_data::DataLoader), no particular one of either. See [`Trainer`] for
-//! an example.
+//! This crate knows networks only through [`Model`](candle_vision_models::Model) and data sets only through
+//! [`DataLoader`](candle_vision_data::DataLoader). See [`Trainer`] for an example.
 
 mod atomic_file;
 mod callback;

@@ -1,4 +1,4 @@
-//! What a trainer asks of its loaders.
+//! Checks of a trainer's loaders, and the facts that identify their data.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use candle_vision_models::Model;
 use crate::recorded;
 use crate::{Error, Result};
 
-/// Checks that there is something to train and to validate on, with the network's classes and labels.
+/// Checks that there are training and validation batches, and that classes and labels fit the network.
 pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoader) -> Result<()> {
     for (loader, split) in [(train, "training"), (val, "validation")] {
         if loader.batches_per_epoch() == 0 {
@@ -18,7 +18,7 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
         if outputs != classes {
             return Err(Error::ClassCount { outputs, classes });
         }
-        // A device does not look at labels, and one that is too large would train on garbage there.
+        // A device does not check labels. A label that is too large would make it train on garbage.
         check_labels(loader.dataset().as_ref())?;
     }
     let (found, expected) = (val.dataset().classes(), train.dataset().classes());
@@ -29,7 +29,7 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
     Err(Error::setting("classes of the validation data", format!("{found:?}"), expected))
 }
 
-/// What decides which batches come, and what the numbers measured on them mean.
+/// The facts that determine the batches and the meaning of the numbers measured on them.
 pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     for (name, loader) in [("training", train), ("validation", val)] {
@@ -46,7 +46,7 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
     facts
 }
 
-/// The number in its epoch of a batch, which is not a count of the batches seen: one whose images
+/// The number of a batch in its epoch. It is not the count of batches seen, because a batch whose images
 /// are all broken never comes.
 pub(crate) struct BatchNumbers {
     place: Vec<usize>,

@@ -1,4 +1,4 @@
-//! What a network is trained to make small: the trait, and the losses that recipes can name.
+//! The loss that training minimises: the trait, and the losses that recipes can name.
 
 mod cross_entropy;
 
@@ -16,9 +16,9 @@ use crate::evaluate::Answers;
 use crate::parts::{PartEntry, PartTable, try_described};
 use crate::{Error, Result};
 
-/// What a network is trained to make small, given its logits and the labels.
+/// The loss that training minimises, computed from the logits and the labels.
 ///
-/// A loss that needs more than that is a [`TrainStep`](crate::TrainStep).
+/// A loss that needs more than these is a [`TrainStep`](crate::TrainStep).
 ///
 /// # Example
 /// ```
@@ -44,7 +44,7 @@ use crate::{Error, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Loss: Debug + Send + Sync {
-    /// The mean loss of a batch: a scalar that gradients flow from.
+    /// The mean loss of a batch: a scalar that allows a backward pass.
     ///
     /// # Shapes
     /// - `logits`: `[batch, classes]`; `labels`: `[batch]`, `u32`
@@ -53,8 +53,8 @@ pub trait Loss: Debug + Send + Sync {
     /// If a shape differs, or a label is not below `classes`.
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor>;
 
-    /// Adds a batch of an evaluation to the mean over a data set. By default a batch counts as many times as
-    /// it has images. A loss whose mean has other weights says so here.
+    /// Adds a batch of an evaluation to the mean over a data set. By default a batch has its number of
+    /// images as its weight. A loss with another weighting overrides this function.
     ///
     /// # Errors
     /// As [`Loss::loss`].
@@ -66,7 +66,7 @@ pub trait Loss: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Name and settings. A run whose loss has none cannot be resumed.
+    /// Name and settings. A run with a loss without a description cannot be resumed.
     fn describe(&self) -> Option<Description> {
         None
     }
@@ -74,26 +74,26 @@ pub trait Loss: Debug + Send + Sync {
     /// Checks what can be checked without a network.
     ///
     /// # Errors
-    /// If a setting is impossible; the error names it.
+    /// If a setting is impossible. The error names it.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Checks that the loss suits a network with so many classes.
+    /// Checks that the loss suits a network with `classes` classes.
     ///
     /// # Errors
-    /// If it does not; the error names the setting.
+    /// If it does not. The error names the setting.
     fn check_classes(&self, classes: usize) -> Result<()> {
         let _ = classes;
         Ok(())
     }
 
-    /// Tensors that change while training, by name, for a loss that has such.
+    /// The tensors that change during training, by name, if the loss has any.
     fn state(&self) -> BTreeMap<String, Tensor> {
         BTreeMap::new()
     }
 
-    /// Takes back what [`Loss::state`] gave.
+    /// Restores what [`Loss::state`] returned.
     ///
     /// # Errors
     /// If a tensor is missing or does not fit.
@@ -102,7 +102,7 @@ pub trait Loss: Debug + Send + Sync {
     }
 }
 
-/// For a part without state: fails if some was saved.
+/// Returns an error if a state was saved. For parts without a state.
 pub(crate) fn no_state(state: &BTreeMap<String, Tensor>) -> Result<()> {
     match state.keys().next() {
         None => Ok(()),
@@ -113,7 +113,7 @@ pub(crate) fn no_state(state: &BTreeMap<String, Tensor>) -> Result<()> {
     }
 }
 
-/// A mean over a data set that is worked out batch by batch: a sum of terms over a sum of weights.
+/// A mean over a data set that is computed batch by batch: a sum of terms divided by a sum of weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Mean {
     sum: f64,
@@ -127,7 +127,8 @@ impl Mean {
         self.weight += weight;
     }
 
-    /// The mean. If every weight is 0, it is the sum: all images may be of a class with weight 0.
+    /// The mean. If the sum of weights is 0, it is the sum of terms: all images may be of a class with
+    /// weight 0.
     pub fn value(&self) -> f64 {
         if self.weight > 0.0 { self.sum / self.weight } else { self.sum }
     }
@@ -151,7 +152,7 @@ impl PartTable<dyn Loss> {
 }
 
 impl PartEntry<dyn Loss> {
-    /// The entry of a loss whose settings are its fields.
+    /// The entry of a loss. The fields of its struct are its settings.
     pub fn of<L>(name: &'static str, summary: &str) -> Self
     where
         L: Loss + Serialize + DeserializeOwned + 'static,
@@ -165,7 +166,7 @@ impl PartEntry<dyn Loss> {
     }
 }
 
-/// A loss under the name of its entry.
+/// A loss with the name of its entry.
 #[derive(Debug)]
 struct Described<L> {
     loss: L,

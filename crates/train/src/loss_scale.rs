@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Below it no scale helps: what is not finite is not so for its size.
+/// Smallest useful scale. At that scale, non-finite values are not caused by overflow.
 const SMALLEST: f64 = 1e-4;
 
-/// The factor of the loss that keeps `f16` gradients from vanishing, with the rules and values of
-/// PyTorch's `GradScaler`: as large as the gradients allow, found by trial.
+/// The factor of the loss that keeps `f16` gradients from vanishing. It follows the rules and values of
+/// PyTorch's `GradScaler`: it is found by trial and is as large as the gradients allow.
 ///
-/// All its values are powers of two, so that scaling and unscaling round nothing.
+/// All its values are powers of two, so scaling and unscaling cause no rounding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LossScale {
     scale: f64,
-    /// Steps in a row whose gradients were finite at this scale.
+    /// Number of steps in a row with finite gradients at this scale.
     good_steps: u32,
 }
 
@@ -23,7 +23,7 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// Steps in a row after which a larger scale is tried.
+    /// Number of such steps in a row after which a larger scale is tried.
     const GROWTH_INTERVAL: u32 = 2000;
 
     #[cfg(test)]
@@ -31,12 +31,12 @@ impl LossScale {
         Self { scale, good_steps: 0 }
     }
 
-    /// What the loss is multiplied by, and the gradients are divided by.
+    /// The factor that the loss is multiplied by and the gradients are divided by.
     pub(crate) fn factor(&self) -> f64 {
         self.scale
     }
 
-    /// Takes note of whether the gradients were finite.
+    /// Updates the scale by whether the gradients were finite.
     pub(crate) fn update(&mut self, finite: bool) {
         if !finite {
             *self = Self { scale: self.scale * 0.5, good_steps: 0 };
@@ -45,13 +45,13 @@ impl LossScale {
         self.good_steps += 1;
         if self.good_steps == Self::GROWTH_INTERVAL {
             let doubled = self.scale * 2.0;
-            // The loss is scaled in `f32`.
+            // The loss is scaled in `f32`, so the scale must fit it.
             let scale = if doubled <= f64::from(f32::MAX) { doubled } else { self.scale };
             *self = Self { scale, good_steps: 0 };
         }
     }
 
-    /// Whether the scale has become so small that making it smaller still is no remedy.
+    /// Whether the scale is so small that reducing it further would not help.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.scale < SMALLEST
     }

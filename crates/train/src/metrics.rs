@@ -1,6 +1,7 @@
-//! How often a network is right, where it is wrong, and whether it knows.
+//! Accuracy, errors per class, and calibration.
 //!
-//! A [`Metric`] is a number that a run measures in each epoch; the functions take answers that were given already.
+//! A [`Metric`] is a number that a run measures in each epoch. The functions take predictions that were
+//! already made.
 
 mod calibration;
 mod classes;
@@ -20,11 +21,11 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 
-/// Fraction of rows whose largest logit is that of their label.
+/// Fraction of rows whose label has the largest logit.
 ///
 /// # Shapes
 /// - `logits`: `[batch, classes]`, float; `labels`: `[batch]`, `u32`
-/// - returns a fraction in `0.0..=1.0`; of equal logits the lower class counts as the larger
+/// - returns a fraction in `0.0..=1.0`; of equal logits the lower class counts as the larger one
 ///
 /// # Errors
 /// If a shape differs, the batch is empty, or a label is not below `classes`.
@@ -90,7 +91,7 @@ pub(crate) fn count_in_top_k(logits: &Tensor, labels: &Tensor, k: usize) -> Resu
     Ok(correct)
 }
 
-/// How many classes come before `label` when they are sorted by logit; NaN comes last.
+/// Number of classes that come before `label` when the classes are sorted by logit. NaN comes last.
 pub(crate) fn rank(row: &[f64], label: usize) -> Option<usize> {
     let own = *row.get(label)?;
     if own.is_nan() {

@@ -1,4 +1,4 @@
-//! Numbers that a run is judged by: which is watched, and which way is better.
+//! The metric monitored: its name, and whether lower or higher is better.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::metrics::Metric;
 use crate::record::EpochRecord;
 use crate::{Error, Result};
 
-/// Which way a number is better.
+/// Whether lower or higher is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -19,22 +19,22 @@ pub enum Mode {
     Max,
 }
 
-/// A number of each epoch that is watched, and which way it is better.
+/// A metric of each epoch that is monitored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Monitor {
     /// Its name: `val_loss`, `val_accuracy`, `train_loss`, `train_accuracy`, or that of a metric.
     pub metric: String,
-    /// Which way is better.
+    /// Whether lower or higher is better.
     pub mode: Mode,
 }
 
 impl Monitor {
-    /// A number of this name.
+    /// Monitors the metric of this name.
     pub fn new(metric: impl Into<String>, mode: Mode) -> Self {
         Self { metric: metric.into(), mode }
     }
 
-    /// Its value in an epoch, if it was measured there.
+    /// Its value in an epoch, if it was measured in that epoch.
     pub fn value(&self, record: &EpochRecord) -> Option<f64> {
         record.measured(&self.metric)
     }
@@ -58,7 +58,7 @@ impl Default for Monitor {
 pub(crate) const VAL_LOSS: &str = "val_loss";
 pub(crate) const VAL_ACCURACY: &str = "val_accuracy";
 
-/// Recipes from before there was `monitor` name the metric by the mode.
+/// Recipes from before there was `monitor` choose the metric by `mode`.
 pub(crate) fn of_old_mode(monitor: Option<String>, mode: Option<Mode>) -> (String, Option<Mode>) {
     match (monitor, mode) {
         (Some(monitor), mode) => (monitor, mode),
@@ -67,7 +67,7 @@ pub(crate) fn of_old_mode(monitor: Option<String>, mode: Option<Mode>) -> (Strin
     }
 }
 
-/// The numbers that every run measures.
+/// The metrics that every run measures.
 const ALWAYS: [(&str, Mode); 4] = [
     ("train_loss", Mode::Min),
     ("train_accuracy", Mode::Max),
@@ -75,17 +75,17 @@ const ALWAYS: [(&str, Mode); 4] = [
     (VAL_ACCURACY, Mode::Max),
 ];
 
-/// All numbers that a run measures in each epoch, and which way each is better.
+/// All metrics that a run measures in each epoch, and whether lower or higher is better for each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     modes: BTreeMap<String, Mode>,
 }
 
 impl Measured {
-    /// What every run measures, and these metrics.
+    /// The metrics that every run measures, and these.
     ///
     /// # Errors
-    /// If two have one name.
+    /// If two metrics have the same name.
     pub fn with(metrics: &[Box<dyn Metric>]) -> Result<Self> {
         let mut modes: BTreeMap<String, Mode> =
             ALWAYS.into_iter().map(|(name, mode)| (name.to_owned(), mode)).collect();
@@ -103,10 +103,10 @@ impl Measured {
         Ok(Self { modes })
     }
 
-    /// The number called `metric`, as the setting `setting` asks for it.
+    /// The metric called `metric`. `setting` is the setting that asks for it, for messages.
     ///
     /// # Errors
-    /// If it is not measured; the message offers near names.
+    /// If it is not measured. The message suggests similar names.
     pub fn monitor(&self, setting: &str, metric: &str, mode: Option<Mode>) -> Result<Monitor> {
         let Some(&own) = self.modes.get(metric) else {
             let names = || self.modes.keys().map(String::as_str);
@@ -122,7 +122,7 @@ impl Measured {
 }
 
 impl Default for Measured {
-    /// What every run measures.
+    /// The metrics that every run measures.
     fn default() -> Self {
         Self { modes: ALWAYS.map(|(name, mode)| (name.to_owned(), mode)).into() }
     }

@@ -1,8 +1,8 @@
-//! Optimizers with PyTorch's arithmetic, over groups of parameters: the trait, the rules that recipes can
-//! name, and what makes an optimizer of a rule of one's own.
+//! Optimizers with PyTorch's arithmetic, over groups of parameters.
 //!
-//! A rule ([`UpdateRule`]) says how one parameter follows its gradient. [`PerParameter`] makes an
-//! [`Optimizer`] of it: groups of parameters, what the rule remembers of each, saving and loading.
+//! An [`UpdateRule`] says how one parameter changes by its gradient. [`PerParameter`] makes an
+//! [`Optimizer`] from a rule. It handles groups of parameters, the rule's state for each parameter, saving
+//! and loading. [`Optimizers`] lists the ones that recipes can name.
 
 mod adam;
 mod group;
@@ -33,55 +33,55 @@ pub use sgd::Sgd;
 use crate::Result;
 use crate::parts::{PartEntry, PartTable, try_described};
 
-/// Changes parameters by their gradients, in place.
+/// Changes parameters in place by their gradients.
 ///
-/// Most optimizers treat every parameter alike and by itself. Such a one is an [`UpdateRule`], which is
-/// shorter to write than this trait.
+/// Most optimizers treat each parameter in the same way and independently of the others. Such an optimizer
+/// is an [`UpdateRule`], which is shorter to write than this trait.
 pub trait Optimizer: Debug + Send {
-    /// The same settings, with no parameters and before the first step.
+    /// An optimizer with the same settings but without parameters, before its first step.
     fn fresh(&self) -> Box<dyn Optimizer>;
 
-    /// Name and settings. A run whose optimizer has none cannot be resumed.
+    /// Name and settings. A run with an optimizer without a description cannot be resumed.
     fn describe(&self) -> Option<Description> {
         None
     }
 
-    /// Takes in parameters, also later those that were frozen until then. A group's learning rate is
-    /// relative to the one that the optimizer began with.
+    /// Adds parameters. Those that were frozen at first may be added later. A group's learning rate is
+    /// relative to the rate that the optimizer began with.
     ///
     /// # Errors
-    /// If a setting is impossible, or a parameter is there already.
+    /// If a setting is impossible, or a parameter has already been added.
     fn add(&mut self, groups: Vec<ParamGroup>) -> Result<()>;
 
-    /// The learning rate of parameters in no special group.
+    /// The learning rate of parameters in groups without their own.
     fn lr(&self) -> f64;
 
-    /// Changes the learning rate. Groups keep their ratio to it.
+    /// Changes the learning rate. The rates of groups keep their ratio to it.
     fn set_lr(&mut self, lr: f64);
 
-    /// One step for every parameter that is trainable now, with every gradient multiplied by `grad_scale`.
-    /// It does not wait for the device to find out whether the new values are finite: a GPU that is always
-    /// given its next work in time never stands still.
+    /// Takes one step for every parameter that is trainable now. Every gradient is multiplied by
+    /// `grad_scale`. The step does not wait for the device to find out whether the new values are finite,
+    /// because a GPU that always gets its next work in time never stands still.
     ///
     /// # Errors
-    /// [`Error::MissingGradient`](crate::Error::MissingGradient) if a trainable parameter has no gradient in its first step; no parameter
-    /// has changed then.
+    /// [`Error::MissingGradient`](crate::Error::MissingGradient) if a trainable parameter has no gradient
+    /// in its first step. No parameter has changed then.
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated>;
 
-    /// What it remembers, by name, to be saved. `step.PATH` is there for each parameter that has taken a
-    /// step. The tensors may share memory with the optimizer: write them to a file before the next step.
+    /// The state to save, by name. There is a `step.PATH` for each parameter that has taken a step. The
+    /// tensors may share memory with the optimizer, so write them to a file before the next step.
     ///
     /// # Errors
     /// If a tensor cannot be made.
     fn state(&self) -> Result<BTreeMap<String, Tensor>>;
 
-    /// Takes back what [`Optimizer::state`] gave. A parameter it does not name begins anew.
+    /// Restores what [`Optimizer::state`] returned. A parameter that is not named there starts anew.
     ///
     /// # Errors
     /// If a tensor is missing, is left over or does not fit its parameter.
     fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
 
-    /// One step for every parameter that is trainable now.
+    /// Takes one step for every parameter that is trainable now.
     ///
     /// # Errors
     /// - [`Error::MissingGradient`](crate::Error::MissingGradient) as [`Optimizer::update`]
@@ -119,7 +119,7 @@ impl PartTable<dyn Optimizer> {
 }
 
 impl PartEntry<dyn Optimizer> {
-    /// The entry of a rule whose settings are its fields.
+    /// The entry of a rule. The fields of its struct are its settings.
     pub fn of<R>(name: &'static str, summary: &str) -> Self
     where
         R: UpdateRule + Serialize + DeserializeOwned,
@@ -135,13 +135,13 @@ impl PartEntry<dyn Optimizer> {
 /// The Euclidean norm of the gradients of `parameters` taken together, as clipping measures it.
 ///
 /// # Errors
-/// If a gradient is no float.
+/// If a gradient is not floating-point.
 pub fn grad_norm(parameters: &[Parameter], grads: &GradStore) -> Result<f64> {
     let grads = parameters.iter().filter_map(|parameter| grads.get(parameter.var()));
     Ok(sums_of_squares(&grads.collect::<Vec<_>>())?.sqrt())
 }
 
-/// The name under which the number of a parameter's steps is saved: it is there once one was taken.
+/// The name under which a parameter's number of steps is saved. It exists once a step was taken.
 pub(crate) fn steps_key(path: &str) -> String {
     format!("step.{path}")
 }

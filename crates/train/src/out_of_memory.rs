@@ -1,4 +1,4 @@
-//! What a device says when its memory is full, and what is to be done about it.
+//! Explains an error that a device gives when its memory is full.
 
 use std::error::Error as StdError;
 
@@ -6,7 +6,7 @@ use candle_core::{Device, DeviceLocation};
 
 use crate::{Error, Result};
 
-/// What the driver and the libraries of a CUDA device call it. They come as text, through candle.
+/// Texts by which the driver and the libraries of a CUDA device report it. candle passes them on as text.
 const SIGNS: [&str; 4] = [
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -14,8 +14,8 @@ const SIGNS: [&str; 4] = [
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 ];
 
-/// `result` with an error that names the batch size, if it is that the memory of `device` was too
-/// small for batches of so many images.
+/// If the memory of `device` was too small for batches of `batch_size` images, replaces the error by one
+/// that names the batch size. Other results are returned as they are.
 pub(crate) fn explained<T>(result: Result<T>, device: &Device, batch_size: usize) -> Result<T> {
     result.map_err(|error| match error {
         Error::OutOfMemory { .. } => error,

@@ -1,4 +1,4 @@
-//! Tables of the parts that a run is made of: optimizers, schedules, losses and metrics by name.
+//! Tables of the parts of a run by name: optimizers, schedules, losses and metrics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use crate::optim::Optimizers;
 use crate::schedule::Schedules;
 use crate::{Error, Result};
 
-/// One row of a registry: a name, one line for people, and how the part is built from its settings.
+/// One row of a registry: a name, a one-line summary, and the function that builds the part from its
+/// settings.
 ///
-/// The kinds have names of their own: [`OptimizerEntry`](crate::optim::OptimizerEntry),
+/// Each kind has its own name: [`OptimizerEntry`](crate::optim::OptimizerEntry),
 /// [`ScheduleEntry`](crate::schedule::ScheduleEntry), [`LossEntry`](crate::loss::LossEntry) and
-/// [`MetricEntry`](crate::metrics::MetricEntry). Each has `of::<T>(name, summary)` for a part whose settings
-/// are the fields of a serde struct.
+/// [`MetricEntry`](crate::metrics::MetricEntry). Each has `of::<T>(name, summary)` for a part whose
+/// settings are the fields of a serde struct.
 pub struct PartEntry<P: ?Sized> {
     name: String,
     summary: String,
@@ -27,7 +28,7 @@ pub struct PartEntry<P: ?Sized> {
 type Build<P> = dyn Fn(&Description) -> Result<Box<P>> + Send + Sync;
 
 impl<P: ?Sized> PartEntry<P> {
-    /// An entry that builds its part by a function of the part's description.
+    /// An entry that builds its part with a function of the part's description.
     pub fn new(
         name: impl Into<String>,
         summary: impl Into<String>,
@@ -65,7 +66,7 @@ impl<P: ?Sized> fmt::Debug for PartEntry<P> {
 
 /// The parts of one kind by name: [`Optimizers`], [`Schedules`], [`Losses`] or [`Metrics`].
 ///
-/// Each kind has `standard()`, which holds the built-in ones.
+/// Each kind has `standard()`, which holds the built-in parts.
 pub struct PartTable<P: ?Sized> {
     table: Table<PartEntry<P>>,
 }
@@ -94,14 +95,14 @@ impl<P: ?Sized> PartTable<P> {
         Ok(self)
     }
 
-    /// The part that a description names.
+    /// Builds the part that a description names.
     ///
     /// # Errors
-    /// If no entry has the name (the message offers near names), or if a setting is unknown, missing or
-    /// impossible.
+    /// If no entry has the name (the message suggests similar names), or if a setting is unknown, missing
+    /// or impossible.
     pub fn build(&self, description: &Description) -> Result<Box<P>> {
         let entry = self.table.get(&description.name)?;
-        // JSON has no such numbers, so they come here as `null`.
+        // JSON has no NaN or infinity, so they arrive here as `null`.
         if let Some((setting, _)) = description.settings.iter().find(|(_, value)| value.is_null()) {
             let setting = format!("{}.{setting}", self.table.kind());
             return Err(Error::setting(setting, "NaN or infinite", "a finite number"));
@@ -127,10 +128,10 @@ impl<P: ?Sized> fmt::Debug for PartTable<P> {
     }
 }
 
-/// All registries that a [`TrainerConfig`](crate::TrainerConfig) names parts of.
+/// All registries of the parts that a [`TrainerConfig`](crate::TrainerConfig) can name.
 ///
 /// # Example
-/// A rule of one's own, which recipes can name from then on:
+/// Your own rule, which recipes can name from then on:
 /// ```
 /// use candle_core::{Result, Tensor, Var};
 /// use candle_vision_train::optim::{OptimizerEntry, Step, UpdateRule};
@@ -193,14 +194,14 @@ pub(crate) fn described(name: &str, settings: &impl Serialize) -> Description {
     Description::new(name, settings).expect("a struct has named fields")
 }
 
-/// The description of a user's part, if its settings have names. An option that is not set is no setting.
+/// The description of a user's part, if its settings have names. An option that is not set is left out.
 pub(crate) fn try_described(name: &str, settings: &impl Serialize) -> Result<Description> {
     let mut description = Description::new(name, settings)?;
     description.settings.retain(|_, value| !value.is_null());
     Ok(description)
 }
 
-/// What stands in the place of the description of a part that has none.
+/// The placeholder for the description of a part that has none.
 pub(crate) fn undescribed() -> Description {
     Description::named("not_described")
 }

@@ -1,4 +1,4 @@
-//! What a run leaves behind in numbers.
+//! The measurements of a run.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use crate::monitor::Monitor;
 pub struct EpochRecord {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Mean loss over the training images, while the network was learning from them.
+    /// Mean loss over the training images, measured during training.
     pub train_loss: f64,
-    /// Fraction of the training images that were classified right, likewise. It is NaN where the training
-    /// step gave no logits.
+    /// Fraction of the training images that were classified correctly, `0.0..=1.0`, measured during
+    /// training. It is NaN if the training step gives no logits.
     #[serde(default = "unknown", deserialize_with = "number_or_null")]
     pub train_accuracy: f64,
     /// Mean loss over the validation images, in evaluation mode after the epoch.
     pub val_loss: f64,
-    /// Fraction of the validation images that were classified right, likewise.
+    /// Fraction of the validation images that were classified correctly, `0.0..=1.0`.
     pub val_accuracy: f64,
-    /// Learning rate of the epoch; of its last step, where each step has its own.
+    /// Learning rate of the epoch. If each step has its own rate, it is that of the last step.
     pub lr: f64,
-    /// Wall time of the epoch, validation included.
+    /// Wall time of the epoch in seconds, including validation.
     pub seconds: f64,
-    /// Training images a second, validation not counted.
+    /// Training images per second, without validation.
     pub images_per_second: f64,
-    /// Metrics of the validation by name, besides loss and accuracy. One that came to no finite number is
-    /// not there.
+    /// Metrics of the validation by name, besides loss and accuracy. A metric with a value that is not
+    /// finite is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
 }
@@ -38,13 +38,13 @@ fn unknown() -> f64 {
     f64::NAN
 }
 
-/// JSON has no NaN and writes `null`.
+/// JSON has no NaN, so it is written as `null`.
 fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl EpochRecord {
-    /// A record in which nothing is measured yet: zeros. Set the fields as they are known.
+    /// A record without measurements: all numbers are zero. Set the fields when they are known.
     pub fn new(epoch: usize) -> Self {
         Self {
             epoch,
@@ -59,7 +59,7 @@ impl EpochRecord {
         }
     }
 
-    /// The number called `name`, as [`Monitor::metric`] names it.
+    /// The metric called `name`, as in [`Monitor::metric`].
     pub fn measured(&self, name: &str) -> Option<f64> {
         match name {
             "train_loss" => Some(self.train_loss),
@@ -74,7 +74,7 @@ impl EpochRecord {
 /// The result of one training batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchRecord {
-    /// Step over the whole run, from 1.
+    /// Number of the step in the whole run, from 1.
     pub step: usize,
     /// Epoch, from 1.
     pub epoch: usize,
@@ -99,7 +99,7 @@ impl History {
         self.best_by(&Monitor::default())
     }
 
-    /// The best epoch by this number, of those that have it. Ties go to the earliest epoch.
+    /// The best epoch by this metric, among those that have it. Ties go to the earliest epoch.
     pub fn best_by(&self, monitor: &Monitor) -> Option<&EpochRecord> {
         let mut best: Option<(f64, &EpochRecord)> = None;
         for epoch in &self.epochs {

@@ -1,7 +1,7 @@
-//! Settings as a checkpoint records them, and whether today's are the same.
+//! Compares the settings in a checkpoint with today's.
 //!
-//! Recorded settings are compared as values, not as text: a setting that did not exist when a run was
-//! recorded has its default in that run.
+//! Recorded settings are compared as values, not as text. A setting that did not exist when a run was
+//! recorded counts as having its default.
 
 mod debug;
 
@@ -9,20 +9,21 @@ use candle_vision_data::transforms::{Compose, ComposeDescription, Transform, Tra
 
 use debug::Node;
 
-/// Transforms as a checkpoint records them.
+/// Transforms in the form in which a checkpoint records them.
 pub(crate) fn transforms(transforms: &Compose) -> String {
-    // Numbers and names alone, for which this cannot fail; the other form is as good a record.
+    // This cannot fail for numbers and names alone. Otherwise the debug output serves as a record too.
     serde_json::to_string(&transforms.describe()).unwrap_or_else(|_| format!("{transforms:?}"))
 }
 
-/// Whether transforms recorded as `recorded` are those recorded as `found` today. Of transforms from
-/// outside every setting must have been recorded: only the standard ones' defaults are known here.
+/// Whether `recorded` and `found` describe the same transforms; `found` was made today. For transforms from
+/// outside every setting must have been recorded, because only the defaults of the standard ones are known
+/// here.
 pub(crate) fn are_same_transforms(found: &str, recorded: &str) -> bool {
     let standard = Transforms::standard();
     let Ok(found) = serde_json::from_str::<ComposeDescription>(found) else { return false };
     match serde_json::from_str::<ComposeDescription>(recorded) {
         Ok(recorded) => recorded.is_same(&found, &standard),
-        // Checkpoints of format 1 had them as Rust's debug output at first.
+        // Early checkpoints of format 1 have Rust's debug output instead.
         Err(_) => {
             let found = found.build(&standard);
             found.is_ok_and(|found| is_recorded_as_debug(&found, recorded, &standard))
@@ -30,7 +31,7 @@ pub(crate) fn are_same_transforms(found: &str, recorded: &str) -> bool {
     }
 }
 
-/// Whether debug output of an earlier version describes these transforms.
+/// Whether `recorded`, the debug output of an earlier version, describes these transforms.
 fn is_recorded_as_debug(found: &Compose, recorded: &str, standard: &Transforms) -> bool {
     let Some(steps) = Node::parse(recorded).and_then(Node::steps) else { return false };
     steps.len() == found.transforms().len()
@@ -41,7 +42,7 @@ fn is_recorded_as_debug(found: &Compose, recorded: &str, standard: &Transforms) 
         })
 }
 
-/// Whether these settings of a transform have the values they take when they are not given.
+/// Whether these settings of a transform have their default values.
 fn are_defaults(step: &dyn Transform, settings: &[String], standard: &Transforms) -> bool {
     let whole = step.describe();
     let mut given = whole.clone();

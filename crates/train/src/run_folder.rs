@@ -11,7 +11,7 @@ use crate::record::History;
 use crate::run_lock::RunLock;
 use crate::{Error, Result, atomic_file};
 
-/// The folder of a run, `runs/NAME/NNN`, with
+/// The folder of a run, `runs/NAME/NNN`. It holds these files:
 ///
 /// | file | what |
 /// |---|---|
@@ -19,27 +19,27 @@ use crate::{Error, Result, atomic_file};
 /// | `environment.json` | program, machine, command line and time of the start |
 /// | `metrics.csv`, `batches.csv` | results of every epoch, losses of every batch |
 /// | `best.safetensors` | the network after the best epoch |
-/// | `last.safetensors` | the network as it is, and what is needed to resume |
+/// | `last.safetensors` | the network as it is now, and what is needed to resume |
 ///
-/// Every file is written whole under another name and then renamed. Opening a run changes nothing in
-/// its folder. [`Trainer::run`](crate::Trainer::run) locks the folder (by an advisory lock on
-/// `environment.json`), so that two processes cannot train one run, and removes what a killed process
-/// left half written.
+/// Every file is written completely under another name and then renamed. Opening a run changes nothing in
+/// its folder. [`Trainer::run`](crate::Trainer::run) locks the folder with an advisory lock on
+/// `environment.json`, so that two processes cannot train one run. It also removes the temporary files of a
+/// killed process.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held by a folder that was opened to resume.
+    /// The lock of a folder that was opened to resume.
     lock: Option<Arc<RunLock>>,
 }
 
 impl RunFolder {
-    /// Makes the next folder of the runs called `name`. Two processes that do so at the same time
-    /// get two folders.
+    /// Makes the next folder of the runs called `name`. Two processes that do so at the same time get two
+    /// folders.
     ///
     /// - `config`: text of `config.toml`
     ///
     /// # Errors
-    /// If the name is not one, or the folder cannot be made or written to.
+    /// If the name is not allowed, or the folder cannot be made or written to.
     ///
     /// # Example
     /// ```
@@ -61,7 +61,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// The folder of a run that was made before, to read it: nothing in it changes, also while another
+    /// Opens the folder of an existing run to read it. Nothing in the folder changes, even while another
     /// process trains the run.
     ///
     /// # Errors
@@ -74,9 +74,9 @@ impl RunFolder {
         Ok(Self { path, lock: None })
     }
 
-    /// The folder of a run that was made before, to go on with it. No other process can write to the
-    /// run until this value and its clones are dropped, so that the checkpoint which is read now is
-    /// still the last one when the training begins.
+    /// Opens the folder of an existing run to resume it. No other process can write to the run until this
+    /// value and its clones are dropped. So the checkpoint that is read now is still the last one when
+    /// training begins.
     ///
     /// # Errors
     /// If there is no such folder, it cannot be written to, or another process trains the run
@@ -98,7 +98,7 @@ impl RunFolder {
         Ok(Self { lock: Some(run.hold()?), ..run })
     }
 
-    /// Locks the folder, unless this value holds its lock already, and clears it up.
+    /// Locks the folder, unless this value already holds its lock, and removes leftover files.
     pub(crate) fn hold(&self) -> Result<Arc<RunLock>> {
         if let Some(lock) = &self.lock {
             return Ok(Arc::clone(lock));
@@ -126,17 +126,17 @@ impl RunFolder {
         &self.path
     }
 
-    /// Where the network after the best epoch is or will be.
+    /// Path of the network after the best epoch. The file need not exist yet.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
 
-    /// Where the network as it is, with the state of the run, is or will be.
+    /// Path of the latest network with the state of the run. The file need not exist yet.
     pub fn last(&self) -> PathBuf {
         self.path.join("last.safetensors")
     }
 
-    /// Writes a file of the run; at any moment it is either as before or wholly new.
+    /// Writes a file of the run. At any moment it is either as before or completely new.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -156,10 +156,10 @@ impl RunFolder {
         Ok(())
     }
 
-    /// What `metrics.csv` and `batches.csv` say; nothing where they are missing.
+    /// The contents of `metrics.csv` and `batches.csv`. A missing file counts as empty.
     ///
     /// # Errors
-    /// [`Error::DamagedTable`] if a row is not as [`RunFolder::write_history`] writes it.
+    /// [`Error::DamagedTable`] if a row does not have the form that [`RunFolder::write_history`] writes.
     pub fn history(&self) -> Result<History> {
         read_history(&self.path.join("metrics.csv"), &self.path.join("batches.csv"))
     }
@@ -174,7 +174,7 @@ fn group_folder(runs_root: &Path, name: &str) -> Result<PathBuf> {
     Ok(runs_root.join(name))
 }
 
-/// Makes the first free number: who makes the folder has the number.
+/// Makes the folder with the first free number. The process that makes a folder owns its number.
 fn create_next(group: &Path) -> Result<PathBuf> {
     let mut number = numbers(group)?.into_iter().map(|(number, _)| number).max().unwrap_or(0) + 1;
     loop {
@@ -187,7 +187,7 @@ fn create_next(group: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The numbered folders in a group; none if there is no group.
+/// The numbered folders in a group. There are none if the group does not exist.
 fn numbers(group: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let entries = match fs::read_dir(group) {
         Ok(entries) => entries,

@@ -1,16 +1,16 @@
-//! One writer a run: a second process is refused.
+//! One writer per run. A second process gets an error.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Who holds the lock of this file writes to the run. It is there from the start and never written
-/// again, so that all processes open the same file. On Windows nobody could read it meanwhile.
+/// The holder of this file's lock may write to the run. The file exists from the start and is never written
+/// again, so all processes open the same file. Windows uses another file, because nobody could read a
+/// locked one there.
 const NAME: &str = if cfg!(windows) { ".lock" } else { "environment.json" };
 
-/// The right to write to a run's folder, given back when it is dropped or the process ends, however it
-/// ends.
+/// The right to write to a run's folder. It ends when this value is dropped or the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     _file: File,
@@ -27,7 +27,7 @@ impl RunLock {
         let file = file.map_err(Error::io("write", &path))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(Error::RunInUse { folder: folder.to_path_buf() }),
-            // Some network file systems have no locks; renames keep files whole there too.
+            // Some network file systems have no locks. Renames keep files complete there too.
             Err(TryLockError::Error(error)) if error.kind() != std::io::ErrorKind::Unsupported => {
                 Err(Error::io("lock", &path)(error))
             }

@@ -1,11 +1,11 @@
-//! Learning-rate schedules with PyTorch's values, stepped once an epoch; one cycle moves with every
-//! training step.
+//! Learning-rate schedules with PyTorch's values. They are stepped once per epoch. One cycle changes the
+//! rate with every training step.
 //!
-//! Like PyTorch's they go from one rate to the next instead of computing each from the epoch, so
-//! that a rate set from outside (after unfreezing, say) is what the schedule goes on from.
+//! Like PyTorch's, they compute each rate from the previous one instead of from the epoch. So a schedule
+//! continues from a rate that was set from outside, for example after unfreezing.
 //!
-//! A [`Schedule`] is a rule without a state of its own. [`LearningRate`] follows one through a run: it keeps
-//! the rate, the epoch and what the schedule remembers, all of which a checkpoint saves.
+//! A [`Schedule`] is a rule without its own state. [`LearningRate`] follows one through a run. It keeps the
+//! rate, the epoch and the schedule's memory. A checkpoint saves all of these.
 
 mod constant;
 mod cosine;
@@ -38,37 +38,37 @@ use crate::monitor::{Measured, Monitor};
 use crate::parts::{PartEntry, PartTable, try_described};
 use crate::record::EpochRecord;
 
-/// How long a run is.
+/// The length of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunLength {
-    /// Epochs of the whole run.
+    /// Number of epochs of the whole run.
     pub epochs: usize,
-    /// Training batches in each.
+    /// Number of training batches per epoch.
     pub steps_per_epoch: usize,
 }
 
-/// What a schedule may look at when an epoch is done.
+/// The facts that a schedule gets at the end of an epoch.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct EpochEnd<'a> {
-    /// The rate of the epoch that is done.
+    /// The learning rate of the epoch that has ended.
     pub lr: f64,
-    /// Epochs done, from 1. Behind a warm-up it counts from the warm-up's end.
+    /// Number of epochs done, from 1. After a warm-up it counts from the warm-up's end.
     pub epoch: usize,
-    /// Length of the run. Behind a warm-up, of what is left after it.
+    /// Length of the run. After a warm-up it is the length without the warm-up's epochs.
     pub run: RunLength,
-    /// The rate that the schedule began with, or that it was last set to from outside.
+    /// The rate that the schedule began with, or the rate that was last set from outside.
     pub base_lr: f64,
-    /// What was measured in the epoch.
+    /// The measurements of the epoch.
     pub record: &'a EpochRecord,
-    /// Which way each number is better.
+    /// Whether lower or higher is better for each metric.
     pub measured: &'a Measured,
 }
 
 /// A rule for the learning rate.
 ///
 /// # Example
-/// A rate that falls with the root of the epoch:
+/// A rate that falls with the square root of the epoch:
 /// ```
 /// use candle_vision_train::Result;
 /// use candle_vision_train::schedule::{EpochEnd, Memory, Schedule};
@@ -83,42 +83,42 @@ pub struct EpochEnd<'a> {
 /// }
 /// ```
 pub trait Schedule: Debug + Send + Sync {
-    /// The rate of the epoch that comes next. `memory` is what the schedule left there at the end of an
-    /// earlier epoch; a checkpoint saves it.
+    /// The learning rate of the next epoch. `memory` holds what the schedule wrote there at the end of an
+    /// earlier epoch. A checkpoint saves it.
     ///
     /// # Errors
-    /// If what is remembered is of another schedule.
+    /// If the memory belongs to another schedule.
     fn next(&self, end: &EpochEnd<'_>, memory: &mut Memory) -> Result<f64>;
 
-    /// Name and settings. A run whose schedule has none cannot be resumed.
+    /// Name and settings. A run with a schedule without a description cannot be resumed.
     fn describe(&self) -> Option<Description> {
         None
     }
 
-    /// The rate of an epoch, from 0, if the schedule begins there with `base_lr`.
+    /// The rate of epoch `epoch`, from 0, if the schedule begins there with `base_lr`.
     fn begin(&self, base_lr: f64, epoch: usize) -> f64 {
         let _ = epoch;
         base_lr
     }
 
-    /// The rate of a training step, counted from 0 over the whole run, for a schedule that moves with every
-    /// step. `None` leaves the steps of an epoch at the epoch's rate.
+    /// The rate of a training step, counted from 0 over the whole run, for a schedule that changes with
+    /// every step. With `None` all steps of an epoch have the epoch's rate.
     fn lr_of_step(&self, base_lr: f64, step: usize, run: RunLength) -> Option<f64> {
         let _ = (base_lr, step, run);
         None
     }
 
-    /// Whether the rates depend on the run's number of epochs: those of one cycle, and of a cosine
-    /// without its own `t_max`. A run that is resumed with another number of epochs goes on with the
-    /// rates that a run of that length has from there on, so that such a schedule is stretched.
+    /// Whether the rates depend on the run's number of epochs. This holds for one cycle, and for a cosine
+    /// without its own `t_max`. If such a run is resumed with another number of epochs, its schedule is
+    /// stretched: from there on it has the rates of a run of the new length.
     fn depends_on_length(&self) -> bool {
         false
     }
 
-    /// The number that it watches, for a schedule that watches one.
+    /// The metric that the schedule monitors, if it monitors one.
     ///
     /// # Errors
-    /// If the run does not measure it.
+    /// If the run does not measure this metric.
     fn monitor(&self, measured: &Measured) -> Result<Option<Monitor>> {
         let _ = measured;
         Ok(None)
@@ -127,13 +127,13 @@ pub trait Schedule: Debug + Send + Sync {
     /// Checks every setting for a run that begins with `base_lr`.
     ///
     /// # Errors
-    /// If one is impossible; the error names it.
+    /// If a setting is impossible. The error names it.
     fn validate(&self, base_lr: f64) -> Result<()> {
         let _ = base_lr;
         Ok(())
     }
 
-    /// The same behind a linear climb of so many epochs.
+    /// This schedule after a linear warm-up of `epochs` epochs.
     fn warmup(self, epochs: usize) -> Warmup
     where
         Self: Sized + 'static,
@@ -170,7 +170,8 @@ impl PartTable<dyn Schedule> {
 }
 
 impl PartEntry<dyn Schedule> {
-    /// The entry of a schedule whose settings are its fields. In a recipe it takes `warmup` besides them.
+    /// The entry of a schedule. The fields of its struct are its settings. In a recipe it also takes
+    /// `warmup`.
     pub fn of<S>(name: &'static str, summary: &str) -> Self
     where
         S: Schedule + Serialize + DeserializeOwned + 'static,
@@ -189,7 +190,7 @@ impl PartEntry<dyn Schedule> {
     }
 }
 
-/// A schedule under the name of its entry.
+/// A schedule with the name of its entry.
 #[derive(Debug)]
 struct Described<S> {
     schedule: S,

@@ -1,4 +1,4 @@
-//! Who follows a run, and who may end it.
+//! The callbacks and stop flags of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ pub(crate) struct Session<'s> {
     callbacks: Vec<&'s mut dyn Callback>,
     stop: Vec<&'s AtomicBool>,
     stopped_by_callback: bool,
-    /// Left-out images that the callbacks know of: loader and index.
+    /// Skipped images that the callbacks already know of: loader and index.
     skipped: BTreeSet<(usize, usize)>,
 }
 
@@ -31,16 +31,16 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// What the callbacks with a name want to be saved.
+    /// The states of the callbacks that have a name.
     pub(crate) fn states(&self) -> Result<BTreeMap<String, Value>> {
         let named = self.callbacks.iter().filter_map(|callback| Some((callback.name()?, callback)));
         named.map(|(name, callback)| Ok((name.to_owned(), callback.state()?))).collect()
     }
 
-    /// Gives the callbacks what they had saved.
+    /// Restores the saved states of the callbacks.
     ///
     /// # Errors
-    /// [`Error::MissingCallback`] if one is not there.
+    /// [`Error::MissingCallback`] if a callback is missing.
     pub(crate) fn load_states(&mut self, states: &BTreeMap<String, Value>) -> Result<()> {
         for (name, state) in states {
             let mut callbacks = self.callbacks.iter_mut();
@@ -52,7 +52,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// Tells of images that were left out since it was last asked.
+    /// Reports the images that were left out since the last call.
     ///
     /// # Errors
     /// As [`check_skipped`].

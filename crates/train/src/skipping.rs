@@ -1,13 +1,13 @@
-//! When so many images are left out that the numbers no longer mean what they seem to.
+//! Fails when so many images are left out that the measurements would be misleading.
 
 use candle_vision_data::{DataLoader, class_counts};
 
 use crate::{Error, Result};
 
-/// Checks what a run's loaders have left out so far.
+/// Checks the images that a run's loaders have left out so far.
 ///
 /// # Errors
-/// As [`check_classes`] for either loader, or if it is more than a tenth of all their images.
+/// As [`check_classes`] for either loader, or if more than a tenth of all their images were left out.
 pub(crate) fn check_skipped(loaders: [&DataLoader; 2]) -> Result<()> {
     loaders.into_iter().try_for_each(check_classes)?;
     let mut skipped = loaders.iter().flat_map(|loader| loader.skipped()).peekable();
@@ -20,10 +20,10 @@ pub(crate) fn check_skipped(loaders: [&DataLoader; 2]) -> Result<()> {
     }
 }
 
-/// Checks that each class has an image that was not left out.
+/// Checks that each class has at least one image that was not left out.
 ///
 /// # Errors
-/// If a class has lost all its images: it would neither be learned nor measured.
+/// If a class has lost all its images. It would be neither learned nor measured.
 pub(crate) fn check_classes(loader: &DataLoader) -> Result<()> {
     let skipped = loader.skipped();
     if skipped.is_empty() {

@@ -1,4 +1,4 @@
-//! Forward pass and loss of a training step, for a loss that needs more than logits and labels.
+//! The forward pass and loss of a training step, for a loss that needs more than logits and labels.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use candle_vision_registry::Description;
 use crate::Result;
 use crate::loss::no_state;
 
-/// Forward pass and loss of a training step, for a loss that needs more than logits and labels: several views
-/// of a batch, a second network, a penalty on the weights. A closure is one, too.
+/// The forward pass and loss of a training step, for a loss that needs more than logits and labels.
+/// Examples are several views of a batch, a second network, or a penalty on the weights. A closure is a
+/// training step too.
 ///
 /// # Example
-/// Cross entropy and a penalty on large logits:
+/// Cross entropy with a penalty on large logits:
 /// ```
 /// use candle_vision_data::Batch;
 /// use candle_vision_models::{Model, Pass};
@@ -31,23 +32,23 @@ use crate::loss::no_state;
 /// });
 /// ```
 pub trait TrainStep: Send {
-    /// The loss of a batch, and the logits if there are any.
+    /// Computes the loss of a batch, and the logits if there are any.
     ///
     /// # Errors
     /// If an operation fails.
     fn run(&mut self, model: &dyn Model, batch: &Batch, pass: &mut Pass<'_>) -> Result<StepOutput>;
 
-    /// Name and settings. A run whose step has none cannot be resumed.
+    /// Name and settings. A run with a step without a description cannot be resumed.
     fn describe(&self) -> Option<Description> {
         None
     }
 
-    /// Tensors that change while training, by name, for a step that has such.
+    /// The tensors that change during training, by name, if the step has any.
     fn state(&self) -> BTreeMap<String, Tensor> {
         BTreeMap::new()
     }
 
-    /// Takes back what [`TrainStep::state`] gave.
+    /// Restores what [`TrainStep::state`] returned.
     ///
     /// # Errors
     /// If a tensor is missing or does not fit.
@@ -56,12 +57,12 @@ pub trait TrainStep: Send {
     }
 }
 
-/// What a [`TrainStep`] came to.
+/// The result of a [`TrainStep`].
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// A scalar that gradients flow from.
+    /// A scalar that allows a backward pass.
     pub loss: Tensor,
-    /// `[batch, classes]`, by which the training accuracy is counted. Without them it is NaN.
+    /// `[batch, classes]`. The training accuracy is computed from them. Without them it is NaN.
     pub logits: Option<Tensor>,
 }
 

@@ -1,4 +1,4 @@
-//! Training from the first epoch to the last: one function for the run, one for an epoch.
+//! Training from the first epoch to the last, with one function for the run and one for an epoch.
 
 mod builder;
 mod result;
@@ -47,14 +47,14 @@ use builder::TrainingHooks;
 pub use result::TrainingResult;
 use steps::Begun;
 
-/// Trains a network on one loader and chooses the best epoch by another.
+/// Trains a network on one loader and chooses the best epoch on another.
 ///
-/// Every random choice is a function of a seed and a position, so the same settings give the same
-/// weights, bit for bit, for any number of worker threads; and a run that is stopped and resumed
-/// ends with the weights of one that was not.
+/// Every random choice is a function of a seed and a position. So the same settings give the same weights,
+/// bit for bit, for any number of worker threads. A run that is stopped and resumed ends with the same
+/// weights as one that was not.
 ///
-/// Without a folder ([`Trainer::save_to`], [`Trainer::run_folder`]) nothing is written, and the best weights
-/// are kept in memory.
+/// Without a folder ([`Trainer::save_to`], [`Trainer::run_folder`]) nothing is written, and the best
+/// weights are kept in memory.
 ///
 /// # Example
 /// ```
@@ -92,7 +92,7 @@ pub struct Trainer<'a> {
     model: &'a dyn Model,
     train: &'a DataLoader,
     val: &'a DataLoader,
-    /// With the settings of all parts filled in.
+    /// The settings, with the defaults of all parts filled in.
     config: TrainerConfig,
     registries: Parts,
     loss: Box<dyn Loss>,
@@ -101,40 +101,40 @@ pub struct Trainer<'a> {
     lr: LearningRate,
     metrics: Vec<Box<dyn Metric>>,
     measured: Measured,
-    /// What the best epoch is chosen by.
+    /// The metric that chooses the best epoch.
     monitor: Monitor,
     train_step: Option<Box<dyn TrainStep + 'a>>,
     hooks: Option<TrainingHooks<'a>>,
-    /// Descriptions of parts that are no settings.
+    /// Descriptions of parts that are not settings.
     parts: BTreeMap<String, Description>,
     undescribed: Vec<String>,
     callbacks: Vec<Box<dyn Callback + 'a>>,
-    /// States of callbacks that wait for the run to go on.
+    /// Saved states of callbacks, until the run goes on.
     callback_states: BTreeMap<String, Value>,
     stop: Option<&'a AtomicBool>,
     folder: Option<RunFolder>,
-    /// Where a folder is to be made when the run begins.
+    /// The folder of runs in which the run's folder is made when the run begins.
     new_folder: Option<PathBuf>,
     /// The network after the best epoch, if there is no folder.
     best: Option<Checkpoint>,
-    /// Parameters that begin to learn after the frozen epochs; `None` once they do.
+    /// Parameters that begin to learn after the frozen epochs. `None` after that.
     frozen: Option<Vec<Parameter>>,
-    /// Frozen layers, ready for use; emptied when they may have changed.
+    /// Prepared frozen layers. They are dropped when they may have changed.
     prepared: PreparedLayers,
-    /// With [`TrainerConfig::ema`].
+    /// The running averages, with [`TrainerConfig::ema`].
     averages: Option<WeightAverages>,
-    /// With [`Precision::F16`](candle_vision_models::Precision::F16).
+    /// The loss scale, with [`Precision::F16`](candle_vision_models::Precision::F16).
     loss_scale: Option<LossScale>,
-    /// Where the run stands. Its step and batch are those of the last step that was begun; sums and
-    /// counts, as the history, are of the steps that were read.
+    /// The position in the run. Its step and batch are those of the last step that was begun. Its sums and
+    /// counts, like the history, cover the steps that were read.
     position: Position,
     history: History,
-    /// What decides which batches come. It takes a look at every file, so it is found out once.
+    /// The facts that determine the batches. Finding them reads every file, so it is done once.
     data: BTreeMap<String, String>,
-    /// Epochs whose lack of improvement an early stop does not count.
+    /// Number of epochs that early stopping does not count as epochs without improvement.
     forgiven: usize,
     unread: Unread<Begun>,
-    /// Whether an op of candle's own slows `backward` down; `None` before that was looked for.
+    /// Whether one of candle's own ops slows `backward` down. `None` before this was checked.
     slow_backward: Option<bool>,
 }
 
@@ -147,7 +147,7 @@ impl fmt::Debug for Trainer<'_> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A trainer with the built-in parts, before its first step. [`Trainer::builder`] takes parts of one's own.
+    /// A trainer with the built-in parts, before its first step. [`Trainer::builder`] takes your own parts.
     ///
     /// # Errors
     /// As [`TrainerBuilder::build`].
@@ -160,18 +160,18 @@ impl<'a> Trainer<'a> {
         Self::builder(model).data(train, val).config(config).build()
     }
 
-    /// A trainer that is put together piece by piece.
+    /// A builder for a trainer.
     pub fn builder(model: &'a dyn Model) -> TrainerBuilder<'a> {
         TrainerBuilder::new(model)
     }
 
-    /// Follows the run, and may end it.
+    /// Adds a callback, which follows the run and may end it.
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self
     }
 
-    /// Is told of each training batch.
+    /// Adds a function that gets the record of each training batch.
     pub fn on_batch(self, mut tell: impl FnMut(&BatchRecord) + 'a) -> Self {
         self.callback(move |event: &Event<'_>| {
             if let Event::BatchEnd { record, .. } = event {
@@ -181,7 +181,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Is told of each epoch.
+    /// Adds a function that gets the record of each epoch.
     pub fn on_epoch(self, mut tell: impl FnMut(&EpochRecord) + 'a) -> Self {
         self.callback(move |event: &Event<'_>| {
             if let Event::EpochEnd { record, .. } = event {
@@ -196,40 +196,42 @@ impl<'a> Trainer<'a> {
         Self { folder: Some(folder.clone()), new_folder: None, ..self }
     }
 
-    /// The same in a new folder, `runs/p1/001` for `runs/p1`: it has the next free number under that name. It
-    /// is made when the run begins.
+    /// Writes measurements and checkpoints into a new folder: for `runs/p1` it is `runs/p1/001`, or the
+    /// next free number. The folder is made when the run begins.
     pub fn save_to(self, runs_of: impl Into<PathBuf>) -> Self {
         Self { new_folder: Some(runs_of.into()), folder: None, ..self }
     }
 
-    /// Ends the run, so that it can be resumed, once the flag is set: by a signal handler, for instance.
+    /// Ends the run once the flag is set, for example by a signal handler. The run can be resumed.
     pub fn stop_when(self, flag: &'a AtomicBool) -> Self {
         Self { stop: Some(flag), ..self }
     }
 
-    /// All settings, those that were left out filled in.
+    /// All settings, with defaults filled in.
     pub fn config(&self) -> &TrainerConfig {
         &self.config
     }
 
-    /// Trains until the last epoch, an early stop, or until asked to end: by the flag of
-    /// [`Trainer::stop_when`] or by a callback. The batch at hand, on a GPU every batch that was begun, is
-    /// finished then, and the position saved. Another call goes on from there; after the last epoch or
-    /// an early stop it trains nothing, tells the callbacks nothing, and returns what the run came to.
+    /// Trains until the last epoch, an early stop, or a request to end by the flag of
+    /// [`Trainer::stop_when`] or by a callback.
+    ///
+    /// On a request, the current batch is finished (on a GPU, every batch that has begun), and the position
+    /// is saved. Another call goes on from there. After the last epoch or an early stop, another call
+    /// trains nothing, calls no callback and returns the result of the run.
     ///
     /// # Errors
     /// - [`Error::Diverged`] if the loss, an output or a parameter stops being finite
-    /// - [`Error::SingleSample`] if the last batch of an epoch has one sample and the network cannot
-    ///   be trained on it; this is said before the first epoch
+    /// - [`Error::SingleSample`] if the last batch of an epoch has one sample and the network cannot be
+    ///   trained on it; this error comes before the first epoch
     /// - [`Error::RunInUse`] if another process trains the run
-    /// - if an image cannot be read, a checkpoint not be written, or a callback fails
+    /// - if an image cannot be read, a checkpoint cannot be written, or a callback fails
     ///
-    /// Checkpoints stay as last written.
+    /// The checkpoints stay as they were last written.
     pub fn run(&mut self) -> Result<TrainingResult> {
         self.run_with(&mut [], &AtomicBool::new(false))
     }
 
-    /// The same with more callbacks and one more flag, which are borrowed for this call alone.
+    /// Like [`Trainer::run`], with more callbacks and one more flag, which are borrowed for this call only.
     ///
     /// # Errors
     /// As [`Trainer::run`].
@@ -247,7 +249,7 @@ impl<'a> Trainer<'a> {
         }
         let _lock = self.folder.as_ref().map(RunFolder::hold).transpose()?;
         self.check_last_batch()?;
-        // The trainer itself is needed while its callbacks are at work.
+        // The callbacks are taken out because the trainer itself is borrowed while they work.
         let mut own = std::mem::take(&mut self.callbacks);
         let result = self.run_session(&mut own, callbacks, stop);
         self.callbacks = own;
@@ -293,7 +295,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Trains one epoch, or what is left of it; returns why the run ends, if it does.
+    /// Trains one epoch or the rest of it. Returns why the run ends, if it ends.
     fn epoch(&mut self, session: &mut Session<'_>) -> Result<Option<StopReason>> {
         self.begin_epoch(session)?;
         let batch_size = self.train.config().batch_size;
@@ -335,27 +337,27 @@ impl<'a> Trainer<'a> {
             return Ok(());
         };
         release(self.model, &frozen)?;
-        // What was frozen was no part of the graph.
+        // The frozen part was not in the graph, so it must be checked again.
         self.slow_backward = self.slow_backward.filter(|is_slow| *is_slow);
         self.prepared = PreparedLayers::new();
         self.optimizer.add(groups(frozen, &self.config))
     }
 
-    /// Does something with the averages of the weights in their place, where there are any.
+    /// Runs `work` with the averages in place of the weights, if there are averages.
     fn on_averages<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.averages.as_ref().map_or(Ok(()), WeightAverages::exchange)?;
         let done = work(self);
-        // After a failure too: it is the weights that learn.
+        // Exchange them back after a failure too, because the weights are what is trained.
         self.averages.as_ref().map_or(Ok(()), WeightAverages::exchange)?;
         done
     }
 
-    /// Training batches in an epoch.
+    /// Number of training batches per epoch.
     fn batches(&self) -> usize {
         batches_per_epoch(&self.config, self.train)
     }
 
-    /// `None` if the run is to end before all of it is seen.
+    /// Validates. Returns `None` if the run ends before all batches are seen.
     fn validate(&mut self, session: &mut Session<'_>) -> Result<Option<Evaluation>> {
         let (train, val) = (self.train, self.val);
         let progress = |batch, batches| {
@@ -389,7 +391,7 @@ impl<'a> Trainer<'a> {
         evaluation: &Evaluation,
         validation_seconds: f64,
     ) -> Result<Option<StopReason>> {
-        // Before the first number is told.
+        // Before the first number is reported.
         session.notify_skipped([self.train, self.val])?;
         let record = self.record(evaluation, validation_seconds)?;
         self.lr.step(&record, &self.measured)?;
@@ -428,7 +430,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Why the run is at its end after the epochs so far, if it is.
+    /// Why the run is complete after the epochs so far, if it is.
     fn finished(&self) -> Result<Option<StopReason>> {
         let epochs = &self.history.epochs;
         if epochs.len() >= self.config.epochs {

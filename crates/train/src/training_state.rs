@@ -1,4 +1,4 @@
-//! Where a run stands: everything besides the network that makes a resumed run the same run.
+//! The state of a run: everything besides the network that a resumed run needs to be the same run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -18,40 +18,40 @@ use crate::recorded::are_same_transforms;
 use crate::schedule::ScheduleState;
 use crate::{Error, Result, optim};
 
-/// Everything besides the network that makes a resumed run the same run.
+/// Everything besides the network that a resumed run needs to be the same run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TrainingState {
     pub(crate) position: Position,
     /// Whether the backbone is still frozen.
     pub(crate) frozen: bool,
-    /// Paths of the parameters that learn, after the frozen epochs too. All others were frozen by hand
-    /// or by [`Model::fit_images`](candle_vision_models::Model::fit_images). Older checkpoints do
-    /// not say.
+    /// Paths of the parameters that learn, including those that learn after the frozen epochs. All others
+    /// were frozen by hand or by [`Model::fit_images`](candle_vision_models::Model::fit_images). `None` in
+    /// older checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) learning: Option<BTreeSet<String>>,
-    /// Epochs whose lack of improvement an early stop does not count.
+    /// Number of epochs that early stopping does not count as epochs without improvement.
     #[serde(default)]
     pub(crate) forgiven: usize,
-    /// Of a run in `f16`.
+    /// The loss scale of a run in `f16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) loss_scale: Option<LossScale>,
-    /// Why the run ended, if it is not to go on.
+    /// Why the run ended, if it is complete.
     pub(crate) finished: Option<StopReason>,
     pub(crate) config: TrainerConfig,
-    /// What else must be as it was: data sets, batch size and the like, by name.
+    /// Other facts that must be the same: data sets, batch size and the like, by name.
     pub(crate) data: BTreeMap<String, String>,
-    /// Parts that are no settings: hooks, a training step.
+    /// Parts that are not settings: hooks, a training step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) parts: BTreeMap<String, Description>,
-    /// Parts that cannot be told again, because they have no description.
+    /// Parts that cannot be compared, because they have no description.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) undescribed: Vec<String>,
-    /// States of callbacks by their names.
+    /// States of callbacks by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) callbacks: BTreeMap<String, Value>,
     pub(crate) schedule: ScheduleState,
     pub(crate) epochs: Vec<EpochRecord>,
-    /// A long run has too many for a header, so they travel as tensors.
+    /// A long run has too many batches for a header, so they are saved as tensors.
     #[serde(skip)]
     pub(crate) batches: Vec<BatchRecord>,
     #[serde(skip)]
@@ -67,42 +67,42 @@ pub(crate) struct TrainingState {
 /// How far a run has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// Epoch that runs or comes next, from 1.
+    /// The current or next epoch, from 1.
     pub(crate) epoch: usize,
-    /// Batches of that epoch that are done.
+    /// Number of that epoch's batches that are done.
     pub(crate) batch: usize,
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub(crate) step: usize,
-    /// Of the epoch so far: losses times images,
+    /// Sum over the epoch so far of each batch's loss times its number of images.
     pub(crate) loss_sum: f64,
-    /// images that were classified right,
+    /// Number of the epoch's images so far that were classified correctly.
     pub(crate) correct: usize,
-    /// images,
+    /// Number of the epoch's images so far.
     pub(crate) samples: usize,
-    /// of them those of which that is not known,
+    /// Number of these images without a known prediction.
     #[serde(default)]
     pub(crate) unanswered: usize,
-    /// and time spent on training.
+    /// Seconds spent on training in the epoch so far.
     pub(crate) seconds: f64,
 }
 
 impl Position {
-    /// Before the first batch of an epoch.
+    /// The position before the first batch of an epoch.
     pub(crate) fn at_epoch(epoch: usize, step: usize) -> Self {
         let (loss_sum, seconds) = (0.0, 0.0);
         Self { epoch, batch: 0, step, loss_sum, correct: 0, samples: 0, unanswered: 0, seconds }
     }
 
-    /// Fraction of the epoch's images so far that were classified right, of those of which that is known.
+    /// Fraction of correctly classified images in the epoch so far, among those with a known prediction.
     pub(crate) fn accuracy(&self) -> f64 {
         self.correct as f64 / (self.samples - self.unanswered) as f64
     }
 }
 
 const OPTIMIZER: &str = "optimizer.";
-/// Of the averages of the weights.
+/// Prefix of the averages of the weights.
 pub(crate) const AVERAGES: &str = "ema.";
-/// Of a loss and a training step.
+/// Prefix of the state of a loss and a training step.
 const LOSS_STATE: &str = "state.loss.";
 const STEP_STATE: &str = "state.train_step.";
 const HISTORY: &str = "history.";
@@ -115,8 +115,9 @@ impl TrainingState {
         History { epochs: self.epochs.clone(), batches: self.batches.clone() }
     }
 
-    /// Fails and names the first difference if a run with these settings and data would not go on as
-    /// this one began. The number of epochs and the early stop may differ: they decide when a run ends.
+    /// Fails if a run with these settings and data would not go on as this one began. The error names the
+    /// first difference. The number of epochs and the early stop may differ, because they only decide when
+    /// a run ends.
     pub(crate) fn check_same_run(&self, now: &Now<'_>, path: &Path) -> Result<()> {
         let data = now.data;
         if let Some(part) = self.undescribed.iter().chain(now.undescribed).next() {
@@ -128,8 +129,8 @@ impl TrainingState {
             found: found.to_owned(),
             expected: expected.to_owned(),
         };
-        // A setting that an earlier version did not know has its default. A part that is not registered has
-        // recorded all of its settings.
+        // A setting that an earlier version did not know has its default. For a part that is not
+        // registered, all settings were recorded.
         let recorded =
             self.config.with_defaults(now.registries).unwrap_or_else(|_| self.config.clone());
         let (recorded, found) = (settings(&recorded, &self.parts), settings(now.config, now.parts));
@@ -151,10 +152,10 @@ impl TrainingState {
         Ok(())
     }
 
-    /// How many epochs without improvement are forgiven when the run goes on with `config`.
+    /// Number of epochs that early stopping must not count when the run goes on with the settings in `now`.
     ///
     /// # Errors
-    /// [`Error::Finished`] if it is at its end with these settings too.
+    /// [`Error::Finished`] if the run is complete with these settings too.
     pub(crate) fn forgiven_when_resumed(&self, now: &Now<'_>, path: &Path) -> Result<usize> {
         let config = now.config;
         let epochs = self.epochs.len();
@@ -166,7 +167,7 @@ impl TrainingState {
             }
             None => Ok(self.forgiven),
             Some(reason) if config.epochs <= epochs => Err(finished(reason)),
-            // Who asks for more epochs has seen the stop: the patience begins anew.
+            // Whoever asks for more epochs has seen the stop, so the patience begins anew.
             Some(StopReason::EarlyStopped) if config.epochs > self.config.epochs => Ok(epochs),
             Some(StopReason::EarlyStopped) => match &config.early_stop {
                 Some(early)
@@ -189,7 +190,7 @@ impl TrainingState {
         self.optimizer.contains_key(&optim::steps_key(path))
     }
 
-    /// What does not go into the header.
+    /// The part of the state that does not go into the header.
     pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let column = |value: fn(&BatchRecord) -> f64| {
             let values: Vec<f64> = self.batches.iter().map(value).collect();
@@ -209,7 +210,7 @@ impl TrainingState {
         Ok(tensors)
     }
 
-    /// Takes its own tensors out of those of a file; the others are the network's.
+    /// Takes the state's tensors out of those of a file. The others belong to the network.
     pub(crate) fn with_tensors(
         mut self,
         tensors: &mut HashMap<String, Tensor>,
@@ -239,20 +240,20 @@ impl TrainingState {
     }
 }
 
-/// Takes out what is called so.
+/// Takes out the tensors whose names have the prefix.
 fn taken(tensors: &mut HashMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
     let names: Vec<String> =
         tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
     names.into_iter().filter_map(|name| tensors.remove_entry(&name)).collect()
 }
 
-/// The same under the names that the part itself gave.
+/// The same tensors under the names that the part itself gave them.
 fn stripped(tensors: BTreeMap<String, Tensor>, prefix: &str) -> BTreeMap<String, Tensor> {
     let own = |name: String| name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name);
     tensors.into_iter().map(|(name, tensor)| (own(name), tensor)).collect()
 }
 
-/// Leaves the network's tensors alone in those of a file.
+/// Removes all tensors that are not the network's.
 pub(crate) fn without_state(tensors: &mut HashMap<String, Tensor>) {
     for prefix in [OPTIMIZER, AVERAGES, LOSS_STATE, STEP_STATE, HISTORY] {
         taken(tensors, prefix);
@@ -264,11 +265,11 @@ fn is_same_fact(what: &str, found: &str, recorded: &str) -> bool {
     if what.starts_with("transforms") {
         return are_same_transforms(found, recorded);
     }
-    // Each image is measured by itself: how many are shown at once is a matter of memory.
+    // Each image is evaluated by itself. The batch size only affects memory.
     found == recorded || what == "batch_size of the validation data"
 }
 
-/// A trainer that is to go on with a run, as far as that must be the same.
+/// The trainer that is about to resume a run, as far as it must match the run.
 pub(crate) struct Now<'a> {
     pub(crate) config: &'a TrainerConfig,
     pub(crate) registries: &'a Parts,
@@ -278,13 +279,13 @@ pub(crate) struct Now<'a> {
     pub(crate) measured: &'a Measured,
 }
 
-/// The settings that decide the numbers of a run, by name. One that is not set may be missing.
+/// The settings that affect the numbers of a run, by name. A setting that is not set may be missing.
 fn settings(
     config: &TrainerConfig,
     parts: &BTreeMap<String, Description>,
 ) -> BTreeMap<String, Value> {
     let Value::Object(settings) = json(config) else { unreachable!("it is a struct") };
-    // These decide when a run ends.
+    // These settings only decide when a run ends.
     let decides = |name: &str| name != "epochs" && name != "early_stop";
     let settings = settings.into_iter().filter(|(name, _)| decides(name));
     settings.chain(parts.iter().map(|(name, part)| (name.clone(), json(part)))).collect()

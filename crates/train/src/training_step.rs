@@ -1,4 +1,4 @@
-//! One step of training, and what is said when it fails.
+//! One step of training, and the explanation of its failures.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
@@ -17,52 +17,52 @@ use crate::metrics::count_in_top_k;
 use crate::optim::{Optimizer, Updated, grad_norm};
 use crate::train_step::{StepOutput, TrainStep};
 
-/// What a step needs besides its batch.
+/// Everything that a step needs besides its batch.
 pub(crate) struct Step<'a> {
     pub(crate) model: &'a dyn Model,
     pub(crate) loss: &'a dyn Loss,
     pub(crate) precision: Precision,
     pub(crate) frozen_batch_norm: FrozenBatchNorm,
-    /// Frozen layers, ready for use.
+    /// Prepared frozen layers.
     pub(crate) prepared: &'a PreparedLayers,
     pub(crate) grad_clip_norm: Option<f64>,
     pub(crate) seed: u64,
-    /// Number of the step in the whole run: names the step's random numbers.
+    /// Number of the step in the whole run. The step's random numbers depend on it.
     pub(crate) number: usize,
-    /// Whether to look at the loss before anything is changed, for which the host waits. Otherwise a
-    /// loss that is not finite comes to light when the [`Found`] is read.
+    /// Whether to check the loss before anything is changed, which makes the host wait. Otherwise a loss
+    /// that is not finite is noticed when the [`Found`] is read.
     pub(crate) looks_first: bool,
-    /// Whether to find out if an op of candle's own slows `backward` down.
+    /// Whether to check if one of candle's own ops slows `backward` down.
     pub(crate) looks_at_graph: bool,
 }
 
-/// What a step has found: numbers that a GPU may still be working out.
+/// The results of a step: numbers that a GPU may still be computing.
 pub(crate) struct Found {
     loss: Tensor,
-    /// `None` if the step gave none.
+    /// `None` if the step gave no logits.
     logits: Option<Tensor>,
     labels: Tensor,
     /// `None` if the step was skipped because its scaled gradients were not finite.
     updated: Option<Updated>,
-    /// What slowed `backward` down, if that was looked for.
+    /// The op that slows `backward` down, if this was checked.
     pub(crate) foreign_op: Option<ForeignOp>,
 }
 
-/// The same, read.
+/// The results of a step after reading.
 pub(crate) struct Outcome {
     pub(crate) loss: f64,
-    /// Images that were classified right, if that is known.
+    /// Number of images that were classified correctly, if that is known.
     pub(crate) correct: Option<usize>,
 }
 
-/// Why a step came to no finite end.
+/// Which value of a step was not finite.
 pub(crate) struct NotFinite {
     pub(crate) what: String,
     pub(crate) parameter: Option<String>,
 }
 
 impl Step<'_> {
-    /// Forward, backward, update. `Ok(Err(_))` if it is known by now that something is not finite.
+    /// Forward, backward, update. `Ok(Err(_))` if it is already known that a value is not finite.
     pub(crate) fn run(
         &self,
         batch: &Batch,
@@ -102,7 +102,7 @@ impl Step<'_> {
             None => Ok(Some(self.update(&loss, optimizer)?)),
             Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale)?,
         };
-        // What is kept must not keep the graph.
+        // Values that are kept must not keep the graph alive.
         let (loss, logits) = (loss.detach(), logits.map(|logits| logits.detach()));
         let labels = batch.labels.clone();
         Ok(updated.map(|updated| Found { loss, logits, labels, updated, foreign_op }))
@@ -117,7 +117,8 @@ impl Step<'_> {
         optimizer.update(&grads, factor)
     }
 
-    /// The same by gradients of a scaled loss; `Ok(None)` if they are not finite, and so left alone.
+    /// Updates by the gradients of a scaled loss. `Ok(None)` if they are not finite and so were not
+    /// applied.
     fn update_scaled(
         &self,
         loss: &Tensor,
@@ -140,12 +141,12 @@ impl Step<'_> {
         Ok(Ok(None))
     }
 
-    /// Of all gradients together; it is finite if and only if they are.
+    /// The norm of all gradients together. It is finite if and only if all gradients are.
     fn grad_norm(&self, grads: &GradStore) -> Result<f64> {
         grad_norm(&self.model.parameters().trainable(), grads)
     }
 
-    /// The first parameter whose values are not finite, else the first whose gradient is not.
+    /// The first parameter with values that are not finite, or else the first with such a gradient.
     fn first_not_finite(&self, loss: &Tensor) -> Result<Option<String>> {
         let all = self.model.parameters().all();
         if let Some(path) = first(&all, |parameter| Some(parameter.detached()))? {
@@ -186,7 +187,7 @@ fn scalar(loss: &Tensor) -> Result<f64> {
     Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
 }
 
-/// The factor that brings gradients of this norm down to the largest, as PyTorch's
+/// The factor that scales gradients of norm `norm` down to the norm `largest`, as in PyTorch's
 /// `clip_grad_norm_`.
 fn clipping(largest: f64, norm: f64) -> f64 {
     (largest / (norm + 1e-6)).min(1.0)
@@ -197,7 +198,7 @@ fn first(
     tensor: impl Fn(&Parameter) -> Option<Tensor>,
 ) -> Result<Option<String>> {
     for parameter in parameters.iter().filter(|parameter| parameter.var().dtype().is_float()) {
-        // Squares of f32 cannot overflow in f64.
+        // Squares of f32 values cannot overflow in f64.
         let Some(tensor) = tensor(parameter) else {
             continue;
         };

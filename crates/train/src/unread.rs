@@ -1,44 +1,44 @@
-//! What a device is still working out, and when the host reads it.
+//! Results that a device is still computing, and when the host reads them.
 
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
-/// As many as may be unread at once.
+/// Largest number of unread results.
 const MOST: usize = 16;
-/// How long a progress bar may stand still.
+/// Longest time that a progress bar may stand still.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// When the host reads what a device has worked out.
+/// When the host reads the results of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// After each step: a CPU is done by then.
+    /// After each step. A CPU is done by then.
     AtOnce,
-    /// After as many as take so long, but not too many. A GPU is given its work ahead of time and
-    /// stands still whenever the host waits for a result before it gives more.
+    /// In groups of as many results as take `longest`, up to a limit. A GPU gets its work ahead of time. It
+    /// would stand still if the host waited for a result before giving it more.
     InGroups {
-        /// How long.
+        /// Time per group.
         longest: Duration,
     },
 }
 
 impl Reading {
-    /// What suits `device`.
+    /// The way of reading that suits `device`.
     pub(crate) fn of(device: &Device) -> Self {
         if device.is_cpu() { Self::AtOnce } else { Self::InGroups { longest: LONGEST } }
     }
 }
 
-/// Results in the order of their steps, none of them read yet.
+/// Unread results in the order of their steps.
 #[derive(Debug)]
 pub(crate) struct Unread<T> {
     reading: Reading,
     results: Vec<T>,
-    /// When the first of this group came, and how many the last one had: what the device does in the
-    /// meantime is not to be seen from here until a group is read.
+    /// When the first result of this group came, and how many results the last group had. The device's
+    /// progress is not visible from here until a group is read.
     began: Instant,
     last_group: usize,
-    /// How many are a group.
+    /// Number of results in a group.
     group: usize,
 }
 
@@ -65,7 +65,7 @@ impl<T> Unread<T> {
         self.results.is_empty()
     }
 
-    /// Whether it is time to read.
+    /// Whether the results should be read now.
     pub(crate) fn is_due(&self) -> bool {
         match self.reading {
             Reading::AtOnce => true,
@@ -75,17 +75,17 @@ impl<T> Unread<T> {
         }
     }
 
-    /// All of them, to be read now.
+    /// Takes out all results, to be read now.
     pub(crate) fn take(&mut self) -> Vec<T> {
         self.last_group = self.results.len();
         std::mem::take(&mut self.results)
     }
 }
 
-/// How many steps fit into `longest`, when so many took so long.
+/// Number of steps that fit into `longest`, if `steps` steps took `took`.
 fn group(longest: Duration, took: Duration, steps: usize) -> usize {
     let fit = longest.as_secs_f64() * steps as f64 / took.as_secs_f64();
-    // No time at all makes infinitely many.
+    // A duration of zero makes it infinite.
     (fit as usize).clamp(1, MOST)
 }
 

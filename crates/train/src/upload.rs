@@ -1,19 +1,19 @@
-//! How a loader's images come to a card.
+//! Upload of a loader's images to a GPU.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_data::{HostImages, HostValues, Upload};
 use candle_vision_ops::{upload, upload_pixels};
 
-/// Brings images to a device as 8-bit values, a quarter of the bytes, and normalises them there: for
-/// [`DataLoader::with_upload`](candle_vision_data::DataLoader::with_upload) where the device is a card.
-/// A card's memory is written from pinned memory, beside what the card computes.
+/// Uploads images to a device as 8-bit values, a quarter of the bytes, and normalises them there. It is for
+/// [`DataLoader::with_upload`](candle_vision_data::DataLoader::with_upload) with a GPU. The upload goes
+/// from pinned memory and runs while the GPU computes.
 #[derive(Debug, Clone)]
 pub struct DeviceUpload {
     device: Device,
 }
 
 impl DeviceUpload {
-    /// To this device.
+    /// Uploads to this device.
     pub fn new(device: Device) -> Self {
         Self { device }
     }

@@ -14,12 +14,12 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct WeightAverages {
     config: EmaConfig,
-    /// Every parameter and statistic that holds floats, frozen ones too: they may learn later.
+    /// Every parameter and statistic that holds floats, including frozen ones, which may learn later.
     averages: Vec<(Parameter, Var)>,
 }
 
 impl WeightAverages {
-    /// They begin at the weights as they are.
+    /// Starts the averages at the present weights.
     pub(crate) fn new(config: EmaConfig, model: &dyn Model) -> Result<Self> {
         let all = model.parameters().all().into_iter();
         let floats = all.filter(|parameter| parameter.var().dtype().is_float());
@@ -30,7 +30,7 @@ impl WeightAverages {
         Ok(Self { config, averages: averages.collect::<Result<_>>()? })
     }
 
-    /// Follows the weights after a step of the run, counted from 1.
+    /// Updates the averages after a step of the run, counted from 1.
     pub(crate) fn after_step(&self, step: usize) -> Result<()> {
         let EmaConfig { decay, every } = self.config;
         if !step.is_multiple_of(every) {
@@ -38,8 +38,8 @@ impl WeightAverages {
         }
         let times = (step / every) as f64;
         let decay = decay.min((1.0 + times) / (10.0 + times));
-        // Towards the weights is against the gradient of half the squared distance to them: one
-        // kernel moves all averages, as it moves all weights.
+        // The gradient of half the squared distance to the weights points away from them, so an SGD step
+        // moves the averages towards them. One kernel moves all averages, as it moves all weights.
         let towards = SgdStep {
             lr: 1.0 - decay,
             momentum: 0.0,
@@ -56,12 +56,12 @@ impl WeightAverages {
             buffer: None,
             step: towards,
         });
-        // Whether the weights are finite is asked of their own step.
+        // The step of the weights themselves checks whether they are finite.
         let _ = sgd_steps(&updates.collect::<Vec<_>>())?;
         Ok(())
     }
 
-    /// Puts the averages in the weights' place and the weights in theirs.
+    /// Exchanges the averages and the weights.
     pub(crate) fn exchange(&self) -> Result<()> {
         for (parameter, average) in &self.averages {
             let weights = parameter.detached().copy()?;
@@ -71,7 +71,7 @@ impl WeightAverages {
         Ok(())
     }
 
-    /// What to save for a resumed run, by name. The tensors share memory with the averages.
+    /// The state to save for a resumed run, by name. The tensors share memory with the averages.
     pub(crate) fn state(&self) -> BTreeMap<String, Tensor> {
         let averages = self.averages.iter();
         averages
@@ -79,7 +79,7 @@ impl WeightAverages {
             .collect()
     }
 
-    /// Takes back what [`WeightAverages::state`] gave.
+    /// Restores what [`WeightAverages::state`] returned.
     pub(crate) fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (parameter, average) in &self.averages {
             let name = key(parameter);

@@ -1,4 +1,4 @@
-//! One side of a comparison: a program that does a job in a process of its own.
+//! One side of a comparison: a program that runs a job in its own process.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,22 +10,22 @@ use super::measurement::Line;
 use crate::cargo::root;
 use crate::cuda;
 
-/// Decides how many threads this project's kernels use.
+/// The environment variable that sets the number of threads of this project's kernels.
 pub(super) const OUR_THREADS: &str = "RAYON_NUM_THREADS";
 
-/// What every process is told.
+/// The settings that every process gets.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Limits {
     pub(super) threads: u16,
-    /// To be measured at least.
+    /// Shortest time to measure, in seconds.
     pub(super) seconds: f64,
-    /// `cpu`, `cuda` or `cuda:N`.
+    /// The device: `cpu`, `cuda` or `cuda:N`.
     pub(super) device: String,
-    /// Whether the jobs for cards are made so small that a CPU manages them.
+    /// Whether the jobs for cards are made so small that a CPU can run them.
     pub(super) tiny: bool,
 }
 
-/// A program, and PyTorch's mode; none for this project.
+/// A program, and PyTorch's mode. This project has no mode.
 #[derive(Debug, Clone)]
 pub(super) struct Contestant {
     pub(super) mode: Option<&'static str>,
@@ -36,7 +36,7 @@ pub(super) struct Contestant {
 pub(super) enum Program {
     /// This project's jobs.
     Jobs(cuda::Program),
-    /// The same in PyTorch.
+    /// The same jobs in PyTorch.
     Torch { python: PathBuf },
 }
 
@@ -45,7 +45,7 @@ impl Contestant {
         self.mode.unwrap_or("ours")
     }
 
-    /// Does the job, what it says on stderr shown as it comes.
+    /// Runs the job and shows its stderr as it comes.
     pub(super) fn run(&self, job: &str, limits: &Limits) -> Result<Line> {
         let mut command = self.command(job, limits);
         command.stdin(Stdio::null()).stderr(Stdio::inherit());
@@ -57,7 +57,7 @@ impl Contestant {
         Line::parse(&String::from_utf8_lossy(&output.stdout))
     }
 
-    /// It runs where the user is, so that a relative CANDLE_VISION_DATA means the same as ever.
+    /// The process runs in the user's folder, so that a relative CANDLE_VISION_DATA keeps its meaning.
     fn command(&self, job: &str, limits: &Limits) -> Command {
         let (threads, seconds) = (limits.threads.to_string(), limits.seconds.to_string());
         let mut command = match &self.program {
@@ -82,7 +82,7 @@ impl Contestant {
     }
 }
 
-/// The script that does the jobs in PyTorch.
+/// The script that runs the jobs in PyTorch.
 pub(super) fn torch_jobs() -> PathBuf {
     root().join("xtask/bench/torch_jobs.py")
 }

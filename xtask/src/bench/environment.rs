@@ -1,4 +1,4 @@
-//! What the figures were measured on and with: without it they say nothing later.
+//! The machine and the versions. Without them the figures mean nothing later.
 
 use std::fs;
 use std::path::Path;
@@ -14,37 +14,39 @@ use crate::cargo::{locked_version, output, root};
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Environment {
     pub(super) cpu: String,
-    /// Logical ones that this process may use.
+    /// Number of logical CPUs that this process may use.
     pub(super) cpus: usize,
     pub(super) os: &'static str,
     pub(super) arch: &'static str,
     pub(super) candle_vision: &'static str,
     pub(super) candle: Option<String>,
     pub(super) rustc: Option<String>,
-    /// CANDLE_VISION_CPU, which chooses among the kernels, if it is set.
+    /// The value of CANDLE_VISION_CPU, which chooses among the kernels, if it is set.
     pub(super) candle_vision_cpu: Option<String>,
     pub(super) pytorch: Option<PyTorch>,
-    /// Names and drivers of the cards, where they matter.
+    /// Names and drivers of the cards, if cards are measured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) cards: Vec<String>,
 }
 
-/// What runs the jobs on the other side.
+/// The Python and PyTorch that run the jobs on the other side.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PyTorch {
     python: String,
     torch: String,
     torchvision: String,
-    /// The instructions that PyTorch found, such as `AVX512`.
+    /// The instruction set that PyTorch found, such as `AVX512`.
     cpu_capability: String,
-    /// The CUDA and the cuDNN that it was built with, if any.
+    /// The CUDA and cuDNN versions that PyTorch was built with, if any.
     cuda: Option<String>,
     cudnn: Option<u64>,
 }
 
 impl Environment {
+    /// The environment of this machine, with PyTorch's if a Python is given.
+    ///
     /// # Errors
-    /// If a Python is given that does not run PyTorch.
+    /// If the given Python does not run PyTorch.
     pub(super) fn of_this_machine(python: Option<&Path>) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Ok(Self {
@@ -61,7 +63,7 @@ impl Environment {
         })
     }
 
-    /// Notes the cards, as far as nvidia-smi is there to tell.
+    /// Adds the cards, if nvidia-smi can list them.
     pub(super) fn look_for_cards(&mut self) {
         let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
         let cards = output(Command::new("nvidia-smi").args(query)).unwrap_or_default();

@@ -1,15 +1,15 @@
-//! The jobs that are measured, as both sides call them: those for a CPU, and those for a card, in
-//! sizes that keep one busy.
+//! The jobs to measure, by the names that both sides use. There are jobs for a CPU and jobs for a card,
+//! with sizes that keep the card busy.
 
 use super::Group;
 
-/// A piece of work that both sides know how to do.
+/// A job that both sides can run.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) name: &'static str,
     pub(super) group: Group,
     pub(super) what: &'static str,
-    /// PyTorch's ways to do it.
+    /// PyTorch's modes for it.
     modes: &'static [&'static str],
 }
 
@@ -20,7 +20,7 @@ const DATA: &[&str] = &["pil", "tensor"];
 const CARD: &[&str] = &["eager", "channels_last", "compile", "compile_channels_last"];
 const CARD_LOADED: &[&str] = &["channels_last", "compile_channels_last"];
 
-/// What follows the name of a job in that of the same with a loader.
+/// Suffix of the name of a job that does the same with a loader.
 const LOADED: &str = "_loaded";
 
 const JOBS: [Job; 11] = [
@@ -178,7 +178,7 @@ pub(super) fn of(group: Option<Group>, card: bool) -> Vec<&'static Job> {
 }
 
 impl Job {
-    /// PyTorch's modes, those that compile only if asked for.
+    /// PyTorch's modes. Those that compile are included only if asked for.
     pub(super) fn modes(&self, compile: bool) -> impl Iterator<Item = &'static str> {
         self.modes.iter().copied().filter(move |mode| compile || !mode.starts_with("compile"))
     }

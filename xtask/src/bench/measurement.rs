@@ -1,9 +1,9 @@
-//! What one process found, and what several found together.
+//! The figures of one process, and the summary of several processes.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// The line of JSON that a job ends with, on either side.
+/// The line of JSON that a job prints at its end, on either side.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Line {
@@ -11,7 +11,7 @@ pub(super) enum Line {
     Skipped { skipped: String },
 }
 
-/// The figures of one process; a step is what the job says it is.
+/// The figures of one process. Each job defines what a step is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measurement {
     pub(super) threads: usize,
@@ -19,7 +19,7 @@ pub(super) struct Measurement {
     pub(super) min_ms: f64,
     pub(super) steps: u64,
     pub(super) images_per_s: f64,
-    /// None where the system does not tell.
+    /// Peak memory in MiB. `None` if the system does not report it.
     pub(super) peak_mib: Option<f64>,
     pub(super) minor_faults_per_step: Option<f64>,
 }
@@ -27,18 +27,18 @@ pub(super) struct Measurement {
 /// The figures of several processes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Summary {
-    /// The median of the runs' medians.
+    /// The median of the runs' medians, in milliseconds.
     pub(super) median_ms: f64,
-    /// The fastest step of all.
+    /// The fastest step of all runs, in milliseconds.
     pub(super) min_ms: f64,
-    /// The median of the runs' figures.
+    /// The median of the runs' images per second.
     pub(super) images_per_s: f64,
     pub(super) peak_mib: Option<f64>,
     pub(super) minor_faults_per_step: Option<f64>,
 }
 
 impl Line {
-    /// Of what a process printed the last line: libraries may have said something before.
+    /// Parses the last line that a process printed, because libraries may have printed something before it.
     pub(super) fn parse(stdout: &str) -> Result<Self> {
         let last = stdout.lines().rfind(|line| !line.trim().is_empty());
         let last = last.context("the job printed nothing")?;
@@ -47,7 +47,7 @@ impl Line {
 }
 
 impl Summary {
-    /// None of no runs at all.
+    /// The summary. `None` if there are no runs.
     pub(super) fn of(runs: &[Measurement]) -> Option<Self> {
         let some = |figure: fn(&Measurement) -> Option<f64>| runs.iter().filter_map(figure);
         Some(Self {
@@ -60,7 +60,7 @@ impl Summary {
     }
 }
 
-/// The middle value, or the mean of the two in the middle; none of no values.
+/// The middle value, or the mean of the two middle values. `None` if there are no values.
 pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What was found, as text and as JSON.
+//! The results as text and as JSON.
 
 mod cards;
 
@@ -12,7 +12,7 @@ use super::measurement::{Measurement, Summary, median};
 use super::rounds::{Ended, Entry};
 use super::table::Table;
 
-/// Everything that a call of the bench found.
+/// All results of a call of the bench.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) environment: Environment,
@@ -22,19 +22,19 @@ pub(super) struct Report {
     pub(super) jobs: Vec<JobReport>,
 }
 
-/// What the sides of one job came to.
+/// The results of all sides for one job.
 #[derive(Debug, Serialize)]
 pub(super) struct JobReport {
     job: &'static str,
     what: &'static str,
     ours: Side,
-    /// One for each mode.
+    /// One result per mode.
     pytorch: Vec<Side>,
-    /// This project beside PyTorch's fastest mode; none if either has no figures.
+    /// This project compared with PyTorch's fastest mode. `None` if either has no figures.
     comparison: Option<Comparison>,
 }
 
-/// One side's figures, or why it has none.
+/// The figures of one side, or the reason why there are none.
 #[derive(Debug, Serialize)]
 struct Side {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,20 +45,20 @@ struct Side {
     skipped: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
-    /// The fraction of the time that goes by without data, of a job with a loader.
+    /// Fraction of the time spent waiting for data, for a job with a loader.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<f64>,
 }
 
-/// PyTorch's time over ours: above 1, this project is faster. The mode is PyTorch's fastest, unless
-/// another was asked for.
+/// PyTorch's time divided by ours. Above 1 means that this project is faster. The mode is PyTorch's fastest
+/// unless the caller chose another.
 #[derive(Debug, PartialEq, Serialize)]
 struct Comparison {
     #[serde(rename = "best_mode")]
     mode: &'static str,
-    /// Of the medians.
+    /// Ratio of the medians.
     ratio: f64,
-    /// Of each pair of runs that followed each other.
+    /// Ratio of each pair of runs that followed each other.
     pair_ratios: Vec<f64>,
     pair_ratios_median: f64,
 }
@@ -84,7 +84,7 @@ impl Report {
         self.jobs.iter().flat_map(JobReport::sides).any(|side| side.failed.is_some())
     }
 
-    /// The table, under what it was measured with, above what could not be measured.
+    /// The report: first the environment, then the table, then what could not be measured.
     pub(super) fn text(&self) -> String {
         let Limits { threads, seconds, device, tiny } = &self.limits;
         let counted = |count: u16, thing: &str| {
@@ -163,7 +163,7 @@ impl JobReport {
         Some(row)
     }
 
-    /// A line for each side that has nothing to show, or not all of it.
+    /// A line for each side whose figures are missing or incomplete.
     fn missing(&self) -> impl Iterator<Item = String> {
         self.sides().filter_map(|side| {
             let why = match (&side.skipped, &side.failed) {
@@ -192,7 +192,7 @@ impl Side {
         self.mode.unwrap_or("ours")
     }
 
-    /// Infinitely slow, if there are no figures.
+    /// The median in milliseconds. Infinite if there are no figures.
     fn median_ms(&self) -> f64 {
         self.summary.as_ref().map_or(f64::INFINITY, |summary| summary.median_ms)
     }
@@ -206,13 +206,13 @@ impl Comparison {
     }
 }
 
-/// PyTorch's fastest mode, among those with figures.
+/// The fastest of PyTorch's modes that have figures.
 fn best(pytorch: &[Side]) -> Option<&Side> {
     let measured = pytorch.iter().filter(|side| side.summary.is_some());
     measured.min_by(|a, b| a.median_ms().total_cmp(&b.median_ms()))
 }
 
-/// This project beside one of PyTorch's modes.
+/// Compares this project with one of PyTorch's modes.
 fn compare(ours: &Side, mode: &Side) -> Option<Comparison> {
     let pairs = ours.runs.iter().zip(&mode.runs);
     let pair_ratios: Vec<f64> =
@@ -225,7 +225,7 @@ fn compare(ours: &Side, mode: &Side) -> Option<Comparison> {
     })
 }
 
-/// Three digits or more, whatever the size.
+/// Milliseconds with three digits or more.
 fn milliseconds(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),

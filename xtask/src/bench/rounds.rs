@@ -1,5 +1,5 @@
-//! The order in which the sides run: in turns, so that what slows the machine down for a while
-//! slows down all of them.
+//! The order in which the sides run. They take turns, so that a temporary slowdown of the machine affects
+//! all of them.
 
 use anyhow::Result;
 
@@ -11,20 +11,20 @@ use super::measurement::{Line, Measurement};
 pub(super) struct Entry {
     pub(super) contestant: Contestant,
     pub(super) runs: Vec<Measurement>,
-    /// Why there are no more runs.
+    /// Why there are no further runs.
     pub(super) ended: Option<Ended>,
 }
 
-/// Why a side did not run to the end.
+/// Why a side did not complete its runs.
 #[derive(Debug, PartialEq)]
 pub(super) enum Ended {
-    /// It said that it has nothing to measure here.
+    /// The side reported that it has nothing to measure here.
     Skipped(String),
     Failed(String),
 }
 
-/// `rounds` rounds in each of which every side runs once; one that skips or fails is not asked
-/// again, the others go on.
+/// Runs `rounds` rounds. In each round every side runs once. A side that skips or fails is not run again,
+/// and the others go on.
 pub(super) fn take_turns(
     contestants: Vec<Contestant>,
     rounds: usize,
@@ -43,7 +43,7 @@ pub(super) fn take_turns(
 }
 
 impl Entry {
-    /// Keeps what a run came to, and says it in words.
+    /// Stores the result of a run and describes it in words.
     fn note(&mut self, line: Result<Line>) -> String {
         match line {
             Ok(Line::Measured(measurement)) => {

@@ -1,10 +1,10 @@
-//! A table of text: the first column to the left, the others to the right.
+//! A text table. The first column is aligned to the left, the others to the right.
 
 use std::fmt;
 
 #[derive(Debug)]
 pub(super) struct Table {
-    /// The head first; all of the same length.
+    /// The rows, with the header first. All have the same length.
     rows: Vec<Vec<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! With or without CUDA: what follows from the device that was asked for and what a machine has.
+//! Chooses a build with or without CUDA, from the device that was asked for and the machine.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use anyhow::{Result, bail};
 use super::device::Device;
 use super::machine::{Machine, Toolkit};
 
-/// How to build, and what to say of it.
+/// How to build, and the message about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) build: Build,
-    /// Nothing where nobody can have expected anything else.
+    /// `None` if the choice is no surprise to anyone.
     pub(super) said: Option<String>,
 }
 
@@ -21,6 +21,8 @@ pub(super) enum Build {
     Cuda(Toolkit),
 }
 
+/// Chooses the build.
+///
 /// # Errors
 /// If CUDA was asked for and there is nothing to compile it with.
 pub(super) fn choose(device: &Device, machine: &Machine) -> Result<Choice> {
@@ -31,7 +33,7 @@ pub(super) fn choose(device: &Device, machine: &Machine) -> Result<Choice> {
     }
 }
 
-/// The driver need not be found: who asks for CUDA may know better.
+/// The choice if CUDA was asked for. The driver need not be found, because the user may know better.
 fn forced(machine: &Machine) -> Result<Choice> {
     let Some(first) = machine.toolkits.first() else {
         bail!(
@@ -76,8 +78,8 @@ fn with_cuda(toolkit: &Toolkit, remedy: &str) -> Choice {
     Choice { build: Build::Cuda(toolkit.clone()), said: Some(said) }
 }
 
-/// The first toolkit whose kernels the driver takes: it refuses those of a later release than its own.
-/// Where either does not tell, hope is the better guess.
+/// The first toolkit whose kernels the driver accepts. A driver refuses kernels of a later release than its
+/// own. If either version is unknown, the toolkit is accepted.
 fn fitting(machine: &Machine) -> Result<&Toolkit, String> {
     let is_too_new = |toolkit: &Toolkit| {
         machine.driver_cuda.zip(toolkit.version).is_some_and(|(driver, nvcc)| nvcc > driver)

@@ -1,4 +1,4 @@
-//! The flags that choose the device, the same for every task that runs networks.
+//! The flags that choose the device. They are the same for every task that runs networks.
 
 /// Where a task runs, and with that how the program is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl DeviceArguments {
 }
 
 impl Device {
-    /// As the started programs take it.
+    /// The device as an argument of the started programs.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Auto => "auto".to_owned(),

@@ -1,4 +1,4 @@
-//! The shared libraries that a CUDA program needs before its `main`: without them it does not start.
+//! The shared libraries that a CUDA program needs before its `main`. Without them it does not start.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,23 +9,23 @@ use super::machine::{Machine, Toolkit, ask, folders_of, listed_folder};
 use crate::cuda_toolkit;
 
 const DRIVER: &str = "libcuda.so.1";
-/// Opened by the program itself, which also does without.
+/// The program itself opens cuDNN, and also works without it.
 const CUDNN: &str = "libcudnn.so.9";
 const LOADER_PATH: &str = "LD_LIBRARY_PATH";
 
 /// How a program finds its libraries.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// What LD_LIBRARY_PATH has to be; none if it may stay.
+    /// The value that LD_LIBRARY_PATH must have. `None` if it need not change.
     pub(super) loader_path: Option<OsString>,
-    /// Where no cuDNN can be opened.
+    /// Whether no cuDNN can be opened.
     pub(super) lacks_cudnn: bool,
 }
 
-/// Sees to it that `program` finds its libraries: where the loader looks, in a toolkit, beside the
-/// driver, or among the wheels of a Python with PyTorch.
+/// Makes sure that `program` finds its libraries. They may be where the loader looks, in a toolkit, beside
+/// the driver, or among the wheels of a Python with PyTorch.
 ///
-/// The error is a line that names those that are missing, and how to get them.
+/// The error is one line that names the missing libraries and a remedy.
 pub(super) fn find(
     program: &Path,
     machine: &Machine,
@@ -54,8 +54,8 @@ pub(super) fn find(
     }
 }
 
-/// Folders that may hold libraries without the loader's knowledge, the preferred first. Never stubs: a
-/// program that is given those starts, and fails at its first call.
+/// Folders unknown to the loader that may hold libraries, the preferred one first. Folders with stubs are
+/// never included: a program that gets stubs starts, and fails at its first call.
 fn candidates(machine: &Machine, toolkit: &Toolkit) -> Vec<PathBuf> {
     let made = cuda_toolkit::home(&cuda_toolkit::default_root());
     let homes = std::iter::once(toolkit.home.clone()).chain(made);
@@ -63,7 +63,7 @@ fn candidates(machine: &Machine, toolkit: &Toolkit) -> Vec<PathBuf> {
     machine.driver.iter().cloned().chain(homes.flat_map(of_home)).collect()
 }
 
-/// The `lib` folders of NVIDIA's wheels, where `python` has any.
+/// The `lib` folders of NVIDIA's wheels, if `python` has any.
 fn wheel_folders(python: &Path) -> Vec<PathBuf> {
     const PLACES: &str = "import nvidia; print(*nvidia.__path__, sep='\\n')";
     let places = ask(python, &["-c", PLACES]).unwrap_or_default();
@@ -75,7 +75,7 @@ fn wheel_folders(python: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// For each library the first folder that holds it; each folder once.
+/// For each library the first folder that holds it. No folder is listed twice.
 fn holding(wanted: &[String], folders: &[PathBuf], exists: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut holding: Vec<PathBuf> = Vec::new();
     for library in wanted {
@@ -87,15 +87,15 @@ fn holding(wanted: &[String], folders: &[PathBuf], exists: impl Fn(&Path) -> boo
     holding
 }
 
-/// The folders to add before those that the loader was told of; none if there are none to add.
+/// The loader path: the added folders before those that the loader already knows. `None` if none are added.
 fn joined(added: &[PathBuf], told: &[PathBuf]) -> Option<OsString> {
     let all = added.iter().chain(told);
-    // A folder whose name holds a colon cannot be told to the loader at all.
+    // A folder name with a colon cannot be given to the loader.
     (!added.is_empty()).then(|| env::join_paths(all).ok()).flatten()
 }
 
-/// The libraries that the loader does not find for `program`. None where there is no `ldd` to ask:
-/// then the loader itself will name the first.
+/// The libraries that the loader does not find for `program`. It is empty if there is no `ldd` to ask. The
+/// loader itself will then name the first one.
 fn missing(program: &Path, loader_path: Option<&OsStr>) -> Vec<String> {
     let mut ldd = Command::new("ldd");
     ldd.arg(program).env("LC_ALL", "C");
@@ -106,7 +106,7 @@ fn missing(program: &Path, loader_path: Option<&OsStr>) -> Vec<String> {
     not_found(&String::from_utf8_lossy(&text))
 }
 
-/// The libraries that `ldd` calls not found.
+/// The libraries that `ldd` reports as not found.
 fn not_found(ldd: &str) -> Vec<String> {
     let names = ldd.lines().filter_map(|line| line.trim().strip_suffix(" => not found"));
     names.map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What this machine has of CUDA.
+//! The parts of CUDA that this machine has.
 
 use std::env;
 use std::fs;
@@ -8,18 +8,18 @@ use std::process::{Command, Stdio};
 use super::version::Version;
 use crate::cuda_toolkit;
 
-/// What was found on a machine, as far as it decides about CUDA.
+/// Everything found on a machine that matters for CUDA.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Machine {
-    /// What can compile for CUDA, the preferred first.
+    /// The toolkits that can compile for CUDA, the preferred one first.
     pub(super) toolkits: Vec<Toolkit>,
     /// The folder with the driver's library.
     pub(super) driver: Option<PathBuf>,
     /// Whether there is a card that programs may use.
     pub(super) card: bool,
-    /// The newest CUDA that the driver knows, where it tells.
+    /// The newest CUDA release that the driver supports, if known.
     pub(super) driver_cuda: Option<Version>,
-    /// The least compute capability among the cards, where they tell.
+    /// The lowest compute capability among the cards, if known.
     pub(super) capability: Option<Version>,
 }
 
@@ -27,15 +27,15 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Toolkit {
     pub(super) home: PathBuf,
-    /// Where nvcc tells.
+    /// Version of nvcc, if known.
     pub(super) version: Option<Version>,
 }
 
-/// Where toolkits lie that nothing points at.
+/// Usual folders of toolkits that no variable names.
 const USUAL_HOMES: [&str; 2] = ["/usr/local/cuda", "/opt/cuda"];
 
-/// Where the driver's library lies if the loader does not know: Debian's and Fedora's folders, those
-/// that container runtimes mount, and the one of WSL.
+/// Folders of the driver's library that the loader may not know: Debian's and Fedora's folders, those that
+/// container runtimes mount, and the one of WSL.
 const DRIVER_FOLDERS: [&str; 7] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
@@ -47,7 +47,7 @@ const DRIVER_FOLDERS: [&str; 7] = [
 ];
 
 impl Machine {
-    /// Looks around.
+    /// Examines this machine.
     pub(super) fn of_this() -> Self {
         let path = folders_of("PATH");
         let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
@@ -70,18 +70,18 @@ impl Machine {
     }
 }
 
-/// The folders of a variable such as PATH.
+/// The folders in a variable such as PATH.
 pub(super) fn folders_of(variable: &str) -> Vec<PathBuf> {
     env::var_os(variable).map(|value| env::split_paths(&value).collect()).unwrap_or_default()
 }
 
-/// The homes of the compilers on PATH; often it only has a link to one.
+/// The home folders of the compilers on PATH. PATH often has only a link to one.
 fn homes_on(path: &[PathBuf]) -> Vec<PathBuf> {
     let nvccs = path.iter().filter_map(|folder| folder.join("nvcc").canonicalize().ok());
     nvccs.filter_map(|nvcc| Some(nvcc.parent()?.parent()?.to_path_buf())).collect()
 }
 
-/// Those that have a compiler, each once.
+/// The homes that have a compiler, each once.
 fn with_nvcc(homes: impl Iterator<Item = PathBuf>) -> Vec<Toolkit> {
     let mut toolkits: Vec<Toolkit> = Vec::new();
     for home in homes {
@@ -95,8 +95,8 @@ fn with_nvcc(homes: impl Iterator<Item = PathBuf>) -> Vec<Toolkit> {
     toolkits
 }
 
-/// The folder of the driver's library: one that the loader is told of, that `ldconfig -p` lists, or a
-/// usual one.
+/// The folder of the driver's library: one on the loader's path, one that `ldconfig -p` lists, or a usual
+/// one.
 fn driver_folder(ldconfig: &str) -> Option<PathBuf> {
     let told = folders_of("LD_LIBRARY_PATH");
     let usual = DRIVER_FOLDERS.map(PathBuf::from);
@@ -104,7 +104,7 @@ fn driver_folder(ldconfig: &str) -> Option<PathBuf> {
     folders.into_iter().find(|folder| folder.join("libcuda.so.1").exists())
 }
 
-/// Where `ldconfig -p` says that a library lies.
+/// The folder of a library in the output of `ldconfig -p`.
 pub(super) fn listed_folder(library: &str, ldconfig: &str) -> Option<PathBuf> {
     let line =
         ldconfig.lines().find(|line| line.trim_start().split(' ').next() == Some(library))?;
@@ -112,13 +112,13 @@ pub(super) fn listed_folder(library: &str, ldconfig: &str) -> Option<PathBuf> {
     Path::new(path.trim()).parent().map(Path::to_path_buf)
 }
 
-/// Whether the user lets programs see any card; `""` and `-1` hide all.
+/// Whether the user lets programs see any card. `""` and `-1` hide all cards.
 fn is_visible(cuda_visible_devices: Option<&str>) -> bool {
     cuda_visible_devices.is_none_or(|devices| !devices.is_empty() && !devices.starts_with('-'))
 }
 
-/// Whether a device file of a card is there. A container may have been given any of the cards; WSL has
-/// one file for all.
+/// Whether there is a device file of a card. A container may have been given any of the cards. WSL has one
+/// file for all cards.
 fn has_card_file(dev: &Path) -> bool {
     let is_card = |name: &str| {
         let number = name.strip_prefix("nvidia");
@@ -132,7 +132,7 @@ fn least_capability(text: &str) -> Option<Version> {
     text.lines().filter_map(Version::parse).min()
 }
 
-/// What a program prints; none if it is not there or fails.
+/// The output of a program. `None` if it does not exist or fails.
 pub(super) fn ask(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).env("LC_ALL", "C");

@@ -1,4 +1,4 @@
-//! Two numbers, such as `13.0`.
+//! A version of two numbers, such as `13.0`.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Of a text that begins with it.
+    /// The version at the beginning of a text.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (major, rest) = text.trim_start().split_once('.')?;
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         Some(Self { major: major.parse().ok()?, minor: rest[..end].parse().ok()? })
     }
 
-    /// The first one behind `word`.
+    /// The first version after `word`.
     pub(super) fn after(word: &str, text: &str) -> Option<Self> {
         text.split(word).skip(1).find_map(Self::parse)
     }

@@ -1,4 +1,4 @@
-//! `env.sh`: the variables with which builds find the toolkit.
+//! `env.sh`: the variables that let builds find the toolkit.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn text(home: &Path, nvcc: &Path, full: bool) -> String {
          export CUDA_COMPUTE_CAP=\"${{CUDA_COMPUTE_CAP:-80}}\"\n"
     );
     if full {
-        // Never the stubs: a program that finds those starts, and fails at its first call.
+        // The stubs are never on this path: a program that finds them starts, and fails at its first call.
         text +=
             &format!("export LD_LIBRARY_PATH={lib}\"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"\n");
     }

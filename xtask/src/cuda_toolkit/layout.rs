@@ -1,4 +1,4 @@
-//! From the tree that wheels unpack to, to the one that compilers and build scripts look for.
+//! Changes the layout of unpacked wheels to the one that compilers and build scripts expect.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Adds what an installed toolkit has and the wheels lack, under the prefix `home`.
+/// Adds the files of an installed toolkit that the wheels lack, under the prefix `home`.
 pub(super) fn complete(home: &Path) -> Result<()> {
     for folder in ["bin", "nvvm/bin"] {
         make_executable(&home.join(folder))?;
@@ -16,7 +16,7 @@ pub(super) fn complete(home: &Path) -> Result<()> {
     name_for_the_linker(&home.join("lib"))
 }
 
-/// pip does not promise to keep the bit.
+/// Sets the executable bit, because pip does not promise to keep it.
 #[cfg(unix)]
 fn make_executable(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ fn make_executable(_: &Path) -> Result<()> {
     Ok(())
 }
 
-/// cuDNN's wheel has a prefix of its own; its files belong beside the others.
+/// Moves cuDNN's files to the others, because cuDNN's wheel has its own prefix.
 fn bring_in_cudnn(home: &Path) -> Result<()> {
     let cudnn = home.with_file_name("cudnn");
     for folder in ["lib", "include"] {
@@ -54,7 +54,7 @@ fn bring_in_cudnn(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The linker wants `libcublas.so`, the wheels have `libcublas.so.13` alone.
+/// The linker needs `libcublas.so`, but the wheels have only `libcublas.so.13`.
 fn name_for_the_linker(libraries: &Path) -> Result<()> {
     for library in files(libraries)? {
         let name = name_of(&library);
@@ -65,7 +65,8 @@ fn name_for_the_linker(libraries: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `libcublas.so` for `libcublas.so.13`; none if it is no versioned library or only a variant of one.
+/// `libcublas.so` for `libcublas.so.13`. `None` if the file is not a versioned library or only a variant of
+/// one.
 fn linker_name(file: &str) -> Option<String> {
     let (stem, version) = file.split_once(".so.")?;
     let is_library = stem.starts_with("lib") && version.starts_with(|c: char| c.is_ascii_digit());
@@ -90,7 +91,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Makes `at` a link to `target`; what is there already stays.
+/// Makes `at` a link to `target`. An existing file stays.
 #[cfg(unix)]
 fn link(target: &str, at: &Path) -> Result<()> {
     match std::os::unix::fs::symlink(target, at) {

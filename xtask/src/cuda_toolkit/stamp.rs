@@ -1,4 +1,5 @@
-//! What a finished toolkit was made of, so that a second call knows that there is nothing to do.
+//! The stamp of a finished toolkit. It lists the contents, so that a second call knows that nothing is left
+//! to do.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +10,15 @@ use super::wheels;
 
 pub(super) const NAME: &str = "made-of.txt";
 
-/// To be raised when the shape of the tree changes.
+/// Raise it when the layout of the tree changes.
 const SHAPE: u32 = 1;
 
 /// The text of a stamp.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Of the tree that is asked for.
+    /// The stamp of the requested tree.
     wanted: String,
-    /// Of another one that does as well: the full tree holds all that the other has.
+    /// The stamp of another tree that also suits: the full tree holds everything that the other one has.
     also_good: Option<String>,
 }
 
@@ -43,7 +44,7 @@ impl Stamp {
     }
 }
 
-/// Whether a toolkit under `root` was finished, whatever it is made of.
+/// Whether a toolkit under `root` was finished, with any contents.
 pub(super) fn is_finished(root: &Path) -> bool {
     root.join(NAME).is_file()
 }

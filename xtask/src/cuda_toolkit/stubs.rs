@@ -1,7 +1,8 @@
-//! Shared libraries without contents: names enough for the linker, where the real ones are not there.
+//! Stub libraries: shared libraries with only the names that the linker needs, in place of missing real
+//! ones.
 //!
-//! A program linked with them asks for the real libraries when it starts, because the stubs bear their
-//! names. The driver's library is always a stub: it comes with a driver alone, in no wheel.
+//! A stub has the name of the real library, so a program linked with it asks for the real library when it
+//! starts. The driver's library is always a stub, because it comes only with a driver and is in no wheel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,14 +11,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// A library of the toolkit, as the linker and the loader know it, and where its names come from.
+/// A library of the toolkit: its names for the linker and the loader, and the source of its function names.
 struct Library {
-    /// `-lNAME`.
+    /// The name in `-lNAME`.
     name: &'static str,
     soname: &'static str,
-    /// Module of cudarc that declares its functions.
+    /// The module of cudarc that declares its functions.
     module: &'static str,
-    /// What the names of the functions begin with.
+    /// Prefix of the function names.
     prefix: &'static str,
 }
 
@@ -30,21 +31,21 @@ const LIBRARIES: [Library; 4] = [
     Library { name: "nvrtc", soname: "libnvrtc.so.13", module: "nvrtc", prefix: "nvrtc" },
 ];
 
-/// Finds out before anything is removed or fetched whether there is a C compiler.
+/// Checks for a C compiler before anything is removed or fetched.
 pub(super) fn check_compiler() -> Result<()> {
     let cc = Command::new(compiler()).arg("--version").output();
     cc.with_context(|| format!("cannot start `{}`; install a C compiler", compiler()))?;
     Ok(())
 }
 
-/// The stub of the driver's library, from the names in its header.
+/// Makes the stub of the driver's library, from the names in its header.
 pub(super) fn driver(home: &Path) -> Result<()> {
     let header = home.join("include/cuda.h");
     let (name, soname) = DRIVER;
     make(home, name, soname, &driver_functions(&read(&header)?))
 }
 
-/// Stubs of the other libraries, from the declarations in cudarc's sources.
+/// Makes stubs of the other libraries, from the declarations in cudarc's sources.
 pub(super) fn libraries(home: &Path, cudarc: &Path) -> Result<()> {
     for Library { name, soname, module, prefix } in LIBRARIES {
         let path = cudarc.join(module).join("sys/mod.rs");
@@ -60,7 +61,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-/// Every word that is made like the name of a driver's function. Some are not one, which does no harm.
+/// Every word with the form of a driver function's name. Some are no functions, which does no harm.
 fn driver_functions(header: &str) -> BTreeSet<&str> {
     let is_function = |word: &&str| {
         word.strip_prefix("cu")
@@ -69,7 +70,7 @@ fn driver_functions(header: &str) -> BTreeSet<&str> {
     header.split(|c: char| !is_word(c)).filter(is_function).collect()
 }
 
-/// The functions that Rust source declares under names with this prefix.
+/// The functions with this prefix that Rust source declares.
 fn declared_functions<'a>(source: &'a str, prefix: &str) -> BTreeSet<&'a str> {
     let name = |rest: &'a str| &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
     source.split("fn ").skip(1).map(name).filter(|name| name.starts_with(prefix)).collect()

@@ -1,4 +1,4 @@
-//! What is brought from the Python package index, and pip, which brings it.
+//! The wheels from the Python package index, and pip, which installs them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 /// Compiler and headers.
 ///
-/// All of CUDA 13.0, update 2, which PyTorch 2.11 is built with too. Not newer: a driver refuses the
-/// PTX of an nvcc that is newer than itself, and 13.0 is what drivers of the line 580 know.
+/// All are of CUDA 13.0, update 2, which PyTorch 2.11 is built with too. They must not be newer: a driver
+/// refuses the PTX of an nvcc that is newer than the driver, and drivers of the 580 line support 13.0.
 const TOOLS: [&str; 5] = [
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-cuda-crt==13.0.88",
@@ -17,7 +17,7 @@ const TOOLS: [&str; 5] = [
     "nvidia-cuda-cccl==13.0.85",
 ];
 
-/// What a program is linked with or opens when it runs.
+/// Libraries that a program is linked with or opens when it runs.
 const LIBRARIES: [&str; 4] = [
     "nvidia-cublas==13.1.0.3",
     "nvidia-curand==10.4.0.35",
@@ -31,7 +31,7 @@ pub(super) fn names(full: bool) -> impl Iterator<Item = &'static str> {
     TOOLS.iter().chain(libraries).copied()
 }
 
-/// Finds out before anything is removed or fetched whether there is a pip.
+/// Checks for pip before anything is removed or fetched.
 pub(super) fn check_pip() -> Result<()> {
     let pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
     let pip = pip.context("cannot start `python3`; install Python 3 with pip")?;
@@ -42,11 +42,12 @@ pub(super) fn check_pip() -> Result<()> {
     Ok(())
 }
 
-/// Has pip unpack the wheels into `site`, which leaves the machine's own Python packages alone.
+/// Lets pip unpack the wheels into `site`. The machine's own Python packages stay as they are.
 pub(super) fn install(full: bool, site: &Path) -> Result<()> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    // No cache: it would keep the gigabyte a second time. No dependencies: the versions are these.
+    // No cache, because it would keep the gigabyte a second time. No dependencies, because the versions are
+    // fixed here.
     pip.args(["--no-cache-dir", "--no-deps", "--no-compile", "--only-binary=:all:", "--target"]);
     pip.arg(site).args(names(full));
     let status = pip.stdin(Stdio::null()).status().context("cannot start `python3`")?;

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// The arrows of `docs/architecture.md`: a package and what it may depend on, also in its tests.
+/// The arrows of `docs/architecture.md`: each package and the packages that it may depend on, also in
+/// tests.
 const ARROWS: &[(&str, &[&str])] = &[
     ("candle-vision-test-support", &[]),
     ("candle-vision-registry", &[]),
@@ -66,11 +67,11 @@ struct Package {
 #[derive(Debug, Deserialize)]
 struct Dependency {
     name: String,
-    /// `dev`, `build`, or none for a normal one.
+    /// `dev`, `build`, or `None` for a normal dependency.
     kind: Option<String>,
 }
 
-/// What is wrong in the output of `cargo metadata --no-deps`, one line each.
+/// The faults in the output of `cargo metadata --no-deps`, one line each.
 pub(super) fn check(metadata: &str) -> Result<Vec<String>> {
     let metadata: Metadata =
         serde_json::from_str(metadata).context("cannot read the output of `cargo metadata`")?;
@@ -97,7 +98,7 @@ pub(super) fn check(metadata: &str) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// What tests share is not published and may stand beside any crate.
+/// The crate that tests share is not published, so any crate may use it in tests.
 fn is_for_tests(dependency: &Dependency) -> bool {
     dependency.name == "candle-vision-test-support" && dependency.kind.as_deref() == Some("dev")
 }

@@ -8,15 +8,15 @@ use anyhow::{Context, Result};
 use super::rust_code;
 use super::words;
 
-/// Where kernels live; all other code is safe Rust.
+/// Folders of kernels. All other code is safe Rust.
 const UNSAFE_FOLDERS: [&str; 2] = ["crates/kernels/src/", "crates/ops/src/cuda/"];
-/// Larger files belong into the data folder, which git ignores.
+/// Larger files belong in the data folder, which git ignores.
 const MAX_FILE_BYTES: u64 = 1_000_000;
 
-/// What is wrong with one file of the project.
+/// The faults of one file of the project.
 pub(super) fn check(root: &Path, path: &str) -> Result<Vec<String>> {
     let full = root.join(path);
-    // Git also lists what was deleted and not yet committed.
+    // Git also lists files whose deletion is not committed yet.
     let Ok(metadata) = fs::symlink_metadata(&full) else {
         return Ok(Vec::new());
     };
@@ -41,8 +41,8 @@ fn size_fault(path: &str, bytes: u64) -> Option<String> {
     })
 }
 
-/// One style of modules: a folder of tests may have its `mod.rs`, which cargo would take for a test of
-/// its own under any other name.
+/// Checks that there is one style of modules. A folder of tests may have a `mod.rs`, because cargo would
+/// treat a file of any other name there as a separate test.
 fn module_fault(path: &str) -> Option<String> {
     let folder = path.strip_suffix("/mod.rs")?;
     let is_test = folder.split('/').any(|part| part == "tests");
@@ -67,10 +67,10 @@ fn doc_fault(path: &str, source: &str) -> Option<String> {
     })
 }
 
-/// Libraries are used from other programs, whose users have neither our commands nor their options: the
-/// cli adds what to type.
+/// Checks that messages of libraries name no command. Libraries are used from other programs, whose users
+/// have neither our commands nor their options. The cli adds what to type.
 fn command_fault(path: &str, source: &str) -> Option<String> {
-    // A recipe is what the cli opens: its settings are changed by `--set`, and its messages say so.
+    // The cli opens recipes. `--set` changes their settings, and their messages say so.
     let speaks_to_people = ["crates/cli/", "crates/recipe/"];
     let is_library =
         path.starts_with("crates/") && !speaks_to_people.iter().any(|own| path.starts_with(own));

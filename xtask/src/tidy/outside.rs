@@ -1,15 +1,16 @@
-//! Files that Rust code reads from outside of its crate's folder, which a published crate lacks.
+//! Finds files that Rust code reads from outside its crate's folder. A published crate lacks them.
 //!
-//! Two ways lead there: a path of `include_str!` and its like or of `#[path]`, which begins at the
-//! file's folder, and one that is joined to `CARGO_MANIFEST_DIR`, which begins at the crate's. Code
-//! that puts a path together in another place than it names the folder goes unseen.
+//! There are two ways to such a file. The first is a path in `include_str!` and similar macros or in
+//! `#[path]`, which begins at the file's folder. The second is a path that is joined to
+//! `CARGO_MANIFEST_DIR`, which begins at the crate's folder. The check misses code that names the folder in
+//! one place and builds the path in another.
 
 use super::rust_code::placed_literals;
 
-/// What includes a file by the path that follows.
+/// The macros that include a file by the path that follows.
 const INCLUDES: [&str; 3] = ["include!(", "include_str!(", "include_bytes!("];
 
-/// The lines of such paths, counted from 1, with the path. `file` is relative to the crate's folder.
+/// Such paths with their lines, counted from 1. `file` is relative to the crate's folder.
 pub(super) fn paths(file: &str, source: &str) -> Vec<(usize, String)> {
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
     let literals = placed_literals(source);
@@ -33,13 +34,13 @@ fn end_of((at, literal): (usize, &str)) -> usize {
     at + literal.len()
 }
 
-/// What stands between the quotes.
+/// The text between the quotes.
 fn content(literal: &str) -> &str {
     let start = literal.find('"').map_or(0, |at| at + 1);
     literal[start..].trim_end_matches('#').trim_end_matches('"')
 }
 
-/// Whether code ends where it wants the path of a file.
+/// Whether code ends where it expects the path of a file.
 fn is_included(code: &str) -> bool {
     let code = code.trim_end();
     let attribute = code.strip_suffix('=').map(str::trim_end);
@@ -47,7 +48,7 @@ fn is_included(code: &str) -> bool {
         || attribute.is_some_and(|code| code.ends_with("#[path"))
 }
 
-/// What the statement that begins with the crate's folder makes of it, if that leaves the folder.
+/// The path that the statement builds from the crate's folder, if the path leaves that folder.
 fn joined(source: &str, literals: &[(usize, &str)]) -> Option<String> {
     let mut at = end_of(*literals.first()?);
     for &literal in &literals[1..] {
@@ -71,7 +72,7 @@ fn upwards(code: &str) -> Option<String> {
     [".parent()", ".ancestors()"].into_iter().find(|call| code.contains(call)).map(str::to_owned)
 }
 
-/// Whether `path`, which begins in `folder`, goes further up than where `folder` begins.
+/// Whether `path`, which begins in `folder`, leads above the crate's folder.
 pub(super) fn leaves(folder: &str, path: &str) -> bool {
     if path.starts_with('/') {
         return true;

@@ -1,4 +1,5 @@
-//! What a published crate has: everything that crates.io and docs.rs show, and all files that it reads.
+//! Checks that a published crate has everything that crates.io and docs.rs show, and all files that it
+//! reads.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +11,8 @@ use crate::workspace::Package;
 
 const LICENCES: [&str; 2] = ["LICENSE-MIT", "LICENSE-APACHE"];
 
-/// What is wrong with the published ones of `packages`; `files` are those of the project, relative to
-/// its folder `root`.
+/// The faults of the published crates among `packages`. `files` are the project's files, relative to its
+/// folder `root`.
 pub(super) fn check(root: &Path, packages: &[Package], files: &[String]) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for package in packages.iter().filter(|package| package.is_published()) {
@@ -21,7 +22,7 @@ pub(super) fn check(root: &Path, packages: &[Package], files: &[String]) -> Resu
         faults.extend(manifest_faults(package, &prefix, &own));
         for file in own.iter().filter(|file| file.ends_with(".rs")) {
             let full = package.folder().join(file);
-            // Git also lists what was deleted and not yet committed.
+            // Git also lists files whose deletion is not committed yet.
             if !full.is_file() {
                 continue;
             }
@@ -37,7 +38,7 @@ pub(super) fn check(root: &Path, packages: &[Package], files: &[String]) -> Resu
     Ok(faults)
 }
 
-/// What the manifest and the folder lack; `files` are relative to the crate's folder, `prefix`.
+/// Everything that the manifest and the folder lack. `files` are relative to the crate's folder, `prefix`.
 fn manifest_faults(package: &Package, prefix: &str, files: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut require = |has: bool, what: &str| {
@@ -55,7 +56,7 @@ fn manifest_faults(package: &Package, prefix: &str, files: &[&str]) -> Vec<Strin
         require(files.contains(&licence), &format!("{licence} in its folder"));
     }
     for target in &package.targets {
-        // Cargo joins the two as they are written: `crates/a/../../tests/a.rs`.
+        // Cargo joins the two paths without simplifying them: `crates/a/../../tests/a.rs`.
         let path = target.src_path.strip_prefix(package.folder()).unwrap_or(&target.src_path);
         if outside::leaves("", &path.to_string_lossy()) {
             faults.push(format!(

@@ -1,7 +1,7 @@
-//! Rust source without its comments, strings and characters, as far as words need it.
+//! Removes comments, strings and characters from Rust source, as far as the search for words needs it.
 
-/// The words of the code with their lines, counted from 1; what stands in comments, strings and
-/// character literals is left out.
+/// The words of the code with their lines, counted from 1. Comments, strings and character literals are
+/// left out.
 pub(super) fn words(source: &str) -> Vec<(usize, String)> {
     let code = blank_out(source);
     let mut words = Vec::new();
@@ -13,25 +13,25 @@ pub(super) fn words(source: &str) -> Vec<(usize, String)> {
     words
 }
 
-/// The string literals with the lines where they begin, counted from 1, as they are written.
+/// The string literals as written, with the lines where they begin, counted from 1.
 pub(super) fn literals(source: &str) -> Vec<(usize, &str)> {
     let line = |at: usize| 1 + source[..at].matches('\n').count();
     placed_literals(source).into_iter().map(|(at, literal)| (line(at), literal)).collect()
 }
 
-/// The string literals with the bytes at which they begin, as they are written.
+/// The string literals as written, with the byte offsets at which they begin.
 pub(super) fn placed_literals(source: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     blank_out_all(source, |at, literal| found.push((at, literal)));
     found
 }
 
-/// The source with comments and literals replaced by one space; line breaks are kept.
+/// The source with each comment and literal replaced by one space. Line breaks are kept.
 fn blank_out(source: &str) -> String {
     blank_out_all(source, |_, _| {})
 }
 
-/// The same; `literal` is told of each string literal and where it begins.
+/// The same. It also calls `literal` with each string literal and its offset.
 fn blank_out_all<'a>(source: &'a str, mut literal: impl FnMut(usize, &'a str)) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
@@ -57,7 +57,7 @@ fn blank_out_all<'a>(source: &'a str, mut literal: impl FnMut(usize, &'a str)) -
     code
 }
 
-/// Length of a comment that begins here; block comments nest.
+/// Length of a comment that begins here. Block comments nest.
 fn comment(rest: &str) -> Option<usize> {
     if rest.starts_with("//") {
         return Some(rest.find('\n').unwrap_or(rest.len()));

@@ -1,20 +1,21 @@
-//! Words that were replaced by the field's own and are not to come back.
+//! Words that were replaced by the field's own terms and must not come back.
 
-/// A word, and what the project says instead.
+/// A word, and the term that the project uses instead.
 struct Refused {
     found: Found,
     instead: &'static str,
-    /// Where the word means something else: the beginnings of paths.
+    /// Places where the word means something else: prefixes of paths.
     places: &'static [&'static str],
-    /// Texts that contain the word and are right.
+    /// Texts that contain the word and are correct.
     texts: &'static [&'static str],
 }
 
-/// What counts as the word; capitals make no difference.
+/// What counts as the word. Upper and lower case are the same.
 enum Found {
-    /// These letters anywhere, also within a name.
+    /// These letters anywhere, even within a name.
     Letters(&'static str),
-    /// One of these words, alone or as a part of a name: `taps` of `layer_taps`, not of `tapset`.
+    /// One of these words, alone or as a part of a name: `taps` matches in `layer_taps`, but not in
+    /// `tapset`.
     Words(&'static [&'static str]),
 }
 
@@ -40,7 +41,7 @@ const REFUSED: [Refused; 6] = [
         found: Letters("picture"),
         instead: "`image`",
         places: &[],
-        // Keys of recipes and fields of run folders that older versions wrote, which are still read.
+        // Keys of recipes and fields of run folders from older versions. They can still be read.
         texts: &["\"pictures\"", "train_pictures", "val_pictures", "picture_size"],
     },
     Refused {
@@ -57,20 +58,20 @@ const REFUSED: [Refused; 6] = [
     },
 ];
 
-/// The same for whole phrases, which say nothing out of their context.
+/// Refused phrases, which are unclear out of their context.
 const PHRASES: [(&str, &str); 1] = [("a folder a class", "`one folder per class`")];
 
-/// History keeps its words, and so does this table.
+/// The changelog keeps its words, and so does this table.
 const FREE: [&str; 2] = ["CHANGELOG.md", "xtask/src/tidy/words.rs"];
 
-/// Whether a file is one in which people write.
+/// Whether words are checked in this file: whether it contains prose.
 pub(super) fn are_checked_in(path: &str) -> bool {
     let is_text = [".rs", ".md", ".toml", ".html"].iter().any(|ending| path.ends_with(ending));
     let is_fixture = path.split('/').any(|part| part == "fixtures" || part == "reference");
     is_text && !is_fixture && !FREE.contains(&path)
 }
 
-/// Each refused word of a file, with its line and what to write.
+/// Each refused word of a file, with its line and the replacement.
 pub(super) fn check(path: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -97,14 +98,14 @@ impl Refused {
         !self.places.iter().any(|place| path.starts_with(place))
     }
 
-    /// The word as the line has it.
+    /// The word as it is written in the line.
     fn word_in(&self, line: &str) -> Option<String> {
         let mut line = line.to_owned();
         for text in self.texts {
             line = line.replace(text, " ");
         }
         match self.found {
-            // The lower case of other letters may take more bytes; that of these ASCII ones does not.
+            // The lower case of other letters may take more bytes. These ASCII letters keep their length.
             Letters(letters) => {
                 let at = line.to_ascii_lowercase().find(&letters.to_ascii_lowercase())?;
                 Some(line[at..at + letters.len()].to_owned())
@@ -114,7 +115,7 @@ impl Refused {
     }
 }
 
-/// The words of a line in lower case; those within a name count one by one.
+/// The words of a line in lower case. The parts of a name count one by one.
 fn parts(line: &str) -> impl Iterator<Item = String> + use<'_> {
     line.split(|c: char| !c.is_alphanumeric()).flat_map(|name| {
         let mut parts = vec![String::new()];

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &CompareArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A run as its folder tells it.
+/// A run as read from its folder.
 struct Read {
     name: String,
     settings: Settings,
@@ -48,7 +48,7 @@ fn read(path: &Path, registry: &Registry) -> Result<Read> {
     if history.epochs.is_empty() {
         bail!("`{}` has no finished epoch to compare", path.display())
     }
-    // Checkpoints are large, and a run may be kept without them.
+    // Checkpoints are large, so a run may have been kept without them.
     let parameters = if folder.best().is_file() {
         let classifier = Classifier::load_with(folder.best(), registry, &Device::Cpu)?;
         Some(
@@ -84,7 +84,7 @@ impl Read {
     }
 }
 
-/// Runs of the same name in different folders go by their paths.
+/// Runs with the same name in different folders are named by their paths.
 fn tell_names_apart(runs: &mut [Read], paths: &[PathBuf]) {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for (run, path) in runs.iter_mut().zip(paths) {
@@ -94,7 +94,7 @@ fn tell_names_apart(runs: &mut [Read], paths: &[PathBuf]) {
     }
 }
 
-/// `name.html` for `name`, `name.html` and `name.png` alike.
+/// `name`, `name.html` and `name.png` all become `name.html`, for the ending `html`.
 fn with_ending(output: &Path, ending: &str) -> PathBuf {
     let stem = match output.extension().and_then(|found| found.to_str()) {
         Some("html" | "png") => output.with_extension(""),

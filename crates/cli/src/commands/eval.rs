@@ -66,7 +66,7 @@ fn print(args: &EvalArgs, evaluation: &Evaluation, classes: &[String]) -> Result
     Ok(())
 }
 
-/// In the folder one stands in: to measure a run changes nothing in its folder.
+/// The output goes to the current folder: evaluating a run changes nothing in the run's folder.
 fn default_output(args: &EvalArgs) -> PathBuf {
     let mut name = args.checkpoint.file_stem().unwrap_or_default().to_os_string();
     name.push(".confusion.csv");

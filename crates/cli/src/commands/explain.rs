@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ExplainArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Fails if the network says NaN: no class is the most probable one then.
+/// Fails if the network's output is NaN, because no class is the most probable one then.
 pub(crate) fn check_finite(maps: &[ClassActivationMap]) -> Result<()> {
     match maps.iter().map(|map| map.probability).find(|value| !value.is_finite()) {
         Some(value) => Err(candle_vision::Error::NotFinite { value }.into()),

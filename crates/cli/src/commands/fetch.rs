@@ -21,7 +21,7 @@ pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
         list(data_dir)?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Without names, a folder gives all it has.
+    // Without names, everything that the folder holds is fetched.
     let everything = args.names.is_empty();
     let items: Vec<&Item> = if everything {
         catalog().iter().collect()
@@ -84,12 +84,12 @@ pub(crate) fn bring(
     fetched
 }
 
-/// What is shown of a fetch.
+/// The state of the progress display of a fetch.
 #[derive(Default)]
 struct Shown {
     bar: Option<ProgressBar>,
-    /// Addresses that did not do. They are told once another one answers; if none does, the error
-    /// names them all.
+    /// Addresses that failed. They are reported once another one succeeds. If none does, the error names
+    /// them all.
     passed_over: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `candle-vision inspect`: looking inside.
+//! `candle-vision inspect`: looks inside a network or at its data.
 
 mod activations;
 mod network;
@@ -25,15 +25,15 @@ pub(crate) fn run(command: &InspectCommand, registry: &Registry) -> Result<ExitC
     }
 }
 
-/// `photo.jpg` becomes `photo.KIND.png` in the folder one stands in: the photograph's own may be
-/// read-only. Where there is a file of that name, it gets a number.
+/// `photo.jpg` becomes `photo.KIND.png` in the current folder, because the photograph's own folder may be
+/// read-only. If such a file exists, the name gets a number.
 fn image_name(of: &Path, kind: &str) -> PathBuf {
     let mut name = of.file_stem().unwrap_or_default().to_os_string();
     name.push(format!(".{kind}.png"));
     unused(name.into(), &HashSet::new())
 }
 
-/// An image on a page: red, green and blue bytes, and what is said about it.
+/// An image on a page: red, green and blue bytes, and a caption.
 struct Shown {
     width: usize,
     height: usize,

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &PredictArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What `--json` prints for an image.
+/// The output of `--json` for an image.
 #[derive(Serialize)]
 struct Line<'a> {
     image: String,

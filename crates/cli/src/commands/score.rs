@@ -1,4 +1,4 @@
-//! `candle-vision score`: every way to explain, measured over many images.
+//! `candle-vision score`: measures explanation methods over many images.
 
 mod sheet;
 mod tally;
@@ -23,7 +23,7 @@ use crate::{measured, say};
 use sheet::Sheet;
 use tally::Tally;
 
-/// Images whose maps are drawn.
+/// Number of images whose maps are drawn.
 const SHEETS: usize = 3;
 
 pub(crate) fn run(args: &ScoreArgs, registry: &Registry) -> Result<ExitCode> {
@@ -40,13 +40,13 @@ pub(crate) fn run(args: &ScoreArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The folder for what is found out about a checkpoint.
+/// The folder for results about a checkpoint.
 pub(crate) fn beside(checkpoint: &Path) -> PathBuf {
     checkpoint.parent().unwrap_or(Path::new("")).join("explain")
 }
 
-/// Explains the true class of `count` images by each method, measures the maps and random ones,
-/// prints a table, and writes it and the maps of a few images to `output`.
+/// Explains the true class of `count` images by each method and scores the maps and random ones. Prints a
+/// table, and writes it and the maps of a few images to `output`.
 pub(crate) fn score_methods(
     classifier: &Classifier,
     dataset: &Arc<dyn Dataset>,
@@ -82,7 +82,7 @@ pub(crate) fn score_methods(
     Ok(())
 }
 
-/// Which images: always the same ones, of all classes.
+/// Chooses images. They are always the same ones and cover all classes.
 fn chosen(images: usize, count: usize) -> Vec<usize> {
     let mut generator = Generator::seed_from_u64(0);
     let count = count.min(images);
@@ -95,7 +95,7 @@ fn chosen(images: usize, count: usize) -> Vec<usize> {
     chosen
 }
 
-/// The maps of one image by each method, counted in `tally`.
+/// Computes the maps of one image by each method and adds their scores to `tally`.
 fn explain(
     classifier: &Classifier,
     sample: &Sample,

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SummaryArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every network by name.
+/// Lists all networks by name.
 fn list(registry: &Registry) -> Result<()> {
     let mut table = table();
     table.set_header(["network", "input", "what it is"]);
@@ -86,7 +86,7 @@ fn row(layer: &LayerSummary) -> [String; 5] {
     ]
 }
 
-/// 11689512 as 11,689,512.
+/// Groups digits: 11689512 becomes 11,689,512.
 fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();

@@ -52,7 +52,7 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     let Plan { settings, notes, .. } = planner.plan(recipe)?;
     notes.iter().for_each(say::note);
     settings.conv.apply();
-    // Whatever is wrong with the data or the network is found before a run folder is made.
+    // Errors in the data or the network are found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
     let opened = settings.open(&place, &device, Start::New)?;
@@ -64,7 +64,7 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     result
 }
 
-/// The recipe with what was asked on the command line.
+/// The recipe with the changes of the command line.
 pub(crate) fn asked(args: &TrainArgs, mut recipe: Recipe) -> candle_vision_recipe::Result<Recipe> {
     if let Some(epochs) = args.epochs {
         recipe.set_value("training.epochs", i64::from(epochs))?;
@@ -84,7 +84,7 @@ pub(crate) fn asked(args: &TrainArgs, mut recipe: Recipe) -> candle_vision_recip
     Ok(recipe)
 }
 
-/// The remedy where the file system does not let us make a folder.
+/// Adds the remedy if the file system does not allow us to make a folder.
 fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
     let is_io = matches!(error, candle_vision::train::Error::Io { .. });
     let error = anyhow::Error::from(error);
@@ -156,7 +156,7 @@ fn train(
     })
 }
 
-/// Tells and records what a run goes on with that it did not begin with.
+/// Reports and records the settings that differ from those the run began with.
 fn take_in_changes(begun: &Begun, registry: &Registry) -> Result<()> {
     let Begun { folder, settings, changes, checkpoint } = begun;
     if changes.is_empty() {
@@ -171,7 +171,7 @@ fn take_in_changes(begun: &Begun, registry: &Registry) -> Result<()> {
     Ok(changes::record(folder, settings, changes, checkpoint.metadata.epoch)?)
 }
 
-/// What another number of epochs means for the learning rate.
+/// Describes what another number of epochs means for the learning rate.
 fn schedule_of_length(settings: &Settings, registry: &Registry) -> Result<String> {
     let schedule = registry.training.schedules.build(&settings.training.schedule)?;
     let epochs = settings.training.epochs;
@@ -185,7 +185,7 @@ fn schedule_of_length(settings: &Settings, registry: &Registry) -> Result<String
     })
 }
 
-/// What the recipe wants to be measured of the finished network.
+/// Measures the explanations of the finished network, if the recipe asks for it.
 fn measure_explanations(
     settings: &Settings,
     best: &Path,
@@ -200,7 +200,7 @@ fn measure_explanations(
     score::score_methods(&classifier, val.dataset(), &methods, wanted.images, &output)
 }
 
-/// Writes `report.html`. The run is done by then: whatever goes wrong here is only told.
+/// Writes `report.html`. The run is complete by then, so an error is only reported.
 fn write_report(run: &report::Run<'_>, stop: &AtomicBool) {
     let written = run.write_report(|| !stop.load(Ordering::Relaxed));
     let reason = match written {
@@ -214,10 +214,10 @@ fn write_report(run: &report::Run<'_>, stop: &AtomicBool) {
     ));
 }
 
-/// A run that failed before its first checkpoint leaves no empty folder behind.
+/// Removes the folder of a run that failed before its first checkpoint.
 fn remove_if_nothing_came_of_it(folder: &RunFolder, result: &Result<ExitCode>) {
     if result.is_err() && !folder.last().exists() && !folder.best().exists() {
-        // The error itself is what matters; a folder that cannot be removed only takes a number.
+        // The error itself matters more. A folder that cannot be removed only uses up a number.
         let _ = std::fs::remove_dir_all(folder.path());
     }
 }

@@ -1,4 +1,4 @@
-//! Entries of a gzipped tar file, without the `tar` crate's own unpacking.
+//! Reads the entries of a gzipped tar file. The `tar` crate's own unpacking is not used.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -9,16 +9,16 @@ use tar::{Archive, Entry, EntryType, PaxExtensions};
 use super::Unpacker;
 use crate::error::Result;
 
-/// Long names and pax records are read into memory; no honest one comes near this.
+/// Long names and pax records are read into memory. No honest record comes near this size.
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
-/// Zeros after the end mark (tar pads to whole blocks) that are read to reach gzip's checksum.
+/// Tar pads with zeros to whole blocks. So many bytes after the end mark are read to reach gzip's checksum.
 const MAX_PADDING_BYTES: u64 = 1 << 20;
 
 type GzReader = MultiGzDecoder<BufReader<File>>;
 
 pub(super) fn unpack(file: File, unpacker: &mut Unpacker<'_>) -> Result<()> {
     let mut archive = Archive::new(MultiGzDecoder::new(BufReader::new(file)));
-    // Raw: the crate would otherwise read long names of any length into memory.
+    // Raw mode: otherwise the crate would read long names of any length into memory.
     let entries = archive.entries().map_err(|error| unpacker.damaged(error))?.raw(true);
     let mut long_name = None;
     for entry in entries {
@@ -29,7 +29,7 @@ pub(super) fn unpack(file: File, unpacker: &mut Unpacker<'_>) -> Result<()> {
                     long_name = Some(name);
                 }
             }
-            // A comment for the whole archive, as `git archive` writes.
+            // A comment for the whole archive. `git archive` writes one.
             EntryType::XGlobalHeader => {}
             kind => {
                 let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
@@ -47,7 +47,7 @@ fn unpack_entry(
     unpacker: &mut Unpacker<'_>,
 ) -> Result<()> {
     let bytes = entry.header().entry_size().map_err(|error| unpacker.damaged(error))?;
-    // Old tars know no folder type, only names that end with a slash.
+    // Old tar files have no folder type. Their folder names end with a slash instead.
     let is_folder = kind.is_dir() || (kind.is_file() && name.ends_with(b"/"));
     match kind {
         _ if is_folder && bytes == 0 => unpacker.folder(name),
@@ -65,7 +65,7 @@ fn unpack_entry(
     }
 }
 
-/// The name that a GNU or pax record gives to the entry behind it, if it gives one.
+/// The name that a GNU or pax record gives to the next entry, if it gives one.
 fn read_long_name(
     entry: &mut Entry<'_, GzReader>,
     unpacker: &Unpacker<'_>,
@@ -89,7 +89,7 @@ fn read_long_name(
         let extension = extension.map_err(|error| unpacker.damaged(error))?;
         match extension.key_bytes() {
             b"path" => path = Some(extension.value_bytes().to_vec()),
-            // A second length lets two readers see two different archives.
+            // If there were a second length, two readers could see two different archives.
             b"size" => return Err(unpacker.refuse(&name, "overrides the length of its file")),
             _ => {}
         }
@@ -97,7 +97,7 @@ fn read_long_name(
     Ok(path)
 }
 
-/// Reads to the end of the gzip stream, where its checksum shows whether it is whole.
+/// Reads to the end of the gzip stream. The checksum there shows whether the stream is complete.
 fn check_end(rest: GzReader, unpacker: &Unpacker<'_>) -> Result<()> {
     let read = io::copy(&mut rest.take(MAX_PADDING_BYTES), &mut io::sink())
         .map_err(|error| unpacker.damaged(error))?;

@@ -8,7 +8,7 @@ use zip::read::ZipFile;
 
 use super::Unpacker;
 
-/// File type bits of a Unix mode, and the two types that are unpacked.
+/// File type bits of a Unix mode, and the two types that are accepted.
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_FILE: u32 = 0o100_000;
 const TYPE_FOLDER: u32 = 0o040_000;
@@ -30,8 +30,8 @@ pub(super) fn unpack(file: File, unpacker: &mut Unpacker<'_>) -> crate::Result<(
     Ok(())
 }
 
-/// What only the list of all entries shows: `zip` keeps one of two entries with the same name, and
-/// overlapping entries are how a small archive becomes a bomb.
+/// Makes the checks that need the list of all entries. The `zip` crate keeps one of two entries with the
+/// same name. Overlapping entries are how a small archive becomes a zip bomb.
 fn check_directory(archive: &mut ZipArchive<Reader>, unpacker: &Unpacker<'_>) -> crate::Result<()> {
     if archive.has_duplicate_names() {
         return Err(unpacker.damaged("two of its entries have the same name"));

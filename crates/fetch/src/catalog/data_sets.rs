@@ -51,7 +51,7 @@ const FASHION_MNIST: [(&str, u64, &str); 4] = [
     ),
 ];
 
-/// 10,000 records of a label byte and 3,072 pixel bytes.
+/// 10,000 records, each of a label byte and 3,072 pixel bytes.
 const CIFAR_BYTES: u64 = 30_730_000;
 
 const CIFAR: [(&str, &str); 6] = [
@@ -63,7 +63,7 @@ const CIFAR: [(&str, &str); 6] = [
     ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
 ];
 
-/// A class-balanced part for machines without a network: 500 and 200 images a class.
+/// A class-balanced part for machines without a network: 500 training and 200 test images per class.
 const CIFAR_SUBSET: [(&str, u64, &str); 3] = [
     (
         "train_5000.bin",
@@ -78,7 +78,8 @@ const CIFAR_SUBSET: [(&str, u64, &str); 3] = [
     ("batches.meta.txt", 60, "2ce042b1e0b48db4bb214408e6414ba18b2731c24af244f2d6c112fddf31af00"),
 ];
 
-/// Images a folder. A GIF among the training ants is no image to torchvision either.
+/// Number of images per folder. One of the training ants is a GIF, which torchvision does not count as an
+/// image either.
 const HYMENOPTERA: [(&str, usize); 4] =
     [("train/ants", 123), ("train/bees", 121), ("val/ants", 70), ("val/bees", 83)];
 

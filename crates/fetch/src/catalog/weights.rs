@@ -97,8 +97,9 @@ pub(super) fn mobilenet_v2() -> Item {
     )
 }
 
-/// Weights `weights/NAME.safetensors`: from the hub if it has them under torchvision's parameter
-/// names (nothing to convert then), else torchvision's own pickle.
+/// The item `weights/NAME.safetensors`. It comes from the hub if the hub has the weights under
+/// torchvision's parameter names, because nothing has to be converted then. Otherwise it comes from
+/// torchvision's own pickle.
 fn weights(
     name: &str,
     about: &str,

@@ -1,4 +1,4 @@
-//! One request and the bytes it brings.
+//! One request and the bytes that it brings.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,15 +17,15 @@ const CHUNK: usize = 1 << 16;
 
 /// Why a transfer did not bring the whole file.
 pub(super) enum Failure {
-    /// The disk or the file system: no other address would help.
+    /// The disk or the file system failed. No other address would help.
     Local(Error),
-    /// Asking this address again would give the same.
+    /// Asking this address again would give the same result.
     Final(Cause),
-    /// Worth another try at the same address.
+    /// The same address is worth another try.
     Interrupted { cause: Cause, new_bytes: u64 },
 }
 
-/// Why an address does not do.
+/// Why an address failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
     pub(crate) kind: AttemptKind,
@@ -42,7 +42,7 @@ impl Cause {
         Self::new(AttemptKind::NoFile, text)
     }
 
-    /// What the HTTP client says of a request without an answer.
+    /// The cause that the HTTP client gives for a request without an answer.
     pub(crate) fn of(error: &ureq::Error) -> Self {
         let kind = match error {
             ureq::Error::HostNotFound
@@ -68,20 +68,20 @@ fn is_unreachable(kind: io::ErrorKind) -> bool {
 }
 
 impl Failure {
-    /// A failure that may pass, without any bytes gained.
+    /// A failure that may pass, with no bytes gained.
     pub(super) fn passing(cause: Cause) -> Self {
         Self::Interrupted { cause, new_bytes: 0 }
     }
 }
 
-/// Fills `part` from one address, across interruptions.
+/// Fills `part` from one address and survives interruptions.
 pub(super) struct Transfer<'a> {
     agent: &'a Agent,
     options: &'a HttpOptions,
     url: &'a str,
     download: &'a Download<'a>,
     part: &'a Path,
-    /// The strong ETag of the bytes received so far: a changed file must not be mixed with them.
+    /// The strong ETag of the bytes received so far. Bytes of a changed file must not be mixed with them.
     etag: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Transfer<'a> {
         let mut offset = self.received()?;
         match self.download.spec.bytes {
             Some(bytes) if offset == bytes => return Ok(()),
-            // Without a sum or an ETag nothing would show that the two halves are of one file.
+            // Without a sum or an ETag nothing would show that both halves belong to one file.
             _ if self.download.spec.sha256.is_none() && self.etag.is_none() => offset = 0,
             Some(bytes) if offset > bytes => offset = 0,
             _ => {}
@@ -139,7 +139,7 @@ impl<'a> Transfer<'a> {
             }
         }
         request.call().map_err(|error| match error {
-            // Waiting and asking again is for servers that are there.
+            // Waiting and asking again helps only with servers that exist.
             ureq::Error::HostNotFound
             | ureq::Error::BadUri(_)
             | ureq::Error::TooManyRedirects
@@ -153,7 +153,7 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    /// Where the answer's bytes begin in the file, and the length of the whole file.
+    /// The offset in the file where the answer's bytes begin, and the length of the whole file.
     fn accept(
         &self,
         response: &Response<Body>,
@@ -193,7 +193,7 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Forgets the bytes received so far.
+    /// Drops the bytes received so far.
     fn restart(&self, cause: &str) -> Result<Failure, Failure> {
         self.open_part(0)?;
         Ok(Failure::passing(Cause::no_file(cause)))
@@ -205,7 +205,7 @@ impl<'a> Transfer<'a> {
         Failure::Final(Cause::new(AttemptKind::OtherFile, text))
     }
 
-    /// Opens `part` to write at `start`, cutting off what lies behind.
+    /// Opens `part` for writing at `start` and cuts off the bytes behind it.
     fn open_part(&self, start: u64) -> Result<File, Failure> {
         let file = OpenOptions::new()
             .create(true)
@@ -271,7 +271,7 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// Notices a server that sends just enough not to stall.
+/// Detects a server that sends just enough bytes not to count as stalled.
 struct Pace {
     since: Instant,
     bytes: u64,
@@ -313,7 +313,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers, header::CONTENT_LENGTH)?.trim().parse().ok()
 }
 
-/// Start and total of `Content-Range: bytes START-END/TOTAL`.
+/// The start and the total of `Content-Range: bytes START-END/TOTAL`.
 pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let range = text(headers, header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
     let (span, total) = range.split_once('/')?;

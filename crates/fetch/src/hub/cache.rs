@@ -1,5 +1,5 @@
-//! The hub's cache on disk: `blobs/ETAG`, `snapshots/COMMIT/FILE` as links to them, and
-//! `refs/REVISION` with the commit.
+//! The hub's cache on disk. It holds the bytes as `blobs/ETAG`, links to them as `snapshots/COMMIT/FILE`,
+//! and the commit in `refs/REVISION`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::safetensors_header::check_safetensors_header;
 
-/// The part of the cache that belongs to one repository, for one of its files.
+/// The part of the cache for one file of one repository.
 pub(super) struct RepoCache<'a> {
     root: PathBuf,
     repo: CacheRepo,
@@ -32,12 +32,12 @@ impl<'a> RepoCache<'a> {
         self.root.join("blobs")
     }
 
-    /// `etag` has been checked to be hexadecimal: it cannot lead out of the cache.
+    /// `etag` has been checked to be hexadecimal, so it cannot lead out of the cache.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.repo.blob_path(etag)
     }
 
-    /// The cached file if it is there and sound; an unsound one is removed.
+    /// The cached file if it is there and passes verification. A file that fails is removed.
     pub(super) fn verified(&self) -> Result<Option<PathBuf>> {
         let Some(path) = self.cached() else {
             return Ok(None);
@@ -55,7 +55,7 @@ impl<'a> RepoCache<'a> {
         }
     }
 
-    /// The blob behind a snapshot's name, unless a user linked it to a file elsewhere.
+    /// The blob behind a snapshot's name. `None` if a user linked the name to a file elsewhere.
     fn own_blob(&self, path: &Path) -> Option<PathBuf> {
         let blob = fs::canonicalize(path).ok()?;
         let blobs = fs::canonicalize(self.blobs()).ok()?;
@@ -63,7 +63,7 @@ impl<'a> RepoCache<'a> {
     }
 
     fn cached(&self) -> Option<PathBuf> {
-        // Python writes no `refs` entry for a commit; its snapshot has the commit's name anyway.
+        // Python writes no `refs` entry for a commit, because the snapshot has the commit's name anyway.
         let by_commit = self.repo.pointer_path(&self.file.revision).join(&self.file.spec.name);
         if is_hex(&self.file.revision, &[40]) && by_commit.is_file() {
             return Some(by_commit);
@@ -82,7 +82,7 @@ impl<'a> RepoCache<'a> {
         Ok(())
     }
 
-    /// Makes the snapshot's name for a downloaded blob, and notes the revision's commit.
+    /// Links a downloaded blob under its snapshot's name and notes the revision's commit.
     pub(super) fn link(&self, etag: &str, commit: &str) -> Result<PathBuf> {
         let pointer = self.repo.pointer_path(commit).join(&self.file.spec.name);
         if let Some(parent) = pointer.parent() {
@@ -95,20 +95,20 @@ impl<'a> RepoCache<'a> {
         Ok(pointer)
     }
 
-    /// Folders between the repository's folder and the file's name in a snapshot.
+    /// Number of folders between the repository's folder and the file's name in a snapshot.
     fn depth(&self) -> usize {
         2 + self.file.spec.name.matches('/').count()
     }
 }
 
-/// The sum a blob's name gives, for large files.
+/// The sum in a blob's name, for large files.
 fn sum_of_blob(path: &Path) -> Option<Sha256Sum> {
     let blob = fs::canonicalize(path).ok()?;
     let name = blob.file_name()?.to_str()?;
     is_hex(name, &[64]).then(|| Sha256Sum::new(name).ok())?
 }
 
-/// A relative link, so that the cache can be moved as a whole.
+/// Makes a relative link, so that the cache can be moved as a whole.
 #[cfg(unix)]
 fn link_file(blob: &Path, pointer: &Path, depth: usize) -> Result<()> {
     let name = blob.file_name().unwrap_or_default();
@@ -117,7 +117,7 @@ fn link_file(blob: &Path, pointer: &Path, depth: usize) -> Result<()> {
     std::os::unix::fs::symlink(target, pointer).map_err(Error::io("link", pointer))
 }
 
-/// Links need a privilege on Windows: the file moves to its snapshot, as Python does there.
+/// Links need a privilege on Windows. The file is moved into its snapshot instead, as Python does there.
 #[cfg(not(unix))]
 fn link_file(blob: &Path, pointer: &Path, _depth: usize) -> Result<()> {
     fs::rename(blob, pointer).map_err(Error::io("rename to", pointer))

@@ -1,7 +1,7 @@
-//! Convolution of each channel with a kernel of its own.
+//! Convolution of each channel with its own kernel.
 //!
-//! There is no matrix product here, only products element by element along the channels, which lie
-//! side by side: the loops below handle blocks of them, with the sums in registers.
+//! There is no matrix product here. The products are element by element along the channels, which are
+//! contiguous. The loops below handle blocks of channels, with the sums in registers.
 
 use rayon::prelude::*;
 
@@ -14,10 +14,10 @@ use crate::pieces::split;
 use crate::scratch::Scratch;
 use crate::vectorize::vectorize;
 
-/// For each position along an axis, the taps that read something there, and where.
+/// For each position along an axis, the taps that read an input there, and which input.
 type Reach = Vec<Vec<Read>>;
 
-/// One tap and the row (or column) of the source that it reads.
+/// One tap, and the row (or column) of the source that it reads.
 #[derive(Debug, Clone, Copy)]
 struct Read {
     tap: usize,
@@ -74,7 +74,7 @@ fn reads(axis: &KernelReads, position: usize) -> Vec<Read> {
     axis.taps.iter().filter_map(read).collect()
 }
 
-/// For each tap along the width, the pairs of an output's column and the input's that it reads.
+/// For each tap along the width, the pairs of an output column and the input column that it reads.
 fn by_tap(reach: &Reach, shape: &ConvShape) -> Vec<Vec<(usize, usize)>> {
     let mut pairs = vec![Vec::new(); shape.kernel[1]];
     for (position, reads) in reach.iter().enumerate() {
@@ -89,7 +89,7 @@ fn pixels<T>(image: &[T], line: usize, line_len: usize) -> &[T] {
     &image[line * line_len..][..line_len]
 }
 
-/// Sets every pixel of `result` to the sum of the pixels that its taps read, weighted by channel.
+/// Sets every pixel of `result` to the sum of the pixels that its taps read, with weights for each channel.
 fn correlate<T: Float>(
     source: &[T],
     source_size: [usize; 2],
@@ -122,7 +122,7 @@ fn correlate<T: Float>(
 }
 
 vectorize! {
-    /// One line of the result; `lines` pairs the lines that it reads with their row of weights.
+    /// Computes one line of the result. `lines` pairs each line that it reads with its row of weights.
     fn correlate_line<T: Float>(
         lines: &[(&[T], &[T])],
         width: &Reach,
@@ -146,7 +146,7 @@ vectorize! {
         }
     }
 
-    /// Adds to each tap of one kernel row the products of the pixels that it pairs.
+    /// Adds to each tap of one kernel row the products of its pairs of pixels.
     fn add_products<T: Float>(
         x: &[T],
         dy: &[T],
@@ -216,7 +216,7 @@ fn add_products_block<T: Float, const LANES: usize>(
     }
 }
 
-/// Adds the parts `[taps, channels]` in order, into `[channels, taps]`.
+/// Adds up the parts `[taps, channels]` in order, into `[channels, taps]`.
 fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (len, taps) = (dkernel.len(), shape.taps());
     for (channel, dkernel) in dkernel.chunks_exact_mut(taps).enumerate() {

@@ -1,5 +1,5 @@
-//! Convolutions whose result is one block of rows after the other: the forward pass, and the
-//! gradient of the input where the stride is 1.
+//! Convolutions whose result is computed in blocks of rows: the forward pass, and the gradient of the input
+//! with stride 1.
 
 use std::ops::Range;
 
@@ -72,7 +72,8 @@ fn matrices<T>(groups: &[T], group_len: usize, cols: usize) -> Vec<Matrix<'_, T>
     groups.chunks(group_len).map(|group| Matrix::new(group, group_len / cols, cols)).collect()
 }
 
-/// Multiplies each group's patches by its weights into its `group_cols` columns of `result`.
+/// Multiplies each group's patches by its weights. Writes the products to its `group_cols` columns of
+/// `result`.
 fn convolve<'a, T: Float>(
     groups: usize,
     patches: impl Fn(usize) -> Patches<'a, T>,
@@ -106,7 +107,8 @@ fn convolve_tile<T: Float>(
     }
 }
 
-/// Rows and columns of the tasks: blocks of rows, and fewer columns each where that makes too few.
+/// Rows and columns of the tasks. Tasks are blocks of rows. If these are too few, the columns are split
+/// too.
 fn tile_ranges(
     rows: usize,
     group_cols: usize,

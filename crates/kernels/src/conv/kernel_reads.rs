@@ -1,9 +1,9 @@
-//! Where the taps of a kernel read along one axis.
+//! The positions that the taps of a kernel read along one axis.
 
 use crate::conv_shape::ConvShape;
 
-/// One axis of a convolution written as gathering: position `p` of the result reads, through each
-/// tap, the source at `p * step + tap.offset`, and zero outside `0..source_len`.
+/// One axis of a convolution in the form of a gather. Position `p` of the result reads, for each tap, the
+/// source at `p * step + tap.offset`. Outside `0..source_len` it reads zero.
 ///
 /// Both the forward pass and the gradient of the input have this form, so they share their kernels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,21 +11,21 @@ pub(super) struct KernelReads {
     pub(super) source_len: usize,
     pub(super) positions: usize,
     pub(super) step: usize,
-    /// Those that read the source from at least one position, in ascending order of offsets: on a map
-    /// of one pixel only the centre of a kernel does.
+    /// The taps that read the source from at least one position, in ascending order of offsets. On a map of
+    /// one pixel this is only the centre of a kernel.
     pub(super) taps: Vec<Tap>,
 }
 
 /// One tap of the kernel along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tap {
-    /// Which row (or column) of the kernel.
+    /// Index of the row (or column) of the kernel.
     pub(super) index: usize,
     pub(super) offset: isize,
 }
 
 impl KernelReads {
-    /// The output's positions, reading the input. `axis` is 0 for the height, 1 for the width.
+    /// Positions of the output, which read the input. `axis` is 0 for the height, 1 for the width.
     pub(super) fn forward(shape: &ConvShape, axis: usize) -> Self {
         let tap = |index| Tap {
             index,
@@ -40,7 +40,8 @@ impl KernelReads {
         .without_idle_taps()
     }
 
-    /// Every `stride`-th position of the input's gradient, from `phase` on, reading the output's.
+    /// Every `stride`-th position of the input's gradient, starting at `phase`. They read the output's
+    /// gradient.
     ///
     /// Input `phase + p * stride` was read through tap `t` by output `p + offset` where
     /// `offset = (phase + padding - t * dilation) / stride`, if that is a whole number.
@@ -63,7 +64,7 @@ impl KernelReads {
     fn without_idle_taps(mut self) -> Self {
         let Self { source_len, positions, step, .. } = self;
         let reads = |tap: &Tap| {
-            // The first position that reads at or behind the source's beginning.
+            // The first position that reads at or after the source's beginning.
             let first = usize::try_from(-tap.offset).map_or(0, |before| before.div_ceil(step));
             first < positions && (((first * step) as isize + tap.offset) as usize) < source_len
         };
@@ -71,25 +72,25 @@ impl KernelReads {
         self
     }
 
-    /// What `position` reads through `tap`, unless it is padding.
+    /// The source position that `position` reads through `tap`. `None` if it is padding.
     pub(super) fn source(&self, position: usize, tap: Tap) -> Option<usize> {
         let source = (position * self.step) as isize + tap.offset;
         usize::try_from(source).ok().filter(|&source| source < self.source_len)
     }
 
-    /// Whether the taps read neighbours, so that a run of them is one piece of memory.
+    /// Whether neighbouring taps read neighbouring positions, so that a run of taps is one piece of memory.
     pub(super) fn is_dense(&self) -> bool {
         self.taps.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset)
     }
 
-    /// Whether the result is the source, position by position.
+    /// Whether the result equals the source, position by position.
     pub(super) fn is_identity(&self) -> bool {
         let same = |taps: &[Tap]| matches!(taps, [tap] if tap.offset == 0);
         self.step == 1 && self.positions == self.source_len && same(&self.taps)
     }
 }
 
-/// Where in the kernel the taps are that read anything: each of the height's with each of the width's.
+/// Indices in the kernel of the taps that read anything: each of the height's with each of the width's.
 pub(super) fn tap_indices(
     height: &KernelReads,
     width: &KernelReads,

@@ -13,7 +13,7 @@ use crate::parallel::for_each;
 use crate::pieces::even_ranges;
 use crate::scratch::Scratch;
 
-/// Which of a kernel's two channel axes is summed over.
+/// The channel axis of a kernel that is summed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Summed {
     /// The input's channels: the forward pass.
@@ -22,8 +22,8 @@ pub(super) enum Summed {
     Output,
 }
 
-/// Writes one group's kernel as a matrix `[taps * summed channels, other channels]`, with the taps
-/// of `height` and `width` in their order.
+/// Writes one group's kernel as a matrix `[taps * summed channels, other channels]`. The taps are those of
+/// `height` and `width`, in their order.
 pub(super) fn pack<T: Float>(
     kernel: &[T],
     shape: &ConvShape,
@@ -32,7 +32,7 @@ pub(super) fn pack<T: Float>(
     width: &KernelReads,
     packed: &mut [T],
 ) {
-    // How many channels, and how far apart they lie in the kernel.
+    // The number of channels, and their distance in the kernel.
     let input = (shape.group_in(), shape.taps());
     let output = (shape.group_out(), shape.group_in() * shape.taps());
     let ((depth, depth_stride), (cols, col_stride)) = match summed {
@@ -42,8 +42,8 @@ pub(super) fn pack<T: Float>(
     let taps = tap_indices(height, width, shape);
     let in_order: Vec<usize> = (0..taps.len()).collect();
 
-    // A task takes some of the summed channels through all columns: it reads runs of whole kernels
-    // and writes neighbouring rows, tap by tap, of which no page is left before it is filled.
+    // A task takes some of the summed channels through all columns. It reads runs of whole kernels and
+    // writes neighbouring rows tap by tap, so that it fills each page of memory before it moves on.
     let matrix = MatrixMut::new(packed, taps.len() * depth, cols);
     let blocks = even_ranges(depth, CHANNELS);
     let rows = (0..taps.len()).flat_map(|i| {
@@ -58,7 +58,7 @@ pub(super) fn pack<T: Float>(
             let cols = col..cols.min(col + CHANNELS);
             let kernel = &kernel[block.start * depth_stride + col * col_stride..];
             let (size, strides) = ([block.len(), cols.len()], [depth_stride, col_stride]);
-            // Whole kernels can be transposed with vectors; for a few taps that does not pay.
+            // Whole kernels can be transposed with vectors, which does not pay for a few taps.
             let places = if 2 * taps.len() > shape.taps() {
                 gather(kernel, size, strides, shape.taps(), &mut kernels);
                 Places { taps: &taps, of: shape.taps() }
@@ -79,7 +79,7 @@ pub(super) fn pack<T: Float>(
 /// Channels of either kind that are gathered together.
 const CHANNELS: usize = 16;
 
-/// Which of so many gathered taps are the ones that are wanted.
+/// Which of the gathered taps are wanted.
 struct Places<'a> {
     taps: &'a [usize],
     of: usize,
@@ -102,7 +102,7 @@ fn gather<T: Float>(
     }
 }
 
-/// The same for some of the taps alone.
+/// The same for some of the taps.
 fn gather_taps<T: Float>(
     kernel: &[T],
     [depth, cols]: [usize; 2],
@@ -121,7 +121,7 @@ fn gather_taps<T: Float>(
     }
 }
 
-/// Copies as many values as `to` holds; mostly [`CHANNELS`], for which there is one instruction.
+/// Copies as many values as `to` holds. This is mostly [`CHANNELS`], for which there is one instruction.
 #[inline(always)]
 fn copy_vector<T: Float>(from: &[T], to: &mut [T]) {
     match <&mut [T; CHANNELS]>::try_from(&mut *to) {

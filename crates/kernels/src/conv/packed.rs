@@ -1,5 +1,5 @@
-//! The forward pass with a kernel that was packed before: the multiplication of few patches would
-//! otherwise take less time than the packing.
+//! The forward pass with a kernel that was packed in advance. With few patches, packing would take longer
+//! than the multiplication.
 
 use std::ops::Range;
 
@@ -18,24 +18,24 @@ use crate::product::Product;
 use crate::scratch::Scratch;
 use crate::simd::{Level, Simd, with_simd};
 
-/// Patches that are multiplied together: their sums, for all channels, stay in the cache.
+/// Number of patches multiplied together. Their sums for all channels stay in the cache.
 const ROWS: usize = 96;
 
-/// Columns of a slice of patches: with as many rows of a panel it fits the second-level cache.
+/// Columns of a slice of patches. The slice and as many rows of a panel fit the second-level cache.
 const DEPTH: usize = 576;
 
 /// A kernel in panels of output channels, each `[taps * in channels, width]`, for the instruction
 /// set that this process uses.
 pub(crate) struct PackedKernel {
     values: Scratch<f32>,
-    /// The taps that it holds, see [`tap_indices`].
+    /// The taps that it holds. See [`tap_indices`].
     taps: Vec<usize>,
     /// `[in, out]`.
     channels: [usize; 2],
 }
 
 impl PackedKernel {
-    /// Of `kernel`, `[out, in, height, width]`, as far as it sees more than padding on such images.
+    /// Packs `kernel`, `[out, in, height, width]`. Taps that read only padding on such images are left out.
     pub(crate) fn new(kernel: &[f32], shape: &ConvShape) -> Self {
         assert_eq!((kernel.len(), shape.groups), (shape.kernel_len(), 1));
         let (height, width) = (KernelReads::forward(shape, 0), KernelReads::forward(shape, 1));
@@ -58,14 +58,14 @@ impl PackedKernel {
         Self { values, taps, channels: [shape.in_channels, shape.out_channels] }
     }
 
-    /// Whether this was packed for images like these.
+    /// Whether this was packed for images of these sizes.
     pub(crate) fn fits(&self, shape: &ConvShape) -> bool {
         let (height, width) = (KernelReads::forward(shape, 0), KernelReads::forward(shape, 1));
         self.channels == [shape.in_channels, shape.out_channels]
             && tap_indices(&height, &width, shape) == self.taps
     }
 
-    /// Writes the convolution of `x`, and then `finish`, to `y`.
+    /// Writes the convolution of `x` to `y` and applies `finish`.
     pub(crate) fn forward(
         &self,
         x: &[f32],
@@ -98,7 +98,7 @@ impl<S: Simd> Convolution<'_, S> {
     fn run(&self, y: &mut [f32], shape: &ConvShape) {
         let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
         let rows = even_ranges(pixels, ROWS);
-        // A panel is a task's smallest share of the channels.
+        // A task gets at least one panel of channels.
         let panel_width = panel_width(self.simd);
         let parts = split(channels.div_ceil(panel_width), TASKS.div_ceil(rows.len()));
         let channel = |panel: usize| (panel * panel_width).min(channels);
@@ -113,7 +113,7 @@ impl<S: Simd> Convolution<'_, S> {
         });
     }
 
-    /// The products of the patches at `rows` with the panels from `first_panel` on.
+    /// Adds the products of the patches at `rows` with the panels from `first_panel` on to `sums`.
     fn multiply(&self, rows: &Range<usize>, first_panel: usize, sums: &mut [f32], width: usize) {
         let (simd, panel_width) = (self.simd, panel_width(self.simd));
         let slices = self.patches.slices(DEPTH);
@@ -152,7 +152,7 @@ impl<S: Simd> Convolution<'_, S> {
         }
     }
 
-    /// The sums, finished, without what pads the last panel.
+    /// Writes the sums without the padding of the last panel, and finishes them.
     fn write(&self, tile: &mut Tile<'_, f32>, sums: &[f32], width: usize, channels: usize) {
         let Finish { bias, residual, ceiling } = *self.finish;
         let bias = bias.map(|bias| &bias[tile.cols.clone()]);

@@ -6,17 +6,17 @@ use super::kernel_reads::{KernelReads, Tap};
 use crate::float::Float;
 use crate::gemm::Matrix;
 
-/// A matrix with a row for each position of the result (image by image, row by row) and a column
-/// for each tap and channel of its patch, in that order. It exists one block at a time.
+/// A matrix with one row per position of the result (image by image, row by row) and one column per tap and
+/// channel of its patch, in that order. Only one block of it exists at a time.
 pub(super) struct Patches<'a, T> {
     /// `[batch, height, width, channels]`.
     source: &'a [T],
     channels: usize,
-    /// The channels that this group reads.
+    /// The range of channels that this group reads.
     group: Range<usize>,
     height: &'a KernelReads,
     width: &'a KernelReads,
-    /// Whether the taps of a kernel row read one piece of memory.
+    /// Whether the taps of a kernel row read one contiguous piece of memory.
     is_dense: bool,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct TapSlice {
 impl TapSlice {
     /// Splits the taps of `height` and `width` into slices of about `max_width` columns.
     ///
-    /// A block of a narrow slice stays in the cache, however deep the convolution is.
+    /// A block of a narrow slice stays in the cache, however many channels the convolution has.
     pub(super) fn split(
         height: &KernelReads,
         width: &KernelReads,
@@ -56,7 +56,7 @@ fn even_taps(taps: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 impl<'a, T: Float> Patches<'a, T> {
-    /// The patches of `group`'s channels of `source`, whose pixels hold `channels` elements.
+    /// The patches of the channels `group` of `source`. Each pixel of `source` holds `channels` elements.
     pub(super) fn new(
         source: &'a [T],
         channels: usize,
@@ -72,7 +72,7 @@ impl<'a, T: Float> Patches<'a, T> {
         TapSlice::split(self.height, self.width, self.group.len(), max_width)
     }
 
-    /// How many columns `slice` has.
+    /// Number of columns of `slice`.
     pub(super) fn slice_width(&self, slice: &TapSlice) -> usize {
         slice.rows.len() * slice.cols.len() * self.group.len()
     }
@@ -84,13 +84,13 @@ impl<'a, T: Float> Patches<'a, T> {
         start..start + self.slice_width(slice)
     }
 
-    /// How many elements of scratch memory a block of `rows` rows and `width` columns needs.
+    /// Number of elements of scratch memory for a block of `rows` rows and `width` columns.
     pub(super) fn scratch_len(&self, rows: usize, width: usize) -> usize {
         if self.is_source() { 0 } else { rows * width }
     }
 
-    /// The block of the matrix at `rows` and the columns of `slice`, gathered into `scratch` unless
-    /// the source holds it as it is.
+    /// The block of the matrix at `rows` and at the columns of `slice`. It is gathered into `scratch`,
+    /// unless the source already holds it in this form.
     pub(super) fn block<'s>(
         &'s self,
         rows: Range<usize>,
@@ -139,7 +139,7 @@ impl<'a, T: Float> Patches<'a, T> {
         &self.source[line * len..][..len]
     }
 
-    /// What position `x` reads of `line` through `taps`.
+    /// Gathers the pixels of `line` that position `x` reads through `taps`.
     fn gather_row(&self, line: &[T], x: usize, taps: &[Tap], segment: &mut [T]) {
         if self.is_dense {
             let first = (x * self.width.step) as isize + taps[0].offset;
@@ -154,7 +154,7 @@ impl<'a, T: Float> Patches<'a, T> {
     }
 }
 
-/// Copies what of `line` lies at `start..`, and zeros for what lies outside of it.
+/// Copies the part of `line` that begins at `start`. Positions outside `line` become zeros.
 fn copy_padded<T: Float>(line: &[T], start: isize, segment: &mut [T]) {
     let end = start + segment.len() as isize;
     if start >= 0 && end <= line.len() as isize {
@@ -162,7 +162,7 @@ fn copy_padded<T: Float>(line: &[T], start: isize, segment: &mut [T]) {
     }
     let inside = |position: isize| position.clamp(0, line.len() as isize);
     let (from, to) = (inside(start), inside(end));
-    // All of it can be padding, on either side.
+    // The whole segment can be padding, on either side.
     let before = (from - start).clamp(0, segment.len() as isize) as usize;
     let copied = (to - from) as usize;
     segment[..before].fill(T::ZERO);
@@ -170,7 +170,7 @@ fn copy_padded<T: Float>(line: &[T], start: isize, segment: &mut [T]) {
     segment[before + copied..].fill(T::ZERO);
 }
 
-/// `copy_from_slice` that does not call into the C library for the short runs of thin images.
+/// `copy_from_slice` without a call into the C library, for the short runs of images with few channels.
 #[inline(always)]
 fn copy<T: Float>(from: &[T], to: &mut [T]) {
     const STEP: usize = 8;
@@ -181,6 +181,6 @@ fn copy<T: Float>(from: &[T], to: &mut [T]) {
     for start in (0..len - STEP).step_by(STEP) {
         to[start..start + STEP].copy_from_slice(&from[start..start + STEP]);
     }
-    // The last step goes to the end, over what may already be there.
+    // The last step ends at the end and may overwrite elements that are already set.
     to[len - STEP..].copy_from_slice(&from[len - STEP..]);
 }

@@ -1,7 +1,7 @@
 //! The gradient of an input with few channels, such as an RGB image.
 //!
-//! Gathering would multiply matrices with as few columns as there are channels. Here each pixel of
-//! the output's gradient times the whole kernel gives a patch, and patches are added up.
+//! With a gather, the matrices would have only as many columns as there are channels. Here each pixel of
+//! the output's gradient is multiplied by the whole kernel. The products are patches, which are added up.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use crate::pieces::{even_ranges, split};
 use crate::scratch::Scratch;
 use crate::vectorize::vectorize;
 
-/// Whether patches are wide enough, and channels few enough, for this to be the faster way.
+/// Whether patches are wide enough and channels few enough for this method to be faster.
 pub(super) fn applies(shape: &ConvShape) -> bool {
     shape.groups == 1 && shape.in_channels < 16 && shape.taps() > 1
 }
@@ -27,7 +27,7 @@ pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
     let (height, width) = (KernelReads::forward(shape, 0), KernelReads::forward(shape, 1));
     let patch_len = height.taps.len() * width.taps.len() * shape.in_channels;
     let mut packed = Scratch::take(patch_len * shape.out_channels);
-    // [taps * in channels, out channels], to be read as its transpose.
+    // [taps * in channels, out channels], which is used transposed.
     pack(kernel, shape, Summed::Input, &height, &width, &mut packed);
     let weights = Matrix::new(&packed, patch_len, shape.out_channels);
     let weights = weights.transposed();
@@ -45,7 +45,7 @@ pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
     });
 }
 
-/// Bands of rows, counted over all images; none straddles two images.
+/// Bands of rows, counted over all images. No band crosses an image border.
 ///
 /// Patches on the border between two bands are computed for both, so bands are high.
 fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
@@ -92,7 +92,7 @@ impl<T: Float> Band<'_, '_, T> {
         self.height.taps.len() * self.width.taps.len() * self.shape.in_channels
     }
 
-    /// The output's lines that read any of the band's rows.
+    /// The output lines that read any of the band's rows.
     fn reached(&self) -> Range<usize> {
         let reads = |&line: &usize| {
             let sources = self.height.taps.iter().filter_map(|&tap| self.height.source(line, tap));
@@ -103,7 +103,7 @@ impl<T: Float> Band<'_, '_, T> {
         first..last
     }
 
-    /// Adds the patches of one of the output's lines to the rows that they cover.
+    /// Adds the patches of one output line to the rows that they cover.
     fn add_line(&mut self, line: usize, patches: &[T]) {
         let channels = self.shape.in_channels;
         let (patch_len, row_len) = (self.patch_len(), self.width.taps.len() * channels);
@@ -125,7 +125,7 @@ impl<T: Float> Band<'_, '_, T> {
     }
 }
 
-/// Adds one kernel row of each patch, tap by tap, where the taps' pixels are not neighbours.
+/// Adds one kernel row of each patch, tap by tap, for taps whose pixels are not neighbours.
 fn add_pixels<T: Float>(
     patch_rows: &[T],
     patch_len: usize,
@@ -146,8 +146,8 @@ fn add_pixels<T: Float>(
 }
 
 vectorize! {
-    /// Adds the first `run_len` elements of each patch to `row`, from `first` on, `step` apart.
-    /// What lies outside of `row` is left out.
+    /// Adds the first `run_len` elements of each patch to `row`, starting at `first`, at distances of
+    /// `step`. Elements outside `row` are left out.
     fn add_runs<T: Float>(
         patches: &[T],
         patch_len: usize,

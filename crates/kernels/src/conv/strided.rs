@@ -1,4 +1,4 @@
-//! The gradient of the input where the stride is not 1.
+//! The gradient of the input for a stride above 1.
 
 use std::ops::Range;
 
@@ -15,8 +15,8 @@ use crate::parallel::for_each;
 use crate::pieces::split;
 use crate::scratch::Scratch;
 
-/// Input pixels with the same remainders by the stride are read through the same taps, so each such
-/// class is a convolution with stride 1 of `dy`. A task computes a band of whole rows of `dx`.
+/// Input pixels with the same remainders by the stride are read through the same taps. So each such class
+/// of pixels is a convolution of `dy` with stride 1. A task computes a band of whole rows of `dx`.
 pub(super) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shape: &ConvShape) {
     let axes = |axis: usize| -> Vec<KernelReads> {
         (0..shape.stride[axis]).map(|phase| KernelReads::backward(shape, axis, phase)).collect()
@@ -41,7 +41,7 @@ struct Class<'a, T> {
     group: usize,
     height: &'a KernelReads,
     width: &'a KernelReads,
-    /// `[taps * out channels, in channels]` of the group; no rows if nothing reads these pixels.
+    /// `[taps * out channels, in channels]` of the group. It has no rows if nothing reads these pixels.
     weights: Matrix<'a, T>,
 }
 
@@ -71,7 +71,7 @@ fn pack_classes<'a, T: Float>(
     classes
 }
 
-/// Bands of `dx`'s rows, counted over all images: about a block of positions of each class.
+/// Bands of rows of `dx`, counted over all images. Each holds about one block of positions of each class.
 fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
     const MIN_POSITIONS: usize = 64;
     let lines = shape.batch * shape.in_size[0];
@@ -95,7 +95,7 @@ impl<T: Float> Class<'_, T> {
         self.scatter(&result, shape, band);
     }
 
-    /// How many of this class's lines lie before `line`, both counted over all images.
+    /// Number of this class's lines before `line`, both counted over all images.
     fn lines_before(&self, line: usize, shape: &ConvShape) -> usize {
         let (image, y) = (line / shape.in_size[0], line % shape.in_size[0]);
         let inside = y.saturating_sub(self.phase[0]).div_ceil(shape.stride[0]);
@@ -119,7 +119,7 @@ impl<T: Float> Class<'_, T> {
         }
     }
 
-    /// Copies the class's pixels to where they lie in `band`.
+    /// Copies the class's pixels to their places in `band`.
     fn scatter(&self, result: &[T], shape: &ConvShape, band: &mut Tile<'_, T>) {
         let depth = shape.group_in();
         let mut lines = result.chunks_exact(self.width.positions * depth);

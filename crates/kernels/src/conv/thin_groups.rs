@@ -1,14 +1,15 @@
 //! Convolutions with many groups of few channels, as in ResNeXt.
 //!
-//! Matrix products of a group or two at a time would be too small to be fast. Several groups are
-//! taken as one, with a kernel that is zero between them: more products, but at full speed.
+//! Matrix products of one or two groups at a time would be too small to be fast. So several groups are
+//! merged into one, with a kernel that is zero between them. This takes more multiplications, but at full
+//! speed.
 
 use super::{backward_data, backward_weight, forward};
 use crate::conv_shape::ConvShape;
 use crate::float::Float;
 use crate::scratch::Scratch;
 
-/// Channels that groups are merged up to.
+/// Groups are merged up to this number of channels.
 const MERGED_CHANNELS: usize = 16;
 
 /// The same convolution in fewer groups, if its groups are thin.
@@ -40,7 +41,7 @@ pub(super) fn backward_data_merged<T: Float>(
     with_wide_kernel(kernel, shape, merged, |kernel| backward_data(dy, kernel, dx, merged));
 }
 
-/// Computes the gradient of the products between groups as well, and leaves it out.
+/// Computes the gradient of the products between groups too, and drops it.
 pub(super) fn backward_weight_merged<T: Float>(
     x: &[T],
     dy: &[T],
@@ -65,7 +66,8 @@ fn with_wide_kernel<T: Float>(
     f(&wide);
 }
 
-/// For each output channel, its elements in the kernel and where they lie in the wide kernel.
+/// For each output channel, calls `visit` with its elements in the kernel and their places in the wide
+/// kernel.
 fn for_each_row(
     shape: &ConvShape,
     merged: &ConvShape,

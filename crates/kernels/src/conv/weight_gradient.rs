@@ -15,8 +15,8 @@ use crate::parallel::for_each;
 use crate::pieces::{even_ranges, split};
 use crate::scratch::Scratch;
 
-/// Each task sums over a part of the pixels into a tile of that part's own matrix
-/// `[out channels, taps * in channels]`; then the parts are added up in order.
+/// Each task sums over a part of the pixels. It writes a tile of that part's own matrix
+/// `[out channels, taps * in channels]`. Then the parts are added up in order.
 pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], shape: &ConvShape) {
     let (height, width) = (KernelReads::forward(shape, 0), KernelReads::forward(shape, 1));
     let patches = |group: usize| {
@@ -36,7 +36,7 @@ pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
     add_up(&partials, dkernel, shape, &taps);
 }
 
-/// How the sum is divided; depends on the shape alone.
+/// How the sum is divided. It depends only on the shape.
 struct Plan {
     /// The pixels of each part.
     pixels: Vec<Range<usize>>,
@@ -44,7 +44,7 @@ struct Plan {
     out_channels: Vec<Range<usize>>,
     /// Taps of the tiles.
     slices: Vec<TapSlice>,
-    /// Elements of one part's matrix, and of a row of it.
+    /// Number of elements of one part's matrix, and of one of its rows.
     part_len: usize,
     row_len: usize,
 }
@@ -58,9 +58,9 @@ struct Task<'a, T> {
 
 impl Plan {
     fn new<T: Float>(shape: &ConvShape, patches: &Patches<'_, T>, row_len: usize) -> Self {
-        /// A part must be worth the time to add its sum to the others.
+        /// Smallest number of pixels of a part. A part must be worth the time to add its sum to the others.
         const MIN_PIXELS: usize = 2048;
-        /// Elements of all partial sums together, unless a single one is larger.
+        /// Largest number of elements of all partial sums together, unless a single sum is larger.
         const MAX_PARTIALS: usize = 1 << 22;
         const MIN_OUT_CHANNELS: usize = 128;
         let (pixels, part_len) = (shape.out_pixels(), shape.out_channels * row_len);
@@ -113,7 +113,7 @@ impl<T: Float> Task<'_, T> {
     }
 }
 
-/// Adds the parts, and turns `[taps, in channels]` into the kernel's `[in channels, taps]`.
+/// Adds up the parts and turns `[taps, in channels]` into the kernel's `[in channels, taps]`.
 fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape, taps: &[usize]) {
     let row_len = taps.len() * shape.group_in();
     let len = row_len * shape.out_channels;
@@ -135,7 +135,7 @@ fn add_up<T: Float>(partials: &[T], dkernel: &mut [T], shape: &ConvShape, taps: 
     });
 }
 
-/// The kernel's gradient for one output channel; of taps that read nothing it is zero.
+/// The kernel's gradient for one output channel. It is zero for taps that read nothing.
 fn write_row<T: Float>(sum: &[T], dkernel: &mut [T], shape: &ConvShape, taps: &[usize]) {
     let (channels, all) = (shape.group_in(), shape.taps());
     if taps.len() == all {

@@ -1,4 +1,4 @@
-//! 8 lanes, 16 registers.
+//! AVX2: 8 lanes, 16 registers.
 
 use std::arch::x86_64::*;
 
@@ -8,7 +8,7 @@ use super::Simd;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(());
 
-/// Eight set words followed by eight clear ones: a window of it masks the first lanes.
+/// Eight set words followed by eight clear ones. A window of it masks the first lanes.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Avx2 {

@@ -1,4 +1,4 @@
-//! Plain Rust that the compiler vectorises with what every processor of the target has.
+//! Plain Rust. The compiler vectorises it with the instructions that every processor of the target has.
 
 use super::Simd;
 use crate::activation::relu_up_to;
@@ -19,7 +19,8 @@ impl F32x4 {
     }
 }
 
-/// `a * b + c` in one rounding only where that is an instruction: elsewhere it is a library call.
+/// `a * b + c`. It rounds once only if the target has such an instruction. Elsewhere that would be a
+/// library call.
 #[inline(always)]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
@@ -34,8 +35,8 @@ impl Simd for Portable {
 
     const LANES: usize = 4;
 
-    // Wide rather than tall: of four or more rows that lie apart, the compiler packs values of
-    // several rows into one vector, and then spends its time on shuffles.
+    // The block is wide rather than tall. With four or more separate rows, the compiler packs values of
+    // several rows into one vector and then spends its time on shuffles.
     const WIDE_BLOCK: (usize, usize) = (2, 4);
 
     const ALIGNED_BLOCK: (usize, usize) = (4, 2);

@@ -1,7 +1,7 @@
-//! Gradient of the kernel.
+//! The gradient of the kernel.
 //!
-//! Each value of the transformed gradient is a sum over all tiles. It is formed by one thread at a
-//! time, tile after tile, so it has the same bits however many threads share the work.
+//! Each value of the transformed gradient is a sum over all tiles. Only one thread at a time adds to it,
+//! tile after tile. So it has the same bits on any number of threads.
 
 use std::ops::Range;
 
@@ -17,16 +17,16 @@ use crate::product::Product;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
 
-/// Channels of a group; sums of a pair of groups, one of inputs and one of outputs, make a task.
+/// Channels of a group. A task sums for one pair of groups, one of inputs and one of outputs.
 const GROUP: usize = 64;
 
 /// Tiles that one thread transforms at a time.
 const BLOCK: usize = 8;
 
-/// Transformed values of a section for every two threads: what stays in the nearer caches.
+/// Number of transformed values of a section per two threads. They stay in the nearer caches.
 const SECTION_VALUES: usize = 900_000;
 
-/// From how many pairs of groups on they are enough to occupy all threads.
+/// Number of pairs of groups from which on the pairs alone occupy all threads.
 const MANY_PAIRS: usize = 16;
 
 /// Writes the gradient of the `[outputs, inputs, 3, 3]` kernel, with `x = (values, inputs)` and
@@ -48,7 +48,7 @@ pub(super) fn backward_weight<S: Simd, F: Tiles>(
         inputs,
         outputs,
     };
-    // Without tiles there still are sums to clear.
+    // Without tiles there are still sums to clear.
     let sections = grid.len().div_ceil(gradient.section_len()).max(1);
     if sections == 1 && gradient.pairs() >= MANY_PAIRS {
         gradient.run_at_once();
@@ -67,7 +67,7 @@ struct Gradient<'a, S, F> {
     outputs: usize,
 }
 
-/// Transformed tiles: panels of `LANES` inputs and of a block's width of outputs, rows are tiles.
+/// Transformed tiles: panels of `LANES` inputs, and panels of outputs as wide as a block. Rows are tiles.
 struct Section {
     tiles: Range<usize>,
     x: Scratch<f32>,
@@ -77,13 +77,13 @@ struct Section {
 }
 
 impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
-    /// Output channels of a group: whole panels of them.
+    /// Number of output channels of a group, in whole panels.
     const OUTPUT_GROUP: usize = GROUP / Self::PANEL * Self::PANEL;
 
-    /// Output channels of a panel.
+    /// Number of output channels of a panel.
     const PANEL: usize = S::ALIGNED_BLOCK.1 * S::LANES;
 
-    /// Many kernels, few tiles: each pair of groups goes through all steps, so that its sums never
+    /// For many kernels and few tiles: each pair of groups goes through all steps, so that its sums never
     /// leave the cache.
     fn run_at_once(&self) {
         let mut section = self.section();
@@ -97,7 +97,7 @@ impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
         });
     }
 
-    /// Few kernels, many tiles: the tiles come in sections, and the sums of all pairs are kept.
+    /// For few kernels and many tiles: the tiles come in sections, and the sums of all pairs are kept.
     fn run_in_sections(&self, sections: usize) {
         let mut section = self.section();
         let pair_len = Self::sum_layout().len();
@@ -117,8 +117,8 @@ impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
         });
     }
 
-    /// Tiles of a section. Small ones stay in the cache; large ones load and store the sums less
-    /// often, and occupy more threads.
+    /// Number of tiles of a section. Small sections stay in the cache. Large ones load and store the sums
+    /// less often and occupy more threads.
     fn section_len(&self) -> usize {
         let threads = rayon::current_num_threads();
         let (inputs, outputs) = (self.inputs, self.outputs);
@@ -141,7 +141,7 @@ impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
         }
     }
 
-    /// Sums of a pair of groups: rows are inputs.
+    /// Layout of the sums of a pair of groups. Rows are inputs.
     fn sum_layout() -> Panels {
         Panels::new::<F>(GROUP, Self::OUTPUT_GROUP, Self::OUTPUT_GROUP)
     }
@@ -255,14 +255,14 @@ impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
     }
 }
 
-/// A buffer that several threads write, each rows of its own.
+/// A buffer that several threads write. Each thread has its own rows.
 struct SharedMut(*mut f32);
 
 // SAFETY: see the one use, in `Gradient::transform`.
 unsafe impl Sync for SharedMut {}
 
 impl SharedMut {
-    /// A method, so that closures capture the whole struct and not its pointer.
+    /// A method, so that closures capture the whole struct and not only its pointer.
     fn get(&self) -> *mut f32 {
         self.0
     }

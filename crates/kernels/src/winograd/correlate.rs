@@ -1,4 +1,4 @@
-//! Output and input gradient: both are a correlation of feature maps with a kernel.
+//! Output and input gradient. Both are a correlation of feature maps with a kernel.
 
 use std::ops::Range;
 
@@ -15,17 +15,17 @@ use crate::product::Product;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
 
-/// Output channels that are computed together: their products and their transformed kernels are
-/// what has to stay near.
+/// Number of output channels that are computed together. Their products and their transformed kernels
+/// should stay in the cache.
 const GROUP: usize = 64;
 
-/// Values of tiles that are transformed together, for each channel: few enough that they and their
+/// Number of tile values per channel that are transformed together. It is small enough that they and their
 /// products stay in the cache.
 const BLOCK_VALUES: usize = 864;
 
-/// Correlates `x` with `kernels` into `y`, both on `grid`, with one pixel of zeros around `x`.
+/// Correlates `x` with `kernels` into `y`. Both are on `grid`, with one pixel of zeros around `x`.
 ///
-/// `transformed` is what [`transformed`] made of the kernels, if that was done before.
+/// `transformed` is the result of [`transformed`] for these kernels, if it was computed in advance.
 pub(super) fn correlate<S: Simd, F: Tiles>(
     simd: S,
     x: &[f32],
@@ -44,7 +44,7 @@ pub(super) fn correlate<S: Simd, F: Tiles>(
         x: Maps::new(x, grid, kernels.inputs),
         y: MapsMut::new(y, grid, kernels.outputs),
     };
-    // Tiles first needs groups enough to occupy the threads.
+    // The order with tiles first needs enough groups to occupy the threads.
     if grid.len() < kernels.outputs && correlation.groups() >= 4 {
         correlation.run_tiles_first();
     } else {
@@ -52,7 +52,7 @@ pub(super) fn correlate<S: Simd, F: Tiles>(
     }
 }
 
-/// The kernels of all groups, transformed, one group after the other.
+/// The transformed kernels of all groups, one group after the other.
 pub(super) fn transformed<S: Simd, F: Tiles>(simd: S, kernels: &Kernels<'_>) -> Scratch<f32> {
     let len = group_layout::<S, F>(kernels, GROUP.min(kernels.outputs)).len();
     let mut transformed = Scratch::take(kernels.outputs.div_ceil(GROUP) * len);
@@ -98,10 +98,10 @@ struct Correlation<'a, S, F> {
 }
 
 impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
-    /// Tiles of a block.
+    /// Number of tiles of a block.
     const BLOCK: usize = BLOCK_VALUES / F::PLANES;
 
-    /// Few kernels: transform them all, then take each block of tiles through all steps.
+    /// For few kernels: transforms all of them, then takes each block of tiles through all steps.
     fn run_kernels_first(&self) {
         let len = group_layout::<S, F>(self.kernels, GROUP.min(self.kernels.outputs)).len();
         let made;
@@ -121,8 +121,8 @@ impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
         });
     }
 
-    /// Few tiles: transform them all, then take each group of kernels through all steps, so that
-    /// the transformed kernels, the larger part, never leave the cache.
+    /// For few tiles: transforms all of them, then takes each group of kernels through all steps. So the
+    /// transformed kernels, the larger part, never leave the cache.
     fn run_tiles_first(&self) {
         let len = self.input_layout().len();
         let kernels_len = group_layout::<S, F>(self.kernels, GROUP.min(self.kernels.outputs)).len();

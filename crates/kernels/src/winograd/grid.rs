@@ -1,4 +1,4 @@
-//! How the tiles of a batch of feature maps are numbered.
+//! The numbering of the tiles of a batch of feature maps.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::tiles::Tiles;
 use crate::conv_shape::ConvShape;
 
-/// Square tiles that cover every map of a batch; those at the lower and right edge may stick out.
+/// Square tiles that cover every map of a batch. Those at the lower and right edge may reach beyond it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TileGrid<F> {
     pub(super) batch: usize,
@@ -15,7 +15,7 @@ pub(super) struct TileGrid<F> {
     size: PhantomData<F>,
 }
 
-/// One tile: its image and the pixel at its upper left corner.
+/// One tile: its image, and the pixel at its upper left corner.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     image: usize,
@@ -34,7 +34,7 @@ impl<F: Tiles> TileGrid<F> {
         self.batch * self.height.div_ceil(F::OUTPUT) * self.width.div_ceil(F::OUTPUT)
     }
 
-    /// The tiles of block `index` when they are cut into blocks of `len`.
+    /// The tiles of block `index` if they are divided into blocks of `len`.
     pub(super) fn block(&self, index: usize, len: usize) -> Range<usize> {
         index * len..((index + 1) * len).min(self.len())
     }
@@ -47,9 +47,9 @@ impl<F: Tiles> TileGrid<F> {
         Tile { image, top: row * F::OUTPUT, left: column * F::OUTPUT }
     }
 
-    /// Calls `visit(row, column, pixel)` for each of `side` x `side` pixels around tile `index` that
-    /// is inside the image; `pixel` counts through the whole batch. The square starts `margin`
-    /// pixels above and left of the tile.
+    /// Calls `visit(row, column, pixel)` for each of `side` x `side` pixels around tile `index` that is
+    /// inside the image. `pixel` is the index in the whole batch. The square starts `margin` pixels above
+    /// and left of the tile.
     #[inline(always)]
     pub(super) fn for_each_pixel(
         &self,
@@ -60,7 +60,7 @@ impl<F: Tiles> TileGrid<F> {
     ) {
         let Tile { image, top, left } = self.tile(index);
         for row in 0..side {
-            // Rows in the margin wrap around to huge numbers, which are outside as well.
+            // Rows in the margin wrap around to huge numbers, which also count as outside.
             let y = (top + row).wrapping_sub(margin);
             if y >= self.height {
                 continue;

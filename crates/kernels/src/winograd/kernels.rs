@@ -1,7 +1,7 @@
-//! Transformed kernels from kernels, and gradients of kernels back.
+//! Transforms kernels, and transforms gradients of kernels back.
 //!
-//! Vectors run over output channels, which lie far apart in `[out, in, 3, 3]`, so blocks of the
-//! kernel are transposed on the way in and out.
+//! Vectors run over output channels. These are far apart in `[out, in, 3, 3]`, so blocks of the kernel are
+//! transposed before and after.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use super::panels::Panels;
 use super::tiles::{KERNEL, Tiles, kernel_gradient_tile, kernel_tile};
 use crate::simd::{MAX_LANES, Simd};
 
-/// Values of one kernel.
+/// Number of values of one kernel.
 const TAPS: usize = KERNEL * KERNEL;
 
-/// The kernels of `MAX_LANES` inputs and as many outputs, outputs innermost.
+/// The kernels of `MAX_LANES` inputs and as many outputs, with outputs innermost.
 type Block = [f32; MAX_LANES * TAPS * MAX_LANES];
 
 /// A convolution kernel as the products see it: from `inputs` channels to `outputs` channels.
@@ -23,7 +23,7 @@ pub(super) struct Kernels<'a> {
     values: &'a [f32],
     pub(super) inputs: usize,
     pub(super) outputs: usize,
-    /// Whether this is the adjoint of the convolution: channels swapped, taps turned around.
+    /// Whether this is the adjoint of the convolution: channels swapped and taps reversed.
     adjoint: bool,
 }
 
@@ -33,12 +33,12 @@ impl<'a> Kernels<'a> {
         Self { values, inputs, outputs, adjoint: false }
     }
 
-    /// The kernel that carries gradients of outputs back to the inputs.
+    /// The kernel that takes gradients of outputs back to the inputs.
     pub(super) fn adjoint(self) -> Self {
         Self { inputs: self.outputs, outputs: self.inputs, adjoint: !self.adjoint, ..self }
     }
 
-    /// Transforms the kernels of all inputs to `outputs`; rows of `layout` are inputs.
+    /// Transforms the kernels of all inputs to `outputs`. Rows of `layout` are inputs.
     #[inline(always)]
     pub(super) fn transform<S: Simd, F: Tiles>(
         &self,
@@ -85,7 +85,7 @@ impl<'a> Kernels<'a> {
         }
     }
 
-    /// Asks for the kernels of the vector of inputs that starts at `input`.
+    /// Prefetches the kernels of the vector of inputs that starts at `input`.
     #[inline(always)]
     fn prefetch<S: Simd>(&self, simd: S, input: usize, outputs: Range<usize>) {
         for lane in 0..S::LANES {
@@ -106,7 +106,7 @@ impl<'a> Kernels<'a> {
         if self.adjoint { TAPS - 1 - tap } else { tap }
     }
 
-    /// Copies kernels to `[inputs, taps, LANES outputs]`; lanes without an output are zero.
+    /// Copies kernels to `[inputs, taps, LANES outputs]`. Lanes without an output are zero.
     #[inline(always)]
     fn gather<S: Simd>(
         &self,
@@ -119,7 +119,7 @@ impl<'a> Kernels<'a> {
         if lanes < S::LANES {
             block.fill(0.0);
         }
-        // Each run is a matrix of outputs by taps: of one input, or of neighbours that follow
+        // Each run is a matrix of outputs by taps. It belongs to one input or to several adjacent ones
         // without a gap.
         let (runs, taps, stride) = if self.adjoint {
             (inputs.len(), TAPS, TAPS)
@@ -150,7 +150,7 @@ impl<'a> Kernels<'a> {
     }
 }
 
-/// The gradient of a `[outputs, inputs, 3, 3]` kernel that several threads write, each its own
+/// The gradient of a `[outputs, inputs, 3, 3]` kernel that several threads write. Each thread has its own
 /// channels.
 pub(super) struct KernelsMut<'a> {
     values: *mut f32,
@@ -168,8 +168,8 @@ impl<'a> KernelsMut<'a> {
         Self { values: values.as_mut_ptr(), inputs, outputs, borrowed: PhantomData }
     }
 
-    /// Transforms gradients back and writes those of `inputs` and `outputs`; rows of `from` are the
-    /// inputs, its one panel holds the outputs.
+    /// Transforms gradients back and writes those of `inputs` and `outputs`. Rows of `from` are the inputs.
+    /// Its only panel holds the outputs.
     ///
     /// # Safety
     /// No other thread writes these pairs of channels.

@@ -1,4 +1,4 @@
-//! Tiles from feature maps and back.
+//! Reads tiles from feature maps and writes them back.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub(super) struct Maps<'a, F> {
     values: &'a [f32],
     grid: TileGrid<F>,
     channels: usize,
-    /// What pixels outside of the image read.
+    /// The values of pixels outside the image.
     zeros: Vec<f32>,
 }
 
@@ -94,7 +94,7 @@ impl<'a, F: Tiles> Maps<'a, F> {
         }
     }
 
-    /// Where the channels of each pixel of a tile start; a tile past the last has none inside.
+    /// The start of the channels of each pixel of a tile. A tile past the last one has no pixels inside.
     #[inline(always)]
     fn pixels(&self, tile: usize, side: usize, margin: usize) -> Square<*const f32> {
         let mut pixels = [[self.zeros.as_ptr(); MAX_INPUT]; MAX_INPUT];
@@ -109,9 +109,9 @@ impl<'a, F: Tiles> Maps<'a, F> {
     }
 }
 
-/// Asks for a vector of the pixels of the next tile, in the columns that the one before it does not
-/// share with it; there are as many rows as the last of them. The runs are too short for the processor
-/// to foresee them.
+/// Prefetches a vector of the pixels of the next tile, in the columns that it does not share with the
+/// previous one. It has as many rows as the end of that column range. The runs are too short for the
+/// processor to predict them.
 #[inline(always)]
 fn prefetch<S: Simd>(simd: S, pixels: &Square<*const f32>, columns: Range<usize>, channel: usize) {
     for row in &pixels[..columns.end] {
@@ -131,7 +131,7 @@ unsafe fn load_up_to<S: Simd>(simd: S, from: *const f32, count: usize) -> S::Vec
     unsafe { if count >= S::LANES { simd.load(from) } else { simd.load_first(from, count) } }
 }
 
-/// Channels-last feature maps that several threads write, each its own tiles or channels.
+/// Channels-last feature maps that several threads write. Each thread has its own tiles or channels.
 pub(super) struct MapsMut<'a, F> {
     values: *mut f32,
     grid: TileGrid<F>,
@@ -148,8 +148,8 @@ impl<'a, F: Tiles> MapsMut<'a, F> {
         Self { values: values.as_mut_ptr(), grid, channels, borrowed: PhantomData }
     }
 
-    /// Writes `channels` of the outputs of `tiles` from `products`, whose rows are the tiles and
-    /// whose one panel starts at the first of those channels, after `finish`.
+    /// Writes `channels` of the outputs of `tiles` after applying `finish`. They come from `products`,
+    /// whose rows are the tiles and whose only panel starts at the first of those channels.
     ///
     /// # Safety
     /// `products` is a buffer of `layout` with room for those rows and channels, padded to whole
@@ -210,7 +210,7 @@ impl<'a, F: Tiles> MapsMut<'a, F> {
     }
 }
 
-/// Stores `count` lanes, or all if there are fewer.
+/// Stores `count` lanes, or all of them if there are fewer.
 ///
 /// # Safety
 /// `count` values at `to` are writable.

@@ -1,21 +1,21 @@
-//! How transformed tiles and kernels lie in memory.
+//! The memory layout of transformed tiles and kernels.
 
 use super::tiles::Tiles;
 use crate::simd::Simd;
 
-/// A plane for each value of a transformed tile, each a `[rows, channels]` matrix.
+/// One plane for each value of a transformed tile. Each plane is a `[rows, channels]` matrix.
 ///
-/// The channels are cut into panels of `width`, the last one possibly narrower; a panel is
-/// `[rows, width]`, so that a matrix product reads it from end to end.
+/// The channels are divided into panels of `width`, and the last panel may be narrower. A panel is
+/// `[rows, width]`, so a matrix product reads it from end to end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panels {
     pub(super) rows: usize,
-    /// Channels including padding to whole vectors.
+    /// Number of channels, including padding to whole vectors.
     pub(super) channels: usize,
     pub(super) width: usize,
     /// Distance from one plane to the next.
     pub(super) plane: usize,
-    /// How many they are.
+    /// Number of planes.
     planes: usize,
 }
 
@@ -25,8 +25,8 @@ impl Panels {
             rows,
             channels,
             width,
-            // A tile is written to all planes at once: were they a multiple of the page size apart,
-            // those lines would compete for the few places that the cache has for them.
+            // A tile is written to all planes at once. If their distance were a multiple of the page size,
+            // these lines would compete for the few cache places available to them.
             plane: rows * channels + 16,
             planes: F::PLANES,
         }
@@ -37,7 +37,7 @@ impl Panels {
         self.planes * self.plane
     }
 
-    /// First channel and width of every panel.
+    /// The first channel and the width of every panel.
     #[inline(always)]
     pub(super) fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (channels, width) = (self.channels, self.width);
@@ -47,13 +47,13 @@ impl Panels {
         })
     }
 
-    /// Start of the plane of value `(row, column)` of a transformed tile.
+    /// The start of the plane of value `(row, column)` of a transformed tile.
     #[inline(always)]
     pub(super) fn plane_start<F: Tiles>(&self, row: usize, column: usize) -> usize {
         (row * F::INPUT + column) * self.plane
     }
 
-    /// Every vector of channels of `row`: its first channel and its place in the first plane.
+    /// Every vector of channels of `row`: its first channel and its position in the first plane.
     #[inline(always)]
     pub(super) fn vectors<S: Simd>(
         &self,

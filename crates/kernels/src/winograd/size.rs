@@ -1,8 +1,8 @@
-//! Which size of tiles is fastest for a shape, if any is.
+//! Chooses the fastest tile size for a shape, if tiles are faster at all.
 //!
-//! The costs are measured (AVX-512, 64 to 512 channels, maps of 2x2 to 14x14, 1 and 16 images), in
-//! tenths of the time that a plain product takes for a pixel: there a 3x3 kernel takes about as long at
-//! every size of map, since taps that only see padding are left out.
+//! The costs were measured (AVX-512, 64 to 512 channels, maps of 2x2 to 14x14, 1 and 16 images). Their unit
+//! is a tenth of the time that a plain product takes per pixel. For a plain product, a 3x3 kernel takes
+//! about as long per pixel at every map size, because taps that read only padding are left out.
 
 use super::fits;
 use super::grid::TileGrid;
@@ -35,21 +35,21 @@ macro_rules! with_tiles {
 }
 pub(super) use with_tiles;
 
-/// Fewer channels do not fill the vectors that the transforms work on.
+/// Fewer channels do not fill the vectors of the transforms.
 const MIN_CHANNELS: usize = 8;
 
 impl Size {
-    /// The faster size where kernels change from call to call, and so are transformed in each; nothing
+    /// The faster size for kernels that change from call to call and are transformed in each call. `None`
     /// if a plain product is faster.
     pub(crate) fn of(shape: &ConvShape) -> Option<Self> {
         let [pixels, tiles_2, tiles_4] = Self::counts(shape)?;
         cheapest(250 + 10 * pixels, 270 + 15 * tiles_2, 370 + 34 * tiles_4)
     }
 
-    /// The same for a kernel that is transformed before, or packed for a plain product: few tiles take
-    /// as long as it takes to read the kernel, which depends on where it lies.
+    /// The same for a kernel that was transformed, or packed for a plain product, in advance. With few
+    /// tiles the time is that of reading the kernel, which depends on whether it is in the cache.
     pub(crate) fn prepared(shape: &ConvShape) -> Option<Self> {
-        /// What stays in the last of the caches beside other things.
+        /// Number of bytes that stay in the last-level cache beside other data.
         const CACHED: usize = 16 << 20;
         let [pixels, tiles_2, tiles_4] = Self::counts(shape)?;
         let bytes = shape.in_channels * shape.out_channels * 36 * size_of::<f32>();
@@ -57,11 +57,11 @@ impl Size {
         cheapest(10 * pixels, (20 * tiles_2).max(75), (47 * tiles_4).max(to_read))
     }
 
-    /// Pixels, and tiles of both sizes; nothing where neither can be of use.
+    /// Number of pixels, and of tiles of both sizes. `None` if neither size is of use.
     fn counts(shape: &ConvShape) -> Option<[usize; 3]> {
         let [height, width] = shape.in_size;
         let channels = shape.in_channels.min(shape.out_channels);
-        // On a map of one line, two of three taps see padding.
+        // On a map with a single line, two of three taps read padding.
         if !fits(shape) || channels < MIN_CHANNELS || height.min(width) < 2 {
             return None;
         }

@@ -14,16 +14,16 @@ use crate::simd::Simd;
 /// Side of the kernel.
 pub(super) const KERNEL: usize = 3;
 
-/// The largest side of a tile of inputs.
+/// Side of the largest tile of inputs.
 pub(super) const MAX_INPUT: usize = 6;
 
-/// A line of a tile of any size, of which the first values are in use.
+/// A line of a tile of any size. Only its first values are used.
 pub(super) type Line<T> = [T; MAX_INPUT];
 
-/// A tile of any size, of which the first lines are in use.
+/// A tile of any size. Only its first lines are used.
 pub(super) type Square<T> = [Line<T>; MAX_INPUT];
 
-/// A size of tiles, with its transforms along one axis.
+/// A tile size, with its transforms along one axis.
 pub(super) trait Tiles: Copy + Send + Sync {
     /// Side of the square of outputs that one tile computes.
     const OUTPUT: usize;
@@ -31,26 +31,26 @@ pub(super) trait Tiles: Copy + Send + Sync {
     /// Side of the square of inputs that one tile reads, and of the transformed tile.
     const INPUT: usize = Self::OUTPUT + KERNEL - 1;
 
-    /// Values of a transformed tile.
+    /// Number of values of a transformed tile.
     const PLANES: usize = Self::INPUT * Self::INPUT;
 
-    /// `Bᵀ d`: `INPUT` inputs to as many values.
+    /// `Bᵀ d`: transforms `INPUT` inputs to `INPUT` values.
     fn input<S: Simd>(s: S, d: Line<S::Vector>) -> Line<S::Vector>;
 
-    /// `Aᵀ m`: `INPUT` products to `OUTPUT` outputs.
+    /// `Aᵀ m`: transforms `INPUT` products to `OUTPUT` outputs.
     fn output<S: Simd>(s: S, m: Line<S::Vector>) -> Line<S::Vector>;
 
-    /// `A y`: gradients of `OUTPUT` outputs to those of `INPUT` products.
+    /// `A y`: transforms gradients of `OUTPUT` outputs to those of `INPUT` products.
     fn output_gradient<S: Simd>(s: S, y: Line<S::Vector>) -> Line<S::Vector>;
 
-    /// `G g`: `KERNEL` taps to `INPUT` values.
+    /// `G g`: transforms `KERNEL` taps to `INPUT` values.
     fn kernel<S: Simd>(s: S, g: Line<S::Vector>) -> Line<S::Vector>;
 
-    /// `Gᵀ m`: gradients of `INPUT` values of a transformed kernel to those of `KERNEL` taps.
+    /// `Gᵀ m`: transforms gradients of `INPUT` values of a transformed kernel to those of `KERNEL` taps.
     fn kernel_gradient<S: Simd>(s: S, m: Line<S::Vector>) -> Line<S::Vector>;
 }
 
-/// Declares the two-dimensional form of a transform: down the columns, then along the rows.
+/// Declares the two-dimensional form of a transform. It goes down the columns, then along the rows.
 macro_rules! two_dimensional {
     ($(#[$doc:meta])* $name:ident, $transform:ident, $from:expr => $to:expr) => {
         $(#[$doc])*

@@ -1,5 +1,6 @@
-//! Weight and bias of a batch norm as one tensor, since an op has at most three arguments; and, with
-//! them, a kernel's way around that limit.
+//! Weight and bias of a batch norm as one tensor, because an op has at most three arguments. This tensor
+//! can also carry the gradient of a convolution's kernel, for an op that would otherwise need a fourth
+//! argument.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
@@ -14,13 +15,13 @@ use crate::cuda::{self, Array};
 use crate::storage::{elements, stored, with_float};
 use crate::tape::{apply2, apply3};
 
-/// `[2, channels]`: weights, then biases.
+/// Stacks them to `[2, channels]`: weights, then biases.
 pub(super) fn affine(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     apply2(&weight.contiguous()?, &bias.contiguous()?, Affine)
 }
 
-/// As [`affine`], of which the gradient of `kernel` hangs too: what an op that takes the result puts
-/// into `gradient` while its own `bwd` runs is the kernel's.
+/// As [`affine`], but the result also stands for `kernel` in the graph. An op that takes the result puts
+/// the kernel's gradient into `gradient` while its own `bwd` runs. From there it goes to `kernel`.
 pub(super) fn affine_and_kernel(
     weight: &Tensor,
     bias: &Tensor,
@@ -31,7 +32,7 @@ pub(super) fn affine_and_kernel(
     apply3(&weight.contiguous()?, &bias.contiguous()?, kernel, op)
 }
 
-/// A gradient on its way from one op's `bwd` to another's, in the same walk and so on one thread.
+/// Passes a gradient from one op's `bwd` to another's within the same backward pass, and so on one thread.
 #[derive(Debug, Default)]
 pub(super) struct Handover(Mutex<Vec<(ThreadId, Tensor)>>);
 
@@ -39,7 +40,7 @@ impl Handover {
     pub(super) fn put(&self, gradient: Tensor) {
         let here = thread::current().id();
         let mut gradients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A walk that ended with an error may have left one.
+        // A backward pass that ended with an error may have left one.
         gradients.retain(|(thread, _)| *thread != here);
         gradients.push((here, gradient));
     }
@@ -138,7 +139,7 @@ impl CustomOp3 for AffineAndKernel {
     }
 }
 
-/// The gradient of a parameter, if it wants one.
+/// The gradient of a parameter. `None` if it needs none.
 fn row(parameter: &Tensor, grad: &Tensor, row: usize) -> Result<Option<Tensor>> {
     parameter.track_op().then(|| grad.get(row)).transpose()
 }

@@ -1,8 +1,8 @@
-//! Convolution, batch norm by the batch's statistics, residual sum and activation as one node of the
-//! tape.
+//! A convolution, a batch norm with the batch's statistics, a residual sum and an activation as one node of
+//! the tape.
 //!
-//! candle adds the gradient of every node into fresh zeros. That of the convolution's output, as
-//! large as any, never meets the tape here.
+//! candle adds the gradient of every node to a new tensor of zeros. The gradient of the convolution's
+//! output is one of the largest tensors. Here it never appears on the tape.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use crate::storage::{elements, kept, with_float};
 use crate::tape::{apply2, apply3};
 use crate::{Activation, BatchNormParameters, Conv2dConfig, conv2d};
 
-/// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and its statistics.
+/// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and the statistics.
 ///
-/// The same values as [`conv2d`] without a bias and `batch_norm_train` after it, with less work on
-/// the way back.
+/// The values are those of [`conv2d`] without a bias, followed by `batch_norm_train`. The backward pass
+/// takes less work.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, in_channels]`
 /// - `kernel`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
-/// - `norm`: weight and bias of `[out_channels]`; `residual`: as the result
+/// - `norm`: weight and bias of `[out_channels]`; `residual`: of the shape of the result
 /// - returns `[batch, out_height, out_width, out_channels]`
 ///
 /// # Errors
@@ -92,10 +92,11 @@ pub fn conv2d_batch_norm_train(
     Ok((y, statistics))
 }
 
-/// Of the input, the affine parameters, of which the kernel's gradient hangs, and the residual.
+/// The op. Its arguments are the input, the affine parameters (which carry the kernel's gradient) and the
+/// residual.
 struct ConvBatchNorm {
     convolution: conv2d::Conv2d,
-    /// What the convolution gave.
+    /// The output of the convolution.
     output: Tensor,
     kernel: Tensor,
     kernel_is_trained: bool,

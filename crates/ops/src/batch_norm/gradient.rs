@@ -1,4 +1,4 @@
-//! The way back through a batch norm, as two ops: sums over the batch, then the gradient of the input.
+//! The backward pass of a batch norm, as two ops: the sums over the batch, then the gradient of the input.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -16,7 +16,7 @@ use crate::storage::{elements, stored, with_float};
 use candle_vision_kernels::batch_norm::{self as kernels, Affine, Incoming, InputGradient, Relu};
 
 impl BatchNorm {
-    /// The gradients of the input (if `of_x`), the affine parameters and the residual, as far as they
+    /// The gradients of the input (if `of_x`), of the affine parameters and of the residual, as far as they
     /// are needed.
     pub(super) fn gradients(
         &self,
@@ -30,7 +30,7 @@ impl BatchNorm {
         let mut grad = grad.contiguous()?;
         let mut ceiling = self.activation.ceiling();
         if let (Some(_), Some(passed)) = (residual, ceiling) {
-            // This is the residual's gradient, so it is mostly wanted in any case.
+            // This is also the residual's gradient, so it is usually needed anyway.
             grad = activation::relu_gradient(output, &grad, passed)?;
             ceiling = None;
         }
@@ -51,16 +51,16 @@ impl BatchNorm {
     }
 }
 
-/// What both ops know. They take the input and the gradient of the output.
+/// The values that both ops share. Their arguments are the input and the gradient of the output.
 struct Backward<'a> {
     op: &'a BatchNorm,
     affine: &'a Tensor,
-    /// That of the ReLU, if the gradient has yet to pass one.
+    /// The ceiling of the ReLU, if the gradient has not passed the ReLU yet.
     ceiling: Option<f64>,
 }
 
 impl Backward<'_> {
-    /// The op's statistics, with the ReLU only if the gradient has yet to pass it.
+    /// The op's statistics. The ReLU is included only if the gradient has not passed it yet.
     #[cfg(feature = "cuda")]
     fn normalization(&self) -> cuda::Normalization<'_> {
         let activation =
@@ -68,7 +68,8 @@ impl Backward<'_> {
         self.op.normalization(activation)
     }
 
-    /// What the ReLU that the gradient has yet to pass was given, and its ceiling.
+    /// The function that computes the ReLU's input, and its ceiling, if the gradient has not passed the
+    /// ReLU yet.
     fn relu<T: Float>(&self) -> Result<Option<(Affine<T>, T)>> {
         let Some(ceiling) = self.ceiling else {
             return Ok(None);
@@ -131,7 +132,7 @@ impl CustomOp2 for AffineGradient<'_> {
 /// The gradient of the input.
 struct XGradient<'a> {
     backward: &'a Backward<'a>,
-    /// The gradient of the affine parameters, there if the statistics are those of the batch.
+    /// The gradient of the affine parameters. `None` unless the statistics are those of the batch.
     sums: Option<&'a Tensor>,
 }
 

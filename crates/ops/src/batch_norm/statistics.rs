@@ -1,4 +1,4 @@
-//! What batch norm measures, and the running statistics that follow it.
+//! The statistics of a batch, and the running statistics that they update.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -12,23 +12,23 @@ use crate::storage::Float;
 use crate::storage::{elements, stored, with_float};
 use candle_vision_kernels::batch_norm as kernels;
 
-/// What a batch norm measured on a batch.
+/// The statistics that a batch norm measured on a batch.
 #[derive(Debug, Clone)]
 pub struct BatchStatistics {
     /// Mean of each channel, `[channels]`.
     pub mean: Tensor,
     /// Biased variance of each channel (the sum of squares divided by `count`), `[channels]`.
     pub variance: Tensor,
-    /// Values per channel: batch times height times width.
+    /// Number of values per channel: batch times height times width.
     pub count: usize,
-    /// Both, `[2, channels]`, as the kernel that moves running statistics takes them.
+    /// Both as one tensor, `[2, channels]`, for the kernel that updates running statistics.
     #[cfg(feature = "cuda")]
     moments: Tensor,
 }
 
 impl BatchStatistics {
-    /// The new running mean and variance: `(1 - momentum) * running + momentum * batch`, where the
-    /// batch's variance is the unbiased one, as in PyTorch.
+    /// The new running mean and variance: `(1 - momentum) * running + momentum * batch`. The batch's
+    /// variance is the unbiased one here, as in PyTorch.
     ///
     /// # Errors
     /// If the shapes or number types differ.
@@ -72,7 +72,7 @@ pub(super) fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics>
     })
 }
 
-/// Running statistics moved towards the moments of a batch, `[2, channels]`, in one kernel.
+/// Moves running statistics towards the moments of a batch, `[2, channels]`, in one kernel.
 #[cfg(feature = "cuda")]
 struct MovedStatistics {
     mean: Tensor,
@@ -102,7 +102,7 @@ impl CustomOp1 for MovedStatistics {
     }
 }
 
-/// Mean and biased variance of each channel, `[2, channels]`.
+/// The mean and biased variance of each channel, `[2, channels]`.
 struct Moments;
 
 impl CustomOp1 for Moments {

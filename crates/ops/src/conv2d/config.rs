@@ -1,4 +1,4 @@
-//! How convolutions are computed.
+//! Settings of convolutions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,10 +25,10 @@ pub struct Conv2dConfig {
     pub padding: Padding2d,
     /// Pixels between two taps of the kernel. Default 1.
     pub dilation: [usize; 2],
-    /// Parts into which input and output channels are divided, each part convolved by itself.
-    /// Default 1.
+    /// Number of groups. Input and output channels are divided into so many parts, and each part is
+    /// convolved by itself. Default 1.
     pub groups: usize,
-    /// How it is computed. Default: as the process says.
+    /// How it is computed. By default the settings of the process apply.
     pub options: ConvolutionOptions,
 }
 
@@ -45,18 +45,18 @@ impl Default for Conv2dConfig {
 }
 
 impl Conv2dConfig {
-    /// Sets the stride: of both axes, or `[height, width]`.
+    /// Sets the stride: one number for both axes, or `[height, width]`.
     pub fn stride(self, stride: impl PerAxis) -> Self {
         Self { stride: stride.per_axis(), ..self }
     }
 
-    /// Sets the padding: of all sides, `[height, width]`, `[top, bottom, left, right]`, or a
+    /// Sets the padding: one number for all sides, `[height, width]`, `[top, bottom, left, right]`, or a
     /// [`Padding2d`].
     pub fn padding(self, padding: impl Into<Padding2d>) -> Self {
         Self { padding: padding.into(), ..self }
     }
 
-    /// Sets the dilation: of both axes, or `[height, width]`.
+    /// Sets the dilation: one number for both axes, or `[height, width]`.
     pub fn dilation(self, dilation: impl PerAxis) -> Self {
         Self { dilation: dilation.per_axis(), ..self }
     }
@@ -72,7 +72,7 @@ impl Conv2dConfig {
     }
 }
 
-/// How convolutions are computed. What is not set here is as the process says.
+/// How convolutions are computed. For an option that is not set here, the setting of the process applies.
 ///
 /// ```
 /// use candle_vision_ops::{Conv2dConfig, ConvolutionOptions};
@@ -92,7 +92,7 @@ pub struct ConvolutionOptions {
 }
 
 impl ConvolutionOptions {
-    /// Whether sums are plain, without Winograd's kernels.
+    /// Whether sums are computed directly, without Winograd's kernels.
     pub fn exact(self, exact: bool) -> Self {
         Self { exact: Some(exact), ..self }
     }
@@ -102,7 +102,7 @@ impl ConvolutionOptions {
         Self { tf32: Some(tf32), ..self }
     }
 
-    /// Whether the fastest of cuDNN's algorithms is found by trying.
+    /// Whether the fastest of cuDNN's algorithms is found by timing them.
     pub fn benchmark(self, benchmark: bool) -> Self {
         Self { benchmark: Some(benchmark), ..self }
     }
@@ -121,7 +121,7 @@ impl ConvolutionOptions {
     }
 }
 
-/// [`ConvolutionOptions`] of a CUDA device, all of them set.
+/// [`ConvolutionOptions`] for a CUDA device, with all of them set.
 #[cfg(feature = "cuda")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OnCuda {
@@ -129,34 +129,34 @@ pub(crate) struct OnCuda {
     pub(crate) benchmark: bool,
 }
 
-/// Whether every convolution of this process is summed plainly, from now on.
+/// Sets whether every later convolution of this process is summed directly, without Winograd's algorithm.
 ///
-/// By default 3x3 convolutions of stride 1 in `f32` take Winograd's way where it is faster
-/// (two to four times). Its rounding errors are a few times those of a plain sum, around 1e-6 of
-/// the largest value; `true` switches it off, to compare.
+/// By default, 3x3 convolutions with stride 1 in `f32` use Winograd's algorithm where it is faster (two to
+/// four times). Its rounding errors are a few times those of a direct sum, about 1e-6 of the largest value.
+/// `true` switches it off, for comparisons.
 pub fn set_exact_convolution(exact: bool) {
     EXACT.store(exact, Ordering::Relaxed);
 }
 
 static EXACT: AtomicBool = AtomicBool::new(false);
 
-/// Whether convolutions in `f32` on a CUDA device may round their factors to TF32 (10 bits of mantissa,
-/// as bf16 has 7), from now on. Allowed unless switched off, as in PyTorch.
+/// Sets whether later convolutions in `f32` on a CUDA device may round their factors to TF32 (10 bits of
+/// mantissa; bf16 has 7). It is allowed by default, as in PyTorch.
 pub fn set_tf32(allowed: bool) {
     TF32.store(allowed, Ordering::Relaxed);
 }
 
 static TF32: AtomicBool = AtomicBool::new(true);
 
-/// Whether convolutions on a CUDA device take the fastest of cuDNN's algorithms, from now on: at the
-/// first call of each shape, the deterministic ones that are content with 1 GiB of workspace run a few
-/// times each. `false` unless set.
+/// Sets whether later convolutions on a CUDA device use the fastest of cuDNN's algorithms. At the first
+/// call of each shape, the deterministic algorithms that need at most 1 GiB of workspace run a few times
+/// each. The default is `false`.
 ///
 /// By default cuDNN's heuristics choose without running anything, and a shape always gets the same
-/// algorithm. Times differ from run to run, so two runs may choose differently, and their results then
-/// differ in the last bits; within a process a shape keeps its algorithm, and the same input gives the
-/// same bits. Worth trying where many steps have the same few shapes. PyTorch has it as
-/// `torch.backends.cudnn.benchmark`.
+/// algorithm. With `true`, times differ from run to run, so two runs may choose different algorithms, and
+/// their results then differ in the last bits. Within a process a shape keeps its algorithm, and the same
+/// input gives the same bits. It is worth trying if many steps use the same few shapes. PyTorch's name for
+/// it is `torch.backends.cudnn.benchmark`.
 pub fn set_convolution_benchmark(benchmark: bool) {
     BENCHMARK.store(benchmark, Ordering::Relaxed);
 }

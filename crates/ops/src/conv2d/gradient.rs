@@ -11,7 +11,7 @@ use crate::storage::{elements, stored, with_float};
 use candle_vision_kernels::conv;
 use candle_vision_kernels::conv_shape::ConvShape;
 
-/// Of the output's gradient and the kernel.
+/// The gradient of the input. Its arguments are the output's gradient and the kernel.
 pub(super) struct InputGradient<'a>(pub(super) &'a Conv2d);
 
 impl CustomOp2 for InputGradient<'_> {
@@ -47,7 +47,7 @@ impl CustomOp2 for InputGradient<'_> {
     }
 }
 
-/// Of the input and the output's gradient.
+/// The gradient of the kernel. Its arguments are the input and the output's gradient.
 pub(super) struct KernelGradient<'a>(pub(super) &'a Conv2d);
 
 impl CustomOp2 for KernelGradient<'_> {

@@ -1,4 +1,4 @@
-//! Activation functions, and what ends a fused op.
+//! Activation functions, and the operations at the end of a fused op.
 
 use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{CudaStorage, Result, Shape};
@@ -34,7 +34,7 @@ pub(super) fn finish_in_place<T: Element>(
     Ok(())
 }
 
-/// Whether there is a ReLU, and where it stops.
+/// Whether there is a ReLU, and its upper limit.
 pub(super) fn relu(activation: Activation) -> (i32, f32) {
     match activation.ceiling() {
         None => (0, 0.0),
@@ -42,7 +42,7 @@ pub(super) fn relu(activation: Activation) -> (i32, f32) {
     }
 }
 
-/// The function of every element.
+/// Applies the function to every element.
 pub(crate) fn curve(curve: Curve, x: Array<'_>) -> Result<(CudaStorage, Shape)> {
     let (device, name) = (x.device(), curve.name());
     with_element!(name, x.storage, T => {
@@ -55,7 +55,7 @@ pub(crate) fn curve(curve: Curve, x: Array<'_>) -> Result<(CudaStorage, Shape)> 
     })
 }
 
-/// The gradient of what the function was given.
+/// The gradient of the function's input.
 pub(crate) fn curve_gradient(
     curve: Curve,
     x: Array<'_>,
@@ -72,7 +72,7 @@ pub(crate) fn curve_gradient(
     })
 }
 
-/// The number that some functions have; the kernels of the others ignore it.
+/// The parameter that some functions have. The kernels of the others ignore it.
 fn parameter(curve: Curve) -> f32 {
     match curve {
         Curve::LeakyRelu { slope } => slope as f32,
@@ -81,7 +81,7 @@ fn parameter(curve: Curve) -> f32 {
     }
 }
 
-/// What of `grad` passes back through a ReLU with this ceiling that gave `output`.
+/// The part of `grad` that passes back through a ReLU with this ceiling. `output` is the ReLU's output.
 pub(crate) fn relu_gradient(
     output: Array<'_>,
     grad: Array<'_>,

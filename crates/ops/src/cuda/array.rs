@@ -1,4 +1,4 @@
-//! From candle's storage to views of device memory.
+//! Access to candle's storage as views of device memory.
 
 use std::ops::Deref;
 
@@ -9,7 +9,7 @@ use candle_core::{CudaStorage, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::size::check_rows_and_columns;
 
-/// A tensor as a custom op gets it.
+/// A tensor in the form in which a custom op gets it.
 #[derive(Clone, Copy)]
 pub(crate) struct Array<'a> {
     pub(crate) storage: &'a CudaStorage,
@@ -33,12 +33,12 @@ impl<'a> Array<'a> {
         self.layout.shape().elem_count()
     }
 
-    /// The last dimension.
+    /// Size of the last dimension.
     pub(crate) fn channels(&self) -> usize {
         self.dims().last().copied().unwrap_or(1)
     }
 
-    /// The elements, which must be contiguous, in order.
+    /// The elements in order. They must be contiguous.
     pub(crate) fn view<T: CudaDType>(&self) -> Result<CudaView<'a, T>> {
         check_rows_and_columns(self.dims())?;
         let data = self.storage.as_cuda_slice::<T>()?;
@@ -53,7 +53,7 @@ impl<'a> Array<'a> {
     }
 }
 
-/// A tensor that an op keeps beside its arguments, locked so that it can be read.
+/// A tensor that an op keeps besides its arguments, locked for reading.
 pub(crate) struct Kept<'a, G>(G, &'a Layout);
 
 pub(crate) fn kept(tensor: &Tensor) -> Kept<'_, impl Deref<Target = Storage>> {
@@ -70,7 +70,7 @@ impl<G: Deref<Target = Storage>> Kept<'_, G> {
     }
 }
 
-/// Room for `len` elements that a kernel will write, all of them.
+/// Memory for `len` elements, all of which a kernel will write.
 pub(super) fn unwritten<T: super::element::Element>(
     device: &CudaDevice,
     len: usize,
@@ -79,7 +79,7 @@ pub(super) fn unwritten<T: super::element::Element>(
     unsafe { device.alloc(len) }
 }
 
-/// What an op's forward hands to candle: a new contiguous tensor.
+/// The result of an op's forward pass for candle: a new contiguous tensor.
 pub(super) fn stored<T: CudaDType>(
     data: CudaSlice<T>,
     device: &CudaDevice,

@@ -1,5 +1,5 @@
-//! Batch norm: moments, normalisation, and the way back. Parameters, statistics and sums are `f32`
-//! whatever the feature maps are.
+//! Batch norm: moments, normalisation, and the backward pass. Parameters, statistics and sums are `f32` for
+//! any type of feature maps.
 
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 
@@ -14,7 +14,7 @@ use crate::Activation;
 
 const NAME: &str = "batch_norm";
 
-/// Mean and biased variance of every channel, `[2, channels]` of `f32`.
+/// The mean and biased variance of every channel, `[2, channels]` of `f32`.
 pub(crate) fn moments(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
     let (device, channels) = (x.device(), x.channels());
     let rows = x.len() / channels;
@@ -38,7 +38,7 @@ pub(crate) fn moments(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
     })
 }
 
-/// What normalises: statistics on the device, and what follows.
+/// The statistics on the device, and the activation after the normalisation.
 #[derive(Clone, Copy)]
 pub(crate) struct Normalization<'a> {
     pub(crate) mean: &'a Tensor,
@@ -47,8 +47,8 @@ pub(crate) struct Normalization<'a> {
     pub(crate) activation: Activation,
 }
 
-/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)`; `affine` is
-/// `[2, channels]`, weights, then biases.
+/// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)`. `affine` is `[2, channels]`:
+/// weights, then biases.
 pub(crate) fn normalize(
     x: Array<'_>,
     affine: Array<'_>,
@@ -76,8 +76,8 @@ pub(crate) fn normalize(
     })
 }
 
-/// The gradients of weights and biases, `[2, channels]` of `f32`. The ReLU of `by` is one that
-/// `grad` has yet to pass.
+/// The gradients of weights and biases, `[2, channels]` of `f32`. If `by` has a ReLU, `grad` has not passed
+/// it yet.
 pub(crate) fn affine_gradient(
     x: Array<'_>,
     grad: Array<'_>,
@@ -114,7 +114,7 @@ pub(crate) fn affine_gradient(
     Ok(stored(sums, device, (2, channels)))
 }
 
-/// The gradient of the input; `sums` are those of [`affine_gradient`] if the statistics were those of
+/// The gradient of the input. `sums` is the result of [`affine_gradient`] if the statistics were those of
 /// the batch.
 pub(crate) fn input_gradient(
     x: Array<'_>,
@@ -146,8 +146,8 @@ pub(crate) fn input_gradient(
     })
 }
 
-/// `(1 - momentum) * running + momentum * batch` of mean and variance, `[2, channels]`; the variance
-/// of the batch is multiplied by `unbiased` first. `moments` is what [`moments`] gave.
+/// `(1 - momentum) * running + momentum * batch` of mean and variance, `[2, channels]`. The variance of the
+/// batch is multiplied by `unbiased` first. `moments` is the result of [`moments`].
 pub(crate) fn running_statistics(
     moments: Array<'_>,
     [running_mean, running_var]: [&Tensor; 2],
@@ -180,7 +180,7 @@ pub(crate) fn add_residual(
 ) -> Result<(CudaStorage, Shape)> {
     let (device, n, channels) = (x.device(), x.len(), x.channels());
     let state = state::of(device)?;
-    // A normalisation that changes nothing. Tables hold bits.
+    // A normalisation that changes nothing. Tables hold the bits of numbers.
     let bits = |value: f32| value.to_bits() as i32;
     let zeros = state.table(device, vec![bits(0.0); channels])?;
     let ones = state.table(device, vec![bits(1.0); channels])?;

@@ -1,17 +1,17 @@
-//! A map that does not grow without end: what was not asked for longest makes room for what is new.
+//! A map of limited size. New entries replace those that were not used for the longest time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Values by key, of a limited cost altogether.
+/// Values by key, with a limited total cost.
 ///
-/// A network asks for the same few entries at every step, and they stay. A program that meets ever new
-/// shapes would fill the memory of a device that lives as long as the process.
+/// A network uses the same few entries in every step, and they stay. Without the limit, a program that
+/// always meets new shapes would fill the device's memory, because the map lives as long as the process.
 pub(super) struct Bounded<K, V> {
     entries: HashMap<K, Entry<V>>,
     most: usize,
     cost: usize,
-    /// Counts what is asked, as the time of the last use.
+    /// Counts the accesses. It serves as the time of the last use.
     now: u64,
 }
 
@@ -22,12 +22,12 @@ struct Entry<V> {
 }
 
 impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
-    /// Entries whose costs add up to `most`.
+    /// An empty map. The costs of its entries add up to at most `most`.
     pub(super) fn new(most: usize) -> Self {
         Self { entries: HashMap::new(), most, cost: 0, now: 0 }
     }
 
-    /// The value at `key`, which counts as used.
+    /// The value at `key`. This counts as a use.
     pub(super) fn get(&mut self, key: &K) -> Option<&V> {
         self.now += 1;
         let entry = self.entries.get_mut(key)?;
@@ -35,13 +35,13 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         Some(&entry.value)
     }
 
-    /// Whether there is a value at `key`, which does not count as a use.
+    /// Whether there is a value at `key`. This does not count as a use.
     pub(super) fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Keeps `value`, and drops what was used least lately until there is room. An entry that costs more
-    /// than all may is kept alone.
+    /// Stores `value`. Removes the entries used least recently until there is room. An entry that costs
+    /// more than the limit is kept alone.
     pub(super) fn insert(&mut self, key: K, value: V, cost: usize) {
         self.now += 1;
         self.remove(&key);
@@ -59,7 +59,7 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         }
     }
 
-    /// A pass over all entries: they are at most some thousands, and one is made in milliseconds.
+    /// Scans all entries. There are at most some thousands, and making a new one takes milliseconds.
     fn oldest(&self) -> Option<K> {
         let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used);
         oldest.map(|(key, _)| key.clone())

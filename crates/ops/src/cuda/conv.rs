@@ -1,9 +1,9 @@
-//! Convolution of channels-last images and its two gradients: through cuDNN where it is installed and
-//! takes the shape, else as a matrix product of patches.
+//! Convolution of channels-last images and its two gradients. It uses cuDNN if that is installed and
+//! supports the shape. Otherwise it uses a matrix product of patches.
 //!
-//! Parameters keep PyTorch's order `[out, in / groups, height, width]`; both ways want
-//! `[out, height, width, in / groups]`, so a kernel is transposed on its way in and its gradient on
-//! its way out. A kernel is small beside the images.
+//! Parameters keep PyTorch's order `[out, in / groups, height, width]`. Both methods need
+//! `[out, height, width, in / groups]`. So a kernel is transposed before, and its gradient afterwards. A
+//! kernel is small compared with the images.
 
 mod columns;
 
@@ -46,7 +46,7 @@ pub(crate) fn output(
     })
 }
 
-/// The gradient of the input, given that of the output.
+/// The gradient of the input, from that of the output.
 pub(crate) fn input_gradient(
     grad: Array<'_>,
     kernel: Array<'_>,
@@ -67,7 +67,7 @@ pub(crate) fn input_gradient(
     })
 }
 
-/// The gradient of the kernel, given the input and the gradient of the output.
+/// The gradient of the kernel, from the input and the gradient of the output.
 pub(crate) fn kernel_gradient(
     x: Array<'_>,
     grad: Array<'_>,
@@ -108,7 +108,7 @@ impl<'a, T: Element> ChannelsLastKernel<'a, T> {
         Ok(Self::Transposed(transposed(device, &kernel, sizes)?))
     }
 
-    /// Whether both orders are the same memory.
+    /// Whether both orders are the same in memory.
     fn is_in_order(shape: &ConvShape) -> bool {
         shape.taps() == 1 || shape.group_in() == 1
     }
@@ -121,7 +121,7 @@ impl<'a, T: Element> ChannelsLastKernel<'a, T> {
     }
 }
 
-/// Lets cuDNN write the operand that `direction` asks for; whether it did.
+/// Lets cuDNN write the operand that `direction` asks for. Returns whether cuDNN did.
 fn through_cudnn<T: Element>(
     device: &CudaDevice,
     direction: Direction,

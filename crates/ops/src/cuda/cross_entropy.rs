@@ -5,8 +5,8 @@ use candle_core::{CudaStorage, Result, Shape};
 use super::array::{Array, stored, unwritten};
 use super::function::{ONE_BLOCK, Source, device_function, launch, over_rows};
 
-/// The share of each class in the loss, `[rows, classes]`, as `cross_entropy` in this crate describes
-/// it; a row whose label is no class is NaN. The host does not look at the labels.
+/// The weight of each class in the loss, `[rows, classes]`, by the definition of this crate's
+/// `cross_entropy`. A row with a label that is not a class becomes NaN. The host does not check the labels.
 pub(crate) fn label_targets(
     labels: Array<'_>,
     weights: Option<Array<'_>>,
@@ -53,7 +53,7 @@ pub(crate) fn cross_entropy(logits: Array<'_>, targets: Array<'_>) -> Result<(Cu
     Ok(stored(loss, device, ()))
 }
 
-/// The gradient of the logits, given that of the loss.
+/// The gradient of the logits, from that of the loss.
 pub(crate) fn cross_entropy_gradient(
     logits: Array<'_>,
     targets: Array<'_>,

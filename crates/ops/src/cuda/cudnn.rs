@@ -1,8 +1,8 @@
 //! Convolutions through cuDNN.
 //!
-//! Its classic functions, channels-last, with one plan for every shape: descriptors, an algorithm by
-//! cuDNN's own heuristics or by its time, and the size of its workspace. Only algorithms that give the
-//! same bits every time are taken.
+//! This module uses cuDNN's classic functions, channels-last, with one plan for every shape. A plan has
+//! descriptors, an algorithm and the size of its workspace. The algorithm is chosen by cuDNN's heuristics
+//! or by its time. Only algorithms that give the same bits every time are used.
 
 mod arithmetic;
 mod batches;
@@ -40,7 +40,7 @@ pub(crate) enum DataType {
     BFloat16 = 9,
 }
 
-/// What is asked of a convolution.
+/// The result that is asked of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Direction {
     Forward,
@@ -49,8 +49,8 @@ pub(super) enum Direction {
 }
 
 impl Direction {
-    /// What belongs to `x`, the kernel and `y` in the order in which this direction's functions take
-    /// it: two operands, then the result.
+    /// Takes values for `x`, the kernel and `y`, and returns them in the order of this direction's
+    /// functions: two operands, then the result.
     fn in_order<T>(self, [x, kernel, y]: [T; 3]) -> [T; 3] {
         match self {
             Self::Forward => [x, kernel, y],
@@ -60,8 +60,8 @@ impl Direction {
     }
 }
 
-/// The three arrays of a convolution or their gradients. The one that the direction asks for is
-/// written, the others are read.
+/// The three arrays of a convolution or their gradients. The one that the direction asks for is written.
+/// The others are read.
 pub(super) struct Operands<'a, T> {
     pub(super) x: CudaView<'a, T>,
     /// `[out, height, width, in / groups]`.
@@ -73,13 +73,13 @@ pub(super) struct Operands<'a, T> {
 pub(super) struct Cudnn {
     functions: Arc<Functions>,
     handle: Handle,
-    /// The handle's.
+    /// The stream of the handle.
     stream: Arc<CudaStream>,
-    /// `None` for a shape that cuDNN does not take.
+    /// The plans. `None` for a shape that cuDNN does not support.
     plans: Bounded<Key, Option<Plan>>,
-    /// Shared by all convolutions, which run one after the other.
+    /// Shared by all convolutions, because they run one after the other.
     workspace: Option<CudaSlice<u8>>,
-    /// Of an array.
+    /// Largest number of elements of an array.
     most_elements: usize,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Cudnn {
 // keeps this behind a lock.
 unsafe impl Send for Cudnn {}
 
-/// Plans at most: a large network has a few hundred, and three times as many with both gradients.
+/// Largest number of plans. A large network has a few hundred, and three times as many with both gradients.
 const MOST_PLANS: usize = 2048;
 
 impl Cudnn {
@@ -118,8 +118,8 @@ impl Cudnn {
         }))
     }
 
-    /// Writes the operand that `direction` asks for; whether cuDNN takes the shape. A batch that is too
-    /// large for it is computed part by part.
+    /// Writes the operand that `direction` asks for. Returns whether cuDNN supports the shape. A batch that
+    /// is too large for cuDNN is computed in parts.
     ///
     /// # Errors
     /// If a single image is too large, memory runs out, or cuDNN fails.
@@ -133,7 +133,8 @@ impl Cudnn {
         self.stream.context().bind_to_thread().w()?;
         for part in batches::parts(shape, self.most_elements)? {
             let operands = part.operands(operands);
-            // The kernel's gradient is a sum over all images, and is written by the first part.
+            // The kernel's gradient is a sum over all images. The first part writes it, and the others add
+            // to it.
             let add = direction == Direction::KernelGradient && part.first_image > 0;
             if !self.convolve_part(direction, &operands, &part.shape, options, add)? {
                 return Ok(false);
@@ -153,7 +154,7 @@ impl Cudnn {
         let arithmetic = Arithmetic::of(T::CUDNN, options.tf32);
         let timed = options.benchmark;
         let mut key = Key { direction, shape: *shape, data: T::CUDNN, arithmetic, timed };
-        // To time is to run several times, and what is added to must not be added to several times.
+        // Timing runs an algorithm several times, which would add to the result several times.
         if add && !self.plans.contains(&key) {
             key.timed = false;
         }
@@ -191,7 +192,7 @@ impl Cudnn {
 
 impl Drop for Cudnn {
     fn drop(&mut self) {
-        // A driver that has gone has taken the handle with it.
+        // If the driver has gone, it has taken the handle with it.
         if self.stream.context().bind_to_thread().is_ok() {
             // SAFETY: made by the matching function, destroyed once; no other call is under way.
             unsafe { (self.functions.destroy)(self.handle) };
@@ -199,7 +200,7 @@ impl Drop for Cudnn {
     }
 }
 
-/// At least `bytes` of memory.
+/// A workspace of at least `bytes` bytes.
 fn workspace<'a>(
     kept: &'a mut Option<CudaSlice<u8>>,
     stream: &Arc<CudaStream>,
@@ -207,7 +208,7 @@ fn workspace<'a>(
 ) -> Result<&'a mut CudaSlice<u8>> {
     let bytes = bytes.max(1);
     if kept.as_ref().is_none_or(|kept| kept.len() < bytes) {
-        // Freed first, so that both are not there at once.
+        // Freed first, so that both do not exist at once.
         *kept = None;
     }
     match kept {
@@ -217,7 +218,7 @@ fn workspace<'a>(
     }
 }
 
-/// What runs a plan.
+/// Everything that running a plan needs.
 struct Run<'a> {
     functions: &'a Functions,
     handle: Handle,

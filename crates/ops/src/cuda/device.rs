@@ -1,4 +1,4 @@
-//! A device as these kernels want it.
+//! Sets up a device for these kernels.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,15 +6,15 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
 use candle_core::{CudaDevice, Device, Result};
 
-/// CUDA device number `ordinal`, set up for training: one stream of its own, on which everything is
-/// ordered, and a memory pool that keeps what it was given.
+/// CUDA device number `ordinal`, from 0, set up for training. It has a single stream of its own, on which
+/// everything runs in order, and a memory pool that keeps the memory it gets.
 ///
-/// `Device::new_cuda` works too, but its pool hands all memory back to the driver whenever the host
-/// waits for the device, and its stream is the calling thread's, so that tensors which other threads
-/// made are not ordered with it.
+/// `Device::new_cuda` works too, with two drawbacks. Its pool returns all memory to the driver whenever the
+/// host waits for the device. Its stream belongs to the calling thread, so tensors that other threads made
+/// are not ordered with it.
 ///
-/// Tensors of this device must not meet streams made elsewhere: candle's tracking of who still reads
-/// what is switched off, since one stream needs none.
+/// Tensors of this device must not be used with streams made elsewhere. candle's tracking of pending reads
+/// is switched off, because a single stream does not need it.
 ///
 /// # Errors
 /// If there is no driver, or no such device.
@@ -31,27 +31,28 @@ pub fn cuda_device(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
-/// Held by a test that uses the device: its libraries are not made for several threads.
+/// A test holds this while it uses the device, because the device's libraries do not support several
+/// threads.
 #[cfg(test)]
 pub(super) fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// That of the last device that was made.
+/// The context of the device that was made last.
 static CONTEXT: RwLock<Option<Arc<CudaContext>>> = RwLock::new(None);
 
-/// Makes this thread one that may look up kernels, which candle's own operations do before anything
-/// that binds a context to their thread. Whose context it is makes no difference to that.
+/// Allows this thread to look up kernels. candle's own operations do that before anything binds a context
+/// to their thread. Any device's context will do for this.
 pub(crate) fn bind_this_thread() {
     if let Some(context) = &*CONTEXT.read().unwrap_or_else(PoisonError::into_inner) {
-        // What is wrong with it, the next operation will say.
+        // If this fails, the next operation reports the error.
         let _ = context.bind_to_thread();
     }
 }
 
-/// Lets the pool that tensors come from keep what is freed: by default it goes back to the driver at
-/// every synchronisation, and is asked for again a moment later.
+/// Lets the memory pool of tensors keep freed memory. By default it returns the memory to the driver at
+/// every synchronisation and asks for it again a moment later.
 fn keep_memory(device: &CudaDevice) -> Result<()> {
     let stream = device.cuda_stream();
     let context = stream.context();

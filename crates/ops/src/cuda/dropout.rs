@@ -6,7 +6,7 @@ use super::array::{Array, stored, unwritten};
 use super::element::with_element;
 use super::function::{Source, device_function, launch, over_packs};
 
-/// `x * scale` where `keep` is not 0, else 0.
+/// `x * scale` where `keep` is not 0, otherwise 0.
 pub(crate) fn keep(x: Array<'_>, keep: Array<'_>, scale: f64) -> Result<(CudaStorage, Shape)> {
     let device = x.device();
     with_element!("dropout", x.storage, T => {

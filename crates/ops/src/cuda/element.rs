@@ -1,4 +1,4 @@
-//! The number types that kernels exist for.
+//! The number types of the kernels.
 
 use candle_core::cuda_backend::CudaDType;
 use candle_core::cuda_backend::cudarc::cublas::{
@@ -10,11 +10,11 @@ use half::{bf16, f16};
 
 use super::cudnn::DataType;
 
-/// A number type on the device. Sums are taken in `f32` for each of them.
+/// A number type on the device. Sums are computed in `f32` for each type.
 pub(crate) trait Element: CudaDType + DeviceRepr + Copy + 'static {
-    /// What the names of its kernels end with.
+    /// Suffix of the names of its kernels.
     const SUFFIX: &'static str;
-    /// Its name in cuDNN.
+    /// cuDNN's name of the type.
     const CUDNN: DataType;
     const ZERO: Self;
     const ONE: Self;
@@ -77,14 +77,14 @@ element!(f32, "f32", Float, 0.0, 1.0);
 element!(f16, "f16", Half, f16::ZERO, f16::ONE);
 element!(bf16, "bf16", BFloat16, bf16::ZERO, bf16::ONE);
 
-/// For a number type without kernels: an error in the name of `op`.
+/// The error for a number type without kernels. It names `op`.
 pub(super) fn unsupported<T>(op: &str, dtype: DType) -> Result<T> {
     candle_core::bail!(
         "{op}: on a CUDA device expected f32, f16 or bf16, got {dtype:?}; use the CPU for others"
     )
 }
 
-/// Evaluates an expression with `$element` standing for a number type.
+/// Evaluates an expression with `$element` bound to a number type.
 macro_rules! with_dtype {
     ($op:expr, $dtype:expr, $element:ident => $body:expr) => {
         match $dtype {
@@ -106,7 +106,7 @@ macro_rules! with_dtype {
 }
 pub(super) use with_dtype;
 
-/// The same with that of the storage of an array.
+/// The same, with the number type of an array's storage.
 macro_rules! with_element {
     ($op:expr, $storage:expr, $element:ident => $body:expr) => {
         $crate::cuda::element::with_dtype!(

@@ -1,4 +1,4 @@
-//! Our own kernels: finding them, and how many threads they get.
+//! Our own kernels: looking them up, and their numbers of threads.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::element::Element;
 pub(super) use super::modules::Source;
 use super::state;
 
-/// A function of ours on the device, on the stream that it will run on.
+/// One of our kernels on the device, and the stream that it will run on.
 pub(super) struct DeviceFunction {
     function: CudaFunction,
     stream: Arc<CudaStream>,
@@ -32,25 +32,25 @@ pub(super) fn device_function<T: Element>(
     name: &str,
 ) -> Result<DeviceFunction> {
     let stream = device.cuda_stream();
-    // Looking up a kernel takes a context, and this may be the thread's first call.
+    // Looking up a kernel needs a context, and this may be the thread's first call.
     stream.context().bind_to_thread().w()?;
     let module = state::of(device)?.modules.get(&stream, source)?;
     let function = module.load_function(&format!("cv_{name}_{}", T::SUFFIX)).w()?;
     Ok(DeviceFunction { function, stream })
 }
 
-/// Threads of a block where every element is on its own.
+/// Number of threads of a block if every element is processed by itself.
 const THREADS: u32 = 256;
-/// Enough blocks to fill any card; the kernels walk on from there, with what they worked out for their
-/// channels.
+/// Largest number of blocks, enough to fill any card. With more elements, the kernels go on from there and
+/// keep the values that they have computed for their channels.
 const MOST_BLOCKS: usize = 1024;
 
-/// One thread for each pack of 16 bytes of `n` elements.
+/// One thread per pack of 16 bytes of `n` elements.
 pub(super) fn over_packs<T: Element>(n: usize) -> LaunchConfig {
     over_threads(n.div_ceil(pack::<T>()))
 }
 
-/// One thread for each of `n` pieces of work, up to a limit.
+/// One thread per item of `n` items, up to a limit.
 pub(super) fn over_threads(n: usize) -> LaunchConfig {
     let blocks = n.div_ceil(THREADS as usize).clamp(1, MOST_BLOCKS);
     LaunchConfig {
@@ -60,12 +60,12 @@ pub(super) fn over_threads(n: usize) -> LaunchConfig {
     }
 }
 
-/// Elements of the 16 bytes that a thread takes at once.
+/// Number of elements in the 16 bytes that a thread takes at once.
 fn pack<T: Element>() -> usize {
     16 / size_of::<T>()
 }
 
-/// One block for each row, up to a limit.
+/// One block per row, up to a limit.
 pub(super) fn over_rows(rows: usize) -> LaunchConfig {
     LaunchConfig {
         grid_dim: (rows.clamp(1, 65_535) as u32, 1, 1),
@@ -74,18 +74,18 @@ pub(super) fn over_rows(rows: usize) -> LaunchConfig {
     }
 }
 
-/// One block alone.
+/// A single block.
 pub(super) const ONE_BLOCK: LaunchConfig =
     LaunchConfig { grid_dim: (1, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
 
 const COLUMN_THREADS: (u32, u32, u32) = (32, 8, 1);
 
-/// Blocks over the columns of a matrix of `T` and over chunks of its rows, and the number of chunks. It
-/// depends on the sizes alone, so that sums have the same bits every time.
+/// Blocks over the columns of a matrix of `T` and over chunks of its rows, and the number of chunks. That
+/// number depends only on the sizes, so sums have the same bits every time.
 pub(super) fn over_columns<T: Element>(rows: usize, columns: usize) -> (LaunchConfig, usize) {
-    /// Blocks that fill a card.
+    /// Number of blocks that fill a card.
     const WANTED: usize = 512;
-    /// Elements below which a chunk is not worth a block, and rows.
+    /// Smallest number of elements of a chunk, and of rows. A smaller chunk is not worth a block.
     const FEW: [usize; 2] = [16_384, 8];
     let in_packs = columns.is_multiple_of(pack::<T>());
     let width = COLUMN_THREADS.0 as usize * if in_packs { pack::<T>() } else { 1 };
@@ -100,7 +100,7 @@ pub(super) fn over_columns<T: Element>(rows: usize, columns: usize) -> (LaunchCo
     (config, chunks)
 }
 
-/// Blocks that add up the chunks' sums of so many columns.
+/// Blocks that add up the chunks' sums of `columns` columns.
 pub(super) fn over_chunks_of(columns: usize) -> LaunchConfig {
     LaunchConfig {
         grid_dim: (columns.div_ceil(32) as u32, 1, 1),
@@ -109,10 +109,10 @@ pub(super) fn over_chunks_of(columns: usize) -> LaunchConfig {
     }
 }
 
-/// Starts a kernel with the arguments given; whatever it writes is ordered behind what the device's
-/// stream was asked for before.
+/// Starts a kernel with the arguments given. It runs after everything that was put on the device's stream
+/// before.
 ///
-/// Expands to an `unsafe` call: the caller's comment says why the kernel stays inside its arguments.
+/// It expands to an `unsafe` call. The caller's comment says why the kernel stays inside its arguments.
 macro_rules! launch {
     ($function:expr, $config:expr, $($argument:expr),+ $(,)?) => {{
         use candle_core::cuda_backend::WrapErr as _;
@@ -124,7 +124,7 @@ macro_rules! launch {
 }
 pub(super) use launch;
 
-/// Something that a kernel takes.
+/// An argument of a kernel.
 pub(super) trait Argument<'a> {
     fn push(self, arguments: &mut LaunchArgs<'a>);
 }

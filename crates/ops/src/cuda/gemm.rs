@@ -11,7 +11,7 @@ use super::array::{Array, stored, unwritten};
 use super::element::{Element, with_element};
 use super::size::count;
 
-/// A matrix in row-major memory, `stride` elements from row to row; perhaps used transposed.
+/// A matrix in row-major memory, with `stride` elements from row to row. It may be used transposed.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a, 'v, T> {
     view: &'a CudaView<'v, T>,
@@ -26,7 +26,7 @@ impl<'a, 'v, T> Matrix<'a, 'v, T> {
         Self { view, rows, columns, stride: columns, transposed: false }
     }
 
-    /// Of which the rows lie further apart than they are long.
+    /// Sets the distance between rows, for rows that are further apart than they are long.
     pub(super) fn stride(self, stride: usize) -> Self {
         Self { stride, ..self }
     }
@@ -35,12 +35,12 @@ impl<'a, 'v, T> Matrix<'a, 'v, T> {
         Self { transposed: true, ..self }
     }
 
-    /// Rows and columns as it is used.
+    /// Rows and columns as used.
     fn size(&self) -> [usize; 2] {
         if self.transposed { [self.columns, self.rows] } else { [self.rows, self.columns] }
     }
 
-    /// How it is read by cuBLAS, to which row-major memory is the transpose.
+    /// The operation for cuBLAS, which reads row-major memory as the transpose.
     fn operation(&self) -> cublasOperation_t {
         if self.transposed {
             cublasOperation_t::CUBLAS_OP_T
@@ -50,7 +50,7 @@ impl<'a, 'v, T> Matrix<'a, 'v, T> {
     }
 }
 
-/// `c = a * b`, or `c += a * b` if `add`; the rows of `c` are `c_stride` apart.
+/// `c = a * b`, or `c += a * b` if `add`. The rows of `c` are `c_stride` elements apart.
 pub(super) fn product<T: Element>(
     device: &CudaDevice,
     a: Matrix<'_, '_, T>,
@@ -85,7 +85,7 @@ pub(super) fn product<T: Element>(
     unsafe { T::gemm(&device.cublas_handle(), config, b.view, a.view, c) }.w()
 }
 
-/// For each of `batch` pairs of matrices, one behind the other, their product.
+/// The product of each of `batch` pairs of stacked matrices.
 pub(crate) fn matmul(
     a: Array<'_>,
     b: Array<'_>,

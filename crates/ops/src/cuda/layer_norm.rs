@@ -1,4 +1,4 @@
-//! Layer norm along rows. Parameters, statistics and sums are `f32` whatever the rows are.
+//! Layer norm along rows. Parameters, statistics and sums are `f32` for any type of rows.
 
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
 use candle_core::{CudaStorage, Result, Shape};
@@ -9,7 +9,7 @@ use super::function::{Source, device_function, launch, over_chunks_of, over_colu
 
 const NAME: &str = "layer_norm";
 
-/// Mean and inverse deviation of every row.
+/// Mean and inverse standard deviation of every row.
 pub(crate) type RowStatistics = CudaSlice<f32>;
 
 /// `weight * (x - mean) / sqrt(variance + eps) + bias`, and the statistics.
@@ -77,7 +77,7 @@ pub(crate) fn layer_norm_parameter_gradients(
     let columns = features as u32;
     let (partial, chunks) = with_element!(NAME, x.storage, T => {
         let (config, chunks) = over_columns::<T>(rows, features);
-        // A thread for each column: a block's threads read one stretch of a row.
+        // One thread per column, so that a block's threads read one contiguous part of a row.
         let grid_dim = (features.div_ceil(32) as u32, chunks as u32, 1);
         let config = LaunchConfig { grid_dim, block_dim: (32, 1, 1), ..config };
         let mut partial = unwritten::<f32>(device, chunks * 2 * features)?;

@@ -11,7 +11,7 @@ use super::size::count;
 /// Side of the tiles that a block transposes.
 const TILE: usize = 32;
 
-/// `[batch, rows, columns]` to `[batch, columns, rows]`, of which only the result's shape shows.
+/// Transposes `[batch, rows, columns]` to `[batch, columns, rows]`. The result has the shape `shape`.
 pub(crate) fn transpose(
     x: Array<'_>,
     [batch, rows, columns]: [usize; 3],

@@ -1,4 +1,4 @@
-//! Loading kernels before they are needed, and saying so where it takes long.
+//! Loads kernels before they are needed, and reports it if that takes long.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use candle_core::{CudaDevice, Device, Result};
 use super::function::device_function;
 use super::modules::{Source, has_machine_code};
 
-/// Loading that takes longer means that the driver translates kernels: what it has translated before, it
-/// keeps on disk, and loads all of it in a fraction of this.
+/// Loading that takes longer means that the driver translates kernels. The driver keeps translated kernels
+/// on disk and loads all of them in a fraction of this time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// candle's modules that networks and their training use; the others would only lengthen a first
-/// start. They are PTX, whatever the card.
+/// candle's modules that networks and their training use. Other modules would only make a first start
+/// longer. The modules are PTX for every card.
 const CANDLE: [&kernels::Module; 6] = [
     &kernels::AFFINE,
     &kernels::BINARY,
@@ -24,24 +24,26 @@ const CANDLE: [&kernels::Module; 6] = [
     &kernels::UNARY,
 ];
 
-/// What the driver has to translate into a card's machine code.
+/// The kernels that the driver has to translate into a card's machine code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Translation {
-    /// Kernels of candle's, which come as PTX.
+    /// Number of candle's kernels, which come as PTX.
     pub kernels: usize,
-    /// Whether this crate's are among the rest: it has machine code for some cards alone.
+    /// Whether this crate's kernels have to be translated too. The crate has machine code only for some
+    /// cards.
     pub ours_too: bool,
 }
 
 /// Loads the kernels that networks use onto `device`, so that their first step does not have to.
 ///
-/// The first start on a machine takes long, since the driver translates what comes as PTX; it keeps the
-/// result on disk. When loading has taken a second, `notice` is called once, on another thread, while
-/// loading goes on. On a CPU there is nothing to load.
+/// The first start on a machine takes long, because the driver translates kernels that come as PTX. It
+/// keeps the result on disk. If loading takes more than a second, `notice` is called once, on another
+/// thread, while loading goes on. On a CPU there is nothing to load.
 ///
 /// # Errors
-/// If the driver refuses this crate's kernels, as it does on cards that are older than what they were
-/// compiled for. What it says to candle's, the operation that needs them will say.
+/// If the driver refuses this crate's kernels, as it does on cards that are older than those they were
+/// compiled for. If the driver refuses one of candle's kernels, the operation that needs it reports the
+/// error.
 ///
 /// # Example
 /// ```
@@ -65,7 +67,7 @@ pub fn load_kernels(device: &Device, notice: impl FnOnce(Translation) + Send) ->
 
 fn load_all(device: &CudaDevice) -> Result<()> {
     for source in Source::ALL {
-        // By way of a kernel, since a driver may put off loading a module until one is wanted.
+        // By looking up a kernel, because a driver may delay loading a module until one is needed.
         device_function::<f32>(device, source, source.a_kernel())?;
     }
     for module in CANDLE {
@@ -80,7 +82,7 @@ fn entries(ptx: &str) -> impl Iterator<Item = &str> {
     ptx.split(".entry ").skip(1).map(|rest| rest.split('(').next().unwrap_or(rest).trim())
 }
 
-/// What `work` gives; `notice` is called if it takes longer than `patience`.
+/// Runs `work` and returns its result. Calls `notice` if it takes longer than `patience`.
 fn noticed_if_slow<R>(
     patience: Duration,
     notice: impl FnOnce() + Send,
@@ -94,7 +96,7 @@ fn noticed_if_slow<R>(
             }
         });
         let result = work();
-        // What waits is told by the sender's end, also if the work panics.
+        // Dropping the sender ends the waiting thread, even if the work panics.
         drop(done);
         result
     })

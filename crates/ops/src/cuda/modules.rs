@@ -1,4 +1,4 @@
-//! Our compiled kernels, and loading them.
+//! Our compiled kernels and their loading.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaModule, CudaStream};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
-/// A file of `kernels/`, compiled.
+/// A compiled file of `kernels/`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     BatchNorm,
@@ -61,7 +61,7 @@ impl Source {
         }
     }
 
-    /// One of its kernels, in `f32`.
+    /// The name of one of its kernels, for `f32`.
     pub(super) fn a_kernel(self) -> &'static str {
         match self {
             Self::BatchNorm => "moments",
@@ -79,12 +79,12 @@ impl Source {
     }
 }
 
-/// What of it is loaded on one device.
+/// The modules that are loaded on one device.
 #[derive(Default)]
 pub(super) struct Modules([OnceLock<Arc<CudaModule>>; Source::ALL.len()]);
 
 impl Modules {
-    /// That of `source`, loaded when it is first asked for.
+    /// The module of `source`, which is loaded when it is first needed.
     pub(super) fn get(&self, stream: &CudaStream, source: Source) -> Result<Arc<CudaModule>> {
         let place = &self.0[source as usize];
         if let Some(module) = place.get() {
@@ -92,13 +92,13 @@ impl Modules {
         }
         let image = Ptx::from_binary(source.fatbin().to_vec());
         let module = stream.context().load_module(image).w()?;
-        // Two threads may load it at once; one of the two is kept.
+        // Two threads may load it at once. One of the two modules is kept.
         Ok(place.get_or_init(|| module).clone())
     }
 }
 
-/// Whether the build has machine code that a card of this compute capability runs: of its major number,
-/// and of a minor one that is not greater.
+/// Whether the build has machine code for a card of this compute capability. The major number must be equal
+/// and the minor number not greater than the card's.
 pub(super) fn has_machine_code(capability: (i32, i32)) -> bool {
     let list = env!("CANDLE_VISION_MACHINE_CODE").split(',').filter_map(|code| code.parse().ok());
     runs_any(capability, list)

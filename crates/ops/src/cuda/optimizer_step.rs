@@ -1,4 +1,4 @@
-//! Updates of many parameters by one kernel: most of them are far too small for a launch each.
+//! Updates of many parameters by one kernel. Most of them are far too small for their own launch.
 
 use std::ops::Range;
 
@@ -11,13 +11,13 @@ use super::array::{kept, stored, tensor};
 use super::function::{Argument, Source, device_function, launch};
 use crate::optimizer_step::{AdamUpdate, SgdUpdate};
 
-/// Tensors of one launch.
+/// Largest number of tensors of one launch.
 const TENSORS: usize = 48;
-/// Threads of a block, and blocks of one tensor at most.
+/// Number of threads of a block, and largest number of blocks of one tensor.
 const THREADS: u32 = 256;
 const MOST_BLOCKS: usize = 256;
 
-/// The kernels' list of tensors: where they are, how long, and what is particular to each.
+/// The kernels' list of tensors: their addresses, their lengths, and the values that belong to each.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Tensors {
@@ -58,7 +58,7 @@ impl Tensors {
 /// One tensor of the list.
 struct Entry<'a> {
     parameter: &'a Tensor,
-    /// Contiguous.
+    /// The gradient. It must be contiguous.
     grad: &'a Tensor,
     state: [Option<&'a Tensor>; 2],
     lr: f64,
@@ -66,8 +66,8 @@ struct Entry<'a> {
     constants: [f64; 2],
 }
 
-/// One step of gradient descent; the flags (`u32`, one for each update) say where a
-/// new value is not finite.
+/// One step of gradient descent. Returns flags (`u32`, one per update) that are set where a new value is
+/// not finite.
 pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tensor> {
     let mut flags = device.alloc_zeros::<u32>(updates.len())?;
     let grads = contiguous(updates.iter().map(|update| update.grad))?;
@@ -80,7 +80,7 @@ pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tens
         constants: [1.0 - update.step.dampening, 0.0],
     });
     let entries: Vec<Entry<'_>> = entries.collect();
-    // Settings that every tensor of a launch shares.
+    // The settings that all tensors of a launch share.
     let shared = |update: &SgdUpdate<'_>| {
         let step = update.step;
         (step.momentum.to_bits(), step.nesterov, step.grad_scale.to_bits())
@@ -102,8 +102,8 @@ pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tens
     Ok(tensor(stored(flags, device, updates.len())))
 }
 
-/// One step of Adam or AdamW; the flags (`u32`, one for each update) say where a
-/// new value is not finite.
+/// One step of Adam or AdamW. Returns flags (`u32`, one per update) that are set where a new value is not
+/// finite.
 pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Tensor> {
     let mut flags = device.alloc_zeros::<u32>(updates.len())?;
     let grads = contiguous(updates.iter().map(|update| update.grad))?;
@@ -152,7 +152,7 @@ fn contiguous<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Vec<Tenso
     tensors.map(Tensor::contiguous).collect()
 }
 
-/// The updates cut where a list is full or the shared settings change.
+/// Splits the updates where a list is full or the shared settings change.
 fn runs<'a, U, K: PartialEq>(
     updates: &'a [U],
     shared: impl Fn(&U) -> K + 'a,
@@ -167,7 +167,7 @@ fn runs<'a, U, K: PartialEq>(
     })
 }
 
-/// The kernels' form of at most [`TENSORS`] entries, and blocks for them.
+/// The kernels' form of at most [`TENSORS`] entries, and the blocks for them.
 fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchConfig)> {
     let mut tensors = Tensors::NONE;
     let mut longest = 0;
@@ -192,7 +192,7 @@ fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchCo
     Ok((tensors, config))
 }
 
-/// Where the elements of a contiguous tensor lie.
+/// The address of the elements of a contiguous tensor.
 fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
     if tensor.dtype() != DType::F32 {
         bail!("optimizer: on a CUDA device parameters are f32, got {:?}", tensor.dtype())

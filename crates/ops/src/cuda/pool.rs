@@ -1,4 +1,4 @@
-//! Pooling, over the same windows as on the CPU.
+//! Pooling over the same windows as on the CPU.
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
@@ -10,11 +10,11 @@ use super::function::{Source, device_function, launch, over_packs};
 use super::state;
 use candle_vision_kernels::pool::{AxisWindows, Windows};
 
-/// Where in its window each maximum was.
+/// The position of each maximum within its window.
 pub(crate) type Positions = CudaSlice<u16>;
 
-/// The windows on the device: three numbers for each output position of an axis, then two for each
-/// input position.
+/// The windows on the device. There are three numbers for each output position of an axis, then two for
+/// each input position.
 struct Tables {
     rows: std::sync::Arc<CudaSlice<i32>>,
     columns: std::sync::Arc<CudaSlice<i32>>,
@@ -39,7 +39,7 @@ impl Tables {
         [self.rows.slice(..rows), self.columns.slice(..columns)]
     }
 
-    /// For the input's rows and columns, the windows that hold them.
+    /// For the rows and for the columns of the input, the windows that hold them.
     fn holders(&self) -> [CudaView<'_, i32>; 2] {
         let [_, _, rows, columns] = self.sizes.map(|size| 3 * size as usize);
         [self.rows.slice(rows..), self.columns.slice(columns..)]
@@ -52,7 +52,7 @@ fn numbers(axis: &AxisWindows) -> Vec<i32> {
     windows.chain(holders).map(|number| number as i32).collect()
 }
 
-/// Batch, height, width and channels of what `windows` make of `x`.
+/// Batch, height, width and channels of the result of pooling `x` over `windows`.
 fn output_dims(x: Array<'_>, windows: &Windows) -> (usize, usize, usize, usize) {
     (x.dims()[0], windows.rows.output(), windows.columns.output(), x.channels())
 }
@@ -62,7 +62,7 @@ pub(crate) fn max(x: Array<'_>, windows: &Windows) -> Result<(CudaStorage, Shape
     run_max(x, windows, None)
 }
 
-/// The same, and where each was.
+/// The same, and the position of each maximum.
 pub(crate) fn max_and_positions(
     x: Array<'_>,
     windows: &Windows,

@@ -1,4 +1,4 @@
-//! Elements moved, repeated, left out or added up, and products with broadcasting.
+//! Moves, repeats, drops or adds up elements, and multiplies with broadcasting.
 
 use candle_core::{CudaStorage, Result, Shape, bail};
 use candle_vision_kernels::mul::Broadcast;
@@ -11,7 +11,7 @@ use super::size::count;
 use super::state;
 use super::sums::sum_columns;
 
-/// Axes that a kernel's thread has room for.
+/// Largest number of axes that a kernel's thread can handle.
 const MOST_AXES: usize = 8;
 
 /// The output of `rearrangement`, of shape `dims`.
@@ -46,14 +46,14 @@ pub(crate) fn rearrange(
     })
 }
 
-/// Five numbers for each axis, as `rearrange.cu` reads them, and then the lists.
+/// Five numbers for each axis, as `rearrange.cu` reads them, followed by the lists.
 fn table(name: &str, rearrangement: &Rearrangement) -> Result<Vec<i32>> {
     const HEADER: usize = 5;
     let axes = rearrangement.axes();
     if axes.len() > MOST_AXES {
         bail!("{name}: on a CUDA device at most {MOST_AXES} axes, got {}", axes.len())
     }
-    // Strides are then in range too.
+    // The strides are then in range too.
     count("elements to be moved", rearrangement.input_len())?;
     let mut table = vec![0; HEADER * axes.len()];
     for (i, axis) in axes.iter().enumerate() {
@@ -105,7 +105,7 @@ pub(crate) fn mul(
             table.push(count("positions of an axis", number)?);
         }
     }
-    // A scalar's table would be empty, which no device has memory for.
+    // A scalar's table would be empty, and a device cannot allocate empty memory.
     table.push(0);
     let axes = count("axes", dims.len())?;
     let table = state::of(device)?.table(device, table)?;

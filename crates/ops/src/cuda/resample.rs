@@ -11,7 +11,8 @@ use super::function::{Source, device_function, launch, over_packs};
 use super::state;
 use candle_vision_kernels::resample::ResampleWeights;
 
-/// [`ResampleWeights`] on the device: where each output's begin, their places, and the bits of their weights.
+/// [`ResampleWeights`] on the device: the start of each output's list, the input positions, and the bits of
+/// their weights.
 struct Table {
     starts: Arc<CudaSlice<i32>>,
     places: Arc<CudaSlice<i32>>,
@@ -31,7 +32,7 @@ impl Table {
     }
 }
 
-/// Images `[batch, height, width, channels]` resampled along both axes.
+/// Resamples images `[batch, height, width, channels]` along both axes.
 pub(crate) fn resample(
     x: Array<'_>,
     rows: &ResampleWeights,

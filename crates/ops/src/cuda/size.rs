@@ -1,12 +1,12 @@
-//! Sizes that kernels and libraries can count.
+//! Sizes that kernels and libraries can handle.
 
 use candle_core::{Result, bail};
 
-/// The most elements that cuDNN takes, and the most rows and columns that our kernels do: both count
-/// them in 32 bits. Our kernels compute where an element lies in 64.
+/// Largest number of elements for cuDNN, and largest number of rows and of columns for our kernels. Both
+/// count them in 32 bits. Our kernels compute the position of an element in 64 bits.
 pub(super) const MOST_ELEMENTS: usize = i32::MAX as usize;
 
-/// That kernels can count the rows and the columns (the last dimension) of an array.
+/// Checks that kernels can count the rows and the columns (the last dimension) of an array.
 ///
 /// # Errors
 /// If there are more than [`MOST_ELEMENTS`] of either.
@@ -23,7 +23,7 @@ pub(super) fn check_rows_and_columns(dims: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// `number` of the things called `what` as libraries and kernels take it.
+/// Converts `number`, a count of the things called `what`, to the type that libraries and kernels take.
 ///
 /// # Errors
 /// If it is more than [`MOST_ELEMENTS`].

@@ -1,4 +1,4 @@
-//! Softmax and its logarithm along rows.
+//! Softmax and its logarithm for each row.
 
 use candle_core::{CudaStorage, Result, Shape};
 
@@ -6,7 +6,7 @@ use super::array::{Array, stored, unwritten};
 use super::element::with_element;
 use super::function::{Source, device_function, launch, over_rows};
 
-/// Of every row, the softmax, or its logarithm.
+/// The softmax of every row, or its logarithm.
 pub(crate) fn softmax(x: Array<'_>, logarithm: bool) -> Result<(CudaStorage, Shape)> {
     let (device, n) = (x.device(), x.len());
     let (rows, columns) = (n / x.channels(), x.channels() as u32);

@@ -1,4 +1,4 @@
-//! What is kept for each device: cuDNN's handle, its plans and workspace, and small tables.
+//! The state that is kept for each device: cuDNN's handle, its plans and workspace, and small tables.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,25 +11,25 @@ use super::cudnn::Cudnn;
 use super::modules::Modules;
 use super::upload::Staging;
 
-/// Bytes of tables that a device keeps at most, and of one at least as the driver gives memory.
+/// Largest total size in bytes of the tables of a device, and the smallest size that a table counts as.
 const MOST_TABLE_BYTES: usize = 16 << 20;
 const LEAST_TABLE_BYTES: usize = 4096;
 
-/// Devices whose state is kept at most. One that is asked for again is made anew; a program that opens
-/// devices without end would otherwise keep what each of them had.
+/// Largest number of devices whose state is kept. A state that was dropped is made again when it is needed.
+/// Without the limit, a program that opens ever new devices would keep the state of each.
 const MOST_DEVICES: usize = 16;
 
-/// What one of candle's devices has of ours.
+/// Our state for one of candle's devices.
 pub(super) struct State {
-    /// `None` where the library is not installed.
+    /// `None` if the library is not installed.
     pub(super) cudnn: Option<Mutex<Cudnn>>,
-    /// Tables that kernels read, by their content.
+    /// The tables that kernels read, by their contents.
     tables: Mutex<Bounded<Vec<i32>, Arc<CudaSlice<i32>>>>,
     pub(super) staging: Mutex<Staging>,
     pub(super) modules: Modules,
 }
 
-/// The state of `device`, made when it is first asked for.
+/// The state of `device`. It is made when it is first needed.
 pub(super) fn of(device: &CudaDevice) -> Result<Arc<State>> {
     static STATES: OnceLock<Mutex<Bounded<DeviceId, Arc<State>>>> = OnceLock::new();
     let mut states = locked(STATES.get_or_init(|| Mutex::new(Bounded::new(MOST_DEVICES))));
@@ -47,7 +47,8 @@ pub(super) fn of(device: &CudaDevice) -> Result<Arc<State>> {
 }
 
 impl State {
-    /// `values` on the device. Uploaded once: a network asks for the same few tables at every step.
+    /// `values` on the device. They are uploaded once, because a network uses the same few tables in every
+    /// step.
     pub(super) fn table(
         &self,
         device: &CudaDevice,
@@ -64,7 +65,7 @@ impl State {
     }
 }
 
-/// Nothing here is left half done by a panic.
+/// A panic leaves nothing here in a half-finished state.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

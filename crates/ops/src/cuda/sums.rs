@@ -1,5 +1,5 @@
-//! Sums over the rows of a matrix, and over everything. Each in two stages whose shape depends on the
-//! sizes alone, so that the bits are the same every time.
+//! Sums over the rows of a matrix, and over all elements. Each has two stages whose form depends only on
+//! the sizes, so the bits are the same every time.
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -31,7 +31,7 @@ pub(crate) fn sum_columns(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
     })
 }
 
-/// The sum of the squares of the elements of all `tensors`, which are `f32`. Waits for the device.
+/// The sum of the squares of the elements of all `tensors`, which must be `f32`. Waits for the device.
 pub(crate) fn sums_of_squares(tensors: &[&Tensor]) -> Result<f64> {
     let mut sums = Vec::with_capacity(tensors.len());
     for x in tensors.iter().filter(|x| x.elem_count() > 0) {

@@ -1,5 +1,5 @@
-//! Images on their way to the device: through pinned memory and a stream of their own, so that the
-//! copy runs beside the computation of the step before.
+//! Upload of images to the device. It goes through pinned memory and its own stream, so the copy runs at
+//! the same time as the computation of the previous step.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::element::{Element, with_dtype};
 use super::function::{Source, device_function, launch, over_packs};
 use super::state::{self, locked};
 
-/// Copies that may be on their way at once.
+/// Largest number of copies in progress.
 const SLOTS: usize = 3;
 
-/// Memory on both sides of the copies under way, reused in turn.
+/// Memory on both sides of the copies in progress, which is reused in turn.
 #[derive(Default)]
 pub(super) struct Staging {
     stream: Option<Arc<CudaStream>>,
@@ -28,9 +28,9 @@ pub(super) struct Staging {
 struct Slot {
     pinned: PinnedHostSlice<u8>,
     device: CudaSlice<u8>,
-    /// The copy has arrived.
+    /// Signals that the copy has arrived.
     copied: CudaEvent,
-    /// Whoever reads `device` is done.
+    /// Signals that the reader of `device` is done.
     read: CudaEvent,
 }
 
@@ -42,19 +42,19 @@ impl Slot {
         let (pinned, memory) =
             unsafe { (context.alloc_pinned::<u8>(bytes).w()?, stream.alloc::<u8>(bytes).w()?) };
         let read = context.new_event(None).w()?;
-        // Orders the first copy behind the allocation.
+        // Orders the first copy after the allocation.
         read.record(&stream).w()?;
         Ok(Self { pinned, device: memory, copied: context.new_event(None).w()?, read })
     }
 }
 
 impl Staging {
-    /// Memory for `bytes` at least.
+    /// Memory for at least `bytes` bytes.
     fn slot(&mut self, place: usize, device: &CudaDevice, bytes: usize) -> Result<&mut Slot> {
         match self.slots.get(place) {
             Some(slot) if slot.device.len() >= bytes => {}
             Some(slot) => {
-                // What is replaced must not be freed while it is copied from.
+                // Memory must not be freed while it is being copied from.
                 slot.copied.synchronize().w()?;
                 self.slots[place] = Slot::new(device, bytes)?;
             }
@@ -63,7 +63,7 @@ impl Staging {
         Ok(&mut self.slots[place])
     }
 
-    /// `bytes` on the device, for what `f` starts on the device's stream.
+    /// Uploads `bytes` and passes them to `f`, which puts its work on the device's stream.
     fn with<R>(
         &mut self,
         device: &CudaDevice,
@@ -91,10 +91,10 @@ impl Staging {
     }
 }
 
-/// `values` as a tensor on `device`, without waiting for what the device is doing.
+/// `values` as a tensor on `device`. It does not wait for the device's other work.
 ///
 /// # Errors
-/// If `device` is no CUDA device, the shape has another number of elements, or memory runs out.
+/// If `device` is not a CUDA device, the shape has another number of elements, or memory runs out.
 pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     check("upload", values.len(), &shape)?;
@@ -115,16 +115,16 @@ pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Resul
     Ok(tensor(stored(y, cuda, shape)))
 }
 
-/// Pixels as a tensor of `dtype` on `device`: `pixel * scale + shift` for every channel, worked out
-/// there, so that one byte a value travels.
+/// Pixels as a tensor of `dtype` on `device`. The device computes `pixel * scale + shift` for every
+/// channel, so only one byte per value is transferred.
 ///
 /// # Shapes
-/// - `pixels`: as many as `shape`, whose last dimension is the channels, has elements
-/// - `scale`, `shift`: one for each channel
+/// - `pixels`: as many as `shape` has elements; the last dimension of `shape` is the channels
+/// - `scale`, `shift`: one number per channel
 ///
 /// # Errors
-/// If `device` is no CUDA device, a size does not fit, `dtype` is no `f32`, `f16` or `bf16`, or
-/// memory runs out.
+/// If `device` is not a CUDA device, a size does not fit, `dtype` is not `f32`, `f16` or `bf16`, or memory
+/// runs out.
 pub fn upload_pixels(
     pixels: &[u8],
     shape: impl Into<Shape>,
@@ -156,7 +156,7 @@ fn normalized<T: Element>(
     [scale, shift]: [&[f32]; 2],
 ) -> Result<Tensor> {
     let state = state::of(device)?;
-    // As bits: tables are kept by their content.
+    // The bits of the numbers, because tables are kept by their contents.
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits() as i32).collect();
     let scale = state.table(device, bits(scale))?;
     let shift = state.table(device, bits(shift))?;

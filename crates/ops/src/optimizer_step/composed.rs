@@ -1,5 +1,5 @@
-//! The same steps made of tensor operations: for devices without kernels, and the measure of the
-//! kernels.
+//! The same steps made of tensor operations. They serve devices without kernels, and the kernels are tested
+//! against them.
 
 use candle_core::{DType, Result, Tensor, Var};
 
@@ -62,14 +62,14 @@ fn scaled_and_decayed(
     (grad * grad_scale)? + (parameter.as_detached_tensor() * weight_decay)?
 }
 
-/// Sets the new values and tells whether all of them are finite.
+/// Sets the new values. Returns 0 if all of them are finite, otherwise NaN.
 fn replace(parameter: &Var, values: &Tensor) -> Result<Tensor> {
     parameter.set(values)?;
     // The product is NaN for a NaN and for an infinity.
     (values * 0.0)?.sum_all()?.to_dtype(DType::F64)
 }
 
-/// A scalar in `f64`.
+/// The sum of squares of one tensor, a scalar in `f64`.
 pub(super) fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F64)?.sqr()?.sum_all()
 }

@@ -1,18 +1,18 @@
-//! Whether a step left finite values, known when it is asked for.
+//! Whether the values after a step are finite. On a GPU the answer is read only when it is asked for.
 
 use candle_core::{DType, Result, Tensor};
 
-/// Whether the values that a step left are finite.
+/// Whether the values after a step are finite.
 ///
-/// On the CPU that is known at once. On another device the step may not even have begun when this is
-/// handed out: who asks waits for it.
+/// On the CPU the answer is known at once. On another device the step may not even have started when this
+/// value is returned. Reading the answer waits for the step.
 #[derive(Debug)]
 pub struct Finite(State);
 
 #[derive(Debug)]
 enum State {
     Known(Option<usize>),
-    /// One number for each update, 0 if all its new values are finite.
+    /// One number per update, 0 if all its new values are finite.
     OnDevice(Tensor),
 }
 
@@ -21,16 +21,16 @@ impl Finite {
         Self(State::Known(first_not_finite))
     }
 
-    /// `flags`: `[updates]`, of any number type; 0 where all new values are finite, anything else
-    /// (NaN too) where one is not.
+    /// `flags`: `[updates]`, of any number type. A flag is 0 if all new values of its update are finite.
+    /// Otherwise it is any other value, even NaN.
     pub(crate) fn on_device(flags: Tensor) -> Self {
         Self(State::OnDevice(flags))
     }
 
-    /// The first of the updates, from 0, that left a NaN or an infinity.
+    /// The index of the first update, from 0, that produced a NaN or an infinity.
     ///
     /// # Errors
-    /// What the device says that the step, or one before it, failed of.
+    /// The device's error, if the step or one before it failed.
     pub fn first_not_finite(&self) -> Result<Option<usize>> {
         match &self.0 {
             State::Known(first) => Ok(*first),

@@ -9,7 +9,7 @@ use super::{ADAM, AdamStep, AdamUpdate, Finite, SGD, SgdStep, SgdUpdate};
 use crate::storage::{elements, with_float};
 use candle_vision_kernels::optimizer_step as kernels;
 
-/// Every parameter in turn.
+/// Updates each parameter in turn.
 pub(super) fn sgd(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
     in_turn(updates, |SgdUpdate { parameter, grad, buffer, step }| {
         if parameter.elem_count() == 0 {
@@ -21,7 +21,7 @@ pub(super) fn sgd(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
     })
 }
 
-/// Every parameter in turn.
+/// Updates each parameter in turn.
 pub(super) fn adam(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
     in_turn(updates, |AdamUpdate { parameter, grad, first_moment, second_moment, step }| {
         if parameter.elem_count() == 0 {
@@ -33,8 +33,8 @@ pub(super) fn adam(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
     })
 }
 
-/// `update` says whether all new values are finite. None is left out after one that are not: a step
-/// is taken by all parameters or by none.
+/// Calls `update` for each parameter. It returns whether all new values are finite. If one update gives
+/// non-finite values, the others still run: all parameters take the step, or none.
 fn in_turn<U>(updates: &[U], update: impl Fn(&U) -> Result<bool>) -> Result<Finite> {
     let mut first_not_finite = None;
     for (i, one) in updates.iter().enumerate() {
@@ -111,7 +111,7 @@ impl InplaceOp2 for AdamInPlace<'_> {
     }
 }
 
-/// The elements of a contiguous tensor inside its storage, to be written.
+/// Mutable access to the elements of a contiguous tensor in its storage.
 trait ElementsMut: Sized {
     fn elements_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
 }
@@ -136,8 +136,8 @@ macro_rules! elements_mut {
 elements_mut!(f32, F32);
 elements_mut!(f64, F64);
 
-/// Lends a variable's elements to `f` and hands back its answer. candle's in-place operations write one tensor each, so an
-/// operation that writes several borrows the others through one operation inside the other.
+/// Lends a variable's elements to `f` and returns its answer. candle's in-place operations write one tensor
+/// each. An operation that writes several tensors therefore nests one such operation in another.
 fn with_elements<T: ElementsMut>(
     var: &Var,
     f: impl FnOnce(&mut [T]) -> Result<bool>,

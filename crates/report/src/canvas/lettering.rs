@@ -1,9 +1,9 @@
-//! Text that the embedded font cannot show (Chinese, Arabic, Devanagari, emoji): shaped and drawn
-//! with the fonts that this machine has.
+//! Text that the embedded font cannot show (Chinese, Arabic, Devanagari, emoji). It is shaped and drawn
+//! with the fonts of this machine.
 //!
-//! Fonts are looked up the first time that such a text is met, so images without one stay the same
-//! on every machine. A character that no font has is shown as its code point, `<U+732B>`, and noted
-//! for [`characters_without_font`].
+//! The fonts are looked up when the first such text occurs, so images without one are the same on every
+//! machine. A character that no font has is shown as its code point, `<U+732B>`, and noted for
+//! [`characters_without_font`].
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -16,8 +16,8 @@ use image::RgbImage;
 
 use super::{Align, Font};
 
-/// What the embedded font has and shows right without shaping, in both weights: Latin, Greek,
-/// Cyrillic, Georgian, punctuation, currencies, arrows, mathematical signs, boxes.
+/// Ranges of characters that the embedded font has in both weights and shows correctly without shaping:
+/// Latin, Greek, Cyrillic, Georgian, punctuation, currencies, arrows, mathematical signs, boxes.
 const EMBEDDED: [(u32, u32); 14] = [
     (0x20, 0x7E),
     (0xA0, 0x2AF),
@@ -35,13 +35,13 @@ const EMBEDDED: [(u32, u32); 14] = [
     (0x2500, 0x25FF),
 ];
 
-/// Whether the embedded font is enough.
+/// Whether the embedded font can show the whole text.
 pub(super) fn is_embedded(text: &str) -> bool {
     let has = |c: char| EMBEDDED.iter().any(|&(low, high)| (low..=high).contains(&u32::from(c)));
     text.chars().all(has)
 }
 
-/// The characters, in order, that no font has: neither the embedded font nor one of this machine.
+/// The characters, in order, that neither the embedded font nor a font of this machine has.
 ///
 /// Images that this process draws show them as code points (`<U+732B>`).
 ///
@@ -65,9 +65,9 @@ pub(super) fn width(text: &str, font: Font) -> f64 {
     })
 }
 
-/// One line of text on a page.
+/// One line of text and its place on a page.
 pub(super) struct Lettering {
-    /// On the baseline.
+    /// The point on the baseline.
     pub(super) at: (f64, f64),
     pub(super) text: String,
     pub(super) font: Font,
@@ -84,7 +84,7 @@ impl Lettering {
 }
 
 fn on_machine<T>(work: impl FnOnce(&mut Machine) -> T) -> T {
-    // A panic elsewhere leaves fonts as they were.
+    // A panic elsewhere leaves the fonts intact.
     work(&mut MACHINE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -96,12 +96,12 @@ struct Machine {
     has_bold: bool,
 }
 
-/// A line that was shaped.
+/// A line after shaping.
 struct Shaped {
     buffer: Buffer,
     left: f64,
     width: f64,
-    /// Characters for which there was no glyph.
+    /// Characters without a glyph.
     missing: BTreeSet<char>,
 }
 
@@ -112,9 +112,9 @@ impl Machine {
         Self { fonts, glyphs: SwashCache::new(), has_regular, has_bold }
     }
 
-    /// The text with every character that no font has as its code point.
+    /// The text, with each character that no font has replaced by its code point.
     fn legible(&mut self, text: &str, font: Font) -> String {
-        // A control character, such as the end of a line, has no shape.
+        // A control character, such as a line end, has no glyph.
         let plain = |c: char| if c.is_control() { ' ' } else { c };
         let text: String = text.chars().map(plain).collect();
         let missing = match self.shape(&text, font) {
@@ -131,12 +131,12 @@ impl Machine {
         text.chars().map(shown).collect()
     }
 
-    /// `None` on a machine without fonts. Where bold letters are missing, the line is not bold.
+    /// Shapes a line. `None` on a machine without fonts. Without bold glyphs the line is drawn regular.
     fn shape(&mut self, text: &str, font: Font) -> Option<Shaped> {
         let bold = (font.bold && self.has_bold)
             .then(|| self.shape_as(text, font, Weight::BOLD))
             .filter(|line| line.missing.is_empty());
-        // The shaping library expects that there is a font of the weight that it is asked for.
+        // The shaping library requires a font of the requested weight.
         bold.or_else(|| self.has_regular.then(|| self.shape_as(text, font, Weight::NORMAL)))
     }
 
@@ -190,8 +190,8 @@ fn has_upright(fonts: &Database, weight: Weight) -> bool {
     })
 }
 
-/// The text with marks that keep its parts in order from left to right, as the captions here read:
-/// without them the percentage behind an Arabic name would stand in front of it.
+/// The text with marks that keep its parts in order from left to right, as the captions read here. Without
+/// them the percentage after an Arabic name would appear before it.
 fn left_to_right(text: &str) -> String {
     const MARK: char = '\u{200E}';
     let mut marked = String::from(MARK);
@@ -211,7 +211,7 @@ fn is_right_to_left(c: char) -> bool {
     matches!(u32::from(c), 0x590..=0x8FF | 0xFB1D..=0xFDFF | 0xFE70..=0xFEFC | 0x10800..=0x10FFF | 0x1E800..=0x1EFFF)
 }
 
-/// Marks that shape their neighbours and have no form of their own.
+/// Marks that affect their neighbours and have no glyph themselves.
 fn is_invisible(c: char) -> bool {
     matches!(
         u32::from(c),

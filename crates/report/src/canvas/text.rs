@@ -1,12 +1,12 @@
-//! How wide a text is, and how it fits into less.
+//! Text widths, and shortening of text to a width.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::Color;
 use super::lettering::{self, is_embedded};
 
-/// Advance widths of the printable ASCII characters in DejaVu Sans, regular and bold, in 1/2048 of
-/// the font's size (from the `hmtx` tables of the files that the drawing library embeds).
+/// Advance widths of the printable ASCII characters in DejaVu Sans, regular and bold. The unit is 1/2048 of
+/// the font size. They come from the `hmtx` tables of the font files that the drawing library embeds.
 const REGULAR: [u16; 95] = [
     651, 821, 942, 1716, 1303, 1946, 1597, 563, 799, 799, 1024, 1716, 651, 739, 651, 690, 1303,
     1303, 1303, 1303, 1303, 1303, 1303, 1303, 1303, 1303, 690, 690, 1716, 1716, 1716, 1087, 2048,
@@ -23,12 +23,13 @@ const BOLD: [u16; 95] = [
     1382, 1466, 1214, 1466, 1389, 891, 1466, 1458, 702, 702, 1362, 702, 2134, 1458, 1407, 1466,
     1466, 1010, 1219, 979, 1458, 1335, 1892, 1321, 1335, 1192, 1458, 748, 1458, 1716,
 ];
-/// For every other character of the embedded font: one that is wider is rare, and room to spare does no harm.
+/// Width of every other character of the embedded font, in the same unit. Wider ones are rare, and spare
+/// room does no harm.
 const OTHER: u16 = 2048;
 
 const ELLIPSIS: &str = "…";
 
-/// Size in pixels, weight and colour of a text.
+/// Size (in pixels), weight and colour of a text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Font {
     pub(crate) size: u32,
@@ -64,7 +65,8 @@ pub(crate) fn shorten(text: &str, font: Font, width: f64) -> String {
     fit(text, font, width, |kept| (kept, 0))
 }
 
-/// The text, or as much of its beginning and end: of a path both tell something.
+/// The text, or as much of its beginning and end as fits into `width` pixels. Both ends of a path are
+/// informative.
 pub(crate) fn shorten_middle(text: &str, font: Font, width: f64) -> String {
     fit(text, font, width, |kept| (kept - kept / 2, kept / 2))
 }
@@ -73,7 +75,7 @@ fn fit(text: &str, font: Font, width: f64, split: impl Fn(usize) -> (usize, usiz
     if font.width(text) <= width {
         return text.to_owned();
     }
-    // Accents and joined emoji are not torn from what they belong to.
+    // Accents and joined emoji stay together with their base characters.
     let characters: Vec<&str> = text.graphemes(true).collect();
     let cut = |kept: usize| {
         let (front, back) = split(kept);
@@ -84,8 +86,8 @@ fn fit(text: &str, font: Font, width: f64, split: impl Fn(usize) -> (usize, usiz
     cut(kept.unwrap_or(0))
 }
 
-/// At most `lines` lines of at most `width` pixels, broken at spaces (not at no-break spaces) where
-/// possible; what does not fit is cut off visibly.
+/// Breaks a text into at most `lines` lines of at most `width` pixels. Lines are broken at spaces (not at
+/// no-break spaces) if possible. Text that does not fit is cut off visibly.
 pub(crate) fn wrap(text: &str, font: Font, width: f64, lines: usize) -> Vec<String> {
     let mut wrapped: Vec<String> = Vec::new();
     let mut words = text.split(' ').filter(|word| !word.is_empty()).peekable();

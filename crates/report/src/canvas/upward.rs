@@ -1,4 +1,4 @@
-//! Text that reads upwards, beside axes and above narrow columns.
+//! Text that reads upwards, for axes and for narrow columns.
 
 use image::RgbImage;
 use kuva::render::render::Primitive;
@@ -19,7 +19,7 @@ impl Upward {
         Primitive::Text {
             x: self.at.0,
             y: self.at.1,
-            // In plain text a dollar would begin a formula.
+            // A dollar sign would begin a formula in plain text.
             content: self.text.replace('$', "\\$"),
             size: self.font.size,
             anchor: anchor(self.align),
@@ -29,7 +29,7 @@ impl Upward {
         }
     }
 
-    /// Draws the text level and turns its pixels: the library's own turned text is blurred.
+    /// Draws the text horizontally and turns its pixels, because the library's own turned text is blurred.
     pub(super) fn stamp(&self, page: &mut RgbImage) -> Result<()> {
         let (size, length) = (f64::from(self.font.size), self.font.width(&self.text).ceil());
         let mut level = Canvas::new(length.max(1.0), 1.75 * size)?;
@@ -48,7 +48,7 @@ impl Upward {
             else {
                 continue;
             };
-            // Dark text on white, laid over the page: the darker one stays.
+            // Dark text on white is laid over the page: of each two pixels the darker one stays.
             if let Some(ground) = page.get_pixel_mut_checked(x, y) {
                 ground.0 = [0, 1, 2].map(|i| ground.0[i].min(pixel.0[i]));
             }

@@ -1,4 +1,4 @@
-//! The image of a comparison: panels, and under them the table that is their legend too.
+//! The image of a comparison: the panels, and below them the table, which is also their legend.
 
 use super::{COLUMNS, ComparedRun, HEADER, Row, panels, series};
 use crate::Result;
@@ -12,7 +12,7 @@ const GAP: f64 = 44.0;
 const PANELS: f64 = 500.0;
 const TOP: f64 = 78.0;
 const ROW: f64 = 34.0;
-/// Left end of the names, and the right ends (left ones of text) of the other columns.
+/// Left end of the names. For the other columns, the right end of numbers and the left end of text.
 const NAME: f64 = 76.0;
 const NAME_WIDTH: f64 = 300.0;
 const PLACES: [f64; COLUMNS] =
@@ -57,7 +57,7 @@ fn draw_row(canvas: &mut Canvas, row: &Row<'_>, y: f64) {
     for (column, cell) in row.cells.iter().enumerate() {
         let room =
             if column < TEXT_COLUMNS { PLACES[column + 1] - PLACES[column] - 16.0 } else { 240.0 };
-        // The last column of text ends where numbers begin, which stand to the left of their place.
+        // The last text column ends where the numbers begin. Numbers extend to the left of their position.
         let room = if column + 1 == TEXT_COLUMNS { room - 130.0 } else { room };
         let text = shorten_middle(&cell.text, font, room);
         canvas.text((PLACES[column], y), &text, font, align(column));

@@ -1,4 +1,4 @@
-//! The curves of a run while it trains.
+//! A callback that redraws the curves of a run while it trains.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ impl Callback for CurvesFile {
     fn on_event(&mut self, event: &Event<'_>) -> candle_vision_train::Result<Control> {
         match event {
             Event::EpochEnd { history, .. } => self.draw(history)?,
-            // A run that is stopped within an epoch still shows its batches.
+            // A run that is stopped within an epoch still gets the curves of its batches.
             Event::RunEnd { history, .. } => self.draw(history)?,
             _ => {}
         }

@@ -12,10 +12,10 @@ use super::series::Segments;
 pub(crate) const LEFT: f64 = 66.0;
 const HEADER: f64 = 68.0;
 const BOTTOM: f64 = 58.0;
-/// With more points than this the marks would cover the line.
+/// Largest number of points with marks. More marks would cover the line.
 pub(crate) const MOST_MARKS: usize = 40;
 
-/// How the points of a line are marked; not only colour tells lines apart.
+/// The mark of a line's points, so that lines differ not only in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
     None,
@@ -23,18 +23,18 @@ pub(crate) enum Mark {
     Square,
 }
 
-/// A curve; one without points is not drawn and not in the legend.
+/// A curve. One without points is neither drawn nor part of the legend.
 pub(crate) struct Line {
-    /// Its name in the legend; empty for none.
+    /// Its name in the legend. It is empty for a curve without an entry.
     pub(crate) label: Cow<'static, str>,
     pub(crate) color: Color,
     pub(crate) mark: Mark,
-    /// In pixels.
+    /// Line width in pixels.
     pub(crate) width: f64,
     pub(crate) segments: Segments,
 }
 
-/// A point worth a ring, and what is said about it.
+/// A point that gets a ring, and its text.
 pub(crate) struct Best {
     pub(crate) at: (f64, f64),
     pub(crate) label: String,
@@ -44,9 +44,9 @@ pub(crate) struct Panel {
     pub(crate) title: &'static str,
     pub(crate) x: Axis,
     pub(crate) y: Axis,
-    /// A value of the curves in words.
+    /// Describes a value of the curves as text.
     pub(crate) describe: fn(f64) -> String,
-    /// From back to front.
+    /// The lines, from back to front.
     pub(crate) lines: Vec<Line>,
     pub(crate) best: Option<Best>,
 }
@@ -62,7 +62,7 @@ impl Panel {
         self.draw_header(canvas, &area, &plot);
         self.draw_axes(canvas, &plot);
         for line in &self.lines {
-            // Half a mark of room: the ones on the border are not to be cut.
+            // A margin of half a mark, so that marks on the border are not cut off.
             let room = if line.mark == Mark::None { 1.5 } else { 7.0 };
             canvas.clipped(plot.grown(room), |canvas| self.draw_line(canvas, &plot, line));
         }
@@ -73,7 +73,7 @@ impl Panel {
 
     fn place(&self, (x, y): (f64, f64), plot: &Area) -> (f64, f64) {
         let right = plot.x + self.x.position(x) * plot.width;
-        // What lies far outside is cut off anyway; a bounded number keeps the drawing library sound.
+        // Points far outside are cut off anyway. The drawing library needs bounded numbers.
         let up = self.y.position(y).clamp(-1.0, 2.0);
         (right, plot.bottom() - up * plot.height)
     }
@@ -89,7 +89,7 @@ impl Panel {
         }
         let drawn = self.lines.iter().filter(|line| !line.segments.is_empty());
         let mut named: Vec<&Line> = drawn.filter(|line| !line.label.is_empty()).collect();
-        // What lies in the background comes last in the legend.
+        // Background lines come last in the legend.
         named.sort_by_key(|line| line.mark == Mark::None);
         let mut x = plot.x;
         for line in named {
@@ -120,7 +120,7 @@ impl Panel {
             let placed: Vec<(f64, f64)> =
                 segment.iter().map(|point| self.place(*point, plot)).collect();
             canvas.line(&placed, line.color, line.width);
-            // A single point has no line: it is seen only if it is marked.
+            // A single point has no line, so only a mark makes it visible.
             if points <= MOST_MARKS || placed.len() == 1 {
                 placed.iter().for_each(|at| draw_mark(canvas, line.color, line.mark, *at));
             }
@@ -139,13 +139,13 @@ fn draw_mark(canvas: &mut Canvas, color: Color, mark: Mark, (x, y): (f64, f64)) 
     }
 }
 
-/// A piece of a line with its mark, 30 pixels wide.
+/// Draws a piece of a line with its mark, 30 pixels wide, for the legend.
 pub(crate) fn draw_swatch(canvas: &mut Canvas, (x, y): (f64, f64), color: Color, mark: Mark) {
     canvas.line(&[(x + 2.0, y), (x + 28.0, y)], color, 3.0);
     draw_mark(canvas, color, mark, (x + 15.0, y));
 }
 
-/// Returns where the next entry begins.
+/// Draws an entry of the legend. Returns the position of the next one.
 fn draw_legend(canvas: &mut Canvas, line: &Line, (x, y): (f64, f64)) -> f64 {
     let font = Font::new(17, MUTED);
     draw_swatch(canvas, (x, y - 6.0), line.color, line.mark);

@@ -1,27 +1,27 @@
-//! From the records of a run to points over its epochs.
+//! Converts the records of a run to points over its epochs.
 
 use candle_vision_train::{EpochRecord, History};
 
 use crate::axis::Axis;
 
-/// A curve in pieces: values that are not finite and epochs that are not recorded leave a gap.
+/// A curve in pieces. Values that are not finite and epochs that are not recorded leave gaps.
 pub(crate) type Segments = Vec<Vec<(f64, f64)>>;
 
-/// More pieces than this cannot be told apart on a panel.
+/// Number of buckets that a long curve is reduced to. More cannot be told apart on a panel.
 const BUCKETS: usize = 500;
 const MOST_TICKS: usize = 10;
 
-/// Where in the run its records lie: epoch `n` reaches from `n - 1` to `n`.
+/// Positions of a run's records in time. Epoch `n` reaches from `n - 1` to `n`.
 pub(super) struct Timeline {
     last_epoch: usize,
-    /// Each batch's end, in the order of the records.
+    /// The end of each batch, in the order of the records.
     batch_ends: Vec<f64>,
     batch_length: f64,
 }
 
 impl Timeline {
     pub(super) fn of(history: &History) -> Self {
-        // An epoch that is still running, or was cut short, must not be stretched to the full one.
+        // An epoch that is still running, or was cut short, must not be stretched to a full one.
         let mut most = 1;
         let mut within = Vec::with_capacity(history.batches.len());
         for (index, batch) in history.batches.iter().enumerate() {
@@ -50,8 +50,8 @@ impl Timeline {
         pieces.into_iter().map(|piece| thinned(piece, self.last_epoch)).collect()
     }
 
-    /// Of the batches where they are recorded, else of the epochs: a rate holds from its batch's
-    /// (or epoch's) start to its end.
+    /// The rates of the batches if they are recorded, otherwise of the epochs. A rate holds from the start
+    /// of its batch or epoch to the end.
     pub(super) fn learning_rates(&self, history: &History) -> Segments {
         let steps: Vec<(f64, f64, f64)> = if history.batches.is_empty() {
             let epochs = history.epochs.iter();
@@ -67,14 +67,14 @@ impl Timeline {
     }
 }
 
-/// One point an epoch, at its end.
+/// One point per epoch, at the epoch's end.
 pub(crate) fn epoch_segments(history: &History, value: impl Fn(&EpochRecord) -> f64) -> Segments {
     let points: Vec<(f64, f64)> =
         history.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch))).collect();
     pieces(&points, 1.5)
 }
 
-/// Splits where a value is not finite or a step is longer than `longest_step`.
+/// Splits a curve where a value is not finite or a step is longer than `longest_step`.
 fn pieces(points: &[(f64, f64)], longest_step: f64) -> Segments {
     let mut pieces: Segments = Vec::new();
     let mut last: Option<f64> = None;
@@ -92,7 +92,7 @@ fn pieces(points: &[(f64, f64)], longest_step: f64) -> Segments {
     pieces
 }
 
-/// At most two points a bucket, its lowest and its highest: what the eye sees of a curve with more
+/// At most two points per bucket: its lowest and its highest. The eye sees no more of a curve that has more
 /// points than pixels.
 fn thinned(points: Vec<(f64, f64)>, last_epoch: usize) -> Vec<(f64, f64)> {
     if points.len() <= 2 * BUCKETS {
@@ -115,14 +115,14 @@ fn values(segments: &Segments) -> impl Iterator<Item = f64> {
     segments.iter().flatten().map(|point| point.1)
 }
 
-/// Lowest and highest value; `None` without values.
+/// The lowest and the highest value. `None` if there are no values.
 pub(crate) fn range(curves: &[&Segments]) -> Option<(f64, f64)> {
     let values = || curves.iter().flat_map(|curve| values(curve));
     Some((values().min_by(f64::total_cmp)?, values().max_by(f64::total_cmp)?))
 }
 
-/// The range of the epochs' curves and of all but the most extreme batches: one wild batch must not
-/// press everything else flat.
+/// The range of the epochs' curves and of the batches, without the highest 2 % of the batches. A single
+/// extreme batch must not flatten everything else.
 pub(super) fn robust_range(epochs: &[&Segments], batches: &Segments) -> (f64, f64) {
     let mut sorted: Vec<f64> = values(batches).collect();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! An image that the network found hard, with its map and its caption.
+//! One of the worst images, with its map and caption.
 
 use serde::Serialize;
 
@@ -8,15 +8,15 @@ use crate::Result;
 use crate::image::{SMALL, fit};
 use crate::overlay::overlaid;
 
-/// One of the worst images as its template wants it.
+/// One of the worst images, in the form for its template.
 #[derive(Debug, Serialize)]
 pub(super) struct Card<'a> {
     image: String,
-    /// Image with map.
+    /// The image with the map over it, as a `data:` address.
     overlay: Option<String>,
     /// Whether the map is positive anywhere.
     positive: bool,
-    /// Whether its pixels are to stay squares when enlarged.
+    /// Whether its pixels stay squares when the page enlarges it.
     pixels: bool,
     name: &'a str,
     label: &'a str,
@@ -31,7 +31,7 @@ impl<'a> Card<'a> {
         let prediction = worst.prediction;
         let class = |number: u32| classes.get(number as usize).map_or("?", String::as_str);
         let (width, height) = worst.image.size();
-        // A page enlarges images of few pixels by itself, but a map on them needs room.
+        // A page enlarges small images by itself, but a map over one needs a larger image.
         let image = worst.image.resized(fit((width, height), LONGEST));
         let overlay = worst.map.map(|map| data_uri(&overlaid(&image, map)?)).transpose()?;
         Ok(Self {
@@ -49,7 +49,7 @@ impl<'a> Card<'a> {
     }
 }
 
-/// At most [`LONGEST`] a side, never enlarged.
+/// The size with sides of at most [`LONGEST`] pixels. It is never enlarged.
 fn small((width, height): (u32, u32)) -> (u32, u32) {
     if width.max(height) <= LONGEST { (width, height) } else { fit((width, height), LONGEST) }
 }

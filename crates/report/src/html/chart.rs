@@ -1,11 +1,11 @@
-//! Curves as an inline SVG: lines, axes, and the words that a pointer shows.
+//! Curves as an inline SVG, with axes and the texts that appear under the pointer.
 
 use serde::Serialize;
 
 use crate::axis::Axis;
 use crate::curves::panel::{Line, MOST_MARKS, Mark, Panel};
 
-/// Size in units of the SVG, about pixels: a page shows it at 0.8 to 1.2 of that.
+/// Width in units of the SVG, which are about pixels. A page shows the SVG at 0.8 to 1.2 times this size.
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 58.0;
@@ -13,7 +13,7 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
 
-/// A chart as its template wants it.
+/// A chart in the form for its template.
 #[derive(Debug, Serialize)]
 pub(crate) struct Chart {
     title: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct Chart {
     y_ticks: Vec<Tick>,
     curves: Vec<Curve>,
     best: Option<Best>,
-    /// What the chart shows, for readers who cannot see it.
+    /// A text alternative for readers who cannot see the chart.
     alternative: String,
 }
 
@@ -42,13 +42,13 @@ struct Tick {
 struct Curve {
     label: String,
     color: String,
-    /// Behind the others.
+    /// Whether the line is in the background.
     faint: bool,
     square: bool,
-    /// `points` of one polyline a piece.
+    /// The `points` attribute of one polyline per piece.
     pieces: Vec<String>,
     marks: Vec<(f64, f64)>,
-    /// Place and words of every point, as JSON.
+    /// Position and text of every point, as JSON.
     points: String,
 }
 
@@ -109,11 +109,11 @@ impl Curve {
     }
 }
 
-/// In units of the SVG, to a tenth: more digits would only make the page longer.
+/// Position in units of the SVG, rounded to a tenth. More digits would only make the page longer.
 fn place(panel: &Panel, (x, y): (f64, f64)) -> (f64, f64) {
     let tenth = |value: f64| (10.0 * value).round() / 10.0;
     let right = LEFT + panel.x.position(x) * (WIDTH - LEFT - RIGHT);
-    // What lies far outside is cut off anyway.
+    // Points far outside are cut off anyway.
     let up = panel.y.position(y).clamp(-1.0, 2.0) * (HEIGHT - TOP - BOTTOM);
     (tenth(right), tenth(HEIGHT - BOTTOM - up))
 }
@@ -135,7 +135,7 @@ pub(crate) fn hex([red, green, blue]: [u8; 3]) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
-/// First and last value of every curve in words.
+/// The first and the last value of every curve as text.
 fn alternative(panel: &Panel, lines: Vec<&Line>) -> String {
     let mut text = format!("Curve of the {} over the epochs", panel.title);
     for line in lines.into_iter().rev() {

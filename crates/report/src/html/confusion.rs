@@ -1,9 +1,9 @@
-//! The confusion matrix and what is said of each class, as tables.
+//! The confusion matrix and the scores of each class, as tables.
 
 use candle_vision_train::metrics::{class_scores, confused_pairs};
 use serde::Serialize;
 
-/// With more classes the matrix would be larger than the rest of the page together.
+/// Largest number of classes with a matrix. A larger matrix would exceed the rest of the page.
 const MOST_CLASSES: usize = 60;
 const MOST_PAIRS: usize = 10;
 
@@ -11,7 +11,7 @@ const MOST_PAIRS: usize = 10;
 #[derive(Debug, Serialize)]
 struct Cell {
     count: usize,
-    /// Of the images of its class.
+    /// The fraction of the images of its class, `0.0..=1.0`.
     share: f64,
     words: String,
 }
@@ -39,18 +39,18 @@ struct Scores<'a> {
     support: usize,
 }
 
-/// What the template says about classes.
+/// The values about the classes for the template.
 #[derive(Debug, Serialize)]
 pub(super) struct Classes<'a> {
     names: &'a [String],
-    /// Empty where there are too many classes for a matrix.
+    /// The rows of the matrix. They are empty if there are too many classes.
     matrix: Vec<Row<'a>>,
     pairs: Vec<Pair<'a>>,
     scores: Vec<Scores<'a>>,
 }
 
 impl<'a> Classes<'a> {
-    /// `confusion` is square and as large as there are `names`.
+    /// `confusion` is square, with one row per entry of `names`.
     pub(super) fn of(confusion: &[Vec<usize>], names: &'a [String]) -> Self {
         let matrix = if names.len() > MOST_CLASSES { Vec::new() } else { matrix(confusion, names) };
         let pair = |pair: candle_vision_train::metrics::ConfusedPair| Pair {

@@ -1,4 +1,4 @@
-//! Images within a page.
+//! Images embedded in a page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,11 +9,11 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use crate::image::SMALL;
 use crate::{Error, Result};
 
-/// Up to this side a photograph is shown in full.
+/// A photograph is shown in full up to this side length, in pixels.
 pub(super) const LONGEST: u32 = 256;
 const QUALITY: u8 = 85;
 
-/// An image as a `data:` address: photographs as JPEG, images of few pixels without loss.
+/// An image as a `data:` address. Photographs become JPEG. Small images are stored without loss.
 pub(super) fn data_uri(image: &RgbImage) -> Result<String> {
     let (width, height) = image.dimensions();
     let mut bytes = Vec::new();

@@ -1,12 +1,12 @@
-//! The reliability diagram: how often the network is right against how sure it was.
+//! The reliability diagram: accuracy against confidence.
 
 use candle_vision_train::metrics::{Calibration, ConfidenceBin};
 use serde::Serialize;
 
-/// Side of the diagram's plot in units of its SVG.
+/// Side of the diagram's plot, in units of its SVG.
 const SIDE: f64 = 240.0;
 
-/// A reliability diagram as its template wants it.
+/// A reliability diagram in the form for its template.
 #[derive(Debug, Serialize)]
 pub(super) struct Reliability {
     side: f64,

@@ -1,4 +1,4 @@
-//! Pages from the templates in the program.
+//! Renders pages from the templates in the program.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
@@ -18,10 +18,10 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("page.js", include_str!("templates/page.js")),
 ];
 
-/// The page that the template called `name` makes of `values`. Text is escaped.
+/// Renders the template called `name` with `values`. Text is escaped.
 pub(crate) fn render(name: &str, values: &impl Serialize) -> Result<String> {
     let mut environment = Environment::new();
-    // A misspelt name must not become an empty place on somebody's page.
+    // A misspelt name must be an error, not an empty place on a page.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(Error::page)?);
@@ -46,7 +46,7 @@ fn fixed(value: f64, digits: usize) -> String {
     format!("{value:.digits$}")
 }
 
-/// 11689512 as 11,689,512.
+/// Groups digits: 11689512 becomes 11,689,512.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(ascii).collect();

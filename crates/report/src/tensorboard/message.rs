@@ -50,7 +50,7 @@ pub(super) fn version_event(wall_time: f64) -> Vec<u8> {
     Message::default().double(1, wall_time).bytes(3, b"brain.Event:2").0
 }
 
-/// Fields one after the other, each behind a key of its number and wire type.
+/// A protobuf message: its fields in order, each after a key of its number and wire type.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -89,7 +89,7 @@ impl Message {
         self.raw_varint(u64::from(field) << 3 | wire_type)
     }
 
-    /// Seven bits a byte, the lowest first; the eighth says that more follow.
+    /// A varint: seven bits per byte, the lowest first. The eighth bit says that more bytes follow.
     fn raw_varint(mut self, mut value: u64) -> Self {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);

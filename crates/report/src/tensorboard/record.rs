@@ -1,5 +1,5 @@
-//! The frame around each message of an event file (TensorFlow's `TFRecord`): length, checksum of the
-//! length, message, checksum of the message; numbers little-endian.
+//! The frame around each message of an event file (TensorFlow's `TFRecord`): the length, a checksum of the
+//! length, the message, a checksum of the message. Numbers are little-endian.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ pub(super) fn write_record(file: &mut impl Write, message: &[u8]) -> io::Result<
     file.write_all(&masked_checksum(message).to_le_bytes())
 }
 
-/// CRC-32C, turned and shifted: a plain checksum of data that holds its own checksum is of no use.
+/// CRC-32C, rotated and shifted. A plain checksum is of no use for data that holds its own checksum.
 fn masked_checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }

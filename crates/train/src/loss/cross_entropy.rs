@@ -15,8 +15,8 @@ use crate::parts::described;
 
 /// Cross entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss`.
 ///
-/// Training takes the mean over a batch with a gradient. Evaluation takes single rows in `f64`, so that the
-/// loss of a data set does not depend on how it is cut into batches.
+/// Training takes the mean over a batch and has a gradient. Evaluation computes each row by itself in
+/// `f64`, so the loss of a data set does not depend on the batch size.
 ///
 /// In a recipe: `loss = { name = "cross_entropy", label_smoothing = 0.1 }`.
 ///
@@ -34,29 +34,30 @@ use crate::parts::described;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CrossEntropy {
-    /// Fraction of each target that is spread over all classes.
+    /// Fraction of each target that is spread over all classes, `0.0..1.0`.
     #[serde(default)]
     label_smoothing: f64,
-    /// Factor of each class's term.
+    /// Factor of each class's term, if classes are weighted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     class_weights: Option<Vec<f64>>,
-    /// The weights on the device of the first logits: an upload for each step would make the host wait.
+    /// The weights on the device of the first logits. If they were uploaded in each step, the host would
+    /// wait.
     #[serde(skip)]
     uploaded: OnceLock<Tensor>,
 }
 
 impl CrossEntropy {
-    /// Neither smoothing nor weights.
+    /// Cross entropy without smoothing and without weights.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Spreads this fraction, in `0.0..1.0`, of each target over all classes.
+    /// Spreads this fraction of each target over all classes. It is in `0.0..1.0`.
     pub fn label_smoothing(self, fraction: f64) -> Self {
         Self { label_smoothing: fraction, ..self }
     }
 
-    /// Multiplies each class's term by a factor; one for each class, none negative.
+    /// Multiplies each class's term by a factor. There is one factor per class, and none is negative.
     pub fn class_weights(self, weights: impl Into<Vec<f64>>) -> Self {
         Self { class_weights: Some(weights.into()), uploaded: OnceLock::new(), ..self }
     }
@@ -75,12 +76,12 @@ impl CrossEntropy {
         }
         let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
         let weights = Tensor::new(weights, device)?;
-        // Another thread may have been first, with the same values.
+        // Another thread may have set it first, with the same values.
         let _ = self.uploaded.set(weights.clone());
         Ok(weights)
     }
 
-    /// Loss and weight of one row in the mean over a data set.
+    /// The loss term and the weight of one row in the mean over a data set.
     fn term(&self, log_probabilities: &[f64], label: usize) -> (f64, f64) {
         let smoothing = self.label_smoothing;
         let weights = self.class_weights.as_ref();

@@ -1,31 +1,31 @@
-//! Whether a network is right as often as it says.
+//! Calibration: whether a network is right as often as its probabilities say.
 
 use crate::Prediction;
 
-/// Predictions of about the same confidence.
+/// Predictions with about the same confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfidenceBin {
-    /// How many.
+    /// Number of predictions.
     pub count: usize,
-    /// Their mean confidence; 0 for an empty bin.
+    /// Their mean confidence, `0.0..=1.0`. It is 0 for an empty bin.
     pub confidence: f64,
-    /// The share of them that is right; 0 for an empty bin.
+    /// The fraction of them that is right, `0.0..=1.0`. It is 0 for an empty bin.
     pub accuracy: f64,
 }
 
-/// How far what a network says about its own certainty holds.
+/// How well a network's confidence matches its accuracy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// Bins of equal width from confidence 0 to 1.
     pub bins: Vec<ConfidenceBin>,
-    /// Expected calibration error: the mean distance of accuracy and confidence over the bins, each
-    /// weighted by its predictions.
+    /// Expected calibration error, `0.0..=1.0`: the mean distance between accuracy and confidence over the
+    /// bins. Each bin is weighted by its number of predictions.
     pub expected_error: f64,
 }
 
-/// Reliability diagram and expected calibration error (Guo et al. 2017,
-/// <https://arxiv.org/abs/1706.04599>, equation 3), over `bins` bins of equal width: bin `i` holds
-/// confidences in `(i / bins, (i + 1) / bins]`.
+/// Reliability diagram and expected calibration error (Guo et al. 2017, <https://arxiv.org/abs/1706.04599>,
+/// equation 3). It has `bins` bins of equal width. Bin `i` holds confidences in
+/// `(i / bins, (i + 1) / bins]`.
 ///
 /// Predictions whose probability is not a number are left out.
 ///

@@ -1,16 +1,16 @@
-//! What a confusion matrix says about each class.
+//! Scores per class, from a confusion matrix.
 
-/// How well one class is told from the others.
+/// Precision, recall and F1 of one class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassScores {
-    /// Share of the images taken for this class that are of it; `None` if none was.
+    /// Fraction of the images predicted as this class that belong to it. `None` if none was predicted.
     pub precision: Option<f64>,
-    /// Share of its images that were recognised; `None` if there are none.
+    /// Fraction of the class's images that were predicted correctly. `None` if the class has no images.
     pub recall: Option<f64>,
-    /// Harmonic mean of the two; 0 if no image was recognised, `None` if the class neither occurs
-    /// nor was predicted.
+    /// Harmonic mean of precision and recall. It is 0 if no image was predicted correctly. `None` if the
+    /// class has no images and was never predicted.
     pub f1: Option<f64>,
-    /// Its images.
+    /// Number of images of this class.
     pub support: usize,
 }
 
@@ -42,21 +42,21 @@ pub fn class_scores(confusion: &[Vec<usize>]) -> Vec<ClassScores> {
     (0..confusion.len()).map(scores).collect()
 }
 
-/// Images of one class that were taken for another.
+/// Images of one class that were predicted as another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfusedPair {
-    /// The class they are of.
+    /// The true class.
     pub label: usize,
-    /// The class they were taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// How many.
+    /// Number of images.
     pub count: usize,
-    /// Their share of the images of their class.
+    /// Their fraction of all images of the true class.
     pub share: f64,
 }
 
-/// The `most` pairs of classes that were mistaken most often, the most frequent first; of equal ones
-/// the one with the larger share of its class.
+/// The `most` pairs of classes that were confused most often, the most frequent first. Ties are ordered by
+/// the larger fraction of the true class.
 ///
 /// ```
 /// let pairs = candle_vision_train::metrics::confused_pairs(&[vec![3, 1], vec![2, 2]], 5);

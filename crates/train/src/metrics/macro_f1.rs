@@ -8,8 +8,8 @@ use crate::Result;
 use crate::evaluate::{Answers, largest};
 use crate::parts::described;
 
-/// The mean of the classes' F1 scores, in which every class counts alike however many images it has. Classes
-/// that neither occur nor are predicted do not count.
+/// The mean of the classes' F1 scores, `0.0..=1.0`. Every class has the same weight, however many images it
+/// has. Classes that have no images and are never predicted do not count.
 ///
 /// In a recipe: `metrics = [{ name = "macro_f1" }]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct MacroF1 {
 }
 
 impl MacroF1 {
-    /// Before the first batch.
+    /// The metric before the first batch.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! Numbers of a validation pass that a run records, shows and may be judged by.
+//! Metrics of a validation pass, which a run records, shows and can monitor.
 
 use std::fmt::Debug;
 
@@ -12,8 +12,8 @@ use crate::Result;
 use crate::evaluate::Answers;
 use crate::parts::{PartEntry, PartTable, try_described};
 
-/// A number of a validation pass. Every epoch's record has it; a schedule, an early stop and the choice of the
-/// best epoch may go by it. The validation loss and accuracy are measured in any case.
+/// A metric of a validation pass. It is part of every epoch's record. A schedule, early stopping and the
+/// choice of the best epoch can monitor it. The validation loss and accuracy are always measured.
 ///
 /// # Example
 /// How sure the network is, on average:
@@ -38,19 +38,19 @@ use crate::parts::{PartEntry, PartTable, try_described};
 /// }
 /// ```
 pub trait Metric: Debug {
-    /// What records, events and `monitor` call it.
+    /// Its name in records, in events and in `monitor`.
     fn name(&self) -> String;
 
-    /// A validation pass begins.
+    /// Starts a new validation pass.
     fn reset(&mut self);
 
-    /// Takes in a batch of the pass.
+    /// Adds a batch of the pass.
     ///
     /// # Errors
-    /// If the answers are such that nothing can be measured.
+    /// If nothing can be measured on these answers.
     fn add(&mut self, answers: &Answers<'_>) -> Result<()>;
 
-    /// The number, when all batches are in. One that is not finite is not recorded.
+    /// The value after all batches. A value that is not finite is not recorded.
     fn value(&self) -> f64;
 
     /// Whether a higher number is better.
@@ -58,15 +58,15 @@ pub trait Metric: Debug {
         true
     }
 
-    /// Name and settings. A run with a metric that has none cannot be resumed.
+    /// Name and settings. A run with a metric without a description cannot be resumed.
     fn describe(&self) -> Option<Description> {
         None
     }
 
-    /// Checks that it suits a network with so many classes.
+    /// Checks that the metric suits a network with `classes` classes.
     ///
     /// # Errors
-    /// If it does not; the error names the setting.
+    /// If it does not. The error names the setting.
     fn check_classes(&self, classes: usize) -> Result<()> {
         let _ = classes;
         Ok(())
@@ -96,7 +96,8 @@ impl PartTable<dyn Metric> {
 }
 
 impl PartEntry<dyn Metric> {
-    /// The entry of a metric whose settings are its fields; mark those that it counts with `#[serde(skip)]`.
+    /// The entry of a metric. The fields of its struct are its settings. Mark its counters with
+    /// `#[serde(skip)]`.
     pub fn of<M>(name: &'static str, summary: &str) -> Self
     where
         M: Metric + Serialize + DeserializeOwned + 'static,
@@ -109,7 +110,7 @@ impl PartEntry<dyn Metric> {
     }
 }
 
-/// A metric under the name of its entry.
+/// A metric with the name of its entry.
 #[derive(Debug)]
 struct Described<M> {
     metric: M,

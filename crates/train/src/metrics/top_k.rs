@@ -1,4 +1,4 @@
-//! Images whose class is among the most probable.
+//! Top-k accuracy.
 
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,8 @@ use crate::loss::Mean;
 use crate::parts::described;
 use crate::{Error, Result};
 
-/// Fraction of images whose class is among the `k` most probable. Its name is `top_5` for `k = 5`.
+/// Fraction of images whose class is among the `k` most probable, `0.0..=1.0`. Its name is `top_5` for
+/// `k = 5`.
 ///
 /// In a recipe: `metrics = [{ name = "top_k", k = 5 }]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,12 +1,12 @@
-//! How sure a share of few images is.
+//! Confidence interval of a fraction.
 
-/// The normal distribution holds 95 % of its mass within so many standard deviations.
+/// The number of standard deviations around the mean that hold 95 % of a normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The 95 % interval of a share that was found as `right` of `total`, after Wilson (1927): ends in
-/// `0.0..=1.0`, also where all or none are right, unlike the textbook's `p ± 1.96 s`.
+/// The 95 % interval of a fraction that was measured as `right` of `total`, after Wilson (1927). Its ends
+/// are in `0.0..=1.0` even if all or none are right, unlike those of the textbook's `p ± 1.96 s`.
 ///
-/// Of nothing nothing is known: `total = 0` gives `(0.0, 1.0)`.
+/// Without data nothing is known: `total = 0` gives `(0.0, 1.0)`.
 ///
 /// ```
 /// let (low, high) = candle_vision_train::metrics::wilson_interval(145, 153);

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::error::require;
 use crate::parts::described;
 
-/// What both remember.
+/// Names of the state tensors of both.
 const STATE: &[&str] = &["exp_avg", "exp_avg_sq"];
 
 /// Adam, as PyTorch's `Adam`: weight decay is added to the gradient.
@@ -56,47 +56,47 @@ fn default_decoupled_weight_decay() -> f64 {
 }
 
 impl Adam {
-    /// PyTorch's defaults with a learning rate, which is positive.
+    /// PyTorch's defaults with this learning rate, which must be positive.
     pub fn new(lr: f64) -> Self {
         Self { lr, betas: default_betas(), eps: default_eps(), weight_decay: 0.0 }
     }
 
-    /// Decay of the running means of gradients and of squared gradients, each in `0.0..1.0`; 0.9 and 0.999 by
-    /// default.
+    /// Decay rates of the running means of gradients and of squared gradients, each in `0.0..1.0`. They are
+    /// 0.9 and 0.999 by default.
     pub fn betas(self, betas: [f64; 2]) -> Self {
         Self { betas, ..self }
     }
 
-    /// Added to the divisor; 1e-8 by default.
+    /// Term added to the divisor. 1e-8 by default.
     pub fn eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }
 
-    /// Factor of the parameter that is added to its gradient; 0 by default.
+    /// Factor of the parameter that is added to its gradient. 0 by default.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay, ..self }
     }
 }
 
 impl AdamW {
-    /// PyTorch's defaults with a learning rate, which is positive.
+    /// PyTorch's defaults with this learning rate, which must be positive.
     pub fn new(lr: f64) -> Self {
         let weight_decay = default_decoupled_weight_decay();
         Self { lr, betas: default_betas(), eps: default_eps(), weight_decay }
     }
 
-    /// Decay of the running means of gradients and of squared gradients, each in `0.0..1.0`; 0.9 and 0.999 by
-    /// default.
+    /// Decay rates of the running means of gradients and of squared gradients, each in `0.0..1.0`. They are
+    /// 0.9 and 0.999 by default.
     pub fn betas(self, betas: [f64; 2]) -> Self {
         Self { betas, ..self }
     }
 
-    /// Added to the divisor; 1e-8 by default.
+    /// Term added to the divisor. 1e-8 by default.
     pub fn eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }
 
-    /// Factor, times the learning rate, by which a parameter shrinks in each step; 0.01 by default.
+    /// In each step a parameter shrinks by this factor times the learning rate. 0.01 by default.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay, ..self }
     }

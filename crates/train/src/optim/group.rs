@@ -8,40 +8,42 @@ use candle_vision_models::{Parameter, is_under};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ParamGroup {
-    /// The parameters. One that is frozen is left alone by a step.
+    /// The parameters. A step does not change frozen ones.
     pub parameters: Vec<Parameter>,
-    /// Learning rate at the beginning; `None` for the optimizer's. A schedule changes all groups by the
-    /// same factor.
+    /// Initial learning rate. `None` means the optimizer's. A schedule changes the rates of all groups by
+    /// the same factor.
     pub lr: Option<f64>,
-    /// Weight decay; `None` for the optimizer's.
+    /// Weight decay. `None` means the optimizer's.
     pub weight_decay: Option<f64>,
 }
 
 impl ParamGroup {
-    /// A group with the optimizer's own learning rate and weight decay.
+    /// A group with the optimizer's learning rate and weight decay.
     pub fn new(parameters: Vec<Parameter>) -> Self {
         Self { parameters, lr: None, weight_decay: None }
     }
 
-    /// The group with a learning rate of its own.
+    /// Sets the group's own learning rate.
     pub fn lr(self, lr: f64) -> Self {
         Self { lr: Some(lr), ..self }
     }
 
-    /// The group with a weight decay of its own.
+    /// Sets the group's own weight decay.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay: Some(weight_decay), ..self }
     }
 
-    /// The parameters at or under a path, and the others; both with this group's settings.
+    /// Splits the group into the parameters at or under a path and the others. Both keep this group's
+    /// settings.
     ///
-    /// `layer1` holds `layer1.0.conv1.weight` but not `layer10.weight`.
+    /// The path `layer1` holds `layer1.0.conv1.weight` but not `layer10.weight`.
     pub fn split_by_prefix(self, prefix: &str) -> [Self; 2] {
         self.split(|parameter| is_under(parameter.path(), prefix))
     }
 
-    /// Matrices and kernels as they are, and everything of rank 1 (biases, scales and shifts of norm
-    /// layers) without weight decay: pulling those to zero does not make a network simpler.
+    /// Splits the group into matrices and kernels, which keep its weight decay, and parameters of rank 1
+    /// (biases, scales and shifts of norm layers), which get none. Pulling parameters of rank 1 to zero
+    /// does not make a network simpler.
     pub fn without_decay_of_vectors(self) -> [Self; 2] {
         let [vectors, others] = self.split(|parameter| parameter.var().rank() <= 1);
         [others, vectors.weight_decay(0.0)]

@@ -1,4 +1,4 @@
-//! An optimizer that treats every parameter alike and by itself.
+//! An optimizer that treats each parameter in the same way and independently of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// An [`Optimizer`] over named parameters, by a rule for one of them.
+/// An [`Optimizer`] over named parameters, made from a rule for one parameter.
 ///
-/// Differs from candle's optimizers in that a trainable parameter without a gradient is an error
-/// instead of a parameter that silently never learns, that what it remembers has names and can be
-/// saved, and that a value that stops being finite is noticed in the same step.
+/// It differs from candle's optimizers in three points. A trainable parameter without a gradient is an
+/// error, while candle's would silently never train it. The state has names and can be saved. A value that
+/// stops being finite is noticed in the same step.
 ///
 /// # Example
-/// A backbone that learns ten times slower than the head, and no weight decay of biases and norms:
+/// A backbone that learns ten times slower than the head, without weight decay of biases and norms:
 /// ```
 /// use candle_vision_models::{ModelSpec, build};
 /// use candle_vision_train::optim::{AdamW, Optimizer, ParamGroup, PerParameter};
@@ -41,12 +41,12 @@ pub struct PerParameter<R> {
     rule: R,
     lr: f64,
     slots: Vec<Slot>,
-    /// Where it does not come from the rule.
+    /// The description, if it does not come from the rule.
     description: Option<Description>,
 }
 
 impl<R: UpdateRule> PerParameter<R> {
-    /// An optimizer that knows no parameter yet.
+    /// An optimizer without parameters.
     ///
     /// # Errors
     /// If a setting of the rule is impossible.
@@ -56,12 +56,12 @@ impl<R: UpdateRule> PerParameter<R> {
         Ok(Self { rule, lr, slots: Vec::new(), description: None })
     }
 
-    /// Names the rule with its settings, for a rule that does not do so itself.
+    /// Sets name and settings, for a rule that does not describe itself.
     pub fn described(self, description: Description) -> Self {
         Self { description: Some(description), ..self }
     }
 
-    /// The slots that take a step, with what it consists of.
+    /// The slots that take a step, and the step of each.
     fn moving<'a>(
         &'a self,
         grads: &'a GradStore,
@@ -142,8 +142,8 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         }
     }
 
-    /// `step.PATH` (how many steps a parameter has taken) and, for each of the rule's state names,
-    /// `NAME.PATH`.
+    /// `step.PATH` is the number of steps that a parameter has taken. There is also a `NAME.PATH` for each
+    /// of the rule's state names.
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut tensors = BTreeMap::new();
         for slot in self.slots.iter().filter(|slot| slot.steps > 0) {

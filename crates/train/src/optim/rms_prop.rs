@@ -9,7 +9,7 @@ use crate::Result;
 use crate::error::require;
 use crate::parts::described;
 
-/// Gradients divided by a running root mean square of theirs, as PyTorch's `RMSprop`.
+/// Divides gradients by the root of a running mean of their squares, as PyTorch's `RMSprop`.
 ///
 /// In a recipe: `optimizer = { name = "rmsprop", lr = 0.01 }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,28 +37,28 @@ fn default_eps() -> f64 {
 }
 
 impl RmsProp {
-    /// PyTorch's defaults with a learning rate, which is positive.
+    /// PyTorch's defaults with this learning rate, which must be positive.
     pub fn new(lr: f64) -> Self {
         let (alpha, eps) = (default_alpha(), default_eps());
         Self { lr, alpha, eps, weight_decay: 0.0, momentum: 0.0, centered: false }
     }
 
-    /// What is kept of the mean square in each step, in `0.0..=1.0`; 0.99 by default.
+    /// Share of the running mean square that is kept in each step, in `0.0..=1.0`. 0.99 by default.
     pub fn alpha(self, alpha: f64) -> Self {
         Self { alpha, ..self }
     }
 
-    /// Added to the divisor; 1e-8 by default.
+    /// Term added to the divisor. 1e-8 by default.
     pub fn eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }
 
-    /// Factor of the parameter that is added to its gradient; 0 by default.
+    /// Factor of the parameter that is added to its gradient. 0 by default.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay, ..self }
     }
 
-    /// Share of the last direction that stays; 0 by default.
+    /// Share of the last direction that is kept. 0 by default.
     pub fn momentum(self, momentum: f64) -> Self {
         Self { momentum, ..self }
     }

@@ -1,4 +1,4 @@
-//! How one parameter follows its gradient.
+//! Update rules: how one parameter changes by its gradient.
 
 use std::fmt::Debug;
 
@@ -10,10 +10,10 @@ use candle_vision_registry::Description;
 use super::{PerParameter, require_decay, require_rate};
 use crate::{Error, Result};
 
-/// How one parameter follows its gradient: an optimizer's settings and its arithmetic.
+/// How one parameter changes by its gradient: an optimizer's settings and arithmetic.
 ///
-/// What the rule remembers of a parameter lies in tensors of the parameter's shape, which
-/// [`PerParameter`] makes (zero at first), saves and loads.
+/// The rule's state for a parameter consists of tensors of the parameter's shape. [`PerParameter`] makes
+/// them (zero at first), saves them and loads them.
 ///
 /// # Example
 /// The rule of Lion (<https://arxiv.org/abs/2302.06675>):
@@ -39,20 +39,20 @@ use crate::{Error, Result};
 /// }
 /// ```
 pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
-    /// The learning rate to begin with.
+    /// The initial learning rate.
     fn lr(&self) -> f64;
 
-    /// The weight decay of parameters in no special group.
+    /// The weight decay of parameters in groups without their own.
     fn weight_decay(&self) -> f64 {
         0.0
     }
 
-    /// What it remembers of each parameter, in the order in which a step takes it.
+    /// Names of the state tensors of each parameter, in the order in which a step takes them.
     fn state_names(&self) -> &[&str] {
         &[]
     }
 
-    /// Changes `parameter`, and what is remembered of it, by `grad`, which has been scaled already.
+    /// Changes `parameter` and its `state` by `grad`, which has already been scaled.
     ///
     /// # Errors
     /// If an operation fails.
@@ -64,14 +64,14 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         step: &Step,
     ) -> TensorResult<()>;
 
-    /// The same for all parameters at once, where that is faster. The result tells whether the new values
-    /// are finite; `None` leaves that to be looked up. The gradients have not been scaled yet.
+    /// Updates all parameters at once, for rules that are faster that way. The gradients have not been
+    /// scaled yet. The result tells whether the new values are finite. With `None` the caller checks this.
     ///
     /// # Errors
     /// If an operation fails.
     fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
         for Update { parameter, grad, state, step } in updates {
-            // One more kernel for each parameter, so only where it changes something.
+            // Scaling is one more kernel per parameter, so it is done only if it changes something.
             if step.grad_scale == 1.0 {
                 self.update(parameter, grad, state, step)?;
             } else {
@@ -81,7 +81,7 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Name and settings. A rule that a registry builds has them from its entry.
+    /// Name and settings. If a registry builds the rule, its entry supplies them.
     fn describe(&self) -> Option<Description> {
         None
     }
@@ -89,13 +89,13 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
     /// Checks every setting.
     ///
     /// # Errors
-    /// If one is impossible; the error names it.
+    /// If one is impossible. The error names it.
     fn validate(&self) -> Result<()> {
         require_rate("optimizer.lr", self.lr())?;
         require_decay("optimizer.weight_decay", self.weight_decay())
     }
 
-    /// An optimizer of these parameters by this rule, for a training loop of one's own.
+    /// An optimizer of these parameters by this rule, for your own training loop.
     ///
     /// # Errors
     /// If a setting is impossible, or a parameter is named twice.
@@ -106,7 +106,7 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
     }
 }
 
-/// What a step is for one parameter.
+/// The numbers of a step for one parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Step {
@@ -114,13 +114,14 @@ pub struct Step {
     pub lr: f64,
     /// Weight decay of the parameter's group.
     pub weight_decay: f64,
-    /// Steps that the parameter has taken, this one included: 1 in the first.
+    /// Number of steps that the parameter has taken, including this one. It is 1 in the first step.
     pub number: u64,
-    /// What gradients are multiplied by, as clipping asks. [`UpdateRule::update`] gets them multiplied.
+    /// Factor of the gradients, for clipping. [`UpdateRule::update`] gets gradients that are already
+    /// multiplied.
     pub grad_scale: f64,
 }
 
-/// A parameter with all that changes it.
+/// A parameter with everything that its update needs.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Update<'a> {
@@ -128,13 +129,13 @@ pub struct Update<'a> {
     pub parameter: &'a Var,
     /// Its gradient, not scaled yet.
     pub grad: &'a Tensor,
-    /// What is remembered of it, in the order of [`UpdateRule::state_names`].
+    /// Its state tensors, in the order of [`UpdateRule::state_names`].
     pub state: &'a [Var],
     /// Its step.
     pub step: Step,
 }
 
-/// A step that was taken, or on a GPU is on its way.
+/// A step that was taken, or that is still running on a GPU.
 #[derive(Debug)]
 #[must_use = "only this knows whether the new values are finite"]
 pub struct Updated {
@@ -144,31 +145,31 @@ pub struct Updated {
 
 #[derive(Debug)]
 enum Values {
-    /// What the kernel has seen.
+    /// The kernel has checked whether the values are finite.
     Seen(Finite),
-    /// For each parameter a number, zero if its values are finite.
+    /// One number per parameter. It is zero if the parameter's values are finite.
     Flags(Vec<Tensor>),
 }
 
 impl Updated {
-    /// A step of `parameters`, whose new values `finite` knows.
+    /// A step of `parameters`. `finite` knows whether their new values are finite.
     pub(super) fn seen(finite: Finite, parameters: Vec<Parameter>) -> Self {
         Self { values: Values::Seen(finite), parameters }
     }
 
-    /// A step of `parameters`. Whether their values are finite is worked out from these on the device, and
+    /// A step of `parameters`. The device computes from their values whether they are finite. The result is
     /// read when it is asked for.
     ///
     /// # Errors
     /// If the device fails.
     pub fn of(parameters: Vec<Parameter>) -> Result<Self> {
-        // Zero times what is not finite is NaN, and a sum of zeros cannot overflow.
+        // Zero times a non-finite value is NaN, and a sum of zeros cannot overflow.
         let flag = |parameter: &Parameter| (parameter.detached() * 0.0)?.sum_all();
         let flags = parameters.iter().map(flag).collect::<TensorResult<_>>()?;
         Ok(Self { values: Values::Flags(flags), parameters })
     }
 
-    /// The first parameter with a NaN or an infinity after the step; waits for the step.
+    /// The first parameter with a NaN or an infinity after the step. Waits for the step.
     ///
     /// # Errors
     /// If the device fails.
@@ -189,7 +190,7 @@ impl Updated {
         Ok(first.and_then(|first| self.parameters.get(first)))
     }
 
-    /// Fails if a parameter is not finite after the step; waits for the step.
+    /// Fails if a parameter is not finite after the step. Waits for the step.
     ///
     /// # Errors
     /// [`Error::NotFinite`], which names the parameter.

@@ -37,27 +37,27 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// The plain rule with a learning rate, which is positive.
+    /// Plain SGD with this learning rate, which must be positive.
     pub fn new(lr: f64) -> Self {
         Self { lr, momentum: 0.0, weight_decay: 0.0, nesterov: false, dampening: 0.0 }
     }
 
-    /// Share of the last direction that stays, in `0.0..1.0`; 0 by default.
+    /// Share of the last direction that is kept, in `0.0..1.0`. 0 by default.
     pub fn momentum(self, momentum: f64) -> Self {
         Self { momentum, ..self }
     }
 
-    /// Factor of the parameter that is added to its gradient; 0 by default.
+    /// Factor of the parameter that is added to its gradient. 0 by default.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay, ..self }
     }
 
-    /// Whether to look ahead along the momentum.
+    /// Whether to use Nesterov momentum, which looks ahead along the momentum.
     pub fn nesterov(self, nesterov: bool) -> Self {
         Self { nesterov, ..self }
     }
 
-    /// Share of the gradient that does not enter the momentum, in `0.0..=1.0`; 0 by default.
+    /// Share of the gradient that does not enter the momentum, in `0.0..=1.0`. 0 by default.
     pub fn dampening(self, dampening: f64) -> Self {
         Self { dampening, ..self }
     }

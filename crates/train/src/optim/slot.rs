@@ -1,4 +1,4 @@
-//! What an optimizer remembers of one parameter.
+//! The optimizer's state for one parameter.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use candle_vision_models::Parameter;
 use super::steps_key;
 use crate::{Error, Result};
 
-/// A parameter with what the optimizer knows of it.
+/// A parameter and the optimizer's state for it.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) parameter: Parameter,
-    /// Its learning rate over the optimizer's.
+    /// The ratio of its learning rate to the optimizer's.
     pub(super) lr_ratio: f64,
     pub(super) weight_decay: f64,
-    /// Steps taken: Adam's corrections count from a parameter's own first step.
+    /// Steps taken. Adam's corrections count from a parameter's own first step.
     pub(super) steps: u64,
-    /// One tensor for each of the rule's state names; none before the first step.
+    /// One tensor for each of the rule's state names. It is empty before the first step.
     pub(super) state: Vec<Var>,
 }
 
@@ -27,18 +27,18 @@ impl Slot {
         Self { parameter, lr_ratio, weight_decay, steps: 0, state: Vec::new() }
     }
 
-    /// Whether it should learn but cannot.
+    /// Whether the parameter should learn but has no gradient.
     pub(super) fn is_cut_off(&self, grads: &GradStore) -> bool {
         let parameter = &self.parameter;
         self.steps == 0 && parameter.is_trainable() && grads.get(parameter.var()).is_none()
     }
 
-    /// Its gradient, if it is to learn.
+    /// Its gradient, if the parameter is trainable.
     pub(super) fn gradient<'g>(&self, grads: &'g GradStore) -> Option<&'g Tensor> {
         grads.get(self.parameter.var()).filter(|_| self.parameter.is_trainable())
     }
 
-    /// Another step begins; in front of the first, `count` tensors of state are made.
+    /// Counts a step. Before the first one, makes the `count` state tensors.
     pub(super) fn count_step(&mut self, count: usize) -> Result<()> {
         if self.steps == 0 {
             let var = self.parameter.var();
@@ -49,7 +49,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Returns how many tensors it took.
+    /// Restores the state. Returns the number of tensors that it took.
     pub(super) fn load(
         &mut self,
         names: &[&str],
@@ -86,12 +86,12 @@ impl Slot {
     }
 }
 
-/// The name of a part of a parameter's state.
+/// The name of a state tensor of a parameter.
 pub(super) fn key(name: &str, path: &str) -> String {
     format!("{name}.{path}")
 }
 
-/// The error names the tensor as it is called in a checkpoint.
+/// The error gives the tensor the name that it has in a checkpoint.
 pub(super) fn saved_state(name: &str, problem: String) -> Error {
     Error::SavedState { name: format!("optimizer.{name}"), problem }
 }

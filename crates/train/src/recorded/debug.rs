@@ -1,11 +1,11 @@
-//! Rust's debug output of structs, read back as a tree.
+//! Parses Rust's debug output of structs into a tree.
 
 /// A struct, a list, or a single value.
 #[derive(Debug, PartialEq)]
 pub(super) struct Node {
-    /// The name of a struct or variant, a single value, or nothing for a list.
+    /// The name of a struct or variant, or a single value. It is empty for a list.
     head: String,
-    /// What stands in brackets behind it, with names in a struct.
+    /// The parts in the brackets behind it. Those of a struct have names.
     parts: Vec<Part>,
 }
 
@@ -16,7 +16,7 @@ struct Part {
 }
 
 impl Node {
-    /// `None` if this is no debug output, or not all of it.
+    /// `None` if the text is no debug output or has a rest that is none.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut reader = Reader { rest: text };
         let node = reader.node(MAX_DEPTH)?;
@@ -30,7 +30,7 @@ impl Node {
         list.value.head.is_empty().then(|| parts.map(|part| part.value).collect())
     }
 
-    /// The names of the parts that `today` has and this has not; `None` if anything else differs.
+    /// The names of the parts that only `today` has. `None` if anything else differs.
     pub(super) fn added_in(&self, today: &Self) -> Option<Vec<String>> {
         let is_known = |part: &&Part| self.parts.iter().any(|own| own.name == part.name);
         let (kept, added): (Vec<&Part>, Vec<&Part>) = today.parts.iter().partition(is_known);
@@ -40,7 +40,7 @@ impl Node {
     }
 }
 
-/// Brackets in brackets that are followed; a damaged file may have any number.
+/// Largest nesting of brackets that is parsed. A damaged file may have any number.
 const MAX_DEPTH: usize = 16;
 
 struct Reader<'a> {

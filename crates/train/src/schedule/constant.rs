@@ -1,4 +1,4 @@
-//! The optimizer's rate throughout.
+//! A constant learning rate.
 
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
@@ -7,13 +7,13 @@ use super::{EpochEnd, Memory, Schedule};
 use crate::Result;
 use crate::parts::described;
 
-/// The optimizer's rate throughout.
+/// Keeps the optimizer's learning rate for the whole run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Constant {}
 
 impl Constant {
-    /// The optimizer's rate throughout.
+    /// A constant schedule.
     pub fn new() -> Self {
         Self {}
     }

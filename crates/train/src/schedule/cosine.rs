@@ -10,8 +10,8 @@ use crate::Result;
 use crate::error::require;
 use crate::parts::described;
 
-/// Down half a cosine to `eta_min` in `t_max` epochs, and up again after that, as PyTorch's
-/// `CosineAnnealingLR`.
+/// Lowers the rate along half a cosine to `eta_min` in `t_max` epochs. It rises again after that, as in
+/// PyTorch's `CosineAnnealingLR`.
 ///
 /// In a recipe: `schedule = { name = "cosine_annealing_lr" }`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,17 +24,17 @@ pub struct CosineAnnealingLr {
 }
 
 impl CosineAnnealingLr {
-    /// Down to 0 in the epochs of the run, without those of a warm-up.
+    /// Lowers the rate to 0 within the epochs of the run, not counting those of a warm-up.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Epochs from the highest to the lowest rate.
+    /// Number of epochs from the highest to the lowest rate.
     pub fn t_max(self, epochs: usize) -> Self {
         Self { t_max: Some(epochs), ..self }
     }
 
-    /// Lowest rate; 0 by default.
+    /// Lowest rate. 0 by default.
     pub fn eta_min(self, eta_min: f64) -> Self {
         Self { eta_min, ..self }
     }
@@ -65,7 +65,7 @@ pub(super) fn require_lowest(setting: &str, lr: f64, base_lr: f64) -> Result<()>
     require((0.0..=base_lr).contains(&lr), setting, lr, &expected)
 }
 
-/// PyTorch's recursion; past `t_max` it climbs again.
+/// PyTorch's recursion. The rate rises again past `t_max`.
 fn next_on_cosine(lr: f64, base_lr: f64, epoch: usize, t_max: usize, eta_min: f64) -> f64 {
     let height = |epoch: usize| 1.0 + (PI * epoch as f64 / t_max as f64).cos();
     // After the lowest point the ratio below would divide by zero.

@@ -1,4 +1,4 @@
-//! A schedule that is followed through a run.
+//! Follows a schedule through a run.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::monitor::Measured;
 use crate::record::EpochRecord;
 
-/// The learning rate of a run: a schedule, and where it stands.
+/// The learning rate of a run: a schedule and its position.
 ///
 /// # Example
 /// ```
@@ -33,16 +33,16 @@ pub struct LearningRate {
     state: ScheduleState,
 }
 
-/// All of it that changes; saved in checkpoints.
+/// Everything in it that changes. A checkpoint saves it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleState {
-    /// Epochs done.
+    /// Number of epochs done.
     epoch: usize,
     /// The rate of the next epoch.
     lr: f64,
-    /// The rate that a warm-up climbs to and a cosine returns to.
+    /// The peak of a warm-up, and the rate that a cosine returns to.
     base_lr: f64,
-    /// What the schedule remembers. Older checkpoints name it after the only schedule that did.
+    /// The schedule's memory. Older checkpoints name it after the only schedule that had one.
     #[serde(default, alias = "plateau")]
     memory: Memory,
 }
@@ -53,7 +53,7 @@ impl LearningRate {
     /// - `base_lr`: the optimizer's learning rate
     ///
     /// # Errors
-    /// If a setting is impossible; the error names it.
+    /// If a setting is impossible. The error names it.
     pub fn new(schedule: Arc<dyn Schedule>, base_lr: f64, run: RunLength) -> Result<Self> {
         schedule.validate(base_lr)?;
         let lr = schedule.begin(base_lr, 0);
@@ -61,18 +61,19 @@ impl LearningRate {
         Ok(Self { schedule, run, state })
     }
 
-    /// The rate of the epoch that comes next, or that runs; with one cycle, the highest rate.
+    /// The rate of the current epoch, or of the next one between epochs. With one cycle it is the highest
+    /// rate.
     pub fn lr(&self) -> f64 {
         self.state.lr
     }
 
-    /// The rate of a training step, counted from 0 over the whole run: that of the epoch which runs,
-    /// but of the step itself with one cycle.
+    /// The rate of a training step, counted from 0 over the whole run. It is the rate of the current epoch,
+    /// except with one cycle, which has a rate for each step.
     pub fn lr_of_step(&self, step: usize) -> f64 {
         self.schedule.lr_of_step(self.state.base_lr, step, self.run).unwrap_or(self.state.lr)
     }
 
-    /// Goes on to the next epoch; `record` is that of the epoch that is done.
+    /// Moves on to the next epoch. `record` is that of the epoch that has ended.
     ///
     /// # Errors
     /// If the schedule fails.
@@ -85,19 +86,19 @@ impl LearningRate {
         Ok(())
     }
 
-    /// Goes on from another rate, as when a frozen backbone is released. In a warm-up it is the rate
-    /// that is climbed to.
+    /// Continues from another rate, for example when a frozen backbone is released. During a warm-up this
+    /// is the warm-up's peak.
     pub fn set_lr(&mut self, lr: f64) {
         self.state.base_lr = lr;
         self.state.lr = self.schedule.begin(lr, self.state.epoch);
     }
 
-    /// What to save for a resumed run.
+    /// The state to save for a resumed run.
     pub fn state(&self) -> &ScheduleState {
         &self.state
     }
 
-    /// Takes back what [`LearningRate::state`] gave.
+    /// Restores what [`LearningRate::state`] returned.
     pub fn load_state(&mut self, state: ScheduleState) {
         self.state = state;
     }

@@ -1,4 +1,4 @@
-//! What a schedule remembers from epoch to epoch.
+//! A schedule's memory from epoch to epoch.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// What a schedule remembers from epoch to epoch; a checkpoint saves it.
+/// A schedule's memory from epoch to epoch. A checkpoint saves it.
 ///
 /// ```
 /// use candle_vision_train::schedule::Memory;
@@ -22,10 +22,10 @@ use crate::{Error, Result};
 pub struct Memory(Value);
 
 impl Memory {
-    /// What was written last; the type's default before that.
+    /// The last value written. It is the type's default if there is none.
     ///
     /// # Errors
-    /// If something else was written, as by another schedule.
+    /// If the value has another form, for example that of another schedule.
     pub fn read<T: DeserializeOwned + Default>(&self) -> Result<T> {
         match &self.0 {
             Value::Null => Ok(T::default()),
@@ -33,7 +33,7 @@ impl Memory {
         }
     }
 
-    /// Remembers this in place of what was there. Numbers that are not finite cannot be remembered.
+    /// Replaces the value. Numbers that are not finite cannot be stored.
     ///
     /// # Errors
     /// If it cannot be written as JSON.

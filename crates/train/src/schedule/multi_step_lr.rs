@@ -8,8 +8,8 @@ use super::{EpochEnd, Memory, Schedule};
 use crate::Result;
 use crate::parts::described;
 
-/// Times `gamma` after each of `milestones` epochs, as PyTorch's `MultiStepLR`. A milestone that is named twice
-/// counts twice.
+/// Multiplies the rate by `gamma` after each number of epochs in `milestones`, as PyTorch's `MultiStepLR`.
+/// A milestone that is listed twice counts twice.
 ///
 /// In a recipe: `schedule = { name = "multi_step_lr", milestones = [30, 60] }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct MultiStepLr {
 }
 
 impl MultiStepLr {
-    /// Times `gamma` after each of `milestones` epochs.
+    /// Multiplies the rate by `gamma` after each number of epochs in `milestones`.
     pub fn new(milestones: impl Into<Vec<usize>>, gamma: f64) -> Self {
         Self { milestones: milestones.into(), gamma }
     }

@@ -1,4 +1,4 @@
-//! One cycle: up to the highest rate and down to nearly nothing, step by step.
+//! One cycle: up to the highest rate and down to nearly zero, step by step.
 
 use std::f64::consts::PI;
 
@@ -10,9 +10,9 @@ use crate::Result;
 use crate::error::require;
 use crate::parts::described;
 
-/// Up from `lr / div_factor` to the optimizer's `lr`, and down to a `final_div_factor`-th of where
-/// it began: one cycle over the whole run, in which every training step has a rate of its own
-/// (Smith and Topin 2017, <https://arxiv.org/abs/1708.07120>). The momentum stays as it is:
+/// Raises the rate from `lr / div_factor` to the optimizer's `lr`, then lowers it to the initial rate
+/// divided by `final_div_factor`. This is one cycle over the whole run, and every training step has its own
+/// rate (Smith and Topin 2017, <https://arxiv.org/abs/1708.07120>). The momentum does not change. It equals
 /// PyTorch's `OneCycleLR` with `max_lr = lr` and `cycle_momentum = False`.
 ///
 /// In a recipe: `schedule = { name = "one_cycle_lr" }`.
@@ -29,14 +29,14 @@ pub struct OneCycleLr {
     final_div_factor: f64,
 }
 
-/// How a rate goes from one value to another.
+/// How the rate goes from one value to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Anneal {
     /// Along half a cosine.
     #[default]
     Cos,
-    /// Straight.
+    /// Along a straight line.
     Linear,
 }
 
@@ -69,32 +69,32 @@ impl OneCycleLr {
         }
     }
 
-    /// Share of the run in which the rate climbs, in `0.0..=1.0`; 0.3 by default.
+    /// Share of the run in which the rate rises, in `0.0..=1.0`. 0.3 by default.
     pub fn pct_start(self, pct_start: f64) -> Self {
         Self { pct_start, ..self }
     }
 
-    /// The form of climb and fall; half a cosine by default.
+    /// The form of rise and fall. Half a cosine by default.
     pub fn anneal_strategy(self, anneal_strategy: Anneal) -> Self {
         Self { anneal_strategy, ..self }
     }
 
-    /// The highest rate over the first; 25 by default.
+    /// The highest rate divided by the first. 25 by default.
     pub fn div_factor(self, div_factor: f64) -> Self {
         Self { div_factor, ..self }
     }
 
-    /// The first rate over the last; 10000 by default.
+    /// The first rate divided by the last. 10000 by default.
     pub fn final_div_factor(self, final_div_factor: f64) -> Self {
         Self { final_div_factor, ..self }
     }
 
-    /// The rate of a step of the run, from 0. Past the run's end it stays at its lowest.
+    /// The rate of a step of the run, from 0. After the run's end it stays at the lowest rate.
     fn lr(&self, max_lr: f64, step: usize, total_steps: usize) -> f64 {
         let first = max_lr / self.div_factor;
         let last = first / self.final_div_factor;
         let end = total_steps as f64 - 1.0;
-        // PyTorch's peak is one step before the share of the run that is spent on the climb.
+        // PyTorch's peak is one step before the end of the rising share of the run.
         let peak = (self.pct_start * total_steps as f64 - 1.0).max(0.0);
         let step = step as f64;
         if step < peak {

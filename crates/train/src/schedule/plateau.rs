@@ -11,15 +11,15 @@ use crate::error::require;
 use crate::monitor::{Measured, Mode, Monitor, VAL_LOSS, of_old_mode};
 use crate::parts::described;
 
-/// A smaller change of the rate than this is left out, as in PyTorch.
+/// A smaller change of the rate than this is not made, as in PyTorch.
 const SMALLEST_CHANGE: f64 = 1e-8;
 
-/// Times `factor` when a metric has not improved for more than `patience` epochs, as PyTorch's
-/// `ReduceLROnPlateau` with a relative threshold.
+/// Multiplies the rate by `factor` when a metric has not improved for more than `patience` epochs, as
+/// PyTorch's `ReduceLROnPlateau` with a relative threshold.
 ///
-/// In a recipe: `schedule = { name = "reduce_lr_on_plateau", monitor = "val_accuracy" }`. Recipes from before
-/// there was `monitor` have `mode = "min"` for the validation loss and `mode = "max"` for the validation
-/// accuracy; they are still read.
+/// In a recipe: `schedule = { name = "reduce_lr_on_plateau", monitor = "val_accuracy" }`. Recipes from
+/// before there was `monitor` have `mode = "min"` for the validation loss and `mode = "max"` for the
+/// validation accuracy. These recipes can still be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Read")]
 pub struct ReduceLrOnPlateau {
@@ -33,7 +33,7 @@ pub struct ReduceLrOnPlateau {
     min_lr: f64,
 }
 
-/// As it stands in recipes.
+/// The form in recipes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Read {
@@ -74,7 +74,7 @@ impl Default for ReduceLrOnPlateau {
 }
 
 impl ReduceLrOnPlateau {
-    /// PyTorch's defaults, with an eye on the validation loss.
+    /// PyTorch's defaults. It monitors the validation loss.
     pub fn new() -> Self {
         Self {
             monitor: VAL_LOSS.to_owned(),
@@ -87,37 +87,37 @@ impl ReduceLrOnPlateau {
         }
     }
 
-    /// The metric that is watched; `val_loss` by default.
+    /// The metric monitored. `val_loss` by default.
     pub fn monitor(self, metric: impl Into<String>) -> Self {
         Self { monitor: metric.into(), ..self }
     }
 
-    /// Which way the metric is better; by default as the metric itself says.
+    /// Whether lower or higher is better. By default the metric itself decides.
     pub fn mode(self, mode: Mode) -> Self {
         Self { mode: Some(mode), ..self }
     }
 
-    /// Factor of a change, above 0 and below 1; 0.1 by default.
+    /// Factor of a change, above 0 and below 1. 0.1 by default.
     pub fn factor(self, factor: f64) -> Self {
         Self { factor, ..self }
     }
 
-    /// Epochs without improvement that are waited for; 10 by default.
+    /// Number of epochs without improvement to wait for. 10 by default.
     pub fn patience(self, epochs: usize) -> Self {
         Self { patience: epochs, ..self }
     }
 
-    /// Share of the best value by which a better one must differ; 1e-4 by default.
+    /// Share of the best value by which a better value must differ. 1e-4 by default.
     pub fn threshold(self, threshold: f64) -> Self {
         Self { threshold, ..self }
     }
 
-    /// Epochs after a change in which nothing is counted; 0 by default.
+    /// Number of epochs after a change in which epochs without improvement do not count. 0 by default.
     pub fn cooldown(self, epochs: usize) -> Self {
         Self { cooldown: epochs, ..self }
     }
 
-    /// Lowest rate; 0 by default.
+    /// Lowest rate. 0 by default.
     pub fn min_lr(self, min_lr: f64) -> Self {
         Self { min_lr, ..self }
     }
@@ -150,7 +150,7 @@ impl ReduceLrOnPlateau {
     }
 }
 
-/// What it has seen so far.
+/// What the schedule has seen so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Seen {
     best: Option<f64>,
@@ -161,7 +161,7 @@ struct Seen {
 impl Schedule for ReduceLrOnPlateau {
     fn next(&self, end: &EpochEnd<'_>, memory: &mut Memory) -> Result<f64> {
         let monitor = end.measured.monitor("schedule.monitor", &self.monitor, self.mode)?;
-        // A metric that came to no finite number says nothing about an improvement.
+        // A metric that is not finite says nothing about an improvement.
         let Some(metric) = monitor.value(end.record) else { return Ok(end.lr) };
         let mut seen: Seen = memory.read()?;
         let lr = self.after(end.lr, metric, monitor.mode, &mut seen);

@@ -1,4 +1,4 @@
-//! A rate that falls in equal steps.
+//! A rate that falls every few epochs.
 
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,13 @@ use crate::Result;
 use crate::error::require;
 use crate::parts::described;
 
-/// Times `gamma` every `step_size` epochs, as PyTorch's `StepLR`.
+/// Multiplies the rate by `gamma` every `step_size` epochs, as PyTorch's `StepLR`.
 ///
 /// In a recipe: `schedule = { name = "step_lr", step_size = 7 }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepLr {
-    /// Epochs between two changes.
+    /// Number of epochs between two changes.
     step_size: usize,
     /// Factor of a change.
     #[serde(default = "default_gamma")]
@@ -26,7 +26,7 @@ pub(super) fn default_gamma() -> f64 {
 }
 
 impl StepLr {
-    /// Times `gamma` every `step_size` epochs.
+    /// Multiplies the rate by `gamma` every `step_size` epochs.
     pub fn new(step_size: usize, gamma: f64) -> Self {
         Self { step_size, gamma }
     }

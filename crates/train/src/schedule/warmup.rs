@@ -1,4 +1,4 @@
-//! A linear climb in front of another schedule.
+//! A linear warm-up before another schedule.
 
 use candle_vision_registry::{Description, SettingsError};
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,11 @@ use crate::Result;
 use crate::error::require;
 use crate::monitor::{Measured, Monitor};
 
-/// A climb from `start_factor` of the rate to all of it, in front of another schedule: PyTorch's `LinearLR`
-/// in front of it in `SequentialLR`.
+/// Raises the rate linearly from `start_factor` times the rate to the full rate, and then follows another
+/// schedule. It equals PyTorch's `LinearLR` before that schedule in `SequentialLR`.
 ///
-/// In a recipe every schedule takes it: `schedule = { name = "cosine_annealing_lr", warmup = { epochs = 5 } }`.
+/// In a recipe every schedule takes it:
+/// `schedule = { name = "cosine_annealing_lr", warmup = { epochs = 5 } }`.
 ///
 /// # Example
 /// ```
@@ -27,13 +28,13 @@ pub struct Warmup {
     then: Box<dyn Schedule>,
 }
 
-/// Its own settings.
+/// The warm-up's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Climb {
-    /// Epochs of the climb.
+    /// Number of epochs of the warm-up.
     epochs: usize,
-    /// Share of the rate at the first epoch, in `0.0..=1.0` without 0.
+    /// Share of the rate in the first epoch, above 0 and at most 1.
     #[serde(default = "default_start_factor")]
     start_factor: f64,
 }
@@ -50,13 +51,13 @@ impl Climb {
 }
 
 impl Warmup {
-    /// A climb of so many epochs from a third of the rate, as in PyTorch, and then `schedule`.
+    /// A warm-up of `epochs` epochs from a third of the rate, as in PyTorch, and then `schedule`.
     pub fn new(epochs: usize, schedule: impl Schedule + 'static) -> Self {
         let climb = Climb { epochs, start_factor: default_start_factor() };
         Self { climb, then: Box::new(schedule) }
     }
 
-    /// Share of the rate at the first epoch, above 0 and at most 1.
+    /// Share of the rate in the first epoch, above 0 and at most 1.
     pub fn start_factor(mut self, start_factor: f64) -> Self {
         self.climb.start_factor = start_factor;
         self
@@ -76,7 +77,7 @@ impl Schedule for Warmup {
         if end.epoch < epochs {
             return Ok(self.climb.lr(end.base_lr, end.epoch));
         }
-        // PyTorch's SequentialLR begins the schedule behind the warm-up at its own epoch 0.
+        // PyTorch's SequentialLR starts the schedule after the warm-up at that schedule's epoch 0.
         if end.epoch == epochs {
             return Ok(self.then.begin(end.base_lr, 0));
         }
@@ -118,7 +119,7 @@ impl Schedule for Warmup {
     }
 }
 
-/// The schedule behind the climb must have a description of its own.
+/// The schedule after the warm-up must have a description.
 impl From<Warmup> for Description {
     fn from(schedule: Warmup) -> Self {
         schedule.describe().unwrap_or_else(crate::parts::undescribed)

@@ -1,4 +1,4 @@
-//! How a trainer is put together.
+//! The builder of a trainer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,14 +32,14 @@ use crate::{Error, Result};
 
 /// Hooks of the training passes.
 pub(super) enum TrainingHooks<'a> {
-    /// The same in every step.
+    /// The same hooks in every step.
     Same(Box<dyn LayerHook + 'a>),
-    /// Made for each step of the run, from 1.
+    /// Hooks that are made for each step of the run, from 1.
     OfStep(Box<dyn FnMut(usize) -> Hooks<'a> + 'a>),
 }
 
 impl TrainingHooks<'_> {
-    /// Does something with the hooks of a step.
+    /// Calls `work` with the hooks of a step.
     pub(super) fn with<T>(&mut self, step: usize, work: impl FnOnce(&mut dyn LayerHook) -> T) -> T {
         match self {
             Self::Same(hooks) => work(hooks.as_mut()),
@@ -48,10 +48,10 @@ impl TrainingHooks<'_> {
     }
 }
 
-/// A [`Trainer`] that is put together piece by piece. Only the data and the settings must be given.
+/// A builder for a [`Trainer`]. Only the data and the settings are required.
 ///
-/// A part that is given here takes the place of the one that the settings name. A run with such a part can be
-/// resumed if the part has a description.
+/// A part that is given here replaces the one that the settings name. A run with such a part can be resumed
+/// if the part has a description.
 ///
 /// # Example
 /// ```
@@ -130,62 +130,63 @@ impl<'a> TrainerBuilder<'a> {
         }
     }
 
-    /// What to train on, and what to validate on.
+    /// Sets the loaders for training and for validation.
     pub fn data(self, train: &'a DataLoader, val: &'a DataLoader) -> Self {
         Self { data: Some([train, val]), ..self }
     }
 
-    /// The settings.
+    /// Sets the settings.
     pub fn config(self, config: TrainerConfig) -> Self {
         Self { config: Some(config), ..self }
     }
 
-    /// The registries that the settings name parts of; the built-in ones by default.
+    /// Sets the registries in which the names in the settings are looked up. By default these are the
+    /// built-in parts.
     pub fn parts(self, parts: Parts) -> Self {
         Self { registries: parts, ..self }
     }
 
-    /// An optimizer that knows no parameter yet, in the place of the one that the settings name.
+    /// Sets an optimizer without parameters, instead of the one that the settings name.
     pub fn optimizer(self, optimizer: impl Optimizer + 'static) -> Self {
         Self { optimizer: Some(Box::new(optimizer)), ..self }
     }
 
-    /// A schedule in the place of the one that the settings name.
+    /// Sets a schedule instead of the one that the settings name.
     pub fn schedule(self, schedule: impl Schedule + 'static) -> Self {
         Self { schedule: Some(Arc::new(schedule)), ..self }
     }
 
-    /// A loss in the place of the one that the settings name.
+    /// Sets a loss instead of the one that the settings name.
     pub fn loss(self, loss: impl Loss + 'static) -> Self {
         Self { loss: Some(Box::new(loss)), ..self }
     }
 
-    /// A metric besides those that the settings name.
+    /// Adds a metric to those that the settings name.
     pub fn metric(mut self, metric: impl Metric + 'static) -> Self {
         self.metrics.push(Box::new(metric));
         self
     }
 
-    /// Forward pass and loss of a training step, for a loss that needs more than logits and labels. Validation
-    /// measures the loss of the settings.
+    /// Sets the forward pass and loss of a training step, for a loss that needs more than logits and
+    /// labels. Validation still measures the loss of the settings.
     pub fn train_step(self, step: impl TrainStep + 'a) -> Self {
         Self { train_step: Some(Box::new(step)), ..self }
     }
 
-    /// Hooks of the training passes. They see and may change the layers' outputs and gradients. A run with
-    /// them cannot be resumed; see [`TrainerBuilder::described_hooks`].
+    /// Sets hooks of the training passes. They see the layers' outputs and gradients and may change them. A
+    /// run with them cannot be resumed. [`TrainerBuilder::described_hooks`] allows that.
     pub fn hooks(self, hooks: impl LayerHook + 'a) -> Self {
         Self { hooks: Some((TrainingHooks::Same(Box::new(hooks)), None)), ..self }
     }
 
-    /// The same for a run that can be resumed. The description must say all that the hooks do, and what they
-    /// do must not depend on earlier steps.
+    /// Sets hooks for a run that can be resumed. The description must cover everything that the hooks do.
+    /// Their effect must not depend on earlier steps.
     pub fn described_hooks(self, description: Description, hooks: impl LayerHook + 'a) -> Self {
         let hooks = TrainingHooks::Same(Box::new(hooks));
         Self { hooks: Some((hooks, Some(description))), ..self }
     }
 
-    /// Hooks that are made for each step of the run, from 1.
+    /// Sets hooks that are made for each step of the run, from 1.
     pub fn hooks_of_step(self, make: impl FnMut(usize) -> Hooks<'a> + 'a) -> Self {
         Self { hooks: Some((TrainingHooks::OfStep(Box::new(make)), None)), ..self }
     }
@@ -211,14 +212,14 @@ impl<'a> TrainerBuilder<'a> {
         Self { stop: Some(flag), ..self }
     }
 
-    /// A trainer before its first step. Class names and preprocessing for the checkpoints are those
-    /// of the validation loader. Parameters that are frozen already stay so; with
-    /// [`TrainerConfig::freeze`] more are frozen.
+    /// Builds a trainer before its first step. The checkpoints get the class names and the preprocessing of
+    /// the validation loader. Parameters that are already frozen stay frozen. [`TrainerConfig::freeze`]
+    /// freezes more.
     ///
     /// # Errors
-    /// If a setting is impossible, a part is not registered, a loader is empty, the data sets have other
-    /// classes than each other or the network, a label is of no class, or no parameter is trainable. The
-    /// network is as it was then.
+    /// If a setting is impossible, a part is not registered, a loader is empty, the classes of the two data
+    /// sets or of the network differ, a label has no class, or no parameter is trainable. The network is
+    /// unchanged then.
     pub fn build(self) -> Result<Trainer<'a>> {
         let Self { model, registries, .. } = self;
         let missing = |what: &str, call: &str| Error::setting(what, "not given", call);
@@ -274,7 +275,7 @@ impl<'a> TrainerBuilder<'a> {
         let is_emulated = config.precision != Precision::F32 && device.is_cpu();
         let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
         let data = data_facts(train, val);
-        // The first change, when nothing can fail any more.
+        // This is the first change. Nothing can fail after it.
         freeze(model, learners.later.as_deref().unwrap_or_default())?;
         Ok(Trainer {
             model,
@@ -308,7 +309,7 @@ impl<'a> TrainerBuilder<'a> {
             data,
             forgiven: 0,
             unread: Unread::new(Reading::of(&device)),
-            // Halves are emulated on the CPU, by conversions that are none of the network's.
+            // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
         })
     }
@@ -322,7 +323,7 @@ impl<'a> TrainerBuilder<'a> {
     }
 }
 
-/// Notes which parts cannot be told again.
+/// Notes which parts have no description.
 #[derive(Default)]
 struct Told {
     undescribed: Vec<String>,

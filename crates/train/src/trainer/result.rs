@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The result of a run.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,28 @@ use crate::record::{EpochRecord, History};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TrainingResult {
     /// Why it ended.
     pub reason: StopReason,
-    /// Everything that was measured, before a resumption too.
+    /// All measurements, including those from before a resumption.
     pub history: History,
-    /// Wall time of this call.
+    /// Wall time of this call, in seconds.
     pub seconds: f64,
-    /// The best epoch, by [`TrainerConfig::monitor`](crate::TrainerConfig); there is none before the first
-    /// epoch ends.
+    /// The best epoch, by [`TrainerConfig::monitor`](crate::TrainerConfig). `None` before the first epoch
+    /// ends.
     pub best_epoch: Option<EpochRecord>,
     /// The folder of the run, if it has one.
     pub folder: Option<RunFolder>,
-    /// The network after the best epoch, where it is kept in memory.
+    /// The network after the best epoch, if it is kept in memory.
     pub(super) best: Option<Checkpoint>,
 }
 
 impl TrainingResult {
-    /// The network after the best epoch, with [`TrainerConfig::ema`](crate::TrainerConfig) the average of its
-    /// weights: from the run's folder, or from memory if it has none.
+    /// The network after the best epoch, from the run's folder, or from memory if there is no folder. With
+    /// [`TrainerConfig::ema`](crate::TrainerConfig) it holds the average of the weights.
     ///
     /// # Errors
     /// [`Error::NoBest`] before the first epoch ends, or if the file cannot be read.
@@ -41,12 +41,12 @@ impl TrainingResult {
         }
     }
 
-    /// The file of that network, if the run has a folder and an epoch is done.
+    /// The file of the best network, if the run has a folder and an epoch is done.
     pub fn best_path(&self) -> Option<PathBuf> {
         self.folder.as_ref().map(RunFolder::best).filter(|path| path.is_file())
     }
 
-    /// The file of the network as it is, with the state of the run, if the run has a folder and was saved.
+    /// The file of the latest network and the state of the run, if the run has a folder and was saved.
     pub fn last_path(&self) -> Option<PathBuf> {
         self.folder.as_ref().map(RunFolder::last).filter(|path| path.is_file())
     }

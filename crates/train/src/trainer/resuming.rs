@@ -1,4 +1,4 @@
-//! Going back to where a run was saved.
+//! Resuming: going back to the point where a run was saved.
 
 use std::collections::BTreeSet;
 
@@ -14,37 +14,38 @@ use crate::training_state::{Now, TrainingState};
 use crate::weight_averages::WeightAverages;
 
 impl Trainer<'_> {
-    /// Goes back to where `checkpoint` was saved: network, frozen parameters, optimizer, schedule,
-    /// position and measurements.
+    /// Goes back to the point where `checkpoint` was saved. It restores network, frozen parameters,
+    /// optimizer, schedule, position and measurements.
     ///
     /// # What may differ
     /// The settings must be those of the run, except for these:
-    /// - `epochs`: a run that is finished goes on if there are more than it had. Schedules that do not
-    ///   depend on the length go on as in a run of that length, bit for bit; one cycle and a cosine
-    ///   without `t_max` are stretched: from here on they have the rates of a run of the new length,
-    ///   so that the rate jumps up where the run had come to its end.
-    /// - `early_stop`: a run that was stopped early goes on if it would not have been stopped with the
-    ///   new setting, or if there are more `epochs` than it had; its patience then begins anew, and
-    ///   what it had reached is still to be beaten.
+    /// - `epochs`: a finished run goes on if there are more epochs than it had. Schedules that do not
+    ///   depend on the length go on as in a run of that length, bit for bit. One cycle and a cosine without
+    ///   `t_max` are stretched: from here on they have the rates of a run of the new length. So the rate
+    ///   jumps up where the run had ended.
+    /// - `early_stop`: a run that was stopped early goes on if the new setting would not have stopped it,
+    ///   or if there are more `epochs` than it had. In the second case its patience begins anew, and the
+    ///   best value it had reached still has to be beaten.
     ///
-    /// So may what decides no number: workers, prefetch, cache, device, and the size of the validation
-    /// batches. Settings that a checkpoint of an earlier version does not name have their defaults.
+    /// Workers, prefetch, cache, device and the size of the validation batches may also differ, because
+    /// they affect no number. Settings that a checkpoint of an earlier version does not name have their
+    /// defaults.
     ///
     /// # Which parameters learn
-    /// Parameters learn, or are frozen, as they were in the run, whether by
-    /// [`TrainerConfig::freeze`](crate::TrainerConfig), by hand or by
-    /// [`Model::fit_images`](candle_vision_models::Model::fit_images). To change that, freeze or
-    /// unfreeze after this call. Checkpoints of early versions do not name them: they need a network
+    /// Parameters learn or are frozen as they were in the run. It does not matter whether they were frozen
+    /// by [`TrainerConfig::freeze`](crate::TrainerConfig), by hand or by
+    /// [`Model::fit_images`](candle_vision_models::Model::fit_images). To change that, freeze or unfreeze
+    /// after this call. Checkpoints of early versions do not name these parameters. They need a network
     /// that is frozen as it was.
     ///
-    /// # Parts of one's own
-    /// An optimizer, a schedule, a loss, a metric, hooks or a training step that has no description makes this
-    /// call fail, because nobody can say whether it is the same. Their states, and those of callbacks with a
-    /// name, are restored.
+    /// # Your own parts
+    /// This call fails if an optimizer, a schedule, a loss, a metric, hooks or a training step has no
+    /// description, because nobody can tell then whether it is the same part. The states of these parts,
+    /// and of callbacks with a name, are restored.
     ///
     /// # Errors
-    /// If it is of another network, holds no state, belongs to a run that is finished, or the
-    /// settings or data are not those of its run. Network and trainer are as they were then.
+    /// If the checkpoint is of another network, holds no state or belongs to a run that is finished, or if
+    /// settings or data differ from those of its run. Network and trainer are unchanged then.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.check_model(self.model.spec())?;
         let state = checkpoint.state()?;
@@ -96,20 +97,22 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Paths of the parameters that learn in the run, after the frozen epochs too.
+    /// Paths of the parameters that learn in the saved run, including those that learn after the frozen
+    /// epochs.
     fn learning_in(&self, state: &TrainingState) -> BTreeSet<String> {
         state.learning.clone().unwrap_or_else(|| self.learning())
     }
 
-    /// The same of this trainer.
+    /// Paths of the parameters that learn in this trainer, including those that learn after the frozen
+    /// epochs.
     pub(super) fn learning(&self) -> BTreeSet<String> {
         let trainable = self.model.parameters().trainable();
         let later = self.frozen.iter().flatten().cloned();
         trainable.into_iter().chain(later).map(|parameter| parameter.path().to_owned()).collect()
     }
 
-    /// The parameters that the run's optimizer knows: those that learn, and those that have learned
-    /// until they were frozen by hand.
+    /// The parameters that the run's optimizer holds: those that learn, and those that learned until they
+    /// were frozen by hand.
     fn optimized_in(&self, state: &TrainingState, learning: &BTreeSet<String>) -> Vec<Parameter> {
         let mut parameters = self.model.parameters().weights();
         parameters.retain(|parameter| {
@@ -118,8 +121,8 @@ impl Trainer<'_> {
         parameters
     }
 
-    /// The learning rate where the run was saved; one that depends on a length that has changed is
-    /// followed anew up to there.
+    /// The learning rate at the point where the run was saved. If it depends on the number of epochs and
+    /// that number has changed, the schedule is followed again from the start up to there.
     fn learning_rate_in(&self, state: &TrainingState) -> Result<LearningRate> {
         let mut lr = self.new_learning_rate()?;
         let is_stretched = self.config.epochs != state.config.epochs;

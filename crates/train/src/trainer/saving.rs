@@ -1,4 +1,4 @@
-//! What a trainer writes into the folder of its run.
+//! Writes a trainer's files into the folder of its run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl Trainer<'_> {
         Ok(Some(reason))
     }
 
-    /// Makes the folder that was asked for by the name of its runs.
+    /// Makes the next free folder in `runs_of`, the folder of the runs of one name.
     pub(super) fn make_folder(&self, runs_of: &Path) -> Result<RunFolder> {
         let name = runs_of.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let runs = runs_of.parent().unwrap_or_else(|| Path::new(""));
@@ -33,7 +33,7 @@ impl Trainer<'_> {
         RunFolder::create(runs, name, &text)
     }
 
-    /// Into the folder, or into memory if there is none.
+    /// Saves the network as the best: into the folder, or into memory if there is no folder.
     pub(super) fn save_best(&mut self, session: &mut Session<'_>) -> Result<()> {
         let checkpoint = Checkpoint::of(self.model, self.metadata());
         let Some(folder) = &self.folder else {

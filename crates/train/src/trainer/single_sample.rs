@@ -10,11 +10,11 @@ use crate::freeze::{freeze, release};
 use crate::{Error, Result};
 
 impl Trainer<'_> {
-    /// Fails if an epoch ends in a batch of one sample that the network cannot be trained on: after
-    /// hours of training would be too late to say so.
+    /// Fails if an epoch ends in a batch of one sample and the network cannot be trained on it. Otherwise
+    /// the error would come only after hours of training.
     pub(super) fn check_last_batch(&self) -> Result<()> {
         let Some(number) = self.lonely_batch() else { return Ok(()) };
-        // A real batch, because its shape decides. One that cannot be read is not this check's matter.
+        // A real batch, because its shape matters. An image that cannot be read is reported elsewhere.
         let batch = self.train.epoch_from(self.position.epoch - 1, number).next();
         let Some(Ok(batch)) = batch else { return Ok(()) };
         let released = self.frozen.iter().flatten().filter(|_| self.is_unfrozen_later());
@@ -28,7 +28,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// What a failed step means, if its batch has one sample.
+    /// If the batch of a failed step has one sample, explains the error by that.
     pub(super) fn explain_single(&self, batch: &Batch, error: Error) -> Error {
         match self.refused_alone(batch) {
             Ok(Some(source)) => {
@@ -44,7 +44,7 @@ impl Trainer<'_> {
         Error::SingleSample { samples, batch_size: self.train.config().batch_size, source }
     }
 
-    /// The number of a batch of one sample that each epoch has.
+    /// The number of the one-sample batch that each epoch has, if there is one.
     fn lonely_batch(&self) -> Option<usize> {
         let (samples, size) = (self.train.dataset().len(), self.train.config().batch_size);
         let (all, used) = (self.train.batches_per_epoch(), self.batches());
@@ -60,8 +60,8 @@ impl Trainer<'_> {
         self.config.freeze.as_ref().is_some_and(|freeze| freeze.epochs < self.config.epochs)
     }
 
-    /// Why a training pass fails, if it does for this sample alone and not for two of it. So it is the
-    /// batch's size that is at fault, whatever layer it is that says so.
+    /// The error of a training pass if it fails for this one sample but succeeds for two copies of it. In
+    /// that case the batch size is the cause, whichever layer reports the error.
     fn refused_alone(&self, batch: &Batch) -> Result<Option<candle_core::Error>> {
         if batch.indices.len() != 1 {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Trainer<'_> {
         Ok(self.tried(&two)?.is_ok().then_some(error))
     }
 
-    /// A training pass whose results are forgotten: running statistics are as before.
+    /// Tries a training pass and drops its results. Running statistics stay as before.
     fn tried(&self, images: &Tensor) -> Result<TensorResult<()>> {
         let buffers = self.model.parameters().all().into_iter();
         let buffers = buffers.filter(|parameter| parameter.kind() == ParameterKind::Buffer);

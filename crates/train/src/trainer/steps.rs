@@ -1,4 +1,4 @@
-//! The training steps of an epoch: begun one after the other, and read when the device is done.
+//! The training steps of an epoch. They are begun one after the other and read when the device is done.
 
 use std::time::Instant;
 
@@ -19,15 +19,15 @@ use crate::{Error, Result};
 pub(super) struct Begun {
     found: Found,
     step: usize,
-    /// Batch in the epoch, from 1.
+    /// Number of the batch in the epoch, from 1.
     batch: usize,
     lr: f64,
-    /// Images in the batch.
+    /// Number of images in the batch.
     samples: usize,
 }
 
 impl Trainer<'_> {
-    /// Trains until the epoch's last batch, or until the run is to end; returns why, if it is.
+    /// Trains until the epoch's last batch or until the run ends. Returns why the run ends, if it does.
     pub(super) fn train_epoch(&mut self, session: &mut Session<'_>) -> Result<Option<StopReason>> {
         let epoch = self.position.epoch;
         let left = self.batches().saturating_sub(self.position.batch);
@@ -57,7 +57,7 @@ impl Trainer<'_> {
         Ok(None)
     }
 
-    /// One step, which a GPU may not even have begun when this returns.
+    /// Begins one step. A GPU may not have started it when this returns.
     fn begin_step(&mut self, batch: &Batch, number: usize) -> Result<()> {
         let step = Step {
             model: self.model,
@@ -77,7 +77,7 @@ impl Trainer<'_> {
         let own = self.train_step.as_deref_mut();
         let found = match &mut self.hooks {
             None => in_pool(|| step.run(batch, optimizer, scale, own, None)),
-            // A hook need not be fit for another thread, which may be the pool's.
+            // The forward pass may use another thread of the pool, which a hook need not allow.
             Some(hooks) => {
                 hooks.with(step.number, |hook| step.run(batch, optimizer, scale, own, Some(hook)))
             }
@@ -96,8 +96,8 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Waits for all steps that were begun and enters them into the books. Nothing may be saved
-    /// before: the network has taken those steps.
+    /// Waits for all steps that were begun and records their results. Nothing may be saved before, because
+    /// the network has already taken those steps.
     fn read_steps(&mut self, session: &mut Session<'_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
             let Begun { found, step, batch, lr, samples } = begun;

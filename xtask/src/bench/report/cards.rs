@@ -1,4 +1,4 @@
-//! The table of jobs for cards: a line for each side, because every mode of PyTorch is of interest.
+//! The table of jobs for cards. It has a line for each side, because every mode of PyTorch is of interest.
 
 use super::super::jobs;
 use super::super::table::Table;
@@ -9,7 +9,7 @@ pub(super) fn table(jobs: &[JobReport]) -> Table {
     Table::new(&head, jobs.iter().flat_map(rows))
 }
 
-/// Those of the sides that have figures.
+/// The rows of the sides that have figures.
 fn rows(job: &JobReport) -> Vec<Vec<String>> {
     let row = |side: &Side| {
         let summary = side.summary.as_ref()?;
@@ -28,7 +28,7 @@ fn rows(job: &JobReport) -> Vec<Vec<String>> {
     job.sides().filter_map(row).collect()
 }
 
-/// Enters how much longer the jobs with a loader take than those without, as a fraction.
+/// Fills in how much longer a job with a loader takes than the same job without one, as a fraction.
 pub(super) fn note_waiting(jobs: &mut [JobReport]) {
     for index in 0..jobs.len() {
         let Some(name) = jobs::without_loader(jobs[index].job) else { continue };
@@ -37,7 +37,7 @@ pub(super) fn note_waiting(jobs: &mut [JobReport]) {
             jobs[index].sides().map(|side| time_of(without, side.mode)).collect();
         for (side, without) in jobs[index].sides_mut().zip(times) {
             let with = side.summary.as_ref().map(|summary| summary.median_ms);
-            // Nothing to wait for may come out as a little less than nothing.
+            // Without any waiting the difference may come out slightly negative.
             side.waiting = with.zip(without).map(|(with, without)| (1.0 - without / with).max(0.0));
         }
     }

@@ -1,4 +1,4 @@
-//! The map as a file.
+//! Writes the maps to files.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,24 @@ use crate::batches::Input;
 use crate::named_images::Named;
 use crate::output_names::{distinct, unused};
 
-/// Where the maps of the images go.
+/// The place and format of the maps.
 pub(super) struct Outputs {
     format: MapFormat,
     place: DataFolder,
-    /// Files that were written.
+    /// The files written so far.
     written: HashSet<PathBuf>,
 }
 
 enum DataFolder {
     /// The file that was asked for.
     File(PathBuf),
-    /// A folder, with a name for each image.
+    /// A folder, and a name for each image.
     Folder(PathBuf, Vec<String>),
 }
 
 impl Outputs {
-    /// `--output` is a file for one image and a folder for several; without it maps go to the folder
-    /// one stands in, because the photographs' own may be read-only.
+    /// `--output` is a file for one image and a folder for several. Without it the maps go to the current
+    /// folder, because the photographs' folder may be read-only.
     pub(super) fn new(args: &ExplainArgs, named: &Named) -> Result<Self> {
         let format = args.format.unwrap_or_else(|| format_of(args.output.as_deref()));
         let place = match &args.output {
@@ -46,7 +46,7 @@ impl Outputs {
         Ok(Self { format, place, written: HashSet::new() })
     }
 
-    /// Writes the map of an image and returns where it is.
+    /// Writes the map of an image and returns the path of the file.
     pub(super) fn write(
         &mut self,
         method: &Method,
@@ -65,7 +65,7 @@ impl Outputs {
         Ok(path)
     }
 
-    /// `photo.jpg` becomes `photo.explain.png`, and no file that is there is overwritten.
+    /// `photo.jpg` becomes `photo.explain.png`. Existing files are not overwritten.
     fn path(&self, index: usize) -> PathBuf {
         let (folder, names) = match &self.place {
             DataFolder::File(path) => return path.clone(),
@@ -101,7 +101,7 @@ fn check_folder(folder: &Path, images: usize) -> Result<()> {
         .with_context(|| format!("cannot make the folder `{}`", folder.display()))
 }
 
-/// The format that a file's name asks for.
+/// The format that the extension of a file asks for.
 fn format_of(output: Option<&Path>) -> MapFormat {
     output.and_then(known_format).unwrap_or(MapFormat::Png)
 }
@@ -134,7 +134,7 @@ fn draw(
     Ok(explanation_png(&explanation, path)?)
 }
 
-/// What `--format json` writes.
+/// The contents of the file of `--format json`.
 #[derive(Serialize)]
 struct Numbers<'a> {
     image: String,
@@ -143,11 +143,11 @@ struct Numbers<'a> {
     class: &'a str,
     class_index: usize,
     probability: f64,
-    /// Whether any place speaks for the class.
+    /// Whether the map is positive anywhere.
     positive: bool,
     height: usize,
     width: usize,
-    /// Rows of values in 0..=1.
+    /// Rows of values in `0.0..=1.0`.
     map: Vec<&'a [f32]>,
 }
 

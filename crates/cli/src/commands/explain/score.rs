@@ -1,4 +1,4 @@
-//! What `--score` prints.
+//! Prints the table of `--score`.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -10,10 +10,11 @@ use comfy_table::{CellAlignment, Table};
 use crate::say;
 use crate::table::table;
 
-/// Random maps that the baseline is the mean of.
+/// Number of random maps. The baseline is their mean.
 const BASELINES: u64 = 5;
 
-/// How good the map is beside random ones, and how much of it the learned weights make.
+/// Prints the scores of the map beside those of random maps, and how much the map depends on the learned
+/// weights.
 pub(super) fn print(
     method: &Method,
     model: &dyn Model,
@@ -56,12 +57,12 @@ fn row(name: &str, values: [f64; 3]) -> [String; 4] {
     [name.to_owned(), deletion, insertion, road]
 }
 
-/// Three digits, and no sign on a 0.
+/// Three decimals. A 0 has no sign.
 fn shown(value: f64) -> String {
     format!("{:.3}", (1000.0 * value).round() / 1000.0 + 0.0)
 }
 
-/// Numbers stand on the right.
+/// Aligns columns of numbers to the right.
 fn align(table: &mut Table, columns: &[usize]) {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {

@@ -1,4 +1,4 @@
-//! What `--target` asks for.
+//! Parses `--target`.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use candle_vision::explain::{Target, embeddings};
 
 use crate::batches::input;
 
-/// What is asked for, and what is to be read behind the class's name.
+/// The target, and the text that follows the class's name in the output.
 pub(super) struct AskedFor {
     pub(super) target: Target,
     pub(super) beside: String,
 }
 
-/// `CLASS`, `CLASS:OTHER` or `@IMAGE`; nothing for the predicted class.
+/// Parses `CLASS`, `CLASS:OTHER` or `@IMAGE`. Without a text the target is the predicted class.
 pub(super) fn parse(text: Option<&str>, classifier: &Classifier) -> Result<AskedFor> {
     let Some(text) = text else {
         return Ok(AskedFor { target: Target::Predicted, beside: String::new() });
@@ -32,7 +32,7 @@ pub(super) fn parse(text: Option<&str>, classifier: &Classifier) -> Result<Asked
     }
 }
 
-/// The error for what is no class, which names the side that is at fault.
+/// The error for a text that names no class. It names the wrong side of the colon.
 fn unknown(text: &str, classifier: &Classifier) -> anyhow::Error {
     let side = match text.split_once(':') {
         Some((class, other)) if is_class(class, classifier.classes()) => other,
@@ -52,15 +52,15 @@ fn unknown(text: &str, classifier: &Classifier) -> anyhow::Error {
     error
 }
 
-/// What a target without an image asks for.
+/// A target without an image.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Class(usize),
     Difference(usize, usize),
 }
 
-/// A class may have anything in its name: the whole text is tried first, then each colon as the
-/// one between two classes. `None` if no reading fits.
+/// Reads a target. A class name may contain any characters, so the whole text is tried first as a class,
+/// and then each colon as the one between two classes. `None` if no reading fits.
 ///
 /// # Errors
 /// If several readings fit.
@@ -86,7 +86,7 @@ fn is_class(text: &str, classes: &[String]) -> bool {
     class(text, classes).is_some()
 }
 
-/// The class called `text`, or with the number `text`, or called so in double quotes.
+/// The class with the name `text`, with the number `text`, or with the name in double quotes.
 fn class(text: &str, classes: &[String]) -> Option<usize> {
     let named = |name: &str| classes.iter().position(|class| class == name);
     let quoted = || named(text.strip_prefix('"')?.strip_suffix('"')?);

@@ -16,7 +16,7 @@ use crate::batches::classifier;
 use crate::read_options::{read_options, with_remedy};
 use crate::say;
 
-/// The longest side that is worked on: the image shows no more.
+/// Longest side of the processed image in pixels. The page shows no more.
 const LONGEST: usize = 400;
 
 pub(crate) fn run(args: &ActivationsArgs, registry: &Registry) -> Result<ExitCode> {
@@ -65,14 +65,14 @@ fn show_elementary(args: &ActivationsArgs, image: &Image, filter: &Filter) -> Re
     Ok(())
 }
 
-/// As an image: values around 0 in the middle, except where they begin at 0 (ReLU, sigmoid).
+/// Values as pixels, with 0 in the middle of the range, except where values begin at 0 (ReLU, sigmoid).
 fn pixels(layer: &Elementary) -> Vec<u8> {
     let (low, high) = layer.range();
     let range = match layer.name {
         "ReLU" => (0.0, high),
         "sigmoid" => (0.0, 1.0),
         "convolution" => {
-            // Edges are few and strong: without a cut they would leave everything else grey.
+            // Strong edges are few. Without clipping they would leave everything else grey.
             let most = 0.25 * low.abs().max(high.abs());
             (-most, most)
         }

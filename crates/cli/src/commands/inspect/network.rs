@@ -1,4 +1,4 @@
-//! Feature maps and first kernels of a network, as pages.
+//! Pages of a network's feature maps and first kernels.
 
 use anyhow::Result;
 use candle_vision::Classifier;
@@ -10,7 +10,7 @@ use crate::args::ActivationsArgs;
 use crate::batches::input;
 use crate::say;
 
-/// The most maps or kernels on a page.
+/// Largest number of maps or kernels on a page.
 const MOST: usize = 64;
 const COLUMNS: usize = 8;
 
@@ -56,11 +56,11 @@ pub(super) fn show_kernels(args: &ActivationsArgs, classifier: &Classifier) -> R
     Ok(())
 }
 
-/// A kernel for red, green and blue in these colours, 0 in the middle; of any other number of
-/// channels the sum.
+/// A kernel as pixels. With three input channels they are its red, green and blue, with 0 in the middle.
+/// With any other number of channels they show the sum over the channels.
 fn pixels(kernel: &[f32], of: &Kernels, largest: f32) -> Vec<u8> {
     if of.in_channels == 3 {
-        // Each kernel by its own scale; but one that died must not be shown as if it lived.
+        // Each kernel has its own scale. But a dead kernel must not look alive.
         let most = most(kernel).max(1e-3 * largest);
         return shades(kernel, (-most, most));
     }

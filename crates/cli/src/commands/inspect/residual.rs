@@ -54,11 +54,11 @@ pub(crate) fn run(args: &ResidualArgs, registry: &Registry) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is known of a block.
+/// The measurements of a block.
 struct Row<'a> {
     block: &'a ResidualBlock,
     statistics: BlockStatistics,
-    /// Accuracy of the network in which the block is skipped.
+    /// Accuracy of the network when this block is skipped, `0.0..=1.0`.
     without: f64,
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
         Shown::image(eval.undo_normalize(&array)?, "for evaluation")?,
     ];
     for epoch in 0..args.count {
-        // The loader's own random numbers: these are the images of a run with this seed.
+        // The loader's own random numbers, so that these are the images of a run with this seed.
         let array = train.apply(&sample.image, &mut loader.sample_rng(epoch, args.index))?;
         let caption = format!("in epoch {}", epoch + 1);
         shown.push(Shown::image(train.undo_normalize(&array)?, caption)?);
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data part of the recipe that was named, or what is usual for the data set.
+/// The data settings of the recipe that was named, or the usual ones of the data set.
 fn settings(args: &SampleArgs, registry: &Registry) -> Result<(DataSettings, u64)> {
     if let Some(recipe) = &args.recipe {
         let settings = Recipe::read(recipe)?.checked_settings(registry)?;
@@ -83,7 +83,7 @@ fn settings(args: &SampleArgs, registry: &Registry) -> Result<(DataSettings, u64
     let mut standard: toml::Table = toml::from_str(include_str!("../../standard_data.toml"))
         .context("the built-in settings are damaged")?;
     registry.data_sets.get(name)?;
-    // A data set without a usual augmentation is shown as it is.
+    // A data set without a usual augmentation is shown without augmentation.
     let plain = || {
         let table = format!(
             "source = \"{name}\"\nbatch_size = 32\ntrain = [{{ op = \"to_tensor\" }}]\n\

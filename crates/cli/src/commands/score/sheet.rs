@@ -17,7 +17,7 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Begins with the image as the network sees it.
+    /// A sheet that begins with the image as the network sees it.
     pub(super) fn new(image: Image, mask: Option<&[bool]>) -> Self {
         let (width, height) = (image.width(), image.height());
         let mut tiles = vec![("image".to_owned(), image.into_pixels())];

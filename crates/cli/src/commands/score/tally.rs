@@ -1,4 +1,4 @@
-//! What came of each method over all images.
+//! The scores of each method over all images.
 
 use std::fmt::Write;
 
@@ -14,11 +14,11 @@ pub(super) const RANDOM: &str = "random map";
 /// The scores of each method and of the baseline.
 pub(super) struct Tally {
     rows: Vec<(String, Vec<Score>)>,
-    /// The share of each image that its subject covers, without and with its margin.
+    /// The fraction of each image that its subject covers, without and with its margin.
     subjects: Vec<[f64; 2]>,
 }
 
-/// Means over the images; the first three only where masks are known.
+/// Means over the images. The first three need masks.
 struct Means {
     pointing: Option<f64>,
     pointing_near: Option<f64>,
@@ -47,7 +47,7 @@ impl Tally {
         self.subjects.push([share(mask), share(with_margin)]);
     }
 
-    /// A table for people, with what the figures mean.
+    /// A table for users, with an explanation of its numbers.
     pub(super) fn table(&self) -> String {
         let mut table = table();
         let header =
@@ -82,7 +82,7 @@ impl Tally {
         text
     }
 
-    /// The same means, with all digits.
+    /// The same means as CSV, with all digits.
     pub(super) fn csv(&self) -> String {
         let mut text =
             "map,images,pointing_game,pointing_exactly,energy_in_mask,deletion,insertion,road\n"
@@ -114,7 +114,7 @@ fn means(scores: &[Score]) -> Means {
     }
 }
 
-/// The mean; `None` of nothing.
+/// The mean. `None` if there are no values.
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let values: Vec<f64> = values.collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)

@@ -1,9 +1,9 @@
-//! F(2x2, 3x3): interpolated at 0, 1, -1 and infinity, without a multiplication but by one half.
+//! F(2x2, 3x3): interpolated at 0, 1, -1 and infinity. The only multiplication is by one half.
 
 use super::{Line, Tiles};
 use crate::simd::Simd;
 
-/// Two by two outputs from four by four inputs take 16 multiplications in place of 36.
+/// Two by two outputs from four by four inputs take 16 multiplications instead of 36.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::winograd) struct F2;
 
@@ -42,7 +42,7 @@ impl Tiles for F2 {
     }
 }
 
-/// The values in use; the rest is never read.
+/// The values in use. The rest is never read.
 #[inline(always)]
 fn line<S: Simd, const N: usize>(s: S, values: [S::Vector; N]) -> Line<S::Vector> {
     let mut line = [s.splat(0.0); super::MAX_INPUT];

@@ -1,5 +1,5 @@
-//! F(4x4, 3x3): interpolated at 0, ±A, ±B and infinity. Taking A = 1/√2 and B = √2 in place of the
-//! usual 1 and 2 costs nothing with fused multiply-add and halves the rounding error.
+//! F(4x4, 3x3): interpolated at 0, ±A, ±B and infinity. A = 1/√2 and B = √2 replace the usual 1 and 2. That
+//! costs nothing with fused multiply-add and halves the rounding error.
 
 use super::{Line, Tiles};
 use crate::simd::Simd;
@@ -11,13 +11,13 @@ const B2: f32 = 2.0;
 const A3: f32 = A2 * A;
 const B3: f32 = B2 * B;
 
-// `A2 * B2 = 1` is used below to leave out multiplications.
+// `A2 * B2 = 1` is used below to save multiplications.
 
-/// `1 / ∏ (A - p)` over the other finite points `p`; the same for -A.
+/// `1 / ∏ (A - p)` over the other finite points `p`. It is the same for -A.
 const WEIGHT_A: f32 = 1.0 / (2.0 * A2 * (A2 - B2));
 const WEIGHT_B: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
 
-/// Four by four outputs from six by six inputs take 36 multiplications in place of 144.
+/// Four by four outputs from six by six inputs take 36 multiplications instead of 144.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::winograd) struct F4;
 

@@ -1,4 +1,4 @@
-//! Convolution as products with the matrix of all patches, a few images at a time.
+//! Convolution as products with the matrix of all patches, for a few images at a time.
 
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr};
 use candle_core::{CudaDevice, Result};
@@ -9,10 +9,10 @@ use crate::cuda::function::{Argument, Source, device_function, launch, over_pack
 use crate::cuda::gemm::{Matrix, product};
 use candle_vision_kernels::conv_shape::ConvShape;
 
-/// Elements of the matrix of patches at most, unless one image has more: 256 MiB of `f32`.
+/// Largest number of elements of the matrix of patches, unless one image has more: 256 MiB of `f32`.
 const MOST_ELEMENTS: usize = 1 << 26;
 
-/// [`ConvShape`] as the kernels take it.
+/// [`ConvShape`] in the form that the kernels take.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Sizes([i32; 16]);
@@ -52,7 +52,7 @@ impl Sizes {
     }
 }
 
-/// Some images and one group of channels: what one product works on.
+/// Some images and one group of channels: the work of one product.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     shape: &'a ConvShape,
@@ -79,7 +79,7 @@ impl<'a> Part<'a> {
         self.rows() * patch(self.shape)
     }
 
-    /// Where the outputs of this part begin: its rows are a pixel's channels apart.
+    /// Index of the first output of this part. Its rows are one pixel, `out_channels` elements, apart.
     fn first_output(&self) -> usize {
         self.first_image * out_pixels(self.shape) * self.shape.out_channels
             + self.group * self.shape.group_out()
@@ -90,7 +90,7 @@ impl<'a> Part<'a> {
         self.group * len..(self.group + 1) * len
     }
 
-    /// The patches of this part, one a row.
+    /// The patches of this part, one per row.
     fn columns<T: Element>(
         &self,
         device: &CudaDevice,
@@ -110,12 +110,12 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Pixels of one image of the output.
+/// Number of pixels of one output image.
 fn out_pixels(shape: &ConvShape) -> usize {
     shape.out_size[0] * shape.out_size[1]
 }
 
-/// Elements of one patch.
+/// Number of elements of one patch.
 fn patch(shape: &ConvShape) -> usize {
     shape.taps() * shape.group_in()
 }
@@ -158,7 +158,7 @@ pub(super) fn input_gradient<T: Element>(
     Ok(())
 }
 
-/// Adds up the patches' elements where they came from.
+/// Adds the patches' elements to the pixels that they came from.
 fn scatter<T: Element>(
     device: &CudaDevice,
     part: Part<'_>,

@@ -1,4 +1,4 @@
-//! What the products of a convolution may be rounded to, in cuDNN's words.
+//! The rounding that the products of a convolution may use, and cuDNN's names for it.
 
 use std::ffi::c_int;
 
@@ -8,24 +8,24 @@ use super::DataType;
 pub(super) mod math {
     use std::ffi::c_int;
 
-    /// Tensor cores for what is in half precision only if they are asked for; for `f32` as TF32.
+    /// Tensor cores for `f32` as TF32. For half precision they must be asked for.
     pub(in super::super) const DEFAULT: c_int = 0;
     /// Tensor cores.
     pub(in super::super) const TENSOR_OP: c_int = 1;
-    /// Tensor cores, also for `f32` that is rounded to `f16` on the way.
+    /// Tensor cores, also for `f32` that is rounded to `f16`.
     pub(in super::super) const ALLOW_CONVERSION: c_int = 2;
-    /// Multiplications and additions of the numbers as they are.
+    /// Multiplications and additions without further rounding.
     pub(in super::super) const FMA: c_int = 3;
 }
 
-/// What a convolution's factors may be rounded to on their way into a product.
+/// The precision of a convolution's factors in its products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Arithmetic {
-    /// They are `f16` or `bf16`.
+    /// The factors are `f16` or `bf16`.
     Half,
-    /// `f32`, rounded to 10 bits of mantissa.
+    /// `f32` rounded to 10 bits of mantissa.
     Tf32,
-    /// `f32` as it is.
+    /// `f32` without rounding.
     Full,
 }
 
@@ -47,15 +47,15 @@ impl Arithmetic {
         }
     }
 
-    /// The math type with which an algorithm runs whose performance record names `record`; `None` if it
-    /// would round more than it may.
+    /// The math type with which to run an algorithm whose performance record names `record`. `None` if it
+    /// would round more than allowed.
     pub(super) fn of_record(self, record: c_int) -> Option<c_int> {
         match self {
             Self::Half => Some(record),
-            // To f16, whose range f32 leaves.
+            // This would round to f16, whose range is smaller than that of f32.
             Self::Tf32 => (record != math::ALLOW_CONVERSION).then_some(record),
-            // Records name the default even where plain arithmetic was asked for, and the default is
-            // TF32: PyTorch sets this by hand for the same reason.
+            // Records name the default even if plain arithmetic was asked for, and the default is TF32.
+            // PyTorch sets this by hand for the same reason.
             Self::Full => Some(math::FMA),
         }
     }

@@ -1,4 +1,4 @@
-//! Batches that are larger than cuDNN takes at once.
+//! Splits batches that are too large for cuDNN.
 
 use candle_core::{Result, bail};
 
@@ -9,12 +9,12 @@ use candle_vision_kernels::conv_shape::ConvShape;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) first_image: usize,
-    /// That of the whole with fewer images.
+    /// The shape of the whole convolution with fewer images.
     pub(super) shape: ConvShape,
 }
 
 impl Part {
-    /// The arrays of these images; the kernel is the same for all.
+    /// The arrays of these images. The kernel is the same for all.
     pub(super) fn operands<'a, T>(&self, whole: &'a Operands<'_, T>) -> Operands<'a, T> {
         let of = |len: usize| {
             let image = len / self.shape.batch;
@@ -29,10 +29,11 @@ impl Part {
     }
 }
 
-/// The batch in as few parts as have at most `most` elements in the input and in the output.
+/// Splits the batch into as few parts as possible. Each has at most `most` elements in the input and in the
+/// output.
 ///
 /// # Errors
-/// If one image has more, or the kernel.
+/// If one image or the kernel has more.
 pub(super) fn parts(shape: &ConvShape, most: usize) -> Result<impl Iterator<Item = Part> + use<>> {
     let shape = *shape;
     if shape.kernel_len() > most {

@@ -1,4 +1,4 @@
-//! cuDNN's descriptions of tensors, kernels and convolutions, destroyed when they are dropped.
+//! cuDNN's descriptors of tensors, kernels and convolutions. They are destroyed when they are dropped.
 
 use std::ffi::c_int;
 use std::ptr::null_mut;
@@ -47,11 +47,11 @@ pub(super) struct Descriptors {
     kernel: Descriptor,
     y: Descriptor,
     convolution: Descriptor,
-    /// The destructors are its.
+    /// Kept because the destructors belong to it.
     _functions: Arc<Functions>,
 }
 
-/// The descriptors themselves, valid while what they were taken from is there.
+/// The raw descriptors. They are valid as long as the value that they were taken from.
 #[derive(Clone, Copy)]
 pub(super) struct Raw {
     pub(super) x: Handle,
@@ -61,14 +61,14 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Those of the arrays: `x`, the kernel, `y`.
+    /// The descriptors of the arrays: `x`, the kernel, `y`.
     pub(super) fn blocks(self) -> [Handle; 3] {
         [self.x, self.kernel, self.y]
     }
 }
 
 impl Descriptors {
-    /// Sums are taken in `f32`; `math` is what the products are (`cudnnMathType_t`).
+    /// Sums are computed in `f32`. `math` is the math type of the products (`cudnnMathType_t`).
     pub(super) fn new(
         functions: &Arc<Functions>,
         shape: &ConvShape,
@@ -122,7 +122,7 @@ impl Descriptors {
         Ok(descriptors)
     }
 
-    /// Changes what the products are.
+    /// Changes the math type of the products.
     pub(super) fn set_math(&self, functions: &Functions, math: c_int) -> Result<()> {
         // SAFETY: the descriptor is there as long as `self` is.
         let status = unsafe { (functions.set_math)(self.convolution.raw, math) };

@@ -1,6 +1,6 @@
-//! The functions of cuDNN that are used here, found in the library at run time.
+//! The functions of cuDNN that are used here. They are found in the library at run time.
 //!
-//! candle's own `cudnn` feature would tie every CUDA binary to the library at its start. The signatures
+//! candle's own `cudnn` feature would make every CUDA binary need the library at its start. The signatures
 //! are those of `cudnn_cnn.h` and `cudnn_ops.h` of cuDNN 8 and 9.
 
 use std::ffi::{CStr, c_char, c_float, c_int, c_void};
@@ -14,7 +14,8 @@ pub(super) type Status = c_int;
 
 pub(super) const SUCCESS: Status = 0;
 
-/// `cudnnConvolution{Fwd,BwdData,BwdFilter}AlgoPerf_t`, which differ in their enumerations' names only.
+/// `cudnnConvolution{Fwd,BwdData,BwdFilter}AlgoPerf_t`. They differ only in the names of their
+/// enumerations.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Performance {
@@ -42,7 +43,7 @@ impl Performance {
 
 type Create = unsafe extern "C" fn(*mut Handle) -> Status;
 type Destroy = unsafe extern "C" fn(Handle) -> Status;
-/// Three descriptors around the convolution's, in the order that the direction asks for.
+/// Takes three descriptors around that of the convolution, in the order of the direction.
 pub(super) type Algorithms = unsafe extern "C" fn(
     Handle,
     Handle,
@@ -55,7 +56,7 @@ pub(super) type Algorithms = unsafe extern "C" fn(
 ) -> Status;
 pub(super) type Workspace =
     unsafe extern "C" fn(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
-/// Two operands, the convolution, the algorithm, the workspace, and the result.
+/// Takes two operands, the convolution, the algorithm, the workspace, and the result.
 pub(super) type Convolve = unsafe extern "C" fn(
     Handle,
     *const c_void,
@@ -74,10 +75,10 @@ pub(super) type Convolve = unsafe extern "C" fn(
 
 macro_rules! functions {
     ($($name:ident: $symbol:literal, $ty:ty;)+) => {
-        /// cuDNN, open.
+        /// The functions of the opened library.
         pub(super) struct Functions {
             $(pub(super) $name: $ty,)+
-            /// The functions are valid as long as this is there.
+            /// The functions are valid as long as this value exists.
             _library: Library,
         }
 
@@ -129,7 +130,7 @@ functions! {
 }
 
 impl Functions {
-    /// The library under the names it is installed by; `None` if it is not.
+    /// Opens the library by one of its usual names. `None` if it is not installed.
     pub(super) fn open() -> Result<Option<Self>> {
         const NAMES: [&str; 3] = ["libcudnn.so.9", "libcudnn.so", "cudnn64_9.dll"];
         // SAFETY: cuDNN's initialisers have no requirements.
@@ -145,7 +146,7 @@ impl Functions {
         })
     }
 
-    /// An error that names the function called, unless it succeeded.
+    /// Returns an error that names the called function unless it succeeded.
     pub(super) fn check(&self, function: &str, status: Status) -> Result<()> {
         if status == SUCCESS {
             return Ok(());

@@ -1,4 +1,4 @@
-//! How one convolution is computed: descriptors, an algorithm, and the memory that it wants.
+//! How one convolution is computed: descriptors, an algorithm, and the memory that it needs.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use super::library::{Algorithms, Convolve, Functions, Handle, Performance, SUCCE
 use super::{Arithmetic, DataType, Direction};
 use candle_vision_kernels::conv_shape::ConvShape;
 
-/// Bytes of workspace at most: algorithms that want more are passed over.
+/// Largest workspace in bytes. Algorithms that need more are not used.
 const MOST_WORKSPACE: usize = 1 << 30;
 
-/// What a plan depends on.
+/// Everything that a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) direction: Direction,
     pub(super) shape: ConvShape,
     pub(super) data: DataType,
     pub(super) arithmetic: Arithmetic,
-    /// Chosen by time instead of by cuDNN's recommendation.
+    /// Whether the algorithm is chosen by time instead of by cuDNN's recommendation.
     pub(super) timed: bool,
 }
 
-/// An algorithm as cuDNN recommends it.
+/// An algorithm that cuDNN recommends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) algorithm: c_int,
-    /// The math type of its performance record. The descriptor has to carry it: with another one cuDNN
-    /// computes the same, in half precision up to a hundred times slower.
+    /// The math type of its performance record. The descriptor must have this math type. With another one
+    /// the results are the same, but half precision is up to a hundred times slower.
     pub(super) math: c_int,
     pub(super) workspace: usize,
 }
@@ -40,7 +40,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The same convolution by another algorithm.
+    /// Switches the same convolution to another algorithm.
     pub(super) fn choose(&mut self, functions: &Functions, choice: Choice) -> Result<()> {
         self.descriptors.set_math(functions, choice.math)?;
         self.choice = choice;
@@ -78,9 +78,9 @@ impl Routine {
     }
 }
 
-/// The algorithms that cuDNN recommends for `key`, the first first: those that give the same bits every
-/// time, round no more than they may, and are content with the workspace. The plan is for the first; it
-/// is `None` where there is none.
+/// The algorithms that cuDNN recommends for `key`, in its order. Only those are returned that give the same
+/// bits every time, round no more than allowed and fit the workspace. The plan uses the first one. `None`
+/// if there is none.
 pub(super) fn plan(
     functions: &Arc<Functions>,
     handle: Handle,
@@ -96,7 +96,7 @@ pub(super) fn plan(
         else {
             continue;
         };
-        // The answer to the next question is about the descriptor as it is.
+        // The workspace size below depends on the descriptor's present state.
         descriptors.set_math(functions, math)?;
         let algorithm = record.algorithm;
         let wanted = workspace(&routine, handle, key.direction, &descriptors, algorithm);
@@ -113,7 +113,8 @@ pub(super) fn plan(
     Ok(Some((plan, choices)))
 }
 
-/// cuDNN's records of a direction's algorithms, in its order; none for a shape that it does not take.
+/// cuDNN's records of a direction's algorithms, in its order. There are none for a shape that it does not
+/// support.
 fn recommended(
     routine: &Routine,
     handle: Handle,
@@ -142,7 +143,7 @@ fn recommended(
     records.into_iter().take(found).collect()
 }
 
-/// Bytes that an algorithm wants, or `None` if it does not take the convolution as it is described.
+/// Number of bytes that an algorithm needs. `None` if it does not support the convolution as described.
 fn workspace(
     routine: &Routine,
     handle: Handle,

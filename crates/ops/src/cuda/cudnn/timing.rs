@@ -1,4 +1,4 @@
-//! Choosing an algorithm by the time it takes.
+//! Chooses an algorithm by its time.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use candle_core::cuda_backend::cudarc::driver::{CudaStream, sys::CUevent_flags};
 
 use super::plan::Choice;
 
-/// The one that takes the least time, of equals the first. One that fails, as for lack of memory, is
-/// out; if all fail it is the first, whose error the caller meets.
+/// The choice that takes the least time. Ties go to the first. A choice that fails, for example for lack of
+/// memory, is skipped. If all fail, the result is the first, whose error the caller then gets.
 ///
-/// `choices` has at least one.
+/// `choices` must not be empty.
 pub(super) fn fastest(choices: &[Choice], mut time: impl FnMut(Choice) -> Result<f32>) -> Choice {
     let mut best = (f32::INFINITY, choices[0]);
     for &choice in choices {
         if let Ok(time) = time(choice) {
-            // A NaN is no time.
+            // A NaN is not a time.
             if time < best.0 {
                 best = (time, choice);
             }
@@ -25,8 +25,8 @@ pub(super) fn fastest(choices: &[Choice], mut time: impl FnMut(Choice) -> Result
     best.1
 }
 
-/// How long the device takes for what `run` asks of the stream: the least of three, after one that
-/// does not count because it may load kernels.
+/// The time in milliseconds that the device takes for the work that `run` puts on the stream. It is the
+/// smallest of three runs, after one that does not count, because that one may load kernels.
 pub(super) fn milliseconds(
     stream: &Arc<CudaStream>,
     mut run: impl FnMut() -> Result<()>,

@@ -1,5 +1,6 @@
-// Batch normalisation over the rows of a `[rows, channels]` matrix, as in `cpu/batch_norm.rs`.
-// Parameters, statistics and sums are float, whatever the matrix is.
+// Batch normalisation over the rows of a `[rows, channels]` matrix, as in
+// `crates/kernels/src/batch_norm.rs`. Parameters, statistics and sums are float for any type of
+// matrix.
 
 #include <math.h>
 
@@ -7,21 +8,21 @@
 #include "relu.cuh"
 
 // Normalisation and scaling of a channel as one multiplication and one addition. The backward
-// kernels compute again what the ReLU was given; `fmaf` and not an expression, which a
-// compiler may fuse in one kernel and not in another, gives them the same bits.
+// kernels compute the ReLU's input again. `fmaf` gives them the same bits. A plain expression might
+// be fused by the compiler in one kernel and not in another.
 struct Affine {
     float scale, shift;
 
     __device__ float operator()(float x) const { return fmaf(x, scale, shift); }
 };
 
-// What is known of every channel: `affine` is `[2, channels]`, weights then biases.
+// The values of every channel. `affine` is `[2, channels]`: weights, then biases.
 struct Parameters {
     unsigned channels;
     const float *affine, *mean, *variance;
     float eps;
 
-    // Not `rsqrtf`, which is off in the last bits.
+    // Not `rsqrtf`, which is wrong in the last bits.
     __device__ float inv_std(unsigned channel) const {
         return 1.0f / sqrtf(variance[channel] + eps);
     }
@@ -42,8 +43,8 @@ struct Relu {
     }
 };
 
-// Sums of the offsets from a sample and of their squares. Subtracting a sample first keeps the
-// difference of squares below from cancelling when the mean is far larger than the deviation.
+// Sums of the offsets from a sample and of their squares. Without subtracting a sample first, the
+// difference of squares below would cancel if the mean is far larger than the standard deviation.
 template <typename T>
 __device__ void moments(size_t rows, unsigned channels, const T* x, float* partial) {
     const auto origin = [=](unsigned channel) { return widen(x[channel]); };
@@ -63,7 +64,7 @@ __device__ void moments_finish(
         const double offset = sums[0] / count;
         const double variance = sums[1] / count - offset * offset;
         moments[channel] = float(double(widen(x[channel])) + offset);
-        // Rounding may leave a constant channel a hair below zero.
+        // Rounding may make the variance of a constant channel slightly negative.
         moments[channels + channel] = variance < 0.0 ? 0.0f : float(variance);
     });
 }
@@ -104,14 +105,14 @@ __device__ void gradient_sums(
     sum_chunk<2>(rows, parameters.channels, partial, of_channel, terms, x, grad);
 }
 
-// How the gradient of the input follows from that of the output behind the ReLU:
+// How the gradient of the input is computed from the gradient after the ReLU:
 // `dx = scale * grad + (of_x * x + shift)`.
 struct InputGradient {
     Affine affine;
     float of_x, shift;
 };
 
-// `sums`, the gradients of weights and biases, are null when the statistics are constants.
+// `sums` holds the gradients of weights and biases. It is null if the statistics are constants.
 template <typename T>
 __device__ void input_gradient(
     size_t n, const Parameters& parameters, const T* x, const T* grad, const float* sums,

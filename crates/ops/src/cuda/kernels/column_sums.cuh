@@ -1,15 +1,15 @@
 // Sums over the rows of a `[rows, channels]` matrix, in two stages and without atomics, so that
 // every launch gives the same bits.
 //
-// First every block adds up the rows of one chunk (blockIdx.y) for some channels (blockIdx.x); then
-// a few blocks add up the chunks.
+// First every block sums the rows of one chunk (blockIdx.y) for some channels (blockIdx.x). Then a
+// few blocks add up the chunks.
 
 #pragma once
 
 #include "packs.cuh"
 
-// A sum with what rounding took from it (Kahan's). In plain float the small terms that come late
-// would be lost beside a large sum; double is slow on most cards.
+// A sum with the part that rounding took from it (Kahan's). In plain float, small terms that come
+// late would be lost beside a large sum. Double is slow on most cards.
 struct Sum {
     float total = 0.0f, excess = 0.0f;
 
@@ -28,7 +28,7 @@ template <int SUMS> struct Terms {
 // Threads of a block of the first stage, (32, 8) or in any other shape.
 constexpr unsigned SUM_THREADS = 256;
 
-// Plain float adds up so many terms before they go into a `Sum`.
+// Number of terms that plain float adds up before they go into a `Sum`.
 constexpr unsigned GROUP = 16;
 
 __device__ inline unsigned thread_in_block() { return threadIdx.y * blockDim.x + threadIdx.x; }
@@ -38,8 +38,8 @@ __device__ void sum_chunk_in_packs(
     size_t rows, unsigned channels, float* partial, Of of_channel, F f, const X*... x
 ) {
     __shared__ float sums[SUMS * N][SUM_THREADS];
-    // A block reads as many packs of a row side by side as there are, up to 32, and so several rows
-    // of a narrow matrix at once: its threads read one stretch of memory.
+    // A block reads up to 32 packs of a row side by side. It reads several rows of a narrow matrix
+    // at once. So its threads read one contiguous stretch of memory.
     const unsigned packs = channels / N;
     unsigned width = 1;
     while (width < packs && width < 32) width *= 2;
@@ -103,8 +103,8 @@ __device__ void sum_chunk_in_packs(
 // First stage: writes the sums over this block's chunk of the terms `f(of_channel(c), x...)` to
 // `partial`, `[chunks, SUMS, channels]`.
 //
-// The block has 256 threads; gridDim.y is the number of chunks, and gridDim.x best the number of
-// channels over 32 times a pack, rounded up.
+// The block has 256 threads. gridDim.y is the number of chunks. gridDim.x is best the number of
+// channels divided by 32 packs, rounded up.
 template <int SUMS, typename T, typename Of, typename F, typename... X>
 __device__ void sum_chunk(
     size_t rows, unsigned channels, float* partial, Of of_channel, F f, const T* x,
@@ -120,7 +120,7 @@ __device__ void sum_chunk(
 // Second stage: calls `f(channel, sums)` in one thread for each channel, with the sums over all
 // chunks.
 //
-// The block may have any shape of a multiple of 32 threads; it takes 32 channels at a time.
+// The block may have any shape of a multiple of 32 threads. It takes 32 channels at a time.
 template <int SUMS, typename F>
 __device__ void sum_chunks(unsigned chunks, unsigned channels, const float* partial, F f) {
     __shared__ double sums[SUMS][32][32];

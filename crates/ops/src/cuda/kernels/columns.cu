@@ -1,7 +1,7 @@
-// The patches of a convolution as rows of a matrix (im2col), and the way back: convolution as a
-// matrix product, for machines without cuDNN.
+// The patches of a convolution as rows of a matrix (im2col), and the reverse. This computes
+// convolutions as matrix products on machines without cuDNN.
 //
-// Any launch along x does.
+// Any one-dimensional launch along x will do.
 
 #include "packs.cuh"
 #include "place.cuh"
@@ -11,8 +11,8 @@ struct ConvShape {
         dil_h, dil_w, groups;
 };
 
-// Writes `[images * out_h * out_w, k_h * k_w * in_c / groups]`: a row for each position of the
-// output, and in it kernel rows, kernel columns, channels of the group, in that order.
+// Writes `[images * out_h * out_w, k_h * k_w * in_c / groups]`. There is one row per position of
+// the output. A row holds kernel rows, kernel columns and channels of the group, in that order.
 template <int N, typename T>
 __device__ void im2col(
     const ConvShape& s, int first_image, int images, int group, const T* x, T* columns
@@ -36,14 +36,14 @@ __device__ void im2col(
     }
 }
 
-// The output position that sees input `position` through tap `tap` of one axis, or -1.
+// The output position that reads input `position` through tap `tap` of one axis, or -1.
 __device__ inline int seen_by(int position, int tap, int stride, int pad, int dilation, int out) {
     const int start = position + pad - tap * dilation;
     if (start < 0 || start % stride != 0 || start / stride >= out) return -1;
     return start / stride;
 }
 
-// The sum, for every input of the group and of the images, of the columns that hold it.
+// For every input of the group and of the images, the sum of the columns that hold it.
 template <int N, typename T>
 __device__ void col2im(
     const ConvShape& s, int first_image, int images, int group, const T* columns, T* dx

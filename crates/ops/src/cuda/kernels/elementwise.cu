@@ -1,14 +1,16 @@
-// Element by element: bias and ReLU, activation functions, dropout, pixels to numbers.
+// Elementwise operations: bias and ReLU, activation functions, dropout, conversion of pixels to
+// numbers.
 //
-// Any launch along x does; threads step over the elements until there are none left.
+// Any one-dimensional launch along x will do. Threads step over the elements until none are left.
 
 #include <math.h>
 
 #include "packs.cuh"
 #include "relu.cuh"
 
-// The functions and their derivatives as in the CPU kernels; at a kink the derivative is PyTorch's.
-// The second argument is the number that some functions have. Comparisons are written so that a NaN ends in the branch that keeps it.
+// The functions and their derivatives are those of the CPU kernels. At a kink the derivative is
+// PyTorch's. The second argument is the parameter that some functions have. The comparisons send a
+// NaN into the branch that keeps it.
 
 __device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -132,7 +134,7 @@ template <typename T>
 __device__ void relu_mask(
     size_t n, const T* output, const T* grad, float ceiling, T* dx
 ) {
-    // The output was rounded, so the ceiling that it met is the rounded one.
+    // The output was rounded, so its ceiling is the rounded one too.
     const float met = widen(narrow<T>(ceiling));
     const auto mask = [=](float output, float grad) { return masked(output, grad, met); };
     map(n, dx, mask, output, grad);

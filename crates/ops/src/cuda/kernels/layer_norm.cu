@@ -1,5 +1,5 @@
-// Layer norm along rows, as in `cpu/layer_norm.rs`. Weight, bias and statistics are float whatever the
-// rows are. One block a row, one-dimensional, of a multiple of 32 threads.
+// Layer norm along rows, as in `crates/kernels/src/layer_norm.rs`. Weight, bias and statistics are
+// float for any type of rows. Each row has one one-dimensional block of a multiple of 32 threads.
 
 #include <math.h>
 
@@ -13,7 +13,8 @@ template <typename F> __device__ float row_mean(unsigned columns, F f) {
     return block_sum(sum) / float(columns);
 }
 
-// Mean and inverse deviation of each row to `statistics`, `[rows, 2]`, and the normalised rows to `y`.
+// Writes mean and inverse standard deviation of each row to `statistics`, `[rows, 2]`, and the
+// normalised rows to `y`.
 template <typename T>
 __device__ void layer_norm(
     unsigned rows, unsigned columns, const T* x, const float* weight, const float* bias, float eps,
@@ -23,7 +24,7 @@ __device__ void layer_norm(
         const size_t start = size_t(row) * columns;
         const auto at = [=](unsigned i) { return widen(x[start + i]); };
         const float mean = row_mean(columns, at);
-        // The squares of differences: those of the values themselves could cancel.
+        // Squares of differences, because squares of the values themselves could cancel.
         const float variance = row_mean(columns, [=](unsigned i) {
             return (at(i) - mean) * (at(i) - mean);
         });
@@ -57,8 +58,8 @@ __device__ void layer_norm_gradient(
     }
 }
 
-// Normalises a row's element as the gradient of a weight needs it: the rows are `columns` long, and
-// their statistics lie beside them.
+// Sums the gradients of weights and biases over a chunk of rows of `columns` elements. `statistics`
+// holds mean and inverse standard deviation of each row.
 template <typename T>
 __device__ void layer_norm_sums(
     size_t rows, unsigned columns, const T* x, const T* grad, const float* statistics,

@@ -2,18 +2,18 @@
 
 #include "packs.cuh"
 
-// A square of the matrix, which a block reads along rows and writes along columns, so that both
-// touch memory in order.
+// A square of the matrix. A block reads it along rows and writes it along columns, so both access
+// memory in order.
 constexpr unsigned TILE = 32;
 constexpr unsigned TILE_ROWS_AT_ONCE = 8;
 
-// `[batch, rows, columns]` to `[batch, columns, rows]`. The block is (32, 8); the grid covers
-// columns and rows in tiles, and the batch, and may be smaller than they are.
+// Transposes `[batch, rows, columns]` to `[batch, columns, rows]`. The block is (32, 8). The grid
+// covers columns and rows in tiles, and the batch. It may be smaller than they are.
 template <typename T>
 __device__ void transpose(
     unsigned batch, unsigned rows, unsigned columns, const T* __restrict__ x, T* __restrict__ y
 ) {
-    // One column more than needed: the elements of a column lie in different banks.
+    // One column more than needed, so that the elements of a column are in different banks.
     __shared__ T tile[TILE][TILE + 1];
     const unsigned row_tiles = (rows + TILE - 1) / TILE;
     const unsigned left = blockIdx.x * TILE;

@@ -1,7 +1,8 @@
-// One step of an optimizer for up to 48 tensors in one launch, as in `cpu/optimizer_step.rs`.
+// One step of an optimizer for up to 48 tensors in one launch, as in
+// `crates/kernels/src/optimizer_step.rs`.
 //
-// The grid is (blocks, tensors); blocks step over the elements of their tensor. A network has
-// hundreds of small parameters, and a launch for each would take longer than all the arithmetic.
+// The grid is (blocks, tensors). Blocks step over the elements of their tensor. A network has
+// hundreds of small parameters, and one launch for each would take longer than all the arithmetic.
 
 #include <math.h>
 
@@ -9,9 +10,10 @@
 
 constexpr int TENSORS = 48;
 
-// What differs from tensor to tensor. `a` and `b` are, for SGD, the share of the gradient that
-// enters the momentum buffer, and nothing; for Adam the size of a step (the rate over the
-// correction of the first moment) and the factor that corrects the root of the second moment.
+// The values that differ between tensors. For SGD, `a` is the share of the gradient that enters the
+// momentum buffer, and `b` is unused. For Adam, `a` is the step size (the learning rate divided by
+// the correction of the first moment), and `b` is the factor that corrects the root of the second
+// moment.
 struct Tensors {
     float* parameter[TENSORS];
     const float* grad[TENSORS];
@@ -25,7 +27,7 @@ struct Tensors {
 };
 static_assert(sizeof(Tensors) <= 4000, "a kernel's parameters have room in 4 KiB");
 
-// One tensor of them; a state that the optimizer does not keep is null.
+// One of the tensors. A state that the optimizer does not keep is null.
 struct Tensor {
     float* parameter;
     const float* grad;
@@ -41,8 +43,8 @@ struct Tensor {
             t.b[blockIdx.y]                                                                       \
     }
 
-// Replaces each parameter and its state by what `update(parameter, grad, first, second)` makes of
-// them; returns whether all parameters that this thread wrote are finite.
+// Replaces each parameter and its state by the results of `update(parameter, grad, first, second)`.
+// Returns whether all parameters that this thread wrote are finite.
 template <int N, typename Update> __device__ bool update_in_packs(const Tensor& t, Update update) {
     bool finite = true;
     for (size_t i = thread_index(); i < t.size / N; i += thread_count()) {
@@ -91,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_adam_f32(
     float grad_scale, int* not_finite
 ) {
     const Tensor t = TENSOR_OF_BLOCK(tensors);
-    // One minus a float near one would keep few of its digits.
+    // One minus a float near one would lose most of its digits.
     const float beta1 = beta1_exact, gain1 = 1.0 - beta1_exact;
     const float beta2 = beta2_exact, gain2 = 1.0 - beta2_exact;
     const float shrink = decoupled != 0 ? 1.0f - t.lr * t.weight_decay : 1.0f;

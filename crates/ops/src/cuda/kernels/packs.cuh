@@ -1,9 +1,9 @@
-// The number types of feature maps, and how a kernel walks over them.
+// The number types of feature maps, and the loops of kernels over them.
 //
-// Whatever a map is stored in, arithmetic is done in float. Most kernels here wait for memory and
-// for nothing else, so elements travel in packs of 16 bytes, the most that a thread can load at
-// once. Every walk takes the width of its packs as a parameter: with a width of 1 the same code
-// takes maps that do not come in whole packs.
+// Arithmetic is done in float for any type of map. Most kernels here are limited by memory alone.
+// So elements are moved in packs of 16 bytes, the most that a thread can load at once. Every loop
+// takes the width of its packs as a parameter. With a width of 1 the same code handles maps that do
+// not consist of whole packs.
 
 #pragma once
 
@@ -16,8 +16,8 @@
     KERNELS(f16, __half)       \
     KERNELS(bf16, __nv_bfloat16)
 
-// Launch bounds for kernels of which one block a multiprocessor is enough. The assembler would
-// rather have more, and to make room for them it spills registers of these.
+// Launch bounds for kernels for which one block per multiprocessor is enough. The assembler would
+// rather have more blocks, and would spill registers of these kernels to make room for them.
 #define UNCROWDED(threads) __launch_bounds__(threads, 1)
 
 __device__ inline float widen(float x) { return x; }
@@ -32,7 +32,7 @@ template <> __device__ inline __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
     return __float2bfloat16(x);
 }
 
-// `N` neighbours in memory that are loaded and stored as one.
+// `N` neighbours in memory that are loaded and stored together.
 template <typename T, int N> struct alignas(sizeof(T) * N) Pack {
     T at[N];
 };
@@ -48,16 +48,16 @@ template <typename T, int N> __device__ void store(T* y, size_t i, Pack<T, N> pa
     reinterpret_cast<Pack<T, N>*>(y)[i] = pack;
 }
 
-// Whether all pointers lie on 16 bytes; null does.
+// Whether all pointers are aligned to 16 bytes. Null counts as aligned.
 template <typename... X> __device__ bool aligned(const X*... x) {
     return (reinterpret_cast<size_t>(x) | ...) % 16 == 0;
 }
 
-// This thread among all of a launch along x, and how many there are.
+// The index of this thread in a launch along x, and the number of threads.
 __device__ inline size_t thread_index() { return size_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline size_t thread_count() { return size_t(gridDim.x) * blockDim.x; }
 
-// Writes `f` of the elements of some packs, one from each.
+// Computes `f` of the elements of some packs, one from each, and stores the results.
 template <int N, typename T, typename F, typename... X>
 __device__ void map_pack(size_t i, T* y, F f, Pack<X, N>... x) {
     Pack<T, N> out;
@@ -87,9 +87,9 @@ template <int N, typename T, typename Of, typename F, typename... X>
 __device__ void map_channels_in_packs(
     size_t n, unsigned channels, T* y, Of of_channel, F f, const X*... x
 ) {
-    // Which channels a pack holds repeats after so many packs: the channels over what they share
-    // with the power of two `N`. All threads together step over whole periods, so that each of them
-    // meets the same channels at every step and works out once what they need.
+    // The channels that a pack holds repeat after so many packs: the number of channels divided by
+    // its common factor with the power of two `N`. All threads together step over whole periods. So
+    // each thread gets the same channels at every step and computes their constants once.
     const unsigned shared = channels & (0u - channels);
     const size_t period = channels / (shared < N ? shared : N);
     const size_t periods = thread_count() / period;
@@ -103,8 +103,8 @@ __device__ void map_channels_in_packs(
             constants[k] = of_channel(channel);
             channel = channel + 1 < channels ? channel + 1 : 0;
         }
-        // Two packs on their way at a time: with their constants, threads take too many registers
-        // for a multiprocessor to hide the wait for memory behind other threads alone.
+        // Two packs are in flight at a time. With their constants, threads take too many registers
+        // for a multiprocessor to hide the wait for memory with other threads alone.
 #pragma unroll 2
         for (size_t i = first; i < packs; i += step) {
             const auto with_constants = [&](int k, auto... x) { return f(constants[k], x...); };

@@ -1,15 +1,16 @@
-// Max and average pooling over any windows, and their gradients, as in `cpu/pool.rs`.
+// Max and average pooling over any windows, and their gradients, with the windows of
+// `crates/kernels/src/pool.rs`.
 //
-// The backward kernels gather: a thread adds up what an input gets from the windows that hold it,
-// so each element is written once and in one order. Any launch along x does.
+// The backward kernels gather: a thread sums what an input gets from the windows that hold it. So
+// each element is written once and in a fixed order. Any one-dimensional launch along x will do.
 
 #include <math.h>
 
 #include "packs.cuh"
 #include "place.cuh"
 
-// Windows along one axis: for each output position its start, its end and what an average counts;
-// for each input position the first window that holds it and the one past the last.
+// The windows along one axis. For each output position: its start, its end and the divisor of an
+// average. For each input position: the first window that holds it and the one past the last.
 struct Window {
     int start, end, count;
 };
@@ -25,7 +26,7 @@ __device__ inline Holders holders_at(const int* holders, unsigned i) {
     return {holders[2 * i], holders[2 * i + 1]};
 }
 
-// The sizes and windows of a pool; only the backward kernels know the holders.
+// The sizes and windows of a pool. Only the backward kernels need the holders.
 struct Axes {
     unsigned channels, in_h, in_w, out_h, out_w;
     const int *rows_win, *cols_win, *rows_hold = nullptr, *cols_hold = nullptr;
@@ -52,8 +53,8 @@ template <int N, typename T> __device__ Pack<T, N> narrowed(const float (&values
     return pack;
 }
 
-// The largest element of each window and, if wanted, where in the window the first such element is,
-// counted row by row. A NaN is larger than anything.
+// The largest element of each window. If wanted, also the position in the window of the first such
+// element, counted row by row. A NaN is larger than anything.
 template <int N, typename T>
 __device__ void max_pool(size_t n, const Axes& axes, const T* x, T* y, unsigned short* positions) {
     for (size_t i = thread_index(); i < n / N; i += thread_count()) {
@@ -123,8 +124,8 @@ __device__ void avg_pool(size_t n, const Axes& axes, const T* x, T* y) {
         const Window columns = window_at(axes.cols_win, place.column);
         float sums[N] = {};
         for (int row = rows.start; row < rows.end; row++) {
-            // The sum of a row apart from the total, so that rounding errors grow with the side of
-            // a large window (a global average) and not with its area.
+            // Each row is summed separately, so that rounding errors grow with the side of a large
+            // window (a global average) and not with its area.
             float row_sums[N] = {};
             for (int column = columns.start; column < columns.end; column++) {
                 const Pack<T, N> pack = load<N>(x, axes.input_pack<N>(place, row, column));

@@ -1,4 +1,4 @@
-// Elements moved, repeated, left out or added up, and products with broadcasting. See
+// Moves, repeats, drops or adds up elements, and multiplies with broadcasting. See
 // `cuda/rearrange.rs` for the tables.
 
 #include "packs.cuh"
@@ -12,7 +12,8 @@ struct AxisPlaces {
     int outputs, inputs, stride, kind, parameter;
 };
 
-// The input positions of one output position: `count` from `first` on, or those of a list.
+// The input positions of one output position: `count` positions starting at `first`, or those of a
+// list.
 struct Places {
     const int* list;
     int first, count;

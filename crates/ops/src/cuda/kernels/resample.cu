@@ -1,11 +1,12 @@
-// Resizing as a sparse matrix along each axis, as in `cpu/resample.rs`. The gradient is the same kernel
-// with transposed matrices: a thread adds up what an element is made of, in one order.
+// Resizing as a sparse matrix along each axis, as in `crates/kernels/src/resample.rs`. The gradient
+// is the same kernel with transposed matrices. A thread computes the sum for one element, in a
+// fixed order.
 
 #include "packs.cuh"
 #include "place.cuh"
 
-// The inputs that an output position of an axis is made of: `places[starts[i] .. starts[i + 1]]`, and
-// their weights.
+// The inputs that an output position of an axis is computed from,
+// `places[starts[i] .. starts[i + 1]]`, and their weights.
 struct Taps {
     const int *starts, *places;
     const float* weights;

@@ -1,7 +1,7 @@
-// Softmax, its logarithm, and the cross entropy made of it, as in `cpu/softmax.rs`.
+// Softmax, its logarithm, and the cross entropy based on it, as in `crates/kernels/src/softmax.rs`.
 //
-// One block works on a row, and steps over the rows; it is one-dimensional, of a multiple of 32
-// threads. The row's maximum is subtracted before `expf`, which would overflow otherwise.
+// One block processes a row and then steps over further rows. It is one-dimensional, of a multiple
+// of 32 threads. The row's maximum is subtracted before `expf`, which would overflow otherwise.
 
 #include <math.h>
 
@@ -59,8 +59,8 @@ __device__ void softmax_gradient(
     }
 }
 
-// The targets of labels, `[rows, classes]`: what `label_targets` in `cross_entropy.rs` makes. A
-// label that is not below `classes` makes its row NaN, and the loss with it.
+// The targets of labels, `[rows, classes]`, as `label_targets` in `cross_entropy.rs` makes them. A
+// label that is not below `classes` makes its row NaN, and with it the loss.
 extern "C" __global__ void __launch_bounds__(1024) cv_label_targets_f32(
     unsigned rows, unsigned classes, const unsigned* __restrict__ labels,
     const float* __restrict__ weights, float smoothing, float* __restrict__ targets
@@ -68,7 +68,8 @@ extern "C" __global__ void __launch_bounds__(1024) cv_label_targets_f32(
     const auto weight_of = [=](unsigned label) {
         return label >= classes ? 0.0f : weights == nullptr ? 1.0f : weights[label];
     };
-    // Every block adds this up for itself: a pass over the labels costs less than another launch.
+    // Every block computes this sum by itself, because a pass over the labels costs less than
+    // another launch.
     const float total = row_sum(rows, [=](unsigned row) { return weight_of(labels[row]); });
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
         const unsigned label = labels[row];
@@ -91,15 +92,15 @@ extern "C" __global__ void __launch_bounds__(1024) cv_cross_entropy_f32(
         const float max = row_max(columns, x);
         const float log_sum = logf(sum_of_exp(columns, x, max));
         const float loss = row_sum(columns, [=](unsigned i) {
-            // A class of no weight may have a logit of minus infinity.
+            // A class with zero weight may have a logit of minus infinity.
             return of_row[i] == 0.0f ? 0.0f : of_row[i] * (log_sum - (x[i] - max));
         });
         if (threadIdx.x == 0) losses[row] = loss;
     }
 }
 
-// The gradient of the logits for a gradient `grad[0]` of the loss. The targets of a row may add up
-// to anything.
+// The gradient of the logits for a gradient `grad[0]` of the loss. The targets of a row may have
+// any sum.
 extern "C" __global__ void __launch_bounds__(1024) cv_cross_entropy_gradient_f32(
     unsigned rows, unsigned columns, const float* __restrict__ logits,
     const float* __restrict__ targets, const float* __restrict__ grad, float* __restrict__ dx
