@@ -4,8 +4,9 @@
     python tests/reference/generate.py --out DIR [GROUP ...]     into one folder, to compare
     python tests/reference/generate.py [GROUP ...]               over the files that lie in the repository
 
-Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, training, explain. It needs
-torch, torchvision, safetensors and pillow; the group explain also needs grad-cam and captum. `README.md` lists the
+Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, classic, mobile, mobile_steps,
+tokens, training, explain, explain_tokens. It needs torch, torchvision, safetensors and pillow. The groups mobile,
+mobile_steps and tokens also need timm, the groups explain and explain_tokens grad-cam and captum. `README.md` lists the
 files, the crates that they belong to, and the versions that made them.
 """
 
@@ -67,12 +68,11 @@ def image_batch(name, shape, grad=False):
 
 def fill(model, gain=1.0):
     """Gives a network the weights of the recipe."""
-    state = {}
-    for name, value in model.state_dict().items():
-        # Buffers that are computed, such as Swin's index tables, keep their own values.
-        known = value.is_floating_point()
-        state[name] = tensor(recipe.weight(name, tuple(value.shape), gain)) if known else value
-    model.load_state_dict(state)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            # Buffers that are computed, such as Swin's index tables, keep their own values.
+            if value.is_floating_point():
+                value.copy_(tensor(recipe.weight(name, tuple(value.shape), gain)))
     return model
 
 
@@ -229,6 +229,80 @@ def ops(out):
 
     out.tensors("ops.safetensors", tensors)
     out.json("ops.json", cases)
+    attention(out)
+
+
+ATTENTIONS = [
+    # name, batch, tokens, heads, head_dim, scale, bias, windows of the mask
+    ("attention", 2, 17, 3, 16, None, False, 0),
+    ("attention_bias", 2, 9, 2, 8, None, True, 0),
+    ("attention_swin", 6, 49, 3, 32, None, True, 3),
+    ("attention_causal", 2, 20, 2, 7, 0.3, False, 1),
+    ("attention_one_token", 3, 1, 2, 5, None, False, 0),
+    ("attention_one_feature", 1, 33, 1, 1, 2.0, True, 0),
+    ("attention_vit", 1, 197, 1, 64, None, False, 0),
+]
+RESPONSE_NORMS = [
+    # name, shape, size, alpha, beta, k
+    ("lrn_even", (2, 7, 3, 4), 4, 0.5, 0.75, 1.0),
+    ("lrn_alexnet", (1, 16, 3, 3), 5, 0.1, 0.75, 2.0),
+    ("lrn_power", (1, 3, 2, 2), 7, 1.0, 0.6, 1.5),
+]
+CUBIC_RESIZES = [
+    # name, input, output, align_corners
+    ("bicubic_up", (6, 7), (13, 17), False),
+    ("bicubic_down", (6, 7), (4, 3), False),
+    ("bicubic_corners", (6, 7), (13, 5), True),
+    ("bicubic_of_one", (1, 2), (3, 5), False),
+]
+
+
+def attention(out):
+    tensors, cases = {}, []
+    for case, batch, tokens, heads, dim, scale, has_bias, windows in ATTENTIONS:
+        qkv = image_batch(f"{case}.qkv", (batch, tokens, 3 * heads * dim), True)
+        q, k, v = qkv.view(batch, tokens, 3, heads, dim).permute(2, 0, 3, 1, 4).unbind(0)
+        square = (tokens, tokens)
+        bias = tensor(recipe.signed(f"{case}.bias", (heads, *square)), True) if has_bias else None
+        mask = None
+        if windows:
+            # About a third of the keys is hidden, none of them the token itself.
+            hidden = torch.from_numpy(recipe.signed(f"{case}.mask", (windows, *square)) > 0.33)
+            hidden &= ~torch.eye(tokens, dtype=torch.bool)
+            mask = torch.zeros(windows, *square).masked_fill(hidden, -torch.inf)
+        added = torch.zeros(batch, heads, *square)
+        if bias is not None:
+            added = added + bias
+        if mask is not None:
+            added = added + mask[torch.arange(batch) % windows].unsqueeze(1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale)
+        y = y.transpose(1, 2).reshape(batch, tokens, heads * dim)
+        y.backward(tensor(recipe.signed(f"{case}.grad", tuple(y.shape))))
+        tensors[f"{case}.y"], tensors[f"{case}.dqkv"] = array(y), array(qkv.grad)
+        if has_bias:
+            tensors[f"{case}.dbias"] = array(bias.grad)
+        settings = dict(scale=scale, bias=has_bias, windows=windows)
+        shape = dict(batch=batch, tokens=tokens, heads=heads, head_dim=dim)
+        cases.append(dict(case=case, op="attention", **shape, **settings))
+
+    def one_input(case, x, y):
+        y.backward(tensor(recipe.signed(f"{case}.grad", tuple(y.shape))))
+        tensors[f"{case}.y"], tensors[f"{case}.dx"] = array(y), array(x.grad)
+
+    for case, shape, size, alpha, beta, k in RESPONSE_NORMS:
+        x = image_batch(f"{case}.x", shape, True)
+        one_input(case, x, F.local_response_norm(x, size, alpha, beta, k))
+        constants = dict(size=size, alpha=alpha, beta=beta, k=k)
+        cases.append(dict(case=case, op="local_response_norm", x=shape, **constants))
+
+    for case, before, size, corners in CUBIC_RESIZES:
+        x = image_batch(f"{case}.x", (2, 3, *before), True)
+        one_input(case, x, F.interpolate(x, size=size, mode="bicubic", align_corners=corners))
+        settings = dict(align_corners=corners, size=size)
+        cases.append(dict(case=case, op="bicubic", x=[2, 3, *before], **settings))
+
+    out.tensors("attention.safetensors", tensors)
+    out.json("attention.json", cases)
 
 
 # Learning-rate schedules: the rate of each epoch, beginning with the initial one.
@@ -365,15 +439,26 @@ def transforms(out):
 
 # Networks: logits of two images in evaluation mode, and counts.
 
-SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224}  # 64 for all others
+SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224, "lenet5": 28}  # 64 for all others
 NETWORKS = (
     "resnet18 resnet34 resnet50 resnext50_32x4d wide_resnet50_2 alexnet vgg11 vgg16 vgg16_bn squeezenet1_1 "
     "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large densenet121 efficientnet_b0 googlenet inception_v3 "
     "shufflenet_v2_x1_0 convnext_tiny vit_b_16 swin_t regnet_y_400mf"
 ).split()
-# The signal of these networks would fade with the plain recipe.
+CHANNELS = {"lenet5": 1}  # 3 for all others
+# The signal of these networks would fade, or grow without bounds, with the plain recipe.
 GAINS = {
     "efficientnet_b0": 1.22,
+    "efficientnet_b1": 1.18,
+    "efficientnet_b2": 1.19,
+    "efficientnet_b3": 1.17,
+    "efficientnet_b4": 1.13,
+    "efficientnet_b5": 1.12,
+    "efficientnet_b6": 1.08,
+    "efficientnet_b7": 1.06,
+    "efficientnet_v2_s": 0.88,
+    "efficientnet_v2_m": 0.85,
+    "efficientnet_v2_l": 0.85,
     "mobilenet_v3_small": 1.15,
     "mobilenet_v3_large": 1.08,
     "inception_v3": 1.15,
@@ -382,27 +467,244 @@ GAINS = {
 }
 
 
-def zoo(out):
+# What stands for torchvision's networks in the group `mobile`, beside those above.
+MOBILE = (
+    "efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6 "
+    "efficientnet_b7 efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l efficientnet_lite0 efficientnet_lite1 "
+    "efficientnet_lite2 regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf regnet_y_16gf regnet_y_32gf "
+    "regnet_y_128gf regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf "
+    "regnet_x_32gf convnext_small convnext_base convnext_large"
+).split()
+# timm's names of the networks that are not torchvision's.
+TIMM = {
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    "efficientnet_lite1": "tf_efficientnet_lite1",
+    "efficientnet_lite2": "tf_efficientnet_lite2",
+}
+
+
+def network_of(name, **options):
+    """The network with ten classes, new."""
+    if name in TIMM:
+        import timm
+
+        return timm.create_model(TIMM[name], num_classes=10, **options)
+    if name in ("googlenet", "inception_v3"):
+        options = dict(init_weights=False, aux_logits=False)
+    return getattr(models, name)(num_classes=10, **options)
+
+
+def logits_and_case(name, network, shape, gain):
+    """The logits of a network that `fill` has filled, and what its case says."""
+    with torch.no_grad():
+        logits = network(image_batch(f"{name}.input", shape))
+    counts = dict(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        keys=len(network.state_dict()),
+    )
+    sizes = dict(
+        max_abs_logit=float(logits.abs().max()),
+        max_abs_difference=float((logits[0] - logits[1]).abs().max()),
+    )
+    spec = dict(model=name, input=list(shape), num_classes=10, gain=gain)
+    return logits.numpy(), dict(**spec, **counts, **sizes)
+
+
+def networks(out, group, names, build):
+    """Writes GROUP.json and GROUP.safetensors for the networks that `build(name)` makes."""
     tensors, cases = {}, []
-    for name in NETWORKS:
-        gain, side = GAINS.get(name, 1.0), SIDES.get(name, 64)
-        options = dict(init_weights=False, aux_logits=False) if name in ("googlenet", "inception_v3") else {}
-        network = fill(getattr(models, name)(num_classes=10, **options), gain).eval()
+    for name in names:
+        gain, side, channels = GAINS.get(name, 1.0), SIDES.get(name, 64), CHANNELS.get(name, 3)
+        network = fill(build(name), gain).eval()
+        tensors[f"{name}.logits"], case = logits_and_case(name, network, (2, channels, side, side), gain)
+        cases.append(case)
+    out.tensors(f"{group}.safetensors", tensors)
+    out.json(f"{group}.json", cases)
+
+
+# The older networks: VGG, SqueezeNet, GoogLeNet, Inception v3, DenseNet, ShuffleNet v2, MNASNet and LeNet-5.
+
+CLASSIC = (
+    "vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn squeezenet1_0 squeezenet1_1 googlenet inception_v3 "
+    "densenet121 densenet161 densenet169 densenet201 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 "
+    "shufflenet_v2_x2_0 mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 lenet5"
+).split()
+
+
+class LeNet(nn.Module):
+    """LeNet-5 for 28x28 images, which the first convolution pads to the 32x32 of the paper."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(400, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, x):
+        x = F.avg_pool2d(torch.tanh(self.conv1(x)), 2)
+        x = F.avg_pool2d(torch.tanh(self.conv2(x)), 2)
+        x = torch.tanh(self.fc2(torch.tanh(self.fc1(x.flatten(1)))))
+        return self.fc3(x)
+
+
+def classic_network(name, **options):
+    """With the auxiliary classifiers, whose parameters the published files have."""
+    if name == "lenet5":
+        return LeNet()
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False
+    return getattr(models, name)(num_classes=10, **options)
+
+
+def small_vgg():
+    """VGG-11 with batch norm and 64 features in the linear layers: their 100 million weights would take seconds."""
+    network = classic_network("vgg11_bn")
+    network.classifier = nn.Sequential(
+        nn.Linear(512 * 7 * 7, 64), nn.ReLU(), nn.Identity(), nn.Linear(64, 64), nn.ReLU(), nn.Identity(), nn.Linear(64, 10)
+    )
+    return network
+
+
+def classic_steps(out):
+    """Logits in evaluation mode, the loss of one training step without dropout, and of each gradient its norm and its product with
+    `signed("CASE.PARAMETER")`."""
+    of = classic_network
+    cases = [
+        ("vgg11_bn", small_vgg, (4, 3, 48, 48)),
+        ("squeezenet1_1", lambda: of("squeezenet1_1", dropout=0.0), (4, 3, 64, 64)),
+        ("googlenet", lambda: of("googlenet", dropout=0.0, dropout_aux=0.0), (4, 3, 96, 96)),
+        ("inception_v3", lambda: of("inception_v3", dropout=0.0), (4, 3, 299, 299)),
+        ("densenet121", lambda: of("densenet121"), (4, 3, 64, 64)),
+        ("shufflenet_v2_x0_5", lambda: of("shufflenet_v2_x0_5"), (4, 3, 96, 96)),
+        ("mnasnet0_5", lambda: of("mnasnet0_5", dropout=0.0), (4, 3, 96, 96)),
+        ("lenet5", LeNet, (4, 1, 28, 28)),
+    ]
+    results = []
+    for name, build, shape in cases:
+        case, gain = f"{name}.step", GAINS.get(name, 1.0)
+        network = fill(build(), gain).eval()
         with torch.no_grad():
-            logits = network(image_batch(f"{name}.input", (2, 3, side, side)))
-        tensors[f"{name}.logits"] = logits.numpy()
-        counts = dict(
-            parameters=sum(parameter.numel() for parameter in network.parameters()),
-            keys=len(network.state_dict()),
-        )
-        sizes = dict(
-            max_abs_logit=float(logits.abs().max()),
-            max_abs_difference=float((logits[0] - logits[1]).abs().max()),
-        )
-        spec = dict(model=name, input=[2, 3, side, side], num_classes=10, gain=gain)
-        cases.append(dict(**spec, **counts, **sizes))
-    out.tensors("models.safetensors", tensors)
-    out.json("models.json", cases)
+            logits = network(image_batch(f"{case}.x", shape))
+        network.train()
+        labels = tensor(recipe.labels(f"{case}.y", shape[0], 10))
+        outputs = network(image_batch(f"{case}.x", shape))
+        # The logits, and those of the auxiliary classifiers with the weights of their losses.
+        of_loss = {"googlenet": (1.0, 0.3, 0.3), "inception_v3": (1.0, 0.4)}.get(name, (1.0,))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = sum(weight * F.cross_entropy(logits, labels) for weight, logits in zip(of_loss, outputs))
+        loss.backward()
+        gradients = {}
+        for path, parameter in network.named_parameters():
+            gradient = parameter.grad.double()
+            signed = tensor(recipe.signed(f"{case}.{path}", tuple(gradient.shape))).double()
+            gradients[path] = [float(gradient.norm()), float((gradient * signed).sum())]
+        values = dict(logits=logits.tolist(), loss=loss.item(), gradients=gradients)
+        results.append(dict(model=name, input=list(shape), gain=gain, **values))
+    out.json("classic_steps.json", results)
+
+
+def classic(out):
+    networks(out, "classic", CLASSIC, classic_network)
+    classic_steps(out)
+
+
+def zoo(out):
+    networks(out, "models", NETWORKS, network_of)
+
+
+def mobile(out):
+    networks(out, "mobile", MOBILE, network_of)
+
+
+# One training step of the first network of a family, without dropout and stochastic depth.
+MOBILE_STEPS = {
+    "mobilenet_v3_small": dict(dropout=0.0),
+    "efficientnet_b0": dict(dropout=0.0, stochastic_depth_prob=0.0),
+    "efficientnet_lite0": dict(),
+    "regnet_y_400mf": dict(),
+    "convnext_tiny": dict(stochastic_depth_prob=0.0),
+}
+
+
+def mobile_steps(out):
+    tensors, cases = {}, []
+    for name, options in MOBILE_STEPS.items():
+        gain = GAINS.get(name, 1.0)
+        network = fill(network_of(name, **options), gain).train()
+        x = image_batch(f"{name}.step", (8, 3, 64, 64))
+        loss = F.cross_entropy(network(x), tensor(recipe.labels(f"{name}.step.y", 8, 10)))
+        loss.backward()
+        for path, parameter in network.named_parameters():
+            if parameter.numel() <= 128:
+                tensors[f"{name}.{path}"] = array(parameter.grad)
+        cases.append(dict(model=name, input=[8, 3, 64, 64], num_classes=10, gain=gain, loss=loss.item()))
+    out.tensors("mobile_steps.safetensors", tensors)
+    out.json("mobile_steps.json", cases)
+
+
+# Transformers: logits of all of them, of weights for another image size, and a training step of two small ones.
+
+TORCHVISION_TOKENS = {"vit_b_32": 64, "vit_l_16": 64, "vit_l_32": 64, "vit_h_14": 56, "swin_s": 64, "swin_b": 64}
+# name here: name in timm, side
+TIMM_TOKENS = {
+    "deit_tiny_patch16_224": ("deit_tiny_patch16_224", 64),
+    "deit_small_patch16_224": ("deit_small_patch16_224", 64),
+    "deit_base_patch16_224": ("deit_base_patch16_224", 64),
+    "vit_small_patch14_dinov2": ("vit_small_patch14_dinov2", 56),
+    "vit_base_patch14_dinov2": ("vit_base_patch14_dinov2", 56),
+    "vit_base_patch16_224_mae": ("vit_base_patch16_224", 64),
+    "vit_base_patch16_224_mocov3": ("vit_base_patch16_224", 64),
+}
+# name: its published size, another one
+RESIZED_TOKENS = {"deit_tiny_patch16_224": (224, (160, 96)), "vit_small_patch14_dinov2": (518, (56, 84))}
+
+
+def small_vit():
+    return models.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=128, num_classes=10)
+
+
+def small_swin():
+    # 8x8 tokens in windows of 4x4, then 4x4 in one window.
+    sizes = dict(patch_size=[4, 4], embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=[4, 4])
+    return models.SwinTransformer(**sizes, stochastic_depth_prob=0.0, num_classes=10)
+
+
+def tokens(out):
+    import timm
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    def from_timm(name, **options):
+        return timm.create_model(TIMM_TOKENS[name][0], num_classes=10, **options)
+
+    tensors, cases = {}, []
+    for name, side in TORCHVISION_TOKENS.items():
+        options = {} if name.startswith("swin") else dict(image_size=side)
+        network = fill(getattr(models, name)(num_classes=10, **options)).eval()
+        tensors[f"{name}.logits"], case = logits_and_case(name, network, (2, 3, side, side), 1.0)
+        cases.append(case)
+    for name, (_, side) in TIMM_TOKENS.items():
+        network = fill(from_timm(name, img_size=side)).eval()
+        tensors[f"{name}.logits"], case = logits_and_case(name, network, (2, 3, side, side), 1.0)
+        cases.append(case)
+    for name, (side, (height, width)) in RESIZED_TOKENS.items():
+        published = fill(from_timm(name, img_size=side)).state_dict()
+        network = from_timm(name, img_size=(height, width)).eval()
+        network.load_state_dict(checkpoint_filter_fn(published, network))
+        logits, _ = logits_and_case(f"{name}.resized", network, (2, 3, height, width), 1.0)
+        tensors[f"{name}.resized.logits"] = logits
+        tensors[f"{name}.resized.pos_embed"] = array(network.pos_embed)
+    for case, network in (("small_vit", small_vit()), ("small_swin", small_swin())):
+        fill(network).train()
+        x, y = image_batch(f"{case}.x0", (4, 3, 32, 32)), tensor(recipe.labels(f"{case}.y0", 4, 10))
+        loss = F.cross_entropy(network(x), y)
+        loss.backward()
+        tensors[f"{case}.loss"] = array(loss.reshape(1))
+        for name, parameter in network.named_parameters():
+            tensors[f"{case}.step0_grad.{name}"] = array(parameter.grad)
+    out.tensors("tokens.safetensors", tensors)
+    out.json("tokens.json", cases)
 
 
 # Training: the losses of ten steps, the gradients of the first, and the small tensors after the last.
@@ -537,14 +839,44 @@ def explain(out):
     out.json("explain.json", cases)
 
 
+def explain_tokens(out):
+    import pytorch_grad_cam as cams
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    from pytorch_grad_cam.utils.reshape_transforms import vit_reshape_transform
+
+    targets = [ClassifierOutputTarget(3)]
+    names = "GradCAM GradCAMPlusPlus LayerCAM HiResCAM ScoreCAM".split()
+    tensors, cases = {}, []
+    vit, swin = small_vit(), small_swin()
+    networks = [
+        ("small_vit", vit, vit.encoder.layers[-1].ln_1, lambda x: vit_reshape_transform(x, 4, 4)),
+        # torchvision's layers give [batch, height, width, channels].
+        ("small_swin", swin, swin.features[-1][-1].norm1, lambda x: x.permute(0, 3, 1, 2)),
+    ]
+    for case, network, layer, reshape in networks:
+        fill(network).eval()
+        x = image_batch(f"cam.{case}", (1, 3, 32, 32))
+        for name in names:
+            with getattr(cams, name)(network, [layer], reshape_transform=reshape) as cam:
+                tensors[f"{case}.{name}"] = array(cam(input_tensor=x, targets=targets)[0])
+            cases.append(dict(model=case, method=name, target=3, input=[1, 3, 32, 32]))
+    out.tensors("explain_tokens.safetensors", tensors)
+    out.json("explain_tokens.json", cases)
+
+
 GROUPS = {
     "ops": ops,
     "schedulers": schedulers,
     "optimizers": optimizers,
     "transforms": transforms,
     "models": zoo,
+    "classic": classic,
+    "mobile": mobile,
+    "mobile_steps": mobile_steps,
+    "tokens": tokens,
     "training": training,
     "explain": explain,
+    "explain_tokens": explain_tokens,
 }
 
 

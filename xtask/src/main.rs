@@ -22,6 +22,7 @@ mod fetch_data;
 mod misuse;
 mod near;
 mod package;
+mod parity_all;
 mod recipes;
 mod resolved;
 mod tidy;
@@ -57,6 +58,8 @@ enum Task {
     CheckCuda,
     /// Put together a CUDA toolkit to build with; needs no GPU, no driver and no root
     CudaToolkit(cuda_toolkit::Arguments),
+    /// Compare every network with stored values of torchvision and timm; takes minutes and gigabytes
+    ParityAll,
     /// Check the dependency graph and the source tree against the project's rules
     Tidy,
     /// Pack the published crates as crates.io would get them; needs no network
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::CheckCuda => check_cuda::run(),
         Task::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
+        Task::ParityAll => parity_all::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),
         Task::Deny => tools::deny(),

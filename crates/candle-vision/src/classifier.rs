@@ -78,7 +78,8 @@ impl Classifier {
 
     /// A published network with weights of its authors' training: `weights` is their file, `architecture` the
     /// name of a network that [`Networks`](candle_vision_models::Networks) has published weights for.
-    /// Preprocessing and class names are those of the weights.
+    /// Preprocessing and class names are those of the weights: of the version that the file's name tells
+    /// ([`NetworkEntry::published_in`](candle_vision_models::NetworkEntry::published_in)), or else of the first.
     ///
     /// # Errors
     /// If there is no such network, it has no published weights, or the file does not fit it.
@@ -90,7 +91,8 @@ impl Classifier {
     ) -> Result<Self> {
         registry.check()?;
         let entry = registry.networks.get(architecture)?;
-        let Some(published) = entry.published_weights().first() else {
+        let (weights, all) = (weights.as_ref(), entry.published_weights());
+        let Some(published) = entry.published_in(weights).or_else(|| all.first()) else {
             let known = registry.networks.iter();
             let known = known.filter(|entry| !entry.published_weights().is_empty());
             let known: Vec<&str> = known.map(|entry| entry.name()).collect();
@@ -99,7 +101,10 @@ impl Classifier {
                 known.join(", ")
             )));
         };
-        let spec = entry.spec(published.num_classes);
+        // Some versions are for larger images than the network's name alone stands for.
+        let [channels, ..] = entry.published_input();
+        let side = published.preprocessing.crop;
+        let spec = entry.spec(published.num_classes).input([channels, side, side]);
         let model = registry.networks.build(&spec, 0, device)?;
         WeightFile::read(weights)?.load(&*model, Strictness::Strict)?;
         let classes = entry.class_names().to_vec();

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use candle_vision::models::Precision;
+use candle_vision::registry::Description;
 use candle_vision::report::MOST_RUNS;
 use candle_vision_recipe::Registry;
 use candle_vision_recipe::recorded::near;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, Place};
+use crate::machine_memory::Bytes;
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -39,8 +41,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: InspectCommand,
     },
+    /// List networks, their published weights, sizes and accuracies
+    Models(ModelsArgs),
     /// List a network's layers, output shapes, parameters and multiply-adds
     Summary(SummaryArgs),
+    /// Say what training a network takes in memory, and the largest batch that fits
+    Memory(MemoryArgs),
+    /// Convert weights: PyTorch's files, safetensors, half precision, several files into one
+    Convert(ConvertArgs),
+    /// Compare a network's outputs, layer by layer, with those of PyTorch or another program
+    Parity(ParityArgs),
     /// Fetch data sets and weights, verified
     Fetch(FetchArgs),
 }
@@ -65,16 +75,28 @@ fn command(registry: &Registry) -> clap::Command {
     // A mistyped name is a misuse of the command line, like a mistyped option.
     let method = move |name: &str| known.get(name).map(|method| method.name().to_owned());
     let one_of = method.clone();
+    let known = registry.networks.clone();
+    let network = move |name: &str| known.get(name).map(|entry| entry.name().to_owned());
+    let published =
+        |command: clap::Command| command.mut_arg("model", |arg| arg.value_parser(network.clone()));
+    let named = |command: clap::Command| {
+        published(command).mut_arg("checkpoint", |arg| arg.required_unless_present("model"))
+    };
     Cli::command()
+        .mut_subcommand("predict", published)
+        .mut_subcommand("explain", published)
+        .mut_subcommand("eval", named)
+        .mut_subcommand("score", named)
         .mut_subcommand("train", |train| train.mut_arg("model", |arg| listed(arg, &networks)))
         .mut_subcommand("explain", |explain| {
             explain.mut_arg("method", |arg| listed(arg, &methods).value_parser(method))
         })
         .mut_subcommand("score", |score| score.mut_arg("methods", |arg| arg.value_parser(one_of)))
         .mut_subcommand("inspect", |inspect| {
-            inspect.mut_subcommand("sample", |sample| {
+            let inspect = inspect.mut_subcommand("sample", |sample| {
                 sample.mut_arg("dataset", |arg| listed(arg, &data_sets))
-            })
+            });
+            inspect.mut_subcommand("activations", published).mut_subcommand("residual", named)
         })
 }
 
@@ -94,6 +116,23 @@ impl DataDir {
     }
 }
 
+/// Which network: that of a checkpoint, or a published one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NetworkArgs {
+    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "weights"])]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Published network instead of a checkpoint, for instance resnet50; `candle-vision models` lists them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Weights of --model: a version such as IMAGENET1K_V2, or a file [default: its best ones]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) weights: Option<String>,
+    /// Do not download weights
+    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// Recipe file (TOML)
@@ -108,8 +147,8 @@ pub(crate) struct TrainArgs {
     /// Network for --folder
     #[arg(long, value_name = "NAME", default_value = "resnet18", conflicts_with = "recipe")]
     pub(crate) model: String,
-    /// Weights to start from, for --folder: a name under DATA/weights, a safetensors or PyTorch file of
-    /// any name, a run's last.safetensors, or `none`
+    /// Weights to start from, for --folder: `imagenet`, a version such as IMAGENET1K_V2, a name under
+    /// DATA/weights, a safetensors or PyTorch file, a run's last.safetensors, or `none`
     #[arg(long, value_name = "NAME", conflicts_with = "recipe")]
     pub(crate) weights: Option<String>,
     /// Name of the run: its files go to RUNS/NAME/NNN [default: the recipe's or folder's name]
@@ -130,6 +169,10 @@ pub(crate) struct TrainArgs {
     /// Leave broken images out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
+    /// Memory that the run may take, for instance 8GiB; a run that needs more does not begin [default: what the machine
+    /// or the card has left]
+    #[arg(long, value_name = "SIZE", env = "CANDLE_VISION_MEMORY")]
+    pub(crate) memory: Option<Bytes>,
     /// Go on with a run, with its settings: its folder, or `last` for the newest one. With more
     /// --epochs a finished run goes on too; --set may change what decides no number
     #[arg(
@@ -152,9 +195,8 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Image folder to measure on, whole or, where it is split, its validation images [default: the
     /// validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
@@ -183,9 +225,8 @@ pub(crate) struct PredictArgs {
     /// Images, folders of images, or quoted globs such as 'photos/**/*.jpg'
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
-    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
@@ -197,6 +238,8 @@ pub(crate) struct PredictArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 #[derive(Debug, Args)]
@@ -204,9 +247,8 @@ pub(crate) struct ExplainArgs {
     /// Images, folders of images, or quoted globs such as 'photos/**/*.jpg'
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
-    /// Checkpoint, for instance runs/resnet18/001/best.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
@@ -240,6 +282,8 @@ pub(crate) struct ExplainArgs {
     pub(crate) score: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 /// How a map is written.
@@ -255,9 +299,8 @@ pub(crate) enum MapFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// Checkpoint, for instance runs/explain-insects/001/best.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Image folder to measure on [default: the validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
@@ -320,9 +363,8 @@ pub(crate) struct ActivationsArgs {
     /// with an odd side, row by row: 0,-1,0,-1,4,-1,0,-1,0
     #[arg(long, value_name = "KERNEL", default_value = "edges", allow_hyphen_values = true)]
     pub(crate) kernel: String,
-    /// Checkpoint of a network, for instance runs/resnet18/001/best.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub(crate) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Layer whose feature maps to show [default: the first that has any]
     #[arg(long, value_name = "PATH")]
     pub(crate) layer: Option<String>,
@@ -332,13 +374,14 @@ pub(crate) struct ActivationsArgs {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResidualArgs {
-    /// Checkpoint of a residual network, for instance runs/resnet18/001/best.safetensors
-    #[arg(long, value_name = "FILE")]
-    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Image folder to measure on [default: the validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
@@ -385,6 +428,16 @@ pub(crate) struct SampleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Only networks with this in their name, for instance `resnet` [default: all]
+    #[arg(value_name = "PART")]
+    pub(crate) part: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SummaryArgs {
     /// Network, for instance resnet18 [default: list what there is]
     #[arg(value_name = "MODEL")]
@@ -398,6 +451,138 @@ pub(crate) struct SummaryArgs {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) batch: usize,
+    /// Size of the images, for instance 3x64x64; with a fourth number in front, the batch [default: the
+    /// network's own]
+    #[arg(long, value_name = "CxHxW", conflicts_with = "checkpoint", value_parser = image_shape)]
+    pub(crate) input: Option<ImageShape>,
+    /// Only layers with at most so many parts in their path, with what lies in them added up
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) depth: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `[channels, height, width]`, and the batch where it was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ImageShape {
+    pub(crate) batch: Option<usize>,
+    pub(crate) image: [usize; 3],
+}
+
+fn image_shape(text: &str) -> Result<ImageShape, String> {
+    let numbers: Result<Vec<usize>, _> = text.split(['x', ',']).map(str::parse).collect();
+    let numbers = numbers.unwrap_or_default();
+    let (batch, image) = match *numbers.as_slice() {
+        [channels, height, width] => (None, [channels, height, width]),
+        [batch, channels, height, width] => (Some(batch), [channels, height, width]),
+        _ => return Err("a shape such as 3x64x64, or 1x3x64x64 with the batch".to_owned()),
+    };
+    if numbers.contains(&0) {
+        return Err("every number of a shape is at least 1".to_owned());
+    }
+    Ok(ImageShape { batch, image })
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryArgs {
+    /// Network, for instance resnet18; `candle-vision models` lists them
+    #[arg(value_name = "NETWORK", required_unless_present = "checkpoint")]
+    pub(crate) model: Option<String>,
+    /// Checkpoint instead of a bare network
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Number of classes of the bare network
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) classes: usize,
+    /// Size of the images, for instance 3x64x64 [default: the network's own]
+    #[arg(long, value_name = "CxHxW", conflicts_with = "checkpoint", value_parser = image_shape)]
+    pub(crate) input: Option<ImageShape>,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub(crate) batch: usize,
+    /// Optimizer, with settings if they matter: adam, or sgd,momentum=0.9
+    #[arg(long, value_name = "NAME", default_value = "adam", value_parser = optimizer)]
+    pub(crate) optimizer: Description,
+    /// Number type of feature maps and products: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub(crate) precision: Precision,
+    /// auto, cpu, cuda or cuda:N. The card need not be in this machine
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Memory to fit into, for instance 8GiB [default: what the machine or the card has left]
+    #[arg(long, value_name = "SIZE", env = "CANDLE_VISION_MEMORY")]
+    pub(crate) memory: Option<Bytes>,
+    /// Take real training steps in a process of their own, and say what they took
+    #[arg(long)]
+    pub(crate) confirm: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Take the steps of --confirm in this process
+    #[arg(long, hide = true)]
+    pub(crate) measure_here: bool,
+}
+
+impl MemoryArgs {
+    /// Where the network is to be trained. Nothing is opened there.
+    pub(crate) fn place(&self) -> anyhow::Result<Place> {
+        Place::named(&self.device)
+    }
+}
+
+/// An optimizer by name, with settings after commas. Its learning rate does not matter for the memory.
+fn optimizer(text: &str) -> Result<Description, String> {
+    let mut parts = text.split(',');
+    let name = parts.next().unwrap_or_default();
+    let mut description = Description::named(name).with("lr", 1e-3);
+    for part in parts {
+        let (setting, value) =
+            part.split_once('=').ok_or_else(|| format!("`{part}` is no SETTING=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+        description = description.with(setting, value);
+    }
+    Ok(description)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// Weights: a safetensors or PyTorch file, or the index of several (model.safetensors.index.json)
+    #[arg(value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Where to write; the name ends in .safetensors, or in .pth for a file that `torch.load` reads
+    #[arg(value_name = "OUTPUT")]
+    pub(crate) output: PathBuf,
+    /// Check that they are weights of this network, and write them under its names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Number of classes, with --model [default: that of its published weights]
+    #[arg(long, value_name = "N", requires = "model", value_parser = at_least_one)]
+    pub(crate) classes: Option<usize>,
+    /// Number type to write: f32, bf16 or f16 [default: as in the file]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParityArgs {
+    /// Network, for instance resnet50
+    #[arg(value_name = "MODEL")]
+    pub(crate) network: String,
+    /// safetensors file with `input`, `logits`, and outputs of layers by their paths
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: PathBuf,
+    /// Weights: `imagenet`, a version such as IMAGENET1K_V2, or a file [default: the best published ones]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) weights: Option<String>,
+    /// Largest relative difference, ||ours - theirs|| / ||theirs||, with which the exit code is 0
+    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    pub(crate) tolerance: f64,
+    /// Do not download weights
+    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 #[derive(Debug, Args)]

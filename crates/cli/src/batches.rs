@@ -3,22 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use candle_vision::Classifier;
 use candle_vision::data::Image;
-use candle_vision::{Classifier, Registry};
 
-use crate::read_options::{read_options, with_remedy};
+use crate::read_options::with_remedy;
 use crate::say;
-
-/// The network of a checkpoint. It reads images with the options from the environment.
-pub(crate) fn classifier(
-    checkpoint: &Path,
-    registry: &Registry,
-    device: &Device,
-) -> Result<Classifier> {
-    let classifier = Classifier::load_with(checkpoint, registry, device)?;
-    Ok(classifier.read_options(read_options()?))
-}
 
 /// An image as read, and as the input of the network.
 pub(crate) struct Input<'a> {

@@ -1,10 +1,14 @@
 //! The commands, one file per command.
 
 pub(crate) mod compare;
+pub(crate) mod convert;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod inspect;
+pub(crate) mod memory;
+pub(crate) mod models;
+pub(crate) mod parity;
 pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod score;

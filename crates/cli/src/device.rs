@@ -35,6 +35,29 @@ impl DeviceArgs {
     }
 }
 
+/// A device that need not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Cpu,
+    /// A CUDA card, counted from 0.
+    Cuda(usize),
+}
+
+impl Place {
+    /// The device of this name. `auto` is the first card if this program was built for cards, else the CPU.
+    ///
+    /// # Errors
+    /// If the name is not that of a device.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        Ok(match parse(name)? {
+            Wanted::Cpu => Self::Cpu,
+            Wanted::Auto if is_built_in() => Self::Cuda(0),
+            Wanted::Auto => Self::Cpu,
+            Wanted::Cuda(ordinal) => Self::Cuda(ordinal),
+        })
+    }
+}
+
 /// A device by name.
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {

@@ -19,8 +19,10 @@ mod batches;
 mod commands;
 mod confusion;
 mod device;
+mod machine_memory;
 mod measured;
 mod named_images;
+mod network;
 mod out_of_memory;
 mod output_names;
 mod own_environment;
@@ -29,6 +31,7 @@ mod read_options;
 mod remedy;
 mod report;
 mod resume;
+mod run_memory;
 mod say;
 mod stop;
 mod table;
@@ -71,8 +74,12 @@ fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
         Command::Report(args) => commands::report::run(&args, registry),
         Command::Compare(args) => commands::compare::run(&args, registry),
         Command::Inspect { command } => commands::inspect::run(&command, registry),
+        Command::Models(args) => commands::models::run(&args, registry),
         Command::Summary(args) => commands::summary::run(&args, registry),
-        Command::Fetch(args) => commands::fetch::run(&args),
+        Command::Memory(args) => commands::memory::run(&args, registry),
+        Command::Convert(args) => commands::convert::run(&args, registry),
+        Command::Parity(args) => commands::parity::run(&args, registry),
+        Command::Fetch(args) => commands::fetch::run(&args, registry),
     }
 }
 

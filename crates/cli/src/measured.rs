@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use candle_vision::Registry;
 use candle_vision::data::{Dataset, Split, is_same_class};
-use candle_vision::{Classifier, Registry};
 use candle_vision_recipe::data::{DataFolder, Remarks, to_measure};
 use candle_vision_recipe::recorded;
 
 use crate::args::DataDir;
+use crate::network::Named;
 use crate::read_options::read_options;
 use crate::say;
 
@@ -17,16 +18,18 @@ use crate::say;
 /// run that the checkpoint lies in.
 pub(crate) fn images(
     folder: Option<&Path>,
-    checkpoint: &Path,
+    network: &Named,
     data: &DataDir,
-    classifier: &Classifier,
     registry: &Registry,
 ) -> Result<Arc<dyn Dataset>> {
-    let metadata = classifier.metadata();
+    let metadata = network.classifier.metadata();
     let mut remarks = Remarks::default();
     let images = match folder {
         Some(folder) => to_measure(folder, metadata, &read_options()?, &mut remarks)?,
         None => {
+            let checkpoint = network
+                .checkpoint()
+                .context("a published network lies in no run folder; name the images to measure it on with --folder DIR")?;
             let run = checkpoint.parent().unwrap_or(Path::new("."));
             ensure!(
                 run.join("config.toml").is_file(),

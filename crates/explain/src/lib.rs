@@ -12,6 +12,7 @@
 //! | [`ClassActivationMap`] | a map of the input's size with its class, probability and layer |
 //! | [`inspection`] | elementary layers, feature maps, first kernels, residual blocks |
 //! | [`faithfulness`] | faithfulness metrics: deletion, insertion, ROAD, pointing game, energy in a mask, weight randomisation; a random map as the baseline |
+//! | [`knn_accuracy`] | how good features are without a trained head: the votes of the nearest ones |
 //! | [`FeatureExtractor`], [`Features`] | the outputs of layers for many images, as tensors and `.npy` files |
 //! | [`Recorder`], [`LeafAt`] | hooks that keep a layer's output, or the gradient there |
 //!
@@ -42,6 +43,7 @@ mod features;
 pub mod inspection;
 mod map;
 mod method;
+mod nearest_neighbours;
 mod pixels;
 mod record;
 mod scale;
@@ -55,6 +57,7 @@ pub use error::{Error, Result};
 pub use features::{FeatureExtractor, Features};
 pub use map::{ClassActivationMap, PIXELS};
 pub use method::{Explain, Method, Methods};
+pub use nearest_neighbours::knn_accuracy;
 pub use pixels::{
     Attributions, IntegratedGradients, Occlusion, SmoothGrad, full_grad, guided_backprop,
     input_x_gradient, integrated_gradients, occlusion, saliency, smooth_grad,

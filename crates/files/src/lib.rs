@@ -1,6 +1,6 @@
 //! Files that are either as before or wholly new, whatever happens in between.
 //!
-//! [`write`] writes bytes. [`NewFile`] takes them piece by piece and gets its name at the end. [`publish`] gives
+//! [`write()`] writes bytes. [`NewFile`] takes them piece by piece and gets its name at the end. [`publish`] gives
 //! the final name to a file that was written otherwise. A killed process leaves at most temporary names, which
 //! [`remove_leftovers`] removes.
 #![doc = include_str!("../README.md")]
@@ -14,6 +14,8 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 /// How temporary names begin and end, so that they can be told from a user's files.
 const PREFIX: &str = ".candle-vision-";
 const SUFFIX: &str = ".tmp";
+/// How those of earlier versions began, which had no such end.
+const EARLIER_PREFIX: &str = ".candle-vision-tmp-";
 /// How often a temporary file may be lost to a process that clears up.
 const ATTEMPTS: usize = 8;
 
@@ -190,7 +192,8 @@ fn leftovers(folder: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+        let is_own = name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+        if is_own || name.starts_with(EARLIER_PREFIX) {
             found.push(path);
         }
     }
@@ -251,6 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_, kept) = temporary_file(folder.path()).unwrap().keep().unwrap();
         fs::write(folder.path().join(".candle-vision-notes"), "mine").unwrap();
+        fs::write(folder.path().join(".candle-vision-tmp-a1b2"), "of an earlier version").unwrap();
         assert!(kept.exists());
         let unpacked = temporary_folder(folder.path()).unwrap().keep();
         fs::write(unpacked.join("half"), "").unwrap();

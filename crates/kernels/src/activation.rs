@@ -4,7 +4,7 @@ use super::compiled::compiled;
 use super::float::Float;
 use super::output::filled_in_pieces;
 use super::pieces::PIECE;
-use super::vectorize::vectorize;
+use super::vectorize::vectorize_wide;
 
 /// A function of one number and its derivative. At a kink the derivative is PyTorch's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +91,12 @@ compiled! {
 
     /// Applies the function to every element.
     pub fn value(curve: Curve, x: &[T]) -> Vec<T> {
-        with_function!(curve, function => map_all(x, |x| function.value(x)))
+        // Not inlined, a long function would be called for each element, without vectors.
+        with_function!(curve, function => map_all(
+            x,
+            #[inline(always)]
+            |x| function.value(x),
+        ))
     }
 
     /// The gradient of `x`, from the gradient of the function's result.
@@ -100,7 +105,12 @@ compiled! {
     /// If `grad` is shorter than `x`.
     pub fn gradient(curve: Curve, x: &[T], grad: &[T]) -> Vec<T> {
         with_function!(curve, function => {
-            zip_map(x, grad, |x, grad| function.derivative(x) * grad)
+            zip_map(
+                x,
+                grad,
+                #[inline(always)]
+                |x, grad| function.derivative(x) * grad,
+            )
         })
     }
 
@@ -150,7 +160,7 @@ fn zip_map<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     unsafe { filled_in_pieces(a.len(), PIECE, write) }
 }
 
-vectorize! {
+vectorize_wide! {
     fn map<T: Float, F: Fn(T) -> T>(x: &[T], f: &F, out: &mut [T]) {
         for (out, &x) in out.iter_mut().zip(x) {
             *out = f(x);

@@ -21,6 +21,7 @@ mod scatter;
 mod strided;
 mod thin_groups;
 mod weight_gradient;
+mod workspaces;
 
 use super::compiled::compiled;
 use super::conv_shape::ConvShape;
@@ -29,6 +30,7 @@ use super::output::filled_by;
 use super::winograd::{Size, Winograd};
 use kernel_reads::KernelReads;
 pub(crate) use packed::PackedKernel;
+pub use workspaces::workspace;
 
 /// Winograd's kernels and their tile size, if they are allowed and faster.
 fn winograd<T: Float>(shape: &ConvShape) -> Option<(Winograd<T>, Size)> {

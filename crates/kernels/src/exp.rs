@@ -1,5 +1,15 @@
 //! The exponential function without branches or calls, so that loops over it become vectors.
 
+/// `ln 2` in two parts. The product of the first one with an integer below 2^15 is exact.
+pub(super) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+
+/// The coefficients `c` of `e^r = 1 + r + r^2 (c[0] r^5 + .. + c[5])` for `|r| <= ln 2 / 2`.
+pub(super) const TAIL: [f32; 6] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
+
+/// The ends of the arguments whose results are neither infinite nor 0, with some room.
+pub(super) const ARGUMENTS: [f32; 2] = [-104.5, 89.0];
+
 /// `e^x`, accurate to 2 units in the last place if the result is a normal number. It is infinite above
 /// about 88.73, 0 below about -103.98, and NaN for NaN.
 ///
@@ -11,15 +21,17 @@
 pub(super) fn exp(x: f32) -> f32 {
     /// Adding it leaves the rounded integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // A NaN fails both comparisons and so stays NaN.
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -104.5 { -104.5 } else { x };
+    let [least, most] = ARGUMENTS;
+    let x = if x > most { most } else { x };
+    let x = if x < least { least } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = x - n * LN_2[0] - n * LN_2[1];
-    let coefficients = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
-    let tail = coefficients.into_iter().fold(1.987_569_1e-4, |sum, next| sum * r + next);
+    // Written out, because the compiler leaves a loop in here when the caller is long, and then the caller's
+    // loop does not become vectors.
+    let [a, b, c, d, e, f] = TAIL;
+    let tail = ((((a * r + b) * r + c) * r + d) * r + e) * r + f;
     let e_r = tail * r * r + r + 1.0;
     // At both ends 2^n is outside the range of exponents, but 2^(n/2) is inside it.
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;

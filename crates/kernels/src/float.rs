@@ -4,10 +4,12 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use super::attention::Attention;
 use super::winograd::Winograd;
 use super::{
-    activation, add, avg_pool, batch_norm, channel_sums, conv, copied, dropout, finish, gemm,
-    layer_norm, layout, max_pool, mul, optimizer_step, rearrange, resample, softmax,
+    activation, add, attention, avg_pool, batch_norm, channel_sums, conv, copied, dropout, finish,
+    gemm, layer_norm, layout, local_response_norm, max_pool, mul, optimizer_step, rearrange,
+    resample, softmax,
 };
 
 /// `f32` for training, and `f64` for checking gradients against finite differences.
@@ -69,6 +71,7 @@ pub trait Kernels:
     Sized
     + activation::Kernels<Self>
     + add::Kernels<Self>
+    + attention::Kernels<Self>
     + avg_pool::Kernels<Self>
     + batch_norm::Kernels<Self>
     + channel_sums::Kernels<Self>
@@ -79,6 +82,7 @@ pub trait Kernels:
     + gemm::Kernels<Self>
     + layer_norm::Kernels<Self>
     + layout::Kernels<Self>
+    + local_response_norm::Kernels<Self>
     + max_pool::Kernels<Self>
     + mul::Kernels<Self>
     + optimizer_step::Kernels<Self>
@@ -96,6 +100,7 @@ pub(crate) use parts::Parts;
 /// Public in a private module, so that no other crate can name it and implement [`Float`].
 mod parts {
     use super::Winograd;
+    use super::attention::Attention;
 
     /// The operations that are implemented separately for each number type.
     pub trait Parts: Sized {
@@ -114,11 +119,14 @@ mod parts {
         /// Winograd's kernels for 3x3 convolutions, which need fewer multiplications. `None` if this type
         /// has none.
         fn winograd() -> Option<Winograd<Self>>;
+
+        /// The forward and the backward pass of attention.
+        fn attention_passes() -> Attention<Self>;
     }
 }
 
 macro_rules! float {
-    ($float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr) => {
+    ($float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr, $attention:expr) => {
         // SAFETY: any bits are a floating-point number.
         unsafe impl Float for $float {
             const ZERO: Self = 0.0;
@@ -185,13 +193,23 @@ macro_rules! float {
             fn winograd() -> Option<Winograd<Self>> {
                 $winograd
             }
+
+            fn attention_passes() -> Attention<Self> {
+                $attention
+            }
         }
     };
 }
 
-// candle's error function is libm's too, so both give the same bits.
-float!(f32, super::exp::exp, libm::erff, super::simd::transpose, Some(super::winograd::KERNELS));
-float!(f64, f64::exp, libm::erf, transpose_plainly, None);
+float!(
+    f32,
+    super::exp::exp,
+    super::erf::erf,
+    super::simd::transpose,
+    Some(super::winograd::KERNELS),
+    attention::OF_F32
+);
+float!(f64, f64::exp, libm::erf, transpose_plainly, None, attention::OF_F64);
 
 /// # Safety
 /// As [`Parts::transpose_unchecked`].

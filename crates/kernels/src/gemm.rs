@@ -6,6 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::compiled::compiled;
+use super::finish::Finish;
 use super::float::Float;
 use super::layout::extent;
 use super::output::filled_by;
@@ -32,6 +33,19 @@ impl<'a, T> Matrix<'a, T> {
     pub fn with_row_stride(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
         assert!(extent(rows, cols, row_stride) <= data.len(), "the matrix lies inside its slice");
         Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// A matrix of `[rows, cols]` whose element `(row, col)` is at `row * strides[0] + col * strides[1]`.
+    pub(crate) fn with_strides(
+        data: &'a [T],
+        [rows, cols]: [usize; 2],
+        [row_stride, col_stride]: [usize; 2],
+    ) -> Self {
+        let is_inside = rows == 0
+            || cols == 0
+            || (rows - 1) * row_stride + (cols - 1) * col_stride < data.len();
+        assert!(is_inside, "the matrix lies inside its slice");
+        Self { data, rows, cols, row_stride, col_stride }
     }
 
     /// All elements from the first one on, and the distance between rows.
@@ -87,6 +101,18 @@ impl<'a, T> MatrixMut<'a, T> {
     pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         assert!(rows * cols <= data.len(), "the matrix lies inside its slice");
         Self { start: data.as_mut_ptr(), rows, cols, row_stride: cols, borrow: PhantomData }
+    }
+
+    /// A matrix with rows that start `row_stride` elements apart.
+    pub(crate) fn with_row_stride(
+        data: &'a mut [T],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+    ) -> Self {
+        assert!(cols <= row_stride, "rows do not overlap");
+        assert!(extent(rows, cols, row_stride) <= data.len(), "the matrix lies inside its slice");
+        Self { start: data.as_mut_ptr(), rows, cols, row_stride, borrow: PhantomData }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -166,7 +192,7 @@ pub(crate) fn multiply<T: Float>(
 }
 
 /// Number of multiplications that take about as long as reading a number from memory.
-const MULTIPLICATIONS: usize = 64;
+pub(crate) const MULTIPLICATIONS: usize = 64;
 
 /// Number of pairs of matrices from which on each pair is the task of a single thread.
 const FEW_PAIRS: usize = 16;
@@ -209,9 +235,15 @@ compiled! {
 
     /// `a * b` in row-major order, computed over all cores.
     pub fn product(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
-        let write = |output: &mut [T]| multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b);
-        // SAFETY: the tiles cover the product, and each is written without being read.
-        unsafe { filled_by(a.rows * b.cols, write) }
+        product_with(a, b, None)
+    }
+
+    /// As [`product`], with `bias` added to every row while it is in the cache.
+    ///
+    /// # Panics
+    /// If the bias is shorter than a row.
+    pub fn product_and_bias(a: Matrix<'_, T>, b: Matrix<'_, T>, bias: &[T]) -> Vec<T> {
+        product_with(a, b, Some(bias))
     }
 
     /// The product of each of `batch` pairs of stacked matrices.
@@ -240,7 +272,7 @@ compiled! {
             } else {
                 for (i, c) in output.chunks_exact_mut(rows * cols).enumerate() {
                     let (a, b) = pair(i);
-                    multiply_parallel(MatrixMut::new(c, rows, cols), a, b);
+                    multiply_parallel(MatrixMut::new(c, rows, cols), a, b, None);
                 }
             }
         };
@@ -250,12 +282,31 @@ compiled! {
     }
 }
 
-fn multiply_parallel<T: Float>(product: MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>) {
+fn product_with<T: Float>(a: Matrix<'_, T>, b: Matrix<'_, T>, bias: Option<&[T]>) -> Vec<T> {
+    let write =
+        |output: &mut [T]| multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b, bias);
+    // SAFETY: the tiles cover the product, and each is written without being read.
+    unsafe { filled_by(a.rows * b.cols, write) }
+}
+
+fn multiply_parallel<T: Float>(
+    product: MatrixMut<'_, T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    bias: Option<&[T]>,
+) {
     let rows = even_ranges(product.rows, 256);
     let cols = even_ranges(product.cols, 256);
     let cost = product.rows * product.cols * a.cols / MULTIPLICATIONS;
     for_each_of(cost, product.tiles(&rows, &cols).into_par_iter(), |mut tile| {
+        let bias = bias.map(|bias| &bias[tile.cols.clone()]);
         let (a, b) = (a.block(tile.rows, 0..a.cols), b.block(0..b.rows, tile.cols));
         multiply(&mut tile.matrix, a, b, false);
+        if bias.is_some() {
+            let by = Finish { bias, ..Finish::default() };
+            for row in 0..tile.matrix.rows() {
+                by.apply_here(tile.matrix.row_mut(row));
+            }
+        }
     });
 }

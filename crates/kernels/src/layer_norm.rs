@@ -92,20 +92,32 @@ fn sum(add: impl FnOnce(&mut [f64; LANES])) -> f64 {
 
 vectorize! {
     fn add<T: Float>(x: &[T], sums: &mut [f64; LANES]) {
-        for x in x.chunks(LANES) {
-            for (sum, x) in sums.iter_mut().zip(x) {
+        let mut near = *sums;
+        let (groups, rest) = x.as_chunks::<LANES>();
+        for group in groups {
+            for (sum, x) in near.iter_mut().zip(group) {
                 *sum += x.widen();
             }
         }
+        for (sum, x) in near.iter_mut().zip(rest) {
+            *sum += x.widen();
+        }
+        *sums = near;
     }
 
     fn add_squares<T: Float>(x: &[T], mean: f64, sums: &mut [f64; LANES]) {
-        for x in x.chunks(LANES) {
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let difference = x.widen() - mean;
-                *sum += difference * difference;
+        let mut near = *sums;
+        let square = |x: &T| (x.widen() - mean) * (x.widen() - mean);
+        let (groups, rest) = x.as_chunks::<LANES>();
+        for group in groups {
+            for (sum, x) in near.iter_mut().zip(group) {
+                *sum += square(x);
             }
         }
+        for (sum, x) in near.iter_mut().zip(rest) {
+            *sum += square(x);
+        }
+        *sums = near;
     }
 
     fn normalize_row<T: Float>(x: &[T], weight: &[T], bias: &[T], of_row: [T; 2], y: &mut [T]) {
@@ -124,14 +136,25 @@ vectorize! {
         sums: &mut [[f64; LANES]; 2],
     ) {
         let [mean, inv_std] = of_row;
-        let groups = x.chunks(LANES).zip(grad.chunks(LANES)).zip(weight.chunks(LANES));
-        for ((x, grad), weight) in groups {
-            for (lane, ((&x, &grad), &weight)) in x.iter().zip(grad).zip(weight).enumerate() {
-                let flowing = grad * weight;
-                sums[0][lane] += flowing.widen();
-                sums[1][lane] += (flowing * (x - mean) * inv_std).widen();
+        let [mut of_mean, mut of_scale] = *sums;
+        let scaled = |x: T, flowing: T| (flowing * (x - mean) * inv_std).widen();
+        let (xs, x_rest) = x.as_chunks::<LANES>();
+        let (grads, grad_rest) = grad.as_chunks::<LANES>();
+        let (weights, weight_rest) = weight.as_chunks::<LANES>();
+        for ((x, grad), weight) in xs.iter().zip(grads).zip(weights) {
+            for lane in 0..LANES {
+                let flowing = grad[lane] * weight[lane];
+                of_mean[lane] += flowing.widen();
+                of_scale[lane] += scaled(x[lane], flowing);
             }
         }
+        let rest = x_rest.iter().zip(grad_rest).zip(weight_rest);
+        for (lane, ((&x, &grad), &weight)) in rest.enumerate() {
+            let flowing = grad * weight;
+            of_mean[lane] += flowing.widen();
+            of_scale[lane] += scaled(x, flowing);
+        }
+        *sums = [of_mean, of_scale];
     }
 
     /// `constants`: the row's mean and inverse standard deviation, the mean of the gradient of the

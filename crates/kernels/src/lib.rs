@@ -53,6 +53,7 @@
 
 pub mod activation;
 pub mod add;
+pub mod attention;
 pub mod avg_pool;
 pub mod batch_norm;
 pub mod channel_sums;
@@ -61,6 +62,7 @@ pub mod conv;
 pub mod conv_shape;
 pub mod copied;
 pub mod dropout;
+mod erf;
 mod error;
 mod exp;
 pub mod finish;
@@ -68,6 +70,7 @@ pub mod float;
 pub mod gemm;
 pub mod layer_norm;
 pub mod layout;
+pub mod local_response_norm;
 pub mod max_pool;
 pub mod mul;
 pub mod optimizer_step;
@@ -84,6 +87,7 @@ mod simd;
 pub mod softmax;
 mod vectorize;
 mod winograd;
+pub mod workspace;
 
 pub use error::{Error, Result};
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::channel_sums::sum_rows;
 use super::compiled::compiled;
 use super::float::Float;
-use super::output::build_from;
+use super::output::{build_from, filled_in_pieces};
 use super::pieces::rows_per_piece;
 use super::vectorize::vectorize;
 
@@ -132,6 +132,13 @@ impl Places {
         }
     }
 
+    /// The positions of `groups` equal groups in turn: the first of each group, then the second of each, and so on.
+    /// `inputs` must be a multiple of `groups`.
+    pub fn shuffled(inputs: usize, groups: usize) -> Self {
+        let each = inputs / groups;
+        Self::listed(inputs, (0..inputs).map(|output| [output % groups * each + output / groups]))
+    }
+
     /// The lists from the inputs back to the outputs.
     pub fn transposed(&self) -> Self {
         match *self {
@@ -196,6 +203,14 @@ impl Places {
         let end = (inputs as isize - offset).clamp(start, outputs as isize);
         let first = if start < end { start + offset } else { 0 };
         Some((start as usize..end as usize, first as usize))
+    }
+
+    /// If each output reads exactly one of any inputs: the input of each.
+    fn gathered(&self) -> Option<&[usize]> {
+        let Self::Listed { starts, places, .. } = self else {
+            return None;
+        };
+        starts.iter().copied().eq(0..=places.len()).then_some(places)
     }
 
     /// Merges two axes into one, this one outside of `inner`, if the merged axis is as simple.
@@ -320,13 +335,46 @@ compiled! {
         };
         let row_len = last.places.outputs();
         let rows = rows_per_piece(row_len);
+        let gathered = last.places.gathered().filter(|_| last.stride == 1);
         build_from(len.max(x.len()), len, rows * row_len, |i, out| {
             let mut bases = Vec::new();
             for (row, out) in out.chunks_exact_mut(row_len).enumerate() {
                 find_bases(outer, i * rows + row, &mut bases);
-                rearrange_row(x, &bases, last, fill, out);
+                match (gathered, &bases[..]) {
+                    (Some(places), &[base]) => gather(&x[base..], places, out),
+                    _ => rearrange_row(x, &bases, last, fill, out),
+                }
             }
         })
+    }
+
+    /// Puts matrices side by side. Row `i` of the output is row `i` of each part in turn. A part is its elements and
+    /// the length of its rows.
+    ///
+    /// # Panics
+    /// If the parts have different numbers of rows.
+    pub fn cat_rows(parts: &[(&[T], usize)]) -> Vec<T> {
+        let row_len: usize = parts.iter().map(|(_, len)| len).sum();
+        let rows = parts.iter().find(|(_, len)| *len > 0);
+        let rows = rows.map_or(0, |(part, len)| part.len() / len);
+        let fits = |(part, len): &(&[T], usize)| part.len() == rows * len;
+        assert!(parts.iter().all(fits), "every part has as many rows");
+        if rows * row_len == 0 {
+            return Vec::new();
+        }
+        let per_piece = rows_per_piece(row_len);
+        let write = |i: usize, out: &mut [T]| {
+            for (row, mut out) in out.chunks_exact_mut(row_len).enumerate() {
+                let row = i * per_piece + row;
+                for (part, len) in parts {
+                    let (own, rest) = out.split_at_mut(*len);
+                    own.copy_from_slice(&part[row * len..][..*len]);
+                    out = rest;
+                }
+            }
+        };
+        // SAFETY: a piece has whole rows, the parts of a row add up to `row_len`, and nothing is read from it.
+        unsafe { filled_in_pieces(rows * row_len, per_piece * row_len, write) }
     }
 }
 
@@ -347,6 +395,12 @@ fn find_bases(outer: &[AxisPlaces], mut row: usize, bases: &mut Vec<usize>) {
             let starts = list.iter().map(|place| place * axis.stride);
             bases.extend(starts.flat_map(|start| inner.iter().map(move |base| start + base)));
         }
+    }
+}
+
+fn gather<T: Float>(x: &[T], places: &[usize], out: &mut [T]) {
+    for (out, &place) in out.iter_mut().zip(places) {
+        *out = x[place];
     }
 }
 
@@ -435,6 +489,7 @@ mod tests {
             Places::Sum { inputs: 4 },
             Places::padded(4, 2, 3, Outside::Reflected),
             Places::padded(4, 2, 3, Outside::Nothing),
+            Places::shuffled(12, 3),
         ] {
             assert_eq!(places.transposed().transposed(), places);
         }
@@ -450,6 +505,27 @@ mod tests {
         assert_eq!(swapped.axes().len(), 2);
         let y = rearrange(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], &swapped, 0.0);
         assert_eq!(y, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
+    fn a_shuffle_takes_groups_in_turn_and_another_undoes_it() {
+        assert_eq!(lists(&Places::shuffled(6, 2)).concat(), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(Places::shuffled(6, 2).transposed(), Places::shuffled(6, 3));
+        assert!(Places::shuffled(6, 2).gathered().is_some());
+        assert!(Places::padded(2, 1, 1, Outside::Nothing).gathered().is_none());
+        let rows = vec![Places::all(2), Places::shuffled(4, 2)];
+        let x = [0f32, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+        let y = rearrange(&x, &Rearrangement::new(rows, &[0, 1]), 0.0);
+        assert_eq!(y, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    }
+
+    #[test]
+    fn rows_lie_side_by_side() {
+        let (x, y) = ([1f32, 2.0, 3.0, 4.0], [10f32, 20.0]);
+        assert_eq!(cat_rows(&[(&x, 2), (&y, 1)]), [1.0, 2.0, 10.0, 3.0, 4.0, 20.0]);
+        assert_eq!(cat_rows(&[(&y, 1), (&[], 0), (&x, 2)]), [10.0, 1.0, 2.0, 20.0, 3.0, 4.0]);
+        assert!(cat_rows::<f32>(&[(&[], 3), (&[], 1)]).is_empty());
+        assert!(cat_rows::<f32>(&[]).is_empty());
     }
 
     #[test]

@@ -56,6 +56,34 @@ impl ResampleWeights {
         Self::new(from, rows)
     }
 
+    /// `to` positions on an axis of `from` positions. Each is interpolated between four by a cubic convolution
+    /// (Keys 1981) with the parameter -0.75. Positions outside of the axis are those of its ends.
+    pub fn cubic(from: usize, to: usize, align_corners: bool) -> Self {
+        const A: f64 = -0.75;
+        let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+        let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+        let rows = (0..to).map(|i| {
+            let centre = if align_corners {
+                i as f64 * (from - 1) as f64 / (to - 1).max(1) as f64
+            } else {
+                (i as f64 + 0.5) * from as f64 / to as f64 - 0.5
+            };
+            let (first, share) = (centre.floor(), centre - centre.floor());
+            let weights = [far(share + 1.0), near(share), near(1.0 - share), far(2.0 - share)];
+            let mut taps: Vec<(usize, f64)> = Vec::new();
+            for (offset, weight) in weights.into_iter().enumerate() {
+                let place = first + offset as f64 - 1.0;
+                let place = place.clamp(0.0, (from - 1) as f64) as usize;
+                match taps.last_mut() {
+                    Some((last, sum)) if *last == place => *sum += weight,
+                    _ => taps.push((place, weight)),
+                }
+            }
+            taps
+        });
+        Self::new(from, rows)
+    }
+
     /// The weights from the inputs back to the outputs.
     pub fn transposed(&self) -> Self {
         let mut holders = vec![Vec::new(); self.inputs];
@@ -122,6 +150,8 @@ mod tests {
                 ResampleWeights::nearest(from, to),
                 ResampleWeights::linear(from, to, false),
                 ResampleWeights::linear(from, to, true),
+                ResampleWeights::cubic(from, to, false),
+                ResampleWeights::cubic(from, to, true),
             ];
             for table in kinds {
                 assert_eq!(table.outputs(), to);

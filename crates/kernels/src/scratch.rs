@@ -15,7 +15,7 @@ use super::float::Float;
 const ALIGNMENT: usize = 4096;
 
 /// Number of buffers that a thread keeps. One call holds at most this many on one thread.
-const KEPT: usize = 4;
+pub(crate) const KEPT: usize = 4;
 
 thread_local! {
     static POOL: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
@@ -41,6 +41,12 @@ impl<T: Float> Scratch<T> {
         let buffer = kept.unwrap_or_else(|| Buffer::new(layout.size()));
         Self { buffer, len, of: PhantomData }
     }
+}
+
+/// Bytes of the buffers that the current thread keeps.
+#[cfg(test)]
+pub(crate) fn kept_bytes() -> usize {
+    POOL.with_borrow(|pool| pool.iter().map(|buffer| buffer.bytes).sum())
 }
 
 impl<T> Drop for Scratch<T> {

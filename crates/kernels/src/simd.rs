@@ -13,6 +13,8 @@ mod portable;
 
 use std::sync::OnceLock;
 
+use crate::exp::TAIL;
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
@@ -46,6 +48,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
     /// `a * b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+
+    /// The larger of each pair. If `a` is a NaN, the result is `b`.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// `e` to the power of each value, accurate to 2 units in the last place if the result is a normal
+    /// number. A NaN stays NaN.
+    fn exp(self, value: Self::Vector) -> Self::Vector;
 
     /// `min(max(value, 0), ceiling)`. A NaN stays NaN.
     fn relu(self, value: Self::Vector, ceiling: Self::Vector) -> Self::Vector;
@@ -87,6 +96,16 @@ pub(crate) trait Simd: Copy + Send + Sync {
         to: *mut f32,
         to_stride: usize,
     );
+}
+
+/// `e^r` for `|r| <= ln 2 / 2`. The polynomial is that of [`exp`](crate::exp::exp).
+#[inline(always)]
+fn exp_of_rest<S: Simd>(simd: S, r: S::Vector) -> S::Vector {
+    let mut tail = simd.splat(TAIL[0]);
+    for &next in &TAIL[1..] {
+        tail = simd.mul_add(tail, r, simd.splat(next));
+    }
+    simd.add(simd.mul_add(simd.mul(tail, r), r, r), simd.splat(1.0))
 }
 
 /// Number of lanes of the widest vectors.
@@ -233,6 +252,36 @@ mod tests {
         }
         assert!(values[0].is_nan());
         assert_eq!(values[1..4], [0.0, 6.0, 0.5]);
+    }
+
+    fn check_exp<S: Simd>(simd: S) {
+        let exp = |x: f32| {
+            let mut lanes = [0.0; MAX_LANES];
+            // SAFETY: the buffer holds LANES values.
+            unsafe { simd.store(lanes.as_mut_ptr(), simd.exp(simd.splat(x))) };
+            lanes[0]
+        };
+        let mut worst = 0f64;
+        for i in -87_300..=88_720 {
+            let x = i as f32 * 1e-3;
+            let exact = f64::from(x).exp();
+            let unit = f64::from((exact as f32).next_up() - exact as f32);
+            worst = worst.max((f64::from(exp(x)) - exact).abs() / unit);
+        }
+        assert!(worst < 2.0, "{worst} units in the last place");
+        assert_eq!([exp(0.0), exp(88.8), exp(f32::INFINITY)], [1.0, f32::INFINITY, f32::INFINITY]);
+        assert_eq!([exp(-104.1), exp(f32::NEG_INFINITY)], [0.0, 0.0]);
+        assert!(exp(f32::NAN).is_nan());
+        for x in [-87.5f32, -95.0, -103.0] {
+            assert!((f64::from(exp(x)) - f64::from(x).exp()).abs() < 3e-45, "{x}");
+        }
+    }
+
+    #[test]
+    fn exp_is_near_the_exact_value() {
+        for level in Level::available() {
+            with_simd!(level, simd => check_exp(simd));
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::conv_shape::ConvShape;
 use crate::finish::Finish;
 use crate::scratch::Scratch;
 use crate::simd::{Level, with_simd};
+use crate::workspace::{Product, Workspace};
 use grid::TileGrid;
 use kernels::Kernels;
 pub(crate) use size::Size;
@@ -80,6 +81,19 @@ fn backward_data(size: Size, dy: &[f32], kernel: &[f32], dx: &mut [f32], shape: 
 /// As [`forward`] does.
 fn backward_weight(size: Size, x: &[f32], dy: &[f32], dkernel: &mut [f32], shape: &ConvShape) {
     backward_weight_at(Level::get(), size, x, dy, dkernel, shape);
+}
+
+/// The working memory of one of the three products of a convolution, in tiles of `size`.
+pub(crate) fn workspace(size: Size, shape: &ConvShape, product: Product) -> Workspace {
+    let (inputs, outputs) = (shape.in_channels, shape.out_channels);
+    with_tiles!(size, F => with_simd!(Level::get(), simd => {
+        let grid = TileGrid::<F>::new(shape);
+        match product {
+            Product::Output => correlate::workspace(simd, [inputs, outputs], grid),
+            Product::InputGradient => correlate::workspace(simd, [outputs, inputs], grid),
+            Product::KernelGradient => backward_weight::workspace(simd, [inputs, outputs], grid),
+        }
+    }))
 }
 
 /// A kernel that was transformed in advance, for the instruction set that this process uses.

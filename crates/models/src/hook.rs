@@ -87,6 +87,12 @@ pub trait LayerHook {
         Ok(None)
     }
 
+    /// Hears that the layer computes `multiply_adds` products without parameters, such as those of attention. They
+    /// cannot be counted from the layer's parameters and its output. By default nothing is done.
+    fn products(&mut self, layer: &str, multiply_adds: usize) {
+        let _ = (layer, multiply_adds);
+    }
+
     /// A hook that sees the gradient at the tensor that [`LayerHook::output`] returned for this layer, during
     /// `backward`. The default is no hook. Gradients of feature maps are `[batch, channels, height, width]`.
     ///
@@ -103,6 +109,8 @@ pub trait LayerHook {
 pub struct RecordShapes {
     /// The path and output shape of each layer.
     pub shapes: Vec<(String, Vec<usize>)>,
+    /// The path of each layer that computes products without parameters, and their multiply-adds.
+    pub products: Vec<(String, usize)>,
 }
 
 impl LayerHook for RecordShapes {
@@ -113,5 +121,9 @@ impl LayerHook for RecordShapes {
     fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
         self.shapes.push((layer.to_owned(), output.dims().to_vec()));
         Ok(output)
+    }
+
+    fn products(&mut self, layer: &str, multiply_adds: usize) {
+        self.products.push((layer.to_owned(), multiply_adds));
     }
 }

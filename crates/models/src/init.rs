@@ -56,6 +56,19 @@ impl Init {
         Self::Normal { mean: 0.0, std: (2.0 / fan_out.max(1) as f64).sqrt() }
     }
 
+    /// Normal with mean 0 and standard deviation `sqrt(2 / fan_in)` (He et al. 2015, equation 10). This is
+    /// PyTorch's `kaiming_normal_` without arguments. torchvision's DenseNet uses it. `fan_in` is the number of
+    /// inputs that reach one output.
+    pub fn fan_in_normal(fan_in: usize) -> Self {
+        Self::Normal { mean: 0.0, std: (2.0 / fan_in.max(1) as f64).sqrt() }
+    }
+
+    /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010, PyTorch's `xavier_uniform_`).
+    pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Self {
+        let bound = (6.0 / (fan_in + fan_out).max(1) as f64).sqrt();
+        Self::Uniform { low: -bound, high: bound }
+    }
+
     /// PyTorch's `trunc_normal_(std=std)`: mean 0, truncated at -2 and 2. These bounds are values, not
     /// multiples of the standard deviation. Vision transformers use this initialisation.
     pub fn truncated_normal(std: f64) -> Self {

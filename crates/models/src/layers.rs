@@ -15,6 +15,8 @@
 //! | [`Activate`] | any activation function, with its setting: `nn.LeakyReLU`, `nn.ELU` |
 //! | [`Dropout`], [`StochasticDepth`] | `nn.Dropout`, torchvision's `StochasticDepth` |
 //! | [`SqueezeExcitation`] | torchvision's `SqueezeExcitation` |
+//! | [`MultiheadAttention`] | `nn.MultiheadAttention`, timm's `Attention` |
+//! | [`MlpBlock`] | torchvision's `MLPBlock`, timm's `Mlp` |
 //!
 //! ```
 //! use candle_vision_models::candle_core::{DType, Device, Result, Tensor};
@@ -42,6 +44,8 @@ mod conv_norm;
 mod dropout;
 mod layer_norm;
 mod linear;
+mod mlp_block;
+mod multihead_attention;
 mod pools;
 mod squeeze_excitation;
 mod stochastic_depth;
@@ -55,6 +59,9 @@ pub use conv2d::{Conv2d, Conv2dOptions};
 pub use dropout::Dropout;
 pub use layer_norm::{LayerNorm, LayerNormOptions};
 pub use linear::{Linear, LinearOptions};
+pub use mlp_block::{MlpBlock, MlpBlockOptions};
+pub(crate) use multihead_attention::products_of_attention;
+pub use multihead_attention::{AttentionNames, MultiheadAttention, MultiheadAttentionOptions};
 pub use pools::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool, MaxPool2d};
 pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationOptions};
 pub use stochastic_depth::StochasticDepth;

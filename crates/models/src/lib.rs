@@ -16,6 +16,7 @@
 //! | [`interop`] | networks of candle-nn here, networks here as modules of candle-nn |
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
 //! | [`whitening_kernels`] | a first layer that is computed from the images instead of learned |
+//! | [`memory`] | what a training step takes, before it runs, and the largest batch that fits |
 //! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
 //!
 //! `candle_core` and the [`Generator`] that everything random draws from are re-exported: a program that
@@ -40,6 +41,7 @@ mod hooks;
 mod init;
 pub mod interop;
 pub mod layers;
+pub mod memory;
 mod model;
 mod networks;
 mod parameters;
@@ -61,10 +63,16 @@ pub use hooks::Hooks;
 pub use init::{Init, standard_normal};
 pub use model::{AuxiliaryOutputs, Model, TokenGrid};
 pub use networks::{
-    AlexNet, AlexNetConfig, EvalPreprocessing, GapCnn, GapCnnConfig, InputSizes, Mlp, MlpConfig,
-    MobileNetV2, MobileNetV2Config, NetworkEntry, Networks, PublishedWeights, ResNet, ResNet9,
-    ResNet9Config, ResNetBlock, ResNetConfig, ResizeInterpolation, SimpleCnn, SimpleCnnConfig,
-    build, fine_tuned, imagenet_classes,
+    AlexNet, AlexNetConfig, AlexNetForm, ConvNeXt, ConvNeXtConfig, DenseNet, DenseNetConfig,
+    EfficientNet, EfficientNetConfig, EfficientNetLite, EfficientNetLiteConfig, EfficientNetStage,
+    EvalPreprocessing, GapCnn, GapCnnConfig, GoogLeNet, GoogLeNetConfig, InceptionV3,
+    InceptionV3Config, InputSizes, LeNet, LeNetConfig, Mlp, MlpConfig, MnasNet, MnasNetConfig,
+    MobileNetV2, MobileNetV2Config, MobileNetV3, MobileNetV3Block, MobileNetV3Config, NetworkEntry,
+    Networks, PublishedWeights, RegNet, RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config,
+    ResNetBlock, ResNetConfig, ResizeInterpolation, ShuffleNetV2, ShuffleNetV2Config, SimpleCnn,
+    SimpleCnnConfig, SqueezeNet, SqueezeNetConfig, SqueezeNetVersion, SwinTransformer,
+    SwinTransformerConfig, TransformerNames, Vgg, VggConfig, VisionTransformer,
+    VisionTransformerConfig, build, fine_tuned, imagenet_classes, imagenet_synsets,
 };
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};

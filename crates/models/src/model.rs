@@ -75,7 +75,8 @@ pub trait Model: Send + Sync {
     ///
     /// # Shapes
     /// - `images`: as in [`Model::forward`]
-    /// - returns `[batch, channels, height, width]`, or `[batch, features]` for a network without maps
+    /// - returns `[batch, channels, height, width]`, `[batch, tokens, features]` for a network with a
+    ///   [`Model::token_grid`], or `[batch, features]` for one without maps
     ///
     /// # Errors
     /// If the shape does not fit, or the network does not tell its backbone from its head, which is the
@@ -129,6 +130,21 @@ pub trait Model: Send + Sync {
         Ok(AuxiliaryOutputs { logits: self.forward(images, pass)?, auxiliary: Vec::new() })
     }
 
+    /// The paths of the auxiliary classifiers that [`Model::forward_auxiliary`] runs, also where this network was
+    /// built without them. A weight file may hold them for other classes, or not at all: training needs them, and
+    /// evaluation does not.
+    fn auxiliary_heads(&self) -> &[&str] {
+        &[]
+    }
+
+    /// This network's name of a parameter that older published files call `name`: `norm1.weight` for the
+    /// `norm.1.weight` of torchvision's DenseNets. `name` may have a prefix, such as `module.`. `None`, the default,
+    /// for a name that is not one of those.
+    fn rename_weight(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
     /// Fits a tensor of a weight file to this network where its form differs from the published
     /// one, for instance the centre of a larger stem kernel. `None` leaves it as it is.
     ///
@@ -137,6 +153,13 @@ pub trait Model: Send + Sync {
     fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
         let _ = (path, tensor);
         Ok(None)
+    }
+
+    /// Whether published weight files hold a tensor called `name` that is no part of this network, such as the mask
+    /// token of a pretraining. It is left out, and the load report says so.
+    fn leaves_out_weight(&self, name: &str) -> bool {
+        let _ = name;
+        false
     }
 
     /// How many images of the training set [`Model::fit_images`] wants to see before the first
@@ -261,8 +284,20 @@ macro_rules! model_behind_pointer {
                 (**self).forward_auxiliary(images, pass)
             }
 
+            fn auxiliary_heads(&self) -> &[&str] {
+                (**self).auxiliary_heads()
+            }
+
+            fn rename_weight(&self, name: &str) -> Option<String> {
+                (**self).rename_weight(name)
+            }
+
             fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
                 (**self).adapt_weight(path, tensor)
+            }
+
+            fn leaves_out_weight(&self, name: &str) -> bool {
+                (**self).leaves_out_weight(name)
             }
 
             fn images_to_fit(&self) -> usize {

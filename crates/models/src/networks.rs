@@ -1,16 +1,32 @@
 //! The networks: a table of them by name, and what each can be built from without a name.
 
 mod alexnet;
+mod basic_conv;
 mod config;
+mod convnext;
+mod densenet;
+mod efficientnet;
 mod entry;
 mod gap_cnn;
+mod googlenet;
+mod inception_v3;
+mod inverted_residual;
+mod lenet;
 mod mlp;
+mod mnasnet;
 mod mobilenet_v2;
+mod mobilenet_v3;
 mod published;
+mod regnet;
 mod residual;
 mod resnet;
 mod resnet9;
+mod shufflenet_v2;
 mod simple_cnn;
+mod squeezenet;
+mod swin_transformer;
+mod vgg;
+mod vision_transformer;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -18,17 +34,35 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Error, Result, bail};
 use candle_vision_registry::{Table, TableError};
 
-pub use alexnet::{AlexNet, AlexNetConfig};
+pub use alexnet::{AlexNet, AlexNetConfig, AlexNetForm};
+pub use convnext::{ConvNeXt, ConvNeXtConfig};
+pub use densenet::{DenseNet, DenseNetConfig};
+pub use efficientnet::{
+    EfficientNet, EfficientNetConfig, EfficientNetLite, EfficientNetLiteConfig, EfficientNetStage,
+};
 pub use entry::{InputSizes, NetworkEntry};
 pub use gap_cnn::{GapCnn, GapCnnConfig};
+pub use googlenet::{GoogLeNet, GoogLeNetConfig};
+pub use inception_v3::{InceptionV3, InceptionV3Config};
+pub use lenet::{LeNet, LeNetConfig};
 pub use mlp::{Mlp, MlpConfig};
+pub use mnasnet::{MnasNet, MnasNetConfig};
 pub use mobilenet_v2::{MobileNetV2, MobileNetV2Config};
+pub use mobilenet_v3::{MobileNetV3, MobileNetV3Block, MobileNetV3Config};
 use published::TorchvisionWeights;
-pub use published::{EvalPreprocessing, PublishedWeights, ResizeInterpolation, imagenet_classes};
+pub use published::{
+    EvalPreprocessing, PublishedWeights, ResizeInterpolation, imagenet_classes, imagenet_synsets,
+};
+pub use regnet::{RegNet, RegNetConfig, RegNetStage};
 pub use residual::ResNetBlock;
 pub use resnet::{ResNet, ResNetConfig};
 pub use resnet9::{ResNet9, ResNet9Config};
+pub use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 pub use simple_cnn::{SimpleCnn, SimpleCnnConfig};
+pub use squeezenet::{SqueezeNet, SqueezeNetConfig, SqueezeNetVersion};
+pub use swin_transformer::{SwinTransformer, SwinTransformerConfig};
+pub use vgg::{Vgg, VggConfig};
+pub use vision_transformer::{TransformerNames, VisionTransformer, VisionTransformerConfig};
 
 use crate::weights::{Strictness, WeightFile};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters};
@@ -39,9 +73,11 @@ static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
         "network",
         [
             mlp::mlp(),
+            lenet::lenet5(),
             simple_cnn::simple_cnn(),
             gap_cnn::gap_cnn(),
             gap_cnn::gap_cnn_deep(),
+            gap_cnn::gap_cnn_hidden(),
             resnet9::resnet9(),
             resnet::resnet18(),
             resnet::resnet34(),
@@ -53,9 +89,85 @@ static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
             resnet::resnext101_64x4d(),
             resnet::wide_resnet50_2(),
             resnet::wide_resnet101_2(),
+            resnet::resnet18_32(),
             mobilenet_v2::mobilenet_v2(),
+            vgg::vgg11(),
+            vgg::vgg11_bn(),
+            vgg::vgg13(),
+            vgg::vgg13_bn(),
+            vgg::vgg16(),
+            vgg::vgg16_bn(),
+            vgg::vgg19(),
+            vgg::vgg19_bn(),
+            squeezenet::squeezenet1_1(),
+            squeezenet::squeezenet1_0(),
+            googlenet::googlenet(),
+            inception_v3::inception_v3(),
+            densenet::densenet121(),
+            densenet::densenet169(),
+            densenet::densenet201(),
+            densenet::densenet161(),
+            shufflenet_v2::shufflenet_v2_x0_5(),
+            shufflenet_v2::shufflenet_v2_x1_0(),
+            shufflenet_v2::shufflenet_v2_x1_5(),
+            shufflenet_v2::shufflenet_v2_x2_0(),
+            mnasnet::mnasnet0_5(),
+            mnasnet::mnasnet0_75(),
+            mnasnet::mnasnet1_0(),
+            mnasnet::mnasnet1_3(),
+            mobilenet_v3::mobilenet_v3_small(),
+            mobilenet_v3::mobilenet_v3_large(),
+            efficientnet::efficientnet_b0(),
+            efficientnet::efficientnet_b1(),
+            efficientnet::efficientnet_b2(),
+            efficientnet::efficientnet_b3(),
+            efficientnet::efficientnet_b4(),
+            efficientnet::efficientnet_b5(),
+            efficientnet::efficientnet_b6(),
+            efficientnet::efficientnet_b7(),
+            efficientnet::efficientnet_v2_s(),
+            efficientnet::efficientnet_v2_m(),
+            efficientnet::efficientnet_v2_l(),
+            efficientnet::lite::efficientnet_lite0(),
+            efficientnet::lite::efficientnet_lite1(),
+            efficientnet::lite::efficientnet_lite2(),
+            regnet::regnet_y_400mf(),
+            regnet::regnet_y_800mf(),
+            regnet::regnet_y_1_6gf(),
+            regnet::regnet_y_3_2gf(),
+            regnet::regnet_y_8gf(),
+            regnet::regnet_y_16gf(),
+            regnet::regnet_y_32gf(),
+            regnet::regnet_y_128gf(),
+            regnet::regnet_x_400mf(),
+            regnet::regnet_x_800mf(),
+            regnet::regnet_x_1_6gf(),
+            regnet::regnet_x_3_2gf(),
+            regnet::regnet_x_8gf(),
+            regnet::regnet_x_16gf(),
+            regnet::regnet_x_32gf(),
+            convnext::convnext_tiny(),
+            convnext::convnext_small(),
+            convnext::convnext_base(),
+            convnext::convnext_large(),
+            vision_transformer::deit_tiny_patch16_224(),
+            vision_transformer::deit_small_patch16_224(),
+            vision_transformer::deit_base_patch16_224(),
+            vision_transformer::vit_b_16(),
+            vision_transformer::vit_b_32(),
+            vision_transformer::vit_l_16(),
+            vision_transformer::vit_l_32(),
+            vision_transformer::vit_h_14(),
+            vision_transformer::vit_small_patch14_dinov2(),
+            vision_transformer::vit_base_patch14_dinov2(),
+            vision_transformer::vit_base_patch16_224_mae(),
+            vision_transformer::vit_base_patch16_224_mocov3(),
+            swin_transformer::swin_t(),
+            swin_transformer::swin_s(),
+            swin_transformer::swin_b(),
             alexnet::alexnet(),
             alexnet::alexnet_32(),
+            alexnet::alexnet_cifar(),
         ],
     ))
 });

@@ -263,6 +263,16 @@ impl ParameterBuilder {
         self.add(self.join(name), &zero, ParameterKind::Buffer)
     }
 
+    /// Adds integers to this layer that follow from its form, such as a table of indices: an `i64` vector. They are
+    /// not learned; files of other programs hold them.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn indices(&self, name: &str, values: &[i64]) -> Result<Parameter> {
+        let tensor = Tensor::from_slice(values, values.len(), &self.root.device)?;
+        self.add(self.join(name), &tensor, ParameterKind::Buffer)
+    }
+
     fn add(&self, path: String, tensor: &Tensor, kind: ParameterKind) -> Result<Parameter> {
         let parameter = Parameter::new(path, tensor, kind)?;
         let mut list = self.root.parameters.lock();

@@ -199,6 +199,13 @@ impl<'p> Pass<'p> {
         self.hook.as_ref().is_some_and(|hook| hook.wants(path) && hook.wants_input(path))
     }
 
+    /// A layer calls this with its own path if it computes products without parameters, such as those of attention.
+    pub fn products(&mut self, path: &str, multiply_adds: usize) {
+        if let Some(hook) = self.hook.as_mut().filter(|hook| hook.wants(path)) {
+            hook.products(path, multiply_adds);
+        }
+    }
+
     /// A layer calls this with its own path and input, and continues with the returned tensor. Layouts are
     /// those of [`Pass::output`].
     ///

@@ -44,13 +44,13 @@ impl ModelSpec {
     /// of this crate, that is `[3, 224, 224]`; [`Networks::spec`] knows the size of registered ones.
     pub fn new(architecture: &str, num_classes: usize) -> Self {
         let published = Networks::built_in().get(architecture).map(|entry| entry.published_input());
-        Self {
-            architecture: architecture.to_owned(),
-            num_classes,
-            input: published.unwrap_or(USUAL_INPUT),
-            dropout: None,
-            settings: Map::new(),
-        }
+        Self::of(architecture, num_classes, published.unwrap_or(USUAL_INPUT))
+    }
+
+    /// The same with an input size that is known: the rows of the table of networks need specs before there is a table.
+    pub(crate) fn of(architecture: &str, num_classes: usize, input: [usize; 3]) -> Self {
+        let architecture = architecture.to_owned();
+        Self { architecture, num_classes, input, dropout: None, settings: Map::new() }
     }
 
     /// The same network for images of `[channels, height, width]`.

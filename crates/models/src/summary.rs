@@ -6,22 +6,26 @@ use crate::{Model, Parameter, Pass, RecordShapes};
 
 /// One layer of a [`Summary`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerSummary {
     /// The layer's path.
     pub path: String,
     /// Its output shape for one batch. Feature maps are `[batch, channels, height, width]`.
     pub output: Vec<usize>,
+    /// `[height, width]` of its kernel, if it is a convolution.
+    pub kernel: Option<[usize; 2]>,
     /// Number of learned elements of this layer alone.
     pub parameters: usize,
     /// Whether a training pass computes gradients for them. `None` for a layer without parameters.
     pub trainable: Option<bool>,
-    /// Multiply-adds of the layer's products. Biases and norms are not counted. torchinfo counts them, which
-    /// adds less than one in a thousand.
+    /// Multiply-adds of the layer's products: those with its weights, and those of attention. Biases and norms are
+    /// not counted. torchinfo counts them, which adds less than one in a thousand.
     pub multiply_adds: usize,
 }
 
 /// The result of [`summarize`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// The layers in the order of the forward pass.
     pub layers: Vec<LayerSummary>,
@@ -45,8 +49,13 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
     let images = Tensor::zeros(shape, DType::F32, &model.parameters().device())?;
     let mut shapes = RecordShapes::default();
     model.forward(&images, &mut Pass::eval().with_hooks(&mut shapes))?;
-    let layers: Vec<LayerSummary> =
+    let mut layers: Vec<LayerSummary> =
         shapes.shapes.into_iter().map(|(path, output)| layer(path, output, &weights)).collect();
+    for (path, multiply_adds) in shapes.products {
+        if let Some(layer) = layers.iter_mut().find(|layer| layer.path == path) {
+            layer.multiply_adds += multiply_adds;
+        }
+    }
     let count = |keep: fn(&Parameter) -> bool| {
         weights.iter().filter(|weight| keep(weight)).map(Parameter::elem_count).sum()
     };
@@ -58,6 +67,42 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
     })
 }
 
+impl Summary {
+    /// The same with the layers below `depth` parts of a path added up: `layer1.0.conv1` becomes a part of `layer1.0`
+    /// at depth 2, whose output is that of its last layer. The totals stay.
+    pub fn at_depth(&self, depth: usize) -> Self {
+        let mut layers: Vec<LayerSummary> = Vec::new();
+        for layer in &self.layers {
+            let parts: Vec<&str> = layer.path.split('.').take(depth.max(1)).collect();
+            let path = parts.join(".");
+            // A block follows its last layer, so all layers of one path come one after the other.
+            match layers.last_mut().filter(|last| last.path == path) {
+                Some(whole) => whole.add(layer),
+                None => layers.push(LayerSummary { path, ..layer.clone() }),
+            }
+        }
+        Self { layers, ..self.clone() }
+    }
+}
+
+impl LayerSummary {
+    fn add(&mut self, next: &Self) {
+        self.output = next.output.clone();
+        self.kernel = None;
+        self.parameters += next.parameters;
+        self.multiply_adds += next.multiply_adds;
+        self.trainable = match (self.trainable, next.trainable) {
+            (None, trainable) | (trainable, None) => trainable,
+            (Some(a), Some(b)) => Some(a || b),
+        };
+    }
+
+    /// Bytes of its output in 32-bit floats.
+    pub fn output_bytes(&self) -> usize {
+        4 * self.output.iter().product::<usize>()
+    }
+}
+
 fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummary {
     let own: Vec<&Parameter> = weights
         .iter()
@@ -67,11 +112,23 @@ fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummar
     // of output channels.
     let positions = match output.as_slice() {
         [batch, _, height, width] => batch * height * width,
+        [rows, _] => *rows,
+        [batch, tokens, _] => batch * tokens,
         [batch, ..] => *batch,
         [] => 1,
     };
-    let products: usize = own.iter().filter(|p| p.var().rank() > 1).map(|p| p.elem_count()).sum();
+    // Position embeddings, tables and scales are parameters with several dimensions, too, but not of products.
+    let of_products = || {
+        let weights = own.iter().filter(|weight| weight.path().ends_with("weight"));
+        weights.filter(|weight| matches!(weight.var().rank(), 2 | 4))
+    };
+    let products: usize = of_products().map(|weight| weight.elem_count()).sum();
+    let kernel = of_products().find_map(|weight| match weight.var().dims() {
+        [_, _, height, width] => Some([*height, *width]),
+        _ => None,
+    });
     LayerSummary {
+        kernel,
         parameters: own.iter().map(|parameter| parameter.elem_count()).sum(),
         trainable: (!own.is_empty()).then(|| own.iter().any(|p| p.is_trainable())),
         multiply_adds: positions * products,

@@ -15,8 +15,10 @@ mod names;
 mod pickle;
 mod report;
 mod safetensors_file;
+mod sharded;
 mod sniff;
 mod torch;
+mod torch_writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -28,6 +30,7 @@ use candle_core::{Error, Result, Tensor};
 pub use load::load;
 pub use report::LoadReport;
 pub use safetensors_file::{HeaderError, safetensors_header};
+pub use torch_writer::to_torch;
 
 use crate::{Model, Parameters};
 use sniff::Kind;
@@ -56,7 +59,8 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Reads a safetensors file or a file that PyTorch wrote. The file name does not matter.
+    /// Reads a safetensors file or a file that PyTorch wrote. The file name does not matter, except that of an
+    /// index of several files (`model.safetensors.index.json`), which must lie beside it.
     ///
     /// # Errors
     /// If the file is missing, empty, cut short or damaged, if it is not a weight file or is a whole pickled
@@ -75,8 +79,13 @@ impl WeightFile {
             _ => what(error.to_string()),
         })?;
         if metadata.is_dir() {
-            let usual =
-                ["best.safetensors", "last.safetensors", "model.safetensors", "pytorch_model.bin"];
+            let usual = [
+                "best.safetensors",
+                "last.safetensors",
+                "model.safetensors",
+                "model.safetensors.index.json",
+                "pytorch_model.bin",
+            ];
             let inside = usual.into_iter().find(|name| path.join(name).is_file());
             let such_as = inside.map(|name| format!(", such as `{name}`")).unwrap_or_default();
             return Err(what(format!("it is a folder; name the file in it{such_as}")));
@@ -99,6 +108,9 @@ impl WeightFile {
 }
 
 fn read_file(path: &Path, len: u64) -> std::result::Result<WeightFile, String> {
+    if sharded::is_index(path) {
+        return sharded::read(path, len);
+    }
     let open = || File::open(path).map_err(|error| error.to_string());
     let mut start = Vec::new();
     let read = open()?.take(sniff::START as u64).read_to_end(&mut start);

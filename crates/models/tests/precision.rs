@@ -44,7 +44,15 @@ fn error(found: &Tensor, expected: &Tensor) -> Result<f64> {
 }
 
 /// Every kind of layer is in one of these.
-const NETWORKS: [&str; 5] = ["mlp", "simple_cnn", "gap_cnn_deep", "resnet18", "mobilenet_v2"];
+const NETWORKS: [&str; 7] = [
+    "mlp",
+    "simple_cnn",
+    "gap_cnn_deep",
+    "resnet18",
+    "mobilenet_v2",
+    "efficientnet_b0",
+    "convnext_tiny",
+];
 
 /// Roundings add up from layer to layer, and batch norm over few values makes them larger: at this
 /// size MobileNetV2 normalises over eight, which leaves nothing to compare.
@@ -76,7 +84,8 @@ fn a_training_step_in_half_is_near_that_in_f32() -> Result<()> {
 
 #[test]
 fn evaluation_in_half_is_near_that_in_f32() -> Result<()> {
-    for name in NETWORKS {
+    // The feature maps of a new EfficientNet fade from block to block, to less than `f16` can hold.
+    for name in NETWORKS.into_iter().filter(|name| *name != "efficientnet_b0") {
         let (model, images) = (network(name)?, images()?);
         let logits = |precision| model.forward(&images, &mut Pass::eval().precision(precision));
         let full = logits(Precision::F32)?;

@@ -20,6 +20,26 @@ fn resnet18_has_the_published_parameters_and_multiply_adds() -> Result<()> {
     assert_eq!(shape("fc"), Some(vec![1, 1000]));
     let per_layer: usize = summary.layers.iter().map(|layer| layer.parameters).sum();
     assert_eq!(per_layer, summary.parameters, "every parameter belongs to one layer");
+    let blocks = summary.at_depth(2);
+    let block = blocks.layers.iter().find(|layer| layer.path == "layer4.1");
+    let block = block.expect("layer4 has two blocks");
+    assert_eq!((block.parameters, &*block.output), (4_720_640, &[1, 512, 7, 7][..]));
+    assert_eq!((blocks.parameters, blocks.multiply_adds), (11_689_512, 1_814_073_344));
+    assert_eq!(summary.layers[0].kernel, Some([7, 7]));
+    Ok(())
+}
+
+/// torchvision counts the products of attention too, 4.409 G and 4.491 G in all.
+#[test]
+fn products_of_attention_are_counted() -> Result<()> {
+    for (name, parameters, million) in
+        [("vit_b_32", 88_224_232, 4_409), ("swin_t", 28_288_354, 4_491)]
+    {
+        let model = build(&ModelSpec::new(name, 1000), 0, &Device::Cpu)?;
+        let summary = summarize(model.as_ref(), 1)?;
+        assert_eq!(summary.parameters, parameters, "{name}");
+        assert_eq!((summary.multiply_adds + 500_000) / 1_000_000, million, "{name}");
+    }
     Ok(())
 }
 

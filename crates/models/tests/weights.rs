@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Result, Tensor};
 use candle_vision_models::weights::{Strictness, load, read, tensors};
-use candle_vision_models::{Model, ModelSpec, build};
+use candle_vision_models::{Model, ModelSpec, Pass, build};
+use candle_vision_test_support::reference;
 
 fn model(name: &str, num_classes: usize, seed: u64) -> Result<Box<dyn Model>> {
     build(&ModelSpec::new(name, num_classes), seed, &Device::Cpu)
@@ -114,5 +115,75 @@ fn published_resnet18_weights_fit() -> Result<()> {
     assert_eq!(report.matched.len(), 122);
     let report = load(model("resnet18", 2, 0)?.as_ref(), &file, Strictness::ExceptHead)?;
     assert_eq!((report.matched.len(), report.new_head.len()), (120, 2));
+    Ok(())
+}
+
+/// As timm's `adapt_input_conv`: `conv.sum(1, keepdim=True)` for grey images, and for others
+/// `conv.repeat(1, 2, 1, 1)[:, :4] * (3 / 4)`.
+#[test]
+fn a_stem_for_colours_is_fitted_to_other_channels() -> Result<()> {
+    let source = model("gap_cnn", 10, 1)?;
+    let stem = values(source.as_ref(), "conv1.weight")?;
+    let fitted = |channels: usize| -> Result<(Vec<f32>, Option<String>)> {
+        let spec = ModelSpec::new("gap_cnn", 2).input([channels, 224, 224]);
+        let target = build(&spec, 2, &Device::Cpu)?;
+        let report = load(target.as_ref(), &file_of(source.as_ref()), Strictness::ExceptHead)?;
+        Ok((values(target.as_ref(), "conv1.weight")?, report.stem))
+    };
+    let (grey, said) = fitted(1)?;
+    assert_eq!(said.as_deref(), Some("conv1.weight"));
+    for (i, value) in grey.iter().enumerate() {
+        let (out, place) = (i / 9, i % 9);
+        let sum: f32 = (0..3).map(|channel| stem[(out * 3 + channel) * 9 + place]).sum();
+        assert!((value - sum).abs() < 1e-6, "{i}: {value} instead of {sum}");
+    }
+    let (four, _) = fitted(4)?;
+    for (i, value) in four.iter().enumerate() {
+        let (out, channel, place) = (i / 36, i / 9 % 4, i % 9);
+        let expected = 0.75 * stem[(out * 3 + channel % 3) * 9 + place];
+        assert!((value - expected).abs() < 1e-6, "{i}: {value} instead of {expected}");
+    }
+    let strict = ModelSpec::new("gap_cnn", 10).input([1, 224, 224]);
+    let strict = build(&strict, 2, &Device::Cpu)?;
+    assert!(load(strict.as_ref(), &file_of(source.as_ref()), Strictness::Strict).is_err());
+    Ok(())
+}
+
+/// Real ImageNet weights, when the data folder is there: every hundredth logit.
+///
+/// ```python
+/// model = timm.create_model("tf_efficientnet_lite0").eval()
+/// model.load_state_dict(load_file("weights/efficientnet_lite0.safetensors"))
+/// x = recipe.image_batch("efficientnet_lite0.published", (1, 3, 224, 224))
+/// print(model(torch.from_numpy(x))[0, ::100].tolist())
+/// ```
+#[test]
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn published_efficientnet_lite_gives_timms_logits() -> Result<()> {
+    let Some(data) = std::env::var_os("CANDLE_VISION_DATA") else {
+        println!("skipped: CANDLE_VISION_DATA is not set");
+        return Ok(());
+    };
+    let file = read(&std::path::Path::new(&data).join("weights/efficientnet_lite0.safetensors"))?;
+    let model = model("efficientnet_lite0", 1000, 0)?;
+    let report = load(model.as_ref(), &file, Strictness::Strict)?;
+    assert_eq!(report.matched.len(), file.len());
+    let images = reference::image_batch("efficientnet_lite0.published", &[1, 3, 224, 224])?;
+    let logits = model.forward(&images, &mut Pass::eval())?.get(0)?;
+    let places = Tensor::arange_step(0u32, 1000, 100, &Device::Cpu)?;
+    let expected = [
+        -2.487_288_2f32,
+        1.514_642_4,
+        -0.385_881_22,
+        -0.069_612_525,
+        -1.240_088_8,
+        -0.404_875_1,
+        2.305_101,
+        0.486_868_08,
+        -1.989_682_6,
+        1.354_108_1,
+    ];
+    let expected = Tensor::new(&expected, &Device::Cpu)?;
+    reference::assert_close("logits", &logits.index_select(&places, 0)?, &expected, 1e-4);
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::padding::Placement;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 use crate::{Padding2d, PerAxis};
 use candle_vision_kernels::avg_pool as kernels;
 use candle_vision_kernels::pool::{Sliding, Windows};
@@ -127,6 +127,8 @@ struct Average {
     name: &'static str,
     windows: Windows,
 }
+
+impl Footprint for Average {}
 
 impl CustomOp1 for Average {
     fn name(&self) -> &'static str {

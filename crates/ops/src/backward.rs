@@ -158,7 +158,7 @@ fn kind(tensor: &Tensor, nodes: &[&Tensor]) -> &'static str {
 }
 
 /// The op that made each node, `None` for a variable. The whole result is `None` if candle made a node.
-fn recorded(nodes: &[&Tensor]) -> Option<Vec<Option<Arc<dyn Recorded>>>> {
+pub(crate) fn recorded(nodes: &[&Tensor]) -> Option<Vec<Option<Arc<dyn Recorded>>>> {
     let of = |node: &&Tensor| {
         if node.is_variable() { Some(None) } else { tape::made_by(node).map(Some) }
     };

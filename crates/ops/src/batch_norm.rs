@@ -21,7 +21,7 @@ use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
 use crate::storage::Float;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::{apply2, apply3};
+use crate::tape::{Footprint, apply2, apply3};
 use crate::{Activation, check};
 use candle_vision_kernels::batch_norm::{self as kernels, Affine};
 use statistics::statistics;
@@ -242,6 +242,17 @@ impl BatchNorm {
     fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {
         let variance = self.variance.to_vec1::<T>()?;
         Ok(variance.into_iter().map(|v| 1.0 / (v.widen() + self.eps).sqrt()).collect())
+    }
+}
+
+impl Footprint for BatchNorm {
+    fn held(&self) -> Vec<&Tensor> {
+        vec![&self.mean, &self.variance]
+    }
+
+    fn passes_on(&self, argument: usize) -> bool {
+        const RESIDUAL: usize = 2;
+        argument == RESIDUAL && self.activation.ceiling().is_none()
     }
 }
 

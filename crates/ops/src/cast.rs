@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 
 /// `x` converted to another float type. The gradient has the type of `x`.
 ///
@@ -39,6 +39,8 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
 }
 
 struct Cast(DType);
+
+impl Footprint for Cast {}
 
 impl CustomOp1 for Cast {
     fn name(&self) -> &'static str {

@@ -17,11 +17,12 @@ use crate::check;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
+use crate::kept_bytes::bytes;
 use crate::linear::{bias_gradient, check_bias};
 use crate::padding::Placement;
 use crate::storage::Float;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::{apply2, apply3};
+use crate::tape::{Footprint, apply2, apply3};
 use crate::{Activation, PadConfig, activation, pad};
 use candle_vision_kernels::conv;
 use candle_vision_kernels::conv_shape::{ConvShape, out_size};
@@ -241,6 +242,17 @@ impl Conv2d {
     /// The gradient of the kernel, from that of the output.
     pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         x.apply_op2_no_bwd(grad, &KernelGradient(self))
+    }
+}
+
+impl Footprint for Conv2d {
+    fn passing_bytes(&self, result: &Tensor) -> usize {
+        // The gradient of the activation's input.
+        if self.activation.ceiling().is_some() { bytes(result) } else { 0 }
+    }
+
+    fn convolution(&self) -> Option<ConvShape> {
+        Some(self.shape)
     }
 }
 

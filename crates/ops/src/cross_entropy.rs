@@ -12,7 +12,7 @@ use crate::check;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply2;
+use crate::tape::{Footprint, apply2};
 use candle_vision_kernels::float::Float;
 use candle_vision_kernels::softmax as kernels;
 
@@ -201,6 +201,8 @@ fn probability_targets(probabilities: &Tensor, weights: &[f64], smoothing: f64) 
 
 /// The op `-sum(targets * log_softmax(logits))`.
 struct CrossEntropy;
+
+impl Footprint for CrossEntropy {}
 
 impl CustomOp2 for CrossEntropy {
     fn name(&self) -> &'static str {

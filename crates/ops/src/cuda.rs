@@ -7,6 +7,7 @@
 
 mod activation;
 mod array;
+mod attention;
 mod batch_norm;
 mod bounded;
 mod conv;
@@ -21,6 +22,7 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod loading;
+mod local_response_norm;
 mod modules;
 pub(crate) mod optimizer_step;
 mod pool;
@@ -34,6 +36,7 @@ mod upload;
 
 pub(crate) use activation::{curve, curve_gradient, relu_gradient};
 pub(crate) use array::{Array, kept};
+pub(crate) use attention::{Scores, attention, attention_gradients};
 pub(crate) use batch_norm::{
     Normalization, add_residual, affine_gradient, input_gradient as batch_norm_input_gradient,
     moments, normalize, running_statistics,
@@ -53,6 +56,7 @@ pub(crate) use layer_norm::{
 pub(crate) use layout::{copied, rows, transpose};
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use loading::{Translation, load_kernels};
+pub(crate) use local_response_norm::{local_response_norm, local_response_norm_gradient};
 pub(crate) use pool::{Positions, average, average_gradient, max, max_and_positions, max_gradient};
 pub(crate) use rearrange::{mul, rearrange};
 pub(crate) use resample::resample;

@@ -12,7 +12,7 @@ use rand::Rng;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply2;
+use crate::tape::{Footprint, apply2};
 use crate::{Generator, check};
 use candle_vision_kernels::dropout as kernels;
 
@@ -75,6 +75,8 @@ fn scale(probability: f64) -> f64 {
 struct Keep {
     scale: f64,
 }
+
+impl Footprint for Keep {}
 
 impl CustomOp2 for Keep {
     fn name(&self) -> &'static str {

@@ -51,6 +51,11 @@ pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+/// The number of threads that the ops of this crate share.
+pub fn pool_threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Runs the pool's work as it comes, until `done` is set or no work came for a while.
 fn stay_awake(done: &AtomicBool) {
     let mut last_work = Instant::now();

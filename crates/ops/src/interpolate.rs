@@ -12,7 +12,7 @@ use crate::check;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 use candle_vision_kernels::resample::{self as kernels, ResampleWeights};
 
 /// How [`interpolate`] computes the new pixels.
@@ -24,6 +24,13 @@ pub enum InterpolateMode {
     Bilinear {
         /// Whether the centres of the corner pixels stay in place. If not, the outer edges of the images
         /// stay in place, which is the default of PyTorch and OpenCV.
+        align_corners: bool,
+    },
+    /// A weighted sum of the sixteen pixels around a position: the cubic convolution of Keys (1981) with
+    /// PyTorch's and OpenCV's parameter of -0.75. Some weights are negative, so values can leave the range of
+    /// the input. Pixels outside of the image are those of its edge.
+    Bicubic {
+        /// As for [`Bilinear`](Self::Bilinear).
         align_corners: bool,
     },
 }
@@ -61,6 +68,9 @@ pub fn interpolate(x: &Tensor, size: [usize; 2], mode: InterpolateMode) -> Resul
         InterpolateMode::Bilinear { align_corners } => {
             ResampleWeights::linear(from, to, align_corners)
         }
+        InterpolateMode::Bicubic { align_corners } => {
+            ResampleWeights::cubic(from, to, align_corners)
+        }
     };
     let op = Resample { rows: taps(height, size[0]), columns: taps(width, size[1]) };
     apply1(&x.contiguous()?, op)
@@ -81,6 +91,8 @@ impl Resample {
         Ok((batch, self.rows.outputs(), self.columns.outputs(), channels))
     }
 }
+
+impl Footprint for Resample {}
 
 impl CustomOp1 for Resample {
     fn name(&self) -> &'static str {

@@ -13,7 +13,7 @@ use crate::check;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, kept, stored, with_float};
-use crate::tape::apply3;
+use crate::tape::{Footprint, apply3};
 use candle_vision_kernels::layer_norm as kernels;
 
 /// `weight * (x - mean) / sqrt(variance + eps) + bias`, with the mean and the biased variance of each
@@ -99,6 +99,17 @@ impl LayerNorm {
 
 #[cfg(feature = "cuda")]
 const ELSEWHERE: &str = "the gradient is on another device than the input";
+
+impl Footprint for LayerNorm {
+    fn held_bytes(&self) -> usize {
+        match self.statistics.get() {
+            Some(Statistics::Cpu(statistics)) => size_of_val(&statistics[..]),
+            #[cfg(feature = "cuda")]
+            Some(Statistics::Cuda(statistics)) => statistics.len() * size_of::<f32>(),
+            None => 0,
+        }
+    }
+}
 
 impl CustomOp3 for LayerNorm {
     fn name(&self) -> &'static str {

@@ -10,7 +10,7 @@ use crate::check;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 use candle_vision_kernels::layout::transpose;
 
 /// Converts a batch of images to contiguous memory with the channels last.
@@ -117,6 +117,8 @@ impl Transpose {
         })
     }
 }
+
+impl Footprint for Transpose {}
 
 impl CustomOp1 for Transpose {
     fn name(&self) -> &'static str {

@@ -22,18 +22,20 @@
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
 //! | [`conv2d_batch_norm_train`] | the same together with the convolution before them |
-//! | [`layer_norm`] | layer norm |
-//! | [`interpolate`] | resizing, nearest and bilinear |
+//! | [`layer_norm`], [`local_response_norm`] | layer norm, local response norm |
+//! | [`attention`] | scaled dot-product attention of all heads, with bias and mask |
+//! | [`interpolate`] | resizing, nearest, bilinear and bicubic |
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`], [`leaky_relu`], [`elu`], [`tanh`], [`softplus`], [`mish`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
 //! | [`backward`], [`backward_from`] | a faster `backward`: a node's gradient is passed on as it is |
+//! | [`kept_bytes`] | how much memory a graph keeps for `backward`, and what `backward` adds |
 //! | [`on_gradient`] | reads and changes a gradient during `backward` |
 //! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`], [`join_pool`] | a whole step on the threads that its loops run on |
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
-//! | [`pad`], [`slice()`], [`split`], [`cat`], [`permute`], [`transpose`], [`reshape`] | moving elements |
+//! | [`pad`], [`slice()`], [`split`], [`cat`], [`channel_shuffle`], [`permute`], [`transpose`], [`reshape`] | moving elements |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -87,11 +89,13 @@
 mod activation;
 mod adaptive_avg_pool2d;
 mod add;
+mod attention;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
 mod cast;
 mod cat;
+mod channel_shuffle;
 mod check;
 mod conv2d;
 mod cross_entropy;
@@ -101,9 +105,11 @@ mod dropout;
 mod emulated;
 mod in_pool;
 mod interpolate;
+mod kept_bytes;
 mod layer_norm;
 mod layout;
 mod linear;
+mod local_response_norm;
 mod matmul;
 mod max_pool2d;
 mod mean;
@@ -129,6 +135,7 @@ pub use activation::{
 };
 pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use add::add;
+pub use attention::{AttentionOptions, attention};
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::{ForeignOp, backward, backward_from, is_direct, why_not_direct};
 pub use batch_norm::{
@@ -137,6 +144,7 @@ pub use batch_norm::{
 };
 pub use cast::cast;
 pub use cat::cat;
+pub use channel_shuffle::channel_shuffle;
 pub use conv2d::{
     Conv2dConfig, ConvolutionOptions, conv2d, conv2d_activated, set_convolution_benchmark,
     set_exact_convolution, set_tf32,
@@ -145,11 +153,13 @@ pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
 pub use cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
 pub use dropout::dropout;
-pub use in_pool::{in_pool, join_pool};
+pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
+pub use kept_bytes::{KeptBytes, kept_bytes};
 pub use layer_norm::layer_norm;
 pub use layout::{channels_first, channels_last, flatten};
 pub use linear::linear;
+pub use local_response_norm::{LocalResponseNormConfig, local_response_norm};
 pub use matmul::matmul;
 pub use max_pool2d::{MaxPool2dConfig, max_pool2d};
 pub use mean::mean;

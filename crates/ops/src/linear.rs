@@ -11,10 +11,10 @@ use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
 use crate::storage::Float;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::{apply2, apply3};
+use crate::tape::{Footprint, apply2, apply3};
 use candle_vision_kernels::channel_sums::sum_rows;
 use candle_vision_kernels::finish::{Finish, finish};
-use candle_vision_kernels::gemm::{Matrix, product};
+use candle_vision_kernels::gemm::{Matrix, product, product_and_bias};
 use candle_vision_kernels::layout::transpose;
 
 /// `x * weight^T + bias` along the last axis of `x`, a fully connected layer.
@@ -104,17 +104,23 @@ struct Linear {
 }
 
 impl Linear {
-    fn forward<T: Float>(&self, x: &[T], weight: &[T]) -> Vec<T> {
+    fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let Self { rows, in_features, out_features } = *self;
         let weight = Matrix::new(weight, out_features, in_features);
         // A product copies one factor into the row order of the result. For a small batch this must not be
         // the weight, because transposing it would take longer than the product.
         if 4 * rows >= out_features {
-            return product(Matrix::new(x, rows, in_features), weight.transposed());
+            let (x, weight) = (Matrix::new(x, rows, in_features), weight.transposed());
+            return match bias {
+                None => product(x, weight),
+                Some(bias) => product_and_bias(x, weight, bias),
+            };
         }
         let x = transpose(x, rows, in_features);
         let y = product(weight, Matrix::new(&x, in_features, rows));
-        transpose(&y, out_features, rows)
+        let mut y = transpose(&y, out_features, rows);
+        finish(&mut y, out_features, &Finish { bias, ..Finish::default() });
+        y
     }
 
     fn output_shape(&self, x: &Layout) -> Shape {
@@ -137,6 +143,8 @@ impl Linear {
     }
 }
 
+impl Footprint for Linear {}
+
 impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
         "linear"
@@ -151,7 +159,7 @@ impl CustomOp2 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!("linear", x, T => {
             let (x, weight) = (elements::<T>(x, x_layout)?, elements(weight, weight_layout)?);
-            Ok(stored(self.forward(x, weight), self.output_shape(x_layout)))
+            Ok(stored(self.forward(x, weight, None), self.output_shape(x_layout)))
         })
     }
 
@@ -194,11 +202,8 @@ impl CustomOp3 for Linear {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!("linear", x, T => {
             let (x, weight) = (elements::<T>(x, x_layout)?, elements(weight, weight_layout)?);
-            let mut y = self.forward(x, weight);
             let bias = Some(elements(bias, bias_layout)?);
-            let by = Finish { bias, ..Finish::default() };
-            finish(&mut y, self.out_features, &by);
-            Ok(stored(y, self.output_shape(x_layout)))
+            Ok(stored(self.forward(x, weight, bias), self.output_shape(x_layout)))
         })
     }
 

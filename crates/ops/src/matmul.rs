@@ -14,7 +14,7 @@ use crate::mul::broadcast;
 use crate::rearrange::along;
 use crate::reshape;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply2;
+use crate::tape::{Footprint, apply2};
 
 /// The product of two matrices, or of each pair of two batches of matrices.
 ///
@@ -88,6 +88,8 @@ struct Matmul {
     sizes: [Stacked; 2],
     output: Vec<usize>,
 }
+
+impl Footprint for Matmul {}
 
 impl CustomOp2 for Matmul {
     fn name(&self) -> &'static str {

@@ -15,7 +15,7 @@ use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::padding::Placement;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 use crate::{Padding2d, PerAxis};
 use candle_vision_kernels::max_pool as kernels;
 use candle_vision_kernels::pool::{Sliding, Windows};
@@ -144,6 +144,17 @@ struct MaxPool2d {
     windows: Windows,
     /// Present if a gradient may be needed.
     positions: Option<OnceLock<Positions>>,
+}
+
+impl Footprint for MaxPool2d {
+    fn held_bytes(&self) -> usize {
+        match self.positions.as_ref().and_then(OnceLock::get) {
+            Some(Positions::Cpu(positions)) => size_of_val(&positions[..]),
+            #[cfg(feature = "cuda")]
+            Some(Positions::Cuda(positions)) => positions.len() * size_of::<u16>(),
+            None => 0,
+        }
+    }
 }
 
 impl CustomOp1 for MaxPool2d {

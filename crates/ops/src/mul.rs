@@ -12,7 +12,7 @@ use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::rearrange::gradient_along;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply2;
+use crate::tape::{Footprint, apply2};
 
 /// `x * y` with NumPy's broadcasting. Shapes are aligned at their last axes. An axis that is missing or has
 /// size 1 is repeated. So maps `[batch, height, width, channels]` take factors `[channels]`,
@@ -102,6 +102,8 @@ impl Mul {
         summed_to(NAME, &whole, factor.dims()).map(Some)
     }
 }
+
+impl Footprint for Mul {}
 
 impl CustomOp2 for Mul {
     fn name(&self) -> &'static str {

@@ -12,7 +12,7 @@ use crate::check;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 use candle_vision_kernels::copied::copied;
 
 /// Returns `x` with its values unchanged. Its gradient passes through `f` during `backward`.
@@ -59,6 +59,8 @@ pub fn on_gradient(
 const NAME: &str = "on_gradient";
 
 struct OnGradient<F>(F);
+
+impl<F> Footprint for OnGradient<F> {}
 
 impl<F> CustomOp1 for OnGradient<F>
 where

@@ -14,7 +14,7 @@ use crate::check;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 
 /// Axis `i` of the result is `places[i]` of axis `order[i]` of `x`. An element that reads nothing is
 /// `fill`.
@@ -99,6 +99,8 @@ impl Rearrange {
         }
     }
 }
+
+impl Footprint for Rearrange {}
 
 impl CustomOp1 for Rearrange {
     fn name(&self) -> &'static str {

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use crate::check;
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 
 /// `x * factor`.
 ///
@@ -33,6 +33,8 @@ pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
 
 /// The op. It is linear, so its gradient is the same op.
 struct Scale(f64);
+
+impl Footprint for Scale {}
 
 impl CustomOp1 for Scale {
     fn name(&self) -> &'static str {

@@ -11,7 +11,7 @@ use crate::check;
 use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::apply1;
+use crate::tape::{Footprint, apply1};
 use candle_vision_kernels::softmax as kernels;
 
 /// `exp(x) / sum(exp(x))` over the last dimension, for any finite `x`.
@@ -70,6 +70,8 @@ impl RowOp {
 fn columns(layout: &Layout) -> usize {
     layout.dims().last().copied().unwrap_or(1)
 }
+
+impl Footprint for RowOp {}
 
 impl CustomOp1 for RowOp {
     fn name(&self) -> &'static str {

@@ -11,10 +11,48 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor,
     TensorId,
 };
+use candle_vision_kernels::conv_shape::ConvShape;
+
+/// The memory that an op takes besides its arguments, its result and their gradients. The defaults are those of an op
+/// that takes none.
+pub(crate) trait Footprint {
+    /// Tensors that the op itself holds for its gradients.
+    fn held(&self) -> Vec<&Tensor> {
+        Vec::new()
+    }
+
+    /// Bytes that it holds for its gradients outside of tensors.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
+    /// Bytes of what its gradients are computed from and what is dropped with them.
+    fn passing_bytes(&self, result: &Tensor) -> usize {
+        let _ = result;
+        0
+    }
+
+    /// Whether the gradient of argument number `argument` is that of the result itself, in the same memory.
+    fn passes_on(&self, argument: usize) -> bool {
+        let _ = argument;
+        false
+    }
+
+    /// The convolution that it computes.
+    fn convolution(&self) -> Option<ConvShape> {
+        None
+    }
+}
 
 /// An op and its arguments.
 pub(crate) trait Recorded: Send + Sync {
     fn arguments(&self) -> Vec<TensorId>;
+
+    /// The arguments, as far as the tape holds them.
+    fn argument_tensors(&self) -> &[Tensor];
+
+    /// What the op takes besides them.
+    fn footprint(&self) -> &dyn Footprint;
 
     /// The gradients of the arguments, from the op's result and the result's gradient.
     fn gradients(&self, result: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>>;
@@ -23,7 +61,7 @@ pub(crate) trait Recorded: Send + Sync {
 /// Applies `op` to `x`.
 pub(crate) fn apply1<C>(x: &Tensor, op: C) -> Result<Tensor>
 where
-    C: CustomOp1 + Send + Sync + 'static,
+    C: CustomOp1 + Footprint + Send + Sync + 'static,
 {
     let node = Arc::new(Node { op, arguments: [x.clone()] });
     let result = x.apply_op1(Shared(Arc::clone(&node)))?;
@@ -33,7 +71,7 @@ where
 /// Applies `op` to `x` and `y`.
 pub(crate) fn apply2<C>(x: &Tensor, y: &Tensor, op: C) -> Result<Tensor>
 where
-    C: CustomOp2 + Send + Sync + 'static,
+    C: CustomOp2 + Footprint + Send + Sync + 'static,
 {
     let node = Arc::new(Node { op, arguments: [x.clone(), y.clone()] });
     let result = x.apply_op2(y, Shared(Arc::clone(&node)))?;
@@ -43,7 +81,7 @@ where
 /// Applies `op` to `x`, `y` and `z`.
 pub(crate) fn apply3<C>(x: &Tensor, y: &Tensor, z: &Tensor, op: C) -> Result<Tensor>
 where
-    C: CustomOp3 + Send + Sync + 'static,
+    C: CustomOp3 + Footprint + Send + Sync + 'static,
 {
     let node = Arc::new(Node { op, arguments: [x.clone(), y.clone(), z.clone()] });
     let result = x.apply_op3(y, z, Shared(Arc::clone(&node)))?;
@@ -156,7 +194,22 @@ struct Foreign {
     gradients: Box<Gradients>,
 }
 
+impl Footprint for Foreign {
+    fn passes_on(&self, _argument: usize) -> bool {
+        // With one argument it is a view.
+        self.arguments.len() == 1
+    }
+}
+
 impl Recorded for Foreign {
+    fn argument_tensors(&self) -> &[Tensor] {
+        &[]
+    }
+
+    fn footprint(&self) -> &dyn Footprint {
+        self
+    }
+
     fn arguments(&self) -> Vec<TensorId> {
         self.arguments.clone()
     }
@@ -171,7 +224,15 @@ struct Node<C, const N: usize> {
     arguments: [Tensor; N],
 }
 
-impl<C: CustomOp1 + Send + Sync> Recorded for Node<C, 1> {
+impl<C: CustomOp1 + Footprint + Send + Sync> Recorded for Node<C, 1> {
+    fn argument_tensors(&self) -> &[Tensor] {
+        &self.arguments
+    }
+
+    fn footprint(&self) -> &dyn Footprint {
+        &self.op
+    }
+
     fn arguments(&self) -> Vec<TensorId> {
         self.arguments.iter().map(Tensor::id).collect()
     }
@@ -182,7 +243,15 @@ impl<C: CustomOp1 + Send + Sync> Recorded for Node<C, 1> {
     }
 }
 
-impl<C: CustomOp2 + Send + Sync> Recorded for Node<C, 2> {
+impl<C: CustomOp2 + Footprint + Send + Sync> Recorded for Node<C, 2> {
+    fn argument_tensors(&self) -> &[Tensor] {
+        &self.arguments
+    }
+
+    fn footprint(&self) -> &dyn Footprint {
+        &self.op
+    }
+
     fn arguments(&self) -> Vec<TensorId> {
         self.arguments.iter().map(Tensor::id).collect()
     }
@@ -194,7 +263,15 @@ impl<C: CustomOp2 + Send + Sync> Recorded for Node<C, 2> {
     }
 }
 
-impl<C: CustomOp3 + Send + Sync> Recorded for Node<C, 3> {
+impl<C: CustomOp3 + Footprint + Send + Sync> Recorded for Node<C, 3> {
+    fn argument_tensors(&self) -> &[Tensor] {
+        &self.arguments
+    }
+
+    fn footprint(&self) -> &dyn Footprint {
+        &self.op
+    }
+
     fn arguments(&self) -> Vec<TensorId> {
         self.arguments.iter().map(Tensor::id).collect()
     }

@@ -5,6 +5,8 @@
 
 #[path = "cuda/arithmetic.rs"]
 mod arithmetic;
+#[path = "cuda/attention.rs"]
+mod attention;
 #[path = "cuda/convolution.rs"]
 mod convolution;
 #[path = "cuda/large.rs"]

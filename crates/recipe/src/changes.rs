@@ -10,9 +10,10 @@ use crate::settings::Settings;
 use crate::{Error, Result};
 
 /// Settings, or tables of them, that decide none of the numbers which come, only how many.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "training.epochs",
     "training.early_stop",
+    "training.check_gradients",
     "data.workers",
     "data.path",
     "data.dir",

@@ -11,6 +11,7 @@ use candle_vision::data::transforms::Compose;
 use candle_vision::data::{
     DataLoader, Dataset, FolderLayout, ImageFolder, LoaderConfig, Opened, ReadOptions, Split,
 };
+use candle_vision::models::{imagenet_classes, imagenet_synsets};
 use candle_vision::train::{CheckpointMetadata, DeviceUpload};
 
 use crate::{DataSettings, Result};
@@ -77,8 +78,7 @@ pub fn to_measure(
     if let Some(split) = split {
         remarks.say(format!("measured on `{}`", split.display()));
     }
-    let folder = match (ImageFolder::with_classes(split.unwrap_or(path), &metadata.classes), layout)
-    {
+    let folder = match (of_classes(split.unwrap_or(path), &metadata.classes), layout) {
         (Ok(folder), _) => folder,
         // One class alone may well be measured, but where that fails too the folder is at fault.
         (Err(_), Err(layout)) => return Err(layout.into()),
@@ -91,4 +91,15 @@ pub fn to_measure(
     let opened = Opened::folder(folder.with_read_options(read));
     remarks.note(&opened);
     Ok(opened.dataset)
+}
+
+/// The images of a folder with the classes of a network. For ImageNet's classes the class folders may be called by
+/// their WordNet identifiers (`n02206856`), as in ImageNet's own layout.
+fn of_classes(folder: &Path, classes: &[String]) -> candle_vision::data::Result<ImageFolder> {
+    let by_name = ImageFolder::with_classes(folder, classes);
+    if by_name.is_ok() || *classes != *imagenet_classes() {
+        return by_name;
+    }
+    let by_synset = ImageFolder::with_classes(folder, &imagenet_synsets());
+    by_synset.and_then(|folder| folder.with_class_names(classes)).or(by_name)
 }

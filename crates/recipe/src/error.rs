@@ -36,6 +36,9 @@ pub enum Error {
     /// The trainer, a run folder or a checkpoint.
     #[error(transparent)]
     Train(Box<candle_vision::train::Error>),
+    /// A classifier from a file.
+    #[error(transparent)]
+    Classifier(Box<candle_vision::Error>),
     /// A download.
     #[error(transparent)]
     Fetch(Box<candle_vision_fetch::Error>),
@@ -51,6 +54,12 @@ pub enum Error {
 impl From<candle_vision::train::Error> for Error {
     fn from(error: candle_vision::train::Error) -> Self {
         Self::Train(Box::new(error))
+    }
+}
+
+impl From<candle_vision::Error> for Error {
+    fn from(error: candle_vision::Error) -> Self {
+        Self::Classifier(Box::new(error))
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`OpenedRun`] | the network and the loaders of a run; [`OpenedRun::trainer`] trains |
 //! | [`Planner`], [`Plan`] | fetches what is missing, or falls back as the recipe says |
 //! | [`Registry`] | the parts that a recipe can name, a program's own ones included |
+//! | [`Weights`], [`published_classifier`] | weights by name, and published networks ready to use |
 //! | [`changes`] | which settings of a run may change when it goes on |
 //! | [`recorded`] | the settings that a run folder records |
 //!
@@ -56,15 +57,16 @@ mod recipe;
 pub mod recorded;
 mod renamed;
 mod settings;
+mod weights;
 
 pub use candle_vision::Registry;
 pub use error::{Error, Result};
 pub use fetching::{bring, fetch_command};
-pub use network::weight_file;
 pub use opened::{OpenedRun, Start};
 pub use plan::{Plan, Planner, run_name};
 pub use recipe::Recipe;
 pub use settings::{ConvSettings, DataSettings, ModelSettings, ScoreSettings, Settings};
+pub use weights::{IMAGENET, Weights, item_by_name, published_classifier, published_item};
 
 /// The program in the README.
 #[cfg(doctest)]

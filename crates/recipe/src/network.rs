@@ -1,6 +1,6 @@
 //! The network of a run, with the weights that it starts from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 use candle_vision::models::weights::{Strictness, WeightFile};
@@ -8,7 +8,7 @@ use candle_vision::models::{Model, Networks};
 
 use crate::error::At;
 use crate::recorded::near;
-use crate::{ModelSettings, Result};
+use crate::{ModelSettings, Result, Weights};
 
 /// Builds the network of `settings` and loads its weights, if it names any. The second value says
 /// what was loaded.
@@ -27,22 +27,11 @@ pub(crate) fn network(
     if settings.weights.is_empty() {
         return Ok((model, "from scratch".to_owned()));
     }
-    let path = weight_file(&settings.weights, data_dir);
-    let path = near(&path);
+    let entry = networks.get(&settings.architecture)?;
+    let weights = Weights::find(entry, &settings.weights, data_dir)?;
+    let path = near(&weights.file);
     let report = WeightFile::read(path)?
         .load(&*model, Strictness::ExceptHead)
         .at(|| format!("cannot start from `{}`", path.display()))?;
     Ok((model, format!("weights {}: {report}", path.display())))
-}
-
-/// The file of `model.weights`: a bare name means a file under the data folder, or one here without an
-/// extension.
-pub fn weight_file(name: &str, data_dir: &Path) -> PathBuf {
-    let known = data_dir.join("weights").join(format!("{name}.safetensors"));
-    let is_path = name.contains(['.', '/', '\\']);
-    if is_path || (!known.is_file() && Path::new(name).is_file()) {
-        PathBuf::from(name)
-    } else {
-        known
-    }
 }

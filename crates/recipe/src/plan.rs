@@ -7,8 +7,7 @@ use candle_vision_fetch::{Error as FetchError, Fetched, Item, check_fetched, fin
 
 use crate::data::DataFolder;
 use crate::fetching::fetch_command;
-use crate::network::weight_file;
-use crate::{Error, Recipe, Registry, Result, Settings};
+use crate::{Error, IMAGENET, Recipe, Registry, Result, Settings, Weights};
 
 /// How a recipe becomes the settings of a run on this machine.
 pub struct Planner<'a> {
@@ -69,7 +68,11 @@ impl<'a> Planner<'a> {
         let mut all = recipe.hints().to_vec();
         all.append(&mut notes);
         let data_dir = self.data_dir(&settings);
-        record_places(&mut settings, &self.place(&data_dir))?;
+        let weights_are_there = match settings.model.weights.as_str() {
+            "" => false,
+            _ => self.weights(&settings, &data_dir)?.item.is_some(),
+        };
+        record_places(&mut settings, &self.place(&data_dir), weights_are_there)?;
         Ok(Plan { settings, notes: all })
     }
 
@@ -94,7 +97,8 @@ impl<'a> Planner<'a> {
         let entry = self.registry.data_sets.get(&settings.data.source).map_err(Missing::other)?;
         let Some(name) = entry.catalog_item() else { return Ok(()) };
         if !self.place(data_dir).is_there(&settings.data).map_err(Missing::other)? {
-            return self.provide(name, data_dir);
+            let item = find(name).map_err(|error| Missing::new(error.into(), name, data_dir))?;
+            return self.provide(item, data_dir);
         }
         // Whoever opens a folder checks its form, but only the record of the fetch knows its bytes.
         find(name)
@@ -109,33 +113,39 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let data_dir = self.data_dir(settings);
-        let path = weight_file(weights, &data_dir);
-        let is_name = path != Path::new(weights);
-        if path.is_file() || !is_name {
-            return Ok(());
-        }
-        self.provide(weights, &data_dir)
+        let found = self.weights(settings, &data_dir).map_err(Missing::other)?;
+        let (Some(name), false) = (&found.item, found.file.is_file()) else { return Ok(()) };
+        let item = found.item().map_err(|error| Missing::new(error, name, &data_dir))?;
+        item.map_or(Ok(()), |item| self.provide(&item, &data_dir))
     }
 
-    fn provide(&self, name: &str, data_dir: &Path) -> Result<(), Box<Missing>> {
-        let fetched = find(name).map_err(Error::from).and_then(|item| (self.bring)(item, data_dir));
-        fetched.map(|_| ()).map_err(|error| Missing::new(error, name, data_dir))
+    fn weights(&self, settings: &Settings, data_dir: &Path) -> Result<Weights> {
+        let entry = self.registry.networks.get(&settings.model.architecture)?;
+        Weights::find(entry, &settings.model.weights, data_dir)
+    }
+
+    fn provide(&self, item: &Item, data_dir: &Path) -> Result<(), Box<Missing>> {
+        let fetched = (self.bring)(item, data_dir);
+        fetched.map(|_| ()).map_err(|error| Missing::new(error, &item.name, data_dir))
     }
 }
 
 /// Makes the places in the settings absolute: a run may be resumed or reported on, or its
-/// `config.toml` run again, from another folder.
-fn record_places(settings: &mut Settings, place: &DataFolder<'_>) -> Result<()> {
+/// `config.toml` run again, from another folder. `has_weights_there` tells whether the weights lie in the data
+/// folder.
+fn record_places(
+    settings: &mut Settings,
+    place: &DataFolder<'_>,
+    has_weights_there: bool,
+) -> Result<()> {
     let data_dir = place.path();
     let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
     let weights = Path::new(&settings.model.weights);
-    let is_path = weight_file(&settings.model.weights, data_dir) == weights;
     let has_data_there = matches!(place.location(&settings.data)?, Some((_, false)));
-    let has_weights_there = !settings.model.weights.is_empty() && !is_path;
     if has_data_there || has_weights_there {
         settings.data.dir = Some(absolute(data_dir)?);
     }
-    if is_path && weights.is_file() {
+    if !has_weights_there && weights.is_file() {
         settings.model.weights = absolute(weights)?.to_string_lossy().into_owned();
     }
     if let Some(path) = &mut settings.data.path {
@@ -232,7 +242,7 @@ impl Recipe {
         let entry = registry.networks.get(architecture)?;
         let spec = registry.networks.spec(architecture, 1)?;
         let side = spec.input[1];
-        let published = entry.published_weights().first().map(|weights| weights.file.as_str());
+        let published = (!entry.published_weights().is_empty()).then_some(IMAGENET);
         let wanted = weights.or(published).unwrap_or("none");
         let weights = if wanted == "none" { "" } else { wanted };
         let mut recipe =

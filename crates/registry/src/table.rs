@@ -2,6 +2,9 @@
 
 use crate::did_you_mean;
 
+/// The most names that an error lists.
+const MOST_SHOWN: usize = 20;
+
 /// What a [`Table`] wants to know of an entry.
 pub trait Entry {
     /// The name that recipes, checkpoints and command lines use.
@@ -148,7 +151,11 @@ impl<E: Entry> Table<E> {
     fn unknown(&self, name: &str) -> TableError {
         let near = did_you_mean(name, self.names());
         let remedy = if near.is_empty() {
-            format!("; known: {}", self.names().collect::<Vec<_>>().join(", "))
+            let shown = self.names().take(MOST_SHOWN).collect::<Vec<_>>().join(", ");
+            match self.entries.len() {
+                count if count > MOST_SHOWN => format!("; known: {shown}, ... ({count} in all)"),
+                _ => format!("; known: {shown}"),
+            }
         } else {
             near
         };

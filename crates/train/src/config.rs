@@ -89,6 +89,14 @@ pub struct TrainerConfig {
     /// Largest number of training and of validation batches per epoch, for a quick try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_batches: Option<usize>,
+    /// Whether a run stops if a parameter that should learn gets no gradient in the first step, or a gradient of zero
+    /// in the first and the third. Default true.
+    #[serde(default = "default_check_gradients", skip_serializing_if = "Clone::clone")]
+    pub check_gradients: bool,
+}
+
+fn default_check_gradients() -> bool {
+    true
 }
 
 impl Serialize for TrainerConfig {
@@ -337,6 +345,7 @@ impl TrainerConfig {
             grad_clip_norm: None,
             seed: 0,
             limit_batches: None,
+            check_gradients: true,
         }
     }
 
@@ -380,6 +389,11 @@ impl TrainerConfig {
     /// Whether weight decay also applies to biases and to the scales of norm layers.
     pub fn decay_vectors(self, decay_vectors: bool) -> Self {
         Self { decay_vectors, ..self }
+    }
+
+    /// Whether a run stops if a parameter that should learn gets no gradient.
+    pub fn check_gradients(self, check_gradients: bool) -> Self {
+        Self { check_gradients, ..self }
     }
 
     /// The first epochs, in which only a part learns.

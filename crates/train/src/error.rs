@@ -62,6 +62,20 @@ pub enum Error {
         parameter: Option<String>,
     },
 
+    /// Parameters that should learn get no gradient.
+    #[error(
+        "{} {problem}: the loss does not depend on {}; mend the network's `forward`, freeze what is not \
+         to learn (`Parameters::freeze`), or set `check_gradients = false`",
+        some_of(parameters),
+        if parameters.len() == 1 { "it" } else { "them" }
+    )]
+    NoGradient {
+        /// Their paths.
+        parameters: Vec<String>,
+        /// What is wrong with their gradients.
+        problem: &'static str,
+    },
+
     /// A device has too little memory. Nothing of the step was saved.
     #[error("the memory of {device} is too small {}; saved checkpoints are untouched", smaller(*batch_size))]
     OutOfMemory {
@@ -461,6 +475,17 @@ fn larger(samples: Option<usize>, batch_size: usize) -> String {
         }
         Some(_) => format!("`drop_last`, or another `batch_size` than {batch_size}"),
         None => format!("`batch_size` larger than {batch_size} (`drop_last` does not help here)"),
+    }
+}
+
+/// The first few names, and how many there are.
+fn some_of(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+    let shown = shown.join(", ");
+    match names.len() {
+        1 => shown,
+        2 | 3 => format!("each of {shown}"),
+        count => format!("each of {count} parameters ({shown}, ...)"),
     }
 }
 

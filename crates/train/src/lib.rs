@@ -39,6 +39,7 @@ mod environment;
 mod error;
 mod evaluate;
 mod freeze;
+mod gradient_check;
 mod history_file;
 mod loaders;
 pub mod loss;

@@ -53,6 +53,12 @@ pub trait Optimizer: Debug + Send {
     /// If a setting is impossible, or a parameter has already been added.
     fn add(&mut self, groups: Vec<ParamGroup>) -> Result<()>;
 
+    /// Number of tensors of a parameter's size that the optimizer keeps for each parameter. It says what the state
+    /// takes in memory before there is any. The default is 2, as Adam has: rather too many than too few.
+    fn state_tensors(&self) -> usize {
+        2
+    }
+
     /// The learning rate of parameters in groups without their own.
     fn lr(&self) -> f64;
 
@@ -176,6 +182,15 @@ mod tests {
         let adamw = settings("name = 'adamw'\nlr = 0.1");
         assert_eq!(adamw, AdamW::new(0.1).into());
         assert_eq!(adamw.settings["weight_decay"], 0.01);
+    }
+
+    #[test]
+    fn state_is_counted_before_there_is_any() {
+        let of = |text| read(text).unwrap().state_tensors();
+        assert_eq!(of("name = 'sgd'\nlr = 0.1"), 0);
+        assert_eq!(of("name = 'sgd'\nlr = 0.1\nmomentum = 0.9"), 1);
+        assert_eq!(of("name = 'adamw'\nlr = 0.1"), 2);
+        assert_eq!(of("name = 'rmsprop'\nlr = 0.1\nmomentum = 0.9\ncentered = true"), 3);
     }
 
     #[track_caller]

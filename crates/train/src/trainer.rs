@@ -26,6 +26,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::freeze::{groups, release};
+use crate::gradient_check::GradientCheck;
 use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::Metric;
@@ -136,6 +137,8 @@ pub struct Trainer<'a> {
     unread: Unread<Begun>,
     /// Whether one of candle's own ops slows `backward` down. `None` before this was checked.
     slow_backward: Option<bool>,
+    /// The look at the first gradients, unless it is switched off.
+    gradient_check: Option<GradientCheck>,
 }
 
 impl fmt::Debug for Trainer<'_> {
@@ -339,6 +342,8 @@ impl<'a> Trainer<'a> {
         release(self.model, &frozen)?;
         // The frozen part was not in the graph, so it must be checked again.
         self.slow_backward = self.slow_backward.filter(|is_slow| *is_slow);
+        let next = self.position.step + 1;
+        self.gradient_check = self.gradient_check.take().map(|_| GradientCheck::at(next));
         self.prepared = PreparedLayers::new();
         self.optimizer.add(groups(frozen, &self.config))
     }

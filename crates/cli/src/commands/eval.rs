@@ -11,7 +11,7 @@ use candle_vision::train::{Evaluation, evaluate, write_atomically};
 use candle_vision_recipe::data::loader_on;
 
 use crate::args::EvalArgs;
-use crate::batches::classifier;
+use crate::network::Named;
 use crate::out_of_memory::with_remedy;
 use crate::output_names::unused;
 use crate::progress::Count;
@@ -19,9 +19,10 @@ use crate::{confusion, device, measured, say};
 
 pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let network = args.network.open(&args.data, registry, &device)?;
+    let classifier = &network.classifier;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &args.checkpoint, &args.data, &classifier, registry)?;
+    let dataset = measured::images(folder, &network, &args.data, registry)?;
     let config = LoaderConfig::new(args.batch_size).skip_broken(args.skip_broken);
     let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
     device::tell_of_precision(args.precision, &device);
@@ -40,11 +41,12 @@ pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     let option = |batch_size| format!("--batch-size {batch_size}");
     let evaluation = evaluation.map_err(|error| with_remedy(error, option, None))?;
     let evaluation = evaluation.context("the evaluation was stopped")?;
-    print(args, &evaluation, classifier.classes())?;
+    print(args, &network, &evaluation)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(args: &EvalArgs, evaluation: &Evaluation, classes: &[String]) -> Result<()> {
+fn print(args: &EvalArgs, network: &Named, evaluation: &Evaluation) -> Result<()> {
+    let classes = network.classifier.classes();
     let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
     let total = evaluation.predictions.len();
     say::result(format_args!(
@@ -58,7 +60,7 @@ fn print(args: &EvalArgs, evaluation: &Evaluation, classes: &[String]) -> Result
     } else {
         say::result(confusion::matrix(counts, classes))?;
     }
-    let output = args.output.clone().or_else(|| is_large.then(|| default_output(args)));
+    let output = args.output.clone().or_else(|| is_large.then(|| default_output(network)));
     if let Some(output) = output {
         write_atomically(&output, confusion::csv(counts, classes).as_bytes())?;
         say::result(format_args!("confusion matrix: {}", output.display()))?;
@@ -67,8 +69,8 @@ fn print(args: &EvalArgs, evaluation: &Evaluation, classes: &[String]) -> Result
 }
 
 /// The output goes to the current folder: evaluating a run changes nothing in the run's folder.
-fn default_output(args: &EvalArgs) -> PathBuf {
-    let mut name = args.checkpoint.file_stem().unwrap_or_default().to_os_string();
+fn default_output(network: &Named) -> PathBuf {
+    let mut name = network.file.file_stem().unwrap_or_default().to_os_string();
     name.push(".confusion.csv");
     unused(name.into(), &HashSet::new())
 }

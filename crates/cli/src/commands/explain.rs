@@ -12,15 +12,17 @@ use candle_vision::Registry;
 use candle_vision::explain::{CamOptions, ClassActivationMap, Method, PIXELS};
 
 use crate::args::ExplainArgs;
-use crate::batches::{classifier, in_batches};
+use crate::batches::in_batches;
 use crate::named_images::named;
+use crate::network::USUAL_NETWORK;
 use crate::say;
 use output::Outputs;
 
 pub(crate) fn run(args: &ExplainArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
     let method = registry.methods.get(&args.method)?;
-    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let network = args.network.open_or(Some(USUAL_NETWORK), &args.data, registry, &device)?;
+    let classifier = network.classifier;
     let asked = target::parse(args.target.as_deref(), &classifier)?;
     let named = named(&args.images)?;
     let mut outputs = Outputs::new(args, &named)?;

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use candle_vision_fetch::{Event, FetchOptions, Fetched, Item, Origin, catalog, find, is_present};
+use candle_vision_fetch::{Event, FetchOptions, Fetched, Item, Origin, catalog, is_present};
+use candle_vision_recipe::{Registry, item_by_name};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::FetchArgs;
 use crate::remedy::with_option;
 use crate::say;
 
-pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &FetchArgs, registry: &Registry) -> Result<ExitCode> {
     let data_dir = &args.data.or(None);
     if let Some(from) = args.from.as_deref().filter(|from| !from.is_dir()) {
         bail!("`{}` is no folder; give --from the folder that holds the files", from.display())
@@ -23,17 +24,18 @@ pub(crate) fn run(args: &FetchArgs) -> Result<ExitCode> {
     }
     // Without names, everything that the folder holds is fetched.
     let everything = args.names.is_empty();
-    let items: Vec<&Item> = if everything {
-        catalog().iter().collect()
+    let items: Vec<Item> = if everything {
+        catalog().to_vec()
     } else {
-        args.names.iter().map(|name| find(name)).collect::<Result<_, _>>()?
+        let by_name = |name: &String| item_by_name(name, &registry.networks);
+        args.names.iter().map(by_name).collect::<Result<_, _>>()?
     };
     let mut brought = 0;
     for item in items {
-        match bring(item, data_dir, args.from.as_deref(), args.offline) {
+        match bring(&item, data_dir, args.from.as_deref(), args.offline) {
             Ok(fetched) => {
                 brought += 1;
-                say::result(told(item, &fetched, data_dir))?;
+                say::result(told(&item, &fetched, data_dir))?;
             }
             Err(error) if everything => {
                 say::note(format_args!("{}: left out: {}", item.name, error.one_line()));
@@ -50,6 +52,7 @@ fn list(data_dir: &Path) -> Result<()> {
         let state = if is_present(item, data_dir) { "present" } else { "absent" };
         say::result(format_args!("{:<14} {state:<8} {}", item.name, item.about))?;
     }
+    say::note("weights of other networks: `candle-vision models` lists them");
     Ok(())
 }
 

@@ -8,13 +8,15 @@ use candle_vision::{Prediction, Registry};
 use serde::Serialize;
 
 use crate::args::PredictArgs;
-use crate::batches::{classifier, in_batches};
+use crate::batches::in_batches;
 use crate::named_images::named;
+use crate::network::USUAL_NETWORK;
 use crate::say;
 
 pub(crate) fn run(args: &PredictArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let network = args.network.open_or(Some(USUAL_NETWORK), &args.data, registry, &device)?;
+    let classifier = network.classifier;
     let named = named(&args.images)?;
     let all_went_well = in_batches(
         &classifier,

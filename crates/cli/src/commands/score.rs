@@ -17,7 +17,6 @@ use candle_vision::{Classifier, Registry, in_channels};
 use rand::{RngExt, SeedableRng};
 
 use crate::args::ScoreArgs;
-use crate::batches::classifier;
 use crate::commands::explain::check_finite;
 use crate::{measured, say};
 use sheet::Sheet;
@@ -28,15 +27,19 @@ const SHEETS: usize = 3;
 
 pub(crate) fn run(args: &ScoreArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let network = args.network.open(&args.data, registry, &device)?;
+    let classifier = &network.classifier;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &args.checkpoint, &args.data, &classifier, registry)?;
+    let dataset = measured::images(folder, &network, &args.data, registry)?;
     let all: Vec<&Method> = registry.methods.iter().collect();
     let named = args.methods.iter().map(|name| registry.methods.get(name));
     let named = named.collect::<Result<Vec<_>, _>>()?;
     let methods = if named.is_empty() { all } else { named };
-    let output = args.output.clone().unwrap_or_else(|| beside(&args.checkpoint));
-    score_methods(&classifier, &dataset, &methods, args.images, &output)?;
+    let output = args.output.clone().unwrap_or_else(|| match network.checkpoint() {
+        Some(checkpoint) => beside(checkpoint),
+        None => PathBuf::from("explain"),
+    });
+    score_methods(classifier, &dataset, &methods, args.images, &output)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use candle_core::Device;
 use candle_vision::models::Model;
-use candle_vision::models::summary::{LayerSummary, summarize};
+use candle_vision::models::summary::{LayerSummary, Summary, summarize};
 use candle_vision::{Classifier, Registry};
 use comfy_table::CellAlignment;
+use serde::Serialize;
 
 use crate::args::SummaryArgs;
+use crate::commands::models::list;
 use crate::say;
 use crate::table::table;
 
@@ -17,41 +19,42 @@ pub(crate) fn run(args: &SummaryArgs, registry: &Registry) -> Result<ExitCode> {
     match (&args.checkpoint, &args.model) {
         (Some(path), _) => {
             let classifier = Classifier::load_with(path, registry, &Device::Cpu)?;
-            print(classifier.model(), args.batch)?;
+            print(classifier.model(), args)?;
         }
         (None, Some(name)) => {
-            let spec = registry.networks.spec(name, args.classes)?;
-            print(&*registry.networks.build(&spec, 0, &Device::Cpu)?, args.batch)?;
+            let mut spec = registry.networks.spec(name, args.classes)?;
+            if let Some(shape) = args.input {
+                spec = spec.input(shape.image);
+            }
+            print(&*registry.networks.build(&spec, 0, &Device::Cpu)?, args)?;
         }
-        (None, None) => list(registry)?,
+        (None, None) => list(None, args.json, registry)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lists all networks by name.
-fn list(registry: &Registry) -> Result<()> {
-    let mut table = table();
-    table.set_header(["network", "input", "what it is"]);
-    for network in &registry.networks {
-        let [channels, height, width] = network.published_input();
-        table.add_row([
-            network.name().to_owned(),
-            format!("{channels}x{height}x{width}"),
-            network.summary_line().to_owned(),
-        ]);
-    }
-    say::result(table)?;
-    Ok(())
-}
-
-fn print(model: &dyn Model, batch: usize) -> Result<()> {
+fn print(model: &dyn Model, args: &SummaryArgs) -> Result<()> {
+    let batch = args.input.and_then(|shape| shape.batch).unwrap_or(args.batch);
     let summary = summarize(model, batch)?;
+    let summary = args.depth.map_or_else(|| summary.clone(), |depth| summary.at_depth(depth));
+    if args.json {
+        say::result(serde_json::to_string_pretty(&Whole::of(model, batch, &summary))?)?;
+        return Ok(());
+    }
     let mut table = table();
-    table.set_header(["layer", "output", "parameters", "trainable", "multiply-adds"]);
+    table.set_header([
+        "layer",
+        "kernel",
+        "output",
+        "parameters",
+        "trainable",
+        "multiply-adds",
+        "output MiB",
+    ]);
     for layer in &summary.layers {
         table.add_row(row(layer));
     }
-    for column in [2, 4] {
+    for column in [3, 5, 6] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -59,31 +62,89 @@ fn print(model: &dyn Model, batch: usize) -> Result<()> {
     say::result(table)?;
     let spec = model.spec();
     say::result(format_args!(
-        "{}: {} classes, input {batch} x {:?}; {} parameters ({} trainable), {} multiply-adds",
+        "{}: {} classes, input {batch} x {:?}; {} parameters ({} trainable, {:.1} MiB), {} multiply-adds",
         spec.architecture,
         spec.num_classes,
         spec.input,
         grouped(summary.parameters),
         grouped(summary.trainable),
+        mebibytes(4 * summary.parameters),
         grouped(summary.multiply_adds),
     ))?;
     Ok(())
 }
 
-fn row(layer: &LayerSummary) -> [String; 5] {
+fn row(layer: &LayerSummary) -> [String; 7] {
     let number = |n: usize| if n == 0 { String::new() } else { grouped(n) };
-    let trainable = match layer.trainable {
+    [
+        layer.path.clone(),
+        layer.kernel.map(|[height, width]| format!("{height}x{width}")).unwrap_or_default(),
+        format!("{:?}", layer.output),
+        number(layer.parameters),
+        trainable(layer).to_owned(),
+        number(layer.multiply_adds),
+        format!("{:.2}", mebibytes(layer.output_bytes())),
+    ]
+}
+
+fn trainable(layer: &LayerSummary) -> &'static str {
+    match layer.trainable {
         Some(true) => "yes",
         Some(false) => "frozen",
         None => "",
-    };
-    [
-        layer.path.clone(),
-        format!("{:?}", layer.output),
-        number(layer.parameters),
-        trainable.to_owned(),
-        number(layer.multiply_adds),
-    ]
+    }
+}
+
+fn mebibytes(bytes: usize) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}
+
+/// A network as `--json` prints it.
+#[derive(Serialize)]
+struct Whole<'a> {
+    architecture: &'a str,
+    classes: usize,
+    /// `[batch, channels, height, width]`
+    input: [usize; 4],
+    parameters: usize,
+    trainable: usize,
+    multiply_adds: usize,
+    layers: Vec<Layer<'a>>,
+}
+
+#[derive(Serialize)]
+struct Layer<'a> {
+    path: &'a str,
+    kernel: Option<[usize; 2]>,
+    output: &'a [usize],
+    parameters: usize,
+    trainable: Option<bool>,
+    multiply_adds: usize,
+    output_bytes: usize,
+}
+
+impl<'a> Whole<'a> {
+    fn of(model: &'a dyn Model, batch: usize, summary: &'a Summary) -> Self {
+        let [channels, height, width] = model.spec().input;
+        let layers = summary.layers.iter().map(|layer| Layer {
+            path: &layer.path,
+            kernel: layer.kernel,
+            output: &layer.output,
+            parameters: layer.parameters,
+            trainable: layer.trainable,
+            multiply_adds: layer.multiply_adds,
+            output_bytes: layer.output_bytes(),
+        });
+        Self {
+            architecture: &model.spec().architecture,
+            classes: model.spec().num_classes,
+            input: [batch, channels, height, width],
+            parameters: summary.parameters,
+            trainable: summary.trainable,
+            multiply_adds: summary.multiply_adds,
+            layers: layers.collect(),
+        }
+    }
 }
 
 /// Groups digits: 11689512 becomes 11,689,512.

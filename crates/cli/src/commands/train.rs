@@ -17,6 +17,7 @@ use candle_vision_recipe::{
 
 use crate::args::TrainArgs;
 use crate::commands::{fetch, score};
+use crate::machine_memory::Bytes;
 use crate::out_of_memory::with_remedy;
 use crate::progress::Progress;
 use crate::read_options::read_options;
@@ -24,7 +25,7 @@ use crate::resume::{self, Begun};
 use crate::stop::Stop;
 use crate::table::table;
 use crate::test_split::Tested;
-use crate::{device, report, say};
+use crate::{device, report, run_memory, say};
 
 pub(crate) fn run(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     match &args.resume {
@@ -59,7 +60,7 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     opened.notes.iter().for_each(say::note);
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
-    let result = train(&opened, &settings, &folder, None, registry, &device);
+    let result = train(&opened, &settings, &folder, None, registry, &device, args.memory);
     remove_if_nothing_came_of_it(&folder, &result);
     result
 }
@@ -105,7 +106,8 @@ fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> 
     let mut opened = begun.settings.open(&place, &device, Start::Resumed)?;
     opened.notes.iter().for_each(say::note);
     opened.origin = format!("as in {}", begun.folder.last().display());
-    train(&opened, &begun.settings, &begun.folder, Some(&begun), registry, &device)
+    let Begun { settings, folder, .. } = &begun;
+    train(&opened, settings, folder, Some(&begun), registry, &device, args.memory)
 }
 
 fn train(
@@ -115,6 +117,7 @@ fn train(
     begun: Option<&Begun>,
     registry: &Registry,
     device: &Device,
+    memory: Option<Bytes>,
 ) -> Result<ExitCode> {
     let OpenedRun { train, val, test, origin, .. } = opened;
     let mut trainer = opened.trainer(settings, registry)?.run_folder(folder);
@@ -125,6 +128,7 @@ fn train(
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
     device::tell_of_precision(settings.training.precision, device);
+    run_memory::check(opened, settings, registry, device, memory)?;
     let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;

@@ -16,6 +16,8 @@ mod going_on;
 mod images;
 mod inspect;
 mod many_images;
+mod memory;
+mod networks;
 mod report;
 mod resume;
 #[cfg(target_os = "linux")]

@@ -33,7 +33,8 @@ fn a_run_leaves_its_settings_measurements_and_checkpoints() {
 fn progress_is_plain_lines_without_a_terminal() {
     let run = Place::new().small(&[]).succeeds();
     assert!(!run.stderr.contains(['\r', '\u{1b}']), "{:?}", run.stderr);
-    let begins = ["data: 32 ", "network: gap_cnn", "run: ", "epoch 1/2 ", "epoch 2/2 "];
+    let begins =
+        ["data: 32 ", "network: gap_cnn", "run: ", "memory: about ", "epoch 1/2 ", "epoch 2/2 "];
     let lines: Vec<&str> = run.stderr.lines().collect();
     assert_eq!(lines.len(), begins.len(), "{}", run.stderr);
     for (line, begin) in lines.iter().zip(begins) {

@@ -17,6 +17,9 @@ pub(super) struct Fault {
 
 /// All records that are not blank.
 pub(super) fn records(text: &str) -> Result<Vec<Record>, Fault> {
+    // Excel begins files with a byte-order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = |position: Option<&csv::Position>| position.map_or(1, |at| line_at(text, at.byte()));
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -24,7 +27,6 @@ pub(super) fn records(text: &str) -> Result<Vec<Record>, Fault> {
         .from_reader(text.as_bytes());
     let mut records = Vec::new();
     for record in reader.records() {
-        let line = |position: Option<&csv::Position>| position.map_or(1, |at| at.line() as usize);
         let record = record.map_err(|error| Fault {
             line: line(error.position()),
             problem: format!("cannot be read: {error}"),
@@ -41,6 +43,15 @@ pub(super) fn records(text: &str) -> Result<Vec<Record>, Fault> {
         return Err(Fault { line, problem: "opens a quote that is never closed".to_owned() });
     }
     Ok(records)
+}
+
+/// The number of the line, from 1, of the first record at or behind the byte `start`. The reader's own numbers do not
+/// count blank lines.
+fn line_at(text: &str, start: u64) -> usize {
+    let start = usize::try_from(start).unwrap_or(text.len()).min(text.len());
+    let (before, behind) = text.as_bytes().split_at(start);
+    let blank = behind.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    1 + before.iter().chain(blank).filter(|byte| **byte == b'\n').count()
 }
 
 #[cfg(test)]

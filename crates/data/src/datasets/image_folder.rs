@@ -185,6 +185,26 @@ impl ImageFolder {
         Self { folder, files, classes, left_out, remarks, options: ReadOptions::default() }
     }
 
+    /// The same images, whose classes get other names, in the order of their labels: for instance words for the
+    /// identifiers that the folders are called by.
+    ///
+    /// # Errors
+    /// If there are more or fewer names than classes.
+    pub fn with_class_names(self, names: &[String]) -> Result<Self> {
+        if names.len() != self.classes.len() {
+            return Err(Error::Invalid {
+                path: self.folder,
+                problem: format!(
+                    "has {} classes, for which there are {} names",
+                    self.classes.len(),
+                    names.len()
+                ),
+                remedy: "give one name for each class".to_owned(),
+            });
+        }
+        Ok(Self { classes: names.to_vec(), ..self })
+    }
+
     /// The same images, read with these options.
     pub fn with_read_options(self, options: ReadOptions) -> Self {
         Self { options, ..self }

@@ -109,7 +109,7 @@ fn convolve_tile<T: Float>(
 
 /// Rows and columns of the tasks. Tasks are blocks of rows. If these are too few, the columns are split
 /// too.
-fn tile_ranges(
+pub(super) fn tile_ranges(
     rows: usize,
     group_cols: usize,
     groups: usize,

@@ -72,7 +72,7 @@ fn pack_classes<'a, T: Float>(
 }
 
 /// Bands of rows of `dx`, counted over all images. Each holds about one block of positions of each class.
-fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
+pub(super) fn bands(shape: &ConvShape) -> Vec<Range<usize>> {
     const MIN_POSITIONS: usize = 64;
     let lines = shape.batch * shape.in_size[0];
     let class_width = shape.in_size[1].div_ceil(shape.stride[1]);

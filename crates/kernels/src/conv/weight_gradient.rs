@@ -14,6 +14,7 @@ use crate::layout::transpose_into;
 use crate::parallel::for_each;
 use crate::pieces::{even_ranges, split};
 use crate::scratch::Scratch;
+use crate::workspace::Workspace;
 
 /// Each task sums over a part of the pixels. It writes a tile of that part's own matrix
 /// `[out channels, taps * in channels]`. Then the parts are added up in order.
@@ -34,6 +35,18 @@ pub(super) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
         task.run(patches, dy, shape.out_channels);
     });
     add_up(&partials, dkernel, shape, &taps);
+}
+
+/// The working memory of [`backward_weight`].
+pub(super) fn workspace(shape: &ConvShape) -> Workspace {
+    let (height, width) = (KernelReads::forward(shape, 0), KernelReads::forward(shape, 1));
+    let patches =
+        Patches::<'_, f32>::new(&[], shape.in_channels, 0..shape.group_in(), &height, &width);
+    let row_len = height.taps.len() * width.taps.len() * shape.group_in();
+    let plan = Plan::new(shape, &patches, row_len);
+    let widest = plan.slices.iter().map(|slice| patches.slice_width(slice)).max().unwrap_or(0);
+    let partials = plan.pixels.len() * plan.part_len;
+    Workspace::of_floats(&[partials], &[patches.scratch_len(BLOCK_ROWS, widest)])
 }
 
 /// How the sum is divided. It depends only on the shape.

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, exp_of_rest};
+use crate::exp::{ARGUMENTS, LN_2};
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +73,34 @@ impl Simd for Avx2 {
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         // SAFETY: see the top of the block.
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see the top of the block. It returns its second operand if one is a NaN.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn exp(self, value: __m256) -> __m256 {
+        // SAFETY: see the top of the block. Minimum and maximum return their second operand if one is a NaN.
+        unsafe {
+            let [least, most] = ARGUMENTS.map(|end| self.splat(end));
+            let x = _mm256_min_ps(most, _mm256_max_ps(least, value));
+            let n = self.mul(x, self.splat(std::f32::consts::LOG2_E));
+            let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(n);
+            let r = _mm256_fnmadd_ps(n, self.splat(LN_2[0]), x);
+            let r = _mm256_fnmadd_ps(n, self.splat(LN_2[1]), r);
+            // At both ends 2^n is outside the range of exponents, but 2^(n/2) is inside it.
+            let n = _mm256_cvtps_epi32(n);
+            let half = _mm256_srai_epi32::<1>(n);
+            let power = |n: __m256i| {
+                let exponent = _mm256_add_epi32(n, _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            };
+            let e_r = exp_of_rest(self, r);
+            self.mul(self.mul(e_r, power(half)), power(_mm256_sub_epi32(n, half)))
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, exp_of_rest};
+use crate::exp::{ARGUMENTS, LN_2};
 
 /// Proof that the processor has AVX-512F.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,26 @@ impl Simd for Avx512 {
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: see the top of the block.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the top of the block. It returns its second operand if one is a NaN.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn exp(self, value: __m512) -> __m512 {
+        // SAFETY: see the top of the block. Minimum and maximum return their second operand if one is a NaN.
+        unsafe {
+            let [least, most] = ARGUMENTS.map(|end| self.splat(end));
+            let x = _mm512_min_ps(most, _mm512_max_ps(least, value));
+            let n = self.mul(x, self.splat(std::f32::consts::LOG2_E));
+            let n = _mm512_roundscale_ps::<0>(n);
+            let r = _mm512_fnmadd_ps(n, self.splat(LN_2[0]), x);
+            let r = _mm512_fnmadd_ps(n, self.splat(LN_2[1]), r);
+            _mm512_scalef_ps(exp_of_rest(self, r), n)
+        }
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use super::Simd;
 use crate::activation::relu_up_to;
+use crate::exp::exp;
 
 /// Four lanes: the vectors of SSE2 and NEON, which their 64-bit targets always have.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,23 @@ impl Simd for Portable {
             mul_add(a[2], b[2], c[2]),
             mul_add(a[3], b[3], c[3]),
         ])
+    }
+
+    #[inline(always)]
+    fn max(self, a: F32x4, b: F32x4) -> F32x4 {
+        a.zip(b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::redundant_closure,
+        reason = "a closure can be inlined here, a function's name cannot"
+    )]
+    fn exp(self, value: F32x4) -> F32x4 {
+        F32x4(value.0.map(
+            #[inline(always)]
+            |value| exp(value),
+        ))
     }
 
     #[inline(always)]

@@ -16,6 +16,7 @@ use crate::parallel::for_each;
 use crate::product::Product;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
+use crate::workspace::Workspace;
 
 /// Channels of a group. A task sums for one pair of groups, one of inputs and one of outputs.
 const GROUP: usize = 64;
@@ -55,6 +56,33 @@ pub(super) fn backward_weight<S: Simd, F: Tiles>(
     } else {
         gradient.run_in_sections(sections);
     }
+}
+
+/// The working memory of [`backward_weight`].
+pub(super) fn workspace<S: Simd, F: Tiles>(
+    _: S,
+    [inputs, outputs]: [usize; 2],
+    grid: TileGrid<F>,
+) -> Workspace {
+    let len = section_len([inputs, outputs], grid);
+    let panel = Gradient::<'_, S, F>::PANEL;
+    let x = Panels::new::<F>(len, inputs.next_multiple_of(S::LANES), S::LANES).len();
+    let dy = Panels::new::<F>(len, outputs.next_multiple_of(S::LANES), panel).len();
+    let sum = Gradient::<'_, S, F>::sum_layout().len();
+    let pairs = inputs.div_ceil(GROUP) * outputs.div_ceil(Gradient::<'_, S, F>::OUTPUT_GROUP);
+    if grid.len() <= len && pairs >= MANY_PAIRS {
+        Workspace::of_floats(&[x, dy], &[sum])
+    } else {
+        Workspace::of_floats(&[x, dy, pairs * sum], &[])
+    }
+}
+
+fn section_len<F: Tiles>([inputs, outputs]: [usize; 2], grid: TileGrid<F>) -> usize {
+    let threads = rayon::current_num_threads();
+    let cached = SECTION_VALUES * threads.div_ceil(2) / (F::PLANES * (inputs + outputs));
+    let worthwhile = inputs * outputs / (inputs + outputs) / 2;
+    let len = cached.max(worthwhile).min(grid.len());
+    len.max(1).next_multiple_of(BLOCK)
 }
 
 struct Gradient<'a, S, F> {
@@ -120,12 +148,7 @@ impl<S: Simd, F: Tiles> Gradient<'_, S, F> {
     /// Number of tiles of a section. Small sections stay in the cache. Large ones load and store the sums
     /// less often and occupy more threads.
     fn section_len(&self) -> usize {
-        let threads = rayon::current_num_threads();
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        let cached = SECTION_VALUES * threads.div_ceil(2) / (F::PLANES * (inputs + outputs));
-        let worthwhile = inputs * outputs / (inputs + outputs) / 2;
-        let len = cached.max(worthwhile).min(self.grid.len());
-        len.max(1).next_multiple_of(BLOCK)
+        section_len([self.inputs, self.outputs], self.grid)
     }
 
     fn section(&self) -> Section {

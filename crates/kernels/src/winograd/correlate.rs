@@ -14,6 +14,7 @@ use crate::parallel::for_each;
 use crate::product::Product;
 use crate::scratch::Scratch;
 use crate::simd::Simd;
+use crate::workspace::Workspace;
 
 /// Number of output channels that are computed together. Their products and their transformed kernels
 /// should stay in the cache.
@@ -44,8 +45,7 @@ pub(super) fn correlate<S: Simd, F: Tiles>(
         x: Maps::new(x, grid, kernels.inputs),
         y: MapsMut::new(y, grid, kernels.outputs),
     };
-    // The order with tiles first needs enough groups to occupy the threads.
-    if grid.len() < kernels.outputs && correlation.groups() >= 4 {
+    if tiles_come_first(grid.len(), kernels.outputs) {
         correlation.run_tiles_first();
     } else {
         correlation.run_kernels_first();
@@ -82,9 +82,46 @@ fn outputs_of(kernels: &Kernels<'_>, group: usize) -> Range<usize> {
 }
 
 fn group_layout<S: Simd, F: Tiles>(kernels: &Kernels<'_>, outputs: usize) -> Panels {
+    panels_of_group::<S, F>(kernels.inputs, outputs)
+}
+
+fn panels_of_group<S: Simd, F: Tiles>(inputs: usize, outputs: usize) -> Panels {
     let (_, vectors) = S::WIDE_BLOCK;
     let channels = outputs.next_multiple_of(S::LANES);
-    Panels::new::<F>(kernels.inputs, channels, vectors * S::LANES)
+    Panels::new::<F>(inputs, channels, vectors * S::LANES)
+}
+
+/// The working memory of [`correlate`] without kernels that were transformed in advance.
+pub(super) fn workspace<S: Simd, F: Tiles>(
+    _: S,
+    [inputs, outputs]: [usize; 2],
+    grid: TileGrid<F>,
+) -> Workspace {
+    let groups = outputs.div_ceil(GROUP);
+    let of_group = panels_of_group::<S, F>(inputs, GROUP.min(outputs));
+    let block = block_layout::<S, F>(inputs).len();
+    let products = Panels::new::<F>(block_len::<F>(), of_group.channels, of_group.channels).len();
+    if tiles_come_first(grid.len(), outputs) {
+        let blocks = grid.len().div_ceil(block_len::<F>());
+        Workspace::of_floats(&[blocks * block], &[of_group.len(), products])
+    } else {
+        Workspace::of_floats(&[groups * of_group.len()], &[block, products])
+    }
+}
+
+/// Number of tiles of a block.
+const fn block_len<F: Tiles>() -> usize {
+    BLOCK_VALUES / F::PLANES
+}
+
+fn block_layout<S: Simd, F: Tiles>(inputs: usize) -> Panels {
+    let channels = inputs.next_multiple_of(S::LANES);
+    Panels::new::<F>(block_len::<F>(), channels, channels)
+}
+
+/// The order with tiles first needs enough groups to occupy the threads.
+fn tiles_come_first(tiles: usize, outputs: usize) -> bool {
+    tiles < outputs && outputs.div_ceil(GROUP) >= 4
 }
 
 struct Correlation<'a, S, F> {
@@ -98,8 +135,7 @@ struct Correlation<'a, S, F> {
 }
 
 impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
-    /// Number of tiles of a block.
-    const BLOCK: usize = BLOCK_VALUES / F::PLANES;
+    const BLOCK: usize = block_len::<F>();
 
     /// For few kernels: transforms all of them, then takes each block of tiles through all steps.
     fn run_kernels_first(&self) {
@@ -155,8 +191,7 @@ impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
     }
 
     fn input_layout(&self) -> Panels {
-        let channels = self.kernels.inputs.next_multiple_of(S::LANES);
-        Panels::new::<F>(Self::BLOCK, channels, channels)
+        block_layout::<S, F>(self.kernels.inputs)
     }
 
     fn transform_inputs(&self, block: usize, to: &mut [f32]) {

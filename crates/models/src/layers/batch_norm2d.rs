@@ -177,6 +177,22 @@ impl BatchNorm2d {
         self.forward_then(x, Then::default(), pass)
     }
 
+    /// The same with an activation behind it, which has a path of its own. It is one op unless a hook wants to
+    /// see what is between.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_activated(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        path: &str,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor> {
+        let then = Then { residual: None, activation: Some((activation, path)) };
+        self.forward_then(x, then, pass)
+    }
+
     /// The same, then what `then` says.
     pub(super) fn forward_then(
         &self,

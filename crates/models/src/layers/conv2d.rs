@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{
-    Activation, Conv2dConfig, Padding2d, PerAxis, PreparedConv2d, conv2d_activated,
+    Activation, BatchNormConstants, Conv2dConfig, Padding2d, PerAxis, PreparedConv2d,
+    conv2d_activated,
 };
 
 use super::BatchNorm2d;
@@ -35,13 +36,16 @@ pub struct Conv2dOptions {
     pub bias: bool,
     /// What the kernel begins with; PyTorch's default ([`Init::fan_in_uniform`]) if `None`.
     pub init: Option<Init>,
+    /// What the bias begins with; PyTorch's default, that of the kernel, if `None`.
+    pub bias_init: Option<Init>,
 }
 
 impl Conv2dOptions {
     /// A kernel of `kernel` pixels a side, or of `[height, width]`, with PyTorch's defaults.
     pub fn new(in_channels: usize, out_channels: usize, kernel: impl PerAxis) -> Self {
         let (kernel, config) = (kernel.per_axis(), Conv2dConfig::default());
-        Self { in_channels, out_channels, kernel, config, bias: true, init: None }
+        let (bias, init, bias_init) = (true, None, None);
+        Self { in_channels, out_channels, kernel, config, bias, init, bias_init }
     }
 
     /// Sets the pixels between two positions of the kernel, of both axes or `[height, width]`.
@@ -80,6 +84,11 @@ impl Conv2dOptions {
         Self { init: Some(init), ..self }
     }
 
+    /// Sets what the bias begins with.
+    pub fn bias_init(self, init: Init) -> Self {
+        Self { bias_init: Some(init), ..self }
+    }
+
     /// Inputs that reach one output.
     fn fan_in(&self) -> usize {
         self.in_channels / self.config.groups.max(1) * self.kernel[0] * self.kernel[1]
@@ -113,7 +122,8 @@ impl Conv2d {
     /// # Errors
     /// If the channels cannot be split into the groups, or a name is taken.
     pub fn new(options: Conv2dOptions, vb: ParameterBuilder) -> Result<Self> {
-        let Conv2dOptions { in_channels, out_channels, kernel, config, bias, init } = options;
+        let Conv2dOptions { in_channels, out_channels, kernel, config, bias, init, bias_init } =
+            options;
         let groups = config.groups;
         if groups == 0 || [in_channels, out_channels].iter().any(|n| !n.is_multiple_of(groups)) {
             candle_core::bail!(
@@ -122,10 +132,11 @@ impl Conv2d {
             )
         }
         let default = Init::fan_in_uniform(options.fan_in());
+        let of_bias = bias_init.unwrap_or(default);
         let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
         Ok(Self {
             weight: vb.weight("weight", &shape, init.unwrap_or(default))?,
-            bias: bias.then(|| vb.weight("bias", &[out_channels], default)).transpose()?,
+            bias: bias.then(|| vb.weight("bias", &[out_channels], of_bias)).transpose()?,
             path: vb.path().to_owned(),
             config,
         })
@@ -193,7 +204,13 @@ impl Conv2d {
     ) -> Result<Arc<PreparedConv2d>> {
         prepared.convolution(&self.weight, Form::Folded(bn.id()), || {
             bn.with_constants(|norm| {
-                PreparedConv2d::with_batch_norm(&self.weight.detached(), norm, &self.config)
+                // The norm takes its mean off what the bias has been added to.
+                let mean = match &self.bias {
+                    Some(bias) => (norm.mean - bias.detached())?,
+                    None => norm.mean.clone(),
+                };
+                let norm = BatchNormConstants { mean: &mean, ..*norm };
+                PreparedConv2d::with_batch_norm(&self.weight.detached(), &norm, &self.config)
             })
         })
     }

@@ -149,6 +149,13 @@ impl ConvNorm {
         Ok(Self { conv, bn, activation: None })
     }
 
+    /// As [`Self::of`], for published networks whose convolutions have a bias all the same (torchvision's VGG). A
+    /// training pass does not fuse the two then: batch norm takes the bias off again, but the running mean holds it,
+    /// and weight decay moves it.
+    pub(crate) fn of_biased(conv: Conv2d, bn: BatchNorm2d) -> Self {
+        Self { conv, bn, activation: None }
+    }
+
     /// The same layers with `activation` behind them, at the path of `vb`.
     pub fn activated(self, activation: Activation, vb: ParameterBuilder) -> Self {
         let activation =
@@ -198,7 +205,7 @@ impl ConvNorm {
                 conv.forward(x, then.residual, then.activation())
                     .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
             }
-            None if self.bn.uses_batch_statistics(pass) => {
+            None if self.bn.uses_batch_statistics(pass) && !self.conv.has_bias() => {
                 self.bn.forward_behind(&self.conv, x, then, pass)?
             }
             _ => return self.bn.forward_then(&self.conv.forward(x, pass)?, then, pass),

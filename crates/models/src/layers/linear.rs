@@ -23,12 +23,14 @@ pub struct LinearOptions {
     pub bias: bool,
     /// What the weight begins with; PyTorch's default ([`Init::fan_in_uniform`]) if `None`.
     pub init: Option<Init>,
+    /// What the bias begins with; PyTorch's default, that of the weight, if `None`.
+    pub bias_init: Option<Init>,
 }
 
 impl LinearOptions {
     /// PyTorch's defaults.
     pub fn new(in_features: usize, out_features: usize) -> Self {
-        Self { in_features, out_features, bias: true, init: None }
+        Self { in_features, out_features, bias: true, init: None, bias_init: None }
     }
 
     /// Sets whether there is a bias.
@@ -39,6 +41,11 @@ impl LinearOptions {
     /// Sets what the weight begins with.
     pub fn init(self, init: Init) -> Self {
         Self { init: Some(init), ..self }
+    }
+
+    /// Sets what the bias begins with.
+    pub fn bias_init(self, init: Init) -> Self {
+        Self { bias_init: Some(init), ..self }
     }
 }
 
@@ -78,12 +85,12 @@ impl Linear {
     /// # Errors
     /// If a name is taken.
     pub fn new(options: impl Into<LinearOptions>, vb: ParameterBuilder) -> Result<Self> {
-        let LinearOptions { in_features, out_features, bias, init } = options.into();
+        let LinearOptions { in_features, out_features, bias, init, bias_init } = options.into();
         let default = Init::fan_in_uniform(in_features);
-        let shape = [out_features, in_features];
+        let (shape, of_bias) = ([out_features, in_features], bias_init.unwrap_or(default));
         Ok(Self {
             weight: vb.weight("weight", &shape, init.unwrap_or(default))?,
-            bias: bias.then(|| vb.weight("bias", &[out_features], default)).transpose()?,
+            bias: bias.then(|| vb.weight("bias", &[out_features], of_bias)).transpose()?,
             path: vb.path().to_owned(),
         })
     }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, mul};
 
 use super::{AdaptiveAvgPool2d, Conv2d, Conv2dOptions};
-use crate::{ParameterBuilder, Pass};
+use crate::{Init, ParameterBuilder, Pass};
 
 /// The sizes of a [`SqueezeExcitation`] and its activations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,13 +18,18 @@ pub struct SqueezeExcitationOptions {
     pub activation: Activation,
     /// What makes the factors. Default the sigmoid; MobileNetV3 has the hard one.
     pub scale_activation: Activation,
+    /// What the kernels of `fc1` and `fc2` begin with; PyTorch's default ([`Init::fan_in_uniform`]) if `None`.
+    pub init: Option<[Init; 2]>,
+    /// What both biases begin with; PyTorch's default ([`Init::fan_in_uniform`]) if `None`.
+    pub bias_init: Option<Init>,
 }
 
 impl SqueezeExcitationOptions {
     /// torchvision's defaults.
     pub fn new(channels: usize, squeeze_channels: usize) -> Self {
         let (activation, scale_activation) = (Activation::Relu, Activation::Sigmoid);
-        Self { channels, squeeze_channels, activation, scale_activation }
+        let (init, bias_init) = (None, None);
+        Self { channels, squeeze_channels, activation, scale_activation, init, bias_init }
     }
 
     /// Sets the activation between the two products.
@@ -35,6 +40,30 @@ impl SqueezeExcitationOptions {
     /// Sets what makes the factors.
     pub fn scale_activation(self, scale_activation: Activation) -> Self {
         Self { scale_activation, ..self }
+    }
+
+    /// Sets that the kernels begin by their fan out, as those of a [`ConvNorm`](super::ConvNorm) do. torchvision's
+    /// networks set this for all their convolutions.
+    pub fn fan_out_init(self) -> Self {
+        let init = [self.squeeze_channels, self.channels].map(Init::fan_out_normal);
+        Self { init: Some(init), ..self }
+    }
+
+    /// Sets what both biases begin with.
+    pub fn bias_init(self, init: Init) -> Self {
+        Self { bias_init: Some(init), ..self }
+    }
+
+    /// The options of the two convolutions.
+    fn convolutions(&self) -> [Conv2dOptions; 2] {
+        let (channels, squeezed) = (self.channels, self.squeeze_channels);
+        let mut convolutions =
+            [Conv2dOptions::new(channels, squeezed, 1), Conv2dOptions::new(squeezed, channels, 1)];
+        for (i, conv) in convolutions.iter_mut().enumerate() {
+            conv.init = self.init.map(|init| init[i]);
+            conv.bias_init = self.bias_init;
+        }
+        convolutions
     }
 }
 
@@ -70,14 +99,14 @@ impl SqueezeExcitation {
     /// # Errors
     /// If a name is taken.
     pub fn new(options: SqueezeExcitationOptions, vb: ParameterBuilder) -> Result<Self> {
-        let SqueezeExcitationOptions { channels, squeeze_channels, .. } = options;
+        let [fc1, fc2] = options.convolutions();
         let at = |name: &str| vb.pp(name).path().to_owned();
         Ok(Self {
             path: vb.path().to_owned(),
             avgpool: AdaptiveAvgPool2d::new([1, 1], vb.pp("avgpool")),
-            fc1: Conv2d::new(Conv2dOptions::new(channels, squeeze_channels, 1), vb.pp("fc1"))?,
+            fc1: Conv2d::new(fc1, vb.pp("fc1"))?,
             activation: (options.activation, at("activation")),
-            fc2: Conv2d::new(Conv2dOptions::new(squeeze_channels, channels, 1), vb.pp("fc2"))?,
+            fc2: Conv2d::new(fc2, vb.pp("fc2"))?,
             scale_activation: (options.scale_activation, at("scale_activation")),
         })
     }

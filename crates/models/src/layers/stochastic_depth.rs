@@ -51,12 +51,18 @@ impl StochasticDepth {
     /// If `x` does not hold floats, or what a hook returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = pass.input(&self.path, x)?;
-        let y = if pass.is_train() && self.probability > 0.0 {
-            mul(&x, &self.factors(&x, pass)?)?
-        } else {
-            x
-        };
+        let y = if self.drops(pass) { mul(&x, &self.factors(&x, pass)?)? } else { x };
         pass.output(&self.path, y)
+    }
+
+    fn drops(&self, pass: &Pass<'_>) -> bool {
+        pass.is_train() && self.probability > 0.0
+    }
+
+    /// Whether this pass needs the layer by itself: it leaves branches out, or a hook looks at it. If not, the layer
+    /// before it may be fused with the sum behind it.
+    pub(crate) fn stands_alone(&self, pass: &Pass<'_>) -> bool {
+        self.drops(pass) || pass.wants(&self.path)
     }
 
     /// `[batch, 1, ..]`: 0, or what makes up for it.

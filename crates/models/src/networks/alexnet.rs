@@ -25,6 +25,7 @@ pub(super) fn alexnet() -> NetworkEntry {
 
 pub(super) fn alexnet_32() -> NetworkEntry {
     row("alexnet_32", |spec, vb| AlexNet::new(AlexNetConfig::cifar().spec(spec), vb))
+        .family("alexnet")
         .summary("AlexNet for 32x32 images: a 3x3 stem and 2x2 pools")
         .input([3, 32, 32])
         .sizes(InputSizes::from(8))
@@ -32,12 +33,56 @@ pub(super) fn alexnet_32() -> NetworkEntry {
         .cam_layer(CAM_LAYER)
 }
 
+pub(super) fn alexnet_cifar() -> NetworkEntry {
+    row("alexnet_cifar", |spec, vb| AlexNet::new(AlexNetConfig::tutorial().spec(spec), vb))
+        .summary("AlexNet for 32x32 images: a 3x3 stem, the first pool 2x2, the others 3x3")
+        .family("alexnet")
+        .input([3, 32, 32])
+        .sizes(InputSizes::from(14))
+        .head(HEAD)
+        .cam_layer(CAM_LAYER)
+}
+
+/// For which images an [`AlexNet`] is built. All forms have the same parameters but for the first kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AlexNetForm {
+    /// torchvision's: an 11x11 stem of stride 4 and 3x3 pools of stride 2, for images from 63x63.
+    Imagenet,
+    /// A 3x3 stem of stride 1, which takes the centre of published 11x11 kernels, and 2x2 pools, for images from 8x8.
+    Small,
+    /// A 3x3 stem of stride 1, which takes rows and columns 1 to 3 (counted from 0) of published 11x11 kernels, a first
+    /// pool of 2x2 and 3x3 pools of stride 2 behind it, for images from 14x14.
+    Tutorial,
+}
+
+impl AlexNetForm {
+    /// Side of the smallest image.
+    fn smallest(self) -> usize {
+        match self {
+            Self::Imagenet => 63,
+            Self::Small => 8,
+            Self::Tutorial => 14,
+        }
+    }
+
+    /// The first pool and the others.
+    fn pools(self) -> [MaxPool2dConfig; 2] {
+        let (two, three) = (MaxPool2dConfig::new(2), MaxPool2dConfig::new(3).stride(2));
+        match self {
+            Self::Imagenet => [three, three],
+            Self::Small => [two, two],
+            Self::Tutorial => [two, three],
+        }
+    }
+}
+
 /// The sizes of an [`AlexNet`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AlexNetConfig {
-    /// Whether the stem and the pools are those for 32x32 images.
-    pub small: bool,
+    /// For which images the stem and the pools are.
+    pub form: AlexNetForm,
     /// Probability of dropout before the linear layers where the spec names none. Default 0.5.
     pub dropout: f64,
     /// Name, classes and image size.
@@ -48,13 +93,22 @@ impl AlexNetConfig {
     /// torchvision's form: an 11x11 stem of stride 4 and 3x3 pools of stride 2, for 1000 classes of
     /// 224x224 pixels.
     pub fn imagenet() -> Self {
-        Self { small: false, dropout: 0.5, spec: ModelSpec::new("alexnet", 1000) }
+        Self::of(AlexNetForm::Imagenet, ModelSpec::new("alexnet", 1000))
     }
 
     /// For 32x32 images: a 3x3 stem of stride 1, which takes the centre of published 11x11
     /// weights, and 2x2 pools. Everything behind them is torchvision's.
     pub fn cifar() -> Self {
-        Self { small: true, dropout: 0.5, spec: ModelSpec::new("alexnet_32", 10) }
+        Self::of(AlexNetForm::Small, ModelSpec::new("alexnet_32", 10))
+    }
+
+    /// For 32x32 images with the larger pools of torchvision's form behind the first.
+    pub fn tutorial() -> Self {
+        Self::of(AlexNetForm::Tutorial, ModelSpec::new("alexnet_cifar", 10))
+    }
+
+    fn of(form: AlexNetForm, spec: ModelSpec) -> Self {
+        Self { form, dropout: 0.5, spec }
     }
 
     /// Sets the probability of dropout before the linear layers, a fraction in `0.0..1.0`.
@@ -69,6 +123,7 @@ of_spec!(AlexNet, AlexNetConfig);
 /// `features.0..10` (five convolutions), `classifier.1`, `.4` and `.6`.
 pub struct AlexNet {
     spec: ModelSpec,
+    form: AlexNetForm,
     parameters: Parameters,
     features: Vec<Feature>,
     avgpool: AdaptiveAvgPool2d,
@@ -126,17 +181,12 @@ impl AlexNet {
     /// The network with new parameters.
     ///
     /// # Errors
-    /// If there are no classes, images are too small (63x63, or 8x8 for the small form), or a name is
-    /// taken.
+    /// If there are no classes, images are smaller than the form takes, or a name is taken.
     pub fn new(config: AlexNetConfig, vb: ParameterBuilder) -> Result<Self> {
-        let AlexNetConfig { small, dropout, spec } = config;
+        let AlexNetConfig { form, dropout, spec } = config;
         check(&spec)?;
         let [channels, height, width] = spec.input;
-        let (smallest, pool) = if small {
-            (8, MaxPool2dConfig::new(2))
-        } else {
-            (63, MaxPool2dConfig::new(3).stride(2))
-        };
+        let (smallest, [first_pool, pool]) = (form.smallest(), form.pools());
         if height < smallest || width < smallest {
             bail!(
                 "`{}` takes images of at least {smallest}x{smallest}, got {height}x{width}",
@@ -144,14 +194,13 @@ impl AlexNet {
             )
         }
         let conv = Conv2dOptions::new;
-        let stem = if small {
-            conv(channels, 64, 3).padding(1)
-        } else {
-            conv(channels, 64, 11).stride(4).padding(2)
+        let stem = match form {
+            AlexNetForm::Imagenet => conv(channels, 64, 11).stride(4).padding(2),
+            AlexNetForm::Small | AlexNetForm::Tutorial => conv(channels, 64, 3).padding(1),
         };
         let vf = vb.pp("features");
         let features = vec![
-            Feature::new(stem, 0, Some(pool), &vf)?,
+            Feature::new(stem, 0, Some(first_pool), &vf)?,
             Feature::new(conv(64, 192, 5).padding(2), 3, Some(pool), &vf)?,
             Feature::new(conv(192, 384, 3).padding(1), 6, None, &vf)?,
             Feature::new(conv(384, 256, 3).padding(1), 8, None, &vf)?,
@@ -168,6 +217,7 @@ impl AlexNet {
             last: Linear::new((4096, spec.num_classes), vb.pp(HEAD))?,
             parameters: vb.parameters(),
             spec,
+            form,
             features,
         })
     }
@@ -222,10 +272,14 @@ impl Model for AlexNet {
     }
 
     fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
-        let wanted = self.parameters.get(STEM).map_or(0, |stem| stem.var().dims()[2]);
+        let first = match self.form {
+            AlexNetForm::Imagenet => return Ok(None),
+            AlexNetForm::Small => 4,
+            AlexNetForm::Tutorial => 1,
+        };
         match tensor.dims() {
-            [_, _, 11, 11] if path == STEM && wanted == 3 => {
-                Ok(Some(tensor.narrow(2, 4, 3)?.narrow(3, 4, 3)?.contiguous()?))
+            [_, _, 11, 11] if path == STEM => {
+                Ok(Some(tensor.narrow(2, first, 3)?.narrow(3, first, 3)?.contiguous()?))
             }
             _ => Ok(None),
         }

@@ -32,3 +32,31 @@ macro_rules! of_spec {
 }
 
 pub(super) use of_spec;
+
+/// `channels` as a multiple of `divisor`: the nearest one, or the one above if that is less than nine tenths of
+/// `channels`. All networks whose width is scaled round like this (torchvision's `_make_divisible`).
+pub(super) fn divisible(channels: f64, divisor: usize) -> usize {
+    let nearest = ((channels + divisor as f64 / 2.0) as usize / divisor * divisor).max(divisor);
+    if (nearest as f64) < 0.9 * channels { nearest + divisor } else { nearest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::divisible;
+
+    /// `[torchvision.models._utils._make_divisible(v, d) for v, d in ...]`
+    #[test]
+    fn channels_are_rounded_as_in_torchvision() {
+        let cases = [
+            (1.0, 8, 8),
+            (35.2, 8, 32),
+            (17.6, 8, 16),
+            (11.0, 8, 16),
+            (100.0, 24, 96),
+            (60.0, 56, 56),
+        ];
+        for (channels, divisor, expected) in cases {
+            assert_eq!(divisible(channels, divisor), expected, "{channels} by {divisor}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Everything about a network that can be asked for by name.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Result, bail};
@@ -169,6 +170,16 @@ impl NetworkEntry {
     /// Its published weights; the first are those that the network's name alone stands for.
     pub fn published_weights(&self) -> &[PublishedWeights] {
         &self.weights
+    }
+
+    /// The published weights that a file of this name holds: it is called as here (`resnet50-imagenet1k_v2`), or as
+    /// at its publisher's (`resnet50-11ad3fa6`).
+    pub fn published_in(&self, file: impl AsRef<Path>) -> Option<&PublishedWeights> {
+        let stem = file.as_ref().file_stem()?.to_str()?;
+        self.weights.iter().find(|weights| {
+            let at_publisher = Path::new(&weights.url).file_stem();
+            weights.file == stem || at_publisher.is_some_and(|name| name == stem)
+        })
     }
 
     /// The names of the classes that the published weights tell apart; empty if there are none.

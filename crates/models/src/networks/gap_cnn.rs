@@ -1,24 +1,26 @@
 //! Convolutional networks that end in global average pooling, so that images of any size fit.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Error, Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig, max_pool2d};
 
 use super::config::of_spec;
 use super::{InputSizes, NetworkEntry, check_three_halvings, row};
 use crate::layers::{
-    Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear,
+    Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, Relu,
     features_to_maps, images_to_features, maps_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
-/// The path of the last ReLU, where class activation maps look.
+const HEAD: &str = "fc";
+const HIDDEN_HEAD: &str = "fc2";
+/// The path of the last ReLU of the convolutions, where class activation maps look.
 const LAST: &str = "relu3";
 
 pub(super) fn gap_cnn() -> NetworkEntry {
     row("gap_cnn", |spec, vb| GapCnn::new(GapCnnConfig::plain().spec(spec), vb))
         .summary("three convolutions, global average pooling; for images of any size")
         .sizes(InputSizes::from(8))
-        .head("fc")
+        .head(HEAD)
         .cam_layer(LAST)
 }
 
@@ -26,7 +28,17 @@ pub(super) fn gap_cnn_deep() -> NetworkEntry {
     row("gap_cnn_deep", |spec, vb| GapCnn::new(GapCnnConfig::deep().spec(spec), vb))
         .summary("32-64-128 channels with batch norm, global average pooling, dropout 0.5")
         .sizes(InputSizes::from(8))
-        .head("fc")
+        .head(HEAD)
+        .cam_layer(LAST)
+}
+
+pub(super) fn gap_cnn_hidden() -> NetworkEntry {
+    row("gap_cnn_hidden", |spec, vb| GapCnn::new(GapCnnConfig::hidden().spec(spec), vb))
+        .summary(
+            "gap_cnn_deep with a linear layer of 64 features, dropout and ReLU before the last",
+        )
+        .sizes(InputSizes::from(8))
+        .head(HIDDEN_HEAD)
         .cam_layer(LAST)
 }
 
@@ -38,7 +50,10 @@ pub struct GapCnnConfig {
     pub widths: [usize; 3],
     /// Whether batch norm follows each convolution.
     pub batch_norm: bool,
-    /// Probability of dropout before the classifier where the spec names none; `None` for no dropout.
+    /// Features of a linear layer before the last one; `None` for no such layer.
+    pub hidden_features: Option<usize>,
+    /// Probability of dropout before the classifier where the spec names none; `None` for no dropout. It comes before
+    /// the last layer without a hidden one, and between the hidden one and its ReLU otherwise.
     pub dropout: Option<f64>,
     /// Name, classes and image size. Default: 10 classes of 224x224 pixels in three channels.
     pub spec: ModelSpec,
@@ -48,13 +63,21 @@ impl GapCnnConfig {
     /// 16, 32 and 64 channels.
     pub fn plain() -> Self {
         let spec = ModelSpec::new("gap_cnn", 10);
-        Self { widths: [16, 32, 64], batch_norm: false, dropout: None, spec }
+        let widths = [16, 32, 64];
+        Self { widths, batch_norm: false, hidden_features: None, dropout: None, spec }
     }
 
     /// 32, 64 and 128 channels with batch norm, and dropout 0.5.
     pub fn deep() -> Self {
         let spec = ModelSpec::new("gap_cnn_deep", 10);
-        Self { widths: [32, 64, 128], batch_norm: true, dropout: Some(0.5), spec }
+        let widths = [32, 64, 128];
+        Self { widths, batch_norm: true, hidden_features: None, dropout: Some(0.5), spec }
+    }
+
+    /// The same with a linear layer of 64 features, dropout 0.5 and ReLU before the last layer.
+    pub fn hidden() -> Self {
+        let spec = ModelSpec::new("gap_cnn_hidden", 10);
+        Self { hidden_features: Some(64), spec, ..Self::deep() }
     }
 
     /// Sets the channels of the three convolutions.
@@ -69,6 +92,12 @@ impl GapCnnConfig {
         self
     }
 
+    /// Sets the features of a linear layer before the last one; `None` for no such layer.
+    pub fn hidden_features(mut self, features: Option<usize>) -> Self {
+        self.hidden_features = features;
+        self
+    }
+
     /// Sets the probability of dropout before the classifier, a fraction in `0.0..1.0`; `None` for no
     /// dropout.
     pub fn dropout(mut self, dropout: Option<f64>) -> Self {
@@ -79,13 +108,15 @@ impl GapCnnConfig {
 
 of_spec!(GapCnn, GapCnnConfig);
 
-/// Three 3x3 convolutions with ReLU and 2x2 max pool, global average pooling, `fc`.
+/// Three 3x3 convolutions with ReLU and 2x2 max pool, global average pooling, `fc`; with a hidden layer `fc1` and `fc2`.
 pub struct GapCnn {
     spec: ModelSpec,
     parameters: Parameters,
     blocks: Vec<Block>,
     avgpool: GlobalAvgPool,
+    hidden: Option<(Linear, Relu)>,
     dropout: Option<Dropout>,
+    head: &'static str,
     fc: Linear,
 }
 
@@ -127,17 +158,25 @@ impl GapCnn {
     /// # Errors
     /// If there are no classes, images have less than 8x8 pixels, or a name is taken.
     pub fn new(config: GapCnnConfig, vb: ParameterBuilder) -> Result<Self> {
-        let GapCnnConfig { widths, batch_norm, dropout, spec } = config;
+        let GapCnnConfig { widths, batch_norm, hidden_features, dropout, spec } = config;
         check_three_halvings(&spec)?;
         let sizes = [[spec.input[0], widths[0]], [widths[0], widths[1]], [widths[1], widths[2]]];
         let blocks =
             sizes.into_iter().enumerate().map(|(i, size)| Block::new(i + 1, size, batch_norm, &vb));
         let dropout = dropout.map(|usual| spec.dropout.unwrap_or(usual));
+        let head = if hidden_features.is_some() { HIDDEN_HEAD } else { HEAD };
+        let hidden = hidden_features.map(|features| {
+            let linear = Linear::new((widths[2], features), vb.pp("fc1"))?;
+            Ok::<_, Error>((linear, Relu::new(vb.pp("relu4"))))
+        });
+        let features = hidden_features.unwrap_or(widths[2]);
         Ok(Self {
+            hidden: hidden.transpose()?,
             blocks: blocks.collect::<Result<_>>()?,
             avgpool: GlobalAvgPool::new(vb.pp("avgpool")),
             dropout: dropout.map(|probability| Dropout::new(probability, vb.pp("dropout"))),
-            fc: Linear::new((widths[2], spec.num_classes), vb.pp("fc"))?,
+            fc: Linear::new((features, spec.num_classes), vb.pp(head))?,
+            head,
             spec,
             parameters: vb.parameters(),
         })
@@ -153,8 +192,14 @@ impl GapCnn {
 
     fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let mut x = self.avgpool.forward(x, pass)?;
+        if let Some((linear, _)) = &self.hidden {
+            x = linear.forward(&x, pass)?;
+        }
         if let Some(dropout) = &self.dropout {
             x = dropout.forward(&x, pass)?;
+        }
+        if let Some((_, relu)) = &self.hidden {
+            x = relu.forward(&x, pass)?;
         }
         self.fc.logits(&x, pass)
     }
@@ -182,7 +227,7 @@ impl Model for GapCnn {
     }
 
     fn head(&self) -> &str {
-        "fc"
+        self.head
     }
 
     fn cam_layer(&self) -> Option<&str> {

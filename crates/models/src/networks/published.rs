@@ -6,6 +6,9 @@ use std::sync::{Arc, LazyLock};
 /// `torchvision/models/_meta.py` (`_IMAGENET_CATEGORIES`, BSD-3-Clause).
 const IMAGENET_CLASSES: &str = include_str!("imagenet_classes.txt");
 
+/// One line a class: WordNet's identifiers in their order, which is that of the classes (ILSVRC 2012).
+const IMAGENET_SYNSETS: &str = include_str!("imagenet_synsets.txt");
+
 /// Weights that somebody trained and published, as plain facts.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -17,7 +20,7 @@ pub struct PublishedWeights {
     /// Where the publisher keeps them.
     pub url: String,
     /// The SHA-256 of the file at the address in hexadecimal digits, or as many of its first ones as the
-    /// publisher names.
+    /// publisher names. It is empty for files of the Hugging Face hub, which names it when a file is fetched.
     pub sha256: String,
     /// Who published them, and under which licence.
     pub source: String,
@@ -232,4 +235,17 @@ pub fn imagenet_classes() -> Arc<[String]> {
     static NAMES: LazyLock<Arc<[String]>> =
         LazyLock::new(|| IMAGENET_CLASSES.lines().map(str::to_owned).collect());
     NAMES.clone()
+}
+
+/// The WordNet identifiers of the 1000 classes of ImageNet-1k (`n01440764`, ...), in the order of
+/// [`imagenet_classes`]: the names of the class folders in ImageNet's own layout.
+///
+/// ```
+/// let synsets = candle_vision_models::imagenet_synsets();
+/// assert_eq!((synsets.len(), synsets[309].as_str()), (1000, "n02206856"));
+/// ```
+pub fn imagenet_synsets() -> Arc<[String]> {
+    static SYNSETS: LazyLock<Arc<[String]>> =
+        LazyLock::new(|| IMAGENET_SYNSETS.lines().map(str::to_owned).collect());
+    SYNSETS.clone()
 }

@@ -6,7 +6,7 @@ use candle_vision_ops::MaxPool2dConfig;
 
 use super::config::of_spec;
 use super::residual::{ResNetBlock, Stage};
-use super::{NetworkEntry, check, torchvision};
+use super::{NetworkEntry, check, row, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, features_to_maps,
     images_to_features, maps_to_features,
@@ -14,6 +14,7 @@ use crate::layers::{
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 const HEAD: &str = "fc";
+const STEM: &str = "conv1.weight";
 const CAM_LAYER: &str = "layer4";
 
 pub(super) fn resnet18() -> NetworkEntry {
@@ -64,6 +65,15 @@ pub(super) fn wide_resnet101_2() -> NetworkEntry {
         .summary("Zagoruyko and Komodakis 2016, 101 layers, twice as wide")
 }
 
+pub(super) fn resnet18_32() -> NetworkEntry {
+    row("resnet18_32", |spec, vb| ResNet::new(ResNetConfig::resnet18_32().spec(spec), vb))
+        .summary("ResNet-18 for 32x32 images: a 3x3 stem of stride 1 and no pool behind it")
+        .family("resnet")
+        .input([3, 32, 32])
+        .head(HEAD)
+        .cam_layer(CAM_LAYER)
+}
+
 fn resnet(name: &str, config: fn() -> ResNetConfig) -> NetworkEntry {
     torchvision(name, move |spec, vb| ResNet::new(config().spec(spec), vb))
         .family("resnet")
@@ -86,6 +96,9 @@ pub struct ResNetConfig {
     pub block: ResNetBlock,
     /// Blocks of each of the four stages.
     pub layers: [usize; 4],
+    /// Whether the stem is that for small images: a 3x3 convolution of stride 1 and no pool. It takes the centre of
+    /// published 7x7 kernels. Default false.
+    pub small_images: bool,
     /// Name, classes and image size. Default: ImageNet's 1000 classes of 224x224 pixels.
     pub spec: ModelSpec,
 }
@@ -94,7 +107,7 @@ impl ResNetConfig {
     /// `layers` blocks of the kind `block` in the four stages. The network is called `resnet`; one that is
     /// to be built again from a checkpoint needs a [`NetworkEntry`] and takes its spec from there.
     pub fn new(block: ResNetBlock, layers: [usize; 4]) -> Self {
-        Self { block, layers, spec: ModelSpec::new("resnet", 1000) }
+        Self { block, layers, small_images: false, spec: ModelSpec::new("resnet", 1000) }
     }
 
     /// Blocks of two 3x3 convolutions.
@@ -110,6 +123,12 @@ impl ResNetConfig {
     /// ResNet-18.
     pub fn resnet18() -> Self {
         Self::basic([2, 2, 2, 2]).called("resnet18")
+    }
+
+    /// ResNet-18 for CIFAR's 32x32 images, 10 classes.
+    pub fn resnet18_32() -> Self {
+        let spec = ModelSpec::new("resnet18_32", 10);
+        Self { small_images: true, spec, ..Self::resnet18() }
     }
 
     /// ResNet-34.
@@ -161,6 +180,12 @@ impl ResNetConfig {
         Self::new(ResNetBlock::Bottleneck { groups, width_per_group }, layers)
     }
 
+    /// Sets whether the stem is that for small images.
+    pub fn small_images(mut self, small_images: bool) -> Self {
+        self.small_images = small_images;
+        self
+    }
+
     fn called(mut self, name: &str) -> Self {
         self.spec.architecture = name.to_owned();
         self
@@ -187,7 +212,8 @@ pub struct ResNet {
     spec: ModelSpec,
     parameters: Parameters,
     stem: ConvNorm,
-    maxpool: MaxPool2d,
+    /// `None` in the form for small images.
+    maxpool: Option<MaxPool2d>,
     layers: Vec<Stage>,
     avgpool: GlobalAvgPool,
     fc: Linear,
@@ -199,9 +225,12 @@ impl ResNet {
     /// # Errors
     /// If there are no classes, channels cannot be split into the groups, or a name is taken.
     pub fn new(config: ResNetConfig, vb: ParameterBuilder) -> Result<Self> {
-        let ResNetConfig { block, layers: blocks, spec } = config;
+        let ResNetConfig { block, layers: blocks, small_images, spec } = config;
         check(&spec)?;
-        let stem = ConvNormOptions::new(spec.input[0], 64, 7).stride(2);
+        let stem = match small_images {
+            true => ConvNormOptions::new(spec.input[0], 64, 3),
+            false => ConvNormOptions::new(spec.input[0], 64, 7).stride(2),
+        };
         let stem = ConvNorm::new(stem.names("conv1", "bn1", "relu"), vb.clone())?;
         let pool = MaxPool2dConfig::new(3).stride(2).padding(1);
         let mut from = 64;
@@ -214,7 +243,7 @@ impl ResNet {
             }
         }
         Ok(Self {
-            maxpool: MaxPool2d::new(pool, vb.pp("maxpool")),
+            maxpool: (!small_images).then(|| MaxPool2d::new(pool, vb.pp("maxpool"))),
             avgpool: GlobalAvgPool::new(vb.pp("avgpool")),
             fc: Linear::new((from, spec.num_classes), vb.pp(HEAD))?,
             parameters: vb.parameters(),
@@ -226,8 +255,10 @@ impl ResNet {
 
     fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = images_to_features(images, self.spec.input[0])?;
-        let x = self.stem.forward(&x, pass)?;
-        let mut x = self.maxpool.forward(&x, pass)?;
+        let mut x = self.stem.forward(&x, pass)?;
+        if let Some(maxpool) = &self.maxpool {
+            x = maxpool.forward(&x, pass)?;
+        }
         for layer in &self.layers {
             x = layer.forward(&x, pass)?;
         }
@@ -266,5 +297,14 @@ impl Model for ResNet {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(CAM_LAYER)
+    }
+
+    fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {
+        match tensor.dims() {
+            [_, _, 7, 7] if path == STEM && self.maxpool.is_none() => {
+                Ok(Some(tensor.narrow(2, 2, 3)?.narrow(3, 2, 3)?.contiguous()?))
+            }
+            _ => Ok(None),
+        }
     }
 }

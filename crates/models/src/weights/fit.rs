@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::names::Renamed;
 use super::{LoadReport, Strictness};
 use crate::Model;
 use crate::path::{is_under, layer_of};
+
+/// Channels of the images that published weights are for.
+const COLOURS: usize = 3;
 
 /// Usual names of the layer that gives the logits.
 const HEADS: &[&str] = &[
@@ -38,17 +41,24 @@ pub(super) struct Fitted {
 pub(super) fn fit(model: &dyn Model, renamed: Renamed, strictness: Strictness) -> Result<Fitted> {
     let all = model.parameters().all();
     let ours: HashSet<&str> = all.iter().map(|parameter| parameter.path()).collect();
-    let Renamed { mut tensors, prefix, mut beside, state } = renamed;
+    let Renamed { mut tensors, prefix, mut beside, mut state } = renamed;
+    state.extend(tensors.keys().filter(|name| model.leaves_out_weight(name)).cloned());
+    tensors.retain(|name, _| !model.leaves_out_weight(name));
     let found = rename_head(model, &ours, &mut tensors, &mut beside, strictness)?;
     let adapted = tensors.into_iter().map(|(name, tensor)| {
         let other = model.adapt_weight(&name, &tensor)?;
         Ok((name, other.unwrap_or(tensor)))
     });
-    let tensors: BTreeMap<String, Tensor> = adapted.collect::<Result<_>>()?;
+    let mut tensors: BTreeMap<String, Tensor> = adapted.collect::<Result<_>>()?;
+    let stem = match strictness {
+        Strictness::ExceptHead => adapt_stem(model, &mut tensors)?,
+        Strictness::Strict => None,
+    };
     let mut report = compare(model, &tensors, strictness);
+    report.stem = stem;
     report.prefix = prefix;
     report.head_in_file = found.name;
-    report.left_out = found.left_out.into_iter().chain(beside.into_keys()).chain(state).collect();
+    report.left_out.extend(found.left_out.into_iter().chain(beside.into_keys()).chain(state));
     Ok(Fitted { tensors, report })
 }
 
@@ -125,6 +135,38 @@ fn rename_head(
     Ok(FoundHead { name: None, left_out })
 }
 
+/// Fits the kernel of a first layer for red, green and blue to a network for another number of channels, as timm's
+/// `adapt_input_conv` does. For grey images it is the sum over the channels, which gives what three equal channels
+/// would give. For other numbers its channels are repeated and scaled by `3 / channels`. Returns the name of what it
+/// changed.
+fn adapt_stem(model: &dyn Model, tensors: &mut BTreeMap<String, Tensor>) -> Result<Option<String>> {
+    let channels = model.spec().input[0];
+    if channels == COLOURS {
+        return Ok(None);
+    }
+    let parameters = model.parameters();
+    let stem = tensors.iter().find(|(name, kernel)| {
+        let ours = parameters.get(name).map(|parameter| parameter.var().dims().to_vec());
+        match (kernel.dims(), ours.as_deref()) {
+            (&[out, COLOURS, height, width], Some(ours)) => ours == [out, channels, height, width],
+            _ => false,
+        }
+    });
+    let Some((name, kernel)) = stem.map(|(name, kernel)| (name.clone(), kernel.clone())) else {
+        return Ok(None);
+    };
+    let kernel = kernel.to_dtype(DType::F32)?;
+    let fitted = if channels == 1 {
+        kernel.sum_keepdim(1)?
+    } else {
+        let copies = vec![kernel; channels.div_ceil(COLOURS)];
+        let repeated = Tensor::cat(&copies, 1)?.narrow(1, 0, channels)?;
+        (repeated * (COLOURS as f64 / channels as f64))?
+    };
+    tensors.insert(name.clone(), fitted);
+    Ok(Some(name))
+}
+
 /// A 1x1 convolution after global pooling is a linear layer.
 fn as_linear(weight: &Tensor) -> Result<Tensor> {
     match *weight.dims() {
@@ -142,38 +184,51 @@ pub(super) fn is_of_head(model: &dyn Model, path: &str) -> bool {
     !model.head().is_empty() && is_under(path, model.head())
 }
 
+/// Whether `path` belongs to an auxiliary classifier of `model`.
+fn is_auxiliary(model: &dyn Model, path: &str) -> bool {
+    model.auxiliary_heads().iter().any(|head| is_under(path, head))
+}
+
+/// What is taken completely or not at all: the head, and each layer of an auxiliary classifier. So if a weight does
+/// not fit, a bias that happens to fit is not taken either.
+fn unit<'a>(model: &'a dyn Model, path: &'a str) -> &'a str {
+    if is_of_head(model, path) { model.head() } else { layer_of(path) }
+}
+
 fn compare(
     model: &dyn Model,
     tensors: &BTreeMap<String, Tensor>,
     strictness: Strictness,
 ) -> LoadReport {
     let mut report = LoadReport::default();
-    let replaceable = |name: &str| strictness == Strictness::ExceptHead && is_of_head(model, name);
+    let replaceable = |name: &str| {
+        strictness == Strictness::ExceptHead
+            && (is_of_head(model, name) || is_auxiliary(model, name))
+    };
     for parameter in model.parameters().all() {
         let name = parameter.path().to_owned();
         match tensors.get(&name) {
             Some(tensor) if tensor.dims() == parameter.var().dims() => report.matched.push(name),
+            None if is_counter(&name) => {}
             Some(_) | None if replaceable(&name) => report.new_head.push(name),
             Some(tensor) => {
                 let (ours, theirs) = (parameter.var().dims().to_vec(), tensor.dims().to_vec());
                 report.wrong_shape.push((name, ours, theirs));
             }
-            None if is_counter(&name) => {}
             None => report.missing.push(name),
         }
     }
-    // A head is taken completely or not at all. So if its weight does not fit, a bias that happens to fit is
-    // not taken either.
     if !report.new_head.is_empty() {
-        let (head, body) = report.matched.drain(..).partition(|name| replaceable(name));
+        let new: HashSet<&str> = report.new_head.iter().map(|name| unit(model, name)).collect();
+        let is_new = |name: &String| replaceable(name) && new.contains(unit(model, name));
+        let (head, body): (Vec<String>, _) = report.matched.drain(..).partition(is_new);
         report.matched = body;
-        report.new_head.extend::<Vec<String>>(head);
+        report.new_head.extend(head);
     }
-    report.unexpected = tensors
-        .keys()
-        .filter(|name| model.parameters().get(name).is_none() && !is_counter(name))
-        .cloned()
-        .collect();
+    let unknown =
+        tensors.keys().filter(|name| model.parameters().get(name).is_none() && !is_counter(name));
+    (report.left_out, report.unexpected) =
+        unknown.cloned().partition(|name| is_auxiliary(model, name));
     report
 }
 

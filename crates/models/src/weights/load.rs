@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use candle_core::{DType, Error, Result, Tensor};
 
 use super::fit::{Fitted, fit, is_of_head};
-use super::names::renamed;
+use super::names::{renamed, with_current_names};
 use super::{LoadReport, Strictness};
 use crate::{Model, Parameter};
 
@@ -13,6 +13,9 @@ use crate::{Model, Parameter};
 ///
 /// - The names may have a common prefix (`module.`, `model.`, `_orig_mod.`, `backbone.`).
 /// - The head may have another name.
+/// - The names may be those of an older version of the network ([`Model::rename_weight`]).
+/// - Auxiliary classifiers ([`Model::auxiliary_heads`]) are left out where the network was built without them.
+/// - Tensors that the network knows to be no part of it ([`Model::leaves_out_weight`]) are left out.
 /// - A trainer's tensors (an optimizer's state, averages) may stand beside the network's.
 /// - `num_batches_tracked` counters may be missing on either side, because some files leave them out.
 /// - Floats of any size are converted.
@@ -30,7 +33,9 @@ pub fn load(
 ) -> Result<LoadReport> {
     let all = model.parameters().all();
     let ours: HashSet<&str> = all.iter().map(Parameter::path).collect();
-    let Fitted { tensors: fitted, mut report } = fit(model, renamed(tensors, &ours)?, strictness)?;
+    let (tensors, older_names) = with_current_names(tensors, |name| model.rename_weight(name));
+    let Fitted { tensors: fitted, mut report } = fit(model, renamed(&tensors, &ours)?, strictness)?;
+    report.older_names = older_names;
     if report.matched.is_empty() {
         return Err(Error::Msg(format!(
             "these are no weights of `{}`: none of its {} tensors (`{}`, ...) is in the file (`{}`, \

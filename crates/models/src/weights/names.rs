@@ -25,6 +25,24 @@ pub(super) struct Renamed {
     pub(super) state: Vec<String>,
 }
 
+/// `tensors` with the names that `rename` knows replaced, and the names that were. A name that would be there twice
+/// stays as it is.
+pub(super) fn with_current_names(
+    tensors: &HashMap<String, Tensor>,
+    rename: impl Fn(&str) -> Option<String>,
+) -> (HashMap<String, Tensor>, Vec<String>) {
+    let (mut current, mut older) = (tensors.clone(), Vec::new());
+    for (name, tensor) in tensors {
+        if let Some(new) = rename(name).filter(|new| !tensors.contains_key(new)) {
+            current.remove(name);
+            current.insert(new, tensor.clone());
+            older.push(name.clone());
+        }
+    }
+    older.sort_unstable();
+    (current, older)
+}
+
 /// Renames `tensors` to match a network whose parameters are called `ours`.
 pub(super) fn renamed(tensors: &HashMap<String, Tensor>, ours: &HashSet<&str>) -> Result<Renamed> {
     let (state, rest) = without_state(tensors, ours);

@@ -10,6 +10,8 @@ pub struct LoadReport {
     /// Names of parameters of the head that the file has for another number of classes, or not at all. The
     /// network keeps its new head.
     pub new_head: Vec<String>,
+    /// The kernel of the first layer, if it was fitted to another number of channels.
+    pub stem: Option<String>,
     /// Names that the network has and the file does not.
     pub missing: Vec<String>,
     /// Names that the file has and the network does not.
@@ -24,6 +26,9 @@ pub struct LoadReport {
     pub prefix: Option<String>,
     /// The head's name in the file, if it differs from the network's.
     pub head_in_file: Option<String>,
+    /// Names in the file that are those of an older version of the network, see
+    /// [`Model::rename_weight`](crate::Model::rename_weight).
+    pub older_names: Vec<String>,
     /// Names of tensors of the file that are no part of the network: an optimizer's state, averaged weights, or
     /// other parts of a larger network.
     pub left_out: Vec<String>,
@@ -50,8 +55,14 @@ impl Display for LoadReport {
         if let Some(head) = &self.head_in_file {
             write!(f, ", head called `{head}` in the file")?;
         }
+        if !self.older_names.is_empty() {
+            write!(f, ", {} of them under an older name", self.older_names.len())?;
+        }
         if !self.converted.is_empty() {
             write!(f, ", converted from {}", self.converted.join(" and "))?;
+        }
+        if let Some(stem) = &self.stem {
+            write!(f, ", `{stem}` fitted to the images' channels")?;
         }
         if !self.new_head.is_empty() {
             write!(f, ", new head ({})", self.new_head.join(", "))?;

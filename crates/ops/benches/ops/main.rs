@@ -4,6 +4,7 @@
 //! `RAYON_NUM_THREADS` sets the threads. candle's own gradients are left out: of convolutions and
 //! max pools they are slow by orders of magnitude, or wrong.
 
+mod attention;
 mod batch_norm;
 mod conv2d;
 mod cross_entropy;
@@ -38,6 +39,7 @@ fn main() {
     max_pool2d::bench(&mut criterion);
     cross_entropy::bench(&mut criterion);
     linear::bench(&mut criterion);
+    attention::bench(&mut criterion);
     criterion.final_summary();
 }
 

@@ -13,7 +13,7 @@ use super::NAME;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::storage::{elements, stored, with_float};
-use crate::tape::{apply2, apply3};
+use crate::tape::{Footprint, apply2, apply3};
 
 /// Stacks them to `[2, channels]`: weights, then biases.
 pub(super) fn affine(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
@@ -54,6 +54,8 @@ impl Handover {
 }
 
 struct Affine;
+
+impl Footprint for Affine {}
 
 impl CustomOp2 for Affine {
     fn name(&self) -> &'static str {
@@ -96,6 +98,8 @@ impl CustomOp2 for Affine {
 }
 
 struct AffineAndKernel(Arc<Handover>);
+
+impl Footprint for AffineAndKernel {}
 
 impl CustomOp3 for AffineAndKernel {
     fn name(&self) -> &'static str {

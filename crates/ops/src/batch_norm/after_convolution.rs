@@ -15,9 +15,11 @@ use super::{BatchNorm, BatchStatistics, NAME, batch_norm_train, check_arguments,
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::is_emulated;
+use crate::kept_bytes::bytes;
 use crate::storage::{elements, kept, with_float};
-use crate::tape::{apply2, apply3};
+use crate::tape::{Footprint, apply2, apply3};
 use crate::{Activation, BatchNormParameters, Conv2dConfig, conv2d};
+use candle_vision_kernels::conv_shape::ConvShape;
 
 /// [`batch_norm_train`](crate::batch_norm_train) of a convolution's output, and the statistics.
 ///
@@ -148,6 +150,25 @@ impl ConvBatchNorm {
         }
         let of_x = x.track_op().then(|| self.convolution.input_gradient(&self.kernel, &of_output));
         Ok([of_x.transpose()?, of_affine, of_residual])
+    }
+}
+
+impl Footprint for ConvBatchNorm {
+    fn held(&self) -> Vec<&Tensor> {
+        [vec![&self.output, &self.kernel], self.norm.held()].concat()
+    }
+
+    fn passing_bytes(&self, result: &Tensor) -> usize {
+        // The gradient of the convolution's output.
+        bytes(result)
+    }
+
+    fn passes_on(&self, argument: usize) -> bool {
+        self.norm.passes_on(argument)
+    }
+
+    fn convolution(&self) -> Option<ConvShape> {
+        self.convolution.convolution()
     }
 }
 

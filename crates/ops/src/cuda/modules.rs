@@ -10,6 +10,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 /// A compiled file of `kernels/`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
+    Attention,
     BatchNorm,
     Columns,
     Elementwise,
@@ -19,6 +20,7 @@ pub(super) enum Source {
     Pool,
     Rearrange,
     Resample,
+    ResponseNorm,
     Softmax,
     Sums,
 }
@@ -30,7 +32,8 @@ macro_rules! fatbin {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
+        Self::Attention,
         Self::BatchNorm,
         Self::Columns,
         Self::Elementwise,
@@ -40,6 +43,7 @@ impl Source {
         Self::Pool,
         Self::Rearrange,
         Self::Resample,
+        Self::ResponseNorm,
         Self::Softmax,
         Self::Sums,
     ];
@@ -47,6 +51,7 @@ impl Source {
     /// Machine code for some cards, and PTX for later ones.
     fn fatbin(self) -> &'static [u8] {
         match self {
+            Self::Attention => fatbin!("attention"),
             Self::BatchNorm => fatbin!("batch_norm"),
             Self::Columns => fatbin!("columns"),
             Self::Elementwise => fatbin!("elementwise"),
@@ -56,6 +61,7 @@ impl Source {
             Self::Pool => fatbin!("pool"),
             Self::Rearrange => fatbin!("rearrange"),
             Self::Resample => fatbin!("resample"),
+            Self::ResponseNorm => fatbin!("response_norm"),
             Self::Softmax => fatbin!("softmax"),
             Self::Sums => fatbin!("sums"),
         }
@@ -64,6 +70,7 @@ impl Source {
     /// The name of one of its kernels, for `f32`.
     pub(super) fn a_kernel(self) -> &'static str {
         match self {
+            Self::Attention => "attention_softmax",
             Self::BatchNorm => "moments",
             Self::Columns => "im2col",
             Self::Elementwise => "relu",
@@ -73,6 +80,7 @@ impl Source {
             Self::Pool => "max_pool",
             Self::Rearrange => "rearrange",
             Self::Resample => "resample",
+            Self::ResponseNorm => "response_norm",
             Self::Softmax => "softmax",
             Self::Sums => "column_sums",
         }

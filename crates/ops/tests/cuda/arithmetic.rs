@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{
-    AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, MaxPool2dConfig, Targets,
-    adaptive_avg_pool2d, add, avg_pool2d, channels_first, channels_last, cross_entropy, dropout,
-    flatten, gelu, hardsigmoid, hardswish, interpolate, log_softmax, max_pool2d, on_gradient, relu,
-    relu6, scale, sigmoid, silu, softmax,
+    AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, LocalResponseNormConfig,
+    MaxPool2dConfig, Targets, adaptive_avg_pool2d, add, avg_pool2d, channels_first, channels_last,
+    cross_entropy, dropout, flatten, gelu, hardsigmoid, hardswish, interpolate,
+    local_response_norm, log_softmax, max_pool2d, on_gradient, relu, relu6, scale, sigmoid, silu,
+    softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -60,6 +61,7 @@ fn resized_maps_are_the_cpus() {
         InterpolateMode::Nearest,
         InterpolateMode::Bilinear { align_corners: false },
         InterpolateMode::Bilinear { align_corners: true },
+        InterpolateMode::Bicubic { align_corners: false },
     ];
     for mode in modes {
         for (dims, size) in [([2, 3, 5, 3], [7, 4]), ([1, 6, 4, 64], [3, 9])] {
@@ -86,6 +88,18 @@ fn activation_functions_are_the_cpus() {
         for scale in [1.0, 8.0] {
             check(&format!("{name} times {scale}"), &[map("x", &[3, 5, 7, 2])], |x| {
                 function(&(&x[0] * scale)?)
+            });
+        }
+    }
+}
+
+#[test]
+fn local_response_norm_is_the_cpus() {
+    for (size, beta) in [(1, 0.75), (4, 0.75), (5, 0.6), (9, 1.0)] {
+        let config = LocalResponseNormConfig::new(size).alpha(0.5).beta(beta).k(1.5);
+        for dims in [[2, 3, 2, 7], [1, 4, 5, 64], [1, 1, 1, 1]] {
+            check(&format!("{config:?} {dims:?}"), &[map("x", &dims)], |x| {
+                local_response_norm(&x[0], &config)
             });
         }
     }

@@ -1,7 +1,8 @@
 //! Elements moved and added up, and products, as on the CPU.
 
 use candle_vision_ops::{
-    Activation, PadConfig, PadMode, cat, matmul, mean, mul, pad, permute, reshape, slice, transpose,
+    Activation, PadConfig, PadMode, cat, channel_shuffle, matmul, mean, mul, pad, permute, reshape,
+    slice, transpose,
 };
 
 use crate::twins::{WITH_RELU, check, check_in, map};
@@ -23,6 +24,7 @@ fn padding_is_the_cpus() {
 fn parts_and_orders_are_the_cpus() {
     let inputs = [map("x", &[2, 3, 4, 6]), map("y", &[2, 3, 1, 6])];
     check("cat", &inputs, |x| cat(x, 2));
+    check("shuffle", &inputs[..1], |x| channel_shuffle(&x[0], 3));
     check("slice", &inputs[..1], |x| slice(&x[0], 3, 1..4));
     check("slice of rows", &inputs[..1], |x| slice(&x[0], 0, 1..2));
     for order in [[0, 3, 1, 2], [3, 2, 1, 0], [0, 2, 1, 3]] {

@@ -6,27 +6,33 @@ use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, ra
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{InterpolateMode, interpolate};
 
-const MODES: [InterpolateMode; 3] = [
+const MODES: [InterpolateMode; 5] = [
     InterpolateMode::Nearest,
     InterpolateMode::Bilinear { align_corners: false },
     InterpolateMode::Bilinear { align_corners: true },
+    InterpolateMode::Bicubic { align_corners: false },
+    InterpolateMode::Bicubic { align_corners: true },
 ];
 
 #[test]
 fn values_and_gradients_are_pytorchs() -> Result<()> {
-    let expected = reference::tensors("ops.safetensors");
+    let mut expected = reference::tensors("ops.safetensors");
+    expected.extend(reference::tensors("attention.safetensors"));
     let mut seen = 0;
-    for case in reference::json("ops.json").as_array().expect("a list") {
-        if case["op"] != "interpolate" {
+    let files = ["ops.json", "attention.json"].map(reference::json);
+    for case in files.iter().flat_map(|file| file.as_array().expect("a list")) {
+        if case["op"] != "interpolate" && case["op"] != "bicubic" {
             continue;
         }
         let name = case["case"].as_str().expect("a name");
         let sizes =
             |key: &str| -> Vec<usize> { serde_json::from_value(case[key].clone()).expect("sizes") };
         let size = [sizes("size")[0], sizes("size")[1]];
+        let align_corners = case["align_corners"] == true;
         let mode = match case["mode"].as_str() {
             Some("nearest") => InterpolateMode::Nearest,
-            _ => InterpolateMode::Bilinear { align_corners: case["align_corners"] == true },
+            Some(_) => InterpolateMode::Bilinear { align_corners },
+            None => InterpolateMode::Bicubic { align_corners },
         };
         let x = nhwc(&reference::image_batch(&format!("{name}.x"), &sizes("x"))?);
         for device in devices() {
@@ -42,7 +48,7 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
         }
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 7);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use candle_vision_test_support::reference;
 mod support;
 
 mod activation;
+mod attention;
 mod backward;
 mod batch_norm;
 mod cast;
@@ -17,6 +18,7 @@ mod fused_activations;
 mod interpolate;
 mod layer_norm;
 mod layout;
+mod local_response_norm;
 mod on_gradient;
 mod padding;
 mod pooling;

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    PadConfig, PadMode, add, backward, backward_from, cat, matmul, mean, mul, pad, permute, relu,
-    reshape, slice, split, transpose, why_not_direct,
+    PadConfig, PadMode, add, backward, backward_from, cat, channel_shuffle, matmul, mean, mul, pad,
+    permute, relu, reshape, slice, split, transpose, why_not_direct,
 };
 
 use crate::places::devices;
@@ -113,6 +113,10 @@ fn parts_and_orders_have_the_gradients_of_their_values() {
     check_gradients("cat", &inputs, |x| cat(x, 1));
     check_gradients("cat of one", &inputs[..1], |x| cat(&x[..1], 2));
     check_gradients("cat twice", &inputs[..1], |x| cat(&[&x[0], &x[0]], 0));
+    check_gradients("cat of four", &[&inputs[..], &inputs[..1]].concat(), |x| cat(x, 1));
+    check_gradients("cat of two", &inputs[..2], |x| cat(x, 1));
+    check_gradients("shuffle", &inputs[..1], |x| channel_shuffle(&x[0], 2));
+    check_gradients("shuffle of a row", &[random("row", &[12])], |x| channel_shuffle(&x[0], 3));
     check_gradients("slice", &inputs[..1], |x| slice(&x[0], 2, 1..3));
     check_gradients("slice of one", &inputs[1..2], |x| slice(&x[0], 1, 0..1));
     check_gradients("slice of a view", &inputs[..1], |x| slice(&x[0].transpose(0, 2)?, 0, 1..4));
@@ -151,13 +155,35 @@ fn permutations_and_means_are_candles() -> Result<()> {
     Ok(())
 }
 
+/// As torchvision's `channel_shuffle`: reshape, transpose, reshape.
+#[test]
+fn a_shuffle_is_a_transposition_of_the_groups() -> Result<()> {
+    for device in devices() {
+        for (channels, groups) in [(6, 2), (6, 3), (6, 1), (6, 6), (58, 2), (4100, 4)] {
+            let x = random("shuffle", &[2, 3, 1, channels]).to_dtype(DType::F32)?;
+            let x = x.to_device(&device)?;
+            let split = x.reshape((2, 3, 1, groups, channels / groups))?;
+            let expected = split.transpose(3, 4)?.contiguous()?;
+            let found = channel_shuffle(&x, groups)?;
+            assert_eq!(found.dims(), x.dims());
+            assert_eq!(values(&found), values(&expected), "{groups} of {channels}");
+            assert_eq!(values(&channel_shuffle(&found, channels / groups)?), values(&x));
+        }
+    }
+    let x = Tensor::zeros((1, 6), DType::F32, &Device::Cpu)?;
+    check_error(channel_shuffle(&x, 4), &["channel_shuffle", "6 channels", "4 groups"]);
+    check_error(channel_shuffle(&x, 0), &["channel_shuffle", "0 groups"]);
+    check_error(channel_shuffle(&x.get(0)?.get(0)?, 1), &["channel_shuffle", "scalar"]);
+    Ok(())
+}
+
 /// One graph with every op here.
 fn graph(x: &Tensor, weight: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let x = pad(x, &PadConfig::new([0, 1, 1, 0]).mode(PadMode::Replicate))?;
     let x = mul(&x, scale)?;
     let [batch, height, width, channels] = x.dims4().map(|(b, h, w, c)| [b, h, w, c])?;
     let parts = split(&x, 3, &[1, channels - 1])?;
-    let x = cat(&[&parts[1], &parts[0]], 3)?;
+    let x = channel_shuffle(&cat(&[&parts[1], &parts[0]], 3)?, channels)?;
     let tokens = reshape(&x, (batch, height * width, channels))?;
     let scores = matmul(&tokens, &transpose(&tokens, 1, 2)?)?;
     let tokens = matmul(&scores, &tokens)?;

@@ -113,6 +113,10 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         Ok(())
     }
 
+    fn state_tensors(&self) -> usize {
+        self.rule.state_names().len()
+    }
+
     fn lr(&self) -> f64 {
         self.lr
     }

@@ -14,6 +14,7 @@ use super::{Trainer, TrainingResult, run_length};
 use crate::callback::Callback;
 use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
+use crate::gradient_check::GradientCheck;
 use crate::loaders::{check_loaders, data_facts};
 use crate::loss::Loss;
 use crate::loss_scale::LossScale;
@@ -274,6 +275,7 @@ impl<'a> TrainerBuilder<'a> {
         let device = model.parameters().device();
         let is_emulated = config.precision != Precision::F32 && device.is_cpu();
         let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
+        let gradient_check = config.check_gradients.then(|| GradientCheck::at(1));
         let data = data_facts(train, val);
         // This is the first change. Nothing can fail after it.
         freeze(model, learners.later.as_deref().unwrap_or_default())?;
@@ -311,6 +313,7 @@ impl<'a> TrainerBuilder<'a> {
             unread: Unread::new(Reading::of(&device)),
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
+            gradient_check,
         })
     }
 

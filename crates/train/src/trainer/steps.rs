@@ -75,12 +75,13 @@ impl Trainer<'_> {
         self.optimizer.set_lr(lr);
         let (optimizer, scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
         let own = self.train_step.as_deref_mut();
+        let check = self.gradient_check.as_mut();
         let found = match &mut self.hooks {
-            None => in_pool(|| step.run(batch, optimizer, scale, own, None)),
+            None => in_pool(|| step.run(batch, optimizer, scale, own, None, check)),
             // The forward pass may use another thread of the pool, which a hook need not allow.
-            Some(hooks) => {
-                hooks.with(step.number, |hook| step.run(batch, optimizer, scale, own, Some(hook)))
-            }
+            Some(hooks) => hooks.with(step.number, |hook| {
+                step.run(batch, optimizer, scale, own, Some(hook), check)
+            }),
         };
         let found = found.map_err(|error| self.explain_single(batch, error))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;

@@ -12,7 +12,6 @@ use candle_vision::{Registry, in_channels, open_image};
 
 use super::{Shown, image_name, network, write_page};
 use crate::args::ActivationsArgs;
-use crate::batches::classifier;
 use crate::read_options::{read_options, with_remedy};
 use crate::say;
 
@@ -21,16 +20,16 @@ const LONGEST: usize = 400;
 
 pub(crate) fn run(args: &ActivationsArgs, registry: &Registry) -> Result<ExitCode> {
     ensure!(
-        args.checkpoint.is_some() || args.layer.is_none(),
-        "`--layer` names a layer of a network: give its --checkpoint too"
+        args.network.is_named() || args.layer.is_none(),
+        "`--layer` names a layer of a network: give its --checkpoint or --model too"
     );
     let filter: Filter = args.kernel.parse()?;
     let options = read_options()?.with_exif_orientation(true);
     let image = open_image(&args.image, &options).map_err(with_remedy)?;
     show_elementary(args, &image, &filter)?;
-    if let Some(checkpoint) = &args.checkpoint {
+    if args.network.is_named() {
         let device = args.device.open()?;
-        let classifier = classifier(checkpoint, registry, &device)?;
+        let classifier = args.network.open(&args.data, registry, &device)?.classifier;
         network::show_maps(args, &classifier)?;
         network::show_kernels(args, &classifier)?;
     }

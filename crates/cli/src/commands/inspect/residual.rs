@@ -16,17 +16,17 @@ use comfy_table::CellAlignment;
 
 use super::image_name;
 use crate::args::ResidualArgs;
-use crate::batches::classifier;
 use crate::table::table;
 use crate::{measured, say};
 
 pub(crate) fn run(args: &ResidualArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
-    let classifier = classifier(&args.checkpoint, registry, &device)?;
+    let network = args.network.open(&args.data, registry, &device)?;
+    let classifier = &network.classifier;
     let model = classifier.model();
     let blocks = residual_blocks(model)?;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &args.checkpoint, &args.data, &classifier, registry)?;
+    let dataset = measured::images(folder, &network, &args.data, registry)?;
     let config = LoaderConfig::new(args.batch_size);
     let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
 
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &ResidualArgs, registry: &Registry) -> Result<ExitCode> 
         rows.push(Row { block, statistics, without });
     }
     print(&rows, whole)?;
-    let output = args.output.clone().unwrap_or_else(|| image_name(&args.checkpoint, "residual"));
+    let output = args.output.clone().unwrap_or_else(|| image_name(&network.file, "residual"));
     draw(
         &rows,
         &format!("{}: what each residual block adds", classifier.metadata().model.architecture),

@@ -1,0 +1,83 @@
+//! `candle-vision convert`: weights from one file format to another.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use candle_vision::Registry;
+use candle_vision::models::Precision;
+use candle_vision::models::weights::{Strictness, WeightFile, tensors, to_safetensors, to_torch};
+use candle_vision::train::write_atomically;
+
+use crate::args::ConvertArgs;
+use crate::say;
+
+pub(crate) fn run(args: &ConvertArgs, registry: &Registry) -> Result<ExitCode> {
+    let write = format_of(&args.output)?;
+    let file = WeightFile::read(&args.input)?;
+    let (read, left_out) = (file.tensors.len(), file.left_out.clone());
+    let mut converted = match &args.model {
+        Some(name) => named(name, args.classes, &file, registry)?,
+        None => file.tensors.into_iter().collect(),
+    };
+    if let Some(precision) = args.precision {
+        for tensor in converted.values_mut().filter(|tensor| tensor.dtype().is_float()) {
+            *tensor = tensor.to_dtype(dtype(precision))?;
+        }
+    }
+    if !left_out.is_empty() {
+        say::note(format_args!("left out: {}", left_out.join(", ")));
+    }
+    let written = converted.len();
+    let bytes =
+        write(converted).with_context(|| format!("cannot convert `{}`", args.input.display()))?;
+    write_atomically(&args.output, &bytes)?;
+    say::result(format_args!(
+        "{}: {written} of {read} tensors, {} bytes",
+        args.output.display(),
+        bytes.len()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tensors under the names and in the form that the network has them.
+fn named(
+    name: &str,
+    classes: Option<usize>,
+    file: &WeightFile,
+    registry: &Registry,
+) -> Result<BTreeMap<String, Tensor>> {
+    let entry = registry.networks.get(name)?;
+    let published = entry.published_weights().first().map(|weights| weights.num_classes);
+    let classes = classes.or(published).unwrap_or(1000);
+    let model = registry.networks.build(&entry.spec(classes), 0, &Device::Cpu)?;
+    let report = file.load(&*model, Strictness::Strict).map_err(|error| {
+        anyhow::anyhow!("{error}; for another number of classes than {classes} give --classes N")
+    })?;
+    say::note(report);
+    Ok(tensors(model.parameters()))
+}
+
+type Write = fn(BTreeMap<String, Tensor>) -> candle_core::Result<Vec<u8>>;
+
+/// The format by the name of the file.
+fn format_of(output: &Path) -> Result<Write> {
+    match output.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => Ok(to_safetensors),
+        Some("pth" | "pt" | "bin") => Ok(to_torch),
+        _ => bail!(
+            "`{}` tells no format; name a file that ends in .safetensors, or in .pth for PyTorch",
+            output.display()
+        ),
+    }
+}
+
+fn dtype(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::F16 => DType::F16,
+        Precision::Bf16 => DType::BF16,
+    }
+}

@@ -1,0 +1,108 @@
+//! What a network takes in memory, and runs that do not fit.
+
+use crate::support::Place;
+
+const TINY: [&str; 8] =
+    ["memory", "gap_cnn", "--classes", "2", "--input", "3x32x32", "--device", "cpu"];
+
+fn tiny(more: &[&str]) -> Vec<String> {
+    TINY.iter().chain(more).map(|&arg| arg.to_owned()).collect()
+}
+
+fn run(more: &[&str]) -> crate::support::Finished {
+    let args = tiny(more);
+    Place::new().run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_parts_the_batches_and_the_largest_batch_are_listed() {
+    let shown = run(&["--batch", "8", "--memory", "1GiB"]).succeeds();
+    for part in ["parameters", "optimizer state", "activations", "workspaces", "all", "4096"] {
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
+    }
+    let end = "the largest batch that fits into 80 % of 1.0 GiB: ";
+    let last = shown.stdout.lines().last().unwrap_or_default();
+    let largest = last.strip_prefix(end).and_then(|number| number.parse::<usize>().ok());
+    assert!(largest.is_some_and(|largest| largest > 64), "{last}");
+    let small = run(&["--memory", "1KiB"]).succeeds();
+    assert!(
+        small.stdout.contains("not even one image fits into 80 % of 1 KiB"),
+        "{}",
+        small.stdout
+    );
+}
+
+#[test]
+fn json_has_the_bytes_and_they_follow_the_optimizer() {
+    let of = |optimizer: &str| -> serde_json::Value {
+        let shown = run(&["--json", "--memory", "1GiB", "--optimizer", optimizer]).succeeds();
+        serde_json::from_str(&shown.stdout).expect("JSON")
+    };
+    let (sgd, momentum, adam) = (of("sgd"), of("sgd,momentum=0.9"), of("adam"));
+    let state = |value: &serde_json::Value| value["estimate"]["optimizer_state"].as_u64();
+    let parameters = adam["estimate"]["parameters"].as_u64().expect("a number");
+    assert_eq!(
+        (state(&sgd), state(&momentum), state(&adam)),
+        (Some(0), Some(parameters), Some(2 * parameters))
+    );
+    assert_eq!(adam["batches"].as_array().map(Vec::len), Some(4));
+    assert_eq!(adam["available"].as_u64(), Some(1 << 30));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_real_step_confirms_it() {
+    let shown = run(&["--batch", "16", "--confirm"]).succeeds();
+    assert!(shown.stdout.contains("measured: "), "{}", shown.stdout);
+    assert!(shown.stdout.contains("predicted "), "{}", shown.stdout);
+}
+
+#[test]
+fn a_checkpoint_and_a_card_that_is_elsewhere_are_understood() {
+    let (place, checkpoint) = Place::trained();
+    let shown = place.run(&["memory", "--checkpoint", &checkpoint, "--device", "cpu"]).succeeds();
+    assert!(shown.stdout.starts_with("gap_cnn: 2 classes"), "{}", shown.stdout);
+    let card = ["--device", "cuda", "--precision", "bf16", "--memory", "80GiB"];
+    let shown = place.run(&[&["memory", "resnet18"], &card[..]].concat()).succeeds();
+    assert!(shown.stdout.contains("bf16 with adam"), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("workspaces"), "{}", shown.stdout);
+}
+
+#[test]
+fn mistakes_are_named() {
+    run(&["--batch", "0"]).is_misuse("it must be at least 1");
+    run(&["--memory", "much"]).is_misuse("a size such as 8GiB");
+    run(&["--optimizer", "adm"])
+        .fails(&["no optimizer is called `adm`; did you mean `adam` or `adamw`?"]);
+    run(&["--optimizer", "sgd,momentun=0.9"]).fails(&["did you mean `momentum`?"]);
+    run(&["--precision", "bf16"]).fails(&["bf16 on a CPU", "--device cuda"]);
+    let place = Place::new();
+    place.run(&["memory", "resnet81"]).fails(&["`resnet81`", "did you mean", "`resnet18`"]);
+    place.run(&["memory"]).is_misuse("NETWORK");
+    let card = ["memory", "mlp", "--device", "cuda", "--confirm", "--memory", "1GiB"];
+    place.run(&card).fails(&["--confirm", "--device cpu"]);
+}
+
+#[test]
+fn a_run_that_does_not_fit_does_not_begin() {
+    let place = Place::new();
+    let refused = place.small(&["--memory", "5MiB"]);
+    refused.fails(&["batches of 8 images take about ", "but there are 5.0 MiB"]);
+    assert!(!place.path("runs/small/001").exists(), "no folder is left");
+    let large = ["--set", "data.image_size=128", "--set", "model.image_size=128"];
+    let with = |batch: &str| {
+        let batch = format!("data.batch_size={batch}");
+        let more = ["--set", &batch, "--memory", "200MiB", "--epochs", "1"];
+        place.small(&[&large[..], &more].concat())
+    };
+    // There are but 32 images.
+    let refused = with("1000").fails(&["batches of 32 images", "`--set data.batch_size="]);
+    let batch = refused.stderr.rsplit_once("data.batch_size=").expect("a remedy").1;
+    with(batch.trim().trim_end_matches('`')).succeeds();
+}
+
+#[test]
+fn nothing_is_said_of_a_run_that_cannot_be_counted() {
+    let run = Place::new().small(&["--precision", "bf16", "--epochs", "1", "--memory", "5MiB"]);
+    assert!(!run.succeeds().stderr.contains("memory:"));
+}

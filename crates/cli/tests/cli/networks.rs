@@ -1,0 +1,188 @@
+//! Published networks by name: lists, weights, and the commands that take them.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use candle_vision::models::weights::{tensors, to_safetensors, to_torch};
+use candle_vision::models::{Model, ModelSpec, Pass, build};
+use serde_json::Value;
+
+use crate::support::Place;
+
+const PHOTO: &str = "photos/val/ants/00.jpg";
+const NETWORK: &str = "mobilenet_v2";
+
+fn network() -> Box<dyn Model> {
+    build(&ModelSpec::new(NETWORK, 1000), 1, &Device::Cpu).expect("a network")
+}
+
+/// A place with images, and weights of the network in its data folder.
+fn place_with_weights() -> Place {
+    let place = Place::new();
+    place.write_images("photos");
+    let bytes = to_safetensors(tensors(network().parameters())).expect("weights");
+    place.write(&format!("data/weights/{NETWORK}.safetensors"), bytes);
+    place
+}
+
+#[test]
+fn networks_are_listed_with_their_weights() {
+    let place = Place::new();
+    let run = place.run(&["models", "resnet50"]).succeeds();
+    for text in ["resnet50", "IMAGENET1K_V2", "80.86 %", "25.56 M", "4.09 G"] {
+        assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
+    }
+    let run = place.run(&["models", "alexnet", "--json"]).succeeds();
+    let line: Value =
+        serde_json::from_str(run.stdout.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(line["weights"][0]["parameters"], 61_100_840);
+    place.run(&["models", "resnet5x"]).fails(&["no network has `resnet5x`", "did you mean"]);
+}
+
+#[test]
+fn a_published_network_predicts_and_explains_without_training() {
+    let place = place_with_weights();
+    let run = place.run(&["predict", PHOTO, "--model", NETWORK, "--top", "3"]).succeeds();
+    assert_eq!(run.stdout.lines().count(), 4, "{}", run.stdout);
+    let file = format!("data/weights/{NETWORK}.safetensors");
+    let run = place.run(&["explain", PHOTO, "--model", NETWORK, "--weights", &file]).succeeds();
+    assert!(run.stdout.contains("features.18.2"), "{}", run.stdout);
+    let eval = place.run(&["eval", "--model", NETWORK, "--folder", "photos/val"]);
+    eval.fails(&["`photos/val`", "a folder with the checkpoint's classes"]);
+    place.run(&["eval", "--model", NETWORK]).fails(&["lies in no run folder", "--folder DIR"]);
+}
+
+#[test]
+fn folders_may_be_called_by_wordnets_identifiers() {
+    let place = place_with_weights();
+    for (synset, images) in [("n02206856", 2), ("n02219486", 1)] {
+        for image in 0..images {
+            place.write_photo(&format!("val/{synset}/{image}.jpg"), 64);
+        }
+    }
+    let run = place.run(&["eval", "--model", NETWORK, "--folder", "val"]).succeeds();
+    assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
+}
+
+#[test]
+fn what_is_not_to_be_had_is_named_with_a_remedy() {
+    let place = Place::new();
+    place.write_images("photos");
+    let predict = |arguments: &[&str]| place.run(&[&["predict", PHOTO][..], arguments].concat());
+    predict(&["--model", "resnet18", "--offline"]).fails(&["resnet18", "--from DIR"]);
+    predict(&["--model", "mlp"]).fails(&["no published weights of `mlp`"]);
+    predict(&["--model", "resnet81"]).is_misuse("did you mean `resnet18`");
+    predict(&["--model", "resnet18", "--weights", "none.pth"])
+        .fails(&["no weight file `none.pth`"]);
+    place.run(&["eval", "--folder", "photos"]).is_misuse("--checkpoint");
+    place.run(&["fetch", "resnet5", "--offline"]).fails(&["did you mean `resnet50`"]);
+}
+
+#[test]
+fn weights_are_converted_both_ways_without_a_change() {
+    let place = place_with_weights();
+    let file = format!("data/weights/{NETWORK}.safetensors");
+    place.run(&["convert", &file, "weights.pth"]).succeeds();
+    place.run(&["convert", "weights.pth", "again.safetensors", "--model", NETWORK]).succeeds();
+    let read = |name: &str| -> HashMap<String, Tensor> {
+        candle_core::safetensors::load(place.path(name), &Device::Cpu).expect("weights")
+    };
+    let (before, after) = (read(&file), read("again.safetensors"));
+    assert_eq!(before.len(), after.len());
+    for (name, tensor) in before {
+        let bits =
+            |tensor: &Tensor| tensor.flatten_all().unwrap().to_dtype(candle_core::DType::F64);
+        let (a, b) = (bits(&tensor).unwrap(), bits(&after[&name]).unwrap());
+        assert_eq!(a.to_vec1::<f64>().unwrap(), b.to_vec1::<f64>().unwrap(), "{name}");
+    }
+    place.run(&["convert", "weights.pth", "half.safetensors", "--precision", "f16"]).succeeds();
+    let [whole, half] = ["again", "half"].map(|name| {
+        std::fs::metadata(place.path(&format!("{name}.safetensors"))).expect("a file").len()
+    });
+    assert!(half < whole * 11 / 20, "{half} of {whole} bytes");
+
+    place.run(&["convert", &file, "weights.txt"]).fails(&["`weights.txt` tells no format"]);
+    let other = ["convert", &file, "other.pth", "--model", "resnet18"];
+    place.run(&other).fails(&["no weights of `resnet18`"]);
+    place.write("cut.pth", &to_torch(tensors(network().parameters())).expect("weights")[..5000]);
+    place.run(&["convert", "cut.pth", "cut.safetensors"]).fails(&["`cut.pth`", "cut short"]);
+}
+
+#[test]
+fn weights_in_several_files_are_read_by_their_index() {
+    let place = Place::new();
+    let all: Vec<(String, Tensor)> = tensors(network().parameters()).into_iter().collect();
+    let (first, second) = all.split_at(all.len() / 2);
+    let mut map = HashMap::new();
+    for (file, part) in [("a.safetensors", first), ("b.safetensors", second)] {
+        map.extend(part.iter().map(|(name, _)| (name.clone(), file)));
+        place.write(file, to_safetensors(part.to_vec()).expect("weights"));
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    place.write("model.safetensors.index.json", index.to_string());
+    let convert = || place.run(&["convert", "model.safetensors.index.json", "whole.safetensors"]);
+    let run = convert().succeeds();
+    assert!(run.stdout.contains(&format!("{0} of {0} tensors", all.len())), "{}", run.stdout);
+    std::fs::remove_file(place.path("b.safetensors")).expect("the file is there");
+    convert().fails(&["there is no weight file `b.safetensors`"]);
+    let elsewhere = serde_json::json!({ "weight_map": { "fc.weight": "../secret.safetensors" } });
+    place.write("model.safetensors.index.json", elsewhere.to_string());
+    convert().fails(&["no file of weights beside it"]);
+}
+
+#[test]
+fn outputs_are_compared_layer_by_layer() {
+    let place = place_with_weights();
+    let model = network();
+    let images = Tensor::randn(0f32, 1.0, (2, 3, 64, 64), &Device::Cpu).expect("images");
+    let layers = ["features.1", "features.18.2"];
+    let mut recorder = candle_vision::explain::Recorder::new(layers);
+    let logits =
+        model.forward(&images, &mut Pass::eval().with_hooks(&mut recorder)).expect("logits");
+    let mut file: Vec<(String, Tensor)> = recorder.outputs().to_vec();
+    assert_eq!(file.len(), 2);
+    file.push(("input".to_owned(), images));
+    file.push(("logits".to_owned(), logits.clone()));
+    let write = |file: &[(String, Tensor)]| {
+        let contiguous =
+            |(name, tensor): &(String, Tensor)| (name.clone(), tensor.contiguous().unwrap());
+        let bytes = to_safetensors(file.iter().map(contiguous)).expect("tensors");
+        place.write("reference.safetensors", bytes);
+    };
+    let parity = || place.run(&["parity", NETWORK, "--reference", "reference.safetensors"]);
+    write(&file);
+    let run = parity().succeeds();
+    for layer in ["features.1 ", "features.18.2", "logits"] {
+        assert!(run.stdout.contains(layer), "{layer}: {}", run.stdout);
+    }
+    if let Some(last) = file.last_mut() {
+        last.1 = (logits * 1.01).expect("a product");
+    }
+    write(&file);
+    assert_eq!(parity().code, Some(1));
+    file.push((
+        "features.99".to_owned(),
+        Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu).unwrap(),
+    ));
+    write(&file);
+    parity().fails(&["names the layer `features.99`", "did you mean"]);
+    place.write("empty.safetensors", to_safetensors(Vec::new()).expect("no tensors"));
+    place
+        .run(&["parity", NETWORK, "--reference", "empty.safetensors"])
+        .fails(&["no tensor `input`"]);
+}
+
+#[test]
+fn a_summary_of_another_size_and_depth() {
+    let place = Place::new();
+    let run = place.run(&["summary", "resnet18", "--input", "2x3x64x64", "--depth", "1", "--json"]);
+    let summary: Value = serde_json::from_str(&run.succeeds().stdout).expect("JSON");
+    assert_eq!(summary["input"], serde_json::json!([2, 3, 64, 64]));
+    assert_eq!(summary["parameters"], 11_689_512);
+    let layers = summary["layers"].as_array().expect("a list");
+    let layer4 = layers.iter().find(|layer| layer["path"] == "layer4").expect("a stage");
+    assert_eq!(layer4["output"], serde_json::json!([2, 512, 2, 2]));
+    place.run(&["summary", "resnet18", "--input", "64x64"]).is_misuse("3x64x64");
+    place.run(&["summary", "resnet18", "--input", "3x0x64"]).is_misuse("at least 1");
+    place.run(&["summary", "alexnet", "--input", "3x32x32"]).fails(&["at least 63x63"]);
+}

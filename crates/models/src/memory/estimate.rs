@@ -1,0 +1,182 @@
+//! The parts of an estimate, and what it depends on.
+
+use candle_vision_ops::pool_threads;
+
+use crate::{FrozenBatchNorm, Precision};
+
+/// What the memory of a training step depends on besides the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryConfig {
+    /// Number of images in a batch.
+    pub batch: usize,
+    /// Number of tensors of a parameter's size that the optimizer keeps for each: 0 for plain SGD, 1 with momentum, 2
+    /// for Adam. 0 by default.
+    pub optimizer_tensors: usize,
+    /// The number type of feature maps on a device that computes in it. `f32` by default.
+    pub precision: Precision,
+    /// How batch norm behaves while its parameters are frozen.
+    pub frozen_batch_norm: FrozenBatchNorm,
+    /// Number of batches that a loader makes in advance, in 32-bit floats. 0 by default.
+    pub loader_batches: usize,
+    /// Number of further copies of all parameters, such as running averages. 0 by default.
+    pub averages: usize,
+    /// Number of threads that compute on a CPU. The size of the pool by default.
+    pub threads: usize,
+    /// Bytes that the process takes without the network. 0 by default.
+    pub program: usize,
+    /// Whether the process has an allocator that keeps freed memory, and so takes more than what is in use. False by
+    /// default.
+    pub keeping_allocator: bool,
+}
+
+impl MemoryConfig {
+    /// Batches of this size, with an optimizer without state.
+    pub fn new(batch: usize) -> Self {
+        Self {
+            batch,
+            optimizer_tensors: 0,
+            precision: Precision::default(),
+            frozen_batch_norm: FrozenBatchNorm::default(),
+            loader_batches: 0,
+            averages: 0,
+            threads: pool_threads(),
+            program: 0,
+            keeping_allocator: false,
+        }
+    }
+
+    /// Sets the number of images in a batch.
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Sets the number of tensors that the optimizer keeps for each parameter.
+    pub fn optimizer_tensors(self, optimizer_tensors: usize) -> Self {
+        Self { optimizer_tensors, ..self }
+    }
+
+    /// Sets the number type of feature maps.
+    pub fn precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// Sets how batch norm behaves while its parameters are frozen.
+    pub fn frozen_batch_norm(self, frozen_batch_norm: FrozenBatchNorm) -> Self {
+        Self { frozen_batch_norm, ..self }
+    }
+
+    /// Sets the number of batches that a loader makes in advance.
+    pub fn loader_batches(self, loader_batches: usize) -> Self {
+        Self { loader_batches, ..self }
+    }
+
+    /// Sets the number of further copies of all parameters.
+    pub fn averages(self, averages: usize) -> Self {
+        Self { averages, ..self }
+    }
+
+    /// Sets the number of threads that compute on a CPU.
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// Sets the bytes that the process takes without the network.
+    pub fn program(self, program: usize) -> Self {
+        Self { program, ..self }
+    }
+
+    /// Sets whether the process has an allocator that keeps freed memory, such as mimalloc with
+    /// `MIMALLOC_PURGE_DELAY=-1`.
+    pub fn keeping_allocator(self, keeping_allocator: bool) -> Self {
+        Self { keeping_allocator, ..self }
+    }
+}
+
+/// What a training step takes, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryEstimate {
+    /// Number of images in a batch.
+    pub batch: usize,
+    /// The process without the network, as [`MemoryConfig::program`] says.
+    pub program: usize,
+    /// Learned parameters, frozen ones included.
+    pub parameters: usize,
+    /// Buffers, such as running statistics.
+    pub buffers: usize,
+    /// Gradients of the parameters that are trained.
+    pub gradients: usize,
+    /// The optimizer's state.
+    pub optimizer: usize,
+    /// Further copies of the parameters.
+    pub averages: usize,
+    /// The images of a batch as 8-bit values.
+    pub images_8_bit: usize,
+    /// The images of a batch, and of those that the loader makes in advance, as 32-bit floats.
+    pub images: usize,
+    /// What is kept for the backward pass: feature maps, masks, statistics, and in half precision copies of weights.
+    pub activations: usize,
+    /// What the backward pass needs beside the gradients of the parameters, at its largest step.
+    pub backward: usize,
+    /// Working memory of the convolutions of all threads on a CPU. Winograd's kernels keep transformed weights and
+    /// tiles there, other kernels packed weights and patches.
+    pub workspaces: usize,
+    /// What an allocator that keeps freed memory takes beside all this: memory that was freed and fits no later request.
+    /// Unlike the other parts it is not counted but follows from measurements.
+    pub allocator: usize,
+    /// The part of the workspaces of the thread that runs the step.
+    pub workspace_of_caller: usize,
+    /// The part of the workspaces of each further thread.
+    pub workspace_of_helper: usize,
+}
+
+impl MemoryEstimate {
+    /// The sum of all parts.
+    pub fn total(&self) -> usize {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The parts with their names.
+    pub fn parts(&self) -> [(&'static str, usize); 12] {
+        [
+            ("program", self.program),
+            ("parameters", self.parameters),
+            ("buffers", self.buffers),
+            ("gradients", self.gradients),
+            ("optimizer state", self.optimizer),
+            ("averages of the weights", self.averages),
+            ("images, 8-bit", self.images_8_bit),
+            ("images, floats", self.images),
+            ("activations", self.activations),
+            ("backward pass", self.backward),
+            ("workspaces", self.workspaces),
+            ("allocator", self.allocator),
+        ]
+    }
+
+    /// What mimalloc takes for the parts on a CPU that are set already.
+    ///
+    /// The numbers are the difference between the memory of a process and the bytes in use at its peak, over seven
+    /// networks, 1 to 8 threads and batches of 4 to 4096. They are the same for every network. The fixed parts contain
+    /// 2 to 4 MiB for each thread that the matrix products of the crate `gemm` take.
+    pub(super) fn of_allocator(&self, threads: usize) -> usize {
+        const OF_PROCESS: usize = 14 << 20;
+        const OF_THREAD: usize = 8 << 20;
+        // Feature maps and their gradients have many sizes, and each is freed in every step.
+        const SHARE_OF_PASSING: f64 = 0.3;
+        // It does not grow with large batches, whose maps are taken from the system one by one.
+        const MOST_OF_PASSING: f64 = 128.0 * (1 << 20) as f64;
+        const SHARE_OF_LASTING: f64 = 0.2;
+        // Each batch is made in new memory, which may not be that of the batch before.
+        const FURTHER_BATCHES: usize = 2;
+        // Without convolutions the loops of small layers stay on the calling thread.
+        let helpers = if self.workspace_of_helper > 0 { threads.saturating_sub(1) } else { 0 };
+        let passing = self.activations + self.backward + self.workspace_of_caller;
+        let lasting = self.parameters + self.gradients;
+        let of_passing = (SHARE_OF_PASSING * passing as f64).min(MOST_OF_PASSING);
+        let shares = of_passing + SHARE_OF_LASTING * lasting as f64;
+        let batches = FURTHER_BATCHES * self.images_8_bit * size_of::<f32>();
+        OF_PROCESS + OF_THREAD * helpers + batches + shares as usize
+    }
+}

@@ -1,0 +1,240 @@
+//! Weights by name: of a network's publisher, of a file under the data folder, or of any file.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use candle_vision::models::{NetworkEntry, Networks, PublishedWeights};
+use candle_vision::{Classifier, Registry};
+use candle_vision_fetch::{
+    Content, FileSpec, HubFile, Item, Layout, Sha256Sum, Source, find as find_item,
+};
+
+use crate::recorded::near;
+use crate::{Error, Result};
+
+/// The name that stands for the best published ImageNet weights of a network.
+pub const IMAGENET: &str = "imagenet";
+
+/// The folder of weight files in the data folder.
+const FOLDER: &str = "weights";
+
+/// The weights that a name stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    /// The file that holds them, whether it is there or not.
+    pub file: PathBuf,
+    /// What their publisher says of them, if the name is that of published weights.
+    pub published: Option<PublishedWeights>,
+    /// The name under which they can be fetched; `None` for a file that was named by its path.
+    pub item: Option<String>,
+}
+
+impl Weights {
+    /// What `name` means for the network `entry`:
+    ///
+    /// - `imagenet`: its best published weights, or those of its versions that are in `data_dir` already
+    /// - the name of a version, such as `IMAGENET1K_V2`, in upper or lower case
+    /// - another name without a dot or a slash: the file `DATA/weights/NAME.safetensors`, or a file of that name in
+    ///   the current folder
+    /// - anything else: the path of a file
+    ///
+    /// # Errors
+    /// If `name` is `imagenet` and nobody published weights of this network.
+    pub fn find(entry: &NetworkEntry, name: &str, data_dir: &Path) -> Result<Self> {
+        let all = entry.published_weights();
+        let file = |weights: &PublishedWeights| in_data_folder(&weights.file, data_dir);
+        if name.eq_ignore_ascii_case(IMAGENET) {
+            let here = all.iter().find(|weights| file(weights).is_file());
+            let Some(weights) = here.or_else(|| all.first()) else {
+                return Err(Error::invalid(format!(
+                    "there are no published weights of `{}`; name a weight file, or train it from scratch \
+                     (`candle-vision models` lists the networks that have some)",
+                    entry.name()
+                )));
+            };
+            return Ok(Self::of(weights, data_dir));
+        }
+        if let Some(weights) = all.iter().find(|weights| weights.name.eq_ignore_ascii_case(name)) {
+            return Ok(Self::of(weights, data_dir));
+        }
+        let known = in_data_folder(name, data_dir);
+        let is_path = name.contains(['.', '/', '\\']);
+        if is_path || (!known.is_file() && Path::new(name).is_file()) {
+            let file = PathBuf::from(name);
+            return Ok(Self { published: entry.published_in(&file).cloned(), file, item: None });
+        }
+        let published = all.iter().find(|weights| weights.file == name).cloned();
+        Ok(Self { file: known, published, item: Some(name.to_owned()) })
+    }
+
+    fn of(weights: &PublishedWeights, data_dir: &Path) -> Self {
+        Self {
+            file: in_data_folder(&weights.file, data_dir),
+            published: Some(weights.clone()),
+            item: Some(weights.file.clone()),
+        }
+    }
+
+    /// What can be fetched to have them; `None` for a file that was named by its path.
+    ///
+    /// # Errors
+    /// If nothing of that name is known.
+    pub fn item(&self) -> Result<Option<Item>> {
+        let Some(name) = &self.item else { return Ok(None) };
+        let known = find_item(name);
+        match (&self.published, known) {
+            (_, Ok(item)) => Ok(Some(item.clone())),
+            (Some(weights), Err(_)) => Ok(Some(published_item(weights)?)),
+            (None, Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+fn in_data_folder(name: &str, data_dir: &Path) -> PathBuf {
+    data_dir.join(FOLDER).join(format!("{name}.safetensors"))
+}
+
+/// Published weights as an item to fetch, from the address that the publisher names.
+///
+/// # Errors
+/// If the address or the sum is not of a form that can be fetched.
+pub fn published_item(weights: &PublishedWeights) -> Result<Item> {
+    let unusable = || {
+        Error::invalid(format!(
+            "the weights `{}` name no file that can be fetched (`{}`); name a file of your own",
+            weights.file, weights.url
+        ))
+    };
+    let (folder, name) = weights.url.rsplit_once('/').ok_or_else(unusable)?;
+    let sha256 = Some(&weights.sha256).filter(|sum| !sum.is_empty());
+    let sha256 = sha256.map(|sum| Sha256Sum::new(sum.as_str())).transpose()?;
+    let spec = FileSpec { name: name.to_owned(), bytes: None, sha256 };
+    let to = format!("{FOLDER}/{}.safetensors", weights.file);
+    let source = match hub_place(folder) {
+        Some((repo, revision)) => {
+            let [repo, revision] = [repo, revision].map(str::to_owned);
+            Source::Hub { file: HubFile { repo, revision, spec }, to }
+        }
+        None => Source::Pth { file: spec, mirrors: vec![format!("{folder}/")], to },
+    };
+    Ok(Item {
+        name: weights.file.clone(),
+        about: format!("{} weights ({})", weights.name, weights.source),
+        layouts: vec![Layout {
+            folder: FOLDER.to_owned(),
+            content: Content::Weights {
+                name: format!("{}.safetensors", weights.file),
+                known: Vec::new(),
+            },
+        }],
+        sources: vec![source],
+    })
+}
+
+/// Repository and revision of an address on the hub without its file: `https://huggingface.co/REPO/resolve/REVISION`.
+fn hub_place(folder: &str) -> Option<(&str, &str)> {
+    folder.strip_prefix("https://huggingface.co/")?.split_once("/resolve/")
+}
+
+/// What can be fetched by `name`: an item of the catalog, or published weights of a registered network by the name
+/// of their file, such as `resnet50`, or `resnet50-imagenet1k_v2`.
+///
+/// # Errors
+/// If there is neither; the message lists the items and near names of weights.
+pub fn item_by_name(name: &str, networks: &Networks) -> Result<Item> {
+    let unknown = match find_item(name) {
+        Ok(item) => return Ok(item.clone()),
+        Err(error) => error,
+    };
+    let published = networks.iter().flat_map(NetworkEntry::published_weights);
+    if let Some(weights) = published.clone().find(|weights| weights.file == name) {
+        return published_item(weights);
+    }
+    let files: Vec<&str> = published.map(|weights| weights.file.as_str()).collect();
+    let near = candle_vision::registry::did_you_mean(name, files);
+    match near.as_str() {
+        "" => Err(unknown.into()),
+        near => Err(Error::invalid(format!("nothing to fetch is called `{name}`{near}"))),
+    }
+}
+
+/// The published network `architecture`, with the weights that `name` stands for ([`Weights::find`]). If they are
+/// not in `data_dir`, `bring` fetches them.
+///
+/// # Errors
+/// If there is no such network, or its weights are not to be had or do not fit.
+pub fn published_classifier(
+    architecture: &str,
+    name: &str,
+    data_dir: &Path,
+    registry: &Registry,
+    device: &Device,
+    bring: impl FnOnce(&Item) -> Result<()>,
+) -> Result<(Classifier, Weights)> {
+    registry.check()?;
+    let entry = registry.networks.get(architecture)?;
+    let weights = Weights::find(entry, name, data_dir)?;
+    if let (false, Some(item)) = (weights.file.is_file(), weights.item()?) {
+        bring(&item)?;
+    }
+    let classifier = Classifier::published(architecture, near(&weights.file), registry, device)?;
+    Ok((classifier, weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> NetworkEntry {
+        Networks::standard().get(name).unwrap().clone()
+    }
+
+    #[test]
+    fn names_stand_for_versions_files_and_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let find = |name: &str| Weights::find(&entry("resnet50"), name, data).unwrap();
+        let version = |weights: Weights| weights.published.map(|published| published.name);
+
+        let best = find(IMAGENET);
+        assert_eq!(best.file, data.join("weights/resnet50-imagenet1k_v2.safetensors"));
+        assert_eq!(version(best), Some("IMAGENET1K_V2".to_owned()));
+        let first = find("imagenet1k_v1");
+        assert_eq!(first.file, data.join("weights/resnet50.safetensors"));
+        assert_eq!(version(find("resnet50")), Some("IMAGENET1K_V1".to_owned()));
+        assert_eq!(version(find("my/resnet50-11ad3fa6.pth")), Some("IMAGENET1K_V2".to_owned()));
+        assert_eq!((find("my/best.safetensors").item, find("own").published), (None, None));
+
+        // What is here already is taken.
+        std::fs::create_dir(data.join("weights")).unwrap();
+        std::fs::write(&first.file, "").unwrap();
+        assert_eq!(find("ImageNet").file, first.file);
+    }
+
+    #[test]
+    fn published_weights_are_items_with_their_publishers_address_and_sum() {
+        let folder = Path::new("data");
+        let item = |network: &str, name: &str| {
+            Weights::find(&entry(network), name, folder).unwrap().item().unwrap().unwrap()
+        };
+        let item50 = item("resnet50", "IMAGENET1K_V2");
+        let Some(Source::Pth { file, mirrors, to }) = item50.sources.first() else { panic!() };
+        assert_eq!(file.name, "resnet50-11ad3fa6.pth");
+        assert_eq!(file.sha256.as_ref().map(ToString::to_string), Some("11ad3fa6".to_owned()));
+        assert_eq!(mirrors, &["https://download.pytorch.org/models/"]);
+        assert_eq!(to, "weights/resnet50-imagenet1k_v2.safetensors");
+        // The catalog knows more of this one.
+        assert_eq!(item("resnet18", IMAGENET).sources.len(), 2);
+        assert!(Weights::find(&entry("mlp"), IMAGENET, folder).is_err());
+    }
+
+    #[test]
+    fn what_can_be_fetched_is_found_by_name() {
+        let networks = Networks::standard();
+        for name in ["mnist", "resnet18", "resnet50", "resnet50-imagenet1k_v2"] {
+            assert_eq!(item_by_name(name, &networks).unwrap().name, name);
+        }
+        let error = item_by_name("resnet5", &networks).unwrap_err().to_string();
+        assert!(error.contains("did you mean `resnet50`"), "{error}");
+    }
+}
