@@ -57,7 +57,7 @@ fn check_classes(found: &[String], expected: &[String]) -> Result<()> {
     };
     ensure!(
         found.len() == expected.len() && found.iter().zip(expected).all(is_same),
-        "these images have {}, but the checkpoint knows {}; name a folder with those with \
+        "these images have {}, but the network knows {}; name a folder with those with \
          --folder DIR",
         shown(found),
         shown(expected)

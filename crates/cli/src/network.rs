@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::{Classifier, Registry};
-use candle_vision_fetch::Error as FetchError;
+use candle_vision_fetch::{Error as FetchError, Item};
 use candle_vision_recipe::{Error, IMAGENET, published_classifier};
 
 use crate::args::{DataDir, NetworkArgs};
@@ -33,14 +33,20 @@ impl Named {
     }
 }
 
-/// An error of a download, with the command that takes the weights from elsewhere.
-fn with_fetch_command(error: Error) -> anyhow::Error {
-    match error.fetch_error() {
-        Some(FetchError::Offline { .. } | FetchError::Download { .. }) => anyhow::anyhow!(
-            "{} with `candle-vision fetch NAME --from DIR`, or name the data folder that has it with --data DIR",
-            error.one_line()
-        ),
-        _ => error.into(),
+/// Fetches published weights. Where they are not to be had, the error names the command that takes them from elsewhere.
+pub(crate) fn fetch_weights(item: &Item, data_dir: &Path, offline: bool) -> Result<(), Error> {
+    match bring(item, data_dir, None, offline) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.fetch_error() {
+            Some(FetchError::Offline { .. } | FetchError::Download { .. }) => {
+                Error::Invalid(format!(
+                    "{} with `candle-vision fetch {} --from DIR`, or name the data folder that has it with --data DIR",
+                    error.one_line(),
+                    item.name
+                ))
+            }
+            _ => error,
+        }),
     }
 }
 
@@ -82,10 +88,9 @@ impl NetworkArgs {
         )?;
         let data_dir = data.or(None);
         let name = self.weights.as_deref().unwrap_or(IMAGENET);
-        let fetch = |item: &_| bring(item, &data_dir, None, self.offline).map(|_| ());
+        let fetch = |item: &Item| fetch_weights(item, &data_dir, self.offline);
         let (classifier, weights) =
-            published_classifier(model, name, &data_dir, registry, device, fetch)
-                .map_err(with_fetch_command)?;
+            published_classifier(model, name, &data_dir, registry, device, fetch)?;
         if self.model.is_none() {
             say::note(format_args!("{model}, weights {}", weights.file.display()));
         }

@@ -83,7 +83,7 @@ pub fn to_measure(
         // One class alone may well be measured, but where that fails too the folder is at fault.
         (Err(_), Err(layout)) => return Err(layout.into()),
         (Err(error), Ok(_)) => {
-            let remedy = "name a folder with the checkpoint's classes with --folder DIR";
+            let remedy = "name a folder with the network's classes with --folder DIR";
             return Err(crate::Error::from(error).at(remedy));
         }
     };

@@ -88,6 +88,17 @@ impl Weights {
             (None, Err(error)) => Err(error.into()),
         }
     }
+
+    /// Sees to it that the file is there: `bring` fetches it if it is not and can be fetched.
+    ///
+    /// # Errors
+    /// If nothing of its name is known, or what `bring` returns.
+    pub fn provide(&self, bring: impl FnOnce(&Item) -> Result<()>) -> Result<()> {
+        if self.file.is_file() {
+            return Ok(());
+        }
+        self.item()?.map_or(Ok(()), |item| bring(&item))
+    }
 }
 
 fn in_data_folder(name: &str, data_dir: &Path) -> PathBuf {
@@ -174,9 +185,7 @@ pub fn published_classifier(
     registry.check()?;
     let entry = registry.networks.get(architecture)?;
     let weights = Weights::find(entry, name, data_dir)?;
-    if let (false, Some(item)) = (weights.file.is_file(), weights.item()?) {
-        bring(&item)?;
-    }
+    weights.provide(bring)?;
     let classifier = Classifier::published(architecture, near(&weights.file), registry, device)?;
     Ok((classifier, weights))
 }

@@ -15,7 +15,7 @@ use candle_vision_recipe::{IMAGENET, Weights};
 use comfy_table::CellAlignment;
 
 use crate::args::ParityArgs;
-use crate::commands::fetch::bring;
+use crate::network::fetch_weights;
 use crate::say;
 use crate::table::table;
 
@@ -39,9 +39,7 @@ pub(crate) fn run(args: &ParityArgs, registry: &Registry) -> Result<ExitCode> {
     let data_dir = args.data.or(None);
     let entry = registry.networks.get(&args.network)?;
     let weights = Weights::find(entry, args.weights.as_deref().unwrap_or(IMAGENET), &data_dir)?;
-    if let (false, Some(item)) = (weights.file.is_file(), weights.item()?) {
-        bring(&item, &data_dir, None, args.offline)?;
-    }
+    weights.provide(|item| fetch_weights(item, &data_dir, args.offline))?;
     WeightFile::read(&weights.file)?.load(&*model, Strictness::Strict)?;
 
     let mut recorder = Recorder::new(reference.keys().cloned());

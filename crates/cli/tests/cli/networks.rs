@@ -48,7 +48,7 @@ fn a_published_network_predicts_and_explains_without_training() {
     let run = place.run(&["explain", PHOTO, "--model", NETWORK, "--weights", &file]).succeeds();
     assert!(run.stdout.contains("features.18.2"), "{}", run.stdout);
     let eval = place.run(&["eval", "--model", NETWORK, "--folder", "photos/val"]);
-    eval.fails(&["`photos/val`", "a folder with the checkpoint's classes"]);
+    eval.fails(&["`photos/val`", "a folder with the network's classes"]);
     place.run(&["eval", "--model", NETWORK]).fails(&["lies in no run folder", "--folder DIR"]);
 }
 

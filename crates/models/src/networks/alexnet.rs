@@ -4,11 +4,11 @@
 use candle_core::{Result, Tensor, bail};
 use candle_vision_ops::{Activation, MaxPool2dConfig};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check, row, torchvision};
 use crate::layers::{
-    AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Dropout, Linear, MaxPool2d, Relu, features_to_maps,
-    flatten, images_to_features, maps_to_features,
+    AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Dropout, Linear, MaxPool2d, Relu, flatten,
+    images_to_features,
 };
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -243,25 +243,7 @@ impl AlexNet {
 }
 
 impl Model for AlexNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

@@ -33,6 +33,46 @@ macro_rules! of_spec {
 
 pub(super) use of_spec;
 
+/// What every network of one backbone and one head says of itself, inside its `impl Model`. It needs the fields `spec`
+/// and `parameters` and the methods `features`, which makes the last maps, and `classify`.
+macro_rules! backbone_and_head {
+    () => {
+        fn spec(&self) -> &crate::ModelSpec {
+            &self.spec
+        }
+
+        fn parameters(&self) -> &crate::Parameters {
+            &self.parameters
+        }
+
+        fn forward(
+            &self,
+            images: &candle_core::Tensor,
+            pass: &mut crate::Pass<'_>,
+        ) -> candle_core::Result<candle_core::Tensor> {
+            self.classify(&self.features(images, pass)?, pass)
+        }
+
+        fn forward_features(
+            &self,
+            images: &candle_core::Tensor,
+            pass: &mut crate::Pass<'_>,
+        ) -> candle_core::Result<candle_core::Tensor> {
+            crate::layers::features_to_maps(&self.features(images, pass)?)
+        }
+
+        fn forward_head(
+            &self,
+            features: &candle_core::Tensor,
+            pass: &mut crate::Pass<'_>,
+        ) -> candle_core::Result<candle_core::Tensor> {
+            self.classify(&crate::layers::maps_to_features(features)?, pass)
+        }
+    };
+}
+
+pub(super) use backbone_and_head;
+
 /// `channels` as a multiple of `divisor`: the nearest one, or the one above if that is less than nine tenths of
 /// `channels`. All networks whose width is scaled round like this (torchvision's `_make_divisible`).
 pub(super) fn divisible(channels: f64, divisor: usize) -> usize {

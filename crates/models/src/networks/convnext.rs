@@ -3,11 +3,11 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{add, flatten, mul, reshape};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Gelu, LayerNorm, LayerNormOptions, Linear,
-    LinearOptions, StochasticDepth, features_to_maps, images_to_features, maps_to_features,
+    LinearOptions, StochasticDepth, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass};
 
@@ -317,25 +317,7 @@ impl ConvNeXt {
 }
 
 impl Model for ConvNeXt {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

@@ -3,12 +3,11 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, AvgPool2dConfig, MaxPool2dConfig, cat};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     AvgPool2d, BatchNorm2d, Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Dropout,
-    GlobalAvgPool, Linear, LinearOptions, MaxPool2d, features_to_maps, images_to_features,
-    maps_to_features,
+    GlobalAvgPool, Linear, LinearOptions, MaxPool2d, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -343,25 +342,7 @@ fn current_name(name: &str) -> Option<String> {
 }
 
 impl Model for DenseNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

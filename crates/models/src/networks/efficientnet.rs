@@ -9,13 +9,12 @@ use candle_vision_ops::Activation;
 
 pub use self::config::{EfficientNetConfig, EfficientNetStage};
 pub use self::lite::{EfficientNetLite, EfficientNetLiteConfig};
-use super::config::divisible;
+use super::config::{backbone_and_head, divisible};
 use super::inverted_residual::{InvertedResidual, Shortcut};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions, SqueezeExcitation,
-    SqueezeExcitationOptions, StochasticDepth, features_to_maps, images_to_features,
-    maps_to_features,
+    SqueezeExcitationOptions, StochasticDepth, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -277,25 +276,7 @@ fn classifier(features: usize, classes: usize, vb: ParameterBuilder) -> Result<L
 }
 
 impl Model for EfficientNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

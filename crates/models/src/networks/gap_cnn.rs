@@ -3,11 +3,11 @@
 use candle_core::{Error, Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig, max_pool2d};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check_three_halvings, row};
 use crate::layers::{
     Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, Relu,
-    features_to_maps, images_to_features, maps_to_features,
+    images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -206,25 +206,7 @@ impl GapCnn {
 }
 
 impl Model for GapCnn {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         self.head

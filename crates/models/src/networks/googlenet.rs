@@ -5,11 +5,11 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig};
 
 use super::basic_conv::{BasicConv, Branch, Branches, Kernels, Pool};
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
-    Activate, AdaptiveAvgPool2d, Dropout, GlobalAvgPool, Linear, LinearOptions, MaxPool2d,
-    features_to_maps, flatten, images_to_features, maps_to_features,
+    Activate, AdaptiveAvgPool2d, Dropout, GlobalAvgPool, Linear, LinearOptions, MaxPool2d, flatten,
+    images_to_features,
 };
 use crate::{AuxiliaryOutputs, Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -228,7 +228,7 @@ impl GoogLeNet {
     }
 
     /// The last maps, and the logits of the auxiliary classifiers if `auxiliary` asks for them.
-    fn features(
+    fn features_and_auxiliary(
         &self,
         images: &Tensor,
         auxiliary: Option<&[Auxiliary; 2]>,
@@ -258,6 +258,10 @@ impl GoogLeNet {
         Ok((x, logits))
     }
 
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        Ok(self.features_and_auxiliary(images, None, pass)?.0)
+    }
+
     fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = self.avgpool.forward(x, pass)?;
         let x = self.dropout.forward(&x, pass)?;
@@ -266,25 +270,7 @@ impl GoogLeNet {
 }
 
 impl Model for GoogLeNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, None, pass)?.0, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, None, pass)?.0)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD
@@ -296,7 +282,7 @@ impl Model for GoogLeNet {
 
     fn forward_auxiliary(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<AuxiliaryOutputs> {
         let auxiliary = self.auxiliary.as_ref().filter(|_| pass.is_train());
-        let (x, auxiliary) = self.features(images, auxiliary, pass)?;
+        let (x, auxiliary) = self.features_and_auxiliary(images, auxiliary, pass)?;
         let auxiliary = auxiliary.into_iter().map(|logits| (logits, AUXILIARY_WEIGHT)).collect();
         Ok(AuxiliaryOutputs { logits: self.classify(&x, pass)?, auxiliary })
     }

@@ -6,11 +6,11 @@ use candle_core::{Result, Tensor};
 use candle_vision_ops::{AvgPool2dConfig, MaxPool2dConfig};
 
 use super::basic_conv::{BasicConv, Branches, Kernels};
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     AdaptiveAvgPool2d, AvgPool2d, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions,
-    MaxPool2d, features_to_maps, images_to_features, maps_to_features,
+    MaxPool2d, images_to_features,
 };
 use crate::{AuxiliaryOutputs, Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -230,7 +230,7 @@ impl InceptionV3 {
     }
 
     /// The last maps, and the logits of `auxiliary` if there is one.
-    fn features(
+    fn features_and_auxiliary(
         &self,
         images: &Tensor,
         auxiliary: Option<&Auxiliary>,
@@ -248,6 +248,10 @@ impl InceptionV3 {
         Ok((x, logits))
     }
 
+    fn features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        Ok(self.features_and_auxiliary(images, None, pass)?.0)
+    }
+
     fn classify(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = self.avgpool.forward(x, pass)?;
         let x = self.dropout.forward(&x, pass)?;
@@ -256,25 +260,7 @@ impl InceptionV3 {
 }
 
 impl Model for InceptionV3 {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, None, pass)?.0, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, None, pass)?.0)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD
@@ -286,7 +272,7 @@ impl Model for InceptionV3 {
 
     fn forward_auxiliary(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<AuxiliaryOutputs> {
         let auxiliary = self.auxiliary.as_ref().filter(|_| pass.is_train());
-        let (x, auxiliary) = self.features(images, auxiliary, pass)?;
+        let (x, auxiliary) = self.features_and_auxiliary(images, auxiliary, pass)?;
         let auxiliary = auxiliary.into_iter().map(|logits| (logits, AUXILIARY_WEIGHT)).collect();
         Ok(AuxiliaryOutputs { logits: self.classify(&x, pass)?, auxiliary })
     }

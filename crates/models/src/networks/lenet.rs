@@ -4,12 +4,9 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, AvgPool2dConfig};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check, row};
-use crate::layers::{
-    AvgPool2d, Conv2d, Conv2dOptions, Linear, Tanh, features_to_maps, flatten, images_to_features,
-    maps_to_features,
-};
+use crate::layers::{AvgPool2d, Conv2d, Conv2dOptions, Linear, Tanh, flatten, images_to_features};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 const HEAD: &str = "fc3";
@@ -155,25 +152,7 @@ impl LeNet {
 }
 
 impl Model for LeNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

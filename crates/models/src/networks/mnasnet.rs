@@ -3,11 +3,10 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::Activation;
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, divisible, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
-    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions, features_to_maps,
-    images_to_features, maps_to_features,
+    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -46,13 +45,6 @@ const CHANNELS: [usize; 8] = [32, 16, 24, 40, 80, 96, 192, 320];
 /// Kernel, first stride, expansion and blocks of each stack.
 const STACKS: [(usize, usize, usize, usize); 6] =
     [(3, 2, 3, 3), (5, 2, 3, 3), (5, 2, 6, 3), (3, 1, 6, 2), (5, 2, 6, 4), (3, 1, 6, 1)];
-
-/// `channels * alpha` as a multiple of 8: the nearest one, or the one above if that is less than nine tenths of it.
-fn scaled(channels: usize, alpha: f64) -> usize {
-    let channels = channels as f64 * alpha;
-    let nearest = ((channels + 4.0) as usize / 8 * 8).max(8);
-    if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
-}
 
 /// The sizes of a [`MnasNet`].
 ///
@@ -96,7 +88,7 @@ impl MnasNetConfig {
     }
 
     fn channels(&self) -> [usize; 8] {
-        let mut channels = CHANNELS.map(|channels| scaled(channels, self.alpha));
+        let mut channels = CHANNELS.map(|channels| divisible(channels as f64 * self.alpha, 8));
         if !self.scaled_stem {
             channels[..2].copy_from_slice(&CHANNELS[..2]);
         }
@@ -270,25 +262,7 @@ impl MnasNet {
 }
 
 impl Model for MnasNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

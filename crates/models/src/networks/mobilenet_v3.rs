@@ -3,13 +3,12 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::Activation;
 
-use super::config::{divisible, of_spec};
+use super::config::{backbone_and_head, divisible, of_spec};
 use super::inverted_residual::{InvertedResidual, Shortcut};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Hardswish, Linear, LinearOptions,
-    SqueezeExcitation, SqueezeExcitationOptions, features_to_maps, images_to_features,
-    maps_to_features,
+    SqueezeExcitation, SqueezeExcitationOptions, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -309,25 +308,7 @@ impl MobileNetV3 {
 }
 
 impl Model for MobileNetV3 {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

@@ -6,10 +6,11 @@ use candle_core::{Result, Tensor, bail};
 use candle_vision_ops::Activation;
 
 pub use self::config::{RegNetConfig, RegNetStage};
+use super::config::backbone_and_head;
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, LinearOptions, SqueezeExcitation,
-    SqueezeExcitationOptions, features_to_maps, images_to_features, maps_to_features,
+    SqueezeExcitationOptions, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -260,25 +261,7 @@ fn check_widths(config: &RegNetConfig) -> Result<()> {
 }
 
 impl Model for RegNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

@@ -4,12 +4,11 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::MaxPool2dConfig;
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::residual::{ResNetBlock, Stage};
 use super::{NetworkEntry, check, row, torchvision};
 use crate::layers::{
-    ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, features_to_maps,
-    images_to_features, maps_to_features,
+    ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, images_to_features,
 };
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -271,25 +270,7 @@ impl ResNet {
 }
 
 impl Model for ResNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

@@ -3,11 +3,11 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{MaxPool2dConfig, add, max_pool2d, scale};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check_three_halvings, row};
 use crate::layers::{
-    Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Linear, MaxPool2d, features_to_maps, flatten,
-    images_to_features, layer_at, maps_to_features,
+    Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Linear, MaxPool2d, flatten,
+    images_to_features, layer_at,
 };
 use crate::whitening::whitening_kernels;
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
@@ -179,25 +179,7 @@ impl ResNet9 {
 }
 
 impl Model for ResNet9 {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         "fc"

@@ -3,11 +3,10 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig, cat, channel_shuffle, split};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
-    ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, features_to_maps,
-    images_to_features, maps_to_features,
+    ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, MaxPool2d, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -265,25 +264,7 @@ impl ShuffleNetV2 {
 }
 
 impl Model for ShuffleNetV2 {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

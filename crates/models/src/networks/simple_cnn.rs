@@ -3,12 +3,9 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig, max_pool2d};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check_three_halvings, row};
-use crate::layers::{
-    Conv2d, Conv2dOptions, Linear, Relu, features_to_maps, flatten, images_to_features,
-    maps_to_features,
-};
+use crate::layers::{Conv2d, Conv2dOptions, Linear, Relu, flatten, images_to_features};
 use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 pub(super) fn simple_cnn() -> NetworkEntry {
@@ -95,25 +92,7 @@ impl SimpleCnn {
 }
 
 impl Model for SimpleCnn {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         "fc2"

@@ -3,12 +3,9 @@
 use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig, cast, cat};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
-use crate::layers::{
-    Conv2d, Conv2dOptions, Dropout, GlobalAvgPool, MaxPool2d, features_to_maps, images_to_features,
-    maps_to_features,
-};
+use crate::layers::{Conv2d, Conv2dOptions, Dropout, GlobalAvgPool, MaxPool2d, images_to_features};
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 const HEAD: &str = "classifier.1";
@@ -241,25 +238,7 @@ impl SqueezeNet {
 }
 
 impl Model for SqueezeNet {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

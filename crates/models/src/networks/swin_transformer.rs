@@ -11,12 +11,9 @@ mod window;
 
 use candle_core::{Result, Tensor, bail};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check, torchvision};
-use crate::layers::{
-    GlobalAvgPool, LayerNorm, Linear, LinearOptions, features_to_maps, images_to_features,
-    maps_to_features,
-};
+use crate::layers::{GlobalAvgPool, LayerNorm, Linear, LinearOptions, images_to_features};
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 use stage::{PatchMerging, Stage, Stem};
 use window::Windows;
@@ -220,25 +217,7 @@ impl SwinTransformer {
 }
 
 impl Model for SwinTransformer {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

@@ -3,12 +3,11 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, MaxPool2dConfig};
 
-use super::config::of_spec;
+use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Conv2dOptions, ConvNorm, Dropout, Linear,
-    LinearOptions, MaxPool2d, Relu, features_to_maps, flatten, images_to_features,
-    maps_to_features,
+    LinearOptions, MaxPool2d, Relu, flatten, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -282,25 +281,7 @@ impl Vgg {
 }
 
 impl Model for Vgg {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

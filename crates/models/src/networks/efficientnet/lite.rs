@@ -7,15 +7,14 @@
 use candle_core::{Result, Tensor};
 use candle_vision_ops::{Activation, Padding2d};
 
-use super::super::config::{divisible, of_spec};
+use super::super::config::{backbone_and_head, divisible, of_spec};
 use super::super::inverted_residual::{InvertedResidual, Shortcut};
 use super::super::published::{EvalPreprocessing, PublishedWeights, ResizeInterpolation};
 use super::super::{NetworkEntry, check, imagenet_classes, row};
 use super::config::B0;
 use super::{EfficientNetStage, Stage, classifier};
 use crate::layers::{
-    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, StochasticDepth, features_to_maps,
-    images_to_features, maps_to_features,
+    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, StochasticDepth, images_to_features,
 };
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
@@ -309,25 +308,7 @@ impl EfficientNetLite {
 }
 
 impl Model for EfficientNetLite {
-    fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    fn forward(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&self.features(images, pass)?, pass)
-    }
-
-    fn forward_features(&self, images: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        features_to_maps(&self.features(images, pass)?)
-    }
-
-    fn forward_head(&self, features: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        self.classify(&maps_to_features(features)?, pass)
-    }
+    backbone_and_head!();
 
     fn head(&self) -> &str {
         HEAD

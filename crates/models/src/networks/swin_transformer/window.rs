@@ -28,17 +28,15 @@ impl Windows {
         if size == 0 {
             candle_core::bail!("a window has at least one token")
         }
-        let placeholder = Tensor::zeros(1, vb.dtype(), &Device::Cpu)?;
-        let mut windows = Self { size, shift: 0, places: placeholder, masks: Arc::default() };
-        let index = windows.index();
-        let (distances, pairs) = (windows.distances(), index.len());
+        let index = index(size);
+        let (distances, pairs) = (distances(size), index.len());
         let mut places = vec![0f32; distances * pairs];
         for (pair, distance) in index.iter().enumerate() {
             places[*distance as usize * pairs + pair] = 1.0;
         }
         let places = Tensor::from_vec(places, (distances, pairs), vb.device())?;
-        windows.places = places.to_dtype(vb.dtype())?;
-        Ok(windows)
+        let places = places.to_dtype(vb.dtype())?;
+        Ok(Self { size, shift: 0, places, masks: Arc::default() })
     }
 
     /// The same windows, shifted.
@@ -48,19 +46,12 @@ impl Windows {
 
     /// How many distances two tokens of a window can have, counted with their directions.
     pub(super) fn distances(&self) -> usize {
-        (2 * self.size - 1).pow(2)
+        distances(self.size)
     }
 
     /// For each pair of tokens of a window, row by row, the number of their distance.
     pub(super) fn index(&self) -> Vec<i64> {
-        let (size, tokens) = (self.size, self.size * self.size);
-        let number = |pair: usize| {
-            let (from, to) = (pair / tokens, pair % tokens);
-            let rows = from / size + size - 1 - to / size;
-            let columns = from % size + size - 1 - to % size;
-            (rows * (2 * size - 1) + columns) as i64
-        };
-        (0..tokens * tokens).map(number).collect()
+        index(self.size)
     }
 
     /// The bias of each pair of tokens, `[heads, tokens, tokens]`, from that of each distance, `[distances, heads]`.
@@ -101,6 +92,23 @@ impl Windows {
         };
         mask.to_dtype(like.dtype()).map(Some)
     }
+}
+
+/// See [`Windows::distances`].
+fn distances(size: usize) -> usize {
+    (2 * size - 1).pow(2)
+}
+
+/// See [`Windows::index`].
+fn index(size: usize) -> Vec<i64> {
+    let tokens = size * size;
+    let number = |pair: usize| {
+        let (from, to) = (pair / tokens, pair % tokens);
+        let rows = from / size + size - 1 - to / size;
+        let columns = from % size + size - 1 - to % size;
+        (rows * (2 * size - 1) + columns) as i64
+    };
+    (0..tokens * tokens).map(number).collect()
 }
 
 /// How one map is cut into windows. Sizes are `[height, width]`.
