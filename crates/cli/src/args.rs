@@ -1,16 +1,18 @@
 //! The command line.
 
+mod networks;
+
 use std::path::{Path, PathBuf};
 
 use candle_vision::models::Precision;
-use candle_vision::registry::Description;
 use candle_vision::report::MOST_RUNS;
 use candle_vision_recipe::Registry;
 use candle_vision_recipe::recorded::near;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::device::{DeviceArgs, Place};
+use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
+pub(crate) use networks::{ConvertArgs, MemoryArgs, ModelsArgs, ParityArgs, SummaryArgs};
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -423,164 +425,6 @@ pub(crate) struct SampleArgs {
     /// Where to write the contact sheet [default: DATASET-SPLIT-N.sample.png in this folder]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) data: DataDir,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelsArgs {
-    /// Only networks with this in their name, for instance `resnet` [default: all]
-    #[arg(value_name = "PART")]
-    pub(crate) part: Option<String>,
-    /// Print one JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SummaryArgs {
-    /// Network, for instance resnet18 [default: list what there is]
-    #[arg(value_name = "MODEL")]
-    pub(crate) model: Option<String>,
-    /// Checkpoint instead of a bare network
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    pub(crate) checkpoint: Option<PathBuf>,
-    /// Number of classes of the bare network
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
-    pub(crate) classes: usize,
-    /// Images in a batch
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    pub(crate) batch: usize,
-    /// Size of the images, for instance 3x64x64; with a fourth number in front, the batch [default: the
-    /// network's own]
-    #[arg(long, value_name = "CxHxW", conflicts_with = "checkpoint", value_parser = image_shape)]
-    pub(crate) input: Option<ImageShape>,
-    /// Only layers with at most so many parts in their path, with what lies in them added up
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub(crate) depth: Option<usize>,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `[channels, height, width]`, and the batch where it was named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ImageShape {
-    pub(crate) batch: Option<usize>,
-    pub(crate) image: [usize; 3],
-}
-
-fn image_shape(text: &str) -> Result<ImageShape, String> {
-    let numbers: Result<Vec<usize>, _> = text.split(['x', ',']).map(str::parse).collect();
-    let numbers = numbers.unwrap_or_default();
-    let (batch, image) = match *numbers.as_slice() {
-        [channels, height, width] => (None, [channels, height, width]),
-        [batch, channels, height, width] => (Some(batch), [channels, height, width]),
-        _ => return Err("a shape such as 3x64x64, or 1x3x64x64 with the batch".to_owned()),
-    };
-    if numbers.contains(&0) {
-        return Err("every number of a shape is at least 1".to_owned());
-    }
-    Ok(ImageShape { batch, image })
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MemoryArgs {
-    /// Network, for instance resnet18; `candle-vision models` lists them
-    #[arg(value_name = "NETWORK", required_unless_present = "checkpoint")]
-    pub(crate) model: Option<String>,
-    /// Checkpoint instead of a bare network
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    pub(crate) checkpoint: Option<PathBuf>,
-    /// Number of classes of the bare network
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
-    pub(crate) classes: usize,
-    /// Size of the images, for instance 3x64x64 [default: the network's own]
-    #[arg(long, value_name = "CxHxW", conflicts_with = "checkpoint", value_parser = image_shape)]
-    pub(crate) input: Option<ImageShape>,
-    /// Images in a batch
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
-    pub(crate) batch: usize,
-    /// Optimizer, with settings if they matter: adam, or sgd,momentum=0.9
-    #[arg(long, value_name = "NAME", default_value = "adam", value_parser = optimizer)]
-    pub(crate) optimizer: Description,
-    /// Number type of feature maps and products: f32, bf16 or f16
-    #[arg(long, value_name = "TYPE", default_value_t)]
-    pub(crate) precision: Precision,
-    /// auto, cpu, cuda or cuda:N. The card need not be in this machine
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
-    /// Memory to fit into, for instance 8GiB [default: what the machine or the card has left]
-    #[arg(long, value_name = "SIZE", env = "CANDLE_VISION_MEMORY")]
-    pub(crate) memory: Option<Bytes>,
-    /// Take real training steps in a process of their own, and say what they took
-    #[arg(long)]
-    pub(crate) confirm: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Take the steps of --confirm in this process
-    #[arg(long, hide = true)]
-    pub(crate) measure_here: bool,
-}
-
-impl MemoryArgs {
-    /// Where the network is to be trained. Nothing is opened there.
-    pub(crate) fn place(&self) -> anyhow::Result<Place> {
-        Place::named(&self.device)
-    }
-}
-
-/// An optimizer by name, with settings after commas. Its learning rate does not matter for the memory.
-fn optimizer(text: &str) -> Result<Description, String> {
-    let mut parts = text.split(',');
-    let name = parts.next().unwrap_or_default();
-    let mut description = Description::named(name).with("lr", 1e-3);
-    for part in parts {
-        let (setting, value) =
-            part.split_once('=').ok_or_else(|| format!("`{part}` is no SETTING=VALUE"))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
-        description = description.with(setting, value);
-    }
-    Ok(description)
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConvertArgs {
-    /// Weights: a safetensors or PyTorch file, or the index of several (model.safetensors.index.json)
-    #[arg(value_name = "FILE")]
-    pub(crate) input: PathBuf,
-    /// Where to write; the name ends in .safetensors, or in .pth for a file that `torch.load` reads
-    #[arg(value_name = "OUTPUT")]
-    pub(crate) output: PathBuf,
-    /// Check that they are weights of this network, and write them under its names
-    #[arg(long, value_name = "NAME")]
-    pub(crate) model: Option<String>,
-    /// Number of classes, with --model [default: that of its published weights]
-    #[arg(long, value_name = "N", requires = "model", value_parser = at_least_one)]
-    pub(crate) classes: Option<usize>,
-    /// Number type to write: f32, bf16 or f16 [default: as in the file]
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) precision: Option<Precision>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ParityArgs {
-    /// Network, for instance resnet50
-    #[arg(value_name = "MODEL")]
-    pub(crate) network: String,
-    /// safetensors file with `input`, `logits`, and outputs of layers by their paths
-    #[arg(long, value_name = "FILE")]
-    pub(crate) reference: PathBuf,
-    /// Weights: `imagenet`, a version such as IMAGENET1K_V2, or a file [default: the best published ones]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) weights: Option<String>,
-    /// Largest relative difference, ||ours - theirs|| / ||theirs||, with which the exit code is 0
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
-    pub(crate) tolerance: f64,
-    /// Do not download weights
-    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

@@ -7,9 +7,9 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 use super::attention::Attention;
 use super::winograd::Winograd;
 use super::{
-    activation, add, attention, avg_pool, batch_norm, channel_sums, conv, copied, dropout, finish,
-    gemm, layer_norm, layout, local_response_norm, max_pool, mul, optimizer_step, rearrange,
-    resample, softmax,
+    activation, add, attention, avg_pool, batch_norm, cat, channel_sums, conv, copied, dropout,
+    finish, gemm, layer_norm, layout, local_response_norm, max_pool, mul, optimizer_step,
+    rearrange, resample, softmax,
 };
 
 /// `f32` for training, and `f64` for checking gradients against finite differences.
@@ -74,6 +74,7 @@ pub trait Kernels:
     + attention::Kernels<Self>
     + avg_pool::Kernels<Self>
     + batch_norm::Kernels<Self>
+    + cat::Kernels<Self>
     + channel_sums::Kernels<Self>
     + conv::Kernels<Self>
     + copied::Kernels<Self>

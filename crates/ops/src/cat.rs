@@ -1,7 +1,8 @@
 //! Concatenation of tensors.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use candle_vision_kernels::rearrange::{self as kernels, Places};
+use candle_vision_kernels::cat::cat_rows;
+use candle_vision_kernels::rearrange::Places;
 
 use crate::check;
 use crate::emulated::is_emulated;
@@ -96,7 +97,7 @@ impl Cat {
                 let row_len = layout.dims()[self.axis..].iter().product();
                 rows.push((elements::<T>(part, layout)?, row_len));
             }
-            Ok(stored(kernels::cat_rows(&rows), dims))
+            Ok(stored(cat_rows(&rows), dims))
         })
     }
 
