@@ -82,6 +82,21 @@ fn target_folder() -> PathBuf {
 
 fn manifest_text(root: &Path) -> String {
     let path = |name: &str| format!("{{ path = {:?} }}", root.join("crates").join(name));
+    // The workspace's crates are dependencies here, and so built once more. Its networks are tiny, so building
+    // them takes far longer than running them.
+    let levels: String = std::fs::read_dir(root.join("crates"))
+        .expect("the crates lie there")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name"))
+        .filter(|folder| folder != "test-support")
+        .map(|folder| {
+            let level = u8::from(folder == "kernels");
+            let name = match folder.as_str() {
+                "candle-vision" => folder,
+                _ => format!("candle-vision-{folder}"),
+            };
+            format!("[profile.dev.package.{name}]\nopt-level = {level}\ndebug = false\n")
+        })
+        .collect();
     format!(
         r#"
 [package]
@@ -106,6 +121,7 @@ debug = false
 [profile.dev.build-override]
 opt-level = 0
 
+{levels}
 [workspace]
 "#,
         path("candle-vision"),

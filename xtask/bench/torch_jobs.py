@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
@@ -31,6 +32,7 @@ GROUP_OF_CARD = 10  # Steps of a card that are timed together: it is given its w
 TRAIN_MODES = ["eager", "channels_last"]
 INFER_MODES = [*TRAIN_MODES, "compile", "compile_channels_last"]
 CARD_MODES = INFER_MODES
+TIMM_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
 LOADED_MODES = ["channels_last", "compile_channels_last"]
 
 
@@ -43,15 +45,9 @@ def jobs():
     large, small = (16, 3, 224, 224), (64, 3, 32, 32)
     b64, b256, b512 = (64, 3, 224, 224), (256, 3, 224, 224), (512, 3, 32, 32)
     return {
-        "resnet18_train_b16_224": (TRAIN_MODES, lambda c, m: train(c, m, resnet18(1000), large, 1000)),
-        "resnet18_train_b64_32": (TRAIN_MODES, lambda c, m: train(c, m, resnet18(10), small, 10)),
         "resnet18_frozen_b16_224": (TRAIN_MODES, lambda c, m: train(c, m, frozen_resnet18(), large, 2)),
         "simple_cnn_train_b64_32": (TRAIN_MODES, lambda c, m: train(c, m, simple_cnn(), small, 10)),
         "mlp_train_b64_28": (["eager"], lambda c, m: train(c, m, mlp(), (64, 1, 28, 28), 10)),
-        "mobilenet_v2_train_b16_224": (TRAIN_MODES, lambda c, m: train(c, m, published("mobilenet_v2"), large, 1000)),
-        "resnet50_train_b16_224": (TRAIN_MODES, lambda c, m: train(c, m, published("resnet50"), large, 1000)),
-        "resnet18_infer_b16_224": (INFER_MODES, lambda c, m: infer(c, m, resnet18(1000), large)),
-        "resnet18_infer_b1_224": (INFER_MODES, lambda c, m: infer(c, m, resnet18(1000), (1, 3, 224, 224))),
         "resnet18_gradcam_b1_224": (TRAIN_MODES, lambda c, m: explain(c, m, resnet18(1000), (1, 3, 224, 224))),
         "jpeg_load_224": (["pil", "tensor"], load_pictures),
         "resnet18_train_b64_224_f32": (CARD_MODES, card_train(b64, "f32")),
@@ -70,6 +66,21 @@ def jobs():
         "resnet18_infer_b512_32_f32": (CARD_MODES, card_infer(b512, "f32")),
         "resnet18_infer_b512_32_bf16": (CARD_MODES, card_infer(b512, "bf16")),
     }
+
+
+def job_called(name):
+    """The modes and the function of a job, or None. Beside the table there is a job for every network, size of a
+    batch and size of its images, with 10 classes for images up to 32x32 and 1000 for larger ones."""
+    if name in jobs():
+        return jobs()[name]
+    found = re.fullmatch(r"(\w+)_(train|infer)_b(\d+)_(\d+)", name)
+    if found is None:
+        return None
+    network, kind, batch, side = found[1], found[2], int(found[3]), int(found[4])
+    classes, shape = (10 if side <= 32 else 1000), (batch, 3, side, side)
+    if kind == "train":
+        return TRAIN_MODES, lambda c, m: train(c, m, published(network, classes, side), shape, classes)
+    return INFER_MODES, lambda c, m: infer(c, m, published(network, classes, side), shape)
 
 
 def card_train(shape, precision):
@@ -92,10 +103,20 @@ def card_network(clock, shape):
     return resnet18(classes), shape, classes
 
 
-def published(name, classes=1000):
+def published(name, classes=1000, side=224):
+    """torchvision's network of this name, or timm's."""
     import torchvision
 
-    return getattr(torchvision.models, name)(weights=None, num_classes=classes)
+    if name in torchvision.models.list_models():
+        # The slow draw of initial values changes no time.
+        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        return torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    try:
+        import timm
+    except ImportError:
+        raise Skip("timm is not installed") from None
+    options = {"img_size": side} if name.startswith("vit_") else {}
+    return timm.create_model(TIMM_NAMES.get(name, name), num_classes=classes, **options)
 
 
 def resnet18(classes):
@@ -143,6 +164,17 @@ def computed_in(precision, clock):
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
+def loss_of(outputs, labels):
+    """Cross-entropy, with that of auxiliary classifiers at the weights of the papers."""
+    from torch.nn.functional import cross_entropy
+
+    if not isinstance(outputs, tuple):
+        return cross_entropy(outputs, labels)
+    logits, *auxiliary = outputs
+    weight = 0.3 if len(auxiliary) == 2 else 0.4  # GoogLeNet has two, Inception v3 one.
+    return cross_entropy(logits, labels) + weight * sum(cross_entropy(each, labels) for each in auxiliary)
+
+
 class Training:
     """A network in training, with SGD with momentum."""
 
@@ -161,7 +193,7 @@ class Training:
 
         self.optimizer.zero_grad(set_to_none=True)
         with computed_in(self.precision, self.clock):
-            loss = torch.nn.functional.cross_entropy(self.model(images), labels)
+            loss = loss_of(self.model(images), labels)
         loss.backward()
         self.optimizer.step()
 
@@ -388,7 +420,7 @@ def run(job, mode, clock):
 
     torch.set_num_threads(clock.threads)
     torch.manual_seed(0)
-    _, function = jobs()[job]
+    _, function = job_called(job)
     head = {"job": job, "mode": mode, "threads": torch.get_num_threads()}
     try:
         if clock.device != "cpu":
@@ -413,9 +445,9 @@ def main():
         print(json.dumps({job: modes for job, (modes, _) in jobs().items()}))
     elif arguments.versions:
         print(json.dumps(versions()))
-    elif arguments.job not in jobs():
-        parser.error(f"no job is called `{arguments.job}`; see --list")
-    elif arguments.mode not in jobs()[arguments.job][0]:
+    elif arguments.job is None or job_called(arguments.job) is None:
+        parser.error(f"no job is called `{arguments.job}`; see --list, or use NETWORK_train_b16_224")
+    elif arguments.mode not in job_called(arguments.job)[0]:
         parser.error(f"`{arguments.job}` has no mode `{arguments.mode}`; see --list")
     else:
         warnings.filterwarnings("ignore")

@@ -35,6 +35,8 @@ enum Group {
     Train,
     /// Inference
     Infer,
+    /// Training steps and inference of a network of each family (half an hour)
+    Families,
     /// Grad-CAM
     Explain,
     /// From JPEG files to batches; needs CANDLE_VISION_DATA
@@ -67,9 +69,12 @@ The exit code is 1 if a job failed on either side; the others are measured and s
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MEANING)]
 pub(crate) struct Arguments {
-    /// What to measure; without it, everything but `ops`
+    /// What to measure; without it, everything but `ops` and `families`
     #[arg(value_enum)]
     group: Option<Group>,
+    /// Only jobs with this in their name, for instance `vit`
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
     /// A Python with torch and torchvision (and pytorch-grad-cam, for `explain`) to compare with
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -137,9 +142,15 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     if on_card {
         environment.look_for_cards();
     }
-    let jobs = jobs::of(group, on_card || arguments.tiny);
+    let mut jobs = jobs::of(group, on_card || arguments.tiny);
+    let in_group = !jobs.is_empty();
+    jobs.retain(|job| arguments.only.as_ref().is_none_or(|part| job.name.contains(part)));
     if jobs.is_empty() {
-        let message = "this group has jobs for the CPU alone: use --device cpu, without --tiny";
+        let message = if in_group {
+            "no job of this group has this in its name"
+        } else {
+            "this group has jobs for the CPU alone: use --device cpu, without --tiny"
+        };
         return Err(Misuse(message.to_owned()).into());
     }
     let limits = Limits {

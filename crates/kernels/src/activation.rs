@@ -1,5 +1,7 @@
 //! Activation functions and their derivatives, element by element.
 
+pub(crate) mod smooth;
+
 use super::compiled::compiled;
 use super::float::Float;
 use super::output::filled_in_pieces;
@@ -91,6 +93,9 @@ compiled! {
 
     /// Applies the function to every element.
     pub fn value(curve: Curve, x: &[T]) -> Vec<T> {
+        if let Some(values) = T::smooth_value(curve, x) {
+            return values;
+        }
         // Not inlined, a long function would be called for each element, without vectors.
         with_function!(curve, function => map_all(
             x,
@@ -104,6 +109,9 @@ compiled! {
     /// # Panics
     /// If `grad` is shorter than `x`.
     pub fn gradient(curve: Curve, x: &[T], grad: &[T]) -> Vec<T> {
+        if let Some(gradients) = T::smooth_gradient(curve, x, grad) {
+            return gradients;
+        }
         with_function!(curve, function => {
             zip_map(
                 x,

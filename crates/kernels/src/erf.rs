@@ -3,13 +3,13 @@
 use super::exp::exp;
 
 /// From here on the second polynomial is used.
-const CUT: f32 = 0.93;
+pub(super) const CUT: f32 = 0.93;
 
 /// From here on the result is 1.
-const END: f32 = 3.95;
+pub(super) const END: f32 = 3.95;
 
 /// The coefficients of `erf(x) / x - 1` in `x * x` up to [`CUT`], the highest power first.
-const NEAR: [f32; 6] = [
+pub(super) const NEAR: [f32; 6] = [
     -5.953_657e-4,
     4.985_924_3e-3,
     -2.676_170_9e-2,
@@ -19,7 +19,7 @@ const NEAR: [f32; 6] = [
 ];
 
 /// The coefficients of `ln(1 - erf(x))` in `x` between [`CUT`] and [`END`].
-const FAR: [f32; 8] = [
+pub(super) const FAR: [f32; 8] = [
     -2.115_700_4e-5,
     4.351_792e-4,
     -4.174_536_6e-3,

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use super::activation::{Curve, smooth};
 use super::attention::Attention;
 use super::winograd::Winograd;
 use super::{
@@ -101,6 +102,7 @@ pub(crate) use parts::Parts;
 /// Public in a private module, so that no other crate can name it and implement [`Float`].
 mod parts {
     use super::Winograd;
+    use super::activation::Curve;
     use super::attention::Attention;
 
     /// The operations that are implemented separately for each number type.
@@ -121,13 +123,22 @@ mod parts {
         /// has none.
         fn winograd() -> Option<Winograd<Self>>;
 
+        /// Applies one of the smooth functions that this type has on vectors. `None` if it is not one of them.
+        fn smooth_value(curve: Curve, x: &[Self]) -> Option<Vec<Self>>;
+
+        /// The gradient of `x` for the same functions.
+        fn smooth_gradient(curve: Curve, x: &[Self], grad: &[Self]) -> Option<Vec<Self>>;
+
         /// The forward and the backward pass of attention.
         fn attention_passes() -> Attention<Self>;
     }
 }
 
 macro_rules! float {
-    ($float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr, $attention:expr) => {
+    (
+        $float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr, [$value:expr, $gradient:expr],
+        $attention:expr
+    ) => {
         // SAFETY: any bits are a floating-point number.
         unsafe impl Float for $float {
             const ZERO: Self = 0.0;
@@ -195,6 +206,14 @@ macro_rules! float {
                 $winograd
             }
 
+            fn smooth_value(curve: Curve, x: &[Self]) -> Option<Vec<Self>> {
+                $value(curve, x)
+            }
+
+            fn smooth_gradient(curve: Curve, x: &[Self], grad: &[Self]) -> Option<Vec<Self>> {
+                $gradient(curve, x, grad)
+            }
+
             fn attention_passes() -> Attention<Self> {
                 $attention
             }
@@ -208,9 +227,18 @@ float!(
     super::erf::erf,
     super::simd::transpose,
     Some(super::winograd::KERNELS),
+    [smooth::value, smooth::gradient],
     attention::OF_F32
 );
-float!(f64, f64::exp, libm::erf, transpose_plainly, None, attention::OF_F64);
+float!(
+    f64,
+    f64::exp,
+    libm::erf,
+    transpose_plainly,
+    None,
+    [|_, _| None, |_, _, _| None],
+    attention::OF_F64
+);
 
 /// # Safety
 /// As [`Parts::transpose_unchecked`].

@@ -46,11 +46,22 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
     /// `a * b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
     /// The larger of each pair. If `a` is a NaN, the result is `b`.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// `x` where `a < b`, otherwise `y`, also where one of them is a NaN.
+    fn select_less(
+        self,
+        a: Self::Vector,
+        b: Self::Vector,
+        x: Self::Vector,
+        y: Self::Vector,
+    ) -> Self::Vector;
 
     /// `e` to the power of each value, accurate to 2 units in the last place if the result is a normal
     /// number. A NaN stays NaN.

@@ -98,8 +98,55 @@ impl Mul {
         if !factor.track_op() {
             return Ok(None);
         }
-        let whole = gradient.contiguous()?.apply_op2_no_bwd(other, self)?;
+        let gradient = gradient.contiguous()?;
+        if let (Some(dims), true) =
+            (summed_axes(factor.dims(), &self.dims), other.dims() == self.dims)
+        {
+            // One pass over both, without the product in memory.
+            if gradient.device().is_cpu() {
+                let sums = gradient.apply_op2_no_bwd(other, &SumOfProducts(dims))?;
+                return sums.reshape(factor.dims()).map(Some);
+            }
+        }
+        let whole = gradient.apply_op2_no_bwd(other, self)?;
         summed_to(NAME, &whole, factor.dims()).map(Some)
+    }
+}
+
+/// `to` as `[outer, repeated, inner]`, if a factor of shape `from` is repeated along neighbouring axes only.
+fn summed_axes(from: &[usize], to: &[usize]) -> Option<[usize; 3]> {
+    let missing = to.len() - from.len();
+    let is_repeated =
+        |axis: usize| to[axis] != 1 && (axis < missing || from[axis - missing] != to[axis]);
+    let first = (0..to.len()).find(|&axis| is_repeated(axis))?;
+    let last = (0..to.len()).rfind(|&axis| is_repeated(axis))?;
+    if (first..last).any(|axis| to[axis] != 1 && !is_repeated(axis)) {
+        return None;
+    }
+    let size = |axes: &[usize]| axes.iter().product();
+    Some([size(&to[..first]), size(&to[first..=last]), size(&to[last + 1..])])
+}
+
+/// The sum of a product over the middle axis. It runs on the CPU only.
+struct SumOfProducts([usize; 3]);
+
+impl CustomOp2 for SumOfProducts {
+    fn name(&self) -> &'static str {
+        "mul-sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [outer, _, inner] = self.0;
+        with_float!(NAME, x, T => {
+            let (x, y) = (elements::<T>(x, x_layout)?, elements(y, y_layout)?);
+            Ok(stored(kernels::sum_of_products(x, y, self.0), (outer, inner)))
+        })
     }
 }
 
@@ -145,5 +192,22 @@ impl CustomOp2 for Mul {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((self.of(x, y, gradient)?, self.of(y, x, gradient)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summed_axes;
+
+    #[test]
+    fn axes_beside_each_other_are_summed_at_once() {
+        let maps = [16, 7, 7, 32];
+        assert_eq!(summed_axes(&[16, 1, 1, 32], &maps), Some([16, 49, 32]));
+        assert_eq!(summed_axes(&[32], &maps), Some([1, 16 * 49, 32]));
+        assert_eq!(summed_axes(&[], &maps), Some([1, 16 * 49 * 32, 1]));
+        assert_eq!(summed_axes(&[16, 7, 7, 1], &maps), Some([16 * 49, 32, 1]));
+        assert_eq!(summed_axes(&[16, 1, 7, 1], &maps), None);
+        assert_eq!(summed_axes(&maps, &maps), None);
+        assert_eq!(summed_axes(&[1, 32], &[1, 32]), None);
     }
 }

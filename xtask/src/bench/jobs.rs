@@ -92,6 +92,48 @@ const JOBS: [Job; 11] = [
     },
 ];
 
+/// A training step and an inference of a network, with batches of 16.
+macro_rules! family {
+    ($network:literal, $name:literal, $side:literal) => {
+        [
+            Job {
+                name: concat!($network, "_train_b16_", $side),
+                group: Group::Families,
+                what: concat!($name, ", training step, batch 16, ", $side, "x", $side),
+                modes: BOTH_FORMATS,
+            },
+            Job {
+                name: concat!($network, "_infer_b16_", $side),
+                group: Group::Families,
+                what: concat!($name, ", inference, batch 16, ", $side, "x", $side),
+                modes: INFERENCE,
+            },
+        ]
+    };
+}
+
+/// A small network of each family; those of [`JOBS`] are left out.
+const FAMILIES: [[Job; 2]; 18] = [
+    family!("alexnet", "AlexNet", "224"),
+    family!("vgg11", "VGG-11", "224"),
+    family!("squeezenet1_1", "SqueezeNet 1.1", "224"),
+    family!("googlenet", "GoogLeNet", "224"),
+    family!("inception_v3", "Inception v3", "299"),
+    family!("resnext50_32x4d", "ResNeXt50 32x4d", "224"),
+    family!("densenet121", "DenseNet121", "224"),
+    family!("shufflenet_v2_x1_0", "ShuffleNet v2 x1.0", "224"),
+    family!("mnasnet1_0", "MNASNet 1.0", "224"),
+    family!("mobilenet_v3_large", "MobileNetV3 large", "224"),
+    family!("regnet_y_400mf", "RegNetY 400MF", "224"),
+    family!("efficientnet_b0", "EfficientNet-B0", "224"),
+    family!("efficientnet_v2_s", "EfficientNetV2 S", "224"),
+    family!("efficientnet_lite0", "EfficientNet-Lite0", "224"),
+    family!("convnext_tiny", "ConvNeXt tiny", "224"),
+    family!("vit_b_16", "ViT-B/16", "224"),
+    family!("vit_small_patch14_dinov2", "DINOv2 ViT-S/14", "224"),
+    family!("swin_t", "Swin T", "224"),
+];
+
 const fn card(name: &'static str, group: Group, what: &'static str) -> Job {
     Job { name, group, what, modes: CARD }
 }
@@ -173,8 +215,12 @@ const CARD_JOBS: [Job; 15] = [
 
 /// The jobs of a group, or of all groups, for a card or for a CPU.
 pub(super) fn of(group: Option<Group>, card: bool) -> Vec<&'static Job> {
-    let jobs: &'static [Job] = if card { &CARD_JOBS } else { &JOBS };
-    jobs.iter().filter(|job| group.is_none_or(|group| job.group == group)).collect()
+    let families = FAMILIES.as_flattened();
+    let (jobs, families): (&'static [Job], _) =
+        if card { (&CARD_JOBS, &[][..]) } else { (&JOBS, families) };
+    let jobs = jobs.iter().chain(families);
+    jobs.filter(|job| group.map_or(job.group != Group::Families, |group| job.group == group))
+        .collect()
 }
 
 impl Job {
@@ -200,13 +246,29 @@ mod tests {
             include_str!("../../../crates/cli/benches/jobs/cards.rs"),
         ];
         let torch = include_str!("../../bench/torch_jobs.py");
-        for Job { name, modes, .. } in JOBS.iter().chain(&CARD_JOBS) {
-            assert!(ours.iter().any(|ours| ours.contains(&format!("(\"{name}\", "))), "{name}");
-            assert!(torch.contains(&format!("\"{name}\": (")), "{name}");
+        for Job { name, modes, .. } in JOBS.iter().chain(&CARD_JOBS).chain(FAMILIES.as_flattened())
+        {
+            let listed = ours.iter().any(|ours| ours.contains(&format!("(\"{name}\", ")));
+            assert!(listed || is_of_a_network(name), "{name}");
+            assert_eq!(torch.contains(&format!("\"{name}\": (")), listed, "{name}");
             for mode in *modes {
                 assert!(torch.contains(&format!("\"{mode}\"")), "{mode} of {name}");
             }
         }
+    }
+
+    /// Both sides make such a job from its name.
+    fn is_of_a_network(name: &str) -> bool {
+        let parts: Vec<&str> = name.rsplitn(4, '_').collect();
+        let [side, batch, kind, _network] = parts[..] else { return false };
+        let batch = batch.strip_prefix('b').is_some_and(|batch| batch.parse::<usize>().is_ok());
+        side.parse::<usize>().is_ok() && batch && ["train", "infer"].contains(&kind)
+    }
+
+    #[test]
+    fn families_are_measured_only_if_they_are_asked_for() {
+        assert!(of(None, false).iter().all(|job| job.group != Group::Families));
+        assert_eq!(of(Some(Group::Families), false).len(), 36);
     }
 
     #[test]

@@ -32,36 +32,48 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A job's name and what it runs.
 type Job = (&'static str, fn(&Clock) -> Result<Outcome>);
 
-const JOBS: [Job; 11] = [
-    ("resnet18_train_b16_224", |clock| all(clock, "resnet18", 1000, [16, 3, 224, 224])),
-    ("resnet18_train_b64_32", |clock| all(clock, "resnet18", 10, [64, 3, 32, 32])),
+const JOBS: [Job; 5] = [
     ("resnet18_frozen_b16_224", |clock| {
         work::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
     }),
-    ("simple_cnn_train_b64_32", |clock| all(clock, "simple_cnn", 10, [64, 3, 32, 32])),
-    ("mlp_train_b64_28", |clock| all(clock, "mlp", 10, [64, 1, 28, 28])),
-    ("mobilenet_v2_train_b16_224", |clock| all(clock, "mobilenet_v2", 1000, [16, 3, 224, 224])),
-    ("resnet50_train_b16_224", |clock| all(clock, "resnet50", 1000, [16, 3, 224, 224])),
-    ("resnet18_infer_b16_224", |clock| {
-        work::infer(clock, &Network::new("resnet18", 1000, [16, 3, 224, 224]))
-    }),
-    ("resnet18_infer_b1_224", |clock| {
-        work::infer(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
-    }),
+    ("simple_cnn_train_b64_32", |clock| all(clock, "simple_cnn", [64, 3, 32, 32])),
+    ("mlp_train_b64_28", |clock| all(clock, "mlp", [64, 1, 28, 28])),
     ("resnet18_gradcam_b1_224", |clock| {
         work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
     ("jpeg_load_224", |clock| work::load_images(clock)),
 ];
 
-/// Training of a whole network.
-fn all(
-    clock: &Clock,
-    architecture: &'static str,
-    classes: usize,
-    batch: [usize; 4],
-) -> Result<Outcome> {
-    work::train(clock, &Network::new(architecture, classes, batch), Learns::All)
+/// Training of a whole network on ten classes.
+fn all(clock: &Clock, architecture: &str, batch: [usize; 4]) -> Result<Outcome> {
+    work::train(clock, &Network::new(architecture, 10, batch), Learns::All)
+}
+
+/// Runs the job called `name`. Beside the jobs of the tables there is one for every network, size of a batch and
+/// size of its images: `NETWORK_train_bBATCH_SIDE` and `NETWORK_infer_bBATCH_SIDE`, with 10 classes for images up
+/// to 32x32 and 1000 for larger ones.
+fn run(name: &str, clock: &Clock) -> Result<Outcome> {
+    if let Some((_, run)) = JOBS.iter().chain(&cards::JOBS).find(|(known, _)| *known == name) {
+        return run(clock);
+    }
+    let unknown = || {
+        format!(
+            "no job is called `{name}`; without a name, all are listed, beside NETWORK_train_b16_224 and NETWORK_infer_b16_224"
+        )
+    };
+    let mut parts = name.rsplitn(4, '_');
+    let side: Option<usize> = parts.next().and_then(|side| side.parse().ok());
+    let batch = parts.next().and_then(|batch| batch.strip_prefix('b')?.parse().ok());
+    let (kind, architecture) = (parts.next(), parts.next());
+    let (side, batch) = (side.with_context(unknown)?, batch.with_context(unknown)?);
+    let classes = if side <= 32 { 10 } else { 1000 };
+    let network =
+        Network::new(architecture.with_context(unknown)?, classes, [batch, 3, side, side]);
+    match kind {
+        Some("train") => work::train(clock, &network, Learns::All),
+        Some("infer") => work::infer(clock, &network),
+        _ => anyhow::bail!(unknown()),
+    }
 }
 
 #[derive(Parser)]
@@ -87,9 +99,8 @@ fn main() -> Result<()> {
     own_environment::settle();
     candle_vision::ops::join_pool();
     let Arguments { mut names, seconds, device, tiny, bench } = Arguments::parse();
-    let jobs = || JOBS.iter().chain(&cards::JOBS);
     if names.is_empty() && !bench {
-        jobs().for_each(|(name, _)| println!("{name}"));
+        JOBS.iter().chain(&cards::JOBS).for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
     if names.is_empty() {
@@ -97,10 +108,7 @@ fn main() -> Result<()> {
     }
     let clock = Clock { seconds, device, tiny };
     for name in names {
-        let (_, run) = jobs().find(|(known, _)| *known == name).with_context(|| {
-            format!("no job is called `{name}`; without a name, all are listed")
-        })?;
-        let outcome = run(&clock).with_context(|| format!("job `{name}`"))?;
+        let outcome = run(&name, &clock).with_context(|| format!("job `{name}`"))?;
         println!("{}", line(&name, &outcome));
     }
     Ok(())

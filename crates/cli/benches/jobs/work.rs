@@ -8,9 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use candle_vision::data::FolderSplit;
-use candle_vision::models::Precision;
+use candle_vision::models::{AuxiliaryOutputs, Precision};
 use candle_vision::ops::{
-    CrossEntropyConfig, Generator, Targets, backward, cross_entropy, in_pool,
+    CrossEntropyConfig, Generator, Targets, add, backward, cross_entropy, in_pool, scale,
 };
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec, Pass,
@@ -32,7 +32,7 @@ pub(crate) enum Outcome {
 
 /// A network and the batch that it is given.
 pub(crate) struct Network {
-    architecture: &'static str,
+    architecture: String,
     classes: usize,
     /// `[batch, channels, height, width]`
     batch: [usize; 4],
@@ -48,8 +48,8 @@ pub(crate) enum Learns {
 
 impl Network {
     /// In `f32`.
-    pub(crate) fn new(architecture: &'static str, classes: usize, batch: [usize; 4]) -> Self {
-        Self { architecture, classes, batch, precision: Precision::F32 }
+    pub(crate) fn new(architecture: &str, classes: usize, batch: [usize; 4]) -> Self {
+        Self { architecture: architecture.to_owned(), classes, batch, precision: Precision::F32 }
     }
 
     /// The same in another precision.
@@ -65,7 +65,8 @@ impl Network {
 
     fn build(&self, device: &Device) -> Result<Box<dyn Model>> {
         let [_, channels, height, width] = self.batch;
-        let spec = ModelSpec::new(self.architecture, self.classes).input([channels, height, width]);
+        let spec =
+            ModelSpec::new(&self.architecture, self.classes).input([channels, height, width]);
         Ok(build(&spec, 0, device)?)
     }
 
@@ -118,8 +119,16 @@ impl Training {
     fn step(&mut self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Updated> {
         let pass = Pass::train(number as u64).precision(self.precision);
         let mut pass = pass.with_prepared(&self.prepared);
-        let logits = self.model.forward(images, &mut pass)?;
-        let loss = cross_entropy(&logits, Targets::Labels(labels), &CrossEntropyConfig::default())?;
+        let AuxiliaryOutputs { logits, auxiliary } =
+            self.model.forward_auxiliary(images, &mut pass)?;
+        let loss = |logits: &Tensor| {
+            cross_entropy(logits, Targets::Labels(labels), &CrossEntropyConfig::default())
+        };
+        let mut sum = loss(&logits)?;
+        for (logits, weight) in auxiliary {
+            sum = add(&sum, &scale(&loss(&logits)?, weight)?)?;
+        }
+        let loss = sum;
         Ok(self.optimizer.update(&backward(&loss)?, 1.0)?)
     }
 }

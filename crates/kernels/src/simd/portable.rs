@@ -68,6 +68,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn div(self, a: F32x4, b: F32x4) -> F32x4 {
+        a.zip(b, |a, b| a / b)
+    }
+
+    #[inline(always)]
     fn mul_add(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
         let (a, b, c) = (a.0, b.0, c.0);
         F32x4([
@@ -81,6 +86,12 @@ impl Simd for Portable {
     #[inline(always)]
     fn max(self, a: F32x4, b: F32x4) -> F32x4 {
         a.zip(b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn select_less(self, a: F32x4, b: F32x4, x: F32x4, y: F32x4) -> F32x4 {
+        let less = |i: usize| if a.0[i] < b.0[i] { x.0[i] } else { y.0[i] };
+        F32x4([less(0), less(1), less(2), less(3)])
     }
 
     #[inline(always)]
