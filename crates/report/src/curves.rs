@@ -85,6 +85,11 @@ pub(crate) fn panels(history: &History) -> [Panel; 3] {
     [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)]
 }
 
+/// A point in time as text.
+pub(crate) fn describe_epoch(x: f64) -> String {
+    if x.fract() == 0.0 { format!("epoch {x}") } else { format!("epoch {x:.2}") }
+}
+
 /// A loss with enough digits to tell two of them apart.
 pub(crate) fn describe_loss(loss: f64) -> String {
     format!("{loss:.4}")
@@ -103,6 +108,8 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
     Panel {
         title: "loss",
         x: timeline.axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
         y: loss_axis(low, high),
         describe: describe_loss,
         lines: vec![
@@ -140,6 +147,8 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
     Panel {
         title: "accuracy in percent",
         x: timeline.axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
         y: Axis::linear(low, high, (0.0, 100.0)),
         describe: describe_percent,
         lines: vec![training_line(train), validation_line(validation)],
@@ -160,6 +169,8 @@ fn rate(history: &History, timeline: &Timeline) -> Panel {
     Panel {
         title: "learning rate",
         x: timeline.axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
         y: rate_axis(history, &segments),
         describe: scientific,
         lines: vec![Line {
