@@ -232,7 +232,7 @@ mod tests {
     fn wrong_names_are_one_line() {
         let error = |names: &[&str]| networks(names).unwrap_err().one_line();
         let near = error(&["resnet81"]);
-        assert!(near.contains("no network is called `resnet81`, did you mean"), "{near}");
+        assert!(near.contains("no network is called `resnet81`; did you mean"), "{near}");
         assert!(error(&["resnet18", "mlp", "resnet18"]).contains("`resnet18` is named twice"));
         assert!(error(&[""]).contains("cannot be the name"));
         assert!(error(&["../mlp"]).contains("cannot be the name"));

@@ -83,7 +83,7 @@ fn wrong_networks_are_one_line_before_anything_is_trained() {
         sweep(&place, args).fails(parts);
         assert!(!place.path("runs").exists(), "{args:?}");
     };
-    one(&["--networks", "gap_cnn,resnet81"], &["no network is called `resnet81`, did you mean"]);
+    one(&["--networks", "gap_cnn,resnet81"], &["no network is called `resnet81`; did you mean"]);
     one(&["--networks", "mlp,gap_cnn,mlp"], &["`mlp` is named twice"]);
     one(&["--networks", "mlp,"], &["`` cannot be the name"]);
     one(&["--set", "training.epohcs=1"], &["`gap_cnn`", "training.epohcs"]);
