@@ -124,9 +124,9 @@ const HEADER: [&str; COLUMNS] = [
     "best accuracy",
     "its loss",
     "in epoch",
-    "seconds",
     "s per epoch",
     "peak memory",
+    "seconds",
 ];
 
 /// A run's row in the table.
@@ -173,11 +173,11 @@ impl<'a> Row<'a> {
             of_best(|best| (describe_percent(100.0 * best.val_accuracy), best.val_accuracy)),
             of_best(|best| (describe_loss(best.val_loss), best.val_loss)),
             of_best(|best| (best.epoch.to_string(), best.epoch as f64)),
-            Cell::number(format!("{seconds:.1}"), seconds),
             number(run.history.seconds_per_epoch(), |seconds| format!("{seconds:.1}")),
             number(run.history.peak_memory().map(|bytes| bytes as f64), |bytes| {
                 memory(bytes as u64)
             }),
+            Cell::number(format!("{seconds:.1}"), seconds),
         ];
         let (color, mark) = series(index);
         Self { name: run.name, color: hex(color), square: mark == Mark::Square, cells }
@@ -248,13 +248,13 @@ fn gradient_panels(runs: &[ComparedRun<'_>], named: bool) -> Vec<Panel> {
     let mut panels = Vec::new();
     if runs.iter().any(|run| !run.gradients.is_empty()) {
         panels.push(gradients::panel(
-            "norm of the gradient of each kernel, first step",
+            "gradient norm by depth, first step",
             lines(<[GradientRecord]>::first),
         ));
     }
     if runs.iter().any(|run| run.gradients.len() > 1) {
         panels.push(gradients::panel(
-            "norm of the gradient of each kernel, last epoch",
+            "gradient norm by depth, last epoch",
             lines(<[GradientRecord]>::last),
         ));
     }
@@ -317,11 +317,11 @@ mod tests {
         let row = Row::of(0, &run("a 001", &history));
         let texts: Vec<&str> = row.cells.iter().map(|cell| cell.text.as_str()).collect();
         let expected =
-            ["cifar10", "simple_cnn", "none", "1,147,466", "3", "75.00 %", "0.5000", "2", "4.5"];
-        assert_eq!(texts[..9], expected);
-        assert_eq!(texts[9..], ["1.5", "1.5 GiB"]);
+            ["cifar10", "simple_cnn", "none", "1,147,466", "3", "75.00 %", "0.5000", "2"];
+        assert_eq!(texts[..8], expected);
+        assert_eq!(texts[8..], ["1.5", "1.5 GiB", "4.5"]);
         history.epochs[1].peak_memory = None;
-        assert_eq!(Row::of(0, &run("a 001", &history)).cells[10].text, "");
+        assert_eq!(Row::of(0, &run("a 001", &history)).cells[9].text, "");
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
         // The colour is that of the run in the other panels.
         assert_eq!(panels[0].lines[0].color, series(1).0);
         let page = page(&[plain, residual])?;
-        assert!(page.contains("norm of the gradient of each kernel, last epoch"), "{page}");
+        assert!(page.contains("gradient norm by depth, last epoch"), "{page}");
         assert!(page.contains("convolution 1"), "{page}");
         Ok(())
     }

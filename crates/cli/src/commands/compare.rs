@@ -124,6 +124,11 @@ fn with_ending(output: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// A loss that went astray is not written out.
+fn loss(loss: f64) -> String {
+    if loss.abs() < 1e4 { format!("{loss:.4}") } else { format!("{loss:.2e}") }
+}
+
 fn print(runs: &[ComparedRun<'_>]) -> Result<()> {
     let mut table = table();
     table.set_header([
@@ -146,7 +151,7 @@ fn print(runs: &[ComparedRun<'_>]) -> Result<()> {
             run.network.to_owned(),
             run.history.epochs.len().to_string(),
             format!("{:.2} %", 100.0 * best.val_accuracy),
-            format!("{:.4}", best.val_loss),
+            loss(best.val_loss),
             best.epoch.to_string(),
             or_not(run.history.seconds_per_epoch().map(|seconds| format!("{seconds:.1}"))),
             or_not(run.parameters.map(|count| count.to_string())),

@@ -41,7 +41,7 @@ fn variants_are_trained_compared_and_not_trained_again() {
     }
     // Only one of the networks has convolutions.
     let page = place.read("runs/series/compare.html");
-    assert!(page.contains("norm of the gradient of each kernel, first step"));
+    assert!(page.contains("gradient norm by depth, first step"));
     assert!(
         place
             .read("runs/series/gap_cnn/001/report.html")
