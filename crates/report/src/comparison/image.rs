@@ -16,7 +16,7 @@ const ROW: f64 = 34.0;
 const NAME: f64 = 76.0;
 const NAME_WIDTH: f64 = 268.0;
 const PLACES: [f64; COLUMNS] =
-    [360.0, 490.0, 690.0, 960.0, 1040.0, 1185.0, 1300.0, 1400.0, 1505.0, 1635.0, 1772.0];
+    [360.0, 490.0, 690.0, 960.0, 1040.0, 1185.0, 1290.0, 1385.0, 1515.0, 1650.0, 1772.0];
 /// The first columns are text.
 const TEXT_COLUMNS: usize = 3;
 
