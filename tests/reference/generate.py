@@ -439,7 +439,7 @@ def transforms(out):
 
 # Networks: logits of two images in evaluation mode, and counts.
 
-SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224, "lenet5": 28}  # 64 for all others
+SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224, "lenet5": 28, "resnet20_cifar": 32, "plain20_cifar": 32}  # 64 for all others
 NETWORKS = (
     "resnet18 resnet34 resnet50 resnext50_32x4d wide_resnet50_2 alexnet vgg11 vgg16 vgg16_bn squeezenet1_1 "
     "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large densenet121 efficientnet_b0 googlenet inception_v3 "
@@ -464,6 +464,7 @@ GAINS = {
     "inception_v3": 1.15,
     "densenet121": 1.15,
     "googlenet": 1.1,
+    "plain20_cifar": 1.12,
 }
 
 
@@ -527,7 +528,8 @@ def networks(out, group, names, build):
 CLASSIC = (
     "vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn squeezenet1_0 squeezenet1_1 googlenet inception_v3 "
     "densenet121 densenet161 densenet169 densenet201 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 "
-    "shufflenet_v2_x2_0 mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 lenet5"
+    "shufflenet_v2_x2_0 mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 lenet5 "
+    "resnet20_cifar plain20_cifar"
 ).split()
 
 
@@ -549,10 +551,54 @@ class LeNet(nn.Module):
         return self.fc3(x)
 
 
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm; the shortcut pads channels with zeros on both sides (option A of the paper)."""
+
+    def __init__(self, start, end, shortcut):
+        super().__init__()
+        self.conv1 = nn.Conv2d(start, end, 3, stride=end // start, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(end)
+        self.conv2 = nn.Conv2d(end, end, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(end)
+        self.stride, self.missing, self.shortcut = end // start, end - start, shortcut
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.shortcut:
+            half = self.missing // 2
+            y = y + F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+        return F.relu(y)
+
+
+class CifarResNet(nn.Module):
+    """He et al. 2015, section 4.2: 6n + 2 layers for 32x32 images."""
+
+    def __init__(self, n, shortcut):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        start = 16
+        for i, end in enumerate((16, 32, 64)):
+            blocks = [CifarBlock(start if j == 0 else end, end, shortcut) for j in range(n)]
+            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+            start = end
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+CIFAR = {"resnet20_cifar": (3, True), "plain20_cifar": (3, False)}
+
+
 def classic_network(name, **options):
     """With the auxiliary classifiers, whose parameters the published files have."""
     if name == "lenet5":
         return LeNet()
+    if name in CIFAR:
+        return CifarResNet(*CIFAR[name])
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False
     return getattr(models, name)(num_classes=10, **options)
@@ -580,6 +626,8 @@ def classic_steps(out):
         ("shufflenet_v2_x0_5", lambda: of("shufflenet_v2_x0_5"), (4, 3, 96, 96)),
         ("mnasnet0_5", lambda: of("mnasnet0_5", dropout=0.0), (4, 3, 96, 96)),
         ("lenet5", LeNet, (4, 1, 28, 28)),
+        ("resnet20_cifar", lambda: of("resnet20_cifar"), (4, 3, 32, 32)),
+        ("plain20_cifar", lambda: of("plain20_cifar"), (4, 3, 32, 32)),
     ]
     results = []
     for name, build, shape in cases:

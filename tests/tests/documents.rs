@@ -15,10 +15,18 @@ fn the_documentation_s_settings_are_settings() -> Result<()> {
     let registry = Registry::standard();
     let page = std::fs::read_to_string(root().join("docs/recipes.md"))?;
     let mut blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let whole = Recipe::parse(blocks.next().context("the page begins with a recipe")?)?;
+    let text = blocks.next().context("the page begins with a recipe")?;
+    let whole = Recipe::parse(text)?;
     whole.settings()?.check(&registry)?;
+    let (variants, blocks): (Vec<&str>, Vec<&str>) =
+        blocks.partition(|block| block.starts_with("[[variants]]"));
+    for variants in &variants {
+        let listed = Recipe::parse(&format!("{text}\n{variants}"))?.variants()?;
+        listed.iter().try_for_each(|variant| variant.recipe.settings()?.check(&registry))?;
+    }
+    assert!(!variants.is_empty());
     let mut count = 0;
-    for line in blocks.flat_map(str::lines).filter(|line| line.contains(" = ")) {
+    for line in blocks.into_iter().flat_map(str::lines).filter(|line| line.contains(" = ")) {
         let line = line.split(" #").next().unwrap_or_default();
         let mut changed = whole.clone();
         // A table with a name is chosen as a whole.
@@ -44,7 +52,8 @@ fn every_experiment_is_whole() -> Result<()> {
             recipe.clone().lacking_data()?,
             recipe.clone().lacking_weights()?,
         ];
-        for form in forms.into_iter().flatten() {
+        let variants = recipe.variants()?.into_iter().map(|variant| variant.recipe);
+        for form in forms.into_iter().flatten().chain(variants) {
             let mut settings = form.settings()?;
             settings.check(&registry)?;
             for transforms in [&settings.data.train, &settings.data.eval] {

@@ -1,4 +1,5 @@
-//! `cargo xtask experiment [NAME]`: passes a recipe to `candle-vision train`.
+//! `cargo xtask experiment [NAME]`: passes a recipe to `candle-vision train`, or to `candle-vision sweep` if it has
+//! variants or is asked for several networks.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,8 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::cargo;
 use crate::cuda::{self, Device, DeviceArguments};
-use crate::{cargo, recipes};
+use crate::recipes::{self, Recipe};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -24,10 +26,13 @@ pub(crate) struct Arguments {
     /// Folder with the data sets and weights
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Train these networks by the recipe, separated by commas, and compare them; or some of its variants
+    #[arg(long, value_name = "NAMES")]
+    networks: Option<String>,
     /// Change one setting of the recipe, e.g. training.optimizer.lr=0.01; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Further flags for `candle-vision train`
+    /// Further flags for `candle-vision train` or `candle-vision sweep`
     #[arg(last = true, value_name = "FLAGS")]
     further: Vec<OsString>,
 }
@@ -41,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let recipe = recipes::find(name, &recipes)?;
     // Errors in the arguments are found before the build, which takes minutes.
-    let cli_arguments = cli_arguments(arguments, &recipe.path)?;
+    let cli_arguments = cli_arguments(arguments, recipe)?;
     let program = cuda::build(&cargo::CLI, &arguments.device.device(), None)?;
     let mut command = program.command();
     command.args(cli_arguments).current_dir(cargo::root());
@@ -49,9 +54,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The arguments of `candle-vision` for the same experiment.
-fn cli_arguments(arguments: &Arguments, recipe: &Path) -> Result<Vec<OsString>> {
-    let mut cli: Vec<OsString> = vec!["train".into(), "--recipe".into(), recipe.into()];
+fn cli_arguments(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<OsString>> {
+    let is_sweep = arguments.networks.is_some() || recipe.has_variants();
+    let command = if is_sweep { "sweep" } else { "train" };
+    let mut cli: Vec<OsString> =
+        vec![command.into(), "--recipe".into(), recipe.path.clone().into()];
     let mut option = |name: &str, value: OsString| cli.extend([name.into(), value]);
+    if let Some(networks) = &arguments.networks {
+        option("--networks", networks.into());
+    }
     for setting in &arguments.settings {
         option("--set", setting.into());
     }
@@ -94,9 +105,13 @@ mod tests {
         Program::try_parse_from(words).unwrap().arguments
     }
 
+    fn recipe(path: &str) -> Recipe {
+        Recipe { name: "a".to_owned(), path: path.into() }
+    }
+
     #[track_caller]
     fn check(words: &[&str], expected: &[&str]) {
-        let cli = cli_arguments(&parse(words), Path::new("a.toml")).unwrap();
+        let cli = cli_arguments(&parse(words), &recipe("a.toml")).unwrap();
         assert_eq!(cli, expected);
     }
 
@@ -122,8 +137,21 @@ mod tests {
     }
 
     #[test]
+    fn several_networks_are_a_sweep() {
+        let networks = ["a", "--networks", "resnet18,alexnet", "--epochs", "1"];
+        let expected =
+            ["sweep", "--recipe", "a.toml", "--networks", "resnet18,alexnet", "--epochs", "1"];
+        check(&networks, &expected);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("series.toml");
+        std::fs::write(&path, "description = 'a'\n[[variants]]\nname = 'b'").unwrap();
+        let series = recipe(&path.to_string_lossy());
+        assert_eq!(cli_arguments(&parse(&["a"]), &series).unwrap()[0], "sweep");
+    }
+
+    #[test]
     fn a_relative_data_folder_is_the_user_s() {
-        let cli = cli_arguments(&parse(&["a", "--data", "d"]), Path::new("a.toml")).unwrap();
+        let cli = cli_arguments(&parse(&["a", "--data", "d"]), &recipe("a.toml")).unwrap();
         let expected = std::env::current_dir().unwrap().join("d");
         assert_eq!(cli.last(), Some(&expected.into_os_string()));
     }

@@ -13,6 +13,8 @@ use crate::near::near;
 #[derive(Debug, Deserialize)]
 struct Header {
     description: String,
+    #[serde(default)]
+    variants: Vec<toml::Table>,
 }
 
 /// A recipe by name.
@@ -20,6 +22,15 @@ struct Header {
 pub(crate) struct Recipe {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+}
+
+impl Recipe {
+    /// Whether it lists variants, which are trained one after the other. A recipe that cannot be read lists none: whoever
+    /// reads all of it says what is wrong.
+    pub(crate) fn has_variants(&self) -> bool {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        toml::from_str::<Header>(&text).is_ok_and(|header| !header.variants.is_empty())
+    }
 }
 
 /// The recipes in `folder`, sorted by name.
@@ -108,6 +119,14 @@ mod tests {
         assert!(error.to_string().contains("did you mean resnet18"), "{error}");
         let error = find("xyzzy", &recipes).unwrap_err().to_string();
         assert!(error.contains("lists them"), "{error}");
+    }
+
+    #[test]
+    fn series_are_told_from_single_runs() {
+        let recipes = recipes();
+        let has_variants = |name: &str| find(name, &recipes).unwrap().has_variants();
+        assert!(has_variants("cifar10-degradation") && has_variants("cifar10-compare"));
+        assert!(!has_variants("cifar10-resnet18"));
     }
 
     #[test]

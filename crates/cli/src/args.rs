@@ -1,6 +1,7 @@
 //! The command line.
 
 mod networks;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
 pub(crate) use networks::{ConvertArgs, MemoryArgs, ModelsArgs, ParityArgs, SummaryArgs};
+pub(crate) use sweep::{Changes, SweepArgs};
 
 /// Train, evaluate and explain image classifiers.
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train or fine-tune a network by a recipe, or on a folder of images
     Train(Box<TrainArgs>),
+    /// Train several networks, or variants of a recipe, one after the other, and compare them
+    Sweep(SweepArgs),
     /// Measure a checkpoint on a data set: accuracy, loss, confusion matrix
     Eval(EvalArgs),
     /// Say what is on images: classes with probabilities
@@ -111,6 +115,11 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
+    /// The folder that was asked for.
+    pub(crate) fn asked(&self) -> Option<&Path> {
+        self.data.as_deref()
+    }
+
     /// The folder that was asked for, else the one that was `recorded`, else `data`.
     pub(crate) fn or(&self, recorded: Option<&Path>) -> PathBuf {
         let asked = self.data.as_deref().or(recorded);
@@ -156,21 +165,8 @@ pub(crate) struct TrainArgs {
     /// Name of the run: its files go to RUNS/NAME/NNN [default: the recipe's or folder's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Number of epochs
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<u32>,
-    /// Seed of initial weights, shuffling, augmentation and dropout
-    #[arg(long, value_name = "S")]
-    pub(crate) seed: Option<u32>,
-    /// Number type of feature maps and products: f32, bf16 or f16 [default: the recipe's, or f32]
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) precision: Option<Precision>,
-    /// Set one value of the recipe, for instance `training.optimizer.lr=0.01`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// Leave broken images out instead of stopping at the first
-    #[arg(long)]
-    pub(crate) skip_broken: bool,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
     /// Memory that the run may take, for instance 8GiB; a run that needs more does not begin [default: what the machine
     /// or the card has left]
     #[arg(long, value_name = "SIZE", env = "CANDLE_VISION_MEMORY")]
@@ -189,6 +185,9 @@ pub(crate) struct TrainArgs {
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,
+    /// Stop after the batch in which the standard input ends
+    #[arg(long, hide = true)]
+    pub(crate) stop_at_end_of_input: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]

@@ -13,4 +13,5 @@ pub(crate) mod predict;
 pub(crate) mod report;
 pub(crate) mod score;
 pub(crate) mod summary;
+pub(crate) mod sweep;
 pub(crate) mod train;

@@ -18,6 +18,11 @@ pub(crate) struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// The name of the device, as it was asked for.
+    pub(crate) fn name(&self) -> &str {
+        &self.device
+    }
+
     /// Opens the device.
     ///
     /// # Errors

@@ -67,6 +67,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
 fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
     match parse(registry).command {
         Command::Train(args) => commands::train::run(&args, registry),
+        Command::Sweep(args) => commands::sweep::run(&args, registry),
         Command::Eval(args) => commands::eval::run(&args, registry),
         Command::Predict(args) => commands::predict::run(&args, registry),
         Command::Explain(args) => commands::explain::run(&args, registry),

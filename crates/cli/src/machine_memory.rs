@@ -5,6 +5,9 @@ use std::fs;
 use std::process::Command;
 use std::str::FromStr;
 
+use candle_core::Device;
+use candle_vision::train::{memory_in_use, peak_memory};
+
 /// A number of bytes, as the command line takes and prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bytes(pub(crate) usize);
@@ -51,12 +54,12 @@ impl fmt::Display for Bytes {
 
 /// The memory that this process takes now. 0 where the system does not say.
 pub(crate) fn resident() -> usize {
-    of_this_process("VmRSS:")
+    memory_in_use(&Device::Cpu).map_or(0, |bytes| bytes as usize)
 }
 
 /// The most memory that this process has taken so far. 0 where the system does not say.
 pub(crate) fn peak() -> usize {
-    of_this_process("VmHWM:")
+    peak_memory(&Device::Cpu).map_or(0, |bytes| bytes as usize)
 }
 
 /// The memory that this process may have in all: what it has already, and what the machine has left for it. `None` where
@@ -73,11 +76,6 @@ pub(crate) fn of_card(ordinal: usize) -> Option<usize> {
     let output = Command::new("nvidia-smi").args(query).arg(ordinal.to_string()).output().ok()?;
     let mebibytes = String::from_utf8(output.stdout).ok()?.trim().parse::<usize>().ok()?;
     output.status.success().then_some(mebibytes << 20)
-}
-
-fn of_this_process(name: &str) -> usize {
-    let status = fs::read_to_string("/proc/self/status");
-    status.ok().and_then(|status| kib(&status, name)).unwrap_or(0)
 }
 
 /// The bytes of a line such as `MemAvailable:   16304 kB`.

@@ -4,13 +4,20 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use candle_vision::train::{BatchRecord, Callback, Control, EpochRecord, Event, Result};
+use candle_core::Device;
+use candle_vision::train::{
+    BatchRecord, Callback, Control, EpochRecord, Event, Result, memory_in_use,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::machine_memory::Bytes;
 use crate::say;
 
 /// Interval between progress lines in a long epoch without a terminal.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+
+/// Interval between looks at the memory in use. A batch may take less time than a question to the system.
+const MEMORY_LOOK: Duration = Duration::from_millis(500);
 
 /// Shows a run.
 pub(crate) struct Progress {
@@ -19,10 +26,14 @@ pub(crate) struct Progress {
     epoch: usize,
     epochs: usize,
     last_line: Instant,
+    device: Device,
+    /// The memory in use at the last look, and when that was.
+    memory: Option<(Instant, Option<u64>)>,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
+    /// Shows a run on `device`.
+    pub(crate) fn new(device: &Device) -> Self {
         let plain = !std::io::stderr().is_terminal();
         Self {
             bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
@@ -30,7 +41,17 @@ impl Progress {
             epoch: 0,
             epochs: 0,
             last_line: Instant::now(),
+            device: device.clone(),
+            memory: None,
         }
+    }
+
+    /// `  412 MiB`: the memory in use, as it was a moment ago. Empty where the system does not say.
+    fn memory(&mut self) -> String {
+        let recent = self.memory.filter(|(when, _)| when.elapsed() < MEMORY_LOOK);
+        let (when, bytes) = recent.unwrap_or_else(|| (Instant::now(), memory_in_use(&self.device)));
+        self.memory = Some((when, bytes));
+        shown(bytes)
     }
 
     /// Prints a line that stays, above the bar if there is one.
@@ -54,10 +75,11 @@ impl Progress {
 
     fn batch(&mut self, record: &BatchRecord, batch: usize, batches: usize, accuracy: f64) {
         let state = format!(
-            "loss {:.4}  acc {:.1} %  lr {}",
+            "loss {:.4}  acc {:.1} %  lr {}{}",
             record.loss,
             100.0 * accuracy,
-            short(record.lr)
+            short(record.lr),
+            self.memory()
         );
         self.bar.set_position(batch as u64);
         self.bar.set_message(state.clone());
@@ -71,7 +93,7 @@ impl Progress {
         self.bar.finish_and_clear();
         let text = format!(
             "epoch {}/{}  train loss {:.4} accuracy {:.2} %  val loss {:.4} accuracy {:.2} %  \
-             lr {}  {:.1} s ({:.0} images/s){}",
+             lr {}  {:.1} s ({:.0} images/s){}{}",
             record.epoch,
             self.epochs,
             record.train_loss,
@@ -81,10 +103,16 @@ impl Progress {
             short(record.lr),
             record.seconds,
             record.images_per_second,
+            shown(record.peak_memory),
             if is_best { "  best" } else { "" }
         );
         self.line(&text);
     }
+}
+
+/// `  412 MiB`, or nothing if it is not known.
+fn shown(memory: Option<u64>) -> String {
+    memory.map_or_else(String::new, |bytes| format!("  {}", Bytes(bytes as usize)))
 }
 
 fn bar(length: usize) -> ProgressBar {
@@ -179,11 +207,16 @@ impl Callback for Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::short;
+    use super::{short, shown};
+
+    #[test]
+    fn memory_is_shown_where_it_is_known() {
+        assert_eq!((shown(Some(412 << 20)), shown(None)), ("  412 MiB".to_owned(), String::new()));
+    }
 
     #[test]
     fn learning_rates_are_short() {
-        let shown = [0.001, 0.1, 1e-5, 1.234e-4, 3e-8].map(short);
-        assert_eq!(shown, ["0.001", "0.1", "0.00001", "1.23e-4", "3.00e-8"]);
+        let texts = [0.001, 0.1, 1e-5, 1.234e-4, 3e-8].map(short);
+        assert_eq!(texts, ["0.001", "0.1", "0.00001", "1.23e-4", "3.00e-8"]);
     }
 }

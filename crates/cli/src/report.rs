@@ -46,6 +46,7 @@ impl Run<'_> {
             title: &title(self.folder),
             description: &self.settings.description,
             history: self.history,
+            gradients: &self.folder.gradients()?,
             evaluation: &evaluation,
             classes: best.classes(),
             worst: &worst,

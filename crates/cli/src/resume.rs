@@ -8,7 +8,6 @@ use candle_vision_recipe::changes::{self, Change};
 use candle_vision_recipe::{Recipe, Registry, Settings, recorded};
 
 use crate::args::TrainArgs;
-use crate::commands::train::asked;
 use crate::say;
 
 /// An existing run that is to be resumed.
@@ -47,7 +46,7 @@ pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Resul
     let recipe = Recipe::read(&config)?;
     recipe.hints().iter().for_each(say::note);
     let before = recipe.checked_settings(registry)?;
-    let mut settings = asked(args, recipe)?.checked_settings(registry)?;
+    let mut settings = args.changes.of(recipe)?.checked_settings(registry)?;
     if let Some(moved) = &args.folder {
         settings.data.path = Some(std::path::absolute(moved)?);
     }

@@ -18,15 +18,38 @@ pub(crate) struct Stop {
     code: Arc<AtomicUsize>,
     /// The thread that reports the first request and then ends.
     teller: Option<JoinHandle<()>>,
+    /// Whether the input ended, which is no signal that the thread would report.
+    ended: Arc<AtomicBool>,
 }
 
 impl Stop {
     /// Starts to listen. Call it once.
     pub(crate) fn listen() -> Result<Self> {
         let code = Arc::new(AtomicUsize::new(INTERRUPTED));
-        let mut stop = Self { asked: Arc::default(), code, teller: None };
+        let mut stop = Self { asked: Arc::default(), code, teller: None, ended: Arc::default() };
         stop.teller = stop.register().context("cannot listen for Ctrl-C")?;
         Ok(stop)
+    }
+
+    /// Starts to listen in a process that waits for another one, which listens itself. So nothing is reported, and a second
+    /// request does not end this process before the other.
+    pub(crate) fn wait_for_child() -> Result<Self> {
+        let code = Arc::new(AtomicUsize::new(INTERRUPTED));
+        let stop = Self { asked: Arc::default(), code, teller: None, ended: Arc::default() };
+        stop.register_silently().context("cannot listen for Ctrl-C")?;
+        Ok(stop)
+    }
+
+    /// Takes the end of the standard input for a request too. It comes when the process at its other end ends, whatever
+    /// ended it.
+    pub(crate) fn also_at_end_of_input(&self) {
+        let (asked, ended) = (self.asked.clone(), self.ended.clone());
+        std::thread::spawn(move || {
+            // What is written there does not matter.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            ended.store(true, Ordering::Relaxed);
+            asked.store(true, Ordering::Relaxed);
+        });
     }
 
     /// The flag that is set when the process was asked to stop.
@@ -39,7 +62,9 @@ impl Stop {
     pub(crate) fn exit_code(self) -> u8 {
         // The thread is about to print its line, which must not be lost if the batch was short. A thread
         // that panicked prints nothing more.
-        let _ = self.teller.map(JoinHandle::join);
+        if !self.ended.load(Ordering::Relaxed) {
+            let _ = self.teller.map(JoinHandle::join);
+        }
         u8::try_from(self.code.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
     }
 
@@ -65,6 +90,25 @@ impl Stop {
                 tell(if signal == SIGINT { "press Ctrl-C again" } else { "signal again" });
             }
         })))
+    }
+
+    #[cfg(unix)]
+    fn register_silently(&self) -> std::io::Result<()> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::flag;
+
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let code = (128 + signal).unsigned_abs() as usize;
+            flag::register_usize(signal, self.code.clone(), code)?;
+            flag::register(signal, self.asked.clone())?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn register_silently(&self) -> Result<(), ctrlc::Error> {
+        let asked = self.asked.clone();
+        ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))
     }
 
     #[cfg(not(unix))]

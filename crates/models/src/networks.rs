@@ -21,6 +21,7 @@ mod regnet;
 mod residual;
 mod resnet;
 mod resnet9;
+mod resnet_cifar;
 mod shufflenet_v2;
 mod simple_cnn;
 mod squeezenet;
@@ -56,6 +57,7 @@ pub use published::{
 pub use regnet::{RegNet, RegNetConfig, RegNetStage};
 pub use residual::ResNetBlock;
 pub use resnet::{ResNet, ResNetConfig};
+pub use resnet_cifar::{CifarResNet, CifarResNetConfig};
 pub use resnet9::{ResNet9, ResNet9Config};
 pub use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 pub use simple_cnn::{SimpleCnn, SimpleCnnConfig};
@@ -90,6 +92,15 @@ static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
             resnet::wide_resnet50_2(),
             resnet::wide_resnet101_2(),
             resnet::resnet18_32(),
+            resnet_cifar::resnet20_cifar(),
+            resnet_cifar::resnet32_cifar(),
+            resnet_cifar::resnet44_cifar(),
+            resnet_cifar::resnet56_cifar(),
+            resnet_cifar::resnet110_cifar(),
+            resnet_cifar::plain20_cifar(),
+            resnet_cifar::plain32_cifar(),
+            resnet_cifar::plain44_cifar(),
+            resnet_cifar::plain56_cifar(),
             mobilenet_v2::mobilenet_v2(),
             vgg::vgg11(),
             vgg::vgg11_bn(),

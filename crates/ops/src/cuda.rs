@@ -47,7 +47,7 @@ pub(crate) use conv::{
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
 pub(crate) use device::bind_this_thread;
-pub use device::cuda_device;
+pub use device::{card_memory_in_use, cuda_device};
 pub(crate) use dropout::keep;
 pub(crate) use gemm::matmul;
 pub(crate) use layer_norm::{

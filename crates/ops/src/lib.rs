@@ -151,7 +151,7 @@ pub use conv2d::{
 };
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
-pub use cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
+pub use cuda::{Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels};
 pub use dropout::dropout;
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
@@ -177,7 +177,9 @@ pub use shape::{permute, reshape, transpose};
 pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
-pub use without_cuda::{Translation, cuda_device, load_kernels, upload, upload_pixels};
+pub use without_cuda::{
+    Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+};
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.
 pub type Generator = rand_chacha::ChaCha8Rng;

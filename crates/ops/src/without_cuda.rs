@@ -30,6 +30,11 @@ pub fn load_kernels(_device: &Device, _notice: impl FnOnce(Translation) + Send) 
     Ok(())
 }
 
+/// Bytes of a CUDA card's memory that are taken, in a build with the feature `cuda`. This build knows no card.
+pub fn card_memory_in_use(_device: &Device) -> Option<u64> {
+    None
+}
+
 /// Uploads numbers to a CUDA device, in a build with the feature `cuda`.
 ///
 /// # Errors

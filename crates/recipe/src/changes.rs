@@ -10,10 +10,11 @@ use crate::settings::Settings;
 use crate::{Error, Result};
 
 /// Settings, or tables of them, that decide none of the numbers which come, only how many.
-const MAY_CHANGE: [&str; 10] = [
+const MAY_CHANGE: [&str; 11] = [
     "training.epochs",
     "training.early_stop",
     "training.check_gradients",
+    "training.gradient_norms",
     "data.workers",
     "data.path",
     "data.dir",

@@ -6,6 +6,7 @@
 //! | [`Settings`] | all settings of a run; [`Settings::open`] opens them |
 //! | [`OpenedRun`] | the network and the loaders of a run; [`OpenedRun::trainer`] trains |
 //! | [`Planner`], [`Plan`] | fetches what is missing, or falls back as the recipe says |
+//! | [`Variant`] | one of several variants of a recipe, for runs to compare |
 //! | [`Registry`] | the parts that a recipe can name, a program's own ones included |
 //! | [`Weights`], [`published_classifier`] | weights by name, and published networks ready to use |
 //! | [`changes`] | which settings of a run may change when it goes on |
@@ -57,6 +58,7 @@ mod recipe;
 pub mod recorded;
 mod renamed;
 mod settings;
+mod variants;
 mod weights;
 
 pub use candle_vision::Registry;
@@ -66,6 +68,7 @@ pub use opened::{OpenedRun, Start};
 pub use plan::{Plan, Planner, run_name};
 pub use recipe::Recipe;
 pub use settings::{ConvSettings, DataSettings, ModelSettings, ScoreSettings, Settings};
+pub use variants::Variant;
 pub use weights::{IMAGENET, Weights, item_by_name, published_classifier, published_item};
 
 /// The program in the README.

@@ -76,6 +76,25 @@ impl<'a> Planner<'a> {
         Ok(Plan { settings, notes: all })
     }
 
+    /// Fetches the weights that a recipe starts from, if they are not here. Says why they are missing if they are not
+    /// to be had.
+    ///
+    /// # Errors
+    /// If the settings are wrong, or the weights are damaged.
+    pub fn missing_weights(&self, recipe: &Recipe) -> Result<Option<String>> {
+        let settings = self.settings(recipe)?;
+        let entry = self.registry.networks.get(&settings.model.architecture)?;
+        let is_imagenet = settings.model.weights.eq_ignore_ascii_case(IMAGENET);
+        if is_imagenet && entry.published_weights().is_empty() {
+            return Ok(Some("nobody published any".to_owned()));
+        }
+        match self.provide_weights(&settings) {
+            Ok(()) => Ok(None),
+            Err(missing) if missing.is_not_available => Ok(Some(missing.cause)),
+            Err(missing) => Err(missing.error),
+        }
+    }
+
     fn settings(&self, recipe: &Recipe) -> Result<Settings> {
         (self.overrides)(recipe.clone())?.checked_settings(self.registry)
     }

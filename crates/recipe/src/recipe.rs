@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use crate::error::At;
 use crate::renamed::renamed;
 use crate::settings::Settings;
+use crate::variants::take_variants;
 use crate::{Error, Registry, Result};
 
 /// A recipe as written: its settings, and the changes for a machine that lacks something.
@@ -38,7 +39,9 @@ use crate::{Error, Registry, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    settings: Table,
+    pub(crate) settings: Table,
+    /// Variants by name, as changes of the settings.
+    pub(crate) variants: Vec<(String, Table)>,
     without_data: Option<Table>,
     without_weights: Option<Table>,
     hints: Vec<String>,
@@ -76,12 +79,15 @@ impl Recipe {
         };
         let without_data = part(&mut settings, "without_data")?;
         let without_weights = part(&mut settings, "without_weights")?;
+        let mut variants = take_variants(&mut settings)?;
+        variants.iter_mut().for_each(|(_, table)| hints.extend(renamed(table)));
         hints.extend(renamed(&mut settings));
         hints.dedup();
-        let recipe = Self { settings, without_data, without_weights, hints, path: None };
+        let recipe = Self { settings, variants, without_data, without_weights, hints, path: None };
         recipe.settings()?;
         recipe.clone().lacking_data()?;
         recipe.clone().lacking_weights()?;
+        recipe.variants()?;
         Ok(recipe)
     }
 
@@ -198,7 +204,7 @@ fn take_table(table: &mut Table, key: &str) -> Result<Option<Table>> {
 
 /// Lays `changes` over `base`. A table with a `name` is one choice (an optimizer, a schedule):
 /// another name replaces it whole, because settings of one do not fit the other.
-fn merge(base: &mut Table, changes: Table) {
+pub(crate) fn merge(base: &mut Table, changes: Table) {
     for (key, change) in changes {
         match (base.get_mut(&key), change) {
             (Some(Value::Table(old)), Value::Table(new)) if !is_other_choice(old, &new) => {

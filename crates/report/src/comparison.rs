@@ -4,16 +4,17 @@ mod image;
 
 use std::path::Path;
 
-use candle_vision_train::{EpochRecord, History, write_atomically};
+use candle_vision_train::{EpochRecord, GradientRecord, History, write_atomically};
 use serde::Serialize;
 
 use crate::axis::Axis;
 use crate::canvas::Color;
 use crate::curves::panel::{Line, Mark, Panel};
 use crate::curves::series::{Segments, epoch_segments, range};
-use crate::curves::{describe_loss, describe_percent, loss_axis};
+use crate::curves::{describe_epoch, describe_loss, describe_percent, loss_axis};
+use crate::gradients;
 use crate::html::chart::{Chart, hex};
-use crate::html::template::{grouped, render};
+use crate::html::template::{grouped, memory, render};
 use crate::palette::SERIES;
 use crate::{Error, Result};
 
@@ -35,12 +36,15 @@ pub struct ComparedRun<'a> {
     pub parameters: Option<usize>,
     /// What was measured during training.
     pub history: &'a History,
+    /// The norms of its gradients, if they were recorded.
+    pub gradients: &'a [GradientRecord],
 }
 
 /// Draws a comparison of runs into a PNG that is 1800 pixels wide.
 ///
 /// Validation accuracy, validation loss and training loss have one panel each, with the curves of all
-/// runs. A table stands below the panels.
+/// runs. If runs recorded the norms of their gradients, two more panels show them by depth, in the first step and in the
+/// last epoch. A table stands below the panels.
 ///
 /// # Errors
 /// If there is no run, if there are more than [`MOST_RUNS`], or if the file cannot be written.
@@ -59,6 +63,7 @@ pub struct ComparedRun<'a> {
 ///     weights: "none",
 ///     parameters: None,
 ///     history: &history,
+///     gradients: &[],
 /// };
 /// let folder = tempfile::tempdir()?;
 /// comparison_png(&[run("resnet18"), run("alexnet")], folder.path().join("compare.png"))?;
@@ -98,16 +103,18 @@ fn page(runs: &[ComparedRun<'_>]) -> Result<String> {
         columns: [&'static str; COLUMNS],
         rows: Vec<Row<'a>>,
     }
+    let mut panels = Vec::from(panels(runs, true));
+    panels.extend(gradient_panels(runs, true));
     let page = Page {
         title: "Runs compared",
-        charts: panels(runs, true).iter().map(Chart::of).collect(),
+        charts: panels.iter().map(Chart::of).collect(),
         columns: HEADER,
         rows: runs.iter().enumerate().map(|(index, run)| Row::of(index, run)).collect(),
     };
     render("comparison.html", &page)
 }
 
-const COLUMNS: usize = 9;
+const COLUMNS: usize = 11;
 const HEADER: [&str; COLUMNS] = [
     "data",
     "network",
@@ -117,6 +124,8 @@ const HEADER: [&str; COLUMNS] = [
     "best accuracy",
     "its loss",
     "in epoch",
+    "s per epoch",
+    "peak memory",
     "seconds",
 ];
 
@@ -164,11 +173,20 @@ impl<'a> Row<'a> {
             of_best(|best| (describe_percent(100.0 * best.val_accuracy), best.val_accuracy)),
             of_best(|best| (describe_loss(best.val_loss), best.val_loss)),
             of_best(|best| (best.epoch.to_string(), best.epoch as f64)),
+            number(run.history.seconds_per_epoch(), |seconds| format!("{seconds:.1}")),
+            number(run.history.peak_memory().map(|bytes| bytes as f64), |bytes| {
+                memory(bytes as u64)
+            }),
             Cell::number(format!("{seconds:.1}"), seconds),
         ];
         let (color, mark) = series(index);
         Self { name: run.name, color: hex(color), square: mark == Mark::Square, cells }
     }
+}
+
+/// The cell of a number that may not be known.
+fn number(value: Option<f64>, text: impl Fn(f64) -> String) -> Cell {
+    value.map_or_else(Cell::default, |value| Cell::number(text(value), value))
 }
 
 /// Colour and mark of a run. Neighbours differ in both.
@@ -191,12 +209,23 @@ fn panels(runs: &[ComparedRun<'_>], named: bool) -> [Panel; 3] {
     let loss = |title, lines: Vec<Line>| {
         let (low, high) = range_of(&lines).unwrap_or((0.0, 1.0));
         let y = loss_axis(low, high);
-        Panel { title, x: epochs(runs), y, describe: describe_loss, lines, best: None }
+        Panel {
+            title,
+            x: epochs(runs),
+            x_title: "epoch",
+            describe_x: describe_epoch,
+            y,
+            describe: describe_loss,
+            lines,
+            best: None,
+        }
     };
     [
         Panel {
             title: "validation accuracy in percent",
             x: epochs(runs),
+            x_title: "epoch",
+            describe_x: describe_epoch,
             y: accuracy_axis,
             describe: describe_percent,
             lines: accuracy,
@@ -205,6 +234,31 @@ fn panels(runs: &[ComparedRun<'_>], named: bool) -> [Panel; 3] {
         loss("validation loss", validation),
         loss("training loss", training),
     ]
+}
+
+/// The gradients by depth in the first step and in the last epoch. Nothing if no run recorded any.
+fn gradient_panels(runs: &[ComparedRun<'_>], named: bool) -> Vec<Panel> {
+    let lines = |record: for<'r> fn(&'r [GradientRecord]) -> Option<&'r GradientRecord>| {
+        let line = |(index, run): (usize, &ComparedRun<'_>)| {
+            let label = if named { run.name.to_owned() } else { String::new() };
+            record(run.gradients).map(|record| gradients::line(label, index, record))
+        };
+        runs.iter().enumerate().filter_map(line).collect::<Vec<_>>()
+    };
+    let mut panels = Vec::new();
+    if runs.iter().any(|run| !run.gradients.is_empty()) {
+        panels.push(gradients::panel(
+            "gradient norm by depth, first step",
+            lines(<[GradientRecord]>::first),
+        ));
+    }
+    if runs.iter().any(|run| run.gradients.len() > 1) {
+        panels.push(gradients::panel(
+            "gradient norm by depth, last epoch",
+            lines(<[GradientRecord]>::last),
+        ));
+    }
+    panels
 }
 
 fn lines(
@@ -231,6 +285,8 @@ fn epochs(runs: &[ComparedRun<'_>]) -> Axis {
 
 #[cfg(test)]
 mod tests {
+    use candle_vision_train::GradientNorm;
+
     use super::*;
 
     pub(super) fn history(accuracies: &[f64]) -> History {
@@ -250,17 +306,45 @@ mod tests {
 
     pub(super) fn run<'a>(name: &'a str, history: &'a History) -> ComparedRun<'a> {
         let (data, network, weights) = ("cifar10", "simple_cnn", "none");
-        ComparedRun { name, data, network, weights, parameters: Some(1_147_466), history }
+        let parameters = Some(1_147_466);
+        ComparedRun { name, data, network, weights, parameters, history, gradients: &[] }
     }
 
     #[test]
     fn a_row_tells_of_the_best_epoch() {
-        let history = history(&[0.5, 0.75, 0.625]);
+        let mut history = history(&[0.5, 0.75, 0.625]);
+        history.epochs[1].peak_memory = Some(3 << 29);
         let row = Row::of(0, &run("a 001", &history));
         let texts: Vec<&str> = row.cells.iter().map(|cell| cell.text.as_str()).collect();
         let expected =
-            ["cifar10", "simple_cnn", "none", "1,147,466", "3", "75.00 %", "0.5000", "2", "4.5"];
-        assert_eq!(texts, expected);
+            ["cifar10", "simple_cnn", "none", "1,147,466", "3", "75.00 %", "0.5000", "2"];
+        assert_eq!(texts[..8], expected);
+        assert_eq!(texts[8..], ["1.5", "1.5 GiB", "4.5"]);
+        history.epochs[1].peak_memory = None;
+        assert_eq!(Row::of(0, &run("a 001", &history)).cells[9].text, "");
+    }
+
+    #[test]
+    fn gradients_are_compared_where_they_were_recorded() -> Result<()> {
+        let history = history(&[0.5, 0.75]);
+        let record = |epoch, norm| {
+            let mut record = GradientRecord::new(epoch, epoch);
+            record.norms.push(GradientNorm::new("conv1.weight", &[4, 3, 3, 3], norm));
+            record
+        };
+        let records = [record(1, 0.5), record(2, 1e-3)];
+        let [plain, residual] = [run("plain", &history), run("residual", &history)];
+        assert!(gradient_panels(&[plain, residual], true).is_empty());
+        let residual = ComparedRun { gradients: &records, ..residual };
+        let panels = gradient_panels(&[plain, residual], true);
+        let values: Vec<f64> = panels.iter().map(|panel| panel.lines[0].segments[0][0].1).collect();
+        assert_eq!(values, [0.5, 1e-3]);
+        // The colour is that of the run in the other panels.
+        assert_eq!(panels[0].lines[0].color, series(1).0);
+        let page = page(&[plain, residual])?;
+        assert!(page.contains("gradient norm by depth, last epoch"), "{page}");
+        assert!(page.contains("convolution 1"), "{page}");
+        Ok(())
     }
 
     #[test]

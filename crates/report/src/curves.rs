@@ -85,9 +85,14 @@ pub(crate) fn panels(history: &History) -> [Panel; 3] {
     [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)]
 }
 
-/// A loss with enough digits to tell two of them apart.
+/// A point in time as text.
+pub(crate) fn describe_epoch(x: f64) -> String {
+    if x.fract() == 0.0 { format!("epoch {x}") } else { format!("epoch {x:.2}") }
+}
+
+/// A loss with enough digits to tell two of them apart. One that went astray must not be wider than its column.
 pub(crate) fn describe_loss(loss: f64) -> String {
-    format!("{loss:.4}")
+    if loss.abs() < 1e4 { format!("{loss:.4}") } else { scientific(loss) }
 }
 
 /// A percentage as text.
@@ -103,6 +108,8 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
     Panel {
         title: "loss",
         x: timeline.axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
         y: loss_axis(low, high),
         describe: describe_loss,
         lines: vec![
@@ -120,8 +127,12 @@ fn loss(history: &History, timeline: &Timeline) -> Panel {
     }
 }
 
-/// An axis that starts at 0, unless that would flatten the curves.
+/// An axis that starts at 0, unless that would flatten the curves. If one loss is a thousand times another, it is
+/// logarithmic.
 pub(crate) fn loss_axis(low: f64, high: f64) -> Axis {
+    if low > 0.0 && high > 1e3 * low {
+        return Axis::log(low, high);
+    }
     let low = if (0.0..0.4 * high).contains(&low) { 0.0 } else { low };
     Axis::linear(low, high, (low.min(0.0), f64::INFINITY))
 }
@@ -140,6 +151,8 @@ fn accuracy(history: &History, timeline: &Timeline) -> Panel {
     Panel {
         title: "accuracy in percent",
         x: timeline.axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
         y: Axis::linear(low, high, (0.0, 100.0)),
         describe: describe_percent,
         lines: vec![training_line(train), validation_line(validation)],
@@ -160,6 +173,8 @@ fn rate(history: &History, timeline: &Timeline) -> Panel {
     Panel {
         title: "learning rate",
         x: timeline.axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
         y: rate_axis(history, &segments),
         describe: scientific,
         lines: vec![Line {
@@ -223,6 +238,14 @@ mod tests {
     fn the_best_epoch_is_named() {
         let text = svg(&run(&[0.5, 0.9412, 0.9412, 0.8]));
         assert!(text.contains("best 94.12 % in epoch 2"), "{text}");
+    }
+
+    #[test]
+    fn a_loss_that_went_astray_leaves_the_others_legible() {
+        assert_eq!([2.25, 4.258e12].map(describe_loss), ["2.2500", "4.26e12"]);
+        let axis = loss_axis(2.3, 4.258e12);
+        assert!((0.0..0.05).contains(&axis.position(2.3)) && axis.position(100.0) > 0.1);
+        assert_eq!(loss_axis(0.1, 2.0).position(0.0), 0.0);
     }
 
     #[test]

@@ -11,10 +11,13 @@ use std::path::Path;
 
 use candle_vision_explain::ClassActivationMap;
 use candle_vision_train::metrics::{calibration, wilson_interval};
-use candle_vision_train::{EpochRecord, Evaluation, History, Prediction, write_atomically};
+use candle_vision_train::{
+    EpochRecord, Evaluation, GradientRecord, History, Prediction, write_atomically,
+};
 use serde::Serialize;
 
 use crate::curves::panels;
+use crate::gradients;
 use crate::image::RgbView;
 use crate::{Error, Result};
 use card::Card;
@@ -34,6 +37,8 @@ pub struct RunReport<'a> {
     pub description: &'a str,
     /// Everything that was measured while training.
     pub history: &'a History,
+    /// The norms of its gradients, if they were recorded.
+    pub gradients: &'a [GradientRecord],
     /// The predictions of the best network for the validation images.
     pub evaluation: &'a Evaluation,
     /// Names of the classes.
@@ -112,6 +117,7 @@ pub struct NetworkLayer {
 ///     title: "resnet18 001",
 ///     description: "Ants or bees",
 ///     history: &History::default(),
+///     gradients: &[],
 ///     evaluation: &evaluation,
 ///     classes: &["ants".to_owned(), "bees".to_owned()],
 ///     worst: &[],
@@ -131,6 +137,8 @@ pub fn run_report_html(report: &RunReport<'_>, path: impl AsRef<Path>) -> Result
 fn page(report: &RunReport<'_>) -> Result<String> {
     let &RunReport { history, evaluation, classes, .. } = report;
     check(evaluation, classes)?;
+    let recorded = !report.gradients.is_empty();
+    let of_gradients = recorded.then(|| gradients::of_steps(report.gradients));
     let worst = report.worst.iter().map(|worst| Card::of(worst, classes));
     let page = Page {
         title: report.title,
@@ -138,8 +146,9 @@ fn page(report: &RunReport<'_>) -> Result<String> {
         best: history.best(),
         accuracy: Accuracy::of(evaluation),
         loss: evaluation.loss,
+        peak_memory: history.peak_memory(),
         seconds: duration(history.epochs.iter().map(|epoch| epoch.seconds).sum()),
-        charts: panels(history).iter().map(Chart::of).collect(),
+        charts: panels(history).iter().chain(&of_gradients).map(Chart::of).collect(),
         epochs: &history.epochs,
         classes: Classes::of(&evaluation.confusion, classes),
         reliability: Reliability::of(&calibration(&evaluation.predictions, BINS)),
@@ -160,6 +169,8 @@ struct Page<'a> {
     accuracy: Accuracy,
     loss: f64,
     seconds: String,
+    /// In bytes, if the run recorded it.
+    peak_memory: Option<u64>,
     charts: Vec<Chart>,
     epochs: &'a [EpochRecord],
     classes: Classes<'a>,
@@ -230,6 +241,10 @@ mod tests {
     }
 
     fn made(title: &str, map: Option<&ClassActivationMap>) -> Result<String> {
+        made_of(title, map, &History::default())
+    }
+
+    fn made_of(title: &str, map: Option<&ClassActivationMap>, history: &History) -> Result<String> {
         let evaluation = evaluation();
         let pixels = [90; 2 * 2 * 3];
         let worst = WorstImage {
@@ -241,7 +256,8 @@ mod tests {
         page(&RunReport {
             title,
             description: "",
-            history: &History::default(),
+            history,
+            gradients: &[],
             evaluation: &evaluation,
             classes: &["ants & co".to_owned(), "bees".to_owned()],
             worst: &[worst],
@@ -295,6 +311,18 @@ mod tests {
     #[test]
     fn a_map_without_a_place_says_so() -> Result<()> {
         assert!(made("a", Some(&map(false)))?.contains("nothing speaks for bees"));
+        Ok(())
+    }
+
+    #[test]
+    fn memory_is_shown_where_it_was_recorded() -> Result<()> {
+        let mut history = History::default();
+        history.epochs.extend([EpochRecord::new(1), EpochRecord::new(2)]);
+        assert!(!made_of("a", None, &history)?.contains("peak memory"));
+        history.epochs[1].peak_memory = Some(412 << 20);
+        let page = made_of("a", None, &history)?;
+        assert!(page.contains("2 epochs, 412 MiB of memory at the peak"), "{page}");
+        assert!(page.contains("<td data-value=\"432013312\">412 MiB</td>"), "{page}");
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! | item | what |
 //! |---|---|
 //! | [`curves_png`], [`curves_svg`], [`CurvesFile`] | loss, accuracy and learning rate of a run |
+//! | [`gradients_png`] | the norms of a run's gradients by depth |
 //! | [`run_report_html`] | the report of a run: one page with everything |
 //! | [`comparison_html`], [`comparison_png`] | several runs side by side |
 //! | [`explanation_png`] | an image, its heat map, and the map over the image |
@@ -27,6 +28,7 @@ mod comparison;
 mod confusion;
 mod curves;
 mod error;
+mod gradients;
 mod grid;
 mod html;
 mod image;
@@ -47,6 +49,7 @@ pub use comparison::{ComparedRun, MOST_RUNS, comparison_html, comparison_png};
 pub use confusion::confusion_matrix_png;
 pub use curves::{CurvesFile, curves_png, curves_svg};
 pub use error::{Error, Result};
+pub use gradients::gradients_png;
 pub use grid::{GridImage, image_grid_png};
 pub use html::{NetworkLayer, NetworkTable, RunReport, WorstImage, run_report_html};
 pub use image::RgbView;

@@ -157,7 +157,7 @@ fn host_name() -> String {
 /// | `batch/loss`, `batch/lr` | step |
 /// | `loss/train`, `loss/validation` | epoch |
 /// | `accuracy/train`, `accuracy/validation` (fractions) | epoch |
-/// | `lr`, `images_per_second` | epoch |
+/// | `lr`, `images_per_second`, `peak_memory` (bytes, if it is known) | epoch |
 #[derive(Debug)]
 pub struct TensorBoard {
     events: EventWriter,
@@ -192,6 +192,9 @@ impl TensorBoard {
                 events.scalar("accuracy/validation", step, record.val_accuracy)?;
                 events.scalar("lr", step, record.lr)?;
                 events.scalar("images_per_second", step, record.images_per_second)?;
+                if let Some(bytes) = record.peak_memory {
+                    events.scalar("peak_memory", step, bytes as f64)?;
+                }
                 events.flush()
             }
             Event::RunEnd { .. } => events.flush(),

@@ -202,6 +202,7 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
         record.lr = 0.5;
         record.seconds = 2.0;
         record.images_per_second = 16.0;
+        record.peak_memory = Some(1 << 20);
         record
     };
     let history = History { epochs: vec![record.clone()], batches: Vec::new() };
@@ -219,6 +220,7 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
         ("accuracy/validation", 0.875),
         ("lr", 0.5),
         ("images_per_second", 16.0),
+        ("peak_memory", 1_048_576.0),
     ];
     for (tag, value) in expected {
         assert_eq!(file.scalars(tag), [(1, value)], "{tag}");

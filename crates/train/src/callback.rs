@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
+use crate::gradient_norms::GradientRecord;
 use crate::record::{BatchRecord, EpochRecord, History};
 
 /// Follows a run: for progress bars, curves and event files. A closure is a callback too.
@@ -153,6 +154,12 @@ pub enum Event<'a> {
     SlowBackward {
         /// The first such op.
         op: &'a ForeignOp,
+    },
+    /// The norms of the gradients of an epoch's first step, with
+    /// [`TrainerConfig::gradient_norms`](crate::TrainerConfig).
+    GradientNorms {
+        /// The norms.
+        record: &'a GradientRecord,
     },
     /// An image was left out because it cannot be read.
     SampleSkipped {

@@ -14,6 +14,7 @@ use candle_vision_models::weights::HeaderError;
 use candle_vision_models::{Model, ModelSpec, Networks, weights};
 use serde::{Deserialize, Serialize};
 
+use crate::callback::StopReason;
 use crate::training_state::{TrainingState, without_state};
 use crate::{Error, Result, atomic_file};
 
@@ -208,6 +209,11 @@ impl Checkpoint {
     /// Whether it holds the state of a run that this version can resume.
     pub fn is_resumable(&self) -> bool {
         self.training.as_ref().is_some_and(|training| training.finished.is_none())
+    }
+
+    /// Why its run ended, if the run is complete.
+    pub fn finished(&self) -> Option<StopReason> {
+        self.training.as_ref().and_then(|training| training.finished)
     }
 
     /// Checks that the checkpoint holds the network that `spec` names.

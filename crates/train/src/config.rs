@@ -93,6 +93,14 @@ pub struct TrainerConfig {
     /// in the first and the third. Default true.
     #[serde(default = "default_check_gradients", skip_serializing_if = "Clone::clone")]
     pub check_gradients: bool,
+    /// Whether the norms of all gradients are recorded in the first step of each epoch, before clipping. A run's folder
+    /// then has a `gradients.csv`. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gradient_norms: bool,
+}
+
+fn is_false(setting: &bool) -> bool {
+    !setting
 }
 
 fn default_check_gradients() -> bool {
@@ -346,6 +354,7 @@ impl TrainerConfig {
             seed: 0,
             limit_batches: None,
             check_gradients: true,
+            gradient_norms: false,
         }
     }
 
@@ -394,6 +403,11 @@ impl TrainerConfig {
     /// Whether a run stops if a parameter that should learn gets no gradient.
     pub fn check_gradients(self, check_gradients: bool) -> Self {
         Self { check_gradients, ..self }
+    }
+
+    /// Whether the norms of all gradients are recorded in the first step of each epoch.
+    pub fn gradient_norms(self, gradient_norms: bool) -> Self {
+        Self { gradient_norms, ..self }
     }
 
     /// The first epochs, in which only a part learns.

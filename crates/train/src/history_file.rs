@@ -11,10 +11,17 @@ use crate::{Error, Result};
 const COLUMNS: &str =
     "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second";
 
+/// The column behind them, if the system told how much memory was in use. Older runs do not have it.
+const MEMORY: &str = "peak_memory_bytes";
+
 pub(crate) fn metrics_csv(history: &History) -> String {
     let metrics: BTreeSet<&String> =
         history.epochs.iter().flat_map(|record| record.metrics.keys()).collect();
+    let has_memory = history.peak_memory().is_some();
     let mut text = String::from(COLUMNS);
+    if has_memory {
+        text += &format!(",{MEMORY}");
+    }
     metrics.iter().for_each(|name| text += &format!(",{}", column(name)));
     text += "\n";
     for record in &history.epochs {
@@ -29,6 +36,10 @@ pub(crate) fn metrics_csv(history: &History) -> String {
             record.seconds,
             record.images_per_second
         );
+        if has_memory {
+            text +=
+                &record.peak_memory.map_or_else(|| ",NaN".to_owned(), |bytes| format!(",{bytes}"));
+        }
         for name in &metrics {
             // A metric that was not finite has no value.
             let value = record.metrics.get(*name).copied().unwrap_or(f64::NAN);
@@ -54,12 +65,18 @@ pub(crate) fn batches_csv(history: &History) -> String {
 
 /// Reads the two tables. A missing table counts as empty.
 pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
-    let names = metric_names(metrics)?;
+    let columns = more_columns(metrics)?;
+    let has_memory = columns.first().is_some_and(|first| first == MEMORY);
+    let names = &columns[usize::from(has_memory)..];
     let epoch = |row: &[f64]| {
         let (
             &[epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, speed],
             more,
         ) = row.split_first_chunk::<8>()?;
+        let (memory, more) = match has_memory {
+            true => more.split_first()?,
+            false => (&f64::NAN, more),
+        };
         let measured = names.iter().cloned().zip(more.iter().copied());
         (more.len() == names.len()).then(|| EpochRecord {
             epoch: epoch as usize,
@@ -70,6 +87,7 @@ pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
             lr,
             seconds,
             images_per_second: speed,
+            peak_memory: memory.is_finite().then_some(*memory as u64),
             metrics: measured.filter(|(_, value)| !value.is_nan()).collect(),
         })
     };
@@ -82,8 +100,8 @@ pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
     Ok(History { epochs: rows(metrics, epoch)?, batches: rows(batches, batch)? })
 }
 
-/// The metrics that the header names after the columns of every run.
-fn metric_names(path: &Path) -> Result<Vec<String>> {
+/// The columns that the header names after those of every run.
+fn more_columns(path: &Path) -> Result<Vec<String>> {
     let text = read(path)?;
     let header = text.lines().next().and_then(|header| header.strip_prefix(COLUMNS));
     Ok(header.map_or_else(Vec::new, |more| more.split(',').skip(1).map(str::to_owned).collect()))
@@ -125,6 +143,7 @@ mod tests {
             lr: 1e-3,
             seconds: 2.0,
             images_per_second: 100.0,
+            peak_memory: None,
             metrics: BTreeMap::new(),
         };
         let batch = BatchRecord { step: 1, epoch: 1, loss: 0.5, lr: 1e-3 };
@@ -161,6 +180,21 @@ mod tests {
         let text = metrics_csv(&history);
         assert!(text.lines().next().is_some_and(|header| header.ends_with(",top_5")), "{text}");
         assert!(text.lines().nth(1).is_some_and(|row| row.ends_with(",0.500000")), "{text}");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(read_history(&path, Path::new("none")).unwrap(), history);
+    }
+
+    #[test]
+    fn memory_has_a_column_where_it_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        let mut history = History { batches: Vec::new(), ..history() };
+        history.epochs[0].metrics.insert("top_5".to_owned(), 0.5);
+        assert!(!metrics_csv(&history).contains(MEMORY));
+        history.epochs.push(EpochRecord { peak_memory: Some(3 << 30), ..EpochRecord::new(2) });
+        let text = metrics_csv(&history);
+        assert!(text.starts_with(&format!("{COLUMNS},{MEMORY},top_5\n")), "{text}");
+        assert!(text.contains(",NaN,0.500000\n") && text.contains(",3221225472,NaN\n"), "{text}");
         std::fs::write(&path, text).unwrap();
         assert_eq!(read_history(&path, Path::new("none")).unwrap(), history);
     }

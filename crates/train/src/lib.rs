@@ -11,6 +11,8 @@
 //! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
 //! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
+//! | [`GradientRecord`] | norms of gradients by parameter, for a look at deep networks |
+//! | [`memory_in_use`], [`peak_memory`] | what training takes, as the system tells it |
 //! | [`DeviceUpload`] | upload of a loader's images to a GPU |
 //! | [`Checkpoint`], [`RunFolder`] | the files of a run, written so that a kill loses nothing |
 //!
@@ -40,10 +42,12 @@ mod error;
 mod evaluate;
 mod freeze;
 mod gradient_check;
+mod gradient_norms;
 mod history_file;
 mod loaders;
 pub mod loss;
 mod loss_scale;
+mod memory_in_use;
 pub mod metrics;
 mod monitor;
 pub mod optim;
@@ -71,7 +75,9 @@ pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
 pub use config::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
 pub use error::{Error, Result};
 pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};
+pub use gradient_norms::{GradientNorm, GradientRecord};
 pub use loss::Mean;
+pub use memory_in_use::{memory_in_use, peak_memory};
 pub use monitor::{Measured, Mode, Monitor};
 pub use parts::{PartEntry, PartTable, Parts};
 pub use record::{BatchRecord, EpochRecord, History};

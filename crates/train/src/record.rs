@@ -28,6 +28,10 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Training images per second, without validation.
     pub images_per_second: f64,
+    /// The most memory that was in use until the end of the epoch, in bytes, as [`peak_memory`](crate::peak_memory)
+    /// tells it. A resumed run counts anew. `None` where the system does not say, and in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Metrics of the validation by name, besides loss and accuracy. A metric with a value that is not
     /// finite is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,6 +59,7 @@ impl EpochRecord {
             lr: 0.0,
             seconds: 0.0,
             images_per_second: 0.0,
+            peak_memory: None,
             metrics: BTreeMap::new(),
         }
     }
@@ -110,6 +115,17 @@ impl History {
         }
         best.map(|(_, epoch)| epoch)
     }
+
+    /// The most memory that any epoch recorded, in bytes.
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.epochs.iter().filter_map(|epoch| epoch.peak_memory).max()
+    }
+
+    /// Mean wall time of an epoch in seconds, including validation. `None` without an epoch.
+    pub fn seconds_per_epoch(&self) -> Option<f64> {
+        let total: f64 = self.epochs.iter().map(|epoch| epoch.seconds).sum();
+        (!self.epochs.is_empty()).then(|| total / self.epochs.len() as f64)
+    }
 }
 
 #[cfg(test)]
@@ -133,11 +149,26 @@ mod tests {
     }
 
     #[test]
+    fn what_epochs_cost_is_summed_up() {
+        let mut run = history(&[0.5, 0.9, 0.7]);
+        for (epoch, (seconds, peak)) in
+            run.epochs.iter_mut().zip([(1.0, None), (2.0, Some(7)), (3.0, Some(5))])
+        {
+            (epoch.seconds, epoch.peak_memory) = (seconds, peak);
+        }
+        assert_eq!((run.seconds_per_epoch(), run.peak_memory()), (Some(2.0), Some(7)));
+        let none = History::default();
+        assert_eq!((none.seconds_per_epoch(), none.peak_memory()), (None, None));
+    }
+
+    #[test]
     fn a_record_from_before_there_were_metrics_is_read() {
         let json = r#"{"epoch":1,"train_loss":0.5,"train_accuracy":null,"val_loss":0.25,
             "val_accuracy":1.0,"lr":0.001,"seconds":2.0,"images_per_second":100.0}"#;
         let record: EpochRecord = serde_json::from_str(json).unwrap();
         assert!(record.metrics.is_empty() && record.train_accuracy.is_nan());
-        assert!(!serde_json::to_string(&record).unwrap().contains("metrics"));
+        assert_eq!(record.peak_memory, None);
+        let written = serde_json::to_string(&record).unwrap();
+        assert!(!written.contains("metrics") && !written.contains("memory"), "{written}");
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::environment::Environment;
+use crate::gradient_norms::{GradientRecord, gradients_csv, read_gradients};
 use crate::history_file::{batches_csv, metrics_csv, read_history};
 use crate::record::History;
 use crate::run_lock::RunLock;
@@ -18,6 +19,7 @@ use crate::{Error, Result, atomic_file};
 /// | `config.toml` | all settings |
 /// | `environment.json` | program, machine, command line and time of the start |
 /// | `metrics.csv`, `batches.csv` | results of every epoch, losses of every batch |
+/// | `gradients.csv` | norms of gradients, if they are recorded |
 /// | `best.safetensors` | the network after the best epoch |
 /// | `last.safetensors` | the network as it is now, and what is needed to resume |
 ///
@@ -162,6 +164,22 @@ impl RunFolder {
     /// [`Error::DamagedTable`] if a row does not have the form that [`RunFolder::write_history`] writes.
     pub fn history(&self) -> Result<History> {
         read_history(&self.path.join("metrics.csv"), &self.path.join("batches.csv"))
+    }
+
+    /// Writes `gradients.csv`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_gradients(&self, records: &[GradientRecord]) -> Result<()> {
+        self.write("gradients.csv", gradients_csv(records).as_bytes()).map(|_| ())
+    }
+
+    /// The contents of `gradients.csv`. A missing file counts as empty.
+    ///
+    /// # Errors
+    /// [`Error::DamagedTable`] if a row does not have the form that [`RunFolder::write_gradients`] writes.
+    pub fn gradients(&self) -> Result<Vec<GradientRecord>> {
+        read_gradients(&self.path.join("gradients.csv"))
     }
 }
 

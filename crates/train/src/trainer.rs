@@ -27,8 +27,10 @@ use crate::config::TrainerConfig;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::freeze::{groups, release};
 use crate::gradient_check::GradientCheck;
+use crate::gradient_norms::GradientRecord;
 use crate::loss::Loss;
 use crate::loss_scale::LossScale;
+use crate::memory_in_use::peak_memory;
 use crate::metrics::Metric;
 use crate::monitor::{Measured, Monitor};
 use crate::optim::Optimizer;
@@ -130,6 +132,8 @@ pub struct Trainer<'a> {
     /// counts, like the history, cover the steps that were read.
     position: Position,
     history: History,
+    /// The norms of gradients so far, with [`TrainerConfig::gradient_norms`].
+    gradients: Vec<GradientRecord>,
     /// The facts that determine the batches. Finding them reads every file, so it is done once.
     data: BTreeMap<String, String>,
     /// Number of epochs that early stopping does not count as epochs without improvement.
@@ -252,6 +256,7 @@ impl<'a> Trainer<'a> {
         }
         let _lock = self.folder.as_ref().map(RunFolder::hold).transpose()?;
         self.check_last_batch()?;
+        self.find_gradients()?;
         // The callbacks are taken out because the trainer itself is borrowed while they work.
         let mut own = std::mem::take(&mut self.callbacks);
         let result = self.run_session(&mut own, callbacks, stop);
@@ -291,6 +296,7 @@ impl<'a> Trainer<'a> {
         TrainingResult {
             reason,
             history: self.history.clone(),
+            gradients: self.gradients.clone(),
             seconds: started.elapsed().as_secs_f64(),
             best_epoch: self.history.best_by(&self.monitor).cloned(),
             folder: self.folder.clone(),
@@ -431,6 +437,7 @@ impl<'a> Trainer<'a> {
             lr,
             seconds: position.seconds + validation_seconds,
             images_per_second: samples / position.seconds.max(1e-9),
+            peak_memory: peak_memory(&self.model.parameters().device()),
             metrics: values.filter(|(_, value)| value.is_finite()).collect(),
         })
     }

@@ -285,8 +285,9 @@ fn settings(
     parts: &BTreeMap<String, Description>,
 ) -> BTreeMap<String, Value> {
     let Value::Object(settings) = json(config) else { unreachable!("it is a struct") };
-    // These settings only decide when a run ends.
-    let decides = |name: &str| name != "epochs" && name != "early_stop";
+    // The first two only decide when a run ends, the others what is looked at.
+    let other = ["epochs", "early_stop", "check_gradients", "gradient_norms"];
+    let decides = |name: &str| !other.contains(&name);
     let settings = settings.into_iter().filter(|(name, _)| decides(name));
     settings.chain(parts.iter().map(|(name, part)| (name.clone(), json(part)))).collect()
 }

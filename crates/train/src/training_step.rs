@@ -11,7 +11,7 @@ use candle_vision_ops::{
 };
 
 use crate::Result;
-use crate::gradient_check::GradientCheck;
+use crate::gradient_norms::Looks;
 use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::count_in_top_k;
@@ -71,7 +71,7 @@ impl Step<'_> {
         loss_scale: Option<&mut LossScale>,
         own: Option<&mut (dyn TrainStep + '_)>,
         hook: Option<&mut dyn LayerHook>,
-        check: Option<&mut GradientCheck>,
+        looks: &mut Looks<'_>,
     ) -> Result<Result<Found, NotFinite>> {
         let pass = Pass::train_step(self.seed, self.number).precision(self.precision);
         let pass = pass.frozen_batch_norm(self.frozen_batch_norm);
@@ -101,8 +101,8 @@ impl Step<'_> {
         }
         let foreign_op = if self.looks_at_graph { why_not_direct(&loss) } else { None };
         let updated = match loss_scale {
-            None => Ok(Some(self.update(&loss, optimizer, check)?)),
-            Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale, check)?,
+            None => Ok(Some(self.update(&loss, optimizer, looks)?)),
+            Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale, looks)?,
         };
         // Values that are kept must not keep the graph alive.
         let (loss, logits) = (loss.detach(), logits.map(|logits| logits.detach()));
@@ -114,10 +114,10 @@ impl Step<'_> {
         &self,
         loss: &Tensor,
         optimizer: &mut dyn Optimizer,
-        check: Option<&mut GradientCheck>,
+        looks: &mut Looks<'_>,
     ) -> Result<Updated> {
         let grads = backward(loss)?;
-        self.look(check, &grads)?;
+        self.look(looks, &grads, 1.0)?;
         let factor = match self.grad_clip_norm {
             None => 1.0,
             Some(largest) => clipping(largest, self.grad_norm(&grads)?),
@@ -132,14 +132,14 @@ impl Step<'_> {
         loss: &Tensor,
         optimizer: &mut dyn Optimizer,
         loss_scale: &mut LossScale,
-        check: Option<&mut GradientCheck>,
+        looks: &mut Looks<'_>,
     ) -> Result<Result<Option<Updated>, NotFinite>> {
         let scale = loss_scale.factor();
         let grads = backward_from(loss, &(loss.ones_like()? * scale)?)?;
         let norm = self.grad_norm(&grads)? / scale;
         loss_scale.update(norm.is_finite());
         if norm.is_finite() {
-            self.look(check, &grads)?;
+            self.look(looks, &grads, scale)?;
             let factor = self.grad_clip_norm.map_or(1.0, |largest| clipping(largest, norm)) / scale;
             return Ok(Ok(Some(optimizer.update(&grads, factor)?)));
         }
@@ -151,9 +151,8 @@ impl Step<'_> {
         Ok(Ok(None))
     }
 
-    fn look(&self, check: Option<&mut GradientCheck>, grads: &GradStore) -> Result<()> {
-        let learning = || self.model.parameters().trainable();
-        check.map_or(Ok(()), |check| check.look(self.number, &learning(), grads))
+    fn look(&self, looks: &mut Looks<'_>, grads: &GradStore, scale: f64) -> Result<()> {
+        looks.look(self.number, &self.model.parameters().trainable(), grads, scale)
     }
 
     /// The norm of all gradients together. It is finite if and only if all gradients are.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
-use candle_vision::report::{CurvesFile, TensorBoard};
+use candle_vision::report::{CurvesFile, TensorBoard, gradients_png};
 use candle_vision::train::{RunFolder, StopReason, TrainingResult};
 use candle_vision::{Classifier, Registry};
 use candle_vision_recipe::data::DataFolder;
@@ -44,10 +44,18 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
         }
         (None, None) => bail!("name a --recipe or a --folder of images"),
     };
+    if let Some(variant) = recipe.variants()?.first() {
+        let path = args.recipe.as_deref().unwrap_or(Path::new("RECIPE")).display();
+        bail!(
+            "`{path}` has variants, such as `{0}`; train them with `candle-vision sweep --recipe {path}`, or some of \
+             them with `--networks {0}` behind it",
+            variant.name
+        )
+    }
     let planner = Planner {
         registry,
         data_dir: &|recorded| args.data.or(recorded),
-        overrides: &|recipe| asked(args, recipe),
+        overrides: &|recipe| args.changes.of(recipe),
         bring: &|item, data_dir| fetch::bring(item, data_dir, None, args.offline),
     };
     let Plan { settings, notes, .. } = planner.plan(recipe)?;
@@ -60,29 +68,9 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     opened.notes.iter().for_each(say::note);
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
-    let result = train(&opened, &settings, &folder, None, registry, &device, args.memory);
+    let result = train(&opened, &settings, &folder, None, (registry, &device), args);
     remove_if_nothing_came_of_it(&folder, &result);
     result
-}
-
-/// The recipe with the changes of the command line.
-pub(crate) fn asked(args: &TrainArgs, mut recipe: Recipe) -> candle_vision_recipe::Result<Recipe> {
-    if let Some(epochs) = args.epochs {
-        recipe.set_value("training.epochs", i64::from(epochs))?;
-    }
-    if let Some(seed) = args.seed {
-        recipe.set_value("training.seed", i64::from(seed))?;
-    }
-    if let Some(precision) = args.precision {
-        recipe.set_value("training.precision", precision.name())?;
-    }
-    if args.skip_broken {
-        recipe.set_value("data.skip_broken", true)?;
-    }
-    for assignment in &args.set {
-        recipe.set(assignment)?;
-    }
-    Ok(recipe)
 }
 
 /// Adds the remedy if the file system does not allow us to make a folder.
@@ -107,7 +95,7 @@ fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> 
     opened.notes.iter().for_each(say::note);
     opened.origin = format!("as in {}", begun.folder.last().display());
     let Begun { settings, folder, .. } = &begun;
-    train(&opened, settings, folder, Some(&begun), registry, &device, args.memory)
+    train(&opened, settings, folder, Some(&begun), (registry, &device), args)
 }
 
 fn train(
@@ -115,9 +103,8 @@ fn train(
     settings: &Settings,
     folder: &RunFolder,
     begun: Option<&Begun>,
-    registry: &Registry,
-    device: &Device,
-    memory: Option<Bytes>,
+    (registry, device): (&Registry, &Device),
+    args: &TrainArgs,
 ) -> Result<ExitCode> {
     let OpenedRun { train, val, test, origin, .. } = opened;
     let mut trainer = opened.trainer(settings, registry)?.run_folder(folder);
@@ -128,17 +115,23 @@ fn train(
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
     device::tell_of_precision(settings.training.precision, device);
-    run_memory::check(opened, settings, registry, device, memory)?;
+    run_memory::check(opened, settings, registry, device, args.memory)?;
     let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(device);
     let stop = Stop::listen()?;
+    if args.stop_at_end_of_input {
+        stop.also_at_end_of_input();
+    }
     let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let result = result.map_err(|error| {
         let option = |batch_size| format!("--set data.batch_size={batch_size}");
         with_remedy(error, option, Some(&folder.last()))
     })?;
+    if !result.gradients.is_empty() {
+        gradients_png(&result.gradients, &title, folder.path().join("gradients.png"))?;
+    }
     say::skipped([train, val]);
     let is_done = matches!(result.reason, StopReason::Completed | StopReason::EarlyStopped);
     let has_best = folder.best().is_file();
@@ -239,7 +232,14 @@ fn print(result: &TrainingResult, folder: &RunFolder, tested: Option<Tested>) ->
             table.add_row(["test accuracy, measured once", &tested.to_string()]);
         }
         table.add_row(["best checkpoint", &folder.best().display().to_string()]);
+        if let Some(peak) = result.history.peak_memory() {
+            table.add_row(["peak memory", &Bytes(peak as usize).to_string()]);
+        }
         table.add_row(["curves", &path.join("curves.png").display().to_string()]);
+    }
+    let gradients = path.join("gradients.png");
+    if gradients.is_file() {
+        table.add_row(["gradients", &gradients.display().to_string()]);
     }
     let report = path.join("report.html");
     if report.is_file() {

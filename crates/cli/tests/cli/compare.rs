@@ -24,9 +24,13 @@ fn runs_share_a_page_a_image_and_a_table() {
     for part in ["small 001", "other 001", "gap_cnn", "mlp", "23,714"] {
         assert!(page.contains(part), "{part}");
     }
-    for part in ["small 001", "other 001", "gap_cnn", "mlp", " %"] {
+    for part in ["small 001", "other 001", "gap_cnn", "mlp", " %", " 23714 ", "s per epoch"] {
         assert!(run.stdout.contains(part), "{part} is not in\n{}", run.stdout);
     }
+    // The column of memory has a value on systems that tell it.
+    let is_known = cfg!(target_os = "linux");
+    assert_eq!(run.stdout.contains("MiB"), is_known, "{}", run.stdout);
+    assert_eq!(page.contains("MiB</td>"), is_known);
     let image = Image::open(place.path("compare.png")).expect("an image");
     assert_eq!(image.width(), 1800);
 
@@ -72,7 +76,7 @@ fn a_browser_draws_the_curves_of_all_runs() {
         plot.querySelectorAll('.curve circle, .curve rect').length)";
     // Two epochs and one.
     assert_eq!(browser.value(marks), serde_json::json!([3, 3, 3]));
-    assert_eq!(browser.value("document.querySelectorAll('th button').length"), 10);
+    assert_eq!(browser.value("document.querySelectorAll('th button').length"), 12);
     assert_eq!(browser.requests(), Vec::<String>::new());
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }

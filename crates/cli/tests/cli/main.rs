@@ -23,4 +23,5 @@ mod resume;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;
+mod sweep;
 mod train;

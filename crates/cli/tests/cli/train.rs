@@ -37,6 +37,9 @@ fn progress_is_plain_lines_without_a_terminal() {
         ["data: 32 ", "network: gap_cnn", "run: ", "memory: about ", "epoch 1/2 ", "epoch 2/2 "];
     let lines: Vec<&str> = run.stderr.lines().collect();
     assert_eq!(lines.len(), begins.len(), "{}", run.stderr);
+    // Where the system says how much memory is in use.
+    let shown = lines[lines.len() - 1].contains(" MiB");
+    assert_eq!(shown, cfg!(target_os = "linux"), "{}", run.stderr);
     for (line, begin) in lines.iter().zip(begins) {
         assert!(line.starts_with(begin), "{line}");
     }

@@ -64,9 +64,12 @@ fn block_from(paths: &[&str], first: usize) -> Option<ResidualBlock> {
     let last = (1..).take_while(|number| has(&norm(*number))).last()?;
     let named = format!("{path}.branch");
     let branch = if has(&named) { named } else { norm(last) };
-    let projection = format!("{path}.downsample.1");
-    let shortcut =
-        if has(&projection) { projection } else { paths[first.checked_sub(1)?].to_owned() };
+    // A projection, or a shortcut that changes the shape without parameters.
+    let of_other_shape = ["downsample.1", "downsample"].map(|name| format!("{path}.{name}"));
+    let shortcut = match of_other_shape.into_iter().find(|layer| has(layer)) {
+        Some(layer) => layer,
+        None => paths[first.checked_sub(1)?].to_owned(),
+    };
     has(path).then(|| ResidualBlock { path: path.to_owned(), branch, shortcut })
 }
 

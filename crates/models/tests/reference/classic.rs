@@ -70,6 +70,30 @@ fn lenet_is_pytorchs() -> Result<()> {
     check("lenet5")
 }
 
+#[test]
+fn plain_and_residual_networks_for_cifar_are_pytorchs() -> Result<()> {
+    ["resnet20_cifar", "plain20_cifar"].into_iter().try_for_each(check)
+}
+
+/// The paper's table has 0.27, 0.46, 0.66, 0.85 and 1.7 million.
+#[test]
+fn networks_for_cifar_have_as_many_parameters_as_the_paper_says() -> Result<()> {
+    let counts = [
+        ("resnet20_cifar", 269_722),
+        ("resnet32_cifar", 464_154),
+        ("resnet44_cifar", 658_586),
+        ("resnet56_cifar", 853_018),
+        ("resnet110_cifar", 1_727_962),
+        ("plain20_cifar", 269_722),
+        ("plain56_cifar", 853_018),
+    ];
+    for (name, expected) in counts {
+        let model = build(&ModelSpec::new(name, 10), 0, &Device::Cpu)?;
+        assert_eq!(model.parameters().count(), expected, "{name}");
+    }
+    Ok(())
+}
+
 /// Learned numbers and multiply-adds of a row, beside those that torchvision publishes.
 fn check_costs(name: &str) -> Result<()> {
     let networks = Networks::standard();
@@ -213,6 +237,11 @@ fn a_step_of_shufflenet_v2_is_torchvisions() -> Result<()> {
 #[test]
 fn a_step_of_mnasnet_is_torchvisions() -> Result<()> {
     check_step("mnasnet0_5")
+}
+
+#[test]
+fn steps_of_plain_and_residual_networks_for_cifar_are_pytorchs() -> Result<()> {
+    ["resnet20_cifar", "plain20_cifar"].into_iter().try_for_each(check_step)
 }
 
 #[test]

@@ -31,6 +31,15 @@ pub fn cuda_device(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
+/// Bytes of a CUDA card's memory that are taken, by all processes together. The pool of a device that [`cuda_device`]
+/// made keeps what it once took, so this is also the most that it took so far. `None` if the device is no card, or the
+/// driver does not say.
+pub fn card_memory_in_use(device: &Device) -> Option<u64> {
+    let Device::Cuda(cuda) = device else { return None };
+    let (free, total) = cuda.cuda_stream().context().mem_get_info().ok()?;
+    u64::try_from(total.saturating_sub(free)).ok()
+}
+
 /// A test holds this while it uses the device, because the device's libraries do not support several
 /// threads.
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The image of a comparison: the panels, and below them the table, which is also their legend.
 
-use super::{COLUMNS, ComparedRun, HEADER, Row, panels, series};
+use super::{COLUMNS, ComparedRun, HEADER, Row, gradient_panels, panels, series};
 use crate::Result;
 use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
 use crate::curves::panel::draw_swatch;
@@ -14,14 +14,16 @@ const TOP: f64 = 78.0;
 const ROW: f64 = 34.0;
 /// Left end of the names. For the other columns, the right end of numbers and the left end of text.
 const NAME: f64 = 76.0;
-const NAME_WIDTH: f64 = 300.0;
+const NAME_WIDTH: f64 = 268.0;
 const PLACES: [f64; COLUMNS] =
-    [400.0, 550.0, 720.0, 1000.0, 1100.0, 1350.0, 1470.0, 1600.0, 1740.0];
+    [360.0, 490.0, 690.0, 960.0, 1040.0, 1185.0, 1290.0, 1385.0, 1515.0, 1650.0, 1772.0];
 /// The first columns are text.
 const TEXT_COLUMNS: usize = 3;
 
 pub(super) fn draw(runs: &[ComparedRun<'_>]) -> Result<Canvas> {
-    let height = TOP + PANELS + ROW * (runs.len() + 1) as f64 + 2.0 * MARGIN;
+    let of_gradients = gradient_panels(runs, false);
+    let below = if of_gradients.is_empty() { 0.0 } else { PANELS + MARGIN };
+    let height = TOP + PANELS + below + ROW * (runs.len() + 1) as f64 + 2.0 * MARGIN;
     let mut canvas = Canvas::new(WIDTH, height)?;
     let font = Font::new(26, INK).bold();
     canvas.text((MARGIN, MARGIN + 20.0), "Runs compared", font, Align::Left);
@@ -30,7 +32,13 @@ pub(super) fn draw(runs: &[ComparedRun<'_>]) -> Result<Canvas> {
         let x = MARGIN + index as f64 * (width + GAP);
         panel.draw(&mut canvas, Area { x, y: TOP, width, height: PANELS });
     }
-    draw_table(&mut canvas, runs, TOP + PANELS + MARGIN);
+    let width = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
+    for (index, panel) in of_gradients.iter().enumerate() {
+        let x = MARGIN + index as f64 * (width + GAP);
+        let y = TOP + PANELS + MARGIN;
+        panel.draw(&mut canvas, Area { x, y, width, height: PANELS });
+    }
+    draw_table(&mut canvas, runs, TOP + PANELS + below + MARGIN);
     Ok(canvas)
 }
 

@@ -43,6 +43,10 @@ pub(crate) struct Best {
 pub(crate) struct Panel {
     pub(crate) title: &'static str,
     pub(crate) x: Axis,
+    /// What the horizontal axis counts.
+    pub(crate) x_title: &'static str,
+    /// Describes a place on the horizontal axis as text.
+    pub(crate) describe_x: fn(f64) -> String,
     pub(crate) y: Axis,
     /// Describes a value of the curves as text.
     pub(crate) describe: fn(f64) -> String,
@@ -111,7 +115,7 @@ impl Panel {
             canvas.text((x, bottom + 24.0), &self.x.label(*tick), font, Align::Center);
         }
         canvas.line(&[(plot.x, plot.y), (plot.x, bottom), (plot.right(), bottom)], RULE, 1.0);
-        canvas.text((plot.center().0, bottom + 48.0), "epoch", font, Align::Center);
+        canvas.text((plot.center().0, bottom + 48.0), self.x_title, font, Align::Center);
     }
 
     fn draw_line(&self, canvas: &mut Canvas, plot: &Area, line: &Line) {

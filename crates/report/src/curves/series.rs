@@ -71,7 +71,12 @@ impl Timeline {
 pub(crate) fn epoch_segments(history: &History, value: impl Fn(&EpochRecord) -> f64) -> Segments {
     let points: Vec<(f64, f64)> =
         history.epochs.iter().map(|epoch| (epoch.epoch as f64, value(epoch))).collect();
-    pieces(&points, 1.5)
+    segments(&points)
+}
+
+/// A curve over whole numbers, in pieces where a value is not finite or a number is left out.
+pub(crate) fn segments(points: &[(f64, f64)]) -> Segments {
+    pieces(points, 1.5)
 }
 
 /// Splits a curve where a value is not finite or a step is longer than `longest_step`.

@@ -71,7 +71,7 @@ impl Chart {
             right: WIDTH - RIGHT,
             top: TOP,
             bottom: HEIGHT - BOTTOM,
-            x_title: "epoch",
+            x_title: panel.x_title,
             x_ticks: ticks(&panel.x, |tick| place(panel, (tick, 0.0)).0),
             y_ticks: ticks(&panel.y, |tick| place(panel, (0.0, tick)).1),
             best: best.map(|best| Best { at: place(panel, best.at), label: best.label.clone() }),
@@ -95,7 +95,7 @@ impl Curve {
         };
         let points = line.segments.iter().flatten().map(|&(x, y)| {
             let (left, top) = place(panel, (x, y));
-            (left, top, epoch(x), (panel.describe)(y))
+            (left, top, (panel.describe_x)(x), (panel.describe)(y))
         });
         Self {
             label: line.label.to_string(),
@@ -127,17 +127,13 @@ fn polyline(points: &[(f64, f64)]) -> String {
     points.join(" ")
 }
 
-fn epoch(x: f64) -> String {
-    if x.fract() == 0.0 { format!("epoch {x}") } else { format!("epoch {x:.2}") }
-}
-
 pub(crate) fn hex([red, green, blue]: [u8; 3]) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
 /// The first and the last value of every curve as text.
 fn alternative(panel: &Panel, lines: Vec<&Line>) -> String {
-    let mut text = format!("Curve of the {} over the epochs", panel.title);
+    let mut text = format!("Curve of the {} over the {}s", panel.title, panel.x_title);
     for line in lines.into_iter().rev() {
         let mut points = line.segments.iter().flatten();
         let Some(first) = points.next() else { continue };

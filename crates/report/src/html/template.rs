@@ -28,6 +28,7 @@ pub(crate) fn render(name: &str, values: &impl Serialize) -> Result<String> {
     environment.add_filter("percent", percent);
     environment.add_filter("fixed", fixed);
     environment.add_filter("grouped", grouped);
+    environment.add_filter("memory", memory);
     for (name, source) in TEMPLATES {
         environment.add_template(name, source).map_err(Error::page)?;
     }
@@ -53,6 +54,15 @@ pub(crate) fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
+/// A number of bytes: `412 MiB`, `1.5 GiB`.
+pub(crate) fn memory(bytes: u64) -> String {
+    let gibibyte = f64::from(1 << 30);
+    match bytes as f64 {
+        bytes if bytes < gibibyte => format!("{:.0} MiB", bytes / f64::from(1 << 20)),
+        bytes => format!("{:.1} GiB", bytes / gibibyte),
+    }
+}
+
 fn ascii(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
@@ -66,5 +76,6 @@ mod tests {
         assert_eq!([7, 123, 1234, 11_689_512].map(grouped), ["7", "123", "1,234", "11,689,512"]);
         assert_eq!(percent(0.123_45, 2), "12.35 %");
         assert_eq!(fixed(0.5, 3), "0.500");
+        assert_eq!([412 << 20, 3 << 29].map(memory), ["412 MiB", "1.5 GiB"]);
     }
 }

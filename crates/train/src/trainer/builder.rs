@@ -308,6 +308,7 @@ impl<'a> TrainerBuilder<'a> {
             loss_scale,
             position: Position::at_epoch(1, 0),
             history: History::default(),
+            gradients: Vec::new(),
             data,
             forgiven: 0,
             unread: Unread::new(Reading::of(&device)),

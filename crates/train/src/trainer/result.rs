@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::callback::StopReason;
 use crate::checkpoint::Checkpoint;
+use crate::gradient_norms::GradientRecord;
 use crate::record::{EpochRecord, History};
 use crate::run_folder::RunFolder;
 use crate::{Error, Result};
@@ -16,6 +17,8 @@ pub struct TrainingResult {
     pub reason: StopReason,
     /// All measurements, including those from before a resumption.
     pub history: History,
+    /// The norms of gradients, with [`TrainerConfig::gradient_norms`](crate::TrainerConfig).
+    pub gradients: Vec<GradientRecord>,
     /// Wall time of this call, in seconds.
     pub seconds: f64,
     /// The best epoch, by [`TrainerConfig::monitor`](crate::TrainerConfig). `None` before the first epoch

@@ -93,6 +93,8 @@ impl Trainer<'_> {
         self.loss_scale = state.loss_scale.clone();
         (self.position, self.forgiven) = (state.position.clone(), forgiven);
         self.history = state.history();
+        // They are in the folder alone: a header is no place for so many numbers.
+        self.gradients.clear();
         self.callback_states = state.callbacks.clone();
         Ok(())
     }

@@ -52,6 +52,10 @@ impl Trainer<'_> {
     ) -> Result<()> {
         debug_assert!(self.unread.is_empty(), "the network is ahead of the books");
         let Some(folder) = &self.folder else { return Ok(()) };
+        // Before the checkpoint: a resumed run drops steps that it has not taken, but could not make up for missing ones.
+        if self.config.gradient_norms {
+            folder.write_gradients(&self.gradients)?;
+        }
         let path = folder.last();
         let train_step = self.train_step.as_ref();
         let state = TrainingState {
@@ -77,6 +81,19 @@ impl Trainer<'_> {
         Checkpoint::of(self.model, self.metadata()).with_training(state).save(&path)?;
         folder.write_history(&self.history)?;
         session.notify(&Event::Saved { path: &path, best: false })
+    }
+
+    /// Reads the norms of gradients that a resumed run recorded until it was saved.
+    pub(super) fn find_gradients(&mut self) -> Result<()> {
+        let step = self.position.step;
+        let Some(folder) = self.folder.as_ref().filter(|_| self.config.gradient_norms) else {
+            return Ok(());
+        };
+        if self.gradients.is_empty() && step > 0 {
+            self.gradients = folder.gradients()?;
+            self.gradients.retain(|record| record.step <= step);
+        }
+        Ok(())
     }
 
     fn metadata(&self) -> CheckpointMetadata {

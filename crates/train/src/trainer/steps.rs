@@ -8,6 +8,7 @@ use candle_vision_ops::in_pool;
 
 use super::Trainer;
 use crate::callback::{Event, StopReason};
+use crate::gradient_norms::{GradientRecord, Looks};
 use crate::loaders::BatchNumbers;
 use crate::record::BatchRecord;
 use crate::session::Session;
@@ -24,6 +25,8 @@ pub(super) struct Begun {
     lr: f64,
     /// Number of images in the batch.
     samples: usize,
+    /// The norms of its gradients, if they are recorded.
+    gradients: Option<GradientRecord>,
 }
 
 impl Trainer<'_> {
@@ -75,14 +78,18 @@ impl Trainer<'_> {
         self.optimizer.set_lr(lr);
         let (optimizer, scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
         let own = self.train_step.as_deref_mut();
-        let check = self.gradient_check.as_mut();
+        // The first batch of an epoch. A run that was stopped within the epoch had it before.
+        let wanted = self.config.gradient_norms && self.position.batch == 0;
+        let norms = wanted.then(Vec::new);
+        let mut looks = Looks { check: self.gradient_check.as_mut(), norms };
         let found = match &mut self.hooks {
-            None => in_pool(|| step.run(batch, optimizer, scale, own, None, check)),
+            None => in_pool(|| step.run(batch, optimizer, scale, own, None, &mut looks)),
             // The forward pass may use another thread of the pool, which a hook need not allow.
             Some(hooks) => hooks.with(step.number, |hook| {
-                step.run(batch, optimizer, scale, own, Some(hook), check)
+                step.run(batch, optimizer, scale, own, Some(hook), &mut looks)
             }),
         };
+        let norms = looks.norms;
         let found = found.map_err(|error| self.explain_single(batch, error))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
@@ -92,8 +99,9 @@ impl Trainer<'_> {
         if let Some(averages) = &self.averages {
             averages.after_step(position.step)?;
         }
-        let (step, samples) = (position.step, batch.indices.len());
-        self.unread.push(Begun { found, step, batch: number, lr, samples });
+        let (epoch, step, samples) = (position.epoch, position.step, batch.indices.len());
+        let gradients = norms.map(|norms| GradientRecord { epoch, step, norms });
+        self.unread.push(Begun { found, step, batch: number, lr, samples, gradients });
         Ok(())
     }
 
@@ -101,7 +109,7 @@ impl Trainer<'_> {
     /// the network has already taken those steps.
     fn read_steps(&mut self, session: &mut Session<'_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
-            let Begun { found, step, batch, lr, samples } = begun;
+            let Begun { found, step, batch, lr, samples, gradients } = begun;
             if let Some(op) = &found.foreign_op {
                 session.notify(&Event::SlowBackward { op })?;
             }
@@ -116,6 +124,10 @@ impl Trainer<'_> {
             position.seconds += clock.elapsed().as_secs_f64();
             *clock = Instant::now();
             let (epoch, loss) = (position.epoch, outcome.loss);
+            if let Some(record) = gradients {
+                session.notify(&Event::GradientNorms { record: &record })?;
+                self.gradients.push(record);
+            }
             self.history.batches.push(BatchRecord { step, epoch, loss, lr });
             self.tell_of_batch(session, batch, samples)?;
         }
