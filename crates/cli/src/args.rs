@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_vision::models::Precision;
 use candle_vision::report::MOST_RUNS;
-use candle_vision_recipe::Registry;
+use candle_vision_recipe::{BatchSize, Registry};
 use candle_vision_recipe::recorded::near;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -159,6 +159,10 @@ pub(crate) struct TrainArgs {
     /// Number of epochs
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u32>,
+    /// Images in a batch: a number, or `auto` for the largest power of two up to 256 that fits into 80 % of
+    /// the memory and leaves 16 steps in an epoch. The run records the number [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<BatchSize>,
     /// Seed of initial weights, shuffling, augmentation and dropout
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u32>,

@@ -18,7 +18,7 @@ use crate::{DataSettings, Result};
 pub use data_folder::DataFolder;
 pub use remarks::Remarks;
 
-/// The loader of one split: its batches lie on `device`.
+/// The loader of one split: its batches lie on `device`. Where the settings say `auto`, a batch is one image.
 ///
 /// # Errors
 /// As [`DataLoader::new`].
@@ -31,7 +31,7 @@ pub fn loader(
     device: &Device,
 ) -> Result<DataLoader> {
     let train = split == Split::Train;
-    let config = LoaderConfig::new(settings.batch_size)
+    let config = LoaderConfig::new(settings.batch_size.images().unwrap_or(1))
         .shuffle(train)
         .drop_last(train && settings.drop_last)
         .workers(settings.workers)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Recipe`] | a recipe file: its settings, overrides, what changes where data or weights are missing |
 //! | [`Settings`] | all settings of a run; [`Settings::open`] opens them |
+//! | [`BatchSize`] | images in a batch: a number, or as many as fit |
 //! | [`OpenedRun`] | the network and the loaders of a run; [`OpenedRun::trainer`] trains |
 //! | [`Planner`], [`Plan`] | fetches what is missing, or falls back as the recipe says |
 //! | [`Registry`] | the parts that a recipe can name, a program's own ones included |
@@ -46,6 +47,7 @@
 //! # }
 //! ```
 
+mod batch_size;
 pub mod changes;
 pub mod data;
 mod error;
@@ -60,6 +62,7 @@ mod settings;
 mod weights;
 
 pub use candle_vision::Registry;
+pub use batch_size::BatchSize;
 pub use error::{Error, Result};
 pub use fetching::{bring, fetch_command};
 pub use opened::{OpenedRun, Start};

@@ -12,7 +12,7 @@ use candle_vision::train::{RunFolder, StopReason, TrainingResult};
 use candle_vision::{Classifier, Registry};
 use candle_vision_recipe::data::DataFolder;
 use candle_vision_recipe::{
-    OpenedRun, Plan, Planner, Recipe, Settings, Start, changes, recorded, run_name,
+    BatchSize, OpenedRun, Plan, Planner, Recipe, Settings, Start, changes, recorded, run_name,
 };
 
 use crate::args::TrainArgs;
@@ -50,14 +50,15 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
         overrides: &|recipe| asked(args, recipe),
         bring: &|item, data_dir| fetch::bring(item, data_dir, None, args.offline),
     };
-    let Plan { settings, notes, .. } = planner.plan(recipe)?;
+    let Plan { mut settings, notes, .. } = planner.plan(recipe)?;
     notes.iter().for_each(say::note);
     settings.conv.apply();
     // Errors in the data or the network are found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
-    let opened = settings.open(&place, &device, Start::New)?;
+    let mut opened = settings.open(&place, &device, Start::New)?;
     opened.notes.iter().for_each(say::note);
+    run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
     let result = train(&opened, &settings, &folder, None, registry, &device, args.memory);
@@ -72,6 +73,13 @@ pub(crate) fn asked(args: &TrainArgs, mut recipe: Recipe) -> candle_vision_recip
     }
     if let Some(seed) = args.seed {
         recipe.set_value("training.seed", i64::from(seed))?;
+    }
+    match args.batch_size {
+        Some(BatchSize::Images(images)) => {
+            recipe.set_value("data.batch_size", i64::try_from(images).unwrap_or(i64::MAX))?;
+        }
+        Some(auto) => recipe.set_value("data.batch_size", auto.to_string())?,
+        None => {}
     }
     if let Some(precision) = args.precision {
         recipe.set_value("training.precision", precision.name())?;
@@ -136,7 +144,7 @@ fn train(
     let stop = Stop::listen()?;
     let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let result = result.map_err(|error| {
-        let option = |batch_size| format!("--set data.batch_size={batch_size}");
+        let option = |batch_size| format!("--batch-size {batch_size}");
         with_remedy(error, option, Some(&folder.last()))
     })?;
     say::skipped([train, val]);
