@@ -69,7 +69,7 @@ pub use opened::{OpenedRun, Start};
 pub use plan::{Plan, Planner, run_name};
 pub use recipe::Recipe;
 pub use settings::{ConvSettings, DataSettings, ModelSettings, ScoreSettings, Settings};
-pub use weights::{IMAGENET, Weights, item_by_name, published_classifier, published_item};
+pub use weights::{IMAGENET, Weights, backbone, item_by_name, published_classifier, published_item};
 
 /// The program in the README.
 #[cfg(doctest)]

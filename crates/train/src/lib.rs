@@ -9,6 +9,7 @@
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
 //! | [`loss`] | the training loss: cross entropy with label smoothing and class weights, or your own |
 //! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
+//! | [`LinearProbe`] | a linear layer on a frozen network's features |
 //! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
 //! | [`DeviceUpload`] | upload of a loader's images to a GPU |
@@ -41,6 +42,7 @@ mod evaluate;
 mod freeze;
 mod gradient_check;
 mod history_file;
+mod linear_probe;
 mod loaders;
 pub mod loss;
 mod loss_scale;
@@ -71,6 +73,7 @@ pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
 pub use config::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
 pub use error::{Error, Result};
 pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};
+pub use linear_probe::{LinearProbe, LinearProbeResult};
 pub use loss::Mean;
 pub use monitor::{Measured, Mode, Monitor};
 pub use parts::{PartEntry, PartTable, Parts};

@@ -48,7 +48,7 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
         registry,
         data_dir: &|recorded| args.data.or(recorded),
         overrides: &|recipe| asked(args, recipe),
-        bring: &|item, data_dir| fetch::bring(item, data_dir, None, args.offline),
+        bring: &|item, data_dir| fetch::bring(item, data_dir, &args.origins),
     };
     let Plan { mut settings, notes, .. } = planner.plan(recipe)?;
     notes.iter().for_each(say::note);
