@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use candle_vision::models::Precision;
 use candle_vision::report::MOST_RUNS;
-use candle_vision_recipe::{BatchSize, Registry};
 use candle_vision_recipe::recorded::near;
+use candle_vision_recipe::{BatchSize, Registry};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::device::DeviceArgs;

@@ -67,7 +67,9 @@ pub(crate) fn check(
     device: &Device,
     limit: Option<Bytes>,
 ) -> Result<()> {
-    let Some((graph, config)) = measured(opened, settings, registry, device)? else { return Ok(()) };
+    let Some((graph, config)) = measured(opened, settings, registry, device)? else {
+        return Ok(());
+    };
     let Some(estimate) = graph.estimate(&config) else { return Ok(()) };
     say::note(format_args!("memory: about {}", in_one_line(&estimate)));
     let Some(limit) = limit.map(|bytes| bytes.0).or_else(|| left_on(device)) else { return Ok(()) };

@@ -102,7 +102,7 @@ impl TimmNames {
     }
 
     /// A tensor of timm's for the parameter `path`, in the form that this project has it.
-    pub(crate) fn from_timm(&self, path: &str, tensor: &Tensor, ours: &[usize]) -> Result<Tensor> {
+    pub(crate) fn ours_of(&self, path: &str, tensor: &Tensor, ours: &[usize]) -> Result<Tensor> {
         let has_other_shape =
             self.shapes.get(path).is_some_and(|theirs| tensor.dims() == theirs.as_slice());
         match has_other_shape {
@@ -111,7 +111,7 @@ impl TimmNames {
         }
     }
 
-    fn to_timm(&self, path: &str, tensor: &Tensor) -> Result<Tensor> {
+    fn theirs_of(&self, path: &str, tensor: &Tensor) -> Result<Tensor> {
         match self.shapes.get(path) {
             Some(shape) => tensor.reshape(shape.as_slice()),
             None => self.shifted(path, tensor, -self.variance_shift),
@@ -134,7 +134,7 @@ pub fn timm_tensors(model: &dyn Model) -> Result<BTreeMap<String, Tensor>> {
     let all = crate::weights::tensors(model.parameters());
     let Some(names) = model.timm_names() else { return Ok(all) };
     let kept = all.into_iter().filter(|(path, _)| !names.computed.contains(path));
-    kept.map(|(path, tensor)| Ok((names.name(&path).to_owned(), names.to_timm(&path, &tensor)?)))
+    kept.map(|(path, tensor)| Ok((names.name(&path).to_owned(), names.theirs_of(&path, &tensor)?)))
         .collect()
 }
 

@@ -53,7 +53,8 @@ fn parameters_begin_as_torchvisions() -> Result<()> {
             let n = values.len() as f64;
             assert!(n == drawn.count, "{network}, {name}: {n} values");
             let mean = values.iter().sum::<f64>() / n;
-            let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+            let variance =
+                values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
             let largest = values.iter().fold(0f64, |most, value| most.max(value.abs()));
             if !drawn.fits(mean, variance.sqrt(), largest) {
                 wrong.push(format!(

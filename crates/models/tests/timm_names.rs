@@ -139,7 +139,10 @@ fn weights_of_timm_load_by_themselves_and_are_written() -> Result<()> {
 fn a_head_for_other_classes_and_a_backbone_of_timm_are_fine_tuned() -> Result<()> {
     let (theirs, ours) = (network("mobilenet_v2", 1)?, network("mobilenet_v2", 2)?);
     let mut file: HashMap<String, Tensor> = timm_tensors(&*theirs)?.into_iter().collect();
-    file.insert("classifier.weight".to_owned(), Tensor::zeros((7, 1280), DType::F32, &Device::Cpu)?);
+    file.insert(
+        "classifier.weight".to_owned(),
+        Tensor::zeros((7, 1280), DType::F32, &Device::Cpu)?,
+    );
     file.insert("classifier.bias".to_owned(), Tensor::zeros(7, DType::F32, &Device::Cpu)?);
     let report = load(&*ours, &file, Strictness::ExceptHead)?;
     assert_eq!(report.new_head, ["classifier.1.weight", "classifier.1.bias"]);

@@ -61,15 +61,17 @@ mod renamed;
 mod settings;
 mod weights;
 
-pub use candle_vision::Registry;
 pub use batch_size::BatchSize;
+pub use candle_vision::Registry;
 pub use error::{Error, Result};
 pub use fetching::{bring, fetch_command};
 pub use opened::{OpenedRun, Start};
 pub use plan::{Plan, Planner, run_name};
 pub use recipe::Recipe;
 pub use settings::{ConvSettings, DataSettings, ModelSettings, ScoreSettings, Settings};
-pub use weights::{IMAGENET, Weights, backbone, item_by_name, published_classifier, published_item};
+pub use weights::{
+    IMAGENET, Weights, backbone, item_by_name, published_classifier, published_item,
+};
 
 /// The program in the README.
 #[cfg(doctest)]

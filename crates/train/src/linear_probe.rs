@@ -4,11 +4,9 @@ use std::f64::consts::PI;
 
 use candle_core::{DType, Device, Tensor};
 use candle_vision_models::{Init, Parameter, Parameters};
-use candle_vision_ops::{
-    CrossEntropyConfig, Generator, Targets, backward, cross_entropy, linear,
-};
-use rand::seq::SliceRandom;
+use candle_vision_ops::{CrossEntropyConfig, Generator, Targets, backward, cross_entropy, linear};
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 
 use crate::error::require;
 use crate::optim::{Optimizer, ParamGroup, PerParameter, Sgd};
@@ -107,7 +105,11 @@ impl LinearProbe {
     /// # Errors
     /// If there are no images, the numbers of images, labels and features do not fit, a feature is not finite, or a
     /// setting is impossible.
-    pub fn run(&self, train: (&Tensor, &[u32]), val: (&Tensor, &[u32])) -> Result<LinearProbeResult> {
+    pub fn run(
+        &self,
+        train: (&Tensor, &[u32]),
+        val: (&Tensor, &[u32]),
+    ) -> Result<LinearProbeResult> {
         require(self.epochs > 0, "epochs", self.epochs, "at least 1")?;
         require(self.batch_size > 0, "batch_size", self.batch_size, "at least 1")?;
         let is_rate = self.lr > 0.0 && self.lr.is_finite();
@@ -115,7 +117,12 @@ impl LinearProbe {
         let [(images, labels), (val_images, val_labels)] = [checked(train)?, checked(val)?];
         let (count, width) = images.dims2()?;
         let fits = val_images.dim(1)? == width;
-        require(fits, "features", format!("{width} and {}", val_images.dim(1)?), "as many of each image")?;
+        require(
+            fits,
+            "features",
+            format!("{width} and {}", val_images.dim(1)?),
+            "as many of each image",
+        )?;
         let (mean, deviation) = moments(&images)?;
         let standard =
             |x: &Tensor| x.broadcast_sub(&mean).and_then(|x| x.broadcast_div(&deviation));
@@ -169,7 +176,11 @@ fn checked<'a>((features, labels): (&Tensor, &'a [u32])) -> Result<(Tensor, &'a 
     require(fits, "labels", labels.len(), "one for each image, and at least one image")?;
     let sum = features.abs()?.max_all()?.to_scalar::<f32>()?;
     if !sum.is_finite() {
-        return Err(Error::setting("features", sum, "finite: the network's weights may be damaged"));
+        return Err(Error::setting(
+            "features",
+            sum,
+            "finite: the network's weights may be damaged",
+        ));
     }
     Ok((features, labels))
 }

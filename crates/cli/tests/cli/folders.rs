@@ -66,7 +66,9 @@ fn a_list_names_the_classes_of_validation_images_without_folders() {
     train(&place, "photos", &[]).fails(&["`photos/val.txt` line 5 names `04.jpg`"]);
     place.run(&["train", "--resume", "runs/small/001", "--epochs", "2"]).succeeds();
     let no_flat = ["--set", "data.val_list=labels.csv", "--set", "data.path=photos/train"];
-    place.small(&[&["--set", "data.source=folder"], &no_flat[..]].concat()).fails(&["`labels.csv`"]);
+    place
+        .small(&[&["--set", "data.source=folder"], &no_flat[..]].concat())
+        .fails(&["`labels.csv`"]);
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn imagenets_validation_folder_is_measured_by_its_list() {
     place.write("solution.csv", kaggle);
     let by_kaggle = eval(&["--list", "solution.csv"]).succeeds();
     assert!(by_kaggle.stdout.contains("of 3)"), "{}", by_kaggle.stdout);
-    let lines = ["1.JPEG 309", "2.JPEG 310", "3.JPEG 0"].map(|l| format!("ILSVRC2012_val_0000000{l}\n"));
+    let lines =
+        ["1.JPEG 309", "2.JPEG 310", "3.JPEG 0"].map(|l| format!("ILSVRC2012_val_0000000{l}\n"));
     place.write("imagenet/val.txt", lines.concat());
     let by_numbers = eval(&[]).succeeds();
     assert_eq!(by_numbers.stdout.lines().next(), by_kaggle.stdout.lines().next());
@@ -89,7 +90,8 @@ fn imagenets_validation_folder_is_measured_by_its_list() {
     place.write("imagenet/val.txt", lines.concat().replace("309", "1000"));
     eval(&[]).fails(&["`imagenet/val.txt` line 1 has the label `1000`", "0 to 999"]);
     place.write("ground_truth.txt", "490\n361\n171\n");
-    eval(&["--list", "ground_truth.txt"]).fails(&["the number 490 without a file", "another order"]);
+    eval(&["--list", "ground_truth.txt"])
+        .fails(&["the number 490 without a file", "another order"]);
     eval(&["--list", "none.txt"]).fails(&["none.txt"]);
 }
 

@@ -360,10 +360,10 @@ impl Model for ConvNeXt {
     fn timm_names(&self) -> Option<TimmNames> {
         let names = TimmNames::of(&self.parameters, |path, _| timm_name(path));
         // timm keeps the scale of each channel without the axes of the image.
-        let scales = self.parameters.all().into_iter().filter(|p| p.path().ends_with(".layer_scale"));
-        let with_shape = |names: TimmNames, scale: Parameter| {
-            names.shape(scale.path(), [scale.elem_count()])
-        };
+        let scales =
+            self.parameters.all().into_iter().filter(|p| p.path().ends_with(".layer_scale"));
+        let with_shape =
+            |names: TimmNames, scale: Parameter| names.shape(scale.path(), [scale.elem_count()]);
         Some(scales.fold(names, with_shape))
     }
 }

@@ -328,7 +328,8 @@ fn timm_name(path: &[&str], stages: &[(usize, usize)], shapes: &Shapes) -> Optio
         ["features", _, "0", field] => format!("blocks.{}.0.conv.{field}", stages.last()?.0 + 1),
         ["features", _, "1", field] => format!("blocks.{}.0.bn1.{field}", stages.last()?.0 + 1),
         ["features", number, "block", inner @ ..] => {
-            let inner = timm::inverted_residual(&format!("features.{number}.block"), inner, shapes)?;
+            let inner =
+                timm::inverted_residual(&format!("features.{number}.block"), inner, shapes)?;
             let (stage, block) = stages.get(number.parse::<usize>().ok()? - 1)?;
             format!("blocks.{stage}.{block}.{inner}")
         }
@@ -351,7 +352,8 @@ impl Model for MobileNetV3 {
         let shapes = shapes_of(&self.parameters);
         let channels = (1..=self.blocks.len()).map(|i| output_channels(i, &shapes));
         let stages = timm::stages(channels);
-        let names = TimmNames::of(&self.parameters, |path, shapes| timm_name(path, &stages, shapes));
+        let names =
+            TimmNames::of(&self.parameters, |path, shapes| timm_name(path, &stages, shapes));
         // What torchvision has as a linear layer is a convolution of single pixels there.
         let hidden = "classifier.0.weight";
         let shape = shapes.get(hidden).map(|shape| [&shape[..], &[1, 1]].concat());

@@ -228,8 +228,12 @@ fn timm_name(path: &[&str]) -> Option<String> {
             let (stage, next) = ((place - 1) / 2, place / 2);
             match rest {
                 [layer, field] => format!("layers.{next}.downsample.{layer}.{field}"),
-                [block, "mlp", "0", field] => format!("layers.{stage}.blocks.{block}.mlp.fc1.{field}"),
-                [block, "mlp", "3", field] => format!("layers.{stage}.blocks.{block}.mlp.fc2.{field}"),
+                [block, "mlp", "0", field] => {
+                    format!("layers.{stage}.blocks.{block}.mlp.fc1.{field}")
+                }
+                [block, "mlp", "3", field] => {
+                    format!("layers.{stage}.blocks.{block}.mlp.fc2.{field}")
+                }
                 [block, inner @ ..] => format!("layers.{stage}.blocks.{block}.{}", inner.join(".")),
                 [] => return None,
             }

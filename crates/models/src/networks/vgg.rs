@@ -304,7 +304,9 @@ impl Model for Vgg {
     fn timm_names(&self) -> Option<TimmNames> {
         let mut names = TimmNames::of(&self.parameters, |path, _| timm_name(path));
         // timm has these linear layers as convolutions, the first of all that the pool leaves.
-        for (path, [height, width]) in [("classifier.0.weight", [7, 7]), ("classifier.3.weight", [1, 1])] {
+        for (path, [height, width]) in
+            [("classifier.0.weight", [7, 7]), ("classifier.3.weight", [1, 1])]
+        {
             let shape = self.parameters.get(path)?.var().dims().to_vec();
             names = names.shape(path, [shape[0], shape[1] / (height * width), height, width]);
         }

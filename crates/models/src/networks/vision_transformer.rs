@@ -132,8 +132,11 @@ struct SelfSupervised {
     crop: f64,
 }
 
-const LVD142M: SelfSupervised =
-    SelfSupervised { version: "LVD142M", source: "Meta AI's DINOv2 by timm, Apache-2.0", crop: 1.0 };
+const LVD142M: SelfSupervised = SelfSupervised {
+    version: "LVD142M",
+    source: "Meta AI's DINOv2 by timm, Apache-2.0",
+    crop: 1.0,
+};
 const MAE: SelfSupervised =
     SelfSupervised { version: "MAE", source: "Meta AI's MAE by timm, CC-BY-NC 4.0", crop: 0.9 };
 

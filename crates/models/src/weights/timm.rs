@@ -32,7 +32,7 @@ pub(super) fn with_our_names(
             continue;
         };
         let shape = model.parameters().get(path).map(|p| p.var().dims().to_vec());
-        let tensor = names.from_timm(path, &tensor, &shape.unwrap_or_default())?;
+        let tensor = names.ours_of(path, &tensor, &shape.unwrap_or_default())?;
         current.insert(path.to_owned(), tensor);
         if path != name {
             of_timm.push(name);

@@ -185,8 +185,7 @@ impl Candidate {
     /// Whether the classes of its images are known, by class folders or by a list. A few stray images next to several class folders do not make it a
     /// class.
     fn holds_classes(&self) -> bool {
-        self.list.is_some()
-            || self.classes.len() > 1 || (self.classes.len() == 1 && !self.images)
+        self.list.is_some() || self.classes.len() > 1 || (self.classes.len() == 1 && !self.images)
     }
 }
 

@@ -144,11 +144,11 @@ fn labels(list: &Path, rows: &[Row], classes: &[String], ids: &[String]) -> Resu
     }
     let named = |label: &str| known.get(&class_name(label)).copied().flatten();
     // Kaggle's list has boxes behind the class.
-    let first = |label: &str| label.split_whitespace().next().map(str::to_owned).unwrap_or_default();
+    let first =
+        |label: &str| label.split_whitespace().next().map(str::to_owned).unwrap_or_default();
     let by_name = |row: &Row| named(&row.label).or_else(|| named(&first(&row.label)));
-    let by_number = |row: &Row| {
-        row.label.parse::<u32>().ok().filter(|label| (*label as usize) < classes.len())
-    };
+    let by_number =
+        |row: &Row| row.label.parse::<u32>().ok().filter(|label| (*label as usize) < classes.len());
     let are_names = rows.iter().any(|row| row.label.parse::<u32>().is_err())
         || rows.iter().all(|row| by_name(row).is_some());
     rows.iter()
@@ -173,7 +173,12 @@ fn unknown(list: &Path, row: &Row, classes: &[String], ids: &[String], are_names
 }
 
 /// The file of each row.
-fn chosen(folder: &Path, list: &Path, rows: &[Row], images: Vec<ImageFile>) -> Result<Vec<ImageFile>> {
+fn chosen(
+    folder: &Path,
+    list: &Path,
+    rows: &[Row],
+    images: Vec<ImageFile>,
+) -> Result<Vec<ImageFile>> {
     // By path below the folder, by name, and by name without ending. `None` where several are called so.
     let mut places: HashMap<String, Option<usize>> = HashMap::new();
     for (i, image) in images.iter().enumerate() {
@@ -201,7 +206,11 @@ fn chosen(folder: &Path, list: &Path, rows: &[Row], images: Vec<ImageFile>) -> R
             rows.iter().filter(missing).count(),
             rows.len()
         );
-        return Err(invalid(list, problem, "name the folder of these images, or the list of this folder"));
+        return Err(invalid(
+            list,
+            problem,
+            "name the folder of these images, or the list of this folder",
+        ));
     }
     let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
     let mut files = Vec::with_capacity(rows.len());

@@ -12,7 +12,9 @@ use crate::layers::{
     images_to_features, layer_at,
 };
 use crate::networks::check;
-use crate::{Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass, TimmNames, TokenGrid};
+use crate::{
+    Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass, TimmNames, TokenGrid,
+};
 
 /// Where hooks see the class token that the head reads. torchvision and timm have no layer for that.
 const POOL: &str = "pool";

@@ -47,7 +47,10 @@ fn is_same(a: &Path, b: &Path) -> bool {
 pub(super) fn list_without_images(root: &Path, list: &Path) -> Error {
     invalid(
         root,
-        format!("has no folder `val` with images outside class folders, whose classes `{}` could name", list.display()),
+        format!(
+            "has no folder `val` with images outside class folders, whose classes `{}` could name",
+            list.display()
+        ),
         "name the folder that holds `train` and `val`, or leave the list out",
     )
 }
