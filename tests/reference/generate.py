@@ -5,8 +5,8 @@
     python tests/reference/generate.py [GROUP ...]               over the files that lie in the repository
 
 Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, classic, mobile, mobile_steps,
-tokens, training, explain, explain_tokens. It needs torch, torchvision, safetensors and pillow. The groups mobile,
-mobile_steps and tokens also need timm, the groups explain and explain_tokens grad-cam and captum. `README.md` lists the
+tokens, training, explain, explain_tokens, initial_values, timm_names. It needs torch, torchvision, safetensors and pillow. The groups mobile,
+mobile_steps, tokens and timm_names also need timm, the groups explain and explain_tokens grad-cam and captum. `README.md` lists the
 files, the crates that they belong to, and the versions that made them.
 """
 
@@ -912,7 +912,129 @@ def explain_tokens(out):
     out.json("explain_tokens.json", cases)
 
 
+INITIAL = [
+    "squeezenet1_1",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "regnet_y_400mf",
+    "densenet121",
+    "resnet18",
+]
+
+
+def initial_values(out):
+    """What the kernels of torchvision's networks begin with: number, mean, deviation, largest value."""
+    lines = []
+    for name in INITIAL:
+        network = getattr(models, name)(weights=None)
+        parameters = {path: value.detach().double() for path, value in network.named_parameters()}
+        for path, value in parameters.items():
+            kernel = parameters[path.rpartition(".")[0] + ".weight"]
+            # The weights of a norm are all one.
+            if value.numel() >= 16 and kernel.std() > 0:
+                numbers = [value.mean(), value.std(), value.abs().max()]
+                numbers = " ".join(f"{number.item():.4g}" for number in numbers)
+                lines.append(f"{name} {path} {value.numel()} {numbers}\n")
+    for path in out.paths("initial_values.txt"):
+        path.write_text("".join(lines))
+
+
+# Networks that timm has under other parameter names.
+
+OF_TIMM = {
+    "vit_b_16": "vit_base_patch16_224",
+    "convnext_tiny": "convnext_tiny",
+    "swin_t": "swin_tiny_patch4_window7_224",
+    "efficientnet_b0": "efficientnet_b0",
+    "efficientnet_v2_s": "efficientnetv2_s",
+    "mobilenet_v2": "mobilenetv2_100",
+    "mobilenet_v3_small": "mobilenetv3_small_100",
+    "mobilenet_v3_large": "mobilenetv3_large_100",
+    "regnet_y_400mf": "regnety_004",
+    "mnasnet0_5": "mnasnet_050",
+    "vgg11": "vgg11",
+    "vgg11_bn": "vgg11_bn",
+}
+
+
+def in_timms_order(name, paths):
+    """The paths of torchvision's parameters in the order in which timm has them."""
+    paths = [path for path in paths if not path.endswith("relative_position_index")]
+    if name.startswith("vit"):
+        first = ["class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"]
+        paths = first + [path for path in paths if path not in first]
+    if name.startswith("regnet"):
+        # The projection of a block comes last in timm.
+        block = lambda path: path.rsplit(".f.", 1)[0].rsplit(".proj.", 1)[0]
+        blocks = {block(path): place for place, path in reversed(list(enumerate(paths)))}
+        paths = sorted(paths, key=lambda path: (blocks[block(path)], ".proj." in path))
+    if name.startswith("swin"):
+        order = []
+        for path in paths:
+            # The norm of a patch merging comes first in timm.
+            if ".reduction." in path:
+                held = path
+            elif path.startswith("features.") and path.endswith(("norm.weight", "norm.bias")) and path.count(".") == 3:
+                order.append(path)
+                if path.endswith("bias"):
+                    order.append(held)
+            else:
+                order.append(path)
+        paths = order
+    return paths
+
+
+def timm_names(out):
+    """timm's and torchvision's names of the same parameters. That they are the same is proven by equal logits.
+
+    A line is `NETWORK TIMMS_NETWORK`, ` TIMMS_LAYER OUR_LAYER` where the fields have equal names, ` = TIMMS_NAME OUR_NAME`
+    for single parameters, ` shape OUR_NAME ...` for timm's shape where it differs, or ` eps TIMMS OURS`.
+    """
+    import timm
+
+    lines = []
+    for name, other in OF_TIMM.items():
+        network = fill(getattr(models, name)(num_classes=10)).eval()
+        theirs = timm.create_model(other, num_classes=10).eval()
+        eps = [{m.eps for m in n.modules() if isinstance(m, nn.BatchNorm2d)} for n in (theirs, network)]
+        lines.append(f"{name} {other}")
+        ours = network.state_dict()
+        order, state = in_timms_order(name, ours), theirs.state_dict()
+        assert len(order) == len(state), name
+        layers, singles, shapes = {}, [], []
+        for path, (key, value) in zip(order, list(state.items())):
+            values = ours[path]
+            assert values.numel() == value.numel(), (name, path, key)
+            if values.shape != value.shape:
+                shapes.append(" ".join([" shape", path, *map(str, value.shape)]))
+            if path.endswith("running_var"):
+                values = values + (max(eps[1]) - max(eps[0]))
+            state[key] = values.reshape(value.shape)
+            (layer, _, field), (of_timm, _, same) = path.rpartition("."), key.rpartition(".")
+            if field == same and layer and of_timm:
+                assert layers.setdefault(of_timm, layer) == layer
+            else:
+                singles.append(f" = {key} {path}")
+        lines += [f" {of_timm} {layer}" for of_timm, layer in layers.items()] + singles + shapes
+        if eps[0] != eps[1]:
+            lines.append(f" eps {max(eps[0])} {max(eps[1])}")
+        theirs.load_state_dict(state)
+        with torch.no_grad():
+            x = image_batch(f"{name}.input", (2, 3, 224, 224))
+            a, b = network(x), theirs(x)
+        error = ((a - b).norm() / a.norm()).item()
+        print(f"  {name}: {error:.1e}", flush=True)
+        assert error < 1e-5, name
+    for path in out.paths("timm_names.txt"):
+        path.write_text("\n".join(lines) + "\n")
+
+
 GROUPS = {
+    "timm_names": timm_names,
+    "initial_values": initial_values,
     "ops": ops,
     "schedulers": schedulers,
     "optimizers": optimizers,

@@ -94,13 +94,20 @@ impl Classifier {
         let (weights, all) = (weights.as_ref(), entry.published_weights());
         let Some(published) = entry.published_in(weights).or_else(|| all.first()) else {
             let known = registry.networks.iter();
-            let known = known.filter(|entry| !entry.published_weights().is_empty());
+            let known =
+                known.filter(|entry| entry.published_weights().iter().any(|w| w.num_classes > 0));
             let known: Vec<&str> = known.map(|entry| entry.name()).collect();
             return Err(Error::NotPublished(format!(
                 "there are no published weights of `{architecture}`; train it, or name one of {}",
                 known.join(", ")
             )));
         };
+        if published.num_classes == 0 {
+            return Err(Error::NotPublished(format!(
+                "the published weights of `{architecture}` are a backbone without classes: fine-tune it on a folder of \
+                 images, or measure its features"
+            )));
+        }
         // Some versions are for larger images than the network's name alone stands for.
         let [channels, ..] = entry.published_input();
         let side = published.preprocessing.crop;
@@ -110,6 +117,46 @@ impl Classifier {
         let classes = entry.class_names().to_vec();
         let preprocessing = of_published(&published.preprocessing);
         let mut metadata = CheckpointMetadata::new(spec, classes, preprocessing.describe());
+        metadata.exif_orientation = true;
+        Self::new(model, metadata, registry)
+    }
+
+    /// A network whose features are of interest, not its classes: `weights` may lack the head, as those of self-supervised
+    /// networks do, or have another. Without `weights` the network is untrained. Preprocessing is that of the published
+    /// weights as in [`Classifier::published`]. Of a network without any, the image is resized to the network's size and
+    /// its values have ImageNet's mean and deviation.
+    ///
+    /// # Errors
+    /// If there is no such network, or the file does not fit it.
+    pub fn backbone(
+        architecture: &str,
+        weights: Option<&Path>,
+        registry: &Registry,
+        device: &Device,
+    ) -> Result<Self> {
+        registry.check()?;
+        let entry = registry.networks.get(architecture)?;
+        let published = weights.and_then(|weights| entry.published_in(weights));
+        let published = published.or_else(|| entry.published_weights().first());
+        let [channels, height, _] = entry.published_input();
+        let preprocessing = published.map_or_else(
+            || {
+                EvalPreprocessing::IMAGENET
+                    .sizes(height, height)
+                    .interpolation(ResizeInterpolation::Bicubic)
+            },
+            |published| published.preprocessing,
+        );
+        let classes = published.map_or(1, |published| published.num_classes.max(1));
+        let side = preprocessing.crop;
+        let spec = entry.spec(classes).input([channels, side, side]);
+        let model = registry.networks.build(&spec, 0, device)?;
+        if let Some(weights) = weights {
+            WeightFile::read(weights)?.load(&*model, Strictness::ExceptHead)?;
+        }
+        let names = (0..classes).map(|class| class.to_string()).collect();
+        let preprocessing = of_published(&preprocessing);
+        let mut metadata = CheckpointMetadata::new(spec, names, preprocessing.describe());
         metadata.exif_orientation = true;
         Self::new(model, metadata, registry)
     }

@@ -13,6 +13,7 @@
 
 mod classifier;
 mod error;
+mod probe;
 mod registry_of_all;
 
 pub use candle_vision_data as data;
@@ -26,6 +27,7 @@ pub use classifier::{
     Classifier, ExplainedImage, Input, Prediction, extract, in_channels, open_image,
 };
 pub use error::{Error, Result};
+pub use probe::{LabelledFeatures, ProbeConfig, Probed, head_inputs, probe};
 pub use registry_of_all::Registry;
 
 /// What most programs need: `use candle_vision::prelude::*;`.

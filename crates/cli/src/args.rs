@@ -13,7 +13,9 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
-pub(crate) use networks::{ConvertArgs, MemoryArgs, ModelsArgs, ParityArgs, SummaryArgs};
+pub(crate) use networks::{
+    ConvertArgs, MemoryArgs, ModelsArgs, Names, ParityArgs, ProbeArgs, SummaryArgs,
+};
 pub(crate) use sweep::{Changes, SweepArgs};
 
 /// Train, evaluate and explain image classifiers.
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Measure every way to explain over many images
     Score(ScoreArgs),
+    /// Judge a frozen network's features on an image folder: linear probe and nearest neighbours
+    Probe(ProbeArgs),
     /// Write the report of a run anew: one HTML page with curves, mistakes, classes, settings
     Report(ReportArgs),
     /// Lay the curves of runs over each other, with a table: HTML and PNG
@@ -93,6 +97,7 @@ fn command(registry: &Registry) -> clap::Command {
         .mut_subcommand("explain", published)
         .mut_subcommand("eval", named)
         .mut_subcommand("score", named)
+        .mut_subcommand("probe", named)
         .mut_subcommand("train", |train| train.mut_arg("model", |arg| listed(arg, &networks)))
         .mut_subcommand("explain", |explain| {
             explain.mut_arg("method", |arg| listed(arg, &methods).value_parser(method))
@@ -127,6 +132,25 @@ impl DataDir {
     }
 }
 
+/// Where missing weights and data sets come from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Origins {
+    /// Take missing weights and data from this folder instead of the network, verified as a download
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    pub(crate) from: Option<PathBuf>,
+    /// Do not use the network
+    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) offline: bool,
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err("it is no folder; name the folder that holds the files".to_owned()),
+    }
+}
+
 /// Which network: that of a checkpoint, or a published one.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NetworkArgs {
@@ -139,9 +163,8 @@ pub(crate) struct NetworkArgs {
     /// Weights of --model: a version such as IMAGENET1K_V2, or a file [default: its best ones]
     #[arg(long, value_name = "NAME")]
     pub(crate) weights: Option<String>,
-    /// Do not download weights
-    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) origins: Origins,
 }
 
 #[derive(Debug, Args)]
@@ -179,9 +202,8 @@ pub(crate) struct TrainArgs {
         conflicts_with_all = ["recipe", "model", "weights", "name"]
     )]
     pub(crate) resume: Option<PathBuf>,
-    /// Do not use the network
-    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) origins: Origins,
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,
@@ -202,6 +224,11 @@ pub(crate) struct EvalArgs {
     /// validation images of the checkpoint's run]
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
+    /// List of the classes of the images in --folder, where they lie in no class folders, as ImageNet's
+    /// validation images: `val.txt`, Kaggle's `LOC_val_solution.csv`, or lines of FILE CLASS [default:
+    /// one with such a name in the folder or beside it]
+    #[arg(long, value_name = "FILE", requires = "folder")]
+    pub(crate) list: Option<PathBuf>,
     /// Write the confusion matrix as CSV: a row for each true class, a column for each predicted one
     /// [default: CHECKPOINT.confusion.csv in this folder if there are over 20 classes, else none]
     #[arg(long, short, value_name = "FILE")]
@@ -433,12 +460,8 @@ pub(crate) struct FetchArgs {
     /// What to fetch [default: list what there is]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Take the files from this folder instead of the network
-    #[arg(long, value_name = "DIR")]
-    pub(crate) from: Option<PathBuf>,
-    /// Do not use the network
-    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) origins: Origins,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

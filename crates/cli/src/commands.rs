@@ -10,6 +10,7 @@ pub(crate) mod memory;
 pub(crate) mod models;
 pub(crate) mod parity;
 pub(crate) mod predict;
+pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod score;
 pub(crate) mod summary;

@@ -72,6 +72,7 @@ fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => commands::predict::run(&args, registry),
         Command::Explain(args) => commands::explain::run(&args, registry),
         Command::Score(args) => commands::score::run(&args, registry),
+        Command::Probe(args) => commands::probe::run(&args, registry),
         Command::Report(args) => commands::report::run(&args, registry),
         Command::Compare(args) => commands::compare::run(&args, registry),
         Command::Inspect { command } => commands::inspect::run(&command, registry),

@@ -15,9 +15,10 @@ use crate::read_options::read_options;
 use crate::say;
 
 /// The images on which to evaluate a checkpoint: those of a folder, or else the validation images of the
-/// run that the checkpoint lies in.
+/// run that the checkpoint lies in. `list` names the classes of a folder without class folders.
 pub(crate) fn images(
     folder: Option<&Path>,
+    list: Option<&Path>,
     network: &Named,
     data: &DataDir,
     registry: &Registry,
@@ -25,7 +26,7 @@ pub(crate) fn images(
     let metadata = network.classifier.metadata();
     let mut remarks = Remarks::default();
     let images = match folder {
-        Some(folder) => to_measure(folder, metadata, &read_options()?, &mut remarks)?,
+        Some(folder) => to_measure(folder, list, metadata, &read_options()?, &mut remarks)?,
         None => {
             let checkpoint = network
                 .checkpoint()

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::{Classifier, Registry};
 use candle_vision_fetch::{Error as FetchError, Item};
-use candle_vision_recipe::{Error, IMAGENET, published_classifier};
+use candle_vision_recipe::{Error, IMAGENET, backbone, published_classifier};
 
-use crate::args::{DataDir, NetworkArgs};
+use crate::args::{DataDir, NetworkArgs, Origins};
 use crate::commands::fetch::bring;
 use crate::read_options::read_options;
 use crate::say;
@@ -33,16 +33,15 @@ impl Named {
     }
 }
 
-/// Fetches published weights. Where they are not to be had, the error names the command that takes them from elsewhere.
-pub(crate) fn fetch_weights(item: &Item, data_dir: &Path, offline: bool) -> Result<(), Error> {
-    match bring(item, data_dir, None, offline) {
+/// Fetches published weights. Where they are not to be had, the error names the options that take them from elsewhere.
+pub(crate) fn fetch_weights(item: &Item, data_dir: &Path, origins: &Origins) -> Result<(), Error> {
+    match bring(item, data_dir, origins) {
         Ok(_) => Ok(()),
         Err(error) => Err(match error.fetch_error() {
             Some(FetchError::Offline { .. } | FetchError::Download { .. }) => {
                 Error::Invalid(format!(
-                    "{} with `candle-vision fetch {} --from DIR`, or name the data folder that has it with --data DIR",
-                    error.one_line(),
-                    item.name
+                    "{} with --from DIR, or name the data folder that has it with --data DIR",
+                    error.one_line()
                 ))
             }
             _ => error,
@@ -54,6 +53,26 @@ impl NetworkArgs {
     /// Whether a network was named.
     pub(crate) fn is_named(&self) -> bool {
         self.checkpoint.is_some() || self.model.is_some()
+    }
+
+    /// The network that was named, for its features: its weights need no head, and `--weights none` is an untrained
+    /// network.
+    ///
+    /// # Errors
+    /// As [`NetworkArgs::open`].
+    pub(crate) fn open_backbone(
+        &self,
+        data: &DataDir,
+        registry: &Registry,
+        device: &Device,
+    ) -> Result<Named> {
+        let Some(model) = self.model.as_deref() else { return self.open(data, registry, device) };
+        let data_dir = data.or(None);
+        let name = self.weights.as_deref().unwrap_or(IMAGENET);
+        let fetch = |item: &Item| fetch_weights(item, &data_dir, &self.origins);
+        let (classifier, file) = backbone(model, name, &data_dir, registry, device, fetch)?;
+        let file = file.unwrap_or_else(|| PathBuf::from("none"));
+        Ok(Named { classifier, file, is_checkpoint: false })
     }
 
     /// The network that was named. Published weights are fetched if they are not there.
@@ -88,7 +107,7 @@ impl NetworkArgs {
         )?;
         let data_dir = data.or(None);
         let name = self.weights.as_deref().unwrap_or(IMAGENET);
-        let fetch = |item: &Item| fetch_weights(item, &data_dir, self.offline);
+        let fetch = |item: &Item| fetch_weights(item, &data_dir, &self.origins);
         let (classifier, weights) =
             published_classifier(model, name, &data_dir, registry, device, fetch)?;
         if self.model.is_none() {

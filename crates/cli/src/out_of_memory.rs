@@ -35,7 +35,7 @@ mod tests {
     }
 
     fn line(error: Error, last: Option<&Path>) -> String {
-        let option = |batch_size| format!("--set data.batch_size={batch_size}");
+        let option = |batch_size| format!("--batch-size {batch_size}");
         say::one_line(&with_remedy(error, option, last))
     }
 
@@ -46,13 +46,13 @@ mod tests {
             line(full(64), Some(&last)),
             format!(
                 "the memory of cuda:0 is too small for batches of 64 images; try \
-                 `--set data.batch_size=32`; `{}` is whole: \
+                 `--batch-size 32`; `{}` is whole: \
                  DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
                 last.display()
             )
         );
         let missing = line(full(3), Some(Path::new("no/last.safetensors")));
-        assert!(missing.contains("data.batch_size=1`: DriverError"), "{missing}");
+        assert!(missing.contains("--batch-size 1`: DriverError"), "{missing}");
     }
 
     #[test]

@@ -1,15 +1,59 @@
-//! What a run takes in memory, said before its first step. A run that cannot fit is refused.
+//! What a run takes in memory, said before its first step. A run that cannot fit is refused, and `batch_size = "auto"`
+//! takes what fits.
 
 use anyhow::{Result, bail};
 use candle_core::{Device, DeviceLocation};
 use candle_vision::Registry;
 use candle_vision::data::DataLoader;
-use candle_vision::models::memory::{MeasuredGraph, MemoryConfig, MemoryEstimate};
+use candle_vision::models::memory::{MeasuredGraph, MemoryConfig, MemoryEstimate, SAFE_SHARE};
 use candle_vision::models::{Model, Precision};
-use candle_vision_recipe::{OpenedRun, Settings};
+use candle_vision_recipe::{BatchSize, OpenedRun, Settings};
 
 use crate::machine_memory::{self, Bytes};
 use crate::say;
+
+/// The batches of a run whose memory cannot be estimated.
+const WITHOUT_ESTIMATE: usize = 32;
+
+/// Settles `batch_size = "auto"`: takes the largest batch that fits, says which, and puts it into the settings.
+/// [`check`] refuses a run of which not even one image fits.
+///
+/// # Errors
+/// If the loaders cannot be made anew.
+pub(crate) fn settle_batch_size(
+    opened: &mut OpenedRun,
+    settings: &mut Settings,
+    registry: &Registry,
+    device: &Device,
+    limit: Option<Bytes>,
+) -> Result<()> {
+    if settings.data.batch_size != BatchSize::Auto {
+        return Ok(());
+    }
+    let images = opened.train.dataset().len();
+    let limit = limit.map(|bytes| bytes.0).or_else(|| left_on(device));
+    let measured = measured(opened, settings, registry, device)?;
+    let (fitting, why) = match (measured, limit) {
+        (Some((graph, config)), Some(limit)) => {
+            let fitting = graph.largest_batch(&config, limit).unwrap_or(0);
+            let share = 100.0 * SAFE_SHARE;
+            (fitting, format!("{fitting} would fit into {share:.0} % of {}", Bytes(limit)))
+        }
+        (Some(_), None) => {
+            let why = "how much memory the device has is not known; say it with --memory SIZE";
+            (WITHOUT_ESTIMATE, why.to_owned())
+        }
+        (None, _) => {
+            let why = "what a step takes cannot be estimated for this network and precision";
+            (WITHOUT_ESTIMATE, why.to_owned())
+        }
+    };
+    let batch = BatchSize::automatic(fitting, images);
+    say::note(format_args!("batch size: auto takes {batch} for {images} training images ({why})"));
+    opened.set_batch_size(batch)?;
+    settings.data.batch_size = BatchSize::Images(batch);
+    Ok(())
+}
 
 /// Says what the run takes, and refuses it if that is more than `limit` or, without one, than the device has left. It
 /// says nothing about a network that computes with candle's own ops.
@@ -23,14 +67,40 @@ pub(crate) fn check(
     device: &Device,
     limit: Option<Bytes>,
 ) -> Result<()> {
+    let Some((graph, config)) = measured(opened, settings, registry, device)? else {
+        return Ok(());
+    };
+    let Some(estimate) = graph.estimate(&config) else { return Ok(()) };
+    say::note(format_args!("memory: about {}", in_one_line(&estimate)));
+    let Some(limit) = limit.map(|bytes| bytes.0).or_else(|| left_on(device)) else { return Ok(()) };
+    if estimate.total() <= limit {
+        return Ok(());
+    }
+    let (total, limit_shown) = (Bytes(estimate.total()), Bytes(limit));
+    let batch = config.batch;
+    let remedy = match graph.largest_batch(&config, limit).filter(|largest| *largest < batch) {
+        Some(largest) => format!("try `--batch-size {largest}`"),
+        None => "take a smaller network or smaller images".to_owned(),
+    };
+    bail!("batches of {batch} images take about {total}, but there are {limit_shown}; {remedy}")
+}
+
+/// The graphs of two small passes of the network, and the run's settings that matter for its memory. `None` if what a
+/// step keeps is not known.
+fn measured(
+    opened: &OpenedRun,
+    settings: &Settings,
+    registry: &Registry,
+    device: &Device,
+) -> Result<Option<(MeasuredGraph, MemoryConfig)>> {
     let training = &settings.training;
     let model = &*opened.model;
     // Half precision on a CPU is emulated with candle's ops.
     if device.is_cpu() && training.precision != Precision::F32 {
-        return Ok(());
+        return Ok(None);
     }
     let optimizer = registry.training.optimizers.build(&training.optimizer)?;
-    let batch = settings.data.batch_size.min(opened.train.dataset().len());
+    let batch = opened.train.config().batch_size.min(opened.train.dataset().len());
     let config = MemoryConfig::new(batch)
         .optimizer_tensors(optimizer.state_tensors())
         .precision(training.precision)
@@ -42,19 +112,8 @@ pub(crate) fn check(
         .keeping_allocator(true)
         .program(if device.is_cpu() { program(model, &opened.train) } else { 0 });
     // What cannot be measured is no reason to stop a run.
-    let Ok(Some(graph)) = MeasuredGraph::of(model, &config) else { return Ok(()) };
-    let Some(estimate) = graph.estimate(&config) else { return Ok(()) };
-    say::note(format_args!("memory: about {}", in_one_line(&estimate)));
-    let Some(limit) = limit.map(|bytes| bytes.0).or_else(|| left_on(device)) else { return Ok(()) };
-    if estimate.total() <= limit {
-        return Ok(());
-    }
-    let (total, limit_shown) = (Bytes(estimate.total()), Bytes(limit));
-    let remedy = match graph.largest_batch(&config, limit).filter(|largest| *largest < batch) {
-        Some(largest) => format!("try `--set data.batch_size={largest}`"),
-        None => "take a smaller network or smaller images".to_owned(),
-    };
-    bail!("batches of {batch} images take about {total}, but there are {limit_shown}; {remedy}")
+    let graph = MeasuredGraph::of(model, &config).ok().flatten();
+    Ok(graph.map(|graph| (graph, config)))
 }
 
 /// The total and the larger parts: `1.9 GiB: parameters 45 MiB, activations 1.5 GiB`.

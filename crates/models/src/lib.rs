@@ -51,6 +51,7 @@ mod precision;
 mod prepared;
 mod spec;
 pub mod summary;
+mod timm;
 pub mod weights;
 mod whitening;
 
@@ -81,6 +82,7 @@ pub use path::is_under;
 pub use precision::Precision;
 pub use prepared::PreparedLayers;
 pub use spec::ModelSpec;
+pub use timm::TimmNames;
 pub use whitening::whitening_kernels;
 
 /// The program in the README.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::{ModelSpec, Parameters, Pass};
+use crate::{ModelSpec, Parameters, Pass, TimmNames};
 
 /// An image classifier.
 ///
@@ -142,6 +142,12 @@ pub trait Model: Send + Sync {
     /// for a name that is not one of those.
     fn rename_weight(&self, name: &str) -> Option<String> {
         let _ = name;
+        None
+    }
+
+    /// What timm calls this network's parameters, if timm has the same network under other names: a file of timm's is then
+    /// loaded as it is. `None`, the default, for a network that timm does not have or calls the same.
+    fn timm_names(&self) -> Option<TimmNames> {
         None
     }
 
@@ -290,6 +296,10 @@ macro_rules! model_behind_pointer {
 
             fn rename_weight(&self, name: &str) -> Option<String> {
                 (**self).rename_weight(name)
+            }
+
+            fn timm_names(&self) -> Option<TimmNames> {
+                (**self).timm_names()
             }
 
             fn adapt_weight(&self, path: &str, tensor: &Tensor) -> Result<Option<Tensor>> {

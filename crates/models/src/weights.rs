@@ -17,6 +17,7 @@ mod report;
 mod safetensors_file;
 mod sharded;
 mod sniff;
+mod timm;
 mod torch;
 mod torch_writer;
 
@@ -31,6 +32,8 @@ pub use load::load;
 pub use report::LoadReport;
 pub use safetensors_file::{HeaderError, safetensors_header};
 pub use torch_writer::to_torch;
+
+pub use crate::timm::timm_tensors;
 
 use crate::{Model, Parameters};
 use sniff::Kind;
@@ -56,7 +59,15 @@ pub struct WeightFile {
     pub dictionary: Option<String>,
     /// Other dictionaries with tensors that were left out, such as an optimizer's state.
     pub left_out: Vec<String>,
+    /// timm's name of the network, if the file's own name or the `config.json` beside it tells one that is another
+    /// network under the same parameter names: `tf_efficientnet_b0`.
+    pub other_network: Option<String>,
 }
+
+/// Networks of timm that pad as TensorFlow does. Their parameters are called as those of the networks without `tf_`, and
+/// have the same shapes, but give other outputs. The EfficientNet-Lite of this project is timm's with `tf_`.
+const OTHER_NETWORKS: [&str; 4] =
+    ["tf_efficientnet_b", "tf_efficientnet_e", "tf_efficientnetv2", "tf_mobilenet"];
 
 impl WeightFile {
     /// Reads a safetensors file or a file that PyTorch wrote. The file name does not matter, except that of an
@@ -90,7 +101,9 @@ impl WeightFile {
             let such_as = inside.map(|name| format!(", such as `{name}`")).unwrap_or_default();
             return Err(what(format!("it is a folder; name the file in it{such_as}")));
         }
-        read_file(path, metadata.len()).map_err(what)
+        let mut file = read_file(path, metadata.len()).map_err(what)?;
+        file.other_network = other_network(path);
+        Ok(file)
     }
 
     /// Copies the weights into `model`, as [`load`] does. The report also says where the file held them.
@@ -98,6 +111,14 @@ impl WeightFile {
     /// # Errors
     /// Those of [`load`].
     pub fn load(&self, model: &dyn Model, strictness: Strictness) -> Result<LoadReport> {
+        let architecture = &model.spec().architecture;
+        if let Some(other) = &self.other_network {
+            return Err(Error::Msg(format!(
+                "these are weights of timm's `{other}`, which pads unevenly, as TensorFlow does: its parameters are called \
+                 as those of `{architecture}`, but it is another network; take weights of timm's network without `tf_`, \
+                 or torchvision's"
+            )));
+        }
         let report = load(model, &self.tensors, strictness)?;
         Ok(LoadReport {
             dictionary: self.dictionary.clone(),
@@ -105,6 +126,19 @@ impl WeightFile {
             ..report
         })
     }
+}
+
+/// The name of a network in [`OTHER_NETWORKS`] that the file at `path` is for, by its name or as a repository of the hub
+/// has it.
+fn other_network(path: &Path) -> Option<String> {
+    let is_other = |name: &String| OTHER_NETWORKS.iter().any(|other| name.starts_with(other));
+    let stem = path.file_stem()?.to_string_lossy().into_owned();
+    if is_other(&stem) {
+        return Some(stem);
+    }
+    let text = std::fs::read_to_string(path.with_file_name("config.json")).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    config.get("architecture")?.as_str().map(str::to_owned).filter(is_other)
 }
 
 fn read_file(path: &Path, len: u64) -> std::result::Result<WeightFile, String> {

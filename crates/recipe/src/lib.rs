@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Recipe`] | a recipe file: its settings, overrides, what changes where data or weights are missing |
 //! | [`Settings`] | all settings of a run; [`Settings::open`] opens them |
+//! | [`BatchSize`] | images in a batch: a number, or as many as fit |
 //! | [`OpenedRun`] | the network and the loaders of a run; [`OpenedRun::trainer`] trains |
 //! | [`Planner`], [`Plan`] | fetches what is missing, or falls back as the recipe says |
 //! | [`Variant`] | one of several variants of a recipe, for runs to compare |
@@ -47,6 +48,7 @@
 //! # }
 //! ```
 
+mod batch_size;
 pub mod changes;
 pub mod data;
 mod error;
@@ -61,6 +63,7 @@ mod settings;
 mod variants;
 mod weights;
 
+pub use batch_size::BatchSize;
 pub use candle_vision::Registry;
 pub use error::{Error, Result};
 pub use fetching::{bring, fetch_command};
@@ -69,7 +72,9 @@ pub use plan::{Plan, Planner, run_name};
 pub use recipe::Recipe;
 pub use settings::{ConvSettings, DataSettings, ModelSettings, ScoreSettings, Settings};
 pub use variants::Variant;
-pub use weights::{IMAGENET, Weights, item_by_name, published_classifier, published_item};
+pub use weights::{
+    IMAGENET, Weights, backbone, item_by_name, published_classifier, published_item,
+};
 
 /// The program in the README.
 #[cfg(doctest)]

@@ -11,10 +11,10 @@ use candle_vision::train::Trainer;
 
 use rand::SeedableRng;
 
-use crate::data::{DataFolder, Remarks, loader};
+use crate::data::{DataFolder, Remarks, loader, loader_on};
 use crate::error::At;
 use crate::network::network;
-use crate::{DataSettings, Error, ModelSettings, Registry, Result, Settings};
+use crate::{BatchSize, DataSettings, Error, ModelSettings, Registry, Result, Settings};
 
 /// The network and the images of a run.
 #[non_exhaustive]
@@ -43,7 +43,8 @@ pub enum Start {
 }
 
 impl Settings {
-    /// Opens the data, builds the network and checks that one fits the other.
+    /// Opens the data, builds the network and checks that one fits the other. With `batch_size = "auto"` the loaders make
+    /// batches of one image until [`OpenedRun::set_batch_size`] says how many.
     ///
     /// # Errors
     /// If a part is not registered, the data are not there or not sound, the weights do not fit, or the
@@ -111,11 +112,31 @@ impl std::fmt::Debug for OpenedRun {
 }
 
 impl OpenedRun {
+    /// Has all loaders make batches of so many images, for [`BatchSize::Auto`]. The caller puts the number into the
+    /// settings, so that the run's record has it.
+    ///
+    /// # Errors
+    /// As [`DataLoader::new`].
+    pub fn set_batch_size(&mut self, images: usize) -> Result<()> {
+        let device = self.model.parameters().device();
+        for loader in [&mut self.train, &mut self.val].into_iter().chain(&mut self.test) {
+            let config = loader.config().clone().batch_size(images);
+            let (dataset, transform) = (loader.dataset().clone(), loader.transform().clone());
+            *loader = loader_on(&device, dataset, transform, config)?;
+        }
+        Ok(())
+    }
+
     /// A trainer of the network as `settings` say, before its first step.
     ///
     /// # Errors
-    /// If a part is not registered, or as [`Trainer::new`].
+    /// If a part is not registered, the batch size is still `auto`, or as [`Trainer::new`].
     pub fn trainer(&self, settings: &Settings, registry: &Registry) -> Result<Trainer<'_>> {
+        if settings.data.batch_size == BatchSize::Auto {
+            return Err(Error::invalid(
+                "`data.batch_size` is \"auto\" and nothing has set the number; give one, or call `set_batch_size`",
+            ));
+        }
         let trainer = Trainer::builder(&*self.model)
             .data(&self.train, &self.val)
             .config(settings.training.clone())

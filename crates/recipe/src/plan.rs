@@ -167,7 +167,7 @@ fn record_places(
     if !has_weights_there && weights.is_file() {
         settings.model.weights = absolute(weights)?.to_string_lossy().into_owned();
     }
-    if let Some(path) = &mut settings.data.path {
+    for path in [&mut settings.data.path, &mut settings.data.val_list].into_iter().flatten() {
         *path = absolute(path)?;
     }
     Ok(())
@@ -193,9 +193,9 @@ impl Missing {
         let error = if is_not_available {
             Error::invalid(format!(
                 "`{name}` is not in `{}` and cannot be fetched: {cause}; name the folder that has it \
-                 with --data DIR, or copy it from another machine with `cargo xtask fetch-data {name} \
-                 --from DIR`",
-                data_dir.display()
+                 with --data DIR, or take it from a folder with --from DIR ({})",
+                data_dir.display(),
+                fetch_command(name)
             ))
         } else {
             Error::invalid(format!("cannot fetch `{name}` into `{}`: {cause}", data_dir.display()))

@@ -234,6 +234,7 @@ fn flat(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BatchSize;
     use crate::settings::ConvSettings;
 
     const RECIPE: &str = r#"
@@ -303,7 +304,7 @@ mod tests {
         let lacking = recipe().lacking_data()?.expect("the recipe has this part");
         let settings = lacking.settings()?;
         assert_eq!(settings.data.source, "insects");
-        assert_eq!(settings.data.batch_size, 32);
+        assert_eq!(settings.data.batch_size, BatchSize::Images(32));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use candle_vision::train::TrainerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Registry, Result};
+use crate::{BatchSize, Error, Registry, Result};
 
 /// All settings of a run, as written to `config.toml` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,8 +110,12 @@ pub struct DataSettings {
     /// The image folder of `source = "folder"`, or the file or folder of a data set of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Images in a batch.
-    pub batch_size: usize,
+    /// The list that names the classes of the validation images of `source = "folder"`, if these lie in no class
+    /// folders, as ImageNet's do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_list: Option<PathBuf>,
+    /// Images in a batch, or `auto` for as many as fit.
+    pub batch_size: BatchSize,
     /// Whether the last training batch of an epoch is left out where it would be smaller.
     #[serde(default)]
     pub drop_last: bool,

@@ -190,6 +190,31 @@ pub fn published_classifier(
     Ok((classifier, weights))
 }
 
+/// The network `architecture` as a backbone, whose weights need no head ([`Classifier::backbone`]). `name` is as in
+/// [`Weights::find`], or `none` for an untrained network. If the weights are not in `data_dir`, `bring` fetches them. The
+/// second value is the file, if there is one.
+///
+/// # Errors
+/// If there is no such network, or its weights are not to be had or do not fit.
+pub fn backbone(
+    architecture: &str,
+    name: &str,
+    data_dir: &Path,
+    registry: &Registry,
+    device: &Device,
+    bring: impl FnOnce(&Item) -> Result<()>,
+) -> Result<(Classifier, Option<PathBuf>)> {
+    registry.check()?;
+    let entry = registry.networks.get(architecture)?;
+    if name == "none" {
+        return Ok((Classifier::backbone(architecture, None, registry, device)?, None));
+    }
+    let weights = Weights::find(entry, name, data_dir)?;
+    weights.provide(bring)?;
+    let file = near(&weights.file);
+    Ok((Classifier::backbone(architecture, Some(file), registry, device)?, Some(weights.file)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
 //! | [`loss`] | the training loss: cross entropy with label smoothing and class weights, or your own |
 //! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
+//! | [`LinearProbe`] | a linear layer on a frozen network's features |
 //! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
 //! | [`GradientRecord`] | norms of gradients by parameter, for a look at deep networks |
@@ -44,6 +45,7 @@ mod freeze;
 mod gradient_check;
 mod gradient_norms;
 mod history_file;
+mod linear_probe;
 mod loaders;
 pub mod loss;
 mod loss_scale;
@@ -76,6 +78,7 @@ pub use config::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig, Tra
 pub use error::{Error, Result};
 pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};
 pub use gradient_norms::{GradientNorm, GradientRecord};
+pub use linear_probe::{LinearProbe, LinearProbeResult};
 pub use loss::Mean;
 pub use memory_in_use::{memory_in_use, peak_memory};
 pub use monitor::{Measured, Mode, Monitor};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use candle_vision::models::Precision;
 use candle_vision::registry::Description;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::{DataDir, at_least_one};
-use crate::device::Place;
+use super::{DataDir, NetworkArgs, Origins, at_least_one};
+use crate::device::{DeviceArgs, Place};
 use crate::machine_memory::Bytes;
 
 #[derive(Debug, Args)]
@@ -128,6 +128,16 @@ fn optimizer(text: &str) -> Result<Description, String> {
     Ok(description)
 }
 
+/// Whose names the parameters get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Names {
+    /// torchvision's, or timm's for networks that only timm has
+    #[default]
+    Torchvision,
+    /// timm's
+    Timm,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
     /// Weights: a safetensors or PyTorch file, or the index of several (model.safetensors.index.json)
@@ -139,6 +149,9 @@ pub(crate) struct ConvertArgs {
     /// Check that they are weights of this network, and write them under its names
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
+    /// Whose names to write, with --model: this project's, which are torchvision's where it has the network, or timm's
+    #[arg(long, value_enum, value_name = "WHOSE", requires = "model", default_value_t)]
+    pub(crate) names: Names,
     /// Number of classes, with --model [default: that of its published weights]
     #[arg(long, value_name = "N", requires = "model", value_parser = at_least_one)]
     pub(crate) classes: Option<usize>,
@@ -161,9 +174,45 @@ pub(crate) struct ParityArgs {
     /// Largest relative difference, ||ours - theirs|| / ||theirs||, with which the exit code is 0
     #[arg(long, value_name = "X", default_value_t = 1e-4)]
     pub(crate) tolerance: f64,
-    /// Do not download weights
-    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) origins: Origins,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// Image folder: one folder for each class, or `train` and `val` with such folders in each
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// How many nearest neighbours vote
+    #[arg(long, value_name = "K", default_value_t = 20, value_parser = at_least_one)]
+    pub(crate) k: usize,
+    /// Epochs of the linear probe
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    pub(crate) epochs: usize,
+    /// Learning rate of the linear probe
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    pub(crate) lr: f64,
+    /// Seed of the order in which the linear probe sees the features
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Share of the images to validate on, where the folder has no `val`
+    #[arg(long, value_name = "X", default_value_t = 0.2)]
+    pub(crate) val_fraction: f64,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
+    pub(crate) batch_size: usize,
+    /// Leave broken images out instead of stopping at the first
+    #[arg(long)]
+    pub(crate) skip_broken: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use candle_vision::models::Precision;
-use candle_vision_recipe::Recipe;
+use candle_vision_recipe::{BatchSize, Recipe};
 use clap::Args;
 
-use super::DataDir;
+use super::{DataDir, Origins};
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
 
@@ -16,6 +16,10 @@ pub(crate) struct Changes {
     /// Number of epochs
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u32>,
+    /// Images in a batch: a number, or `auto` for the largest power of two up to 256 that fits into 80 % of
+    /// the memory and leaves 16 steps in an epoch. The run records the number [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<BatchSize>,
     /// Seed of initial weights, shuffling, augmentation and dropout
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u32>,
@@ -41,6 +45,13 @@ impl Changes {
         }
         if let Some(seed) = self.seed {
             recipe.set_value("training.seed", i64::from(seed))?;
+        }
+        match self.batch_size {
+            Some(BatchSize::Images(images)) => {
+                recipe.set_value("data.batch_size", i64::try_from(images).unwrap_or(i64::MAX))?;
+            }
+            Some(auto) => recipe.set_value("data.batch_size", auto.to_string())?,
+            None => {}
         }
         if let Some(precision) = self.precision {
             recipe.set_value("training.precision", precision.name())?;
@@ -76,9 +87,8 @@ pub(crate) struct SweepArgs {
     /// Memory that a run may take, for instance 8GiB [default: what the machine or the card has left]
     #[arg(long, value_name = "SIZE", env = "CANDLE_VISION_MEMORY")]
     pub(crate) memory: Option<Bytes>,
-    /// Do not use the network
-    #[arg(long, env = "CANDLE_VISION_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) origins: Origins,
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,

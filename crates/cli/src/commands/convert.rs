@@ -8,10 +8,12 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use candle_vision::Registry;
 use candle_vision::models::Precision;
-use candle_vision::models::weights::{Strictness, WeightFile, tensors, to_safetensors, to_torch};
+use candle_vision::models::weights::{
+    Strictness, WeightFile, tensors, timm_tensors, to_safetensors, to_torch,
+};
 use candle_vision::train::write_atomically;
 
-use crate::args::ConvertArgs;
+use crate::args::{ConvertArgs, Names};
 use crate::say;
 
 pub(crate) fn run(args: &ConvertArgs, registry: &Registry) -> Result<ExitCode> {
@@ -19,7 +21,7 @@ pub(crate) fn run(args: &ConvertArgs, registry: &Registry) -> Result<ExitCode> {
     let file = WeightFile::read(&args.input)?;
     let (read, left_out) = (file.tensors.len(), file.left_out.clone());
     let mut converted = match &args.model {
-        Some(name) => named(name, args.classes, &file, registry)?,
+        Some(name) => named(name, args, &file, registry)?,
         None => file.tensors.into_iter().collect(),
     };
     if let Some(precision) = args.precision {
@@ -42,21 +44,27 @@ pub(crate) fn run(args: &ConvertArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tensors under the names and in the form that the network has them.
+/// The tensors under the names and in the form that the network has them, here or in timm.
 fn named(
     name: &str,
-    classes: Option<usize>,
+    args: &ConvertArgs,
     file: &WeightFile,
     registry: &Registry,
 ) -> Result<BTreeMap<String, Tensor>> {
     let entry = registry.networks.get(name)?;
     let published = entry.published_weights().first().map(|weights| weights.num_classes);
-    let classes = classes.or(published).unwrap_or(1000);
+    let classes = args.classes.or(published.filter(|classes| *classes > 0)).unwrap_or(1000);
     let model = registry.networks.build(&entry.spec(classes), 0, &Device::Cpu)?;
     let report = file.load(&*model, Strictness::Strict).map_err(|error| {
         anyhow::anyhow!("{error}; for another number of classes than {classes} give --classes N")
     })?;
     say::note(report);
+    if args.names == Names::Timm {
+        if model.timm_names().is_none() {
+            say::note(format_args!("no other names of `{name}` are known in timm"));
+        }
+        return Ok(timm_tensors(&*model)?);
+    }
     Ok(tensors(model.parameters()))
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     let network = args.network.open(&args.data, registry, &device)?;
     let classifier = &network.classifier;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &network, &args.data, registry)?;
+    let dataset = measured::images(folder, args.list.as_deref(), &network, &args.data, registry)?;
     let config = LoaderConfig::new(args.batch_size).skip_broken(args.skip_broken);
     let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
     device::tell_of_precision(args.precision, &device);

@@ -4,21 +4,18 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use candle_vision_fetch::{Event, FetchOptions, Fetched, Item, Origin, catalog, is_present};
 use candle_vision_recipe::{Registry, item_by_name};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::FetchArgs;
+use crate::args::{FetchArgs, Origins};
 use crate::remedy::with_option;
 use crate::say;
 
 pub(crate) fn run(args: &FetchArgs, registry: &Registry) -> Result<ExitCode> {
     let data_dir = &args.data.or(None);
-    if let Some(from) = args.from.as_deref().filter(|from| !from.is_dir()) {
-        bail!("`{}` is no folder; give --from the folder that holds the files", from.display())
-    }
-    if args.names.is_empty() && args.from.is_none() {
+    if args.names.is_empty() && args.origins.from.is_none() {
         list(data_dir)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -32,7 +29,7 @@ pub(crate) fn run(args: &FetchArgs, registry: &Registry) -> Result<ExitCode> {
     };
     let mut brought = 0;
     for item in items {
-        match bring(&item, data_dir, args.from.as_deref(), args.offline) {
+        match bring(&item, data_dir, &args.origins) {
             Ok(fetched) => {
                 brought += 1;
                 say::result(told(&item, &fetched, data_dir))?;
@@ -73,14 +70,13 @@ fn told(item: &Item, fetched: &Fetched, data_dir: &Path) -> String {
 pub(crate) fn bring(
     item: &Item,
     data_dir: &Path,
-    from: Option<&Path>,
-    offline: bool,
+    origins: &Origins,
 ) -> candle_vision_recipe::Result<Fetched> {
     let shown = RefCell::new(Shown::default());
     let show = |event: Event<'_>| shown.borrow_mut().event(event);
     let mut options = FetchOptions::new(data_dir);
-    options.from = from.map(Path::to_path_buf);
-    options.offline = offline;
+    options.from.clone_from(&origins.from);
+    options.offline = origins.offline;
     options.progress = &show;
     let fetched = candle_vision_recipe::bring(item, &options);
     shown.borrow_mut().clear_bar();

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ParityArgs, registry: &Registry) -> Result<ExitCode> {
     let data_dir = args.data.or(None);
     let entry = registry.networks.get(&args.network)?;
     let weights = Weights::find(entry, args.weights.as_deref().unwrap_or(IMAGENET), &data_dir)?;
-    weights.provide(|item| fetch_weights(item, &data_dir, args.offline))?;
+    weights.provide(|item| fetch_weights(item, &data_dir, &args.origins))?;
     WeightFile::read(&weights.file)?.load(&*model, Strictness::Strict)?;
 
     let mut recorder = Recorder::new(reference.keys().cloned());

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ScoreArgs, registry: &Registry) -> Result<ExitCode> {
     let network = args.network.open(&args.data, registry, &device)?;
     let classifier = &network.classifier;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &network, &args.data, registry)?;
+    let dataset = measured::images(folder, None, &network, &args.data, registry)?;
     let all: Vec<&Method> = registry.methods.iter().collect();
     let named = args.methods.iter().map(|name| registry.methods.get(name));
     let named = named.collect::<Result<Vec<_>, _>>()?;

@@ -81,7 +81,7 @@ fn plan(args: &SweepArgs, variants: Vec<Variant>, registry: &Registry) -> Result
         registry,
         data_dir: &|recorded| args.data.or(recorded),
         overrides: &|recipe| args.changes.of(recipe),
-        bring: &|item, data_dir| fetch::bring(item, data_dir, None, args.offline),
+        bring: &|item, data_dir| fetch::bring(item, data_dir, &args.origins),
     };
     let mut without = Vec::new();
     let mut recipes = Vec::new();

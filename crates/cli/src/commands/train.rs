@@ -56,16 +56,17 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
         registry,
         data_dir: &|recorded| args.data.or(recorded),
         overrides: &|recipe| args.changes.of(recipe),
-        bring: &|item, data_dir| fetch::bring(item, data_dir, None, args.offline),
+        bring: &|item, data_dir| fetch::bring(item, data_dir, &args.origins),
     };
-    let Plan { settings, notes, .. } = planner.plan(recipe)?;
+    let Plan { mut settings, notes, .. } = planner.plan(recipe)?;
     notes.iter().for_each(say::note);
     settings.conv.apply();
     // Errors in the data or the network are found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
-    let opened = settings.open(&place, &device, Start::New)?;
+    let mut opened = settings.open(&place, &device, Start::New)?;
     opened.notes.iter().for_each(say::note);
+    run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
     let result = train(&opened, &settings, &folder, None, (registry, &device), args);
@@ -126,7 +127,7 @@ fn train(
     }
     let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let result = result.map_err(|error| {
-        let option = |batch_size| format!("--set data.batch_size={batch_size}");
+        let option = |batch_size| format!("--batch-size {batch_size}");
         with_remedy(error, option, Some(&folder.last()))
     })?;
     if !result.gradients.is_empty() {

@@ -117,7 +117,8 @@ fn fetch_takes_only_what_is_sound() {
     let fetch = |args: &[&str]| place.run(&[&["fetch"], args].concat());
     fetch(&["nope"]).fails(&["`nope`", "known: mnist"]);
     fetch(&["mnist"]).fails(&["`mnist`", "network is switched off", "--from"]);
-    fetch(&["mnist", "--from", "nowhere"]).fails(&["`nowhere` is no folder"]);
+    fetch(&["mnist", "--from", "nowhere"])
+        .is_misuse("'nowhere' for '--from <DIR>': it is no folder");
     for part in ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"] {
         place.write(&format!("from/mnist/{part}-ubyte.gz"), "other bytes than these");
     }

@@ -34,6 +34,44 @@ fn splits_go_by_any_usual_name_and_are_said() {
 }
 
 #[test]
+fn a_list_names_the_classes_of_validation_images_without_folders() {
+    let place = Place::new();
+    place.write_images("photos");
+    let mut lines = String::new();
+    for (class, image) in [("ants", "00"), ("bees", "01"), ("ants", "02"), ("bees", "03")] {
+        let from = place.path(&format!("photos/val/{class}/{image}.jpg"));
+        std::fs::rename(from, place.path(&format!("photos/val/{image}.jpg"))).expect("an image");
+        lines += &format!("{image}.jpg {class}\n");
+    }
+    for class in ["ants", "bees"] {
+        std::fs::remove_dir(place.path(&format!("photos/val/{class}"))).expect("it is empty");
+    }
+    train(&place, "photos", &[]).fails(&["`photos/val` holds images", "a list of the classes"]);
+    // Anywhere, if it is named; beside the folder, if it is called so.
+    place.write("labels.csv", lines.replace(' ', ","));
+    let run = train(&place, "photos", &["--set", "data.val_list=labels.csv"]).succeeds();
+    assert!(run.stderr.contains("`val` to validate on by the list `labels.csv`"), "{}", run.stderr);
+    assert!(run.stderr.contains("8 training images (ants 4, bees 4), 4 for val"), "{}", run.stderr);
+    let config = place.read("runs/small/001/config.toml");
+    let recorded = config.lines().find(|line| line.starts_with("val_list")).expect("a line");
+    assert!(recorded.contains('/') && recorded.ends_with("labels.csv\""), "{recorded}");
+    place.write("photos/val.txt", &lines);
+    let run = train(&place, "photos", &[]).succeeds();
+    assert!(run.stderr.contains("by the list `val.txt`"), "{}", run.stderr);
+    let eval = ["eval", "--checkpoint", "runs/small/002/best.safetensors"];
+    let of_run = place.run(&eval).succeeds().stdout;
+    let of_folder = place.run(&[&eval[..], &["--folder", "photos"]].concat()).succeeds().stdout;
+    assert_eq!(of_run, of_folder);
+    place.write("photos/val.txt", format!("{lines}04.jpg ants\n"));
+    train(&place, "photos", &[]).fails(&["`photos/val.txt` line 5 names `04.jpg`"]);
+    place.run(&["train", "--resume", "runs/small/001", "--epochs", "2"]).succeeds();
+    let no_flat = ["--set", "data.val_list=labels.csv", "--set", "data.path=photos/train"];
+    place
+        .small(&[&["--set", "data.source=folder"], &no_flat[..]].concat())
+        .fails(&["`labels.csv`"]);
+}
+
+#[test]
 fn test_images_are_measured_once_at_the_end() {
     let place = moved(&[("photos/val", "photos/Testing")]);
     let run = train(&place, "photos", &["--epochs", "2", "--set", "data.val_fraction=0.25"]);

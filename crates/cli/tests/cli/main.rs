@@ -18,6 +18,7 @@ mod inspect;
 mod many_images;
 mod memory;
 mod networks;
+mod probe;
 mod report;
 mod resume;
 #[cfg(target_os = "linux")]

@@ -96,9 +96,58 @@ fn a_run_that_does_not_fit_does_not_begin() {
         place.small(&[&large[..], &more].concat())
     };
     // There are but 32 images.
-    let refused = with("1000").fails(&["batches of 32 images", "`--set data.batch_size="]);
-    let batch = refused.stderr.rsplit_once("data.batch_size=").expect("a remedy").1;
+    let refused = with("1000").fails(&["batches of 32 images", "`--batch-size "]);
+    let batch = refused.stderr.rsplit_once("--batch-size ").expect("a remedy").1;
     with(batch.trim().trim_end_matches('`')).succeeds();
+}
+
+#[test]
+fn auto_takes_the_batch_that_fits_and_the_run_goes_on_with_it() {
+    let place = Place::new();
+    let started = |more: &[&str]| {
+        let fixed = ["--set", "data.train_images=128", "--epochs", "1"];
+        place.small(&[&fixed, more].concat()).succeeds().stderr
+    };
+    // All fits: eight batches of 16 are not enough steps.
+    let told = started(&["--batch-size", "auto", "--memory", "8GiB"]);
+    assert!(told.contains("auto takes 8 for 128 training images"), "{told}");
+    assert!(place.read("runs/small/001/config.toml").contains("batch_size = 8\n"));
+    // The number decides everything from here on: the same run, with it in the recipe.
+    started(&["--set", "data.batch_size=8"]);
+    let batches = |run: &str| place.read(&format!("runs/small/{run}/batches.csv"));
+    let losses = |run: &str| -> Vec<String> {
+        let rows = batches(run);
+        rows.lines().map(|row| row.split(',').take(3).collect::<Vec<_>>().join(",")).collect()
+    };
+    assert_eq!(losses("001"), losses("002"));
+    // Another machine, or another limit, does not change a run that has begun.
+    let more = ["train", "--resume", "runs/small/001", "--epochs", "2", "--memory", "4GiB"];
+    let resumed = place.run(&more).succeeds().stderr;
+    assert!(!resumed.contains("auto takes"), "{resumed}");
+    assert_eq!(batches("001").lines().count(), 1 + 2 * 16);
+    let other = [&more[..], &["--batch-size", "auto"]].concat();
+    place.run(&other).fails(&["`data.batch_size` cannot change"]);
+}
+
+#[test]
+fn auto_takes_less_where_there_is_less_memory() {
+    let place = Place::new();
+    let large = ["--set", "data.image_size=128", "--set", "model.image_size=128"];
+    let with = |memory: &str| {
+        let fixed = ["--batch-size", "auto", "--epochs", "1", "--memory", memory];
+        place.small(&[&large[..], &fixed].concat())
+    };
+    let of = |told: &str| -> usize {
+        let rest = told.split_once("auto takes ").expect("it is told").1;
+        rest.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
+    };
+    let (little, much) = (with("110MiB").succeeds().stderr, with("4GiB").succeeds().stderr);
+    assert!(of(&little) < of(&much), "{little}{much}");
+    with("10MiB").fails(&["batches of 1 images", "take a smaller network"]);
+    // What a step takes is not known: a usual batch.
+    let unknown = ["--precision", "bf16", "--epochs", "1"];
+    let told = place.small(&[&unknown[..], &["--batch-size", "auto"]].concat()).succeeds().stderr;
+    assert!(told.contains("auto takes 8 for 32 training images (what a step takes"), "{told}");
 }
 
 #[test]

@@ -65,17 +65,79 @@ fn folders_may_be_called_by_wordnets_identifiers() {
 }
 
 #[test]
+fn imagenets_validation_folder_is_measured_by_its_list() {
+    let place = place_with_weights();
+    for image in 1..=3 {
+        place.write_photo(&format!("imagenet/val/ILSVRC2012_val_0000000{image}.JPEG"), 64);
+    }
+    let eval = |more: &[&str]| {
+        let fixed = ["eval", "--model", NETWORK, "--folder", "imagenet/val"];
+        place.run(&[&fixed[..], more].concat())
+    };
+    eval(&[]).fails(&["`imagenet/val`", "no class folders"]);
+    let kaggle = "ImageId,PredictionString\nILSVRC2012_val_00000001,n02206856 1 2 3 4 \n\
+                  ILSVRC2012_val_00000002,n02219486 1 2 3 4 n02219486 5 6 7 8\n\
+                  ILSVRC2012_val_00000003,n01440764 1 2 3 4\n";
+    place.write("solution.csv", kaggle);
+    let by_kaggle = eval(&["--list", "solution.csv"]).succeeds();
+    assert!(by_kaggle.stdout.contains("of 3)"), "{}", by_kaggle.stdout);
+    let lines =
+        ["1.JPEG 309", "2.JPEG 310", "3.JPEG 0"].map(|l| format!("ILSVRC2012_val_0000000{l}\n"));
+    place.write("imagenet/val.txt", lines.concat());
+    let by_numbers = eval(&[]).succeeds();
+    assert_eq!(by_numbers.stdout.lines().next(), by_kaggle.stdout.lines().next());
+    assert!(by_numbers.stderr.contains("classes by the list `imagenet/val.txt`"));
+    place.write("imagenet/val.txt", lines.concat().replace("309", "1000"));
+    eval(&[]).fails(&["`imagenet/val.txt` line 1 has the label `1000`", "0 to 999"]);
+    place.write("ground_truth.txt", "490\n361\n171\n");
+    eval(&["--list", "ground_truth.txt"])
+        .fails(&["the number 490 without a file", "another order"]);
+    eval(&["--list", "none.txt"]).fails(&["none.txt"]);
+}
+
+#[test]
 fn what_is_not_to_be_had_is_named_with_a_remedy() {
     let place = Place::new();
     place.write_images("photos");
     let predict = |arguments: &[&str]| place.run(&[&["predict", PHOTO][..], arguments].concat());
     predict(&["--model", "resnet18", "--offline"]).fails(&["resnet18", "--from DIR"]);
+    let backbone = ["--model", "vit_small_patch14_dinov2", "--weights", PHOTO];
+    predict(&backbone).fails(&["a backbone without classes", "fine-tune it"]);
+    let probe = ["probe", "photos", "--model", "vit_small_patch14_dinov2", "--offline"];
+    place.run(&probe).fails(&["vit_small_patch14_dinov2", "--from DIR"]);
     predict(&["--model", "mlp"]).fails(&["no published weights of `mlp`"]);
     predict(&["--model", "resnet81"]).is_misuse("did you mean `resnet18`");
     predict(&["--model", "resnet18", "--weights", "none.pth"])
         .fails(&["no weight file `none.pth`"]);
     place.run(&["eval", "--folder", "photos"]).is_misuse("--checkpoint");
     place.run(&["fetch", "resnet5", "--offline"]).fails(&["did you mean `resnet50`"]);
+}
+
+#[test]
+fn missing_weights_come_from_a_folder_and_are_verified() {
+    let place = place_with_weights();
+    std::fs::rename(place.path("data"), place.path("usb")).expect("the folder is there");
+    let predict = |network: &str| {
+        let version = ["--weights", "imagenet1k_v1"];
+        let fixed = ["predict", PHOTO, "--model", network, "--from", "usb", "--top", "1"];
+        place.run(&[&fixed[..], &version].concat())
+    };
+    predict(NETWORK).succeeds();
+    let copy = format!("data/weights/{NETWORK}.safetensors");
+    assert!(place.path(&copy).is_file(), "it is in the data folder now");
+    // What is there is not taken again.
+    std::fs::remove_dir_all(place.path("usb")).expect("the folder is there");
+    std::fs::create_dir(place.path("usb")).expect("a folder");
+    predict(NETWORK).succeeds();
+    predict("alexnet").fails(&["`usb` does not hold `alexnet`", "alexnet-owt-7be5be79.pth"]);
+    // Other bytes than the file's name says.
+    place.write("usb/alexnet-owt-7be5be79.pth", "other bytes");
+    predict("alexnet").fails(&["alexnet-owt-7be5be79.pth", "7be5be79"]);
+    let train = ["train", "--folder", "photos", "--model", "alexnet", "--from", "usb"];
+    place.run(&train).fails(&["alexnet-owt-7be5be79.pth", "7be5be79"]);
+    predict("resnet18").fails(&["`usb` does not hold `resnet18`"]);
+    let missing = ["explain", PHOTO, "--model", NETWORK, "--from", "disk"];
+    place.run(&missing).is_misuse("it is no folder");
 }
 
 #[test]

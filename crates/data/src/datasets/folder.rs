@@ -1,7 +1,7 @@
 //! A folder of the user's own images.
 
 use super::table::own_path;
-use super::{DataSetEntry, FolderSplit, ImageFolder, OpenRequest, Opened};
+use super::{DataSetEntry, FolderLayout, FolderSplit, ImageFolder, OpenRequest, Opened};
 use crate::error::Result;
 
 const NAME: &str = "folder";
@@ -21,6 +21,7 @@ pub(super) fn split_of(path: &std::path::Path, request: &OpenRequest) -> Result<
     // The split of a single folder is part of the data, not of the run. Another seed of the run must not move
     // images between training and validation.
     let shares = FolderSplit { val: request.val_fraction, test: 0.0, seed: 0 };
-    let folder = ImageFolder::open(path, request.split, shares)?;
+    let layout = FolderLayout::find_with_list(path, request.val_list.as_deref())?;
+    let folder = ImageFolder::open_layout(&layout, request.split, shares)?;
     Ok(Opened::folder(folder.with_read_options(request.read)))
 }

@@ -2,6 +2,7 @@
 
 mod layout;
 mod left_out;
+mod list;
 mod names;
 mod readable;
 mod scan;
@@ -109,6 +110,33 @@ impl ImageFolder {
         Ok(Self::from_scan(found))
     }
 
+    /// The images of a folder without class folders, whose classes a list names, as ImageNet's validation images come.
+    ///
+    /// Each line of the list names a file and its class: `val.txt` (`ILSVRC2012_val_00000001.JPEG 65`), Kaggle's
+    /// `LOC_val_solution.csv` (`ILSVRC2012_val_00000001,n01751748 111 108 441 193`), or any list of words or of CSV. The
+    /// files go by their names or paths, with or without an ending. The classes go by the names in `classes`, by those in
+    /// `ids` (other names in the same order, or none), or by their numbers from 0. Images that the list does not name
+    /// are left out, with a remark.
+    ///
+    /// # Errors
+    /// If the list cannot be read, names an image that is not there or the same one twice, or has an unknown class. A
+    /// list of bare numbers, such as the ground truth of ILSVRC's development kit, does not say which image is meant.
+    pub fn with_list(
+        folder: impl AsRef<Path>,
+        list: impl AsRef<Path>,
+        classes: &[String],
+        ids: &[String],
+    ) -> Result<Self> {
+        Ok(Self::from_scan(list::read(folder.as_ref(), list.as_ref(), classes, ids)?))
+    }
+
+    /// The list of the images in `folder`, if that has images but no class folders, and a list lies in it or beside it
+    /// under a usual name: `val.txt` or `val.csv` for a folder `val`, or Kaggle's `LOC_val_solution.csv`.
+    pub fn find_list(folder: impl AsRef<Path>) -> Option<PathBuf> {
+        let folder = folder.as_ref();
+        layout::is_flat(folder).then(|| list::find(folder)).flatten()
+    }
+
     /// One split of `root`. [`FolderLayout::find`] determines the layout.
     ///
     /// If the split has its own folder, its images are those of that folder. Otherwise one folder of classes is
@@ -121,12 +149,19 @@ impl ImageFolder {
     /// Those of [`FolderLayout::find`] and [`ImageFolder::new`]. Also if there is only one class, if the split
     /// has neither a folder nor a share, or if it has a class that the training folder lacks.
     pub fn open(root: impl AsRef<Path>, split: Split, shares: FolderSplit) -> Result<Self> {
-        let layout = FolderLayout::find(&root)?;
+        Self::open_layout(&FolderLayout::find(&root)?, split, shares)
+    }
+
+    /// The same for a layout that was found before.
+    ///
+    /// # Errors
+    /// Those of [`ImageFolder::open`].
+    pub fn open_layout(layout: &FolderLayout, split: Split, shares: FolderSplit) -> Result<Self> {
         if !layout.is_split() {
             return Self::deal_out(layout.root(), split, shares);
         }
         let Some(train) = layout.split(Split::Train) else {
-            return Err(Self::no_folder(&layout, Split::Train));
+            return Err(Self::no_folder(layout, Split::Train));
         };
         match (split, layout.split(split)) {
             (Split::Train, _) if layout.split(Split::Val).is_some() => {
@@ -134,14 +169,17 @@ impl ImageFolder {
                 check_several_classes(train, &found.classes)?;
                 Ok(Self::from_scan(found))
             }
-            (Split::Train, _) => Self::deal_out(train, split, without_test(&layout, shares)),
+            (Split::Train, _) => Self::deal_out(train, split, without_test(layout, shares)),
             (_, Some(folder)) => {
                 let trained = class_names(train)?;
                 check_several_classes(train, &trained)?;
-                Self::with_classes(folder, &trained)
+                match layout.list(split) {
+                    Some(list) => Self::with_list(folder, list, &trained, &[]),
+                    None => Self::with_classes(folder, &trained),
+                }
             }
-            (Split::Val, None) => Self::deal_out(train, split, without_test(&layout, shares)),
-            (Split::Test, None) => Err(Self::no_folder(&layout, split)),
+            (Split::Val, None) => Self::deal_out(train, split, without_test(layout, shares)),
+            (Split::Test, None) => Err(Self::no_folder(layout, split)),
         }
     }
 

@@ -35,6 +35,9 @@ pub struct OpenRequest {
     pub read: ReadOptions,
     /// The path of the user's own data.
     pub path: Option<PathBuf>,
+    /// The list that names the classes of an image folder's validation images, if these lie in no class folders
+    /// ([`ImageFolder::with_list`]).
+    pub val_list: Option<PathBuf>,
     /// The share of an image folder without validation images that is kept for validation, in `0.0..1.0`.
     pub val_fraction: f64,
     /// Number of training images, for a data set that is drawn.
@@ -57,6 +60,7 @@ impl OpenRequest {
             seed: 0,
             read: ReadOptions::default(),
             path: None,
+            val_list: None,
             val_fraction: 0.2,
             train_images: 800,
             val_images: 200,
@@ -83,6 +87,11 @@ impl OpenRequest {
     /// Sets the path of the user's own data.
     pub fn path(self, path: impl Into<PathBuf>) -> Self {
         Self { path: Some(path.into()), ..self }
+    }
+
+    /// Sets the list of the classes of the validation images.
+    pub fn val_list(self, list: impl Into<PathBuf>) -> Self {
+        Self { val_list: Some(list.into()), ..self }
     }
 
     /// Sets the share that is kept for validation.
@@ -257,7 +266,9 @@ impl DataSetEntry {
     /// Those of [`DataSetEntry::place`] and [`FolderLayout::find`].
     pub fn layout(&self, request: &OpenRequest) -> Result<Option<FolderLayout>> {
         match self.place(request)?.filter(|_| self.is_image_folder) {
-            Some(place) => FolderLayout::find(place.path).map(Some),
+            Some(place) => {
+                FolderLayout::find_with_list(place.path, request.val_list.as_deref()).map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -9,7 +9,7 @@ use crate::layers::{
     AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Gelu, LayerNorm, LayerNormOptions, Linear,
     LinearOptions, StochasticDepth, images_to_features,
 };
-use crate::{Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass};
+use crate::{Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass, TimmNames};
 
 const HEAD: &str = "classifier.2";
 const CAM_LAYER: &str = "features.7";
@@ -316,6 +316,36 @@ impl ConvNeXt {
     }
 }
 
+/// timm's name of a parameter.
+fn timm_name(path: &[&str]) -> Option<String> {
+    Some(match path {
+        ["classifier", "0", field] => format!("head.norm.{field}"),
+        ["classifier", "2", field] => format!("head.fc.{field}"),
+        ["features", "0", layer, field] => format!("stem.{layer}.{field}"),
+        ["features", place, rest @ ..] => {
+            // Stages and what lies between them take turns.
+            let place: usize = place.parse().ok()?;
+            let (stage, next) = ((place - 1) / 2, place / 2);
+            match rest {
+                [block, "layer_scale"] => format!("stages.{stage}.blocks.{block}.gamma"),
+                [block, "block", layer, field] => {
+                    let layer = match *layer {
+                        "0" => "conv_dw",
+                        "2" => "norm",
+                        "3" => "mlp.fc1",
+                        "5" => "mlp.fc2",
+                        _ => return None,
+                    };
+                    format!("stages.{stage}.blocks.{block}.{layer}.{field}")
+                }
+                [layer, field] => format!("stages.{next}.downsample.{layer}.{field}"),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
+}
+
 impl Model for ConvNeXt {
     backbone_and_head!();
 
@@ -325,5 +355,15 @@ impl Model for ConvNeXt {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(CAM_LAYER)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let names = TimmNames::of(&self.parameters, |path, _| timm_name(path));
+        // timm keeps the scale of each channel without the axes of the image.
+        let scales =
+            self.parameters.all().into_iter().filter(|p| p.path().ends_with(".layer_scale"));
+        let with_shape =
+            |names: TimmNames, scale: Parameter| names.shape(scale.path(), [scale.elem_count()]);
+        Some(scales.fold(names, with_shape))
     }
 }

@@ -16,9 +16,12 @@ use crate::layers::{
     ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions, SqueezeExcitation,
     SqueezeExcitationOptions, StochasticDepth, images_to_features,
 };
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::timm::Shapes;
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames, timm};
 
 const HEAD: &str = "classifier.1";
+/// What timm's batch norms add to the variance.
+const TIMM_EPS: f64 = 1e-5;
 
 pub(super) fn efficientnet_b0() -> NetworkEntry {
     v1("efficientnet_b0", EfficientNetConfig::b0, 224).summary("Tan and Le 2019, B0")
@@ -109,6 +112,7 @@ pub struct EfficientNet {
     dropout: Dropout,
     classifier: Linear,
     cam_layer: String,
+    norm_eps: f64,
 }
 
 /// Blocks of one width.
@@ -239,7 +243,7 @@ impl EfficientNet {
         let vb_last = features.pp(stages.len() + 1);
         let cam_layer = vb_last.pp(2).path().to_owned();
         let last = conv_norm(ConvNormOptions::new(from, config.last_channels, 1), vb_last)?;
-        let EfficientNetConfig { spec, dropout, last_channels, .. } = config;
+        let EfficientNetConfig { spec, dropout, last_channels, norm_eps, .. } = config;
         Ok(Self {
             avgpool: GlobalAvgPool::new(vb.pp("avgpool")),
             dropout: Dropout::new(spec.dropout.unwrap_or(dropout), vb.pp("classifier.0")),
@@ -250,6 +254,7 @@ impl EfficientNet {
             stages,
             last,
             cam_layer,
+            norm_eps,
         })
     }
 
@@ -275,6 +280,23 @@ fn classifier(features: usize, classes: usize, vb: ParameterBuilder) -> Result<L
     Linear::new(options.bias_init(Init::Constant(0.0)), vb)
 }
 
+/// timm's name of a parameter. `last` is the number of the last convolution among the features.
+fn timm_name(path: &[&str], last: &str, shapes: &Shapes) -> Option<String> {
+    Some(match path {
+        ["classifier", "1", field] => format!("classifier.{field}"),
+        ["features", "0", "0", field] => format!("conv_stem.{field}"),
+        ["features", "0", "1", field] => format!("bn1.{field}"),
+        ["features", place, "0", field] if *place == last => format!("conv_head.{field}"),
+        ["features", place, "1", field] if *place == last => format!("bn2.{field}"),
+        ["features", place, number, "block", inner @ ..] => {
+            let block = format!("features.{place}.{number}.block");
+            let inner = timm::inverted_residual(&block, inner, shapes)?;
+            format!("blocks.{}.{number}.{inner}", place.parse::<usize>().ok()? - 1)
+        }
+        _ => return None,
+    })
+}
+
 impl Model for EfficientNet {
     backbone_and_head!();
 
@@ -284,5 +306,11 @@ impl Model for EfficientNet {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(&self.cam_layer)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let last = (self.stages.len() + 1).to_string();
+        let names = TimmNames::of(&self.parameters, |path, shapes| timm_name(path, &last, shapes));
+        Some(names.eps(TIMM_EPS, self.norm_eps))
     }
 }

@@ -8,7 +8,7 @@ use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
     ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions, images_to_features,
 };
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames, timm};
 
 const HEAD: &str = "classifier.1";
 const CAM_LAYER: &str = "layers.16";
@@ -261,6 +261,31 @@ impl MnasNet {
     }
 }
 
+/// timm's name of a parameter.
+fn timm_name(path: &[&str]) -> Option<String> {
+    // Convolutions, norms and activations are numbered through.
+    let in_block = |convs: usize, place: &str, field: &str| {
+        let place: usize = place.parse().ok()?;
+        timm::in_block(convs, convs == 2, place / 3, place.is_multiple_of(3), field)
+    };
+    Some(match path {
+        ["classifier", "1", field] => format!("classifier.{field}"),
+        ["layers", "0", field] => format!("conv_stem.{field}"),
+        ["layers", "1", field] => format!("bn1.{field}"),
+        ["layers", "14", field] => format!("conv_head.{field}"),
+        ["layers", "15", field] => format!("bn2.{field}"),
+        ["layers", place, field] => {
+            let place = place.parse::<usize>().ok()?.checked_sub(3)?.to_string();
+            format!("blocks.0.0.{}", in_block(2, &place, field)?)
+        }
+        ["layers", stack, block, "layers", place, field] => {
+            let stage = stack.parse::<usize>().ok()?.checked_sub(7)?;
+            format!("blocks.{stage}.{block}.{}", in_block(3, place, field)?)
+        }
+        _ => return None,
+    })
+}
+
 impl Model for MnasNet {
     backbone_and_head!();
 
@@ -270,6 +295,10 @@ impl Model for MnasNet {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(CAM_LAYER)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        Some(TimmNames::of(&self.parameters, |path, _| timm_name(path)))
     }
 }
 

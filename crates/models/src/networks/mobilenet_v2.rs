@@ -6,9 +6,10 @@ use candle_vision_ops::Activation;
 use super::config::{backbone_and_head, of_spec};
 use super::{NetworkEntry, check, torchvision};
 use crate::layers::{
-    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, images_to_features,
+    ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Linear, LinearOptions, images_to_features,
 };
-use crate::{Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::timm::{Shapes, shapes_of};
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames, timm};
 
 const HEAD: &str = "classifier.1";
 const CAM_LAYER: &str = "features.18.2";
@@ -153,7 +154,10 @@ impl MobileNetV2 {
         let vb_last = features.pp(blocks.len() + 1);
         let last = activated(ConvNormOptions::new(from, LAST_CHANNELS, 1), vb_last)?;
         let dropout = Dropout::new(spec.dropout.unwrap_or(dropout), vb.pp("classifier.0"));
-        let classifier = Linear::new((LAST_CHANNELS, spec.num_classes), vb.pp(HEAD))?;
+        let classifier = LinearOptions::new(LAST_CHANNELS, spec.num_classes)
+            .init(Init::Normal { mean: 0.0, std: 0.01 })
+            .bias_init(Init::Constant(0.0));
+        let classifier = Linear::new(classifier, vb.pp(HEAD))?;
         let (avgpool, parameters) = (GlobalAvgPool::new(vb.pp("avgpool")), vb.parameters());
         Ok(Self { spec, parameters, stem, blocks, last, avgpool, dropout, classifier })
     }
@@ -174,6 +178,43 @@ impl MobileNetV2 {
     }
 }
 
+/// Channels of the output of block `i`.
+fn output_channels(i: usize, shapes: &Shapes) -> usize {
+    let norm = |layer: usize| shapes.get(&format!("features.{i}.conv.{layer}.running_mean"));
+    (0..4).rev().find_map(norm).and_then(|shape| shape.first().copied()).unwrap_or(0)
+}
+
+/// timm's name of a parameter. `last` is the number of the last convolution, and `stages` has timm's stage and number of
+/// each block.
+fn timm_name(
+    path: &[&str],
+    last: &str,
+    stages: &[(usize, usize)],
+    shapes: &Shapes,
+) -> Option<String> {
+    Some(match path {
+        ["classifier", "1", field] => format!("classifier.{field}"),
+        ["features", "0", "0", field] => format!("conv_stem.{field}"),
+        ["features", "0", "1", field] => format!("bn1.{field}"),
+        ["features", place, "0", field] if *place == last => format!("conv_head.{field}"),
+        ["features", place, "1", field] if *place == last => format!("bn2.{field}"),
+        ["features", number, "conv", inner @ ..] => {
+            let expands = shapes.contains_key(&format!("features.{number}.conv.1.0.weight"));
+            let convs = if expands { 3 } else { 2 };
+            let (place, is_conv, field) = match inner {
+                [place, layer, field] => (place.parse().ok()?, *layer == "0", field),
+                // The last convolution and its norm lie side by side.
+                [place, field] => (convs - 1, place.parse::<usize>().ok()? == convs - 1, field),
+                _ => return None,
+            };
+            let inner = timm::in_block(convs, !expands, place, is_conv, field)?;
+            let (stage, block) = stages.get(number.parse::<usize>().ok()? - 1)?;
+            format!("blocks.{stage}.{block}.{inner}")
+        }
+        _ => return None,
+    })
+}
+
 impl Model for MobileNetV2 {
     backbone_and_head!();
 
@@ -183,5 +224,13 @@ impl Model for MobileNetV2 {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(CAM_LAYER)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let shapes = shapes_of(&self.parameters);
+        let stages = timm::stages((1..=self.blocks.len()).map(|i| output_channels(i, &shapes)));
+        let last = (self.blocks.len() + 1).to_string();
+        let name = |path: &[&str], shapes: &Shapes| timm_name(path, &last, &stages, shapes);
+        Some(TimmNames::of(&self.parameters, name))
     }
 }

@@ -10,10 +10,14 @@ use crate::layers::{
     ConvNorm, ConvNormOptions, Dropout, GlobalAvgPool, Hardswish, Linear, LinearOptions,
     SqueezeExcitation, SqueezeExcitationOptions, images_to_features,
 };
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::timm::{Shapes, shapes_of};
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames, timm};
 
 const HEAD: &str = "classifier.3";
 const STEM_CHANNELS: usize = 16;
+/// What batch norms add to the variance, here and in timm.
+const EPS: f64 = 1e-3;
+const TIMM_EPS: f64 = 1e-5;
 
 pub(super) fn mobilenet_v3_small() -> NetworkEntry {
     mobilenet_v3("mobilenet_v3_small", MobileNetV3Config::small)
@@ -202,7 +206,7 @@ fn conv_norm(
     activation: Activation,
     vb: ParameterBuilder,
 ) -> Result<ConvNorm> {
-    ConvNorm::new(options.eps(1e-3).momentum(0.01).activation(activation), vb)
+    ConvNorm::new(options.eps(EPS).momentum(0.01).activation(activation), vb)
 }
 
 /// A layer of the classifier; its weight begins small.
@@ -307,6 +311,32 @@ impl MobileNetV3 {
     }
 }
 
+/// Channels of the output of block `i`.
+fn output_channels(i: usize, shapes: &Shapes) -> usize {
+    let kernel = |layer: usize| shapes.get(&format!("features.{i}.block.{layer}.0.weight"));
+    (0..4).rev().find_map(kernel).and_then(|shape| shape.first().copied()).unwrap_or(0)
+}
+
+/// timm's name of a parameter. `stages` has timm's stage and number of each block.
+fn timm_name(path: &[&str], stages: &[(usize, usize)], shapes: &Shapes) -> Option<String> {
+    Some(match path {
+        ["classifier", "0", field] => format!("conv_head.{field}"),
+        ["classifier", "3", field] => format!("classifier.{field}"),
+        ["features", "0", "0", field] => format!("conv_stem.{field}"),
+        ["features", "0", "1", field] => format!("bn1.{field}"),
+        // The last convolution is a stage of its own.
+        ["features", _, "0", field] => format!("blocks.{}.0.conv.{field}", stages.last()?.0 + 1),
+        ["features", _, "1", field] => format!("blocks.{}.0.bn1.{field}", stages.last()?.0 + 1),
+        ["features", number, "block", inner @ ..] => {
+            let inner =
+                timm::inverted_residual(&format!("features.{number}.block"), inner, shapes)?;
+            let (stage, block) = stages.get(number.parse::<usize>().ok()? - 1)?;
+            format!("blocks.{stage}.{block}.{inner}")
+        }
+        _ => return None,
+    })
+}
+
 impl Model for MobileNetV3 {
     backbone_and_head!();
 
@@ -316,5 +346,18 @@ impl Model for MobileNetV3 {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(&self.cam_layer)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let shapes = shapes_of(&self.parameters);
+        let channels = (1..=self.blocks.len()).map(|i| output_channels(i, &shapes));
+        let stages = timm::stages(channels);
+        let names =
+            TimmNames::of(&self.parameters, |path, shapes| timm_name(path, &stages, shapes));
+        // What torchvision has as a linear layer is a convolution of single pixels there.
+        let hidden = "classifier.0.weight";
+        let shape = shapes.get(hidden).map(|shape| [&shape[..], &[1, 1]].concat());
+        let names = names.eps(TIMM_EPS, EPS);
+        Some(names.shape(hidden, shape.unwrap_or_default()))
     }
 }

@@ -34,7 +34,7 @@ pub struct PublishedWeights {
     pub parameters: usize,
     /// Multiply-adds of one image of the preprocessing's size; 0 where it is not known.
     pub multiply_adds: u64,
-    /// Number of classes that they tell apart.
+    /// Number of classes that they tell apart; 0 for a backbone without a head.
     pub num_classes: usize,
     /// What images go through before the network sees them.
     pub preprocessing: EvalPreprocessing,

@@ -12,7 +12,7 @@ use crate::layers::{
     ConvNorm, ConvNormOptions, GlobalAvgPool, Linear, LinearOptions, SqueezeExcitation,
     SqueezeExcitationOptions, images_to_features,
 };
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames};
 
 const HEAD: &str = "fc";
 
@@ -260,6 +260,28 @@ fn check_widths(config: &RegNetConfig) -> Result<()> {
     )
 }
 
+/// timm's name of a parameter.
+fn timm_name(path: &[&str]) -> Option<String> {
+    let layer = |place: &str| if place == "0" { "conv" } else { "bn" };
+    Some(match path {
+        ["fc", field] => format!("head.fc.{field}"),
+        ["stem", place, field] => format!("stem.{}.{field}", layer(place)),
+        ["trunk_output", _, block, inner @ ..] => {
+            let (stage, number) = block.strip_prefix("block")?.split_once('-')?;
+            let inner = match inner {
+                ["proj", place, field] => format!("downsample.{}.{field}", layer(place)),
+                ["f", "se", fc, field] => format!("se.{fc}.{field}"),
+                ["f", "a", place, field] => format!("conv1.{}.{field}", layer(place)),
+                ["f", "b", place, field] => format!("conv2.{}.{field}", layer(place)),
+                ["f", "c", place, field] => format!("conv3.{}.{field}", layer(place)),
+                _ => return None,
+            };
+            format!("s{stage}.b{}.{inner}", number.parse::<usize>().ok()? + 1)
+        }
+        _ => return None,
+    })
+}
+
 impl Model for RegNet {
     backbone_and_head!();
 
@@ -269,5 +291,9 @@ impl Model for RegNet {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(&self.cam_layer)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        Some(TimmNames::of(&self.parameters, |path, _| timm_name(path)))
     }
 }

@@ -14,7 +14,7 @@ use candle_core::{Result, Tensor, bail};
 use super::config::{backbone_and_head, of_spec};
 use super::{InputSizes, NetworkEntry, check, torchvision};
 use crate::layers::{GlobalAvgPool, LayerNorm, Linear, LinearOptions, images_to_features};
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames};
 use stage::{PatchMerging, Stage, Stem};
 use window::Windows;
 
@@ -216,6 +216,32 @@ impl SwinTransformer {
     }
 }
 
+/// timm's name of a parameter.
+fn timm_name(path: &[&str]) -> Option<String> {
+    Some(match path {
+        ["head", field] => format!("head.fc.{field}"),
+        ["features", "0", "0", field] => format!("patch_embed.proj.{field}"),
+        ["features", "0", "2", field] => format!("patch_embed.norm.{field}"),
+        ["features", place, rest @ ..] => {
+            // Stages and what lies between them take turns.
+            let place: usize = place.parse().ok()?;
+            let (stage, next) = ((place - 1) / 2, place / 2);
+            match rest {
+                [layer, field] => format!("layers.{next}.downsample.{layer}.{field}"),
+                [block, "mlp", "0", field] => {
+                    format!("layers.{stage}.blocks.{block}.mlp.fc1.{field}")
+                }
+                [block, "mlp", "3", field] => {
+                    format!("layers.{stage}.blocks.{block}.mlp.fc2.{field}")
+                }
+                [block, inner @ ..] => format!("layers.{stage}.blocks.{block}.{}", inner.join(".")),
+                [] => return None,
+            }
+        }
+        _ => return None,
+    })
+}
+
 impl Model for SwinTransformer {
     backbone_and_head!();
 
@@ -225,5 +251,10 @@ impl Model for SwinTransformer {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(&self.cam_layer)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let names = TimmNames::of(&self.parameters, |path, _| timm_name(path));
+        Some(names.computed(".relative_position_index"))
     }
 }

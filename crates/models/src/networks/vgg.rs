@@ -9,7 +9,7 @@ use crate::layers::{
     AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Conv2dOptions, ConvNorm, Dropout, Linear,
     LinearOptions, MaxPool2d, Relu, flatten, images_to_features,
 };
-use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
+use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass, TimmNames};
 
 const HEAD: &str = "classifier.6";
 
@@ -280,6 +280,16 @@ impl Vgg {
     }
 }
 
+/// timm's name of a parameter.
+fn timm_name(path: &[&str]) -> Option<String> {
+    Some(match path {
+        ["classifier", "0", field] => format!("pre_logits.fc1.{field}"),
+        ["classifier", "3", field] => format!("pre_logits.fc2.{field}"),
+        ["classifier", "6", field] => format!("head.fc.{field}"),
+        _ => return None,
+    })
+}
+
 impl Model for Vgg {
     backbone_and_head!();
 
@@ -289,5 +299,17 @@ impl Model for Vgg {
 
     fn cam_layer(&self) -> Option<&str> {
         Some(&self.cam_layer)
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let mut names = TimmNames::of(&self.parameters, |path, _| timm_name(path));
+        // timm has these linear layers as convolutions, the first of all that the pool leaves.
+        for (path, [height, width]) in
+            [("classifier.0.weight", [7, 7]), ("classifier.3.weight", [1, 1])]
+        {
+            let shape = self.parameters.get(path)?.var().dims().to_vec();
+            names = names.shape(path, [shape[0], shape[1] / (height * width), height, width]);
+        }
+        Some(names)
     }
 }

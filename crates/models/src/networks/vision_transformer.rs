@@ -47,17 +47,17 @@ pub use network::VisionTransformer;
 type Config = VisionTransformerConfig;
 
 pub(super) fn deit_tiny_patch16_224() -> NetworkEntry {
-    deit(Config::deit_tiny_patch16_224, "a1311bcf", [0.722, 0.911], 5_717_416)
+    deit(Config::deit_tiny_patch16_224, "a1311bcf", [0.722_02, 0.911_24], 5_717_416)
         .summary("Touvron et al. 2020, 12 layers of 192 features, 16x16 patches")
 }
 
 pub(super) fn deit_small_patch16_224() -> NetworkEntry {
-    deit(Config::deit_small_patch16_224, "cd65a155", [0.799, 0.95], 22_050_664)
+    deit(Config::deit_small_patch16_224, "cd65a155", [0.798_54, 0.949_68], 22_050_664)
         .summary("Touvron et al. 2020, 12 layers of 384 features, 16x16 patches")
 }
 
 pub(super) fn deit_base_patch16_224() -> NetworkEntry {
-    deit(Config::deit_base_patch16_224, "b5f2ef4d", [0.818, 0.956], 86_567_656)
+    deit(Config::deit_base_patch16_224, "b5f2ef4d", [0.818_46, 0.955_94], 86_567_656)
         .summary("Touvron et al. 2020, 12 layers of 768 features, 16x16 patches")
 }
 
@@ -88,17 +88,17 @@ pub(super) fn vit_h_14() -> NetworkEntry {
 }
 
 pub(super) fn vit_small_patch14_dinov2() -> NetworkEntry {
-    vit(row, Config::vit_small_patch14_dinov2)
+    backbone(Config::vit_small_patch14_dinov2, &LVD142M, "vit_small_patch14_dinov2.lvd142m")
         .summary("Oquab et al. 2023, DINOv2's ViT-S/14, a backbone without a trained head")
 }
 
 pub(super) fn vit_base_patch14_dinov2() -> NetworkEntry {
-    vit(row, Config::vit_base_patch14_dinov2)
+    backbone(Config::vit_base_patch14_dinov2, &LVD142M, "vit_base_patch14_dinov2.lvd142m")
         .summary("Oquab et al. 2023, DINOv2's ViT-B/14, a backbone without a trained head")
 }
 
 pub(super) fn vit_base_patch16_224_mae() -> NetworkEntry {
-    vit(row, Config::vit_base_patch16_224_mae)
+    backbone(Config::vit_base_patch16_224_mae, &MAE, "vit_base_patch16_224.mae")
         .summary("He et al. 2021, masked autoencoder's ViT-B/16, a backbone without a trained head")
 }
 
@@ -124,7 +124,44 @@ fn vit(
         .cam_layer(&form.cam_layer())
 }
 
-/// The accuracies are those of DeiT's README, on the preprocessing of its `main.py --eval`.
+/// Self-supervised weights, as timm has them on the hub.
+struct SelfSupervised {
+    version: &'static str,
+    source: &'static str,
+    /// Share of the resized image that is cut out, as timm's `crop_pct`.
+    crop: f64,
+}
+
+const LVD142M: SelfSupervised = SelfSupervised {
+    version: "LVD142M",
+    source: "Meta AI's DINOv2 by timm, Apache-2.0",
+    crop: 1.0,
+};
+const MAE: SelfSupervised =
+    SelfSupervised { version: "MAE", source: "Meta AI's MAE by timm, CC-BY-NC 4.0", crop: 0.9 };
+
+/// A network whose published weights have no head, from the repository `timm/NAME` of the hub. timm has none of MoCo v3.
+fn backbone(
+    config: fn() -> VisionTransformerConfig,
+    weights: &SelfSupervised,
+    name: &str,
+) -> NetworkEntry {
+    let spec = config().spec;
+    let side = spec.input[1];
+    let preprocessing = EvalPreprocessing::IMAGENET
+        .sizes((side as f64 / weights.crop) as usize, side)
+        .interpolation(ResizeInterpolation::Bicubic);
+    // The hub names the checksum of a file itself when the file is fetched.
+    let url = format!("https://huggingface.co/timm/{name}/resolve/main/model.safetensors");
+    let published = PublishedWeights::new(weights.version, &spec.architecture, 0)
+        .url(&url, "")
+        .source(weights.source)
+        .preprocessing(preprocessing);
+    vit(row, config).weights(published)
+}
+
+/// The accuracies are those that `README_deit.md` of <https://github.com/facebookresearch/deit> has for `main.py --eval`,
+/// whose preprocessing this is.
 fn deit(
     config: fn() -> VisionTransformerConfig,
     sha256: &str,

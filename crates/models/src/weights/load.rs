@@ -6,7 +6,7 @@ use candle_core::{DType, Error, Result, Tensor};
 
 use super::fit::{Fitted, fit, is_of_head};
 use super::names::{renamed, with_current_names};
-use super::{LoadReport, Strictness};
+use super::{LoadReport, Strictness, timm};
 use crate::{Model, Parameter};
 
 /// Copies `tensors` into `model`, all of them or none, and reports what fitted.
@@ -14,6 +14,7 @@ use crate::{Model, Parameter};
 /// - The names may have a common prefix (`module.`, `model.`, `_orig_mod.`, `backbone.`).
 /// - The head may have another name.
 /// - The names may be those of an older version of the network ([`Model::rename_weight`]).
+/// - The names may be timm's ([`Model::timm_names`]).
 /// - Auxiliary classifiers ([`Model::auxiliary_heads`]) are left out where the network was built without them.
 /// - Tensors that the network knows to be no part of it ([`Model::leaves_out_weight`]) are left out.
 /// - A trainer's tensors (an optimizer's state, averages) may stand beside the network's.
@@ -34,8 +35,10 @@ pub fn load(
     let all = model.parameters().all();
     let ours: HashSet<&str> = all.iter().map(Parameter::path).collect();
     let (tensors, older_names) = with_current_names(tensors, |name| model.rename_weight(name));
-    let Fitted { tensors: fitted, mut report } = fit(model, renamed(&tensors, &ours)?, strictness)?;
-    report.older_names = older_names;
+    let mut renamed = renamed(&tensors, &ours)?;
+    let timm_names = timm::with_our_names(model, &tensors, &ours, &mut renamed)?;
+    let Fitted { tensors: fitted, mut report } = fit(model, renamed, strictness)?;
+    (report.older_names, report.timm_names) = (older_names, timm_names);
     if report.matched.is_empty() {
         return Err(Error::Msg(format!(
             "these are no weights of `{}`: none of its {} tensors (`{}`, ...) is in the file (`{}`, \

@@ -29,6 +29,8 @@ pub struct LoadReport {
     /// Names in the file that are those of an older version of the network, see
     /// [`Model::rename_weight`](crate::Model::rename_weight).
     pub older_names: Vec<String>,
+    /// Names in the file that are timm's, see [`Model::timm_names`](crate::Model::timm_names).
+    pub timm_names: Vec<String>,
     /// Names of tensors of the file that are no part of the network: an optimizer's state, averaged weights, or
     /// other parts of a larger network.
     pub left_out: Vec<String>,
@@ -57,6 +59,9 @@ impl Display for LoadReport {
         }
         if !self.older_names.is_empty() {
             write!(f, ", {} of them under an older name", self.older_names.len())?;
+        }
+        if !self.timm_names.is_empty() {
+            write!(f, ", {} of them under timm's names", self.timm_names.len())?;
         }
         if !self.converted.is_empty() {
             write!(f, ", converted from {}", self.converted.join(" and "))?;

@@ -87,5 +87,5 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, String> {
             .map_err(|error| format!("its tensor `{name}` cannot be read: {error}"))?;
         tensors.insert(name.to_owned(), tensor);
     }
-    Ok(WeightFile { tensors, dictionary: None, left_out: Vec::new() })
+    Ok(WeightFile { tensors, dictionary: None, left_out: Vec::new(), other_network: None })
 }

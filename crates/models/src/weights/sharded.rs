@@ -33,8 +33,12 @@ pub(super) fn read(path: &Path, len: u64) -> Result<WeightFile, String> {
     let Index { weight_map } = serde_json::from_slice(&text)
         .map_err(|error| format!("it is no index of weight files ({error})"))?;
     let files: BTreeSet<&String> = weight_map.values().collect();
-    let mut whole =
-        WeightFile { tensors: Default::default(), dictionary: None, left_out: Vec::new() };
+    let mut whole = WeightFile {
+        tensors: Default::default(),
+        dictionary: None,
+        left_out: Vec::new(),
+        other_network: None,
+    };
     for file in files {
         // A name with a folder in it could lead anywhere, and that of an index back to this one.
         let is_name = Path::new(file).file_name().is_some_and(|name| name == file.as_str());

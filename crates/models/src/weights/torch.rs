@@ -130,7 +130,7 @@ fn tensors(
         }
     }
     let dictionary = (!found.path.is_empty()).then_some(found.path);
-    Ok(WeightFile { tensors, dictionary, left_out })
+    Ok(WeightFile { tensors, dictionary, left_out, other_network: None })
 }
 
 /// How many bytes of its storage a tensor needs, from the start of the storage.

@@ -155,6 +155,9 @@ impl<'a> DataFolder<'a> {
         if let Some(path) = &settings.path {
             request = request.path(near(path));
         }
+        if let Some(list) = &settings.val_list {
+            request = request.val_list(near(list));
+        }
         request.options.clone_from(&settings.options);
         request
     }

@@ -16,7 +16,7 @@ pub struct Remarks {
 
 impl Remarks {
     /// Takes in what a data set has to say.
-    pub(crate) fn note(&mut self, opened: &Opened) {
+    pub fn note(&mut self, opened: &Opened) {
         if let Some((folder, left_out)) = &opened.left_out {
             self.left_out.insert(folder.clone(), left_out.clone());
         }

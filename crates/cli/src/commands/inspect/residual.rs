@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ResidualArgs, registry: &Registry) -> Result<ExitCode> 
     let model = classifier.model();
     let blocks = residual_blocks(model)?;
     let folder = args.folder.as_deref();
-    let dataset = measured::images(folder, &network, &args.data, registry)?;
+    let dataset = measured::images(folder, None, &network, &args.data, registry)?;
     let config = LoaderConfig::new(args.batch_size);
     let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
 

@@ -53,7 +53,10 @@ pub(super) fn train(
     if let Some(memory) = args.memory {
         command.arg("--memory").arg(memory.0.to_string());
     }
-    if args.offline {
+    if let Some(from) = &args.origins.from {
+        command.arg("--from").arg(from);
+    }
+    if args.origins.offline {
         command.arg("--offline");
     }
     // The end of its input tells the process to stop: it comes in any case when this process ends.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_vision::Registry;
 use candle_vision::train::{Checkpoint, Error, RunFolder, StopReason};
-use candle_vision_recipe::{Recipe, changes};
+use candle_vision_recipe::{BatchSize, Recipe, changes};
 
 use super::Planned;
 
@@ -50,7 +50,12 @@ pub(super) fn progress(planned: &Planned, folder: &Path, registry: &Registry) ->
             path.display()
         )
     };
-    let changed = changes::between(&recorded, &planned.settings).with_context(other)?;
+    let mut settings = planned.settings.clone();
+    if settings.data.batch_size == BatchSize::Auto {
+        // The run goes on with the number that it recorded.
+        settings.data.batch_size = recorded.data.batch_size;
+    }
+    let changed = changes::between(&recorded, &settings).with_context(other)?;
     // It decides when a run ends, so that a finished one may be finished no longer.
     if let Some(change) = changed.iter().find(|c| c.key().starts_with("training.early_stop")) {
         return Err(anyhow::anyhow!("`{}` is {}", change.key(), change.told()).context(other()));

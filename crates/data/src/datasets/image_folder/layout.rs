@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use faults::single_class;
 
+use super::list;
 use super::names::{last_name, split_called};
 use super::scan::check_is_folder;
 use super::walk::{folders_in, holds_images, holds_images_below};
@@ -34,6 +35,8 @@ pub struct FolderLayout {
     root: PathBuf,
     /// The folder of each split. All are `None` for one folder of classes.
     splits: [Option<PathBuf>; 3],
+    /// The list of the classes of a split whose folder has no class folders.
+    lists: [Option<PathBuf>; 3],
     /// Folders next to the splits that belong to no split.
     unused: Vec<PathBuf>,
 }
@@ -46,11 +49,26 @@ impl FolderLayout {
     /// class folders, class folders next to splits, a data set one folder below, or images without class
     /// folders.
     pub fn find(root: impl AsRef<Path>) -> Result<Self> {
+        Self::find_with_list(root, None)
+    }
+
+    /// The same, where `val_list` names the classes of the validation images, if they lie in no class folders
+    /// ([`ImageFolder::with_list`](super::ImageFolder::with_list)). Without it, a list is looked for under its usual
+    /// names.
+    ///
+    /// # Errors
+    /// As [`FolderLayout::find`], or if there is no folder of images that `val_list` could be for.
+    pub fn find_with_list(root: impl AsRef<Path>, val_list: Option<&Path>) -> Result<Self> {
         let root = root.as_ref();
         check_is_folder(root)?;
         let folders = folders_in(root)?;
-        let (named, others): (Vec<_>, Vec<_>) =
-            folders.into_iter().map(Candidate::of).partition(|folder| folder.split.is_some());
+        let (named, others): (Vec<_>, Vec<_>) = folders
+            .into_iter()
+            .map(|path| Candidate::of(path, val_list))
+            .partition(|folder| folder.split.is_some());
+        if let Some(list) = val_list.filter(|_| named.iter().all(|folder| folder.list.is_none())) {
+            return Err(faults::list_without_images(root, list));
+        }
         let splits = [Split::Train, Split::Val, Split::Test]
             .map(|split| faults::only_one(root, split, &named));
         let [train, val, test] = splits;
@@ -70,10 +88,15 @@ impl FolderLayout {
         }
         faults::check_unused_splits(&named)?;
         faults::check_different(&splits)?;
+        let list = |split: &Option<PathBuf>| {
+            let of_split = named.iter().find(|folder| Some(&folder.path) == split.as_ref());
+            of_split.and_then(|folder| folder.list.clone())
+        };
+        let lists = splits.each_ref().map(list);
         let is_used = |path: &PathBuf| splits.iter().flatten().any(|used| used == path);
         let unused = named.into_iter().chain(others).map(|folder| folder.path);
         let unused = unused.filter(|path| !is_used(path)).collect();
-        Ok(Self { root: root.to_path_buf(), splits, unused })
+        Ok(Self { root: root.to_path_buf(), splits, lists, unused })
     }
 
     fn one_folder(root: &Path, named: Vec<Candidate>, others: Vec<Candidate>) -> Result<Self> {
@@ -81,7 +104,8 @@ impl FolderLayout {
             named.into_iter().chain(others).map(|folder| folder.path).collect();
         folders.sort();
         faults::check_classes(root, &folders)?;
-        Ok(Self { root: root.to_path_buf(), splits: [None, None, None], unused: Vec::new() })
+        let none = || [None, None, None];
+        Ok(Self { root: root.to_path_buf(), splits: none(), lists: none(), unused: Vec::new() })
     }
 
     /// The folder whose layout this is.
@@ -92,6 +116,11 @@ impl FolderLayout {
     /// The folder of a split. `None` if it has none.
     pub fn split(&self, split: Split) -> Option<&Path> {
         self.splits[split as usize].as_deref()
+    }
+
+    /// The list that names the classes of a split's images. `None` if they lie in class folders.
+    pub fn list(&self, split: Split) -> Option<&Path> {
+        self.lists[split as usize].as_deref()
     }
 
     /// Whether there are folders for splits. If not, it is one folder of classes.
@@ -113,7 +142,8 @@ impl std::fmt::Display for FolderLayout {
                 Split::Val => "to validate on",
                 Split::Test => "to test on",
             };
-            Some(format!("`{}` {purpose}", last_name(folder)))
+            let by = self.list(split).map(|list| format!(" by the list `{}`", last_name(list)));
+            Some(format!("`{}` {purpose}{}", last_name(folder), by.unwrap_or_default()))
         };
         let parts: Vec<String> =
             [Split::Train, Split::Val, Split::Test].into_iter().filter_map(named).collect();
@@ -134,24 +164,34 @@ struct Candidate {
     images: bool,
     /// Its subfolders with images, at most two.
     classes: Vec<PathBuf>,
+    /// The list of its images' classes, if it is not one to train on.
+    list: Option<PathBuf>,
 }
 
 impl Candidate {
-    fn of(path: PathBuf) -> Self {
+    fn of(path: PathBuf, val_list: Option<&Path>) -> Self {
         let split = split_called(&last_name(&path));
-        if split.is_none() {
-            return Self { path, split, images: false, classes: Vec::new() };
-        }
+        let Some(is) = split else {
+            return Self { path, split, images: false, classes: Vec::new(), list: None };
+        };
         let images = holds_images(&path);
         let classes = class_folders(&path, 2);
-        Self { path, split, images, classes }
+        let given = val_list.filter(|_| is == Split::Val).map(Path::to_path_buf);
+        let is_listed = is != Split::Train && images && classes.is_empty();
+        let list = is_listed.then(|| given.or_else(|| list::find(&path))).flatten();
+        Self { path, split, images, classes, list }
     }
 
-    /// Whether it contains class folders. A few stray images next to several class folders do not make it a
+    /// Whether the classes of its images are known, by class folders or by a list. A few stray images next to several class folders do not make it a
     /// class.
     fn holds_classes(&self) -> bool {
-        self.classes.len() > 1 || (self.classes.len() == 1 && !self.images)
+        self.list.is_some() || self.classes.len() > 1 || (self.classes.len() == 1 && !self.images)
     }
+}
+
+/// Whether a folder has images itself and no class folders.
+pub(super) fn is_flat(folder: &Path) -> bool {
+    holds_images(folder) && class_folders(folder, 1).is_empty()
 }
 
 /// The first `most` subfolders that contain images.

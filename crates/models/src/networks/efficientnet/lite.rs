@@ -87,6 +87,7 @@ fn lite(config: fn() -> EfficientNetLiteConfig, published: Published) -> Network
         .sizes(resize, side)
         .interpolation(ResizeInterpolation::Bicubic)
         .normalize([0.5; 3], [0.5; 3]);
+    // The accuracies are those of `results/results-imagenet.csv` in <https://github.com/huggingface/pytorch-image-models>.
     // The hub names the checksum of a file itself when the file is fetched.
     let url = format!("https://huggingface.co/timm/tf_{name}.in1k/resolve/main/model.safetensors");
     let weights = PublishedWeights::new("in1k", name, 1000)

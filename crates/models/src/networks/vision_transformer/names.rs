@@ -87,6 +87,31 @@ impl TransformerNames {
     }
 }
 
+/// timm's name of a parameter that torchvision calls so.
+pub(super) fn timm_name(path: &[&str]) -> Option<String> {
+    Some(match path {
+        ["class_token"] => "cls_token".to_owned(),
+        ["encoder", "pos_embedding"] => "pos_embed".to_owned(),
+        ["conv_proj", field] => format!("patch_embed.proj.{field}"),
+        ["encoder", "ln", field] => format!("norm.{field}"),
+        ["heads", "head", field] => format!("head.{field}"),
+        ["encoder", "layers", layer, inner @ ..] => {
+            let inner = match inner {
+                ["ln_1", field] => format!("norm1.{field}"),
+                ["ln_2", field] => format!("norm2.{field}"),
+                ["self_attention", "in_proj_weight"] => "attn.qkv.weight".to_owned(),
+                ["self_attention", "in_proj_bias"] => "attn.qkv.bias".to_owned(),
+                ["self_attention", "out_proj", field] => format!("attn.proj.{field}"),
+                ["mlp", "0", field] => format!("mlp.fc1.{field}"),
+                ["mlp", "3", field] => format!("mlp.fc2.{field}"),
+                _ => return None,
+            };
+            format!("blocks.{}.{inner}", layer.strip_prefix("encoder_layer_")?)
+        }
+        _ => return None,
+    })
+}
+
 /// The present name of a tensor in torchvision's published files, which are older than its `MLP`: there the linear
 /// layers of a block are called `mlp.linear_1` and `mlp.linear_2`.
 pub(super) fn present_name(name: &str) -> Option<String> {

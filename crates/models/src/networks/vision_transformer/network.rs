@@ -5,14 +5,16 @@ use candle_vision_ops::{add, cat, mul, reshape, slice};
 
 use super::VisionTransformerConfig;
 use super::block::{Block, EPS};
-use super::names::{TransformerNames, present_name};
+use super::names::{TransformerNames, present_name, timm_name};
 use super::positions::resampled;
 use crate::layers::{
     Conv2d, Conv2dOptions, Dropout, LayerNorm, LayerNormOptions, Linear, LinearOptions,
     images_to_features, layer_at,
 };
 use crate::networks::check;
-use crate::{Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass, TokenGrid};
+use crate::{
+    Init, Model, ModelSpec, Parameter, ParameterBuilder, Parameters, Pass, TimmNames, TokenGrid,
+};
 
 /// Where hooks see the class token that the head reads. torchvision and timm have no layer for that.
 const POOL: &str = "pool";
@@ -225,6 +227,11 @@ impl Model for VisionTransformer {
 
     fn leaves_out_weight(&self, name: &str) -> bool {
         name == "mask_token"
+    }
+
+    fn timm_names(&self) -> Option<TimmNames> {
+        let is_torchvision = !self.names.is_timm();
+        is_torchvision.then(|| TimmNames::of(&self.parameters, |path, _| timm_name(path)))
     }
 }
 

@@ -43,6 +43,18 @@ fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
+/// A list for the validation images, where no folder has images that lie in no class folders.
+pub(super) fn list_without_images(root: &Path, list: &Path) -> Error {
+    invalid(
+        root,
+        format!(
+            "has no folder `val` with images outside class folders, whose classes `{}` could name",
+            list.display()
+        ),
+        "name the folder that holds `train` and `val`, or leave the list out",
+    )
+}
+
 /// Fails if `train` and `val` contain images but no class folders. They would become two wrong classes.
 pub(super) fn check_not_flat(root: &Path, named: &[Candidate]) -> Result<()> {
     let flat: Vec<&Candidate> = named.iter().filter(|folder| folder.images).collect();
@@ -74,7 +86,7 @@ pub(super) fn check_unused_splits(named: &[Candidate]) -> Result<()> {
     Err(invalid(
         &folder.path,
         problem,
-        "give it a folder for each class, or remove it to keep a part of the training images for \
+        "give it a folder for each class or a list of the classes (`val.txt`), or remove it to keep a part of the training images for \
          validation",
     ))
 }
@@ -202,7 +214,7 @@ fn is_split_data_set(folder: &Path) -> bool {
         .unwrap_or_default()
         .into_iter()
         .filter(|path| split_called(&last_name(path)).is_some())
-        .map(Candidate::of)
+        .map(|path| Candidate::of(path, None))
         .filter(Candidate::holds_classes)
         .filter_map(|folder| folder.split)
         .collect();
