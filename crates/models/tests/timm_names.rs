@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_models::weights::{Strictness, load, tensors, timm_tensors};
 use candle_vision_models::{
-    Model, ModelSpec, Parameters, Vgg, VggConfig, VisionTransformer, VisionTransformerConfig, build,
+    ConvNeXt, ConvNeXtConfig, Model, ModelSpec, Parameters, SwinTransformer, SwinTransformerConfig,
+    Vgg, VggConfig, VisionTransformer, VisionTransformerConfig, build,
 };
 use candle_vision_test_support::reference;
 
@@ -70,6 +71,7 @@ impl Names {
                     let (out, inputs) = tensor.dims2()?;
                     tensor.reshape((out, inputs / (height * width), height, width))?
                 }
+                Some([_]) => tensor.flatten_all()?,
                 Some(shape) => tensor.reshape(shape)?,
                 None if path.ends_with("running_var") => (tensor - self.shift)?,
                 None => tensor,
@@ -90,6 +92,14 @@ fn network(name: &str, seed: u64) -> Result<Box<dyn Model>> {
     if name.starts_with("vgg11") {
         let config = VggConfig::new([1, 1, 2, 2, 2]).batch_norm(name.ends_with("bn"));
         return Ok(Box::new(Vgg::new(config.hidden(8).num_classes(10), vb)?));
+    }
+    if name == "convnext_tiny" {
+        let config = ConvNeXtConfig::new([8, 16, 24, 32], [3, 3, 9, 3]).num_classes(10);
+        return Ok(Box::new(ConvNeXt::new(config, vb)?));
+    }
+    if name == "swin_t" {
+        let config = SwinTransformerConfig::new(12, [2, 2, 6, 2], [1, 2, 4, 8]).num_classes(10);
+        return Ok(Box::new(SwinTransformer::new(config, vb)?));
     }
     build(&ModelSpec::new(name, 10), seed, &Device::Cpu)
 }

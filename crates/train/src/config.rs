@@ -1,8 +1,10 @@
 //! All settings of a training run.
 
+mod tables;
+
 use std::fmt;
 
-use candle_vision_models::{FrozenBatchNorm, Precision};
+use candle_vision_models::Precision;
 use candle_vision_registry::Description;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -11,11 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Result;
 use crate::error::require;
 use crate::loss::CrossEntropy;
-use crate::monitor::{Measured, Mode, Monitor, VAL_ACCURACY, VAL_LOSS, of_old_mode};
+use crate::monitor::{Measured, VAL_ACCURACY};
 use crate::optim::require_rate;
 use crate::parts::{Parts, undescribed};
-use crate::record::EpochRecord;
 use crate::schedule::Constant;
+
+pub use tables::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig};
 
 /// All settings of a training run except data and network. It is the `[training]` table of a recipe.
 ///
@@ -174,158 +177,6 @@ fn cross_entropy() -> Description {
 
 fn val_accuracy() -> String {
     VAL_ACCURACY.to_owned()
-}
-
-/// Parameters with their own learning rate or weight decay.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ParamGroupConfig {
-    /// A path such as `layer4`. The group holds the parameters at or under it.
-    pub prefix: String,
-    /// Learning rate instead of the optimizer's. The schedule changes both by the same factor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f64>,
-    /// Weight decay instead of the optimizer's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f64>,
-}
-
-/// The first epochs, in which only a part of the network learns.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { epochs = 5 }")]
-#[non_exhaustive]
-pub struct FreezeConfig {
-    /// Number of these epochs. 0 freezes nothing.
-    pub epochs: usize,
-    /// Path of the part that learns. By default it is the network's head.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix_kept: Option<String>,
-    /// Learning rate that the schedule continues from when the rest begins to learn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unfreeze_lr: Option<f64>,
-    /// What batch norm does while its parameters are frozen.
-    #[serde(default, with = "FrozenBatchNormName")]
-    pub batch_norm: FrozenBatchNorm,
-}
-
-/// [`FrozenBatchNorm`] by name.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "FrozenBatchNorm", rename_all = "snake_case")]
-enum FrozenBatchNormName {
-    UpdateStatistics,
-    KeepStatistics,
-}
-
-/// An exponential moving average of all weights and of batch norm's statistics (Polyak and Juditsky 1992).
-/// At a high learning rate the weights still swing, and the average lies in the middle.
-///
-/// The average is updated after every `every` steps. It moves the share `1 - d` of the way to the weights.
-/// At the `n`-th update, `d` is the smaller of `decay` and `(1 + n) / (10 + n)`, so that a short run does
-/// not remember its start.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { decay = 0.99 }")]
-#[non_exhaustive]
-pub struct EmaConfig {
-    /// Share of the average that is kept at each update, below 1.
-    pub decay: f64,
-    /// Number of steps between two updates.
-    #[serde(default = "default_every")]
-    pub every: usize,
-}
-
-/// Early stopping: the run ends before the last epoch when a metric no longer improves.
-///
-/// Recipes from before there was `monitor` have `mode = "min"` for the validation loss and `mode = "max"`
-/// for the validation accuracy. These recipes can still be read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "ReadEarlyStop")]
-#[non_exhaustive]
-pub struct EarlyStopConfig {
-    /// Number of epochs in a row without improvement after which the run ends.
-    pub patience: usize,
-    /// Smallest difference from the best value that counts as an improvement.
-    pub min_delta: f64,
-    /// The metric monitored. `val_loss` by default.
-    pub monitor: String,
-    /// Whether lower or higher is better. By default the metric itself decides.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-}
-
-/// The form in recipes.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { patience = 5 }")]
-struct ReadEarlyStop {
-    patience: usize,
-    #[serde(default)]
-    min_delta: f64,
-    monitor: Option<String>,
-    mode: Option<Mode>,
-}
-
-impl From<ReadEarlyStop> for EarlyStopConfig {
-    fn from(read: ReadEarlyStop) -> Self {
-        let ReadEarlyStop { patience, min_delta, monitor, mode } = read;
-        let (monitor, mode) = of_old_mode(monitor, mode);
-        Self { patience, min_delta, monitor, mode }
-    }
-}
-
-impl ParamGroupConfig {
-    /// The parameters at or under a path, with the optimizer's settings.
-    pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), lr: None, weight_decay: None }
-    }
-
-    /// Sets their own learning rate.
-    pub fn lr(self, lr: f64) -> Self {
-        Self { lr: Some(lr), ..self }
-    }
-
-    /// Sets their own weight decay.
-    pub fn weight_decay(self, weight_decay: f64) -> Self {
-        Self { weight_decay: Some(weight_decay), ..self }
-    }
-}
-
-impl FreezeConfig {
-    /// Lets only the head learn in the first `epochs` epochs.
-    pub fn new(epochs: usize) -> Self {
-        let batch_norm = FrozenBatchNorm::default();
-        Self { epochs, prefix_kept: None, unfreeze_lr: None, batch_norm }
-    }
-
-    /// Path of the part that learns instead of the head.
-    pub fn prefix_kept(self, path: impl Into<String>) -> Self {
-        Self { prefix_kept: Some(path.into()), ..self }
-    }
-
-    /// The learning rate that the schedule continues from when the rest begins to learn.
-    pub fn unfreeze_lr(self, lr: f64) -> Self {
-        Self { unfreeze_lr: Some(lr), ..self }
-    }
-
-    /// What batch norm does while its parameters are frozen.
-    pub fn batch_norm(self, batch_norm: FrozenBatchNorm) -> Self {
-        Self { batch_norm, ..self }
-    }
-}
-
-impl EmaConfig {
-    /// Keeps the share `decay`, below 1, of the average at each update.
-    pub fn new(decay: f64) -> Self {
-        Self { decay, every: 1 }
-    }
-
-    /// Number of steps between two updates.
-    pub fn every(self, every: usize) -> Self {
-        Self { every, ..self }
-    }
-}
-
-fn default_every() -> usize {
-    1
 }
 
 fn default_decay_vectors() -> bool {
@@ -511,60 +362,6 @@ impl TrainerConfig {
 fn positive(setting: &str, value: Option<f64>) -> Result<()> {
     let Some(value) = value else { return Ok(()) };
     require(value > 0.0 && value.is_finite(), setting, value, "a positive number")
-}
-
-impl EarlyStopConfig {
-    /// Ends the run after `patience` epochs in a row in which the validation loss does not fall.
-    pub fn new(patience: usize) -> Self {
-        Self { patience, min_delta: 0.0, monitor: VAL_LOSS.to_owned(), mode: None }
-    }
-
-    /// Monitors another metric.
-    pub fn monitor(self, metric: impl Into<String>) -> Self {
-        Self { monitor: metric.into(), ..self }
-    }
-
-    /// Whether lower or higher is better.
-    pub fn mode(self, mode: Mode) -> Self {
-        Self { mode: Some(mode), ..self }
-    }
-
-    /// Smallest difference from the best value that counts as an improvement.
-    pub fn min_delta(self, min_delta: f64) -> Self {
-        Self { min_delta, ..self }
-    }
-
-    /// The metric monitored.
-    pub(crate) fn monitored(&self, measured: &Measured) -> Result<Monitor> {
-        measured.monitor("early_stop.monitor", &self.monitor, self.mode)
-    }
-
-    /// Whether a run ends after these epochs. It looks at all of them, so that a resumed run needs no
-    /// further state. The first `forgiven` epochs do not count as epochs without improvement. They belong
-    /// to a run that went on after it had been stopped early. The best value they reached still has to be
-    /// beaten.
-    pub(crate) fn is_reached(
-        &self,
-        monitor: &Monitor,
-        epochs: &[EpochRecord],
-        forgiven: usize,
-    ) -> bool {
-        let mut best = None;
-        let mut waited = 0;
-        for record in epochs {
-            let value = monitor.value(record);
-            let better = value.filter(|&value| {
-                best.is_none_or(|best| monitor.is_better(value, best, self.min_delta))
-            });
-            if better.is_some() {
-                best = better;
-                waited = 0;
-            } else if record.epoch > forgiven {
-                waited += 1;
-            }
-        }
-        waited >= self.patience
-    }
 }
 
 #[cfg(test)]
