@@ -8,11 +8,11 @@ it, in alternation with this project's jobs.
 
 Modes: `eager` (PyTorch as it comes, [batch, channels, height, width]), `channels_last`, and for
 inference `compile` and `compile_channels_last` (torch.compile with frozen weights); for the reading
-of pictures `pil` and `tensor` (torchvision's transforms on Pillow's pictures or on tensors).
+of images `pil` and `tensor` (torchvision's transforms on Pillow's images or on tensors).
 
 Jobs whose names end in `f32`, `bf16` or `loaded` are for cards (`--device cuda`): TF32 is allowed,
 cuDNN tries its algorithms out, `bf16` runs under autocast, `loaded` trains on what a DataLoader makes
-of pictures in memory, and training can be compiled too. With `--tiny` a CPU manages them.
+of images in memory, and training can be compiled too. With `--tiny` a CPU manages them.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def jobs():
         "simple_cnn_train_b64_32": (TRAIN_MODES, lambda c, m: train(c, m, simple_cnn(), small, 10)),
         "mlp_train_b64_28": (["eager"], lambda c, m: train(c, m, mlp(), (64, 1, 28, 28), 10)),
         "resnet18_gradcam_b1_224": (TRAIN_MODES, lambda c, m: explain(c, m, resnet18(1000), (1, 3, 224, 224))),
-        "jpeg_load_224": (["pil", "tensor"], load_pictures),
+        "jpeg_load_224": (["pil", "tensor"], load_images),
         "resnet18_train_b64_224_f32": (CARD_MODES, card_train(b64, "f32")),
         "resnet18_train_b64_224_bf16": (CARD_MODES, card_train(b64, "bf16")),
         "resnet18_train_b256_224_f32": (CARD_MODES, card_train(b256, "f32")),
@@ -209,7 +209,7 @@ def train(clock, mode, model, shape, classes, precision="f32"):
 
 
 def train_loaded(clock, mode, model, shape, classes, precision):
-    """Steps on what a loader makes of pictures in memory, as PyTorch's ImageNet example feeds them."""
+    """Steps on what a loader makes of images in memory, as PyTorch's ImageNet example feeds them."""
     import torch
 
     training = Training(clock, mode, model, precision)
@@ -230,7 +230,7 @@ def train_loaded(clock, mode, model, shape, classes, precision):
 
 
 def noise_loader(clock, shape, classes):
-    """Batches of pictures of noise, moved or cropped as crates/cli/benches/jobs/noise.rs does it."""
+    """Batches of images of noise, moved or cropped as crates/cli/benches/jobs/noise.rs does it."""
     import torch
     from torch.utils.data import DataLoader
     from torchvision.transforms import v2
@@ -240,24 +240,24 @@ def noise_loader(clock, shape, classes):
     move_or_crop = v2.RandomCrop(side, padding=4) if side <= 32 else v2.RandomResizedCrop(side, antialias=True)
     steps = [move_or_crop, v2.RandomHorizontalFlip()]
     steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * channels, [0.25] * channels)]
-    pictures = torch.randint(0, 256, (64, channels, stored, stored), dtype=torch.uint8)
-    noise = Noise(pictures, classes, 200 * batch, v2.Compose(steps))
+    images = torch.randint(0, 256, (64, channels, stored, stored), dtype=torch.uint8)
+    noise = Noise(images, classes, 200 * batch, v2.Compose(steps))
     workers = 0 if clock.threads == 1 else clock.threads
     options = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": clock.device != "cpu"}
     return DataLoader(noise, batch, shuffle=True, **options)
 
 
 class Noise:
-    """A data set of `length` samples made of a few pictures; a class that workers can be sent."""
+    """A data set of `length` samples made of a few images; a class that workers can be sent."""
 
-    def __init__(self, pictures, classes, length, transform):
-        self.pictures, self.classes, self.length, self.transform = pictures, classes, length, transform
+    def __init__(self, images, classes, length, transform):
+        self.images, self.classes, self.length, self.transform = images, classes, length, transform
 
     def __len__(self):
         return self.length
 
     def __getitem__(self, index):
-        return self.transform(self.pictures[index % len(self.pictures)]), index % self.classes
+        return self.transform(self.images[index % len(self.images)]), index % self.classes
 
 
 def infer(clock, mode, model, shape, precision="f32"):
@@ -290,9 +290,9 @@ def explain(clock, mode, model, shape):
     return clock.measure(lambda: cam(input_tensor=images, targets=None), shape[0])
 
 
-def load_pictures(clock, mode):
+def load_images(clock, mode):
     """From JPEG files to batches: decoded, cropped, scaled, flipped, normalised. A step is a
-    picture. With one thread the caller's does it all; with more, each is a worker."""
+    image. With one thread the caller's does it all; with more, each is a worker."""
     from torch.utils.data import DataLoader
 
     data = os.environ.get("CANDLE_VISION_DATA")
@@ -301,7 +301,7 @@ def load_pictures(clock, mode):
     folder = os.path.join(data, "hymenoptera_data", "train")
     if not os.path.isdir(folder):
         raise Skip(f"`{folder}` is not there")
-    dataset = picture_folder(folder, mode)
+    dataset = image_folder(folder, mode)
     workers = 0 if clock.threads == 1 else clock.threads
     loader = DataLoader(dataset, batch_size=16, num_workers=workers, persistent_workers=workers > 0)
 
@@ -312,7 +312,7 @@ def load_pictures(clock, mode):
     return clock.measure(epoch, 1, parts=len(dataset))
 
 
-def picture_folder(folder, mode):
+def image_folder(folder, mode):
     import torch
     from torchvision import io, transforms
     from torchvision.datasets import ImageFolder
@@ -338,8 +338,8 @@ class Clock:
     def __init__(self, threads, seconds, device="cpu", tiny=False):
         self.threads, self.seconds, self.device, self.tiny = threads, seconds, device, tiny
 
-    def measure(self, step, pictures, parts=1):
-        """The figures of a step through which `pictures` go; it counts as `parts` equal steps."""
+    def measure(self, step, images, parts=1):
+        """The figures of a step through which `images` go; it counts as `parts` equal steps."""
         on_card = self.device != "cpu"
         group = GROUP_OF_CARD if on_card else 1
         self.run(step, WARM_UP_OF_CARD if on_card else WARM_UP)
@@ -355,7 +355,7 @@ class Clock:
             "median_ms": median_ms,
             "min_ms": min(times_ms) / parts,
             "steps": steps,
-            "pictures_per_s": pictures * 1e3 / median_ms,
+            "images_per_s": images * 1e3 / median_ms,
             "peak_mib": peak_mib(),
             "minor_faults_per_step": faults / steps,
         }

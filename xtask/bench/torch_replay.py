@@ -7,7 +7,7 @@
         runs/resnet18/NNN/last.safetensors [float64 | channels_last]
 
 The run at a rate of next to nothing is there for its `fc`, as it was before the first step. Prints, for each
-epoch, the losses and how many of the validation pictures are right, and saves the weights beside the batches
+epoch, the losses and how many of the validation images are right, and saves the weights beside the batches
 (`float64_1.safetensors` and so on). Those of the run here after N epochs are `last.safetensors` of `--epochs N`.
 """
 

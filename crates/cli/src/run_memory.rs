@@ -6,7 +6,7 @@ use candle_core::{Device, DeviceLocation};
 use candle_vision::Registry;
 use candle_vision::data::DataLoader;
 use candle_vision::models::memory::{MeasuredGraph, MemoryConfig, MemoryEstimate, SAFE_SHARE};
-use candle_vision::models::{Model, Precision};
+use candle_vision::models::{Model, Parameter, Precision};
 use candle_vision_recipe::{BatchSize, OpenedRun, Settings};
 
 use crate::machine_memory::{self, Bytes};
@@ -111,9 +111,25 @@ fn measured(
         .loader_batches(batches_ahead(&opened.train, device))
         .keeping_allocator(true)
         .program(if device.is_cpu() { program(model, &opened.train) } else { 0 });
+    let released = training.freeze.as_ref().is_some_and(|freeze| freeze.epochs < training.epochs);
+    let frozen = if released { learning(model)? } else { Vec::new() };
     // What cannot be measured is no reason to stop a run.
     let graph = MeasuredGraph::of(model, &config).ok().flatten();
+    for parameter in frozen {
+        model.parameters().freeze(parameter.path())?;
+    }
     Ok(graph.map(|graph| (graph, config)))
+}
+
+/// Lets every parameter learn, as in the epochs after the frozen ones, which take more memory. Returns those that were
+/// frozen.
+fn learning(model: &dyn Model) -> Result<Vec<Parameter>> {
+    let mut frozen = model.parameters().weights();
+    frozen.retain(|parameter| !parameter.is_trainable());
+    for parameter in &frozen {
+        model.parameters().unfreeze(parameter.path())?;
+    }
+    Ok(frozen)
 }
 
 /// The total and the larger parts: `1.9 GiB: parameters 45 MiB, activations 1.5 GiB`.

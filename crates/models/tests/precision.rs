@@ -84,8 +84,9 @@ fn a_training_step_in_half_is_near_that_in_f32() -> Result<()> {
 
 #[test]
 fn evaluation_in_half_is_near_that_in_f32() -> Result<()> {
-    // The feature maps of a new EfficientNet fade from block to block, to less than `f16` can hold.
-    for name in NETWORKS.into_iter().filter(|name| *name != "efficientnet_b0") {
+    // The feature maps of these new networks fade from block to block, to less than `f16` can hold.
+    let fade = ["efficientnet_b0", "mobilenet_v2"];
+    for name in NETWORKS.into_iter().filter(|name| !fade.contains(name)) {
         let (model, images) = (network(name)?, images()?);
         let logits = |precision| model.forward(&images, &mut Pass::eval().precision(precision));
         let full = logits(Precision::F32)?;

@@ -103,6 +103,19 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_print_every_figure() {
+        let measured = serde_json::to_value(measured(10.0)).unwrap();
+        for side in [
+            include_str!("../../../crates/cli/benches/jobs/main.rs"),
+            include_str!("../../bench/torch_jobs.py"),
+        ] {
+            for figure in measured.as_object().unwrap().keys() {
+                assert!(side.contains(&format!("\"{figure}\": ")), "{figure}");
+            }
+        }
+    }
+
+    #[test]
     fn a_job_may_have_nothing_to_measure() {
         let parsed = Line::parse(r#"{"job":"a","threads":1,"skipped":"no data"}"#).unwrap();
         assert_eq!(parsed, Line::Skipped { skipped: "no data".to_owned() });

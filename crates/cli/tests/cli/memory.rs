@@ -155,3 +155,17 @@ fn nothing_is_said_of_a_run_that_cannot_be_counted() {
     let run = Place::new().small(&["--precision", "bf16", "--epochs", "1", "--memory", "5MiB"]);
     assert!(!run.succeeds().stderr.contains("memory:"));
 }
+
+#[test]
+fn a_network_that_is_frozen_at_first_counts_as_one_that_learns() {
+    let place = Place::new();
+    let large = ["--set", "data.image_size=128", "--set", "model.image_size=128"];
+    let told = |epochs: &str| {
+        let freeze = ["--set", "training.freeze.epochs=1", "--epochs", epochs];
+        let run = place.small(&[&large[..], &freeze].concat()).succeeds().stderr;
+        run.lines().find(|line| line.starts_with("memory:")).expect("it is told").to_owned()
+    };
+    let (always, at_first) = (told("1"), told("2"));
+    assert!(!always.contains("activations"), "{always}");
+    assert!(at_first.contains("activations"), "{at_first}");
+}

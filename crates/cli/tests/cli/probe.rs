@@ -24,15 +24,15 @@ fn place() -> Place {
 fn features_of_an_untrained_network_tell_dark_from_bright() {
     let place = place();
     let probe = |more: &[&str]| {
-        let fixed = ["probe", "levels", "--model", "gap_cnn", "--weights", "none", "--k", "3"];
+        let fixed = ["probe", "levels", "--model", "gap_cnn", "--weights", "none"];
         place.run(&[&fixed[..], more].concat())
     };
-    let run = probe(&["--json"]).succeeds();
+    let run = probe(&["--k", "3", "--json"]).succeeds();
     let found: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!((&found["train_images"], &found["val_images"]), (&16.into(), &4.into()), "{found}");
     assert_eq!(found["linear_accuracy"], 1.0, "{found}");
     assert_eq!(found["knn_accuracy"], 1.0, "{found}");
-    let shown = probe(&[]).succeeds().stdout;
+    let shown = probe(&["--k", "3"]).succeeds().stdout;
     assert!(shown.contains("linear probe  100.00 %"), "{shown}");
     assert!(shown.contains("3-NN          100.00 %"), "{shown}");
     probe(&["--lr", "0"]).fails(&["`lr` is 0"]);

@@ -232,9 +232,10 @@ mod tests {
             ];
             for (found, exact) in pairs {
                 for ((&x, found), exact) in x.iter().zip(found.unwrap()).zip(exact) {
+                    // The derivative of SiLU multiplies the rounding of `1 - y` by x, as PyTorch's does.
                     let error = (f64::from(found) - exact).abs();
                     assert!(
-                        error <= 6e-7 * exact.abs().max(1.0),
+                        error <= 1.5e-6 * exact.abs().max(1.0),
                         "{level:?} {curve:?} of {x}: {found} instead of {exact}"
                     );
                 }

@@ -1,8 +1,9 @@
 //! The fully connected layer.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{cast, linear};
+use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, cast, linear};
 
+use crate::prepared::{Form, PreparedLayers};
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
 /// The sizes of a [`Linear`] layer.
@@ -119,7 +120,43 @@ impl Linear {
     fn multiply(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let weight = self.weight.in_product(pass)?;
         let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
-        linear(&pass.cast(x)?, &weight, bias.as_ref())
-            .map_err(|error| error.context(format!("layer `{}`", self.path)))
+        let x = &pass.cast(x)?;
+        let y = match self.prepared_for(x, pass) {
+            Some(prepared) => self.multiply_prepared(prepared, x, &weight, bias.as_ref()),
+            None => linear(x, &weight, bias.as_ref()),
+        };
+        y.map_err(|error| error.context(format!("layer `{}`", self.path)))
+    }
+
+    /// Where the packed weight may be kept ready. It pays for tokens, because many rows are multiplied by it. A head sees
+    /// one row of each image, and the weights of the largest heads take hundreds of megabytes.
+    fn prepared_for<'p>(&self, x: &Tensor, pass: &Pass<'p>) -> Option<&'p PreparedLayers> {
+        let learns = |parameter: &Parameter| parameter.is_trainable();
+        let frozen = !learns(&self.weight) && !self.bias.as_ref().is_some_and(learns);
+        pass.prepared(x, frozen).filter(|_| x.rank() > 2 && x.device().is_cpu())
+    }
+
+    /// The layer as a 1x1 convolution, whose kernel is packed once.
+    fn multiply_prepared(
+        &self,
+        prepared: &PreparedLayers,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (out_features, in_features) = weight.dims2()?;
+        let mut dims = x.dims().to_vec();
+        if dims.pop() != Some(in_features) || x.elem_count() == 0 {
+            // The op has the words for it.
+            return linear(x, weight, bias);
+        }
+        let conv = prepared.convolution(&self.weight, Form::Alone, || {
+            let kernel = weight.reshape((out_features, in_features, 1, 1))?;
+            PreparedConv2d::new(&kernel, bias, &Conv2dConfig::default())
+        })?;
+        let rows = dims.iter().product::<usize>();
+        let x = x.contiguous()?.reshape((1, rows, 1, in_features))?;
+        dims.push(out_features);
+        conv.forward(&x, None, Activation::Identity)?.reshape(dims)
     }
 }

@@ -1,6 +1,9 @@
 //! Recipes as they are read and written, and what is refused.
 
+use candle_vision_models::FrozenBatchNorm;
+
 use super::*;
+use crate::EpochRecord;
 use crate::optim::Sgd;
 
 const RECIPE: &str = r#"

@@ -89,7 +89,7 @@ impl Run {
     fn history(&self) -> History {
         let mut history = self.result.as_ref().unwrap().history.clone();
         for epoch in &mut history.epochs {
-            (epoch.seconds, epoch.images_per_second) = (0.0, 0.0);
+            (epoch.seconds, epoch.images_per_second, epoch.peak_memory) = (0.0, 0.0, None);
         }
         history
     }
