@@ -4,7 +4,7 @@
     python tests/reference/generate.py --out DIR [GROUP ...]     into one folder, to compare
     python tests/reference/generate.py [GROUP ...]               over the files that lie in the repository
 
-Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, classic, mobile, mobile_steps,
+Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, classic, resnet, mobile, mobile_steps,
 tokens, training, explain, explain_tokens, initial_values, timm_names. It needs torch, torchvision, safetensors and pillow. The groups mobile,
 mobile_steps, tokens and timm_names also need timm, the groups explain and explain_tokens grad-cam and captum. `README.md` lists the
 files, the crates that they belong to, and the versions that made them.
@@ -465,6 +465,11 @@ GAINS = {
     "densenet121": 1.15,
     "googlenet": 1.1,
     "plain20_cifar": 1.12,
+    "resnet101": 0.93,
+    "resnet152": 0.86,
+    "resnext101_32x8d": 0.93,
+    "resnext101_64x4d": 0.93,
+    "wide_resnet101_2": 0.93,
 }
 
 
@@ -660,6 +665,14 @@ def classic(out):
 
 def zoo(out):
     networks(out, "models", NETWORKS, network_of)
+
+
+# The larger residual networks.
+RESNET = "resnet101 resnet152 resnext101_32x8d resnext101_64x4d wide_resnet101_2".split()
+
+
+def resnet(out):
+    networks(out, "resnet", RESNET, network_of)
 
 
 def mobile(out):
@@ -1041,6 +1054,7 @@ GROUPS = {
     "transforms": transforms,
     "models": zoo,
     "classic": classic,
+    "resnet": resnet,
     "mobile": mobile,
     "mobile_steps": mobile_steps,
     "tokens": tokens,

@@ -3,18 +3,16 @@
 mod explanation;
 mod input;
 mod prediction;
+mod published;
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use candle_vision_data::transforms::{
-    CenterCrop, Compose, Interpolation, Normalize, Resize, ToTensor, functional,
-};
+use candle_vision_data::transforms::{Compose, Interpolation, functional};
 use candle_vision_data::{DataLoader, Error as DataError, Image, ReadOptions};
 use candle_vision_explain::{CamOptions, FeatureExtractor, Features, Method};
-use candle_vision_models::weights::{Strictness, WeightFile};
-use candle_vision_models::{EvalPreprocessing, Model, Pass, ResizeInterpolation};
+use candle_vision_models::{Model, Pass};
 use candle_vision_ops::softmax;
 use candle_vision_train::{Checkpoint, CheckpointMetadata};
 
@@ -74,91 +72,6 @@ impl Classifier {
         let checkpoint = Checkpoint::load(checkpoint)?;
         let model = checkpoint.model(&registry.networks, device)?;
         Self::new(model, checkpoint.metadata, registry)
-    }
-
-    /// A published network with weights of its authors' training: `weights` is their file, `architecture` the
-    /// name of a network that [`Networks`](candle_vision_models::Networks) has published weights for.
-    /// Preprocessing and class names are those of the weights: of the version that the file's name tells
-    /// ([`NetworkEntry::published_in`](candle_vision_models::NetworkEntry::published_in)), or else of the first.
-    ///
-    /// # Errors
-    /// If there is no such network, it has no published weights, or the file does not fit it.
-    pub fn published(
-        architecture: &str,
-        weights: impl AsRef<Path>,
-        registry: &Registry,
-        device: &Device,
-    ) -> Result<Self> {
-        registry.check()?;
-        let entry = registry.networks.get(architecture)?;
-        let (weights, all) = (weights.as_ref(), entry.published_weights());
-        let Some(published) = entry.published_in(weights).or_else(|| all.first()) else {
-            let known = registry.networks.iter();
-            let known =
-                known.filter(|entry| entry.published_weights().iter().any(|w| w.num_classes > 0));
-            let known: Vec<&str> = known.map(|entry| entry.name()).collect();
-            return Err(Error::NotPublished(format!(
-                "there are no published weights of `{architecture}`; train it, or name one of {}",
-                known.join(", ")
-            )));
-        };
-        if published.num_classes == 0 {
-            return Err(Error::NotPublished(format!(
-                "the published weights of `{architecture}` are a backbone without classes: fine-tune it on a folder of \
-                 images, or measure its features"
-            )));
-        }
-        // Some versions are for larger images than the network's name alone stands for.
-        let [channels, ..] = entry.published_input();
-        let side = published.preprocessing.crop;
-        let spec = entry.spec(published.num_classes).input([channels, side, side]);
-        let model = registry.networks.build(&spec, 0, device)?;
-        WeightFile::read(weights)?.load(&*model, Strictness::Strict)?;
-        let classes = entry.class_names().to_vec();
-        let preprocessing = of_published(&published.preprocessing);
-        let mut metadata = CheckpointMetadata::new(spec, classes, preprocessing.describe());
-        metadata.exif_orientation = true;
-        Self::new(model, metadata, registry)
-    }
-
-    /// A network whose features are of interest, not its classes: `weights` may lack the head, as those of self-supervised
-    /// networks do, or have another. Without `weights` the network is untrained. Preprocessing is that of the published
-    /// weights as in [`Classifier::published`]. Of a network without any, the image is resized to the network's size and
-    /// its values have ImageNet's mean and deviation.
-    ///
-    /// # Errors
-    /// If there is no such network, or the file does not fit it.
-    pub fn backbone(
-        architecture: &str,
-        weights: Option<&Path>,
-        registry: &Registry,
-        device: &Device,
-    ) -> Result<Self> {
-        registry.check()?;
-        let entry = registry.networks.get(architecture)?;
-        let published = weights.and_then(|weights| entry.published_in(weights));
-        let published = published.or_else(|| entry.published_weights().first());
-        let [channels, height, _] = entry.published_input();
-        let preprocessing = published.map_or_else(
-            || {
-                EvalPreprocessing::IMAGENET
-                    .sizes(height, height)
-                    .interpolation(ResizeInterpolation::Bicubic)
-            },
-            |published| published.preprocessing,
-        );
-        let classes = published.map_or(1, |published| published.num_classes.max(1));
-        let side = preprocessing.crop;
-        let spec = entry.spec(classes).input([channels, side, side]);
-        let model = registry.networks.build(&spec, 0, device)?;
-        if let Some(weights) = weights {
-            WeightFile::read(weights)?.load(&*model, Strictness::ExceptHead)?;
-        }
-        let names = (0..classes).map(|class| class.to_string()).collect();
-        let preprocessing = of_published(&preprocessing);
-        let mut metadata = CheckpointMetadata::new(spec, names, preprocessing.describe());
-        metadata.exif_orientation = true;
-        Self::new(model, metadata, registry)
     }
 
     /// A network with what a checkpoint says about it.
@@ -467,20 +380,6 @@ impl std::fmt::Debug for Classifier {
             .field("device", &self.device.location())
             .finish_non_exhaustive()
     }
-}
-
-/// What published weights want to be done to an image.
-fn of_published(wanted: &EvalPreprocessing) -> Compose {
-    let interpolation = match wanted.interpolation {
-        ResizeInterpolation::Bicubic => Interpolation::Bicubic,
-        _ => Interpolation::Bilinear,
-    };
-    let side = |pixels: usize| u32::try_from(pixels).unwrap_or(u32::MAX);
-    Compose::new()
-        .with(Resize::new(side(wanted.resize)).interpolation(interpolation))
-        .with(CenterCrop::new(side(wanted.crop)))
-        .with(ToTensor)
-        .with(Normalize::new(wanted.mean, wanted.std))
 }
 
 /// What layers give for all images of a loader: paths such as `avgpool`, or patterns such as `layer[1-4]`.

@@ -12,7 +12,7 @@ mod mobile;
 
 /// The files of reference values, without their endings. Where two have a network, the first one counts: `classic` has
 /// the auxiliary classifiers, which `models` lacks.
-const GROUPS: [&str; 4] = ["classic", "mobile", "tokens", "models"];
+const GROUPS: [&str; 5] = ["classic", "resnet", "mobile", "tokens", "models"];
 
 /// The network with the recipe's weights.
 fn filled(spec: &ModelSpec) -> Result<Box<dyn Model>> {

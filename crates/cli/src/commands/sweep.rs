@@ -100,7 +100,7 @@ fn plan(args: &SweepArgs, variants: Vec<Variant>, registry: &Registry) -> Result
     if !without.is_empty() && !args.from_scratch {
         bail!(
             "there are no weights of {}; leave out what has none with --networks, name the folder that has them with \
-             --data DIR, or add --from-scratch",
+             --from DIR, or add --from-scratch",
             without.join(", ")
         )
     }
