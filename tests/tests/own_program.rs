@@ -111,22 +111,23 @@ candle-vision-cli = {}
 serde = {{ version = "1", features = ["derive"] }}
 
 # As in the workspace, so that what is built there serves here.
-[profile.dev]
-debug = "line-tables-only"
-
-[profile.dev.package."*"]
-opt-level = 3
-debug = false
-
-[profile.dev.build-override]
-opt-level = 0
-
+{profile}
 {levels}
 [workspace]
 "#,
         path("candle-vision"),
-        path("cli")
+        path("cli"),
+        profile = dependencies_profile(root),
     )
+}
+
+/// The sections of the workspace's development profile but those of its own crates.
+fn dependencies_profile(root: &Path) -> String {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("it is there");
+    let sections = manifest.split("\n[").filter(|section| {
+        section.starts_with("profile.dev") && !section.contains("package.candle-vision")
+    });
+    sections.map(|section| format!("[{section}\n")).collect()
 }
 
 fn run(binary: &Path, arguments: &[&str], folder: &Path, twice: bool) -> Output {

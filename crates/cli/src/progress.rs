@@ -195,6 +195,9 @@ impl Callback for Progress {
             Event::SlowBackward { op } => self.line(&format!(
                 "steps take longer than they need: {op} keeps the backward pass from its fast way"
             )),
+            Event::NotCaptured { reason } => {
+                self.line(&format!("the card waits for the host between kernels, because {reason}"))
+            }
             Event::SampleSkipped { sample } => {
                 self.line(&format!("left out: {}: {}", sample.name, sample.reason))
             }

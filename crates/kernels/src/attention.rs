@@ -21,6 +21,7 @@ use std::ops::Range;
 
 use super::compiled::compiled;
 use super::float::Float;
+use super::product::panels;
 use super::simd::{Level, with_simd};
 use engine::{Engine, Plain, Vectors};
 
@@ -185,8 +186,8 @@ enum Part {
 
 impl<'a, T: Float, E: Engine<T>> Call<'a, T, E> {
     fn new(engine: E, qkv: &'a [T], shape: &'a AttentionShape, scores: &'a Scores<'a, T>) -> Self {
-        let panels = |columns| packed::panels(columns, E::LANES, E::PANEL);
-        let (keys, features) = (panels(shape.tokens), panels(shape.head_dim));
+        let of = |columns| panels(columns, E::LANES, E::PANEL);
+        let (keys, features) = (of(shape.tokens), of(shape.head_dim));
         Self { engine, qkv, shape, scores, keys, features }
     }
 

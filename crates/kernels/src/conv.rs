@@ -2,7 +2,8 @@
 //! dilation and number of groups.
 //!
 //! A convolution is a matrix product of patches and kernel. `patches` makes the matrix of patches block by
-//! block, so that a block is multiplied while it is in the cache. A 1x1 convolution needs no copy at all.
+//! block, so that a block is multiplied while it is in the cache. A 1x1 convolution needs no copy at all: with stride 1
+//! it is a product of two whole matrices.
 //! The gradient of the input is itself a convolution of the output's gradient, or one convolution for each
 //! remainder by the stride (`kernel_reads`). So no two tasks ever add to the same element. Shapes with thin
 //! matrices use other methods: `depthwise`, `thin_groups`, `scatter`. 3x3 convolutions with stride 1 use
@@ -17,6 +18,7 @@ mod kernel_reads;
 mod pack;
 mod packed;
 mod patches;
+mod pointwise;
 mod scatter;
 mod strided;
 mod thin_groups;
@@ -28,6 +30,7 @@ use super::conv_shape::ConvShape;
 use super::float::Float;
 use super::output::filled_by;
 use super::winograd::{Size, Winograd};
+use super::workspace::Product;
 use kernel_reads::KernelReads;
 pub(crate) use packed::PackedKernel;
 pub use workspaces::workspace;
@@ -82,6 +85,8 @@ pub(crate) fn forward<T: Float>(x: &[T], kernel: &[T], y: &mut [T], shape: &Conv
         depthwise::forward(x, kernel, y, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
         thin_groups::forward_merged(x, kernel, y, shape, &merged);
+    } else if pointwise::applies::<T>(shape, Product::Output) {
+        pointwise::forward(x, kernel, y, shape);
     } else {
         gather::forward(x, kernel, y, shape);
     }
@@ -98,6 +103,8 @@ pub(crate) fn backward_data<T: Float>(dy: &[T], kernel: &[T], dx: &mut [T], shap
         depthwise::backward_data(dy, kernel, dx, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
         thin_groups::backward_data_merged(dy, kernel, dx, shape, &merged);
+    } else if pointwise::applies::<T>(shape, Product::InputGradient) {
+        pointwise::backward_data(dy, kernel, dx, shape);
     } else if scatter::applies(shape) {
         scatter::backward_data(dy, kernel, dx, shape);
     } else if shape.stride == [1, 1] {
@@ -118,6 +125,8 @@ pub(crate) fn backward_weight<T: Float>(x: &[T], dy: &[T], dkernel: &mut [T], sh
         depthwise::backward_weight(x, dy, dkernel, shape);
     } else if let Some(merged) = thin_groups::merged(shape) {
         thin_groups::backward_weight_merged(x, dy, dkernel, shape, &merged);
+    } else if pointwise::applies::<T>(shape, Product::KernelGradient) {
+        pointwise::backward_weight(x, dy, dkernel, shape);
     } else {
         weight_gradient::backward_weight(x, dy, dkernel, shape);
     }

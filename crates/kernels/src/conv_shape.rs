@@ -85,6 +85,13 @@ impl ConvShape {
         })
     }
 
+    /// Whether each output pixel is the product of one input pixel and the kernel, as in a linear layer.
+    pub fn is_pointwise(&self) -> bool {
+        self.groups == 1
+            && (self.kernel, self.stride, self.padding) == ([1; 2], [1; 2], [0; 2])
+            && self.in_size == self.out_size
+    }
+
     /// Whether each channel is convolved with its own kernel.
     pub fn is_depthwise(&self) -> bool {
         self.groups == self.in_channels && self.groups == self.out_channels

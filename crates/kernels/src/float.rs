@@ -6,6 +6,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 
 use super::activation::{Curve, smooth};
 use super::attention::Attention;
+use super::gemm::Multiply;
 use super::winograd::Winograd;
 use super::{
     activation, add, attention, avg_pool, batch_norm, cat, channel_sums, conv, copied, dropout,
@@ -104,6 +105,7 @@ mod parts {
     use super::Winograd;
     use super::activation::Curve;
     use super::attention::Attention;
+    use super::gemm::Multiply;
 
     /// The operations that are implemented separately for each number type.
     pub trait Parts: Sized {
@@ -123,6 +125,9 @@ mod parts {
         /// has none.
         fn winograd() -> Option<Winograd<Self>>;
 
+        /// The fastest product of large matrices. `None` if this type has no kernels of its own.
+        fn packed_product() -> Option<Multiply<Self>>;
+
         /// Applies one of the smooth functions that this type has on vectors. `None` if it is not one of them.
         fn smooth_value(curve: Curve, x: &[Self]) -> Option<Vec<Self>>;
 
@@ -136,8 +141,8 @@ mod parts {
 
 macro_rules! float {
     (
-        $float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr, [$value:expr, $gradient:expr],
-        $attention:expr
+        $float:ty, $exp:path, $erf:path, $transpose:path, $winograd:expr, $product:expr,
+        [$value:expr, $gradient:expr], $attention:expr
     ) => {
         // SAFETY: any bits are a floating-point number.
         unsafe impl Float for $float {
@@ -206,6 +211,10 @@ macro_rules! float {
                 $winograd
             }
 
+            fn packed_product() -> Option<Multiply<Self>> {
+                $product
+            }
+
             fn smooth_value(curve: Curve, x: &[Self]) -> Option<Vec<Self>> {
                 $value(curve, x)
             }
@@ -227,6 +236,7 @@ float!(
     super::erf::erf,
     super::simd::transpose,
     Some(super::winograd::KERNELS),
+    Some(gemm::multiply_packed),
     [smooth::value, smooth::gradient],
     attention::OF_F32
 );
@@ -235,6 +245,7 @@ float!(
     f64::exp,
     libm::erf,
     transpose_plainly,
+    None,
     None,
     [|_, _| None, |_, _, _| None],
     attention::OF_F64

@@ -1,5 +1,7 @@
 //! Matrix products on views of slices.
 
+mod packed;
+
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -12,6 +14,9 @@ use super::layout::extent;
 use super::output::filled_by;
 use super::parallel::for_each_of;
 use super::pieces::even_ranges;
+
+pub use packed::{Multiply, PackedMatrix};
+pub(crate) use packed::{multiply as multiply_packed, workspace as packed_workspace};
 
 /// A matrix to read. Element `(row, col)` is at `row * row_stride + col * col_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -283,10 +288,28 @@ compiled! {
 }
 
 fn product_with<T: Float>(a: Matrix<'_, T>, b: Matrix<'_, T>, bias: Option<&[T]>) -> Vec<T> {
-    let write =
-        |output: &mut [T]| multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b, bias);
+    let write = |output: &mut [T]| multiply_into(output, a, b, bias);
     // SAFETY: the tiles cover the product, and each is written without being read.
     unsafe { filled_by(a.rows * b.cols, write) }
+}
+
+/// `output = a * b + bias`. Sets every element of `output`, which is in row-major order, and reads none before.
+pub(crate) fn multiply_into<T: Float>(
+    output: &mut [T],
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    bias: Option<&[T]>,
+) {
+    let pays = packed::pays([a.rows, a.cols, b.cols], b.col_stride != 1);
+    match T::packed_product() {
+        Some(multiply) if pays => multiply(output, a, b, bias),
+        _ => multiply_parallel(MatrixMut::new(output, a.rows, b.cols), a, b, bias),
+    }
+}
+
+/// Whether a product of these rows, depth and columns packs its second factor once.
+pub(crate) fn is_packed<T: Float>(sizes: [usize; 3], b_is_transposed: bool) -> bool {
+    T::packed_product().is_some() && packed::pays(sizes, b_is_transposed)
 }
 
 fn multiply_parallel<T: Float>(

@@ -1,6 +1,17 @@
 //! Matrix products with a factor that was packed in advance.
 
+use std::ops::Range;
+
+use super::pieces::split;
 use super::simd::Simd;
+
+/// Divides `columns` columns into panels of at most `most` whole vectors of `lanes`, as evenly as possible.
+/// The last panel may end behind the last column.
+pub(crate) fn panels(columns: usize, lanes: usize, most: usize) -> Vec<Range<usize>> {
+    let vectors = columns.div_ceil(lanes);
+    let panels = split(vectors, vectors.div_ceil(most));
+    panels.into_iter().map(|panel| panel.start * lanes..panel.end * lanes).collect()
+}
 
 /// `c[i][j] = Σ_p a[i * a_row + p * a_step] * b[p * width + j]` for `i < rows`, `j < width`, `p < depth`.
 /// The rows of `c` are `c_row` elements apart.

@@ -1,15 +1,16 @@
 //! Unchanging layers, prepared once for many passes.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result, TensorId};
-use candle_vision_ops::PreparedConv2d;
+use candle_vision_ops::{PreparedConv2d, PreparedLinear};
 
 use crate::Parameter;
 
-/// What passes reuse: convolutions with packed kernels. In evaluation, the following batch norm is folded in.
-/// Training passes reuse only frozen convolutions.
+/// What passes reuse: convolutions and linear layers of tokens with packed weights. In evaluation, the following batch norm is folded in.
+/// Training passes reuse only frozen layers.
 ///
 /// Create one and give it to every pass over the same weights with
 /// [`Pass::with_prepared`](crate::Pass::with_prepared). Drop it before the weights change: it holds copies and
@@ -35,7 +36,9 @@ use crate::Parameter;
 pub struct PreparedLayers {
     /// The key contains the id of the kernel's variable, which is unique in the process. A hook between a
     /// convolution and its batch norm needs the form without batch norm.
-    convolutions: Mutex<HashMap<(TensorId, Form), Arc<PreparedConv2d>>>,
+    convolutions: Kept<(TensorId, Form), PreparedConv2d>,
+    /// The key is the id of the weight's variable.
+    linears: Kept<TensorId, PreparedLinear>,
 }
 
 /// The form in which a convolution was prepared.
@@ -61,14 +64,38 @@ impl PreparedLayers {
         form: Form,
         make: impl FnOnce() -> Result<PreparedConv2d>,
     ) -> Result<Arc<PreparedConv2d>> {
-        let id = (kernel.var().id(), form);
+        self.convolutions.get((kernel.var().id(), form), make)
+    }
+
+    /// The linear layer with this weight. `make` is called the first time.
+    pub(crate) fn linear(
+        &self,
+        weight: &Parameter,
+        make: impl FnOnce() -> Result<PreparedLinear>,
+    ) -> Result<Arc<PreparedLinear>> {
+        self.linears.get(weight.var().id(), make)
+    }
+}
+
+/// Layers of one kind that were prepared so far.
+#[derive(Debug)]
+struct Kept<K, T>(Mutex<HashMap<K, Arc<T>>>);
+
+impl<K, T> Default for Kept<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, T> Kept<K, T> {
+    fn get(&self, key: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         // Entries are only added, so the map is valid even after a thread panicked.
-        let convolutions = || self.convolutions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = convolutions().get(&id) {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept().get(&key) {
             return Ok(known.clone());
         }
         // This runs outside the lock, so that other layers do not wait.
         let made = Arc::new(make()?);
-        Ok(convolutions().entry(id).or_insert(made).clone())
+        Ok(kept().entry(key).or_insert(made).clone())
     }
 }

@@ -10,6 +10,7 @@ mod array;
 mod attention;
 mod batch_norm;
 mod bounded;
+mod capture;
 mod conv;
 mod cross_entropy;
 mod cudnn;
@@ -41,6 +42,7 @@ pub(crate) use batch_norm::{
     Normalization, add_residual, affine_gradient, input_gradient as batch_norm_input_gradient,
     moments, normalize, running_statistics,
 };
+pub use capture::Captured;
 pub(crate) use conv::{
     input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
     output as conv_output,

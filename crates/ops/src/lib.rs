@@ -18,6 +18,7 @@
 //! |---|---|
 //! | [`conv2d`], [`linear`] | convolution and fully connected layer |
 //! | [`PreparedConv2d`] | for inference: batch norm folded in, weights packed once |
+//! | [`PreparedLinear`] | for inference: weights packed once |
 //! | [`conv2d_activated`] | with bias and activation in one |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
@@ -103,6 +104,7 @@ mod cross_entropy;
 mod cuda;
 mod dropout;
 mod emulated;
+mod graphs;
 mod in_pool;
 mod interpolate;
 mod kept_bytes;
@@ -119,6 +121,7 @@ mod optimizer_step;
 mod pad;
 mod padding;
 mod prepared_conv2d;
+mod prepared_linear;
 mod rearrange;
 mod scale;
 mod shape;
@@ -151,8 +154,11 @@ pub use conv2d::{
 };
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
-pub use cuda::{Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels};
+pub use cuda::{
+    Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+};
 pub use dropout::dropout;
+pub use graphs::{cuda_graphs, set_cuda_graphs};
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
 pub use kept_bytes::{KeptBytes, kept_bytes};
@@ -172,13 +178,14 @@ pub use optimizer_step::{
 pub use pad::{PadConfig, PadMode, pad};
 pub use padding::{Padding2d, PerAxis};
 pub use prepared_conv2d::PreparedConv2d;
+pub use prepared_linear::PreparedLinear;
 pub use scale::scale;
 pub use shape::{permute, reshape, transpose};
 pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+    Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
 };
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.

@@ -1,7 +1,7 @@
 //! The public items of `cuda` in a build without the feature. Functions that need CUDA fail and name the
 //! feature.
 
-use candle_core::{DType, Device, Result, Shape, Tensor, bail};
+use candle_core::{DType, Device, Error, Result, Shape, Tensor, bail};
 
 /// A CUDA device set up for training, in a build with the feature `cuda`.
 ///
@@ -33,6 +33,44 @@ pub fn load_kernels(_device: &Device, _notice: impl FnOnce(Translation) + Send) 
 /// Bytes of a CUDA card's memory that are taken, in a build with the feature `cuda`. This build knows no card.
 pub fn card_memory_in_use(_device: &Device) -> Option<u64> {
     None
+}
+
+/// Work of a CUDA device that was captured once and can be launched any number of times, in a build with the feature
+/// `cuda`.
+#[derive(Debug)]
+pub struct Captured(std::convert::Infallible);
+
+impl Captured {
+    /// Captures what `work` asks of a CUDA device, in a build with the feature `cuda`.
+    ///
+    /// # Errors
+    /// Always: this build has no CUDA.
+    pub fn new<T, E: From<Error>>(
+        _device: &Device,
+        _work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<(T, Self), E> {
+        let why = "capture: built without the feature `cuda` of candle-vision-ops";
+        Err(Error::Msg(why.to_owned()).into())
+    }
+
+    /// Launches the work.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn launch(&mut self) -> Result<()> {
+        match self.0 {}
+    }
+
+    /// Launches the work with the numbers of the optimizer steps that `steps` takes.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn launch_with<E: From<Error>>(
+        &mut self,
+        _steps: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        match self.0 {}
+    }
 }
 
 /// Uploads numbers to a CUDA device, in a build with the feature `cuda`.

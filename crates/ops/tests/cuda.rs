@@ -7,6 +7,8 @@
 mod arithmetic;
 #[path = "cuda/attention.rs"]
 mod attention;
+#[path = "cuda/capture.rs"]
+mod capture;
 #[path = "cuda/convolution.rs"]
 mod convolution;
 #[path = "cuda/large.rs"]

@@ -3,12 +3,23 @@
 use candle_vision_test_support::reference;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision_ops::linear;
+use candle_vision_ops::{PreparedLinear, linear};
 use reference::{assert_close, signed};
 
-/// Rows, input and output features: single ones, odd ones, and more than a tile in each direction.
-const SIZES: [[usize; 3]; 7] =
-    [[1, 1, 1], [1, 7, 3], [5, 1, 2], [3, 20, 17], [16, 16, 16], [300, 5, 260], [17, 700, 520]];
+/// Rows, input and output features: single ones, odd ones, and more than a tile in each direction. The last three are
+/// large enough for kernels of their own.
+const SIZES: [[usize; 3]; 10] = [
+    [1, 1, 1],
+    [1, 7, 3],
+    [5, 1, 2],
+    [3, 20, 17],
+    [16, 16, 16],
+    [300, 5, 260],
+    [17, 700, 520],
+    [200, 520, 33],
+    [390, 64, 130],
+    [401, 33, 400],
+];
 
 fn inputs([rows, in_features, out_features]: [usize; 3], dtype: DType) -> Result<[Tensor; 4]> {
     Ok([
@@ -154,5 +165,29 @@ fn wrong_arguments_are_named() -> Result<()> {
     check(&[0, 3], &[4, 3], None, "no elements in x [0, 3]")?;
     check(&[2, 0], &[4, 0], None, "no elements")?;
     check(&[2, 3], &[4, 3], Some(3), "bias is [4], one for each output, got [3]")?;
+    Ok(())
+}
+
+#[test]
+fn a_prepared_layer_computes_the_same() -> Result<()> {
+    for sizes in SIZES {
+        let [x, weight, bias, _] = inputs(sizes, DType::F32)?;
+        for bias in [Some(&bias), None] {
+            let prepared = PreparedLinear::new(&weight, bias)?;
+            let expected = linear(&x, &weight, bias)?;
+            assert_close(&format!("{sizes:?}"), &prepared.forward(&x)?, &expected, 2e-6);
+            let in_images = prepared.forward(&x.reshape((1, sizes[0], sizes[1]))?)?;
+            assert_eq!(in_images.dims(), [1, sizes[0], sizes[2]]);
+        }
+    }
+    let [x, weight, bias, _] = inputs([3, 5, 4], DType::F64)?;
+    let error = |result: Result<_>| result.map(|_: Tensor| ()).unwrap_err().to_string();
+    let new = |weight: &Tensor, bias: &Tensor| {
+        PreparedLinear::new(weight, Some(bias)).and_then(|layer| layer.forward(&x))
+    };
+    assert!(error(new(&weight, &bias)).contains("weight is f32 on the CPU, got F64"));
+    let (weight, half) = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
+    assert!(error(new(&weight, &half.narrow(0, 0, 3)?)).contains("bias"));
+    assert!(error(new(&weight, &half)).contains("x has 5 features of f32"));
     Ok(())
 }

@@ -70,7 +70,9 @@ pub use fetching::{bring, fetch_command};
 pub use opened::{OpenedRun, Start};
 pub use plan::{Plan, Planner, run_name};
 pub use recipe::Recipe;
-pub use settings::{ConvSettings, DataSettings, ModelSettings, ScoreSettings, Settings};
+pub use settings::{
+    ConvSettings, CudaSettings, DataSettings, ModelSettings, ScoreSettings, Settings,
+};
 pub use variants::Variant;
 pub use weights::{
     IMAGENET, Weights, backbone, item_by_name, published_classifier, published_item,

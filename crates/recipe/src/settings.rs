@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use candle_vision::data::transforms::ComposeDescription;
-use candle_vision::ops::{set_convolution_benchmark, set_exact_convolution, set_tf32};
+use candle_vision::ops::{
+    set_convolution_benchmark, set_cuda_graphs, set_exact_convolution, set_tf32,
+};
 use candle_vision::train::TrainerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,6 +29,9 @@ pub struct Settings {
     /// How convolutions are computed.
     #[serde(default)]
     pub conv: ConvSettings,
+    /// How a CUDA card is used.
+    #[serde(default, skip_serializing_if = "CudaSettings::is_default")]
+    pub cuda: CudaSettings,
     /// What is measured of the explanations when the training is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<ScoreSettings>,
@@ -94,6 +99,32 @@ impl ConvSettings {
         set_exact_convolution(self.exact);
         set_tf32(self.tf32);
         set_convolution_benchmark(self.benchmark);
+    }
+}
+
+/// How a CUDA card is used. None of it changes a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CudaSettings {
+    /// Whether training steps are captured as a CUDA graph and repeated from it.
+    pub graphs: bool,
+}
+
+impl Default for CudaSettings {
+    fn default() -> Self {
+        Self { graphs: true }
+    }
+}
+
+impl CudaSettings {
+    /// Has this process use its card so, from now on.
+    pub fn apply(self) {
+        set_cuda_graphs(self.graphs);
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -155,6 +155,12 @@ pub enum Event<'a> {
         /// The first such op.
         op: &'a ForeignOp,
     },
+    /// Steps on a CUDA device are not repeated from a graph, so the host has to ask for each piece of work. Where the
+    /// device is faster than that, it stands still meanwhile. This is reported once, before the first step.
+    NotCaptured {
+        /// Why.
+        reason: &'a str,
+    },
     /// The norms of the gradients of an epoch's first step, with
     /// [`TrainerConfig::gradient_norms`](crate::TrainerConfig).
     GradientNorms {

@@ -26,6 +26,11 @@ impl GradientCheck {
         Self { first, zero: Vec::new() }
     }
 
+    /// Whether it looks at the gradients of step `step`.
+    pub(crate) fn looks_at(&self, step: usize) -> bool {
+        step == self.first || step == self.first + SECOND_LOOK && !self.zero.is_empty()
+    }
+
     /// Looks at the gradients of step `step`, if it is one to look at.
     ///
     /// # Errors

@@ -62,6 +62,11 @@ pub(crate) struct Looks<'a> {
 }
 
 impl Looks<'_> {
+    /// Whether somebody looks at the gradients of step `step`.
+    pub(crate) fn looks_at(&self, step: usize) -> bool {
+        self.norms.is_some() || self.check.as_ref().is_some_and(|check| check.looks_at(step))
+    }
+
     /// Looks at the gradients of step `step`, which are `scale` times what they would be.
     pub(crate) fn look(
         &mut self,

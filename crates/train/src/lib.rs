@@ -36,6 +36,7 @@
 
 mod atomic_file;
 mod callback;
+mod captured_step;
 mod checkpoint;
 mod config;
 mod environment;

@@ -74,6 +74,17 @@ pub trait Optimizer: Debug + Send {
     /// in its first step. No parameter has changed then.
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated>;
 
+    /// Whether [`Optimizer::update`] asks a CUDA device for nothing but
+    /// [`sgd_steps`](candle_vision_ops::sgd_steps) and [`adam_steps`](candle_vision_ops::adam_steps). Only then can a
+    /// captured step be repeated with new numbers. The default is `false`.
+    fn is_capturable(&self) -> bool {
+        false
+    }
+
+    /// Takes back that the last update was counted as a step, because the device never did it. Only an optimizer that
+    /// [is capturable](Optimizer::is_capturable) needs this.
+    fn take_back_step(&mut self) {}
+
     /// The state to save, by name. There is a `step.PATH` for each parameter that has taken a step. The
     /// tensors may share memory with the optimizer, so write them to a file before the next step.
     ///

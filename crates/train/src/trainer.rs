@@ -22,6 +22,7 @@ use candle_vision_registry::Description;
 use serde_json::Value;
 
 use crate::callback::{Callback, Control, Event, StopReason};
+use crate::captured_step::StepCapture;
 use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
 use crate::evaluate::{Evaluation, evaluate};
@@ -141,6 +142,8 @@ pub struct Trainer<'a> {
     unread: Unread<Begun>,
     /// Whether one of candle's own ops slows `backward` down. `None` before this was checked.
     slow_backward: Option<bool>,
+    /// The steps that a CUDA device repeats from a graph.
+    capture: StepCapture,
     /// The look at the first gradients, unless it is switched off.
     gradient_check: Option<GradientCheck>,
 }
@@ -294,6 +297,7 @@ impl<'a> Trainer<'a> {
 
     fn result(&self, reason: StopReason, started: Instant) -> TrainingResult {
         TrainingResult {
+            captured_steps: self.capture.steps,
             reason,
             history: self.history.clone(),
             gradients: self.gradients.clone(),
@@ -351,6 +355,7 @@ impl<'a> Trainer<'a> {
         let next = self.position.step + 1;
         self.gradient_check = self.gradient_check.take().map(|_| GradientCheck::at(next));
         self.prepared = PreparedLayers::new();
+        self.capture.reset();
         self.optimizer.add(groups(frozen, &self.config))
     }
 

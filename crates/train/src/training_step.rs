@@ -39,12 +39,12 @@ pub(crate) struct Step<'a> {
 
 /// The results of a step: numbers that a GPU may still be computing.
 pub(crate) struct Found {
-    loss: Tensor,
+    pub(crate) loss: Tensor,
     /// `None` if the step gave no logits.
-    logits: Option<Tensor>,
-    labels: Tensor,
+    pub(crate) logits: Option<Tensor>,
+    pub(crate) labels: Tensor,
     /// `None` if the step was skipped because its scaled gradients were not finite.
-    updated: Option<Updated>,
+    pub(crate) updated: Option<Updated>,
     /// The op that slows `backward` down, if this was checked.
     pub(crate) foreign_op: Option<ForeignOp>,
 }
@@ -73,9 +73,7 @@ impl Step<'_> {
         hook: Option<&mut dyn LayerHook>,
         looks: &mut Looks<'_>,
     ) -> Result<Result<Found, NotFinite>> {
-        let pass = Pass::train_step(self.seed, self.number).precision(self.precision);
-        let pass = pass.frozen_batch_norm(self.frozen_batch_norm);
-        let pass = pass.with_prepared(self.prepared);
+        let pass = self.pass();
         let mut pass = match hook {
             Some(hook) => pass.with_hooks(hook),
             None => pass,
@@ -85,10 +83,7 @@ impl Step<'_> {
             None => {
                 let AuxiliaryOutputs { logits, auxiliary } =
                     self.model.forward_auxiliary(&batch.images, &mut pass)?;
-                let mut loss = self.loss.loss(&logits, &batch.labels)?;
-                for (logits, weight) in auxiliary {
-                    loss = add(&loss, &scale(&self.loss.loss(&logits, &batch.labels)?, weight)?)?;
-                }
+                let loss = self.loss_of(&logits, &auxiliary, &batch.labels)?;
                 StepOutput { loss, logits: Some(logits) }
             }
         };
@@ -108,6 +103,28 @@ impl Step<'_> {
         let (loss, logits) = (loss.detach(), logits.map(|logits| logits.detach()));
         let labels = batch.labels.clone();
         Ok(updated.map(|updated| Found { loss, logits, labels, updated, foreign_op }))
+    }
+
+    /// The step's pass, without a hook.
+    pub(crate) fn pass(&self) -> Pass<'_> {
+        Pass::train_step(self.seed, self.number)
+            .precision(self.precision)
+            .frozen_batch_norm(self.frozen_batch_norm)
+            .with_prepared(self.prepared)
+    }
+
+    /// The loss of the logits, and of auxiliary ones by their weights.
+    pub(crate) fn loss_of(
+        &self,
+        logits: &Tensor,
+        auxiliary: &[(Tensor, f64)],
+        labels: &Tensor,
+    ) -> Result<Tensor> {
+        let mut loss = self.loss.loss(logits, labels)?;
+        for (logits, weight) in auxiliary {
+            loss = add(&loss, &scale(&self.loss.loss(logits, labels)?, *weight)?)?;
+        }
+        Ok(loss)
     }
 
     fn update(

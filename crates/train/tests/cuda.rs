@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::Device;
 use candle_vision_data::LoaderConfig;
 use candle_vision_models::{ModelSpec, Precision, build};
-use candle_vision_ops::{cuda_device, set_tf32};
+use candle_vision_ops::{cuda_device, set_cuda_graphs, set_tf32};
 use candle_vision_train::loss::CrossEntropy;
 use candle_vision_train::{
     Checkpoint, Control, Error, Event, Result, RunFolder, StopReason, Trainer, TrainingResult,
@@ -145,5 +145,78 @@ fn divergence_has_the_number_of_its_batch() {
             }
         });
         assert_eq!(places[0], places[1]);
+    });
+}
+
+/// What the trainer says of steps that are not captured, and the run's result.
+fn reasons(device: &Device, text: &str) -> (Vec<String>, TrainingResult) {
+    let (model, runs) = (build(&spec(), 0, device).unwrap(), Runs::new());
+    let config = LoaderConfig::new(5).shuffle(true).seed(3);
+    let train = loader_on(device, Halves::new(23, 0), config);
+    let val = loader_on(device, Halves::new(10, 1000), LoaderConfig::new(4));
+    let mut reasons = Vec::new();
+    let mut watch = Watch(|event: &Event<'_>| {
+        if let Event::NotCaptured { reason } = event {
+            reasons.push((*reason).to_owned());
+        }
+        Control::Continue
+    });
+    let trainer = Trainer::new(model.as_ref(), &train, &val, recipe(text)).unwrap();
+    let mut trainer = trainer.run_folder(&runs.create());
+    let result = trainer.run_with(&mut [&mut watch], &AtomicBool::new(false)).unwrap();
+    (reasons, result)
+}
+
+fn spec() -> ModelSpec {
+    ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE])
+}
+
+#[test]
+fn captured_steps_end_with_the_bits_of_plain_ones() {
+    on_cuda(|device| {
+        for precision in [Precision::F32, Precision::Bf16] {
+            for optimizer in [SGD, ADAM] {
+                let text = format!(
+                    "epochs = 3\nprecision = '{precision}'\noptimizer = {{ {optimizer} }}\n\
+                     schedule = {{ name = 'cosine_annealing_lr' }}\n\
+                     ema = {{ decay = 0.9, every = 2 }}"
+                );
+                let runs = Runs::new();
+                let ends = [true, false].map(|graphs| {
+                    set_cuda_graphs(graphs);
+                    let run = runs.create();
+                    let result = run_on(device, &text, &run, None).unwrap();
+                    set_cuda_graphs(true);
+                    (result, bits(&run.last()))
+                });
+                let [(captured, its_bits), (plain, expected)] = ends;
+                // Each epoch has four whole batches and a smaller one. The first four are plain.
+                assert_eq!((captured.captured_steps, plain.captured_steps), (8, 0), "{precision}");
+                assert_eq!(captured.history.batches, plain.history.batches, "{precision}");
+                assert!(its_bits == expected, "{precision} {optimizer}");
+            }
+        }
+    });
+}
+
+#[test]
+fn steps_that_cannot_be_captured_say_why() {
+    on_cuda(|device| {
+        let with = |more: &str| {
+            let text = format!("epochs = 3\noptimizer = {{ {SGD} }}\n{more}");
+            let (reasons, result) = reasons(device, &text);
+            (reasons, result.captured_steps)
+        };
+        assert_eq!(with(""), (vec![], 8));
+        let (clipped, captured) = with("grad_clip_norm = 1.0");
+        assert_eq!((clipped.len(), captured), (1, 0));
+        assert!(clipped[0].contains("norm"), "{clipped:?}");
+        let (scaled, captured) = with("precision = 'f16'");
+        assert_eq!((scaled.len(), captured), (1, 0));
+        assert!(scaled[0].contains("scale of the loss"), "{scaled:?}");
+        let text = "epochs = 3\noptimizer = { name = 'rmsprop', lr = 0.001 }";
+        let (other, result) = reasons(device, text);
+        assert_eq!((other.len(), result.captured_steps), (1, 0));
+        assert!(other[0].contains("optimizer"), "{other:?}");
     });
 }

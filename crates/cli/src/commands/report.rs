@@ -25,6 +25,7 @@ pub(crate) fn run(args: &ReportArgs, registry: &Registry) -> Result<ExitCode> {
     }
     let mut settings = recorded::settings(folder.path(), registry)?;
     settings.conv.apply();
+    settings.cuda.apply();
     if let Some(moved) = &args.folder {
         settings.data.path = Some(moved.clone());
     }

@@ -61,6 +61,7 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     let Plan { mut settings, notes, .. } = planner.plan(recipe)?;
     notes.iter().for_each(say::note);
     settings.conv.apply();
+    settings.cuda.apply();
     // Errors in the data or the network are found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
@@ -89,6 +90,7 @@ fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> 
     let device = args.device.open()?;
     let begun = resume::open(run, args, registry)?;
     begun.settings.conv.apply();
+    begun.settings.cuda.apply();
     let data_dir = args.data.or(begun.settings.data.dir.as_deref());
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
     recorded::check_data(&begun.settings.data, &place)?;

@@ -5,16 +5,7 @@ use std::ops::Range;
 use super::engine::Engine;
 use crate::float::Float;
 use crate::layout::transpose_into;
-use crate::pieces::split;
 use crate::product::Product;
-
-/// Divides `columns` columns into panels of at most `most` whole vectors of `lanes`, as evenly as possible.
-/// The last panel may end behind the last column.
-pub(super) fn panels(columns: usize, lanes: usize, most: usize) -> Vec<Range<usize>> {
-    let vectors = columns.div_ceil(lanes);
-    let panels = split(vectors, vectors.div_ceil(most));
-    panels.into_iter().map(|panel| panel.start * lanes..panel.end * lanes).collect()
-}
 
 /// Packs `factor` times a matrix with rows `stride` apart. Each panel is `[rows, width]`.
 pub(super) fn pack<T: Float, E: Engine<T>>(

@@ -4,8 +4,8 @@
 use super::gather::tile_ranges;
 use super::kernel_reads::KernelReads;
 use super::patches::Patches;
-use super::{BLOCK_COLS, BLOCK_ROWS, TASKS, reads_nothing, scatter, strided, thin_groups};
-use super::{weight_gradient, winograd};
+use super::{BLOCK_COLS, BLOCK_ROWS, TASKS};
+use super::{pointwise, reads_nothing, scatter, strided, thin_groups, weight_gradient, winograd};
 use crate::conv_shape::ConvShape;
 use crate::winograd as tiles;
 use crate::workspace::{Product, Workspace};
@@ -22,6 +22,8 @@ pub fn workspace(shape: &ConvShape, product: Product) -> Workspace {
         let mut whole = workspace(&merged, product);
         whole.shared.insert(0, merged.kernel_len() * size_of::<f32>());
         whole
+    } else if pointwise::applies::<f32>(shape, product) {
+        pointwise::workspace(shape, product)
     } else {
         match product {
             Product::Output => output(shape),

@@ -1,9 +1,9 @@
 //! The fully connected layer.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, Conv2dConfig, PreparedConv2d, cast, linear};
+use candle_vision_ops::{PreparedLinear, cast, linear};
 
-use crate::prepared::{Form, PreparedLayers};
+use crate::prepared::PreparedLayers;
 use crate::{Init, Parameter, ParameterBuilder, Pass};
 
 /// The sizes of a [`Linear`] layer.
@@ -122,7 +122,9 @@ impl Linear {
         let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
         let x = &pass.cast(x)?;
         let y = match self.prepared_for(x, pass) {
-            Some(prepared) => self.multiply_prepared(prepared, x, &weight, bias.as_ref()),
+            Some(prepared) => prepared
+                .linear(&self.weight, || PreparedLinear::new(&weight, bias.as_ref()))
+                .and_then(|layer| layer.forward(x)),
             None => linear(x, &weight, bias.as_ref()),
         };
         y.map_err(|error| error.context(format!("layer `{}`", self.path)))
@@ -133,30 +135,7 @@ impl Linear {
     fn prepared_for<'p>(&self, x: &Tensor, pass: &Pass<'p>) -> Option<&'p PreparedLayers> {
         let learns = |parameter: &Parameter| parameter.is_trainable();
         let frozen = !learns(&self.weight) && !self.bias.as_ref().is_some_and(learns);
-        pass.prepared(x, frozen).filter(|_| x.rank() > 2 && x.device().is_cpu())
-    }
-
-    /// The layer as a 1x1 convolution, whose kernel is packed once.
-    fn multiply_prepared(
-        &self,
-        prepared: &PreparedLayers,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let (out_features, in_features) = weight.dims2()?;
-        let mut dims = x.dims().to_vec();
-        if dims.pop() != Some(in_features) || x.elem_count() == 0 {
-            // The op has the words for it.
-            return linear(x, weight, bias);
-        }
-        let conv = prepared.convolution(&self.weight, Form::Alone, || {
-            let kernel = weight.reshape((out_features, in_features, 1, 1))?;
-            PreparedConv2d::new(&kernel, bias, &Conv2dConfig::default())
-        })?;
-        let rows = dims.iter().product::<usize>();
-        let x = x.contiguous()?.reshape((1, rows, 1, in_features))?;
-        dims.push(out_features);
-        conv.forward(&x, None, Activation::Identity)?.reshape(dims)
+        let is_many = x.rank() > 2 && x.elem_count() > 0 && PreparedLinear::is_for(x);
+        pass.prepared(x, frozen).filter(|_| is_many)
     }
 }

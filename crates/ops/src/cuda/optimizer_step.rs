@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use candle_core::cuda_backend::cudarc::driver::{
-    DevicePtr, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg,
+    CudaSlice, DevicePtr, DeviceRepr, LaunchArgs, LaunchConfig, PushKernelArg,
 };
 use candle_core::{CudaDevice, DType, Result, Tensor, bail};
 
 use super::array::{kept, stored, tensor};
+use super::capture::{self, Placed};
 use super::function::{Argument, Source, device_function, launch};
 use crate::optimizer_step::{AdamUpdate, SgdUpdate};
 
@@ -30,6 +31,8 @@ struct Tensors {
     weight_decay: [f32; TENSORS],
     a: [f32; TENSORS],
     b: [f32; TENSORS],
+    /// Where the four lists above lie on the device, one after the other. 0 if the launch brings them.
+    numbers: u64,
 }
 
 // SAFETY: addresses and numbers, laid out as the kernels' structure is.
@@ -52,7 +55,20 @@ impl Tensors {
         weight_decay: [0.0; TENSORS],
         a: [0.0; TENSORS],
         b: [0.0; TENSORS],
+        numbers: 0,
     };
+
+    /// Takes the lists of numbers from device memory if the launch is captured. Returns whether there is a launch.
+    fn place_numbers(&mut self) -> Result<bool> {
+        let Self { lr, weight_decay, a, b, .. } = self;
+        let numbers = [*lr, *weight_decay, *a, *b].concat();
+        match capture::place(&numbers)? {
+            Placed::WithLaunch => {}
+            Placed::At(address) => self.numbers = address,
+            Placed::OnlyCollected => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 /// One tensor of the list.
@@ -69,8 +85,8 @@ struct Entry<'a> {
 /// One step of gradient descent. Returns flags (`u32`, one per update) that are set where a new value is
 /// not finite.
 pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tensor> {
-    let mut flags = device.alloc_zeros::<u32>(updates.len())?;
-    let grads = contiguous(updates.iter().map(|update| update.grad))?;
+    let mut flags = new_flags(device, updates.len())?;
+    let grads = gradients(updates.iter().map(|update| update.grad))?;
     let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
         parameter: update.parameter,
         grad,
@@ -87,11 +103,14 @@ pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tens
     };
     for run in runs(updates, shared) {
         let (entries, updates) = (&entries[run.clone()], &updates[run.clone()]);
-        let mut flags = flags.slice_mut(run);
         let step = updates[0].step;
         let (momentum, grad_scale) = (step.momentum as f32, step.grad_scale as f32);
         let nesterov = i32::from(step.nesterov);
-        let (tensors, config) = list(device, entries)?;
+        let (mut tensors, config) = list(device, entries)?;
+        if !tensors.place_numbers()? {
+            continue;
+        }
+        let mut flags = flags.slice_mut(run);
         let function = device_function::<f32>(device, Source::Optimizer, "sgd")?;
         // SAFETY: the list names tensors of the sizes it says, which the op has checked, and `grads`
         // keeps its copies until the launch is queued; memory is freed behind it on the same stream.
@@ -99,14 +118,15 @@ pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tens
             launch!(function, config, &tensors, &momentum, &nesterov, &grad_scale, &mut flags)
         }
     }
-    Ok(tensor(stored(flags, device, updates.len())))
+    let count = flags.len();
+    Ok(tensor(stored(flags, device, count)))
 }
 
 /// One step of Adam or AdamW. Returns flags (`u32`, one per update) that are set where a new value is not
 /// finite.
 pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Tensor> {
-    let mut flags = device.alloc_zeros::<u32>(updates.len())?;
-    let grads = contiguous(updates.iter().map(|update| update.grad))?;
+    let mut flags = new_flags(device, updates.len())?;
+    let grads = gradients(updates.iter().map(|update| update.grad))?;
     let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
         parameter: update.parameter,
         grad,
@@ -123,12 +143,15 @@ pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Te
     };
     for run in runs(updates, shared) {
         let (entries, updates) = (&entries[run.clone()], &updates[run.clone()]);
-        let mut flags = flags.slice_mut(run);
         let step = updates[0].step;
         let (beta1, beta2) = (step.beta1, step.beta2);
         let (eps, grad_scale) = (step.eps as f32, step.grad_scale as f32);
         let decoupled = i32::from(step.decoupled_weight_decay);
-        let (tensors, config) = list(device, entries)?;
+        let (mut tensors, config) = list(device, entries)?;
+        if !tensors.place_numbers()? {
+            continue;
+        }
+        let mut flags = flags.slice_mut(run);
         let function = device_function::<f32>(device, Source::Optimizer, "adam")?;
         // SAFETY: as in `sgd`.
         unsafe {
@@ -145,11 +168,21 @@ pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Te
             )
         }
     }
-    Ok(tensor(stored(flags, device, updates.len())))
+    let count = flags.len();
+    Ok(tensor(stored(flags, device, count)))
 }
 
-fn contiguous<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Vec<Tensor>> {
-    tensors.map(Tensor::contiguous).collect()
+/// The gradients in the order of the parameters' elements.
+fn gradients<'a>(grads: impl Iterator<Item = &'a Tensor>) -> Result<Vec<Tensor>> {
+    // Without a launch nobody reads them.
+    let is_read = !capture::only_collects();
+    grads.map(|grad| if is_read { grad.contiguous() } else { Ok(grad.clone()) }).collect()
+}
+
+/// One flag for each update, 0 to begin with.
+fn new_flags(device: &CudaDevice, updates: usize) -> Result<CudaSlice<u32>> {
+    let is_written = !capture::only_collects();
+    device.alloc_zeros::<u32>(if is_written { updates } else { 0 })
 }
 
 /// Splits the updates where a list is full or the shared settings change.
@@ -171,16 +204,20 @@ fn runs<'a, U, K: PartialEq>(
 fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchConfig)> {
     let mut tensors = Tensors::NONE;
     let mut longest = 0;
+    let has_launch = !capture::only_collects();
     for (i, entry) in entries.iter().enumerate() {
+        tensors.lr[i] = entry.lr as f32;
+        tensors.weight_decay[i] = entry.weight_decay as f32;
+        [tensors.a[i], tensors.b[i]] = entry.constants.map(|constant| constant as f32);
+        if !has_launch {
+            continue;
+        }
         tensors.parameter[i] = address(device, entry.parameter)?;
         tensors.grad[i] = address(device, entry.grad)?;
         let [first, second] = entry.state;
         tensors.first[i] = first.map_or(Ok(0), |state| address(device, state))?;
         tensors.second[i] = second.map_or(Ok(0), |state| address(device, state))?;
         tensors.size[i] = entry.parameter.elem_count() as u64;
-        tensors.lr[i] = entry.lr as f32;
-        tensors.weight_decay[i] = entry.weight_decay as f32;
-        [tensors.a[i], tensors.b[i]] = entry.constants.map(|constant| constant as f32);
         longest = longest.max(entry.parameter.elem_count());
     }
     let blocks = longest.div_ceil(4 * THREADS as usize).clamp(1, MOST_BLOCKS);

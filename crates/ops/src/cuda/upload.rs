@@ -10,6 +10,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 use super::array::{stored, tensor, unwritten};
+use super::capture;
 use super::element::{Element, with_dtype};
 use super::function::{Source, device_function, launch, over_packs};
 use super::state::{self, locked};
@@ -99,12 +100,14 @@ pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Resul
     let shape = shape.into();
     check("upload", values.len(), &shape)?;
     let cuda = cuda("upload", device)?;
-    let mut y = unwritten::<f32>(cuda, values.len())?;
     let state = state::of(cuda)?;
+    // Before anything is asked of the device, which may be capturing the work of another thread.
+    let mut staging = locked(&state.staging);
+    let mut y = unwritten::<f32>(cuda, values.len())?;
     // SAFETY: any bytes of f32 may be read as bytes.
     let bytes =
         unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
-    locked(&state.staging).with(cuda, bytes, |arrived| {
+    staging.with(cuda, bytes, |arrived| {
         // SAFETY: as many bytes as were written are as many numbers.
         let arrived = unsafe { arrived.transmute::<f32>(values.len()) };
         match arrived {
@@ -156,13 +159,14 @@ fn normalized<T: Element>(
     [scale, shift]: [&[f32]; 2],
 ) -> Result<Tensor> {
     let state = state::of(device)?;
+    let mut staging = locked(&state.staging);
     // The bits of the numbers, because tables are kept by their contents.
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits() as i32).collect();
     let scale = state.table(device, bits(scale))?;
     let shift = state.table(device, bits(shift))?;
     let (n, channels) = (pixels.len(), channels as u32);
     let mut y = unwritten::<T>(device, n)?;
-    locked(&state.staging).with(device, pixels, |arrived| {
+    staging.with(device, pixels, |arrived| {
         let function = device_function::<T>(device, Source::Elementwise, "pixels")?;
         // SAFETY: arrived and y have n elements, the bits of scale and shift are a number for each
         // of the channels.
@@ -183,6 +187,9 @@ fn check(op: &str, found: usize, shape: &Shape) -> Result<()> {
 
 fn cuda<'a>(op: &str, device: &'a Device) -> Result<&'a CudaDevice> {
     match device {
+        Device::Cuda(_) if capture::is_capturing() => {
+            bail!("{op}: work that is captured cannot copy from the host")
+        }
         Device::Cuda(cuda) => Ok(cuda),
         _ => bail!("{op}: expected a CUDA device, got {:?}", device.location()),
     }

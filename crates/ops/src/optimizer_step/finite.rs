@@ -27,6 +27,17 @@ impl Finite {
         Self(State::OnDevice(flags))
     }
 
+    /// The same answer in memory of its own. The device copies it in the order of its work.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn copied(&self) -> Result<Self> {
+        Ok(Self(match &self.0 {
+            State::Known(first) => State::Known(*first),
+            State::OnDevice(flags) => State::OnDevice(flags.copy()?),
+        }))
+    }
+
     /// The index of the first update, from 0, that produced a NaN or an infinity.
     ///
     /// # Errors

@@ -183,6 +183,10 @@ macro_rules! rule {
                 self.shared().update_all(updates)
             }
 
+            fn is_capturable(&self) -> bool {
+                true
+            }
+
             fn describe(&self) -> Option<Description> {
                 Some(self.clone().into())
             }

@@ -146,6 +146,18 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         }
     }
 
+    fn is_capturable(&self) -> bool {
+        self.rule.is_capturable()
+    }
+
+    fn take_back_step(&mut self) {
+        for slot in &mut self.slots {
+            if slot.parameter.is_trainable() {
+                slot.steps = slot.steps.saturating_sub(1);
+            }
+        }
+    }
+
     /// `step.PATH` is the number of steps that a parameter has taken. There is also a `NAME.PATH` for each
     /// of the rule's state names.
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {

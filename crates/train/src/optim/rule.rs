@@ -81,6 +81,13 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether [`UpdateRule::update_all`] asks a CUDA device for nothing but
+    /// [`sgd_steps`](candle_vision_ops::sgd_steps) and [`adam_steps`](candle_vision_ops::adam_steps). See
+    /// [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
+    fn is_capturable(&self) -> bool {
+        false
+    }
+
     /// Name and settings. If a registry builds the rule, its entry supplies them.
     fn describe(&self) -> Option<Description> {
         None
@@ -167,6 +174,17 @@ impl Updated {
         let flag = |parameter: &Parameter| (parameter.detached() * 0.0)?.sum_all();
         let flags = parameters.iter().map(flag).collect::<TensorResult<_>>()?;
         Ok(Self { values: Values::Flags(flags), parameters })
+    }
+
+    /// The same in memory of its own.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let values = match &self.values {
+            Values::Seen(finite) => Values::Seen(finite.copied()?),
+            Values::Flags(flags) => {
+                Values::Flags(flags.iter().map(Tensor::copy).collect::<TensorResult<_>>()?)
+            }
+        };
+        Ok(Self { values, parameters: self.parameters.clone() })
     }
 
     /// The first parameter with a NaN or an infinity after the step. Waits for the step.

@@ -109,6 +109,10 @@ impl UpdateRule for Sgd {
         sgd_steps(&updates.collect::<Vec<_>>()).map(Some)
     }
 
+    fn is_capturable(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> Option<Description> {
         Some(self.clone().into())
     }

@@ -12,6 +12,7 @@ use candle_vision_registry::Description;
 
 use super::{Trainer, TrainingResult, run_length};
 use crate::callback::Callback;
+use crate::captured_step::StepCapture;
 use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
 use crate::gradient_check::GradientCheck;
@@ -314,6 +315,7 @@ impl<'a> TrainerBuilder<'a> {
             unread: Unread::new(Reading::of(&device)),
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
+            capture: StepCapture::default(),
             gradient_check,
         })
     }

@@ -19,6 +19,8 @@ pub struct TrainingResult {
     pub history: History,
     /// The norms of gradients, with [`TrainerConfig::gradient_norms`](crate::TrainerConfig).
     pub gradients: Vec<GradientRecord>,
+    /// Number of steps of this call that a CUDA device took from a captured graph.
+    pub captured_steps: usize,
     /// Wall time of this call, in seconds.
     pub seconds: f64,
     /// The best epoch, by [`TrainerConfig::monitor`](crate::TrainerConfig). `None` before the first epoch

@@ -38,7 +38,12 @@ impl Trainer<'_> {
         let mut clock = Instant::now();
         for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
             match batch {
-                Ok(batch) => self.begin_step(&batch, numbers.of(&batch) + 1)?,
+                Ok(batch) => {
+                    self.begin_step(&batch, numbers.of(&batch) + 1)?;
+                    if let Some(reason) = self.capture.take_reason() {
+                        session.notify(&Event::NotCaptured { reason: &reason })?;
+                    }
+                }
                 Err(error) => {
                     self.read_steps(session, &mut clock)?;
                     return Err(error.into());
@@ -76,14 +81,23 @@ impl Trainer<'_> {
         };
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
+        let obstacle = self.obstacle_to_capture();
         let (optimizer, scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
         let own = self.train_step.as_deref_mut();
         // The first batch of an epoch. A run that was stopped within the epoch had it before.
         let wanted = self.config.gradient_norms && self.position.batch == 0;
         let norms = wanted.then(Vec::new);
         let mut looks = Looks { check: self.gradient_check.as_mut(), norms };
+        let capture = &mut self.capture;
+        // The host reads those gradients.
+        let is_plain = looks.looks_at(step.number);
         let found = match &mut self.hooks {
-            None => in_pool(|| step.run(batch, optimizer, scale, own, None, &mut looks)),
+            None => in_pool(|| {
+                if !is_plain && let Some(found) = capture.run(&step, batch, optimizer, obstacle)? {
+                    return Ok(Ok(found));
+                }
+                step.run(batch, optimizer, scale, own, None, &mut looks)
+            }),
             // The forward pass may use another thread of the pool, which a hook need not allow.
             Some(hooks) => hooks.with(step.number, |hook| {
                 step.run(batch, optimizer, scale, own, Some(hook), &mut looks)
@@ -103,6 +117,19 @@ impl Trainer<'_> {
         let gradients = norms.map(|norms| GradientRecord { epoch, step, norms });
         self.unread.push(Begun { found, step, batch: number, lr, samples, gradients });
         Ok(())
+    }
+
+    /// Why a CUDA device cannot repeat this run's steps from a graph.
+    fn obstacle_to_capture(&self) -> Option<&'static str> {
+        if self.train_step.is_some() {
+            Some("the training step is the program's own")
+        } else if self.loss_scale.is_some() {
+            Some("the host looks for the scale of the loss")
+        } else if self.config.grad_clip_norm.is_some() {
+            Some("the host reads the norm that gradients are clipped by")
+        } else {
+            None
+        }
     }
 
     /// Waits for all steps that were begun and records their results. Nothing may be saved before, because

@@ -6,7 +6,9 @@
 #include <mutex>
 #include <vector>
 
+#include "counts.h"
 #include "driver.h"
+#include "graphs.h"
 #include "memory.h"
 #include "streams.h"
 
@@ -52,7 +54,11 @@ API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
 API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT_OF(stream);
     *pointer = 0;
-    return bytes == 0 ? CUDA_SUCCESS : allocate(pointer, bytes);
+    if (bytes == 0) return CUDA_SUCCESS;
+    emulated_count("allocate");
+    if (emulated::Recording* recording = emulated::recording_of(stream))
+        return emulated::allocate_in_capture(*recording, pointer, bytes);
+    return allocate(pointer, bytes);
 }
 
 API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool,
@@ -62,6 +68,9 @@ API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemor
 
 API CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
     REQUIRE_CONTEXT_OF(stream);
+    emulated_count("free");
+    CUresult result;
+    if (pointer && emulated::free_of_graph(pointer, stream, &result)) return result;
     emulated_enqueue(stream, [=] { emulated::release(address(pointer), "cuMemFree"); });
     return CUDA_SUCCESS;
 }
@@ -101,6 +110,10 @@ API CUresult cuMemFreeHost(void* pointer) {
 API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
+    emulated_count("copy to the device");
+    // A graph would read ordinary memory again at each launch, when it may be gone.
+    if (!is_pinned(from))
+        if (const CUresult refused = emulated::refuse_in_capture(stream)) return refused;
     // Ordinary memory is read before the call returns, pinned memory when the copy's turn comes.
     std::vector<char> taken;
     if (emulated::late() && !is_pinned(from)) {
@@ -117,6 +130,9 @@ API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes
 API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
+    emulated_count("copy from the device");
+    if (!is_pinned(to))
+        if (const CUresult refused = emulated::refuse_in_capture(stream)) return refused;
     emulated_enqueue(stream, [=] {
         emulated_require_device(address(from), bytes, "copy from the device");
         std::memcpy(to, address(from), bytes);
@@ -129,7 +145,7 @@ API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUst
 API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
-    emulated_enqueue(stream, [=] {
+    emulated_compute(stream, "copy on the device", [=] {
         emulated_require_device(address(from), bytes, "copy on the device, source");
         emulated_require_device(address(to), bytes, "copy on the device, destination");
         std::memmove(address(to), address(from), bytes);
@@ -141,7 +157,7 @@ API CUresult cuMemsetD8Async(CUdeviceptr pointer, unsigned char value, size_t by
                              CUstream stream) {
     REQUIRE_CONTEXT();
     if (bytes == 0) return CUDA_SUCCESS;
-    emulated_enqueue(stream, [=] {
+    emulated_compute(stream, "fill", [=] {
         emulated_require_device(address(pointer), bytes, "fill");
         std::memset(address(pointer), value, bytes);
     });

@@ -59,6 +59,12 @@ constexpr ErrorText ERRORS[] = {
     ERROR_TEXT(CUDA_ERROR_NOT_FOUND, "named symbol not found"),
     ERROR_TEXT(CUDA_ERROR_NOT_READY, "device not ready"),
     ERROR_TEXT(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
+    ERROR_TEXT(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+               "operation not permitted when stream is capturing"),
+    ERROR_TEXT(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED,
+               "operation failed due to a previous error during capture"),
+    ERROR_TEXT(CUDA_ERROR_STREAM_CAPTURE_ISOLATION,
+               "dependency created on uncaptured work in another stream"),
 };
 
 const ErrorText* find_error(CUresult code) {

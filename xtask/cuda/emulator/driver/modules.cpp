@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 
+#include "counts.h"
 #include "driver.h"
 #include "execution.h"
 #include "streams.h"
@@ -118,8 +119,12 @@ API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_
                            block_x > 1024 || block_y > 1024 || block_z > 64 ||
                            block_x * block_y * block_z > 1024 || shared_bytes > 49152;
     if (!function || empty || too_large || extra) return CUDA_ERROR_INVALID_VALUE;
+    if (emulated::idle()) {
+        emulated_count(function->kernel.name);
+        return CUDA_SUCCESS;
+    }
     auto arguments = std::make_shared<Arguments>(function->kernel, parameters);
-    emulated_enqueue(stream, [=] {
+    emulated_compute(stream, function->kernel.name, [=] {
         emulated::launch(function->kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z},
                          shared_bytes, arguments->pointers.data());
     });

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 
+#include "counts.h"
 #include "driver.h"
 
 using Clock = std::chrono::steady_clock;
@@ -14,6 +15,7 @@ using Clock = std::chrono::steady_clock;
 struct CUstream_st {
     std::deque<std::function<void()>> pending;
     uint64_t given = 0, done = 0;  // pieces of work
+    std::shared_ptr<emulated::Recording> recording;
 };
 
 // Stands for everything given to a stream until it was recorded.
@@ -23,6 +25,7 @@ struct CUevent_st {
     // Milliseconds on the device's clock when the stream came there. Shared with the stream, which may
     // come there after the event is gone.
     std::shared_ptr<double> when;
+    const emulated::Recording* recording = nullptr;  // the capture that it was recorded in
 };
 
 namespace {
@@ -73,12 +76,33 @@ void emulated::finish_all() {
     for (CUstream_st& stream : streams) run_until(stream, stream.given);
 }
 
+emulated::Recording* emulated::recording_of(void* stream) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    return stream_of(stream).recording.get();
+}
+
+std::shared_ptr<emulated::Recording> emulated::record(void* stream,
+                                                      std::shared_ptr<Recording> recording) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    std::swap(stream_of(stream).recording, recording);
+    return recording;
+}
+
 API void emulated_enqueue(void* name, std::function<void()> work) {
     const std::lock_guard<std::recursive_mutex> guard(device);
     CUstream_st& stream = stream_of(name);
+    if (stream.recording) {
+        stream.recording->work.push_back(std::move(work));
+        return;
+    }
     stream.pending.push_back(std::move(work));
     stream.given++;
     if (!emulated::late()) run_until(stream, stream.given);
+}
+
+API void emulated_compute(void* stream, const char* name, std::function<void()> work) {
+    emulated_count(name);
+    if (!emulated::idle()) emulated_enqueue(stream, std::move(work));
 }
 
 API void emulated_take_time(double milliseconds) { taken += milliseconds; }
@@ -96,6 +120,8 @@ API CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int) {
 
 API CUresult cuStreamSynchronize(CUstream stream) {
     REQUIRE_CONTEXT();
+    if (const CUresult refused = emulated::refuse_in_capture(stream)) return refused;
+    emulated_count("wait");
     emulated::finish(stream);
     return CUDA_SUCCESS;
 }
@@ -113,19 +139,20 @@ API CUresult cuCtxSynchronize() {
 API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     REQUIRE_CONTEXT();
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    // A capture knows no work outside of it, and work outside does not wait for one.
+    const emulated::Recording* recording = emulated::recording_of(stream);
+    if (event->stream && event->recording != recording) {
+        emulated::refuse_in_capture(stream);
+        return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+    }
+    // Within a capture everything is in order anyway.
+    if (recording) return CUDA_SUCCESS;
     // An event that was never recorded has nothing to wait for.
     CUstream_st* other = event->stream;
     const uint64_t position = event->position;
     if (other) emulated_enqueue(stream, [=] { run_until(*other, position); });
     return CUDA_SUCCESS;
 }
-
-API CUresult cuStreamIsCapturing(CUstream, int* status) {
-    *status = 0;  // CU_STREAM_CAPTURE_STATUS_NONE
-    return CUDA_SUCCESS;
-}
-
-API CUresult cuStreamBeginCapture_v2(CUstream, int) { return CUDA_ERROR_NOT_SUPPORTED; }
 
 API CUresult cuLaunchHostFunc(CUstream stream, void (*function)(void*), void* argument) {
     REQUIRE_CONTEXT();
@@ -151,6 +178,7 @@ API CUresult cuEventRecord(CUevent event, CUstream stream) {
     const auto when = std::make_shared<double>();
     emulated_enqueue(stream, [=] { *when = device_time(); });
     event->stream = &stream_of(stream);
+    event->recording = event->stream->recording.get();
     event->position = event->stream->given;
     event->when = when;
     return CUDA_SUCCESS;
@@ -158,6 +186,7 @@ API CUresult cuEventRecord(CUevent event, CUstream stream) {
 
 API CUresult cuEventSynchronize(CUevent event) {
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    if (event->recording) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (event->stream) run_until(*event->stream, event->position);
     return CUDA_SUCCESS;
 }

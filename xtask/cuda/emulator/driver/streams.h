@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "api.h"
+#include "graphs.h"
 
 namespace emulated {
 
@@ -16,10 +18,18 @@ EXPORTED bool late();
 void finish(void* stream);
 void finish_all();
 
+// What a stream records, or null if it does its work.
+Recording* recording_of(void* stream);
+// Sets what it records from now on, null for nothing. Returns what it recorded so far.
+std::shared_ptr<Recording> record(void* stream, std::shared_ptr<Recording> recording);
+
 }  // namespace emulated
 
 // Gives work to a stream (a CUstream; null is the default one). The emulated libraries use it too.
 API void emulated_enqueue(void* stream, std::function<void()> work);
+
+// The same for work that computes, which is counted under `name` and left out on an idle device.
+API void emulated_compute(void* stream, const char* name, std::function<void()> work);
 
 // Lets so much time pass on the device, of which only events know: called by work that should seem to
 // take that long.

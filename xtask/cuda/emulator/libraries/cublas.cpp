@@ -129,7 +129,8 @@ cublasStatus_t gemm(cublasHandle_t handle, cublasComputeType_t compute, int m, i
         return INVALID_VALUE;
     if (m == 0 || n == 0 || batches == 0) return SUCCESS;
     const auto enqueue = [&](auto alpha, auto beta) {
-        emulated_enqueue(handle->stream, [=] { multiply(m, n, k, alpha, a, b, beta, c, batches); });
+        emulated_compute(handle->stream, "cuBLAS product",
+                         [=] { multiply(m, n, k, alpha, a, b, beta, c, batches); });
     };
     switch (compute) {
         case COMPUTE_64F:

@@ -17,7 +17,7 @@ namespace {
 
 template <typename T, typename Distribution>
 curandStatus_t fill(curandGenerator_t generator, T* out, size_t count, Distribution distribution) {
-    emulated_enqueue(generator->stream, [=]() mutable {
+    emulated_compute(generator->stream, "cuRAND numbers", [=]() mutable {
         emulated_require_device(out, count * sizeof(T), "random numbers");
         for (size_t i = 0; i < count; i++) out[i] = distribution(generator->engine);
     });

@@ -4,6 +4,7 @@ int main() {
     test_halves();
     test_device();
     test_streams();
+    test_graphs();
     test_products();
     test_convolutions();
 }

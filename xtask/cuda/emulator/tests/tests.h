@@ -11,6 +11,7 @@
 void test_halves();
 void test_device();
 void test_streams();
+void test_graphs();
 void test_products();
 void test_convolutions();
 

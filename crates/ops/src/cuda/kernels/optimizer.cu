@@ -24,6 +24,8 @@ struct Tensors {
     float weight_decay[TENSORS];
     float a[TENSORS];
     float b[TENSORS];
+    // The four lists above, one after the other, if they are in device memory: a captured launch has new ones each time.
+    const float* numbers;
 };
 static_assert(sizeof(Tensors) <= 4000, "a kernel's parameters have room in 4 KiB");
 
@@ -36,11 +38,15 @@ struct Tensor {
     float lr, weight_decay, a, b;
 };
 
-#define TENSOR_OF_BLOCK(t)                                                                        \
-    Tensor {                                                                                      \
-        t.parameter[blockIdx.y], t.grad[blockIdx.y], t.first[blockIdx.y], t.second[blockIdx.y],   \
-            t.size[blockIdx.y], t.lr[blockIdx.y], t.weight_decay[blockIdx.y], t.a[blockIdx.y],    \
-            t.b[blockIdx.y]                                                                       \
+// Of the list, which stays where it is: one that is indexed as a function's argument would be copied to local memory.
+#define NUMBER_OF_BLOCK(t, place, list) \
+    (t.numbers != nullptr ? t.numbers[place * TENSORS + blockIdx.y] : t.list[blockIdx.y])
+#define TENSOR_OF_BLOCK(t)                                                                      \
+    Tensor {                                                                                    \
+        t.parameter[blockIdx.y], t.grad[blockIdx.y], t.first[blockIdx.y], t.second[blockIdx.y], \
+            t.size[blockIdx.y], NUMBER_OF_BLOCK(t, 0, lr),                                      \
+            NUMBER_OF_BLOCK(t, 1, weight_decay), NUMBER_OF_BLOCK(t, 2, a),                      \
+            NUMBER_OF_BLOCK(t, 3, b)                                                            \
     }
 
 // Replaces each parameter and its state by the results of `update(parameter, grad, first, second)`.

@@ -140,7 +140,7 @@ cudnnStatus_t start(const Algorithm (&algorithms)[N], const Convolution& convolu
     const double milliseconds = find(algorithms, convolution, number)->milliseconds;
     if (needed > space_bytes || (needed && !space)) return CUDNN_STATUS_BAD_PARAM;
     if (!arrays.x || !arrays.filter || !arrays.y) return CUDNN_STATUS_BAD_PARAM;
-    emulated_enqueue(handle->stream, [=] {
+    emulated_compute(handle->stream, "cuDNN convolution", [=] {
         emulated_require_device(arrays.x, convolution.x.bytes(), "convolution, x");
         emulated_require_device(arrays.filter, convolution.filter.bytes(), "convolution, filter");
         emulated_require_device(arrays.y, convolution.y.bytes(), "convolution, y");

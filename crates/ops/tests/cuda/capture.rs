@@ -1,0 +1,138 @@
+//! Captured work, launched again and again.
+
+use candle_core::{Error, Result, Tensor, Var};
+use candle_vision_ops::{
+    AdamStep, AdamUpdate, Captured, SgdStep, SgdUpdate, adam_steps, linear, sgd_steps,
+};
+
+use crate::twins::{cuda, random};
+
+fn sgd(lr: f64) -> SgdStep {
+    SgdStep {
+        lr,
+        momentum: 0.9,
+        dampening: 0.0,
+        weight_decay: 0.0,
+        nesterov: false,
+        grad_scale: 1.0,
+    }
+}
+
+fn adam(step: u64, lr: f64) -> AdamStep {
+    AdamStep {
+        lr,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        decoupled_weight_decay: true,
+        step,
+        grad_scale: 1.0,
+    }
+}
+
+/// A layer whose weight learns by SGD and whose bias by Adam.
+struct Layer {
+    weight: Var,
+    bias: Var,
+    state: [Var; 3],
+}
+
+impl Layer {
+    fn new(device: &candle_core::Device) -> Result<Self> {
+        let var = |name, dims: &[usize]| Var::from_tensor(&random(name, dims).to_device(device)?);
+        let zeros = |dims: &[usize]| Var::zeros(dims, candle_core::DType::F32, device);
+        let state = [zeros(&[3, 5])?, zeros(&[3])?, zeros(&[3])?];
+        Ok(Self { weight: var("weight", &[3, 5])?, bias: var("bias", &[3])?, state })
+    }
+
+    fn gradients(&self, x: &Tensor) -> Result<[Tensor; 2]> {
+        let loss = linear(x, &self.weight, Some(&self.bias))?.sqr()?.sum_all()?;
+        let grads = loss.backward()?;
+        let of = |var: &Var| grads.get(var).cloned().ok_or_else(|| Error::Msg("none".to_owned()));
+        Ok([of(&self.weight)?, of(&self.bias)?])
+    }
+
+    fn update(&self, [weight, bias]: &[Tensor; 2], step: u64) -> Result<()> {
+        let lr = 0.01 / step as f64;
+        let [buffer, first_moment, second_moment] = &self.state;
+        let update = SgdUpdate {
+            parameter: &self.weight,
+            grad: weight,
+            buffer: Some(buffer),
+            step: sgd(lr),
+        };
+        sgd_steps(&[update])?;
+        let step = adam(step, lr);
+        let update =
+            AdamUpdate { parameter: &self.bias, grad: bias, first_moment, second_moment, step };
+        adam_steps(&[update]).map(drop)
+    }
+
+    fn bits(&self) -> Result<Vec<u32>> {
+        let all = [&self.weight, &self.bias].into_iter().chain(&self.state);
+        let bits = |var: &Var| -> Result<Vec<u32>> {
+            Ok(var.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+        };
+        Ok(all.map(bits).collect::<Result<Vec<_>>>()?.concat())
+    }
+}
+
+#[test]
+fn replayed_steps_are_plain_steps_with_new_batches_and_rates() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let device = &cuda.device;
+    let batch = |i: u64| random(&format!("x{i}"), &[7, 5]).to_device(device);
+    let (plain, captured) = (Layer::new(device)?, Layer::new(device)?);
+    for step in 1..=5 {
+        plain.update(&plain.gradients(&batch(step)?)?, step)?;
+    }
+    // One step before, for what is made once.
+    captured.update(&captured.gradients(&batch(1)?)?, 1)?;
+    let x = batch(2)?;
+    let before = captured.bits()?;
+    let (grads, mut work) = Captured::new(device, || {
+        let grads = captured.gradients(&x)?;
+        captured.update(&grads, 2)?;
+        Ok::<_, Error>(grads)
+    })?;
+    assert_eq!(captured.bits()?, before, "a capture changes nothing");
+    work.launch()?;
+    for step in 3..=5 {
+        x.slice_set(&batch(step)?, 0, 0)?;
+        work.launch_with(|| captured.update(&grads, step))?;
+    }
+    assert_eq!(captured.bits()?, plain.bits()?);
+
+    // Another number of steps than was captured is refused, and nothing is launched.
+    let before = captured.bits()?;
+    let error = work.launch_with(|| Ok::<_, Error>(())).unwrap_err().to_string();
+    assert!(error.contains("numbers of parameters"), "{error}");
+    assert_eq!(captured.bits()?, before);
+    drop(grads);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_captured_is_refused_and_the_device_goes_on() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let device = &cuda.device;
+    let x = random("x", &[4]).to_device(device)?;
+    let sum = x.sum_all()?.to_scalar::<f32>()?;
+    let reads = Captured::new(device, || x.sum_all()?.to_scalar::<f32>());
+    assert!(reads.is_err(), "the host reads a number");
+    let copies = Captured::new(device, || Tensor::new(&[1f32, 2.0], device));
+    assert!(copies.is_err(), "the host sends numbers");
+    let fails = Captured::new(device, || -> Result<()> { Err(Error::Msg("own".to_owned())) });
+    assert_eq!(fails.unwrap_err().to_string(), "own");
+    let mut outside = Some(random("outside", &[4]).to_device(device)?);
+    let frees = Captured::new(device, || {
+        outside = None;
+        (&x * 2.0)?.sum_all()
+    });
+    assert!(frees.is_err(), "memory from outside is freed");
+    let on_cpu = Captured::new(&candle_core::Device::Cpu, || Ok::<_, Error>(()));
+    assert!(on_cpu.unwrap_err().to_string().contains("expected a CUDA device"));
+    assert_eq!(x.sum_all()?.to_scalar::<f32>()?, sum);
+    Ok(())
+}

@@ -1,0 +1,35 @@
+// Captures: work that a stream records instead of doing it, and graphs that do it again and again.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "driver.h"
+
+namespace emulated {
+
+// Memory that a graph allocates: at the same place in each launch.
+struct GraphMemory {
+    void* start;
+    size_t bytes;
+    bool live;  // since its turn in a launch, until it is freed
+};
+
+// What a stream was given since its capture began.
+struct Recording {
+    std::vector<std::function<void()>> work;
+    std::vector<std::shared_ptr<GraphMemory>> memory;
+    bool broken = false;  // by a call that a capture does not allow
+};
+
+// For a call that a capture does not allow: what the driver answers, if `stream` captures.
+CUresult refuse_in_capture(void* stream);
+
+// Memory for a stream, which belongs to the graph if the stream captures.
+CUresult allocate_in_capture(Recording& recording, CUdeviceptr* pointer, size_t bytes);
+
+// Frees memory of a graph, within its capture or after a launch. Whether it was such memory.
+bool free_of_graph(CUdeviceptr pointer, CUstream stream, CUresult* result);
+
+}  // namespace emulated

@@ -1,0 +1,94 @@
+#include <cmath>
+
+#include "../driver/driver.h"
+#include "../driver/graphs.h"
+#include "../driver/memory.h"
+#include "../driver/streams.h"
+#include "tests.h"
+
+using CUgraph = struct CUgraph_st*;
+using CUgraphExec = struct CUgraphExec_st*;
+API CUresult cuStreamCreate(CUstream*, unsigned);
+API CUresult cuStreamSynchronize(CUstream);
+API CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned);
+API CUresult cuStreamIsCapturing(CUstream, int*);
+API CUresult cuStreamBeginCapture_v2(CUstream, int);
+API CUresult cuStreamEndCapture(CUstream, CUgraph*);
+API CUresult cuGraphInstantiateWithFlags(CUgraphExec*, CUgraph, unsigned long long);
+API CUresult cuGraphLaunch(CUgraphExec, CUstream);
+API CUresult cuGraphExecDestroy(CUgraphExec);
+API CUresult cuGraphDestroy(CUgraph);
+API CUresult cuEventCreate(CUevent*, unsigned);
+API CUresult cuEventRecord(CUevent, CUstream);
+API CUresult cuMemAllocAsync(CUdeviceptr*, size_t, CUstream);
+API CUresult cuMemFreeAsync(CUdeviceptr, CUstream);
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr, const void*, size_t, CUstream);
+API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, size_t, CUstream);
+
+static CUdeviceptr place(const float* memory) { return reinterpret_cast<CUdeviceptr>(memory); }
+
+// A captured copy, through memory of the graph, is done again at each launch with what lies there then.
+static void test_replay(CUstream stream) {
+    float* from = on_device<float>({1});
+    float* to = on_device<float>({NAN});
+    CHECK(!cuStreamBeginCapture_v2(stream, 2));
+    int status;
+    CHECK(!cuStreamIsCapturing(stream, &status) && status == 1);
+    CUdeviceptr between;
+    CHECK(!cuMemAllocAsync(&between, sizeof(float), stream));
+    CHECK(!cuMemcpyDtoDAsync_v2(between, place(from), sizeof(float), stream));
+    CHECK(!cuMemcpyDtoDAsync_v2(place(to), between, sizeof(float), stream));
+    CHECK(!cuMemFreeAsync(between, stream));
+    CUdeviceptr kept;
+    CHECK(!cuMemAllocAsync(&kept, sizeof(float), stream));
+    CHECK(!cuMemcpyDtoDAsync_v2(kept, place(from), sizeof(float), stream));
+    CUgraph graph;
+    CHECK(!cuStreamEndCapture(stream, &graph) && graph);
+    synchronize();
+    CHECK(std::isnan(*to));  // nothing was done yet
+    CUgraphExec executable;
+    CHECK(!cuGraphInstantiateWithFlags(&executable, graph, 1) && !cuGraphDestroy(graph));
+    for (float value : {2.f, 3.f}) {
+        *from = value;
+        CHECK(!cuGraphLaunch(executable, stream) && !cuStreamSynchronize(stream));
+        CHECK(*to == value);
+        CHECK(*reinterpret_cast<float*>(kept) == value);
+        CHECK(std::isnan(*reinterpret_cast<float*>(between)));
+    }
+    // Freed by the program, it is gone until the next launch.
+    CHECK(!cuMemFreeAsync(kept, stream) && !cuStreamSynchronize(stream));
+    CHECK(std::isnan(*reinterpret_cast<float*>(kept)));
+    CHECK(!cuGraphExecDestroy(executable));
+}
+
+// Each of these calls is refused, and the capture with it.
+template <typename Call>
+static void refused(CUstream stream, CUresult expected, Call call) {
+    CHECK(!cuStreamBeginCapture_v2(stream, 2));
+    CHECK(call() == expected);
+    int status;
+    CHECK(!cuStreamIsCapturing(stream, &status) && status == 2);
+    CUgraph graph;
+    CHECK(cuStreamEndCapture(stream, &graph) == CUDA_ERROR_STREAM_CAPTURE_INVALIDATED && !graph);
+    CHECK(!cuStreamIsCapturing(stream, &status) && status == 0);
+}
+
+void test_graphs() {
+    CUstream stream;
+    CHECK(!cuStreamCreate(&stream, 0));
+    test_replay(stream);
+
+    float number = 1;
+    float* outside = on_device<float>({1});
+    CUevent before;
+    CHECK(!cuEventCreate(&before, 0) && !cuEventRecord(before, stream));
+    refused(stream, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            [&] { return cuStreamSynchronize(stream); });
+    refused(stream, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            [&] { return cuMemcpyHtoDAsync_v2(place(outside), &number, sizeof number, stream); });
+    refused(stream, CUDA_ERROR_STREAM_CAPTURE_ISOLATION,
+            [&] { return cuStreamWaitEvent(stream, before, 0); });
+    refused(stream, CUDA_ERROR_INVALID_VALUE,
+            [&] { return cuMemFreeAsync(place(outside), stream); });
+    CHECK(cuStreamBeginCapture_v2(nullptr, 2) == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+}
