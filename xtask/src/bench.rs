@@ -6,6 +6,7 @@
 
 mod contestant;
 mod environment;
+mod host;
 mod jobs;
 mod measurement;
 mod report;
@@ -39,6 +40,8 @@ enum Group {
     Families,
     /// Grad-CAM
     Explain,
+    /// The host's part of a card's steps, on an emulated card that computes nothing (no PyTorch)
+    Host,
     /// From JPEG files to batches; needs CANDLE_VISION_DATA
     Data,
 }
@@ -111,6 +114,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.group {
         Some(Group::Ops) => run_ops(arguments),
+        Some(Group::Host) => host::run(arguments.only.as_deref(), arguments.seconds),
         group => run_jobs(arguments, group),
     }
 }

@@ -25,10 +25,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let resolved = Resolved::with_cuda()?;
-    let folder = resolved.target_directory.join("cuda-emulator");
-    build(&resolved, &folder, if arguments.check { "check" } else { "all" })?;
-    let settings = settings(&folder, |name| std::env::var_os(name));
+    let settings = ready(arguments.check)?;
     let Some((program, rest)) = arguments.command.split_first() else {
         for (name, value) in settings {
             println!("export {name}='{}'", value.display());
@@ -39,6 +36,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let status = command.args(rest).envs(settings).status();
     let status = status.with_context(|| format!("cannot start `{}`", program.display()))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the emulator, and tests it if asked to. Returns the environment that a build and a run with it need.
+pub(crate) fn ready(check: bool) -> Result<Vec<(&'static str, OsString)>> {
+    let resolved = Resolved::with_cuda()?;
+    let folder = resolved.target_directory.join("cuda-emulator");
+    build(&resolved, &folder, if check { "check" } else { "all" })?;
+    Ok(settings(&folder, |name| std::env::var_os(name)))
 }
 
 fn build(resolved: &Resolved, folder: &Path, goal: &str) -> Result<()> {

@@ -107,7 +107,9 @@ impl StepCapture {
                         Ok(Some(found))
                     }
                     Err(error) => {
-                        self.refuse(error.to_string());
+                        // The driver's errors may go on with a backtrace.
+                        let text = error.to_string();
+                        self.refuse(text.lines().next().unwrap_or_default().to_owned());
                         Ok(None)
                     }
                 }
@@ -226,13 +228,14 @@ fn capture(
 ) -> Result<(Results, Captured)> {
     Captured::new(device, || {
         let mut pass = step.pass();
-        let AuxiliaryOutputs { logits, auxiliary } =
-            step.model.forward_auxiliary(&batch.images, &mut pass)?;
+        let outputs = step.model.forward_auxiliary(&batch.images, &mut pass);
+        // Looked at first: sending what was drawn may be what failed.
         if pass.has_drawn() {
-            // Their values would be the same in each repetition.
+            // The numbers would be the same in each repetition.
             let reason = "the network draws random numbers in each step, as dropout does";
             return Err(Error::from(candle_core::Error::Msg(reason.to_owned())));
         }
+        let AuxiliaryOutputs { logits, auxiliary } = outputs?;
         let loss = step.loss_of(&logits, &auxiliary, &batch.labels)?;
         let grads = backward(&loss)?;
         *was_counted = true;

@@ -38,7 +38,17 @@ fn run_on(
     run: &RunFolder,
     stop_at: Option<usize>,
 ) -> Result<TrainingResult> {
-    let spec = ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE]);
+    run_network_on("gap_cnn_deep", device, text, run, stop_at)
+}
+
+fn run_network_on(
+    name: &str,
+    device: &Device,
+    text: &str,
+    run: &RunFolder,
+    stop_at: Option<usize>,
+) -> Result<TrainingResult> {
+    let spec = ModelSpec::new(name, 2).input([3, SIDE, SIDE]);
     let model = build(&spec, 0, device).unwrap();
     let config = LoaderConfig::new(5).shuffle(true).seed(3);
     let train = loader_on(device, Halves::new(23, 0), config);
@@ -148,9 +158,12 @@ fn divergence_has_the_number_of_its_batch() {
     });
 }
 
+const WITHOUT_DROPOUT: &str = "resnet20_cifar";
+
 /// What the trainer says of steps that are not captured, and the run's result.
-fn reasons(device: &Device, text: &str) -> (Vec<String>, TrainingResult) {
-    let (model, runs) = (build(&spec(), 0, device).unwrap(), Runs::new());
+fn reasons(device: &Device, network: &str, text: &str) -> (Vec<String>, TrainingResult) {
+    let spec = ModelSpec::new(network, 2).input([3, SIDE, SIDE]);
+    let (model, runs) = (build(&spec, 0, device).unwrap(), Runs::new());
     let config = LoaderConfig::new(5).shuffle(true).seed(3);
     let train = loader_on(device, Halves::new(23, 0), config);
     let val = loader_on(device, Halves::new(10, 1000), LoaderConfig::new(4));
@@ -167,10 +180,6 @@ fn reasons(device: &Device, text: &str) -> (Vec<String>, TrainingResult) {
     (reasons, result)
 }
 
-fn spec() -> ModelSpec {
-    ModelSpec::new("gap_cnn_deep", 2).input([3, SIDE, SIDE])
-}
-
 #[test]
 fn captured_steps_end_with_the_bits_of_plain_ones() {
     on_cuda(|device| {
@@ -185,7 +194,8 @@ fn captured_steps_end_with_the_bits_of_plain_ones() {
                 let ends = [true, false].map(|graphs| {
                     set_cuda_graphs(graphs);
                     let run = runs.create();
-                    let result = run_on(device, &text, &run, None).unwrap();
+                    let result =
+                        run_network_on(WITHOUT_DROPOUT, device, &text, &run, None).unwrap();
                     set_cuda_graphs(true);
                     (result, bits(&run.last()))
                 });
@@ -204,7 +214,7 @@ fn steps_that_cannot_be_captured_say_why() {
     on_cuda(|device| {
         let with = |more: &str| {
             let text = format!("epochs = 3\noptimizer = {{ {SGD} }}\n{more}");
-            let (reasons, result) = reasons(device, &text);
+            let (reasons, result) = reasons(device, WITHOUT_DROPOUT, &text);
             (reasons, result.captured_steps)
         };
         assert_eq!(with(""), (vec![], 8));
@@ -215,8 +225,12 @@ fn steps_that_cannot_be_captured_say_why() {
         assert_eq!((scaled.len(), captured), (1, 0));
         assert!(scaled[0].contains("scale of the loss"), "{scaled:?}");
         let text = "epochs = 3\noptimizer = { name = 'rmsprop', lr = 0.001 }";
-        let (other, result) = reasons(device, text);
+        let (other, result) = reasons(device, WITHOUT_DROPOUT, text);
         assert_eq!((other.len(), result.captured_steps), (1, 0));
         assert!(other[0].contains("optimizer"), "{other:?}");
+        let text = format!("epochs = 3\noptimizer = {{ {SGD} }}");
+        let (drawn, result) = reasons(device, "gap_cnn_deep", &text);
+        assert_eq!((drawn.len(), result.captured_steps), (1, 0));
+        assert!(drawn[0].contains("random numbers"), "{drawn:?}");
     });
 }

@@ -49,9 +49,12 @@ fn all(clock: &Clock, architecture: &str, batch: [usize; 4]) -> Result<Outcome> 
     work::train(clock, &Network::new(architecture, 10, batch), Learns::All)
 }
 
+/// What a job's name ends with if a card repeats its captured step.
+const GRAPH: &str = "_graph";
+
 /// Runs the job called `name`. Beside the jobs of the tables there is one for every network, size of a batch and
 /// size of its images: `NETWORK_train_bBATCH_SIDE` and `NETWORK_infer_bBATCH_SIDE`, with 10 classes for images up
-/// to 32x32 and 1000 for larger ones.
+/// to 32x32 and 1000 for larger ones. A training step that ends with `_graph` is captured by a card and repeated.
 fn run(name: &str, clock: &Clock) -> Result<Outcome> {
     if let Some((_, run)) = JOBS.iter().chain(&cards::JOBS).find(|(known, _)| *known == name) {
         return run(clock);
@@ -60,6 +63,10 @@ fn run(name: &str, clock: &Clock) -> Result<Outcome> {
         format!(
             "no job is called `{name}`; without a name, all are listed, beside NETWORK_train_b16_224 and NETWORK_infer_b16_224"
         )
+    };
+    let (name, is_captured) = match name.strip_suffix(GRAPH) {
+        Some(name) => (name, true),
+        None => (name, false),
     };
     let mut parts = name.rsplitn(4, '_');
     let side: Option<usize> = parts.next().and_then(|side| side.parse().ok());
@@ -70,6 +77,7 @@ fn run(name: &str, clock: &Clock) -> Result<Outcome> {
     let network =
         Network::new(architecture.with_context(unknown)?, classes, [batch, 3, side, side]);
     match kind {
+        Some("train") if is_captured => work::train_captured(clock, &network),
         Some("train") => work::train(clock, &network, Learns::All),
         Some("infer") => work::infer(clock, &network),
         _ => anyhow::bail!(unknown()),

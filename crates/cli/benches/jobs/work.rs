@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use candle_vision::data::FolderSplit;
 use candle_vision::models::{AuxiliaryOutputs, Precision};
 use candle_vision::ops::{
-    CrossEntropyConfig, Generator, Targets, add, backward, cross_entropy, in_pool, scale,
+    Captured, CrossEntropyConfig, Generator, Targets, add, backward, cross_entropy, in_pool, scale,
 };
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec, Pass,
@@ -117,6 +118,11 @@ impl Training {
     /// Forward, loss, backward and update, as the trainer does them: a card may not have begun any of
     /// it when this returns.
     fn step(&mut self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Updated> {
+        let grads = self.gradients(number, images, labels)?;
+        Ok(self.optimizer.update(&grads, 1.0)?)
+    }
+
+    fn gradients(&self, number: usize, images: &Tensor, labels: &Tensor) -> Result<GradStore> {
         let pass = Pass::train(number as u64).precision(self.precision);
         let mut pass = pass.with_prepared(&self.prepared);
         let AuxiliaryOutputs { logits, auxiliary } =
@@ -128,8 +134,7 @@ impl Training {
         for (logits, weight) in auxiliary {
             sum = add(&sum, &scale(&loss(&logits)?, weight)?)?;
         }
-        let loss = sum;
-        Ok(self.optimizer.update(&backward(&loss)?, 1.0)?)
+        Ok(backward(&sum)?)
     }
 }
 
@@ -138,6 +143,36 @@ pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<
     let mut training = Training::new(network, learns, &clock.device)?;
     let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
     let times = clock.measure(|number| in_pool(|| training.step(number, &images, &labels)))?;
+    Ok(Outcome::Measured { times, images: network.count() })
+}
+
+/// The same on a card that repeats a captured step, as the trainer does.
+pub(crate) fn train_captured(clock: &Clock, network: &Network) -> Result<Outcome> {
+    let mut training = Training::new(network, Learns::All, &clock.device)?;
+    let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
+    // The step of the graph, and its gradients, of which the optimizer asks which there are.
+    let mut captured = None;
+    let times = clock.measure(|number| {
+        in_pool(|| -> Result<()> {
+            if number < 3 {
+                training.step(number, &images, &labels)?;
+                return Ok(());
+            }
+            let Some((grads, work)) = &mut captured else {
+                let (results, mut work) = Captured::new(&clock.device, || {
+                    let grads = training.gradients(number, &images, &labels)?;
+                    let updated = training.optimizer.update(&grads, 1.0)?;
+                    Ok::<_, anyhow::Error>((grads, updated))
+                })?;
+                work.launch()?;
+                captured = Some((results, work));
+                return Ok(());
+            };
+            let optimizer = &mut training.optimizer;
+            work.launch_with(|| optimizer.update(&grads.0, 1.0).map(drop))?;
+            Ok(())
+        })
+    })?;
     Ok(Outcome::Measured { times, images: network.count() })
 }
 

@@ -2,7 +2,8 @@
 
 use candle_core::{Error, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, Captured, SgdStep, SgdUpdate, adam_steps, linear, sgd_steps,
+    AdamStep, AdamUpdate, Captured, CrossEntropyConfig, SgdStep, SgdUpdate, Targets, adam_steps,
+    backward, cross_entropy, linear, scale, sgd_steps,
 };
 
 use crate::twins::{cuda, random};
@@ -36,6 +37,7 @@ struct Layer {
     weight: Var,
     bias: Var,
     state: [Var; 3],
+    labels: Tensor,
 }
 
 impl Layer {
@@ -43,12 +45,15 @@ impl Layer {
         let var = |name, dims: &[usize]| Var::from_tensor(&random(name, dims).to_device(device)?);
         let zeros = |dims: &[usize]| Var::zeros(dims, candle_core::DType::F32, device);
         let state = [zeros(&[3, 5])?, zeros(&[3])?, zeros(&[3])?];
-        Ok(Self { weight: var("weight", &[3, 5])?, bias: var("bias", &[3])?, state })
+        let labels = Tensor::new(&[0u32, 1, 2, 0, 1, 2, 0], device)?;
+        Ok(Self { weight: var("weight", &[3, 5])?, bias: var("bias", &[3])?, state, labels })
     }
 
     fn gradients(&self, x: &Tensor) -> Result<[Tensor; 2]> {
-        let loss = linear(x, &self.weight, Some(&self.bias))?.sqr()?.sum_all()?;
-        let grads = loss.backward()?;
+        let logits = linear(x, &self.weight, Some(&self.bias))?;
+        let targets = Targets::Labels(&self.labels);
+        let loss = cross_entropy(&logits, targets, &CrossEntropyConfig::default())?;
+        let grads = backward(&loss)?;
         let of = |var: &Var| grads.get(var).cloned().ok_or_else(|| Error::Msg("none".to_owned()));
         Ok([of(&self.weight)?, of(&self.bias)?])
     }
@@ -128,7 +133,7 @@ fn what_cannot_be_captured_is_refused_and_the_device_goes_on() -> Result<()> {
     let mut outside = Some(random("outside", &[4]).to_device(device)?);
     let frees = Captured::new(device, || {
         outside = None;
-        (&x * 2.0)?.sum_all()
+        scale(&x, 2.0)
     });
     assert!(frees.is_err(), "memory from outside is freed");
     let on_cpu = Captured::new(&candle_core::Device::Cpu, || Ok::<_, Error>(()));
