@@ -40,7 +40,7 @@ pub(crate) use array::{Array, kept};
 pub(crate) use attention::{Scores, attention, attention_gradients};
 pub(crate) use batch_norm::{
     Normalization, add_residual, affine_gradient, input_gradient as batch_norm_input_gradient,
-    moments, normalize, running_statistics,
+    moments, move_statistics, normalize,
 };
 pub use capture::Captured;
 pub(crate) use conv::{

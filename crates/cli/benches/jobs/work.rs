@@ -155,8 +155,7 @@ pub(crate) fn train_captured(clock: &Clock, network: &Network) -> Result<Outcome
     let times = clock.measure(|number| {
         in_pool(|| -> Result<()> {
             if number < 3 {
-                training.step(number, &images, &labels)?;
-                return Ok(());
+                return training.step(number, &images, &labels).map(drop);
             }
             let Some((grads, work)) = &mut captured else {
                 let (results, mut work) = Captured::new(&clock.device, || {

@@ -300,12 +300,8 @@ impl BatchNorm2d {
     }
 
     fn move_statistics(&self, statistics: &BatchStatistics) -> Result<()> {
-        let (mean, variance) = (self.running_mean.detached(), self.running_var.detached());
-        let (mean, variance) = statistics.update(&mean, &variance, self.momentum)?;
-        self.running_mean.set(&mean)?;
-        self.running_var.set(&variance)?;
-        let batches = self.num_batches_tracked.detached();
-        self.num_batches_tracked.set(&(batches.ones_like()? + &batches)?)
+        let running = [self.running_mean.var(), self.running_var.var()];
+        statistics.update_in_place(running, self.num_batches_tracked.var(), self.momentum)
     }
 
     fn located(&self, error: Error) -> Error {

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bail};
 
 use super::NAME;
 use crate::check;
@@ -40,20 +40,43 @@ impl BatchStatistics {
     ) -> Result<(Tensor, Tensor)> {
         check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
         check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
-        let unbiased = self.count as f64 / (self.count as f64 - 1.0);
-        #[cfg(feature = "cuda")]
-        if self.mean.device().is_cuda() {
-            let (mean, variance) = (running_mean.contiguous()?, running_var.contiguous()?);
-            let op = MovedStatistics { mean, variance, momentum, unbiased };
-            let moved = self.moments.apply_op1_no_bwd(&op)?;
-            return Ok((moved.get(0)?, moved.get(1)?));
-        }
+        let unbiased = self.unbiased();
         let blend = |running: &Tensor, batch: &Tensor, factor: f64| -> Result<Tensor> {
             let kept = running.detach().affine(1.0 - momentum, 0.0)?;
             kept + batch.affine(momentum * factor, 0.0)?
         };
         let mean = blend(running_mean, &self.mean, 1.0)?;
         Ok((mean, blend(running_var, &self.variance, unbiased)?))
+    }
+
+    /// [Updates](Self::update) the running statistics in place and adds one to the number of batches, a scalar of `i64`. On
+    /// a CUDA device this is one kernel.
+    ///
+    /// # Errors
+    /// If the shapes or number types differ.
+    pub fn update_in_place(
+        &self,
+        [running_mean, running_var]: [&Var; 2],
+        batches: &Var,
+        momentum: f64,
+    ) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.mean.device().is_cuda() {
+            check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
+            check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
+            let running = [running_mean.as_tensor(), running_var.as_tensor()];
+            let unbiased = self.unbiased();
+            return cuda::move_statistics(&self.moments, running, batches, momentum, unbiased);
+        }
+        let (mean, variance) = self.update(running_mean, running_var, momentum)?;
+        running_mean.set(&mean)?;
+        running_var.set(&variance)?;
+        batches.set(&(batches.ones_like()? + batches.as_detached_tensor())?)
+    }
+
+    /// The factor that makes the variance the unbiased one.
+    fn unbiased(&self) -> f64 {
+        self.count as f64 / (self.count as f64 - 1.0)
     }
 }
 
@@ -70,36 +93,6 @@ pub(super) fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics>
         #[cfg(feature = "cuda")]
         moments,
     })
-}
-
-/// Moves running statistics towards the moments of a batch, `[2, channels]`, in one kernel.
-#[cfg(feature = "cuda")]
-struct MovedStatistics {
-    mean: Tensor,
-    variance: Tensor,
-    momentum: f64,
-    unbiased: f64,
-}
-
-#[cfg(feature = "cuda")]
-impl CustomOp1 for MovedStatistics {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, _moments: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        bail!("{NAME}: the CPU moves statistics with tensor operations")
-    }
-
-    fn cuda_fwd(&self, moments: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let Self { mean, variance, momentum, unbiased } = self;
-        cuda::running_statistics(
-            Array::new(moments, layout),
-            [mean, variance],
-            *momentum,
-            *unbiased,
-        )
-    }
 }
 
 /// The mean and biased variance of each channel, `[2, channels]`.

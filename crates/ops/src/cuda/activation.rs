@@ -64,7 +64,7 @@ pub(crate) fn curve_gradient(
     let (device, name) = (x.device(), curve.name());
     with_element!(name, x.storage, T => {
         let (n, mut dx) = (x.len(), unwritten::<T>(device, x.len())?);
-        let function = device_function::<T>(device, Source::Elementwise, &format!("{name}_gradient"))?;
+        let function = device_function::<T>(device, Source::Elementwise, format!("{name}_gradient"))?;
         let (x_in, grad, parameter) = (x.view::<T>()?, grad.view::<T>()?, parameter(curve));
         // SAFETY: all arrays have n elements.
         unsafe { launch!(function, over_packs::<T>(n), &n, &x_in, &grad, &parameter, &mut dx); }

@@ -1,7 +1,8 @@
 //! Batch norm: moments, normalisation, and the backward pass. Parameters, statistics and sums are `f32` for
 //! any type of feature maps.
 
-use candle_core::{CudaStorage, Result, Shape, Tensor};
+use candle_core::cuda_backend::cudarc::driver::{CudaView, DevicePtr};
+use candle_core::{CudaStorage, Result, Shape, Tensor, bail};
 
 use super::activation::relu;
 use super::array::{Array, kept, stored, unwritten};
@@ -146,30 +147,42 @@ pub(crate) fn input_gradient(
     })
 }
 
-/// `(1 - momentum) * running + momentum * batch` of mean and variance, `[2, channels]`. The variance of the
-/// batch is multiplied by `unbiased` first. `moments` is the result of [`moments`].
-pub(crate) fn running_statistics(
-    moments: Array<'_>,
+/// Moves running statistics, `[channels]` of `f32`, towards `moments`, `[2, channels]`, and counts a batch, in place.
+pub(crate) fn move_statistics(
+    moments: &Tensor,
     [running_mean, running_var]: [&Tensor; 2],
+    batches: &Tensor,
     momentum: f64,
     unbiased: f64,
-) -> Result<(CudaStorage, Shape)> {
-    let (device, channels) = (moments.device(), moments.channels());
+) -> Result<()> {
+    let (moments, count) = (kept(moments), kept(batches));
     let (mean, variance) = (kept(running_mean), kept(running_var));
+    let moments = moments.array()?;
+    let (device, channels) = (moments.device(), moments.channels());
     let moments = moments.view::<f32>()?;
+    let stream = device.cuda_stream();
+    // The addresses, because the storages are locked for reading alone. The stream keeps readers and writers in order.
+    let place = |view: &CudaView<'_, f32>| view.device_ptr(&stream).0 as usize;
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
-    let mut moved = unwritten::<f32>(device, 2 * channels)?;
+    if mean.len() != channels || variance.len() != channels {
+        bail!("{NAME}: running statistics of {} and {} channels", mean.len(), variance.len())
+    }
+    let (mean, variance) = (place(&mean), place(&variance));
+    let count = count.array()?.view::<i64>()?;
+    if count.len() != 1 {
+        bail!("{NAME}: the number of batches is one number, got {}", count.len())
+    }
+    let count = count.device_ptr(&stream).0 as usize;
     let function = device_function::<f32>(device, Source::BatchNorm, "running_statistics")?;
     let (config, columns) = (over_threads(channels), channels as u32);
     let (momentum, unbiased) = (momentum as f32, unbiased as f32);
-    // SAFETY: moments and the result have two rows of channels, the others one.
+    // SAFETY: moments have two rows of channels, the running statistics one each, and the count is one number.
     unsafe {
         launch!(
-            function, config, &columns, &moments, &mean, &variance, &momentum, &unbiased,
-            &mut moved
+            function, config, &columns, &moments, &momentum, &unbiased, &mean, &variance, &count
         )
     }
-    Ok(stored(moved, device, (2, channels)))
+    Ok(())
 }
 
 /// `activation(x + residual)`.

@@ -1,6 +1,8 @@
 //! Our own kernels: looking them up, and their numbers of threads.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -10,7 +12,7 @@ use candle_core::cuda_backend::{CudaDevice, WrapErr};
 
 use super::element::Element;
 pub(super) use super::modules::Source;
-use super::state;
+use super::state::{self, locked};
 
 /// One of our kernels on the device, and the stream that it will run on.
 pub(super) struct DeviceFunction {
@@ -29,14 +31,38 @@ impl DeviceFunction {
 pub(super) fn device_function<T: Element>(
     device: &CudaDevice,
     source: Source,
-    name: &str,
+    name: impl Into<Cow<'static, str>>,
 ) -> Result<DeviceFunction> {
     let stream = device.cuda_stream();
-    // Looking up a kernel needs a context, and this may be the thread's first call.
-    stream.context().bind_to_thread().w()?;
-    let module = state::of(device)?.modules.get(&stream, source)?;
-    let function = module.load_function(&format!("cv_{name}_{}", T::SUFFIX)).w()?;
+    let function =
+        state::of(device)?.functions.get((name.into(), T::SUFFIX), |(name, suffix)| {
+            // Looking up a kernel needs a context, and this may be the thread's first call.
+            stream.context().bind_to_thread().w()?;
+            let module = state::of(device)?.modules.get(&stream, source)?;
+            module.load_function(&format!("cv_{name}_{suffix}")).w()
+        })?;
     Ok(DeviceFunction { function, stream })
+}
+
+/// The kernels that were looked up on one device, by name and suffix. Asking the driver takes longer than everything else
+/// that is done before a launch.
+#[derive(Default)]
+pub(super) struct Functions(Mutex<HashMap<Name, CudaFunction>>);
+
+type Name = (Cow<'static, str>, &'static str);
+
+impl Functions {
+    fn get(
+        &self,
+        name: Name,
+        look_up: impl FnOnce(&Name) -> Result<CudaFunction>,
+    ) -> Result<CudaFunction> {
+        if let Some(known) = locked(&self.0).get(&name) {
+            return Ok(known.clone());
+        }
+        let found = look_up(&name)?;
+        Ok(locked(&self.0).entry(name).or_insert(found).clone())
+    }
 }
 
 /// Number of threads of a block if every element is processed by itself.

@@ -8,6 +8,7 @@ use candle_core::cuda_backend::{CudaDevice, DeviceId};
 
 use super::bounded::Bounded;
 use super::cudnn::Cudnn;
+use super::function::Functions;
 use super::modules::Modules;
 use super::upload::Staging;
 
@@ -27,6 +28,7 @@ pub(super) struct State {
     tables: Mutex<Bounded<Vec<i32>, Arc<CudaSlice<i32>>>>,
     pub(super) staging: Mutex<Staging>,
     pub(super) modules: Modules,
+    pub(super) functions: Functions,
 }
 
 /// The state of `device`. It is made when it is first needed.
@@ -41,6 +43,7 @@ pub(super) fn of(device: &CudaDevice) -> Result<Arc<State>> {
         tables: Mutex::new(Bounded::new(MOST_TABLE_BYTES)),
         staging: Mutex::default(),
         modules: Modules::default(),
+        functions: Functions::default(),
     });
     states.insert(device.id(), state.clone(), 1);
     Ok(state)

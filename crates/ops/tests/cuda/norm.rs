@@ -1,6 +1,6 @@
 //! Batch norm, alone and behind a convolution.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, Var};
 use candle_vision_ops::{
     Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, batch_norm_eval,
     batch_norm_train, conv2d_batch_norm_train, layer_norm,
@@ -91,18 +91,27 @@ fn layer_norm_is_the_cpus() {
 fn running_statistics_move_as_on_the_cpu() -> Result<()> {
     let Some(cuda) = cuda() else { return Ok(()) };
     let x = (random("x", &[5, 4, 3, 6]) + 100.0)?;
-    let run = |device: &Device| -> Result<[Tensor; 2]> {
+    let run = |device: &Device| -> Result<[Tensor; 4]> {
         let there = |x: &Tensor| x.to_device(device);
         let (one, zero) = (there(&Tensor::ones(6, x.dtype(), &Device::Cpu)?)?, 0.0);
         let bias = (&one * zero)?;
         let (_, statistics) =
             batch_norm_train(&there(&x)?, &one, &bias, None, Activation::Identity, EPS)?;
         let (mean, variance) = (there(&random("mean", &[6]))?, there(&random("var", &[6]))?);
+        let running = [Var::from_tensor(&mean)?, Var::from_tensor(&variance)?];
+        let batches = Var::new(6i64, device)?;
+        statistics.update_in_place([&running[0], &running[1]], &batches, 0.1)?;
+        assert_eq!(batches.to_scalar::<i64>()?, 7);
+        let [in_place_mean, in_place_variance] = running.map(|var| var.as_detached_tensor());
         let (mean, variance) = statistics.update(&mean, &variance, 0.1)?;
-        Ok([mean.to_device(&Device::Cpu)?, variance.to_device(&Device::Cpu)?])
+        let back = |tensor: Tensor| tensor.to_device(&Device::Cpu);
+        let in_place = [back(in_place_mean)?, back(in_place_variance)?];
+        let [in_place_mean, in_place_variance] = in_place;
+        Ok([back(mean)?, back(variance)?, in_place_mean, in_place_variance])
     };
     let (expected, found) = (run(&Device::Cpu)?, run(&cuda.device)?);
-    for (what, (found, expected)) in ["mean", "variance"].iter().zip(found.iter().zip(&expected)) {
+    let what = ["mean", "variance", "mean in place", "variance in place"];
+    for (what, (found, expected)) in what.iter().zip(found.iter().zip(&expected)) {
         assert_near(what, found, expected, 1e-5);
     }
     Ok(())

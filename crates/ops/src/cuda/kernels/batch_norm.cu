@@ -153,14 +153,15 @@ extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_sums_finish_f32
 }
 
 extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
-    unsigned channels, const float* __restrict__ moments, const float* __restrict__ running_mean,
-    const float* __restrict__ running_var, float momentum, float unbiased, float* __restrict__ out
+    unsigned channels, const float* __restrict__ moments, float momentum, float unbiased,
+    float* __restrict__ running_mean, float* __restrict__ running_var, long long* batches
 ) {
     for (size_t i = thread_index(); i < channels; i += thread_count()) {
         const float mean = moments[i], variance = moments[channels + i] * unbiased;
-        out[i] = (1.0f - momentum) * running_mean[i] + momentum * mean;
-        out[channels + i] = (1.0f - momentum) * running_var[i] + momentum * variance;
+        running_mean[i] = (1.0f - momentum) * running_mean[i] + momentum * mean;
+        running_var[i] = (1.0f - momentum) * running_var[i] + momentum * variance;
     }
+    if (thread_index() == 0) *batches += 1;
 }
 
 #define STATISTICS                                                                                \
