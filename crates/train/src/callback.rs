@@ -156,7 +156,7 @@ pub enum Event<'a> {
         op: &'a ForeignOp,
     },
     /// Steps on a CUDA device are not repeated from a graph, so the host has to ask for each piece of work. Where the
-    /// device is faster than that, it stands still meanwhile. This is reported once, before the first step.
+    /// device is faster than that, it stands still meanwhile. This is reported once, in the first steps.
     NotCaptured {
         /// Why.
         reason: &'a str,

@@ -42,7 +42,7 @@ const MOST_NUMBERS: usize = 1 << 16;
 struct Numbers {
     values: Vec<f32>,
     on_device: CudaSlice<f32>,
-    /// Whether the device has the values that were captured, or none yet.
+    /// Whether the device has these values.
     are_uploaded: bool,
 }
 
