@@ -14,6 +14,7 @@ use candle_vision_data::{DataLoader, Error as DataError, Image, ReadOptions};
 use candle_vision_explain::{CamOptions, FeatureExtractor, Features, Method};
 use candle_vision_models::{Model, Pass};
 use candle_vision_ops::softmax;
+use candle_vision_train::tta::TestTimeAugmentation;
 use candle_vision_train::{Checkpoint, CheckpointMetadata};
 
 use crate::{Error, Registry, Result};
@@ -47,6 +48,7 @@ pub struct Classifier {
     device: Device,
     read: ReadOptions,
     batch_size: usize,
+    tta: Option<Box<dyn TestTimeAugmentation>>,
 }
 
 impl Classifier {
@@ -87,12 +89,19 @@ impl Classifier {
         let preprocessing = metadata.preprocessing.build(&registry.transforms)?;
         let read = ReadOptions::default().with_exif_orientation(metadata.exif_orientation);
         let device = model.parameters().device();
-        Ok(Self { model, metadata, preprocessing, device, read, batch_size: 32 })
+        Ok(Self { model, metadata, preprocessing, device, read, batch_size: 32, tta: None })
     }
 
     /// How many images go through the network at a time; 32 if not given.
     pub fn batch_size(mut self, images: usize) -> Self {
         self.batch_size = images.max(1);
+        self
+    }
+
+    /// Averages the logits of predictions over several views of each image. By default the network sees each image
+    /// once, as it is. Explanations and features are those of the image itself in either case.
+    pub fn tta(mut self, tta: impl Into<Option<Box<dyn TestTimeAugmentation>>>) -> Self {
+        self.tta = tta.into();
         self
     }
 
@@ -221,7 +230,11 @@ impl Classifier {
     /// # Errors
     /// If the network cannot take the images, or says what is no number.
     pub fn predict_batch(&self, images: &Tensor) -> Result<Vec<Prediction>> {
-        let logits = self.model.forward(images, &mut Pass::eval())?;
+        let mut forward = |images: &Tensor| self.model.forward(images, &mut Pass::eval());
+        let logits = match &self.tta {
+            None => forward(images)?,
+            Some(tta) => tta.logits(images, &mut forward)?,
+        };
         let rows = softmax(&logits)?.to_vec2::<f32>()?;
         rows.into_iter().map(|row| Prediction::new(row, &self.metadata.classes)).collect()
     }

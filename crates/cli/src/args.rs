@@ -13,6 +13,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
+use crate::tta::TtaArgs;
 pub(crate) use networks::{
     ConvertArgs, MemoryArgs, ModelsArgs, Names, ParityArgs, ProbeArgs, SummaryArgs,
 };
@@ -76,6 +77,7 @@ fn command(registry: &Registry) -> clap::Command {
     let names = |names: Vec<&str>| names.join(", ");
     let networks = names(registry.networks.names().collect());
     let methods = names(registry.methods.names().collect());
+    let views = names(registry.training.tta.entries().names().collect());
     let data_sets = names(registry.data_sets.names().collect());
     let listed = |arg: Arg, known: &str| {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -87,15 +89,20 @@ fn command(registry: &Registry) -> clap::Command {
     let one_of = method.clone();
     let known = registry.networks.clone();
     let network = move |name: &str| known.get(name).map(|entry| entry.name().to_owned());
+    let known = registry.training.tta.entries().clone();
+    let view = move |name: &str| known.get(name).map(|_| name.to_owned());
+    let viewed = |command: clap::Command| {
+        command.mut_arg("tta", |arg| listed(arg, &views).value_parser(view.clone()))
+    };
     let published =
         |command: clap::Command| command.mut_arg("model", |arg| arg.value_parser(network.clone()));
     let named = |command: clap::Command| {
         published(command).mut_arg("checkpoint", |arg| arg.required_unless_present("model"))
     };
     Cli::command()
-        .mut_subcommand("predict", published)
+        .mut_subcommand("predict", |predict| viewed(published(predict)))
         .mut_subcommand("explain", published)
-        .mut_subcommand("eval", named)
+        .mut_subcommand("eval", |eval| viewed(named(eval)))
         .mut_subcommand("score", named)
         .mut_subcommand("probe", named)
         .mut_subcommand("train", |train| train.mut_arg("model", |arg| listed(arg, &networks)))
@@ -239,6 +246,8 @@ pub(crate) struct EvalArgs {
     /// Number type of feature maps and products: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub(crate) precision: Precision,
+    #[command(flatten)]
+    pub(crate) tta: TtaArgs,
     /// Leave broken images out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
@@ -258,6 +267,8 @@ pub(crate) struct PredictArgs {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
+    #[command(flatten)]
+    pub(crate) tta: TtaArgs,
     /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,

@@ -35,6 +35,18 @@ const CHUNK: usize = 50;
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
+    whitening_kernels_with(images, side, EPSILON)
+}
+
+/// [`whitening_kernels`] with another number than 0.01 added to the eigenvalues. Its unit is the square of the images'
+/// unit.
+///
+/// # Errors
+/// As [`whitening_kernels`], and if `epsilon` is not positive.
+pub fn whitening_kernels_with(images: &Tensor, side: usize, epsilon: f64) -> Result<Tensor> {
+    if !(epsilon > 0.0 && epsilon.is_finite()) {
+        bail!("what is added to the eigenvalues must be a positive number, got {epsilon}")
+    }
     let (batch, channels, height, width) = images.dims4()?;
     if batch == 0 || side == 0 || height < side || width < side {
         bail!("images of {:?} have no patch of {side}x{side} to whiten", images.dims())
@@ -54,7 +66,7 @@ pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
         // change that component's sign.
         let larger = |a: f64, b: &f64| if b.abs() > a.abs() { *b } else { a };
         let sign = vector.iter().fold(0.0, larger).signum();
-        let scale = sign / (values[at].max(0.0) + EPSILON).sqrt();
+        let scale = sign / (values[at].max(0.0) + epsilon).sqrt();
         kernels.extend(vector.iter().map(|value| (value * scale) as f32));
     }
     Tensor::from_vec(kernels, (n, channels, side, side), &Device::Cpu)

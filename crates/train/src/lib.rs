@@ -8,7 +8,8 @@
 //! | [`optim`] | optimizers over groups of parameters, with PyTorch's arithmetic |
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
 //! | [`loss`] | the training loss: cross entropy with label smoothing and class weights, or your own |
-//! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
+//! | [`tta`] | views of each image whose answers are averaged, in evaluation and prediction |
+//! | [`Parts`] | registries of optimizers, schedules, losses, metrics and test-time augmentations by name; add your own |
 //! | [`LinearProbe`] | a linear layer on a frozen network's features |
 //! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
@@ -67,6 +68,7 @@ mod train_step;
 mod trainer;
 mod training_state;
 mod training_step;
+pub mod tta;
 mod unread;
 mod upload;
 mod weight_averages;

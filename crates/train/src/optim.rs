@@ -6,6 +6,8 @@
 
 mod adam;
 mod group;
+mod grouped;
+mod muon;
 mod per_parameter;
 mod rms_prop;
 mod rule;
@@ -25,6 +27,8 @@ use serde::de::DeserializeOwned;
 
 pub use adam::{Adam, AdamW};
 pub use group::ParamGroup;
+pub(crate) use grouped::Grouped;
+pub use muon::{AdjustLr, Muon};
 pub use per_parameter::PerParameter;
 pub use rms_prop::RmsProp;
 pub use rule::{Step, Update, UpdateRule, Updated};
@@ -126,6 +130,10 @@ impl PartTable<dyn Optimizer> {
                 ),
                 OptimizerEntry::of::<Adam>("adam", "Adam; weight decay is added to the gradient"),
                 OptimizerEntry::of::<AdamW>("adamw", "Adam with decoupled weight decay"),
+                OptimizerEntry::of::<Muon>(
+                    "muon",
+                    "orthogonalised momentum, for matrices and kernels",
+                ),
                 OptimizerEntry::of::<RmsProp>(
                     "rmsprop",
                     "gradients over their running root mean square",

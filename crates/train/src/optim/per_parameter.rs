@@ -98,9 +98,15 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         for group in groups {
             let weight_decay = group.weight_decay.unwrap_or_else(|| self.rule.weight_decay());
             let lr = group.lr.unwrap_or_else(|| self.rule.lr());
+            if let Some(optimizer) = &group.optimizer {
+                let expected = "none, because this optimizer has one rule for all its parameters";
+                let setting = "optimizer of a parameter group";
+                return Err(Error::setting(setting, &optimizer.name, expected));
+            }
             require_rate("lr of a parameter group", lr)?;
             require_decay("weight_decay of a parameter group", weight_decay)?;
             for parameter in group.parameters {
+                self.rule.check_parameter(&parameter)?;
                 let path = parameter.path().to_owned();
                 if !known.insert(path.clone()) {
                     let expected = "one to which each parameter belongs once";

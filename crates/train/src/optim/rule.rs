@@ -93,6 +93,15 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         None
     }
 
+    /// Checks that the rule suits a parameter that is about to be added.
+    ///
+    /// # Errors
+    /// If it does not. The error names the parameter.
+    fn check_parameter(&self, parameter: &Parameter) -> Result<()> {
+        let _ = parameter;
+        Ok(())
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -156,6 +165,8 @@ enum Values {
     Seen(Finite),
     /// One number per parameter. It is zero if the parameter's values are finite.
     Flags(Vec<Tensor>),
+    /// Those of several optimizers.
+    Together(Vec<Updated>),
 }
 
 impl Updated {
@@ -176,12 +187,20 @@ impl Updated {
         Ok(Self { values: Values::Flags(flags), parameters })
     }
 
+    /// Steps of several optimizers as one.
+    pub(super) fn together(steps: Vec<Self>) -> Self {
+        Self { values: Values::Together(steps), parameters: Vec::new() }
+    }
+
     /// The same in memory of its own.
     pub(crate) fn copied(&self) -> Result<Self> {
         let values = match &self.values {
             Values::Seen(finite) => Values::Seen(finite.copied()?),
             Values::Flags(flags) => {
                 Values::Flags(flags.iter().map(Tensor::copy).collect::<TensorResult<_>>()?)
+            }
+            Values::Together(steps) => {
+                Values::Together(steps.iter().map(Self::copied).collect::<Result<_>>()?)
             }
         };
         Ok(Self { values, parameters: self.parameters.clone() })
@@ -203,6 +222,14 @@ impl Updated {
                     }
                 }
                 first
+            }
+            Values::Together(steps) => {
+                for step in steps {
+                    if let Some(parameter) = step.first_not_finite()? {
+                        return Ok(Some(parameter));
+                    }
+                }
+                None
             }
         };
         Ok(first.and_then(|first| self.parameters.get(first)))

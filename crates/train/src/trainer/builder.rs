@@ -21,7 +21,7 @@ use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::Metric;
 use crate::monitor::Measured;
-use crate::optim::Optimizer;
+use crate::optim::{Grouped, Optimizer};
 use crate::parts::{Parts, undescribed};
 use crate::record::History;
 use crate::run_folder::RunFolder;
@@ -243,6 +243,24 @@ impl<'a> TrainerBuilder<'a> {
         let optimizer =
             self.optimizer.map_or_else(|| registries.optimizers.build(&config.optimizer), Ok)?;
         config.optimizer = told.part("optimizer", optimizer.describe());
+        for group in &mut config.param_groups {
+            let Some(own) = &group.optimizer else { continue };
+            match registries.optimizers.build(own)?.describe() {
+                Some(described) => group.optimizer = Some(described),
+                None => told.undescribed.push(format!("optimizer `{}` of a group", own.name)),
+            }
+        }
+        let own = config.param_groups.iter().filter_map(|group| group.optimizer.clone());
+        let own: Vec<Description> = own.collect();
+        let optimizer = if own.is_empty() {
+            optimizer
+        } else {
+            Box::new(Grouped::new(optimizer, own, &registries.optimizers)?)
+        };
+        let tta = config.tta.as_ref().map(|tta| registries.tta.build(tta)).transpose()?;
+        if let Some(tta) = &tta {
+            config.tta = Some(told.part("test-time augmentation", tta.describe()));
+        }
         let schedule = match self.schedule {
             Some(schedule) => schedule,
             None => Arc::from(registries.schedules.build(&config.schedule)?),
@@ -291,6 +309,7 @@ impl<'a> TrainerBuilder<'a> {
             schedule,
             lr,
             metrics,
+            tta,
             measured,
             monitor,
             train_step: self.train_step,

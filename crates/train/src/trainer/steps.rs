@@ -107,11 +107,12 @@ impl Trainer<'_> {
         let found = found.map_err(|error| self.explain_single(batch, error))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
+        let batches = self.batches();
         let position = &mut self.position;
         position.step += 1;
         position.batch = number;
         if let Some(averages) = &self.averages {
-            averages.after_step(position.step)?;
+            averages.after_step(position.step, self.config.epochs * batches)?;
         }
         let (epoch, step, samples) = (position.epoch, position.step, batch.indices.len());
         let gradients = norms.map(|norms| GradientRecord { epoch, step, norms });
