@@ -192,6 +192,23 @@ mod tests {
         assert!(covariance[0][0] > 0.999);
     }
 
+    /// A kernel is an eigenvector over `sqrt(v + epsilon)`, so `v` follows from the norms at two epsilons.
+    #[test]
+    fn a_larger_epsilon_makes_smaller_kernels_of_the_same_direction() {
+        let images = images();
+        let norms = |epsilon: f64| {
+            let kernels = whitening_kernels_with(&images, 2, epsilon).unwrap();
+            let rows = kernels.flatten_from(1).unwrap().to_dtype(DType::F64).unwrap();
+            rows.sqr().unwrap().sum(1).unwrap().to_vec1::<f64>().unwrap()
+        };
+        let (small, large) = (norms(1e-3), norms(0.5));
+        for (small, large) in small.iter().zip(&large) {
+            assert!((1.0 / large - 1.0 / small - 0.499).abs() < 1e-3, "{small} and {large}");
+        }
+        assert!(small.is_sorted() && small.len() == 12);
+        assert!(whitening_kernels_with(&images, 2, 0.0).is_err());
+    }
+
     #[test]
     fn one_colour_has_finite_kernels() {
         let images = Tensor::ones((2, 3, 4, 4), DType::F32, &Device::Cpu).unwrap();

@@ -140,6 +140,65 @@ fn a_resumed_run_ends_with_the_bits_of_one_that_was_not() {
     });
 }
 
+const MUON: &str = "
+    epochs = 3
+    optimizer = { name = 'muon', lr = 0.02, momentum = 0.6, ns_steps = 3, normalize = true }
+    param_groups = [
+        { pattern = '**.bias', optimizer = { name = 'sgd', lr = 0.02, momentum = 0.8 } },
+        { pattern = '**.bn?.weight', optimizer = { name = 'adam', lr = 0.001 } },
+        { prefix = 'fc', optimizer = { name = 'adam', lr = 0.001 } },
+    ]
+    ema = { decay = 0.8, every = 2, power = 2, lookahead = true }
+    tta = { name = 'mirror_shift' }
+";
+
+#[test]
+fn muon_lookahead_and_views_are_those_of_the_cpu() {
+    on_cuda(|device| {
+        let runs = Runs::new();
+        let (whole, parted) = (runs.create(), runs.create());
+        let cuda = run_on(device, MUON, &whole, None).unwrap().history;
+        let cpu = run_on(&Device::Cpu, MUON, &runs.create(), None).unwrap().history;
+        for (cuda, cpu) in cuda.batches.iter().zip(&cpu.batches) {
+            assert!((cuda.loss - cpu.loss).abs() < 5e-3, "{cuda:?} and {cpu:?}");
+        }
+        for (cuda, cpu) in cuda.epochs.iter().zip(&cpu.epochs) {
+            assert!((cuda.val_loss - cpu.val_loss).abs() < 5e-3, "{cuda:?} and {cpu:?}");
+        }
+        run_on(device, MUON, &parted, Some(6)).unwrap();
+        let resumed = run_on(device, MUON, &parted, None).unwrap();
+        assert_eq!(resumed.history.batches, cuda.batches);
+        assert!(bits(&parted.last()) == bits(&whole.last()));
+        let (reasons, result) = reasons(device, WITHOUT_DROPOUT, MUON);
+        assert_eq!((reasons.len(), result.captured_steps), (1, 0));
+        assert!(reasons[0].contains("the optimizer has operations of its own"), "{reasons:?}");
+    });
+}
+
+/// Optimizers that can be captured can be captured together.
+#[test]
+fn captured_steps_of_two_optimizers_end_with_the_bits_of_plain_ones() {
+    on_cuda(|device| {
+        let text = format!(
+            "epochs = 3\noptimizer = {{ {SGD} }}\n\
+             param_groups = [{{ prefix = 'fc', optimizer = {{ {ADAM} }} }}]\n\
+             schedule = {{ name = 'cosine_annealing_lr' }}\n\
+             ema = {{ decay = 0.9, every = 2, lookahead = true }}"
+        );
+        let runs = Runs::new();
+        let [captured, plain] = [true, false].map(|graphs| {
+            set_cuda_graphs(graphs);
+            let run = runs.create();
+            let result = run_network_on(WITHOUT_DROPOUT, device, &text, &run, None).unwrap();
+            set_cuda_graphs(true);
+            (result.captured_steps, result.history.batches, bits(&run.last()))
+        });
+        assert_eq!((captured.0, plain.0), (8, 0));
+        assert_eq!(captured.1, plain.1);
+        assert!(captured.2 == plain.2);
+    });
+}
+
 #[test]
 fn divergence_has_the_number_of_its_batch() {
     on_cuda(|device| {

@@ -2,7 +2,7 @@ use candle_core::{DType, Device};
 use candle_vision_models::{Init, Parameters};
 
 use super::*;
-use crate::optim::{Adam, Sgd};
+use crate::optim::{Adam, Sgd, UpdateRule as _};
 
 /// `w` and `a.w`, of which one is the end of the other, and `b`. All are 1.
 fn parameters() -> Parameters {
