@@ -64,12 +64,10 @@ fn the_polynomial_is_applied_to_the_singular_values() {
 fn five_steps_bring_the_singular_values_near_one() {
     let values = [100.0, 80.0, 40.0, 20.0, 9.0, 5.0, 2.0, 1.0];
     let [x, left, right] = matrix(&values);
-    // Rows and columns may be cut off a matrix whose vectors are known only as a whole, so the shapes are tested by
-    // multiples of the identity instead.
     let found = left.t().unwrap().matmul(&of_rule(&x, 5)).unwrap().matmul(&right).unwrap();
-    for at in 0..values.len() {
+    for (at, before) in values.into_iter().enumerate() {
         let value: f64 = found.get(at).unwrap().get(at).unwrap().to_scalar().unwrap();
-        assert!((0.68..1.13).contains(&value), "{} became {value}", values[at]);
+        assert!((0.68..1.13).contains(&value), "{before} became {value}");
     }
 }
 
