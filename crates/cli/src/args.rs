@@ -77,7 +77,6 @@ fn command(registry: &Registry) -> clap::Command {
     let names = |names: Vec<&str>| names.join(", ");
     let networks = names(registry.networks.names().collect());
     let methods = names(registry.methods.names().collect());
-    let views = names(registry.training.tta.entries().names().collect());
     let data_sets = names(registry.data_sets.names().collect());
     let listed = |arg: Arg, known: &str| {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -89,20 +88,15 @@ fn command(registry: &Registry) -> clap::Command {
     let one_of = method.clone();
     let known = registry.networks.clone();
     let network = move |name: &str| known.get(name).map(|entry| entry.name().to_owned());
-    let known = registry.training.tta.entries().clone();
-    let view = move |name: &str| known.get(name).map(|_| name.to_owned());
-    let viewed = |command: clap::Command| {
-        command.mut_arg("tta", |arg| listed(arg, &views).value_parser(view.clone()))
-    };
     let published =
         |command: clap::Command| command.mut_arg("model", |arg| arg.value_parser(network.clone()));
     let named = |command: clap::Command| {
         published(command).mut_arg("checkpoint", |arg| arg.required_unless_present("model"))
     };
     Cli::command()
-        .mut_subcommand("predict", |predict| viewed(published(predict)))
+        .mut_subcommand("predict", |predict| TtaArgs::listed(published(predict), registry))
         .mut_subcommand("explain", published)
-        .mut_subcommand("eval", |eval| viewed(named(eval)))
+        .mut_subcommand("eval", |eval| TtaArgs::listed(named(eval), registry))
         .mut_subcommand("score", named)
         .mut_subcommand("probe", named)
         .mut_subcommand("train", |train| train.mut_arg("model", |arg| listed(arg, &networks)))
