@@ -182,7 +182,8 @@ fn newton_schulz(
 fn normalize(parameter: &Var) -> TensorResult<()> {
     let values = parameter.as_detached_tensor();
     let rows = values.dims().first().copied().unwrap_or_default() as f64;
-    let norm = (values.sqr()?.sum_all()?.sqrt()? / rows.sqrt())?;
+    // A kernel of zeros stays one.
+    let norm = (values.sqr()?.sum_all()?.sqrt()? / rows.sqrt())?.maximum(1e-30)?;
     parameter.set(&values.broadcast_div(&norm)?)
 }
 
