@@ -183,11 +183,6 @@ impl<'p> Pass<'p> {
         self.is_train() && !keeps
     }
 
-    /// Whether a random number was drawn since [`Pass::train_step`] made the pass.
-    pub fn has_drawn(&self) -> bool {
-        self.generator.get_word_pos() != 0
-    }
-
     /// The generator that dropout draws from.
     pub fn generator(&mut self) -> &mut Generator {
         &mut self.generator

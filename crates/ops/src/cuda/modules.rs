@@ -18,6 +18,7 @@ pub(super) enum Source {
     Layout,
     Optimizer,
     Pool,
+    Random,
     Rearrange,
     Resample,
     ResponseNorm,
@@ -32,7 +33,7 @@ macro_rules! fatbin {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Attention,
         Self::BatchNorm,
         Self::Columns,
@@ -41,6 +42,7 @@ impl Source {
         Self::Layout,
         Self::Optimizer,
         Self::Pool,
+        Self::Random,
         Self::Rearrange,
         Self::Resample,
         Self::ResponseNorm,
@@ -59,6 +61,7 @@ impl Source {
             Self::Layout => fatbin!("layout"),
             Self::Optimizer => fatbin!("optimizer"),
             Self::Pool => fatbin!("pool"),
+            Self::Random => fatbin!("random"),
             Self::Rearrange => fatbin!("rearrange"),
             Self::Resample => fatbin!("resample"),
             Self::ResponseNorm => fatbin!("response_norm"),
@@ -78,6 +81,7 @@ impl Source {
             Self::Layout => "transpose",
             Self::Optimizer => "sgd",
             Self::Pool => "max_pool",
+            Self::Random => "kept",
             Self::Rearrange => "rearrange",
             Self::Resample => "resample",
             Self::ResponseNorm => "response_norm",

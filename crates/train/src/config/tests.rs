@@ -80,6 +80,11 @@ fn impossible_values_are_named() {
         ("patience = 4", "patience = 4, monitor = 'val_acc'", "`early_stop.monitor` is val_acc"),
         ("lr = 0.0005", "lr = nan", "`lr of a parameter group` is NaN"),
         ("epochs = 40", "epochs = 40\ngrad_clip_norm = -1.0", "`grad_clip_norm` is -1"),
+        (
+            "epochs = 40",
+            "epochs = 40\nloss_scale = 1000",
+            "`loss_scale` is 1000; it must be a power",
+        ),
         ("epochs = 40", "epochs = 40\nlimit_batches = 0", "`limit_batches` is 0"),
     ] {
         let error = parse(&RECIPE.replace(old, new)).unwrap().validate().unwrap_err();
