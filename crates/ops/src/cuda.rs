@@ -40,12 +40,12 @@ pub(crate) use activation::{curve, curve_gradient, relu_gradient};
 pub(crate) use array::{Array, kept};
 pub(crate) use attention::{Scores, attention, attention_gradients};
 pub(crate) use batch_norm::{
-    Normalization, add_residual, affine_gradient, input_gradient as batch_norm_input_gradient,
-    moments, move_statistics, normalize,
+    Normalization, affine_gradient, input_gradient as batch_norm_input_gradient, moments,
+    move_statistics, normalize,
 };
 pub use capture::Captured;
 pub(crate) use conv::{
-    input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
+    Finish, input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
     output as conv_output,
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};

@@ -215,6 +215,8 @@ impl CapturedStep {
         loss_scale: Option<&LossScale>,
     ) -> Result<Self> {
         let device = batch.images.device();
+        // Steps may have been skipped so far.
+        optimizer.make_state()?;
         let inputs = Inputs {
             images: in_order(batch)?.copy()?,
             labels: batch.labels.copy()?,

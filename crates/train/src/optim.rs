@@ -97,6 +97,15 @@ pub trait Optimizer: Debug + Send {
         false
     }
 
+    /// Makes all state that the next update needs. What is made while a step is captured would be made anew in each
+    /// repetition. Only an optimizer that [is capturable](Optimizer::is_capturable) needs this.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    fn make_state(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes back that the last update was counted as a step, because the device did not take it. Only an optimizer that
     /// [is capturable](Optimizer::is_capturable) needs this.
     fn take_back_step(&mut self) {}

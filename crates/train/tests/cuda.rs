@@ -7,9 +7,9 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use candle_vision_data::LoaderConfig;
-use candle_vision_models::{ModelSpec, Precision, build};
+use candle_vision_models::{EvalPasses, Model, ModelSpec, Precision, build};
 use candle_vision_ops::{cuda_device, set_cuda_graphs, set_tf32};
 use candle_vision_train::loss::CrossEntropy;
 use candle_vision_train::{
@@ -234,6 +234,57 @@ fn captured_steps_scale_the_loss_as_plain_ones_do() {
         check_captured(device, WITHOUT_DROPOUT, &text("grad_clip_norm = 0.5"), 8);
         // So large that plain and captured steps are skipped, while the scale halves each time.
         check_captured(device, WITHOUT_DROPOUT, &text("loss_scale = 268435456"), 8);
+    });
+}
+
+#[test]
+fn captured_passes_are_plain_ones() {
+    on_cuda(|device| {
+        for (network, side) in [("resnet20_cifar", SIDE), ("gap_cnn_deep", SIDE)] {
+            let spec = ModelSpec::new(network, 2).input([3, side, side]);
+            let model = build(&spec, 0, device).unwrap();
+            let images = |seed: u64, count: usize| {
+                let shape = [count, 3, side, side];
+                let size = shape.iter().product();
+                let values: Vec<f32> =
+                    (0..size).map(|i| ((i as u64 * 7 + seed) % 11) as f32).collect();
+                Tensor::from_vec(values, &shape[..], device).unwrap()
+            };
+            for precision in [Precision::F32, Precision::Bf16] {
+                let passes = EvalPasses::new(&model).precision(precision);
+                let changing = EvalPasses::new(&model).precision(precision).of_changing_weights();
+                let logits = |passes: &EvalPasses<_>, seed, count| {
+                    let logits = passes.forward(&images(seed, count)).unwrap();
+                    logits.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap()
+                };
+                // The last pass is from a graph, but for the smaller batches.
+                for (seed, count) in [(0, 4), (1, 4), (2, 4), (3, 4), (3, 2), (4, 4)] {
+                    set_cuda_graphs(false);
+                    let expected = [&passes, &changing].map(|of| logits(of, seed, count));
+                    set_cuda_graphs(true);
+                    let found = [&passes, &changing].map(|of| logits(of, seed, count));
+                    assert_eq!(found, expected, "{network} {precision} {seed}");
+                }
+                assert!(passes.is_captured() && changing.is_captured());
+                if precision == Precision::F32 {
+                    let before = logits(&changing, 5, 4);
+                    let parameters = model.parameters().trainable();
+                    for parameter in &parameters {
+                        parameter.var().set(&(parameter.detached() * 1.5).unwrap()).unwrap();
+                    }
+                    let after = logits(&changing, 5, 4);
+                    assert_ne!(before, after, "the graph sees new weights");
+                    set_cuda_graphs(false);
+                    assert_eq!(after, logits(&changing, 5, 4));
+                    set_cuda_graphs(true);
+                }
+                // Another size is captured anew.
+                for _ in 0..3 {
+                    logits(&passes, 1, 5);
+                }
+                assert!(passes.is_captured());
+            }
+        }
     });
 }
 

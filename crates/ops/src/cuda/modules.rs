@@ -13,6 +13,7 @@ pub(super) enum Source {
     Attention,
     BatchNorm,
     Columns,
+    Depth,
     Elementwise,
     LayerNorm,
     Layout,
@@ -33,10 +34,11 @@ macro_rules! fatbin {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Attention,
         Self::BatchNorm,
         Self::Columns,
+        Self::Depth,
         Self::Elementwise,
         Self::LayerNorm,
         Self::Layout,
@@ -56,6 +58,7 @@ impl Source {
             Self::Attention => fatbin!("attention"),
             Self::BatchNorm => fatbin!("batch_norm"),
             Self::Columns => fatbin!("columns"),
+            Self::Depth => fatbin!("depth"),
             Self::Elementwise => fatbin!("elementwise"),
             Self::LayerNorm => fatbin!("layer_norm"),
             Self::Layout => fatbin!("layout"),
@@ -76,6 +79,7 @@ impl Source {
             Self::Attention => "attention_softmax",
             Self::BatchNorm => "moments",
             Self::Columns => "im2col",
+            Self::Depth => "space_to_depth",
             Self::Elementwise => "relu",
             Self::LayerNorm => "layer_norm",
             Self::Layout => "transpose",

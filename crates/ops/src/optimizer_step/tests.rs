@@ -283,3 +283,27 @@ fn steps_by_a_scale_are_steps_of_scaled_gradients() -> Result<()> {
     assert!(wrong.unwrap_err().to_string().contains("a scalar in F32"));
     Ok(())
 }
+
+/// A processor takes a hundred times as long for numbers below the smallest normal one.
+#[test]
+fn averages_of_gradients_that_became_zero_end_at_zero() -> Result<()> {
+    let parameter = var(9, 0.0, DType::F32)?;
+    let [buffer, first, second] = [0.1, 0.2, 0.3].map(|phase| var(9, phase, DType::F32).unwrap());
+    second.set(&second.as_detached_tensor().sqr()?)?;
+    let sgd = SgdStep { weight_decay: 0.0, ..SGD_STEP };
+    let adam = AdamStep { weight_decay: 0.0, beta2: 0.9, ..ADAM_STEP };
+    let values = |var: &Var| var.to_vec1::<f32>();
+    // So small that its square is no normal number, but not so small that it does not move the first moment.
+    for gradient in [0.0, 1e-25] {
+        let grad = Tensor::full(gradient, 9, &Device::Cpu)?.to_dtype(DType::F32)?;
+        for _ in 0..1000 {
+            sgd_step(&parameter, &grad, Some(&buffer), &sgd)?;
+            adam_step(&parameter, &grad, &first, &second, &adam)?;
+            let all = [values(&buffer)?, values(&first)?, values(&second)?].concat();
+            assert!(all.iter().all(|x| *x == 0.0 || x.is_normal()), "{all:?}");
+        }
+        assert_eq!(values(&second)?, [0.0; 9]);
+        assert!(values(&first)?.iter().all(|x| (*x > 0.0) == (gradient > 0.0)));
+    }
+    Ok(())
+}

@@ -172,6 +172,12 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         self.rule.is_capturable()
     }
 
+    fn make_state(&mut self) -> Result<()> {
+        let count = self.rule.state_names().len();
+        let mut moving = self.slots.iter_mut().filter(|slot| slot.parameter.is_trainable());
+        moving.try_for_each(|slot| slot.make_state(count))
+    }
+
     fn take_back_step(&mut self) {
         for slot in &mut self.slots {
             if slot.parameter.is_trainable() {
