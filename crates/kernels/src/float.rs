@@ -46,6 +46,8 @@ pub unsafe trait Float:
     const ZERO: Self;
     /// The number 1.
     const ONE: Self;
+    /// The smallest positive normal number.
+    const SMALLEST: Self;
 
     /// The same number, without loss.
     fn widen(self) -> f64;
@@ -148,6 +150,7 @@ macro_rules! float {
         unsafe impl Float for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const SMALLEST: Self = <$float>::MIN_POSITIVE;
 
             #[inline(always)]
             fn widen(self) -> f64 {

@@ -116,6 +116,8 @@ struct Adam<T> {
     step_size: T,
     correction: T,
     eps: T,
+    /// A gradient nearer to 0 has a square that is no normal number.
+    smallest_squared: T,
 }
 
 impl<T: Float> Adam<T> {
@@ -132,6 +134,8 @@ impl<T: Float> Adam<T> {
             step_size: T::narrow(step.step_size()),
             correction: T::narrow(1.0 / step.second_moment_correction()),
             eps: T::narrow(step.eps),
+            // With room for the gain, which is about 0.001.
+            smallest_squared: T::narrow(32.0 * T::SMALLEST.widen().sqrt()),
         }
     }
 }
@@ -222,6 +226,15 @@ fn all<I: IndexedParallelIterator>(
     all.into_inner()
 }
 
+/// `x`, or 0 if `x` is nearer to 0 than `limit`. A NaN stays.
+///
+/// Averages of gradients that have become 0 shrink in each step. Numbers below the smallest normal one would stay there for
+/// ever, because they are rounded up, and a processor takes a hundred times as long for each of them.
+#[inline(always)]
+fn flushed<T: Float>(x: T, limit: T) -> T {
+    if (x < limit) & (x > -limit) { T::ZERO } else { x }
+}
+
 /// The product is NaN for a NaN and for an infinity.
 #[inline(always)]
 fn is_finite<T: Float>(x: T) -> bool {
@@ -249,7 +262,7 @@ vectorize! {
         let mut all = true;
         for ((p, b), &g) in parameter.iter_mut().zip(buffer).zip(grad) {
             let g = g * step.grad_scale + step.weight_decay * *p;
-            *b = step.momentum * *b + step.gain * g;
+            *b = flushed(step.momentum * *b + step.gain * g, T::SMALLEST);
             let direction = if step.nesterov { g + step.momentum * *b } else { *b };
             *p -= step.lr * direction;
             all &= is_finite(*p);
@@ -268,8 +281,9 @@ vectorize! {
         let mut all = true;
         for (((p, m), v), &g) in parameter.iter_mut().zip(first_moment).zip(second_moment).zip(grad) {
             let g = g * step.grad_scale + step.weight_decay * *p;
-            *m = step.beta1 * *m + step.gain1 * g;
-            *v = step.beta2 * *v + step.gain2 * g * g;
+            *m = flushed(step.beta1 * *m + step.gain1 * g, T::SMALLEST);
+            let g = flushed(g, step.smallest_squared);
+            *v = flushed(step.beta2 * *v + step.gain2 * g * g, T::SMALLEST);
             let scale = v.sqrt() * step.correction + step.eps;
             *p = *p * step.shrink - step.step_size * *m / scale;
             all &= is_finite(*p);

@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod eval_passes;
 mod glob;
 mod hook;
 mod hooks;
@@ -58,6 +59,7 @@ mod whitening;
 pub use candle_core;
 pub use candle_vision_ops::Generator;
 pub use candle_vision_registry::nearest_names;
+pub use eval_passes::EvalPasses;
 pub use glob::layer_matches;
 pub use hook::{GradientHook, LayerHook, RecordShapes};
 pub use hooks::Hooks;

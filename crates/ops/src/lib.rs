@@ -157,7 +157,7 @@ pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use cuda::{
     Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
 };
-pub use dropout::dropout;
+pub use dropout::{drop_rows, dropout};
 pub use graphs::{cuda_graphs, set_cuda_graphs};
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
@@ -172,8 +172,8 @@ pub use mean::mean;
 pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
-    AdamStep, AdamUpdate, Finite, SgdStep, SgdUpdate, adam_steps, sgd_steps, sum_of_squares,
-    sums_of_squares,
+    AdamStep, AdamUpdate, Finite, GradScale, SgdStep, SgdUpdate, adam_steps, adam_steps_scaled,
+    sgd_steps, sgd_steps_scaled, sum_of_squares, sums_of_squares,
 };
 pub use pad::{PadConfig, PadMode, pad};
 pub use padding::{Padding2d, PerAxis};

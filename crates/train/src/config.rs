@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Result;
 use crate::error::require;
 use crate::loss::CrossEntropy;
+use crate::loss_scale::LossScale;
 use crate::monitor::{Measured, VAL_ACCURACY};
 use crate::optim::require_rate;
 use crate::parts::{Parts, undescribed};
@@ -92,6 +93,10 @@ pub struct TrainerConfig {
     /// Largest norm of all gradients together. Gradients with a larger norm are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_clip_norm: Option<f64>,
+    /// First factor of the loss with the precision `f16`, a power of two, as `init_scale` of PyTorch's `GradScaler`. The
+    /// run finds the best one by itself. Default 65536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
     /// Seed of the random numbers for dropout.
     #[serde(default)]
     pub seed: u64,
@@ -214,6 +219,7 @@ impl TrainerConfig {
             tta: None,
             tta_epochs: None,
             grad_clip_norm: None,
+            loss_scale: None,
             seed: 0,
             limit_batches: None,
             check_gradients: true,
@@ -303,6 +309,11 @@ impl TrainerConfig {
         Self { grad_clip_norm: Some(norm), ..self }
     }
 
+    /// First factor of the loss with the precision `f16`, a power of two.
+    pub fn loss_scale(self, scale: f64) -> Self {
+        Self { loss_scale: Some(scale), ..self }
+    }
+
     /// Seed of the random numbers for dropout.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
@@ -375,6 +386,9 @@ impl TrainerConfig {
         let expected = "not given unless there is a `tta`";
         require(counts, "tta_epochs", self.tta_epochs.unwrap_or_default(), expected)?;
         require(self.tta_epochs != Some(0), "tta_epochs", 0, "at least 1")?;
+        if let Some(scale) = self.loss_scale {
+            require(LossScale::is_possible(scale), "loss_scale", scale, LossScale::POSSIBLE)?;
+        }
         require(self.limit_batches != Some(0), "limit_batches", 0, "at least 1")?;
         for group in &self.param_groups {
             group.lr.map_or(Ok(()), |lr| require_rate("lr of a parameter group", lr))?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader, Dataset, check_label};
-use candle_vision_models::{LayerHook, Model, Pass, Precision, PreparedLayers};
+use candle_vision_models::{EvalPasses, LayerHook, Model, Pass, Precision, PreparedLayers};
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
@@ -192,15 +192,18 @@ impl<'a> Evaluator<'a> {
         let batches = self.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
         let mut progress = |done| progress(done, batches);
         let mut answers = Reader::new(loader.dataset().as_ref(), model.spec().num_classes);
+        let passes = EvalPasses::new(model).precision(precision);
         let prepared = PreparedLayers::new();
-        let pass = || Pass::eval().precision(precision).with_prepared(&prepared);
         let mut unread = Unread::new(Reading::of(&model.parameters().device()));
         for batch in loader.epoch(0).take(batches) {
             let Batch { images, labels, indices } = batch?;
             let mut forward = |images: &Tensor| match &mut hooks {
-                None => in_pool(|| model.forward(images, &mut pass())),
+                None => in_pool(|| passes.forward(images)),
                 // The forward pass may use another thread of the pool, which a hook need not allow.
-                Some(hooks) => model.forward(images, &mut pass().with_hooks(*hooks)),
+                Some(hooks) => {
+                    let pass = Pass::eval().precision(precision).with_prepared(&prepared);
+                    model.forward(images, &mut pass.with_hooks(*hooks))
+                }
             };
             let logits = match tta {
                 None => forward(&images)?,

@@ -111,6 +111,11 @@ fn impossible_values_are_named() {
         ),
         ("prefix =", "optimizer = { name = 'sgd', lr = 0.0 }, prefix =", "`optimizer.lr` is 0"),
         ("epochs = 40", "epochs = 40\ngrad_clip_norm = -1.0", "`grad_clip_norm` is -1"),
+        (
+            "epochs = 40",
+            "epochs = 40\nloss_scale = 1000",
+            "`loss_scale` is 1000; it must be a power",
+        ),
         ("epochs = 40", "epochs = 40\nlimit_batches = 0", "`limit_batches` is 0"),
     ] {
         let error = parse(&RECIPE.replace(old, new)).unwrap().validate().unwrap_err();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use candle_vision_models::Parameter;
+use candle_vision_ops::GradScale;
 use candle_vision_registry::Description;
 
 use super::{Optimizer, Optimizers, ParamGroup, Updated, steps_key};
@@ -74,6 +75,31 @@ impl Grouped {
     }
 }
 
+impl Grouped {
+    /// Lets every member take its step by `update`.
+    fn update_each(
+        &mut self,
+        grads: &GradStore,
+        update: impl Fn(&mut dyn Optimizer) -> Result<Updated>,
+    ) -> Result<Updated> {
+        let mut parameters = self.members.iter().flat_map(|member| &member.parameters);
+        // Before a member has changed anything.
+        let cut_off = parameters.find(|(parameter, has_moved)| {
+            !has_moved && parameter.is_trainable() && grads.get(parameter.var()).is_none()
+        });
+        if let Some((parameter, _)) = cut_off {
+            return Err(Error::MissingGradient { parameter: parameter.path().to_owned() });
+        }
+        let updates = self.members.iter_mut().map(|member| {
+            for (parameter, has_moved) in &mut member.parameters {
+                *has_moved |= parameter.is_trainable();
+            }
+            update(member.optimizer.as_mut())
+        });
+        Ok(Updated::together(updates.collect::<Result<_>>()?))
+    }
+}
+
 impl Optimizer for Grouped {
     fn fresh(&self) -> Box<dyn Optimizer> {
         let members = self.members.iter();
@@ -123,21 +149,21 @@ impl Optimizer for Grouped {
     }
 
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
-        let mut parameters = self.members.iter().flat_map(|member| &member.parameters);
-        // Before a member has changed anything.
-        let cut_off = parameters.find(|(parameter, has_moved)| {
-            !has_moved && parameter.is_trainable() && grads.get(parameter.var()).is_none()
-        });
-        if let Some((parameter, _)) = cut_off {
-            return Err(Error::MissingGradient { parameter: parameter.path().to_owned() });
+        self.update_each(grads, |optimizer| optimizer.update(grads, grad_scale))
+    }
+
+    fn update_scaled(&mut self, grads: &GradStore, scale: &GradScale) -> Result<Updated> {
+        if self.is_capturable() {
+            return self.update_each(grads, |optimizer| optimizer.update_scaled(grads, scale));
         }
-        let updates = self.members.iter_mut().map(|member| {
-            for (parameter, has_moved) in &mut member.parameters {
-                *has_moved |= parameter.is_trainable();
-            }
-            member.optimizer.update(grads, grad_scale)
-        });
-        Ok(Updated::together(updates.collect::<Result<_>>()?))
+        match scale.factor()? {
+            Some(factor) => self.update(grads, factor),
+            None => Updated::of(Vec::new()),
+        }
+    }
+
+    fn make_state(&mut self) -> Result<()> {
+        self.members.iter_mut().try_for_each(|member| member.optimizer.make_state())
     }
 
     fn is_capturable(&self) -> bool {

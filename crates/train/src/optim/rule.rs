@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use candle_core::{DType, Result as TensorResult, Tensor, Var};
 use candle_vision_models::Parameter;
-use candle_vision_ops::Finite;
+use candle_vision_ops::{Finite, GradScale};
 use candle_vision_registry::Description;
 
 use super::{PerParameter, require_decay, require_rate};
@@ -81,9 +81,25 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Whether [`UpdateRule::update_all`] asks a CUDA device for nothing but
-    /// [`sgd_steps`](candle_vision_ops::sgd_steps) and [`adam_steps`](candle_vision_ops::adam_steps). See
-    /// [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
+    /// As [`UpdateRule::update_all`], by a scale that was found from the gradients. Only rules that [are
+    /// capturable](UpdateRule::is_capturable) are asked for this. The default waits for the scale.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn update_all_scaled(
+        &self,
+        updates: &[Update<'_>],
+        scale: &GradScale,
+    ) -> TensorResult<Option<Finite>> {
+        let Some(factor) = scale.factor()? else { return Ok(None) };
+        let mut updates = updates.to_vec();
+        updates.iter_mut().for_each(|update| update.step.grad_scale *= factor);
+        self.update_all(&updates)
+    }
+
+    /// Whether [`UpdateRule::update_all`] and [`UpdateRule::update_all_scaled`] ask a CUDA device for nothing but
+    /// [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps) and their scaled forms.
+    /// See [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
     fn is_capturable(&self) -> bool {
         false
     }

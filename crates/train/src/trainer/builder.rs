@@ -293,7 +293,8 @@ impl<'a> TrainerBuilder<'a> {
         let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
         let device = model.parameters().device();
         let is_emulated = config.precision != Precision::F32 && device.is_cpu();
-        let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
+        let loss_scale = (config.precision == Precision::F16)
+            .then(|| config.loss_scale.map_or_else(LossScale::default, LossScale::of));
         let gradient_check = config.check_gradients.then(|| GradientCheck::at(1));
         let data = data_facts(train, val);
         // This is the first change. Nothing can fail after it.
