@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{DType, Error, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_vision_ops::{Captured, cuda_graphs};
 
 use crate::{Model, Pass, Precision, PreparedLayers};
@@ -120,7 +120,7 @@ impl<M: Model> EvalPasses<M> {
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         if images.device().is_cuda() && cuda_graphs() {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(logits) = self.from_graph(images, &mut state)? {
+            if let Some(logits) = self.of_graph(images, &mut state)? {
                 return Ok(logits);
             }
         }
@@ -137,7 +137,7 @@ impl<M: Model> EvalPasses<M> {
     }
 
     /// The logits, if a graph computes them this time.
-    fn from_graph(&self, images: &Tensor, state: &mut State) -> Result<Option<Tensor>> {
+    fn of_graph(&self, images: &Tensor, state: &mut State) -> Result<Option<Tensor>> {
         let form = Form::of(images);
         match state {
             State::Captured(known, pass) if *known == form => {
@@ -181,7 +181,7 @@ impl<M: Model> EvalPasses<M> {
         let (logits, mut work) = Captured::new(device, || {
             let images =
                 if placed.rank() == 4 { placed.permute((0, 3, 1, 2))? } else { placed.clone() };
-            Ok::<_, Error>(self.plain(&images)?.contiguous()?)
+            self.plain(&images)?.contiguous()
         })?;
         if let Err(error) = work.launch() {
             // The device has not given them their memory yet, so it cannot take it back.
