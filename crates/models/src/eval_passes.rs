@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{DType, Result, Tensor};
-use candle_vision_ops::{Captured, cuda_graphs};
+use candle_core::{Result, Tensor};
+use candle_vision_ops::{Captured, Repetition, Turn};
 
 use crate::{Model, Pass, Precision, PreparedLayers};
 
@@ -36,40 +36,10 @@ const PLAIN_PASSES: usize = 2;
 #[derive(Debug)]
 pub struct EvalPasses<M> {
     // What was captured reads the network and the prepared layers, so it is dropped before them.
-    state: Mutex<State>,
+    repetition: Mutex<Repetition<CapturedPass>>,
     prepared: Option<PreparedLayers>,
     precision: Precision,
     model: M,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    /// Plain passes so far, all of this form.
-    #[default]
-    New,
-    Plain(Form, usize),
-    Captured(Form, Box<CapturedPass>),
-    /// It is not to be tried again.
-    Refused,
-}
-
-/// What must not change from pass to pass.
-#[derive(Debug, Clone, PartialEq)]
-struct Form {
-    images: Vec<usize>,
-    dtype: DType,
-}
-
-impl Form {
-    fn of(images: &Tensor) -> Self {
-        Self { images: images.dims().to_vec(), dtype: images.dtype() }
-    }
-
-    /// Whether it is that of fewer images.
-    fn is_part_of(&self, other: &Self) -> bool {
-        let is_smaller = self.images.first() < other.images.first();
-        is_smaller && self.images.get(1..) == other.images.get(1..) && self.dtype == other.dtype
-    }
 }
 
 #[derive(Debug)]
@@ -85,7 +55,7 @@ impl<M: Model> EvalPasses<M> {
     /// Passes of `model`, in the number type of its parameters. Its weights must not change any more.
     pub fn new(model: M) -> Self {
         Self {
-            state: Mutex::default(),
+            repetition: Mutex::new(Repetition::after(PLAIN_PASSES)),
             prepared: Some(PreparedLayers::new()),
             precision: Precision::default(),
             model,
@@ -104,8 +74,7 @@ impl<M: Model> EvalPasses<M> {
 
     /// Whether a graph computes passes like the last one.
     pub fn is_captured(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*state, State::Captured(..))
+        self.repetition.lock().unwrap_or_else(PoisonError::into_inner).is_captured()
     }
 
     /// The network.
@@ -118,13 +87,16 @@ impl<M: Model> EvalPasses<M> {
     /// # Errors
     /// If the network does not accept the images, or the device fails.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        if images.device().is_cuda() && cuda_graphs() {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(logits) = self.of_graph(images, &mut state)? {
-                return Ok(logits);
-            }
+        // Another thread's pass may not come between a graph's launch and the copy of its results.
+        let mut repetition = images
+            .device()
+            .is_cuda()
+            .then(|| self.repetition.lock().unwrap_or_else(PoisonError::into_inner));
+        let from_graph = repetition.as_mut().map(|repetition| self.of_graph(images, repetition));
+        match from_graph.transpose()?.flatten() {
+            Some(logits) => Ok(logits),
+            None => self.plain(images),
         }
-        self.plain(images)
     }
 
     fn plain(&self, images: &Tensor) -> Result<Tensor> {
@@ -137,59 +109,43 @@ impl<M: Model> EvalPasses<M> {
     }
 
     /// The logits, if a graph computes them this time.
-    fn of_graph(&self, images: &Tensor, state: &mut State) -> Result<Option<Tensor>> {
-        let form = Form::of(images);
-        match state {
-            State::Captured(known, pass) if *known == form => {
-                pass.images.slice_set(&in_order(images)?, 0, 0)?;
-                if pass.work.launch().is_err() {
-                    *state = State::Refused;
-                    return Ok(None);
+    fn of_graph(
+        &self,
+        images: &Tensor,
+        repetition: &mut Repetition<CapturedPass>,
+    ) -> Result<Option<Tensor>> {
+        // Whatever an error was, a plain pass may do without it. Otherwise it has the same error.
+        match repetition.turn(images) {
+            Turn::Plain => {}
+            Turn::Capture => match self.capture(images) {
+                Ok(pass) => {
+                    let logits = pass.logits.copy()?;
+                    repetition.keep(images, pass);
+                    return Ok(Some(logits));
                 }
-                pass.logits.copy().map(Some)
-            }
-            State::Captured(known, _) | State::Plain(known, _) if form.is_part_of(known) => {
-                Ok(None)
-            }
-            State::Plain(known, passes) if *known == form && *passes < PLAIN_PASSES => {
-                *passes += 1;
-                Ok(None)
-            }
-            State::Plain(known, _) if *known == form => match self.capture(images) {
-                Ok((logits, pass)) => {
-                    *state = State::Captured(form, Box::new(pass));
-                    Ok(Some(logits))
-                }
-                // Whatever it was, a plain pass may do without it. Otherwise it has the same error.
-                Err(_) => {
-                    *state = State::Refused;
-                    Ok(None)
-                }
+                Err(_) => repetition.refuse(),
             },
-            State::Refused => Ok(None),
-            State::New | State::Plain(..) | State::Captured(..) => {
-                *state = State::Plain(form, 1);
-                Ok(None)
+            Turn::Repeat(pass) => {
+                pass.images.slice_set(&in_order(images)?, 0, 0)?;
+                if pass.work.launch().is_ok() {
+                    return pass.logits.copy().map(Some);
+                }
+                repetition.refuse();
             }
         }
+        Ok(None)
     }
 
     /// Captures a pass and launches it.
-    fn capture(&self, images: &Tensor) -> Result<(Tensor, CapturedPass)> {
+    fn capture(&self, images: &Tensor) -> Result<CapturedPass> {
         let device = images.device();
         let placed = in_order(images)?.copy()?;
-        let (logits, mut work) = Captured::new(device, || {
+        let (logits, work) = Captured::new(device, || {
             let images =
                 if placed.rank() == 4 { placed.permute((0, 3, 1, 2))? } else { placed.clone() };
             self.plain(&images)?.contiguous()
         })?;
-        if let Err(error) = work.launch() {
-            // The device has not given them their memory yet, so it cannot take it back.
-            std::mem::forget(logits);
-            return Err(error);
-        }
-        let first = logits.copy()?;
-        Ok((first, CapturedPass { logits, work, images: placed }))
+        Ok(CapturedPass { logits, work, images: placed })
     }
 }
 

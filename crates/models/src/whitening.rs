@@ -2,6 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::Parameters;
+
 /// Added to each eigenvalue, so that directions in which the patches hardly differ are not amplified to noise.
 /// Its unit is the square of the images' unit.
 const EPSILON: f64 = 1e-2;
@@ -70,6 +72,16 @@ pub fn whitening_kernels_with(images: &Tensor, side: usize, epsilon: f64) -> Res
         kernels.extend(vector.iter().map(|value| (value * scale) as f32));
     }
     Tensor::from_vec(kernels, (n, channels, side, side), &Device::Cpu)
+}
+
+/// Gives the layer `whiten` of a network these kernels, and freezes them.
+pub(crate) fn keep_whitening(parameters: &Parameters, kernels: &Tensor) -> Result<()> {
+    let Some(weight) = parameters.get("whiten.weight") else {
+        bail!("the network has no layer `whiten`")
+    };
+    weight.set(&kernels.to_device(weight.var().device())?)?;
+    parameters.freeze(weight.path())?;
+    Ok(())
 }
 
 /// The covariance of the patches, `[n, n]` row by row, for patches of `n` values.

@@ -5,10 +5,10 @@
 //! graph reads it, sends the optimizer's new numbers, and launches the graph. The results are the same, bit for bit.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::AuxiliaryOutputs;
-use candle_vision_ops::{Captured, GradScale, backward, backward_from, cuda_graphs};
+use candle_vision_ops::{Captured, GradScale, Repetition, Turn, backward, backward_from};
 
 use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, Updated};
@@ -19,52 +19,24 @@ use crate::{Error, Result};
 /// optimizer keeps.
 const PLAIN_STEPS: usize = 3;
 
-/// Whether steps are captured, and how far that has come.
-#[derive(Debug, Default)]
+/// Whether steps are captured, and what was.
+#[derive(Debug)]
 pub(crate) struct StepCapture {
-    state: State,
+    repetition: Repetition<CapturedStep>,
     /// Why steps are not captured, until it was reported.
     reason: Option<String>,
     /// Number of steps that a graph took.
     pub(crate) steps: usize,
 }
 
-#[derive(Debug, Default)]
-enum State {
-    /// Plain steps so far, all of this form.
-    #[default]
-    New,
-    Plain(Form, usize),
-    Captured(Form, Box<CapturedStep>),
-    /// It is not to be tried again.
-    Refused,
-}
-
-/// What must not change from step to step.
-#[derive(Debug, Clone, PartialEq)]
-struct Form {
-    images: Vec<usize>,
-    dtype: DType,
-}
-
-impl Form {
-    fn of(batch: &Batch) -> Self {
-        Self { images: batch.images.dims().to_vec(), dtype: batch.images.dtype() }
-    }
-
-    /// Whether it is that of an epoch's last batch, which has fewer images.
-    fn is_part_of(&self, other: &Self) -> bool {
-        let is_smaller = self.images.first() < other.images.first();
-        is_smaller && self.images.get(1..) == other.images.get(1..) && self.dtype == other.dtype
-    }
-}
-
 impl StepCapture {
+    pub(crate) fn new() -> Self {
+        Self { repetition: Repetition::after(PLAIN_STEPS), reason: None, steps: 0 }
+    }
+
     /// Forgets what was captured, because the next steps are others.
     pub(crate) fn reset(&mut self) {
-        if !matches!(self.state, State::Refused) {
-            self.state = State::New;
-        }
+        self.repetition.reset();
     }
 
     /// Why steps are not captured. It is told once.
@@ -82,83 +54,45 @@ impl StepCapture {
         loss_scale: Option<&mut LossScale>,
         obstacle: Option<&str>,
     ) -> Result<Option<Result<Found, NotFinite>>> {
-        let device = batch.images.device();
-        if !device.is_cuda() || !cuda_graphs() || matches!(self.state, State::Refused) {
-            return Ok(None);
-        }
-        let is_other = !optimizer.is_capturable();
-        let of_optimizer = is_other.then_some("the optimizer has operations of its own");
-        if let Some(obstacle) = obstacle.or(of_optimizer) {
-            self.refuse(obstacle.to_owned());
-            return Ok(None);
-        }
-        let form = Form::of(batch);
-        match &mut self.state {
-            State::Captured(known, captured) if *known == form => {
-                captured.prepare(step, batch, loss_scale.as_deref())?;
-                let launched = captured.launch_with(step, optimizer);
-                self.found(launched, step, batch, optimizer, loss_scale)
-            }
-            // The last batch of an epoch may be smaller. The graph is kept for the next epoch.
-            State::Captured(..) => Ok(None),
-            State::Plain(known, steps) if *known == form && *steps >= PLAIN_STEPS => {
-                match CapturedStep::new(step, batch, optimizer, loss_scale.as_deref()) {
-                    Ok(mut captured) => {
-                        let launched = captured.work.launch();
-                        self.state = State::Captured(form, Box::new(captured));
-                        self.found(
-                            launched.map_err(Error::from),
-                            step,
-                            batch,
-                            optimizer,
-                            loss_scale,
-                        )
+        match self.repetition.turn(&batch.images) {
+            Turn::Plain => Ok(None),
+            Turn::Capture => {
+                let is_other = !optimizer.is_capturable();
+                let of_optimizer = is_other.then_some("the optimizer has operations of its own");
+                let captured = match obstacle.or(of_optimizer) {
+                    Some(obstacle) => Err(obstacle.to_owned()),
+                    None => CapturedStep::new(step, batch, optimizer, loss_scale.as_deref())
+                        .map_err(|error| first_line(&error)),
+                };
+                match captured {
+                    Ok(captured) => {
+                        self.steps += 1;
+                        let found = captured.found(step, batch, optimizer, loss_scale)?;
+                        self.repetition.keep(&batch.images, captured);
+                        Ok(Some(found))
                     }
-                    Err(error) => {
-                        self.refuse(first_line(&error));
+                    Err(reason) => {
+                        self.refuse(reason);
                         Ok(None)
                     }
                 }
             }
-            State::Plain(known, steps) if *known == form => {
-                *steps += 1;
-                Ok(None)
+            Turn::Repeat(captured) => {
+                captured.prepare(step, batch, loss_scale.as_deref())?;
+                if let Err(error) = captured.launch_with(step, optimizer) {
+                    // As when memory runs out.
+                    optimizer.take_back_step();
+                    self.refuse(first_line(&error));
+                    return Ok(None);
+                }
+                self.steps += 1;
+                captured.found(step, batch, optimizer, loss_scale).map(Some)
             }
-            State::Plain(known, _) if form.is_part_of(known) => Ok(None),
-            State::New | State::Plain(..) => {
-                self.state = State::Plain(form, 1);
-                Ok(None)
-            }
-            State::Refused => Ok(None),
         }
-    }
-
-    /// What the step that was launched has found. If the launch failed, as it does when memory runs out, steps are plain
-    /// ones from now on.
-    fn found(
-        &mut self,
-        launched: Result<()>,
-        step: &Step<'_>,
-        batch: &Batch,
-        optimizer: &mut dyn Optimizer,
-        loss_scale: Option<&mut LossScale>,
-    ) -> Result<Option<Result<Found, NotFinite>>> {
-        let State::Captured(_, captured) = &mut self.state else { return Ok(None) };
-        if let Err(error) = launched {
-            optimizer.take_back_step();
-            if let State::Captured(_, captured) = std::mem::take(&mut self.state) {
-                captured.give_up();
-            }
-            self.refuse(first_line(&error));
-            return Ok(None);
-        }
-        captured.was_launched = true;
-        self.steps += 1;
-        captured.found(step, batch, optimizer, loss_scale).map(Some)
     }
 
     fn refuse(&mut self, reason: String) {
-        self.state = State::Refused;
+        self.repetition.refuse();
         self.reason = Some(reason);
     }
 }
@@ -174,7 +108,6 @@ struct CapturedStep {
     // The results lie in the graph's memory, so they are dropped before it.
     results: Results,
     work: Captured,
-    was_launched: bool,
     inputs: Inputs,
 }
 
@@ -207,7 +140,7 @@ impl std::fmt::Debug for Grads {
 }
 
 impl CapturedStep {
-    /// Captures the step that it takes with `batch`.
+    /// Captures the step and takes it with `batch`.
     fn new(
         step: &Step<'_>,
         batch: &Batch,
@@ -230,7 +163,7 @@ impl CapturedStep {
             optimizer.take_back_step();
         }
         let (results, work) = captured?;
-        Ok(Self { results, work, was_launched: false, inputs })
+        Ok(Self { results, work, inputs })
     }
 
     /// Lays out what the next step reads.
@@ -284,14 +217,6 @@ impl CapturedStep {
             }
         }
         Ok(Ok(found))
-    }
-
-    /// Frees everything.
-    fn give_up(self) {
-        if !self.was_launched {
-            // The device has not given them their memory yet, so it cannot take it back.
-            std::mem::forget(self.results);
-        }
     }
 }
 

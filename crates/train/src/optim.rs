@@ -79,11 +79,10 @@ pub trait Optimizer: Debug + Send {
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated>;
 
     /// As [`Optimizer::update`], by a scale that was found from the gradients. If it says that they must not be used, no
-    /// parameter changes.
+    /// parameter changes, and [`Optimizer::take_back_step`] is to be called.
     ///
     /// The default waits for the scale and counts no step if nothing changes. An optimizer that [is
-    /// capturable](Optimizer::is_capturable) does not wait. It has counted the step, which
-    /// [`Optimizer::take_back_step`] takes back.
+    /// capturable](Optimizer::is_capturable) does not wait, so it has counted the step.
     ///
     /// # Errors
     /// As [`Optimizer::update`].

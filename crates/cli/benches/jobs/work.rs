@@ -158,13 +158,11 @@ pub(crate) fn train_captured(clock: &Clock, network: &Network) -> Result<Outcome
                 return training.step(number, &images, &labels).map(drop);
             }
             let Some((grads, work)) = &mut captured else {
-                let (results, mut work) = Captured::new(&clock.device, || {
+                captured = Some(Captured::new(&clock.device, || {
                     let grads = training.gradients(number, &images, &labels)?;
                     let updated = training.optimizer.update(&grads, 1.0)?;
                     Ok::<_, anyhow::Error>((grads, updated))
-                })?;
-                work.launch()?;
-                captured = Some((results, work));
+                })?);
                 return Ok(());
             };
             let optimizer = &mut training.optimizer;

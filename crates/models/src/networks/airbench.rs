@@ -9,7 +9,7 @@ use crate::layers::{
     BatchNorm2d, BatchNorm2dOptions, Conv2d, Conv2dOptions, ConvNorm, Linear, LinearOptions,
     MaxPool2d, flatten, images_to_features, layer_at,
 };
-use crate::whitening::whitening_kernels_with;
+use crate::whitening::{keep_whitening, whitening_kernels_with};
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// Height and width of the patches that the first convolution whitens.
@@ -236,12 +236,7 @@ impl Model for Airbench {
         let kernels = whitening_kernels_with(images, PATCH, WHITENING_EPSILON)?;
         // GELU passes one sign alone, so each direction is there in both.
         let kernels = Tensor::cat(&[&kernels, &kernels.neg()?], 0)?;
-        let Some(weight) = self.parameters.get("whiten.weight") else {
-            candle_core::bail!("`{}` has no layer `whiten`", self.spec.architecture)
-        };
-        weight.set(&kernels.to_device(weight.var().device())?)?;
-        self.parameters.freeze(weight.path())?;
-        Ok(())
+        keep_whitening(&self.parameters, &kernels)
     }
 }
 

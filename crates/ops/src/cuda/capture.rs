@@ -20,8 +20,7 @@ use crate::Generator;
 ///   learning rate ([`Captured::launch_with`]),
 /// - the random numbers of [`dropout`](crate::dropout) and [`drop_rows`](crate::drop_rows) ([`Captured::draw_from`]).
 ///
-/// Tensors that the work returned hold the results of the last launch. Drop them before this value, and not before the
-/// first launch: until then their memory is not theirs.
+/// Tensors that the work returned hold the results of the last launch. Drop them before this value.
 pub struct Captured {
     graph: CudaGraph,
     stream: Arc<CudaStream>,
@@ -157,7 +156,7 @@ fn with_state<T, E: From<Error>>(
 }
 
 impl Captured {
-    /// Captures what `work` asks of `device`. None of it is done yet.
+    /// Captures what `work` asks of `device`, and launches it for the first time.
     ///
     /// The work must not wait for the device, copy between host and device, or free tensors that it did not make. Do the
     /// same work at least once before, so that everything is loaded and prepared.
@@ -192,7 +191,13 @@ impl Captured {
                 let halves = drawn.map(|drawn| drawn.halves()).unwrap_or_default();
                 values[..STREAM].copy_from_slice(&halves);
                 let numbers = Numbers { values, on_device, are_uploaded: false };
-                Ok((done, Self { graph, stream, numbers, drawn }))
+                let mut captured = Self { graph, stream, numbers, drawn };
+                if let Err(error) = captured.launch() {
+                    // The device has not given it memory, so it cannot take it back.
+                    std::mem::forget(done);
+                    return Err(error.into());
+                }
+                Ok((done, captured))
             }
             (Err(error), _) => {
                 forget_errors(&stream);

@@ -153,13 +153,7 @@ impl Optimizer for Grouped {
     }
 
     fn update_scaled(&mut self, grads: &GradStore, scale: &GradScale) -> Result<Updated> {
-        if self.is_capturable() {
-            return self.update_each(grads, |optimizer| optimizer.update_scaled(grads, scale));
-        }
-        match scale.factor()? {
-            Some(factor) => self.update(grads, factor),
-            None => Updated::of(Vec::new()),
-        }
+        self.update_each(grads, |optimizer| optimizer.update_scaled(grads, scale))
     }
 
     fn make_state(&mut self) -> Result<()> {

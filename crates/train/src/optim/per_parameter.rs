@@ -164,14 +164,7 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
     }
 
     fn update_scaled(&mut self, grads: &GradStore, scale: &GradScale) -> Result<Updated> {
-        if self.rule.is_capturable() {
-            return self
-                .step_by(grads, 1.0, |rule, updates| rule.update_all_scaled(updates, scale));
-        }
-        match scale.factor()? {
-            Some(factor) => self.update(grads, factor),
-            None => Updated::of(Vec::new()),
-        }
+        self.step_by(grads, 1.0, |rule, updates| rule.update_all_scaled(updates, scale))
     }
 
     fn is_capturable(&self) -> bool {

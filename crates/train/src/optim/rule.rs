@@ -81,8 +81,8 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// As [`UpdateRule::update_all`], by a scale that was found from the gradients. Only rules that [are
-    /// capturable](UpdateRule::is_capturable) are asked for this. The default waits for the scale.
+    /// As [`UpdateRule::update_all`], by a scale that was found from the gradients. The default waits for the scale. A rule
+    /// that [is capturable](UpdateRule::is_capturable) does not.
     ///
     /// # Errors
     /// If an operation fails.

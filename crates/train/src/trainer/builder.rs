@@ -335,7 +335,7 @@ impl<'a> TrainerBuilder<'a> {
             unread: Unread::new(Reading::of(&device)),
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
-            capture: StepCapture::default(),
+            capture: StepCapture::new(),
             gradient_check,
         })
     }
