@@ -305,5 +305,18 @@ fn averages_of_gradients_that_became_zero_end_at_zero() -> Result<()> {
         assert_eq!(values(&second)?, [0.0; 9]);
         assert!(values(&first)?.iter().all(|x| (*x > 0.0) == (gradient > 0.0)));
     }
+    // So does a parameter that nothing but its decay moves.
+    let grad = Tensor::zeros(9, DType::F32, &Device::Cpu)?;
+    let decays = SgdStep { lr: 1.0, weight_decay: 0.5, momentum: 0.0, ..SGD_STEP };
+    let shrinks = AdamStep { lr: 1.0, weight_decay: 0.5, decoupled_weight_decay: true, ..adam };
+    let [by_sgd, by_adam] = [var(9, 1.0, DType::F32)?, var(9, 1.0, DType::F32)?];
+    let [first, second] = [zeros(9, DType::F32)?, zeros(9, DType::F32)?];
+    for _ in 0..200 {
+        sgd_step(&by_sgd, &grad, None, &decays)?;
+        adam_step(&by_adam, &grad, &first, &second, &shrinks)?;
+        let all = [values(&by_sgd)?, values(&by_adam)?].concat();
+        assert!(all.iter().all(|x| *x == 0.0 || x.is_normal()), "{all:?}");
+    }
+    assert_eq!([values(&by_sgd)?, values(&by_adam)?], [[0.0; 9], [0.0; 9]]);
     Ok(())
 }
