@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum Error {
     /// Another rank ended before it made a call that this one waits in.
-    #[error("rank {rank} ended while rank {waiting} waited for it in {call}; its own message says why")]
+    #[error(
+        "rank {rank} ended while rank {waiting} waited for it in {call}; its own message says why"
+    )]
     RankEnded {
         /// The rank that ended.
         rank: usize,
@@ -15,7 +17,9 @@ pub enum Error {
         call: &'static str,
     },
     /// Ranks made different calls, or calls with other sizes.
-    #[error("{call}: rank {rank} gave {found} bytes where rank 0 gave {expected}; all ranks must make the same calls")]
+    #[error(
+        "{call}: rank {rank} gave {found} bytes where rank 0 gave {expected}; all ranks must make the same calls"
+    )]
     Mismatch {
         /// The call.
         call: &'static str,

@@ -82,8 +82,11 @@ impl Launch {
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let number = |name: &str| -> Result<Option<usize>> {
-            let Some(text) = variable(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-            let wrong = |_| Error::Launch(format!("{name} is `{text}`, which is no number from 0 on"));
+            let Some(text) = variable(name).filter(|text| !text.is_empty()) else {
+                return Ok(None);
+            };
+            let wrong =
+                |_| Error::Launch(format!("{name} is `{text}`, which is no number from 0 on"));
             text.trim().parse().map(Some).map_err(wrong)
         };
         for (launcher, rank_name, size_names, local_name) in VARIABLES {
@@ -122,13 +125,15 @@ mod tests {
     use super::*;
 
     fn of(variables: &[(&str, &str)]) -> std::result::Result<Launch, String> {
-        let found = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        let found =
+            |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
         Launch::from_variables(found).map_err(|error| error.to_string())
     }
 
     #[test]
     fn launchers_are_told_by_their_variables() {
-        let launch = |launcher, rank, size, local_rank| Ok(Launch { launcher, rank, size, local_rank });
+        let launch =
+            |launcher, rank, size, local_rank| Ok(Launch { launcher, rank, size, local_rank });
         assert_eq!(of(&[]), launch(Launcher::Nobody, 0, 1, None));
         let open_mpi = [
             ("OMPI_COMM_WORLD_RANK", "1"),

@@ -103,7 +103,8 @@ impl Mpi {
                 return;
             };
             if threading < Threading::Multiple {
-                let reason = format!("it allows {threading:?}, but calls come from several threads");
+                let reason =
+                    format!("it allows {threading:?}, but calls come from several threads");
                 drop(said.send(Err(reason)));
                 return;
             }
@@ -113,10 +114,8 @@ impl Mpi {
             serve(&world);
         });
         let failed = |reason| Error::Library { library: LIBRARY, reason };
-        let (rank, size, host) = answer
-            .recv()
-            .unwrap_or_else(|_| Err("its thread ended".to_owned()))
-            .map_err(failed)?;
+        let (rank, size, host) =
+            answer.recv().unwrap_or_else(|_| Err("its thread ended".to_owned())).map_err(failed)?;
         let hosts = universe.run("all_gather", {
             let host = host.clone();
             move |world| all_gather(world, host.as_bytes())
@@ -133,7 +132,7 @@ impl Mpi {
         let (said, answer) = channel();
         let worker = Worker::start(move |serve| {
             let duplicate = SimpleCommunicator::world().duplicate();
-            drop(said.send(()));
+            said.send(()).unwrap_or_default();
             serve(&duplicate);
         });
         let waiting = library.watch.waiting("duplicate");

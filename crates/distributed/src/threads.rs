@@ -74,12 +74,7 @@ impl Group {
     }
 
     /// Every rank's bytes. Returns when all ranks have given theirs.
-    fn meet(
-        &self,
-        rank: usize,
-        bytes: Vec<u8>,
-        call: &'static str,
-    ) -> Result<Arc<Vec<Vec<u8>>>> {
+    fn meet(&self, rank: usize, bytes: Vec<u8>, call: &'static str) -> Result<Arc<Vec<Vec<u8>>>> {
         let mut meeting = locked(&self.meeting);
         // The ranks of the call before may still take what it gave.
         while meeting.taken.is_some() {

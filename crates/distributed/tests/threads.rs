@@ -132,7 +132,8 @@ fn buckets_sum_rows_of_any_length() -> Result<()> {
 /// Rounding to `bf16` before and after the sum: 2^-8 of each.
 #[test]
 fn compressed_sums_are_near_in_half_of_the_bytes() -> Result<()> {
-    let values = |rank: usize| (0..1001).map(move |i| ((i * 7 + rank * 3) % 101) as f32 * 0.37 - 15.0);
+    let values =
+        |rank: usize| (0..1001).map(move |i| ((i * 7 + rank * 3) % 101) as f32 * 0.37 - 15.0);
     let results = on_ranks(4, |ranks| -> Result<Vec<f32>> {
         let own: Vec<f32> = values(ranks.rank()).collect();
         let mut buckets = Buckets::new(Arc::new(ranks), Compression::Bf16, 100)?;

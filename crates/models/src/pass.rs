@@ -1,9 +1,10 @@
 //! One forward pass: all information that a layer needs besides its input.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor, bail};
-use candle_vision_ops::{Generator, cast, channels_last, mul, on_gradient};
+use candle_vision_ops::{AcrossRanks, Generator, cast, channels_last, mul, on_gradient};
 use rand::SeedableRng;
 
 use crate::hook::{GradientHook, LayerHook};
@@ -43,6 +44,7 @@ pub struct Pass<'t> {
     generator: Generator,
     hook: Option<&'t mut dyn LayerHook>,
     prepared: Option<&'t PreparedLayers>,
+    ranks: Option<Arc<dyn AcrossRanks>>,
 }
 
 impl fmt::Debug for Pass<'_> {
@@ -101,6 +103,7 @@ impl<'p> Pass<'p> {
             generator,
             hook: None,
             prepared: None,
+            ranks: None,
         }
     }
 
@@ -116,6 +119,18 @@ impl<'p> Pass<'p> {
         self
     }
 
+    /// Lets batch norm normalise by the batches of all processes that train the network together. All of them make the
+    /// same passes. `None`, the default, stands for the batch of this process alone.
+    pub fn synchronised(mut self, ranks: impl Into<Option<Arc<dyn AcrossRanks>>>) -> Self {
+        self.ranks = ranks.into();
+        self
+    }
+
+    /// The processes over whose batches batch norm normalises.
+    pub(crate) fn ranks(&self) -> Option<&Arc<dyn AcrossRanks>> {
+        self.ranks.as_ref()
+    }
+
     /// Calls `hook` for every named layer during this pass.
     pub fn with_hooks<'t>(self, hook: &'t mut dyn LayerHook) -> Pass<'t>
     where
@@ -128,6 +143,7 @@ impl<'p> Pass<'p> {
             generator: self.generator,
             hook: Some(hook),
             prepared: self.prepared,
+            ranks: self.ranks,
         }
     }
 
@@ -148,6 +164,7 @@ impl<'p> Pass<'p> {
             generator: self.generator,
             hook: self.hook.map(|hook| -> &'t mut dyn LayerHook { hook }),
             prepared: Some(prepared),
+            ranks: self.ranks,
         }
     }
 

@@ -58,14 +58,52 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn backward_from(y: &Tensor, gradient: &Tensor) -> Result<GradStore> {
+    backward_each(y, gradient, |_, _| Ok(()))
+}
+
+/// [`backward_from`] that calls `then` for each variable as soon as its gradient is complete, while those of other
+/// variables are still to come. The order of the calls follows from the graph alone. An error of `then` ends it.
+///
+/// If the pass falls back to candle's, `then` is called after it, in an order that follows from the graph alone, too.
+///
+/// # Errors
+/// Those of `backward_from` and of `then`.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_vision_ops::{backward_each, linear};
+///
+/// let (first, second) = (Var::new(&[[2f32]], &Device::Cpu)?, Var::new(&[[3f32]], &Device::Cpu)?);
+/// let x = Tensor::new(&[[5f32]], &Device::Cpu)?;
+/// let y = linear(&linear(&x, &first, None)?, &second, None)?;
+/// let mut order = Vec::new();
+/// backward_each(&y, &y.ones_like()?, |variable, gradient| {
+///     order.push((variable.id(), gradient.to_vec2::<f32>()?[0][0]));
+///     Ok(())
+/// })?;
+/// assert_eq!(order, [(second.id(), 10.0), (first.id(), 15.0)]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn backward_each(
+    y: &Tensor,
+    gradient: &Tensor,
+    mut then: impl FnMut(&Tensor, &Tensor) -> Result<()>,
+) -> Result<GradStore> {
     if (gradient.dims(), gradient.dtype()) != (y.dims(), y.dtype()) {
         let (found, expected) = ((gradient.dims(), gradient.dtype()), (y.dims(), y.dtype()));
         candle_core::bail!("backward: expected a gradient of {expected:?}, got {found:?}")
     }
     let nodes = y.sorted_nodes();
     match recorded(&nodes) {
-        Some(ops) => walk(&nodes, &ops, gradient.detach()),
-        None => (y * gradient.detach())?.sum_all()?.backward(),
+        Some(ops) => walk(&nodes, &ops, gradient.detach(), &mut then),
+        None => {
+            let found = (y * gradient.detach())?.sum_all()?.backward()?;
+            for node in nodes.iter().filter(|node| node.is_variable()) {
+                found.get(node).map_or(Ok(()), |gradient| then(node, gradient))?;
+            }
+            Ok(found)
+        }
     }
 }
 
@@ -170,6 +208,7 @@ fn walk(
     nodes: &[&Tensor],
     ops: &[Option<Arc<dyn Recorded>>],
     gradient: Tensor,
+    then: &mut dyn FnMut(&Tensor, &Tensor) -> Result<()>,
 ) -> Result<GradStore> {
     let places: HashMap<_, _> = nodes.iter().zip(0..).map(|(node, i)| (node.id(), i)).collect();
     let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
@@ -184,6 +223,7 @@ fn walk(
         // An op may have computed it with operations that candle records.
         let gradient = gradient.detach();
         let Some(op) = op else {
+            then(node, &gradient)?;
             found.insert(node, gradient);
             continue;
         };

@@ -4,11 +4,13 @@
 //! and for the normalisation) and twice in the backward pass. Only the input and the output are kept at
 //! full size in between. candle-nn's batch norm is a chain of a dozen ops.
 
+mod across_ranks;
 mod affine;
 mod after_convolution;
 mod gradient;
 mod statistics;
 
+pub use across_ranks::{AcrossRanks, batch_norm_train_across_ranks};
 pub use after_convolution::conv2d_batch_norm_train;
 pub use statistics::BatchStatistics;
 
@@ -23,6 +25,7 @@ use crate::storage::Float;
 use crate::storage::{elements, stored, with_float};
 use crate::tape::{Footprint, apply2, apply3};
 use crate::{Activation, check};
+use across_ranks::Across;
 use candle_vision_kernels::batch_norm::{self as kernels, Affine};
 use statistics::statistics;
 
@@ -128,7 +131,7 @@ pub fn batch_norm_eval(
         return y.to_dtype(x.dtype());
     }
     let (mean, variance) = (mean.detach(), variance.detach());
-    let op = BatchNorm { mean, variance, eps, activation, of_batch: false };
+    let op = BatchNorm { mean, variance, eps, activation, of_batch: false, across: None };
     op.apply(&x.contiguous()?, weight, bias, residual)
 }
 
@@ -191,12 +194,14 @@ struct BatchNorm {
     activation: Activation,
     /// Whether mean and variance are those of the input batch.
     of_batch: bool,
+    /// The processes whose batches they are those of, if it is not this one alone.
+    across: Option<Across>,
 }
 
 impl BatchNorm {
     fn of_batch(statistics: &BatchStatistics, activation: Activation, eps: f64) -> Self {
         let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
-        Self { mean, variance, eps, activation, of_batch: true }
+        Self { mean, variance, eps, activation, of_batch: true, across: None }
     }
 
     fn apply(

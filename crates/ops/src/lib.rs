@@ -22,6 +22,7 @@
 //! | [`conv2d_activated`] | with bias and activation in one |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_avg_pool2d`] | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm, residual sum and activation in one |
+//! | [`batch_norm_train_across_ranks`] | batch norm over the batches of several processes |
 //! | [`conv2d_batch_norm_train`] | the same together with the convolution before them |
 //! | [`layer_norm`], [`local_response_norm`] | layer norm, local response norm |
 //! | [`attention`] | scaled dot-product attention of all heads, with bias and mask |
@@ -141,10 +142,10 @@ pub use adaptive_avg_pool2d::adaptive_avg_pool2d;
 pub use add::add;
 pub use attention::{AttentionOptions, attention};
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
-pub use backward::{ForeignOp, backward, backward_from, is_direct, why_not_direct};
+pub use backward::{ForeignOp, backward, backward_each, backward_from, is_direct, why_not_direct};
 pub use batch_norm::{
-    BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval, batch_norm_train,
-    conv2d_batch_norm_train,
+    AcrossRanks, BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval,
+    batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
 };
 pub use cast::cast;
 pub use cat::cat;

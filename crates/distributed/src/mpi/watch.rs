@@ -65,7 +65,7 @@ impl Watch {
         let (said, answer) = channel();
         let handle = std::thread::spawn(move || {
             let ranks = SimpleCommunicator::world().duplicate();
-            drop(said.send(()));
+            said.send(()).unwrap_or_default();
             let job = Job { ranks, rank, hosts, options };
             while !of_thread.is_over.load(Ordering::Acquire) {
                 std::thread::sleep(PAUSE);

@@ -22,9 +22,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread that runs `own`, which gets a function that serves calls until this is dropped.
-    pub(super) fn start(
-        own: impl FnOnce(&dyn Fn(&SimpleCommunicator)) + Send + 'static,
-    ) -> Self {
+    pub(super) fn start(own: impl FnOnce(&dyn Fn(&SimpleCommunicator)) + Send + 'static) -> Self {
         let (calls, work): (Sender<Call>, Receiver<Call>) = channel();
         let handle = std::thread::spawn(move || {
             own(&|ranks| work.iter().for_each(|call| call(ranks)));

@@ -3,7 +3,7 @@
 use candle_core::{DType, Error, Result, Tensor, TensorId};
 use candle_vision_ops::{
     Activation, BatchNormConstants, BatchNormParameters, BatchStatistics, add, batch_norm_eval,
-    batch_norm_train, conv2d_batch_norm_train,
+    batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
 };
 
 use super::Conv2d;
@@ -258,8 +258,14 @@ impl BatchNorm2d {
             return batch_norm_eval(x, &norm, residual, activation)
                 .map_err(|error| self.located(error));
         }
-        let (y, statistics) = batch_norm_train(x, &weight, &bias, residual, activation, eps)
-            .map_err(|error| self.located(error))?;
+        let trained = match pass.ranks() {
+            None => batch_norm_train(x, &weight, &bias, residual, activation, eps),
+            Some(ranks) => {
+                let norm = BatchNormParameters { weight: &weight, bias: &bias, eps };
+                batch_norm_train_across_ranks(x, &norm, residual, activation, ranks)
+            }
+        };
+        let (y, statistics) = trained.map_err(|error| self.located(error))?;
         self.move_statistics(&statistics)?;
         Ok(y)
     }

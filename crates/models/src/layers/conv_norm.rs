@@ -205,7 +205,10 @@ impl ConvNorm {
                 conv.forward(&pass.cast(x)?, then.residual, then.activation())
                     .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
             }
-            None if self.bn.uses_batch_statistics(pass) && !self.conv.has_bias() => {
+            None if self.bn.uses_batch_statistics(pass)
+                && !self.conv.has_bias()
+                && pass.ranks().is_none() =>
+            {
                 self.bn.forward_behind(&self.conv, x, then, pass)?
             }
             _ => return self.bn.forward_then(&self.conv.forward(x, pass)?, then, pass),

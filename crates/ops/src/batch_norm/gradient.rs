@@ -2,9 +2,9 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 
-use super::statistics::{channels, rows};
+use super::statistics::rows;
 use super::{BatchNorm, NAME};
 #[cfg(feature = "cuda")]
 use crate::Activation;
@@ -40,8 +40,16 @@ impl BatchNorm {
         } else {
             None
         };
+        // The sums over all ranks, and the number of values behind them.
+        let across = self.across.as_ref().filter(|_| of_x);
+        let of_all =
+            across.zip(sums.as_ref()).map(|(across, sums)| across.sum(sums)).transpose()?;
         let dx = if of_x {
-            let op = XGradient { backward: &backward, sums: sums.as_ref() };
+            let (sums, count) = match &of_all {
+                Some((sums, count)) => (Some(sums), *count),
+                None => (sums.as_ref(), x.elem_count() / x.dim(D::Minus1)?),
+            };
+            let op = XGradient { backward: &backward, sums, count };
             Some(x.apply_op2_no_bwd(&grad, &op)?)
         } else {
             None
@@ -134,10 +142,12 @@ struct XGradient<'a> {
     backward: &'a Backward<'a>,
     /// The gradient of the affine parameters. `None` unless the statistics are those of the batch.
     sums: Option<&'a Tensor>,
+    /// Number of values per channel behind the statistics.
+    count: usize,
 }
 
 impl XGradient<'_> {
-    fn kernel<T: Float>(&self, count: usize) -> Result<InputGradient<T>> {
+    fn kernel<T: Float>(&self) -> Result<InputGradient<T>> {
         let op = self.backward.op;
         let weight = self.backward.affine.get(0)?.to_vec1()?;
         let inv_std = op.inv_std::<T>()?;
@@ -146,7 +156,7 @@ impl XGradient<'_> {
                 let sums = sums.to_vec2()?;
                 let mean = op.mean.to_vec1()?;
                 let sums = [&sums[0][..], &sums[1][..]];
-                Ok(kernels::of_batch_statistics(&weight, &mean, &inv_std, sums, count))
+                Ok(kernels::of_batch_statistics(&weight, &mean, &inv_std, sums, self.count))
             }
             _ => Ok(kernels::of_constant_statistics(&weight, &inv_std)),
         }
@@ -169,7 +179,7 @@ impl CustomOp2 for XGradient<'_> {
             let (x, grad) = (elements::<T>(x, x_layout)?, elements(grad, grad_layout)?);
             let relu = self.backward.relu()?;
             let incoming = incoming(grad, relu.as_ref());
-            let gradient = self.kernel(x.len() / channels(x_layout))?;
+            let gradient = self.kernel()?;
             Ok(stored(kernels::input_gradient(x, &gradient, incoming), x_layout.shape()))
         })
     }
@@ -189,7 +199,7 @@ impl CustomOp2 for XGradient<'_> {
             Array::new(x, x_layout),
             Array::new(grad, grad_layout),
             affine,
-            sums,
+            sums.map(|sums| (sums, self.count)),
             by,
         )
     }

@@ -27,6 +27,17 @@ pub struct BatchStatistics {
 }
 
 impl BatchStatistics {
+    /// Of mean and variance, `[2, channels]`.
+    pub(super) fn of_moments(moments: Tensor, count: usize) -> Result<Self> {
+        Ok(Self {
+            mean: moments.get(0)?,
+            variance: moments.get(1)?,
+            count,
+            #[cfg(feature = "cuda")]
+            moments,
+        })
+    }
+
     /// The new running mean and variance: `(1 - momentum) * running + momentum * batch`. The batch's
     /// variance is the unbiased one here, as in PyTorch.
     ///
@@ -81,18 +92,15 @@ impl BatchStatistics {
 }
 
 pub(super) fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
-    let count = x.elem_count() / channels;
-    if count < 2 {
+    if x.elem_count() / channels < 2 {
         bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
     }
-    let moments = x.apply_op1_no_bwd(&Moments)?;
-    Ok(BatchStatistics {
-        mean: moments.get(0)?,
-        variance: moments.get(1)?,
-        count,
-        #[cfg(feature = "cuda")]
-        moments,
-    })
+    of_any_count(x, channels)
+}
+
+/// The statistics, also of a single value per channel, whose variance is 0.
+pub(super) fn of_any_count(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
+    BatchStatistics::of_moments(x.apply_op1_no_bwd(&Moments)?, x.elem_count() / channels)
 }
 
 /// The mean and biased variance of each channel, `[2, channels]`.

@@ -116,20 +116,20 @@ pub(crate) fn affine_gradient(
 }
 
 /// The gradient of the input. `sums` is the result of [`affine_gradient`] if the statistics were those of
-/// the batch.
+/// the batch, with the number of values per channel that it sums up.
 pub(crate) fn input_gradient(
     x: Array<'_>,
     grad: Array<'_>,
     affine: &Tensor,
-    sums: Option<&Tensor>,
+    sums: Option<(&Tensor, usize)>,
     by: Normalization<'_>,
 ) -> Result<(CudaStorage, Shape)> {
     let (device, n, channels) = (x.device(), x.len(), x.channels() as u32);
-    let count = (n / x.channels()) as f32;
     let (mean, variance, affine) = (kept(by.mean), kept(by.variance), kept(affine));
     let (mean, variance) = (mean.array()?.view::<f32>()?, variance.array()?.view::<f32>()?);
     let (affine, eps) = (affine.array()?.view::<f32>()?, by.eps as f32);
-    let sums = sums.map(kept);
+    let count = sums.map_or(0, |(_, count)| count) as f32;
+    let sums = sums.map(|(sums, _)| kept(sums));
     let sums = sums.as_ref().map(|sums| sums.array()?.view::<f32>()).transpose()?;
     let (has_relu, ceiling) = relu(by.activation);
     with_element!(NAME, x.storage, T => {

@@ -25,6 +25,7 @@ mod pooling;
 mod prepared_conv2d;
 mod products;
 mod rearrange;
+mod synchronised;
 
 /// Widths, tails and blocks differ between the kernels' sets of instructions.
 #[test]
