@@ -8,6 +8,7 @@ mod ahead;
 mod cache;
 mod epoch;
 mod host_batches;
+mod share;
 mod source;
 mod upload;
 mod workers;
@@ -18,6 +19,8 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use epoch::EpochIter;
+use share::Layout;
+pub use share::Share;
 pub use source::Skipped;
 use source::Source;
 use upload::Uploader;
@@ -158,6 +161,7 @@ pub struct DataLoader {
     source: Arc<Source>,
     config: LoaderConfig,
     uploader: Uploader,
+    share: Share,
 }
 
 impl DataLoader {
@@ -174,7 +178,8 @@ impl DataLoader {
         transform.validate()?;
         check(&config, dataset.len())?;
         let source = Arc::new(Source::new(dataset, transform, &config));
-        Ok(Self { source, config, uploader: Uploader { device, hook: None } })
+        let uploader = Uploader { device, hook: None };
+        Ok(Self { source, config, uploader, share: Share::All })
     }
 
     /// Lets `upload` bring the images to the device. If there are workers, this happens one batch in advance.
@@ -184,10 +189,72 @@ impl DataLoader {
         self
     }
 
+    /// Gives only a share of each epoch, as one of several processes.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use candle_core::Device;
+    /// # use candle_vision_data::transforms::{Compose, ToTensor};
+    /// # use candle_vision_data::{DataLoader, Image, LoaderConfig, Samples};
+    /// use candle_vision_data::Share;
+    ///
+    /// # let set = || Samples::new(["grey"], [(7_u8, 0); 10], |level| Image::new(4, 4, 1, vec![*level; 16]));
+    /// # let (transform, config) = (Compose::new().with(ToTensor), LoaderConfig::new(2));
+    /// let whole = DataLoader::new(Arc::new(set()), transform, config, Device::Cpu)?;
+    /// let second_of_two = whole.share(Share::Samples { rank: 1, ranks: 2 })?;
+    /// let indices = second_of_two.epoch(0).map(|batch| Ok(batch?.indices));
+    /// // The first rank has 0 and 1, 4 and 5, and 8.
+    /// let indices = indices.collect::<Result<Vec<_>, candle_vision_data::Error>>()?;
+    /// assert_eq!(indices, [vec![2, 3], vec![6, 7], vec![9]]);
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such rank, or fewer samples than ranks.
+    pub fn share(mut self, share: Share) -> Result<Self> {
+        share.check(self.source.dataset.len())?;
+        self.share = share;
+        if self.layout().whole_batches() == 0 {
+            let reason = format!(
+                "of {} on each of {} ranks with `drop_last` leaves nothing of {} samples; make it smaller",
+                self.config.batch_size,
+                share.ranks().1,
+                self.source.dataset.len()
+            );
+            return Err(Error::InvalidSetting { setting: "batch_size", reason });
+        }
+        Ok(self)
+    }
+
+    /// The share of each epoch that this loader gives.
+    pub fn shared(&self) -> Share {
+        self.share
+    }
+
+    fn layout(&self) -> Layout {
+        let LoaderConfig { batch_size, drop_last, .. } = self.config;
+        Layout { share: self.share, samples: self.source.dataset.len(), batch_size, drop_last }
+    }
+
     /// Number of batches in an epoch. There may be fewer if `skip_broken` removes all images of a batch.
     pub fn batches_per_epoch(&self) -> usize {
-        let (samples, size) = (self.source.dataset.len(), self.config.batch_size);
-        if self.config.drop_last { samples / size } else { samples.div_ceil(size) }
+        self.layout().batches()
+    }
+
+    /// Number of batches in an epoch of all processes that share it. A batch in which each of them has a part counts once.
+    pub fn batches_of_all(&self) -> usize {
+        self.layout().whole_batches()
+    }
+
+    /// Number of samples in a full batch of all processes that share it.
+    pub fn batch_size_of_all(&self) -> usize {
+        self.layout().whole_size()
+    }
+
+    /// The number of the batch, from 0, of all processes together, in which the sample at a place of
+    /// [`order`](Self::order) is.
+    pub fn batch_at(&self, place: usize) -> usize {
+        self.layout().batch_at(place)
     }
 
     /// The batches of an epoch. Workers start on the first batches at once. To have them ready in time, request
@@ -226,7 +293,7 @@ impl DataLoader {
             source: Arc::clone(&self.source),
             order: self.order(epoch),
             epoch,
-            batch_size: self.config.batch_size,
+            layout: self.layout(),
             pixels: self.uploader.takes_pixels(),
         };
         EpochIter::new(plan, batches, &self.config, self.uploader.clone())

@@ -135,6 +135,19 @@ pub enum Event<'a> {
         /// Whether it is the best epoch so far, by [`TrainerConfig::monitor`](crate::TrainerConfig).
         is_best: bool,
     },
+    /// An epoch of several processes is done.
+    Ranks {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// The rank that the others waited for.
+        slowest: usize,
+        /// Its computer.
+        host: &'a str,
+        /// Seconds for which this process has waited for others since the start.
+        seconds: f64,
+        /// Bytes that it has sent besides gradients.
+        bytes: u64,
+    },
     /// A checkpoint was written.
     Saved {
         /// Path of the file.

@@ -19,7 +19,10 @@ use crate::optim::require_rate;
 use crate::parts::{Parts, undescribed};
 use crate::schedule::Constant;
 
-pub use tables::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig};
+pub use tables::{
+    DistributedBatchNorm, DistributedConfig, EarlyStopConfig, EmaConfig, FreezeConfig,
+    GradientType, ParamGroupConfig,
+};
 
 /// All settings of a training run except data and network. It is the `[training]` table of a recipe.
 ///
@@ -111,6 +114,13 @@ pub struct TrainerConfig {
     /// then has a `gradients.csv`. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gradient_norms: bool,
+    /// What processes that train the network together exchange. It means nothing to a run of one process.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub distributed: DistributedConfig,
+}
+
+fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
+    *setting == T::default()
 }
 
 fn is_false(setting: &bool) -> bool {
@@ -224,6 +234,7 @@ impl TrainerConfig {
             limit_batches: None,
             check_gradients: true,
             gradient_norms: false,
+            distributed: DistributedConfig::default(),
         }
     }
 
@@ -277,6 +288,11 @@ impl TrainerConfig {
     /// Whether the norms of all gradients are recorded in the first step of each epoch.
     pub fn gradient_norms(self, gradient_norms: bool) -> Self {
         Self { gradient_norms, ..self }
+    }
+
+    /// Sets what processes that train the network together exchange.
+    pub fn distributed(self, distributed: DistributedConfig) -> Self {
+        Self { distributed, ..self }
     }
 
     /// The first epochs, in which only a part learns.

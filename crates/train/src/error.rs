@@ -382,6 +382,25 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] candle_vision_data::Error),
 
+    /// Processes that train one network together were started with other settings or data.
+    #[error(
+        "rank {rank} differs from rank 0 in `{what}`: {found} instead of {expected}; start all with the same"
+    )]
+    RanksDiffer {
+        /// The first rank that differs.
+        rank: usize,
+        /// What differs.
+        what: String,
+        /// What that rank has.
+        found: String,
+        /// What rank 0 has.
+        expected: String,
+    },
+
+    /// Processes that train one network together cannot reach each other.
+    #[error(transparent)]
+    Ranks(#[from] candle_vision_distributed::Error),
+
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

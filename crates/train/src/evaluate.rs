@@ -1,9 +1,12 @@
 //! Evaluation of a network on a whole data set.
 
+mod round;
+
 use std::fmt;
 
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader, Dataset, check_label};
+use candle_vision_distributed::Communicator;
 use candle_vision_models::{EvalPasses, LayerHook, Model, Pass, Precision, PreparedLayers};
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,7 @@ use crate::skipping::check_classes;
 use crate::tta::TestTimeAugmentation;
 use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
+use round::Round;
 
 /// A network's prediction for one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +79,7 @@ pub struct Evaluator<'a> {
     tta: Option<&'a dyn TestTimeAugmentation>,
     limit: Option<usize>,
     precision: Precision,
+    ranks: Option<&'a dyn Communicator>,
 }
 
 /// Evaluates a network on every image of a loader, in evaluation mode and without keeping a graph.
@@ -110,6 +115,7 @@ pub fn evaluate<'a>(model: &'a dyn Model, loader: &'a DataLoader) -> Evaluator<'
         tta: None,
         limit: None,
         precision: Precision::default(),
+        ranks: None,
     }
 }
 
@@ -153,6 +159,13 @@ impl<'a> Evaluator<'a> {
         Self { precision, ..self }
     }
 
+    /// Lets several processes evaluate together. Each has a loader with its
+    /// [share of whole batches](candle_vision_data::Share::Batches). All of them get the whole result, which is that of one
+    /// process.
+    pub fn ranks(self, ranks: impl Into<Option<&'a dyn Communicator>>) -> Self {
+        Self { ranks: ranks.into().filter(|ranks| ranks.size() > 1), ..self }
+    }
+
     /// Evaluates the network.
     ///
     /// # Errors
@@ -189,13 +202,20 @@ impl<'a> Evaluator<'a> {
         let loss = self.loss.unwrap_or(&plain);
         let metrics = self.metrics.unwrap_or_default();
         metrics.iter_mut().for_each(|metric| metric.reset());
-        let batches = self.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
+        let batches = self.limit.unwrap_or(usize::MAX).min(loader.batches_of_all());
+        let own = Round::batches_of(self.ranks, batches);
         let mut progress = |done| progress(done, batches);
         let mut answers = Reader::new(loader.dataset().as_ref(), model.spec().num_classes);
         let passes = EvalPasses::new(model).precision(precision);
         let prepared = PreparedLayers::new();
         let mut unread = Unread::new(Reading::of(&model.parameters().device()));
-        for batch in loader.epoch(0).take(batches) {
+        let mut rounds = self.ranks.map(|ranks| Round {
+            ranks,
+            batches,
+            done: 0,
+            device: model.parameters().device(),
+        });
+        for batch in loader.epoch(0).take(own) {
             let Batch { images, labels, indices } = batch?;
             let mut forward = |images: &Tensor| match &mut hooks {
                 None => in_pool(|| passes.forward(images)),
@@ -209,9 +229,19 @@ impl<'a> Evaluator<'a> {
                 None => forward(&images)?,
                 Some(tta) => tta.logits(&images, &mut forward)?,
             };
-            unread.push(Shown { logits, labels, indices });
+            let shown = Shown { logits, labels, indices };
+            match &mut rounds {
+                None => unread.push(shown),
+                Some(round) => round.meet(Some(shown))?.into_iter().for_each(|s| unread.push(s)),
+            }
             if unread.is_due() && !answers.read(&mut unread, loss, metrics, &mut progress)? {
                 return Ok(None);
+            }
+        }
+        // Ranks without a batch in the last round meet the others as well.
+        if let Some(round) = &mut rounds {
+            while !round.is_over() {
+                round.meet(None)?.into_iter().for_each(|shown| unread.push(shown));
             }
         }
         if !answers.read(&mut unread, loss, metrics, &mut progress)? {

@@ -14,6 +14,7 @@
 //! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
 //! | [`GradientRecord`] | norms of gradients by parameter, for a look at deep networks |
+//! | [`TrainerBuilder::communicator`], [`DistributedConfig`] | a run of several processes |
 //! | [`memory_in_use`], [`peak_memory`] | what training takes, as the system tells it |
 //! | [`DeviceUpload`] | upload of a loader's images to a GPU |
 //! | [`Checkpoint`], [`RunFolder`] | the files of a run, written so that a kill loses nothing |
@@ -58,6 +59,7 @@ mod monitor;
 pub mod optim;
 mod out_of_memory;
 mod parts;
+mod ranks;
 mod record;
 mod recorded;
 mod run_folder;
@@ -78,7 +80,10 @@ pub use atomic_file::write_atomically;
 pub use callback::{Callback, Control, Event, StopReason};
 pub use candle_vision_registry::Description;
 pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
-pub use config::{EarlyStopConfig, EmaConfig, FreezeConfig, ParamGroupConfig, TrainerConfig};
+pub use config::{
+    DistributedBatchNorm, DistributedConfig, EarlyStopConfig, EmaConfig, FreezeConfig,
+    GradientType, ParamGroupConfig, TrainerConfig,
+};
 pub use error::{Error, Result};
 pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};
 pub use gradient_norms::{GradientNorm, GradientRecord};

@@ -38,7 +38,8 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
             |what: &str, value: String| facts.insert(format!("{what} of the {name} data"), value);
         fact("fingerprint", loader.fingerprint().to_owned());
         fact("transforms", recorded::transforms(loader.transform()));
-        fact("batch_size", config.batch_size.to_string());
+        // Of all processes together: with other numbers of them the steps stay the same.
+        fact("batch_size", loader.batch_size_of_all().to_string());
         fact("drop_last", config.drop_last.to_string());
         fact("shuffle", config.shuffle.to_string());
         fact("seed", config.seed.to_string());
@@ -48,22 +49,22 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
 
 /// The number of a batch in its epoch. It is not the count of batches seen, because a batch whose images
 /// are all broken never comes.
-pub(crate) struct BatchNumbers {
+pub(crate) struct BatchNumbers<'a> {
     place: Vec<usize>,
-    batch_size: usize,
+    loader: &'a DataLoader,
 }
 
-impl BatchNumbers {
-    pub(crate) fn new(loader: &DataLoader, epoch: usize) -> Self {
+impl<'a> BatchNumbers<'a> {
+    pub(crate) fn new(loader: &'a DataLoader, epoch: usize) -> Self {
         let order = loader.order(epoch);
         let mut place = vec![0; order.len()];
         for (i, &index) in order.iter().enumerate() {
             place[index] = i;
         }
-        Self { place, batch_size: loader.config().batch_size }
+        Self { place, loader }
     }
 
     pub(crate) fn of(&self, batch: &Batch) -> usize {
-        batch.indices.first().map_or(0, |&index| self.place[index] / self.batch_size)
+        batch.indices.first().map_or(0, |&index| self.loader.batch_at(self.place[index]))
     }
 }

@@ -15,13 +15,15 @@ pub(crate) struct Session<'s> {
     callbacks: Vec<&'s mut dyn Callback>,
     stop: Vec<&'s AtomicBool>,
     stopped_by_callback: bool,
+    /// With several ranks, the answer that all of them got. A rank that ended by itself would leave the others waiting.
+    shared: Option<Option<StopReason>>,
     /// Skipped images that the callbacks already know of: loader and index.
     skipped: BTreeSet<(usize, usize)>,
 }
 
 impl<'s> Session<'s> {
     pub(crate) fn new(callbacks: Vec<&'s mut dyn Callback>, stop: Vec<&'s AtomicBool>) -> Self {
-        Self { callbacks, stop, stopped_by_callback: false, skipped: BTreeSet::new() }
+        Self { callbacks, stop, stopped_by_callback: false, shared: None, skipped: BTreeSet::new() }
     }
 
     pub(crate) fn notify(&mut self, event: &Event<'_>) -> Result<()> {
@@ -68,7 +70,18 @@ impl<'s> Session<'s> {
         if self.skipped.len() > before { check_skipped(loaders) } else { Ok(()) }
     }
 
+    /// From now on all ranks give this answer.
+    pub(crate) fn share(&mut self, reason: Option<StopReason>) {
+        self.shared = Some(reason);
+    }
+
+    /// Why the run ends, if it does.
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {
+        self.shared.unwrap_or_else(|| self.own_stop_reason())
+    }
+
+    /// Why this process was asked to end, whatever other ranks were asked.
+    pub(crate) fn own_stop_reason(&self) -> Option<StopReason> {
         if self.stop.iter().any(|stop| stop.load(Ordering::Relaxed)) {
             Some(StopReason::Interrupted)
         } else if self.stopped_by_callback {

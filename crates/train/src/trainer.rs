@@ -8,6 +8,7 @@ mod single_sample;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,7 @@ use crate::monitor::{Measured, Monitor};
 use crate::optim::Optimizer;
 use crate::out_of_memory::explained;
 use crate::parts::Parts;
+use crate::ranks::Ranks;
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::run_folder::RunFolder;
 use crate::schedule::{LearningRate, RunLength, Schedule};
@@ -149,6 +151,8 @@ pub struct Trainer<'a> {
     capture: StepCapture,
     /// The look at the first gradients, unless it is switched off.
     gradient_check: Option<GradientCheck>,
+    /// The processes that train the network together, if there are several.
+    ranks: Option<Ranks>,
 }
 
 impl fmt::Debug for Trainer<'_> {
@@ -257,7 +261,8 @@ impl<'a> Trainer<'a> {
         if let Some(reason) = self.finished()? {
             return Ok(self.result(reason, started));
         }
-        if let Some(path) = self.new_folder.take() {
+        self.meet_ranks()?;
+        if let Some(path) = self.new_folder.take().filter(|_| self.writes()) {
             self.folder = Some(self.make_folder(&path)?);
         }
         let _lock = self.folder.as_ref().map(RunFolder::hold).transpose()?;
@@ -320,6 +325,7 @@ impl<'a> Trainer<'a> {
             return self.leave(session, reason);
         }
         let started = Instant::now();
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.share_buffers(self.model))?;
         let Some(evaluation) = self.on_averages(|trainer| trainer.validate(session))? else {
             let reason = session.stop_reason().unwrap_or(StopReason::Interrupted);
             return self.leave(session, reason);
@@ -391,6 +397,7 @@ impl<'a> Trainer<'a> {
             .loss(self.loss.as_ref())
             .metrics(&mut self.metrics)
             .limit(self.config.limit_batches)
+            .ranks(self.ranks.as_ref().map(Ranks::communicator))
             .precision(self.config.precision)
             .run_while(progress);
         evaluation.map_err(|error| match error {
@@ -426,6 +433,7 @@ impl<'a> Trainer<'a> {
         }
         let finished = self.finished()?;
         self.save_last(session, finished)?;
+        self.tell_of_ranks(session, record.epoch)?;
         session.notify(&Event::EpochEnd { record: &record, history: &self.history, is_best })?;
         Ok(finished.or_else(|| session.stop_reason()))
     }
@@ -481,5 +489,5 @@ fn run_length(config: &TrainerConfig, train: &DataLoader) -> RunLength {
 }
 
 fn batches_per_epoch(config: &TrainerConfig, train: &DataLoader) -> usize {
-    config.limit_batches.unwrap_or(usize::MAX).min(train.batches_per_epoch())
+    config.limit_batches.unwrap_or(usize::MAX).min(train.batches_of_all())
 }

@@ -16,7 +16,11 @@ use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::count_in_top_k;
 use crate::optim::{Optimizer, Updated};
+use crate::ranks::Ranks;
 use crate::train_step::{StepOutput, TrainStep};
+
+/// Keeps the seeds of ranks apart: an odd number without pattern.
+const APART: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Everything that a step needs besides its batch.
 pub(crate) struct Step<'a> {
@@ -35,6 +39,10 @@ pub(crate) struct Step<'a> {
     pub(crate) looks_first: bool,
     /// Whether to check if one of candle's own ops slows `backward` down.
     pub(crate) looks_at_graph: bool,
+    /// The processes that take this step together, each on its part of the batch.
+    pub(crate) ranks: Option<&'a Ranks>,
+    /// Number of samples in this process's part.
+    pub(crate) samples: usize,
 }
 
 /// The results of a step: numbers that a GPU may still be computing.
@@ -107,7 +115,10 @@ impl Step<'_> {
 
     /// The step's pass, without a hook.
     pub(crate) fn pass(&self) -> Pass<'_> {
-        Pass::train_step(self.seed, self.number)
+        // Other images on another rank: they get other random numbers.
+        let of_rank = self.ranks.map_or(0, |ranks| ranks.rank() as u64);
+        let pass = Pass::train_step(self.seed ^ of_rank.wrapping_mul(APART), self.number);
+        pass.synchronised(self.ranks.and_then(Ranks::batch_norm))
             .precision(self.precision)
             .frozen_batch_norm(self.frozen_batch_norm)
             .with_prepared(self.prepared)
@@ -133,9 +144,17 @@ impl Step<'_> {
         optimizer: &mut dyn Optimizer,
         looks: &mut Looks<'_>,
     ) -> Result<Updated> {
-        let grads = backward(loss)?;
+        let grads = self.backward(loss, &loss.ones_like()?)?;
         self.look(looks, &grads, 1.0)?;
         self.update_by(&grads, self.grad_scale(&grads, None)?.as_ref(), optimizer)
+    }
+
+    /// The gradients of `loss * seed`, over the batches of all ranks.
+    fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
+        match self.ranks {
+            None => Ok(backward_from(loss, seed)?),
+            Some(ranks) => ranks.backward(loss, seed, self.samples),
+        }
     }
 
     /// Updates by the gradients of a scaled loss. `Ok(None)` if they are not finite and so were not
@@ -149,7 +168,7 @@ impl Step<'_> {
     ) -> Result<Result<Option<Updated>, NotFinite>> {
         let scale = loss_scale.factor();
         let seed = (loss.ones_like()? * scale)?;
-        let grads = backward_from(loss, &seed)?;
+        let grads = self.backward(loss, &seed)?;
         let found = GradScale::new(
             &self.gradients(&grads),
             self.grad_clip_norm,

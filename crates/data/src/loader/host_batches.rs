@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::LoaderConfig;
+use super::share::Layout;
 use super::source::{HostBatch, Source};
 use super::workers::Workers;
 use crate::error::Result;
@@ -14,7 +15,8 @@ pub(super) struct Plan {
     pub(super) source: Arc<Source>,
     pub(super) order: Vec<usize>,
     pub(super) epoch: usize,
-    pub(super) batch_size: usize,
+    /// Where batches lie in the order.
+    pub(super) layout: Layout,
     /// Whether images stay 8-bit values.
     pub(super) pixels: bool,
 }
@@ -22,9 +24,8 @@ pub(super) struct Plan {
 impl Plan {
     /// Reads and transforms batch number `batch`.
     pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
-        let start = batch * self.batch_size;
-        let end = (start + self.batch_size).min(self.order.len());
-        self.source.load(self.epoch, &self.order[start..end], self.pixels, stop)
+        let place = self.layout.place(batch);
+        self.source.load(self.epoch, &self.order[place], self.pixels, stop)
     }
 }
 

@@ -57,6 +57,69 @@ enum FrozenBatchNormName {
     KeepStatistics,
 }
 
+/// What processes that train one network together exchange.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { batch_norm = \"synchronised\" }"
+)]
+#[non_exhaustive]
+pub struct DistributedConfig {
+    /// Over which batches batch norm normalises. By default these are the batches of each process for itself, as in
+    /// PyTorch.
+    pub batch_norm: DistributedBatchNorm,
+    /// The number type in which gradients go to other processes. `f32` by default; `bf16` halves the bytes and rounds.
+    pub gradients: GradientType,
+    /// Gradients of so many MiB are sent together, while more are computed. 25 by default, as in PyTorch.
+    pub bucket_mib: usize,
+}
+
+/// Over which batches batch norm normalises in a run of several processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DistributedBatchNorm {
+    /// The batch of each process for itself. Evaluation has the running statistics of the first process.
+    #[default]
+    Own,
+    /// The batches of all processes, as PyTorch's `SyncBatchNorm`.
+    Synchronised,
+}
+
+/// In which number type gradients go to other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradientType {
+    /// As they are.
+    #[default]
+    F32,
+    /// In half of the bytes.
+    Bf16,
+}
+
+impl Default for DistributedConfig {
+    fn default() -> Self {
+        let (batch_norm, gradients) = (DistributedBatchNorm::default(), GradientType::default());
+        Self { batch_norm, gradients, bucket_mib: 25 }
+    }
+}
+
+impl DistributedConfig {
+    /// Lets batch norm normalise over the batches of all processes.
+    pub fn synchronised_batch_norm(self) -> Self {
+        Self { batch_norm: DistributedBatchNorm::Synchronised, ..self }
+    }
+
+    /// Sets the number type in which gradients go to other processes.
+    pub fn gradients(self, gradients: GradientType) -> Self {
+        Self { gradients, ..self }
+    }
+
+    pub(crate) fn synchronises_batch_norm(&self) -> bool {
+        self.batch_norm == DistributedBatchNorm::Synchronised
+    }
+}
+
 /// An exponential moving average of all weights and of batch norm's statistics (Polyak and Juditsky 1992).
 /// At a high learning rate the weights still swing, and the average lies in the middle.
 ///

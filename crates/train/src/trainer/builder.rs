@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candle_vision_data::DataLoader;
+use candle_vision_distributed::Communicator;
 use candle_vision_models::{Hooks, LayerHook, Model, Precision, PreparedLayers};
 use candle_vision_registry::Description;
 
@@ -23,6 +24,7 @@ use crate::metrics::Metric;
 use crate::monitor::Measured;
 use crate::optim::{Grouped, Optimizer};
 use crate::parts::{Parts, undescribed};
+use crate::ranks::{Ranks, check_shares};
 use crate::record::History;
 use crate::run_folder::RunFolder;
 use crate::schedule::{LearningRate, Schedule};
@@ -104,6 +106,7 @@ pub struct TrainerBuilder<'a> {
     stop: Option<&'a AtomicBool>,
     folder: Option<RunFolder>,
     new_folder: Option<PathBuf>,
+    communicator: Option<Arc<dyn Communicator>>,
 }
 
 impl fmt::Debug for TrainerBuilder<'_> {
@@ -129,6 +132,7 @@ impl<'a> TrainerBuilder<'a> {
             stop: None,
             folder: None,
             new_folder: None,
+            communicator: None,
         }
     }
 
@@ -209,6 +213,15 @@ impl<'a> TrainerBuilder<'a> {
         Self { new_folder: Some(runs_of.into()), folder: None, ..self }
     }
 
+    /// Lets the processes of a communicator train the network together, each on its [share](DataLoader::share) of the data.
+    ///
+    /// All of them have the same settings and data, and call [`Trainer::run`] at the same time. They begin with the weights of
+    /// the first process. Every step is that of one process with all their batches, if batch norm is
+    /// [synchronised](crate::DistributedConfig) and there is no dropout. The first process writes the files of the run.
+    pub fn communicator(self, communicator: Arc<dyn Communicator>) -> Self {
+        Self { communicator: Some(communicator), ..self }
+    }
+
     /// As [`Trainer::stop_when`].
     pub fn stop_when(self, flag: &'a AtomicBool) -> Self {
         Self { stop: Some(flag), ..self }
@@ -233,6 +246,10 @@ impl<'a> TrainerBuilder<'a> {
         config.validate_own()?;
         check_loaders(model, train, val)?;
         check_groups(model, &config)?;
+        let communicator = self.communicator.filter(|ranks| ranks.size() > 1);
+        if let Some(communicator) = &communicator {
+            check_shares(communicator.as_ref(), train, val)?;
+        }
         let classes = model.spec().num_classes;
 
         let mut told = Told::default();
@@ -297,6 +314,11 @@ impl<'a> TrainerBuilder<'a> {
             .then(|| config.loss_scale.map_or_else(LossScale::default, LossScale::of));
         let gradient_check = config.check_gradients.then(|| GradientCheck::at(1));
         let data = data_facts(train, val);
+        let reading = match &communicator {
+            Some(_) => Reading::AtOnce,
+            None => Reading::of(&device),
+        };
+        let ranks = communicator.map(|ranks| Ranks::new(ranks, &config.distributed)).transpose()?;
         // This is the first change. Nothing can fail after it.
         freeze(model, learners.later.as_deref().unwrap_or_default())?;
         Ok(Trainer {
@@ -332,11 +354,12 @@ impl<'a> TrainerBuilder<'a> {
             gradients: Vec::new(),
             data,
             forgiven: 0,
-            unread: Unread::new(Reading::of(&device)),
+            unread: Unread::new(reading),
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
             capture: StepCapture::new(),
             gradient_check,
+            ranks,
         })
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Trainer;
 use crate::callback::{Event, StopReason};
 use crate::checkpoint::{Checkpoint, CheckpointMetadata};
+use crate::ranks::Ranks;
 use crate::run_folder::RunFolder;
 use crate::session::Session;
 use crate::training_state::TrainingState;
@@ -35,6 +36,9 @@ impl Trainer<'_> {
 
     /// Saves the network as the best: into the folder, or into memory if there is no folder.
     pub(super) fn save_best(&mut self, session: &mut Session<'_>) -> Result<()> {
+        if !self.writes() {
+            return Ok(());
+        }
         let checkpoint = Checkpoint::of(self.model, self.metadata());
         let Some(folder) = &self.folder else {
             self.best = Some(checkpoint.copied()?);
@@ -45,11 +49,24 @@ impl Trainer<'_> {
         session.notify(&Event::Saved { path: &path, best: true })
     }
 
+    /// Whether this process writes the files of the run. Of several processes, the first does.
+    pub(super) fn writes(&self) -> bool {
+        self.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+    }
+
+    /// Saves the position. It counts when all ranks know that the first has written it.
     pub(super) fn save_last(
         &self,
         session: &mut Session<'_>,
         finished: Option<StopReason>,
     ) -> Result<()> {
+        if self.writes() {
+            self.write_last(session, finished)?;
+        }
+        self.ranks.as_ref().map_or(Ok(()), Ranks::wait_for_writer)
+    }
+
+    fn write_last(&self, session: &mut Session<'_>, finished: Option<StopReason>) -> Result<()> {
         debug_assert!(self.unread.is_empty(), "the network is ahead of the books");
         let Some(folder) = &self.folder else { return Ok(()) };
         // Before the checkpoint: a resumed run drops steps that it has not taken, but could not make up for missing ones.

@@ -10,9 +10,10 @@ use super::Trainer;
 use crate::callback::{Event, StopReason};
 use crate::gradient_norms::{GradientRecord, Looks};
 use crate::loaders::BatchNumbers;
+use crate::ranks::Together;
 use crate::record::BatchRecord;
 use crate::session::Session;
-use crate::training_step::{Found, NotFinite, Step};
+use crate::training_step::{Found, NotFinite, Outcome, Step};
 use crate::unread::Reading;
 use crate::{Error, Result};
 
@@ -78,6 +79,8 @@ impl Trainer<'_> {
             number: self.position.step + 1,
             looks_first: self.unread.reading() == Reading::AtOnce,
             looks_at_graph: self.slow_backward.is_none(),
+            ranks: self.ranks.as_ref(),
+            samples: batch.indices.len(),
         };
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
@@ -125,6 +128,9 @@ impl Trainer<'_> {
 
     /// Why a CUDA device cannot repeat this run's steps from a graph.
     fn obstacle_to_capture(&self) -> Option<&'static str> {
+        if self.ranks.is_some() {
+            return Some("the host sums the gradients of several processes");
+        }
         self.train_step.is_some().then_some("the training step is the program's own")
     }
 
@@ -136,7 +142,8 @@ impl Trainer<'_> {
             if let Some(op) = &found.foreign_op {
                 session.notify(&Event::SlowBackward { op })?;
             }
-            let outcome = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
+            let own = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
+            let (outcome, samples) = self.of_all_ranks(session, own, samples)?;
             let position = &mut self.position;
             position.loss_sum += outcome.loss * samples as f64;
             match outcome.correct {
@@ -155,6 +162,21 @@ impl Trainer<'_> {
             self.tell_of_batch(session, batch, samples)?;
         }
         Ok(())
+    }
+
+    /// What all ranks measured in a step in which this one measured `own`.
+    fn of_all_ranks(
+        &self,
+        session: &mut Session<'_>,
+        own: Outcome,
+        samples: usize,
+    ) -> Result<(Outcome, usize)> {
+        let Some(ranks) = &self.ranks else { return Ok((own, samples)) };
+        let stop = session.own_stop_reason();
+        let Together { samples, loss, correct, stop } =
+            ranks.together(samples, own.loss, own.correct, stop)?;
+        session.share(stop);
+        Ok((Outcome { loss, correct }, samples))
     }
 
     fn diverged(&self, batch: usize, lr: f64, cause: NotFinite) -> Error {

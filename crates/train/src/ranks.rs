@@ -1,0 +1,278 @@
+//! A run of several processes ("ranks"), as the trainer sees it.
+//!
+//! Each rank has its own part of every batch and the same weights. The gradients of all ranks are summed before the
+//! optimizer takes its step, so all ranks take the same step.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor};
+use candle_vision_data::{DataLoader, Share};
+use candle_vision_distributed::{Buckets, Communicator, Compression};
+use candle_vision_models::Model;
+use candle_vision_ops::{AcrossRanks, backward_each};
+
+use crate::callback::StopReason;
+use crate::config::{DistributedConfig, GradientType};
+use crate::{Error, Result};
+
+/// The ranks of a run.
+#[derive(Debug)]
+pub(crate) struct Ranks {
+    communicator: Arc<dyn Communicator>,
+    /// The sums of gradients, which a thread of their own makes.
+    buckets: Mutex<Buckets>,
+    /// With synchronised batch norm.
+    batch_norm: Option<Arc<dyn AcrossRanks>>,
+}
+
+/// What all ranks together measured in a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Together {
+    pub(crate) samples: usize,
+    /// The mean loss.
+    pub(crate) loss: f64,
+    /// `None` if that is not known.
+    pub(crate) correct: Option<usize>,
+    /// Why the run ends, if a rank was asked to end it.
+    pub(crate) stop: Option<StopReason>,
+}
+
+impl Ranks {
+    pub(crate) fn new(
+        communicator: Arc<dyn Communicator>,
+        config: &DistributedConfig,
+    ) -> Result<Self> {
+        let compression = match config.gradients {
+            GradientType::F32 => Compression::None,
+            GradientType::Bf16 => Compression::Bf16,
+        };
+        let full = config.bucket_mib.saturating_mul(1 << 20) / size_of::<f32>();
+        let buckets = Mutex::new(Buckets::new(Arc::clone(&communicator), compression, full)?);
+        let batch_norm = config
+            .synchronises_batch_norm()
+            .then(|| -> Arc<dyn AcrossRanks> { Arc::new(OfTensors(Arc::clone(&communicator))) });
+        Ok(Self { communicator, buckets, batch_norm })
+    }
+
+    pub(crate) fn rank(&self) -> usize {
+        self.communicator.rank()
+    }
+
+    pub(crate) fn communicator(&self) -> &dyn Communicator {
+        self.communicator.as_ref()
+    }
+
+    pub(crate) fn batch_norm(&self) -> Option<Arc<dyn AcrossRanks>> {
+        self.batch_norm.clone()
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gradients of the mean loss of all ranks. `loss` is this rank's mean over so many samples.
+    ///
+    /// Gradients go to the other ranks while those of earlier layers are still being computed.
+    pub(crate) fn backward(
+        &self,
+        loss: &Tensor,
+        seed: &Tensor,
+        samples: usize,
+    ) -> Result<GradStore> {
+        let mut buckets = self.buckets();
+        let mut variables = Vec::new();
+        let mut failed = None;
+        let found = backward_each(loss, seed, |variable, gradient| {
+            let scaled =
+                gradient.to_dtype(DType::F32)?.flatten_all()?.affine(samples as f64, 0.0)?;
+            if let Err(error) = buckets.push(&scaled.to_vec1()?) {
+                failed.get_or_insert(error);
+            }
+            variables.push(variable.clone());
+            Ok(())
+        });
+        let mut found = found?;
+        failed.map_or(Ok(()), Err)?;
+        buckets.push(&[samples as f32])?;
+        let mut sums = buckets.finish()?;
+        let all = sums.pop().and_then(|row| row.first().copied()).unwrap_or(1.0);
+        for (variable, sum) in variables.iter().zip(sums) {
+            let mean: Vec<f32> = sum.into_iter().map(|sum| sum / all).collect();
+            let mean = Tensor::from_vec(mean, variable.dims(), variable.device())?;
+            found.insert(variable, mean.to_dtype(variable.dtype())?);
+        }
+        Ok(found)
+    }
+
+    /// Puts together what the ranks measured.
+    pub(crate) fn together(
+        &self,
+        samples: usize,
+        loss: f64,
+        correct: Option<usize>,
+        stop: Option<StopReason>,
+    ) -> Result<Together> {
+        let is = |reason| f64::from(stop == Some(reason));
+        let own = [
+            samples as f64,
+            loss * samples as f64,
+            correct.map_or(0.0, |correct| correct as f64),
+            f64::from(correct.is_none()),
+            is(StopReason::Interrupted),
+            is(StopReason::StoppedByCallback),
+        ];
+        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut sums = [0f64; 6];
+        for bytes in self.communicator.all_gather(&bytes)? {
+            let values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        let [samples, loss, correct, unknown, interrupted, by_callback] = sums;
+        let stop = if interrupted > 0.0 {
+            Some(StopReason::Interrupted)
+        } else {
+            (by_callback > 0.0).then_some(StopReason::StoppedByCallback)
+        };
+        Ok(Together {
+            samples: samples as usize,
+            loss: loss / samples,
+            correct: (unknown == 0.0).then_some(correct as usize),
+            stop,
+        })
+    }
+
+    /// Checks that all ranks were started with the same settings and data.
+    ///
+    /// # Errors
+    /// [`Error::RanksDiffer`] on every rank, with the first fact that differs.
+    pub(crate) fn check_same(&self, facts: &[(String, String)]) -> Result<()> {
+        let line = |(name, value): &(String, String)| format!("{name}\u{1f}{value}");
+        let own: Vec<String> = facts.iter().map(line).collect();
+        let all = self.communicator.all_gather(own.join("\u{1e}").as_bytes())?;
+        let read = |bytes: &Vec<u8>| -> HashMap<String, String> {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let facts = text.split('\u{1e}').filter_map(|fact| fact.split_once('\u{1f}'));
+            facts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        let all: Vec<_> = all.iter().map(read).collect();
+        for (name, _) in facts {
+            let of_first = all[0].get(name);
+            if let Some(rank) = all.iter().position(|facts| facts.get(name) != of_first) {
+                let value = |rank: usize| all[rank].get(name).cloned().unwrap_or_default();
+                let (found, expected) = (value(rank), value(0));
+                return Err(Error::RanksDiffer { rank, what: name.clone(), found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all ranks the parameters and buffers of rank 0.
+    pub(crate) fn share_weights(&self, model: &dyn Model) -> Result<()> {
+        self.share(model, |_| true)
+    }
+
+    /// Gives all ranks the buffers of rank 0: without synchronised batch norm, each has its own running statistics.
+    pub(crate) fn share_buffers(&self, model: &dyn Model) -> Result<()> {
+        let weights: Vec<String> =
+            model.parameters().weights().iter().map(|weight| weight.path().to_owned()).collect();
+        self.share(model, |path| !weights.iter().any(|weight| weight == path))
+    }
+
+    fn share(&self, model: &dyn Model, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let all = model.parameters().all();
+        let all: Vec<_> = all.iter().filter(|parameter| wanted(parameter.path())).collect();
+        let tensors: HashMap<&str, Tensor> =
+            all.iter().map(|parameter| (parameter.path(), parameter.detached())).collect();
+        let mut bytes = match self.rank() {
+            0 => safetensors::serialize(tensors, None).map_err(candle_core::Error::from)?,
+            _ => Vec::new(),
+        };
+        self.communicator.broadcast(&mut bytes, 0)?;
+        if self.rank() > 0 {
+            let found =
+                candle_core::safetensors::load_buffer(&bytes, &model.parameters().device())?;
+            for parameter in all {
+                if let Some(tensor) = found.get(parameter.path()) {
+                    parameter.var().set(tensor)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until rank 0 has written what it writes.
+    pub(crate) fn wait_for_writer(&self) -> Result<()> {
+        Ok(self.communicator.barrier()?)
+    }
+
+    /// How long this rank waited for others so far.
+    pub(crate) fn waited(&self) -> Duration {
+        self.buckets().exposed() + self.communicator.traffic().waited
+    }
+
+    /// The rank that waited least for the others, because they waited for it, and its host.
+    pub(crate) fn slowest(&self, waited: Duration) -> Result<(usize, String)> {
+        let mut own = waited.as_secs_f64().to_le_bytes().to_vec();
+        own.extend(self.communicator.host().as_bytes());
+        let all = self.communicator.all_gather(&own)?;
+        let of = |bytes: &Vec<u8>| {
+            let (seconds, host) = bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
+            (f64::from_le_bytes(*seconds), String::from_utf8_lossy(host).into_owned())
+        };
+        let waits = all.iter().map(of).enumerate();
+        let least = waits.min_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b));
+        Ok(least.map_or((0, String::new()), |(rank, (_, host))| (rank, host)))
+    }
+}
+
+/// Checks that the loaders give this rank's shares of the data.
+pub(crate) fn check_shares(
+    communicator: &dyn Communicator,
+    train: &DataLoader,
+    val: &DataLoader,
+) -> Result<()> {
+    let (rank, ranks) = (communicator.rank(), communicator.size());
+    if ranks == 1 {
+        return Ok(());
+    }
+    let expected = [Share::Samples { rank, ranks }, Share::Batches { rank, ranks }];
+    for (what, loader, expected) in
+        [("training", train, expected[0]), ("validation", val, expected[1])]
+    {
+        if loader.shared() != expected {
+            let setting = format!("share of the {what} data");
+            let remedy = format!("{expected:?}, by `DataLoader::share`");
+            return Err(Error::setting(setting, format!("{:?}", loader.shared()), remedy));
+        }
+        if loader.config().skip_broken {
+            // A rank that skips all images of a batch would leave the others waiting.
+            return Err(Error::setting(
+                "skip_broken",
+                "true",
+                "false with several processes: take broken images out before",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A communicator for the tensors of batch norm.
+#[derive(Debug)]
+struct OfTensors(Arc<dyn Communicator>);
+
+impl AcrossRanks for OfTensors {
+    fn all_gather(&self, tensor: &Tensor) -> candle_core::Result<Vec<Tensor>> {
+        let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let all = self.0.all_gather(&bytes).map_err(candle_core::Error::wrap)?;
+        let of = |bytes: &Vec<u8>| {
+            let values: Vec<f64> =
+                bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+            Tensor::from_vec(values, tensor.shape(), tensor.device())?.to_dtype(tensor.dtype())
+        };
+        all.iter().map(of).collect()
+    }
+}
