@@ -251,6 +251,11 @@ impl DataLoader {
         self.layout().whole_size()
     }
 
+    /// Number of samples in a batch, from 0, of all processes that share it.
+    pub fn batch_len_of_all(&self, batch: usize) -> usize {
+        self.layout().whole_len(batch)
+    }
+
     /// The number of the batch, from 0, of all processes together, in which the sample at a place of
     /// [`order`](Self::order) is.
     pub fn batch_at(&self, place: usize) -> usize {

@@ -11,6 +11,9 @@ use crate::one_process::{check_pieces, check_root};
 /// Ranks that are threads of this process, by their numbers. They take the place of processes in tests, and let a
 /// program train several copies of a network on its own threads.
 ///
+/// A rank that waits blocks its thread. If the ranks compute with rayon, each needs a pool of its own: within one pool, a
+/// thread that waits may have taken work that another rank needs first.
+///
 /// A rank that is dropped, for example by a panic, ends the calls of the others with [`Error::RankEnded`].
 ///
 /// # Panics

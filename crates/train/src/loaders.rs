@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// Checks that there are training and validation batches, and that classes and labels fit the network.
 pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoader) -> Result<()> {
     for (loader, split) in [(train, "training"), (val, "validation")] {
-        if loader.batches_per_epoch() == 0 {
+        if loader.batches_of_all() == 0 {
             return Err(Error::NoBatches { split });
         }
         let (outputs, classes) = (model.spec().num_classes, loader.dataset().classes().len());

@@ -73,22 +73,17 @@ impl Ranks {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The gradients of the mean loss of all ranks. `loss` is this rank's mean over so many samples.
+    /// The sums over all ranks of the gradients of `loss * seed`.
     ///
-    /// Gradients go to the other ranks while those of earlier layers are still being computed.
-    pub(crate) fn backward(
-        &self,
-        loss: &Tensor,
-        seed: &Tensor,
-        samples: usize,
-    ) -> Result<GradStore> {
+    /// With a seed of the rank's part of the batch, these are the gradients of the mean loss over the whole batch. They go to
+    /// the other ranks while those of earlier layers are still being computed.
+    pub(crate) fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
         let mut buckets = self.buckets();
         let mut variables = Vec::new();
         let mut failed = None;
         let found = backward_each(loss, seed, |variable, gradient| {
-            let scaled =
-                gradient.to_dtype(DType::F32)?.flatten_all()?.affine(samples as f64, 0.0)?;
-            if let Err(error) = buckets.push(&scaled.to_vec1()?) {
+            let values = gradient.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            if let Err(error) = buckets.push(&values) {
                 failed.get_or_insert(error);
             }
             variables.push(variable.clone());
@@ -96,13 +91,9 @@ impl Ranks {
         });
         let mut found = found?;
         failed.map_or(Ok(()), Err)?;
-        buckets.push(&[samples as f32])?;
-        let mut sums = buckets.finish()?;
-        let all = sums.pop().and_then(|row| row.first().copied()).unwrap_or(1.0);
-        for (variable, sum) in variables.iter().zip(sums) {
-            let mean: Vec<f32> = sum.into_iter().map(|sum| sum / all).collect();
-            let mean = Tensor::from_vec(mean, variable.dims(), variable.device())?;
-            found.insert(variable, mean.to_dtype(variable.dtype())?);
+        for (variable, sum) in variables.iter().zip(buckets.finish()?) {
+            let sum = Tensor::from_vec(sum, variable.dims(), variable.device())?;
+            found.insert(variable, sum.to_dtype(variable.dtype())?);
         }
         Ok(found)
     }

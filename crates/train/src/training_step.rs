@@ -41,8 +41,8 @@ pub(crate) struct Step<'a> {
     pub(crate) looks_at_graph: bool,
     /// The processes that take this step together, each on its part of the batch.
     pub(crate) ranks: Option<&'a Ranks>,
-    /// Number of samples in this process's part.
-    pub(crate) samples: usize,
+    /// This process's part of the samples of the batch, `0.0..=1.0`.
+    pub(crate) part: f64,
 }
 
 /// The results of a step: numbers that a GPU may still be computing.
@@ -153,7 +153,7 @@ impl Step<'_> {
     fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
         match self.ranks {
             None => Ok(backward_from(loss, seed)?),
-            Some(ranks) => ranks.backward(loss, seed, self.samples),
+            Some(ranks) => ranks.backward(loss, &(seed * self.part)?),
         }
     }
 

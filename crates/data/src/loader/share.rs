@@ -92,6 +92,17 @@ impl Layout {
         }
     }
 
+    /// Number of samples of batch number `batch` of all ranks that share it.
+    pub(super) fn whole_len(&self, batch: usize) -> usize {
+        match self.share {
+            Share::All | Share::Batches { .. } => self.place(batch).len(),
+            Share::Samples { ranks, .. } => {
+                let of = |rank| Self { share: Share::Samples { rank, ranks }, ..*self };
+                (0..ranks).map(|rank| of(rank).place(batch).len()).sum()
+            }
+        }
+    }
+
     /// The place in the order of this process's batch number `batch`.
     pub(super) fn place(&self, batch: usize) -> Range<usize> {
         let size = self.whole_size();
@@ -128,6 +139,10 @@ mod tests {
         with_ranks.flat_map(|(samples, size, r)| [false, true].map(|drop| (samples, size, r, drop)))
     }
 
+    fn sizes_of(places: &[Range<usize>]) -> usize {
+        places.iter().map(Range::len).sum()
+    }
+
     #[test]
     fn ranks_see_each_sample_once_in_as_many_batches() {
         for (samples, batch_size, ranks, drop_last) in layouts().filter(|l| l.0 >= l.2) {
@@ -142,6 +157,7 @@ mod tests {
                 let sizes = places.iter().map(|place| place.len());
                 assert!(sizes.clone().min() > Some(0), "an empty batch");
                 assert!(sizes.clone().max().unwrap_or(0) - sizes.min().unwrap_or(0) <= 1);
+                assert_eq!(of(0).whole_len(batch), sizes_of(&places));
                 assert!(places.iter().all(|place| of(0).batch_at(place.start) == batch));
                 seen.extend(places.into_iter().flatten());
             }

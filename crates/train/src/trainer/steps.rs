@@ -80,7 +80,8 @@ impl Trainer<'_> {
             looks_first: self.unread.reading() == Reading::AtOnce,
             looks_at_graph: self.slow_backward.is_none(),
             ranks: self.ranks.as_ref(),
-            samples: batch.indices.len(),
+            part: batch.indices.len() as f64
+                / self.train.batch_len_of_all(number - 1).max(1) as f64,
         };
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);

@@ -1,0 +1,272 @@
+//! Runs of several ranks, which are threads here, against runs of one process.
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device, Tensor};
+use candle_vision_data::{LoaderConfig, Share};
+use candle_vision_distributed::{Communicator, threads};
+use candle_vision_models::{Model, ModelSpec, build};
+use candle_vision_train::{
+    Checkpoint, Control, Error, Event, RunFolder, StopReason, Trainer, TrainerConfig,
+    TrainingResult, evaluate,
+};
+use common::*;
+
+/// With synchronised batch norm and without dropout, so that ranks do what one process does.
+const SYNCHRONISED: &str = "epochs = 3\n\
+    optimizer = { name = 'sgd', lr = 0.002, momentum = 0.9, weight_decay = 0.001 }\n\
+    distributed = { batch_norm = 'synchronised' }";
+
+/// One rank of a run.
+struct Rank {
+    communicator: Arc<dyn Communicator>,
+    /// Images per batch of all ranks together.
+    batch: usize,
+    images: usize,
+}
+
+impl Rank {
+    fn network(&self) -> Box<dyn Model> {
+        // Only rank 0 has the weights of the run.
+        residual(self.communicator.rank() as u64)
+    }
+
+    fn train(
+        &self,
+        config: &TrainerConfig,
+        folder: Option<&RunFolder>,
+        from: Option<&Checkpoint>,
+        on_event: impl FnMut(&Event<'_>) -> Control,
+    ) -> Result<(TrainingResult, HashMap<String, Tensor>), Error> {
+        let (rank, ranks) = (self.communicator.rank(), self.communicator.size());
+        let own = LoaderConfig::new(self.batch / ranks).shuffle(true).seed(3).workers(0);
+        let train =
+            loader_of(Halves::new(self.images, 0), own).share(Share::Samples { rank, ranks })?;
+        let val = val_loader().share(Share::Batches { rank, ranks })?;
+        let model = self.network();
+        let builder = Trainer::builder(model.as_ref()).data(&train, &val).config(config.clone());
+        let mut trainer = builder.communicator(Arc::clone(&self.communicator)).build()?;
+        if let Some(folder) = folder {
+            trainer = trainer.run_folder(folder);
+        }
+        if let Some(from) = from {
+            trainer.resume(from)?;
+        }
+        let done = trainer.run_with(&mut [&mut Watch(on_event)], &AtomicBool::new(false))?;
+        let all = model.parameters().all();
+        let tensors = all.iter().map(|p| (p.path().to_owned(), p.detached().copy()));
+        let tensors = tensors.map(|(path, tensor)| Ok((path, tensor?)));
+        Ok((done, tensors.collect::<Result<_, candle_core::Error>>()?))
+    }
+}
+
+fn residual(seed: u64) -> Box<dyn Model> {
+    let spec = ModelSpec::new("resnet20_cifar", 2).input([3, SIDE, SIDE]);
+    build(&spec, seed, &Device::Cpu).expect("a network")
+}
+
+/// What `work` gives on each of so many ranks. Each computes in a pool of its own.
+fn on_ranks<T: Send>(
+    ranks: usize,
+    (batch, images): (usize, usize),
+    work: impl Fn(Rank) -> T + Sync,
+) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let ranks: Vec<_> = threads(ranks)
+            .into_iter()
+            .map(|rank| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+                let rank = Rank { communicator: Arc::new(rank), batch, images };
+                scope.spawn(move || pool.install(|| work(rank)))
+            })
+            .collect();
+        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
+    })
+}
+
+fn quiet(_: &Event<'_>) -> Control {
+    Control::Continue
+}
+
+fn largest_difference(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> f64 {
+    let difference = |path: &String| -> Result<f64, candle_core::Error> {
+        let wide = |x: &Tensor| x.to_dtype(DType::F64)?.flatten_all();
+        (wide(&a[path])? - wide(&b[path])?)?.abs()?.max(0)?.to_scalar()
+    };
+    assert_eq!(a.len(), b.len());
+    a.keys().map(|path| difference(path).expect("one shape")).fold(0.0, f64::max)
+}
+
+fn same_bits(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> bool {
+    a.iter().all(|(path, tensor)| tensor_bits(tensor) == tensor_bits(&b[path]))
+}
+
+#[test]
+fn two_ranks_give_the_weights_of_one_process() {
+    // 3 epochs of 4 batches; the last has 7 images, 4 and 3.
+    let run = (16, 55);
+    let config = recipe(SYNCHRONISED);
+    let one =
+        on_ranks(1, run, |rank| rank.train(&config, None, None, quiet)).remove(0).expect("a run");
+    for ranks in [2, 4] {
+        let found = on_ranks(ranks, run, |rank| rank.train(&config, None, None, quiet));
+        let found: Vec<_> = found.into_iter().map(|rank| rank.expect("a run")).collect();
+        assert!(found.iter().all(|(_, weights)| same_bits(weights, &found[0].1)));
+        let difference = largest_difference(&found[0].1, &one.1);
+        assert!(difference < 1e-5, "{ranks} ranks differ by {difference:.1e}");
+        assert!(difference > 0.0, "sums in another order");
+        for (epoch, expected) in found[0].0.history.epochs.iter().zip(&one.0.history.epochs) {
+            assert!((epoch.train_loss - expected.train_loss).abs() < 1e-5);
+            assert!((epoch.val_loss - expected.val_loss).abs() < 1e-4);
+            assert_eq!(epoch.train_accuracy, expected.train_accuracy);
+            assert_eq!(epoch.val_accuracy, expected.val_accuracy);
+        }
+        assert_eq!(found[0].0.history.batches.len(), 12);
+    }
+}
+
+#[test]
+fn gradients_in_half_of_the_bytes_train_as_well() {
+    let config =
+        recipe(&SYNCHRONISED.replace("'synchronised'", "'synchronised', gradients = 'bf16'"));
+    let plain = recipe(SYNCHRONISED);
+    let run = |config: &TrainerConfig| {
+        let found = on_ranks(2, (16, 48), |rank| rank.train(config, None, None, quiet));
+        found.into_iter().map(|rank| rank.expect("a run")).collect::<Vec<_>>()
+    };
+    let (rounded, plain) = (run(&config), run(&plain));
+    assert!(same_bits(&rounded[0].1, &rounded[1].1));
+    let difference = largest_difference(&rounded[0].1, &plain[0].1);
+    assert!(difference > 1e-6 && difference < 0.05, "{difference:.1e}");
+}
+
+#[test]
+fn without_synchronised_batch_norm_ranks_agree_as_well() {
+    // Dropout too: each rank draws its own.
+    let config = recipe("epochs = 2\noptimizer = { name = 'adam', lr = 0.001 }");
+    let found = on_ranks(3, (6, 21), |rank| rank.train(&config, None, None, quiet));
+    let found: Vec<_> = found.into_iter().map(|rank| rank.expect("a run")).collect();
+    assert!(found.iter().all(|(_, weights)| same_bits(weights, &found[0].1)));
+    assert!(found.iter().all(|(done, _)| done.history.batches == found[0].0.history.batches));
+    assert_eq!(found[0].0.history.epochs.len(), 2);
+}
+
+#[test]
+fn ranks_evaluate_as_one_process_does() {
+    let model = residual(5);
+    let expected = evaluate(model.as_ref(), &val_loader()).run().expect("an evaluation");
+    assert_eq!(expected.predictions.len(), 10);
+    // Three batches: with two ranks one has a batch more, and of four ranks one has none.
+    for ranks in [2, 3, 4] {
+        let found = on_ranks(ranks, (ranks, 10), |rank| {
+            let (model, ranks) = (residual(5), rank.communicator.as_ref());
+            let share = Share::Batches { rank: ranks.rank(), ranks: ranks.size() };
+            let loader = val_loader().share(share).expect("a share");
+            evaluate(model.as_ref(), &loader).ranks(ranks).run().expect("an evaluation")
+        });
+        assert!(found.iter().all(|found| *found == expected), "{ranks} ranks");
+    }
+}
+
+#[test]
+fn a_stop_on_any_rank_ends_all_and_the_run_goes_on_with_other_ranks() {
+    let (runs, config) = (Runs::new(), recipe(SYNCHRONISED));
+    let run = (12, 51);
+    let uninterrupted = on_ranks(2, run, |rank| rank.train(&config, None, None, quiet));
+    let uninterrupted =
+        uninterrupted.into_iter().map(|rank| rank.expect("a run")).next().expect("rank 0");
+    let folder = runs.create();
+    let stopped = on_ranks(2, run, |rank| {
+        let is_second = rank.communicator.rank() == 1;
+        let own = (!is_second).then_some(&folder);
+        let asked = AtomicBool::new(false);
+        rank.train(&config, own, None, |event| match event {
+            Event::BatchEnd { record, .. } if is_second && record.step >= 7 => {
+                asked.store(true, Ordering::Relaxed);
+                Control::Stop
+            }
+            _ => Control::Continue,
+        })
+    });
+    for rank in stopped {
+        let (done, _) = rank.expect("a run");
+        assert_eq!(done.reason, StopReason::StoppedByCallback);
+        // The ranks tell each other in the next step.
+        assert_eq!(done.history.batches.len(), 8);
+    }
+    let checkpoint = Checkpoint::load(folder.last()).expect("a checkpoint");
+    for ranks in [2, 1, 3] {
+        let found =
+            on_ranks(ranks, run, |rank| rank.train(&config, None, Some(&checkpoint), quiet));
+        let (done, weights) =
+            found.into_iter().map(|rank| rank.expect("a run")).next().expect("rank 0");
+        assert_eq!(done.history.batches.len(), 15);
+        let difference = largest_difference(&weights, &uninterrupted.1);
+        // With as many ranks the sums have the same order.
+        assert!(
+            if ranks == 2 { difference == 0.0 } else { difference < 1e-5 },
+            "{ranks}: {difference:.1e}"
+        );
+    }
+    // Other steps than those of the run: batches of 8 on all ranks together.
+    let other = on_ranks(2, (8, 50), |rank| rank.train(&config, None, Some(&checkpoint), quiet));
+    let message = other.into_iter().next().expect("rank 0").err().expect("another run").to_string();
+    assert!(message.contains("batch_size of the training data"), "{message}");
+}
+
+#[test]
+fn what_does_not_fit_together_is_said_before_the_first_step() {
+    let errors = on_ranks(3, (6, 12), |rank| {
+        let lr = if rank.communicator.rank() == 2 { "0.02" } else { "0.002" };
+        let config = recipe(&SYNCHRONISED.replace("0.002", lr));
+        rank.train(&config, None, None, quiet).err().expect("other settings").to_string()
+    });
+    for error in &errors {
+        assert!(error.starts_with("rank 2 differs from rank 0 in `training.optimizer`"), "{error}");
+        assert!(error.contains("0.02") && error.contains("start all with the same"), "{error}");
+    }
+    let errors = on_ranks(2, (4, 8), |rank| {
+        let model = rank.network();
+        let (train, val) = (train_loader(0), val_loader());
+        let builder =
+            Trainer::builder(model.as_ref()).data(&train, &val).config(recipe(SYNCHRONISED));
+        builder.communicator(rank.communicator).build().err().expect("no shares").to_string()
+    });
+    assert!(
+        errors[0].contains("share of the training data") && errors[0].contains("DataLoader::share"),
+        "{}",
+        errors[0]
+    );
+}
+
+#[test]
+fn a_rank_that_fails_ends_the_others() {
+    let config = recipe(SYNCHRONISED);
+    let errors = on_ranks(2, (8, 32), |rank| {
+        let is_second = rank.communicator.rank() == 1;
+        let mut steps = 0;
+        let failing = |event: &Event<'_>| -> Result<Control, Error> {
+            steps += usize::from(matches!(event, Event::BatchEnd { .. }));
+            if is_second && steps == 3 {
+                return Err(Error::callback("the second rank", "it fails on purpose"));
+            }
+            Ok(Control::Continue)
+        };
+        let (number, ranks) = (rank.communicator.rank(), rank.communicator.size());
+        let own = LoaderConfig::new(4).shuffle(true).workers(0);
+        let train = loader_of(Halves::new(32, 0), own);
+        let train = train.share(Share::Samples { rank: number, ranks }).expect("a share");
+        let val = val_loader().share(Share::Batches { rank: number, ranks }).expect("a share");
+        let model = rank.network();
+        let builder = Trainer::builder(model.as_ref()).data(&train, &val).config(config.clone());
+        let builder = builder.communicator(rank.communicator).callback(failing);
+        builder.run().err().expect("a failure").to_string()
+    });
+    assert!(errors[0].contains("rank 1 ended while rank 0 waited for it"), "{}", errors[0]);
+    assert_eq!(errors[1], "the second rank failed");
+}
