@@ -19,6 +19,7 @@ mod dropout;
 mod element;
 mod function;
 mod gemm;
+mod image_batch;
 mod layer_norm;
 mod layout;
 mod linear;
@@ -52,6 +53,7 @@ pub(crate) use device::bind_this_thread;
 pub use device::{card_memory_in_use, cuda_device};
 pub(crate) use dropout::keep;
 pub(crate) use gemm::matmul;
+pub(crate) use image_batch::image_batch;
 pub(crate) use layer_norm::{
     RowStatistics, layer_norm, layer_norm_input_gradient, layer_norm_parameter_gradients,
 };

@@ -37,6 +37,7 @@
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
 //! | [`pad`], [`slice()`], [`split`], [`cat`], [`channel_shuffle`], [`permute`], [`transpose`], [`reshape`] | moving elements |
+//! | [`image_batch`] | batches of images that lie on the device as bytes: crops, flips, colours, numbers |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -105,6 +106,7 @@ mod cuda;
 mod dropout;
 mod emulated;
 mod graphs;
+mod image_batch;
 mod in_pool;
 mod interpolate;
 mod kept_bytes;
@@ -159,6 +161,7 @@ pub use cuda::{
 };
 pub use dropout::dropout;
 pub use graphs::{cuda_graphs, set_cuda_graphs};
+pub use image_batch::{Edge, ImageBatch, PixelStep, image_batch};
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
 pub use kept_bytes::{KeptBytes, kept_bytes};

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::LoaderConfig;
 use super::cache::Cache;
+use super::on_device::OnDevice;
 use crate::dataset::{Dataset, check_label};
 use crate::error::{Error, Result};
 use crate::random::{self, Generator, Purpose};
-use crate::transforms::Compose;
+use crate::transforms::{Compose, PixelStep};
 
 /// A sample that was left out because it could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +44,22 @@ pub(super) struct HostBatch {
     pub(super) indices: Vec<usize>,
 }
 
+impl HostBatch {
+    /// A batch that will have `samples` samples.
+    fn empty(values: Values, samples: usize) -> Self {
+        let (labels, indices) = (Vec::with_capacity(samples), Vec::with_capacity(samples));
+        Self { values, shape: [0; 3], labels, indices }
+    }
+}
+
 /// The images of a batch, one after the other, channels last.
 pub(super) enum Values {
     /// After all transforms.
     Floats(Vec<f32>),
     /// Before `to_tensor`.
     Pixels(Vec<u8>),
+    /// What a device does to its images before `to_tensor`: the steps of all, and where those of each end.
+    Drawn(Vec<PixelStep>, Vec<usize>),
 }
 
 impl Values {
@@ -57,6 +68,7 @@ impl Values {
         match self {
             Self::Floats(values) => values.reserve_exact(values.len() * more),
             Self::Pixels(values) => values.reserve_exact(values.len() * more),
+            Self::Drawn(..) => {}
         }
     }
 }
@@ -97,12 +109,8 @@ impl Source {
         pixels: bool,
         stop: &AtomicBool,
     ) -> Result<HostBatch> {
-        let mut batch = HostBatch {
-            values: if pixels { Values::Pixels(Vec::new()) } else { Values::Floats(Vec::new()) },
-            shape: [0; 3],
-            labels: Vec::with_capacity(indices.len()),
-            indices: Vec::with_capacity(indices.len()),
-        };
+        let values = if pixels { Values::Pixels(Vec::new()) } else { Values::Floats(Vec::new()) };
+        let mut batch = HostBatch::empty(values, indices.len());
         for &index in indices {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -129,7 +137,42 @@ impl Source {
         let shape = match &mut batch.values {
             Values::Floats(values) => self.transform.append(&sample.image, rng, values),
             Values::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
+            Values::Drawn(..) => unreachable!("`load` makes no such batch"),
         };
+        self.note(batch, index, sample.label, shape)
+    }
+
+    /// Draws what a device does to its images for this batch, with the draws of [`Source::load`].
+    pub(super) fn draw(
+        &self,
+        epoch: usize,
+        indices: &[usize],
+        on_device: &OnDevice,
+    ) -> Result<HostBatch> {
+        let (mut steps, mut ends) = (Vec::new(), Vec::with_capacity(indices.len()));
+        let mut batch = HostBatch::empty(Values::Drawn(Vec::new(), Vec::new()), indices.len());
+        for &index in indices {
+            let rng = &mut self.sample_rng(epoch, index);
+            let drawn = self.transform.draw(on_device.shape, rng);
+            let shape = drawn.map(|drawn| {
+                steps.extend_from_slice(drawn.as_slice());
+                ends.push(steps.len());
+                drawn.shape()
+            });
+            self.note(&mut batch, index, on_device.labels[index], shape)?;
+        }
+        batch.values = Values::Drawn(steps, ends);
+        Ok(batch)
+    }
+
+    /// Notes that a sample is in the batch, if it has the shape of those before it.
+    fn note(
+        &self,
+        batch: &mut HostBatch,
+        index: usize,
+        label: u32,
+        shape: Result<[usize; 3]>,
+    ) -> Result<()> {
         let shape = shape.map_err(|source| Error::Sample {
             name: self.dataset.name(index),
             source: Box::new(source),
@@ -142,7 +185,7 @@ impl Source {
             }
             Some(_) => {}
         }
-        batch.labels.push(sample.label);
+        batch.labels.push(label);
         batch.indices.push(index);
         Ok(())
     }

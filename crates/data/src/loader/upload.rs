@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Batch;
+use super::on_device::{DrawnBatch, OnDevice};
 use super::source::{HostBatch, Values};
 use crate::transforms::Compose;
 
@@ -78,6 +79,8 @@ pub(super) struct Uploader {
     pub(super) device: Device,
     /// `None` uses [`HostImages::to_tensor`].
     pub(super) hook: Option<Arc<dyn Upload>>,
+    /// The images, if the device has them. Then nothing is uploaded but what was drawn.
+    pub(super) on_device: Option<Arc<OnDevice>>,
 }
 
 impl Uploader {
@@ -88,14 +91,23 @@ impl Uploader {
     /// Brings a batch to the device. `transform` is the list that made its images.
     pub(super) fn batch(&self, batch: HostBatch, transform: &Compose) -> crate::Result<Batch> {
         let HostBatch { values, shape: [height, width, channels], labels, indices } = batch;
-        let values = match values {
-            Values::Floats(values) => HostValues::Floats(values),
-            Values::Pixels(values) => {
+        let shape = [indices.len(), height, width, channels];
+        let values = match (values, &self.on_device) {
+            (Values::Floats(values), _) => HostValues::Floats(values),
+            (Values::Pixels(values), _) => {
                 let (scale, shift) = transform.scale_and_shift(channels)?;
                 HostValues::Pixels { values, scale, shift }
             }
+            (Values::Drawn(steps, ends), on_device) => {
+                let (scale, shift) = transform.scale_and_shift(channels)?;
+                let drawn = DrawnBatch { shape, indices, labels, steps, ends, scale, shift };
+                let on_device = on_device.as_ref().expect("only stored images are drawn");
+                let (images, labels) = on_device.images.batch(&drawn)?;
+                let images = images.permute((0, 3, 1, 2))?;
+                return Ok(Batch { images, labels, indices: drawn.indices });
+            }
         };
-        let images = HostImages { shape: [indices.len(), height, width, channels], values };
+        let images = HostImages { shape, values };
         let images = match &self.hook {
             Some(hook) => hook.images(images)?,
             None => images.to_tensor(&self.device)?,

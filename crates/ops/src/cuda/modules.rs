@@ -14,6 +14,7 @@ pub(super) enum Source {
     BatchNorm,
     Columns,
     Elementwise,
+    ImageBatch,
     LayerNorm,
     Layout,
     Optimizer,
@@ -32,11 +33,12 @@ macro_rules! fatbin {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Attention,
         Self::BatchNorm,
         Self::Columns,
         Self::Elementwise,
+        Self::ImageBatch,
         Self::LayerNorm,
         Self::Layout,
         Self::Optimizer,
@@ -55,6 +57,7 @@ impl Source {
             Self::BatchNorm => fatbin!("batch_norm"),
             Self::Columns => fatbin!("columns"),
             Self::Elementwise => fatbin!("elementwise"),
+            Self::ImageBatch => fatbin!("image_batch"),
             Self::LayerNorm => fatbin!("layer_norm"),
             Self::Layout => fatbin!("layout"),
             Self::Optimizer => fatbin!("optimizer"),
@@ -74,6 +77,7 @@ impl Source {
             Self::BatchNorm => "moments",
             Self::Columns => "im2col",
             Self::Elementwise => "relu",
+            Self::ImageBatch => "image_batch",
             Self::LayerNorm => "layer_norm",
             Self::Layout => "transpose",
             Self::Optimizer => "sgd",

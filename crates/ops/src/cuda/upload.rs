@@ -65,7 +65,7 @@ impl Staging {
     }
 
     /// Uploads `bytes` and passes them to `f`, which puts its work on the device's stream.
-    fn with<R>(
+    pub(super) fn with<R>(
         &mut self,
         device: &CudaDevice,
         bytes: &[u8],
@@ -187,10 +187,15 @@ fn check(op: &str, found: usize, shape: &Shape) -> Result<()> {
 
 fn cuda<'a>(op: &str, device: &'a Device) -> Result<&'a CudaDevice> {
     match device {
-        Device::Cuda(_) if capture::is_capturing() => {
-            bail!("{op}: work that is captured cannot copy from the host")
-        }
-        Device::Cuda(cuda) => Ok(cuda),
+        Device::Cuda(cuda) => refuse_capture(op).map(|()| cuda),
         _ => bail!("{op}: expected a CUDA device, got {:?}", device.location()),
     }
+}
+
+/// Fails if this thread captures work.
+pub(super) fn refuse_capture(op: &str) -> Result<()> {
+    if capture::is_capturing() {
+        bail!("{op}: work that is captured cannot copy from the host")
+    }
+    Ok(())
 }
