@@ -90,4 +90,4 @@ pub use random_vertical_flip::RandomVerticalFlip;
 pub use resize::Resize;
 pub use table::{TransformEntry, Transforms};
 pub use to_tensor::ToTensor;
-pub use transform::{Stream, Transform, describe};
+pub use transform::{Stream, Transform, apply_drawn, describe};

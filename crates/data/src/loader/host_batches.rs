@@ -82,7 +82,7 @@ impl Iterator for HostBatches {
         while let Some(batch) = self.batches.next() {
             match self.load(batch) {
                 // All images of the batch were broken.
-                Ok(batch) if batch.indices.is_empty() => {}
+                Ok(batch) if batch.samples.indices.is_empty() => {}
                 Ok(batch) => return Some(Ok(batch)),
                 Err(error) => {
                     self.end();

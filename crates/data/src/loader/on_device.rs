@@ -70,6 +70,13 @@ pub enum Kept {
     },
 }
 
+impl Kept {
+    /// With the host, for this reason.
+    pub fn on_host(reason: impl Into<String>) -> Self {
+        Self::OnHost { reason: reason.into() }
+    }
+}
+
 /// Number of bytes that are decoded at a time before they go to the device.
 const PART_BYTES: usize = 32 << 20;
 
@@ -102,9 +109,12 @@ impl OnDevice {
         source.transform.scale_and_shift(drawn.shape()[2]).map_err(one_line)?;
         let (count, bytes) = (dataset.len(), first.pixels().len());
         // A batch names its images by 32 bits.
-        let total = u32::try_from(count).ok().and_then(|count| u64::from(count).checked_mul(bytes as u64));
+        let total =
+            u32::try_from(count).ok().and_then(|count| u64::from(count).checked_mul(bytes as u64));
         if total.is_none_or(|total| total > most_bytes) {
-            return Err(format!("{count} images of {bytes} bytes are more than {most_bytes} bytes"));
+            return Err(format!(
+                "{count} images of {bytes} bytes are more than {most_bytes} bytes"
+            ));
         }
         let mut images = place([count, shape[0], shape[1], shape[2]]).map_err(one_line)?;
         let (mut labels, of_part) = (Vec::with_capacity(count), (PART_BYTES / bytes).max(1));

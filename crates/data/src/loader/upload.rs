@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::Batch;
 use super::on_device::{DrawnBatch, OnDevice};
-use super::source::{HostBatch, Values};
+use super::source::{HostBatch, Images, Samples, Values};
 use crate::transforms::Compose;
 
 /// The images of a batch, in the host's memory.
@@ -90,18 +90,19 @@ impl Uploader {
 
     /// Brings a batch to the device. `transform` is the list that made its images.
     pub(super) fn batch(&self, batch: HostBatch, transform: &Compose) -> crate::Result<Batch> {
-        let HostBatch { values, shape: [height, width, channels], labels, indices } = batch;
+        let HostBatch { values, samples } = batch;
+        let Samples { shape: [height, width, channels], labels, indices } = samples;
         let shape = [indices.len(), height, width, channels];
-        let values = match (values, &self.on_device) {
-            (Values::Floats(values), _) => HostValues::Floats(values),
-            (Values::Pixels(values), _) => {
+        let values = match values {
+            Values::Images(Images::Floats(values)) => HostValues::Floats(values),
+            Values::Images(Images::Pixels(values)) => {
                 let (scale, shift) = transform.scale_and_shift(channels)?;
                 HostValues::Pixels { values, scale, shift }
             }
-            (Values::Drawn(steps, ends), on_device) => {
+            Values::Drawn(steps, ends) => {
                 let (scale, shift) = transform.scale_and_shift(channels)?;
                 let drawn = DrawnBatch { shape, indices, labels, steps, ends, scale, shift };
-                let on_device = on_device.as_ref().expect("only stored images are drawn");
+                let on_device = self.on_device.as_ref().expect("only stored images are drawn");
                 let (images, labels) = on_device.images.batch(&drawn)?;
                 let images = images.permute((0, 3, 1, 2))?;
                 return Ok(Batch { images, labels, indices: drawn.indices });

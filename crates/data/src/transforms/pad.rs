@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check;
-use super::transform::{by_cow, by_steps};
+use super::transform::{apply_drawn, by_cow};
 use super::{
     Description, Padding, PaddingMode, PixelStep, PixelSteps, Transform, TransformEntry, describe,
 };
@@ -61,7 +61,7 @@ impl Transform for Pad {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
-        by_steps(self, image, rng)
+        apply_drawn(self, image, rng)
     }
 
     fn draw(&self, steps: &mut PixelSteps, _: &mut Generator) -> Result<bool> {

@@ -260,7 +260,7 @@ mod tests {
             assert!(step.output_shape([3, 4, 3]).is_err() && applied(step).is_err(), "{step:?}");
         }
         let mut steps = PixelSteps::new([3, 4, 3]);
-        assert!(steps.push(window(-2, 1, 4, 4)).is_ok() && steps.push(outside).is_ok());
+        assert!(steps.push(window(-2, 1, 4, 5)).is_ok() && steps.push(outside).is_ok());
         assert!(steps.push(window(0, 0, 2, 2)).is_ok() && steps.push(outside).is_err());
         assert_eq!((steps.shape(), steps.as_slice().len()), ([2, 2, 3], 3));
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_size;
-use super::transform::{by_cow, by_steps};
+use super::transform::{apply_drawn, by_cow};
 use super::{Description, Padding, PaddingMode, PixelStep, PixelSteps, Size, Stream, Transform};
 use super::{TransformEntry, describe, functional, pad};
 use crate::error::Result;
@@ -80,7 +80,7 @@ impl Transform for RandomCrop {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
-        by_steps(self, image, rng)
+        apply_drawn(self, image, rng)
     }
 
     fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
@@ -100,9 +100,11 @@ impl Transform for RandomCrop {
         let [rows, columns, _] = steps.shape();
         let [left, top, right, bottom] = sides;
         let padded = [rows + top + bottom, columns + left + right];
-        // A crop may avoid pixels that cannot be added, but whether there is an error must not be random.
         let corner = [top, left].map(|side| -(side as isize));
-        functional::check_window(steps.shape(), corner, padded, self.padding_mode)?;
+        if sides != [0; 4] {
+            // A crop may miss pixels that cannot be added, but whether there is an error must not be random.
+            functional::check_window(steps.shape(), corner, padded, self.padding_mode)?;
+        }
         let drawn = functional::random_corner(padded, [height, width], rng)?;
         let [top, left] = [0, 1].map(|axis| corner[axis] + drawn[axis] as isize);
         let (fill, mode) = (self.fill, self.padding_mode);

@@ -8,7 +8,7 @@ use candle_vision_registry::Description;
 use serde::Serialize;
 
 use super::PixelSteps;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::random::Generator;
 
@@ -140,13 +140,19 @@ pub(super) fn by_cow(
     transform.apply_cow(Cow::Owned(image), rng).map(Cow::into_owned)
 }
 
-/// Implements [`Transform::apply_cow`] with [`Transform::draw`], for a transform that can always be drawn.
-pub(super) fn by_steps<'a>(
+/// Changes an image by the steps that a transform draws. With it [`Transform::apply_cow`] and [`Transform::apply`] are
+/// one line for a transform that can always be drawn.
+///
+/// # Errors
+/// Those of [`Transform::draw`], or if the transform cannot be drawn.
+pub fn apply_drawn<'a>(
     transform: &impl Transform,
     image: Cow<'a, Image>,
     rng: &mut Generator,
 ) -> Result<Cow<'a, Image>> {
     let mut steps = PixelSteps::new([image.height(), image.width(), image.channels()]);
-    transform.draw(&mut steps, rng)?;
+    if !transform.draw(&mut steps, rng)? {
+        return Err(Error::transform(transform.describe().name, "cannot be drawn"));
+    }
     steps.apply(image)
 }
