@@ -180,8 +180,7 @@ impl DataLoader {
         Ok(Self { source, config, uploader: Uploader { device, hook: None, on_device: None } })
     }
 
-    /// Lets `upload` bring the images to the device. If there are workers, this happens one batch in advance.
-    /// Labels are copied without `upload`, to the device of [`DataLoader::new`].
+    /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.
     pub fn with_upload(mut self, upload: Arc<dyn Upload>) -> Self {
         self.uploader.hook = Some(upload);
         self

@@ -85,7 +85,8 @@ impl PixelStep {
         let [height, width, channels] = shape;
         let (fits, output) = match *self {
             Self::Window { corner, size, edge } => {
-                let fits = |axis: usize| place::reaches(corner[axis], size[axis], shape[axis], edge);
+                let fits =
+                    |axis: usize| place::reaches(corner[axis], size[axis], shape[axis], edge);
                 (fits(0) && fits(1), [size[0], size[1], channels])
             }
             Self::Affine { matrix, .. } => (matrix.iter().all(|number| number.is_finite()), shape),
@@ -176,7 +177,8 @@ impl Pixels {
         mut source: impl FnMut(usize, usize) -> Option<[usize; 2]>,
     ) -> Self {
         let channels = self.shape[2];
-        let (shape, values) = ([size[0], size[1], channels], vec![fill; size[0] * size[1] * channels]);
+        let (shape, values) =
+            ([size[0], size[1], channels], vec![fill; size[0] * size[1] * channels]);
         let mut moved = Self { shape, values };
         for y in 0..size[0] {
             for x in 0..size[1] {
@@ -231,7 +233,8 @@ pub fn numbers<P: AsRef<[u8]>>(
     let rows = numbers.par_chunks_mut(len.max(1)).enumerate();
     for_each_of(images * len, rows, |(i, row)| {
         let channels = scale.iter().zip(shift).cycle();
-        for ((number, &pixel), (scale, shift)) in row.iter_mut().zip(changed(i).as_ref()).zip(channels)
+        for ((number, &pixel), (scale, shift)) in
+            row.iter_mut().zip(changed(i).as_ref()).zip(channels)
         {
             *number = f32::from(pixel).mul_add(*scale, *shift);
         }

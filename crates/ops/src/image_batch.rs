@@ -67,36 +67,29 @@ pub fn image_batch(
     batch: &ImageBatch<'_>,
     dtype: DType,
 ) -> Result<(Tensor, Tensor)> {
-    let plan = Plan::new(images, batch)?;
+    let output = batch.output_shape(images)?;
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         bail!("{NAME}: expected f32, f16 or bf16, got {dtype:?}")
     }
     match images.device() {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => cuda::image_batch(device, images, batch, &plan, dtype),
-        device => on_host(images, batch, &plan, dtype, device),
+        Device::Cuda(device) => cuda::image_batch(device, images, batch, output, dtype),
+        device => on_host(images, batch, output, dtype, device),
     }
 }
 
 const NAME: &str = "image_batch";
 
-/// The sizes of a batch that was checked.
-pub(crate) struct Plan {
-    /// The shape of the changed images.
-    pub(crate) output: [usize; 3],
-    /// Number of bytes of the largest image between two steps.
-    pub(crate) most_bytes: usize,
-}
-
-impl Plan {
-    fn new(images: &Tensor, batch: &ImageBatch<'_>) -> Result<Self> {
+impl ImageBatch<'_> {
+    /// Checks the batch. Returns the shape of the changed images.
+    fn output_shape(&self, images: &Tensor) -> Result<[usize; 3]> {
         let &[stored, height, width, channels] = images.dims() else {
             bail!("{NAME}: expected images of rank 4, got {:?}", images.dims())
         };
         if images.dtype() != DType::U8 || !images.is_contiguous() {
             bail!("{NAME}: expected contiguous images of u8, got {:?}", images.dtype())
         }
-        let ImageBatch { indices, labels, steps, ends, scale, shift } = batch;
+        let Self { indices, labels, steps, ends, scale, shift } = self;
         let count = indices.len();
         if labels.len() != count || ends.len() != count {
             let (labels, ends) = (labels.len(), ends.len());
@@ -105,7 +98,7 @@ impl Plan {
         if let Some(index) = indices.iter().find(|&&index| index as usize >= stored) {
             bail!("{NAME}: there is no image {index}, but only {stored}")
         }
-        let (mut output, mut most_bytes, mut start) = (None, 0, 0);
+        let (mut output, mut start) = (None, 0);
         for (&index, &end) in indices.iter().zip(*ends) {
             let Some(of_image) = steps.get(start..end) else {
                 bail!("{NAME}: the steps of image {index} are {start}..{end} of {}", steps.len())
@@ -113,7 +106,6 @@ impl Plan {
             let mut shape = [height, width, channels];
             for step in of_image {
                 shape = step.output_shape(shape).map_err(candle_core::Error::wrap)?;
-                most_bytes = most_bytes.max(shape.iter().product());
             }
             let expected = *output.get_or_insert(shape);
             if shape != expected {
@@ -126,7 +118,7 @@ impl Plan {
             let (scale, shift) = (scale.len(), shift.len());
             bail!("{NAME}: {} channels, but {scale} scales and {shift} shifts", output[2])
         }
-        Ok(Self { output, most_bytes })
+        Ok(output)
     }
 }
 
@@ -134,11 +126,11 @@ impl Plan {
 fn on_host(
     images: &Tensor,
     batch: &ImageBatch<'_>,
-    plan: &Plan,
+    [height, width, channels]: [usize; 3],
     dtype: DType,
     device: &Device,
 ) -> Result<(Tensor, Tensor)> {
-    let (count, [height, width, channels]) = (batch.indices.len(), plan.output);
+    let count = batch.indices.len();
     let shape = [images.dims()[1], images.dims()[2], images.dims()[3]];
     let bytes: usize = shape.iter().product();
     let stored = kept(images);
@@ -148,7 +140,7 @@ fn on_host(
         let start = if i == 0 { 0 } else { batch.ends[i - 1] };
         changed(image, shape, &batch.steps[start..batch.ends[i]])
             .map(|(pixels, _)| pixels)
-            .expect("the plan has checked every step")
+            .expect("every step was checked")
     };
     let numbers = numbers(count, height * width * channels, [batch.scale, batch.shift], changed);
     let numbers = Tensor::from_vec(numbers, (count, height, width, channels), device)?;

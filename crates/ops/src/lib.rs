@@ -157,7 +157,8 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
+    upload_labels, upload_pixels,
 };
 pub use dropout::dropout;
 pub use graphs::{cuda_graphs, set_cuda_graphs};
@@ -188,7 +189,8 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
+    upload_labels, upload_pixels,
 };
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.

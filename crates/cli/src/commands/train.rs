@@ -67,6 +67,8 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
     let mut opened = settings.open(&place, &device, Start::New)?;
     opened.notes.iter().for_each(say::note);
+    // Before the memory that is left decides on the batch.
+    opened.keep_on_device(&settings.data).iter().for_each(say::note);
     run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
@@ -96,6 +98,7 @@ fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> 
     recorded::check_data(&begun.settings.data, &place)?;
     let mut opened = begun.settings.open(&place, &device, Start::Resumed)?;
     opened.notes.iter().for_each(say::note);
+    opened.keep_on_device(&begun.settings.data).iter().for_each(say::note);
     opened.origin = format!("as in {}", begun.folder.last().display());
     let Begun { settings, folder, .. } = &begun;
     train(&opened, settings, folder, Some(&begun), (registry, &device), args)

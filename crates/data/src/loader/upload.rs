@@ -50,6 +50,19 @@ pub trait Upload: Send + Sync {
     /// # Errors
     /// If the device has no room for them.
     fn images(&self, images: HostImages) -> Result<Tensor>;
+
+    /// Brings the labels to the loader's device. The default is candle's copy, which is not ordered with work that
+    /// another thread captures there.
+    ///
+    /// # Shapes
+    /// Returns `[batch]`, `u32`.
+    ///
+    /// # Errors
+    /// If the device has no room for them.
+    fn labels(&self, labels: Vec<u32>, device: &Device) -> Result<Tensor> {
+        let count = labels.len();
+        Tensor::from_vec(labels, count, device)
+    }
 }
 
 impl HostImages {
@@ -109,11 +122,13 @@ impl Uploader {
             }
         };
         let images = HostImages { shape, values };
-        let images = match &self.hook {
-            Some(hook) => hook.images(images)?,
-            None => images.to_tensor(&self.device)?,
+        let (images, labels) = match &self.hook {
+            Some(hook) => (hook.images(images)?, hook.labels(labels, &self.device)?),
+            None => {
+                let labels = Tensor::from_vec(labels, indices.len(), &self.device)?;
+                (images.to_tensor(&self.device)?, labels)
+            }
         };
-        let labels = Tensor::from_vec(labels, indices.len(), &self.device)?;
         Ok(Batch { images: images.permute((0, 3, 1, 2))?, labels, indices })
     }
 }

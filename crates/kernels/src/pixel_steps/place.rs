@@ -71,8 +71,8 @@ pub(super) fn affine_bilinear(image: &Pixels, [a, b, c, d, e, f]: [f64; 6], fill
         for column in 0..columns {
             let (x, y) = (column as f64 + 0.5, row as f64 + 0.5);
             let (source_x, source_y) = (a * x + b * y + c, d * x + e * y + f);
-            let inside = (0.0..columns as f64).contains(&source_x)
-                && (0.0..rows as f64).contains(&source_y);
+            let inside =
+                (0.0..columns as f64).contains(&source_x) && (0.0..rows as f64).contains(&source_y);
             if !inside {
                 continue;
             }

@@ -42,7 +42,10 @@ fn lists([height, width]: [usize; 2]) -> Vec<Vec<PixelStep>> {
         vec![],
         vec![window([-2, 3], size, Edge::Constant(9)), PixelStep::HorizontalFlip],
         vec![window([1, -3], size, Edge::Reflect), PixelStep::VerticalFlip],
-        vec![window([-4, -4], [height + 8, width + 8], Edge::Symmetric), window([5, 2], size, Edge::Nearest)],
+        vec![
+            window([-4, -4], [height + 8, width + 8], Edge::Symmetric),
+            window([5, 2], size, Edge::Nearest),
+        ],
         vec![turn(14.0, size, false)],
         vec![turn(-33.0, size, true), PixelStep::HorizontalFlip],
         jitter.to_vec(),
@@ -66,7 +69,8 @@ fn check(stored: &Tensor, last: Option<PixelStep>, dtype: DType) -> Result<()> {
         indices.push((i * 5 % count) as u32);
         labels.push((i * 7 % 10) as u32);
     }
-    let channels = if let Some(PixelStep::Grayscale { channels }) = last { channels } else { channels };
+    let channels =
+        if let Some(PixelStep::Grayscale { channels }) = last { channels } else { channels };
     let scale: Vec<f32> = (0..channels).map(|c| 0.017 + 0.001 * c as f32).collect();
     let shift: Vec<f32> = (0..channels).map(|c| c as f32 - 1.9).collect();
     let batch = ImageBatch {
@@ -114,7 +118,8 @@ fn every_colour_is_the_cpus() -> Result<()> {
     let Some(cuda) = cuda() else { return Ok(()) };
     let levels = (0..=255u8).step_by(5);
     let colors = levels.clone().flat_map(|r| levels.clone().map(move |g| [r, g]));
-    let bytes: Vec<u8> = colors.flat_map(|[r, g]| (0..=255).step_by(5).flat_map(move |b| [r, g, b])).collect();
+    let bytes: Vec<u8> =
+        colors.flat_map(|[r, g]| (0..=255).step_by(5).flat_map(move |b| [r, g, b])).collect();
     let side = bytes.len() / (52 * 3);
     let stored = Tensor::from_vec(bytes, (1, side, 52, 3), &Device::Cpu)?;
     for step in [PixelStep::Hue(1), PixelStep::Hue(100), PixelStep::Saturation(1.3)] {
