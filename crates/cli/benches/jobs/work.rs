@@ -14,8 +14,8 @@ use candle_vision::ops::{
     Captured, CrossEntropyConfig, Generator, Targets, add, backward, cross_entropy, in_pool, scale,
 };
 use candle_vision::prelude::{
-    CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec, Pass,
-    PreparedLayers, Split, build, grad_cam,
+    CamOptions, Compose, DataLoader, Dataset, EvalPasses, ImageFolder, LoaderConfig, Model,
+    ModelSpec, Pass, PreparedLayers, Split, build, grad_cam,
 };
 use candle_vision::train::optim::{Optimizer, PerParameter, Sgd, UpdateRule, Updated};
 use rand::{RngExt, SeedableRng};
@@ -158,13 +158,11 @@ pub(crate) fn train_captured(clock: &Clock, network: &Network) -> Result<Outcome
                 return training.step(number, &images, &labels).map(drop);
             }
             let Some((grads, work)) = &mut captured else {
-                let (results, mut work) = Captured::new(&clock.device, || {
+                captured = Some(Captured::new(&clock.device, || {
                     let grads = training.gradients(number, &images, &labels)?;
                     let updated = training.optimizer.update(&grads, 1.0)?;
                     Ok::<_, anyhow::Error>((grads, updated))
-                })?;
-                work.launch()?;
-                captured = Some((results, work));
+                })?);
                 return Ok(());
             };
             let optimizer = &mut training.optimizer;
@@ -195,14 +193,12 @@ pub(crate) fn train_loaded(clock: &Clock, network: &Network) -> Result<Outcome> 
     Ok(Outcome::Measured { times, images: network.count() })
 }
 
-/// One forward pass in evaluation mode, with the layers prepared as `eval` and a trainer's validation
-/// do.
+/// One forward pass in evaluation mode, as `eval` and a trainer's validation do it: with prepared layers, and on a card from
+/// a graph.
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
     let (model, images) = (network.build(&clock.device)?, network.images(&clock.device)?);
-    let prepared = PreparedLayers::new();
-    let pass = || Pass::eval().precision(network.precision).with_prepared(&prepared);
-    let forward = || model.forward(&images, &mut pass());
-    let times = clock.measure(|_| Ok(in_pool(forward)?))?;
+    let passes = EvalPasses::new(model).precision(network.precision);
+    let times = clock.measure(|_| Ok(in_pool(|| passes.forward(&images))?))?;
     Ok(Outcome::Measured { times, images: network.count() })
 }
 
