@@ -201,17 +201,19 @@ impl DataLoader {
     ) -> Kept {
         match OnDevice::new(&self.source, &self.config, most_bytes, place) {
             Ok(on_device) => {
-                let bytes = on_device.labels.len() * on_device.shape.iter().product::<usize>();
                 self.uploader.on_device = Some(Arc::new(on_device));
-                Kept::OnDevice { bytes }
+                Kept::OnDevice { bytes: self.bytes_on_device() }
             }
             Err(reason) => Kept::OnHost { reason },
         }
     }
 
-    /// Whether the images are in a device's memory.
-    pub fn is_on_device(&self) -> bool {
-        self.uploader.on_device.is_some()
+    /// Number of bytes that the images take in a device's memory. It is 0 if they are with the host.
+    pub fn bytes_on_device(&self) -> usize {
+        let bytes = |on_device: &Arc<OnDevice>| {
+            on_device.labels.len() * on_device.shape.iter().product::<usize>()
+        };
+        self.uploader.on_device.as_ref().map_or(0, bytes)
     }
 
     /// Sets the number of samples in a batch.

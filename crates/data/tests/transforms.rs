@@ -497,6 +497,12 @@ fn what_transforms_make_is_pinned() {
                 .to_owned(),
             "9e19004c8d1d756c",
         ),
+        (
+            r#"{ op = "alternating_flip" }, { op = "random_crop", size = 40 }, { op = "cutout", size = 12, fill = [125, 123, 114] },
+            { op = "cutout", size = 3, fill = [9] }"#
+                .to_owned(),
+            "b023de622c625f06",
+        ),
     ] {
         let (compose, mut hash) = (with(&text), candle_vision_data::Fingerprint::new("pixels"));
         for seed in 0..12 {
@@ -518,8 +524,9 @@ fn drawn_steps_are_what_the_transforms_do() {
         { op = "random_rotation", degrees = 30 },
         { op = "random_rotation", degrees = 9, interpolation = "bilinear", fill = 9 },
         { op = "color_jitter", brightness = 0.2, contrast = [0.5, 1.5], saturation = 1, hue = 0.1 },
-        { op = "random_grayscale", p = 0.3 }, { op = "to_tensor" },
-        { op = "normalize", mean = [0.5], std = [0.5] }"#,
+        { op = "random_grayscale", p = 0.3 }, { op = "alternating_flip" },
+        { op = "cutout", size = 12, fill = [125, 123, 114] }, { op = "cutout", size = 3, fill = [9] },
+        { op = "to_tensor" }, { op = "normalize", mean = [0.5], std = [0.5] }"#,
     )
     .unwrap();
     let mut lengths = std::collections::BTreeSet::new();

@@ -125,9 +125,10 @@ impl OpenedRun {
     }
 
     /// Keeps the images for training and validation in the memory of the run's CUDA card, where they fit and `settings`
-    /// do not forbid it. Images for a test are used once, so they stay with the host. Returns what a person should know:
-    /// where the images are, and why. It is nothing on a CPU.
-    pub fn keep_on_device(&mut self, settings: &DataSettings) -> Vec<String> {
+    /// do not forbid it. With `memory`, the run may take so many bytes of the card, and each set a quarter of them. Images
+    /// for a test are used once, so they stay with the host. Returns what a person should know: where the images are, and
+    /// why. It is nothing on a CPU.
+    pub fn keep_on_device(&mut self, settings: &DataSettings, memory: Option<u64>) -> Vec<String> {
         if !self.train.device().is_cuda() {
             return Vec::new();
         }
@@ -135,7 +136,7 @@ impl OpenedRun {
             return vec!["images: prepared by the host; `data.on_device` is off".to_owned()];
         }
         let loaders = [("training", &mut self.train), ("validation", &mut self.val)];
-        let told = loaders.map(|(what, loader)| match keep_on_device(loader) {
+        let told = loaders.map(|(what, loader)| match keep_on_device(loader, memory) {
             Kept::OnDevice { bytes } => {
                 let mebibytes = bytes as f64 / f64::from(1 << 20);
                 format!(
@@ -146,6 +147,12 @@ impl OpenedRun {
             other => format!("{what} images: {other:?}"),
         });
         told.into()
+    }
+
+    /// Number of bytes that images take in the memory of the run's card.
+    pub fn bytes_on_device(&self) -> usize {
+        let loaders = [&self.train, &self.val].into_iter().chain(&self.test);
+        loaders.map(DataLoader::bytes_on_device).sum()
     }
 
     /// A trainer of the network as `settings` say, before its first step.

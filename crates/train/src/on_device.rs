@@ -5,16 +5,17 @@ use candle_vision_data::transforms::{Interpolation, PaddingMode, PixelStep};
 use candle_vision_data::{DataLoader, DeviceImages, DrawnBatch, Kept};
 use candle_vision_ops::{self as ops, Edge, ImageBatch, card_memory_free, image_batch};
 
-/// The share of a card's free memory that the images of one data set may take.
+/// The share of a card's memory that the images of one data set may take.
 const SHARE: f64 = 0.25;
 
-/// Keeps the images of a loader's data set in the memory of its GPU, if they fit into a quarter of what is free there,
-/// and if its transforms are among those that the GPU can do. From then on batches are made there, and the loader's
-/// threads are free. The batches have the bits that they have with [`DeviceUpload`](crate::DeviceUpload).
+/// Keeps the images of a loader's data set in the memory of its GPU, if its transforms are among those that the GPU can
+/// do, and if they fit into a quarter of what is free there, and of `memory` bytes if that is said. From then on batches
+/// are made there, and the loader's threads are free. The batches have the bits that they have with
+/// [`DeviceUpload`](crate::DeviceUpload).
 ///
 /// [`DataLoader::keep_on_device`] says when this is possible. Otherwise the loader stays as it is, and the answer says
 /// why.
-pub fn keep_on_device(loader: &mut DataLoader) -> Kept {
+pub fn keep_on_device(loader: &mut DataLoader, memory: Option<u64>) -> Kept {
     let device = loader.device().clone();
     if !device.is_cuda() {
         return Kept::on_host("its batches go to no CUDA card");
@@ -22,7 +23,7 @@ pub fn keep_on_device(loader: &mut DataLoader) -> Kept {
     let Some(free) = card_memory_free(&device) else {
         return Kept::on_host("the driver does not say how much memory the card has left");
     };
-    let most = (free as f64 * SHARE) as u64;
+    let most = (memory.map_or(free, |memory| memory.min(free)) as f64 * SHARE) as u64;
     loader.keep_on_device(most, |shape| Ok(Box::new(StoredImages::new(shape, &device)?)))
 }
 

@@ -374,7 +374,7 @@ fn augmented(device: &Device, dataset: Halves, config: LoaderConfig, is_kept: bo
     let loader = DataLoader::new(Arc::new(dataset), transform, config, device.clone()).unwrap();
     let mut loader = loader.with_upload(Arc::new(DeviceUpload::new(device.clone())));
     if is_kept {
-        let kept = keep_on_device(&mut loader);
+        let kept = keep_on_device(&mut loader, None);
         assert!(matches!(kept, Kept::OnDevice { .. }), "{kept:?}");
     }
     loader

@@ -9,7 +9,7 @@ use candle_vision_ops::cuda_device;
 use candle_vision_train::{DeviceUpload, StoredImages, keep_on_device};
 
 /// The transforms of the experiments with CIFAR-10 and MNIST, and others that can be drawn.
-const CHAINS: [(&str, [usize; 3]); 10] = [
+const CHAINS: [(&str, [usize; 3]); 12] = [
     (r#"{ op = "to_tensor" }, { op = "normalize", mean = [0.1307], std = [0.3081] }"#, [28, 28, 1]),
     (
         r#"{ op = "to_tensor" }, { op = "normalize", mean = [0.4914, 0.4822, 0.4465], std = [0.2470, 0.2435, 0.2616] }"#,
@@ -25,6 +25,17 @@ const CHAINS: [(&str, [usize; 3]); 10] = [
         { op = "color_jitter", brightness = 0.2, contrast = 0.2, saturation = 0.2, hue = 0.1 },
         { op = "random_rotation", degrees = 15 }, { op = "to_tensor" },
         { op = "normalize", mean = [0.4914, 0.4822, 0.4465], std = [0.2023, 0.1994, 0.2010] }"#,
+        [32, 32, 3],
+    ),
+    (
+        r#"{ op = "random_crop", size = 32, padding = 2, padding_mode = "reflect" }, { op = "alternating_flip" },
+        { op = "to_tensor" }, { op = "normalize", mean = [0.4914, 0.4822, 0.4465], std = [0.2470, 0.2435, 0.2616] }"#,
+        [32, 32, 3],
+    ),
+    (
+        r#"{ op = "random_crop", size = 32, padding = 4, padding_mode = "reflect" }, { op = "alternating_flip" },
+        { op = "cutout", size = 12, fill = [125, 123, 114] }, { op = "to_tensor" },
+        { op = "normalize", mean = [0.4914, 0.4822, 0.4465], std = [0.2470, 0.2435, 0.2616] }"#,
         [32, 32, 3],
     ),
     (
@@ -49,7 +60,7 @@ const CHAINS: [(&str, [usize; 3]); 10] = [
     ),
     (r#"{ op = "color_jitter", contrast = 0.9, hue = 0.5 }, { op = "to_tensor" }"#, [17, 15, 1]),
     (
-        r#"{ op = "random_crop", size = [34, 20], padding = 3, padding_mode = "reflect", pad_if_needed = true }, { op = "to_tensor" }"#,
+        r#"{ op = "random_crop", size = [28, 20], padding = 3, padding_mode = "reflect", pad_if_needed = true }, { op = "to_tensor" }"#,
         [9, 15, 3],
     ),
 ];
@@ -91,7 +102,7 @@ fn two_epochs(loader: &DataLoader) -> Vec<Batch> {
 fn on_device(text: &str, shape: [usize; 3], device: &Device) -> DataLoader {
     let mut loader = loader(text, shape, device);
     let kept = if device.is_cuda() {
-        keep_on_device(&mut loader)
+        keep_on_device(&mut loader, None)
     } else {
         loader.keep_on_device(u64::MAX, |shape| Ok(Box::new(StoredImages::new(shape, device)?)))
     };
@@ -156,12 +167,16 @@ fn a_card_has_the_bits_of_uploaded_batches() {
 fn what_cannot_be_on_a_card_stays_and_says_why() {
     let (text, shape) = CHAINS[0];
     let mut on_cpu = loader(text, shape, &Device::Cpu);
-    assert_eq!(keep_on_device(&mut on_cpu), Kept::on_host("its batches go to no CUDA card"));
+    assert_eq!(keep_on_device(&mut on_cpu, None), Kept::on_host("its batches go to no CUDA card"));
     for device in devices().into_iter().filter(Device::is_cuda) {
         let resized = r#"{ op = "resize", size = 20 }, { op = "to_tensor" }"#;
-        let Kept::OnHost { reason } = keep_on_device(&mut loader(resized, shape, &device)) else {
+        let Kept::OnHost { reason } = keep_on_device(&mut loader(resized, shape, &device), None) else {
             panic!("a card resizes nothing");
         };
         assert!(reason.contains("resize"), "{reason}");
+        let bytes = 23 * 28 * 28;
+        let kept = |memory| keep_on_device(&mut loader(text, shape, &device), Some(memory));
+        assert_eq!(kept(4 * bytes as u64), Kept::OnDevice { bytes });
+        assert!(matches!(kept(4 * bytes as u64 - 4), Kept::OnHost { .. }));
     }
 }
