@@ -170,7 +170,8 @@ fn what_cannot_be_on_a_card_stays_and_says_why() {
     assert_eq!(keep_on_device(&mut on_cpu, None), Kept::on_host("its batches go to no CUDA card"));
     for device in devices().into_iter().filter(Device::is_cuda) {
         let resized = r#"{ op = "resize", size = 20 }, { op = "to_tensor" }"#;
-        let Kept::OnHost { reason } = keep_on_device(&mut loader(resized, shape, &device), None) else {
+        let Kept::OnHost { reason } = keep_on_device(&mut loader(resized, shape, &device), None)
+        else {
             panic!("a card resizes nothing");
         };
         assert!(reason.contains("resize"), "{reason}");
