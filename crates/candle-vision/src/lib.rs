@@ -8,6 +8,7 @@
 //! | [`data`] | `candle-vision-data` | data sets, transforms with torchvision's results, the loader |
 //! | [`models`] | `candle-vision-models` | networks under torchvision's names, weights, hooks |
 //! | [`train`] | `candle-vision-train` | optimizers, schedules, the trainer, checkpoints |
+//! | [`distributed`] | `candle-vision-distributed` | processes that train one network together |
 //! | [`explain`] | `candle-vision-explain` | class activation maps, attributions, and how good they are |
 //! | [`report`] | `candle-vision-report` | curves, overlays, reports, TensorBoard events |
 
@@ -17,6 +18,7 @@ mod probe;
 mod registry_of_all;
 
 pub use candle_vision_data as data;
+pub use candle_vision_distributed as distributed;
 pub use candle_vision_explain as explain;
 pub use candle_vision_models as models;
 pub use candle_vision_ops as ops;

@@ -208,6 +208,14 @@ pub(crate) struct TrainArgs {
     /// Folder for the runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) runs: PathBuf,
+    /// Train with the other processes that a launcher started, each on its part of every batch: `mpirun -n 4
+    /// candle-vision train --distributed ...`, or `srun --mpi=pmix`. The batch size is that of each process
+    #[arg(long)]
+    pub(crate) distributed: bool,
+    /// Seconds that a process waits for the others before the run ends with the names of those that did not
+    /// come, for --distributed
+    #[arg(long, value_name = "SECONDS", default_value_t = 25, requires = "distributed")]
+    pub(crate) rank_timeout: u64,
     /// Stop after the batch in which the standard input ends
     #[arg(long, hide = true)]
     pub(crate) stop_at_end_of_input: bool,

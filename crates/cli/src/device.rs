@@ -23,6 +23,19 @@ impl DeviceArgs {
         &self.device
     }
 
+    /// Opens the device of a process that is one of several: of cards that were not counted, that with the number of the
+    /// process on its computer.
+    ///
+    /// # Errors
+    /// As [`DeviceArgs::open`].
+    pub(crate) fn open_of(&self, card: Option<usize>) -> Result<Device> {
+        match (parse(&self.device)?, card) {
+            (Wanted::Auto, Some(card)) if card > 0 && first_card_or_cpu().is_cuda() => cuda(card),
+            (Wanted::Cuda(0), Some(card)) if self.device == "cuda" && is_built_in() => cuda(card),
+            _ => self.open(),
+        }
+    }
+
     /// Opens the device.
     ///
     /// # Errors

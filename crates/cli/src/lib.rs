@@ -27,6 +27,7 @@ mod out_of_memory;
 mod output_names;
 mod own_environment;
 mod progress;
+mod ranks;
 mod read_options;
 mod remedy;
 mod report;
@@ -53,6 +54,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
     own_environment::settle();
     candle_vision::ops::join_pool();
     let result = registry.check().map_err(anyhow::Error::from).and_then(|()| run(&registry));
+    let result = ranks::end(result);
     say::characters_without_font();
     match result {
         Ok(code) => code,

@@ -46,6 +46,11 @@ impl Progress {
         }
     }
 
+    /// Shows a run in lines, without bars.
+    pub(crate) fn plain(device: &Device) -> Self {
+        Self { plain: true, ..Self::new(device) }
+    }
+
     /// `  412 MiB`: the memory in use, as it was a moment ago. Empty where the system does not say.
     fn memory(&mut self) -> String {
         let recent = self.memory.filter(|(when, _)| when.elapsed() < MEMORY_LOOK);
@@ -191,6 +196,9 @@ impl Callback for Progress {
             Event::Unfrozen { epoch, lr } => {
                 let lr = short(*lr);
                 self.line(&format!("epoch {epoch}: the whole network learns from now on, lr {lr}"));
+            }
+            Event::Ranks { epoch, slowest, host, .. } => {
+                self.line(&format!("epoch {epoch}: the others waited for rank {slowest} ({host})"));
             }
             Event::SlowBackward { op } => self.line(&format!(
                 "steps take longer than they need: {op} keeps the backward pass from its fast way"

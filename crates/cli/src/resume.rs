@@ -23,7 +23,14 @@ pub(crate) struct Begun {
 
 /// Opens the run in the folder `named` to resume it, with the changes of the command line. For `last` it is
 /// the newest run in the folder of runs.
-pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Result<Begun> {
+///
+/// A process that does not write the run's files only reads.
+pub(crate) fn open(
+    named: &Path,
+    args: &TrainArgs,
+    registry: &Registry,
+    writes: bool,
+) -> Result<Begun> {
     let runs = &args.runs;
     let folder = RunFolder::open(find(named, runs)?)?;
     let (path, config) = (folder.path(), folder.path().join("config.toml"));
@@ -42,7 +49,11 @@ pub(crate) fn open(named: &Path, args: &TrainArgs, registry: &Registry) -> Resul
         )
     }
     // It is certain now that this is a run. From here on no other process can replace its last checkpoint.
-    let folder = RunFolder::open_to_resume(folder.path())?;
+    let folder = if writes {
+        RunFolder::open_to_resume(folder.path())?
+    } else {
+        RunFolder::open(folder.path())?
+    };
     let recipe = Recipe::read(&config)?;
     recipe.hints().iter().for_each(say::note);
     let before = recipe.checked_settings(registry)?;

@@ -1,7 +1,10 @@
 //! Output of the program: results go to stdout, everything else to stderr.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use candle_vision::data::DataLoader;
 
@@ -22,7 +25,46 @@ pub(crate) fn program() -> String {
 /// Prints a note to stderr. If it cannot be written, nobody reads it, and that is no reason to end a long
 /// run.
 pub(crate) fn note(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = match &*LISTENER.lock().unwrap_or_else(PoisonError::into_inner) {
+        Listener::Stderr => writeln!(io::stderr().lock(), "{line}"),
+        Listener::File(file) => writeln!(&mut &**file, "{line}"),
+        Listener::Nobody => Ok(()),
+    };
+}
+
+/// Who gets notes.
+enum Listener {
+    Stderr,
+    File(&'static File),
+    Nobody,
+}
+
+/// Of several processes that train one network, the first speaks to the person, and the others write to files.
+static LISTENER: Mutex<Listener> = Mutex::new(Listener::Stderr);
+
+fn listen(by: Listener) {
+    *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = by;
+}
+
+/// From now on notes go to stderr, as they do at first.
+pub(crate) fn to_stderr() {
+    listen(Listener::Stderr);
+}
+
+/// From now on nobody gets notes.
+pub(crate) fn to_nobody() {
+    listen(Listener::Nobody);
+}
+
+/// From now on notes go to a file, at its end.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(crate) fn to_file(path: &Path) -> io::Result<()> {
+    let file = File::options().create(true).append(true).open(path)?;
+    // It is open until the process ends.
+    listen(Listener::File(Box::leak(Box::new(file))));
+    Ok(())
 }
 
 /// Reports how many images were left out, if any.

@@ -214,9 +214,17 @@ impl DataLoader {
     /// # Errors
     /// If there is no such rank, or fewer samples than ranks.
     pub fn share(mut self, share: Share) -> Result<Self> {
+        self.set_share(share)?;
+        Ok(self)
+    }
+
+    /// As [`DataLoader::share`], in place.
+    ///
+    /// # Errors
+    /// As `share`. Then the loader stays as it is.
+    pub fn set_share(&mut self, share: Share) -> Result<()> {
         share.check(self.source.dataset.len())?;
-        self.share = share;
-        if self.layout().whole_batches() == 0 {
+        if (Layout { share, ..self.layout() }).whole_batches() == 0 {
             let reason = format!(
                 "of {} on each of {} ranks with `drop_last` leaves nothing of {} samples; make it smaller",
                 self.config.batch_size,
@@ -225,7 +233,8 @@ impl DataLoader {
             );
             return Err(Error::InvalidSetting { setting: "batch_size", reason });
         }
-        Ok(self)
+        self.share = share;
+        Ok(())
     }
 
     /// The share of each epoch that this loader gives.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, Dataset, Kept, LoaderConfig, Split, Subset, class_counts};
+use candle_vision::data::{
+    DataLoader, Dataset, Kept, LoaderConfig, Share, Split, Subset, class_counts,
+};
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
-use candle_vision::train::{Trainer, keep_on_device};
+use candle_vision::train::{Trainer, TrainerBuilder, keep_on_device};
 
 use rand::SeedableRng;
 
@@ -160,16 +162,35 @@ impl OpenedRun {
     /// # Errors
     /// If a part is not registered, the batch size is still `auto`, or as [`Trainer::new`].
     pub fn trainer(&self, settings: &Settings, registry: &Registry) -> Result<Trainer<'_>> {
+        Ok(self.trainer_builder(settings, registry)?.build()?)
+    }
+
+    /// Gives this process its part of the data, as one of several that train the network together. Images for a test stay
+    /// whole, because the first process alone measures them.
+    ///
+    /// # Errors
+    /// As [`DataLoader::share`].
+    pub fn share(&mut self, rank: usize, ranks: usize) -> Result<()> {
+        self.train.set_share(Share::Samples { rank, ranks })?;
+        Ok(self.val.set_share(Share::Batches { rank, ranks })?)
+    }
+
+    /// What [`OpenedRun::trainer`] builds the trainer with.
+    ///
+    /// # Errors
+    /// If the batch size is still `auto`.
+    pub fn trainer_builder(
+        &self,
+        settings: &Settings,
+        registry: &Registry,
+    ) -> Result<TrainerBuilder<'_>> {
         if settings.data.batch_size == BatchSize::Auto {
             return Err(Error::invalid(
                 "`data.batch_size` is \"auto\" and nothing has set the number; give one, or call `set_batch_size`",
             ));
         }
-        let trainer = Trainer::builder(&*self.model)
-            .data(&self.train, &self.val)
-            .config(settings.training.clone())
-            .parts(registry.training.clone());
-        Ok(trainer.build()?)
+        let builder = Trainer::builder(&*self.model).data(&self.train, &self.val);
+        Ok(builder.config(settings.training.clone()).parts(registry.training.clone()))
     }
 }
 

@@ -201,6 +201,12 @@ impl Checkpoint {
         })
     }
 
+    /// Number of images in a batch of its run, of all processes together. `None` if it holds no state.
+    pub fn batch_size(&self) -> Option<usize> {
+        let state = self.state().ok()?;
+        state.data.get("batch_size of the training data")?.parse().ok()
+    }
+
     /// Path that it was read from. It is empty for a checkpoint that was made in memory.
     pub fn path(&self) -> &Path {
         &self.path

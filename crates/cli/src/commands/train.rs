@@ -1,18 +1,19 @@
 //! `candle-vision train`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
 use candle_vision::report::{CurvesFile, TensorBoard, gradients_png};
-use candle_vision::train::{RunFolder, StopReason, TrainingResult};
+use candle_vision::train::{DistributedConfig, RunFolder, StopReason, TrainingResult};
 use candle_vision::{Classifier, Registry};
 use candle_vision_recipe::data::DataFolder;
 use candle_vision_recipe::{
-    OpenedRun, Plan, Planner, Recipe, Settings, Start, changes, recorded, run_name,
+    BatchSize, OpenedRun, Plan, Planner, Recipe, Settings, Start, changes, recorded, run_name,
 };
 
 use crate::args::TrainArgs;
@@ -20,6 +21,7 @@ use crate::commands::{fetch, score};
 use crate::machine_memory::Bytes;
 use crate::out_of_memory::with_remedy;
 use crate::progress::Progress;
+use crate::ranks::{self, Ranks};
 use crate::read_options::read_options;
 use crate::resume::{self, Begun};
 use crate::stop::Stop;
@@ -28,14 +30,15 @@ use crate::test_split::Tested;
 use crate::{device, report, run_memory, say};
 
 pub(crate) fn run(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
+    let ranks = ranks::join(args)?;
     match &args.resume {
-        Some(run) => go_on(args, run, registry),
-        None => start(args, registry),
+        Some(run) => go_on(args, run, registry, ranks.as_ref()),
+        None => start(args, registry, ranks.as_ref()),
     }
 }
 
-fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
-    let device = args.device.open()?;
+fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result<ExitCode> {
+    let device = args.device.open_of(ranks.and_then(Ranks::card))?;
     let (name, recipe) = match (&args.recipe, &args.folder) {
         (Some(path), _) => (run_name(path), Recipe::read(path)?),
         (None, Some(folder)) => {
@@ -70,11 +73,56 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     // Before the memory that is left decides on the batch.
     keep_on_device(&mut opened, &settings, args);
     run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
+    share(&mut opened, &settings, ranks)?;
+    if let Some(ranks) = ranks.filter(|ranks| !ranks.is_first()) {
+        ranks.share_folder(None)?;
+        return train_along(&opened, &settings, None, (registry, &device), ranks);
+    }
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
-    let result = train(&opened, &settings, &folder, None, (registry, &device), args);
+    ranks.map_or(Ok(PathBuf::new()), |ranks| ranks.share_folder(Some(folder.path())))?;
+    let result = train(&opened, &settings, &folder, None, (registry, &device, ranks), args);
     remove_if_nothing_came_of_it(&folder, &result);
     result
+}
+
+/// Takes this process's part of the data, if there are others, and says what there is to know of them.
+fn share(opened: &mut OpenedRun, settings: &Settings, ranks: Option<&Ranks>) -> Result<()> {
+    let Some(ranks) = ranks else { return Ok(()) };
+    opened.share(ranks.communicator.rank(), ranks.communicator.size())?;
+    say::note(ranks.told(opened.train.config().batch_size));
+    let normalises_apart = settings.training.distributed == DistributedConfig::default();
+    if normalises_apart && ranks.communicator.size() > 1 {
+        say::note(
+            "ranks: batch norm normalises by each rank's own images; `--set training.distributed.batch_norm=synchronised` takes \
+             those of all",
+        );
+    }
+    Ok(())
+}
+
+/// The part of a process that is not the first: it trains, writes nothing but its log, and speaks to nobody.
+fn train_along(
+    opened: &OpenedRun,
+    settings: &Settings,
+    begun: Option<&Begun>,
+    (registry, device): (&Registry, &Device),
+    ranks: &Ranks,
+) -> Result<ExitCode> {
+    let builder = opened.trainer_builder(settings, registry)?;
+    let mut trainer = builder.communicator(Arc::clone(&ranks.communicator)).build()?;
+    if let Some(begun) = begun {
+        trainer.resume(&begun.checkpoint)?;
+    }
+    let (rank, host) = (ranks.communicator.rank(), ranks.communicator.host());
+    say::note(format_args!("rank {rank} of {} on {host}", ranks.communicator.size()));
+    let mut progress = Progress::plain(device);
+    let stop = Stop::listen()?;
+    let done = trainer.run_with(&mut [&mut progress], stop.flag())?;
+    Ok(match done.reason {
+        StopReason::Interrupted => ExitCode::from(stop.exit_code()),
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 /// Keeps the images on the card if they fit, and says where they are.
@@ -94,9 +142,15 @@ fn elsewhere(error: candle_vision::train::Error) -> anyhow::Error {
     }
 }
 
-fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> {
-    let device = args.device.open()?;
-    let begun = resume::open(run, args, registry)?;
+fn go_on(
+    args: &TrainArgs,
+    run: &Path,
+    registry: &Registry,
+    ranks: Option<&Ranks>,
+) -> Result<ExitCode> {
+    let device = args.device.open_of(ranks.and_then(Ranks::card))?;
+    let mut begun = resume::open(run, args, registry, ranks.is_none_or(Ranks::is_first))?;
+    batch_size_of_rank(&mut begun, ranks)?;
     begun.settings.conv.apply();
     begun.settings.cuda.apply();
     let data_dir = args.data.or(begun.settings.data.dir.as_deref());
@@ -107,7 +161,31 @@ fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> 
     keep_on_device(&mut opened, &begun.settings, args);
     opened.origin = format!("as in {}", begun.folder.last().display());
     let Begun { settings, folder, .. } = &begun;
-    train(&opened, settings, folder, Some(&begun), (registry, &device), args)
+    share(&mut opened, settings, ranks)?;
+    let first = ranks.is_none_or(Ranks::is_first).then(|| folder.path());
+    ranks.map_or(Ok(PathBuf::new()), |ranks| ranks.share_folder(first))?;
+    if let Some(ranks) = ranks.filter(|ranks| !ranks.is_first()) {
+        return train_along(&opened, settings, Some(&begun), (registry, &device), ranks);
+    }
+    train(&opened, settings, folder, Some(&begun), (registry, &device, ranks), args)
+}
+
+/// Keeps the batches of a run as they were, if it goes on with another number of processes.
+fn batch_size_of_rank(begun: &mut Begun, ranks: Option<&Ranks>) -> Result<()> {
+    let ranks = ranks.map_or(1, |ranks| ranks.communicator.size());
+    let Some(of_all) = begun.checkpoint.batch_size() else { return Ok(()) };
+    if begun.settings.data.batch_size == BatchSize::Images(of_all) && ranks == 1 {
+        return Ok(());
+    }
+    if !of_all.is_multiple_of(ranks) {
+        let fitting = (1..=of_all).filter(|n| of_all.is_multiple_of(*n)).map(|n| n.to_string());
+        bail!(
+            "the batches of this run have {of_all} images, which {ranks} processes cannot share evenly; go on with {} processes",
+            fitting.collect::<Vec<_>>().join(", ")
+        )
+    }
+    begun.settings.data.batch_size = BatchSize::Images(of_all / ranks);
+    Ok(())
 }
 
 fn train(
@@ -115,11 +193,15 @@ fn train(
     settings: &Settings,
     folder: &RunFolder,
     begun: Option<&Begun>,
-    (registry, device): (&Registry, &Device),
+    (registry, device, ranks): (&Registry, &Device, Option<&Ranks>),
     args: &TrainArgs,
 ) -> Result<ExitCode> {
     let OpenedRun { train, val, test, origin, .. } = opened;
-    let mut trainer = opened.trainer(settings, registry)?.run_folder(folder);
+    let mut builder = opened.trainer_builder(settings, registry)?;
+    if let Some(ranks) = ranks {
+        builder = builder.communicator(Arc::clone(&ranks.communicator));
+    }
+    let mut trainer = builder.build()?.run_folder(folder);
     if let Some(begun) = begun {
         trainer.resume(&begun.checkpoint)?;
         take_in_changes(begun, registry)?;

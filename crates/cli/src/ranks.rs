@@ -1,0 +1,151 @@
+//! A run of several processes, which a launcher such as `mpirun` started.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use candle_vision::distributed::{Communicator, Launch, Launcher};
+
+use crate::args::TrainArgs;
+use crate::say;
+
+/// The processes of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Ranks {
+    pub(crate) communicator: Arc<dyn Communicator>,
+    launch: Launch,
+}
+
+/// The job that this process belongs to, until it ends.
+static JOB: Mutex<Option<Arc<dyn Job>>> = Mutex::new(None);
+
+/// What ends a job.
+trait Job: Communicator {
+    fn abort(&self, exit_code: i32) -> !;
+}
+
+#[cfg(feature = "mpi")]
+impl Job for candle_vision::distributed::Mpi {
+    fn abort(&self, exit_code: i32) -> ! {
+        Self::abort(self, exit_code)
+    }
+}
+
+/// The processes that `args` ask for. `None` for a run of one.
+///
+/// # Errors
+/// If there is no launcher, or one that tells ranks nothing of each other.
+pub(crate) fn join(args: &TrainArgs) -> Result<Option<Ranks>> {
+    let launch = Launch::from_env()?;
+    let example = "mpirun -n 2 candle-vision train --distributed ...";
+    match (args.distributed, launch.launcher) {
+        (false, Launcher::Nobody) => return Ok(None),
+        (false, _) if launch.size == 1 => return Ok(None),
+        (false, launcher) => bail!(
+            "{launcher} started this as rank {} of {}, and each of them would train the same run; add --distributed, or start \
+             one process",
+            launch.rank,
+            launch.size
+        ),
+        (true, Launcher::Nobody) => {
+            bail!("--distributed needs processes that a launcher started: `{example}`")
+        }
+        (true, Launcher::Torchrun | Launcher::Slurm) => bail!(
+            "{} say which rank this is, but not how ranks reach each other; start them by MPI: `{example}`, or \
+             `srun --mpi=pmix candle-vision train --distributed ...`",
+            launch.launcher
+        ),
+        (true, _) => {}
+    }
+    let communicator = start(args, launch)?;
+    if communicator.rank() > 0 {
+        say::to_nobody();
+    }
+    Ok(Some(Ranks { communicator, launch }))
+}
+
+#[cfg(feature = "mpi")]
+fn start(args: &TrainArgs, launch: Launch) -> Result<Arc<dyn Communicator>> {
+    use candle_vision::distributed::{Mpi, MpiOptions};
+
+    let timeout = std::time::Duration::from_secs(args.rank_timeout.max(1));
+    let mpi = Mpi::start(MpiOptions::default().timeout(timeout))?;
+    // An MPI of another make than the launcher starts as many jobs of one process.
+    if mpi.size() == 1 && launch.size > 1 {
+        bail!(
+            "{} started {} processes, but the MPI that this program was built with sees one; start it with the launcher of \
+             that MPI",
+            launch.launcher,
+            launch.size
+        )
+    }
+    *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(mpi.clone());
+    Ok(mpi)
+}
+
+#[cfg(not(feature = "mpi"))]
+fn start(_: &TrainArgs, _: Launch) -> Result<Arc<dyn Communicator>> {
+    bail!(
+        "this program was built without MPI; build it with the cargo feature `mpi` (on Debian it takes libopenmpi-dev, \
+         openmpi-bin and libclang-dev)"
+    )
+}
+
+/// Ends this process's part of its job, if it is in one. After a failure all other ranks end too: they would wait for this
+/// one for ever.
+pub(crate) fn end(result: Result<ExitCode>) -> Result<ExitCode> {
+    let job = JOB.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (result, job) {
+        (Err(error), Some(job)) => {
+            let (rank, host) = (job.rank(), job.host());
+            say::to_stderr();
+            say::error(&error.context(format!("rank {rank} ({host})")));
+            job.abort(1)
+        }
+        (result, job) => {
+            // The last one closes the connection, which waits for the other ranks.
+            drop(job);
+            result
+        }
+    }
+}
+
+impl Ranks {
+    /// Whether this process writes the files of the run and speaks to the person.
+    pub(crate) fn is_first(&self) -> bool {
+        self.communicator.rank() == 0
+    }
+
+    /// The card of this process, counted from 0 on its computer.
+    pub(crate) fn card(&self) -> Option<usize> {
+        self.launch.local_rank
+    }
+
+    /// The folder of the run, which the first process made. The others write what they have to say to a file there.
+    pub(crate) fn share_folder(&self, made: Option<&Path>) -> Result<PathBuf> {
+        let made = made.map(std::path::absolute).transpose()?;
+        let path = made.map(|path| path.into_os_string().into_encoded_bytes());
+        let mut bytes = path.unwrap_or_default();
+        self.communicator.broadcast(&mut bytes, 0)?;
+        let path = PathBuf::from(String::from_utf8_lossy(&bytes).into_owned());
+        if !self.is_first() {
+            let log = path.join(format!("rank-{}.log", self.communicator.rank()));
+            say::to_file(&log).with_context(|| {
+                format!("cannot write `{}`; all ranks need the folder of the run", log.display())
+            })?;
+        }
+        Ok(path)
+    }
+
+    /// What a person should know of the job.
+    pub(crate) fn told(&self, batch_size: usize) -> String {
+        let ranks = self.communicator.size();
+        format!(
+            "ranks: {ranks}, started by {}; a batch has {} images, {batch_size} on each rank; the learning rate is the recipe's \
+             (for {ranks} times the images of one process, the linear rule would multiply it by {ranks})",
+            self.launch.launcher,
+            ranks * batch_size
+        )
+    }
+}
