@@ -362,7 +362,34 @@ OPTIMIZERS = {
     "adam_wd": lambda p: torch.optim.Adam(p, lr=1e-2, weight_decay=1e-1),
     "adamw": lambda p: torch.optim.AdamW(p, lr=1e-2, weight_decay=1e-1),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-2),
+    "muon": lambda p: MuonAndSgd(p, lr=0.02, momentum=0.9, weight_decay=0.1),
+    "muon_adjusted": lambda p: MuonAndSgd(
+        p, lr=0.01, momentum=0.8, nesterov=False, ns_steps=3, adjust_lr_fn="match_rms_adamw"
+    ),
 }
+
+
+class MuonAndSgd:
+    """Muon for the matrices, whose Newton-Schulz steps run in `float32` instead of `bfloat16`, and SGD for the biases."""
+
+    def __init__(self, parameters, **options):
+        parameters = list(parameters)
+        matrices = [p for p in parameters if p.ndim == 2]
+        self.optimizers = [
+            torch.optim.Muon(matrices, **options),
+            torch.optim.SGD([p for p in parameters if p.ndim == 1], lr=0.05),
+        ]
+        self.defaults = self.optimizers[0].defaults
+
+    def zero_grad(self):
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self):
+        rounded, torch.bfloat16 = torch.bfloat16, torch.float32
+        for optimizer in self.optimizers:
+            optimizer.step()
+        torch.bfloat16 = rounded
 
 
 def optimizers(out):
@@ -439,7 +466,7 @@ def transforms(out):
 
 # Networks: logits of two images in evaluation mode, and counts.
 
-SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224, "lenet5": 28, "resnet20_cifar": 32, "plain20_cifar": 32}  # 64 for all others
+SIDES = {"alexnet": 96, "inception_v3": 128, "vit_b_16": 224, "lenet5": 28, "resnet20_cifar": 32, "plain20_cifar": 32, "airbench94": 32, "airbench96": 32}  # 64 for all others
 NETWORKS = (
     "resnet18 resnet34 resnet50 resnext50_32x4d wide_resnet50_2 alexnet vgg11 vgg16 vgg16_bn squeezenet1_1 "
     "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large densenet121 efficientnet_b0 googlenet inception_v3 "
@@ -534,7 +561,7 @@ CLASSIC = (
     "vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn squeezenet1_0 squeezenet1_1 googlenet inception_v3 "
     "densenet121 densenet161 densenet169 densenet201 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 "
     "shufflenet_v2_x2_0 mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 lenet5 "
-    "resnet20_cifar plain20_cifar"
+    "resnet20_cifar plain20_cifar airbench94 airbench96"
 ).split()
 
 
@@ -598,12 +625,53 @@ class CifarResNet(nn.Module):
 CIFAR = {"resnet20_cifar": (3, True), "plain20_cifar": (3, False)}
 
 
+class AirbenchGroup(nn.Module):
+    """`ConvGroup` of https://github.com/KellerJordan/cifar10-airbench, legacy/airbench94.py and legacy/airbench96.py. Its
+    batch norms have a weight that stays one; here they have none."""
+
+    def __init__(self, start, end, residual):
+        super().__init__()
+        for i in range(3 if residual else 2):
+            setattr(self, f"conv{i + 1}", nn.Conv2d(end if i else start, end, 3, padding="same", bias=False))
+            norm = nn.BatchNorm2d(end, eps=1e-12)
+            norm.weight = None
+            setattr(self, f"norm{i + 1}", norm)
+        self.residual = residual
+
+    def forward(self, x):
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        if not self.residual:
+            return F.gelu(self.norm2(self.conv2(x)))
+        y = F.gelu(self.norm2(self.conv2(x)))
+        return F.gelu(self.norm3(self.conv3(y)) + x)
+
+
+class Airbench(nn.Module):
+    """The networks of the same files, with this project's names."""
+
+    def __init__(self, widths, residual):
+        super().__init__()
+        self.whiten = nn.Conv2d(3, 24, 2, padding=0, bias=True)
+        for i, (start, end) in enumerate(zip((24,) + widths, widths)):
+            setattr(self, f"layer{i + 1}", AirbenchGroup(start, end, residual))
+        self.fc = nn.Linear(widths[-1], 10, bias=False)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.gelu(self.whiten(x)))))
+        return self.fc(F.max_pool2d(x, 3).flatten(1)) / 9
+
+
+AIRBENCH = {"airbench94": ((64, 256, 256), False), "airbench96": ((128, 384, 512), True)}
+
+
 def classic_network(name, **options):
     """With the auxiliary classifiers, whose parameters the published files have."""
     if name == "lenet5":
         return LeNet()
     if name in CIFAR:
         return CifarResNet(*CIFAR[name])
+    if name in AIRBENCH:
+        return Airbench(*AIRBENCH[name])
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False
     return getattr(models, name)(num_classes=10, **options)
@@ -633,6 +701,8 @@ def classic_steps(out):
         ("lenet5", LeNet, (4, 1, 28, 28)),
         ("resnet20_cifar", lambda: of("resnet20_cifar"), (4, 3, 32, 32)),
         ("plain20_cifar", lambda: of("plain20_cifar"), (4, 3, 32, 32)),
+        ("airbench94", lambda: of("airbench94"), (4, 3, 32, 32)),
+        ("airbench96", lambda: of("airbench96"), (4, 3, 32, 32)),
     ]
     results = []
     for name, build, shape in cases:

@@ -88,6 +88,11 @@ fn the_page_of_parts_is_that_of_the_tables() -> Result<()> {
         ("Losses", "`training.loss.name`", training.losses.entries().to_markdown()),
         ("Metrics", "`name` in `training.metrics`", training.metrics.entries().to_markdown()),
         (
+            "Test-time augmentations",
+            "`training.tta.name`, `eval --tta`, `predict --tta`",
+            training.tta.entries().to_markdown(),
+        ),
+        (
             "Explanation methods",
             "`explain --method`, `score --methods`",
             registry.methods.table().to_markdown(),

@@ -12,8 +12,9 @@ use candle_core::{Device, Tensor};
 use candle_vision_data::transforms::{Compose, Interpolation, functional};
 use candle_vision_data::{DataLoader, Error as DataError, Image, ReadOptions};
 use candle_vision_explain::{CamOptions, FeatureExtractor, Features, Method};
-use candle_vision_models::{Model, Pass};
+use candle_vision_models::{EvalPasses, Model};
 use candle_vision_ops::softmax;
+use candle_vision_train::tta::TestTimeAugmentation;
 use candle_vision_train::{Checkpoint, CheckpointMetadata};
 
 use crate::{Error, Registry, Result};
@@ -41,12 +42,13 @@ pub use prediction::Prediction;
 /// # }
 /// ```
 pub struct Classifier {
-    model: Box<dyn Model>,
+    passes: EvalPasses<Box<dyn Model>>,
     metadata: CheckpointMetadata,
     preprocessing: Compose,
     device: Device,
     read: ReadOptions,
     batch_size: usize,
+    tta: Option<Box<dyn TestTimeAugmentation>>,
 }
 
 impl Classifier {
@@ -87,12 +89,21 @@ impl Classifier {
         let preprocessing = metadata.preprocessing.build(&registry.transforms)?;
         let read = ReadOptions::default().with_exif_orientation(metadata.exif_orientation);
         let device = model.parameters().device();
-        Ok(Self { model, metadata, preprocessing, device, read, batch_size: 32 })
+        // The weights are the caller's, too, who may train them.
+        let passes = EvalPasses::new(model).of_changing_weights();
+        Ok(Self { passes, metadata, preprocessing, device, read, batch_size: 32, tta: None })
     }
 
     /// How many images go through the network at a time; 32 if not given.
     pub fn batch_size(mut self, images: usize) -> Self {
         self.batch_size = images.max(1);
+        self
+    }
+
+    /// Averages the logits of predictions over several views of each image. By default the network sees each image
+    /// once, as it is. Explanations and features are those of the image itself in either case.
+    pub fn tta(mut self, tta: impl Into<Option<Box<dyn TestTimeAugmentation>>>) -> Self {
+        self.tta = tta.into();
         self
     }
 
@@ -105,7 +116,7 @@ impl Classifier {
 
     /// The network.
     pub fn model(&self) -> &dyn Model {
-        &*self.model
+        self.passes.model().as_ref()
     }
 
     /// What the checkpoint says about the network.
@@ -221,7 +232,11 @@ impl Classifier {
     /// # Errors
     /// If the network cannot take the images, or says what is no number.
     pub fn predict_batch(&self, images: &Tensor) -> Result<Vec<Prediction>> {
-        let logits = self.model.forward(images, &mut Pass::eval())?;
+        let mut forward = |images: &Tensor| self.passes.forward(images);
+        let logits = match &self.tta {
+            None => forward(images)?,
+            Some(tta) => tta.logits(images, &mut forward)?,
+        };
         let rows = softmax(&logits)?.to_vec2::<f32>()?;
         rows.into_iter().map(|row| Prediction::new(row, &self.metadata.classes)).collect()
     }
@@ -250,7 +265,7 @@ impl Classifier {
     ) -> Result<ExplainedImage> {
         let input = input.into();
         let (image, tensor) = self.prepared(&input)?;
-        let maps = method.borrow().maps(&*self.model, &tensor, options)?;
+        let maps = method.borrow().maps(self.model(), &tensor, options)?;
         let map = maps.into_iter().next().expect("one image has one map");
         if !map.probability.is_finite() {
             return Err(Error::NotFinite { value: map.probability });
@@ -269,7 +284,7 @@ impl Classifier {
         inputs: impl IntoIterator<Item = I>,
         layers: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<Features> {
-        let mut extractor = FeatureExtractor::new(&*self.model, layers);
+        let mut extractor = FeatureExtractor::new(self.model(), layers);
         let mut batch: Vec<Tensor> = Vec::new();
         for input in inputs {
             let tensor = self.tensor(&input.into())?;

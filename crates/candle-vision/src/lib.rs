@@ -65,7 +65,8 @@ pub mod prelude {
     };
     pub use candle_vision_explain::{CamOptions, ClassActivationMap, Method, Target, grad_cam};
     pub use candle_vision_models::{
-        Hooks, LayerHook, Model, ModelSpec, Parameters, Pass, PreparedLayers, build, weights,
+        EvalPasses, Hooks, LayerHook, Model, ModelSpec, Parameters, Pass, PreparedLayers, build,
+        weights,
     };
     pub use candle_vision_train::optim::{Adam, AdamW, Sgd};
     pub use candle_vision_train::{

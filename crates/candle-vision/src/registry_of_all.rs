@@ -10,6 +10,7 @@ use candle_vision_train::loss::LossEntry;
 use candle_vision_train::metrics::MetricEntry;
 use candle_vision_train::optim::OptimizerEntry;
 use candle_vision_train::schedule::ScheduleEntry;
+use candle_vision_train::tta::TestTimeAugmentationEntry;
 
 /// All parts that recipes, checkpoints and command lines can name: the built-in ones, and those that a program
 /// adds.
@@ -40,7 +41,7 @@ pub struct Registry {
     pub transforms: Transforms,
     /// Data sets.
     pub data_sets: DataSets,
-    /// Optimizers, learning-rate schedules, losses and metrics.
+    /// Optimizers, learning-rate schedules, losses, metrics and test-time augmentations.
     pub training: Parts,
     /// Explanation methods.
     pub methods: Methods,
@@ -100,6 +101,12 @@ impl Registry {
     /// Adds a metric.
     pub fn metric(mut self, entry: MetricEntry) -> Self {
         let added = self.training.metrics.add(entry).map(|_| ());
+        self.noting(added)
+    }
+
+    /// Adds a test-time augmentation.
+    pub fn test_time_augmentation(mut self, entry: TestTimeAugmentationEntry) -> Self {
+        let added = self.training.tta.add(entry).map(|_| ());
         self.noting(added)
     }
 

@@ -13,6 +13,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
+use crate::tta::TtaArgs;
 pub(crate) use networks::{
     ConvertArgs, MemoryArgs, ModelsArgs, Names, ParityArgs, ProbeArgs, SummaryArgs,
 };
@@ -93,9 +94,9 @@ fn command(registry: &Registry) -> clap::Command {
         published(command).mut_arg("checkpoint", |arg| arg.required_unless_present("model"))
     };
     Cli::command()
-        .mut_subcommand("predict", published)
+        .mut_subcommand("predict", |predict| TtaArgs::listed(published(predict), registry))
         .mut_subcommand("explain", published)
-        .mut_subcommand("eval", named)
+        .mut_subcommand("eval", |eval| TtaArgs::listed(named(eval), registry))
         .mut_subcommand("score", named)
         .mut_subcommand("probe", named)
         .mut_subcommand("train", |train| train.mut_arg("model", |arg| listed(arg, &networks)))
@@ -239,6 +240,8 @@ pub(crate) struct EvalArgs {
     /// Number type of feature maps and products: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub(crate) precision: Precision,
+    #[command(flatten)]
+    pub(crate) tta: TtaArgs,
     /// Leave broken images out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
@@ -258,6 +261,8 @@ pub(crate) struct PredictArgs {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
+    #[command(flatten)]
+    pub(crate) tta: TtaArgs,
     /// How many classes to print for each image
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) top: usize,

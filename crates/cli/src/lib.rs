@@ -36,6 +36,7 @@ mod say;
 mod stop;
 mod table;
 mod test_split;
+mod tta;
 
 use std::process::ExitCode;
 

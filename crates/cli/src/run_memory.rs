@@ -99,10 +99,15 @@ fn measured(
     if device.is_cpu() && training.precision != Precision::F32 {
         return Ok(None);
     }
-    let optimizer = registry.training.optimizers.build(&training.optimizer)?;
+    let of_groups = training.param_groups.iter().filter_map(|group| group.optimizer.as_ref());
+    let optimizers = std::iter::once(&training.optimizer).chain(of_groups);
+    let counts = optimizers
+        .map(|optimizer| Ok(registry.training.optimizers.build(optimizer)?.state_tensors()));
+    // Which parameters a group holds is not looked at: rather too much memory than too little.
+    let state_tensors = counts.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default();
     let batch = opened.train.config().batch_size.min(opened.train.dataset().len());
     let config = MemoryConfig::new(batch)
-        .optimizer_tensors(optimizer.state_tensors())
+        .optimizer_tensors(state_tensors)
         .precision(training.precision)
         .frozen_batch_norm(
             training.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default(),

@@ -34,6 +34,31 @@ pub(crate) fn stream(seed: u64, purpose: Purpose, number: u64) -> Generator {
     rng
 }
 
+/// The generator for the transforms of a sample in an epoch.
+pub(crate) fn of_sample(seed: u64, epoch: usize, index: usize) -> Generator {
+    stream(seed, Purpose::Augment, ((epoch as u64) << 32) | (index as u64 & INDEX))
+}
+
+/// The bits of a stream's number that hold the sample's index. Those above hold the epoch.
+const INDEX: u64 = 0xFFFF_FFFF;
+
+/// The epoch, from 0, whose sample this generator of a transform belongs to. It is 0 for a generator that
+/// [`generator`] made.
+pub fn epoch(rng: &Generator) -> usize {
+    (rng.get_stream() >> 32) as usize
+}
+
+/// The generator that takes the place of `rng` in epoch 0. A transform draws from it what a sample keeps in
+/// all epochs.
+///
+/// `rng` must be a transform's own generator ([`Stream::Position`](crate::transforms::Stream::Position)), from
+/// which nothing has been drawn yet. The state of a shared one depends on the draws of other transforms.
+pub fn in_first_epoch(rng: &Generator) -> Generator {
+    let mut first = rng.clone();
+    first.set_stream(rng.get_stream() & INDEX);
+    first
+}
+
 /// The generator of the transform at `position` of a list, for a sample with the generator `rng`. It depends on
 /// the whole state of `rng`. Its numbers are unrelated to those of `rng` and of other positions.
 pub(crate) fn at_position(rng: &Generator, position: usize) -> Generator {
@@ -114,6 +139,19 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 9);
+    }
+
+    #[test]
+    fn a_sample_keeps_the_numbers_of_its_first_epoch() {
+        let own = |epoch, index| at_position(&of_sample(7, epoch, index), 2);
+        let kept = |epoch, index| in_first_epoch(&own(epoch, index)).next_u64();
+        for at in [0, 1, 40] {
+            assert_eq!(epoch(&own(at, 3)), at);
+            assert_eq!(kept(at, 3), own(0, 3).next_u64());
+            assert_ne!(kept(at, 3), kept(at, 4));
+        }
+        assert_ne!(own(0, 3).next_u64(), own(1, 3).next_u64());
+        assert_eq!(epoch(&generator(5)), 0);
     }
 
     #[test]

@@ -46,12 +46,14 @@
 //! # Ok::<(), candle_vision_data::Error>(())
 //! ```
 
+mod alternating_flip;
 mod arguments;
 mod array;
 mod center_crop;
 mod checks;
 mod color_jitter;
 mod compose;
+mod cutout;
 mod description;
 pub mod functional;
 mod grayscale;
@@ -69,12 +71,14 @@ mod to_tensor;
 mod transform;
 mod undo_normalize;
 
+pub use alternating_flip::AlternatingFlip;
 pub use arguments::{Degrees, Interpolation, Jitter, Padding, PaddingMode, Size};
 pub use array::Array;
 pub use candle_vision_registry::Description;
 pub use center_crop::CenterCrop;
 pub use color_jitter::ColorJitter;
 pub use compose::Compose;
+pub use cutout::Cutout;
 pub use description::ComposeDescription;
 pub use grayscale::Grayscale;
 pub use normalize::Normalize;

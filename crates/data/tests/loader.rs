@@ -1,5 +1,8 @@
 //! The loader: the same batches for any number of workers, and what goes wrong without hanging.
 
+#[path = "loader/alternating_flips.rs"]
+mod alternating_flips;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

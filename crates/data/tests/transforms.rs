@@ -131,6 +131,7 @@ fn every_transform_can_stand_in_a_recipe() {
         { op = "center_crop", size = 40 },
         { op = "random_crop", size = 32, padding = 4, padding_mode = "reflect" },
         { op = "random_horizontal_flip", p = 1 }, { op = "random_vertical_flip", p = 0 },
+        { op = "alternating_flip" }, { op = "cutout", size = 12, fill = [125, 123, 114] },
         { op = "random_rotation", degrees = 30 },
         { op = "random_rotation", degrees = [-10, 5.5], interpolation = "bilinear", fill = 9 },
         { op = "color_jitter", brightness = 0.2, contrast = [0.5, 1.5], hue = 0.1 },

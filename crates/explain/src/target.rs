@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 use candle_vision_models::{
-    GradientHook, Hooks, LayerHook, Model, Pass, PreparedLayers, RecordShapes,
+    EvalPasses, GradientHook, Hooks, LayerHook, Model, Pass, PreparedLayers, RecordShapes,
 };
 
 use crate::{Error, Result};
@@ -124,6 +124,7 @@ pub(crate) struct Question<'a> {
     target: &'a Target,
     embedding_layer: Option<String>,
     prepared: PreparedLayers,
+    passes: EvalPasses<&'a dyn Model>,
 }
 
 /// The results of one pass that a score may depend on.
@@ -140,7 +141,8 @@ impl<'a> Question<'a> {
             Target::Similarity(_) => Some(embedding_layer(model, images)?),
             _ => None,
         };
-        Ok(Self { model, target, embedding_layer, prepared: PreparedLayers::new() })
+        let (prepared, passes) = (PreparedLayers::new(), EvalPasses::new(model));
+        Ok(Self { model, target, embedding_layer, prepared, passes })
     }
 
     /// Runs one pass of the whole network in evaluation mode.
@@ -151,6 +153,16 @@ impl<'a> Question<'a> {
     /// Runs one of many passes without gradients. All of them share what the layers prepare in the first.
     pub(crate) fn run_again(&self, images: &Tensor, hook: &mut dyn LayerHook) -> Result<Response> {
         self.pass(images, Pass::eval().with_prepared(&self.prepared), hook)
+    }
+
+    /// Runs one of many passes without gradients and hooks.
+    pub(crate) fn run_unhooked(&self, images: &Tensor) -> Result<Response> {
+        if self.embedding_layer.is_some() {
+            return self.run_again(images, &mut Hooks::new());
+        }
+        let logits = self.passes.forward(images);
+        let logits = logits.map_err(|error| too_small(self.model, images, error))?;
+        Ok(Response { logits, embedding: None })
     }
 
     fn pass(&self, images: &Tensor, pass: Pass<'_>, hook: &mut dyn LayerHook) -> Result<Response> {

@@ -46,6 +46,10 @@ pub unsafe trait Float:
     const ZERO: Self;
     /// The number 1.
     const ONE: Self;
+    /// The smallest positive normal number.
+    const SMALLEST: Self;
+    /// So small that it adds nothing to a parameter, and so large that its product with a learning rate is a normal number.
+    const TINY: Self;
 
     /// The same number, without loss.
     fn widen(self) -> f64;
@@ -148,6 +152,9 @@ macro_rules! float {
         unsafe impl Float for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const SMALLEST: Self = <$float>::MIN_POSITIVE;
+            // About 8e-31 and 1e-300.
+            const TINY: Self = <$float>::MIN_POSITIVE * (1u32 << 26) as $float;
 
             #[inline(always)]
             fn widen(self) -> f64 {

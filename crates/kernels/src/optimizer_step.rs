@@ -116,6 +116,8 @@ struct Adam<T> {
     step_size: T,
     correction: T,
     eps: T,
+    /// A gradient nearer to 0 has a square that is no normal number.
+    smallest_squared: T,
 }
 
 impl<T: Float> Adam<T> {
@@ -132,6 +134,8 @@ impl<T: Float> Adam<T> {
             step_size: T::narrow(step.step_size()),
             correction: T::narrow(1.0 / step.second_moment_correction()),
             eps: T::narrow(step.eps),
+            // With room for the gain, which is about 0.001.
+            smallest_squared: T::narrow(32.0 * T::SMALLEST.widen().sqrt()),
         }
     }
 }
@@ -222,6 +226,16 @@ fn all<I: IndexedParallelIterator>(
     all.into_inner()
 }
 
+/// `x`, or 0 if `x` is nearer to 0 than `limit`. A NaN stays.
+///
+/// Averages of gradients that have become 0 shrink in each step, and so do parameters whose only gradient is their weight
+/// decay. Numbers below the smallest normal one would stay there for ever, because they are rounded up, and a processor takes
+/// a hundred times as long for each of them, also where one is only the product of two others.
+#[inline(always)]
+fn flushed<T: Float>(x: T, limit: T) -> T {
+    if (x < limit) & (x > -limit) { T::ZERO } else { x }
+}
+
 /// The product is NaN for a NaN and for an infinity.
 #[inline(always)]
 fn is_finite<T: Float>(x: T) -> bool {
@@ -232,8 +246,8 @@ vectorize! {
     fn sgd_piece<T: Float>(parameter: &mut [T], grad: &[T], step: &Sgd<T>, finite: &mut bool) {
         let mut all = true;
         for (p, &g) in parameter.iter_mut().zip(grad) {
-            let g = g * step.grad_scale + step.weight_decay * *p;
-            *p -= step.lr * g;
+            let g = flushed(g, T::TINY) * step.grad_scale + step.weight_decay * *p;
+            *p = flushed(*p - step.lr * g, T::TINY);
             all &= is_finite(*p);
         }
         *finite = all;
@@ -248,10 +262,10 @@ vectorize! {
     ) {
         let mut all = true;
         for ((p, b), &g) in parameter.iter_mut().zip(buffer).zip(grad) {
-            let g = g * step.grad_scale + step.weight_decay * *p;
-            *b = step.momentum * *b + step.gain * g;
+            let g = flushed(g, T::TINY) * step.grad_scale + step.weight_decay * *p;
+            *b = flushed(step.momentum * *b + step.gain * g, T::TINY);
             let direction = if step.nesterov { g + step.momentum * *b } else { *b };
-            *p -= step.lr * direction;
+            *p = flushed(*p - step.lr * direction, T::TINY);
             all &= is_finite(*p);
         }
         *finite = all;
@@ -267,11 +281,12 @@ vectorize! {
     ) {
         let mut all = true;
         for (((p, m), v), &g) in parameter.iter_mut().zip(first_moment).zip(second_moment).zip(grad) {
-            let g = g * step.grad_scale + step.weight_decay * *p;
-            *m = step.beta1 * *m + step.gain1 * g;
-            *v = step.beta2 * *v + step.gain2 * g * g;
+            let g = flushed(g, T::TINY) * step.grad_scale + step.weight_decay * *p;
+            *m = flushed(step.beta1 * *m + step.gain1 * g, T::TINY);
+            let g = flushed(g, step.smallest_squared);
+            *v = flushed(step.beta2 * *v + step.gain2 * g * g, T::SMALLEST);
             let scale = v.sqrt() * step.correction + step.eps;
-            *p = *p * step.shrink - step.step_size * *m / scale;
+            *p = flushed(*p * step.shrink - step.step_size * *m / scale, T::TINY);
             all &= is_finite(*p);
         }
         *finite = all;

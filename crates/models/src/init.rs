@@ -38,6 +38,14 @@ pub enum Init {
         /// The highest value.
         high: f64,
     },
+    /// The first kernels of a convolution pass the input's channels on as they are (`torch.nn.init.dirac_` on the
+    /// first `in` of the `out` kernels). The others are uniform in `low..high`.
+    PartialDirac {
+        /// The lowest value of the other kernels.
+        low: f64,
+        /// Their upper bound, which is not drawn.
+        high: f64,
+    },
 }
 
 impl Init {
@@ -67,6 +75,13 @@ impl Init {
     pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Self {
         let bound = (6.0 / (fan_in + fan_out).max(1) as f64).sqrt();
         Self::Uniform { low: -bound, high: bound }
+    }
+
+    /// Identity as far as there are input channels, and [`Init::fan_in_uniform`] for the other kernels (Jordan 2024,
+    /// <https://arxiv.org/abs/2404.00498>, section 3.2). `fan_in` is the number of inputs that reach one output.
+    pub fn partial_dirac(fan_in: usize) -> Self {
+        let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
+        Self::PartialDirac { low: -bound, high: bound }
     }
 
     /// PyTorch's `trunc_normal_(std=std)`: mean 0, truncated at -2 and 2. These bounds are values, not
@@ -108,7 +123,9 @@ impl Init {
         generator.set_stream(stream_of(path));
         let mut value = || match self {
             Self::Constant(value) => value,
-            Self::Uniform { low, high } => low + (high - low) * generator.random::<f64>(),
+            Self::Uniform { low, high } | Self::PartialDirac { low, high } => {
+                low + (high - low) * generator.random::<f64>()
+            }
             Self::Normal { mean, std } => mean + std * standard_normal(&mut generator),
             Self::TruncatedNormal { mean, std, low, high } => {
                 // Uses the inverse of the distribution function, as PyTorch does, so that no draw is thrown
@@ -119,8 +136,24 @@ impl Init {
             }
         };
         let count = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|_| value() as f32).collect();
+        let mut values: Vec<f32> = (0..count).map(|_| value() as f32).collect();
+        if let Self::PartialDirac { .. } = self {
+            set_dirac(&mut values, shape);
+        }
         Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
+    }
+}
+
+/// Makes the first `in` of `[out, in, ..]` kernels pass on the input's channels one by one, from the middle of the
+/// kernel.
+fn set_dirac(values: &mut [f32], shape: &[usize]) {
+    let &[out_channels, in_channels, ref kernel @ ..] = shape else { return };
+    let size: usize = kernel.iter().product();
+    let middle = kernel.iter().fold(0, |middle, side| middle * side + side / 2);
+    for channel in 0..in_channels.min(out_channels) {
+        let own = &mut values[channel * in_channels * size..][..in_channels * size];
+        own.fill(0.0);
+        own[channel * size + middle] = 1.0;
     }
 }
 
@@ -176,6 +209,20 @@ mod tests {
         // Nothing to speak of lies outside.
         let whole = draw(Init::truncated_normal(0.02), 0, "a");
         assert!((variance(&whole) - 4e-4).abs() < 3e-5);
+    }
+
+    #[test]
+    fn the_first_kernels_of_a_partial_dirac_pass_their_channel_on() {
+        let init = Init::partial_dirac(2 * 6);
+        let whole = init.draw(0, "a", &[5, 2, 2, 3], DType::F32, &Device::Cpu).unwrap();
+        let kernels = whole.flatten(1, 3).unwrap().to_vec2::<f32>().unwrap();
+        // `torch.nn.init.dirac_(torch.empty(2, 2, 2, 3))` has its ones at [0, 0, 1, 1] and [1, 1, 1, 1].
+        let one_at = |place: usize| (0..12).map(|at| f32::from(at == place)).collect::<Vec<_>>();
+        assert_eq!(kernels[..2], [one_at(4), one_at(10)]);
+        let bound = 1.0 / 12f32.sqrt();
+        let rest = kernels[2..].concat();
+        assert!(rest.iter().all(|value| value.abs() <= bound));
+        assert!(rest.iter().any(|value| value.abs() > bound / 2.0));
     }
 
     /// Mean and variance of a normal distribution of mean 1 and deviation 2 within 0..2, by

@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod eval_passes;
 mod glob;
 mod hook;
 mod hooks;
@@ -58,19 +59,20 @@ mod whitening;
 pub use candle_core;
 pub use candle_vision_ops::Generator;
 pub use candle_vision_registry::nearest_names;
+pub use eval_passes::EvalPasses;
 pub use glob::layer_matches;
 pub use hook::{GradientHook, LayerHook, RecordShapes};
 pub use hooks::Hooks;
 pub use init::{Init, standard_normal};
 pub use model::{AuxiliaryOutputs, Model, TokenGrid};
 pub use networks::{
-    AlexNet, AlexNetConfig, AlexNetForm, CifarResNet, CifarResNetConfig, ConvNeXt, ConvNeXtConfig,
-    DenseNet, DenseNetConfig, EfficientNet, EfficientNetConfig, EfficientNetLite,
-    EfficientNetLiteConfig, EfficientNetStage, EvalPreprocessing, GapCnn, GapCnnConfig, GoogLeNet,
-    GoogLeNetConfig, InceptionV3, InceptionV3Config, InputSizes, LeNet, LeNetConfig, Mlp,
-    MlpConfig, MnasNet, MnasNetConfig, MobileNetV2, MobileNetV2Config, MobileNetV3,
-    MobileNetV3Block, MobileNetV3Config, NetworkEntry, Networks, PublishedWeights, RegNet,
-    RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config, ResNetBlock, ResNetConfig,
+    Airbench, AirbenchConfig, AlexNet, AlexNetConfig, AlexNetForm, CifarResNet, CifarResNetConfig,
+    ConvNeXt, ConvNeXtConfig, DenseNet, DenseNetConfig, EfficientNet, EfficientNetConfig,
+    EfficientNetLite, EfficientNetLiteConfig, EfficientNetStage, EvalPreprocessing, GapCnn,
+    GapCnnConfig, GoogLeNet, GoogLeNetConfig, InceptionV3, InceptionV3Config, InputSizes, LeNet,
+    LeNetConfig, Mlp, MlpConfig, MnasNet, MnasNetConfig, MobileNetV2, MobileNetV2Config,
+    MobileNetV3, MobileNetV3Block, MobileNetV3Config, NetworkEntry, Networks, PublishedWeights,
+    RegNet, RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config, ResNetBlock, ResNetConfig,
     ResizeInterpolation, ShuffleNetV2, ShuffleNetV2Config, SimpleCnn, SimpleCnnConfig, SqueezeNet,
     SqueezeNetConfig, SqueezeNetVersion, SwinTransformer, SwinTransformerConfig, TransformerNames,
     Vgg, VggConfig, VisionTransformer, VisionTransformerConfig, build, fine_tuned,
@@ -83,7 +85,7 @@ pub use precision::Precision;
 pub use prepared::PreparedLayers;
 pub use spec::ModelSpec;
 pub use timm::TimmNames;
-pub use whitening::whitening_kernels;
+pub use whitening::{whitening_kernels, whitening_kernels_with};
 
 /// The program in the README.
 #[cfg(doctest)]

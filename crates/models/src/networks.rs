@@ -1,5 +1,6 @@
 //! The networks: a table of them by name, and what each can be built from without a name.
 
+mod airbench;
 mod alexnet;
 mod basic_conv;
 mod config;
@@ -35,6 +36,7 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Error, Result, bail};
 use candle_vision_registry::{Table, TableError};
 
+pub use airbench::{Airbench, AirbenchConfig};
 pub use alexnet::{AlexNet, AlexNetConfig, AlexNetForm};
 pub use convnext::{ConvNeXt, ConvNeXtConfig};
 pub use densenet::{DenseNet, DenseNetConfig};
@@ -81,6 +83,8 @@ static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
             gap_cnn::gap_cnn_deep(),
             gap_cnn::gap_cnn_hidden(),
             resnet9::resnet9(),
+            airbench::airbench94(),
+            airbench::airbench96(),
             resnet::resnet18(),
             resnet::resnet34(),
             resnet::resnet50(),

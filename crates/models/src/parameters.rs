@@ -78,7 +78,12 @@ impl Parameter {
     /// # Errors
     /// If the tensor does not hold floats.
     pub fn in_product(&self, pass: &Pass<'_>) -> Result<Tensor> {
-        pass.cast(&self.tensor(pass))
+        match pass.prepared_casts(!self.is_trainable()) {
+            Some((prepared, dtype)) if self.var().dtype() != dtype => {
+                prepared.cast(self, dtype, || pass.cast(&self.detached()))
+            }
+            _ => pass.cast(&self.tensor(pass)),
+        }
     }
 
     /// The tensor without a graph.

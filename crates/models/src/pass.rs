@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use candle_vision_ops::{Generator, cast, channels_last, mul, on_gradient};
 use rand::SeedableRng;
 
 use crate::hook::{GradientHook, LayerHook};
-use crate::{Precision, PreparedLayers};
+use crate::{Parameter, Precision, PreparedLayers};
 
 /// Whether a pass trains or evaluates. It decides which statistics batch norm uses and whether dropout is
 /// active.
@@ -132,10 +132,11 @@ impl<'p> Pass<'p> {
     }
 
     /// Takes prepared layers from `prepared`, and stores newly prepared layers there for the next pass. This
-    /// applies only with [`Precision::F32`], and only to layers whose input needs no gradient.
+    /// applies only to layers whose input needs no gradient.
     ///
     /// In evaluation these are convolutions with the following batch norm folded in. Their outputs equal those
-    /// of the plain layers up to rounding. In training they are frozen convolutions alone.
+    /// of the plain layers up to rounding. In training they are frozen convolutions alone. In half precision, CUDA
+    /// devices alone have such layers. Weights that are cast are kept on every device.
     pub fn with_prepared<'t>(self, prepared: &'t PreparedLayers) -> Pass<'t>
     where
         'p: 't,
@@ -154,8 +155,22 @@ impl<'p> Pass<'p> {
     /// only layers with frozen parameters may.
     pub(crate) fn prepared(&self, x: &Tensor, frozen: bool) -> Option<&'p PreparedLayers> {
         let constant = self.mode == Mode::Eval || frozen;
-        let possible = constant && self.precision == Precision::F32 && !x.track_op();
-        self.prepared.filter(|_| possible)
+        // A CPU has no kernels for half types.
+        let has_kernels = self.precision == Precision::F32 || x.device().is_cuda();
+        self.prepared.filter(|_| constant && has_kernels && !x.track_op())
+    }
+
+    /// The place where parameters may keep what they are in this pass's number type, and that type. `None` if they may
+    /// not, or are not cast. In training, only frozen parameters may.
+    pub(crate) fn prepared_casts(&self, frozen: bool) -> Option<(&'p PreparedLayers, DType)> {
+        let constant = self.mode == Mode::Eval || frozen;
+        let prepared = self.prepared.filter(|_| constant)?;
+        Some((prepared, self.precision.half()?))
+    }
+
+    /// The number type of products of a parameter.
+    pub(crate) fn product_dtype(&self, parameter: &Parameter) -> DType {
+        self.precision.half().unwrap_or_else(|| parameter.var().dtype())
     }
 
     /// `x` in the number type in which this pass computes products. A layer with products casts its input, as
@@ -181,11 +196,6 @@ impl<'p> Pass<'p> {
     pub fn uses_batch_statistics(&self, frozen: bool) -> bool {
         let keeps = frozen && self.frozen_batch_norm == FrozenBatchNorm::KeepStatistics;
         self.is_train() && !keeps
-    }
-
-    /// Whether a random number was drawn since [`Pass::train_step`] made the pass.
-    pub fn has_drawn(&self) -> bool {
-        self.generator.get_word_pos() != 0
     }
 
     /// The generator that dropout draws from.

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Result, TensorId};
+use candle_core::{DType, Result, Tensor, TensorId};
 use candle_vision_ops::{PreparedConv2d, PreparedLinear};
 
 use crate::Parameter;
 
-/// What passes reuse: convolutions and linear layers of tokens with packed weights. In evaluation, the following batch norm is folded in.
-/// Training passes reuse only frozen layers.
+/// What passes reuse: convolutions and linear layers of tokens with packed weights, and weights in half precision. In
+/// evaluation, the batch norm behind a convolution is folded in. Training passes reuse only frozen layers.
 ///
 /// Create one and give it to every pass over the same weights with
 /// [`Pass::with_prepared`](crate::Pass::with_prepared). Drop it before the weights change: it holds copies and
@@ -36,9 +36,11 @@ use crate::Parameter;
 pub struct PreparedLayers {
     /// The key contains the id of the kernel's variable, which is unique in the process. A hook between a
     /// convolution and its batch norm needs the form without batch norm.
-    convolutions: Kept<(TensorId, Form), PreparedConv2d>,
+    convolutions: Kept<(TensorId, Form, DType), PreparedConv2d>,
     /// The key is the id of the weight's variable.
     linears: Kept<TensorId, PreparedLinear>,
+    /// Parameters in other number types, by the ids of their variables.
+    casts: Kept<(TensorId, DType), Tensor>,
 }
 
 /// The form in which a convolution was prepared.
@@ -57,14 +59,26 @@ impl PreparedLayers {
         Self::default()
     }
 
-    /// The convolution with this kernel in this form. `make` is called the first time.
+    /// The convolution with this kernel in this form, of maps of type `dtype`. `make` is called the first time.
     pub(crate) fn convolution(
         &self,
         kernel: &Parameter,
         form: Form,
+        dtype: DType,
         make: impl FnOnce() -> Result<PreparedConv2d>,
     ) -> Result<Arc<PreparedConv2d>> {
-        self.convolutions.get((kernel.var().id(), form), make)
+        self.convolutions.get((kernel.var().id(), form, dtype), || make()?.to_dtype(dtype))
+    }
+
+    /// The parameter in `dtype`. `make` is called the first time.
+    pub(crate) fn cast(
+        &self,
+        parameter: &Parameter,
+        dtype: DType,
+        make: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let kept = self.casts.get((parameter.var().id(), dtype), make)?;
+        Ok(Tensor::clone(&kept))
     }
 
     /// The linear layer with this weight. `make` is called the first time.

@@ -2,6 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::Parameters;
+
 /// Added to each eigenvalue, so that directions in which the patches hardly differ are not amplified to noise.
 /// Its unit is the square of the images' unit.
 const EPSILON: f64 = 1e-2;
@@ -35,6 +37,18 @@ const CHUNK: usize = 50;
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
+    whitening_kernels_with(images, side, EPSILON)
+}
+
+/// [`whitening_kernels`] with another number than 0.01 added to the eigenvalues. Its unit is the square of the images'
+/// unit.
+///
+/// # Errors
+/// As [`whitening_kernels`], and if `epsilon` is not positive.
+pub fn whitening_kernels_with(images: &Tensor, side: usize, epsilon: f64) -> Result<Tensor> {
+    if !(epsilon > 0.0 && epsilon.is_finite()) {
+        bail!("what is added to the eigenvalues must be a positive number, got {epsilon}")
+    }
     let (batch, channels, height, width) = images.dims4()?;
     if batch == 0 || side == 0 || height < side || width < side {
         bail!("images of {:?} have no patch of {side}x{side} to whiten", images.dims())
@@ -54,10 +68,20 @@ pub fn whitening_kernels(images: &Tensor, side: usize) -> Result<Tensor> {
         // change that component's sign.
         let larger = |a: f64, b: &f64| if b.abs() > a.abs() { *b } else { a };
         let sign = vector.iter().fold(0.0, larger).signum();
-        let scale = sign / (values[at].max(0.0) + EPSILON).sqrt();
+        let scale = sign / (values[at].max(0.0) + epsilon).sqrt();
         kernels.extend(vector.iter().map(|value| (value * scale) as f32));
     }
     Tensor::from_vec(kernels, (n, channels, side, side), &Device::Cpu)
+}
+
+/// Gives the layer `whiten` of a network these kernels, and freezes them.
+pub(crate) fn keep_whitening(parameters: &Parameters, kernels: &Tensor) -> Result<()> {
+    let Some(weight) = parameters.get("whiten.weight") else {
+        bail!("the network has no layer `whiten`")
+    };
+    weight.set(&kernels.to_device(weight.var().device())?)?;
+    parameters.freeze(weight.path())?;
+    Ok(())
 }
 
 /// The covariance of the patches, `[n, n]` row by row, for patches of `n` values.
@@ -178,6 +202,23 @@ mod tests {
             }
         }
         assert!(covariance[0][0] > 0.999);
+    }
+
+    /// A kernel is an eigenvector over `sqrt(v + epsilon)`, so `v` follows from the norms at two epsilons.
+    #[test]
+    fn a_larger_epsilon_makes_smaller_kernels_of_the_same_direction() {
+        let images = images();
+        let norms = |epsilon: f64| {
+            let kernels = whitening_kernels_with(&images, 2, epsilon).unwrap();
+            let rows = kernels.flatten_from(1).unwrap().to_dtype(DType::F64).unwrap();
+            rows.sqr().unwrap().sum(1).unwrap().to_vec1::<f64>().unwrap()
+        };
+        let (small, large) = (norms(1e-3), norms(0.5));
+        for (small, large) in small.iter().zip(&large) {
+            assert!((1.0 / large - 1.0 / small - 0.499).abs() < 1e-3, "{small} and {large}");
+        }
+        assert!(small.is_sorted() && small.len() == 12);
+        assert!(whitening_kernels_with(&images, 2, 0.0).is_err());
     }
 
     #[test]

@@ -283,7 +283,8 @@ impl CustomOp2 for Conv2d {
         kernel_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (x, kernel) = (Array::new(x, x_layout), Array::new(kernel, kernel_layout));
-        cuda::conv_output(x, kernel, None, self.activation, &self.shape, self.options.on_cuda())
+        let then = cuda::Finish { bias: None, residual: None, activation: self.activation };
+        cuda::conv_output(x, kernel, &then, &self.shape, self.options.on_cuda())
     }
 
     fn bwd(
@@ -330,7 +331,8 @@ impl CustomOp3 for Conv2d {
     ) -> Result<(CudaStorage, Shape)> {
         let (x, kernel) = (Array::new(x, x_layout), Array::new(kernel, kernel_layout));
         let bias = Some(Array::new(bias, bias_layout));
-        cuda::conv_output(x, kernel, bias, self.activation, &self.shape, self.options.on_cuda())
+        let then = cuda::Finish { bias, residual: None, activation: self.activation };
+        cuda::conv_output(x, kernel, &then, &self.shape, self.options.on_cuda())
     }
 
     fn bwd(

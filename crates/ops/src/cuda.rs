@@ -27,6 +27,7 @@ mod local_response_norm;
 mod modules;
 pub(crate) mod optimizer_step;
 mod pool;
+mod random;
 mod rearrange;
 mod resample;
 mod size;
@@ -39,12 +40,12 @@ pub(crate) use activation::{curve, curve_gradient, relu_gradient};
 pub(crate) use array::{Array, kept};
 pub(crate) use attention::{Scores, attention, attention_gradients};
 pub(crate) use batch_norm::{
-    Normalization, add_residual, affine_gradient, input_gradient as batch_norm_input_gradient,
-    moments, move_statistics, normalize,
+    Normalization, affine_gradient, input_gradient as batch_norm_input_gradient, moments,
+    move_statistics, normalize,
 };
 pub use capture::Captured;
 pub(crate) use conv::{
-    input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
+    Finish, input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
     output as conv_output,
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
@@ -60,8 +61,9 @@ pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use loading::{Translation, load_kernels};
 pub(crate) use local_response_norm::{local_response_norm, local_response_norm_gradient};
 pub(crate) use pool::{Positions, average, average_gradient, max, max_and_positions, max_gradient};
+pub(crate) use random::{kept as random_kept, row_factors};
 pub(crate) use rearrange::{mul, rearrange};
 pub(crate) use resample::resample;
 pub(crate) use softmax::{softmax, softmax_gradient};
-pub(crate) use sums::{sum_columns, sums_of_squares};
+pub(crate) use sums::sum_columns;
 pub use upload::{upload, upload_pixels};

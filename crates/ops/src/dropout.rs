@@ -1,11 +1,11 @@
-//! Dropout from a seeded generator.
+//! Dropout and stochastic depth from a seeded generator.
 //!
 //! candle draws dropout masks from a generator that cannot be seeded on the CPU, so a run with its dropout
 //! cannot be repeated.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
 use rand::Rng;
 
 #[cfg(feature = "cuda")]
@@ -13,7 +13,7 @@ use crate::cuda::{self, Array};
 use crate::emulated::{is_emulated, widened};
 use crate::storage::{elements, stored, with_float};
 use crate::tape::{Footprint, apply2};
-use crate::{Generator, check};
+use crate::{Generator, cast, check, mul};
 use candle_vision_kernels::dropout as kernels;
 
 /// Sets each element to zero with the given probability and scales the others by
@@ -48,7 +48,7 @@ pub fn dropout(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tens
     if probability == 0.0 {
         return Ok(x.clone());
     }
-    let keep = Tensor::from_vec(keep_mask(x.elem_count(), probability, rng), x.dims(), x.device())?;
+    let keep = keep_mask(x.elem_count(), probability, rng, x.device())?.reshape(x.dims())?;
     let op = Keep { scale: scale(probability) };
     if is_emulated(x) {
         return apply2(&widened(x)?.contiguous()?, &keep, op)?.to_dtype(x.dtype());
@@ -58,10 +58,74 @@ pub fn dropout(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tens
 
 const NAME: &str = "dropout";
 
+/// Sets each row to zero with the given probability and scales the others by `1 / (1 - probability)` (stochastic depth,
+/// Huang et al. 2016, in torchvision's mode `row`). A row is what belongs to one index of the first dimension.
+///
+/// Which rows are kept depends only on the generator, with one number in `0.0..1.0` per row. The same generator state
+/// keeps the same rows on any device. A probability of 0 draws nothing.
+///
+/// # Shapes
+/// - `x`: `[batch, ..]`, floats
+/// - `probability`: a fraction in `0.0..1.0`
+///
+/// # Errors
+/// If `probability` is out of its range, or `x` holds no floats or has no dimension.
+///
+/// # Example
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_ops::{Generator, drop_rows};
+/// use rand_chacha::rand_core::SeedableRng;
+///
+/// let x = Tensor::ones((8, 2), DType::F32, &Device::Cpu)?;
+/// let y = drop_rows(&x, 0.5, &mut Generator::seed_from_u64(7))?;
+/// assert!(y.to_vec2::<f32>()?.iter().all(|row| row == &[0.0, 0.0] || row == &[2.0, 2.0]));
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn drop_rows(x: &Tensor, probability: f64, rng: &mut Generator) -> Result<Tensor> {
+    check::float(ROWS, x)?;
+    if !(0.0..1.0).contains(&probability) {
+        bail!("{ROWS}: the probability is a fraction in 0..1, got {probability}")
+    }
+    let Some(&rows) = x.dims().first() else { bail!("{ROWS}: a single number has no rows") };
+    if probability == 0.0 {
+        return Ok(x.clone());
+    }
+    let mut shape = vec![1; x.rank()];
+    shape[0] = rows;
+    let factors = row_factors(rows, 1.0 - probability, rng, x.device())?;
+    mul(x, &cast(&factors.reshape(shape)?, x.dtype())?)
+}
+
+const ROWS: &str = "drop_rows";
+
 /// The mask: 1 where an element is kept, otherwise 0.
-fn keep_mask(count: usize, probability: f64, rng: &mut Generator) -> Vec<u8> {
+fn keep_mask(
+    count: usize,
+    probability: f64,
+    rng: &mut Generator,
+    device: &Device,
+) -> Result<Tensor> {
     let threshold = (probability * 2f64.powi(32)) as u64;
-    (0..count).map(|_| u8::from(u64::from(rng.next_u32()) >= threshold)).collect()
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return cuda::random_kept(device, count, threshold, rng);
+    }
+    let keep = (0..count).map(|_| u8::from(u64::from(rng.next_u32()) >= threshold));
+    Tensor::from_vec(keep.collect(), count, device)
+}
+
+/// `[rows]`: 0, or what makes up for it, with the probability `kept`.
+fn row_factors(rows: usize, kept: f64, rng: &mut Generator, device: &Device) -> Result<Tensor> {
+    let factor = (1.0 / kept) as f32;
+    // Below this are as many of the numbers with 53 bits as fractions of 53 bits are below `kept`.
+    let threshold = (kept * 2f64.powi(53)).ceil() as u64;
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return cuda::row_factors(device, rows, threshold, factor, rng);
+    }
+    let factors = (0..rows).map(|_| if rng.next_u64() >> 11 < threshold { factor } else { 0.0 });
+    Tensor::from_vec(factors.collect(), rows, device)
 }
 
 fn scale(probability: f64) -> f64 {

@@ -123,6 +123,7 @@ mod padding;
 mod prepared_conv2d;
 mod prepared_linear;
 mod rearrange;
+mod repetition;
 mod scale;
 mod shape;
 mod slice;
@@ -157,7 +158,7 @@ pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 pub use cuda::{
     Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
 };
-pub use dropout::dropout;
+pub use dropout::{drop_rows, dropout};
 pub use graphs::{cuda_graphs, set_cuda_graphs};
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
@@ -172,13 +173,14 @@ pub use mean::mean;
 pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
-    AdamStep, AdamUpdate, Finite, SgdStep, SgdUpdate, adam_steps, sgd_steps, sum_of_squares,
-    sums_of_squares,
+    AdamStep, AdamUpdate, Finite, GradScale, SgdStep, SgdUpdate, adam_steps, adam_steps_scaled,
+    sgd_steps, sgd_steps_scaled, sum_of_squares, sums_of_squares,
 };
 pub use pad::{PadConfig, PadMode, pad};
 pub use padding::{Padding2d, PerAxis};
 pub use prepared_conv2d::PreparedConv2d;
 pub use prepared_linear::PreparedLinear;
+pub use repetition::{Repetition, Turn};
 pub use scale::scale;
 pub use shape::{permute, reshape, transpose};
 pub use slice::{slice, split};

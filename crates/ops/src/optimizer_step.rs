@@ -6,12 +6,14 @@
 
 mod composed;
 mod finite;
+mod grad_scale;
 mod in_place;
 #[cfg(test)]
 mod tests;
 
 pub use candle_vision_kernels::optimizer_step::{AdamStep, SgdStep};
 pub use finite::Finite;
+pub use grad_scale::GradScale;
 
 #[cfg(feature = "cuda")]
 use candle_core::DType;
@@ -81,15 +83,36 @@ pub struct AdamUpdate<'a> {
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn sgd_steps(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
+    sgd_of(updates, None)
+}
+
+/// As [`sgd_steps`], with all gradients multiplied by `scale` as well. No step is taken if the scale says that the
+/// gradients must not be used. Everything is finite then.
+///
+/// # Errors
+/// As [`sgd_steps`], or if the device fails.
+pub fn sgd_steps_scaled(updates: &[SgdUpdate<'_>], scale: &GradScale) -> Result<Finite> {
+    if let Some(scale) = scale.on_device() {
+        return sgd_of(updates, Some(scale));
+    }
+    let Some(factor) = scale.factor()? else { return Ok(Finite::known(None)) };
+    let mut updates = updates.to_vec();
+    updates.iter_mut().for_each(|update| update.step.grad_scale *= factor);
+    sgd_of(&updates, None)
+}
+
+/// `scale` is what the device has computed for its kernels.
+fn sgd_of(updates: &[SgdUpdate<'_>], scale: Option<&Tensor>) -> Result<Finite> {
     for update in updates {
         check_operands(SGD, update.parameter, update.grad, update.buffer.as_slice())?;
     }
-    match one_device(SGD, updates.iter().map(|update| update.parameter.as_tensor()))? {
+    let tensors = updates.iter().map(|update| update.parameter.as_tensor());
+    match one_device(SGD, tensors.chain(scale))? {
         None => Ok(Finite::known(None)),
         Some(Device::Cpu) => in_place::sgd(updates),
         #[cfg(feature = "cuda")]
         Some(Device::Cuda(device)) => {
-            cuda::optimizer_step::sgd(device, updates).map(Finite::on_device)
+            cuda::optimizer_step::sgd(device, updates, scale).map(Finite::on_device)
         }
         Some(_) => composed::sgd(updates),
     }
@@ -101,16 +124,37 @@ pub fn sgd_steps(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
 /// If shapes or number types differ, the parameters are on several devices, or a variable is not
 /// contiguous. Shapes, types and devices are checked before anything is changed.
 pub fn adam_steps(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
+    adam_of(updates, None)
+}
+
+/// As [`adam_steps`], with all gradients multiplied by `scale` as well. No step is taken if the scale says that the
+/// gradients must not be used. Everything is finite then.
+///
+/// # Errors
+/// As [`adam_steps`], or if the device fails.
+pub fn adam_steps_scaled(updates: &[AdamUpdate<'_>], scale: &GradScale) -> Result<Finite> {
+    if let Some(scale) = scale.on_device() {
+        return adam_of(updates, Some(scale));
+    }
+    let Some(factor) = scale.factor()? else { return Ok(Finite::known(None)) };
+    let mut updates = updates.to_vec();
+    updates.iter_mut().for_each(|update| update.step.grad_scale *= factor);
+    adam_of(&updates, None)
+}
+
+/// `scale` is what the device has computed for its kernels.
+fn adam_of(updates: &[AdamUpdate<'_>], scale: Option<&Tensor>) -> Result<Finite> {
     for update in updates {
         let moments = [update.first_moment, update.second_moment];
         check_operands(ADAM, update.parameter, update.grad, &moments)?;
     }
-    match one_device(ADAM, updates.iter().map(|update| update.parameter.as_tensor()))? {
+    let tensors = updates.iter().map(|update| update.parameter.as_tensor());
+    match one_device(ADAM, tensors.chain(scale))? {
         None => Ok(Finite::known(None)),
         Some(Device::Cpu) => in_place::adam(updates),
         #[cfg(feature = "cuda")]
         Some(Device::Cuda(device)) => {
-            cuda::optimizer_step::adam(device, updates).map(Finite::on_device)
+            cuda::optimizer_step::adam(device, updates, scale).map(Finite::on_device)
         }
         Some(_) => composed::adam(updates),
     }
@@ -162,8 +206,9 @@ pub fn sums_of_squares(tensors: &[&Tensor]) -> Result<f64> {
         None => Ok(0.0),
         Some(Device::Cpu) => tensors.iter().map(|x| sum_of_squares(x)).sum(),
         #[cfg(feature = "cuda")]
-        Some(Device::Cuda(_)) if tensors.iter().all(|x| x.dtype() == DType::F32) => {
-            cuda::sums_of_squares(tensors)
+        Some(Device::Cuda(device)) if tensors.iter().all(|x| x.dtype() == DType::F32) => {
+            let scale = cuda::optimizer_step::grad_scale(device, tensors, f64::INFINITY, None)?;
+            scale.get(0)?.to_scalar()
         }
         Some(_) => composed::sums_of_squares(tensors)?.to_scalar(),
     }

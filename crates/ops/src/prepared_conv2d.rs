@@ -51,8 +51,9 @@ impl PreparedConv2d {
         }
         // Copies, because training changes a variable's own memory.
         let copied = |tensor: &Tensor| tensor.detach().copy();
+        let kernel = copied(&kernel.contiguous()?)?;
         Ok(Self {
-            kernel: copied(&kernel.contiguous()?)?,
+            kernel: if kernel.device().is_cuda() { channels_last(&kernel)? } else { kernel },
             bias: bias.map(copied).transpose()?,
             config: *config,
             prepared: PreparedKernel::default(),
@@ -101,6 +102,24 @@ impl PreparedConv2d {
         Self::new(&folded.to_dtype(of_kernel)?, Some(&shift.to_dtype(of_kernel)?), config)
     }
 
+    /// The same for maps of `dtype`. Kernels for `f16` and `bf16` are on CUDA devices alone.
+    ///
+    /// # Errors
+    /// If the device cannot cast.
+    pub fn to_dtype(self, dtype: DType) -> Result<Self> {
+        if self.kernel.dtype() == dtype {
+            return Ok(self);
+        }
+        let Self { kernel, bias, config, .. } = self;
+        let kernel = if kernel.device().is_cuda() {
+            channels_last(&kernel.contiguous()?.to_dtype(dtype)?)?
+        } else {
+            kernel.to_dtype(dtype)?
+        };
+        let bias = bias.map(|bias| bias.to_dtype(dtype)).transpose()?;
+        Ok(Self { kernel, bias, config, prepared: PreparedKernel::default() })
+    }
+
     /// `activation(convolution of x + bias + residual)`. The residual is optional.
     ///
     /// # Shapes
@@ -135,6 +154,11 @@ impl PreparedConv2d {
 }
 
 const NAME: &str = "prepared conv2d";
+
+/// The kernel in the order `[out, height, width, in / groups]` in memory, which a CUDA device reads.
+fn channels_last(kernel: &Tensor) -> Result<Tensor> {
+    kernel.permute((0, 2, 3, 1))?.contiguous()?.permute((0, 3, 1, 2))
+}
 
 struct Forward<'a> {
     conv: &'a PreparedConv2d,
@@ -172,20 +196,8 @@ impl Forward<'_> {
         let kernel = cuda::kept(&self.conv.kernel);
         let bias = self.conv.bias.as_ref().map(cuda::kept);
         let bias = bias.as_ref().map(|bias| bias.array()).transpose()?;
-        let Some(residual) = residual else {
-            return cuda::conv_output(
-                x,
-                kernel.array()?,
-                bias,
-                self.activation,
-                &self.shape,
-                options,
-            );
-        };
-        let plain = Activation::Identity;
-        let (y, shape) = cuda::conv_output(x, kernel.array()?, bias, plain, &self.shape, options)?;
-        let layout = Layout::contiguous(&shape);
-        cuda::add_residual(Array::new(&y, &layout), residual, self.activation)
+        let then = cuda::Finish { bias, residual, activation: self.activation };
+        cuda::conv_output(x, kernel.array()?, &then, &self.shape, options)
     }
 
     fn compute<T: Float>(

@@ -3,6 +3,8 @@
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, bail};
 
+use crate::Generator;
+
 /// A CUDA device set up for training, in a build with the feature `cuda`.
 ///
 /// # Errors
@@ -51,6 +53,20 @@ impl Captured {
     ) -> std::result::Result<(T, Self), E> {
         let why = "capture: built without the feature `cuda` of candle-vision-ops";
         Err(Error::Msg(why.to_owned()).into())
+    }
+
+    /// Number of words that the work which this thread captures has drawn on the device so far. This build captures
+    /// nothing.
+    pub fn drawn_words() -> u64 {
+        0
+    }
+
+    /// Sets the generator that the following launches draw from.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn draw_from(&mut self, _generator: &Generator) -> Result<()> {
+        match self.0 {}
     }
 
     /// Launches the work.

@@ -5,65 +5,38 @@
 //! graph reads it, sends the optimizer's new numbers, and launches the graph. The results are the same, bit for bit.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::AuxiliaryOutputs;
-use candle_vision_ops::{Captured, backward, cuda_graphs};
+use candle_vision_ops::{Captured, GradScale, Repetition, Turn, backward, backward_from};
 
+use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, Updated};
-use crate::training_step::{Found, Step};
+use crate::training_step::{Found, NotFinite, Step};
 use crate::{Error, Result};
 
 /// Number of plain steps of the same form before one is captured. They load kernels, choose algorithms and make what the
 /// optimizer keeps.
 const PLAIN_STEPS: usize = 3;
 
-/// Whether steps are captured, and how far that has come.
-#[derive(Debug, Default)]
+/// Whether steps are captured, and what was.
+#[derive(Debug)]
 pub(crate) struct StepCapture {
-    state: State,
+    repetition: Repetition<CapturedStep>,
     /// Why steps are not captured, until it was reported.
     reason: Option<String>,
     /// Number of steps that a graph took.
     pub(crate) steps: usize,
 }
 
-#[derive(Debug, Default)]
-enum State {
-    /// Plain steps so far, all of this form.
-    #[default]
-    New,
-    Plain(Form, usize),
-    Captured(Form, Box<CapturedStep>),
-    /// It is not to be tried again.
-    Refused,
-}
-
-/// What must not change from step to step.
-#[derive(Debug, Clone, PartialEq)]
-struct Form {
-    images: Vec<usize>,
-    dtype: DType,
-}
-
-impl Form {
-    fn of(batch: &Batch) -> Self {
-        Self { images: batch.images.dims().to_vec(), dtype: batch.images.dtype() }
-    }
-
-    /// Whether it is that of an epoch's last batch, which has fewer images.
-    fn is_part_of(&self, other: &Self) -> bool {
-        let is_smaller = self.images.first() < other.images.first();
-        is_smaller && self.images.get(1..) == other.images.get(1..) && self.dtype == other.dtype
-    }
-}
-
 impl StepCapture {
+    pub(crate) fn new() -> Self {
+        Self { repetition: Repetition::after(PLAIN_STEPS), reason: None, steps: 0 }
+    }
+
     /// Forgets what was captured, because the next steps are others.
     pub(crate) fn reset(&mut self) {
-        if !matches!(self.state, State::Refused) {
-            self.state = State::New;
-        }
+        self.repetition.reset();
     }
 
     /// Why steps are not captured. It is told once.
@@ -78,59 +51,55 @@ impl StepCapture {
         step: &Step<'_>,
         batch: &Batch,
         optimizer: &mut dyn Optimizer,
+        loss_scale: Option<&mut LossScale>,
         obstacle: Option<&str>,
-    ) -> Result<Option<Found>> {
-        let device = batch.images.device();
-        if !device.is_cuda() || !cuda_graphs() || matches!(self.state, State::Refused) {
-            return Ok(None);
-        }
-        let is_other = !optimizer.is_capturable();
-        let of_optimizer = is_other.then_some("the optimizer has operations of its own");
-        if let Some(obstacle) = obstacle.or(of_optimizer) {
-            self.refuse(obstacle.to_owned());
-            return Ok(None);
-        }
-        let form = Form::of(batch);
-        match &mut self.state {
-            State::Captured(known, captured) if *known == form => {
-                self.steps += 1;
-                captured.repeat(batch, optimizer).map(Some)
-            }
-            // The last batch of an epoch may be smaller. The graph is kept for the next epoch.
-            State::Captured(..) => Ok(None),
-            State::Plain(known, steps) if *known == form && *steps >= PLAIN_STEPS => {
-                match CapturedStep::new(step, batch, optimizer) {
-                    Ok(mut captured) => {
-                        let found = captured.first(batch)?;
+    ) -> Result<Option<Result<Found, NotFinite>>> {
+        match self.repetition.turn(&batch.images) {
+            Turn::Plain => Ok(None),
+            Turn::Capture => {
+                let is_other = !optimizer.is_capturable();
+                let of_optimizer = is_other.then_some("the optimizer has operations of its own");
+                let captured = match obstacle.or(of_optimizer) {
+                    Some(obstacle) => Err(obstacle.to_owned()),
+                    None => CapturedStep::new(step, batch, optimizer, loss_scale.as_deref())
+                        .map_err(|error| first_line(&error)),
+                };
+                match captured {
+                    Ok(captured) => {
                         self.steps += 1;
-                        self.state = State::Captured(form, Box::new(captured));
+                        let found = captured.found(step, batch, optimizer, loss_scale)?;
+                        self.repetition.keep(&batch.images, captured);
                         Ok(Some(found))
                     }
-                    Err(error) => {
-                        // The driver's errors may go on with a backtrace.
-                        let text = error.to_string();
-                        self.refuse(text.lines().next().unwrap_or_default().to_owned());
+                    Err(reason) => {
+                        self.refuse(reason);
                         Ok(None)
                     }
                 }
             }
-            State::Plain(known, steps) if *known == form => {
-                *steps += 1;
-                Ok(None)
+            Turn::Repeat(captured) => {
+                captured.prepare(step, batch, loss_scale.as_deref())?;
+                if let Err(error) = captured.launch_with(step, optimizer) {
+                    // As when memory runs out.
+                    optimizer.take_back_step();
+                    self.refuse(first_line(&error));
+                    return Ok(None);
+                }
+                self.steps += 1;
+                captured.found(step, batch, optimizer, loss_scale).map(Some)
             }
-            State::Plain(known, _) if form.is_part_of(known) => Ok(None),
-            State::New | State::Plain(..) => {
-                self.state = State::Plain(form, 1);
-                Ok(None)
-            }
-            State::Refused => Ok(None),
         }
     }
 
     fn refuse(&mut self, reason: String) {
-        self.state = State::Refused;
+        self.repetition.refuse();
         self.reason = Some(reason);
     }
+}
+
+/// The driver's errors may go on with a backtrace.
+fn first_line(error: &Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// A step in a graph, with the tensors that it reads and writes.
@@ -139,9 +108,17 @@ struct CapturedStep {
     // The results lie in the graph's memory, so they are dropped before it.
     results: Results,
     work: Captured,
+    inputs: Inputs,
+}
+
+/// What a step reads besides the network.
+#[derive(Debug)]
+struct Inputs {
     /// `[batch, height, width, channels]`.
     images: Tensor,
     labels: Tensor,
+    /// `[1]`: what the loss is multiplied by.
+    loss_scale: Option<Tensor>,
 }
 
 #[derive(Debug)]
@@ -150,6 +127,7 @@ struct Results {
     logits: Tensor,
     updated: Updated,
     grads: Grads,
+    scale: Option<GradScale>,
 }
 
 /// The gradients that the graph computes. The optimizer asks which there are.
@@ -162,52 +140,88 @@ impl std::fmt::Debug for Grads {
 }
 
 impl CapturedStep {
-    fn new(step: &Step<'_>, batch: &Batch, optimizer: &mut dyn Optimizer) -> Result<Self> {
-        let device = batch.images.device().clone();
-        let images = in_order(batch)?.copy()?;
-        let labels = batch.labels.copy()?;
-        let placed = Batch {
-            images: images.permute((0, 3, 1, 2))?,
-            labels: labels.clone(),
-            indices: batch.indices.clone(),
+    /// Captures the step and takes it with `batch`.
+    fn new(
+        step: &Step<'_>,
+        batch: &Batch,
+        optimizer: &mut dyn Optimizer,
+        loss_scale: Option<&LossScale>,
+    ) -> Result<Self> {
+        let device = batch.images.device();
+        // Steps may have been skipped so far.
+        optimizer.make_state()?;
+        let inputs = Inputs {
+            images: in_order(batch)?.copy()?,
+            labels: batch.labels.copy()?,
+            loss_scale: loss_scale.map(|scale| one_number(scale, device)).transpose()?,
         };
         // If something fails later, the step was not taken.
         let mut was_counted = false;
-        let captured = capture(&device, step, &placed, optimizer, &mut was_counted);
+        let captured =
+            Captured::new(device, || capture(step, &inputs, optimizer, &mut was_counted));
         if captured.is_err() && was_counted {
             optimizer.take_back_step();
         }
         let (results, work) = captured?;
-        Ok(Self { results, work, images, labels })
+        Ok(Self { results, work, inputs })
     }
 
-    /// Takes the step that was captured.
-    fn first(&mut self, batch: &Batch) -> Result<Found> {
-        self.work.launch()?;
-        self.found(batch)
+    /// Lays out what the next step reads.
+    fn prepare(
+        &mut self,
+        step: &Step<'_>,
+        batch: &Batch,
+        loss_scale: Option<&LossScale>,
+    ) -> Result<()> {
+        let Inputs { images, labels, loss_scale: scale } = &self.inputs;
+        images.slice_set(&in_order(batch)?, 0, 0)?;
+        labels.slice_set(&batch.labels, 0, 0)?;
+        if let (Some(place), Some(loss_scale)) = (scale, loss_scale) {
+            place.slice_set(&one_number(loss_scale, place.device())?, 0, 0)?;
+        }
+        Ok(self.work.draw_from(step.pass().generator())?)
     }
 
     /// Takes another step.
-    fn repeat(&mut self, batch: &Batch, optimizer: &mut dyn Optimizer) -> Result<Found> {
-        self.images.slice_set(&in_order(batch)?, 0, 0)?;
-        self.labels.slice_set(&batch.labels, 0, 0)?;
-        let grads = &self.results.grads.0;
+    fn launch_with(&mut self, step: &Step<'_>, optimizer: &mut dyn Optimizer) -> Result<()> {
+        let Results { grads, scale, .. } = &self.results;
         // What it returns is empty: the graph writes the flags.
-        self.work.launch_with(|| optimizer.update(grads, 1.0).map(drop))?;
-        self.found(batch)
+        self.work.launch_with(|| step.update_by(&grads.0, scale.as_ref(), optimizer).map(drop))
     }
 
     /// Copies of the results, which the next launch overwrites.
-    fn found(&self, batch: &Batch) -> Result<Found> {
-        let Results { loss, logits, updated, .. } = &self.results;
-        Ok(Found {
+    fn found(
+        &self,
+        step: &Step<'_>,
+        batch: &Batch,
+        optimizer: &mut dyn Optimizer,
+        loss_scale: Option<&mut LossScale>,
+    ) -> Result<Result<Found, NotFinite>> {
+        let Results { loss, logits, updated, grads, scale } = &self.results;
+        let mut found = Found {
             loss: loss.copy()?,
             logits: Some(logits.copy()?),
             labels: batch.labels.clone(),
             updated: Some(updated.copied()?),
             foreign_op: None,
-        })
+        };
+        if let (Some(loss_scale), Some(scale)) = (loss_scale, scale) {
+            let (factor, applies) = (loss_scale.factor(), scale.factor()?.is_some());
+            loss_scale.update(applies);
+            if !applies {
+                optimizer.take_back_step();
+                found.updated = None;
+                if let Err(cause) = step.check_scale(loss_scale, factor, &grads.0)? {
+                    return Ok(Err(cause));
+                }
+            }
+        }
+        Ok(Ok(found))
     }
+}
+
+fn one_number(scale: &LossScale, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::new(&[scale.factor() as f32], device)?)
 }
 
 /// The images in the order of their memory.
@@ -219,27 +233,32 @@ fn in_order(batch: &Batch) -> Result<Tensor> {
     Ok(images)
 }
 
+/// The work of a step, as `Step::run` does it.
 fn capture(
-    device: &Device,
     step: &Step<'_>,
-    batch: &Batch,
+    inputs: &Inputs,
     optimizer: &mut dyn Optimizer,
     was_counted: &mut bool,
-) -> Result<(Results, Captured)> {
-    Captured::new(device, || {
-        let mut pass = step.pass();
-        let outputs = step.model.forward_auxiliary(&batch.images, &mut pass);
-        // Looked at first: sending what was drawn may be what failed.
-        if pass.has_drawn() {
-            // The numbers would be the same in each repetition.
-            let reason = "the network draws random numbers in each step, as dropout does";
-            return Err(Error::from(candle_core::Error::Msg(reason.to_owned())));
-        }
-        let AuxiliaryOutputs { logits, auxiliary } = outputs?;
-        let loss = step.loss_of(&logits, &auxiliary, &batch.labels)?;
-        let grads = backward(&loss)?;
-        *was_counted = true;
-        let updated = optimizer.update(&grads, 1.0)?;
-        Ok(Results { loss: loss.detach(), logits: logits.detach(), updated, grads: Grads(grads) })
-    })
+) -> Result<Results> {
+    let mut pass = step.pass();
+    let images = inputs.images.permute((0, 3, 1, 2))?;
+    let outputs = step.model.forward_auxiliary(&images, &mut pass);
+    // Looked at first: sending what was drawn may be what failed.
+    if pass.generator().get_word_pos() != u128::from(Captured::drawn_words()) {
+        // The numbers would be the same in each repetition.
+        let reason = "a layer draws its random numbers on the host";
+        return Err(Error::from(candle_core::Error::Msg(reason.to_owned())));
+    }
+    let AuxiliaryOutputs { logits, auxiliary } = outputs?;
+    let loss = step.loss_of(&logits, &auxiliary, &inputs.labels)?;
+    let loss_scale = inputs.loss_scale.as_ref().map(|scale| scale.reshape(())).transpose()?;
+    let grads = match &loss_scale {
+        None => backward(&loss)?,
+        Some(scale) => backward_from(&loss, &scale.to_dtype(loss.dtype())?)?,
+    };
+    let scale = step.grad_scale(&grads, loss_scale.as_ref())?;
+    *was_counted = true;
+    let updated = step.update_by(&grads, scale.as_ref(), optimizer)?;
+    let (loss, logits) = (loss.detach(), logits.detach());
+    Ok(Results { loss, logits, updated, grads: Grads(grads), scale })
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Result;
 use crate::error::require;
 use crate::loss::CrossEntropy;
+use crate::loss_scale::LossScale;
 use crate::monitor::{Measured, VAL_ACCURACY};
 use crate::optim::require_rate;
 use crate::parts::{Parts, undescribed};
@@ -83,9 +84,19 @@ pub struct TrainerConfig {
     /// Validate a running average of the weights instead of the weights, and keep it as the best network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaConfig>,
+    /// Test-time augmentation in validation. Then loss, accuracy and metrics are those of the averaged logits.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "tta")]
+    pub tta: Option<Description>,
+    /// In how many of the last epochs validation has test-time augmentation. By default it has it in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tta_epochs: Option<usize>,
     /// Largest norm of all gradients together. Gradients with a larger norm are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_clip_norm: Option<f64>,
+    /// First factor of the loss with the precision `f16`, a power of two, as `init_scale` of PyTorch's `GradScaler`. The
+    /// run finds the best one by itself. Default 65536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
     /// Seed of the random numbers for dropout.
     #[serde(default)]
     pub seed: u64,
@@ -167,6 +178,10 @@ fn loss<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Description, D::Er
     deserializer.deserialize_any(Table("{ name = \"cross_entropy\", label_smoothing = 0.1 }"))
 }
 
+fn tta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Description>, D::Error> {
+    deserializer.deserialize_any(Table("{ name = \"mirror\" }")).map(Some)
+}
+
 fn constant() -> Description {
     Constant::new().into()
 }
@@ -201,7 +216,10 @@ impl TrainerConfig {
             freeze: None,
             early_stop: None,
             ema: None,
+            tta: None,
+            tta_epochs: None,
             grad_clip_norm: None,
+            loss_scale: None,
             seed: 0,
             limit_batches: None,
             check_gradients: true,
@@ -276,9 +294,24 @@ impl TrainerConfig {
         Self { ema: Some(ema), ..self }
     }
 
+    /// Sets the test-time augmentation of the validation.
+    pub fn tta(self, tta: impl Into<Description>) -> Self {
+        Self { tta: Some(tta.into()), ..self }
+    }
+
+    /// In how many of the last epochs validation has test-time augmentation.
+    pub fn tta_epochs(self, epochs: usize) -> Self {
+        Self { tta_epochs: Some(epochs), ..self }
+    }
+
     /// Largest norm of all gradients together.
     pub fn grad_clip_norm(self, norm: f64) -> Self {
         Self { grad_clip_norm: Some(norm), ..self }
+    }
+
+    /// First factor of the loss with the precision `f16`, a power of two.
+    pub fn loss_scale(self, scale: f64) -> Self {
+        Self { loss_scale: Some(scale), ..self }
     }
 
     /// Seed of the random numbers for dropout.
@@ -320,11 +353,21 @@ impl TrainerConfig {
         schedule.monitor(&measured)?;
         self.check_monitors(&measured)?;
         let or_not = |description: Option<Description>| description.unwrap_or_else(undescribed);
+        let param_groups = self.param_groups.iter().map(|group| {
+            let own =
+                group.optimizer.as_ref().map(|own| parts.optimizers.build(own)).transpose()?;
+            let described = own.and_then(|own| own.describe());
+            let optimizer = described.or_else(|| group.optimizer.clone());
+            Ok(ParamGroupConfig { optimizer, ..group.clone() })
+        });
+        let tta = self.tta.as_ref().map(|tta| parts.tta.build(tta)).transpose()?;
         Ok(Self {
+            param_groups: param_groups.collect::<Result<_>>()?,
             optimizer: or_not(optimizer.describe()),
             schedule: or_not(schedule.describe()),
             loss: or_not(loss.describe()),
             metrics: metrics.iter().map(|metric| or_not(metric.describe())).collect(),
+            tta: tta.map(|tta| or_not(tta.describe())),
             ..self.clone()
         })
     }
@@ -339,16 +382,27 @@ impl TrainerConfig {
     pub(crate) fn validate_own(&self) -> Result<()> {
         require(self.epochs > 0, "epochs", self.epochs, "at least 1")?;
         positive("grad_clip_norm", self.grad_clip_norm)?;
+        let counts = self.tta.is_some() || self.tta_epochs.is_none();
+        let expected = "not given unless there is a `tta`";
+        require(counts, "tta_epochs", self.tta_epochs.unwrap_or_default(), expected)?;
+        require(self.tta_epochs != Some(0), "tta_epochs", 0, "at least 1")?;
+        if let Some(scale) = self.loss_scale {
+            require(LossScale::is_possible(scale), "loss_scale", scale, LossScale::POSSIBLE)?;
+        }
         require(self.limit_batches != Some(0), "limit_batches", 0, "at least 1")?;
         for group in &self.param_groups {
             group.lr.map_or(Ok(()), |lr| require_rate("lr of a parameter group", lr))?;
+            let is_given = !group.prefix.is_empty() || group.pattern.is_some();
+            let expected = "the path of a part of the network, or there is a `pattern`";
+            require(is_given, "prefix of a parameter group", "not given", expected)?;
         }
         if let Some(freeze) = &self.freeze {
             positive("freeze.unfreeze_lr", freeze.unfreeze_lr)?;
         }
-        if let Some(EmaConfig { decay, every }) = self.ema {
+        if let Some(EmaConfig { decay, every, power, .. }) = self.ema {
             require((0.0..1.0).contains(&decay), "ema.decay", decay, "in 0..1, 1 excluded")?;
             require(every > 0, "ema.every", every, "at least 1")?;
+            positive("ema.power", power)?;
         }
         if let Some(EarlyStopConfig { patience, min_delta, .. }) = self.early_stop {
             require(patience > 0, "early_stop.patience", patience, "at least 1")?;

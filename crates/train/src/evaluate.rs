@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 use candle_vision_data::{Batch, DataLoader, Dataset, check_label};
-use candle_vision_models::{LayerHook, Model, Pass, Precision, PreparedLayers};
+use candle_vision_models::{EvalPasses, LayerHook, Model, Pass, Precision, PreparedLayers};
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::loss::{CrossEntropy, Loss, Mean};
 use crate::metrics::Metric;
 use crate::out_of_memory::explained;
 use crate::skipping::check_classes;
+use crate::tta::TestTimeAugmentation;
 use crate::unread::{Reading, Unread};
 use crate::{Error, Result};
 
@@ -71,6 +72,7 @@ pub struct Evaluator<'a> {
     loss: Option<&'a dyn Loss>,
     metrics: Option<&'a mut [Box<dyn Metric>]>,
     hooks: Option<&'a mut dyn LayerHook>,
+    tta: Option<&'a dyn TestTimeAugmentation>,
     limit: Option<usize>,
     precision: Precision,
 }
@@ -105,6 +107,7 @@ pub fn evaluate<'a>(model: &'a dyn Model, loader: &'a DataLoader) -> Evaluator<'
         loss: None,
         metrics: None,
         hooks: None,
+        tta: None,
         limit: None,
         precision: Precision::default(),
     }
@@ -113,7 +116,7 @@ pub fn evaluate<'a>(model: &'a dyn Model, loader: &'a DataLoader) -> Evaluator<'
 impl fmt::Debug for Evaluator<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("Evaluator");
-        fields.field("loss", &self.loss).field("limit", &self.limit);
+        fields.field("loss", &self.loss).field("limit", &self.limit).field("tta", &self.tta);
         fields.field("precision", &self.precision).finish_non_exhaustive()
     }
 }
@@ -132,6 +135,12 @@ impl<'a> Evaluator<'a> {
     /// Shows the layers' outputs to hooks, which may change them.
     pub fn with_hooks(self, hooks: &'a mut dyn LayerHook) -> Self {
         Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Averages the logits over views of each image. By default the network sees each image once, as it is. Hooks see
+    /// every view.
+    pub fn tta(self, tta: impl Into<Option<&'a dyn TestTimeAugmentation>>) -> Self {
+        Self { tta: tta.into(), ..self }
     }
 
     /// Largest number of batches. By default all batches are read.
@@ -175,7 +184,7 @@ impl<'a> Evaluator<'a> {
         self,
         mut progress: impl FnMut(usize, usize) -> Result<bool>,
     ) -> Result<Option<Evaluation>> {
-        let Self { model, loader, precision, mut hooks, .. } = self;
+        let Self { model, loader, precision, tta, mut hooks, .. } = self;
         let plain = CrossEntropy::new();
         let loss = self.loss.unwrap_or(&plain);
         let metrics = self.metrics.unwrap_or_default();
@@ -183,15 +192,22 @@ impl<'a> Evaluator<'a> {
         let batches = self.limit.unwrap_or(usize::MAX).min(loader.batches_per_epoch());
         let mut progress = |done| progress(done, batches);
         let mut answers = Reader::new(loader.dataset().as_ref(), model.spec().num_classes);
+        let passes = EvalPasses::new(model).precision(precision);
         let prepared = PreparedLayers::new();
-        let pass = || Pass::eval().precision(precision).with_prepared(&prepared);
         let mut unread = Unread::new(Reading::of(&model.parameters().device()));
         for batch in loader.epoch(0).take(batches) {
             let Batch { images, labels, indices } = batch?;
-            let logits = match &mut hooks {
-                None => in_pool(|| model.forward(&images, &mut pass()))?,
+            let mut forward = |images: &Tensor| match &mut hooks {
+                None => in_pool(|| passes.forward(images)),
                 // The forward pass may use another thread of the pool, which a hook need not allow.
-                Some(hooks) => model.forward(&images, &mut pass().with_hooks(*hooks))?,
+                Some(hooks) => {
+                    let pass = Pass::eval().precision(precision).with_prepared(&prepared);
+                    model.forward(images, &mut pass.with_hooks(*hooks))
+                }
+            };
+            let logits = match tta {
+                None => forward(&images)?,
+                Some(tta) => tta.logits(&images, &mut forward)?,
             };
             unread.push(Shown { logits, labels, indices });
             if unread.is_due() && !answers.read(&mut unread, loss, metrics, &mut progress)? {

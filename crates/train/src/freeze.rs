@@ -97,8 +97,9 @@ pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<
     let mut rest = ParamGroup::new(parameters);
     let mut groups = Vec::new();
     for settings in &config.param_groups {
-        let [mut under, others] = rest.split_by_prefix(&settings.prefix);
+        let [mut under, others] = rest.split(|parameter| settings.holds(parameter.path()));
         (under.lr, under.weight_decay) = (settings.lr, settings.weight_decay);
+        under.optimizer.clone_from(&settings.optimizer);
         groups.push(under);
         rest = others;
     }
@@ -109,13 +110,21 @@ pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<
     groups.into_iter().flat_map(ParamGroup::without_decay_of_vectors).collect()
 }
 
-/// Fails if a group's prefix names no part of the network. Otherwise a typing error would go unnoticed.
+/// Fails if a group's prefix or pattern stands for no part of the network. Otherwise a typing error would go unnoticed.
 pub(crate) fn check_groups(model: &dyn Model, config: &TrainerConfig) -> Result<()> {
     let weights = model.parameters().weights();
     for group in &config.param_groups {
-        if !weights.iter().any(|parameter| is_under(parameter.path(), &group.prefix)) {
-            let expected = "the path of a part of the network";
-            return Err(Error::setting("prefix of a parameter group", &group.prefix, expected));
+        let is_empty = !weights.iter().any(|parameter| group.holds(parameter.path()));
+        match &group.pattern {
+            Some(pattern) if is_empty => {
+                let expected = "a pattern of paths of parameters of the network, such as `**.bias`";
+                return Err(Error::setting("pattern of a parameter group", pattern, expected));
+            }
+            None if is_empty => {
+                let expected = "the path of a part of the network";
+                return Err(Error::setting("prefix of a parameter group", &group.prefix, expected));
+            }
+            _ => {}
         }
     }
     Ok(())

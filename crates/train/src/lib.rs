@@ -8,7 +8,8 @@
 //! | [`optim`] | optimizers over groups of parameters, with PyTorch's arithmetic |
 //! | [`schedule`] | learning rates epoch by epoch, with PyTorch's values |
 //! | [`loss`] | the training loss: cross entropy with label smoothing and class weights, or your own |
-//! | [`Parts`] | registries of optimizers, schedules, losses and metrics by name; add your own |
+//! | [`tta`] | views of each image whose answers are averaged, in evaluation and prediction |
+//! | [`Parts`] | registries of optimizers, schedules, losses, metrics and test-time augmentations by name; add your own |
 //! | [`LinearProbe`] | a linear layer on a frozen network's features |
 //! | [`EmaConfig`] | running averages of the weights, which are validated and saved instead of the weights |
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
@@ -28,8 +29,9 @@
 //! On a GPU, losses, counts and the checks for finite values stay on the device. The host reads them in
 //! groups: after as many steps as take a quarter of a second (at most 16), at the end of an epoch, before
 //! anything is saved, and when the run is about to end. On a CPU it reads them after each step. So records
-//! and events come later on a GPU, but they are the same. Two settings make the host wait once in each
-//! step, because the step depends on a number: `grad_clip_norm` and the precision `f16`.
+//! and events come later on a GPU, but they are the same. The precision `f16` makes the host wait once in each
+//! step, because it depends on the gradients whether the step is taken. So does `grad_clip_norm` if the
+//! optimizer is none that a device can repeat ([`is_capturable`](optim::Optimizer::is_capturable)).
 //!
 //! This crate knows networks only through [`Model`](candle_vision_models::Model) and data sets only through
 //! [`DataLoader`](candle_vision_data::DataLoader). See [`Trainer`] for an example.
@@ -67,6 +69,7 @@ mod train_step;
 mod trainer;
 mod training_state;
 mod training_step;
+pub mod tta;
 mod unread;
 mod upload;
 mod weight_averages;

@@ -26,7 +26,15 @@ impl LossScale {
     /// Number of such steps in a row after which a larger scale is tried.
     const GROWTH_INTERVAL: u32 = 2000;
 
-    #[cfg(test)]
+    /// What a first scale must be.
+    pub(crate) const POSSIBLE: &str = "a power of two from 1 to 2^127, such as 65536";
+
+    /// Whether `scale` may be a first scale.
+    pub(crate) fn is_possible(scale: f64) -> bool {
+        (0..128).any(|exponent| scale == 2f64.powi(exponent))
+    }
+
+    /// Begins with `scale`.
     pub(crate) fn of(scale: f64) -> Self {
         Self { scale, good_steps: 0 }
     }

@@ -6,6 +6,8 @@
 
 mod adam;
 mod group;
+mod grouped;
+mod muon;
 mod per_parameter;
 mod rms_prop;
 mod rule;
@@ -18,13 +20,15 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use candle_vision_models::Parameter;
-use candle_vision_ops::sums_of_squares;
+use candle_vision_ops::{GradScale, sums_of_squares};
 use candle_vision_registry::Description;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use adam::{Adam, AdamW};
 pub use group::ParamGroup;
+pub(crate) use grouped::Grouped;
+pub use muon::{AdjustLr, Muon};
 pub use per_parameter::PerParameter;
 pub use rms_prop::RmsProp;
 pub use rule::{Step, Update, UpdateRule, Updated};
@@ -74,14 +78,38 @@ pub trait Optimizer: Debug + Send {
     /// in its first step. No parameter has changed then.
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated>;
 
-    /// Whether [`Optimizer::update`] asks a CUDA device for nothing but
-    /// [`sgd_steps`](candle_vision_ops::sgd_steps) and [`adam_steps`](candle_vision_ops::adam_steps). Only then can a
-    /// captured step be repeated with new numbers. The default is `false`.
+    /// As [`Optimizer::update`], by a scale that was found from the gradients. If it says that they must not be used, no
+    /// parameter changes, and [`Optimizer::take_back_step`] is to be called.
+    ///
+    /// The default waits for the scale and counts no step if nothing changes. An optimizer that [is
+    /// capturable](Optimizer::is_capturable) does not wait, so it has counted the step.
+    ///
+    /// # Errors
+    /// As [`Optimizer::update`].
+    fn update_scaled(&mut self, grads: &GradStore, scale: &GradScale) -> Result<Updated> {
+        match scale.factor()? {
+            Some(factor) => self.update(grads, factor),
+            None => Updated::of(Vec::new()),
+        }
+    }
+
+    /// Whether [`Optimizer::update`] and [`Optimizer::update_scaled`] ask a CUDA device for nothing but
+    /// [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps) and their scaled forms.
+    /// Only then can a captured step be repeated with new numbers. The default is `false`.
     fn is_capturable(&self) -> bool {
         false
     }
 
-    /// Takes back that the last update was counted as a step, because the device never did it. Only an optimizer that
+    /// Makes all state that the next update needs. What is made while a step is captured would be made anew in each
+    /// repetition. Only an optimizer that [is capturable](Optimizer::is_capturable) needs this.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    fn make_state(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes back that the last update was counted as a step, because the device did not take it. Only an optimizer that
     /// [is capturable](Optimizer::is_capturable) needs this.
     fn take_back_step(&mut self) {}
 
@@ -126,6 +154,10 @@ impl PartTable<dyn Optimizer> {
                 ),
                 OptimizerEntry::of::<Adam>("adam", "Adam; weight decay is added to the gradient"),
                 OptimizerEntry::of::<AdamW>("adamw", "Adam with decoupled weight decay"),
+                OptimizerEntry::of::<Muon>(
+                    "muon",
+                    "orthogonalised momentum, for matrices and kernels",
+                ),
                 OptimizerEntry::of::<RmsProp>(
                     "rmsprop",
                     "gradients over their running root mean square",

@@ -1,4 +1,4 @@
-//! Tables of the parts of a run by name: optimizers, schedules, losses and metrics.
+//! Tables of the parts of a run by name: optimizers, schedules, losses, metrics and test-time augmentations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,14 +10,16 @@ use crate::loss::Losses;
 use crate::metrics::Metrics;
 use crate::optim::Optimizers;
 use crate::schedule::Schedules;
+use crate::tta::TestTimeAugmentations;
 use crate::{Error, Result};
 
 /// One row of a registry: a name, a one-line summary, and the function that builds the part from its
 /// settings.
 ///
 /// Each kind has its own name: [`OptimizerEntry`](crate::optim::OptimizerEntry),
-/// [`ScheduleEntry`](crate::schedule::ScheduleEntry), [`LossEntry`](crate::loss::LossEntry) and
-/// [`MetricEntry`](crate::metrics::MetricEntry). Each has `of::<T>(name, summary)` for a part whose
+/// [`ScheduleEntry`](crate::schedule::ScheduleEntry), [`LossEntry`](crate::loss::LossEntry),
+/// [`MetricEntry`](crate::metrics::MetricEntry) and
+/// [`TestTimeAugmentationEntry`](crate::tta::TestTimeAugmentationEntry). Each has `of::<T>(name, summary)` for a part whose
 /// settings are the fields of a serde struct.
 pub struct PartEntry<P: ?Sized> {
     name: String,
@@ -64,7 +66,8 @@ impl<P: ?Sized> fmt::Debug for PartEntry<P> {
     }
 }
 
-/// The parts of one kind by name: [`Optimizers`], [`Schedules`], [`Losses`] or [`Metrics`].
+/// The parts of one kind by name: [`Optimizers`], [`Schedules`], [`Losses`], [`Metrics`] or
+/// [`TestTimeAugmentations`].
 ///
 /// Each kind has `standard()`, which holds the built-in parts.
 pub struct PartTable<P: ?Sized> {
@@ -169,6 +172,8 @@ pub struct Parts {
     pub losses: Losses,
     /// By the names in `metrics = [{ name = "macro_f1" }]`.
     pub metrics: Metrics,
+    /// By the name in `tta = { name = "mirror" }`.
+    pub tta: TestTimeAugmentations,
 }
 
 impl Parts {
@@ -179,6 +184,7 @@ impl Parts {
             schedules: Schedules::standard(),
             losses: Losses::standard(),
             metrics: Metrics::standard(),
+            tta: TestTimeAugmentations::standard(),
         }
     }
 }

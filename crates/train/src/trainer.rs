@@ -43,6 +43,7 @@ use crate::schedule::{LearningRate, RunLength, Schedule};
 use crate::session::Session;
 use crate::train_step::TrainStep;
 use crate::training_state::Position;
+use crate::tta::TestTimeAugmentation;
 use crate::unread::Unread;
 use crate::weight_averages::WeightAverages;
 use crate::{Error, Result};
@@ -104,6 +105,8 @@ pub struct Trainer<'a> {
     schedule: Arc<dyn Schedule>,
     lr: LearningRate,
     metrics: Vec<Box<dyn Metric>>,
+    /// The test-time augmentation of the validation.
+    tta: Option<Box<dyn TestTimeAugmentation>>,
     measured: Measured,
     /// The metric that chooses the best epoch.
     monitor: Monitor,
@@ -381,7 +384,10 @@ impl<'a> Trainer<'a> {
             session.notify(&Event::ValidationBatchEnd { batch, batches })?;
             Ok(session.stop_reason().is_none())
         };
+        let last = self.config.tta_epochs.unwrap_or(self.config.epochs);
+        let has_tta = self.position.epoch + last > self.config.epochs;
         let evaluation = evaluate(self.model, val)
+            .tta(self.tta.as_deref().filter(|_| has_tta))
             .loss(self.loss.as_ref())
             .metrics(&mut self.metrics)
             .limit(self.config.limit_batches)

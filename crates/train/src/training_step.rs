@@ -7,7 +7,7 @@ use candle_vision_models::{
     AuxiliaryOutputs, FrozenBatchNorm, LayerHook, Model, Parameter, Pass, Precision, PreparedLayers,
 };
 use candle_vision_ops::{
-    ForeignOp, add, backward, backward_from, scale, sum_of_squares, why_not_direct,
+    ForeignOp, GradScale, add, backward, backward_from, scale, sum_of_squares, why_not_direct,
 };
 
 use crate::Result;
@@ -15,7 +15,7 @@ use crate::gradient_norms::Looks;
 use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::count_in_top_k;
-use crate::optim::{Optimizer, Updated, grad_norm};
+use crate::optim::{Optimizer, Updated};
 use crate::train_step::{StepOutput, TrainStep};
 
 /// Everything that a step needs besides its batch.
@@ -135,11 +135,7 @@ impl Step<'_> {
     ) -> Result<Updated> {
         let grads = backward(loss)?;
         self.look(looks, &grads, 1.0)?;
-        let factor = match self.grad_clip_norm {
-            None => 1.0,
-            Some(largest) => clipping(largest, self.grad_norm(&grads)?),
-        };
-        optimizer.update(&grads, factor)
+        self.update_by(&grads, self.grad_scale(&grads, None)?.as_ref(), optimizer)
     }
 
     /// Updates by the gradients of a scaled loss. `Ok(None)` if they are not finite and so were not
@@ -152,29 +148,71 @@ impl Step<'_> {
         looks: &mut Looks<'_>,
     ) -> Result<Result<Option<Updated>, NotFinite>> {
         let scale = loss_scale.factor();
-        let grads = backward_from(loss, &(loss.ones_like()? * scale)?)?;
-        let norm = self.grad_norm(&grads)? / scale;
-        loss_scale.update(norm.is_finite());
-        if norm.is_finite() {
+        let seed = (loss.ones_like()? * scale)?;
+        let grads = backward_from(loss, &seed)?;
+        let found = GradScale::new(
+            &self.gradients(&grads),
+            self.grad_clip_norm,
+            Some(&seed.to_dtype(DType::F32)?),
+        )?;
+        let factor = found.factor()?;
+        loss_scale.update(factor.is_some());
+        if let Some(factor) = factor {
             self.look(looks, &grads, scale)?;
-            let factor = self.grad_clip_norm.map_or(1.0, |largest| clipping(largest, norm)) / scale;
             return Ok(Ok(Some(optimizer.update(&grads, factor)?)));
         }
-        if loss_scale.is_exhausted() {
-            let what = format!("gradients are not finite even with the loss scaled by {scale:?}");
-            let parameter = self.first_bad_gradient(&grads)?;
-            return Ok(Err(NotFinite { what, parameter }));
+        Ok(self.check_scale(loss_scale, scale, &grads)?.map(|()| None))
+    }
+
+    /// What clipping multiplies the gradients by, and what makes up for the number that the loss was multiplied by.
+    /// `None` if there is neither.
+    pub(crate) fn grad_scale(
+        &self,
+        grads: &GradStore,
+        loss_scale: Option<&Tensor>,
+    ) -> Result<Option<GradScale>> {
+        if self.grad_clip_norm.is_none() && loss_scale.is_none() {
+            return Ok(None);
         }
-        Ok(Ok(None))
+        Ok(Some(GradScale::new(&self.gradients(grads), self.grad_clip_norm, loss_scale)?))
+    }
+
+    /// Takes the optimizer's step.
+    pub(crate) fn update_by(
+        &self,
+        grads: &GradStore,
+        scale: Option<&GradScale>,
+        optimizer: &mut dyn Optimizer,
+    ) -> Result<Updated> {
+        match scale {
+            None => optimizer.update(grads, 1.0),
+            Some(scale) => optimizer.update_scaled(grads, scale),
+        }
+    }
+
+    /// After gradients that were not finite with the loss scaled by `scale`: whether a smaller scale may help.
+    pub(crate) fn check_scale(
+        &self,
+        loss_scale: &LossScale,
+        scale: f64,
+        grads: &GradStore,
+    ) -> Result<Result<(), NotFinite>> {
+        if !loss_scale.is_exhausted() {
+            return Ok(Ok(()));
+        }
+        let what = format!("gradients are not finite even with the loss scaled by {scale:?}");
+        let parameter = self.first_bad_gradient(grads)?;
+        Ok(Err(NotFinite { what, parameter }))
+    }
+
+    /// The gradients of all trainable parameters.
+    fn gradients<'g>(&self, grads: &'g GradStore) -> Vec<&'g Tensor> {
+        let trainable = self.model.parameters().trainable();
+        trainable.iter().filter_map(|parameter| grads.get(parameter.var())).collect()
     }
 
     fn look(&self, looks: &mut Looks<'_>, grads: &GradStore, scale: f64) -> Result<()> {
         looks.look(self.number, &self.model.parameters().trainable(), grads, scale)
-    }
-
-    /// The norm of all gradients together. It is finite if and only if all gradients are.
-    fn grad_norm(&self, grads: &GradStore) -> Result<f64> {
-        grad_norm(&self.model.parameters().trainable(), grads)
     }
 
     /// The first parameter with values that are not finite, or else the first with such a gradient.
@@ -216,12 +254,6 @@ impl Found {
 
 fn scalar(loss: &Tensor) -> Result<f64> {
     Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
-}
-
-/// The factor that scales gradients of norm `norm` down to the norm `largest`, as in PyTorch's
-/// `clip_grad_norm_`.
-fn clipping(largest: f64, norm: f64) -> f64 {
-    (largest / (norm + 1e-6)).min(1.0)
 }
 
 fn first(

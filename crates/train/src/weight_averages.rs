@@ -30,14 +30,17 @@ impl WeightAverages {
         Ok(Self { config, averages: averages.collect::<Result<_>>()? })
     }
 
-    /// Updates the averages after a step of the run, counted from 1.
-    pub(crate) fn after_step(&self, step: usize) -> Result<()> {
-        let EmaConfig { decay, every } = self.config;
+    /// Updates the averages after a step of the run, counted from 1, of `steps` in all.
+    pub(crate) fn after_step(&self, step: usize, steps: usize) -> Result<()> {
+        let EmaConfig { decay, every, power, lookahead } = self.config;
         if !step.is_multiple_of(every) {
             return Ok(());
         }
         let times = (step / every) as f64;
-        let decay = decay.min((1.0 + times) / (10.0 + times));
+        let decay = match power {
+            Some(power) => decay * (step as f64 / steps.max(step) as f64).powf(power),
+            None => decay.min((1.0 + times) / (10.0 + times)),
+        };
         // The gradient of half the squared distance to the weights points away from them, so an SGD step
         // moves the averages towards them. One kernel moves all averages, as it moves all weights.
         let towards = SgdStep {
@@ -58,6 +61,11 @@ impl WeightAverages {
         });
         // The step of the weights themselves checks whether they are finite.
         let _ = sgd_steps(&updates.collect::<Vec<_>>())?;
+        if lookahead {
+            for (parameter, average) in &self.averages {
+                parameter.set(average)?;
+            }
+        }
         Ok(())
     }
 
@@ -127,27 +135,55 @@ mod tests {
         for path in ["fc.bias", "bn1.running_mean"] {
             set(model.as_ref(), path, 1.0);
         }
-        let averages =
-            WeightAverages::new(EmaConfig { decay: 0.5, every: 2 }, model.as_ref()).unwrap();
+        let averages = WeightAverages::new(EmaConfig::new(0.5).every(2), model.as_ref()).unwrap();
         for path in ["fc.bias", "bn1.running_mean"] {
             set(model.as_ref(), path, 12.0);
         }
-        averages.after_step(1).unwrap();
+        averages.after_step(1, 200).unwrap();
         let bias = |averages: &WeightAverages| first(&averages.state()["ema.fc.bias"]);
         assert_eq!(bias(&averages), 1.0);
-        averages.after_step(2).unwrap();
+        averages.after_step(2, 200).unwrap();
         // The decay at the first time is 2 / 11.
         assert!((bias(&averages) - 10.0).abs() < 1e-5);
         assert!((first(&averages.state()["ema.bn1.running_mean"]) - 10.0).abs() < 1e-5);
-        averages.after_step(200).unwrap();
+        averages.after_step(200, 200).unwrap();
         assert!((bias(&averages) - 11.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_decay_grows_with_a_power_of_the_share_of_the_run() {
+        let model = network();
+        set(model.as_ref(), "fc.bias", 0.0);
+        let config = EmaConfig::new(0.8).power(3.0);
+        let averages = WeightAverages::new(config, model.as_ref()).unwrap();
+        set(model.as_ref(), "fc.bias", 1.0);
+        // After half of the run the decay is a tenth.
+        averages.after_step(5, 10).unwrap();
+        assert!((first(&averages.state()["ema.fc.bias"]) - 0.9).abs() < 1e-6);
+        set(model.as_ref(), "fc.bias", 1.9);
+        averages.after_step(10, 10).unwrap();
+        assert!((first(&averages.state()["ema.fc.bias"]) - 1.1).abs() < 1e-6);
+        assert_eq!(first(&model.parameters().get("fc.bias").unwrap().detached()), 1.9);
+    }
+
+    #[test]
+    fn with_lookahead_the_weights_go_on_from_the_average() {
+        let model = network();
+        set(model.as_ref(), "bn1.running_mean", 0.0);
+        let config = EmaConfig::new(0.5).every(2).power(1.0).lookahead(true);
+        let averages = WeightAverages::new(config, model.as_ref()).unwrap();
+        set(model.as_ref(), "bn1.running_mean", 4.0);
+        let now = || first(&model.parameters().get("bn1.running_mean").unwrap().detached());
+        averages.after_step(1, 2).unwrap();
+        assert_eq!(now(), 4.0);
+        averages.after_step(2, 2).unwrap();
+        assert_eq!((now(), first(&averages.state()["ema.bn1.running_mean"])), (2.0, 2.0));
     }
 
     #[test]
     fn an_exchange_is_its_own_reverse() {
         let model = network();
-        let averages =
-            WeightAverages::new(EmaConfig { decay: 0.5, every: 1 }, model.as_ref()).unwrap();
+        let averages = WeightAverages::new(EmaConfig::new(0.5), model.as_ref()).unwrap();
         let before = first(&averages.state()["ema.fc.bias"]);
         set(model.as_ref(), "fc.bias", 3.0);
         let now = || first(&model.parameters().get("fc.bias").unwrap().detached());
@@ -160,8 +196,7 @@ mod tests {
     #[test]
     fn averages_that_do_not_fit_are_named() {
         let model = network();
-        let averages =
-            WeightAverages::new(EmaConfig { decay: 0.5, every: 1 }, model.as_ref()).unwrap();
+        let averages = WeightAverages::new(EmaConfig::new(0.5), model.as_ref()).unwrap();
         // As it comes from a file, in memory of its own.
         let copied = |(name, tensor): (String, Tensor)| (name, tensor.copy().unwrap());
         let mut state: BTreeMap<_, _> = averages.state().into_iter().map(copied).collect();

@@ -7,9 +7,9 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use candle_vision_data::LoaderConfig;
-use candle_vision_models::{ModelSpec, Precision, build};
+use candle_vision_models::{EvalPasses, Model, ModelSpec, Precision, build};
 use candle_vision_ops::{cuda_device, set_cuda_graphs, set_tf32};
 use candle_vision_train::loss::CrossEntropy;
 use candle_vision_train::{
@@ -140,6 +140,65 @@ fn a_resumed_run_ends_with_the_bits_of_one_that_was_not() {
     });
 }
 
+const MUON: &str = "
+    epochs = 3
+    optimizer = { name = 'muon', lr = 0.02, momentum = 0.6, ns_steps = 3, normalize = true }
+    param_groups = [
+        { pattern = '**.bias', optimizer = { name = 'sgd', lr = 0.02, momentum = 0.8 } },
+        { pattern = '**.bn?.weight', optimizer = { name = 'adam', lr = 0.001 } },
+        { prefix = 'fc', optimizer = { name = 'adam', lr = 0.001 } },
+    ]
+    ema = { decay = 0.8, every = 2, power = 2, lookahead = true }
+    tta = { name = 'mirror_shift' }
+";
+
+#[test]
+fn muon_lookahead_and_views_are_those_of_the_cpu() {
+    on_cuda(|device| {
+        let runs = Runs::new();
+        let (whole, parted) = (runs.create(), runs.create());
+        let cuda = run_on(device, MUON, &whole, None).unwrap().history;
+        let cpu = run_on(&Device::Cpu, MUON, &runs.create(), None).unwrap().history;
+        for (cuda, cpu) in cuda.batches.iter().zip(&cpu.batches) {
+            assert!((cuda.loss - cpu.loss).abs() < 5e-3, "{cuda:?} and {cpu:?}");
+        }
+        for (cuda, cpu) in cuda.epochs.iter().zip(&cpu.epochs) {
+            assert!((cuda.val_loss - cpu.val_loss).abs() < 5e-3, "{cuda:?} and {cpu:?}");
+        }
+        run_on(device, MUON, &parted, Some(6)).unwrap();
+        let resumed = run_on(device, MUON, &parted, None).unwrap();
+        assert_eq!(resumed.history.batches, cuda.batches);
+        assert!(bits(&parted.last()) == bits(&whole.last()));
+        let (reasons, result) = reasons(device, WITHOUT_DROPOUT, MUON);
+        assert_eq!((reasons.len(), result.captured_steps), (1, 0));
+        assert!(reasons[0].contains("the optimizer has operations of its own"), "{reasons:?}");
+    });
+}
+
+/// Optimizers that can be captured can be captured together.
+#[test]
+fn captured_steps_of_two_optimizers_end_with_the_bits_of_plain_ones() {
+    on_cuda(|device| {
+        let text = format!(
+            "epochs = 3\noptimizer = {{ {SGD} }}\n\
+             param_groups = [{{ prefix = 'fc', optimizer = {{ {ADAM} }} }}]\n\
+             schedule = {{ name = 'cosine_annealing_lr' }}\n\
+             ema = {{ decay = 0.9, every = 2, lookahead = true }}"
+        );
+        let runs = Runs::new();
+        let [captured, plain] = [true, false].map(|graphs| {
+            set_cuda_graphs(graphs);
+            let run = runs.create();
+            let result = run_network_on(WITHOUT_DROPOUT, device, &text, &run, None).unwrap();
+            set_cuda_graphs(true);
+            (result.captured_steps, result.history.batches, bits(&run.last()))
+        });
+        assert_eq!((captured.0, plain.0), (8, 0));
+        assert_eq!(captured.1, plain.1);
+        assert!(captured.2 == plain.2);
+    });
+}
+
 #[test]
 fn divergence_has_the_number_of_its_batch() {
     on_cuda(|device| {
@@ -180,6 +239,25 @@ fn reasons(device: &Device, network: &str, text: &str) -> (Vec<String>, Training
     (reasons, result)
 }
 
+/// Trains with and without graphs and checks that the ends are the same, bit for bit. `captured` steps are captured.
+#[track_caller]
+fn check_captured(device: &Device, network: &str, text: &str, captured: usize) {
+    let runs = Runs::new();
+    let ends = [true, false].map(|graphs| {
+        set_cuda_graphs(graphs);
+        let run = runs.create();
+        let result = run_network_on(network, device, text, &run, None).unwrap();
+        set_cuda_graphs(true);
+        (result, bits(&run.last()))
+    });
+    let [(found, its_bits), (plain, expected)] = ends;
+    assert_eq!((found.captured_steps, plain.captured_steps), (captured, 0), "{text}");
+    assert_eq!(found.history.batches, plain.history.batches, "{text}");
+    assert!(its_bits == expected, "{network} {text}");
+}
+
+// Each epoch has four whole batches and a smaller one. The first four are plain.
+
 #[test]
 fn captured_steps_end_with_the_bits_of_plain_ones() {
     on_cuda(|device| {
@@ -190,20 +268,80 @@ fn captured_steps_end_with_the_bits_of_plain_ones() {
                      schedule = {{ name = 'cosine_annealing_lr' }}\n\
                      ema = {{ decay = 0.9, every = 2 }}"
                 );
-                let runs = Runs::new();
-                let ends = [true, false].map(|graphs| {
-                    set_cuda_graphs(graphs);
-                    let run = runs.create();
-                    let result =
-                        run_network_on(WITHOUT_DROPOUT, device, &text, &run, None).unwrap();
+                check_captured(device, WITHOUT_DROPOUT, &text, 8);
+            }
+        }
+    });
+}
+
+#[test]
+fn captured_steps_clip_and_drop_as_plain_ones_do() {
+    on_cuda(|device| {
+        for optimizer in [SGD, ADAM] {
+            let text = format!("epochs = 3\ngrad_clip_norm = 0.5\noptimizer = {{ {optimizer} }}");
+            check_captured(device, "gap_cnn_deep", &text, 8);
+        }
+    });
+}
+
+#[test]
+fn captured_steps_scale_the_loss_as_plain_ones_do() {
+    on_cuda(|device| {
+        let text =
+            |more: &str| format!("epochs = 3\nprecision = 'f16'\noptimizer = {{ {ADAM} }}\n{more}");
+        check_captured(device, WITHOUT_DROPOUT, &text(""), 8);
+        check_captured(device, WITHOUT_DROPOUT, &text("grad_clip_norm = 0.5"), 8);
+        // So large that plain and captured steps are skipped, while the scale halves each time.
+        check_captured(device, WITHOUT_DROPOUT, &text("loss_scale = 268435456"), 8);
+    });
+}
+
+#[test]
+fn captured_passes_are_plain_ones() {
+    on_cuda(|device| {
+        for (network, side) in [("resnet20_cifar", SIDE), ("gap_cnn_deep", SIDE)] {
+            let spec = ModelSpec::new(network, 2).input([3, side, side]);
+            let model = build(&spec, 0, device).unwrap();
+            let images = |seed: u64, count: usize| {
+                let shape = [count, 3, side, side];
+                let size = shape.iter().product();
+                let values: Vec<f32> =
+                    (0..size).map(|i| ((i as u64 * 7 + seed) % 11) as f32).collect();
+                Tensor::from_vec(values, &shape[..], device).unwrap()
+            };
+            for precision in [Precision::F32, Precision::Bf16] {
+                let passes = EvalPasses::new(&model).precision(precision);
+                let changing = EvalPasses::new(&model).precision(precision).of_changing_weights();
+                let logits = |passes: &EvalPasses<_>, seed, count| {
+                    let logits = passes.forward(&images(seed, count)).unwrap();
+                    logits.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap()
+                };
+                // The last pass is from a graph, but for the smaller batches.
+                for (seed, count) in [(0, 4), (1, 4), (2, 4), (3, 4), (3, 2), (4, 4)] {
+                    set_cuda_graphs(false);
+                    let expected = [&passes, &changing].map(|of| logits(of, seed, count));
                     set_cuda_graphs(true);
-                    (result, bits(&run.last()))
-                });
-                let [(captured, its_bits), (plain, expected)] = ends;
-                // Each epoch has four whole batches and a smaller one. The first four are plain.
-                assert_eq!((captured.captured_steps, plain.captured_steps), (8, 0), "{precision}");
-                assert_eq!(captured.history.batches, plain.history.batches, "{precision}");
-                assert!(its_bits == expected, "{precision} {optimizer}");
+                    let found = [&passes, &changing].map(|of| logits(of, seed, count));
+                    assert_eq!(found, expected, "{network} {precision} {seed}");
+                }
+                assert!(passes.is_captured() && changing.is_captured());
+                if precision == Precision::F32 {
+                    let before = logits(&changing, 5, 4);
+                    let parameters = model.parameters().trainable();
+                    for parameter in &parameters {
+                        parameter.var().set(&(parameter.detached() * 1.5).unwrap()).unwrap();
+                    }
+                    let after = logits(&changing, 5, 4);
+                    assert_ne!(before, after, "the graph sees new weights");
+                    set_cuda_graphs(false);
+                    assert_eq!(after, logits(&changing, 5, 4));
+                    set_cuda_graphs(true);
+                }
+                // Another size is captured anew.
+                for _ in 0..3 {
+                    logits(&passes, 1, 5);
+                }
+                assert!(passes.is_captured());
             }
         }
     });
@@ -212,25 +350,12 @@ fn captured_steps_end_with_the_bits_of_plain_ones() {
 #[test]
 fn steps_that_cannot_be_captured_say_why() {
     on_cuda(|device| {
-        let with = |more: &str| {
-            let text = format!("epochs = 3\noptimizer = {{ {SGD} }}\n{more}");
-            let (reasons, result) = reasons(device, WITHOUT_DROPOUT, &text);
-            (reasons, result.captured_steps)
-        };
-        assert_eq!(with(""), (vec![], 8));
-        let (clipped, captured) = with("grad_clip_norm = 1.0");
-        assert_eq!((clipped.len(), captured), (1, 0));
-        assert!(clipped[0].contains("norm"), "{clipped:?}");
-        let (scaled, captured) = with("precision = 'f16'");
-        assert_eq!((scaled.len(), captured), (1, 0));
-        assert!(scaled[0].contains("scale of the loss"), "{scaled:?}");
+        let text = format!("epochs = 3\noptimizer = {{ {SGD} }}");
+        let (none, result) = reasons(device, WITHOUT_DROPOUT, &text);
+        assert_eq!((none, result.captured_steps), (vec![], 8));
         let text = "epochs = 3\noptimizer = { name = 'rmsprop', lr = 0.001 }";
         let (other, result) = reasons(device, WITHOUT_DROPOUT, text);
         assert_eq!((other.len(), result.captured_steps), (1, 0));
         assert!(other[0].contains("optimizer"), "{other:?}");
-        let text = format!("epochs = 3\noptimizer = {{ {SGD} }}");
-        let (drawn, result) = reasons(device, "gap_cnn_deep", &text);
-        assert_eq!((drawn.len(), result.captured_steps), (1, 0));
-        assert!(drawn[0].contains("random numbers"), "{drawn:?}");
     });
 }

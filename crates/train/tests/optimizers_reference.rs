@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_models::{Init, Parameter, ParameterBuilder, Parameters};
 use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy, linear, relu};
 use candle_vision_train::Description;
-use candle_vision_train::optim::{Optimizer, Optimizers, ParamGroup};
+use candle_vision_train::optim::{Optimizer, Optimizers, ParamGroup, Sgd};
 
 struct TwoLayers {
     parameters: Parameters,
@@ -45,10 +45,19 @@ fn check(case: &str, config: &str) {
     let expected = cases.iter().find(|c| c["case"] == case).expect("the case is in the file");
     let network = TwoLayers::new().expect("the network is built");
     let group = ParamGroup::new(network.parameters.trainable());
-    let mut optimizer = Optimizers::standard().build(&config).expect("settings are valid");
-    optimizer.add(vec![group]).expect("each parameter is there once");
+    let build = |config| Optimizers::standard().build(config).expect("settings are valid");
+    let mut optimizers = vec![build(&config)];
+    let mut groups = vec![group];
+    if config.name == "muon" {
+        // It takes no biases.
+        optimizers.push(build(&Sgd::new(0.05).into()));
+        groups = groups.remove(0).split(|parameter| parameter.var().rank() > 1).to_vec();
+    }
+    for (optimizer, group) in optimizers.iter_mut().zip(groups) {
+        optimizer.add(vec![group]).expect("each parameter is there once");
+    }
     for step in 0..20 {
-        let loss = train(&network, optimizer.as_mut(), step).expect("a step works");
+        let loss = train(&network, &mut optimizers, step).expect("a step works");
         let expected = expected["losses"][step].as_f64().expect("a number");
         assert!((loss / expected - 1.0).abs() < 1e-5, "{case}, step {step}: {loss}, {expected}");
     }
@@ -59,12 +68,15 @@ fn check(case: &str, config: &str) {
     }
 }
 
-fn train(network: &TwoLayers, optimizer: &mut dyn Optimizer, step: usize) -> Result<f64> {
+fn train(network: &TwoLayers, optimizers: &mut [Box<dyn Optimizer>], step: usize) -> Result<f64> {
     let x = reference::image_batch(&format!("opt.x{step}"), &[8, 12])?;
     let labels = reference::labels(&format!("opt.y{step}"), 8, 5)?;
     let targets = Targets::Labels(&labels);
     let loss = cross_entropy(&network.forward(&x)?, targets, &CrossEntropyConfig::default())?;
-    optimizer.step(&loss.backward()?).map_err(candle_core::Error::wrap)?;
+    let grads = loss.backward()?;
+    for optimizer in optimizers {
+        optimizer.step(&grads).map_err(candle_core::Error::wrap)?;
+    }
     Ok(f64::from(loss.to_scalar::<f32>()?))
 }
 
@@ -82,6 +94,14 @@ fn sgd_with_momentum() {
 fn sgd_with_nesterov_momentum_and_weight_decay() {
     let config = "name = 'sgd'\nlr = 0.05\nmomentum = 0.9\nnesterov = true\nweight_decay = 0.01";
     check("sgd_nesterov_wd", config);
+}
+
+#[test]
+fn muon() {
+    check("muon", "name = 'muon'\nlr = 0.02\nmomentum = 0.9\nweight_decay = 0.1");
+    let config = "name = 'muon'\nlr = 0.01\nmomentum = 0.8\nnesterov = false\nns_steps = 3\n\
+                  adjust_lr_fn = 'match_rms_adamw'";
+    check("muon_adjusted", config);
 }
 
 #[test]

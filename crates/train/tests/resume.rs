@@ -47,13 +47,33 @@ const ONE_CYCLE: &str = "
     ema = { decay = 0.9, every = 3 }
 ";
 
+/// Momentum of two optimizers, averages that the weights go on from, views in the last two epochs.
+const MUON: &str = "
+    epochs = 4
+    optimizer = { name = 'muon', lr = 0.02, momentum = 0.6, ns_steps = 3, normalize = true }
+    param_groups = [
+        { prefix = 'bn1', pattern = '**.weight', lr = 0.05, optimizer = { name = 'sgd', lr = 0.1, momentum = 0.8 } },
+        { pattern = '**.bias', optimizer = { name = 'sgd', lr = 0.1, momentum = 0.8 } },
+        { pattern = '**.bn?.weight', optimizer = { name = 'adam', lr = 0.01 } },
+        { prefix = 'fc', optimizer = { name = 'adam', lr = 0.01 } },
+    ]
+    schedule = { name = 'one_cycle_lr', pct_start = 0.0, anneal_strategy = 'linear', div_factor = 1 }
+    ema = { decay = 0.8, every = 3, power = 2, lookahead = true }
+    tta = { name = 'mirror_shift' }
+    tta_epochs = 2
+";
+
 fn check_every_step(text: &str) {
+    check_steps(text, 1..=20);
+}
+
+fn check_steps(text: &str, steps: impl IntoIterator<Item = usize>) {
     let (runs, config) = (Runs::new(), recipe(text));
     let whole_run = runs.create();
     let whole = train(&config, &whole_run, &mut []).unwrap();
     assert_eq!(whole.history.batches.len(), 20);
     let (last, best) = (bits(&whole_run.last()), bits(&whole_run.best()));
-    for step in 1..=20 {
+    for step in steps {
         let run = runs.create();
         let stopped = train_until(&config, &run, step).unwrap();
         assert_eq!(stopped.reason, StopReason::Interrupted, "step {step}");
@@ -112,6 +132,30 @@ fn one_cycle_with_averages_resumes_from_any_step() {
         assert!(best["fc.weight"] == last["ema.fc.weight"]);
     }
     check_every_step(ONE_CYCLE);
+}
+
+#[test]
+fn muon_with_lookahead_and_views_resumes() {
+    let (runs, config) = (Runs::new(), recipe(MUON));
+    let run = runs.create();
+    let with_views = train(&config, &run, &mut []).unwrap();
+    let last = bits(&run.last());
+    // Otherwise this would test less than it says: there are states of three optimizers, and views change the loss.
+    for name in ["momentum.conv1.weight", "momentum.bn1.bias", "exp_avg.fc.weight", "ema.fc.weight"]
+    {
+        let is_there = last.contains_key(name) || last.contains_key(&format!("optimizer.{name}"));
+        assert!(is_there, "{name} of {:?}", last.keys());
+    }
+    let without = MUON.replace("tta = { name = 'mirror_shift' }", "").replace("tta_epochs = 2", "");
+    let without = train(&recipe(&without), &runs.create(), &mut []).unwrap();
+    let losses = |result: &candle_vision_train::TrainingResult| {
+        result.history.epochs.iter().map(|record| record.val_loss).collect::<Vec<_>>()
+    };
+    let (with_views, without) = (losses(&with_views), losses(&without));
+    assert_eq!(with_views[..2], without[..2]);
+    assert!(with_views[2] != without[2] && with_views[3] != without[3]);
+    // Each run takes a second. These stops are in the midst of epochs and at their ends, with and without views.
+    check_steps(MUON, [1, 5, 8, 15, 18]);
 }
 
 #[test]

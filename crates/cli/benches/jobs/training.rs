@@ -110,12 +110,11 @@ impl Repeated {
         }
         let device = images.device();
         let (images, labels) = (images.permute((0, 2, 3, 1))?.copy()?, labels.copy()?);
-        let ((grads, _updated), mut work) = Captured::new(device, || {
+        let ((grads, _updated), work) = Captured::new(device, || {
             let grads = training.gradients(number, &images.permute((0, 3, 1, 2))?, &labels)?;
             let updated = training.optimizer.update(&grads, 1.0)?;
             Ok::<_, anyhow::Error>((grads, updated))
         })?;
-        work.launch()?;
         *captured = Some(CapturedStep { grads, _updated, work, images, labels });
         Ok(())
     }

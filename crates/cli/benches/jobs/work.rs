@@ -12,8 +12,8 @@ use candle_vision::data::FolderSplit;
 use candle_vision::models::Precision;
 use candle_vision::ops::{Generator, in_pool};
 use candle_vision::prelude::{
-    CamOptions, Compose, DataLoader, Dataset, ImageFolder, LoaderConfig, Model, ModelSpec, Pass,
-    PreparedLayers, Split, build, grad_cam,
+    CamOptions, Compose, DataLoader, Dataset, EvalPasses, ImageFolder, LoaderConfig, Model,
+    ModelSpec, Split, build, grad_cam,
 };
 use rand::{RngExt, SeedableRng};
 
@@ -105,8 +105,8 @@ impl Network {
     }
 }
 
-/// One forward pass in evaluation mode, with the layers prepared as `eval` and a trainer's validation
-/// do.
+/// One forward pass in evaluation mode, as `eval` and a trainer's validation do it: with prepared layers, and on a card from
+/// a graph.
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
     let inference = Inference::new(network, &clock.device)?;
     let times = clock.measure(|_| in_pool(|| inference.logits()))?;
@@ -130,21 +130,18 @@ pub(crate) fn start(clock: &Clock, network: &Network) -> Result<Outcome> {
 
 /// A network in evaluation mode, with a batch.
 struct Inference {
-    model: Box<dyn Model>,
+    passes: EvalPasses<Box<dyn Model>>,
     images: Tensor,
-    precision: Precision,
-    prepared: PreparedLayers,
 }
 
 impl Inference {
     fn new(network: &Network, device: &Device) -> Result<Self> {
         let (model, images) = (network.build(device)?, network.images(device)?);
-        Ok(Self { model, images, precision: network.precision, prepared: PreparedLayers::new() })
+        Ok(Self { passes: EvalPasses::new(model).precision(network.precision), images })
     }
 
     fn logits(&self) -> Result<Tensor> {
-        let pass = Pass::eval().precision(self.precision);
-        Ok(self.model.forward(&self.images, &mut pass.with_prepared(&self.prepared))?)
+        Ok(self.passes.forward(&self.images)?)
     }
 
     fn logits_on_host(&self) -> Result<Vec<f32>> {

@@ -26,13 +26,13 @@ pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     let config = LoaderConfig::new(args.batch_size).skip_broken(args.skip_broken);
     let loader = loader_on(&device, dataset, classifier.preprocessing().clone(), config)?;
     device::tell_of_precision(args.precision, &device);
+    let tta = args.tta.build(registry)?;
     let mut count = Count::new("evaluating");
-    let evaluation = evaluate(classifier.model(), &loader).precision(args.precision).run_while(
-        |done, batches| {
-            count.show(done, batches);
-            Ok(true)
-        },
-    );
+    let evaluator = evaluate(classifier.model(), &loader).precision(args.precision);
+    let evaluation = evaluator.tta(tta.as_deref()).run_while(|done, batches| {
+        count.show(done, batches);
+        Ok(true)
+    });
     drop(count);
     for skipped in loader.skipped() {
         say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));

@@ -16,7 +16,8 @@ use crate::say;
 pub(crate) fn run(args: &PredictArgs, registry: &Registry) -> Result<ExitCode> {
     let device = args.device.open()?;
     let network = args.network.open_or(Some(USUAL_NETWORK), &args.data, registry, &device)?;
-    let classifier = network.classifier;
+    let tta = args.tta.build(registry)?;
+    let classifier = network.classifier.tta(tta);
     let named = named(&args.images)?;
     let all_went_well = in_batches(
         &classifier,

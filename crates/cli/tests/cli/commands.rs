@@ -63,6 +63,27 @@ fn eval_finds_the_accuracy_that_training_found() {
 }
 
 #[test]
+fn views_of_an_image_change_what_is_predicted() {
+    let (place, checkpoint) = Place::trained();
+    place.write_images("photos");
+    let with = |command: &[&str], more: &[&str]| {
+        let all = [command, &["--checkpoint", &checkpoint], more].concat();
+        place.run(&all).succeeds().stdout
+    };
+    let predict = ["predict", PHOTO, "--json"];
+    let plain = with(&predict, &[]);
+    let views = ["mirror", "mirror_shift"].map(|name| with(&predict, &["--tta", name]));
+    assert!(views[0] != plain && views[1] != plain && views[0] != views[1], "{views:?}");
+    // Its digits are too few for a difference.
+    let eval = with(&["eval", "--folder", "photos"], &["--tta", "mirror_shift"]);
+    assert!(eval.starts_with("accuracy ") && eval.contains("of 4)"), "{eval}");
+    let run = place.run(&["eval", "--checkpoint", &checkpoint, "--tta", "miror"]);
+    run.is_misuse("did you mean `mirror`");
+    let help = place.run(&["predict", "--help"]).succeeds().stdout;
+    assert!(help.contains("views of each image: mirror, mirror_shift"), "{help}");
+}
+
+#[test]
 fn eval_in_half_precision_says_what_a_cpu_makes_of_it() {
     let (place, checkpoint) = Place::trained();
     let run = place.run(&["eval", "--checkpoint", &checkpoint, "--precision", "f16"]).succeeds();

@@ -8,7 +8,7 @@ use super::LoaderConfig;
 use super::cache::Cache;
 use crate::dataset::{Dataset, check_label};
 use crate::error::{Error, Result};
-use crate::random::{self, Generator, Purpose};
+use crate::random::{self, Generator};
 use crate::transforms::Compose;
 
 /// A sample that was left out because it could not be read.
@@ -75,8 +75,7 @@ impl Source {
     }
 
     pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
-        let number = ((epoch as u64) << 32) | (index as u64 & 0xFFFF_FFFF);
-        random::stream(self.seed, Purpose::Augment, number)
+        random::of_sample(self.seed, epoch, index)
     }
 
     pub(super) fn fingerprint(&self) -> &str {

@@ -1,7 +1,7 @@
 //! Score-CAM (Wang et al. 2020, <https://arxiv.org/abs/1910.01279>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Hooks, Model};
+use candle_vision_models::Model;
 
 use crate::cam::evidence::Evidence;
 use crate::cam::maps_by;
@@ -71,7 +71,7 @@ fn masked_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         let some = channels.narrow(0, start, CHUNK.min(count - start))?;
         let masks = between_0_and_1(&enlarged(&some, [height, width])?)?;
         let masked = image.unsqueeze(0)?.broadcast_mul(&masks.unsqueeze(1)?)?;
-        let response = evidence.question.run_again(&masked, &mut Hooks::new())?;
+        let response = evidence.question.run_unhooked(&masked)?;
         scores.extend(evidence.asked.variant_scores(index, &response)?);
     }
     Ok(scores)

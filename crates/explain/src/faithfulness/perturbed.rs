@@ -1,7 +1,7 @@
 //! An image on the host, and the network's probabilities for changed copies of it.
 
 use candle_core::{DType, Tensor};
-use candle_vision_models::{Model, Pass, PreparedLayers};
+use candle_vision_models::{EvalPasses, Model};
 
 use crate::target::softmax_at;
 use crate::{ClassActivationMap, Error, Result};
@@ -11,10 +11,9 @@ const CHUNK: usize = 16;
 
 /// An image whose pixels are changed in the order that a map gives.
 pub(super) struct Perturbed<'a> {
-    model: &'a dyn Model,
+    passes: EvalPasses<&'a dyn Model>,
     image: &'a Tensor,
     class: usize,
-    prepared: PreparedLayers,
     /// `channels * height * width` values.
     pub(super) values: Vec<f32>,
     pub(super) channels: usize,
@@ -42,12 +41,10 @@ impl<'a> Perturbed<'a> {
         let mut order: Vec<usize> = (0..height * width).collect();
         // The sort is stable, so of equally hot pixels the first comes first.
         order.sort_by(|a, b| map.map[*b].total_cmp(&map.map[*a]));
-        let prepared = PreparedLayers::new();
         Ok(Self {
-            model,
+            passes: EvalPasses::new(model),
             image,
             class: map.class,
-            prepared,
             values,
             channels,
             height,
@@ -79,11 +76,8 @@ impl<'a> Perturbed<'a> {
             let shape = (chunk.len(), self.channels, self.height, self.width);
             let images = Tensor::from_vec(chunk.concat(), shape, self.image.device())?;
             let images = images.to_dtype(self.image.dtype())?;
-            let logits = self
-                .model
-                .forward(&images, &mut Pass::eval().with_prepared(&self.prepared))?
-                .to_dtype(DType::F32)?;
-            let rows = logits.detach().to_vec2::<f32>()?;
+            let logits = self.passes.forward(&images)?.to_dtype(DType::F32)?;
+            let rows = logits.to_vec2::<f32>()?;
             probabilities.extend(rows.iter().map(|row| softmax_at(row, self.class)));
         }
         Ok(probabilities)

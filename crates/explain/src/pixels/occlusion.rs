@@ -1,7 +1,7 @@
 //! Occlusion (Zeiler and Fergus 2014, <https://arxiv.org/abs/1311.2901>).
 
 use candle_core::Tensor;
-use candle_vision_models::{Hooks, Model};
+use candle_vision_models::Model;
 
 use super::{Attributions, Inquiry};
 use crate::{Error, Method, Result, Target};
@@ -126,7 +126,7 @@ fn lost_by_pixel(
 ) -> Result<Vec<f32>> {
     let image = inquiry.images.narrow(0, index, 1)?;
     let (_, _, height, width) = image.dims4()?;
-    let response = inquiry.question.run_again(&image, &mut Hooks::new())?;
+    let response = inquiry.question.run_unhooked(&image)?;
     let whole = inquiry.asked.variant_scores(index, &response)?[0];
     let (mut lost, mut times) = (vec![0f64; height * width], vec![0f64; height * width]);
     for places in places.chunks(CHUNK) {
@@ -137,7 +137,7 @@ fn lost_by_pixel(
         // `fill` where the mask is 1, the image elsewhere.
         let change = image.affine(-1.0, patch.fill)?;
         let covered = image.broadcast_add(&mask.broadcast_mul(&change)?)?;
-        let response = inquiry.question.run_again(&covered, &mut Hooks::new())?;
+        let response = inquiry.question.run_unhooked(&covered)?;
         let scores = inquiry.asked.variant_scores(index, &response)?;
         for (cover, score) in covers.chunks(height * width).zip(scores) {
             for (pixel, covered) in cover.iter().enumerate().filter(|(_, covered)| **covered > 0.0)

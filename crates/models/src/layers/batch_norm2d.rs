@@ -30,12 +30,14 @@ pub struct BatchNorm2dOptions {
     pub momentum: f64,
     /// Whether each channel has a learned factor (`weight`) and summand (`bias`). Default `true`.
     pub affine: bool,
+    /// Whether the learned parts include the factor. Default `true`.
+    pub factor: bool,
 }
 
 impl BatchNorm2dOptions {
     /// PyTorch's defaults for `channels`.
     pub fn new(channels: usize) -> Self {
-        Self { channels, eps: 1e-5, momentum: 0.1, affine: true }
+        Self { channels, eps: 1e-5, momentum: 0.1, affine: true, factor: true }
     }
 
     /// Sets what is added to the variance.
@@ -51,6 +53,12 @@ impl BatchNorm2dOptions {
     /// Sets whether channels have a learned factor and summand.
     pub fn affine(self, affine: bool) -> Self {
         Self { affine, ..self }
+    }
+
+    /// Sets whether the learned parts include the factor. Without it, the factor of every channel is 1, and the scale is
+    /// left to the weights of the next layer.
+    pub fn factor(self, factor: bool) -> Self {
+        Self { factor, ..self }
     }
 }
 
@@ -92,6 +100,11 @@ pub struct BatchNorm2d {
 enum Affine {
     Learned {
         weight: Parameter,
+        bias: Parameter,
+    },
+    /// The factor is one.
+    Summand {
+        one: Tensor,
         bias: Parameter,
     },
     /// One and zero: the ops take tensors.
@@ -136,21 +149,25 @@ impl BatchNorm2d {
     /// # Errors
     /// If `eps` is negative, `momentum` is not in `0.0..=1.0`, or a name is taken.
     pub fn new(options: impl Into<BatchNorm2dOptions>, vb: ParameterBuilder) -> Result<Self> {
-        let BatchNorm2dOptions { channels, eps, momentum, affine } = options.into();
+        let BatchNorm2dOptions { channels, eps, momentum, affine, factor } = options.into();
         if !(eps >= 0.0 && (0.0..=1.0).contains(&momentum)) {
             candle_core::bail!(
                 "`{}`: eps is at least 0 and the momentum in 0..=1, got {eps} and {momentum}",
                 vb.path()
             )
         }
-        let affine = if affine {
-            Affine::Learned {
+        let one = || Tensor::ones(channels, DType::F32, vb.device())?.to_dtype(vb.dtype());
+        let bias = || vb.weight("bias", &[channels], Init::Constant(0.0));
+        let affine = match (affine, factor) {
+            (true, true) => Affine::Learned {
                 weight: vb.weight("weight", &[channels], Init::Constant(1.0))?,
-                bias: vb.weight("bias", &[channels], Init::Constant(0.0))?,
+                bias: bias()?,
+            },
+            (true, false) => Affine::Summand { one: one()?, bias: bias()? },
+            (false, _) => {
+                let one = one()?;
+                Affine::Constant { zero: one.zeros_like()?, one }
             }
-        } else {
-            let one = Tensor::ones(channels, DType::F32, vb.device())?.to_dtype(vb.dtype())?;
-            Affine::Constant { zero: one.zeros_like()?, one }
         };
         Ok(Self {
             affine,
@@ -271,6 +288,7 @@ impl BatchNorm2d {
     fn weight_and_bias(&self, pass: &Pass<'_>) -> (Tensor, Tensor) {
         match &self.affine {
             Affine::Learned { weight, bias } => (weight.tensor(pass), bias.tensor(pass)),
+            Affine::Summand { one, bias } => (one.clone(), bias.tensor(pass)),
             Affine::Constant { one, zero } => (one.clone(), zero.clone()),
         }
     }
@@ -279,6 +297,7 @@ impl BatchNorm2d {
     pub(super) fn uses_batch_statistics(&self, pass: &Pass<'_>) -> bool {
         let frozen = match &self.affine {
             Affine::Learned { weight, bias } => !weight.is_trainable() && !bias.is_trainable(),
+            Affine::Summand { bias, .. } => !bias.is_trainable(),
             Affine::Constant { .. } => false,
         };
         pass.uses_batch_statistics(frozen)
@@ -288,6 +307,7 @@ impl BatchNorm2d {
     pub(super) fn with_constants<T>(&self, f: impl FnOnce(&BatchNormConstants<'_>) -> T) -> T {
         let (weight, bias) = match &self.affine {
             Affine::Learned { weight, bias } => (weight.detached(), bias.detached()),
+            Affine::Summand { one, bias } => (one.clone(), bias.detached()),
             Affine::Constant { one, zero } => (one.clone(), zero.clone()),
         };
         f(&BatchNormConstants {

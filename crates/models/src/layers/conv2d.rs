@@ -172,15 +172,18 @@ impl Conv2d {
 
     fn convolve(&self, x: &Tensor, activation: Activation, pass: &Pass<'_>) -> Result<Tensor> {
         let x = &pass.cast(x)?;
-        let weight = self.weight.in_product(pass)?;
-        let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
         let y = match self.prepared_for(x, pass) {
             Some(prepared) => prepared
-                .convolution(&self.weight, Form::Alone, || {
-                    PreparedConv2d::new(&weight, bias.as_ref(), &self.config)
+                .convolution(&self.weight, Form::Alone, pass.product_dtype(&self.weight), || {
+                    let bias = self.bias.as_ref().map(Parameter::detached);
+                    PreparedConv2d::new(&self.weight.detached(), bias.as_ref(), &self.config)
                 })?
                 .forward(x, None, activation),
-            None => conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config),
+            None => {
+                let weight = self.weight.in_product(pass)?;
+                let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
+                conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config)
+            }
         };
         y.map_err(|error| error.context(format!("layer `{}`", self.path)))
     }
@@ -201,8 +204,10 @@ impl Conv2d {
         &self,
         prepared: &PreparedLayers,
         bn: &BatchNorm2d,
+        pass: &Pass<'_>,
     ) -> Result<Arc<PreparedConv2d>> {
-        prepared.convolution(&self.weight, Form::Folded(bn.id()), || {
+        let dtype = pass.product_dtype(&self.weight);
+        prepared.convolution(&self.weight, Form::Folded(bn.id()), dtype, || {
             bn.with_constants(|norm| {
                 // The norm takes its mean off what the bias has been added to.
                 let mean = match &self.bias {

@@ -201,8 +201,8 @@ impl ConvNorm {
         let y = match prepared {
             // In training the batch norm may change at every step.
             Some(prepared) if !residual_is_tracked && !pass.is_train() => {
-                let conv = self.conv.prepared_with(prepared, &self.bn)?;
-                conv.forward(x, then.residual, then.activation())
+                let conv = self.conv.prepared_with(prepared, &self.bn, pass)?;
+                conv.forward(&pass.cast(x)?, then.residual, then.activation())
                     .map_err(|error| error.context(format!("layer `{}`", self.conv.path())))?
             }
             None if self.bn.uses_batch_statistics(pass) && !self.conv.has_bias() => {

@@ -1,8 +1,7 @@
 //! Stochastic depth: branches that are left out at random.
 
 use candle_core::{Result, Tensor, bail};
-use candle_vision_ops::mul;
-use rand::RngExt;
+use candle_vision_ops::drop_rows;
 
 use crate::{ParameterBuilder, Pass};
 
@@ -51,7 +50,8 @@ impl StochasticDepth {
     /// If `x` does not hold floats, or what a hook returns.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let x = pass.input(&self.path, x)?;
-        let y = if self.drops(pass) { mul(&x, &self.factors(&x, pass)?)? } else { x };
+        let y =
+            if self.drops(pass) { drop_rows(&x, self.probability, pass.generator())? } else { x };
         pass.output(&self.path, y)
     }
 
@@ -63,17 +63,6 @@ impl StochasticDepth {
     /// before it may be fused with the sum behind it.
     pub(crate) fn stands_alone(&self, pass: &Pass<'_>) -> bool {
         self.drops(pass) || pass.wants(&self.path)
-    }
-
-    /// `[batch, 1, ..]`: 0, or what makes up for it.
-    fn factors(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let kept = 1.0 - self.probability;
-        let mut factor =
-            || if pass.generator().random::<f64>() < kept { (1.0 / kept) as f32 } else { 0.0 };
-        let mut shape = vec![1; x.rank()];
-        shape[0] = x.dim(0)?;
-        let factors: Vec<f32> = (0..shape[0]).map(|_| factor()).collect();
-        Tensor::from_vec(factors, shape, x.device())?.to_dtype(x.dtype())
     }
 }
 

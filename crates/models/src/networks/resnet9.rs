@@ -9,7 +9,7 @@ use crate::layers::{
     Conv2d, Conv2dOptions, ConvNorm, ConvNormOptions, Linear, MaxPool2d, flatten,
     images_to_features, layer_at,
 };
-use crate::whitening::whitening_kernels;
+use crate::whitening::{keep_whitening, whitening_kernels};
 use crate::{Init, Model, ModelSpec, ParameterBuilder, Parameters, Pass};
 
 /// Height and width of the patches that the first convolution whitens.
@@ -195,12 +195,6 @@ impl Model for ResNet9 {
     }
 
     fn fit_images(&self, images: &Tensor) -> Result<()> {
-        let kernels = whitening_kernels(images, PATCH)?;
-        let Some(weight) = self.parameters.get("whiten.weight") else {
-            candle_core::bail!("`{}` has no layer `whiten`", self.spec.architecture)
-        };
-        weight.set(&kernels.to_device(weight.var().device())?)?;
-        self.parameters.freeze("whiten")?;
-        Ok(())
+        keep_whitening(&self.parameters, &whitening_kernels(images, PATCH)?)
     }
 }

@@ -75,6 +75,11 @@ fn plain_and_residual_networks_for_cifar_are_pytorchs() -> Result<()> {
     ["resnet20_cifar", "plain20_cifar"].into_iter().try_for_each(check)
 }
 
+#[test]
+fn airbench_is_the_published_scripts() -> Result<()> {
+    ["airbench94", "airbench96"].into_iter().try_for_each(check)
+}
+
 /// The paper's table has 0.27, 0.46, 0.66, 0.85 and 1.7 million.
 #[test]
 fn networks_for_cifar_have_as_many_parameters_as_the_paper_says() -> Result<()> {
@@ -241,7 +246,9 @@ fn a_step_of_mnasnet_is_torchvisions() -> Result<()> {
 
 #[test]
 fn steps_of_plain_and_residual_networks_for_cifar_are_pytorchs() -> Result<()> {
-    ["resnet20_cifar", "plain20_cifar"].into_iter().try_for_each(check_step)
+    ["resnet20_cifar", "plain20_cifar", "airbench94", "airbench96"]
+        .into_iter()
+        .try_for_each(check_step)
 }
 
 #[test]

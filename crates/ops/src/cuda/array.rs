@@ -53,6 +53,21 @@ impl<'a> Array<'a> {
     }
 }
 
+impl<'a> Array<'a> {
+    /// The elements in the order `[a, c, d, b]` of a tensor `[a, b, c, d]` that lies so in memory.
+    pub(crate) fn channels_last_view<T: CudaDType>(&self) -> Result<Option<CudaView<'a, T>>> {
+        let &[a, b, c, d] = self.dims() else { return Ok(None) };
+        let in_memory = [b * c * d, 1, d * b, b];
+        let strides = self.layout.stride().iter().zip(in_memory).zip(self.dims());
+        if !strides.into_iter().all(|((stride, wanted), size)| *size <= 1 || *stride == wanted) {
+            return Ok(None);
+        }
+        check_rows_and_columns(&[a, c, d, b])?;
+        let start = self.layout.start_offset();
+        Ok(Some(self.storage.as_cuda_slice::<T>()?.slice(start..start + a * b * c * d)))
+    }
+}
+
 /// A tensor that an op keeps besides its arguments, locked for reading.
 pub(crate) struct Kept<'a, G>(G, &'a Layout);
 

@@ -28,11 +28,11 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
     }
 
     /// The value at `key`. This counts as a use.
-    pub(super) fn get(&mut self, key: &K) -> Option<&V> {
+    pub(super) fn get(&mut self, key: &K) -> Option<&mut V> {
         self.now += 1;
         let entry = self.entries.get_mut(key)?;
         entry.used = self.now;
-        Some(&entry.value)
+        Some(&mut entry.value)
     }
 
     /// Whether there is a value at `key`. This does not count as a use.

@@ -9,19 +9,23 @@ use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaSlice, CudaStream
 use candle_core::{Device, Error, Result, bail};
 
 use super::state::{self, locked};
+use crate::Generator;
 
 /// Work of a CUDA device that was captured once and can be launched any number of times (a CUDA graph).
 ///
 /// Each launch does the same work on the same memory: the tensors that the work read when it was captured are read
-/// again, with what they hold then. Only the numbers of optimizer steps ([`sgd_steps`](crate::sgd_steps),
-/// [`adam_steps`](crate::adam_steps)), such as the learning rate, are new in each launch.
+/// again, with what they hold then. New in each launch are only:
 ///
-/// Tensors that the work returned hold the results of the last launch. Drop them before this value, and not before the
-/// first launch: until then their memory is not theirs.
+/// - the numbers of optimizer steps ([`sgd_steps`](crate::sgd_steps), [`adam_steps`](crate::adam_steps)), such as the
+///   learning rate ([`Captured::launch_with`]),
+/// - the random numbers of [`dropout`](crate::dropout) and [`drop_rows`](crate::drop_rows) ([`Captured::draw_from`]).
+///
+/// Tensors that the work returned hold the results of the last launch. Drop them before this value.
 pub struct Captured {
     graph: CudaGraph,
     stream: Arc<CudaStream>,
     numbers: Numbers,
+    drawn: Option<Drawn>,
 }
 
 impl std::fmt::Debug for Captured {
@@ -35,15 +39,34 @@ impl std::fmt::Debug for Captured {
 // SAFETY: a graph may be used from any thread, by one at a time: launching needs an exclusive borrow.
 unsafe impl Send for Captured {}
 
-/// Largest number of numbers of optimizer steps in one graph.
+/// Largest number of numbers of one graph.
 const MOST_NUMBERS: usize = 1 << 16;
 
-/// The numbers of a graph's optimizer steps, on the host and on the device.
+/// What is new in each launch, on the host and on the device: the two halves of the generator's stream, then the bits of
+/// the numbers of optimizer steps.
 struct Numbers {
-    values: Vec<f32>,
-    on_device: CudaSlice<f32>,
+    values: Vec<u32>,
+    on_device: CudaSlice<u32>,
     /// Whether the device has these values.
     are_uploaded: bool,
+}
+
+/// Number of values that hold the generator's stream.
+const STREAM: usize = 2;
+
+/// What captured work draws from a generator.
+#[derive(Clone, Copy)]
+struct Drawn {
+    seed: [u8; 32],
+    stream: u64,
+    /// Number of 32-bit words.
+    words: u64,
+}
+
+impl Drawn {
+    fn halves(&self) -> [u32; STREAM] {
+        [self.stream as u32, (self.stream >> 32) as u32]
+    }
 }
 
 thread_local! {
@@ -52,7 +75,8 @@ thread_local! {
 
 /// What this thread does beside the usual.
 struct State {
-    values: Vec<f32>,
+    values: Vec<u32>,
+    drawn: Option<Drawn>,
     /// The address of the numbers on the device while work is captured. `None` while only the numbers of the next
     /// launch are collected.
     address: Option<u64>,
@@ -76,9 +100,24 @@ pub(super) fn place(values: &[f32]) -> Result<Placed> {
         if offset + values.len() > MOST_NUMBERS {
             bail!("a captured step has more than {MOST_NUMBERS} numbers of parameters")
         }
-        state.values.extend_from_slice(values);
-        let at = |address| Placed::At(address + (offset * size_of::<f32>()) as u64);
+        state.values.extend(values.iter().map(|value| value.to_bits()));
+        let at = |address| Placed::At(address + (offset * size_of::<u32>()) as u64);
         Ok(state.address.map_or(Placed::OnlyCollected, at))
+    })
+}
+
+/// Notes that captured work draws `words` words from `generator`. Returns the address of the number of its stream, which
+/// each launch sets anew. `None` if nothing is captured.
+pub(super) fn note_draws(generator: &Generator, words: u64) -> Result<Option<u64>> {
+    STATE.with_borrow_mut(|state| {
+        let Some(State { drawn, address: Some(address), .. }) = state else { return Ok(None) };
+        let (seed, stream) = (generator.get_seed(), generator.get_stream());
+        let drawn = drawn.get_or_insert(Drawn { seed, stream, words: 0 });
+        if (drawn.seed, drawn.stream) != (seed, stream) {
+            bail!("capture: the work draws random numbers from several generators")
+        }
+        drawn.words += words;
+        Ok(Some(*address))
     })
 }
 
@@ -92,11 +131,11 @@ pub(super) fn is_capturing() -> bool {
     STATE.with_borrow(|state| state.as_ref().is_some_and(|state| state.address.is_some()))
 }
 
-/// Runs `work` with this thread in another state, and returns the numbers that it placed.
+/// Runs `work` with this thread in another state, and returns that state after it.
 fn with_state<T, E: From<Error>>(
     address: Option<u64>,
     work: impl FnOnce() -> std::result::Result<T, E>,
-) -> std::result::Result<(T, Vec<f32>), E> {
+) -> std::result::Result<(T, State), E> {
     /// Ends the state after a panic, too.
     struct Ends;
     impl Drop for Ends {
@@ -107,16 +146,17 @@ fn with_state<T, E: From<Error>>(
     if STATE.with_borrow(Option::is_some) {
         return Err(Error::Msg("a capture cannot hold another".to_owned()).into());
     }
-    STATE.set(Some(State { values: Vec::new(), address }));
+    STATE.set(Some(State { values: vec![0; STREAM], drawn: None, address }));
     let ends = Ends;
     let done = work()?;
     let state = STATE.take();
     drop(ends);
-    Ok((done, state.map(|state| state.values).unwrap_or_default()))
+    let nothing = State { values: vec![0; STREAM], drawn: None, address };
+    Ok((done, state.unwrap_or(nothing)))
 }
 
 impl Captured {
-    /// Captures what `work` asks of `device`. None of it is done yet.
+    /// Captures what `work` asks of `device`, and launches it for the first time.
     ///
     /// The work must not wait for the device, copy between host and device, or free tensors that it did not make. Do the
     /// same work at least once before, so that everything is loaded and prepared.
@@ -134,19 +174,30 @@ impl Captured {
             );
         };
         let stream = device.cuda_stream();
-        let on_device = device.alloc_zeros::<f32>(MOST_NUMBERS)?;
+        let on_device = device.alloc_zeros::<u32>(MOST_NUMBERS)?;
         let address = on_device.device_ptr(&stream).0;
         // Another thread's upload would become a part of the graph.
         let state = state::of(device)?;
         let uploads = locked(&state.staging);
         stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).w()?;
+        let guard = EndsCapture(&stream);
         let done = with_state(Some(address), work);
+        std::mem::forget(guard);
         let graph = ended(&stream);
         drop(uploads);
         match (done, graph) {
-            (Ok((done, values)), Ok(graph)) => {
+            (Ok((done, state)), Ok(graph)) => {
+                let State { mut values, drawn, .. } = state;
+                let halves = drawn.map(|drawn| drawn.halves()).unwrap_or_default();
+                values[..STREAM].copy_from_slice(&halves);
                 let numbers = Numbers { values, on_device, are_uploaded: false };
-                Ok((done, Self { graph, stream, numbers }))
+                let mut captured = Self { graph, stream, numbers, drawn };
+                if let Err(error) = captured.launch() {
+                    // The device has not given it memory, so it cannot take it back.
+                    std::mem::forget(done);
+                    return Err(error.into());
+                }
+                Ok((done, captured))
             }
             (Err(error), _) => {
                 forget_errors(&stream);
@@ -161,7 +212,30 @@ impl Captured {
         }
     }
 
-    /// Launches the work with the numbers that it was captured with.
+    /// Number of 32-bit words that the work which this thread captures has drawn on the device so far. A layer that draws
+    /// on the host would draw the same numbers in each launch. So compare this with how far the generator has come.
+    pub fn drawn_words() -> u64 {
+        let words = |state: &State| state.drawn.map_or(0, |drawn| drawn.words);
+        STATE.with_borrow(|state| state.as_ref().map_or(0, words))
+    }
+
+    /// Lets the following launches draw their random numbers from the stream of `generator`, at the positions where the
+    /// captured work drew them. Work without random numbers takes no notice.
+    ///
+    /// # Errors
+    /// If `generator` has another seed than the one that was captured.
+    pub fn draw_from(&mut self, generator: &Generator) -> Result<()> {
+        let Some(drawn) = &mut self.drawn else { return Ok(()) };
+        if generator.get_seed() != drawn.seed {
+            bail!("capture: the work drew random numbers from a generator of another seed")
+        }
+        drawn.stream = generator.get_stream();
+        let halves = drawn.halves();
+        self.set_values(0, &halves);
+        Ok(())
+    }
+
+    /// Launches the work with the numbers that it was captured with, or those of the last [`Captured::launch_with`].
     ///
     /// # Errors
     /// If the device fails.
@@ -181,28 +255,42 @@ impl Captured {
         &mut self,
         steps: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let ((), values) = with_state(None, steps)?;
-        let (found, expected) = (values.len(), self.numbers.values.len());
+        let ((), State { values, .. }) = with_state(None, steps)?;
+        let [found, expected] = [&values, &self.numbers.values].map(|values| values.len() - STREAM);
         if found != expected {
             let wrong =
                 format!("a captured step has {expected} numbers of parameters, not {found}");
             return Err(Error::Msg(wrong).into());
         }
-        if values != self.numbers.values {
-            self.numbers.values = values;
+        self.set_values(STREAM, &values[STREAM..]);
+        Ok(self.launch()?)
+    }
+
+    fn set_values(&mut self, from: usize, new: &[u32]) {
+        let values = &mut self.numbers.values[from..from + new.len()];
+        if values != new {
+            values.copy_from_slice(new);
             self.numbers.are_uploaded = false;
         }
-        Ok(self.launch()?)
     }
 
     fn upload(&mut self) -> Result<()> {
         let Numbers { values, on_device, are_uploaded } = &mut self.numbers;
-        if !values.is_empty() {
-            let mut place = on_device.slice_mut(..values.len());
-            self.stream.memcpy_htod(values.as_slice(), &mut place).w()?;
-        }
+        let mut place = on_device.slice_mut(..values.len());
+        self.stream.memcpy_htod(values.as_slice(), &mut place).w()?;
         *are_uploaded = true;
         Ok(())
+    }
+}
+
+/// Ends the capture when the work panics. Nothing could use the stream otherwise.
+struct EndsCapture<'a>(&'a Arc<CudaStream>);
+
+impl Drop for EndsCapture<'_> {
+    fn drop(&mut self) {
+        // Its error would hide the panic.
+        drop(ended(self.0));
+        forget_errors(self.0);
     }
 }
 

@@ -6,13 +6,16 @@
 //! kernel is small compared with the images.
 
 mod columns;
+mod depth;
 
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
-use candle_core::{CudaDevice, CudaStorage, Result, Shape};
+use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape};
 
+use self::depth::Depth;
 use super::activation::finish_in_place;
 use super::array::{Array, stored, unwritten};
-use super::cudnn::{Direction, Operands};
+use super::batch_norm::add_residual;
+use super::cudnn::{Direction, Ends, Operands};
 use super::element::{Element, with_element};
 use super::layout::transposed;
 use super::state::{self, locked};
@@ -22,28 +25,104 @@ use candle_vision_kernels::conv_shape::ConvShape;
 
 const NAME: &str = "conv2d";
 
-/// `activation(convolution of x with kernel + bias)`.
+/// What is done with a convolution's output.
+pub(crate) struct Finish<'a> {
+    pub(crate) bias: Option<Array<'a>>,
+    /// It is added, too.
+    pub(crate) residual: Option<Array<'a>>,
+    pub(crate) activation: Activation,
+}
+
+/// `activation(convolution of x with kernel + bias + residual)`.
 pub(crate) fn output(
     x: Array<'_>,
     kernel: Array<'_>,
-    bias: Option<Array<'_>>,
-    activation: Activation,
+    then: &Finish<'_>,
     shape: &ConvShape,
     options: OnCuda,
 ) -> Result<(CudaStorage, Shape)> {
     let device = x.device();
     let ConvShape { batch, out_size: [height, width], out_channels, .. } = *shape;
+    let dims = (batch, height, width, out_channels);
     with_element!(NAME, x.storage, T => {
-        let x = x.view::<T>()?;
         let mut y = unwritten::<T>(device, shape.output_len())?;
-        let kernel = ChannelsLastKernel::new(device, kernel.view::<T>()?, shape)?;
-        let operands = Operands { x: x.slice(..), kernel: kernel.view(), y: y.slice(..) };
-        if !through_cudnn(device, Direction::Forward, &operands, shape, options)? {
-            columns::output(device, &x, &kernel.view(), &mut y, shape)?;
+        if convolve(device, [x, kernel], &mut y, then, shape, options)? {
+            return Ok(stored(y, device, dims));
         }
-        finish_in_place(&mut y, device, out_channels, bias, activation)?;
-        Ok(stored(y, device, (batch, height, width, out_channels)))
+        let Finish { bias, residual, activation } = *then;
+        let Some(residual) = residual else {
+            finish_in_place(&mut y, device, out_channels, bias, activation)?;
+            return Ok(stored(y, device, dims));
+        };
+        finish_in_place(&mut y, device, out_channels, bias, Activation::Identity)?;
+        let (y, dims) = stored(y, device, dims);
+        add_residual(Array::new(&y, &Layout::contiguous(dims)), residual, activation)
     })
+}
+
+/// Writes the plain convolution to `y`, or what [`output`] returns. Returns whether it is the latter.
+fn convolve<T: Element>(
+    device: &CudaDevice,
+    [x, kernel]: [Array<'_>; 2],
+    y: &mut CudaSlice<T>,
+    then: &Finish<'_>,
+    shape: &ConvShape,
+    options: OnCuda,
+) -> Result<bool> {
+    let x = x.view::<T>()?;
+    let mut through = |x: &CudaView<'_, T>, kernel: &CudaView<'_, T>, shape: &ConvShape| {
+        let operands = Operands { x: x.slice(..), kernel: kernel.slice(..), y: y.slice(..) };
+        if finished_by_cudnn(device, &operands, then, shape, options)? {
+            return Ok(true);
+        }
+        if !through_cudnn(device, Direction::Forward, &operands, shape, options)? {
+            columns::output(device, x, kernel, y, shape)?;
+        }
+        Ok(false)
+    };
+    match depth::<T>(device, shape, options)? {
+        Some(depth) => {
+            let inner = depth.shape(shape);
+            let (map, kernel) =
+                (depth.map(device, &x, &inner)?, depth.kernel(device, kernel, &inner)?);
+            through(&map.slice(..), &kernel.slice(..), &inner)
+        }
+        None => {
+            let kernel = ChannelsLastKernel::new(device, kernel, shape)?;
+            through(&x, &kernel.view(), shape)
+        }
+    }
+}
+
+/// The form of a convolution of images of few channels. Without cuDNN, it is a matrix product all the same.
+fn depth<T: Element>(
+    device: &CudaDevice,
+    shape: &ConvShape,
+    options: OnCuda,
+) -> Result<Option<Depth>> {
+    let depth = Depth::of::<T>(shape, options);
+    Ok(depth.filter(|_| state::of(device).is_ok_and(|state| state.cudnn.is_some())))
+}
+
+/// Lets cuDNN convolve, add and activate in one operation, if it has one for that. Returns whether it did.
+fn finished_by_cudnn<T: Element>(
+    device: &CudaDevice,
+    operands: &Operands<'_, T>,
+    then: &Finish<'_>,
+    shape: &ConvShape,
+    options: OnCuda,
+) -> Result<bool> {
+    let (Some(bias), Some(cudnn)) = (then.bias, &state::of(device)?.cudnn) else {
+        return Ok(false);
+    };
+    let has_relu = match then.activation {
+        Activation::Identity => false,
+        Activation::Relu => true,
+        _ => return Ok(false),
+    };
+    let residual = then.residual.map(|residual| residual.view::<T>()).transpose()?;
+    let ends = Ends { bias: bias.view::<T>()?, residual, has_relu };
+    locked(cudnn).convolve_finished(operands, &ends, shape, options)
 }
 
 /// The gradient of the input, from that of the output.
@@ -58,7 +137,7 @@ pub(crate) fn input_gradient(
     with_element!(NAME, grad.storage, T => {
         let grad = grad.view::<T>()?;
         let mut dx = unwritten::<T>(device, shape.input_len())?;
-        let kernel = ChannelsLastKernel::new(device, kernel.view::<T>()?, shape)?;
+        let kernel = ChannelsLastKernel::new(device, kernel, shape)?;
         let operands = Operands { x: dx.slice(..), kernel: kernel.view(), y: grad.slice(..) };
         if !through_cudnn(device, Direction::InputGradient, &operands, shape, options)? {
             columns::input_gradient(device, &grad, &kernel.view(), &mut dx, shape)?;
@@ -78,6 +157,18 @@ pub(crate) fn kernel_gradient(
     let ConvShape { out_channels, kernel: [height, width], .. } = *shape;
     with_element!(NAME, x.storage, T => {
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
+        let dims = (out_channels, shape.group_in(), height, width);
+        if let Some(depth) = depth::<T>(device, shape, options)? {
+            let inner = depth.shape(shape);
+            let map = depth.map(device, &x, &inner)?;
+            let taps = unwritten::<T>(device, inner.kernel_len())?;
+            let operands =
+                Operands { x: map.slice(..), kernel: taps.slice(..), y: grad.slice(..) };
+            if through_cudnn(device, Direction::KernelGradient, &operands, &inner, options)? {
+                let dkernel = depth.kernel_back(device, &taps, shape)?;
+                return Ok(stored(dkernel, device, dims));
+            }
+        }
         let mut taps = unwritten::<T>(device, shape.kernel_len())?;
         let operands = Operands { x: x.slice(..), kernel: taps.slice(..), y: grad.slice(..) };
         if !through_cudnn(device, Direction::KernelGradient, &operands, shape, options)? {
@@ -89,7 +180,7 @@ pub(crate) fn kernel_gradient(
             let sizes = [out_channels, shape.taps(), shape.group_in()];
             transposed(device, &taps.slice(..), sizes)?
         };
-        Ok(stored(dkernel, device, (out_channels, shape.group_in(), height, width)))
+        Ok(stored(dkernel, device, dims))
     })
 }
 
@@ -100,12 +191,12 @@ enum ChannelsLastKernel<'a, T> {
 }
 
 impl<'a, T: Element> ChannelsLastKernel<'a, T> {
-    fn new(device: &CudaDevice, kernel: CudaView<'a, T>, shape: &ConvShape) -> Result<Self> {
-        if Self::is_in_order(shape) {
-            return Ok(Self::AsGiven(kernel));
+    fn new(device: &CudaDevice, kernel: Array<'a>, shape: &ConvShape) -> Result<Self> {
+        if let Some(in_order) = kernel.channels_last_view::<T>()? {
+            return Ok(Self::AsGiven(in_order));
         }
         let sizes = [shape.out_channels, shape.group_in(), shape.taps()];
-        Ok(Self::Transposed(transposed(device, &kernel, sizes)?))
+        Ok(Self::Transposed(transposed(device, &kernel.view::<T>()?, sizes)?))
     }
 
     /// Whether both orders are the same in memory.

@@ -7,6 +7,7 @@
 mod arithmetic;
 mod batches;
 mod descriptors;
+mod ends;
 mod library;
 mod plan;
 #[cfg(test)]
@@ -24,8 +25,9 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::{CudaDevice, Result};
 
 use self::arithmetic::Arithmetic;
-use self::library::{Functions, Handle};
-use self::plan::{Key, Plan, Routine};
+pub(super) use self::ends::Ends;
+use self::library::{Functions, Handle, SUCCESS};
+use self::plan::{EndsPlan, Key, Plan, Routine};
 use super::bounded::Bounded;
 use super::element::Element;
 use super::size::MOST_ELEMENTS;
@@ -158,16 +160,64 @@ impl Cudnn {
         if add && !self.plans.contains(&key) {
             key.timed = false;
         }
-        if !self.plans.contains(&key) {
-            let plan = self.plan(&key, operands)?;
-            self.plans.insert(key, plan, 1);
-        }
+        self.know(key, operands)?;
         let Some(Some(plan)) = self.plans.get(&key) else {
             return Ok(false);
         };
         let workspace = workspace(&mut self.workspace, &self.stream, plan.choice.workspace)?;
         let run = Run { functions: &self.functions, handle: self.handle, stream: &self.stream };
         run.convolve(plan, direction, operands, workspace, add)?;
+        Ok(true)
+    }
+
+    /// Makes the plan for `key`, unless it is there.
+    fn know<T: Element>(&mut self, key: Key, operands: &Operands<'_, T>) -> Result<()> {
+        if !self.plans.contains(&key) {
+            let plan = self.plan(&key, operands)?;
+            self.plans.insert(key, plan, 1);
+        }
+        Ok(())
+    }
+
+    /// Writes `y` with what comes behind the convolution, in one operation. Returns whether cuDNN has one.
+    ///
+    /// # Errors
+    /// If memory runs out or cuDNN fails.
+    pub(super) fn convolve_finished<T: Element>(
+        &mut self,
+        operands: &Operands<'_, T>,
+        ends: &Ends<'_, T>,
+        shape: &ConvShape,
+        options: OnCuda,
+    ) -> Result<bool> {
+        // A batch that cuDNN takes in parts is so large that one more pass over memory does not matter.
+        if shape.input_len().max(shape.output_len()) > self.most_elements {
+            return Ok(false);
+        }
+        self.stream.context().bind_to_thread().w()?;
+        let direction = Direction::Forward;
+        let arithmetic = Arithmetic::of(T::CUDNN, options.tf32);
+        let timed = options.benchmark;
+        let key = Key { direction, shape: *shape, data: T::CUDNN, arithmetic, timed };
+        self.know(key, operands)?;
+        let Some(Some(plan)) = self.plans.get(&key) else { return Ok(false) };
+        let workspace = workspace(&mut self.workspace, &self.stream, plan.choice.workspace)?;
+        let run = Run { functions: &self.functions, handle: self.handle, stream: &self.stream };
+        let is_first = plan.ends.is_none();
+        if is_first {
+            let made = ends::EndsDescriptors::new(&self.functions, shape, T::CUDNN)?;
+            plan.ends = Some(EndsPlan::Fused(made));
+        }
+        let Some(EndsPlan::Fused(descriptors)) = &plan.ends else { return Ok(false) };
+        if !descriptors.can_end(plan.choice.algorithm, ends) {
+            return Ok(false);
+        }
+        let status = run.convolve_finished(plan, descriptors, operands, ends, workspace);
+        if status != SUCCESS && is_first {
+            plan.ends = Some(EndsPlan::Unsupported);
+            return Ok(false);
+        }
+        self.functions.check("a convolution with its activation", status)?;
         Ok(true)
     }
 

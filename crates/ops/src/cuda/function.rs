@@ -168,6 +168,7 @@ macro_rules! argument {
 argument!(
     [] &'a u32,
     [] &'a i32,
+    [] &'a u64,
     [] &'a usize,
     [] &'a f32,
     [] &'a f64,

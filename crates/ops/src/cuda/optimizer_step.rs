@@ -9,7 +9,7 @@ use candle_core::{CudaDevice, DType, Result, Tensor, bail};
 
 use super::array::{kept, stored, tensor};
 use super::capture::{self, Placed};
-use super::function::{Argument, Source, device_function, launch};
+use super::function::{Argument, ONE_BLOCK, Source, device_function, launch};
 use crate::optimizer_step::{AdamUpdate, SgdUpdate};
 
 /// Largest number of tensors of one launch.
@@ -82,9 +82,14 @@ struct Entry<'a> {
     constants: [f64; 2],
 }
 
-/// One step of gradient descent. Returns flags (`u32`, one per update) that are set where a new value is
+/// One step of gradient descent. `scale` is what [`grad_scale`] returned. Returns flags (`u32`, one per update) that are set where a new value is
 /// not finite.
-pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tensor> {
+pub(crate) fn sgd(
+    device: &CudaDevice,
+    updates: &[SgdUpdate<'_>],
+    scale: Option<&Tensor>,
+) -> Result<Tensor> {
+    let scale = scale_address(device, scale)?;
     let mut flags = new_flags(device, updates.len())?;
     let grads = gradients(updates.iter().map(|update| update.grad))?;
     let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
@@ -115,16 +120,30 @@ pub(crate) fn sgd(device: &CudaDevice, updates: &[SgdUpdate<'_>]) -> Result<Tens
         // SAFETY: the list names tensors of the sizes it says, which the op has checked, and `grads`
         // keeps its copies until the launch is queued; memory is freed behind it on the same stream.
         unsafe {
-            launch!(function, config, &tensors, &momentum, &nesterov, &grad_scale, &mut flags)
+            launch!(
+                function,
+                config,
+                &tensors,
+                &momentum,
+                &nesterov,
+                &grad_scale,
+                &scale,
+                &mut flags
+            )
         }
     }
     let count = flags.len();
     Ok(tensor(stored(flags, device, count)))
 }
 
-/// One step of Adam or AdamW. Returns flags (`u32`, one per update) that are set where a new value is not
+/// One step of Adam or AdamW. `scale` is what [`grad_scale`] returned. Returns flags (`u32`, one per update) that are set where a new value is not
 /// finite.
-pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Tensor> {
+pub(crate) fn adam(
+    device: &CudaDevice,
+    updates: &[AdamUpdate<'_>],
+    scale: Option<&Tensor>,
+) -> Result<Tensor> {
+    let scale = scale_address(device, scale)?;
     let mut flags = new_flags(device, updates.len())?;
     let grads = gradients(updates.iter().map(|update| update.grad))?;
     let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
@@ -164,12 +183,92 @@ pub(crate) fn adam(device: &CudaDevice, updates: &[AdamUpdate<'_>]) -> Result<Te
                 &eps,
                 &decoupled,
                 &grad_scale,
+                &scale,
                 &mut flags
             )
         }
     }
     let count = flags.len();
     Ok(tensor(stored(flags, device, count)))
+}
+
+/// The kernels' list of gradients: their addresses and lengths.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Gradients {
+    grad: [u64; TENSORS],
+    size: [u64; TENSORS],
+}
+
+// SAFETY: addresses and numbers, laid out as the kernels' structure is.
+unsafe impl DeviceRepr for Gradients {}
+
+impl<'a> Argument<'a> for &'a Gradients {
+    fn push(self, arguments: &mut LaunchArgs<'a>) {
+        arguments.arg(self);
+    }
+}
+
+/// Number of values of the kernels' `GradScale`.
+const SCALE: usize = 4;
+
+/// What gradients are multiplied by, `[4]` of `f64`: the sum of the squares of all elements, the norm, the factor, and 0
+/// if they must not be used. `loss_scale` is one number that the loss was multiplied by.
+pub(crate) fn grad_scale(
+    device: &CudaDevice,
+    grads: &[&Tensor],
+    largest: f64,
+    loss_scale: Option<&Tensor>,
+) -> Result<Tensor> {
+    let grads = gradients(grads.iter().copied())?;
+    let mut filled: Vec<&Tensor> = grads.iter().filter(|grad| grad.elem_count() > 0).collect();
+    // Gradients of about the same size share a launch. The order among equals is kept.
+    filled.sort_by_key(|grad| grad.elem_count());
+    let runs: Vec<(Gradients, LaunchConfig)> =
+        filled.chunks(TENSORS).map(|run| gradient_list(device, run)).collect::<Result<_>>()?;
+    let blocks = |config: &LaunchConfig| (config.grid_dim.0 * config.grid_dim.1) as usize;
+    let count: usize = runs.iter().map(|(_, config)| blocks(config)).sum();
+    // SAFETY: the kernels write each block's sum before they read it, and all values of the scale.
+    let (mut partial, mut scale) =
+        unsafe { (device.alloc::<f64>(count.max(1))?, device.alloc::<f64>(SCALE)?) };
+    let mut start = 0;
+    for (list, config) in &runs {
+        let end = start + blocks(config);
+        let mut partial = partial.slice_mut(start..end);
+        let function = device_function::<f32>(device, Source::Optimizer, "squares")?;
+        // SAFETY: the list names contiguous tensors of the sizes it says, and partial has a place for each block.
+        unsafe { launch!(function, *config, list, &mut partial) }
+        start = end;
+    }
+    let loss_scale = loss_scale.map(kept);
+    let loss_scale = match &loss_scale {
+        Some(loss_scale) => Some(loss_scale.array()?.view::<f32>()?),
+        None => None,
+    };
+    let function = device_function::<f32>(device, Source::Optimizer, "grad_scale")?;
+    let sums = count as u32;
+    // SAFETY: partial has `sums` elements, loss_scale one if it is not null, scale as many as the structure.
+    unsafe { launch!(function, ONE_BLOCK, &sums, &partial, &largest, &loss_scale, &mut scale) }
+    Ok(tensor(stored(scale, device, SCALE)))
+}
+
+/// The kernels' form of at most [`TENSORS`] gradients, and the blocks for them.
+fn gradient_list(device: &CudaDevice, grads: &[&Tensor]) -> Result<(Gradients, LaunchConfig)> {
+    let mut list = Gradients { grad: [0; TENSORS], size: [0; TENSORS] };
+    for (i, grad) in grads.iter().enumerate() {
+        list.grad[i] = address(device, grad)?;
+        list.size[i] = grad.elem_count() as u64;
+    }
+    let longest = grads.iter().map(|grad| grad.elem_count()).max().unwrap_or(0);
+    Ok((list, over_tensors(longest, grads.len())))
+}
+
+/// The address of a scale on the device, 0 if there is none.
+fn scale_address(device: &CudaDevice, scale: Option<&Tensor>) -> Result<u64> {
+    let Some(scale) = scale else { return Ok(0) };
+    let kept = kept(scale);
+    let view = kept.array()?.view::<f64>()?;
+    Ok(view.device_ptr(&device.cuda_stream()).0)
 }
 
 /// The gradients in the order of the parameters' elements.
@@ -220,13 +319,17 @@ fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchCo
         tensors.size[i] = entry.parameter.elem_count() as u64;
         longest = longest.max(entry.parameter.elem_count());
     }
+    Ok((tensors, over_tensors(longest, entries.len())))
+}
+
+/// Blocks for `count` tensors, the longest of which has `longest` elements.
+fn over_tensors(longest: usize, count: usize) -> LaunchConfig {
     let blocks = longest.div_ceil(4 * THREADS as usize).clamp(1, MOST_BLOCKS);
-    let config = LaunchConfig {
-        grid_dim: (blocks as u32, entries.len() as u32, 1),
+    LaunchConfig {
+        grid_dim: (blocks as u32, count as u32, 1),
         block_dim: (THREADS, 1, 1),
         shared_mem_bytes: 0,
-    };
-    Ok((tensors, config))
+    }
 }
 
 /// The address of the elements of a contiguous tensor.

@@ -238,3 +238,85 @@ fn sums_of_many_tensors_are_those_of_each() -> Result<()> {
     assert!(!sums_of_squares(&[tensors[0], &infinite])?.is_finite());
     Ok(())
 }
+
+#[test]
+fn steps_by_a_scale_are_steps_of_scaled_gradients() -> Result<()> {
+    let grad = Tensor::new(values(7, 1.0), &Device::Cpu)?;
+    let norm = grad.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+    let loss_scale = Tensor::new(4f32, &Device::Cpu)?;
+    let scale = GradScale::new(&[&grad], Some(0.1), Some(&loss_scale))?;
+    assert!((scale.norm()? - norm / 4.0).abs() < 1e-12);
+    let factor = 0.1 / (norm / 4.0 + 1e-6) / 4.0;
+    assert!((scale.factor()?.unwrap() - factor).abs() < 1e-12);
+
+    let step = |scale: Option<&GradScale>, grad: &Tensor| -> Result<[Var; 2]> {
+        let [a, b] = [var(7, 2.0, DType::F64)?, var(7, 2.0, DType::F64)?];
+        let [first, second] = [zeros(7, DType::F64)?, zeros(7, DType::F64)?];
+        let sgd = [SgdUpdate { parameter: &a, grad, buffer: None, step: SGD_STEP }];
+        let adam = [AdamUpdate {
+            parameter: &b,
+            grad,
+            first_moment: &first,
+            second_moment: &second,
+            step: ADAM_STEP,
+        }];
+        let finite = match scale {
+            None => [sgd_steps(&sgd)?, adam_steps(&adam)?],
+            Some(scale) => [sgd_steps_scaled(&sgd, scale)?, adam_steps_scaled(&adam, scale)?],
+        };
+        assert!(is_finite(&finite[0])? && is_finite(&finite[1])?);
+        Ok([a, b])
+    };
+    let [found, expected] = [step(Some(&scale), &grad)?, step(None, &(&grad * factor)?)?];
+    found.iter().zip(&expected).for_each(|(found, expected)| assert_same(found, expected));
+
+    // An infinity in a scaled loss is no step. Without a scaled loss it is one, which everybody sees.
+    let infinite = Tensor::new(&[f64::INFINITY, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &Device::Cpu)?;
+    let skips = GradScale::new(&[&infinite], None, Some(&loss_scale))?;
+    assert_eq!(skips.factor()?, None);
+    let unchanged = var(7, 2.0, DType::F64)?;
+    for parameter in &step(Some(&skips), &infinite)? {
+        assert_same(parameter, &unchanged);
+    }
+    assert_eq!(GradScale::new(&[&infinite], Some(1.0), None)?.factor()?, Some(0.0));
+    let wrong = GradScale::new(&[&grad], None, Some(&Tensor::new(&[1f32], &Device::Cpu)?));
+    assert!(wrong.unwrap_err().to_string().contains("a scalar in F32"));
+    Ok(())
+}
+
+/// A processor takes a hundred times as long for numbers below the smallest normal one.
+#[test]
+fn averages_of_gradients_that_became_zero_end_at_zero() -> Result<()> {
+    let parameter = var(9, 0.0, DType::F32)?;
+    let [buffer, first, second] = [0.1, 0.2, 0.3].map(|phase| var(9, phase, DType::F32).unwrap());
+    second.set(&second.as_detached_tensor().sqr()?)?;
+    let sgd = SgdStep { weight_decay: 0.0, ..SGD_STEP };
+    let adam = AdamStep { weight_decay: 0.0, beta2: 0.9, ..ADAM_STEP };
+    let values = |var: &Var| var.to_vec1::<f32>();
+    // So small that its square is no normal number, but not so small that it does not move the first moment.
+    for gradient in [0.0, 1e-25] {
+        let grad = Tensor::full(gradient, 9, &Device::Cpu)?.to_dtype(DType::F32)?;
+        for _ in 0..1000 {
+            sgd_step(&parameter, &grad, Some(&buffer), &sgd)?;
+            adam_step(&parameter, &grad, &first, &second, &adam)?;
+            let all = [values(&buffer)?, values(&first)?, values(&second)?].concat();
+            assert!(all.iter().all(|x| *x == 0.0 || x.is_normal()), "{all:?}");
+        }
+        assert_eq!(values(&second)?, [0.0; 9]);
+        assert!(values(&first)?.iter().all(|x| (*x > 0.0) == (gradient > 0.0)));
+    }
+    // So does a parameter that nothing but its decay moves.
+    let grad = Tensor::zeros(9, DType::F32, &Device::Cpu)?;
+    let decays = SgdStep { lr: 1.0, weight_decay: 0.5, momentum: 0.0, ..SGD_STEP };
+    let shrinks = AdamStep { lr: 1.0, weight_decay: 0.5, decoupled_weight_decay: true, ..adam };
+    let [by_sgd, by_adam] = [var(9, 1.0, DType::F32)?, var(9, 1.0, DType::F32)?];
+    let [first, second] = [zeros(9, DType::F32)?, zeros(9, DType::F32)?];
+    for _ in 0..200 {
+        sgd_step(&by_sgd, &grad, None, &decays)?;
+        adam_step(&by_adam, &grad, &first, &second, &shrinks)?;
+        let all = [values(&by_sgd)?, values(&by_adam)?].concat();
+        assert!(all.iter().all(|x| *x == 0.0 || x.is_normal()), "{all:?}");
+    }
+    assert_eq!([values(&by_sgd)?, values(&by_adam)?], [[0.0; 9], [0.0; 9]]);
+    Ok(())
+}

@@ -1,10 +1,10 @@
 //! Pooling, activation functions, layouts, softmax, cross entropy, dropout, hooks.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_ops::{
     AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, LocalResponseNormConfig,
     MaxPool2dConfig, Targets, adaptive_avg_pool2d, add, avg_pool2d, channels_first, channels_last,
-    cross_entropy, dropout, flatten, gelu, hardsigmoid, hardswish, interpolate,
+    cross_entropy, drop_rows, dropout, flatten, gelu, hardsigmoid, hardswish, interpolate,
     local_response_norm, log_softmax, max_pool2d, on_gradient, relu, relu6, scale, sigmoid, silu,
     softmax,
 };
@@ -177,6 +177,35 @@ fn dropout_drops_what_the_cpu_drops() {
             dropout(&x[0], probability, &mut Generator::seed_from_u64(3))
         });
     }
+}
+
+#[test]
+fn rows_are_dropped_as_the_cpu_drops_them() {
+    for probability in [0.0, 0.2, 0.7] {
+        check(&format!("drop_rows {probability}"), &[map("x", &[37, 3])], |x| {
+            drop_rows(&x[0], probability, &mut Generator::seed_from_u64(4))
+        });
+    }
+}
+
+/// The device goes on in the middle of the cipher's blocks, on any stream, and leaves the generator where the host would.
+#[test]
+fn the_device_draws_what_the_host_draws() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let draw = |device: &Device| -> Result<(Vec<f32>, u128)> {
+        let mut generator = Generator::seed_from_u64(0x0123_4567_89AB_CDEF);
+        generator.set_stream(0xFEDC_BA98_7654_3210);
+        let mut drawn = Vec::new();
+        for (count, rows) in [(1, 1), (14, 3), (16, 8), (1000, 7), (31, 100)] {
+            let ones = Tensor::ones(count, DType::F32, device)?;
+            drawn.extend(dropout(&ones, 0.4, &mut generator)?.to_vec1::<f32>()?);
+            let ones = Tensor::ones(rows, DType::F32, device)?;
+            drawn.extend(drop_rows(&ones, 0.4, &mut generator)?.to_vec1::<f32>()?);
+        }
+        Ok((drawn, generator.get_word_pos()))
+    };
+    assert_eq!(draw(&cuda.device)?, draw(&Device::Cpu)?);
+    Ok(())
 }
 
 #[test]

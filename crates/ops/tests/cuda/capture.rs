@@ -1,10 +1,13 @@
 //! Captured work, launched again and again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use candle_core::{Error, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, Captured, CrossEntropyConfig, SgdStep, SgdUpdate, Targets, adam_steps,
-    backward, cross_entropy, linear, scale, sgd_steps,
+    AdamStep, AdamUpdate, Captured, CrossEntropyConfig, Generator, SgdStep, SgdUpdate, Targets,
+    adam_steps, backward, cross_entropy, drop_rows, dropout, linear, scale, sgd_steps,
 };
+use rand::SeedableRng;
 
 use crate::twins::{cuda, random};
 
@@ -95,14 +98,11 @@ fn replayed_steps_are_plain_steps_with_new_batches_and_rates() -> Result<()> {
     // One step before, for what is made once.
     captured.update(&captured.gradients(&batch(1)?)?, 1)?;
     let x = batch(2)?;
-    let before = captured.bits()?;
     let (grads, mut work) = Captured::new(device, || {
         let grads = captured.gradients(&x)?;
         captured.update(&grads, 2)?;
         Ok::<_, Error>(grads)
     })?;
-    assert_eq!(captured.bits()?, before, "a capture changes nothing");
-    work.launch()?;
     for step in 3..=5 {
         x.slice_set(&batch(step)?, 0, 0)?;
         work.launch_with(|| captured.update(&grads, step))?;
@@ -115,6 +115,63 @@ fn replayed_steps_are_plain_steps_with_new_batches_and_rates() -> Result<()> {
     assert!(error.contains("numbers of parameters"), "{error}");
     assert_eq!(captured.bits()?, before);
     drop(grads);
+    Ok(())
+}
+
+#[test]
+fn launches_draw_from_the_stream_they_are_given() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let device = &cuda.device;
+    let generator = |stream| {
+        let mut generator = Generator::seed_from_u64(11);
+        generator.set_stream(stream);
+        generator
+    };
+    let x = random("x", &[20, 9]).to_device(device)?;
+    let drop = |generator: &mut Generator| drop_rows(&dropout(&x, 0.5, generator)?, 0.5, generator);
+    let plain = |stream| drop(&mut generator(stream))?.to_vec2::<f32>();
+    plain(0)?;
+    let mut words = 0;
+    let (y, mut work) = Captured::new(device, || {
+        let y = drop(&mut generator(5))?;
+        words = Captured::drawn_words();
+        Ok::<_, Error>(y)
+    })?;
+    assert_eq!(words, 20 * 9 + 2 * 20);
+    assert_eq!(y.to_vec2::<f32>()?, plain(5)?);
+    for stream in [6, 7, u64::MAX - 1] {
+        work.draw_from(&generator(stream))?;
+        work.launch()?;
+        assert_eq!(y.to_vec2::<f32>()?, plain(stream)?);
+    }
+    let other = work.draw_from(&Generator::seed_from_u64(12)).unwrap_err();
+    assert!(other.to_string().contains("another seed"), "{other}");
+    let two = Captured::new(device, || {
+        drop(&mut generator(1))?;
+        drop(&mut generator(2))
+    });
+    assert!(two.unwrap_err().to_string().contains("several generators"));
+    std::mem::drop(y);
+    Ok(())
+}
+
+#[test]
+fn a_panic_ends_the_capture() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let device = &cuda.device;
+    let x = random("x", &[4]).to_device(device)?;
+    let work = AssertUnwindSafe(|| {
+        Captured::new(device, || -> Result<Tensor> {
+            scale(&x, 2.0)?;
+            panic!("of the work")
+        })
+    });
+    assert!(catch_unwind(work).is_err());
+    // The device would refuse to copy while it captures.
+    assert_eq!(x.to_vec1::<f32>()?, random("x", &[4]).to_vec1::<f32>()?);
+    let (y, _work) = Captured::new(device, || scale(&x, 2.0))?;
+    assert_eq!(y.to_vec1::<f32>()?, scale(&x, 2.0)?.to_vec1::<f32>()?);
+    drop(y);
     Ok(())
 }
 

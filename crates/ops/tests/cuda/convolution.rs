@@ -23,6 +23,13 @@ fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dConfig)> {
         ([2, 8, 10, 3], [4, 3, 3, 5], config().stride([2, 1]).padding([0, 2])),
         ([2, 8, 10, 4], [6, 4, 3, 3], config().stride(2).padding(Padding2d::SameTf)),
         ([2, 8, 7, 4], [4, 1, 3, 2], config().padding([0, 2, 1, 0]).groups(4)),
+        // The first layers of networks, whose pixels become channels.
+        ([2, 6, 5, 3], [8, 3, 3, 3], config().padding(1)),
+        ([2, 9, 8, 1], [4, 1, 5, 5], config().padding(2)),
+        ([1, 9, 13, 3], [5, 3, 4, 4], config().stride(4)),
+        ([2, 7, 6, 2], [3, 2, 1, 1], config().stride(2)),
+        ([1, 11, 11, 3], [4, 3, 5, 5], config().stride(4).padding(2)),
+        ([1, 9, 8, 3], [4, 3, 3, 3], config().stride([3, 2]).padding([1, 0, 2, 1])),
     ]
 }
 
@@ -80,6 +87,46 @@ fn prepared_convolutions_are_the_cpus() -> Result<()> {
         for (found, expected) in found.iter().zip(&expected) {
             let (found, expected) = (found.to_dtype(DType::F64)?, expected.to_dtype(DType::F64)?);
             crate::measure::assert_near("prepared", &found, &expected, 1e-4);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn prepared_convolutions_of_halves_are_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for (x, kernel, config) in cases() {
+        let (bias, x) = (random("bias", &kernel[..1]), random("x", &x));
+        let kernel = random("kernel", &kernel);
+        for (dtype, tolerance) in [(DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+            // The CPU computes with the halves' values.
+            let rounded = |x: &Tensor| x.to_dtype(dtype)?.to_dtype(DType::F32);
+            let plain = PreparedConv2d::new(&rounded(&kernel)?, Some(&rounded(&bias)?), &config)?;
+            let there = |x: &Tensor| x.to_device(&cuda.device);
+            let halves = PreparedConv2d::new(&there(&kernel)?, Some(&there(&bias)?), &config)?;
+            let halves = halves.to_dtype(dtype)?;
+            let plain_y = plain.forward(&rounded(&x)?, None, Activation::Relu)?;
+            let residual = random("residual", plain_y.dims());
+            let with = |activation| -> Result<[Tensor; 2]> {
+                let expected =
+                    plain.forward(&rounded(&x)?, Some(&rounded(&residual)?), activation)?;
+                let (x, residual) =
+                    (there(&x)?.to_dtype(dtype)?, there(&residual)?.to_dtype(dtype)?);
+                Ok([expected, halves.forward(&x, Some(&residual), activation)?])
+            };
+            let y = halves.forward(&there(&x)?.to_dtype(dtype)?, None, Activation::Relu)?;
+            for [expected, found] in
+                [[plain_y, y], with(Activation::Relu)?, with(Activation::Identity)?]
+            {
+                let found = found.to_device(&candle_core::Device::Cpu)?.to_dtype(DType::F64)?;
+                let what = format!("{dtype:?} {config:?}");
+                crate::measure::assert_near(
+                    &what,
+                    &found,
+                    &expected.to_dtype(DType::F64)?,
+                    tolerance,
+                );
+            }
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, SgdStep, SgdUpdate, adam_steps, sgd_steps, sums_of_squares,
+    AdamStep, AdamUpdate, GradScale, SgdStep, SgdUpdate, adam_steps, adam_steps_scaled, sgd_steps,
+    sgd_steps_scaled, sums_of_squares,
 };
 
 use crate::reference::assert_close;
@@ -147,5 +148,82 @@ fn squares_add_up_as_on_the_cpu() -> Result<()> {
     };
     let (expected, found) = (sum(&Device::Cpu)?, sum(&cuda.device)?);
     assert!((found - expected).abs() < 1e-9 * expected, "{found}, not {expected}");
+    Ok(())
+}
+
+/// The scale of the gradients of one step, and the parameters after steps of SGD and Adam by it.
+fn scaled(
+    device: &Device,
+    max_norm: Option<f64>,
+    loss_scale: Option<f32>,
+    last: f32,
+) -> Result<(f64, Option<f64>, Vec<Var>)> {
+    let mut grads = gradients(1, device)?;
+    grads.push(Tensor::new(&[last, 1.0], device)?);
+    let loss_scale = loss_scale.map(|scale| Tensor::new(scale, device)).transpose()?;
+    let grads: Vec<&Tensor> = grads.iter().collect();
+    let scale = GradScale::new(&grads, max_norm, loss_scale.as_ref())?;
+    let (by_sgd, by_adam) = (variables("a", device)?, variables("b", device)?);
+    let (first, second) = (zeros(device)?, zeros(device)?);
+    let step = SgdStep {
+        lr: 0.1,
+        momentum: 0.0,
+        dampening: 0.0,
+        weight_decay: 0.01,
+        nesterov: false,
+        grad_scale: 0.5,
+    };
+    let updates = by_sgd.iter().zip(&grads);
+    let updates: Vec<SgdUpdate<'_>> = updates
+        .map(|(parameter, grad)| SgdUpdate { parameter, grad, buffer: None, step })
+        .collect();
+    sgd_steps_scaled(&updates, &scale)?;
+    let step = AdamStep {
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-3,
+        weight_decay: 0.0,
+        decoupled_weight_decay: false,
+        step: 1,
+        grad_scale: 1.0,
+    };
+    let updates: Vec<AdamUpdate<'_>> = (0..by_adam.len())
+        .map(|i| AdamUpdate {
+            parameter: &by_adam[i],
+            grad: grads[i],
+            first_moment: &first[i],
+            second_moment: &second[i],
+            step,
+        })
+        .collect();
+    adam_steps_scaled(&updates, &scale)?;
+    Ok((scale.norm()?, scale.factor()?, by_sgd.into_iter().chain(by_adam).collect()))
+}
+
+#[test]
+fn scaled_steps_are_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for (max_norm, loss_scale, last) in [
+        (None, None, 1.0),
+        (Some(0.5), None, 1.0),
+        (Some(1e9), Some(8.0), 1.0),
+        (Some(0.5), Some(1024.0), 1.0),
+        (None, Some(4.0), f32::INFINITY),
+        (Some(1.0), Some(4.0), f32::NAN),
+    ] {
+        let what = format!("{max_norm:?} {loss_scale:?} {last}");
+        let expected = scaled(&Device::Cpu, max_norm, loss_scale, last)?;
+        let found = scaled(&cuda.device, max_norm, loss_scale, last)?;
+        if last.is_finite() {
+            assert!((found.0 - expected.0).abs() < 1e-9 * expected.0, "{what}");
+            let [found, expected] = [found.1, expected.1].map(Option::unwrap);
+            assert!((found - expected).abs() < 1e-9 * expected, "{what}");
+        } else {
+            assert!(!found.0.is_finite() && found.1.is_none(), "{what}");
+            assert_same("unchanged", &found.2[..53], &variables("a", &Device::Cpu)?)?;
+        }
+        assert_same(&what, &found.2, &expected.2)?;
+    }
     Ok(())
 }

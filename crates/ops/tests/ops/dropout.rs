@@ -2,8 +2,8 @@
 
 use crate::support::{check_error, check_gradients, check_threads, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_vision_ops::{Generator, dropout};
-use rand::{Rng, SeedableRng};
+use candle_vision_ops::{Generator, drop_rows, dropout};
+use rand::{Rng, RngExt, SeedableRng};
 
 fn rng(seed: u64) -> Generator {
     Generator::seed_from_u64(seed)
@@ -74,6 +74,37 @@ fn gradient_is_that_of_its_values() -> Result<()> {
     let y = dropout(&x, 0.5, &mut rng(1))?;
     let dx = y.sum_all()?.backward()?.remove(&x).expect("a gradient");
     assert_eq!(dx.to_vec1::<f32>()?, y.to_vec1::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn rows_are_dropped_whole() -> Result<()> {
+    let ones = Tensor::ones((4000, 3), DType::F32, &Device::Cpu)?;
+    let y = drop_rows(&ones, 0.2, &mut rng(5))?.to_vec2::<f32>()?;
+    assert!(y.iter().all(|row| row == &[0.0; 3] || row == &[1.25; 3]));
+    let dropped = y.iter().filter(|row| row[0] == 0.0).count();
+    // A standard deviation of 25 rows.
+    assert!((700..900).contains(&dropped), "{dropped} of 4000");
+    let x = [random("rows", &[6, 2, 2])];
+    check_gradients("drop_rows", &x, |x| drop_rows(&x[0], 0.5, &mut rng(1)));
+    check_error(drop_rows(&ones, 1.0, &mut rng(0)), &["drop_rows", "0..1", "1"]);
+    check_error(drop_rows(&Tensor::new(1f32, &Device::Cpu)?, 0.5, &mut rng(0)), &["no rows"]);
+    Ok(())
+}
+
+/// Pins which rows are dropped: they are those whose number in 0..1 is not below the probability of being kept.
+#[test]
+fn rows_are_those_that_the_generators_numbers_leave() -> Result<()> {
+    let kept = |probability: f64| -> Result<Vec<bool>> {
+        let y = drop_rows(&ones(200)?, probability, &mut rng(2))?.to_vec1::<f32>()?;
+        Ok(y.iter().map(|&y| y != 0.0).collect())
+    };
+    for probability in [0.1, 0.3, 0.5, 2f64.powi(-40)] {
+        let mut generator = rng(2);
+        let expected: Vec<bool> =
+            (0..200).map(|_| generator.random::<f64>() < 1.0 - probability).collect();
+        assert_eq!(kept(probability)?, expected, "{probability}");
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The tables inside `[training]`: groups of parameters, frozen epochs, averages of the weights, early stopping.
 
-use candle_vision_models::FrozenBatchNorm;
+use candle_vision_models::{FrozenBatchNorm, is_under, layer_matches};
+use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -12,14 +13,22 @@ use crate::record::EpochRecord;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ParamGroupConfig {
-    /// A path such as `layer4`. The group holds the parameters at or under it.
+    /// A path such as `layer4`. The group holds the parameters at or under it. Without it, all paths count.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
+    /// A pattern of parameters' paths such as `**.bias`, by the rules of
+    /// [`layer_matches`](candle_vision_models::layer_matches). The group holds only parameters that it matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// Learning rate instead of the optimizer's. The schedule changes both by the same factor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Weight decay instead of the optimizer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
+    /// An optimizer instead of that of the run. The schedule changes its learning rate by the same factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<Description>,
 }
 
 /// The first epochs, in which only a part of the network learns.
@@ -63,6 +72,18 @@ pub struct EmaConfig {
     /// Number of steps between two updates.
     #[serde(default = "default_every")]
     pub every: usize,
+    /// With an exponent here, `d` is `decay` times the share of the run that is done, raised to this power. So the average
+    /// follows the weights at first and settles towards the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<f64>,
+    /// Whether the weights go on from the average after each update (Zhang et al. 2019, "Lookahead Optimizer",
+    /// <https://arxiv.org/abs/1907.08610>). Default `false`.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub lookahead: bool,
+}
+
+fn is_off(setting: &bool) -> bool {
+    !setting
 }
 
 /// Early stopping: the run ends before the last epoch when a metric no longer improves.
@@ -106,7 +127,24 @@ impl From<ReadEarlyStop> for EarlyStopConfig {
 impl ParamGroupConfig {
     /// The parameters at or under a path, with the optimizer's settings.
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), lr: None, weight_decay: None }
+        let prefix = prefix.into();
+        Self { prefix, pattern: None, lr: None, weight_decay: None, optimizer: None }
+    }
+
+    /// The parameters whose paths match a pattern, with the optimizer's settings.
+    pub fn matching(pattern: impl Into<String>) -> Self {
+        Self { pattern: Some(pattern.into()), ..Self::new("") }
+    }
+
+    /// Sets an optimizer of their own.
+    pub fn optimizer(self, optimizer: impl Into<Description>) -> Self {
+        Self { optimizer: Some(optimizer.into()), ..self }
+    }
+
+    /// Whether the group holds the parameter at this path.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        let matches = |pattern: &String| layer_matches(pattern, path);
+        is_under(path, &self.prefix) && self.pattern.as_ref().is_none_or(matches)
     }
 
     /// Sets their own learning rate.
@@ -146,12 +184,22 @@ impl FreezeConfig {
 impl EmaConfig {
     /// Keeps the share `decay`, below 1, of the average at each update.
     pub fn new(decay: f64) -> Self {
-        Self { decay, every: 1 }
+        Self { decay, every: 1, power: None, lookahead: false }
     }
 
     /// Number of steps between two updates.
     pub fn every(self, every: usize) -> Self {
         Self { every, ..self }
+    }
+
+    /// Lets the decay grow with this power of the share of the run that is done.
+    pub fn power(self, power: f64) -> Self {
+        Self { power: Some(power), ..self }
+    }
+
+    /// Whether the weights go on from the average after each update.
+    pub fn lookahead(self, lookahead: bool) -> Self {
+        Self { lookahead, ..self }
     }
 }
 

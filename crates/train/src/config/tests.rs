@@ -17,6 +17,16 @@ const RECIPE: &str = r#"
     param_groups = [{ prefix = "layer4", lr = 0.0005 }]
 "#;
 
+/// Settings that came later.
+const LATER: &str = r#"
+    epochs = 4
+    optimizer = { name = "muon", lr = 0.02 }
+    param_groups = [{ pattern = "**.bias", optimizer = { name = "sgd", lr = 0.1 } }]
+    ema = { decay = 0.8, power = 3.0, lookahead = true }
+    tta = { name = "mirror_shift" }
+    tta_epochs = 1
+"#;
+
 fn parse(text: &str) -> Result<TrainerConfig, toml::de::Error> {
     toml::from_str(text)
 }
@@ -30,6 +40,12 @@ fn a_recipe_is_read_and_written_unchanged() {
     assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<TrainerConfig>(&json).unwrap(), config);
+    let later = parse(LATER).unwrap();
+    assert_eq!(parse(&toml::to_string(&later).unwrap()).unwrap(), later);
+    let whole = later.with_defaults(&Parts::standard()).unwrap();
+    assert_eq!(whole.param_groups[0].optimizer.as_ref().unwrap().settings["momentum"], 0.0);
+    assert_eq!(whole.tta.as_ref().unwrap().settings["pixels"], 1);
+    assert!(!toml::to_string(&config).unwrap().contains("tta"));
     let least = parse("epochs = 1\noptimizer = { name = 'sgd', lr = 0.1 }").unwrap();
     let least = least.with_defaults(&Parts::standard()).unwrap();
     assert_eq!(least, TrainerConfig::new(1, Sgd::new(0.1)));
@@ -55,6 +71,7 @@ fn a_table_is_asked_for_by_example() {
         ("freeze = 5", "{ epochs = 5 }"),
         ("early_stop = 5", "{ patience = 5 }"),
         ("ema = 0.99", "{ decay = 0.99 }"),
+        ("tta = 'mirror'", "{ name = \"mirror\" }"),
         ("schedule = 'cosine'", "{ name = \"step_lr\", step_size = 7 }"),
         ("loss = 'focal'", "{ name = \"cross_entropy\", label_smoothing = 0.1 }"),
     ] {
@@ -79,7 +96,26 @@ fn impossible_values_are_named() {
         ("epochs = 40", "epochs = 40\nmonitor = 'top_5'", "`monitor` is top_5"),
         ("patience = 4", "patience = 4, monitor = 'val_acc'", "`early_stop.monitor` is val_acc"),
         ("lr = 0.0005", "lr = nan", "`lr of a parameter group` is NaN"),
+        ("prefix = \"layer4\", ", "", "`prefix of a parameter group` is not given"),
+        ("every = 5", "every = 5, power = 0.0", "`ema.power` is 0"),
+        (
+            "epochs = 40",
+            "epochs = 40\ntta = { name = 'miror' }",
+            "no test-time augmentation is called `miror`",
+        ),
+        ("epochs = 40", "epochs = 40\ntta_epochs = 2", "`tta_epochs` is 2"),
+        (
+            "epochs = 40",
+            "epochs = 40\ntta = { name = 'mirror' }\ntta_epochs = 0",
+            "`tta_epochs` is 0",
+        ),
+        ("prefix =", "optimizer = { name = 'sgd', lr = 0.0 }, prefix =", "`optimizer.lr` is 0"),
         ("epochs = 40", "epochs = 40\ngrad_clip_norm = -1.0", "`grad_clip_norm` is -1"),
+        (
+            "epochs = 40",
+            "epochs = 40\nloss_scale = 1000",
+            "`loss_scale` is 1000; it must be a power",
+        ),
         ("epochs = 40", "epochs = 40\nlimit_batches = 0", "`limit_batches` is 0"),
     ] {
         let error = parse(&RECIPE.replace(old, new)).unwrap().validate().unwrap_err();

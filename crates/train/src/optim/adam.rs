@@ -1,7 +1,7 @@
 //! Adam, and Adam with decoupled weight decay.
 
 use candle_core::{Result as TensorResult, Tensor, Var};
-use candle_vision_ops::{AdamStep, AdamUpdate, Finite, adam_steps};
+use candle_vision_ops::{AdamStep, AdamUpdate, Finite, GradScale, adam_steps, adam_steps_scaled};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn update_all(self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
+    fn updates<'a>(self, updates: &[Update<'a>]) -> Vec<AdamUpdate<'a>> {
         let [beta1, beta2] = self.betas;
         let step = |step: &Step| AdamStep {
             lr: step.lr,
@@ -125,14 +125,14 @@ impl Shared {
             step: step.number,
             grad_scale: step.grad_scale,
         };
-        let updates = updates.iter().map(|update| {
+        let update = |update: &Update<'a>| {
             let [first_moment, second_moment] = update.state else {
                 unreachable!("a rule gets a tensor for each of its state names")
             };
             let (parameter, grad) = (update.parameter, update.grad);
             AdamUpdate { parameter, grad, first_moment, second_moment, step: step(&update.step) }
-        });
-        adam_steps(&updates.collect::<Vec<_>>()).map(Some)
+        };
+        updates.iter().map(update).collect()
     }
 
     fn validate(self) -> Result<()> {
@@ -180,7 +180,15 @@ macro_rules! rule {
             }
 
             fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
-                self.shared().update_all(updates)
+                adam_steps(&self.shared().updates(updates)).map(Some)
+            }
+
+            fn update_all_scaled(
+                &self,
+                updates: &[Update<'_>],
+                scale: &GradScale,
+            ) -> TensorResult<Option<Finite>> {
+                adam_steps_scaled(&self.shared().updates(updates), scale).map(Some)
             }
 
             fn is_capturable(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Parameters that share a learning rate and a weight decay.
 
 use candle_vision_models::{Parameter, is_under};
+use candle_vision_registry::Description;
 
 /// Parameters that share a learning rate and a weight decay.
 ///
@@ -15,12 +16,15 @@ pub struct ParamGroup {
     pub lr: Option<f64>,
     /// Weight decay. `None` means the optimizer's.
     pub weight_decay: Option<f64>,
+    /// An optimizer of the group's own. `None` means the one that the group is added to. Only a
+    /// [`Trainer`](crate::Trainer) makes such optimizers. A [`PerParameter`](super::PerParameter) refuses the group.
+    pub optimizer: Option<Description>,
 }
 
 impl ParamGroup {
     /// A group with the optimizer's learning rate and weight decay.
     pub fn new(parameters: Vec<Parameter>) -> Self {
-        Self { parameters, lr: None, weight_decay: None }
+        Self { parameters, lr: None, weight_decay: None, optimizer: None }
     }
 
     /// Sets the group's own learning rate.
@@ -49,10 +53,16 @@ impl ParamGroup {
         [others, vectors.weight_decay(0.0)]
     }
 
-    fn split(self, belongs: impl Fn(&Parameter) -> bool) -> [Self; 2] {
-        let (lr, weight_decay) = (self.lr, self.weight_decay);
+    /// Splits the group into the parameters that `belongs` accepts and the others. Both keep this group's settings.
+    pub fn split(self, belongs: impl Fn(&Parameter) -> bool) -> [Self; 2] {
+        let (lr, weight_decay, optimizer) = (self.lr, self.weight_decay, self.optimizer);
         let (first, second) = self.parameters.into_iter().partition(belongs);
-        [first, second].map(|parameters| Self { parameters, lr, weight_decay })
+        [first, second].map(|parameters| Self {
+            parameters,
+            lr,
+            weight_decay,
+            optimizer: optimizer.clone(),
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
+use candle_vision_ops::{Finite, GradScale};
 use candle_vision_registry::Description;
 
 use super::slot::{Slot, key, saved_state};
@@ -78,6 +79,33 @@ impl<R: UpdateRule> PerParameter<R> {
             Some((slot, Update { parameter, grad, state: &slot.state, step }))
         })
     }
+
+    /// Counts a step of all parameters with gradients, and lets the rule take it.
+    fn step_by(
+        &mut self,
+        grads: &GradStore,
+        grad_scale: f64,
+        update_all: impl FnOnce(&R, &[Update<'_>]) -> candle_core::Result<Option<Finite>>,
+    ) -> Result<Updated> {
+        let untrained = self.slots.iter().find(|slot| slot.is_cut_off(grads));
+        if let Some(slot) = untrained {
+            return Err(Error::MissingGradient { parameter: slot.parameter.path().to_owned() });
+        }
+        let count = self.rule.state_names().len();
+        for slot in &mut self.slots {
+            if slot.gradient(grads).is_some() {
+                slot.count_step(count)?;
+            }
+        }
+        let (slots, updates): (Vec<&Slot>, Vec<Update<'_>>) =
+            self.moving(grads, grad_scale).unzip();
+        let finite = update_all(&self.rule, &updates)?;
+        let parameters = slots.into_iter().map(|slot| slot.parameter.clone()).collect();
+        match finite {
+            Some(finite) => Ok(Updated::seen(finite, parameters)),
+            None => Updated::of(parameters),
+        }
+    }
 }
 
 impl<R: UpdateRule> Optimizer for PerParameter<R> {
@@ -98,9 +126,15 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         for group in groups {
             let weight_decay = group.weight_decay.unwrap_or_else(|| self.rule.weight_decay());
             let lr = group.lr.unwrap_or_else(|| self.rule.lr());
+            if let Some(optimizer) = &group.optimizer {
+                let expected = "none, because this optimizer has one rule for all its parameters";
+                let setting = "optimizer of a parameter group";
+                return Err(Error::setting(setting, &optimizer.name, expected));
+            }
             require_rate("lr of a parameter group", lr)?;
             require_decay("weight_decay of a parameter group", weight_decay)?;
             for parameter in group.parameters {
+                self.rule.check_parameter(&parameter)?;
                 let path = parameter.path().to_owned();
                 if !known.insert(path.clone()) {
                     let expected = "one to which each parameter belongs once";
@@ -126,28 +160,21 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
     }
 
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
-        let untrained = self.slots.iter().find(|slot| slot.is_cut_off(grads));
-        if let Some(slot) = untrained {
-            return Err(Error::MissingGradient { parameter: slot.parameter.path().to_owned() });
-        }
-        let count = self.rule.state_names().len();
-        for slot in &mut self.slots {
-            if slot.gradient(grads).is_some() {
-                slot.count_step(count)?;
-            }
-        }
-        let (slots, updates): (Vec<&Slot>, Vec<Update<'_>>) =
-            self.moving(grads, grad_scale).unzip();
-        let finite = self.rule.update_all(&updates)?;
-        let parameters = slots.into_iter().map(|slot| slot.parameter.clone()).collect();
-        match finite {
-            Some(finite) => Ok(Updated::seen(finite, parameters)),
-            None => Updated::of(parameters),
-        }
+        self.step_by(grads, grad_scale, R::update_all)
+    }
+
+    fn update_scaled(&mut self, grads: &GradStore, scale: &GradScale) -> Result<Updated> {
+        self.step_by(grads, 1.0, |rule, updates| rule.update_all_scaled(updates, scale))
     }
 
     fn is_capturable(&self) -> bool {
         self.rule.is_capturable()
+    }
+
+    fn make_state(&mut self) -> Result<()> {
+        let count = self.rule.state_names().len();
+        let mut moving = self.slots.iter_mut().filter(|slot| slot.parameter.is_trainable());
+        moving.try_for_each(|slot| slot.make_state(count))
     }
 
     fn take_back_step(&mut self) {

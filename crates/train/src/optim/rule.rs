@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use candle_core::{DType, Result as TensorResult, Tensor, Var};
 use candle_vision_models::Parameter;
-use candle_vision_ops::Finite;
+use candle_vision_ops::{Finite, GradScale};
 use candle_vision_registry::Description;
 
 use super::{PerParameter, require_decay, require_rate};
@@ -81,9 +81,25 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Whether [`UpdateRule::update_all`] asks a CUDA device for nothing but
-    /// [`sgd_steps`](candle_vision_ops::sgd_steps) and [`adam_steps`](candle_vision_ops::adam_steps). See
-    /// [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
+    /// As [`UpdateRule::update_all`], by a scale that was found from the gradients. The default waits for the scale. A rule
+    /// that [is capturable](UpdateRule::is_capturable) does not.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn update_all_scaled(
+        &self,
+        updates: &[Update<'_>],
+        scale: &GradScale,
+    ) -> TensorResult<Option<Finite>> {
+        let Some(factor) = scale.factor()? else { return Ok(None) };
+        let mut updates = updates.to_vec();
+        updates.iter_mut().for_each(|update| update.step.grad_scale *= factor);
+        self.update_all(&updates)
+    }
+
+    /// Whether [`UpdateRule::update_all`] and [`UpdateRule::update_all_scaled`] ask a CUDA device for nothing but
+    /// [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps) and their scaled forms.
+    /// See [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
     fn is_capturable(&self) -> bool {
         false
     }
@@ -91,6 +107,15 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
     /// Name and settings. If a registry builds the rule, its entry supplies them.
     fn describe(&self) -> Option<Description> {
         None
+    }
+
+    /// Checks that the rule suits a parameter that is about to be added.
+    ///
+    /// # Errors
+    /// If it does not. The error names the parameter.
+    fn check_parameter(&self, parameter: &Parameter) -> Result<()> {
+        let _ = parameter;
+        Ok(())
     }
 
     /// Checks every setting.
@@ -156,6 +181,8 @@ enum Values {
     Seen(Finite),
     /// One number per parameter. It is zero if the parameter's values are finite.
     Flags(Vec<Tensor>),
+    /// Those of several optimizers.
+    Together(Vec<Updated>),
 }
 
 impl Updated {
@@ -176,12 +203,20 @@ impl Updated {
         Ok(Self { values: Values::Flags(flags), parameters })
     }
 
+    /// Steps of several optimizers as one.
+    pub(super) fn together(steps: Vec<Self>) -> Self {
+        Self { values: Values::Together(steps), parameters: Vec::new() }
+    }
+
     /// The same in memory of its own.
     pub(crate) fn copied(&self) -> Result<Self> {
         let values = match &self.values {
             Values::Seen(finite) => Values::Seen(finite.copied()?),
             Values::Flags(flags) => {
                 Values::Flags(flags.iter().map(Tensor::copy).collect::<TensorResult<_>>()?)
+            }
+            Values::Together(steps) => {
+                Values::Together(steps.iter().map(Self::copied).collect::<Result<_>>()?)
             }
         };
         Ok(Self { values, parameters: self.parameters.clone() })
@@ -203,6 +238,14 @@ impl Updated {
                     }
                 }
                 first
+            }
+            Values::Together(steps) => {
+                for step in steps {
+                    if let Some(parameter) = step.first_not_finite()? {
+                        return Ok(Some(parameter));
+                    }
+                }
+                None
             }
         };
         Ok(first.and_then(|first| self.parameters.get(first)))

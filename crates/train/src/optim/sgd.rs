@@ -1,7 +1,7 @@
 //! Stochastic gradient descent.
 
 use candle_core::{Result as TensorResult, Tensor, Var};
-use candle_vision_ops::{Finite, SgdStep, SgdUpdate, sgd_steps};
+use candle_vision_ops::{Finite, GradScale, SgdStep, SgdUpdate, sgd_steps, sgd_steps_scaled};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,14 @@ impl Sgd {
         Self { dampening, ..self }
     }
 
+    fn updates<'a>(&self, updates: &[Update<'a>]) -> Vec<SgdUpdate<'a>> {
+        let update = |&Update { parameter, grad, state, step }: &Update<'a>| {
+            let (buffer, step) = (state.first(), self.step(&step));
+            SgdUpdate { parameter, grad, buffer, step }
+        };
+        updates.iter().map(update).collect()
+    }
+
     fn step(&self, step: &Step) -> SgdStep {
         SgdStep {
             lr: step.lr,
@@ -100,13 +108,15 @@ impl UpdateRule for Sgd {
     }
 
     fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
-        let updates = updates.iter().map(|&Update { parameter, grad, state, step }| SgdUpdate {
-            parameter,
-            grad,
-            buffer: state.first(),
-            step: self.step(&step),
-        });
-        sgd_steps(&updates.collect::<Vec<_>>()).map(Some)
+        sgd_steps(&self.updates(updates)).map(Some)
+    }
+
+    fn update_all_scaled(
+        &self,
+        updates: &[Update<'_>],
+        scale: &GradScale,
+    ) -> TensorResult<Option<Finite>> {
+        sgd_steps_scaled(&self.updates(updates), scale).map(Some)
     }
 
     fn is_capturable(&self) -> bool {

@@ -18,7 +18,7 @@ pub(super) struct Slot {
     pub(super) weight_decay: f64,
     /// Steps taken. Adam's corrections count from a parameter's own first step.
     pub(super) steps: u64,
-    /// One tensor for each of the rule's state names. It is empty before the first step.
+    /// One tensor for each of the rule's state names. It is empty until it is needed.
     pub(super) state: Vec<Var>,
 }
 
@@ -40,12 +40,18 @@ impl Slot {
 
     /// Counts a step. Before the first one, makes the `count` state tensors.
     pub(super) fn count_step(&mut self, count: usize) -> Result<()> {
-        if self.steps == 0 {
+        self.make_state(count)?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// Makes the `count` state tensors, unless they are there.
+    pub(super) fn make_state(&mut self, count: usize) -> Result<()> {
+        if self.state.len() != count {
             let var = self.parameter.var();
             let zeros = |_| Var::zeros(var.shape(), var.dtype(), var.device());
             self.state = (0..count).map(zeros).collect::<candle_core::Result<_>>()?;
         }
-        self.steps += 1;
         Ok(())
     }
 

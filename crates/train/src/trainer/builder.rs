@@ -21,7 +21,7 @@ use crate::loss::Loss;
 use crate::loss_scale::LossScale;
 use crate::metrics::Metric;
 use crate::monitor::Measured;
-use crate::optim::Optimizer;
+use crate::optim::{Grouped, Optimizer};
 use crate::parts::{Parts, undescribed};
 use crate::record::History;
 use crate::run_folder::RunFolder;
@@ -243,6 +243,24 @@ impl<'a> TrainerBuilder<'a> {
         let optimizer =
             self.optimizer.map_or_else(|| registries.optimizers.build(&config.optimizer), Ok)?;
         config.optimizer = told.part("optimizer", optimizer.describe());
+        for group in &mut config.param_groups {
+            let Some(own) = &group.optimizer else { continue };
+            match registries.optimizers.build(own)?.describe() {
+                Some(described) => group.optimizer = Some(described),
+                None => told.undescribed.push(format!("optimizer `{}` of a group", own.name)),
+            }
+        }
+        let own = config.param_groups.iter().filter_map(|group| group.optimizer.clone());
+        let own: Vec<Description> = own.collect();
+        let optimizer = if own.is_empty() {
+            optimizer
+        } else {
+            Box::new(Grouped::new(optimizer, own, &registries.optimizers)?)
+        };
+        let tta = config.tta.as_ref().map(|tta| registries.tta.build(tta)).transpose()?;
+        if let Some(tta) = &tta {
+            config.tta = Some(told.part("test-time augmentation", tta.describe()));
+        }
         let schedule = match self.schedule {
             Some(schedule) => schedule,
             None => Arc::from(registries.schedules.build(&config.schedule)?),
@@ -275,7 +293,8 @@ impl<'a> TrainerBuilder<'a> {
         let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
         let device = model.parameters().device();
         let is_emulated = config.precision != Precision::F32 && device.is_cpu();
-        let loss_scale = (config.precision == Precision::F16).then(LossScale::default);
+        let loss_scale = (config.precision == Precision::F16)
+            .then(|| config.loss_scale.map_or_else(LossScale::default, LossScale::of));
         let gradient_check = config.check_gradients.then(|| GradientCheck::at(1));
         let data = data_facts(train, val);
         // This is the first change. Nothing can fail after it.
@@ -291,6 +310,7 @@ impl<'a> TrainerBuilder<'a> {
             schedule,
             lr,
             metrics,
+            tta,
             measured,
             monitor,
             train_step: self.train_step,
@@ -315,7 +335,7 @@ impl<'a> TrainerBuilder<'a> {
             unread: Unread::new(Reading::of(&device)),
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
-            capture: StepCapture::default(),
+            capture: StepCapture::new(),
             gradient_check,
         })
     }

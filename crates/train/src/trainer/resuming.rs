@@ -89,6 +89,7 @@ impl Trainer<'_> {
         train_only(self.model, &now)?;
         self.frozen = later;
         self.prepared = PreparedLayers::new();
+        self.capture.reset();
         (self.optimizer, self.averages, self.lr) = (optimizer, averages, lr);
         self.loss_scale = state.loss_scale.clone();
         (self.position, self.forgiven) = (state.position.clone(), forgiven);

@@ -82,7 +82,7 @@ impl Trainer<'_> {
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
         let obstacle = self.obstacle_to_capture();
-        let (optimizer, scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
+        let (optimizer, mut scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
         let own = self.train_step.as_deref_mut();
         // The first batch of an epoch. A run that was stopped within the epoch had it before.
         let wanted = self.config.gradient_norms && self.position.batch == 0;
@@ -93,8 +93,11 @@ impl Trainer<'_> {
         let is_plain = looks.looks_at(step.number);
         let found = match &mut self.hooks {
             None => in_pool(|| {
-                if !is_plain && let Some(found) = capture.run(&step, batch, optimizer, obstacle)? {
-                    return Ok(Ok(found));
+                if !is_plain {
+                    let scale = scale.as_deref_mut();
+                    if let Some(found) = capture.run(&step, batch, optimizer, scale, obstacle)? {
+                        return Ok(found);
+                    }
                 }
                 step.run(batch, optimizer, scale, own, None, &mut looks)
             }),
@@ -107,11 +110,12 @@ impl Trainer<'_> {
         let found = found.map_err(|error| self.explain_single(batch, error))?;
         let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
+        let batches = self.batches();
         let position = &mut self.position;
         position.step += 1;
         position.batch = number;
         if let Some(averages) = &self.averages {
-            averages.after_step(position.step)?;
+            averages.after_step(position.step, self.config.epochs * batches)?;
         }
         let (epoch, step, samples) = (position.epoch, position.step, batch.indices.len());
         let gradients = norms.map(|norms| GradientRecord { epoch, step, norms });
@@ -121,15 +125,7 @@ impl Trainer<'_> {
 
     /// Why a CUDA device cannot repeat this run's steps from a graph.
     fn obstacle_to_capture(&self) -> Option<&'static str> {
-        if self.train_step.is_some() {
-            Some("the training step is the program's own")
-        } else if self.loss_scale.is_some() {
-            Some("the host looks for the scale of the loss")
-        } else if self.config.grad_clip_norm.is_some() {
-            Some("the host reads the norm that gradients are clipped by")
-        } else {
-            None
-        }
+        self.train_step.is_some().then_some("the training step is the program's own")
     }
 
     /// Waits for all steps that were begun and records their results. Nothing may be saved before, because

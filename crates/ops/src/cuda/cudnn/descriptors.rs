@@ -11,18 +11,18 @@ use super::library::{Functions, Handle, Status};
 use candle_vision_kernels::conv_shape::ConvShape;
 
 /// `CUDNN_TENSOR_NHWC`.
-const NHWC: c_int = 1;
+pub(super) const NHWC: c_int = 1;
 /// `CUDNN_CROSS_CORRELATION`.
 const CROSS_CORRELATION: c_int = 1;
 
 /// One of cuDNN's descriptors.
-struct Descriptor {
-    raw: Handle,
+pub(super) struct Descriptor {
+    pub(super) raw: Handle,
     destroy: unsafe extern "C" fn(Handle) -> Status,
 }
 
 impl Descriptor {
-    fn new(
+    pub(super) fn new(
         functions: &Functions,
         create: unsafe extern "C" fn(*mut Handle) -> Status,
         destroy: unsafe extern "C" fn(Handle) -> Status,

@@ -3,7 +3,7 @@
 //! candle's own `cudnn` feature would make every CUDA binary need the library at its start. The signatures
 //! are those of `cudnn_cnn.h` and `cudnn_ops.h` of cuDNN 8 and 9.
 
-use std::ffi::{CStr, c_char, c_float, c_int, c_void};
+use std::ffi::{CStr, c_char, c_double, c_float, c_int, c_void};
 
 use candle_core::{Error, Result};
 use libloading::Library;
@@ -73,6 +73,29 @@ pub(super) type Convolve = unsafe extern "C" fn(
     *mut c_void,
 ) -> Status;
 
+/// Takes a factor, the input, the kernel, the convolution, the algorithm, the workspace, a factor, what is added, the
+/// bias, the activation, and the result.
+pub(super) type ConvolveFinished = unsafe extern "C" fn(
+    Handle,
+    *const c_void,
+    Handle,
+    *const c_void,
+    Handle,
+    *const c_void,
+    Handle,
+    c_int,
+    *mut c_void,
+    usize,
+    *const c_void,
+    Handle,
+    *const c_void,
+    Handle,
+    *const c_void,
+    Handle,
+    Handle,
+    *mut c_void,
+) -> Status;
+
 macro_rules! functions {
     ($($name:ident: $symbol:literal, $ty:ty;)+) => {
         /// The functions of the opened library.
@@ -124,7 +147,13 @@ functions! {
     forward_workspace: c"cudnnGetConvolutionForwardWorkspaceSize", Workspace;
     input_gradient_workspace: c"cudnnGetConvolutionBackwardDataWorkspaceSize", Workspace;
     kernel_gradient_workspace: c"cudnnGetConvolutionBackwardFilterWorkspaceSize", Workspace;
+    create_activation: c"cudnnCreateActivationDescriptor", Create;
+    destroy_activation: c"cudnnDestroyActivationDescriptor", Destroy;
+    set_activation: c"cudnnSetActivationDescriptor", unsafe extern "C" fn(
+        Handle, c_int, c_int, c_double,
+    ) -> Status;
     forward: c"cudnnConvolutionForward", Convolve;
+    forward_finished: c"cudnnConvolutionBiasActivationForward", ConvolveFinished;
     input_gradient: c"cudnnConvolutionBackwardData", Convolve;
     kernel_gradient: c"cudnnConvolutionBackwardFilter", Convolve;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::Result;
 
 use super::descriptors::Descriptors;
+use super::ends::EndsDescriptors;
 use super::library::{Algorithms, Convolve, Functions, Handle, Performance, SUCCESS, Workspace};
 use super::{Arithmetic, DataType, Direction};
 use candle_vision_kernels::conv_shape::ConvShape;
@@ -37,6 +38,16 @@ pub(super) struct Choice {
 pub(super) struct Plan {
     pub(super) descriptors: Descriptors,
     pub(super) choice: Choice,
+    /// What finishes the convolution in the same operation. `None` until it is first asked for.
+    pub(super) ends: Option<EndsPlan>,
+}
+
+/// How a convolution is finished.
+pub(super) enum EndsPlan {
+    /// With these descriptors.
+    Fused(EndsDescriptors),
+    /// cuDNN has no such operation.
+    Unsupported,
 }
 
 impl Plan {
@@ -108,7 +119,7 @@ pub(super) fn plan(
         }
     }
     let Some(&choice) = choices.first() else { return Ok(None) };
-    let mut plan = Plan { descriptors, choice };
+    let mut plan = Plan { descriptors, choice, ends: None };
     plan.choose(functions, choice)?;
     Ok(Some((plan, choices)))
 }

@@ -6,9 +6,21 @@
 
 #include <math.h>
 
+#include "block.cuh"
 #include "packs.cuh"
 
 constexpr int TENSORS = 48;
+
+// What all gradients are multiplied by, as the device has computed it from the gradients.
+struct GradScale {
+    // Of all their elements.
+    double sum_of_squares;
+    // Of the gradients of the loss itself, if it was scaled.
+    double norm;
+    double factor;
+    // 0 if the gradients must not be used.
+    double applies;
+};
 
 // The values that differ between tensors. For SGD, `a` is the share of the gradient that enters the
 // momentum buffer, and `b` is unused. For Adam, `a` is the step size (the learning rate divided by
@@ -70,6 +82,14 @@ template <int N, typename Update> __device__ bool update_in_packs(const Tensor& 
     return finite;
 }
 
+// Multiplies the factor of the gradients by the scale. False if no step is to be taken.
+__device__ inline bool read_scale(const GradScale* scale, float& factor) {
+    if (scale == nullptr) return true;
+    if (scale->applies == 0.0) return false;
+    factor = float(double(factor) * scale->factor);
+    return true;
+}
+
 template <typename Update>
 __device__ void update_all(const Tensor& t, int* not_finite, Update update) {
     constexpr int N = FULL<float>;
@@ -79,8 +99,10 @@ __device__ void update_all(const Tensor& t, int* not_finite, Update update) {
 }
 
 extern "C" __global__ void __launch_bounds__(1024) cv_sgd_f32(
-    Tensors tensors, float momentum, int nesterov, float grad_scale, int* not_finite
+    Tensors tensors, float momentum, int nesterov, float grad_scale, const GradScale* scale,
+    int* not_finite
 ) {
+    if (!read_scale(scale, grad_scale)) return;
     const Tensor t = TENSOR_OF_BLOCK(tensors);
     const bool has_momentum = t.first != nullptr;
     update_all(t, not_finite, [=](float& p, float grad, float& buffer, float&) {
@@ -96,8 +118,9 @@ extern "C" __global__ void __launch_bounds__(1024) cv_sgd_f32(
 
 extern "C" __global__ void __launch_bounds__(1024) cv_adam_f32(
     Tensors tensors, double beta1_exact, double beta2_exact, float eps, int decoupled,
-    float grad_scale, int* not_finite
+    float grad_scale, const GradScale* scale, int* not_finite
 ) {
+    if (!read_scale(scale, grad_scale)) return;
     const Tensor t = TENSOR_OF_BLOCK(tensors);
     // One minus a float near one would lose most of its digits.
     const float beta1 = beta1_exact, gain1 = 1.0 - beta1_exact;
@@ -111,4 +134,47 @@ extern "C" __global__ void __launch_bounds__(1024) cv_adam_f32(
         const float scale = sqrtf(v) * t.b + eps;
         p = p * shrink - t.a * m / scale;
     });
+}
+
+struct Gradients {
+    const float* grad[TENSORS];
+    unsigned long long size[TENSORS];
+};
+
+template <int N> __device__ double squares(size_t n, const float* x) {
+    double sum = 0.0;
+    for (size_t i = thread_index(); i < n / N; i += thread_count()) {
+        const Pack<float, N> pack = load<N>(x, i);
+#pragma unroll
+        for (int k = 0; k < N; k++) sum += double(pack.at[k]) * double(pack.at[k]);
+    }
+    return sum;
+}
+
+// The sum of squares for each block of each tensor.
+extern "C" __global__ void __launch_bounds__(1024)
+cv_squares_f32(Gradients gradients, double* __restrict__ partial) {
+    const float* grad = gradients.grad[blockIdx.y];
+    const size_t n = gradients.size[blockIdx.y];
+    const bool in_packs = n % FULL<float> == 0 && aligned(grad);
+    const double sum = block_sum(in_packs ? squares<FULL<float>>(n, grad) : squares<1>(n, grad));
+    if (threadIdx.x == 0) partial[size_t(blockIdx.y) * gridDim.x + blockIdx.x] = sum;
+}
+
+// The factor that scales gradients down to the norm `largest`, as PyTorch's `clip_grad_norm_` has it. If the loss was
+// scaled, the factor makes up for that too, and gradients that are not finite are not to be used. One block.
+extern "C" __global__ void __launch_bounds__(1024) cv_grad_scale_f32(
+    unsigned sums, const double* __restrict__ partial, double largest,
+    const float* __restrict__ loss_scale, GradScale* __restrict__ scale
+) {
+    double sum = 0.0;
+    for (unsigned i = threadIdx.x; i < sums; i += blockDim.x) sum += partial[i];
+    sum = block_sum(sum);
+    if (threadIdx.x != 0) return;
+    const double of_loss = loss_scale != nullptr ? double(*loss_scale) : 1.0;
+    const double norm = sqrt(sum) / of_loss;
+    // A NaN is no reason to clip.
+    const double clipping = fmin(largest / (norm + 1e-6), 1.0);
+    const bool applies = loss_scale == nullptr || norm < INFINITY;
+    *scale = {sum, norm, clipping / of_loss, applies ? 1.0 : 0.0};
 }

@@ -228,6 +228,43 @@ API cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alph
     return start(FORWARD, all, handle, algorithm, space, space_bytes, {x, filter, y}, compute);
 }
 
+// y = activation(alpha1 * convolution + alpha2 * z + bias). Not every convolution has this form: here those in groups
+// have none, so that a program's other way is tested.
+API cudnnStatus_t cudnnConvolutionBiasActivationForward(
+    cudnnHandle_t handle, const void* alpha1, cudnnTensorDescriptor_t x_block, const void* x,
+    cudnnFilterDescriptor_t filter_block, const void* filter, cudnnConvolutionDescriptor_t how,
+    int algorithm, void* space, size_t space_bytes, const void* alpha2,
+    cudnnTensorDescriptor_t z_block, const void* z, cudnnTensorDescriptor_t bias_block,
+    const void* bias, cudnnActivationDescriptor_t activation, cudnnTensorDescriptor_t y_block,
+    void* y) {
+    const Convolution all = described(x_block, filter_block, y_block, how);
+    if (const cudnnStatus_t problem = check(all, handle)) return problem;
+    if (!z_block || !z_block->set || !bias_block || !bias_block->set || !activation ||
+        !activation->set || !z || !bias)
+        return CUDNN_STATUS_BAD_PARAM;
+    const bool fits = z_block->bytes() == all.y.bytes() && z_block->format == all.y.format &&
+                      bias_block->type == all.y.type && bias_block->n == 1 &&
+                      bias_block->c == all.y.c && bias_block->h == 1 && bias_block->w == 1;
+    if (!fits) return CUDNN_STATUS_BAD_PARAM;
+    const bool has_relu = activation->mode == CUDNN_ACTIVATION_RELU;
+    const bool is_plain = activation->mode == CUDNN_ACTIVATION_IDENTITY && algorithm == 1;
+    if (all.how.groups != 1 || (!has_relu && !is_plain)) return CUDNN_STATUS_NOT_SUPPORTED;
+    const auto compute = [=, of_y = factor(alpha1), of_z = factor(alpha2), z_all = *z_block,
+                          bias_all = *bias_block] {
+        auto result = forward(all, read_image(all.x, x), read_filter(all, filter, false));
+        emulated_require_device(bias, bias_all.bytes(), "convolution, bias");
+        const auto offsets = read_image(bias_all, bias);
+        if (of_z != 0) emulated_require_device(z, z_all.bytes(), "convolution, z");
+        const auto added = of_z != 0 ? read_image(z_all, z) : Floats(result.size(), 0.0f);
+        for (size_t i = 0; i < result.size(); i++) {
+            const float sum = of_y * result[i] + of_z * added[i] + offsets[i % all.y.c];
+            result[i] = has_relu && sum < 0 ? 0 : sum;
+        }
+        write_image(all.y, result, 1, 0, y);
+    };
+    return start(FORWARD, all, handle, algorithm, space, space_bytes, {x, filter, y}, compute);
+}
+
 API cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alpha,
                                                cudnnFilterDescriptor_t filter_block,
                                                const void* filter, cudnnTensorDescriptor_t y_block,

@@ -38,6 +38,12 @@ struct cudnnConvolutionStruct {
     int pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w;
     int groups = 1, math = 0;
 };
+// cudnnActivationMode_t, as far as a convolution can end so.
+enum { CUDNN_ACTIVATION_RELU = 1, CUDNN_ACTIVATION_IDENTITY = 5 };
+struct cudnnActivationStruct {
+    bool set = false;
+    int mode;
+};
 struct cudnnContext {
     void* stream = nullptr;
 };
@@ -45,4 +51,5 @@ struct cudnnContext {
 using cudnnTensorDescriptor_t = cudnnTensorStruct*;
 using cudnnFilterDescriptor_t = cudnnFilterStruct*;
 using cudnnConvolutionDescriptor_t = cudnnConvolutionStruct*;
+using cudnnActivationDescriptor_t = cudnnActivationStruct*;
 using cudnnHandle_t = cudnnContext*;

@@ -124,3 +124,16 @@ API cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t convo
     convolution->math = math;
     return CUDNN_STATUS_SUCCESS;
 }
+
+API cudnnStatus_t cudnnCreateActivationDescriptor(cudnnActivationDescriptor_t* activation) {
+    return create(activation);
+}
+API cudnnStatus_t cudnnDestroyActivationDescriptor(cudnnActivationDescriptor_t activation) {
+    return destroy(activation);
+}
+API cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t activation, int mode,
+                                               int nan, double) {
+    if (!activation || mode < 0 || mode > 7 || nan < 0 || nan > 1) return CUDNN_STATUS_BAD_PARAM;
+    *activation = {true, mode};
+    return CUDNN_STATUS_SUCCESS;
+}
