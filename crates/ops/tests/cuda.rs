@@ -15,6 +15,8 @@ mod convolution;
 mod large;
 #[path = "cuda/measure.rs"]
 mod measure;
+#[path = "cuda/memory.rs"]
+mod memory;
 #[path = "cuda/norm.rs"]
 mod norm;
 #[path = "cuda/optimizers.rs"]
