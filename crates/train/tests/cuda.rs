@@ -30,8 +30,13 @@ fn on_cuda(test: impl FnOnce(&Device)) {
             set_tf32(false);
             test(&device);
         }
-        Err(error) => eprintln!("skipped: no CUDA device: {error}"),
+        Err(error) => tell_of_skipping(&error),
     }
+}
+
+#[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
+fn tell_of_skipping(error: &candle_core::Error) {
+    eprintln!("skipped: no CUDA device: {error}");
 }
 
 /// Begins a run on `device`, or goes on with it; it is asked to stop when step `stop_at` is told of.
@@ -372,7 +377,7 @@ fn a_limit_of_memory_keeps_steps_plain_or_ends_the_run() {
         return within_a_limit(&cuda_device(0).unwrap());
     }
     if let Err(error) = cuda_device_count() {
-        return eprintln!("skipped: no CUDA device: {error}");
+        return tell_of_skipping(&error);
     }
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_limit_of_memory_keeps_steps_plain_or_ends_the_run", "--nocapture"])
