@@ -96,6 +96,7 @@ mod attention;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
+mod card_memory;
 mod cast;
 mod cat;
 mod channel_shuffle;
@@ -149,6 +150,7 @@ pub use batch_norm::{
     AcrossRanks, BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval,
     batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
 };
+pub use card_memory::CardMemory;
 pub use cast::cast;
 pub use cat::cat;
 pub use channel_shuffle::channel_shuffle;
@@ -159,8 +161,8 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
-    upload_labels, upload_pixels,
+    Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,
+    limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 pub use dropout::{drop_rows, dropout};
 pub use graphs::{cuda_graphs, set_cuda_graphs};
@@ -192,8 +194,8 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
-    upload_labels, upload_pixels,
+    Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,
+    limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.
