@@ -6,7 +6,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_vision_registry::{Entry, Table, TableError};
+use candle_vision_registry::{Description, Entry, Table, TableError};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{FolderLayout, ImageFolder, LeftOut};
@@ -46,7 +47,7 @@ pub struct OpenRequest {
     pub val_images: usize,
     /// Width and height of drawn images, in pixels.
     pub image_size: usize,
-    /// Settings for data sets from outside this crate, by name.
+    /// Settings of a data set's own, by name: the table `[data.options]` of a recipe.
     pub options: Map<String, Value>,
 }
 
@@ -104,10 +105,43 @@ impl OpenRequest {
         Self { train_images, val_images, image_size, ..self }
     }
 
-    /// Adds a setting for a data set from outside this crate.
+    /// Adds a setting of a data set's own.
     pub fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.options.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// The settings of the data set `name` as its own struct.
+    ///
+    /// # Errors
+    /// If a setting is missing, of another type, or unknown to a struct with `deny_unknown_fields`.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_data::{OpenRequest, Split};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Options { window: usize }
+    ///
+    /// let request = OpenRequest::new("data", Split::Train).option("window", 7);
+    /// assert_eq!(request.settings::<Options>("my set")?.window, 7);
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    pub fn settings<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        Ok(self.description(name).settings()?)
+    }
+
+    /// For a data set without settings of its own: that none is given.
+    ///
+    /// # Errors
+    /// If there is a setting.
+    pub fn no_settings(&self, name: &str) -> Result<()> {
+        Ok(self.description(name).no_settings()?)
+    }
+
+    fn description(&self, name: &str) -> Description {
+        Description { name: name.to_owned(), settings: self.options.clone() }
     }
 }
 
@@ -156,6 +190,7 @@ pub struct Place {
 }
 
 type Open = dyn Fn(&OpenRequest) -> Result<Opened> + Send + Sync;
+type HasTest = dyn Fn(&OpenRequest) -> Result<bool> + Send + Sync;
 
 /// Where the files of a data set are searched.
 #[derive(Clone, Debug)]
@@ -193,6 +228,7 @@ pub struct DataSetEntry {
     is_image_folder: bool,
     fetched_as: Option<Cow<'static, str>>,
     image_shape: Option<[usize; 3]>,
+    has_test: Option<Arc<HasTest>>,
 }
 
 impl DataSetEntry {
@@ -210,6 +246,7 @@ impl DataSetEntry {
             is_image_folder: false,
             fetched_as: None,
             image_shape: None,
+            has_test: None,
         }
     }
 
@@ -231,6 +268,19 @@ impl DataSetEntry {
     /// Sets the item in the catalog of `candle-vision-fetch` that downloads it.
     pub fn fetched_as(self, item: impl Into<Cow<'static, str>>) -> Self {
         Self { fetched_as: Some(item.into()), ..self }
+    }
+
+    /// States that there are images for a test apart from those for validation.
+    pub fn has_test_images(self) -> Self {
+        self.has_test_images_if(|_| Ok(true))
+    }
+
+    /// Sets how to find out whether there are images for a test apart from those for validation.
+    pub fn has_test_images_if(
+        self,
+        has_test: impl Fn(&OpenRequest) -> Result<bool> + Send + Sync + 'static,
+    ) -> Self {
+        Self { has_test: Some(Arc::new(has_test)), ..self }
     }
 
     /// States that all stored images have this shape: channels, height, width.
@@ -279,6 +329,9 @@ impl DataSetEntry {
     /// # Errors
     /// Those of [`DataSetEntry::layout`].
     pub fn has_test(&self, request: &OpenRequest) -> Result<bool> {
+        if let Some(has_test) = &self.has_test {
+            return has_test(request);
+        }
         let layout = self.layout(request)?;
         Ok(layout.is_some_and(|layout| layout.split(Split::Test).is_some()))
     }
@@ -323,7 +376,20 @@ impl DataSets {
             [
                 super::mnist::entry(),
                 super::fashion_mnist::entry(),
+                super::kmnist::entry(),
+                super::emnist::entry(),
                 super::cifar::entry(),
+                super::cifar100::entry(),
+                super::svhn::entry(),
+                super::stl10::entry(),
+                super::flowers102::entry(),
+                super::oxford_iiit_pet::entry(),
+                super::food101::entry(),
+                super::caltech101::entry(),
+                super::dtd::entry(),
+                super::eurosat::entry(),
+                super::imagenette::entry(),
+                super::imagenet::entry(),
                 super::hymenoptera::entry(),
                 super::insects::entry(),
                 super::folder::entry(),
