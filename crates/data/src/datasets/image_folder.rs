@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use layout::FolderLayout;
 pub use left_out::LeftOut;
+pub(super) use names::split_called;
 pub use readable::is_image;
 pub(super) use scan::class_names;
 use scan::{Scan, scan};

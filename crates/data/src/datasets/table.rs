@@ -10,7 +10,7 @@ use candle_vision_registry::{Description, Entry, Table, TableError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{FolderLayout, ImageFolder, LeftOut};
+use super::{FolderLayout, ImageFolder, LeftOut, Remote};
 use crate::dataset::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::image::ReadOptions;
@@ -49,6 +49,8 @@ pub struct OpenRequest {
     pub image_size: usize,
     /// Settings of a data set's own, by name: the table `[data.options]` of a recipe.
     pub options: Map<String, Value>,
+    /// How files on servers are opened, for data sets that may lie there.
+    pub remote: Option<Remote>,
 }
 
 impl OpenRequest {
@@ -67,6 +69,7 @@ impl OpenRequest {
             val_images: 200,
             image_size: 128,
             options: Map::new(),
+            remote: None,
         }
     }
 
@@ -103,6 +106,11 @@ impl OpenRequest {
     /// Sets the numbers of drawings, and their width and height in pixels.
     pub fn drawings(self, train_images: usize, val_images: usize, image_size: usize) -> Self {
         Self { train_images, val_images, image_size, ..self }
+    }
+
+    /// Sets how files on servers are opened.
+    pub fn remote(self, remote: Remote) -> Self {
+        Self { remote: Some(remote), ..self }
     }
 
     /// Adds a setting of a data set's own.
@@ -187,6 +195,15 @@ pub struct Place {
     pub path: PathBuf,
     /// Whether the user named it. If not, it is inside the data folder.
     pub is_own: bool,
+    /// Whether the path may be a pattern of paths or an address, so that the file system cannot say whether it exists.
+    pub is_pattern: bool,
+}
+
+impl Place {
+    /// Whether nothing is known to be missing there. Patterns and addresses are looked up when they are opened.
+    pub fn exists(&self) -> bool {
+        self.is_pattern || self.path.exists()
+    }
 }
 
 type Open = dyn Fn(&OpenRequest) -> Result<Opened> + Send + Sync;
@@ -201,6 +218,8 @@ enum Lies {
     In(Vec<Cow<'static, str>>),
     /// At [`OpenRequest::path`].
     AtPath,
+    /// At [`OpenRequest::path`], which may be a pattern of paths or an address.
+    AtPattern,
 }
 
 /// One data set in a table of [`DataSets`].
@@ -260,6 +279,11 @@ impl DataSetEntry {
         Self { lies: Lies::AtPath, ..self }
     }
 
+    /// Sets its place to [`OpenRequest::path`], which may be a pattern of paths or an address on a server.
+    pub fn lies_at_pattern(self) -> Self {
+        Self { lies: Lies::AtPattern, ..self }
+    }
+
     /// States that its place is an image folder, as [`FolderLayout`] describes it.
     pub fn as_image_folder(self) -> Self {
         Self { is_image_folder: true, ..self }
@@ -305,9 +329,9 @@ impl DataSetEntry {
         let (path, is_own) = match &self.lies {
             Lies::Nowhere => return Ok(None),
             Lies::In(folders) => (in_data_dir(&request.data_dir, folders), false),
-            Lies::AtPath => (own_path(request, &self.name)?.to_path_buf(), true),
+            Lies::AtPath | Lies::AtPattern => (own_path(request, &self.name)?.to_path_buf(), true),
         };
-        Ok(Some(Place { path, is_own }))
+        Ok(Some(Place { path, is_own, is_pattern: matches!(self.lies, Lies::AtPattern) }))
     }
 
     /// The layout of its folder in splits and classes. `None` if it is not an image folder.
@@ -393,6 +417,10 @@ impl DataSets {
                 super::hymenoptera::entry(),
                 super::insects::entry(),
                 super::folder::entry(),
+                super::image_table::entry(),
+                super::image_table::huggingface(),
+                super::parquet_images::entry(),
+                super::shards::entry(),
             ],
         ))
     }
