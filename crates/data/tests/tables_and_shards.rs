@@ -513,7 +513,10 @@ fn damaged_shards_are_errors_or_counted() {
     check_message(open().unwrap().sample(0), &["tar.idx", "does not fit its shard"]);
 
     fs::remove_file(&index).unwrap();
-    check_message(open(), &["train-000000.tar", "checksum"]);
+    let mut flipped = whole.clone();
+    flipped[2048 + 3] ^= 1;
+    fs::write(&shard, &flipped).unwrap();
+    check_message(open(), &["train-000000.tar", "is damaged", "byte 2048", "checksum"]);
     // Cut off in the third image, whose files begin at 2 * 2048.
     fs::write(&shard, &whole[..4 * 1024 + 515]).unwrap();
     check_message(

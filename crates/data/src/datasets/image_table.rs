@@ -138,7 +138,9 @@ impl ImageTable {
     pub fn open(path: impl AsRef<Path>, options: &TableOptions) -> Result<Self> {
         let path = path.as_ref();
         let rows = rows::read(path, options)?;
-        let labelling = Labelling::new(path, options, rows.iter().map(|row| &row.labels))?;
+        let is_multi = rows.iter().any(|row| row.is_list);
+        let labels = rows.iter().map(|row| &row.labels);
+        let labelling = Labelling::new(path, options, labels)?.multi_label(is_multi);
         Self::of_rows(path, rows, &labelling, options)
     }
 
