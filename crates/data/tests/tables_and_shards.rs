@@ -154,8 +154,8 @@ fn damaged_tables_are_named_with_their_line() {
     let csv = |text: &str| read("t.csv", text.as_bytes(), &plain);
     check_message(csv("file,species\na.ppm,x\n"), &["t.csv", "`label`", "line 2"]);
     check_message(
-        csv("picture,label\na.ppm,x\n"),
-        &["no column", "`file_name`", "its columns are `picture`, `label`"],
+        csv("photo,label\na.ppm,x\n"),
+        &["no column", "`file_name`", "its columns are `photo`, `label`"],
     );
     check_message(
         csv("path,label\na.ppm,x\nb.ppm,x\nc.ppm,x\n"),
