@@ -54,7 +54,8 @@ pub use datasets::{
 pub use error::{Error, Result};
 pub use image::{DEFAULT_MAX_PIXELS, Format, Image, MAX_BYTES, MAX_SIDE, ReadOptions};
 pub use loader::{
-    Batch, DataLoader, EpochIter, HostImages, HostValues, LoaderConfig, Skipped, Upload,
+    Batch, DataLoader, DeviceImages, DrawnBatch, EpochIter, HostImages, HostValues, Kept,
+    LoaderConfig, Skipped, Upload,
 };
 pub use random::Generator;
 pub use statistics::{Statistics, statistics};

@@ -153,6 +153,10 @@ pub struct DataSettings {
     /// Threads that read and transform images.
     #[serde(default = "default_workers")]
     pub workers: usize,
+    /// Whether the images of a data set that fits are kept in the memory of a CUDA card, which then makes the batches.
+    /// They are the same batches.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub on_device: bool,
     /// Whether images that cannot be read are left out.
     #[serde(default)]
     pub skip_broken: bool,
@@ -182,6 +186,14 @@ pub struct DataSettings {
     /// Settings of a data set of one's own: the table `[data.options]`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(setting: &bool) -> bool {
+    *setting
 }
 
 fn default_workers() -> usize {
