@@ -16,6 +16,9 @@ const BLOCK: u64 = 4 << 20;
 
 type Block = Arc<OnceLock<Vec<u8>>>;
 
+/// The bytes of a block, the length of the whole file and its ETag.
+type Fetched = (Vec<u8>, u64, Option<String>);
+
 /// Opens files on servers. All of them share one cache of blocks.
 ///
 /// ```no_run
@@ -139,12 +142,7 @@ impl Shared {
     }
 
     /// A block, the length of the whole file and its ETag.
-    fn fetch(
-        &self,
-        url: &str,
-        number: u64,
-        etag: Option<&str>,
-    ) -> Result<(Vec<u8>, u64, Option<String>)> {
+    fn fetch(&self, url: &str, number: u64, etag: Option<&str>) -> Result<Fetched> {
         let mut pause = self.options.retry_pause;
         for retry in 0.. {
             match self.request(url, number, etag) {
@@ -167,7 +165,7 @@ impl Shared {
         url: &str,
         number: u64,
         etag: Option<&str>,
-    ) -> std::result::Result<(Vec<u8>, u64, Option<String>), (Cause, bool)> {
+    ) -> std::result::Result<Fetched, (Cause, bool)> {
         let start = number * BLOCK;
         let mut request = self.agent.get(url);
         request = request.header(header::RANGE, format!("bytes={start}-{}", start + BLOCK - 1));

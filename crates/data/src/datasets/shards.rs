@@ -382,7 +382,7 @@ impl Dataset for Shards {
         let mut bytes = vec![0; (before + u64::from(place.bytes)) as usize];
         file.read_at(place.offset - before, &mut bytes)?;
         let (header, image) = bytes.split_at(before as usize);
-        let is_header = header.as_array::<512>().is_some_and(|header| {
+        let is_header = <&[u8; 512]>::try_from(header).is_ok_and(|header| {
             let header = tar::Header::from_byte_slice(header);
             header.entry_size().ok() == Some(u64::from(place.bytes))
         });

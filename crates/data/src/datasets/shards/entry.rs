@@ -92,7 +92,7 @@ fn pattern_of(request: &OpenRequest, settings: &Settings, split: Split) -> Resul
         return Ok(Some(utf8(&beside(request, Path::new(named))?)?));
     }
     if !path.is_dir() {
-        return Ok((split == Split::Train).then(|| utf8(path)).transpose()?);
+        return (split == Split::Train).then(|| utf8(path)).transpose();
     }
     let mut shards = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io(path))? {

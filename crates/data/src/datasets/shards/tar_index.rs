@@ -128,10 +128,7 @@ pub(super) fn scan(shard: &dyn ReadAt, name: &str, members: &Members) -> Result<
         }
         at = data + bytes.next_multiple_of(BLOCK);
     }
-    if index.cut.is_some() {
-        // The sample may lack a file that lay behind the cut.
-        sample = Sample::default();
-    }
+    // A sample before a cut is whole if its image and its label are there.
     sample.end(&mut index);
     Ok(index)
 }
