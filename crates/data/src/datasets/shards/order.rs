@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn empty_and_single_blocks_have_orders() {
         assert!(windowed(&[], 5, 0, 0).is_empty());
-        assert_eq!(windowed(&[3..4], 0, 0, 0), [3]);
+        assert_eq!(windowed(std::slice::from_ref(&(3..4)), 0, 0, 0), [3]);
         assert_eq!(windowed(&[0..0, 0..2], 1, 0, 0).len(), 2);
     }
 }
