@@ -11,6 +11,7 @@ use candle_vision_recipe::Registry;
 use candle_vision_recipe::recorded::near;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::commands::data::DataCommand;
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
 use crate::tta::TtaArgs;
@@ -62,6 +63,11 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Compare a network's outputs, layer by layer, with those of PyTorch or another program
     Parity(ParityArgs),
+    /// Work on data sets themselves: pack them into shards
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Fetch data sets and weights, verified
     Fetch(FetchArgs),
 }

@@ -82,6 +82,7 @@ fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
         Command::Memory(args) => commands::memory::run(&args, registry),
         Command::Convert(args) => commands::convert::run(&args, registry),
         Command::Parity(args) => commands::parity::run(&args, registry),
+        Command::Data { command } => commands::data::run(&command),
         Command::Fetch(args) => commands::fetch::run(&args, registry),
     }
 }

@@ -278,6 +278,12 @@ impl DataLoader {
 
     /// The sample indices of an epoch, in the order of its batches.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
+        let seed = self.config.seed;
+        if self.config.shuffle
+            && let Some(order) = self.source.dataset.shuffled_order(seed, epoch)
+        {
+            return order;
+        }
         let mut order: Vec<usize> = (0..self.source.dataset.len()).collect();
         if self.config.shuffle {
             let rng = &mut random::stream(self.config.seed, Purpose::Shuffle, epoch as u64);

@@ -26,7 +26,7 @@ const SYSTEM_FILES: [&str; 5] =
     ["Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "imageNotFound.gif"];
 
 /// The split that a folder of this name usually contains, in any case. `None` for other names.
-pub(super) fn split_called(name: &str) -> Option<Split> {
+pub(in crate::datasets) fn split_called(name: &str) -> Option<Split> {
     Some(match name.to_lowercase().as_str() {
         "train" | "training" => Split::Train,
         "val" | "valid" | "validation" | "dev" => Split::Val,
