@@ -4,7 +4,8 @@
 //!   [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
 //! - [`transforms`] have torchvision's arguments, random parameters and results. Recipes and checkpoints store
 //!   a [`transforms::Compose`], a list of transforms.
-//! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed.
+//! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed. [`samplers`] say which
+//!   samples an epoch shows.
 //! - [`Image::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content. [`Format`] says
 //!   what a file holds. [`ReadOptions`] limits sizes and turns photos upright.
 //!
@@ -36,6 +37,7 @@ mod error;
 mod image;
 mod loader;
 pub mod random;
+pub mod samplers;
 mod statistics;
 mod subset;
 pub mod transforms;

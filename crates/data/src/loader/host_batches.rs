@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::LoaderConfig;
-use super::source::{HostBatch, Source};
+use super::source::{HostBatch, Pick, Source};
 use super::workers::Workers;
 use crate::error::Result;
 
 /// The samples of the batches of an epoch, and the form of their values.
 pub(super) struct Plan {
     pub(super) source: Arc<Source>,
-    pub(super) order: Vec<usize>,
+    pub(super) picks: Vec<Pick>,
     pub(super) epoch: usize,
     pub(super) batch_size: usize,
     /// Whether images stay 8-bit values.
@@ -23,8 +23,10 @@ impl Plan {
     /// Reads and transforms batch number `batch`.
     pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
         let start = batch * self.batch_size;
-        let end = (start + self.batch_size).min(self.order.len());
-        self.source.load(self.epoch, &self.order[start..end], self.pixels, stop)
+        let end = (start + self.batch_size).min(self.picks.len());
+        // A sampler whose order is shorter than it says has empty batches at the end, which are left out.
+        let picks = self.picks.get(start..end).unwrap_or_default();
+        self.source.load(self.epoch, picks, self.pixels, stop)
     }
 }
 

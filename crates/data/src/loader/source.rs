@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::LoaderConfig;
 use super::cache::Cache;
-use crate::dataset::{Dataset, check_label};
+use crate::dataset::{Dataset, check_index, check_label};
 use crate::error::{Error, Result};
 use crate::random::{self, Generator};
 use crate::transforms::Compose;
@@ -20,6 +20,28 @@ pub struct Skipped {
     pub name: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// A sample in an epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pick {
+    pub(super) index: usize,
+    /// How often the sample came before in the epoch.
+    pub(super) repeat: u32,
+}
+
+impl Pick {
+    /// The samples of an order. The data set has `samples`.
+    pub(super) fn all(order: Vec<usize>, samples: usize) -> Vec<Self> {
+        let mut shown = vec![0; samples];
+        let pick = |index: usize| {
+            // An index that does not exist is reported when it is read.
+            let repeat =
+                shown.get_mut(index).map_or(0, |shown| std::mem::replace(shown, *shown + 1));
+            Self { index, repeat }
+        };
+        order.into_iter().map(pick).collect()
+    }
 }
 
 /// The data that all workers share.
@@ -74,8 +96,8 @@ impl Source {
         Self { dataset, transform, cache, fingerprint, seed, skip_broken, skipped }
     }
 
-    pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
-        random::of_sample(self.seed, epoch, index)
+    pub(super) fn sample_rng(&self, epoch: usize, Pick { index, repeat }: Pick) -> Generator {
+        random::of_sample(self.seed, epoch, index, repeat)
     }
 
     pub(super) fn fingerprint(&self) -> &str {
@@ -92,39 +114,40 @@ impl Source {
     pub(super) fn load(
         &self,
         epoch: usize,
-        indices: &[usize],
+        picks: &[Pick],
         pixels: bool,
         stop: &AtomicBool,
     ) -> Result<HostBatch> {
         let mut batch = HostBatch {
             values: if pixels { Values::Pixels(Vec::new()) } else { Values::Floats(Vec::new()) },
             shape: [0; 3],
-            labels: Vec::with_capacity(indices.len()),
-            indices: Vec::with_capacity(indices.len()),
+            labels: Vec::with_capacity(picks.len()),
+            indices: Vec::with_capacity(picks.len()),
         };
-        for &index in indices {
+        for &pick in picks {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            match self.append(epoch, index, &mut batch) {
+            match self.append(epoch, pick, &mut batch) {
                 Err(error) if self.skip_broken && error.is_broken_image() => {
-                    self.note_skipped(index, &error);
+                    self.note_skipped(pick.index, &error);
                 }
                 result => result?,
             }
             if batch.indices.len() == 1 {
-                batch.values.reserve_times(indices.len() - 1);
+                batch.values.reserve_times(picks.len() - 1);
             }
         }
         Ok(batch)
     }
 
-    fn append(&self, epoch: usize, index: usize, batch: &mut HostBatch) -> Result<()> {
-        let dataset = self.dataset.as_ref();
+    fn append(&self, epoch: usize, pick: Pick, batch: &mut HostBatch) -> Result<()> {
+        let (dataset, index) = (self.dataset.as_ref(), pick.index);
+        check_index(index, dataset.len())?;
         let sample = self.cache.sample(dataset, index)?;
         // Here the name of the sample is still known. A device does not check labels.
         check_label(dataset, index, sample.label, dataset.classes().len())?;
-        let rng = &mut self.sample_rng(epoch, index);
+        let rng = &mut self.sample_rng(epoch, pick);
         let shape = match &mut batch.values {
             Values::Floats(values) => self.transform.append(&sample.image, rng, values),
             Values::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
