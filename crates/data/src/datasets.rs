@@ -6,7 +6,7 @@ mod fashion_mnist;
 mod folder;
 mod hymenoptera;
 mod idx;
-mod image_folder;
+pub(crate) mod image_folder;
 pub(crate) mod insects;
 mod mnist;
 mod samples;

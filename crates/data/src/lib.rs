@@ -6,6 +6,7 @@
 //!   a [`transforms::Compose`], a list of transforms.
 //! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed. [`samplers`] say which
 //!   samples an epoch shows.
+//! - [`check`] finds what is wrong with an image folder before it is trained on.
 //! - [`Image::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content. [`Format`] says
 //!   what a file holds. [`ReadOptions`] limits sizes and turns photos upright.
 //!
@@ -31,6 +32,7 @@
 //! # Ok::<(), candle_vision_data::Error>(())
 //! ```
 
+pub mod check;
 mod dataset;
 mod datasets;
 mod error;
@@ -53,7 +55,9 @@ pub use datasets::{
     find_images, folder, hymenoptera, is_image, is_same_class, mnist,
 };
 pub use error::{Error, Result};
-pub use image::{DEFAULT_MAX_PIXELS, Format, Image, MAX_BYTES, MAX_SIDE, ReadOptions};
+pub use image::{
+    ColorMode, DEFAULT_MAX_PIXELS, Format, Image, ImageDetails, MAX_BYTES, MAX_SIDE, ReadOptions,
+};
 pub use loader::{
     Batch, DataLoader, EpochIter, HostImages, HostValues, LoaderConfig, Skipped, Upload,
 };

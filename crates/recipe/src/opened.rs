@@ -8,11 +8,13 @@ use candle_vision::data::{DataLoader, Dataset, LoaderConfig, Split, Subset, clas
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
 use candle_vision::train::Trainer;
+use candle_vision::train::loss::with_counts_of;
 
 use rand::SeedableRng;
 
 use crate::data::{DataFolder, Remarks, loader, loader_on};
 use crate::error::At;
+use crate::imbalance::imbalance;
 use crate::network::network;
 use crate::{BatchSize, DataSettings, Error, ModelSettings, Registry, Result, Settings};
 
@@ -89,14 +91,14 @@ impl Settings {
             loader(set, &self.data, split, transform.clone(), seed, device)
         };
         let test = test_set.map(|set| load(set, Split::Test, &eval)).transpose()?;
-        Ok(OpenedRun {
-            model,
-            train: load(train_set, Split::Train, &train)?,
-            val: load(val_set, Split::Val, &eval)?,
-            test,
-            origin,
-            notes,
-        })
+        let mut train = load(train_set, Split::Train, &train)?;
+        if let Some(sampler) = &self.data.sampler {
+            let sampler = registry.samplers.build(sampler)?;
+            train = train.with_sampler(sampler).at(|| "in [data]")?;
+        }
+        let loss = registry.training.losses.build(&self.training.loss)?;
+        notes.extend(imbalance(&train, &*with_counts_of(loss, &train)));
+        Ok(OpenedRun { model, train, val: load(val_set, Split::Val, &eval)?, test, origin, notes })
     }
 }
 
@@ -122,7 +124,8 @@ impl OpenedRun {
         for loader in [&mut self.train, &mut self.val].into_iter().chain(&mut self.test) {
             let config = loader.config().clone().batch_size(images);
             let (dataset, transform) = (loader.dataset().clone(), loader.transform().clone());
-            *loader = loader_on(&device, dataset, transform, config)?;
+            let sampler = loader.sampler().clone();
+            *loader = loader_on(&device, dataset, transform, config)?.with_sampler(sampler)?;
         }
         Ok(())
     }

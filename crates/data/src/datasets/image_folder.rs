@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 pub use layout::FolderLayout;
 pub use left_out::LeftOut;
+pub(crate) use names::{class_name, is_system_file, is_system_folder, split_called};
 pub use readable::is_image;
 use scan::{Scan, class_names, scan};
+pub(crate) use walk::{Entry, entries};
 use walk::{ImageFile, images_below};
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};

@@ -174,22 +174,7 @@ impl Source {
         skipped.entry(index).or_insert_with(|| Skipped {
             index,
             name: self.dataset.name(index),
-            reason: reason(error),
+            reason: error.reason(),
         });
-    }
-}
-
-/// What is wrong with an image, without its name and the remedy.
-fn reason(error: &Error) -> String {
-    match error {
-        Error::BrokenImage { reason, .. } => reason.clone(),
-        Error::Io { source, .. } => source.to_string(),
-        Error::UnreadableFormat { format, .. } => {
-            format!("it holds {format}, which cannot be read")
-        }
-        Error::TooLarge { width, height, max_pixels, .. } => {
-            format!("{width}x{height} pixels are more than {max_pixels} (`max_pixels`)")
-        }
-        error => error.to_string(),
     }
 }
