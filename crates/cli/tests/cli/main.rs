@@ -9,6 +9,7 @@ mod bad_settings;
 mod browser;
 mod commands;
 mod compare;
+mod data;
 mod disk;
 mod explain;
 mod folders;

@@ -1,0 +1,26 @@
+//! `candle-vision data`: looks at image data.
+
+mod check;
+mod show;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use candle_vision::Registry;
+use clap::Subcommand;
+
+/// The commands of `candle-vision data`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Find what is wrong with an image folder: broken and odd files, duplicates, classes
+    Check(check::CheckArgs),
+    /// Write a contact sheet: images as they are stored and what augmentation makes of them
+    Show(show::ShowArgs),
+}
+
+pub(crate) fn run(command: &DataCommand, registry: &Registry) -> Result<ExitCode> {
+    match command {
+        DataCommand::Check(args) => check::run(args),
+        DataCommand::Show(args) => show::run(args, registry),
+    }
+}
