@@ -72,7 +72,7 @@ fn what_would_fail_training_fails_the_check_and_is_shown() {
 fn a_folder_that_is_not_there_is_an_error() {
     Place::new().run(&["data", "check", "nowhere"]).fails(&["`nowhere`"]);
     Place::new().run(&["data", "show", "nowhere"]).fails(&["`nowhere`"]);
-    Place::new().run(&["data", "show"]).is_misuse("--recipe");
+    Place::new().run(&["data", "show"]).is_misuse("FOLDER");
 }
 
 #[test]
@@ -124,7 +124,8 @@ fn the_imbalance_and_what_is_done_about_it_are_said_once() {
     let focal = line(train(&["--set", weights]));
     assert!(focal.ends_with("the loss weights classes by 0.625 to 2.500"), "{focal}");
     line(train(&["--set", "training.class_weights=balanced"]));
-    line(train(&["--set", "training.loss.logit_adjustment=1.0"]));
+    let adjusted = "training.loss={ name = \"cross_entropy\", logit_adjustment = 1.0 }";
+    line(train(&["--set", adjusted]));
 
     // The recorded run goes on, with the sampler that it has and no other.
     let config = place.read("runs/balanced/001/config.toml");
