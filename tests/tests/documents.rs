@@ -69,6 +69,27 @@ fn every_experiment_is_whole() -> Result<()> {
     Ok(())
 }
 
+/// A card can hold the images of MNIST and CIFAR-10 and make the batches of every experiment with them.
+#[test]
+fn experiments_with_small_images_can_run_on_a_card_alone() -> Result<()> {
+    let registry = Registry::standard();
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("xtask/experiments"))? {
+        let settings = Recipe::read(entry?.path())?.settings()?;
+        let source = registry.data_sets.get(&settings.data.source)?;
+        let Some([channels, height, width]) = source.native_shape() else { continue };
+        for transforms in [&settings.data.train, &settings.data.eval] {
+            let transforms = transforms.build(&registry.transforms)?;
+            let rng = &mut candle_vision::data::random::generator(0);
+            let drawn = transforms.draw([height, width, channels], rng);
+            drawn.with_context(|| settings.description.clone())?;
+        }
+        count += 1;
+    }
+    assert!(count >= 8, "{count} recipes");
+    Ok(())
+}
+
 /// `docs/parts.md` is made from the tables. `UPDATE_DOCS=1 cargo test -p candle-vision-tests --test documents`
 /// writes it anew.
 #[test]

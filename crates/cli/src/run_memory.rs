@@ -31,7 +31,7 @@ pub(crate) fn settle_batch_size(
         return Ok(());
     }
     let images = opened.train.dataset().len();
-    let limit = limit.map(|bytes| bytes.0).or_else(|| left_on(device));
+    let limit = limit.map(|bytes| bytes.0).or_else(|| left_for(opened, device));
     let measured = measured(opened, settings, registry, device)?;
     let (fitting, why) = match (measured, limit) {
         (Some((graph, config)), Some(limit)) => {
@@ -72,7 +72,9 @@ pub(crate) fn check(
     };
     let Some(estimate) = graph.estimate(&config) else { return Ok(()) };
     say::note(format_args!("memory: about {}", in_one_line(&estimate)));
-    let Some(limit) = limit.map(|bytes| bytes.0).or_else(|| left_on(device)) else { return Ok(()) };
+    let Some(limit) = limit.map(|bytes| bytes.0).or_else(|| left_for(opened, device)) else {
+        return Ok(());
+    };
     if estimate.total() <= limit {
         return Ok(());
     }
@@ -115,7 +117,11 @@ fn measured(
         .averages(usize::from(training.ema.is_some()))
         .loader_batches(batches_ahead(&opened.train, device))
         .keeping_allocator(true)
-        .program(if device.is_cpu() { program(model, &opened.train) } else { 0 });
+        .program(if device.is_cpu() {
+            program(model, &opened.train)
+        } else {
+            opened.bytes_on_device()
+        });
     let released = training.freeze.as_ref().is_some_and(|freeze| freeze.epochs < training.epochs);
     let frozen = if released { learning(model)? } else { Vec::new() };
     // What cannot be measured is no reason to stop a run.
@@ -173,6 +179,11 @@ fn cached(loader: &DataLoader) -> usize {
     }
     let of_image = set.sample(0).map_or(0, |sample| sample.image.pixels().len());
     (of_image * set.len()).min(loader.config().cache_bytes)
+}
+
+/// What the device has for this run: what is left there, and what the run's images take of it already.
+fn left_for(opened: &OpenedRun, device: &Device) -> Option<usize> {
+    left_on(device).map(|left| left + opened.bytes_on_device())
 }
 
 fn left_on(device: &Device) -> Option<usize> {

@@ -59,7 +59,8 @@ pub use image::{
     ColorMode, DEFAULT_MAX_PIXELS, Format, Image, ImageDetails, MAX_BYTES, MAX_SIDE, ReadOptions,
 };
 pub use loader::{
-    Batch, DataLoader, EpochIter, HostImages, HostValues, LoaderConfig, Skipped, Upload,
+    Batch, DataLoader, DeviceImages, DrawnBatch, EpochIter, HostImages, HostValues, Kept,
+    LoaderConfig, Skipped, Upload,
 };
 pub use random::Generator;
 pub use statistics::{Statistics, statistics};

@@ -8,6 +8,7 @@ mod ahead;
 mod cache;
 mod epoch;
 mod host_batches;
+mod on_device;
 mod source;
 mod upload;
 mod workers;
@@ -18,6 +19,8 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use epoch::EpochIter;
+use on_device::OnDevice;
+pub use on_device::{DeviceImages, DrawnBatch, Kept};
 pub use source::Skipped;
 use source::{Pick, Source};
 use upload::Uploader;
@@ -184,7 +187,7 @@ impl DataLoader {
             true => Arc::new(Shuffled::new()),
             false => Arc::new(Sequential::new()),
         };
-        let uploader = Uploader { device, hook: None };
+        let uploader = Uploader { device, hook: None, on_device: None };
         let samples = population.len();
         Ok(Self { source, config, sampler, population, samples, uploader })
     }
@@ -202,11 +205,51 @@ impl DataLoader {
         Ok(self)
     }
 
-    /// Lets `upload` bring the images to the device. If there are workers, this happens one batch in advance.
-    /// Labels are copied without `upload`, to the device of [`DataLoader::new`].
+    /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.
     pub fn with_upload(mut self, upload: Arc<dyn Upload>) -> Self {
         self.uploader.hook = Some(upload);
         self
+    }
+
+    /// Brings all images of the data set to a device's memory, once, if they take at most `most_bytes` bytes. From then
+    /// on the loader only draws what happens to each image, with the draws that it has without this, and the device
+    /// makes the batches. `place` makes the memory for `[images, height, width, channels]` bytes.
+    ///
+    /// This is possible if all images can be read and have the same shape, are the same in each epoch
+    /// ([`Dataset::is_cacheable`]), and are changed only by transforms that can be drawn
+    /// ([`Transform::draw`](crate::transforms::Transform::draw)). Otherwise the loader stays as it is, and the answer
+    /// says why.
+    pub fn keep_on_device(
+        &mut self,
+        most_bytes: u64,
+        place: impl FnOnce([usize; 4]) -> candle_core::Result<Box<dyn DeviceImages>>,
+    ) -> Kept {
+        match OnDevice::new(&self.source, &self.config, most_bytes, place) {
+            Ok(on_device) => {
+                self.uploader.on_device = Some(Arc::new(on_device));
+                Kept::OnDevice { bytes: self.bytes_on_device() }
+            }
+            Err(reason) => Kept::OnHost { reason },
+        }
+    }
+
+    /// Number of bytes that the images take in a device's memory. It is 0 if they are with the host.
+    pub fn bytes_on_device(&self) -> usize {
+        let bytes = |on_device: &Arc<OnDevice>| {
+            on_device.labels.len() * on_device.shape.iter().product::<usize>()
+        };
+        self.uploader.on_device.as_ref().map_or(0, bytes)
+    }
+
+    /// Sets the number of samples in a batch.
+    ///
+    /// # Errors
+    /// If it is 0, or the data set is too small for a batch. Then the loader stays as it is.
+    pub fn set_batch_size(&mut self, batch_size: usize) -> Result<()> {
+        let config = self.config.clone().batch_size(batch_size);
+        check(&config, self.samples)?;
+        self.config = config;
+        Ok(())
     }
 
     /// Number of batches in an epoch. There may be fewer if `skip_broken` removes all images of a batch.
@@ -258,6 +301,7 @@ impl DataLoader {
             epoch,
             batch_size: self.config.batch_size,
             pixels: self.uploader.takes_pixels(),
+            on_device: self.uploader.on_device.clone(),
         };
         EpochIter::new(plan, batches, &self.config, self.uploader.clone())
     }
@@ -307,6 +351,11 @@ impl DataLoader {
     /// The transforms of each image.
     pub fn transform(&self) -> &Compose {
         &self.source.transform
+    }
+
+    /// The device that batches go to.
+    pub fn device(&self) -> &Device {
+        &self.uploader.device
     }
 
     /// The settings.

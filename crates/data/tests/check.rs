@@ -183,8 +183,8 @@ fn class_names_that_differ_only_in_writing_are_told() {
         .map(|finding| finding.message.as_str())
         .collect();
     assert_eq!(messages.len(), 2, "{:?}", check.findings);
-    assert!(messages[0].contains("`Ants` (1 images), `ants` (16 images)"), "{messages:?}");
-    assert!(messages[1].contains("`bees` (16 images), `bees␠` (1 images)"), "{messages:?}");
+    assert!(messages[0].contains("`Ants` (1 image), `ants` (16 images)"), "{messages:?}");
+    assert!(messages[1].contains("`bees` (16 images), `bees␠` (1 image)"), "{messages:?}");
 }
 
 #[test]

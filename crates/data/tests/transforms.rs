@@ -1,5 +1,6 @@
 //! Transforms against torchvision (PIL backend): values, recipes and random parameters.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -466,4 +467,97 @@ fn a_transform_that_says_nothing_is_recorded_by_its_debug_text() {
     assert_ne!(list(3), list(4));
     assert_eq!(list(3).describe().steps()[0].name, "Shift");
     assert!(!list(3).is_random());
+}
+
+/// Published results and checkpoints lean on these bits: they must never change.
+#[test]
+fn what_transforms_make_is_pinned() {
+    let with = |text: &str| recipe(&format!("{text}, {{ op = \"to_tensor\" }}")).unwrap();
+    let crop = r#"{ op = "random_crop", size = 44, padding = 4, padding_mode = "#;
+    for (text, expected) in [
+        (format!(r#"{crop}"reflect" }}, {{ op = "random_horizontal_flip" }}"#), "86998e73e33de91b"),
+        (format!(r#"{crop}"symmetric" }}, {{ op = "random_vertical_flip" }}"#), "15e02e2644b31e0f"),
+        (format!(r#"{crop}"edge", pad_if_needed = true }}"#), "2d2b55049561d6d3"),
+        (
+            r#"{ op = "random_crop", size = [60, 90], padding = [1, 2, 9, 4], padding_mode = "reflect", pad_if_needed = true }"#
+                .to_owned(),
+            "0a5185bf7f803e0a",
+        ),
+        (
+            format!(
+                r#"{crop}"constant", fill = 9 }}, {{ op = "random_horizontal_flip" }},
+                {{ op = "color_jitter", brightness = 0.2, contrast = 0.2, saturation = 0.2, hue = 0.1 }},
+                {{ op = "random_rotation", degrees = 15 }}"#
+            ),
+            "86e1d08ee13c5888",
+        ),
+        (
+            r#"{ op = "random_rotation", degrees = 40, interpolation = "bilinear", fill = 3 }, { op = "random_grayscale", p = 0.5 },
+            { op = "pad", padding = [1, 0, 2, 3], padding_mode = "edge" }, { op = "center_crop", size = [50, 71] }"#
+                .to_owned(),
+            "9e19004c8d1d756c",
+        ),
+        (
+            r#"{ op = "alternating_flip" }, { op = "random_crop", size = 40 }, { op = "cutout", size = 12, fill = [125, 123, 114] },
+            { op = "cutout", size = 3, fill = [9] }"#
+                .to_owned(),
+            "b023de622c625f06",
+        ),
+    ] {
+        let (compose, mut hash) = (with(&text), candle_vision_data::Fingerprint::new("pixels"));
+        for seed in 0..12 {
+            let shown = compose.apply_to_image(&image(), &mut rng(seed)).unwrap();
+            hash = hash.bytes(shown.pixels());
+        }
+        assert_eq!(hash.finish(), expected, "{text}");
+    }
+}
+
+/// What a GPU is asked to do is what the host does, with the same draws.
+#[test]
+fn drawn_steps_are_what_the_transforms_do() {
+    let compose = recipe(
+        r#"{ op = "resize", size = [48, 64] }, { op = "grayscale", channels = 3 },
+        { op = "pad", padding = [1, 2], padding_mode = "edge" }, { op = "center_crop", size = 50 },
+        { op = "random_crop", size = 44, padding = 4, padding_mode = "reflect" },
+        { op = "random_horizontal_flip" }, { op = "random_vertical_flip" },
+        { op = "random_rotation", degrees = 30 },
+        { op = "random_rotation", degrees = 9, interpolation = "bilinear", fill = 9 },
+        { op = "color_jitter", brightness = 0.2, contrast = [0.5, 1.5], saturation = 1, hue = 0.1 },
+        { op = "random_grayscale", p = 0.3 }, { op = "alternating_flip" },
+        { op = "cutout", size = 12, fill = [125, 123, 114] }, { op = "cutout", size = 3, fill = [9] },
+        { op = "to_tensor" }, { op = "normalize", mean = [0.5], std = [0.5] }"#,
+    )
+    .unwrap();
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let (drawing, applying) = (&mut rng(seed), &mut rng(seed));
+        let steps = compose.draw([48, 64, 3], drawing).unwrap();
+        assert_eq!(steps.shape(), [44, 44, 3]);
+        let expected = compose.apply_to_image(&image(), applying).unwrap();
+        assert_eq!(*steps.apply(Cow::Owned(image())).unwrap(), expected);
+        // The next image's draws are the same too.
+        assert_eq!(random::unit(drawing), random::unit(applying));
+        lengths.insert(steps.as_slice().len());
+    }
+    assert!(lengths.len() > 2, "{lengths:?}");
+}
+
+#[test]
+fn what_cannot_be_drawn_is_named() {
+    let error = |text: &str| {
+        let compose = recipe(&format!("{text}, {{ op = \"to_tensor\" }}")).unwrap();
+        compose.draw([48, 64, 3], &mut rng(0)).unwrap_err().to_string()
+    };
+    let on_host = "works on the host only";
+    assert_eq!(error(r#"{ op = "resize", size = 24 }"#), format!("transform `resize`: {on_host}"));
+    assert!(error(r#"{ op = "random_resized_crop", size = 24 }"#).contains(on_host));
+    assert!(
+        error(r#"{ op = "random_crop", size = 70 }"#).contains("larger than the image's 48x64")
+    );
+    let padded = r#"{ op = "random_crop", size = 8, padding = 50, padding_mode = "reflect" }"#;
+    assert!(error(padded).contains("at most 47"));
+    let own = Compose::new().with(Stripe { times: 1 }).with(ToTensor);
+    let error = own.draw([48, 64, 3], &mut rng(0)).unwrap_err().to_string();
+    assert_eq!(error, format!("transform `stripe`: {on_host}"));
 }

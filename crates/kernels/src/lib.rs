@@ -78,6 +78,7 @@ pub mod optimizer_step;
 mod output;
 mod parallel;
 mod pieces;
+pub mod pixel_steps;
 pub mod pool;
 pub mod prepared;
 mod product;

@@ -29,6 +29,38 @@ pub struct TimmNames {
     /// By our paths: tables that the network computes and timm's files lack.
     computed: Vec<String>,
     variance_shift: f64,
+    older: Option<OlderNames>,
+}
+
+/// What older files of timm, or those of the network's authors, call the parameters.
+#[derive(Debug, Clone)]
+struct OlderNames {
+    /// Our paths by these names.
+    paths: BTreeMap<String, String>,
+    /// Ends of the names of tables that such files hold and that a network computes.
+    computed: &'static [&'static str],
+}
+
+/// One of the forms of timm's names, see [`TimmNames::forms`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form<'a> {
+    paths: &'a BTreeMap<String, String>,
+    computed: &'static [&'static str],
+}
+
+impl<'a> Form<'a> {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'a str> {
+        self.paths.keys().map(String::as_str)
+    }
+
+    pub(crate) fn path(self, name: &str) -> Option<&'a str> {
+        self.paths.get(name).map(String::as_str)
+    }
+
+    /// Whether the network computes the table that such a file calls `name`.
+    pub(crate) fn is_computed(self, name: &str) -> bool {
+        self.computed.iter().any(|end| name.ends_with(end))
+    }
 }
 
 /// The shapes of a network's parameters by their paths.
@@ -72,6 +104,25 @@ impl TimmNames {
         }
         self.paths.retain(|_, path| !path.ends_with(field));
         self
+    }
+
+    /// Older files call a parameter `older(name)` where timm calls it `name` today. They also hold tables whose names end
+    /// in one of `computed`.
+    pub(crate) fn older(
+        mut self,
+        older: impl Fn(&str) -> String,
+        computed: &'static [&'static str],
+    ) -> Self {
+        let paths = self.paths.iter().map(|(name, path)| (older(name), path.clone())).collect();
+        self.older = Some(OlderNames { paths, computed });
+        self
+    }
+
+    /// Today's names, and the older ones if there are any. One name may stand for different parameters in the two.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = Form<'_>> {
+        let today = Form { paths: &self.paths, computed: &[] };
+        let older = self.older.iter().map(|o| Form { paths: &o.paths, computed: o.computed });
+        std::iter::once(today).chain(older)
     }
 
     /// timm's batch norms add `theirs` to a variance before its root is taken, and ours add `ours`. So that both give the

@@ -163,3 +163,36 @@ fn a_head_for_other_classes_and_a_backbone_of_timm_are_fine_tuned() -> Result<()
     assert!(load(&*ours, &own, Strictness::Strict)?.timm_names.is_empty());
     Ok(())
 }
+
+/// Files of the Swin authors and of timm before 0.9: `layers.1.downsample` is there what is `layers.2.downsample` today.
+#[test]
+fn older_names_of_swin_load() -> Result<()> {
+    let (theirs, ours) = (network("swin_t", 1)?, network("swin_t", 2)?);
+    let mut file = HashMap::new();
+    for (name, tensor) in timm_tensors(&*theirs)? {
+        let older = match name.split('.').collect::<Vec<_>>().as_slice() {
+            ["layers", "1", "downsample", layer, field] => {
+                format!("layers.0.downsample.{layer}.{field}")
+            }
+            ["layers", "2", "downsample", layer, field] => {
+                format!("layers.1.downsample.{layer}.{field}")
+            }
+            ["layers", "3", "downsample", layer, field] => {
+                format!("layers.2.downsample.{layer}.{field}")
+            }
+            ["head", "fc", field] => format!("head.{field}"),
+            _ => name.clone(),
+        };
+        file.insert(older, tensor);
+    }
+    let table = Tensor::zeros((49, 49), DType::I64, &Device::Cpu)?;
+    file.insert("layers.0.blocks.0.attn.relative_position_index".to_owned(), table.clone());
+    file.insert("layers.0.blocks.1.attn_mask".to_owned(), table);
+    let report = load(&*ours, &file, Strictness::Strict)?;
+    assert!(report.to_string().contains("of them under timm's names"), "{report}");
+    let loaded = tensors(ours.parameters());
+    for (path, tensor) in tensors(theirs.parameters()) {
+        assert_eq!(largest_difference(&loaded[&path], &tensor)?, 0.0, "{path}");
+    }
+    Ok(())
+}

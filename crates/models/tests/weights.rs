@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{Device, Result, Tensor};
-use candle_vision_models::weights::{Strictness, load, read, tensors};
+use candle_vision_models::weights::{Strictness, WeightFile, load, read, tensors};
 use candle_vision_models::{Model, ModelSpec, Pass, build};
 use candle_vision_test_support::reference;
 
@@ -66,6 +66,37 @@ fn weights_of_another_network_are_named_as_such() -> Result<()> {
     let error = load(target.as_ref(), &file_of(source.as_ref()), Strictness::ExceptHead);
     let message = error.expect_err("no name matches").to_string();
     assert!(message.contains("no weights of `gap_cnn`"), "{message}");
+    Ok(())
+}
+
+/// timm's networks that pad as TensorFlow does have the names and shapes of those without `tf_`.
+#[test]
+fn weights_of_a_network_that_pads_otherwise_are_refused() -> Result<()> {
+    let target = model("mobilenet_v3_small", 3, 1)?;
+    let weights = file_of(target.as_ref());
+    let folder = tempfile::tempdir()?;
+    let by_name = folder.path().join("tf_mobilenetv3_small_100.safetensors");
+    candle_core::safetensors::save(&weights, &by_name)?;
+    let refusal = |path| -> Result<String> {
+        let refused = WeightFile::read(path)?.load(target.as_ref(), Strictness::Strict);
+        Ok(refused.expect_err("another network").to_string())
+    };
+    let message = refusal(&by_name)?;
+    assert!(
+        message.contains("timm's `tf_mobilenetv3_small_100`, which pads unevenly"),
+        "{message}"
+    );
+    assert!(message.contains("take weights of timm's network without `tf_`"), "{message}");
+
+    // The file of a repository of the hub says its network beside it.
+    let of_hub = folder.path().join("model.safetensors");
+    std::fs::rename(&by_name, &of_hub)?;
+    WeightFile::read(&of_hub)?.load(target.as_ref(), Strictness::Strict)?;
+    let config = |name: &str| format!(r#"{{"architecture": "{name}", "num_classes": 3}}"#);
+    std::fs::write(folder.path().join("config.json"), config("tf_mobilenetv3_small_100"))?;
+    assert!(refusal(&of_hub)?.contains("timm's `tf_mobilenetv3_small_100`"));
+    std::fs::write(folder.path().join("config.json"), config("mobilenetv3_small_100"))?;
+    WeightFile::read(&of_hub)?.load(target.as_ref(), Strictness::Strict)?;
     Ok(())
 }
 

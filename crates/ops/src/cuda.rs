@@ -19,6 +19,7 @@ mod dropout;
 mod element;
 mod function;
 mod gemm;
+mod image_batch;
 mod layer_norm;
 mod layout;
 mod linear;
@@ -50,9 +51,10 @@ pub(crate) use conv::{
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
 pub(crate) use device::bind_this_thread;
-pub use device::{card_memory_in_use, cuda_device};
+pub use device::{card_memory_free, card_memory_in_use, cuda_device};
 pub(crate) use dropout::keep;
 pub(crate) use gemm::matmul;
+pub(crate) use image_batch::image_batch;
 pub(crate) use layer_norm::{
     RowStatistics, layer_norm, layer_norm_input_gradient, layer_norm_parameter_gradients,
 };
@@ -66,4 +68,4 @@ pub(crate) use rearrange::{mul, rearrange};
 pub(crate) use resample::resample;
 pub(crate) use softmax::{softmax, softmax_gradient};
 pub(crate) use sums::sum_columns;
-pub use upload::{upload, upload_pixels};
+pub use upload::{upload, upload_labels, upload_pixels};

@@ -37,6 +37,7 @@
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
 //! | [`pad`], [`slice()`], [`split`], [`cat`], [`channel_shuffle`], [`permute`], [`transpose`], [`reshape`] | moving elements |
+//! | [`image_batch`] | batches of images that lie on the device as bytes: crops, flips, colours, numbers |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -105,6 +106,7 @@ mod cuda;
 mod dropout;
 mod emulated;
 mod graphs;
+mod image_batch;
 mod in_pool;
 mod interpolate;
 mod kept_bytes;
@@ -156,10 +158,12 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy, cross_entropy_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
+    upload_labels, upload_pixels,
 };
 pub use dropout::{drop_rows, dropout};
 pub use graphs::{cuda_graphs, set_cuda_graphs};
+pub use image_batch::{Edge, ImageBatch, PixelStep, image_batch};
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
 pub use kept_bytes::{KeptBytes, kept_bytes};
@@ -187,7 +191,8 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, Translation, card_memory_in_use, cuda_device, load_kernels, upload, upload_pixels,
+    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
+    upload_labels, upload_pixels,
 };
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.

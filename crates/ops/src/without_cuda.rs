@@ -37,6 +37,12 @@ pub fn card_memory_in_use(_device: &Device) -> Option<u64> {
     None
 }
 
+/// Bytes of a CUDA card's memory that no process has taken, in a build with the feature `cuda`. This build knows no
+/// card.
+pub fn card_memory_free(_device: &Device) -> Option<u64> {
+    None
+}
+
 /// Work of a CUDA device that was captured once and can be launched any number of times, in a build with the feature
 /// `cuda`.
 #[derive(Debug)]
@@ -97,6 +103,14 @@ pub fn upload(_values: &[f32], _shape: impl Into<Shape>, _device: &Device) -> Re
     bail!("upload: built without the feature `cuda` of candle-vision-ops")
 }
 
+/// Uploads labels to a CUDA device, in a build with the feature `cuda`.
+///
+/// # Errors
+/// Always: this build has no CUDA.
+pub fn upload_labels(_labels: &[u32], _device: &Device) -> Result<Tensor> {
+    bail!("upload_labels: built without the feature `cuda` of candle-vision-ops")
+}
+
 /// Uploads pixels to a CUDA device, in a build with the feature `cuda`.
 ///
 /// # Errors
@@ -121,6 +135,7 @@ mod tests {
         let errors = [
             cuda_device(0).unwrap_err(),
             upload(&[1.0], 1, device).unwrap_err(),
+            upload_labels(&[1], device).unwrap_err(),
             upload_pixels(&[1], 1, [&[1.0], &[0.0]], DType::F32, device).unwrap_err(),
         ];
         for error in errors {

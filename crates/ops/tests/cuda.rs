@@ -11,6 +11,8 @@ mod attention;
 mod capture;
 #[path = "cuda/convolution.rs"]
 mod convolution;
+#[path = "cuda/image_batch.rs"]
+mod image_batch;
 #[path = "cuda/large.rs"]
 mod large;
 #[path = "cuda/measure.rs"]

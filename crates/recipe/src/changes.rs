@@ -10,12 +10,13 @@ use crate::settings::Settings;
 use crate::{Error, Result};
 
 /// Settings, or tables of them, that decide none of the numbers which come, only how many.
-const MAY_CHANGE: [&str; 12] = [
+const MAY_CHANGE: [&str; 13] = [
     "training.epochs",
     "training.early_stop",
     "training.check_gradients",
     "training.gradient_norms",
     "data.workers",
+    "data.on_device",
     "data.path",
     "data.val_list",
     "data.dir",

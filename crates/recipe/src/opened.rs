@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use candle_vision::data::transforms::Compose;
-use candle_vision::data::{DataLoader, Dataset, LoaderConfig, Split, Subset, class_counts};
+use candle_vision::data::{DataLoader, Dataset, Kept, LoaderConfig, Split, Subset, class_counts};
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
-use candle_vision::train::Trainer;
 use candle_vision::train::loss::with_counts_of;
+use candle_vision::train::{Trainer, keep_on_device};
 
 use rand::SeedableRng;
 
-use crate::data::{DataFolder, Remarks, loader, loader_on};
+use crate::data::{DataFolder, Remarks, loader};
 use crate::error::At;
 use crate::imbalance::imbalance;
 use crate::network::network;
@@ -120,14 +120,41 @@ impl OpenedRun {
     /// # Errors
     /// As [`DataLoader::new`].
     pub fn set_batch_size(&mut self, images: usize) -> Result<()> {
-        let device = self.model.parameters().device();
         for loader in [&mut self.train, &mut self.val].into_iter().chain(&mut self.test) {
-            let config = loader.config().clone().batch_size(images);
-            let (dataset, transform) = (loader.dataset().clone(), loader.transform().clone());
-            let sampler = loader.sampler().clone();
-            *loader = loader_on(&device, dataset, transform, config)?.with_sampler(sampler)?;
+            loader.set_batch_size(images)?;
         }
         Ok(())
+    }
+
+    /// Keeps the images for training and validation in the memory of the run's CUDA card, where they fit and `settings`
+    /// do not forbid it. With `memory`, the run may take so many bytes of the card, and each set a quarter of them. Images
+    /// for a test are used once, so they stay with the host. Returns what a person should know: where the images are, and
+    /// why. It is nothing on a CPU.
+    pub fn keep_on_device(&mut self, settings: &DataSettings, memory: Option<u64>) -> Vec<String> {
+        if !self.train.device().is_cuda() {
+            return Vec::new();
+        }
+        if !settings.on_device {
+            return vec!["images: prepared by the host; `data.on_device` is off".to_owned()];
+        }
+        let loaders = [("training", &mut self.train), ("validation", &mut self.val)];
+        let told = loaders.map(|(what, loader)| match keep_on_device(loader, memory) {
+            Kept::OnDevice { bytes } => {
+                let mebibytes = bytes as f64 / f64::from(1 << 20);
+                format!(
+                    "{what} images: in the card's memory ({mebibytes:.1} MiB), where their batches are made"
+                )
+            }
+            Kept::OnHost { reason } => format!("{what} images: prepared by the host; {reason}"),
+            other => format!("{what} images: {other:?}"),
+        });
+        told.into()
+    }
+
+    /// Number of bytes that images take in the memory of the run's card.
+    pub fn bytes_on_device(&self) -> usize {
+        let loaders = [&self.train, &self.val].into_iter().chain(&self.test);
+        loaders.map(DataLoader::bytes_on_device).sum()
     }
 
     /// A trainer of the network as `settings` say, before its first step.

@@ -161,6 +161,10 @@ pub struct DataSettings {
     /// Threads that read and transform images.
     #[serde(default = "default_workers")]
     pub workers: usize,
+    /// Whether the images of a data set that fits are kept in the memory of a CUDA card, which then makes the batches.
+    /// They are the same batches.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub on_device: bool,
     /// Whether images that cannot be read are left out.
     #[serde(default)]
     pub skip_broken: bool,
@@ -207,6 +211,14 @@ fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Descript
         Written::Name(name) => Description::named(name),
         Written::Table(description) => description,
     }))
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(setting: &bool) -> bool {
+    *setting
 }
 
 fn default_workers() -> usize {

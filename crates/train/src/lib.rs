@@ -16,6 +16,7 @@
 //! | [`GradientRecord`] | norms of gradients by parameter, for a look at deep networks |
 //! | [`memory_in_use`], [`peak_memory`] | what training takes, as the system tells it |
 //! | [`DeviceUpload`] | upload of a loader's images to a GPU |
+//! | [`keep_on_device()`] | a data set in a GPU's memory, where batches are made of it |
 //! | [`Checkpoint`], [`RunFolder`] | the files of a run, written so that a kill loses nothing |
 //!
 //! # Mixed precision
@@ -55,6 +56,7 @@ mod loss_scale;
 mod memory_in_use;
 pub mod metrics;
 mod monitor;
+mod on_device;
 pub mod optim;
 mod out_of_memory;
 mod parts;
@@ -86,6 +88,7 @@ pub use linear_probe::{LinearProbe, LinearProbeResult};
 pub use loss::Mean;
 pub use memory_in_use::{memory_in_use, peak_memory};
 pub use monitor::{Measured, Mode, Monitor};
+pub use on_device::{StoredImages, keep_on_device};
 pub use parts::{PartEntry, PartTable, Parts};
 pub use record::{BatchRecord, EpochRecord, History};
 pub use run_folder::RunFolder;

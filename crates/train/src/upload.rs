@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_data::{HostImages, HostValues, Upload};
-use candle_vision_ops::{upload, upload_pixels};
+use candle_vision_ops::{upload, upload_labels, upload_pixels};
 
 /// Uploads images to a device as 8-bit values, a quarter of the bytes, and normalises them there. It is for
 /// [`DataLoader::with_upload`](candle_vision_data::DataLoader::with_upload) with a GPU. The upload goes
@@ -35,5 +35,12 @@ impl Upload for DeviceUpload {
                 upload_pixels(&values, shape, [&scale, &shift], DType::F32, &self.device)
             }
         }
+    }
+
+    fn labels(&self, labels: Vec<u32>, device: &Device) -> Result<Tensor> {
+        if device.is_cuda() {
+            return upload_labels(&labels, device);
+        }
+        Tensor::new(labels, device)
     }
 }

@@ -5,16 +5,19 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
-use candle_vision_data::LoaderConfig;
+use candle_vision_data::transforms::{
+    ColorJitter, Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor,
+};
+use candle_vision_data::{DataLoader, Kept, LoaderConfig};
 use candle_vision_models::{EvalPasses, Model, ModelSpec, Precision, build};
 use candle_vision_ops::{cuda_device, set_cuda_graphs, set_tf32};
 use candle_vision_train::loss::CrossEntropy;
 use candle_vision_train::{
-    Checkpoint, Control, Error, Event, Result, RunFolder, StopReason, Trainer, TrainingResult,
-    evaluate,
+    Checkpoint, Control, DeviceUpload, Error, Event, Result, RunFolder, StopReason, Trainer,
+    TrainingResult, evaluate, keep_on_device,
 };
 use common::*;
 
@@ -357,5 +360,76 @@ fn steps_that_cannot_be_captured_say_why() {
         let (other, result) = reasons(device, WITHOUT_DROPOUT, text);
         assert_eq!((other.len(), result.captured_steps), (1, 0));
         assert!(other[0].contains("optimizer"), "{other:?}");
+    });
+}
+
+/// A loader of random crops and flips whose batches the host makes and uploads, or the device makes.
+fn augmented(device: &Device, dataset: Halves, config: LoaderConfig, is_kept: bool) -> DataLoader {
+    let transform = Compose::new()
+        .with(RandomCrop::new(SIDE as u32).padding(1))
+        .with(RandomHorizontalFlip::default())
+        .with(ColorJitter::new().brightness(0.2).contrast(0.2))
+        .with(ToTensor)
+        .with(Normalize::new([0.5; 3], [0.25; 3]));
+    let loader = DataLoader::new(Arc::new(dataset), transform, config, device.clone()).unwrap();
+    let mut loader = loader.with_upload(Arc::new(DeviceUpload::new(device.clone())));
+    if is_kept {
+        let kept = keep_on_device(&mut loader, None);
+        assert!(matches!(kept, Kept::OnDevice { .. }), "{kept:?}");
+    }
+    loader
+}
+
+/// Begins or goes on with a run whose images lie on the device, or not.
+fn run_augmented(
+    device: &Device,
+    text: &str,
+    run: &RunFolder,
+    is_kept: bool,
+    stop_at: Option<usize>,
+) -> TrainingResult {
+    let spec = ModelSpec::new(WITHOUT_DROPOUT, 2).input([3, SIDE, SIDE]);
+    let model = build(&spec, 0, device).unwrap();
+    // The thread that makes batches in advance works while steps are captured.
+    let config = LoaderConfig::new(5).shuffle(true).seed(3).workers(2);
+    let train = augmented(device, Halves::new(23, 0), config, is_kept);
+    let val = augmented(device, Halves::new(10, 1000), LoaderConfig::new(4), is_kept);
+    let trainer = Trainer::new(model.as_ref(), &train, &val, recipe(text)).unwrap();
+    let mut trainer = trainer.run_folder(run);
+    if run.last().exists() {
+        trainer.resume(&Checkpoint::load(run.last()).unwrap()).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    let mut watch = Watch(|event: &Event<'_>| {
+        if let Event::BatchEnd { record, .. } = event {
+            stop.fetch_or(Some(record.step) == stop_at, Ordering::Relaxed);
+        }
+        Control::Continue
+    });
+    trainer.run_with(&mut [&mut watch], &stop).unwrap()
+}
+
+#[test]
+fn a_run_on_stored_images_ends_with_the_bits_of_uploaded_ones() {
+    on_cuda(|device| {
+        let text = format!("epochs = 3\noptimizer = {{ {SGD} }}");
+        let runs = Runs::new();
+        let (uploaded, kept, parted) = (runs.create(), runs.create(), runs.create());
+        let expected = run_augmented(device, &text, &uploaded, false, None);
+        let found = run_augmented(device, &text, &kept, true, None);
+        // Each epoch has four whole batches and a smaller one. The first four are plain.
+        assert_eq!((expected.captured_steps, found.captured_steps), (8, 8));
+        assert_eq!(found.history.batches, expected.history.batches);
+        let measured = |result: &TrainingResult| {
+            result.history.epochs.iter().map(|epoch| epoch.val_loss.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(measured(&found), measured(&expected));
+        assert!(bits(&kept.last()) == bits(&uploaded.last()));
+
+        let stopped = run_augmented(device, &text, &parted, true, Some(6));
+        assert_eq!(stopped.reason, StopReason::Interrupted);
+        let resumed = run_augmented(device, &text, &parted, true, None);
+        assert_eq!(resumed.history.batches, expected.history.batches);
+        assert!(bits(&parted.last()) == bits(&uploaded.last()));
     });
 }

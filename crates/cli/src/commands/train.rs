@@ -67,12 +67,20 @@ fn start(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
     let mut opened = settings.open(&place, &device, Start::New)?;
     opened.notes.iter().for_each(say::note);
+    // Before the memory that is left decides on the batch.
+    keep_on_device(&mut opened, &settings, args);
     run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
     let result = train(&opened, &settings, &folder, None, (registry, &device), args);
     remove_if_nothing_came_of_it(&folder, &result);
     result
+}
+
+/// Keeps the images on the card if they fit, and says where they are.
+fn keep_on_device(opened: &mut OpenedRun, settings: &Settings, args: &TrainArgs) {
+    let memory = args.memory.map(|bytes| bytes.0 as u64);
+    opened.keep_on_device(&settings.data, memory).iter().for_each(say::note);
 }
 
 /// Adds the remedy if the file system does not allow us to make a folder.
@@ -96,6 +104,7 @@ fn go_on(args: &TrainArgs, run: &Path, registry: &Registry) -> Result<ExitCode> 
     recorded::check_data(&begun.settings.data, &place)?;
     let mut opened = begun.settings.open(&place, &device, Start::Resumed)?;
     opened.notes.iter().for_each(say::note);
+    keep_on_device(&mut opened, &begun.settings, args);
     opened.origin = format!("as in {}", begun.folder.last().display());
     let Begun { settings, folder, .. } = &begun;
     train(&opened, settings, folder, Some(&begun), (registry, &device), args)

@@ -122,10 +122,12 @@ impl Facts<'_> {
             findings.push(finding("leak", Severity::Warning, message, files_of(&across)));
         }
         if !labels.is_empty() {
+            let is_certain = labels.iter().any(|pair| pair.is_exact);
             let message = format!(
-                "{} of images under two classes, {}: one of the labels is wrong",
+                "{} of images under two classes, {}: one of the labels {} wrong",
                 pairs(labels.len()),
-                exactly(&labels)
+                exactly(&labels),
+                if is_certain { "is" } else { "may be" }
             );
             findings.push(finding("conflict", Severity::Warning, message, files_of(&labels)));
         }
@@ -150,7 +152,10 @@ impl Facts<'_> {
         for names in collisions(self.classes) {
             let listed: Vec<String> = names
                 .iter()
-                .map(|class| format!("`{}` ({} images)", shown(&class.name), class.total()))
+                .map(|class| {
+                    let images = counted(class.total(), "image", "images");
+                    format!("`{}` ({images})", shown(&class.name))
+                })
                 .collect();
             let message = format!(
                 "class names that differ only in case, spaces or punctuation: {}",
@@ -295,7 +300,7 @@ fn pairs(count: usize) -> String {
 /// `2 of them the same file`.
 fn exactly(pairs: &[&Duplicate]) -> String {
     match pairs.iter().filter(|pair| pair.is_exact).count() {
-        0 => "all of them only nearly the same".to_owned(),
+        0 => "nearly the same".to_owned(),
         exact if exact == pairs.len() => "the same file".to_owned(),
         exact => format!("{exact} of them the same file"),
     }

@@ -41,7 +41,8 @@ impl EpochIter {
     ) -> Self {
         let (plan, most) = (Arc::new(plan), batches.len());
         // Without a hook, a copy to a device is ordered with the caller's work only in the caller's thread.
-        let is_ahead = uploader.hook.is_some() && config.workers > 0;
+        let is_ordered = uploader.hook.is_some() || uploader.on_device.is_some();
+        let is_ahead = is_ordered && config.workers > 0;
         let ahead = is_ahead.then(|| Ahead::start(&plan, batches.clone(), config, &uploader));
         let batches = match ahead.flatten() {
             Some(ahead) => Batches::Ahead(ahead),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::LoaderConfig;
+use super::on_device::OnDevice;
 use super::source::{HostBatch, Pick, Source};
 use super::workers::Workers;
 use crate::error::Result;
@@ -17,16 +18,21 @@ pub(super) struct Plan {
     pub(super) batch_size: usize,
     /// Whether images stay 8-bit values.
     pub(super) pixels: bool,
+    /// The images, if a device has them.
+    pub(super) on_device: Option<Arc<OnDevice>>,
 }
 
 impl Plan {
-    /// Reads and transforms batch number `batch`.
+    /// Reads and transforms batch number `batch`, or draws what a device does for it.
     pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
         let start = batch * self.batch_size;
         let end = (start + self.batch_size).min(self.picks.len());
         // A sampler whose order is shorter than it says has empty batches at the end, which are left out.
         let picks = self.picks.get(start..end).unwrap_or_default();
-        self.source.load(self.epoch, picks, self.pixels, stop)
+        match &self.on_device {
+            Some(on_device) => self.source.draw(self.epoch, picks, on_device),
+            None => self.source.load(self.epoch, picks, self.pixels, stop),
+        }
     }
 }
 
@@ -48,7 +54,9 @@ impl HostBatches {
         config: &LoaderConfig,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let count = config.workers.min(batches.len());
+        // Drawing takes too little time to hand it to others.
+        let workers = if plan.on_device.is_some() { 0 } else { config.workers };
+        let count = workers.min(batches.len());
         // At most as many as there are batches, because the channels reserve memory for all of them.
         let ahead = config.prefetch.clamp(count, batches.len());
         let workers = Workers::start(&plan, count, batches.clone(), ahead, &stop);
@@ -75,7 +83,7 @@ impl Iterator for HostBatches {
         while let Some(batch) = self.batches.next() {
             match self.load(batch) {
                 // All images of the batch were broken.
-                Ok(batch) if batch.indices.is_empty() => {}
+                Ok(batch) if batch.samples.indices.is_empty() => {}
                 Ok(batch) => return Some(Ok(batch)),
                 Err(error) => {
                     self.end();

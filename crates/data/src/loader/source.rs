@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::LoaderConfig;
 use super::cache::Cache;
+use super::on_device::OnDevice;
 use crate::dataset::{Dataset, check_index, check_label};
 use crate::error::{Error, Result};
 use crate::random::{self, Generator};
-use crate::transforms::Compose;
+use crate::transforms::{Compose, PixelStep};
 
 /// A sample that was left out because it could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,30 +57,51 @@ pub(super) struct Source {
     skipped: Mutex<BTreeMap<usize, Skipped>>,
 }
 
-/// The values of a batch, before they become tensors.
+/// A batch before it becomes tensors.
 pub(super) struct HostBatch {
     pub(super) values: Values,
-    /// The shape of each image, `[height, width, channels]`.
-    pub(super) shape: [usize; 3],
-    pub(super) labels: Vec<u32>,
-    pub(super) indices: Vec<usize>,
+    pub(super) samples: Samples,
+}
+
+/// The values of a batch.
+pub(super) enum Values {
+    /// The images.
+    Images(Images),
+    /// What a device does to its images before `to_tensor`: the steps of all, and where those of each end.
+    Drawn(Vec<PixelStep>, Vec<usize>),
 }
 
 /// The images of a batch, one after the other, channels last.
-pub(super) enum Values {
+pub(super) enum Images {
     /// After all transforms.
     Floats(Vec<f32>),
     /// Before `to_tensor`.
     Pixels(Vec<u8>),
 }
 
-impl Values {
+impl Images {
     /// Reserves memory for `more` times the present number of values.
     fn reserve_times(&mut self, more: usize) {
         match self {
             Self::Floats(values) => values.reserve_exact(values.len() * more),
             Self::Pixels(values) => values.reserve_exact(values.len() * more),
         }
+    }
+}
+
+/// The samples of a batch.
+pub(super) struct Samples {
+    /// The shape of each image, `[height, width, channels]`.
+    pub(super) shape: [usize; 3],
+    pub(super) labels: Vec<u32>,
+    pub(super) indices: Vec<usize>,
+}
+
+impl Samples {
+    /// No samples yet, with room for so many.
+    fn new(count: usize) -> Self {
+        let (labels, indices) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        Self { shape: [0; 3], labels, indices }
     }
 }
 
@@ -118,54 +140,91 @@ impl Source {
         pixels: bool,
         stop: &AtomicBool,
     ) -> Result<HostBatch> {
-        let mut batch = HostBatch {
-            values: if pixels { Values::Pixels(Vec::new()) } else { Values::Floats(Vec::new()) },
-            shape: [0; 3],
-            labels: Vec::with_capacity(picks.len()),
-            indices: Vec::with_capacity(picks.len()),
-        };
+        let mut images =
+            if pixels { Images::Pixels(Vec::new()) } else { Images::Floats(Vec::new()) };
+        let mut samples = Samples::new(picks.len());
         for &pick in picks {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            match self.append(epoch, pick, &mut batch) {
+            match self.append(epoch, pick, &mut images, &mut samples) {
                 Err(error) if self.skip_broken && error.is_broken_image() => {
                     self.note_skipped(pick.index, &error);
                 }
                 result => result?,
             }
-            if batch.indices.len() == 1 {
-                batch.values.reserve_times(picks.len() - 1);
+            if samples.indices.len() == 1 {
+                images.reserve_times(picks.len() - 1);
             }
         }
-        Ok(batch)
+        Ok(HostBatch { values: Values::Images(images), samples })
     }
 
-    fn append(&self, epoch: usize, pick: Pick, batch: &mut HostBatch) -> Result<()> {
+    fn append(
+        &self,
+        epoch: usize,
+        pick: Pick,
+        images: &mut Images,
+        samples: &mut Samples,
+    ) -> Result<()> {
         let (dataset, index) = (self.dataset.as_ref(), pick.index);
         check_index(index, dataset.len())?;
         let sample = self.cache.sample(dataset, index)?;
         // Here the name of the sample is still known. A device does not check labels.
         check_label(dataset, index, sample.label, dataset.classes().len())?;
         let rng = &mut self.sample_rng(epoch, pick);
-        let shape = match &mut batch.values {
-            Values::Floats(values) => self.transform.append(&sample.image, rng, values),
-            Values::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
+        let shape = match images {
+            Images::Floats(values) => self.transform.append(&sample.image, rng, values),
+            Images::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
         };
+        self.note(samples, index, sample.label, shape)
+    }
+
+    /// Draws what a device does to its images for this batch, with the draws of [`Source::load`].
+    pub(super) fn draw(
+        &self,
+        epoch: usize,
+        picks: &[Pick],
+        on_device: &OnDevice,
+    ) -> Result<HostBatch> {
+        let (mut steps, mut ends) = (Vec::new(), Vec::with_capacity(picks.len()));
+        let mut samples = Samples::new(picks.len());
+        for &pick in picks {
+            let index = pick.index;
+            check_index(index, on_device.labels.len())?;
+            let rng = &mut self.sample_rng(epoch, pick);
+            let drawn = self.transform.draw(on_device.shape, rng).inspect(|drawn| {
+                steps.extend_from_slice(drawn.as_slice());
+                ends.push(steps.len());
+            });
+            let shape = drawn.map(|drawn| drawn.shape());
+            self.note(&mut samples, index, on_device.labels[index], shape)?;
+        }
+        Ok(HostBatch { values: Values::Drawn(steps, ends), samples })
+    }
+
+    /// Notes that a sample is in the batch, if it has the shape of those before it.
+    fn note(
+        &self,
+        samples: &mut Samples,
+        index: usize,
+        label: u32,
+        shape: Result<[usize; 3]>,
+    ) -> Result<()> {
         let shape = shape.map_err(|source| Error::Sample {
             name: self.dataset.name(index),
             source: Box::new(source),
         })?;
-        match batch.indices.first() {
-            None => batch.shape = shape,
-            Some(&first) if batch.shape != shape => {
+        match samples.indices.first() {
+            None => samples.shape = shape,
+            Some(&first) if samples.shape != shape => {
                 let names = [first, index].map(|index| self.dataset.name(index));
-                return Err(Error::mixed_shapes((&names[0], batch.shape), (&names[1], shape)));
+                return Err(Error::mixed_shapes((&names[0], samples.shape), (&names[1], shape)));
             }
             Some(_) => {}
         }
-        batch.labels.push(sample.label);
-        batch.indices.push(index);
+        samples.labels.push(label);
+        samples.indices.push(index);
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Batch;
-use super::source::{HostBatch, Values};
+use super::on_device::{DrawnBatch, OnDevice};
+use super::source::{HostBatch, Images, Samples, Values};
 use crate::transforms::Compose;
 
 /// The images of a batch, in the host's memory.
@@ -49,6 +50,19 @@ pub trait Upload: Send + Sync {
     /// # Errors
     /// If the device has no room for them.
     fn images(&self, images: HostImages) -> Result<Tensor>;
+
+    /// Brings the labels to the loader's device. The default is candle's copy, which is not ordered with work that
+    /// another thread captures there.
+    ///
+    /// # Shapes
+    /// Returns `[batch]`, `u32`.
+    ///
+    /// # Errors
+    /// If the device has no room for them.
+    fn labels(&self, labels: Vec<u32>, device: &Device) -> Result<Tensor> {
+        let count = labels.len();
+        Tensor::from_vec(labels, count, device)
+    }
 }
 
 impl HostImages {
@@ -78,6 +92,8 @@ pub(super) struct Uploader {
     pub(super) device: Device,
     /// `None` uses [`HostImages::to_tensor`].
     pub(super) hook: Option<Arc<dyn Upload>>,
+    /// The images, if the device has them. Then nothing is uploaded but what was drawn.
+    pub(super) on_device: Option<Arc<OnDevice>>,
 }
 
 impl Uploader {
@@ -87,20 +103,32 @@ impl Uploader {
 
     /// Brings a batch to the device. `transform` is the list that made its images.
     pub(super) fn batch(&self, batch: HostBatch, transform: &Compose) -> crate::Result<Batch> {
-        let HostBatch { values, shape: [height, width, channels], labels, indices } = batch;
+        let HostBatch { values, samples } = batch;
+        let Samples { shape: [height, width, channels], labels, indices } = samples;
+        let shape = [indices.len(), height, width, channels];
         let values = match values {
-            Values::Floats(values) => HostValues::Floats(values),
-            Values::Pixels(values) => {
+            Values::Images(Images::Floats(values)) => HostValues::Floats(values),
+            Values::Images(Images::Pixels(values)) => {
                 let (scale, shift) = transform.scale_and_shift(channels)?;
                 HostValues::Pixels { values, scale, shift }
             }
+            Values::Drawn(steps, ends) => {
+                let (scale, shift) = transform.scale_and_shift(channels)?;
+                let drawn = DrawnBatch { shape, indices, labels, steps, ends, scale, shift };
+                let on_device = self.on_device.as_ref().expect("only stored images are drawn");
+                let (images, labels) = on_device.images.batch(&drawn)?;
+                let images = images.permute((0, 3, 1, 2))?;
+                return Ok(Batch { images, labels, indices: drawn.indices });
+            }
         };
-        let images = HostImages { shape: [indices.len(), height, width, channels], values };
-        let images = match &self.hook {
-            Some(hook) => hook.images(images)?,
-            None => images.to_tensor(&self.device)?,
+        let images = HostImages { shape, values };
+        let (images, labels) = match &self.hook {
+            Some(hook) => (hook.images(images)?, hook.labels(labels, &self.device)?),
+            None => {
+                let labels = Tensor::from_vec(labels, indices.len(), &self.device)?;
+                (images.to_tensor(&self.device)?, labels)
+            }
         };
-        let labels = Tensor::from_vec(labels, indices.len(), &self.device)?;
         Ok(Batch { images: images.permute((0, 3, 1, 2))?, labels, indices })
     }
 }

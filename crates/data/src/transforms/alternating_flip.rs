@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_probability;
-use super::transform::by_cow;
-use super::{Description, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{Description, PixelStep, PixelSteps, Transform, TransformEntry, describe};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -54,14 +54,16 @@ impl Transform for AlternatingFlip {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
         let at_first = random::chance(&mut random::in_first_epoch(rng), self.p);
         let is_other_turn = !random::epoch(rng).is_multiple_of(2);
-        if at_first == is_other_turn {
-            return Ok(image);
+        if at_first != is_other_turn {
+            steps.push(PixelStep::HorizontalFlip)?;
         }
-        let mut flipped = image.into_owned();
-        functional::hflip_in_place(&mut flipped);
-        Ok(Cow::Owned(flipped))
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

@@ -5,8 +5,11 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_size;
-use super::transform::by_cow;
-use super::{Description, Size, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{
+    Description, PaddingMode, PixelStep, PixelSteps, Size, Transform, TransformEntry, describe,
+    functional,
+};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::Generator;
@@ -36,9 +39,17 @@ impl Transform for CenterCrop {
         by_cow(self, image, rng)
     }
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
         let (height, width) = self.size.square();
-        functional::center_crop(&image, height, width).map(Cow::Owned)
+        let [rows, columns, _] = steps.shape();
+        let [top, left] = functional::center_corner([rows, columns], [height, width]);
+        let mode = PaddingMode::Constant;
+        steps.push(PixelStep::Window { top, left, height, width, mode, fill: 0 })?;
+        Ok(true)
     }
 
     fn describe(&self) -> Description {

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_range;
-use super::transform::by_cow;
-use super::{Description, Jitter, Stream, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{
+    Description, Jitter, PixelSteps, Stream, Transform, TransformEntry, describe, functional,
+};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::Generator;
@@ -73,15 +75,15 @@ impl Transform for ColorJitter {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
         let [brightness, contrast, saturation] =
             [self.brightness, self.contrast, self.saturation].map(Jitter::factors);
         let ranges = [brightness, contrast, saturation, self.hue.turns()];
-        let drawn = functional::random_jitter(ranges, rng);
-        let adjusted = |image, (adjust, strength): (functional::Adjustment, f64)| {
-            let image: Cow<'a, Image> = image;
-            Cow::Owned(adjust(&image, strength))
-        };
-        Ok(drawn.into_iter().fold(image, adjusted))
+        functional::random_jitter(ranges, rng).try_for_each(|step| steps.push(step))?;
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

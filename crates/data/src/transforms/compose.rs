@@ -9,8 +9,8 @@ use candle_core::{Device, Tensor};
 
 use super::array::{self, ValueTable};
 use super::{
-    Array, CenterCrop, ComposeDescription, Normalize, RandomHorizontalFlip, RandomResizedCrop,
-    Resize, Stream, ToTensor, Transform, to_tensor,
+    Array, CenterCrop, ComposeDescription, Normalize, PixelSteps, RandomHorizontalFlip,
+    RandomResizedCrop, Resize, Stream, ToTensor, Transform, to_tensor,
 };
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -219,6 +219,28 @@ impl Compose {
         };
         let arrays = paths.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         array::stack(&arrays, device)
+    }
+
+    /// Draws what the image transforms do to an image of shape `[height, width, channels]`, as steps for a GPU. The
+    /// draws from `rng` are those of [`Compose::apply`].
+    ///
+    /// # Errors
+    /// Those of [`Compose::apply`], or if a transform can only work on the host ([`Transform::draw`]).
+    pub fn draw(&self, shape: [usize; 3], rng: &mut Generator) -> Result<PixelSteps> {
+        let steps = &self.steps[..self.to_tensor_position()?];
+        let mut own = Positions::before(steps, rng);
+        let mut drawn = PixelSteps::new(shape);
+        for step in steps {
+            let is_drawn = match own.generator(step) {
+                Some(mut own) => step.transform.draw(&mut drawn, &mut own)?,
+                None => step.transform.draw(&mut drawn, rng)?,
+            };
+            if !is_drawn {
+                return Err(Error::transform(step.op(), "works on the host only"));
+            }
+        }
+        own.move_on(rng);
+        Ok(drawn)
     }
 
     /// The list without colour changes and normalisation. It moves a mask as the whole list moves its image.

@@ -1,9 +1,12 @@
 //! A transform that covers a random square.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::checks::check;
-use super::{Description, Transform, TransformEntry, describe};
+use super::transform::{apply_drawn, by_cow};
+use super::{Description, PixelStep, PixelSteps, Transform, TransformEntry, describe};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -50,10 +53,17 @@ impl Cutout {
 }
 
 impl Transform for Cutout {
-    fn apply(&self, mut image: Image, rng: &mut Generator) -> Result<Image> {
-        let (height, width, channels) = (image.height(), image.width(), image.channels());
-        if height < self.size || width < self.size {
-            let side = self.size;
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
+        let ([height, width, channels], side) = (steps.shape(), self.size);
+        if height < side || width < side {
             let reason =
                 format!("cannot cover {side}x{side} pixels of an image of {height}x{width}");
             return Err(Error::transform(NAME, reason));
@@ -63,14 +73,12 @@ impl Transform for Cutout {
             let reason = format!("`fill` has {colours} values for an image of {channels} channels");
             return Err(Error::transform(NAME, reason));
         }
-        let top = random::below(rng, height - self.size + 1);
-        let left = random::below(rng, width - self.size + 1);
-        let colour: Vec<u8> = self.fill.iter().copied().cycle().take(channels).collect();
-        for y in top..top + self.size {
-            let row = &mut image.row_mut(y)[left * channels..(left + self.size) * channels];
-            row.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(&colour));
-        }
-        Ok(image)
+        let top = random::below(rng, height - side + 1);
+        let left = random::below(rng, width - side + 1);
+        // Images have 1 or 3 channels, so that there is one value or one for each.
+        let color = [0, 1, 2].map(|channel| self.fill[channel % self.fill.len()]);
+        steps.push(PixelStep::Fill { top, left, height: side, width: side, color })?;
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check;
-use super::transform::by_cow;
-use super::{Description, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{Description, PixelStep, PixelSteps, Transform, TransformEntry, describe};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::Generator;
@@ -47,8 +47,13 @@ impl Transform for Grayscale {
         by_cow(self, image, rng)
     }
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
-        Ok(Cow::Owned(functional::grayscale(&image, self.channels)))
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
+        steps.push(PixelStep::Grayscale { channels: self.channels })?;
+        Ok(true)
     }
 
     fn describe(&self) -> Description {

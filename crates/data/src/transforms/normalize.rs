@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checks::check;
-use super::{Description, Transform, TransformEntry, describe};
+use super::{Description, PixelSteps, Transform, TransformEntry, describe};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::random::Generator;
@@ -58,6 +58,10 @@ impl Normalize {
 impl Transform for Normalize {
     fn apply(&self, image: Image, _: &mut Generator) -> Result<Image> {
         Ok(image)
+    }
+
+    fn draw(&self, _: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
+        Ok(true)
     }
 
     fn describe(&self) -> Description {

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check;
-use super::transform::by_cow;
-use super::{Description, Padding, PaddingMode, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{
+    Description, Padding, PaddingMode, PixelStep, PixelSteps, Transform, TransformEntry, describe,
+};
 use crate::error::Result;
 use crate::image::{Image, MAX_SIDE};
 use crate::random::Generator;
@@ -58,8 +60,13 @@ impl Transform for Pad {
         by_cow(self, image, rng)
     }
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
-        unless_zero(image, self.padding.sides(), self.fill, self.padding_mode)
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
+        push(steps, self.padding.sides(), self.fill, self.padding_mode)?;
+        Ok(true)
     }
 
     fn describe(&self) -> Description {
@@ -77,15 +84,18 @@ impl Transform for Pad {
     }
 }
 
-/// Returns the image without a copy if nothing is to be added.
-pub(super) fn unless_zero<'a>(
-    image: Cow<'a, Image>,
-    sides: [usize; 4],
+/// Adds the step that pads, unless there is nothing to add.
+pub(super) fn push(
+    steps: &mut PixelSteps,
+    [left, top, right, bottom]: [usize; 4],
     fill: u8,
     mode: PaddingMode,
-) -> Result<Cow<'a, Image>> {
-    if sides == [0; 4] {
-        return Ok(image);
+) -> Result<()> {
+    if [left, top, right, bottom] == [0; 4] {
+        return Ok(());
     }
-    functional::pad(&image, sides, fill, mode).map(Cow::Owned)
+    let [rows, columns, _] = steps.shape();
+    let (height, width) = (rows + top + bottom, columns + left + right);
+    let [top, left] = [top, left].map(|side| -(side as isize));
+    steps.push(PixelStep::Window { top, left, height, width, mode, fill })
 }

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_size;
-use super::transform::by_cow;
-use super::{Description, Padding, PaddingMode, Size, Stream, Transform, TransformEntry};
-use super::{describe, functional, pad};
+use super::transform::{apply_drawn, by_cow};
+use super::{Description, Padding, PaddingMode, PixelStep, PixelSteps, Size, Stream, Transform};
+use super::{TransformEntry, describe, functional, pad};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::Generator;
@@ -80,16 +80,36 @@ impl Transform for RandomCrop {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
         let (height, width) = self.size.square();
-        let padded = |image, sides| pad::unless_zero(image, sides, self.fill, self.padding_mode);
-        let mut image = padded(image, self.padding.sides())?;
+        let [rows, columns, _] = steps.shape();
+        let mut sides = self.padding.sides();
+        let [left, top, right, bottom] = sides;
         if self.pad_if_needed {
-            let columns = width.saturating_sub(image.width());
-            let rows = height.saturating_sub(image.height());
-            image = padded(image, [columns, rows, columns, rows])?;
+            let missing_columns = width.saturating_sub(columns + left + right);
+            let missing_rows = height.saturating_sub(rows + top + bottom);
+            if missing_columns + missing_rows > 0 {
+                // The second padding mirrors the first. So the two are not one.
+                pad::push(steps, sides, self.fill, self.padding_mode)?;
+                sides = [missing_columns, missing_rows, missing_columns, missing_rows];
+            }
         }
-        let (top, left) = functional::random_corner(&image, height, width, rng)?;
-        functional::crop(&image, top, left, height, width).map(Cow::Owned)
+        let [rows, columns, _] = steps.shape();
+        let [left, top, right, bottom] = sides;
+        let padded = [rows + top + bottom, columns + left + right];
+        let corner = [top, left].map(|side| -(side as isize));
+        if sides != [0; 4] {
+            // A crop may miss pixels that cannot be added, but whether there is an error must not be random.
+            functional::check_window(steps.shape(), corner, padded, self.padding_mode)?;
+        }
+        let drawn = functional::random_corner(padded, [height, width], rng)?;
+        let [top, left] = [0, 1].map(|axis| corner[axis] + drawn[axis] as isize);
+        let (fill, mode) = (self.fill, self.padding_mode);
+        steps.push(PixelStep::Window { top, left, height, width, mode, fill })?;
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

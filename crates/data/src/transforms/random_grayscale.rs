@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_probability;
-use super::transform::by_cow;
-use super::{Description, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{Description, PixelStep, PixelSteps, Transform, TransformEntry, describe};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -44,10 +44,15 @@ impl Transform for RandomGrayscale {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
-        if !random::chance(rng, self.p) {
-            return Ok(image);
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
+        if random::chance(rng, self.p) {
+            let [_, _, channels] = steps.shape();
+            steps.push(PixelStep::Grayscale { channels })?;
         }
-        Ok(Cow::Owned(functional::grayscale(&image, image.channels())))
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_probability;
-use super::transform::by_cow;
-use super::{Description, Stream, Transform, TransformEntry, describe, functional};
+use super::transform::{apply_drawn, by_cow};
+use super::{Description, PixelStep, PixelSteps, Stream, Transform, TransformEntry, describe};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -44,12 +44,14 @@ impl Transform for RandomHorizontalFlip {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
-        if !random::chance(rng, self.p) {
-            return Ok(image);
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
+        if random::chance(rng, self.p) {
+            steps.push(PixelStep::HorizontalFlip)?;
         }
-        let mut flipped = image.into_owned();
-        functional::hflip_in_place(&mut flipped);
-        Ok(Cow::Owned(flipped))
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::{check, check_range};
-use super::transform::by_cow;
-use super::{Degrees, Description, Interpolation, Stream, Transform, TransformEntry};
+use super::transform::{apply_drawn, by_cow};
+use super::{
+    Degrees, Description, Interpolation, PixelStep, PixelSteps, Stream, Transform, TransformEntry,
+};
 use super::{describe, functional};
 use crate::error::Result;
 use crate::image::Image;
@@ -64,9 +66,18 @@ impl Transform for RandomRotation {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        apply_drawn(self, image, rng)
+    }
+
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
         let [least, most] = self.degrees.range();
         let degrees = random::between(rng, least, most);
-        functional::rotate(&image, degrees, self.interpolation, self.fill).map(Cow::Owned)
+        let [height, width, _] = steps.shape();
+        if let Some(matrix) = functional::rotation([height, width], degrees)? {
+            let (interpolation, fill) = (self.interpolation, self.fill);
+            steps.push(PixelStep::Affine { matrix, interpolation, fill })?;
+        }
+        Ok(true)
     }
 
     fn is_random(&self) -> bool {

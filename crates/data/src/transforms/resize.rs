@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::check_size;
 use super::transform::by_cow;
-use super::{CenterCrop, Description, Interpolation, Size, Transform, TransformEntry};
-use super::{describe, functional};
+use super::{
+    CenterCrop, Description, Interpolation, PixelSteps, Size, Transform, TransformEntry, describe,
+    functional,
+};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::Generator;
@@ -82,6 +84,12 @@ impl Transform for Resize {
             return Ok(image);
         }
         functional::resize(&image, height, width, self.interpolation).map(Cow::Owned)
+    }
+
+    /// Only where it changes nothing. Scaling with Pillow's rounding is left to the host.
+    fn draw(&self, steps: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
+        let [height, width, _] = steps.shape();
+        Ok(functional::resized_size(height, width, self.size) == (height, width))
     }
 
     fn describe(&self) -> Description {

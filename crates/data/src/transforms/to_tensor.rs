@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Description, Transform, TransformEntry, describe};
+use super::{Description, PixelSteps, Transform, TransformEntry, describe};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::Generator;
@@ -39,6 +39,10 @@ impl From<ToTensor> for NoSettings {
 impl Transform for ToTensor {
     fn apply(&self, image: Image, _: &mut Generator) -> Result<Image> {
         Ok(image)
+    }
+
+    fn draw(&self, _: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
+        Ok(true)
     }
 
     fn describe(&self) -> Description {

@@ -7,7 +7,8 @@ use std::fmt::Debug;
 use candle_vision_registry::Description;
 use serde::Serialize;
 
-use crate::error::Result;
+use super::PixelSteps;
+use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::random::Generator;
 
@@ -33,6 +34,20 @@ pub trait Transform: Any + Debug + Send + Sync {
     /// Those of [`Transform::apply`].
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         self.apply(image.into_owned(), rng).map(Cow::Owned)
+    }
+
+    /// Draws what [`Transform::apply`] does to an image of the shape of `steps`, as steps that a GPU can do to images
+    /// in its memory. It must draw the same numbers from `rng`, and the steps must have the same result.
+    ///
+    /// Returns whether this is possible. The default is `false`: then batches with this transform are made by the
+    /// host. The answer may depend on the shape, but not on the draws. A transform whose `apply` is made of its steps
+    /// has its draws in one place; those of this crate do it so.
+    ///
+    /// # Errors
+    /// Those of [`Transform::apply`].
+    fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
+        let _ = (steps, rng);
+        Ok(false)
     }
 
     /// Whether it draws from its generator. The default is `false`. Then
@@ -123,4 +138,21 @@ pub(super) fn by_cow(
     rng: &mut Generator,
 ) -> Result<Image> {
     transform.apply_cow(Cow::Owned(image), rng).map(Cow::into_owned)
+}
+
+/// Changes an image by the steps that a transform draws. With it [`Transform::apply_cow`] and [`Transform::apply`] are
+/// one line for a transform that can always be drawn.
+///
+/// # Errors
+/// Those of [`Transform::draw`], or if the transform cannot be drawn.
+pub fn apply_drawn<'a>(
+    transform: &impl Transform,
+    image: Cow<'a, Image>,
+    rng: &mut Generator,
+) -> Result<Cow<'a, Image>> {
+    let mut steps = PixelSteps::new([image.height(), image.width(), image.channels()]);
+    if !transform.draw(&mut steps, rng)? {
+        return Err(Error::transform(transform.describe().name, "cannot be drawn"));
+    }
+    steps.apply(image)
 }

@@ -242,6 +242,22 @@ fn timm_name(path: &[&str]) -> Option<String> {
     })
 }
 
+/// What the authors' files and those of timm before 0.9 call a parameter: a stage merges its patches at its end, where
+/// today's timm merges them at the start of the next one.
+fn older_timm_name(name: &str) -> String {
+    let segments: Vec<&str> = name.split('.').collect();
+    match segments.as_slice() {
+        ["head", "fc", field] => format!("head.{field}"),
+        ["layers", stage, "downsample", rest @ ..] => match stage.parse::<usize>() {
+            Ok(stage) => {
+                format!("layers.{}.downsample.{}", stage.saturating_sub(1), rest.join("."))
+            }
+            Err(_) => name.to_owned(),
+        },
+        _ => name.to_owned(),
+    }
+}
+
 impl Model for SwinTransformer {
     backbone_and_head!();
 
@@ -255,6 +271,7 @@ impl Model for SwinTransformer {
 
     fn timm_names(&self) -> Option<TimmNames> {
         let names = TimmNames::of(&self.parameters, |path, _| timm_name(path));
-        Some(names.computed(".relative_position_index"))
+        let names = names.computed(".relative_position_index");
+        Some(names.older(older_timm_name, &[".relative_position_index", ".attn_mask"]))
     }
 }

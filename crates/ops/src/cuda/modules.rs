@@ -15,6 +15,7 @@ pub(super) enum Source {
     Columns,
     Depth,
     Elementwise,
+    ImageBatch,
     LayerNorm,
     Layout,
     Optimizer,
@@ -34,12 +35,13 @@ macro_rules! fatbin {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Attention,
         Self::BatchNorm,
         Self::Columns,
         Self::Depth,
         Self::Elementwise,
+        Self::ImageBatch,
         Self::LayerNorm,
         Self::Layout,
         Self::Optimizer,
@@ -60,6 +62,7 @@ impl Source {
             Self::Columns => fatbin!("columns"),
             Self::Depth => fatbin!("depth"),
             Self::Elementwise => fatbin!("elementwise"),
+            Self::ImageBatch => fatbin!("image_batch"),
             Self::LayerNorm => fatbin!("layer_norm"),
             Self::Layout => fatbin!("layout"),
             Self::Optimizer => fatbin!("optimizer"),
@@ -81,6 +84,7 @@ impl Source {
             Self::Columns => "im2col",
             Self::Depth => "space_to_depth",
             Self::Elementwise => "relu",
+            Self::ImageBatch => "image_batch",
             Self::LayerNorm => "layer_norm",
             Self::Layout => "transpose",
             Self::Optimizer => "sgd",

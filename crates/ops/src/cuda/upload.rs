@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaEvent, CudaSlice, CudaStream, PinnedHostSlice,
+    CudaEvent, CudaSlice, CudaStream, DeviceRepr, PinnedHostSlice,
 };
+use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 use super::array::{stored, tensor, unwritten};
@@ -65,7 +65,7 @@ impl Staging {
     }
 
     /// Uploads `bytes` and passes them to `f`, which puts its work on the device's stream.
-    fn with<R>(
+    pub(super) fn with<R>(
         &mut self,
         device: &CudaDevice,
         bytes: &[u8],
@@ -97,22 +97,40 @@ impl Staging {
 /// # Errors
 /// If `device` is not a CUDA device, the shape has another number of elements, or memory runs out.
 pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-    let shape = shape.into();
-    check("upload", values.len(), &shape)?;
-    let cuda = cuda("upload", device)?;
+    uploaded("upload", values, shape.into(), device)
+}
+
+/// `labels` as a tensor on `device`. It does not wait for the device's other work, and may be called while another
+/// thread captures work.
+///
+/// # Errors
+/// If `device` is not a CUDA device, or memory runs out.
+pub fn upload_labels(labels: &[u32], device: &Device) -> Result<Tensor> {
+    uploaded("upload_labels", labels, labels.len().into(), device)
+}
+
+fn uploaded<T: CudaDType + DeviceRepr>(
+    op: &str,
+    values: &[T],
+    shape: Shape,
+    device: &Device,
+) -> Result<Tensor> {
+    check(op, values.len(), &shape)?;
+    let cuda = cuda(op, device)?;
     let state = state::of(cuda)?;
     // Before anything is asked of the device, which may be capturing the work of another thread.
     let mut staging = locked(&state.staging);
-    let mut y = unwritten::<f32>(cuda, values.len())?;
-    // SAFETY: any bytes of f32 may be read as bytes.
+    // SAFETY: the copy writes every element.
+    let mut y = unsafe { cuda.alloc::<T>(values.len())? };
+    // SAFETY: any bytes of numbers may be read as bytes.
     let bytes =
         unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
     staging.with(cuda, bytes, |arrived| {
         // SAFETY: as many bytes as were written are as many numbers.
-        let arrived = unsafe { arrived.transmute::<f32>(values.len()) };
+        let arrived = unsafe { arrived.transmute::<T>(values.len()) };
         match arrived {
             Some(arrived) => cuda.memcpy_dtod(&arrived, &mut y),
-            None => bail!("upload: {} numbers did not arrive", values.len()),
+            None => bail!("{op}: {} numbers did not arrive", values.len()),
         }
     })?;
     Ok(tensor(stored(y, cuda, shape)))
@@ -187,10 +205,15 @@ fn check(op: &str, found: usize, shape: &Shape) -> Result<()> {
 
 fn cuda<'a>(op: &str, device: &'a Device) -> Result<&'a CudaDevice> {
     match device {
-        Device::Cuda(_) if capture::is_capturing() => {
-            bail!("{op}: work that is captured cannot copy from the host")
-        }
-        Device::Cuda(cuda) => Ok(cuda),
+        Device::Cuda(cuda) => refuse_capture(op).map(|()| cuda),
         _ => bail!("{op}: expected a CUDA device, got {:?}", device.location()),
     }
+}
+
+/// Fails if this thread captures work.
+pub(super) fn refuse_capture(op: &str) -> Result<()> {
+    if capture::is_capturing() {
+        bail!("{op}: work that is captured cannot copy from the host")
+    }
+    Ok(())
 }

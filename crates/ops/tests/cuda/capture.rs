@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use candle_core::{Error, Result, Tensor, Var};
+use candle_core::{DType, Error, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, Captured, CrossEntropyConfig, Generator, SgdStep, SgdUpdate, Targets,
-    adam_steps, backward, cross_entropy, drop_rows, dropout, linear, scale, sgd_steps,
+    AdamStep, AdamUpdate, Captured, CrossEntropyConfig, Generator, ImageBatch, SgdStep, SgdUpdate,
+    Targets, adam_steps, backward, cross_entropy, drop_rows, dropout, image_batch, linear, scale,
+    sgd_steps, upload, upload_labels,
 };
 use rand::SeedableRng;
 
@@ -196,5 +197,44 @@ fn what_cannot_be_captured_is_refused_and_the_device_goes_on() -> Result<()> {
     let on_cpu = Captured::new(&candle_core::Device::Cpu, || Ok::<_, Error>(()));
     assert!(on_cpu.unwrap_err().to_string().contains("expected a CUDA device"));
     assert_eq!(x.sum_all()?.to_scalar::<f32>()?, sum);
+    Ok(())
+}
+
+/// A loader's thread goes on while a step is captured.
+#[test]
+fn uploads_of_other_threads_wait_for_the_end_of_a_capture() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let x = random("captured beside uploads", &[3, 4]).to_device(&cuda.device)?;
+    let expected = scale(&x, 2.0)?.to_vec2::<f32>()?;
+    let stored = Tensor::new(&[3u8, 5], &cuda.device)?.reshape((2, 1, 1, 1))?;
+    let device = cuda.device.clone();
+    let brought = move || -> Result<_> {
+        let batch = ImageBatch {
+            indices: &[1, 0],
+            labels: &[8, 9],
+            steps: &[],
+            ends: &[0, 0],
+            scale: &[1.0],
+            shift: &[0.5],
+        };
+        let labels = upload_labels(&[4, 2], &device)?;
+        let numbers = upload(&[1.5, 2.5], 2, &device)?;
+        let (images, own_labels) = image_batch(&stored, &batch, DType::F32)?;
+        Ok([labels, numbers, images, own_labels])
+    };
+    let ((y, thread), mut captured) = Captured::new(&cuda.device, || {
+        let thread = std::thread::spawn(brought);
+        // Long enough for it to ask the device for something.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        Ok::<_, Error>((scale(&x, 2.0)?, thread))
+    })?;
+    let [labels, numbers, images, own_labels] = thread.join().expect("no panic")?;
+    captured.launch()?;
+    assert_eq!(y.to_vec2::<f32>()?, expected);
+    assert_eq!(labels.to_vec1::<u32>()?, [4, 2]);
+    assert_eq!(numbers.to_vec1::<f32>()?, [1.5, 2.5]);
+    assert_eq!(images.flatten_all()?.to_vec1::<f32>()?, [5.5, 3.5]);
+    assert_eq!(own_labels.to_vec1::<u32>()?, [8, 9]);
+    drop(y);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Images on their way to the device.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision_ops::{upload, upload_pixels};
+use candle_vision_ops::{upload, upload_labels, upload_pixels};
 
 use crate::measure::assert_near;
 use crate::twins::{TYPES, cuda, random};
@@ -19,6 +19,9 @@ fn numbers_arrive_as_they_left() -> Result<()> {
     for (found, expected) in arrived {
         assert_eq!(found.to_vec2::<f32>()?, expected.to_vec2::<f32>()?);
     }
+    let labels = upload_labels(&[7, 0, u32::MAX], &cuda.device)?;
+    assert_eq!(labels.to_vec1::<u32>()?, [7, 0, u32::MAX]);
+    assert!(upload_labels(&[7], &Device::Cpu).is_err());
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod cast;
 mod classification;
 mod dropout;
 mod fused_activations;
+mod image_batch;
 mod interpolate;
 mod layer_norm;
 mod layout;

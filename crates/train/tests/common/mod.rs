@@ -66,6 +66,10 @@ impl Dataset for Halves {
     fn fingerprint(&self) -> String {
         format!("halves-{}-{}", self.count, self.first)
     }
+
+    fn is_cacheable(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn loader_of(dataset: Halves, config: LoaderConfig) -> DataLoader {

@@ -2,6 +2,7 @@
 
 use crate::image::Image;
 use crate::random::{self, Generator};
+use crate::transforms::PixelStep;
 
 /// Blends black (`factor` 0) with the image (1). Larger factors go beyond the image.
 pub fn adjust_brightness(image: &Image, factor: f64) -> Image {
@@ -31,12 +32,20 @@ pub fn adjust_saturation(image: &Image, factor: f64) -> Image {
 
 /// Turns all hues by `turn`, a fraction of the colour circle in `-0.5..=0.5`. A grey image does not change.
 pub fn adjust_hue(image: &Image, turn: f64) -> Image {
+    shift_hue(image, hue_shift(turn))
+}
+
+/// The turn as Pillow adds it to hues of 8 bits: truncated towards zero, and it wraps.
+fn hue_shift(turn: f64) -> u8 {
+    (turn * 255.0) as i32 as u8
+}
+
+/// Adds `shift` to all hues. A grey image does not change.
+pub(in crate::transforms) fn shift_hue(image: &Image, shift: u8) -> Image {
     let mut adjusted = image.clone();
     if image.channels() != 3 {
         return adjusted;
     }
-    // Pillow stores hue in 8 bits. The turn is truncated towards zero and wraps.
-    let shift = (turn * 255.0) as i32 as u8;
     for pixel in adjusted.pixels_mut().as_chunks_mut::<3>().0 {
         let [hue, saturation, value] = rgb_to_hsv(*pixel);
         *pixel = hsv_to_rgb([hue.wrapping_add(shift), saturation, value]);
@@ -125,25 +134,23 @@ fn hsv_to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     }
 }
 
-/// One of the functions above with a strength.
-pub(in crate::transforms) type Adjustment = fn(&Image, f64) -> Image;
-
-/// Draws the order of the parts of a colour jitter and their strengths.
+/// Draws the order of the parts of a colour jitter (brightness, contrast, saturation, hue) and their strengths.
 pub(in crate::transforms) fn random_jitter(
     ranges: [[f64; 2]; 4],
     rng: &mut Generator,
-) -> Vec<(Adjustment, f64)> {
-    let parts: [(Adjustment, f64); 4] = [
-        (adjust_brightness, 1.0),
-        (adjust_contrast, 1.0),
-        (adjust_saturation, 1.0),
-        (adjust_hue, 0.0),
-    ];
+) -> impl Iterator<Item = PixelStep> {
+    /// The strengths that change nothing.
+    const NEUTRAL: [f64; 4] = [1.0, 1.0, 1.0, 0.0];
     let mut order = [0, 1, 2, 3];
     random::shuffle(rng, &mut order);
     let drawn = ranges.map(|[least, most]| random::between(rng, least, most));
-    let active = |&part: &usize| ranges[part] != [parts[part].1; 2];
-    order.into_iter().filter(active).map(|part| (parts[part].0, drawn[part])).collect()
+    let active = move |part: &usize| ranges[*part] != [NEUTRAL[*part]; 2];
+    order.into_iter().filter(active).map(move |part| match part {
+        0 => PixelStep::Brightness(drawn[0] as f32),
+        1 => PixelStep::Contrast(drawn[1] as f32),
+        2 => PixelStep::Saturation(drawn[2] as f32),
+        _ => PixelStep::Hue(hue_shift(drawn[3])),
+    })
 }
 
 #[cfg(test)]
@@ -191,13 +198,17 @@ mod tests {
         let one_off = [[0.8, 1.2], [0.8, 1.2], [0.8, 1.2], [0.0, 0.0]];
         let mut first = [0; 3];
         for _ in 0..300 {
-            let drawn = random_jitter(one_off, &mut rng);
+            let drawn: Vec<_> = random_jitter(one_off, &mut rng).collect();
             assert_eq!(drawn.len(), 3);
-            assert!(drawn.iter().all(|(_, factor)| (0.8..1.2).contains(factor)));
-            let functions = [adjust_brightness, adjust_contrast, adjust_saturation];
-            let is_first = |f: &Adjustment| std::ptr::fn_addr_eq(*f, drawn[0].0);
-            let functions = functions.map(|f| f as Adjustment);
-            first[functions.iter().position(is_first).unwrap()] += 1;
+            let parts = drawn.iter().map(|step| match *step {
+                PixelStep::Brightness(factor) => (0, factor),
+                PixelStep::Contrast(factor) => (1, factor),
+                PixelStep::Saturation(factor) => (2, factor),
+                other => panic!("{other:?} is off"),
+            });
+            let parts: Vec<(usize, f32)> = parts.collect();
+            assert!(parts.iter().all(|(_, factor)| (0.8..1.2).contains(factor)));
+            first[parts[0].0] += 1;
         }
         assert!(first.iter().all(|&count| count > 60), "{first:?}");
     }

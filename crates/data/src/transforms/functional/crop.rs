@@ -10,7 +10,7 @@ use crate::transforms::PaddingMode;
 /// # Errors
 /// If the part is empty or not completely inside the image.
 pub fn crop(image: &Image, top: usize, left: usize, height: usize, width: usize) -> Result<Image> {
-    check_inside(image, top, left, height, width)?;
+    check_inside([image.height(), image.width()], [top, left], [height, width])?;
     let channels = image.channels();
     let mut pixels = Vec::with_capacity(height * width * channels);
     for y in top..top + height {
@@ -19,23 +19,22 @@ pub fn crop(image: &Image, top: usize, left: usize, height: usize, width: usize)
     Image::new(width, height, channels, pixels)
 }
 
-pub(super) fn check_inside(
-    image: &Image,
-    top: usize,
-    left: usize,
-    height: usize,
-    width: usize,
+/// Checks that a part of `size` at `corner` lies inside an image of size `whole`. All are rows, then columns.
+pub(in crate::transforms) fn check_inside(
+    whole: [usize; 2],
+    corner: [usize; 2],
+    size: [usize; 2],
 ) -> Result<()> {
-    let fits = |start: usize, length: usize, whole: usize| {
-        length > 0 && start.checked_add(length).is_some_and(|end| end <= whole)
+    let fits = |axis: usize| {
+        let end = corner[axis].checked_add(size[axis]);
+        size[axis] > 0 && end.is_some_and(|end| end <= whole[axis])
     };
-    if fits(top, height, image.height()) && fits(left, width, image.width()) {
+    if fits(0) && fits(1) {
         return Ok(());
     }
     let reason = format!(
-        "a part of {height}x{width} at row {top}, column {left} is not inside an image of {}x{}",
-        image.height(),
-        image.width()
+        "a part of {}x{} at row {}, column {} is not inside an image of {}x{}",
+        size[0], size[1], corner[0], corner[1], whole[0], whole[1]
     );
     Err(Error::transform("crop", reason))
 }
@@ -45,17 +44,18 @@ pub(super) fn check_inside(
 /// # Errors
 /// If a side is 0.
 pub fn center_crop(image: &Image, height: usize, width: usize) -> Result<Image> {
-    let missing_rows = height.saturating_sub(image.height());
-    let missing_columns = width.saturating_sub(image.width());
-    if missing_rows + missing_columns > 0 {
-        let (left, top) = (missing_columns / 2, missing_rows / 2);
-        let sides = [left, top, missing_columns - left, missing_rows - top];
-        let padded = pad(image, sides, 0, PaddingMode::Constant)?;
-        return center_crop(&padded, height, width);
-    }
-    let top = centered(image.height() - height);
-    let left = centered(image.width() - width);
-    crop(image, top, left, height, width)
+    let corner = center_corner([image.height(), image.width()], [height, width]);
+    window(image, corner, [height, width], 0, PaddingMode::Constant)
+}
+
+/// Row and column of the upper left corner of the middle `size` pixels of an image of size `whole`. They are negative
+/// where the image is smaller.
+pub(in crate::transforms) fn center_corner(whole: [usize; 2], size: [usize; 2]) -> [isize; 2] {
+    let corner = |from: usize, to: usize| match from.checked_sub(to) {
+        Some(left_over) => centered(left_over) as isize,
+        None => -(((to - from) / 2) as isize),
+    };
+    [corner(whole[0], size[0]), corner(whole[1], size[1])]
 }
 
 /// Half of the remaining pixels. Halves are rounded to even, as Python's `round` does.
@@ -75,61 +75,108 @@ pub fn pad(
     fill: u8,
     mode: PaddingMode,
 ) -> Result<Image> {
-    let (width, height) = (image.width() + left + right, image.height() + top + bottom);
+    let (height, width) = (image.height() + top + bottom, image.width() + left + right);
+    window(image, [-(top as isize), -(left as isize)], [height, width], fill, mode)
+}
+
+/// The part of `[height, width]` pixels whose upper left corner is at row `top` and column `left`. Pixels outside the
+/// image are those that [`pad`] adds.
+///
+/// # Errors
+/// Those of [`pad`], or if the part is empty.
+pub(in crate::transforms) fn window(
+    image: &Image,
+    [top, left]: [isize; 2],
+    [height, width]: [usize; 2],
+    fill: u8,
+    mode: PaddingMode,
+) -> Result<Image> {
+    let (rows, columns) = (image.height(), image.width());
     let channels = image.channels();
-    if width.saturating_mul(height).saturating_mul(channels) > MAX_BYTES {
-        return Err(Error::transform("pad", format!("{height}x{width} pixels are too many")));
-    }
-    let columns = sources(image.width(), left, right, mode)?;
-    let rows = sources(image.height(), top, bottom, mode)?;
-    let mut padded = Image::filled(width, height, channels, fill);
-    for (y, source_row) in rows.iter().enumerate() {
-        let Some(source_row) = source_row else {
+    check_window([rows, columns, channels], [top, left], [height, width], mode)?;
+    let mut part = Image::filled(width, height, channels, fill);
+    // The columns of the part that lie inside the image.
+    let first = left.saturating_neg().clamp(0, width as isize) as usize;
+    let end = (columns as isize - left).clamp(first as isize, width as isize) as usize;
+    let inside = (left + first as isize) as usize * channels;
+    let outside = (0..first).chain(end..width);
+    let outside = outside.filter_map(|x| Some((x, source(left + x as isize, columns, mode)?)));
+    let outside: Vec<(usize, usize)> = outside.collect();
+    for y in 0..height {
+        let Some(row) = source(top + y as isize, rows, mode) else {
             continue;
         };
-        let source = image.row(*source_row);
-        let target = padded.row_mut(y);
-        target[left * channels..][..source.len()].copy_from_slice(source);
-        let outside = (0..left).chain(width - right..width);
-        for (x, column) in outside.filter_map(|x| columns[x].map(|column| (x, column))) {
+        let source = image.row(row);
+        let target = part.row_mut(y);
+        if first < end {
+            let length = (end - first) * channels;
+            target[first * channels..][..length].copy_from_slice(&source[inside..][..length]);
+        }
+        for &(x, column) in &outside {
             target[x * channels..][..channels]
                 .copy_from_slice(&source[column * channels..][..channels]);
         }
     }
-    Ok(padded)
+    Ok(part)
 }
 
-/// The source row (or column) of each row (or column) of the padded image. `None` for the fill value.
-fn sources(
-    length: usize,
-    before: usize,
-    after: usize,
+/// Checks that a window of `size` at `corner`, both rows and columns, is possible in an image of this shape.
+pub(in crate::transforms) fn check_window(
+    [rows, columns, channels]: [usize; 3],
+    corner: [isize; 2],
+    [height, width]: [usize; 2],
     mode: PaddingMode,
-) -> Result<Vec<Option<usize>>> {
-    let most = match mode {
-        PaddingMode::Constant | PaddingMode::Edge => usize::MAX,
-        PaddingMode::Reflect => length - 1,
-        PaddingMode::Symmetric => length,
-    };
-    if before.max(after) > most {
-        let reason = format!("mode {mode:?} can add at most {most} to a side of {length}");
-        return Err(Error::transform("pad", reason.to_lowercase()));
+) -> Result<()> {
+    if height == 0 || width == 0 {
+        return Err(Error::transform("crop", format!("a part of {height}x{width} is empty")));
     }
-    let last = length as isize - 1;
-    let source = |position: isize| {
-        let inside = (0..=last).contains(&position);
-        let mirrored = |offset: isize| {
-            if position < 0 { -position - offset } else { 2 * last - position + offset }
+    if height.saturating_mul(width).saturating_mul(channels) > MAX_BYTES {
+        return Err(Error::transform("pad", format!("{height}x{width} pixels are too many")));
+    }
+    for ((length, first), count) in [rows, columns].into_iter().zip(corner).zip([height, width]) {
+        let most = match mode {
+            PaddingMode::Constant | PaddingMode::Edge => continue,
+            PaddingMode::Reflect => length - 1,
+            PaddingMode::Symmetric => length,
         };
-        match mode {
-            _ if inside => Some(position as usize),
-            PaddingMode::Constant => None,
-            PaddingMode::Edge => Some(position.clamp(0, last) as usize),
-            PaddingMode::Reflect => Some(mirrored(0) as usize),
-            PaddingMode::Symmetric => Some(mirrored(1) as usize),
+        let before = usize::try_from(first.saturating_neg()).unwrap_or(0);
+        let after = first.saturating_add_unsigned(count).saturating_sub_unsigned(length);
+        if before.max(usize::try_from(after).unwrap_or(0)) > most {
+            let reason = format!("mode {mode:?} can add at most {most} to a side of {length}");
+            return Err(Error::transform("pad", reason.to_lowercase()));
         }
+    }
+    Ok(())
+}
+
+/// The row (or column) of an image with `length` of them whose content is at `position`. `None` for the fill value.
+fn source(position: isize, length: usize, mode: PaddingMode) -> Option<usize> {
+    let last = length as isize - 1;
+    let mirrored = |offset: isize| {
+        if position < 0 { -position - offset } else { 2 * last - position + offset }
     };
-    Ok((-(before as isize)..(length + after) as isize).map(source).collect())
+    match mode {
+        _ if (0..=last).contains(&position) => Some(position as usize),
+        PaddingMode::Constant => None,
+        PaddingMode::Edge => Some(position.clamp(0, last) as usize),
+        PaddingMode::Reflect => Some(mirrored(0) as usize),
+        PaddingMode::Symmetric => Some(mirrored(1) as usize),
+    }
+}
+
+/// Covers a rectangle of `[height, width]` pixels, which must lie inside the image, with one colour. Grey images take
+/// its first value.
+pub(in crate::transforms) fn cover(
+    image: &mut Image,
+    [top, left]: [usize; 2],
+    [height, width]: [usize; 2],
+    color: [u8; 3],
+) {
+    let channels = image.channels();
+    for y in top..top + height {
+        let row = &mut image.row_mut(y)[left * channels..][..width * channels];
+        row.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(&color[..channels]));
+    }
 }
 
 /// Mirrors the image left to right.
@@ -156,25 +203,23 @@ pub fn vflip(image: &Image) -> Image {
     flipped
 }
 
-/// Draws the position of a random crop of `height` x `width`: row and column of its upper left corner.
+/// Draws the position of a random crop of `height` x `width` in an image of size `whole`: row and column of its upper
+/// left corner.
 pub(in crate::transforms) fn random_corner(
-    image: &Image,
-    height: usize,
-    width: usize,
+    [rows, columns]: [usize; 2],
+    [height, width]: [usize; 2],
     rng: &mut Generator,
-) -> Result<(usize, usize)> {
-    if image.height() < height || image.width() < width {
+) -> Result<[usize; 2]> {
+    if rows < height || columns < width {
         let reason = format!(
-            "{height}x{width} is larger than the image's {}x{}; resize first, or set \
-             `padding` or `pad_if_needed`",
-            image.height(),
-            image.width()
+            "{height}x{width} is larger than the image's {rows}x{columns}; resize first, or set \
+             `padding` or `pad_if_needed`"
         );
         return Err(Error::transform("random_crop", reason));
     }
-    let top = random::below(rng, image.height() - height + 1);
-    let left = random::below(rng, image.width() - width + 1);
-    Ok((top, left))
+    let top = random::below(rng, rows - height + 1);
+    let left = random::below(rng, columns - width + 1);
+    Ok([top, left])
 }
 
 #[cfg(test)]

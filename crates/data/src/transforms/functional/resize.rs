@@ -40,7 +40,7 @@ pub fn resized_crop(
     width: usize,
     interpolation: Interpolation,
 ) -> Result<Image> {
-    check_inside(image, top, left, part_height, part_width)?;
+    check_inside([image.height(), image.width()], [top, left], [part_height, part_width])?;
     check_size(height, width)?;
     let filter = match interpolation {
         Interpolation::Nearest => {

@@ -15,30 +15,46 @@ pub fn rotate(
     interpolation: Interpolation,
     fill: u8,
 ) -> Result<Image> {
+    if interpolation == Interpolation::Bicubic {
+        return Err(Error::transform("rotate", "knows `nearest` and `bilinear` only"));
+    }
+    let matrix = rotation([image.height(), image.width()], degrees)?;
+    Ok(matrix.map_or_else(|| image.clone(), |matrix| affine(image, matrix, interpolation, fill)))
+}
+
+/// The matrix that rotates an image of `[height, width]` pixels, for [`affine`]. `None` if nothing changes.
+///
+/// # Errors
+/// If `degrees` is not finite.
+pub(in crate::transforms) fn rotation(size: [usize; 2], degrees: f64) -> Result<Option<[f64; 6]>> {
     if !degrees.is_finite() {
         return Err(Error::transform("rotate", format!("by {degrees} degrees is not possible")));
     }
     let degrees = degrees.rem_euclid(360.0);
-    if degrees == 0.0 {
-        return Ok(image.clone());
-    }
-    let matrix = inverse_rotation(image, degrees);
+    Ok((degrees != 0.0).then(|| inverse_rotation(size, degrees)))
+}
+
+/// Takes each pixel from where the matrix says. Pixels from outside the image have the value `fill`. The interpolation
+/// must not be bicubic.
+pub(in crate::transforms) fn affine(
+    image: &Image,
+    matrix: [f64; 6],
+    interpolation: Interpolation,
+    fill: u8,
+) -> Image {
     match interpolation {
-        Interpolation::Nearest => Ok(nearest(image, matrix, fill)),
-        Interpolation::Bilinear => Ok(bilinear(image, matrix, fill)),
-        Interpolation::Bicubic => {
-            Err(Error::transform("rotate", "knows `nearest` and `bilinear` only"))
-        }
+        Interpolation::Nearest => nearest(image, matrix, fill),
+        _ => bilinear(image, matrix, fill),
     }
 }
 
 /// `[a, b, c, d, e, f]`: the point (x, y) of the output comes from (ax + by + c, dx + ey + f).
-fn inverse_rotation(image: &Image, degrees: f64) -> [f64; 6] {
+fn inverse_rotation([height, width]: [usize; 2], degrees: f64) -> [f64; 6] {
     // Pillow rounds to 15 places, so that right angles give exact zeros and ones.
     let rounded = |value: f64| (value * 1e15).round_ties_even() / 1e15;
     let angle = -degrees.to_radians();
     let (sin, cos) = (rounded(angle.sin()), rounded(angle.cos()));
-    let (x, y) = (image.width() as f64 / 2.0, image.height() as f64 / 2.0);
+    let (x, y) = (width as f64 / 2.0, height as f64 / 2.0);
     [cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y]
 }
 
