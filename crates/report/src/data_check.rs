@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn everything_found_is_on_the_page_and_names_are_text() -> Result<()> {
         let pixels = [90; 2 * 2 * 3];
-        let shown = |name: &str, remark: &str| {
+        let shown = |name: &str, remark: &str| -> Result<CaptionedImage<'_>> {
             let image = RgbView::new(2, 2, &pixels)?;
             Ok(CaptionedImage { image, name: name.to_owned(), remark: remark.to_owned() })
         };

@@ -77,11 +77,11 @@ pub(super) fn find(files: &[CheckedFile], distance: u32) -> Vec<Duplicate> {
         })
         .map(|(a, b, distance)| pair(originals[a].0, originals[b].0, distance, false))
         .collect();
-    near.sort_by_key(|pair| order(pair));
+    near.sort_by_key(order);
     let mut groups = Groups::new(files.len());
     near.retain(|pair| groups.join(pair.first, pair.second) || pair.across_splits);
     pairs.extend(near);
-    pairs.sort_by_key(|pair| order(pair));
+    pairs.sort_by_key(order);
     pairs
 }
 

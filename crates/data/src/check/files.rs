@@ -39,7 +39,7 @@ pub struct CheckedFile {
 #[non_exhaustive]
 pub enum FileState {
     /// An image that can be read.
-    Image(ImageFacts),
+    Image(Box<ImageFacts>),
     /// What counts as an image, but cannot be read. Training stops there, or leaves it out with `skip_broken`.
     Broken {
         /// What is wrong with it.
@@ -77,7 +77,7 @@ impl CheckedFile {
     /// What was found out, if it is an image that can be read.
     pub fn image(&self) -> Option<&ImageFacts> {
         match &self.state {
-            FileState::Image(facts) => Some(facts),
+            FileState::Image(facts) => Some(facts.as_ref()),
             _ => None,
         }
     }
@@ -166,7 +166,7 @@ fn read(file: &Found, options: &CheckOptions) -> (FileState, Option<Image>) {
                 digest: Fingerprint::new("file").bytes(&bytes).finish(),
                 thumbnail,
             };
-            (FileState::Image(facts), Some(image))
+            (FileState::Image(Box::new(facts)), Some(image))
         }
         Err(error) => (FileState::Broken { reason: error.reason() }, None),
     }

@@ -266,7 +266,7 @@ impl Facts<'_> {
 
 fn is_long(image: &ImageFacts) -> bool {
     let aspect = image.width as f64 / image.height as f64;
-    aspect > LONG || aspect < 1.0 / LONG
+    !(1.0 / LONG..=LONG).contains(&aspect)
 }
 
 fn has_alpha(image: &ImageFacts) -> bool {

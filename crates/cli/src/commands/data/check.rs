@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use candle_vision::data::check::{
-    Action, CheckOptions, CheckedFile, Cleaned, Duplicate, FileState, Finding, FolderCheck, Sizes,
-    Spread, check_folder,
+    Action, CheckOptions, CheckedFile, ClassCounts, Cleaned, Duplicate, FileState, Finding,
+    FolderCheck, ImageFacts, Sizes, Spread, check_folder,
 };
 use clap::Args;
 
@@ -114,23 +114,17 @@ fn print(check: &FolderCheck) -> Result<()> {
 }
 
 fn print_classes(check: &FolderCheck) -> Result<()> {
-    let mut rows = table();
-    let used = |count: fn(&candle_vision::data::check::ClassCounts) -> usize| {
-        check.classes.iter().any(|class| count(class) > 0)
-    };
-    let columns: Vec<(&str, fn(&candle_vision::data::check::ClassCounts) -> usize)> = vec![
-        ("train", |class| class.train),
-        ("val", |class| class.val),
-        ("test", |class| class.test),
-        ("not split", |class| class.not_split),
-    ];
-    let columns: Vec<_> = columns.into_iter().filter(|(_, count)| used(*count)).collect();
-    if columns.is_empty() {
+    const SPLITS: [&str; 4] = ["train", "val", "test", "not split"];
+    let counts = |class: &ClassCounts| [class.train, class.val, class.test, class.not_split];
+    let is_used = |split: &usize| check.classes.iter().any(|class| counts(class)[*split] > 0);
+    let used: Vec<usize> = (0..SPLITS.len()).filter(is_used).collect();
+    if used.is_empty() {
         return Ok(());
     }
-    rows.set_header(std::iter::once("class").chain(columns.iter().map(|(name, _)| *name)));
+    let mut rows = table();
+    rows.set_header(std::iter::once("class").chain(used.iter().map(|&split| SPLITS[split])));
     for class in check.classes.iter().take(CLASSES) {
-        let counts = columns.iter().map(|(_, count)| count(class).to_string());
+        let counts = used.iter().map(|&split| counts(class)[split].to_string());
         rows.add_row(std::iter::once(class.name.clone()).chain(counts));
     }
     say::result(rows)?;
@@ -185,7 +179,7 @@ fn file_in_words(file: &CheckedFile) -> String {
 }
 
 /// `500x333, CMYK`: size and what is not as usual.
-fn facts_in_words(facts: &candle_vision::data::check::ImageFacts) -> String {
+fn facts_in_words(facts: &ImageFacts) -> String {
     let details = &facts.details;
     let mut words = format!("{}x{}, {}", facts.width, facts.height, details.mode.in_words());
     if details.bits != 8 {
