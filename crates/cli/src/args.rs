@@ -53,6 +53,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: InspectCommand,
     },
+    /// Work on image data: what is wrong with a folder, what augmentation makes of its images, packing
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// List networks, their published weights, sizes and accuracies
     Models(ModelsArgs),
     /// List a network's layers, output shapes, parameters and multiply-adds
@@ -63,11 +68,6 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Compare a network's outputs, layer by layer, with those of PyTorch or another program
     Parity(ParityArgs),
-    /// Work on data sets themselves: pack them into shards
-    Data {
-        #[command(subcommand)]
-        command: DataCommand,
-    },
     /// Fetch data sets and weights, verified
     Fetch(FetchArgs),
 }
@@ -477,7 +477,7 @@ pub(crate) struct FetchArgs {
     pub(crate) data: DataDir,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(number) => Ok(number),

@@ -14,7 +14,7 @@ mod folder;
 mod food101;
 mod hymenoptera;
 mod idx;
-mod image_folder;
+pub(crate) mod image_folder;
 mod image_table;
 mod imagenet;
 mod imagenette;

@@ -22,13 +22,14 @@ pub use epoch::EpochIter;
 use on_device::OnDevice;
 pub use on_device::{DeviceImages, DrawnBatch, Kept};
 pub use source::Skipped;
-use source::Source;
+use source::{Pick, Source};
 use upload::Uploader;
 pub use upload::{HostImages, HostValues, Upload};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::random::{self, Generator, Purpose};
+use crate::random::Generator;
+use crate::samplers::{Population, Sampler, Sequential, Shuffled};
 use crate::transforms::Compose;
 
 /// Settings of a [`DataLoader`].
@@ -160,6 +161,10 @@ pub struct Batch {
 pub struct DataLoader {
     source: Arc<Source>,
     config: LoaderConfig,
+    sampler: Arc<dyn Sampler>,
+    population: Population,
+    /// Number of samples in an epoch. It is stored, because a sampler may have to count them.
+    samples: usize,
     uploader: Uploader,
 }
 
@@ -176,8 +181,28 @@ impl DataLoader {
     ) -> Result<Self> {
         transform.validate()?;
         check(&config, dataset.len())?;
+        let population = Population::new(Arc::clone(&dataset));
         let source = Arc::new(Source::new(dataset, transform, &config));
-        Ok(Self { source, config, uploader: Uploader { device, hook: None, on_device: None } })
+        let sampler: Arc<dyn Sampler> = match config.shuffle {
+            true => Arc::new(Shuffled::new()),
+            false => Arc::new(Sequential::new()),
+        };
+        let uploader = Uploader { device, hook: None, on_device: None };
+        let samples = population.len();
+        Ok(Self { source, config, sampler, population, samples, uploader })
+    }
+
+    /// Lets `sampler` say which samples an epoch shows, and in which order, in place of
+    /// [`LoaderConfig::shuffle`].
+    ///
+    /// # Errors
+    /// If the sampler does not suit the data set, or leaves too few samples for a batch.
+    pub fn with_sampler(mut self, sampler: Arc<dyn Sampler>) -> Result<Self> {
+        sampler.check(&self.population)?;
+        self.samples = sampler.samples_per_epoch(&self.population);
+        check(&self.config, self.samples)?;
+        self.sampler = sampler;
+        Ok(self)
     }
 
     /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.
@@ -222,15 +247,20 @@ impl DataLoader {
     /// If it is 0, or the data set is too small for a batch. Then the loader stays as it is.
     pub fn set_batch_size(&mut self, batch_size: usize) -> Result<()> {
         let config = self.config.clone().batch_size(batch_size);
-        check(&config, self.source.dataset.len())?;
+        check(&config, self.samples)?;
         self.config = config;
         Ok(())
     }
 
     /// Number of batches in an epoch. There may be fewer if `skip_broken` removes all images of a batch.
     pub fn batches_per_epoch(&self) -> usize {
-        let (samples, size) = (self.source.dataset.len(), self.config.batch_size);
+        let (samples, size) = (self.samples_per_epoch(), self.config.batch_size);
         if self.config.drop_last { samples / size } else { samples.div_ceil(size) }
+    }
+
+    /// Number of samples in an epoch. It is the size of the data set unless the sampler says otherwise.
+    pub fn samples_per_epoch(&self) -> usize {
+        self.samples
     }
 
     /// The batches of an epoch. Workers start on the first batches at once. To have them ready in time, request
@@ -267,7 +297,7 @@ impl DataLoader {
         let batches = first_batch..self.batches_per_epoch();
         let plan = host_batches::Plan {
             source: Arc::clone(&self.source),
-            order: self.order(epoch),
+            picks: Pick::all(self.order(epoch), self.source.dataset.len()),
             epoch,
             batch_size: self.config.batch_size,
             pixels: self.uploader.takes_pixels(),
@@ -278,23 +308,18 @@ impl DataLoader {
 
     /// The sample indices of an epoch, in the order of its batches.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        let seed = self.config.seed;
-        if self.config.shuffle
-            && let Some(order) = self.source.dataset.shuffled_order(seed, epoch)
-        {
-            return order;
-        }
-        let mut order: Vec<usize> = (0..self.source.dataset.len()).collect();
-        if self.config.shuffle {
-            let rng = &mut random::stream(self.config.seed, Purpose::Shuffle, epoch as u64);
-            random::shuffle(rng, &mut order);
-        }
-        order
+        self.sampler.order(&self.population, self.config.seed, epoch)
     }
 
-    /// The generator for the random transforms of one sample. With it the sample can be replayed.
+    /// The generator for the random transforms of one sample. With it the sample can be replayed. If the sample comes
+    /// several times in the epoch, it is that of the first time.
     pub fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
-        self.source.sample_rng(epoch, index)
+        self.sample_rng_of_repeat(epoch, index, 0)
+    }
+
+    /// The generator for the random transforms of a sample that came `repeat` times before in the epoch.
+    pub fn sample_rng_of_repeat(&self, epoch: usize, index: usize, repeat: u32) -> Generator {
+        self.source.sample_rng(epoch, Pick { index, repeat })
     }
 
     /// The samples that were left out so far because they could not be read, in order of their index.
@@ -311,6 +336,16 @@ impl DataLoader {
     /// The data set.
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.source.dataset
+    }
+
+    /// What says which samples an epoch shows.
+    pub fn sampler(&self) -> &Arc<dyn Sampler> {
+        &self.sampler
+    }
+
+    /// The samples that the sampler chooses from.
+    pub fn population(&self) -> &Population {
+        &self.population
     }
 
     /// The transforms of each image.
@@ -333,7 +368,9 @@ impl std::fmt::Debug for DataLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = f.debug_struct("DataLoader");
         text.field("samples", &self.source.dataset.len()).field("config", &self.config);
-        text.field("transform", self.transform()).finish_non_exhaustive()
+        text.field("sampler", &self.sampler)
+            .field("transform", self.transform())
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,12 +7,14 @@ use candle_vision::data::transforms::Compose;
 use candle_vision::data::{DataLoader, Dataset, Kept, LoaderConfig, Split, Subset, class_counts};
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
+use candle_vision::train::loss::with_counts_of;
 use candle_vision::train::{Trainer, keep_on_device};
 
 use rand::SeedableRng;
 
 use crate::data::{DataFolder, Remarks, loader};
 use crate::error::At;
+use crate::imbalance::imbalance;
 use crate::network::network;
 use crate::{BatchSize, DataSettings, Error, ModelSettings, Registry, Result, Settings};
 
@@ -96,14 +98,14 @@ impl Settings {
             loader(set, &self.data, split, transform.clone(), seed, device)
         };
         let test = test_set.map(|set| load(set, Split::Test, &eval)).transpose()?;
-        Ok(OpenedRun {
-            model,
-            train: load(train_set, Split::Train, &train)?,
-            val: load(val_set, Split::Val, &eval)?,
-            test,
-            origin,
-            notes,
-        })
+        let mut train = load(train_set, Split::Train, &train)?;
+        if let Some(sampler) = &self.data.sampler {
+            let sampler = registry.samplers.build(sampler)?;
+            train = train.with_sampler(sampler).at(|| "in [data]")?;
+        }
+        let loss = registry.training.losses.build(&self.training.loss)?;
+        notes.extend(imbalance(&train, &*with_counts_of(loss, &train)));
+        Ok(OpenedRun { model, train, val: load(val_set, Split::Val, &eval)?, test, origin, notes })
     }
 }
 

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 pub use layout::FolderLayout;
 pub use left_out::LeftOut;
-pub(super) use names::split_called;
+pub(crate) use names::{class_name, is_system_file, is_system_folder, split_called};
 pub use readable::is_image;
 pub(super) use scan::class_names;
 use scan::{Scan, scan};
+pub(crate) use walk::{Entry, entries};
 use walk::{ImageFile, images_below};
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};

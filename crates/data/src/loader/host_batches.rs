@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use super::LoaderConfig;
 use super::on_device::OnDevice;
-use super::source::{HostBatch, Source};
+use super::source::{HostBatch, Pick, Source};
 use super::workers::Workers;
 use crate::error::Result;
 
 /// The samples of the batches of an epoch, and the form of their values.
 pub(super) struct Plan {
     pub(super) source: Arc<Source>,
-    pub(super) order: Vec<usize>,
+    pub(super) picks: Vec<Pick>,
     pub(super) epoch: usize,
     pub(super) batch_size: usize,
     /// Whether images stay 8-bit values.
@@ -26,11 +26,12 @@ impl Plan {
     /// Reads and transforms batch number `batch`, or draws what a device does for it.
     pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
         let start = batch * self.batch_size;
-        let end = (start + self.batch_size).min(self.order.len());
-        let indices = &self.order[start..end];
+        let end = (start + self.batch_size).min(self.picks.len());
+        // A sampler whose order is shorter than it says has empty batches at the end, which are left out.
+        let picks = self.picks.get(start..end).unwrap_or_default();
         match &self.on_device {
-            Some(on_device) => self.source.draw(self.epoch, indices, on_device),
-            None => self.source.load(self.epoch, indices, self.pixels, stop),
+            Some(on_device) => self.source.draw(self.epoch, picks, on_device),
+            None => self.source.load(self.epoch, picks, self.pixels, stop),
         }
     }
 }
