@@ -99,6 +99,7 @@ fn the_page_of_parts_is_that_of_the_tables() -> Result<()> {
     let tables = [
         ("Networks", "`model.architecture`", registry.networks.table().to_markdown()),
         ("Data sets", "`data.source`", registry.data_sets.to_markdown()),
+        ("Samplers", "`data.sampler`", registry.samplers.to_markdown()),
         ("Transforms", "`op` in `data.train` and `data.eval`", registry.transforms.to_markdown()),
         ("Optimizers", "`training.optimizer.name`", training.optimizers.entries().to_markdown()),
         (

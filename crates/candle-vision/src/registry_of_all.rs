@@ -1,5 +1,6 @@
 //! Everything that a program can name, in one value.
 
+use candle_vision_data::samplers::{SamplerEntry, Samplers};
 use candle_vision_data::transforms::{TransformEntry, Transforms};
 use candle_vision_data::{DataSetEntry, DataSets};
 use candle_vision_explain::{Method, Methods};
@@ -41,6 +42,8 @@ pub struct Registry {
     pub transforms: Transforms,
     /// Data sets.
     pub data_sets: DataSets,
+    /// Samplers: which samples an epoch shows.
+    pub samplers: Samplers,
     /// Optimizers, learning-rate schedules, losses, metrics and test-time augmentations.
     pub training: Parts,
     /// Explanation methods.
@@ -56,6 +59,7 @@ impl Registry {
             networks: Networks::standard(),
             transforms: Transforms::standard(),
             data_sets: DataSets::standard(),
+            samplers: Samplers::standard(),
             training: Parts::standard(),
             methods: Methods::standard(),
             fault: None,
@@ -77,6 +81,12 @@ impl Registry {
     /// Adds a data set.
     pub fn data_set(mut self, entry: DataSetEntry) -> Self {
         let added = self.data_sets.add(entry).map(|_| ());
+        self.noting(added)
+    }
+
+    /// Adds a sampler.
+    pub fn sampler(mut self, entry: SamplerEntry) -> Self {
+        let added = self.samplers.add(entry).map(|_| ());
         self.noting(added)
     }
 

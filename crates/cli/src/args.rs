@@ -11,6 +11,7 @@ use candle_vision_recipe::Registry;
 use candle_vision_recipe::recorded::near;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::commands::data::DataCommand;
 use crate::device::DeviceArgs;
 use crate::machine_memory::Bytes;
 use crate::tta::TtaArgs;
@@ -51,6 +52,11 @@ pub(crate) enum Command {
     Inspect {
         #[command(subcommand)]
         command: InspectCommand,
+    },
+    /// Work on image data: what is wrong with a folder, what augmentation makes of its images, packing
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
     },
     /// List networks, their published weights, sizes and accuracies
     Models(ModelsArgs),
@@ -479,7 +485,7 @@ pub(crate) struct FetchArgs {
     pub(crate) data: DataDir,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(number) => Ok(number),

@@ -79,6 +79,7 @@ fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
         Command::Report(args) => commands::report::run(&args, registry),
         Command::Compare(args) => commands::compare::run(&args, registry),
         Command::Inspect { command } => commands::inspect::run(&command, registry),
+        Command::Data { command } => commands::data::run(&command, registry),
         Command::Models(args) => commands::models::run(&args, registry),
         Command::Summary(args) => commands::summary::run(&args, registry),
         Command::Memory(args) => commands::memory::run(&args, registry),

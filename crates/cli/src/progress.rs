@@ -127,9 +127,10 @@ fn bar(length: usize) -> ProgressBar {
     ProgressBar::new(length as u64).with_style(style.progress_chars("━╸─"))
 }
 
-/// Counts batches on a progress bar, which is removed when this is dropped.
+/// Counts batches or files on a progress bar, which is removed when this is dropped.
 pub(crate) struct Count {
     what: &'static str,
+    unit: &'static str,
     /// The bar. On a terminal it exists from the first batch on.
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -137,7 +138,16 @@ pub(crate) struct Count {
 
 impl Count {
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, bar: None, last_line: Instant::now() }
+        Self::of(what, "batch")
+    }
+
+    /// Counts files instead of batches.
+    pub(crate) fn files(what: &'static str) -> Self {
+        Self::of(what, "file")
+    }
+
+    fn of(what: &'static str, unit: &'static str) -> Self {
+        Self { what, unit, bar: None, last_line: Instant::now() }
     }
 
     pub(crate) fn show(&mut self, done: usize, total: usize) {
@@ -145,7 +155,7 @@ impl Count {
             let bar = self.bar.get_or_insert_with(|| bar(total).with_prefix(self.what));
             bar.set_position(done as u64);
         } else if done < total && self.last_line.elapsed() >= SIGN_OF_LIFE {
-            say::note(format_args!("{}  batch {done}/{total}", self.what));
+            say::note(format_args!("{}  {} {done}/{total}", self.what, self.unit));
             self.last_line = Instant::now();
         }
     }

@@ -11,6 +11,7 @@ use candle_vision::models::{Model, ModelSpec};
 use candle_vision::report::{
     NetworkLayer, NetworkTable, RgbView, RunReport, WorstImage, run_report_html,
 };
+use candle_vision::train::loss::with_counts_of;
 use candle_vision::train::{Evaluation, History, Prediction, RunFolder, evaluate};
 use candle_vision::{Classifier, Registry, in_channels};
 use candle_vision_recipe::Settings;
@@ -62,6 +63,7 @@ impl Run<'_> {
         let training = &self.settings.training;
         // The same loss as in training, so that it equals the recorded one.
         let loss = self.registry.training.losses.build(&training.loss)?;
+        let loss = with_counts_of(loss, self.train);
         let evaluator = evaluate(model, self.val)
             .loss(&*loss)
             .limit(training.limit_batches)

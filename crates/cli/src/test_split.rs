@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
+use candle_vision::train::loss::with_counts_of;
 use candle_vision::train::{RunFolder, evaluate};
 use candle_vision::{Classifier, Registry};
 use candle_vision_recipe::Settings;
@@ -32,12 +33,12 @@ impl Tested {
     /// run is complete by then, so an error is only reported.
     pub(crate) fn measure(
         folder: &RunFolder,
-        test: &DataLoader,
+        [train, test]: [&DataLoader; 2],
         settings: &Settings,
         (registry, device): (&Registry, &Device),
         stop: &AtomicBool,
     ) -> Option<Self> {
-        let reason = match measure(folder, test, settings, (registry, device), stop) {
+        let reason = match measure(folder, [train, test], settings, (registry, device), stop) {
             Ok(Some(tested)) => return Some(tested),
             Ok(None) => "it was stopped".to_owned(),
             Err(error) => say::one_line(&error),
@@ -67,7 +68,7 @@ impl std::fmt::Display for Tested {
 
 fn measure(
     folder: &RunFolder,
-    test: &DataLoader,
+    [train, test]: [&DataLoader; 2],
     settings: &Settings,
     (registry, device): (&Registry, &Device),
     stop: &AtomicBool,
@@ -75,6 +76,7 @@ fn measure(
     let best = Classifier::load_with(folder.best(), registry, device)?;
     let training = &settings.training;
     let loss = registry.training.losses.build(&training.loss)?;
+    let loss = with_counts_of(loss, train);
     let evaluator = evaluate(best.model(), test)
         .loss(&*loss)
         .limit(training.limit_batches)

@@ -24,6 +24,15 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// The operating system could not write a file or folder.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+
     /// A file or folder that a data set needs does not exist.
     #[error("`{}` not found: {expected}; {remedy}", path.display())]
     NotFound {
@@ -221,8 +230,27 @@ impl Error {
         )
     }
 
+    /// What is wrong with an image, without its name and the remedy.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::BrokenImage { reason, .. } => reason.clone(),
+            Self::Io { source, .. } => source.to_string(),
+            Self::UnreadableFormat { format, .. } => {
+                format!("it holds {format}, which cannot be read")
+            }
+            Self::TooLarge { width, height, max_pixels, .. } => {
+                format!("{width}x{height} pixels are more than {max_pixels} (`max_pixels`)")
+            }
+            error => error.to_string(),
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn io_write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Write { path: path.to_path_buf(), source }
     }
 
     /// An error of your own transform: a setting is wrong, or an image does not suit it. `op` is the name of

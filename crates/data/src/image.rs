@@ -1,6 +1,7 @@
 //! A decoded image: 8-bit pixels, row by row, channels interleaved.
 
 mod decode;
+mod details;
 mod exif;
 mod format;
 mod gif;
@@ -12,6 +13,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use details::{ColorMode, ImageDetails};
 pub use format::Format;
 pub use options::{DEFAULT_MAX_PIXELS, ReadOptions};
 
@@ -70,6 +72,12 @@ impl Image {
     /// Those of [`Image::decode_with`], or if the file cannot be read.
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         let path = path.as_ref();
+        let bytes = Self::read_file(path, options)?;
+        Self::decode_with(&bytes, &path.display().to_string(), options)
+    }
+
+    /// The bytes of an image file. A file that cannot be an image is not read whole.
+    pub(crate) fn read_file(path: &Path, options: &ReadOptions) -> Result<Vec<u8>> {
         let name = path.display().to_string();
         let mut file = File::open(path).map_err(Error::io(path))?;
         let size = file.metadata().map_err(Error::io(path))?.len();
@@ -86,7 +94,7 @@ impl Image {
             return Err(broken(&name, reason));
         }
         file.read_to_end(&mut bytes).map_err(Error::io(path))?;
-        Self::decode_with(&bytes, &name, options)
+        Ok(bytes)
     }
 
     /// Decodes an image to RGB, with the default [`ReadOptions`]. Messages call the image `name`.
@@ -118,7 +126,20 @@ impl Image {
     /// If the format is not supported, if the image is damaged or cut off, or if the header states more pixels
     /// than [`ReadOptions::max_pixels`].
     pub fn decode_with(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<Self> {
-        decode::decode(bytes, name, options)
+        Ok(Self::decode_with_details(bytes, name, options)?.0)
+    }
+
+    /// As [`Image::decode_with`], with what the file says of itself.
+    ///
+    /// # Errors
+    /// Those of [`Image::decode_with`].
+    pub fn decode_with_details(
+        bytes: &[u8],
+        name: &str,
+        options: &ReadOptions,
+    ) -> Result<(Self, ImageDetails)> {
+        let (image, orientation, format) = decode::decode(bytes, name, options)?;
+        Ok((image, ImageDetails::of(bytes, format, orientation)))
     }
 
     /// An image in which every byte is `value`. The caller ensures that the shape is possible.

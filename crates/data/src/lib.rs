@@ -4,7 +4,9 @@
 //!   [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
 //! - [`transforms`] have torchvision's arguments, random parameters and results. Recipes and checkpoints store
 //!   a [`transforms::Compose`], a list of transforms.
-//! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed.
+//! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed. [`samplers`] say which
+//!   samples an epoch shows.
+//! - [`check`] finds what is wrong with an image folder before it is trained on.
 //! - [`Image::open`] reads JPEG, PNG, WebP, GIF, BMP, TIFF, PNM and ICO files by their content. [`Format`] says
 //!   what a file holds. [`ReadOptions`] limits sizes and turns photos upright.
 //!
@@ -30,12 +32,14 @@
 //! # Ok::<(), candle_vision_data::Error>(())
 //! ```
 
+pub mod check;
 mod dataset;
 mod datasets;
 mod error;
 mod image;
 mod loader;
 pub mod random;
+pub mod samplers;
 mod statistics;
 mod subset;
 pub mod transforms;
@@ -43,15 +47,18 @@ pub mod transforms;
 pub use candle_core;
 pub use dataset::{
     Dataset, Fingerprint, Sample, Split, UNRECOGNISED, check_label, check_labels, class_counts,
-    labels,
+    labels, multi_hot,
 };
 pub use datasets::{
-    Cifar10, DataSetEntry, DataSets, FolderLayout, FolderSplit, ImageFolder, Insects,
-    InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened, Place, Samples, Splits, cifar10,
-    find_images, folder, hymenoptera, is_image, is_same_class, mnist,
+    Cifar10, ClassList, DataSetEntry, DataSets, FolderLayout, FolderSplit, ImageFolder, ImageTable,
+    Insects, InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened, Place, ReadAt, Remote,
+    Samples, ShardOptions, ShardWriter, ShardWriterConfig, Shards, Splits, TableOptions, cifar10,
+    find_images, folder, hymenoptera, is_image, is_same_class, mnist, write_classes,
 };
 pub use error::{Error, Result};
-pub use image::{DEFAULT_MAX_PIXELS, Format, Image, MAX_BYTES, MAX_SIDE, ReadOptions};
+pub use image::{
+    ColorMode, DEFAULT_MAX_PIXELS, Format, Image, ImageDetails, MAX_BYTES, MAX_SIDE, ReadOptions,
+};
 pub use loader::{
     Batch, DataLoader, DeviceImages, DrawnBatch, EpochIter, HostImages, HostValues, Kept,
     LoaderConfig, Share, Skipped, Upload,

@@ -25,13 +25,14 @@ pub use on_device::{DeviceImages, DrawnBatch, Kept};
 use share::Layout;
 pub use share::Share;
 pub use source::Skipped;
-use source::Source;
+use source::{Pick, Source};
 use upload::Uploader;
 pub use upload::{HostImages, HostValues, Upload};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::random::{self, Generator, Purpose};
+use crate::random::Generator;
+use crate::samplers::{Population, Sampler, Sequential, Shuffled};
 use crate::transforms::Compose;
 
 /// Settings of a [`DataLoader`].
@@ -163,6 +164,10 @@ pub struct Batch {
 pub struct DataLoader {
     source: Arc<Source>,
     config: LoaderConfig,
+    sampler: Arc<dyn Sampler>,
+    population: Population,
+    /// Number of samples in an epoch. It is stored, because a sampler may have to count them.
+    samples: usize,
     uploader: Uploader,
     share: Share,
 }
@@ -180,9 +185,28 @@ impl DataLoader {
     ) -> Result<Self> {
         transform.validate()?;
         check(&config, dataset.len())?;
+        let population = Population::new(Arc::clone(&dataset));
         let source = Arc::new(Source::new(dataset, transform, &config));
+        let sampler: Arc<dyn Sampler> = match config.shuffle {
+            true => Arc::new(Shuffled::new()),
+            false => Arc::new(Sequential::new()),
+        };
         let uploader = Uploader { device, hook: None, on_device: None };
-        Ok(Self { source, config, uploader, share: Share::All })
+        let samples = population.len();
+        Ok(Self { source, config, sampler, population, samples, uploader, share: Share::All })
+    }
+
+    /// Lets `sampler` say which samples an epoch shows, and in which order, in place of
+    /// [`LoaderConfig::shuffle`].
+    ///
+    /// # Errors
+    /// If the sampler does not suit the data set, or leaves too few samples for a batch.
+    pub fn with_sampler(mut self, sampler: Arc<dyn Sampler>) -> Result<Self> {
+        sampler.check(&self.population)?;
+        self.samples = sampler.samples_per_epoch(&self.population);
+        check(&self.config, self.samples)?;
+        self.sampler = sampler;
+        Ok(self)
     }
 
     /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.
@@ -223,13 +247,13 @@ impl DataLoader {
     /// # Errors
     /// As `share`. Then the loader stays as it is.
     pub fn set_share(&mut self, share: Share) -> Result<()> {
-        share.check(self.source.dataset.len())?;
+        share.check(self.samples)?;
         if (Layout { share, ..self.layout() }).whole_batches() == 0 {
             let reason = format!(
                 "of {} on each of {} ranks with `drop_last` leaves nothing of {} samples; make it smaller",
                 self.config.batch_size,
                 share.ranks().1,
-                self.source.dataset.len()
+                self.samples
             );
             return Err(Error::InvalidSetting { setting: "batch_size", reason });
         }
@@ -244,7 +268,7 @@ impl DataLoader {
 
     fn layout(&self) -> Layout {
         let LoaderConfig { batch_size, drop_last, .. } = self.config;
-        Layout { share: self.share, samples: self.source.dataset.len(), batch_size, drop_last }
+        Layout { share: self.share, samples: self.samples, batch_size, drop_last }
     }
 
     /// Brings all images of the data set to a device's memory, once, if they take at most `most_bytes` bytes. From then
@@ -283,7 +307,7 @@ impl DataLoader {
     /// If it is 0, or the data set is too small for a batch. Then the loader stays as it is.
     pub fn set_batch_size(&mut self, batch_size: usize) -> Result<()> {
         let config = self.config.clone().batch_size(batch_size);
-        check(&config, self.source.dataset.len())?;
+        check(&config, self.samples)?;
         self.config = config;
         Ok(())
     }
@@ -308,10 +332,14 @@ impl DataLoader {
         self.layout().whole_len(batch)
     }
 
-    /// The number of the batch, from 0, of all processes together, in which the sample at a place of
-    /// [`order`](Self::order) is.
-    pub fn batch_at(&self, place: usize) -> usize {
-        self.layout().batch_at(place)
+    /// The places in [`order`](Self::order) of the samples of this process's batch number `batch`, from 0.
+    pub fn places(&self, batch: usize) -> std::ops::Range<usize> {
+        self.layout().place(batch)
+    }
+
+    /// Number of samples in an epoch. It is the size of the data set unless the sampler says otherwise.
+    pub fn samples_per_epoch(&self) -> usize {
+        self.samples
     }
 
     /// The batches of an epoch. Workers start on the first batches at once. To have them ready in time, request
@@ -348,7 +376,7 @@ impl DataLoader {
         let batches = first_batch..self.batches_per_epoch();
         let plan = host_batches::Plan {
             source: Arc::clone(&self.source),
-            order: self.order(epoch),
+            picks: Pick::all(self.order(epoch), self.source.dataset.len()),
             epoch,
             layout: self.layout(),
             pixels: self.uploader.takes_pixels(),
@@ -359,17 +387,18 @@ impl DataLoader {
 
     /// The sample indices of an epoch, in the order of its batches.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.source.dataset.len()).collect();
-        if self.config.shuffle {
-            let rng = &mut random::stream(self.config.seed, Purpose::Shuffle, epoch as u64);
-            random::shuffle(rng, &mut order);
-        }
-        order
+        self.sampler.order(&self.population, self.config.seed, epoch)
     }
 
-    /// The generator for the random transforms of one sample. With it the sample can be replayed.
+    /// The generator for the random transforms of one sample. With it the sample can be replayed. If the sample comes
+    /// several times in the epoch, it is that of the first time.
     pub fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
-        self.source.sample_rng(epoch, index)
+        self.sample_rng_of_repeat(epoch, index, 0)
+    }
+
+    /// The generator for the random transforms of a sample that came `repeat` times before in the epoch.
+    pub fn sample_rng_of_repeat(&self, epoch: usize, index: usize, repeat: u32) -> Generator {
+        self.source.sample_rng(epoch, Pick { index, repeat })
     }
 
     /// The samples that were left out so far because they could not be read, in order of their index.
@@ -386,6 +415,16 @@ impl DataLoader {
     /// The data set.
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.source.dataset
+    }
+
+    /// What says which samples an epoch shows.
+    pub fn sampler(&self) -> &Arc<dyn Sampler> {
+        &self.sampler
+    }
+
+    /// The samples that the sampler chooses from.
+    pub fn population(&self) -> &Population {
+        &self.population
     }
 
     /// The transforms of each image.
@@ -408,7 +447,9 @@ impl std::fmt::Debug for DataLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = f.debug_struct("DataLoader");
         text.field("samples", &self.source.dataset.len()).field("config", &self.config);
-        text.field("transform", self.transform()).finish_non_exhaustive()
+        text.field("sampler", &self.sampler)
+            .field("transform", self.transform())
+            .finish_non_exhaustive()
     }
 }
 

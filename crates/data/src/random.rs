@@ -25,6 +25,7 @@ pub(crate) enum Purpose {
     Split = 0x5350_4C49_5420_2121,
     Draw = 0x4452_4157_2021_2121,
     Position = 0x504F_5349_5449_4F4E,
+    Sample = 0x5341_4D50_4C45_2121,
 }
 
 /// The generator of stream `number` for this seed and purpose.
@@ -34,9 +35,23 @@ pub(crate) fn stream(seed: u64, purpose: Purpose, number: u64) -> Generator {
     rng
 }
 
-/// The generator for the transforms of a sample in an epoch.
-pub(crate) fn of_sample(seed: u64, epoch: usize, index: usize) -> Generator {
-    stream(seed, Purpose::Augment, ((epoch as u64) << 32) | (index as u64 & INDEX))
+/// The generator for the order of an epoch's samples.
+pub fn of_epoch(seed: u64, epoch: usize) -> Generator {
+    stream(seed, Purpose::Shuffle, epoch as u64)
+}
+
+/// The generator for the transforms of a sample in an epoch. `repeat` counts how often the sample came before in the
+/// epoch.
+pub(crate) fn of_sample(seed: u64, epoch: usize, index: usize, repeat: u32) -> Generator {
+    // Each repeat has its own key. The stream's number stays that of the sample, because transforms read the epoch
+    // from it. An odd factor gives different repeats different keys.
+    let seed = seed ^ u64::from(repeat).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    stream(seed, Purpose::Augment, pair(epoch, index))
+}
+
+/// One number of a stream for two small numbers.
+pub(crate) fn pair(high: usize, low: usize) -> u64 {
+    ((high as u64) << 32) | (low as u64 & INDEX)
 }
 
 /// The bits of a stream's number that hold the sample's index. Those above hold the epoch.
@@ -143,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_sample_keeps_the_numbers_of_its_first_epoch() {
-        let own = |epoch, index| at_position(&of_sample(7, epoch, index), 2);
+        let own = |epoch, index| at_position(&of_sample(7, epoch, index, 0), 2);
         let kept = |epoch, index| in_first_epoch(&own(epoch, index)).next_u64();
         for at in [0, 1, 40] {
             assert_eq!(epoch(&own(at, 3)), at);
@@ -152,6 +167,14 @@ mod tests {
         }
         assert_ne!(own(0, 3).next_u64(), own(1, 3).next_u64());
         assert_eq!(epoch(&generator(5)), 0);
+    }
+
+    #[test]
+    fn a_repeated_sample_has_other_numbers_in_the_same_epoch() {
+        let draw = |repeat| of_sample(7, 2, 3, repeat).next_u64();
+        assert_eq!(draw(0), stream(7, Purpose::Augment, (2 << 32) | 3).next_u64());
+        assert!(draw(0) != draw(1) && draw(1) != draw(2));
+        assert_eq!(epoch(&of_sample(7, 2, 3, 5)), 2);
     }
 
     #[test]

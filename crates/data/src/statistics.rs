@@ -9,7 +9,7 @@ use crate::image::Image;
 use crate::transforms::Normalize;
 
 /// Mean and standard deviation of each channel over all pixels, for pixel values in `0.0..=1.0`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Statistics {
     /// Mean of each channel.
     pub mean: Vec<f64>,
@@ -61,7 +61,7 @@ pub fn statistics(dataset: &dyn Dataset) -> Result<Statistics> {
 
 /// Sums over the pixels of some samples.
 #[derive(Default)]
-struct Sums {
+pub(crate) struct Sums {
     grey_pixels: u64,
     colour_pixels: u64,
     values: [u64; 3],
@@ -77,7 +77,7 @@ impl Sums {
         Ok(sums)
     }
 
-    fn add(&mut self, image: &Image) {
+    pub(crate) fn add(&mut self, image: &Image) {
         let channels = image.channels();
         let pixels = (image.width() * image.height()) as u64;
         if channels == 1 {
@@ -94,7 +94,7 @@ impl Sums {
         }
     }
 
-    fn merge(self, other: Self) -> Self {
+    pub(crate) fn merge(self, other: Self) -> Self {
         let added = |a: [u64; 3], b: [u64; 3]| std::array::from_fn(|c| a[c] + b[c]);
         Self {
             grey_pixels: self.grey_pixels + other.grey_pixels,
@@ -104,7 +104,7 @@ impl Sums {
         }
     }
 
-    fn finish(self) -> Result<Statistics> {
+    pub(crate) fn finish(self) -> Result<Statistics> {
         if self.grey_pixels > 0 && self.colour_pixels > 0 {
             return Err(invalid("mixes grey and colour images".to_owned()));
         }

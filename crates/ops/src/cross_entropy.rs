@@ -100,6 +100,36 @@ pub fn cross_entropy(
     apply2(&logits.contiguous()?, &targets, CrossEntropy)
 }
 
+/// `-sum(targets * log_softmax(logits))` over all rows, for targets that need not add up to 1, such as those of images with
+/// weights of their own. No gradient flows into the targets.
+///
+/// # Shapes
+/// - `logits`, `targets`: `[batch, classes]`, `f32` or `f64`
+/// - returns a scalar
+///
+/// # Errors
+/// If a shape or number type differs, or the batch is empty.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::cross_entropy_sum;
+///
+/// let logits = Tensor::new(&[[0f32, 0.0]], &Device::Cpu)?;
+/// let targets = Tensor::new(&[[3f32, 0.0]], &Device::Cpu)?;
+/// assert_eq!(cross_entropy_sum(&logits, &targets)?.to_scalar::<f32>()?, 3.0 * 2f32.ln());
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn cross_entropy_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    check::full_float(NAME, logits)?;
+    match *logits.dims() {
+        [batch, classes] if batch > 0 && classes > 0 => {}
+        _ => bail!("{NAME}: expected logits of shape [batch, classes], got {:?}", logits.dims()),
+    }
+    check::matches(NAME, "targets", targets, logits.dims(), logits)?;
+    apply2(&logits.contiguous()?, &targets.detach().contiguous()?, CrossEntropy)
+}
+
 const NAME: &str = "cross_entropy";
 
 fn check_class_weights(config: &CrossEntropyConfig, classes: usize) -> Result<()> {

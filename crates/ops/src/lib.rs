@@ -158,7 +158,7 @@ pub use conv2d::{
     Conv2dConfig, ConvolutionOptions, conv2d, conv2d_activated, set_convolution_benchmark,
     set_exact_convolution, set_tf32,
 };
-pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy};
+pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy, cross_entropy_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{
     Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,

@@ -53,6 +53,7 @@ pub mod changes;
 pub mod data;
 mod error;
 mod fetching;
+mod imbalance;
 mod network;
 mod opened;
 mod plan;

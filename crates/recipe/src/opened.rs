@@ -9,12 +9,14 @@ use candle_vision::data::{
 };
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
+use candle_vision::train::loss::with_counts_of;
 use candle_vision::train::{Trainer, TrainerBuilder, keep_on_device};
 
 use rand::SeedableRng;
 
 use crate::data::{DataFolder, Remarks, loader};
 use crate::error::At;
+use crate::imbalance::imbalance;
 use crate::network::network;
 use crate::{BatchSize, DataSettings, Error, ModelSettings, Registry, Result, Settings};
 
@@ -69,6 +71,13 @@ impl Settings {
         let (train_set, val_set) = (open(Split::Train)?, open(Split::Val)?);
         let has_test = place.has_test(&self.data)?;
         let test_set = has_test.then(|| open(Split::Test)).transpose()?;
+        if train_set.is_multi_label() {
+            return Err(Error::invalid(format!(
+                "`data.source = \"{}\"` gives an image several labels, and a recipe's losses take one; keep one label in \
+                 each row, or train from Rust on targets of `multi_hot`",
+                self.data.source
+            )));
+        }
         check_size("train", &train_set, &train, &self.model)?;
         for set in std::iter::once(&val_set).chain(&test_set) {
             check_size("eval", set, &eval, &self.model)?;
@@ -91,14 +100,14 @@ impl Settings {
             loader(set, &self.data, split, transform.clone(), seed, device)
         };
         let test = test_set.map(|set| load(set, Split::Test, &eval)).transpose()?;
-        Ok(OpenedRun {
-            model,
-            train: load(train_set, Split::Train, &train)?,
-            val: load(val_set, Split::Val, &eval)?,
-            test,
-            origin,
-            notes,
-        })
+        let mut train = load(train_set, Split::Train, &train)?;
+        if let Some(sampler) = &self.data.sampler {
+            let sampler = registry.samplers.build(sampler)?;
+            train = train.with_sampler(sampler).at(|| "in [data]")?;
+        }
+        let loss = registry.training.losses.build(&self.training.loss)?;
+        notes.extend(imbalance(&train, &*with_counts_of(loss, &train)));
+        Ok(OpenedRun { model, train, val: load(val_set, Split::Val, &eval)?, test, origin, notes })
     }
 }
 

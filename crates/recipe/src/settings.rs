@@ -6,8 +6,9 @@ use candle_vision::data::transforms::ComposeDescription;
 use candle_vision::ops::{
     set_convolution_benchmark, set_cuda_graphs, set_exact_convolution, set_tf32,
 };
+use candle_vision::registry::Description;
 use candle_vision::train::TrainerConfig;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{BatchSize, Error, Registry, Result};
@@ -58,6 +59,9 @@ impl Settings {
         registry.networks.get(&self.model.architecture)?;
         for transforms in [&mut self.data.train, &mut self.data.eval] {
             *transforms = transforms.build(&registry.transforms)?.describe();
+        }
+        if let Some(sampler) = &mut self.data.sampler {
+            *sampler = registry.samplers.build(sampler)?.describe();
         }
         self.training = self.training.with_defaults(&registry.training)?;
         Ok(())
@@ -150,6 +154,10 @@ pub struct DataSettings {
     /// Whether the last training batch of an epoch is left out where it would be smaller.
     #[serde(default)]
     pub drop_last: bool,
+    /// Which training images an epoch shows, by the name of a registered sampler or as a table with its settings. Without
+    /// it, each image comes once, in a new order in each epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "sampler")]
+    pub sampler: Option<Description>,
     /// Threads that read and transform images.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -186,6 +194,23 @@ pub struct DataSettings {
     /// Settings of a data set of one's own: the table `[data.options]`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
+}
+
+/// A name, or a table with a name and settings.
+fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Description>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "a sampler is a name, such as \"balanced\", or a table, such as { name = \"weighted\" }"
+    )]
+    enum Written {
+        Name(String),
+        Table(Description),
+    }
+    Ok(Some(match Written::deserialize(deserializer)? {
+        Written::Name(name) => Description::named(name),
+        Written::Table(description) => description,
+    }))
 }
 
 fn yes() -> bool {

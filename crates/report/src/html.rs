@@ -3,7 +3,7 @@
 mod card;
 pub(crate) mod chart;
 mod confusion;
-mod data_uri;
+pub(crate) mod data_uri;
 mod reliability;
 pub(crate) mod template;
 

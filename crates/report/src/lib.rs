@@ -6,6 +6,7 @@
 //! | [`gradients_png`] | the norms of a run's gradients by depth |
 //! | [`run_report_html`] | the report of a run: one page with everything |
 //! | [`comparison_html`], [`comparison_png`] | several runs side by side |
+//! | [`data_check_html`] | what is wrong with an image folder |
 //! | [`explanation_png`] | an image, its heat map, and the map over the image |
 //! | [`image_grid_png`] | many images with captions |
 //! | [`bars_png`] | numbers as bars |
@@ -27,6 +28,7 @@ mod colormap;
 mod comparison;
 mod confusion;
 mod curves;
+mod data_check;
 mod error;
 mod gradients;
 mod grid;
@@ -48,6 +50,9 @@ pub use colormap::Colormap;
 pub use comparison::{ComparedRun, MOST_RUNS, comparison_html, comparison_png};
 pub use confusion::confusion_matrix_png;
 pub use curves::{CurvesFile, curves_png, curves_svg};
+pub use data_check::{
+    CaptionedImage, ClassRow, DataCheckPage, DataFinding, ImagePair, data_check_html,
+};
 pub use error::{Error, Result};
 pub use gradients::gradients_png;
 pub use grid::{GridImage, image_grid_png};

@@ -4,6 +4,7 @@ mod tables;
 
 use std::fmt;
 
+use candle_vision_data::samplers::ClassWeights;
 use candle_vision_models::Precision;
 use candle_vision_registry::Description;
 use serde::de::value::MapAccessDeserializer;
@@ -71,7 +72,7 @@ pub struct TrainerConfig {
     label_smoothing: Option<f64>,
     /// Also from before there was `loss`, and moved there.
     #[serde(default, skip_serializing)]
-    class_weights: Option<Vec<f64>>,
+    class_weights: Option<ClassWeights>,
     /// Parameters with their own learning rate or weight decay. The first group that matches counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub param_groups: Vec<ParamGroupConfig>,
@@ -154,7 +155,7 @@ impl<'de> Deserialize<'de> for TrainerConfig {
         }
         let mut loss = CrossEntropy::new().label_smoothing(smoothing.unwrap_or_default());
         if let Some(weights) = weights {
-            loss = loss.class_weights(weights);
+            loss = loss.weighted(weights);
         }
         config.loss = loss.into();
         Ok(config)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_vision_data::{Batch, DataLoader, check_labels};
 use candle_vision_models::Model;
+use candle_vision_registry::Description;
 
 use crate::recorded;
 use crate::{Error, Result};
@@ -29,6 +30,9 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
     Err(Error::setting("classes of the validation data", format!("{found:?}"), expected))
 }
 
+/// The fact that says which samples an epoch shows. It is recorded only if there is an unusual sampler.
+pub(crate) const SAMPLER: &str = "sampler";
+
 /// The facts that determine the batches and the meaning of the numbers measured on them.
 pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
@@ -43,28 +47,43 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
         fact("drop_last", config.drop_last.to_string());
         fact("shuffle", config.shuffle.to_string());
         fact("seed", config.seed.to_string());
+        // `shuffle` says the usual ones, and older checkpoints know nothing else.
+        let sampler = loader.sampler().describe();
+        let usual = if config.shuffle { "shuffled" } else { "sequential" };
+        if sampler != Description::named(usual) {
+            let text = serde_json::to_string(&sampler);
+            fact(SAMPLER, text.unwrap_or_else(|_| sampler.name.clone()));
+        }
     }
     facts
 }
 
-/// The number of a batch in its epoch. It is not the count of batches seen, because a batch whose images
-/// are all broken never comes.
+/// The numbers of an epoch's batches. They are not the count of batches seen, because a batch whose images are all broken
+/// never comes.
 pub(crate) struct BatchNumbers<'a> {
-    place: Vec<usize>,
+    order: Vec<usize>,
     loader: &'a DataLoader,
+    /// The first batch that can come next.
+    next: usize,
 }
 
 impl<'a> BatchNumbers<'a> {
-    pub(crate) fn new(loader: &'a DataLoader, epoch: usize) -> Self {
-        let order = loader.order(epoch);
-        let mut place = vec![0; order.len()];
-        for (i, &index) in order.iter().enumerate() {
-            place[index] = i;
-        }
-        Self { place, loader }
+    /// The numbers of the batches from `first` on.
+    pub(crate) fn new(loader: &'a DataLoader, epoch: usize, first: usize) -> Self {
+        Self { order: loader.order(epoch), loader, next: first }
     }
 
-    pub(crate) fn of(&self, batch: &Batch) -> usize {
-        batch.indices.first().map_or(0, |&index| self.loader.batch_at(self.place[index]))
+    /// The number of the batch that came after those before. A sampler may show a sample several times, so the place of a
+    /// sample alone does not tell.
+    pub(crate) fn of(&mut self, batch: &Batch) -> usize {
+        let first = batch.indices.first();
+        let has_first = |number: &usize| {
+            let picks = self.order.get(self.loader.places(*number)).unwrap_or_default();
+            first.is_some_and(|index| picks.contains(index))
+        };
+        let number = (self.next..self.loader.batches_per_epoch()).find(has_first);
+        let number = number.unwrap_or(self.next);
+        self.next = number + 1;
+        number
     }
 }

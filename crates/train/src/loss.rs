@@ -1,16 +1,20 @@
 //! The loss that training minimises: the trait, and the losses that recipes can name.
 
+mod class_balance;
 mod cross_entropy;
+mod focal;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use candle_core::{DType, Tensor};
+use candle_vision_data::DataLoader;
 use candle_vision_registry::Description;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use cross_entropy::CrossEntropy;
+pub use focal::Focal;
 
 use crate::evaluate::Answers;
 use crate::parts::{PartEntry, PartTable, try_described};
@@ -88,6 +92,22 @@ pub trait Loss: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether it needs [`Loss::learn_class_counts`]. Counting may mean reading every image.
+    fn needs_class_counts(&self) -> bool {
+        false
+    }
+
+    /// Learns how many training images each class has. Whoever builds a loss that
+    /// [needs this](Loss::needs_class_counts) calls it before the first batch; [`with_counts_of`] does it.
+    fn learn_class_counts(&mut self, counts: &[usize]) {
+        let _ = counts;
+    }
+
+    /// What the loss does about classes of different size, in words, if it does something.
+    fn about_imbalance(&self) -> Option<String> {
+        None
+    }
+
     /// The tensors that change during training, by name, if the loss has any.
     fn state(&self) -> BTreeMap<String, Tensor> {
         BTreeMap::new()
@@ -100,6 +120,14 @@ pub trait Loss: Debug + Send + Sync {
     fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         no_state(state)
     }
+}
+
+/// The loss, after it has learned how many images of each class `train` has, if it needs that.
+pub fn with_counts_of(mut loss: Box<dyn Loss>, train: &DataLoader) -> Box<dyn Loss> {
+    if loss.needs_class_counts() {
+        loss.learn_class_counts(&train.population().class_counts());
+    }
+    loss
 }
 
 /// Returns an error if a state was saved. For parts without a state.
@@ -146,7 +174,16 @@ impl PartTable<dyn Loss> {
         let entry = LossEntry::of::<CrossEntropy>;
         Self::of(
             "loss",
-            [entry("cross_entropy", "cross entropy, with label smoothing and class weights")],
+            [
+                entry(
+                    "cross_entropy",
+                    "cross entropy, with label smoothing, class weights and logit adjustment",
+                ),
+                LossEntry::of::<Focal>(
+                    "focal",
+                    "focal loss: well-classified images count less; with class weights",
+                ),
+            ],
         )
     }
 }
@@ -188,6 +225,18 @@ impl<L: Loss> Loss for Described<L> {
 
     fn check_classes(&self, classes: usize) -> Result<()> {
         self.loss.check_classes(classes)
+    }
+
+    fn needs_class_counts(&self) -> bool {
+        self.loss.needs_class_counts()
+    }
+
+    fn learn_class_counts(&mut self, counts: &[usize]) {
+        self.loss.learn_class_counts(counts);
+    }
+
+    fn about_imbalance(&self) -> Option<String> {
+        self.loss.about_imbalance()
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

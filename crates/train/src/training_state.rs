@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::callback::StopReason;
 use crate::config::TrainerConfig;
+use crate::loaders::SAMPLER;
 use crate::loss_scale::LossScale;
 use crate::monitor::Measured;
 use crate::parts::Parts;
@@ -149,7 +150,11 @@ impl TrainingState {
                 Some(_) => {}
             }
         }
-        Ok(())
+        let unknown = |what: &&String| what.starts_with(SAMPLER) && !self.data.contains_key(*what);
+        match data.keys().find(unknown) {
+            Some(what) => Err(other(what, &data[what], "not given")),
+            None => Ok(()),
+        }
     }
 
     /// Number of epochs that early stopping must not count when the run goes on with the settings in `now`.

@@ -34,7 +34,7 @@ fn image_name(of: &Path, kind: &str) -> PathBuf {
 }
 
 /// An image on a page: red, green and blue bytes, and a caption.
-struct Shown {
+pub(crate) struct Shown {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
@@ -42,7 +42,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn image(image: Image, caption: impl Into<String>) -> Result<Self> {
+    pub(crate) fn image(image: Image, caption: impl Into<String>) -> Result<Self> {
         let image = in_channels(image, 3)?;
         let (width, height) = (image.width(), image.height());
         Ok(Self { width, height, pixels: image.into_pixels(), caption: caption.into() })
@@ -54,7 +54,12 @@ impl Shown {
     }
 }
 
-fn write_page(shown: &[Shown], columns: usize, title: &str, output: &Path) -> Result<()> {
+pub(crate) fn write_page(
+    shown: &[Shown],
+    columns: usize,
+    title: &str,
+    output: &Path,
+) -> Result<()> {
     let cells: Vec<GridImage<'_>> = shown.iter().map(Shown::cell).collect::<Result<_>>()?;
     Ok(image_grid_png(&cells, columns, title, output)?)
 }

@@ -230,8 +230,9 @@ fn train(
     let is_done = matches!(result.reason, StopReason::Completed | StopReason::EarlyStopped);
     let has_best = folder.best().is_file();
     let tested = test.as_ref().filter(|_| is_done && has_best);
-    let tested = tested
-        .and_then(|test| Tested::measure(folder, test, settings, (registry, device), stop.flag()));
+    let tested = tested.and_then(|test| {
+        Tested::measure(folder, [train, test], settings, (registry, device), stop.flag())
+    });
     if result.reason != StopReason::Interrupted && has_best {
         let history = &result.history;
         let run = report::Run { folder, settings, history, train, val, device, registry };

@@ -9,6 +9,8 @@ mod bad_settings;
 mod browser;
 mod commands;
 mod compare;
+mod data;
+mod data_pack;
 mod disk;
 mod explain;
 mod folders;

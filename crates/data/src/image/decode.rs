@@ -13,7 +13,12 @@ use super::exif::Orientation;
 use super::{Format, Image, ReadOptions, broken, gif, jpeg, tiff};
 use crate::error::{Error, Result};
 
-pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<Image> {
+/// Decodes an image, turned upright if the options say so. Also gives its orientation as stored, and its format.
+pub(super) fn decode(
+    bytes: &[u8],
+    name: &str,
+    options: &ReadOptions,
+) -> Result<(Image, Orientation, Format)> {
     let format = known_format(bytes, name)?;
     let failed = |error: ImageError| broken(name, error.to_string());
     let source = Cursor::new(bytes);
@@ -31,7 +36,8 @@ pub(super) fn decode(bytes: &[u8], name: &str, options: &ReadOptions) -> Result<
         Format::Ico => finish(IcoDecoder::new(source).map_err(failed)?, name, options)?,
         other => return Err(unreadable(other, name)),
     };
-    Ok(if options.exif_orientation { orientation.apply(image) } else { image })
+    let image = if options.exif_orientation { orientation.apply(image) } else { image };
+    Ok((image, orientation, format))
 }
 
 /// The format of these bytes. An error if it is not supported.

@@ -47,6 +47,11 @@ impl Orientation {
         }
     }
 
+    /// Its number in EXIF data. The variants are in the order of these numbers.
+    pub(super) fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
     /// The image turned upright.
     pub(super) fn apply(self, image: Image) -> Image {
         if self == Self::Upright {

@@ -30,7 +30,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::exif::Orientation;
-use super::{Image, ReadOptions, broken};
+use super::{ColorMode, Image, ReadOptions, broken};
 use crate::error::Result;
 use colors::to_rgb;
 pub(super) use colors::{from_inks, from_ycc};
@@ -61,6 +61,17 @@ pub(super) fn decode(
     };
     let image = Image::new(frame.width, frame.height, 3, pixels)?;
     Ok((image, orientation))
+}
+
+/// The kind of colours that the headers before the first scan state.
+pub(super) fn mode(bytes: &[u8]) -> Option<ColorMode> {
+    let mut headers = Headers::new(bytes);
+    headers.next_scan().ok()??;
+    Some(match headers.colors().ok()? {
+        Colors::Grey => ColorMode::Grey,
+        Colors::Rgb | Colors::YCbCr => ColorMode::Rgb,
+        Colors::Cmyk | Colors::Ycck => ColorMode::Cmyk,
+    })
 }
 
 /// Decodes with the second decoder.

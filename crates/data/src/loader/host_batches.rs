@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 use super::LoaderConfig;
 use super::on_device::OnDevice;
 use super::share::Layout;
-use super::source::{HostBatch, Source};
+use super::source::{HostBatch, Pick, Source};
 use super::workers::Workers;
 use crate::error::Result;
 
 /// The samples of the batches of an epoch, and the form of their values.
 pub(super) struct Plan {
     pub(super) source: Arc<Source>,
-    pub(super) order: Vec<usize>,
+    pub(super) picks: Vec<Pick>,
     pub(super) epoch: usize,
     /// Where batches lie in the order.
     pub(super) layout: Layout,
@@ -27,10 +27,11 @@ pub(super) struct Plan {
 impl Plan {
     /// Reads and transforms batch number `batch`, or draws what a device does for it.
     pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
-        let indices = &self.order[self.layout.place(batch)];
+        // A sampler whose order is shorter than it says has empty batches at the end, which are left out.
+        let picks = self.picks.get(self.layout.place(batch)).unwrap_or_default();
         match &self.on_device {
-            Some(on_device) => self.source.draw(self.epoch, indices, on_device),
-            None => self.source.load(self.epoch, indices, self.pixels, stop),
+            Some(on_device) => self.source.draw(self.epoch, picks, on_device),
+            None => self.source.load(self.epoch, picks, self.pixels, stop),
         }
     }
 }

@@ -122,11 +122,6 @@ impl Layout {
             }
         }
     }
-
-    /// The number of the batch, of all processes together, in which the sample at a place of the order is.
-    pub(super) fn batch_at(&self, place: usize) -> usize {
-        (place / self.whole_size()).min(self.whole_batches().saturating_sub(1))
-    }
 }
 
 #[cfg(test)]
@@ -158,7 +153,6 @@ mod tests {
                 assert!(sizes.clone().min() > Some(0), "an empty batch");
                 assert!(sizes.clone().max().unwrap_or(0) - sizes.min().unwrap_or(0) <= 1);
                 assert_eq!(of(0).whole_len(batch), sizes_of(&places));
-                assert!(places.iter().all(|place| of(0).batch_at(place.start) == batch));
                 seen.extend(places.into_iter().flatten());
             }
             let whole = batch_size * ranks;

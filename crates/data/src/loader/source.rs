@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::LoaderConfig;
 use super::cache::Cache;
 use super::on_device::OnDevice;
-use crate::dataset::{Dataset, check_label};
+use crate::dataset::{Dataset, check_index, check_label};
 use crate::error::{Error, Result};
 use crate::random::{self, Generator};
 use crate::transforms::{Compose, PixelStep};
@@ -21,6 +21,28 @@ pub struct Skipped {
     pub name: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// A sample in an epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pick {
+    pub(super) index: usize,
+    /// How often the sample came before in the epoch.
+    pub(super) repeat: u32,
+}
+
+impl Pick {
+    /// The samples of an order. The data set has `samples`.
+    pub(super) fn all(order: Vec<usize>, samples: usize) -> Vec<Self> {
+        let mut shown = vec![0; samples];
+        let pick = |index: usize| {
+            // An index that does not exist is reported when it is read.
+            let repeat =
+                shown.get_mut(index).map_or(0, |shown| std::mem::replace(shown, *shown + 1));
+            Self { index, repeat }
+        };
+        order.into_iter().map(pick).collect()
+    }
 }
 
 /// The data that all workers share.
@@ -96,8 +118,8 @@ impl Source {
         Self { dataset, transform, cache, fingerprint, seed, skip_broken, skipped }
     }
 
-    pub(super) fn sample_rng(&self, epoch: usize, index: usize) -> Generator {
-        random::of_sample(self.seed, epoch, index)
+    pub(super) fn sample_rng(&self, epoch: usize, Pick { index, repeat }: Pick) -> Generator {
+        random::of_sample(self.seed, epoch, index, repeat)
     }
 
     pub(super) fn fingerprint(&self) -> &str {
@@ -114,25 +136,25 @@ impl Source {
     pub(super) fn load(
         &self,
         epoch: usize,
-        indices: &[usize],
+        picks: &[Pick],
         pixels: bool,
         stop: &AtomicBool,
     ) -> Result<HostBatch> {
         let mut images =
             if pixels { Images::Pixels(Vec::new()) } else { Images::Floats(Vec::new()) };
-        let mut samples = Samples::new(indices.len());
-        for &index in indices {
+        let mut samples = Samples::new(picks.len());
+        for &pick in picks {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            match self.append(epoch, index, &mut images, &mut samples) {
+            match self.append(epoch, pick, &mut images, &mut samples) {
                 Err(error) if self.skip_broken && error.is_broken_image() => {
-                    self.note_skipped(index, &error);
+                    self.note_skipped(pick.index, &error);
                 }
                 result => result?,
             }
             if samples.indices.len() == 1 {
-                images.reserve_times(indices.len() - 1);
+                images.reserve_times(picks.len() - 1);
             }
         }
         Ok(HostBatch { values: Values::Images(images), samples })
@@ -141,15 +163,16 @@ impl Source {
     fn append(
         &self,
         epoch: usize,
-        index: usize,
+        pick: Pick,
         images: &mut Images,
         samples: &mut Samples,
     ) -> Result<()> {
-        let dataset = self.dataset.as_ref();
+        let (dataset, index) = (self.dataset.as_ref(), pick.index);
+        check_index(index, dataset.len())?;
         let sample = self.cache.sample(dataset, index)?;
         // Here the name of the sample is still known. A device does not check labels.
         check_label(dataset, index, sample.label, dataset.classes().len())?;
-        let rng = &mut self.sample_rng(epoch, index);
+        let rng = &mut self.sample_rng(epoch, pick);
         let shape = match images {
             Images::Floats(values) => self.transform.append(&sample.image, rng, values),
             Images::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
@@ -161,13 +184,15 @@ impl Source {
     pub(super) fn draw(
         &self,
         epoch: usize,
-        indices: &[usize],
+        picks: &[Pick],
         on_device: &OnDevice,
     ) -> Result<HostBatch> {
-        let (mut steps, mut ends) = (Vec::new(), Vec::with_capacity(indices.len()));
-        let mut samples = Samples::new(indices.len());
-        for &index in indices {
-            let rng = &mut self.sample_rng(epoch, index);
+        let (mut steps, mut ends) = (Vec::new(), Vec::with_capacity(picks.len()));
+        let mut samples = Samples::new(picks.len());
+        for &pick in picks {
+            let index = pick.index;
+            check_index(index, on_device.labels.len())?;
+            let rng = &mut self.sample_rng(epoch, pick);
             let drawn = self.transform.draw(on_device.shape, rng).inspect(|drawn| {
                 steps.extend_from_slice(drawn.as_slice());
                 ends.push(steps.len());
@@ -208,22 +233,7 @@ impl Source {
         skipped.entry(index).or_insert_with(|| Skipped {
             index,
             name: self.dataset.name(index),
-            reason: reason(error),
+            reason: error.reason(),
         });
-    }
-}
-
-/// What is wrong with an image, without its name and the remedy.
-fn reason(error: &Error) -> String {
-    match error {
-        Error::BrokenImage { reason, .. } => reason.clone(),
-        Error::Io { source, .. } => source.to_string(),
-        Error::UnreadableFormat { format, .. } => {
-            format!("it holds {format}, which cannot be read")
-        }
-        Error::TooLarge { width, height, max_pixels, .. } => {
-            format!("{width}x{height} pixels are more than {max_pixels} (`max_pixels`)")
-        }
-        error => error.to_string(),
     }
 }

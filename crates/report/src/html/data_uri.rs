@@ -10,11 +10,11 @@ use crate::image::SMALL;
 use crate::{Error, Result};
 
 /// A photograph is shown in full up to this side length, in pixels.
-pub(super) const LONGEST: u32 = 256;
+pub(crate) const LONGEST: u32 = 256;
 const QUALITY: u8 = 85;
 
 /// An image as a `data:` address. Photographs become JPEG. Small images are stored without loss.
-pub(super) fn data_uri(image: &RgbImage) -> Result<String> {
+pub(crate) fn data_uri(image: &RgbImage) -> Result<String> {
     let (width, height) = image.dimensions();
     let mut bytes = Vec::new();
     let (kind, written) = if width.max(height) <= SMALL {

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::{Error, Result};
 
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("page.html", include_str!("templates/page.html")),
     ("chart.html", include_str!("templates/chart.html")),
     ("run.html", include_str!("templates/run.html")),
     ("comparison.html", include_str!("templates/comparison.html")),
+    ("data_check.html", include_str!("templates/data_check.html")),
     ("classes.html", include_str!("templates/classes.html")),
     ("reliability.html", include_str!("templates/reliability.html")),
     ("page.css", include_str!("templates/page.css")),

@@ -18,7 +18,7 @@ use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
 use crate::gradient_check::GradientCheck;
 use crate::loaders::{check_loaders, data_facts};
-use crate::loss::Loss;
+use crate::loss::{Loss, with_counts_of};
 use crate::loss_scale::LossScale;
 use crate::metrics::Metric;
 use crate::monitor::Measured;
@@ -255,6 +255,7 @@ impl<'a> TrainerBuilder<'a> {
         let mut told = Told::default();
         let loss = self.loss.map_or_else(|| registries.losses.build(&config.loss), Ok)?;
         loss.validate()?;
+        let loss = with_counts_of(loss, train);
         loss.check_classes(classes)?;
         config.loss = told.part("loss", loss.describe());
         let optimizer =

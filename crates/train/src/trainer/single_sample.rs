@@ -23,7 +23,7 @@ impl Trainer<'_> {
         let refused = self.refused_alone(&batch);
         freeze(self.model, &released)?;
         match refused? {
-            Some(source) => Err(self.single_sample(Some(self.train.dataset().len()), source)),
+            Some(source) => Err(self.single_sample(Some(self.train.samples_per_epoch()), source)),
             None => Ok(()),
         }
     }
@@ -33,7 +33,7 @@ impl Trainer<'_> {
         match self.refused_alone(batch) {
             Ok(Some(source)) => {
                 let is_whole = self.lonely_batch().is_some();
-                let samples = is_whole.then(|| self.train.dataset().len());
+                let samples = is_whole.then(|| self.train.samples_per_epoch());
                 self.single_sample(samples, source)
             }
             _ => error,
@@ -46,7 +46,7 @@ impl Trainer<'_> {
 
     /// The number of the one-sample batch that each epoch has, if there is one.
     fn lonely_batch(&self) -> Option<usize> {
-        let (samples, size) = (self.train.dataset().len(), self.train.config().batch_size);
+        let (samples, size) = (self.train.samples_per_epoch(), self.train.config().batch_size);
         let (all, used) = (self.train.batches_per_epoch(), self.batches());
         match size {
             1 => Some(0),

@@ -35,7 +35,7 @@ impl Trainer<'_> {
     pub(super) fn train_epoch(&mut self, session: &mut Session<'_>) -> Result<Option<StopReason>> {
         let epoch = self.position.epoch;
         let left = self.batches().saturating_sub(self.position.batch);
-        let numbers = BatchNumbers::new(self.train, epoch - 1);
+        let mut numbers = BatchNumbers::new(self.train, epoch - 1, self.position.batch);
         let mut clock = Instant::now();
         for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
             match batch {

@@ -26,7 +26,7 @@ const SYSTEM_FILES: [&str; 5] =
     ["Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "imageNotFound.gif"];
 
 /// The split that a folder of this name usually contains, in any case. `None` for other names.
-pub(super) fn split_called(name: &str) -> Option<Split> {
+pub(crate) fn split_called(name: &str) -> Option<Split> {
     Some(match name.to_lowercase().as_str() {
         "train" | "training" => Split::Train,
         "val" | "valid" | "validation" | "dev" => Split::Val,
@@ -36,12 +36,12 @@ pub(super) fn split_called(name: &str) -> Option<Split> {
 }
 
 /// Whether a program created this folder. Its images may be copies of others, so it is skipped.
-pub(super) fn is_system_folder(path: &Path) -> bool {
+pub(crate) fn is_system_folder(path: &Path) -> bool {
     is_hidden_or(path, &SYSTEM_FOLDERS)
 }
 
 /// Whether a program created this file. For instance, `._photo.jpg` contains no photo.
-pub(super) fn is_system_file(path: &Path) -> bool {
+pub(crate) fn is_system_file(path: &Path) -> bool {
     is_hidden_or(path, &SYSTEM_FILES)
 }
 
@@ -52,7 +52,7 @@ fn is_hidden_or(path: &Path, names: &[&str]) -> bool {
 
 /// The name of a class. File systems store accents composed (`é`) or decomposed (`e` and an accent, as macOS
 /// does). Both give the same name.
-pub(super) fn class_name(folder: &str) -> String {
+pub(crate) fn class_name(folder: &str) -> String {
     folder.nfc().collect()
 }
 

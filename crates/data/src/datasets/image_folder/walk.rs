@@ -92,7 +92,7 @@ impl Walk<'_> {
 
 /// The kind of a directory entry. Links are followed.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Folder,
     File(Metadata),
     /// A link whose target does not exist.
@@ -102,7 +102,7 @@ pub(super) enum Entry {
 }
 
 /// The entries of a folder, in no particular order.
-pub(super) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
     entries
         .map(|entry| {
