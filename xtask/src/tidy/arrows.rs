@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("candle-vision-test-support", &[]),
     ("candle-vision-registry", &[]),
     ("candle-vision-files", &[]),
+    ("candle-vision-distributed", &[]),
     ("candle-vision-kernels", &[]),
     ("candle-vision-ops", &["candle-vision-kernels"]),
     ("candle-vision-data", &["candle-vision-registry"]),
@@ -21,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "candle-vision-models",
             "candle-vision-registry",
             "candle-vision-files",
+            "candle-vision-distributed",
         ],
     ),
     (
@@ -44,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "candle-vision-explain",
             "candle-vision-report",
             "candle-vision-registry",
+            "candle-vision-distributed",
         ],
     ),
     ("candle-vision-recipe", &["candle-vision", "candle-vision-fetch"]),

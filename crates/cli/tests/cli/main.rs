@@ -21,6 +21,7 @@ mod many_images;
 mod memory;
 mod networks;
 mod probe;
+mod ranks;
 mod report;
 mod resume;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,175 @@
+//! `train --distributed`: several processes that `mpirun` starts, and what is said where they cannot work together.
+
+use crate::support::{Finished, Place};
+
+/// `train --recipe small.toml` in a process that finds these variables.
+fn small(place: &Place, args: &[&str], variables: &[(&str, &str)]) -> Finished {
+    let args = [&["train", "--recipe", "small.toml"], args].concat();
+    let mut command = place.command(&args);
+    command.envs(variables.iter().copied());
+    Finished::of(&command.output().expect("the program starts"))
+}
+
+#[test]
+fn what_cannot_work_together_is_said_in_one_line() {
+    let place = Place::new();
+    let distributed = ["--distributed"].as_slice();
+    small(&place, distributed, &[])
+        .fails(&["--distributed needs processes that a launcher started"]);
+    let torchrun = [("RANK", "0"), ("WORLD_SIZE", "2")];
+    small(&place, distributed, &torchrun)
+        .fails(&["not how ranks reach each other; start them by MPI: `mpirun -n 2"]);
+    small(&place, &[], &torchrun)
+        .fails(&["each of them would train the same run; add --distributed"]);
+    small(&place, distributed, &[("RANK", "0"), ("WORLD_SIZE", "0")])
+        .fails(&["RANK is 0 and WORLD_SIZE is 0"]);
+    small(&place, &[], &[("RANK", "first"), ("WORLD_SIZE", "2")])
+        .fails(&["RANK is `first`, which is no number"]);
+    assert!(!place.path("runs").exists());
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_program_without_mpi_says_how_to_build_one_with_it() {
+    let variables = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")];
+    small(&Place::new(), &["--distributed"], &variables)
+        .fails(&["built without MPI; build it with the cargo feature `mpi`"]);
+}
+
+#[cfg(feature = "mpi")]
+mod with_mpi {
+    use std::process::{Command, Output};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const NETWORK: &str = r#"
+[data]
+source = "insects"
+batch_size = 8
+train_images = 48
+val_images = 20
+image_size = 32
+train = [{ op = "random_horizontal_flip" }, { op = "to_tensor" }]
+eval = [{ op = "to_tensor" }]
+
+[model]
+architecture = "resnet20_cifar"
+image_size = 32
+
+[training]
+epochs = 2
+optimizer = { name = "sgd", lr = 0.0002, momentum = 0.9 }
+distributed = { batch_norm = "synchronised" }
+"#;
+
+    /// `None`, with a line that says so, where there is no `mpirun`.
+    fn on_ranks(place: &Place, ranks: usize, args: &[&str]) -> Option<(Output, Duration)> {
+        let started = Instant::now();
+        let output = Command::new("mpirun")
+            .args(["-n", &ranks.to_string(), "--oversubscribe"])
+            .args(["--mca", "mpi_yield_when_idle", "1"])
+            .arg(env!("CARGO_BIN_EXE_candle-vision"))
+            .args(["train", "--distributed", "--device", "cpu"])
+            .args(args)
+            .current_dir(place.path(""))
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+            .env("RAYON_NUM_THREADS", "1")
+            .output();
+        match output {
+            Ok(output) => Some((output, started.elapsed())),
+            Err(error) => {
+                eprintln!("skipped: there is no mpirun ({error})");
+                None
+            }
+        }
+    }
+
+    fn text(output: &Output) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        text(&output.stdout) + &text(&output.stderr)
+    }
+
+    /// Of the network's tensors. Rounding alone makes such differences grow: at ten times this rate, convolutions by another
+    /// algorithm (`conv.exact`) give 5e-4.
+    fn largest_difference(place: &Place, a: &str, b: &str) -> f32 {
+        let (a, b) = (place.tensors(a), place.tensors(b));
+        let of_network = a.iter().filter(|(name, _)| !name.starts_with("optimizer"));
+        let differences = of_network
+            .flat_map(|(name, values)| values.iter().zip(&b[name]).map(|(a, b)| (a - b).abs()));
+        differences.fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn ranks_train_what_one_process_trains_and_go_on_in_other_numbers() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK);
+        let one = ["train", "--recipe", "net.toml", "--batch-size", "16", "--name", "one"];
+        place.run(&one).succeeds();
+        let two = ["--recipe", "net.toml", "--name", "two"];
+        let Some((output, _)) = on_ranks(&place, 2, &two) else { return };
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("a batch has 16 images, 8 on each rank"), "{said}");
+        // Rank 0 alone speaks; the other writes to its file.
+        assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
+        let log = place.read("runs/two/001/rank-1.log");
+        assert!(log.starts_with("rank 1 of 2 on ") && log.contains("epoch 2/2"), "{log}");
+        let difference = largest_difference(
+            &place,
+            "runs/one/001/last.safetensors",
+            "runs/two/001/last.safetensors",
+        );
+        assert!(difference < 5e-5, "{difference:.1e}");
+
+        // Two more epochs, on four ranks and on one.
+        let (output, _) =
+            on_ranks(&place, 4, &["--resume", "runs/two/001", "--epochs", "4"]).expect("MPI");
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(text(&output).contains("16 images, 4 on each rank"), "{}", text(&output));
+        let args = ["train", "--resume", "runs/one/001", "--epochs", "4"];
+        place.run(&args).succeeds();
+        let difference = largest_difference(
+            &place,
+            "runs/one/001/last.safetensors",
+            "runs/two/001/last.safetensors",
+        );
+        assert!(difference < 1e-4, "{difference:.1e}");
+
+        let (output, _) =
+            on_ranks(&place, 3, &["--resume", "runs/two/001", "--epochs", "5"]).expect("MPI");
+        let said = text(&output);
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("have 16 images, which 3 processes cannot share evenly"), "{said}");
+        assert!(said.contains("go on with 1, 2, 4, 8, 16 processes"), "{said}");
+    }
+
+    #[test]
+    fn a_rank_that_fails_ends_the_job_with_its_name_and_reason() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK);
+        // As if one computer had another file: the ranks read different recipes.
+        place.write("other.toml", NETWORK.replace("0.0002", "0.02"));
+        let script = "if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then exec \"$0\" train --distributed --device cpu --recipe other.toml; \
+                      else exec \"$0\" train --distributed --device cpu --recipe net.toml; fi";
+        let output = Command::new("mpirun")
+            .args(["-n", "2", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1"])
+            .args(["sh", "-c", script, env!("CARGO_BIN_EXE_candle-vision")])
+            .current_dir(place.path(""))
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+            .output();
+        let Ok(output) = output else { return };
+        let said = text(&output);
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("rank 1 differs from rank 0 in `training.optimizer`"), "{said}");
+
+        // A loss that is not finite ends all ranks at once.
+        place.write("wild.toml", NETWORK.replace("0.0002", "1e30"));
+        let (output, time) = on_ranks(&place, 2, &["--recipe", "wild.toml"]).expect("MPI");
+        let said = text(&output);
+        assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
+        assert!(said.contains("error: rank "), "{said}");
+    }
+}
