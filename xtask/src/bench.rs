@@ -9,6 +9,8 @@ mod environment;
 mod host;
 mod jobs;
 mod measurement;
+mod pack;
+mod programs;
 mod report;
 mod rounds;
 mod table;
@@ -25,6 +27,7 @@ use crate::cuda::{self, Device, DeviceArguments};
 use crate::misuse::Misuse;
 use contestant::{Contestant, Limits, Program};
 use environment::Environment;
+use programs::Origin;
 use report::{JobReport, Report};
 
 /// What the bench is about.
@@ -42,6 +45,10 @@ enum Group {
     Explain,
     /// The host's part of a card's steps, on an emulated card that computes nothing (no PyTorch)
     Host,
+    /// From the start of a process to its first result, with an empty and a filled cache of the driver
+    Start,
+    /// The tutorial's whole run on CIFAR-10 (40 epochs); needs CANDLE_VISION_DATA and a card
+    Tutorial,
     /// From JPEG files to batches; needs CANDLE_VISION_DATA
     Data,
 }
@@ -64,15 +71,23 @@ With --device cuda other jobs run, in sizes for a card, in TF32 and in bf16 (PyT
 with all of the machine's threads. A card is given its work ahead, so ten steps are timed together. The \
 table has a line for each side: milliseconds a step, images a second, and the ratio to this project. \
 Jobs called `..._loaded` train on what a loader makes of images of noise in memory; `waiting` is the \
-share of their time that they take longer than the same job without a loader. Without --device, the \
-card is taken where a CUDA toolkit and a driver are found.
+share of their time that they take longer than the same job without a loader. This project repeats its \
+training steps from a captured one, as its trainer does; `ours_plain` asks for them one by one. PyTorch \
+runs eager, channels-last, compiled (--compile), compiled with mode=\"reduce-overhead\" (--compile), and \
+with the whole step captured as a CUDA graph. `side/ours` is the time of a side over that of `ours`. \
+`start` is the time from the start of a process until its first result. Without --device, the card is \
+taken where a CUDA toolkit and a driver are found.
+
+--pack DIR gathers everything in a folder. Copy it to a machine with a card that has no cargo, and run \
+`bash DIR/run.sh --python PYTHON` there: it looks for CUDA's libraries, runs the tests of the ops, then \
+the bench, and writes bench.json and the table (bench.txt) into the current folder.
 
 The exit code is 1 if a job failed on either side; the others are measured and shown all the same.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MEANING)]
 pub(crate) struct Arguments {
-    /// What to measure; without it, everything but `ops` and `families`
+    /// What to measure; without it, everything but `ops`, `families`, `host` and `tutorial`
     #[arg(value_enum)]
     group: Option<Group>,
     /// Only jobs with this in their name, for instance `vit`
@@ -86,8 +101,8 @@ pub(crate) struct Arguments {
     /// Make the jobs for a card so small that a CPU manages them, to try them out
     #[arg(long)]
     tiny: bool,
-    /// Also try torch.compile: on inference, with freezing, and on a card in training too; it takes a
-    /// minute a run to start
+    /// Also try torch.compile: on inference, with freezing, and on a card in training and with
+    /// mode="reduce-overhead" too; it takes a minute a run to start
     #[arg(long, requires = "python")]
     compile: bool,
     /// Threads of every process [default: 1; with a card, as many as there are]
@@ -102,6 +117,13 @@ pub(crate) struct Arguments {
     /// Write everything to this file as JSON: each run, the machine, the versions
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure nothing, but build for cards and gather the programs and a script in this folder, for a
+    /// machine without cargo
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["group", "json", "packed"])]
+    pack: Option<PathBuf>,
+    /// Take the programs from such a folder and build nothing; its script calls this program so
+    #[arg(long, value_name = "DIR")]
+    packed: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -112,6 +134,15 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(folder) = &arguments.pack {
+        pack::gather(folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.packed.is_some() && matches!(arguments.group, Some(Group::Ops | Group::Host)) {
+        let message =
+            "`bench ops` and `bench host` build what they measure: a pack does not have it";
+        return Err(Misuse(message.to_owned()).into());
+    }
     match arguments.group {
         Some(Group::Ops) => run_ops(arguments),
         Some(Group::Host) => host::run(arguments.only.as_deref(), arguments.seconds),
@@ -138,9 +169,11 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     check_folder_of(arguments.json.as_deref())?;
     // Errors of the Python setup are found before the build, which takes minutes.
     let python = arguments.python.as_deref();
-    let mut environment = Environment::of_this_machine(python)?;
+    let origin = arguments.packed.clone().map_or(Origin::Repository, Origin::Pack);
+    let script = origin.torch_jobs();
+    let mut environment = Environment::of_this_machine(python, &script, origin.built_with()?)?;
     let wanted = arguments.device.device();
-    let program = cuda::build(&JOBS_BENCH, &wanted, python)?;
+    let program = origin.jobs(&wanted, python)?;
     let device = chosen(&wanted, program.cuda);
     let on_card = device != Device::Cpu;
     if on_card {
@@ -153,7 +186,7 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
         let message = if in_group {
             "no job of this group has this in its name"
         } else {
-            "this group has jobs for the CPU alone: use --device cpu, without --tiny"
+            "this group has no jobs for this device; `data` and `families` have some for the CPU, `start` and `tutorial` for cards"
         };
         return Err(Misuse(message.to_owned()).into());
     }
@@ -166,8 +199,8 @@ fn run_jobs(arguments: &Arguments, group: Option<Group>) -> Result<ExitCode> {
     let mut reports = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
         eprintln!("bench: {} ({} of {}): {}", job.name, index + 1, jobs.len(), job.what);
-        let contestants = contestants(arguments, &program, job);
-        let mut start = |contestant: &Contestant| contestant.run(job.name, &limits);
+        let contestants = contestants(arguments, &program, &script, job);
+        let mut start = |contestant: &Contestant| contestant.run(job, &limits);
         let entries = rounds::take_turns(contestants, usize::from(arguments.runs), &mut start);
         reports.push(JobReport::new(job, entries));
     }
@@ -206,15 +239,22 @@ fn check_folder_of(file: Option<&Path>) -> Result<()> {
 }
 
 /// The sides of a job: this project first, then each mode of PyTorch.
-fn contestants(arguments: &Arguments, jobs: &cuda::Program, job: &jobs::Job) -> Vec<Contestant> {
-    let ours = Contestant { mode: None, program: Program::Jobs(jobs.clone()) };
+fn contestants(
+    arguments: &Arguments,
+    jobs: &cuda::Program,
+    script: &Path,
+    job: &jobs::Job,
+) -> Vec<Contestant> {
+    let own_modes = job.own_modes().iter().copied().map(Some);
+    let ours = std::iter::once(None).chain(own_modes);
+    let ours = ours.map(|mode| Contestant { mode, program: Program::Jobs(jobs.clone()) });
     let torch = arguments.python.iter().flat_map(|python| {
         job.modes(arguments.compile).map(|mode| Contestant {
             mode: Some(mode),
-            program: Program::Torch { python: python.clone() },
+            program: Program::Torch { python: python.clone(), script: script.to_path_buf() },
         })
     });
-    std::iter::once(ours).chain(torch).collect()
+    ours.chain(torch).collect()
 }
 
 #[cfg(test)]

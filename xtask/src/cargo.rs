@@ -94,6 +94,54 @@ pub(crate) fn build_release(executable: &Executable, options: &BuildOptions) -> 
     let Executable { package, name, selection } = executable;
     let mut build = cargo();
     build.args(["build", "--release", "--package", package]).args(*selection);
+    let built = built(build, options, package)?;
+    let found = built.into_iter().rfind(|artifact| artifact.target.name == *name);
+    let found = found.with_context(|| format!("cargo built no executable called `{name}`"))?;
+    Ok(found.executable)
+}
+
+/// A test that was built and not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Test {
+    /// The folder of its package.
+    pub(crate) package: PathBuf,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// Builds tests of packages, and shows cargo's progress on stderr. `names` are those of all the packages together.
+pub(crate) fn build_tests(
+    packages: &[&str],
+    names: &[&str],
+    options: &BuildOptions,
+) -> Result<Vec<Test>> {
+    let mut build = cargo();
+    build.args(["test", "--no-run"]);
+    build.args(packages.iter().flat_map(|package| ["--package", package]));
+    build.args(names.iter().flat_map(|name| ["--test", name]));
+    let built = built(build, options, &packages.join("`, `"))?;
+    let test = |Artifact { target, manifest_path, executable }: Artifact| {
+        let package = manifest_path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Test { package, name: target.name, path: executable }
+    };
+    Ok(built.into_iter().map(test).collect())
+}
+
+/// An executable among cargo's messages.
+#[derive(Debug, Deserialize)]
+struct Artifact {
+    target: Target,
+    manifest_path: PathBuf,
+    executable: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// The executables that a build makes. `what` is built, for the error.
+fn built(mut build: Command, options: &BuildOptions, what: &str) -> Result<Vec<Artifact>> {
     if !options.features.is_empty() {
         build.args(["--features", &options.features.join(",")]);
     }
@@ -101,34 +149,20 @@ pub(crate) fn build_release(executable: &Executable, options: &BuildOptions) -> 
     build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let mut build = build.spawn().context("cannot start cargo")?;
     let stdout = build.stdout.take().context("cargo has no output")?;
-    let mut found = None;
+    let mut found = Vec::new();
     for line in BufReader::new(stdout).lines() {
-        let line = line.context("cannot read cargo's output")?;
-        found = path_in(&line, name).or(found);
+        found.extend(artifact(&line.context("cannot read cargo's output")?));
     }
     let status = build.wait().context("cannot wait for cargo")?;
     if !status.success() {
-        bail!("`{package}` does not build, see cargo's messages above");
+        bail!("`{what}` does not build, see cargo's messages above");
     }
-    found.with_context(|| format!("cargo built no executable called `{name}`"))
+    Ok(found)
 }
 
-/// The path of the executable in one of cargo's messages, if the message is about the target `name`.
-fn path_in(message: &str, name: &str) -> Option<PathBuf> {
-    #[derive(Deserialize)]
-    struct Message {
-        reason: String,
-        target: Option<Target>,
-        executable: Option<PathBuf>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-    }
-    let message: Message = serde_json::from_str(message).ok()?;
-    let is_wanted = message.reason == "compiler-artifact"
-        && message.target.is_some_and(|target| target.name == name);
-    message.executable.filter(|_| is_wanted)
+/// The executable that one of cargo's messages is about. Libraries and build scripts have none.
+fn artifact(message: &str) -> Option<Artifact> {
+    serde_json::from_str(message).ok()
 }
 
 /// Runs a step of `cargo xtask check`. Returns whether it succeeded.
@@ -153,20 +187,20 @@ mod tests {
 
     #[test]
     fn the_executable_is_found_among_cargo_s_messages() {
-        let message = |reason: &str, name: &str, executable: &str| {
+        let message = |name: &str, executable: &str| {
             format!(
-                r#"{{"reason":"{reason}","target":{{"kind":["bin"],"name":"{name}"}},"executable":{executable}}}"#
+                r#"{{"reason":"compiler-artifact","manifest_path":"/crates/cli/Cargo.toml","target":{{"kind":["bin"],"name":"{name}"}},"executable":{executable}}}"#
             )
         };
-        let path = r#""/elsewhere/release/candle-vision""#;
-        let executable = |message: &str| path_in(message, "candle-vision");
-        let found = executable(&message("compiler-artifact", "candle-vision", path));
-        assert_eq!(found, Some(PathBuf::from("/elsewhere/release/candle-vision")));
+        let found = artifact(&message("candle-vision", r#""/elsewhere/release/candle-vision""#));
+        let found = found.unwrap();
+        assert_eq!(found.executable, Path::new("/elsewhere/release/candle-vision"));
+        assert_eq!(found.target.name, "candle-vision");
+        assert_eq!(found.manifest_path, Path::new("/crates/cli/Cargo.toml"));
         // The library of the same name has no executable.
-        assert_eq!(executable(&message("compiler-artifact", "candle-vision", "null")), None);
-        assert_eq!(executable(&message("compiler-artifact", "xtask", path)), None);
-        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
-        assert_eq!(executable("not json"), None);
+        assert!(artifact(&message("candle-vision", "null")).is_none());
+        assert!(artifact(r#"{"reason":"build-finished","success":true}"#).is_none());
+        assert!(artifact("not json").is_none());
     }
 
     #[test]

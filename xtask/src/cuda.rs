@@ -43,6 +43,11 @@ impl Program {
         Self { path, variables: Vec::new(), cuda: false }
     }
 
+    /// A program for cards that is started in an environment with the libraries it needs.
+    pub(crate) fn for_cards(path: PathBuf) -> Self {
+        Self { path, variables: Vec::new(), cuda: true }
+    }
+
     /// The command that starts the program. The caller adds arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
@@ -82,6 +87,21 @@ pub(crate) fn build(
         }
         Err(reason) => bail!(reason),
     }
+}
+
+/// The options of a build for cards that are elsewhere. Reports on stderr which toolkit is used.
+///
+/// # Errors
+/// If there is no toolkit.
+pub(crate) fn options_for_elsewhere() -> Result<BuildOptions> {
+    // The cards of this machine do not matter, nor does its driver.
+    let machine = Machine { driver_cuda: None, capability: None, ..Machine::of_this() };
+    let Choice { build, said } = choose(&Device::Cuda(None), &machine)?;
+    if let Some(said) = said {
+        eprintln!("cuda: {said}");
+    }
+    let Build::Cuda(toolkit) = build else { bail!("no CUDA toolkit was chosen") };
+    Ok(BuildOptions { features: &["cuda"], variables: variables(&toolkit, &machine) })
 }
 
 fn build_for_cpu(executable: &Executable) -> Result<Program> {

@@ -53,7 +53,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: InspectCommand,
     },
-    /// Look at image data: what is wrong with a folder, what augmentation makes of its images
+    /// Work on image data: what is wrong with a folder, what augmentation makes of its images, packing
     Data {
         #[command(subcommand)]
         command: DataCommand,

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use candle_vision::Classifier;
 use candle_vision::data::Image;
 
+use crate::out_of_memory::unless_full;
 use crate::read_options::with_remedy;
 use crate::say;
 
@@ -42,7 +43,7 @@ pub(crate) fn input(classifier: &Classifier, path: &Path) -> Result<(Image, Tens
 /// names it and the others go on. Returns whether there was no such image.
 ///
 /// # Errors
-/// The errors of `show`.
+/// The errors of `show`, and if the device's memory is too small.
 pub(crate) fn in_batches<T>(
     classifier: &Classifier,
     paths: &[PathBuf],
@@ -88,15 +89,17 @@ fn results<T>(
 ) -> Result<Vec<Result<T>>> {
     if group.len() > 1 {
         let tensors: Vec<&Tensor> = group.iter().map(|input| &input.tensor).collect();
-        if let Ok(results) = compute(&Tensor::cat(&tensors, 0)?) {
-            return Ok(results.into_iter().map(Ok).collect());
+        match compute(&Tensor::cat(&tensors, 0)?) {
+            Ok(results) => return Ok(results.into_iter().map(Ok).collect()),
+            Err(error) => drop(unless_full(error, group.len())?),
         }
     }
-    let alone = |input: &Input<'_>| {
-        let results = compute(&input.tensor).with_context(|| {
-            format!("`{}` cannot be shown to the network", input.path.display())
-        })?;
-        results.into_iter().next().context("the network gave no answer")
+    let alone = |input: &Input<'_>| match compute(&input.tensor) {
+        Ok(results) => Ok(results.into_iter().next().context("the network gave no answer")),
+        Err(error) => {
+            let of_image = format!("`{}` cannot be shown to the network", input.path.display());
+            Ok(Err(unless_full(error, 1)?.context(of_image)))
+        }
     };
-    Ok(group.iter().map(alone).collect())
+    group.iter().map(alone).collect()
 }

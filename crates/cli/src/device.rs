@@ -1,20 +1,29 @@
 //! The device that a command runs on.
 
+use std::sync::OnceLock;
+
 use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::models::Precision;
-use candle_vision::ops::{Translation, cuda_device, load_kernels};
+use candle_vision::ops::{
+    Translation, cuda_device, cuda_device_count, limit_card_memory, load_kernels,
+};
 use clap::Args;
 
+use crate::machine_memory::Bytes;
 use crate::say;
 
-/// The flag that chooses it, the same for every command.
+/// The flags that choose it, the same for every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeviceArgs {
     /// auto, cpu, cuda or cuda:N, cards counted from 0; auto is the first CUDA card that can be used,
     /// else the CPU
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    /// Most memory of the card to take for tensors and graphs, for instance 8GiB [default: all that is
+    /// free]
+    #[arg(long, value_name = "SIZE")]
+    device_memory: Option<Bytes>,
 }
 
 impl DeviceArgs {
@@ -23,21 +32,38 @@ impl DeviceArgs {
         &self.device
     }
 
+    /// What --device-memory says.
+    pub(crate) fn memory(&self) -> Option<Bytes> {
+        self.device_memory
+    }
+
     /// Opens the device.
     ///
     /// # Errors
-    /// If there is no such device, support for it was not built in, or the driver refuses it.
+    /// If there is no such device, support for it was not built in, the driver refuses it or its limit, or a limit was given
+    /// for the CPU.
     pub(crate) fn open(&self) -> Result<Device> {
         match parse(&self.device)? {
+            Wanted::Cpu if self.device_memory.is_some() => bail!(
+                "--device-memory limits a card's memory, and --device cpu is none; `train --memory SIZE` is for both"
+            ),
             Wanted::Cpu => Ok(Device::Cpu),
-            Wanted::Auto => Ok(first_card_or_cpu()),
-            Wanted::Cuda(ordinal) if is_built_in() => cuda(ordinal),
+            Wanted::Auto => Ok(first_card_or_cpu(self.device_memory)),
+            Wanted::Cuda(ordinal) if is_built_in() => cuda(ordinal, self.device_memory),
             Wanted::Cuda(_) => bail!(
                 "this program was built without CUDA; build it with the cargo feature `cuda`, as \
                  `cargo xtask experiment NAME --cuda` does, or use --device cpu"
             ),
         }
     }
+}
+
+/// The limit of the card's memory that this process set, which lasts until its end.
+static LIMIT: OnceLock<Bytes> = OnceLock::new();
+
+/// The limit of the card's memory, if there is one.
+pub(crate) fn limit() -> Option<Bytes> {
+    LIMIT.get().copied()
 }
 
 /// A device that need not be there.
@@ -87,18 +113,26 @@ fn is_built_in() -> bool {
     candle_core::utils::cuda_is_available()
 }
 
-fn first_card_or_cpu() -> Device {
+fn first_card_or_cpu(limit: Option<Bytes>) -> Device {
     if !is_built_in() {
         return Device::Cpu;
     }
-    cuda(0).unwrap_or_else(|error| {
+    cuda(0, limit).unwrap_or_else(|error| {
         say::note(format_args!("{}; running on the CPU", say::one_line(&error)));
         Device::Cpu
     })
 }
 
-fn cuda(ordinal: usize) -> Result<Device> {
+fn cuda(ordinal: usize, limit: Option<Bytes>) -> Result<Device> {
+    // If the driver does not say how many there are, it says why when one is opened.
+    if let Some(count) = cuda_device_count().ok().filter(|count| ordinal >= *count) {
+        bail!("there is no CUDA card {ordinal}: {}", cards(count));
+    }
     let opened = cuda_device(ordinal).and_then(|device| {
+        if let Some(limit) = limit {
+            limit_card_memory(&device, limit.0 as u64)?;
+            let _ = LIMIT.set(limit);
+        }
         load_kernels(&device, |translation| say::note(of_first_start(translation)))?;
         Ok(device)
     });
@@ -106,6 +140,15 @@ fn cuda(ordinal: usize) -> Result<Device> {
         let remedy = remedy(&format!("{error:#}"));
         error.context(format!("CUDA card {ordinal} cannot be used: {remedy}"))
     })
+}
+
+/// The cards that can be asked for.
+fn cards(count: usize) -> String {
+    match count {
+        0 => "this process sees none; look at `nvidia-smi -L` and CUDA_VISIBLE_DEVICES".to_owned(),
+        1 => "there is one, cuda:0".to_owned(),
+        _ => format!("there are {count}, cuda:0 to cuda:{}", count - 1),
+    }
 }
 
 /// Explains why the first start on a machine takes long.
@@ -172,6 +215,21 @@ mod tests {
             assert!(error.contains("auto, cpu, cuda or cuda:N"), "{error}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_cpu_is_no_card_with_a_limit() {
+        let device_memory = Some(Bytes(1 << 30));
+        let args = DeviceArgs { device: "cpu".to_owned(), device_memory };
+        let error = args.open().expect_err("a CPU").to_string();
+        assert!(error.contains("--device-memory") && error.contains("--memory SIZE"), "{error}");
+    }
+
+    #[test]
+    fn the_cards_to_choose_from_are_named() {
+        assert!(cards(0).contains("CUDA_VISIBLE_DEVICES"));
+        assert_eq!(cards(1), "there is one, cuda:0");
+        assert_eq!(cards(4), "there are 4, cuda:0 to cuda:3");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn main_with(registry: Registry) -> ExitCode {
         // A reader of only the beginning (`candle-vision summary resnet18 | head`) got what they asked for.
         Err(error) if say::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say::error(&error);
+            say::error(&out_of_memory::of_command(error));
             ExitCode::FAILURE
         }
     }

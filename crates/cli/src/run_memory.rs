@@ -2,15 +2,16 @@
 //! takes what fits.
 
 use anyhow::{Result, bail};
-use candle_core::{Device, DeviceLocation};
+use candle_core::Device;
 use candle_vision::Registry;
 use candle_vision::data::DataLoader;
 use candle_vision::models::memory::{MeasuredGraph, MemoryConfig, MemoryEstimate, SAFE_SHARE};
 use candle_vision::models::{Model, Parameter, Precision};
+use candle_vision::ops::card_memory;
 use candle_vision_recipe::{BatchSize, OpenedRun, Settings};
 
 use crate::machine_memory::{self, Bytes};
-use crate::say;
+use crate::{device, say};
 
 /// The batches of a run whose memory cannot be estimated.
 const WITHOUT_ESTIMATE: usize = 32;
@@ -31,7 +32,7 @@ pub(crate) fn settle_batch_size(
         return Ok(());
     }
     let images = opened.train.dataset().len();
-    let limit = limit.map(|bytes| bytes.0).or_else(|| left_for(opened, device));
+    let limit = within_limits(opened, device, limit);
     let measured = measured(opened, settings, registry, device)?;
     let (fitting, why) = match (measured, limit) {
         (Some((graph, config)), Some(limit)) => {
@@ -72,18 +73,19 @@ pub(crate) fn check(
     };
     let Some(estimate) = graph.estimate(&config) else { return Ok(()) };
     say::note(format_args!("memory: about {}", in_one_line(&estimate)));
-    let Some(limit) = limit.map(|bytes| bytes.0).or_else(|| left_for(opened, device)) else {
-        return Ok(());
-    };
+    let Some(limit) = within_limits(opened, device, limit) else { return Ok(()) };
     if estimate.total() <= limit {
         return Ok(());
     }
     let (total, limit_shown) = (Bytes(estimate.total()), Bytes(limit));
     let batch = config.batch;
-    let remedy = match graph.largest_batch(&config, limit).filter(|largest| *largest < batch) {
+    let mut remedy = match graph.largest_batch(&config, limit).filter(|largest| *largest < batch) {
         Some(largest) => format!("try `--batch-size {largest}`"),
         None => "take a smaller network or smaller images".to_owned(),
     };
+    if device::limit().is_some_and(|bytes| bytes.0 == limit) {
+        remedy += " or a larger --device-memory";
+    }
     bail!("batches of {batch} images take about {total}, but there are {limit_shown}; {remedy}")
 }
 
@@ -181,15 +183,19 @@ fn cached(loader: &DataLoader) -> usize {
     (of_image * set.len()).min(loader.config().cache_bytes)
 }
 
-/// What the device has for this run: what is left there, and what the run's images take of it already.
-fn left_for(opened: &OpenedRun, device: &Device) -> Option<usize> {
-    left_on(device).map(|left| left + opened.bytes_on_device())
+/// The memory that a run may take: `asked`, or else what the device has left and the run's images already take of it, and on
+/// a card not more than its limit.
+fn within_limits(opened: &OpenedRun, device: &Device, asked: Option<Bytes>) -> Option<usize> {
+    let Some(Bytes(asked)) = asked else {
+        return left_on(device).map(|left| left + opened.bytes_on_device());
+    };
+    Some(device::limit().map_or(asked, |limit| asked.min(limit.0)))
 }
 
 fn left_on(device: &Device) -> Option<usize> {
-    match device.location() {
-        DeviceLocation::Cpu => machine_memory::for_this_process(),
-        DeviceLocation::Cuda { gpu_id } => machine_memory::of_card(gpu_id),
-        DeviceLocation::Metal { .. } => None,
+    if device.is_cpu() {
+        return machine_memory::for_this_process();
     }
+    // The driver's own tool may count the cards in another order than the driver does.
+    Some(card_memory(device)?.available() as usize)
 }

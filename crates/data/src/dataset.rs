@@ -92,6 +92,27 @@ pub trait Dataset: Send + Sync {
         self.sample(index).map_or(u32::MAX, |sample| sample.label)
     }
 
+    /// All labels of sample `index`, if a sample may have several ([`Dataset::is_multi_label`]).
+    ///
+    /// The default is [`Dataset::label`] alone. [`multi_hot`] makes targets of these labels for a loss.
+    fn label_set(&self, index: usize) -> Vec<u32> {
+        vec![self.label(index)]
+    }
+
+    /// Whether a sample may have several labels or none. Then [`Dataset::label`] is the first of them, or 0.
+    fn is_multi_label(&self) -> bool {
+        false
+    }
+
+    /// The samples in a random order that suits the data set. `None` for any order, which is the default.
+    ///
+    /// A [`DataLoader`](crate::DataLoader) that shuffles uses it. Data that is fast only when it is read from front to back
+    /// is shuffled within a window here. Each index must come once, and the order may depend only on seed and epoch.
+    fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
+        let _ = (seed, epoch);
+        None
+    }
+
     /// The name of sample `index` in messages: a path, or `test[17]`.
     fn name(&self, index: usize) -> String {
         format!("sample[{index}]")
@@ -176,6 +197,37 @@ pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
         }
     }
     counts
+}
+
+/// Targets for a loss on several labels per sample: 1 for each label of a sample, and 0 elsewhere.
+///
+/// # Shapes
+/// - returns `[samples, classes]`, f32, on the CPU; [`Batch::indices`](crate::Batch) are the samples of a batch
+///
+/// # Errors
+/// If a sample does not exist, or a label is not that of a class.
+///
+/// # Example
+/// ```
+/// use candle_vision_data::{Image, Samples, multi_hot};
+///
+/// let set = Samples::new(["a", "b", "c"], [((), 2), ((), 0)], |()| Image::new(1, 1, 1, vec![0]));
+/// let targets = multi_hot(&set, &[1, 0])?;
+/// assert_eq!(targets.to_vec2::<f32>()?, [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]);
+/// # Ok::<(), candle_vision_data::Error>(())
+/// ```
+pub fn multi_hot(dataset: &dyn Dataset, samples: &[usize]) -> Result<candle_core::Tensor> {
+    let classes = dataset.classes().len();
+    let mut targets = vec![0_f32; samples.len() * classes];
+    for (row, &index) in samples.iter().enumerate() {
+        check_index(index, dataset.len())?;
+        for label in dataset.label_set(index) {
+            check_label(dataset, index, label, classes)?;
+            targets[row * classes + label as usize] = 1.0;
+        }
+    }
+    let shape = (samples.len(), classes);
+    Ok(candle_core::Tensor::from_vec(targets, shape, &candle_core::Device::Cpu)?)
 }
 
 /// Checks that every label belongs to a class. Images are read only if the data set does not know its labels

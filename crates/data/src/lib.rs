@@ -47,12 +47,13 @@ pub mod transforms;
 pub use candle_core;
 pub use dataset::{
     Dataset, Fingerprint, Sample, Split, UNRECOGNISED, check_label, check_labels, class_counts,
-    labels,
+    labels, multi_hot,
 };
 pub use datasets::{
-    Cifar10, DataSetEntry, DataSets, FolderLayout, FolderSplit, ImageFolder, Insects,
-    InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened, Place, Samples, Splits, cifar10,
-    find_images, folder, hymenoptera, is_image, is_same_class, mnist,
+    Cifar10, ClassList, DataSetEntry, DataSets, FolderLayout, FolderSplit, ImageFolder, ImageTable,
+    Insects, InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened, Place, ReadAt, Remote,
+    Samples, ShardOptions, ShardWriter, ShardWriterConfig, Shards, Splits, TableOptions, cifar10,
+    find_images, folder, hymenoptera, is_image, is_same_class, mnist, write_classes,
 };
 pub use error::{Error, Result};
 pub use image::{

@@ -1,5 +1,6 @@
 //! Parts of a data set: chosen samples, and splits that keep the share of each class.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::dataset::{Dataset, Fingerprint, Sample, check_index};
@@ -46,6 +47,23 @@ impl Dataset for Subset {
 
     fn label(&self, index: usize) -> u32 {
         self.dataset.label(self.indices[index])
+    }
+
+    fn label_set(&self, index: usize) -> Vec<u32> {
+        self.dataset.label_set(self.indices[index])
+    }
+
+    fn is_multi_label(&self) -> bool {
+        self.dataset.is_multi_label()
+    }
+
+    fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
+        let whole = self.dataset.shuffled_order(seed, epoch)?;
+        let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (place, &index) in self.indices.iter().enumerate() {
+            places.entry(index).or_default().push(place);
+        }
+        Some(whole.into_iter().filter_map(|index| places.remove(&index)).flatten().collect())
     }
 
     fn name(&self, index: usize) -> String {

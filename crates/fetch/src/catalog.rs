@@ -9,6 +9,9 @@
 //! - CIFAR-10: the length and sha256 of the archive are those that TensorFlow Datasets and others pin. They
 //!   belong to the md5 c32a1d4ab5d03f1284b67883e8d87530 on the authors' page. The sums of the single files
 //!   are those that torchvision's Ruby port pins. The subset's sums are those of the subset itself.
+//! - KMNIST, EMNIST, CIFAR-100, STL-10, the flowers, the pets, Food-101, DTD, EuroSAT, Imagenette: lengths and sums are
+//!   those that TensorFlow Datasets pins (`url_checksums`). SVHN and Caltech 101: the md5 sums are torchvision's. The counts
+//!   are those that the authors name. An archive's md5 there is torchvision's too.
 //! - Ants and bees: the length and sha256 of the archive are those that the PyTorch tutorials' build pins.
 //!   The counts come from a copy of the folder.
 //! - torchvision's weights: the first eight digits of a sum are part of the file's name. The full sums and
@@ -18,6 +21,7 @@
 //!   MobileNetV2 (timm's MobileNetV2 has other names and weights).
 
 mod data_sets;
+mod more_data_sets;
 mod weights;
 
 use std::sync::LazyLock;
@@ -32,7 +36,20 @@ pub fn catalog() -> &'static [Item] {
         vec![
             data_sets::mnist(),
             data_sets::fashion_mnist(),
+            more_data_sets::kmnist(),
+            more_data_sets::emnist(),
             data_sets::cifar10(),
+            more_data_sets::cifar100(),
+            more_data_sets::svhn(),
+            more_data_sets::stl10(),
+            more_data_sets::flowers102(),
+            more_data_sets::oxford_iiit_pet(),
+            more_data_sets::food101(),
+            more_data_sets::caltech101(),
+            more_data_sets::dtd(),
+            more_data_sets::eurosat(),
+            more_data_sets::imagenette(),
+            more_data_sets::imagenet(),
             data_sets::hymenoptera(),
             weights::resnet18(),
             weights::resnet34(),
@@ -52,7 +69,7 @@ pub fn catalog() -> &'static [Item] {
 /// ```
 /// use candle_vision_fetch::find;
 /// assert_eq!(find("cifar10")?.name, "cifar10");
-/// assert!(find("cifar11").unwrap_err().to_string().contains("known: mnist, fashion_mnist, cifar10"));
+/// assert!(find("cifar11").unwrap_err().to_string().contains("known: mnist, fashion_mnist, kmnist"));
 /// # Ok::<(), candle_vision_fetch::Error>(())
 /// ```
 pub fn find(name: &str) -> Result<&'static Item> {
@@ -64,7 +81,7 @@ pub fn find(name: &str) -> Result<&'static Item> {
 }
 
 fn file(name: &str, bytes: u64, sha256: &str) -> FileSpec {
-    FileSpec { name: name.to_owned(), bytes: Some(bytes), sha256: Some(sum(sha256)) }
+    FileSpec { bytes: Some(bytes), sha256: Some(sum(sha256)), ..FileSpec::named(name) }
 }
 
 fn sum(digits: &str) -> Sha256Sum {
@@ -84,26 +101,27 @@ mod tests {
     fn every_item_has_a_layout_and_a_source_that_leads_to_it() {
         for item in catalog() {
             assert!(!item.layouts.is_empty(), "{}", item.name);
-            for source in &item.sources {
-                let (folder, mirrors) = match source {
-                    Source::Files { folder, mirrors, .. } => (folder.as_str(), mirrors.as_slice()),
-                    Source::Archive { folder, mirrors, .. } => {
-                        (folder.as_str(), mirrors.as_slice())
-                    }
-                    Source::Hub { to, .. } => (to.split('/').next().unwrap(), [].as_slice()),
-                    Source::Pth { to, mirrors, .. } => {
-                        (to.split('/').next().unwrap(), mirrors.as_slice())
-                    }
-                };
-                assert!(
-                    item.layouts.iter().any(|layout| layout.folder == folder),
-                    "{}: {folder}",
-                    item.name
-                );
-                for mirror in mirrors {
-                    assert!(mirror.starts_with("http") && mirror.ends_with('/'), "{mirror}");
-                }
+            item.sources.iter().for_each(|source| check_source(item, source));
+        }
+    }
+
+    fn check_source(item: &Item, source: &Source) {
+        let (folder, mirrors) = match source {
+            Source::Files { folder, mirrors, .. } => (folder.as_str(), mirrors.as_slice()),
+            Source::Archive { folder, mirrors, .. } => (folder.as_str(), mirrors.as_slice()),
+            Source::Parts(parts) => {
+                return parts.iter().for_each(|part| check_source(item, part));
             }
+            Source::Hub { to, .. } => (to.split('/').next().unwrap(), [].as_slice()),
+            Source::Pth { to, mirrors, .. } => (to.split('/').next().unwrap(), mirrors.as_slice()),
+        };
+        let is_led_to = |layout: &crate::Layout| {
+            let is_in = |a: &str, b: &str| a == b || a.starts_with(&format!("{b}/"));
+            is_in(folder, &layout.folder) || is_in(&layout.folder, folder)
+        };
+        assert!(item.layouts.iter().any(is_led_to), "{}: {folder}", item.name);
+        for mirror in mirrors {
+            assert!(mirror.starts_with("http") && mirror.ends_with('/'), "{mirror}");
         }
     }
 

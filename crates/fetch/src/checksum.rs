@@ -1,10 +1,11 @@
-//! SHA-256 sums, and the facts known about a file before it is read.
+//! SHA-256 and MD5 sums, and the facts known about a file before it is read.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -52,13 +53,47 @@ impl fmt::Display for Sha256Sum {
     }
 }
 
+/// An MD5 in hexadecimal: the only sum that the makers of several data sets publish. It finds accidents, but no attacks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Md5Sum(String);
+
+impl Md5Sum {
+    /// Takes 32 hexadecimal digits in either case.
+    ///
+    /// # Errors
+    /// [`Error::BadChecksum`] for anything else.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_fetch::Md5Sum;
+    /// assert!(Md5Sum::new("900150983CD24FB0D6963F7D28E17F72").is_ok());
+    /// assert!(Md5Sum::new("900150983CD24FB0").is_err());
+    /// ```
+    pub fn new(digits: &str) -> Result<Self> {
+        if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::BadChecksum(digits.to_owned()));
+        }
+        Ok(Self(digits.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for Md5Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The SHA-256 of a file's bytes as 64 lower-case hexadecimal digits.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
+    sum_of_file::<Sha256>(path)
+}
+
+fn sum_of_file<D: Digest>(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let mut hasher = Sha256::new();
+    let mut hasher = D::new();
     let mut buffer = vec![0; CHUNK];
     loop {
         match file.read(&mut buffer).map_err(Error::io("read", path))? {
@@ -81,15 +116,33 @@ pub struct FileSpec {
     pub bytes: Option<u64>,
     /// Its sum, if known.
     pub sha256: Option<Sha256Sum>,
+    /// Its MD5, if that is known.
+    pub md5: Option<Md5Sum>,
 }
 
 impl FileSpec {
-    /// Checks the length and the sum of the file at `path`, as far as they are known.
+    /// A file of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), bytes: None, sha256: None, md5: None }
+    }
+
+    /// Whether a sum is known.
+    pub(crate) fn has_sum(&self) -> bool {
+        self.sha256.is_some() || self.md5.is_some()
+    }
+
+    /// Checks the length and the sums of the file at `path`, as far as they are known.
     ///
     /// # Errors
     /// [`Error::Mismatch`] with the first difference, or [`Error::Io`] if the file cannot be read.
     pub fn verify(&self, path: &Path) -> Result<()> {
         self.verify_length(path)?;
+        if let Some(expected) = &self.md5 {
+            let found = sum_of_file::<Md5>(path)?;
+            if expected.0 != found {
+                return Err(mismatch(path, "md5", expected.to_string(), found));
+            }
+        }
         let Some(expected) = &self.sha256 else {
             return Ok(());
         };
@@ -138,6 +191,7 @@ mod tests {
             name: "abc".to_owned(),
             bytes,
             sha256: sum.map(|digits| Sha256Sum::new(digits).expect("written out below")),
+            md5: None,
         }
     }
 
@@ -153,6 +207,20 @@ mod tests {
         spec(Some(3), Some(SUM_OF_ABC)).verify(&path).unwrap();
         spec(None, Some("BA7816BF")).verify(&path).unwrap();
         spec(None, None).verify(&path).unwrap();
+    }
+
+    /// The sum of `abc` is an example of RFC 1321.
+    #[test]
+    fn an_md5_is_checked_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("abc");
+        std::fs::write(&path, "abc").unwrap();
+        let md5 = Some(Md5Sum::new("900150983cd24fb0d6963f7d28e17f72").unwrap());
+        let spec = FileSpec { md5, ..FileSpec::named("abc") };
+        spec.verify(&path).unwrap();
+        std::fs::write(&path, "abd").unwrap();
+        let error = spec.verify(&path).unwrap_err().to_string();
+        assert!(error.contains("md5 is ") && error.contains("900150983cd2"), "{error}");
     }
 
     #[test]

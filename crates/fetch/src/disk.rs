@@ -198,9 +198,8 @@ mod tests {
         fs::write(&source, "new").unwrap();
         fs::write(&target, "old").unwrap();
         let spec = FileSpec {
-            name: "target".to_owned(),
-            bytes: None,
             sha256: Some(crate::Sha256Sum::new("00000000").unwrap()),
+            ..FileSpec::named("target")
         };
         let error = copy_verified(&source, &target, &spec).unwrap_err().to_string();
         assert!(error.contains("source"), "{error}");

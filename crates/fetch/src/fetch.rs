@@ -133,24 +133,34 @@ pub fn fetch(item: &Item, options: &FetchOptions<'_>) -> Result<Fetched> {
 /// # Errors
 /// [`Error::Mismatch`] with the first file that differs.
 pub fn check_fetched(item: &Item, data_dir: &Path) -> Result<()> {
-    let is_tree = |layout: &&Layout| matches!(layout.content, Content::Tree { .. });
-    let layouts = item.layouts.iter().filter(is_tree);
-    layouts
-        .into_iter()
-        .try_for_each(|layout| record::check(&data_dir.join(&layout.folder), Depth::Quick))
+    item.layouts.iter().try_for_each(|layout| check_records(layout, data_dir))
+}
+
+fn check_records(layout: &Layout, folder: &Path) -> Result<()> {
+    let folder = folder.join(&layout.folder);
+    match &layout.content {
+        Content::Tree { .. } => record::check(&folder, Depth::Quick),
+        Content::Parts(parts) => parts.iter().try_for_each(|part| check_records(part, &folder)),
+        Content::Files(_) | Content::Weights { .. } => Ok(()),
+    }
 }
 
 /// Whether the network may not be used and no part of the item is here. The data folder, which may be
 /// read-only, need not be touched then.
 fn is_nowhere(item: &Item, options: &FetchOptions<'_>) -> bool {
     let data_dir = &options.data_dir;
-    let is_here = |source: &Source| match source {
+    let is_here = |source: &Source| is_here(source, data_dir, options);
+    options.offline && options.from.is_none() && !item.sources.iter().any(is_here)
+}
+
+fn is_here(source: &Source, data_dir: &Path, options: &FetchOptions<'_>) -> bool {
+    match source {
         Source::Files { .. } => false,
         Source::Archive { file, .. } => data_dir.join(&file.name).exists(),
+        Source::Parts(parts) => parts.iter().any(|part| is_here(part, data_dir, options)),
         Source::Hub { file, .. } => Hub::has_cached(&options.hub, file),
         Source::Pth { file, to, .. } => conversion(file, to, data_dir).pickle.exists(),
-    };
-    options.offline && options.from.is_none() && !item.sources.iter().any(is_here)
+    }
 }
 
 fn already_present(item: &Item, options: &FetchOptions<'_>) -> Option<Fetched> {
@@ -213,7 +223,7 @@ fn files_of(layout: &Layout, data_dir: &Path) -> Vec<PathBuf> {
     let folder = data_dir.join(&layout.folder);
     match &layout.content {
         Content::Files(files) => files.iter().map(|file| folder.join(&file.name)).collect(),
-        Content::Tree { .. } => vec![folder],
+        Content::Tree { .. } | Content::Parts(_) => vec![folder],
         Content::Weights { name, .. } => vec![folder.join(name)],
     }
 }
@@ -262,12 +272,23 @@ fn from_source(source: &Source, options: &FetchOptions<'_>) -> Result<Option<Con
             Ok(None)
         }
         Source::Archive { file, kind, mirrors, root, folder, limits } => {
+            // Another part of the item may have failed after this one was unpacked.
+            let target = data_dir.join(folder);
+            if record::is_there(&target) && record::check(&target, Depth::Full).is_ok() {
+                return Ok(None);
+            }
             let archive = data_dir.join(&file.name);
             if file.verify(&archive).is_err() {
                 download(file, &archive, mirrors, options)?;
             }
-            install_archive(&archive, *kind, limits, root, &data_dir.join(folder), options)?;
+            install_archive(&archive, *kind, limits, root, &target, options)?;
             disk::remove_file(&archive)?;
+            Ok(None)
+        }
+        Source::Parts(parts) => {
+            for part in parts {
+                from_source(part, options)?;
+            }
             Ok(None)
         }
         Source::Hub { file, to } => {

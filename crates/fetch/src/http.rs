@@ -120,7 +120,7 @@ impl HttpClient {
         if let Some(parent) = part.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk::create_folder(parent)?;
         }
-        if download.spec.sha256.is_none() {
+        if !download.spec.has_sum() {
             disk::remove_file(&part)?;
         }
         let file = download.spec.name.as_str();

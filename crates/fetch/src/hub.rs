@@ -251,6 +251,7 @@ fn expected(file: &HubFile, metadata: &Metadata) -> FileSpec {
         name: file.spec.name.clone(),
         bytes: file.spec.bytes.or(metadata.bytes),
         sha256: file.spec.sha256.clone().or_else(by_etag),
+        md5: None,
     }
 }
 

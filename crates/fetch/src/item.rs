@@ -38,7 +38,7 @@ pub struct Layout {
 pub enum Content {
     /// All of these files.
     Files(Vec<FileSpec>),
-    /// A minimum number of files with one of these extensions (lower case) in each of these folders. The
+    /// A minimum number of files with one of these extensions (lower case) in and below each of these folders. The
     /// folder's record of the fetched files is checked as well.
     Tree {
         /// Extensions that count, without the dot.
@@ -46,6 +46,8 @@ pub enum Content {
         /// The folders and how many files each must hold.
         folders: Vec<FolderCount>,
     },
+    /// Several parts, each in a folder below this one or in this one itself (an empty name).
+    Parts(Vec<Layout>),
     /// A safetensors file. If its length is that of a known file, its sum must be that file's. A file of
     /// another length (other weights, another export) needs a valid header.
     Weights {
@@ -93,6 +95,8 @@ pub enum Source {
         /// How much it may unpack to.
         limits: Limits,
     },
+    /// All of these, which together make a layout.
+    Parts(Vec<Source>),
     /// A file of the Hugging Face hub. It is copied out of the hub's cache.
     Hub {
         /// The file.
@@ -129,6 +133,9 @@ impl Content {
             Self::Tree { folders, .. } => {
                 folders.iter().any(|part| folder.join(&part.folder).is_dir())
             }
+            Self::Parts(parts) => {
+                parts.iter().any(|part| part.content.is_begun_in(&folder.join(&part.folder)))
+            }
             Self::Weights { name, .. } => folder.join(name).exists(),
         }
     }
@@ -147,6 +154,9 @@ impl Content {
                 };
                 folders.iter().try_for_each(count)
             }
+            Self::Parts(parts) => parts
+                .iter()
+                .try_for_each(|part| part.content.verify(&folder.join(&part.folder), depth)),
             Self::Weights { name, known } => verify_weights(&folder.join(name), known, depth),
         }
     }
@@ -162,6 +172,11 @@ impl Content {
                 let names: Vec<&str> = folders.iter().map(|part| part.folder.as_str()).collect();
                 format!("`{folder}` with {}", names.join(", "))
             }
+            Self::Parts(parts) => {
+                let wanted =
+                    |part: &Layout| part.content.wanted(&format!("{folder}/{}", part.folder));
+                parts.iter().map(wanted).collect::<Vec<_>>().join(" and ")
+            }
             Self::Weights { name, .. } => format!("`{folder}/{name}`"),
         }
     }
@@ -175,14 +190,7 @@ fn verify_file(file: &FileSpec, path: &Path, depth: Depth) -> Result<()> {
 }
 
 fn verify_count(folder: &Path, count: &FolderCount, extensions: &[String]) -> Result<()> {
-    let mut files = 0;
-    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let path = entry.map_err(Error::io("list", folder))?.path();
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        if extensions.contains(&extension.to_lowercase()) && path.is_file() {
-            files += 1;
-        }
-    }
+    let files = count_below(folder, extensions)?;
     if files >= count.files {
         return Ok(());
     }
@@ -193,6 +201,25 @@ fn verify_count(folder: &Path, count: &FolderCount, extensions: &[String]) -> Re
         found: files.to_string(),
         remedy: "the folder is incomplete, get it again".to_owned(),
     })
+}
+
+/// The number of files with one of these extensions in a folder and below it.
+fn count_below(folder: &Path, extensions: &[String]) -> Result<usize> {
+    let mut files = 0;
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(Error::io("read", &path))?;
+        if kind.is_dir() {
+            files += count_below(&path, extensions)?;
+            continue;
+        }
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        if extensions.contains(&extension.to_lowercase()) && path.is_file() {
+            files += 1;
+        }
+    }
+    Ok(files)
 }
 
 /// See [`Content::Weights`].

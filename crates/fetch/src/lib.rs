@@ -42,18 +42,20 @@ mod hub;
 mod item;
 mod local;
 mod lock;
+mod range_file;
 mod record;
 mod safetensors_header;
 
 pub use archive::{ArchiveKind, Limits, unpack};
 pub use catalog::{catalog, find};
-pub use checksum::{FileSpec, Sha256Sum, sha256_of_file};
+pub use checksum::{FileSpec, Md5Sum, Sha256Sum, sha256_of_file};
 pub use error::{Attempt, AttemptKind, Error, Result};
 pub use event::{Event, Progress};
 pub use fetch::{Conversion, FetchOptions, Fetched, Origin, check_fetched, fetch, is_present};
 pub use http::{Download, HttpClient, HttpOptions};
 pub use hub::{Hub, HubFile, HubOptions};
 pub use item::{Content, FolderCount, Item, Layout, Source};
+pub use range_file::{RangeFile, RangeFiles};
 pub use safetensors_header::check_safetensors_header;
 
 /// The program in the README compiles.

@@ -47,7 +47,15 @@ fn candidates(layout: &Layout, from: &Path) -> [PathBuf; 2] {
 }
 
 fn copy(layout: &Layout, source: &Path, options: &FetchOptions<'_>) -> Result<()> {
-    let target = options.data_dir.join(&layout.folder);
+    copy_to(layout, source, &options.data_dir.join(&layout.folder), options)
+}
+
+fn copy_to(
+    layout: &Layout,
+    source: &Path,
+    target: &Path,
+    options: &FetchOptions<'_>,
+) -> Result<()> {
     match &layout.content {
         Content::Files(files) => {
             for file in files {
@@ -64,11 +72,15 @@ fn copy(layout: &Layout, source: &Path, options: &FetchOptions<'_>) -> Result<()
             let copied = temporary.path().join("copied");
             disk::copy_tree(source, &copied)?;
             layout.content.verify(&copied, Depth::Full)?;
-            install_recorded(&copied, &target, options)
+            install_recorded(&copied, target, options)
+        }),
+        Content::Parts(parts) => parts.iter().try_for_each(|part| {
+            let (from, to) = (source.join(&part.folder), target.join(&part.folder));
+            copy_to(part, &from, &to, options)
         }),
         Content::Weights { name, .. } => {
             layout.content.verify(source, Depth::Full)?;
-            let file = crate::FileSpec { name: name.clone(), bytes: None, sha256: None };
+            let file = crate::FileSpec::named(name.clone());
             copying(name, source, options.progress, || {
                 disk::copy_verified(&source.join(name), &target.join(name), &file)
             })
@@ -84,10 +96,12 @@ fn take_download(
     options: &FetchOptions<'_>,
 ) -> Result<Option<Option<Conversion>>> {
     match source {
-        Source::Archive { file, kind, root, folder, limits, .. }
-            if from.join(&file.name).is_file() =>
-        {
-            let archive = from.join(&file.name);
+        Source::Archive { file, kind, root, folder, limits, .. } => {
+            // An archive may itself come out of another one, which was unpacked before.
+            let places = [from.join(&file.name), options.data_dir.join(&file.name)];
+            let Some(archive) = places.into_iter().find(|place| place.is_file()) else {
+                return Ok(None);
+            };
             file.verify(&archive)?;
             let target = options.data_dir.join(folder);
             install_archive(&archive, *kind, limits, root, &target, options)?;
@@ -104,8 +118,34 @@ fn take_download(
             })?;
             Ok(Some(Some(conversion)))
         }
+        Source::Parts(parts) => {
+            for part in parts {
+                if take_part(part, from, options)?.is_none() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(None))
+        }
         _ => Ok(None),
     }
+}
+
+/// Takes one of several parts. Single files lie directly in `from` or in their folder there.
+fn take_part(
+    source: &Source,
+    from: &Path,
+    options: &FetchOptions<'_>,
+) -> Result<Option<Option<Conversion>>> {
+    let Source::Files { folder, files, .. } = source else {
+        return take_download(source, from, options);
+    };
+    for file in files {
+        let places = [from.join(folder).join(&file.name), from.join(&file.name)];
+        let Some(place) = places.iter().find(|place| place.is_file()) else { return Ok(None) };
+        let target = options.data_dir.join(folder).join(&file.name);
+        copying(&file.name, from, options.progress, || disk::copy_verified(place, &target, file))?;
+    }
+    Ok(Some(None))
 }
 
 /// Reports the begin and the end of a copy and runs it in between.
@@ -121,11 +161,20 @@ fn copying(
     Ok(())
 }
 
+/// The names of the files that the network would send, if a local folder may have them in that form.
+fn download_of(source: &Source) -> Option<String> {
+    match source {
+        Source::Archive { file, .. } | Source::Pth { file, .. } => Some(format!("`{}`", file.name)),
+        Source::Parts(parts) => {
+            let names: Vec<String> = parts.iter().filter_map(download_of).collect();
+            Some(names.join(" and ")).filter(|names| !names.is_empty())
+        }
+        Source::Files { .. } | Source::Hub { .. } => None,
+    }
+}
+
 fn wanted(item: &Item) -> Vec<String> {
     let layouts = item.layouts.iter().map(|layout| layout.content.wanted(&layout.folder));
-    let downloads = item.sources.iter().filter_map(|source| match source {
-        Source::Archive { file, .. } | Source::Pth { file, .. } => Some(format!("`{}`", file.name)),
-        Source::Files { .. } | Source::Hub { .. } => None,
-    });
+    let downloads = item.sources.iter().filter_map(download_of);
     layouts.chain(downloads).collect()
 }

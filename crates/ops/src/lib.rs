@@ -95,6 +95,7 @@ mod attention;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
+mod card_memory;
 mod cast;
 mod cat;
 mod channel_shuffle;
@@ -148,6 +149,7 @@ pub use batch_norm::{
     BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval, batch_norm_train,
     conv2d_batch_norm_train,
 };
+pub use card_memory::CardMemory;
 pub use cast::cast;
 pub use cat::cat;
 pub use channel_shuffle::channel_shuffle;
@@ -158,8 +160,8 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy, cross_entropy_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
-    upload_labels, upload_pixels,
+    Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,
+    limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 pub use dropout::{drop_rows, dropout};
 pub use graphs::{cuda_graphs, set_cuda_graphs};
@@ -191,8 +193,8 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, Translation, card_memory_free, card_memory_in_use, cuda_device, load_kernels, upload,
-    upload_labels, upload_pixels,
+    Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,
+    limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.

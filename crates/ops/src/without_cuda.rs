@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, bail};
 
-use crate::Generator;
+use crate::{CardMemory, Generator};
 
 /// A CUDA device set up for training, in a build with the feature `cuda`.
 ///
@@ -37,10 +37,25 @@ pub fn card_memory_in_use(_device: &Device) -> Option<u64> {
     None
 }
 
-/// Bytes of a CUDA card's memory that no process has taken, in a build with the feature `cuda`. This build knows no
-/// card.
-pub fn card_memory_free(_device: &Device) -> Option<u64> {
+/// The memory of a CUDA card, in a build with the feature `cuda`. This build knows no card.
+pub fn card_memory(_device: &Device) -> Option<CardMemory> {
     None
+}
+
+/// Limits what this process takes of a CUDA card's memory, in a build with the feature `cuda`.
+///
+/// # Errors
+/// Always: this build has no CUDA.
+pub fn limit_card_memory(_device: &Device, _bytes: u64) -> Result<()> {
+    bail!("limit_card_memory: built without the feature `cuda` of candle-vision-ops")
+}
+
+/// Number of CUDA cards, in a build with the feature `cuda`.
+///
+/// # Errors
+/// Always: this build has no CUDA.
+pub fn cuda_device_count() -> Result<usize> {
+    bail!("cuda_device_count: built without the feature `cuda` of candle-vision-ops")
 }
 
 /// Work of a CUDA device that was captured once and can be launched any number of times, in a build with the feature
@@ -134,6 +149,8 @@ mod tests {
         let device = &Device::Cpu;
         let errors = [
             cuda_device(0).unwrap_err(),
+            cuda_device_count().unwrap_err(),
+            limit_card_memory(device, 1 << 30).unwrap_err(),
             upload(&[1.0], 1, device).unwrap_err(),
             upload_labels(&[1], device).unwrap_err(),
             upload_pixels(&[1], 1, [&[1.0], &[0.0]], DType::F32, device).unwrap_err(),

@@ -17,6 +17,8 @@ mod image_batch;
 mod large;
 #[path = "cuda/measure.rs"]
 mod measure;
+#[path = "cuda/memory.rs"]
+mod memory;
 #[path = "cuda/norm.rs"]
 mod norm;
 #[path = "cuda/optimizers.rs"]

@@ -69,6 +69,13 @@ impl Settings {
         let (train_set, val_set) = (open(Split::Train)?, open(Split::Val)?);
         let has_test = place.has_test(&self.data)?;
         let test_set = has_test.then(|| open(Split::Test)).transpose()?;
+        if train_set.is_multi_label() {
+            return Err(Error::invalid(format!(
+                "`data.source = \"{}\"` gives an image several labels, and a recipe's losses take one; keep one label in \
+                 each row, or train from Rust on targets of `multi_hot`",
+                self.data.source
+            )));
+        }
         check_size("train", &train_set, &train, &self.model)?;
         for set in std::iter::once(&val_set).chain(&test_set) {
             check_size("eval", set, &eval, &self.model)?;

@@ -168,7 +168,13 @@ fn record_places(
         settings.model.weights = absolute(weights)?.to_string_lossy().into_owned();
     }
     for path in [&mut settings.data.path, &mut settings.data.val_list].into_iter().flatten() {
-        *path = absolute(path)?;
+        // An address is absolute already.
+        if !path
+            .to_str()
+            .is_some_and(|path| path.starts_with("http://") || path.starts_with("https://"))
+        {
+            *path = absolute(path)?;
+        }
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ pub fn check_data(settings: &DataSettings, place: &DataFolder<'_>) -> Result<()>
     let Some((location, is_own)) = place.location(settings)? else { return Ok(()) };
     let option =
         if is_own { "their folder with --folder" } else { "the folder they are in with --data" };
-    if location.exists() {
+    if place.is_there(settings)? || location.exists() {
         return Ok(());
     }
     Err(Error::invalid(format!(

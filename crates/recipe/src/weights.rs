@@ -119,7 +119,7 @@ pub fn published_item(weights: &PublishedWeights) -> Result<Item> {
     let (folder, name) = weights.url.rsplit_once('/').ok_or_else(unusable)?;
     let sha256 = Some(&weights.sha256).filter(|sum| !sum.is_empty());
     let sha256 = sha256.map(|sum| Sha256Sum::new(sum.as_str())).transpose()?;
-    let spec = FileSpec { name: name.to_owned(), bytes: None, sha256 };
+    let spec = FileSpec { sha256, ..FileSpec::named(name) };
     let to = format!("{FOLDER}/{}.safetensors", weights.file);
     let source = match hub_place(folder) {
         Some((repo, revision)) => {

@@ -89,6 +89,7 @@ pub use loss::Mean;
 pub use memory_in_use::{memory_in_use, peak_memory};
 pub use monitor::{Measured, Mode, Monitor};
 pub use on_device::{StoredImages, keep_on_device};
+pub use out_of_memory::is_out_of_memory;
 pub use parts::{PartEntry, PartTable, Parts};
 pub use record::{BatchRecord, EpochRecord, History};
 pub use run_folder::RunFolder;

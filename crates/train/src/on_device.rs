@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_vision_data::transforms::{Interpolation, PaddingMode, PixelStep};
 use candle_vision_data::{DataLoader, DeviceImages, DrawnBatch, Kept};
-use candle_vision_ops::{self as ops, Edge, ImageBatch, card_memory_free, image_batch};
+use candle_vision_ops::{self as ops, Edge, ImageBatch, card_memory, image_batch};
 
 /// The share of a card's memory that the images of one data set may take.
 const SHARE: f64 = 0.25;
@@ -20,7 +20,7 @@ pub fn keep_on_device(loader: &mut DataLoader, memory: Option<u64>) -> Kept {
     if !device.is_cuda() {
         return Kept::on_host("its batches go to no CUDA card");
     }
-    let Some(free) = card_memory_free(&device) else {
+    let Some(free) = card_memory(&device).map(|memory| memory.available()) else {
         return Kept::on_host("the driver does not say how much memory the card has left");
     };
     let most = (memory.map_or(free, |memory| memory.min(free)) as f64 * SHARE) as u64;

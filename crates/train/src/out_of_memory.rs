@@ -27,8 +27,10 @@ pub(crate) fn explained<T>(result: Result<T>, device: &Device, batch_size: usize
     })
 }
 
-fn is_out_of_memory(error: &Error) -> bool {
-    let mut cause: Option<&dyn StdError> = Some(error);
+/// Whether a device had too little memory. candle passes on what the driver said as text, which is looked for in the whole
+/// chain of causes.
+pub fn is_out_of_memory(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
     while let Some(error) = cause {
         let text = error.to_string();
         if SIGNS.iter().any(|sign| text.contains(sign)) {

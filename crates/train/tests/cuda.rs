@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +14,9 @@ use candle_vision_data::transforms::{
 };
 use candle_vision_data::{DataLoader, Kept, LoaderConfig};
 use candle_vision_models::{EvalPasses, Model, ModelSpec, Precision, build};
-use candle_vision_ops::{cuda_device, set_cuda_graphs, set_tf32};
+use candle_vision_ops::{
+    card_memory, cuda_device, cuda_device_count, limit_card_memory, set_cuda_graphs, set_tf32,
+};
 use candle_vision_train::loss::CrossEntropy;
 use candle_vision_train::{
     Checkpoint, Control, DeviceUpload, Error, Event, Result, RunFolder, StopReason, Trainer,
@@ -30,8 +33,13 @@ fn on_cuda(test: impl FnOnce(&Device)) {
             set_tf32(false);
             test(&device);
         }
-        Err(error) => eprintln!("skipped: no CUDA device: {error}"),
+        Err(error) => tell_of_skipping(&error),
     }
+}
+
+#[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
+fn tell_of_skipping(error: &candle_core::Error) {
+    eprintln!("skipped: no CUDA device: {error}");
 }
 
 /// Begins a run on `device`, or goes on with it; it is asked to stop when step `stop_at` is told of.
@@ -432,4 +440,56 @@ fn a_run_on_stored_images_ends_with_the_bits_of_uploaded_ones() {
         assert_eq!(resumed.history.batches, expected.history.batches);
         assert!(bits(&parted.last()) == bits(&uploaded.last()));
     });
+}
+
+/// Set in the process of the test of limits. A limit lasts until the end of a process.
+const LIMITED: &str = "CANDLE_VISION_TEST_LIMITED";
+
+#[test]
+fn a_limit_of_memory_keeps_steps_plain_or_ends_the_run() {
+    if std::env::var_os(LIMITED).is_some() {
+        return within_a_limit(&cuda_device(0).unwrap());
+    }
+    if let Err(error) = cuda_device_count() {
+        return tell_of_skipping(&error);
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_limit_of_memory_keeps_steps_plain_or_ends_the_run", "--nocapture"])
+        .env(LIMITED, "1")
+        .output()
+        .unwrap();
+    let said =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success() && said[0].contains("1 passed"), "{}", said.concat());
+}
+
+fn within_a_limit(device: &Device) {
+    const MIB: u64 = 1 << 20;
+    let fill = |pieces: &mut Vec<Tensor>| {
+        while let Ok(piece) = Tensor::zeros(MIB as usize, DType::U8, device) {
+            pieces.push(piece);
+        }
+    };
+    limit_card_memory(device, 64 * MIB).unwrap();
+    let text = format!("epochs = 2\noptimizer = {{ {SGD} }}");
+    set_cuda_graphs(false);
+    let (_, plain) = reasons(device, WITHOUT_DROPOUT, &text);
+    set_cuda_graphs(true);
+    let needed = card_memory(device).unwrap().taken().div_ceil(MIB) as usize + 1;
+    // Room for plain steps, but none for a graph beside them.
+    let mut pieces = Vec::new();
+    fill(&mut pieces);
+    pieces.truncate(pieces.len() - needed);
+    let (why, result) = reasons(device, WITHOUT_DROPOUT, &text);
+    assert!(why.len() == 1 && why[0].contains("into the limit of 67108864 bytes"), "{why:?}");
+    assert_eq!(result.captured_steps, 0);
+    assert_eq!(result.history.batches, plain.history.batches);
+    // Room for the network, but not for its training.
+    fill(&mut pieces);
+    pieces.truncate(pieces.len() - 2);
+    let error = run_network_on(WITHOUT_DROPOUT, device, &text, &Runs::new().create(), None);
+    match error.unwrap_err() {
+        Error::OutOfMemory { device, batch_size: 5, .. } => assert_eq!(device, "cuda:0"),
+        other => panic!("{other}"),
+    }
 }

@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::contestant::torch_jobs;
 use crate::cargo::{locked_version, output, root};
 
 /// The machine and the versions.
@@ -19,14 +18,28 @@ pub(super) struct Environment {
     pub(super) os: &'static str,
     pub(super) arch: &'static str,
     pub(super) candle_vision: &'static str,
-    pub(super) candle: Option<String>,
-    pub(super) rustc: Option<String>,
+    #[serde(flatten)]
+    pub(super) built_with: BuiltWith,
     /// The value of CANDLE_VISION_CPU, which chooses among the kernels, if it is set.
     pub(super) candle_vision_cpu: Option<String>,
     pub(super) pytorch: Option<PyTorch>,
     /// Names and drivers of the cards, if cards are measured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) cards: Vec<String>,
+}
+
+/// What this project's programs are made of.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct BuiltWith {
+    pub(super) candle: Option<String>,
+    pub(super) rustc: Option<String>,
+}
+
+impl BuiltWith {
+    /// Of a build in this repository.
+    pub(super) fn here() -> Self {
+        Self { candle: locked_version("candle-core").ok(), rustc: rustc_version() }
+    }
 }
 
 /// The Python and PyTorch that run the jobs on the other side.
@@ -43,11 +56,15 @@ pub(super) struct PyTorch {
 }
 
 impl Environment {
-    /// The environment of this machine, with PyTorch's if a Python is given.
+    /// The environment of this machine, with PyTorch's if a Python is given. `script` runs the jobs in PyTorch.
     ///
     /// # Errors
     /// If the given Python does not run PyTorch.
-    pub(super) fn of_this_machine(python: Option<&Path>) -> Result<Self> {
+    pub(super) fn of_this_machine(
+        python: Option<&Path>,
+        script: &Path,
+        built_with: BuiltWith,
+    ) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Ok(Self {
             cpu: cpu_model(&cpuinfo).unwrap_or("unknown CPU").to_owned(),
@@ -55,10 +72,9 @@ impl Environment {
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             candle_vision: env!("CARGO_PKG_VERSION"),
-            candle: locked_version("candle-core").ok(),
-            rustc: rustc_version(),
+            built_with,
             candle_vision_cpu: std::env::var("CANDLE_VISION_CPU").ok(),
-            pytorch: python.map(PyTorch::of).transpose()?,
+            pytorch: python.map(|python| PyTorch::of(python, script)).transpose()?,
             cards: Vec::new(),
         })
     }
@@ -76,7 +92,7 @@ impl Environment {
         for card in &self.cards {
             text += &format!(", {card}");
         }
-        if let Some(candle) = &self.candle {
+        if let Some(candle) = &self.built_with.candle {
             text += &format!(", candle-vision {} on candle {candle}", self.candle_vision);
         }
         if let Some(PyTorch { torch, cpu_capability, cuda, cudnn, .. }) = &self.pytorch {
@@ -92,9 +108,9 @@ impl Environment {
 }
 
 impl PyTorch {
-    fn of(python: &Path) -> Result<Self> {
+    fn of(python: &Path, script: &Path) -> Result<Self> {
         let mut command = Command::new(python);
-        command.arg(torch_jobs()).arg("--versions").stderr(Stdio::inherit());
+        command.arg(script).arg("--versions").stderr(Stdio::inherit());
         let python = python.display();
         let output = command.output().with_context(|| format!("cannot start `{python}`"))?;
         if !output.status.success() {
@@ -129,7 +145,12 @@ mod tests {
 
     #[test]
     fn a_python_that_is_none_is_named() {
-        let error = Environment::of_this_machine(Some(Path::new("no/such/python"))).unwrap_err();
+        let error = Environment::of_this_machine(
+            Some(Path::new("no/such/python")),
+            Path::new("jobs.py"),
+            BuiltWith::default(),
+        );
+        let error = error.unwrap_err();
         assert!(error.to_string().contains("`no/such/python`"), "{error}");
     }
 }

@@ -1,7 +1,10 @@
 //! The jobs to measure, by the names that both sides use. There are jobs for a CPU and jobs for a card,
 //! with sizes that keep the card busy.
 
+mod cards;
+
 use super::Group;
+use cards::CARD_JOBS;
 
 /// A job that both sides can run.
 #[derive(Debug)]
@@ -13,12 +16,25 @@ pub(super) struct Job {
     modes: &'static [&'static str],
 }
 
+/// This project's mode in which a card takes plain training steps where it would repeat a captured one.
+pub(super) const OURS_PLAIN: &str = "ours_plain";
+
+/// What a driver has kept of the code it compiled, when the start of a process is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// Nothing, as on a new machine.
+    Empty,
+    /// All of it: the process was started before.
+    Filled,
+}
+
+/// Groups that take long and are measured only if they are asked for.
+const ONLY_IF_ASKED: [Group; 2] = [Group::Families, Group::Tutorial];
+
 const EAGER: &[&str] = &["eager"];
 const BOTH_FORMATS: &[&str] = &["eager", "channels_last"];
 const INFERENCE: &[&str] = &["eager", "channels_last", "compile", "compile_channels_last"];
 const DATA: &[&str] = &["pil", "tensor"];
-const CARD: &[&str] = &["eager", "channels_last", "compile", "compile_channels_last"];
-const CARD_LOADED: &[&str] = &["channels_last", "compile_channels_last"];
 
 /// Suffix of the name of a job that does the same with a loader.
 const LOADED: &str = "_loaded";
@@ -134,99 +150,38 @@ const FAMILIES: [[Job; 2]; 18] = [
     family!("swin_t", "Swin T", "224"),
 ];
 
-const fn card(name: &'static str, group: Group, what: &'static str) -> Job {
-    Job { name, group, what, modes: CARD }
-}
-
-const fn loaded(name: &'static str, what: &'static str) -> Job {
-    Job { name, group: Group::Train, what, modes: CARD_LOADED }
-}
-
-const CARD_JOBS: [Job; 15] = [
-    card(
-        "resnet18_train_b64_224_f32",
-        Group::Train,
-        "ResNet18, training step, batch 64, 224x224, TF32",
-    ),
-    card(
-        "resnet18_train_b64_224_bf16",
-        Group::Train,
-        "ResNet18, training step, batch 64, 224x224, bf16",
-    ),
-    card(
-        "resnet18_train_b256_224_f32",
-        Group::Train,
-        "ResNet18, training step, batch 256, 224x224, TF32",
-    ),
-    card(
-        "resnet18_train_b256_224_bf16",
-        Group::Train,
-        "ResNet18, training step, batch 256, 224x224, bf16",
-    ),
-    card(
-        "resnet18_train_b512_32_f32",
-        Group::Train,
-        "ResNet18, training step, batch 512, 32x32, TF32",
-    ),
-    card(
-        "resnet18_train_b512_32_bf16",
-        Group::Train,
-        "ResNet18, training step, batch 512, 32x32, bf16",
-    ),
-    loaded(
-        "resnet18_train_b64_224_bf16_loaded",
-        "ResNet18, training step from a loader, batch 64, 224x224, bf16",
-    ),
-    loaded(
-        "resnet18_train_b256_224_bf16_loaded",
-        "ResNet18, training step from a loader, batch 256, 224x224, bf16",
-    ),
-    loaded(
-        "resnet18_train_b512_32_bf16_loaded",
-        "ResNet18, training step from a loader, batch 512, 32x32, bf16",
-    ),
-    card(
-        "resnet18_infer_b64_224_f32",
-        Group::Infer,
-        "ResNet18, inference, batch 64, 224x224, TF32",
-    ),
-    card(
-        "resnet18_infer_b64_224_bf16",
-        Group::Infer,
-        "ResNet18, inference, batch 64, 224x224, bf16",
-    ),
-    card(
-        "resnet18_infer_b256_224_f32",
-        Group::Infer,
-        "ResNet18, inference, batch 256, 224x224, TF32",
-    ),
-    card(
-        "resnet18_infer_b256_224_bf16",
-        Group::Infer,
-        "ResNet18, inference, batch 256, 224x224, bf16",
-    ),
-    card("resnet18_infer_b512_32_f32", Group::Infer, "ResNet18, inference, batch 512, 32x32, TF32"),
-    card(
-        "resnet18_infer_b512_32_bf16",
-        Group::Infer,
-        "ResNet18, inference, batch 512, 32x32, bf16",
-    ),
-];
-
 /// The jobs of a group, or of all groups, for a card or for a CPU.
 pub(super) fn of(group: Option<Group>, card: bool) -> Vec<&'static Job> {
     let families = FAMILIES.as_flattened();
     let (jobs, families): (&'static [Job], _) =
         if card { (&CARD_JOBS, &[][..]) } else { (&JOBS, families) };
     let jobs = jobs.iter().chain(families);
-    jobs.filter(|job| group.map_or(job.group != Group::Families, |group| job.group == group))
-        .collect()
+    jobs.filter(|job| match group {
+        Some(group) => job.group == group,
+        None => !ONLY_IF_ASKED.contains(&job.group),
+    })
+    .collect()
 }
 
 impl Job {
     /// PyTorch's modes. Those that compile are included only if asked for.
     pub(super) fn modes(&self, compile: bool) -> impl Iterator<Item = &'static str> {
-        self.modes.iter().copied().filter(move |mode| compile || !mode.starts_with("compile"))
+        const COMPILING: [&str; 2] = ["compile", "reduce_overhead"];
+        let compiles = |mode: &str| COMPILING.iter().any(|kind| mode.starts_with(kind));
+        self.modes.iter().copied().filter(move |mode| compile || !compiles(mode))
+    }
+
+    /// This project's modes beside the usual one.
+    pub(super) fn own_modes(&self) -> &'static [&'static str] {
+        let is_of_card = CARD_JOBS.iter().any(|job| job.name == self.name);
+        let trains = [Group::Train, Group::Tutorial].contains(&self.group);
+        if is_of_card && trains { &[OURS_PLAIN] } else { &[] }
+    }
+
+    /// The cache of the driver, if the job is the start of a process.
+    pub(super) fn start(&self) -> Option<Cache> {
+        let caches = [("_empty_cache", Cache::Empty), ("_filled_cache", Cache::Filled)];
+        caches.into_iter().find(|(end, _)| self.name.ends_with(end)).map(|(_, cache)| cache)
     }
 }
 
@@ -255,6 +210,8 @@ mod tests {
                 assert!(torch.contains(&format!("\"{mode}\"")), "{mode} of {name}");
             }
         }
+        // Both sides find the others by their names' ends.
+        assert!(ours[1].contains("pub(crate) const JOBS: [Job; 26]") && CARD_JOBS.len() == 26);
     }
 
     /// Both sides make such a job from its name.
@@ -276,12 +233,27 @@ mod tests {
         let job = of(Some(Group::Infer), false)[0];
         assert_eq!(job.modes(false).collect::<Vec<_>>(), ["eager", "channels_last"]);
         assert_eq!(job.modes(true).count(), 4);
+        let job = of(Some(Group::Infer), true)[0];
+        let both = ["eager", "channels_last", "cuda_graph", "cuda_graph_channels_last"];
+        assert_eq!(job.modes(false).collect::<Vec<_>>(), both);
+        assert_eq!(job.modes(true).count(), 8);
+    }
+
+    #[test]
+    fn plain_steps_and_starts_are_told_by_the_job() {
+        let job = |name: &str| CARD_JOBS.iter().find(|job| job.name == name).unwrap();
+        let of_job = |name| (job(name).own_modes(), job(name).start());
+        assert_eq!(of_job("resnet18_train_b64_32_adam_f32"), (&[OURS_PLAIN][..], None));
+        assert_eq!(of_job("resnet18_infer_b1_224_f32"), (&[][..], None));
+        assert_eq!(of_job("resnet18_start_b1_224_empty_cache"), (&[][..], Some(Cache::Empty)));
+        assert_eq!(of_job("resnet18_start_b1_224_filled_cache"), (&[][..], Some(Cache::Filled)));
+        assert!(of(Some(Group::Train), false).iter().all(|job| job.own_modes().is_empty()));
     }
 
     #[test]
     fn a_card_has_jobs_of_its_own() {
         let names = |group, card| of(group, card).iter().map(|job| job.name).collect::<Vec<_>>();
-        assert_eq!((names(None, false).len(), names(None, true).len()), (11, 15));
+        assert_eq!((names(None, false).len(), names(None, true).len()), (11, 25));
         let training = names(Some(Group::Train), true);
         for size in ["b64_224", "b256_224", "b512_32"] {
             for end in ["f32", "bf16", "bf16_loaded"] {
@@ -289,7 +261,8 @@ mod tests {
                 assert!(training.contains(&name.as_str()), "{name}");
             }
         }
-        assert_eq!(training.len(), 9);
+        assert_eq!(training.len(), 12);
+        assert_eq!(names(Some(Group::Tutorial), true), ["cifar10_resnet18_40_epochs"]);
         assert_eq!(names(Some(Group::Data), true), [""; 0]);
         assert!(names(None, true).iter().all(|name| !names(None, false).contains(name)));
     }

@@ -28,6 +28,9 @@ pub(super) struct JobReport {
     job: &'static str,
     what: &'static str,
     ours: Side,
+    /// This project in other modes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ours_otherwise: Vec<Side>,
     /// One result per mode.
     pytorch: Vec<Side>,
     /// This project compared with PyTorch's fastest mode. `None` if either has no figures.
@@ -116,19 +119,22 @@ impl Report {
 
 impl JobReport {
     pub(super) fn new(job: &Job, entries: Vec<Entry>) -> Self {
-        let sides = entries.into_iter().map(Side::new);
-        let (ours, pytorch): (Vec<_>, Vec<_>) = sides.partition(|side| side.mode.is_none());
-        let ours = ours.into_iter().next().expect("this project is always one of the sides");
-        let comparison = best(&pytorch).and_then(|best| compare(&ours, best));
-        Self { job: job.name, what: job.what, ours, pytorch, comparison }
+        let (ours, pytorch): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.contestant.is_ours());
+        let mut ours = ours.into_iter().map(Side::new);
+        let pytorch: Vec<Side> = pytorch.into_iter().map(Side::new).collect();
+        let first = ours.next().expect("this project is always one of the sides");
+        let comparison = best(&pytorch).and_then(|best| compare(&first, best));
+        let ours_otherwise = ours.collect();
+        Self { job: job.name, what: job.what, ours: first, ours_otherwise, pytorch, comparison }
     }
 
     fn sides(&self) -> impl Iterator<Item = &Side> {
-        std::iter::once(&self.ours).chain(&self.pytorch)
+        std::iter::once(&self.ours).chain(&self.ours_otherwise).chain(&self.pytorch)
     }
 
     fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
-        std::iter::once(&mut self.ours).chain(&mut self.pytorch)
+        std::iter::once(&mut self.ours).chain(&mut self.ours_otherwise).chain(&mut self.pytorch)
     }
 
     fn row_of_ours(&self) -> Option<Vec<String>> {
@@ -212,7 +218,7 @@ fn best(pytorch: &[Side]) -> Option<&Side> {
     measured.min_by(|a, b| a.median_ms().total_cmp(&b.median_ms()))
 }
 
-/// Compares this project with one of PyTorch's modes.
+/// Compares this project with another side.
 fn compare(ours: &Side, mode: &Side) -> Option<Comparison> {
     let pairs = ours.runs.iter().zip(&mode.runs);
     let pair_ratios: Vec<f64> =

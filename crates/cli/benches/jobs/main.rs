@@ -14,11 +14,13 @@ mod noise;
 #[path = "../../src/own_environment.rs"]
 mod own_environment;
 mod process;
+mod training;
+mod tutorial;
 mod work;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use candle_vision::ops::cuda_device;
+use candle_vision::ops::{cuda_device, load_kernels};
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -34,7 +36,7 @@ type Job = (&'static str, fn(&Clock) -> Result<Outcome>);
 
 const JOBS: [Job; 5] = [
     ("resnet18_frozen_b16_224", |clock| {
-        work::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
+        training::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
     }),
     ("simple_cnn_train_b64_32", |clock| all(clock, "simple_cnn", [64, 3, 32, 32])),
     ("mlp_train_b64_28", |clock| all(clock, "mlp", [64, 1, 28, 28])),
@@ -46,7 +48,7 @@ const JOBS: [Job; 5] = [
 
 /// Training of a whole network on ten classes.
 fn all(clock: &Clock, architecture: &str, batch: [usize; 4]) -> Result<Outcome> {
-    work::train(clock, &Network::new(architecture, 10, batch), Learns::All)
+    training::train(clock, &Network::new(architecture, 10, batch), Learns::All)
 }
 
 /// What a job's name ends with if a card repeats its captured step.
@@ -77,8 +79,8 @@ fn run(name: &str, clock: &Clock) -> Result<Outcome> {
     let network =
         Network::new(architecture.with_context(unknown)?, classes, [batch, 3, side, side]);
     match kind {
-        Some("train") if is_captured => work::train_captured(clock, &network),
-        Some("train") => work::train(clock, &network, Learns::All),
+        Some("train") if is_captured => training::train_captured(clock, &network),
+        Some("train") => training::train(clock, &network, Learns::All),
         Some("infer") => work::infer(clock, &network),
         _ => anyhow::bail!(unknown()),
     }
@@ -98,6 +100,9 @@ struct Arguments {
     /// Make the jobs for cards so small that a CPU manages them
     #[arg(long)]
     tiny: bool,
+    /// Let a card take plain training steps where it would repeat a captured one
+    #[arg(long)]
+    plain: bool,
     /// What `cargo bench` adds: run all jobs for the CPU if none is named
     #[arg(long, hide = true)]
     bench: bool,
@@ -106,7 +111,7 @@ struct Arguments {
 fn main() -> Result<()> {
     own_environment::settle();
     candle_vision::ops::join_pool();
-    let Arguments { mut names, seconds, device, tiny, bench } = Arguments::parse();
+    let Arguments { mut names, seconds, device, tiny, plain, bench } = Arguments::parse();
     if names.is_empty() && !bench {
         JOBS.iter().chain(&cards::JOBS).for_each(|(name, _)| println!("{name}"));
         return Ok(());
@@ -114,7 +119,7 @@ fn main() -> Result<()> {
     if names.is_empty() {
         names = JOBS.iter().map(|(name, _)| (*name).to_owned()).collect();
     }
-    let clock = Clock { seconds, device, tiny };
+    let clock = Clock { seconds, device, tiny, plain };
     for name in names {
         let outcome = run(&name, &clock).with_context(|| format!("job `{name}`"))?;
         println!("{}", line(&name, &outcome));
@@ -129,7 +134,12 @@ fn device(name: &str) -> Result<Device, String> {
         _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
     };
     let ordinal = ordinal.ok_or("use cpu, cuda or cuda:N")?;
-    cuda_device(ordinal).map_err(|error| error.to_string())
+    // As the command does it: what a driver has to compile is compiled before the first step.
+    let opened = cuda_device(ordinal).and_then(|device| {
+        load_kernels(&device, |_| ())?;
+        Ok(device)
+    });
+    opened.map_err(|error| error.to_string())
 }
 
 fn line(job: &str, outcome: &Outcome) -> Value {

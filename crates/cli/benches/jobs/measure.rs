@@ -1,7 +1,7 @@
 //! Runs a step again and again, and keeps the time of each.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
@@ -26,6 +26,8 @@ pub(crate) struct Clock {
     pub(crate) device: Device,
     /// Whether a job is only to be seen to run, each step made small and done as rarely as can be.
     pub(crate) tiny: bool,
+    /// Whether a card's training steps are asked for one by one, rather than repeated from a captured one.
+    pub(crate) plain: bool,
 }
 
 /// The times of a job's steps.
@@ -37,6 +39,11 @@ pub(crate) struct Measured {
 }
 
 impl Clock {
+    /// Whether training steps are repeated from a captured one.
+    pub(crate) fn repeats_steps(&self) -> bool {
+        self.device.is_cuda() && !self.plain
+    }
+
     /// The number of the step, counted over warm-up too, is handed to `step`; what it returns is
     /// freed within its time.
     pub(crate) fn measure<T>(&self, mut step: impl FnMut(usize) -> Result<T>) -> Result<Measured> {
@@ -76,6 +83,17 @@ impl Clock {
 }
 
 impl Measured {
+    /// Of a step that happened once.
+    pub(crate) fn once(time: Duration) -> Self {
+        let milliseconds = time.as_secs_f64() * 1e3;
+        Self {
+            median_ms: milliseconds,
+            min_ms: milliseconds,
+            steps: 1,
+            minor_faults_per_step: None,
+        }
+    }
+
     /// The same with each step counted as `parts` steps of equal length.
     pub(crate) fn in_parts(self, parts: usize) -> Self {
         let share = |value: f64| value / parts as f64;

@@ -56,8 +56,7 @@ impl Dataset for Noise {
 }
 
 /// A loader of batches of this shape, `[batch, channels, height, width]`, with the usual augmentation:
-/// small images are moved and large ones cropped out of still larger ones. With one thread the
-/// caller's does it all; with more, each is a worker.
+/// small images are moved and large ones cropped out of still larger ones.
 pub(crate) fn loader(
     [batch, channels, side, _]: [usize; 4],
     classes: usize,
@@ -79,11 +78,20 @@ pub(crate) fn loader(
     let noise = Noise { images, classes, len: batch * BATCHES };
     let flipped = moved_or_cropped.with(RandomHorizontalFlip::new(0.5));
     let transform = flipped.with(ToTensor).with(Normalize::new([0.5], [0.25]));
+    loader_of(Arc::new(noise), transform, LoaderConfig::new(batch).shuffle(true), device)
+}
+
+/// A loader with as many workers as there are threads. With one thread the caller's does it all.
+pub(crate) fn loader_of(
+    dataset: Arc<dyn Dataset>,
+    transform: Compose,
+    config: LoaderConfig,
+    device: &Device,
+) -> Result<DataLoader> {
     let threads = candle_core::utils::get_num_threads();
     let workers = if threads == 1 { 0 } else { threads };
-    let prefetch = 2 * workers;
-    let config = LoaderConfig::new(batch).shuffle(true).workers(workers).prefetch(prefetch);
-    let loader = DataLoader::new(Arc::new(noise), transform, config, device.clone())?;
+    let config = config.workers(workers).prefetch(2 * workers);
+    let loader = DataLoader::new(dataset, transform, config, device.clone())?;
     Ok(match device {
         Device::Cpu => loader,
         _ => loader.with_upload(Arc::new(DeviceUpload::new(device.clone()))),

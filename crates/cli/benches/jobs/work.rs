@@ -1,27 +1,23 @@
-//! What the jobs do. Each step is what a user's loop does with one batch, made of public calls. It
+//! What the jobs do, training aside. Each step is what a user's loop does with one batch, made of public calls. It
 //! runs on the clock's device.
 
 use std::env;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
-use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
 use candle_vision::data::FolderSplit;
-use candle_vision::models::{AuxiliaryOutputs, Precision};
-use candle_vision::ops::{
-    Captured, CrossEntropyConfig, Generator, Targets, add, backward, cross_entropy, in_pool, scale,
-};
+use candle_vision::models::Precision;
+use candle_vision::ops::{Generator, in_pool};
 use candle_vision::prelude::{
     CamOptions, Compose, DataLoader, Dataset, EvalPasses, ImageFolder, LoaderConfig, Model,
-    ModelSpec, Pass, PreparedLayers, Split, build, grad_cam,
+    ModelSpec, Split, build, grad_cam,
 };
-use candle_vision::train::optim::{Optimizer, PerParameter, Sgd, UpdateRule, Updated};
 use rand::{RngExt, SeedableRng};
 
 use crate::measure::{Clock, Measured};
-use crate::noise;
 
 /// How a job ended.
 pub(crate) enum Outcome {
@@ -34,10 +30,20 @@ pub(crate) enum Outcome {
 /// A network and the batch that it is given.
 pub(crate) struct Network {
     architecture: String,
-    classes: usize,
+    pub(crate) classes: usize,
     /// `[batch, channels, height, width]`
-    batch: [usize; 4],
-    precision: Precision,
+    pub(crate) batch: [usize; 4],
+    pub(crate) precision: Precision,
+    pub(crate) rule: Rule,
+}
+
+/// The optimizer of a network in training.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule {
+    /// SGD with momentum.
+    Sgd,
+    /// Adam as PyTorch's tutorials on CIFAR-10 have it.
+    Adam,
 }
 
 /// Which part of a network learns; batch norm is in train mode either way.
@@ -50,7 +56,8 @@ pub(crate) enum Learns {
 impl Network {
     /// In `f32`.
     pub(crate) fn new(architecture: &str, classes: usize, batch: [usize; 4]) -> Self {
-        Self { architecture: architecture.to_owned(), classes, batch, precision: Precision::F32 }
+        let (architecture, precision) = (architecture.to_owned(), Precision::F32);
+        Self { architecture, classes, batch, precision, rule: Rule::Sgd }
     }
 
     /// The same in another precision.
@@ -58,13 +65,18 @@ impl Network {
         Self { precision, ..self }
     }
 
-    /// The same on two images of at most 64x64.
-    pub(crate) fn tiny(self) -> Self {
-        let [_, channels, height, width] = self.batch;
-        Self { batch: [2, channels, height.min(64), width.min(64)], ..self }
+    /// The same with another optimizer.
+    pub(crate) fn rule(self, rule: Rule) -> Self {
+        Self { rule, ..self }
     }
 
-    fn build(&self, device: &Device) -> Result<Box<dyn Model>> {
+    /// The same on at most two images of at most 64x64.
+    pub(crate) fn tiny(self) -> Self {
+        let [batch, channels, height, width] = self.batch;
+        Self { batch: [batch.min(2), channels, height.min(64), width.min(64)], ..self }
+    }
+
+    pub(crate) fn build(&self, device: &Device) -> Result<Box<dyn Model>> {
         let [_, channels, height, width] = self.batch;
         let spec =
             ModelSpec::new(&self.architecture, self.classes).input([channels, height, width]);
@@ -72,7 +84,7 @@ impl Network {
     }
 
     /// Noise of mean 0 and variance 1, channels last in memory as the loader hands it out.
-    fn images(&self, device: &Device) -> Result<Tensor> {
+    pub(crate) fn images(&self, device: &Device) -> Result<Tensor> {
         let [batch, channels, height, width] = self.batch;
         let mut rng = Generator::seed_from_u64(0);
         let bound = 3f32.sqrt();
@@ -83,123 +95,59 @@ impl Network {
         Ok(images.permute((0, 3, 1, 2))?)
     }
 
-    fn labels(&self, device: &Device) -> Result<Tensor> {
+    pub(crate) fn labels(&self, device: &Device) -> Result<Tensor> {
         let labels: Vec<u32> = (0..self.batch[0]).map(|i| (i % self.classes) as u32).collect();
         Ok(Tensor::new(labels, device)?)
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.batch[0]
     }
-}
-
-/// A network in training, with SGD with momentum.
-struct Training {
-    model: Box<dyn Model>,
-    optimizer: PerParameter<Sgd>,
-    precision: Precision,
-    /// Of the layers that do not learn.
-    prepared: PreparedLayers,
-}
-
-impl Training {
-    fn new(network: &Network, learns: Learns, device: &Device) -> Result<Self> {
-        let model = network.build(device)?;
-        if learns == Learns::Head {
-            model.parameters().freeze("")?;
-            model.parameters().unfreeze(model.head())?;
-        }
-        let rule = Sgd::new(0.01).momentum(0.9);
-        let optimizer = rule.optimizer(model.parameters().trainable())?;
-        let prepared = PreparedLayers::new();
-        Ok(Self { model, optimizer, precision: network.precision, prepared })
-    }
-
-    /// Forward, loss, backward and update, as the trainer does them: a card may not have begun any of
-    /// it when this returns.
-    fn step(&mut self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Updated> {
-        let grads = self.gradients(number, images, labels)?;
-        Ok(self.optimizer.update(&grads, 1.0)?)
-    }
-
-    fn gradients(&self, number: usize, images: &Tensor, labels: &Tensor) -> Result<GradStore> {
-        let pass = Pass::train(number as u64).precision(self.precision);
-        let mut pass = pass.with_prepared(&self.prepared);
-        let AuxiliaryOutputs { logits, auxiliary } =
-            self.model.forward_auxiliary(images, &mut pass)?;
-        let loss = |logits: &Tensor| {
-            cross_entropy(logits, Targets::Labels(labels), &CrossEntropyConfig::default())
-        };
-        let mut sum = loss(&logits)?;
-        for (logits, weight) in auxiliary {
-            sum = add(&sum, &scale(&loss(&logits)?, weight)?)?;
-        }
-        Ok(backward(&sum)?)
-    }
-}
-
-/// Training on one batch again and again.
-pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<Outcome> {
-    let mut training = Training::new(network, learns, &clock.device)?;
-    let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
-    let times = clock.measure(|number| in_pool(|| training.step(number, &images, &labels)))?;
-    Ok(Outcome::Measured { times, images: network.count() })
-}
-
-/// The same on a card that repeats a captured step, as the trainer does.
-pub(crate) fn train_captured(clock: &Clock, network: &Network) -> Result<Outcome> {
-    let mut training = Training::new(network, Learns::All, &clock.device)?;
-    let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
-    // The step of the graph, and its gradients, of which the optimizer asks which there are.
-    let mut captured = None;
-    let times = clock.measure(|number| {
-        in_pool(|| -> Result<()> {
-            if number < 3 {
-                return training.step(number, &images, &labels).map(drop);
-            }
-            let Some((grads, work)) = &mut captured else {
-                captured = Some(Captured::new(&clock.device, || {
-                    let grads = training.gradients(number, &images, &labels)?;
-                    let updated = training.optimizer.update(&grads, 1.0)?;
-                    Ok::<_, anyhow::Error>((grads, updated))
-                })?);
-                return Ok(());
-            };
-            let optimizer = &mut training.optimizer;
-            work.launch_with(|| optimizer.update(&grads.0, 1.0).map(drop))?;
-            Ok(())
-        })
-    })?;
-    Ok(Outcome::Measured { times, images: network.count() })
-}
-
-/// Training on what a loader makes of images in memory: what it takes longer than [`train`] is spent
-/// waiting for data.
-pub(crate) fn train_loaded(clock: &Clock, network: &Network) -> Result<Outcome> {
-    let mut training = Training::new(network, Learns::All, &clock.device)?;
-    let loader = noise::loader(network.batch, network.classes, &clock.device)?;
-    let (mut epoch, mut batches) = (0, loader.epoch(0));
-    let times = clock.measure(|number| {
-        let batch = match batches.next() {
-            Some(batch) => batch?,
-            None => {
-                epoch += 1;
-                batches = loader.epoch(epoch);
-                batches.next().context("an epoch has batches")??
-            }
-        };
-        in_pool(|| training.step(number, &batch.images, &batch.labels))
-    })?;
-    Ok(Outcome::Measured { times, images: network.count() })
 }
 
 /// One forward pass in evaluation mode, as `eval` and a trainer's validation do it: with prepared layers, and on a card from
 /// a graph.
 pub(crate) fn infer(clock: &Clock, network: &Network) -> Result<Outcome> {
-    let (model, images) = (network.build(&clock.device)?, network.images(&clock.device)?);
-    let passes = EvalPasses::new(model).precision(network.precision);
-    let times = clock.measure(|_| Ok(in_pool(|| passes.forward(&images))?))?;
+    let inference = Inference::new(network, &clock.device)?;
+    let times = clock.measure(|_| in_pool(|| inference.logits()))?;
     Ok(Outcome::Measured { times, images: network.count() })
+}
+
+/// The same until the logits have arrived on the host: the next pass begins only then.
+pub(crate) fn latency(clock: &Clock, network: &Network) -> Result<Outcome> {
+    let inference = Inference::new(network, &clock.device)?;
+    let times = clock.measure(|_| inference.logits_on_host())?;
+    Ok(Outcome::Measured { times, images: network.count() })
+}
+
+/// The first pass of a process, until its logits have arrived on the host. What counts is the time since the
+/// process was started, which only its parent knows.
+pub(crate) fn start(clock: &Clock, network: &Network) -> Result<Outcome> {
+    let since_here = Instant::now();
+    Inference::new(network, &clock.device)?.logits_on_host()?;
+    Ok(Outcome::Measured { times: Measured::once(since_here.elapsed()), images: network.count() })
+}
+
+/// A network in evaluation mode, with a batch.
+struct Inference {
+    passes: EvalPasses<Box<dyn Model>>,
+    images: Tensor,
+}
+
+impl Inference {
+    fn new(network: &Network, device: &Device) -> Result<Self> {
+        let (model, images) = (network.build(device)?, network.images(device)?);
+        Ok(Self { passes: EvalPasses::new(model).precision(network.precision), images })
+    }
+
+    fn logits(&self) -> Result<Tensor> {
+        Ok(self.passes.forward(&self.images)?)
+    }
+
+    fn logits_on_host(&self) -> Result<Vec<f32>> {
+        let logits = in_pool(|| self.logits())?;
+        Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
 }
 
 /// Grad-CAM of the predicted class, resized to the input.

@@ -1,6 +1,7 @@
-//! `candle-vision data`: looks at image data.
+//! `candle-vision data`: looks at image data, and packs it.
 
 mod check;
+mod pack;
 mod show;
 
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ use clap::Subcommand;
 pub(crate) enum DataCommand {
     /// Find what is wrong with an image folder: broken and odd files, duplicates, classes
     Check(check::CheckArgs),
+    /// Pack an image folder into tar shards, which load faster from disks and servers
+    Pack(pack::PackArgs),
     /// Write a contact sheet: images as they are stored and what augmentation makes of them
     Show(show::ShowArgs),
 }
@@ -21,6 +24,7 @@ pub(crate) enum DataCommand {
 pub(crate) fn run(command: &DataCommand, registry: &Registry) -> Result<ExitCode> {
     match command {
         DataCommand::Check(args) => check::run(args),
+        DataCommand::Pack(args) => pack::run(args),
         DataCommand::Show(args) => show::run(args, registry),
     }
 }

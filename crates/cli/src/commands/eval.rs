@@ -39,7 +39,8 @@ pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     }
     say::skipped([&loader]);
     let option = |batch_size| format!("--batch-size {batch_size}");
-    let evaluation = evaluation.map_err(|error| with_remedy(error, option, None))?;
+    let evaluation =
+        evaluation.map_err(|error| with_remedy(error, option, device::limit(), None))?;
     let evaluation = evaluation.context("the evaluation was stopped")?;
     print(args, &network, &evaluation)?;
     Ok(ExitCode::SUCCESS)

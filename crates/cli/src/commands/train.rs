@@ -139,7 +139,7 @@ fn train(
     let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let result = result.map_err(|error| {
         let option = |batch_size| format!("--batch-size {batch_size}");
-        with_remedy(error, option, Some(&folder.last()))
+        with_remedy(error, option, device::limit(), Some(&folder.last()))
     })?;
     if !result.gradients.is_empty() {
         gradients_png(&result.gradients, &title, folder.path().join("gradients.png"))?;

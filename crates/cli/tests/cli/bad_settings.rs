@@ -45,6 +45,8 @@ fn settings_are_checked_before_anything_is_written() {
 #[test]
 fn devices_and_networks_are_known_by_name() {
     refused(&["--device", "gpu"], &["`gpu`", "auto, cpu, cuda or cuda:N"]);
+    let limited = ["--device", "cpu", "--device-memory", "1GiB"];
+    refused(&limited, &["--device-memory", "--memory SIZE"]);
     if !candle_core::utils::cuda_is_available() {
         for device in ["cuda", "cuda:1"] {
             refused(&["--device", device], &["built without CUDA", "`cuda`", "cargo xtask"]);

@@ -10,6 +10,7 @@ mod browser;
 mod commands;
 mod compare;
 mod data;
+mod data_pack;
 mod disk;
 mod explain;
 mod folders;

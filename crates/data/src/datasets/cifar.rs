@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DataSetEntry, OpenRequest, Opened, find_folder};
+use super::{DataSetEntry, OpenRequest, Opened, find_folder, names_in, remedy};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -13,8 +13,6 @@ const RECORD: usize = 1 + 3 * PLANE;
 
 /// Number of records in each of the official files.
 const OFFICIAL_RECORDS: usize = 10_000;
-
-const REMEDY: &str = "fetch it, or name the folder that has it";
 
 const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
@@ -66,7 +64,8 @@ impl Cifar10 {
         for file in &files {
             read_records(file, &mut records)?;
         }
-        let classes = class_names(&folder)?;
+        let classes =
+            names_in(&folder.join("batches.meta.txt"), CLASSES.map(str::to_owned).to_vec())?;
         Ok(Self { split, records, classes })
     }
 }
@@ -158,7 +157,7 @@ fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
         None
     };
     if let Some(expected) = expected {
-        let remedy = "fetch it again".to_owned();
+        let remedy = remedy::AGAIN.to_owned();
         let found = bytes.len() as u64;
         return Err(Error::FileSize { path: path.to_path_buf(), found, expected, remedy });
     }
@@ -167,31 +166,14 @@ fn read_records(path: &Path, records: &mut Vec<u8>) -> Result<()> {
         return Err(Error::Invalid {
             path: path.to_path_buf(),
             problem: format!("has label {label} in record {record}, above 9"),
-            remedy: "fetch it again".to_owned(),
+            remedy: remedy::AGAIN.to_owned(),
         });
     }
     records.extend_from_slice(&bytes);
     Ok(())
 }
 
-/// The class names in `batches.meta.txt`, or the usual ones if that file is missing.
-fn class_names(folder: &Path) -> Result<Vec<String>> {
-    let path = folder.join("batches.meta.txt");
-    if !path.is_file() {
-        return Ok(CLASSES.map(str::to_owned).to_vec());
-    }
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let names: Vec<String> = lines.map(str::to_owned).collect();
-    if names.len() == CLASSES.len() {
-        return Ok(names);
-    }
-    let problem = format!("names {} classes, not 10", names.len());
-    let remedy = "correct or remove it".to_owned();
-    Err(Error::Invalid { path, problem, remedy })
-}
-
 fn not_found(path: PathBuf) -> Error {
     let expected = "a file of CIFAR-10's binary version".to_owned();
-    Error::NotFound { path, expected, remedy: REMEDY.to_owned() }
+    Error::NotFound { path, expected, remedy: remedy::FETCH.to_owned() }
 }

@@ -17,12 +17,18 @@ pub(super) struct Fault {
 
 /// All records that are not blank.
 pub(super) fn records(text: &str) -> Result<Vec<Record>, Fault> {
+    records_with(text, b',')
+}
+
+/// All records that are not blank, with another character between the fields.
+pub(super) fn records_with(text: &str, delimiter: u8) -> Result<Vec<Record>, Fault> {
     // Excel begins files with a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let line = |position: Option<&csv::Position>| position.map_or(1, |at| line_at(text, at.byte()));
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
+        .delimiter(delimiter)
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
     let mut records = Vec::new();

@@ -9,22 +9,18 @@ use crate::error::Result;
 
 const FOLDER: &str = "fashion_mnist";
 
-static KIND: Kind = Kind {
-    name: "Fashion-MNIST",
-    folders: ["", FOLDER, "FashionMNIST/raw"],
-    classes: [
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ],
-};
+const CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
 
 pub(super) fn entry() -> DataSetEntry {
     DataSetEntry::new("fashion_mnist", "articles of clothing, 28x28 grey, 10 classes", open)
@@ -44,6 +40,7 @@ impl Mnist {
     /// # Errors
     /// Those of [`Mnist::open`].
     pub fn open_fashion(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
-        Self::open_kind(folder.as_ref(), split, &KIND)
+        let kind = Kind::new("Fashion-MNIST", &["", FOLDER, "FashionMNIST/raw"], &CLASSES);
+        Self::open_kind(folder.as_ref(), split, kind)
     }
 }

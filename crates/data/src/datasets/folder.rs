@@ -18,10 +18,15 @@ fn open(request: &OpenRequest) -> Result<Opened> {
 
 /// A split of an image folder.
 pub(super) fn split_of(path: &std::path::Path, request: &OpenRequest) -> Result<Opened> {
-    // The split of a single folder is part of the data, not of the run. Another seed of the run must not move
-    // images between training and validation.
-    let shares = FolderSplit { val: request.val_fraction, test: 0.0, seed: 0 };
+    let shares = shares(request);
     let layout = FolderLayout::find_with_list(path, request.val_list.as_deref())?;
     let folder = ImageFolder::open_layout(&layout, request.split, shares)?;
     Ok(Opened::folder(folder.with_read_options(request.read)))
+}
+
+/// How a folder without splits is divided.
+pub(super) fn shares(request: &OpenRequest) -> FolderSplit {
+    // The split of a single folder is part of the data, not of the run. Another seed of the run must not move
+    // images between training and validation.
+    FolderSplit { val: request.val_fraction, test: 0.0, seed: 0 }
 }

@@ -14,7 +14,8 @@ pub use layout::FolderLayout;
 pub use left_out::LeftOut;
 pub(crate) use names::{class_name, is_system_file, is_system_folder, split_called};
 pub use readable::is_image;
-use scan::{Scan, class_names, scan};
+pub(super) use scan::class_names;
+use scan::{Scan, scan};
 pub(crate) use walk::{Entry, entries};
 use walk::{ImageFile, images_below};
 
@@ -132,6 +133,28 @@ impl ImageFolder {
         Ok(Self::from_scan(list::read(folder.as_ref(), list.as_ref(), classes, ids)?))
     }
 
+    /// These images of `folder` with their labels.
+    pub(super) fn of_rows(
+        folder: &Path,
+        rows: Vec<(PathBuf, u32)>,
+        classes: &[String],
+    ) -> Result<Self> {
+        let file = |(path, label): (PathBuf, u32)| {
+            let size = path.metadata().map_err(Error::io(&path))?.len();
+            Ok((ImageFile { path, size }, label))
+        };
+        let mut files = rows.into_iter().map(file).collect::<Result<Vec<_>>>()?;
+        // Class after class, as in every other image folder.
+        files.sort_by_key(|(_, label)| *label);
+        Ok(Self::from_scan(Scan {
+            folder: folder.to_path_buf(),
+            files,
+            classes: classes.to_vec(),
+            left_out: LeftOut::default(),
+            remarks: Vec::new(),
+        }))
+    }
+
     /// The list of the images in `folder`, if that has images but no class folders, and a list lies in it or beside it
     /// under a usual name: `val.txt` or `val.csv` for a folder `val`, or Kaggle's `LOC_val_solution.csv`.
     pub fn find_list(folder: impl AsRef<Path>) -> Option<PathBuf> {
@@ -193,8 +216,23 @@ impl ImageFolder {
         }
     }
 
-    fn deal_out(root: &Path, split: Split, shares: FolderSplit) -> Result<Self> {
+    /// A part of one folder of classes, without the classes `left_out`.
+    pub(super) fn divided(
+        root: &Path,
+        split: Split,
+        shares: FolderSplit,
+        left_out: &[&str],
+    ) -> Result<Self> {
         let mut whole = scan(root)?;
+        left_out.iter().for_each(|class| whole.remove_class(class));
+        Self::part_of(whole, root, split, shares)
+    }
+
+    fn deal_out(root: &Path, split: Split, shares: FolderSplit) -> Result<Self> {
+        Self::part_of(scan(root)?, root, split, shares)
+    }
+
+    fn part_of(mut whole: Scan, root: &Path, split: Split, shares: FolderSplit) -> Result<Self> {
         check_several_classes(root, &whole.classes)?;
         let fractions = [1.0 - shares.val - shares.test, shares.val, shares.test];
         let part = split as usize;

@@ -2,26 +2,39 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DataSetEntry, OpenRequest, Opened, find_folder, idx};
+use super::{DataSetEntry, OpenRequest, Opened, find_folder, idx, remedy};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
 use crate::image::Image;
 
-const REMEDY: &str = "fetch it, or name the folder that has it";
-
 /// A data set in the file format of MNIST.
 pub(super) struct Kind {
-    pub(super) name: &'static str,
+    name: &'static str,
     /// The possible folders of its files, relative to the given folder.
-    pub(super) folders: [&'static str; 3],
-    pub(super) classes: [&'static str; 10],
+    folders: Vec<&'static str>,
+    classes: Vec<String>,
+    /// The beginnings of the names of the files to train on and of those for tests.
+    stems: [String; 2],
 }
 
-static MNIST: Kind = Kind {
-    name: "MNIST",
-    folders: ["", "mnist", "MNIST/raw"],
-    classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-};
+impl Kind {
+    /// A data set whose files have MNIST's names.
+    pub(super) fn new(name: &'static str, folders: &[&'static str], classes: &[&str]) -> Self {
+        Self {
+            name,
+            folders: folders.to_vec(),
+            classes: classes.iter().map(|&class| class.to_owned()).collect(),
+            stems: ["train", "t10k"].map(str::to_owned),
+        }
+    }
+
+    /// Sets the beginnings of the names of the files to train on and of those for tests.
+    pub(super) fn stems(self, stems: [String; 2]) -> Self {
+        Self { stems, ..self }
+    }
+}
+
+const CLASSES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 pub(super) fn entry() -> DataSetEntry {
     DataSetEntry::new("mnist", "handwritten digits, 28x28 grey, 10 classes", open)
@@ -56,18 +69,19 @@ impl Mnist {
     /// If a file is missing, is not an idx file or has another size than its header says, if the numbers of
     /// images and labels differ, or if a label is above 9.
     pub fn open(folder: impl AsRef<Path>, split: Split) -> Result<Self> {
-        Self::open_kind(folder.as_ref(), split, &MNIST)
+        let kind = Kind::new("MNIST", &["", "mnist", "MNIST/raw"], &CLASSES);
+        Self::open_kind(folder.as_ref(), split, kind)
     }
 
-    pub(super) fn open_kind(root: &Path, split: Split, kind: &Kind) -> Result<Self> {
-        let stem = if split == Split::Train { "train" } else { "t10k" };
+    pub(super) fn open_kind(root: &Path, split: Split, kind: Kind) -> Result<Self> {
+        let stem = &kind.stems[usize::from(split != Split::Train)];
         let images = format!("{stem}-images-idx3-ubyte");
         let has_images = |folder: &Path| idx_file(folder, &images).is_some();
         let folder = find_folder(root, &kind.folders, has_images);
         let folder = folder.unwrap_or_else(|| root.to_path_buf());
-        let images_path = required_file(&folder, &images, kind)?;
+        let images_path = required_file(&folder, &images, &kind)?;
         let labels = format!("{stem}-labels-idx1-ubyte");
-        let labels_path = required_file(&folder, &labels, kind)?;
+        let labels_path = required_file(&folder, &labels, &kind)?;
 
         let images = idx::read(&images_path, 3)?;
         let labels = idx::read(&labels_path, 1)?.bytes;
@@ -85,25 +99,36 @@ impl Mnist {
             );
             return Err(invalid(problem));
         }
-        if let Some(index) = labels.iter().position(|&label| label > 9) {
-            return Err(invalid(format!("has label {} at {index}, above 9", labels[index])));
+        let most = kind.classes.len() - 1;
+        if let Some(index) = labels.iter().position(|&label| usize::from(label) > most) {
+            return Err(invalid(format!("has label {} at {index}, above {most}", labels[index])));
         }
         let (height, width) = (images.dims[1], images.dims[2]);
-        let classes = kind.classes.map(str::to_owned).to_vec();
-        Ok(Self { split, images: images.bytes, height, width, labels, classes })
+        Ok(Self { split, images: images.bytes, height, width, labels, classes: kind.classes })
     }
 
     /// The same images with other class names.
     ///
     /// # Errors
-    /// If there are not ten names.
+    /// If the number of names is not that of the classes.
     pub fn with_classes(mut self, names: &[&str]) -> Result<Self> {
         if names.len() != self.classes.len() {
-            let reason = format!("must be 10 names, not {}", names.len());
+            let reason = format!("must be {} names, not {}", self.classes.len(), names.len());
             return Err(Error::InvalidSetting { setting: "classes", reason });
         }
         self.classes = names.iter().map(|&name| name.to_owned()).collect();
         Ok(self)
+    }
+
+    /// The same images with rows and columns exchanged.
+    pub(super) fn transposed(mut self) -> Self {
+        let (height, width) = (self.height, self.width);
+        for image in self.images.chunks_exact_mut(height * width) {
+            let turned: Vec<u8> =
+                (0..height * width).map(|i| image[i % height * width + i / height]).collect();
+            image.copy_from_slice(&turned);
+        }
+        Self { height: width, width: height, ..self }
     }
 }
 
@@ -164,6 +189,6 @@ fn required_file(folder: &Path, name: &str, kind: &Kind) -> Result<PathBuf> {
     idx_file(folder, name).ok_or_else(|| Error::NotFound {
         path: folder.join(name),
         expected: format!("a file of {}, with or without .gz", kind.name),
-        remedy: REMEDY.to_owned(),
+        remedy: remedy::FETCH.to_owned(),
     })
 }

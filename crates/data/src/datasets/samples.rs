@@ -75,6 +75,11 @@ impl<R: Send + Sync> Samples<R> {
         Self { is_cacheable: true, ..self }
     }
 
+    /// States whether images are turned upright as their EXIF data says ([`Dataset::exif_orientation`]).
+    pub fn with_exif_orientation(self, exif_orientation: bool) -> Self {
+        Self { exif_orientation, ..self }
+    }
+
     /// The rows with their labels.
     pub fn rows(&self) -> &[(R, u32)] {
         &self.rows

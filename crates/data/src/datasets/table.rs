@@ -6,10 +6,11 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_vision_registry::{Entry, Table, TableError};
+use candle_vision_registry::{Description, Entry, Table, TableError};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{FolderLayout, ImageFolder, LeftOut};
+use super::{FolderLayout, ImageFolder, LeftOut, Remote};
 use crate::dataset::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::image::ReadOptions;
@@ -46,8 +47,10 @@ pub struct OpenRequest {
     pub val_images: usize,
     /// Width and height of drawn images, in pixels.
     pub image_size: usize,
-    /// Settings for data sets from outside this crate, by name.
+    /// Settings of a data set's own, by name: the table `[data.options]` of a recipe.
     pub options: Map<String, Value>,
+    /// How files on servers are opened, for data sets that may lie there.
+    pub remote: Option<Remote>,
 }
 
 impl OpenRequest {
@@ -66,6 +69,7 @@ impl OpenRequest {
             val_images: 200,
             image_size: 128,
             options: Map::new(),
+            remote: None,
         }
     }
 
@@ -104,10 +108,48 @@ impl OpenRequest {
         Self { train_images, val_images, image_size, ..self }
     }
 
-    /// Adds a setting for a data set from outside this crate.
+    /// Sets how files on servers are opened.
+    pub fn remote(self, remote: Remote) -> Self {
+        Self { remote: Some(remote), ..self }
+    }
+
+    /// Adds a setting of a data set's own.
     pub fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.options.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// The settings of the data set `name` as its own struct.
+    ///
+    /// # Errors
+    /// If a setting is missing, of another type, or unknown to a struct with `deny_unknown_fields`.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_data::{OpenRequest, Split};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Options { window: usize }
+    ///
+    /// let request = OpenRequest::new("data", Split::Train).option("window", 7);
+    /// assert_eq!(request.settings::<Options>("my set")?.window, 7);
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    pub fn settings<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        Ok(self.description(name).settings()?)
+    }
+
+    /// For a data set without settings of its own: that none is given.
+    ///
+    /// # Errors
+    /// If there is a setting.
+    pub fn no_settings(&self, name: &str) -> Result<()> {
+        Ok(self.description(name).no_settings()?)
+    }
+
+    fn description(&self, name: &str) -> Description {
+        Description { name: name.to_owned(), settings: self.options.clone() }
     }
 }
 
@@ -153,9 +195,19 @@ pub struct Place {
     pub path: PathBuf,
     /// Whether the user named it. If not, it is inside the data folder.
     pub is_own: bool,
+    /// Whether the path may be a pattern of paths or an address, so that the file system cannot say whether it exists.
+    pub is_pattern: bool,
+}
+
+impl Place {
+    /// Whether nothing is known to be missing there. Patterns and addresses are looked up when they are opened.
+    pub fn exists(&self) -> bool {
+        self.is_pattern || self.path.exists()
+    }
 }
 
 type Open = dyn Fn(&OpenRequest) -> Result<Opened> + Send + Sync;
+type HasTest = dyn Fn(&OpenRequest) -> Result<bool> + Send + Sync;
 
 /// Where the files of a data set are searched.
 #[derive(Clone, Debug)]
@@ -166,6 +218,8 @@ enum Lies {
     In(Vec<Cow<'static, str>>),
     /// At [`OpenRequest::path`].
     AtPath,
+    /// At [`OpenRequest::path`], which may be a pattern of paths or an address.
+    AtPattern,
 }
 
 /// One data set in a table of [`DataSets`].
@@ -193,6 +247,7 @@ pub struct DataSetEntry {
     is_image_folder: bool,
     fetched_as: Option<Cow<'static, str>>,
     image_shape: Option<[usize; 3]>,
+    has_test: Option<Arc<HasTest>>,
 }
 
 impl DataSetEntry {
@@ -210,6 +265,7 @@ impl DataSetEntry {
             is_image_folder: false,
             fetched_as: None,
             image_shape: None,
+            has_test: None,
         }
     }
 
@@ -223,6 +279,11 @@ impl DataSetEntry {
         Self { lies: Lies::AtPath, ..self }
     }
 
+    /// Sets its place to [`OpenRequest::path`], which may be a pattern of paths or an address on a server.
+    pub fn lies_at_pattern(self) -> Self {
+        Self { lies: Lies::AtPattern, ..self }
+    }
+
     /// States that its place is an image folder, as [`FolderLayout`] describes it.
     pub fn as_image_folder(self) -> Self {
         Self { is_image_folder: true, ..self }
@@ -231,6 +292,19 @@ impl DataSetEntry {
     /// Sets the item in the catalog of `candle-vision-fetch` that downloads it.
     pub fn fetched_as(self, item: impl Into<Cow<'static, str>>) -> Self {
         Self { fetched_as: Some(item.into()), ..self }
+    }
+
+    /// States that there are images for a test apart from those for validation.
+    pub fn has_test_images(self) -> Self {
+        self.has_test_images_if(|_| Ok(true))
+    }
+
+    /// Sets how to find out whether there are images for a test apart from those for validation.
+    pub fn has_test_images_if(
+        self,
+        has_test: impl Fn(&OpenRequest) -> Result<bool> + Send + Sync + 'static,
+    ) -> Self {
+        Self { has_test: Some(Arc::new(has_test)), ..self }
     }
 
     /// States that all stored images have this shape: channels, height, width.
@@ -255,9 +329,9 @@ impl DataSetEntry {
         let (path, is_own) = match &self.lies {
             Lies::Nowhere => return Ok(None),
             Lies::In(folders) => (in_data_dir(&request.data_dir, folders), false),
-            Lies::AtPath => (own_path(request, &self.name)?.to_path_buf(), true),
+            Lies::AtPath | Lies::AtPattern => (own_path(request, &self.name)?.to_path_buf(), true),
         };
-        Ok(Some(Place { path, is_own }))
+        Ok(Some(Place { path, is_own, is_pattern: matches!(self.lies, Lies::AtPattern) }))
     }
 
     /// The layout of its folder in splits and classes. `None` if it is not an image folder.
@@ -279,6 +353,9 @@ impl DataSetEntry {
     /// # Errors
     /// Those of [`DataSetEntry::layout`].
     pub fn has_test(&self, request: &OpenRequest) -> Result<bool> {
+        if let Some(has_test) = &self.has_test {
+            return has_test(request);
+        }
         let layout = self.layout(request)?;
         Ok(layout.is_some_and(|layout| layout.split(Split::Test).is_some()))
     }
@@ -323,10 +400,27 @@ impl DataSets {
             [
                 super::mnist::entry(),
                 super::fashion_mnist::entry(),
+                super::kmnist::entry(),
+                super::emnist::entry(),
                 super::cifar::entry(),
+                super::cifar100::entry(),
+                super::svhn::entry(),
+                super::stl10::entry(),
+                super::flowers102::entry(),
+                super::oxford_iiit_pet::entry(),
+                super::food101::entry(),
+                super::caltech101::entry(),
+                super::dtd::entry(),
+                super::eurosat::entry(),
+                super::imagenette::entry(),
+                super::imagenet::entry(),
                 super::hymenoptera::entry(),
                 super::insects::entry(),
                 super::folder::entry(),
+                super::image_table::entry(),
+                super::image_table::huggingface(),
+                super::parquet_images::entry(),
+                super::shards::entry(),
             ],
         ))
     }

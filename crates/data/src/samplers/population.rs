@@ -47,6 +47,11 @@ impl Population {
         self.labels.get_or_init(|| self.dataset.as_deref().map_or_else(Vec::new, labels))
     }
 
+    /// The order in which the data set wants to be shuffled, if it has one.
+    pub(super) fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
+        self.dataset.as_ref()?.shuffled_order(seed, epoch)
+    }
+
     /// Number of samples of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         self.members().iter().map(Vec::len).collect()

@@ -23,6 +23,10 @@ impl Shuffled {
 
 impl Sampler for Shuffled {
     fn order(&self, population: &Population, seed: u64, epoch: usize) -> Vec<usize> {
+        // A data set may be slow to read in any order but its own.
+        if let Some(order) = population.shuffled_order(seed, epoch) {
+            return order;
+        }
         // Runs from before there were samplers have this order, and must keep it when they go on.
         let mut order: Vec<usize> = (0..population.len()).collect();
         random::shuffle(&mut random::of_epoch(seed, epoch), &mut order);

@@ -123,7 +123,7 @@ pub(super) fn fashion_mnist() -> Item {
 
 pub(super) fn cifar10() -> Item {
     let mut full = CIFAR.map(|(name, sum)| file(name, CIFAR_BYTES, sum)).to_vec();
-    full.push(FileSpec { name: "batches.meta.txt".to_owned(), bytes: None, sha256: None });
+    full.push(FileSpec::named("batches.meta.txt"));
     let subset = CIFAR_SUBSET.map(|(name, bytes, sum)| file(name, bytes, sum));
     Item {
         name: "cifar10".to_owned(),
@@ -179,6 +179,6 @@ pub(super) fn hymenoptera() -> Item {
     }
 }
 
-fn files_in(folder: &str, files: &[FileSpec]) -> Layout {
+pub(super) fn files_in(folder: &str, files: &[FileSpec]) -> Layout {
     Layout { folder: folder.to_owned(), content: Content::Files(files.to_vec()) }
 }

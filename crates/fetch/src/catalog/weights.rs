@@ -77,11 +77,8 @@ pub(super) fn alexnet() -> Item {
 }
 
 pub(super) fn mobilenet_v2() -> Item {
-    let pickle = FileSpec {
-        name: "mobilenet_v2-b0353104.pth".to_owned(),
-        bytes: None,
-        sha256: Some(sum("b0353104")),
-    };
+    let pickle =
+        FileSpec { sha256: Some(sum("b0353104")), ..FileSpec::named("mobilenet_v2-b0353104.pth") };
     // De-quantised from Google's int8 TFLite model (Apache-2.0).
     let dequantised = file(
         "mobilenet_v2.safetensors",

@@ -102,7 +102,7 @@ impl<'a> Transfer<'a> {
         match self.download.spec.bytes {
             Some(bytes) if offset == bytes => return Ok(()),
             // Without a sum or an ETag nothing would show that both halves belong to one file.
-            _ if self.download.spec.sha256.is_none() && self.etag.is_none() => offset = 0,
+            _ if !self.download.spec.has_sum() && self.etag.is_none() => offset = 0,
             Some(bytes) if offset > bytes => offset = 0,
             _ => {}
         }

@@ -415,10 +415,7 @@ fn without_a_network_each_address_and_its_cause_is_listed() {
 #[test]
 fn unknown_items_list_the_known_ones() {
     let error = find("minst").unwrap_err().to_string();
-    assert!(
-        error.contains("`minst`") && error.contains("mnist, fashion_mnist, cifar10"),
-        "{error}"
-    );
+    assert!(error.contains("`minst`") && error.contains("mnist, fashion_mnist, kmnist"), "{error}");
 }
 
 /// The catalog's sums against real files, where a data folder with them is named.

@@ -5,5 +5,6 @@ mod hostile_archives;
 mod http_faults;
 mod hub_faults;
 mod items;
+mod range_files;
 mod support;
 mod trees;

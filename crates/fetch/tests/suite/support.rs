@@ -239,14 +239,14 @@ pub(crate) fn sum_of(bytes: &[u8]) -> String {
 /// Everything known of a file with these bytes.
 pub(crate) fn spec(name: &str, bytes: &[u8]) -> FileSpec {
     FileSpec {
-        name: name.to_owned(),
         bytes: Some(bytes.len() as u64),
         sha256: Some(Sha256Sum::new(&sum_of(bytes)).unwrap()),
+        ..FileSpec::named(name)
     }
 }
 
 pub(crate) fn unknown(name: &str) -> FileSpec {
-    FileSpec { name: name.to_owned(), bytes: None, sha256: None }
+    FileSpec::named(name)
 }
 
 /// Names in a folder, sorted.

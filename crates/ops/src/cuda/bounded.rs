@@ -81,7 +81,7 @@ mod tests {
         for key in 0..3 {
             map.insert(key, 10 * key, 1);
         }
-        assert_eq!(map.get(&0), Some(&0));
+        assert_eq!(map.get(&0), Some(&mut 0));
         map.insert(3, 30, 1);
         let left = (0..4).filter(|key| map.contains(key)).collect::<Vec<_>>();
         assert_eq!(left, [0, 2, 3]);
@@ -102,10 +102,10 @@ mod tests {
         let mut map = Bounded::new(3);
         map.insert(1, 'a', 2);
         map.insert(1, 'b', 1);
-        assert_eq!((map.cost, map.get(&1)), (1, Some(&'b')));
+        assert_eq!((map.cost, map.get(&1)), (1, Some(&mut 'b')));
         map.insert(2, 'c', 9);
-        assert_eq!((map.len(), map.get(&2)), (1, Some(&'c')));
+        assert_eq!((map.len(), map.get(&2)), (1, Some(&mut 'c')));
         map.insert(3, 'd', 1);
-        assert_eq!((map.len(), map.cost, map.get(&3)), (1, 1, Some(&'d')));
+        assert_eq!((map.len(), map.cost, map.get(&3)), (1, 1, Some(&mut 'd')));
     }
 }

@@ -8,6 +8,7 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaGraph, CudaSlice, CudaStream, DevicePtr, sys};
 use candle_core::{Device, Error, Result, bail};
 
+use super::memory;
 use super::state::{self, locked};
 use crate::Generator;
 
@@ -162,7 +163,8 @@ impl Captured {
     /// same work at least once before, so that everything is loaded and prepared.
     ///
     /// # Errors
-    /// If `device` is not a CUDA device, `work` fails, or it does what cannot be captured. The device is then as before.
+    /// If `device` is not a CUDA device, `work` fails, it does what cannot be captured, or its memory does not fit into the
+    /// limit ([`limit_card_memory`](crate::limit_card_memory)). The device is then as before.
     pub fn new<T, E: From<Error>>(
         device: &Device,
         work: impl FnOnce() -> std::result::Result<T, E>,
@@ -303,7 +305,7 @@ fn ended(stream: &Arc<CudaStream>) -> Result<CudaGraph> {
     // What only fails in the background, such as freeing memory of others, left its error behind.
     stream.context().check_err().w()?;
     graph.upload().w()?;
-    Ok(graph)
+    memory::within_limit(stream, graph)
 }
 
 /// Clears the errors of calls within a capture that failed. The next call would report them as its own.

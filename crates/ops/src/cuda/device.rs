@@ -40,13 +40,6 @@ pub fn card_memory_in_use(device: &Device) -> Option<u64> {
     u64::try_from(total.saturating_sub(free)).ok()
 }
 
-/// Bytes of a CUDA card's memory that no process has taken. `None` if the device is no card, or the driver does not say.
-pub fn card_memory_free(device: &Device) -> Option<u64> {
-    let Device::Cuda(cuda) = device else { return None };
-    let (free, _) = cuda.cuda_stream().context().mem_get_info().ok()?;
-    u64::try_from(free).ok()
-}
-
 /// A test holds this while it uses the device, because the device's libraries do not support several
 /// threads.
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_vision::data::{
-    DataSetEntry, Dataset, Error as DataError, OpenRequest, ReadOptions, Split,
+    DataSetEntry, Dataset, Error as DataError, OpenRequest, ReadAt, ReadOptions, Remote,
+    Result as DataResult, Split,
 };
+use candle_vision_fetch::{HttpOptions, RangeFile, RangeFiles};
 
 use super::Remarks;
 use crate::error::At;
@@ -128,7 +130,11 @@ impl<'a> DataFolder<'a> {
 
     /// Whether the data set is there.
     pub(crate) fn is_there(&self, settings: &DataSettings) -> Result<bool> {
-        Ok(self.location(settings)?.is_none_or(|(place, _)| place.exists()))
+        if self.location(settings)?.is_none() {
+            return Ok(true);
+        }
+        let place = self.entry(settings)?.place(&self.request(settings, Split::Train))?;
+        Ok(place.is_none_or(|place| place.exists()))
     }
 
     /// Fails if a folder of the user's own cannot be trained on.
@@ -159,6 +165,33 @@ impl<'a> DataFolder<'a> {
             request = request.val_list(near(list));
         }
         request.options.clone_from(&settings.options);
-        request
+        request.remote(remote())
+    }
+}
+
+/// Memory for parts of shards that lie on servers.
+const REMOTE_CACHE_BYTES: u64 = 512 << 20;
+
+/// Opens shards on servers.
+fn remote() -> Remote {
+    // A single server error must not end a run of days.
+    let files =
+        RangeFiles::new(HttpOptions { retries: 5, ..HttpOptions::default() }, REMOTE_CACHE_BYTES);
+    Remote::new(move |url| {
+        let file = files.open(url).map_err(DataError::other)?;
+        Ok(Arc::new(RemoteFile(file)) as Arc<dyn ReadAt>)
+    })
+}
+
+/// A file on a server as the data sets read it.
+struct RemoteFile(RangeFile);
+
+impl ReadAt for RemoteFile {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> DataResult<()> {
+        self.0.read_at(offset, buffer).map_err(DataError::other)
     }
 }

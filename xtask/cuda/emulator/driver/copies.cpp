@@ -14,11 +14,22 @@
 
 using emulated::address;
 
-// Pools give out ordinary device memory; only their settings are kept.
+// Pools give out ordinary device memory, at most `most` bytes at a time. What they keep of freed memory is only counted.
 struct CUmemPoolHandle_st {
     uint64_t release_threshold = 0;
+    size_t most = SIZE_MAX;
 };
 static CUmemPoolHandle_st default_pool;
+static CUmemoryPool current_pool = &default_pool;
+
+// CUmemPoolProps of a driver that knows the size, from CUDA 12.2 on.
+struct PoolProperties {
+    int kind, handles, place, device;
+    void* security;
+    size_t most;
+    unsigned short usage;
+    unsigned char reserved[54];
+};
 
 static std::mutex pinned_lock;
 static std::map<char*, size_t> pinned;  // host memory that the device may reach by itself
@@ -35,11 +46,11 @@ static CUresult waited_for(CUresult result) {
     return result;
 }
 
-static CUresult allocate(CUdeviceptr* pointer, size_t bytes) {
-    void* memory = emulated::allocate(bytes);
+static CUresult allocate(CUdeviceptr* pointer, size_t bytes, emulated::Owner owner) {
+    void* memory = emulated::allocate(bytes, owner);
     if (!memory) {
         emulated::finish_all();  // there may be memory whose turn to be freed has not come
-        memory = emulated::allocate(bytes);
+        memory = emulated::allocate(bytes, owner);
     }
     *pointer = reinterpret_cast<CUdeviceptr>(memory);
     return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -47,7 +58,8 @@ static CUresult allocate(CUdeviceptr* pointer, size_t bytes) {
 
 API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
     REQUIRE_CONTEXT();
-    return bytes == 0 ? CUDA_ERROR_INVALID_VALUE : allocate(pointer, bytes);
+    if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+    return allocate(pointer, bytes, emulated::Owner::context);
 }
 
 // Unlike cuMemAlloc it takes a size of zero, which cudarc relies on for empty slices.
@@ -58,7 +70,7 @@ API CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream stream
     emulated_count("allocate");
     if (emulated::Recording* recording = emulated::recording_of(stream))
         return emulated::allocate_in_capture(*recording, pointer, bytes);
-    return allocate(pointer, bytes);
+    return allocate(pointer, bytes, emulated::Owner::pool);
 }
 
 API CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool,
@@ -189,11 +201,38 @@ API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) {
-    return cuDeviceGetDefaultMemPool(pool, device);
+API CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice) {
+    *pool = current_pool;
+    return CUDA_SUCCESS;
 }
 
-API CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) { return CUDA_SUCCESS; }
+API CUresult cuDeviceSetMemPool(CUdevice, CUmemoryPool pool) {
+    current_pool = pool;
+    emulated::limit_pool(pool->most);
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemPoolCreate(CUmemoryPool* pool, const PoolProperties* properties) {
+    REQUIRE_CONTEXT();
+    constexpr int PINNED = 1, DEVICE = 1;
+    if (properties->kind != PINNED || properties->place != DEVICE) return CUDA_ERROR_INVALID_VALUE;
+    *pool = new CUmemPoolHandle_st;
+    if (properties->most) (*pool)->most = properties->most;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemPoolDestroy(CUmemoryPool pool) {
+    if (pool == &default_pool) return CUDA_ERROR_INVALID_VALUE;
+    // The device falls back on its default pool.
+    if (pool == current_pool) cuDeviceSetMemPool(0, &default_pool);
+    delete pool;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuMemPoolTrimTo(CUmemoryPool, size_t bytes) {
+    emulated::trim_pool(bytes);
+    return CUDA_SUCCESS;
+}
 
 API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void* value) {
     // 4 is the release threshold; 1 to 3 allow reuse between streams, which changes nothing here.
@@ -209,13 +248,15 @@ API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void* value
         case 4:
             answer = pool->release_threshold;
             break;
-        case 5:
+        case 5:  // reserved now
+            answer = pool->release_threshold ? use.reserved : use.in_pool;
+            break;
         case 7:
-            answer = use.used;
-            break;  // reserved, used: now
+            answer = use.in_pool;
+            break;  // used now
         case 6:
         case 8:
-            answer = use.most;
+            answer = use.most_in_pool;
             break;  // reserved, used: at most
         default:
             return CUDA_ERROR_INVALID_VALUE;

@@ -1,16 +1,33 @@
-// The one device, its context, and what the driver says about errors.
+// The devices, their contexts, and what the driver says about errors.
 
+#include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <deque>
 
 #include "driver.h"
 #include "memory.h"
 
-struct CUctx_st {};
+struct CUctx_st {
+    CUdevice device;
+};
 
 namespace {
 
-CUctx_st primary_context;
+// Cards that a program finds. They share one memory: each process is to use one of them.
+int cards() {
+    static const int cards = [] {
+        const char* text = std::getenv("EMULATED_CUDA_CARDS");
+        return text ? std::max(std::atoi(text), 0) : 1;
+    }();
+    return cards;
+}
+
+CUctx_st& primary_context_of(CUdevice device) {
+    static std::deque<CUctx_st>& contexts = *new std::deque<CUctx_st>(cards());
+    return contexts[device];
+}
 std::atomic<bool> initialised{false}, ended{false};
 // As the driver, whose exit handler takes it from under threads that still use it.
 struct AtExit {
@@ -106,14 +123,14 @@ API CUresult cuGetErrorString(CUresult code, const char** text) {
 
 API CUresult cuDeviceGetCount(int* count) {
     if (!initialised) return CUDA_ERROR_NOT_INITIALIZED;
-    *count = 1;
+    *count = cards();
     return CUDA_SUCCESS;
 }
 
 API CUresult cuDeviceGet(CUdevice* device, int ordinal) {
     if (!initialised) return CUDA_ERROR_NOT_INITIALIZED;
     *device = ordinal;
-    return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+    return 0 <= ordinal && ordinal < cards() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
 API CUresult cuDeviceGetName(char* name, int length, CUdevice) {
@@ -140,8 +157,9 @@ API CUresult cuDeviceGetAttribute(int* value, int number, CUdevice) {
     emulated::fail("no value for device attribute %d", number);
 }
 
-API CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice) {
-    *context = &primary_context;
+API CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
+    *context = &primary_context_of(device);
+    (*context)->device = device;
     return CUDA_SUCCESS;
 }
 
@@ -159,7 +177,7 @@ API CUresult cuCtxSetCurrent(CUcontext context) {
 
 API CUresult cuCtxGetDevice(CUdevice* device) {
     REQUIRE_CONTEXT();
-    *device = 0;
+    *device = current_context->device;
     return CUDA_SUCCESS;
 }
 

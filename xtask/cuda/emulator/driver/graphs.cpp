@@ -1,5 +1,6 @@
 #include "graphs.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -35,6 +36,16 @@ CUdeviceptr pointer_to(const GraphMemory& memory) {
     return reinterpret_cast<CUdeviceptr>(memory.start);
 }
 
+// What the graphs that can be launched take, as their driver counts it.
+size_t reserved = 0, most_reserved = 0;
+
+void reserve(size_t more, size_t less) {
+    const std::lock_guard<std::mutex> guard(lock);
+    reserved += more;
+    reserved -= less;
+    most_reserved = std::max(most_reserved, reserved);
+}
+
 // From here on it holds nothing: NaN, which is what a card may leave there too.
 void blank(const std::shared_ptr<GraphMemory>& memory, bool live) {
     if (!emulated::idle()) std::memset(memory->start, 0xFF, memory->bytes);
@@ -61,11 +72,13 @@ CUresult emulated::refuse_in_capture(void* stream) {
 }
 
 CUresult emulated::allocate_in_capture(Recording& recording, CUdeviceptr* pointer, size_t bytes) {
-    void* start = allocate(bytes);
+    void* start = allocate(bytes, Owner::graphs);
     if (!start) return CUDA_ERROR_OUT_OF_MEMORY;
     const auto memory = std::make_shared<GraphMemory>(GraphMemory{start, bytes, false});
     *pointer = pointer_to(*memory);
     recording.memory.push_back(memory);
+    recording.live += bytes;
+    recording.most_live = std::max(recording.most_live, recording.live);
     recording.work.push_back([=] { blank(memory, true); });
     const std::lock_guard<std::mutex> guard(lock);
     graph_memory[*pointer] = memory;
@@ -82,6 +95,7 @@ bool emulated::free_of_graph(CUdeviceptr pointer, CUstream stream, CUresult* res
     Recording* recording = recording_of(stream);
     *result = CUDA_SUCCESS;
     if (memory) {
+        if (recording) recording->live -= memory->bytes;
         // In a capture this becomes a part of the graph.
         emulated_enqueue(stream, [=] { blank(memory, false); });
     } else if (recording) {
@@ -124,6 +138,7 @@ API CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph,
                                          unsigned long long flags) {
     REQUIRE_CONTEXT();
     constexpr unsigned long long AUTO_FREE_ON_LAUNCH = 1;
+    reserve(graph->recording->most_live, 0);
     *executable = new CUgraphExec_st{graph->recording, (flags & AUTO_FREE_ON_LAUNCH) != 0};
     return CUDA_SUCCESS;
 }
@@ -153,6 +168,7 @@ API CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
 API CUresult cuGraphExecDestroy(CUgraphExec executable) {
     REQUIRE_CONTEXT();
     if (!executable) return CUDA_ERROR_INVALID_VALUE;
+    reserve(0, executable->recording->most_live);
     give_back(*executable->recording);
     delete executable;
     return CUDA_SUCCESS;
@@ -163,3 +179,14 @@ API CUresult cuGraphDestroy(CUgraph graph) {
     delete graph;
     return graph ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
+
+API CUresult cuDeviceGetGraphMemAttribute(CUdevice, int attribute, uint64_t* value) {
+    const std::lock_guard<std::mutex> guard(lock);
+    // 0 and 1: in use, now and at most; 2 and 3: reserved.
+    if (attribute < 0 || attribute > 3) return CUDA_ERROR_INVALID_VALUE;
+    *value = attribute % 2 ? most_reserved : reserved;
+    return CUDA_SUCCESS;
+}
+
+// What is reserved belongs to graphs that can still be launched.
+API CUresult cuDeviceGraphMemTrim(CUdevice) { return CUDA_SUCCESS; }

@@ -20,6 +20,9 @@ struct GraphMemory {
 struct Recording {
     std::vector<std::function<void()>> work;
     std::vector<std::shared_ptr<GraphMemory>> memory;
+    // Of memory that is live at one place of the work. A card's graph uses the place of what was freed again, so this is
+    // what it takes; here each piece has its own place.
+    size_t live = 0, most_live = 0;
     bool broken = false;  // by a call that a capture does not allow
 };
 

@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
@@ -20,12 +21,14 @@ struct Allocation {
     size_t bytes;
     void* pages;
     size_t mapped;
+    Owner owner;
 };
 
 // Leaked on purpose: a program may free device memory from its own destructors at exit.
 std::mutex& lock = *new std::mutex;
 std::map<uintptr_t, Allocation>& allocations = *new std::map<uintptr_t, Allocation>;
-size_t used = 0, most = 0;
+size_t used = 0, in_pool = 0, most_in_pool = 0, reserved = 0;
+size_t pool_limit = SIZE_MAX;
 
 // cudaMalloc promises 256 bytes, but the narrower the gap before the guard page, the more overruns
 // show. 16 is what the widest vector loads need.
@@ -107,11 +110,13 @@ void give_to_pool(void* start) {
 
 }  // namespace
 
-void* allocate(size_t bytes) {
+void* allocate(size_t bytes, Owner owner) {
     if (idle()) return take_from_pool(bytes);
     watch_faults();
     const std::lock_guard<std::mutex> guard(lock);
     if (bytes > total_memory() - used) return nullptr;
+    const bool of_pool = owner == Owner::pool;
+    if (of_pool && (in_pool > pool_limit || bytes > pool_limit - in_pool)) return nullptr;
     const size_t page = sysconf(_SC_PAGESIZE);
     const size_t room = rounded_up(bytes, page), mapped = room + page;
     void* pages =
@@ -120,9 +125,11 @@ void* allocate(size_t bytes) {
     if (mprotect(pages, room, PROT_READ | PROT_WRITE) != 0) fail("mprotect fails");
     std::memset(pages, 0xFF, room);
     char* start = static_cast<char*>(pages) + room - rounded_up(bytes, ALIGNMENT);
-    allocations[reinterpret_cast<uintptr_t>(start)] = {bytes, pages, mapped};
+    allocations[reinterpret_cast<uintptr_t>(start)] = {bytes, pages, mapped, owner};
     used += bytes;
-    most = used > most ? used : most;
+    if (of_pool) in_pool += bytes;
+    most_in_pool = std::max(most_in_pool, in_pool);
+    reserved = std::max(reserved, in_pool);
     return start;
 }
 
@@ -134,12 +141,23 @@ void release(void* start, const char* who) {
     if (found == allocations.end()) fail("%s(%p): not the start of live device memory", who, start);
     munmap(found->second.pages, found->second.mapped);
     used -= found->second.bytes;
+    if (found->second.owner == Owner::pool) in_pool -= found->second.bytes;
     allocations.erase(found);
 }
 
 MemoryUse memory_use() {
     const std::lock_guard<std::mutex> guard(lock);
-    return {total_memory(), used, most};
+    return {total_memory(), used, in_pool, most_in_pool, reserved};
+}
+
+void limit_pool(size_t bytes) {
+    const std::lock_guard<std::mutex> guard(lock);
+    pool_limit = bytes;
+}
+
+void trim_pool(size_t bytes) {
+    const std::lock_guard<std::mutex> guard(lock);
+    reserved = std::max(in_pool, std::min(reserved, bytes));
 }
 
 }  // namespace emulated

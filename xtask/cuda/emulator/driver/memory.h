@@ -5,15 +5,25 @@
 
 namespace emulated {
 
-// Null when the device is full. Fresh memory holds 0xFF bytes, which are NaN in every float type.
-void* allocate(size_t bytes);
+// Whose memory it is: the context's, the memory pool's, or that of graphs.
+enum class Owner { context, pool, graphs };
+
+// Null when the device or its memory pool is full. Fresh memory holds 0xFF bytes, which are NaN in every float type.
+void* allocate(size_t bytes, Owner owner);
 // Fails on anything that `allocate` did not return or that was released before. Null is allowed.
 void release(void* start, const char* who);
 
 struct MemoryUse {
-    size_t total, used, most;
+    size_t total, used;
+    size_t in_pool, most_in_pool;
+    size_t reserved;  // by a pool that keeps what is freed
 };
 MemoryUse memory_use();
+
+// The most that the memory pool may have in use.
+void limit_pool(size_t bytes);
+// The memory pool keeps at most so much of what was freed.
+void trim_pool(size_t bytes);
 
 }  // namespace emulated
 

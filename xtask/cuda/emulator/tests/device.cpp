@@ -18,6 +18,15 @@ API CUresult cuMemAlloc_v2(CUdeviceptr*, size_t);
 API CUresult cuMemFree_v2(CUdeviceptr);
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr, const void*, size_t);
 API CUresult cuMemcpyDtoH_v2(void*, CUdeviceptr, size_t);
+API CUresult cuMemAllocAsync(CUdeviceptr*, size_t, CUstream);
+API CUresult cuMemFreeAsync(CUdeviceptr, CUstream);
+API CUresult cuMemPoolCreate(CUmemoryPool*, const void*);
+API CUresult cuMemPoolDestroy(CUmemoryPool);
+API CUresult cuMemPoolGetAttribute(CUmemoryPool, int, void*);
+API CUresult cuMemPoolSetAttribute(CUmemoryPool, int, void*);
+API CUresult cuMemPoolTrimTo(CUmemoryPool, size_t);
+API CUresult cuDeviceGetMemPool(CUmemoryPool*, CUdevice);
+API CUresult cuDeviceSetMemPool(CUdevice, CUmemoryPool);
 API CUresult cuModuleLoadData(CUmodule*, const void*);
 API CUresult cuModuleGetFunction(CUfunction*, CUmodule, const char*);
 API CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
@@ -126,6 +135,36 @@ static void test_memory() {
     }));
 }
 
+// A pool with a largest size refuses more, until something is freed.
+static void test_pools() {
+    struct {
+        int kind = 1, handles = 0, place = 1, device = 0;
+        void* security = nullptr;
+        size_t most = 100;
+        unsigned char rest[56] = {};
+    } properties;
+    CUmemoryPool pool;
+    CHECK(!cuMemPoolCreate(&pool, &properties) && !cuDeviceSetMemPool(0, pool));
+    const CUstream per_thread = reinterpret_cast<CUstream>(2);
+    CUdeviceptr first, second;
+    CHECK(!cuMemAllocAsync(&first, 80, per_thread));
+    CHECK(cuMemAllocAsync(&second, 40, per_thread) == CUDA_ERROR_OUT_OF_MEMORY);
+    uint64_t reserved;
+    CHECK(!cuMemPoolGetAttribute(pool, 5, &reserved) && reserved == 80);
+    allocated(1000);  // not the pool's
+    CHECK(!cuMemFreeAsync(first, per_thread) && !cuMemAllocAsync(&second, 100, per_thread));
+    // It keeps what is freed if it is told to.
+    uint64_t everything = UINT64_MAX;
+    CHECK(!cuMemPoolSetAttribute(pool, 4, &everything) && !cuMemFreeAsync(second, per_thread));
+    CHECK(!cuCtxSynchronize());
+    CHECK(!cuMemPoolGetAttribute(pool, 5, &reserved) && reserved >= 100);
+    CHECK(!cuMemPoolGetAttribute(pool, 7, &reserved) && reserved == 0);
+    CHECK(!cuMemPoolTrimTo(pool, 0) && !cuMemPoolGetAttribute(pool, 5, &reserved) && reserved == 0);
+    CHECK(!cuMemPoolDestroy(pool));
+    CHECK(!cuMemAllocAsync(&second, 101, per_thread) && !cuMemFreeAsync(second, per_thread));
+    CHECK(!cuDeviceGetMemPool(&pool, 0) && cuMemPoolDestroy(pool) == CUDA_ERROR_INVALID_VALUE);
+}
+
 static void test_launches() {
     constexpr unsigned N = 300, THREADS = 96;
     std::vector<int> x(N), sums(4);
@@ -181,6 +220,7 @@ void test_device() {
     CHECK(cuDevicePrimaryCtxRetain(&context, 0) == CUDA_SUCCESS);
     CHECK(cuCtxSetCurrent(context) == CUDA_SUCCESS);
     test_memory();
+    test_pools();
     test_launches();
     test_modules();
 }

@@ -25,6 +25,14 @@ API CUresult cuMemFreeAsync(CUdeviceptr, CUstream);
 API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr, const void*, size_t, CUstream);
 API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, size_t, CUstream);
 
+API CUresult cuDeviceGetGraphMemAttribute(CUdevice, int, uint64_t*);
+
+static uint64_t reserved_by_graphs() {
+    uint64_t bytes;
+    CHECK(!cuDeviceGetGraphMemAttribute(0, 2, &bytes));
+    return bytes;
+}
+
 static CUdeviceptr place(const float* memory) { return reinterpret_cast<CUdeviceptr>(memory); }
 
 // A captured copy, through memory of the graph, is done again at each launch with what lies there then.
@@ -41,6 +49,7 @@ static void test_replay(CUstream stream) {
     CHECK(!cuMemFreeAsync(between, stream));
     CUdeviceptr kept;
     CHECK(!cuMemAllocAsync(&kept, sizeof(float), stream));
+    CHECK(reserved_by_graphs() == 0);
     CHECK(!cuMemcpyDtoDAsync_v2(kept, place(from), sizeof(float), stream));
     CUgraph graph;
     CHECK(!cuStreamEndCapture(stream, &graph) && graph);
@@ -48,6 +57,8 @@ static void test_replay(CUstream stream) {
     CHECK(std::isnan(*to));  // nothing was done yet
     CUgraphExec executable;
     CHECK(!cuGraphInstantiateWithFlags(&executable, graph, 1) && !cuGraphDestroy(graph));
+    // The second float may lie where the first was.
+    CHECK(reserved_by_graphs() == sizeof(float));
     for (float value : {2.f, 3.f}) {
         *from = value;
         CHECK(!cuGraphLaunch(executable, stream) && !cuStreamSynchronize(stream));

@@ -5,7 +5,7 @@ use super::super::table::Table;
 use super::{JobReport, Side, compare, dash, milliseconds};
 
 pub(super) fn table(jobs: &[JobReport]) -> Table {
-    let head = ["job", "side", "ms", "images/s", "PyTorch/ours", "pairs", "waiting"];
+    let head = ["job", "side", "ms", "images/s", "side/ours", "pairs", "waiting"];
     Table::new(&head, jobs.iter().flat_map(rows))
 }
 

@@ -6,8 +6,11 @@ use crate::cuda;
 
 /// One side with its medians, or with why it has none.
 fn entry(mode: Option<&'static str>, medians: &[f64], ended: Option<Ended>) -> Entry {
-    let contestant =
-        Contestant { mode, program: Program::Jobs(cuda::Program::plain("jobs".into())) };
+    let program = match mode {
+        None | Some(jobs::OURS_PLAIN) => Program::Jobs(cuda::Program::plain("jobs".into())),
+        Some(_) => Program::Torch { python: "python3".into(), script: "jobs.py".into() },
+    };
+    let contestant = Contestant { mode, program };
     Entry { contestant, runs: medians.iter().copied().map(measured).collect(), ended }
 }
 
@@ -133,10 +136,10 @@ fn on_a_card_every_side_has_a_line() {
             "a CPU",
             "2 threads, 3 runs of 3 s, on cuda",
             "",
-            "job                             side    ms  images/s  PyTorch/ours      pairs  waiting",
-            "resnet18_infer_b64_224_bf16     ours  6.00      3000             -          -        -",
-            "resnet18_infer_b64_224_bf16    eager  8.00      2000          1.33  1.00-2.00        -",
-            "resnet18_infer_b64_224_bf16  compile  3.00      5333          0.50  0.38-0.75        -",
+            "job                             side    ms  images/s  side/ours      pairs  waiting",
+            "resnet18_infer_b64_224_bf16     ours  6.00      3000          -          -        -",
+            "resnet18_infer_b64_224_bf16    eager  8.00      2000       1.33  1.00-2.00        -",
+            "resnet18_infer_b64_224_bf16  compile  3.00      5333       0.50  0.38-0.75        -",
             "",
             "resnet18_infer_b64_224_bf16, channels_last: skipped: no CUDA",
         ],
@@ -162,4 +165,28 @@ fn what_a_loader_adds_is_waiting() {
     let [Some(ours), Some(torch)] = waiting(1)[..] else { panic!("{:?}", waiting(1)) };
     assert!((ours - 0.1).abs() < 1e-12 && torch == 0.0, "{ours} {torch}");
     assert!(report.text().contains("10.0 %"), "{}", report.text());
+}
+
+#[test]
+fn plain_steps_are_a_line_of_ours_and_no_rival() {
+    let job = card_job(
+        "resnet18_train_b64_32_adam_f32",
+        vec![
+            entry(None, &[2.0], None),
+            entry(Some(jobs::OURS_PLAIN), &[6.0], None),
+            entry(Some("cuda_graph"), &[8.0], None),
+        ],
+    );
+    assert_eq!(job.comparison.as_ref().map(|found| found.mode), Some("cuda_graph"));
+    let report = report_on("cuda", vec![job]);
+    let text = report.text();
+    let line = text.lines().find(|line| line.contains(jobs::OURS_PLAIN)).unwrap();
+    assert!(line.contains("6.00") && line.contains("3.00-3.00"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    let job = &json["jobs"][0];
+    assert_eq!(job["ours_otherwise"][0]["mode"], jobs::OURS_PLAIN);
+    assert_eq!(
+        (&job["ours"]["runs"][0]["median_ms"], job["pytorch"].as_array().unwrap().len()),
+        (&2.0.into(), 1)
+    );
 }

@@ -47,6 +47,9 @@ pub(super) fn train(
         }
     };
     command.arg("--device").arg(args.device.name());
+    if let Some(memory) = args.device.memory() {
+        command.arg("--device-memory").arg(memory.0.to_string());
+    }
     if let Some(data) = args.data.asked() {
         command.arg("--data").arg(data);
     }

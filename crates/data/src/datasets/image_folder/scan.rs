@@ -69,7 +69,7 @@ fn code_points(path: &Path) -> String {
 }
 
 /// The names of the classes of a folder, sorted.
-pub(super) fn class_names(folder: &Path) -> Result<Vec<String>> {
+pub(in crate::datasets) fn class_names(folder: &Path) -> Result<Vec<String>> {
     Ok(class_folders(folder, &mut LeftOut::default())?.into_keys().collect())
 }
 
@@ -122,6 +122,16 @@ pub(super) fn check_is_folder(folder: &Path) -> Result<()> {
 }
 
 impl Scan {
+    /// Leaves a class out, if it is there.
+    pub(super) fn remove_class(&mut self, class: &str) {
+        let Some(place) = self.classes.iter().position(|name| name == class) else { return };
+        self.classes.remove(place);
+        self.files.retain(|(_, label)| *label as usize != place);
+        for (_, label) in &mut self.files {
+            *label -= u32::from(*label as usize > place);
+        }
+    }
+
     /// Changes the labels to indices into `known`. Adds a remark about the known classes without images.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ fn check_math<T: Element + WithDType>(expected: std::ffi::c_int) {
     for direction in DIRECTIONS {
         let (taken, _) = run::<T>(&mut opened, direction, 2, false);
         assert!(taken, "{direction:?} of {:?} is not cuDNN's", T::CUDNN);
-        let plan = opened.cudnn.plans.get(&key::<T>(direction, 2, false)).and_then(Option::as_ref);
+        let plan = opened.cudnn.plans.get(&key::<T>(direction, 2, false)).and_then(Option::as_mut);
         let choice = plan.expect("a plan").choice;
         if is_emulated(&opened.device) {
             assert_eq!(choice.math, expected, "{direction:?} of {:?}", T::CUDNN);
@@ -120,7 +120,7 @@ fn a_timed_choice_is_the_fastest_and_computes_the_same() {
         }
         let mut choice = |timed| {
             let plan = opened.cudnn.plans.get(&key::<bf16>(direction, 3, timed));
-            plan.and_then(Option::as_ref).expect("a plan").choice
+            plan.and_then(Option::as_mut).expect("a plan").choice
         };
         assert_eq!((choice(false).algorithm, choice(false).math), (1, math::TENSOR_OP));
         // Faster ones want 4 GiB, may differ from run to run, or take no channels-last images.

@@ -1,0 +1,72 @@
+//! `candle-vision data pack`, and training on what it writes.
+
+use crate::support::Place;
+
+const RECIPE: &str = r#"
+[data]
+source = "shards"
+path = "photos.shards"
+batch_size = 4
+train = [{ op = "random_horizontal_flip" }, { op = "to_tensor" }]
+eval = [{ op = "to_tensor" }]
+[data.options]
+window = 6
+
+[model]
+architecture = "gap_cnn"
+image_size = 32
+
+[training]
+epochs = 1
+optimizer = { name = "adam", lr = 0.003 }
+"#;
+
+#[test]
+fn a_packed_folder_can_be_trained_on() {
+    let place = Place::new();
+    place.write_images("photos");
+    let pack = ["data", "pack", "photos", "--shard-images", "3"];
+    let run = place.run(&pack).succeeds();
+    assert!(run.stdout.contains("train: 8 images in 3 shards"), "{run:?}");
+    assert!(run.stdout.contains("val: 4 images in 2 shards"), "{run:?}");
+    assert!(place.path("photos.shards/train-000002.tar.idx").is_file());
+    place.write("shards.toml", RECIPE);
+    let run = place.run(&["train", "--recipe", "shards.toml"]).succeeds();
+    assert!(run.stdout.contains("runs/shards/001"), "{run:?}");
+    // The same images through a pattern.
+    let path = "data.path=photos.shards/train-{000000..000002}.tar";
+    let val = "data.options.val=val-*.tar";
+    place.run(&["train", "--recipe", "shards.toml", "--set", path, "--set", val]).succeeds();
+
+    place.run(&pack).fails(&["train-000000.tar", "exists already"]);
+    place.write("photos/train/ants/notes.jpg", "no image");
+    let other = ["data", "pack", "photos", "--output", "other"];
+    place.run(&other).fails(&["notes.jpg", "--skip-broken"]);
+    let again = ["data", "pack", "photos", "--output", "third", "--skip-broken"];
+    let run = place.run(&again).succeeds();
+    assert!(run.stdout.contains("train: 8 images in 1 shards; left out: 1 files"), "{run:?}");
+    place.run(&["data", "pack", "nowhere"]).fails(&["nowhere"]);
+}
+
+#[test]
+fn a_recipe_takes_tables_and_refuses_several_labels() {
+    let place = Place::new();
+    place.write_images("photos");
+    let mut table = "path,label,split\n".to_owned();
+    for (split, count) in [("train", 8), ("val", 4)] {
+        for class in ["ants", "bees"] {
+            for n in 0..count {
+                let file = format!("photos/{split}/{class}/{n:02}.jpg");
+                if place.path(&file).is_file() {
+                    table += &format!("{file},{class},{split}\n");
+                }
+            }
+        }
+    }
+    place.write("photos.csv", &table);
+    let recipe = RECIPE.replace("photos.shards", "photos.csv").replace("shards", "table");
+    place.write("table.toml", recipe.replace("window = 6", "label = \"label\""));
+    place.run(&["train", "--recipe", "table.toml"]).succeeds();
+    let several = ["train", "--recipe", "table.toml", "--set", "data.options.separator=|"];
+    place.run(&several).fails(&["several labels", "multi_hot"]);
+}
