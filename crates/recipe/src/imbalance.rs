@@ -9,6 +9,10 @@ const WORTH_A_LINE: f64 = 1.5;
 /// One line on the sizes of the classes: how they differ, and what the sampler and the loss do about it. `None` if they
 /// hardly differ and nothing is done.
 pub(crate) fn imbalance(train: &DataLoader, loss: &dyn Loss) -> Option<String> {
+    // A sample of several labels is in several classes, and neither samplers nor weights are made for that.
+    if train.dataset().is_multi_label() {
+        return None;
+    }
     let classes = train.dataset().classes();
     let counts = train.population().class_counts();
     let (low, high) = extremes(&counts)?;

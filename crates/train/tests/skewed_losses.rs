@@ -20,8 +20,10 @@ const LOGITS: [[f64; 3]; 4] =
 const LABELS: [u32; 4] = [2, 1, 0, 0];
 const COUNTS: [usize; 3] = [30, 10, 60];
 
-/// The losses, each with its value and gradient by PyTorch.
-fn cases() -> Vec<(&'static str, Box<dyn Loss>, f64, [[f64; 3]; 4])> {
+/// A loss with its value and gradient by PyTorch.
+type Case = (&'static str, Box<dyn Loss>, f64, [[f64; 3]; 4]);
+
+fn cases() -> Vec<Case> {
     vec![
         (
             "focal, gamma 2",

@@ -180,7 +180,11 @@ fn tiles(check: &FolderCheck) -> Vec<[String; 3]> {
     let unread = check.files.len() - images;
     let across = check.duplicates.iter().filter(|pair| pair.across_splits).count();
     vec![
-        tile("images", images.to_string(), format!("{unread} files that are not read")),
+        tile(
+            "images",
+            images.to_string(),
+            counted(unread, "file that is not read", "files that are not read"),
+        ),
         tile(
             "classes",
             check.classes.len().to_string(),
@@ -194,9 +198,17 @@ fn tiles(check: &FolderCheck) -> Vec<[String; 3]> {
         tile(
             "findings",
             check.findings.len().to_string(),
-            format!("{} errors, {} warnings", count("error"), count("warning")),
+            format!(
+                "{}, {}",
+                counted(count("error"), "error", "errors"),
+                counted(count("warning"), "warning", "warnings")
+            ),
         ),
     ]
+}
+
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn facts(check: &FolderCheck) -> Vec<(String, String)> {
