@@ -57,9 +57,15 @@ const VARIABLES: [(Launcher, &str, &[&str], &str); 5] = [
         &["OMPI_COMM_WORLD_SIZE"],
         "OMPI_COMM_WORLD_LOCAL_RANK",
     ),
-    (Launcher::Pmix, "PMIX_RANK", &["SLURM_NTASKS", "PRTE_JOB_SIZE"], "SLURM_LOCALID"),
+    (
+        Launcher::Pmix,
+        "PMIX_RANK",
+        &["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "PRTE_JOB_SIZE"],
+        "SLURM_LOCALID",
+    ),
     (Launcher::Pmi, "PMI_RANK", &["PMI_SIZE"], "MPI_LOCALRANKID"),
-    (Launcher::Slurm, "SLURM_PROCID", &["SLURM_NTASKS"], "SLURM_LOCALID"),
+    // Not SLURM_NTASKS: the shell of a batch script has it, too, where nobody started several processes.
+    (Launcher::Slurm, "SLURM_PROCID", &["SLURM_STEP_NUM_TASKS"], "SLURM_LOCALID"),
     (Launcher::Torchrun, "RANK", &["WORLD_SIZE"], "LOCAL_RANK"),
 ];
 
@@ -90,6 +96,11 @@ impl Launch {
             text.trim().parse().map(Some).map_err(wrong)
         };
         for (launcher, rank_name, size_names, local_name) in VARIABLES {
+            // The other variable may have nothing to do with a launcher.
+            let is_vague = matches!(launcher, Launcher::Slurm | Launcher::Torchrun);
+            if is_vague && size_names.iter().all(|name| variable(name).is_none()) {
+                continue;
+            }
             let Some(rank) = number(rank_name)? else { continue };
             let mut size = None;
             for name in size_names {
@@ -107,7 +118,7 @@ impl Launch {
             };
             // Slurm sets its variables for a program that it started as one task, too.
             if launcher == Launcher::Slurm && size == 1 {
-                break;
+                continue;
             }
             if rank >= size {
                 return Err(Error::Launch(format!(
@@ -142,15 +153,20 @@ mod tests {
         ];
         assert_eq!(of(&open_mpi), launch(Launcher::OpenMpi, 1, 2, Some(1)));
         assert_eq!(of(&[("PMI_RANK", "0"), ("PMI_SIZE", "4")]), launch(Launcher::Pmi, 0, 4, None));
-        let slurm = [("SLURM_PROCID", "3"), ("SLURM_NTASKS", "8"), ("SLURM_LOCALID", "3")];
+        let slurm = [("SLURM_PROCID", "3"), ("SLURM_STEP_NUM_TASKS", "8"), ("SLURM_LOCALID", "3")];
         assert_eq!(of(&slurm), launch(Launcher::Slurm, 3, 8, Some(3)));
         let pmix = [slurm.as_slice(), &[("PMIX_RANK", "3")]].concat();
         assert_eq!(of(&pmix), launch(Launcher::Pmix, 3, 8, Some(3)));
         let torchrun = [("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")];
         assert_eq!(of(&torchrun), launch(Launcher::Torchrun, 1, 2, Some(0)));
         // A program in a job of one task is no distributed one.
-        let one = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")];
+        let one = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")];
         assert_eq!(of(&one), launch(Launcher::Nobody, 0, 1, None));
+        let batch_script = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "8")];
+        assert_eq!(of(&batch_script), launch(Launcher::Nobody, 0, 1, None));
+        // torchrun within a Slurm step of one task.
+        let both = [one.as_slice(), &torchrun].concat();
+        assert_eq!(of(&both), launch(Launcher::Torchrun, 1, 2, Some(0)));
     }
 
     #[test]
@@ -159,8 +175,10 @@ mod tests {
         assert_eq!(message, "RANK is 0 and WORLD_SIZE is 0; a rank lies below the number of ranks");
         let message = of(&[("RANK", "2"), ("WORLD_SIZE", "2")]).expect_err("rank 2 of 0 and 1");
         assert!(message.starts_with("RANK is 2 and WORLD_SIZE is 2"), "{message}");
-        let message = of(&[("RANK", "0")]).expect_err("no size");
-        assert!(message.contains("WORLD_SIZE is not set"), "{message}");
+        let message = of(&[("PMI_RANK", "0")]).expect_err("no size");
+        assert!(message.contains("PMI_SIZE is not set"), "{message}");
+        // A variable that means something else.
+        assert!(of(&[("RANK", "colonel")]).is_ok_and(|launch| launch.launcher == Launcher::Nobody));
         let message = of(&[("PMI_RANK", "first"), ("PMI_SIZE", "2")]).expect_err("no number");
         assert_eq!(message, "PMI_RANK is `first`, which is no number from 0 on");
     }

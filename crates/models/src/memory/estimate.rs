@@ -159,9 +159,11 @@ impl MemoryEstimate {
     ///
     /// The numbers are the difference between the memory of a process and the bytes in use at its peak, over seven
     /// networks, 1 to 8 threads and batches of 4 to 4096. They are the same for every network. The fixed parts contain
-    /// 2 to 4 MiB for each thread that the matrix products of the crate `gemm` take.
+    /// 2 to 4 MiB for each thread that the matrix products of the crate `gemm` take; without convolutions fewer of its
+    /// buffers are in use.
     pub(super) fn of_allocator(&self, threads: usize) -> usize {
-        const OF_PROCESS: usize = 14 << 20;
+        const OF_PROCESS: usize = 9 << 20;
+        const OF_CONVOLUTIONS: usize = 5 << 20;
         const OF_THREAD: usize = 8 << 20;
         // Feature maps and their gradients have many sizes, and each is freed in every step.
         const SHARE_OF_PASSING: f64 = 0.3;
@@ -171,12 +173,14 @@ impl MemoryEstimate {
         // Each batch is made in new memory, which may not be that of the batch before.
         const FURTHER_BATCHES: usize = 2;
         // Without convolutions the loops of small layers stay on the calling thread.
-        let helpers = if self.workspace_of_helper > 0 { threads.saturating_sub(1) } else { 0 };
+        let has_convolutions = self.workspace_of_helper > 0;
+        let helpers = if has_convolutions { threads.saturating_sub(1) } else { 0 };
+        let process = OF_PROCESS + if has_convolutions { OF_CONVOLUTIONS } else { 0 };
         let passing = self.activations + self.backward + self.workspace_of_caller;
         let lasting = self.parameters + self.gradients;
         let of_passing = (SHARE_OF_PASSING * passing as f64).min(MOST_OF_PASSING);
         let shares = of_passing + SHARE_OF_LASTING * lasting as f64;
         let batches = FURTHER_BATCHES * self.images_8_bit * size_of::<f32>();
-        OF_PROCESS + OF_THREAD * helpers + batches + shares as usize
+        process + OF_THREAD * helpers + batches + shares as usize
     }
 }
