@@ -186,7 +186,7 @@ fn every_data_set_is_opened_by_its_name() {
         open("hymenoptera").map(|_| ()),
         &["hymenoptera_data", "fetch the data set anew"],
     );
-    check_message(data_sets.get("minst").map_err(Error::from), &["did you mean `mnist`?"]);
+    check_message(data_sets.get("minst").map_err(Error::from), &["did you mean `mnist`"]);
     let none = OpenRequest::new("data", Split::Train);
     let without_path = data_sets.get("folder").unwrap().open(&none);
     check_message(without_path.map(|_| ()), &["`path` is missing"]);

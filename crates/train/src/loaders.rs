@@ -78,7 +78,9 @@ impl<'a> BatchNumbers<'a> {
     pub(crate) fn of(&mut self, batch: &Batch) -> usize {
         let first = batch.indices.first();
         let has_first = |number: &usize| {
-            let picks = self.order.get(self.loader.places(*number)).unwrap_or_default();
+            let place = self.loader.places(*number);
+            let end = place.end.min(self.order.len());
+            let picks = self.order.get(place.start..end).unwrap_or_default();
             first.is_some_and(|index| picks.contains(index))
         };
         let number = (self.next..self.loader.batches_per_epoch()).find(has_first);

@@ -141,7 +141,8 @@ fn auto_takes_less_where_there_is_less_memory() {
         let rest = told.split_once("auto takes ").expect("it is told").1;
         rest.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
     };
-    let (little, much) = (with("110MiB").succeeds().stderr, with("4GiB").succeeds().stderr);
+    // Whether the program, which takes half of it, leaves room for the run itself depends on how it was built.
+    let (little, much) = (with("110MiB").stderr, with("4GiB").succeeds().stderr);
     assert!(of(&little) < of(&much), "{little}{much}");
     with("10MiB").fails(&["batches of 1 images", "take a smaller network"]);
     // What a step takes is not known: a usual batch.

@@ -28,7 +28,9 @@ impl Plan {
     /// Reads and transforms batch number `batch`, or draws what a device does for it.
     pub(super) fn load(&self, batch: usize, stop: &AtomicBool) -> Result<HostBatch> {
         // A sampler whose order is shorter than it says has empty batches at the end, which are left out.
-        let picks = self.picks.get(self.layout.place(batch)).unwrap_or_default();
+        let place = self.layout.place(batch);
+        let end = place.end.min(self.picks.len());
+        let picks = self.picks.get(place.start..end).unwrap_or_default();
         match &self.on_device {
             Some(on_device) => self.source.draw(self.epoch, picks, on_device),
             None => self.source.load(self.epoch, picks, self.pixels, stop),
