@@ -215,7 +215,7 @@ fn a_stop_on_any_rank_ends_all_and_the_run_goes_on_with_other_ranks() {
     }
     // Other steps than those of the run: batches of 8 on all ranks together.
     let other = on_ranks(2, (8, 50), |rank| rank.train(&config, None, Some(&checkpoint), quiet));
-    let message = other.into_iter().next().expect("rank 0").err().expect("another run").to_string();
+    let message = other.into_iter().next().expect("rank 0").expect_err("another run").to_string();
     assert!(message.contains("batch_size of the training data"), "{message}");
 }
 
@@ -224,7 +224,7 @@ fn what_does_not_fit_together_is_said_before_the_first_step() {
     let errors = on_ranks(3, (6, 12), |rank| {
         let lr = if rank.communicator.rank() == 2 { "0.02" } else { "0.002" };
         let config = recipe(&SYNCHRONISED.replace("0.002", lr));
-        rank.train(&config, None, None, quiet).err().expect("other settings").to_string()
+        rank.train(&config, None, None, quiet).expect_err("other settings").to_string()
     });
     for error in &errors {
         assert!(error.starts_with("rank 2 differs from rank 0 in `training.optimizer`"), "{error}");
@@ -235,7 +235,7 @@ fn what_does_not_fit_together_is_said_before_the_first_step() {
         let (train, val) = (train_loader(0), val_loader());
         let builder =
             Trainer::builder(model.as_ref()).data(&train, &val).config(recipe(SYNCHRONISED));
-        builder.communicator(rank.communicator).build().err().expect("no shares").to_string()
+        builder.communicator(rank.communicator).build().expect_err("no shares").to_string()
     });
     assert!(
         errors[0].contains("share of the training data") && errors[0].contains("DataLoader::share"),
@@ -265,7 +265,7 @@ fn a_rank_that_fails_ends_the_others() {
         let model = rank.network();
         let builder = Trainer::builder(model.as_ref()).data(&train, &val).config(config.clone());
         let builder = builder.communicator(rank.communicator).callback(failing);
-        builder.run().err().expect("a failure").to_string()
+        builder.run().expect_err("a failure").to_string()
     });
     assert!(errors[0].contains("rank 1 ended while rank 0 waited for it"), "{}", errors[0]);
     assert_eq!(errors[1], "the second rank failed");

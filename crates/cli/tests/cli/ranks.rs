@@ -38,6 +38,7 @@ fn a_program_without_mpi_says_how_to_build_one_with_it() {
 
 #[cfg(feature = "mpi")]
 mod with_mpi {
+    use std::io::Write;
     use std::process::{Command, Output};
     use std::time::{Duration, Instant};
 
@@ -80,7 +81,7 @@ distributed = { batch_norm = "synchronised" }
         match output {
             Ok(output) => Some((output, started.elapsed())),
             Err(error) => {
-                eprintln!("skipped: there is no mpirun ({error})");
+                let _ = writeln!(std::io::stderr(), "skipped: there is no mpirun ({error})");
                 None
             }
         }

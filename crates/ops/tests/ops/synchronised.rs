@@ -158,7 +158,7 @@ fn a_single_value_on_all_ranks_has_no_statistics() -> Result<()> {
     );
     let norm = BatchNormParameters { weight: &one, bias: &one, eps: 1e-5 };
     let error = batch_norm_train_across_ranks(&x, &norm, None, Activation::Relu, &rank);
-    let message = error.err().expect("one value").to_string();
+    let message = error.expect_err("one value").to_string();
     assert!(message.contains("more than one value per channel on all ranks together"), "{message}");
     Ok(())
 }
