@@ -353,12 +353,11 @@ fn free(path: PathBuf, taken: &mut HashSet<String>) -> PathBuf {
 
 fn convert(from: &Path, to: &Path, options: &CheckOptions) -> Result<()> {
     let read = options.read.with_exif_orientation(true);
-    let picture = Image::open_with(from, &read)?;
+    let image = Image::open_with(from, &read)?;
     let mut bytes = Vec::new();
-    let (width, height) = (picture.width() as u32, picture.height() as u32);
-    let color =
-        if picture.channels() == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
-    let encoded = PngEncoder::new(&mut bytes).write_image(picture.pixels(), width, height, color);
+    let (width, height) = (image.width() as u32, image.height() as u32);
+    let color = if image.channels() == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let encoded = PngEncoder::new(&mut bytes).write_image(image.pixels(), width, height, color);
     encoded.map_err(Error::other)?;
     fs::write(to, bytes).map_err(Error::io_write(to))
 }

@@ -92,7 +92,7 @@ impl Facts<'_> {
             told("broken", Severity::Error, broken, |n| {
                 format!(
                     "{n} that cannot be read: training stops there, or leaves them out with \
-                     `--skip-broken`"
+                     `skip_broken`"
                 )
             }),
             told("left_out", Severity::Warning, left_out, |n| {

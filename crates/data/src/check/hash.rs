@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// Blobs rather than single pixels, as photos have them.
-    fn picture(seed: u64, change: impl Fn(f64) -> f64, scale: usize) -> Image {
+    fn image(seed: u64, change: impl Fn(f64) -> f64, scale: usize) -> Image {
         let coarse = noise(seed);
         let (width, height) = (160 * scale, 120 * scale);
         let pixels = (0..width * height * 3).map(|i| {
@@ -193,15 +193,15 @@ mod tests {
     #[test]
     fn images_that_look_alike_have_hashes_that_are_alike() {
         let of = |image: &Image| Thumbnail::of(image);
-        let plain = of(&picture(1, |v| v, 1));
-        for changed in [picture(1, |v| v, 2), picture(1, |v| 0.7 * v + 40.0, 1)] {
+        let plain = of(&image(1, |v| v, 1));
+        for changed in [image(1, |v| v, 2), image(1, |v| 0.7 * v + 40.0, 1)] {
             let changed = of(&changed);
             let distance = plain.hash().distance(changed.hash());
             assert!(distance <= 2, "{distance}");
             assert!(plain.likeness(&changed) > 0.99);
         }
         for seed in 2..20 {
-            let other = of(&picture(seed, |v| v, 1));
+            let other = of(&image(seed, |v| v, 1));
             assert!(plain.hash().distance(other.hash()) > 12);
             assert!(plain.likeness(&other) < 0.8);
         }
