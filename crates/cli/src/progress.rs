@@ -207,8 +207,11 @@ impl Callback for Progress {
                 let lr = short(*lr);
                 self.line(&format!("epoch {epoch}: the whole network learns from now on, lr {lr}"));
             }
-            Event::Ranks { epoch, slowest, host, .. } => {
-                self.line(&format!("epoch {epoch}: the others waited for rank {slowest} ({host})"));
+            Event::Ranks { epoch, slowest, host, seconds, bytes } => {
+                let bytes = Bytes(usize::try_from(*bytes).unwrap_or(usize::MAX));
+                self.line(&format!(
+                    "epoch {epoch}: the others waited for rank {slowest} ({host}); this one waited {seconds:.1} s and sent {bytes}"
+                ));
             }
             Event::SlowBackward { op } => self.line(&format!(
                 "steps take longer than they need: {op} keeps the backward pass from its fast way"

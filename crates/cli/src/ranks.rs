@@ -18,19 +18,7 @@ pub(crate) struct Ranks {
 }
 
 /// The job that this process belongs to, until it ends.
-static JOB: Mutex<Option<Arc<dyn Job>>> = Mutex::new(None);
-
-/// What ends a job.
-trait Job: Communicator {
-    fn abort(&self, exit_code: i32) -> !;
-}
-
-#[cfg(feature = "mpi")]
-impl Job for candle_vision::distributed::Mpi {
-    fn abort(&self, exit_code: i32) -> ! {
-        Self::abort(self, exit_code)
-    }
-}
+static JOB: Mutex<Option<Arc<dyn Communicator>>> = Mutex::new(None);
 
 /// The processes that `args` ask for. `None` for a run of one.
 ///
@@ -59,6 +47,7 @@ pub(crate) fn join(args: &TrainArgs) -> Result<Option<Ranks>> {
         (true, _) => {}
     }
     let communicator = start(args, launch)?;
+    *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&communicator));
     if communicator.rank() > 0 {
         say::to_nobody();
     }
@@ -80,7 +69,6 @@ fn start(args: &TrainArgs, launch: Launch) -> Result<Arc<dyn Communicator>> {
             launch.size
         )
     }
-    *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(mpi.clone());
     Ok(mpi)
 }
 

@@ -206,7 +206,8 @@ impl DataLoader {
         self.samples = sampler.samples_per_epoch(&self.population);
         check(&self.config, self.samples)?;
         self.sampler = sampler;
-        Ok(self)
+        let share = self.share;
+        self.share(share)
     }
 
     /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.

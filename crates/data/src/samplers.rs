@@ -13,7 +13,8 @@
 //! | [`Balanced`] | every class equally often |
 //! | [`Weighted`] | samples drawn by weights |
 //! | [`RepeatedAugmentation`] | a share of the samples, each several times in a row |
-//! | [`Sharded`] | one process's share of another sampler's order |
+//!
+//! Of several processes, each gets its part of any sampler's order by [`DataLoader::share`](crate::DataLoader::share).
 //!
 //! A sample that comes several times in an epoch is augmented anew each time.
 //!
@@ -41,7 +42,6 @@ mod class_weights;
 mod population;
 mod repeated_augmentation;
 mod sequential;
-mod sharded;
 mod shuffled;
 mod stratified;
 mod table;
@@ -56,7 +56,6 @@ pub use class_weights::{ClassWeights, balanced_weights};
 pub use population::Population;
 pub use repeated_augmentation::RepeatedAugmentation;
 pub use sequential::Sequential;
-pub use sharded::Sharded;
 pub use shuffled::Shuffled;
 pub use stratified::Stratified;
 pub use table::{SamplerEntry, Samplers};

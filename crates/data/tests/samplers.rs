@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use candle_vision_data::samplers::{
-    Balanced, RepeatedAugmentation, Sampler, Sharded, Stratified, Weighted,
-};
+use candle_vision_data::samplers::{Balanced, RepeatedAugmentation, Sampler, Stratified, Weighted};
 use candle_vision_data::samplers::{ClassWeights, Population};
 use candle_vision_data::transforms::{ColorJitter, Compose, RandomHorizontalFlip, ToTensor};
 use candle_vision_data::{DataLoader, Error, Image, LoaderConfig, Result, Samples};
@@ -36,7 +34,6 @@ fn samplers() -> Vec<Arc<dyn Sampler>> {
         Arc::new(Weighted::new(ClassWeights::Balanced)),
         Arc::new(Stratified::new()),
         Arc::new(RepeatedAugmentation::new(3)),
-        Arc::new(Sharded::new(1, 2).of(Arc::new(Balanced::new()))),
     ]
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
 
-use crate::communicator::Communicator;
+use crate::communicator::{Communicator, Traffic};
 use crate::error::{Error, Result};
 use crate::part::even_part;
 
@@ -58,6 +58,8 @@ pub struct Buckets {
     /// Number of buckets that the thread has.
     sent: usize,
     exposed: Duration,
+    /// By which the thread makes its calls.
+    communicator: Arc<dyn Communicator>,
     /// `None` with one rank, and after the end.
     thread: Option<Summing>,
 }
@@ -89,12 +91,11 @@ impl Buckets {
         compression: Compression,
         full: usize,
     ) -> Result<Self> {
-        let thread = match communicator.size() {
-            1 => None,
-            _ => Some(Summing::start(communicator.duplicate()?, compression)),
-        };
+        let communicator = communicator.duplicate()?;
+        let thread = (communicator.size() > 1)
+            .then(|| Summing::start(Arc::clone(&communicator), compression));
         let (bucket, rows, exposed) = (Vec::new(), Vec::new(), Duration::ZERO);
-        Ok(Self { full: full.max(1), bucket, rows, sent: 0, exposed, thread })
+        Ok(Self { full: full.max(1), bucket, rows, sent: 0, exposed, communicator, thread })
     }
 
     /// Adds a row of values to the sums.
@@ -139,6 +140,11 @@ impl Buckets {
         }
         .into_iter();
         Ok(rows.into_iter().map(|len| sums.by_ref().take(len).collect()).collect())
+    }
+
+    /// What this rank sent so far.
+    pub fn traffic(&self) -> Traffic {
+        self.communicator.traffic()
     }
 
     /// How long calls of [`Buckets::finish`] waited: the part of the sums' time that no computation hid.

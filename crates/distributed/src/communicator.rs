@@ -71,4 +71,12 @@ pub trait Communicator: fmt::Debug + Send + Sync {
 
     /// What this rank sent so far, by this communicator alone.
     fn traffic(&self) -> Traffic;
+
+    /// Ends all ranks of the job at once, because the others would wait for this one for ever. The default ends this
+    /// process.
+    ///
+    /// Say why before: nothing is printed here.
+    fn abort(&self, exit_code: i32) -> ! {
+        std::process::exit(exit_code)
+    }
 }

@@ -61,7 +61,7 @@ impl MpiOptions {
 ///
 /// The job ends at once on all ranks if one of them panics, and after [`MpiOptions::timeout`] if one of them does not come
 /// to a call. Then the names of ranks and hosts are written to the standard error. A rank that ends because of an error calls
-/// [`Mpi::abort`], because MPI would let the others wait for it for ever.
+/// [`abort`](Communicator::abort), because MPI would let the others wait for it for ever.
 pub struct Mpi {
     worker: Worker,
     /// The threads of MPI. They end when the last communicator has gone.
@@ -143,13 +143,6 @@ impl Mpi {
             reason: "the thread of a communicator ended".to_owned(),
         })?;
         Ok(Self { worker, library, rank, size })
-    }
-
-    /// Ends all ranks of the job at once. `exit_code` is that of the launcher.
-    ///
-    /// Say why before: nothing is printed here.
-    pub fn abort(&self, exit_code: i32) -> ! {
-        SimpleCommunicator::world().abort(exit_code)
     }
 
     /// Makes a call in the communicator's thread.
@@ -241,6 +234,10 @@ impl Communicator for Mpi {
 
     fn traffic(&self) -> Traffic {
         self.worker.traffic()
+    }
+
+    fn abort(&self, exit_code: i32) -> ! {
+        SimpleCommunicator::world().abort(exit_code)
     }
 }
 

@@ -222,9 +222,8 @@ impl Communicator for ThreadRank {
 
 /// The first piece, and what follows it.
 fn first_piece(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let (len, rest) = bytes.split_at(size_of::<u64>());
-    let len = len.iter().rev().fold(0, |len, byte| len << 8 | usize::from(*byte));
-    rest.split_at(len)
+    let (len, rest) = bytes.split_first_chunk().expect("a piece begins with its length");
+    rest.split_at(u64::from_le_bytes(*len) as usize)
 }
 
 /// A panic of another rank leaves nothing half-finished here.

@@ -1,4 +1,4 @@
-//! Ranks that `mpirun` starts: this program starts itself with 2 and 4 of them.
+//! Ranks that `mpirun` starts: a test starts this program again with 2, 3 and 4 of them, in which the same test is a rank.
 #![cfg(feature = "mpi")]
 
 use std::io::Write;
@@ -9,45 +9,64 @@ use candle_vision_distributed::{
     Buckets, Communicator, Compression, Launch, Launcher, Mpi, MpiOptions, Result,
 };
 
-/// Runs the test `name` of this program on ranks. `None`, with a line that says so, where there is no MPI.
-fn on_ranks(ranks: usize, name: &str) -> Option<(Output, Duration)> {
+/// Runs `rank` if this process is one. Otherwise starts so many ranks of the test `name`, and gives what they said to
+/// `check`, with the time. Where there is no MPI, a line says so.
+fn on_ranks(
+    ranks: usize,
+    name: &str,
+    rank: fn() -> Result<()>,
+    check: impl FnOnce(&Output, &str, Duration),
+) -> Result<()> {
+    if Launch::from_env()?.launcher != Launcher::Nobody {
+        return rank();
+    }
     let program = std::env::current_exe().expect("a test is a program");
     let started = Instant::now();
     let output = Command::new("mpirun")
         .args(["-n", &ranks.to_string(), "--oversubscribe"])
         .args(["--mca", "mpi_yield_when_idle", "1"])
         .arg(program)
-        .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
         .env("RUST_BACKTRACE", "0")
         .output();
     match output {
-        Ok(output) => Some((output, started.elapsed())),
+        Ok(output) => {
+            let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+            check(&output, &said.concat(), started.elapsed());
+        }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "skipped: there is no mpirun ({error})");
-            None
         }
     }
+    Ok(())
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+/// The job has ended early, with a message.
+fn check_end(output: &Output, said: &str, time: Duration, parts: &[&str]) {
+    assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
 }
 
-#[test]
-fn every_call_works_on_two_and_four_ranks() {
-    for ranks in [2, 4] {
-        let Some((output, _)) = on_ranks(ranks, "rank_makes_every_call") else { return };
-        assert!(output.status.success(), "{}", text(&output));
-        let text = text(&output);
-        assert_eq!(text.matches("every call is right").count(), ranks, "{text}");
+fn check_calls(ranks: usize) -> impl FnOnce(&Output, &str, Duration) {
+    move |output, said, _| {
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.matches("every call is right").count(), ranks, "{said}");
     }
 }
 
 #[test]
-#[ignore = "a rank of the test above"]
-fn rank_makes_every_call() -> Result<()> {
+fn two_ranks_make_every_call() -> Result<()> {
+    on_ranks(2, "two_ranks_make_every_call", make_every_call, check_calls(2))
+}
+
+#[test]
+fn four_ranks_make_every_call() -> Result<()> {
+    on_ranks(4, "four_ranks_make_every_call", make_every_call, check_calls(4))
+}
+
+fn make_every_call() -> Result<()> {
     let launch = Launch::from_env()?;
     assert_eq!(launch.launcher, Launcher::OpenMpi);
     let ranks = Mpi::start(MpiOptions::default())?;
@@ -84,49 +103,43 @@ fn rank_makes_every_call() -> Result<()> {
 }
 
 #[test]
-fn a_rank_that_hangs_panics_or_ends_ends_the_job() {
-    let Some((output, time)) = on_ranks(3, "rank_1_hangs") else { return };
-    let said = text(&output);
-    assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
-    assert!(said.contains("error: rank 1 ("), "{said}");
-    assert!(said.contains("did not come to all_reduce within"), "{said}");
-    assert_eq!(output.status.code(), Some(77), "{said}");
-
-    let (output, time) = on_ranks(3, "rank_2_panics").expect("mpirun was there");
-    let said = text(&output);
-    assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
-    assert!(said.contains("nothing works today") && said.contains("error: rank 2 ("), "{said}");
-
-    let (output, time) = on_ranks(2, "rank_1_is_killed").expect("mpirun was there");
-    assert!(!output.status.success() && time < Duration::from_secs(30), "{}", text(&output));
+fn a_rank_that_hangs_ends_the_job_with_its_name() -> Result<()> {
+    let rank = || {
+        let options = MpiOptions::default().timeout(Duration::from_secs(3)).exit_code(77);
+        let ranks = Mpi::start(options)?;
+        if ranks.rank() == 1 {
+            std::thread::sleep(Duration::from_secs(300));
+        }
+        ranks.all_reduce(&mut [0.0])
+    };
+    on_ranks(3, "a_rank_that_hangs_ends_the_job_with_its_name", rank, |output, said, time| {
+        check_end(output, said, time, &["error: rank 1 (", "did not come to all_reduce within"]);
+        assert_eq!(output.status.code(), Some(77), "{said}");
+    })
 }
 
 #[test]
-#[ignore = "a rank of the test above"]
-fn rank_1_hangs() -> Result<()> {
-    let options = MpiOptions::default().timeout(Duration::from_secs(3)).exit_code(77);
-    let ranks = Mpi::start(options)?;
-    if ranks.rank() == 1 {
-        std::thread::sleep(Duration::from_secs(300));
-    }
-    ranks.all_reduce(&mut [0.0])
+fn a_rank_that_panics_ends_the_job() -> Result<()> {
+    let rank = || {
+        let ranks = Mpi::start(MpiOptions::default())?;
+        assert!(ranks.rank() != 2, "nothing works today");
+        ranks.all_reduce(&mut [0.0])
+    };
+    on_ranks(3, "a_rank_that_panics_ends_the_job", rank, |output, said, time| {
+        check_end(output, said, time, &["nothing works today", "error: rank 2 ("]);
+    })
 }
 
 #[test]
-#[ignore = "a rank of the test above"]
-fn rank_2_panics() -> Result<()> {
-    let ranks = Mpi::start(MpiOptions::default())?;
-    assert!(ranks.rank() != 2, "nothing works today");
-    ranks.all_reduce(&mut [0.0])
-}
-
-#[test]
-#[ignore = "a rank of the test above"]
-fn rank_1_is_killed() -> Result<()> {
-    let ranks = Mpi::start(MpiOptions::default())?;
-    if ranks.rank() == 1 {
-        let own = std::process::id().to_string();
-        drop(Command::new("kill").args(["-9", &own]).status());
-    }
-    ranks.all_reduce(&mut [0.0])
+fn a_rank_that_is_killed_ends_the_job() -> Result<()> {
+    let rank = || {
+        let ranks = Mpi::start(MpiOptions::default())?;
+        if ranks.rank() == 1 {
+            let own = std::process::id().to_string();
+            drop(Command::new("kill").args(["-9", &own]).status());
+        }
+        ranks.all_reduce(&mut [0.0])
+    };
+    let check = |output: &Output, said: &str, time| check_end(output, said, time, &[]);
+    on_ranks(2, "a_rank_that_is_killed_ends_the_job", rank, check)
 }

@@ -21,7 +21,7 @@
 //!   MobileNetV2 (timm's MobileNetV2 has other names and weights).
 
 mod data_sets;
-mod more_data_sets;
+mod torchvision_sets;
 mod weights;
 
 use std::sync::LazyLock;
@@ -36,20 +36,20 @@ pub fn catalog() -> &'static [Item] {
         vec![
             data_sets::mnist(),
             data_sets::fashion_mnist(),
-            more_data_sets::kmnist(),
-            more_data_sets::emnist(),
+            torchvision_sets::kmnist(),
+            torchvision_sets::emnist(),
             data_sets::cifar10(),
-            more_data_sets::cifar100(),
-            more_data_sets::svhn(),
-            more_data_sets::stl10(),
-            more_data_sets::flowers102(),
-            more_data_sets::oxford_iiit_pet(),
-            more_data_sets::food101(),
-            more_data_sets::caltech101(),
-            more_data_sets::dtd(),
-            more_data_sets::eurosat(),
-            more_data_sets::imagenette(),
-            more_data_sets::imagenet(),
+            torchvision_sets::cifar100(),
+            torchvision_sets::svhn(),
+            torchvision_sets::stl10(),
+            torchvision_sets::flowers102(),
+            torchvision_sets::oxford_iiit_pet(),
+            torchvision_sets::food101(),
+            torchvision_sets::caltech101(),
+            torchvision_sets::dtd(),
+            torchvision_sets::eurosat(),
+            torchvision_sets::imagenette(),
+            torchvision_sets::imagenet(),
             data_sets::hymenoptera(),
             weights::resnet18(),
             weights::resnet34(),

@@ -135,7 +135,7 @@ pub enum Event<'a> {
         /// Whether it is the best epoch so far, by [`TrainerConfig::monitor`](crate::TrainerConfig).
         is_best: bool,
     },
-    /// An epoch of several processes is done.
+    /// The training steps of an epoch of several processes are done.
     Ranks {
         /// Epoch, from 1.
         epoch: usize,
@@ -143,9 +143,9 @@ pub enum Event<'a> {
         slowest: usize,
         /// Its computer.
         host: &'a str,
-        /// Seconds for which this process has waited for others since the start.
+        /// Seconds of these steps for which this process waited for others.
         seconds: f64,
-        /// Bytes that it has sent besides gradients.
+        /// Bytes that it sent in them.
         bytes: u64,
     },
     /// A checkpoint was written.

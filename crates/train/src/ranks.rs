@@ -3,12 +3,12 @@
 //! Each rank has its own part of every batch and the same weights. The gradients of all ranks are summed before the
 //! optimizer takes its step, so all ranks take the same step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_vision_data::{DataLoader, Share};
 use candle_vision_distributed::{Buckets, Communicator, Compression};
 use candle_vision_models::Model;
@@ -139,22 +139,18 @@ impl Ranks {
     ///
     /// # Errors
     /// [`Error::RanksDiffer`] on every rank, with the first fact that differs.
-    pub(crate) fn check_same(&self, facts: &[(String, String)]) -> Result<()> {
-        let line = |(name, value): &(String, String)| format!("{name}\u{1f}{value}");
-        let own: Vec<String> = facts.iter().map(line).collect();
-        let all = self.communicator.all_gather(own.join("\u{1e}").as_bytes())?;
-        let read = |bytes: &Vec<u8>| -> HashMap<String, String> {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            let facts = text.split('\u{1e}').filter_map(|fact| fact.split_once('\u{1f}'));
-            facts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pub(crate) fn check_same(&self, facts: &BTreeMap<String, String>) -> Result<()> {
+        let own = serde_json::to_vec(facts).map_err(|error| unreadable(&error))?;
+        let all = self.communicator.all_gather(&own)?;
+        let read = |bytes: &Vec<u8>| -> Result<BTreeMap<String, String>> {
+            serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
         };
-        let all: Vec<_> = all.iter().map(read).collect();
-        for (name, _) in facts {
-            let of_first = all[0].get(name);
-            if let Some(rank) = all.iter().position(|facts| facts.get(name) != of_first) {
-                let value = |rank: usize| all[rank].get(name).cloned().unwrap_or_default();
-                let (found, expected) = (value(rank), value(0));
-                return Err(Error::RanksDiffer { rank, what: name.clone(), found, expected });
+        let all = all.iter().map(read).collect::<Result<Vec<_>>>()?;
+        for (what, expected) in &all[0] {
+            if let Some(rank) = all.iter().position(|facts| facts.get(what) != Some(expected)) {
+                let found = all[rank].get(what).cloned().unwrap_or_default();
+                let (what, expected) = (what.clone(), expected.clone());
+                return Err(Error::RanksDiffer { rank, what, found, expected });
             }
         }
         Ok(())
@@ -175,16 +171,11 @@ impl Ranks {
     fn share(&self, model: &dyn Model, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let all = model.parameters().all();
         let all: Vec<_> = all.iter().filter(|parameter| wanted(parameter.path())).collect();
-        let tensors: HashMap<&str, Tensor> =
-            all.iter().map(|parameter| (parameter.path(), parameter.detached())).collect();
-        let mut bytes = match self.rank() {
-            0 => safetensors::serialize(tensors, None).map_err(candle_core::Error::from)?,
-            _ => Vec::new(),
-        };
+        let tensors = all.iter().map(|parameter| (parameter.path(), parameter.detached()));
+        let mut bytes = if self.rank() == 0 { to_bytes(tensors)? } else { Vec::new() };
         self.communicator.broadcast(&mut bytes, 0)?;
         if self.rank() > 0 {
-            let found =
-                candle_core::safetensors::load_buffer(&bytes, &model.parameters().device())?;
+            let found = from_bytes(&bytes, &model.parameters().device())?;
             for parameter in all {
                 if let Some(tensor) = found.get(parameter.path()) {
                     parameter.var().set(tensor)?;
@@ -199,9 +190,10 @@ impl Ranks {
         Ok(self.communicator.barrier()?)
     }
 
-    /// How long this rank waited for others so far.
-    pub(crate) fn waited(&self) -> Duration {
-        self.buckets().exposed() + self.communicator.traffic().waited
+    /// How long this rank waited for others so far, and how many bytes it sent.
+    pub(crate) fn traffic(&self) -> (Duration, u64) {
+        let (buckets, own) = (self.buckets(), self.communicator.traffic());
+        (buckets.exposed() + own.waited, buckets.traffic().bytes + own.bytes)
     }
 
     /// The rank that waited least for the others, because they waited for it, and its host.
@@ -250,19 +242,37 @@ pub(crate) fn check_shares(
     Ok(())
 }
 
+/// Tensors as they go to other processes: a safetensors file.
+pub(crate) fn to_bytes<'t>(
+    tensors: impl IntoIterator<Item = (&'t str, Tensor)>,
+) -> candle_core::Result<Vec<u8>> {
+    Ok(safetensors::serialize(tensors, None)?)
+}
+
+/// Tensors that another process sent.
+pub(crate) fn from_bytes(
+    bytes: &[u8],
+    device: &Device,
+) -> candle_core::Result<HashMap<String, Tensor>> {
+    candle_core::safetensors::load_buffer(bytes, device)
+}
+
+fn unreadable(error: &serde_json::Error) -> Error {
+    Error::callback("comparing the settings of all ranks", error.to_string())
+}
+
 /// A communicator for the tensors of batch norm.
 #[derive(Debug)]
 struct OfTensors(Arc<dyn Communicator>);
 
 impl AcrossRanks for OfTensors {
     fn all_gather(&self, tensor: &Tensor) -> candle_core::Result<Vec<Tensor>> {
-        let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        const ONLY: &str = "tensor";
+        let bytes = to_bytes([(ONLY, tensor.clone())])?;
         let all = self.0.all_gather(&bytes).map_err(candle_core::Error::wrap)?;
         let of = |bytes: &Vec<u8>| {
-            let values: Vec<f64> =
-                bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
-            Tensor::from_vec(values, tensor.shape(), tensor.device())?.to_dtype(tensor.dtype())
+            let found = from_bytes(bytes, tensor.device())?.remove(ONLY);
+            found.ok_or_else(|| candle_core::Error::msg("another process sent no tensor"))
         };
         all.iter().map(of).collect()
     }

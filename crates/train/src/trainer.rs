@@ -433,7 +433,6 @@ impl<'a> Trainer<'a> {
         }
         let finished = self.finished()?;
         self.save_last(session, finished)?;
-        self.tell_of_ranks(session, record.epoch)?;
         session.notify(&Event::EpochEnd { record: &record, history: &self.history, is_best })?;
         Ok(finished.or_else(|| session.stop_reason()))
     }

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::data::DataLoader;
 use candle_vision::report::{CurvesFile, TensorBoard, gradients_png};
-use candle_vision::train::{DistributedConfig, RunFolder, StopReason, TrainingResult};
+use candle_vision::train::{DistributedBatchNorm, RunFolder, StopReason, TrainingResult};
 use candle_vision::{Classifier, Registry};
 use candle_vision_recipe::data::DataFolder;
 use candle_vision_recipe::{
@@ -86,13 +86,13 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     result
 }
 
-/// Takes this process's part of the data, if there are others, and says what there is to know of them.
+/// Takes this process's part of the data, if there are others, and says what a person should know of them.
 fn share(opened: &mut OpenedRun, settings: &Settings, ranks: Option<&Ranks>) -> Result<()> {
     let Some(ranks) = ranks else { return Ok(()) };
     opened.share(ranks.communicator.rank(), ranks.communicator.size())?;
     say::note(ranks.told(opened.train.config().batch_size));
-    let normalises_apart = settings.training.distributed == DistributedConfig::default();
-    if normalises_apart && ranks.communicator.size() > 1 {
+    let batch_norm = settings.training.distributed.batch_norm;
+    if batch_norm == DistributedBatchNorm::Own && ranks.communicator.size() > 1 {
         say::note(
             "ranks: batch norm normalises by each rank's own images; `--set training.distributed.batch_norm=synchronised` takes \
              those of all",

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Sampler;
 use crate::error::Result;
 
-type Build = dyn Fn(&Description, &Samplers) -> Result<Arc<dyn Sampler>> + Send + Sync;
+type Build = dyn Fn(&Description) -> Result<Arc<dyn Sampler>> + Send + Sync;
 
 /// One kind of sampler in a table of [`Samplers`].
 #[derive(Clone)]
@@ -28,15 +28,14 @@ impl SamplerEntry {
         name: impl Into<Cow<'static, str>>,
         summary: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::new(name, summary, |description, _| Ok(Arc::new(description.settings::<S>()?)))
+        Self::new(name, summary, |description| Ok(Arc::new(description.settings::<S>()?)))
     }
 
-    /// An entry whose sampler is made by `build` from its description. A sampler of samplers finds the others in the
-    /// table.
+    /// An entry whose sampler is made by `build` from its description.
     pub fn new(
         name: impl Into<Cow<'static, str>>,
         summary: impl Into<Cow<'static, str>>,
-        build: impl Fn(&Description, &Samplers) -> Result<Arc<dyn Sampler>> + Send + Sync + 'static,
+        build: impl Fn(&Description) -> Result<Arc<dyn Sampler>> + Send + Sync + 'static,
     ) -> Self {
         Self { name: name.into(), summary: summary.into(), build: Arc::new(build) }
     }
@@ -86,7 +85,6 @@ impl Samplers {
                 super::balanced::entry(),
                 super::weighted::entry(),
                 super::repeated_augmentation::entry(),
-                super::sharded::entry(),
             ],
         ))
     }
@@ -107,7 +105,7 @@ impl Samplers {
     /// another name.
     pub fn build(&self, description: &Description) -> Result<Arc<dyn Sampler>> {
         let entry = self.0.get(&description.name)?;
-        let sampler = (entry.build)(description, self)?;
+        let sampler = (entry.build)(description)?;
         let described = sampler.describe().name;
         if described == entry.name {
             return Ok(sampler);
@@ -146,11 +144,7 @@ mod tests {
         let labels: Vec<u32> = (0..37).map(|i| [0, 0, 0, 1, 2][i % 5]).collect();
         let population = Population::of_labels(labels, 3);
         for entry in Samplers::standard().iter() {
-            let mut description = Description::named(entry.name());
-            if entry.name() == "sharded" {
-                description = description.with("rank", 1).with("ranks", 3);
-            }
-            let sampler = Samplers::standard().build(&description)?;
+            let sampler = Samplers::standard().build(&Description::named(entry.name()))?;
             assert_eq!(
                 Samplers::standard().build(&sampler.describe())?.describe(),
                 sampler.describe()

@@ -1,11 +1,15 @@
 //! Evaluation by several processes: in each round, each of them shows the network one batch.
 
-use candle_core::{DType, Device, Tensor};
-
+use candle_core::{Device, Tensor};
 use candle_vision_distributed::Communicator;
 
 use super::Shown;
+use crate::ranks::{from_bytes, to_bytes};
 use crate::{Error, Result};
+
+const LOGITS: &str = "logits";
+const LABELS: &str = "labels";
+const INDICES: &str = "indices";
 
 pub(super) struct Round<'a> {
     pub(super) ranks: &'a dyn Communicator,
@@ -38,49 +42,21 @@ impl Round<'_> {
     }
 }
 
-/// Number types of logits, by the numbers that stand for them between processes.
-const TYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
-
-/// Number of images and of classes, type of the logits; labels; indices; logits.
 fn written(shown: &Shown) -> Result<Vec<u8>> {
-    let (images, classes) = shown.logits.dims2()?;
-    let mut bytes = Vec::new();
-    let dtype = TYPES.iter().position(|dtype| *dtype == shown.logits.dtype()).unwrap_or(0);
-    bytes.extend([images, classes, dtype].map(|n| (n as u64).to_le_bytes()).concat());
-    for label in shown.labels.to_vec1::<u32>()? {
-        bytes.extend(label.to_le_bytes());
-    }
-    for &index in &shown.indices {
-        bytes.extend((index as u64).to_le_bytes());
-    }
-    for logit in shown.logits.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()? {
-        bytes.extend(logit.to_le_bytes());
-    }
-    Ok(bytes)
+    let indices: Vec<i64> = shown.indices.iter().map(|&index| index as i64).collect();
+    let indices = Tensor::new(indices, &Device::Cpu)?;
+    let (logits, labels) = (shown.logits.clone(), shown.labels.clone());
+    Ok(to_bytes([(LOGITS, logits), (LABELS, labels), (INDICES, indices)])?)
 }
 
 fn read(bytes: &[u8], device: &Device) -> Result<Shown> {
-    let cut = || Error::callback("evaluating with other processes", "an answer was cut short");
-    let (head, rest) = bytes.split_at_checked(24).ok_or_else(cut)?;
-    let [images, classes, dtype] = [0, 1, 2].map(|i| number(&head[8 * i..]) as usize);
-    let lens = [4 * images, 8 * images, 8 * images * classes];
-    if rest.len() != lens.iter().sum::<usize>() {
-        return Err(cut());
-    }
-    let (labels, rest) = rest.split_at(lens[0]);
-    let (indices, logits) = rest.split_at(lens[1]);
-    let labels: Vec<u32> = labels.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
-    let indices = indices.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b) as usize).collect();
-    let logits: Vec<f64> = logits.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-    Ok(Shown {
-        // Back to the numbers that they were: a wider type holds them exactly.
-        logits: Tensor::from_vec(logits, (images, classes), device)?
-            .to_dtype(TYPES.get(dtype).copied().unwrap_or(DType::F32))?,
-        labels: Tensor::from_vec(labels, images, device)?,
-        indices,
-    })
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    let mut found = from_bytes(bytes, device)?;
+    let mut take = |name| {
+        let missing =
+            || Error::callback("evaluating with other processes", "an answer is not whole");
+        found.remove(name).ok_or_else(missing)
+    };
+    let (logits, labels) = (take(LOGITS)?, take(LABELS)?);
+    let indices = take(INDICES)?.to_vec1::<i64>()?;
+    Ok(Shown { logits, labels, indices: indices.into_iter().map(|index| index as usize).collect() })
 }

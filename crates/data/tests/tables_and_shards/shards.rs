@@ -1,0 +1,246 @@
+//! Tar shards.
+
+use std::fs;
+use std::sync::Arc;
+
+use candle_core::Device;
+use candle_vision_data::transforms::{Compose, ToTensor};
+use candle_vision_data::*;
+use tempfile::{TempDir, tempdir};
+
+use crate::support::*;
+
+/// Shards of ten samples each, whose images are their numbers and whose labels are these modulo 3.
+fn packed(count: u8) -> TempDir {
+    let root = tempdir().unwrap();
+    let config = ShardWriterConfig::new("train").max_samples(10);
+    let mut writer = ShardWriter::new(root.path(), config).unwrap();
+    for n in 0..count {
+        writer.add(&format!("a.b/{n:03}"), "ppm", &pixel(n), u32::from(n % 3)).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap().len(), usize::from(count.div_ceil(10)));
+    write_classes(root.path(), &["x", "y", "z"].map(str::to_owned)).unwrap();
+    root
+}
+
+fn pattern(root: &TempDir, name: &str) -> String {
+    root.path().join(name).to_str().unwrap().to_owned()
+}
+
+fn shards(root: &TempDir, options: &ShardOptions) -> Result<Shards> {
+    Shards::open(root.path().to_str().unwrap(), options)
+}
+
+#[test]
+fn shards_are_read_with_and_without_an_index() {
+    let root = packed(25);
+    let with = shards(&root, &ShardOptions::new()).unwrap();
+    let all: Vec<u8> = (0..25).map(|i| value(&with, i)).collect();
+    assert_eq!(all, (0..25).collect::<Vec<u8>>());
+    assert_eq!((with.classes()[1].as_str(), with.label(14)), ("y", 2));
+    assert!(with.name(24).ends_with("train-000002.tar[4]"), "{}", with.name(24));
+    for n in 0..3 {
+        fs::remove_file(root.path().join(format!("train-00000{n}.tar.idx"))).unwrap();
+    }
+    for pattern in [pattern(&root, "*.tar"), pattern(&root, "train-{000000..000002}.tar")] {
+        let without = Shards::open(&pattern, &ShardOptions::new()).unwrap();
+        assert_eq!((labels(&without), without.fingerprint()), (labels(&with), with.fingerprint()));
+        assert_eq!(value(&without, 24), 24);
+    }
+}
+
+#[test]
+fn ranks_share_all_samples_equally() {
+    let root = packed(25);
+    let parts: Vec<Shards> =
+        (0..4).map(|rank| shards(&root, &ShardOptions::new().rank(rank, 4)).unwrap()).collect();
+    assert!(parts.iter().all(|part| part.len() == 6));
+    let seen: Vec<u8> = parts.iter().flat_map(|part| (0..6).map(|i| value(part, i))).collect();
+    assert_eq!(seen, (0..24).collect::<Vec<u8>>());
+    assert!(parts[0].remarks()[0].contains("1 of 25 samples"), "{:?}", parts[0].remarks());
+    let mut order = parts[2].shuffled_order(1, 0).unwrap();
+    order.sort_unstable();
+    assert_eq!(order, (0..6).collect::<Vec<_>>());
+    check_message(shards(&root, &ShardOptions::new().rank(4, 4)), &["options.rank", "4"]);
+    check_message(shards(&root, &ShardOptions::new().rank(0, 26)), &["options.world_size"]);
+}
+
+#[test]
+fn an_epoch_is_shuffled_by_a_window_and_resumed_anywhere() {
+    let root = packed(40);
+    let loader = |workers, window| {
+        let set = shards(&root, &ShardOptions::new().window(window)).unwrap();
+        let config = LoaderConfig::new(4).shuffle(true).workers(workers).seed(5);
+        DataLoader::new(Arc::new(set), Compose::new().with(ToTensor), config, Device::Cpu).unwrap()
+    };
+    let batches = |workers, first| -> Vec<Vec<usize>> {
+        loader(workers, 8).epoch_from(3, first).map(|batch| batch.unwrap().indices).collect()
+    };
+    let whole = batches(0, 0);
+    let mut all = whole.concat();
+    assert_ne!(all, (0..40).collect::<Vec<_>>());
+    all.sort_unstable();
+    assert_eq!(all, (0..40).collect::<Vec<_>>());
+    for workers in [1, 3] {
+        assert_eq!(batches(workers, 0), whole);
+        assert_eq!(batches(workers, 6), whole[6..]);
+    }
+    assert_ne!(loader(0, 8).order(4), loader(0, 8).order(3));
+    assert_ne!(loader(0, 0).order(3), loader(0, 8).order(3));
+}
+
+#[test]
+fn the_folder_of_a_pack_has_splits() {
+    let root = packed(10);
+    let mut writer = ShardWriter::new(root.path(), ShardWriterConfig::new("val")).unwrap();
+    writer.add("v", "ppm", &pixel(77), 2).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(open("shards", &request(root.path(), Split::Train)).unwrap().len(), 10);
+    let val = open("shards", &request(root.path(), Split::Val)).unwrap();
+    assert_eq!((value(&*val, 0), val.classes()[2].as_str()), (77, "z"));
+    assert!(!has_test("shards", root.path()));
+    check_message(
+        open("shards", &request(root.path(), Split::Test)),
+        &["split `test`", "options.test"],
+    );
+    let wrong = request(root.path(), Split::Train).option("windows", 3);
+    check_message(open("shards", &wrong), &["windows", "window"]);
+    check_message(
+        ShardWriter::new(root.path(), ShardWriterConfig::new("val")),
+        &["exists already"],
+    );
+}
+
+/// A tar file as other programs write it.
+fn foreign(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn shards_of_other_programs_are_read() {
+    let root = tempdir().unwrap();
+    let long = format!("{}/0", "deep".repeat(40));
+    let files: &[(&str, &[u8])] = &[
+        ("README", b"about"),
+        ("s/1.cls", b"1\n"),
+        ("s/1.PPM", &pixel(1)),
+        ("s/2.json", br#"{"label": 0, "caption": "x"}"#),
+        ("s/2.ppm", &pixel(2)),
+        ("s/3.ppm", &pixel(3)),
+        (&format!("{long}.ppm"), &pixel(4)),
+        (&format!("{long}.cls"), b"2"),
+    ];
+    write(root.path(), "x.tar", foreign(files));
+    let set = shards(&root, &ShardOptions::new()).unwrap();
+    assert_eq!((labels(&set), set.classes().len()), (vec![1, 0, 2], 3));
+    assert_eq!([0, 1, 2].map(|i| value(&set, i)), [1, 2, 4]);
+    assert!(
+        set.remarks()[0].contains("1 samples without an image or a label"),
+        "{:?}",
+        set.remarks()
+    );
+    check_message(
+        shards(&root, &ShardOptions::new().classes(["a", "b"])),
+        &["x.tar", "label 2", "2 classes"],
+    );
+    write(root.path(), "x.tar", foreign(&[("1.cls", b"bee"), ("1.ppm", &pixel(1))]));
+    check_message(shards(&root, &ShardOptions::new()), &["x.tar", "`bee`", "options.classes"]);
+    let named = shards(&root, &ShardOptions::new().classes(["ant", "bee"])).unwrap();
+    assert_eq!(named.label(0), 1);
+    write(root.path(), "x.tar", foreign(&[("1.txt", b"bee")]));
+    check_message(shards(&root, &ShardOptions::new()), &["no samples", "options.image"]);
+}
+
+#[test]
+fn damaged_shards_are_errors_or_counted() {
+    let root = packed(5);
+    let shard = root.path().join("train-000000.tar");
+    let index = root.path().join("train-000000.tar.idx");
+    let (whole, of_whole) = (fs::read(&shard).unwrap(), fs::read(&index).unwrap());
+    let open = || shards(&root, &ShardOptions::new());
+    // An index that does not fit.
+    fs::write(&shard, &whole[..whole.len() - 1024]).unwrap();
+    check_message(open(), &["train-000000.tar.idx", "is for a shard of", "remove it"]);
+    fs::write(&shard, &whole).unwrap();
+    fs::write(&index, &of_whole[..of_whole.len() - 5]).unwrap();
+    check_message(open(), &["tar.idx", "is cut off"]);
+    let mut flipped = of_whole.clone();
+    flipped[40] ^= 1;
+    fs::write(&index, &flipped).unwrap();
+    check_message(open(), &["tar.idx", "its sum is wrong"]);
+    fs::write(&index, b"x").unwrap();
+    check_message(open(), &["is no index"]);
+    fs::write(&index, &of_whole).unwrap();
+    // Another shard of the same size.
+    let mut other = whole.clone();
+    other.rotate_left(1024);
+    fs::write(&shard, &other).unwrap();
+    check_message(open().unwrap().sample(0), &["tar.idx", "does not fit its shard"]);
+
+    fs::remove_file(&index).unwrap();
+    let mut flipped = whole.clone();
+    flipped[2048 + 3] ^= 1;
+    fs::write(&shard, &flipped).unwrap();
+    check_message(open(), &["train-000000.tar", "is damaged", "byte 2048", "checksum"]);
+    // Cut off in the third image, whose files begin at 2 * 2048.
+    fs::write(&shard, &whole[..4 * 1024 + 515]).unwrap();
+    check_message(
+        open(),
+        &["train-000000.tar", "is cut off", "a.b/002.ppm", "byte 4608", "3 are there"],
+    );
+    let skip = ShardOptions::new().skip_damaged(true);
+    let set = shards(&root, &skip).unwrap();
+    assert_eq!(set.len(), 2);
+    assert!(set.remarks()[0].contains("its first 2 samples are used"), "{:?}", set.remarks());
+    fs::write(&shard, b"<html>not found, says the server</html>".repeat(20)).unwrap();
+    check_message(open(), &["is no tar file"]);
+    // No panic, whatever byte is wrong.
+    for place in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 0x41;
+        fs::write(&shard, &bytes).unwrap();
+        if let Ok(set) = open() {
+            (0..set.len()).for_each(|index| drop(set.sample(index)));
+        }
+    }
+}
+
+#[test]
+fn addresses_need_a_program_that_opens_them() {
+    let url = "https://host/train-{000..001}.tar";
+    check_message(
+        Shards::open(url, &ShardOptions::new()),
+        &["https://host/train-000.tar", "remote"],
+    );
+    struct Memory(Vec<u8>);
+    impl ReadAt for Memory {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+            let bytes = self.0.get(offset as usize..offset as usize + buffer.len());
+            buffer.copy_from_slice(bytes.ok_or_else(|| Error::other("too short"))?);
+            Ok(())
+        }
+    }
+    let remote = Remote::new(|url| {
+        let number =
+            url.strip_prefix("https://host/train-00").and_then(|rest| rest.strip_suffix(".tar"));
+        let number: u8 =
+            number.ok_or_else(|| Error::other("404"))?.parse().map_err(Error::other)?;
+        let files: &[(&str, &[u8])] = &[("1.ppm", &pixel(number)), ("1.cls", &[b'0' + number])];
+        Ok(Arc::new(Memory(foreign(files))) as Arc<dyn ReadAt>)
+    });
+    let request = OpenRequest::new("data", Split::Train).path(url).remote(remote);
+    let set = open("shards", &request).unwrap();
+    assert_eq!((labels(&*set), value(&*set, 1)), (vec![0, 1], 1));
+    let place = DataSets::standard().get("shards").unwrap().place(&request).unwrap().unwrap();
+    assert!(place.exists() && place.is_own);
+}

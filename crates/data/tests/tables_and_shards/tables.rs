@@ -1,0 +1,178 @@
+//! Tables of images and Hugging Face's folders.
+
+use std::sync::Arc;
+
+use candle_vision_data::*;
+use tempfile::tempdir;
+
+use crate::support::*;
+
+#[test]
+fn a_table_says_splits_and_classes() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["i/0.ppm", "i/1.ppm", "i/2.ppm", "i/3.ppm"]);
+    let table = root.path().join("all.csv");
+    let text = "id,split,file,species\n7,train,0.ppm,wasp\n8,train,1.ppm,ant\n9,validation,2.ppm,ant\n9,test,3.ppm,wasp\n";
+    write(root.path(), "all.csv", text);
+    let of = |split| request(&table, split).option("label", "species").option("root", "i");
+    let train = open("table", &of(Split::Train)).unwrap();
+    assert_eq!(
+        (train.classes(), labels(&*train)),
+        (["ant", "wasp"].map(str::to_owned).as_slice(), vec![1, 0])
+    );
+    assert_eq!(value(&*open("table", &of(Split::Val)).unwrap(), 0), 2);
+    assert_eq!(value(&*open("table", &of(Split::Test)).unwrap(), 0), 3);
+    let entry = DataSets::standard().get("table").unwrap().clone();
+    assert!(entry.has_test(&of(Split::Train)).unwrap());
+    // The same rows with tabs, as JSON lines and as a JSON list.
+    write(root.path(), "all.tsv", text.replace(',', "\t"));
+    let lines = [("wasp", 0), ("ant", 1)].map(|(class, n)| {
+        format!(r#"{{"file": "{n}.ppm", "species": "{class}", "split": "train"}}"#)
+    });
+    write(root.path(), "all.jsonl", lines.join("\n"));
+    write(root.path(), "all.json", format!("[{}]", lines.join(",")));
+    for name in ["all.tsv", "all.jsonl", "all.json"] {
+        let same = request(root.path().join(name), Split::Train)
+            .option("label", "species")
+            .option("root", "i");
+        let same = open("table", &same).unwrap();
+        assert_eq!(
+            (labels(&*same), same.fingerprint()),
+            (vec![1, 0], train.fingerprint()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_table_without_splits_is_divided() {
+    let root = tempdir().unwrap();
+    let mut text = "path,label\n".to_owned();
+    for n in 0..20 {
+        write(root.path(), &format!("{n}.ppm"), pixel(n));
+        text += &format!("{n}.ppm,{}\n", n % 2);
+    }
+    write(root.path(), "t.csv", text);
+    let table = root.path().join("t.csv");
+    let parts = [Split::Train, Split::Val].map(|s| open("table", &request(&table, s)).unwrap());
+    assert_eq!(parts.each_ref().map(|part| class_counts(&**part)), [[8, 8], [2, 2]]);
+    assert!(!has_test("table", &table));
+    // Another file may be that of the validation images.
+    write(root.path(), "v.csv", "path,label\n3.ppm,1\n");
+    let with_val = |s| request(&table, s).option("val", "v.csv");
+    assert_eq!(open("table", &with_val(Split::Train)).unwrap().len(), 20);
+    assert_eq!(open("table", &with_val(Split::Val)).unwrap().len(), 1);
+}
+
+#[test]
+fn numbers_are_labels_and_names_of_classes_can_be_given() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["a.ppm", "b.ppm"]);
+    write(root.path(), "t.csv", "path,label\na.ppm,10\nb.ppm,2\n");
+    let table = root.path().join("t.csv");
+    let plain = ImageTable::open(&table, &TableOptions::new()).unwrap();
+    assert_eq!((plain.classes().len(), labels(&plain)), (11, vec![10, 2]));
+    let named = TableOptions::new().classes(["x", "y", "z"]);
+    check_message(ImageTable::open(&table, &named), &["t.csv", "line 2", "label 10", "3 classes"]);
+    write(root.path(), "t.csv", "path,label\na.ppm,z\nb.ppm,1\n");
+    assert_eq!(labels(&ImageTable::open(&table, &named).unwrap()), [2, 1]);
+    write(root.path(), "t.csv", "path,label\na.ppm,w\n");
+    check_message(ImageTable::open(&table, &named), &["line 2", "`w`", "none of 3 classes"]);
+    write(root.path(), "t.csv", "path,label\na.ppm,4000000000\n");
+    check_message(ImageTable::open(&table, &TableOptions::new()), &["4000000000", "`classes`"]);
+}
+
+#[test]
+fn several_labels_become_targets() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["a.ppm", "b.ppm", "c.ppm"]);
+    let lines = r#"{"path": "a.ppm", "labels": ["cat", "sofa"]}
+{"path": "b.ppm", "labels": []}
+{"path": "c.ppm", "labels": ["sofa"]}"#;
+    write(root.path(), "t.jsonl", lines);
+    let set = open("table", &request(root.path().join("t.jsonl"), Split::Train)).unwrap();
+    assert!(set.is_multi_label());
+    let set = ImageTable::open(root.path().join("t.jsonl"), &TableOptions::new()).unwrap();
+    let targets = multi_hot(&set, &[0, 1, 2]).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(targets, [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]]);
+    let subset = Subset::new(Arc::new(set), vec![2]).unwrap();
+    assert_eq!((subset.is_multi_label(), subset.label_set(0)), (true, vec![1]));
+}
+
+#[test]
+fn damaged_tables_are_named_with_their_line() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["a.ppm"]);
+    let read = |name: &str, text: &[u8], options: &TableOptions| {
+        write(root.path(), name, text);
+        ImageTable::open(root.path().join(name), options)
+    };
+    let plain = TableOptions::new();
+    let csv = |text: &str| read("t.csv", text.as_bytes(), &plain);
+    check_message(csv("file,species\na.ppm,x\n"), &["t.csv", "`label`", "line 2"]);
+    check_message(
+        csv("photo,label\na.ppm,x\n"),
+        &["no column", "`file_name`", "its columns are `photo`, `label`"],
+    );
+    check_message(
+        csv("path,label\na.ppm,x\nb.ppm,x\nc.ppm,x\n"),
+        &["b.ppm", "line 3", "2 of 3 images"],
+    );
+    check_message(csv("path,label\na.ppm,\n"), &["line 2 has no label"]);
+    check_message(csv("path,label\n,x\n"), &["line 2 has no path"]);
+    check_message(csv("path,label\n\"a.ppm,x\n"), &["quote"]);
+    check_message(csv("path,label\n"), &["names no images"]);
+    check_message(csv(""), &["names no images"]);
+    check_message(read("t.csv", b"path,label\na.ppm,\xFF\n", &plain), &["UTF-8", "byte 17"]);
+    check_message(
+        read("t.jsonl", b"{\"path\": \"a.ppm\", \"label\": 1}\n{", &plain),
+        &["line 2", "no JSON object"],
+    );
+    check_message(
+        read("t.jsonl", b"{\"path\": \"a.ppm\", \"label\": 1.5}", &plain),
+        &["line 1", "neither a name nor"],
+    );
+    let skip = plain.clone().skip_missing(true);
+    let left = read("t.csv", b"path,label\na.ppm,x\nb.ppm,y\n", &skip).unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(left.remarks()[0].contains("1 of 2 images are not there"), "{:?}", left.remarks());
+    check_message(
+        open("table", &request("t.csv", Split::Train).option("lable", "x")),
+        &["lable", "label"],
+    );
+}
+
+// Hugging Face
+
+#[test]
+fn hugging_face_metadata_is_read_per_split() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["train/a.ppm", "train/b.ppm", "validation/c.ppm"]);
+    write(root.path(), "train/metadata.csv", "file_name,label\na.ppm,dog\nb.ppm,cat\n");
+    write(root.path(), "validation/metadata.jsonl", r#"{"file_name": "c.ppm", "label": "dog"}"#);
+    let train = open("huggingface", &request(root.path(), Split::Train)).unwrap();
+    assert_eq!((train.classes()[0].as_str(), labels(&*train)), ("cat", vec![1, 0]));
+    assert_eq!(labels(&*open("huggingface", &request(root.path(), Split::Val)).unwrap()), [1]);
+    assert!(!has_test("huggingface", root.path()));
+    write(root.path(), "validation/metadata.jsonl", r#"{"file_name": "c.ppm", "label": "cow"}"#);
+    check_message(
+        open("huggingface", &request(root.path(), Split::Val)),
+        &["metadata.jsonl", "`cow`"],
+    );
+    check_message(open("huggingface", &request(root.path(), Split::Test)), &["test", "metadata"]);
+}
+
+#[test]
+fn hugging_face_folders_without_labels_are_classes() {
+    let root = tempdir().unwrap();
+    let mut text = "file_name,text\n".to_owned();
+    for n in 0..10 {
+        let name = format!("{}/{n}.ppm", if n % 2 == 0 { "cat" } else { "dog" });
+        write(root.path(), &name, pixel(n));
+        text += &format!("{name},about it\n");
+    }
+    let plain = open("huggingface", &request(root.path(), Split::Val)).unwrap();
+    write(root.path(), "metadata.csv", text);
+    let set = open("huggingface", &request(root.path(), Split::Val)).unwrap();
+    assert_eq!((class_counts(&*set), class_counts(&*plain)), (vec![1, 1], vec![1, 1]));
+}
