@@ -45,6 +45,7 @@ pub use hash::{PerceptualHash, Thumbnail};
 pub use sizes::{Sizes, Spread};
 
 use crate::dataset::Split;
+use crate::datasets::image_folder::check_is_folder;
 use crate::datasets::{FolderLayout, FolderSplit, ImageFolder};
 use crate::error::Result;
 use crate::image::ReadOptions;
@@ -136,6 +137,7 @@ pub fn check_folder(
     mut progress: impl FnMut(usize, usize),
 ) -> Result<FolderCheck> {
     let root = root.as_ref();
+    check_is_folder(root)?;
     let layout = FolderLayout::find(root);
     let found = scan::scan(root, layout.as_ref().ok(), &options.shares)?;
     let (mut files, sums) = files::read_all(root, found, options, &mut progress)?;

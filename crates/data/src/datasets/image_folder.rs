@@ -14,6 +14,7 @@ pub use layout::FolderLayout;
 pub use left_out::LeftOut;
 pub(crate) use names::{class_name, is_system_file, is_system_folder, split_called};
 pub use readable::is_image;
+pub(crate) use scan::check_is_folder;
 pub(super) use scan::class_names;
 use scan::{Scan, scan};
 pub(crate) use walk::{Entry, entries};

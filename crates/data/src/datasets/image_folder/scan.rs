@@ -110,7 +110,7 @@ fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> 
     Ok(classes)
 }
 
-pub(super) fn check_is_folder(folder: &Path) -> Result<()> {
+pub(crate) fn check_is_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
