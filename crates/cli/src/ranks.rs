@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use candle_vision::distributed::{Communicator, Launch, Launcher};
+use candle_vision::train::Error;
 
 use crate::args::TrainArgs;
 use crate::say;
@@ -87,6 +88,11 @@ pub(crate) fn end(result: Result<ExitCode>) -> Result<ExitCode> {
     match (result, job) {
         (Err(error), Some(job)) => {
             let (rank, host) = (job.rank(), job.host());
+            let is_everybody_s = matches!(error.downcast_ref(), Some(Error::RanksDiffer { .. }));
+            if is_everybody_s && rank > 0 {
+                // All ranks have this error, and the first tells it and ends them all.
+                let _ = job.barrier();
+            }
             say::to_stderr();
             say::error(&error.context(format!("rank {rank} ({host})")));
             job.abort(1)
@@ -111,19 +117,19 @@ impl Ranks {
     }
 
     /// The folder of the run, which the first process made. The others write what they have to say to a file there.
-    pub(crate) fn share_folder(&self, made: Option<&Path>) -> Result<PathBuf> {
+    pub(crate) fn share_folder(&self, made: Option<&Path>) -> Result<()> {
         let made = made.map(std::path::absolute).transpose()?;
         let path = made.map(|path| path.into_os_string().into_encoded_bytes());
         let mut bytes = path.unwrap_or_default();
         self.communicator.broadcast(&mut bytes, 0)?;
-        let path = PathBuf::from(String::from_utf8_lossy(&bytes).into_owned());
         if !self.is_first() {
+            let path = PathBuf::from(String::from_utf8_lossy(&bytes).into_owned());
             let log = path.join(format!("rank-{}.log", self.communicator.rank()));
             say::to_file(&log).with_context(|| {
                 format!("cannot write `{}`; all ranks need the folder of the run", log.display())
             })?;
         }
-        Ok(path)
+        Ok(())
     }
 
     /// What a person should know of the job.

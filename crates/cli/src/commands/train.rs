@@ -1,6 +1,6 @@
 //! `candle-vision train`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +80,7 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     }
     let name = args.name.clone().unwrap_or(name);
     let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
-    ranks.map_or(Ok(PathBuf::new()), |ranks| ranks.share_folder(Some(folder.path())))?;
+    ranks.map_or(Ok(()), |ranks| ranks.share_folder(Some(folder.path())))?;
     let result = train(&opened, &settings, &folder, None, (registry, &device, ranks), args);
     remove_if_nothing_came_of_it(&folder, &result);
     result
@@ -163,7 +163,7 @@ fn go_on(
     let Begun { settings, folder, .. } = &begun;
     share(&mut opened, settings, ranks)?;
     let first = ranks.is_none_or(Ranks::is_first).then(|| folder.path());
-    ranks.map_or(Ok(PathBuf::new()), |ranks| ranks.share_folder(first))?;
+    ranks.map_or(Ok(()), |ranks| ranks.share_folder(first))?;
     if let Some(ranks) = ranks.filter(|ranks| !ranks.is_first()) {
         return train_along(&opened, settings, Some(&begun), (registry, &device), ranks);
     }
