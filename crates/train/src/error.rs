@@ -1,9 +1,14 @@
 //! Errors of training, evaluating, saving and resuming.
 
+mod phrases;
+
 use std::path::{Path, PathBuf};
 
 use candle_vision_data::Skipped;
 use candle_vision_registry::{SettingsError, TableError};
+use phrases::{
+    early_stop, first_parameter, larger, smaller, some_of, which_batch, why_it_must_not_differ,
+};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -453,67 +458,6 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
-}
-
-fn first_parameter(parameter: &Option<String>) -> String {
-    parameter.as_ref().map_or(String::new(), |path| format!(", first seen in `{path}`"))
-}
-
-fn why_it_must_not_differ(what: &str) -> &'static str {
-    let what = what.trim_start_matches('`').split([' ', '`']).next().unwrap_or_default();
-    match what {
-        "seed" => "it decides every random draw",
-        "fingerprint" => "the run was trained on other data",
-        "transforms" => "they decide what the network sees",
-        "batch_size" | "drop_last" | "shuffle" | "limit_batches" => "it decides the batches",
-        _ => "it decides what every step does",
-    }
-}
-
-fn early_stop(reason: crate::StopReason) -> &'static str {
-    match reason {
-        crate::StopReason::EarlyStopped => " or another `early_stop`",
-        _ => "",
-    }
-}
-
-fn which_batch(samples: Option<usize>, batch_size: usize) -> String {
-    match samples {
-        _ if batch_size == 1 => "`batch_size` is 1".to_owned(),
-        Some(samples) => {
-            format!("the last of {samples} samples is alone in batches of {batch_size}")
-        }
-        None => format!("all but one sample of a batch of {batch_size} were left out"),
-    }
-}
-
-fn larger(samples: Option<usize>, batch_size: usize) -> String {
-    match samples {
-        _ if batch_size == 1 => {
-            "`batch_size` to at least 2, with `drop_last` where one sample is left over".to_owned()
-        }
-        Some(_) => format!("`drop_last`, or another `batch_size` than {batch_size}"),
-        None => format!("`batch_size` larger than {batch_size} (`drop_last` does not help here)"),
-    }
-}
-
-/// The first few names, and how many there are.
-fn some_of(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
-    let shown = shown.join(", ");
-    match names.len() {
-        1 => shown,
-        2 | 3 => format!("each of {shown}"),
-        count => format!("each of {count} parameters ({shown}, ...)"),
-    }
-}
-
-fn smaller(batch_size: usize) -> String {
-    if batch_size <= 1 {
-        return "for one image; take a smaller network or smaller images".to_owned();
-    }
-    let half = batch_size / 2;
-    format!("for batches of {batch_size} images; make `batch_size` smaller, {half} for instance")
 }
 
 /// Returns an error that names the setting unless `valid` holds.
