@@ -1,5 +1,6 @@
 //! Test-time augmentation: the answer for an image is the mean of the answers for several views of it.
 
+mod crops;
 mod mirror;
 mod mirror_shift;
 
@@ -10,6 +11,7 @@ use candle_vision_registry::Description;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crops::{FiveCrop, TenCrop};
 pub use mirror::Mirror;
 pub use mirror_shift::MirrorShift;
 
@@ -31,7 +33,7 @@ use crate::parts::{PartEntry, PartTable, try_described};
 /// # Result::Ok(())
 /// ```
 pub trait TestTimeAugmentation: Debug + Send + Sync {
-    /// The views of a batch, each of its shape, with their weights. The weights add up to 1.
+    /// The views of a batch, each with its number of images, with their weights. The weights add up to 1.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`, as the network gets them
@@ -90,6 +92,14 @@ impl PartTable<dyn TestTimeAugmentation> {
                 TestTimeAugmentationEntry::of::<MirrorShift>(
                     "mirror_shift",
                     "both, also moved a little to the upper left and the lower right",
+                ),
+                TestTimeAugmentationEntry::of::<FiveCrop>(
+                    "five_crop",
+                    "the corners and the middle",
+                ),
+                TestTimeAugmentationEntry::of::<TenCrop>(
+                    "ten_crop",
+                    "the corners, the middle, and their mirror images",
                 ),
             ],
         )
@@ -210,6 +220,32 @@ mod tests {
         // 0.25 * (0 + 3) + 0.125 * (5 + 6 + 5 + 6)
         assert_eq!(logits.unwrap().to_vec2::<f32>().unwrap(), [[3.5]]);
         assert_eq!(seen, 6);
+    }
+
+    #[test]
+    fn crops_are_the_corners_and_the_middle() {
+        let views = build("name = 'ten_crop'\nsize = 2").unwrap().views(&image()).unwrap();
+        let expected: [[[f32; 2]; 2]; 5] = [
+            [[0., 1.], [4., 5.]],
+            [[2., 3.], [6., 7.]],
+            [[4., 5.], [8., 9.]],
+            [[6., 7.], [10., 11.]],
+            [[1., 2.], [5., 6.]],
+        ];
+        assert!(views.len() == 10 && views.iter().all(|(_, weight)| *weight == 0.1));
+        let five = build("name = 'five_crop'\nsize = 2").unwrap().views(&image()).unwrap();
+        assert!(five.len() == 5 && five.iter().all(|(_, weight)| *weight == 0.2));
+        for (i, expected) in expected.iter().enumerate() {
+            assert_eq!(rows(&views[2 * i].0), expected.map(Vec::from));
+            assert_eq!(rows(&five[i].0), expected.map(Vec::from));
+            let mirrored = expected.map(|[left, right]| vec![right, left]);
+            assert_eq!(rows(&views[2 * i + 1].0), mirrored);
+        }
+        let large = build("name = 'five_crop'\nsize = 4").unwrap();
+        let error = large.views(&image()).unwrap_err().to_string();
+        assert!(error.contains("crops of 4x4 need larger images than 3x4"), "{error}");
+        let error = build("name = 'ten_crop'\nsize = 0").unwrap_err().to_string();
+        assert_eq!(error, "`tta.size` is 0; it must be at least 1");
     }
 
     #[test]

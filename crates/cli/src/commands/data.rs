@@ -1,5 +1,6 @@
 //! `candle-vision data`: looks at image data, and packs it.
 
+mod augment;
 mod check;
 mod pack;
 mod show;
@@ -13,6 +14,8 @@ use clap::Subcommand;
 /// The commands of `candle-vision data`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
+    /// Write a contact sheet of what single transforms make of an image
+    Augment(augment::AugmentArgs),
     /// Find what is wrong with an image folder: broken and odd files, duplicates, classes
     Check(check::CheckArgs),
     /// Pack an image folder into tar shards, which load faster from disks and servers
@@ -23,6 +26,7 @@ pub(crate) enum DataCommand {
 
 pub(crate) fn run(command: &DataCommand, registry: &Registry) -> Result<ExitCode> {
     match command {
+        DataCommand::Augment(args) => augment::run(args, registry),
         DataCommand::Check(args) => check::run(args),
         DataCommand::Pack(args) => pack::run(args),
         DataCommand::Show(args) => show::run(args, registry),

@@ -38,13 +38,65 @@ impl From<[u32; 2]> for Size {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-    /// The nearest pixel.
+    /// The nearest pixel. Pillow has one such rule, so torchvision's `nearest_exact` is the same.
+    #[serde(alias = "nearest_exact")]
     Nearest,
     /// A triangle filter over the neighbouring pixels, wider when the image shrinks.
     #[default]
     Bilinear,
     /// A cubic filter with `a = -0.5`, wider when the image shrinks.
     Bicubic,
+    /// The mean over the area of a pixel. Only for scaling.
+    Box,
+    /// A Hamming window of two pixels, sharper than bilinear. Only for scaling.
+    Hamming,
+    /// A Lanczos filter of six pixels. Only for scaling.
+    Lanczos,
+}
+
+/// The colour of pixels that come from outside an image: one value for all channels, or red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a fill: one number from 0 to 255, or [red, green, blue]")]
+pub enum Fill {
+    /// The same value in all channels.
+    One(u8),
+    /// Red, green and blue. Grey images take the first.
+    Channels([u8; 3]),
+}
+
+impl Default for Fill {
+    /// Black.
+    fn default() -> Self {
+        Self::One(0)
+    }
+}
+
+impl Fill {
+    /// Red, green and blue.
+    pub fn color(self) -> [u8; 3] {
+        match self {
+            Self::One(value) => [value; 3],
+            Self::Channels(color) => color,
+        }
+    }
+
+    /// The value of all channels, if they have the same.
+    pub(crate) fn grey(self) -> Option<u8> {
+        let [red, green, blue] = self.color();
+        (red == green && green == blue).then_some(red)
+    }
+}
+
+impl From<u8> for Fill {
+    fn from(value: u8) -> Self {
+        Self::One(value)
+    }
+}
+
+impl From<[u8; 3]> for Fill {
+    fn from(color: [u8; 3]) -> Self {
+        Self::Channels(color)
+    }
 }
 
 /// Number of pixels to add: on all sides, `[left and right, top and bottom]`, or `[left, top, right, bottom]`.
@@ -187,5 +239,83 @@ impl From<f64> for Jitter {
 impl From<[f64; 2]> for Jitter {
     fn from(range: [f64; 2]) -> Self {
         Self::Range(range)
+    }
+}
+
+/// The range of a shear, in degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a shear: one number of degrees, [least, most] along x, or [least x, most x, least y, most y]"
+)]
+pub enum Shear {
+    /// Along x, between `-d` and `d` degrees.
+    Within(f64),
+    /// Along x, from the first to the second number of degrees.
+    X([f64; 2]),
+    /// Along x from the first to the second number of degrees, and along y from the third to the fourth.
+    XY([f64; 4]),
+}
+
+impl Shear {
+    /// The range along x, and that along y.
+    pub(crate) fn ranges(self) -> ([f64; 2], Option<[f64; 2]>) {
+        match self {
+            Self::Within(degrees) => ([-degrees, degrees], None),
+            Self::X(range) => (range, None),
+            Self::XY([least_x, most_x, least_y, most_y]) => {
+                ([least_x, most_x], Some([least_y, most_y]))
+            }
+        }
+    }
+}
+
+impl From<f64> for Shear {
+    fn from(degrees: f64) -> Self {
+        Self::Within(degrees)
+    }
+}
+
+impl From<[f64; 2]> for Shear {
+    fn from(range: [f64; 2]) -> Self {
+        Self::X(range)
+    }
+}
+
+impl From<[f64; 4]> for Shear {
+    fn from(ranges: [f64; 4]) -> Self {
+        Self::XY(ranges)
+    }
+}
+
+/// A setting for both axes: one number, or one for x and one for y.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected one number, or [x, y]")]
+pub enum PerAxis<T> {
+    /// The same along both axes.
+    Both(T),
+    /// Along x, then along y.
+    Each([T; 2]),
+}
+
+impl<T: Copy> PerAxis<T> {
+    /// Along x, then along y.
+    pub fn xy(self) -> [T; 2] {
+        match self {
+            Self::Both(value) => [value; 2],
+            Self::Each(values) => values,
+        }
+    }
+}
+
+impl<T> From<T> for PerAxis<T> {
+    fn from(value: T) -> Self {
+        Self::Both(value)
+    }
+}
+
+impl<T> From<[T; 2]> for PerAxis<T> {
+    fn from(values: [T; 2]) -> Self {
+        Self::Each(values)
     }
 }

@@ -247,8 +247,12 @@ impl Compose {
     /// Transforms of [`Stream::Position`] draw the same numbers as in the whole list. Transforms of
     /// [`Stream::Sample`] do so only if the list has no random colour change.
     pub fn geometry(&self) -> Self {
-        let is_geometric = |step: &&Step| step.transform.is_geometric();
-        Self { steps: self.steps.iter().filter(is_geometric).cloned().collect() }
+        let steps = self.steps.iter().filter(|step| step.transform.is_geometric());
+        let moving = steps.map(|step| match step.transform.geometry() {
+            Some(transform) => Step { transform, ..step.clone() },
+            None => step.clone(),
+        });
+        Self { steps: moving.collect() }
     }
 
     /// As [`Compose::apply`], but appends to `values`. Returns `[height, width, channels]`.

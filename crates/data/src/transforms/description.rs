@@ -72,7 +72,7 @@ impl ComposeDescription {
     /// If `transforms` has no entry of a name (the message suggests near names), if a setting is missing,
     /// unknown or wrong, or as [`Compose::validate`].
     pub fn build(&self, transforms: &Transforms) -> Result<Compose> {
-        let build = |step: &Description| transforms.get(&step.name)?.build(step);
+        let build = |step: &Description| transforms.get(&step.name)?.build_among(step, transforms);
         let compose = self.0.iter().map(build).collect::<Result<Compose>>()?;
         compose.validate()?;
         Ok(compose)
@@ -82,7 +82,10 @@ impl ComposeDescription {
     /// entries stay as they are.
     pub fn filled(&self, transforms: &Transforms) -> Self {
         let filled = |step: &Description| {
-            let built = transforms.get(&step.name).ok().and_then(|entry| entry.build(step).ok());
+            let built = transforms
+                .get(&step.name)
+                .ok()
+                .and_then(|entry| entry.build_among(step, transforms).ok());
             built.map_or_else(|| step.clone(), |transform| transform.describe())
         };
         self.0.iter().map(filled).collect()

@@ -82,7 +82,9 @@ impl PixelStep {
                 functional::check_window(shape, [top, left], [height, width], mode)?;
                 Ok([height, width, channels])
             }
-            Self::Affine { interpolation: Interpolation::Bicubic, .. } => {
+            Self::Affine { interpolation, .. }
+                if !matches!(interpolation, Interpolation::Nearest | Interpolation::Bilinear) =>
+            {
                 Err(Error::transform("rotate", "knows `nearest` and `bilinear` only"))
             }
             Self::Affine { matrix, .. } if !matrix.iter().all(|number| number.is_finite()) => {
@@ -117,7 +119,8 @@ impl PixelStep {
             }
             Self::VerticalFlip => functional::vflip(&image),
             Self::Affine { matrix, interpolation, fill } => {
-                functional::affine(&image, matrix, interpolation, fill)
+                let size = [image.height(), image.width()];
+                functional::affine_by_matrix(&image, size, matrix, interpolation, [fill; 3])
             }
             Self::Brightness(factor) => functional::adjust_brightness(&image, factor.into()),
             Self::Contrast(factor) => functional::adjust_contrast(&image, factor.into()),

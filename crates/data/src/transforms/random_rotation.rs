@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::{check, check_range};
-use super::transform::{apply_drawn, by_cow};
+use super::checks::check_range;
+use super::transform::by_cow;
 use super::{
-    Degrees, Description, Interpolation, PixelStep, PixelSteps, Stream, Transform, TransformEntry,
+    Degrees, Description, Fill, Interpolation, PixelStep, PixelSteps, Stream, Transform,
+    TransformEntry,
 };
 use super::{describe, functional};
 use crate::error::Result;
@@ -20,7 +21,7 @@ pub(super) fn entry() -> TransformEntry {
     TransformEntry::of::<RandomRotation>(NAME, "rotates about the centre by a random angle")
 }
 
-/// Rotates the image about its centre by a uniformly random angle. The size does not change.
+/// Rotates the image by a uniformly random angle.
 ///
 /// ```
 /// use candle_vision_data::transforms::{Interpolation, RandomRotation};
@@ -34,8 +35,16 @@ pub struct RandomRotation {
     degrees: Degrees,
     #[serde(default = "nearest")]
     interpolation: Interpolation,
+    #[serde(default, skip_serializing_if = "is_false")]
+    expand: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    center: Option<[f64; 2]>,
     #[serde(default)]
-    fill: u8,
+    fill: Fill,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn nearest() -> Interpolation {
@@ -46,17 +55,40 @@ impl RandomRotation {
     /// The range of the angle in degrees. One number `d` means between `-d` and `d`. Two numbers are the range
     /// itself. Positive angles are counter-clockwise.
     pub fn new(degrees: impl Into<Degrees>) -> Self {
-        Self { degrees: degrees.into(), interpolation: nearest(), fill: 0 }
+        let (interpolation, fill) = (nearest(), Fill::default());
+        Self { degrees: degrees.into(), interpolation, expand: false, center: None, fill }
     }
 
-    /// Sets the interpolation: [`Interpolation::Nearest`], the default, or [`Interpolation::Bilinear`].
+    /// Sets the interpolation: nearest, the default, bilinear or bicubic.
     pub fn interpolation(self, interpolation: Interpolation) -> Self {
         Self { interpolation, ..self }
     }
 
-    /// Sets the value of pixels that come from outside the image. The default is 0.
-    pub fn fill(self, fill: u8) -> Self {
-        Self { fill, ..self }
+    /// Sets whether the image grows so that nothing of it is cut off. Then its size depends on the angle. The default is
+    /// `false`.
+    pub fn expand(self, expand: bool) -> Self {
+        Self { expand, ..self }
+    }
+
+    /// Sets the point (x, y) in pixels that stays in its place. The default is the centre.
+    pub fn center(self, x: f64, y: f64) -> Self {
+        Self { center: Some([x, y]), ..self }
+    }
+
+    /// Sets the colour of pixels that come from outside the image. The default is black.
+    pub fn fill(self, fill: impl Into<Fill>) -> Self {
+        Self { fill: fill.into(), ..self }
+    }
+
+    /// The matrix, and the size of the result. `None` if nothing changes.
+    fn draw_matrix(
+        &self,
+        size: [usize; 2],
+        rng: &mut Generator,
+    ) -> Result<Option<([f64; 6], [usize; 2])>> {
+        let [least, most] = self.degrees.range();
+        let degrees = random::between(rng, least, most);
+        functional::rotation_about(size, degrees, self.center, self.expand)
     }
 }
 
@@ -66,15 +98,25 @@ impl Transform for RandomRotation {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
-        apply_drawn(self, image, rng)
+        let size = [image.height(), image.width()];
+        let Some((matrix, size)) = self.draw_matrix(size, rng)? else {
+            return Ok(image);
+        };
+        let fill = self.fill.color();
+        let turned = functional::affine_by_matrix(&image, size, matrix, self.interpolation, fill);
+        Ok(Cow::Owned(turned))
     }
 
+    /// Not with colours, bicubic interpolation, or a size that changes.
     fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
-        let [least, most] = self.degrees.range();
-        let degrees = random::between(rng, least, most);
+        let is_known =
+            matches!(self.interpolation, Interpolation::Nearest | Interpolation::Bilinear);
+        let Some(fill) = self.fill.grey().filter(|_| is_known && !self.expand) else {
+            return Ok(false);
+        };
         let [height, width, _] = steps.shape();
-        if let Some(matrix) = functional::rotation([height, width], degrees)? {
-            let (interpolation, fill) = (self.interpolation, self.fill);
+        if let Some((matrix, _)) = self.draw_matrix([height, width], rng)? {
+            let interpolation = self.interpolation;
             steps.push(PixelStep::Affine { matrix, interpolation, fill })?;
         }
         Ok(true)
@@ -93,12 +135,14 @@ impl Transform for RandomRotation {
     }
 
     fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
+        before.filter(|_| !self.expand)
     }
 
     fn validate(&self) -> Result<()> {
-        let is_known = self.interpolation != Interpolation::Bicubic;
-        check(NAME, is_known, "`interpolation` must be `nearest` or `bilinear`")?;
+        functional::check_warp(NAME, self.interpolation)?;
+        for place in self.center.into_iter().flatten() {
+            check_range(NAME, "center", [place; 2], [f64::MIN, f64::MAX])?;
+        }
         check_range(NAME, "degrees", self.degrees.range(), [f64::MIN, f64::MAX])
     }
 }

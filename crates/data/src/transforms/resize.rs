@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::check_size;
+use super::checks::{check, check_size};
 use super::transform::by_cow;
 use super::{
     CenterCrop, Description, Interpolation, PixelSteps, Size, Transform, TransformEntry, describe,
@@ -38,12 +38,14 @@ pub struct Resize {
     size: Size,
     #[serde(default)]
     interpolation: Interpolation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_size: Option<u32>,
 }
 
 impl Resize {
     /// Scales to this size in pixels, with bilinear interpolation.
     pub fn new(size: impl Into<Size>) -> Self {
-        Self { size: size.into(), interpolation: Interpolation::default() }
+        Self { size: size.into(), interpolation: Interpolation::default(), max_size: None }
     }
 
     /// Sets how values between pixels are computed. The default is bilinear.
@@ -51,8 +53,23 @@ impl Resize {
         Self { interpolation, ..self }
     }
 
-    fn target(&self, image: &Image) -> (usize, usize) {
-        functional::resized_size(image.height(), image.width(), self.size)
+    /// Sets the longest side. If the longer side would exceed it, it becomes `max_size`, and the shorter one is shorter than
+    /// `size`.
+    pub fn max_size(self, max_size: u32) -> Self {
+        Self { max_size: Some(max_size), ..self }
+    }
+
+    /// Height and width of the scaled image.
+    fn target(&self, height: usize, width: usize) -> (usize, usize) {
+        let (high, wide) = functional::resized_size(height, width, self.size);
+        match self.max_size.map(|most| most as usize) {
+            Some(most) if high.max(wide) > most => {
+                // The fraction is dropped, as in torchvision.
+                let short = (most * high.min(wide) / high.max(wide)).max(1);
+                if high < wide { (short, most) } else { (most, short) }
+            }
+            _ => (high, wide),
+        }
     }
 
     /// The middle of the scaled image, for images whose scaled form would be too large. A long strip would be
@@ -63,7 +80,7 @@ impl Resize {
         crop: &CenterCrop,
         image: &Image,
     ) -> Option<Result<Image>> {
-        let (height, width) = self.target(image);
+        let (height, width) = self.target(image.height(), image.width());
         if functional::fits(height, width) {
             return None;
         }
@@ -79,7 +96,7 @@ impl Transform for Resize {
     }
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, _: &mut Generator) -> Result<Cow<'a, Image>> {
-        let (height, width) = self.target(&image);
+        let (height, width) = self.target(image.height(), image.width());
         if (image.height(), image.width()) == (height, width) {
             return Ok(image);
         }
@@ -89,7 +106,7 @@ impl Transform for Resize {
     /// Only where it changes nothing. Scaling with Pillow's rounding is left to the host.
     fn draw(&self, steps: &mut PixelSteps, _: &mut Generator) -> Result<bool> {
         let [height, width, _] = steps.shape();
-        Ok(functional::resized_size(height, width, self.size) == (height, width))
+        Ok(self.target(height, width) == (height, width))
     }
 
     fn describe(&self) -> Description {
@@ -98,14 +115,18 @@ impl Transform for Resize {
 
     fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
         match self.size {
-            Size::One(_) => {
-                before.map(|(height, width)| functional::resized_size(height, width, self.size))
-            }
+            Size::One(_) => before.map(|(height, width)| self.target(height, width)),
             Size::HeightWidth(_) => Some(self.size.square()),
         }
     }
 
     fn validate(&self) -> Result<()> {
-        check_size(NAME, self.size)
+        check_size(NAME, self.size)?;
+        let fits = match (self.max_size, self.size) {
+            (None, _) => true,
+            (Some(most), Size::One(shorter)) => most > shorter,
+            (Some(_), Size::HeightWidth(_)) => false,
+        };
+        check(NAME, fits, "`max_size` must be greater than `size`, which is one number then")
     }
 }

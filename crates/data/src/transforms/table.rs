@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Transform;
 use crate::error::Result;
 
-type Build = dyn Fn(&Description) -> Result<Arc<dyn Transform>> + Send + Sync;
+type Build = dyn Fn(&Description, &Transforms) -> Result<Arc<dyn Transform>> + Send + Sync;
 
 /// One kind of transform in a table of [`Transforms`].
 #[derive(Clone)]
@@ -39,16 +39,43 @@ impl TransformEntry {
         summary: impl Into<Cow<'static, str>>,
         build: impl Fn(&Description) -> Result<Arc<dyn Transform>> + Send + Sync + 'static,
     ) -> Self {
+        let build = move |description: &Description, _: &Transforms| build(description);
         Self { name: name.into(), summary: summary.into(), build: Arc::new(build) }
     }
 
-    /// Makes the transform with these settings.
+    /// An entry for a transform that holds others, such as [`RandomApply`](super::RandomApply). `build` makes it from its
+    /// settings, with the table in which the names of the others stand.
+    pub fn nested<S: DeserializeOwned, T: Transform>(
+        name: impl Into<Cow<'static, str>>,
+        summary: impl Into<Cow<'static, str>>,
+        build: impl Fn(S, &Transforms) -> Result<T> + Send + Sync + 'static,
+    ) -> Self {
+        let build = move |description: &Description, transforms: &Transforms| {
+            let built: Arc<dyn Transform> = Arc::new(build(settings(description)?, transforms)?);
+            Ok(built)
+        };
+        Self { name: name.into(), summary: summary.into(), build: Arc::new(build) }
+    }
+
+    /// Makes the transform with these settings. The transforms within it are those of [`Transforms::standard`].
+    ///
+    /// # Errors
+    /// Those of [`TransformEntry::build_among`].
+    pub fn build(&self, description: &Description) -> Result<Arc<dyn Transform>> {
+        self.build_among(description, &Transforms::standard())
+    }
+
+    /// Makes the transform with these settings. `transforms` is the table for the transforms within it.
     ///
     /// # Errors
     /// If a setting is missing, unknown or wrong, or if the transform describes itself under another name. In
     /// that case a checkpoint's description could not be built again.
-    pub fn build(&self, description: &Description) -> Result<Arc<dyn Transform>> {
-        let transform = (self.build)(description)?;
+    pub fn build_among(
+        &self,
+        description: &Description,
+        transforms: &Transforms,
+    ) -> Result<Arc<dyn Transform>> {
+        let transform = (self.build)(description, transforms)?;
         transform.validate()?;
         let described = transform.describe().name;
         if described == self.name {
@@ -110,6 +137,29 @@ impl Transforms {
                 super::random_grayscale::entry(),
                 super::cutout::entry(),
                 super::pad::entry(),
+                super::random_affine::entry(),
+                super::random_perspective::entry(),
+                super::elastic_transform::entry(),
+                super::random_zoom_out::entry(),
+                super::gaussian_blur::entry(),
+                super::gaussian_noise::entry(),
+                super::random_adjust_sharpness::entry(),
+                super::random_autocontrast::entry(),
+                super::random_equalize::entry(),
+                super::random_invert::entry(),
+                super::random_posterize::entry(),
+                super::random_solarize::entry(),
+                super::random_photometric_distort::entry(),
+                super::random_channel_permutation::entry(),
+                super::random_erasing::entry(),
+                super::jpeg::entry(),
+                super::auto_augment::entry(),
+                super::rand_augment::entry(),
+                super::trivial_augment_wide::entry(),
+                super::aug_mix::entry(),
+                super::random_apply::entry(),
+                super::random_choice::entry(),
+                super::random_order::entry(),
                 super::to_tensor::entry(),
                 super::normalize::entry(),
             ],

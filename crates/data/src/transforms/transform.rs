@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use candle_vision_registry::Description;
 use serde::Serialize;
@@ -77,6 +78,12 @@ pub trait Transform: Any + Debug + Send + Sync {
     /// colours.
     fn is_geometric(&self) -> bool {
         true
+    }
+
+    /// The part of it that moves pixels, for a geometric transform that changes colours too. It must draw the same
+    /// numbers. The default is `None`: the whole transform.
+    fn geometry(&self) -> Option<Arc<dyn Transform>> {
+        None
     }
 
     /// Height and width of the result, for images of size `before`, as far as they are known. The default is

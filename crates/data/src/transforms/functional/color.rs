@@ -36,7 +36,7 @@ pub fn adjust_hue(image: &Image, turn: f64) -> Image {
 }
 
 /// The turn as Pillow adds it to hues of 8 bits: truncated towards zero, and it wraps.
-fn hue_shift(turn: f64) -> u8 {
+pub(in crate::transforms) fn hue_shift(turn: f64) -> u8 {
     (turn * 255.0) as i32 as u8
 }
 
@@ -75,7 +75,7 @@ fn luma(pixel: &[u8]) -> u8 {
 }
 
 /// Pillow's `Image.blend`: in f32, with the fraction truncated.
-fn blend(from: u8, to: u8, factor: f32) -> u8 {
+pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
     // A cast from float saturates at 0 and 255, which is the clipping needed here.
     (from + factor * (to - from)) as u8

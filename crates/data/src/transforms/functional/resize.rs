@@ -9,6 +9,7 @@ use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::crop::check_inside;
+use super::resample::{Axis, Filter, resample};
 use crate::error::{Error, Result};
 use crate::image::{Image, MAX_BYTES};
 use crate::random::{self, Generator};
@@ -42,12 +43,15 @@ pub fn resized_crop(
 ) -> Result<Image> {
     check_inside([image.height(), image.width()], [top, left], [part_height, part_width])?;
     check_size(height, width)?;
-    let filter = match interpolation {
-        Interpolation::Nearest => {
+    let filter = match method(interpolation) {
+        Method::Nearest => {
             return Ok(nearest(image, [top, left, part_height, part_width], height, width));
         }
-        Interpolation::Bilinear => FilterType::Bilinear,
-        Interpolation::Bicubic => FilterType::CatmullRom,
+        Method::Exact(filter) => {
+            let part = super::crop::crop(image, top, left, part_height, part_width)?;
+            return resample(&part, Axis::whole(height), Axis::whole(width), filter);
+        }
+        Method::Fast(filter) => filter,
     };
     let options = resize_options(filter);
     let part = [top, left, part_height, part_width];
@@ -94,6 +98,24 @@ fn resize_options(filter: FilterType) -> ResizeOptions {
     ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false)
 }
 
+/// Who computes an interpolation.
+enum Method {
+    Nearest,
+    Fast(FilterType),
+    Exact(Filter),
+}
+
+fn method(interpolation: Interpolation) -> Method {
+    match interpolation {
+        Interpolation::Nearest => Method::Nearest,
+        Interpolation::Bilinear => Method::Fast(FilterType::Bilinear),
+        Interpolation::Bicubic => Method::Fast(FilterType::CatmullRom),
+        Interpolation::Box => Method::Exact(Filter::Box),
+        Interpolation::Hamming => Method::Exact(Filter::Hamming),
+        Interpolation::Lanczos => Method::Exact(Filter::Lanczos),
+    }
+}
+
 /// The middle `part_height` x `part_width` of the image scaled to `height` x `width`. The rest is not computed:
 /// a strip of 2000x1 pixels whose shorter side becomes 256 would take 400 MB. The result equals [`resize`]
 /// followed by [`center_crop`](super::crop::center_crop), within one level.
@@ -111,8 +133,8 @@ pub(in crate::transforms) fn resized_center(
     let [rows, columns] = [part_height.min(height), part_width.min(width)];
     let [top, left] =
         [super::crop::centered(height - rows), super::crop::centered(width - columns)];
-    let filter = match interpolation {
-        Interpolation::Nearest => {
+    let filter = match method(interpolation) {
+        Method::Nearest => {
             let places = |from: usize, to: usize, first: usize, count: usize| {
                 nearest_positions(from, to).skip(first).take(count).collect::<Vec<_>>()
             };
@@ -121,8 +143,13 @@ pub(in crate::transforms) fn resized_center(
             let part = pick(image, &rows, &columns);
             return super::crop::center_crop(&part, part_height, part_width);
         }
-        Interpolation::Bilinear => FilterType::Bilinear,
-        Interpolation::Bicubic => FilterType::CatmullRom,
+        Method::Exact(filter) => {
+            let rows = Axis { whole: height, first: top, count: rows };
+            let columns = Axis { whole: width, first: left, count: columns };
+            let part = resample(image, rows, columns, filter)?;
+            return super::crop::center_crop(&part, part_height, part_width);
+        }
+        Method::Fast(filter) => filter,
     };
     let old_height = image.height();
     let [from_x, wide] = source_range(image.width(), width, left, columns);
@@ -304,8 +331,12 @@ mod tests {
                 let pixels = (0..height * width * channels).map(value).collect();
                 let image = Image::new(width, height, channels, pixels).unwrap();
                 let (high, wide) = resized_size(height, width, Size::One(41));
-                let kinds =
-                    [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Bicubic];
+                let kinds = [
+                    Interpolation::Nearest,
+                    Interpolation::Bilinear,
+                    Interpolation::Bicubic,
+                    Interpolation::Lanczos,
+                ];
                 for interpolation in kinds {
                     let whole = resize(&image, high, wide, interpolation).unwrap();
                     let expected = center_crop(&whole, 36, 44).unwrap();

@@ -1,0 +1,72 @@
+//! A transform that inverts the colours at random.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::check_probability;
+use super::transform::by_cow;
+use super::{Description, Transform, TransformEntry, describe, functional};
+use crate::error::Result;
+use crate::image::Image;
+use crate::random::{self, Generator};
+
+const NAME: &str = "random_invert";
+
+pub(super) fn entry() -> TransformEntry {
+    TransformEntry::of::<RandomInvert>(NAME, "inverts the colours with probability p")
+}
+
+/// Turns each value `v` into `255 - v`, with probability `p`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RandomInvert {
+    p: f64,
+}
+
+impl RandomInvert {
+    /// This probability, in `0.0..=1.0`.
+    pub fn new(p: f64) -> Self {
+        Self { p }
+    }
+}
+
+impl Default for RandomInvert {
+    /// Probability 0.5.
+    fn default() -> Self {
+        Self { p: 0.5 }
+    }
+}
+
+impl Transform for RandomInvert {
+    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+        by_cow(self, image, rng)
+    }
+
+    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        if !random::chance(rng, self.p) {
+            return Ok(image);
+        }
+        Ok(Cow::Owned(functional::invert(&image)))
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn describe(&self) -> Description {
+        describe(NAME, self)
+    }
+
+    fn is_geometric(&self) -> bool {
+        false
+    }
+
+    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        before
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_probability(NAME, self.p)
+    }
+}
