@@ -8,6 +8,7 @@ mod ahead;
 mod cache;
 mod epoch;
 mod host_batches;
+mod mixing;
 mod on_device;
 mod share;
 mod source;
@@ -20,6 +21,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use epoch::EpochIter;
+use mixing::Mixing;
 use on_device::OnDevice;
 pub use on_device::{DeviceImages, DrawnBatch, Kept};
 use share::Layout;
@@ -29,9 +31,10 @@ use source::{Pick, Source};
 use upload::Uploader;
 pub use upload::{HostImages, HostValues, Upload};
 
+use crate::batch_transforms::BatchTransform;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::random::Generator;
+use crate::random::{self, Generator};
 use crate::samplers::{Population, Sampler, Sequential, Shuffled};
 use crate::transforms::Compose;
 
@@ -136,8 +139,12 @@ pub struct Batch {
     /// The images, `[batch, channels, height, width]`, f32 unless an [`Upload`] makes another type. It is a
     /// permuted view of channels-last memory.
     pub images: Tensor,
-    /// The labels, `[batch]`, u32.
+    /// The labels, `[batch]`, u32. Batch transforms leave them as they are.
     pub labels: Tensor,
+    /// A number in `0.0..=1.0` for each class, `[batch, classes]`, f32, if the loader has
+    /// [batch transforms](DataLoader::with_batch_transforms) or an image may have
+    /// [several labels](Dataset::is_multi_label). A loss that ignores it trains on wrong labels.
+    pub targets: Option<Tensor>,
     /// The index of each sample in its data set.
     pub indices: Vec<usize>,
 }
@@ -170,6 +177,7 @@ pub struct DataLoader {
     samples: usize,
     uploader: Uploader,
     share: Share,
+    batch_transforms: Vec<Arc<dyn BatchTransform>>,
 }
 
 impl DataLoader {
@@ -191,9 +199,9 @@ impl DataLoader {
             true => Arc::new(Shuffled::new()),
             false => Arc::new(Sequential::new()),
         };
-        let uploader = Uploader { device, hook: None, on_device: None };
-        let samples = population.len();
-        Ok(Self { source, config, sampler, population, samples, uploader, share: Share::All })
+        let uploader = Uploader { device, hook: None, on_device: None, mixes: false };
+        let (samples, share, batch_transforms) = (population.len(), Share::All, Vec::new());
+        Ok(Self { source, config, sampler, population, samples, uploader, share, batch_transforms })
     }
 
     /// Lets `sampler` say which samples an epoch shows, and in which order, in place of
@@ -208,6 +216,41 @@ impl DataLoader {
         self.sampler = sampler;
         let share = self.share;
         self.share(share)
+    }
+
+    /// Changes whole batches, after the transforms of their images: mixes images and labels. A batch has
+    /// [targets](Batch::targets) then. The draws depend only on the seed, the epoch, the number of the batch and the
+    /// transform's place in the list.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use candle_core::Device;
+    /// # use candle_vision_data::transforms::{Compose, ToTensor};
+    /// # use candle_vision_data::{DataLoader, Image, LoaderConfig, Samples};
+    /// use candle_vision_data::batch_transforms::MixUp;
+    ///
+    /// # let rows = [(0_u8, 0), (255, 1)];
+    /// # let set = Samples::new(["a", "b"], rows, |level| Image::new(4, 4, 1, vec![*level; 16]));
+    /// # let (transform, config) = (Compose::new().with(ToTensor), LoaderConfig::new(2));
+    /// let loader = DataLoader::new(Arc::new(set), transform, config, Device::Cpu)?
+    ///     .with_batch_transforms(vec![Arc::new(MixUp::new(0.2))])?;
+    /// for batch in loader.epoch(0) {
+    ///     let targets = batch?.targets.expect("mixed labels").to_vec2::<f32>()?;
+    ///     assert!((targets[0][0] + targets[0][1] - 1.0).abs() < 1e-6);
+    /// }
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a setting of a transform is out of range.
+    pub fn with_batch_transforms(
+        mut self,
+        transforms: Vec<Arc<dyn BatchTransform>>,
+    ) -> Result<Self> {
+        transforms.iter().try_for_each(|transform| transform.validate())?;
+        self.uploader.mixes = !transforms.is_empty();
+        self.batch_transforms = transforms;
+        Ok(self)
     }
 
     /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.
@@ -383,7 +426,9 @@ impl DataLoader {
             pixels: self.uploader.takes_pixels(),
             on_device: self.uploader.on_device.clone(),
         };
-        EpochIter::new(plan, batches, &self.config, self.uploader.clone())
+        let (transforms, seed) = (self.batch_transforms.clone(), self.config.seed);
+        let mixing = Mixing { transforms, seed, epoch };
+        EpochIter::new(plan, batches, &self.config, self.uploader.clone(), mixing)
     }
 
     /// The sample indices of an epoch, in the order of its batches.
@@ -400,6 +445,12 @@ impl DataLoader {
     /// The generator for the random transforms of a sample that came `repeat` times before in the epoch.
     pub fn sample_rng_of_repeat(&self, epoch: usize, index: usize, repeat: u32) -> Generator {
         self.source.sample_rng(epoch, Pick { index, repeat })
+    }
+
+    /// The generator of the batch transform at `position` of the list, for batch number `batch`, from 0. With it the
+    /// draws can be replayed.
+    pub fn batch_rng(&self, epoch: usize, batch: usize, position: usize) -> Generator {
+        random::of_batch(self.config.seed, epoch, batch, position)
     }
 
     /// The samples that were left out so far because they could not be read, in order of their index.
@@ -431,6 +482,11 @@ impl DataLoader {
     /// The transforms of each image.
     pub fn transform(&self) -> &Compose {
         &self.source.transform
+    }
+
+    /// The transforms of whole batches.
+    pub fn batch_transforms(&self) -> &[Arc<dyn BatchTransform>] {
+        &self.batch_transforms
     }
 
     /// The device that batches go to.
