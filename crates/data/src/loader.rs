@@ -34,7 +34,7 @@ pub use upload::{HostImages, HostValues, Upload};
 use crate::batch_transforms::BatchTransform;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::random::{self, Generator};
+use crate::random::Generator;
 use crate::samplers::{Population, Sampler, Sequential, Shuffled};
 use crate::transforms::Compose;
 
@@ -216,41 +216,6 @@ impl DataLoader {
         self.sampler = sampler;
         let share = self.share;
         self.share(share)
-    }
-
-    /// Changes whole batches, after the transforms of their images: mixes images and labels. A batch has
-    /// [targets](Batch::targets) then. The draws depend only on the seed, the epoch, the number of the batch and the
-    /// transform's place in the list.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use candle_core::Device;
-    /// # use candle_vision_data::transforms::{Compose, ToTensor};
-    /// # use candle_vision_data::{DataLoader, Image, LoaderConfig, Samples};
-    /// use candle_vision_data::batch_transforms::MixUp;
-    ///
-    /// # let rows = [(0_u8, 0), (255, 1)];
-    /// # let set = Samples::new(["a", "b"], rows, |level| Image::new(4, 4, 1, vec![*level; 16]));
-    /// # let (transform, config) = (Compose::new().with(ToTensor), LoaderConfig::new(2));
-    /// let loader = DataLoader::new(Arc::new(set), transform, config, Device::Cpu)?
-    ///     .with_batch_transforms(vec![Arc::new(MixUp::new(0.2))])?;
-    /// for batch in loader.epoch(0) {
-    ///     let targets = batch?.targets.expect("mixed labels").to_vec2::<f32>()?;
-    ///     assert!((targets[0][0] + targets[0][1] - 1.0).abs() < 1e-6);
-    /// }
-    /// # Ok::<(), candle_vision_data::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If a setting of a transform is out of range.
-    pub fn with_batch_transforms(
-        mut self,
-        transforms: Vec<Arc<dyn BatchTransform>>,
-    ) -> Result<Self> {
-        transforms.iter().try_for_each(|transform| transform.validate())?;
-        self.uploader.mixes = !transforms.is_empty();
-        self.batch_transforms = transforms;
-        Ok(self)
     }
 
     /// Lets `upload` bring images and labels to the device. If there are workers, this happens one batch in advance.
@@ -447,12 +412,6 @@ impl DataLoader {
         self.source.sample_rng(epoch, Pick { index, repeat })
     }
 
-    /// The generator of the batch transform at `position` of the list, for batch number `batch`, from 0. With it the
-    /// draws can be replayed.
-    pub fn batch_rng(&self, epoch: usize, batch: usize, position: usize) -> Generator {
-        random::of_batch(self.config.seed, epoch, batch, position)
-    }
-
     /// The samples that were left out so far because they could not be read, in order of their index.
     pub fn skipped(&self) -> Vec<Skipped> {
         self.source.skipped()
@@ -482,11 +441,6 @@ impl DataLoader {
     /// The transforms of each image.
     pub fn transform(&self) -> &Compose {
         &self.source.transform
-    }
-
-    /// The transforms of whole batches.
-    pub fn batch_transforms(&self) -> &[Arc<dyn BatchTransform>] {
-        &self.batch_transforms
     }
 
     /// The device that batches go to.

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_vision_data::batch_transforms::*;
 use candle_vision_data::transforms::{Compose, ComposeDescription, RandomHorizontalFlip, ToTensor};
 use candle_vision_data::{
-    DataLoader, Dataset, Generator, Image, LoaderConfig, Result, Sample, Samples, random,
+    DataLoader, Dataset, Generator, Image, LoaderConfig, Result, Sample, Samples, Share, random,
 };
 
 const DRAWS: usize = 20_000;
@@ -188,6 +188,30 @@ fn draws_can_be_replayed() {
     }
 }
 
+/// Each of two ranks mixes its own part of a batch, by the same share.
+#[test]
+fn ranks_have_the_same_draws() {
+    let of_rank = |rank| {
+        let loader =
+            loader(0, vec![Arc::new(MixUp::new(1.0))]).share(Share::Samples { rank, ranks: 2 });
+        let loader = loader.unwrap();
+        let share = MixUp::new(1.0).draw(&mut loader.batch_rng(2, 1, 0)) as f32;
+        let batch = loader.epoch(2).nth(1).unwrap().unwrap();
+        let (targets, labels) = (values(&batch.targets.unwrap()), batch.labels.to_vec1::<u32>());
+        let (labels, mut expected) = (labels.unwrap(), vec![0.0; targets.len()]);
+        for image in 0..labels.len() {
+            let before = (image + labels.len() - 1) % labels.len();
+            expected[image * 3 + labels[image] as usize] += share;
+            expected[image * 3 + labels[before] as usize] += 1.0 - share;
+        }
+        for (found, expected) in targets.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+        share
+    };
+    assert_eq!(of_rank(0), of_rank(1));
+}
+
 /// Images of several labels or none.
 struct Several(Vec<String>);
 
@@ -279,16 +303,24 @@ fn bad_settings_are_one_line() {
         let error = error.unwrap_or_else(|| panic!("{list}")).to_string();
         assert!(error.contains(words) && error.lines().count() == 1, "{list}: {error}");
     };
-    check("[{ op = 'mixup', alpha = 0.0 }]", "transform `mixup`: `alpha` is 0; give a number above 0");
+    check(
+        "[{ op = 'mixup', alpha = 0.0 }]",
+        "transform `mixup`: `alpha` is 0; give a number above 0",
+    );
     check("[{ op = 'cutmix', alpha = -1.0 }]", "transform `cutmix`: `alpha` is -1");
     check("[{ op = 'cutmix', alpha = nan }]", "`alpha` must be a finite number");
     check("[{ op = 'mixup', alfa = 1.0 }]", "unknown field `alfa`; did you mean `alpha`");
     check("[{ op = 'mix' }]", "no batch transform is called `mix`; did you mean `mixup`");
     check("[{ op = 'random_choice', transforms = [] }]", "`transforms` is empty");
     let two = |p: &str| {
-        format!("[{{ op = 'random_choice', p = {p}, transforms = [{{ op = 'mixup' }}, {{ op = 'cutmix' }}] }}]")
+        format!(
+            "[{{ op = 'random_choice', p = {p}, transforms = [{{ op = 'mixup' }}, {{ op = 'cutmix' }}] }}]"
+        )
     };
     check(&two("[1.0]"), "`p` has 1 numbers for 2 transforms");
     check(&two("[0.0, 0.0]"), "give numbers that are not negative, and one above 0");
-    check("[{ op = 'random_choice', transforms = [{ op = 'mixup', alpha = -1 }] }]", "transform `mixup`");
+    check(
+        "[{ op = 'random_choice', transforms = [{ op = 'mixup', alpha = -1 }] }]",
+        "transform `mixup`",
+    );
 }

@@ -4,7 +4,6 @@
 //! `w` the weight of its class where the target is 1. `s` is computed so that `exp` cannot overflow.
 
 use super::compiled::compiled;
-use super::float::Float;
 use super::output::{build, build_from};
 use super::pieces::rows_per_piece;
 

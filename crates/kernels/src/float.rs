@@ -9,9 +9,9 @@ use super::attention::Attention;
 use super::gemm::Multiply;
 use super::winograd::Winograd;
 use super::{
-    activation, add, attention, avg_pool, batch_norm, binary_cross_entropy, cat, channel_sums, conv,
-    copied, dropout, finish, gemm, layer_norm, layout, local_response_norm, max_pool, mul, optimizer_step,
-    rearrange, resample, softmax,
+    activation, add, attention, avg_pool, batch_norm, binary_cross_entropy, cat, channel_sums,
+    conv, copied, dropout, finish, gemm, layer_norm, layout, local_response_norm, max_pool, mul,
+    optimizer_step, rearrange, resample, softmax,
 };
 
 /// `f32` for training, and `f64` for checking gradients against finite differences.

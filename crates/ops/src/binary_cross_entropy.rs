@@ -209,7 +209,10 @@ mod tests {
         let logits = zeros(&[2, 3])?;
         let check = |logits: &Tensor, targets: &Tensor, weight: Option<&Tensor>, words: &str| {
             let error = binary_cross_entropy(logits, targets, weight).unwrap_err().to_string();
-            assert!(error.starts_with("binary_cross_entropy: ") && error.contains(words), "{error}");
+            assert!(
+                error.starts_with("binary_cross_entropy: ") && error.contains(words),
+                "{error}"
+            );
         };
         check(&zeros(&[0, 3])?, &zeros(&[0, 3])?, None, "[batch, classes], got [0, 3]");
         check(&logits, &zeros(&[2, 2])?, None, "targets");

@@ -1,6 +1,7 @@
 //! `candle-vision data`: looks at image data, and packs it.
 
 mod check;
+mod mixed_batches;
 mod pack;
 mod show;
 

@@ -65,12 +65,7 @@ impl CutMix {
             center.saturating_sub(half)..(center + half).min(side)
         };
         let (rows, columns) = (around(y, height), around(x, width));
-        CutBox {
-            top: rows.start,
-            left: columns.start,
-            height: rows.len(),
-            width: columns.len(),
-        }
+        CutBox { top: rows.start, left: columns.start, height: rows.len(), width: columns.len() }
     }
 }
 
@@ -88,7 +83,10 @@ impl BatchTransform for CutMix {
         let (_, _, height, width) = batch.images.dims4()?;
         let cut = self.draw([height, width], rng);
         let images = channels_first(&pasted(&channels_last(&batch.images)?, cut)?)?;
-        Ok(BatchValues { images, targets: mixed(&batch.targets, cut.share_outside([height, width]))? })
+        Ok(BatchValues {
+            images,
+            targets: mixed(&batch.targets, cut.share_outside([height, width]))?,
+        })
     }
 
     fn describe(&self) -> Description {

@@ -25,5 +25,8 @@ pub(super) fn check_alpha(op: &str, alpha: f64) -> crate::Result<()> {
     if alpha > 0.0 && alpha.is_finite() {
         return Ok(());
     }
-    Err(Error::transform(op, format!("`alpha` is {alpha}; give a number above 0, such as 0.2 or 1")))
+    Err(Error::transform(
+        op,
+        format!("`alpha` is {alpha}; give a number above 0, such as 0.2 or 1"),
+    ))
 }

@@ -15,7 +15,11 @@ use crate::transforms::ComposeDescription;
 const NAME: &str = "random_choice";
 
 pub(super) fn entry() -> BatchTransformEntry {
-    BatchTransformEntry::nested(NAME, "one of several batch transforms, with probabilities `p`", build)
+    BatchTransformEntry::nested(
+        NAME,
+        "one of several batch transforms, with probabilities `p`",
+        build,
+    )
 }
 
 /// Applies one of several batch transforms to each batch, drawn with given probabilities, as torchvision's
@@ -99,7 +103,10 @@ impl BatchTransform for RandomChoice {
         } else if transforms != weights {
             format!("`p` has {weights} numbers for {transforms} transforms; give one for each")
         } else if !self.weights.iter().all(is_weight) || self.weights.iter().all(|w| *w == 0.0) {
-            format!("`p` is {:?}; give numbers that are not negative, and one above 0", self.weights)
+            format!(
+                "`p` is {:?}; give numbers that are not negative, and one above 0",
+                self.weights
+            )
         } else {
             return self.transforms.iter().try_for_each(|transform| transform.validate());
         };

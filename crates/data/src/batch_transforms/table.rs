@@ -11,7 +11,8 @@ use super::BatchTransform;
 use crate::error::Result;
 use crate::transforms::ComposeDescription;
 
-type Build = dyn Fn(&Description, &BatchTransforms) -> Result<Arc<dyn BatchTransform>> + Send + Sync;
+type Build =
+    dyn Fn(&Description, &BatchTransforms) -> Result<Arc<dyn BatchTransform>> + Send + Sync;
 
 /// One kind of batch transform in a table of [`BatchTransforms`].
 #[derive(Clone)]

@@ -76,15 +76,10 @@ impl Drop for Ahead {
     }
 }
 
-fn upload_all(
-    host: HostBatches,
-    plan: &Plan,
-    uploader: &Uploader,
-    batches: &Sender<Numbered>,
-) {
+fn upload_all(host: HostBatches, plan: &Plan, uploader: &Uploader, batches: &Sender<Numbered>) {
     for batch in host {
-        let batch = batch
-            .and_then(|(number, batch)| Ok((number, uploader.batch(batch, &plan.source)?)));
+        let batch =
+            batch.and_then(|(number, batch)| Ok((number, uploader.batch(batch, &plan.source)?)));
         let failed = batch.is_err();
         if batches.send(batch).is_err() || failed {
             return;

@@ -18,7 +18,9 @@ pub fn beta(rng: &mut Generator, a: f64, b: f64) -> f64 {
 fn log_gamma(rng: &mut Generator, shape: f64) -> f64 {
     if shape < 1.0 {
         // The method needs a shape of at least 1. A number of shape `a` is one of shape `a + 1` times `u^(1 / a)`.
-        return log_gamma(rng, shape + 1.0) + positive_unit(rng).ln() / shape;
+        let factor = positive_unit(rng).ln() / shape;
+        // Two infinities would have no difference.
+        return (log_gamma(rng, shape + 1.0) + factor).max(f64::MIN);
     }
     let d = shape - 1.0 / 3.0;
     let c = 1.0 / (9.0 * d).sqrt();
@@ -84,9 +86,8 @@ mod tests {
     #[test]
     fn tiny_parameters_give_ends_and_never_nan() {
         let mut rng = generator(5);
-        for parameter in [1e-3, 1e-6, 1e-300] {
-            let draws: Vec<f64> =
-                (0..200).map(|_| beta(&mut rng, parameter, parameter)).collect();
+        for parameter in [1e-3, 1e-6, 1e-300, 5e-324] {
+            let draws: Vec<f64> = (0..200).map(|_| beta(&mut rng, parameter, parameter)).collect();
             assert!(draws.iter().all(|draw| (0.0..=1.0).contains(draw)), "{parameter}");
         }
     }
