@@ -110,7 +110,7 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
     let (model, val) = (network(0), val_loader());
     let builder = |train, val| Trainer::builder(model.as_ref()).data(train, val);
     let check = |result: Result<Trainer<'_>>, words: &str| {
-        let error = result.err().expect("an error").to_string();
+        let error = result.expect_err("an error").to_string();
         assert!(error.contains(words) && error.lines().count() == 1, "{error}");
     };
     let mixed = mixed(0, 1.0);

@@ -59,8 +59,8 @@ impl Metric for ExactMatch {
 
 /// Whether exactly the labels of an image have probabilities over 0.5.
 pub(crate) fn is_exact(answers: &Answers<'_>, image: usize) -> bool {
-    let row = answers.rows[image].iter().enumerate();
-    row.map(|(class, logit)| (*logit > 0.0) == answers.has_label(image, class)).all(|right| right)
+    let mut row = answers.rows[image].iter().enumerate();
+    row.all(|(class, logit)| (*logit > 0.0) == answers.has_label(image, class))
 }
 
 /// Number of rows in which exactly the targets of 0.5 and more have positive logits.

@@ -108,8 +108,7 @@ fn rows(
         let class = &dataset.classes()[sample.label as usize];
         let name = dataset.name(index);
         let array = eval.eval(&sample.image).with_context(|| format!("cannot transform {name}"))?;
-        let label = label(&[(class, 1.0)]);
-        shown.push(Shown::image(sample.image.clone(), format!("{label}, as stored"))?);
+        shown.push(Shown::image(sample.image.clone(), format!("{class}, as stored"))?);
         shown.push(Shown::image(eval.undo_normalize(&array)?, "for evaluation")?);
         for epoch in 0..args.epochs {
             let of_batch = mixed.as_mut().map(|mixed| mixed.image(epoch, index)).transpose()?;
