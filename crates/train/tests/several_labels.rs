@@ -108,7 +108,8 @@ fn several_labels_can_be_mixed() {
     let val = loader(16, 1000, false);
     let done = Trainer::new(model.as_ref(), &train, &val, config()).unwrap().run().unwrap();
     let epochs = &done.history.epochs;
-    assert!(epochs[7].train_loss < 0.8 * epochs[0].train_loss, "{epochs:?}");
+    // An untrained network has about ln 2. Of mixed labels some loss stays, which differs with the shares.
+    assert!(epochs[7].train_loss < 0.5 && epochs[7].val_accuracy > 0.9, "{epochs:?}");
 }
 
 #[test]
