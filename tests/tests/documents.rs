@@ -101,6 +101,11 @@ fn the_page_of_parts_is_that_of_the_tables() -> Result<()> {
         ("Data sets", "`data.source`", registry.data_sets.to_markdown()),
         ("Samplers", "`data.sampler`", registry.samplers.to_markdown()),
         ("Transforms", "`op` in `data.train` and `data.eval`", registry.transforms.to_markdown()),
+        (
+            "Batch transforms",
+            "`op` in `data.batch_transforms`",
+            registry.batch_transforms.to_markdown(),
+        ),
         ("Optimizers", "`training.optimizer.name`", training.optimizers.entries().to_markdown()),
         (
             "Learning-rate schedules",

@@ -56,6 +56,7 @@ pub use registry_of_all::Registry;
 /// # }
 /// ```
 pub mod prelude {
+    pub use candle_vision_data::batch_transforms::{CutMix, MixUp};
     pub use candle_vision_data::transforms::{
         CenterCrop, ColorJitter, Compose, Grayscale, Normalize, Pad, RandomCrop, RandomGrayscale,
         RandomHorizontalFlip, RandomResizedCrop, RandomRotation, RandomVerticalFlip, Resize,

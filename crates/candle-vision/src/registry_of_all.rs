@@ -1,5 +1,6 @@
 //! Everything that a program can name, in one value.
 
+use candle_vision_data::batch_transforms::{BatchTransformEntry, BatchTransforms};
 use candle_vision_data::samplers::{SamplerEntry, Samplers};
 use candle_vision_data::transforms::{TransformEntry, Transforms};
 use candle_vision_data::{DataSetEntry, DataSets};
@@ -40,6 +41,8 @@ pub struct Registry {
     pub networks: Networks,
     /// Transforms of images.
     pub transforms: Transforms,
+    /// Transforms of whole batches.
+    pub batch_transforms: BatchTransforms,
     /// Data sets.
     pub data_sets: DataSets,
     /// Samplers: which samples an epoch shows.
@@ -58,6 +61,7 @@ impl Registry {
         Self {
             networks: Networks::standard(),
             transforms: Transforms::standard(),
+            batch_transforms: BatchTransforms::standard(),
             data_sets: DataSets::standard(),
             samplers: Samplers::standard(),
             training: Parts::standard(),
@@ -75,6 +79,12 @@ impl Registry {
     /// Adds a transform of images.
     pub fn transform(mut self, entry: TransformEntry) -> Self {
         let added = self.transforms.add(entry).map(|_| ());
+        self.noting(added)
+    }
+
+    /// Adds a transform of whole batches.
+    pub fn batch_transform(mut self, entry: BatchTransformEntry) -> Self {
+        let added = self.batch_transforms.add(entry).map(|_| ());
         self.noting(added)
     }
 

@@ -217,6 +217,13 @@ pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
 /// # Ok::<(), candle_vision_data::Error>(())
 /// ```
 pub fn multi_hot(dataset: &dyn Dataset, samples: &[usize]) -> Result<candle_core::Tensor> {
+    let shape = (samples.len(), dataset.classes().len());
+    let targets = multi_hot_values(dataset, samples)?;
+    Ok(candle_core::Tensor::from_vec(targets, shape, &candle_core::Device::Cpu)?)
+}
+
+/// The values of [`multi_hot`], row by row.
+pub(crate) fn multi_hot_values(dataset: &dyn Dataset, samples: &[usize]) -> Result<Vec<f32>> {
     let classes = dataset.classes().len();
     let mut targets = vec![0_f32; samples.len() * classes];
     for (row, &index) in samples.iter().enumerate() {
@@ -226,8 +233,7 @@ pub fn multi_hot(dataset: &dyn Dataset, samples: &[usize]) -> Result<candle_core
             targets[row * classes + label as usize] = 1.0;
         }
     }
-    let shape = (samples.len(), classes);
-    Ok(candle_core::Tensor::from_vec(targets, shape, &candle_core::Device::Cpu)?)
+    Ok(targets)
 }
 
 /// Checks that every label belongs to a class. Images are read only if the data set does not know its labels

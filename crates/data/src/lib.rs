@@ -4,6 +4,7 @@
 //!   [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
 //! - [`transforms`] have torchvision's arguments, random parameters and results. Recipes and checkpoints store
 //!   a [`transforms::Compose`], a list of transforms.
+//! - [`batch_transforms`] mix the images and labels of a batch: MixUp, CutMix.
 //! - A [`DataLoader`] makes batches with worker threads. Their contents depend only on the seed. [`samplers`] say which
 //!   samples an epoch shows.
 //! - [`check`] finds what is wrong with an image folder before it is trained on.
@@ -32,6 +33,7 @@
 //! # Ok::<(), candle_vision_data::Error>(())
 //! ```
 
+pub mod batch_transforms;
 pub mod check;
 mod dataset;
 mod datasets;

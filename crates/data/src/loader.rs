@@ -8,6 +8,7 @@ mod ahead;
 mod cache;
 mod epoch;
 mod host_batches;
+mod mixing;
 mod on_device;
 mod share;
 mod source;
@@ -20,6 +21,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use epoch::EpochIter;
+use mixing::Mixing;
 use on_device::OnDevice;
 pub use on_device::{DeviceImages, DrawnBatch, Kept};
 use share::Layout;
@@ -29,6 +31,7 @@ use source::{Pick, Source};
 use upload::Uploader;
 pub use upload::{HostImages, HostValues, Upload};
 
+use crate::batch_transforms::BatchTransform;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::random::Generator;
@@ -136,8 +139,12 @@ pub struct Batch {
     /// The images, `[batch, channels, height, width]`, f32 unless an [`Upload`] makes another type. It is a
     /// permuted view of channels-last memory.
     pub images: Tensor,
-    /// The labels, `[batch]`, u32.
+    /// The labels, `[batch]`, u32. Batch transforms leave them as they are.
     pub labels: Tensor,
+    /// A number in `0.0..=1.0` for each class, `[batch, classes]`, f32, if the loader has
+    /// [batch transforms](DataLoader::with_batch_transforms) or an image may have
+    /// [several labels](Dataset::is_multi_label). A loss that ignores it trains on wrong labels.
+    pub targets: Option<Tensor>,
     /// The index of each sample in its data set.
     pub indices: Vec<usize>,
 }
@@ -170,6 +177,7 @@ pub struct DataLoader {
     samples: usize,
     uploader: Uploader,
     share: Share,
+    batch_transforms: Vec<Arc<dyn BatchTransform>>,
 }
 
 impl DataLoader {
@@ -191,9 +199,9 @@ impl DataLoader {
             true => Arc::new(Shuffled::new()),
             false => Arc::new(Sequential::new()),
         };
-        let uploader = Uploader { device, hook: None, on_device: None };
-        let samples = population.len();
-        Ok(Self { source, config, sampler, population, samples, uploader, share: Share::All })
+        let uploader = Uploader { device, hook: None, on_device: None, mixes: false };
+        let (samples, share, batch_transforms) = (population.len(), Share::All, Vec::new());
+        Ok(Self { source, config, sampler, population, samples, uploader, share, batch_transforms })
     }
 
     /// Lets `sampler` say which samples an epoch shows, and in which order, in place of
@@ -383,7 +391,9 @@ impl DataLoader {
             pixels: self.uploader.takes_pixels(),
             on_device: self.uploader.on_device.clone(),
         };
-        EpochIter::new(plan, batches, &self.config, self.uploader.clone())
+        let (transforms, seed) = (self.batch_transforms.clone(), self.config.seed);
+        let mixing = Mixing { transforms, seed, epoch };
+        EpochIter::new(plan, batches, &self.config, self.uploader.clone(), mixing)
     }
 
     /// The sample indices of an epoch, in the order of its batches.

@@ -4,8 +4,12 @@
 //! The few distributions that transforms need are implemented here. A new version of `rand` may change its own
 //! distributions, and with them published results.
 
+mod beta;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+pub use beta::beta;
 
 /// The generator of the transforms: ChaCha with 8 rounds. It can be seeded and gives the same numbers on every
 /// machine. `candle-vision-ops` uses the same generator.
@@ -26,6 +30,7 @@ pub(crate) enum Purpose {
     Draw = 0x4452_4157_2021_2121,
     Position = 0x504F_5349_5449_4F4E,
     Sample = 0x5341_4D50_4C45_2121,
+    Batch = 0x4241_5443_4821_2121,
 }
 
 /// The generator of stream `number` for this seed and purpose.
@@ -47,6 +52,11 @@ pub(crate) fn of_sample(seed: u64, epoch: usize, index: usize, repeat: u32) -> G
     // from it. An odd factor gives different repeats different keys.
     let seed = seed ^ u64::from(repeat).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     stream(seed, Purpose::Augment, pair(epoch, index))
+}
+
+/// The generator for the batch transform at `position` of a list, for batch number `batch` of an epoch.
+pub(crate) fn of_batch(seed: u64, epoch: usize, batch: usize, position: usize) -> Generator {
+    at_position(&stream(seed, Purpose::Batch, pair(epoch, batch)), position)
 }
 
 /// One number of a stream for two small numbers.

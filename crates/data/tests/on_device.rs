@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use candle_core::{Device, Tensor};
+use candle_vision_data::batch_transforms::{BatchTransform, CutMix, MixUp};
 use candle_vision_data::transforms::*;
 use candle_vision_data::{
     Batch, DataLoader, Dataset, DeviceImages, DrawnBatch, Error, Image, Kept, LoaderConfig, Result,
@@ -159,6 +160,25 @@ fn assert_same(
         let differences =
             values(found).into_iter().zip(values(expected)).map(|(a, b)| (a - b).abs());
         assert!(differences.fold(0.0, f32::max) < 2e-6);
+    }
+}
+
+/// The device makes the batches, and they are mixed all the same.
+#[test]
+fn batches_of_the_device_are_mixed() {
+    let mixing = || -> Vec<Arc<dyn BatchTransform>> {
+        vec![Arc::new(CutMix::new(1.0)), Arc::new(MixUp::new(1.0))]
+    };
+    for workers in [0, 2] {
+        let plain = loader(workers).with_batch_transforms(mixing()).unwrap();
+        let mut kept = loader(workers).with_batch_transforms(mixing()).unwrap();
+        assert!(matches!(keep(&mut kept, NO_LIMIT, false).0, Kept::OnDevice { .. }));
+        assert_same(kept.epoch(1), plain.epoch(1));
+        for (kept, plain) in kept.epoch(1).zip(plain.epoch(1)) {
+            let targets = |batch: Batch| batch.targets.unwrap().to_vec2::<f32>().unwrap();
+            let targets = [targets(kept.unwrap()), targets(plain.unwrap())];
+            assert_eq!(targets[0], targets[1]);
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use super::attention::Attention;
 use super::gemm::Multiply;
 use super::winograd::Winograd;
 use super::{
-    activation, add, attention, avg_pool, batch_norm, cat, channel_sums, conv, copied, dropout,
-    finish, gemm, layer_norm, layout, local_response_norm, max_pool, mul, optimizer_step,
-    rearrange, resample, softmax,
+    activation, add, attention, avg_pool, batch_norm, binary_cross_entropy, cat, channel_sums,
+    conv, copied, dropout, finish, gemm, layer_norm, layout, local_response_norm, max_pool, mul,
+    optimizer_step, rearrange, resample, softmax,
 };
 
 /// `f32` for training, and `f64` for checking gradients against finite differences.
@@ -80,6 +80,7 @@ pub trait Kernels:
     + attention::Kernels<Self>
     + avg_pool::Kernels<Self>
     + batch_norm::Kernels<Self>
+    + binary_cross_entropy::Kernels<Self>
     + cat::Kernels<Self>
     + channel_sums::Kernels<Self>
     + conv::Kernels<Self>

@@ -56,6 +56,7 @@ pub mod add;
 pub mod attention;
 pub mod avg_pool;
 pub mod batch_norm;
+pub mod binary_cross_entropy;
 pub mod cat;
 pub mod channel_sums;
 mod compiled;

@@ -93,8 +93,7 @@ pub fn cross_entropy(
         }
         Targets::Probabilities(probabilities) => {
             check::matches(NAME, "probabilities", probabilities, logits.dims(), logits)?;
-            let weights = class_weights(config, classes)?;
-            probability_targets(probabilities, &weights, smoothing)?
+            probability_targets(probabilities, config.class_weights.as_ref(), smoothing)?
         }
     };
     apply2(&logits.contiguous()?, &targets, CrossEntropy)
@@ -222,11 +221,19 @@ fn label_targets(labels: &[u32], weights: &[f64], smoothing: f64) -> Vec<f64> {
     targets
 }
 
-fn probability_targets(probabilities: &Tensor, weights: &[f64], smoothing: f64) -> Result<Tensor> {
+/// The weights stay on the device, so that the host need not wait and the work can be captured.
+fn probability_targets(
+    probabilities: &Tensor,
+    weights: Option<&Tensor>,
+    smoothing: f64,
+) -> Result<Tensor> {
     let (batch, classes) = probabilities.dims2()?;
-    let weights = Tensor::new(weights, probabilities.device())?.to_dtype(probabilities.dtype())?;
     let smoothed = probabilities.detach().affine(1.0 - smoothing, smoothing / classes as f64)?;
-    smoothed.broadcast_mul(&weights)?.affine(1.0 / batch as f64, 0.0)
+    let weighted = match weights {
+        None => smoothed,
+        Some(weights) => smoothed.broadcast_mul(&weights.to_dtype(probabilities.dtype())?)?,
+    };
+    weighted.affine(1.0 / batch as f64, 0.0)
 }
 
 /// The op `-sum(targets * log_softmax(logits))`.

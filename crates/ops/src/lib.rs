@@ -96,6 +96,7 @@ mod attention;
 mod avg_pool2d;
 mod backward;
 mod batch_norm;
+mod binary_cross_entropy;
 mod card_memory;
 mod cast;
 mod cat;
@@ -150,6 +151,7 @@ pub use batch_norm::{
     AcrossRanks, BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval,
     batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
 };
+pub use binary_cross_entropy::binary_cross_entropy;
 pub use card_memory::CardMemory;
 pub use cast::cast;
 pub use cat::cat;

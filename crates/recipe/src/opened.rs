@@ -73,8 +73,9 @@ impl Settings {
         let test_set = has_test.then(|| open(Split::Test)).transpose()?;
         if train_set.is_multi_label() {
             return Err(Error::invalid(format!(
-                "`data.source = \"{}\"` gives an image several labels, and a recipe's losses take one; keep one label in \
-                 each row, or train from Rust on targets of `multi_hot`",
+                "`data.source = \"{}\"` gives an image several labels, and recipes train on one, because reports and \
+                 predictions know no others yet; keep one label in each row, or train from Rust: `Trainer` takes several \
+                 with the loss `binary_cross_entropy`",
                 self.data.source
             )));
         }
@@ -105,6 +106,8 @@ impl Settings {
             let sampler = registry.samplers.build(sampler)?;
             train = train.with_sampler(sampler).at(|| "in [data]")?;
         }
+        let mixing = registry.batch_transforms.build_all(&self.data.batch_transforms)?;
+        train = train.with_batch_transforms(mixing).at(|| "in [data]")?;
         let loss = registry.training.losses.build(&self.training.loss)?;
         notes.extend(imbalance(&train, &*with_counts_of(loss, &train)));
         Ok(OpenedRun { model, train, val: load(val_set, Split::Val, &eval)?, test, origin, notes })

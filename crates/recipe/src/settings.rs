@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use candle_vision::data::batch_transforms::describe_all;
 use candle_vision::data::transforms::ComposeDescription;
 use candle_vision::ops::{
     set_convolution_benchmark, set_cuda_graphs, set_exact_convolution, set_tf32,
@@ -60,6 +61,13 @@ impl Settings {
         for transforms in [&mut self.data.train, &mut self.data.eval] {
             *transforms = transforms.build(&registry.transforms)?.describe();
         }
+        let mixed = registry.batch_transforms.build_all(&self.data.batch_transforms)?;
+        if !mixed.is_empty() && self.data.batch_size == BatchSize::Images(1) {
+            return Err(Error::invalid(
+                "`data.batch_transforms` mix the images of a batch, and `data.batch_size` is 1; make it at least 2",
+            ));
+        }
+        self.data.batch_transforms = describe_all(&mixed);
         if let Some(sampler) = &mut self.data.sampler {
             *sampler = registry.samplers.build(sampler)?.describe();
         }
@@ -158,6 +166,9 @@ pub struct DataSettings {
     /// it, each image comes once, in a new order in each epoch.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "sampler")]
     pub sampler: Option<Description>,
+    /// What is done to whole batches in training, after the transforms of their images: mixing images and labels.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub batch_transforms: ComposeDescription,
     /// Threads that read and transform images.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -211,6 +222,10 @@ fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Descript
         Written::Name(name) => Description::named(name),
         Written::Table(description) => description,
     }))
+}
+
+fn is_empty(transforms: &ComposeDescription) -> bool {
+    transforms.steps().is_empty()
 }
 
 fn yes() -> bool {

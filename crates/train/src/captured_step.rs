@@ -12,7 +12,7 @@ use candle_vision_ops::{Captured, GradScale, Repetition, Turn, backward, backwar
 
 use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, Updated};
-use crate::training_step::{Found, NotFinite, Step};
+use crate::training_step::{Found, NotFinite, Right, Step};
 use crate::{Error, Result};
 
 /// Number of plain steps of the same form before one is captured. They load kernels, choose algorithms and make what the
@@ -117,6 +117,8 @@ struct Inputs {
     /// `[batch, height, width, channels]`.
     images: Tensor,
     labels: Tensor,
+    /// `[batch, classes]`, if the batches of the run have targets.
+    targets: Option<Tensor>,
     /// `[1]`: what the loss is multiplied by.
     loss_scale: Option<Tensor>,
 }
@@ -153,6 +155,7 @@ impl CapturedStep {
         let inputs = Inputs {
             images: in_order(batch)?.copy()?,
             labels: batch.labels.copy()?,
+            targets: batch.targets.as_ref().map(Tensor::copy).transpose()?,
             loss_scale: loss_scale.map(|scale| one_number(scale, device)).transpose()?,
         };
         // If something fails later, the step was not taken.
@@ -173,9 +176,12 @@ impl CapturedStep {
         batch: &Batch,
         loss_scale: Option<&LossScale>,
     ) -> Result<()> {
-        let Inputs { images, labels, loss_scale: scale } = &self.inputs;
+        let Inputs { images, labels, targets, loss_scale: scale } = &self.inputs;
         images.slice_set(&in_order(batch)?, 0, 0)?;
         labels.slice_set(&batch.labels, 0, 0)?;
+        if let (Some(place), Some(targets)) = (targets, &batch.targets) {
+            place.slice_set(&targets.contiguous()?, 0, 0)?;
+        }
         if let (Some(place), Some(loss_scale)) = (scale, loss_scale) {
             place.slice_set(&one_number(loss_scale, place.device())?, 0, 0)?;
         }
@@ -201,7 +207,7 @@ impl CapturedStep {
         let mut found = Found {
             loss: loss.copy()?,
             logits: Some(logits.copy()?),
-            labels: batch.labels.clone(),
+            right: Right::of(batch, step.target_kind)?,
             updated: Some(updated.copied()?),
             foreign_op: None,
         };
@@ -250,7 +256,7 @@ fn capture(
         return Err(Error::from(candle_core::Error::Msg(reason.to_owned())));
     }
     let AuxiliaryOutputs { logits, auxiliary } = outputs?;
-    let loss = step.loss_of(&logits, &auxiliary, &inputs.labels)?;
+    let loss = step.loss_of(&logits, &auxiliary, &inputs.labels, inputs.targets.as_ref())?;
     let loss_scale = inputs.loss_scale.as_ref().map(|scale| scale.reshape(())).transpose()?;
     let grads = match &loss_scale {
         None => backward(&loss)?,

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use candle_vision_data::Skipped;
 use candle_vision_registry::{SettingsError, TableError};
 use phrases::{
-    early_stop, first_parameter, larger, smaller, some_of, which_batch, why_it_must_not_differ,
+    early_stop, first_parameter, larger, remedy_for_targets, smaller, some_of, which_batch,
+    why_it_must_not_differ,
 };
 
 /// The result of this crate's functions.
@@ -133,6 +134,18 @@ pub enum Error {
     NoBatches {
         /// `training` or `validation`.
         split: &'static str,
+    },
+
+    /// A loss or a metric does not take the targets of the data.
+    #[error(
+        "{part} takes one label for each image, but the targets are {targets}; {}",
+        remedy_for_targets(part)
+    )]
+    Targets {
+        /// The part, such as ``the loss `cross_entropy` ``.
+        part: String,
+        /// What the targets are.
+        targets: String,
     },
 
     /// The number of outputs of the network differs from the number of classes of the data set.
@@ -444,6 +457,18 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Callback { what: what.into(), source: source.into() }
+    }
+
+    /// A loss that does not take such targets.
+    pub(crate) fn targets(
+        loss: Option<candle_vision_registry::Description>,
+        targets: impl std::fmt::Display,
+    ) -> Self {
+        let part = loss.map_or_else(
+            || "the loss, which has no name,".to_owned(),
+            |loss| format!("the loss `{}`", loss.name),
+        );
+        Self::Targets { part, targets: targets.to_string() }
     }
 
     pub(crate) fn setting(

@@ -11,8 +11,11 @@ use candle_vision_models::{EvalPasses, LayerHook, Model, Pass, Precision, Prepar
 use candle_vision_ops::in_pool;
 use serde::{Deserialize, Serialize};
 
-use crate::loss::{CrossEntropy, Loss, Mean};
-use crate::metrics::Metric;
+use crate::loaders::check_unmixed;
+use crate::loss::{
+    BinaryCrossEntropy, CrossEntropy, Loss, Mean, TargetKind, check_targets, softplus,
+};
+use crate::metrics::{Metric, check_metric, is_exact};
 use crate::out_of_memory::explained;
 use crate::skipping::check_classes;
 use crate::tta::TestTimeAugmentation;
@@ -25,14 +28,15 @@ use round::Round;
 pub struct Prediction {
     /// Index of the image in its data set.
     pub index: usize,
-    /// Its true class.
+    /// Its true class. Of several labels it is the first, and 0 if there is none.
     pub label: u32,
     /// The class that the network finds most probable.
     pub predicted: u32,
-    /// The probability of the predicted class, `0.0..=1.0`.
+    /// The probability of the predicted class, `0.0..=1.0`. If images have several labels, each class has a probability by
+    /// itself.
     pub probability: f64,
     /// Cross entropy of the image, without smoothing or weights. It is large if the network was sure of a
-    /// wrong class.
+    /// wrong class. If images have several labels, it is the mean binary cross entropy of the classes.
     pub loss: f64,
 }
 
@@ -41,12 +45,14 @@ pub struct Prediction {
 pub struct Evaluation {
     /// Mean loss.
     pub loss: f64,
-    /// Fraction of images that were classified correctly, `0.0..=1.0`.
+    /// Fraction of images that were classified correctly, `0.0..=1.0`. If images have several labels, all of them must be
+    /// right ([`ExactMatch`](crate::metrics::ExactMatch)).
     pub accuracy: f64,
     /// One prediction per image, in the loader's order.
     pub predictions: Vec<Prediction>,
     /// `confusion[label][predicted]`: number of images of class `label` that were taken for class
-    /// `predicted`.
+    /// `predicted`. It is empty of counts if images have several labels, because none of them is the one that another was
+    /// taken for.
     pub confusion: Vec<Vec<usize>>,
 }
 
@@ -62,10 +68,22 @@ pub struct Answers<'a> {
     pub rows: &'a [Vec<f64>],
     /// The logarithms of the probabilities of each image.
     pub log_probabilities: &'a [Vec<f64>],
-    /// The class of each image, below the number of classes.
+    /// The class of each image, below the number of classes. Of several labels it is the first, and 0 if there is none.
     pub labels: &'a [u32],
+    /// The labels of each image, if images may have several.
+    pub label_sets: Option<&'a [Vec<u32>]>,
     /// The index of each image in its data set.
     pub indices: &'a [usize],
+}
+
+impl Answers<'_> {
+    /// Whether image number `image` of the batch has the label `class`.
+    pub fn has_label(&self, image: usize, class: usize) -> bool {
+        match self.label_sets {
+            Some(sets) => sets[image].iter().any(|&label| label as usize == class),
+            None => self.labels[image] as usize == class,
+        }
+    }
 }
 
 /// An evaluation before it runs. [`evaluate`] makes it.
@@ -128,7 +146,8 @@ impl fmt::Debug for Evaluator<'_> {
 }
 
 impl<'a> Evaluator<'a> {
-    /// The loss to average. By default it is cross entropy without smoothing or weights.
+    /// The loss to average. By default it is cross entropy without smoothing or weights, or binary cross entropy if images
+    /// have several labels.
     pub fn loss(self, loss: &'a dyn Loss) -> Self {
         Self { loss: Some(loss), ..self }
     }
@@ -174,6 +193,7 @@ impl<'a> Evaluator<'a> {
     /// - if an image cannot be read, the network does not accept its shape, there is no image, or a label
     ///   is not below the number of classes; the error names the sample
     /// - if a class has lost all its images to `skip_broken`
+    /// - if the loss or a metric does not take the labels of these images, or the loader mixes images
     pub fn run(self) -> Result<Evaluation> {
         let evaluation = self.run_while(|_, _| Ok(true))?;
         Ok(evaluation.expect("nobody has stopped it"))
@@ -198,9 +218,14 @@ impl<'a> Evaluator<'a> {
         mut progress: impl FnMut(usize, usize) -> Result<bool>,
     ) -> Result<Option<Evaluation>> {
         let Self { model, loader, precision, tta, mut hooks, .. } = self;
-        let plain = CrossEntropy::new();
-        let loss = self.loss.unwrap_or(&plain);
+        let (one_label, several) = (CrossEntropy::new(), BinaryCrossEntropy::new());
+        let plain: &dyn Loss =
+            if loader.dataset().is_multi_label() { &several } else { &one_label };
+        let loss = self.loss.unwrap_or(plain);
         let metrics = self.metrics.unwrap_or_default();
+        check_unmixed(loader)?;
+        check_targets(loss, TargetKind::of(loader))?;
+        metrics.iter().try_for_each(|metric| check_metric(&**metric, TargetKind::of(loader)))?;
         metrics.iter_mut().for_each(|metric| metric.reset());
         let batches = self.limit.unwrap_or(usize::MAX).min(loader.batches_of_all());
         let own = Round::batches_of(self.ranks, batches);
@@ -216,7 +241,7 @@ impl<'a> Evaluator<'a> {
             device: model.parameters().device(),
         });
         for batch in loader.epoch(0).take(own) {
-            let Batch { images, labels, indices } = batch?;
+            let Batch { images, labels, indices, .. } = batch?;
             let mut forward = |images: &Tensor| match &mut hooks {
                 None => in_pool(|| passes.forward(images)),
                 // The forward pass may use another thread of the pool, which a hook need not allow.
@@ -266,6 +291,8 @@ struct Reader<'a> {
     batches: usize,
     predictions: Vec<Prediction>,
     confusion: Vec<Vec<usize>>,
+    /// Number of images that were classified correctly.
+    right: usize,
     loss: Mean,
 }
 
@@ -273,7 +300,7 @@ impl<'a> Reader<'a> {
     fn new(dataset: &'a dyn Dataset, classes: usize) -> Self {
         let confusion = vec![vec![0; classes]; classes];
         let (predictions, loss) = (Vec::new(), Mean::default());
-        Self { dataset, batches: 0, predictions, confusion, loss }
+        Self { dataset, batches: 0, predictions, confusion, right: 0, loss }
     }
 
     /// Waits for the batches and adds them up one by one, for as long as `progress` returns `true`. Returns
@@ -306,6 +333,7 @@ impl<'a> Reader<'a> {
         for ((row, &label), &index) in rows.iter().zip(&labels).zip(&shown.indices) {
             self.check(row, label, index)?;
         }
+        let label_sets = self.label_sets(&shown.indices)?;
         let log_probabilities: Vec<Vec<f64>> = rows.iter().map(|row| log_softmax(row)).collect();
         let answers = Answers {
             logits: &shown.logits,
@@ -313,23 +341,45 @@ impl<'a> Reader<'a> {
             rows: &rows,
             log_probabilities: &log_probabilities,
             labels: &labels,
+            label_sets: label_sets.as_deref(),
             indices: &shown.indices,
         };
         loss.add_to_mean(&answers, &mut self.loss)?;
         metrics.iter_mut().try_for_each(|metric| metric.add(&answers))?;
         let logs = rows.iter().zip(&log_probabilities);
-        for (((row, logs), label), &index) in logs.zip(labels).zip(&shown.indices) {
+        for (image, ((row, logs), &label)) in logs.zip(&labels).enumerate() {
             let predicted = largest(row);
-            self.confusion[label as usize][predicted] += 1;
-            self.predictions.push(Prediction {
-                index,
-                label,
-                predicted: predicted as u32,
-                probability: logs[predicted].exp(),
-                loss: -logs[label as usize],
-            });
+            let (is_right, probability, loss) = if label_sets.is_some() {
+                let terms = row.iter().enumerate().map(|(class, &logit)| {
+                    softplus(if answers.has_label(image, class) { -logit } else { logit })
+                });
+                let loss = terms.sum::<f64>() / row.len() as f64;
+                (is_exact(&answers, image), (-softplus(-row[predicted])).exp(), loss)
+            } else {
+                self.confusion[label as usize][predicted] += 1;
+                let is_right = predicted == label as usize;
+                (is_right, logs[predicted].exp(), -logs[label as usize])
+            };
+            self.right += usize::from(is_right);
+            let (index, predicted) = (shown.indices[image], predicted as u32);
+            self.predictions.push(Prediction { index, label, predicted, probability, loss });
         }
         Ok(())
+    }
+
+    /// The labels of samples, if they may have several.
+    fn label_sets(&self, indices: &[usize]) -> Result<Option<Vec<Vec<u32>>>> {
+        if !self.dataset.is_multi_label() {
+            return Ok(None);
+        }
+        let checked = |&index: &usize| {
+            let labels = self.dataset.label_set(index);
+            let check =
+                |label: &u32| check_label(self.dataset, index, *label, self.confusion.len());
+            labels.iter().try_for_each(check)?;
+            Ok(labels)
+        };
+        indices.iter().map(checked).collect::<Result<_>>().map(Some)
     }
 
     fn check(&self, row: &[f64], label: u32, index: usize) -> Result<()> {
@@ -346,8 +396,7 @@ impl<'a> Reader<'a> {
         if self.predictions.is_empty() {
             return Err(Error::NoBatches { split: "validation" });
         }
-        let right = (0..self.confusion.len()).map(|class| self.confusion[class][class]);
-        let accuracy = right.sum::<usize>() as f64 / self.predictions.len() as f64;
+        let accuracy = self.right as f64 / self.predictions.len() as f64;
         let loss = self.loss.value();
         let (predictions, confusion) = (self.predictions, self.confusion);
         Ok(Evaluation { loss, accuracy, predictions, confusion })

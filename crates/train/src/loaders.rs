@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use candle_vision_data::batch_transforms::describe_all;
 use candle_vision_data::{Batch, DataLoader, check_labels};
 use candle_vision_models::Model;
 use candle_vision_registry::Description;
@@ -19,9 +20,14 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
         if outputs != classes {
             return Err(Error::ClassCount { outputs, classes });
         }
+        if !loader.batch_transforms().is_empty() && loader.config().batch_size < 2 {
+            let expected = "at least 2 with batch transforms, which mix the images of a batch";
+            return Err(Error::setting("batch_size", loader.config().batch_size, expected));
+        }
         // A device does not check labels. A label that is too large would make it train on garbage.
         check_labels(loader.dataset().as_ref())?;
     }
+    check_unmixed(val)?;
     let (found, expected) = (val.dataset().classes(), train.dataset().classes());
     if found == expected {
         return Ok(());
@@ -30,8 +36,22 @@ pub(crate) fn check_loaders(model: &dyn Model, train: &DataLoader, val: &DataLoa
     Err(Error::setting("classes of the validation data", format!("{found:?}"), expected))
 }
 
+/// Checks that a loader to evaluate on gives images as they are.
+pub(crate) fn check_unmixed(loader: &DataLoader) -> Result<()> {
+    if loader.batch_transforms().is_empty() {
+        return Ok(());
+    }
+    let found = describe_all(loader.batch_transforms());
+    let found: Vec<&str> = found.steps().iter().map(|step| step.name.as_str()).collect();
+    let expected = "none where images are evaluated, because mixed ones belong to no class";
+    Err(Error::setting("batch_transforms", found.join(", "), expected))
+}
+
 /// The fact that says which samples an epoch shows. It is recorded only if there is an unusual sampler.
 pub(crate) const SAMPLER: &str = "sampler";
+
+/// The fact that says how whole batches are changed. It is recorded only if they are.
+pub(crate) const BATCH_TRANSFORMS: &str = "batch_transforms";
 
 /// The facts that determine the batches and the meaning of the numbers measured on them.
 pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<String, String> {
@@ -53,6 +73,11 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
         if sampler != Description::named(usual) {
             let text = serde_json::to_string(&sampler);
             fact(SAMPLER, text.unwrap_or_else(|_| sampler.name.clone()));
+        }
+        if !loader.batch_transforms().is_empty() {
+            let described = describe_all(loader.batch_transforms());
+            let text = serde_json::to_string(&described);
+            fact(BATCH_TRANSFORMS, text.unwrap_or_else(|_| format!("{described:?}")));
         }
     }
     facts

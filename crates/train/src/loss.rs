@@ -1,8 +1,10 @@
 //! The loss that training minimises: the trait, and the losses that recipes can name.
 
+mod binary_cross_entropy;
 mod class_balance;
 mod cross_entropy;
 mod focal;
+mod target_kind;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,8 +15,11 @@ use candle_vision_registry::Description;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use binary_cross_entropy::BinaryCrossEntropy;
+pub(crate) use binary_cross_entropy::softplus;
 pub use cross_entropy::CrossEntropy;
 pub use focal::Focal;
+pub use target_kind::TargetKind;
 
 use crate::evaluate::Answers;
 use crate::parts::{PartEntry, PartTable, try_described};
@@ -56,6 +61,25 @@ pub trait Loss: Debug + Send + Sync {
     /// # Errors
     /// If a shape differs, or a label is not below `classes`.
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor>;
+
+    /// Whether it takes such targets. By default it takes one label for each image and nothing else. A loss that takes
+    /// others has [`Loss::loss_of_targets`]. A trainer asks this before the first step.
+    fn takes(&self, targets: TargetKind) -> bool {
+        targets == TargetKind::Label
+    }
+
+    /// The mean loss of a batch with a target for each class: of mixed images, or of images with several labels. No
+    /// gradient flows into the targets.
+    ///
+    /// # Shapes
+    /// - `logits`: `[batch, classes]`; `targets`: the same, in `0.0..=1.0`, `f32` from a loader
+    ///
+    /// # Errors
+    /// [`Error::Targets`] by default. Otherwise if a shape differs.
+    fn loss_of_targets(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        let _ = (logits, targets);
+        Err(Error::targets(self.describe(), "a number for each class"))
+    }
 
     /// Adds a batch of an evaluation to the mean over a data set. By default a batch has its number of
     /// images as its weight. A loss with another weighting overrides this function.
@@ -130,6 +154,14 @@ pub fn with_counts_of(mut loss: Box<dyn Loss>, train: &DataLoader) -> Box<dyn Lo
     loss
 }
 
+/// Checks before training that a loss takes the targets it will get.
+pub(crate) fn check_targets(loss: &dyn Loss, targets: TargetKind) -> Result<()> {
+    if loss.takes(targets) {
+        return Ok(());
+    }
+    Err(Error::targets(loss.describe(), targets))
+}
+
 /// Returns an error if a state was saved. For parts without a state.
 pub(crate) fn no_state(state: &BTreeMap<String, Tensor>) -> Result<()> {
     match state.keys().next() {
@@ -183,6 +215,10 @@ impl PartTable<dyn Loss> {
                     "focal",
                     "focal loss: well-classified images count less; with class weights",
                 ),
+                LossEntry::of::<BinaryCrossEntropy>(
+                    "binary_cross_entropy",
+                    "binary cross entropy of each class, for images with several labels",
+                ),
             ],
         )
     }
@@ -213,6 +249,17 @@ struct Described<L> {
 impl<L: Loss> Loss for Described<L> {
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
         self.loss.loss(logits, labels)
+    }
+
+    fn takes(&self, targets: TargetKind) -> bool {
+        self.loss.takes(targets)
+    }
+
+    fn loss_of_targets(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        if !self.takes(TargetKind::Shares) && !self.takes(TargetKind::SeveralLabels) {
+            return Err(Error::targets(self.describe(), "a number for each class"));
+        }
+        self.loss.loss_of_targets(logits, targets)
     }
 
     fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {

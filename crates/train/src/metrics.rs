@@ -5,15 +5,23 @@
 
 mod calibration;
 mod classes;
+mod exact_match;
 mod macro_f1;
+mod mean_average_precision;
 mod metric;
+mod multi_label_f1;
 mod top_k;
 mod wilson;
 
 pub use calibration::{Calibration, ConfidenceBin, calibration};
 pub use classes::{ClassScores, ConfusedPair, class_scores, confused_pairs};
+pub use exact_match::ExactMatch;
+pub(crate) use exact_match::{count_exact, is_exact};
 pub use macro_f1::MacroF1;
+pub use mean_average_precision::MeanAveragePrecision;
+pub(crate) use metric::check_metric;
 pub use metric::{Metric, MetricEntry, Metrics};
+pub use multi_label_f1::{Average, MultiLabelF1};
 pub use top_k::TopK;
 pub use wilson::wilson_interval;
 

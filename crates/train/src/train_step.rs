@@ -34,6 +34,9 @@ use crate::loss::no_state;
 pub trait TrainStep: Send {
     /// Computes the loss of a batch, and the logits if there are any.
     ///
+    /// If the loader mixes images or an image may have several labels, the loss is that of [`Batch::targets`]
+    /// ([`Loss::loss_of_targets`](crate::loss::Loss::loss_of_targets)) in place of the labels.
+    ///
     /// # Errors
     /// If an operation fails.
     fn run(&mut self, model: &dyn Model, batch: &Batch, pass: &mut Pass<'_>) -> Result<StepOutput>;

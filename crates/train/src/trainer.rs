@@ -30,7 +30,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::freeze::{groups, release};
 use crate::gradient_check::GradientCheck;
 use crate::gradient_norms::GradientRecord;
-use crate::loss::Loss;
+use crate::loss::{Loss, TargetKind};
 use crate::loss_scale::LossScale;
 use crate::memory_in_use::peak_memory;
 use crate::metrics::Metric;
@@ -103,6 +103,8 @@ pub struct Trainer<'a> {
     config: TrainerConfig,
     registries: Parts,
     loss: Box<dyn Loss>,
+    /// What the targets of training batches say.
+    target_kind: TargetKind,
     optimizer: Box<dyn Optimizer>,
     schedule: Arc<dyn Schedule>,
     lr: LearningRate,

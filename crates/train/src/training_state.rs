@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::callback::StopReason;
 use crate::config::TrainerConfig;
-use crate::loaders::SAMPLER;
+use crate::loaders::{BATCH_TRANSFORMS, SAMPLER};
 use crate::loss_scale::LossScale;
 use crate::monitor::Measured;
 use crate::parts::Parts;
@@ -150,7 +150,10 @@ impl TrainingState {
                 Some(_) => {}
             }
         }
-        let unknown = |what: &&String| what.starts_with(SAMPLER) && !self.data.contains_key(*what);
+        let unknown = |what: &&String| {
+            let is_optional = what.starts_with(SAMPLER) || what.starts_with(BATCH_TRANSFORMS);
+            is_optional && !self.data.contains_key(*what)
+        };
         match data.keys().find(unknown) {
             Some(what) => Err(other(what, &data[what], "not given")),
             None => Ok(()),

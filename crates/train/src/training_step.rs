@@ -12,9 +12,9 @@ use candle_vision_ops::{
 
 use crate::Result;
 use crate::gradient_norms::Looks;
-use crate::loss::Loss;
+use crate::loss::{Loss, TargetKind};
 use crate::loss_scale::LossScale;
-use crate::metrics::count_in_top_k;
+use crate::metrics::{count_exact, count_in_top_k};
 use crate::optim::{Optimizer, Updated};
 use crate::ranks::Ranks;
 use crate::train_step::{StepOutput, TrainStep};
@@ -26,6 +26,7 @@ const APART: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(crate) struct Step<'a> {
     pub(crate) model: &'a dyn Model,
     pub(crate) loss: &'a dyn Loss,
+    pub(crate) target_kind: TargetKind,
     pub(crate) precision: Precision,
     pub(crate) frozen_batch_norm: FrozenBatchNorm,
     /// Prepared frozen layers.
@@ -50,11 +51,39 @@ pub(crate) struct Found {
     pub(crate) loss: Tensor,
     /// `None` if the step gave no logits.
     pub(crate) logits: Option<Tensor>,
-    pub(crate) labels: Tensor,
+    pub(crate) right: Right,
     /// `None` if the step was skipped because its scaled gradients were not finite.
     pub(crate) updated: Option<Updated>,
     /// The op that slows `backward` down, if this was checked.
     pub(crate) foreign_op: Option<ForeignOp>,
+}
+
+/// What the logits of a step are compared with for the training accuracy.
+#[derive(Debug, Clone)]
+pub(crate) enum Right {
+    /// The class of each image, `[batch]`, `u32`. For a mixed image it is the one with the largest share, as in
+    /// torchvision's reference training; ties go to the lower class.
+    Class(Tensor),
+    /// The labels of each image, `[batch, classes]`: 0.5 or more where they are there.
+    Labels(Tensor),
+}
+
+impl Right {
+    pub(crate) fn of(batch: &Batch, kind: TargetKind) -> Result<Self> {
+        Ok(match (&batch.targets, kind) {
+            (Some(targets), TargetKind::SeveralLabels) => Self::Labels(targets.clone()),
+            (Some(targets), _) => Self::Class(targets.argmax(1)?),
+            (None, _) => Self::Class(batch.labels.clone()),
+        })
+    }
+
+    /// Number of images that are classified right.
+    fn count(&self, logits: &Tensor) -> Result<usize> {
+        match self {
+            Self::Class(labels) => count_in_top_k(logits, labels, 1),
+            Self::Labels(targets) => count_exact(logits, targets),
+        }
+    }
 }
 
 /// The results of a step after reading.
@@ -91,7 +120,8 @@ impl Step<'_> {
             None => {
                 let AuxiliaryOutputs { logits, auxiliary } =
                     self.model.forward_auxiliary(&batch.images, &mut pass)?;
-                let loss = self.loss_of(&logits, &auxiliary, &batch.labels)?;
+                let loss =
+                    self.loss_of(&logits, &auxiliary, &batch.labels, batch.targets.as_ref())?;
                 StepOutput { loss, logits: Some(logits) }
             }
         };
@@ -109,8 +139,8 @@ impl Step<'_> {
         };
         // Values that are kept must not keep the graph alive.
         let (loss, logits) = (loss.detach(), logits.map(|logits| logits.detach()));
-        let labels = batch.labels.clone();
-        Ok(updated.map(|updated| Found { loss, logits, labels, updated, foreign_op }))
+        let right = Right::of(batch, self.target_kind)?;
+        Ok(updated.map(|updated| Found { loss, logits, right, updated, foreign_op }))
     }
 
     /// The step's pass, without a hook.
@@ -124,16 +154,22 @@ impl Step<'_> {
             .with_prepared(self.prepared)
     }
 
-    /// The loss of the logits, and of auxiliary ones by their weights.
+    /// The loss of the logits, and of auxiliary ones by their weights. If there are targets, they take the place of the
+    /// labels.
     pub(crate) fn loss_of(
         &self,
         logits: &Tensor,
         auxiliary: &[(Tensor, f64)],
         labels: &Tensor,
+        targets: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut loss = self.loss.loss(logits, labels)?;
+        let of = |logits: &Tensor| match targets {
+            None => self.loss.loss(logits, labels),
+            Some(targets) => self.loss.loss_of_targets(logits, targets),
+        };
+        let mut loss = of(logits)?;
         for (logits, weight) in auxiliary {
-            loss = add(&loss, &scale(&self.loss.loss(logits, labels)?, *weight)?)?;
+            loss = add(&loss, &scale(&of(logits)?, *weight)?)?;
         }
         Ok(loss)
     }
@@ -266,7 +302,7 @@ impl Found {
             return Ok(Err(NotFinite { what, parameter }));
         }
         let logits = self.logits.as_ref();
-        let correct = logits.map(|logits| count_in_top_k(logits, &self.labels, 1)).transpose()?;
+        let correct = logits.map(|logits| self.right.count(logits)).transpose()?;
         Ok(Ok(Outcome { loss, correct }))
     }
 }

@@ -43,4 +43,11 @@ impl Upload for DeviceUpload {
         }
         Tensor::new(labels, device)
     }
+
+    fn targets(&self, targets: Vec<f32>, shape: [usize; 2], device: &Device) -> Result<Tensor> {
+        if device.is_cuda() {
+            return upload(&targets, shape.as_slice(), device);
+        }
+        Tensor::from_vec(targets, shape.as_slice(), device)
+    }
 }

@@ -2,6 +2,7 @@
 
 mod augment;
 mod check;
+mod mixed_batches;
 mod pack;
 mod show;
 

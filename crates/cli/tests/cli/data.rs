@@ -144,3 +144,54 @@ fn the_imbalance_and_what_is_done_about_it_are_said_once() {
         .small(&["--set", "data.sampler=balance"])
         .fails(&["no sampler is called `balance`; did you mean `balanced`"]);
 }
+
+/// A recipe whose training images are mixed.
+fn mixed_recipe(place: &Place) {
+    let small = place.read("small.toml");
+    let mixing = "batch_transforms = [{ op = \"random_choice\", transforms = [{ op = \"mixup\", alpha = 0.4 }, \
+                  { op = \"cutmix\" }] }]";
+    place.write("mixed.toml", small.replace("[data]\n", &format!("[data]\n{mixing}\n")));
+}
+
+#[test]
+fn a_contact_sheet_shows_mixed_images() {
+    let place = Place::new();
+    mixed_recipe(&place);
+    let show = |recipe: &str, args: &[&str]| {
+        let output = format!("{recipe}.png");
+        let show = ["data", "show", "--recipe", recipe, "--images", "3", "-o", &output];
+        place.run(&[&show[..], args].concat()).succeeds();
+        fs::read(place.path(&output)).expect("a sheet")
+    };
+    let (mixed, plain) = (show("mixed.toml", &[]), show("small.toml", &[]));
+    assert!(mixed != plain && mixed == show("mixed.toml", &[]));
+    // Images to validate on are not mixed.
+    let val = show("mixed.toml", &["--val"]);
+    place.write("mixed.toml", place.read("small.toml"));
+    assert!(val == show("mixed.toml", &["--val"]));
+}
+
+#[test]
+fn a_recipe_mixes_images_and_records_it() {
+    let place = Place::new();
+    mixed_recipe(&place);
+    let train = |args: &[&str]| place.run(&[&["train", "--recipe", "mixed.toml"], args].concat());
+    train(&[]).succeeds();
+    let config = place.read("runs/mixed/001/config.toml");
+    // With the defaults filled in.
+    assert!(config.contains("op = \"cutmix\"") && config.contains("alpha = 0.4"), "{config}");
+    assert!(config.contains("alpha = 1.0") && config.contains("random_choice"), "{config}");
+    let resume = ["train", "--resume", "runs/mixed/001", "--epochs", "9"];
+    let other = ["--set", "data.batch_transforms=[{ op = \"mixup\" }]"];
+    place
+        .run(&[&resume[..], &other].concat())
+        .fails(&["`data.batch_transforms` cannot change", "it decides which batches come"]);
+    place.run(&resume).succeeds();
+    let fails = |setting: &str, words: &[&str]| train(&["--set", setting]).fails(words);
+    fails("data.batch_size=1", &["`data.batch_transforms` mix the images", "make it at least 2"]);
+    fails(
+        "data.batch_transforms=[{ op = \"mixup\", alpha = 0 }]",
+        &["`alpha` is 0; give a number above 0"],
+    );
+    fails("data.batch_transforms=[{ op = \"mix\" }]", &["no batch transform is called `mix`"]);
+}

@@ -68,5 +68,5 @@ fn a_recipe_takes_tables_and_refuses_several_labels() {
     place.write("table.toml", recipe.replace("window = 6", "label = \"label\""));
     place.run(&["train", "--recipe", "table.toml"]).succeeds();
     let several = ["train", "--recipe", "table.toml", "--set", "data.options.separator=|"];
-    place.run(&several).fails(&["several labels", "multi_hot"]);
+    place.run(&several).fails(&["several labels", "`binary_cross_entropy`"]);
 }

@@ -13,10 +13,13 @@ use super::workers::worker_panicked;
 use super::{Batch, LoaderConfig};
 use crate::error::Result;
 
+/// A batch with its number in the epoch.
+type Numbered = Result<(usize, Batch)>;
+
 /// The batches of an epoch that are already on the device or on the way to it.
 pub(super) struct Ahead {
     /// `None` after the epoch was given up.
-    batches: Option<Receiver<Result<Batch>>>,
+    batches: Option<Receiver<Numbered>>,
     /// `None` after the thread has ended.
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
@@ -52,7 +55,7 @@ impl Ahead {
 }
 
 impl Iterator for Ahead {
-    type Item = Result<Batch>;
+    type Item = Numbered;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batches = self.batches.as_ref()?;
@@ -73,14 +76,10 @@ impl Drop for Ahead {
     }
 }
 
-fn upload_all(
-    host: HostBatches,
-    plan: &Plan,
-    uploader: &Uploader,
-    batches: &Sender<Result<Batch>>,
-) {
+fn upload_all(host: HostBatches, plan: &Plan, uploader: &Uploader, batches: &Sender<Numbered>) {
     for batch in host {
-        let batch = batch.and_then(|batch| uploader.batch(batch, &plan.source.transform));
+        let batch =
+            batch.and_then(|(number, batch)| Ok((number, uploader.batch(batch, &plan.source)?)));
         let failed = batch.is_err();
         if batches.send(batch).is_err() || failed {
             return;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::ahead::Ahead;
 use super::host_batches::{HostBatches, Plan};
+use super::mixing::Mixing;
 use super::upload::Uploader;
 use super::{Batch, LoaderConfig};
 use crate::error::Result;
@@ -17,6 +18,7 @@ pub struct EpochIter {
     /// The largest number of batches still to come.
     most: usize,
     skip_broken: bool,
+    mixing: Mixing,
 }
 
 impl std::fmt::Debug for EpochIter {
@@ -38,6 +40,7 @@ impl EpochIter {
         batches: Range<usize>,
         config: &LoaderConfig,
         uploader: Uploader,
+        mixing: Mixing,
     ) -> Self {
         let (plan, most) = (Arc::new(plan), batches.len());
         // Without a hook, a copy to a device is ordered with the caller's work only in the caller's thread.
@@ -52,7 +55,7 @@ impl EpochIter {
                 Batches::Asked { host, plan, uploader }
             }
         };
-        Self { batches, most, skip_broken: config.skip_broken }
+        Self { batches, most, skip_broken: config.skip_broken, mixing }
     }
 }
 
@@ -66,10 +69,12 @@ impl Iterator for EpochIter {
         let batch = match &mut self.batches {
             Batches::Ahead(ahead) => ahead.next(),
             Batches::Asked { host, plan, uploader } => {
-                let transform = &plan.source.transform;
-                host.next().map(|batch| batch.and_then(|batch| uploader.batch(batch, transform)))
+                let upload = |(number, batch)| Ok((number, uploader.batch(batch, &plan.source)?));
+                host.next().map(|batch| batch.and_then(upload))
             }
         };
+        let mix = |(number, batch)| self.mixing.apply(number, batch);
+        let batch = batch.map(|batch| batch.and_then(mix));
         let is_last = !matches!(batch, Some(Ok(_)));
         self.most = if is_last { 0 } else { self.most - 1 };
         batch

@@ -79,14 +79,15 @@ impl HostBatches {
 }
 
 impl Iterator for HostBatches {
-    type Item = Result<HostBatch>;
+    /// A batch with its number.
+    type Item = Result<(usize, HostBatch)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(batch) = self.batches.next() {
-            match self.load(batch) {
+        while let Some(number) = self.batches.next() {
+            match self.load(number) {
                 // All images of the batch were broken.
                 Ok(batch) if batch.samples.indices.is_empty() => {}
-                Ok(batch) => return Some(Ok(batch)),
+                Ok(batch) => return Some(Ok((number, batch))),
                 Err(error) => {
                     self.end();
                     return Some(Err(error));

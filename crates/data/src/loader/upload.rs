@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::Batch;
 use super::on_device::{DrawnBatch, OnDevice};
-use super::source::{HostBatch, Images, Samples, Values};
-use crate::transforms::Compose;
+use super::source::{HostBatch, Images, Samples, Source, Values};
+use crate::dataset::multi_hot_values;
 
 /// The images of a batch, in the host's memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +63,17 @@ pub trait Upload: Send + Sync {
         let count = labels.len();
         Tensor::from_vec(labels, count, device)
     }
+
+    /// Brings [targets](Batch::targets) to the loader's device. The default is candle's copy, as for the labels.
+    ///
+    /// # Shapes
+    /// Returns `[batch, classes]`, which is `shape`.
+    ///
+    /// # Errors
+    /// If the device has no room for them.
+    fn targets(&self, targets: Vec<f32>, shape: [usize; 2], device: &Device) -> Result<Tensor> {
+        Tensor::from_vec(targets, shape.as_slice(), device)
+    }
 }
 
 impl HostImages {
@@ -94,6 +105,8 @@ pub(super) struct Uploader {
     pub(super) hook: Option<Arc<dyn Upload>>,
     /// The images, if the device has them. Then nothing is uploaded but what was drawn.
     pub(super) on_device: Option<Arc<OnDevice>>,
+    /// Whether batch transforms need targets.
+    pub(super) mixes: bool,
 }
 
 impl Uploader {
@@ -101,9 +114,10 @@ impl Uploader {
         self.hook.as_ref().is_some_and(|hook| hook.takes_pixels())
     }
 
-    /// Brings a batch to the device. `transform` is the list that made its images.
-    pub(super) fn batch(&self, batch: HostBatch, transform: &Compose) -> crate::Result<Batch> {
+    /// Brings a batch of `source` to the device.
+    pub(super) fn batch(&self, batch: HostBatch, source: &Source) -> crate::Result<Batch> {
         let HostBatch { values, samples } = batch;
+        let (transform, targets) = (&source.transform, self.targets(&samples, source)?);
         let Samples { shape: [height, width, channels], labels, indices } = samples;
         let shape = [indices.len(), height, width, channels];
         let values = match values {
@@ -118,7 +132,7 @@ impl Uploader {
                 let on_device = self.on_device.as_ref().expect("only stored images are drawn");
                 let (images, labels) = on_device.images.batch(&drawn)?;
                 let images = images.permute((0, 3, 1, 2))?;
-                return Ok(Batch { images, labels, indices: drawn.indices });
+                return Ok(Batch { images, labels, targets, indices: drawn.indices });
             }
         };
         let images = HostImages { shape, values };
@@ -129,6 +143,28 @@ impl Uploader {
                 (images.to_tensor(&self.device)?, labels)
             }
         };
-        Ok(Batch { images: images.permute((0, 3, 1, 2))?, labels, indices })
+        Ok(Batch { images: images.permute((0, 3, 1, 2))?, labels, targets, indices })
+    }
+
+    /// The targets of a batch before batch transforms, if it has any.
+    fn targets(&self, samples: &Samples, source: &Source) -> crate::Result<Option<Tensor>> {
+        let dataset = source.dataset.as_ref();
+        let shape = [samples.indices.len(), dataset.classes().len()];
+        let values = if dataset.is_multi_label() {
+            multi_hot_values(dataset, &samples.indices)?
+        } else if self.mixes {
+            // Not by `Dataset::label_set`, which may read the images again.
+            let mut values = vec![0.0; shape[0] * shape[1]];
+            for (row, &label) in samples.labels.iter().enumerate() {
+                values[row * shape[1] + label as usize] = 1.0;
+            }
+            values
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(match &self.hook {
+            Some(hook) => hook.targets(values, shape, &self.device)?,
+            None => Tensor::from_vec(values, shape.as_slice(), &self.device)?,
+        }))
     }
 }

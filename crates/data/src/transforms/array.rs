@@ -36,6 +36,18 @@ impl Array {
         Self { height, width, channels, values }
     }
 
+    /// One image of a batch.
+    ///
+    /// - `images`: `[batch, channels, height, width]`, f32
+    ///
+    /// # Errors
+    /// If the batch has another shape or type, or no such image.
+    pub fn of_batch(images: &Tensor, image: usize) -> Result<Self> {
+        let (_, channels, height, width) = images.dims4()?;
+        let values = images.get(image)?.permute((1, 2, 0))?.flatten_all()?.to_vec1()?;
+        Ok(Self::new([height, width, channels], values))
+    }
+
     /// The shape, `[height, width, channels]`.
     pub fn shape(&self) -> [usize; 3] {
         [self.height, self.width, self.channels]

@@ -3,10 +3,10 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_ops::{
     AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, LocalResponseNormConfig,
-    MaxPool2dConfig, Targets, adaptive_avg_pool2d, add, avg_pool2d, channels_first, channels_last,
-    cross_entropy, drop_rows, dropout, flatten, gelu, hardsigmoid, hardswish, interpolate,
-    local_response_norm, log_softmax, max_pool2d, on_gradient, relu, relu6, scale, sigmoid, silu,
-    softmax,
+    MaxPool2dConfig, Targets, adaptive_avg_pool2d, add, avg_pool2d, binary_cross_entropy,
+    channels_first, channels_last, cross_entropy, drop_rows, dropout, flatten, gelu, hardsigmoid,
+    hardswish, interpolate, local_response_norm, log_softmax, max_pool2d, on_gradient, relu, relu6,
+    scale, sigmoid, silu, softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -143,12 +143,30 @@ fn cross_entropy_is_the_cpus() -> Result<()> {
             check_in(&format!("{what}, soft"), &[(DType::F32, 1e-4)], &logits, |x| {
                 let device = x[0].device();
                 let targets = softmax(&random("targets", &[rows, classes]).to_device(device)?)?;
-                let config = CrossEntropyConfig { label_smoothing: smoothing, class_weights: None };
+                let weights = (random("weights", &[classes]).abs()? + 0.1)?.to_device(device)?;
+                let class_weights = weighted.then_some(weights);
+                let config = CrossEntropyConfig { label_smoothing: smoothing, class_weights };
                 cross_entropy(&x[0], Targets::Probabilities(&targets), &config)
             });
         }
     }
     Ok(())
+}
+
+/// A card composes it of other ops.
+#[test]
+fn binary_cross_entropy_is_the_cpus() {
+    for (rows, classes) in [(1, 1), (70, 80)] {
+        for weighted in [false, true] {
+            let what = format!("binary cross entropy {rows} {classes}, weighted {weighted}");
+            check_in(&what, &[(DType::F32, 1e-4)], &[full("logits", &[rows, classes])], |x| {
+                let device = x[0].device();
+                let targets = sigmoid(&random("targets", &[rows, classes]).to_device(device)?)?;
+                let weights = (random("weights", &[classes]).abs()? + 0.1)?.to_device(device)?;
+                binary_cross_entropy(&x[0], &targets, weighted.then_some(&weights))
+            });
+        }
+    }
 }
 
 /// Whose gradient is 0.

@@ -9,7 +9,7 @@ pub(super) fn why_it_must_not_differ(what: &str) -> &'static str {
     match what {
         "seed" => "it decides every random draw",
         "fingerprint" => "the run was trained on other data",
-        "transforms" => "they decide what the network sees",
+        "transforms" | "batch_transforms" => "they decide what the network sees",
         "batch_size" | "drop_last" | "shuffle" | "limit_batches" => "it decides the batches",
         _ => "it decides what every step does",
     }
@@ -40,6 +40,13 @@ pub(super) fn larger(samples: Option<usize>, batch_size: usize) -> String {
         Some(_) => format!("`drop_last`, or another `batch_size` than {batch_size}"),
         None => format!("`batch_size` larger than {batch_size} (`drop_last` does not help here)"),
     }
+}
+
+pub(super) fn remedy_for_targets(part: &str) -> &'static str {
+    if part.starts_with("the metric") {
+        return "use `mean_average_precision`, `multi_label_f1` or `exact_match`, or have its `takes` say that it does";
+    }
+    "use `binary_cross_entropy`, for mixed images also `cross_entropy` or `focal`, or give it `Loss::loss_of_targets`"
 }
 
 /// The first few names, and how many there are.

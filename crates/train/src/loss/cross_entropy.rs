@@ -9,13 +9,16 @@ use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
 use super::class_balance::{ClassBalance, check_weights, told};
-use super::{Loss, Mean};
+use super::{Loss, Mean, TargetKind};
 use crate::Result;
 use crate::error::require;
 use crate::evaluate::{Answers, log_softmax};
 use crate::parts::described;
 
 /// Cross entropy with label smoothing and class weights, as PyTorch's `CrossEntropyLoss`.
+///
+/// Mixed images have a share of several classes, and their loss is that of PyTorch's class probabilities. Label smoothing
+/// and logit adjustment apply to them as well.
 ///
 /// Training takes the mean over a batch and has a gradient. Evaluation computes each row by itself in
 /// `f64`, so the loss of a data set does not depend on the batch size.
@@ -129,6 +132,18 @@ impl Loss for CrossEntropy {
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let config = self.config(logits.device())?;
         Ok(cross_entropy(&*self.adjusted(logits)?, Targets::Labels(labels), &config)?)
+    }
+
+    fn takes(&self, targets: TargetKind) -> bool {
+        matches!(targets, TargetKind::Label | TargetKind::Shares)
+    }
+
+    /// As PyTorch's loss of class probabilities: each term has the weight of its class, and the sum is divided by the
+    /// batch size and not by weights.
+    fn loss_of_targets(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        let config = self.config(logits.device())?;
+        let targets = targets.to_dtype(logits.dtype())?;
+        Ok(cross_entropy(&*self.adjusted(logits)?, Targets::Probabilities(&targets), &config)?)
     }
 
     fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {

@@ -7,7 +7,7 @@ use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
 use super::class_balance::{ClassBalance, check_weights, told};
-use super::{Loss, Mean};
+use super::{Loss, Mean, TargetKind};
 use crate::Result;
 use crate::error::require;
 use crate::evaluate::Answers;
@@ -19,6 +19,9 @@ use crate::parts::described;
 /// An image whose true class has the probability `p` has the loss `-w (1 - p)^gamma ln p`, where `w` is the weight of
 /// its class. The sum is divided by the sum of the weights, as in [`CrossEntropy`](super::CrossEntropy), which is this
 /// loss with `gamma = 0`. torchvision's `sigmoid_focal_loss` is the form for sigmoids.
+///
+/// Of a mixed image each class's loss counts by its share: `-sum(w q (1 - p)^gamma ln p)` with the shares `q`. As in the
+/// cross entropy of class probabilities, the sum over a batch is divided by its size and not by weights.
 ///
 /// In a recipe: `loss = { name = "focal", gamma = 2.0, class_weights = "balanced" }`.
 ///
@@ -66,6 +69,33 @@ impl Focal {
     }
 }
 
+/// A sum of focal terms, and the factors that its gradient follows from.
+struct Terms {
+    value: Tensor,
+    factors: Tensor,
+}
+
+impl Focal {
+    /// The sum of `-share (1 - p)^gamma ln p` over the elements of `log`, the logarithms of the probabilities `p`.
+    fn terms(&self, log: &Tensor, share: &Tensor) -> Result<Terms> {
+        let probability = log.exp()?;
+        let missing = probability.affine(-1.0, 1.0)?.maximum(0.0)?;
+        let focus = (missing.powf(self.gamma)? * share)?;
+        let value = (&focus * log)?.sum_all()?.neg()?;
+        let odds = ((&probability * log)? / missing.maximum(1e-12)?)?;
+        let factors = (focus * odds.affine(-self.gamma, 1.0)?)?;
+        Ok(Terms { value, factors })
+    }
+}
+
+/// `value` with the gradient of focal terms. With the factors c = focus * (1 - gamma p ln p / (1 - p)), that is the gradient
+/// of the sum of -c ln p with fixed c. So one op of the cross entropy gives it, and the backward pass stays on the tape.
+fn with_gradient(logits: &Tensor, value: &Tensor, factors: &Tensor) -> Result<Tensor> {
+    let with_gradient = cross_entropy_sum(logits, factors)?;
+    let rest = (value - with_gradient.detach())?;
+    Ok(add(&with_gradient, &rest)?)
+}
+
 impl Default for Focal {
     fn default() -> Self {
         Self::new(two())
@@ -86,19 +116,28 @@ impl Loss for Focal {
             }
         };
         let share = weights.broadcast_div(&weights.sum_all()?)?;
-        let probability = log.exp()?;
-        let missing = probability.affine(-1.0, 1.0)?.maximum(0.0)?;
-        let focus = (missing.powf(self.gamma)? * share)?;
-        let value = (&focus * &log)?.sum_all()?.neg()?;
-        // With c = focus * (1 - gamma p ln p / (1 - p)), the gradient of the loss is that of the sum of -c ln p with
-        // fixed c. So one op of the cross entropy gives it, and the backward pass stays on the tape.
-        let odds = ((&probability * &log)? / missing.maximum(1e-12)?)?;
-        let factor = (focus * odds.affine(-self.gamma, 1.0)?)?;
+        let Terms { value, factors } = self.terms(&log, &share)?;
         let numbers = Tensor::arange(0, classes as u32, device)?.unsqueeze(0)?;
         let is_label = rows.broadcast_eq(&numbers)?.to_dtype(dtype)?;
-        let with_gradient = cross_entropy_sum(logits, &is_label.broadcast_mul(&factor)?)?;
-        let rest = (value - with_gradient.detach())?;
-        Ok(add(&with_gradient, &rest)?)
+        with_gradient(logits, &value, &is_label.broadcast_mul(&factors)?)
+    }
+
+    fn takes(&self, targets: TargetKind) -> bool {
+        matches!(targets, TargetKind::Label | TargetKind::Shares)
+    }
+
+    fn loss_of_targets(&self, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        let (batch, _) = logits.dims2()?;
+        let share = targets.to_dtype(logits.dtype())?.affine(1.0 / batch as f64, 0.0)?;
+        let share = match self.weights()? {
+            None => share,
+            Some(weights) => {
+                let weights = self.balance.on_device(&weights, logits.device())?;
+                share.broadcast_mul(&weights.to_dtype(logits.dtype())?)?
+            }
+        };
+        let Terms { value, factors } = self.terms(&log_softmax(&logits.detach())?, &share)?;
+        with_gradient(logits, &value, &factors)
     }
 
     fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {

@@ -6,11 +6,15 @@ use candle_vision_registry::Description;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::exact_match::ExactMatch;
 use super::macro_f1::MacroF1;
+use super::mean_average_precision::MeanAveragePrecision;
+use super::multi_label_f1::MultiLabelF1;
 use super::top_k::TopK;
-use crate::Result;
 use crate::evaluate::Answers;
+use crate::loss::TargetKind;
 use crate::parts::{PartEntry, PartTable, try_described};
+use crate::{Error, Result};
 
 /// A metric of a validation pass. It is part of every epoch's record. A schedule, early stopping and the
 /// choice of the best epoch can monitor it. The validation loss and accuracy are always measured.
@@ -58,6 +62,11 @@ pub trait Metric: Debug {
         true
     }
 
+    /// Whether it can be measured on images with such targets. By default on those with one label each.
+    fn takes(&self, targets: TargetKind) -> bool {
+        targets == TargetKind::Label
+    }
+
     /// Name and settings. A run with a metric without a description cannot be resumed.
     fn describe(&self) -> Option<Description> {
         None
@@ -90,9 +99,30 @@ impl PartTable<dyn Metric> {
                     "images whose class is among the `k` most probable",
                 ),
                 MetricEntry::of::<MacroF1>("macro_f1", "the mean of the classes' F1 scores"),
+                MetricEntry::of::<MeanAveragePrecision>(
+                    "mean_average_precision",
+                    "several labels: the mean of the classes' average precisions",
+                ),
+                MetricEntry::of::<MultiLabelF1>(
+                    "multi_label_f1",
+                    "several labels: F1 score at a probability of 0.5, `average` over classes",
+                ),
+                MetricEntry::of::<ExactMatch>(
+                    "exact_match",
+                    "several labels: images whose labels are all right at a probability of 0.5",
+                ),
             ],
         )
     }
+}
+
+/// Checks before training that a metric takes the targets of the validation images.
+pub(crate) fn check_metric(metric: &dyn Metric, targets: TargetKind) -> Result<()> {
+    if metric.takes(targets) {
+        return Ok(());
+    }
+    let part = format!("the metric `{}`", metric.name());
+    Err(Error::Targets { part, targets: targets.to_string() })
 }
 
 impl PartEntry<dyn Metric> {
@@ -136,6 +166,10 @@ impl<M: Metric> Metric for Described<M> {
 
     fn higher_is_better(&self) -> bool {
         self.metric.higher_is_better()
+    }
+
+    fn takes(&self, targets: TargetKind) -> bool {
+        self.metric.takes(targets)
     }
 
     fn describe(&self) -> Option<Description> {

@@ -18,9 +18,9 @@ use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
 use crate::gradient_check::GradientCheck;
 use crate::loaders::{check_loaders, data_facts};
-use crate::loss::{Loss, with_counts_of};
+use crate::loss::{Loss, TargetKind, check_targets, with_counts_of};
 use crate::loss_scale::LossScale;
-use crate::metrics::Metric;
+use crate::metrics::{Metric, check_metric};
 use crate::monitor::Measured;
 use crate::optim::{Grouped, Optimizer};
 use crate::parts::{Parts, undescribed};
@@ -257,6 +257,11 @@ impl<'a> TrainerBuilder<'a> {
         loss.validate()?;
         let loss = with_counts_of(loss, train);
         loss.check_classes(classes)?;
+        let target_kind = TargetKind::of(train);
+        check_targets(&*loss, TargetKind::of(val))?;
+        if self.train_step.is_none() {
+            check_targets(&*loss, target_kind)?;
+        }
         config.loss = told.part("loss", loss.describe());
         let optimizer =
             self.optimizer.map_or_else(|| registries.optimizers.build(&config.optimizer), Ok)?;
@@ -287,6 +292,7 @@ impl<'a> TrainerBuilder<'a> {
         let named = config.metrics.iter().map(|metric| registries.metrics.build(metric));
         let metrics = named.chain(self.metrics.into_iter().map(Ok)).collect::<Result<Vec<_>>>()?;
         metrics.iter().try_for_each(|metric| metric.check_classes(classes))?;
+        metrics.iter().try_for_each(|metric| check_metric(&**metric, TargetKind::of(val)))?;
         let mut describe = |metric: &dyn Metric| {
             told.part(&format!("metric `{}`", metric.name()), metric.describe())
         };
@@ -329,6 +335,7 @@ impl<'a> TrainerBuilder<'a> {
             config,
             registries,
             loss,
+            target_kind,
             optimizer,
             schedule,
             lr,

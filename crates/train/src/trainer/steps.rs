@@ -73,6 +73,7 @@ impl Trainer<'_> {
         let step = Step {
             model: self.model,
             loss: self.loss.as_ref(),
+            target_kind: self.target_kind,
             precision: self.config.precision,
             frozen_batch_norm: self.frozen_batch_norm(),
             prepared: &self.prepared,

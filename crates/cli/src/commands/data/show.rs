@@ -13,6 +13,7 @@ use candle_vision_recipe::data::{DataFolder, Remarks, loader};
 use candle_vision_recipe::{DataSettings, Recipe, run_name};
 use clap::Args;
 
+use super::mixed_batches::MixedBatches;
 use crate::args::{DataDir, at_least_one};
 use crate::commands::inspect::{Shown, write_page};
 use crate::output_names::unused;
@@ -84,6 +85,11 @@ fn rows(
         (settings.train.build(&registry.transforms)?, settings.eval.build(&registry.transforms)?);
     let loader =
         loader(dataset.clone(), settings, Split::Train, train.clone(), seed, &Device::Cpu)?;
+    // Validation images are never mixed.
+    let mut mixed = match split {
+        Split::Train => MixedBatches::new(&dataset, settings, &train, seed, registry)?,
+        _ => None,
+    };
 
     let mut shown = Vec::new();
     let mut left = args.images.min(dataset.len());
@@ -102,10 +108,16 @@ fn rows(
         let class = &dataset.classes()[sample.label as usize];
         let name = dataset.name(index);
         let array = eval.eval(&sample.image).with_context(|| format!("cannot transform {name}"))?;
-        let label = label(&[(class, 1.0)]);
-        shown.push(Shown::image(sample.image.clone(), format!("{label}, as stored"))?);
+        shown.push(Shown::image(sample.image.clone(), format!("{class}, as stored"))?);
         shown.push(Shown::image(eval.undo_normalize(&array)?, "for evaluation")?);
         for epoch in 0..args.epochs {
+            let of_batch = mixed.as_mut().map(|mixed| mixed.image(epoch, index)).transpose()?;
+            if let Some((array, shares)) = of_batch.flatten() {
+                let shares: Vec<(&String, f64)> = dataset.classes().iter().zip(shares).collect();
+                let caption = format!("epoch {}: {}", epoch + 1, label(&shares));
+                shown.push(Shown::image(train.undo_normalize(&array)?, caption)?);
+                continue;
+            }
             // The loader's own random numbers, so that these are the images of a run with this seed.
             let rng = &mut loader.sample_rng(epoch, index);
             let array = train.apply(&sample.image, rng);
@@ -134,13 +146,18 @@ fn chosen(population: &Population, seed: u64) -> Vec<usize> {
     order
 }
 
-/// The label of an image in words. One that is mixed from several has the share of each class.
+/// The label of an image in words. One that is mixed from several has the share of each class, the largest first.
 fn label(shares: &[(&String, f64)]) -> String {
-    match shares {
+    let mut there: Vec<_> = shares.iter().filter(|(_, share)| *share >= LEAST_SHOWN).collect();
+    there.sort_by(|a, b| b.1.total_cmp(&a.1));
+    match there.as_slice() {
         [(class, _)] => (*class).clone(),
         several => {
-            let share = |(class, share): &(&String, f64)| format!("{class} {share:.2}");
-            several.iter().map(share).collect::<Vec<_>>().join(" + ")
+            let share = |(class, share): &&(&String, f64)| format!("{class} {share:.2}");
+            several.iter().map(share).collect::<Vec<_>>().join(" / ")
         }
     }
 }
+
+/// Smaller shares round to 0.
+const LEAST_SHOWN: f64 = 0.005;
