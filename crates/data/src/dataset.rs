@@ -1,7 +1,7 @@
 //! The trait of data sets: labelled images, read by index from any thread.
 
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{ChoosePart, Image, part_of};
 
 /// An image with its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,20 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// If there is no such sample, or its file is missing or damaged.
     fn sample(&self, index: usize) -> Result<Sample>;
+
+    /// Reads sample `index`, of whose image only a part is needed. `choose` must be called once, with height and width of the
+    /// image.
+    ///
+    /// The default reads the whole sample. Override it if a part can be read faster, for instance with
+    /// [`Image::open_part_with`].
+    ///
+    /// # Errors
+    /// Those of [`Dataset::sample`], or if the part is empty or not inside the image.
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        let sample = self.sample(index)?;
+        let image = part_of(&sample.image, choose)?;
+        Ok(Sample { image, mask: None, ..sample })
+    }
 
     /// Names of the classes. A label is an index into this list, so every label is below its length.
     fn classes(&self) -> &[String];

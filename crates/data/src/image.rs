@@ -18,6 +18,7 @@ pub use format::Format;
 pub use options::{DEFAULT_MAX_PIXELS, ReadOptions};
 
 use crate::error::{Error, Result};
+use crate::transforms::functional;
 
 /// The largest width or height of drawings and of the results of transforms, in pixels. Images that are read
 /// may be larger: see [`ReadOptions::max_pixels`].
@@ -25,6 +26,21 @@ pub const MAX_SIDE: usize = 16_384;
 
 /// The largest result of a transform, in bytes.
 pub const MAX_BYTES: usize = 256 << 20;
+
+/// Chooses the part `[top, left, height, width]` of an image of `[height, width]` pixels.
+pub type ChoosePart<'a> = dyn FnMut([usize; 2]) -> [usize; 4] + 'a;
+
+/// What was decoded of an image.
+enum Extent {
+    Whole,
+    Part,
+}
+
+/// The part of an image that is chosen.
+pub(crate) fn part_of(image: &Image, choose: &mut ChoosePart<'_>) -> Result<Image> {
+    let [top, left, height, width] = choose([image.height(), image.width()]);
+    functional::crop(image, top, left, height, width)
+}
 
 /// A decoded image: 8-bit pixels, row by row, one (grey) or three (RGB) interleaved channels.
 ///
@@ -95,6 +111,44 @@ impl Image {
         }
         file.read_to_end(&mut bytes).map_err(Error::io(path))?;
         Ok(bytes)
+    }
+
+    /// Reads the part of an image file that `choose` takes: from height and width, top, left, height and width of the part.
+    /// `choose` is called once. The pixels are those of the same part of [`Image::open_with`]. Of a JPEG file only this part
+    /// is computed.
+    ///
+    /// # Errors
+    /// Those of [`Image::open_with`], or if the part is empty or not inside the image.
+    ///
+    /// # Example
+    /// ```no_run
+    /// use candle_vision_data::{Image, ReadOptions};
+    ///
+    /// let upper_half = &mut |[height, width]: [usize; 2]| [0, 0, (height / 2).max(1), width];
+    /// let image = Image::open_part_with("photo.jpg", &ReadOptions::default(), upper_half)?;
+    /// # Ok::<(), candle_vision_data::Error>(())
+    /// ```
+    pub fn open_part_with(
+        path: impl AsRef<Path>,
+        options: &ReadOptions,
+        choose: &mut ChoosePart<'_>,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = Self::read_file(path, options)?;
+        Self::decode_part_with(&bytes, &path.display().to_string(), options, choose)
+    }
+
+    /// As [`Image::open_part_with`], for the bytes of a file. Messages call the image `name`.
+    ///
+    /// # Errors
+    /// Those of [`Image::decode_with`], or if the part is empty or not inside the image.
+    pub fn decode_part_with(
+        bytes: &[u8],
+        name: &str,
+        options: &ReadOptions,
+        choose: &mut ChoosePart<'_>,
+    ) -> Result<Self> {
+        decode::decode_part(bytes, name, options, choose)
     }
 
     /// Decodes an image to RGB, with the default [`ReadOptions`]. Messages call the image `name`.

@@ -59,7 +59,8 @@ pub use datasets::{
 };
 pub use error::{Error, Result};
 pub use image::{
-    ColorMode, DEFAULT_MAX_PIXELS, Format, Image, ImageDetails, MAX_BYTES, MAX_SIDE, ReadOptions,
+    ChoosePart, ColorMode, DEFAULT_MAX_PIXELS, Format, Image, ImageDetails, MAX_BYTES, MAX_SIDE,
+    ReadOptions,
 };
 pub use loader::{
     Batch, DataLoader, DeviceImages, DrawnBatch, EpochIter, HostImages, HostValues, Kept,

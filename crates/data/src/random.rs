@@ -4,12 +4,12 @@
 //! The few distributions that transforms need are implemented here. A new version of `rand` may change its own
 //! distributions, and with them published results.
 
-mod beta;
+mod gamma;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-pub use beta::beta;
+pub use gamma::{beta, dirichlet};
 
 /// The generator of the transforms: ChaCha with 8 rounds. It can be seeded and gives the same numbers on every
 /// machine. `candle-vision-ops` uses the same generator.
@@ -120,33 +120,6 @@ pub fn normal(rng: &mut Generator) -> f64 {
     // 1 minus the first number is above 0, so the logarithm is finite.
     let (radius, angle) = (1.0 - unit(rng), unit(rng));
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
-}
-
-/// A number of the gamma distribution with this shape, above 0, and scale 1 (Marsaglia and Tsang 2000,
-/// <https://doi.org/10.1145/358407.358414>).
-pub fn gamma(rng: &mut Generator, shape: f64) -> f64 {
-    if shape < 1.0 {
-        // A number of shape + 1, made smaller. A power of a uniform number may be too small for a float.
-        let scale = (1.0 - unit(rng)).powf(1.0 / shape);
-        return gamma(rng, shape + 1.0) * scale.max(f64::MIN_POSITIVE);
-    }
-    let d = shape - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
-    loop {
-        let x = normal(rng);
-        let v = (1.0 + c * x).powi(3);
-        if v > 0.0 && (1.0 - unit(rng)).ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-            return d * v;
-        }
-    }
-}
-
-/// Numbers above 0 that add up to 1: the symmetric Dirichlet distribution with this concentration. Two of them are those of
-/// the beta distribution.
-pub fn dirichlet(rng: &mut Generator, concentration: f64, count: usize) -> Vec<f64> {
-    let drawn: Vec<f64> = (0..count).map(|_| gamma(rng, concentration)).collect();
-    let sum: f64 = drawn.iter().sum();
-    drawn.into_iter().map(|number| number / sum).collect()
 }
 
 /// `true` with probability `p`.

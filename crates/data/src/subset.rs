@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::dataset::{Dataset, Fingerprint, Sample, check_index};
 use crate::error::{Error, Result};
+use crate::image::ChoosePart;
 use crate::random::{self, Purpose};
 
 /// Some samples of a data set, in a given order, with its classes.
@@ -39,6 +40,11 @@ impl Dataset for Subset {
     fn sample(&self, index: usize) -> Result<Sample> {
         check_index(index, self.len())?;
         self.dataset.sample(self.indices[index])
+    }
+
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        check_index(index, self.len())?;
+        self.dataset.sample_part(self.indices[index], choose)
     }
 
     fn classes(&self) -> &[String] {

@@ -2,9 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use candle_core::Device;
+use candle_vision_data::transforms::{
+    ColorJitter, Compose, GaussianNoise, RandomResizedCrop, ToTensor,
+};
 use candle_vision_data::{
-    Dataset, Error, FolderLayout, FolderSplit, ImageFolder, Split, class_counts, find_images,
+    DataLoader, Dataset, Error, FolderLayout, FolderSplit, ImageFolder, LoaderConfig, Split,
+    class_counts, find_images,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -335,4 +341,42 @@ fn all_images_below_a_folder_are_found() {
     assert_eq!(names, expected.map(Path::new));
     assert_eq!(left_out.total(), 2);
     assert!(find_images(root.path().join("nowhere")).is_err());
+}
+
+/// A loader that keeps no images reads only the parts that a random crop uses. The batches are the same.
+#[test]
+fn parts_of_images_make_the_batches_of_whole_images() {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/images");
+    let root = tempdir().unwrap();
+    let names = ["jpeg_420.jpg", "jpeg_422_noise.jpg", "jpeg_420_progressive.jpg", "gif_rgb.gif"];
+    for (class, name) in names.iter().enumerate() {
+        let bytes = fs::read(images.join(name)).unwrap();
+        for split in ["train", "val"] {
+            write(root.path(), &format!("{split}/{}/{name}", ["a", "b"][class % 2]), &bytes);
+        }
+    }
+    let lists = [
+        Compose::imagenet_train(),
+        Compose::new()
+            .with(RandomResizedCrop::new(20).ratio(0.2, 5.0))
+            .with(ColorJitter::new().hue(0.5))
+            .with(GaussianNoise::new(0.1))
+            .with(ToTensor),
+    ];
+    for list in lists {
+        let batches = |cache: usize, workers: usize| {
+            let set = ImageFolder::open(root.path(), Split::Train, FolderSplit::default()).unwrap();
+            let config = LoaderConfig::new(2).shuffle(true).seed(5).workers(workers);
+            let config = config.cache_bytes(cache);
+            let loader = DataLoader::new(Arc::new(set), list.clone(), config, Device::Cpu).unwrap();
+            let epochs = (0..3).flat_map(|epoch| loader.epoch(epoch));
+            let values = epochs.map(|batch| {
+                batch.unwrap().images.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            });
+            values.collect::<Vec<_>>()
+        };
+        let whole = batches(1 << 30, 0);
+        assert_eq!(whole.len(), 6);
+        assert!(batches(0, 0) == whole && batches(0, 8) == whole);
+    }
 }

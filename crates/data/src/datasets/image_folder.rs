@@ -22,7 +22,7 @@ use walk::{ImageFile, images_below};
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::image::{Image, ReadOptions};
+use crate::image::{ChoosePart, Image, ReadOptions};
 use crate::subset::stratified_split;
 
 /// Images in folders that are named after their classes, as torchvision's `ImageFolder`.
@@ -402,6 +402,13 @@ impl Dataset for ImageFolder {
             label: *label,
             mask: None,
         })
+    }
+
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let (file, label) = &self.files[index];
+        let image = Image::open_part_with(&file.path, &self.options, choose)?;
+        Ok(Sample::new(image, *label))
     }
 
     fn classes(&self) -> &[String] {

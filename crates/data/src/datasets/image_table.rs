@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::image::{Image, ReadOptions};
+use crate::image::{ChoosePart, Image, ReadOptions};
 
 /// How a table of images is read: the table `[data.options]` of a recipe with `source = "table"`.
 ///
@@ -235,6 +235,12 @@ impl Dataset for ImageTable {
     fn sample(&self, index: usize) -> Result<Sample> {
         check_index(index, self.len())?;
         let image = Image::open_with(&self.files[index], &self.options)?;
+        Ok(Sample::new(image, self.label(index)))
+    }
+
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let image = Image::open_part_with(&self.files[index], &self.options, choose)?;
         Ok(Sample::new(image, self.label(index)))
     }
 

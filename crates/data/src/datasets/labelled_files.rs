@@ -78,6 +78,7 @@ impl Samples<PathBuf> {
         options: ReadOptions,
     ) -> Self {
         Self::new(classes, rows, move |file| Image::open_with(file, &options))
+            .with_parts(move |file, choose| Image::open_part_with(file, &options, choose))
             .with_names(|file| file.display().to_string())
             .with_exif_orientation(options.exif_orientation)
             .cacheable()

@@ -20,7 +20,7 @@ use super::table::own_path;
 use super::{DataSetEntry, OpenRequest, Opened};
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};
 use crate::error::{Error, Result};
-use crate::image::{Image, ReadOptions};
+use crate::image::{ChoosePart, Image, ReadOptions};
 use crate::subset::Subset;
 
 const NAME: &str = "parquet";
@@ -205,19 +205,34 @@ impl ParquetImages {
     }
 }
 
+impl ParquetImages {
+    /// Reads a sample, whose image `decode` makes from its bytes and its name.
+    fn read(
+        &self,
+        index: usize,
+        decode: impl FnOnce(&[u8], &str) -> Result<Image>,
+    ) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let place = self.group_of(index);
+        let images = self.images(place)?;
+        let row = index - self.groups[place].rows.start;
+        let bytes = images.get().and_then(|images| images.get(row)).unwrap_or_default();
+        let image = decode(bytes, &self.name(index))?;
+        Ok(Sample::new(image, self.label(index)))
+    }
+}
+
 impl Dataset for ParquetImages {
     fn len(&self) -> usize {
         self.labels.len()
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {
-        check_index(index, self.len())?;
-        let place = self.group_of(index);
-        let images = self.images(place)?;
-        let row = index - self.groups[place].rows.start;
-        let bytes = images.get().and_then(|images| images.get(row)).unwrap_or_default();
-        let image = Image::decode_with(bytes, &self.name(index), &self.read)?;
-        Ok(Sample::new(image, self.label(index)))
+        self.read(index, |bytes, name| Image::decode_with(bytes, name, &self.read))
+    }
+
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        self.read(index, |bytes, name| Image::decode_part_with(bytes, name, &self.read, choose))
     }
 
     fn classes(&self) -> &[String] {

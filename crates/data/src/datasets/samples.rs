@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::csv::{self, Record};
 use crate::dataset::{Dataset, Fingerprint, Sample, check_index};
 use crate::error::{Error, Result};
-use crate::image::{Image, ReadOptions};
+use crate::image::{ChoosePart, Image, ReadOptions, part_of};
 
 type Read<R> = dyn Fn(&R) -> Result<Image> + Send + Sync;
+type ReadPart<R> = dyn Fn(&R, &mut ChoosePart<'_>) -> Result<Image> + Send + Sync;
 type Name<R> = dyn Fn(&R) -> String + Send + Sync;
 
 /// A data set from your own rows, each with a label, and a function that makes the image of a row.
@@ -30,6 +31,7 @@ pub struct Samples<R> {
     classes: Vec<String>,
     rows: Vec<(R, u32)>,
     image: Box<Read<R>>,
+    part: Option<Box<ReadPart<R>>>,
     /// `None` names each sample by its index.
     name: Option<Box<Name<R>>>,
     fingerprint: Option<String>,
@@ -53,11 +55,20 @@ impl<R: Send + Sync> Samples<R> {
             classes: classes.into_iter().map(Into::into).collect(),
             rows: rows.into_iter().collect(),
             image: Box::new(image),
+            part: None,
             name: None,
             fingerprint: None,
             is_cacheable: false,
             exif_orientation: false,
         }
+    }
+
+    /// Sets how a part of a row's image is read, if that is faster than the whole image ([`Dataset::sample_part`]).
+    pub fn with_parts(
+        self,
+        part: impl Fn(&R, &mut ChoosePart<'_>) -> Result<Image> + Send + Sync + 'static,
+    ) -> Self {
+        Self { part: Some(Box::new(part)), ..self }
     }
 
     /// Sets the names of samples in messages.
@@ -147,7 +158,8 @@ impl Samples<PathBuf> {
         });
         let label = |class: &str| classes.partition_point(|known| known.as_str() < class) as u32;
         let rows: Vec<_> = files.into_iter().map(|(file, class)| (file, label(class))).collect();
-        let samples = Self::new(classes, rows, move |file| Image::open_with(file, &options));
+        let samples = Self::new(classes, rows, move |file| Image::open_with(file, &options))
+            .with_parts(move |file, choose| Image::open_part_with(file, &options, choose));
         let named = samples.with_names(|file| file.display().to_string()).cacheable();
         let exif_orientation = options.exif_orientation;
         Ok(Self { exif_orientation, ..named.with_fingerprint(hash.finish()) })
@@ -190,6 +202,16 @@ impl<R: Send + Sync> Dataset for Samples<R> {
         check_index(index, self.len())?;
         let (row, label) = &self.rows[index];
         Ok(Sample::new((self.image)(row)?, *label))
+    }
+
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        check_index(index, self.len())?;
+        let (row, label) = &self.rows[index];
+        let image = match &self.part {
+            Some(part) => part(row, choose)?,
+            None => part_of(&(self.image)(row)?, choose)?,
+        };
+        Ok(Sample::new(image, *label))
     }
 
     fn classes(&self) -> &[String] {

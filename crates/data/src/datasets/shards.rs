@@ -24,7 +24,7 @@ pub use writer::{ShardWriter, ShardWriterConfig, write_classes};
 use super::image_table::labelling::{Label, Labelling, names_of};
 use crate::dataset::{Dataset, Fingerprint, Sample, check_index};
 use crate::error::{Error, Result};
-use crate::image::{Image, ReadOptions};
+use crate::image::{ChoosePart, Image, ReadOptions};
 
 /// The file with the names of the classes, beside the shards.
 const CLASSES: &str = "classes.txt";
@@ -366,12 +366,13 @@ impl std::fmt::Debug for Shards {
     }
 }
 
-impl Dataset for Shards {
-    fn len(&self) -> usize {
-        self.part.len()
-    }
-
-    fn sample(&self, index: usize) -> Result<Sample> {
+impl Shards {
+    /// Reads a sample, whose image `decode` makes from its bytes and its name.
+    fn read(
+        &self,
+        index: usize,
+        decode: impl FnOnce(&[u8], &str) -> Result<Image>,
+    ) -> Result<Sample> {
         check_index(index, self.len())?;
         let (shard, number) = self.find(index);
         let place = shard.places[number];
@@ -397,7 +398,21 @@ impl Dataset for Shards {
                     .to_owned(),
             });
         }
-        Ok(Sample::new(Image::decode_with(image, &name, &self.read)?, place.label))
+        Ok(Sample::new(decode(image, &name)?, place.label))
+    }
+}
+
+impl Dataset for Shards {
+    fn len(&self) -> usize {
+        self.part.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        self.read(index, |bytes, name| Image::decode_with(bytes, name, &self.read))
+    }
+
+    fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
+        self.read(index, |bytes, name| Image::decode_part_with(bytes, name, &self.read, choose))
     }
 
     fn classes(&self) -> &[String] {

@@ -10,8 +10,25 @@ use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 
 use super::exif::Orientation;
-use super::{Format, Image, ReadOptions, broken, gif, jpeg, tiff};
+use super::{ChoosePart, Extent, Format, Image, ReadOptions, broken, gif, jpeg, part_of, tiff};
 use crate::error::{Error, Result};
+
+/// Decodes a part of an image, turned upright if the options say so. Formats other than JPEG are decoded whole first.
+pub(super) fn decode_part(
+    bytes: &[u8],
+    name: &str,
+    options: &ReadOptions,
+    choose: &mut ChoosePart<'_>,
+) -> Result<Image> {
+    if known_format(bytes, name)? == Format::Jpeg {
+        let (image, orientation, extent) = jpeg::decode(bytes, name, options, Some(choose))?;
+        return match extent {
+            Extent::Part => Ok(image),
+            Extent::Whole => part_of(&orientation.apply(image), choose),
+        };
+    }
+    part_of(&decode(bytes, name, options)?.0, choose)
+}
 
 /// Decodes an image, turned upright if the options say so. Also gives its orientation as stored, and its format.
 pub(super) fn decode(
@@ -23,7 +40,10 @@ pub(super) fn decode(
     let failed = |error: ImageError| broken(name, error.to_string());
     let source = Cursor::new(bytes);
     let (image, orientation) = match format {
-        Format::Jpeg => jpeg::decode(bytes, name, options)?,
+        Format::Jpeg => {
+            let (image, orientation, _) = jpeg::decode(bytes, name, options, None)?;
+            (image, orientation)
+        }
         Format::Tiff => tiff::decode(bytes, name, options)?,
         Format::Png => {
             let decoder = PngDecoder::with_limits(source, limits(options)).map_err(failed)?;

@@ -23,6 +23,13 @@ impl Cache {
         }
     }
 
+    /// Whether the sample is kept, or may be.
+    pub(super) fn takes(&self, index: usize) -> bool {
+        self.slots
+            .get(index)
+            .is_some_and(|slot| slot.get().is_some() || self.free_bytes.load(Ordering::Relaxed) > 0)
+    }
+
     /// The sample, which is read if it is not kept. Its mask is dropped, because batches do not use masks.
     pub(super) fn sample(&self, dataset: &dyn Dataset, index: usize) -> Result<Arc<Sample>> {
         let slot = self.slots.get(index);

@@ -10,7 +10,7 @@ use super::on_device::OnDevice;
 use crate::dataset::{Dataset, check_index, check_label};
 use crate::error::{Error, Result};
 use crate::random::{self, Generator};
-use crate::transforms::{Compose, PixelStep};
+use crate::transforms::{Compose, PartFirst, PixelStep};
 
 /// A sample that was left out because it could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +169,9 @@ impl Source {
     ) -> Result<()> {
         let (dataset, index) = (self.dataset.as_ref(), pick.index);
         check_index(index, dataset.len())?;
+        if !self.cache.takes(index) && self.append_part(epoch, pick, images, samples)? {
+            return Ok(());
+        }
         let sample = self.cache.sample(dataset, index)?;
         // Here the name of the sample is still known. A device does not check labels.
         check_label(dataset, index, sample.label, dataset.classes().len())?;
@@ -178,6 +181,29 @@ impl Source {
             Images::Pixels(values) => self.transform.append_pixels(&sample.image, rng, values),
         };
         self.note(samples, index, sample.label, shape)
+    }
+
+    /// Reads only the part of the image that the first transform uses. Returns `false` if it uses the whole image.
+    fn append_part(
+        &self,
+        epoch: usize,
+        pick: Pick,
+        images: &mut Images,
+        samples: &mut Samples,
+    ) -> Result<bool> {
+        let (dataset, index) = (self.dataset.as_ref(), pick.index);
+        let rng = &mut self.sample_rng(epoch, pick);
+        let Some(list) = PartFirst::of(&self.transform, rng) else {
+            return Ok(false);
+        };
+        let sample = dataset.sample_part(index, &mut |size| list.part(size, rng))?;
+        check_label(dataset, index, sample.label, dataset.classes().len())?;
+        let shape = match images {
+            Images::Floats(values) => list.append(sample.image, rng, values),
+            Images::Pixels(values) => list.append_pixels(sample.image, rng, values),
+        };
+        self.note(samples, index, sample.label, shape)?;
+        Ok(true)
     }
 
     /// Draws what a device does to its images for this batch, with the draws of [`Source::load`].

@@ -1,11 +1,15 @@
 //! A list of transforms: checked, described and applied.
 
+mod part;
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+
+pub(crate) use part::PartFirst;
 
 use super::array::{self, ValueTable};
 use super::{
@@ -262,8 +266,11 @@ impl Compose {
         rng: &mut Generator,
         values: &mut Vec<f32>,
     ) -> Result<[usize; 3]> {
-        let image = self.image_steps(image, rng)?;
-        ValueTable::new(self.normalizations(), image.channels())?.append(&image, values);
+        self.append_values(&*self.image_steps(image, rng)?, values)
+    }
+
+    fn append_values(&self, image: &Image, values: &mut Vec<f32>) -> Result<[usize; 3]> {
+        ValueTable::new(self.normalizations(), image.channels())?.append(image, values);
         Ok([image.height(), image.width(), image.channels()])
     }
 
@@ -275,7 +282,10 @@ impl Compose {
         rng: &mut Generator,
         pixels: &mut Vec<u8>,
     ) -> Result<[usize; 3]> {
-        let image = self.image_steps(image, rng)?;
+        self.append_bytes(&*self.image_steps(image, rng)?, pixels)
+    }
+
+    fn append_bytes(&self, image: &Image, pixels: &mut Vec<u8>) -> Result<[usize; 3]> {
         let [height, width, channels] = [image.height(), image.width(), image.channels()];
         // If the rest does not fit, it is an error of this image, not of its batch.
         self.scale_and_shift(channels)?;
@@ -296,8 +306,16 @@ impl Compose {
 
     fn image_steps<'a>(&self, image: &'a Image, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let steps = &self.steps[..self.to_tensor_position()?];
-        let mut own = Positions::before(steps, rng);
-        let mut image = Cow::Borrowed(image);
+        let own = Positions::before(steps, rng);
+        Self::apply_steps(steps, own, Cow::Borrowed(image), rng)
+    }
+
+    fn apply_steps<'a>(
+        steps: &[Step],
+        mut own: Positions,
+        mut image: Cow<'a, Image>,
+        rng: &mut Generator,
+    ) -> Result<Cow<'a, Image>> {
         let mut steps = steps.iter().peekable();
         while let Some(step) = steps.next() {
             let crop = steps.peek().and_then(|next| next.cast::<CenterCrop>());
@@ -336,7 +354,7 @@ impl Compose {
 }
 
 /// The source of generators for transforms with [`Stream::Position`], if there are any.
-struct Positions(Option<Generator>);
+pub(super) struct Positions(Option<Generator>);
 
 impl Positions {
     /// Takes the state of `rng` before the first of `steps` draws from it.

@@ -16,9 +16,8 @@ mod warp;
 pub use color::{adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, grayscale};
 pub(super) use color::{hue_shift, random_jitter, shift_hue};
 pub use compress::jpeg;
-pub(super) use crop::{
-    center_corner, check_inside, check_window, cover, hflip_in_place, random_corner, window,
-};
+pub(crate) use crop::check_inside;
+pub(super) use crop::{center_corner, check_window, cover, hflip_in_place, random_corner, window};
 pub use crop::{center_crop, crop, hflip, pad, vflip};
 pub use crops::{five_crop, ten_crop};
 pub use filter::{adjust_sharpness, gaussian_blur};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{check_range, check_size};
 use super::transform::by_cow;
-use super::{Description, Interpolation, Size, Stream, Transform, TransformEntry};
+use super::{Cropping, Description, Interpolation, Size, Stream, Transform, TransformEntry};
 use super::{describe, functional};
 use crate::error::Result;
 use crate::image::Image;
@@ -77,6 +77,17 @@ impl RandomResizedCrop {
     }
 }
 
+impl Cropping for RandomResizedCrop {
+    fn part(&self, size: [usize; 2], rng: &mut Generator) -> [usize; 4] {
+        functional::random_part(size, self.scale, self.ratio, rng)
+    }
+
+    fn finish(&self, part: Image) -> Result<Image> {
+        let (height, width) = self.size.square();
+        functional::resize(&part, height, width, self.interpolation)
+    }
+}
+
 impl Transform for RandomResizedCrop {
     fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
         by_cow(self, image, rng)
@@ -84,8 +95,12 @@ impl Transform for RandomResizedCrop {
 
     fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let (height, width) = self.size.square();
-        let part = functional::random_part(&image, self.scale, self.ratio, rng);
+        let part = self.part([image.height(), image.width()], rng);
         functional::resized_crop(&image, part, height, width, self.interpolation).map(Cow::Owned)
+    }
+
+    fn as_cropping(&self) -> Option<&dyn Cropping> {
+        Some(self)
     }
 
     fn is_random(&self) -> bool {

@@ -51,6 +51,12 @@ pub trait Transform: Any + Debug + Send + Sync {
         Ok(false)
     }
 
+    /// The transform as one that uses only a part of its image. Then a loader reads only this part, if the transform comes
+    /// first. The default is `None`.
+    fn as_cropping(&self) -> Option<&dyn Cropping> {
+        None
+    }
+
     /// Whether it draws from its generator. The default is `false`. Then
     /// [`Compose::eval`](super::Compose::eval) and checkpoints treat it as deterministic.
     fn is_random(&self) -> bool {
@@ -105,6 +111,19 @@ pub trait Transform: Any + Debug + Send + Sync {
     fn validate(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// A transform that uses only a part of its image: [`Transform::apply`] is [`Cropping::finish`] of the part that
+/// [`Cropping::part`] chooses.
+pub trait Cropping {
+    /// Chooses the part `[top, left, height, width]` of an image of `[height, width]`. It makes all draws from `rng`.
+    fn part(&self, size: [usize; 2], rng: &mut Generator) -> [usize; 4];
+
+    /// The result for this part.
+    ///
+    /// # Errors
+    /// Those of [`Transform::apply`].
+    fn finish(&self, part: Image) -> Result<Image>;
 }
 
 /// The generator that a random transform draws from.

@@ -91,9 +91,26 @@ impl<'a> Bits<'a> {
 
     /// Takes a number of `size` bits in JPEG's code for signed numbers: a leading 0 makes it negative.
     pub(super) fn signed(&mut self, size: u32) -> Result<i32, Reason> {
-        let value = self.take(size)? as i32;
-        let is_negative = size > 0 && value < 1 << (size - 1);
-        Ok(if is_negative { value - (1 << size) + 1 } else { value })
+        Ok(extended(self.take(size)? as i32, size))
+    }
+
+    /// Takes the next code of an AC coefficient with the bits of its value: how many zeros come before it, and the value.
+    /// The value is 0 at the end of a block, where the zeros are 0, and for 16 zeros, where they are 15.
+    #[inline(always)]
+    pub(super) fn coefficient(&mut self, table: &Table) -> Result<(usize, i32), Reason> {
+        if self.count < 32 {
+            self.fill();
+        }
+        let whole = table.whole[(self.buffer >> (64 - WHOLE)) as usize];
+        let length = u32::from(whole.length);
+        if length > 0 && length <= self.count {
+            self.buffer <<= length;
+            self.count -= length;
+            return Ok((usize::from(whole.zeros), i32::from(whole.value)));
+        }
+        let symbol = self.symbol(table)?;
+        let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
+        Ok((zeros, self.signed(size)?))
     }
 
     /// Takes the symbol of the next code.
@@ -125,6 +142,18 @@ fn bad_code() -> Reason {
 /// Codes up to this length, in bits, are found with one look-up.
 const SHORT_CODE: u32 = 9;
 
+/// Codes that have, with the bits of their value, up to this length are found together with the value.
+const WHOLE: u32 = 10;
+
+/// A code with the value after it.
+#[derive(Clone, Copy, Default)]
+struct Whole {
+    /// The length of both in bits. 0 if they are longer than the look-up table allows.
+    length: u8,
+    zeros: u8,
+    value: i16,
+}
+
 #[derive(Clone, Copy, Default)]
 struct Entry {
     /// The length of the code in bits. 0 if the code is longer than the look-up table allows.
@@ -136,6 +165,7 @@ struct Entry {
 #[derive(Clone)]
 pub(super) struct Table {
     short: Vec<Entry>,
+    whole: Vec<Whole>,
     /// The largest code of each length. -1 if there is none.
     last_code: [i32; 17],
     /// Added to a code of each length, it gives the code's index in `symbols`.
@@ -148,6 +178,7 @@ impl Table {
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Reason> {
         let mut table = Self {
             short: vec![Entry::default(); 1 << SHORT_CODE],
+            whole: vec![Whole::default(); 1 << WHOLE],
             last_code: [-1; 17],
             offset: [0; 17],
             symbols: symbols.to_vec(),
@@ -166,6 +197,7 @@ impl Table {
                     let entry = Entry { length: length as u8, symbol };
                     table.short[first..first + (1 << (SHORT_CODE - length))].fill(entry);
                 }
+                table.add_whole(code, length, symbol);
                 table.last_code[length as usize] = code as i32;
                 code += 1;
                 place += 1;
@@ -174,6 +206,27 @@ impl Table {
         }
         Ok(table)
     }
+
+    /// Notes a code of `length` bits with each value that may follow it, if both fit into the look-up table.
+    fn add_whole(&mut self, code: u32, length: u32, symbol: u8) {
+        let size = u32::from(symbol & 15);
+        if length + size > WHOLE {
+            return;
+        }
+        let span = 1 << (WHOLE - length - size);
+        for value in 0..1 << size {
+            let first = (((code << size) | value) as usize) * span;
+            let value = extended(value as i32, size) as i16;
+            let whole = Whole { length: (length + size) as u8, zeros: symbol >> 4, value };
+            self.whole[first..first + span].fill(whole);
+        }
+    }
+}
+
+/// A number of `size` bits in JPEG's code for signed numbers: a leading 0 makes it negative.
+fn extended(value: i32, size: u32) -> i32 {
+    let is_negative = size > 0 && value < 1 << (size - 1);
+    if is_negative { value - (1 << size) + 1 } else { value }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::Reason;
 use super::headers::{Colors, Component, Frame};
 use super::samples::Samples;
+use super::window::Window;
 
 /// How the rows of a component are enlarged to those of the image.
 #[derive(Clone, Copy)]
@@ -34,6 +35,7 @@ impl Growth {
 
     /// Writes row `y` of the image. `row` must have room for two samples more than the enlarged row of the
     /// component.
+    #[inline(always)]
     fn row(self, samples: &Samples, y: usize, sums: &mut Vec<u16>, row: &mut [u8]) {
         // The component's row nearer to this row of the image, and the other one.
         let near = samples.row(y / 2);
@@ -72,6 +74,7 @@ impl Growth {
 
 /// Doubles a row. Each value becomes two: three parts of itself and one part of its left or right neighbour,
 /// divided by `2^SHIFT`. Before the division, `bias` is added to the left and to the right result.
+#[inline(always)]
 fn double<const SHIFT: u16>(values: &[u16], bias: [u16; 2], row: &mut [u8]) {
     let pair = |before: u16, value: u16, after: u16| {
         [
@@ -92,47 +95,79 @@ fn double<const SHIFT: u16>(values: &[u16], bias: [u16; 2], row: &mut [u8]) {
     pairs[values.len() - 1] = pair(before_last, last, last);
 }
 
-/// Converts the samples to an RGB image.
+/// Converts the samples of a window to RGB: the part of the image that it is for.
 pub(super) fn to_rgb(
     frame: &Frame,
+    window: &Window,
     colors: Colors,
     samples: &[Samples],
 ) -> Result<Vec<u8>, Reason> {
     let growths: Result<Vec<Growth>, Reason> =
         frame.components.iter().map(|component| Growth::of(component, frame)).collect();
-    let growths = growths?;
-    let (width, mut sums) = (frame.width, Vec::new());
-    let mut rows: [Vec<u8>; 4] = std::array::from_fn(|_| vec![0; width + 8]);
-    let mut pixels = vec![0; width * frame.height * 3];
-    for (y, line) in pixels.chunks_exact_mut(width * 3).enumerate() {
-        for ((growth, samples), row) in growths.iter().zip(samples).zip(&mut rows) {
-            growth.row(samples, y, &mut sums, row);
-        }
-        let [first, second, third, fourth] = rows.each_ref().map(|row| &row[..width]);
-        let parts = first.iter().zip(second).zip(third).map(|((&a, &b), &c)| [a, b, c]);
-        let places = line.as_chunks_mut::<3>().0.iter_mut();
-        match colors {
-            Colors::Grey => places.zip(first).for_each(|(place, &grey)| *place = [grey; 3]),
-            Colors::Rgb => places.zip(parts).for_each(|(place, rgb)| *place = rgb),
-            Colors::YCbCr => places.zip(parts).for_each(|(place, ycc)| *place = from_ycc(ycc)),
-            Colors::Cmyk => {
-                for ((place, inks), &black) in places.zip(parts).zip(fourth) {
-                    *place = from_inks(inks, black);
+    let growths = &growths?;
+    let [_, _, height, width] = window.part;
+    let mut pixels = vec![0; width * height * 3];
+    pulp::Arch::new().dispatch(Rows { window, colors, samples, growths, pixels: &mut pixels });
+    Ok(pixels)
+}
+
+/// The rows of an image, compiled for the instructions of the machine.
+struct Rows<'a> {
+    window: &'a Window,
+    colors: Colors,
+    samples: &'a [Samples],
+    growths: &'a [Growth],
+    pixels: &'a mut [u8],
+}
+
+impl pulp::WithSimd for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let [top, left, _, width] = self.window.part;
+        let mut sums = Vec::new();
+        let mut rows: [Vec<u8>; 4] = std::array::from_fn(|_| vec![0; self.window.frame.width + 8]);
+        for (y, line) in self.pixels.chunks_exact_mut(width * 3).enumerate() {
+            for ((growth, samples), row) in self.growths.iter().zip(self.samples).zip(&mut rows) {
+                growth.row(samples, top + y, &mut sums, row);
+            }
+            let [first, second, third, fourth] =
+                rows.each_mut().map(|row| &mut row[left..left + width]);
+            if matches!(self.colors, Colors::YCbCr | Colors::Ycck) {
+                for ((a, b), c) in first.iter_mut().zip(second.iter_mut()).zip(third.iter_mut()) {
+                    [*a, *b, *c] = from_ycc([*a, *b, *c]);
                 }
             }
-            Colors::Ycck => {
-                for ((place, ycc), &black) in places.zip(parts).zip(fourth) {
-                    // The values are YCC of the complements of the inks. Adobe stores inks inverted, and
-                    // `from_inks` expects them so.
-                    *place = from_inks(from_ycc(ycc).map(|value| 255 - value), black);
+            let places = line.as_chunks_mut::<3>().0;
+            match self.colors {
+                Colors::Grey => {
+                    places.iter_mut().zip(first).for_each(|(place, grey)| *place = [*grey; 3]);
+                }
+                Colors::Rgb | Colors::YCbCr => {
+                    for x in 0..width {
+                        places[x] = [first[x], second[x], third[x]];
+                    }
+                }
+                Colors::Cmyk => {
+                    for x in 0..width {
+                        places[x] = from_inks([first[x], second[x], third[x]], fourth[x]);
+                    }
+                }
+                Colors::Ycck => {
+                    for x in 0..width {
+                        // The values are the complements of the inks. Adobe stores inks inverted, and
+                        // `from_inks` expects them so.
+                        let inks = [first[x], second[x], third[x]].map(|value| 255 - value);
+                        places[x] = from_inks(inks, fourth[x]);
+                    }
                 }
             }
         }
     }
-    Ok(pixels)
 }
 
-#[inline]
+#[inline(always)]
 pub(in crate::image) fn from_ycc([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let [y, cb, cr] = [i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128];

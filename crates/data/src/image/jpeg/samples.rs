@@ -2,7 +2,7 @@
 
 use super::Reason;
 use super::headers::Component;
-use super::scans::{Plane, ZIGZAG};
+use super::scans::Plane;
 
 /// The samples of one component.
 pub(super) struct Samples {
@@ -14,21 +14,27 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Transforms the blocks of a component.
-    pub(super) fn new(component: &Component, plane: &Plane) -> Result<Self, Reason> {
+    /// Transforms the blocks of a component that a window needs: its size there, the blocks of all of it in rows of
+    /// `columns`, and the row and column of its first block in the window.
+    pub(super) fn new(
+        component: &Component,
+        plane: &Plane,
+        columns: usize,
+        first: [usize; 2],
+    ) -> Result<Self, Reason> {
         let table = plane.table.ok_or("a quantisation table of it is missing")?;
         let stride = component.columns * 8;
         let mut values = vec![0; stride * component.rows * 8];
-        let rows = values.chunks_exact_mut(stride * 8);
-        for (blocks, rows) in plane.blocks.chunks_exact(component.columns).zip(rows) {
-            for (column, block) in blocks.iter().enumerate() {
-                let samples = inverse_dct(block, &table);
-                for (row, samples) in rows.chunks_exact_mut(stride).zip(samples.as_chunks::<8>().0)
-                {
-                    row[column * 8..][..8].copy_from_slice(samples);
-                }
-            }
-        }
+        let blocks = &plane.blocks[first[0] * columns..];
+        let (table, values_of) = (&table, &mut values);
+        pulp::Arch::new().dispatch(Blocks {
+            blocks,
+            columns,
+            first: first[1],
+            table,
+            stride,
+            values: values_of,
+        });
         Ok(Self { width: component.width, height: component.height, stride, values })
     }
 
@@ -38,57 +44,93 @@ impl Samples {
     }
 }
 
-/// Converts a block to samples, row by row. This is `jidctint.c` of libjpeg 6b: the algorithm of Loeffler,
-/// Ligtenberg and Moschytz with 13 fractional bits. Sums wrap, which happens only in damaged files.
-fn inverse_dct(block: &[i16; 64], table: &[u16; 64]) -> [u8; 64] {
-    let mut values = [0_i32; 64];
-    for ((&place, &coefficient), &step) in ZIGZAG.iter().zip(block).zip(table) {
-        values[place] = i32::from(coefficient).wrapping_mul(i32::from(step));
-    }
-    for x in 0..8 {
-        let column: [i32; 8] = std::array::from_fn(|y| values[8 * y + x]);
-        // Most columns of most blocks have only a mean, and some not even that.
-        let scaled = if column[1..].iter().all(|&value| value == 0) {
-            [column[0].wrapping_shl(2); 8]
-        } else {
-            one_dimension(column, 13 - 2)
-        };
-        for (y, value) in scaled.into_iter().enumerate() {
-            values[8 * y + x] = value;
-        }
-    }
-    let mut samples = [0; 64];
-    for (row, samples) in values.as_chunks::<8>().0.iter().zip(samples.as_chunks_mut::<8>().0) {
-        let scaled = one_dimension(*row, 13 + 2 + 3);
-        *samples = scaled.map(|value| value.saturating_add(128).clamp(0, 255) as u8);
-    }
-    samples
+/// The transform of all blocks of a component, compiled for the instructions of the machine.
+struct Blocks<'a> {
+    blocks: &'a [[i16; 64]],
+    /// Blocks in a row, the first that is needed, and samples in a row of those that are needed.
+    columns: usize,
+    first: usize,
+    stride: usize,
+    table: &'a [u16; 64],
+    values: &'a mut [u8],
 }
 
-/// One pass. The result is divided by `2^shift`, and halves are rounded up.
-#[inline]
-fn one_dimension(input: [i32; 8], shift: u32) -> [i32; 8] {
+impl pulp::WithSimd for Blocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let stride = self.stride;
+        let rows = self.values.chunks_exact_mut(stride * 8);
+        for (blocks, rows) in self.blocks.chunks_exact(self.columns).zip(rows) {
+            for (column, block) in blocks[self.first..].iter().take(stride / 8).enumerate() {
+                let samples = inverse_dct(block, self.table);
+                for (row, samples) in rows.chunks_exact_mut(stride).zip(samples.as_chunks::<8>().0)
+                {
+                    row[column * 8..][..8].copy_from_slice(samples);
+                }
+            }
+        }
+    }
+}
+
+/// Converts a block to samples, row by row. This is `jidctint.c` of libjpeg 6b: the algorithm of Loeffler,
+/// Ligtenberg and Moschytz with 13 fractional bits. Sums wrap, which happens only in damaged files.
+#[inline(always)]
+fn inverse_dct(block: &[i16; 64], table: &[u16; 64]) -> [u8; 64] {
+    if block[1..].iter().all(|&coefficient| coefficient == 0) {
+        let mean = i32::from(block[0]).wrapping_mul(i32::from(table[0])).wrapping_shl(2);
+        let value = (mean.wrapping_shl(13).wrapping_add(1 << 17)) >> 18;
+        return [value.saturating_add(128).clamp(0, 255) as u8; 64];
+    }
+    let mut values = [0_i32; 64];
+    for ((value, &coefficient), &step) in values.iter_mut().zip(block).zip(table) {
+        *value = i32::from(coefficient).wrapping_mul(i32::from(step));
+    }
+    // Each pass computes eight columns, or eight rows, at once.
+    let columns = transposed(&one_dimension::<11>(&values));
+    let rows = one_dimension::<18>(&columns);
+    transposed(&rows.map(|value| value.saturating_add(128).clamp(0, 255) as u8))
+}
+
+#[inline(always)]
+fn transposed<T: Copy + Default>(values: &[T; 64]) -> [T; 64] {
+    let mut transposed = [T::default(); 64];
+    for y in 0..8 {
+        for x in 0..8 {
+            transposed[8 * x + y] = values[8 * y + x];
+        }
+    }
+    transposed
+}
+
+/// One pass over eight columns. The result is divided by `2^SHIFT`, and halves are rounded up.
+#[inline(always)]
+fn one_dimension<const SHIFT: u32>(values: &[i32; 64]) -> [i32; 64] {
     use std::num::Wrapping as W;
+    let mut result = [0; 64];
+    for x in 0..8 {
+        let input = |y: usize| W(values[8 * y + x]);
+        let z1 = (input(2) + input(6)) * W(4433);
+        let (t2, t3) = (z1 - input(6) * W(15137), z1 + input(2) * W(6270));
+        let (t0, t1) = ((input(0) + input(4)) << 13, (input(0) - input(4)) << 13);
+        let even = [t0 + t3, t1 + t2, t1 - t2, t0 - t3];
 
-    let input = input.map(W);
-    let z1 = (input[2] + input[6]) * W(4433);
-    let (t2, t3) = (z1 - input[6] * W(15137), z1 + input[2] * W(6270));
-    let (t0, t1) = ((input[0] + input[4]) << 13, (input[0] - input[4]) << 13);
-    let even = [t0 + t3, t1 + t2, t1 - t2, t0 - t3];
-
-    let [t0, t1, t2, t3] = [input[7], input[5], input[3], input[1]];
-    let z5 = (t0 + t2 + t1 + t3) * W(9633);
-    let (z1, z2) = ((t0 + t3) * W(-7373), (t1 + t2) * W(-20995));
-    let (z3, z4) = ((t0 + t2) * W(-16069) + z5, (t1 + t3) * W(-3196) + z5);
-    let odd = [
-        t3 * W(12299) + z1 + z4,
-        t2 * W(25172) + z2 + z3,
-        t1 * W(16819) + z2 + z4,
-        t0 * W(2446) + z1 + z3,
-    ];
-    let round = W(1 << (shift - 1));
-    std::array::from_fn(|i| {
-        let value = if i < 4 { even[i] + odd[i] } else { even[7 - i] - odd[7 - i] };
-        (value + round).0 >> shift
-    })
+        let [t0, t1, t2, t3] = [input(7), input(5), input(3), input(1)];
+        let z5 = (t0 + t2 + t1 + t3) * W(9633);
+        let (z1, z2) = ((t0 + t3) * W(-7373), (t1 + t2) * W(-20995));
+        let (z3, z4) = ((t0 + t2) * W(-16069) + z5, (t1 + t3) * W(-3196) + z5);
+        let odd = [
+            t3 * W(12299) + z1 + z4,
+            t2 * W(25172) + z2 + z3,
+            t1 * W(16819) + z2 + z4,
+            t0 * W(2446) + z1 + z3,
+        ];
+        let round = W(1 << (SHIFT - 1));
+        for i in 0..4 {
+            result[8 * i + x] = (even[i] + odd[i] + round).0 >> SHIFT;
+            result[8 * (7 - i) + x] = (even[i] - odd[i] + round).0 >> SHIFT;
+        }
+    }
+    result
 }

@@ -8,16 +8,16 @@ use super::{CUT_OFF, Reason};
 const MOST_SCANS: usize = 200;
 
 /// The position in a block, row by row, for each place in the order of coding.
-pub(super) const ZIGZAG: [usize; 64] = [
+const ZIGZAG: [usize; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// The coefficients of one component: block by block in rows, each block in the order of coding.
+/// The coefficients of one component: block by block in rows, each block row by row.
 pub(super) struct Plane {
     pub(super) blocks: Vec<[i16; 64]>,
-    /// Its quantisation table at the start of its first scan, in the order of coding.
+    /// Its quantisation table at the start of its first scan, row by row.
     pub(super) table: Option<[u16; 64]>,
     /// How many low bits of each coefficient are still missing. `None` if all are missing.
     missing: [Option<u32>; 64],
@@ -81,7 +81,10 @@ fn begin(
         let plane = &mut planes[place];
         if plane.table.is_none() {
             let table = headers.quantisation.get(component.table).copied().flatten();
-            plane.table = Some(table.ok_or("a quantisation table of it is missing")?);
+            let table = table.ok_or("a quantisation table of it is missing")?;
+            let mut by_rows = [0; 64];
+            ZIGZAG.iter().zip(table).for_each(|(&place, step)| by_rows[place] = step);
+            plane.table = Some(by_rows);
         }
         for missing in &mut plane.missing[first..=last] {
             let expected =
@@ -250,7 +253,7 @@ impl<'a> Coder<'a> {
             place += usize::from(run);
             if size > 0 {
                 let value = bits.signed(size)? << self.low;
-                *block[..=self.last].get_mut(place).ok_or(BEYOND)? = value as i16;
+                *coefficient(block, place, self.last)? = value as i16;
             } else if run < 15 {
                 *empty_blocks = (1 << run) - 1 + bits.take(u32::from(run))?;
                 return Ok(());
@@ -289,7 +292,7 @@ impl<'a> Coder<'a> {
                 };
                 place = refine(bits, block, place..=self.last, usize::from(run), bit)?;
                 if new != 0 {
-                    *block[..=self.last].get_mut(place).ok_or(BEYOND)? = new;
+                    *coefficient(block, place, self.last)? = new;
                 }
                 place += 1;
             }
@@ -304,6 +307,12 @@ impl<'a> Coder<'a> {
 
 const BEYOND: &str = "its coded data is damaged (a coefficient beyond its block)";
 
+/// The coefficient at a place in the order of coding.
+fn coefficient(block: &mut [i16; 64], place: usize, last: usize) -> Result<&mut i16, Reason> {
+    let position = ZIGZAG[..=last].get(place).ok_or(BEYOND)?;
+    Ok(&mut block[*position])
+}
+
 fn next_dc(bits: &mut Bits<'_>, table: &Table, last: &mut i32) -> Result<i32, Reason> {
     let size = bits.symbol(table)?;
     if size > 15 {
@@ -316,12 +325,11 @@ fn next_dc(bits: &mut Bits<'_>, table: &Table, last: &mut i32) -> Result<i32, Re
 fn sequential_ac(bits: &mut Bits<'_>, table: &Table, block: &mut [i16; 64]) -> Result<(), Reason> {
     let mut place = 1;
     while place < 64 {
-        let symbol = bits.symbol(table)?;
-        let (run, size) = (symbol >> 4, u32::from(symbol & 15));
-        place += usize::from(run);
-        if size > 0 {
-            *block.get_mut(place).ok_or(BEYOND)? = bits.signed(size)? as i16;
-        } else if run < 15 {
+        let (zeros, value) = bits.coefficient(table)?;
+        place += zeros;
+        if value != 0 {
+            *coefficient(block, place, 63)? = value as i16;
+        } else if zeros < 15 {
             return Ok(());
         }
         place += 1;
@@ -341,7 +349,7 @@ fn refine(
     let mut zeros = zeros;
     let end = *places.end();
     for place in places {
-        let value = &mut block[place];
+        let value = &mut block[ZIGZAG[place]];
         if *value == 0 {
             if zeros == 0 {
                 return Ok(place);

@@ -20,11 +20,7 @@ pub fn crop(image: &Image, top: usize, left: usize, height: usize, width: usize)
 }
 
 /// Checks that a part of `size` at `corner` lies inside an image of size `whole`. All are rows, then columns.
-pub(in crate::transforms) fn check_inside(
-    whole: [usize; 2],
-    corner: [usize; 2],
-    size: [usize; 2],
-) -> Result<()> {
+pub(crate) fn check_inside(whole: [usize; 2], corner: [usize; 2], size: [usize; 2]) -> Result<()> {
     let fits = |axis: usize| {
         let end = corner[axis].checked_add(size[axis]);
         size[axis] > 0 && end.is_some_and(|end| end <= whole[axis])

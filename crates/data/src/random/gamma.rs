@@ -1,8 +1,6 @@
-//! The beta distribution.
+//! The beta and the Dirichlet distribution, which come from the gamma distribution.
 
-use std::f64::consts::TAU;
-
-use super::{Generator, unit};
+use super::{Generator, normal, unit};
 
 /// A number of the beta distribution with these parameters, which are above 0. It is in `0.0..=1.0`.
 ///
@@ -11,6 +9,15 @@ pub fn beta(rng: &mut Generator, a: f64, b: f64) -> f64 {
     let (x, y) = (log_gamma(rng, a), log_gamma(rng, b));
     // For small parameters both gamma numbers may be too small for `f64`, so only their logarithms are used.
     1.0 / (1.0 + (y - x).exp())
+}
+
+/// Numbers that add up to 1: the symmetric Dirichlet distribution with this concentration, which is above 0.
+pub fn dirichlet(rng: &mut Generator, concentration: f64, count: usize) -> Vec<f64> {
+    let logarithms: Vec<f64> = (0..count).map(|_| log_gamma(rng, concentration)).collect();
+    let most = logarithms.iter().copied().fold(f64::MIN, f64::max);
+    let numbers: Vec<f64> = logarithms.into_iter().map(|log| (log - most).exp()).collect();
+    let sum: f64 = numbers.iter().sum();
+    numbers.into_iter().map(|number| number / sum).collect()
 }
 
 /// The logarithm of a number of the gamma distribution with this shape and scale 1 (Marsaglia and Tsang 2000, "A
@@ -31,13 +38,6 @@ fn log_gamma(rng: &mut Generator, shape: f64) -> f64 {
             return d.ln() + v.ln();
         }
     }
-}
-
-/// A number of the standard normal distribution (Box and Muller 1958). The second number of each pair is not used, so
-/// that every call draws twice.
-fn normal(rng: &mut Generator) -> f64 {
-    let radius = (-2.0 * positive_unit(rng).ln()).sqrt();
-    radius * (TAU * unit(rng)).cos()
 }
 
 /// A uniform number in `(0, 1]`, which has a logarithm.
@@ -65,6 +65,25 @@ mod tests {
         let error = 5.0 * (expected / DRAWS as f64).sqrt();
         assert!((mean - a / (a + b)).abs() < error, "{a} {b}: mean {mean}");
         assert!((variance - expected).abs() < error, "{a} {b}: variance {variance}");
+    }
+
+    /// Each of `n` numbers has the mean `1 / n` and the variance of the beta distribution with `a` and `(n - 1) a`.
+    #[test]
+    fn dirichlet_numbers_are_shares() {
+        let mut rng = generator(4);
+        for a in [1e-5, 0.3, 1.0, 50.0] {
+            let draws: Vec<Vec<f64>> = (0..DRAWS / 4).map(|_| dirichlet(&mut rng, a, 3)).collect();
+            assert!(draws.iter().all(|shares| (shares.iter().sum::<f64>() - 1.0).abs() < 1e-12));
+            let expected = (2.0 / 9.0) / (3.0 * a + 1.0);
+            for i in 0..3 {
+                let mean = draws.iter().map(|shares| shares[i]).sum::<f64>() / draws.len() as f64;
+                let square = draws.iter().map(|shares| (shares[i] - mean).powi(2)).sum::<f64>();
+                let error = 5.0 * (expected / draws.len() as f64).sqrt();
+                assert!((mean - 1.0 / 3.0).abs() < error, "{a}: mean {mean}");
+                let variance = square / draws.len() as f64;
+                assert!((variance - expected).abs() < error, "{a}: variance {variance}");
+            }
+        }
     }
 
     #[test]
