@@ -62,7 +62,10 @@ pub(crate) fn run(args: &AugmentArgs, registry: &Registry) -> Result<ExitCode> {
     for (name, text) in lists {
         let list: List = toml::from_str(&text).map_err(|error| {
             let reason = error.message().lines().next().unwrap_or_default();
-            anyhow::anyhow!("{name} is not a list of transforms: {reason}")
+            let example = r#"{ op = "random_affine", degrees = 30 }"#;
+            anyhow::anyhow!(
+                "{name} is no transform as recipes write it, such as {example}: {reason}"
+            )
         })?;
         for step in list.transforms.steps() {
             let transform = registry.transforms.get(&step.name)?;

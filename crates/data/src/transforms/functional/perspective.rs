@@ -38,12 +38,10 @@ fn perspective_numbers(start: [[f64; 2]; 4], end: [[f64; 2]; 4]) -> Option<[f64;
             (column..8).max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()))?;
         rows.swap(column, pivot);
         let lead = rows[column];
-        // The comparison is false for NaN.
-        if !(lead[column].abs() > 1e-9) {
+        if lead[column].is_nan() || lead[column].abs() < 1e-9 {
             return None;
         }
-        for (i, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != column) {
-            debug_assert_ne!(i, column);
+        for (_, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != column) {
             let factor = row[column] / lead[column];
             row.iter_mut().zip(lead).for_each(|(value, lead)| *value -= factor * lead);
         }
