@@ -73,8 +73,8 @@ impl ElasticTransform {
         Self { fill: fill.into(), ..self }
     }
 
-    /// The displacements along one axis. As in torchvision, the number of taps follows the axis, and the deviations
-    /// of both axes smooth it.
+    /// The displacements along one axis. As in torchvision, the size of the kernel follows the axis, and the
+    /// deviations of both axes smooth it.
     pub(super) fn draw_axis(
         &self,
         axis: usize,
@@ -85,10 +85,10 @@ impl ElasticTransform {
         let noise = (0..height * width).map(|_| random::between(rng, -1.0, 1.0) as f32);
         let mut field: Vec<f32> = noise.collect();
         if sigma[axis] > 0.0 {
-            // An even number of taps becomes odd.
-            let taps = (8.0 * sigma[axis] + 1.0) as usize | 1;
+            // An even size becomes odd.
+            let kernel_size = (8.0 * sigma[axis] + 1.0) as usize | 1;
             let smooth = sigma.map(|sigma| sigma.max(f64::MIN_POSITIVE));
-            field = functional::blur(field, [height, width, 1], [taps; 2], smooth);
+            field = functional::blur(field, [height, width, 1], [kernel_size; 2], smooth);
         }
         let scale = (alpha[axis] / 2.0) as f32;
         field.iter_mut().for_each(|value| *value *= scale);

@@ -25,16 +25,16 @@ pub fn adjust_sharpness(image: &Image, factor: f64) -> Image {
     adjusted
 }
 
-/// Blurs by a Gaussian of `[width, height]` taps and these standard deviations in pixels, as torchvision's
+/// Blurs by a Gaussian of `[width, height]` pixels with these standard deviations in pixels, as torchvision's
 /// `gaussian_blur`. The image is mirrored at its edges.
 ///
 /// # Errors
-/// If a number of taps is not odd, or a deviation is not above 0.
-pub fn gaussian_blur(image: &Image, taps: [usize; 2], sigma: [f64; 2]) -> Result<Image> {
-    check_blur("gaussian_blur", taps, sigma)?;
+/// If a side of the kernel is not odd, or a deviation is not above 0.
+pub fn gaussian_blur(image: &Image, kernel_size: [usize; 2], sigma: [f64; 2]) -> Result<Image> {
+    check_blur("gaussian_blur", kernel_size, sigma)?;
     let shape = [image.height(), image.width(), image.channels()];
     let values: Vec<f32> = image.pixels().iter().map(|&value| value.into()).collect();
-    let blurred = blur(values, shape, taps, sigma);
+    let blurred = blur(values, shape, kernel_size, sigma);
     // Halves go to the even number, as in `torch.round`.
     let pixels = blurred.iter().map(|value| value.round_ties_even() as u8).collect();
     Image::new(shape[1], shape[0], shape[2], pixels)
@@ -42,12 +42,12 @@ pub fn gaussian_blur(image: &Image, taps: [usize; 2], sigma: [f64; 2]) -> Result
 
 pub(in crate::transforms) fn check_blur(
     op: &'static str,
-    taps: [usize; 2],
+    kernel_size: [usize; 2],
     sigma: [f64; 2],
 ) -> Result<()> {
     // Beyond this the weights are those of a kernel that no image needs.
     const MOST: usize = 4097;
-    if !taps.iter().all(|taps| taps % 2 == 1 && *taps <= MOST) {
+    if !kernel_size.iter().all(|kernel_size| kernel_size % 2 == 1 && *kernel_size <= MOST) {
         return Err(Error::transform(op, format!("the kernel must be odd, up to {MOST} pixels")));
     }
     if !sigma.iter().all(|sigma| *sigma > 0.0 && sigma.is_finite()) {
@@ -73,16 +73,16 @@ pub(in crate::transforms) fn blur(
             pixel.copy_from_slice(&row[column * channels..][..channels]);
         }
         row.fill(0.0);
-        for (tap, &weight) in kernel.iter().enumerate() {
-            add_scaled(row, &padded[tap * channels..], weight);
+        for (place, &weight) in kernel.iter().enumerate() {
+            add_scaled(row, &padded[place * channels..], weight);
         }
     }
     let kernel = gaussian(down, sigma_y);
     let reach = (down / 2) as isize;
     let mut blurred = vec![0.0; values.len()];
     for (y, row) in blurred.chunks_exact_mut(row_length).enumerate() {
-        for (tap, &weight) in kernel.iter().enumerate() {
-            let source = mirrored(y as isize + tap as isize - reach, height);
+        for (place, &weight) in kernel.iter().enumerate() {
+            let source = mirrored(y as isize + place as isize - reach, height);
             add_scaled(row, &values[source * row_length..], weight);
         }
     }
@@ -96,11 +96,11 @@ fn add_scaled(sums: &mut [f32], values: &[f32], weight: f32) {
 }
 
 /// The weights of a Gaussian, which add up to 1.
-fn gaussian(taps: usize, sigma: f64) -> Vec<f32> {
-    let middle = (taps / 2) as f64;
-    let weight = |tap: usize| (-0.5 * ((tap as f64 - middle) / sigma).powi(2)).exp();
-    let sum: f64 = (0..taps).map(weight).sum();
-    (0..taps).map(|tap| (weight(tap) / sum) as f32).collect()
+fn gaussian(kernel_size: usize, sigma: f64) -> Vec<f32> {
+    let middle = (kernel_size / 2) as f64;
+    let weight = |place: usize| (-0.5 * ((place as f64 - middle) / sigma).powi(2)).exp();
+    let sum: f64 = (0..kernel_size).map(weight).sum();
+    (0..kernel_size).map(|place| (weight(place) / sum) as f32).collect()
 }
 
 /// The place in an axis of `length` pixels that is mirrored at its ends as often as needed. The end is not repeated.
@@ -141,8 +141,10 @@ mod tests {
     #[test]
     fn impossible_kernels_are_errors() {
         let image = Image::filled(4, 4, 1, 0);
-        for (taps, sigma) in [([2, 3], [1.0; 2]), ([3, 3], [0.0, 1.0]), ([3, 3], [f64::NAN; 2])] {
-            assert!(gaussian_blur(&image, taps, sigma).is_err());
+        for (kernel_size, sigma) in
+            [([2, 3], [1.0; 2]), ([3, 3], [0.0, 1.0]), ([3, 3], [f64::NAN; 2])]
+        {
+            assert!(gaussian_blur(&image, kernel_size, sigma).is_err());
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::transforms::Interpolation;
 
-/// Moves the corners `start` of the image to `end`, with everything between them as in a photograph of a flat picture.
+/// Moves the corners `start` of the image to `end`, with everything between them as in a photograph of a flat image.
 /// Points are (x, y) in pixels: upper left, upper right, lower right, lower left. Pixels from outside the image have the
 /// colour `fill`; grey images take its first value.
 ///
