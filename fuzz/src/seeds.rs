@@ -27,7 +27,7 @@ const PIXEL: &[u8] = b"P6\n1 1\n255\nabc";
 pub fn of(name: &str, root: &Path) -> Vec<Vec<u8>> {
     let reference = root.join("crates/data/tests/reference/images");
     let images = |endings: &[&str]| files(&reference, endings);
-    let weights = |prefix: &str| {
+    let weights = |prefix: &'static str| {
         let folder = root.join("crates/models/tests/weight_files");
         files(&folder, &["pth", "tar", "bin", "pt"])
             .into_iter()

@@ -3,6 +3,11 @@
 //!
 //! `cargo xtask fuzz` is the long run. Its inputs of faults that were mended lie in `fuzz/regressions`, and are read here.
 
+#![allow(
+    unreachable_pub,
+    reason = "the modules are public in the crate of the fuzz targets, which share them"
+)]
+
 use std::fmt::Write;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -141,7 +146,7 @@ fn run(parser: &Parser, count: usize) -> Vec<String> {
     for (number, bytes) in regressions(parser.name).iter().enumerate() {
         check(&format_args!("regression-{number}"), bytes);
     }
-    let mut numbers = Numbers(parser.name.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
+    let mut numbers = Numbers(seeds::fnv(parser.name.as_bytes()));
     for number in 0..count {
         let mut bytes = seeds[numbers.below(seeds.len())].clone();
         let other = &seeds[numbers.below(seeds.len())];

@@ -139,6 +139,12 @@ fn control_characters_in_names_stay_in_their_line() {
         ImageTable::open(root.path().join("t.jsonl"), &TableOptions::new()),
         &["t.jsonl", "a\\nb.ppm", "line 1", "skip_missing"],
     );
+    // What is left out is told in a line too.
+    write(root.path(), "b.ppm", PIXEL);
+    write(root.path(), "t.csv", "path,label\nb.ppm,x\na\u{1b}b.ppm,x\n");
+    let skip = TableOptions::new().skip_missing(true);
+    let set = ImageTable::open(root.path().join("t.csv"), &skip);
+    assert!(set.is_ok_and(|set| !set.remarks()[0].contains(char::is_control)));
 }
 
 #[cfg(unix)]
@@ -199,6 +205,14 @@ fn labels_out_of_range_are_named_with_their_place() {
     check_message(
         ImageTable::open(root.path().join("t.csv"), &TableOptions::new()),
         &["t.csv", "label 20260101", "1000000 classes", "`classes`"],
+    );
+    // The same in the index of a shard, which the fuzzer found.
+    let mut writer = ShardWriter::new(root.path(), ShardWriterConfig::new("train")).unwrap();
+    writer.add("a", "ppm", PIXEL, 4_000_000_000).unwrap();
+    writer.finish().unwrap();
+    check_message(
+        Shards::open(root.path().join("train-000000.tar").to_str().unwrap(), &ShardOptions::new()),
+        &["train-000000.tar[0]", "label 4000000000", "1000000 classes", "correct the label"],
     );
     let record = |label: u8| [&[label], [0; 3072].as_slice()].concat();
     write(root.path(), "train_0.bin", [record(3), record(10)].concat());
