@@ -158,7 +158,7 @@ fn run(parser: &Parser, count: usize) -> Vec<String> {
 
 #[test]
 fn parsers_give_a_value_or_an_error_of_one_line() {
-    let count = std::env::var(INPUTS).ok().and_then(|count| count.parse().ok()).unwrap_or(200);
+    let count = std::env::var(INPUTS).ok().and_then(|count| count.parse().ok()).unwrap_or(500);
     let mut text = String::new();
     for parser in all() {
         let started = Instant::now();

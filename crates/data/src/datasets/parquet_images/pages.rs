@@ -119,3 +119,36 @@ impl Bytes<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A header of a page: its kind, its two sizes, a struct that is passed over, the end.
+    fn header(unpacked: &[u8], packed: u8) -> Vec<u8> {
+        [&[0x15, 0, 0x15], unpacked, &[0x15, packed << 1, 0x2C, 0x15, 6, 0x11, 0, 0]].concat()
+    }
+
+    fn checked(bytes: &[u8]) -> Result<()> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        check(&file, 0, bytes.len() as u64)
+    }
+
+    #[test]
+    fn pages_that_state_too_much_are_refused() {
+        let page = [header(&[40], 5), vec![7; 5]].concat();
+        checked(&page.repeat(3)).unwrap();
+        // 2 GiB less one byte, in the second page.
+        let huge = [page.clone(), header(&[0xFE, 0xFF, 0xFF, 0xFF, 0x0F], 5)].concat();
+        let error = checked(&huge).unwrap_err().to_string();
+        let place = format!("byte {} states that 5 bytes unpack to 2147483647", page.len());
+        assert!(error.contains(&place), "{error}");
+        assert!(checked(&header(&[41], 5)).is_err(), "a negative size");
+        for end in 1..page.len() - 5 {
+            assert!(checked(&page[..end]).is_err(), "cut off at {end}");
+        }
+    }
+}
