@@ -19,6 +19,7 @@ mod cuda_emulator;
 mod cuda_toolkit;
 mod experiment;
 mod fetch_data;
+mod fuzz;
 mod misuse;
 mod near;
 mod package;
@@ -58,6 +59,8 @@ enum Task {
     CheckCuda,
     /// Put together a CUDA toolkit to build with; needs no GPU, no driver and no root
     CudaToolkit(cuda_toolkit::Arguments),
+    /// Feed every parser of outside bytes with inputs made by libFuzzer; needs a nightly compiler and cargo-fuzz
+    Fuzz(fuzz::Arguments),
     /// Compare every network with stored values of torchvision and timm; takes minutes and gigabytes
     ParityAll,
     /// Check the dependency graph and the source tree against the project's rules
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::CheckCuda => check_cuda::run(),
         Task::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::ParityAll => parity_all::run(),
         Task::Tidy => tidy::run(),
         Task::Package => package::run(),

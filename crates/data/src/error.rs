@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_vision_registry::{SettingsError, TableError};
+use candle_vision_registry::{SettingsError, TableError, one_line};
 
 use crate::image::Format;
 
@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system could not read a file or folder.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read `{}`", shown(path.display()))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum Error {
     },
 
     /// The operating system could not write a file or folder.
-    #[error("cannot write `{}`", path.display())]
+    #[error("cannot write `{}`", shown(path.display()))]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -34,7 +34,10 @@ pub enum Error {
     },
 
     /// A file or folder that a data set needs does not exist.
-    #[error("`{}` not found: {expected}; {remedy}", path.display())]
+    #[error(
+        "`{}` not found: {expected}; {remedy}",
+        shown(path.display()), expected = shown(expected)
+    )]
     NotFound {
         /// The path where it was searched.
         path: PathBuf,
@@ -45,7 +48,10 @@ pub enum Error {
     },
 
     /// A file of a data set does not have the size that its format requires.
-    #[error("`{}` has {found} bytes, expected {expected}; {remedy}", path.display())]
+    #[error(
+        "`{}` has {found} bytes, expected {expected}; {remedy}",
+        shown(path.display()), expected = shown(expected)
+    )]
     FileSize {
         /// The file.
         path: PathBuf,
@@ -58,7 +64,7 @@ pub enum Error {
     },
 
     /// The contents of a data set's file or folder are not valid.
-    #[error("`{}` {problem}; {remedy}", path.display())]
+    #[error("`{}` {problem}; {remedy}", shown(path.display()), problem = shown(problem))]
     Invalid {
         /// The file or folder.
         path: PathBuf,
@@ -70,7 +76,8 @@ pub enum Error {
 
     /// An image cannot be decoded, or only in part.
     #[error(
-        "`{name}` is not a whole image: {reason}; replace or remove it, or turn on `skip_broken`"
+        "`{name}` is not a whole image: {reason}; replace or remove it, or turn on `skip_broken`",
+        name = shown(name), reason = shown(reason)
     )]
     BrokenImage {
         /// Path or other name of the image.
@@ -82,7 +89,8 @@ pub enum Error {
     /// A file holds an image in a format that is not supported.
     #[error(
         "`{name}` holds {format}, which cannot be read; convert it to JPEG or PNG, remove it, or \
-         turn on `skip_broken`"
+         turn on `skip_broken`",
+        name = shown(name)
     )]
     UnreadableFormat {
         /// Path or other name of the image.
@@ -95,7 +103,7 @@ pub enum Error {
     #[error(
         "`{name}` is {width}x{height} pixels, {} in all, more than the {max_pixels} of \
          `max_pixels`; raise that, make the image smaller or remove it, or turn on `skip_broken`",
-        width.saturating_mul(*height)
+        width.saturating_mul(*height), name = shown(name)
     )]
     TooLarge {
         /// Path or other name of the image.
@@ -124,7 +132,7 @@ pub enum Error {
     },
 
     /// A transform has arguments that are not possible, or is at a place in its list that is not possible.
-    #[error("transform `{op}`: {reason}")]
+    #[error("transform `{op}`: {reason}", op = shown(op), reason = shown(reason))]
     InvalidTransform {
         /// Its name in recipes, such as `random_crop`.
         op: String,
@@ -133,7 +141,7 @@ pub enum Error {
     },
 
     /// A sample could not be transformed.
-    #[error("cannot transform `{name}`")]
+    #[error("cannot transform `{name}`", name = shown(name))]
     Sample {
         /// Path or other name of the sample.
         name: String,
@@ -145,7 +153,8 @@ pub enum Error {
     #[error(
         "images of one batch differ in shape: `{first}` is {first_shape}, `{second}` is \
          {second_shape}; end the image transforms with one that gives a fixed size and number \
-         of channels (`resize` with height and width, `center_crop`, `random_resized_crop`, `grayscale`)"
+         of channels (`resize` with height and width, `center_crop`, `random_resized_crop`, `grayscale`)",
+        first = shown(first), second = shown(second)
     )]
     MixedShapes {
         /// Name of the first sample of the batch.
@@ -159,7 +168,7 @@ pub enum Error {
     },
 
     /// A setting has a value that is not possible.
-    #[error("`{setting}` {reason}")]
+    #[error("`{setting}` {reason}", reason = shown(reason))]
     InvalidSetting {
         /// Its name, such as `batch_size`.
         setting: &'static str,
@@ -179,7 +188,8 @@ pub enum Error {
     /// A label does not belong to a class.
     #[error(
         "sample {index} (`{name}`) has label {label}, but there are {classes} classes, labelled from 0; \
-         correct the label or the list of classes"
+         correct the label or the list of classes",
+        name = shown(name)
     )]
     Label {
         /// Index of the sample.
@@ -193,7 +203,10 @@ pub enum Error {
     },
 
     /// A worker thread of a loader panicked.
-    #[error("a worker of the data loader panicked in batch {batch}: {message}")]
+    #[error(
+        "a worker of the data loader panicked in batch {batch}: {message}",
+        message = shown(message)
+    )]
     WorkerPanicked {
         /// The number of the batch in its epoch, counted from 0.
         batch: usize,
@@ -273,4 +286,9 @@ impl Error {
             second_shape: text(second.1),
         }
     }
+}
+
+/// A text or path from outside as a part of a message of one line.
+fn shown(text: impl std::fmt::Display) -> String {
+    one_line(&text.to_string()).into_owned()
 }

@@ -45,7 +45,7 @@ impl fmt::Display for Attempt {
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused an operation.
-    #[error("cannot {action} `{}`{}", path.display(), io_hint(source))]
+    #[error("cannot {action} `{}`{}", shown(path.display()), io_hint(source))]
     Io {
         /// What was attempted, as a verb: `read`, `write`, `rename`.
         action: &'static str,
@@ -56,7 +56,10 @@ pub enum Error {
     },
 
     /// A file or folder is not what it should be.
-    #[error("`{}`: {what} is {found}, expected {expected}; {remedy}", path.display())]
+    #[error(
+        "`{}`: {what} is {found}, expected {expected}; {remedy}",
+        shown(path.display()), what = shown(what), expected = shown(expected), found = shown(found)
+    )]
     Mismatch {
         /// The file or folder concerned.
         path: PathBuf,
@@ -71,7 +74,10 @@ pub enum Error {
     },
 
     /// A file that should be safetensors weights is not.
-    #[error("`{}` is no sound safetensors file: {reason}; delete it and fetch it again", path.display())]
+    #[error(
+        "`{}` is no sound safetensors file: {reason}; delete it and fetch it again",
+        shown(path.display()), reason = shown(reason)
+    )]
     NotSafetensors {
         /// The file concerned.
         path: PathBuf,
@@ -82,7 +88,7 @@ pub enum Error {
     /// No address gave a verified file.
     #[error(
         "could not download `{file}`: {}; check the network, or copy the file from another machine",
-        list(attempts)
+        list(attempts), file = shown(file)
     )]
     Download {
         /// Name of the wanted file.
@@ -94,7 +100,7 @@ pub enum Error {
     /// Something is missing and the network may not be used.
     #[error(
         "`{what}` is not in `{}` and the network is switched off; go online, or copy it from another machine",
-        folder.display()
+        shown(folder.display()), what = shown(what)
     )]
     Offline {
         /// The item or file that is missing.
@@ -104,7 +110,10 @@ pub enum Error {
     },
 
     /// The folder that the item should be taken from does not hold it.
-    #[error("`{}` does not hold `{item}`: looked for {}", folder.display(), wanted.join(", or "))]
+    #[error(
+        "`{}` does not hold `{item}`: looked for {}",
+        shown(folder.display()), wanted.join(", or "), item = shown(item)
+    )]
     NotInFolder {
         /// Name of the item.
         item: String,
@@ -115,7 +124,7 @@ pub enum Error {
     },
 
     /// No item of that name is in the catalog.
-    #[error("no item is called `{name}`; known: {}", known.join(", "))]
+    #[error("no item is called `{name}`; known: {}", known.join(", "), name = shown(name))]
     UnknownItem {
         /// The name that was asked for.
         name: String,
@@ -126,8 +135,7 @@ pub enum Error {
     /// An archive is damaged or holds something that is not safe to unpack.
     #[error(
         "refused to unpack `{}`: {}{reason}; nothing was kept, delete the archive and get it from a trusted source",
-        archive.display(),
-        in_entry(entry)
+        shown(archive.display()), in_entry(entry), reason = shown(reason)
     )]
     Archive {
         /// The archive concerned.
@@ -142,8 +150,7 @@ pub enum Error {
     /// Another process holds the folder.
     #[error(
         "another process has been fetching into `{}` for {} s; wait for it, or stop it and try again",
-        folder.display(),
-        waited.as_secs()
+        shown(folder.display()), waited.as_secs()
     )]
     Locked {
         /// The folder that is locked.
@@ -229,4 +236,13 @@ fn list(attempts: &[Attempt]) -> String {
     }
     let attempts: Vec<String> = attempts.iter().map(Attempt::to_string).collect();
     attempts.join("; ")
+}
+
+/// A text or path from outside as a part of a message of one line. A name in a file may hold line breaks.
+fn shown(text: impl fmt::Display) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.to_string().chars().map(escape).collect()
 }

@@ -27,6 +27,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use candle_core::{Error, Result, Tensor};
+use candle_vision_registry::one_line;
 
 pub use load::load;
 pub use report::LoadReport;
@@ -79,8 +80,10 @@ impl WeightFile {
     /// what the file is and what helps.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        // The reason may have names in it that the file has.
         let what = |reason: String| {
-            Error::Msg(format!("cannot read the weights in `{}`: {reason}", path.display()))
+            let text = format!("cannot read the weights in `{}`: {reason}", path.display());
+            Error::Msg(one_line(&text).into_owned())
         };
         let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::Msg(format!(

@@ -176,6 +176,86 @@ fn deep_or_endless_structures_end() {
     check(&stored(b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fab."), "cut short");
 }
 
+/// A list of 100,000 numbers, kept as 0.
+fn long_list() -> Vec<u8> {
+    [b"](".as_slice(), &b"K\x01".repeat(100_000), b"eq\x000"].concat()
+}
+
+#[test]
+fn calls_do_not_take_the_square_of_the_file() {
+    // Each call copies the list into a dictionary: 80 GB for a file of a megabyte.
+    let dictionaries = [
+        long_list(),
+        b"ccollections\nOrderedDict\nq\x010".to_vec(),
+        b"h\x01h\x00\x85R0".repeat(100_000),
+        b"N.".to_vec(),
+    ];
+    check(&stored(&dictionaries.concat()), "its pickle's calls take more than");
+    // Each state is searched for the entry that tells a network.
+    let states = [
+        b"}(".to_vec(),
+        b"K\x01K\x02".repeat(100_000),
+        b"uq\x000cmodule\nClass\n)\x81q\x01".to_vec(),
+        b"h\x00b".repeat(100_000),
+        b".".to_vec(),
+    ];
+    check(&stored(&states.concat()), "its pickle's calls take more than");
+    // The list as arguments, of which only the first are looked at.
+    let arguments = [
+        long_list(),
+        b"cmodule\nClass\nq\x010".to_vec(),
+        b"h\x01h\x00R0".repeat(100_000),
+        b"N.".to_vec(),
+    ];
+    check(&stored(&arguments.concat()), "no tensors");
+}
+
+#[test]
+fn a_long_name_is_not_copied_for_each_tensor() {
+    let tensor = tensor("16", "0", &["1"], &["1"]);
+    let tensor = tensor.strip_prefix(b"\x80\x02}S'w'\n").and_then(|rest| rest.strip_suffix(b"s."));
+    let name = [b"X".as_slice(), &1_000_000_u32.to_le_bytes(), &[b'n'; 1_000_000]].concat();
+    let pickle = [
+        tensor.expect("the pickle of a dictionary"),
+        b"q\x000",
+        &name,
+        b"q\x010}(",
+        &b"h\x01h\x00".repeat(1_000),
+        b"u.",
+    ];
+    check(&stored(&pickle.concat()), "too long for names of tensors");
+}
+
+#[test]
+fn entries_that_are_mostly_unread_are_not_all_unpacked() {
+    let all: String = (0..20)
+        .map(|key| {
+            format!(
+                "S'{key}'\nctorch._utils\n_rebuild_tensor_v2\n((S'storage'\nctorch\nFloatStorage\nS'{key}'\nS'cpu'\n\
+                 I2097152\ntQI0\n(I1\nt(I1\ntI00\nccollections\nOrderedDict\n)RtRs"
+            )
+        })
+        .collect();
+    let pickle = format!("}}{all}.");
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default();
+    zip.start_file("archive/data.pkl", options).expect("a new entry");
+    zip.write_all(pickle.as_bytes()).expect("in memory");
+    let zeros = vec![0; 8 << 20];
+    for key in 0..20 {
+        zip.start_file(format!("archive/data/{key}"), options).expect("a new entry");
+        zip.write_all(&zeros).expect("in memory");
+    }
+    check(&zip.finish().expect("in memory").into_inner(), "unpack to too many bytes");
+}
+
+#[test]
+fn names_stay_in_the_line_of_a_message() {
+    let pickle = tensor("16", "99", &["4"], &["1"]);
+    let pickle = std::str::from_utf8(&pickle[2..]).expect("it is text behind its version");
+    check(&stored(pickle.replace("S'w'", "Va\u{1b}[31mb").as_bytes()), "`a\\u{1b}[31mb`");
+}
+
 #[test]
 fn safetensors_headers_are_checked() {
     let file = |header: &str, data: usize| {
@@ -198,6 +278,9 @@ fn safetensors_headers_are_checked() {
     let mut long = (1u64 << 30).to_le_bytes().to_vec();
     long.extend_from_slice(b"{\"w\":");
     check(&long, "too long");
+    // An empty tensor, of which only the strides are too large.
+    let empty = tensor("[0,9223372036854775808,4]", 0, 0);
+    check(&file(&format!(r#"{{"w":{empty}}}"#), 0), "impossible");
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     check(&file(&format!(r#"{{"w":{nested}}}"#), 8), "damaged");
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_vision::registry::one_line;
+
 /// What can go wrong between a recipe and a trainer.
 ///
 /// The message of the whole chain is what a person should read: a [`Error::Context`] says where it happened,
@@ -108,6 +110,8 @@ impl Error {
         let mut next: Option<&dyn std::error::Error> = Some(self);
         while let Some(error) = next {
             let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            // A name in a recipe may hold other control characters too.
+            let message = one_line(&message).into_owned();
             if text.is_empty() {
                 text = message;
             } else if !text.contains(&message) {

@@ -11,6 +11,12 @@ use crate::settings::Settings;
 use crate::variants::take_variants;
 use crate::{Error, Registry, Result};
 
+/// The largest recipe, in bytes: a hundred times any that came up.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The largest number of bytes that the variants of a recipe may have, if each repeats the recipe, as each does in memory.
+const MAX_VARIANTS_BYTES: usize = 32 << 20;
+
 /// A recipe as written: its settings, and the changes for a machine that lacks something.
 ///
 /// ```
@@ -57,6 +63,11 @@ impl Recipe {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let place = || format!("in the recipe `{}`", path.display());
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if size > MAX_BYTES {
+            let problem = format!("it has {size} bytes, more than any recipe; name another file");
+            return Err(Error::invalid(problem)).at(place);
+        }
         let text = std::fs::read_to_string(path)
             .map_err(Error::io("read", path))
             .at(|| "no recipe can be read there")?;
@@ -80,6 +91,13 @@ impl Recipe {
         let without_data = part(&mut settings, "without_data")?;
         let without_weights = part(&mut settings, "without_weights")?;
         let mut variants = take_variants(&mut settings)?;
+        if variants.len().saturating_mul(text.len()) > MAX_VARIANTS_BYTES {
+            let count = variants.len();
+            return Err(Error::invalid(format!(
+                "it has {count} variants, too many for its {} bytes; make several recipes of it",
+                text.len()
+            )));
+        }
         variants.iter_mut().for_each(|(_, table)| hints.extend(renamed(table)));
         hints.extend(renamed(&mut settings));
         hints.dedup();
@@ -223,7 +241,8 @@ fn is_other_choice(old: &Table, new: &Table) -> bool {
 
 /// A TOML syntax error as one line with its line number.
 fn one_line(error: &toml::de::Error, text: &str) -> Error {
-    let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+    let before = error.span().and_then(|span| text.as_bytes().get(..span.start));
+    let line = before.unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() + 1;
     Error::invalid(format!("line {line}: {}", flat(error.message())))
 }
 

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::did_you_mean;
+use crate::{did_you_mean, one_line};
 
 /// A part as a recipe or a checkpoint names it: `{ name = "sgd", lr = 0.1, momentum = 0.9 }`.
 ///
@@ -38,7 +38,7 @@ pub struct Description {
 
 /// Why the settings of a part are not its settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the settings of `{name}` are wrong: {problem}")]
+#[error("the settings of `{}` are wrong: {}", one_line(name), one_line(problem))]
 #[non_exhaustive]
 pub struct SettingsError {
     /// The part.

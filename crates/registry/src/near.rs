@@ -1,5 +1,8 @@
 //! Suggestions for a mistyped name.
 
+/// The longest name for which near names are looked for, in bytes.
+const LONGEST: usize = 1_000;
+
 /// Up to `count` of `names`, the nearest to `wanted` first. Names at the same distance come in
 /// alphabetical order.
 ///
@@ -33,7 +36,10 @@ pub fn nearest_names<'a>(
 /// ```
 pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let is_near = |name: &&str| {
-        strsim::damerau_levenshtein(wanted, name) <= 2.max(name.len().max(wanted.len()) / 3)
+        let most = 2.max(name.len().max(wanted.len()) / 3);
+        // The distance takes memory for each pair of characters. A name from a damaged file may have millions.
+        wanted.len() <= LONGEST
+            && strsim::damerau_levenshtein(wanted, name) <= most
             // Two short names that share nothing are not near, however short their distance is.
             && name.chars().any(|c| wanted.contains(c))
     };
@@ -64,5 +70,6 @@ mod tests {
         assert!(offer.starts_with("; did you mean `resnet18`"), "{offer}");
         assert_eq!(did_you_mean("transformer", names), "");
         assert_eq!(did_you_mean("xy", ["fc"]), "");
+        assert_eq!(did_you_mean(&"resnet18".repeat(1_000_000), names), "");
     }
 }

@@ -1,6 +1,6 @@
 //! Entries of one kind by name.
 
-use crate::did_you_mean;
+use crate::{did_you_mean, one_line};
 
 /// The most names that an error lists.
 const MOST_SHOWN: usize = 20;
@@ -46,7 +46,7 @@ pub struct Table<E> {
 #[non_exhaustive]
 pub enum TableError {
     /// Nothing is registered under this name.
-    #[error("no {kind} is called `{name}`{remedy}")]
+    #[error("no {kind} is called `{}`{remedy}", one_line(name))]
     Unknown {
         /// What the table holds, such as `optimizer`.
         kind: &'static str,
@@ -56,7 +56,10 @@ pub enum TableError {
         remedy: String,
     },
     /// Something else is registered under this name.
-    #[error("there are two entries `{name}` among the {kind}s; give yours another name")]
+    #[error(
+        "there are two entries `{}` among the {kind}s; give yours another name",
+        one_line(name)
+    )]
     Duplicate {
         /// What the table holds.
         kind: &'static str,
@@ -65,7 +68,8 @@ pub enum TableError {
     },
     /// The name could not be written in a recipe.
     #[error(
-        "`{name}` is no name for {kind}s; use letters, digits, `_`, `-`, `.` and `+`, with a letter first"
+        "`{}` is no name for {kind}s; use letters, digits, `_`, `-`, `.` and `+`, with a letter first",
+        one_line(name)
     )]
     BadName {
         /// What the table holds.

@@ -21,6 +21,9 @@ use crate::{Error, Result, atomic_file};
 /// The newest file format that this version reads, and the one that it writes.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// So many classes are believed of any checkpoint. A network with more has at least a weight for each.
+const FEW_CLASSES: usize = 10_000;
+
 /// The key of our JSON in a safetensors header.
 const HEADER_KEY: &str = "candle_vision";
 
@@ -241,6 +244,13 @@ impl Checkpoint {
     /// # Errors
     /// If no network has this name, or as [`Checkpoint::restore`].
     pub fn model(&self, networks: &Networks, device: &Device) -> Result<Box<dyn Model>> {
+        let numbers: usize = self.tensors.values().map(Tensor::elem_count).sum();
+        let classes = self.metadata.model.num_classes;
+        // The network is built before its weights are looked at. A damaged header must not ask for all memory.
+        if classes > numbers.max(FEW_CLASSES) {
+            let problem = format!("it states {classes} classes, and has {numbers} numbers in all");
+            return Err(damaged(&self.path, problem));
+        }
         let model = networks
             .build(&self.metadata.model, 0, device)
             .map_err(|source| Error::Weights { path: self.path.clone(), source })?;

@@ -5,7 +5,7 @@ mod phrases;
 use std::path::{Path, PathBuf};
 
 use candle_vision_data::Skipped;
-use candle_vision_registry::{SettingsError, TableError};
+use candle_vision_registry::{SettingsError, TableError, one_line};
 use phrases::{
     early_stop, first_parameter, larger, remedy_for_targets, smaller, some_of, which_batch,
     why_it_must_not_differ,
@@ -21,7 +21,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A setting has an impossible value.
-    #[error("`{setting}` is {value}; it must be {expected}")]
+    #[error(
+        "`{setting}` is {value}; it must be {expected}",
+        setting = shown(setting), value = shown(value), expected = shown(expected)
+    )]
     InvalidSetting {
         /// Its name in a recipe, such as `optimizer.lr`.
         setting: String,
@@ -34,7 +37,8 @@ pub enum Error {
     /// A trainable parameter got no gradient in its first step, so it would never learn.
     #[error(
         "the trainable parameter `{parameter}` got no gradient: the loss does not depend on it, or \
-         an operation cuts its gradient; freeze it if that is meant"
+         an operation cuts its gradient; freeze it if that is meant",
+        parameter = shown(parameter)
     )]
     MissingGradient {
         /// Its path.
@@ -42,7 +46,10 @@ pub enum Error {
     },
 
     /// A parameter became NaN or infinite in an optimizer step.
-    #[error("the parameter `{parameter}` is not finite after the step; lower the learning rate")]
+    #[error(
+        "the parameter `{parameter}` is not finite after the step; lower the learning rate",
+        parameter = shown(parameter)
+    )]
     NotFinite {
         /// Its path.
         parameter: String,
@@ -52,7 +59,7 @@ pub enum Error {
     #[error(
         "training diverged in epoch {epoch}, batch {batch}: {what} at learning rate {lr:?}{}; \
          lower the learning rate, or set `grad_clip_norm`; saved checkpoints are untouched",
-        first_parameter(parameter)
+        first_parameter(parameter), what = shown(what)
     )]
     Diverged {
         /// Epoch, from 1.
@@ -72,8 +79,7 @@ pub enum Error {
     #[error(
         "{} {problem}: the loss does not depend on {}; mend the network's `forward`, freeze what is not \
          to learn (`Parameters::freeze`), or set `check_gradients = false`",
-        some_of(parameters),
-        if parameters.len() == 1 { "it" } else { "them" }
+        some_of(parameters), if parameters.len() == 1 { "it" } else { "them" }
     )]
     NoGradient {
         /// Their paths.
@@ -83,7 +89,10 @@ pub enum Error {
     },
 
     /// A device has too little memory. Nothing of the step was saved.
-    #[error("the memory of {device} is too small {}; saved checkpoints are untouched", smaller(*batch_size))]
+    #[error(
+        "the memory of {device} is too small {}; saved checkpoints are untouched",
+        smaller(*batch_size), device = shown(device)
+    )]
     OutOfMemory {
         /// The device, such as `cuda:0`.
         device: String,
@@ -101,8 +110,7 @@ pub enum Error {
     #[error(
         "the class `{class}` has lost all its images ({count}): they cannot be read, the last of \
          them `{}` because {}; mend them, or remove the class",
-        last.name,
-        last.reason
+        last.name, last.reason, class = shown(class)
     )]
     ClassSkipped {
         /// Its name.
@@ -117,8 +125,7 @@ pub enum Error {
     #[error(
         "{skipped} of {total} images cannot be read, more than a tenth: the first is `{}` \
          because {}; mend or remove them",
-        first.name,
-        first.reason
+        first.name, first.reason
     )]
     TooManySkipped {
         /// Number of images left out before the run ended.
@@ -158,7 +165,7 @@ pub enum Error {
     },
 
     /// The operating system refused to read or write a file or folder.
-    #[error("cannot {action} `{}`", path.display())]
+    #[error("cannot {action} `{}`", shown(path.display()))]
     Io {
         /// The operation: `read`, `write`, `create`.
         action: &'static str,
@@ -172,7 +179,7 @@ pub enum Error {
     #[error(
         "no space left to write `{}`: {needed} bytes are needed; free some space and resume, the \
          file as last written is intact",
-        path.display()
+        shown(path.display())
     )]
     DiskFull {
         /// The file.
@@ -184,21 +191,27 @@ pub enum Error {
     },
 
     /// The name is not allowed for a run.
-    #[error("`{name}` cannot name a run; use letters, digits, `-`, `_` and `.`")]
+    #[error(
+        "`{name}` cannot name a run; use letters, digits, `-`, `_` and `.`",
+        name = shown(name)
+    )]
     RunName {
         /// The name.
         name: String,
     },
 
     /// There is no run to resume.
-    #[error("there is no run in `{}`; start one first", folder.display())]
+    #[error("there is no run in `{}`; start one first", shown(folder.display()))]
     NoRun {
         /// The folder that was searched.
         folder: PathBuf,
     },
 
     /// Another process, or another trainer of this process, writes to the run.
-    #[error("the run in `{}` is being trained by another process; wait for it or stop it, then resume", folder.display())]
+    #[error(
+        "the run in `{}` is being trained by another process; wait for it or stop it, then resume",
+        shown(folder.display())
+    )]
     RunInUse {
         /// The run's folder.
         folder: PathBuf,
@@ -208,7 +221,7 @@ pub enum Error {
     #[error(
         "`{}` is no checkpoint of candle-vision: its header has no model and classes; plain \
          weights are given as the weights of a new run",
-        path.display()
+        shown(path.display())
     )]
     NotACheckpoint {
         /// The file.
@@ -216,7 +229,10 @@ pub enum Error {
     },
 
     /// A checkpoint is truncated or damaged.
-    #[error("`{}` is damaged or cut short: {problem}; use another checkpoint of the run", path.display())]
+    #[error(
+        "`{}` is damaged or cut short: {problem}; use another checkpoint of the run",
+        shown(path.display()), problem = shown(problem)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -225,7 +241,10 @@ pub enum Error {
     },
 
     /// A table of a run's measurements is truncated or damaged.
-    #[error("`{}` line {line} is damaged or cut short; remove that line to read the others", path.display())]
+    #[error(
+        "`{}` line {line} is damaged or cut short; remove that line to read the others",
+        shown(path.display())
+    )]
     DamagedTable {
         /// The file.
         path: PathBuf,
@@ -234,7 +253,10 @@ pub enum Error {
     },
 
     /// A checkpoint has a newer format.
-    #[error("`{}` has checkpoint format {found}, this program reads up to {known}; update it", path.display())]
+    #[error(
+        "`{}` has checkpoint format {found}, this program reads up to {known}; update it",
+        shown(path.display())
+    )]
     NewerFormat {
         /// The file.
         path: PathBuf,
@@ -245,7 +267,10 @@ pub enum Error {
     },
 
     /// A checkpoint holds another network.
-    #[error("`{}` is a checkpoint of {found}, expected {expected}", path.display())]
+    #[error(
+        "`{}` is a checkpoint of {found}, expected {expected}",
+        shown(path.display()), found = shown(found), expected = shown(expected)
+    )]
     OtherModel {
         /// The file.
         path: PathBuf,
@@ -256,7 +281,7 @@ pub enum Error {
     },
 
     /// The tensors of a checkpoint do not fit the network that it names.
-    #[error("cannot load the weights of `{}`", path.display())]
+    #[error("cannot load the weights of `{}`", shown(path.display()))]
     Weights {
         /// The file.
         path: PathBuf,
@@ -265,15 +290,18 @@ pub enum Error {
     },
 
     /// A checkpoint holds a model but not the state of a run.
-    #[error("`{}` has no training state; resume from `last.safetensors`", path.display())]
+    #[error("`{}` has no training state; resume from `last.safetensors`", shown(path.display()))]
     NothingToResume {
         /// The file.
         path: PathBuf,
     },
 
     /// The run to resume is already complete.
-    #[error("the run of `{}` is finished after {epochs} epochs ({reason}); start a new run, or resume \
-         it with more `epochs`{}", path.display(), early_stop(*reason))]
+    #[error(
+        "the run of `{}` is finished after {epochs} epochs ({reason}); start a new run, or resume \
+         it with more `epochs`{}",
+        shown(path.display()), early_stop(*reason)
+    )]
     Finished {
         /// The checkpoint.
         path: PathBuf,
@@ -284,9 +312,16 @@ pub enum Error {
     },
 
     /// The settings or data differ from those of the run, so it would not go on as it began.
-    #[error("cannot resume from `{}`: {what} is {found} here, {expected} there, and {}; only \
+    #[error(
+        "cannot resume from `{}`: {what} is {found} here, {expected} there, and {}; only \
          `epochs`, `early_stop`, workers and device may change: resume with the settings the run \
-         began with, or start a new run", path.display(), why_it_must_not_differ(what))]
+         began with, or start a new run",
+        shown(path.display()),
+        why_it_must_not_differ(what),
+        what = shown(what),
+        found = shown(found),
+        expected = shown(expected)
+    )]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
@@ -302,7 +337,10 @@ pub enum Error {
     #[error(
         "`{}` was written by version {version}, with settings that version {} does not know: \
          {problem}; use the version that wrote it, or start a new run from its weights",
-        path.display(), env!("CARGO_PKG_VERSION")
+        shown(path.display()),
+        env!("CARGO_PKG_VERSION"),
+        version = shown(version),
+        problem = shown(problem)
     )]
     UnknownSettings {
         /// The file.
@@ -331,7 +369,8 @@ pub enum Error {
     /// An output of the network for a sample is NaN or infinite.
     #[error(
         "the network's output for sample {index} (`{name}`) is {value}: its weights are damaged or \
-         diverged, or too large for this precision; use another checkpoint or `f32`"
+         diverged, or too large for this precision; use another checkpoint or `f32`",
+        name = shown(name)
     )]
     NotFiniteOutput {
         /// Index of the sample in its data set. It is the first such sample of the batch.
@@ -343,7 +382,10 @@ pub enum Error {
     },
 
     /// A tensor that a run saved to be resumed does not fit.
-    #[error("saved state `{name}` {problem}; it was saved by another optimizer or network")]
+    #[error(
+        "saved state `{name}` {problem}; it was saved by another optimizer or network",
+        name = shown(name), problem = shown(problem)
+    )]
     SavedState {
         /// Name of the tensor.
         name: String,
@@ -361,7 +403,7 @@ pub enum Error {
     #[error(
         "cannot resume from `{}`: the {part} of the run has no description, so nobody can say whether it is \
          the same now; have its `describe` give name and settings, or start a new run",
-        path.display()
+        shown(path.display()), part = shown(part)
     )]
     NotDescribed {
         /// The checkpoint.
@@ -372,7 +414,8 @@ pub enum Error {
 
     /// A run to resume has the saved state of a callback, but no callback of that name is present.
     #[error(
-        "the run has the state of a callback `{name}`, and none of that name is here; add it, or start a new run"
+        "the run has the state of a callback `{name}`, and none of that name is here; add it, or start a new run",
+        name = shown(name)
     )]
     MissingCallback {
         /// Its name.
@@ -388,7 +431,7 @@ pub enum Error {
     Settings(#[from] SettingsError),
 
     /// A callback failed.
-    #[error("{what} failed")]
+    #[error("{what} failed", what = shown(what))]
     Callback {
         /// The callback's task: `writing curves.png`. See [`Error::callback`].
         what: String,
@@ -402,7 +445,8 @@ pub enum Error {
 
     /// Processes that train one network together were started with other settings or data.
     #[error(
-        "rank {rank} differs from rank 0 in `{what}`: {found} instead of {expected}; start all with the same"
+        "rank {rank} differs from rank 0 in `{what}`: {found} instead of {expected}; start all with the same",
+        what = shown(what), found = shown(found), expected = shown(expected)
     )]
     RanksDiffer {
         /// The first rank that differs.
@@ -483,6 +527,11 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_path_buf(), source }
     }
+}
+
+/// A text or path from outside as a part of a message of one line.
+fn shown(text: impl std::fmt::Display) -> String {
+    one_line(&text.to_string()).into_owned()
 }
 
 /// Returns an error that names the setting unless `valid` holds.

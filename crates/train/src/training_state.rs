@@ -94,6 +94,17 @@ impl Position {
         Self { epoch, batch: 0, step, loss_sum, correct: 0, samples: 0, unanswered: 0, seconds }
     }
 
+    /// What makes no sense in a position that was read, and would be a subtraction below 0 in a run.
+    fn fault(&self) -> Option<&'static str> {
+        let answered = self.samples.checked_sub(self.unanswered);
+        match answered {
+            _ if self.epoch == 0 => Some("its epoch is 0, but epochs are counted from 1"),
+            None => Some("it has fewer images than images without a prediction"),
+            Some(answered) if self.correct > answered => Some("it has more correct than images"),
+            Some(_) => None,
+        }
+    }
+
     /// Fraction of correctly classified images in the epoch so far, among those with a known prediction.
     pub(crate) fn accuracy(&self) -> f64 {
         self.correct as f64 / (self.samples - self.unanswered) as f64
@@ -223,6 +234,9 @@ impl TrainingState {
         mut self,
         tensors: &mut HashMap<String, Tensor>,
     ) -> Result<Self, String> {
+        if let Some(fault) = self.position.fault() {
+            return Err(format!("its position is impossible: {fault}"));
+        }
         let mut column = |name: &str| {
             let tensor = tensors.remove(name).ok_or_else(|| format!("`{name}` is missing"))?;
             tensor.to_vec1::<f64>().map_err(|error| format!("`{name}`: {error}"))
@@ -309,5 +323,24 @@ fn text(setting: Option<&Value>) -> String {
         None => "not set".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_makes_no_sense_is_told() {
+        let begun = Position { samples: 8, correct: 3, ..Position::at_epoch(2, 5) };
+        assert_eq!(begun.fault(), None);
+        for (wrong, expected) in [
+            (Position { epoch: 0, ..begun.clone() }, "epoch is 0"),
+            (Position { unanswered: 9, ..begun.clone() }, "fewer images"),
+            (Position { unanswered: 6, ..begun.clone() }, "more correct"),
+        ] {
+            let fault = wrong.fault().unwrap();
+            assert!(fault.contains(expected), "{fault}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use candle_vision_models::{Model, ModelSpec, build, weights};
+use candle_vision_models::{Model, ModelSpec, Networks, build, weights};
 use candle_vision_train::{Checkpoint, CheckpointMetadata, Error, FORMAT_VERSION};
 use common::*;
 
@@ -48,6 +48,17 @@ fn what_is_saved_comes_back() {
         let restored = other.parameters().get(parameter.path()).unwrap();
         assert_eq!(tensor_bits(&restored.detached()), tensor_bits(&parameter.detached()));
     }
+}
+
+#[test]
+fn more_classes_than_numbers_are_damage() {
+    let (_folder, path, model) = saved();
+    let mut many = metadata(model.as_ref());
+    many.model.num_classes = 4_000_000_000_000;
+    Checkpoint::of(model.as_ref(), many).save(&path).unwrap();
+    let built = Checkpoint::load(&path).unwrap().model(&Networks::standard(), &Device::Cpu);
+    let error = built.err().expect("no memory has room for it").to_string();
+    assert!(error.contains("is damaged") && error.contains("4000000000000 classes"), "{error}");
 }
 
 #[test]

@@ -52,7 +52,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("candle-vision-recipe", &["candle-vision", "candle-vision-fetch"]),
     ("candle-vision-cli", &["candle-vision", "candle-vision-fetch", "candle-vision-recipe"]),
     // Tests that belong to no single crate.
-    ("candle-vision-tests", &["candle-vision", "candle-vision-recipe", "candle-vision-cli"]),
+    (
+        "candle-vision-tests",
+        &[
+            "candle-vision",
+            "candle-vision-recipe",
+            "candle-vision-cli",
+            // The parsers of outside bytes.
+            "candle-vision-data",
+            "candle-vision-fetch",
+            "candle-vision-models",
+            "candle-vision-registry",
+            "candle-vision-train",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -15,6 +15,11 @@ const REMEDY: &str = "fetch it again";
 /// cannot ask for huge amounts of memory.
 const MAX_FILE_BYTES: u64 = 8 << 30;
 
+/// How much larger than a gzipped file its content may be, and how much any may hold. Digits compress to a fifth, and zeros
+/// to a thousandth.
+const MAX_RATIO: u64 = 100;
+const SPARE_BYTES: u64 = 16 << 20;
+
 /// An array of bytes with its dimensions.
 pub(super) struct Idx {
     pub(super) dims: Vec<usize>,
@@ -23,15 +28,19 @@ pub(super) struct Idx {
 
 /// Reads an idx file of unsigned bytes that has `rank` dimensions.
 pub(super) fn read(path: &Path, rank: u8) -> Result<Idx> {
-    let file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let file = File::open(path).map_err(Error::io(path))?;
+    let size = file.metadata().map_err(Error::io(path))?.len();
+    let file = BufReader::new(file);
     if path.extension().is_some_and(|extension| extension == "gz") {
-        read_from(MultiGzDecoder::new(file), path, rank)
+        let most = size.saturating_mul(MAX_RATIO).saturating_add(SPARE_BYTES);
+        read_from(MultiGzDecoder::new(file), path, rank, most.min(MAX_FILE_BYTES))
     } else {
-        read_from(file, path, rank)
+        read_from(file, path, rank, MAX_FILE_BYTES)
     }
 }
 
-fn read_from(mut reader: impl Read, path: &Path, rank: u8) -> Result<Idx> {
+/// `most` is the largest number of bytes that a header may state.
+fn read_from(mut reader: impl Read, path: &Path, rank: u8, most: u64) -> Result<Idx> {
     let header_bytes = 4 + 4 * usize::from(rank);
     let header = read_up_to(&mut reader, header_bytes as u64, path)?;
     let size_error = |found: usize, expected: String| Error::FileSize {
@@ -52,6 +61,10 @@ fn read_from(mut reader: impl Read, path: &Path, rank: u8) -> Result<Idx> {
         return Err(invalid(path, problem));
     }
     let count = data_bytes(&numbers[1..], path)?;
+    if count > most {
+        let problem = format!("states {count} bytes, more than {MAX_RATIO} times its size");
+        return Err(invalid(path, problem));
+    }
     // One byte more than the header states is read, to notice a file that is too long.
     let bytes = read_up_to(&mut reader, count + 1, path)?;
     if bytes.len() as u64 != count {

@@ -6,6 +6,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
+use candle_vision_registry::one_line;
 pub(super) use entry::{entry, huggingface, rest_of};
 use labelling::Labelling;
 use rows::Row;
@@ -171,9 +172,9 @@ impl ImageTable {
             let of = format!("{missing} of {count} images are not there");
             let (file, table) = (file.display(), path.display());
             if options.skip_missing && !files.is_empty() {
-                remarks.push(format!(
-                    "left out of `{table}`: {of} (the first in line {line}, `{file}`)"
-                ));
+                let remark =
+                    format!("left out of `{table}`: {of} (the first in line {line}, `{file}`)");
+                remarks.push(one_line(&remark).into_owned());
             } else {
                 let problem = format!("names `{file}` in line {line}, which is no file; {of}");
                 let remedy = "correct the path, set `root` to the folder of the images, or turn on `skip_missing`";

@@ -14,6 +14,11 @@ use crate::error::{Error, Result};
 
 /// The largest file after decompression. SVHN's largest has 1.7 GB.
 const MAX_BYTES: u64 = 4 << 30;
+/// How much larger than its file the content may be, and how much any file may hold. A compressed element of zeros is a
+/// thousandth of its content, so a file of some megabytes could ask for all memory. Pixels and labels compress to a tenth at
+/// the best.
+const MAX_RATIO: u64 = 50;
+const SPARE_BYTES: u64 = 16 << 20;
 /// Cells and structs nest no deeper in any data set.
 const MAX_DEPTH: usize = 8;
 const HEADER: usize = 128;
@@ -120,12 +125,16 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<BTreeMap<String, Array>> {
         _ => return Err("is no MATLAB file of version 5".to_owned()),
     };
     let mut cursor = Cursor { rest: &bytes[HEADER..], is_big };
+    // Compressed elements of all arrays together.
+    let most = (bytes.len() as u64).saturating_mul(MAX_RATIO).saturating_add(SPARE_BYTES);
+    let mut left = most.min(MAX_BYTES);
     let mut arrays = BTreeMap::new();
     while !cursor.rest.is_empty() {
         let (kind, data) = cursor.element()?;
         let unpacked;
         let data = if kind == COMPRESSED {
-            unpacked = unpack(data)?;
+            unpacked = unpack(data, left)?;
+            left -= unpacked.len() as u64;
             let (kind, data) = Cursor { rest: &unpacked, is_big }.element()?;
             if kind != MATRIX {
                 continue;
@@ -143,12 +152,13 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<BTreeMap<String, Array>> {
     Ok(arrays)
 }
 
-fn unpack(data: &[u8]) -> Parsed<Vec<u8>> {
+/// Unpacks at most `left` bytes.
+fn unpack(data: &[u8], left: u64) -> Parsed<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = ZlibDecoder::new(data).take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    let read = ZlibDecoder::new(data).take(left + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("has damaged compressed data ({error})"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("unpacks to more than {MAX_BYTES} bytes"));
+    if bytes.len() as u64 > left {
+        return Err(format!("unpacks to more than {MAX_RATIO} times its size"));
     }
     Ok(bytes)
 }

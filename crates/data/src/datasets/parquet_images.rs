@@ -2,6 +2,7 @@
 
 mod columns;
 mod files;
+mod pages;
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_vision_registry::one_line;
 pub(super) use entry::entry;
 use members::Members;
 use opened::OpenShards;
@@ -28,6 +29,9 @@ use crate::image::{ChoosePart, Image, ReadOptions};
 
 /// The file with the names of the classes, beside the shards.
 const CLASSES: &str = "classes.txt";
+/// More classes than any network has. Without names of classes, each label up to the largest is one, so a damaged label would
+/// make thousands of millions.
+const MAX_CLASSES: usize = 1_000_000;
 /// Data sets up to this size may be kept by a loader. A place for each of many more samples would itself be large.
 const CACHEABLE_BYTES: u64 = 16 << 30;
 
@@ -261,8 +265,7 @@ struct Labels {
 impl Labels {
     /// Checks the labels of an index.
     fn check(&self, shard: &str, places: &[Place]) -> Result<()> {
-        let Some(known) = &self.known else { return Ok(()) };
-        let classes = known.classes().len();
+        let classes = self.known.as_ref().map_or(MAX_CLASSES, |known| known.classes().len());
         match places.iter().position(|place| place.label as usize >= classes) {
             None => Ok(()),
             Some(sample) => Err(Error::Label {
@@ -278,7 +281,7 @@ impl Labels {
     fn label(&mut self, label: Label) -> Result<u32, String> {
         match (&self.known, &label) {
             (Some(known), _) => known.label(&label),
-            (None, Label::Number(number)) if *number < 1_000_000 => Ok(*number as u32),
+            (None, Label::Number(number)) if *number < MAX_CLASSES as u64 => Ok(*number as u32),
             (None, Label::Number(number)) => {
                 Err(format!("has label {number}, more than any class"))
             }
@@ -333,7 +336,9 @@ fn scanned(
             return Err(invalid(format!("is cut off: {cut}"), remedy));
         }
         let whole = index.samples.len();
-        remarks.push(format!("`{name}` is cut off: {cut}; its first {whole} samples are used"));
+        let remark = format!("`{name}` is cut off: {cut}; its first {whole} samples are used");
+        // The entry may be called anything.
+        remarks.push(one_line(&remark).into_owned());
     }
     let mut places = Vec::with_capacity(index.samples.len());
     let mut damaged = 0;

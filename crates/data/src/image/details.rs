@@ -229,15 +229,26 @@ fn tiff(bytes: &[u8]) -> (Option<ColorMode>, Option<u8>) {
     (Some(mode), Some(bits))
 }
 
+/// The number of directories in the chain. Only their lengths are read: to read the entries of each takes seconds for a chain
+/// of thousands that overlap.
 fn tiff_pages(bytes: &[u8]) -> usize {
     // A file may chain its pages in a circle.
     const MOST: usize = 10_000;
-    let Ok(mut decoder) = Decoder::new(Cursor::new(bytes)) else { return 1 };
-    let mut pages = 1;
-    while pages < MOST && decoder.more_images() && decoder.next_image().is_ok() {
-        pages += 1;
-    }
-    pages
+    let is_little = bytes.starts_with(b"II");
+    let number = |at: usize, size: usize| -> Option<u64> {
+        let bytes = bytes.get(at..at.checked_add(size)?)?.iter();
+        let push = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        Some(if is_little { bytes.rev().fold(0, push) } else { bytes.fold(0, push) })
+    };
+    // BigTIFF (43) has longer counts, entries and offsets.
+    let is_big = number(2, 2) == Some(43);
+    let [start, count, entry, offset] = if is_big { [8, 8, 20, 8] } else { [4, 2, 12, 4] };
+    let next = |at: usize| -> Option<usize> {
+        let at = usize::try_from(number(at, offset)?).ok().filter(|at| *at > 0)?;
+        let entries = usize::try_from(number(at, count)?).ok()?;
+        at.checked_add(count)?.checked_add(entries.checked_mul(entry)?)
+    };
+    std::iter::successors(next(start), |at| next(*at)).take(MOST).count()
 }
 
 #[cfg(test)]
@@ -263,6 +274,19 @@ mod tests {
         gif.push(0x3B);
         let found = details(&gif);
         assert_eq!((found.mode, found.frames, found.orientation), (ColorMode::Palette, 2, 1));
+    }
+
+    #[test]
+    fn pages_of_a_circle_are_counted_fast() {
+        // A directory of 60,000 entries that is its own successor.
+        let mut bytes = b"II*\0\x08\0\0\0".to_vec();
+        bytes.extend(60_000_u16.to_le_bytes());
+        bytes.resize(bytes.len() + 12 * 60_000, 1);
+        bytes.extend(8_u32.to_le_bytes());
+        let started = std::time::Instant::now();
+        assert_eq!(tiff_pages(&bytes), 10_000);
+        assert!(started.elapsed().as_secs() < 1, "{:?}", started.elapsed());
+        assert_eq!(tiff_pages(b"MM\0*\0\0\0\x08\0\0\0\0\0\0"), 1);
     }
 
     #[test]

@@ -55,6 +55,10 @@ impl ReadOptions {
 
     /// Checks the size that a header states.
     pub(super) fn check_size(&self, width: u64, height: u64, name: &str) -> Result<()> {
+        if width == 0 || height == 0 {
+            let reason = format!("it has no pixels ({width}x{height})");
+            return Err(super::broken(name, reason));
+        }
         let max_pixels = self.max_pixels;
         if width.saturating_mul(height) <= max_pixels {
             return Ok(());

@@ -111,3 +111,17 @@ fn damaged_parquet_files_are_errors() {
         }
     }
 }
+
+#[test]
+fn more_rows_than_bytes_are_refused() {
+    // Labels and images of one value each: a run of any length takes a few bytes.
+    let rows = vec![(Some(1), 0); 100_000];
+    let bytes = file(&[&rows], true);
+    assert!(bytes.len() < 30_000, "{}", bytes.len());
+    let root = tempdir().unwrap();
+    write(root.path(), "x.parquet", bytes);
+    check_message(
+        open("parquet", &request(root.path().join("x.parquet"), Split::Train)),
+        &["x.parquet", "states 100000 rows", "fetch it again"],
+    );
+}

@@ -123,6 +123,12 @@ fn damaged_tables_are_named_with_their_line() {
     check_message(csv("path,label\n\"a.ppm,x\n"), &["quote"]);
     check_message(csv("path,label\n"), &["names no images"]);
     check_message(csv(""), &["names no images"]);
+    // Several labels or none are possible with a separator, but without any there is nothing to learn.
+    let several = TableOptions::new().separator("|");
+    check_message(
+        read("t.csv", b"path,labels\na.ppm,|\n", &several),
+        &["t.csv", "no label in any row", "`classes`"],
+    );
     check_message(read("t.csv", b"path,label\na.ppm,\xFF\n", &plain), &["UTF-8", "byte 17"]);
     check_message(
         read("t.jsonl", b"{\"path\": \"a.ppm\", \"label\": 1}\n{", &plain),

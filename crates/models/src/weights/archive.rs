@@ -22,10 +22,14 @@ type Result<T> = std::result::Result<T, String>;
 pub(super) struct Archive {
     zip: ZipArchive<BufReader<File>>,
     folder: String,
+    /// How many bytes of storages may still be unpacked.
+    budget: u64,
 }
 
 impl Archive {
-    pub(super) fn open(file: File) -> Result<Self> {
+    /// `budget` is how many bytes all storages may have together. Many entries may be the same few packed bytes, and to
+    /// unpack them all would take minutes.
+    pub(super) fn open(file: File, budget: usize) -> Result<Self> {
         let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| {
             format!(
                 "it is a zip archive that is cut short or damaged ({error}); fetch or copy it again"
@@ -47,7 +51,7 @@ impl Archive {
         if names.iter().any(is_program) {
             return Err(program(&mut zip, pickle));
         }
-        Ok(Self { zip, folder })
+        Ok(Self { zip, folder, budget: budget as u64 })
     }
 
     pub(super) fn pickle(&mut self) -> Result<Pickle> {
@@ -71,6 +75,13 @@ impl Archive {
 
     pub(super) fn storage(&mut self, key: &str, len: usize) -> Result<Vec<u8>> {
         let name = format!("{}data/{key}", self.folder);
+        if let Some(place) = self.zip.index_for_name(&name) {
+            let size = self.zip.by_index_raw(place).map_or(0, |entry| entry.size());
+            let left = self.budget.checked_sub(size);
+            self.budget = left.ok_or_else(|| {
+                format!("its entries unpack to too many bytes for the file, `{name}` at the latest: the file is damaged")
+            })?;
+        }
         entry(&mut self.zip, &name, Some(len))
     }
 }

@@ -47,6 +47,10 @@ const MAX_DEPTH: usize = 5;
 const MAX_ITEMS: usize = 8;
 /// The largest number of values that are searched.
 const MAX_DICTIONARIES: usize = 100_000;
+/// The largest number of dictionaries among which the weights are chosen. Each is compared with each.
+const MAX_CANDIDATES: usize = 1_000;
+/// The longest names of all tensors together, in bytes. A pickle may use one long text as the name of any number of tensors.
+const MAX_NAMES_BYTES: usize = 64 << 20;
 
 /// A dictionary that contains tensors.
 #[derive(Debug, Clone)]
@@ -70,8 +74,11 @@ pub(super) fn find(pickle: &Pickle) -> Result<(Found, Vec<String>), String> {
             "it holds one tensor and no names; save the whole `model.state_dict()`".to_owned()
         );
     }
-    let mut search = Search { values, seen: HashSet::new(), all: Vec::new() };
+    let mut search = Search { values, seen: HashSet::new(), all: Vec::new(), names_bytes: 0 };
     search.collect(pickle.root, "", 0, false);
+    if search.names_bytes > MAX_NAMES_BYTES {
+        return Err("its names are too long for names of tensors: the file is damaged".to_owned());
+    }
     let mut all = search.all;
     // A single statistic beside a whole pickled network is not the weights.
     let best =
@@ -98,11 +105,13 @@ struct Search<'a> {
     values: &'a Values,
     seen: HashSet<Id>,
     all: Vec<Found>,
+    names_bytes: usize,
 }
 
 impl Search<'_> {
     fn collect(&mut self, id: Id, path: &str, depth: usize, is_state: bool) {
-        if depth > MAX_DEPTH || self.seen.len() >= MAX_DICTIONARIES || !self.seen.insert(id) {
+        let is_enough = self.seen.len() >= MAX_DICTIONARIES || self.names_bytes > MAX_NAMES_BYTES;
+        if depth > MAX_DEPTH || is_enough || !self.seen.insert(id) {
             return;
         }
         let values = self.values;
@@ -113,6 +122,13 @@ impl Search<'_> {
             Value::Dict(pairs) => {
                 let is_tensor =
                     |id: Id| matches!(values.get(id), Value::Tensor(_) | Value::Unreadable(_));
+                let names = pairs.iter().filter_map(|(key, _)| values.text(*key));
+                self.names_bytes = names.fold(self.names_bytes + path.len(), |sum, name| {
+                    sum.saturating_add(name.len())
+                });
+                if self.names_bytes > MAX_NAMES_BYTES {
+                    return;
+                }
                 let tensors: Vec<(String, Id)> = pairs
                     .iter()
                     .filter(|(_, value)| is_tensor(*value))
@@ -153,7 +169,8 @@ fn is_optimizer(values: &Values, id: Id) -> bool {
 /// The index of the dictionary that most likely holds the weights.
 fn choose(all: &[Found]) -> Option<usize> {
     let is_weights = |found: &Found| !found.is_state && !has_part(&found.path, OTHER_STATE);
-    let weights = || all.iter().enumerate().filter(|(_, found)| is_weights(found));
+    let weights =
+        || all.iter().enumerate().filter(|(_, found)| is_weights(found)).take(MAX_CANDIDATES);
     let plain = weights().filter(|(_, found)| !has_part(&found.path, AVERAGED));
     // Ties go to the first dictionary, which is the outermost.
     best_of(plain).or_else(|| best_of(weights()))

@@ -88,6 +88,7 @@ impl Element {
     /// A tensor from little-endian bytes. candle has no `i8`, `u16` and `bool`. They become `i16`, `u32` and
     /// `u8`.
     pub(super) fn tensor(self, bytes: &[u8], shape: &[usize]) -> candle_core::Result<Tensor> {
+        check_shape(shape)?;
         let raw = |dtype| Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
         match self {
             Self::F64 => raw(DType::F64),
@@ -113,6 +114,17 @@ impl Element {
                 Tensor::from_iter(bits, &Device::Cpu)?.reshape(shape)
             }
         }
+    }
+}
+
+/// Checks that the strides of a shape are numbers of 64 bits. candle multiplies the sizes without a check, and those of an
+/// empty tensor (`[0, 2^63, 4]`) may be anything.
+pub(super) fn check_shape(shape: &[usize]) -> candle_core::Result<()> {
+    let sizes = shape.iter().filter(|size| **size > 0);
+    let product = sizes.fold(Some(1_usize), |product, size| product?.checked_mul(*size));
+    match product.filter(|product| isize::try_from(*product).is_ok()) {
+        Some(_) => Ok(()),
+        None => candle_core::bail!("its shape {shape:?} is impossible"),
     }
 }
 
@@ -191,6 +203,15 @@ mod tests {
         assert_eq!(view(11, &[2], &[1]), None);
         assert_eq!(view(0, &[usize::MAX, 3], &[0, 0]), None);
         assert_eq!(view(0, &[3], &[usize::MAX]), None);
+    }
+
+    #[test]
+    fn shapes_whose_strides_overflow_are_refused() {
+        for element in [Element::F32, Element::Bool] {
+            let error = element.tensor(&[], &[0, usize::MAX, 2]).unwrap_err().to_string();
+            assert!(error.contains("is impossible"), "{error}");
+            assert_eq!(element.tensor(&[], &[0, 5]).unwrap().dims(), [0, 5]);
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ use input::Input;
 
 pub(super) use value::{Class, Id, Object, TensorRef, Value, Values};
 
+/// The largest number of arguments of a call that are looked at.
+const MAX_ARGUMENTS: usize = 16;
+
 /// The result of reading a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle {
@@ -189,7 +192,7 @@ impl Machine<'_> {
             b'b' => {
                 let state = self.pop()?;
                 let object = self.top()?;
-                self.build(object, state);
+                self.build(object, state)?;
             }
             b'Q' => {
                 let id = self.pop()?;
@@ -212,7 +215,9 @@ impl Machine<'_> {
         let [callee, arguments, ..] = parts else {
             return Err("its pickle is damaged".to_owned());
         };
-        let arguments = self.values.items(*arguments).unwrap_or_default().to_vec();
+        let arguments = self.values.items(*arguments).unwrap_or_default();
+        // No builder has so many. A list of millions may be the argument of any number of calls.
+        let arguments = arguments[..arguments.len().min(MAX_ARGUMENTS)].to_vec();
         let made = builders::call(&mut self.values, *callee, &arguments)?;
         self.stack.push(made);
         Ok(())
@@ -220,15 +225,22 @@ impl Machine<'_> {
 
     /// Sets the state of an object. The state is dropped, except for the entry that distinguishes a network
     /// from other objects.
-    fn build(&mut self, object: Id, state: Id) {
+    fn build(&mut self, object: Id, state: Id) -> Result<(), String> {
+        if !matches!(self.values.get(object), Value::Object(_)) {
+            return Ok(());
+        }
+        if let Value::Dict(pairs) = self.values.get(state) {
+            self.values.spend(pairs.len())?;
+        }
         let mut names = match self.values.get(state) {
             Value::Dict(pairs) => pairs.iter().filter_map(|(key, _)| self.values.text(*key)),
-            _ => return,
+            _ => return Ok(()),
         };
         let has_modules = names.any(|name| name == "_modules");
         if let Some(Value::Object(object)) = self.values.get_mut(object) {
             object.is_module |= has_modules;
         }
+        Ok(())
     }
 
     fn push(&mut self, value: Value) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::fmt;
 use safetensors::{SafeTensorError, SafeTensors};
 
 use super::WeightFile;
-use super::elements::Element;
+use super::elements::{Element, check_shape};
 
 /// The largest header that is read, in bytes. It is ten times that of any network here.
 const MAX_HEADER_BYTES: u64 = 10 << 20;
@@ -52,6 +52,10 @@ impl std::error::Error for HeaderError {}
 pub fn safetensors_header(bytes: &[u8]) -> Result<HashMap<String, String>, HeaderError> {
     check_length(bytes)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(header_error)?;
+    for (name, tensor) in header.tensors() {
+        let checked = check_shape(&tensor.shape);
+        checked.map_err(|error| HeaderError::Damaged(format!("tensor `{name}`: {error}")))?;
+    }
     Ok(header.metadata().clone().unwrap_or_default())
 }
 

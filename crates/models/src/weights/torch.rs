@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, String>;
 
 /// Reads a zip archive that `torch.save` wrote.
 pub(super) fn read_zip(file: File, file_len: u64) -> Result<WeightFile> {
-    let mut archive = Archive::open(file)?;
+    let mut archive = Archive::open(file, budget(file_len))?;
     let pickle = archive.pickle()?;
     let swapped = archive.is_big_endian()?;
     let storages = |key: &str, len: usize| archive.storage(key, len);

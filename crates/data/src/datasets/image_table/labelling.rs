@@ -69,6 +69,10 @@ impl Labelling {
             Some(classes) => classes,
             None => occurring(path, rows.flatten().flatten())?,
         };
+        if classes.is_empty() {
+            let remedy = "add labels, or name all classes with `classes`";
+            return Err(invalid(path, "has no label in any row to train on", remedy));
+        }
         let labelling = Self::of_classes(classes);
         if labelling.by_name.len() == labelling.classes.len() {
             return Ok(labelling);

@@ -11,11 +11,13 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
+use super::pages;
 use crate::datasets::image_table::labelling::Label;
 use crate::error::{Error, Result};
 
-/// A row group has no more rows in any data set. A damaged header must not ask for huge amounts of memory.
-const MAX_ROWS: i64 = 100_000_000;
+/// Rows that any file may have. Beyond them, a file has at most one for each of its bytes: a row has an image, and a header
+/// may state two thousand million rows in a few bytes.
+const SPARE_ROWS: u64 = 1 << 16;
 
 /// The images of a row group, as the bytes of their files.
 pub(super) struct Images(Vec<Option<ByteArray>>);
@@ -38,6 +40,8 @@ impl Images {
 /// A Parquet file and the places of its columns.
 pub(super) struct Columns {
     path: PathBuf,
+    /// The same file, to look at the headers of its pages.
+    file: File,
     reader: SerializedFileReader<File>,
     image: usize,
     label: usize,
@@ -47,7 +51,19 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn open(path: &Path, image: &str, label: &str) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let reader = guarded(path, || SerializedFileReader::new(file))?;
+        let most = file.metadata().map_err(Error::io(path))?.len().saturating_add(SPARE_ROWS);
+        let again = file.try_clone().map_err(Error::io(path))?;
+        let reader = guarded(path, || SerializedFileReader::new(again))?;
+        let groups = reader.metadata().row_groups().iter();
+        // A negative number is larger than any here.
+        let rows = groups.fold(0_u64, |sum, group| sum.saturating_add(group.num_rows() as u64));
+        if rows > most {
+            return Err(Error::Invalid {
+                path: path.to_path_buf(),
+                problem: format!("states {rows} rows, more than it has bytes"),
+                remedy: "fetch it again".to_owned(),
+            });
+        }
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let leaves: Vec<String> =
             schema.columns().iter().map(|column| column.path().string()).collect();
@@ -69,7 +85,7 @@ impl Columns {
             });
         }
         let (path, label_name) = (path.to_path_buf(), label.to_owned());
-        Ok(Self { path, reader, image: image_at, label: label_at, label_name })
+        Ok(Self { path, file, reader, image: image_at, label: label_at, label_name })
     }
 
     /// The number of row groups.
@@ -138,9 +154,8 @@ impl Columns {
         guarded(&self.path, || {
             let group = self.reader.get_row_group(group)?;
             let rows = group.metadata().num_rows();
-            if !(0..=MAX_ROWS).contains(&rows) {
-                return Err(ParquetError::General(format!("a row group of {rows} rows")));
-            }
+            let (start, length) = group.metadata().column(column).byte_range();
+            pages::check(&self.file, start, length)?;
             let mut reader = get_typed_column_reader::<T>(group.get_column_reader(column)?);
             let (mut levels, mut values) = (Vec::new(), Vec::new());
             let mut read = 0;

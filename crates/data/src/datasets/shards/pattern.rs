@@ -47,9 +47,15 @@ pub(super) fn shards(pattern: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The most braces in a pattern. Each adds a call to itself.
+const MAX_BRACES: usize = 64;
+
 /// The names that braces stand for: `{000..127}` numbers, with as many digits as the first has, and `{a,b}` words.
 fn braces(pattern: &str) -> Result<Vec<String>, String> {
     let Some(start) = pattern.find('{') else { return Ok(vec![pattern.to_owned()]) };
+    if pattern.matches('{').count() > MAX_BRACES {
+        return Err(format!("is a pattern with more than {MAX_BRACES} braces"));
+    }
     let Some(length) = pattern[start..].find('}') else {
         return Err(format!("is `{pattern}`, where a brace is not closed"));
     };
@@ -96,6 +102,8 @@ mod tests {
         check("a.tar", &["a.tar"]);
         check("a-{08..11}.tar", &["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]);
         check("{a,b}-{0..1}", &["a-0", "a-1", "b-0", "b-1"]);
+        let many = braces(&"{a}".repeat(100_000)).unwrap_err();
+        assert_eq!(many, "is a pattern with more than 64 braces");
         for wrong in ["a-{0..", "{3..1}", "{a..c}", "{0..99999999999999999999}", "{0..9999999}"] {
             assert!(braces(wrong).is_err(), "{wrong}");
         }

@@ -8,6 +8,9 @@ const MAX_RANK: usize = 64;
 
 /// The result of `callee(*arguments)`.
 pub(super) fn call(values: &mut Values, callee: Id, arguments: &[Id]) -> Result<Id, String> {
+    if let Some(items) = arguments.first().and_then(|first| values.items(*first)) {
+        values.spend(items.len())?;
+    }
     let class = match values.get(callee) {
         Value::Class(class) => (**class).clone(),
         // The object was never really made, so its result is unknown.
@@ -88,7 +91,8 @@ fn from_type(values: &mut Values, arguments: &[Id]) -> Result<Id, String> {
         let name = values.class(*kind).map_or_else(|| "?".to_owned(), Class::to_string);
         return values.add(Value::Unreadable(format!("is a `{name}`, which is not read").into()));
     }
-    let inner = values.items(*inner).unwrap_or_default().to_vec();
+    let inner = values.items(*inner).unwrap_or_default();
+    let inner = inner[..inner.len().min(super::MAX_ARGUMENTS)].to_vec();
     call(values, *function, &inner)
 }
 
@@ -124,7 +128,8 @@ fn checked_tensor(
         None => storage.element.ok_or("has no number type: the file is damaged")?,
     };
     let sizes = |id: &Id| -> Option<Vec<usize>> {
-        values.items(*id)?.iter().map(|item| values.size(*item)).collect()
+        // One more than is possible, so that the check below finds it.
+        values.items(*id)?.iter().take(MAX_RANK + 1).map(|item| values.size(*item)).collect()
     };
     let (Some(shape), Some(stride), Some(offset)) =
         (sizes(size), sizes(stride), values.size(*offset))
@@ -164,7 +169,8 @@ fn last_element(shape: &[usize], stride: &[usize], offset: usize) -> Option<usiz
 pub(super) fn persistent(values: &mut Values, id: Id) -> Result<Id, String> {
     let damaged =
         || "its pickle names a storage that makes no sense: the file is damaged".to_owned();
-    let parts = values.items(id).ok_or_else(damaged)?.to_vec();
+    let parts = values.items(id).ok_or_else(damaged)?;
+    let parts = parts[..parts.len().min(super::MAX_ARGUMENTS)].to_vec();
     let kind = parts.first().and_then(|kind| values.text(*kind)).ok_or_else(damaged)?;
     if kind == "module" {
         return parts.get(1).copied().ok_or_else(damaged);

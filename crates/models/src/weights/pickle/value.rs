@@ -8,6 +8,10 @@ use super::super::elements::Element;
 /// makes some ten thousand.
 const MAX_VALUES: usize = 4 << 20;
 
+/// The largest number of items that the calls of one pickle may copy or look at. A call costs a pickle three bytes, and its
+/// argument may be the same long list again and again, so time and memory would grow with the square of the file.
+const MAX_COPIED: usize = 16 << 20;
+
 /// The index of a value in [`Values`]. Lists and dictionaries hold indices. So a pickle that puts a list into
 /// itself creates no cycle of ownership and leaks no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +82,7 @@ pub(in crate::weights) struct TensorRef {
 #[derive(Debug)]
 pub(in crate::weights) struct Values {
     values: Vec<Value>,
+    copied: usize,
     /// Every storage that was named. A legacy file needs their sizes to find their places.
     pub(in crate::weights) storages: HashMap<String, StorageRef>,
 }
@@ -90,7 +95,7 @@ impl Values {
 
     pub(in crate::weights) fn new() -> Self {
         let values = vec![Value::None, Value::Bool(true), Value::Bool(false), Value::Other];
-        Self { values, storages: HashMap::new() }
+        Self { values, copied: 0, storages: HashMap::new() }
     }
 
     pub(in crate::weights) fn add(&mut self, value: Value) -> Result<Id, String> {
@@ -99,6 +104,15 @@ impl Values {
         }
         self.values.push(value);
         Ok(Id((self.values.len() - 1) as u32))
+    }
+
+    /// Counts items that a call copies or looks at.
+    pub(in crate::weights) fn spend(&mut self, items: usize) -> Result<(), String> {
+        self.copied = self.copied.saturating_add(items);
+        if self.copied > MAX_COPIED {
+            return Err(format!("its pickle's calls take more than {MAX_COPIED} items"));
+        }
+        Ok(())
     }
 
     pub(in crate::weights) fn get(&self, id: Id) -> &Value {
