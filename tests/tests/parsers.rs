@@ -157,6 +157,7 @@ fn run(parser: &Parser, count: usize) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "longer runs show how far they are")]
 fn parsers_give_a_value_or_an_error_of_one_line() {
     let count = std::env::var(INPUTS).ok().and_then(|count| count.parse().ok()).unwrap_or(500);
     let mut text = String::new();

@@ -120,8 +120,8 @@ impl Element {
 /// Checks that the strides of a shape are numbers of 64 bits. candle multiplies the sizes without a check, and those of an
 /// empty tensor (`[0, 2^63, 4]`) may be anything.
 pub(super) fn check_shape(shape: &[usize]) -> candle_core::Result<()> {
-    let sizes = shape.iter().filter(|size| **size > 0);
-    let product = sizes.fold(Some(1_usize), |product, size| product?.checked_mul(*size));
+    let mut sizes = shape.iter().filter(|size| **size > 0);
+    let product = sizes.try_fold(1_usize, |product, size| product.checked_mul(*size));
     match product.filter(|product| isize::try_from(*product).is_ok()) {
         Some(_) => Ok(()),
         None => candle_core::bail!("its shape {shape:?} is impossible"),
