@@ -18,30 +18,30 @@
 //! use candle_vision_data::{Image, Result};
 //! use serde::{Deserialize, Serialize};
 //!
-//! /// Inverts an image with probability `p`.
+//! /// Halves all values with probability `p`.
 //! #[derive(Debug, Serialize, Deserialize)]
 //! #[serde(deny_unknown_fields)]
-//! struct RandomInvert { p: f64 }
+//! struct RandomDim { p: f64 }
 //!
-//! impl Transform for RandomInvert {
+//! impl Transform for RandomDim {
 //!     fn apply(&self, mut image: Image, rng: &mut Generator) -> Result<Image> {
 //!         if random::chance(rng, self.p) {
-//!             image.pixels_mut().iter_mut().for_each(|value| *value = 255 - *value);
+//!             image.pixels_mut().iter_mut().for_each(|value| *value /= 2);
 //!         }
 //!         Ok(image)
 //!     }
 //!     fn is_random(&self) -> bool { true }
-//!     fn describe(&self) -> Description { describe("random_invert", self) }
+//!     fn describe(&self) -> Description { describe("random_dim", self) }
 //! }
 //!
-//! let compose = Compose::new().with(RandomInvert { p: 0.5 }).with(ToTensor);
+//! let compose = Compose::new().with(RandomDim { p: 0.5 }).with(ToTensor);
 //! let image = Image::new(1, 1, 1, vec![255])?;
 //! let array = compose.apply(&image, &mut random::generator(0))?;
-//! assert!([0.0, 1.0].contains(&array.values()[0]));
+//! assert!([127.0 / 255.0, 1.0].contains(&array.values()[0]));
 //!
-//! // Once it is registered, recipes can name it: { op = "random_invert", p = 0.5 }
+//! // Once it is registered, recipes can name it: { op = "random_dim", p = 0.5 }
 //! let mut transforms = Transforms::standard();
-//! transforms.add(TransformEntry::of::<RandomInvert>("random_invert", "Inverts with probability p."))?;
+//! transforms.add(TransformEntry::of::<RandomDim>("random_dim", "halves all values with probability p"))?;
 //! assert_eq!(compose.describe().build(&transforms)?, compose);
 //! # Ok::<(), candle_vision_data::Error>(())
 //! ```
