@@ -79,9 +79,15 @@ impl Settings {
                 self.data.source
             )));
         }
-        check_size("train", &train_set, &train, &self.model)?;
+        check_size("train", &train_set, &train, &self.model, |size| size)?;
+        let tta = self.training.tta.as_ref();
+        let tta = tta.map(|tta| registry.training.tta.build(tta)).transpose()?;
         for set in std::iter::once(&val_set).chain(&test_set) {
-            check_size("eval", set, &eval, &self.model)?;
+            // The network may see parts of larger images.
+            check_size("eval", set, &eval, &self.model, |size| match &tta {
+                Some(tta) if size != [self.model.image_size; 2] => tta.view_size(size),
+                _ => size,
+            })?;
         }
         let mut notes = place.layout_notes(&self.data)?;
         notes.extend(remarks.into_notes());
@@ -206,12 +212,14 @@ impl OpenedRun {
     }
 }
 
-/// Checks with the first image that the transforms make what the network takes.
+/// Checks with the first image that the transforms make what the network takes. `seen` is the size of what it sees of images
+/// of a size.
 fn check_size(
     name: &str,
     set: &Arc<dyn Dataset>,
     transforms: &Compose,
     model: &ModelSettings,
+    seen: impl Fn([usize; 2]) -> [usize; 2],
 ) -> Result<()> {
     let image = match set.sample(0) {
         Ok(sample) => sample.image,
@@ -224,7 +232,7 @@ fn check_size(
         .at(|| format!("data.{name} cannot transform `{}`", set.name(0)))?;
     let [height, width, channels] = array.shape();
     let (side, wanted) = (model.image_size, model.channels);
-    if (height, width) != (side, side) {
+    if seen([height, width]) != [side; 2] {
         return Err(Error::invalid(format!(
             "data.{name} makes images of {height}x{width}, but model.image_size is {side}; set one to \
              the other"

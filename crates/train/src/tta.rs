@@ -42,6 +42,11 @@ pub trait TestTimeAugmentation: Debug + Send + Sync {
     /// If the images do not suit it.
     fn views(&self, images: &Tensor) -> TensorResult<Vec<(Tensor, f64)>>;
 
+    /// Height and width of the views of images of `[height, width]`. The default is that of the images.
+    fn view_size(&self, images: [usize; 2]) -> [usize; 2] {
+        images
+    }
+
     /// The weighted sum of the logits that `forward` gives for the views.
     ///
     /// # Errors
@@ -131,6 +136,10 @@ struct Described<T> {
 impl<T: TestTimeAugmentation> TestTimeAugmentation for Described<T> {
     fn views(&self, images: &Tensor) -> TensorResult<Vec<(Tensor, f64)>> {
         self.part.views(images)
+    }
+
+    fn view_size(&self, images: [usize; 2]) -> [usize; 2] {
+        self.part.view_size(images)
     }
 
     fn logits(
@@ -244,6 +253,10 @@ mod tests {
         let large = build("name = 'five_crop'\nsize = 4").unwrap();
         let error = large.views(&image()).unwrap_err().to_string();
         assert!(error.contains("crops of 4x4 need larger images than 3x4"), "{error}");
+        // 7/8 of 3 rows are 2.
+        let usual = build("name = 'five_crop'").unwrap();
+        assert_eq!(usual.view_size([3, 4]), [2, 2]);
+        assert_eq!(rows(&usual.views(&image()).unwrap()[4].0), [[1., 2.], [5., 6.]]);
         let error = build("name = 'ten_crop'\nsize = 0").unwrap_err().to_string();
         assert_eq!(error, "`tta.size` is 0; it must be at least 1");
     }

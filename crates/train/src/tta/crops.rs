@@ -11,19 +11,21 @@ use crate::parts::described;
 
 /// The mean over five parts of an image: its corners and its middle.
 ///
-/// The images must be larger than a part: `resize` to 256 without `center_crop`, for parts of 224.
+/// The images must be larger than a part: `resize` to `[256, 256]` without `center_crop`, for parts of 224. Without a size,
+/// a part has 7/8 of the shorter side, as 224 of 256.
 ///
 /// In a recipe: `tta = { name = "five_crop", size = 224 }`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FiveCrop {
-    size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<usize>,
 }
 
 impl FiveCrop {
     /// Parts of this height and width in pixels.
     pub fn new(size: usize) -> Self {
-        Self { size }
+        Self { size: Some(size) }
     }
 }
 
@@ -31,22 +33,29 @@ impl FiveCrop {
 /// section 4.1).
 ///
 /// In a recipe: `tta = { name = "ten_crop", size = 224 }`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TenCrop {
-    size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<usize>,
 }
 
 impl TenCrop {
     /// Parts of this height and width in pixels.
     pub fn new(size: usize) -> Self {
-        Self { size }
+        Self { size: Some(size) }
     }
 }
 
+/// The side of a part of images of `[height, width]`.
+fn side(size: Option<usize>, [height, width]: [usize; 2]) -> usize {
+    size.unwrap_or((height.min(width) * 7 / 8).max(1))
+}
+
 /// Upper left, upper right, lower left, lower right, middle.
-fn parts(images: &Tensor, size: usize) -> TensorResult<Vec<Tensor>> {
+fn parts(images: &Tensor, size: Option<usize>) -> TensorResult<Vec<Tensor>> {
     let (_, _, height, width) = images.dims4()?;
+    let size = side(size, [height, width]);
     if height < size || width < size {
         bail!("crops of {size}x{size} need larger images than {height}x{width}")
     }
@@ -65,32 +74,42 @@ impl TestTimeAugmentation for FiveCrop {
         Ok(parts(images, self.size)?.into_iter().map(|part| (part, 0.2)).collect())
     }
 
+    fn view_size(&self, images: [usize; 2]) -> [usize; 2] {
+        [side(self.size, images); 2]
+    }
+
     fn describe(&self) -> Option<Description> {
         Some(self.clone().into())
     }
 
     fn validate(&self) -> Result<()> {
-        require(self.size > 0, "tta.size", self.size, "at least 1")
+        let size = self.size.unwrap_or(1);
+        require(size > 0, "tta.size", size, "at least 1")
     }
 }
 
 impl TestTimeAugmentation for TenCrop {
     fn views(&self, images: &Tensor) -> TensorResult<Vec<(Tensor, f64)>> {
-        let columns = mirrored(self.size);
         let mut views = Vec::new();
         for part in parts(images, self.size)? {
+            let columns = mirrored(part.dim(3)?);
             let mirror_image = pixels_at(&part, None, &columns)?;
             views.extend([(part, 0.1), (mirror_image, 0.1)]);
         }
         Ok(views)
     }
 
+    fn view_size(&self, images: [usize; 2]) -> [usize; 2] {
+        [side(self.size, images); 2]
+    }
+
     fn describe(&self) -> Option<Description> {
         Some(self.clone().into())
     }
 
     fn validate(&self) -> Result<()> {
-        require(self.size > 0, "tta.size", self.size, "at least 1")
+        let size = self.size.unwrap_or(1);
+        require(size > 0, "tta.size", size, "at least 1")
     }
 }
 
