@@ -95,6 +95,7 @@ mod random_solarize;
 mod random_vertical_flip;
 mod random_zoom_out;
 mod resize;
+mod same_size;
 mod table;
 mod to_tensor;
 mod transform;

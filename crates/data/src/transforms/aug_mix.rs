@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::augment_op::{Choice, Kind, Look, Strength};
 use super::checks::{check, check_range};
-use super::{Description, Fill, Interpolation, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{Fill, Interpolation, TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -113,8 +114,11 @@ impl AugMix {
     }
 }
 
-impl Transform for AugMix {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+impl SameSize for AugMix {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = true;
+
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let size = [image.height(), image.width()];
         let look = Look { interpolation: self.interpolation, fill: self.fill.color() };
         let choices = if self.all_ops { &CHOICES[..] } else { &CHOICES[..9] };
@@ -126,7 +130,7 @@ impl Transform for AugMix {
         };
         let mut mix = scaled(&image, shares[0]);
         for weight in weights {
-            let mut changed = Cow::Borrowed(&image);
+            let mut changed = Cow::Borrowed(image.as_ref());
             let depth = match usize::try_from(self.chain_depth) {
                 Ok(depth) if depth > 0 => depth,
                 _ => 1 + random::below(rng, 3),
@@ -141,22 +145,10 @@ impl Transform for AugMix {
         }
         // The cast drops the fraction, as torchvision's does.
         let pixels = mix.into_iter().map(|value| value as u8).collect();
-        Image::new(image.width(), image.height(), image.channels(), pixels)
+        Image::new(image.width(), image.height(), image.channels(), pixels).map(Cow::Owned)
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         functional::check_warp(NAME, self.interpolation)?;
         check(NAME, (1..=BINS).contains(&self.severity), "`severity` must be 1 to 10")?;
         check(NAME, (1..=100).contains(&self.mixture_width), "`mixture_width` must be 1 to 100")?;

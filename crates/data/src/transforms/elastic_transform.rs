@@ -1,11 +1,12 @@
 //! A transform that moves pixels by smooth random amounts.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_range;
-use super::{
-    Description, Fill, Interpolation, PerAxis, Transform, TransformEntry, describe, functional,
-};
+use super::same_size::SameSize;
+use super::{Fill, Interpolation, PerAxis, TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -96,29 +97,21 @@ impl ElasticTransform {
     }
 }
 
-impl Transform for ElasticTransform {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
+impl SameSize for ElasticTransform {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = true;
+
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let size = [image.height(), image.width()];
         let across = self.draw_axis(0, size, rng);
         let down = self.draw_axis(1, size, rng);
         let both = across.into_iter().zip(down).map(|(across, down)| [across, down]);
         let displacement: Vec<[f32; 2]> = both.collect();
         functional::elastic(&image, &displacement, self.interpolation, self.fill.color())
+            .map(Cow::Owned)
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         functional::check_elastic(NAME, self.interpolation)?;
         for alpha in self.alpha.xy() {
             check_range(NAME, "alpha", [alpha; 2], [f64::MIN, f64::MAX])?;

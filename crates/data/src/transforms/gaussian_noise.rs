@@ -1,9 +1,12 @@
 //! A transform that adds noise.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
+use super::TransformEntry;
 use super::checks::check_range;
-use super::{Description, Transform, TransformEntry, describe};
+use super::same_size::SameSize;
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -50,8 +53,12 @@ impl GaussianNoise {
     }
 }
 
-impl Transform for GaussianNoise {
-    fn apply(&self, mut image: Image, rng: &mut Generator) -> Result<Image> {
+impl SameSize for GaussianNoise {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = false;
+
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        let mut image = image.into_owned();
         let (mean, sigma) = (self.mean * 255.0, self.sigma * 255.0);
         for value in image.pixels_mut() {
             // The cast drops the fraction.
@@ -59,26 +66,10 @@ impl Transform for GaussianNoise {
             let sum = noise.saturating_add(i16::from(*value));
             *value = if self.clip { sum.clamp(0, 255) as u8 } else { sum as u8 };
         }
-        Ok(image)
+        Ok(Cow::Owned(image))
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn is_geometric(&self) -> bool {
-        false
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         check_range(NAME, "mean", [self.mean; 2], [-1.0, 1.0])?;
         check_range(NAME, "sigma", [self.sigma; 2], [0.0, 100.0])
     }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::augment_op::{AugmentOp, Kind, Look, auto_augment_choice};
 use super::augmentation::{Augmentation, ForMasks, apply_all};
 use super::checks::check;
-use super::transform::by_cow;
-use super::{Description, Fill, Interpolation, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{Fill, Interpolation, Transform, TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -114,32 +114,15 @@ impl Augmentation for RandAugment {
     }
 }
 
-impl Transform for RandAugment {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
-        by_cow(self, image, rng)
-    }
+impl SameSize for RandAugment {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = true;
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         apply_all(self, image, rng)
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn geometry(&self) -> Option<Arc<dyn Transform>> {
-        Some(Arc::new(ForMasks(*self)))
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         functional::check_warp(NAME, self.interpolation)?;
         let is_below = self.magnitude < self.num_magnitude_bins && self.num_magnitude_bins >= 2;
         check(
@@ -148,5 +131,9 @@ impl Transform for RandAugment {
             "`magnitude` must be below `num_magnitude_bins`, which is 2 or more",
         )?;
         check(NAME, self.num_ops <= 100, "`num_ops` must be at most 100")
+    }
+
+    fn for_masks(&self) -> Option<Arc<dyn Transform>> {
+        Some(Arc::new(ForMasks(*self)))
     }
 }

@@ -1,8 +1,11 @@
 //! A transform that exchanges the colour channels at random.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Description, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -18,25 +21,16 @@ pub(super) fn entry() -> TransformEntry {
 #[serde(deny_unknown_fields)]
 pub struct RandomChannelPermutation {}
 
-impl Transform for RandomChannelPermutation {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
-        Ok(functional::permute_channels(&image, random_order(rng)))
+impl SameSize for RandomChannelPermutation {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = false;
+
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+        Ok(Cow::Owned(functional::permute_channels(&image, random_order(rng))))
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn is_geometric(&self) -> bool {
-        false
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::check_probability;
-use super::transform::by_cow;
-use super::{Description, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -38,35 +38,18 @@ impl Default for RandomInvert {
     }
 }
 
-impl Transform for RandomInvert {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
-        by_cow(self, image, rng)
-    }
+impl SameSize for RandomInvert {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = false;
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         if !random::chance(rng, self.p) {
             return Ok(image);
         }
         Ok(Cow::Owned(functional::invert(&image)))
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn is_geometric(&self) -> bool {
-        false
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         check_probability(NAME, self.p)
     }
 }

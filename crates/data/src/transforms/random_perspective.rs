@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::checks::{check_probability, check_range};
-use super::transform::by_cow;
-use super::{Description, Fill, Interpolation, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{Fill, Interpolation, TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -88,12 +88,11 @@ impl RandomPerspective {
     }
 }
 
-impl Transform for RandomPerspective {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
-        by_cow(self, image, rng)
-    }
+impl SameSize for RandomPerspective {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = true;
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let (height, width) = (image.height(), image.width());
         // Four corners need two rows and two columns.
         if !random::chance(rng, self.p) || height < 2 || width < 2 {
@@ -106,19 +105,7 @@ impl Transform for RandomPerspective {
         functional::perspective(&image, start, end, self.interpolation, fill).map(Cow::Owned)
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         functional::check_warp(NAME, self.interpolation)?;
         check_range(NAME, "distortion_scale", [self.distortion_scale; 2], [0.0, 1.0])?;
         check_probability(NAME, self.p)

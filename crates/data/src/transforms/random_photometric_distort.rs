@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{check_probability, check_range};
 use super::random_channel_permutation::random_order;
-use super::transform::by_cow;
-use super::{Description, PixelStep, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{PixelStep, TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -94,12 +94,11 @@ impl RandomPhotometricDistort {
     }
 }
 
-impl Transform for RandomPhotometricDistort {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
-        by_cow(self, image, rng)
-    }
+impl SameSize for RandomPhotometricDistort {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = false;
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let steps = self.draw_steps(rng);
         let order = random::chance(rng, self.p).then(|| random_order(rng));
         let changed = steps.into_iter().try_fold(image, |image, step| step.apply(image))?;
@@ -109,23 +108,7 @@ impl Transform for RandomPhotometricDistort {
         })
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn is_geometric(&self) -> bool {
-        false
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         check_range(NAME, "brightness", self.brightness, [0.0, f64::MAX])?;
         check_range(NAME, "contrast", self.contrast, [0.0, f64::MAX])?;
         check_range(NAME, "saturation", self.saturation, [0.0, f64::MAX])?;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::augment_op::{AugmentOp, Choice, Kind, Look, Strength};
 use super::augmentation::{Augmentation, ForMasks, apply_all};
 use super::checks::check;
-use super::transform::by_cow;
-use super::{Description, Fill, Interpolation, Transform, TransformEntry, describe, functional};
+use super::same_size::SameSize;
+use super::{Fill, Interpolation, Transform, TransformEntry, functional};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -92,33 +92,20 @@ impl Augmentation for TrivialAugmentWide {
     }
 }
 
-impl Transform for TrivialAugmentWide {
-    fn apply(&self, image: Image, rng: &mut Generator) -> Result<Image> {
-        by_cow(self, image, rng)
-    }
+impl SameSize for TrivialAugmentWide {
+    const NAME: &'static str = NAME;
+    const MOVES_PIXELS: bool = true;
 
-    fn apply_cow<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
+    fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         apply_all(self, image, rng)
     }
 
-    fn is_random(&self) -> bool {
-        true
-    }
-
-    fn describe(&self) -> Description {
-        describe(NAME, self)
-    }
-
-    fn geometry(&self) -> Option<Arc<dyn Transform>> {
-        Some(Arc::new(ForMasks(*self)))
-    }
-
-    fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
-        before
-    }
-
-    fn validate(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         functional::check_warp(NAME, self.interpolation)?;
         check(NAME, self.num_magnitude_bins >= 2, "`num_magnitude_bins` must be 2 or more")
+    }
+
+    fn for_masks(&self) -> Option<Arc<dyn Transform>> {
+        Some(Arc::new(ForMasks(*self)))
     }
 }
