@@ -122,6 +122,18 @@ pub fn normal(rng: &mut Generator) -> f64 {
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
 
+/// The place of one of these weights, which are not negative, with a probability in proportion to it. `None` if none is above
+/// 0.
+pub(crate) fn weighted(rng: &mut Generator, weights: &[f64]) -> Option<usize> {
+    let mut at = unit(rng) * weights.iter().sum::<f64>();
+    let drawn = weights.iter().position(|weight| {
+        at -= weight;
+        at < 0.0
+    });
+    // Rounding may put a draw at the very end.
+    drawn.or_else(|| weights.iter().rposition(|weight| *weight > 0.0))
+}
+
 /// `true` with probability `p`.
 pub fn chance(rng: &mut Generator, p: f64) -> bool {
     unit(rng) < p

@@ -64,14 +64,7 @@ impl RandomChoice {
 
     /// The transform that is drawn.
     fn draw(&self, rng: &mut Generator) -> Option<&Arc<dyn BatchTransform>> {
-        let mut at = random::unit(rng) * self.weights.iter().sum::<f64>();
-        let drawn = self.weights.iter().position(|weight| {
-            at -= weight;
-            at < 0.0
-        });
-        // Rounding may put a draw at the very end.
-        let last = || self.weights.iter().rposition(|weight| *weight > 0.0);
-        self.transforms.get(drawn.or_else(last)?)
+        self.transforms.get(random::weighted(rng, &self.weights)?)
     }
 }
 

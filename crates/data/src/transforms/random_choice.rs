@@ -65,16 +65,10 @@ impl RandomChoice {
     }
 
     fn draw_place(&self, rng: &mut Generator) -> usize {
-        let Some(shares) = &self.p else {
-            return random::below(rng, self.transforms.len());
-        };
-        let mut left = random::unit(rng) * shares.iter().sum::<f64>();
-        let place = shares.iter().position(|share| {
-            left -= share;
-            left < 0.0
-        });
-        // Rounding may leave nothing: then it is the last that can be chosen.
-        place.or_else(|| shares.iter().rposition(|&share| share > 0.0)).unwrap_or(0)
+        match &self.p {
+            Some(shares) => random::weighted(rng, shares).unwrap_or(0),
+            None => random::below(rng, self.transforms.len()),
+        }
     }
 }
 
