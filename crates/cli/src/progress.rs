@@ -141,6 +141,11 @@ impl Count {
         Self::of(what, "batch")
     }
 
+    /// Counts images instead of batches.
+    pub(crate) fn images(what: &'static str) -> Self {
+        Self::of(what, "image")
+    }
+
     /// Counts files instead of batches.
     pub(crate) fn files(what: &'static str) -> Self {
         Self::of(what, "file")

@@ -5,6 +5,7 @@ mod caltech101;
 mod cifar;
 mod cifar100;
 mod csv;
+mod decoded;
 mod dtd;
 mod emnist;
 mod eurosat;
@@ -41,6 +42,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 pub use cifar::Cifar10;
+pub use decoded::DecodedImages;
 pub use image_folder::{
     FolderLayout, FolderSplit, ImageFolder, LeftOut, find_images, is_image, is_same_class,
 };

@@ -7,6 +7,7 @@ mod format;
 mod gif;
 mod jpeg;
 mod options;
+mod reduce;
 mod tiff;
 
 use std::fs::File;

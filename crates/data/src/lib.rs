@@ -52,10 +52,11 @@ pub use dataset::{
     labels, multi_hot,
 };
 pub use datasets::{
-    Cifar10, ClassList, DataSetEntry, DataSets, FolderLayout, FolderSplit, ImageFolder, ImageTable,
-    Insects, InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened, Place, ReadAt, Remote,
-    Samples, ShardOptions, ShardWriter, ShardWriterConfig, Shards, Splits, TableOptions, cifar10,
-    find_images, folder, hymenoptera, is_image, is_same_class, mnist, write_classes,
+    Cifar10, ClassList, DataSetEntry, DataSets, DecodedImages, FolderLayout, FolderSplit,
+    ImageFolder, ImageTable, Insects, InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened,
+    Place, ReadAt, Remote, Samples, ShardOptions, ShardWriter, ShardWriterConfig, Shards, Splits,
+    TableOptions, cifar10, find_images, folder, hymenoptera, is_image, is_same_class, mnist,
+    write_classes,
 };
 pub use error::{Error, Result};
 pub use image::{

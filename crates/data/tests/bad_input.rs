@@ -226,3 +226,59 @@ fn labels_out_of_range_are_named_with_their_place() {
     let error = loader.and_then(|loader| loader.epoch(0).next().unwrap().map(|_| ()));
     check_message(error, &["label 7", "2 classes", "correct the label"]);
 }
+
+#[test]
+fn a_damaged_file_of_decoded_images_is_an_error_that_names_the_remedy() {
+    let folder = tempdir().unwrap();
+    let set = Samples::new(["grey"], [(7_u8, 0); 5], |level| Image::new(4, 4, 1, vec![*level; 16]));
+    let set: Arc<dyn Dataset> = Arc::new(set.with_fingerprint("five").cacheable());
+    let open =
+        || DecodedImages::open(folder.path(), "train", "", Arc::clone(&set), 1, &mut |_, _| {});
+    let path = open().unwrap().path().to_path_buf();
+    let whole = fs::read(&path).unwrap();
+    let index = whole.len() - 24;
+    for place in [0, index - 1, index, index + 8, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 0x55;
+        fs::write(&path, bytes).unwrap();
+        check_message(open(), &["train-", ".pixels", "remove it"]);
+    }
+    for length in [0, 15, 39, 40, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        check_message(open(), &["cut off", "remove it"]);
+    }
+    fs::write(&path, whole).unwrap();
+    assert_eq!(open().unwrap().sample(4).unwrap(), set.sample(4).unwrap());
+}
+
+/// A data set that says nothing of itself but whether it stays the same.
+struct Unknown(bool);
+
+impl Dataset for Unknown {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn sample(&self, _: usize) -> Result<Sample> {
+        Ok(Sample::new(Image::new(1, 1, 1, vec![0])?, 0))
+    }
+
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    fn is_cacheable(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn decoded_images_need_a_set_that_stays_the_same() {
+    let folder = tempdir().unwrap();
+    for (stays, reason) in [(false, "the same each time"), (true, "recognised")] {
+        let set = Arc::new(Unknown(stays));
+        let opened = DecodedImages::open(folder.path(), "train", "", set, 1, &mut |_, _| {});
+        check_message(opened, &["`decoded`", reason, "leave it out"]);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}

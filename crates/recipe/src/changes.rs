@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::{Error, Result};
 
 /// Settings, or tables of them, that decide none of the numbers which come, only how many.
-const MAY_CHANGE: [&str; 13] = [
+const MAY_CHANGE: [&str; 14] = [
     "training.epochs",
     "training.early_stop",
     "training.check_gradients",
@@ -21,6 +21,7 @@ const MAY_CHANGE: [&str; 13] = [
     "data.val_list",
     "data.dir",
     "data.max_pixels",
+    "data.decoded",
     "data.skip_broken",
     "description",
     "score",
@@ -171,7 +172,7 @@ mod tests {
         assert!(told.contains(&"training.epochs: 4 now, 2 before".to_owned()), "{told:?}");
         let patience = "training.early_stop.patience: 3 now, not set before".to_owned();
         assert!(told.contains(&patience), "{told:?}");
-        let places = ["data.path=a", "data.dir=a", "data.val_list=a"];
+        let places = ["data.path=a", "data.dir=a", "data.val_list=a", "data.decoded=a"];
         let others =
             ["data.workers=0", "data.skip_broken=true", "data.max_pixels=9", "description=x"];
         for free in places.into_iter().chain(others) {

@@ -89,6 +89,9 @@ impl Settings {
                 _ => size,
             })?;
         }
+        let mut decoded = |set, split| place.decoded(set, &self.data, split, &mut remarks);
+        let (train_set, val_set) =
+            (decoded(train_set, Split::Train)?, decoded(val_set, Split::Val)?);
         let mut notes = place.layout_notes(&self.data)?;
         notes.extend(remarks.into_notes());
         notes.push(of_data(&train_set, &val_set, test_set.as_ref()));

@@ -167,7 +167,8 @@ fn record_places(
     if !has_weights_there && weights.is_file() {
         settings.model.weights = absolute(weights)?.to_string_lossy().into_owned();
     }
-    for path in [&mut settings.data.path, &mut settings.data.val_list].into_iter().flatten() {
+    let data = &mut settings.data;
+    for path in [&mut data.path, &mut data.val_list, &mut data.decoded].into_iter().flatten() {
         // An address is absolute already.
         if !path
             .to_str()

@@ -1,5 +1,6 @@
 //! The settings of a run.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use candle_vision::data::batch_transforms::describe_all;
@@ -186,6 +187,13 @@ pub struct DataSettings {
     /// How many pixels an image of a folder may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<u64>,
+    /// Reads an image of a folder at a half, a quarter or an eighth of its size, as long as its shorter side keeps so
+    /// many pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduce_to: Option<NonZeroUsize>,
+    /// The folder in which decoded images for training and validation are kept from run to run. It is made if needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoded: Option<PathBuf>,
     /// Share of an image folder without one to validate on that is kept for validation.
     #[serde(default = "default_val_fraction")]
     pub val_fraction: f64,

@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A job's name and what it runs.
 type Job = (&'static str, fn(&Clock) -> Result<Outcome>);
 
-const JOBS: [Job; 5] = [
+const JOBS: [Job; 6] = [
     ("resnet18_frozen_b16_224", |clock| {
         training::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
     }),
@@ -43,7 +43,8 @@ const JOBS: [Job; 5] = [
     ("resnet18_gradcam_b1_224", |clock| {
         work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
-    ("jpeg_load_224", |clock| work::load_images(clock)),
+    ("jpeg_load_224", |clock| work::load_images(clock, None)),
+    ("jpeg_decoded_load_224", |clock| work::load_decoded(clock)),
 ];
 
 /// Training of a whole network on ten classes.

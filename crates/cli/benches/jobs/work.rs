@@ -2,13 +2,13 @@
 //! runs on the clock's device.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use candle_vision::data::FolderSplit;
+use candle_vision::data::{DecodedImages, FolderSplit};
 use candle_vision::models::Precision;
 use candle_vision::ops::{Generator, in_pool};
 use candle_vision::prelude::{
@@ -158,9 +158,16 @@ pub(crate) fn explain(clock: &Clock, network: &Network) -> Result<Outcome> {
     Ok(Outcome::Measured { times, images: network.count() })
 }
 
+/// As [`load_images`], from images that were decoded before.
+pub(crate) fn load_decoded(clock: &Clock) -> Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    load_images(clock, Some(folder.path()))
+}
+
 /// From JPEG files to batches: decoded, cropped, scaled, flipped, normalised. A step is an image.
-/// With one thread the caller's does it all; with more, each is a worker.
-pub(crate) fn load_images(clock: &Clock) -> Result<Outcome> {
+/// With one thread the caller's does it all; with more, each is a worker. With a folder, the images were decoded before, into a
+/// file there.
+pub(crate) fn load_images(clock: &Clock, decoded: Option<&Path>) -> Result<Outcome> {
     let Some(data) = env::var_os("CANDLE_VISION_DATA").map(PathBuf::from) else {
         return Ok(Outcome::Skipped("CANDLE_VISION_DATA names no folder of data sets".to_owned()));
     };
@@ -168,13 +175,18 @@ pub(crate) fn load_images(clock: &Clock) -> Result<Outcome> {
     if !folder.is_dir() {
         return Ok(Outcome::Skipped(format!("`{}` is not there", folder.display())));
     }
-    let dataset = ImageFolder::open(folder, Split::Train, FolderSplit::default())?;
-    let images = dataset.len();
     let threads = candle_core::utils::get_num_threads();
+    let dataset = ImageFolder::open(folder, Split::Train, FolderSplit::default())?;
+    let mut dataset: Arc<dyn Dataset> = Arc::new(dataset);
+    if let Some(folder) = decoded {
+        let told = &mut |_, _| {};
+        let file = DecodedImages::open(folder, "train", "", dataset, threads, told)?;
+        dataset = Arc::new(file);
+    }
+    let images = dataset.len();
     let workers = if threads == 1 { 0 } else { threads };
     let config = LoaderConfig::new(16).workers(workers).cache_bytes(0);
-    let loader =
-        DataLoader::new(Arc::new(dataset), Compose::imagenet_train(), config, Device::Cpu)?;
+    let loader = DataLoader::new(dataset, Compose::imagenet_train(), config, Device::Cpu)?;
     let times = clock.measure(|epoch| {
         let batches: Result<Vec<_>, _> = loader.epoch(epoch).map(|b| b.map(|b| b.labels)).collect();
         Ok(batches?)

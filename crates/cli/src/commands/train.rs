@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use candle_core::Device;
-use candle_vision::data::DataLoader;
+use candle_vision::data::{DataLoader, Split};
 use candle_vision::report::{CurvesFile, TensorBoard, gradients_png};
 use candle_vision::train::{DistributedBatchNorm, RunFolder, StopReason, TrainingResult};
 use candle_vision::{Classifier, Registry};
@@ -20,7 +20,7 @@ use crate::args::TrainArgs;
 use crate::commands::{fetch, score};
 use crate::machine_memory::Bytes;
 use crate::out_of_memory::with_remedy;
-use crate::progress::Progress;
+use crate::progress::{Count, Progress};
 use crate::ranks::{self, Ranks};
 use crate::read_options::read_options;
 use crate::resume::{self, Begun};
@@ -67,7 +67,9 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     settings.cuda.apply();
     // Errors in the data or the network are found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
-    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    let on_decoded = decoding();
+    let place =
+        DataFolder::new(registry, &data_dir).read_options(read_options()?).on_decoded(&on_decoded);
     let mut opened = settings.open(&place, &device, Start::New)?;
     opened.notes.iter().for_each(say::note);
     // Before the memory that is left decides on the batch.
@@ -84,6 +86,18 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     let result = train(&opened, &settings, &folder, None, (registry, &device, ranks), args);
     remove_if_nothing_came_of_it(&folder, &result);
     result
+}
+
+/// Shows how many images are decoded for `data.decoded`.
+fn decoding() -> impl Fn(Split, usize, usize) + Sync {
+    let shown = Mutex::new(None);
+    move |_, done, all| {
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.get_or_insert_with(|| Count::images("decoding")).show(done, all);
+        if done == all {
+            *shown = None;
+        }
+    }
 }
 
 /// Takes this process's part of the data, if there are others, and says what a person should know of them.
@@ -154,7 +168,9 @@ fn go_on(
     begun.settings.conv.apply();
     begun.settings.cuda.apply();
     let data_dir = args.data.or(begun.settings.data.dir.as_deref());
-    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    let on_decoded = decoding();
+    let place =
+        DataFolder::new(registry, &data_dir).read_options(read_options()?).on_decoded(&on_decoded);
     recorded::check_data(&begun.settings.data, &place)?;
     let mut opened = begun.settings.open(&place, &device, Start::Resumed)?;
     opened.notes.iter().for_each(say::note);

@@ -18,6 +18,7 @@ use candle_vision_registry::one_line;
 pub(super) use entry::entry;
 use members::Members;
 use opened::OpenShards;
+pub(super) use read_at::LocalFile;
 pub use read_at::{ReadAt, Remote};
 use serde::Deserialize;
 pub use writer::{ShardWriter, ShardWriterConfig, write_classes};

@@ -10,10 +10,11 @@ use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 
 use super::exif::Orientation;
+use super::reduce::reduce;
 use super::{ChoosePart, Extent, Format, Image, ReadOptions, broken, gif, jpeg, part_of, tiff};
 use crate::error::{Error, Result};
 
-/// Decodes a part of an image, turned upright if the options say so. Formats other than JPEG are decoded whole first.
+/// Decodes a part of an image, reduced and turned upright if the options say so. Formats other than JPEG are decoded whole first.
 pub(super) fn decode_part(
     bytes: &[u8],
     name: &str,
@@ -30,7 +31,7 @@ pub(super) fn decode_part(
     part_of(&decode(bytes, name, options)?.0, choose)
 }
 
-/// Decodes an image, turned upright if the options say so. Also gives its orientation as stored, and its format.
+/// Decodes an image, reduced and turned upright if the options say so. Also gives its orientation as stored, and its format.
 pub(super) fn decode(
     bytes: &[u8],
     name: &str,
@@ -56,6 +57,9 @@ pub(super) fn decode(
         Format::Ico => finish(IcoDecoder::new(source).map_err(failed)?, name, options)?,
         other => return Err(unreadable(other, name)),
     };
+    // JPEG files were decoded at their reduced size.
+    let factor = options.reduction([image.height(), image.width()]);
+    let image = if format == Format::Jpeg || factor == 1 { image } else { reduce(&image, factor) };
     let image = if options.exif_orientation { orientation.apply(image) } else { image };
     Ok((image, orientation, format))
 }

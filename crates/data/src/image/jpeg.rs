@@ -43,6 +43,7 @@ pub(super) fn decode(
     let frame = headers.frame.clone().ok_or_else(|| failed(CUT_OFF.into()))?;
     options.check_size(frame.width as u64, frame.height as u64, name)?;
     let colors = headers.colors().map_err(failed)?;
+    let frame = frame.reduced(8 / options.reduction([frame.height, frame.width]));
     let orientation = headers.exif.map_or_else(Orientation::default, Orientation::of_exif);
     let is_turned = options.exif_orientation && orientation != Orientation::default();
     let size = [frame.height, frame.width];

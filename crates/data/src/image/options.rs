@@ -34,11 +34,20 @@ pub struct ReadOptions {
     /// The largest number of pixels of an image, width times height. The default is [`DEFAULT_MAX_PIXELS`]. The
     /// size in the header is checked before memory is allocated.
     pub max_pixels: u64,
+    /// Reads an image at a half, a quarter or an eighth of its size, as long as its shorter side keeps at least this
+    /// number of pixels. A photo of 4000x3000 pixels becomes 1000x750 for 512. The default is `None`: images are
+    /// read at their full size.
+    ///
+    /// JPEG files are decoded at the smaller size, with the pixels of libjpeg's scaled decoding (Pillow's `draft`). That
+    /// takes less time and memory. Images of other formats are averaged after decoding (Pillow's `reduce`). Where a
+    /// transform scales the image down anyway, the result is nearly the same. Values below 1 count as 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduce_to: Option<usize>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { exif_orientation: false, max_pixels: DEFAULT_MAX_PIXELS }
+        Self { exif_orientation: false, max_pixels: DEFAULT_MAX_PIXELS, reduce_to: None }
     }
 }
 
@@ -51,6 +60,18 @@ impl ReadOptions {
     /// Sets the largest number of pixels.
     pub fn with_max_pixels(self, max_pixels: u64) -> Self {
         Self { max_pixels, ..self }
+    }
+
+    /// Sets the number of pixels that the shorter side of a reduced image keeps.
+    pub fn with_reduce_to(self, reduce_to: impl Into<Option<usize>>) -> Self {
+        Self { reduce_to: reduce_to.into(), ..self }
+    }
+
+    /// The whole number, 1, 2, 4 or 8, that an image of `[height, width]` is reduced by.
+    pub(super) fn reduction(&self, [height, width]: [usize; 2]) -> usize {
+        let Some(least) = self.reduce_to else { return 1 };
+        let shorter = height.min(width);
+        [8, 4, 2].into_iter().find(|factor| shorter / factor >= least.max(1)).unwrap_or(1)
     }
 
     /// Checks the size that a header states.

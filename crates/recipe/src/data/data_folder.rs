@@ -1,11 +1,13 @@
 //! Where data sets lie and how they are opened.
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_vision::data::{
-    DataSetEntry, Dataset, Error as DataError, OpenRequest, ReadAt, ReadOptions, Remote,
-    Result as DataResult, Split,
+    DataSetEntry, Dataset, DecodedImages, Error as DataError, OpenRequest, ReadAt, ReadOptions,
+    Remote, Result as DataResult, Split,
 };
 use candle_vision_fetch::{HttpOptions, RangeFile, RangeFiles};
 
@@ -15,23 +17,32 @@ use crate::fetching::fetch_command;
 use crate::recorded::near;
 use crate::{DataSettings, Error, Registry, Result};
 
+/// Is told how many images of a split are decoded, and how many there are.
+type OnDecoded<'a> = &'a (dyn Fn(Split, usize, usize) + Sync);
+
 /// The folder of data sets and weights, and the parts that can be opened there.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DataFolder<'a> {
     registry: &'a Registry,
     path: &'a Path,
     read: ReadOptions,
+    on_decoded: Option<OnDecoded<'a>>,
 }
 
 impl<'a> DataFolder<'a> {
     /// The folder `path`, with the parts of `registry`.
     pub fn new(registry: &'a Registry, path: &'a (impl AsRef<Path> + ?Sized)) -> Self {
-        Self { registry, path: path.as_ref(), read: ReadOptions::default() }
+        Self { registry, path: path.as_ref(), read: ReadOptions::default(), on_decoded: None }
     }
 
     /// How image files are read where the settings do not say it.
     pub fn read_options(self, read: ReadOptions) -> Self {
         Self { read, ..self }
+    }
+
+    /// What is told of the progress while images are decoded for `data.decoded`.
+    pub fn on_decoded(self, told: OnDecoded<'a>) -> Self {
+        Self { on_decoded: Some(told), ..self }
     }
 
     /// The parts that can be named.
@@ -77,6 +88,44 @@ impl<'a> DataFolder<'a> {
             opened.at(|| format!("the {} images of `{}`", split.name(), settings.source))?;
         remarks.note(&opened);
         Ok(opened.dataset)
+    }
+
+    /// The data set with its decoded images in a file, if the settings say so.
+    pub(crate) fn decoded(
+        &self,
+        set: Arc<dyn Dataset>,
+        settings: &DataSettings,
+        split: Split,
+        remarks: &mut Remarks,
+    ) -> Result<Arc<dyn Dataset>> {
+        let Some(folder) = settings.decoded.as_deref().filter(|_| !set.in_memory()) else {
+            return Ok(set);
+        };
+        // All that changes the images.
+        let reading = format!("{:?}", self.request(settings, split).read);
+        let told = &mut |done, all| {
+            if let Some(told) = self.on_decoded {
+                told(split, done, all);
+            }
+        };
+        let (name, threads) = (split.name(), settings.workers);
+        let decoded = DecodedImages::open(near(folder), name, &reading, set, threads, told);
+        let decoded = decoded.map_err(|error| match error {
+            DataError::InvalidSetting { setting, reason } => {
+                Error::invalid(format!("`data.{setting}` {reason}"))
+            }
+            error => error.into(),
+        })?;
+        let left_out = match decoded.left_out() {
+            0 => String::new(),
+            count => format!("; {count} that cannot be read are not in it"),
+        };
+        remarks.add(format!(
+            "decoded {name} images: `{}` ({:.1} MiB){left_out}",
+            decoded.path().display(),
+            decoded.bytes() as f64 / f64::from(1 << 20)
+        ));
+        Ok(Arc::new(decoded))
     }
 
     /// Whether there are images for a test after training.
@@ -154,6 +203,7 @@ impl<'a> DataFolder<'a> {
         if let Some(most) = settings.max_pixels {
             read = read.with_max_pixels(most);
         }
+        read = read.with_reduce_to(settings.reduce_to.map(NonZeroUsize::get));
         let mut request = OpenRequest::new(self.path, split)
             .read(read)
             .val_fraction(settings.val_fraction)
@@ -166,6 +216,15 @@ impl<'a> DataFolder<'a> {
         }
         request.options.clone_from(&settings.options);
         request.remote(remote())
+    }
+}
+
+impl fmt::Debug for DataFolder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataFolder")
+            .field("path", &self.path)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
     }
 }
 

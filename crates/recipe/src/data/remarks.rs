@@ -27,6 +27,11 @@ impl Remarks {
         }
     }
 
+    /// Takes in a line.
+    pub(crate) fn add(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
     /// Takes in a line that comes before all others.
     pub(crate) fn say(&mut self, line: String) {
         self.first.push(line);

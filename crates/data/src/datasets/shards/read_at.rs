@@ -49,14 +49,14 @@ impl fmt::Debug for Remote {
 }
 
 /// A local file.
-pub(super) struct LocalFile {
+pub(in crate::datasets) struct LocalFile {
     path: PathBuf,
     file: File,
     size: u64,
 }
 
 impl LocalFile {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(in crate::datasets) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
         let metadata = file.metadata().map_err(Error::io(path))?;
         if metadata.is_dir() {

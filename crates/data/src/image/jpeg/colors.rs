@@ -18,11 +18,16 @@ enum Growth {
 
 impl Growth {
     fn of(component: &Component, frame: &Frame) -> Result<Self, Reason> {
-        let (h, v) = (component.across, component.down);
-        if !frame.across.is_multiple_of(h) || !frame.down.is_multiple_of(v) {
+        let [h, v] = [component.across, component.down].map(|factor| factor * component.side);
+        let [across, down] = [frame.across, frame.down].map(|factor| factor * frame.side);
+        if !across.is_multiple_of(h) || !down.is_multiple_of(v) {
             return Err("its components' sampling factors are no multiples of one another".into());
         }
-        let factors = [frame.across / h, frame.down / v];
+        let factors = [across / h, down / v];
+        if frame.side == 1 {
+            // As in libjpeg.
+            return Ok(Self::Repeat(factors));
+        }
         // libjpeg's filters need three columns. For fewer it repeats samples.
         let is_narrow = component.width <= 2;
         Ok(match factors {

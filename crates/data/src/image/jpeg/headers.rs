@@ -12,6 +12,8 @@ pub(super) struct Component {
     pub(super) down: usize,
     /// The number of its quantisation table.
     pub(super) table: usize,
+    /// Number of samples in a row and in a column of a block: 8, or 4, 2 or 1 of a reduced image.
+    pub(super) side: usize,
     /// Size in samples that belong to the image, without padding.
     pub(super) width: usize,
     pub(super) height: usize,
@@ -26,10 +28,39 @@ pub(super) struct Frame {
     pub(super) is_progressive: bool,
     pub(super) width: usize,
     pub(super) height: usize,
+    /// The least number of samples in a row of a block: 8, or 4, 2 or 1 of a reduced image.
+    pub(super) side: usize,
     /// The largest sampling factors.
     pub(super) across: usize,
     pub(super) down: usize,
     pub(super) components: Vec<Component>,
+}
+
+impl Frame {
+    /// The frame of the image at `side` eighths of its size, 1, 2, 4 or 8.
+    ///
+    /// The blocks of a component with fewer samples than others, such as colours, become larger instead of being enlarged
+    /// afterwards, as in libjpeg.
+    pub(super) fn reduced(&self, side: usize) -> Self {
+        let component = |component: &Component| {
+            let (across, down) = (component.across, component.down);
+            let fits = |own: usize| {
+                (self.across * side).is_multiple_of(across * own)
+                    && (self.down * side).is_multiple_of(down * own)
+            };
+            let doubled = std::iter::successors(Some(side), |&own| (own < 8).then_some(own * 2));
+            let own = doubled.take_while(|&own| own == side || fits(own)).last().unwrap_or(side);
+            Component {
+                side: own,
+                width: (self.width * across * own).div_ceil(self.across * 8),
+                height: (self.height * down * own).div_ceil(self.down * 8),
+                ..component.clone()
+            }
+        };
+        let [width, height] = [self.width, self.height].map(|length| (length * side).div_ceil(8));
+        let components = self.components.iter().map(component).collect();
+        Self { width, height, side, components, ..self.clone() }
+    }
 }
 
 /// The meaning of the components.
@@ -296,6 +327,7 @@ fn frame(marker: u8, data: &[u8]) -> Result<Frame, Reason> {
             across: h,
             down: v,
             table: usize::from(part[2]),
+            side: 8,
             width: (width * h).div_ceil(across),
             height: (height * v).div_ceil(down),
             columns: units[0] * h,
@@ -303,5 +335,6 @@ fn frame(marker: u8, data: &[u8]) -> Result<Frame, Reason> {
         }
     };
     let components = parts.iter().map(component).collect();
-    Ok(Frame { is_progressive: marker == 0xC2, width, height, across, down, components })
+    let is_progressive = marker == 0xC2;
+    Ok(Frame { is_progressive, width, height, side: 8, across, down, components })
 }

@@ -1,5 +1,7 @@
 //! Converts coefficients to samples with libjpeg's accurate integer transform, bit by bit.
 
+mod reduced;
+
 use super::Reason;
 use super::headers::Component;
 use super::scans::Plane;
@@ -23,8 +25,9 @@ impl Samples {
         first: [usize; 2],
     ) -> Result<Self, Reason> {
         let table = plane.table.ok_or("a quantisation table of it is missing")?;
-        let stride = component.columns * 8;
-        let mut values = vec![0; stride * component.rows * 8];
+        let side = component.side;
+        let stride = component.columns * side;
+        let mut values = vec![0; stride * component.rows * side];
         let blocks = &plane.blocks[first[0] * columns..];
         let (table, values_of) = (&table, &mut values);
         pulp::Arch::new().dispatch(Blocks {
@@ -32,6 +35,7 @@ impl Samples {
             columns,
             first: first[1],
             table,
+            side,
             stride,
             values: values_of,
         });
@@ -51,6 +55,8 @@ struct Blocks<'a> {
     columns: usize,
     first: usize,
     stride: usize,
+    /// Samples in a row of a block.
+    side: usize,
     table: &'a [u16; 64],
     values: &'a mut [u8],
 }
@@ -60,14 +66,30 @@ impl pulp::WithSimd for Blocks<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
+        match self.side {
+            4 => self.write::<4, 16>(reduced::four),
+            2 => self.write::<2, 4>(reduced::two),
+            1 => self.write::<1, 1>(reduced::one),
+            _ => self.write::<8, 64>(inverse_dct),
+        }
+    }
+}
+
+impl Blocks<'_> {
+    /// Transforms each block to `SIDE` rows of `SIDE` samples, `AREA` in all.
+    #[inline(always)]
+    fn write<const SIDE: usize, const AREA: usize>(
+        self,
+        transform: impl Fn(&[i16; 64], &[u16; 64]) -> [u8; AREA],
+    ) {
         let stride = self.stride;
-        let rows = self.values.chunks_exact_mut(stride * 8);
+        let rows = self.values.chunks_exact_mut(stride * SIDE);
         for (blocks, rows) in self.blocks.chunks_exact(self.columns).zip(rows) {
-            for (column, block) in blocks[self.first..].iter().take(stride / 8).enumerate() {
-                let samples = inverse_dct(block, self.table);
-                for (row, samples) in rows.chunks_exact_mut(stride).zip(samples.as_chunks::<8>().0)
-                {
-                    row[column * 8..][..8].copy_from_slice(samples);
+            for (column, block) in blocks[self.first..].iter().take(stride / SIDE).enumerate() {
+                let samples = transform(block, self.table);
+                let samples = samples.as_chunks::<SIDE>().0;
+                for (row, samples) in rows.chunks_exact_mut(stride).zip(samples) {
+                    row[column * SIDE..][..SIDE].copy_from_slice(samples);
                 }
             }
         }

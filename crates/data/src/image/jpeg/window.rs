@@ -15,17 +15,17 @@ pub(super) struct Window {
 impl Window {
     /// The units that the part `[top, left, height, width]` needs. It must lie inside the image.
     pub(super) fn around(frame: &Frame, [top, left, height, width]: [usize; 4]) -> Self {
-        let [first_row, rows] = units(top, height, frame.height, 8 * frame.down);
-        let [first_column, columns] = units(left, width, frame.width, 8 * frame.across);
-        let (unit_height, unit_width) = (8 * frame.down, 8 * frame.across);
+        let (unit_height, unit_width) = (frame.side * frame.down, frame.side * frame.across);
+        let [first_row, rows] = units(top, height, frame.height, unit_height);
+        let [first_column, columns] = units(left, width, frame.width, unit_width);
         let inside = |whole: usize, first: usize, count: usize, size: usize| {
             (whole - first * size).min(count * size)
         };
         let component = |component: &Component| {
-            let (across, down) = (component.across, component.down);
+            let (across, down, side) = (component.across, component.down, component.side);
             Component {
-                width: inside(component.width, first_column, columns, 8 * across),
-                height: inside(component.height, first_row, rows, 8 * down),
+                width: inside(component.width, first_column, columns, side * across),
+                height: inside(component.height, first_row, rows, side * down),
                 columns: columns * across,
                 rows: rows * down,
                 ..component.clone()
