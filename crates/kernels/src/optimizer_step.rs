@@ -77,8 +77,29 @@ impl AdamStep {
     }
 }
 
+/// Settings of one step of RMSprop, as in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmsPropStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay rate of the running mean of squared gradients, and of that of gradients.
+    pub alpha: f64,
+    /// Term added to the divisor, so that nothing is divided by zero.
+    pub eps: f64,
+    /// Factor of the parameter that is added to its gradient.
+    pub weight_decay: f64,
+    /// Share of the momentum buffer that is kept.
+    pub momentum: f64,
+    /// Factor of the gradient, applied first. It is below 1 if the gradient is clipped or was scaled up for
+    /// `f16`.
+    pub grad_scale: f64,
+}
+
 /// Number of elements of one piece of work: 64 KiB of `f32` in each of up to four arrays.
 const CHUNK: usize = 1 << 14;
+
+/// Number of elements that a step with several passes takes at a time.
+const BLOCK: usize = 64;
 
 /// [`SgdStep`] in the parameter's number type.
 struct Sgd<T> {
@@ -140,6 +161,54 @@ impl<T: Float> Adam<T> {
     }
 }
 
+/// [`RmsPropStep`] in the parameter's number type.
+struct RmsProp<T> {
+    lr: T,
+    alpha: T,
+    gain: T,
+    eps: T,
+    weight_decay: T,
+    momentum: T,
+    grad_scale: T,
+    /// A gradient nearer to 0 has a square that is no normal number.
+    smallest_squared: T,
+}
+
+impl<T: Float> RmsProp<T> {
+    fn new(step: &RmsPropStep) -> Self {
+        Self {
+            lr: T::narrow(step.lr),
+            alpha: T::narrow(step.alpha),
+            gain: T::narrow(1.0 - step.alpha),
+            eps: T::narrow(step.eps),
+            weight_decay: T::narrow(step.weight_decay),
+            momentum: T::narrow(step.momentum),
+            grad_scale: T::narrow(step.grad_scale),
+            // With room for the gain, which is about 0.01.
+            smallest_squared: T::narrow(32.0 * T::SMALLEST.widen().sqrt()),
+        }
+    }
+}
+
+/// The tensors that RMSprop keeps for a parameter, all of its length.
+#[derive(Debug)]
+pub struct RmsPropState<'a, T> {
+    /// The running mean of squared gradients.
+    pub square_avg: &'a mut [T],
+    /// The running mean of gradients, to divide by the standard deviation instead of the root mean square.
+    pub grad_avg: Option<&'a mut [T]>,
+    /// The momentum, if there is any.
+    pub buffer: Option<&'a mut [T]>,
+}
+
+/// The pieces of an array, or as many times `None`.
+fn pieces_of<T>(array: Option<&mut [T]>, pieces: usize) -> Vec<Option<&mut [T]>> {
+    match array {
+        Some(array) => array.chunks_mut(CHUNK).map(Some).collect(),
+        None => (0..pieces).map(|_| None).collect(),
+    }
+}
+
 compiled! {
     trait Kernels<T>;
 
@@ -183,6 +252,27 @@ compiled! {
             .zip(grad.par_chunks(CHUNK));
         all(grad.len(), pieces, |(((parameter, first), second), grad), finite| {
             adam_piece(parameter, first, second, grad, &step, finite);
+        })
+    }
+
+    /// RMSprop. Returns whether all new values are finite.
+    pub fn rms_prop(
+        parameter: &mut [T],
+        state: RmsPropState<'_, T>,
+        grad: &[T],
+        step: &RmsPropStep,
+    ) -> bool {
+        let step = RmsProp::new(step);
+        let count = grad.len().div_ceil(CHUNK);
+        let pieces = parameter
+            .par_chunks_mut(CHUNK)
+            .zip(state.square_avg.par_chunks_mut(CHUNK))
+            .zip(pieces_of(state.grad_avg, count))
+            .zip(pieces_of(state.buffer, count))
+            .zip(grad.par_chunks(CHUNK));
+        all(grad.len(), pieces, |((((parameter, square_avg), grad_avg), buffer), grad), finite| {
+            let state = RmsPropState { square_avg, grad_avg, buffer };
+            rms_prop_piece(parameter, state, grad, &step, finite);
         })
     }
 
@@ -288,6 +378,52 @@ vectorize! {
             let scale = v.sqrt() * step.correction + step.eps;
             *p = flushed(*p * step.shrink - step.step_size * *m / scale, T::TINY);
             all &= is_finite(*p);
+        }
+        *finite = all;
+    }
+
+    fn rms_prop_piece<T: Float>(
+        parameter: &mut [T],
+        state: RmsPropState<'_, T>,
+        grad: &[T],
+        step: &RmsProp<T>,
+        finite: &mut bool,
+    ) {
+        let RmsPropState { square_avg, mut grad_avg, mut buffer } = state;
+        let mut all = true;
+        // A few elements at a time, so that what is between the passes stays in registers or the nearest cache.
+        let (mut gradients, mut variances) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+        for (i, (p, v)) in parameter.chunks_mut(BLOCK).zip(square_avg.chunks_mut(BLOCK)).enumerate() {
+            let range = i * BLOCK..i * BLOCK + p.len();
+            let (gradients, variances) = (&mut gradients[..p.len()], &mut variances[..p.len()]);
+            for ((gradient, &g), &p) in gradients.iter_mut().zip(&grad[range.clone()]).zip(&*p) {
+                *gradient = flushed(g, T::TINY) * step.grad_scale + step.weight_decay * p;
+            }
+            for ((variance, v), &g) in variances.iter_mut().zip(v).zip(&*gradients) {
+                let g = flushed(g, step.smallest_squared);
+                *v = flushed(step.alpha * *v + step.gain * (g * g), T::SMALLEST);
+                *variance = *v;
+            }
+            if let Some(mean) = &mut grad_avg {
+                for ((variance, m), &g) in variances.iter_mut().zip(&mut mean[range.clone()]).zip(&*gradients) {
+                    *m = flushed(step.alpha * *m + step.gain * g, T::TINY);
+                    let m = flushed(*m, step.smallest_squared);
+                    *variance = *variance - m * m;
+                }
+            }
+            for (g, &variance) in gradients.iter_mut().zip(&*variances) {
+                *g = *g / (variance.sqrt() + step.eps);
+            }
+            if let Some(buffer) = &mut buffer {
+                for (b, g) in buffer[range].iter_mut().zip(&mut *gradients) {
+                    *b = flushed(step.momentum * *b + *g, T::TINY);
+                    *g = *b;
+                }
+            }
+            for (p, &direction) in p.iter_mut().zip(&*gradients) {
+                *p = flushed(*p - step.lr * direction, T::TINY);
+                all &= is_finite(*p);
+            }
         }
         *finite = all;
     }

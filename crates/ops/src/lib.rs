@@ -33,7 +33,7 @@
 //! | [`backward`], [`backward_from`] | a faster `backward`: a node's gradient is passed on as it is |
 //! | [`kept_bytes`] | how much memory a graph keeps for `backward`, and what `backward` adds |
 //! | [`on_gradient`] | reads and changes a gradient during `backward` |
-//! | [`sgd_steps`], [`adam_steps`] | updates of parameters, in place and in one pass over memory |
+//! | [`sgd_steps`], [`adam_steps`], [`rms_prop_steps`] | updates of parameters, in place and in one pass over memory |
 //! | [`in_pool`], [`join_pool`] | a whole step on the threads that its loops run on |
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
@@ -182,8 +182,9 @@ pub use mean::mean;
 pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
-    AdamStep, AdamUpdate, Finite, GradScale, SgdStep, SgdUpdate, adam_steps, adam_steps_scaled,
-    sgd_steps, sgd_steps_scaled, sum_of_squares, sums_of_squares,
+    AdamStep, AdamUpdate, Finite, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate,
+    adam_steps, adam_steps_scaled, rms_prop_steps, sgd_steps, sgd_steps_scaled, sum_of_squares,
+    sums_of_squares,
 };
 pub use pad::{PadConfig, PadMode, pad};
 pub use padding::{Padding2d, PerAxis};

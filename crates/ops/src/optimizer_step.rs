@@ -1,4 +1,4 @@
-//! Updates of parameters in place: one step of SGD, Adam or AdamW for all tensors of a network.
+//! Updates of parameters in place: one step of SGD, Adam, AdamW or RMSprop for all tensors of a network.
 //!
 //! Written with tensor operations, an Adam step makes a dozen passes over memory and as many allocations.
 //! Here it is one pass per tensor on the CPU. All tensors are given at once, so that a GPU can update them
@@ -11,7 +11,7 @@ mod in_place;
 #[cfg(test)]
 mod tests;
 
-pub use candle_vision_kernels::optimizer_step::{AdamStep, SgdStep};
+pub use candle_vision_kernels::optimizer_step::{AdamStep, RmsPropStep, SgdStep};
 pub use finite::Finite;
 pub use grad_scale::GradScale;
 
@@ -58,6 +58,26 @@ pub struct AdamUpdate<'a> {
     pub second_moment: &'a Var,
     /// The settings of the step.
     pub step: AdamStep,
+}
+
+/// One parameter in a step of RMSprop.
+///
+/// All tensors have the same shape and number type, `f32` or `f64`.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsPropUpdate<'a> {
+    /// The parameter to update.
+    pub parameter: &'a Var,
+    /// Its gradient.
+    pub grad: &'a Tensor,
+    /// The running mean of its squared gradients, which is updated too. It is zero before the first step.
+    pub square_avg: &'a Var,
+    /// The running mean of its gradients, which is updated too, zero before the first step. With it the step divides by the
+    /// standard deviation, without it by the root mean square.
+    pub grad_avg: Option<&'a Var>,
+    /// Its momentum, which is updated too, zero before the first step. `None` for a step without momentum.
+    pub buffer: Option<&'a Var>,
+    /// The settings of the step.
+    pub step: RmsPropStep,
 }
 
 /// Takes one step of gradient descent for all parameters, in place.
@@ -160,6 +180,25 @@ fn adam_of(updates: &[AdamUpdate<'_>], scale: Option<&Tensor>) -> Result<Finite>
     }
 }
 
+/// Takes one step of RMSprop for all parameters, in place. On a CUDA device it is made of tensor operations.
+///
+/// # Errors
+/// If shapes or number types differ, the parameters are on several devices, or a variable is not
+/// contiguous. Shapes, types and devices are checked before anything is changed.
+pub fn rms_prop_steps(updates: &[RmsPropUpdate<'_>]) -> Result<Finite> {
+    for update in updates {
+        let state = [Some(update.square_avg), update.grad_avg, update.buffer];
+        let state: Vec<&Var> = state.into_iter().flatten().collect();
+        check_operands(RMS_PROP, update.parameter, update.grad, &state)?;
+    }
+    let tensors = updates.iter().map(|update| update.parameter.as_tensor());
+    match one_device(RMS_PROP, tensors)? {
+        None => Ok(Finite::known(None)),
+        Some(Device::Cpu) => in_place::rms_prop(updates),
+        Some(_) => composed::rms_prop(updates),
+    }
+}
+
 /// The sum of the squares of all elements in `f64`, from which a gradient's norm is computed. It has the
 /// same bits on any number of threads.
 ///
@@ -216,6 +255,7 @@ pub fn sums_of_squares(tensors: &[&Tensor]) -> Result<f64> {
 
 const SGD: &str = "sgd_steps";
 const ADAM: &str = "adam_steps";
+const RMS_PROP: &str = "rms_prop_steps";
 
 fn check_operands(op: &str, parameter: &Var, grad: &Tensor, state: &[&Var]) -> Result<()> {
     check::full_float(op, parameter)?;

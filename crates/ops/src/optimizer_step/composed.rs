@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 
-use super::{AdamUpdate, Finite, SgdUpdate};
+use super::{AdamUpdate, Finite, RmsPropUpdate, SgdUpdate};
 
 pub(super) fn sgd(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
     finite(updates.iter().map(sgd_one))
@@ -11,6 +11,10 @@ pub(super) fn sgd(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
 
 pub(super) fn adam(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
     finite(updates.iter().map(adam_one))
+}
+
+pub(super) fn rms_prop(updates: &[RmsPropUpdate<'_>]) -> Result<Finite> {
+    finite(updates.iter().map(rms_prop_one))
 }
 
 fn finite(flags: impl Iterator<Item = Result<Tensor>>) -> Result<Finite> {
@@ -51,6 +55,27 @@ fn adam_one(update: &AdamUpdate<'_>) -> Result<Tensor> {
     let change = ((first_moment.as_detached_tensor() * step.step_size())? / scale)?;
     let shrunk = (parameter.as_detached_tensor() * (1.0 - step.lr * decoupled))?;
     replace(parameter, &(shrunk - change)?)
+}
+
+/// Returns 0, or NaN if a new value is not finite.
+fn rms_prop_one(update: &RmsPropUpdate<'_>) -> Result<Tensor> {
+    let RmsPropUpdate { parameter, grad, square_avg, grad_avg, buffer, step } = *update;
+    let grad = scaled_and_decayed(parameter, grad, step.grad_scale, step.weight_decay)?;
+    let running = |mean: &Var, value: &Tensor| -> Result<Tensor> {
+        let kept = (mean.as_detached_tensor() * step.alpha)?;
+        mean.set(&(kept + (value * (1.0 - step.alpha))?)?)?;
+        Ok(mean.as_detached_tensor())
+    };
+    let mut variance = running(square_avg, &grad.sqr()?)?;
+    if let Some(mean) = grad_avg {
+        variance = (variance - running(mean, &grad)?.sqr()?)?;
+    }
+    let mut direction = (grad / (variance.sqrt()? + step.eps)?)?;
+    if let Some(buffer) = buffer {
+        direction = ((buffer.as_detached_tensor() * step.momentum)? + direction)?;
+        buffer.set(&direction)?;
+    }
+    replace(parameter, &(parameter.as_detached_tensor() - (direction * step.lr)?)?)
 }
 
 fn scaled_and_decayed(

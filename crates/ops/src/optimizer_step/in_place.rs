@@ -5,9 +5,9 @@ use std::marker::PhantomData;
 
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Var, bail};
 
-use super::{ADAM, AdamStep, AdamUpdate, Finite, SGD, SgdStep, SgdUpdate};
+use super::{ADAM, AdamStep, AdamUpdate, Finite, RMS_PROP, RmsPropUpdate, SGD, SgdStep, SgdUpdate};
 use crate::storage::{elements, with_float};
-use candle_vision_kernels::optimizer_step as kernels;
+use candle_vision_kernels::optimizer_step::{self as kernels, RmsPropState};
 
 /// Updates each parameter in turn.
 pub(super) fn sgd(updates: &[SgdUpdate<'_>]) -> Result<Finite> {
@@ -29,6 +29,18 @@ pub(super) fn adam(updates: &[AdamUpdate<'_>]) -> Result<Finite> {
         }
         let op = AdamInPlace { step, first_moment, second_moment, finite: Cell::new(true) };
         parameter.inplace_op2(&grad.contiguous()?, &op)?;
+        Ok(op.finite.get())
+    })
+}
+
+/// Updates each parameter in turn.
+pub(super) fn rms_prop(updates: &[RmsPropUpdate<'_>]) -> Result<Finite> {
+    in_turn(updates, |update| {
+        if update.parameter.elem_count() == 0 {
+            return Ok(true);
+        }
+        let op = RmsPropInPlace { update, finite: Cell::new(true) };
+        update.parameter.inplace_op2(&update.grad.contiguous()?, &op)?;
         Ok(op.finite.get())
     })
 }
@@ -111,6 +123,41 @@ impl InplaceOp2 for AdamInPlace<'_> {
     }
 }
 
+struct RmsPropInPlace<'a> {
+    update: &'a RmsPropUpdate<'a>,
+    finite: Cell<bool>,
+}
+
+impl InplaceOp2 for RmsPropInPlace<'_> {
+    fn name(&self) -> &'static str {
+        RMS_PROP
+    }
+
+    fn cpu_fwd(
+        &self,
+        parameter: &mut CpuStorage,
+        parameter_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let RmsPropUpdate { square_avg, grad_avg, buffer, step, .. } = self.update;
+        with_float!(RMS_PROP, grad, T => {
+            let grad = elements::<T>(grad, grad_layout)?;
+            let parameter = T::elements_mut(parameter, parameter_layout)?;
+            let finite = with_elements(square_avg, |square_avg| {
+                with_some_elements(*grad_avg, |grad_avg| {
+                    with_some_elements(*buffer, |buffer| {
+                        let state = RmsPropState { square_avg, grad_avg, buffer };
+                        Ok(kernels::rms_prop(parameter, state, grad, step))
+                    })
+                })
+            })?;
+            self.finite.set(finite);
+            Ok(())
+        })
+    }
+}
+
 /// Mutable access to the elements of a contiguous tensor in its storage.
 trait ElementsMut: Sized {
     fn elements_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [Self]>;
@@ -145,6 +192,17 @@ fn with_elements<T: ElementsMut>(
     let lend = Lend { borrower: Cell::new(Some(f)), finite: Cell::new(true), of: PhantomData };
     var.inplace_op1(&lend)?;
     Ok(lend.finite.get())
+}
+
+/// As [`with_elements`], for a variable that there may be.
+fn with_some_elements<T: ElementsMut>(
+    var: Option<&Var>,
+    f: impl FnOnce(Option<&mut [T]>) -> Result<bool>,
+) -> Result<bool> {
+    match var {
+        Some(var) => with_elements(var, |elements| f(Some(elements))),
+        None => f(None),
+    }
 }
 
 struct Lend<T, F> {

@@ -129,6 +129,82 @@ fn the_adam_kernel_does_what_tensor_operations_do() -> Result<()> {
     Ok(())
 }
 
+const RMS_PROP_STEP: RmsPropStep = RmsPropStep {
+    lr: 0.01,
+    alpha: 0.9,
+    eps: 1e-3,
+    weight_decay: 0.1,
+    momentum: 0.9,
+    grad_scale: 0.5,
+};
+
+#[test]
+fn the_rms_prop_kernel_does_what_tensor_operations_do() -> Result<()> {
+    for (count, dtype) in SIZES.iter().flat_map(|&n| [(n, DType::F32), (n, DType::F64)]) {
+        for (is_centered, has_momentum) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let (fast, plain) = (var(count, 0.0, dtype)?, var(count, 0.0, dtype)?);
+            let pair = || -> Result<[Var; 2]> { Ok([zeros(count, dtype)?, zeros(count, dtype)?]) };
+            let (squares, means, buffers) = (pair()?, pair()?, pair()?);
+            for number in 1..4 {
+                let grad = &var(count, number as f64, dtype)?.as_detached_tensor();
+                let update = |parameter, i: usize| RmsPropUpdate {
+                    parameter,
+                    grad,
+                    square_avg: &squares[i],
+                    grad_avg: is_centered.then_some(&means[i]),
+                    buffer: has_momentum.then_some(&buffers[i]),
+                    step: RMS_PROP_STEP,
+                };
+                assert!(is_finite(&rms_prop_steps(&[update(&fast, 0)])?)?);
+                assert!(is_finite(&composed::rms_prop(&[update(&plain, 1)])?)?);
+            }
+            assert_same(&fast, &plain);
+            for state in [&squares, &means, &buffers] {
+                assert_same(&state[0], &state[1]);
+            }
+            let read = |var: &Var| var.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>();
+            assert_eq!(
+                [read(&means[0])? > 0.0, read(&buffers[0])? > 0.0],
+                [is_centered, has_momentum]
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rms_prop_notices_what_is_not_finite_and_ends_at_zero() -> Result<()> {
+    let [parameter, square, mean, buffer] =
+        [0.0, 0.1, 0.2, 0.3].map(|phase| var(9, phase, DType::F32).unwrap());
+    // A mean of squares is not less than the square of the mean.
+    square.set(&(mean.as_detached_tensor().sqr()? + 0.1)?)?;
+    let step = RmsPropStep { weight_decay: 0.0, ..RMS_PROP_STEP };
+    let values = |var: &Var| var.to_vec1::<f32>();
+    let steps = |grad: &Tensor| {
+        rms_prop_steps(&[RmsPropUpdate {
+            parameter: &parameter,
+            grad,
+            square_avg: &square,
+            grad_avg: Some(&mean),
+            buffer: Some(&buffer),
+            step,
+        }])
+    };
+    let zero = Tensor::zeros(9, DType::F32, &Device::Cpu)?;
+    for _ in 0..1000 {
+        assert!(is_finite(&steps(&zero)?)?);
+        let all = [values(&square)?, values(&mean)?, values(&buffer)?].concat();
+        assert!(all.iter().all(|x| *x == 0.0 || x.is_normal()), "{all:?}");
+    }
+    assert_eq!([values(&square)?, values(&mean)?, values(&buffer)?], [[0.0; 9]; 3]);
+    let mut bad = [0_f32; 9];
+    bad[8] = f32::NAN;
+    assert!(!is_finite(&steps(&Tensor::new(&bad, &Device::Cpu)?)?)?);
+    Ok(())
+}
+
 #[test]
 fn a_value_that_is_not_finite_is_noticed_anywhere() -> Result<()> {
     for bad in [f64::NAN, f64::INFINITY] {

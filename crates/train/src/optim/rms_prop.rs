@@ -1,10 +1,11 @@
 //! RMSprop.
 
 use candle_core::{Result as TensorResult, Tensor, Var};
+use candle_vision_ops::{Finite, RmsPropStep, RmsPropUpdate, rms_prop_steps};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
-use super::{Step, UpdateRule, require_decay, require_rate};
+use super::{Step, Update, UpdateRule, require_decay, require_rate};
 use crate::Result;
 use crate::error::require;
 use crate::parts::described;
@@ -69,6 +70,27 @@ impl RmsProp {
     }
 }
 
+impl RmsProp {
+    fn update_of<'a>(&self, update: &Update<'a>) -> RmsPropUpdate<'a> {
+        let Update { parameter, grad, state, step } = *update;
+        RmsPropUpdate {
+            parameter,
+            grad,
+            square_avg: &state[0],
+            grad_avg: self.centered.then(|| &state[1]),
+            buffer: state.last().filter(|_| self.momentum > 0.0),
+            step: RmsPropStep {
+                lr: step.lr,
+                alpha: self.alpha,
+                eps: self.eps,
+                weight_decay: step.weight_decay,
+                momentum: self.momentum,
+                grad_scale: step.grad_scale,
+            },
+        }
+    }
+}
+
 impl UpdateRule for RmsProp {
     fn lr(&self) -> f64 {
         self.lr
@@ -94,26 +116,13 @@ impl UpdateRule for RmsProp {
         state: &[Var],
         step: &Step,
     ) -> TensorResult<()> {
-        let x = parameter.as_detached_tensor();
-        let grad = match step.weight_decay {
-            0.0 => grad.clone(),
-            weight_decay => (grad + (&x * weight_decay)?)?,
-        };
-        let running = |mean: &Var, value: &Tensor| -> TensorResult<Tensor> {
-            let kept = (mean.as_detached_tensor() * self.alpha)?;
-            mean.set(&(kept + (value * (1.0 - self.alpha))?)?)?;
-            Ok(mean.as_detached_tensor())
-        };
-        let mut variance = running(&state[0], &grad.sqr()?)?;
-        if self.centered {
-            variance = (variance - running(&state[1], &grad)?.sqr()?)?;
-        }
-        let mut direction = (grad / (variance.sqrt()? + self.eps)?)?;
-        if let (true, Some(buffer)) = (self.momentum > 0.0, state.last()) {
-            direction = ((buffer.as_detached_tensor() * self.momentum)? + direction)?;
-            buffer.set(&direction)?;
-        }
-        parameter.set(&(x - (direction * step.lr)?)?)
+        let step = Step { grad_scale: 1.0, ..*step };
+        self.update_all(&[Update { parameter, grad, state, step }]).map(|_| ())
+    }
+
+    fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
+        let updates: Vec<_> = updates.iter().map(|update| self.update_of(update)).collect();
+        rms_prop_steps(&updates).map(Some)
     }
 
     fn describe(&self) -> Option<Description> {
