@@ -9,8 +9,8 @@ use std::sync::{Arc, LazyLock};
 
 use candle_vision_data::transforms::{ComposeDescription, Transforms};
 use candle_vision_data::{
-    DataSets, Dataset, Image, ImageTable, Mnist, OpenRequest, ReadAt, ReadOptions, Remote,
-    ShardOptions, Shards, Split, TableOptions,
+    DataSets, Dataset, DecodedImages, Fingerprint, Image, ImageTable, Mnist, OpenRequest, ReadAt,
+    ReadOptions, Remote, Samples, ShardOptions, Shards, Split, TableOptions,
 };
 use candle_vision_fetch::{ArchiveKind, Limits, check_safetensors_header, unpack};
 use candle_vision_models::weights::WeightFile;
@@ -43,6 +43,7 @@ pub const ALL: &[Parser] = &[
     Parser { name: "mat5", read: mat5 },
     Parser { name: "shard", read: shard },
     Parser { name: "shard_index", read: shard_index },
+    Parser { name: "decoded", read: decoded },
     Parser { name: "table", read: table },
     Parser { name: "parquet", read: parquet },
     Parser { name: "lists", read: lists },
@@ -128,6 +129,8 @@ pub fn image(bytes: &[u8], _: &Path) {
         assert_eq!(image.pixels().len(), image.width() * image.height() * 3);
         assert!(details.frames > 0 && (1..=8).contains(&details.orientation));
     }
+    let reduced = options().with_reduce_to(1 + bytes.len() % 8);
+    checked(Image::decode_with(bytes, "image", &reduced));
 }
 
 /// MNIST's files: one of images or one of labels, plain or gzipped.
@@ -250,6 +253,32 @@ pub fn shard_index(bytes: &[u8], _: &Path) {
         index.extend(super::seeds::fnv(bytes).to_le_bytes());
     }
     open_shards(super::seeds::shard(), Some(index), &ShardOptions::new());
+}
+
+/// A file of decoded images. The sum of its index is added.
+pub fn decoded(bytes: &[u8], folder: &Path) {
+    let set = Samples::new(["grey"], [(7_u8, 0); 3], |level| Image::new(2, 2, 1, vec![*level; 4]));
+    let set: Arc<dyn Dataset> = Arc::new(set.cacheable());
+    let fingerprint = Fingerprint::new("decoded images").text(&set.fingerprint()).text("").finish();
+    let index = bytes.split_last_chunk::<8>().and_then(|(before, at)| {
+        let at = u64::from_le_bytes(*at);
+        Some((at, before.get(usize::try_from(at).ok()?..)?))
+    });
+    let sum = index.map_or_else(String::new, |(at, index)| {
+        let sum = Fingerprint::new("index of decoded images").text(&fingerprint);
+        sum.number(at).bytes(index).finish()
+    });
+    let folder = folder.join("decoded");
+    let name = format!("fuzz-{fingerprint}.pixels");
+    let path = put(&folder, &name, &[bytes, sum.as_bytes()].concat());
+    if let Some(opened) = checked(DecodedImages::open(&folder, "fuzz", "", set, 1, &mut |_, _| {}))
+    {
+        assert_eq!(opened.path(), path);
+        samples(&opened);
+        let part = opened
+            .sample_part(0, &mut |[height, width]| [height / 2, 0, height - height / 2, width]);
+        checked(part);
+    }
 }
 
 /// Tables of images: CSV, TSV, JSON lines, a JSON list.

@@ -49,6 +49,7 @@ pub fn of(name: &str, root: &Path) -> Vec<Vec<u8>> {
         "mat5" => vec![svhn(false), svhn(true)],
         "shard" => (0..8).map(|choice| chosen(choice, &shard())).collect(),
         "shard_index" => vec![chosen(0, &shard_index())],
+        "decoded" => vec![decoded()],
         "table" => tables(),
         "parquet" => vec![parquet(true), parquet(false)],
         "lists" => lists(),
@@ -299,6 +300,18 @@ fn zip_archive() -> Vec<u8> {
 pub fn one_tensor() -> Vec<u8> {
     let tensor = Tensor::new(&[1_f32, 2.0], &Device::Cpu).expect("two numbers are a tensor");
     to_safetensors([("w".to_owned(), tensor)]).expect("it is on the CPU")
+}
+
+/// A file of decoded images without the sum at its end: two images of 2x2 pixels, and one that is not there.
+fn decoded() -> Vec<u8> {
+    let mut file = b"candle-vision 1\n\x07\x07\x07\x07\x07\x07\x07\x07".to_vec();
+    let at = file.len() as u64;
+    for (offset, side, channels) in [(16_u64, 2_u32, 1_u32), (20, 2, 1), (0, 0, 0)] {
+        file.extend(offset.to_le_bytes());
+        file.extend([side, side, channels, 0].map(u32::to_le_bytes).concat());
+    }
+    file.extend(at.to_le_bytes());
+    file
 }
 
 /// The JSON of these checkpoints, each behind the number of batches that it needs.

@@ -82,18 +82,22 @@ impl DecodedImages {
             write::write(&path, &fingerprint, &*set, threads, progress)?;
         }
         let file = LocalFile::open(&path)?;
-        let index = Index::read(&file, &fingerprint).map_err(|problem| Error::Invalid {
+        let damaged = |problem: String| Error::Invalid {
             path: path.clone(),
             problem,
             remedy: "remove it, and it will be written again".to_owned(),
-        })?;
-        let entries = index.entries;
+        };
+        let entries = Index::read(&file, &fingerprint).map_err(damaged)?.entries;
         if entries.len() != set.len() {
-            return Err(Error::Invalid {
-                path,
-                problem: format!("has {} images where there are {}", entries.len(), set.len()),
-                remedy: "remove it, and it will be written again".to_owned(),
-            });
+            let problem = format!("has {} images where there are {}", entries.len(), set.len());
+            return Err(damaged(problem));
+        }
+        let classes = set.classes().len();
+        if let Some(entry) = entries.iter().find(|entry| entry.label as usize >= classes.max(1)) {
+            return Err(damaged(format!(
+                "has label {} where there are {classes} classes",
+                entry.label
+            )));
         }
         Ok(Self { set, file, path, entries })
     }
