@@ -54,8 +54,12 @@ enum Group {
 }
 
 /// The executable with this project's side of the jobs.
-const JOBS_BENCH: Executable =
-    Executable { package: "candle-vision-cli", name: "jobs", selection: &["--bench", "jobs"] };
+const JOBS_BENCH: Executable = Executable {
+    package: "candle-vision-cli",
+    name: "jobs",
+    selection: &["--bench", "jobs"],
+    features: &[],
+};
 
 /// The meaning of the figures, shown by `--help`.
 const MEANING: &str = "\
