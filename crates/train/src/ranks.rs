@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 use candle_vision_data::{DataLoader, Share};
 use candle_vision_distributed::{Buckets, Communicator, Compression};
 use candle_vision_models::Model;
@@ -234,8 +234,16 @@ pub fn backward_across_ranks(
     let mut variables = Vec::new();
     let mut failed = None;
     let found = backward_each(loss, seed, |variable, gradient| {
-        let values = gradient.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        if let Err(error) = buckets.push(&values) {
+        let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
+        let (storage, layout) = gradient.storage_and_layout();
+        let pushed = match &*storage {
+            Storage::Cpu(storage) => {
+                let all = storage.as_slice::<f32>()?;
+                buckets.push(&all[layout.start_offset()..][..gradient.elem_count()])
+            }
+            _ => buckets.push(&gradient.flatten_all()?.to_vec1()?),
+        };
+        if let Err(error) = pushed {
             failed.get_or_insert(error);
         }
         variables.push(variable.clone());

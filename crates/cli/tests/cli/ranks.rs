@@ -115,6 +115,7 @@ distributed = { batch_norm = "synchronised" }
         assert!(said.contains("a batch has 16 images, 8 on each rank"), "{said}");
         // Rank 0 alone speaks; the other writes to its file.
         assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
+        assert_eq!(said.matches(" % of the step waiting, ").count(), 1, "{said}");
         let log = place.read("runs/two/001/rank-1.log");
         assert!(log.starts_with("rank 1 of 2 on ") && log.contains("epoch 2/2"), "{log}");
         let difference = largest_difference(
