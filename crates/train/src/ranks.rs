@@ -224,7 +224,7 @@ impl Ranks {
 /// });
 /// let gradients: candle_vision_train::Result<Vec<f32>> = gradients;
 /// assert_eq!(gradients?, [1.5, 1.5]);
-/// # candle_vision_train::Result::Ok(())
+/// # Ok::<(), candle_vision_train::Error>(())
 /// ```
 pub fn backward_across_ranks(
     loss: &Tensor,
