@@ -16,7 +16,9 @@ Jobs whose names end in `f32`, `bf16`, `loaded`, `cache` or `epochs` are for car
 is allowed, cuDNN tries its algorithms out, `bf16` runs under autocast, `loaded` trains on what a DataLoader
 makes of images in memory, and training can be compiled too. With `--tiny` a CPU manages them.
 
-torch_work.py and torch_data.py beside this file do the work.
+`torchrun --nproc-per-node 2 torch_jobs.py JOB MODE --distributed` takes training steps in several processes together.
+
+torch_work.py, torch_data.py and torch_ranks.py beside this file do the work.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import sys
 import time
 import warnings
 
+import torch_ranks
 from torch_data import load_images, train_loaded, tutorial
 from torch_work import (
     Skip,
@@ -144,19 +147,25 @@ def sized(clock, shape):
 class Clock:
     """Runs a step again and again, and keeps the time of each, or of each ten on a card."""
 
-    def __init__(self, threads, seconds, device="cpu", tiny=False):
+    def __init__(self, threads, seconds, device="cpu", tiny=False, distributed=False):
         self.threads, self.seconds, self.device, self.tiny = threads, seconds, device, tiny
+        self.distributed = distributed
 
-    def measure(self, step, images, parts=1):
-        """The figures of a step through which `images` go; it counts as `parts` equal steps."""
+    def measure(self, step, images, parts=1, together=None):
+        """The figures of a step through which `images` go; it counts as `parts` equal steps. Of steps that several
+        processes take, `together` says how many there are, because no process may stop before the others."""
         on_card = self.device != "cpu"
         group = GROUP_OF_CARD if on_card and not self.tiny else 1
         self.run(step, WARM_UP_OF_CARD if on_card and not self.tiny else WARM_UP)
         times_ms = []
         faults_before = minor_faults()
         start = time.perf_counter()
-        while len(times_ms) < MIN_TIMES or time.perf_counter() - start < self.seconds:
+        while len(times_ms) < MIN_TIMES or (together is None and time.perf_counter() - start < self.seconds):
             times_ms.append(self.run(step, group))
+        if together is not None:
+            enough = together(self.seconds, len(times_ms), time.perf_counter() - start)
+            while len(times_ms) < enough:
+                times_ms.append(self.run(step, group))
         faults = minor_faults() - faults_before
         steps = len(times_ms) * group * parts
         median_ms = statistics.median(times_ms) / parts
@@ -236,6 +245,7 @@ def prepare_card(device, tries_out):
 
 
 def run(job, mode, clock):
+    """What the job measured, and whether this process is the one that says it."""
     # Before torch is imported: OpenMP reads it once.
     os.environ["OMP_NUM_THREADS"] = str(clock.threads)
     import torch
@@ -244,12 +254,16 @@ def run(job, mode, clock):
     torch.manual_seed(0)
     _, function = job_called(job)
     head = {"job": job, "mode": mode, "threads": torch.get_num_threads()}
+    is_first = not clock.distributed or torch_ranks.join()[0] == 0
     try:
         if clock.device != "cpu":
             prepare_card(clock.device, tries_out="_start_" not in job)
-        return head | function(clock, mode)
+        return head | function(clock, mode), is_first
     except Skip as skip:
-        return head | {"skipped": str(skip)}
+        return head | {"skipped": str(skip)}, is_first
+    finally:
+        if clock.distributed:
+            torch_ranks.leave()
 
 
 def main():
@@ -260,6 +274,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measure for at least so long")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N")
     parser.add_argument("--tiny", action="store_true", help="make the jobs for cards so small that a CPU manages them")
+    parser.add_argument("--distributed", action="store_true", help="train with the processes that torchrun started")
     parser.add_argument("--list", action="store_true", help="print the jobs with their modes")
     parser.add_argument("--versions", action="store_true", help="print what runs the jobs")
     arguments = parser.parse_args()
@@ -273,8 +288,12 @@ def main():
         parser.error(f"`{arguments.job}` has no mode `{arguments.mode}`; see --list")
     else:
         warnings.filterwarnings("ignore")
-        clock = Clock(arguments.threads, arguments.seconds, arguments.device, arguments.tiny)
-        print(json.dumps(run(arguments.job, arguments.mode, clock)))
+        clock = Clock(
+            arguments.threads, arguments.seconds, arguments.device, arguments.tiny, arguments.distributed
+        )
+        measured, is_first = run(arguments.job, arguments.mode, clock)
+        if is_first:
+            print(json.dumps(measured))
 
 
 if __name__ == "__main__":

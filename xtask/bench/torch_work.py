@@ -5,6 +5,8 @@ A mode is the memory format (`channels_last` at its end, or PyTorch's own) and w
 whole step (`cuda_graph`).
 """
 
+from torch_ranks import train_together
+
 PLAIN_STEPS = 3  # Before a graph is captured: PyTorch chooses algorithms and makes the optimizer's state in them.
 TIMM_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
 
@@ -195,6 +197,8 @@ def train(clock, mode, model, shape, classes, precision="f32", adam=False):
     training = Training(clock, mode, model, precision, adam)
     images = placed(torch.randn(shape), mode, clock)
     labels = (torch.arange(shape[0]) % classes).to(clock.device)
+    if clock.distributed:
+        return train_together(clock, training, images, labels)
     return clock.measure(lambda: training.step_on_the_same(images, labels), shape[0])
 
 

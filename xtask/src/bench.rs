@@ -13,6 +13,7 @@ mod pack;
 mod programs;
 mod report;
 mod rounds;
+mod scale;
 mod table;
 
 use std::fs;
@@ -49,13 +50,19 @@ enum Group {
     Start,
     /// The tutorial's whole run on CIFAR-10 (40 epochs); needs CANDLE_VISION_DATA and a card
     Tutorial,
+    /// Training steps of several ranks on this machine, beside PyTorch's DistributedDataParallel with gloo; needs MPI
+    Scale,
     /// From JPEG files to batches; needs CANDLE_VISION_DATA
     Data,
 }
 
 /// The executable with this project's side of the jobs.
-const JOBS_BENCH: Executable =
-    Executable { package: "candle-vision-cli", name: "jobs", selection: &["--bench", "jobs"] };
+const JOBS_BENCH: Executable = Executable {
+    package: "candle-vision-cli",
+    name: "jobs",
+    selection: &["--bench", "jobs"],
+    features: &[],
+};
 
 /// The meaning of the figures, shown by `--help`.
 const MEANING: &str = "\
@@ -78,6 +85,11 @@ with the whole step captured as a CUDA graph. `side/ours` is the time of a side 
 `start` is the time from the start of a process until its first result. Without --device, the card is \
 taken where a CUDA toolkit and a driver are found.
 
+`scale` trains with one rank and with --ranks, each rank with --threads threads and a batch of its own. \
+`efficiency` is images a second over those of as many single ranks; `waiting` is the share of the step in which \
+gradients were summed and nothing was computed, as each side measures it; `MB/step` is what a rank hands over; \
+`ours/side` compares images a second with as many ranks. In parentheses stands the range over the rounds.
+
 --pack DIR gathers everything in a folder. Copy it to a machine with a card that has no cargo, and run \
 `bash DIR/run.sh --python PYTHON` there: it looks for CUDA's libraries, runs the tests of the ops, then \
 the bench, and writes bench.json and the table (bench.txt) into the current folder.
@@ -87,7 +99,7 @@ The exit code is 1 if a job failed on either side; the others are measured and s
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MEANING)]
 pub(crate) struct Arguments {
-    /// What to measure; without it, everything but `ops`, `families`, `host` and `tutorial`
+    /// What to measure; without it, everything but `ops`, `families`, `host`, `scale` and `tutorial`
     #[arg(value_enum)]
     group: Option<Group>,
     /// Only jobs with this in their name, for instance `vit`
@@ -111,6 +123,9 @@ pub(crate) struct Arguments {
     /// Processes that each job gets on each side
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    /// Of `scale`: the numbers of ranks beside one, separated by commas
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "2", value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: Vec<u16>,
     /// Seconds that a run measures at least; it takes three steps in any case
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -137,6 +152,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(folder) = &arguments.pack {
         pack::gather(folder)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.group == Some(Group::Scale) {
+        return scale::run(arguments);
     }
     if arguments.packed.is_some() && matches!(arguments.group, Some(Group::Ops | Group::Host)) {
         let message =

@@ -16,11 +16,24 @@ pub(crate) struct Executable {
     pub(crate) name: &'static str,
     /// The options of `cargo build` that select the target.
     pub(crate) selection: &'static [&'static str],
+    /// The cargo features that it needs on every device.
+    pub(crate) features: &'static [&'static str],
+}
+
+impl Executable {
+    /// The same for runs of several processes.
+    pub(crate) const fn with_mpi(self) -> Self {
+        Self { features: &["mpi"], ..self }
+    }
 }
 
 /// The `candle-vision` command.
-pub(crate) const CLI: Executable =
-    Executable { package: "candle-vision-cli", name: "candle-vision", selection: &[] };
+pub(crate) const CLI: Executable = Executable {
+    package: "candle-vision-cli",
+    name: "candle-vision",
+    selection: &[],
+    features: &[],
+};
 
 /// Options of a build besides the executable.
 #[derive(Debug, Default)]
@@ -91,9 +104,10 @@ fn exec(mut command: Command) -> Result<ExitCode> {
 /// Builds an executable in release mode and shows cargo's progress on stderr. Returns its path, which
 /// depends on `CARGO_TARGET_DIR` and other settings of cargo.
 pub(crate) fn build_release(executable: &Executable, options: &BuildOptions) -> Result<PathBuf> {
-    let Executable { package, name, selection } = executable;
+    let Executable { package, name, selection, features } = executable;
     let mut build = cargo();
     build.args(["build", "--release", "--package", package]).args(*selection);
+    build.args(features.iter().flat_map(|feature| ["--features", feature]));
     let built = built(build, options, package)?;
     let found = built.into_iter().rfind(|artifact| artifact.target.name == *name);
     let found = found.with_context(|| format!("cargo built no executable called `{name}`"))?;

@@ -1,5 +1,5 @@
 //! `cargo xtask experiment [NAME]`: passes a recipe to `candle-vision train`, or to `candle-vision sweep` if it has
-//! variants or is asked for several networks.
+//! variants or is asked for several networks. With `--ranks` it starts `mpirun`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::cargo;
 use crate::cuda::{self, Device, DeviceArguments};
+use crate::misuse::Misuse;
+use crate::mpirun::Mpirun;
 use crate::recipes::{self, Recipe};
 
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,10 @@ pub(crate) struct Arguments {
     /// Change one setting of the recipe, e.g. training.optimizer.lr=0.01; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Train with so many processes on this machine, which `mpirun` starts; they share its cores unless
+    /// RAYON_NUM_THREADS is set. The batch size is that of each process
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: Option<u16>,
     /// Further flags for `candle-vision train` or `candle-vision sweep`
     #[arg(last = true, value_name = "FLAGS")]
     further: Vec<OsString>,
@@ -47,8 +53,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let recipe = recipes::find(name, &recipes)?;
     // Errors in the arguments are found before the build, which takes minutes.
     let cli_arguments = cli_arguments(arguments, recipe)?;
-    let program = cuda::build(&cargo::CLI, &arguments.device.device(), None)?;
-    let mut command = program.command();
+    let mpirun = arguments.ranks.map(|ranks| Mpirun::find().map(|found| (ranks, found)));
+    let mpirun = mpirun.transpose()?;
+    let executable = if mpirun.is_some() { cargo::CLI.with_mpi() } else { cargo::CLI };
+    let program = cuda::build(&executable, &arguments.device.device(), None)?;
+    let mut command = match mpirun {
+        None => program.command(),
+        Some((ranks, mpirun)) => mpirun.command(ranks, &program),
+    };
     command.args(cli_arguments).current_dir(cargo::root());
     cargo::become_command(command)
 }
@@ -56,9 +68,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// The arguments of `candle-vision` for the same experiment.
 fn cli_arguments(arguments: &Arguments, recipe: &Recipe) -> Result<Vec<OsString>> {
     let is_sweep = arguments.networks.is_some() || recipe.has_variants();
+    if is_sweep && arguments.ranks.is_some() {
+        let message = "--ranks trains one run: name a recipe without variants, and no --networks";
+        return Err(Misuse(message.to_owned()).into());
+    }
     let command = if is_sweep { "sweep" } else { "train" };
     let mut cli: Vec<OsString> =
         vec![command.into(), "--recipe".into(), recipe.path.clone().into()];
+    if arguments.ranks.is_some() {
+        cli.push("--distributed".into());
+    }
     let mut option = |name: &str, value: OsString| cli.extend([name.into(), value]);
     if let Some(networks) = &arguments.networks {
         option("--networks", networks.into());
@@ -131,6 +150,10 @@ mod tests {
             &["train", "--recipe", "a.toml", "--set", "x=1", "--set", "y.z=\"w\""],
         );
         check(
+            &["a", "--ranks", "2", "--", "--rank-timeout", "60"],
+            &["train", "--recipe", "a.toml", "--distributed", "--rank-timeout", "60"],
+        );
+        check(
             &["a", "--epochs", "1", "--", "--resume", "runs/1"],
             &["train", "--recipe", "a.toml", "--epochs", "1", "--resume", "runs/1"],
         );
@@ -147,6 +170,10 @@ mod tests {
         std::fs::write(&path, "description = 'a'\n[[variants]]\nname = 'b'").unwrap();
         let series = recipe(&path.to_string_lossy());
         assert_eq!(cli_arguments(&parse(&["a"]), &series).unwrap()[0], "sweep");
+        for words in [["a", "--ranks", "2"].as_slice(), &["a", "--ranks", "2", "--networks", "b"]] {
+            let error = cli_arguments(&parse(words), &series).unwrap_err();
+            assert!(error.downcast_ref::<Misuse>().is_some(), "{error}");
+        }
     }
 
     #[test]
@@ -163,6 +190,7 @@ mod tests {
             ["a", "--seed", "-1"],
             ["a", "b", "c"],
             ["a", "--device", "gpu"],
+            ["a", "--ranks", "0"],
         ];
         for words in nonsense {
             assert!(Program::try_parse_from(["xtask"].iter().chain(&words)).is_err());

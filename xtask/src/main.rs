@@ -21,6 +21,7 @@ mod experiment;
 mod fetch_data;
 mod fuzz;
 mod misuse;
+mod mpirun;
 mod near;
 mod package;
 mod parity_all;

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod networks;
+mod scale_plan;
 mod sweep;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub(crate) use inspect::{ActivationsArgs, InspectCommand, ResidualArgs, SampleAr
 pub(crate) use networks::{
     ConvertArgs, MemoryArgs, ModelsArgs, Names, ParityArgs, ProbeArgs, SummaryArgs,
 };
+pub(crate) use scale_plan::ScalePlanArgs;
 pub(crate) use sweep::{Changes, SweepArgs};
 
 /// Train, evaluate and explain image classifiers.
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     Summary(SummaryArgs),
     /// Say what training a network takes in memory, and the largest batch that fits
     Memory(MemoryArgs),
+    /// Say how long many ranks would take, what that costs, and what breaks first, from measured figures
+    ScalePlan(Box<ScalePlanArgs>),
     /// Convert weights: PyTorch's files, safetensors, half precision, several files into one
     Convert(ConvertArgs),
     /// Compare a network's outputs, layer by layer, with those of PyTorch or another program

@@ -13,6 +13,7 @@ pub(crate) mod parity;
 pub(crate) mod predict;
 pub(crate) mod probe;
 pub(crate) mod report;
+pub(crate) mod scale_plan;
 pub(crate) mod score;
 pub(crate) mod summary;
 pub(crate) mod sweep;

@@ -83,6 +83,7 @@ fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
         Command::Models(args) => commands::models::run(&args, registry),
         Command::Summary(args) => commands::summary::run(&args, registry),
         Command::Memory(args) => commands::memory::run(&args, registry),
+        Command::ScalePlan(args) => commands::scale_plan::run(&args, registry),
         Command::Convert(args) => commands::convert::run(&args, registry),
         Command::Parity(args) => commands::parity::run(&args, registry),
         Command::Fetch(args) => commands::fetch::run(&args, registry),

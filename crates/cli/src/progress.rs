@@ -29,6 +29,28 @@ pub(crate) struct Progress {
     device: Device,
     /// The memory in use at the last look, and when that was.
     memory: Option<(Instant, Option<u64>)>,
+    /// Of all epochs so far.
+    waiting: Waiting,
+}
+
+/// What the training steps of several processes spent on each other.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    seconds: f64,
+    of_seconds: f64,
+    bytes: u64,
+    steps: usize,
+}
+
+impl Waiting {
+    /// `4.2 % of the step waiting, 44.7 MB a step`. `None` without a step of several processes.
+    fn told(&self) -> Option<String> {
+        let Self { seconds, of_seconds, bytes, steps } = *self;
+        let share = 100.0 * seconds / of_seconds;
+        let megabytes = bytes as f64 / 1e6 / steps as f64;
+        (steps > 0 && of_seconds > 0.0)
+            .then(|| format!("{share:.1} % of the step waiting, {megabytes:.1} MB a step"))
+    }
 }
 
 impl Progress {
@@ -43,6 +65,7 @@ impl Progress {
             last_line: Instant::now(),
             device: device.clone(),
             memory: None,
+            waiting: Waiting::default(),
         }
     }
 
@@ -212,7 +235,12 @@ impl Callback for Progress {
                 let lr = short(*lr);
                 self.line(&format!("epoch {epoch}: the whole network learns from now on, lr {lr}"));
             }
-            Event::Ranks { epoch, slowest, host, seconds, bytes } => {
+            Event::Ranks { epoch, slowest, host, seconds, of_seconds, bytes, steps } => {
+                let sum = &mut self.waiting;
+                sum.seconds += seconds;
+                sum.of_seconds += of_seconds;
+                sum.bytes += bytes;
+                sum.steps += steps;
                 let bytes = Bytes(usize::try_from(*bytes).unwrap_or(usize::MAX));
                 self.line(&format!(
                     "epoch {epoch}: the others waited for rank {slowest} ({host}); this one waited {seconds:.1} s and sent {bytes}"
@@ -227,7 +255,12 @@ impl Callback for Progress {
             Event::SampleSkipped { sample } => {
                 self.line(&format!("left out: {}: {}", sample.name, sample.reason))
             }
-            Event::RunEnd { .. } => self.bar.finish_and_clear(),
+            Event::RunEnd { .. } => {
+                self.bar.finish_and_clear();
+                if let Some(told) = self.waiting.told() {
+                    self.line(&format!("ranks: {told}"));
+                }
+            }
             _ => {}
         }
         Ok(Control::Continue)
@@ -236,7 +269,7 @@ impl Callback for Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::{short, shown};
+    use super::{Waiting, short, shown};
 
     #[test]
     fn memory_is_shown_where_it_is_known() {
@@ -247,5 +280,13 @@ mod tests {
     fn learning_rates_are_short() {
         let texts = [0.001, 0.1, 1e-5, 1.234e-4, 3e-8].map(short);
         assert_eq!(texts, ["0.001", "0.1", "0.00001", "1.23e-4", "3.00e-8"]);
+    }
+
+    #[test]
+    fn waiting_is_told_of_the_steps_of_several_processes() {
+        assert_eq!(Waiting::default().told(), None);
+        let waiting = Waiting { seconds: 0.42, of_seconds: 10.0, bytes: 894_000_000, steps: 20 };
+        let told = waiting.told().expect("there were steps");
+        assert_eq!(told, "4.2 % of the step waiting, 44.7 MB a step");
     }
 }

@@ -127,6 +127,21 @@ pub trait Dataset: Send + Sync {
         None
     }
 
+    /// The same for `ranks` processes that share an epoch: an order for each, so that each reads files of its own. `None` if they
+    /// may share any order, which is the default.
+    ///
+    /// Each index must come once in all of them together, and their lengths may differ by one, the longer first.
+    fn shuffled_orders(&self, seed: u64, epoch: usize, ranks: usize) -> Option<Vec<Vec<usize>>> {
+        let _ = (seed, epoch, ranks);
+        None
+    }
+
+    /// The number of files, or parts of files, that are read from front to back, if [`Dataset::shuffled_orders`] gives each
+    /// process its own.
+    fn shuffled_files(&self) -> Option<usize> {
+        None
+    }
+
     /// The name of sample `index` in messages: a path, or `test[17]`.
     fn name(&self, index: usize) -> String {
         format!("sample[{index}]")

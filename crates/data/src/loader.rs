@@ -244,8 +244,10 @@ impl DataLoader {
     /// # Ok::<(), candle_vision_data::Error>(())
     /// ```
     ///
+    /// A data set of shards that is shuffled gives each rank shards of its own ([`Dataset::shuffled_orders`]).
+    ///
     /// # Errors
-    /// If there is no such rank, or fewer samples than ranks.
+    /// If there is no such rank, or there are fewer samples or shards than ranks.
     pub fn share(mut self, share: Share) -> Result<Self> {
         self.set_share(share)?;
         Ok(self)
@@ -257,6 +259,9 @@ impl DataLoader {
     /// As `share`. Then the loader stays as it is.
     pub fn set_share(&mut self, share: Share) -> Result<()> {
         share.check(self.samples)?;
+        if let Share::Samples { ranks, .. } = share {
+            share::check_files(self.sampler.files_of_ranks(&self.population), ranks)?;
+        }
         if (Layout { share, ..self.layout() }).whole_batches() == 0 {
             let reason = format!(
                 "of {} on each of {} ranks with `drop_last` leaves nothing of {} samples; make it smaller",
@@ -398,7 +403,21 @@ impl DataLoader {
 
     /// The sample indices of an epoch, in the order of its batches.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        self.sampler.order(&self.population, self.config.seed, epoch)
+        let seed = self.config.seed;
+        if let Share::Samples { ranks, .. } = self.share
+            && ranks > 1
+            && let Some(orders) = self.sampler.orders_of_ranks(&self.population, seed, epoch, ranks)
+        {
+            return self.layout().in_batches(orders);
+        }
+        self.sampler.order(&self.population, seed, epoch)
+    }
+
+    /// Whether processes that share an epoch each read files of their own. Then the order of an epoch depends on their
+    /// number.
+    pub fn shares_files(&self) -> bool {
+        matches!(self.share, Share::Samples { ranks, .. } if ranks > 1)
+            && self.sampler.files_of_ranks(&self.population).is_some()
     }
 
     /// The generator for the random transforms of one sample. With it the sample can be replayed. If the sample comes

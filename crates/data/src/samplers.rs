@@ -96,6 +96,25 @@ pub trait Sampler: Debug + Send + Sync {
     /// It may depend on its arguments alone. It has [`Sampler::samples_per_epoch`] entries.
     fn order(&self, population: &Population, seed: u64, epoch: usize) -> Vec<usize>;
 
+    /// The order of each of `ranks` processes that share an epoch, if each of them reads files of its own. The default is
+    /// `None`: they share [`Sampler::order`]. See [`Dataset::shuffled_orders`](crate::Dataset::shuffled_orders).
+    fn orders_of_ranks(
+        &self,
+        population: &Population,
+        seed: u64,
+        epoch: usize,
+        ranks: usize,
+    ) -> Option<Vec<Vec<usize>>> {
+        let _ = (population, seed, epoch, ranks);
+        None
+    }
+
+    /// The number of files that [`Sampler::orders_of_ranks`] gives to processes. The default is `None`.
+    fn files_of_ranks(&self, population: &Population) -> Option<usize> {
+        let _ = population;
+        None
+    }
+
     /// Number of samples in an epoch. It is the same for every epoch. The default is the size of the data set.
     fn samples_per_epoch(&self, population: &Population) -> usize {
         population.len()

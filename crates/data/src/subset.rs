@@ -23,6 +23,15 @@ impl Subset {
         indices.iter().try_for_each(|&index| check_index(index, dataset.len()))?;
         Ok(Self { dataset, indices })
     }
+
+    /// The places here of samples of the data set, in the order of these.
+    fn places_of(&self, order: Vec<usize>) -> Vec<usize> {
+        let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (place, &index) in self.indices.iter().enumerate() {
+            places.entry(index).or_default().push(place);
+        }
+        order.into_iter().filter_map(|index| places.remove(&index)).flatten().collect()
+    }
 }
 
 impl std::fmt::Debug for Subset {
@@ -64,12 +73,20 @@ impl Dataset for Subset {
     }
 
     fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
-        let whole = self.dataset.shuffled_order(seed, epoch)?;
-        let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
-        for (place, &index) in self.indices.iter().enumerate() {
-            places.entry(index).or_default().push(place);
-        }
-        Some(whole.into_iter().filter_map(|index| places.remove(&index)).flatten().collect())
+        Some(self.places_of(self.dataset.shuffled_order(seed, epoch)?))
+    }
+
+    fn shuffled_orders(&self, seed: u64, epoch: usize, ranks: usize) -> Option<Vec<Vec<usize>>> {
+        let whole = self.dataset.shuffled_orders(seed, epoch, ranks)?.concat();
+        // Ranks may have lost different numbers of samples.
+        let mut places = self.places_of(whole).into_iter();
+        let (each, larger) = (self.len() / ranks, self.len() % ranks);
+        let own = |rank| places.by_ref().take(each + usize::from(rank < larger)).collect();
+        Some((0..ranks).map(own).collect())
+    }
+
+    fn shuffled_files(&self) -> Option<usize> {
+        self.dataset.shuffled_files()
     }
 
     fn name(&self, index: usize) -> String {

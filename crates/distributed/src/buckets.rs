@@ -128,18 +128,29 @@ impl Buckets {
     pub fn finish(&mut self) -> Result<Vec<Vec<f32>>> {
         self.send()?;
         let rows = std::mem::take(&mut self.rows);
-        let mut sums = match &self.thread {
-            None => std::mem::take(&mut self.bucket),
+        let buckets = match &self.thread {
+            None => vec![std::mem::take(&mut self.bucket)],
             Some(thread) => {
                 let started = Instant::now();
                 let received = (0..std::mem::take(&mut self.sent)).map(|_| thread.next_sums());
                 let sums: Result<Vec<Vec<f32>>> = received.collect();
                 self.exposed += started.elapsed();
-                sums?.concat()
+                sums?
             }
-        }
-        .into_iter();
-        Ok(rows.into_iter().map(|len| sums.by_ref().take(len).collect()).collect())
+        };
+        // A row lies in one bucket.
+        let mut buckets = buckets.iter();
+        let mut rest: &[f32] = &[];
+        let row = |len| {
+            while rest.len() < len {
+                // A thread that ended in an earlier call sums nothing more.
+                rest = buckets.next().ok_or_else(ended)?;
+            }
+            let (row, behind) = rest.split_at(len);
+            rest = behind;
+            Ok(row.to_vec())
+        };
+        rows.into_iter().map(row).collect()
     }
 
     /// What this rank sent so far.
@@ -166,10 +177,10 @@ impl Summing {
     fn start(communicator: Arc<dyn Communicator>, compression: Compression) -> Self {
         let ((buckets, work), (done, sums)) = (channel::<Vec<f32>>(), channel());
         let handle = std::thread::spawn(move || {
-            for mut bucket in work {
-                let summed = sum(communicator.as_ref(), compression, &mut bucket);
+            for bucket in work {
+                let summed = sum(communicator.as_ref(), compression, bucket);
                 let is_over = summed.is_err();
-                if done.send(summed.map(|()| bucket)).is_err() || is_over {
+                if done.send(summed).is_err() || is_over {
                     break;
                 }
             }
@@ -178,19 +189,25 @@ impl Summing {
     }
 
     fn next_sums(&self) -> Result<Vec<f32>> {
-        let ended = || Error::Library {
-            library: "the thread that sums gradients",
-            reason: "it ended before its work was done".to_owned(),
-        };
         self.sums.recv().unwrap_or_else(|_| Err(ended()))
     }
 }
 
-/// Sums the values over all ranks, in place.
-fn sum(communicator: &dyn Communicator, by: Compression, values: &mut [f32]) -> Result<()> {
+fn ended() -> Error {
+    Error::Library {
+        library: "the thread that sums gradients",
+        reason: "it ended before its work was done".to_owned(),
+    }
+}
+
+/// The sums of the values over all ranks.
+fn sum(communicator: &dyn Communicator, by: Compression, mut values: Vec<f32>) -> Result<Vec<f32>> {
     match by {
-        Compression::None => communicator.all_reduce(values),
-        Compression::Bf16 => sum_rounded(communicator, values),
+        Compression::None => communicator.all_reduce_owned(values),
+        Compression::Bf16 => {
+            sum_rounded(communicator, &mut values)?;
+            Ok(values)
+        }
     }
 }
 

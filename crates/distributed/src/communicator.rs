@@ -38,6 +38,16 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     /// If a rank has ended, gave another number of values, or the library fails.
     fn all_reduce(&self, values: &mut [f32]) -> Result<()>;
 
+    /// [`all_reduce`](Communicator::all_reduce) of values that may be handed over. A communicator that would have to copy them
+    /// saves that here.
+    ///
+    /// # Errors
+    /// Those of `all_reduce`.
+    fn all_reduce_owned(&self, mut values: Vec<f32>) -> Result<Vec<f32>> {
+        self.all_reduce(&mut values)?;
+        Ok(values)
+    }
+
     /// Every rank's bytes, by rank. Ranks may give different numbers of bytes.
     ///
     /// # Errors

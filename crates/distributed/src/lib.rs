@@ -8,6 +8,7 @@
 //! | `Mpi` | ranks that an MPI launcher started, with the feature `mpi` |
 //! | [`Launch`] | what the environment says about the launcher that started this process |
 //! | [`Buckets`] | gradients that are summed over all ranks while more of them are computed |
+//! | [`StepWork`], [`Link`] | how long a step of many ranks would take, from measured figures |
 //! | [`even_part`] | the part of a row of things that a rank gets |
 //!
 //! A rank is one process of a job, by its number from 0. Every call of a [`Communicator`] is collective: all ranks make
@@ -23,6 +24,7 @@ mod launch;
 mod mpi;
 mod one_process;
 mod part;
+mod plan;
 mod threads;
 
 pub use buckets::{Buckets, Compression};
@@ -33,6 +35,7 @@ pub use launch::{Launch, Launcher};
 pub use mpi::{Mpi, MpiOptions};
 pub use one_process::OneProcess;
 pub use part::even_part;
+pub use plan::{Link, PlannedStep, StepWork, bucket_bytes};
 pub use threads::{ThreadRank, threads};
 
 /// The program in the README.

@@ -181,16 +181,18 @@ impl Communicator for Mpi {
     }
 
     fn all_reduce(&self, values: &mut [f32]) -> Result<()> {
-        let own = values.to_vec();
-        let sums = self.call("all_reduce", size_of_val(values), move |ranks| {
-            let mut sums = vec![0f32; own.len()];
-            for (own, sums) in own.chunks(MOST_VALUES).zip(sums.chunks_mut(MOST_VALUES)) {
+        values.copy_from_slice(&self.all_reduce_owned(values.to_vec())?);
+        Ok(())
+    }
+
+    fn all_reduce_owned(&self, values: Vec<f32>) -> Result<Vec<f32>> {
+        self.call("all_reduce", size_of_val(values.as_slice()), move |ranks| {
+            let mut sums = vec![0f32; values.len()];
+            for (own, sums) in values.chunks(MOST_VALUES).zip(sums.chunks_mut(MOST_VALUES)) {
                 ranks.all_reduce_into(own, sums, SystemOperation::sum());
             }
             sums
-        })?;
-        values.copy_from_slice(&sums);
-        Ok(())
+        })
     }
 
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {

@@ -145,8 +145,12 @@ pub enum Event<'a> {
         host: &'a str,
         /// Seconds of these steps for which this process waited for others.
         seconds: f64,
-        /// Bytes that it sent in them.
+        /// Seconds that these steps took as a whole.
+        of_seconds: f64,
+        /// Bytes that this process handed over in them.
         bytes: u64,
+        /// Number of these steps.
+        steps: usize,
     },
     /// A checkpoint was written.
     Saved {

@@ -15,6 +15,7 @@
 //! | [`Callback`], [`Event`] | values for those who follow a run; nothing is printed here |
 //! | [`GradientRecord`] | norms of gradients by parameter, for a look at deep networks |
 //! | [`TrainerBuilder::communicator`], [`DistributedConfig`] | a run of several processes |
+//! | [`backward_across_ranks`] | gradients that several processes sum, for a loop of one's own |
 //! | [`memory_in_use`], [`peak_memory`] | what training takes, as the system tells it |
 //! | [`DeviceUpload`] | upload of a loader's images to a GPU |
 //! | [`keep_on_device()`] | a data set in a GPU's memory, where batches are made of it |
@@ -96,6 +97,7 @@ pub use monitor::{Measured, Mode, Monitor};
 pub use on_device::{StoredImages, keep_on_device};
 pub use out_of_memory::is_out_of_memory;
 pub use parts::{PartEntry, PartTable, Parts};
+pub use ranks::backward_across_ranks;
 pub use record::{BatchRecord, EpochRecord, History};
 pub use run_folder::RunFolder;
 pub use train_step::{StepOutput, TrainStep};

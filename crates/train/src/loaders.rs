@@ -53,6 +53,10 @@ pub(crate) const SAMPLER: &str = "sampler";
 /// The fact that says how whole batches are changed. It is recorded only if they are.
 pub(crate) const BATCH_TRANSFORMS: &str = "batch_transforms";
 
+/// The fact that says how many processes have files of their own. It is recorded only if they do, and matters only within an
+/// epoch.
+pub(crate) const FILES_OF_RANKS: &str = "ranks that read files of their own";
+
 /// The facts that determine the batches and the meaning of the numbers measured on them.
 pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
@@ -67,6 +71,9 @@ pub(crate) fn data_facts(train: &DataLoader, val: &DataLoader) -> BTreeMap<Strin
         fact("drop_last", config.drop_last.to_string());
         fact("shuffle", config.shuffle.to_string());
         fact("seed", config.seed.to_string());
+        if loader.shares_files() {
+            fact(FILES_OF_RANKS, loader.shared().ranks().1.to_string());
+        }
         // `shuffle` says the usual ones, and older checkpoints know nothing else.
         let sampler = loader.sampler().describe();
         let usual = if config.shuffle { "shuffled" } else { "sequential" };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 use candle_vision_data::{DataLoader, Share};
 use candle_vision_distributed::{Buckets, Communicator, Compression};
 use candle_vision_models::Model;
@@ -74,28 +74,8 @@ impl Ranks {
     }
 
     /// The sums over all ranks of the gradients of `loss * seed`.
-    ///
-    /// With a seed of the rank's part of the batch, these are the gradients of the mean loss over the whole batch. They go to
-    /// the other ranks while those of earlier layers are still being computed.
     pub(crate) fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
-        let mut buckets = self.buckets();
-        let mut variables = Vec::new();
-        let mut failed = None;
-        let found = backward_each(loss, seed, |variable, gradient| {
-            let values = gradient.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-            if let Err(error) = buckets.push(&values) {
-                failed.get_or_insert(error);
-            }
-            variables.push(variable.clone());
-            Ok(())
-        });
-        let mut found = found?;
-        failed.map_or(Ok(()), Err)?;
-        for (variable, sum) in variables.iter().zip(buckets.finish()?) {
-            let sum = Tensor::from_vec(sum, variable.dims(), variable.device())?;
-            found.insert(variable, sum.to_dtype(variable.dtype())?);
-        }
-        Ok(found)
+        backward_across_ranks(loss, seed, &mut self.buckets())
     }
 
     /// Puts together what the ranks measured.
@@ -209,6 +189,73 @@ impl Ranks {
         let least = waits.min_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b));
         Ok(least.map_or((0, String::new()), |(rank, (_, host))| (rank, host)))
     }
+}
+
+/// The sums over all ranks of the gradients of `loss * seed`, for a training loop of one's own. The trainer makes them so.
+///
+/// With a seed of the rank's part of the batch, these are the gradients of the mean loss over the whole batch. They go to the
+/// other ranks while those of earlier layers are still being computed. All ranks call this with losses of the same network.
+///
+/// # Errors
+/// If the backward pass fails, or another rank has ended.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+///
+/// use candle_core::{Device, Tensor, Var};
+/// use candle_vision_distributed::{Buckets, Communicator, Compression, threads};
+/// use candle_vision_ops::linear;
+/// use candle_vision_train::backward_across_ranks;
+///
+/// let gradient_on = |rank: Arc<dyn Communicator>| {
+///     let weight = Var::new(&[[2f32]], &Device::Cpu)?;
+///     let x = Tensor::new(&[[1.0 + rank.rank() as f32]], &Device::Cpu)?;
+///     let mut buckets = Buckets::new(rank, Compression::None, Buckets::USUAL)?;
+///     let loss = linear(&x, &weight, None)?;
+///     let half = loss.ones_like()?.affine(0.5, 0.0)?; // each rank has half of the batch
+///     let grads = backward_across_ranks(&loss, &half, &mut buckets)?;
+///     Ok(grads.get(&weight).expect("a gradient").to_vec2::<f32>()?[0][0])
+/// };
+/// let gradients = std::thread::scope(|scope| {
+///     let ranks: Vec<_> =
+///         threads(2).into_iter().map(|rank| scope.spawn(move || gradient_on(Arc::new(rank)))).collect();
+///     ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
+/// });
+/// let gradients: candle_vision_train::Result<Vec<f32>> = gradients;
+/// assert_eq!(gradients?, [1.5, 1.5]);
+/// # Ok::<(), candle_vision_train::Error>(())
+/// ```
+pub fn backward_across_ranks(
+    loss: &Tensor,
+    seed: &Tensor,
+    buckets: &mut Buckets,
+) -> Result<GradStore> {
+    let mut variables = Vec::new();
+    let mut failed = None;
+    let found = backward_each(loss, seed, |variable, gradient| {
+        let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
+        let (storage, layout) = gradient.storage_and_layout();
+        let pushed = match &*storage {
+            Storage::Cpu(storage) => {
+                let all = storage.as_slice::<f32>()?;
+                buckets.push(&all[layout.start_offset()..][..gradient.elem_count()])
+            }
+            _ => buckets.push(&gradient.flatten_all()?.to_vec1()?),
+        };
+        if let Err(error) = pushed {
+            failed.get_or_insert(error);
+        }
+        variables.push(variable.clone());
+        Ok(())
+    });
+    let mut found = found?;
+    failed.map_or(Ok(()), Err)?;
+    for (variable, sum) in variables.iter().zip(buckets.finish()?) {
+        let sum = Tensor::from_vec(sum, variable.dims(), variable.device())?;
+        found.insert(variable, sum.to_dtype(variable.dtype())?);
+    }
+    Ok(found)
 }
 
 /// Checks that the loaders give this rank's shares of the data.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::callback::StopReason;
 use crate::config::TrainerConfig;
-use crate::loaders::{BATCH_TRANSFORMS, SAMPLER};
+use crate::loaders::{BATCH_TRANSFORMS, FILES_OF_RANKS, SAMPLER};
 use crate::loss_scale::LossScale;
 use crate::monitor::Measured;
 use crate::parts::Parts;
@@ -152,7 +152,9 @@ impl TrainingState {
                 return Err(other(what, &text(found), &text(recorded)));
             }
         }
-        for (what, expected) in &self.data {
+        // At the end of an epoch it does not matter who read which samples of it.
+        let is_over = |what: &str| what.starts_with(FILES_OF_RANKS) && self.position.batch == 0;
+        for (what, expected) in self.data.iter().filter(|(what, _)| !is_over(what)) {
             match data.get(what) {
                 None => return Err(other(what, "not known", expected)),
                 Some(found) if !is_same_fact(what, found, expected) => {
@@ -162,8 +164,9 @@ impl TrainingState {
             }
         }
         let unknown = |what: &&String| {
-            let is_optional = what.starts_with(SAMPLER) || what.starts_with(BATCH_TRANSFORMS);
-            is_optional && !self.data.contains_key(*what)
+            let optional = [SAMPLER, BATCH_TRANSFORMS, FILES_OF_RANKS];
+            let is_optional = optional.iter().any(|fact| what.starts_with(fact));
+            is_optional && !is_over(what) && !self.data.contains_key(*what)
         };
         match data.keys().find(unknown) {
             Some(what) => Err(other(what, &data[what], "not given")),

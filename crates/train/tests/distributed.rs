@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device, Tensor};
+use candle_vision_data::samplers::{Population, Sampler};
 use candle_vision_data::{LoaderConfig, Share};
 use candle_vision_distributed::{Communicator, threads};
 use candle_vision_models::{Model, ModelSpec, build};
 use candle_vision_train::{
-    Checkpoint, Control, Error, Event, RunFolder, StopReason, Trainer, TrainerConfig,
+    Checkpoint, Control, Description, Error, Event, RunFolder, StopReason, Trainer, TrainerConfig,
     TrainingResult, evaluate,
 };
 use common::*;
@@ -27,6 +28,37 @@ struct Rank {
     /// Images per batch of all ranks together.
     batch: usize,
     images: usize,
+    /// Whether each rank reads files of its own.
+    own_files: bool,
+}
+
+/// Gives each rank samples of its own, as shards do.
+#[derive(Debug)]
+struct OwnFiles;
+
+impl Sampler for OwnFiles {
+    fn order(&self, population: &Population, _: u64, _: usize) -> Vec<usize> {
+        (0..population.len()).collect()
+    }
+
+    fn orders_of_ranks(
+        &self,
+        population: &Population,
+        _: u64,
+        _: usize,
+        ranks: usize,
+    ) -> Option<Vec<Vec<usize>>> {
+        let own = |rank| (rank..population.len()).step_by(ranks).collect();
+        Some((0..ranks).map(own).collect())
+    }
+
+    fn files_of_ranks(&self, _: &Population) -> Option<usize> {
+        Some(100)
+    }
+
+    fn describe(&self) -> Description {
+        Description::named("own_files")
+    }
 }
 
 impl Rank {
@@ -44,8 +76,11 @@ impl Rank {
     ) -> Result<(TrainingResult, HashMap<String, Tensor>), Error> {
         let (rank, ranks) = (self.communicator.rank(), self.communicator.size());
         let own = LoaderConfig::new(self.batch / ranks).shuffle(true).seed(3).workers(0);
-        let train =
-            loader_of(Halves::new(self.images, 0), own).share(Share::Samples { rank, ranks })?;
+        let mut train = loader_of(Halves::new(self.images, 0), own);
+        if self.own_files {
+            train = train.with_sampler(Arc::new(OwnFiles))?;
+        }
+        let train = train.share(Share::Samples { rank, ranks })?;
         let val = val_loader().share(Share::Batches { rank, ranks })?;
         let model = self.network();
         let builder = Trainer::builder(model.as_ref()).data(&train, &val).config(config.clone());
@@ -81,7 +116,7 @@ fn on_ranks<T: Send>(
             .into_iter()
             .map(|rank| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
-                let rank = Rank { communicator: Arc::new(rank), batch, images };
+                let rank = Rank { communicator: Arc::new(rank), batch, images, own_files: false };
                 scope.spawn(move || pool.install(|| work(rank)))
             })
             .collect();
@@ -217,6 +252,46 @@ fn a_stop_on_any_rank_ends_all_and_the_run_goes_on_with_other_ranks() {
     let other = on_ranks(2, (8, 50), |rank| rank.train(&config, None, Some(&checkpoint), quiet));
     let message = other.into_iter().next().expect("rank 0").expect_err("another run").to_string();
     assert!(message.contains("batch_size of the training data"), "{message}");
+}
+
+#[test]
+fn files_of_ranks_are_kept_within_an_epoch() {
+    let (runs, run) = (Runs::new(), (12, 51));
+    let config = recipe(SYNCHRONISED);
+    let train = |ranks: usize,
+                 config: &TrainerConfig,
+                 folder: Option<&RunFolder>,
+                 from: Option<&Checkpoint>,
+                 last: usize| {
+        let found = on_ranks(ranks, run, |rank| {
+            let own = folder.filter(|_| rank.communicator.rank() == 0);
+            Rank { own_files: true, ..rank }.train(config, own, from, |event| match event {
+                Event::BatchEnd { record, .. } if record.step >= last => Control::Stop,
+                _ => Control::Continue,
+            })
+        });
+        found.into_iter().next().expect("rank 0")
+    };
+    let whole = train(2, &config, None, None, usize::MAX).expect("a run").1;
+    let folder = runs.create();
+    train(2, &config, Some(&folder), None, 7).expect("a run");
+    let within = Checkpoint::load(folder.last()).expect("a checkpoint");
+    let again = train(2, &config, None, Some(&within), usize::MAX).expect("a run").1;
+    assert!(same_bits(&whole, &again));
+    for ranks in [1, 3] {
+        let refused = train(ranks, &config, None, Some(&within), usize::MAX);
+        let message = refused.expect_err("another number of ranks").to_string();
+        assert!(message.contains("ranks that read files of their own"), "{message}");
+    }
+    // After an epoch it does not matter who read which of its samples.
+    let (folder, short) =
+        (runs.create(), recipe(&SYNCHRONISED.replace("epochs = 3", "epochs = 1")));
+    train(2, &short, Some(&folder), None, usize::MAX).expect("a run");
+    let after = Checkpoint::load(folder.last()).expect("a checkpoint");
+    for ranks in [1, 3] {
+        let done = train(ranks, &config, None, Some(&after), usize::MAX).expect("a run").0;
+        assert_eq!(done.history.epochs.len(), 3);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One side of a comparison: a program that runs a job in its own process.
 
+use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,6 +41,12 @@ pub(super) enum Program {
     Jobs(cuda::Program),
     /// The same jobs in PyTorch.
     Torch { python: PathBuf, script: PathBuf },
+}
+
+impl fmt::Display for Contestant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Contestant {
@@ -92,7 +99,7 @@ impl Contestant {
 }
 
 /// Waits for the process. Returns what it measured, and the seconds until it said so.
-fn finished(mut command: Command) -> Result<(Line, f64)> {
+pub(super) fn finished(mut command: Command) -> Result<(Line, f64)> {
     let program = command.get_program().to_string_lossy().into_owned();
     let started = Instant::now();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());

@@ -22,6 +22,39 @@ pub(super) struct Measurement {
     /// Peak memory in MiB. `None` if the system does not report it.
     pub(super) peak_mib: Option<f64>,
     pub(super) minor_faults_per_step: Option<f64>,
+    /// Of steps that several ranks took together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shared: Option<Shared>,
+}
+
+/// What ranks cost each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Shared {
+    /// Share of the steps' time in which sums went on that no computation hid.
+    pub(super) waiting: f64,
+    /// Bytes of gradients that a rank handed over in a step.
+    pub(super) bytes_per_step: f64,
+    /// Time of the sum of one value over all ranks, while nothing is computed.
+    pub(super) all_reduce_one_us: f64,
+    /// Time of the sum of a bucket of `bucket_bytes`, likewise.
+    pub(super) all_reduce_bucket_ms: f64,
+    pub(super) bucket_bytes: u64,
+}
+
+impl Shared {
+    /// The median of each figure. `None` if no run has them.
+    pub(super) fn medians(runs: &[Measurement]) -> Option<Self> {
+        let of = |figure: fn(&Self) -> f64| {
+            median(runs.iter().filter_map(|run| run.shared.as_ref()).map(figure))
+        };
+        Some(Self {
+            waiting: of(|shared| shared.waiting)?,
+            bytes_per_step: of(|shared| shared.bytes_per_step)?,
+            all_reduce_one_us: of(|shared| shared.all_reduce_one_us)?,
+            all_reduce_bucket_ms: of(|shared| shared.all_reduce_bucket_ms)?,
+            bucket_bytes: runs.iter().find_map(|run| run.shared.as_ref())?.bucket_bytes,
+        })
+    }
 }
 
 /// The figures of several processes.
@@ -79,6 +112,7 @@ pub(super) fn measured(median_ms: f64) -> Measurement {
         images_per_s: 16e3 / median_ms,
         peak_mib: Some(10.0 * median_ms),
         minor_faults_per_step: Some(0.5),
+        shared: None,
     }
 }
 
@@ -97,6 +131,7 @@ mod tests {
             images_per_s: 1523.8,
             peak_mib: Some(812.5),
             minor_faults_per_step: None,
+            shared: None,
         };
         let parsed = Line::parse(&format!("a library says hello\n{line}\n\n")).unwrap();
         assert_eq!(parsed, Line::Measured(expected));
@@ -113,6 +148,23 @@ mod tests {
                 assert!(side.contains(&format!("\"{figure}\": ")), "{figure}");
             }
         }
+    }
+
+    #[test]
+    fn both_sides_print_what_ranks_cost() {
+        let line = r#"{"threads":1,"median_ms":2,"min_ms":1,"steps":3,"images_per_s":4,"peak_mib":null,"minor_faults_per_step":null,"shared":{"waiting":0.5,"bytes_per_step":8,"all_reduce_one_us":2,"all_reduce_bucket_ms":3,"bucket_bytes":4}}"#;
+        let Line::Measured(measured) = Line::parse(line).unwrap() else { panic!("{line}") };
+        let shared = serde_json::to_value(Shared::medians(&[measured]).unwrap()).unwrap();
+        assert_eq!(shared["all_reduce_bucket_ms"], 3.0);
+        for side in [
+            include_str!("../../../crates/cli/benches/jobs/main.rs"),
+            include_str!("../../bench/torch_ranks.py"),
+        ] {
+            for figure in shared.as_object().unwrap().keys() {
+                assert!(side.contains(&format!("\"{figure}\": ")), "{figure}");
+            }
+        }
+        assert_eq!(Shared::medians(&[super::measured(1.0)]), None);
     }
 
     #[test]

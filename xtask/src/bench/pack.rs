@@ -16,7 +16,8 @@ use crate::cargo::{CLI, Test, build_release, build_tests, root};
 use crate::cuda;
 use crate::misuse::Misuse;
 
-const SCRIPTS: [&str; 4] = ["torch_jobs.py", "torch_work.py", "torch_data.py", "run.sh"];
+const SCRIPTS: [&str; 5] =
+    ["torch_jobs.py", "torch_work.py", "torch_data.py", "torch_ranks.py", "run.sh"];
 /// The recipe of the tutorial's run, for the command.
 const RECIPE: &str = "xtask/experiments/cifar10-resnet18.toml";
 /// The packages whose tests say whether a card computes what it should, and the names of those tests.

@@ -1,6 +1,8 @@
 //! The order in which the sides run. They take turns, so that a temporary slowdown of the machine affects
 //! all of them.
 
+use std::fmt;
+
 use anyhow::Result;
 
 use super::contestant::Contestant;
@@ -8,8 +10,8 @@ use super::measurement::{Line, Measurement};
 
 /// One side's runs of a job.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) contestant: Contestant,
+pub(super) struct Entry<C = Contestant> {
+    pub(super) contestant: C,
     pub(super) runs: Vec<Measurement>,
     /// Why there are no further runs.
     pub(super) ended: Option<Ended>,
@@ -25,24 +27,24 @@ pub(super) enum Ended {
 
 /// Runs `rounds` rounds. In each round every side runs once. A side that skips or fails is not run again,
 /// and the others go on.
-pub(super) fn take_turns(
-    contestants: Vec<Contestant>,
+pub(super) fn take_turns<C: fmt::Display>(
+    contestants: Vec<C>,
     rounds: usize,
-    run: &mut dyn FnMut(&Contestant) -> Result<Line>,
-) -> Vec<Entry> {
+    run: &mut dyn FnMut(&C) -> Result<Line>,
+) -> Vec<Entry<C>> {
     let entry = |contestant| Entry { contestant, runs: Vec::new(), ended: None };
-    let mut entries: Vec<Entry> = contestants.into_iter().map(entry).collect();
+    let mut entries: Vec<Entry<C>> = contestants.into_iter().map(entry).collect();
     for round in 1..=rounds {
         for entry in entries.iter_mut().filter(|entry| entry.ended.is_none()) {
             let line = run(&entry.contestant);
             let said = entry.note(line);
-            eprintln!("bench: run {round} of {rounds}, {}: {said}", entry.contestant.name());
+            eprintln!("bench: run {round} of {rounds}, {}: {said}", entry.contestant);
         }
     }
     entries
 }
 
-impl Entry {
+impl<C> Entry<C> {
     /// Stores the result of a run and describes it in words.
     fn note(&mut self, line: Result<Line>) -> String {
         match line {

@@ -14,9 +14,12 @@ mod noise;
 #[path = "../../src/own_environment.rs"]
 mod own_environment;
 mod process;
+mod ranks;
 mod training;
 mod tutorial;
 mod work;
+
+use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -104,6 +107,9 @@ struct Arguments {
     /// Let a card take plain training steps where it would repeat a captured one
     #[arg(long)]
     plain: bool,
+    /// Take the training steps together with the other processes that mpirun started; rank 0 says what they took
+    #[arg(long)]
+    distributed: bool,
     /// What `cargo bench` adds: run all jobs for the CPU if none is named
     #[arg(long, hide = true)]
     bench: bool,
@@ -112,7 +118,8 @@ struct Arguments {
 fn main() -> Result<()> {
     own_environment::settle();
     candle_vision::ops::join_pool();
-    let Arguments { mut names, seconds, device, tiny, plain, bench } = Arguments::parse();
+    let Arguments { mut names, seconds, device, tiny, plain, distributed, bench } =
+        Arguments::parse();
     if names.is_empty() && !bench {
         JOBS.iter().chain(&cards::JOBS).for_each(|(name, _)| println!("{name}"));
         return Ok(());
@@ -120,10 +127,26 @@ fn main() -> Result<()> {
     if names.is_empty() {
         names = JOBS.iter().map(|(name, _)| (*name).to_owned()).collect();
     }
-    let clock = Clock { seconds, device, tiny, plain };
+    let ranks = distributed.then(ranks::join).transpose()?;
+    let clock = Clock { seconds, device, tiny, plain, ranks };
+    let done = run_all(&names, &clock);
+    if let (Err(error), Some(ranks)) = (&done, &clock.ranks) {
+        // The other processes would wait for this one for ever.
+        drop(writeln!(io::stderr(), "error: rank {}: {error:#}", ranks.rank()));
+        ranks.abort(1);
+    }
+    done
+}
+
+fn run_all(names: &[String], clock: &Clock) -> Result<()> {
     for name in names {
-        let outcome = run(&name, &clock).with_context(|| format!("job `{name}`"))?;
-        println!("{}", line(&name, &outcome));
+        let outcome = run(name, clock).with_context(|| format!("job `{name}`"))?;
+        if clock.ranks.is_some() && matches!(outcome, Outcome::Measured { .. }) {
+            anyhow::bail!("job `{name}` is no training that several processes share");
+        }
+        if clock.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0) {
+            println!("{}", line(name, &outcome));
+        }
     }
     Ok(())
 }
@@ -147,18 +170,31 @@ fn line(job: &str, outcome: &Outcome) -> Value {
     let threads = candle_core::utils::get_num_threads();
     match outcome {
         Outcome::Skipped(reason) => json!({ "job": job, "threads": threads, "skipped": reason }),
-        Outcome::Measured { times, images } => {
-            let Measured { median_ms, min_ms, steps, minor_faults_per_step } = *times;
-            json!({
-                "job": job,
-                "threads": threads,
-                "median_ms": median_ms,
-                "min_ms": min_ms,
-                "steps": steps,
-                "images_per_s": *images as f64 * 1e3 / median_ms,
-                "peak_mib": process::peak_mib(),
-                "minor_faults_per_step": minor_faults_per_step,
-            })
+        Outcome::Measured { times, images } => measured(job, threads, times, *images),
+        Outcome::Together { times, images, shared } => {
+            let mut line = measured(job, threads, times, *images);
+            line["shared"] = json!({
+                "waiting": shared.waiting,
+                "bytes_per_step": shared.bytes_per_step,
+                "all_reduce_one_us": shared.all_reduce_one_us,
+                "all_reduce_bucket_ms": shared.all_reduce_bucket_ms,
+                "bucket_bytes": shared.bucket_bytes,
+            });
+            line
         }
     }
+}
+
+fn measured(job: &str, threads: usize, times: &Measured, images: usize) -> Value {
+    let Measured { median_ms, min_ms, steps, minor_faults_per_step } = *times;
+    json!({
+        "job": job,
+        "threads": threads,
+        "median_ms": median_ms,
+        "min_ms": min_ms,
+        "steps": steps,
+        "images_per_s": images as f64 * 1e3 / median_ms,
+        "peak_mib": process::peak_mib(),
+        "minor_faults_per_step": minor_faults_per_step,
+    })
 }

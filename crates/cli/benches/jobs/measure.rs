@@ -1,10 +1,12 @@
 //! Runs a step again and again, and keeps the time of each.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
+use candle_vision::distributed::Communicator;
 
 use crate::process::minor_faults;
 
@@ -28,6 +30,8 @@ pub(crate) struct Clock {
     pub(crate) tiny: bool,
     /// Whether a card's training steps are asked for one by one, rather than repeated from a captured one.
     pub(crate) plain: bool,
+    /// The processes that take training steps together.
+    pub(crate) ranks: Option<Arc<dyn Communicator>>,
 }
 
 /// The times of a job's steps.
@@ -46,7 +50,39 @@ impl Clock {
 
     /// The number of the step, counted over warm-up too, is handed to `step`; what it returns is
     /// freed within its time.
-    pub(crate) fn measure<T>(&self, mut step: impl FnMut(usize) -> Result<T>) -> Result<Measured> {
+    pub(crate) fn measure<T>(&self, step: impl FnMut(usize) -> Result<T>) -> Result<Measured> {
+        self.measure_until(step, |_, elapsed| Ok(elapsed >= self.seconds))
+    }
+
+    /// [`Clock::measure`] of steps that all ranks take together. Rank 0 says how many, because no rank may stop before the
+    /// others.
+    pub(crate) fn measure_together<T>(
+        &self,
+        ranks: &dyn Communicator,
+        step: impl FnMut(usize) -> Result<T>,
+    ) -> Result<Measured> {
+        let mut enough = None;
+        self.measure_until(step, |times, elapsed| {
+            let enough = match enough {
+                Some(enough) => enough,
+                None => {
+                    let wanted = (self.seconds * times as f64 / elapsed).ceil() as u64;
+                    let mut bytes = wanted.to_le_bytes().to_vec();
+                    ranks.broadcast(&mut bytes, 0)?;
+                    let bytes = bytes.first_chunk().context("rank 0 said no number")?;
+                    *enough.insert(u64::from_le_bytes(*bytes))
+                }
+            };
+            Ok(times as u64 >= enough)
+        })
+    }
+
+    /// Measures until `is_enough` of the number of times, at least [`MIN_TIMES`], and the seconds so far.
+    fn measure_until<T>(
+        &self,
+        mut step: impl FnMut(usize) -> Result<T>,
+        mut is_enough: impl FnMut(usize, f64) -> Result<bool>,
+    ) -> Result<Measured> {
         ensure!(self.seconds.is_finite(), "a job cannot be measured for {} seconds", self.seconds);
         let (warm_up, group) = match self.device {
             _ if self.tiny => (1, 1),
@@ -67,7 +103,9 @@ impl Clock {
         let mut times_ms = Vec::new();
         let faults_before = minor_faults();
         let start = Instant::now();
-        while times_ms.len() < MIN_TIMES || start.elapsed().as_secs_f64() < self.seconds {
+        while times_ms.len() < MIN_TIMES
+            || !is_enough(times_ms.len(), start.elapsed().as_secs_f64())?
+        {
             times_ms.push(run(group)?);
         }
         let faults = minor_faults().zip(faults_before).map(|(after, before)| after - before);

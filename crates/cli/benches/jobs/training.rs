@@ -3,19 +3,22 @@
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
+use candle_vision::distributed::Buckets;
 use candle_vision::models::{AuxiliaryOutputs, Precision};
 use candle_vision::ops::{
     Captured, CrossEntropyConfig, Targets, add, backward, cross_entropy, in_pool, scale,
 };
 use candle_vision::prelude::{Model, Pass, PreparedLayers};
+use candle_vision::train::backward_across_ranks;
 use candle_vision::train::optim::{Adam, Optimizer, Sgd, UpdateRule, Updated};
 
 use crate::measure::Clock;
 use crate::noise;
+use crate::ranks;
 use crate::work::{Learns, Network, Outcome, Rule};
 
 /// A network in training.
-struct Training {
+pub(crate) struct Training {
     model: Box<dyn Model>,
     optimizer: Box<dyn Optimizer>,
     precision: Precision,
@@ -47,6 +50,24 @@ impl Training {
     }
 
     fn gradients(&self, number: usize, images: &Tensor, labels: &Tensor) -> Result<GradStore> {
+        Ok(backward(&self.loss(number, images, labels)?)?)
+    }
+
+    /// A step by the gradients of all processes.
+    pub(crate) fn step_together(
+        &mut self,
+        number: usize,
+        images: &Tensor,
+        labels: &Tensor,
+        (ranks, buckets): (usize, &mut Buckets),
+    ) -> Result<Updated> {
+        let loss = self.loss(number, images, labels)?;
+        let part = loss.ones_like()?.affine(1.0 / ranks as f64, 0.0)?;
+        let grads = backward_across_ranks(&loss, &part, buckets)?;
+        Ok(self.optimizer.update(&grads, 1.0)?)
+    }
+
+    fn loss(&self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let pass = Pass::train(number as u64).precision(self.precision);
         let mut pass = pass.with_prepared(&self.prepared);
         let AuxiliaryOutputs { logits, auxiliary } =
@@ -58,7 +79,7 @@ impl Training {
         for (logits, weight) in auxiliary {
             sum = add(&sum, &scale(&loss(&logits)?, weight)?)?;
         }
-        Ok(backward(&sum)?)
+        Ok(sum)
     }
 }
 
@@ -124,6 +145,9 @@ impl Repeated {
 pub(crate) fn train(clock: &Clock, network: &Network, learns: Learns) -> Result<Outcome> {
     let mut training = Training::new(network, learns, &clock.device)?;
     let (images, labels) = (network.images(&clock.device)?, network.labels(&clock.device)?);
+    if let Some(ranks) = &clock.ranks {
+        return ranks::train(clock, ranks, training, &images, &labels);
+    }
     let times = clock.measure(|number| in_pool(|| training.step(number, &images, &labels)))?;
     Ok(Outcome::Measured { times, images: network.count() })
 }

@@ -18,11 +18,14 @@ use candle_vision::prelude::{
 use rand::{RngExt, SeedableRng};
 
 use crate::measure::{Clock, Measured};
+use crate::ranks::Shared;
 
 /// How a job ended.
 pub(crate) enum Outcome {
     /// The times of its steps, and how many images go through in one.
     Measured { times: Measured, images: usize },
+    /// The same of steps that several processes took together, and what that cost them.
+    Together { times: Measured, images: usize, shared: Shared },
     /// Why there was nothing to measure.
     Skipped(String),
 }

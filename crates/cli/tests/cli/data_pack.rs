@@ -2,7 +2,7 @@
 
 use crate::support::Place;
 
-const RECIPE: &str = r#"
+pub(crate) const RECIPE: &str = r#"
 [data]
 source = "shards"
 path = "photos.shards"

@@ -24,6 +24,7 @@ mod probe;
 mod ranks;
 mod report;
 mod resume;
+mod scale_plan;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

@@ -103,6 +103,26 @@ distributed = { batch_norm = "synchronised" }
     }
 
     #[test]
+    fn each_rank_reads_shards_of_its_own() {
+        let place = Place::new();
+        place.write_images("photos");
+        place.run(&["data", "pack", "photos", "--shard-images", "3"]).succeeds();
+        place.write("shards.toml", crate::data_pack::RECIPE);
+        let shards = ["--recipe", "shards.toml", "--batch-size", "1"];
+        let Some((output, _)) = on_ranks(&place, 2, &shards) else { return };
+        assert!(output.status.success(), "{}", text(&output));
+        // Eight images, two in each step.
+        assert_eq!(place.read("runs/shards/001/batches.csv").lines().count(), 1 + 4);
+        let (output, _) = on_ranks(&place, 4, &shards).expect("MPI");
+        let said = text(&output);
+        assert!(!output.status.success(), "{said}");
+        assert!(
+            said.contains("for 4 ranks needs 4 shards") && said.contains("there are 3"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn ranks_train_what_one_process_trains_and_go_on_in_other_numbers() {
         let place = Place::new();
         place.write("net.toml", NETWORK);
@@ -115,6 +135,7 @@ distributed = { batch_norm = "synchronised" }
         assert!(said.contains("a batch has 16 images, 8 on each rank"), "{said}");
         // Rank 0 alone speaks; the other writes to its file.
         assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
+        assert_eq!(said.matches(" % of the step waiting, ").count(), 1, "{said}");
         let log = place.read("runs/two/001/rank-1.log");
         assert!(log.starts_with("rank 1 of 2 on ") && log.contains("epoch 2/2"), "{log}");
         let difference = largest_difference(

@@ -250,6 +250,16 @@ impl Shards {
         &self.remarks
     }
 
+    /// The samples of each shard, counted within this part.
+    fn blocks(&self) -> Vec<Range<usize>> {
+        let Range { start, end } = self.part.clone();
+        let block = |shard: &Shard| {
+            let last = shard.start + shard.places.len();
+            shard.start.max(start) - start..last.min(end) - start
+        };
+        self.shards.iter().map(block).collect()
+    }
+
     /// The shard of sample `index`, and its number there.
     fn find(&self, index: usize) -> (&Shard, usize) {
         let index = self.part.start + index;
@@ -446,16 +456,18 @@ impl Dataset for Shards {
     }
 
     fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
-        if self.options.window == 0 {
-            return None;
-        }
-        let Range { start, end } = self.part.clone();
-        let block = |shard: &Shard| {
-            let last = shard.start + shard.places.len();
-            shard.start.max(start) - start..last.min(end) - start
-        };
-        let blocks: Vec<Range<usize>> = self.shards.iter().map(block).collect();
-        Some(order::windowed(&blocks, self.options.window, seed, epoch))
+        let window = self.options.window;
+        (window > 0).then(|| order::windowed(&self.blocks(), window, seed, epoch))
+    }
+
+    fn shuffled_orders(&self, seed: u64, epoch: usize, ranks: usize) -> Option<Vec<Vec<usize>>> {
+        let window = self.options.window;
+        let orders = || order::windowed_of_ranks(&self.blocks(), window, seed, epoch, ranks);
+        (window > 0).then(orders)
+    }
+
+    fn shuffled_files(&self) -> Option<usize> {
+        (self.options.window > 0).then_some(self.shards.len())
     }
 
     fn exif_orientation(&self) -> bool {

@@ -54,6 +54,20 @@ impl Share {
     }
 }
 
+/// Checks that each rank can read files of its own, if the data set has `files` for that.
+pub(super) fn check_files(files: Option<usize>, ranks: usize) -> Result<()> {
+    match files {
+        Some(files) if files < ranks && ranks > 1 => {
+            let reason = format!(
+                "for {ranks} ranks needs {ranks} shards, so that each rank reads its own, and there are {files}; pack the images \
+                 into more shards, or use at most {files} ranks"
+            );
+            Err(Error::InvalidSetting { setting: "share", reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where the batches of an epoch lie in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -101,6 +115,22 @@ impl Layout {
                 (0..ranks).map(|rank| of(rank).place(batch).len()).sum()
             }
         }
+    }
+
+    /// An order in which each rank's samples of each batch are the next of its own order.
+    pub(super) fn in_batches(&self, orders: Vec<Vec<usize>>) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.samples);
+        let (ranks, mut orders) = (orders.len(), orders);
+        let mut orders: Vec<_> = orders.iter_mut().map(|order| order.drain(..)).collect();
+        for batch in 0..self.whole_batches() {
+            for (rank, own) in orders.iter_mut().enumerate() {
+                let place = Self { share: Share::Samples { rank, ranks }, ..*self }.place(batch);
+                order.extend(own.by_ref().take(place.len()));
+            }
+        }
+        // With `drop_last` these are in no batch.
+        orders.into_iter().for_each(|rest| order.extend(rest));
+        order
     }
 
     /// The place in the order of this process's batch number `batch`.
@@ -160,6 +190,36 @@ mod tests {
             assert_eq!(seen, (0..expected).collect::<Vec<_>>(), "{samples} {batch_size} {ranks}");
             assert!((0..ranks).all(|rank| of(rank).batches() == batches));
         }
+    }
+
+    #[test]
+    fn ranks_find_their_own_orders_in_the_batches() {
+        for (samples, batch_size, ranks, drop_last) in layouts().filter(|l| l.0 >= l.2) {
+            let own = |rank: usize| (0..samples).filter(|index| index % ranks == rank).collect();
+            let orders: Vec<Vec<usize>> = (0..ranks).map(own).collect();
+            let of = |rank| {
+                let share = Share::Samples { rank, ranks };
+                Layout { share, samples, batch_size, drop_last }
+            };
+            let order = of(0).in_batches(orders.clone());
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..samples).collect::<Vec<_>>());
+            for (rank, own) in orders.iter().enumerate() {
+                let places = (0..of(rank).batches()).flat_map(|batch| of(rank).place(batch));
+                let seen: Vec<usize> = places.map(|place| order[place]).collect();
+                assert_eq!(seen, own[..seen.len()], "{samples} {batch_size} {ranks}");
+                assert!(drop_last || seen.len() == own.len());
+            }
+        }
+    }
+
+    #[test]
+    fn files_fewer_than_ranks_are_refused_with_the_number_needed() {
+        assert!(check_files(None, 9).is_ok() && check_files(Some(0), 1).is_ok());
+        assert!(check_files(Some(4), 4).is_ok());
+        let error = check_files(Some(3), 4).expect_err("too few").to_string();
+        assert!(error.contains("needs 4 shards") && error.contains("at most 3 ranks"), "{error}");
     }
 
     #[test]

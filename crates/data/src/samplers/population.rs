@@ -47,9 +47,8 @@ impl Population {
         self.labels.get_or_init(|| self.dataset.as_deref().map_or_else(Vec::new, labels))
     }
 
-    /// The order in which the data set wants to be shuffled, if it has one.
-    pub(super) fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
-        self.dataset.as_ref()?.shuffled_order(seed, epoch)
+    pub(super) fn dataset(&self) -> Option<&dyn Dataset> {
+        self.dataset.as_deref()
     }
 
     /// Number of samples of each class.

@@ -24,13 +24,27 @@ impl Shuffled {
 impl Sampler for Shuffled {
     fn order(&self, population: &Population, seed: u64, epoch: usize) -> Vec<usize> {
         // A data set may be slow to read in any order but its own.
-        if let Some(order) = population.shuffled_order(seed, epoch) {
+        if let Some(order) = population.dataset().and_then(|set| set.shuffled_order(seed, epoch)) {
             return order;
         }
         // Runs from before there were samplers have this order, and must keep it when they go on.
         let mut order: Vec<usize> = (0..population.len()).collect();
         random::shuffle(&mut random::of_epoch(seed, epoch), &mut order);
         order
+    }
+
+    fn orders_of_ranks(
+        &self,
+        population: &Population,
+        seed: u64,
+        epoch: usize,
+        ranks: usize,
+    ) -> Option<Vec<Vec<usize>>> {
+        population.dataset()?.shuffled_orders(seed, epoch, ranks)
+    }
+
+    fn files_of_ranks(&self, population: &Population) -> Option<usize> {
+        population.dataset()?.shuffled_files()
     }
 
     fn describe(&self) -> Description {

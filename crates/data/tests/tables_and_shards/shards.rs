@@ -123,6 +123,69 @@ fn foreign(files: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// The indices that each of `ranks` processes gets in an epoch, batch by batch.
+fn of_ranks(set: &Arc<dyn Dataset>, ranks: usize, from: usize) -> Vec<Vec<Vec<usize>>> {
+    let of = |rank: usize| {
+        let transform = Compose::new().with(ToTensor);
+        let config = LoaderConfig::new(4).shuffle(true).workers(0);
+        let loader = DataLoader::new(Arc::clone(set), transform, config, Device::Cpu).unwrap();
+        let loader = loader.share(Share::Samples { rank, ranks }).unwrap();
+        assert_eq!(loader.shares_files(), ranks > 1);
+        loader.epoch_from(2, from).map(|batch| batch.unwrap().indices).collect()
+    };
+    (0..ranks).map(of).collect()
+}
+
+#[test]
+fn each_rank_trains_on_shards_of_its_own() {
+    let root = packed(83);
+    let whole: Arc<dyn Dataset> = Arc::new(shards(&root, &ShardOptions::new().window(5)).unwrap());
+    let kept: Vec<usize> = (0..83).filter(|index| index % 7 != 0).collect();
+    let part: Arc<dyn Dataset> = Arc::new(Subset::new(Arc::clone(&whole), kept).unwrap());
+    for set in [whole, part] {
+        for ranks in [1, 2, 3] {
+            let found = of_ranks(&set, ranks, 0);
+            let seen: Vec<Vec<usize>> = found.iter().map(|batches| batches.concat()).collect();
+            let mut all = seen.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..set.len()).collect::<Vec<_>>(), "each sample once");
+            assert!(found.iter().all(|batches| batches.len() == found[0].len()), "equal steps");
+            let shards_of = |indices: &Vec<usize>| {
+                let mut names: Vec<String> = indices
+                    .iter()
+                    .map(|&i| set.name(i).split('[').next().unwrap().to_owned())
+                    .collect();
+                names.sort();
+                names.dedup();
+                names.len()
+            };
+            // Of nine shards, each border between two ranks may cut one, and a subset's borders lie elsewhere by a few.
+            let shared: usize = seen.iter().map(shards_of).sum();
+            assert!(shared <= 9 + 2 * (ranks - 1), "{ranks} ranks read {shared} shards");
+            // A run goes on at any batch.
+            let later: Vec<Vec<Vec<usize>>> =
+                found.iter().map(|batches| batches[3..].to_vec()).collect();
+            assert_eq!(of_ranks(&set, ranks, 3), later);
+        }
+    }
+}
+
+#[test]
+fn fewer_shards_than_ranks_are_refused() {
+    let root = packed(25);
+    let share = |window: usize, ranks: usize| {
+        let set = Arc::new(shards(&root, &ShardOptions::new().window(window)).unwrap());
+        let (transform, config) = (Compose::new(), LoaderConfig::new(4).shuffle(true).workers(0));
+        let loader = DataLoader::new(set, transform.with(ToTensor), config, Device::Cpu).unwrap();
+        loader.share(Share::Samples { rank: 0, ranks })
+    };
+    assert!(share(5, 3).is_ok());
+    let error = share(5, 4).unwrap_err().to_string();
+    assert!(error.contains("needs 4 shards") && error.contains("there are 3"), "{error}");
+    // Shuffled completely, all ranks read from all shards anyway.
+    assert!(share(0, 4).is_ok());
+}
+
 #[test]
 fn shards_of_other_programs_are_read() {
     let root = tempdir().unwrap();

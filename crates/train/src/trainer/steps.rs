@@ -10,7 +10,7 @@ use super::Trainer;
 use crate::callback::{Event, StopReason};
 use crate::gradient_norms::{GradientRecord, Looks};
 use crate::loaders::BatchNumbers;
-use crate::ranks::{Ranks, Together};
+use crate::ranks::Together;
 use crate::record::BatchRecord;
 use crate::session::Session;
 use crate::training_step::{Found, NotFinite, Outcome, Step};
@@ -36,7 +36,7 @@ impl Trainer<'_> {
         let epoch = self.position.epoch;
         let left = self.batches().saturating_sub(self.position.batch);
         let mut numbers = BatchNumbers::new(self.train, epoch - 1, self.position.batch);
-        let before = self.ranks.as_ref().map(Ranks::traffic);
+        let before = self.before_steps();
         let mut clock = Instant::now();
         for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
             match batch {

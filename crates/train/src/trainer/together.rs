@@ -1,11 +1,21 @@
 //! The parts of a run in which several processes meet.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Trainer;
 use crate::Result;
 use crate::callback::Event;
+use crate::ranks::Ranks;
 use crate::session::Session;
+
+/// Where the ranks stood before the training steps of an epoch.
+pub(super) struct Before {
+    since: Instant,
+    /// Number of the last step in the whole run.
+    step: usize,
+    /// How long this process had waited, and how many bytes it had sent.
+    traffic: (Duration, u64),
+}
 
 impl Trainer<'_> {
     /// Before the first step: all ranks have the same settings, data and position, and the weights of the first.
@@ -23,18 +33,30 @@ impl Trainer<'_> {
         ranks.share_weights(self.model)
     }
 
-    /// After the training steps of an epoch, before which this process had waited and sent so much: the rank that the others
-    /// waited for. Validation and files do not count, because the first rank has more to do there.
+    pub(super) fn before_steps(&self) -> Option<Before> {
+        let traffic = self.ranks.as_ref().map(Ranks::traffic)?;
+        Some(Before { since: Instant::now(), step: self.position.step, traffic })
+    }
+
+    /// After the training steps of an epoch: the rank that the others waited for, how long this process waited, and what it
+    /// sent. Validation and files do not count, because the first rank has more to do there.
     pub(super) fn tell_of_ranks(
         &self,
         session: &mut Session<'_>,
-        before: Option<(Duration, u64)>,
+        before: Option<Before>,
     ) -> Result<()> {
         let Some((ranks, before)) = self.ranks.as_ref().zip(before) else { return Ok(()) };
-        let now = ranks.traffic();
-        let (waited, bytes) = (now.0.saturating_sub(before.0), now.1 - before.1);
+        let (of_seconds, now) = (before.since.elapsed().as_secs_f64(), ranks.traffic());
+        let waited = now.0.saturating_sub(before.traffic.0);
         let (slowest, host) = ranks.slowest(waited)?;
-        let (epoch, seconds) = (self.position.epoch, waited.as_secs_f64());
-        session.notify(&Event::Ranks { epoch, slowest, host: &host, seconds, bytes })
+        session.notify(&Event::Ranks {
+            epoch: self.position.epoch,
+            slowest,
+            host: &host,
+            seconds: waited.as_secs_f64(),
+            of_seconds,
+            bytes: now.1 - before.traffic.1,
+            steps: self.position.step - before.step,
+        })
     }
 }
