@@ -148,6 +148,12 @@ pub enum Event<'a> {
         /// Bytes that it sent in them.
         bytes: u64,
     },
+    /// Gradients go through the memory of the hosts although processes have cards, which is slower than NCCL's way. This is
+    /// reported once, when the run begins.
+    GradientsThroughHost {
+        /// Why.
+        reason: &'a str,
+    },
     /// A checkpoint was written.
     Saved {
         /// Path of the file.
