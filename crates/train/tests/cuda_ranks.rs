@@ -81,11 +81,16 @@ fn sums_of_cards_train_as_those_of_hosts() {
 #[test]
 fn cards_round_gradients_if_asked_to() {
     let Some((devices, _alone)) = devices(2) else { return };
-    let run = |gradients: &str| {
-        train(&devices, &format!("collectives = 'nccl', gradients = '{gradients}'"))
+    let run = |collectives: &str, gradients: &str| {
+        let more = format!("collectives = '{collectives}', gradients = '{gradients}'");
+        train(&devices, &more).swap_remove(0).1
     };
-    let difference = largest_difference(&run("f32")[0].1, &run("bf16")[0].1);
-    assert!(difference > 1e-6 && difference < 0.05, "{difference:.1e}");
+    let cards = run("nccl", "bf16");
+    assert!(largest_difference(&cards, &run("nccl", "f32")) > 0.0);
+    // The emulated library rounds once after a sum in f32, as the hosts do. NVIDIA's may round in between.
+    if is_emulated(&devices[0]) {
+        assert_eq!(largest_difference(&cards, &run("host", "bf16")), 0.0);
+    }
 }
 
 #[test]
