@@ -246,6 +246,9 @@ impl Callback for Progress {
                     "epoch {epoch}: the others waited for rank {slowest} ({host}); this one waited {seconds:.1} s and sent {bytes}"
                 ));
             }
+            Event::GradientsThroughHost { reason } => self.line(&format!(
+                "gradients go through the memory of the hosts, not by NCCL: {reason}"
+            )),
             Event::SlowBackward { op } => self.line(&format!(
                 "steps take longer than they need: {op} keeps the backward pass from its fast way"
             )),

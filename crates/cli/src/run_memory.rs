@@ -4,10 +4,11 @@
 use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::Registry;
-use candle_vision::data::DataLoader;
+use candle_vision::data::{DataLoader, Share};
 use candle_vision::models::memory::{MeasuredGraph, MemoryConfig, MemoryEstimate, SAFE_SHARE};
 use candle_vision::models::{Model, Parameter, Precision};
 use candle_vision::ops::card_memory;
+use candle_vision::train::OptimizerState;
 use candle_vision_recipe::{BatchSize, OpenedRun, Settings};
 
 use crate::machine_memory::{self, Bytes};
@@ -112,6 +113,7 @@ fn measured(
     let batch = opened.train.config().batch_size.min(opened.train.dataset().len());
     let config = MemoryConfig::new(batch)
         .optimizer_tensors(state_tensors)
+        .optimizer_ranks(optimizer_ranks(opened, settings))
         .precision(training.precision)
         .frozen_batch_norm(
             training.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default(),
@@ -132,6 +134,14 @@ fn measured(
         model.parameters().freeze(parameter.path())?;
     }
     Ok(graph.map(|graph| (graph, config)))
+}
+
+/// Number of processes that share out the optimizer's state.
+fn optimizer_ranks(opened: &OpenedRun, settings: &Settings) -> usize {
+    match (settings.training.distributed.optimizer_state, opened.train.shared()) {
+        (OptimizerState::Sharded, Share::Samples { ranks, .. }) => ranks,
+        _ => 1,
+    }
 }
 
 /// Lets every parameter learn, as in the epochs after the frozen ones, which take more memory. Returns those that were

@@ -113,7 +113,8 @@ impl MeasuredGraph {
             parameters: self.parameters,
             buffers: self.buffers,
             gradients: self.trainable,
-            optimizer: self.trainable * config.optimizer_tensors,
+            optimizer: (self.trainable * config.optimizer_tensors)
+                .div_ceil(config.optimizer_ranks.max(1)),
             averages: self.parameters * config.averages,
             images_8_bit: images,
             images: images * size_of::<f32>() * (1 + config.loader_batches),

@@ -32,6 +32,15 @@ fn every_part_of_an_mlp_is_what_its_layers_have() {
 }
 
 #[test]
+fn ranks_share_out_the_optimizers_state() {
+    let model = network("mlp", [1, 28, 28]);
+    let adam = MemoryConfig::new(100).optimizer_tensors(2);
+    let (whole, third) = (of(&*model, &adam), of(&*model, &adam.clone().optimizer_ranks(3)));
+    assert_eq!(third.optimizer, whole.optimizer.div_ceil(3));
+    assert_eq!(whole.total() - third.total(), whole.optimizer - third.optimizer);
+}
+
+#[test]
 fn an_allocator_that_keeps_memory_takes_a_share() {
     let model = network("gap_cnn", [3, 32, 32]);
     let at = |threads| {

@@ -30,6 +30,7 @@
 //! | [`relu`], [`relu6`], [`sigmoid`], [`silu`], [`gelu`], [`hardswish`], [`hardsigmoid`], [`leaky_relu`], [`elu`], [`tanh`], [`softplus`], [`mish`] | activation functions |
 //! | [`softmax`], [`log_softmax`], [`cross_entropy`] | classification; smoothing, class weights, soft targets |
 //! | [`dropout`] | with a [`Generator`] that can be seeded |
+//! | [`CardRanks`] | sums over the cards of several processes, by NCCL |
 //! | [`backward`], [`backward_from`] | a faster `backward`: a node's gradient is passed on as it is |
 //! | [`kept_bytes`] | how much memory a graph keeps for `backward`, and what `backward` adds |
 //! | [`on_gradient`] | reads and changes a gradient during `backward` |
@@ -163,8 +164,8 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy, cross_entropy_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,
-    limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
+    Captured, CardRanks, Translation, card_memory, card_memory_in_use, cuda_device,
+    cuda_device_count, limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 pub use dropout::{drop_rows, dropout};
 pub use graphs::{cuda_graphs, set_cuda_graphs};
@@ -197,8 +198,8 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, Translation, card_memory, card_memory_in_use, cuda_device, cuda_device_count,
-    limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
+    Captured, CardRanks, Translation, card_memory, card_memory_in_use, cuda_device,
+    cuda_device_count, limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 
 /// The generator for all random numbers. It is seeded and gives the same numbers on every machine.

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Error, Result, Shape, Tensor, bail};
 
-use crate::{CardMemory, Generator};
+use crate::{AcrossRanks, CardMemory, Generator};
 
 /// A CUDA device set up for training, in a build with the feature `cuda`.
 ///
@@ -106,6 +106,58 @@ impl Captured {
         &mut self,
         _steps: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
+        match self.0 {}
+    }
+}
+
+/// The cards of several processes, which NCCL connects, in a build with the feature `cuda`.
+#[derive(Debug)]
+pub struct CardRanks(std::convert::Infallible);
+
+impl CardRanks {
+    /// Looks for NCCL, in a build with the feature `cuda`.
+    ///
+    /// # Errors
+    /// Always: this build has no CUDA.
+    pub fn find_library() -> Result<()> {
+        bail!("CardRanks: built without the feature `cuda` of candle-vision-ops")
+    }
+
+    /// A new id, by which ranks find each other, in a build with the feature `cuda`.
+    ///
+    /// # Errors
+    /// Always: this build has no CUDA.
+    pub fn new_id() -> Result<Vec<u8>> {
+        bail!("CardRanks: built without the feature `cuda` of candle-vision-ops")
+    }
+
+    /// Joins the ranks that have `id`, in a build with the feature `cuda`.
+    ///
+    /// # Errors
+    /// Always: this build has no CUDA.
+    pub fn join(_device: &Device, _id: &[u8], _rank: usize, _ranks: usize) -> Result<Self> {
+        bail!("CardRanks: built without the feature `cuda` of candle-vision-ops")
+    }
+
+    /// Replaces the values of `tensor` by their sums over all ranks.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn sum(&self, _tensor: &Tensor) -> Result<()> {
+        match self.0 {}
+    }
+
+    /// Lets the card's following work wait for the sums that were asked for so far.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn wait(&self) -> Result<()> {
+        match self.0 {}
+    }
+}
+
+impl AcrossRanks for CardRanks {
+    fn all_gather(&self, _tensor: &Tensor) -> Result<Vec<Tensor>> {
         match self.0 {}
     }
 }

@@ -19,6 +19,8 @@ mod large;
 mod measure;
 #[path = "cuda/memory.rs"]
 mod memory;
+#[path = "cuda/nccl.rs"]
+mod nccl;
 #[path = "cuda/norm.rs"]
 mod norm;
 #[path = "cuda/optimizers.rs"]

@@ -9,12 +9,15 @@ use toml::Value;
 use crate::settings::Settings;
 use crate::{Error, Result};
 
-/// Settings, or tables of them, that decide none of the numbers which come, only how many.
-const MAY_CHANGE: [&str; 14] = [
+/// Settings, or tables of them, that decide none of the numbers which come, only how many. Another way of summing gradients
+/// between cards (`collectives`) may change last bits, as another device does.
+const MAY_CHANGE: [&str; 16] = [
     "training.epochs",
     "training.early_stop",
     "training.check_gradients",
     "training.gradient_norms",
+    "training.distributed.optimizer_state",
+    "training.distributed.collectives",
     "data.workers",
     "data.on_device",
     "data.path",

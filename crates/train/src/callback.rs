@@ -152,6 +152,12 @@ pub enum Event<'a> {
         /// Number of these steps.
         steps: usize,
     },
+    /// Gradients go through the memory of the hosts although processes have cards, which is slower than NCCL's way. This is
+    /// reported once, when the run begins.
+    GradientsThroughHost {
+        /// Why.
+        reason: &'a str,
+    },
     /// A checkpoint was written.
     Saved {
         /// Path of the file.

@@ -21,8 +21,8 @@ use crate::parts::{Parts, undescribed};
 use crate::schedule::Constant;
 
 pub use tables::{
-    DistributedBatchNorm, DistributedConfig, EarlyStopConfig, EmaConfig, FreezeConfig,
-    GradientType, ParamGroupConfig,
+    Collectives, DistributedBatchNorm, DistributedConfig, EarlyStopConfig, EmaConfig, FreezeConfig,
+    GradientType, OptimizerState, ParamGroupConfig,
 };
 
 /// All settings of a training run except data and network. It is the `[training]` table of a recipe.

@@ -84,8 +84,8 @@ pub use callback::{Callback, Control, Event, StopReason};
 pub use candle_vision_registry::Description;
 pub use checkpoint::{Checkpoint, CheckpointMetadata, FORMAT_VERSION};
 pub use config::{
-    DistributedBatchNorm, DistributedConfig, EarlyStopConfig, EmaConfig, FreezeConfig,
-    GradientType, ParamGroupConfig, TrainerConfig,
+    Collectives, DistributedBatchNorm, DistributedConfig, EarlyStopConfig, EmaConfig, FreezeConfig,
+    GradientType, OptimizerState, ParamGroupConfig, TrainerConfig,
 };
 pub use error::{Error, Result};
 pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};

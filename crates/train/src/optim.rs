@@ -12,6 +12,7 @@ mod per_parameter;
 mod rms_prop;
 mod rule;
 mod sgd;
+mod sharded;
 mod slot;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use per_parameter::PerParameter;
 pub use rms_prop::RmsProp;
 pub use rule::{Step, Update, UpdateRule, Updated};
 pub use sgd::Sgd;
+pub(crate) use sharded::Sharded;
 
 use crate::Result;
 use crate::parts::{PartEntry, PartTable, try_described};
@@ -97,6 +99,13 @@ pub trait Optimizer: Debug + Send {
     /// [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps) and their scaled forms.
     /// Only then can a captured step be repeated with new numbers. The default is `false`.
     fn is_capturable(&self) -> bool {
+        false
+    }
+
+    /// Whether the step of each parameter depends on nothing but its own gradient, values and state, and the scale of all
+    /// gradients. Only then can [ranks share out the state](crate::OptimizerState::Sharded). The names of the state's
+    /// tensors end in a dot and the parameter's path. The default is `false`.
+    fn is_shardable(&self) -> bool {
         false
     }
 

@@ -3,7 +3,9 @@
 //! Each rank has its own part of every batch and the same weights. The gradients of all ranks are summed before the
 //! optimizer takes its step, so all ranks take the same step.
 
-use std::collections::{BTreeMap, HashMap};
+mod cards;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +17,9 @@ use candle_vision_models::Model;
 use candle_vision_ops::{AcrossRanks, backward_each};
 
 use crate::callback::StopReason;
-use crate::config::{DistributedConfig, GradientType};
+use crate::config::{Collectives, DistributedConfig, GradientType};
 use crate::{Error, Result};
+use cards::{Cards, Found};
 
 /// The ranks of a run.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(crate) struct Ranks {
     communicator: Arc<dyn Communicator>,
     /// The sums of gradients, which a thread of their own makes.
     buckets: Mutex<Buckets>,
+    /// What sums gradients in their place, where every rank has a card.
+    cards: Option<Cards>,
+    /// Why it does not, if ranks have cards.
+    through_host: Option<String>,
     /// With synchronised batch norm.
     batch_norm: Option<Arc<dyn AcrossRanks>>,
 }
@@ -44,17 +51,27 @@ impl Ranks {
     pub(crate) fn new(
         communicator: Arc<dyn Communicator>,
         config: &DistributedConfig,
+        device: &Device,
     ) -> Result<Self> {
         let compression = match config.gradients {
             GradientType::F32 => Compression::None,
             GradientType::Bf16 => Compression::Bf16,
         };
-        let full = config.bucket_mib.saturating_mul(1 << 20) / size_of::<f32>();
+        let full = config.values_of_bucket();
         let buckets = Mutex::new(Buckets::new(Arc::clone(&communicator), compression, full)?);
-        let batch_norm = config
-            .synchronises_batch_norm()
-            .then(|| -> Arc<dyn AcrossRanks> { Arc::new(OfTensors(Arc::clone(&communicator))) });
-        Ok(Self { communicator, buckets, batch_norm })
+        let found = Cards::connect(communicator.as_ref(), config, device)?;
+        let (cards, through_host) = match (found, config.collectives) {
+            (Found::Cards(cards), _) => (Some(cards), None),
+            (Found::NoCard, Collectives::Nccl) => return Err(no_nccl("no rank has a card")),
+            (Found::Not(reason), Collectives::Nccl) => return Err(no_nccl(&reason)),
+            (Found::NoCard, _) => (None, None),
+            (Found::Not(reason), _) => (None, Some(reason)),
+        };
+        let batch_norm = config.synchronises_batch_norm().then(|| match &cards {
+            Some(cards) => cards.batch_norm(),
+            None => Arc::new(OfTensors(Arc::clone(&communicator))),
+        });
+        Ok(Self { communicator, buckets, cards, through_host, batch_norm })
     }
 
     pub(crate) fn rank(&self) -> usize {
@@ -69,13 +86,21 @@ impl Ranks {
         self.batch_norm.clone()
     }
 
+    /// Why gradients go through the memory of the hosts although ranks have cards, if they do.
+    pub(crate) fn through_host(&self) -> Option<&str> {
+        self.through_host.as_deref()
+    }
+
     fn buckets(&self) -> MutexGuard<'_, Buckets> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sums over all ranks of the gradients of `loss * seed`.
     pub(crate) fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
-        backward_across_ranks(loss, seed, &mut self.buckets())
+        match &self.cards {
+            Some(cards) => cards.backward(loss, seed, self.communicator()),
+            None => backward_across_ranks(loss, seed, &mut self.buckets()),
+        }
     }
 
     /// Puts together what the ranks measured.
@@ -126,11 +151,14 @@ impl Ranks {
             serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
         };
         let all = all.iter().map(read).collect::<Result<Vec<_>>>()?;
-        for (what, expected) in &all[0] {
-            if let Some(rank) = all.iter().position(|facts| facts.get(what) != Some(expected)) {
-                let found = all[rank].get(what).cloned().unwrap_or_default();
-                let (what, expected) = (what.clone(), expected.clone());
-                return Err(Error::RanksDiffer { rank, what, found, expected });
+        // A rank may know a fact that the first does not: settings that are as usual are not among them.
+        let whats: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+        for what in whats {
+            let expected = all[0].get(what);
+            if let Some(rank) = all.iter().position(|facts| facts.get(what) != expected) {
+                let text = |fact: Option<&String>| fact.cloned().unwrap_or("not given".to_owned());
+                let (found, expected) = (text(all[rank].get(what)), text(expected));
+                return Err(Error::RanksDiffer { rank, what: what.clone(), found, expected });
             }
         }
         Ok(())
@@ -165,15 +193,23 @@ impl Ranks {
         Ok(())
     }
 
+    /// What rank 0 says.
+    pub(crate) fn as_first_says(&self, says: bool) -> Result<bool> {
+        let mut bytes = vec![u8::from(says)];
+        self.communicator.broadcast(&mut bytes, 0)?;
+        Ok(bytes.contains(&1))
+    }
+
     /// Waits until rank 0 has written what it writes.
     pub(crate) fn wait_for_writer(&self) -> Result<()> {
         Ok(self.communicator.barrier()?)
     }
 
-    /// How long this rank waited for others so far, and how many bytes it sent.
+    /// How long this rank waited for others so far, and how many bytes it sent. How long its card waited is not known.
     pub(crate) fn traffic(&self) -> (Duration, u64) {
         let (buckets, own) = (self.buckets(), self.communicator.traffic());
-        (buckets.exposed() + own.waited, buckets.traffic().bytes + own.bytes)
+        let of_card = self.cards.as_ref().map_or(0, Cards::bytes);
+        (buckets.exposed() + own.waited, buckets.traffic().bytes + own.bytes + of_card)
     }
 
     /// The rank that waited least for the others, because they waited for it, and its host.
@@ -302,6 +338,12 @@ pub(crate) fn from_bytes(
     device: &Device,
 ) -> candle_core::Result<HashMap<String, Tensor>> {
     candle_core::safetensors::load_buffer(bytes, device)
+}
+
+fn no_nccl(reason: &str) -> Error {
+    let expected =
+        format!("\"auto\" or \"host\", because there is no NCCL between the ranks: {reason}");
+    Error::setting("distributed.collectives", "nccl", expected)
 }
 
 fn unreadable(error: &serde_json::Error) -> Error {

@@ -296,6 +296,9 @@ impl<'a> Trainer<'a> {
             val_samples: self.val.dataset().len(),
             history: &self.history,
         })?;
+        if let Some(reason) = self.ranks.as_ref().and_then(Ranks::through_host) {
+            session.notify(&Event::GradientsThroughHost { reason })?;
+        }
         let reason = loop {
             if let Some(reason) = self.epoch(&mut session)? {
                 break reason;

@@ -309,7 +309,8 @@ fn settings(
     config: &TrainerConfig,
     parts: &BTreeMap<String, Description>,
 ) -> BTreeMap<String, Value> {
-    let Value::Object(settings) = json(config) else { unreachable!("it is a struct") };
+    let config = config.clone().distributed(config.distributed.of_run());
+    let Value::Object(settings) = json(&config) else { unreachable!("it is a struct") };
     // The first two only decide when a run ends, the others what is looked at.
     let other = ["epochs", "early_stop", "check_gradients", "gradient_norms"];
     let decides = |name: &str| !other.contains(&name);

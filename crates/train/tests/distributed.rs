@@ -1,145 +1,23 @@
 //! Runs of several ranks, which are threads here, against runs of one process.
 
 mod common;
+#[path = "distributed/sharded.rs"]
+mod sharded;
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device, Tensor};
-use candle_vision_data::samplers::{Population, Sampler};
+use candle_core::Device;
 use candle_vision_data::{LoaderConfig, Share};
-use candle_vision_distributed::{Communicator, threads};
-use candle_vision_models::{Model, ModelSpec, build};
 use candle_vision_train::{
-    Checkpoint, Control, Description, Error, Event, RunFolder, StopReason, Trainer, TrainerConfig,
-    TrainingResult, evaluate,
+    Checkpoint, Control, Error, Event, RunFolder, StopReason, Trainer, TrainerConfig, evaluate,
 };
+use common::ranks::*;
 use common::*;
 
 /// With synchronised batch norm and without dropout, so that ranks do what one process does.
 const SYNCHRONISED: &str = "epochs = 3\n\
     optimizer = { name = 'sgd', lr = 0.002, momentum = 0.9, weight_decay = 0.001 }\n\
     distributed = { batch_norm = 'synchronised' }";
-
-/// One rank of a run.
-struct Rank {
-    communicator: Arc<dyn Communicator>,
-    /// Images per batch of all ranks together.
-    batch: usize,
-    images: usize,
-    /// Whether each rank reads files of its own.
-    own_files: bool,
-}
-
-/// Gives each rank samples of its own, as shards do.
-#[derive(Debug)]
-struct OwnFiles;
-
-impl Sampler for OwnFiles {
-    fn order(&self, population: &Population, _: u64, _: usize) -> Vec<usize> {
-        (0..population.len()).collect()
-    }
-
-    fn orders_of_ranks(
-        &self,
-        population: &Population,
-        _: u64,
-        _: usize,
-        ranks: usize,
-    ) -> Option<Vec<Vec<usize>>> {
-        let own = |rank| (rank..population.len()).step_by(ranks).collect();
-        Some((0..ranks).map(own).collect())
-    }
-
-    fn files_of_ranks(&self, _: &Population) -> Option<usize> {
-        Some(100)
-    }
-
-    fn describe(&self) -> Description {
-        Description::named("own_files")
-    }
-}
-
-impl Rank {
-    fn network(&self) -> Box<dyn Model> {
-        // Only rank 0 has the weights of the run.
-        residual(self.communicator.rank() as u64)
-    }
-
-    fn train(
-        &self,
-        config: &TrainerConfig,
-        folder: Option<&RunFolder>,
-        from: Option<&Checkpoint>,
-        on_event: impl FnMut(&Event<'_>) -> Control,
-    ) -> Result<(TrainingResult, HashMap<String, Tensor>), Error> {
-        let (rank, ranks) = (self.communicator.rank(), self.communicator.size());
-        let own = LoaderConfig::new(self.batch / ranks).shuffle(true).seed(3).workers(0);
-        let mut train = loader_of(Halves::new(self.images, 0), own);
-        if self.own_files {
-            train = train.with_sampler(Arc::new(OwnFiles))?;
-        }
-        let train = train.share(Share::Samples { rank, ranks })?;
-        let val = val_loader().share(Share::Batches { rank, ranks })?;
-        let model = self.network();
-        let builder = Trainer::builder(model.as_ref()).data(&train, &val).config(config.clone());
-        let mut trainer = builder.communicator(Arc::clone(&self.communicator)).build()?;
-        if let Some(folder) = folder {
-            trainer = trainer.run_folder(folder);
-        }
-        if let Some(from) = from {
-            trainer.resume(from)?;
-        }
-        let done = trainer.run_with(&mut [&mut Watch(on_event)], &AtomicBool::new(false))?;
-        let all = model.parameters().all();
-        let tensors = all.iter().map(|p| (p.path().to_owned(), p.detached().copy()));
-        let tensors = tensors.map(|(path, tensor)| Ok((path, tensor?)));
-        Ok((done, tensors.collect::<Result<_, candle_core::Error>>()?))
-    }
-}
-
-fn residual(seed: u64) -> Box<dyn Model> {
-    let spec = ModelSpec::new("resnet20_cifar", 2).input([3, SIDE, SIDE]);
-    build(&spec, seed, &Device::Cpu).expect("a network")
-}
-
-/// What `work` gives on each of so many ranks. Each computes in a pool of its own.
-fn on_ranks<T: Send>(
-    ranks: usize,
-    (batch, images): (usize, usize),
-    work: impl Fn(Rank) -> T + Sync,
-) -> Vec<T> {
-    let work = &work;
-    std::thread::scope(|scope| {
-        let ranks: Vec<_> = threads(ranks)
-            .into_iter()
-            .map(|rank| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
-                let rank = Rank { communicator: Arc::new(rank), batch, images, own_files: false };
-                scope.spawn(move || pool.install(|| work(rank)))
-            })
-            .collect();
-        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
-    })
-}
-
-fn quiet(_: &Event<'_>) -> Control {
-    Control::Continue
-}
-
-fn largest_difference(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> f64 {
-    let difference = |path: &String| -> Result<f64, candle_core::Error> {
-        let wide = |x: &Tensor| x.to_dtype(DType::F64)?.flatten_all();
-        (wide(&a[path])? - wide(&b[path])?)?.abs()?.max(0)?.to_scalar()
-    };
-    assert_eq!(a.len(), b.len());
-    a.keys().map(|path| difference(path).expect("one shape")).fold(0.0, f64::max)
-}
-
-fn same_bits(a: &HashMap<String, Tensor>, b: &HashMap<String, Tensor>) -> bool {
-    a.iter().all(|(path, tensor)| tensor_bits(tensor) == tensor_bits(&b[path]))
-}
 
 #[test]
 fn two_ranks_give_the_weights_of_one_process() {
@@ -193,13 +71,13 @@ fn without_synchronised_batch_norm_ranks_agree_as_well() {
 
 #[test]
 fn ranks_evaluate_as_one_process_does() {
-    let model = residual(5);
+    let model = residual(5, &Device::Cpu);
     let expected = evaluate(model.as_ref(), &val_loader()).run().expect("an evaluation");
     assert_eq!(expected.predictions.len(), 10);
     // Three batches: with two ranks one has a batch more, and of four ranks one has none.
     for ranks in [2, 3, 4] {
         let found = on_ranks(ranks, (ranks, 10), |rank| {
-            let (model, ranks) = (residual(5), rank.communicator.as_ref());
+            let (model, ranks) = (residual(5, &Device::Cpu), rank.communicator.as_ref());
             let share = Share::Batches { rank: ranks.rank(), ranks: ranks.size() };
             let loader = val_loader().share(share).expect("a share");
             evaluate(model.as_ref(), &loader).ranks(ranks).run().expect("an evaluation")
@@ -306,6 +184,18 @@ fn what_does_not_fit_together_is_said_before_the_first_step() {
         assert!(error.contains("0.02") && error.contains("start all with the same"), "{error}");
     }
     let errors = on_ranks(2, (4, 8), |rank| {
+        // The first has the usual ones, which are not written down.
+        let more =
+            ["", "\ndistributed = { optimizer_state = 'sharded' }"][rank.communicator.rank()];
+        let config =
+            recipe(&format!("epochs = 1\noptimizer = {{ name = 'sgd', lr = 0.01 }}{more}"));
+        rank.train(&config, None, None, quiet).expect_err("other settings").to_string()
+    });
+    for error in &errors {
+        let expected = "rank 1 differs from rank 0 in `training.distributed`";
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let errors = on_ranks(2, (4, 8), |rank| {
         let model = rank.network();
         let (train, val) = (train_loader(0), val_loader());
         let builder =
@@ -344,4 +234,16 @@ fn a_rank_that_fails_ends_the_others() {
     });
     assert!(errors[0].contains("rank 1 ended while rank 0 waited for it"), "{}", errors[0]);
     assert_eq!(errors[1], "the second rank failed");
+}
+
+#[test]
+fn without_cards_there_is_no_nccl() {
+    let errors = on_ranks(2, (4, 8), |rank| {
+        let config =
+            recipe(&SYNCHRONISED.replace("batch_norm = 'synchronised'", "collectives = 'nccl'"));
+        rank.train(&config, None, None, quiet).expect_err("no cards").to_string()
+    });
+    let expected = "`distributed.collectives` is nccl; it must be \"auto\" or \"host\", because there is no NCCL between the \
+                    ranks: no rank has a card";
+    assert_eq!(errors, [expected; 2]);
 }

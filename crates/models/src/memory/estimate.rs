@@ -13,6 +13,8 @@ pub struct MemoryConfig {
     /// Number of tensors of a parameter's size that the optimizer keeps for each: 0 for plain SGD, 1 with momentum, 2
     /// for Adam. 0 by default.
     pub optimizer_tensors: usize,
+    /// Number of processes that share out the optimizer's state. 1 by default.
+    pub optimizer_ranks: usize,
     /// The number type of feature maps on a device that computes in it. `f32` by default.
     pub precision: Precision,
     /// How batch norm behaves while its parameters are frozen.
@@ -36,6 +38,7 @@ impl MemoryConfig {
         Self {
             batch,
             optimizer_tensors: 0,
+            optimizer_ranks: 1,
             precision: Precision::default(),
             frozen_batch_norm: FrozenBatchNorm::default(),
             loader_batches: 0,
@@ -54,6 +57,11 @@ impl MemoryConfig {
     /// Sets the number of tensors that the optimizer keeps for each parameter.
     pub fn optimizer_tensors(self, optimizer_tensors: usize) -> Self {
         Self { optimizer_tensors, ..self }
+    }
+
+    /// Sets the number of processes that share out the optimizer's state.
+    pub fn optimizer_ranks(self, optimizer_ranks: usize) -> Self {
+        Self { optimizer_ranks, ..self }
     }
 
     /// Sets the number type of feature maps.

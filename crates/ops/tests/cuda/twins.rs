@@ -14,8 +14,12 @@ pub(crate) struct Cuda {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// The first CUDA device, or nothing where there is none.
 #[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
+pub(crate) fn skipped(error: &candle_core::Error) {
+    eprintln!("skipped: {error}");
+}
+
+/// The first CUDA device, or nothing where there is none.
 pub(crate) fn cuda() -> Option<Cuda> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
     static ALONE: Mutex<()> = Mutex::new(());
@@ -26,7 +30,7 @@ pub(crate) fn cuda() -> Option<Cuda> {
             Some(device)
         }
         Err(error) => {
-            eprintln!("skipped: no CUDA device: {error}");
+            skipped(&error.context("no CUDA device"));
             None
         }
     });

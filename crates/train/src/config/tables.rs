@@ -4,6 +4,7 @@ use candle_vision_models::{FrozenBatchNorm, is_under, layer_matches};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
+use super::is_default;
 use crate::Result;
 use crate::monitor::{Measured, Mode, Monitor, VAL_LOSS, of_old_mode};
 use crate::record::EpochRecord;
@@ -68,11 +69,27 @@ enum FrozenBatchNormName {
 pub struct DistributedConfig {
     /// Over which batches batch norm normalises. By default these are the batches of each process for itself, as in
     /// PyTorch.
+    #[serde(skip_serializing_if = "is_default")]
     pub batch_norm: DistributedBatchNorm,
     /// The number type in which gradients go to other processes. `f32` by default; `bf16` halves the bytes and rounds.
+    #[serde(skip_serializing_if = "is_default")]
     pub gradients: GradientType,
     /// Gradients of so many MiB are sent together, while more are computed. 25 by default, as in PyTorch.
+    #[serde(skip_serializing_if = "is_usual")]
     pub bucket_mib: usize,
+    /// Which processes keep the optimizer's state. It changes no number, and a resumed run may have another.
+    #[serde(skip_serializing_if = "is_default")]
+    pub optimizer_state: OptimizerState,
+    /// By what gradients travel between cards. A resumed run may have another, which sums in another order.
+    #[serde(skip_serializing_if = "is_default")]
+    pub collectives: Collectives,
+}
+
+/// MiB of a bucket unless a recipe says otherwise.
+const USUAL_MIB: usize = 25;
+
+fn is_usual(bucket_mib: &usize) -> bool {
+    *bucket_mib == USUAL_MIB
 }
 
 /// Over which batches batch norm normalises in a run of several processes.
@@ -97,10 +114,36 @@ pub enum GradientType {
     Bf16,
 }
 
+/// Which processes keep the optimizer's state in a run of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerState {
+    /// Each has the state of all parameters.
+    #[default]
+    Replicated,
+    /// Each has the state of its share of the parameters, takes their steps and gives the others their new values: stage 1
+    /// of ZeRO (Rajbhandari et al. 2020, <https://arxiv.org/abs/1910.02054>). The weights have the same bits.
+    Sharded,
+}
+
+/// By what gradients travel between the cards of several processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Collectives {
+    /// By NCCL if each process has a card of its own and NCCL is installed, otherwise through the memory of the hosts.
+    #[default]
+    Auto,
+    /// By NCCL. A run that cannot have it is refused.
+    Nccl,
+    /// Through the memory of the hosts.
+    Host,
+}
+
 impl Default for DistributedConfig {
     fn default() -> Self {
         let (batch_norm, gradients) = (DistributedBatchNorm::default(), GradientType::default());
-        Self { batch_norm, gradients, bucket_mib: 25 }
+        let (optimizer_state, collectives) = (OptimizerState::default(), Collectives::default());
+        Self { batch_norm, gradients, bucket_mib: USUAL_MIB, optimizer_state, collectives }
     }
 }
 
@@ -113,6 +156,31 @@ impl DistributedConfig {
     /// Sets the number type in which gradients go to other processes.
     pub fn gradients(self, gradients: GradientType) -> Self {
         Self { gradients, ..self }
+    }
+
+    /// Sets which processes keep the optimizer's state.
+    pub fn optimizer_state(self, optimizer_state: OptimizerState) -> Self {
+        Self { optimizer_state, ..self }
+    }
+
+    /// Sets by what gradients travel between cards.
+    pub fn collectives(self, collectives: Collectives) -> Self {
+        Self { collectives, ..self }
+    }
+
+    /// The same without what a resumed run may have otherwise.
+    pub(crate) fn of_run(&self) -> Self {
+        let (optimizer_state, collectives) = (OptimizerState::default(), Collectives::default());
+        Self { optimizer_state, collectives, ..self.clone() }
+    }
+
+    /// Number of values from which a bucket of gradients is full.
+    pub(crate) fn values_of_bucket(&self) -> usize {
+        self.bucket_mib.saturating_mul(1 << 20) / size_of::<f32>()
+    }
+
+    pub(crate) fn shards_optimizer_state(&self) -> bool {
+        self.optimizer_state == OptimizerState::Sharded
     }
 
     pub(crate) fn synchronises_batch_norm(&self) -> bool {

@@ -164,6 +164,10 @@ impl Optimizer for Grouped {
         self.members.iter().all(|member| member.optimizer.is_capturable())
     }
 
+    fn is_shardable(&self) -> bool {
+        self.members.iter().all(|member| member.optimizer.is_shardable())
+    }
+
     fn take_back_step(&mut self) {
         self.members.iter_mut().for_each(|member| member.optimizer.take_back_step());
     }

@@ -171,6 +171,10 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
         self.rule.is_capturable()
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn make_state(&mut self) -> Result<()> {
         let count = self.rule.state_names().len();
         let mut moving = self.slots.iter_mut().filter(|slot| slot.parameter.is_trainable());

@@ -181,6 +181,8 @@ enum Values {
     Seen(Finite),
     /// One number per parameter. It is zero if the parameter's values are finite.
     Flags(Vec<Tensor>),
+    /// The first parameter that is not finite.
+    Known(Option<usize>),
     /// Those of several optimizers.
     Together(Vec<Updated>),
 }
@@ -203,6 +205,11 @@ impl Updated {
         Ok(Self { values: Values::Flags(flags), parameters })
     }
 
+    /// A step of `parameters` that is done, with the place of the first one that is not finite.
+    pub(super) fn known(first_not_finite: Option<usize>, parameters: Vec<Parameter>) -> Self {
+        Self { values: Values::Known(first_not_finite), parameters }
+    }
+
     /// Steps of several optimizers as one.
     pub(super) fn together(steps: Vec<Self>) -> Self {
         Self { values: Values::Together(steps), parameters: Vec::new() }
@@ -215,6 +222,7 @@ impl Updated {
             Values::Flags(flags) => {
                 Values::Flags(flags.iter().map(Tensor::copy).collect::<TensorResult<_>>()?)
             }
+            Values::Known(first) => Values::Known(*first),
             Values::Together(steps) => {
                 Values::Together(steps.iter().map(Self::copied).collect::<Result<_>>()?)
             }
@@ -229,6 +237,7 @@ impl Updated {
     pub fn first_not_finite(&self) -> Result<Option<&Parameter>> {
         let first = match &self.values {
             Values::Seen(finite) => finite.first_not_finite()?,
+            Values::Known(first) => *first,
             Values::Flags(flags) => {
                 let mut first = None;
                 for (i, flag) in flags.iter().enumerate() {

@@ -22,7 +22,7 @@ use crate::loss::{Loss, TargetKind, check_targets, with_counts_of};
 use crate::loss_scale::LossScale;
 use crate::metrics::{Metric, check_metric};
 use crate::monitor::Measured;
-use crate::optim::{Grouped, Optimizer};
+use crate::optim::{Grouped, Optimizer, Sharded};
 use crate::parts::{Parts, undescribed};
 use crate::ranks::{Ranks, check_shares};
 use crate::record::History;
@@ -280,6 +280,12 @@ impl<'a> TrainerBuilder<'a> {
         } else {
             Box::new(Grouped::new(optimizer, own, &registries.optimizers)?)
         };
+        let optimizer = match &communicator {
+            Some(ranks) if config.distributed.shards_optimizer_state() => {
+                Box::new(Sharded::new(optimizer, Arc::clone(ranks))?)
+            }
+            _ => optimizer,
+        };
         let tta = config.tta.as_ref().map(|tta| registries.tta.build(tta)).transpose()?;
         if let Some(tta) = &tta {
             config.tta = Some(told.part("test-time augmentation", tta.describe()));
@@ -325,7 +331,9 @@ impl<'a> TrainerBuilder<'a> {
             Some(_) => Reading::AtOnce,
             None => Reading::of(&device),
         };
-        let ranks = communicator.map(|ranks| Ranks::new(ranks, &config.distributed)).transpose()?;
+        let ranks = communicator
+            .map(|ranks| Ranks::new(ranks, &config.distributed, &device))
+            .transpose()?;
         // This is the first change. Nothing can fail after it.
         freeze(model, learners.later.as_deref().unwrap_or_default())?;
         Ok(Trainer {

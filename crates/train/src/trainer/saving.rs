@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candle_core::Tensor;
+
 use super::Trainer;
 use crate::callback::{Event, StopReason};
 use crate::checkpoint::{Checkpoint, CheckpointMetadata};
@@ -60,13 +62,31 @@ impl Trainer<'_> {
         session: &mut Session<'_>,
         finished: Option<StopReason>,
     ) -> Result<()> {
-        if self.writes() {
-            self.write_last(session, finished)?;
+        if let Some(optimizer) = self.optimizer_state()? {
+            self.write_last(session, finished, optimizer)?;
         }
         self.ranks.as_ref().map_or(Ok(()), Ranks::wait_for_writer)
     }
 
-    fn write_last(&self, session: &mut Session<'_>, finished: Option<StopReason>) -> Result<()> {
+    /// The optimizer's state, on the process that writes it. If each process has a part of it, all give theirs.
+    fn optimizer_state(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let is_own = self.writes() && self.folder.is_some();
+        let is_wanted = match &self.ranks {
+            Some(ranks) if self.config.distributed.shards_optimizer_state() => {
+                ranks.as_first_says(is_own)?
+            }
+            _ => is_own,
+        };
+        let state = is_wanted.then(|| self.optimizer.state()).transpose()?;
+        Ok(state.filter(|_| is_own))
+    }
+
+    fn write_last(
+        &self,
+        session: &mut Session<'_>,
+        finished: Option<StopReason>,
+        optimizer: BTreeMap<String, Tensor>,
+    ) -> Result<()> {
         debug_assert!(self.unread.is_empty(), "the network is ahead of the books");
         let Some(folder) = &self.folder else { return Ok(()) };
         // Before the checkpoint: a resumed run drops steps that it has not taken, but could not make up for missing ones.
@@ -90,7 +110,7 @@ impl Trainer<'_> {
             schedule: self.lr.state().clone(),
             epochs: self.history.epochs.clone(),
             batches: self.history.batches.clone(),
-            optimizer: self.optimizer.state()?,
+            optimizer,
             averages: self.averages.as_ref().map(WeightAverages::state).unwrap_or_default(),
             loss: self.loss.state(),
             train_step: train_step.map(|step| step.state()).unwrap_or_default(),

@@ -133,7 +133,7 @@ impl Trainer<'_> {
     /// Why a CUDA device cannot repeat this run's steps from a graph.
     fn obstacle_to_capture(&self) -> Option<&'static str> {
         if self.ranks.is_some() {
-            return Some("the host sums the gradients of several processes");
+            return Some("the gradients of several processes are summed");
         }
         self.train_step.is_some().then_some("the training step is the program's own")
     }

@@ -1,6 +1,8 @@
 //! A data set that a small network learns in seconds, and what runs on it need.
 #![allow(dead_code, reason = "each test crate uses its own part")]
 
+pub(crate) mod ranks;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,5 +6,6 @@ int main() {
     test_streams();
     test_graphs();
     test_products();
+    test_collectives();
     test_convolutions();
 }

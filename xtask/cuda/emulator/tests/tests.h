@@ -13,6 +13,7 @@ void test_device();
 void test_streams();
 void test_graphs();
 void test_products();
+void test_collectives();
 void test_convolutions();
 
 // Small numbers that differ from each other, the same at every run.
