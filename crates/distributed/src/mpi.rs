@@ -118,7 +118,7 @@ impl Mpi {
             answer.recv().unwrap_or_else(|_| Err("its thread ended".to_owned())).map_err(failed)?;
         let hosts = universe.run("all_gather", {
             let host = host.clone();
-            move |world| all_gather(world, host.as_bytes())
+            move |world| all_gather(world, host.into_bytes())
         })?;
         let hosts = hosts?.into_iter().map(|host| String::from_utf8_lossy(&host).into_owned());
         let watch = Watch::start(rank, hosts.collect(), options);
@@ -197,7 +197,7 @@ impl Communicator for Mpi {
 
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         let own = bytes.to_vec();
-        self.call("all_gather", bytes.len(), move |ranks| all_gather(ranks, &own))?
+        self.call("all_gather", bytes.len(), move |ranks| all_gather(ranks, own))?
     }
 
     fn all_to_all(&self, pieces: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
@@ -265,12 +265,19 @@ fn cut(bytes: &[u8], lens: &[u64]) -> Vec<Vec<u8>> {
     cut.collect()
 }
 
-fn all_gather(ranks: &SimpleCommunicator, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+/// The bytes at an address of their own. An empty `Vec` has the address 1, which means `MPI_IN_PLACE` to Open MPI.
+fn placed(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.reserve(1);
+    bytes
+}
+
+fn all_gather(ranks: &SimpleCommunicator, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+    let own = placed(own);
     let mut lens = vec![0u64; ranks.size() as usize];
     ranks.all_gather_into(&(own.len() as u64), &mut lens[..]);
     let (counts, starts) = places(&lens)?;
-    let mut all = vec![0u8; lens.iter().sum::<u64>() as usize];
-    ranks.all_gather_varcount_into(own, &mut PartitionMut::new(&mut all[..], counts, starts));
+    let mut all = placed(vec![0u8; lens.iter().sum::<u64>() as usize]);
+    ranks.all_gather_varcount_into(&own[..], &mut PartitionMut::new(&mut all[..], counts, starts));
     Ok(cut(&all, &lens))
 }
 
@@ -279,10 +286,10 @@ fn all_to_all(ranks: &SimpleCommunicator, pieces: &[Vec<u8>]) -> Result<Vec<Vec<
     let mut lens = vec![0u64; pieces.len()];
     ranks.all_to_all_into(&sent[..], &mut lens[..]);
     let (counts, starts) = places(&sent)?;
-    let given = pieces.concat();
+    let given = placed(pieces.concat());
     let given = mpi::datatype::Partition::new(&given[..], counts, starts);
     let (counts, starts) = places(&lens)?;
-    let mut all = vec![0u8; lens.iter().sum::<u64>() as usize];
+    let mut all = placed(vec![0u8; lens.iter().sum::<u64>() as usize]);
     ranks.all_to_all_varcount_into(&given, &mut PartitionMut::new(&mut all[..], counts, starts));
     Ok(cut(&all, &lens))
 }
