@@ -1,6 +1,9 @@
 //! Converts 8-bit pixels to the values for a network. One table does both `to_tensor` and `normalize`.
 
+mod quotients;
+
 use candle_core::{Device, Tensor};
+use quotients::Quotients;
 
 use super::Normalize;
 use crate::error::{Error, Result};
@@ -78,7 +81,11 @@ impl std::fmt::Debug for Array {
 }
 
 /// The result for each 8-bit value, for one or for three channels.
-pub(super) struct ValueTable(Vec<[f32; 256]>);
+pub(super) struct ValueTable {
+    tables: Vec<[f32; 256]>,
+    /// The same results, computed several at a time, if that gives the same bits.
+    quotients: Option<Quotients>,
+}
 
 impl ValueTable {
     /// The table for the steps after the last image transform: `to_tensor` and any `normalize`.
@@ -86,21 +93,27 @@ impl ValueTable {
         steps: impl Iterator<Item = &'a Normalize>,
         channels: usize,
     ) -> Result<Self> {
+        let mut settings = Vec::new();
         let scaled: [f32; 256] = std::array::from_fn(|value| value as f32 / 255.0);
         let mut tables = vec![scaled; channels];
         for step in steps {
             for (channel, table) in tables.iter_mut().enumerate() {
                 let (mean, std) = step.of_channel(channel, channels)?;
                 let (mean, std) = (mean as f32, std as f32);
+                settings.push((mean, std));
                 table.iter_mut().for_each(|value| *value = (*value - mean) / std);
             }
         }
-        Ok(Self(tables))
+        let quotients = Quotients::of(&settings, &tables);
+        Ok(Self { tables, quotients })
     }
 
     /// Appends the values of `image`, channels last.
     pub(super) fn append(&self, image: &Image, values: &mut Vec<f32>) {
-        match self.0.as_slice() {
+        if let Some(quotients) = &self.quotients {
+            return quotients.append(image.pixels(), values);
+        }
+        match self.tables.as_slice() {
             [red, green, blue] => {
                 let (pixels, _) = image.pixels().as_chunks::<3>();
                 values.extend(pixels.iter().flat_map(|&[r, g, b]| {
