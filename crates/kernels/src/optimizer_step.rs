@@ -408,11 +408,11 @@ vectorize! {
                 for ((variance, m), &g) in variances.iter_mut().zip(&mut mean[range.clone()]).zip(&*gradients) {
                     *m = flushed(step.alpha * *m + step.gain * g, T::TINY);
                     let m = flushed(*m, step.smallest_squared);
-                    *variance = *variance - m * m;
+                    *variance -= m * m;
                 }
             }
             for (g, &variance) in gradients.iter_mut().zip(&*variances) {
-                *g = *g / (variance.sqrt() + step.eps);
+                *g /= variance.sqrt() + step.eps;
             }
             if let Some(buffer) = &mut buffer {
                 for (b, g) in buffer[range].iter_mut().zip(&mut *gradients) {
