@@ -60,6 +60,24 @@ impl Dataset for Photos {
     fn is_cacheable(&self) -> bool {
         true
     }
+
+    fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {
+        let first = (seed as usize + epoch) % 20;
+        Some((0..20).map(|index| (first + index) % 20).collect())
+    }
+
+    fn shuffled_orders(&self, seed: u64, epoch: usize, ranks: usize) -> Option<Vec<Vec<usize>>> {
+        let whole = self.shuffled_order(seed, epoch)?;
+        Some(
+            (0..ranks)
+                .map(|rank| whole.iter().copied().skip(rank).step_by(ranks).collect())
+                .collect(),
+        )
+    }
+
+    fn shuffled_files(&self) -> Option<usize> {
+        Some(3)
+    }
 }
 
 fn open(folder: &Path, photos: &Arc<Photos>, threads: usize) -> DecodedImages {
@@ -117,6 +135,16 @@ fn batches_have_the_same_bits() {
     let expected = batches(Photos::new(), 0);
     assert_eq!(expected.len(), 10);
     assert!(batches(Arc::new(open(folder.path(), &Photos::new(), 2)), 1 << 20) == expected);
+}
+
+#[test]
+fn orders_are_those_of_the_data_set() {
+    let folder = tempdir().unwrap();
+    let (set, decoded) = (Photos::new(), open(folder.path(), &Photos::new(), 2));
+    assert_eq!(decoded.shuffled_order(3, 1), set.shuffled_order(3, 1));
+    assert_eq!(decoded.shuffled_orders(3, 1, 2), set.shuffled_orders(3, 1, 2));
+    assert_eq!(decoded.shuffled_files(), Some(3));
+    assert_eq!((decoded.label(12), decoded.name(12)), (set.label(12), set.name(12)));
 }
 
 #[test]

@@ -176,6 +176,14 @@ impl Dataset for DecodedImages {
         self.set.shuffled_order(seed, epoch)
     }
 
+    fn shuffled_orders(&self, seed: u64, epoch: usize, ranks: usize) -> Option<Vec<Vec<usize>>> {
+        self.set.shuffled_orders(seed, epoch, ranks)
+    }
+
+    fn shuffled_files(&self) -> Option<usize> {
+        self.set.shuffled_files()
+    }
+
     fn name(&self, index: usize) -> String {
         self.set.name(index)
     }
