@@ -22,6 +22,7 @@ mod gemm;
 mod image_batch;
 mod layer_norm;
 mod layout;
+mod library;
 mod linear;
 mod loading;
 mod local_response_norm;

@@ -8,6 +8,8 @@ use std::ffi::{CStr, c_char, c_double, c_float, c_int, c_void};
 use candle_core::{Error, Result};
 use libloading::Library;
 
+use crate::cuda::library::functions;
+
 /// An opaque handle or descriptor.
 pub(super) type Handle = *mut c_void;
 pub(super) type Status = c_int;
@@ -95,29 +97,6 @@ pub(super) type ConvolveFinished = unsafe extern "C" fn(
     Handle,
     *mut c_void,
 ) -> Status;
-
-macro_rules! functions {
-    ($($name:ident: $symbol:literal, $ty:ty;)+) => {
-        /// The functions of the opened library.
-        pub(super) struct Functions {
-            $(pub(super) $name: $ty,)+
-            /// The functions are valid as long as this value exists.
-            _library: Library,
-        }
-
-        impl Functions {
-            fn find(library: Library) -> std::result::Result<Self, libloading::Error> {
-                // SAFETY: each symbol has the type that cuDNN's headers give it.
-                unsafe {
-                    Ok(Self {
-                        $($name: *library.get::<$ty>($symbol)?,)+
-                        _library: library,
-                    })
-                }
-            }
-        }
-    };
-}
 
 functions! {
     create: c"cudnnCreate", Create;

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 use candle_core::{Error, Result};
 use libloading::Library;
 
+use crate::cuda::library::functions;
+
 /// An opaque communicator.
 pub(super) type Handle = *mut c_void;
 pub(super) type Status = c_int;
@@ -24,29 +26,6 @@ pub(super) struct UniqueId(pub(super) [u8; UniqueId::BYTES]);
 
 impl UniqueId {
     pub(super) const BYTES: usize = 128;
-}
-
-macro_rules! functions {
-    ($($name:ident: $symbol:literal, $ty:ty;)+) => {
-        /// The functions of the opened library.
-        pub(super) struct Functions {
-            $(pub(super) $name: $ty,)+
-            /// The functions are valid as long as this value exists.
-            _library: Library,
-        }
-
-        impl Functions {
-            fn find(library: Library) -> std::result::Result<Self, libloading::Error> {
-                // SAFETY: each symbol has the type that NCCL's header gives it.
-                unsafe {
-                    Ok(Self {
-                        $($name: *library.get::<$ty>($symbol)?,)+
-                        _library: library,
-                    })
-                }
-            }
-        }
-    };
 }
 
 functions! {
