@@ -187,7 +187,7 @@ pub struct DataSettings {
     /// How many pixels an image of a folder may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<u64>,
-    /// Reads an image of a folder at a half, a quarter or an eighth of its size, as long as its shorter side keeps so
+    /// Reads an image file at a half, a quarter or an eighth of its size, as long as its shorter side keeps so
     /// many pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduce_to: Option<NonZeroUsize>,
