@@ -25,6 +25,7 @@ impl<'a> Bits<'a> {
         self.at
     }
 
+    #[inline(always)]
     fn fill(&mut self) {
         // The next bytes are nearly always only data and can be taken at once.
         if let Some(&next) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>())
@@ -36,6 +37,12 @@ impl<'a> Bits<'a> {
             self.at += 4;
             return;
         }
+        self.fill_by_bytes();
+    }
+
+    /// Takes bytes one by one, up to a marker.
+    #[cold]
+    fn fill_by_bytes(&mut self) {
         while self.count <= 56 {
             let Some(&byte) = self.bytes.get(self.at) else { return };
             let mut next = self.at + 1;
@@ -56,6 +63,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next 16 bits, with zeros after the end.
+    #[inline(always)]
     fn peek(&mut self) -> u32 {
         if self.count < 16 {
             self.fill();
@@ -63,6 +71,7 @@ impl<'a> Bits<'a> {
         (self.buffer >> 48) as u32
     }
 
+    #[inline(always)]
     fn skip(&mut self, count: u32) -> Result<(), Reason> {
         if count > self.count {
             // The file ends here without a marker.
@@ -75,6 +84,7 @@ impl<'a> Bits<'a> {
     }
 
     /// Takes the next `count` bits, at most 16, as a number.
+    #[inline(always)]
     pub(super) fn take(&mut self, count: u32) -> Result<u32, Reason> {
         if count == 0 {
             return Ok(0);
@@ -90,6 +100,7 @@ impl<'a> Bits<'a> {
     }
 
     /// Takes a number of `size` bits in JPEG's code for signed numbers: a leading 0 makes it negative.
+    #[inline(always)]
     pub(super) fn signed(&mut self, size: u32) -> Result<i32, Reason> {
         Ok(extended(self.take(size)? as i32, size))
     }
@@ -114,6 +125,7 @@ impl<'a> Bits<'a> {
     }
 
     /// Takes the symbol of the next code.
+    #[inline(always)]
     pub(super) fn symbol(&mut self, table: &Table) -> Result<u8, Reason> {
         let bits = self.peek();
         let entry = table.short[(bits >> (16 - SHORT_CODE)) as usize];

@@ -48,6 +48,24 @@ impl Samples {
     }
 }
 
+/// A transform of a block to `AREA` samples, row by row.
+///
+/// It is no function that is passed on, because a call of such a function may be compiled without the instructions of the
+/// machine.
+trait Inverse<const AREA: usize> {
+    fn samples(block: &[i16; 64], table: &[u16; 64]) -> [u8; AREA];
+}
+
+/// A block in its full size.
+struct Eight;
+
+impl Inverse<64> for Eight {
+    #[inline(always)]
+    fn samples(block: &[i16; 64], table: &[u16; 64]) -> [u8; 64] {
+        inverse_dct(block, table)
+    }
+}
+
 /// The transform of all blocks of a component, compiled for the instructions of the machine.
 struct Blocks<'a> {
     blocks: &'a [[i16; 64]],
@@ -67,10 +85,10 @@ impl pulp::WithSimd for Blocks<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         match self.side {
-            4 => self.write::<4, 16>(reduced::four),
-            2 => self.write::<2, 4>(reduced::two),
-            1 => self.write::<1, 1>(reduced::one),
-            _ => self.write::<8, 64>(inverse_dct),
+            4 => self.write::<reduced::Four, 4, 16>(),
+            2 => self.write::<reduced::Two, 2, 4>(),
+            1 => self.write::<reduced::One, 1, 1>(),
+            _ => self.write::<Eight, 8, 64>(),
         }
     }
 }
@@ -78,15 +96,12 @@ impl pulp::WithSimd for Blocks<'_> {
 impl Blocks<'_> {
     /// Transforms each block to `SIDE` rows of `SIDE` samples, `AREA` in all.
     #[inline(always)]
-    fn write<const SIDE: usize, const AREA: usize>(
-        self,
-        transform: impl Fn(&[i16; 64], &[u16; 64]) -> [u8; AREA],
-    ) {
+    fn write<T: Inverse<AREA>, const SIDE: usize, const AREA: usize>(self) {
         let stride = self.stride;
         let rows = self.values.chunks_exact_mut(stride * SIDE);
         for (blocks, rows) in self.blocks.chunks_exact(self.columns).zip(rows) {
             for (column, block) in blocks[self.first..].iter().take(stride / SIDE).enumerate() {
-                let samples = transform(block, self.table);
+                let samples = T::samples(block, self.table);
                 let samples = samples.as_chunks::<SIDE>().0;
                 for (row, samples) in rows.chunks_exact_mut(stride).zip(samples) {
                     row[column * SIDE..][..SIDE].copy_from_slice(samples);

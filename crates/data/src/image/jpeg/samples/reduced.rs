@@ -3,6 +3,8 @@
 
 use std::num::Wrapping as W;
 
+use super::Inverse;
+
 /// The coefficients in units of samples.
 #[inline(always)]
 fn scaled(block: &[i16; 64], table: &[u16; 64]) -> [i32; 64] {
@@ -35,19 +37,23 @@ fn four_of<const SHIFT: u32>(input: impl Fn(usize) -> i32) -> [i32; 4] {
 }
 
 /// A block at half its size.
-#[inline(always)]
-pub(super) fn four(block: &[i16; 64], table: &[u16; 64]) -> [u8; 16] {
-    let values = scaled(block, table);
-    let mut columns = [[0; 8]; 4];
-    for x in [0, 1, 2, 3, 5, 6, 7] {
-        let column = four_of::<12>(|y| values[8 * y + x]);
-        columns.iter_mut().zip(column).for_each(|(row, value)| row[x] = value);
+pub(super) struct Four;
+
+impl Inverse<16> for Four {
+    #[inline(always)]
+    fn samples(block: &[i16; 64], table: &[u16; 64]) -> [u8; 16] {
+        let values = scaled(block, table);
+        let mut columns = [[0; 8]; 4];
+        for x in [0, 1, 2, 3, 5, 6, 7] {
+            let column = four_of::<12>(|y| values[8 * y + x]);
+            columns.iter_mut().zip(column).for_each(|(row, value)| row[x] = value);
+        }
+        let mut samples = [0; 16];
+        for (row, samples) in columns.iter().zip(samples.as_chunks_mut::<4>().0) {
+            *samples = four_of::<19>(|x| row[x]).map(sample);
+        }
+        samples
     }
-    let mut samples = [0; 16];
-    for (row, samples) in columns.iter().zip(samples.as_chunks_mut::<4>().0) {
-        *samples = four_of::<19>(|x| row[x]).map(sample);
-    }
-    samples
 }
 
 /// Two samples of the first and the odd ones of eight coefficients.
@@ -60,21 +66,29 @@ fn two_of<const SHIFT: u32>(input: impl Fn(usize) -> i32) -> [i32; 2] {
 }
 
 /// A block at a quarter of its size.
-#[inline(always)]
-pub(super) fn two(block: &[i16; 64], table: &[u16; 64]) -> [u8; 4] {
-    let values = scaled(block, table);
-    let mut columns = [[0; 8]; 2];
-    for x in [0, 1, 3, 5, 7] {
-        let column = two_of::<13>(|y| values[8 * y + x]);
-        columns.iter_mut().zip(column).for_each(|(row, value)| row[x] = value);
+pub(super) struct Two;
+
+impl Inverse<4> for Two {
+    #[inline(always)]
+    fn samples(block: &[i16; 64], table: &[u16; 64]) -> [u8; 4] {
+        let values = scaled(block, table);
+        let mut columns = [[0; 8]; 2];
+        for x in [0, 1, 3, 5, 7] {
+            let column = two_of::<13>(|y| values[8 * y + x]);
+            columns.iter_mut().zip(column).for_each(|(row, value)| row[x] = value);
+        }
+        let [upper, lower] = columns.map(|row| two_of::<20>(|x| row[x]).map(sample));
+        [upper[0], upper[1], lower[0], lower[1]]
     }
-    let [upper, lower] = columns.map(|row| two_of::<20>(|x| row[x]).map(sample));
-    [upper[0], upper[1], lower[0], lower[1]]
 }
 
 /// A block at an eighth of its size: its mean.
-#[inline(always)]
-pub(super) fn one(block: &[i16; 64], table: &[u16; 64]) -> [u8; 1] {
-    let mean = i32::from(block[0]).wrapping_mul(i32::from(table[0]));
-    [sample(divided::<3>(W(mean)))]
+pub(super) struct One;
+
+impl Inverse<1> for One {
+    #[inline(always)]
+    fn samples(block: &[i16; 64], table: &[u16; 64]) -> [u8; 1] {
+        let mean = i32::from(block[0]).wrapping_mul(i32::from(table[0]));
+        [sample(divided::<3>(W(mean)))]
+    }
 }
