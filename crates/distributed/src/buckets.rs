@@ -1,6 +1,7 @@
 //! Sums over all ranks of values that come one after the other.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
 
-use crate::communicator::{Communicator, Traffic};
+use crate::communicator::{Communicator, Traffic, Values};
 use crate::error::{Error, Result};
 use crate::part::even_part;
 
@@ -27,8 +28,8 @@ pub enum Compression {
 /// Gradients that are summed over all ranks while more of them are computed.
 ///
 /// Small rows of values share a bucket, because a call takes long beside the transfer of a few values (Li et al. 2020,
-/// "PyTorch Distributed", section 3.2). A thread of its own sums a bucket as soon as it is full. All ranks push the
-/// same rows in the same order.
+/// "PyTorch Distributed", section 3.2). Long rows can go [alone](Buckets::push_shared), without a copy. A thread sums buckets and
+/// long rows as soon as they are there. All ranks push the same rows in the same order.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -38,8 +39,8 @@ pub enum Compression {
 /// let sum_on = |rank| {
 ///     let communicator: Arc<dyn Communicator> = Arc::new(rank);
 ///     let mut buckets = Buckets::new(communicator, Compression::None, 4)?;
-///     buckets.push(&[1.0, 2.0, 3.0])?;
-///     buckets.push(&[4.0])?;
+///     buckets.push(&[1.0, 2.0, 3.0]);
+///     buckets.push(&[4.0]);
 ///     buckets.finish()
 /// };
 /// let sums = std::thread::scope(|scope| {
@@ -53,19 +54,29 @@ pub struct Buckets {
     /// Number of values from which a bucket is full.
     full: usize,
     bucket: Vec<f32>,
-    /// The lengths of the rows that were pushed.
-    rows: Vec<usize>,
-    /// Number of buckets that the thread has.
+    /// The rows of the bucket: indices into `rows`.
+    in_bucket: Vec<usize>,
+    /// Where the rows are that were pushed.
+    rows: Vec<Place>,
+    /// Number of buckets and long rows that were sent.
     sent: usize,
     exposed: Duration,
     /// By which the thread makes its calls.
     communicator: Arc<dyn Communicator>,
     /// `None` with one rank, and after the end.
     thread: Option<Summing>,
+    /// What was sent, if there is no thread.
+    own: Vec<Vec<f32>>,
+}
+
+/// Where a row is: the number of what was sent with it, and its values there.
+struct Place {
+    sent: usize,
+    values: Range<usize>,
 }
 
 struct Summing {
-    buckets: Sender<Vec<f32>>,
+    rows: Sender<Box<dyn Values>>,
     sums: Receiver<Result<Vec<f32>>>,
     handle: JoinHandle<()>,
 }
@@ -81,6 +92,9 @@ impl Buckets {
     /// The values of a bucket unless a program says otherwise: 25 MiB of `f32`, as in PyTorch.
     pub const USUAL: usize = (25 << 20) / size_of::<f32>();
 
+    /// Number of values from which a row is long: 1 MiB of `f32`, beside whose transfer a call takes no time.
+    pub const LONG: usize = (1 << 20) / size_of::<f32>();
+
     /// Buckets of at least `full` values. The thread that sums them makes its calls by a
     /// [duplicate](Communicator::duplicate) of `communicator`.
     ///
@@ -94,61 +108,84 @@ impl Buckets {
         let communicator = communicator.duplicate()?;
         let thread = (communicator.size() > 1)
             .then(|| Summing::start(Arc::clone(&communicator), compression));
-        let (bucket, rows, exposed) = (Vec::new(), Vec::new(), Duration::ZERO);
-        Ok(Self { full: full.max(1), bucket, rows, sent: 0, exposed, communicator, thread })
+        Ok(Self {
+            full: full.max(1),
+            bucket: Vec::new(),
+            in_bucket: Vec::new(),
+            rows: Vec::new(),
+            sent: 0,
+            exposed: Duration::ZERO,
+            communicator,
+            thread,
+            own: Vec::new(),
+        })
     }
 
     /// Adds a row of values to the sums.
-    ///
-    /// # Errors
-    /// If the thread has ended, which another rank's end may cause. [`Buckets::finish`] has the reason.
-    pub fn push(&mut self, values: &[f32]) -> Result<()> {
+    pub fn push(&mut self, values: &[f32]) {
+        let start = self.bucket.len();
         self.bucket.extend_from_slice(values);
-        self.rows.push(values.len());
-        if self.bucket.len() >= self.full { self.send() } else { Ok(()) }
+        self.in_bucket.push(self.rows.len());
+        self.rows.push(Place { sent: self.sent, values: start..self.bucket.len() });
+        if self.bucket.len() >= self.full {
+            self.send_bucket();
+        }
     }
 
-    fn send(&mut self) -> Result<()> {
-        let Some(thread) = &self.thread else { return Ok(()) };
-        if self.bucket.is_empty() {
-            return Ok(());
+    /// Adds a row of `len` values that nobody changes until they are dropped here. From [`LONG`](Buckets::LONG) values on, and
+    /// from those of a full bucket on, it goes alone and is not copied.
+    pub fn push_shared(&mut self, values: impl Values + 'static, len: usize) {
+        if len < self.full.min(Self::LONG) {
+            return values.read(&mut |values| self.push(values));
+        }
+        self.rows.push(Place { sent: self.sent, values: 0..len });
+        self.send(Box::new(values));
+    }
+
+    fn send_bucket(&mut self) {
+        if self.in_bucket.is_empty() {
+            return;
+        }
+        for row in self.in_bucket.drain(..) {
+            self.rows[row].sent = self.sent;
         }
         let bucket = std::mem::take(&mut self.bucket);
-        // A thread that has ended left its error among the sums.
-        if thread.buckets.send(bucket).is_ok() {
-            self.sent += 1;
+        self.send(Box::new(bucket));
+    }
+
+    fn send(&mut self, values: Box<dyn Values>) {
+        self.sent += 1;
+        match &self.thread {
+            // A thread that has ended left its error among the sums.
+            Some(thread) => drop(thread.rows.send(values)),
+            None => values.read(&mut |values| self.own.push(values.to_vec())),
         }
-        Ok(())
     }
 
     /// The sums of the rows since the last call, in the order in which they were pushed.
     ///
     /// # Errors
-    /// Those of [`Communicator::all_reduce`].
+    /// Those of [`Communicator::all_reduce`]. The thread ends with the first.
     pub fn finish(&mut self) -> Result<Vec<Vec<f32>>> {
-        self.send()?;
-        let rows = std::mem::take(&mut self.rows);
-        let buckets = match &self.thread {
-            None => vec![std::mem::take(&mut self.bucket)],
+        self.send_bucket();
+        let (rows, sent) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.sent));
+        let mut sums = match &self.thread {
+            None => std::mem::take(&mut self.own),
             Some(thread) => {
                 let started = Instant::now();
-                let received = (0..std::mem::take(&mut self.sent)).map(|_| thread.next_sums());
-                let sums: Result<Vec<Vec<f32>>> = received.collect();
+                let sums: Result<Vec<Vec<f32>>> = (0..sent).map(|_| thread.next_sums()).collect();
                 self.exposed += started.elapsed();
                 sums?
             }
         };
-        // A row lies in one bucket.
-        let mut buckets = buckets.iter();
-        let mut rest: &[f32] = &[];
-        let row = |len| {
-            while rest.len() < len {
-                // A thread that ended in an earlier call sums nothing more.
-                rest = buckets.next().ok_or_else(ended)?;
+        let row = |Place { sent, values }| {
+            let sums: &mut Vec<f32> = &mut sums[sent];
+            if values.len() == sums.len() {
+                return Ok(std::mem::take(sums));
             }
-            let (row, behind) = rest.split_at(len);
-            rest = behind;
-            Ok(row.to_vec())
+            let (rank, found, expected) = (self.communicator.rank(), sums.len(), values.end);
+            let short = Error::Mismatch { call: "all_reduce", rank, found, expected };
+            sums.get(values).map(<[f32]>::to_vec).ok_or(short)
         };
         rows.into_iter().map(row).collect()
     }
@@ -166,8 +203,8 @@ impl Buckets {
 
 impl Drop for Buckets {
     fn drop(&mut self) {
-        let Some(Summing { buckets, sums, handle }) = self.thread.take() else { return };
-        drop((buckets, sums));
+        let Some(Summing { rows, sums, handle }) = self.thread.take() else { return };
+        drop((rows, sums));
         // A panic of the thread was told where it happened.
         drop(handle.join());
     }
@@ -175,17 +212,17 @@ impl Drop for Buckets {
 
 impl Summing {
     fn start(communicator: Arc<dyn Communicator>, compression: Compression) -> Self {
-        let ((buckets, work), (done, sums)) = (channel::<Vec<f32>>(), channel());
+        let ((rows, work), (done, sums)) = (channel(), channel());
         let handle = std::thread::spawn(move || {
-            for bucket in work {
-                let summed = sum(communicator.as_ref(), compression, bucket);
+            for values in work {
+                let summed = sum(communicator.as_ref(), compression, values);
                 let is_over = summed.is_err();
                 if done.send(summed).is_err() || is_over {
                     break;
                 }
             }
         });
-        Self { buckets, sums, handle }
+        Self { rows, sums, handle }
     }
 
     fn next_sums(&self) -> Result<Vec<f32>> {
@@ -201,41 +238,49 @@ fn ended() -> Error {
 }
 
 /// The sums of the values over all ranks.
-fn sum(communicator: &dyn Communicator, by: Compression, mut values: Vec<f32>) -> Result<Vec<f32>> {
+fn sum(
+    communicator: &dyn Communicator,
+    by: Compression,
+    values: Box<dyn Values>,
+) -> Result<Vec<f32>> {
     match by {
-        Compression::None => communicator.all_reduce_owned(values),
+        Compression::None => communicator.all_reduce_shared(values),
         Compression::Bf16 => {
-            sum_rounded(communicator, &mut values)?;
-            Ok(values)
+            let mut sums = Ok(Vec::new());
+            values.read(&mut |values| sums = sum_rounded(communicator, values));
+            sums
         }
     }
 }
 
 /// Each rank sums one part of the values, and then gives the sums to the others.
-fn sum_rounded(communicator: &dyn Communicator, values: &mut [f32]) -> Result<()> {
+fn sum_rounded(communicator: &dyn Communicator, values: &[f32]) -> Result<Vec<f32>> {
     let ranks = communicator.size();
     let part = |rank| even_part(values.len(), rank, ranks);
+    let check = |call, rank, piece: &[u8], len: usize| {
+        let (found, expected) = (piece.len(), len * size_of::<bf16>());
+        if found == expected { Ok(()) } else { Err(Error::Mismatch { call, rank, found, expected }) }
+    };
     let pieces: Vec<Vec<u8>> = (0..ranks).map(|rank| rounded(&values[part(rank)])).collect();
-    let own = part(communicator.rank());
-    let mut sums = vec![0f32; own.len()];
-    let all = communicator.all_to_all(&pieces)?;
-    for (rank, piece) in all.iter().enumerate() {
-        let (found, expected) = (piece.len(), own.len() * size_of::<bf16>());
-        if found != expected {
-            return Err(Error::Mismatch { call: "all_to_all", rank, found, expected });
-        }
-        sums.iter_mut().zip(widened(piece)).for_each(|(sum, value)| *sum += value);
+    let mut own = vec![0f32; part(communicator.rank()).len()];
+    for (rank, piece) in communicator.all_to_all(&pieces)?.iter().enumerate() {
+        check("all_to_all", rank, piece, own.len())?;
+        own.iter_mut().zip(widened(piece)).for_each(|(sum, value)| *sum += value);
     }
-    let sums = communicator.all_gather(&rounded(&sums))?;
-    let sums = sums.iter().flat_map(|piece| widened(piece));
-    values.iter_mut().zip(sums).for_each(|(value, sum)| *value = sum);
-    Ok(())
+    let mut sums = Vec::with_capacity(values.len());
+    for (rank, piece) in communicator.all_gather(&rounded(&own))?.iter().enumerate() {
+        check("all_gather", rank, piece, part(rank).len())?;
+        sums.extend(widened(piece));
+    }
+    Ok(sums)
 }
 
 fn rounded(values: &[f32]) -> Vec<u8> {
     let mut half = vec![bf16::ZERO; values.len()];
     half.convert_from_f32_slice(values);
-    half.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut bytes = vec![0; size_of_val(half.as_slice())];
+    bytes.as_chunks_mut().0.iter_mut().zip(&half).for_each(|(b, value)| *b = value.to_le_bytes());
+    bytes
 }
 
 fn widened(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {

@@ -17,6 +17,18 @@ pub struct Traffic {
     pub waited: Duration,
 }
 
+/// Values that lie somewhere until they are read, such as those of a tensor. They may go to another thread.
+pub trait Values: Send {
+    /// Hands the values to `then`, once.
+    fn read(&self, then: &mut dyn FnMut(&[f32]));
+}
+
+impl Values for Vec<f32> {
+    fn read(&self, then: &mut dyn FnMut(&[f32])) {
+        then(self);
+    }
+}
+
 /// The ranks of a job, as one of them sees them.
 ///
 /// Every call is collective: all ranks make it, in the same order, and with as many values. It may be shared by
@@ -38,14 +50,16 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     /// If a rank has ended, gave another number of values, or the library fails.
     fn all_reduce(&self, values: &mut [f32]) -> Result<()>;
 
-    /// [`all_reduce`](Communicator::all_reduce) of values that may be handed over. A communicator that would have to copy them
-    /// saves that here.
+    /// The sums of the values of all ranks, as by [`all_reduce`](Communicator::all_reduce). A communicator that hands values to
+    /// another thread need not copy these.
     ///
     /// # Errors
     /// Those of `all_reduce`.
-    fn all_reduce_owned(&self, mut values: Vec<f32>) -> Result<Vec<f32>> {
-        self.all_reduce(&mut values)?;
-        Ok(values)
+    fn all_reduce_shared(&self, values: Box<dyn Values>) -> Result<Vec<f32>> {
+        let mut sums = Vec::new();
+        values.read(&mut |values| sums = values.to_vec());
+        self.all_reduce(&mut sums)?;
+        Ok(sums)
     }
 
     /// Every rank's bytes, by rank. Ranks may give different numbers of bytes.

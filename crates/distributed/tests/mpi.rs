@@ -96,10 +96,10 @@ fn make_every_call() -> Result<()> {
     }
     for compression in [Compression::None, Compression::Bf16] {
         let mut buckets = Buckets::new(ranks.clone(), compression, 8)?;
-        buckets.push(&[1.0, 2.0, 3.0])?;
+        buckets.push(&[1.0, 2.0, 3.0]);
         // A call of the main thread between those of the buckets.
         ranks.barrier()?;
-        buckets.push(&[4.0; 10])?;
+        buckets.push_shared(vec![4.0; 10], 10);
         let sums = buckets.finish()?;
         let by = size as f32;
         assert_eq!(sums, [vec![by, 2.0 * by, 3.0 * by], vec![4.0 * by; 10]]);

@@ -108,7 +108,10 @@ fn buckets_sum_rows_of_any_length() -> Result<()> {
             for _ in 0..3 {
                 for (row, len) in lens.into_iter().enumerate() {
                     let values: Vec<f32> = (0..len).map(|i| value(own, row, i)).collect();
-                    buckets.push(&values)?;
+                    match row % 2 {
+                        0 => buckets.push(&values),
+                        _ => buckets.push_shared(values, len),
+                    }
                 }
                 last = buckets.finish()?;
             }
@@ -123,8 +126,8 @@ fn buckets_sum_rows_of_any_length() -> Result<()> {
     }
     // One rank sums nothing, and needs no thread.
     let mut alone = Buckets::new(Arc::new(OneProcess), Compression::Bf16, 2)?;
-    alone.push(&[1.5, 2.5, 3.5])?;
-    alone.push(&[4.5])?;
+    alone.push(&[1.5, 2.5, 3.5]);
+    alone.push_shared(vec![4.5], 1);
     assert_eq!(alone.finish()?, [vec![1.5, 2.5, 3.5], vec![4.5]]);
     Ok(())
 }
@@ -137,7 +140,7 @@ fn compressed_sums_are_near_in_half_of_the_bytes() -> Result<()> {
     let results = on_ranks(4, |ranks| -> Result<Vec<f32>> {
         let own: Vec<f32> = values(ranks.rank()).collect();
         let mut buckets = Buckets::new(Arc::new(ranks), Compression::Bf16, 100)?;
-        buckets.push(&own)?;
+        buckets.push(&own);
         Ok(buckets.finish()?.concat())
     });
     let results = results.into_iter().collect::<Result<Vec<_>>>()?;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use candle_vision_data::{DataLoader, Share};
-use candle_vision_distributed::{Buckets, Communicator, Compression};
+use candle_vision_distributed::{Buckets, Communicator, Compression, Values};
 use candle_vision_models::Model;
 use candle_vision_ops::{AcrossRanks, backward_each};
 
@@ -268,30 +268,32 @@ pub fn backward_across_ranks(
     buckets: &mut Buckets,
 ) -> Result<GradStore> {
     let mut variables = Vec::new();
-    let mut failed = None;
-    let found = backward_each(loss, seed, |variable, gradient| {
+    let mut found = backward_each(loss, seed, |variable, gradient| {
         let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
-        let (storage, layout) = gradient.storage_and_layout();
-        let pushed = match &*storage {
-            Storage::Cpu(storage) => {
-                let all = storage.as_slice::<f32>()?;
-                buckets.push(&all[layout.start_offset()..][..gradient.elem_count()])
-            }
+        match gradient.device() {
+            Device::Cpu => buckets.push_shared(OnCpu(gradient.clone()), gradient.elem_count()),
             _ => buckets.push(&gradient.flatten_all()?.to_vec1()?),
-        };
-        if let Err(error) = pushed {
-            failed.get_or_insert(error);
         }
         variables.push(variable.clone());
         Ok(())
-    });
-    let mut found = found?;
-    failed.map_or(Ok(()), Err)?;
+    })?;
     for (variable, sum) in variables.iter().zip(buckets.finish()?) {
         let sum = Tensor::from_vec(sum, variable.dims(), variable.device())?;
         found.insert(variable, sum.to_dtype(variable.dtype())?);
     }
     Ok(found)
+}
+
+/// The values of a contiguous `f32` tensor on the CPU.
+struct OnCpu(Tensor);
+
+impl Values for OnCpu {
+    fn read(&self, then: &mut dyn FnMut(&[f32])) {
+        let (storage, layout) = self.0.storage_and_layout();
+        if let Storage::Cpu(CpuStorage::F32(all)) = &*storage {
+            then(&all[layout.start_offset()..][..layout.shape().elem_count()]);
+        }
+    }
 }
 
 /// Checks that the loaders give this rank's shares of the data.
