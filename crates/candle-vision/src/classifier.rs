@@ -13,7 +13,7 @@ use candle_vision_data::transforms::{Compose, Interpolation, functional};
 use candle_vision_data::{DataLoader, Error as DataError, Image, ReadOptions};
 use candle_vision_explain::{CamOptions, FeatureExtractor, Features, Method};
 use candle_vision_models::{EvalPasses, Model};
-use candle_vision_ops::softmax;
+use candle_vision_ops::{sigmoid, softmax};
 use candle_vision_train::tta::TestTimeAugmentation;
 use candle_vision_train::{Checkpoint, CheckpointMetadata};
 
@@ -237,8 +237,11 @@ impl Classifier {
             None => forward(images)?,
             Some(tta) => tta.logits(images, &mut forward)?,
         };
-        let rows = softmax(&logits)?.to_vec2::<f32>()?;
-        rows.into_iter().map(|row| Prediction::new(row, &self.metadata.classes)).collect()
+        let spec = &self.metadata.model;
+        let probabilities = if spec.multi_label { sigmoid(&logits)? } else { softmax(&logits)? };
+        let rows = probabilities.to_vec2::<f32>()?;
+        let prediction = |row| Prediction::new(row, &self.metadata.classes, spec.multi_label);
+        rows.into_iter().map(prediction).collect()
     }
 
     /// Why the network takes the image for what it says, by a method such as [`Method::GRAD_CAM`].

@@ -73,6 +73,39 @@ fn score_table(
     table
 }
 
+/// The scores of classes of which an image may have several: all, or the worst recognised ones of many.
+pub(crate) fn label_table(scores: &[ClassScores], classes: &[String]) -> Table {
+    let mut shown: Vec<usize> = (0..scores.len()).collect();
+    let is_large = shown.len() > MOST_CLASSES;
+    if is_large {
+        shown.retain(|&class| scores[class].f1.is_some());
+        shown.sort_by(|&a, &b| scores[a].f1.unwrap_or(0.0).total_cmp(&scores[b].f1.unwrap_or(0.0)));
+        shown.truncate(MOST_CLASSES);
+    }
+    let mut table = table();
+    let title = if is_large { "worst recognised" } else { "class" };
+    table.set_header([title, "precision", "recall", "F1", "images"]);
+    for class in shown {
+        let score = &scores[class];
+        let shares = [score.precision, score.recall, score.f1].map(percent);
+        let name = classes.get(class).cloned().unwrap_or_default();
+        table.add_row(std::iter::once(name).chain(shares).chain([score.support.to_string()]));
+    }
+    align(&mut table, &[1, 2, 3, 4]);
+    table
+}
+
+/// The scores of all classes as CSV. What cannot be said is empty.
+pub(crate) fn label_csv(scores: &[ClassScores], classes: &[String]) -> String {
+    let mut text = "class,precision,recall,f1,images\n".to_owned();
+    let share = |share: Option<f64>| share.map_or_else(String::new, |share| format!("{share:.4}"));
+    for (score, class) in scores.iter().zip(classes) {
+        let [precision, recall, f1] = [score.precision, score.recall, score.f1].map(share);
+        let _ = writeln!(text, "{},{precision},{recall},{f1},{}", quoted(class), score.support);
+    }
+    text
+}
+
 fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share))
 }

@@ -46,6 +46,11 @@ pub(crate) fn images(
     };
     remarks.into_notes().iter().for_each(say::note);
     check_classes(images.classes(), &metadata.classes)?;
+    ensure!(
+        images.is_multi_label() || !metadata.model.multi_label,
+        "the network gives an image several labels or none, and these images have one each; measure it on the images of its \
+         run, without --folder"
+    );
     Ok(images)
 }
 

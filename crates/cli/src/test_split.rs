@@ -91,11 +91,10 @@ fn measure(
         say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
     }
     let Some(evaluation) = evaluation else { return Ok(None) };
-    let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
     let tested = Tested {
         accuracy: evaluation.accuracy,
         loss: evaluation.loss,
-        right,
+        right: evaluation.right(),
         images: evaluation.predictions.len(),
     };
     let json = serde_json::to_vec_pretty(&tested).context("cannot note the result")?;

@@ -216,14 +216,18 @@ pub fn labels(dataset: &dyn Dataset) -> Vec<u32> {
     (0..dataset.len()).map(|index| dataset.label(index)).collect()
 }
 
-/// The number of samples of each class, in the order of [`Dataset::classes`]. Labels that belong to no class
-/// are not counted. [`check_labels`] finds them.
+/// The number of samples of each class, in the order of [`Dataset::classes`]. A sample of several labels counts for each of
+/// them. Labels that belong to no class are not counted. [`check_labels`] finds them.
 pub fn class_counts(dataset: &dyn Dataset) -> Vec<usize> {
     let mut counts = vec![0; dataset.classes().len()];
-    for label in labels(dataset) {
+    let mut count = |label: u32| {
         if let Some(count) = counts.get_mut(label as usize) {
             *count += 1;
         }
+    };
+    match dataset.is_multi_label() {
+        true => (0..dataset.len()).flat_map(|i| dataset.label_set(i)).for_each(&mut count),
+        false => labels(dataset).into_iter().for_each(&mut count),
     }
     counts
 }

@@ -259,7 +259,11 @@ fn sum_rounded(communicator: &dyn Communicator, values: &[f32]) -> Result<Vec<f3
     let part = |rank| even_part(values.len(), rank, ranks);
     let check = |call, rank, piece: &[u8], len: usize| {
         let (found, expected) = (piece.len(), len * size_of::<bf16>());
-        if found == expected { Ok(()) } else { Err(Error::Mismatch { call, rank, found, expected }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(Error::Mismatch { call, rank, found, expected })
+        }
     };
     let pieces: Vec<Vec<u8>> = (0..ranks).map(|rank| rounded(&values[part(rank)])).collect();
     let mut own = vec![0f32; part(communicator.rank()).len()];

@@ -21,17 +21,19 @@ thread_local! {
     static POOL: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A slice with unspecified contents until they are written. When dropped, it returns to its thread's pool.
+/// A slice with unspecified contents until they are written. When dropped, it returns to its thread's pool, unless it was made to
+/// last.
 pub(crate) struct Scratch<T> {
     buffer: Buffer,
     len: usize,
+    is_pooled: bool,
     of: PhantomData<T>,
 }
 
 impl<T: Float> Scratch<T> {
     /// The smallest kept buffer that is large enough, or a new one.
     pub(crate) fn take(len: usize) -> Self {
-        let layout = Layout::array::<T>(len).expect("working memory fits the address space");
+        let layout = Self::layout(len);
         let kept = POOL.with_borrow_mut(|pool| {
             let fitting = (0..pool.len())
                 .filter(|&i| pool[i].bytes >= layout.size())
@@ -39,7 +41,18 @@ impl<T: Float> Scratch<T> {
             Some(pool.swap_remove(fitting))
         });
         let buffer = kept.unwrap_or_else(|| Buffer::new(layout.size()));
-        Self { buffer, len, of: PhantomData }
+        Self { buffer, len, is_pooled: true, of: PhantomData }
+    }
+
+    /// A new buffer of just this size, for what lasts longer than a call. It is freed when it is dropped. In a pool, such buffers
+    /// would take the places of those that calls need again, and be the largest of them.
+    pub(crate) fn lasting(len: usize) -> Self {
+        let buffer = Buffer::new(Self::layout(len).size());
+        Self { buffer, len, is_pooled: false, of: PhantomData }
+    }
+
+    fn layout(len: usize) -> Layout {
+        Layout::array::<T>(len).expect("working memory fits the address space")
     }
 }
 
@@ -51,6 +64,9 @@ pub(crate) fn kept_bytes() -> usize {
 
 impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
+        if !self.is_pooled {
+            return;
+        }
         let buffer = std::mem::replace(&mut self.buffer, Buffer::EMPTY);
         // While its thread ends, the pool may already be gone. The buffer is then simply freed.
         let _ = POOL.try_with(|pool| {
@@ -138,6 +154,16 @@ mod tests {
         assert_eq!(again.len(), 450);
         let other = Scratch::<f32>::take(900);
         assert_ne!(other.as_ptr(), address);
+    }
+
+    #[test]
+    fn what_lasts_leaves_the_pool_alone() {
+        drop(Scratch::<f32>::take(500));
+        let kept = kept_bytes();
+        let lasting = Scratch::<f32>::lasting(100_000);
+        assert_eq!(lasting.as_ptr() as usize % ALIGNMENT, 0);
+        drop(lasting);
+        assert_eq!(kept_bytes(), kept);
     }
 
     #[test]

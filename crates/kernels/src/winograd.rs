@@ -109,7 +109,7 @@ impl Transformed {
     pub(crate) fn new(kernel: &[f32], shape: &ConvShape, size: Size) -> Self {
         let kernels = Kernels::new(kernel, shape.in_channels, shape.out_channels);
         let values = with_tiles!(size, F => with_simd!(Level::get(), simd => {
-            correlate::transformed::<_, F>(simd, &kernels)
+            correlate::transformed::<_, F>(simd, &kernels, Scratch::lasting)
         }));
         Self { values, size, channels: [shape.in_channels, shape.out_channels] }
     }

@@ -34,6 +34,10 @@ pub struct ModelSpec {
     /// value if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// Whether an image may have several of the classes, or none. Then each class has a probability of its own, the sigmoid of
+    /// its logit; otherwise the softmax shares it out among the classes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multi_label: bool,
     /// Options of a network of one's own, by name. The networks of this crate have none.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub settings: Map<String, Value>,
@@ -50,7 +54,14 @@ impl ModelSpec {
     /// The same with an input size that is known: the rows of the table of networks need specs before there is a table.
     pub(crate) fn of(architecture: &str, num_classes: usize, input: [usize; 3]) -> Self {
         let architecture = architecture.to_owned();
-        Self { architecture, num_classes, input, dropout: None, settings: Map::new() }
+        Self {
+            architecture,
+            num_classes,
+            input,
+            dropout: None,
+            multi_label: false,
+            settings: Map::new(),
+        }
     }
 
     /// The same network for images of `[channels, height, width]`.
@@ -63,6 +74,35 @@ impl ModelSpec {
     pub fn dropout(mut self, probability: f64) -> Self {
         self.dropout = Some(probability);
         self
+    }
+
+    /// The same network for images that may have several of the classes, or none.
+    pub fn multi_label(mut self, multi_label: bool) -> Self {
+        self.multi_label = multi_label;
+        self
+    }
+
+    /// The probability of one class, by the logits of an image.
+    ///
+    /// ```
+    /// use candle_vision_models::ModelSpec;
+    ///
+    /// let spec = ModelSpec::new("resnet18", 2);
+    /// assert_eq!(spec.probability(&[0.0, 0.0], 1), 0.5);
+    /// assert!(spec.multi_label(true).probability(&[9.0, 9.0], 1) > 0.99);
+    /// ```
+    ///
+    /// # Panics
+    /// If `class` is not below the number of logits.
+    pub fn probability(&self, logits: &[f32], class: usize) -> f64 {
+        // The logit is subtracted from the others first. For a likely class this keeps every exponential finite. For an unlikely
+        // class the sum may become infinite, and the probability is 0, as it should be.
+        let own = f64::from(logits[class]);
+        let others = |logit: &f32| (f64::from(*logit) - own).exp();
+        match self.multi_label {
+            true => 1.0 / (1.0 + (-own).exp()),
+            false => 1.0 / logits.iter().map(others).sum::<f64>(),
+        }
     }
 
     /// The same network with one more option of its own.

@@ -1,6 +1,6 @@
 //! What a person should know of classes that differ in size, and what is done about it.
 
-use candle_vision::data::DataLoader;
+use candle_vision::data::{DataLoader, class_counts};
 use candle_vision::train::loss::Loss;
 
 /// From this ratio of the largest class to the smallest on, classes that nothing is done about are worth a line.
@@ -9,15 +9,18 @@ const WORTH_A_LINE: f64 = 1.5;
 /// One line on the sizes of the classes: how they differ, and what the sampler and the loss do about it. `None` if they
 /// hardly differ and nothing is done.
 pub(crate) fn imbalance(train: &DataLoader, loss: &dyn Loss) -> Option<String> {
-    // A sample of several labels is in several classes, and neither samplers nor weights are made for that.
-    if train.dataset().is_multi_label() {
-        return None;
-    }
-    let classes = train.dataset().classes();
-    let counts = train.population().class_counts();
+    let dataset = train.dataset();
+    let classes = dataset.classes();
+    // A sample of several labels is in several classes, and samplers are not made for that.
+    let several = dataset.is_multi_label();
+    let counts = match several {
+        true => class_counts(&**dataset),
+        false => train.population().class_counts(),
+    };
     let (low, high) = extremes(&counts)?;
     let ratio = counts[high] as f64 / counts[low] as f64;
-    let (shown, by_loss) = (shown(train, ratio), loss.about_imbalance());
+    let shown = if several { None } else { shown(train, ratio) };
+    let by_loss = loss.about_imbalance();
     let is_countered = shown.is_some() || by_loss.is_some();
     if ratio < WORTH_A_LINE && !is_countered {
         return None;
@@ -27,6 +30,9 @@ pub(crate) fn imbalance(train: &DataLoader, loss: &dyn Loss) -> Option<String> {
         ratio, classes[high], counts[high], classes[low], counts[low]
     );
     match shown.into_iter().chain(by_loss).collect::<Vec<_>>().as_slice() {
+        [] if several => {
+            line += "; nothing is done about it (`pos_weight` of the loss would)";
+        }
         [] => {
             line += "; nothing is done about it (`data.sampler = \"balanced\"` would, or \
                      `class_weights = \"balanced\"` of the loss)";

@@ -14,7 +14,7 @@ use crate::{ModelSettings, Result, Weights};
 /// what was loaded.
 pub(crate) fn network(
     settings: &ModelSettings,
-    num_classes: usize,
+    (num_classes, multi_label): (usize, bool),
     seed: u64,
     data_dir: &Path,
     device: &Device,
@@ -23,6 +23,7 @@ pub(crate) fn network(
     let side = settings.image_size;
     let spec =
         networks.spec(&settings.architecture, num_classes)?.input([settings.channels, side, side]);
+    let spec = spec.multi_label(multi_label);
     let model = networks.build(&spec, seed, device)?;
     if settings.weights.is_empty() {
         return Ok((model, "from scratch".to_owned()));

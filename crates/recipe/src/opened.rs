@@ -9,7 +9,7 @@ use candle_vision::data::{
 };
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
-use candle_vision::train::loss::with_counts_of;
+use candle_vision::train::loss::{TargetKind, with_counts_of};
 use candle_vision::train::{Trainer, TrainerBuilder, keep_on_device};
 
 use rand::SeedableRng;
@@ -71,12 +71,12 @@ impl Settings {
         let (train_set, val_set) = (open(Split::Train)?, open(Split::Val)?);
         let has_test = place.has_test(&self.data)?;
         let test_set = has_test.then(|| open(Split::Test)).transpose()?;
-        if train_set.is_multi_label() {
+        let loss = registry.training.losses.build(&self.training.loss)?;
+        if train_set.is_multi_label() && !loss.takes(TargetKind::SeveralLabels) {
             return Err(Error::invalid(format!(
-                "`data.source = \"{}\"` gives an image several labels, and recipes train on one, because reports and \
-                 predictions know no others yet; keep one label in each row, or train from Rust: `Trainer` takes several \
-                 with the loss `binary_cross_entropy`",
-                self.data.source
+                "`data.source = \"{}\"` gives an image several labels, and the loss `{}` takes one; set \
+                 `training.loss = {{ name = \"binary_cross_entropy\" }}`",
+                self.data.source, self.training.loss.name
             )));
         }
         check_size("train", &train_set, &train, &self.model, |size| size)?;
@@ -95,7 +95,7 @@ impl Settings {
         let mut notes = place.layout_notes(&self.data)?;
         notes.extend(remarks.into_notes());
         notes.push(of_data(&train_set, &val_set, test_set.as_ref()));
-        let classes = train_set.classes().len();
+        let classes = (train_set.classes().len(), train_set.is_multi_label());
         let mut first_weights = self.model.clone();
         if start == Start::Resumed {
             first_weights.weights.clear();
@@ -117,7 +117,6 @@ impl Settings {
         }
         let mixing = registry.batch_transforms.build_all(&self.data.batch_transforms)?;
         train = train.with_batch_transforms(mixing).at(|| "in [data]")?;
-        let loss = registry.training.losses.build(&self.training.loss)?;
         notes.extend(imbalance(&train, &*with_counts_of(loss, &train)));
         Ok(OpenedRun { model, train, val: load(val_set, Split::Val, &eval)?, test, origin, notes })
     }
@@ -283,8 +282,10 @@ fn of_data(
         classes.iter().zip(counts).take(12).map(|(class, n)| format!("{class} {n}")).collect();
     let more = if classes.len() > 12 { ", ..." } else { "" };
     let test = test.map_or_else(String::new, |test| format!(", {} for a test", test.len()));
+    let several =
+        if train.is_multi_label() { "; an image may have several labels or none" } else { "" };
     format!(
-        "data: {} training images ({}{more}), {} for validation{test}",
+        "data: {} training images ({}{more}{several}), {} for validation{test}",
         train.len(),
         shown.join(", "),
         val.len()

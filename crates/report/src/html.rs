@@ -106,7 +106,7 @@ pub struct NetworkLayer {
 /// use candle_vision_train::{EpochRecord, Evaluation, History, Prediction};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sure = Prediction { index: 0, label: 1, predicted: 1, probability: 0.9, loss: 0.1 };
+/// let sure = Prediction { index: 0, label: 1, predicted: 1, probability: 0.9, loss: 0.1, label_sets: None };
 /// let evaluation = Evaluation {
 ///     loss: 0.1,
 ///     accuracy: 1.0,
@@ -150,7 +150,7 @@ fn page(report: &RunReport<'_>) -> Result<String> {
         seconds: duration(history.epochs.iter().map(|epoch| epoch.seconds).sum()),
         charts: panels(history).iter().chain(&of_gradients).map(Chart::of).collect(),
         epochs: &history.epochs,
-        classes: Classes::of(&evaluation.confusion, classes),
+        classes: Classes::of(evaluation, classes),
         reliability: Reliability::of(&calibration(&evaluation.predictions, BINS)),
         worst: worst.collect::<Result<_>>()?,
         network: report.network,
@@ -194,7 +194,7 @@ struct Accuracy {
 impl Accuracy {
     fn of(evaluation: &Evaluation) -> Self {
         let total = evaluation.predictions.len();
-        let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
+        let right = evaluation.right();
         let (low, high) = wilson_interval(right, total);
         Self { share: evaluation.accuracy, low, high, right, total }
     }
@@ -231,6 +231,7 @@ mod tests {
             predicted,
             probability: 0.9,
             loss: f64::from(predicted) + 0.1,
+            label_sets: None,
         };
         Evaluation {
             loss: 0.4,

@@ -16,7 +16,7 @@ pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     candle_vision_files::write(path, bytes).map_err(|error| describe(error, path, bytes.len()))
 }
 
-fn describe(source: io::Error, path: &Path, bytes: usize) -> Error {
+pub(crate) fn describe(source: io::Error, path: &Path, bytes: usize) -> Error {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     if full.contains(&source.kind()) {
         return Error::DiskFull { path: path.to_path_buf(), needed: bytes as u64, source };

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::callback::StopReason;
 use crate::training_state::{TrainingState, without_state};
-use crate::{Error, Result, atomic_file};
+use crate::{Error, Result, tensor_file};
 
 /// The newest file format that this version reads, and the one that it writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -147,18 +147,12 @@ impl Checkpoint {
         let json = serde_json::to_string(&header)
             .map_err(|error| Error::io("write", path)(error.into()))?;
         let header = HashMap::from([(HEADER_KEY.to_owned(), json)]);
-        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-        for (name, tensor) in &self.tensors {
-            tensors.insert(name.clone(), on_host(tensor)?);
-        }
+        let own = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone()));
+        let mut tensors: BTreeMap<String, Tensor> = own.collect();
         if let Some(training) = &self.training {
-            for (name, tensor) in training.tensors()? {
-                tensors.insert(name, on_host(&tensor)?);
-            }
+            tensors.extend(training.tensors()?);
         }
-        let bytes =
-            safetensors::serialize(&tensors, Some(header)).map_err(candle_core::Error::from)?;
-        atomic_file::write_atomically(path, &bytes)
+        tensor_file::write(path, &tensors, header)
     }
 
     /// Reads a checkpoint.
@@ -268,11 +262,6 @@ impl Checkpoint {
             .map_err(|source| Error::Weights { path: self.path.clone(), source })?;
         Ok(())
     }
-}
-
-/// Contiguous and on the CPU, because serialising any other tensor may panic.
-fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
-    tensor.to_device(&Device::Cpu)?.contiguous()
 }
 
 fn read_header(bytes: &[u8], path: &Path) -> Result<ReadHeader> {

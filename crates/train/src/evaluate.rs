@@ -15,7 +15,7 @@ use crate::loaders::check_unmixed;
 use crate::loss::{
     BinaryCrossEntropy, CrossEntropy, Loss, Mean, TargetKind, check_targets, softplus,
 };
-use crate::metrics::{Metric, check_metric, is_exact};
+use crate::metrics::{ClassScores, Metric, check_metric, class_scores, label_scores};
 use crate::out_of_memory::explained;
 use crate::skipping::check_classes;
 use crate::tta::TestTimeAugmentation;
@@ -38,6 +38,48 @@ pub struct Prediction {
     /// Cross entropy of the image, without smoothing or weights. It is large if the network was sure of a
     /// wrong class. If images have several labels, it is the mean binary cross entropy of the classes.
     pub loss: f64,
+    /// All labels, if images may have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_sets: Option<LabelSets>,
+}
+
+impl Prediction {
+    /// Whether the image was classified correctly. Of several labels, all must be predicted and no others.
+    pub fn is_right(&self) -> bool {
+        match &self.label_sets {
+            Some(sets) => sets.missed().next().is_none() && sets.added().next().is_none(),
+            None => self.label == self.predicted,
+        }
+    }
+
+    /// Whether the image has the class that the network finds most probable.
+    pub fn names_a_label(&self) -> bool {
+        match &self.label_sets {
+            Some(sets) => sets.labels.contains(&self.predicted),
+            None => self.label == self.predicted,
+        }
+    }
+}
+
+/// The labels of one image that may have several, and those that a network predicts. Both are in the order of the classes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelSets {
+    /// The labels that the image has.
+    pub labels: Vec<u32>,
+    /// The labels whose probabilities are over 0.5.
+    pub predicted: Vec<u32>,
+}
+
+impl LabelSets {
+    /// The labels that the image has and the network does not predict.
+    pub fn missed(&self) -> impl Iterator<Item = u32> {
+        self.labels.iter().copied().filter(|label| !self.predicted.contains(label))
+    }
+
+    /// The labels that the network predicts and the image does not have.
+    pub fn added(&self) -> impl Iterator<Item = u32> {
+        self.predicted.iter().copied().filter(|label| !self.labels.contains(label))
+    }
 }
 
 /// A network's predictions for a data set, and their summary.
@@ -52,8 +94,29 @@ pub struct Evaluation {
     pub predictions: Vec<Prediction>,
     /// `confusion[label][predicted]`: number of images of class `label` that were taken for class
     /// `predicted`. It is empty of counts if images have several labels, because none of them is the one that another was
-    /// taken for.
+    /// taken for; [`Evaluation::class_scores`] counts those images.
     pub confusion: Vec<Vec<usize>>,
+}
+
+impl Evaluation {
+    /// Whether images may have several labels.
+    pub fn is_multi_label(&self) -> bool {
+        self.predictions.iter().any(|prediction| prediction.label_sets.is_some())
+    }
+
+    /// Number of images that were classified correctly ([`Prediction::is_right`]).
+    pub fn right(&self) -> usize {
+        self.predictions.iter().filter(|prediction| prediction.is_right()).count()
+    }
+
+    /// Scores of each class.
+    pub fn class_scores(&self) -> Vec<ClassScores> {
+        if !self.is_multi_label() {
+            return class_scores(&self.confusion);
+        }
+        let sets = self.predictions.iter().filter_map(|prediction| prediction.label_sets.as_ref());
+        label_scores(sets, self.confusion.len())
+    }
 }
 
 /// A batch of a validation pass: the network's outputs and the labels.
@@ -348,21 +411,26 @@ impl<'a> Reader<'a> {
         metrics.iter_mut().try_for_each(|metric| metric.add(&answers))?;
         let logs = rows.iter().zip(&log_probabilities);
         for (image, ((row, logs), &label)) in logs.zip(&labels).enumerate() {
-            let predicted = largest(row);
-            let (is_right, probability, loss) = if label_sets.is_some() {
-                let terms = row.iter().enumerate().map(|(class, &logit)| {
-                    softplus(if answers.has_label(image, class) { -logit } else { logit })
-                });
-                let loss = terms.sum::<f64>() / row.len() as f64;
-                (is_exact(&answers, image), (-softplus(-row[predicted])).exp(), loss)
+            let (index, predicted) = (shown.indices[image], largest(row));
+            let (probability, loss, label_sets) = if label_sets.is_some() {
+                let has = |class: usize| answers.has_label(image, class);
+                let term =
+                    |class: usize| softplus(if has(class) { -row[class] } else { row[class] });
+                let loss = (0..row.len()).map(term).sum::<f64>() / row.len() as f64;
+                let all = || 0..row.len() as u32;
+                let sets = LabelSets {
+                    labels: all().filter(|&class| has(class as usize)).collect(),
+                    predicted: all().filter(|&class| row[class as usize] > 0.0).collect(),
+                };
+                ((-softplus(-row[predicted])).exp(), loss, Some(sets))
             } else {
                 self.confusion[label as usize][predicted] += 1;
-                let is_right = predicted == label as usize;
-                (is_right, logs[predicted].exp(), -logs[label as usize])
+                (logs[predicted].exp(), -logs[label as usize], None)
             };
-            self.right += usize::from(is_right);
-            let (index, predicted) = (shown.indices[image], predicted as u32);
-            self.predictions.push(Prediction { index, label, predicted, probability, loss });
+            let predicted = predicted as u32;
+            let prediction = Prediction { index, label, predicted, probability, loss, label_sets };
+            self.right += usize::from(prediction.is_right());
+            self.predictions.push(prediction);
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ mod run_lock;
 pub mod schedule;
 mod session;
 mod skipping;
+mod tensor_file;
 mod train_step;
 mod trainer;
 mod training_state;
@@ -88,7 +89,7 @@ pub use config::{
     GradientType, OptimizerState, ParamGroupConfig, TrainerConfig,
 };
 pub use error::{Error, Result};
-pub use evaluate::{Answers, Evaluation, Evaluator, Prediction, evaluate};
+pub use evaluate::{Answers, Evaluation, Evaluator, LabelSets, Prediction, evaluate};
 pub use gradient_norms::{GradientNorm, GradientRecord};
 pub use linear_probe::{LinearProbe, LinearProbeResult};
 pub use loss::Mean;

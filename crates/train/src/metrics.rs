@@ -14,9 +14,10 @@ mod top_k;
 mod wilson;
 
 pub use calibration::{Calibration, ConfidenceBin, calibration};
+pub(crate) use classes::label_scores;
 pub use classes::{ClassScores, ConfusedPair, class_scores, confused_pairs};
 pub use exact_match::ExactMatch;
-pub(crate) use exact_match::{count_exact, is_exact};
+pub(crate) use exact_match::count_exact;
 pub use macro_f1::MacroF1;
 pub use mean_average_precision::MeanAveragePrecision;
 pub(crate) use metric::check_metric;

@@ -7,10 +7,15 @@ use crate::{Error, Result};
 pub struct Prediction {
     /// The classes from the most probable to the least, with their numbers.
     ranking: Vec<(usize, String, f32)>,
+    multi_label: bool,
 }
 
 impl Prediction {
-    pub(super) fn new(probabilities: Vec<f32>, classes: &[String]) -> Result<Self> {
+    pub(super) fn new(
+        probabilities: Vec<f32>,
+        classes: &[String],
+        multi_label: bool,
+    ) -> Result<Self> {
         if let Some(value) = probabilities.iter().find(|value| !value.is_finite()) {
             return Err(Error::NotFinite { value: f64::from(*value) });
         }
@@ -22,7 +27,22 @@ impl Prediction {
             .collect();
         // The sort is stable: of equally probable classes the lower number comes first.
         ranking.sort_by(|a, b| b.2.total_cmp(&a.2));
-        Ok(Self { ranking })
+        Ok(Self { ranking, multi_label })
+    }
+
+    /// Whether the image may have several of the classes, or none. Then the probabilities do not add up to 1.
+    pub fn is_multi_label(&self) -> bool {
+        self.multi_label
+    }
+
+    /// The labels of the image, the most probable first: the classes over 0.5 if it may have several, or else the most probable
+    /// class.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let count = match self.multi_label {
+            true => self.ranking.iter().take_while(|(.., probability)| *probability > 0.5).count(),
+            false => 1,
+        };
+        self.ranking.iter().take(count).map(|(_, name, _)| name.as_str())
     }
 
     /// The name of the most probable class.

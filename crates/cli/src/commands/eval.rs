@@ -48,13 +48,18 @@ pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
 
 fn print(args: &EvalArgs, network: &Named, evaluation: &Evaluation) -> Result<()> {
     let classes = network.classifier.classes();
-    let right = evaluation.predictions.iter().filter(|p| p.label == p.predicted).count();
+    let several = evaluation.is_multi_label();
+    let right = evaluation.right();
     let total = evaluation.predictions.len();
     say::result(format_args!(
-        "accuracy {:.2} % ({right} of {total}), loss {:.4}",
+        "accuracy {:.2} % ({right} of {total}{}), loss {:.4}",
         100.0 * evaluation.accuracy,
+        if several { " right in all labels" } else { "" },
         evaluation.loss
     ))?;
+    if several {
+        return print_labels(args, evaluation, classes);
+    }
     let (counts, is_large) = (&evaluation.confusion, classes.len() > confusion::MOST_CLASSES);
     if is_large {
         say::result(confusion::summary(counts, classes))?;
@@ -65,6 +70,21 @@ fn print(args: &EvalArgs, network: &Named, evaluation: &Evaluation) -> Result<()
     if let Some(output) = output {
         write_atomically(&output, confusion::csv(counts, classes).as_bytes())?;
         say::result(format_args!("confusion matrix: {}", output.display()))?;
+    }
+    Ok(())
+}
+
+/// The scores of each label. None is taken for another, so there is no matrix.
+fn print_labels(args: &EvalArgs, evaluation: &Evaluation, classes: &[String]) -> Result<()> {
+    let scores = evaluation.class_scores();
+    let is_large = classes.len() > confusion::MOST_CLASSES;
+    say::result(confusion::label_table(&scores, classes))?;
+    if is_large && args.output.is_none() {
+        say::result("all classes: name a file with --output FILE")?;
+    }
+    if let Some(output) = &args.output {
+        write_atomically(output, confusion::label_csv(&scores, classes).as_bytes())?;
+        say::result(format_args!("scores of each class: {}", output.display()))?;
     }
     Ok(())
 }

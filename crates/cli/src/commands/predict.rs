@@ -33,6 +33,9 @@ pub(crate) fn run(args: &PredictArgs, registry: &Registry) -> Result<ExitCode> {
 #[derive(Serialize)]
 struct Line<'a> {
     image: String,
+    /// The labels of the image, if it may have several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<&'a str>>,
     classes: Vec<Candidate<'a>>,
 }
 
@@ -46,11 +49,18 @@ fn print(args: &PredictArgs, path: &Path, prediction: &Prediction) -> Result<()>
     if args.json {
         let candidate = |(class, probability)| Candidate { class, probability };
         let classes = prediction.top(args.top).map(candidate).collect();
-        let line = Line { image: path.display().to_string(), classes };
+        let labels = prediction.is_multi_label().then(|| prediction.labels().collect());
+        let line = Line { image: path.display().to_string(), labels, classes };
         say::result(serde_json::to_string(&line)?)?;
         return Ok(());
     }
-    say::result(path.display())?;
+    if prediction.is_multi_label() {
+        let labels: Vec<&str> = prediction.labels().collect();
+        let labels = if labels.is_empty() { "no label".to_owned() } else { labels.join(", ") };
+        say::result(format_args!("{}: {labels}", path.display()))?;
+    } else {
+        say::result(path.display())?;
+    }
     for (class, probability) in prediction.top(args.top) {
         say::result(format_args!("  {:6.2} %  {class}", 100.0 * probability))?;
     }

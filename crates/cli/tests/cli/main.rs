@@ -25,6 +25,7 @@ mod ranks;
 mod report;
 mod resume;
 mod scale_plan;
+mod several_labels;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

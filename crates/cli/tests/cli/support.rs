@@ -110,6 +110,17 @@ impl Place {
         self.write(name, jpeg(&pixels, side));
     }
 
+    /// A square image with exactly these RGB values.
+    pub(crate) fn write_png(&self, name: &str, pixels: &[u8], side: u32) {
+        use image::ImageEncoder as _;
+
+        let mut bytes = Vec::new();
+        image::codecs::png::PngEncoder::new(&mut bytes)
+            .write_image(pixels, side, side, image::ExtendedColorType::Rgb8)
+            .expect("an image can be encoded");
+        self.write(name, bytes);
+    }
+
     /// An image folder of drawings: 4 a class to train on, 2 a class to validate on.
     pub(crate) fn write_images(&self, name: &str) {
         for (split, count) in [(Split::Train, 8), (Split::Val, 4)] {

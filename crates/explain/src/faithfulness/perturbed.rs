@@ -3,7 +3,6 @@
 use candle_core::{DType, Tensor};
 use candle_vision_models::{EvalPasses, Model};
 
-use crate::target::softmax_at;
 use crate::{ClassActivationMap, Error, Result};
 
 /// How many copies go through the network in one pass.
@@ -78,7 +77,8 @@ impl<'a> Perturbed<'a> {
             let images = images.to_dtype(self.image.dtype())?;
             let logits = self.passes.forward(&images)?.to_dtype(DType::F32)?;
             let rows = logits.to_vec2::<f32>()?;
-            probabilities.extend(rows.iter().map(|row| softmax_at(row, self.class)));
+            let spec = self.passes.model().spec();
+            probabilities.extend(rows.iter().map(|row| spec.probability(row, self.class)));
         }
         Ok(probabilities)
     }

@@ -45,7 +45,7 @@ impl PackedKernel {
         pack(kernel, shape, Summed::Input, &height, &width, &mut rows);
         let panel_width = with_simd!(Level::get(), simd => panel_width(simd));
         let panels = columns.div_ceil(panel_width);
-        let mut values = Scratch::take(panels * depth * panel_width);
+        let mut values = Scratch::lasting(panels * depth * panel_width);
         let to = values.par_chunks_mut(depth * panel_width).enumerate();
         for_each(to, |(panel, to)| {
             let start = panel * panel_width;

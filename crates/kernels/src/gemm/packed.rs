@@ -75,7 +75,7 @@ pub(crate) fn multiply(
     b: Matrix<'_, f32>,
     bias: Option<&[f32]>,
 ) {
-    with_simd!(Level::get(), simd => PackedMatrix::with(simd, b).multiply(simd, product, a, bias));
+    with_simd!(Level::get(), simd => PackedMatrix::with(simd, b, Scratch::take).multiply(simd, product, a, bias));
 }
 
 /// The second factor of products, in the order in which they read it. It serves a weight that does not change.
@@ -102,7 +102,7 @@ impl fmt::Debug for PackedMatrix {
 impl PackedMatrix {
     /// A packed copy of `matrix`.
     pub fn new(matrix: Matrix<'_, f32>) -> Self {
-        with_simd!(Level::get(), simd => Self::with(simd, matrix))
+        with_simd!(Level::get(), simd => Self::with(simd, matrix, Scratch::lasting))
     }
 
     /// `a` times this matrix in row-major order, with `bias` added to every row.
@@ -117,9 +117,13 @@ impl PackedMatrix {
         unsafe { filled_by(a.rows * self.cols, write) }
     }
 
-    fn with<S: Simd>(_: S, matrix: Matrix<'_, f32>) -> Self {
+    fn with<S: Simd>(
+        _: S,
+        matrix: Matrix<'_, f32>,
+        memory: fn(usize) -> Scratch<f32>,
+    ) -> Self {
         let panels = panels(matrix.cols, S::LANES, S::WIDE_BLOCK.1);
-        let mut values = Scratch::take(matrix.rows * panels.last().map_or(0, |panel| panel.end));
+        let mut values = memory(matrix.rows * panels.last().map_or(0, |panel| panel.end));
         pack(matrix, &panels, &mut values);
         Self { rows: matrix.rows, cols: matrix.cols, panels, values }
     }
@@ -289,7 +293,7 @@ mod tests {
         let bias = numbers(cols, 3);
         let bias = biased.then_some(&bias[..]);
         let mut product = vec![f32::NAN; rows * cols];
-        PackedMatrix::with(simd, b).multiply(simd, &mut product, a, bias);
+        PackedMatrix::with(simd, b, Scratch::take).multiply(simd, &mut product, a, bias);
         let at =
             |m: Matrix<'_, f32>, i: usize, j: usize| m.data[i * m.row_stride + j * m.col_stride];
         for i in 0..rows {

@@ -53,9 +53,13 @@ pub(super) fn correlate<S: Simd, F: Tiles>(
 }
 
 /// The transformed kernels of all groups, one group after the other.
-pub(super) fn transformed<S: Simd, F: Tiles>(simd: S, kernels: &Kernels<'_>) -> Scratch<f32> {
+pub(super) fn transformed<S: Simd, F: Tiles>(
+    simd: S,
+    kernels: &Kernels<'_>,
+    memory: fn(usize) -> Scratch<f32>,
+) -> Scratch<f32> {
     let len = group_layout::<S, F>(kernels, GROUP.min(kernels.outputs)).len();
-    let mut transformed = Scratch::take(kernels.outputs.div_ceil(GROUP) * len);
+    let mut transformed = memory(kernels.outputs.div_ceil(GROUP) * len);
     for_each(transformed.par_chunks_mut(len).enumerate(), |(group, to)| {
         transform_group::<S, F>(simd, kernels, group, to);
     });
@@ -144,7 +148,7 @@ impl<S: Simd, F: Tiles> Correlation<'_, S, F> {
         let kernels = match self.transformed {
             Some(before) => before,
             None => {
-                made = transformed::<S, F>(self.simd, self.kernels);
+                made = transformed::<S, F>(self.simd, self.kernels, Scratch::take);
                 &made
             }
         };

@@ -19,8 +19,12 @@ pub(super) struct Card<'a> {
     /// Whether its pixels stay squares when the page enlarges it.
     pixels: bool,
     name: &'a str,
-    label: &'a str,
-    predicted: &'a str,
+    /// The class of the image, or all its labels.
+    label: String,
+    /// The class that the network names, or all labels.
+    predicted: String,
+    /// The most probable class. The map is about it.
+    named: &'a str,
     right: bool,
     probability: f64,
     loss: f64,
@@ -30,6 +34,15 @@ impl<'a> Card<'a> {
     pub(super) fn of(worst: &WorstImage<'a>, classes: &'a [String]) -> Result<Self> {
         let prediction = worst.prediction;
         let class = |number: u32| classes.get(number as usize).map_or("?", String::as_str);
+        let all = |numbers: &[u32]| match numbers {
+            [] => "no label".to_owned(),
+            numbers => numbers.iter().map(|&n| class(n)).collect::<Vec<_>>().join(", "),
+        };
+        let named = class(prediction.predicted);
+        let (label, predicted) = match &prediction.label_sets {
+            Some(sets) => (all(&sets.labels), all(&sets.predicted)),
+            None => (class(prediction.label).to_owned(), named.to_owned()),
+        };
         let (width, height) = worst.image.size();
         // A page enlarges small images by itself, but a map over one needs a larger image.
         let image = worst.image.resized(fit((width, height), LONGEST));
@@ -40,9 +53,10 @@ impl<'a> Card<'a> {
             positive: worst.map.is_some_and(|map| map.positive),
             pixels: width.max(height) <= SMALL,
             name: worst.name,
-            label: class(prediction.label),
-            predicted: class(prediction.predicted),
-            right: prediction.label == prediction.predicted,
+            label,
+            predicted,
+            named,
+            right: prediction.is_right(),
             probability: prediction.probability,
             loss: prediction.loss,
         })

@@ -1,6 +1,7 @@
 //! The confusion matrix and the scores of each class, as tables.
 
-use candle_vision_train::metrics::{class_scores, confused_pairs};
+use candle_vision_train::Evaluation;
+use candle_vision_train::metrics::confused_pairs;
 use serde::Serialize;
 
 /// Largest number of classes with a matrix. A larger matrix would exceed the rest of the page.
@@ -43,6 +44,8 @@ struct Scores<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Classes<'a> {
     names: &'a [String],
+    /// Whether images may have several of them. Then none is taken for another, and there is no matrix.
+    several: bool,
     /// The rows of the matrix. They are empty if there are too many classes.
     matrix: Vec<Row<'a>>,
     pairs: Vec<Pair<'a>>,
@@ -50,9 +53,11 @@ pub(super) struct Classes<'a> {
 }
 
 impl<'a> Classes<'a> {
-    /// `confusion` is square, with one row per entry of `names`.
-    pub(super) fn of(confusion: &[Vec<usize>], names: &'a [String]) -> Self {
-        let matrix = if names.len() > MOST_CLASSES { Vec::new() } else { matrix(confusion, names) };
+    /// The confusion matrix is square, with one row per entry of `names`.
+    pub(super) fn of(evaluation: &Evaluation, names: &'a [String]) -> Self {
+        let (confusion, several) = (&evaluation.confusion, evaluation.is_multi_label());
+        let has_matrix = !several && names.len() <= MOST_CLASSES;
+        let matrix = if has_matrix { matrix(confusion, names) } else { Vec::new() };
         let pair = |pair: candle_vision_train::metrics::ConfusedPair| Pair {
             label: &names[pair.label],
             predicted: &names[pair.predicted],
@@ -60,14 +65,15 @@ impl<'a> Classes<'a> {
             share: pair.share,
         };
         let pairs = confused_pairs(confusion, MOST_PAIRS).into_iter().map(pair).collect();
-        let scores = class_scores(confusion).into_iter().zip(names).map(|(score, class)| Scores {
-            class,
-            precision: score.precision,
-            recall: score.recall,
-            f1: score.f1,
-            support: score.support,
-        });
-        Self { names, matrix, pairs, scores: scores.collect() }
+        let scores =
+            evaluation.class_scores().into_iter().zip(names).map(|(score, class)| Scores {
+                class,
+                precision: score.precision,
+                recall: score.recall,
+                f1: score.f1,
+                support: score.support,
+            });
+        Self { names, several, matrix, pairs, scores: scores.collect() }
     }
 }
 
@@ -89,10 +95,15 @@ fn matrix<'a>(confusion: &[Vec<usize>], names: &'a [String]) -> Vec<Row<'a>> {
 mod tests {
     use super::*;
 
+    fn evaluation(confusion: Vec<Vec<usize>>) -> Evaluation {
+        Evaluation { loss: 0.5, accuracy: 0.5, predictions: Vec::new(), confusion }
+    }
+
     #[test]
     fn rows_are_true_classes() {
         let names = ["ants".to_owned(), "bees".to_owned()];
-        let classes = Classes::of(&[vec![3, 1], vec![0, 0]], &names);
+        let evaluation = evaluation(vec![vec![3, 1], vec![0, 0]]);
+        let classes = Classes::of(&evaluation, &names);
         assert_eq!(classes.matrix[0].cells[1].words, "ants, taken for bees: 1 of 4 (25.0 %)");
         assert_eq!(classes.matrix[1].cells[0].share, 0.0);
         assert_eq!((classes.pairs[0].label, classes.pairs[0].predicted), ("ants", "bees"));
@@ -102,7 +113,8 @@ mod tests {
     #[test]
     fn a_matrix_of_a_thousand_classes_is_left_out() {
         let names: Vec<String> = (0..1000).map(|class| class.to_string()).collect();
-        let classes = Classes::of(&vec![vec![0; 1000]; 1000], &names);
+        let evaluation = evaluation(vec![vec![0; 1000]; 1000]);
+        let classes = Classes::of(&evaluation, &names);
         assert!(classes.matrix.is_empty() && classes.scores.len() == 1000);
     }
 }

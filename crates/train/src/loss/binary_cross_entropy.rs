@@ -101,6 +101,13 @@ impl Loss for BinaryCrossEntropy {
         Some(self.clone().into())
     }
 
+    fn about_imbalance(&self) -> Option<String> {
+        let weights = self.pos_weight.as_ref()?;
+        let low = weights.iter().copied().reduce(f64::min)?;
+        let high = weights.iter().copied().reduce(f64::max)?;
+        Some(format!("the loss weights labels that are there by {low:.3} to {high:.3}"))
+    }
+
     fn check_classes(&self, classes: usize) -> Result<()> {
         let Some(weights) = &self.pos_weight else { return Ok(()) };
         let valid = (weights.len() == classes || weights.len() == 1)

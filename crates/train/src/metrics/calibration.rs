@@ -36,7 +36,7 @@ pub struct Calibration {
 /// use candle_vision_train::Prediction;
 /// use candle_vision_train::metrics::calibration;
 ///
-/// let sure = Prediction { index: 0, label: 1, predicted: 0, probability: 0.9, loss: 2.3 };
+/// let sure = Prediction { index: 0, label: 1, predicted: 0, probability: 0.9, loss: 2.3, label_sets: None };
 /// assert!((calibration(&[sure], 10).expected_error - 0.9).abs() < 1e-12);
 /// ```
 pub fn calibration(predictions: &[Prediction], bins: usize) -> Calibration {
@@ -49,7 +49,7 @@ pub fn calibration(predictions: &[Prediction], bins: usize) -> Calibration {
         let bin = &mut sums[place.clamp(1, bins) - 1];
         bin.count += 1;
         bin.confidence += prediction.probability;
-        bin.accuracy += f64::from(prediction.predicted == prediction.label);
+        bin.accuracy += f64::from(prediction.names_a_label());
     }
     let total: usize = sums.iter().map(|bin| bin.count).sum();
     let gaps = sums.iter().map(|bin| (bin.accuracy - bin.confidence).abs());
@@ -72,6 +72,7 @@ mod tests {
             predicted: u32::from(!right),
             probability,
             loss: 0.0,
+            label_sets: None,
         };
         answers.iter().enumerate().map(prediction).collect()
     }

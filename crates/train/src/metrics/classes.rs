@@ -1,4 +1,6 @@
-//! Scores per class, from a confusion matrix.
+//! Scores per class, from a confusion matrix or from sets of labels.
+
+use crate::evaluate::LabelSets;
 
 /// Precision, recall and F1 of one class.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,19 +29,41 @@ pub struct ClassScores {
 /// assert_eq!((scores[0].precision, scores[0].recall), (Some(1.0), Some(0.75)));
 /// ```
 pub fn class_scores(confusion: &[Vec<usize>]) -> Vec<ClassScores> {
-    let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     let scores = |class: usize| {
-        let right = confusion[class][class];
-        let support: usize = confusion[class].iter().sum();
-        let predicted: usize = confusion.iter().map(|row| row[class]).sum();
-        ClassScores {
+        let support = confusion[class].iter().sum();
+        let predicted = confusion.iter().map(|row| row[class]).sum();
+        ClassScores::of(confusion[class][class], predicted, support)
+    };
+    (0..confusion.len()).map(scores).collect()
+}
+
+impl ClassScores {
+    fn of(right: usize, predicted: usize, support: usize) -> Self {
+        let share = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
+        Self {
             precision: share(right, predicted),
             recall: share(right, support),
             f1: share(2 * right, support + predicted),
             support,
         }
-    };
-    (0..confusion.len()).map(scores).collect()
+    }
+}
+
+/// Scores of each of so many classes, from images that may have several of them.
+pub(crate) fn label_scores<'a>(
+    images: impl IntoIterator<Item = &'a LabelSets>,
+    classes: usize,
+) -> Vec<ClassScores> {
+    let (mut right, mut predicted, mut support) =
+        (vec![0; classes], vec![0; classes], vec![0; classes]);
+    for sets in images {
+        for &label in &sets.labels {
+            support[label as usize] += 1;
+            right[label as usize] += usize::from(sets.predicted.contains(&label));
+        }
+        sets.predicted.iter().for_each(|&label| predicted[label as usize] += 1);
+    }
+    (0..classes).map(|c| ClassScores::of(right[c], predicted[c], support[c])).collect()
 }
 
 /// Images of one class that were predicted as another.

@@ -58,7 +58,7 @@ impl Metric for ExactMatch {
 }
 
 /// Whether exactly the labels of an image have probabilities over 0.5.
-pub(crate) fn is_exact(answers: &Answers<'_>, image: usize) -> bool {
+fn is_exact(answers: &Answers<'_>, image: usize) -> bool {
     let mut row = answers.rows[image].iter().enumerate();
     row.all(|(class, logit)| (*logit > 0.0) == answers.has_label(image, class))
 }

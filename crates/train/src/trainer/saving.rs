@@ -136,13 +136,15 @@ impl Trainer<'_> {
     fn metadata(&self) -> CheckpointMetadata {
         let classes = self.val.dataset().classes().to_vec();
         let last = self.history.epochs.last();
+        let spec = self.model.spec().clone();
+        let spec = spec.multi_label(self.val.dataset().is_multi_label());
         CheckpointMetadata {
             epoch: self.history.epochs.len(),
             val_accuracy: last.map(|record| record.val_accuracy),
             val_loss: last.map(|record| record.val_loss),
             seed: self.config.seed,
             exif_orientation: self.val.dataset().exif_orientation(),
-            ..CheckpointMetadata::new(self.model.spec().clone(), classes, self.val.transform())
+            ..CheckpointMetadata::new(spec, classes, self.val.transform())
         }
     }
 }

@@ -30,7 +30,14 @@ pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
     let dataset = place.open(&settings, split, seed, &mut remarks)?;
     remarks.into_notes().iter().for_each(say::note);
     let sample = dataset.sample(args.index)?;
-    let (name, class) = (dataset.name(args.index), &dataset.classes()[sample.label as usize]);
+    let name = dataset.name(args.index);
+    let labels = match dataset.is_multi_label() {
+        true => dataset.label_set(args.index),
+        false => vec![sample.label],
+    };
+    let classes: Vec<&str> =
+        labels.iter().map(|&label| dataset.classes()[label as usize].as_str()).collect();
+    let class = if classes.is_empty() { "no label".to_owned() } else { classes.join(", ") };
     let build = |description: &candle_vision::data::transforms::ComposeDescription| {
         description.build(&registry.transforms)
     };
@@ -57,7 +64,10 @@ pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
     let title = format!("{class}: {}", short(&name));
     write_page(&shown, COLUMNS, &title, &output)?;
 
-    say::result(format_args!("{name}: class {} ({class})", sample.label))?;
+    match *labels {
+        [label] => say::result(format_args!("{name}: class {label} ({class})"))?,
+        _ => say::result(format_args!("{name}: {class}"))?,
+    }
     let (width, height) = (sample.image.width(), sample.image.height());
     say::result(format_args!("stored: {height}x{width}, {} channels", sample.image.channels()))?;
     let [height, width, channels] = array.shape();
