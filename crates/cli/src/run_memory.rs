@@ -120,6 +120,7 @@ fn measured(
         )
         .averages(usize::from(training.ema.is_some()))
         .loader_batches(batches_ahead(&opened.train, device))
+        .validation(true)
         .keeping_allocator(true)
         .program(if device.is_cpu() {
             program(model, &opened.train)

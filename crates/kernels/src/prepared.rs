@@ -29,6 +29,13 @@ impl fmt::Debug for PreparedKernel {
 }
 
 impl PreparedKernel {
+    /// Bytes of the forms that exist.
+    pub fn bytes(&self) -> usize {
+        let transformed = [&self.f2, &self.f4].into_iter().filter_map(OnceLock::get);
+        let transformed: usize = transformed.map(Transformed::bytes).sum();
+        transformed + self.packed.get().map_or(0, PackedKernel::bytes)
+    }
+
     /// The convolution of `x` with `kernel`, followed by `finish`. `kernel` must be the same one in every
     /// call.
     ///

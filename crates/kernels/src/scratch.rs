@@ -51,6 +51,11 @@ impl<T: Float> Scratch<T> {
         Self { buffer, len, is_pooled: false, of: PhantomData }
     }
 
+    /// Bytes of the buffer.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.bytes
+    }
+
     fn layout(len: usize) -> Layout {
         Layout::array::<T>(len).expect("working memory fits the address space")
     }

@@ -114,6 +114,11 @@ impl Transformed {
         Self { values, size, channels: [shape.in_channels, shape.out_channels] }
     }
 
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+
     /// As [`forward`], followed by `finish`. `kernel` must be the one that this was made from.
     pub(crate) fn forward(
         &self,

@@ -1,4 +1,4 @@
-//! What a training step of a network takes in memory, before it runs.
+//! What training a network takes in memory, before it runs.
 //!
 //! The feature maps that wait for the backward pass are the largest part. They are not guessed from layers: a real
 //! training pass on one image and on two tells what it keeps, for any network. Every size is a part that does not
@@ -11,7 +11,7 @@ use candle_vision_ops::{
     CrossEntropyConfig, KeptBytes, Targets, add, cross_entropy, in_pool, kept_bytes, scale,
 };
 
-use crate::{FrozenBatchNorm, Model, ParameterKind, Pass, Precision};
+use crate::{FrozenBatchNorm, Model, ParameterKind, Pass, Precision, PreparedLayers};
 pub use estimate::{MemoryConfig, MemoryEstimate};
 
 /// The share of a memory that a batch may take. The rest is for what no estimate knows.
@@ -57,11 +57,14 @@ pub struct MeasuredGraph {
     /// Number of elements of an image.
     image: usize,
     is_cpu: bool,
+    /// What an evaluation pass prepares: copies of weights and their packed forms.
+    prepared: usize,
     graphs: [(usize, KeptBytes); 2],
 }
 
 impl MeasuredGraph {
-    /// Runs the two passes. Of `config` only the choice for frozen batch norms and, on a GPU, the precision matter.
+    /// Runs the two passes, and one in evaluation if `config` counts it. Of `config` only this, the choice for frozen batch norms and,
+    /// on a GPU, the precision matter.
     ///
     /// # Errors
     /// If a pass fails on two images, too.
@@ -76,6 +79,8 @@ impl MeasuredGraph {
             Err(_) => [(2, graph(2)?), (3, graph(3)?)],
         };
         let [(m, Some(first)), (n, Some(second))] = graphs else { return Ok(None) };
+        let batch = config.batch.clamp(1, MOST_EVALUATED);
+        let prepared = if config.validation { prepared(model, batch, precision)? } else { 0 };
         let weights = model.parameters().weights();
         let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
         let all = model.parameters().all();
@@ -91,6 +96,7 @@ impl MeasuredGraph {
                 .sum(),
             image: model.spec().input.iter().product(),
             is_cpu: device.is_cpu(),
+            prepared,
             graphs: [(m, first), (n, second)],
         }))
     }
@@ -121,13 +127,15 @@ impl MeasuredGraph {
             activations: kept.others / share + copies,
             backward: kept.peak().saturating_sub(kept.of_variables) / share,
             workspaces,
+            validation: 0,
             workspace_of_caller: caller,
             workspace_of_helper: helper,
             allocator: 0,
         };
         if on_cpu && config.keeping_allocator {
-            estimate.allocator = estimate.of_allocator(config.threads);
+            estimate.allocator = estimate.of_allocator(config.threads, config.validation);
         }
+        estimate.validation = estimate.of_validation(self.prepared);
         Some(estimate)
     }
 
@@ -156,6 +164,22 @@ impl MeasuredGraph {
         }
         Some(fitting)
     }
+}
+
+/// Images of the evaluation pass. Kernels are packed in another form for one image than for several.
+const MOST_EVALUATED: usize = 8;
+
+/// Bytes that an evaluation pass on images of zeros prepares.
+fn prepared(model: &dyn Model, batch: usize, precision: Precision) -> Result<usize> {
+    let layers = PreparedLayers::new();
+    let [channels, height, width] = model.spec().input;
+    let device = model.parameters().device();
+    let images = Tensor::zeros((batch, height, width, channels), DType::F32, &device)?;
+    let images = images.permute((0, 3, 1, 2))?;
+    in_pool(|| {
+        model.forward(&images, &mut Pass::eval().precision(precision).with_prepared(&layers))
+    })?;
+    Ok(layers.bytes())
 }
 
 /// What a training pass on `batch` images of zeros keeps. The buffers, such as running statistics, stay as they were.

@@ -59,6 +59,14 @@ impl PreparedLayers {
         Self::default()
     }
 
+    /// Bytes that the layers keep which were prepared until now: copies of weights, and their packed forms.
+    pub fn bytes(&self) -> usize {
+        let of_tensor = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        self.convolutions.sum(PreparedConv2d::bytes)
+            + self.linears.sum(PreparedLinear::bytes)
+            + self.casts.sum(of_tensor)
+    }
+
     /// The convolution with this kernel in this form, of maps of type `dtype`. `make` is called the first time.
     pub(crate) fn convolution(
         &self,
@@ -102,6 +110,11 @@ impl<K, T> Default for Kept<K, T> {
 }
 
 impl<K: Eq + Hash, T> Kept<K, T> {
+    fn sum(&self, of: impl Fn(&T) -> usize) -> usize {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.values().map(|value| of(value)).sum()
+    }
+
     fn get(&self, key: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         // Entries are only added, so the map is valid even after a thread panicked.
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape
 use crate::conv2d::placed;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
+use crate::kept_bytes::bytes;
 use crate::storage::Float;
 use crate::storage::{elements, kept, stored};
 use crate::{Activation, BatchNormConstants, Conv2dConfig, check};
@@ -16,6 +17,29 @@ use candle_vision_kernels::conv;
 use candle_vision_kernels::conv_shape::ConvShape;
 use candle_vision_kernels::finish::{Finish, finish};
 use candle_vision_kernels::prepared::PreparedKernel;
+
+/// Each output channel of a kernel times its factor, an `f64`, rounded once.
+fn scaled(kernel: &Tensor, factors: &Tensor) -> Result<Tensor> {
+    if !(kernel.device().is_cpu() && kernel.dtype() == DType::F32) {
+        let factors = factors.reshape(((), 1, 1, 1))?;
+        return kernel
+            .detach()
+            .to_dtype(DType::F64)?
+            .broadcast_mul(&factors)?
+            .to_dtype(kernel.dtype());
+    }
+    // Without copies in `f64`, which would be the largest memory that an evaluation takes.
+    let contiguous = kernel.contiguous()?;
+    let of_kernel = kept(&contiguous);
+    let values = of_kernel.elements::<f32>()?;
+    let factors = factors.to_vec1::<f64>()?;
+    let of_channel = values.len() / factors.len().max(1);
+    let channels = values.chunks(of_channel.max(1)).zip(&factors);
+    let scaled = channels.flat_map(|(channel, factor)| {
+        channel.iter().map(move |value| (f64::from(*value) * factor) as f32)
+    });
+    Tensor::from_vec(scaled.collect::<Vec<f32>>(), kernel.dims(), kernel.device())
+}
 
 /// A convolution whose weights do not change. Batch norm is folded into them. They are packed for the
 /// kernels when they are first used.
@@ -52,12 +76,13 @@ impl PreparedConv2d {
         // Copies, because training changes a variable's own memory.
         let copied = |tensor: &Tensor| tensor.detach().copy();
         let kernel = copied(&kernel.contiguous()?)?;
-        Ok(Self {
-            kernel: if kernel.device().is_cuda() { channels_last(&kernel)? } else { kernel },
-            bias: bias.map(copied).transpose()?,
-            config: *config,
-            prepared: PreparedKernel::default(),
-        })
+        Self::of(kernel, bias.map(copied).transpose()?, config)
+    }
+
+    /// A convolution with weights that nobody else has.
+    fn of(kernel: Tensor, bias: Option<Tensor>, config: &Conv2dConfig) -> Result<Self> {
+        let kernel = if kernel.device().is_cuda() { channels_last(&kernel)? } else { kernel };
+        Ok(Self { kernel, bias, config: *config, prepared: PreparedKernel::default() })
     }
 
     /// A convolution with `kernel`, without a bias, and the batch norm after it.
@@ -97,9 +122,8 @@ impl PreparedConv2d {
         let wide = |tensor: &Tensor| tensor.detach().to_dtype(DType::F64);
         let scale = (wide(weight)? / (wide(variance)? + eps)?.sqrt()?)?;
         let shift = (wide(bias)? - (wide(mean)? * &scale)?)?;
-        let folded = wide(kernel)?.broadcast_mul(&scale.reshape((out_channels, 1, 1, 1))?)?;
-        let of_kernel = kernel.dtype();
-        Self::new(&folded.to_dtype(of_kernel)?, Some(&shift.to_dtype(of_kernel)?), config)
+        let shift = shift.to_dtype(kernel.dtype())?;
+        Self::of(scaled(kernel, &scale)?, Some(shift), config)
     }
 
     /// The same for maps of `dtype`. Kernels for `f16` and `bf16` are on CUDA devices alone.
@@ -118,6 +142,11 @@ impl PreparedConv2d {
         };
         let bias = bias.map(|bias| bias.to_dtype(dtype)).transpose()?;
         Ok(Self { kernel, bias, config, prepared: PreparedKernel::default() })
+    }
+
+    /// Bytes that the layer keeps: its copies of the weights, and what was packed until now.
+    pub fn bytes(&self) -> usize {
+        bytes(&self.kernel) + self.bias.as_ref().map_or(0, bytes) + self.prepared.bytes()
     }
 
     /// `activation(convolution of x + bias + residual)`. The residual is optional.

@@ -5,6 +5,7 @@ use std::fmt;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::check;
+use crate::kept_bytes::bytes;
 use crate::storage::{elements, kept, stored};
 use candle_vision_kernels::gemm::{Matrix, PackedMatrix};
 
@@ -69,6 +70,11 @@ impl PreparedLinear {
         let matrix = Matrix::new(weight.elements::<f32>()?, out_features, in_features);
         let weight = PackedMatrix::new(matrix.transposed());
         Ok(Self { weight, bias, in_features, out_features })
+    }
+
+    /// Bytes that the layer keeps.
+    pub fn bytes(&self) -> usize {
+        self.weight.bytes() + self.bias.as_ref().map_or(0, bytes)
     }
 
     /// Whether a tensor is of the number type and on the device that such a layer is for.

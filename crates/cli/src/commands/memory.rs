@@ -36,6 +36,7 @@ pub(crate) fn run(args: &MemoryArgs, registry: &Registry) -> Result<ExitCode> {
         .optimizer_tensors(optimizer.state_tensors())
         .precision(args.precision)
         .program(program)
+        .validation(true)
         .keeping_allocator(true);
     if place == Place::Cpu && args.precision.half().is_some() {
         bail!(
@@ -166,7 +167,7 @@ impl Whole<'_> {
         say::result(parts)?;
         if let Some(measured) = measured {
             say::result(format_args!(
-                "measured: {} for real training steps, predicted {} ({:+.1} %)",
+                "measured: {} for two real epochs of two steps, predicted {} ({:+.1} %)",
                 Bytes(measured.peak),
                 Bytes(estimate.total()),
                 100.0 * (estimate.total() as f64 / measured.peak as f64 - 1.0)

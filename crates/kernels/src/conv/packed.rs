@@ -58,6 +58,11 @@ impl PackedKernel {
         Self { values, taps, channels: [shape.in_channels, shape.out_channels] }
     }
 
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+
     /// Whether this was packed for images of these sizes.
     pub(crate) fn fits(&self, shape: &ConvShape) -> bool {
         let (height, width) = (KernelReads::forward(shape, 0), KernelReads::forward(shape, 1));

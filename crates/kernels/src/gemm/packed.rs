@@ -105,6 +105,11 @@ impl PackedMatrix {
         with_simd!(Level::get(), simd => Self::with(simd, matrix, Scratch::lasting))
     }
 
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+
     /// `a` times this matrix in row-major order, with `bias` added to every row.
     ///
     /// # Panics
@@ -117,11 +122,7 @@ impl PackedMatrix {
         unsafe { filled_by(a.rows * self.cols, write) }
     }
 
-    fn with<S: Simd>(
-        _: S,
-        matrix: Matrix<'_, f32>,
-        memory: fn(usize) -> Scratch<f32>,
-    ) -> Self {
+    fn with<S: Simd>(_: S, matrix: Matrix<'_, f32>, memory: fn(usize) -> Scratch<f32>) -> Self {
         let panels = panels(matrix.cols, S::LANES, S::WIDE_BLOCK.1);
         let mut values = memory(matrix.rows * panels.last().map_or(0, |panel| panel.end));
         pack(matrix, &panels, &mut values);

@@ -27,6 +27,8 @@ pub struct MemoryConfig {
     pub threads: usize,
     /// Bytes that the process takes without the network. 0 by default.
     pub program: usize,
+    /// Whether there are evaluation passes between the steps, as in a run with validation. False by default.
+    pub validation: bool,
     /// Whether the process has an allocator that keeps freed memory, and so takes more than what is in use. False by
     /// default.
     pub keeping_allocator: bool,
@@ -45,6 +47,7 @@ impl MemoryConfig {
             averages: 0,
             threads: pool_threads(),
             program: 0,
+            validation: false,
             keeping_allocator: false,
         }
     }
@@ -94,6 +97,11 @@ impl MemoryConfig {
         Self { program, ..self }
     }
 
+    /// Sets whether there are evaluation passes between the steps.
+    pub fn validation(self, validation: bool) -> Self {
+        Self { validation, ..self }
+    }
+
     /// Sets whether the process has an allocator that keeps freed memory, such as mimalloc with
     /// `MIMALLOC_PURGE_DELAY=-1`.
     pub fn keeping_allocator(self, keeping_allocator: bool) -> Self {
@@ -130,6 +138,9 @@ pub struct MemoryEstimate {
     /// Working memory of the convolutions of all threads on a CPU. Winograd's kernels keep transformed weights and
     /// tiles there, other kernels packed weights and patches.
     pub workspaces: usize,
+    /// What evaluation passes keep beside all this: packed weights, as far as they do not fit into what a training pass has freed. Where
+    /// Winograd's kernels are used they are up to four times as large as the weights.
+    pub validation: usize,
     /// What an allocator that keeps freed memory takes beside all this: memory that was freed and fits no later request.
     /// Unlike the other parts it is not counted but follows from measurements.
     pub allocator: usize,
@@ -146,7 +157,7 @@ impl MemoryEstimate {
     }
 
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, usize); 12] {
+    pub fn parts(&self) -> [(&'static str, usize); 13] {
         [
             ("program", self.program),
             ("parameters", self.parameters),
@@ -159,8 +170,20 @@ impl MemoryEstimate {
             ("activations", self.activations),
             ("backward pass", self.backward),
             ("workspaces", self.workspaces),
+            ("validation", self.validation),
             ("allocator", self.allocator),
         ]
+    }
+
+    /// What evaluation passes take beside the parts that are set already, if they prepare so many bytes.
+    ///
+    /// They take again what the training pass has freed: gradients have the sizes of the copies of weights, and the packed weights fit
+    /// into a part of the memory of feature maps. This part follows from measurements of ResNet18 and ResNet50.
+    pub(super) fn of_validation(&self, prepared: usize) -> usize {
+        const TAKEN_AGAIN: f64 = 0.4;
+        let passing = self.activations + self.backward;
+        let again = self.gradients + (TAKEN_AGAIN * passing as f64) as usize;
+        prepared.saturating_sub(again)
     }
 
     /// What mimalloc takes for the parts on a CPU that are set already.
@@ -169,9 +192,11 @@ impl MemoryEstimate {
     /// networks, 1 to 8 threads and batches of 4 to 4096. They are the same for every network. The fixed parts contain
     /// 2 to 4 MiB for each thread that the matrix products of the crate `gemm` take; without convolutions fewer of its
     /// buffers are in use.
-    pub(super) fn of_allocator(&self, threads: usize) -> usize {
+    pub(super) fn of_allocator(&self, threads: usize, validation: bool) -> usize {
         const OF_PROCESS: usize = 9 << 20;
         const OF_CONVOLUTIONS: usize = 5 << 20;
+        // Between the training passes there are others, with maps of other sizes.
+        const OF_VALIDATION: usize = 12 << 20;
         const OF_THREAD: usize = 8 << 20;
         // Feature maps and their gradients have many sizes, and each is freed in every step.
         const SHARE_OF_PASSING: f64 = 0.3;
@@ -183,7 +208,8 @@ impl MemoryEstimate {
         // Without convolutions the loops of small layers stay on the calling thread.
         let has_convolutions = self.workspace_of_helper > 0;
         let helpers = if has_convolutions { threads.saturating_sub(1) } else { 0 };
-        let process = OF_PROCESS + if has_convolutions { OF_CONVOLUTIONS } else { 0 };
+        let of_convolutions = OF_CONVOLUTIONS + if validation { OF_VALIDATION } else { 0 };
+        let process = OF_PROCESS + if has_convolutions { of_convolutions } else { 0 };
         let passing = self.activations + self.backward + self.workspace_of_caller;
         let lasting = self.parameters + self.gradients;
         let of_passing = (SHARE_OF_PASSING * passing as f64).min(MOST_OF_PASSING);

@@ -1,8 +1,8 @@
-//! Real training steps, to measure what they take.
+//! A small run, to measure what it takes.
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Device;
 use candle_vision::data::transforms::{Compose, ToTensor};
 use candle_vision::data::{DataLoader, Dataset, Image, LoaderConfig, Sample};
@@ -15,6 +15,8 @@ use crate::machine_memory;
 
 /// Steps until nothing new is kept: the optimizer makes its state in the first.
 const STEPS: usize = 2;
+/// The steps of the second epoch follow a validation and checkpoints, as most steps of a run do.
+const EPOCHS: usize = 2;
 
 /// Trains on images that are drawn as they are needed. `program` is what the process took before there was a network.
 pub(super) fn measure(model: &dyn Model, args: &MemoryArgs, program: usize) -> Result<Measured> {
@@ -26,14 +28,17 @@ pub(super) fn measure(model: &dyn Model, args: &MemoryArgs, program: usize) -> R
         let config = LoaderConfig::new(args.batch.min(len)).workers(0);
         DataLoader::new(Arc::new(set), Compose::new().with(ToTensor), config, Device::Cpu)
     };
-    let (train, val) = (loader(STEPS * args.batch)?, loader(1)?);
-    let mut config = TrainerConfig::new(1, args.optimizer.clone());
+    let (train, val) = (loader(STEPS * args.batch)?, loader(args.batch)?);
+    let mut config = TrainerConfig::new(EPOCHS, args.optimizer.clone());
     // A few steps on noise say nothing about gradients.
     config.check_gradients = false;
-    // Read before the validation, which takes other memory.
-    let mut peak = 0;
-    Trainer::new(model, &train, &val, config)?.on_batch(|_| peak = machine_memory::peak()).run()?;
-    Ok(Measured { program, peak })
+    let folder = tempfile::tempdir().context("there is no place for checkpoints")?;
+    Trainer::builder(model)
+        .data(&train, &val)
+        .config(config)
+        .save_to(folder.path().join("run"))
+        .run()?;
+    Ok(Measured { program, peak: machine_memory::peak() })
 }
 
 /// Images without a subject.
