@@ -120,7 +120,7 @@ impl Progress {
     fn epoch_end(&mut self, record: &EpochRecord, is_best: bool) {
         self.bar.finish_and_clear();
         let text = format!(
-            "epoch {}/{}  train loss {:.4} accuracy {:.2} %  val loss {:.4} accuracy {:.2} %  \
+            "epoch {}/{}  train loss {:.4} accuracy {:.2} %  val loss {:.4} accuracy {:.2} %{}  \
              lr {}  {:.1} s ({:.0} images/s){}{}",
             record.epoch,
             self.epochs,
@@ -128,6 +128,7 @@ impl Progress {
             100.0 * record.train_accuracy,
             record.val_loss,
             100.0 * record.val_accuracy,
+            metrics(record),
             short(record.lr),
             record.seconds,
             record.images_per_second,
@@ -136,6 +137,11 @@ impl Progress {
         );
         self.line(&text);
     }
+}
+
+/// `  macro_f1 0.9123`, for each metric beside loss and accuracy.
+fn metrics(record: &EpochRecord) -> String {
+    record.metrics.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect()
 }
 
 /// `  412 MiB`, or nothing if it is not known.

@@ -92,8 +92,8 @@ impl Buckets {
     /// The values of a bucket unless a program says otherwise: 25 MiB of `f32`, as in PyTorch.
     pub const USUAL: usize = (25 << 20) / size_of::<f32>();
 
-    /// Number of values from which a row is long: 1 MiB of `f32`, beside whose transfer a call takes no time.
-    pub const LONG: usize = (1 << 20) / size_of::<f32>();
+    /// Number of values for each rank from which a row is long: 1 MiB of `f32`, beside whose transfer a message takes no time.
+    pub const LONG_FOR_EACH: usize = (1 << 20) / size_of::<f32>();
 
     /// Buckets of at least `full` values. The thread that sums them makes its calls by a
     /// [duplicate](Communicator::duplicate) of `communicator`.
@@ -132,10 +132,10 @@ impl Buckets {
         }
     }
 
-    /// Adds a row of `len` values that nobody changes until they are dropped here. From [`LONG`](Buckets::LONG) values on, and
-    /// from those of a full bucket on, it goes alone and is not copied.
+    /// Adds a row of `len` values that nobody changes until they are dropped here. From [`LONG_FOR_EACH`](Buckets::LONG_FOR_EACH)
+    /// values for each rank on, and from those of a full bucket on, it goes alone and is not copied.
     pub fn push_shared(&mut self, values: impl Values + 'static, len: usize) {
-        if len < self.full.min(Self::LONG) {
+        if len < self.full.min(Self::LONG_FOR_EACH.saturating_mul(self.communicator.size())) {
             return values.read(&mut |values| self.push(values));
         }
         self.rows.push(Place { sent: self.sent, values: 0..len });

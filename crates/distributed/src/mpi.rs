@@ -17,6 +17,7 @@ use mpi::datatype::PartitionMut;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives, Root};
 
+use crate::buckets::Buckets;
 use crate::communicator::{Communicator, Traffic, Values};
 use crate::error::{Error, Result};
 use crate::one_process::{check_pieces, check_root};
@@ -31,7 +32,7 @@ const MOST_VALUES: usize = 1 << 28;
 /// Values of one sum over so many ranks: 1 MiB for each, which is much beside the latency of a message, and still lies in the caches
 /// when it is read again. Open MPI 4.1 on two ranks of one machine takes 0.19 ms a MiB so, and 0.55 ms if it gets 43 MiB at once.
 fn summed_at_once(ranks: usize) -> usize {
-    ranks.saturating_mul((1 << 20) / size_of::<f32>()).min(MOST_VALUES)
+    ranks.saturating_mul(Buckets::LONG_FOR_EACH).min(MOST_VALUES)
 }
 
 /// How a job behaves that MPI started.

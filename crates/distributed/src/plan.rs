@@ -3,8 +3,6 @@
 //! Left out on purpose: stragglers, other traffic on the links, and that a transfer takes time from the computation. So a plan
 //! is the best that can be hoped for.
 
-use crate::buckets::Buckets;
-
 /// The slowest link between neighbours of a ring of ranks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
@@ -59,29 +57,24 @@ fn rounds(ranks: usize) -> f64 {
     2.0 * ranks.saturating_sub(1) as f64
 }
 
-/// The bytes of what is summed at a time, of rows of so many bytes in the order in which they are pushed: buckets, and rows that go
-/// alone. See [`Buckets`].
+/// The bytes of buckets that hold rows of so many bytes, in the order in which they are pushed. See
+/// [`Buckets`](crate::Buckets), where long rows of a few ranks go alone; here they count as part of a bucket.
 ///
 /// ```
 /// use candle_vision_distributed::bucket_bytes;
 ///
-/// assert_eq!(bucket_bytes([3.0, 5.0, 1.0, 9.0, 2.0], 6.0), [8.0, 9.0, 3.0]);
+/// assert_eq!(bucket_bytes([3.0, 5.0, 1.0, 9.0, 2.0], 6.0), [8.0, 10.0, 2.0]);
 /// ```
 pub fn bucket_bytes(rows: impl IntoIterator<Item = f64>, full: f64) -> Vec<f64> {
-    let long = full.min((Buckets::LONG * size_of::<f32>()) as f64);
-    let (mut sums, mut bucket) = (Vec::new(), 0.0);
+    let (mut buckets, mut bucket) = (Vec::new(), 0.0);
     for bytes in rows {
-        if bytes >= long {
-            sums.push(bytes);
-            continue;
-        }
         bucket += bytes;
         if bucket >= full {
-            sums.push(std::mem::take(&mut bucket));
+            buckets.push(std::mem::take(&mut bucket));
         }
     }
-    sums.extend((bucket > 0.0).then_some(bucket));
-    sums
+    buckets.extend((bucket > 0.0).then_some(bucket));
+    buckets
 }
 
 /// What one rank does in a step.

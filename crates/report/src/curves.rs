@@ -4,6 +4,7 @@ mod file;
 pub(crate) mod panel;
 pub(crate) mod series;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_vision_train::History;
@@ -12,12 +13,12 @@ use candle_vision_train::write_atomically;
 use crate::Result;
 use crate::axis::{Axis, scientific};
 use crate::canvas::{Align, Area, Canvas, Font, shorten_middle};
-use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, VERMILLION};
+use crate::palette::{BLUE, FAINT_BLUE, GREEN, INK, MUTED, SERIES, VERMILLION};
 pub use file::CurvesFile;
 use panel::{Best, Line, Mark, Panel};
 use series::{Segments, Timeline, epoch_segments, range, robust_range};
 
-/// Width of the image in pixels. Its text is legible down to two thirds of this size.
+/// Width of the image in pixels with three panels. Its text is legible down to two thirds of this size.
 const WIDTH: f64 = 1800.0;
 const HEIGHT: f64 = 600.0;
 const MARGIN: f64 = 28.0;
@@ -26,7 +27,8 @@ const GAP: f64 = 44.0;
 /// Draws the curves of a run into a PNG of 1800 x 600 pixels.
 ///
 /// The first panel shows the loss: training, validation and each batch. The second shows the accuracy in
-/// percent, with the best epoch marked. The third shows the learning rate.
+/// percent, with the best epoch marked. The third shows the learning rate. If the run measured other metrics, a fourth shows
+/// them, and the image is wider by it.
 ///
 /// The history may be empty: the image then says that nothing is recorded. A value that is not finite
 /// leaves a gap in its curve. The file is replaced as a whole.
@@ -58,10 +60,13 @@ pub fn curves_svg(history: &History, title: &str, path: impl AsRef<Path>) -> Res
 }
 
 fn draw(history: &History, title: &str) -> Result<Canvas> {
-    let mut canvas = Canvas::new(WIDTH, HEIGHT)?;
+    let of_metrics = metrics(history);
+    let of_panel = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
+    let whole = if of_metrics.is_some() { WIDTH + of_panel + GAP } else { WIDTH };
+    let mut canvas = Canvas::new(whole, HEIGHT)?;
     let font = Font::new(26, INK).bold();
     let left = MARGIN + panel::LEFT;
-    let heading = shorten_middle(title, font, WIDTH - left - MARGIN);
+    let heading = shorten_middle(title, font, whole - left - MARGIN);
     canvas.text((left, MARGIN + 20.0), &heading, font, Align::Left);
 
     if history.epochs.is_empty() && history.batches.is_empty() {
@@ -69,12 +74,10 @@ fn draw(history: &History, title: &str) -> Result<Canvas> {
         canvas.text((WIDTH / 2.0, HEIGHT / 2.0), "nothing recorded yet", font, Align::Center);
         return Ok(canvas);
     }
-    let panels = panels(history);
     let top = MARGIN + 50.0;
-    let width = (WIDTH - 2.0 * MARGIN - 2.0 * GAP) / 3.0;
-    for (index, panel) in panels.iter().enumerate() {
-        let x = MARGIN + index as f64 * (width + GAP);
-        panel.draw(&mut canvas, Area { x, y: top, width, height: HEIGHT - top - MARGIN });
+    for (index, panel) in panels(history).iter().chain(&of_metrics).enumerate() {
+        let x = MARGIN + index as f64 * (of_panel + GAP);
+        panel.draw(&mut canvas, Area { x, y: top, width: of_panel, height: HEIGHT - top - MARGIN });
     }
     Ok(canvas)
 }
@@ -83,6 +86,34 @@ fn draw(history: &History, title: &str) -> Result<Canvas> {
 pub(crate) fn panels(history: &History) -> [Panel; 3] {
     let timeline = Timeline::of(history);
     [loss(history, &timeline), accuracy(history, &timeline), rate(history, &timeline)]
+}
+
+/// The panel of the metrics that a run measured beside loss and accuracy, if there are any.
+pub(crate) fn metrics(history: &History) -> Option<Panel> {
+    let names: BTreeSet<&String> =
+        history.epochs.iter().flat_map(|epoch| epoch.metrics.keys()).collect();
+    let line = |(index, name): (usize, &&String)| Line {
+        label: name.as_str().to_owned().into(),
+        color: SERIES[index % SERIES.len()],
+        mark: Mark::Square,
+        width: 3.0,
+        segments: epoch_segments(history, |epoch| {
+            epoch.metrics.get(*name).copied().unwrap_or(f64::NAN)
+        }),
+    };
+    let lines: Vec<Line> = names.iter().enumerate().map(line).collect();
+    let segments: Vec<&Segments> = lines.iter().map(|line| &line.segments).collect();
+    let (low, high) = range(&segments)?;
+    Some(Panel {
+        title: "metrics",
+        x: Timeline::of(history).axis(),
+        x_title: "epoch",
+        describe_x: describe_epoch,
+        y: Axis::linear(low, high, (f64::NEG_INFINITY, f64::INFINITY)),
+        describe: describe_loss,
+        lines,
+        best: None,
+    })
 }
 
 /// A point in time as text.
@@ -238,6 +269,19 @@ mod tests {
     fn the_best_epoch_is_named() {
         let text = svg(&run(&[0.5, 0.9412, 0.9412, 0.8]));
         assert!(text.contains("best 94.12 % in epoch 2"), "{text}");
+    }
+
+    #[test]
+    fn metrics_have_a_panel_of_their_own() {
+        let mut history = run(&[0.5, 0.6]);
+        assert!(metrics(&history).is_none() && !svg(&history).contains("metrics"));
+        for (epoch, value) in history.epochs.iter_mut().zip([0.25, 0.75]) {
+            epoch.metrics.insert("macro_f1".to_owned(), value);
+        }
+        let panel = metrics(&history).expect("a metric was measured");
+        assert_eq!(panel.lines[0].segments, [[(1.0, 0.25), (2.0, 0.75)]]);
+        let text = svg(&history);
+        assert!(text.contains("macro_f1") && text.contains("metrics"), "{text}");
     }
 
     #[test]

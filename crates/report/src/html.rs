@@ -7,6 +7,7 @@ pub(crate) mod data_uri;
 mod reliability;
 pub(crate) mod template;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_vision_explain::ClassActivationMap;
@@ -16,7 +17,7 @@ use candle_vision_train::{
 };
 use serde::Serialize;
 
-use crate::curves::panels;
+use crate::curves::{metrics, panels};
 use crate::gradients;
 use crate::image::RgbView;
 use crate::{Error, Result};
@@ -148,7 +149,13 @@ fn page(report: &RunReport<'_>) -> Result<String> {
         loss: evaluation.loss,
         peak_memory: history.peak_memory(),
         seconds: duration(history.epochs.iter().map(|epoch| epoch.seconds).sum()),
-        charts: panels(history).iter().chain(&of_gradients).map(Chart::of).collect(),
+        charts: panels(history)
+            .iter()
+            .chain(&metrics(history))
+            .chain(&of_gradients)
+            .map(Chart::of)
+            .collect(),
+        metrics: metric_names(history),
         epochs: &history.epochs,
         classes: Classes::of(evaluation, classes),
         reliability: Reliability::of(&calibration(&evaluation.predictions, BINS)),
@@ -173,12 +180,18 @@ struct Page<'a> {
     peak_memory: Option<u64>,
     charts: Vec<Chart>,
     epochs: &'a [EpochRecord],
+    /// The names of what was measured beside loss and accuracy.
+    metrics: BTreeSet<&'a str>,
     classes: Classes<'a>,
     reliability: Reliability,
     worst: Vec<Card<'a>>,
     network: &'a NetworkTable,
     facts: &'a [(String, String)],
     settings: &'a str,
+}
+
+fn metric_names(history: &History) -> BTreeSet<&str> {
+    history.epochs.iter().flat_map(|epoch| epoch.metrics.keys()).map(String::as_str).collect()
 }
 
 /// An accuracy with its 95 % interval.
@@ -324,6 +337,20 @@ mod tests {
         let page = made_of("a", None, &history)?;
         assert!(page.contains("2 epochs, 412 MiB of memory at the peak"), "{page}");
         assert!(page.contains("<td data-value=\"432013312\">412 MiB</td>"), "{page}");
+        Ok(())
+    }
+
+    #[test]
+    fn metrics_have_a_chart_and_a_column() -> Result<()> {
+        let mut history = History::default();
+        history.epochs.extend([EpochRecord::new(1), EpochRecord::new(2)]);
+        assert!(!made_of("a", None, &history)?.contains("macro_f1"));
+        history.epochs[0].metrics.insert("macro_f1".to_owned(), 0.5);
+        history.epochs[1].metrics.insert("macro_f1".to_owned(), 0.625);
+        let page = made_of("a", None, &history)?;
+        assert!(page.contains("<th scope=\"col\" class=\"number\">macro_f1</th>"), "{page}");
+        assert!(page.contains("<td data-value=\"0.625\">0.6250</td>"), "{page}");
+        assert!(page.contains("Curve of the metrics"), "{page}");
         Ok(())
     }
 

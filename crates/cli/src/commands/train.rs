@@ -339,6 +339,9 @@ fn print(result: &TrainingResult, folder: &RunFolder, tested: Option<Tested>) ->
         let accuracy = format!("{:.2} % (epoch {})", 100.0 * best.val_accuracy, best.epoch);
         table.add_row(["best validation accuracy", &accuracy]);
         table.add_row(["its validation loss", &format!("{:.4}", best.val_loss)]);
+        for (name, value) in &best.metrics {
+            table.add_row([format!("its {name}"), format!("{value:.4}")]);
+        }
         if let Some(tested) = tested {
             table.add_row(["test accuracy, measured once", &tested.to_string()]);
         }

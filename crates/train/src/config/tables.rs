@@ -75,7 +75,7 @@ pub struct DistributedConfig {
     #[serde(skip_serializing_if = "is_default")]
     pub gradients: GradientType,
     /// Gradients of so many MiB are sent together, while more are computed. 25 by default, as in PyTorch. On CPUs, a gradient of
-    /// 1 MiB or more goes alone, without a copy.
+    /// 1 MiB or more for each process goes alone, without a copy.
     #[serde(skip_serializing_if = "is_usual")]
     pub bucket_mib: usize,
     /// Which processes keep the optimizer's state. It changes no number, and a resumed run may have another.
