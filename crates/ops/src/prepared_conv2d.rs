@@ -34,11 +34,11 @@ fn scaled(kernel: &Tensor, factors: &Tensor) -> Result<Tensor> {
     let values = of_kernel.elements::<f32>()?;
     let factors = factors.to_vec1::<f64>()?;
     let of_channel = values.len() / factors.len().max(1);
-    let channels = values.chunks(of_channel.max(1)).zip(&factors);
-    let scaled = channels.flat_map(|(channel, factor)| {
-        channel.iter().map(move |value| (f64::from(*value) * factor) as f32)
-    });
-    Tensor::from_vec(scaled.collect::<Vec<f32>>(), kernel.dims(), kernel.device())
+    let mut scaled = Vec::with_capacity(values.len());
+    for (channel, factor) in values.chunks(of_channel.max(1)).zip(&factors) {
+        scaled.extend(channel.iter().map(|value| (f64::from(*value) * factor) as f32));
+    }
+    Tensor::from_vec(scaled, kernel.dims(), kernel.device())
 }
 
 /// A convolution whose weights do not change. Batch norm is folded into them. They are packed for the

@@ -47,7 +47,7 @@ impl Prediction {
     /// Whether the image was classified correctly. Of several labels, all must be predicted and no others.
     pub fn is_right(&self) -> bool {
         match &self.label_sets {
-            Some(sets) => sets.missed().next().is_none() && sets.added().next().is_none(),
+            Some(sets) => sets.labels == sets.predicted,
             None => self.label == self.predicted,
         }
     }
@@ -68,18 +68,6 @@ pub struct LabelSets {
     pub labels: Vec<u32>,
     /// The labels whose probabilities are over 0.5.
     pub predicted: Vec<u32>,
-}
-
-impl LabelSets {
-    /// The labels that the image has and the network does not predict.
-    pub fn missed(&self) -> impl Iterator<Item = u32> {
-        self.labels.iter().copied().filter(|label| !self.predicted.contains(label))
-    }
-
-    /// The labels that the network predicts and the image does not have.
-    pub fn added(&self) -> impl Iterator<Item = u32> {
-        self.predicted.iter().copied().filter(|label| !self.labels.contains(label))
-    }
 }
 
 /// A network's predictions for a data set, and their summary.

@@ -214,5 +214,17 @@ fn metrics_have_scikit_learn_s_values() {
         assert!((metric.value() - expected).abs() < 1e-9, "{}: {}", metric.name(), metric.value());
     }
     assert_eq!(evaluation.accuracy, metrics[3].value());
+    assert_eq!((evaluation.right(), evaluation.is_multi_label()), (2, true));
+    // precision_recall_fscore_support(Y, S > 0)
+    let third = 1.0 / 3.0;
+    let expected = [(0.75, 1.0, 3), (2.0 * third, 2.0 * third, 3), (0.5, 1.0, 2)];
+    for (scores, (precision, recall, support)) in evaluation.class_scores().iter().zip(expected) {
+        assert!((scores.precision.unwrap() - precision).abs() < 1e-12, "{scores:?}");
+        assert!((scores.recall.unwrap() - recall).abs() < 1e-12, "{scores:?}");
+        assert_eq!(scores.support, support);
+    }
+    // The most probable classes of the third image and the last are none of their labels.
+    let named = evaluation.predictions.iter().filter(|prediction| prediction.names_a_label());
+    assert_eq!(named.count(), 4);
     assert!((evaluation.loss - 0.497166641214).abs() < 1e-6, "{}", evaluation.loss);
 }

@@ -337,7 +337,11 @@ fn print(result: &TrainingResult, folder: &RunFolder, tested: Option<Tested>) ->
     table.add_row(["ended", &result.reason.to_string()]);
     if let Some(best) = &result.best_epoch {
         let accuracy = format!("{:.2} % (epoch {})", 100.0 * best.val_accuracy, best.epoch);
-        table.add_row(["best validation accuracy", &accuracy]);
+        // Another metric may have chosen the epoch (`training.monitor`).
+        let is_highest = result.history.best().is_some_and(|highest| highest.epoch == best.epoch);
+        let what =
+            if is_highest { "best validation accuracy" } else { "accuracy of the best epoch" };
+        table.add_row([what, &accuracy]);
         table.add_row(["its validation loss", &format!("{:.4}", best.val_loss)]);
         for (name, value) in &best.metrics {
             table.add_row([format!("its {name}"), format!("{value:.4}")]);
