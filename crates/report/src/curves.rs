@@ -4,7 +4,6 @@ mod file;
 pub(crate) mod panel;
 pub(crate) mod series;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_vision_train::History;
@@ -90,18 +89,16 @@ pub(crate) fn panels(history: &History) -> [Panel; 3] {
 
 /// The panel of the metrics that a run measured beside loss and accuracy, if there are any.
 pub(crate) fn metrics(history: &History) -> Option<Panel> {
-    let names: BTreeSet<&String> =
-        history.epochs.iter().flat_map(|epoch| epoch.metrics.keys()).collect();
-    let line = |(index, name): (usize, &&String)| Line {
-        label: name.as_str().to_owned().into(),
+    let line = |(index, name): (usize, &str)| Line {
+        label: name.to_owned().into(),
         color: SERIES[index % SERIES.len()],
         mark: Mark::Square,
         width: 3.0,
         segments: epoch_segments(history, |epoch| {
-            epoch.metrics.get(*name).copied().unwrap_or(f64::NAN)
+            epoch.metrics.get(name).copied().unwrap_or(f64::NAN)
         }),
     };
-    let lines: Vec<Line> = names.iter().enumerate().map(line).collect();
+    let lines: Vec<Line> = history.metric_names().into_iter().enumerate().map(line).collect();
     let segments: Vec<&Segments> = lines.iter().map(|line| &line.segments).collect();
     let (low, high) = range(&segments)?;
     Some(Panel {

@@ -155,7 +155,7 @@ fn page(report: &RunReport<'_>) -> Result<String> {
             .chain(&of_gradients)
             .map(Chart::of)
             .collect(),
-        metrics: metric_names(history),
+        metrics: history.metric_names(),
         epochs: &history.epochs,
         classes: Classes::of(evaluation, classes),
         reliability: Reliability::of(&calibration(&evaluation.predictions, BINS)),
@@ -188,10 +188,6 @@ struct Page<'a> {
     network: &'a NetworkTable,
     facts: &'a [(String, String)],
     settings: &'a str,
-}
-
-fn metric_names(history: &History) -> BTreeSet<&str> {
-    history.epochs.iter().flat_map(|epoch| epoch.metrics.keys()).map(String::as_str).collect()
 }
 
 /// An accuracy with its 95 % interval.

@@ -1,6 +1,5 @@
 //! The measurements of a run as CSV tables, which other programs can read too.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -15,8 +14,7 @@ const COLUMNS: &str =
 const MEMORY: &str = "peak_memory_bytes";
 
 pub(crate) fn metrics_csv(history: &History) -> String {
-    let metrics: BTreeSet<&String> =
-        history.epochs.iter().flat_map(|record| record.metrics.keys()).collect();
+    let metrics = history.metric_names();
     let has_memory = history.peak_memory().is_some();
     let mut text = String::from(COLUMNS);
     if has_memory {

@@ -1,6 +1,6 @@
 //! The measurements of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,11 @@ impl History {
             }
         }
         best.map(|(_, epoch)| epoch)
+    }
+
+    /// The names of what was measured beside loss and accuracy, in any epoch.
+    pub fn metric_names(&self) -> BTreeSet<&str> {
+        self.epochs.iter().flat_map(|epoch| epoch.metrics.keys()).map(String::as_str).collect()
     }
 
     /// The most memory that any epoch recorded, in bytes.

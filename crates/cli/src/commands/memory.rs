@@ -1,6 +1,6 @@
 //! `candle-vision memory`.
 
-mod one_step;
+mod small_run;
 
 use std::process::{Command, ExitCode};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &MemoryArgs, registry: &Registry) -> Result<ExitCode> {
     let network = network(args, registry)?;
     let model = network.model();
     if args.measure_here {
-        let measured = one_step::measure(model, args, program)?;
+        let measured = small_run::measure(model, args, program)?;
         say::result(serde_json::to_string(&measured)?)?;
         return Ok(ExitCode::SUCCESS);
     }
