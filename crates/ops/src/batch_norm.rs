@@ -12,7 +12,7 @@ mod statistics;
 
 pub use across_ranks::{AcrossRanks, batch_norm_train_across_ranks};
 pub use after_convolution::conv2d_batch_norm_train;
-pub use statistics::BatchStatistics;
+pub use statistics::{BatchStatistics, RunningStatistics};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -30,14 +30,15 @@ use candle_vision_kernels::batch_norm::{self as kernels, Affine};
 use statistics::statistics;
 
 /// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)`, and the statistics. Mean and
-/// biased variance are those of each channel over the batch.
+/// biased variance are those of each channel over the batch. They move the running statistics of `norm`, if
+/// it has any.
 ///
 /// It is differentiable in `x`, `weight`, `bias` and `residual`. The gradient of `x` includes that through
 /// the statistics.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels]` (or any rank from 2, channels last), `f32` or `f64`
-/// - `weight`, `bias`: `[channels]`; `residual`: as `x`
+/// - `norm`: tensors of `[channels]`; `residual`: as `x`
 /// - returns a tensor of the shape and number type of `x`
 ///
 /// # Errors
@@ -45,43 +46,48 @@ use statistics::statistics;
 ///
 /// # Example
 /// ```
-/// use candle_core::{DType, Device, Tensor};
-/// use candle_vision_ops::{Activation, batch_norm_train};
+/// use candle_core::{DType, Device, Tensor, Var};
+/// use candle_vision_ops::{
+///     Activation, BatchNormParameters, RunningStatistics, batch_norm_train,
+/// };
 ///
-/// let x = Tensor::new(&[[1f32, 10.0], [3.0, 30.0]], &Device::Cpu)?.reshape((2, 1, 1, 2))?;
-/// let one = Tensor::ones(2, DType::F32, &Device::Cpu)?;
-/// let zero = one.zeros_like()?;
-/// let (y, statistics) = batch_norm_train(&x, &one, &zero, None, Activation::Relu, 0.0)?;
+/// let device = &Device::Cpu;
+/// let x = Tensor::new(&[[1f32, 10.0], [3.0, 30.0]], device)?.reshape((2, 1, 1, 2))?;
+/// let (one, zero) = (Tensor::ones(2, DType::F32, device)?, Tensor::zeros(2, DType::F32, device)?);
+/// let (mean, variance) = (Var::from_tensor(&zero)?, Var::from_tensor(&one)?);
+/// let batches = Var::zeros((), DType::I64, device)?;
+/// let running =
+///     RunningStatistics { mean: &mean, variance: &variance, batches: &batches, momentum: 0.1 };
+/// let norm =
+///     BatchNormParameters { weight: &one, bias: &zero, eps: 0.0, running: Some(running) };
+///
+/// let (y, statistics) = batch_norm_train(&x, &norm, None, Activation::Relu)?;
 /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [0.0, 0.0, 1.0, 1.0]);
 /// assert_eq!(statistics.mean.to_vec1::<f32>()?, [2.0, 20.0]);
-/// let (running_mean, _) = statistics.update(&zero, &one, 0.1)?;
-/// assert_eq!(running_mean.to_vec1::<f32>()?, [0.2, 2.0]);
+/// assert_eq!(mean.to_vec1::<f32>()?, [0.2, 2.0]);
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn batch_norm_train(
     x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+    norm: &BatchNormParameters<'_>,
     residual: Option<&Tensor>,
     activation: Activation,
-    eps: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
     let (fused, after) = activation.split();
     if let Some(after) = after {
-        let (y, statistics) = batch_norm_train(x, weight, bias, residual, fused, eps)?;
+        let (y, statistics) = batch_norm_train(x, norm, residual, fused)?;
         return Ok((after.apply(&y)?, statistics));
     }
-    let channels = check_arguments(x, weight, bias, residual)?;
+    let channels = check_arguments(x, norm, residual)?;
     if is_emulated(x) {
         let (wide_x, residual) = (widened(x)?, all_widened(residual)?);
-        let (y, statistics) =
-            batch_norm_train(&wide_x, weight, bias, residual.as_ref(), activation, eps)?;
+        let (y, statistics) = batch_norm_train(&wide_x, norm, residual.as_ref(), activation)?;
         return Ok((y.to_dtype(x.dtype())?, statistics));
     }
     let x = x.contiguous()?;
-    let statistics = statistics(&x, channels)?;
-    let op = BatchNorm::of_batch(&statistics, activation, eps);
-    Ok((op.apply(&x, weight, bias, residual)?, statistics))
+    let statistics = statistics(&x, channels, norm.running.as_ref())?;
+    let op = BatchNorm::of_batch(norm, &statistics, activation)?;
+    Ok((op.apply(&x, norm.weight, norm.bias, residual)?, statistics))
 }
 
 /// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the running statistics
@@ -122,7 +128,7 @@ pub fn batch_norm_eval(
         return after.apply(&batch_norm_eval(x, norm, residual, fused)?);
     }
     let BatchNormConstants { weight, bias, mean, variance, eps } = *norm;
-    let channels = check_arguments(x, weight, bias, residual)?;
+    let channels = check_arguments(x, &BatchNormParameters::new(weight, bias, eps), residual)?;
     check::of_norm(NAME, "mean", mean, &[channels], x)?;
     check::of_norm(NAME, "variance", variance, &[channels], x)?;
     if is_emulated(x) {
@@ -130,20 +136,38 @@ pub fn batch_norm_eval(
         let y = batch_norm_eval(&wide_x, norm, residual.as_ref(), activation)?;
         return y.to_dtype(x.dtype());
     }
-    let (mean, variance) = (mean.detach(), variance.detach());
-    let op = BatchNorm { mean, variance, eps, activation, of_batch: false, across: None };
+    let op = BatchNorm {
+        weight: weight.contiguous()?.detach(),
+        bias: bias.contiguous()?.detach(),
+        mean: mean.contiguous()?.detach(),
+        variance: variance.contiguous()?.detach(),
+        eps,
+        activation,
+        of_batch: false,
+        across: None,
+    };
     op.apply(&x.contiguous()?, weight, bias, residual)
 }
 
-/// The trained parameters of a batch norm, each `[channels]`.
+/// The values of a batch norm that training uses, each `[channels]`.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormParameters<'a> {
-    /// Factor of the normalised values.
+    /// Factor of the normalised values. It is trained.
     pub weight: &'a Tensor,
-    /// Term added to the scaled values.
+    /// Term added to the scaled values. It is trained.
     pub bias: &'a Tensor,
     /// Term added to the variance.
     pub eps: f64,
+    /// What evaluation will use. Each pass moves it.
+    pub running: Option<RunningStatistics<'a>>,
+}
+
+impl<'a> BatchNormParameters<'a> {
+    /// Without running statistics.
+    #[must_use]
+    pub fn new(weight: &'a Tensor, bias: &'a Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps, running: None }
+    }
 }
 
 /// The values of a batch norm that evaluation uses, each `[channels]`.
@@ -166,8 +190,7 @@ const NAME: &str = "batch_norm";
 /// The number of channels. Returns an error if the shapes do not agree.
 fn check_arguments(
     x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+    norm: &BatchNormParameters<'_>,
     residual: Option<&Tensor>,
 ) -> Result<usize> {
     check::float(NAME, x)?;
@@ -175,8 +198,12 @@ fn check_arguments(
         [_, .., channels] if channels > 0 => channels,
         _ => bail!("{NAME}: expected [batch, height, width, channels], got {:?}", x.dims()),
     };
-    check::of_norm(NAME, "weight", weight, &[channels], x)?;
-    check::of_norm(NAME, "bias", bias, &[channels], x)?;
+    check::of_norm(NAME, "weight", norm.weight, &[channels], x)?;
+    check::of_norm(NAME, "bias", norm.bias, &[channels], x)?;
+    if let Some(running) = norm.running {
+        check::of_norm(NAME, "running mean", running.mean, &[channels], x)?;
+        check::of_norm(NAME, "running variance", running.variance, &[channels], x)?;
+    }
     if let Some(residual) = residual {
         check::matches(NAME, "residual", residual, x.dims(), x)?;
     }
@@ -184,10 +211,12 @@ fn check_arguments(
 }
 
 /// The op of the normalisation. Its arguments are the input, the affine parameters and the residual, if
-/// there is one. The affine parameters are one tensor `[2, channels]` (weights, then biases), because an op
-/// has at most three arguments.
+/// there is one. An op has at most three arguments, so one node of the tape [stands for](affine) both affine
+/// parameters. Their values are the op's own.
 #[derive(Clone)]
 struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
     mean: Tensor,
     variance: Tensor,
     eps: f64,
@@ -199,9 +228,21 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn of_batch(statistics: &BatchStatistics, activation: Activation, eps: f64) -> Self {
-        let (mean, variance) = (statistics.mean.clone(), statistics.variance.clone());
-        Self { mean, variance, eps, activation, of_batch: true, across: None }
+    fn of_batch(
+        norm: &BatchNormParameters<'_>,
+        statistics: &BatchStatistics,
+        activation: Activation,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: norm.weight.contiguous()?.detach(),
+            bias: norm.bias.contiguous()?.detach(),
+            mean: statistics.mean.clone(),
+            variance: statistics.variance.clone(),
+            eps: norm.eps,
+            activation,
+            of_batch: true,
+            across: None,
+        })
     }
 
     fn apply(
@@ -221,27 +262,26 @@ impl BatchNorm {
     /// The values for the CUDA kernels, with an activation that may differ from this op's.
     #[cfg(feature = "cuda")]
     fn normalization(&self, activation: Activation) -> cuda::Normalization<'_> {
-        let Self { mean, variance, eps, .. } = self;
-        cuda::Normalization { mean, variance, eps: *eps, activation }
+        let Self { weight, bias, mean, variance, eps, .. } = self;
+        cuda::Normalization { weight, bias, mean, variance, eps: *eps, activation }
     }
 
     fn forward<T: Float>(
         &self,
         x: &[T],
-        affine: &[T],
         residual: Option<&[T]>,
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let affine = self.scale_and_shift(affine)?;
+        let affine = self.scale_and_shift()?;
         let ceiling = self.activation.ceiling().map(T::narrow);
         let y = kernels::normalize(x, residual, &affine, ceiling);
         Ok(stored(y, layout.shape()))
     }
 
-    /// Combines the affine parameters, `[2, channels]`, and the statistics.
-    fn scale_and_shift<T: Float>(&self, affine: &[T]) -> Result<Affine<T>> {
-        let (weight, bias) = affine.split_at(affine.len() / 2);
-        Ok(kernels::affine(weight, bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?))
+    /// Combines the affine parameters and the statistics.
+    fn scale_and_shift<T: Float>(&self) -> Result<Affine<T>> {
+        let (weight, bias) = (self.weight.to_vec1()?, self.bias.to_vec1()?);
+        Ok(kernels::affine(&weight, &bias, &self.mean.to_vec1()?, &self.inv_std::<T>()?))
     }
 
     fn inv_std<T: Float>(&self) -> Result<Vec<f64>> {
@@ -252,7 +292,7 @@ impl BatchNorm {
 
 impl Footprint for BatchNorm {
     fn held(&self) -> Vec<&Tensor> {
-        vec![&self.mean, &self.variance]
+        vec![&self.weight, &self.bias, &self.mean, &self.variance]
     }
 
     fn passes_on(&self, argument: usize) -> bool {
@@ -270,13 +310,10 @@ impl CustomOp2 for BatchNorm {
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
+        _affine: &CpuStorage,
+        _affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        with_float!(NAME, x, T => {
-            let (x, affine) = (elements::<T>(x, x_layout)?, elements(affine, affine_layout)?);
-            self.forward(x, affine, None, x_layout)
-        })
+        with_float!(NAME, x, T => self.forward(elements::<T>(x, x_layout)?, None, x_layout))
     }
 
     #[cfg(feature = "cuda")]
@@ -284,11 +321,10 @@ impl CustomOp2 for BatchNorm {
         &self,
         x: &CudaStorage,
         x_layout: &Layout,
-        affine: &CudaStorage,
-        affine_layout: &Layout,
+        _affine: &CudaStorage,
+        _affine_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (x, affine) = (Array::new(x, x_layout), Array::new(affine, affine_layout));
-        cuda::normalize(x, affine, None, self.normalization(self.activation))
+        cuda::normalize(Array::new(x, x_layout), None, self.normalization(self.activation))
     }
 
     fn bwd(
@@ -312,15 +348,14 @@ impl CustomOp3 for BatchNorm {
         &self,
         x: &CpuStorage,
         x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
+        _affine: &CpuStorage,
+        _affine_layout: &Layout,
         residual: &CpuStorage,
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(NAME, x, T => {
-            let (x, affine) = (elements::<T>(x, x_layout)?, elements(affine, affine_layout)?);
-            let residual = elements(residual, residual_layout)?;
-            self.forward(x, affine, Some(residual), x_layout)
+            let (x, residual) = (elements::<T>(x, x_layout)?, elements(residual, residual_layout)?);
+            self.forward(x, Some(residual), x_layout)
         })
     }
 
@@ -329,14 +364,13 @@ impl CustomOp3 for BatchNorm {
         &self,
         x: &CudaStorage,
         x_layout: &Layout,
-        affine: &CudaStorage,
-        affine_layout: &Layout,
+        _affine: &CudaStorage,
+        _affine_layout: &Layout,
         residual: &CudaStorage,
         residual_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (x, affine) = (Array::new(x, x_layout), Array::new(affine, affine_layout));
-        let residual = Some(Array::new(residual, residual_layout));
-        cuda::normalize(x, affine, residual, self.normalization(self.activation))
+        let (x, residual) = (Array::new(x, x_layout), Array::new(residual, residual_layout));
+        cuda::normalize(x, Some(residual), self.normalization(self.activation))
     }
 
     fn bwd(

@@ -13,6 +13,8 @@ pub use config::{
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use crate::channels_last;
 use crate::check;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
@@ -97,18 +99,15 @@ pub fn conv2d_activated(
     }
 }
 
-/// The convolution of `x` with a contiguous `kernel`, without recording it on the tape. Returns `x`
-/// (contiguous and padded if needed), the op, and its output.
-pub(crate) fn untracked(
+/// `x` (contiguous and padded if needed), and the op that convolves it with a contiguous `kernel`.
+pub(crate) fn placed_op(
     x: &Tensor,
     kernel: &Tensor,
     config: &Conv2dConfig,
-) -> Result<(Tensor, Conv2d, Tensor)> {
+) -> Result<(Tensor, Conv2d)> {
     let (x, shape) = placed(x, kernel, config)?;
     check_bias("conv2d", &x, kernel, None, shape.out_channels)?;
-    let convolution = Conv2d { shape, activation: Activation::Identity, options: config.options };
-    let output = x.apply_op2_no_bwd(kernel, &convolution)?;
-    Ok((x, convolution, output))
+    Ok((x, Conv2d { shape, activation: Activation::Identity, options: config.options }))
 }
 
 /// Returns `x`, contiguous, and the sizes of its convolution.
@@ -234,13 +233,29 @@ impl Conv2d {
         Ok((dx, dkernel))
     }
 
+    /// The kernel as the device reads it, so that the passes of a training step need not lay it out again each time. It
+    /// has the shape of `kernel`.
+    pub(crate) fn kernel_in_order(&self, kernel: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if kernel.device().is_cuda()
+            && cuda::conv_wants_channels_last(kernel, &self.shape, self.options.on_cuda())?
+        {
+            return channels_last(kernel)?.permute([0, 3, 1, 2]);
+        }
+        Ok(kernel.clone())
+    }
+
     /// The gradient of the input, from that of the output.
     pub(crate) fn input_gradient(&self, kernel: &Tensor, grad: &Tensor) -> Result<Tensor> {
         grad.apply_op2_no_bwd(kernel, &InputGradient(self))
     }
 
-    /// The gradient of the kernel, from that of the output.
+    /// The gradient of the kernel, from that of the output. On a CUDA device it may be a permuted view.
     pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return cuda::conv_kernel_gradient(x, grad, &self.shape, self.options.on_cuda());
+        }
         x.apply_op2_no_bwd(grad, &KernelGradient(self))
     }
 }

@@ -41,7 +41,7 @@ mod sums;
 mod upload;
 
 pub(crate) use activation::{curve, curve_gradient, relu_gradient};
-pub(crate) use array::{Array, kept};
+pub(crate) use array::{Array, kept, tensor, unread};
 pub(crate) use attention::{Scores, attention, attention_gradients};
 pub(crate) use batch_norm::{
     Normalization, affine_gradient, input_gradient as batch_norm_input_gradient, moments,
@@ -50,7 +50,7 @@ pub(crate) use batch_norm::{
 pub use capture::Captured;
 pub(crate) use conv::{
     Finish, input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
-    output as conv_output,
+    output as conv_output, wants_channels_last as conv_wants_channels_last,
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
 pub(crate) use device::bind_this_thread;
@@ -61,7 +61,7 @@ pub(crate) use image_batch::image_batch;
 pub(crate) use layer_norm::{
     RowStatistics, layer_norm, layer_norm_input_gradient, layer_norm_parameter_gradients,
 };
-pub(crate) use layout::{copied, rows, transpose};
+pub(crate) use layout::{copied, transpose};
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use loading::{Translation, load_kernels};
 pub(crate) use local_response_norm::{local_response_norm, local_response_norm_gradient};

@@ -260,7 +260,7 @@ mod tests {
     fn ops_count_what_they_hold_themselves() -> Result<()> {
         let images = Tensor::ones((2, 8, 8, 3), DType::F32, &Device::Cpu)?;
         let (kernel, weight, bias) = (var((4, 3, 3, 3)), var(4), var(4));
-        let norm = BatchNormParameters { weight: &weight, bias: &bias, eps: 1e-5 };
+        let norm = BatchNormParameters::new(&weight, &bias, 1e-5);
         let config = Conv2dConfig::default().padding(1);
         let (y, _) =
             conv2d_batch_norm_train(&images, &kernel, &config, &norm, None, Activation::Relu)?;
@@ -271,7 +271,7 @@ mod tests {
         let map = 2 * 8 * 8 * 4;
         let pooled = map / 4;
         // The convolution's output, the normalised map, the pooled map and its copy in another order, positions of 2
-        // bytes, weights and biases as one tensor, mean and variance.
+        // bytes, the node that stands for weights and biases, mean and variance.
         assert_eq!(kept.others, 4 * (2 * map + 2 * pooled) + 2 * pooled + 4 * (8 + 8));
         assert_eq!(kept.of_variables, 4 * (4 * 3 * 9 + 8));
         // The gradient of the map, that of the convolution's output, and those of the affine parameters.

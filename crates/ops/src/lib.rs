@@ -64,7 +64,8 @@
 //! let (weight, bias) = (Tensor::new(&[1f32], &device)?, Tensor::new(&[0f32], &device)?);
 //!
 //! let x = ops::channels_last(&images)?;
-//! let (x, _) = ops::batch_norm_train(&x, &weight, &bias, None, Activation::Relu, 1e-5)?;
+//! let norm = ops::BatchNormParameters::new(&weight, &bias, 1e-5);
+//! let (x, _) = ops::batch_norm_train(&x, &norm, None, Activation::Relu)?;
 //! let x = ops::max_pool2d(&x, &MaxPool2dConfig::new(3).stride(2).padding(1))?;
 //! let x = ops::adaptive_avg_pool2d(&x, [1, 2])?;
 //! let logits = ops::flatten(&x)?;
@@ -149,8 +150,8 @@ pub use attention::{AttentionOptions, attention};
 pub use avg_pool2d::{AvgPool2dConfig, avg_pool2d};
 pub use backward::{ForeignOp, backward, backward_each, backward_from, is_direct, why_not_direct};
 pub use batch_norm::{
-    AcrossRanks, BatchNormConstants, BatchNormParameters, BatchStatistics, batch_norm_eval,
-    batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
+    AcrossRanks, BatchNormConstants, BatchNormParameters, BatchStatistics, RunningStatistics,
+    batch_norm_eval, batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
 };
 pub use binary_cross_entropy::binary_cross_entropy;
 pub use card_memory::CardMemory;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Error, Result, Tensor, TensorId};
 use candle_vision_ops::{
-    Activation, BatchNormConstants, BatchNormParameters, BatchStatistics, add, batch_norm_eval,
+    Activation, BatchNormConstants, BatchNormParameters, RunningStatistics, add, batch_norm_eval,
     batch_norm_train, batch_norm_train_across_ranks, conv2d_batch_norm_train,
 };
 
@@ -258,15 +258,12 @@ impl BatchNorm2d {
             return batch_norm_eval(x, &norm, residual, activation)
                 .map_err(|error| self.located(error));
         }
+        let norm = self.for_training(&weight, &bias);
         let trained = match pass.ranks() {
-            None => batch_norm_train(x, &weight, &bias, residual, activation, eps),
-            Some(ranks) => {
-                let norm = BatchNormParameters { weight: &weight, bias: &bias, eps };
-                batch_norm_train_across_ranks(x, &norm, residual, activation, ranks)
-            }
+            None => batch_norm_train(x, &norm, residual, activation),
+            Some(ranks) => batch_norm_train_across_ranks(x, &norm, residual, activation, ranks),
         };
-        let (y, statistics) = trained.map_err(|error| self.located(error))?;
-        self.move_statistics(&statistics)?;
+        let (y, _) = trained.map_err(|error| self.located(error))?;
         Ok(y)
     }
 
@@ -281,14 +278,23 @@ impl BatchNorm2d {
         let x = &pass.cast(x)?;
         let (kernel, config) = conv.kernel(pass)?;
         let (weight, bias) = self.weight_and_bias(pass);
-        let norm = BatchNormParameters { weight: &weight, bias: &bias, eps: self.eps };
+        let norm = self.for_training(&weight, &bias);
         let (residual, activation) = (then.residual, then.activation());
-        let (y, statistics) = conv2d_batch_norm_train(
-            x, &kernel, config, &norm, residual, activation,
-        )
-        .map_err(|error| error.context(format!("layers `{}` and `{}`", conv.path(), self.path)))?;
-        self.move_statistics(&statistics)?;
+        let (y, _) = conv2d_batch_norm_train(x, &kernel, config, &norm, residual, activation)
+            .map_err(|error| {
+                error.context(format!("layers `{}` and `{}`", conv.path(), self.path))
+            })?;
         Ok(y)
+    }
+
+    fn for_training<'a>(&'a self, weight: &'a Tensor, bias: &'a Tensor) -> BatchNormParameters<'a> {
+        let running = RunningStatistics {
+            mean: self.running_mean.var(),
+            variance: self.running_var.var(),
+            batches: self.num_batches_tracked.var(),
+            momentum: self.momentum,
+        };
+        BatchNormParameters { weight, bias, eps: self.eps, running: Some(running) }
     }
 
     fn weight_and_bias(&self, pass: &Pass<'_>) -> (Tensor, Tensor) {
@@ -323,11 +329,6 @@ impl BatchNorm2d {
             variance: &self.running_var.detached(),
             eps: self.eps,
         })
-    }
-
-    fn move_statistics(&self, statistics: &BatchStatistics) -> Result<()> {
-        let running = [self.running_mean.var(), self.running_var.var()];
-        statistics.update_in_place(running, self.num_batches_tracked.var(), self.momentum)
     }
 
     fn located(&self, error: Error) -> Error {

@@ -1,7 +1,9 @@
 //! Batch norm with ReLU on the feature maps of ResNet18's first stage.
 
 use candle_core::{Result, Tensor};
-use candle_vision_ops::{Activation, BatchNormConstants, batch_norm_eval, batch_norm_train};
+use candle_vision_ops::{
+    Activation, BatchNormConstants, BatchNormParameters, batch_norm_eval, batch_norm_train,
+};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
 use crate::{BATCH, FITS, backward, forward, variable};
@@ -14,7 +16,8 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let (x, weight, bias) = (variable(&SHAPE), variable(&[CHANNELS]), variable(&[CHANNELS]));
     let train = || {
         let relu = Activation::Relu;
-        Ok(batch_norm_train(&x, &weight, &bias, None, relu, EPS)?.0)
+        let norm = BatchNormParameters::new(&weight, &bias, EPS);
+        Ok(batch_norm_train(&x, &norm, None, relu)?.0)
     };
     let plain = || plain_twin(&x, &weight, &bias);
     let mut group = criterion.benchmark_group("batch norm");

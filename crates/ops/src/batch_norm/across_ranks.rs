@@ -72,7 +72,7 @@ impl Across {
 ///
 /// let x = Tensor::new(&[[1f32], [3.0]], &Device::Cpu)?;
 /// let (one, zero) = (Tensor::new(&[1f32], &Device::Cpu)?, Tensor::new(&[0f32], &Device::Cpu)?);
-/// let norm = BatchNormParameters { weight: &one, bias: &zero, eps: 0.0 };
+/// let norm = BatchNormParameters::new(&one, &zero, 0.0);
 /// let ranks: Arc<dyn AcrossRanks> = Arc::new(Alone);
 /// let (y, statistics) =
 ///     batch_norm_train_across_ranks(&x, &norm, None, Activation::Identity, &ranks)?;
@@ -92,8 +92,7 @@ pub fn batch_norm_train_across_ranks(
         let (y, statistics) = batch_norm_train_across_ranks(x, norm, residual, fused, ranks)?;
         return Ok((after.apply(&y)?, statistics));
     }
-    let BatchNormParameters { weight, bias, eps } = *norm;
-    let channels = check_arguments(x, weight, bias, residual)?;
+    let channels = check_arguments(x, norm, residual)?;
     if is_emulated(x) {
         let (wide_x, residual) = (widened(x)?, all_widened(residual)?);
         let (y, statistics) =
@@ -104,8 +103,11 @@ pub fn batch_norm_train_across_ranks(
     let own = statistics::of_any_count(&x, channels)?;
     let all = statistics_of_all(&own, channels, ranks.as_ref())?;
     let across = Across { ranks: Arc::clone(ranks), count: all.count };
-    let op = BatchNorm { across: Some(across), ..BatchNorm::of_batch(&all, activation, eps) };
-    Ok((op.apply(&x, weight, bias, residual)?, all))
+    if let Some(running) = &norm.running {
+        all.moves(running)?;
+    }
+    let op = BatchNorm { across: Some(across), ..BatchNorm::of_batch(norm, &all, activation)? };
+    Ok((op.apply(&x, norm.weight, norm.bias, residual)?, all))
 }
 
 /// The statistics of all batches, from those of each (Chan, Golub, LeVeque 1979).

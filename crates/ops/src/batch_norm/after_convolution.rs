@@ -46,7 +46,7 @@ use candle_vision_kernels::conv_shape::ConvShape;
 /// let kernel = Var::ones((4, 1, 3, 3), DType::F32, &Device::Cpu)?;
 /// let one = Tensor::ones(4, DType::F32, &Device::Cpu)?;
 /// let zero = one.zeros_like()?;
-/// let norm = BatchNormParameters { weight: &one, bias: &zero, eps: 1e-5 };
+/// let norm = BatchNormParameters::new(&one, &zero, 1e-5);
 /// let (y, statistics) = conv2d_batch_norm_train(
 ///     &images, &kernel, &Conv2dConfig::default(), &norm, None, Activation::Relu,
 /// )?;
@@ -67,24 +67,25 @@ pub fn conv2d_batch_norm_train(
         let (y, statistics) = conv2d_batch_norm_train(x, kernel, config, norm, residual, fused)?;
         return Ok((after.apply(&y)?, statistics));
     }
-    let BatchNormParameters { weight, bias, eps } = *norm;
     if is_emulated(x) {
         let convolved = conv2d::conv2d(x, kernel, None, config)?;
-        return batch_norm_train(&convolved, weight, bias, residual, activation, eps);
+        return batch_norm_train(&convolved, norm, residual, activation);
     }
     let kernel = kernel.contiguous()?;
-    let (x, convolution, output) = conv2d::untracked(x, &kernel, config)?;
-    let channels = check_arguments(&output, weight, bias, residual)?;
-    let statistics = statistics(&output, channels)?;
-    let norm = BatchNorm::of_batch(&statistics, activation, eps);
+    let (x, convolution) = conv2d::placed_op(x, &kernel, config)?;
+    let in_order = convolution.kernel_in_order(&kernel.detach())?;
+    let output = x.apply_op2_no_bwd(&in_order, &convolution)?;
+    let channels = check_arguments(&output, norm, residual)?;
+    let statistics = statistics(&output, channels, norm.running.as_ref())?;
+    let BatchNormParameters { weight, bias, .. } = *norm;
+    let norm = BatchNorm::of_batch(norm, &statistics, activation)?;
     let kernel_gradient = Arc::<Handover>::default();
     let affine = if kernel.track_op() {
         affine_and_kernel(weight, bias, &kernel, kernel_gradient.clone())?
     } else {
         affine(weight, bias)?
     };
-    let kernel_is_trained = kernel.track_op();
-    let kernel = kernel.detach();
+    let (kernel_is_trained, kernel) = (kernel.track_op(), in_order);
     let node =
         ConvBatchNorm { convolution, output, kernel, kernel_is_trained, norm, kernel_gradient };
     let y = match residual {
@@ -107,28 +108,24 @@ struct ConvBatchNorm {
 }
 
 impl ConvBatchNorm {
+    /// `x` tells the number type.
     fn forward(
         &self,
-        affine: (&CpuStorage, &Layout),
+        x: &CpuStorage,
         residual: Option<(&CpuStorage, &Layout)>,
     ) -> Result<(CpuStorage, Shape)> {
         let output = kept(&self.output);
-        with_float!(NAME, affine.0, T => {
+        with_float!(NAME, x, T => {
             let residual = residual.map(|(storage, layout)| elements::<T>(storage, layout));
-            let (output, affine) = (output.elements()?, elements(affine.0, affine.1)?);
-            self.norm.forward::<T>(output, affine, residual.transpose()?, self.output.layout())
+            self.norm.forward::<T>(output.elements()?, residual.transpose()?, self.output.layout())
         })
     }
 
     #[cfg(feature = "cuda")]
-    fn forward_cuda(
-        &self,
-        affine: Array<'_>,
-        residual: Option<Array<'_>>,
-    ) -> Result<(CudaStorage, Shape)> {
+    fn forward_cuda(&self, residual: Option<Array<'_>>) -> Result<(CudaStorage, Shape)> {
         let output = cuda::kept(&self.output);
         let by = self.norm.normalization(self.norm.activation);
-        cuda::normalize(output.array()?, affine, residual, by)
+        cuda::normalize(output.array()?, residual, by)
     }
 
     fn gradients(
@@ -179,12 +176,12 @@ impl CustomOp2 for ConvBatchNorm {
 
     fn cpu_fwd(
         &self,
-        _x: &CpuStorage,
+        x: &CpuStorage,
         _x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
+        _affine: &CpuStorage,
+        _affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((affine, affine_layout), None)
+        self.forward(x, None)
     }
 
     #[cfg(feature = "cuda")]
@@ -192,10 +189,10 @@ impl CustomOp2 for ConvBatchNorm {
         &self,
         _x: &CudaStorage,
         _x_layout: &Layout,
-        affine: &CudaStorage,
-        affine_layout: &Layout,
+        _affine: &CudaStorage,
+        _affine_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda(Array::new(affine, affine_layout), None)
+        self.forward_cuda(None)
     }
 
     fn bwd(
@@ -217,14 +214,14 @@ impl CustomOp3 for ConvBatchNorm {
 
     fn cpu_fwd(
         &self,
-        _x: &CpuStorage,
+        x: &CpuStorage,
         _x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
+        _affine: &CpuStorage,
+        _affine_layout: &Layout,
         residual: &CpuStorage,
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((affine, affine_layout), Some((residual, residual_layout)))
+        self.forward(x, Some((residual, residual_layout)))
     }
 
     #[cfg(feature = "cuda")]
@@ -232,15 +229,12 @@ impl CustomOp3 for ConvBatchNorm {
         &self,
         _x: &CudaStorage,
         _x_layout: &Layout,
-        affine: &CudaStorage,
-        affine_layout: &Layout,
+        _affine: &CudaStorage,
+        _affine_layout: &Layout,
         residual: &CudaStorage,
         residual_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda(
-            Array::new(affine, affine_layout),
-            Some(Array::new(residual, residual_layout)),
-        )
+        self.forward_cuda(Some(Array::new(residual, residual_layout)))
     }
 
     fn bwd(

@@ -29,17 +29,24 @@ impl BatchNorm {
     ) -> Result<[Option<Tensor>; 3]> {
         let mut grad = grad.contiguous()?;
         let mut ceiling = self.activation.ceiling();
+        let needs_sums = affine.track_op() || (of_x && self.of_batch);
+        let mut sums = None;
         if let (Some(_), Some(passed)) = (residual, ceiling) {
-            // This is also the residual's gradient, so it is usually needed anyway.
-            grad = activation::relu_gradient(output, &grad, passed)?;
+            // The gradient behind the ReLU is also the residual's, so it is usually needed anyway.
+            #[cfg(feature = "cuda")]
+            if needs_sums && x.device().is_cuda() {
+                let (of_affine, behind) = self.affine_gradient_and_passed(x, &grad, output)?;
+                (sums, grad) = (Some(of_affine), behind);
+            }
+            if sums.is_none() {
+                grad = activation::relu_gradient(output, &grad, passed)?;
+            }
             ceiling = None;
         }
-        let backward = Backward { op: self, affine, ceiling };
-        let sums = if affine.track_op() || (of_x && self.of_batch) {
-            Some(x.apply_op2_no_bwd(&grad, &AffineGradient(&backward))?)
-        } else {
-            None
-        };
+        let backward = Backward { op: self, ceiling };
+        if needs_sums && sums.is_none() {
+            sums = Some(x.apply_op2_no_bwd(&grad, &AffineGradient(&backward))?);
+        }
         // The sums over all ranks, and the number of values behind them.
         let across = self.across.as_ref().filter(|_| of_x);
         let of_all =
@@ -57,12 +64,29 @@ impl BatchNorm {
         let d_affine = sums.filter(|_| affine.track_op());
         Ok([dx, d_affine, residual.filter(|residual| residual.track_op()).map(|_| grad)])
     }
+
+    /// The gradient of the affine parameters, and the gradient of the output behind the ReLU, which comes after a residual
+    /// sum. On a card, one kernel computes both.
+    #[cfg(feature = "cuda")]
+    fn affine_gradient_and_passed(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+        output: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        let (x, grad, output) = (cuda::kept(x), cuda::kept(grad), cuda::kept(output));
+        let by = self.normalization(self.activation);
+        let (sums, passed) =
+            cuda::affine_gradient(x.array()?, grad.array()?, Some(output.array()?), by)?;
+        let passed =
+            passed.ok_or_else(|| candle_core::Error::msg("no gradient behind the ReLU"))?;
+        Ok((cuda::tensor(sums), cuda::tensor(passed)))
+    }
 }
 
 /// The values that both ops share. Their arguments are the input and the gradient of the output.
 struct Backward<'a> {
     op: &'a BatchNorm,
-    affine: &'a Tensor,
     /// The ceiling of the ReLU, if the gradient has not passed the ReLU yet.
     ceiling: Option<f64>,
 }
@@ -82,8 +106,7 @@ impl Backward<'_> {
         let Some(ceiling) = self.ceiling else {
             return Ok(None);
         };
-        let affine = self.affine.flatten_all()?.to_vec1()?;
-        Ok(Some((self.op.scale_and_shift(&affine)?, T::narrow(ceiling))))
+        Ok(Some((self.op.scale_and_shift()?, T::narrow(ceiling))))
     }
 }
 
@@ -126,14 +149,8 @@ impl CustomOp2 for AffineGradient<'_> {
         grad: &CudaStorage,
         grad_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let affine = cuda::kept(self.0.affine);
-        let by = self.0.normalization();
-        cuda::affine_gradient(
-            Array::new(x, x_layout),
-            Array::new(grad, grad_layout),
-            affine.array()?,
-            by,
-        )
+        let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
+        Ok(cuda::affine_gradient(x, grad, None, self.0.normalization())?.0)
     }
 }
 
@@ -149,7 +166,7 @@ struct XGradient<'a> {
 impl XGradient<'_> {
     fn kernel<T: Float>(&self) -> Result<InputGradient<T>> {
         let op = self.backward.op;
-        let weight = self.backward.affine.get(0)?.to_vec1()?;
+        let weight = op.weight.to_vec1()?;
         let inv_std = op.inv_std::<T>()?;
         match self.sums {
             Some(sums) if op.of_batch => {
@@ -192,15 +209,12 @@ impl CustomOp2 for XGradient<'_> {
         grad: &CudaStorage,
         grad_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let Backward { op, affine, .. } = self.backward;
-        let sums = self.sums.filter(|_| op.of_batch);
-        let by = self.backward.normalization();
+        let sums = self.sums.filter(|_| self.backward.op.of_batch);
         cuda::batch_norm_input_gradient(
             Array::new(x, x_layout),
             Array::new(grad, grad_layout),
-            affine,
             sums.map(|sums| (sums, self.count)),
-            by,
+            self.backward.normalization(),
         )
     }
 }

@@ -1,11 +1,10 @@
-//! The statistics of a batch, and the running statistics that they update.
+//! The statistics of a batch, and the running statistics that they move.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bail};
 
 use super::NAME;
-use crate::check;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::storage::Float;
@@ -21,7 +20,7 @@ pub struct BatchStatistics {
     pub variance: Tensor,
     /// Number of values per channel: batch times height times width.
     pub count: usize,
-    /// Both as one tensor, `[2, channels]`, for the kernel that updates running statistics.
+    /// Both as one tensor, `[2, channels]`, for the kernel that moves running statistics.
     #[cfg(feature = "cuda")]
     moments: Tensor,
 }
@@ -38,75 +37,77 @@ impl BatchStatistics {
         })
     }
 
-    /// The new running mean and variance: `(1 - momentum) * running + momentum * batch`. The batch's
-    /// variance is the unbiased one here, as in PyTorch.
-    ///
-    /// # Errors
-    /// If the shapes or number types differ.
-    pub fn update(
-        &self,
-        running_mean: &Tensor,
-        running_var: &Tensor,
-        momentum: f64,
-    ) -> Result<(Tensor, Tensor)> {
-        check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
-        check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
-        let unbiased = self.unbiased();
-        let blend = |running: &Tensor, batch: &Tensor, factor: f64| -> Result<Tensor> {
-            let kept = running.detach().affine(1.0 - momentum, 0.0)?;
-            kept + batch.affine(momentum * factor, 0.0)?
-        };
-        let mean = blend(running_mean, &self.mean, 1.0)?;
-        Ok((mean, blend(running_var, &self.variance, unbiased)?))
-    }
-
-    /// [Updates](Self::update) the running statistics in place and adds one to the number of batches, a scalar of `i64`. On
-    /// a CUDA device this is one kernel.
-    ///
-    /// # Errors
-    /// If the shapes or number types differ.
-    pub fn update_in_place(
-        &self,
-        [running_mean, running_var]: [&Var; 2],
-        batches: &Var,
-        momentum: f64,
-    ) -> Result<()> {
+    /// Moves running statistics: `(1 - momentum) * running + momentum * batch`. The batch's variance is the
+    /// unbiased one here, as in PyTorch.
+    pub(super) fn moves(&self, running: &RunningStatistics<'_>) -> Result<()> {
         #[cfg(feature = "cuda")]
         if self.mean.device().is_cuda() {
-            check::matches(NAME, "running_mean", running_mean, self.mean.dims(), &self.mean)?;
-            check::matches(NAME, "running_var", running_var, self.mean.dims(), &self.mean)?;
-            let running = [running_mean.as_tensor(), running_var.as_tensor()];
-            let unbiased = self.unbiased();
-            return cuda::move_statistics(&self.moments, running, batches, momentum, unbiased);
+            return cuda::move_statistics(&self.moments, running, self.count);
         }
-        let (mean, variance) = self.update(running_mean, running_var, momentum)?;
-        running_mean.set(&mean)?;
-        running_var.set(&variance)?;
+        let RunningStatistics { mean, variance, batches, momentum } = *running;
+        let unbiased = self.count as f64 / (self.count as f64 - 1.0);
+        let blend = |running: &Var, batch: &Tensor, factor: f64| -> Result<()> {
+            let kept = running.as_detached_tensor().affine(1.0 - momentum, 0.0)?;
+            running.set(&(kept + batch.affine(momentum * factor, 0.0)?)?)
+        };
+        blend(mean, &self.mean, 1.0)?;
+        blend(variance, &self.variance, unbiased)?;
         batches.set(&(batches.ones_like()? + batches.as_detached_tensor())?)
-    }
-
-    /// The factor that makes the variance the unbiased one.
-    fn unbiased(&self) -> f64 {
-        self.count as f64 / (self.count as f64 - 1.0)
     }
 }
 
-pub(super) fn statistics(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
+/// The statistics that evaluation uses in place of a batch's.
+#[derive(Debug, Clone, Copy)]
+pub struct RunningStatistics<'a> {
+    /// Mean of each channel, `[channels]`.
+    pub mean: &'a Var,
+    /// Unbiased variance of each channel, `[channels]`.
+    pub variance: &'a Var,
+    /// Number of batches that have moved them, one number of `i64`.
+    pub batches: &'a Var,
+    /// Share of a batch in the new values.
+    pub momentum: f64,
+}
+
+/// The statistics of `x`, which move `running`, if it is given.
+pub(super) fn statistics(
+    x: &Tensor,
+    channels: usize,
+    running: Option<&RunningStatistics<'_>>,
+) -> Result<BatchStatistics> {
     if x.elem_count() / channels < 2 {
         bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
     }
-    of_any_count(x, channels)
+    // On a CUDA device the kernel that computes them also moves the running ones.
+    let at_once = running.filter(|_| x.device().is_cuda());
+    let statistics = of_moments(x, channels, at_once)?;
+    if let (Some(running), None) = (running, at_once) {
+        statistics.moves(running)?;
+    }
+    Ok(statistics)
 }
 
 /// The statistics, also of a single value per channel, whose variance is 0.
 pub(super) fn of_any_count(x: &Tensor, channels: usize) -> Result<BatchStatistics> {
-    BatchStatistics::of_moments(x.apply_op1_no_bwd(&Moments)?, x.elem_count() / channels)
+    of_moments(x, channels, None)
+}
+
+fn of_moments(
+    x: &Tensor,
+    channels: usize,
+    running: Option<&RunningStatistics<'_>>,
+) -> Result<BatchStatistics> {
+    let moments = x.apply_op1_no_bwd(&Moments { running })?;
+    BatchStatistics::of_moments(moments, x.elem_count() / channels)
 }
 
 /// The mean and biased variance of each channel, `[2, channels]`.
-struct Moments;
+struct Moments<'a> {
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "only CUDA's kernel moves them"))]
+    running: Option<&'a RunningStatistics<'a>>,
+}
 
-impl CustomOp1 for Moments {
+impl CustomOp1 for Moments<'_> {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -121,7 +122,7 @@ impl CustomOp1 for Moments {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::moments(Array::new(x, layout))
+        cuda::moments(Array::new(x, layout), self.running)
     }
 }
 

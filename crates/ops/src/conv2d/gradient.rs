@@ -47,7 +47,7 @@ impl CustomOp2 for InputGradient<'_> {
     }
 }
 
-/// The gradient of the kernel. Its arguments are the input and the output's gradient.
+/// The gradient of the kernel on the CPU. Its arguments are the input and the output's gradient.
 pub(super) struct KernelGradient<'a>(pub(super) &'a Conv2d);
 
 impl CustomOp2 for KernelGradient<'_> {
@@ -68,17 +68,5 @@ impl CustomOp2 for KernelGradient<'_> {
             let dkernel = conv::kernel_gradient(x, grad, &self.0.shape);
             Ok(stored(dkernel, (out_channels, self.0.shape.group_in(), height, width)))
         })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
-        cuda::conv_kernel_gradient(x, grad, &self.0.shape, self.0.options.on_cuda())
     }
 }

@@ -94,6 +94,12 @@ pub(super) fn unwritten<T: super::element::Element>(
     unsafe { device.alloc(len) }
 }
 
+/// A tensor whose values nobody reads.
+pub(crate) fn unread(device: &CudaDevice, shape: impl Into<Shape>) -> Result<(CudaStorage, Shape)> {
+    let shape = shape.into();
+    Ok(stored(unwritten::<f32>(device, shape.elem_count())?, device, shape))
+}
+
 /// The result of an op's forward pass for candle: a new contiguous tensor.
 pub(super) fn stored<T: CudaDType>(
     data: CudaSlice<T>,
@@ -104,6 +110,6 @@ pub(super) fn stored<T: CudaDType>(
 }
 
 /// The same as a tensor outside the tape.
-pub(super) fn tensor((storage, shape): (CudaStorage, Shape)) -> Tensor {
+pub(crate) fn tensor((storage, shape): (CudaStorage, Shape)) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }

@@ -2,18 +2,18 @@
 //! supports the shape. Otherwise it uses a matrix product of patches.
 //!
 //! Parameters keep PyTorch's order `[out, in / groups, height, width]`. Both methods need
-//! `[out, height, width, in / groups]`. So a kernel is transposed before, and its gradient afterwards. A
-//! kernel is small compared with the images.
+//! `[out, height, width, in / groups]`. So a kernel is transposed before. An `f32` gradient stays as it lies
+//! in memory, as a permuted view: the optimizers' kernels read it so.
 
 mod columns;
 mod depth;
 
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView};
-use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape};
+use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape, Tensor};
 
 use self::depth::Depth;
 use super::activation::finish_in_place;
-use super::array::{Array, stored, unwritten};
+use super::array::{Array, kept, stored, tensor, unwritten};
 use super::batch_norm::add_residual;
 use super::cudnn::{Direction, Ends, Operands};
 use super::element::{Element, with_element};
@@ -125,6 +125,20 @@ fn finished_by_cudnn<T: Element>(
     locked(cudnn).convolve_finished(operands, &ends, shape, options)
 }
 
+/// Whether all passes that need `kernel` would transpose it to `[out, height, width, in / groups]`.
+pub(crate) fn wants_channels_last(
+    kernel: &Tensor,
+    shape: &ConvShape,
+    options: OnCuda,
+) -> Result<bool> {
+    let kernel = kept(kernel);
+    let kernel = kernel.array()?;
+    with_element!(NAME, kernel.storage, T => {
+        let in_order = kernel.channels_last_view::<T>()?.is_some();
+        Ok(!in_order && depth::<T>(kernel.device(), shape, options)?.is_none())
+    })
+}
+
 /// The gradient of the input, from that of the output.
 pub(crate) fn input_gradient(
     grad: Array<'_>,
@@ -146,18 +160,19 @@ pub(crate) fn input_gradient(
     })
 }
 
-/// The gradient of the kernel, from the input and the gradient of the output.
+/// The gradient of the kernel, from the input and the gradient of the output. It has the kernel's shape and any strides.
 pub(crate) fn kernel_gradient(
-    x: Array<'_>,
-    grad: Array<'_>,
+    x: &Tensor,
+    grad: &Tensor,
     shape: &ConvShape,
     options: OnCuda,
-) -> Result<(CudaStorage, Shape)> {
+) -> Result<Tensor> {
+    let (x, grad) = (kept(x), kept(grad));
+    let (x, grad) = (x.array()?, grad.array()?);
     let device = x.device();
     let ConvShape { out_channels, kernel: [height, width], .. } = *shape;
     with_element!(NAME, x.storage, T => {
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
-        let dims = (out_channels, shape.group_in(), height, width);
         if let Some(depth) = depth::<T>(device, shape, options)? {
             let inner = depth.shape(shape);
             let map = depth.map(device, &x, &inner)?;
@@ -166,7 +181,8 @@ pub(crate) fn kernel_gradient(
                 Operands { x: map.slice(..), kernel: taps.slice(..), y: grad.slice(..) };
             if through_cudnn(device, Direction::KernelGradient, &operands, &inner, options)? {
                 let dkernel = depth.kernel_back(device, &taps, shape)?;
-                return Ok(stored(dkernel, device, dims));
+                let dims = (out_channels, shape.group_in(), height, width);
+                return Ok(tensor(stored(dkernel, device, dims)));
             }
         }
         let mut taps = unwritten::<T>(device, shape.kernel_len())?;
@@ -174,13 +190,15 @@ pub(crate) fn kernel_gradient(
         if !through_cudnn(device, Direction::KernelGradient, &operands, shape, options)? {
             columns::kernel_gradient(device, &x, &grad, &mut taps, shape)?;
         }
-        let dkernel = if ChannelsLastKernel::<T>::is_in_order(shape) {
-            taps
-        } else {
+        // In half precision the gradient is cast next, which candle does for contiguous tensors alone within a capture.
+        if T::SUFFIX != f32::SUFFIX && shape.taps() > 1 {
             let sizes = [out_channels, shape.taps(), shape.group_in()];
-            transposed(device, &taps.slice(..), sizes)?
-        };
-        Ok(stored(dkernel, device, dims))
+            let dims = (out_channels, shape.group_in(), height, width);
+            let in_order = transposed(device, &taps.slice(..), sizes)?;
+            return Ok(tensor(stored(in_order, device, dims)));
+        }
+        let dims = (out_channels, height, width, shape.group_in());
+        tensor(stored(taps, device, dims)).permute([0, 3, 1, 2])
     })
 }
 
@@ -197,11 +215,6 @@ impl<'a, T: Element> ChannelsLastKernel<'a, T> {
         }
         let sizes = [shape.out_channels, shape.group_in(), shape.taps()];
         Ok(Self::Transposed(transposed(device, &kernel.view::<T>()?, sizes)?))
-    }
-
-    /// Whether both orders are the same in memory.
-    fn is_in_order(shape: &ConvShape) -> bool {
-        shape.taps() == 1 || shape.group_in() == 1
     }
 
     fn view(&self) -> CudaView<'_, T> {

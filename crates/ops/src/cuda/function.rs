@@ -106,16 +106,19 @@ pub(super) const ONE_BLOCK: LaunchConfig =
 
 const COLUMN_THREADS: (u32, u32, u32) = (32, 8, 1);
 
-/// Blocks over the columns of a matrix of `T` and over chunks of its rows, and the number of chunks. That
-/// number depends only on the sizes, so sums have the same bits every time.
-pub(super) fn over_columns<T: Element>(rows: usize, columns: usize) -> (LaunchConfig, usize) {
+/// Largest number of columns of blocks that [`sum_blocks`] makes.
+pub(super) const MOST_SUM_COLUMNS: usize = 1024;
+
+/// Blocks over the columns of a matrix of `T` and over chunks of its rows, for the kernels of `column_sums.cuh`, and the
+/// number of chunks. That number depends only on the sizes, so sums have the same bits every time.
+pub(super) fn sum_blocks<T: Element>(rows: usize, columns: usize) -> (LaunchConfig, usize) {
     /// Number of blocks that fill a card.
     const WANTED: usize = 512;
     /// Smallest number of elements of a chunk, and of rows. A smaller chunk is not worth a block.
     const FEW: [usize; 2] = [16_384, 8];
     let in_packs = columns.is_multiple_of(pack::<T>());
     let width = COLUMN_THREADS.0 as usize * if in_packs { pack::<T>() } else { 1 };
-    let across = columns.div_ceil(width);
+    let across = columns.div_ceil(width).min(MOST_SUM_COLUMNS);
     let few = (FEW[0] / columns).max(FEW[1]);
     let chunks = (WANTED / across).clamp(1, rows.div_ceil(few).max(1));
     let config = LaunchConfig {
@@ -124,15 +127,6 @@ pub(super) fn over_columns<T: Element>(rows: usize, columns: usize) -> (LaunchCo
         shared_mem_bytes: 0,
     };
     (config, chunks)
-}
-
-/// Blocks that add up the chunks' sums of `columns` columns.
-pub(super) fn over_chunks_of(columns: usize) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: (columns.div_ceil(32) as u32, 1, 1),
-        block_dim: (32, 32, 1),
-        shared_mem_bytes: 0,
-    }
 }
 
 /// Starts a kernel with the arguments given. It runs after everything that was put on the device's stream

@@ -1,11 +1,12 @@
 //! Layer norm along rows. Parameters, statistics and sums are `f32` for any type of rows.
 
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, LaunchConfig};
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{CudaStorage, Result, Shape};
 
 use super::array::{Array, stored, unwritten};
 use super::element::with_element;
-use super::function::{Source, device_function, launch, over_chunks_of, over_columns, over_rows};
+use super::function::{Source, device_function, launch, over_rows, sum_blocks};
+use super::state;
 
 const NAME: &str = "layer_norm";
 
@@ -73,27 +74,23 @@ pub(crate) fn layer_norm_parameter_gradients(
     statistics: &RowStatistics,
 ) -> Result<(CudaStorage, Shape)> {
     let (device, features) = (x.device(), x.channels());
-    let rows = x.len() / features;
-    let columns = features as u32;
-    let (partial, chunks) = with_element!(NAME, x.storage, T => {
-        let (config, chunks) = over_columns::<T>(rows, features);
-        // One thread per column, so that a block's threads read one contiguous part of a row.
-        let grid_dim = (features.div_ceil(32) as u32, chunks as u32, 1);
-        let config = LaunchConfig { grid_dim, block_dim: (32, 1, 1), ..config };
+    let (rows, columns) = (x.len() / features, features as u32);
+    let state = state::of(device)?;
+    let mut sums = unwritten::<f32>(device, 2 * features)?;
+    with_element!(NAME, x.storage, T => {
+        let (config, chunks) = sum_blocks::<T>(rows, features);
         let mut partial = unwritten::<f32>(device, chunks * 2 * features)?;
         let (x, grad) = (x.view::<T>()?, grad.view::<T>()?);
         let function = device_function::<T>(device, Source::LayerNorm, "layer_norm_sums")?;
-        // SAFETY: x and grad have rows * features elements, the statistics two for each row, partial
-        // two rows of features for each chunk.
+        // SAFETY: x and grad have rows * features elements, the statistics two for each row, partial two rows of
+        // features for each chunk, sums two rows, and there is a number of ended blocks for each column of them.
         unsafe {
-            launch!(function, config, &rows, &columns, &x, &grad, statistics, &mut partial)
+            launch!(
+                function, config, &rows, &columns, &x, &grad, statistics, &mut partial,
+                &state.ended_blocks, &mut sums
+            )
         }
-        Ok((partial, chunks))
+        Ok(())
     })?;
-    let mut sums = unwritten::<f32>(device, 2 * features)?;
-    let function = device_function::<f32>(device, Source::LayerNorm, "layer_norm_sums_finish")?;
-    let (config, chunks) = (over_chunks_of(features), chunks as u32);
-    // SAFETY: partial as above; sums has two rows of features.
-    unsafe { launch!(function, config, &chunks, &columns, &partial, &mut sums) }
     Ok(stored(sums, device, (2, features)))
 }

@@ -57,12 +57,3 @@ pub(crate) fn copied(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
         Ok(stored(y, device, x.dims()))
     })
 }
-
-/// Two vectors of `f32` as the rows of a matrix.
-pub(crate) fn rows([first, second]: [Array<'_>; 2]) -> Result<(CudaStorage, Shape)> {
-    let (device, len) = (first.device(), first.len());
-    let mut y = unwritten::<f32>(device, 2 * len)?;
-    device.memcpy_dtod(&first.view::<f32>()?, &mut y.slice_mut(..len))?;
-    device.memcpy_dtod(&second.view::<f32>()?, &mut y.slice_mut(len..))?;
-    Ok(stored(y, device, (2, len)))
-}

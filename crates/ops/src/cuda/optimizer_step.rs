@@ -27,11 +27,14 @@ struct Tensors {
     first: [u64; TENSORS],
     second: [u64; TENSORS],
     size: [u64; TENSORS],
+    /// The number of inputs and of taps of a kernel whose gradient lies channels-last, or 0.
+    inputs: [u32; TENSORS],
+    taps: [u32; TENSORS],
     lr: [f32; TENSORS],
     weight_decay: [f32; TENSORS],
     a: [f32; TENSORS],
     b: [f32; TENSORS],
-    /// Where the four lists above lie on the device, one after the other. 0 if the launch brings them.
+    /// Where the last four lists lie on the device, one after the other. 0 if the launch brings them.
     numbers: u64,
 }
 
@@ -51,6 +54,8 @@ impl Tensors {
         first: [0; TENSORS],
         second: [0; TENSORS],
         size: [0; TENSORS],
+        inputs: [0; TENSORS],
+        taps: [0; TENSORS],
         lr: [0.0; TENSORS],
         weight_decay: [0.0; TENSORS],
         a: [0.0; TENSORS],
@@ -74,7 +79,7 @@ impl Tensors {
 /// One tensor of the list.
 struct Entry<'a> {
     parameter: &'a Tensor,
-    /// The gradient. It must be contiguous.
+    /// The gradient. It is contiguous or lies channels-last.
     grad: &'a Tensor,
     state: [Option<&'a Tensor>; 2],
     lr: f64,
@@ -271,11 +276,22 @@ fn scale_address(device: &CudaDevice, scale: Option<&Tensor>) -> Result<u64> {
     Ok(view.device_ptr(&device.cuda_stream()).0)
 }
 
-/// The gradients in the order of the parameters' elements.
+/// The gradients as the kernels read them.
 fn gradients<'a>(grads: impl Iterator<Item = &'a Tensor>) -> Result<Vec<Tensor>> {
     // Without a launch nobody reads them.
     let is_read = !capture::only_collects();
-    grads.map(|grad| if is_read { grad.contiguous() } else { Ok(grad.clone()) }).collect()
+    let readable = |grad: &Tensor| -> Result<Tensor> {
+        if !is_read || lies_channels_last(grad)? { Ok(grad.clone()) } else { grad.contiguous() }
+    };
+    grads.map(readable).collect()
+}
+
+/// Whether the gradient of a kernel lies in memory as convolutions write it. The kernels count its elements in 32 bits.
+fn lies_channels_last(grad: &Tensor) -> Result<bool> {
+    if grad.dtype() != DType::F32 || u32::try_from(grad.elem_count()).is_err() {
+        return Ok(false);
+    }
+    Ok(kept(grad).array()?.channels_last_view::<f32>()?.is_some())
 }
 
 /// One flag for each update, 0 to begin with.
@@ -313,6 +329,10 @@ fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchCo
         }
         tensors.parameter[i] = address(device, entry.parameter)?;
         tensors.grad[i] = address(device, entry.grad)?;
+        if !entry.grad.is_contiguous() {
+            let (_, inputs, height, width) = entry.grad.dims4()?;
+            (tensors.inputs[i], tensors.taps[i]) = (inputs as u32, (height * width) as u32);
+        }
         let [first, second] = entry.state;
         tensors.first[i] = first.map_or(Ok(0), |state| address(device, state))?;
         tensors.second[i] = second.map_or(Ok(0), |state| address(device, state))?;
@@ -332,12 +352,16 @@ fn over_tensors(longest: usize, count: usize) -> LaunchConfig {
     }
 }
 
-/// The address of the elements of a contiguous tensor.
+/// The address of the elements of a tensor that is contiguous or lies channels-last.
 fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
     if tensor.dtype() != DType::F32 {
         bail!("optimizer: on a CUDA device parameters are f32, got {:?}", tensor.dtype())
     }
     let kept = kept(tensor);
-    let view = kept.array()?.view::<f32>()?;
+    let array = kept.array()?;
+    let view = match array.channels_last_view::<f32>()? {
+        Some(view) => view,
+        None => array.view::<f32>()?,
+    };
     Ok(view.device_ptr(&device.cuda_stream()).0)
 }

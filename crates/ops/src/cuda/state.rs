@@ -8,7 +8,7 @@ use candle_core::cuda_backend::{CudaDevice, DeviceId};
 
 use super::bounded::Bounded;
 use super::cudnn::Cudnn;
-use super::function::Functions;
+use super::function::{Functions, MOST_SUM_COLUMNS};
 use super::modules::Modules;
 use super::upload::Staging;
 
@@ -26,6 +26,9 @@ pub(super) struct State {
     pub(super) cudnn: Option<Mutex<Cudnn>>,
     /// The tables that kernels read, by their contents.
     tables: Mutex<Bounded<Vec<i32>, Arc<CudaSlice<i32>>>>,
+    /// For each column of blocks of a kernel that sums, how many of them have ended. The kernels leave zeros, and one
+    /// stream runs them one after the other.
+    pub(super) ended_blocks: CudaSlice<u32>,
     pub(super) staging: Mutex<Staging>,
     pub(super) modules: Modules,
     pub(super) functions: Functions,
@@ -41,6 +44,7 @@ pub(super) fn of(device: &CudaDevice) -> Result<Arc<State>> {
     let state = Arc::new(State {
         cudnn: Cudnn::open(device)?.map(Mutex::new),
         tables: Mutex::new(Bounded::new(MOST_TABLE_BYTES)),
+        ended_blocks: device.alloc_zeros::<u32>(MOST_SUM_COLUMNS)?,
         staging: Mutex::default(),
         modules: Modules::default(),
         functions: Functions::default(),

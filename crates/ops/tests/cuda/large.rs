@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_vision_ops::{
-    Activation, Conv2dConfig, Generator, InterpolateMode, MaxPool2dConfig, adaptive_avg_pool2d,
-    add, batch_norm_train, cast, channels_first, conv2d, dropout, flatten, interpolate, layer_norm,
-    linear, max_pool2d, relu, scale, softmax,
+    Activation, BatchNormParameters, Conv2dConfig, Generator, InterpolateMode, MaxPool2dConfig,
+    adaptive_avg_pool2d, add, batch_norm_train, cast, channels_first, conv2d, dropout, flatten,
+    interpolate, layer_norm, linear, max_pool2d, relu, scale, softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -22,7 +22,10 @@ fn every_op_names_a_tensor_that_cannot_be_put_in_order() -> Result<()> {
             conv2d(x, &kernel, None, &Conv2dConfig::default())
         }),
         ("linear", |x, _| linear(x, &Tensor::ones((2, 3), DType::F32, x.device())?, None)),
-        ("batch_norm", |x, one| Ok(batch_norm_train(x, one, one, None, Activation::Relu, 1e-5)?.0)),
+        ("batch_norm", |x, one| {
+            let norm = BatchNormParameters::new(one, one, 1e-5);
+            Ok(batch_norm_train(x, &norm, None, Activation::Relu)?.0)
+        }),
         ("layer_norm", |x, one| layer_norm(x, one, one, 1e-5)),
         ("max_pool2d", |x, _| max_pool2d(x, &MaxPool2dConfig::new(2))),
         ("adaptive_avg_pool2d", |x, _| adaptive_avg_pool2d(x, [1, 1])),

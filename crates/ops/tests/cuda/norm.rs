@@ -1,9 +1,12 @@
 //! Batch norm, alone and behind a convolution.
 
-use candle_core::{Device, Result, Tensor, Var};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, batch_norm_eval,
-    batch_norm_train, conv2d_batch_norm_train, layer_norm,
+    AcrossRanks, Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig,
+    RunningStatistics, backward_from, batch_norm_eval, batch_norm_train,
+    batch_norm_train_across_ranks, conv2d_batch_norm_train, layer_norm,
 };
 
 use crate::measure::assert_near;
@@ -22,10 +25,12 @@ fn training_is_the_cpus() {
                 [map("x", &dims), full("weight", &c), full("bias", &c), map("residual", &dims)];
             let what = format!("batch norm {dims:?} {activation:?}");
             check_in(&what, &WITH_RELU, &inputs[..3], |x| {
-                Ok(batch_norm_train(&x[0], &x[1], &x[2], None, activation, EPS)?.0)
+                let norm = BatchNormParameters::new(&x[1], &x[2], EPS);
+                Ok(batch_norm_train(&x[0], &norm, None, activation)?.0)
             });
             check_in(&format!("{what} with residual"), &WITH_RELU, &inputs, |x| {
-                Ok(batch_norm_train(&x[0], &x[1], &x[2], Some(&x[3]), activation, EPS)?.0)
+                let norm = BatchNormParameters::new(&x[1], &x[2], EPS);
+                Ok(batch_norm_train(&x[0], &norm, Some(&x[3]), activation)?.0)
             });
         }
     }
@@ -67,7 +72,7 @@ fn behind_a_convolution_it_is_the_cpus() {
             map("residual", &[2, 6, 5, 8]),
         ];
         check_in(&format!("conv + batch norm {activation:?}"), &WITH_RELU, &inputs, |i| {
-            let norm = BatchNormParameters { weight: &i[2], bias: &i[3], eps: EPS };
+            let norm = BatchNormParameters::new(&i[2], &i[3], EPS);
             let residual = Some(&i[4]);
             let (y, _) =
                 conv2d_batch_norm_train(&i[0], &i[1], &config, &norm, residual, activation)?;
@@ -91,28 +96,100 @@ fn layer_norm_is_the_cpus() {
 fn running_statistics_move_as_on_the_cpu() -> Result<()> {
     let Some(cuda) = cuda() else { return Ok(()) };
     let x = (random("x", &[5, 4, 3, 6]) + 100.0)?;
-    let run = |device: &Device| -> Result<[Tensor; 4]> {
+    let alone: Arc<dyn AcrossRanks> = Arc::new(Alone);
+    let run = |device: &Device, ranks: Option<&Arc<dyn AcrossRanks>>| -> Result<[Tensor; 2]> {
         let there = |x: &Tensor| x.to_device(device);
-        let (one, zero) = (there(&Tensor::ones(6, x.dtype(), &Device::Cpu)?)?, 0.0);
-        let bias = (&one * zero)?;
-        let (_, statistics) =
-            batch_norm_train(&there(&x)?, &one, &bias, None, Activation::Identity, EPS)?;
-        let (mean, variance) = (there(&random("mean", &[6]))?, there(&random("var", &[6]))?);
-        let running = [Var::from_tensor(&mean)?, Var::from_tensor(&variance)?];
+        let (x, one) = (there(&x)?, there(&Tensor::ones(6, x.dtype(), &Device::Cpu)?)?);
+        let zero = one.zeros_like()?;
+        let mean = Var::from_tensor(&there(&random("mean", &[6]))?)?;
+        let variance = Var::from_tensor(&there(&random("var", &[6]))?)?;
         let batches = Var::new(6i64, device)?;
-        statistics.update_in_place([&running[0], &running[1]], &batches, 0.1)?;
+        let running = RunningStatistics {
+            mean: &mean,
+            variance: &variance,
+            batches: &batches,
+            momentum: 0.1,
+        };
+        let running = Some(running);
+        let norm = BatchNormParameters { running, ..BatchNormParameters::new(&one, &zero, EPS) };
+        match ranks {
+            None => batch_norm_train(&x, &norm, None, Activation::Identity)?,
+            Some(ranks) => {
+                batch_norm_train_across_ranks(&x, &norm, None, Activation::Identity, ranks)?
+            }
+        };
         assert_eq!(batches.to_scalar::<i64>()?, 7);
-        let [in_place_mean, in_place_variance] = running.map(|var| var.as_detached_tensor());
-        let (mean, variance) = statistics.update(&mean, &variance, 0.1)?;
-        let back = |tensor: Tensor| tensor.to_device(&Device::Cpu);
-        let in_place = [back(in_place_mean)?, back(in_place_variance)?];
-        let [in_place_mean, in_place_variance] = in_place;
-        Ok([back(mean)?, back(variance)?, in_place_mean, in_place_variance])
+        let back = |var: Var| var.as_detached_tensor().to_device(&Device::Cpu);
+        Ok([back(mean)?, back(variance)?])
     };
-    let (expected, found) = (run(&Device::Cpu)?, run(&cuda.device)?);
-    let what = ["mean", "variance", "mean in place", "variance in place"];
-    for (what, (found, expected)) in what.iter().zip(found.iter().zip(&expected)) {
-        assert_near(what, found, expected, 1e-5);
+    let expected = run(&Device::Cpu, None)?;
+    for ranks in [None, Some(&alone)] {
+        let found = run(&cuda.device, ranks)?;
+        for (what, (found, expected)) in
+            ["mean", "variance"].iter().zip(found.iter().zip(&expected))
+        {
+            assert_near(what, found, expected, 1e-5);
+        }
+    }
+    Ok(())
+}
+
+/// A job of one process.
+#[derive(Debug)]
+struct Alone;
+
+impl AcrossRanks for Alone {
+    fn all_gather(&self, tensor: &Tensor) -> Result<Vec<Tensor>> {
+        Ok(vec![tensor.clone()])
+    }
+}
+
+/// Chunks of rows; columns of blocks; both, in packs of 4, of 8, and of none.
+const MANY_CHUNKS: [[usize; 4]; 5] =
+    [[4, 41, 43, 64], [2, 3, 5, 600], [3, 24, 24, 272], [3, 20, 20, 261], [2, 70, 70, 3]];
+
+#[test]
+fn sums_of_many_chunks_are_the_cpus() {
+    for dims in MANY_CHUNKS {
+        let c = [dims[3]];
+        let inputs =
+            [map("x", &dims), full("weight", &c), full("bias", &c), map("residual", &dims)];
+        for count in [3, 4] {
+            check_in(
+                &format!("batch norm {dims:?} of {count}"),
+                &WITH_RELU,
+                &inputs[..count],
+                |x| {
+                    let norm = BatchNormParameters::new(&x[1], &x[2], EPS);
+                    Ok(batch_norm_train(&x[0], &norm, x.get(3), Activation::Relu)?.0)
+                },
+            );
+        }
+        check_in(&format!("layer norm {dims:?}"), &TYPES, &inputs[..3], |x| {
+            layer_norm(&x[0], &x[1], &x[2], 1e-5)
+        });
+    }
+}
+
+/// The block that ends last adds up what all have left, and the next launch counts from the beginning.
+#[test]
+fn every_launch_gives_the_same_sums() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for dims in MANY_CHUNKS {
+        let x =
+            Var::from_tensor(&random("x", &dims).to_dtype(DType::F32)?.to_device(&cuda.device)?)?;
+        let weight = Var::ones(dims[3], DType::F32, &cuda.device)?;
+        let run = || -> Result<[Vec<f32>; 2]> {
+            let norm = BatchNormParameters::new(&weight, &weight, EPS);
+            let (y, statistics) = batch_norm_train(&x, &norm, Some(&x), Activation::Relu)?;
+            let gradients = backward_from(&y, &y.detach())?;
+            let of_weight = gradients.get(&weight).expect("a gradient").to_vec1()?;
+            Ok([statistics.variance.to_vec1()?, of_weight])
+        };
+        let first = run()?;
+        for _ in 0..3 {
+            assert_eq!(run()?, first, "{dims:?}");
+        }
     }
     Ok(())
 }

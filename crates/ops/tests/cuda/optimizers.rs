@@ -9,9 +9,14 @@ use candle_vision_ops::{
 use crate::reference::assert_close;
 use crate::twins::{cuda, random};
 
-/// More tensors than one launch takes, of sizes that are no multiples of anything.
+/// More tensors than one launch takes, of sizes that are no multiples of anything. Some are kernels.
 fn shapes() -> Vec<Vec<usize>> {
-    (0..53).map(|i| if i % 7 == 0 { vec![33, 31 + i] } else { vec![1 + i % 13] }).collect()
+    let shape = |i: usize| match i % 7 {
+        0 => vec![33, 31 + i],
+        1 => vec![5, 1 + i % 4, 3, 3 + i % 2],
+        _ => vec![1 + i % 13],
+    };
+    (0..53).map(shape).collect()
 }
 
 fn variables(name: &str, device: &Device) -> Result<Vec<Var>> {
@@ -28,7 +33,14 @@ fn zeros(device: &Device) -> Result<Vec<Var>> {
 
 fn gradients(step: usize, device: &Device) -> Result<Vec<Tensor>> {
     let variables = variables(&format!("gradient {step} "), device)?;
-    Ok(variables.into_iter().map(|variable| variable.as_detached_tensor()).collect())
+    let as_convolutions_write = |variable: Var| -> Result<Tensor> {
+        let gradient = variable.as_detached_tensor();
+        if gradient.rank() != 4 {
+            return Ok(gradient);
+        }
+        gradient.permute([0, 2, 3, 1])?.contiguous()?.permute([0, 3, 1, 2])
+    };
+    variables.into_iter().map(as_convolutions_write).collect()
 }
 
 fn assert_same(what: &str, found: &[Var], expected: &[Var]) -> Result<()> {

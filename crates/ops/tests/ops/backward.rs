@@ -46,7 +46,7 @@ impl Network {
                 &x,
                 &self.kernel,
                 &config,
-                &BatchNormParameters { weight: scale, bias: shift, eps: 1e-5 },
+                &BatchNormParameters::new(scale, shift, 1e-5),
                 Some(&x),
                 activation,
             )?;
@@ -67,7 +67,8 @@ impl Network {
         for _ in 0..2 {
             x = conv2d(&x, &self.kernel, None, &config)?;
             let (scale, shift) = (self.scale.as_tensor(), self.shift.as_tensor());
-            x = batch_norm_train(&x, scale, shift, None, Activation::Relu, 1e-5)?.0;
+            let norm = BatchNormParameters::new(scale, shift, 1e-5);
+            x = batch_norm_train(&x, &norm, None, Activation::Relu)?.0;
         }
         let mut x = x.flatten_from(1)?;
         for _ in 0..2 {
@@ -188,7 +189,8 @@ fn hooked_loss(network: &Network) -> Result<Tensor> {
     let config = Conv2dConfig::default().padding(1);
     let x = hook(&conv2d(&network.image, &network.kernel, None, &config)?)?;
     let (scale, shift) = (network.scale.as_tensor(), network.shift.as_tensor());
-    let x = hook(&batch_norm_train(&x, scale, shift, Some(&x), Activation::Relu, 1e-5)?.0)?;
+    let norm = BatchNormParameters::new(scale, shift, 1e-5);
+    let x = hook(&batch_norm_train(&x, &norm, Some(&x), Activation::Relu)?.0)?;
     hook(&relu(&linear(&flatten(&x)?, &network.weight, Some(&network.bias))?)?)
 }
 

@@ -7,8 +7,8 @@ use crate::reference;
 use crate::support::{check_error, check_gradients, check_threads, nchw, nhwc, random};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, backward, batch_norm_eval,
-    batch_norm_train, conv2d, conv2d_batch_norm_train,
+    Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, RunningStatistics, backward,
+    batch_norm_eval, batch_norm_train, conv2d, conv2d_batch_norm_train,
 };
 
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
@@ -59,15 +59,21 @@ fn training_is_pytorchs() -> Result<()> {
     for place in places() {
         let (weight, bias) = (full(&place, &weight)?, full(&place, &bias)?);
         let x = place.var(&input("bn_train")?)?;
-        let identity = Activation::Identity;
-        let (y, statistics) = batch_norm_train(&x, &weight, &bias, None, identity, 1e-5)?;
+        let (mean, variance) = (full(&place, &running_mean)?, full(&place, &running_var)?);
+        let batches = Var::new(3i64, &place.device)?;
+        let running = RunningStatistics {
+            mean: &mean,
+            variance: &variance,
+            batches: &batches,
+            momentum: 0.1,
+        };
+        let norm = BatchNormParameters { running: Some(running), ..parameters(&weight, &bias) };
+        let (y, statistics) = batch_norm_train(&x, &norm, None, Activation::Identity)?;
         let inputs = [("dx", &x), ("dweight", &weight), ("dbias", &bias)];
         check_case("bn_train", &place, &y, inputs, &expected)?;
 
         assert_eq!(statistics.count, 4 * 5 * 7);
-        let (mean, variance) =
-            (running_mean.to_device(&place.device)?, running_var.to_device(&place.device)?);
-        let (mean, variance) = statistics.update(&mean, &variance, 0.1)?;
+        assert_eq!(batches.to_scalar::<i64>()?, 4);
         let tolerance = place.tolerance(1e-6);
         reference::assert_close("mean", &mean, &expected["bn_train.running_mean"], tolerance);
         let of_running = &expected["bn_train.running_var"];
@@ -105,13 +111,18 @@ fn arguments(dims: &[usize]) -> Vec<Tensor> {
 
 const SHAPES: [&[usize]; 5] = [&[2, 3, 5, 4], &[1, 7, 3, 1], &[5, 1, 1, 3], &[3, 4], &[2, 8, 9, 2]];
 
+fn parameters<'a>(weight: &'a Tensor, bias: &'a Tensor) -> BatchNormParameters<'a> {
+    BatchNormParameters::new(weight, bias, 1e-5)
+}
+
 #[test]
 fn training_gradient_is_that_of_its_values() {
     for dims in SHAPES {
         for activation in ACTIVATIONS {
             let what = format!("{dims:?} {activation:?}");
             let run = |x: &[Tensor], residual: Option<&Tensor>| {
-                let (y, _) = batch_norm_train(&x[0], &x[1], &x[2], residual, activation, 1e-3)?;
+                let norm = BatchNormParameters::new(&x[1], &x[2], 1e-3);
+                let (y, _) = batch_norm_train(&x[0], &norm, residual, activation)?;
                 Ok(y)
             };
             let arguments = arguments(dims);
@@ -161,12 +172,11 @@ fn convolution_and_batch_norm_in_one_are_the_same() -> Result<()> {
             };
             let [x, kernel, weight, bias, residual] = [0, 1, 2, 3, 4].map(input);
             let residual = Some(&residual);
-            let norm = BatchNormParameters { weight: &weight, bias: &bias, eps: 1e-3 };
+            let norm = BatchNormParameters::new(&weight, &bias, 1e-3);
             let (y, statistics) =
                 conv2d_batch_norm_train(&x, &kernel, &config, &norm, residual, activation)?;
             let plain = conv2d(&x, &kernel, None, &config)?;
-            let (plain, plain_statistics) =
-                batch_norm_train(&plain, &weight, &bias, residual, activation, 1e-3)?;
+            let (plain, plain_statistics) = batch_norm_train(&plain, &norm, residual, activation)?;
             reference::assert_close("values", &y, &plain, 1e-14);
             reference::assert_close("mean", &statistics.mean, &plain_statistics.mean, 1e-14);
             let loss = |y: &Tensor| (y * &scale)?.sum_all();
@@ -195,8 +205,9 @@ fn frozen_arguments_do_not_change_the_others() -> Result<()> {
             if trained[i] { variables[i].as_tensor().clone() } else { arguments[i].clone() }
         };
         let (x, residual) = (input(0), input(3));
-        let relu = Activation::Relu;
-        let (y, _) = batch_norm_train(&x, &input(1), &input(2), Some(&residual), relu, 1e-5)?;
+        let (weight, bias) = (input(1), input(2));
+        let norm = parameters(&weight, &bias);
+        let (y, _) = batch_norm_train(&x, &norm, Some(&residual), Activation::Relu)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
         Ok(variables.iter().map(|variable| gradients.get(variable).cloned()).collect())
     };
@@ -219,7 +230,8 @@ fn statistics_of_a_large_batch_are_accurate() -> Result<()> {
     let x = reference::image_batch("statistics", &[4, 61, 67, 5])?.affine(0.1, 30.0)?;
     let (one, zero) =
         (Tensor::ones(5, DType::F32, &Device::Cpu)?, Tensor::zeros(5, DType::F32, &Device::Cpu)?);
-    let (y, statistics) = batch_norm_train(&x, &one, &zero, None, Activation::Identity, 0.0)?;
+    let norm = BatchNormParameters::new(&one, &zero, 0.0);
+    let (y, statistics) = batch_norm_train(&x, &norm, None, Activation::Identity)?;
     let exact = x.to_dtype(DType::F64)?.reshape(((), 5))?;
     let mean = exact.mean(0)?;
     let centred = exact.broadcast_sub(&mean)?;
@@ -238,11 +250,8 @@ fn views_are_taken() -> Result<()> {
     let view = arguments[0].permute([0, 2, 1, 3])?;
     let copy = view.contiguous()?;
     let run = |x: &Tensor| -> Result<Vec<f64>> {
-        let relu = Activation::Relu;
-        batch_norm_train(x, &arguments[1], &arguments[2], Some(x), relu, 0.1)?
-            .0
-            .flatten_all()?
-            .to_vec1()
+        let norm = BatchNormParameters::new(&arguments[1], &arguments[2], 0.1);
+        batch_norm_train(x, &norm, Some(x), Activation::Relu)?.0.flatten_all()?.to_vec1()
     };
     assert_eq!(run(&view)?, run(&copy)?);
     Ok(())
@@ -255,8 +264,8 @@ fn threads_do_not_matter() {
         let residual = Var::from_tensor(&reference::image_batch("residual", x.dims())?)?;
         let weight = Var::from_tensor(&reference::image_batch("weight", &[17])?)?;
         let bias = Var::from_tensor(&reference::image_batch("bias", &[17])?)?;
-        let relu = Activation::Relu;
-        let (y, statistics) = batch_norm_train(&x, &weight, &bias, Some(&residual), relu, 1e-5)?;
+        let norm = parameters(&weight, &bias);
+        let (y, statistics) = batch_norm_train(&x, &norm, Some(&residual), Activation::Relu)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
         let inputs = [&x, &residual, &weight, &bias];
         let gradients = inputs.map(|x| gradients.get(x).expect("a gradient").clone());
@@ -270,7 +279,7 @@ fn wrong_arguments_are_named() -> Result<()> {
     let [x, weight, bias] = [&arguments[0], &arguments[1], &arguments[2]];
     let short = random("short", &[3]);
     let train = |x: &Tensor, weight: &Tensor, bias: &Tensor, residual: Option<&Tensor>| {
-        batch_norm_train(x, weight, bias, residual, Activation::Relu, 1e-5)
+        batch_norm_train(x, &parameters(weight, bias), residual, Activation::Relu)
     };
     check_error(train(x, &short, bias, None), &["batch_norm", "weight", "[4]", "[3]"]);
     check_error(train(x, weight, &short, None), &["batch_norm", "bias", "[4]", "[3]"]);
@@ -280,6 +289,16 @@ fn wrong_arguments_are_named() -> Result<()> {
         &["more than one value"],
     );
     check_error(train(x, &weight.to_dtype(DType::F32)?, bias, None), &["weight", "F32", "F64"]);
+    let (short_var, batches) = (Var::from_tensor(&short)?, Var::new(0i64, x.device())?);
+    let running = RunningStatistics {
+        mean: &short_var,
+        variance: &short_var,
+        batches: &batches,
+        momentum: 0.1,
+    };
+    let norm = BatchNormParameters { running: Some(running), ..parameters(weight, bias) };
+    let trained = batch_norm_train(x, &norm, None, Activation::Relu);
+    check_error(trained, &["batch_norm", "running mean", "[4]", "[3]"]);
     let norm = BatchNormConstants { weight, bias, mean: &short, variance: bias, eps: 1e-5 };
     check_error(batch_norm_eval(x, &norm, None, Activation::Identity), &["mean", "[4]", "[3]"]);
     Ok(())

@@ -62,7 +62,8 @@ fn behind_a_batch_norm() -> Result<()> {
         random("residual", &dims),
     ];
     check("batch norm", &inputs, |x, activation| {
-        Ok(batch_norm_train(&x[0], &x[1], &x[2], Some(&x[3]), activation, 1e-3)?.0)
+        let norm = BatchNormParameters::new(&x[1], &x[2], 1e-3);
+        Ok(batch_norm_train(&x[0], &norm, Some(&x[3]), activation)?.0)
     });
     let (mean, variance) = (random("mean", &[4]), random("variance", &[4]).sqr()?);
     check("batch norm, evaluated", &inputs, |x, activation| {
@@ -84,7 +85,7 @@ fn behind_both() -> Result<()> {
         random("bias", &[4]),
     ];
     let run = |x: &[Tensor], activation| {
-        let norm = BatchNormParameters { weight: &x[2], bias: &x[3], eps: 1e-3 };
+        let norm = BatchNormParameters::new(&x[2], &x[3], 1e-3);
         Ok(conv2d_batch_norm_train(&x[0], &x[1], &config, &norm, None, activation)?.0)
     };
     check("convolution and batch norm", &inputs, run);

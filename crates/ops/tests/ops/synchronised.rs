@@ -67,10 +67,10 @@ impl Case {
         let (x, residual) =
             (Var::from_tensor(&part(&self.x)?)?, Var::from_tensor(&part(&self.residual)?)?);
         let (weight, bias) = (Var::from_tensor(&self.weight)?, Var::from_tensor(&self.bias)?);
-        let norm = BatchNormParameters { weight: &weight, bias: &bias, eps: 1e-5 };
+        let norm = BatchNormParameters::new(&weight, &bias, 1e-5);
         let residual_tensor = Some(residual.as_tensor());
         let (y, statistics) = match &ranks {
-            None => batch_norm_train(&x, &weight, &bias, residual_tensor, self.activation, 1e-5)?,
+            None => batch_norm_train(&x, &norm, residual_tensor, self.activation)?,
             Some(ranks) => {
                 batch_norm_train_across_ranks(&x, &norm, residual_tensor, self.activation, ranks)?
             }
@@ -156,7 +156,7 @@ fn a_single_value_on_all_ranks_has_no_statistics() -> Result<()> {
         Tensor::ones((1, 3), DType::F32, &Device::Cpu)?,
         Tensor::ones(3, DType::F32, &Device::Cpu)?,
     );
-    let norm = BatchNormParameters { weight: &one, bias: &one, eps: 1e-5 };
+    let norm = BatchNormParameters::new(&one, &one, 1e-5);
     let error = batch_norm_train_across_ranks(&x, &norm, None, Activation::Relu, &rank);
     let message = error.expect_err("one value").to_string();
     assert!(message.contains("more than one value per channel on all ranks together"), "{message}");

@@ -16,10 +16,10 @@ struct Affine {
     __device__ float operator()(float x) const { return fmaf(x, scale, shift); }
 };
 
-// The values of every channel. `affine` is `[2, channels]`: weights, then biases.
+// The values of every channel.
 struct Parameters {
     unsigned channels;
-    const float *affine, *mean, *variance;
+    const float *weight, *bias, *mean, *variance;
     float eps;
 
     // Not `rsqrtf`, which is wrong in the last bits.
@@ -28,8 +28,8 @@ struct Parameters {
     }
 
     __device__ Affine of(unsigned channel) const {
-        const float scale = affine[channel] * inv_std(channel);
-        return {scale, fmaf(-mean[channel], scale, affine[channels + channel])};
+        const float scale = weight[channel] * inv_std(channel);
+        return {scale, fmaf(-mean[channel], scale, bias[channel])};
     }
 };
 
@@ -43,30 +43,46 @@ struct Relu {
     }
 };
 
-// Sums of the offsets from a sample and of their squares. Without subtracting a sample first, the
+// The statistics that evaluation uses, and the share of a batch in their new values. Null if the launch
+// leaves them alone.
+struct Running {
+    float *mean, *variance;
+    long long* batches;
+    float momentum, unbiased;
+
+    __device__ void move(unsigned channel, float batch_mean, float batch_variance) const {
+        if (mean == nullptr) return;
+        const float kept = 1.0f - momentum;
+        mean[channel] = kept * mean[channel] + momentum * batch_mean;
+        variance[channel] = kept * variance[channel] + momentum * (batch_variance * unbiased);
+        if (channel == 0) *batches += 1;
+    }
+};
+
+// Sums the offsets from a sample and their squares. Without subtracting a sample first, the
 // difference of squares below would cancel if the mean is far larger than the standard deviation.
 template <typename T>
-__device__ void moments(size_t rows, unsigned channels, const T* x, float* partial) {
+__device__ void moments(
+    size_t rows, unsigned channels, const T* x, const Chunks& chunks, Running running,
+    float* moments
+) {
     const auto origin = [=](unsigned channel) { return widen(x[channel]); };
-    const auto terms = [](float origin, float x) {
+    const auto as_they_are = [](size_t, auto&) {};
+    const auto terms = [](float origin, size_t, float x) {
         const float offset = x - origin;
         return Terms<2>{{offset, offset * offset}};
     };
-    sum_chunk<2>(rows, channels, partial, origin, terms, x);
-}
-
-template <typename T>
-__device__ void moments_finish(
-    unsigned chunks, unsigned channels, double count, const T* x, const float* partial,
-    float* moments
-) {
-    sum_chunks<2>(chunks, channels, partial, [=](unsigned channel, const double* sums) {
-        const double offset = sums[0] / count;
-        const double variance = sums[1] / count - offset * offset;
-        moments[channel] = float(double(widen(x[channel])) + offset);
+    const auto end = [=](unsigned channel, const double* sums) {
+        const double offset = sums[0] / double(rows);
+        const double exact = sums[1] / double(rows) - offset * offset;
+        const float mean = float(double(widen(x[channel])) + offset);
         // Rounding may make the variance of a constant channel slightly negative.
-        moments[channels + channel] = variance < 0.0 ? 0.0f : float(variance);
-    });
+        const float variance = exact < 0.0 ? 0.0f : float(exact);
+        moments[channel] = mean;
+        moments[channels + channel] = variance;
+        running.move(channel, mean, variance);
+    };
+    sum_columns<2>(rows, channels, chunks, origin, as_they_are, terms, end, x);
 }
 
 template <typename T>
@@ -90,19 +106,45 @@ struct Centred {
     float mean;
 };
 
+// The gradients of weights and biases, `[2, channels]`. If `output` is not null, the ReLU comes after a
+// residual sum and only the output tells where it was at work; the gradient behind it goes to `passed`.
 template <typename T>
 __device__ void gradient_sums(
-    size_t rows, const Parameters& parameters, const T* x, const T* grad, Relu relu,
-    float* partial
+    size_t rows, const Parameters& parameters, const T* x, const T* grad, const T* output,
+    Relu relu, const Chunks& chunks, T* passed, float* sums
 ) {
-    const auto of_channel = [=](unsigned channel) {
-        return Centred{parameters.of(channel), parameters.mean[channel]};
+    const unsigned channels = parameters.channels;
+    const auto end = [=](unsigned channel, const double* totals) {
+        sums[channel] = float(totals[0] * double(parameters.inv_std(channel)));
+        sums[channels + channel] = float(totals[1]);
     };
-    const auto terms = [=](Centred channel, float x, float grad) {
-        const float passed = relu.gradient(channel.affine(x), grad);
-        return Terms<2>{{passed * (x - channel.mean), passed}};
-    };
-    sum_chunk<2>(rows, parameters.channels, partial, of_channel, terms, x, grad);
+    if (output == nullptr) {
+        const auto of_channel = [=](unsigned channel) {
+            return Centred{parameters.of(channel), parameters.mean[channel]};
+        };
+        const auto as_they_are = [](size_t, auto&, auto&) {};
+        const auto terms = [=](Centred channel, size_t, float x, float grad) {
+            const float passed = relu.gradient(channel.affine(x), grad);
+            return Terms<2>{{passed * (x - channel.mean), passed}};
+        };
+        sum_columns<2>(rows, channels, chunks, of_channel, as_they_are, terms, end, x, grad);
+    } else {
+        const auto mean = [=](unsigned channel) { return parameters.mean[channel]; };
+        // The output was rounded, so its ceiling is the rounded one too.
+        const Relu rounded{relu.is_there, widen(narrow<T>(relu.ceiling))};
+        const auto mask = [=](size_t i, auto&, auto& grad, auto& output) {
+#pragma unroll
+            for (int k = 0; k < int(sizeof grad / sizeof(T)); k++) {
+                const float behind = rounded.gradient(widen(output.at[k]), widen(grad.at[k]));
+                grad.at[k] = narrow<T>(behind);
+            }
+            store(passed, i, grad);
+        };
+        const auto terms = [](float mean, size_t, float x, float grad, float) {
+            return Terms<2>{{grad * (x - mean), grad}};
+        };
+        sum_columns<2>(rows, channels, chunks, mean, mask, terms, end, x, grad, output);
+    }
 }
 
 // How the gradient of the input is computed from the gradient after the ReLU:
@@ -141,67 +183,55 @@ __device__ void input_gradient(
     }
 }
 
-extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_sums_finish_f32(
-    unsigned chunks, unsigned channels, const float* __restrict__ partial,
-    const float* __restrict__ variance, float eps, float* __restrict__ sums
-) {
-    const Parameters parameters{channels, nullptr, nullptr, variance, eps};
-    sum_chunks<2>(chunks, channels, partial, [=](unsigned channel, const double* near) {
-        sums[channel] = float(near[0] * double(parameters.inv_std(channel)));
-        sums[channels + channel] = float(near[1]);
-    });
-}
-
+// Moves running statistics towards `[2, channels]`, those of the batches of several processes.
 extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
-    unsigned channels, const float* __restrict__ moments, float momentum, float unbiased,
-    float* __restrict__ running_mean, float* __restrict__ running_var, long long* batches
+    unsigned channels, const float* __restrict__ moments, float* mean, float* variance,
+    long long* batches, float momentum, float unbiased
 ) {
+    const Running running{mean, variance, batches, momentum, unbiased};
     for (size_t i = thread_index(); i < channels; i += thread_count()) {
-        const float mean = moments[i], variance = moments[channels + i] * unbiased;
-        running_mean[i] = (1.0f - momentum) * running_mean[i] + momentum * mean;
-        running_var[i] = (1.0f - momentum) * running_var[i] + momentum * variance;
+        running.move(i, moments[i], moments[channels + i]);
     }
-    if (thread_index() == 0) *batches += 1;
 }
 
-#define STATISTICS                                                                                \
-    const float *__restrict__ affine, const float *__restrict__ mean,                             \
-        const float *__restrict__ variance, float eps
+#define PARAMETERS                                                                                \
+    const float *__restrict__ weight, const float *__restrict__ bias,                             \
+        const float *__restrict__ mean, const float *__restrict__ variance, float eps
 
 #define KERNELS(TYPE, T)                                                                          \
     extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_moments_##TYPE(                          \
-        size_t rows, unsigned channels, const T* __restrict__ x, float* __restrict__ partial      \
+        size_t rows, unsigned channels, const T* __restrict__ x, float* running_mean,             \
+        float* running_var, long long* batches, float momentum, float unbiased, float* partial,   \
+        unsigned* ended, float* __restrict__ results                                              \
     ) {                                                                                           \
-        moments(rows, channels, x, partial);                                                      \
-    }                                                                                             \
-    extern "C" __global__ void __launch_bounds__(1024) cv_moments_finish_##TYPE(                  \
-        unsigned chunks, unsigned channels, double count, const T* __restrict__ x,                \
-        const float* __restrict__ partial, float* __restrict__ moments                            \
-    ) {                                                                                           \
-        moments_finish(chunks, channels, count, x, partial, moments);                             \
+        const Running running{running_mean, running_var, batches, momentum, unbiased};            \
+        moments(rows, channels, x, Chunks{partial, ended}, running, results);                     \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_##TYPE(                      \
         size_t n, unsigned channels, const T* __restrict__ x, const T* __restrict__ residual,     \
-        STATISTICS, int has_relu, float ceiling, T* __restrict__ y                                 \
+        PARAMETERS, int has_relu, float ceiling, T* __restrict__ y                                \
     ) {                                                                                           \
-        const Parameters parameters{channels, affine, mean, variance, eps};                       \
-        normalize(n, parameters, x, residual, Relu{has_relu != 0, ceiling}, y);               \
+        const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
+        normalize(n, parameters, x, residual, Relu{has_relu != 0, ceiling}, y);                   \
     }                                                                                             \
     extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_batch_norm_sums_##TYPE(                  \
         size_t rows, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,      \
-        STATISTICS, int has_relu, float ceiling, float* __restrict__ partial                       \
+        const T* __restrict__ output, PARAMETERS, int has_relu, float ceiling, float* partial,    \
+        unsigned* ended, T* __restrict__ passed, float* __restrict__ sums                         \
     ) {                                                                                           \
-        const Parameters parameters{channels, affine, mean, variance, eps};                       \
-        gradient_sums(rows, parameters, x, grad, Relu{has_relu != 0, ceiling}, partial);      \
+        const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
+        const Relu relu{has_relu != 0, ceiling};                                                  \
+        const Chunks chunks{partial, ended};                                                      \
+        gradient_sums(rows, parameters, x, grad, output, relu, chunks, passed, sums);             \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_gradient_##TYPE(             \
         size_t n, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,         \
-        STATISTICS, const float* __restrict__ sums, float count, int has_relu, float ceiling,      \
+        PARAMETERS, const float* __restrict__ sums, float count, int has_relu, float ceiling,     \
         T* __restrict__ dx                                                                        \
     ) {                                                                                           \
-        const Parameters parameters{channels, affine, mean, variance, eps};                       \
-        const Relu relu{has_relu != 0, ceiling};                                         \
-        input_gradient(n, parameters, x, grad, sums, count, relu, dx);                       \
+        const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
+        const Relu relu{has_relu != 0, ceiling};                                                  \
+        input_gradient(n, parameters, x, grad, sums, count, relu, dx);                            \
     }
 
 FOR_EACH_TYPE(KERNELS)

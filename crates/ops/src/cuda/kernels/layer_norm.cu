@@ -58,37 +58,24 @@ __device__ void layer_norm_gradient(
     }
 }
 
-// Sums the gradients of weights and biases over a chunk of rows of `columns` elements. `statistics`
-// holds mean and inverse standard deviation of each row.
+// Sums the gradients of weights and biases, `[2, columns]`. `statistics` holds mean and inverse standard
+// deviation of each row. Blocks and chunks are those of `column_sums.cuh`.
 template <typename T>
 __device__ void layer_norm_sums(
     size_t rows, unsigned columns, const T* x, const T* grad, const float* statistics,
-    float* partial
+    const Chunks& chunks, float* sums
 ) {
-    const size_t chunk = (rows + gridDim.y - 1) / gridDim.y;
-    const size_t start = blockIdx.y * chunk;
-    const size_t end = start + chunk < rows ? start + chunk : rows;
-    const unsigned threads = gridDim.x * blockDim.x;
-    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < columns; i += threads) {
-        Sum of_weight, of_bias;
-        for (size_t row = start; row < end; row++) {
-            const float g = widen(grad[row * columns + i]);
-            const float mean = statistics[2 * row], inv_std = statistics[2 * row + 1];
-            of_weight.add(g * (widen(x[row * columns + i]) - mean) * inv_std);
-            of_bias.add(g);
-        }
-        partial[2 * size_t(blockIdx.y) * columns + i] = of_weight.total;
-        partial[(2 * size_t(blockIdx.y) + 1) * columns + i] = of_bias.total;
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(1024) cv_layer_norm_sums_finish_f32(
-    unsigned chunks, unsigned columns, const float* partial, float* sums
-) {
-    sum_chunks<2>(chunks, columns, partial, [=](unsigned column, const double* totals) {
-        sums[column] = totals[0];
-        sums[columns + column] = totals[1];
-    });
+    const auto of_column = [](unsigned) { return Nothing{}; };
+    const auto as_they_are = [](size_t, auto&, auto&) {};
+    const auto terms = [=](Nothing, size_t row, float x, float grad) {
+        const float mean = statistics[2 * row], inv_std = statistics[2 * row + 1];
+        return Terms<2>{{grad * (x - mean) * inv_std, grad}};
+    };
+    const auto end = [=](unsigned column, const double* totals) {
+        sums[column] = float(totals[0]);
+        sums[columns + column] = float(totals[1]);
+    };
+    sum_columns<2>(rows, columns, chunks, of_column, as_they_are, terms, end, x, grad);
 }
 
 #define KERNELS(TYPE, T)                                                                          \
@@ -104,10 +91,12 @@ extern "C" __global__ void __launch_bounds__(1024) cv_layer_norm_sums_finish_f32
     ) {                                                                                           \
         layer_norm_gradient(rows, columns, x, grad, weight, statistics, dx);                      \
     }                                                                                             \
-    extern "C" __global__ void __launch_bounds__(1024) cv_layer_norm_sums_##TYPE(                 \
-        size_t rows, unsigned columns, const T* x, const T* grad, const float* statistics,        \
-        float* partial                                                                            \
+    extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_layer_norm_sums_##TYPE(                  \
+        size_t rows, unsigned columns, const T* __restrict__ x, const T* __restrict__ grad,       \
+        const float* __restrict__ statistics, float* partial, unsigned* ended,                    \
+        float* __restrict__ sums                                                                  \
     ) {                                                                                           \
-        layer_norm_sums(rows, columns, x, grad, statistics, partial);                             \
+        layer_norm_sums(rows, columns, x, grad, statistics, Chunks{partial, ended}, sums);        \
     }
+
 FOR_EACH_TYPE(KERNELS)

@@ -32,11 +32,15 @@ struct Tensors {
     float* first[TENSORS];
     float* second[TENSORS];
     unsigned long long size[TENSORS];
+    // How the gradient of a kernel `[out, in, height, width]` lies in memory if it lies channels-last: `in`, and height
+    // times width. Otherwise 0: as the parameter lies.
+    unsigned in[TENSORS];
+    unsigned taps[TENSORS];
     float lr[TENSORS];
     float weight_decay[TENSORS];
     float a[TENSORS];
     float b[TENSORS];
-    // The four lists above, one after the other, if they are in device memory: a captured launch has new ones each time.
+    // The last four lists above, one after the other, if they are in device memory: a captured launch has new ones each time.
     const float* numbers;
 };
 static_assert(sizeof(Tensors) <= 4000, "a kernel's parameters have room in 4 KiB");
@@ -47,7 +51,21 @@ struct Tensor {
     const float* grad;
     float *first, *second;
     size_t size;
+    unsigned in, taps;
     float lr, weight_decay, a, b;
+
+    // The gradients of `N` parameters from the parameter `N * i` on.
+    template <int N> __device__ Pack<float, N> gradient(size_t i) const {
+        if (taps == 0) return load<N>(grad, i);
+        Pack<float, N> pack;
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            const unsigned place = unsigned(i) * N + k, of_out = in * taps;
+            const unsigned out = place / of_out, channel = place % of_out / taps;
+            pack.at[k] = grad[(out * taps + place % taps) * in + channel];
+        }
+        return pack;
+    }
 };
 
 // Of the list, which stays where it is: one that is indexed as a function's argument would be copied to local memory.
@@ -56,9 +74,9 @@ struct Tensor {
 #define TENSOR_OF_BLOCK(t)                                                                      \
     Tensor {                                                                                    \
         t.parameter[blockIdx.y], t.grad[blockIdx.y], t.first[blockIdx.y], t.second[blockIdx.y], \
-            t.size[blockIdx.y], NUMBER_OF_BLOCK(t, 0, lr),                                      \
-            NUMBER_OF_BLOCK(t, 1, weight_decay), NUMBER_OF_BLOCK(t, 2, a),                      \
-            NUMBER_OF_BLOCK(t, 3, b)                                                            \
+            t.size[blockIdx.y], t.in[blockIdx.y], t.taps[blockIdx.y],                           \
+            NUMBER_OF_BLOCK(t, 0, lr), NUMBER_OF_BLOCK(t, 1, weight_decay),                     \
+            NUMBER_OF_BLOCK(t, 2, a), NUMBER_OF_BLOCK(t, 3, b)                                  \
     }
 
 // Replaces each parameter and its state by the results of `update(parameter, grad, first, second)`.
@@ -67,7 +85,7 @@ template <int N, typename Update> __device__ bool update_in_packs(const Tensor& 
     bool finite = true;
     for (size_t i = thread_index(); i < t.size / N; i += thread_count()) {
         Pack<float, N> parameter = load<N>(t.parameter, i), first{}, second{};
-        const Pack<float, N> grad = load<N>(t.grad, i);
+        const Pack<float, N> grad = t.gradient<N>(i);
         if (t.first != nullptr) first = load<N>(t.first, i);
         if (t.second != nullptr) second = load<N>(t.second, i);
 #pragma unroll
@@ -136,6 +154,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_adam_f32(
     });
 }
 
+// In any order: only their squares are summed.
 struct Gradients {
     const float* grad[TENSORS];
     unsigned long long size[TENSORS];
