@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use candle_vision::models::NetworkEntry;
 use candle_vision::{Classifier, Registry};
 use candle_vision_fetch::{Error as FetchError, Item};
 use candle_vision_recipe::{Error, IMAGENET, backbone, published_classifier};
@@ -47,6 +48,23 @@ pub(crate) fn fetch_weights(item: &Item, data_dir: &Path, origins: &Origins) -> 
             _ => error,
         }),
     }
+}
+
+/// The versions of some weights want images of other sizes. Nothing in a file tells which version it is, but its name may.
+fn say_how_images_are_prepared(entry: &NetworkEntry, file: &Path) {
+    let Some((first, others)) = entry.published_weights().split_first() else { return };
+    if others.iter().all(|version| version.preprocessing == first.preprocessing) {
+        return;
+    }
+    let names: Vec<&str> = others.iter().map(|version| version.file.as_str()).collect();
+    say::note(format_args!(
+        "images are prepared as for {} of {}, because the name of `{}` tells no version; for another one call the file \
+         {} with the same ending",
+        first.name,
+        entry.name(),
+        file.display(),
+        names.join(" or ")
+    ));
 }
 
 impl NetworkArgs {
@@ -112,6 +130,9 @@ impl NetworkArgs {
             published_classifier(model, name, &data_dir, registry, device, fetch)?;
         if self.model.is_none() {
             say::note(format_args!("{model}, weights {}", weights.file.display()));
+        }
+        if weights.published.is_none() {
+            say_how_images_are_prepared(registry.networks.get(model)?, &weights.file);
         }
         let classifier = classifier.read_options(read_options()?);
         Ok(Named { classifier, file: weights.file, is_checkpoint: false })

@@ -8,6 +8,7 @@ use candle_vision::data::{DataLoader, Share};
 use candle_vision::models::memory::{MeasuredGraph, MemoryConfig, MemoryEstimate, SAFE_SHARE};
 use candle_vision::models::{Model, Parameter, Precision};
 use candle_vision::ops::card_memory;
+use candle_vision::report::load_fonts;
 use candle_vision::train::OptimizerState;
 use candle_vision_recipe::{BatchSize, OpenedRun, Settings};
 
@@ -123,7 +124,7 @@ fn measured(
         .validation(true)
         .keeping_allocator(true)
         .program(if device.is_cpu() {
-            program(model, &opened.train)
+            program(model, [&opened.train, &opened.val])
         } else {
             opened.bytes_on_device()
         });
@@ -178,11 +179,14 @@ fn batches_ahead(loader: &DataLoader, device: &Device) -> usize {
 }
 
 /// What this process takes without the network: the program and the data in memory, and the decoded images that the
-/// loader will keep.
-fn program(model: &dyn Model, loader: &DataLoader) -> usize {
+/// loaders will keep.
+fn program(model: &dyn Model, loaders: [&DataLoader; 2]) -> usize {
+    // The curves will need them. Without fonts they fail then, and say so.
+    let _ = load_fonts();
     let of_model = model.parameters().all().into_iter();
     let of_model: usize = of_model.map(|p| p.elem_count() * p.var().dtype().size_in_bytes()).sum();
-    machine_memory::resident().saturating_sub(of_model) + cached(loader)
+    let kept: usize = loaders.into_iter().map(cached).sum();
+    machine_memory::resident().saturating_sub(of_model) + kept
 }
 
 fn cached(loader: &DataLoader) -> usize {

@@ -107,19 +107,16 @@ impl Sliding {
         if padding > kernel / 2 {
             return Err(format!("padding is at most half of kernel {kernel}, got {padding}"));
         }
-        let padded = front + input + behind;
-        if padded < kernel {
+        // In ceil mode even the first window may reach past the padded input.
+        let past = if ceil_mode { stride - 1 } else { 0 };
+        let Some(room) = (front + input + behind + past).checked_sub(kernel) else {
             return Err(format!(
                 "kernel {kernel} does not fit {input} inputs padded by {front} and {behind}"
             ));
-        }
-        let room = padded - kernel;
-        if !ceil_mode {
-            return Ok(room / stride + 1);
-        }
-        let positions = room.div_ceil(stride) + 1;
+        };
+        let positions = room / stride + 1;
         let last_starts_inside = (positions - 1) * stride < input + front;
-        Ok(if last_starts_inside { positions } else { positions - 1 })
+        Ok(if !ceil_mode || last_starts_inside { positions } else { positions - 1 })
     }
 }
 
@@ -183,6 +180,10 @@ mod tests {
     fn ceil_mode_adds_a_window_only_if_it_starts_inside() {
         let axis = AxisWindows::sliding(5, sliding(2, 2, 0, true)).unwrap();
         assert_eq!(spans(&axis), [(0, 2), (2, 4), (4, 5)]);
+        // So may the only one, as far as the stride goes.
+        let axis = AxisWindows::sliding(2, sliding(3, 2, 0, true)).unwrap();
+        assert_eq!(spans(&axis), [(0, 2)]);
+        assert!(AxisWindows::sliding(1, sliding(3, 2, 0, true)).is_err());
         // A second window would start at the right padding.
         let axis = AxisWindows::sliding(3, sliding(2, 4, 1, true)).unwrap();
         assert_eq!(spans(&axis), [(0, 1)]);

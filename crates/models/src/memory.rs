@@ -109,7 +109,7 @@ impl MeasuredGraph {
         // A graph that was measured on a GPU has its feature maps in the half type already.
         let halves = self.is_cpu && config.precision != Precision::F32;
         let (share, copies) = if halves { (2, 2 * self.of_products) } else { (1, 0) };
-        let on_cpu = self.is_cpu && !halves;
+        let on_cpu = self.is_cpu && !halves && !config.on_card;
         let [caller, helper] = if on_cpu { kept.workspaces() } else { [0, 0] };
         let workspaces = caller + helper * config.threads.saturating_sub(1);
         let images = config.batch * self.image;

@@ -9,6 +9,7 @@
 mod archive;
 mod dictionary;
 mod elements;
+mod finite;
 mod fit;
 mod load;
 mod names;
@@ -29,6 +30,7 @@ use std::path::Path;
 use candle_core::{Error, Result, Tensor};
 use candle_vision_registry::one_line;
 
+pub use finite::check_finite;
 pub use load::load;
 pub use report::LoadReport;
 pub use safetensors_file::{HeaderError, safetensors_header};

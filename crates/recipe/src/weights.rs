@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use candle_vision::models::{NetworkEntry, Networks, PublishedWeights};
+use candle_vision::registry::{did_you_mean, one_line};
 use candle_vision::{Classifier, Registry};
 use candle_vision_fetch::{
     Content, FileSpec, HubFile, Item, Layout, Sha256Sum, Source, find as find_item,
@@ -39,7 +40,7 @@ impl Weights {
     /// - anything else: the path of a file
     ///
     /// # Errors
-    /// If `name` is `imagenet` and nobody published weights of this network.
+    /// If `name` is `imagenet` and nobody published weights of this network, or nothing has this name.
     pub fn find(entry: &NetworkEntry, name: &str, data_dir: &Path) -> Result<Self> {
         let all = entry.published_weights();
         let file = |weights: &PublishedWeights| in_data_folder(&weights.file, data_dir);
@@ -64,6 +65,9 @@ impl Weights {
             return Ok(Self { published: entry.published_in(&file).cloned(), file, item: None });
         }
         let published = all.iter().find(|weights| weights.file == name).cloned();
+        if published.is_none() && !known.is_file() && find_item(name).is_err() {
+            return Err(Error::invalid(unknown(entry, name)));
+        }
         Ok(Self { file: known, published, item: Some(name.to_owned()) })
     }
 
@@ -99,6 +103,19 @@ impl Weights {
         }
         self.item()?.map_or(Ok(()), |item| bring(&item))
     }
+}
+
+/// What an error says of a name that stands for no weights.
+fn unknown(entry: &NetworkEntry, name: &str) -> String {
+    let versions: Vec<&str> = entry.published_weights().iter().map(|w| w.name.as_str()).collect();
+    let known = match versions.as_slice() {
+        [] => "nobody published any; name a weight file".to_owned(),
+        names => {
+            let all = [&[IMAGENET], names].concat();
+            format!("take {}, or a weight file{}", all.join(", "), did_you_mean(name, all.clone()))
+        }
+    };
+    format!("`{}` has no weights called `{}`: {known}", entry.name(), one_line(name))
 }
 
 fn in_data_folder(name: &str, data_dir: &Path) -> PathBuf {
@@ -237,7 +254,12 @@ mod tests {
         assert_eq!(first.file, data.join("weights/resnet50.safetensors"));
         assert_eq!(version(find("resnet50")), Some("IMAGENET1K_V1".to_owned()));
         assert_eq!(version(find("my/resnet50-11ad3fa6.pth")), Some("IMAGENET1K_V2".to_owned()));
-        assert_eq!((find("my/best.safetensors").item, find("own").published), (None, None));
+        assert_eq!(find("my/best.safetensors").item, None);
+        let unknown = |name: &str| Weights::find(&entry("resnet50"), name, data).unwrap_err();
+        let message = unknown("imagenat").to_string();
+        assert!(message.contains("did you mean `imagenet`"), "{message}");
+        let message = unknown("IMAGENET1K_V3").to_string();
+        assert!(message.contains("take imagenet, IMAGENET1K_V2, IMAGENET1K_V1"), "{message}");
 
         // What is here already is taken.
         std::fs::create_dir(data.join("weights")).unwrap();

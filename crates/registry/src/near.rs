@@ -38,8 +38,14 @@ pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) 
     let is_near = |name: &&str| {
         let most = 2.max(name.len().max(wanted.len()) / 3);
         // The distance takes memory for each pair of characters. A name from a damaged file may have millions.
-        wanted.len() <= LONGEST
-            && strsim::damerau_levenshtein(wanted, name) <= most
+        if wanted.len() > LONGEST {
+            return false;
+        }
+        // Part of a longer name, such as `dinov2` of `vit_small_patch14_dinov2`.
+        if wanted.len() >= SHORTEST_PART && plain(name).contains(&plain(wanted)) {
+            return true;
+        }
+        strsim::damerau_levenshtein(wanted, name) <= most
             // Two short names that share nothing are not near, however short their distance is.
             && name.chars().any(|c| wanted.contains(c))
     };
@@ -50,6 +56,14 @@ pub fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) 
     } else {
         format!("; did you mean {}?", quoted.join(" or "))
     }
+}
+
+/// The shortest text that is looked for within names.
+const SHORTEST_PART: usize = 3;
+
+/// Letters and digits alone, in lower case.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -69,6 +83,8 @@ mod tests {
         let offer = did_you_mean("resnet81", names);
         assert!(offer.starts_with("; did you mean `resnet18`"), "{offer}");
         assert_eq!(did_you_mean("transformer", names), "");
+        let part = did_you_mean("DINO-v2", ["resnet18", "vit_small_patch14_dinov2"]);
+        assert_eq!(part, "; did you mean `vit_small_patch14_dinov2`?");
         assert_eq!(did_you_mean("xy", ["fc"]), "");
         assert_eq!(did_you_mean(&"resnet18".repeat(1_000_000), names), "");
     }

@@ -45,7 +45,7 @@ mod tensorboard;
 struct Readme;
 
 pub use bars::{BarColumn, bars_png};
-pub use canvas::characters_without_font;
+pub use canvas::{characters_without_font, load_fonts};
 pub use colormap::Colormap;
 pub use comparison::{ComparedRun, MOST_RUNS, comparison_html, comparison_png};
 pub use confusion::confusion_matrix_png;

@@ -31,13 +31,10 @@ impl Classifier {
         let entry = registry.networks.get(architecture)?;
         let (weights, all) = (weights.as_ref(), entry.published_weights());
         let Some(published) = entry.published_in(weights).or_else(|| all.first()) else {
-            let known = registry.networks.iter();
-            let known =
-                known.filter(|entry| entry.published_weights().iter().any(|w| w.num_classes > 0));
-            let known: Vec<&str> = known.map(|entry| entry.name()).collect();
             return Err(Error::NotPublished(format!(
-                "there are no published weights of `{architecture}`; train it, or name one of {}",
-                known.join(", ")
+                "there are no published weights of `{architecture}`, so nothing says what its classes are and how it \
+                 wants images; load a checkpoint of a run in place of `{}`",
+                weights.display()
             )));
         };
         if published.num_classes == 0 {

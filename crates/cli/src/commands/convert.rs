@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_vision::Registry;
 use candle_vision::models::Precision;
 use candle_vision::models::weights::{
-    Strictness, WeightFile, tensors, timm_tensors, to_safetensors, to_torch,
+    Strictness, WeightFile, check_finite, tensors, timm_tensors, to_safetensors, to_torch,
 };
 use candle_vision::train::write_atomically;
 
@@ -24,17 +24,21 @@ pub(crate) fn run(args: &ConvertArgs, registry: &Registry) -> Result<ExitCode> {
         Some(name) => named(name, args, &file, registry)?,
         None => file.tensors.into_iter().collect(),
     };
-    if let Some(precision) = args.precision {
-        for tensor in converted.values_mut().filter(|tensor| tensor.dtype().is_float()) {
-            *tensor = tensor.to_dtype(dtype(precision))?;
-        }
+    let in_file = || format!("cannot convert `{}`", args.input.display());
+    for (name, tensor) in &mut converted {
+        check_finite(name, tensor).with_context(in_file)?;
+        let Some(precision) = args.precision.filter(|_| tensor.dtype().is_float()) else {
+            continue;
+        };
+        *tensor = tensor.to_dtype(dtype(precision))?;
+        let too_large = || format!("{}: {precision} is too small for its values", in_file());
+        check_finite(name, tensor).with_context(too_large)?;
     }
     if !left_out.is_empty() {
         say::note(format_args!("left out: {}", left_out.join(", ")));
     }
     let written = converted.len();
-    let bytes =
-        write(converted).with_context(|| format!("cannot convert `{}`", args.input.display()))?;
+    let bytes = write(converted).with_context(in_file)?;
     write_atomically(&args.output, &bytes)?;
     say::result(format_args!(
         "{}: {written} of {read} tensors, {} bytes",

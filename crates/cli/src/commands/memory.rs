@@ -36,6 +36,7 @@ pub(crate) fn run(args: &MemoryArgs, registry: &Registry) -> Result<ExitCode> {
         .optimizer_tensors(optimizer.state_tensors())
         .precision(args.precision)
         .program(program)
+        .on_card(place != Place::Cpu)
         .validation(true)
         .keeping_allocator(true);
     if place == Place::Cpu && args.precision.half().is_some() {

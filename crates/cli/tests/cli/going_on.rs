@@ -241,7 +241,7 @@ fn only_what_is_not_to_be_had_is_done_without() {
         &place,
         &["--offline", "--set", "data.source=insects", "--set", "model.weights=resnet81"],
     );
-    run.fails(&["no item is called `resnet81`"]);
+    run.fails(&["has no weights called `resnet81`"]);
 }
 
 #[test]

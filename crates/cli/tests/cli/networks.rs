@@ -171,6 +171,49 @@ fn weights_are_converted_both_ways_without_a_change() {
 }
 
 #[test]
+fn values_that_are_not_finite_are_named() {
+    let place = Place::new();
+    let with = |value: f32| {
+        let all = tensors(network().parameters()).into_iter().map(|(name, tensor)| {
+            let is_it = name == "classifier.1.bias";
+            let tensor = if is_it {
+                (tensor.ones_like().unwrap() * f64::from(value)).unwrap()
+            } else {
+                tensor
+            };
+            (name, tensor)
+        });
+        to_safetensors(all).expect("weights")
+    };
+    place.write("nan.safetensors", with(f32::NAN));
+    let expected = ["`nan.safetensors`", "`classifier.1.bias` [1000] holds 1000 of 1000 values"];
+    place.run(&["convert", "nan.safetensors", "x.safetensors"]).fails(&expected);
+    place.write_images("photos");
+    let predict = ["predict", PHOTO, "--model", NETWORK, "--weights", "nan.safetensors"];
+    let expected = ["the weights of `mobilenet_v2` cannot be used", expected[1]];
+    place.run(&predict).fails(&expected);
+    place.write("large.safetensors", with(1e6));
+    let convert = ["convert", "large.safetensors", "x.safetensors", "--precision", "f16"];
+    place.run(&convert).fails(&["f16 is too small for its values", expected[1]]);
+    assert!(!place.path("x.safetensors").exists());
+}
+
+#[test]
+fn a_file_of_no_known_version_says_how_images_are_prepared() {
+    let place = place_with_weights();
+    let predict = |file: &str| {
+        let file = format!("data/weights/{file}.safetensors");
+        place.run(&["predict", PHOTO, "--model", NETWORK, "--weights", &file]).succeeds().stderr
+    };
+    let known = predict(NETWORK);
+    assert!(!known.contains("images are prepared"), "{known}");
+    let weights = |name: &str| place.path(&format!("data/weights/{name}.safetensors"));
+    std::fs::copy(weights(NETWORK), weights("other")).expect("a copy");
+    let other = predict("other");
+    assert!(other.contains("images are prepared as for IMAGENET1K_V2 of mobilenet_v2"), "{other}");
+}
+
+#[test]
 fn weights_in_several_files_are_read_by_their_index() {
     let place = Place::new();
     let all: Vec<(String, Tensor)> = tensors(network().parameters()).into_iter().collect();

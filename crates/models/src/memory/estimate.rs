@@ -27,6 +27,8 @@ pub struct MemoryConfig {
     pub threads: usize,
     /// Bytes that the process takes without the network. 0 by default.
     pub program: usize,
+    /// Whether the step runs on a card, although the network was measured on a CPU. False by default.
+    pub on_card: bool,
     /// Whether there are evaluation passes between the steps, as in a run with validation. False by default.
     pub validation: bool,
     /// Whether the process has an allocator that keeps freed memory, and so takes more than what is in use. False by
@@ -47,6 +49,7 @@ impl MemoryConfig {
             averages: 0,
             threads: pool_threads(),
             program: 0,
+            on_card: false,
             validation: false,
             keeping_allocator: false,
         }
@@ -95,6 +98,11 @@ impl MemoryConfig {
     /// Sets the bytes that the process takes without the network.
     pub fn program(self, program: usize) -> Self {
         Self { program, ..self }
+    }
+
+    /// Sets whether the step runs on a card, although the network was measured on a CPU.
+    pub fn on_card(self, on_card: bool) -> Self {
+        Self { on_card, ..self }
     }
 
     /// Sets whether there are evaluation passes between the steps.

@@ -6,7 +6,7 @@ use candle_core::{DType, Error, Result, Tensor};
 
 use super::fit::{Fitted, fit, is_of_head};
 use super::names::{renamed, with_current_names};
-use super::{LoadReport, Strictness, timm};
+use super::{LoadReport, Strictness, check_finite, timm};
 use crate::{Model, Parameter};
 
 /// Copies `tensors` into `model`, all of them or none, and reports what fitted.
@@ -24,8 +24,8 @@ use crate::{Model, Parameter};
 /// The report says which of these was done.
 ///
 /// # Errors
-/// If anything that `strictness` does not allow is missing, unexpected or of another shape, if the file holds
-/// integers where the network has floats, or if a tensor cannot be moved to the network's device. The network
+/// If anything that `strictness` does not allow is missing, unexpected or of another shape, if a value is NaN or infinite, if
+/// the file holds integers where the network has floats, or if a tensor cannot be moved to the network's device. The network
 /// is then unchanged, and the message holds the report.
 pub fn load(
     model: &dyn Model,
@@ -71,6 +71,7 @@ pub fn load(
     let mut converted = BTreeSet::new();
     for name in &report.matched {
         if let (Some(parameter), Some(tensor)) = (model.parameters().get(name), fitted.get(name)) {
+            check_finite(name, tensor).map_err(|error| unusable(model, &error))?;
             ready.push((prepared(&parameter, tensor)?, parameter));
             if tensor.dtype().is_float() && tensor.dtype() != ready_type(&ready) {
                 converted.insert(format!("{:?}", tensor.dtype()));
@@ -82,6 +83,10 @@ pub fn load(
     }
     report.converted = converted.into_iter().collect();
     Ok(report)
+}
+
+fn unusable(model: &dyn Model, error: &Error) -> Error {
+    Error::Msg(format!("the weights of `{}` cannot be used: {error}", model.spec().architecture))
 }
 
 fn lacks_head_alone(report: &LoadReport, model: &dyn Model) -> bool {
