@@ -188,8 +188,12 @@ fn a_network_that_says_nan_predicts_nothing() {
     let (place, checkpoint) = Place::trained();
     place.write_images("photos");
     let mut network = Checkpoint::load(place.path(&checkpoint)).expect("a checkpoint");
-    let bias = Tensor::new(&[f32::NAN, 0.0], &Device::Cpu).expect("two numbers");
-    network.tensors.insert("fc.bias".to_owned(), bias);
+    // Finite weights, whose products are not.
+    for (name, tensor) in &mut network.tensors {
+        if name.ends_with(".weight") {
+            *tensor = (&*tensor * 1e25).expect("numbers");
+        }
+    }
     network.save(place.path("nan.safetensors")).expect("a file can be written");
     let photo = "photos/val/ants/00.jpg";
     let said = [photo, "is NaN"];
@@ -199,6 +203,12 @@ fn a_network_that_says_nan_predicts_nothing() {
     place.run(&eval).fails(&["sample 0 (`photos/val/ants/00.jpg`) is NaN"]);
     let score = ["score", "--checkpoint", "nan.safetensors", "--folder", "photos", "-o", "s"];
     place.run(&score).fails(&[photo]);
+
+    let bias = Tensor::new(&[f32::NAN, 0.0], &Device::Cpu).expect("two numbers");
+    network.tensors.insert("fc.bias".to_owned(), bias);
+    network.save(place.path("nan.safetensors")).expect("a file can be written");
+    let said = ["cannot be used", "`fc.bias` [2] holds 1 of 2 values that are NaN or infinite"];
+    place.run(&["predict", photo, "--checkpoint", "nan.safetensors"]).fails(&said);
 }
 
 fn main_job(place: &Place, args: &[&str]) -> Finished {
