@@ -265,6 +265,9 @@ pub(crate) struct EvalArgs {
     /// Leave broken images out instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_broken: bool,
+    /// Print one JSON object: accuracy, loss and the scores of each class
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]

@@ -175,7 +175,8 @@ pub fn item_by_name(name: &str, networks: &Networks) -> Result<Item> {
         Err(error) => error,
     };
     let published = networks.iter().flat_map(NetworkEntry::published_weights);
-    if let Some(weights) = published.clone().find(|weights| weights.file == name) {
+    let is_it = |weights: &&PublishedWeights| weights.file.eq_ignore_ascii_case(name);
+    if let Some(weights) = published.clone().find(is_it) {
         return published_item(weights);
     }
     let files: Vec<&str> = published.map(|weights| weights.file.as_str()).collect();
@@ -288,6 +289,10 @@ mod tests {
     fn what_can_be_fetched_is_found_by_name() {
         let networks = Networks::standard();
         for name in ["mnist", "resnet18", "resnet50", "resnet50-imagenet1k_v2"] {
+            assert!(
+                item_by_name(&name.to_uppercase(), &networks).is_ok() || name == "mnist",
+                "{name}"
+            );
             assert_eq!(item_by_name(name, &networks).unwrap().name, name);
         }
         let error = item_by_name("resnet5", &networks).unwrap_err().to_string();

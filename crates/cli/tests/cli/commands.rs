@@ -60,6 +60,14 @@ fn eval_finds_the_accuracy_that_training_found() {
     let wanted = format!("accuracy {:.2} % (", 100.0 * best);
     assert!(run.stdout.starts_with(&wanted), "{wanted}\n{}", run.stdout);
     assert!(run.stdout.contains("taken for bees"), "{}", run.stdout);
+
+    let run = place.run(&["eval", "--checkpoint", &checkpoint, "--json"]).succeeds();
+    let found: serde_json::Value = serde_json::from_str(&run.stdout).expect("one object");
+    let accuracy = found["accuracy"].as_f64().expect("a number");
+    assert!((accuracy - best).abs() < 1e-6, "{accuracy}, not {best}");
+    assert_eq!(found["classes"][1]["class"], "bees");
+    // Five of two classes say nothing.
+    assert!(found["top_5"].is_null(), "{found}");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn eval_with_many_classes_is_short_and_leaves_the_matrix_as_a_file() {
     place.small(&args).succeeds();
     let checkpoint = "runs/small/001/best.safetensors";
     let run = place.run(&["eval", "--checkpoint", checkpoint]).succeeds();
-    for part in ["accuracy ", "most confused", "worst recognised", "best recognised"] {
+    for part in ["accuracy ", "), top 5 ", "most confused", "worst recognised", "best recognised"] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
     assert!(run.stdout.lines().count() < 40, "{}", run.stdout);
