@@ -198,6 +198,15 @@ impl Image {
     }
 
     /// An image in which every byte is `value`. The caller ensures that the shape is possible.
+    /// All pixels of one colour. Grey images take the first value.
+    pub(crate) fn colored(width: usize, height: usize, channels: usize, color: [u8; 3]) -> Self {
+        let [red, green, blue] = color;
+        if channels == 1 || (red == green && green == blue) {
+            return Self::filled(width, height, channels, red);
+        }
+        Self { width, height, channels, pixels: color.repeat(width * height) }
+    }
+
     pub(crate) fn filled(width: usize, height: usize, channels: usize, value: u8) -> Self {
         debug_assert!(width > 0 && height > 0 && matches!(channels, 1 | 3));
         Self { width, height, channels, pixels: vec![value; width * height * channels] }

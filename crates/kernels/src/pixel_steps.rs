@@ -35,8 +35,8 @@ pub enum PixelStep {
         matrix: [f64; 6],
         /// Whether pixels are interpolated between four. If not, the nearest is taken.
         is_bilinear: bool,
-        /// The value of pixels from outside the image.
-        fill: u8,
+        /// The colour of pixels from outside the image. Grey images take the first value.
+        fill: [u8; 3],
     },
     /// A blend of black and the image with this factor.
     Brightness(f32),
@@ -66,8 +66,8 @@ pub enum PixelStep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Edge {
-    /// This value.
-    Constant(u8),
+    /// This colour. Grey images take the first value.
+    Constant([u8; 3]),
     /// The nearest pixel of the image.
     Nearest,
     /// The image mirrored at its edge, without repeating the edge pixel.
@@ -109,11 +109,11 @@ impl PixelStep {
             Self::Window { corner, size, edge } => place::window(from, corner, size, edge),
             Self::HorizontalFlip => {
                 let last = from.shape[1] - 1;
-                from.moved([from.shape[0], from.shape[1]], 0, |y, x| Some([y, last - x]))
+                from.moved([from.shape[0], from.shape[1]], [0; 3], |y, x| Some([y, last - x]))
             }
             Self::VerticalFlip => {
                 let last = from.shape[0] - 1;
-                from.moved([from.shape[0], from.shape[1]], 0, |y, x| Some([last - y, x]))
+                from.moved([from.shape[0], from.shape[1]], [0; 3], |y, x| Some([last - y, x]))
             }
             Self::Affine { matrix, is_bilinear: false, fill } => {
                 place::affine_nearest(from, matrix, fill)
@@ -169,17 +169,16 @@ impl Pixels {
         &mut self.values[(y * width + x) * channels..][..channels]
     }
 
-    /// An image of `size` whose pixels come from where `source` says for row and column, or are `fill`.
+    /// An image of `size` whose pixels come from where `source` says for row and column, or have the colour `fill`.
     fn moved(
         &self,
         size: [usize; 2],
-        fill: u8,
+        fill: [u8; 3],
         mut source: impl FnMut(usize, usize) -> Option<[usize; 2]>,
     ) -> Self {
         let channels = self.shape[2];
-        let (shape, values) =
-            ([size[0], size[1], channels], vec![fill; size[0] * size[1] * channels]);
-        let mut moved = Self { shape, values };
+        let values = fill[..channels].repeat(size[0] * size[1]);
+        let mut moved = Self { shape: [size[0], size[1], channels], values };
         for y in 0..size[0] {
             for x in 0..size[1] {
                 if let Some(place) = source(y, x) {

@@ -1,5 +1,7 @@
 //! Arguments of several transforms, in the forms that recipes allow.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A size argument, in pixels: one number, or `[height, width]`.
@@ -55,13 +57,23 @@ pub enum Interpolation {
 }
 
 /// The colour of pixels that come from outside an image: one value for all channels, or red, green and blue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a fill: one number from 0 to 255, or [red, green, blue]")]
 pub enum Fill {
     /// The same value in all channels.
     One(u8),
     /// Red, green and blue. Grey images take the first.
     Channels([u8; 3]),
+}
+
+/// As in a recipe. Older checkpoints describe their preprocessing so.
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(value) => value.fmt(f),
+            Self::Channels(color) => color.fmt(f),
+        }
+    }
 }
 
 impl Default for Fill {
@@ -78,12 +90,6 @@ impl Fill {
             Self::One(value) => [value; 3],
             Self::Channels(color) => color,
         }
-    }
-
-    /// The value of all channels, if they have the same.
-    pub(crate) fn grey(self) -> Option<u8> {
-        let [red, green, blue] = self.color();
-        (red == green && green == blue).then_some(red)
     }
 }
 

@@ -48,7 +48,7 @@ impl Transform for CenterCrop {
         let [rows, columns, _] = steps.shape();
         let [top, left] = functional::center_corner([rows, columns], [height, width]);
         let mode = PaddingMode::Constant;
-        steps.push(PixelStep::Window { top, left, height, width, mode, fill: 0 })?;
+        steps.push(PixelStep::Window { top, left, height, width, mode, fill: [0; 3] })?;
         Ok(true)
     }
 

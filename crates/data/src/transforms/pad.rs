@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::checks::check;
 use super::transform::{apply_drawn, by_cow};
 use super::{
-    Description, Padding, PaddingMode, PixelStep, PixelSteps, Transform, TransformEntry, describe,
+    Description, Fill, Padding, PaddingMode, PixelStep, PixelSteps, Transform, TransformEntry,
+    describe,
 };
 use crate::error::Result;
 use crate::image::{Image, MAX_SIDE};
@@ -32,7 +33,7 @@ pub(super) fn entry() -> TransformEntry {
 pub struct Pad {
     padding: Padding,
     #[serde(default)]
-    fill: u8,
+    fill: Fill,
     #[serde(default)]
     padding_mode: PaddingMode,
 }
@@ -41,12 +42,12 @@ impl Pad {
     /// Number of pixels to add: on all sides, `[left and right, top and bottom]`, or `[left, top, right,
     /// bottom]`.
     pub fn new(padding: impl Into<Padding>) -> Self {
-        Self { padding: padding.into(), fill: 0, padding_mode: PaddingMode::Constant }
+        Self { padding: padding.into(), fill: Fill::default(), padding_mode: PaddingMode::Constant }
     }
 
-    /// Sets the value of the added pixels in mode [`PaddingMode::Constant`]. The default is 0.
-    pub fn fill(self, fill: u8) -> Self {
-        Self { fill, ..self }
+    /// Sets the colour of the added pixels in mode [`PaddingMode::Constant`]. The default is black.
+    pub fn fill(self, fill: impl Into<Fill>) -> Self {
+        Self { fill: fill.into(), ..self }
     }
 
     /// Sets the content of the added pixels. The default is [`PaddingMode::Constant`].
@@ -88,7 +89,7 @@ impl Transform for Pad {
 pub(super) fn push(
     steps: &mut PixelSteps,
     [left, top, right, bottom]: [usize; 4],
-    fill: u8,
+    fill: Fill,
     mode: PaddingMode,
 ) -> Result<()> {
     if [left, top, right, bottom] == [0; 4] {
@@ -97,5 +98,6 @@ pub(super) fn push(
     let [rows, columns, _] = steps.shape();
     let (height, width) = (rows + top + bottom, columns + left + right);
     let [top, left] = [top, left].map(|side| -(side as isize));
+    let fill = fill.color();
     steps.push(PixelStep::Window { top, left, height, width, mode, fill })
 }

@@ -25,8 +25,8 @@ pub enum PixelStep {
         width: usize,
         /// The content of pixels outside the image.
         mode: PaddingMode,
-        /// Their value in mode [`PaddingMode::Constant`].
-        fill: u8,
+        /// Their colour in mode [`PaddingMode::Constant`]. Grey images take the first value.
+        fill: [u8; 3],
     },
     /// Mirrors left to right.
     HorizontalFlip,
@@ -39,8 +39,8 @@ pub enum PixelStep {
         matrix: [f64; 6],
         /// [`Interpolation::Nearest`] or [`Interpolation::Bilinear`].
         interpolation: Interpolation,
-        /// The value of pixels from outside the image.
-        fill: u8,
+        /// The colour of pixels from outside the image. Grey images take the first value.
+        fill: [u8; 3],
     },
     /// [`functional::adjust_brightness`] with this factor.
     Brightness(f32),
@@ -120,7 +120,7 @@ impl PixelStep {
             Self::VerticalFlip => functional::vflip(&image),
             Self::Affine { matrix, interpolation, fill } => {
                 let size = [image.height(), image.width()];
-                functional::affine_by_matrix(&image, size, matrix, interpolation, [fill; 3])
+                functional::affine_by_matrix(&image, size, matrix, interpolation, fill)
             }
             Self::Brightness(factor) => functional::adjust_brightness(&image, factor.into()),
             Self::Contrast(factor) => functional::adjust_contrast(&image, factor.into()),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn window(top: isize, left: isize, height: usize, width: usize) -> PixelStep {
-        PixelStep::Window { top, left, height, width, mode: PaddingMode::Reflect, fill: 0 }
+        PixelStep::Window { top, left, height, width, mode: PaddingMode::Reflect, fill: [0; 3] }
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
         for mode in modes {
             let padded = functional::pad(&image(), [2; 4], 7, mode)?;
             for (top, left) in [(-2, -2), (-1, 1), (0, 0), (2, 3)] {
-                let step = PixelStep::Window { top, left, height: 3, width: 3, mode, fill: 7 };
+                let step = PixelStep::Window { top, left, height: 3, width: 3, mode, fill: [7; 3] };
                 let [y, x] = [top, left].map(|place: isize| (place + 2) as usize);
                 assert_eq!(applied(step)?, functional::crop(&padded, y, x, 3, 3)?, "{step:?}");
             }
@@ -244,10 +244,13 @@ mod tests {
         let nan = PixelStep::Affine {
             matrix: [f64::NAN; 6],
             interpolation: Interpolation::Nearest,
-            fill: 0,
+            fill: [0; 3],
         };
-        let cubic =
-            PixelStep::Affine { matrix: [0.0; 6], interpolation: Interpolation::Bicubic, fill: 0 };
+        let cubic = PixelStep::Affine {
+            matrix: [0.0; 6],
+            interpolation: Interpolation::Bicubic,
+            fill: [0; 3],
+        };
         let outside = PixelStep::Fill { top: 0, left: 3, height: 1, width: 2, color: [0; 3] };
         let wrong = [
             window(-3, 0, 2, 2),

@@ -132,18 +132,18 @@ impl Transform for RandomAffine {
         Ok(Cow::Owned(warped))
     }
 
-    /// Not with colours, bicubic interpolation, or scales without rotation, for which Pillow has an arithmetic of its own.
+    /// Not with bicubic interpolation, or scales without rotation, for which Pillow has an arithmetic of its own.
     fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
         let [least, most] = self.degrees.range();
         let is_scaled = self.scale.is_some() && self.shear.is_none() && least == most;
         let is_known =
             matches!(self.interpolation, Interpolation::Nearest | Interpolation::Bilinear);
-        let Some(fill) = self.fill.grey().filter(|_| is_known && !is_scaled) else {
+        if !is_known || is_scaled {
             return Ok(false);
-        };
+        }
         let [height, width, _] = steps.shape();
         let matrix = self.draw_change([height, width], rng).matrix([height, width]);
-        let interpolation = self.interpolation;
+        let (interpolation, fill) = (self.interpolation, self.fill.color());
         steps.push(PixelStep::Affine { matrix, interpolation, fill })?;
         Ok(true)
     }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::check_size;
 use super::transform::{apply_drawn, by_cow};
-use super::{Description, Padding, PaddingMode, PixelStep, PixelSteps, Size, Stream, Transform};
+use super::{
+    Description, Fill, Padding, PaddingMode, PixelStep, PixelSteps, Size, Stream, Transform,
+};
 use super::{TransformEntry, describe, functional, pad};
 use crate::error::Result;
 use crate::image::Image;
@@ -35,7 +37,7 @@ pub struct RandomCrop {
     #[serde(default)]
     pad_if_needed: bool,
     #[serde(default)]
-    fill: u8,
+    fill: Fill,
     #[serde(default)]
     padding_mode: PaddingMode,
 }
@@ -48,7 +50,7 @@ impl RandomCrop {
             size: size.into(),
             padding: Padding::default(),
             pad_if_needed: false,
-            fill: 0,
+            fill: Fill::default(),
             padding_mode: PaddingMode::Constant,
         }
     }
@@ -64,8 +66,8 @@ impl RandomCrop {
     }
 
     /// Sets the value of the added pixels in mode [`PaddingMode::Constant`]. The default is 0.
-    pub fn fill(self, fill: u8) -> Self {
-        Self { fill, ..self }
+    pub fn fill(self, fill: impl Into<Fill>) -> Self {
+        Self { fill: fill.into(), ..self }
     }
 
     /// Sets the content of the added pixels. The default is [`PaddingMode::Constant`].
@@ -107,7 +109,7 @@ impl Transform for RandomCrop {
         }
         let drawn = functional::random_corner(padded, [height, width], rng)?;
         let [top, left] = [0, 1].map(|axis| corner[axis] + drawn[axis] as isize);
-        let (fill, mode) = (self.fill, self.padding_mode);
+        let (fill, mode) = (self.fill.color(), self.padding_mode);
         steps.push(PixelStep::Window { top, left, height, width, mode, fill })?;
         Ok(true)
     }

@@ -107,16 +107,16 @@ impl Transform for RandomRotation {
         Ok(Cow::Owned(turned))
     }
 
-    /// Not with colours, bicubic interpolation, or a size that changes.
+    /// Not with bicubic interpolation, or a size that changes.
     fn draw(&self, steps: &mut PixelSteps, rng: &mut Generator) -> Result<bool> {
         let is_known =
             matches!(self.interpolation, Interpolation::Nearest | Interpolation::Bilinear);
-        let Some(fill) = self.fill.grey().filter(|_| is_known && !self.expand) else {
+        if !is_known || self.expand {
             return Ok(false);
-        };
+        }
         let [height, width, _] = steps.shape();
         if let Some((matrix, _)) = self.draw_matrix([height, width], rng)? {
-            let interpolation = self.interpolation;
+            let (interpolation, fill) = (self.interpolation, self.fill.color());
             steps.push(PixelStep::Affine { matrix, interpolation, fill })?;
         }
         Ok(true)

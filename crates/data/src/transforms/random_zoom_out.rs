@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{check_probability, check_range};
 use super::transform::{apply_drawn, by_cow};
-use super::{Description, PaddingMode, PixelStep, PixelSteps, Transform, TransformEntry, describe};
+use super::{
+    Description, Fill, PaddingMode, PixelStep, PixelSteps, Transform, TransformEntry, describe,
+};
 use crate::error::Result;
 use crate::image::Image;
 use crate::random::{self, Generator};
@@ -25,7 +27,7 @@ pub(super) fn entry() -> TransformEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomZoomOut {
-    fill: u8,
+    fill: Fill,
     side_range: [f64; 2],
     p: f64,
 }
@@ -39,12 +41,12 @@ impl Default for RandomZoomOut {
 impl RandomZoomOut {
     /// torchvision's defaults: a black canvas of one to four times the sides, with probability 0.5.
     pub fn new() -> Self {
-        Self { fill: 0, side_range: [1.0, 4.0], p: 0.5 }
+        Self { fill: Fill::default(), side_range: [1.0, 4.0], p: 0.5 }
     }
 
     /// Sets the value of the canvas in all channels.
-    pub fn fill(self, fill: u8) -> Self {
-        Self { fill, ..self }
+    pub fn fill(self, fill: impl Into<Fill>) -> Self {
+        Self { fill: fill.into(), ..self }
     }
 
     /// Sets the range of the canvas's sides, as multiples of the image's, from 1 on.
@@ -79,7 +81,7 @@ impl Transform for RandomZoomOut {
             -((free * random::unit(rng)) as isize)
         };
         let (left, top) = (before(width, columns), before(height, rows));
-        let (mode, fill) = (PaddingMode::Constant, self.fill);
+        let (mode, fill) = (PaddingMode::Constant, self.fill.color());
         steps.push(PixelStep::Window { top, left, height, width, mode, fill })?;
         Ok(true)
     }

@@ -17,7 +17,7 @@ pub(super) fn reaches(first: i32, count: usize, length: usize, edge: Edge) -> bo
 }
 
 pub(super) fn window(image: &Pixels, corner: [i32; 2], size: [usize; 2], edge: Edge) -> Pixels {
-    let fill = if let Edge::Constant(fill) = edge { fill } else { 0 };
+    let fill = if let Edge::Constant(fill) = edge { fill } else { [0; 3] };
     let [rows, columns, _] = image.shape;
     image.moved(size, fill, |y, x| {
         let row = source(i64::from(corner[0]) + y as i64, rows, edge)?;
@@ -49,7 +49,7 @@ pub fn fixed_point([a, b, c, d, e, f]: [f64; 6]) -> [[i64; 2]; 3] {
     [start, [fixed(a), fixed(d)], [fixed(b), fixed(e)]]
 }
 
-pub(super) fn affine_nearest(image: &Pixels, matrix: [f64; 6], fill: u8) -> Pixels {
+pub(super) fn affine_nearest(image: &Pixels, matrix: [f64; 6], fill: [u8; 3]) -> Pixels {
     let [rows, columns, _] = image.shape;
     let [start, by_column, by_row] = fixed_point(matrix);
     let inside = |position: i64, length: usize| {
@@ -63,7 +63,11 @@ pub(super) fn affine_nearest(image: &Pixels, matrix: [f64; 6], fill: u8) -> Pixe
 
 /// As `bilinear_filter` in Pillow's `Geometry.c`. Beyond the outermost centres the edge is repeated. Results are
 /// truncated.
-pub(super) fn affine_bilinear(image: &Pixels, [a, b, c, d, e, f]: [f64; 6], fill: u8) -> Pixels {
+pub(super) fn affine_bilinear(
+    image: &Pixels,
+    [a, b, c, d, e, f]: [f64; 6],
+    fill: [u8; 3],
+) -> Pixels {
     let [rows, columns, channels] = image.shape;
     let mut turned = image.moved([rows, columns], fill, |_, _| None);
     let clamped = |place: f64, length: usize| place.clamp(0.0, (length - 1) as f64) as usize;

@@ -126,28 +126,33 @@ impl Table {
     }
 }
 
+/// A colour in one word, with red in the lowest byte.
+fn packed([red, green, blue]: [u8; 3]) -> i32 {
+    i32::from_le_bytes([red, green, blue, 0])
+}
+
 /// Appends the words of a step. The first says which it is.
 fn push(step: &PixelStep, words: &mut Vec<i32>) -> Result<()> {
     match *step {
         PixelStep::Window { corner: [top, left], size, edge } => {
             let (mode, fill) = match edge {
-                Edge::Constant(fill) => (0, fill),
+                Edge::Constant(fill) => (0, packed(fill)),
                 Edge::Nearest => (1, 0),
                 Edge::Reflect => (2, 0),
                 Edge::Symmetric => (3, 0),
                 other => bail!("{NAME}: no kernel for {other:?}"),
             };
             let [height, width] = [count("rows", size[0])?, count("columns", size[1])?];
-            words.extend([0, top, left, height, width, mode, i32::from(fill)]);
+            words.extend([0, top, left, height, width, mode, fill]);
         }
         PixelStep::HorizontalFlip => words.push(1),
         PixelStep::VerticalFlip => words.push(2),
         PixelStep::Affine { matrix, is_bilinear: false, fill } => {
-            words.extend([3, i32::from(fill)]);
+            words.extend([3, packed(fill)]);
             fixed_point(matrix).as_flattened().iter().for_each(|&number| push_wide(number, words));
         }
         PixelStep::Affine { matrix, is_bilinear: true, fill } => {
-            words.extend([4, i32::from(fill)]);
+            words.extend([4, packed(fill)]);
             matrix.iter().for_each(|number| push_wide(number.to_bits() as i64, words));
         }
         PixelStep::Brightness(factor) => words.extend([5, factor.to_bits() as i32]),

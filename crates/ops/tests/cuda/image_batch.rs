@@ -40,7 +40,7 @@ fn lists([height, width]: [usize; 2]) -> Vec<Vec<PixelStep>> {
     ];
     vec![
         vec![],
-        vec![window([-2, 3], size, Edge::Constant(9)), PixelStep::HorizontalFlip],
+        vec![window([-2, 3], size, Edge::Constant([9, 200, 90])), PixelStep::HorizontalFlip],
         vec![window([1, -3], size, Edge::Reflect), PixelStep::VerticalFlip],
         vec![
             window([-4, -4], [height + 8, width + 8], Edge::Symmetric),

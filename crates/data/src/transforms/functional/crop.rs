@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::image::{Image, MAX_BYTES};
 use crate::random::{self, Generator};
-use crate::transforms::PaddingMode;
+use crate::transforms::{Fill, PaddingMode};
 
 /// The part of `height` x `width` pixels whose upper left corner is at row `top` and column `left`.
 ///
@@ -41,7 +41,7 @@ pub(crate) fn check_inside(whole: [usize; 2], corner: [usize; 2], size: [usize; 
 /// If a side is 0.
 pub fn center_crop(image: &Image, height: usize, width: usize) -> Result<Image> {
     let corner = center_corner([image.height(), image.width()], [height, width]);
-    window(image, corner, [height, width], 0, PaddingMode::Constant)
+    window(image, corner, [height, width], [0; 3], PaddingMode::Constant)
 }
 
 /// Row and column of the upper left corner of the middle `size` pixels of an image of size `whole`. They are negative
@@ -59,7 +59,7 @@ pub(super) fn centered(left_over: usize) -> usize {
     (left_over as f64 / 2.0).round_ties_even() as usize
 }
 
-/// The image with `[left, top, right, bottom]` pixels added. `fill` is their value in mode
+/// The image with `[left, top, right, bottom]` pixels added. `fill` is their colour in mode
 /// [`PaddingMode::Constant`].
 ///
 /// # Errors
@@ -68,9 +68,10 @@ pub(super) fn centered(left_over: usize) -> usize {
 pub fn pad(
     image: &Image,
     [left, top, right, bottom]: [usize; 4],
-    fill: u8,
+    fill: impl Into<Fill>,
     mode: PaddingMode,
 ) -> Result<Image> {
+    let fill = fill.into().color();
     let (height, width) = (image.height() + top + bottom, image.width() + left + right);
     window(image, [-(top as isize), -(left as isize)], [height, width], fill, mode)
 }
@@ -84,13 +85,13 @@ pub(in crate::transforms) fn window(
     image: &Image,
     [top, left]: [isize; 2],
     [height, width]: [usize; 2],
-    fill: u8,
+    fill: [u8; 3],
     mode: PaddingMode,
 ) -> Result<Image> {
     let (rows, columns) = (image.height(), image.width());
     let channels = image.channels();
     check_window([rows, columns, channels], [top, left], [height, width], mode)?;
-    let mut part = Image::filled(width, height, channels, fill);
+    let mut part = Image::colored(width, height, channels, fill);
     // The columns of the part that lie inside the image.
     let first = left.saturating_neg().clamp(0, width as isize) as usize;
     let end = (columns as isize - left).clamp(first as isize, width as isize) as usize;
@@ -238,6 +239,22 @@ mod tests {
         check_pad(PaddingMode::Edge, &[1, 1, 1, 2, 3, 3, 3]);
         check_pad(PaddingMode::Reflect, &[3, 2, 1, 2, 3, 2, 1]);
         check_pad(PaddingMode::Symmetric, &[2, 1, 1, 2, 3, 3, 2]);
+    }
+
+    #[test]
+    fn padding_may_have_a_colour() {
+        let image = Image::new(1, 1, 3, vec![1, 2, 3]).unwrap();
+        let padded = pad(&image, [1, 0, 0, 1], [7, 8, 9], PaddingMode::Constant).unwrap();
+        assert_eq!(padded.pixels(), [7, 8, 9, 1, 2, 3, 7, 8, 9, 7, 8, 9]);
+        let grey = pad(&row(&[1]), [1, 0, 0, 0], [7, 8, 9], PaddingMode::Constant).unwrap();
+        assert_eq!(grey.pixels(), [7, 1]);
+        for (json, printed) in [("9", "9"), ("[7,8,9]", "[7, 8, 9]")] {
+            let fill: Fill = serde_json::from_str(json).unwrap();
+            assert_eq!(
+                (serde_json::to_string(&fill).unwrap(), format!("{fill:?}")),
+                (json.into(), printed.into())
+            );
+        }
     }
 
     #[test]

@@ -63,7 +63,10 @@ template <typename F> __device__ void each_pixel(int height, int width, F f) {
     for (int i = threadIdx.x; i < height * width; i += blockDim.x) f(i, i / width, i % width);
 }
 
-// Pixels from where `place` says, or of the value `fill`.
+// A channel of a colour, whose red is in the lowest byte. Grey images have the first.
+__device__ inline Byte of_color(int color, int channel) { return Byte(color >> (8 * channel)); }
+
+// Pixels from where `place` says, or of the colour `fill`.
 template <typename F>
 __device__ Image moved(const Image& from, int height, int width, int fill, Byte* to, F place) {
     const int channels = from.channels;
@@ -71,7 +74,7 @@ __device__ Image moved(const Image& from, int height, int width, int fill, Byte*
         const Place source = place(y, x);
         for (int c = 0; c < channels; c++) {
             to[i * channels + c] =
-                source.is_none() ? Byte(fill) : from.pixel(source.y, source.x)[c];
+                source.is_none() ? of_color(fill, c) : from.pixel(source.y, source.x)[c];
         }
     });
     return {to, height, width, channels};
@@ -142,7 +145,7 @@ __device__ inline Image affine_bilinear(const Image& from, Words& words, Byte* t
         const double left = floor(at_x), top = floor(at_y);
         for (int c = 0; c < channels; c++) {
             if (!is_inside) {
-                to[i * channels + c] = Byte(fill);
+                to[i * channels + c] = of_color(fill, c);
                 continue;
             }
             const auto at = [&](double y, double x) {
