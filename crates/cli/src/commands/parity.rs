@@ -40,7 +40,7 @@ pub(crate) fn run(args: &ParityArgs, registry: &Registry) -> Result<ExitCode> {
     let entry = registry.networks.get(&args.network)?;
     let weights = Weights::find(entry, args.weights.as_deref().unwrap_or(IMAGENET), &data_dir)?;
     weights.provide(|item| fetch_weights(item, &data_dir, &args.origins))?;
-    WeightFile::read(&weights.file)?.load(&*model, Strictness::Strict)?;
+    WeightFile::read(&weights.file)?.load(&*model, Strictness::ExceptAuxiliary)?;
 
     let mut recorder = Recorder::new(reference.keys().cloned());
     let ours = model.forward(&images, &mut Pass::eval().with_hooks(&mut recorder))?;

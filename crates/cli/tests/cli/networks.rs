@@ -234,6 +234,30 @@ fn outputs_are_compared_layer_by_layer() {
         .fails(&["no tensor `input`"]);
 }
 
+/// Auxiliary classifiers are for training: the summary shows them as such, and evaluation does without them.
+#[test]
+fn auxiliary_classifiers_are_shown_and_not_needed_to_predict() {
+    let place = Place::new();
+    place.write_images("photos");
+    let run = place.run(&["summary", "googlenet", "--depth", "1"]).succeeds();
+    for text in ["in training only", "6,379,984 of them in auxiliary classifiers"] {
+        assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
+    }
+    for network in ["googlenet", "vit_b_32"] {
+        let run = place.run(&["summary", network, "--json"]).succeeds();
+        let summary: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let rows = summary["layers"].as_array().expect("a list").iter();
+        let rows: u64 = rows.map(|row| row["parameters"].as_u64().expect("a number")).sum();
+        assert_eq!(summary["parameters"], rows, "{network}");
+    }
+    let model = build(&ModelSpec::new("googlenet", 1000), 1, &Device::Cpu).expect("a network");
+    let mut weights = tensors(model.parameters());
+    weights.retain(|name, _| !name.starts_with("aux"));
+    let bytes = to_safetensors(weights).expect("weights");
+    place.write("data/weights/googlenet.safetensors", bytes);
+    place.run(&["predict", PHOTO, "--model", "googlenet"]).succeeds();
+}
+
 #[test]
 fn a_summary_of_another_size_and_depth() {
     let place = Place::new();
