@@ -17,6 +17,7 @@
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
 //! | [`whitening_kernels`] | a first layer that is computed from the images instead of learned |
 //! | [`memory`] | what a training step takes, before it runs, and the largest batch that fits |
+//! | [`parity`] | what torchvision's and timm's networks give, to compare with |
 //! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
 //!
 //! `candle_core` and the [`Generator`] that everything random draws from are re-exported: a program that
@@ -46,6 +47,7 @@ pub mod memory;
 mod model;
 mod networks;
 mod parameters;
+pub mod parity;
 mod pass;
 mod path;
 mod precision;

@@ -258,6 +258,44 @@ fn auxiliary_classifiers_are_shown_and_not_needed_to_predict() {
     place.run(&["predict", PHOTO, "--model", "googlenet"]).succeeds();
 }
 
+/// The program carries torchvision's and timm's outputs, so nothing is fetched and no file is named.
+#[test]
+fn a_network_is_compared_with_stored_outputs() {
+    let place = place_with_weights();
+    let run = place.run(&["parity", "lenet5"]).succeeds();
+    for text in ["conv1", "fc1", "logits", "[2, 10]"] {
+        assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
+    }
+    let strict = place.run(&["parity", "lenet5", "--tolerance", "0"]);
+    assert_eq!((strict.code, strict.stdout), (Some(1), run.stdout));
+    place.run(&["parity", "mlp"]).fails(&["no outputs are stored for `mlp`", "--reference FILE"]);
+    place.run(&["parity", "lenet"]).fails(&["`lenet`", "did you mean"]);
+    // Weights of which nothing is stored.
+    for weights in ["imagenet", &format!("data/weights/{NETWORK}.safetensors")] {
+        let run = place.run(&["parity", NETWORK, "--weights", weights]);
+        run.fails(&["no outputs are stored for the weights in", "--reference FILE"]);
+    }
+    let run = place.run(&["parity", NETWORK, "--weights", "none.pth"]);
+    run.fails(&["there is no weight file `none.pth`"]);
+}
+
+/// The published weights, when the data folder is there.
+#[test]
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn published_weights_are_compared_with_stored_outputs() {
+    let Some(data) = std::env::var_os("CANDLE_VISION_DATA").map(std::path::PathBuf::from) else {
+        println!("skipped: CANDLE_VISION_DATA is not set");
+        return;
+    };
+    let place = Place::new();
+    for network in ["resnet18", "mobilenet_v2", "efficientnet_lite0"] {
+        let file = data.join(format!("weights/{network}.safetensors"));
+        let file = file.to_str().expect("the path is text");
+        let run = place.run(&["parity", network, "--weights", file]).succeeds();
+        assert!(run.stdout.contains("[2, 1000]"), "{}", run.stdout);
+    }
+}
+
 #[test]
 fn a_summary_of_another_size_and_depth() {
     let place = Place::new();
