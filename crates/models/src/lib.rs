@@ -73,12 +73,12 @@ pub use networks::{
     EfficientNetLite, EfficientNetLiteConfig, EfficientNetStage, EvalPreprocessing, GapCnn,
     GapCnnConfig, GoogLeNet, GoogLeNetConfig, InceptionV3, InceptionV3Config, InputSizes, LeNet,
     LeNetConfig, Mlp, MlpConfig, MnasNet, MnasNetConfig, MobileNetV2, MobileNetV2Config,
-    MobileNetV3, MobileNetV3Block, MobileNetV3Config, NetworkEntry, Networks, PublishedWeights,
-    RegNet, RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config, ResNetBlock, ResNetConfig,
-    ResizeInterpolation, ShuffleNetV2, ShuffleNetV2Config, SimpleCnn, SimpleCnnConfig, SqueezeNet,
-    SqueezeNetConfig, SqueezeNetVersion, SwinTransformer, SwinTransformerConfig, TransformerNames,
-    Vgg, VggConfig, VisionTransformer, VisionTransformerConfig, build, fine_tuned,
-    imagenet_classes, imagenet_synsets,
+    MobileNetV3, MobileNetV3Block, MobileNetV3Config, NetworkCosts, NetworkEntry, Networks,
+    PublishedWeights, RegNet, RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config,
+    ResNetBlock, ResNetConfig, ResizeInterpolation, ShuffleNetV2, ShuffleNetV2Config, SimpleCnn,
+    SimpleCnnConfig, SqueezeNet, SqueezeNetConfig, SqueezeNetVersion, SwinTransformer,
+    SwinTransformerConfig, TransformerNames, Vgg, VggConfig, VisionTransformer,
+    VisionTransformerConfig, build, fine_tuned, imagenet_classes, imagenet_synsets,
 };
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};

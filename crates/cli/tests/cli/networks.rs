@@ -39,6 +39,29 @@ fn networks_are_listed_with_their_weights() {
     place.run(&["models", "resnet5x"]).fails(&["no network has `resnet5x`", "did you mean"]);
 }
 
+/// What nobody published is counted; what cannot be counted is `null`.
+#[test]
+fn every_network_is_listed_with_its_costs() {
+    let place = Place::new();
+    let run = place.run(&["models", "mlp"]).succeeds();
+    assert_eq!(run.stdout.matches("0.10 M").count(), 2, "{}", run.stdout);
+    let run = place.run(&["models", "--json"]).succeeds();
+    for line in run.stdout.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let weights = line["weights"].as_array().expect("a list").iter();
+        for costs in std::iter::once(&line).chain(weights) {
+            for field in ["parameters", "multiply_adds"] {
+                assert!(costs[field].as_u64().is_some_and(|n| n > 0), "{field}: {line}");
+            }
+            for field in ["bytes", "accuracy", "top5_accuracy"] {
+                assert_ne!(costs[field].as_f64(), Some(0.0), "{field}: {line}");
+            }
+        }
+    }
+    let run = place.run(&["models", "dinov2", "--json"]).succeeds();
+    assert!(run.stdout.contains("\"bytes\":null"), "{}", run.stdout);
+}
+
 #[test]
 fn a_published_network_predicts_and_explains_without_training() {
     let place = place_with_weights();
