@@ -5,13 +5,16 @@
     python tests/reference/generate.py [GROUP ...]               over the files that lie in the repository
 
 Without a GROUP it writes all of them: ops, schedulers, optimizers, transforms, models, classic, resnet, mobile, mobile_steps,
-tokens, training, explain, explain_tokens, initial_values, timm_names. It needs torch, torchvision, safetensors and pillow. The groups mobile,
-mobile_steps, tokens and timm_names also need timm, the groups explain and explain_tokens grad-cam and captum. `README.md` lists the
-files, the crates that they belong to, and the versions that made them.
+tokens, training, explain, explain_tokens, initial_values, timm_names, parity. It needs torch, torchvision, safetensors and pillow.
+The groups mobile, mobile_steps, tokens, timm_names and parity also need timm, the groups explain and explain_tokens grad-cam and
+captum. The group parity needs the weight files in the folder that CANDLE_VISION_DATA names. `README.md` lists the files, the crates
+that they belong to, and the versions that made them.
 """
 
 import argparse
+import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -21,6 +24,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import functional as TF
@@ -39,14 +43,16 @@ class Output:
             self.folder.mkdir(parents=True, exist_ok=True)
             return [self.folder / name]
         folders = [*REPOSITORY.glob("crates/*/tests/reference"), REPOSITORY / "tests/reference"]
+        # What the program itself carries.
+        folders += REPOSITORY.glob("crates/*/src/parity")
         found = [folder / name for folder in folders if (folder / name).is_file()]
         if not found:
             raise SystemExit(f"no folder has `{name}`; name one with --out, and move the file to its crate")
         return found
 
-    def tensors(self, name, tensors):
+    def tensors(self, name, tensors, metadata=None):
         for path in self.paths(name):
-            save_file(tensors, path)
+            save_file(tensors, path, metadata)
 
     def json(self, name, value):
         for path in self.paths(name):
@@ -516,15 +522,15 @@ TIMM = {
 }
 
 
-def network_of(name, **options):
+def network_of(name, num_classes=10, **options):
     """The network with ten classes, new."""
     if name in TIMM:
         import timm
 
-        return timm.create_model(TIMM[name], num_classes=10, **options)
+        return timm.create_model(TIMM[name], num_classes=num_classes, **options)
     if name in ("googlenet", "inception_v3"):
         options = dict(init_weights=False, aux_logits=False)
-    return getattr(models, name)(num_classes=10, **options)
+    return getattr(models, name)(num_classes=num_classes, **options)
 
 
 def logits_and_case(name, network, shape, gain):
@@ -802,26 +808,33 @@ def small_swin():
     return models.SwinTransformer(**sizes, stochastic_depth_prob=0.0, num_classes=10)
 
 
-def tokens(out):
-    import timm
-    from timm.models.vision_transformer import checkpoint_filter_fn
+def token_network(name, side=None):
+    """The network with ten classes, new, for images of `side` pixels or of the size that the group `tokens` has."""
+    if name in TIMM_TOKENS:
+        import timm
 
-    def from_timm(name, **options):
-        return timm.create_model(TIMM_TOKENS[name][0], num_classes=10, **options)
+        other, usual = TIMM_TOKENS[name]
+        return timm.create_model(other, num_classes=10, img_size=side or usual)
+    # Swin takes images of any size.
+    options = {} if name.startswith("swin") else dict(image_size=side or TORCHVISION_TOKENS[name])
+    return getattr(models, name)(num_classes=10, **options)
+
+
+def tokens(out):
+    from timm.models.vision_transformer import checkpoint_filter_fn
 
     tensors, cases = {}, []
     for name, side in TORCHVISION_TOKENS.items():
-        options = {} if name.startswith("swin") else dict(image_size=side)
-        network = fill(getattr(models, name)(num_classes=10, **options)).eval()
+        network = fill(token_network(name)).eval()
         tensors[f"{name}.logits"], case = logits_and_case(name, network, (2, 3, side, side), 1.0)
         cases.append(case)
     for name, (_, side) in TIMM_TOKENS.items():
-        network = fill(from_timm(name, img_size=side)).eval()
+        network = fill(token_network(name)).eval()
         tensors[f"{name}.logits"], case = logits_and_case(name, network, (2, 3, side, side), 1.0)
         cases.append(case)
     for name, (side, (height, width)) in RESIZED_TOKENS.items():
-        published = fill(from_timm(name, img_size=side)).state_dict()
-        network = from_timm(name, img_size=(height, width)).eval()
+        published = fill(token_network(name, side)).state_dict()
+        network = token_network(name, (height, width)).eval()
         network.load_state_dict(checkpoint_filter_fn(published, network))
         logits, _ = logits_and_case(f"{name}.resized", network, (2, 3, height, width), 1.0)
         tensors[f"{name}.resized.logits"] = logits
@@ -1115,6 +1128,93 @@ def timm_names(out):
         path.write_text("\n".join(lines) + "\n")
 
 
+# What `candle-vision parity` compares with: outputs of layers over the depth of every network.
+
+PARITY_LAYERS = 10
+PARITY_VALUES = 16
+# Weight files in the folder `weights`, by the network's name, and how torchvision or timm builds it.
+PARITY_WEIGHTS = {
+    "resnet18": lambda: models.resnet18(),
+    "mobilenet_v2": lambda: models.mobilenet_v2(),
+    "efficientnet_lite0": lambda: network_of("efficientnet_lite0", num_classes=1000),
+}
+
+
+def seen_layers(network, images):
+    """Paths, shapes, norms and some values of layers with parameters, evenly over the depth, and of the logits."""
+    seen = {}
+
+    def keep(path, shape, values):
+        values = values.flatten()
+        places = [i * values.numel() // PARITY_VALUES for i in range(PARITY_VALUES)]
+        numbers = [values.norm().item(), *values[places].tolist()]
+        # A later layer may work in place, so nothing is kept but numbers.
+        seen[path] = (shape, np.array(numbers, dtype=np.float32))
+
+    def hook(path):
+        def of_layer(layer, _, output):
+            last = type(layer) in (nn.Linear, nn.LayerNorm) and output.dim() == 4
+            output = output.permute(0, 3, 1, 2) if last else output
+            keep(path, list(output.shape), output.double())
+
+        return of_layer
+
+    for path, layer in network.named_modules():
+        if not list(layer.children()) and list(layer.parameters()):
+            layer.register_forward_hook(hook(path))
+    with torch.no_grad():
+        logits = network(images)
+    paths = list(seen)
+    count = min(PARITY_LAYERS, len(paths))
+    chosen = [paths[round(i * (len(paths) - 1) / max(count - 1, 1))] for i in range(count)]
+    keep("logits", list(logits.shape), logits.double())
+    # What the last layer gives is the logits, or a part of the head that is fused with what follows.
+    return {path: seen[path] for path in [*dict.fromkeys(chosen[:-1]), "logits"]}
+
+
+def recipe_cases():
+    """Name, function that builds it, input shape and gain of every network with a recipe's case."""
+    groups = [(CLASSIC, classic_network), (RESNET, network_of), (MOBILE, network_of)]
+    groups += [([*TORCHVISION_TOKENS, *TIMM_TOKENS], token_network), (NETWORKS, network_of)]
+    done = set()
+    for names, build in groups:
+        for name in names:
+            if name not in done:
+                done.add(name)
+                of_timm = TIMM_TOKENS.get(name, (None, None))[1]
+                side = TORCHVISION_TOKENS.get(name) or of_timm or SIDES.get(name, 64)
+                gain = 1.0 if build is token_network else GAINS.get(name, 1.0)
+                yield name, build, [2, CHANNELS.get(name, 3), side, side], gain
+
+
+def parity(out):
+    """One tensor for each case, with a row for each layer: its norm, then values at equal distances. The metadata says
+    what the cases are."""
+    tensors, cases = {}, []
+
+    def add(case, made, **about):
+        images = image_batch(f"{about['network']}.input", tuple(about["input"]))
+        layers = seen_layers(made.eval(), images)
+        tensors[case] = np.stack([numbers for _, numbers in layers.values()])
+        named = [[path, shape] for path, (shape, _) in layers.items()]
+        cases.append(dict(case=case, **about, layers=named))
+        print(f"  {case}", flush=True)
+
+    for name, build, shape, gain in recipe_cases():
+        add(name, fill(build(name), gain), network=name, input=shape, num_classes=10, gain=gain)
+    folder = os.environ.get("CANDLE_VISION_DATA")
+    if folder is None:
+        raise SystemExit("CANDLE_VISION_DATA names no folder with `weights`")
+    for name, build in PARITY_WEIGHTS.items():
+        path = pathlib.Path(folder) / "weights" / f"{name}.safetensors"
+        network = build()
+        network.load_state_dict(load_file(path))
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        about = dict(network=name, input=[2, 3, 224, 224], num_classes=1000, sha256=sha256)
+        add(f"{name}.weights", network, **about)
+    out.tensors("outputs.safetensors", tensors, {"cases": json.dumps(cases, separators=(",", ":"))})
+
+
 GROUPS = {
     "timm_names": timm_names,
     "initial_values": initial_values,
@@ -1131,6 +1231,7 @@ GROUPS = {
     "training": training,
     "explain": explain,
     "explain_tokens": explain_tokens,
+    "parity": parity,
 }
 
 

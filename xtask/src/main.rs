@@ -62,7 +62,8 @@ enum Task {
     CudaToolkit(cuda_toolkit::Arguments),
     /// Feed every parser of outside bytes with inputs made by libFuzzer; needs a nightly compiler and cargo-fuzz
     Fuzz(fuzz::Arguments),
-    /// Compare every network with stored values of torchvision and timm; takes minutes and gigabytes
+    /// Compare every network with stored values of torchvision and timm, train, explain and summarize it; takes minutes
+    /// and gigabytes
     ParityAll,
     /// Check the dependency graph and the source tree against the project's rules
     Tidy,

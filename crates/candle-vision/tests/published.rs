@@ -21,6 +21,39 @@ fn photographs(folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// What torchvision or timm says of the first six photographs of a folder.
+struct Photographs {
+    folder: &'static str,
+    class: &'static str,
+    /// How many of them get their class.
+    right: usize,
+    /// The probability of the most probable class of each.
+    probabilities: [f64; 6],
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn check_photographs(network: &str, expected: [Photographs; 2]) -> Result<()> {
+    let Some(data) = std::env::var_os("CANDLE_VISION_DATA").map(PathBuf::from) else {
+        println!("skipped: CANDLE_VISION_DATA is not set");
+        return Ok(());
+    };
+    let weights = data.join(format!("weights/{network}.safetensors"));
+    let classifier = Classifier::published(network, weights, &Registry::standard(), &Device::Cpu)?;
+    for Photographs { folder, class, right, probabilities } in expected {
+        let photographs = photographs(&data.join("hymenoptera_data/val").join(folder), 6)?;
+        let mut found = 0;
+        for (path, expected) in photographs.iter().zip(probabilities) {
+            let prediction = classifier.predict(path.as_path())?;
+            let probability = prediction.probability();
+            found += usize::from(prediction.class() == class);
+            let difference = (f64::from(probability) - expected).abs();
+            assert!(difference < 0.02, "{}: {probability}, not {expected}", path.display());
+        }
+        assert_eq!(found, right, "{network}: right ones of 6 in {folder}");
+    }
+    Ok(())
+}
+
 /// Probabilities by timm, which resizes with Pillow and cuts out the middle as the preprocessing of the weights says:
 ///
 /// ```python
@@ -30,31 +63,39 @@ fn photographs(folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
 /// model(transform(Image.open(path).convert("RGB"))[None])[0].softmax(0).max()
 /// ```
 #[test]
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn efficientnet_lite_tells_ants_from_bees() -> Result<()> {
-    let Some(data) = std::env::var_os("CANDLE_VISION_DATA").map(PathBuf::from) else {
-        println!("skipped: CANDLE_VISION_DATA is not set");
-        return Ok(());
-    };
-    let weights = data.join("weights/efficientnet_lite0.safetensors");
-    let (registry, device) = (Registry::standard(), Device::Cpu);
-    let classifier = Classifier::published("efficientnet_lite0", weights, &registry, &device)?;
-    for (folder, class, expected) in [
-        ("ants", "ant", [0.2619, 0.5470, 0.1712, 0.6643, 0.9488, 0.6697]),
-        ("bees", "bee", [0.3217, 0.7599, 0.4629, 0.7458, 0.3799, 0.6007]),
-    ] {
-        let photographs = photographs(&data.join("hymenoptera_data/val").join(folder), 6)?;
-        let mut right = 0;
-        for (path, expected) in photographs.iter().zip(expected) {
-            let prediction = classifier.predict(path.as_path())?;
-            let probability = prediction.probability();
-            right += usize::from(prediction.class() == class);
-            let difference = (f64::from(probability) - expected).abs();
-            assert!(difference < 0.02, "{}: {probability}, not {expected}", path.display());
-        }
-        assert!(right >= 4, "{right} of 6 in {folder}");
-    }
-    Ok(())
+    let ants = [0.2619, 0.5470, 0.1712, 0.6643, 0.9488, 0.6697];
+    let bees = [0.3217, 0.7599, 0.4629, 0.7458, 0.3799, 0.6007];
+    let ants = Photographs { folder: "ants", class: "ant", right: 6, probabilities: ants };
+    let bees = Photographs { folder: "bees", class: "bee", right: 4, probabilities: bees };
+    check_photographs("efficientnet_lite0", [ants, bees])
+}
+
+/// Probabilities by torchvision:
+///
+/// ```python
+/// weights = models.ResNet18_Weights.IMAGENET1K_V1
+/// model = models.resnet18().eval()
+/// model.load_state_dict(load_file("weights/resnet18.safetensors"))
+/// model(weights.transforms()(Image.open(path).convert("RGB"))[None])[0].softmax(0).max()
+/// ```
+#[test]
+fn resnet18_tells_ants_from_bees() -> Result<()> {
+    let ants = [0.1273, 0.3709, 0.4815, 0.8888, 0.9498, 0.2798];
+    let bees = [0.3908, 0.8064, 0.1551, 0.7330, 0.5438, 0.9842];
+    let ants = Photographs { folder: "ants", class: "ant", right: 4, probabilities: ants };
+    let bees = Photographs { folder: "bees", class: "bee", right: 4, probabilities: bees };
+    check_photographs("resnet18", [ants, bees])
+}
+
+/// The same lines with `mobilenet_v2`.
+#[test]
+fn mobilenet_v2_tells_ants_from_bees() -> Result<()> {
+    let ants = [0.6357, 0.1942, 0.6403, 0.7909, 0.6143, 0.8070];
+    let bees = [0.5363, 0.9003, 0.0656, 0.9454, 0.3897, 0.4159];
+    let ants = Photographs { folder: "ants", class: "ant", right: 4, probabilities: ants };
+    let bees = Photographs { folder: "bees", class: "bee", right: 3, probabilities: bees };
+    check_photographs("mobilenet_v2", [ants, bees])
 }
 
 /// The weights of <https://github.com/akamaster/pytorch_resnet_cifar10> (ResNet-20, shortcuts without parameters), whose

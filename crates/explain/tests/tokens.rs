@@ -6,6 +6,7 @@ mod support;
 
 use candle_core::{DType, Device, Tensor};
 use candle_vision_explain::{CamOptions, Error, Method, Target, embeddings, grad_cam};
+use candle_vision_models::parity::fill;
 use candle_vision_models::{
     Model, Parameters, Pass, SwinTransformer, SwinTransformerConfig, VisionTransformer,
     VisionTransformerConfig,
@@ -26,11 +27,7 @@ fn network(name: &str) -> candle_core::Result<Box<dyn Model>> {
             Box::new(SwinTransformer::new(config.input(input).num_classes(10), vb)?)
         }
     };
-    let all = model.parameters().all().into_iter();
-    for parameter in all.filter(|parameter| parameter.var().dtype().is_float()) {
-        let dims = parameter.var().dims().to_vec();
-        parameter.set(&reference::weight(parameter.path(), &dims, 1.0)?)?;
-    }
+    fill(&*model, 1.0)?;
     Ok(model)
 }
 

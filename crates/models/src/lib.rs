@@ -17,6 +17,7 @@
 //! | [`weights`] | safetensors and `.pth` files under torchvision's names, with a load report |
 //! | [`whitening_kernels`] | a first layer that is computed from the images instead of learned |
 //! | [`memory`] | what a training step takes, before it runs, and the largest batch that fits |
+//! | [`parity`] | what torchvision's and timm's networks give, to compare with |
 //! | [`summary`] | layers, output shapes, parameters and multiply-adds as a table |
 //!
 //! `candle_core` and the [`Generator`] that everything random draws from are re-exported: a program that
@@ -46,6 +47,7 @@ pub mod memory;
 mod model;
 mod networks;
 mod parameters;
+pub mod parity;
 mod pass;
 mod path;
 mod precision;
@@ -71,12 +73,12 @@ pub use networks::{
     EfficientNetLite, EfficientNetLiteConfig, EfficientNetStage, EvalPreprocessing, GapCnn,
     GapCnnConfig, GoogLeNet, GoogLeNetConfig, InceptionV3, InceptionV3Config, InputSizes, LeNet,
     LeNetConfig, Mlp, MlpConfig, MnasNet, MnasNetConfig, MobileNetV2, MobileNetV2Config,
-    MobileNetV3, MobileNetV3Block, MobileNetV3Config, NetworkEntry, Networks, PublishedWeights,
-    RegNet, RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config, ResNetBlock, ResNetConfig,
-    ResizeInterpolation, ShuffleNetV2, ShuffleNetV2Config, SimpleCnn, SimpleCnnConfig, SqueezeNet,
-    SqueezeNetConfig, SqueezeNetVersion, SwinTransformer, SwinTransformerConfig, TransformerNames,
-    Vgg, VggConfig, VisionTransformer, VisionTransformerConfig, build, fine_tuned,
-    imagenet_classes, imagenet_synsets,
+    MobileNetV3, MobileNetV3Block, MobileNetV3Config, NetworkCosts, NetworkEntry, Networks,
+    PublishedWeights, RegNet, RegNetConfig, RegNetStage, ResNet, ResNet9, ResNet9Config,
+    ResNetBlock, ResNetConfig, ResizeInterpolation, ShuffleNetV2, ShuffleNetV2Config, SimpleCnn,
+    SimpleCnnConfig, SqueezeNet, SqueezeNetConfig, SqueezeNetVersion, SwinTransformer,
+    SwinTransformerConfig, TransformerNames, Vgg, VggConfig, VisionTransformer,
+    VisionTransformerConfig, build, fine_tuned, imagenet_classes, imagenet_synsets,
 };
 pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};

@@ -5,6 +5,7 @@ mod alexnet;
 mod basic_conv;
 mod config;
 mod convnext;
+mod costs;
 mod densenet;
 mod efficientnet;
 mod entry;
@@ -39,6 +40,7 @@ use candle_vision_registry::{Table, TableError};
 pub use airbench::{Airbench, AirbenchConfig};
 pub use alexnet::{AlexNet, AlexNetConfig, AlexNetForm};
 pub use convnext::{ConvNeXt, ConvNeXtConfig};
+pub use costs::NetworkCosts;
 pub use densenet::{DenseNet, DenseNetConfig};
 pub use efficientnet::{
     EfficientNet, EfficientNetConfig, EfficientNetLite, EfficientNetLiteConfig, EfficientNetStage,
@@ -183,7 +185,8 @@ static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
             alexnet::alexnet(),
             alexnet::alexnet_32(),
             alexnet::alexnet_cifar(),
-        ],
+        ]
+        .map(costs::with_counted_costs),
     ))
 });
 

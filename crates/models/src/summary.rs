@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
+use crate::path::{is_under, layer_of};
 use crate::{Model, Parameter, Pass, RecordShapes};
 
 /// One layer of a [`Summary`].
@@ -10,7 +11,9 @@ use crate::{Model, Parameter, Pass, RecordShapes};
 pub struct LayerSummary {
     /// The layer's path.
     pub path: String,
-    /// Its output shape for one batch. Feature maps are `[batch, channels, height, width]`.
+    /// Its output shape for one batch. Feature maps are `[batch, channels, height, width]`. It is empty for a row that
+    /// the forward pass does not give: that of an auxiliary classifier, or of a parameter outside of all layers, such as a
+    /// class token.
     pub output: Vec<usize>,
     /// `[height, width]` of its kernel, if it is a convolution.
     pub kernel: Option<[usize; 2]>,
@@ -21,15 +24,17 @@ pub struct LayerSummary {
     /// Multiply-adds of the layer's products: those with its weights, and those of attention. Biases and norms are
     /// not counted. torchinfo counts them, which adds less than one in a thousand.
     pub multiply_adds: usize,
+    /// Whether it belongs to an auxiliary classifier, which only training runs.
+    pub training_only: bool,
 }
 
 /// The result of [`summarize`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The layers in the order of the forward pass.
+    /// The layers in the order of the forward pass, then the rows that it does not give.
     pub layers: Vec<LayerSummary>,
-    /// Number of learned elements of the whole network.
+    /// Number of learned elements of the whole network: the sum over the rows.
     pub parameters: usize,
     /// Number of learned elements that are not frozen.
     pub trainable: usize,
@@ -56,6 +61,7 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
             layer.multiply_adds += multiply_adds;
         }
     }
+    layers.extend(beside_the_pass(model, &weights, &layers));
     let count = |keep: fn(&Parameter) -> bool| {
         weights.iter().filter(|weight| keep(weight)).map(Parameter::elem_count).sum()
     };
@@ -75,8 +81,7 @@ impl Summary {
         for layer in &self.layers {
             let parts: Vec<&str> = layer.path.split('.').take(depth.max(1)).collect();
             let path = parts.join(".");
-            // A block follows its last layer, so all layers of one path come one after the other.
-            match layers.last_mut().filter(|last| last.path == path) {
+            match layers.iter_mut().find(|whole| whole.path == path) {
                 Some(whole) => whole.add(layer),
                 None => layers.push(LayerSummary { path, ..layer.clone() }),
             }
@@ -87,7 +92,9 @@ impl Summary {
 
 impl LayerSummary {
     fn add(&mut self, next: &Self) {
-        self.output = next.output.clone();
+        if !next.output.is_empty() {
+            self.output.clone_from(&next.output);
+        }
         self.kernel = None;
         self.parameters += next.parameters;
         self.multiply_adds += next.multiply_adds;
@@ -97,17 +104,38 @@ impl LayerSummary {
         };
     }
 
-    /// Bytes of its output in 32-bit floats.
+    /// Bytes of its output in 32-bit floats; 0 if it has none.
     pub fn output_bytes(&self) -> usize {
+        if self.output.is_empty() {
+            return 0;
+        }
         4 * self.output.iter().product::<usize>()
     }
 }
 
+/// Rows of the parameters whose layers the forward pass did not show.
+fn beside_the_pass(
+    model: &dyn Model,
+    weights: &[Parameter],
+    shown: &[LayerSummary],
+) -> Vec<LayerSummary> {
+    let mut rows: Vec<LayerSummary> = Vec::new();
+    for weight in weights {
+        let path = layer_of(weight.path());
+        if shown.iter().any(|layer| layer.path == path) || rows.iter().any(|row| row.path == path) {
+            continue;
+        }
+        let row = layer(path.to_owned(), Vec::new(), weights);
+        let heads = model.auxiliary_heads();
+        let training_only = heads.iter().any(|head| is_under(path, head));
+        rows.push(LayerSummary { multiply_adds: 0, training_only, ..row });
+    }
+    rows
+}
+
 fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummary {
-    let own: Vec<&Parameter> = weights
-        .iter()
-        .filter(|weight| weight.path().rsplit_once('.').is_some_and(|(layer, _)| layer == path))
-        .collect();
+    let own: Vec<&Parameter> =
+        weights.iter().filter(|weight| layer_of(weight.path()) == path).collect();
     // Each output position takes one product with the whole matrix or kernel. Its first dimension is the number
     // of output channels.
     let positions = match output.as_slice() {
@@ -132,6 +160,7 @@ fn layer(path: String, output: Vec<usize>, weights: &[Parameter]) -> LayerSummar
         parameters: own.iter().map(|parameter| parameter.elem_count()).sum(),
         trainable: (!own.is_empty()).then(|| own.iter().any(|p| p.is_trainable())),
         multiply_adds: positions * products,
+        training_only: false,
         path,
         output,
     }

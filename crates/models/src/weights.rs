@@ -49,6 +49,9 @@ pub enum Strictness {
     /// Every parameter except those of the head must match. A head that differs or is missing keeps its initial
     /// values. This suits weights for 1,000 classes that are fine-tuned on two.
     ExceptHead,
+    /// Every parameter that evaluation uses must match. Auxiliary classifiers ([`Model::auxiliary_heads`]), which only
+    /// training runs, keep their initial values where the file has none or others.
+    ExceptAuxiliary,
 }
 
 /// The weights in a file, and the place where the file held them.

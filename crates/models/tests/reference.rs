@@ -3,6 +3,7 @@
 use candle_vision_test_support::reference;
 
 use candle_core::{DType, Device, Result, Tensor};
+use candle_vision_models::parity::fill;
 use candle_vision_models::{AuxiliaryOutputs, Model, ModelSpec, Pass, build};
 
 #[path = "reference/classic.rs"]
@@ -24,16 +25,6 @@ fn filled_by(spec: &ModelSpec, gain: f64) -> Result<Box<dyn Model>> {
     let model = build(spec, 0, &Device::Cpu)?;
     fill(&*model, gain)?;
     Ok(model)
-}
-
-fn fill(model: &dyn Model, gain: f64) -> Result<()> {
-    // Integers are counters, or tables that the network computes.
-    let all = model.parameters().all().into_iter();
-    for parameter in all.filter(|parameter| parameter.var().dtype().is_float()) {
-        let shape = parameter.var().dims().to_vec();
-        parameter.set(&reference::weight(parameter.path(), &shape, gain)?)?;
-    }
-    Ok(())
 }
 
 fn cases(group: &str) -> Vec<serde_json::Value> {

@@ -180,8 +180,26 @@ fn a_stem_for_colours_is_fitted_to_other_channels() -> Result<()> {
     Ok(())
 }
 
-/// Real ImageNet weights, when the data folder is there: every hundredth logit.
-///
+/// Every hundredth logit of real ImageNet weights, when the data folder is there.
+#[track_caller]
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn check_published_logits(name: &str, expected: [f32; 10]) -> Result<()> {
+    let Some(data) = std::env::var_os("CANDLE_VISION_DATA") else {
+        println!("skipped: CANDLE_VISION_DATA is not set");
+        return Ok(());
+    };
+    let file = read(&std::path::Path::new(&data).join(format!("weights/{name}.safetensors")))?;
+    let model = model(name, 1000, 0)?;
+    let report = load(model.as_ref(), &file, Strictness::Strict)?;
+    assert_eq!(report.matched.len(), file.len());
+    let images = reference::image_batch(&format!("{name}.published"), &[1, 3, 224, 224])?;
+    let logits = model.forward(&images, &mut Pass::eval())?.get(0)?;
+    let places = Tensor::arange_step(0u32, 1000, 100, &Device::Cpu)?;
+    let expected = Tensor::new(&expected, &Device::Cpu)?;
+    reference::assert_close(name, &logits.index_select(&places, 0)?, &expected, 1e-4);
+    Ok(())
+}
+
 /// ```python
 /// model = timm.create_model("tf_efficientnet_lite0").eval()
 /// model.load_state_dict(load_file("weights/efficientnet_lite0.safetensors"))
@@ -189,21 +207,9 @@ fn a_stem_for_colours_is_fitted_to_other_channels() -> Result<()> {
 /// print(model(torch.from_numpy(x))[0, ::100].tolist())
 /// ```
 #[test]
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn published_efficientnet_lite_gives_timms_logits() -> Result<()> {
-    let Some(data) = std::env::var_os("CANDLE_VISION_DATA") else {
-        println!("skipped: CANDLE_VISION_DATA is not set");
-        return Ok(());
-    };
-    let file = read(&std::path::Path::new(&data).join("weights/efficientnet_lite0.safetensors"))?;
-    let model = model("efficientnet_lite0", 1000, 0)?;
-    let report = load(model.as_ref(), &file, Strictness::Strict)?;
-    assert_eq!(report.matched.len(), file.len());
-    let images = reference::image_batch("efficientnet_lite0.published", &[1, 3, 224, 224])?;
-    let logits = model.forward(&images, &mut Pass::eval())?.get(0)?;
-    let places = Tensor::arange_step(0u32, 1000, 100, &Device::Cpu)?;
     let expected = [
-        -2.487_288_2f32,
+        -2.487_288_2,
         1.514_642_4,
         -0.385_881_22,
         -0.069_612_525,
@@ -214,7 +220,41 @@ fn published_efficientnet_lite_gives_timms_logits() -> Result<()> {
         -1.989_682_6,
         1.354_108_1,
     ];
-    let expected = Tensor::new(&expected, &Device::Cpu)?;
-    reference::assert_close("logits", &logits.index_select(&places, 0)?, &expected, 1e-4);
-    Ok(())
+    check_published_logits("efficientnet_lite0", expected)
+}
+
+/// The same lines with `torchvision.models.resnet18()`.
+#[test]
+fn published_resnet18_gives_torchvisions_logits() -> Result<()> {
+    let expected = [
+        -0.006_699_139,
+        -0.176_250_74,
+        -2.531_833_7,
+        -0.475_256_12,
+        -1.620_997_3,
+        0.670_249_6,
+        2.135_825_6,
+        0.627_168_1,
+        -1.931_503_7,
+        1.807_448_7,
+    ];
+    check_published_logits("resnet18", expected)
+}
+
+/// The same lines with `torchvision.models.mobilenet_v2()`.
+#[test]
+fn published_mobilenet_v2_gives_torchvisions_logits() -> Result<()> {
+    let expected = [
+        0.569_059_5,
+        -0.155_041_78,
+        0.125_114_95,
+        -0.306_595_36,
+        1.623_831_9,
+        -1.848_309_8,
+        0.501_526_24,
+        3.070_951,
+        -0.162_491_86,
+        -1.077_148_4,
+    ];
+    check_published_logits("mobilenet_v2", expected)
 }

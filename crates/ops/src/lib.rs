@@ -39,7 +39,8 @@
 //! | [`add`], [`scale`], [`cast`] | a sum, a product with a number, another float type |
 //! | [`mul`], [`matmul`], [`mean`] | products with broadcasting, products of matrices, means over axes |
 //! | [`pad`], [`slice()`], [`split`], [`cat`], [`channel_shuffle`], [`permute`], [`transpose`], [`reshape`] | moving elements |
-//! | [`image_batch`] | batches of images that lie on the device as bytes: crops, flips, colours, numbers |
+//! | [`reference_tensors`] | tensors that any language builds again from their names |
+//! | [`image_batch()`] | batches of images that lie on the device as bytes: crops, flips, colours, numbers |
 //! | [`channels_last`], [`channels_first`], [`flatten`] | from and to `[batch, channels, height, width]` |
 //!
 //! # Conventions
@@ -130,6 +131,7 @@ mod padding;
 mod prepared_conv2d;
 mod prepared_linear;
 mod rearrange;
+pub mod reference_tensors;
 mod repetition;
 mod scale;
 mod shape;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor};
+use candle_vision_models::parity::fill;
 use candle_vision_models::{Model, ModelSpec, Pass, build};
 use candle_vision_ops::{CrossEntropyConfig, Targets, cross_entropy};
 use candle_vision_train::Description;
@@ -54,10 +55,7 @@ fn network(case: &Case) -> Result<Box<dyn Model>> {
     let [_, channels, height, width] = case.input;
     let spec = ModelSpec::new(case.architecture, 10).input([channels, height, width]).dropout(0.0);
     let model = build(&spec, 0, &Device::Cpu)?;
-    for parameter in model.parameters().all() {
-        let shape = parameter.var().dims();
-        parameter.set(&reference::weight(parameter.path(), shape, 1.0)?)?;
-    }
+    fill(&*model, 1.0)?;
     model.parameters().freeze("")?;
     model.parameters().unfreeze(case.trainable)?;
     Ok(model)

@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// The arrows of `docs/architecture.md`: each package and the packages that it may depend on, also in
 /// tests.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("candle-vision-test-support", &[]),
+    ("candle-vision-test-support", &["candle-vision-ops"]),
     ("candle-vision-registry", &[]),
     ("candle-vision-files", &[]),
     ("candle-vision-distributed", &[]),

@@ -48,7 +48,7 @@ impl Classifier {
         let side = published.preprocessing.crop;
         let spec = entry.spec(published.num_classes).input([channels, side, side]);
         let model = registry.networks.build(&spec, 0, device)?;
-        WeightFile::read(weights)?.load(&*model, Strictness::Strict)?;
+        WeightFile::read(weights)?.load(&*model, Strictness::ExceptAuxiliary)?;
         let classes = entry.class_names().to_vec();
         Self::of_weights(model, spec, classes, &published.preprocessing, registry)
     }

@@ -165,10 +165,12 @@ pub(crate) struct ParityArgs {
     /// Network, for instance resnet50
     #[arg(value_name = "MODEL")]
     pub(crate) network: String,
-    /// safetensors file with `input`, `logits`, and outputs of layers by their paths
+    /// safetensors file with `input`, `logits`, and outputs of layers by their paths [default: outputs of torchvision and
+    /// timm that come with the program]
     #[arg(long, value_name = "FILE")]
-    pub(crate) reference: PathBuf,
-    /// Weights: `imagenet`, a version such as IMAGENET1K_V2, or a file [default: the best published ones]
+    pub(crate) reference: Option<PathBuf>,
+    /// Weights: `imagenet`, a version such as IMAGENET1K_V2, or a file [default: with --reference the best published
+    /// ones, otherwise numbers that follow from the parameters' names]
     #[arg(long, value_name = "NAME")]
     pub(crate) weights: Option<String>,
     /// Largest relative difference, ||ours - theirs|| / ||theirs||, with which the exit code is 0

@@ -51,7 +51,7 @@ pub(crate) fn list(part: Option<&str>, json: bool, registry: &Registry) -> Resul
         let [channels, height, width] = entry.published_input();
         let input = format!("{channels}x{height}x{width}");
         let [name, accuracy, parameters, products, size] =
-            weights.next().map(cells).unwrap_or_default();
+            weights.next().map_or_else(|| unpublished(entry), cells);
         let about = entry.summary_line().to_owned();
         table.add_row([
             entry.name().to_owned(),
@@ -88,17 +88,41 @@ pub(crate) fn list(part: Option<&str>, json: bool, registry: &Registry) -> Resul
 
 /// Name, accuracy, parameters, multiply-adds and size of the file. What the publisher does not say stays empty.
 fn cells(weights: &PublishedWeights) -> [String; 5] {
-    let known = |is_known: bool, text: String| if is_known { text } else { String::new() };
-    let millions = weights.parameters as f64 / 1e6;
-    let billions = weights.multiply_adds as f64 / 1e9;
     let megabytes = weights.bytes as f64 / 1e6;
+    let [parameters, products] = costs(weights.parameters, weights.multiply_adds);
     [
         weights.name.clone(),
-        known(weights.accuracy > 0.0, format!("{:.2} %", 100.0 * weights.accuracy)),
-        known(weights.parameters > 0, format!("{millions:.2} M")),
-        known(weights.multiply_adds > 0, format!("{billions:.2} G")),
-        known(weights.bytes > 0, format!("{megabytes:.0} MB")),
+        shown(weights.accuracy > 0.0, format!("{:.2} %", 100.0 * weights.accuracy)),
+        parameters,
+        products,
+        shown(weights.bytes > 0, format!("{megabytes:.0} MB")),
     ]
+}
+
+/// The same for a network without published weights.
+fn unpublished(entry: &NetworkEntry) -> [String; 5] {
+    let known = entry.known_costs();
+    let costs = known.map(|known| costs(known.parameters, known.multiply_adds));
+    let [parameters, products] = costs.unwrap_or_default();
+    [String::new(), String::new(), parameters, products, String::new()]
+}
+
+fn costs(parameters: usize, multiply_adds: u64) -> [String; 2] {
+    let millions = format!("{:.2} M", parameters as f64 / 1e6);
+    let billions = format!("{:.2} G", multiply_adds as f64 / 1e9);
+    // Small networks would have 0.00 billions.
+    let thousandths = format!("{:.2} M", multiply_adds as f64 / 1e6);
+    let products = if multiply_adds < 10_000_000 { thousandths } else { billions };
+    [shown(parameters > 0, millions), shown(multiply_adds > 0, products)]
+}
+
+fn shown(is_known: bool, text: String) -> String {
+    if is_known { text } else { String::new() }
+}
+
+/// `None` for 0, which stands for what is not known.
+fn known<T: PartialEq + Default>(number: T) -> Option<T> {
+    (number != T::default()).then_some(number)
 }
 
 /// A network as `--json` prints it.
@@ -109,9 +133,14 @@ struct Line<'a> {
     summary: &'a str,
     input: [usize; 3],
     smallest: usize,
+    /// How many classes the costs are counted with, 0 without a head; `null` where no costs are known.
+    classes: Option<usize>,
+    parameters: Option<usize>,
+    multiply_adds: Option<u64>,
     weights: Vec<Published<'a>>,
 }
 
+/// What the publisher does not say is `null`.
 #[derive(Serialize)]
 struct Published<'a> {
     name: &'a str,
@@ -119,23 +148,27 @@ struct Published<'a> {
     url: &'a str,
     source: &'a str,
     classes: usize,
-    accuracy: f64,
-    top5_accuracy: f64,
-    parameters: usize,
-    multiply_adds: u64,
-    bytes: u64,
+    accuracy: Option<f64>,
+    top5_accuracy: Option<f64>,
+    parameters: Option<usize>,
+    multiply_adds: Option<u64>,
+    bytes: Option<u64>,
     resize: usize,
     crop: usize,
 }
 
 impl<'a> Line<'a> {
     fn of(entry: &'a NetworkEntry) -> Self {
+        let costs = entry.known_costs();
         Self {
             name: entry.name(),
             family: entry.family_name(),
             summary: entry.summary_line(),
             input: entry.published_input(),
             smallest: entry.input_sizes().smallest,
+            classes: costs.map(|costs| costs.num_classes),
+            parameters: costs.and_then(|costs| known(costs.parameters)),
+            multiply_adds: costs.and_then(|costs| known(costs.multiply_adds)),
             weights: entry.published_weights().iter().map(Published::of).collect(),
         }
     }
@@ -149,11 +182,11 @@ impl<'a> Published<'a> {
             url: &weights.url,
             source: &weights.source,
             classes: weights.num_classes,
-            accuracy: weights.accuracy,
-            top5_accuracy: weights.top5_accuracy,
-            parameters: weights.parameters,
-            multiply_adds: weights.multiply_adds,
-            bytes: weights.bytes,
+            accuracy: known(weights.accuracy),
+            top5_accuracy: known(weights.top5_accuracy),
+            parameters: known(weights.parameters),
+            multiply_adds: known(weights.multiply_adds),
+            bytes: known(weights.bytes),
             resize: weights.preprocessing.resize,
             crop: weights.preprocessing.crop,
         }

@@ -61,8 +61,15 @@ fn print(model: &dyn Model, args: &SummaryArgs) -> Result<()> {
     }
     say::result(table)?;
     let spec = model.spec();
+    let of_training = match training_only(&summary) {
+        0 => String::new(),
+        count => format!(
+            ", {} of them in auxiliary classifiers, which only training runs",
+            grouped(count)
+        ),
+    };
     say::result(format_args!(
-        "{}: {} classes, input {batch} x {:?}; {} parameters ({} trainable, {:.1} MiB), {} multiply-adds",
+        "{}: {} classes, input {batch} x {:?}; {} parameters ({} trainable, {:.1} MiB){of_training}, {} multiply-adds",
         spec.architecture,
         spec.num_classes,
         spec.input,
@@ -74,16 +81,29 @@ fn print(model: &dyn Model, args: &SummaryArgs) -> Result<()> {
     Ok(())
 }
 
+/// Learned numbers of auxiliary classifiers.
+fn training_only(summary: &Summary) -> usize {
+    let rows = summary.layers.iter().filter(|layer| layer.training_only);
+    rows.map(|layer| layer.parameters).sum()
+}
+
 fn row(layer: &LayerSummary) -> [String; 7] {
     let number = |n: usize| if n == 0 { String::new() } else { grouped(n) };
+    let (output, size) = match (layer.output.is_empty(), layer.training_only) {
+        (false, _) => {
+            (format!("{:?}", layer.output), format!("{:.2}", mebibytes(layer.output_bytes())))
+        }
+        (true, true) => ("in training only".to_owned(), String::new()),
+        (true, false) => Default::default(),
+    };
     [
         layer.path.clone(),
         layer.kernel.map(|[height, width]| format!("{height}x{width}")).unwrap_or_default(),
-        format!("{:?}", layer.output),
+        output,
         number(layer.parameters),
         trainable(layer).to_owned(),
         number(layer.multiply_adds),
-        format!("{:.2}", mebibytes(layer.output_bytes())),
+        size,
     ]
 }
 
@@ -107,6 +127,8 @@ struct Whole<'a> {
     /// `[batch, channels, height, width]`
     input: [usize; 4],
     parameters: usize,
+    /// How many of them are those of auxiliary classifiers.
+    parameters_in_training_only: usize,
     trainable: usize,
     multiply_adds: usize,
     layers: Vec<Layer<'a>>,
@@ -121,6 +143,7 @@ struct Layer<'a> {
     trainable: Option<bool>,
     multiply_adds: usize,
     output_bytes: usize,
+    training_only: bool,
 }
 
 impl<'a> Whole<'a> {
@@ -134,12 +157,14 @@ impl<'a> Whole<'a> {
             trainable: layer.trainable,
             multiply_adds: layer.multiply_adds,
             output_bytes: layer.output_bytes(),
+            training_only: layer.training_only,
         });
         Self {
             architecture: &model.spec().architecture,
             classes: model.spec().num_classes,
             input: [batch, channels, height, width],
             parameters: summary.parameters,
+            parameters_in_training_only: training_only(summary),
             trainable: summary.trainable,
             multiply_adds: summary.multiply_adds,
             layers: layers.collect(),

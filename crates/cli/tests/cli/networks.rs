@@ -39,6 +39,29 @@ fn networks_are_listed_with_their_weights() {
     place.run(&["models", "resnet5x"]).fails(&["no network has `resnet5x`", "did you mean"]);
 }
 
+/// What nobody published is counted; what cannot be counted is `null`.
+#[test]
+fn every_network_is_listed_with_its_costs() {
+    let place = Place::new();
+    let run = place.run(&["models", "mlp"]).succeeds();
+    assert_eq!(run.stdout.matches("0.10 M").count(), 2, "{}", run.stdout);
+    let run = place.run(&["models", "--json"]).succeeds();
+    for line in run.stdout.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let weights = line["weights"].as_array().expect("a list").iter();
+        for costs in std::iter::once(&line).chain(weights) {
+            for field in ["parameters", "multiply_adds"] {
+                assert!(costs[field].as_u64().is_some_and(|n| n > 0), "{field}: {line}");
+            }
+            for field in ["bytes", "accuracy", "top5_accuracy"] {
+                assert_ne!(costs[field].as_f64(), Some(0.0), "{field}: {line}");
+            }
+        }
+    }
+    let run = place.run(&["models", "dinov2", "--json"]).succeeds();
+    assert!(run.stdout.contains("\"bytes\":null"), "{}", run.stdout);
+}
+
 #[test]
 fn a_published_network_predicts_and_explains_without_training() {
     let place = place_with_weights();
@@ -275,6 +298,68 @@ fn outputs_are_compared_layer_by_layer() {
     place
         .run(&["parity", NETWORK, "--reference", "empty.safetensors"])
         .fails(&["no tensor `input`"]);
+}
+
+/// Auxiliary classifiers are for training: the summary shows them as such, and evaluation does without them.
+#[test]
+fn auxiliary_classifiers_are_shown_and_not_needed_to_predict() {
+    let place = Place::new();
+    place.write_images("photos");
+    let run = place.run(&["summary", "googlenet", "--depth", "1"]).succeeds();
+    for text in ["in training only", "6,379,984 of them in auxiliary classifiers"] {
+        assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
+    }
+    for network in ["googlenet", "vit_b_32"] {
+        let run = place.run(&["summary", network, "--json"]).succeeds();
+        let summary: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let rows = summary["layers"].as_array().expect("a list").iter();
+        let rows: u64 = rows.map(|row| row["parameters"].as_u64().expect("a number")).sum();
+        assert_eq!(summary["parameters"], rows, "{network}");
+    }
+    let model = build(&ModelSpec::new("googlenet", 1000), 1, &Device::Cpu).expect("a network");
+    let mut weights = tensors(model.parameters());
+    weights.retain(|name, _| !name.starts_with("aux"));
+    let bytes = to_safetensors(weights).expect("weights");
+    place.write("data/weights/googlenet.safetensors", bytes);
+    place.run(&["predict", PHOTO, "--model", "googlenet"]).succeeds();
+}
+
+/// The program carries torchvision's and timm's outputs, so nothing is fetched and no file is named.
+#[test]
+fn a_network_is_compared_with_stored_outputs() {
+    let place = place_with_weights();
+    let run = place.run(&["parity", "lenet5"]).succeeds();
+    for text in ["conv1", "fc1", "logits", "[2, 10]"] {
+        assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
+    }
+    let strict = place.run(&["parity", "lenet5", "--tolerance", "0"]);
+    assert_eq!((strict.code, strict.stdout), (Some(1), run.stdout));
+    place.run(&["parity", "mlp"]).fails(&["no outputs are stored for `mlp`", "--reference FILE"]);
+    place.run(&["parity", "lenet"]).fails(&["`lenet`", "did you mean"]);
+    // Weights of which nothing is stored.
+    for weights in ["imagenet", &format!("data/weights/{NETWORK}.safetensors")] {
+        let run = place.run(&["parity", NETWORK, "--weights", weights]);
+        run.fails(&["no outputs are stored for the weights in", "--reference FILE"]);
+    }
+    let run = place.run(&["parity", NETWORK, "--weights", "none.pth"]);
+    run.fails(&["there is no weight file `none.pth`"]);
+}
+
+/// The published weights, when the data folder is there.
+#[test]
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn published_weights_are_compared_with_stored_outputs() {
+    let Some(data) = std::env::var_os("CANDLE_VISION_DATA").map(std::path::PathBuf::from) else {
+        println!("skipped: CANDLE_VISION_DATA is not set");
+        return;
+    };
+    let place = Place::new();
+    for network in ["resnet18", "mobilenet_v2", "efficientnet_lite0"] {
+        let file = data.join(format!("weights/{network}.safetensors"));
+        let file = file.to_str().expect("the path is text");
+        let run = place.run(&["parity", network, "--weights", file]).succeeds();
+        assert!(run.stdout.contains("[2, 1000]"), "{}", run.stdout);
+    }
 }
 
 #[test]

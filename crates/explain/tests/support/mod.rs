@@ -3,6 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use candle_vision_explain::ClassActivationMap;
+use candle_vision_models::parity::fill;
 use candle_vision_models::{Model, ModelSpec, build};
 
 use crate::reference;
@@ -11,10 +12,7 @@ pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 pub(crate) fn recipe_network(name: &str, input: [usize; 3]) -> candle_core::Result<Box<dyn Model>> {
     let model = build(&ModelSpec::new(name, 10).input(input), 0, &Device::Cpu)?;
-    for parameter in model.parameters().all() {
-        let dims = parameter.var().dims().to_vec();
-        parameter.set(&reference::weight(parameter.path(), &dims, 1.0)?)?;
-    }
+    fill(&*model, 1.0)?;
     Ok(model)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 use candle_vision_registry::Entry;
 
-use super::PublishedWeights;
+use super::{NetworkCosts, PublishedWeights};
 use crate::{Model, ModelSpec, ParameterBuilder};
 
 type Build = dyn Fn(&ModelSpec, ParameterBuilder) -> Result<Box<dyn Model>> + Send + Sync;
@@ -42,6 +42,7 @@ pub struct NetworkEntry {
     classes: Arc<[String]>,
     head: Option<String>,
     cam_layer: Option<String>,
+    costs: Option<NetworkCosts>,
     build: Arc<Build>,
 }
 
@@ -88,6 +89,7 @@ impl NetworkEntry {
             classes: Arc::default(),
             head: None,
             cam_layer: None,
+            costs: None,
             build: Arc::new(build),
         }
     }
@@ -139,6 +141,22 @@ impl NetworkEntry {
     /// Sets the layer that class activation maps look at: what the network's [`Model::cam_layer`] says.
     pub fn cam_layer(mut self, path: &str) -> Self {
         self.cam_layer = Some(path.to_owned());
+        self
+    }
+
+    /// Sets what the network costs. Published weights with as many classes, whose publisher does not say it, get these
+    /// numbers too.
+    pub fn costs(mut self, costs: NetworkCosts) -> Self {
+        let same = |weights: &&mut PublishedWeights| weights.num_classes == costs.num_classes;
+        for weights in self.weights.iter_mut().filter(same) {
+            if weights.parameters == 0 {
+                weights.parameters = costs.parameters;
+            }
+            if weights.multiply_adds == 0 {
+                weights.multiply_adds = costs.multiply_adds;
+            }
+        }
+        self.costs = Some(costs);
         self
     }
 
@@ -195,6 +213,15 @@ impl NetworkEntry {
     /// The layer that class activation maps look at, if the entry names it.
     pub fn cam_path(&self) -> Option<&str> {
         self.cam_layer.as_deref()
+    }
+
+    /// What the network costs: what the entry says, or what the publisher of its first weights does. `None` if nobody
+    /// says it; [`summarize`](crate::summary::summarize) counts it.
+    pub fn known_costs(&self) -> Option<NetworkCosts> {
+        let published = self.weights.first().map(|weights| {
+            NetworkCosts::new(weights.num_classes, weights.parameters, weights.multiply_adds)
+        });
+        self.costs.or(published.filter(|costs| costs.parameters > 0))
     }
 
     /// The network at its published size, for `num_classes` classes.

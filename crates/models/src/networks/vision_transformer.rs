@@ -47,17 +47,17 @@ pub use network::VisionTransformer;
 type Config = VisionTransformerConfig;
 
 pub(super) fn deit_tiny_patch16_224() -> NetworkEntry {
-    deit(Config::deit_tiny_patch16_224, "a1311bcf", [0.722_02, 0.911_24], 5_717_416)
+    deit(Config::deit_tiny_patch16_224, "a1311bcf", [0.722_02, 0.911_24])
         .summary("Touvron et al. 2020, 12 layers of 192 features, 16x16 patches")
 }
 
 pub(super) fn deit_small_patch16_224() -> NetworkEntry {
-    deit(Config::deit_small_patch16_224, "cd65a155", [0.798_54, 0.949_68], 22_050_664)
+    deit(Config::deit_small_patch16_224, "cd65a155", [0.798_54, 0.949_68])
         .summary("Touvron et al. 2020, 12 layers of 384 features, 16x16 patches")
 }
 
 pub(super) fn deit_base_patch16_224() -> NetworkEntry {
-    deit(Config::deit_base_patch16_224, "b5f2ef4d", [0.818_46, 0.955_94], 86_567_656)
+    deit(Config::deit_base_patch16_224, "b5f2ef4d", [0.818_46, 0.955_94])
         .summary("Touvron et al. 2020, 12 layers of 768 features, 16x16 patches")
 }
 
@@ -166,7 +166,6 @@ fn deit(
     config: fn() -> VisionTransformerConfig,
     sha256: &str,
     [accuracy, top5]: [f64; 2],
-    parameters: usize,
 ) -> NetworkEntry {
     let name = config().spec.architecture;
     let url = format!("https://dl.fbaipublicfiles.com/deit/{name}-{sha256}.pth");
@@ -176,7 +175,6 @@ fn deit(
         .source("Meta AI's DeiT, Apache-2.0")
         .accuracy(accuracy)
         .top5_accuracy(top5)
-        .costs(parameters, 0)
         .preprocessing(bicubic);
     vit(row, config).weights(weights).classes(imagenet_classes())
 }

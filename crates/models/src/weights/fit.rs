@@ -52,7 +52,7 @@ pub(super) fn fit(model: &dyn Model, renamed: Renamed, strictness: Strictness) -
     let mut tensors: BTreeMap<String, Tensor> = adapted.collect::<Result<_>>()?;
     let stem = match strictness {
         Strictness::ExceptHead => adapt_stem(model, &mut tensors)?,
-        Strictness::Strict => None,
+        Strictness::Strict | Strictness::ExceptAuxiliary => None,
     };
     let mut report = compare(model, &tensors, strictness);
     report.stem = stem;
@@ -201,9 +201,10 @@ fn compare(
     strictness: Strictness,
 ) -> LoadReport {
     let mut report = LoadReport::default();
-    let replaceable = |name: &str| {
-        strictness == Strictness::ExceptHead
-            && (is_of_head(model, name) || is_auxiliary(model, name))
+    let replaceable = |name: &str| match strictness {
+        Strictness::Strict => false,
+        Strictness::ExceptHead => is_of_head(model, name) || is_auxiliary(model, name),
+        Strictness::ExceptAuxiliary => is_auxiliary(model, name),
     };
     for parameter in model.parameters().all() {
         let name = parameter.path().to_owned();

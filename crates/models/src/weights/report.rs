@@ -7,8 +7,8 @@ use std::fmt::{Display, Formatter, Result};
 pub struct LoadReport {
     /// Names of the parameters that got a tensor.
     pub matched: Vec<String>,
-    /// Names of parameters of the head that the file has for another number of classes, or not at all. The
-    /// network keeps its new head.
+    /// Names of parameters of the head, or of auxiliary classifiers, that the file has for another number of classes,
+    /// or not at all. The network keeps its new ones.
     pub new_head: Vec<String>,
     /// The kernel of the first layer, if it was fitted to another number of channels.
     pub stem: Option<String>,
