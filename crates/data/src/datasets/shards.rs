@@ -342,8 +342,8 @@ fn scanned(
     let index = tar_index::scan(file, name, members)?;
     if let Some(cut) = index.cut {
         if !options.skip_damaged {
-            let remedy =
-                "fetch or pack it again, or set `options.skip_damaged` to use what is whole";
+            let remedy = "fetch or pack it again (`tar -cf` and `data pack` write two empty blocks at the end), or set \
+                          `options.skip_damaged` to use what is whole";
             return Err(invalid(format!("is cut off: {cut}"), remedy));
         }
         let whole = index.samples.len();

@@ -262,6 +262,22 @@ fn damaged_shards_are_errors_or_counted() {
     let set = shards(&root, &skip).unwrap();
     assert_eq!(set.len(), 2);
     assert!(set.remarks()[0].contains("its first 2 samples are used"), "{:?}", set.remarks());
+    // Cut off between two images, within the padding of the last one, and in the middle of the end.
+    let end = whole.len() - 1024;
+    for (bytes, problem) in [
+        (4 * 1024, "byte 4096"),
+        (end - 300, "empty blocks"),
+        (end, "empty blocks"),
+        (0, "no bytes"),
+    ] {
+        fs::write(&shard, &whole[..bytes]).unwrap();
+        check_message(open(), &["is cut off", problem, "`tar -cf`"]);
+    }
+    fs::write(&shard, &whole[..4 * 1024]).unwrap();
+    let set = shards(&root, &skip).unwrap();
+    assert!(set.len() == 2 && set.remarks()[0].contains("its first 2 samples"), "{set:?}");
+    fs::write(&shard, &whole[..whole.len() - 512]).unwrap();
+    assert_eq!(open().unwrap().len(), 5, "one empty block is enough");
     fs::write(&shard, b"<html>not found, says the server</html>".repeat(20)).unwrap();
     check_message(open(), &["is no tar file"]);
     // No panic, whatever byte is wrong.

@@ -54,8 +54,17 @@ pub(super) fn scan(shard: &dyn ReadAt, name: &str, members: &Members) -> Result<
         problem,
         remedy: "fetch or pack the shard again".to_owned(),
     };
-    // Two empty blocks end a tar file. Some writers leave them out.
-    while at < size {
+    // Two empty blocks end a tar file, of which one is enough to know that nothing is missing before it.
+    loop {
+        if at >= size {
+            index.cut = Some(match size {
+                0 => "it has no bytes".to_owned(),
+                _ => format!(
+                    "it ends at byte {size} without the two empty blocks of a tar file's end"
+                ),
+            });
+            break;
+        }
         if size - at < BLOCK {
             index.cut = Some(format!("a header at byte {at} is not whole"));
             break;
