@@ -79,6 +79,7 @@ impl Settings {
                 self.data.source, self.training.loss.name
             )));
         }
+        check_several_classes(&train_set, &self.data)?;
         check_size("train", &train_set, &train, &self.model, |size| size)?;
         let tta = self.training.tta.as_ref();
         let tta = tta.map(|tta| registry.training.tta.build(tta)).transpose()?;
@@ -212,6 +213,24 @@ impl OpenedRun {
         let builder = Trainer::builder(&*self.model).data(&self.train, &self.val);
         Ok(builder.config(settings.training.clone()).parts(registry.training.clone()))
     }
+}
+
+/// Fails if all training images are of one class: a network that always names it is right about all of them. With several labels, one
+/// class may be there or not.
+fn check_several_classes(train: &Arc<dyn Dataset>, settings: &DataSettings) -> Result<()> {
+    if train.is_multi_label() {
+        return Ok(());
+    }
+    let counts = class_counts(&**train);
+    let mut filled = (0..counts.len()).filter(|&class| counts[class] > 0);
+    let (Some(only), None) = (filled.next(), filled.next()) else { return Ok(()) };
+    let place = settings.path.as_ref().map(|path| format!("`{}`", path.display()));
+    let place = place.unwrap_or_else(|| format!("`data.source = \"{}\"`", settings.source));
+    Err(Error::invalid(format!(
+        "{place} has a single class, `{}`, among its training images: there is nothing to tell apart; add images of \
+         something else",
+        train.classes()[only]
+    )))
 }
 
 /// Checks with the first image that the transforms make what the network takes. `seen` is the size of what it sees of images

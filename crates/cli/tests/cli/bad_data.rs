@@ -58,6 +58,21 @@ fn eval_names_a_broken_image_or_leaves_it_out() {
     assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
 }
 
+#[test]
+fn a_single_class_is_refused_by_every_data_set() {
+    let place = Place::new();
+    place.write_images("photos");
+    let rows: String = (0..8)
+        .map(|n| {
+            format!("photos/train/{}/{n:02}.jpg,ants\n", if n % 2 == 0 { "ants" } else { "bees" })
+        })
+        .collect();
+    place.write("one.csv", format!("path,label\n{rows}"));
+    let source = ["--set", "data.source=table", "--set", "data.path=one.csv"];
+    place.small(&source).fails(&["one.csv", "a single class, `ants`", "nothing to tell apart"]);
+    assert!(!place.path("runs").exists());
+}
+
 /// MNIST's files with `count` black images.
 fn write_mnist(place: &Place, count: u32) {
     for part in ["train", "t10k"] {
