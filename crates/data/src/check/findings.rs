@@ -96,7 +96,7 @@ impl Facts<'_> {
                 )
             }),
             told("left_out", Severity::Warning, left_out, |n| {
-                format!("{n} named like images that training leaves out")
+                format!("{n} that training leaves out, which are named like images or lead to some")
             }),
             told("outside", Severity::Warning, outside, |n| {
                 format!("{n} outside the class folders, which training leaves out")
