@@ -103,6 +103,11 @@ fn the_folder_of_a_pack_has_splits() {
         open("shards", &request(root.path(), Split::Test)),
         &["split `test`", "options.test"],
     );
+    let empty = tempdir().unwrap();
+    check_message(
+        open("shards", &request(empty.path(), Split::Train)),
+        &["split `train`", "call them `train-000000.tar`"],
+    );
     let wrong = request(root.path(), Split::Train).option("windows", 3);
     check_message(open("shards", &wrong), &["windows", "window"]);
     check_message(
@@ -280,6 +285,8 @@ fn damaged_shards_are_errors_or_counted() {
     assert_eq!(open().unwrap().len(), 5, "one empty block is enough");
     fs::write(&shard, b"<html>not found, says the server</html>".repeat(20)).unwrap();
     check_message(open(), &["is no tar file"]);
+    fs::write(&shard, [b"\x1F\x8B".as_slice(), &[7; 600]].concat()).unwrap();
+    check_message(open(), &["is compressed (gzip)", "`gzip -d`"]);
     // No panic, whatever byte is wrong.
     for place in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();

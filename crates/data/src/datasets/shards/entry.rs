@@ -50,7 +50,12 @@ fn open(request: &OpenRequest) -> Result<Opened> {
     let pattern = pattern.ok_or_else(|| Error::NotFound {
         path: request.path.clone().unwrap_or_default(),
         expected: format!("shards of the split `{}`", request.split),
-        remedy: format!("name them with `options.{}`", request.split),
+        remedy: match request.split {
+            Split::Train => {
+                "call them `train-000000.tar` and so on, or give a pattern as `path`".to_owned()
+            }
+            split => format!("name them with `options.{split}`"),
+        },
     })?;
     if request.split != Split::Train {
         // Every rank measures all of the images.
