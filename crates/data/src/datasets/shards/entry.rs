@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::opened::OpenShards;
 use super::{CLASSES, ShardOptions, Shards, is_shard, pattern};
 use crate::dataset::Split;
 use crate::datasets::table::own_path;
@@ -78,6 +79,10 @@ fn classes_of_training(
 ) -> Result<Option<Vec<String>>> {
     let Some(train) = pattern_of(request, settings, Split::Train)? else { return Ok(None) };
     use crate::dataset::Dataset;
+    let files = OpenShards::new(request.remote.clone());
+    if let Some(named) = super::classes_beside(&named(&train)?, options, &files)? {
+        return Ok(Some(named.classes().to_vec()));
+    }
     let train = Shards::open_with(&train, options, request.remote.clone())?;
     Ok(Some(train.classes().to_vec()))
 }
