@@ -72,7 +72,9 @@ fn what_would_fail_training_fails_the_check_and_is_shown() {
 fn a_folder_that_is_not_there_is_an_error() {
     let place = Place::new();
     place.run(&["data", "check", "nowhere"]).fails(&["`nowhere` not found", "check the path"]);
-    place.run(&["data", "check", "small.toml"]).fails(&["`small.toml` not found: a folder"]);
+    place
+        .run(&["data", "check", "small.toml"])
+        .fails(&["`small.toml` is no folder", "name a folder"]);
     Place::new().run(&["data", "show", "nowhere"]).fails(&["`nowhere`"]);
     Place::new().run(&["data", "show"]).is_misuse("FOLDER");
 }

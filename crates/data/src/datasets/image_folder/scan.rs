@@ -119,6 +119,13 @@ pub(crate) fn check_is_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
+    if folder.exists() {
+        return Err(Error::Invalid {
+            path: folder.to_path_buf(),
+            problem: "is no folder".to_owned(),
+            remedy: "name a folder with one folder of images for each class".to_owned(),
+        });
+    }
     Err(Error::NotFound {
         path: folder.to_path_buf(),
         expected: "a folder with one folder of images for each class".to_owned(),
