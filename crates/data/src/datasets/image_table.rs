@@ -8,7 +8,9 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use candle_vision_registry::one_line;
-pub(super) use entry::{entry, kept_for_validation, rest_of};
+pub(super) use entry::entry;
+#[cfg(feature = "parquet")]
+pub(super) use entry::{kept_for_validation, rest_of};
 pub(super) use hugging_face::huggingface;
 use labelling::Labelling;
 use rows::Row;
