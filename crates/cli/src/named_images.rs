@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use candle_vision::data::{LeftOut, find_images, is_image};
-use glob::{MatchOptions, glob_with};
+use anyhow::{Result, bail, ensure};
+use candle_vision::data::{LeftOut, find_images, has_glob, is_image, paths_matching};
 
 use crate::say;
 
@@ -49,8 +48,7 @@ pub(crate) fn named(arguments: &[PathBuf]) -> Result<Named> {
 
 /// A file name may contain brackets, so an existing path is never a glob.
 fn is_glob(argument: &Path) -> bool {
-    let text = argument.to_str().unwrap_or_default();
-    text.contains(['*', '?', '[']) && !argument.exists()
+    has_glob(argument) && !argument.exists()
 }
 
 fn expand(argument: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
@@ -75,20 +73,12 @@ fn below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
 
 /// The paths that match a glob, sorted by name. A matching folder stands for the images below it.
 fn matching(pattern: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
-    let options = MatchOptions {
-        // A `*` does not cross folders or match hidden files, as in a shell. `**` goes deeper.
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-        ..MatchOptions::default()
-    };
-    let text = pattern.to_string_lossy();
-    let matches = glob_with(&text, options).with_context(|| format!("`{text}` is no glob"))?;
+    let goes_deeper = pattern.components().any(|part| part.as_os_str() == "**");
     let mut found = Vec::new();
-    for path in matches {
-        let path = path.with_context(|| format!("cannot look for `{text}`"))?;
+    for path in paths_matching(pattern)? {
         if path.is_dir() {
             // `photos/**` matches each folder and also its contents.
-            if !text.contains("**") {
+            if !goes_deeper {
                 found.append(&mut below(&path, left_out)?);
             }
         } else if is_image(&path).unwrap_or(false) {
@@ -130,6 +120,7 @@ mod tests {
         check(&["a/*"], &["a/1.png", "a/2.jpg"])?;
         check(&["*/1.png"], &["a/1.png", "b/1.png"])?;
         check(&["b/**/*.png"], &["b/1.png", "b/c/3.png"])?;
+        check(&["b/**"], &["b/1.png", "b/c/3.png"])?;
         check(&["?"], &["a/1.png", "a/2.jpg", "b/1.png", "b/c/3.png"])?;
         check(&["[x]*.png"], &["[x]*.png"])?;
         for (arguments, text) in [(["a/*.gif"], "matches"), (["nothing*"], "no image")] {

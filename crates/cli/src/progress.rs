@@ -261,9 +261,7 @@ impl Callback for Progress {
             Event::NotCaptured { reason } => {
                 self.line(&format!("the card waits for the host between kernels, because {reason}"))
             }
-            Event::SampleSkipped { sample } => {
-                self.line(&format!("left out: {}: {}", sample.name, sample.reason))
-            }
+            Event::SampleSkipped { sample } => self.line(&say::left_out_line(sample)),
             Event::RunEnd { .. } => {
                 self.bar.finish_and_clear();
                 if let Some(told) = self.waiting.told() {

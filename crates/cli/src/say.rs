@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use candle_vision::data::DataLoader;
+use candle_vision::data::{DataLoader, Skipped};
 
 /// Prints a line of the result to stdout.
 ///
 /// # Errors
 /// If it cannot be written, for example because the reader of a pipe has gone.
 pub(crate) fn result(line: impl Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
+    writeln!(io::stdout().lock(), "{}", harmless(&line.to_string()))
 }
 
 /// The name by which this program was called, for messages that suggest a command.
@@ -25,11 +25,29 @@ pub(crate) fn program() -> String {
 /// Prints a note to stderr. If it cannot be written, nobody reads it, and that is no reason to end a long
 /// run.
 pub(crate) fn note(line: impl Display) {
+    let line = harmless(&line.to_string());
     let _ = match &*LISTENER.lock().unwrap_or_else(PoisonError::into_inner) {
         Listener::Stderr => writeln!(io::stderr().lock(), "{line}"),
         Listener::File(file) => writeln!(&mut &**file, "{line}"),
         Listener::Nobody => Ok(()),
     };
+}
+
+/// A text for the terminal. Names from outside must not change its colours or move its cursor, so control characters become
+/// escapes. Line ends stay, because tables have several lines.
+fn harmless(text: &str) -> String {
+    text.split('\n').map(candle_vision::registry::one_line).collect::<Vec<_>>().join("\n")
+}
+
+/// Says that an image is left out.
+pub(crate) fn left_out(skipped: &Skipped) {
+    note(left_out_line(skipped));
+}
+
+/// The line that says so, whatever its name has.
+pub(crate) fn left_out_line(skipped: &Skipped) -> String {
+    let line = format!("left out: {}: {}", skipped.name, skipped.reason);
+    candle_vision::registry::one_line(&line).into_owned()
 }
 
 /// Who gets notes.
@@ -137,6 +155,11 @@ mod tests {
     fn a_chain_is_one_line_without_repetitions() {
         let error = anyhow::anyhow!("cut\nshort").context("cannot read `a`: cut: short");
         assert_eq!(one_line(&error.context("in a run")), "in a run: cannot read `a`: cut: short");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(harmless("a\u{1b}[31m | b\nc"), "a\\u{1b}[31m | b\nc");
     }
 
     #[test]

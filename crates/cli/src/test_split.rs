@@ -88,7 +88,7 @@ fn measure(
     })?;
     drop(count);
     for skipped in test.skipped() {
-        say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
+        say::left_out(&skipped);
     }
     let Some(evaluation) = evaluation else { return Ok(None) };
     let tested = Tested {

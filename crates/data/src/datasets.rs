@@ -23,6 +23,7 @@ pub(crate) mod insects;
 mod kmnist;
 mod labelled_files;
 mod mat5;
+mod matching;
 mod mnist;
 mod oxford_iiit_pet;
 #[cfg(feature = "parquet")]
@@ -49,6 +50,7 @@ pub use image_folder::{
 pub use image_table::{ClassList, ImageTable, TableOptions};
 pub use insects::{Insects, InsectsConfig};
 use labelled_files::names_in;
+pub use matching::{has_glob, paths_matching};
 pub use mnist::Mnist;
 pub use samples::Samples;
 pub use shards::{

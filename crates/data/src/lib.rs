@@ -55,8 +55,8 @@ pub use datasets::{
     Cifar10, ClassList, DataSetEntry, DataSets, DecodedImages, FolderLayout, FolderSplit,
     ImageFolder, ImageTable, Insects, InsectsConfig, LeftOut, Loaders, Mnist, OpenRequest, Opened,
     Place, ReadAt, Remote, Samples, ShardOptions, ShardWriter, ShardWriterConfig, Shards, Splits,
-    TableOptions, cifar10, find_images, folder, hymenoptera, is_image, is_same_class, mnist,
-    write_classes,
+    TableOptions, cifar10, find_images, folder, has_glob, hymenoptera, is_image, is_same_class,
+    mnist, paths_matching, write_classes,
 };
 pub use error::{Error, Result};
 pub use image::{

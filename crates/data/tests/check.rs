@@ -57,6 +57,28 @@ impl Place {
     }
 }
 
+/// A PNG of 40x40 pixels of two colours, one of them transparent.
+fn palette_with_alpha() -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |name: &[u8; 4], content: &[u8]| {
+        let mut sum = flate2::Crc::new();
+        sum.update(&[name.as_slice(), content].concat());
+        bytes.extend((content.len() as u32).to_be_bytes());
+        bytes.extend([name.as_slice(), content, &sum.sum().to_be_bytes()].concat());
+    };
+    chunk(b"IHDR", &[0, 0, 0, 40, 0, 0, 0, 40, 8, 3, 0, 0, 0]);
+    chunk(b"PLTE", &[200, 30, 30, 30, 30, 200]);
+    chunk(b"tRNS", &[0, 255]);
+    let mut rows = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    for y in 0..40_u32 {
+        let row = std::iter::once(0).chain((0..40).map(|x| u8::from((x * x + y * 3) % 7 > 3)));
+        std::io::Write::write_all(&mut rows, &row.collect::<Vec<u8>>()).unwrap();
+    }
+    chunk(b"IDAT", &rows.finish().unwrap());
+    chunk(b"IEND", &[]);
+    bytes
+}
+
 /// An image that no other seed has: 5x4 blobs of random colours.
 fn blobs(seed: u32, width: u32, height: u32) -> RgbImage {
     let color = |x: u32, y: u32, channel: u32| {
@@ -246,6 +268,7 @@ fn odd_images_are_told() {
         DynamicImage::from(blobs(802, 60, 60)).into_rgba8(),
         ImageFormat::Png,
     );
+    place.write("train/ants/clear.png", palette_with_alpha());
     place.save(
         "train/ants/deep.png",
         DynamicImage::from(blobs(803, 60, 60)).into_rgb16(),
@@ -266,7 +289,7 @@ fn odd_images_are_told() {
     check_finding(&check, "small", Warning, &small);
     check_finding(&check, "long", Note, &["train/ants/long.jpg", "train/ants/tiny.png"]);
     check_finding(&check, "misnamed", Note, &["train/ants/long.jpg"]);
-    check_finding(&check, "alpha", Note, &["train/ants/alpha.png"]);
+    check_finding(&check, "alpha", Note, &["train/ants/alpha.png", "train/ants/clear.png"]);
     check_finding(&check, "depth", Note, &["train/ants/deep.png"]);
     check_finding(&check, "grey", Note, &["train/ants/grey.jpg"]);
     check_finding(&check, "orientation", Note, &["train/ants/turned.jpg"]);
@@ -276,6 +299,7 @@ fn odd_images_are_told() {
         .map(|(file, facts)| (file.path.file_name().unwrap().to_str().unwrap(), facts))
         .collect();
     assert_eq!(facts["alpha.png"].details.mode, ColorMode::Rgba);
+    assert_eq!(facts["clear.png"].details.mode, ColorMode::PaletteAlpha);
     assert_eq!(facts["film.gif"].details.frames, 2);
     // Turned upright, so its sides are the other way round.
     assert_eq!((facts["turned.jpg"].width, facts["turned.jpg"].details.orientation), (72, 6));

@@ -265,6 +265,35 @@ fn links_are_followed_but_neither_up_nor_twice_nor_into_nothing() {
 
 #[cfg(unix)]
 #[test]
+fn a_class_folder_that_two_names_lead_to_is_read_once() {
+    use std::os::unix::fs::symlink;
+    let root = folder(&["data/a", "data/b", "data/.store/d", "elsewhere/c"]);
+    let at = |name: &str| root.path().join(name);
+    // The link comes before the folder, and two links lead out of the data set to one place.
+    for (target, link) in [
+        ("data/b", "a2"),
+        ("elsewhere/c", "c"),
+        ("elsewhere/c", "c2"),
+        ("data/.store/d", "d"),
+        ("data/b", "a/of_b"),
+    ] {
+        symlink(at(target), at("data").join(link)).unwrap();
+    }
+    let found = ImageFolder::new(at("data")).unwrap();
+    assert_eq!(found.classes(), ["a", "b", "c", "d"]);
+    assert_eq!((class_counts(&found), found.left_out().repeated_links), (vec![3; 4], 3));
+    // The doctor sees the same.
+    let check = candle_vision_data::check::check_folder(at("data"), &Default::default(), |_, _| {})
+        .unwrap();
+    let counts: Vec<(&str, usize)> =
+        check.classes.iter().map(|class| (class.name.as_str(), class.total())).collect();
+    assert_eq!(counts, [("a", 3), ("b", 3), ("c", 3), ("d", 3)]);
+    let left_out = check.findings.iter().find(|finding| finding.code == "left_out").unwrap();
+    assert_eq!(left_out.files.len(), 3, "{left_out:?}");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_pipe_is_not_waited_for() {
     let root = folder(&["a", "b"]);
     for name in ["a/pipe", "a/pipe.png", "pipe"] {

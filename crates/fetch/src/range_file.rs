@@ -1,6 +1,6 @@
 //! Files on a server that are read in places, with a bounded cache of blocks in memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
@@ -40,6 +40,8 @@ struct Shared {
     agent: Agent,
     options: HttpOptions,
     most_blocks: usize,
+    /// The length and the ETag of the files that were opened. Each is asked for once.
+    opened: Mutex<HashMap<String, (u64, Option<String>)>>,
     /// By address and number. The last used comes first.
     blocks: Mutex<VecDeque<((String, u64), Block)>>,
 }
@@ -49,19 +51,32 @@ impl RangeFiles {
     pub fn new(options: HttpOptions, cache_bytes: u64) -> Self {
         let most_blocks = usize::try_from(cache_bytes / BLOCK).unwrap_or(usize::MAX).max(2);
         let agent = agent(&options, 10);
-        Self(Arc::new(Shared { agent, options, most_blocks, blocks: Mutex::default() }))
+        let (opened, blocks) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { agent, options, most_blocks, opened, blocks }))
     }
 
-    /// Opens a file and finds its length.
+    /// Opens a file and finds its length, with one request for all times that it is opened.
     ///
     /// # Errors
     /// [`Error::Download`] if the server does not give the file, or gives no parts of files.
     pub fn open(&self, url: &str) -> Result<RangeFile> {
+        let lock = || self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = |(bytes, etag): (u64, Option<String>)| RangeFile {
+            shared: Arc::clone(&self.0),
+            url: url.to_owned(),
+            bytes,
+            etag,
+        };
+        let known = lock().get(url).cloned();
+        if let Some(known) = known {
+            return Ok(file(known));
+        }
         let (first, bytes, etag) = self.0.fetch(url, 0, None)?;
         let block = Block::default();
         let _ = block.set(first);
         self.0.keep((url.to_owned(), 0), block);
-        Ok(RangeFile { shared: Arc::clone(&self.0), url: url.to_owned(), bytes, etag })
+        lock().insert(url.to_owned(), (bytes, etag.clone()));
+        Ok(file((bytes, etag)))
     }
 }
 

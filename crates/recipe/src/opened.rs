@@ -9,6 +9,7 @@ use candle_vision::data::{
 };
 use candle_vision::models::Model;
 use candle_vision::ops::Generator;
+use candle_vision::registry::one_line;
 use candle_vision::train::loss::{TargetKind, with_counts_of};
 use candle_vision::train::{Trainer, TrainerBuilder, keep_on_device};
 
@@ -79,6 +80,7 @@ impl Settings {
                 self.data.source, self.training.loss.name
             )));
         }
+        check_several_classes(&train_set, &self.data)?;
         check_size("train", &train_set, &train, &self.model, |size| size)?;
         let tta = self.training.tta.as_ref();
         let tta = tta.map(|tta| registry.training.tta.build(tta)).transpose()?;
@@ -95,6 +97,7 @@ impl Settings {
         let mut notes = place.layout_notes(&self.data)?;
         notes.extend(remarks.into_notes());
         notes.push(of_data(&train_set, &val_set, test_set.as_ref()));
+        notes.extend(without_images(&*train_set));
         let classes = (train_set.classes().len(), train_set.is_multi_label());
         let mut first_weights = self.model.clone();
         if start == Start::Resumed {
@@ -118,6 +121,8 @@ impl Settings {
         let mixing = registry.batch_transforms.build_all(&self.data.batch_transforms)?;
         train = train.with_batch_transforms(mixing).at(|| "in [data]")?;
         notes.extend(imbalance(&train, &*with_counts_of(loss, &train)));
+        // Names of classes and files may have line breaks.
+        let notes = notes.iter().map(|note| one_line(note).into_owned()).collect();
         Ok(OpenedRun { model, train, val: load(val_set, Split::Val, &eval)?, test, origin, notes })
     }
 }
@@ -214,6 +219,24 @@ impl OpenedRun {
     }
 }
 
+/// Fails if all training images are of one class: a network that always names it is right about all of them. With several labels, one
+/// class may be there or not.
+fn check_several_classes(train: &Arc<dyn Dataset>, settings: &DataSettings) -> Result<()> {
+    if train.is_multi_label() {
+        return Ok(());
+    }
+    let counts = class_counts(&**train);
+    let mut filled = (0..counts.len()).filter(|&class| counts[class] > 0);
+    let (Some(only), None) = (filled.next(), filled.next()) else { return Ok(()) };
+    let place = settings.path.as_ref().map(|path| format!("`{}`", path.display()));
+    let place = place.unwrap_or_else(|| format!("`data.source = \"{}\"`", settings.source));
+    Err(Error::invalid(format!(
+        "{place} has a single class, `{}`, among its training images: there is nothing to tell apart; add images of \
+         something else",
+        train.classes()[only]
+    )))
+}
+
 /// Checks with the first image that the transforms make what the network takes. `seen` is the size of what it sees of images
 /// of a size.
 fn check_size(
@@ -269,6 +292,28 @@ fn fit_images(
         model.fit_images(&batch?.images)?;
     }
     Ok(())
+}
+
+/// Names the classes that no image is trained on. Labels that count from 1 leave class 0 empty.
+fn without_images(train: &dyn Dataset) -> Option<String> {
+    const MOST: usize = 12;
+    let counts = class_counts(train);
+    let empty: Vec<&str> = train
+        .classes()
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count == 0)
+        .map(|(class, _)| class.as_str())
+        .collect();
+    let shown = empty[..MOST.min(empty.len())].join(", ");
+    let more = if empty.len() > MOST { ", ..." } else { "" };
+    (!empty.is_empty()).then(|| {
+        format!(
+            "classes without training images: {} of {} ({shown}{more})",
+            empty.len(),
+            train.classes().len()
+        )
+    })
 }
 
 fn of_data(

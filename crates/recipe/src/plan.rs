@@ -257,7 +257,7 @@ impl Recipe {
     /// weights of the network, where there are any.
     ///
     /// # Errors
-    /// If the network is not registered.
+    /// If the network is not registered, or the path is not UTF-8.
     pub fn for_folder(
         folder: &Path,
         architecture: &str,
@@ -277,7 +277,13 @@ impl Recipe {
                 // torchvision's evaluation keeps an eighth around the crop.
                 &(side + side / 7).to_string(),
             ))?;
-        recipe.set_value("data.path", folder.to_string_lossy().into_owned())?;
+        let path = folder.to_str().ok_or_else(|| {
+            Error::invalid(format!(
+                "the path `{}` is not UTF-8, and a run's config.toml holds only text; rename it, or name a link to it",
+                folder.display()
+            ))
+        })?;
+        recipe.set_value("data.path", path)?;
         recipe.set_value("model.architecture", architecture)?;
         recipe.set_value("model.channels", i64::try_from(spec.input[0]).unwrap_or(i64::MAX))?;
         recipe.set_value("model.weights", weights)?;

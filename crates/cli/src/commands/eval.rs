@@ -40,7 +40,7 @@ pub(crate) fn run(args: &EvalArgs, registry: &Registry) -> Result<ExitCode> {
     });
     drop(count);
     for skipped in loader.skipped() {
-        say::note(format_args!("left out: {}: {}", skipped.name, skipped.reason));
+        say::left_out(&skipped);
     }
     say::skipped([&loader]);
     let option = |batch_size| format!("--batch-size {batch_size}");

@@ -68,8 +68,10 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     // Errors in the data or the network are found before a run folder is made.
     let data_dir = args.data.or(settings.data.dir.as_deref());
     let on_decoded = decoding();
-    let place =
-        DataFolder::new(registry, &data_dir).read_options(read_options()?).on_decoded(&on_decoded);
+    let place = DataFolder::new(registry, &data_dir)
+        .read_options(read_options()?)
+        .offline(args.origins.offline)
+        .on_decoded(&on_decoded);
     let mut opened = settings.open(&place, &device, Start::New)?;
     opened.notes.iter().for_each(say::note);
     // Before the memory that is left decides on the batch.
@@ -169,8 +171,10 @@ fn go_on(
     begun.settings.cuda.apply();
     let data_dir = args.data.or(begun.settings.data.dir.as_deref());
     let on_decoded = decoding();
-    let place =
-        DataFolder::new(registry, &data_dir).read_options(read_options()?).on_decoded(&on_decoded);
+    let place = DataFolder::new(registry, &data_dir)
+        .read_options(read_options()?)
+        .offline(args.origins.offline)
+        .on_decoded(&on_decoded);
     recorded::check_data(&begun.settings.data, &place)?;
     let mut opened = begun.settings.open(&place, &device, Start::Resumed)?;
     opened.notes.iter().for_each(say::note);

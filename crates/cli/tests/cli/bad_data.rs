@@ -58,6 +58,75 @@ fn eval_names_a_broken_image_or_leaves_it_out() {
     assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
 }
 
+#[test]
+fn a_single_class_is_refused_by_every_data_set() {
+    let place = Place::new();
+    place.write_images("photos");
+    let rows: String = (0..8)
+        .map(|n| {
+            format!("photos/train/{}/{n:02}.jpg,ants\n", if n % 2 == 0 { "ants" } else { "bees" })
+        })
+        .collect();
+    place.write("one.csv", format!("path,label\n{rows}"));
+    let source = ["--set", "data.source=table", "--set", "data.path=one.csv"];
+    place.small(&source).fails(&["one.csv", "a single class, `ants`", "nothing to tell apart"]);
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn shards_on_a_server_are_not_fetched_offline() {
+    // The place switches the network off.
+    let place = Place::new();
+    let source =
+        ["--set", "data.source=shards", "--set", "data.path=http://127.0.0.1:9/train-{0..1}.tar"];
+    place.small(&source).fails(&[
+        "127.0.0.1:9/train-0.tar",
+        "network is switched off",
+        "--offline",
+    ]);
+}
+
+#[test]
+fn classes_without_training_images_are_named() {
+    let place = Place::new();
+    place.write_images("photos");
+    let rows: String = (0..8)
+        .map(|n| format!("photos/train/{}/{n:02}.jpg,{}\n", ["ants", "bees"][n % 2], n % 2 + 1))
+        .collect();
+    place.write("from_one.csv", format!("path,label\n{rows}"));
+    let source = ["--set", "data.source=table", "--set", "data.path=from_one.csv", "--epochs", "1"];
+    let run = place.small(&source).succeeds();
+    assert!(run.stderr.contains("classes without training images: 1 of 3 (0)"), "{}", run.stderr);
+}
+
+// Other systems have no such names.
+#[cfg(unix)]
+#[test]
+fn control_characters_of_names_do_not_reach_the_terminal() {
+    let place = Place::new();
+    place.write_images("photos");
+    place.write("photos/train/ants/red\u{1b}[31m\nnew.jpg", "no image");
+    place.write("photos/train/ants/what.\u{1b}[2J", "something");
+    let check = place.run(&["data", "check", "photos"]);
+    let run = train_on_photos(&place, &["--skip-broken", "--epochs", "1"]).succeeds();
+    for text in [&check.stdout, &check.stderr, &run.stdout, &run.stderr] {
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+    let shown = "red\\u{1b}[31m\\nnew.jpg: ";
+    assert!(check.stdout.contains(shown) && run.stderr.contains(shown), "{check:?} {run:?}");
+    assert!(run.stderr.contains("not used: 1 .\\u{1b}[2j"), "{}", run.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_not_utf8_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let folder = std::ffi::OsStr::from_bytes(b"caf\xE9");
+    let output = place.command(&["train", "--folder"]).arg(folder).output().expect("it starts");
+    Finished::of(&output).fails(&["is not UTF-8", "config.toml", "rename it"]);
+}
+
 /// MNIST's files with `count` black images.
 fn write_mnist(place: &Place, count: u32) {
     for part in ["train", "t10k"] {

@@ -41,6 +41,8 @@ fn what_would_fail_training_fails_the_check_and_is_shown() {
     let page = place.read("check.html");
     assert!(page.contains("Training would fail.") && page.contains("it was cut off"));
     assert!(page.matches("<img ").count() >= 10, "{}", page.matches("<img ").count());
+    // An image of one pixel by 500 must not make a page of a hundred thousand.
+    assert!(page.contains("max-height: 384px"));
 
     // A program reads the same.
     let json = place.run(&["data", "check", "photos", "--json"]);
@@ -72,7 +74,9 @@ fn what_would_fail_training_fails_the_check_and_is_shown() {
 fn a_folder_that_is_not_there_is_an_error() {
     let place = Place::new();
     place.run(&["data", "check", "nowhere"]).fails(&["`nowhere` not found", "check the path"]);
-    place.run(&["data", "check", "small.toml"]).fails(&["`small.toml` not found: a folder"]);
+    place
+        .run(&["data", "check", "small.toml"])
+        .fails(&["`small.toml` is no folder", "name a folder"]);
     Place::new().run(&["data", "show", "nowhere"]).fails(&["`nowhere`"]);
     Place::new().run(&["data", "show"]).is_misuse("FOLDER");
 }

@@ -42,10 +42,35 @@ fn a_packed_folder_can_be_trained_on() {
     place.write("photos/train/ants/notes.jpg", "no image");
     let other = ["data", "pack", "photos", "--output", "other"];
     place.run(&other).fails(&["notes.jpg", "--skip-broken"]);
+    assert!(!place.path("other").exists());
     let again = ["data", "pack", "photos", "--output", "third", "--skip-broken"];
     let run = place.run(&again).succeeds();
     assert!(run.stdout.contains("train: 8 images in 1 shards; left out: 1 files"), "{run:?}");
     place.run(&["data", "pack", "nowhere"]).fails(&["nowhere"]);
+}
+
+#[test]
+fn a_pack_that_fails_leaves_nothing_behind() {
+    let place = Place::new();
+    place.write_images("photos");
+    place.write_photo("photos/val/wasps/0.jpg", 32);
+    let pack = ["data", "pack", "photos"];
+    place.run(&pack).fails(&["`wasps`"]);
+    std::fs::remove_dir_all(place.path("photos/val/wasps")).expect("it was there");
+    place.write("photos/val/ants/broken.jpg", "no image");
+    place.run(&pack).fails(&["broken.jpg"]);
+    let names = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(place.path(folder)).expect("a folder");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("an entry").file_name().display().to_string()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(""), ["photos", "small.toml"]);
+    // Without a share for validation there are no shards for it.
+    let all = ["data", "pack", "photos/train", "--val-fraction", "0", "--output", "all"];
+    place.run(&all).succeeds();
+    assert_eq!(names("all"), ["classes.txt", "train-000000.tar", "train-000000.tar.idx"]);
 }
 
 #[test]

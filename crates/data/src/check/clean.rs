@@ -313,7 +313,8 @@ fn oddities(facts: &ImageFacts) -> Vec<String> {
     if details.orientation != 1 {
         found.push("turned upright".to_owned());
     }
-    if matches!(details.mode, ColorMode::Cmyk | ColorMode::Rgba | ColorMode::GreyAlpha) {
+    use ColorMode::{Cmyk, GreyAlpha, PaletteAlpha, Rgba};
+    if matches!(details.mode, Cmyk | Rgba | GreyAlpha | PaletteAlpha) {
         found.push(format!("{} made RGB", details.mode.in_words()));
     }
     if details.bits > 8 {

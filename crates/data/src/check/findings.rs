@@ -1,5 +1,6 @@
 //! What is wrong with a folder, in words.
 
+use candle_vision_registry::one_line;
 use serde::Serialize;
 
 use super::classes::{ClassCounts, collisions, shown};
@@ -96,7 +97,7 @@ impl Facts<'_> {
                 )
             }),
             told("left_out", Severity::Warning, left_out, |n| {
-                format!("{n} named like images that training leaves out")
+                format!("{n} that training leaves out, which are named like images or lead to some")
             }),
             told("outside", Severity::Warning, outside, |n| {
                 format!("{n} outside the class folders, which training leaves out")
@@ -211,8 +212,8 @@ impl Facts<'_> {
         let grey = images(&|image| is_grey(image.details.mode));
         let all = images(&|_| true).len();
         // A palette may stand for shades of grey, so it says nothing.
-        let coloured =
-            images(&|i| !is_grey(i.details.mode) && i.details.mode != ColorMode::Palette);
+        let is_palette = |mode| matches!(mode, ColorMode::Palette | ColorMode::PaletteAlpha);
+        let coloured = images(&|i| !is_grey(i.details.mode) && !is_palette(i.details.mode));
         let are_mixed = !grey.is_empty() && !coloured.is_empty();
         let misnamed = self.select(|file| {
             let Some(image) = file.image() else { return false };
@@ -270,12 +271,14 @@ fn is_long(image: &ImageFacts) -> bool {
 }
 
 fn has_alpha(image: &ImageFacts) -> bool {
-    matches!(image.details.mode, ColorMode::Rgba | ColorMode::GreyAlpha)
+    use ColorMode::{GreyAlpha, PaletteAlpha, Rgba};
+    matches!(image.details.mode, Rgba | GreyAlpha | PaletteAlpha)
         && image.details.format != Format::Ico
 }
 
 fn finding(code: &'static str, severity: Severity, message: String, files: Vec<usize>) -> Finding {
-    Finding { code, severity, message, files }
+    // Names may have line breaks.
+    Finding { code, severity, message: one_line(&message).into_owned(), files }
 }
 
 /// A finding about some files, if there are any. `message` gets `3 files`.

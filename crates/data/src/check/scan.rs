@@ -1,12 +1,12 @@
 //! Finds the files of a folder: those that training reads, and those that it leaves out although they look like images.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::dataset::{Dataset, Split};
 use crate::datasets::image_folder::{
-    Entry, class_name, entries, is_system_file, is_system_folder, split_called,
+    Entered, Entry, class_name, entries, is_system_file, is_system_folder, split_called,
 };
 use crate::datasets::{FolderLayout, FolderSplit, ImageFolder, is_image};
 use crate::error::{Error, Result};
@@ -33,8 +33,7 @@ pub(super) fn scan(
     let folders: Vec<(Split, &Path)> =
         splits.filter_map(|split| Some((split, layout?.split(split)?))).collect();
     if folders.is_empty() {
-        let mut walk = Walk { found: &mut found, seen: HashSet::new() };
-        walk.enter(root)?;
+        Walk { found: &mut found, entered: Entered::at(root)? }.read(root)?;
         for file in &mut found {
             let inside = file.path.strip_prefix(root).unwrap_or(&file.path);
             (file.split, file.class) = match layout {
@@ -45,7 +44,7 @@ pub(super) fn scan(
     }
     for (split, folder) in folders {
         let before = found.len();
-        Walk { found: &mut found, seen: HashSet::new() }.enter(folder)?;
+        Walk { found: &mut found, entered: Entered::at(folder)? }.read(folder)?;
         let listed = listed(layout, split, shares);
         for file in &mut found[before..] {
             let inside = file.path.strip_prefix(folder).unwrap_or(&file.path);
@@ -93,25 +92,21 @@ fn guessed(inside: &Path) -> (Option<Split>, Option<String>) {
 
 struct Walk<'a> {
     found: &'a mut Vec<Found>,
-    /// Links may lead in a circle.
-    seen: HashSet<PathBuf>,
+    entered: Entered,
 }
 
 impl Walk<'_> {
-    fn enter(&mut self, folder: &Path) -> Result<()> {
-        let place = folder.canonicalize().map_err(Error::io(folder))?;
-        if !self.seen.insert(place) {
-            return Ok(());
-        }
+    /// Reads a folder that was entered. The folders in it are entered before any of them is read, as in training.
+    fn read(&mut self, folder: &Path) -> Result<()> {
+        let mut folders = Vec::new();
         for (path, entry) in entries(folder)? {
             match entry {
                 Entry::Folder if is_system_folder(&path) => {}
-                Entry::Folder => match self.enter(&path) {
-                    Err(Error::Io { source, .. }) => {
-                        self.note(path, 0, Some(format!("the folder cannot be read: {source}")));
-                    }
-                    entered => entered?,
-                },
+                Entry::Folder if self.entered.enter(&path)? => folders.push(path),
+                Entry::Folder => {
+                    let reason = "it is a link to a folder that is read already".to_owned();
+                    self.note(path, 0, Some(reason));
+                }
                 Entry::File(_) if is_system_file(&path) => {}
                 Entry::File(file) => {
                     if let Some(left_out) = verdict(&path, &file) {
@@ -125,6 +120,14 @@ impl Walk<'_> {
                 Entry::Unreadable => {
                     self.note(path, 0, Some("the system does not let it be read".to_owned()));
                 }
+            }
+        }
+        for path in folders {
+            match self.read(&path) {
+                Err(Error::Io { source, .. }) => {
+                    self.note(path, 0, Some(format!("the folder cannot be read: {source}")));
+                }
+                read => read?,
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ pub use readable::is_image;
 pub(crate) use scan::check_is_folder;
 pub(super) use scan::class_names;
 use scan::{Scan, scan};
-pub(crate) use walk::{Entry, entries};
+pub(crate) use walk::{Entered, Entry, entries};
 use walk::{ImageFile, images_below};
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Split, check_index};

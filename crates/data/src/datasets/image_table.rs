@@ -1,13 +1,17 @@
 //! Tables of image files and labels: CSV, TSV, JSON lines, and Hugging Face's `metadata.csv`.
 
 mod entry;
+mod hugging_face;
 pub(super) mod labelling;
 mod rows;
 
 use std::path::{Path, PathBuf};
 
 use candle_vision_registry::one_line;
-pub(super) use entry::{entry, huggingface, rest_of};
+pub(super) use entry::entry;
+#[cfg(feature = "parquet")]
+pub(super) use entry::{kept_for_validation, rest_of};
+pub(super) use hugging_face::huggingface;
 use labelling::Labelling;
 use rows::Row;
 use serde::Deserialize;
@@ -99,6 +103,12 @@ impl TableOptions {
     pub fn skip_missing(self, skip_missing: bool) -> Self {
         Self { skip_missing, ..self }
     }
+
+    /// The folder that the paths in a table are relative to.
+    fn folder_of(&self, table: &Path) -> PathBuf {
+        let own = || table.parent().unwrap_or(Path::new("")).to_path_buf();
+        self.root.clone().unwrap_or_else(own)
+    }
 }
 
 /// Image files and labels that a table lists: a CSV file (`.csv`), with tabs (`.tsv`), JSON lines (`.jsonl`,
@@ -151,10 +161,7 @@ impl ImageTable {
         labelling: &Labelling,
         options: &TableOptions,
     ) -> Result<Self> {
-        let folder = match &options.root {
-            Some(root) => root.clone(),
-            None => path.parent().unwrap_or(Path::new("")).to_path_buf(),
-        };
+        let folder = options.folder_of(path);
         let (mut files, mut labels) = (Vec::new(), Vec::new());
         let (mut missing, mut first, count) = (0, None, rows.len());
         for row in rows {

@@ -98,6 +98,11 @@ pub(super) fn text_of(path: &Path) -> Result<String> {
         }
         Err(error) => return Err(Error::io(path)(error)),
     };
+    utf8(path, bytes)
+}
+
+/// The text of a file with these bytes.
+pub(super) fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Error::Invalid {

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use columns::{Columns, Images};
 pub(super) use files::holds_parquet;
-use files::{Parts, parts};
+use files::{Parts, is_part, parts};
 use serde::Deserialize;
 
 use super::image_table::labelling::{Label, Labelling, occurring};
-use super::image_table::rest_of;
+use super::image_table::{kept_for_validation, rest_of};
 use super::shards::order;
 use super::table::own_path;
 use super::{DataSetEntry, OpenRequest, Opened};
@@ -54,35 +54,33 @@ impl Default for ParquetOptions {
     }
 }
 
-/// Whether there are test images apart from those for validation.
+/// Whether there are test images.
 pub(super) fn has_test(request: &OpenRequest) -> Result<bool> {
-    let parts = parts(own_path(request, NAME)?)?;
-    Ok(!parts.val.is_empty() && !parts.test.is_empty())
+    Ok(!parts(own_path(request, NAME)?)?.test.is_empty())
 }
 
 pub(super) fn open(request: &OpenRequest) -> Result<Opened> {
     let path = own_path(request, NAME)?;
     let options: ParquetOptions = request.settings(NAME)?;
-    let Parts { train, mut val, mut test } = parts(path)?;
-    if val.is_empty() {
-        // As for MNIST, the images that are not for training are for validation.
-        val = std::mem::take(&mut test);
-    }
+    let Parts { train, val, test } = parts(path)?;
     let train_set = || ParquetImages::open(&train, &options, None, request.read);
     let of_split = |files: &[PathBuf]| {
         let classes = train_set()?.classes;
         ParquetImages::open(files, &options, Some(classes), request.read)
     };
-    match request.split {
-        Split::Val if !val.is_empty() => Ok(of_split(&val)?.into()),
-        Split::Test if !test.is_empty() => Ok(of_split(&test)?.into()),
-        Split::Train if !val.is_empty() => Ok(train_set()?.into()),
+    let mut opened: Opened = match request.split {
+        Split::Val if !val.is_empty() => of_split(&val)?.into(),
+        Split::Test if !test.is_empty() => of_split(&test)?.into(),
+        Split::Train if !val.is_empty() => train_set()?.into(),
         _ => {
             let set = train_set()?;
             let chosen = rest_of(&set.labels, request)?;
-            Ok(Subset::new(Arc::new(set), chosen)?.into())
+            let part = Subset::new(Arc::new(set), chosen)?;
+            Opened { remarks: vec![kept_for_validation(request)], ..part.into() }
         }
-    }
+    };
+    opened.remarks.extend(is_part(path));
+    Ok(opened)
 }
 
 /// The images of Parquet files.

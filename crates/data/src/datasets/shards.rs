@@ -2,6 +2,7 @@
 
 mod entry;
 mod index_file;
+mod labels;
 mod members;
 mod opened;
 pub(super) mod order;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use candle_vision_registry::one_line;
 pub(super) use entry::entry;
+use labels::{Labels, classes_beside};
 use members::Members;
 use opened::OpenShards;
 pub(super) use read_at::LocalFile;
@@ -23,16 +25,13 @@ pub use read_at::{ReadAt, Remote};
 use serde::Deserialize;
 pub use writer::{ShardWriter, ShardWriterConfig, write_classes};
 
-use super::image_table::labelling::{Label, Labelling, names_of};
+use super::image_table::labelling::names_of;
 use crate::dataset::{Dataset, Fingerprint, Sample, check_index};
 use crate::error::{Error, Result};
 use crate::image::{ChoosePart, Image, ReadOptions};
 
 /// The file with the names of the classes, beside the shards.
 const CLASSES: &str = "classes.txt";
-/// More classes than any network has. Without names of classes, each label up to the largest is one, so a damaged label would
-/// make thousands of millions.
-const MAX_CLASSES: usize = 1_000_000;
 /// Data sets up to this size may be kept by a loader. A place for each of many more samples would itself be large.
 const CACHEABLE_BYTES: u64 = 16 << 30;
 
@@ -185,18 +184,24 @@ impl Shards {
         let files = OpenShards::new(remote);
         let members =
             Members::new(options.image.as_deref(), options.label.as_deref(), &options.label_key);
-        let mut labels = Labels { known: classes_beside(&names, options)? };
+        let mut labels = Labels::new(classes_beside(&names, options, &files)?);
         let mut shards = Vec::with_capacity(names.len());
         let mut start = 0;
         for name in names {
-            let file = files.open(&name)?;
             let places = match files.open_index(&name)? {
                 Some((index, of)) => {
-                    let places = index_file::read(&*index, &of, &name, file.size())?;
+                    let size = match pattern::is_url(&name) {
+                        true => None,
+                        false => Some(files.open(&name)?.size()),
+                    };
+                    let places = index_file::read(&*index, &of, &name, size)?;
                     labels.check(&name, &places)?;
                     places
                 }
-                None => scanned(&*file, &name, &members, &mut labels, options, &mut remarks)?,
+                None => {
+                    let file = files.open(&name)?;
+                    scanned(&*file, &name, &members, &mut labels, options, &mut remarks)?
+                }
             };
             let count = places.len();
             shards.push(Shard { name, start, places });
@@ -268,63 +273,6 @@ impl Shards {
     }
 }
 
-/// The labels of all shards.
-struct Labels {
-    known: Option<Labelling>,
-}
-
-impl Labels {
-    /// Checks the labels of an index.
-    fn check(&self, shard: &str, places: &[Place]) -> Result<()> {
-        let classes = self.known.as_ref().map_or(MAX_CLASSES, |known| known.classes().len());
-        match places.iter().position(|place| place.label as usize >= classes) {
-            None => Ok(()),
-            Some(sample) => Err(Error::Label {
-                index: sample,
-                name: format!("{shard}[{sample}]"),
-                label: places[sample].label,
-                classes,
-            }),
-        }
-    }
-
-    /// The label of a scanned sample, or what is wrong with it.
-    fn label(&mut self, label: Label) -> Result<u32, String> {
-        match (&self.known, &label) {
-            (Some(known), _) => known.label(&label),
-            (None, Label::Number(number)) if *number < MAX_CLASSES as u64 => Ok(*number as u32),
-            (None, Label::Number(number)) => {
-                Err(format!("has label {number}, more than any class"))
-            }
-            (None, Label::Name(name)) => Err(format!(
-                "has the label `{name}`, which is no number; name the classes in `{CLASSES}` or with `options.classes`"
-            )),
-        }
-    }
-
-    fn finish(self, shards: &mut [Shard]) -> Result<Vec<String>> {
-        if let Some(known) = self.known {
-            return Ok(known.classes().to_vec());
-        }
-        let labels = shards.iter().flat_map(|shard| &shard.places).map(|place| place.label);
-        let most = labels.max().unwrap_or(0);
-        Ok((0..=most).map(|label| label.to_string()).collect())
-    }
-}
-
-/// The classes that the options or a file beside the first shard name.
-fn classes_beside(names: &[String], options: &ShardOptions) -> Result<Option<Labelling>> {
-    if let Some(classes) = &options.classes {
-        return Ok(Some(Labelling::of_classes(classes.clone())));
-    }
-    let first = names.first().filter(|name| !pattern::is_url(name));
-    let file = first.and_then(|name| Some(Path::new(name).parent()?.join(CLASSES)));
-    match file.filter(|file| file.is_file()) {
-        Some(file) => Ok(Some(Labelling::of_classes(names_of(&file)?))),
-        None => Ok(None),
-    }
-}
-
 /// The samples of a shard without an index.
 fn scanned(
     file: &dyn ReadAt,
@@ -342,8 +290,8 @@ fn scanned(
     let index = tar_index::scan(file, name, members)?;
     if let Some(cut) = index.cut {
         if !options.skip_damaged {
-            let remedy =
-                "fetch or pack it again, or set `options.skip_damaged` to use what is whole";
+            let remedy = "fetch or pack it again (`tar -cf` and `data pack` write two empty blocks at the end), or set \
+                          `options.skip_damaged` to use what is whole";
             return Err(invalid(format!("is cut off: {cut}"), remedy));
         }
         let whole = index.samples.len();

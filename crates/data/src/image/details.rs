@@ -24,6 +24,8 @@ pub enum ColorMode {
     Rgba,
     /// Numbers of colours in a palette.
     Palette,
+    /// Numbers of colours in a palette, some of them with alpha, which is dropped.
+    PaletteAlpha,
     /// Inks for print: CMYK or YCCK.
     Cmyk,
 }
@@ -37,6 +39,7 @@ impl ColorMode {
             Self::Rgb => "RGB",
             Self::Rgba => "RGB with alpha",
             Self::Palette => "palette",
+            Self::PaletteAlpha => "palette with alpha",
             Self::Cmyk => "CMYK",
         }
     }
@@ -96,28 +99,36 @@ impl ImageDetails {
 }
 
 fn png(bytes: &[u8]) -> (Option<ColorMode>, Option<u8>) {
-    let mode = match bytes.get(25) {
-        Some(0) => Some(ColorMode::Grey),
-        Some(2) => Some(ColorMode::Rgb),
-        Some(3) => Some(ColorMode::Palette),
-        Some(4) => Some(ColorMode::GreyAlpha),
-        Some(6) => Some(ColorMode::Rgba),
+    // The chunk makes a colour or numbers of the palette transparent.
+    let has_alpha = png_chunk(bytes, b"tRNS").is_some();
+    let mode = match (bytes.get(25), has_alpha) {
+        (Some(0), false) => Some(ColorMode::Grey),
+        (Some(2), false) => Some(ColorMode::Rgb),
+        (Some(3), false) => Some(ColorMode::Palette),
+        (Some(3), true) => Some(ColorMode::PaletteAlpha),
+        (Some(0 | 4), _) => Some(ColorMode::GreyAlpha),
+        (Some(2 | 6), _) => Some(ColorMode::Rgba),
         _ => None,
     };
     (mode, bytes.get(24).copied())
 }
 
-/// The number of frames in the chunk `acTL`, which an animation has before its first image data.
+/// The number of frames of an animation.
 fn png_frames(bytes: &[u8]) -> usize {
-    let mut at = 8;
-    while let Some(header) = bytes.get(at..at + 12) {
+    png_chunk(bytes, b"acTL").map_or(1, |content| number(content.get(..4)))
+}
+
+/// What stands from the content of a chunk on, if it comes before the first image data.
+fn png_chunk<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+    let mut at = 8_usize;
+    while let Some(header) = bytes.get(at..at.saturating_add(12)) {
         match &header[4..8] {
-            b"acTL" => return number(header.get(8..12)),
-            b"IDAT" => return 1,
-            _ => at += 12 + number(header.get(..4)),
+            found if found == name => return bytes.get(at + 8..),
+            b"IDAT" => return None,
+            _ => at = at.saturating_add(12 + number(header.get(..4))),
         }
     }
-    1
+    None
 }
 
 /// A big-endian number of four bytes.

@@ -41,7 +41,7 @@ impl From<[u32; 2]> for Size {
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
     /// The nearest pixel. Pillow has one such rule, so torchvision's `nearest_exact` is the same.
-    #[serde(alias = "nearest_exact")]
+    #[serde(alias = "nearest_exact", alias = "nearest-exact")]
     Nearest,
     /// A triangle filter over the neighbouring pixels, wider when the image shrinks.
     #[default]
@@ -54,6 +54,20 @@ pub enum Interpolation {
     Hamming,
     /// A Lanczos filter of six pixels. Only for scaling.
     Lanczos,
+}
+
+/// torchvision's argument `antialias`. Images are scaled as Pillow scales them, so it can only be on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Antialias;
+
+impl<'de> Deserialize<'de> for Antialias {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if bool::deserialize(from)? {
+            return Ok(Self);
+        }
+        let problem = "`antialias` can only be true: images are scaled with antialiasing, as Pillow does; leave it out";
+        Err(serde::de::Error::custom(problem))
+    }
 }
 
 /// The colour of pixels that come from outside an image: one value for all channels, or red, green and blue.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::arguments::Antialias;
 use super::checks::{check_range, check_size};
 use super::transform::by_cow;
 use super::{Cropping, Description, Interpolation, Size, Stream, Transform, TransformEntry};
@@ -39,6 +40,8 @@ pub struct RandomResizedCrop {
     ratio: [f64; 2],
     #[serde(default)]
     interpolation: Interpolation,
+    #[serde(default, skip_serializing)]
+    antialias: Antialias,
 }
 
 fn default_scale() -> [f64; 2] {
@@ -57,6 +60,7 @@ impl RandomResizedCrop {
             scale: default_scale(),
             ratio: default_ratio(),
             interpolation: Interpolation::default(),
+            antialias: Antialias,
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::arguments::Antialias;
 use super::checks::{check, check_size};
 use super::transform::by_cow;
 use super::{
@@ -40,12 +41,19 @@ pub struct Resize {
     interpolation: Interpolation,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_size: Option<u32>,
+    #[serde(default, skip_serializing)]
+    antialias: Antialias,
 }
 
 impl Resize {
     /// Scales to this size in pixels, with bilinear interpolation.
     pub fn new(size: impl Into<Size>) -> Self {
-        Self { size: size.into(), interpolation: Interpolation::default(), max_size: None }
+        Self {
+            size: size.into(),
+            interpolation: Interpolation::default(),
+            max_size: None,
+            antialias: Antialias,
+        }
     }
 
     /// Sets how values between pixels are computed. The default is bilinear.

@@ -15,6 +15,14 @@ use crate::support::*;
 
 /// A file as Hugging Face writes it: row groups of these rows, `None` for a missing image.
 pub(crate) fn file(groups: &[&[(Option<u8>, i64)]], names: bool) -> Vec<u8> {
+    file_with(groups, names, parquet::basic::Compression::SNAPPY)
+}
+
+fn file_with(
+    groups: &[&[(Option<u8>, i64)]],
+    names: bool,
+    compression: parquet::basic::Compression,
+) -> Vec<u8> {
     let schema = "message schema {
         optional group image { optional binary bytes; optional binary path (UTF8); }
         optional int64 label; }";
@@ -23,7 +31,7 @@ pub(crate) fn file(groups: &[&[(Option<u8>, i64)]], names: bool) -> Vec<u8> {
         r#"{"info": {"features": {"label": {"names": ["ant", "bee"], "_type": "ClassLabel"}}}}"#;
     let pairs = vec![KeyValue::new("huggingface".to_owned(), features.to_owned())];
     let properties = WriterProperties::builder()
-        .set_compression(parquet::basic::Compression::SNAPPY)
+        .set_compression(compression)
         .set_key_value_metadata(names.then_some(pairs))
         .build();
     let mut bytes = Vec::new();
@@ -54,7 +62,7 @@ fn images_and_classes_are_read_from_row_groups() {
     let root = tempdir().unwrap();
     let train = file(&[&[(Some(5), 0), (Some(6), 1)], &[(Some(7), 1)]], true);
     write(root.path(), "data/train-00000-of-00001.parquet", train);
-    write(root.path(), "data/test-00000-of-00001.parquet", file(&[&[(Some(9), 1)]], true));
+    write(root.path(), "data/validation-00000-of-00001.parquet", file(&[&[(Some(9), 1)]], true));
     for source in ["parquet", "huggingface"] {
         let set = open(source, &request(root.path(), Split::Train)).unwrap();
         assert_eq!(
@@ -65,6 +73,59 @@ fn images_and_classes_are_read_from_row_groups() {
         assert!(set.name(2).ends_with(".parquet[2]"));
         assert_eq!(value(&*open(source, &request(root.path(), Split::Val)).unwrap(), 0), 9);
         assert!(!has_test(source, root.path()));
+    }
+}
+
+#[test]
+fn without_validation_images_test_images_stay_test_images() {
+    let root = tempdir().unwrap();
+    let rows: Vec<(Option<u8>, i64)> = (0..10).map(|n| (Some(n), i64::from(n % 2))).collect();
+    write(root.path(), "train.parquet", file(&[&rows], true));
+    write(root.path(), "test.parquet", file(&[&[(Some(99), 1)]], true));
+    for source in ["parquet", "huggingface"] {
+        let of = |split| request(root.path(), split);
+        let lengths =
+            [Split::Train, Split::Val, Split::Test].map(|s| open(source, &of(s)).unwrap().len());
+        assert_eq!((lengths, has_test(source, root.path())), ([8, 2, 1], true));
+        assert_eq!(value(&*open(source, &of(Split::Test)).unwrap(), 0), 99);
+        assert!(remarks(source, &of(Split::Val)).contains("20 % of the images to train on"));
+    }
+}
+
+#[test]
+fn files_of_a_series_that_are_missing_are_named() {
+    let root = tempdir().unwrap();
+    let rows: Vec<(Option<u8>, i64)> = (0..10).map(|n| (Some(n), i64::from(n % 2))).collect();
+    let name = "data/train-00001-of-00003.parquet";
+    write(root.path(), name, file(&[&rows], true));
+    check_message(
+        open("huggingface", &request(root.path(), Split::Train)),
+        &[
+            "train-00000-of-00003.parquet` not found",
+            "1 of 3 files",
+            "`train-00002-of-00003.parquet` too",
+        ],
+    );
+    let alone = request(root.path().join(name), Split::Train);
+    assert!(remarks("parquet", &alone).contains("is one of 3 files"));
+}
+
+#[test]
+fn every_usual_compression_is_read() {
+    use parquet::basic::Compression::*;
+    let root = tempdir().unwrap();
+    for (name, compression) in [
+        ("zstd", ZSTD(Default::default())),
+        ("gzip", GZIP(Default::default())),
+        ("brotli", BROTLI(Default::default())),
+        ("lz4", LZ4_RAW),
+        ("hadoop", LZ4),
+        ("none", UNCOMPRESSED),
+    ] {
+        let path = format!("{name}.parquet");
+        write(root.path(), &path, file_with(&[&[(Some(7), 1), (Some(8), 0)]], true, compression));
+        let set = open("parquet", &request(root.path().join(&path), Split::Train)).unwrap();
+        assert_eq!((value(&*set, 0), labels(&*set)), (7, vec![1, 0]), "{name}");
     }
 }
 

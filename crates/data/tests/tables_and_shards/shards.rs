@@ -1,7 +1,7 @@
 //! Tar shards.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
 use candle_vision_data::transforms::{Compose, ToTensor};
@@ -102,6 +102,11 @@ fn the_folder_of_a_pack_has_splits() {
     check_message(
         open("shards", &request(root.path(), Split::Test)),
         &["split `test`", "options.test"],
+    );
+    let empty = tempdir().unwrap();
+    check_message(
+        open("shards", &request(empty.path(), Split::Train)),
+        &["split `train`", "call them `train-000000.tar`"],
     );
     let wrong = request(root.path(), Split::Train).option("windows", 3);
     check_message(open("shards", &wrong), &["windows", "window"]);
@@ -262,8 +267,26 @@ fn damaged_shards_are_errors_or_counted() {
     let set = shards(&root, &skip).unwrap();
     assert_eq!(set.len(), 2);
     assert!(set.remarks()[0].contains("its first 2 samples are used"), "{:?}", set.remarks());
+    // Cut off between two images, within the padding of the last one, and in the middle of the end.
+    let end = whole.len() - 1024;
+    for (bytes, problem) in [
+        (4 * 1024, "byte 4096"),
+        (end - 300, "empty blocks"),
+        (end, "empty blocks"),
+        (0, "no bytes"),
+    ] {
+        fs::write(&shard, &whole[..bytes]).unwrap();
+        check_message(open(), &["is cut off", problem, "`tar -cf`"]);
+    }
+    fs::write(&shard, &whole[..4 * 1024]).unwrap();
+    let set = shards(&root, &skip).unwrap();
+    assert!(set.len() == 2 && set.remarks()[0].contains("its first 2 samples"), "{set:?}");
+    fs::write(&shard, &whole[..whole.len() - 512]).unwrap();
+    assert_eq!(open().unwrap().len(), 5, "one empty block is enough");
     fs::write(&shard, b"<html>not found, says the server</html>".repeat(20)).unwrap();
     check_message(open(), &["is no tar file"]);
+    fs::write(&shard, [b"\x1F\x8B".as_slice(), &[7; 600]].concat()).unwrap();
+    check_message(open(), &["is compressed (gzip)", "`gzip -d`"]);
     // No panic, whatever byte is wrong.
     for place in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
@@ -275,6 +298,46 @@ fn damaged_shards_are_errors_or_counted() {
     }
 }
 
+/// A file on a server of a test.
+struct Memory(Vec<u8>);
+
+impl ReadAt for Memory {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let bytes = self.0.get(offset as usize..offset as usize + buffer.len());
+        buffer.copy_from_slice(bytes.ok_or_else(|| Error::other("too short"))?);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_packed_folder_on_a_server_is_opened_by_its_indexes() {
+    let root = packed(12);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (folder, log) = (root.path().to_path_buf(), Arc::clone(&asked));
+    let remote = Remote::new(move |url| {
+        let name = url.strip_prefix("https://host/").unwrap();
+        log.lock().unwrap().push(name.to_owned());
+        let bytes = fs::read(folder.join(name)).map_err(Error::other)?;
+        Ok(Arc::new(Memory(bytes)) as Arc<dyn ReadAt>)
+    });
+    let url = "https://host/train-{000000..000001}.tar";
+    let of = |split| {
+        OpenRequest::new("data", split)
+            .path(url)
+            .option("val", "https://host/train-000001.tar")
+            .remote(remote.clone())
+    };
+    let sets = [Split::Train, Split::Val].map(|split| open("shards", &of(split)).unwrap());
+    assert_eq!(sets.each_ref().map(|set| set.classes()[2].clone()), ["z", "z"]);
+    let names = asked.lock().unwrap().clone();
+    assert!(names.iter().all(|name| name.ends_with(".idx") || name == "classes.txt"), "{names:?}");
+    assert_eq!((value(&*sets[0], 11), value(&*sets[1], 0)), (11, 10));
+}
+
 #[test]
 fn addresses_need_a_program_that_opens_them() {
     let url = "https://host/train-{000..001}.tar";
@@ -282,17 +345,6 @@ fn addresses_need_a_program_that_opens_them() {
         Shards::open(url, &ShardOptions::new()),
         &["https://host/train-000.tar", "remote"],
     );
-    struct Memory(Vec<u8>);
-    impl ReadAt for Memory {
-        fn size(&self) -> u64 {
-            self.0.len() as u64
-        }
-        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-            let bytes = self.0.get(offset as usize..offset as usize + buffer.len());
-            buffer.copy_from_slice(bytes.ok_or_else(|| Error::other("too short"))?);
-            Ok(())
-        }
-    }
     let remote = Remote::new(|url| {
         let number =
             url.strip_prefix("https://host/train-00").and_then(|rest| rest.strip_suffix(".tar"));

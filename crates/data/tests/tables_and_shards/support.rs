@@ -29,6 +29,11 @@ pub(crate) fn open(source: &str, request: &OpenRequest) -> Result<Arc<dyn Datase
     Ok(DataSets::standard().get(source)?.open(request)?.dataset)
 }
 
+/// What is said of a data set.
+pub(crate) fn remarks(source: &str, request: &OpenRequest) -> String {
+    DataSets::standard().get(source).unwrap().open(request).unwrap().remarks.join("\n")
+}
+
 pub(crate) fn has_test(source: &str, path: &Path) -> bool {
     let entry = DataSets::standard().get(source).unwrap().clone();
     entry.has_test(&request(path, Split::Train)).unwrap()

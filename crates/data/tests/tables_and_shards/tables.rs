@@ -1,5 +1,7 @@
 //! Tables of images and Hugging Face's folders.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_vision_data::*;
@@ -65,6 +67,30 @@ fn a_table_without_splits_is_divided() {
 }
 
 #[test]
+fn any_usual_delimiter_is_found_in_the_first_line() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["a.ppm", "b,c.ppm"]);
+    for delimiter in [";", "\t", "|"] {
+        let text = "path;label\na.ppm;x\nb,c.ppm;y\n".replace(';', delimiter);
+        write(root.path(), "t.csv", text);
+        let set = ImageTable::open(root.path().join("t.csv"), &TableOptions::new()).unwrap();
+        assert_eq!((set.len(), set.classes().len()), (2, 2), "{delimiter:?}");
+    }
+}
+
+#[test]
+fn images_of_two_splits_are_told() {
+    let root = tempdir().unwrap();
+    pixels(root.path(), &["a.ppm", "b.ppm", "c.ppm"]);
+    write(root.path(), "t.csv", "path,label\na.ppm,x\nb.ppm,y\n");
+    write(root.path(), "v.csv", "path,label\na.ppm,x\nc.ppm,y\n");
+    let of = |split| request(root.path().join("t.csv"), split).option("val", "v.csv");
+    let told = remarks("table", &of(Split::Val));
+    assert!(told.contains("1 of 2 val images are also training images"), "{told}");
+    assert_eq!(remarks("table", &of(Split::Train)), "");
+}
+
+#[test]
 fn numbers_are_labels_and_names_of_classes_can_be_given() {
     let root = tempdir().unwrap();
     pixels(root.path(), &["a.ppm", "b.ppm"]);
@@ -109,7 +135,16 @@ fn damaged_tables_are_named_with_their_line() {
     };
     let plain = TableOptions::new();
     let csv = |text: &str| read("t.csv", text.as_bytes(), &plain);
-    check_message(csv("file,species\na.ppm,x\n"), &["t.csv", "`label`", "line 2"]);
+    check_message(
+        csv("file,species\na.ppm,x\n"),
+        &["t.csv", "line 1", "`label`", "its columns are `file`, `species`"],
+    );
+    check_message(
+        read("t.jsonl", b"{\"path\": \"a.ppm\", \"species\": 1}", &plain),
+        &["line 1", "`label`", "its fields are `path`, `species`"],
+    );
+    // A mark of what has no label.
+    check_message(csv("path,label\na.ppm,2\na.ppm,-1\n"), &["line 3", "`-1`", "`classes`"]);
     check_message(
         csv("photo,label\na.ppm,x\n"),
         &["no column", "`file_name`", "its columns are `photo`, `label`"],
@@ -181,4 +216,50 @@ fn hugging_face_folders_without_labels_are_classes() {
     write(root.path(), "metadata.csv", text);
     let set = open("huggingface", &request(root.path(), Split::Val)).unwrap();
     assert_eq!((class_counts(&*set), class_counts(&*plain)), (vec![1, 1], vec![1, 1]));
+}
+
+#[test]
+fn hugging_face_splits_are_kept_and_told() {
+    let root = tempdir().unwrap();
+    let (mut train, mut test) = ("file_name,label\n".to_owned(), "file_name,label\n".to_owned());
+    for n in 0..10 {
+        let (file, class) = (format!("{n}.ppm"), ["cat", "dog"][usize::from(n % 2)]);
+        for (split, rows) in [("train", &mut train), ("test", &mut test)] {
+            write(root.path(), &format!("{split}/{file}"), pixel(n));
+            write(root.path(), &format!("classes/{split}/{class}/{file}"), pixel(n));
+            *rows += &format!("{file},{class}\n");
+        }
+    }
+    let lengths = |path: &Path| {
+        assert!(has_test("huggingface", path));
+        let told = remarks("huggingface", &request(path, Split::Val));
+        assert!(told.contains("20 % of the images to train on"), "{told}");
+        [Split::Train, Split::Val, Split::Test]
+            .map(|split| open("huggingface", &request(path, split)).unwrap().len())
+    };
+    assert_eq!(lengths(&root.path().join("classes")), [8, 2, 10]);
+    fs::remove_dir_all(root.path().join("classes")).unwrap();
+    write(root.path(), "train/metadata.csv", &train);
+    write(root.path(), "test/metadata.csv", &test);
+    assert_eq!(lengths(root.path()), [8, 2, 10]);
+    // One table for both, whose paths say the splits.
+    let rows = |text: &str, split: &str| -> String {
+        text.lines().skip(1).map(|line| format!("{split}/{line}\n")).collect()
+    };
+    let both = format!("file_name,label\n{}{}", rows(&train, "train"), rows(&test, "test"));
+    write(root.path(), "metadata.csv", &both);
+    assert_eq!(lengths(root.path()), [8, 2, 10]);
+    let with_val = both.replace("test/", "validation/");
+    fs::rename(root.path().join("test"), root.path().join("validation")).unwrap();
+    write(root.path(), "metadata.csv", &with_val);
+    let of = |split| request(root.path(), split);
+    assert_eq!(
+        [Split::Train, Split::Val].map(|s| open("huggingface", &of(s)).unwrap().len()),
+        [10, 10]
+    );
+    assert_eq!(remarks("huggingface", &of(Split::Train)), "");
+    // Images without a row are counted.
+    write(root.path(), "metadata.csv", with_val.replace("train/3.ppm,dog\n", ""));
+    let told = remarks("huggingface", &of(Split::Train));
+    assert!(told.contains("1 of 20 images") && told.contains("train/3.ppm"), "{told}");
 }

@@ -452,3 +452,22 @@ fn what_cannot_be_drawn_is_named() {
     let error = own.draw([48, 64, 3], &mut rng(0)).unwrap_err().to_string();
     assert_eq!(error, format!("transform `stripe`: {on_host}"));
 }
+
+#[test]
+fn torchvisions_spellings_are_taken() {
+    let resize = |more: &str| {
+        serde_json::from_str::<Resize>(&format!(r#"{{"size": 9, {more}}}"#))
+            .map_err(|error| error.to_string())
+    };
+    let nearest = Resize::new(9).interpolation(Interpolation::Nearest);
+    for name in ["nearest", "nearest_exact", "nearest-exact"] {
+        assert_eq!(resize(&format!(r#""interpolation": "{name}""#)), Ok(nearest), "{name}");
+    }
+    assert_eq!(resize(r#""antialias": true"#), Ok(Resize::new(9)));
+    let error = resize(r#""antialias": false"#).unwrap_err();
+    assert!(error.contains("`antialias` can only be true"), "{error}");
+    let crop = serde_json::from_str::<RandomResizedCrop>(r#"{"size": 9, "antialias": true}"#);
+    assert_eq!(crop.unwrap(), RandomResizedCrop::new(9));
+    // Nothing of it is stored.
+    assert!(!serde_json::to_string(&nearest).unwrap().contains("antialias"));
+}

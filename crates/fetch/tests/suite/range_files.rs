@@ -35,6 +35,9 @@ fn places_are_read_through_a_bounded_cache() {
         assert_eq!(buffer, bytes[at..at + count]);
     }
     assert_eq!(server.requests().len(), 3);
+    // The length is known from then on.
+    assert_eq!(files.open(&server.at("x.tar")).unwrap().size(), remote.size());
+    assert_eq!(server.requests().len(), 3);
     // Only two blocks are kept, so the first has to come again.
     remote.read_at(0, &mut [0]).unwrap();
     assert_eq!(server.requests().len(), 4);

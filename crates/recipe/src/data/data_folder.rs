@@ -27,12 +27,20 @@ pub struct DataFolder<'a> {
     path: &'a Path,
     read: ReadOptions,
     on_decoded: Option<OnDecoded<'a>>,
+    /// All splits read files on servers through one cache.
+    remote: Remote,
 }
 
 impl<'a> DataFolder<'a> {
     /// The folder `path`, with the parts of `registry`.
     pub fn new(registry: &'a Registry, path: &'a (impl AsRef<Path> + ?Sized)) -> Self {
-        Self { registry, path: path.as_ref(), read: ReadOptions::default(), on_decoded: None }
+        let read = ReadOptions::default();
+        Self { registry, path: path.as_ref(), read, on_decoded: None, remote: remote() }
+    }
+
+    /// Whether the network may not be used. Data on servers are then refused.
+    pub fn offline(self, offline: bool) -> Self {
+        if offline { Self { remote: switched_off(), ..self } } else { self }
     }
 
     /// How image files are read where the settings do not say it.
@@ -215,7 +223,7 @@ impl<'a> DataFolder<'a> {
             request = request.val_list(near(list));
         }
         request.options.clone_from(&settings.options);
-        request.remote(remote())
+        request.remote(self.remote.clone())
     }
 }
 
@@ -239,6 +247,19 @@ fn remote() -> Remote {
     Remote::new(move |url| {
         let file = files.open(url).map_err(DataError::other)?;
         Ok(Arc::new(RemoteFile(file)) as Arc<dyn ReadAt>)
+    })
+}
+
+/// Refuses shards on servers.
+fn switched_off() -> Remote {
+    Remote::new(|url| {
+        Err(DataError::NotFound {
+            path: url.into(),
+            expected: "it lies on a server, and the network is switched off".to_owned(),
+            remedy:
+                "name shards on this machine, or leave `--offline` and `CANDLE_VISION_OFFLINE` out"
+                    .to_owned(),
+        })
     })
 }
 

@@ -10,6 +10,7 @@ use candle_vision::data::check::{
     Action, CheckOptions, CheckedFile, ClassCounts, Cleaned, Duplicate, FileState, Finding,
     FolderCheck, ImageFacts, Sizes, Spread, check_folder,
 };
+use candle_vision::registry::one_line;
 use clap::Args;
 
 use crate::progress::Count;
@@ -81,7 +82,7 @@ fn tell_of(cleaned: &Cleaned) {
 
 fn print(check: &FolderCheck) -> Result<()> {
     match &check.layout {
-        Some(layout) => say::result(layout)?,
+        Some(layout) => say::result(one_line(layout))?,
         None => say::result(format_args!("`{}`", check.root.display()))?,
     }
     let images = check.images().count();
@@ -125,7 +126,7 @@ fn print_classes(check: &FolderCheck) -> Result<()> {
     rows.set_header(std::iter::once("class").chain(used.iter().map(|&split| SPLITS[split])));
     for class in check.classes.iter().take(CLASSES) {
         let counts = used.iter().map(|&split| counts(class)[split].to_string());
-        rows.add_row(std::iter::once(class.name.clone()).chain(counts));
+        rows.add_row(std::iter::once(one_line(&class.name).into_owned()).chain(counts));
     }
     say::result(rows)?;
     if check.classes.len() > CLASSES {
@@ -158,7 +159,8 @@ fn print_details(check: &FolderCheck, finding: &Finding) -> Result<()> {
 
 fn pair_in_words(check: &FolderCheck, pair: &Duplicate) -> String {
     let path = |file: usize| check.files[file].path.display();
-    format!("{} and {} ({})", path(pair.first), path(pair.second), likeness(pair))
+    let line = format!("{} and {} ({})", path(pair.first), path(pair.second), likeness(pair));
+    one_line(&line).into_owned()
 }
 
 /// `the same file`, or how near it is.
@@ -171,11 +173,12 @@ fn likeness(pair: &Duplicate) -> String {
 
 fn file_in_words(file: &CheckedFile) -> String {
     let path = file.path.display();
-    match &file.state {
+    let line = match &file.state {
         FileState::Broken { reason } | FileState::LeftOut { reason } => format!("{path}: {reason}"),
         FileState::Image(facts) => format!("{path}: {}", facts_in_words(facts)),
         _ => path.to_string(),
-    }
+    };
+    one_line(&line).into_owned()
 }
 
 /// `500x333, CMYK`: size and what is not as usual.

@@ -42,12 +42,32 @@ pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
     let layout = FolderLayout::find(&args.folder)?;
     let shares = FolderSplit::new().val(args.val_fraction);
     let output = args.output.clone().unwrap_or_else(|| beside(&args.folder));
-    let mut splits = vec![Split::Train, Split::Val];
+    let mut splits = vec![Split::Train];
+    // With a share of 0, all images are to train on.
+    let has_val = layout.split(Split::Val).is_some() || args.val_fraction > 0.0;
+    splits.extend(has_val.then_some(Split::Val));
     splits.extend(layout.split(Split::Test).map(|_| Split::Test));
-    for split in splits {
-        let folder = ImageFolder::open_layout(&layout, split, shares)?;
-        pack(&folder, split, args, &output)?;
-        write_classes(&output, folder.classes())?;
+    // What is wrong with a split shows before anything is written.
+    let open = |split| Ok((split, ImageFolder::open_layout(&layout, split, shares)?));
+    let folders = splits.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    for (split, _) in &folders {
+        check_is_free(&output, *split)?;
+    }
+    let above = output.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(above)
+        .with_context(|| format!("cannot make the folder `{}`", above.display()))?;
+    // The shards lie in a folder of their own until all are whole. It goes when the command fails.
+    let place = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(above);
+    let place = place.with_context(|| format!("cannot write in `{}`", above.display()))?;
+    let mut lines = Vec::new();
+    for (split, folder) in &folders {
+        write_classes(place.path(), folder.classes())?;
+        lines.push(pack(folder, *split, args, place.path())?);
+    }
+    move_into(place.path(), &output)?;
+    for line in lines {
+        say::result(line)?;
     }
     say::result(output.display())?;
     say::note(format_args!(
@@ -64,7 +84,31 @@ fn beside(folder: &Path) -> PathBuf {
     folder.with_file_name(name)
 }
 
-fn pack(folder: &ImageFolder, split: Split, args: &PackArgs, output: &Path) -> Result<()> {
+/// Fails if a folder has shards of a split.
+fn check_is_free(output: &Path, split: Split) -> Result<()> {
+    let first = output.join(format!("{split}-000000.tar"));
+    ensure!(
+        !first.exists(),
+        "`{}` exists already; name another folder or remove the old shards",
+        first.display()
+    );
+    Ok(())
+}
+
+/// Moves all files of a folder into another one beside it.
+fn move_into(from: &Path, to: &Path) -> Result<()> {
+    let at = |path: &Path| format!("cannot move the shards to `{}`", path.display());
+    std::fs::create_dir_all(to).with_context(|| at(to))?;
+    for entry in std::fs::read_dir(from).with_context(|| at(to))? {
+        let path = entry.with_context(|| at(to))?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        std::fs::rename(&path, &target).with_context(|| at(&target))?;
+    }
+    Ok(())
+}
+
+/// Writes the shards of a split. Returns a line on them.
+fn pack(folder: &ImageFolder, split: Split, args: &PackArgs, output: &Path) -> Result<String> {
     let config = ShardWriterConfig::new(split.name())
         .max_bytes(args.shard_size.0 as u64)
         .max_samples(args.shard_images);
@@ -98,8 +142,7 @@ fn pack(folder: &ImageFolder, split: Split, args: &PackArgs, output: &Path) -> R
     if left_out > 0 {
         line += &format!("; left out: {left_out} files that are no images");
     }
-    say::result(line)?;
-    Ok(())
+    Ok(line)
 }
 
 /// The name of a sample: its number, and the name of its file without dots.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use candle_vision_registry::one_line;
+
 /// The number of files and folders next to images that were left out, by reason.
 ///
 /// `Display` gives one line: `3 .txt, 1 empty file, 2 hidden or system files and folders`.
@@ -104,7 +106,7 @@ impl std::fmt::Display for LeftOut {
         let mut parts: Vec<String> = extensions
             .iter()
             .take(MOST_EXTENSIONS)
-            .map(|(extension, count)| format!("{count} .{extension}"))
+            .map(|(extension, count)| format!("{count} .{}", one_line(extension)))
             .collect();
         if rest > 0 {
             parts.push(format!("{rest} with other extensions"));

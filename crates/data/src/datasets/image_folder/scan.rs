@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::left_out::LeftOut;
 use super::names::{class_name, is_system_file, is_system_folder, last_name, listed};
 use super::readable::is_image;
-use super::walk::{Entry, ImageFile, entries, images_below, leads_up};
+use super::walk::{Entered, Entry, ImageFile, entries, images_of};
 use crate::error::{Error, Result};
 
 /// The images of a folder of classes.
@@ -24,8 +24,10 @@ pub(super) struct Scan {
 type ClassFolders = BTreeMap<String, Vec<PathBuf>>;
 
 pub(super) fn scan(folder: &Path) -> Result<Scan> {
+    check_is_folder(folder)?;
     let mut left_out = LeftOut::default();
-    let folders = class_folders(folder, &mut left_out)?;
+    let mut entered = Entered::at(folder)?;
+    let folders = class_folders(folder, &mut entered, &mut left_out)?;
     let mut files = Vec::new();
     let mut remarks = Vec::new();
     for (label, (class, folders)) in folders.iter().enumerate() {
@@ -39,7 +41,7 @@ pub(super) fn scan(folder: &Path) -> Result<Scan> {
         let mut in_class = LeftOut::default();
         let before = files.len();
         for class_folder in folders {
-            let images = images_below(class_folder, &mut in_class)?;
+            let images = images_of(class_folder, &mut entered, &mut in_class)?;
             files.extend(images.into_iter().map(|file| (file, label as u32)));
         }
         if files.len() == before {
@@ -70,18 +72,21 @@ fn code_points(path: &Path) -> String {
 
 /// The names of the classes of a folder, sorted.
 pub(in crate::datasets) fn class_names(folder: &Path) -> Result<Vec<String>> {
-    Ok(class_folders(folder, &mut LeftOut::default())?.into_keys().collect())
+    check_is_folder(folder)?;
+    let mut entered = Entered::at(folder)?;
+    Ok(class_folders(folder, &mut entered, &mut LeftOut::default())?.into_keys().collect())
 }
 
-fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> {
-    check_is_folder(folder)?;
+fn class_folders(
+    folder: &Path,
+    entered: &mut Entered,
+    left_out: &mut LeftOut,
+) -> Result<ClassFolders> {
     let mut classes = ClassFolders::new();
     for (path, entry) in entries(folder)? {
         match entry {
             Entry::Folder if is_system_folder(&path) => left_out.hidden += 1,
-            Entry::Folder if path.is_symlink() && leads_up(folder, &path) => {
-                left_out.repeated_links += 1;
-            }
+            Entry::Folder if !entered.enter(&path)? => left_out.repeated_links += 1,
             Entry::Folder => {
                 let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
                     return Err(Error::Invalid {
@@ -113,6 +118,13 @@ fn class_folders(folder: &Path, left_out: &mut LeftOut) -> Result<ClassFolders> 
 pub(crate) fn check_is_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
+    }
+    if folder.exists() {
+        return Err(Error::Invalid {
+            path: folder.to_path_buf(),
+            problem: "is no folder".to_owned(),
+            remedy: "name a folder with one folder of images for each class".to_owned(),
+        });
     }
     Err(Error::NotFound {
         path: folder.to_path_buf(),

@@ -19,35 +19,69 @@ pub(super) struct ImageFile {
 
 /// All images below `folder`, grouped by folder. Files and folders that are left out are counted.
 ///
-/// Links are followed, as in torchvision, except to a folder that was already visited or that lies above. In
-/// such a case torchvision would not terminate.
+/// Links are followed, as in torchvision, except to a folder that is read anyway or that lies above. In such a case
+/// torchvision would read images twice, or not terminate.
 pub(super) fn images_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<ImageFile>> {
-    let top = folder.canonicalize().map_err(Error::io(folder))?;
-    let mut walk = Walk { top, seen: HashSet::new(), found: Vec::new(), left_out };
-    walk.enter(folder)?;
+    images_of(folder, &mut Entered::at(folder)?, left_out)
+}
+
+/// The same for a folder that a walk has entered.
+pub(super) fn images_of(
+    folder: &Path,
+    entered: &mut Entered,
+    left_out: &mut LeftOut,
+) -> Result<Vec<ImageFile>> {
+    let mut walk = Walk { entered, found: Vec::new(), left_out };
+    walk.read(folder)?;
     // Paths are compared as text, not by components, because Python sorts them so.
     walk.found.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
     Ok(walk.found.into_iter().flat_map(|(_, files)| files).collect())
 }
 
-struct Walk<'a> {
+/// The folders that a walk enters, each of them once.
+pub(crate) struct Entered {
     /// The folder where the walk started, without links in its path.
     top: PathBuf,
     seen: HashSet<PathBuf>,
+}
+
+impl Entered {
+    /// A walk that starts in a folder.
+    pub(crate) fn at(top: &Path) -> Result<Self> {
+        let top = top.canonicalize().map_err(Error::io(top))?;
+        Ok(Self { seen: HashSet::from([top.clone()]), top })
+    }
+
+    /// Whether a folder is entered now. It is not if it was before, or if it is a link to a folder above or to one that
+    /// the walk comes to without the link. So it does not matter which of the two comes first.
+    pub(crate) fn enter(&mut self, folder: &Path) -> Result<bool> {
+        let place = folder.canonicalize().map_err(Error::io(folder))?;
+        let above = folder.parent().unwrap_or(folder);
+        if folder.is_symlink() && (leads_up(above, folder) || self.reaches(&place)) {
+            return Ok(false);
+        }
+        Ok(self.seen.insert(place))
+    }
+
+    /// Whether the walk comes to a place without a link.
+    fn reaches(&self, place: &Path) -> bool {
+        place.strip_prefix(&self.top).is_ok_and(|inside| {
+            !inside.components().any(|part| is_system_folder(Path::new(part.as_os_str())))
+        })
+    }
+}
+
+struct Walk<'a> {
+    entered: &'a mut Entered,
     /// Folders, each with its images.
     found: Vec<(PathBuf, Vec<ImageFile>)>,
     left_out: &'a mut LeftOut,
 }
 
 impl Walk<'_> {
-    fn enter(&mut self, folder: &Path) -> Result<()> {
-        let place = folder.canonicalize().map_err(Error::io(folder))?;
-        let is_above = self.top != place && self.top.starts_with(&place);
-        if is_above || !self.seen.insert(place) {
-            self.left_out.repeated_links += 1;
-            return Ok(());
-        }
-        let mut entries = match entries(folder) {
+    /// Reads a folder that was entered.
+    fn read(&mut self, folder: &Path) -> Result<()> {
+        let entries = match entries(folder) {
             Ok(entries) => entries,
             Err(error) if self.found.is_empty() => return Err(error),
             Err(_) => {
@@ -55,24 +89,20 @@ impl Walk<'_> {
                 return Ok(());
             }
         };
-        entries.sort_by(|(a, _), (b, _)| a.file_name().cmp(&b.file_name()));
-        let place = self.found.len();
-        self.found.push((folder.to_path_buf(), Vec::new()));
+        let (mut images, mut folders) = (Vec::new(), Vec::new());
         for (path, entry) in entries {
             match entry {
                 Entry::Folder if is_system_folder(&path) => self.left_out.hidden += 1,
-                Entry::Folder => self.enter(&path)?,
-                Entry::File(file) => {
-                    if let Some(image) = self.image(path, &file) {
-                        self.found[place].1.push(image);
-                    }
-                }
+                Entry::Folder if self.entered.enter(&path)? => folders.push(path),
+                Entry::Folder => self.left_out.repeated_links += 1,
+                Entry::File(file) => images.extend(self.image(path, &file)),
                 Entry::Dangling => self.left_out.dangling_links += 1,
                 Entry::Special => self.left_out.special += 1,
                 Entry::Unreadable => self.left_out.unreadable += 1,
             }
         }
-        Ok(())
+        self.found.push((folder.to_path_buf(), images));
+        folders.iter().try_for_each(|folder| self.read(folder))
     }
 
     fn image(&mut self, path: PathBuf, file: &Metadata) -> Option<ImageFile> {
@@ -101,10 +131,10 @@ pub(crate) enum Entry {
     Unreadable,
 }
 
-/// The entries of a folder, in no particular order.
+/// The entries of a folder, sorted by name.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
     let entries = fs::read_dir(folder).map_err(Error::io(folder))?;
-    entries
+    let entries: Result<Vec<_>> = entries
         .map(|entry| {
             let path = entry.map_err(Error::io(folder))?.path();
             let entry = match fs::metadata(&path) {
@@ -117,7 +147,10 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<(PathBuf, Entry)>> {
             };
             Ok((path, entry))
         })
-        .collect()
+        .collect();
+    let mut entries = entries?;
+    entries.sort_by(|(a, _), (b, _)| a.file_name().cmp(&b.file_name()));
+    Ok(entries)
 }
 
 /// The subfolders that people created, sorted by name. A link to a folder above would lead in a circle and is
@@ -143,7 +176,7 @@ pub(super) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether `link`, which lies in `folder`, leads to that folder or to one above it.
-pub(super) fn leads_up(folder: &Path, link: &Path) -> bool {
+fn leads_up(folder: &Path, link: &Path) -> bool {
     match (folder.canonicalize(), link.canonicalize()) {
         (Ok(folder), Ok(target)) => folder.starts_with(target),
         _ => false,

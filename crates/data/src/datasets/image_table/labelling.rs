@@ -142,7 +142,11 @@ impl Labelling {
 
 /// The names in a file, one in each line.
 pub(in crate::datasets) fn names_of(file: &Path) -> Result<Vec<String>> {
-    let text = text_of(file)?;
+    names_in_text(file, &text_of(file)?)
+}
+
+/// The names in the text of a file, one in each line.
+pub(in crate::datasets) fn names_in_text(file: &Path, text: &str) -> Result<Vec<String>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<String> = lines.map(str::to_owned).collect();
     if names.is_empty() {

@@ -183,11 +183,13 @@ impl Columns {
 /// Runs a function of the Parquet reader. A damaged file must end in an error, and that reader does not promise to have no
 /// panics.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    let problem = match catch_unwind(AssertUnwindSafe(read)) {
+    const OTHER: &str = "write it with another compression, such as zstd or snappy";
+    let (problem, remedy) = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => format!("cannot be read as Parquet ({error})"),
-        Err(_) => "is damaged: the Parquet reader gave up".to_owned(),
+        Ok(Err(ParquetError::NYI(what))) => (format!("cannot be read as Parquet ({what})"), OTHER),
+        Ok(Err(error)) => (format!("cannot be read as Parquet ({error})"), "fetch it again"),
+        Err(_) => ("is damaged: the Parquet reader gave up".to_owned(), "fetch it again"),
     };
     let problem = problem.split_whitespace().collect::<Vec<_>>().join(" ");
-    Err(Error::Invalid { path: path.to_path_buf(), problem, remedy: "fetch it again".to_owned() })
+    Err(Error::Invalid { path: path.to_path_buf(), problem, remedy: remedy.to_owned() })
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::opened::OpenShards;
 use super::{CLASSES, ShardOptions, Shards, is_shard, pattern};
 use crate::dataset::Split;
 use crate::datasets::table::own_path;
@@ -50,7 +51,12 @@ fn open(request: &OpenRequest) -> Result<Opened> {
     let pattern = pattern.ok_or_else(|| Error::NotFound {
         path: request.path.clone().unwrap_or_default(),
         expected: format!("shards of the split `{}`", request.split),
-        remedy: format!("name them with `options.{}`", request.split),
+        remedy: match request.split {
+            Split::Train => {
+                "call them `train-000000.tar` and so on, or give a pattern as `path`".to_owned()
+            }
+            split => format!("name them with `options.{split}`"),
+        },
     })?;
     if request.split != Split::Train {
         // Every rank measures all of the images.
@@ -73,6 +79,10 @@ fn classes_of_training(
 ) -> Result<Option<Vec<String>>> {
     let Some(train) = pattern_of(request, settings, Split::Train)? else { return Ok(None) };
     use crate::dataset::Dataset;
+    let files = OpenShards::new(request.remote.clone());
+    if let Some(named) = super::classes_beside(&named(&train)?, options, &files)? {
+        return Ok(Some(named.classes().to_vec()));
+    }
     let train = Shards::open_with(&train, options, request.remote.clone())?;
     Ok(Some(train.classes().to_vec()))
 }

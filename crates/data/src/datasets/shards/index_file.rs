@@ -39,11 +39,17 @@ pub(super) fn encode(size: u64, places: &[Place]) -> Vec<u8> {
     bytes
 }
 
-/// The samples in an index.
+/// The samples in an index. Without the size of the shard, the index is believed to be its own: a shard on a server is not
+/// asked for until a sample is read, which shows whether they fit.
 ///
 /// # Errors
 /// If it is damaged, or is the index of another shard than one of `size` bytes.
-pub(super) fn read(index: &dyn ReadAt, name: &str, shard: &str, size: u64) -> Result<Vec<Place>> {
+pub(super) fn read(
+    index: &dyn ReadAt,
+    name: &str,
+    shard: &str,
+    size: Option<u64>,
+) -> Result<Vec<Place>> {
     let invalid = |problem: String| Error::Invalid {
         path: PathBuf::from(name),
         problem,
@@ -69,6 +75,7 @@ pub(super) fn read(index: &dyn ReadAt, name: &str, shard: &str, size: u64) -> Re
     if of_content != sum(content).to_le_bytes() {
         return Err(invalid("is damaged: its sum is wrong".to_owned()));
     }
+    let size = size.unwrap_or(number(8));
     if number(8) != size {
         let problem = format!("is for a shard of {} bytes, but `{shard}` has {size}", number(8));
         return Err(invalid(problem));

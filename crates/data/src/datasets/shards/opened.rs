@@ -5,11 +5,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::read_at::LocalFile;
-use super::{File, Remote, index_file, pattern};
+use super::{CLASSES, File, Remote, index_file, pattern};
+use crate::datasets::image_table::labelling::names_in_text;
+use crate::datasets::labelled_files::utf8;
 use crate::error::{Error, Result};
 
 /// The most shards that are open at a time.
 const MOST: usize = 64;
+/// The largest file of class names that a server may have beside its shards.
+const MAX_CLASSES_BYTES: u64 = 64 << 20;
 
 pub(super) struct OpenShards {
     remote: Option<Remote>,
@@ -65,5 +69,25 @@ impl OpenShards {
             return Ok(None);
         }
         Ok(Some((self.fresh(&name)?, name)))
+    }
+
+    /// The names of the classes in a file beside a shard on a server, if there is one. A server that has none says so.
+    pub(super) fn classes_beside(&self, shard: &str) -> Result<Option<Vec<String>>> {
+        // What stands behind a question mark is of the shard alone.
+        let address = shard.split(['?', '#']).next().unwrap_or_default();
+        let Some((folder, _)) = address.rsplit_once('/') else { return Ok(None) };
+        let name = format!("{folder}/{CLASSES}");
+        let Ok(file) = self.fresh(&name) else { return Ok(None) };
+        let path = Path::new(&name);
+        if file.size() > MAX_CLASSES_BYTES {
+            return Err(Error::Invalid {
+                path: path.to_path_buf(),
+                problem: format!("has {} bytes, more than any list of classes", file.size()),
+                remedy: "write one name in each line".to_owned(),
+            });
+        }
+        let mut bytes = vec![0; file.size() as usize];
+        file.read_at(0, &mut bytes)?;
+        names_in_text(path, &utf8(path, bytes)?).map(Some)
     }
 }

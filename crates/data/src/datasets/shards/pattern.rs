@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::datasets::{has_glob, paths_matching};
 use crate::error::{Error, Result};
 
 /// The most shards that a pattern may name. A hundred million samples are about ten thousand shards.
@@ -17,18 +18,12 @@ pub(super) fn shards(pattern: &str) -> Result<Vec<String>> {
     let invalid = |reason: String| Error::InvalidSetting { setting: "path", reason };
     let mut names = Vec::new();
     for name in braces(pattern).map_err(invalid)? {
-        if is_url(&name) || !name.contains(['*', '?', '[']) || Path::new(&name).exists() {
+        if is_url(&name) || !has_glob(Path::new(&name)) || Path::new(&name).exists() {
             names.push(name);
             continue;
         }
-        let found = glob::glob(&name)
-            .map_err(|error| invalid(format!("is `{name}`, which is no pattern ({error})")))?;
         let before = names.len();
-        for path in found {
-            let path = path.map_err(|error| {
-                let path = error.path().to_path_buf();
-                Error::Io { path, source: error.into() }
-            })?;
+        for path in paths_matching(Path::new(&name))? {
             let utf8 = path.to_str().ok_or_else(|| Error::Invalid {
                 path: path.clone(),
                 problem: "has a name that is not UTF-8".to_owned(),

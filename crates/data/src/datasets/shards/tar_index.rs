@@ -54,8 +54,17 @@ pub(super) fn scan(shard: &dyn ReadAt, name: &str, members: &Members) -> Result<
         problem,
         remedy: "fetch or pack the shard again".to_owned(),
     };
-    // Two empty blocks end a tar file. Some writers leave them out.
-    while at < size {
+    // Two empty blocks end a tar file, of which one is enough to know that nothing is missing before it.
+    loop {
+        if at >= size {
+            index.cut = Some(match size {
+                0 => "it has no bytes".to_owned(),
+                _ => format!(
+                    "it ends at byte {size} without the two empty blocks of a tar file's end"
+                ),
+            });
+            break;
+        }
         if size - at < BLOCK {
             index.cut = Some(format!("a header at byte {at} is not whole"));
             break;
@@ -72,6 +81,15 @@ pub(super) fn scan(shard: &dyn ReadAt, name: &str, members: &Members) -> Result<
             .sum::<u32>()
             + 8 * 32;
         if header.cksum().ok() != Some(sum) {
+            if let Some((kind, unpack)) = compression(header.as_bytes()).filter(|_| at == 0) {
+                let remedy =
+                    format!("unpack it with `{unpack}`: a sample in the middle must be found");
+                return Err(Error::Invalid {
+                    path: name.into(),
+                    problem: format!("is compressed ({kind}), and shards are read uncompressed"),
+                    remedy,
+                });
+            }
             let what =
                 if at == 0 { "is no tar file: its first header" } else { "is damaged: the header" };
             return Err(invalid(format!("{what} at byte {at} has a wrong checksum")));
@@ -131,6 +149,18 @@ pub(super) fn scan(shard: &dyn ReadAt, name: &str, members: &Members) -> Result<
     // A sample before a cut is whole if its image and its label are there.
     sample.end(&mut index);
     Ok(index)
+}
+
+/// The compression of a file by its first bytes, and the command that undoes it.
+fn compression(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const KINDS: [(&[u8], &str, &str); 4] = [
+        (b"\x1F\x8B", "gzip", "gzip -d"),
+        (b"BZh", "bzip2", "bzip2 -d"),
+        (b"\xFD7zXZ", "xz", "xz -d"),
+        (b"\x28\xB5\x2F\xFD", "zstd", "zstd -d"),
+    ];
+    let found = KINDS.iter().find(|(magic, ..)| bytes.starts_with(magic))?;
+    Some((found.1, found.2))
 }
 
 /// What a file of a sample is.

@@ -1,0 +1,81 @@
+//! The labels of shards, and the names of their classes.
+
+use std::path::Path;
+
+use super::opened::OpenShards;
+use super::{CLASSES, Place, Shard, ShardOptions, names_of, pattern};
+use crate::datasets::image_table::labelling::{Label, Labelling};
+use crate::error::{Error, Result};
+
+/// More classes than any network has. Without names of classes, each label up to the largest is one, so a damaged label would
+/// make thousands of millions.
+const MAX_CLASSES: usize = 1_000_000;
+
+/// The labels of all shards.
+pub(super) struct Labels {
+    known: Option<Labelling>,
+}
+
+impl Labels {
+    /// Of these classes, or else of those that occur.
+    pub(super) fn new(known: Option<Labelling>) -> Self {
+        Self { known }
+    }
+
+    /// Checks the labels of an index.
+    pub(super) fn check(&self, shard: &str, places: &[Place]) -> Result<()> {
+        let classes = self.known.as_ref().map_or(MAX_CLASSES, |known| known.classes().len());
+        match places.iter().position(|place| place.label as usize >= classes) {
+            None => Ok(()),
+            Some(sample) => Err(Error::Label {
+                index: sample,
+                name: format!("{shard}[{sample}]"),
+                label: places[sample].label,
+                classes,
+            }),
+        }
+    }
+
+    /// The label of a scanned sample, or what is wrong with it.
+    pub(super) fn label(&mut self, label: Label) -> Result<u32, String> {
+        match (&self.known, &label) {
+            (Some(known), _) => known.label(&label),
+            (None, Label::Number(number)) if *number < MAX_CLASSES as u64 => Ok(*number as u32),
+            (None, Label::Number(number)) => {
+                Err(format!("has label {number}, more than any class"))
+            }
+            (None, Label::Name(name)) => Err(format!(
+                "has the label `{name}`, which is no number; name the classes in `{CLASSES}` or with `options.classes`"
+            )),
+        }
+    }
+
+    pub(super) fn finish(self, shards: &mut [Shard]) -> Result<Vec<String>> {
+        if let Some(known) = self.known {
+            return Ok(known.classes().to_vec());
+        }
+        let labels = shards.iter().flat_map(|shard| &shard.places).map(|place| place.label);
+        let most = labels.max().unwrap_or(0);
+        Ok((0..=most).map(|label| label.to_string()).collect())
+    }
+}
+
+/// The classes that the options or a file beside the first shard name.
+pub(super) fn classes_beside(
+    names: &[String],
+    options: &ShardOptions,
+    files: &OpenShards,
+) -> Result<Option<Labelling>> {
+    if let Some(classes) = &options.classes {
+        return Ok(Some(Labelling::of_classes(classes.clone())));
+    }
+    let Some(first) = names.first() else { return Ok(None) };
+    if pattern::is_url(first) {
+        return files.classes_beside(first).map(|names| names.map(Labelling::of_classes));
+    }
+    let file = Path::new(first).parent().map(|folder| folder.join(CLASSES));
+    match file.filter(|file| file.is_file()) {
+        Some(file) => Ok(Some(Labelling::of_classes(names_of(&file)?))),
+        None => Ok(None),
+    }
+}
