@@ -342,6 +342,19 @@ impl Shards {
         let place = shard.places[number];
         let file = self.files.open(&shard.name)?;
         let name = format!("{}[{number}]", shard.name);
+        let does_not_fit = || Error::Invalid {
+            path: index_file::index_of(&shard.name).into(),
+            problem: format!(
+                "does not fit its shard: no file of {} bytes begins at byte {}",
+                place.bytes, place.offset
+            ),
+            remedy: "remove it to have the shard read instead, or pack the shard again".to_owned(),
+        };
+        // The size of a shard on a server was not known when its index was read.
+        let end = place.offset.checked_add(u64::from(place.bytes));
+        if end.is_none_or(|end| end > file.size()) {
+            return Err(does_not_fit());
+        }
         // The header lies right before the image. It shows whether the index fits the shard.
         let before = place.offset.min(tar_index::BLOCK);
         let mut bytes = vec![0; (before + u64::from(place.bytes)) as usize];
@@ -352,15 +365,7 @@ impl Shards {
             header.entry_size().ok() == Some(u64::from(place.bytes))
         });
         if !is_header {
-            return Err(Error::Invalid {
-                path: index_file::index_of(&shard.name).into(),
-                problem: format!(
-                    "does not fit its shard: no file of {} bytes begins at byte {}",
-                    place.bytes, place.offset
-                ),
-                remedy: "remove it to have the shard read instead, or pack the shard again"
-                    .to_owned(),
-            });
+            return Err(does_not_fit());
         }
         Ok(Sample::new(decode(image, &name)?, place.label))
     }

@@ -336,6 +336,12 @@ fn a_packed_folder_on_a_server_is_opened_by_its_indexes() {
     let names = asked.lock().unwrap().clone();
     assert!(names.iter().all(|name| name.ends_with(".idx") || name == "classes.txt"), "{names:?}");
     assert_eq!((value(&*sets[0], 11), value(&*sets[1], 0)), (11, 10));
+
+    // A shard that is shorter than its index says shows when an image is read.
+    let shard = root.path().join("train-000001.tar");
+    fs::write(&shard, &fs::read(&shard).unwrap()[..600]).unwrap();
+    let set = open("shards", &of(Split::Val)).unwrap();
+    check_message(set.sample(set.len() - 1), &["train-000001.tar.idx", "does not fit its shard"]);
 }
 
 #[test]
