@@ -26,7 +26,7 @@ fn turn(degrees: f64, [height, width]: [usize; 2], is_bilinear: bool) -> PixelSt
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (x, y) = (width as f64 / 2.0, height as f64 / 2.0);
     let matrix = [cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y];
-    PixelStep::Affine { matrix, is_bilinear, fill: 11 }
+    PixelStep::Affine { matrix, is_bilinear, fill: [11, 0, 250] }
 }
 
 /// Steps that leave images of this size as large as they are, in lists of different lengths.
