@@ -9,3 +9,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/library.md")]
 struct Library;
+
+/// The guide to data.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/data.md")]
+struct Data;
