@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::augment_op::{Choice, Kind, Look, Strength};
+use super::augment_op::{AugmentOp, Choice, Kind, Look, Strength};
 use super::checks::{check, check_range};
 use super::same_size::SameSize;
 use super::{Fill, Interpolation, TransformEntry, functional};
@@ -114,6 +114,23 @@ impl AugMix {
     }
 }
 
+impl AugMix {
+    /// The operations of one chain.
+    pub(super) fn chain(&self, size: [usize; 2], rng: &mut Generator) -> Vec<AugmentOp> {
+        let choices = if self.all_ops { &CHOICES[..] } else { &CHOICES[..9] };
+        let depth = match usize::try_from(self.chain_depth) {
+            Ok(depth) if depth > 0 => depth,
+            _ => 1 + random::below(rng, 3),
+        };
+        let op = |_| {
+            let choice = choices[random::below(rng, choices.len())];
+            let bin = random::below(rng, self.severity);
+            choice.draw(bin, BINS, size, rng)
+        };
+        (0..depth).map(op).collect()
+    }
+}
+
 impl SameSize for AugMix {
     const NAME: &'static str = NAME;
     const MOVES_PIXELS: bool = true;
@@ -121,7 +138,6 @@ impl SameSize for AugMix {
     fn change<'a>(&self, image: Cow<'a, Image>, rng: &mut Generator) -> Result<Cow<'a, Image>> {
         let size = [image.height(), image.width()];
         let look = Look { interpolation: self.interpolation, fill: self.fill.color() };
-        let choices = if self.all_ops { &CHOICES[..] } else { &CHOICES[..9] };
         let shares = random::dirichlet(rng, self.alpha, 2);
         let weights = random::dirichlet(rng, self.alpha, self.mixture_width);
         let scaled = |image: &Image, weight: f64| {
@@ -131,14 +147,8 @@ impl SameSize for AugMix {
         let mut mix = scaled(&image, shares[0]);
         for weight in weights {
             let mut changed = Cow::Borrowed(image.as_ref());
-            let depth = match usize::try_from(self.chain_depth) {
-                Ok(depth) if depth > 0 => depth,
-                _ => 1 + random::below(rng, 3),
-            };
-            for _ in 0..depth {
-                let choice = choices[random::below(rng, choices.len())];
-                let bin = random::below(rng, self.severity);
-                changed = choice.draw(bin, BINS, size, rng).apply(changed, look)?;
+            for op in self.chain(size, rng) {
+                changed = op.apply(changed, look)?;
             }
             let part = scaled(&changed, weight * shares[1]);
             mix.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::augment_op::AugmentOp;
 use super::augmentation::Augmentation;
 use super::*;
 use crate::random::{self, Generator};
@@ -184,21 +185,25 @@ fn strengths_of_colours() {
 #[test]
 fn operations_of_automatic_augmentations() {
     let rand_augment = RandAugment::new().num_ops(3).magnitude(11);
-    check_ops("rand_augment", &rand_augment);
-    check_ops("trivial_augment_wide", &TrivialAugmentWide::new());
+    check_ops("rand_augment", |rng| rand_augment.ops(SIZE, rng));
+    check_ops("trivial_augment_wide", |rng| TrivialAugmentWide::new().ops(SIZE, rng));
     for (policy, name) in [
         (AutoAugmentPolicy::ImageNet, "imagenet"),
         (AutoAugmentPolicy::Cifar10, "cifar10"),
         (AutoAugmentPolicy::Svhn, "svhn"),
     ] {
-        check_ops(&format!("auto_augment.{name}"), &AutoAugment::new(policy));
+        let augment = AutoAugment::new(policy);
+        check_ops(&format!("auto_augment.{name}"), |rng| augment.ops(SIZE, rng));
     }
+    // Three chains for each image.
+    let mix = AugMix::new().severity(5);
+    check_ops("aug_mix", |rng| (0..3).flat_map(|_| mix.chain(SIZE, rng)).collect());
 }
 
 /// Compares how often each operation comes, and the mean and deviation of its strength.
-fn check_ops(name: &str, augmentation: &impl Augmentation) {
+fn check_ops(name: &str, draw: impl Fn(&mut Generator) -> Vec<AugmentOp>) {
     let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for ops in drawn(|rng| augmentation.ops(SIZE, rng)) {
+    for ops in drawn(draw) {
         for op in ops {
             found.entry(format!("{name}.{:?}", op.kind)).or_default().push(op.strength);
         }

@@ -164,6 +164,7 @@ for name, transform in {
     "auto_augment.imagenet": v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET),
     "auto_augment.cifar10": v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
     "auto_augment.svhn": v2.AutoAugment(v2.AutoAugmentPolicy.SVHN),
+    "aug_mix": v2.AugMix(severity=5),
 }.items():
     seen = {}
     type(transform)._apply_image_or_video_transform = record
