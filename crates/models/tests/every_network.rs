@@ -94,6 +94,12 @@ fn learns(entry: &NetworkEntry) -> Result<()> {
         if without.is_empty() {
             return Ok(());
         }
+        // A head of zeros, as torchvision's vision transformers have at first, passes a gradient on after one step.
+        for parameter in model.parameters().trainable() {
+            if let Some(gradient) = gradients.get(parameter.var()) {
+                parameter.set(&(parameter.detached() - (gradient * 0.01)?)?)?;
+            }
+        }
     }
     panic!("{name}: the gradients of {without:?} are zero")
 }
