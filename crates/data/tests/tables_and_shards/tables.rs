@@ -76,6 +76,10 @@ fn any_usual_delimiter_is_found_in_the_first_line() {
         let set = ImageTable::open(root.path().join("t.csv"), &TableOptions::new()).unwrap();
         assert_eq!((set.len(), set.classes().len()), (2, 2), "{delimiter:?}");
     }
+    // A file that is called so has tabs, whatever its columns are called.
+    write(root.path(), "a.tsv", "path\tlabel\tplace, date\na.ppm\tx\t1\nb,c.ppm\ty\t2\n");
+    let options = TableOptions::new();
+    assert_eq!(ImageTable::open(root.path().join("a.tsv"), &options).unwrap().len(), 2);
 }
 
 #[test]

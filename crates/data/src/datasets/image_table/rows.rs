@@ -42,7 +42,8 @@ fn read_rows(path: &Path, options: &TableOptions, needs_labels: bool) -> Result<
     let rows = match extension.as_str() {
         "jsonl" | "ndjson" => of_json_lines(&text, options, needs_labels),
         "json" => of_json(&text, options, needs_labels),
-        _ => of_columns(&text, options, needs_labels),
+        "tsv" | "tab" => of_columns(&text, b'\t', options, needs_labels),
+        _ => of_columns(&text, delimiter(&text), options, needs_labels),
     };
     let rows = rows.map_err(|Fault { line, problem }| {
         let remedy = "correct it, or name the columns with `path` and `label`";
@@ -83,8 +84,13 @@ fn one_of(asked: Option<&String>, usual: &[&str]) -> String {
     }
 }
 
-fn of_columns(text: &str, options: &TableOptions, needs_labels: bool) -> Result<Vec<Row>, Fault> {
-    let mut records = csv::records_with(text, delimiter(text))?.into_iter();
+fn of_columns(
+    text: &str,
+    delimiter: u8,
+    options: &TableOptions,
+    needs_labels: bool,
+) -> Result<Vec<Row>, Fault> {
+    let mut records = csv::records_with(text, delimiter)?.into_iter();
     let Some(header) = records.next() else { return Ok(Vec::new()) };
     let place = |asked: Option<&String>, usual: &[&str]| {
         let is = |name: &str| header.fields.iter().position(|f| f.eq_ignore_ascii_case(name));
