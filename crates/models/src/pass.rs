@@ -1,14 +1,17 @@
 //! One forward pass: all information that a layer needs besides its input.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor, bail};
-use candle_vision_ops::{AcrossRanks, Generator, cast, channels_last, mul, on_gradient};
+use candle_core::{DType, Result, Tensor, TensorId, bail};
+use candle_vision_ops::{
+    AcrossRanks, Generator, cast, channels_last, kernels_in_order, mul, on_gradient,
+};
 use rand::SeedableRng;
 
 use crate::hook::{GradientHook, LayerHook};
-use crate::{Parameter, Precision, PreparedLayers};
+use crate::{Parameter, Parameters, Precision, PreparedLayers};
 
 /// Whether a pass trains or evaluates. It decides which statistics batch norm uses and whether dropout is
 /// active.
@@ -45,6 +48,7 @@ pub struct Pass<'t> {
     hook: Option<&'t mut dyn LayerHook>,
     prepared: Option<&'t PreparedLayers>,
     ranks: Option<Arc<dyn AcrossRanks>>,
+    kernels: Arc<HashMap<TensorId, Tensor>>,
 }
 
 impl fmt::Debug for Pass<'_> {
@@ -104,6 +108,7 @@ impl<'p> Pass<'p> {
             hook: None,
             prepared: None,
             ranks: None,
+            kernels: Arc::default(),
         }
     }
 
@@ -144,6 +149,7 @@ impl<'p> Pass<'p> {
             hook: Some(hook),
             prepared: self.prepared,
             ranks: self.ranks,
+            kernels: self.kernels,
         }
     }
 
@@ -165,6 +171,41 @@ impl<'p> Pass<'p> {
             hook: self.hook.map(|hook| -> &'t mut dyn LayerHook { hook }),
             prepared: Some(prepared),
             ranks: self.ranks,
+            kernels: self.kernels,
+        }
+    }
+
+    /// Casts and lays out the trainable kernels of `parameters` once for all layers of this pass, which takes fewer launches
+    /// on a CUDA device (see [`kernels_in_order`]). It does nothing elsewhere.
+    ///
+    /// The pass reads the values that the parameters have now. If they change, it needs another pass.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn with_kernels_in_order(mut self, parameters: &Parameters) -> Result<Self> {
+        if !self.is_train() || !parameters.device().is_cuda() {
+            return Ok(self);
+        }
+        let trainable = parameters.trainable();
+        let mut of_type: HashMap<DType, Vec<&Tensor>> = HashMap::new();
+        for parameter in trainable.iter().filter(|parameter| parameter.var().rank() == 4) {
+            let kernels = of_type.entry(self.product_dtype(parameter)).or_default();
+            kernels.push(parameter.var().as_tensor());
+        }
+        let mut in_order = HashMap::new();
+        for (dtype, kernels) in of_type {
+            let ids = kernels.iter().map(|kernel| kernel.id());
+            in_order.extend(ids.zip(kernels_in_order(&kernels, dtype)?));
+        }
+        self.kernels = Arc::new(in_order);
+        Ok(self)
+    }
+
+    /// `kernel` for a convolution in this pass.
+    pub(crate) fn kernel(&self, kernel: &Parameter) -> Result<Tensor> {
+        match self.kernels.get(&kernel.var().id()) {
+            Some(in_order) => Ok(in_order.clone()),
+            None => kernel.in_product(self),
         }
     }
 

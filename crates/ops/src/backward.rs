@@ -211,34 +211,67 @@ fn walk(
     then: &mut dyn FnMut(&Tensor, &Tensor) -> Result<()>,
 ) -> Result<GradStore> {
     let places: HashMap<_, _> = nodes.iter().zip(0..).map(|(node, i)| (node.id(), i)).collect();
-    let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
+    let mut gradients: Vec<Option<Incoming>> = Vec::new();
+    gradients.resize_with(nodes.len(), || None);
     let mut found = GradStore::default();
     if let Some(first) = gradients.first_mut() {
-        *first = Some(gradient);
+        *first = Some(Incoming::One(gradient));
     }
     for (i, (node, op)) in nodes.iter().zip(ops).enumerate() {
         let Some(gradient) = gradients[i].take() else {
             continue;
         };
-        // An op may have computed it with operations that candle records.
-        let gradient = gradient.detach();
         let Some(op) = op else {
+            let gradient = gradient.sum()?;
             then(node, &gradient)?;
             found.insert(node, gradient);
             continue;
         };
-        let of_arguments = op.gradients(node, &gradient)?;
-        // The next gradient reuses its memory.
-        drop(gradient);
+        let of_arguments = gradient.through(op.as_ref(), node)?;
         for (argument, gradient) in op.arguments().into_iter().zip(of_arguments) {
             if let (Some(&place), Some(gradient)) = (places.get(&argument), gradient) {
-                let others = gradients[place].take();
-                gradients[place] = Some(match others {
-                    Some(others) => add_gradients(&others, &gradient)?,
-                    None => gradient,
+                // An op may have computed it with operations that candle records.
+                let gradient = gradient.detach();
+                gradients[place] = Some(match gradients[place].take() {
+                    Some(others) => others.and(gradient, ops[place].as_deref())?,
+                    None => Incoming::One(gradient),
                 });
             }
         }
     }
     Ok(found)
+}
+
+/// What has come of the gradient of a node.
+enum Incoming {
+    One(Tensor),
+    /// Two gradients whose sum the op computes on its way.
+    Two(Tensor, Tensor),
+}
+
+impl Incoming {
+    /// With one more, for the op that made the node.
+    fn and(self, gradient: Tensor, op: Option<&dyn Recorded>) -> Result<Self> {
+        let is_for_two = op.is_some_and(|op| op.footprint().of_two().is_some());
+        let others = self.sum()?;
+        if is_for_two && (others.dims(), others.dtype()) == (gradient.dims(), gradient.dtype()) {
+            return Ok(Self::Two(others, gradient));
+        }
+        add_gradients(&others, &gradient).map(Self::One)
+    }
+
+    fn sum(self) -> Result<Tensor> {
+        match self {
+            Self::One(gradient) => Ok(gradient),
+            Self::Two(first, second) => add_gradients(&first, &second),
+        }
+    }
+
+    /// The gradients of the arguments of `op`, which made `node`.
+    fn through(self, op: &dyn Recorded, node: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        if let (Self::Two(first, second), Some(of_two)) = (&self, op.footprint().of_two()) {
+            return of_two.gradients(op.argument_tensors(), node, [first, second]);
+        }
+        op.gradients(node, &self.sum()?)
+    }
 }

@@ -15,6 +15,9 @@ pub use after_convolution::conv2d_batch_norm_train;
 pub use statistics::{BatchStatistics, RunningStatistics};
 
 #[cfg(feature = "cuda")]
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
@@ -23,11 +26,10 @@ use crate::cuda::{self, Array};
 use crate::emulated::{all_widened, is_emulated, widened};
 use crate::storage::Float;
 use crate::storage::{elements, stored, with_float};
-use crate::tape::{Footprint, apply2, apply3};
+use crate::tape::{Footprint, OfTwo, apply2, apply3};
 use crate::{Activation, check};
 use across_ranks::Across;
 use candle_vision_kernels::batch_norm::{self as kernels, Affine};
-use statistics::statistics;
 
 /// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)`, and the statistics. Mean and
 /// biased variance are those of each channel over the batch. They move the running statistics of `norm`, if
@@ -85,9 +87,9 @@ pub fn batch_norm_train(
         return Ok((y.to_dtype(x.dtype())?, statistics));
     }
     let x = x.contiguous()?;
-    let statistics = statistics(&x, channels, norm.running.as_ref())?;
-    let op = BatchNorm::of_batch(norm, &statistics, activation)?;
-    Ok((op.apply(&x, norm.weight, norm.bias, residual)?, statistics))
+    let residual = residual.map(Tensor::contiguous).transpose()?;
+    let (op, statistics) = BatchNorm::of_batch(&x, channels, norm, residual.as_ref(), activation)?;
+    Ok((op.apply(&x, norm.weight, norm.bias, residual.as_ref())?, statistics))
 }
 
 /// `activation(weight * (x - mean) / sqrt(variance + eps) + bias + residual)` with the running statistics
@@ -145,6 +147,8 @@ pub fn batch_norm_eval(
         activation,
         of_batch: false,
         across: None,
+        #[cfg(feature = "cuda")]
+        output: Output::default(),
     };
     op.apply(&x.contiguous()?, weight, bias, residual)
 }
@@ -225,10 +229,61 @@ struct BatchNorm {
     of_batch: bool,
     /// The processes whose batches they are those of, if it is not this one alone.
     across: Option<Across>,
+    #[cfg(feature = "cuda")]
+    output: Output,
+}
+
+/// The output, if a kernel has computed it together with the statistics. The op's forward pass takes it from here.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Option<(CudaStorage, Shape)>>>);
+
+#[cfg(feature = "cuda")]
+impl Output {
+    fn of(output: (CudaStorage, Shape)) -> Self {
+        Self(Arc::new(Mutex::new(Some(output))))
+    }
+
+    fn take(&self) -> Option<(CudaStorage, Shape)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl BatchNorm {
+    /// The op with the statistics of `x`, and those. They move the running ones. `x` and `residual` are contiguous.
     fn of_batch(
+        x: &Tensor,
+        channels: usize,
+        norm: &BatchNormParameters<'_>,
+        residual: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<(Self, BatchStatistics)> {
+        statistics::check_count(x, channels)?;
+        #[cfg(not(feature = "cuda"))]
+        let _ = residual;
+        #[cfg(feature = "cuda")]
+        if cuda::is_of_few_rows(x, channels) {
+            let (weight, bias) = (norm.weight.contiguous()?, norm.bias.contiguous()?);
+            let (kept_x, kept_residual) = (cuda::kept(x), residual.map(cuda::kept));
+            let residual = kept_residual.as_ref().map(|residual| residual.array()).transpose()?;
+            let [output, moments] = cuda::batch_norm_whole(
+                kept_x.array()?,
+                residual,
+                [&weight, &bias],
+                norm.eps,
+                activation,
+                norm.running.as_ref(),
+            )?;
+            let count = x.elem_count() / channels;
+            let statistics = BatchStatistics::of_moments(cuda::tensor(moments), count)?;
+            let op = Self::with_statistics(norm, &statistics, activation)?;
+            return Ok((Self { output: Output::of(output), ..op }, statistics));
+        }
+        let statistics = statistics::statistics(x, channels, norm.running.as_ref())?;
+        Ok((Self::with_statistics(norm, &statistics, activation)?, statistics))
+    }
+
+    fn with_statistics(
         norm: &BatchNormParameters<'_>,
         statistics: &BatchStatistics,
         activation: Activation,
@@ -242,6 +297,8 @@ impl BatchNorm {
             activation,
             of_batch: true,
             across: None,
+            #[cfg(feature = "cuda")]
+            output: Output::default(),
         })
     }
 
@@ -264,6 +321,18 @@ impl BatchNorm {
     fn normalization(&self, activation: Activation) -> cuda::Normalization<'_> {
         let Self { weight, bias, mean, variance, eps, .. } = self;
         cuda::Normalization { weight, bias, mean, variance, eps: *eps, activation }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_cuda(
+        &self,
+        x: Array<'_>,
+        residual: Option<Array<'_>>,
+    ) -> Result<(CudaStorage, Shape)> {
+        match self.output.take() {
+            Some(output) => Ok(output),
+            None => cuda::normalize(x, residual, self.normalization(self.activation)),
+        }
     }
 
     fn forward<T: Float>(
@@ -299,6 +368,31 @@ impl Footprint for BatchNorm {
         const RESIDUAL: usize = 2;
         argument == RESIDUAL && self.activation.ceiling().is_none()
     }
+
+    fn of_two(&self) -> Option<&dyn OfTwo> {
+        self.adds_gradients().then_some(self)
+    }
+}
+
+impl BatchNorm {
+    /// Whether its kernels add two gradients of the output.
+    fn adds_gradients(&self) -> bool {
+        self.mean.device().is_cuda() && self.activation.ceiling().is_some()
+    }
+}
+
+impl OfTwo for BatchNorm {
+    fn gradients(
+        &self,
+        arguments: &[Tensor],
+        output: &Tensor,
+        [grad, more]: [&Tensor; 2],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let [x, affine, others @ ..] = arguments else { return Ok(Vec::new()) };
+        let of_x = x.track_op();
+        let found = self.gradients(x, of_x, affine, others.first(), output, (grad, Some(more)))?;
+        Ok(found.into_iter().take(arguments.len()).collect())
+    }
 }
 
 impl CustomOp2 for BatchNorm {
@@ -324,7 +418,7 @@ impl CustomOp2 for BatchNorm {
         _affine: &CudaStorage,
         _affine_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda::normalize(Array::new(x, x_layout), None, self.normalization(self.activation))
+        self.forward_cuda(Array::new(x, x_layout), None)
     }
 
     fn bwd(
@@ -334,7 +428,7 @@ impl CustomOp2 for BatchNorm {
         output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, _] = self.gradients(x, x.track_op(), affine, None, output, grad)?;
+        let [x, affine, _] = self.gradients(x, x.track_op(), affine, None, output, (grad, None))?;
         Ok((x, affine))
     }
 }
@@ -370,7 +464,7 @@ impl CustomOp3 for BatchNorm {
         residual_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let (x, residual) = (Array::new(x, x_layout), Array::new(residual, residual_layout));
-        cuda::normalize(x, Some(residual), self.normalization(self.activation))
+        self.forward_cuda(x, Some(residual))
     }
 
     fn bwd(
@@ -382,7 +476,7 @@ impl CustomOp3 for BatchNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [x, affine, residual] =
-            self.gradients(x, x.track_op(), affine, Some(residual), output, grad)?;
+            self.gradients(x, x.track_op(), affine, Some(residual), output, (grad, None))?;
         Ok((x, affine, residual))
     }
 }

@@ -90,13 +90,28 @@ pub fn conv2d_activated(
         return conv2d_activated(&wide_x, &kernel, bias.as_ref(), activation, config)?
             .to_dtype(x.dtype());
     }
-    let kernel = kernel.contiguous()?;
+    let kernel = readable(kernel)?;
     let (x, shape) = placed(x, &kernel, config)?;
     let op = Conv2d { shape, activation, options: config.options };
     match bias {
         None => apply2(&x, &kernel, op),
         Some(bias) => apply3(&x, &kernel, &bias.contiguous()?, op),
     }
+}
+
+/// The kernel as the device's convolutions read it: contiguous, or on a CUDA device channels-last in memory.
+pub(crate) fn readable(kernel: &Tensor) -> Result<Tensor> {
+    if lies_channels_last(kernel)? { Ok(kernel.clone()) } else { kernel.contiguous() }
+}
+
+/// Whether the passes on a CUDA device read it as it is, though it is not contiguous.
+pub(crate) fn lies_channels_last(kernel: &Tensor) -> Result<bool> {
+    #[cfg(feature = "cuda")]
+    if kernel.device().is_cuda() && !kernel.is_contiguous() {
+        return cuda::lies_channels_last(kernel);
+    }
+    let _ = kernel;
+    Ok(false)
 }
 
 /// `x` (contiguous and padded if needed), and the op that convolves it with a contiguous `kernel`.
@@ -229,7 +244,9 @@ impl Conv2d {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dx = x.track_op().then(|| self.input_gradient(kernel, grad)).transpose()?;
-        let dkernel = kernel.track_op().then(|| self.kernel_gradient(x, grad)).transpose()?;
+        let as_view = lies_channels_last(kernel)?;
+        let dkernel =
+            kernel.track_op().then(|| self.kernel_gradient(x, grad, as_view)).transpose()?;
         Ok((dx, dkernel))
     }
 
@@ -250,12 +267,20 @@ impl Conv2d {
         grad.apply_op2_no_bwd(kernel, &InputGradient(self))
     }
 
-    /// The gradient of the kernel, from that of the output. On a CUDA device it may be a permuted view.
-    pub(crate) fn kernel_gradient(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    /// The gradient of the kernel, from that of the output. On a CUDA device it may be a permuted view, and is one if
+    /// `as_view`.
+    pub(crate) fn kernel_gradient(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+        as_view: bool,
+    ) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return cuda::conv_kernel_gradient(x, grad, &self.shape, self.options.on_cuda());
+            let options = self.options.on_cuda();
+            return cuda::conv_kernel_gradient(x, grad, &self.shape, options, as_view);
         }
+        let _ = as_view;
         x.apply_op2_no_bwd(grad, &KernelGradient(self))
     }
 }

@@ -20,6 +20,7 @@ mod element;
 mod function;
 mod gemm;
 mod image_batch;
+mod kernels_in_order;
 mod layer_norm;
 mod layout;
 mod library;
@@ -44,13 +45,15 @@ pub(crate) use activation::{curve, curve_gradient, relu_gradient};
 pub(crate) use array::{Array, kept, tensor, unread};
 pub(crate) use attention::{Scores, attention, attention_gradients};
 pub(crate) use batch_norm::{
-    Normalization, affine_gradient, input_gradient as batch_norm_input_gradient, moments,
-    move_statistics, normalize,
+    BehindSum, Incoming, Normalization, Sums, affine_gradient,
+    input_gradient as batch_norm_input_gradient, is_of_few_rows, moments, move_statistics,
+    normalize, whole as batch_norm_whole, whole_gradient as batch_norm_whole_gradient,
 };
 pub use capture::Captured;
+pub(crate) use capture::only_collects as only_collects_numbers;
 pub(crate) use conv::{
     Finish, input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
-    output as conv_output, wants_channels_last as conv_wants_channels_last,
+    lies_channels_last, output as conv_output, wants_channels_last as conv_wants_channels_last,
 };
 pub(crate) use cross_entropy::{cross_entropy, cross_entropy_gradient, label_targets};
 pub(crate) use device::bind_this_thread;
@@ -58,6 +61,7 @@ pub use device::{card_memory_in_use, cuda_device};
 pub(crate) use dropout::keep;
 pub(crate) use gemm::matmul;
 pub(crate) use image_batch::image_batch;
+pub(crate) use kernels_in_order::kernels_in_order;
 pub(crate) use layer_norm::{
     RowStatistics, layer_norm, layer_norm_input_gradient, layer_norm_parameter_gradients,
 };

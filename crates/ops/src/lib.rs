@@ -116,6 +116,7 @@ mod image_batch;
 mod in_pool;
 mod interpolate;
 mod kept_bytes;
+mod kernels_in_order;
 mod layer_norm;
 mod layout;
 mod linear;
@@ -176,6 +177,7 @@ pub use image_batch::{Edge, ImageBatch, PixelStep, image_batch};
 pub use in_pool::{in_pool, join_pool, pool_threads};
 pub use interpolate::{InterpolateMode, interpolate};
 pub use kept_bytes::{KeptBytes, kept_bytes};
+pub use kernels_in_order::kernels_in_order;
 pub use layer_norm::layer_norm;
 pub use layout::{channels_first, channels_last, flatten};
 pub use linear::linear;
@@ -187,8 +189,8 @@ pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
     AdamStep, AdamUpdate, Finite, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate,
-    adam_steps, adam_steps_scaled, rms_prop_steps, sgd_steps, sgd_steps_scaled, sum_of_squares,
-    sums_of_squares,
+    adam_steps, adam_steps_scaled, only_collects_numbers, over_norm, rms_prop_steps,
+    rms_prop_steps_scaled, sgd_steps, sgd_steps_scaled, sum_of_squares, sums_of_squares,
 };
 pub use pad::{PadConfig, PadMode, pad};
 pub use padding::{Padding2d, PerAxis};

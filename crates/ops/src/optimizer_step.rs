@@ -180,23 +180,81 @@ fn adam_of(updates: &[AdamUpdate<'_>], scale: Option<&Tensor>) -> Result<Finite>
     }
 }
 
-/// Takes one step of RMSprop for all parameters, in place. On a CUDA device it is made of tensor operations.
+/// Takes one step of RMSprop for all parameters, in place.
 ///
 /// # Errors
 /// If shapes or number types differ, the parameters are on several devices, or a variable is not
 /// contiguous. Shapes, types and devices are checked before anything is changed.
 pub fn rms_prop_steps(updates: &[RmsPropUpdate<'_>]) -> Result<Finite> {
+    rms_prop_of(updates, None)
+}
+
+/// As [`rms_prop_steps`], with all gradients multiplied by `scale` as well. No step is taken if the scale says that the
+/// gradients must not be used. Everything is finite then.
+///
+/// # Errors
+/// As [`rms_prop_steps`], or if the device fails.
+pub fn rms_prop_steps_scaled(updates: &[RmsPropUpdate<'_>], scale: &GradScale) -> Result<Finite> {
+    if let Some(scale) = scale.on_device() {
+        return rms_prop_of(updates, Some(scale));
+    }
+    let Some(factor) = scale.factor()? else { return Ok(Finite::known(None)) };
+    let mut updates = updates.to_vec();
+    updates.iter_mut().for_each(|update| update.step.grad_scale *= factor);
+    rms_prop_of(&updates, None)
+}
+
+/// `scale` is what the device has computed for its kernels.
+fn rms_prop_of(updates: &[RmsPropUpdate<'_>], scale: Option<&Tensor>) -> Result<Finite> {
     for update in updates {
         let state = [Some(update.square_avg), update.grad_avg, update.buffer];
         let state: Vec<&Var> = state.into_iter().flatten().collect();
         check_operands(RMS_PROP, update.parameter, update.grad, &state)?;
     }
     let tensors = updates.iter().map(|update| update.parameter.as_tensor());
-    match one_device(RMS_PROP, tensors)? {
+    match one_device(RMS_PROP, tensors.chain(scale))? {
         None => Ok(Finite::known(None)),
         Some(Device::Cpu) => in_place::rms_prop(updates),
+        #[cfg(feature = "cuda")]
+        Some(Device::Cuda(device)) => {
+            cuda::optimizer_step::rms_prop(device, updates, scale).map(Finite::on_device)
+        }
         Some(_) => composed::rms_prop(updates),
     }
+}
+
+/// `x / max(|x| / divisor, least)`, with the norm `|x|` of all elements. It is not differentiable. On a CUDA device it can be
+/// captured.
+///
+/// # Errors
+/// If `x` is not `f32` or `f64`.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::over_norm;
+///
+/// let x = Tensor::new(&[3f32, 4.0], &Device::Cpu)?;
+/// assert_eq!(over_norm(&x, 1.0, 1e-7)?.to_vec1::<f32>()?, [0.6, 0.8]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn over_norm(x: &Tensor, divisor: f64, least: f64) -> Result<Tensor> {
+    check::full_float("over_norm", x)?;
+    let x = x.detach();
+    #[cfg(feature = "cuda")]
+    if let (Device::Cuda(device), DType::F32) = (x.device(), x.dtype()) {
+        return cuda::optimizer_step::over_norm(device, &x.contiguous()?, divisor, least);
+    }
+    composed::over_norm(&x, divisor, least)
+}
+
+/// Whether this thread repeats captured work, and so only collects the numbers of optimizer steps for the next launch: the
+/// functions of this module then launch nothing, and other work for such a step must not be done.
+pub fn only_collects_numbers() -> bool {
+    #[cfg(feature = "cuda")]
+    return cuda::only_collects_numbers();
+    #[cfg(not(feature = "cuda"))]
+    false
 }
 
 /// The sum of the squares of all elements in `f64`, from which a gradient's norm is computed. It has the

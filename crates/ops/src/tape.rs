@@ -14,7 +14,7 @@ use candle_core::{
 use candle_vision_kernels::conv_shape::ConvShape;
 
 /// The memory that an op takes besides its arguments, its result and their gradients. The defaults are those of an op
-/// that takes none.
+/// that takes none, and needs the sum of its result's gradients.
 pub(crate) trait Footprint {
     /// Tensors that the op itself holds for its gradients.
     fn held(&self) -> Vec<&Tensor> {
@@ -42,6 +42,22 @@ pub(crate) trait Footprint {
     fn convolution(&self) -> Option<ConvShape> {
         None
     }
+
+    /// Its backward pass that needs no sum of two gradients, if it has one.
+    fn of_two(&self) -> Option<&dyn OfTwo> {
+        None
+    }
+}
+
+/// A backward pass from two gradients of a result that is used twice, as at the end of a residual block.
+pub(crate) trait OfTwo {
+    /// What [`Recorded::gradients`] returns for the sum of `gradients`.
+    fn gradients(
+        &self,
+        arguments: &[Tensor],
+        result: &Tensor,
+        gradients: [&Tensor; 2],
+    ) -> Result<Vec<Option<Tensor>>>;
 }
 
 /// An op and its arguments.

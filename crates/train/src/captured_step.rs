@@ -79,9 +79,12 @@ impl StepCapture {
             }
             Turn::Repeat(captured) => {
                 captured.prepare(step, batch, loss_scale.as_deref())?;
-                if let Err(error) = captured.launch_with(step, optimizer) {
+                let mut was_counted = false;
+                if let Err(error) = captured.launch_with(step, optimizer, &mut was_counted) {
                     // As when memory runs out.
-                    optimizer.take_back_step();
+                    if was_counted {
+                        optimizer.take_back_step();
+                    }
                     self.refuse(first_line(&error));
                     return Ok(None);
                 }
@@ -189,10 +192,19 @@ impl CapturedStep {
     }
 
     /// Takes another step.
-    fn launch_with(&mut self, step: &Step<'_>, optimizer: &mut dyn Optimizer) -> Result<()> {
+    fn launch_with(
+        &mut self,
+        step: &Step<'_>,
+        optimizer: &mut dyn Optimizer,
+        was_counted: &mut bool,
+    ) -> Result<()> {
         let Results { grads, scale, .. } = &self.results;
-        // What it returns is empty: the graph writes the flags.
-        self.work.launch_with(|| step.update_by(&grads.0, scale.as_ref(), optimizer).map(drop))
+        self.work.launch_with(|| {
+            // What it returns is empty: the graph writes the flags.
+            drop(step.update_by(&grads.0, scale.as_ref(), optimizer)?);
+            *was_counted = true;
+            Ok(())
+        })
     }
 
     /// Copies of the results, which the next launch overwrites.
@@ -246,7 +258,7 @@ fn capture(
     optimizer: &mut dyn Optimizer,
     was_counted: &mut bool,
 ) -> Result<Results> {
-    let mut pass = step.pass();
+    let mut pass = step.pass().with_kernels_in_order(step.model.parameters())?;
     let images = inputs.images.permute((0, 3, 1, 2))?;
     let outputs = step.model.forward_auxiliary(&images, &mut pass);
     // Looked at first: sending what was drawn may be what failed.
@@ -263,8 +275,8 @@ fn capture(
         Some(scale) => backward_from(&loss, &scale.to_dtype(loss.dtype())?)?,
     };
     let scale = step.grad_scale(&grads, loss_scale.as_ref())?;
-    *was_counted = true;
     let updated = step.update_by(&grads, scale.as_ref(), optimizer)?;
+    *was_counted = true;
     let (loss, logits) = (loss.detach(), logits.detach());
     Ok(Results { loss, logits, updated, grads: Grads(grads), scale })
 }

@@ -77,7 +77,7 @@ pub trait Optimizer: Debug + Send {
     ///
     /// # Errors
     /// [`Error::MissingGradient`](crate::Error::MissingGradient) if a trainable parameter has no gradient
-    /// in its first step. No parameter has changed then.
+    /// in its first step. No parameter has changed then. An update that fails counts no step.
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated>;
 
     /// As [`Optimizer::update`], by a scale that was found from the gradients. If it says that they must not be used, no
@@ -95,9 +95,8 @@ pub trait Optimizer: Debug + Send {
         }
     }
 
-    /// Whether [`Optimizer::update`] and [`Optimizer::update_scaled`] ask a CUDA device for nothing but
-    /// [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps) and their scaled forms.
-    /// Only then can a captured step be repeated with new numbers. The default is `false`.
+    /// Whether a captured step holds what [`Optimizer::update`] and [`Optimizer::update_scaled`] ask a CUDA device for, see
+    /// [`UpdateRule::is_capturable`]. Only then can it be repeated with new numbers. The default is `false`.
     fn is_capturable(&self) -> bool {
         false
     }

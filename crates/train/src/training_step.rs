@@ -110,7 +110,11 @@ impl Step<'_> {
         hook: Option<&mut dyn LayerHook>,
         looks: &mut Looks<'_>,
     ) -> Result<Result<Found, NotFinite>> {
-        let pass = self.pass();
+        let mut pass = self.pass();
+        // A step of somebody's own may change parameters between two forward passes.
+        if own.is_none() {
+            pass = pass.with_kernels_in_order(self.model.parameters())?;
+        }
         let mut pass = match hook {
             Some(hook) => pass.with_hooks(hook),
             None => pass,

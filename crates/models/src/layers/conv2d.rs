@@ -180,7 +180,7 @@ impl Conv2d {
                 })?
                 .forward(x, None, activation),
             None => {
-                let weight = self.weight.in_product(pass)?;
+                let weight = pass.kernel(&self.weight)?;
                 let bias = self.bias.as_ref().map(|bias| bias.in_product(pass)).transpose()?;
                 conv2d_activated(x, &weight, bias.as_ref(), activation, &self.config)
             }
@@ -222,7 +222,7 @@ impl Conv2d {
 
     /// The kernel as it enters the graph of `pass`, and how it moves.
     pub(super) fn kernel(&self, pass: &Pass<'_>) -> Result<(Tensor, &Conv2dConfig)> {
-        Ok((self.weight.in_product(pass)?, &self.config))
+        Ok((pass.kernel(&self.weight)?, &self.config))
     }
 
     /// Whether a bias is added, which a batch norm behind the convolution would take off again.

@@ -106,7 +106,8 @@ pub fn batch_norm_train_across_ranks(
     if let Some(running) = &norm.running {
         all.moves(running)?;
     }
-    let op = BatchNorm { across: Some(across), ..BatchNorm::of_batch(norm, &all, activation)? };
+    let op =
+        BatchNorm { across: Some(across), ..BatchNorm::with_statistics(norm, &all, activation)? };
     Ok((op.apply(&x, norm.weight, norm.bias, residual)?, all))
 }
 

@@ -11,13 +11,13 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::affine::{Handover, affine, affine_and_kernel};
-use super::{BatchNorm, BatchStatistics, NAME, batch_norm_train, check_arguments, statistics};
+use super::{BatchNorm, BatchStatistics, NAME, batch_norm_train, check_arguments};
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::emulated::is_emulated;
 use crate::kept_bytes::bytes;
 use crate::storage::{elements, kept, with_float};
-use crate::tape::{Footprint, apply2, apply3};
+use crate::tape::{Footprint, OfTwo, apply2, apply3};
 use crate::{Activation, BatchNormParameters, Conv2dConfig, conv2d};
 use candle_vision_kernels::conv_shape::ConvShape;
 
@@ -71,26 +71,35 @@ pub fn conv2d_batch_norm_train(
         let convolved = conv2d::conv2d(x, kernel, None, config)?;
         return batch_norm_train(&convolved, norm, residual, activation);
     }
-    let kernel = kernel.contiguous()?;
+    let kernel = conv2d::readable(kernel)?;
     let (x, convolution) = conv2d::placed_op(x, &kernel, config)?;
     let in_order = convolution.kernel_in_order(&kernel.detach())?;
     let output = x.apply_op2_no_bwd(&in_order, &convolution)?;
     let channels = check_arguments(&output, norm, residual)?;
-    let statistics = statistics(&output, channels, norm.running.as_ref())?;
+    let residual = residual.map(Tensor::contiguous).transpose()?;
     let BatchNormParameters { weight, bias, .. } = *norm;
-    let norm = BatchNorm::of_batch(norm, &statistics, activation)?;
+    let (norm, statistics) =
+        BatchNorm::of_batch(&output, channels, norm, residual.as_ref(), activation)?;
     let kernel_gradient = Arc::<Handover>::default();
     let affine = if kernel.track_op() {
         affine_and_kernel(weight, bias, &kernel, kernel_gradient.clone())?
     } else {
         affine(weight, bias)?
     };
+    let kernel_gradient_as_view = conv2d::lies_channels_last(&kernel)?;
     let (kernel_is_trained, kernel) = (kernel.track_op(), in_order);
-    let node =
-        ConvBatchNorm { convolution, output, kernel, kernel_is_trained, norm, kernel_gradient };
+    let node = ConvBatchNorm {
+        convolution,
+        output,
+        kernel,
+        kernel_is_trained,
+        kernel_gradient_as_view,
+        norm,
+        kernel_gradient,
+    };
     let y = match residual {
         None => apply2(&x, &affine, node)?,
-        Some(residual) => apply3(&x, &affine, &residual.contiguous()?, node)?,
+        Some(residual) => apply3(&x, &affine, &residual, node)?,
     };
     Ok((y, statistics))
 }
@@ -103,6 +112,8 @@ struct ConvBatchNorm {
     output: Tensor,
     kernel: Tensor,
     kernel_is_trained: bool,
+    /// See [`conv2d::Conv2d::kernel_gradient`].
+    kernel_gradient_as_view: bool,
     norm: BatchNorm,
     kernel_gradient: Arc<Handover>,
 }
@@ -123,9 +134,7 @@ impl ConvBatchNorm {
 
     #[cfg(feature = "cuda")]
     fn forward_cuda(&self, residual: Option<Array<'_>>) -> Result<(CudaStorage, Shape)> {
-        let output = cuda::kept(&self.output);
-        let by = self.norm.normalization(self.norm.activation);
-        cuda::normalize(output.array()?, residual, by)
+        self.norm.forward_cuda(cuda::kept(&self.output).array()?, residual)
     }
 
     fn gradients(
@@ -134,16 +143,17 @@ impl ConvBatchNorm {
         affine: &Tensor,
         residual: Option<&Tensor>,
         y: &Tensor,
-        grad: &Tensor,
+        grads: (&Tensor, Option<&Tensor>),
     ) -> Result<[Option<Tensor>; 3]> {
         let of_output = x.track_op() || self.kernel_is_trained;
-        let norm = self.norm.gradients(&self.output, of_output, affine, residual, y, grad)?;
+        let norm = self.norm.gradients(&self.output, of_output, affine, residual, y, grads)?;
         let [of_output, of_affine, of_residual] = norm;
         let Some(of_output) = of_output else {
             return Ok([None, of_affine, of_residual]);
         };
         if self.kernel_is_trained {
-            self.kernel_gradient.put(self.convolution.kernel_gradient(x, &of_output)?);
+            let as_view = self.kernel_gradient_as_view;
+            self.kernel_gradient.put(self.convolution.kernel_gradient(x, &of_output, as_view)?);
         }
         let of_x = x.track_op().then(|| self.convolution.input_gradient(&self.kernel, &of_output));
         Ok([of_x.transpose()?, of_affine, of_residual])
@@ -166,6 +176,23 @@ impl Footprint for ConvBatchNorm {
 
     fn convolution(&self) -> Option<ConvShape> {
         self.convolution.convolution()
+    }
+
+    fn of_two(&self) -> Option<&dyn OfTwo> {
+        self.norm.adds_gradients().then_some(self)
+    }
+}
+
+impl OfTwo for ConvBatchNorm {
+    fn gradients(
+        &self,
+        arguments: &[Tensor],
+        y: &Tensor,
+        [grad, more]: [&Tensor; 2],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let [x, affine, others @ ..] = arguments else { return Ok(Vec::new()) };
+        let found = self.gradients(x, affine, others.first(), y, (grad, Some(more)))?;
+        Ok(found.into_iter().take(arguments.len()).collect())
     }
 }
 
@@ -202,7 +229,7 @@ impl CustomOp2 for ConvBatchNorm {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, _] = self.gradients(x, affine, None, y, grad)?;
+        let [x, affine, _] = self.gradients(x, affine, None, y, (grad, None))?;
         Ok((x, affine))
     }
 }
@@ -245,7 +272,7 @@ impl CustomOp3 for ConvBatchNorm {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, residual] = self.gradients(x, affine, Some(residual), y, grad)?;
+        let [x, affine, residual] = self.gradients(x, affine, Some(residual), y, (grad, None))?;
         Ok((x, affine, residual))
     }
 }

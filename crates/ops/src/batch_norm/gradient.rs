@@ -9,6 +9,7 @@ use super::{BatchNorm, NAME};
 #[cfg(feature = "cuda")]
 use crate::Activation;
 use crate::activation;
+use crate::add::add_gradients;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, Array};
 use crate::storage::Float;
@@ -17,7 +18,7 @@ use candle_vision_kernels::batch_norm::{self as kernels, Affine, Incoming, Input
 
 impl BatchNorm {
     /// The gradients of the input (if `of_x`), of the affine parameters and of the residual, as far as they
-    /// are needed.
+    /// are needed. The gradient of the output is the sum of `grad` and `more`.
     pub(super) fn gradients(
         &self,
         x: &Tensor,
@@ -25,23 +26,37 @@ impl BatchNorm {
         affine: &Tensor,
         residual: Option<&Tensor>,
         output: &Tensor,
-        grad: &Tensor,
+        (grad, more): (&Tensor, Option<&Tensor>),
     ) -> Result<[Option<Tensor>; 3]> {
         let mut grad = grad.contiguous()?;
         let mut ceiling = self.activation.ceiling();
         let needs_sums = affine.track_op() || (of_x && self.of_batch);
         let mut sums = None;
-        if let (Some(_), Some(passed)) = (residual, ceiling) {
+        let of_residual =
+            |grad: Tensor| residual.filter(|residual| residual.track_op()).map(|_| grad);
+        let is_behind_sum = residual.is_some() && ceiling.is_some();
+        #[cfg(feature = "cuda")]
+        if needs_sums && x.device().is_cuda() {
+            let behind = is_behind_sum.then_some(output);
+            let found = self.sums_on_cuda(x, of_x, &grad, more, behind)?;
+            if let Some(passed) = found.passed {
+                (grad, ceiling) = (passed, None);
+            }
+            if found.dx.is_some() {
+                let d_affine = affine.track_op().then_some(found.affine);
+                return Ok([found.dx, d_affine, of_residual(grad)]);
+            }
+            sums = Some(found.affine);
+        }
+        if sums.is_none() {
+            if let Some(more) = more {
+                grad = add_gradients(&grad, more)?;
+            }
             // The gradient behind the ReLU is also the residual's, so it is usually needed anyway.
-            #[cfg(feature = "cuda")]
-            if needs_sums && x.device().is_cuda() {
-                let (of_affine, behind) = self.affine_gradient_and_passed(x, &grad, output)?;
-                (sums, grad) = (Some(of_affine), behind);
-            }
-            if sums.is_none() {
+            if let (true, Some(passed)) = (is_behind_sum, ceiling) {
                 grad = activation::relu_gradient(output, &grad, passed)?;
+                ceiling = None;
             }
-            ceiling = None;
         }
         let backward = Backward { op: self, ceiling };
         if needs_sums && sums.is_none() {
@@ -62,26 +77,61 @@ impl BatchNorm {
             None
         };
         let d_affine = sums.filter(|_| affine.track_op());
-        Ok([dx, d_affine, residual.filter(|residual| residual.track_op()).map(|_| grad)])
+        Ok([dx, d_affine, of_residual(grad)])
     }
 
-    /// The gradient of the affine parameters, and the gradient of the output behind the ReLU, which comes after a residual
-    /// sum. On a card, one kernel computes both.
+    /// The sums of the backward pass by one kernel. Where `behind` is given, the output of a ReLU after a residual sum, that
+    /// kernel also adds `more` to the gradient and computes the gradient behind the ReLU. For few rows, it computes the
+    /// gradient of the input as well.
     #[cfg(feature = "cuda")]
-    fn affine_gradient_and_passed(
+    fn sums_on_cuda(
         &self,
         x: &Tensor,
+        of_x: bool,
         grad: &Tensor,
-        output: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
-        let (x, grad, output) = (cuda::kept(x), cuda::kept(grad), cuda::kept(output));
+        more: Option<&Tensor>,
+        behind: Option<&Tensor>,
+    ) -> Result<SumsOnCuda> {
+        let grad = match more {
+            Some(more) if behind.is_none() => &add_gradients(grad, more)?,
+            _ => grad,
+        };
+        let more = more.map(Tensor::contiguous).transpose()?;
+        let (kept_x, kept_grad) = (cuda::kept(x), cuda::kept(grad));
+        let (kept_more, kept_output) = (more.as_ref().map(cuda::kept), behind.map(cuda::kept));
+        let behind = match &kept_output {
+            None => None,
+            Some(output) => {
+                let more = kept_more.as_ref().map(|more| more.array()).transpose()?;
+                Some(cuda::BehindSum { more, output: output.array()? })
+            }
+        };
+        let incoming = cuda::Incoming { grad: kept_grad.array()?, behind };
         let by = self.normalization(self.activation);
-        let (sums, passed) =
-            cuda::affine_gradient(x.array()?, grad.array()?, Some(output.array()?), by)?;
-        let passed =
-            passed.ok_or_else(|| candle_core::Error::msg("no gradient behind the ReLU"))?;
-        Ok((cuda::tensor(sums), cuda::tensor(passed)))
+        let is_whole = of_x
+            && self.of_batch
+            && self.across.is_none()
+            && cuda::is_of_few_rows(x, x.dim(D::Minus1)?);
+        let (cuda::Sums { affine, passed }, dx) = if is_whole {
+            let (sums, dx) = cuda::batch_norm_whole_gradient(kept_x.array()?, incoming, by)?;
+            (sums, Some(dx))
+        } else {
+            (cuda::affine_gradient(kept_x.array()?, incoming, by)?, None)
+        };
+        let [passed, dx] = [passed, dx].map(|found| found.map(cuda::tensor));
+        Ok(SumsOnCuda { affine: cuda::tensor(affine), passed, dx })
     }
+}
+
+/// What [`BatchNorm::sums_on_cuda`] found.
+#[cfg(feature = "cuda")]
+struct SumsOnCuda {
+    /// The gradient of the affine parameters, `[2, channels]`.
+    affine: Tensor,
+    /// The gradient behind the ReLU after a residual sum.
+    passed: Option<Tensor>,
+    /// The gradient of the input.
+    dx: Option<Tensor>,
 }
 
 /// The values that both ops share. Their arguments are the input and the gradient of the output.
@@ -115,7 +165,7 @@ fn incoming<'a, T: Float>(grad: &'a [T], relu: Option<&'a (Affine<T>, T)>) -> In
     Incoming { grad, relu }
 }
 
-/// The gradient of the affine parameters, `[2, channels]`.
+/// The gradient of the affine parameters on the CPU, `[2, channels]`.
 struct AffineGradient<'a>(&'a Backward<'a>);
 
 impl CustomOp2 for AffineGradient<'_> {
@@ -139,18 +189,6 @@ impl CustomOp2 for AffineGradient<'_> {
             let gradient = kernels::affine_gradient(x, incoming, &mean, &inv_std);
             Ok(stored(rows::<T>(gradient), (2, mean.len())))
         })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (x, grad) = (Array::new(x, x_layout), Array::new(grad, grad_layout));
-        Ok(cuda::affine_gradient(x, grad, None, self.0.normalization())?.0)
     }
 }
 

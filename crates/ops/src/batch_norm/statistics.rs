@@ -69,15 +69,20 @@ pub struct RunningStatistics<'a> {
     pub momentum: f64,
 }
 
+/// Returns an error if there is only one value per channel.
+pub(super) fn check_count(x: &Tensor, channels: usize) -> Result<()> {
+    if x.elem_count() / channels < 2 {
+        bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
+    }
+    Ok(())
+}
+
 /// The statistics of `x`, which move `running`, if it is given.
 pub(super) fn statistics(
     x: &Tensor,
     channels: usize,
     running: Option<&RunningStatistics<'_>>,
 ) -> Result<BatchStatistics> {
-    if x.elem_count() / channels < 2 {
-        bail!("{NAME}: batch statistics need more than one value per channel, got {:?}", x.dims())
-    }
     // On a CUDA device the kernel that computes them also moves the running ones.
     let at_once = running.filter(|_| x.device().is_cuda());
     let statistics = of_moments(x, channels, at_once)?;

@@ -7,12 +7,23 @@ use candle_core::{CudaStorage, Result, Shape, Tensor, bail};
 use super::activation::relu;
 use super::array::{Array, kept, stored, unwritten};
 use super::element::with_element;
-use super::function::{Source, device_function, launch, over_packs, over_threads, sum_blocks};
+use super::function::{
+    Source, device_function, launch, over_packs, over_threads, own_columns, sum_blocks,
+};
 use super::state;
 use crate::Activation;
 use crate::batch_norm::RunningStatistics;
 
 const NAME: &str = "batch_norm";
+
+/// Number of values of a channel up to which one block takes all of them, and so a pass one launch: for longer ones, several
+/// blocks for a channel are worth a second launch.
+const FEW_ROWS: usize = 1024;
+
+/// Whether [`whole`] and [`whole_gradient`] are for such a matrix.
+pub(crate) fn is_of_few_rows(x: &Tensor, channels: usize) -> bool {
+    x.device().is_cuda() && x.elem_count() / channels <= FEW_ROWS
+}
 
 /// The mean and biased variance of every channel, `[2, channels]` of `f32`. They also move `running`, if they are given.
 pub(crate) fn moments(
@@ -23,11 +34,8 @@ pub(crate) fn moments(
     let (rows, columns) = (x.len() / channels, x.channels() as u32);
     let state = state::of(device)?;
     let mut moments = unwritten::<f32>(device, 2 * channels)?;
-    let running = match running {
-        Some(running) => Running::new(running, channels, rows)?,
-        None => Running::NONE,
-    };
-    let Running { mean, variance, batches, momentum, unbiased } = running;
+    let Running { mean, variance, batches, momentum, unbiased } =
+        Running::of(running, channels, rows)?;
     with_element!(NAME, x.storage, T => {
         let (config, chunks) = sum_blocks::<T>(rows, channels);
         let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
@@ -57,6 +65,10 @@ struct Running {
 
 impl Running {
     const NONE: Self = Self { mean: 0, variance: 0, batches: 0, momentum: 0.0, unbiased: 0.0 };
+
+    fn of(running: Option<&RunningStatistics<'_>>, channels: usize, count: usize) -> Result<Self> {
+        running.map_or(Ok(Self::NONE), |running| Self::new(running, channels, count))
+    }
 
     /// `count` is the number of values of each channel.
     fn new(running: &RunningStatistics<'_>, channels: usize, count: usize) -> Result<Self> {
@@ -154,16 +166,84 @@ pub(crate) fn normalize(
     })
 }
 
-/// The gradients of weights and biases, `[2, channels]` of `f32`.
-///
-/// If `by` has a ReLU, `grad` has not passed it yet. With `output`, the ReLU came after a residual sum, and the result of
-/// the normalisation is `output`. The gradient behind the ReLU is then returned, too.
+/// The whole forward pass of a matrix [of few rows](is_of_few_rows): what [`normalize`] returns with the statistics of `x`,
+/// and those, `[2, channels]` of `f32`. The statistics move `running`, if they are given.
+pub(crate) fn whole(
+    x: Array<'_>,
+    residual: Option<Array<'_>>,
+    [weight, bias]: [&Tensor; 2],
+    eps: f64,
+    activation: Activation,
+    running: Option<&RunningStatistics<'_>>,
+) -> Result<[(CudaStorage, Shape); 2]> {
+    let (device, channels) = (x.device(), x.channels());
+    let (rows, columns) = (x.len() / channels, x.channels() as u32);
+    let (weight, bias) = (kept(weight), kept(bias));
+    let (weight, bias) = (weight.array()?.view::<f32>()?, bias.array()?.view::<f32>()?);
+    let ((has_relu, ceiling), eps) = (relu(activation), eps as f32);
+    let Running { mean, variance, batches, momentum, unbiased } =
+        Running::of(running, channels, rows)?;
+    let mut moments = unwritten::<f32>(device, 2 * channels)?;
+    let mut partial = unwritten::<f32>(device, 2 * channels)?;
+    with_element!(NAME, x.storage, T => {
+        let mut y = unwritten::<T>(device, x.len())?;
+        let residual = residual.map(|residual| residual.view::<T>()).transpose()?;
+        let x_in = x.view::<T>()?;
+        let function = device_function::<T>(device, Source::BatchNorm, "batch_norm_whole")?;
+        // SAFETY: x, residual and y have rows * channels elements, moments and partial two rows of channels, the others one.
+        // `Running` names places of the right sizes or none.
+        unsafe {
+            launch!(
+                function, own_columns::<T>(channels), &rows, &columns, &x_in, &residual, &weight,
+                &bias, &mean, &variance, &batches, &momentum, &unbiased, &eps, &has_relu, &ceiling,
+                &mut partial, &mut moments, &mut y
+            )
+        }
+        Ok([stored(y, device, x.dims()), stored(moments, device, (2, channels))])
+    })
+}
+
+/// The gradient of a batch norm's output as its backward pass gets it.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    /// It has not passed the ReLU yet, if there is one.
+    pub(crate) grad: Array<'a>,
+    /// If the ReLU came after a residual sum.
+    pub(crate) behind: Option<BehindSum<'a>>,
+}
+
+/// The output of a batch norm whose ReLU came after a residual sum.
+#[derive(Clone, Copy)]
+pub(crate) struct BehindSum<'a> {
+    /// A second gradient, to be added to the first.
+    pub(crate) more: Option<Array<'a>>,
+    pub(crate) output: Array<'a>,
+}
+
+impl<'a> Incoming<'a> {
+    fn more(&self) -> Option<Array<'a>> {
+        self.behind.and_then(|behind| behind.more)
+    }
+
+    fn output(&self) -> Option<Array<'a>> {
+        self.behind.map(|behind| behind.output)
+    }
+}
+
+/// The results of the sums of a backward pass.
+pub(crate) struct Sums {
+    /// The gradients of weights and biases, `[2, channels]` of `f32`.
+    pub(crate) affine: (CudaStorage, Shape),
+    /// The gradient behind the ReLU, if that came after a residual sum.
+    pub(crate) passed: Option<(CudaStorage, Shape)>,
+}
+
+/// The gradients of weights and biases. If `by` has a ReLU, the gradient has not passed it yet.
 pub(crate) fn affine_gradient(
     x: Array<'_>,
-    grad: Array<'_>,
-    output: Option<Array<'_>>,
+    incoming: Incoming<'_>,
     by: Normalization<'_>,
-) -> Result<((CudaStorage, Shape), Option<(CudaStorage, Shape)>)> {
+) -> Result<Sums> {
     let (device, channels) = (x.device(), x.channels());
     let (rows, columns) = (x.len() / channels, x.channels() as u32);
     let state = state::of(device)?;
@@ -173,22 +253,60 @@ pub(crate) fn affine_gradient(
     with_element!(NAME, x.storage, T => {
         let (config, chunks) = sum_blocks::<T>(rows, channels);
         let mut partial = unwritten::<f32>(device, chunks * 2 * channels)?;
+        let output = incoming.output();
         let mut passed = unwritten::<T>(device, output.map_or(0, |output| output.len()))?;
-        let (x_in, grad) = (x.view::<T>()?, grad.view::<T>()?);
+        let (x_in, grad) = (x.view::<T>()?, incoming.grad.view::<T>()?);
         let output = output.map(|output| output.view::<T>()).transpose()?;
+        let more = incoming.more().map(|more| more.view::<T>()).transpose()?;
         let function = device_function::<T>(device, Source::BatchNorm, "batch_norm_sums")?;
-        // SAFETY: x and grad have rows * channels elements, output and passed too if there is an output, partial two rows
-        // of channels for each chunk, sums two rows, the others one for each channel, and there is a number of ended
+        // SAFETY: x, grad, more and output have rows * channels elements, passed too if there is an output, partial two
+        // rows of channels for each chunk, sums two rows, the others one for each channel, and there is a number of ended
         // blocks for each column of them.
         unsafe {
             launch!(
-                function, config, &rows, &columns, &x_in, &grad, &output, &weight, &bias, &mean,
-                &variance, &eps, &has_relu, &ceiling, &mut partial, &state.ended_blocks,
+                function, config, &rows, &columns, &x_in, &grad, &more, &output, &weight, &bias,
+                &mean, &variance, &eps, &has_relu, &ceiling, &mut partial, &state.ended_blocks,
                 &mut passed, &mut sums
             )
         }
         let passed = output.is_some().then(|| stored(passed, device, x.dims()));
-        Ok((stored(sums, device, (2, channels)), passed))
+        Ok(Sums { affine: stored(sums, device, (2, channels)), passed })
+    })
+}
+
+/// The whole backward pass of a matrix [of few rows](is_of_few_rows) through its statistics: the sums, and the gradient of
+/// the input. If `by` has a ReLU, the gradient has not passed it yet.
+pub(crate) fn whole_gradient(
+    x: Array<'_>,
+    incoming: Incoming<'_>,
+    by: Normalization<'_>,
+) -> Result<(Sums, (CudaStorage, Shape))> {
+    let (device, channels) = (x.device(), x.channels());
+    let (rows, columns) = (x.len() / channels, x.channels() as u32);
+    parameters!(by => weight, bias, mean, variance);
+    let ((has_relu, ceiling), eps) = (relu(by.activation), by.eps as f32);
+    let mut sums = unwritten::<f32>(device, 2 * channels)?;
+    let mut partial = unwritten::<f32>(device, 2 * channels)?;
+    with_element!(NAME, x.storage, T => {
+        let output = incoming.output();
+        let mut passed = unwritten::<T>(device, output.map_or(0, |output| output.len()))?;
+        let mut dx = unwritten::<T>(device, x.len())?;
+        let (x_in, grad) = (x.view::<T>()?, incoming.grad.view::<T>()?);
+        let output = output.map(|output| output.view::<T>()).transpose()?;
+        let more = incoming.more().map(|more| more.view::<T>()).transpose()?;
+        let function = device_function::<T>(device, Source::BatchNorm, "batch_norm_gradient_whole")?;
+        // SAFETY: x, grad, more, output and dx have rows * channels elements, passed too if there is an output, partial and
+        // sums two rows of channels, the others one for each channel.
+        unsafe {
+            launch!(
+                function, own_columns::<T>(channels), &rows, &columns, &x_in, &grad, &more,
+                &output, &weight, &bias, &mean, &variance, &eps, &has_relu, &ceiling, &mut partial,
+                &mut passed, &mut sums, &mut dx
+            )
+        }
+        let passed = output.is_some().then(|| stored(passed, device, x.dims()));
+        let sums = Sums { affine: stored(sums, device, (2, channels)), passed };
+        Ok((sums, stored(dx, device, x.dims())))
     })
 }
 

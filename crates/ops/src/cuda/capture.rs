@@ -123,7 +123,7 @@ pub(super) fn note_draws(generator: &Generator, words: u64) -> Result<Option<u64
 }
 
 /// Whether this thread only collects the numbers of the next launch.
-pub(super) fn only_collects() -> bool {
+pub(crate) fn only_collects() -> bool {
     STATE.with_borrow(|state| state.as_ref().is_some_and(|state| state.address.is_none()))
 }
 

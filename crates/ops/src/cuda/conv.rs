@@ -139,6 +139,13 @@ pub(crate) fn wants_channels_last(
     })
 }
 
+/// Whether a kernel lies in memory as `[out, height, width, in / groups]`.
+pub(crate) fn lies_channels_last(kernel: &Tensor) -> Result<bool> {
+    let kernel = kept(kernel);
+    let kernel = kernel.array()?;
+    with_element!(NAME, kernel.storage, T => Ok(kernel.channels_last_view::<T>()?.is_some()))
+}
+
 /// The gradient of the input, from that of the output.
 pub(crate) fn input_gradient(
     grad: Array<'_>,
@@ -160,12 +167,14 @@ pub(crate) fn input_gradient(
     })
 }
 
-/// The gradient of the kernel, from the input and the gradient of the output. It has the kernel's shape and any strides.
+/// The gradient of the kernel, from the input and the gradient of the output. It has the kernel's shape. In half precision it
+/// is contiguous unless `as_view`.
 pub(crate) fn kernel_gradient(
     x: &Tensor,
     grad: &Tensor,
     shape: &ConvShape,
     options: OnCuda,
+    as_view: bool,
 ) -> Result<Tensor> {
     let (x, grad) = (kept(x), kept(grad));
     let (x, grad) = (x.array()?, grad.array()?);
@@ -191,7 +200,7 @@ pub(crate) fn kernel_gradient(
             columns::kernel_gradient(device, &x, &grad, &mut taps, shape)?;
         }
         // In half precision the gradient is cast next, which candle does for contiguous tensors alone within a capture.
-        if T::SUFFIX != f32::SUFFIX && shape.taps() > 1 {
+        if T::SUFFIX != f32::SUFFIX && shape.taps() > 1 && !as_view {
             let sizes = [out_channels, shape.taps(), shape.group_in()];
             let dims = (out_channels, shape.group_in(), height, width);
             let in_order = transposed(device, &taps.slice(..), sizes)?;

@@ -129,6 +129,19 @@ pub(super) fn sum_blocks<T: Element>(rows: usize, columns: usize) -> (LaunchConf
     (config, chunks)
 }
 
+/// Blocks over the columns of a matrix of `T`, each with all rows, for the kernels with `OwnColumns` of `column_sums.cuh`.
+pub(super) fn own_columns<T: Element>(columns: usize) -> LaunchConfig {
+    /// Number of packs of a row that a block takes.
+    const PACKS: usize = 8;
+    let in_packs = columns.is_multiple_of(pack::<T>());
+    let width = PACKS * if in_packs { pack::<T>() } else { 1 };
+    LaunchConfig {
+        grid_dim: (columns.div_ceil(width).min(MOST_SUM_COLUMNS) as u32, 1, 1),
+        block_dim: COLUMN_THREADS,
+        shared_mem_bytes: 0,
+    }
+}
+
 /// Starts a kernel with the arguments given. It runs after everything that was put on the device's stream
 /// before.
 ///

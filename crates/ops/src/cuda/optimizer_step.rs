@@ -9,8 +9,8 @@ use candle_core::{CudaDevice, DType, Result, Tensor, bail};
 
 use super::array::{kept, stored, tensor};
 use super::capture::{self, Placed};
-use super::function::{Argument, ONE_BLOCK, Source, device_function, launch};
-use crate::optimizer_step::{AdamUpdate, SgdUpdate};
+use super::function::{Argument, ONE_BLOCK, Source, device_function, launch, over_threads};
+use crate::optimizer_step::{AdamUpdate, RmsPropUpdate, SgdUpdate};
 
 /// Largest number of tensors of one launch.
 const TENSORS: usize = 48;
@@ -26,6 +26,7 @@ struct Tensors {
     grad: [u64; TENSORS],
     first: [u64; TENSORS],
     second: [u64; TENSORS],
+    third: [u64; TENSORS],
     size: [u64; TENSORS],
     /// The number of inputs and of taps of a kernel whose gradient lies channels-last, or 0.
     inputs: [u32; TENSORS],
@@ -53,6 +54,7 @@ impl Tensors {
         grad: [0; TENSORS],
         first: [0; TENSORS],
         second: [0; TENSORS],
+        third: [0; TENSORS],
         size: [0; TENSORS],
         inputs: [0; TENSORS],
         taps: [0; TENSORS],
@@ -81,7 +83,7 @@ struct Entry<'a> {
     parameter: &'a Tensor,
     /// The gradient. It is contiguous or lies channels-last.
     grad: &'a Tensor,
-    state: [Option<&'a Tensor>; 2],
+    state: [Option<&'a Tensor>; 3],
     lr: f64,
     weight_decay: f64,
     constants: [f64; 2],
@@ -100,7 +102,7 @@ pub(crate) fn sgd(
     let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
         parameter: update.parameter,
         grad,
-        state: [update.buffer.map(|buffer| buffer.as_tensor()), None],
+        state: [update.buffer.map(|buffer| buffer.as_tensor()), None, None],
         lr: update.step.lr,
         weight_decay: update.step.weight_decay,
         constants: [1.0 - update.step.dampening, 0.0],
@@ -154,7 +156,11 @@ pub(crate) fn adam(
     let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
         parameter: update.parameter,
         grad,
-        state: [Some(update.first_moment.as_tensor()), Some(update.second_moment.as_tensor())],
+        state: [
+            Some(update.first_moment.as_tensor()),
+            Some(update.second_moment.as_tensor()),
+            None,
+        ],
         lr: update.step.lr,
         weight_decay: update.step.weight_decay,
         constants: [update.step.step_size(), 1.0 / update.step.second_moment_correction()],
@@ -195,6 +201,86 @@ pub(crate) fn adam(
     }
     let count = flags.len();
     Ok(tensor(stored(flags, device, count)))
+}
+
+/// One step of RMSprop. `scale` is what [`grad_scale`] returned. Returns flags (`u32`, one per update) that are set where a
+/// new value is not finite.
+pub(crate) fn rms_prop(
+    device: &CudaDevice,
+    updates: &[RmsPropUpdate<'_>],
+    scale: Option<&Tensor>,
+) -> Result<Tensor> {
+    let scale = scale_address(device, scale)?;
+    let mut flags = new_flags(device, updates.len())?;
+    let grads = gradients(updates.iter().map(|update| update.grad))?;
+    let entries = updates.iter().zip(&grads).map(|(update, grad)| Entry {
+        parameter: update.parameter,
+        grad,
+        state: [Some(update.square_avg), update.grad_avg, update.buffer]
+            .map(|state| state.map(|state| state.as_tensor())),
+        lr: update.step.lr,
+        weight_decay: update.step.weight_decay,
+        constants: [0.0, 0.0],
+    });
+    let entries: Vec<Entry<'_>> = entries.collect();
+    let shared = |update: &RmsPropUpdate<'_>| {
+        let step = update.step;
+        [step.alpha, step.eps, step.momentum, step.grad_scale].map(f64::to_bits)
+    };
+    for run in runs(updates, shared) {
+        let (entries, updates) = (&entries[run.clone()], &updates[run.clone()]);
+        let step = updates[0].step;
+        let (eps, momentum) = (step.eps as f32, step.momentum as f32);
+        let grad_scale = step.grad_scale as f32;
+        let (mut tensors, config) = list(device, entries)?;
+        if !tensors.place_numbers()? {
+            continue;
+        }
+        let mut flags = flags.slice_mut(run);
+        let function = device_function::<f32>(device, Source::Optimizer, "rms_prop")?;
+        // SAFETY: as in `sgd`.
+        unsafe {
+            launch!(
+                function,
+                config,
+                &tensors,
+                &step.alpha,
+                &eps,
+                &momentum,
+                &grad_scale,
+                &scale,
+                &mut flags
+            )
+        }
+    }
+    let count = flags.len();
+    Ok(tensor(stored(flags, device, count)))
+}
+
+/// `x / max(|x| / divisor, least)`, with the norm `|x|` of all its elements. `x` is contiguous.
+pub(crate) fn over_norm(
+    device: &CudaDevice,
+    x: &Tensor,
+    divisor: f64,
+    least: f64,
+) -> Result<Tensor> {
+    let n = x.elem_count();
+    let (list, config) = gradient_list(device, &[x])?;
+    let sums = config.grid_dim.0 * config.grid_dim.1;
+    // SAFETY: the first kernel writes a sum for each block, the second all elements of the result.
+    let (mut partial, mut y) =
+        unsafe { (device.alloc::<f64>(sums as usize)?, device.alloc::<f32>(n)?) };
+    let function = device_function::<f32>(device, Source::Optimizer, "squares")?;
+    // SAFETY: the list names a contiguous tensor of the size it says, and partial has a place for each block.
+    unsafe { launch!(function, config, &list, &mut partial) }
+    let kept = kept(x);
+    let from = kept.array()?.view::<f32>()?;
+    let function = device_function::<f32>(device, Source::Optimizer, "over_norm")?;
+    // SAFETY: x and the result have n elements, partial has `sums`.
+    unsafe {
+        launch!(function, over_threads(n), &n, &from, &sums, &partial, &divisor, &least, &mut y)
+    }
+    Ok(tensor(stored(y, device, x.shape())))
 }
 
 /// The kernels' list of gradients: their addresses and lengths.
@@ -333,9 +419,9 @@ fn list(device: &CudaDevice, entries: &[Entry<'_>]) -> Result<(Tensors, LaunchCo
             let (_, inputs, height, width) = entry.grad.dims4()?;
             (tensors.inputs[i], tensors.taps[i]) = (inputs as u32, (height * width) as u32);
         }
-        let [first, second] = entry.state;
-        tensors.first[i] = first.map_or(Ok(0), |state| address(device, state))?;
-        tensors.second[i] = second.map_or(Ok(0), |state| address(device, state))?;
+        let [first, second, third] =
+            entry.state.map(|state| state.map_or(Ok(0), |state| address(device, state)));
+        (tensors.first[i], tensors.second[i], tensors.third[i]) = (first?, second?, third?);
         tensors.size[i] = entry.parameter.elem_count() as u64;
         longest = longest.max(entry.parameter.elem_count());
     }

@@ -94,6 +94,12 @@ fn replace(parameter: &Var, values: &Tensor) -> Result<Tensor> {
     (values * 0.0)?.sum_all()?.to_dtype(DType::F64)
 }
 
+/// `x / max(|x| / divisor, least)`.
+pub(super) fn over_norm(x: &Tensor, divisor: f64, least: f64) -> Result<Tensor> {
+    let norm = (x.sqr()?.sum_all()?.sqrt()? / divisor)?.maximum(least)?;
+    x.broadcast_div(&norm)
+}
+
 /// The sum of squares of one tensor, a scalar in `f64`.
 pub(super) fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F64)?.sqr()?.sum_all()

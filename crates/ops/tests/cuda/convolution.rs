@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, Var};
 use candle_vision_ops::{
-    Activation, BatchNormConstants, Conv2dConfig, Padding2d, PreparedConv2d, conv2d,
-    conv2d_activated, linear,
+    Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig, Padding2d, PreparedConv2d,
+    add, backward_from, cast, conv2d, conv2d_activated, conv2d_batch_norm_train, kernels_in_order,
+    linear,
 };
 
 use crate::twins::{Input, WITH_RELU, check, check_in, cuda, map, random};
@@ -41,6 +42,51 @@ fn convolutions_and_their_gradients_are_the_cpus() {
             conv2d(&inputs[0], &inputs[1], None, &config)
         });
     }
+}
+
+/// Laid out together, kernels give the same bits as one by one.
+#[test]
+fn kernels_in_order_change_nothing() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    // The third and the fourth need no order. 60 kernels take two launches.
+    let mut shapes = vec![[16, 16, 3, 3], [6, 5, 1, 7], [8, 3, 3, 3], [4, 8, 1, 1]];
+    shapes.extend([[5, 6, 2, 3]; 56]);
+    let kernels = shapes.iter().enumerate().map(|(i, shape)| {
+        Var::from_tensor(&random(&format!("kernel {i}"), shape).to_device(&cuda.device)?)
+    });
+    let kernels: Vec<Var> = kernels.collect::<Result<_>>()?;
+    let one = Tensor::ones(16, DType::F32, &cuda.device)?;
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let all: Vec<&Tensor> = kernels.iter().map(|kernel| kernel.as_tensor()).collect();
+        let in_order = kernels_in_order(&all, dtype)?;
+        let one_by_one: Vec<Tensor> =
+            all.iter().map(|kernel| cast(kernel, dtype)).collect::<Result<_>>()?;
+        for (i, (kernel, laid_out)) in one_by_one.iter().zip(&in_order).enumerate() {
+            let size = kernel.dim(1)?;
+            let config = Conv2dConfig::default().padding(3);
+            let x = random("x", &[2, 5, 4, size]).to_dtype(dtype)?.to_device(&cuda.device)?;
+            let x = Var::from_tensor(&x)?;
+            let run = |kernel: &Tensor| -> Result<Vec<Vec<f32>>> {
+                let y = conv2d(&x, kernel, None, &config)?;
+                let y = if i == 0 {
+                    let norm = BatchNormParameters::new(&one, &one, 1e-5);
+                    let relu = Activation::Relu;
+                    let z = conv2d_batch_norm_train(&x, kernel, &config, &norm, None, relu)?.0;
+                    add(&y, &z)?
+                } else {
+                    y
+                };
+                let mut gradients = backward_from(&y, &y.detach())?;
+                let of_kernel = gradients.remove(&kernels[i]).expect("a gradient");
+                assert_eq!((of_kernel.dtype(), of_kernel.dims()), (DType::F32, kernel.dims()));
+                let of_x = gradients.remove(&x).expect("a gradient").to_dtype(DType::F32)?;
+                let tensors = [kernel.to_dtype(DType::F32)?, of_kernel, of_x];
+                tensors.iter().map(|x| x.flatten_all()?.to_vec1()).collect()
+            };
+            assert_eq!(run(laid_out)?, run(kernel)?, "{dtype:?} {:?}", kernel.dims());
+        }
+    }
+    Ok(())
 }
 
 #[test]

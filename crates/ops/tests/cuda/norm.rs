@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_vision_ops::{
     AcrossRanks, Activation, BatchNormConstants, BatchNormParameters, Conv2dConfig,
-    RunningStatistics, backward_from, batch_norm_eval, batch_norm_train,
-    batch_norm_train_across_ranks, conv2d_batch_norm_train, layer_norm,
+    RunningStatistics, add, backward_from, batch_norm_eval, batch_norm_train,
+    batch_norm_train_across_ranks, conv2d_batch_norm_train, layer_norm, scale,
 };
 
 use crate::measure::assert_near;
@@ -14,7 +14,16 @@ use crate::twins::{TYPES, WITH_RELU, check_in, cuda, full, map, random};
 
 const EPS: f64 = 1e-5;
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Relu6];
-const MAPS: [[usize; 4]; 4] = [[2, 5, 7, 3], [4, 3, 3, 64], [3, 9, 2, 70], [3, 2, 1, 1]];
+/// Up to 1024 values of a channel, a pass is one launch. With more it is two.
+const MAPS: [[usize; 4]; 7] = [
+    [2, 5, 7, 3],
+    [4, 3, 3, 64],
+    [3, 9, 2, 70],
+    [3, 2, 1, 1],
+    [4, 16, 16, 40],
+    [1, 33, 32, 64],
+    [3, 18, 20, 5],
+];
 
 #[test]
 fn training_is_the_cpus() {
@@ -32,6 +41,34 @@ fn training_is_the_cpus() {
                 let norm = BatchNormParameters::new(&x[1], &x[2], EPS);
                 Ok(batch_norm_train(&x[0], &norm, Some(&x[3]), activation)?.0)
             });
+        }
+    }
+}
+
+/// The end of a residual block is used twice: its batch norm adds the two gradients itself.
+#[test]
+fn gradients_of_several_uses_are_added() {
+    let same = Conv2dConfig::default().padding(1);
+    for dims in [[2, 5, 7, 3], [4, 3, 3, 64], [1, 33, 32, 8], [2, 24, 23, 5]] {
+        let c = [dims[3]];
+        let kernel = map("kernel", &[dims[3], dims[3], 3, 3]);
+        let inputs =
+            [map("x", &dims), kernel, full("weight", &c), full("bias", &c), map("residual", &dims)];
+        for uses in [2, 3, 4] {
+            for activation in [Activation::Relu, Activation::Relu6, Activation::Identity] {
+                let what = format!("batch norm {dims:?} {activation:?}, used {uses} times");
+                check_in(&what, &WITH_RELU, &inputs, |x| {
+                    let norm = BatchNormParameters::new(&x[2], &x[3], EPS);
+                    let y = batch_norm_train(&x[0], &norm, Some(&x[4]), activation)?.0;
+                    let (z, _) =
+                        conv2d_batch_norm_train(&y, &x[1], &same, &norm, Some(&y), activation)?;
+                    let mut sum = z.clone();
+                    for i in 1..uses {
+                        sum = add(&sum, &scale(&z, f64::from(i))?)?;
+                    }
+                    Ok(sum)
+                });
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, GradScale, SgdStep, SgdUpdate, adam_steps, adam_steps_scaled, sgd_steps,
-    sgd_steps_scaled, sums_of_squares,
+    AdamStep, AdamUpdate, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate, adam_steps,
+    adam_steps_scaled, over_norm, rms_prop_steps, sgd_steps, sgd_steps_scaled, sums_of_squares,
 };
 
 use crate::reference::assert_close;
@@ -124,6 +124,62 @@ fn adam_is_the_cpus() -> Result<()> {
         for (what, i) in [("parameter", 0), ("first moment", 1), ("second moment", 2)] {
             assert_same(what, &found[i], &expected[i])?;
         }
+    }
+    Ok(())
+}
+
+fn rms_prop(device: &Device, is_centered: bool, has_momentum: bool) -> Result<[Vec<Var>; 4]> {
+    let parameters = variables("parameter", device)?;
+    let (squares, means, buffers) = (zeros(device)?, zeros(device)?, zeros(device)?);
+    for number in 0..3 {
+        let grads = gradients(number, device)?;
+        let updates: Vec<RmsPropUpdate<'_>> = (0..parameters.len())
+            .map(|i| RmsPropUpdate {
+                parameter: &parameters[i],
+                grad: &grads[i],
+                square_avg: &squares[i],
+                grad_avg: is_centered.then_some(&means[i]),
+                buffer: has_momentum.then_some(&buffers[i]),
+                step: RmsPropStep {
+                    lr: if i % 2 == 0 { 1e-2 } else { 1e-3 },
+                    alpha: 0.9,
+                    eps: 1e-3,
+                    weight_decay: if i % 3 == 0 { 0.0 } else { 1e-2 },
+                    momentum: 0.8,
+                    grad_scale: 0.5,
+                },
+            })
+            .collect();
+        assert_eq!(rms_prop_steps(&updates)?.first_not_finite()?, None);
+    }
+    Ok([parameters, squares, means, buffers])
+}
+
+#[test]
+fn rms_prop_is_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for (is_centered, has_momentum) in [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let expected = rms_prop(&Device::Cpu, is_centered, has_momentum)?;
+        let found = rms_prop(&cuda.device, is_centered, has_momentum)?;
+        let names = ["parameter", "square", "mean", "momentum"];
+        for (what, (found, expected)) in names.iter().zip(found.iter().zip(&expected)) {
+            assert_same(&format!("{what}, {is_centered} {has_momentum}"), found, expected)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tensor_over_its_norm_is_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for (dims, divisor, least) in
+        [(vec![3], 1.0, 1e-7), (vec![70, 333], 8.0, 1e-7), (vec![5, 7], 1.0, 1e6)]
+    {
+        let x = random("x", &dims);
+        let expected = over_norm(&x, divisor, least)?;
+        let found = over_norm(&x.to_device(&cuda.device)?, divisor, least)?;
+        assert_close("over its norm", &found.to_device(&Device::Cpu)?, &expected, 1e-6);
     }
     Ok(())
 }

@@ -90,13 +90,22 @@ impl Grouped {
         if let Some((parameter, _)) = cut_off {
             return Err(Error::MissingGradient { parameter: parameter.path().to_owned() });
         }
-        let updates = self.members.iter_mut().map(|member| {
+        let mut updates = Vec::with_capacity(self.members.len());
+        for at in 0..self.members.len() {
+            let member = &mut self.members[at];
             for (parameter, has_moved) in &mut member.parameters {
                 *has_moved |= parameter.is_trainable();
             }
-            update(member.optimizer.as_mut())
-        });
-        Ok(Updated::together(updates.collect::<Result<_>>()?))
+            match update(member.optimizer.as_mut()) {
+                Ok(updated) => updates.push(updated),
+                Err(error) => {
+                    let counted = self.members[..at].iter_mut();
+                    counted.for_each(|member| member.optimizer.take_back_step());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Updated::together(updates))
     }
 }
 

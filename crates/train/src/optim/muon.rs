@@ -2,7 +2,10 @@
 
 use candle_core::{Result as TensorResult, Tensor, Var};
 use candle_vision_models::Parameter;
-use candle_vision_ops::{Finite, SgdStep, SgdUpdate, matmul, sgd_steps};
+use candle_vision_ops::{
+    Finite, SgdStep, SgdUpdate, matmul, only_collects_numbers, over_norm, permute, sgd_steps,
+    transpose,
+};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +143,10 @@ impl Muon {
 
     /// The direction of a step, of the parameter's shape, with the adjustment of the learning rate in it.
     fn direction(&self, grad: &Tensor, momentum: &Var, step: &Step) -> TensorResult<Tensor> {
-        let grad = (grad.detach() * step.grad_scale)?;
+        let mut grad = in_order(&grad.detach())?;
+        if step.grad_scale != 1.0 {
+            grad = (grad * step.grad_scale)?;
+        }
         let kept = self.momentum;
         let mixed =
             |grad: &Tensor| (momentum.as_detached_tensor() * kept)? + (grad * (1.0 - kept))?;
@@ -167,15 +173,14 @@ fn newton_schulz(
     let (rows, columns) = matrix.dims2()?;
     // The products with the smaller side are the smaller ones.
     let is_tall = rows > columns;
-    let x = if is_tall { matrix.t()?.contiguous()? } else { matrix.contiguous()? };
-    let norm = x.sqr()?.sum_all()?.sqrt()?.maximum(eps)?;
-    let mut x = x.broadcast_div(&norm)?;
+    let x = if is_tall { transpose(matrix, 0, 1)? } else { matrix.contiguous()? };
+    let mut x = over_norm(&x, 1.0, eps)?;
     for _ in 0..steps {
-        let gram = matmul(&x, &x.t()?)?;
+        let gram = matmul(&x, &transpose(&x, 0, 1)?)?;
         let polynomial = ((&gram * b)? + (matmul(&gram, &gram)? * c)?)?;
         x = ((&x * a)? + matmul(&polynomial, &x)?)?;
     }
-    if is_tall { x.t()?.contiguous() } else { Ok(x) }
+    if is_tall { transpose(&x, 0, 1) } else { Ok(x) }
 }
 
 /// Scales a matrix of so many rows to the norm of a matrix whose rows have a norm of 1.
@@ -183,8 +188,19 @@ fn normalize(parameter: &Var) -> TensorResult<()> {
     let values = parameter.as_detached_tensor();
     let rows = values.dims().first().copied().unwrap_or_default() as f64;
     // A kernel of zeros stays one.
-    let norm = (values.sqr()?.sum_all()?.sqrt()? / rows.sqrt())?.maximum(1e-30)?;
-    parameter.set(&values.broadcast_div(&norm)?)
+    parameter.set(&over_norm(&values, rows.sqrt(), 1e-30)?)
+}
+
+/// A gradient in the order of its axes. That of a kernel may lie channels-last, and candle's copies of such tensors cannot
+/// be captured.
+fn in_order(grad: &Tensor) -> TensorResult<Tensor> {
+    if grad.rank() == 4 && !grad.is_contiguous() {
+        let in_memory = grad.permute([0, 2, 3, 1])?;
+        if in_memory.is_contiguous() {
+            return permute(&in_memory, &[0, 3, 1, 2]);
+        }
+    }
+    grad.contiguous()
 }
 
 impl UpdateRule for Muon {
@@ -216,6 +232,9 @@ impl UpdateRule for Muon {
             let [momentum] = update.state else {
                 unreachable!("a rule gets a tensor for each of its state names")
             };
+            if only_collects_numbers() {
+                return Ok(update.grad.clone());
+            }
             if self.normalize {
                 normalize(update.parameter)?;
             }
@@ -236,6 +255,10 @@ impl UpdateRule for Muon {
             },
         });
         sgd_steps(&steps.collect::<Vec<_>>()).map(Some)
+    }
+
+    fn is_capturable(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> Option<Description> {

@@ -99,11 +99,15 @@ impl<R: UpdateRule> PerParameter<R> {
         }
         let (slots, updates): (Vec<&Slot>, Vec<Update<'_>>) =
             self.moving(grads, grad_scale).unzip();
-        let finite = update_all(&self.rule, &updates)?;
+        let finite = update_all(&self.rule, &updates);
         let parameters = slots.into_iter().map(|slot| slot.parameter.clone()).collect();
         match finite {
-            Some(finite) => Ok(Updated::seen(finite, parameters)),
-            None => Updated::of(parameters),
+            Ok(Some(finite)) => Ok(Updated::seen(finite, parameters)),
+            Ok(None) => Updated::of(parameters),
+            Err(error) => {
+                self.take_back_step();
+                Err(error.into())
+            }
         }
     }
 }

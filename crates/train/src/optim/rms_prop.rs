@@ -1,7 +1,9 @@
 //! RMSprop.
 
 use candle_core::{Result as TensorResult, Tensor, Var};
-use candle_vision_ops::{Finite, RmsPropStep, RmsPropUpdate, rms_prop_steps};
+use candle_vision_ops::{
+    Finite, GradScale, RmsPropStep, RmsPropUpdate, rms_prop_steps, rms_prop_steps_scaled,
+};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +125,19 @@ impl UpdateRule for RmsProp {
     fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
         let updates: Vec<_> = updates.iter().map(|update| self.update_of(update)).collect();
         rms_prop_steps(&updates).map(Some)
+    }
+
+    fn update_all_scaled(
+        &self,
+        updates: &[Update<'_>],
+        scale: &GradScale,
+    ) -> TensorResult<Option<Finite>> {
+        let updates: Vec<_> = updates.iter().map(|update| self.update_of(update)).collect();
+        rms_prop_steps_scaled(&updates, scale).map(Some)
+    }
+
+    fn is_capturable(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> Option<Description> {

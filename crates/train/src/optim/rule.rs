@@ -97,9 +97,11 @@ pub trait UpdateRule: Debug + Clone + Send + Sync + 'static {
         self.update_all(&updates)
     }
 
-    /// Whether [`UpdateRule::update_all`] and [`UpdateRule::update_all_scaled`] ask a CUDA device for nothing but
-    /// [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps) and their scaled forms.
-    /// See [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
+    /// Whether a captured step holds what [`UpdateRule::update_all`] and [`UpdateRule::update_all_scaled`] ask a CUDA device
+    /// for. [`sgd_steps`](candle_vision_ops::sgd_steps), [`adam_steps`](candle_vision_ops::adam_steps),
+    /// [`rms_prop_steps`](candle_vision_ops::rms_prop_steps) and their scaled forms can be captured, and get their numbers in
+    /// every repetition. Other work may neither read what the device has computed nor depend on numbers that change, and
+    /// is left out where [`only_collects_numbers`](candle_vision_ops::only_collects_numbers). See [`Optimizer::is_capturable`](super::Optimizer::is_capturable).
     fn is_capturable(&self) -> bool {
         false
     }

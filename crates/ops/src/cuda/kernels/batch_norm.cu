@@ -61,10 +61,9 @@ struct Running {
 
 // Sums the offsets from a sample and their squares. Without subtracting a sample first, the
 // difference of squares below would cancel if the mean is far larger than the standard deviation.
-template <typename T>
+template <typename T, typename By>
 __device__ void moments(
-    size_t rows, unsigned channels, const T* x, const Chunks& chunks, Running running,
-    float* moments
+    size_t rows, unsigned channels, const T* x, const By& by, Running running, float* moments
 ) {
     const auto origin = [=](unsigned channel) { return widen(x[channel]); };
     const auto as_they_are = [](size_t, auto&) {};
@@ -82,23 +81,39 @@ __device__ void moments(
         moments[channels + channel] = variance;
         running.move(channel, mean, variance);
     };
-    sum_columns<2>(rows, channels, chunks, origin, as_they_are, terms, end, x);
+    by.template sum<2>(rows, channels, origin, as_they_are, terms, end, x);
 }
 
-template <typename T>
+// `map(of_channel, end, x...)` maps the matrices.
+template <typename T, typename Map>
 __device__ void normalize(
-    size_t n, const Parameters& parameters, const T* x, const T* residual, Relu relu, T* y
+    const Parameters& parameters, const T* x, const T* residual, Relu relu, Map map
 ) {
     const auto of_channel = [=](unsigned channel) { return parameters.of(channel); };
     if (residual == nullptr) {
         const auto end = [=](Affine affine, float x) { return relu.value(affine(x)); };
-        map_channels(n, parameters.channels, y, of_channel, end, x);
+        map(of_channel, end, x);
     } else {
         const auto end = [=](Affine affine, float x, float residual) {
             return relu.value(affine(x) + residual);
         };
-        map_channels(n, parameters.channels, y, of_channel, end, x, residual);
+        map(of_channel, end, x, residual);
     }
+}
+
+// All of a forward pass: the statistics, then what they normalise.
+template <typename T>
+__device__ void whole(
+    size_t rows, const Parameters& parameters, const T* x, const T* residual, Running running,
+    Relu relu, float* partial, float* results, T* y
+) {
+    const unsigned channels = parameters.channels;
+    const auto of_columns = [=](const auto& own) {
+        moments(rows, channels, x, own, running, results);
+        const auto map = [&](auto... arguments) { own.map(rows, channels, y, arguments...); };
+        normalize(parameters, x, residual, relu, map);
+    };
+    for_own_columns<T>(channels, partial, of_columns, x, residual, y);
 }
 
 struct Centred {
@@ -106,19 +121,54 @@ struct Centred {
     float mean;
 };
 
-// The gradients of weights and biases, `[2, channels]`. If `output` is not null, the ReLU comes after a
-// residual sum and only the output tells where it was at work; the gradient behind it goes to `passed`.
-template <typename T>
+// What is known behind a residual sum: the gradient of the output `grad + more` (`more` may be null), the output, by which
+// the ReLU after the sum was at work or not, and the place for the gradient behind it.
+template <typename T> struct BehindSum {
+    const T *more, *output;
+    T* passed;
+    Relu relu;
+
+    // The output was rounded, so its ceiling is the rounded one too.
+    __device__ BehindSum(const T* more, const T* output, T* passed, Relu relu)
+        : more(more), output(output), passed(passed),
+          relu{relu.is_there, widen(narrow<T>(relu.ceiling))} {}
+
+    // Replaces pack `i` of the gradient by the gradient behind the ReLU, and stores it.
+    template <int N> __device__ void mask(size_t i, Pack<T, N>& grad, const Pack<T, N>& output) const {
+        if (more != nullptr) {
+            Pack<T, N> other;
+            if (aligned(more)) {
+                other = load<N>(more, i);
+            } else {
+#pragma unroll
+                for (int k = 0; k < N; k++) other.at[k] = more[i * N + k];
+            }
+            // Rounded as a sum of its own would be.
+#pragma unroll
+            for (int k = 0; k < N; k++) {
+                grad.at[k] = narrow<T>(widen(grad.at[k]) + widen(other.at[k]));
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            grad.at[k] = narrow<T>(relu.gradient(widen(output.at[k]), widen(grad.at[k])));
+        }
+        store(passed, i, grad);
+    }
+};
+
+// The gradients of weights and biases, `[2, channels]`. If `behind.output` is not null, the ReLU comes after a residual sum.
+template <typename T, typename By>
 __device__ void gradient_sums(
-    size_t rows, const Parameters& parameters, const T* x, const T* grad, const T* output,
-    Relu relu, const Chunks& chunks, T* passed, float* sums
+    size_t rows, const Parameters& parameters, const T* x, const T* grad,
+    const BehindSum<T>& behind, Relu relu, const By& by, float* sums
 ) {
     const unsigned channels = parameters.channels;
     const auto end = [=](unsigned channel, const double* totals) {
         sums[channel] = float(totals[0] * double(parameters.inv_std(channel)));
         sums[channels + channel] = float(totals[1]);
     };
-    if (output == nullptr) {
+    if (behind.output == nullptr) {
         const auto of_channel = [=](unsigned channel) {
             return Centred{parameters.of(channel), parameters.mean[channel]};
         };
@@ -127,23 +177,17 @@ __device__ void gradient_sums(
             const float passed = relu.gradient(channel.affine(x), grad);
             return Terms<2>{{passed * (x - channel.mean), passed}};
         };
-        sum_columns<2>(rows, channels, chunks, of_channel, as_they_are, terms, end, x, grad);
+        by.template sum<2>(rows, channels, of_channel, as_they_are, terms, end, x, grad);
     } else {
         const auto mean = [=](unsigned channel) { return parameters.mean[channel]; };
-        // The output was rounded, so its ceiling is the rounded one too.
-        const Relu rounded{relu.is_there, widen(narrow<T>(relu.ceiling))};
         const auto mask = [=](size_t i, auto&, auto& grad, auto& output) {
-#pragma unroll
-            for (int k = 0; k < int(sizeof grad / sizeof(T)); k++) {
-                const float behind = rounded.gradient(widen(output.at[k]), widen(grad.at[k]));
-                grad.at[k] = narrow<T>(behind);
-            }
-            store(passed, i, grad);
+            behind.mask(i, grad, output);
         };
         const auto terms = [](float mean, size_t, float x, float grad, float) {
             return Terms<2>{{grad * (x - mean), grad}};
         };
-        sum_columns<2>(rows, channels, chunks, mean, mask, terms, end, x, grad, output);
+        const T* output = behind.output;
+        by.template sum<2>(rows, channels, mean, mask, terms, end, x, grad, output);
     }
 }
 
@@ -155,10 +199,10 @@ struct InputGradient {
 };
 
 // `sums` holds the gradients of weights and biases. It is null if the statistics are constants.
-template <typename T>
+template <typename T, typename Map>
 __device__ void input_gradient(
-    size_t n, const Parameters& parameters, const T* x, const T* grad, const float* sums,
-    float count, Relu relu, T* dx
+    const Parameters& parameters, const T* x, const T* grad, const float* sums, float count,
+    Relu relu, Map map
 ) {
     const unsigned channels = parameters.channels;
     if (sums == nullptr) {
@@ -166,7 +210,7 @@ __device__ void input_gradient(
         const auto end = [=](Affine affine, float x, float grad) {
             return affine.scale * relu.gradient(affine(x), grad);
         };
-        map_channels(n, channels, dx, of_channel, end, x, grad);
+        map(of_channel, end, x, grad);
     } else {
         const auto of_channel = [=](unsigned channel) {
             const Affine affine = parameters.of(channel);
@@ -179,8 +223,26 @@ __device__ void input_gradient(
             const float passed = relu.gradient(channel.affine(x), grad);
             return fmaf(channel.affine.scale, passed, fmaf(channel.of_x, x, channel.shift));
         };
-        map_channels(n, channels, dx, of_channel, end, x, grad);
+        map(of_channel, end, x, grad);
     }
+}
+
+// All of a backward pass through the statistics of this batch: the sums, then the gradient of the input.
+template <typename T>
+__device__ void whole_gradient(
+    size_t rows, const Parameters& parameters, const T* x, const T* grad,
+    const BehindSum<T>& behind, Relu relu, float* partial, float* sums, T* dx
+) {
+    const unsigned channels = parameters.channels;
+    const bool is_behind = behind.output != nullptr;
+    const auto of_columns = [=](const auto& own) {
+        gradient_sums(rows, parameters, x, grad, behind, relu, own, sums);
+        const auto map = [&](auto... arguments) { own.map(rows, channels, dx, arguments...); };
+        const T* incoming = is_behind ? behind.passed : grad;
+        const Relu left{relu.is_there && !is_behind, relu.ceiling};
+        input_gradient(parameters, x, incoming, sums, float(rows), left, map);
+    };
+    for_own_columns<T>(channels, partial, of_columns, x, grad, behind.output, dx);
 }
 
 // Moves running statistics towards `[2, channels]`, those of the batches of several processes.
@@ -205,24 +267,49 @@ extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
         unsigned* ended, float* __restrict__ results                                              \
     ) {                                                                                           \
         const Running running{running_mean, running_var, batches, momentum, unbiased};            \
-        moments(rows, channels, x, Chunks{partial, ended}, running, results);                     \
+        const InChunks by{Chunks{partial, ended}};                                                \
+        moments(rows, channels, x, by, running, results);                                         \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_##TYPE(                      \
         size_t n, unsigned channels, const T* __restrict__ x, const T* __restrict__ residual,     \
         PARAMETERS, int has_relu, float ceiling, T* __restrict__ y                                \
     ) {                                                                                           \
         const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
-        normalize(n, parameters, x, residual, Relu{has_relu != 0, ceiling}, y);                   \
+        const auto map = [=](auto... arguments) { map_channels(n, channels, y, arguments...); };  \
+        normalize(parameters, x, residual, Relu{has_relu != 0, ceiling}, map);                    \
+    }                                                                                             \
+    extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_batch_norm_whole_##TYPE(                 \
+        size_t rows, unsigned channels, const T* __restrict__ x, const T* __restrict__ residual,  \
+        const float* __restrict__ weight, const float* __restrict__ bias, float* running_mean,    \
+        float* running_var, long long* batches, float momentum, float unbiased, float eps,        \
+        int has_relu, float ceiling, float* partial, float* results, T* __restrict__ y            \
+    ) {                                                                                           \
+        const Running running{running_mean, running_var, batches, momentum, unbiased};            \
+        const Parameters parameters{channels, weight, bias, results, results + channels, eps};    \
+        const Relu relu{has_relu != 0, ceiling};                                                  \
+        whole(rows, parameters, x, residual, running, relu, partial, results, y);                 \
     }                                                                                             \
     extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_batch_norm_sums_##TYPE(                  \
         size_t rows, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,      \
-        const T* __restrict__ output, PARAMETERS, int has_relu, float ceiling, float* partial,    \
-        unsigned* ended, T* __restrict__ passed, float* __restrict__ sums                         \
+        const T* __restrict__ more, const T* __restrict__ output, PARAMETERS, int has_relu,       \
+        float ceiling, float* partial, unsigned* ended, T* __restrict__ passed,                   \
+        float* __restrict__ sums                                                                  \
     ) {                                                                                           \
         const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
         const Relu relu{has_relu != 0, ceiling};                                                  \
-        const Chunks chunks{partial, ended};                                                      \
-        gradient_sums(rows, parameters, x, grad, output, relu, chunks, passed, sums);             \
+        const InChunks by{Chunks{partial, ended}};                                                \
+        const BehindSum<T> behind(more, output, passed, relu);                                    \
+        gradient_sums(rows, parameters, x, grad, behind, relu, by, sums);                         \
+    }                                                                                             \
+    extern "C" __global__ void UNCROWDED(SUM_THREADS) cv_batch_norm_gradient_whole_##TYPE(        \
+        size_t rows, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,      \
+        const T* __restrict__ more, const T* __restrict__ output, PARAMETERS, int has_relu,       \
+        float ceiling, float* partial, T* passed, float* sums, T* __restrict__ dx                 \
+    ) {                                                                                           \
+        const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
+        const Relu relu{has_relu != 0, ceiling};                                                  \
+        const BehindSum<T> behind(more, output, passed, relu);                                    \
+        whole_gradient(rows, parameters, x, grad, behind, relu, partial, sums, dx);               \
     }                                                                                             \
     extern "C" __global__ void __launch_bounds__(1024) cv_batch_norm_gradient_##TYPE(             \
         size_t n, unsigned channels, const T* __restrict__ x, const T* __restrict__ grad,         \
@@ -231,7 +318,8 @@ extern "C" __global__ void __launch_bounds__(1024) cv_running_statistics_f32(
     ) {                                                                                           \
         const Parameters parameters{channels, weight, bias, mean, variance, eps};                 \
         const Relu relu{has_relu != 0, ceiling};                                                  \
-        input_gradient(n, parameters, x, grad, sums, count, relu, dx);                            \
+        const auto map = [=](auto... arguments) { map_channels(n, channels, dx, arguments...); }; \
+        input_gradient(parameters, x, grad, sums, count, relu, map);                              \
     }
 
 FOR_EACH_TYPE(KERNELS)

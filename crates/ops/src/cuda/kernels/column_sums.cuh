@@ -213,3 +213,73 @@ __device__ void sum_columns(
         );
     }
 }
+
+// The sums of a launch with several blocks for the rows of a column.
+struct InChunks {
+    Chunks chunks;
+
+    template <int SUMS, typename Of, typename On, typename F, typename End, typename... X>
+    __device__ void sum(
+        size_t rows, unsigned channels, Of of_channel, On on_packs, F f, End end, const X*... x
+    ) const {
+        sum_columns<SUMS>(rows, channels, chunks, of_channel, on_packs, f, end, x...);
+    }
+};
+
+// `width` packs of `N` channels from the pack `left` on, which a block has for itself with all their rows. So it can go on
+// with the sums without another launch. This is for matrices of few rows: gridDim.y is 1.
+template <int N> struct OwnColumns {
+    unsigned left, width;
+    // `[SUMS, channels]`
+    float* partial;
+
+    // As `sum_columns`. What `end` writes can be read afterwards.
+    template <int SUMS, typename Of, typename On, typename F, typename End, typename... X>
+    __device__ void sum(
+        size_t rows, unsigned channels, Of of_channel, On on_packs, F f, End end, const X*... x
+    ) const {
+        sum_chunk<N, SUMS>(rows, channels, left, width, partial, of_channel, on_packs, f, x...);
+        add_up_chunks<N, SUMS>(channels, left, width, partial, end);
+        __syncthreads();
+    }
+
+    // As `map_channels`. A thread gets the packs that it got for the sums.
+    template <typename T, typename Of, typename F, typename... X>
+    __device__ void map(
+        size_t rows, unsigned channels, T* y, Of of_channel, F f, const X*... x
+    ) const {
+        const unsigned packs = channels / N, at_once = SUM_THREADS / width;
+        const unsigned column = left + thread_in_block() % width;
+        if (column >= packs) return;
+        decltype(of_channel(0u)) constants[N];
+#pragma unroll
+        for (int k = 0; k < N; k++) constants[k] = of_channel(column * N + k);
+        const auto with_constants = [&](int k, auto... x) { return f(constants[k], x...); };
+#pragma unroll 2
+        for (size_t row = thread_in_block() / width; row < rows; row += at_once) {
+            const size_t i = row * packs + column;
+            map_pack<N>(i, y, with_constants, load<N>(x, i)...);
+        }
+    }
+};
+
+// Calls `f` with each `OwnColumns` of this block, of at most 8 packs: a row of them fills a line of the cache, and more blocks
+// share the work than with 32.
+template <int N, typename F>
+__device__ void for_own_columns_in_packs(unsigned channels, float* partial, F f) {
+    const unsigned packs = channels / N;
+    unsigned width = 1;
+    while (width < packs && width < 8) width *= 2;
+    for (unsigned left = blockIdx.x * width; left < packs; left += gridDim.x * width) {
+        f(OwnColumns<N>{left, width, partial});
+    }
+}
+
+template <typename T, typename F, typename... X>
+__device__ void for_own_columns(unsigned channels, float* partial, F f, const X*... x) {
+    if (channels % FULL<T> == 0 && aligned(x...)) {
+        for_own_columns_in_packs<FULL<T>>(channels, partial, f);
+    } else {
+        for_own_columns_in_packs<1>(channels, partial, f);
+    }
+}

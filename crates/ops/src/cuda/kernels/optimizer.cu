@@ -31,6 +31,7 @@ struct Tensors {
     const float* grad[TENSORS];
     float* first[TENSORS];
     float* second[TENSORS];
+    float* third[TENSORS];
     unsigned long long size[TENSORS];
     // How the gradient of a kernel `[out, in, height, width]` lies in memory if it lies channels-last: `in`, and height
     // times width. Otherwise 0: as the parameter lies.
@@ -49,7 +50,7 @@ static_assert(sizeof(Tensors) <= 4000, "a kernel's parameters have room in 4 KiB
 struct Tensor {
     float* parameter;
     const float* grad;
-    float *first, *second;
+    float *first, *second, *third;
     size_t size;
     unsigned in, taps;
     float lr, weight_decay, a, b;
@@ -74,28 +75,30 @@ struct Tensor {
 #define TENSOR_OF_BLOCK(t)                                                                      \
     Tensor {                                                                                    \
         t.parameter[blockIdx.y], t.grad[blockIdx.y], t.first[blockIdx.y], t.second[blockIdx.y], \
-            t.size[blockIdx.y], t.in[blockIdx.y], t.taps[blockIdx.y],                           \
+            t.third[blockIdx.y], t.size[blockIdx.y], t.in[blockIdx.y], t.taps[blockIdx.y],      \
             NUMBER_OF_BLOCK(t, 0, lr), NUMBER_OF_BLOCK(t, 1, weight_decay),                     \
             NUMBER_OF_BLOCK(t, 2, a), NUMBER_OF_BLOCK(t, 3, b)                                  \
     }
 
-// Replaces each parameter and its state by the results of `update(parameter, grad, first, second)`.
+// Replaces each parameter and its state by the results of `update(parameter, grad, first, second, third)`.
 // Returns whether all parameters that this thread wrote are finite.
 template <int N, typename Update> __device__ bool update_in_packs(const Tensor& t, Update update) {
     bool finite = true;
     for (size_t i = thread_index(); i < t.size / N; i += thread_count()) {
-        Pack<float, N> parameter = load<N>(t.parameter, i), first{}, second{};
+        Pack<float, N> parameter = load<N>(t.parameter, i), first{}, second{}, third{};
         const Pack<float, N> grad = t.gradient<N>(i);
         if (t.first != nullptr) first = load<N>(t.first, i);
         if (t.second != nullptr) second = load<N>(t.second, i);
+        if (t.third != nullptr) third = load<N>(t.third, i);
 #pragma unroll
         for (int k = 0; k < N; k++) {
-            update(parameter.at[k], grad.at[k], first.at[k], second.at[k]);
+            update(parameter.at[k], grad.at[k], first.at[k], second.at[k], third.at[k]);
             finite = finite && fabsf(parameter.at[k]) < INFINITY;
         }
         store(t.parameter, i, parameter);
         if (t.first != nullptr) store(t.first, i, first);
         if (t.second != nullptr) store(t.second, i, second);
+        if (t.third != nullptr) store(t.third, i, third);
     }
     return finite;
 }
@@ -111,7 +114,7 @@ __device__ inline bool read_scale(const GradScale* scale, float& factor) {
 template <typename Update>
 __device__ void update_all(const Tensor& t, int* not_finite, Update update) {
     constexpr int N = FULL<float>;
-    const bool in_packs = t.size % N == 0 && aligned(t.parameter, t.grad, t.first, t.second);
+    const bool in_packs = t.size % N == 0 && aligned(t.parameter, t.grad, t.first, t.second, t.third);
     const bool finite = in_packs ? update_in_packs<N>(t, update) : update_in_packs<1>(t, update);
     if (!finite) atomicOr(not_finite + blockIdx.y, 1);
 }
@@ -123,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(1024) cv_sgd_f32(
     if (!read_scale(scale, grad_scale)) return;
     const Tensor t = TENSOR_OF_BLOCK(tensors);
     const bool has_momentum = t.first != nullptr;
-    update_all(t, not_finite, [=](float& p, float grad, float& buffer, float&) {
+    update_all(t, not_finite, [=](float& p, float grad, float& buffer, float&, float&) {
         const float g = grad * grad_scale + t.weight_decay * p;
         float direction = g;
         if (has_momentum) {
@@ -145,13 +148,56 @@ extern "C" __global__ void __launch_bounds__(1024) cv_adam_f32(
     const float beta2 = beta2_exact, gain2 = 1.0 - beta2_exact;
     const float shrink = decoupled != 0 ? 1.0f - t.lr * t.weight_decay : 1.0f;
     const float in_gradient = decoupled != 0 ? 0.0f : t.weight_decay;
-    update_all(t, not_finite, [=](float& p, float grad, float& m, float& v) {
+    update_all(t, not_finite, [=](float& p, float grad, float& m, float& v, float&) {
         const float g = grad * grad_scale + in_gradient * p;
         m = beta1 * m + gain1 * g;
         v = beta2 * v + gain2 * g * g;
         const float scale = sqrtf(v) * t.b + eps;
         p = p * shrink - t.a * m / scale;
     });
+}
+
+// The first state is the mean of the squares, the second that of the gradients, the third the momentum.
+extern "C" __global__ void __launch_bounds__(1024) cv_rms_prop_f32(
+    Tensors tensors, double alpha_exact, float eps, float momentum, float grad_scale,
+    const GradScale* scale, int* not_finite
+) {
+    if (!read_scale(scale, grad_scale)) return;
+    const Tensor t = TENSOR_OF_BLOCK(tensors);
+    // One minus a float near one would lose most of its digits.
+    const float alpha = alpha_exact, gain = 1.0 - alpha_exact;
+    const bool is_centered = t.second != nullptr, has_momentum = t.third != nullptr;
+    update_all(t, not_finite, [=](float& p, float grad, float& v, float& mean, float& buffer) {
+        const float g = grad * grad_scale + t.weight_decay * p;
+        v = alpha * v + gain * (g * g);
+        float variance = v;
+        if (is_centered) {
+            mean = alpha * mean + gain * g;
+            variance -= mean * mean;
+        }
+        float direction = g / (sqrtf(variance) + eps);
+        if (has_momentum) {
+            buffer = momentum * buffer + direction;
+            direction = buffer;
+        }
+        p -= t.lr * direction;
+    });
+}
+
+// `y[i] = x[i] / max(norm / divisor, least)`, where the squares of the elements of `x` add up to the sum of `partial`. Every
+// block adds them up in the same order.
+extern "C" __global__ void __launch_bounds__(1024) cv_over_norm_f32(
+    size_t n, const float* x, unsigned sums, const double* __restrict__ partial, double divisor,
+    double least, float* y
+) {
+    __shared__ float shared;
+    double sum = 0.0;
+    for (unsigned i = threadIdx.x; i < sums; i += blockDim.x) sum += partial[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) shared = float(1.0 / fmax(sqrt(sum) / divisor, least));
+    __syncthreads();
+    const float factor = shared;
+    for (size_t i = thread_index(); i < n; i += thread_count()) y[i] = x[i] * factor;
 }
 
 // In any order: only their squares are summed.
