@@ -324,6 +324,40 @@ fn auxiliary_classifiers_are_shown_and_not_needed_to_predict() {
     place.run(&["predict", PHOTO, "--model", "googlenet"]).succeeds();
 }
 
+#[test]
+fn a_file_without_auxiliary_classifiers_is_converted_without_them() {
+    let place = Place::new();
+    place.write_images("photos");
+    let convert = |input: &str, output: &str| {
+        place.run(&["convert", input, output, "--model", "googlenet"]).succeeds()
+    };
+    let read = |name: &str| -> HashMap<String, Tensor> {
+        candle_core::safetensors::load(place.path(name), &Device::Cpu).expect("weights")
+    };
+    let model = build(&ModelSpec::new("googlenet", 1000), 1, &Device::Cpu).expect("a network");
+    let mut weights = tensors(model.parameters());
+    let all = weights.len();
+    place.write("all.safetensors", to_safetensors(weights.clone()).expect("weights"));
+    let run = convert("all.safetensors", "whole.safetensors");
+    assert_eq!(read("whole.safetensors").len(), all);
+    assert!(!run.stderr.contains("auxiliary"), "{}", run.stderr);
+
+    weights.retain(|name, _| !name.starts_with("aux"));
+    let kept = weights.len();
+    place.write("eval.pth", to_torch(weights).expect("weights"));
+    let run = convert("eval.pth", "bare.safetensors");
+    let absent = format!(
+        "(aux1, aux2) are absent from the file, or are for other classes: {} tensors",
+        all - kept
+    );
+    assert!(run.stderr.contains(&absent), "{}", run.stderr);
+    let written = read("bare.safetensors");
+    assert!(written.len() == kept && written.keys().all(|name| !name.starts_with("aux")));
+    place
+        .run(&["predict", PHOTO, "--model", "googlenet", "--weights", "bare.safetensors"])
+        .succeeds();
+}
+
 /// The program carries torchvision's and timm's outputs, so nothing is fetched and no file is named.
 #[test]
 fn a_network_is_compared_with_stored_outputs() {
