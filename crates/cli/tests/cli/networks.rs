@@ -403,9 +403,17 @@ fn a_summary_of_another_size_and_depth() {
     let summary: Value = serde_json::from_str(&run.succeeds().stdout).expect("JSON");
     assert_eq!(summary["input"], serde_json::json!([2, 3, 64, 64]));
     assert_eq!(summary["parameters"], 11_689_512);
+    assert_eq!(summary["input_bytes"], 2 * 3 * 64 * 64 * 4);
+    let parts = ["input_bytes", "forward_backward_bytes", "parameter_bytes"];
+    let parts = parts.map(|part| summary[part].as_u64().expect("a number"));
+    assert_eq!(summary["total_bytes"], parts.iter().sum::<u64>());
     let layers = summary["layers"].as_array().expect("a list");
     let layer4 = layers.iter().find(|layer| layer["path"] == "layer4").expect("a stage");
     assert_eq!(layer4["output"], serde_json::json!([2, 512, 2, 2]));
+    // torchinfo's 0.60 + 39.75 + 46.76 = 87.11 MB of 10^6 bytes.
+    let text = place.run(&["summary", "resnet18"]).succeeds().stdout;
+    let totals = "83.1 MiB = input 0.6 + forward and backward pass 37.9 + parameters 44.6";
+    assert!(text.contains(totals), "{text}");
     place.run(&["summary", "resnet18", "--input", "64x64"]).is_misuse("3x64x64");
     place.run(&["summary", "resnet18", "--input", "3x0x64"]).is_misuse("at least 1");
     place.run(&["summary", "alexnet", "--input", "3x32x32"]).fails(&["at least 63x63"]);
