@@ -164,6 +164,37 @@ fn missing_weights_come_from_a_folder_and_are_verified() {
 }
 
 #[test]
+fn a_folder_gives_the_version_that_is_asked_for() {
+    let place = place_with_weights();
+    std::fs::rename(place.path("data"), place.path("usb")).expect("the folder is there");
+    let predict = |network: &str, weights: &str| {
+        place.run(&["predict", PHOTO, "--model", network, "--weights", weights, "--from", "usb"])
+    };
+    let expected = [
+        "`usb` does not hold `mobilenet_v2-imagenet1k_v2`",
+        "it holds `mobilenet_v2` (IMAGENET1K_V1)",
+    ];
+    predict(NETWORK, "IMAGENET1K_V2").fails(&expected);
+    let train = ["train", "--folder", "photos", "--model", NETWORK, "--from", "usb", "--weights"];
+    place.run(&[&train[..], &["IMAGENET1K_V2"]].concat()).fails(&expected);
+    place.run(&["fetch", "mobilenet_v2-imagenet1k_v2", "--from", "usb"]).fails(&expected);
+    // Any version will do, and none is there.
+    let none = ["`resnet50-imagenet1k_v2` or `resnet50`", "resnet50-11ad3fa6", "resnet50-0676ba61"];
+    predict("resnet50", "imagenet").fails(&none);
+    let run = predict(NETWORK, "imagenet").succeeds();
+    assert!(run.stderr.contains("weights IMAGENET1K_V1 of mobilenet_v2"), "{}", run.stderr);
+    assert!(place.path("data/weights/mobilenet_v2.safetensors").is_file());
+    // Without names everything is taken that the folder holds, also what the catalog does not list.
+    std::fs::copy(
+        place.path("usb/weights/mobilenet_v2.safetensors"),
+        place.path("usb/resnet50-imagenet1k_v2.safetensors"),
+    )
+    .expect("a copy");
+    let run = place.run(&["fetch", "--from", "usb"]).succeeds();
+    assert!(run.stdout.contains("resnet50-imagenet1k_v2: copied"), "{}", run.stdout);
+}
+
+#[test]
 fn weights_are_converted_both_ways_without_a_change() {
     let place = place_with_weights();
     let file = format!("data/weights/{NETWORK}.safetensors");
