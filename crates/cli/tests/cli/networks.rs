@@ -83,8 +83,16 @@ fn folders_may_be_called_by_wordnets_identifiers() {
             place.write_photo(&format!("val/{synset}/{image}.jpg"), 64);
         }
     }
-    let run = place.run(&["eval", "--model", NETWORK, "--folder", "val"]).succeeds();
+    let eval = || place.run(&["eval", "--model", NETWORK, "--folder", "val"]).succeeds();
+    let run = eval();
     assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
+    // Names and identifiers side by side, and both of one class: 309 is the bee.
+    for folder in ["bee", "tench"] {
+        place.write_photo(&format!("val/{folder}/0.jpg"), 64);
+    }
+    let run = eval();
+    assert!(run.stdout.contains("of 5)"), "{}", run.stdout);
+    assert!(run.stderr.contains("`bee`, `n02206856` in `val` are one class"), "{}", run.stderr);
 }
 
 #[test]
