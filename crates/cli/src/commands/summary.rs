@@ -79,7 +79,7 @@ fn print(model: &dyn Model, args: &SummaryArgs) -> Result<()> {
         grouped(summary.multiply_adds),
     ))?;
     say::result(format_args!(
-        "memory as torchinfo estimates it: {:.1} MiB = input {:.1} + forward and backward pass {:.1} + parameters {:.1}; \
+        "memory as torchinfo estimates it: {:.2} MiB = input {:.2} + forward and backward pass {:.2} + parameters {:.2}; \
          `candle-vision memory` counts what a training step takes",
         mebibytes(summary.total_bytes()),
         mebibytes(summary.input_bytes),

@@ -451,7 +451,7 @@ fn a_summary_of_another_size_and_depth() {
     assert_eq!(layer4["output"], serde_json::json!([2, 512, 2, 2]));
     // torchinfo's 0.60 + 39.75 + 46.76 = 87.11 MB of 10^6 bytes.
     let text = place.run(&["summary", "resnet18"]).succeeds().stdout;
-    let totals = "83.1 MiB = input 0.6 + forward and backward pass 37.9 + parameters 44.6";
+    let totals = "83.07 MiB = input 0.57 + forward and backward pass 37.91 + parameters 44.59";
     assert!(text.contains(totals), "{text}");
     place.run(&["summary", "resnet18", "--input", "64x64"]).is_misuse("3x64x64");
     place.run(&["summary", "resnet18", "--input", "3x0x64"]).is_misuse("at least 1");
