@@ -50,6 +50,20 @@ pub(crate) fn fetch_weights(item: &Item, data_dir: &Path, origins: &Origins) -> 
     }
 }
 
+/// `imagenet` stands for the best weights that are to be had, which need not be the best that were published.
+fn say_which_version(entry: &NetworkEntry, name: &str, file: &Path) {
+    let (best, taken) = (entry.published_weights().first(), entry.published_in(file));
+    let (Some(best), Some(taken)) = (best, taken) else { return };
+    if name.eq_ignore_ascii_case(IMAGENET) && taken.name != best.name {
+        say::note(format_args!(
+            "weights {} of {}, because the better {} is not here",
+            taken.name,
+            entry.name(),
+            best.name
+        ));
+    }
+}
+
 /// The versions of some weights want images of other sizes. Nothing in a file tells which version it is, but its name may.
 fn say_how_images_are_prepared(entry: &NetworkEntry, file: &Path) {
     let Some((first, others)) = entry.published_weights().split_first() else { return };
@@ -90,6 +104,7 @@ impl NetworkArgs {
         let fetch = |item: &Item| fetch_weights(item, &data_dir, &self.origins);
         let (classifier, file) = backbone(model, name, &data_dir, registry, device, fetch)?;
         let file = file.unwrap_or_else(|| PathBuf::from("none"));
+        say_which_version(registry.networks.get(model)?, name, &file);
         Ok(Named { classifier, file, is_checkpoint: false })
     }
 
@@ -131,8 +146,10 @@ impl NetworkArgs {
         if self.model.is_none() {
             say::note(format_args!("{model}, weights {}", weights.file.display()));
         }
-        if weights.published.is_none() {
-            say_how_images_are_prepared(registry.networks.get(model)?, &weights.file);
+        let entry = registry.networks.get(model)?;
+        match weights.published {
+            Some(_) => say_which_version(entry, name, &weights.file),
+            None => say_how_images_are_prepared(entry, &weights.file),
         }
         let classifier = classifier.read_options(read_options()?);
         Ok(Named { classifier, file: weights.file, is_checkpoint: false })

@@ -340,6 +340,24 @@ fn val_may_lack_classes_but_have_no_others() {
 }
 
 #[test]
+fn folders_go_by_the_names_or_the_identifiers_of_the_classes() {
+    let strings = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let root = folder(&["val/ant", "val/n2", "val/n1"]);
+    let (classes, ids) = (strings(&["bee", "ant", "wasp"]), strings(&["n0", "n1", "n2"]));
+    let with_ids =
+        |classes: &[String]| ImageFolder::with_class_ids(root.path().join("val"), classes, &ids);
+    let images = with_ids(&classes).unwrap();
+    assert_eq!((class_counts(&images), images.classes()), (vec![0, 6, 3], &classes[..]));
+    let [merged, missing] = images.remarks() else { panic!("{:?}", images.remarks()) };
+    assert!(merged.starts_with("`ant`, `n1` in "), "{merged}");
+    assert!(missing.contains("no images of `bee`: 2 of 3 classes"), "{missing}");
+    // The folder `ant` may be either.
+    let twice = strings(&["ant", "ant", "wasp"]);
+    let error = with_ids(&twice).expect_err("which one?").to_string();
+    assert!(error.contains("class `ant`, as several") && error.contains("identifier"), "{error}");
+}
+
+#[test]
 fn composed_and_decomposed_names_are_one_class() {
     let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
     let train = [format!("train/{composed}"), "train/tea".to_owned()];

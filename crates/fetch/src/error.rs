@@ -111,8 +111,8 @@ pub enum Error {
 
     /// The folder that the item should be taken from does not hold it.
     #[error(
-        "`{}` does not hold `{item}`: looked for {}",
-        shown(folder.display()), wanted.join(", or "), item = shown(item)
+        "`{}` does not hold `{item}`: looked for {}{}",
+        shown(folder.display()), wanted.join(", or "), instead(holds), item = shown(item)
     )]
     NotInFolder {
         /// Name of the item.
@@ -121,6 +121,8 @@ pub enum Error {
         folder: PathBuf,
         /// The forms in which the item would have been accepted.
         wanted: Vec<String>,
+        /// What the folder has in its place: other versions of the same weights, for whoever knows them.
+        holds: Vec<String>,
     },
 
     /// No item of that name is in the catalog.
@@ -228,6 +230,13 @@ fn io_hint(source: &io::Error) -> &'static str {
 
 fn in_entry(entry: &str) -> String {
     if entry.is_empty() { String::new() } else { format!("entry `{}` ", entry.escape_debug()) }
+}
+
+fn instead(holds: &[String]) -> String {
+    match holds {
+        [] => String::new(),
+        holds => format!("; it holds {}", shown(holds.join(", "))),
+    }
 }
 
 fn list(attempts: &[Attempt]) -> String {

@@ -255,6 +255,7 @@ fn finish(
         item: item.name.clone(),
         folder: data_dir.clone(),
         wanted: Vec::new(),
+        holds: Vec::new(),
     })
 }
 

@@ -55,6 +55,7 @@ pub use fetch::{Conversion, FetchOptions, Fetched, Origin, check_fetched, fetch,
 pub use http::{Download, HttpClient, HttpOptions};
 pub use hub::{Hub, HubFile, HubOptions};
 pub use item::{Content, FolderCount, Item, Layout, Source};
+pub use local::is_in_folder;
 pub use range_file::{RangeFile, RangeFiles};
 pub use safetensors_header::check_safetensors_header;
 

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::checksum::FileSpec;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
@@ -38,7 +39,33 @@ pub(crate) fn take(
         item: item.name.clone(),
         folder: from.to_path_buf(),
         wanted: wanted(item),
+        holds: Vec::new(),
     }))
+}
+
+/// Whether `folder` has the item, or a part of it, in a form that [`FetchOptions::from`] takes. Nothing is verified.
+pub fn is_in_folder(item: &Item, folder: &Path) -> bool {
+    let is_begun = |layout: &Layout| {
+        let folders = candidates(layout, folder);
+        folders.iter().any(|folder| layout.content.is_begun_in(folder))
+    };
+    item.layouts.iter().any(is_begun)
+        || item.sources.iter().any(|source| has_download(source, folder))
+}
+
+fn has_download(source: &Source, folder: &Path) -> bool {
+    match source {
+        Source::Archive { file, .. } => folder.join(&file.name).is_file(),
+        Source::Pth { file, .. } => pickle(file, folder).is_some(),
+        Source::Parts(parts) => parts.iter().any(|part| has_download(part, folder)),
+        Source::Files { .. } | Source::Hub { .. } => false,
+    }
+}
+
+/// Where a pickle lies in `from`, as it was downloaded.
+fn pickle(file: &FileSpec, from: &Path) -> Option<PathBuf> {
+    let places = [from.join(&file.name), from.join("weights").join(&file.name)];
+    places.into_iter().find(|place| place.is_file())
 }
 
 /// The places where a layout may lie: in its own folder as in a data folder, or directly in `from`.
@@ -80,7 +107,7 @@ fn copy_to(
         }),
         Content::Weights { name, .. } => {
             layout.content.verify(source, Depth::Full)?;
-            let file = crate::FileSpec::named(name.clone());
+            let file = FileSpec::named(name.clone());
             copying(name, source, options.progress, || {
                 disk::copy_verified(&source.join(name), &target.join(name), &file)
             })
@@ -108,13 +135,10 @@ fn take_download(
             Ok(Some(None))
         }
         Source::Pth { file, to, .. } => {
-            let places = [from.join(&file.name), from.join("weights").join(&file.name)];
-            let Some(pickle) = places.iter().find(|place| place.is_file()) else {
-                return Ok(None);
-            };
+            let Some(pickle) = pickle(file, from) else { return Ok(None) };
             let conversion = conversion(file, to, &options.data_dir);
             copying(&file.name, from, options.progress, || {
-                disk::copy_verified(pickle, &conversion.pickle, file)
+                disk::copy_verified(&pickle, &conversion.pickle, file)
             })?;
             Ok(Some(Some(conversion)))
         }

@@ -5,6 +5,9 @@ use candle_core::{DType, Result, Tensor};
 use crate::path::{is_under, layer_of};
 use crate::{Model, Parameter, Pass, RecordShapes};
 
+/// Bytes of a 32-bit float.
+const FLOAT: usize = size_of::<f32>();
+
 /// One layer of a [`Summary`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +43,12 @@ pub struct Summary {
     pub trainable: usize,
     /// Multiply-adds of one forward pass over the batch.
     pub multiply_adds: usize,
+    /// Bytes of the batch of images in 32-bit floats.
+    pub input_bytes: usize,
+    /// torchinfo's "forward/backward pass size": twice the bytes of the outputs of the layers that have parameters and no
+    /// layers below them, once for the maps and once for their gradients. [`memory::estimate`](crate::memory::estimate) is
+    /// the exact account of a training step.
+    pub forward_backward_bytes: usize,
 }
 
 /// Runs one batch of `batch` images of zeros, in the network's input size, and records each layer's output
@@ -69,11 +78,33 @@ pub fn summarize(model: &dyn Model, batch: usize) -> Result<Summary> {
         parameters: count(|_| true),
         trainable: count(Parameter::is_trainable),
         multiply_adds: layers.iter().map(|layer| layer.multiply_adds).sum(),
+        input_bytes: FLOAT * images.elem_count(),
+        forward_backward_bytes: 2 * bytes_of_leaves(&layers),
         layers,
     })
 }
 
+/// Bytes of the outputs of the layers that have parameters and no layers below them.
+fn bytes_of_leaves(layers: &[LayerSummary]) -> usize {
+    let holds = |layer: &LayerSummary, other: &LayerSummary| {
+        other.path != layer.path && is_under(&other.path, &layer.path)
+    };
+    let is_leaf = |layer: &LayerSummary| !layers.iter().any(|other| holds(layer, other));
+    let leaves = layers.iter().filter(|layer| layer.parameters > 0 && is_leaf(layer));
+    leaves.map(LayerSummary::output_bytes).sum()
+}
+
 impl Summary {
+    /// Bytes of the learned numbers in 32-bit floats.
+    pub fn parameter_bytes(&self) -> usize {
+        FLOAT * self.parameters
+    }
+
+    /// torchinfo's "estimated total size": input, passes and parameters.
+    pub fn total_bytes(&self) -> usize {
+        self.input_bytes + self.forward_backward_bytes + self.parameter_bytes()
+    }
+
     /// The same with the layers below `depth` parts of a path added up: `layer1.0.conv1` becomes a part of `layer1.0`
     /// at depth 2, whose output is that of its last layer. The totals stay.
     pub fn at_depth(&self, depth: usize) -> Self {
@@ -109,7 +140,7 @@ impl LayerSummary {
         if self.output.is_empty() {
             return 0;
         }
-        4 * self.output.iter().product::<usize>()
+        FLOAT * self.output.iter().product::<usize>()
     }
 }
 

@@ -26,6 +26,15 @@ fn resnet18_has_the_published_parameters_and_multiply_adds() -> Result<()> {
     assert_eq!((block.parameters, &*block.output), (4_720_640, &[1, 512, 7, 7][..]));
     assert_eq!((blocks.parameters, blocks.multiply_adds), (11_689_512, 1_814_073_344));
     assert_eq!(summary.layers[0].kernel, Some([7, 7]));
+    // torchinfo: input 0.60 MB, forward/backward pass 39.75 MB, parameters 46.76 MB, in all 87.11 MB.
+    for summary in [&summary, &blocks] {
+        let bytes =
+            [summary.input_bytes, summary.forward_backward_bytes, summary.parameter_bytes()];
+        assert_eq!(bytes, [602_112, 39_747_392, 46_758_048]);
+        assert_eq!(summary.total_bytes(), 87_107_552);
+    }
+    let two = summarize(model.as_ref(), 2)?;
+    assert_eq!(two.forward_backward_bytes, 2 * summary.forward_backward_bytes);
     Ok(())
 }
 

@@ -113,18 +113,20 @@ fn listed(
     remarks: &mut Remarks,
 ) -> Result<ImageFolder> {
     remarks.say(format!("classes by the list `{}`", list.display()));
-    let synsets = (*classes == *imagenet_classes()).then(imagenet_synsets);
-    let ids = synsets.as_deref().unwrap_or_default();
-    Ok(ImageFolder::with_list(folder, list, classes, ids)?)
+    let ids = identifiers(classes);
+    Ok(ImageFolder::with_list(folder, list, classes, &ids)?)
 }
 
 /// The images of a folder with the classes of a network. For ImageNet's classes the class folders may be called by
 /// their WordNet identifiers (`n02206856`), as in ImageNet's own layout.
 fn of_classes(folder: &Path, classes: &[String]) -> candle_vision::data::Result<ImageFolder> {
-    let by_name = ImageFolder::with_classes(folder, classes);
-    if by_name.is_ok() || *classes != *imagenet_classes() {
-        return by_name;
+    ImageFolder::with_class_ids(folder, classes, &identifiers(classes))
+}
+
+/// WordNet's identifiers of ImageNet's classes; none of others.
+fn identifiers(classes: &[String]) -> Arc<[String]> {
+    match *classes == *imagenet_classes() {
+        true => imagenet_synsets(),
+        false => Arc::default(),
     }
-    let by_synset = ImageFolder::with_classes(folder, &imagenet_synsets());
-    by_synset.and_then(|folder| folder.with_class_names(classes)).or(by_name)
 }

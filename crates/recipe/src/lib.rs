@@ -76,7 +76,8 @@ pub use settings::{
 };
 pub use variants::Variant;
 pub use weights::{
-    IMAGENET, Weights, backbone, item_by_name, published_classifier, published_item,
+    IMAGENET, Weights, backbone, item_by_name, items_in_folder, published_classifier,
+    published_item, with_other_versions,
 };
 
 /// The program in the README.

@@ -134,8 +134,10 @@ impl<'a> Planner<'a> {
         let data_dir = self.data_dir(settings);
         let found = self.weights(settings, &data_dir).map_err(Missing::other)?;
         let (Some(name), false) = (&found.item, found.file.is_file()) else { return Ok(()) };
-        let item = found.item().map_err(|error| Missing::new(error, name, &data_dir))?;
-        item.map_or(Ok(()), |item| self.provide(&item, &data_dir))
+        let entry = self.registry.networks.get(&settings.model.architecture);
+        let bring = |item: &Item| (self.bring)(item, &data_dir).map(drop);
+        let provided = Weights::provide(entry.map_err(Missing::other)?, weights, &data_dir, bring);
+        provided.map(drop).map_err(|error| Missing::new(error, name, &data_dir))
     }
 
     fn weights(&self, settings: &Settings, data_dir: &Path) -> Result<Weights> {

@@ -7,7 +7,8 @@ use candle_vision::models::{NetworkEntry, Networks, PublishedWeights};
 use candle_vision::registry::{did_you_mean, one_line};
 use candle_vision::{Classifier, Registry};
 use candle_vision_fetch::{
-    Content, FileSpec, HubFile, Item, Layout, Sha256Sum, Source, find as find_item,
+    Content, Error as FetchError, FileSpec, HubFile, Item, Layout, Sha256Sum, Source, catalog,
+    find as find_item, is_in_folder,
 };
 
 use crate::recorded::near;
@@ -93,16 +94,81 @@ impl Weights {
         }
     }
 
-    /// Sees to it that the file is there: `bring` fetches it if it is not and can be fetched.
+    /// [`Weights::find`], and `bring` fetches the file if it is not there and can be fetched. `imagenet` stands for the best
+    /// version that is to be had: from a folder that lacks it, another one is taken.
     ///
     /// # Errors
-    /// If nothing of its name is known, or what `bring` returns.
-    pub fn provide(&self, bring: impl FnOnce(&Item) -> Result<()>) -> Result<()> {
-        if self.file.is_file() {
-            return Ok(());
+    /// Those of [`Weights::find`], or what `bring` returns.
+    pub fn provide(
+        entry: &NetworkEntry,
+        name: &str,
+        data_dir: &Path,
+        bring: impl Fn(&Item) -> Result<()>,
+    ) -> Result<Self> {
+        let found = Self::find(entry, name, data_dir)?;
+        if found.file.is_file() {
+            return Ok(found);
         }
-        self.item()?.map_or(Ok(()), |item| bring(&item))
+        let all = entry.published_weights();
+        let versions: Vec<Self> = match name.eq_ignore_ascii_case(IMAGENET) {
+            true => all.iter().map(|version| Self::of(version, data_dir)).collect(),
+            false => vec![found],
+        };
+        let mut lacking = Lacking::default();
+        for version in versions {
+            let Some(item) = version.item()? else { return Ok(version) };
+            match bring(&item) {
+                Ok(()) => return Ok(version),
+                Err(error) => lacking.add(error)?,
+            }
+        }
+        Err(what_lies_there(lacking.into(), all))
     }
+}
+
+/// A folder that has none of some items.
+#[derive(Default)]
+struct Lacking {
+    items: Vec<String>,
+    folder: PathBuf,
+    wanted: Vec<String>,
+}
+
+impl Lacking {
+    /// Takes what a folder does not hold.
+    ///
+    /// # Errors
+    /// `error`, if it is another one.
+    fn add(&mut self, error: Error) -> Result<()> {
+        let Some(FetchError::NotInFolder { item, folder, wanted, .. }) = error.fetch_error() else {
+            return Err(error);
+        };
+        self.items.push(item.clone());
+        self.folder.clone_from(folder);
+        self.wanted.extend_from_slice(wanted);
+        Ok(())
+    }
+}
+
+impl From<Lacking> for Error {
+    fn from(Lacking { items, folder, wanted }: Lacking) -> Self {
+        let item = items.join("` or `");
+        FetchError::NotInFolder { item, folder, wanted, holds: Vec::new() }.into()
+    }
+}
+
+/// The error of weights that a folder does not hold, with those of `versions` that it does hold.
+fn what_lies_there(error: Error, versions: &[PublishedWeights]) -> Error {
+    let Some(FetchError::NotInFolder { item, folder, wanted, .. }) = error.fetch_error() else {
+        return error;
+    };
+    let is_there = |version: &&PublishedWeights| {
+        published_item(version).is_ok_and(|item| is_in_folder(&item, folder))
+    };
+    let there = versions.iter().filter(is_there);
+    let holds = there.map(|version| format!("`{}` ({})", version.file, version.name)).collect();
+    let (item, folder, wanted) = (item.clone(), folder.clone(), wanted.clone());
+    FetchError::NotInFolder { item, folder, wanted, holds }.into()
 }
 
 /// What an error says of a name that stands for no weights.
@@ -174,16 +240,44 @@ pub fn item_by_name(name: &str, networks: &Networks) -> Result<Item> {
         Ok(item) => return Ok(item.clone()),
         Err(error) => error,
     };
-    let published = networks.iter().flat_map(NetworkEntry::published_weights);
-    let is_it = |weights: &&PublishedWeights| weights.file.eq_ignore_ascii_case(name);
-    if let Some(weights) = published.clone().find(is_it) {
+    if let Some((_, weights)) = published_by_file(name, networks) {
         return published_item(weights);
     }
+    let published = networks.iter().flat_map(NetworkEntry::published_weights);
     let files: Vec<&str> = published.map(|weights| weights.file.as_str()).collect();
-    let near = candle_vision::registry::did_you_mean(name, files);
+    let near = did_you_mean(name, files);
     match near.as_str() {
         "" => Err(unknown.into()),
         near => Err(Error::invalid(format!("nothing to fetch is called `{name}`{near}"))),
+    }
+}
+
+fn published_by_file<'a>(
+    name: &str,
+    networks: &'a Networks,
+) -> Option<(&'a NetworkEntry, &'a PublishedWeights)> {
+    networks.iter().find_map(|entry| {
+        let mut all = entry.published_weights().iter();
+        all.find(|weights| weights.file.eq_ignore_ascii_case(name)).map(|weights| (entry, weights))
+    })
+}
+
+/// The items that `folder` holds: those of the catalog, of which it may also hold none, and published weights of
+/// registered networks.
+pub fn items_in_folder(folder: &Path, networks: &Networks) -> Vec<Item> {
+    let published = networks.iter().flat_map(NetworkEntry::published_weights);
+    let others = published.filter(|weights| find_item(&weights.file).is_err());
+    let others = others.filter_map(|weights| published_item(weights).ok());
+    let others = others.filter(|item| is_in_folder(item, folder));
+    catalog().iter().cloned().chain(others).collect()
+}
+
+/// An error of fetching the item `name` by its name. If it is that a folder does not hold these weights, the message
+/// also names those of the same network that the folder does hold.
+pub fn with_other_versions(error: Error, name: &str, networks: &Networks) -> Error {
+    match published_by_file(name, networks) {
+        Some((entry, _)) => what_lies_there(error, entry.published_weights()),
+        None => error,
     }
 }
 
@@ -198,12 +292,11 @@ pub fn published_classifier(
     data_dir: &Path,
     registry: &Registry,
     device: &Device,
-    bring: impl FnOnce(&Item) -> Result<()>,
+    bring: impl Fn(&Item) -> Result<()>,
 ) -> Result<(Classifier, Weights)> {
     registry.check()?;
     let entry = registry.networks.get(architecture)?;
-    let weights = Weights::find(entry, name, data_dir)?;
-    weights.provide(bring)?;
+    let weights = Weights::provide(entry, name, data_dir, bring)?;
     let classifier = Classifier::published(architecture, near(&weights.file), registry, device)?;
     Ok((classifier, weights))
 }
@@ -220,15 +313,14 @@ pub fn backbone(
     data_dir: &Path,
     registry: &Registry,
     device: &Device,
-    bring: impl FnOnce(&Item) -> Result<()>,
+    bring: impl Fn(&Item) -> Result<()>,
 ) -> Result<(Classifier, Option<PathBuf>)> {
     registry.check()?;
     let entry = registry.networks.get(architecture)?;
     if name == "none" {
         return Ok((Classifier::backbone(architecture, None, registry, device)?, None));
     }
-    let weights = Weights::find(entry, name, data_dir)?;
-    weights.provide(bring)?;
+    let weights = Weights::provide(entry, name, data_dir, bring)?;
     let file = near(&weights.file);
     Ok((Classifier::backbone(architecture, Some(file), registry, device)?, Some(weights.file)))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_vision_data::Skipped;
 use candle_vision_registry::{SettingsError, TableError, one_line};
 use phrases::{
-    early_stop, first_parameter, larger, remedy_for_targets, smaller, some_of, which_batch,
+    bad_gradients, early_stop, first_parameter, larger, remedy_for_targets, smaller, which_batch,
     why_it_must_not_differ,
 };
 
@@ -75,17 +75,15 @@ pub enum Error {
         parameter: Option<String>,
     },
 
-    /// Parameters that should learn get no gradient.
-    #[error(
-        "{} {problem}: the loss does not depend on {}; mend the network's `forward`, freeze what is not \
-         to learn (`Parameters::freeze`), or set `check_gradients = false`",
-        some_of(parameters), if parameters.len() == 1 { "it" } else { "them" }
-    )]
+    /// Parameters that should learn get no gradient that they could learn from.
+    #[error("{}", bad_gradients(missing, zero, not_finite))]
     NoGradient {
-        /// Their paths.
-        parameters: Vec<String>,
-        /// What is wrong with their gradients.
-        problem: &'static str,
+        /// Paths of those that get none.
+        missing: Vec<String>,
+        /// Of those that get a gradient of zero at every step.
+        zero: Vec<String>,
+        /// Of those that get NaN or infinity from a finite loss.
+        not_finite: Vec<String>,
     },
 
     /// A device has too little memory. Nothing of the step was saved.

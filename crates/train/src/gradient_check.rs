@@ -1,9 +1,11 @@
 //! Checks in the first steps of a run that every parameter that should learn gets a gradient.
 
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use candle_vision_models::Parameter;
 use candle_vision_ops::sum_of_squares;
 
+use crate::training_step::scalar;
 use crate::{Error, Result};
 
 /// The steps after the first look at which gradients of zero are looked at again. A layer whose weights begin at
@@ -31,47 +33,64 @@ impl GradientCheck {
         step == self.first || step == self.first + SECOND_LOOK && !self.zero.is_empty()
     }
 
-    /// Looks at the gradients of step `step`, if it is one to look at.
+    /// Looks at the gradients of step `step`, if it is one to look at. Of a `loss` that is not finite no gradient is, which
+    /// says nothing about a parameter.
     ///
     /// # Errors
-    /// [`Error::NoGradient`] if a parameter got none, or a gradient of zero twice.
+    /// [`Error::NoGradient`] if parameters got none or one that is not finite, or a gradient of zero twice.
     pub(crate) fn look(
         &mut self,
         step: usize,
         learning: &[Parameter],
         gradients: &GradStore,
+        loss: &Tensor,
     ) -> Result<()> {
+        if !self.looks_at(step) {
+            return Ok(());
+        }
+        let Found { missing, zero, mut not_finite } = Found::of(learning, gradients)?;
         if step == self.first {
-            let without = |parameter: &&Parameter| gradients.get(parameter.var()).is_none();
-            refuse(paths(learning.iter().filter(without)), "gets no gradient")?;
-            self.zero = paths(zeros(learning, gradients)?.into_iter());
-        } else if step == self.first + SECOND_LOOK && !self.zero.is_empty() {
-            let again = zeros(learning, gradients)?.into_iter();
-            let again =
-                again.filter(|parameter| self.zero.iter().any(|zero| zero == parameter.path()));
-            refuse(paths(again), "gets a gradient of zero at every step")?;
-            self.zero.clear();
+            if !not_finite.is_empty() && !scalar(loss)?.is_finite() {
+                not_finite.clear();
+            }
+            self.zero = zero;
+            // Those of zero may still learn.
+            return refuse(missing, Vec::new(), not_finite);
         }
-        Ok(())
+        let before = std::mem::take(&mut self.zero);
+        let again = zero.into_iter().filter(|path| before.contains(path)).collect();
+        refuse(Vec::new(), again, Vec::new())
     }
 }
 
-fn paths<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Vec<String> {
-    parameters.map(|parameter| parameter.path().to_owned()).collect()
+/// Paths of parameters with gradients that are not as they should be.
+#[derive(Default)]
+struct Found {
+    missing: Vec<String>,
+    zero: Vec<String>,
+    not_finite: Vec<String>,
 }
 
-fn zeros<'a>(learning: &'a [Parameter], gradients: &GradStore) -> Result<Vec<&'a Parameter>> {
-    let mut zeros = Vec::new();
-    for parameter in learning {
-        if let Some(gradient) = gradients.get(parameter.var())
-            && sum_of_squares(gradient)? == 0.0
-        {
-            zeros.push(parameter);
+impl Found {
+    fn of(learning: &[Parameter], gradients: &GradStore) -> Result<Self> {
+        let mut found = Self::default();
+        for parameter in learning {
+            let size = gradients.get(parameter.var()).map(sum_of_squares).transpose()?;
+            let kind = match size {
+                None => &mut found.missing,
+                Some(0.0) => &mut found.zero,
+                Some(size) if !size.is_finite() => &mut found.not_finite,
+                Some(_) => continue,
+            };
+            kind.push(parameter.path().to_owned());
         }
+        Ok(found)
     }
-    Ok(zeros)
 }
 
-fn refuse(parameters: Vec<String>, problem: &'static str) -> Result<()> {
-    if parameters.is_empty() { Ok(()) } else { Err(Error::NoGradient { parameters, problem }) }
+fn refuse(missing: Vec<String>, zero: Vec<String>, not_finite: Vec<String>) -> Result<()> {
+    match [&missing, &zero, &not_finite].iter().all(|paths| paths.is_empty()) {
+        true => Ok(()),
+        false => Err(Error::NoGradient { missing, zero, not_finite }),
+    }
 }

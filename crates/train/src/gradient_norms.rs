@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use candle_vision_models::Parameter;
 use candle_vision_ops::sum_of_squares;
@@ -67,16 +68,16 @@ impl Looks<'_> {
         self.norms.is_some() || self.check.as_ref().is_some_and(|check| check.looks_at(step))
     }
 
-    /// Looks at the gradients of step `step`, which are `scale` times what they would be.
+    /// Looks at the gradients of the `loss` of step `step`, which are `scale` times what they would be.
     pub(crate) fn look(
         &mut self,
         step: usize,
         learning: &[Parameter],
-        gradients: &GradStore,
+        (loss, gradients): (&Tensor, &GradStore),
         scale: f64,
     ) -> Result<()> {
         if let Some(check) = &mut self.check {
-            check.look(step, learning, gradients)?;
+            check.look(step, learning, gradients, loss)?;
         }
         if let Some(norms) = &mut self.norms {
             *norms = norms_of(learning, gradients, scale)?;

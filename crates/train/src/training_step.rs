@@ -185,7 +185,7 @@ impl Step<'_> {
         looks: &mut Looks<'_>,
     ) -> Result<Updated> {
         let grads = self.backward(loss, &loss.ones_like()?)?;
-        self.look(looks, &grads, 1.0)?;
+        self.look(looks, (loss, &grads), 1.0)?;
         self.update_by(&grads, self.grad_scale(&grads, None)?.as_ref(), optimizer)
     }
 
@@ -217,7 +217,7 @@ impl Step<'_> {
         let factor = found.factor()?;
         loss_scale.update(factor.is_some());
         if let Some(factor) = factor {
-            self.look(looks, &grads, scale)?;
+            self.look(looks, (loss, &grads), scale)?;
             return Ok(Ok(Some(optimizer.update(&grads, factor)?)));
         }
         Ok(self.check_scale(loss_scale, scale, &grads)?.map(|()| None))
@@ -270,8 +270,14 @@ impl Step<'_> {
         trainable.iter().filter_map(|parameter| grads.get(parameter.var())).collect()
     }
 
-    fn look(&self, looks: &mut Looks<'_>, grads: &GradStore, scale: f64) -> Result<()> {
-        looks.look(self.number, &self.model.parameters().trainable(), grads, scale)
+    fn look(
+        &self,
+        looks: &mut Looks<'_>,
+        loss_and_gradients: (&Tensor, &GradStore),
+        scale: f64,
+    ) -> Result<()> {
+        let learning = self.model.parameters().trainable();
+        looks.look(self.number, &learning, loss_and_gradients, scale)
     }
 
     /// The first parameter with values that are not finite, or else the first with such a gradient.
@@ -311,7 +317,7 @@ impl Found {
     }
 }
 
-fn scalar(loss: &Tensor) -> Result<f64> {
+pub(crate) fn scalar(loss: &Tensor) -> Result<f64> {
     Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
 }
 

@@ -59,17 +59,33 @@ fn named(
     let published = entry.published_weights().first().map(|weights| weights.num_classes);
     let classes = args.classes.or(published.filter(|classes| *classes > 0)).unwrap_or(1000);
     let model = registry.networks.build(&entry.spec(classes), 0, &Device::Cpu)?;
-    let report = file.load(&*model, Strictness::Strict).map_err(|error| {
+    let report = file.load(&*model, Strictness::ExceptAuxiliary).map_err(|error| {
         anyhow::anyhow!("{error}; for another number of classes than {classes} give --classes N")
     })?;
-    say::note(report);
-    if args.names == Names::Timm {
-        if model.timm_names().is_none() {
-            say::note(format_args!("no other names of `{name}` are known in timm"));
-        }
-        return Ok(timm_tensors(&*model)?);
+    let absent = &report.new_auxiliary;
+    say::note(&report);
+    if !absent.is_empty() {
+        say::note(format_args!(
+            "the auxiliary classifiers of `{name}` ({}) are absent from the file, or are for other classes: {} tensors of \
+             them are not written; only training runs them",
+            model.auxiliary_heads().join(", "),
+            absent.len()
+        ));
     }
-    Ok(tensors(model.parameters()))
+    let is_timm = args.names == Names::Timm;
+    let timm = model.timm_names().filter(|_| is_timm);
+    if is_timm && timm.is_none() {
+        say::note(format_args!("no other names of `{name}` are known in timm"));
+    }
+    let mut written = match &timm {
+        Some(_) => timm_tensors(&*model)?,
+        None => tensors(model.parameters()),
+    };
+    // The network has initial values there, which belong to no file.
+    for path in absent {
+        written.remove(timm.as_ref().map_or(path.as_str(), |names| names.name(path)));
+    }
+    Ok(written)
 }
 
 type Write = fn(BTreeMap<String, Tensor>) -> candle_core::Result<Vec<u8>>;

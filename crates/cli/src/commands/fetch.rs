@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use candle_vision_fetch::{Event, FetchOptions, Fetched, Item, Origin, catalog, is_present};
-use candle_vision_recipe::{Registry, item_by_name};
+use candle_vision_recipe::{Registry, item_by_name, items_in_folder, with_other_versions};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{FetchArgs, Origins};
@@ -21,11 +21,10 @@ pub(crate) fn run(args: &FetchArgs, registry: &Registry) -> Result<ExitCode> {
     }
     // Without names, everything that the folder holds is fetched.
     let everything = args.names.is_empty();
-    let items: Vec<Item> = if everything {
-        catalog().to_vec()
-    } else {
-        let by_name = |name: &String| item_by_name(name, &registry.networks);
-        args.names.iter().map(by_name).collect::<Result<_, _>>()?
+    let by_name = |name: &String| item_by_name(name, &registry.networks);
+    let items: Vec<Item> = match &args.origins.from {
+        Some(folder) if everything => items_in_folder(folder, &registry.networks),
+        _ => args.names.iter().map(by_name).collect::<Result<_, _>>()?,
     };
     let mut brought = 0;
     for item in items {
@@ -37,7 +36,10 @@ pub(crate) fn run(args: &FetchArgs, registry: &Registry) -> Result<ExitCode> {
             Err(error) if everything => {
                 say::note(format_args!("{}: left out: {}", item.name, error.one_line()));
             }
-            Err(error) => return Err(with_option(error)),
+            Err(error) => {
+                let error = with_other_versions(error, &item.name, &registry.networks);
+                return Err(with_option(error));
+            }
         }
     }
     ensure!(brought > 0, "nothing was fetched: the lines above say what was looked for");

@@ -12,7 +12,7 @@ use candle_vision::models::parity::{LayerDifference, ReferenceOutputs};
 use candle_vision::models::weights::{Strictness, WeightFile};
 use candle_vision::models::{ModelSpec, Pass};
 use candle_vision::registry::did_you_mean;
-use candle_vision_fetch::sha256_of_file;
+use candle_vision_fetch::{Item, sha256_of_file};
 use candle_vision_recipe::{IMAGENET, Weights};
 use comfy_table::CellAlignment;
 
@@ -71,8 +71,9 @@ fn read_weights(
     registry: &Registry,
 ) -> Result<(PathBuf, WeightFile)> {
     let data_dir = args.data.or(None);
-    let weights = Weights::find(registry.networks.get(&args.network)?, name, &data_dir)?;
-    weights.provide(|item| fetch_weights(item, &data_dir, &args.origins))?;
+    let entry = registry.networks.get(&args.network)?;
+    let bring = |item: &Item| fetch_weights(item, &data_dir, &args.origins);
+    let weights = Weights::provide(entry, name, &data_dir, bring)?;
     let read = WeightFile::read(&weights.file)?;
     Ok((weights.file, read))
 }

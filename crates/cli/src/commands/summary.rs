@@ -75,8 +75,16 @@ fn print(model: &dyn Model, args: &SummaryArgs) -> Result<()> {
         spec.input,
         grouped(summary.parameters),
         grouped(summary.trainable),
-        mebibytes(4 * summary.parameters),
+        mebibytes(summary.parameter_bytes()),
         grouped(summary.multiply_adds),
+    ))?;
+    say::result(format_args!(
+        "memory as torchinfo estimates it: {:.2} MiB = input {:.2} + forward and backward pass {:.2} + parameters {:.2}; \
+         `candle-vision memory` counts what a training step takes",
+        mebibytes(summary.total_bytes()),
+        mebibytes(summary.input_bytes),
+        mebibytes(summary.forward_backward_bytes),
+        mebibytes(summary.parameter_bytes()),
     ))?;
     Ok(())
 }
@@ -131,6 +139,10 @@ struct Whole<'a> {
     parameters_in_training_only: usize,
     trainable: usize,
     multiply_adds: usize,
+    input_bytes: usize,
+    forward_backward_bytes: usize,
+    parameter_bytes: usize,
+    total_bytes: usize,
     layers: Vec<Layer<'a>>,
 }
 
@@ -167,6 +179,10 @@ impl<'a> Whole<'a> {
             parameters_in_training_only: training_only(summary),
             trainable: summary.trainable,
             multiply_adds: summary.multiply_adds,
+            input_bytes: summary.input_bytes,
+            forward_backward_bytes: summary.forward_backward_bytes,
+            parameter_bytes: summary.parameter_bytes(),
+            total_bytes: summary.total_bytes(),
             layers: layers.collect(),
         }
     }

@@ -83,8 +83,16 @@ fn folders_may_be_called_by_wordnets_identifiers() {
             place.write_photo(&format!("val/{synset}/{image}.jpg"), 64);
         }
     }
-    let run = place.run(&["eval", "--model", NETWORK, "--folder", "val"]).succeeds();
+    let eval = || place.run(&["eval", "--model", NETWORK, "--folder", "val"]).succeeds();
+    let run = eval();
     assert!(run.stdout.contains("of 3)"), "{}", run.stdout);
+    // Names and identifiers side by side, and both of one class: 309 is the bee.
+    for folder in ["bee", "tench"] {
+        place.write_photo(&format!("val/{folder}/0.jpg"), 64);
+    }
+    let run = eval();
+    assert!(run.stdout.contains("of 5)"), "{}", run.stdout);
+    assert!(run.stderr.contains("`bee`, `n02206856` in `val` are one class"), "{}", run.stderr);
 }
 
 #[test]
@@ -161,6 +169,37 @@ fn missing_weights_come_from_a_folder_and_are_verified() {
     predict("resnet18").fails(&["`usb` does not hold `resnet18`"]);
     let missing = ["explain", PHOTO, "--model", NETWORK, "--from", "disk"];
     place.run(&missing).is_misuse("it is no folder");
+}
+
+#[test]
+fn a_folder_gives_the_version_that_is_asked_for() {
+    let place = place_with_weights();
+    std::fs::rename(place.path("data"), place.path("usb")).expect("the folder is there");
+    let predict = |network: &str, weights: &str| {
+        place.run(&["predict", PHOTO, "--model", network, "--weights", weights, "--from", "usb"])
+    };
+    let expected = [
+        "`usb` does not hold `mobilenet_v2-imagenet1k_v2`",
+        "it holds `mobilenet_v2` (IMAGENET1K_V1)",
+    ];
+    predict(NETWORK, "IMAGENET1K_V2").fails(&expected);
+    let train = ["train", "--folder", "photos", "--model", NETWORK, "--from", "usb", "--weights"];
+    place.run(&[&train[..], &["IMAGENET1K_V2"]].concat()).fails(&expected);
+    place.run(&["fetch", "mobilenet_v2-imagenet1k_v2", "--from", "usb"]).fails(&expected);
+    // Any version will do, and none is there.
+    let none = ["`resnet50-imagenet1k_v2` or `resnet50`", "resnet50-11ad3fa6", "resnet50-0676ba61"];
+    predict("resnet50", "imagenet").fails(&none);
+    let run = predict(NETWORK, "imagenet").succeeds();
+    assert!(run.stderr.contains("weights IMAGENET1K_V1 of mobilenet_v2"), "{}", run.stderr);
+    assert!(place.path("data/weights/mobilenet_v2.safetensors").is_file());
+    // Without names everything is taken that the folder holds, also what the catalog does not list.
+    std::fs::copy(
+        place.path("usb/weights/mobilenet_v2.safetensors"),
+        place.path("usb/resnet50-imagenet1k_v2.safetensors"),
+    )
+    .expect("a copy");
+    let run = place.run(&["fetch", "--from", "usb"]).succeeds();
+    assert!(run.stdout.contains("resnet50-imagenet1k_v2: copied"), "{}", run.stdout);
 }
 
 #[test]
@@ -324,6 +363,40 @@ fn auxiliary_classifiers_are_shown_and_not_needed_to_predict() {
     place.run(&["predict", PHOTO, "--model", "googlenet"]).succeeds();
 }
 
+#[test]
+fn a_file_without_auxiliary_classifiers_is_converted_without_them() {
+    let place = Place::new();
+    place.write_images("photos");
+    let convert = |input: &str, output: &str| {
+        place.run(&["convert", input, output, "--model", "googlenet"]).succeeds()
+    };
+    let read = |name: &str| -> HashMap<String, Tensor> {
+        candle_core::safetensors::load(place.path(name), &Device::Cpu).expect("weights")
+    };
+    let model = build(&ModelSpec::new("googlenet", 1000), 1, &Device::Cpu).expect("a network");
+    let mut weights = tensors(model.parameters());
+    let all = weights.len();
+    place.write("all.safetensors", to_safetensors(weights.clone()).expect("weights"));
+    let run = convert("all.safetensors", "whole.safetensors");
+    assert_eq!(read("whole.safetensors").len(), all);
+    assert!(!run.stderr.contains("auxiliary"), "{}", run.stderr);
+
+    weights.retain(|name, _| !name.starts_with("aux"));
+    let kept = weights.len();
+    place.write("eval.pth", to_torch(weights).expect("weights"));
+    let run = convert("eval.pth", "bare.safetensors");
+    let absent = format!(
+        "(aux1, aux2) are absent from the file, or are for other classes: {} tensors",
+        all - kept
+    );
+    assert!(run.stderr.contains(&absent), "{}", run.stderr);
+    let written = read("bare.safetensors");
+    assert!(written.len() == kept && written.keys().all(|name| !name.starts_with("aux")));
+    place
+        .run(&["predict", PHOTO, "--model", "googlenet", "--weights", "bare.safetensors"])
+        .succeeds();
+}
+
 /// The program carries torchvision's and timm's outputs, so nothing is fetched and no file is named.
 #[test]
 fn a_network_is_compared_with_stored_outputs() {
@@ -369,9 +442,17 @@ fn a_summary_of_another_size_and_depth() {
     let summary: Value = serde_json::from_str(&run.succeeds().stdout).expect("JSON");
     assert_eq!(summary["input"], serde_json::json!([2, 3, 64, 64]));
     assert_eq!(summary["parameters"], 11_689_512);
+    assert_eq!(summary["input_bytes"], 2 * 3 * 64 * 64 * 4);
+    let parts = ["input_bytes", "forward_backward_bytes", "parameter_bytes"];
+    let parts = parts.map(|part| summary[part].as_u64().expect("a number"));
+    assert_eq!(summary["total_bytes"], parts.iter().sum::<u64>());
     let layers = summary["layers"].as_array().expect("a list");
     let layer4 = layers.iter().find(|layer| layer["path"] == "layer4").expect("a stage");
     assert_eq!(layer4["output"], serde_json::json!([2, 512, 2, 2]));
+    // torchinfo's 0.60 + 39.75 + 46.76 = 87.11 MB of 10^6 bytes.
+    let text = place.run(&["summary", "resnet18"]).succeeds().stdout;
+    let totals = "83.07 MiB = input 0.57 + forward and backward pass 37.91 + parameters 44.59";
+    assert!(text.contains(totals), "{text}");
     place.run(&["summary", "resnet18", "--input", "64x64"]).is_misuse("3x64x64");
     place.run(&["summary", "resnet18", "--input", "3x0x64"]).is_misuse("at least 1");
     place.run(&["summary", "alexnet", "--input", "3x32x32"]).fails(&["at least 63x63"]);

@@ -106,11 +106,24 @@ impl ImageFolder {
     /// checkpoint.
     ///
     /// # Errors
-    /// Those of [`ImageFolder::new`], or if the folder has a class that is not among `classes`. The folder may
-    /// lack some of `classes`; [`ImageFolder::remarks`] names them.
+    /// Those of [`ImageFolder::new`], or if the folder has a class that is not among `classes`, or whose name several of
+    /// them have. The folder may lack some of `classes`; [`ImageFolder::remarks`] names them.
     pub fn with_classes(folder: impl AsRef<Path>, classes: &[String]) -> Result<Self> {
+        Self::with_class_ids(folder, classes, &[])
+    }
+
+    /// The same, but a class folder may also be called by one of `ids`: other names of the classes in the same order, such
+    /// as the WordNet identifiers of ImageNet's. Two folders of one class are merged, with a remark.
+    ///
+    /// # Errors
+    /// Those of [`ImageFolder::with_classes`].
+    pub fn with_class_ids(
+        folder: impl AsRef<Path>,
+        classes: &[String],
+        ids: &[String],
+    ) -> Result<Self> {
         let mut found = scan(folder.as_ref())?;
-        found.relabel(classes)?;
+        found.relabel(classes, ids)?;
         Ok(Self::from_scan(found))
     }
 

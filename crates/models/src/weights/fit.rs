@@ -206,12 +206,13 @@ fn compare(
         Strictness::ExceptHead => is_of_head(model, name) || is_auxiliary(model, name),
         Strictness::ExceptAuxiliary => is_auxiliary(model, name),
     };
+    let (mut new, mut counters) = (Vec::new(), Vec::new());
     for parameter in model.parameters().all() {
         let name = parameter.path().to_owned();
         match tensors.get(&name) {
             Some(tensor) if tensor.dims() == parameter.var().dims() => report.matched.push(name),
-            None if is_counter(&name) => {}
-            Some(_) | None if replaceable(&name) => report.new_head.push(name),
+            None if is_counter(&name) => counters.push(name),
+            Some(_) | None if replaceable(&name) => new.push(name),
             Some(tensor) => {
                 let (ours, theirs) = (parameter.var().dims().to_vec(), tensor.dims().to_vec());
                 report.wrong_shape.push((name, ours, theirs));
@@ -219,12 +220,14 @@ fn compare(
             None => report.missing.push(name),
         }
     }
-    if !report.new_head.is_empty() {
-        let new: HashSet<&str> = report.new_head.iter().map(|name| unit(model, name)).collect();
-        let is_new = |name: &String| replaceable(name) && new.contains(unit(model, name));
-        let (head, body): (Vec<String>, _) = report.matched.drain(..).partition(is_new);
+    if !new.is_empty() {
+        let units: HashSet<&str> = new.iter().map(|name| unit(model, name)).collect();
+        let is_new = |name: &String| replaceable(name) && units.contains(unit(model, name));
+        let (beside, body): (Vec<String>, _) = report.matched.drain(..).partition(is_new);
         report.matched = body;
-        report.new_head.extend(head);
+        let counters = counters.into_iter().filter(is_new);
+        let all = new.iter().cloned().chain(beside).chain(counters);
+        (report.new_auxiliary, report.new_head) = all.partition(|name| is_auxiliary(model, name));
     }
     let unknown =
         tensors.keys().filter(|name| model.parameters().get(name).is_none() && !is_counter(name));

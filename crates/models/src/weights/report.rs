@@ -7,9 +7,11 @@ use std::fmt::{Display, Formatter, Result};
 pub struct LoadReport {
     /// Names of the parameters that got a tensor.
     pub matched: Vec<String>,
-    /// Names of parameters of the head, or of auxiliary classifiers, that the file has for another number of classes,
-    /// or not at all. The network keeps its new ones.
+    /// Names of parameters of the head that the file has for another number of classes, or not at all. The network keeps
+    /// its new ones.
     pub new_head: Vec<String>,
+    /// The same of auxiliary classifiers ([`Model::auxiliary_heads`](crate::Model::auxiliary_heads)).
+    pub new_auxiliary: Vec<String>,
     /// The kernel of the first layer, if it was fitted to another number of channels.
     pub stem: Option<String>,
     /// Names that the network has and the file does not.
@@ -39,7 +41,7 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// Whether every name, except those of a new head, has its tensor.
+    /// Whether every name, except those of a new head and of new auxiliary classifiers, has its tensor.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.wrong_shape.is_empty()
     }
@@ -72,6 +74,7 @@ impl Display for LoadReport {
         if !self.new_head.is_empty() {
             write!(f, ", new head ({})", self.new_head.join(", "))?;
         }
+        list(f, "of auxiliary classifiers not from the file", &self.new_auxiliary)?;
         list(f, "missing", &self.missing)?;
         list(f, "unexpected", &self.unexpected)?;
         let shapes: Vec<String> = self

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::csv::{self, Fault};
 use super::left_out::LeftOut;
-use super::names::{class_name, last_name, listed, split_called};
+use super::names::{ClassLabels, last_name, listed, split_called};
 use super::scan::{Scan, check_is_folder};
 use super::walk::{ImageFile, images_below};
 use crate::dataset::Split;
@@ -132,17 +132,8 @@ fn of_commas(text: &str) -> Result<Vec<Row>, Fault> {
 
 /// The label of each row. Either all labels are names of classes, or all are numbers from 0: a class may be called `7`.
 fn labels(list: &Path, rows: &[Row], classes: &[String], ids: &[String]) -> Result<Vec<u32>> {
-    let mut known: HashMap<String, Option<u32>> = HashMap::new();
-    for names in [classes, ids] {
-        for (label, name) in names.iter().enumerate() {
-            // Two classes of ImageNet are called `crane`: the name alone says nothing.
-            let place = known.entry(class_name(name)).or_insert(Some(label as u32));
-            if *place != Some(label as u32) {
-                *place = None;
-            }
-        }
-    }
-    let named = |label: &str| known.get(&class_name(label)).copied().flatten();
+    let known = ClassLabels::of(classes, ids);
+    let named = |label: &str| known.get(label);
     // Kaggle's list has boxes behind the class.
     let first =
         |label: &str| label.split_whitespace().next().map(str::to_owned).unwrap_or_default();

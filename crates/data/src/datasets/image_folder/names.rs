@@ -1,5 +1,6 @@
 //! The meaning of file and folder names.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use unicode_normalization::UnicodeNormalization;
@@ -54,6 +55,36 @@ fn is_hidden_or(path: &Path, names: &[&str]) -> bool {
 /// does). Both give the same name.
 pub(crate) fn class_name(folder: &str) -> String {
     folder.nfc().collect()
+}
+
+/// The labels that names of classes stand for.
+pub(super) struct ClassLabels(HashMap<String, Option<u32>>);
+
+impl ClassLabels {
+    /// Of the names in `classes`, and of those in `ids`: other names in the same order, or none.
+    pub(super) fn of(classes: &[String], ids: &[String]) -> Self {
+        let mut known = HashMap::new();
+        for names in [classes, ids] {
+            for (label, name) in names.iter().enumerate() {
+                // Two classes of ImageNet are called `crane`: the name alone says nothing.
+                let label = Some(label as u32);
+                let place = known.entry(class_name(name)).or_insert(label);
+                if *place != label {
+                    *place = None;
+                }
+            }
+        }
+        Self(known)
+    }
+
+    /// `None` if no class is called so, or several are.
+    pub(super) fn get(&self, name: &str) -> Option<u32> {
+        self.0.get(&class_name(name)).copied().flatten()
+    }
+
+    pub(super) fn is_ambiguous(&self, name: &str) -> bool {
+        self.0.get(&class_name(name)).is_some_and(Option::is_none)
+    }
 }
 
 /// A few names, and the number of further ones.

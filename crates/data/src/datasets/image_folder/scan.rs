@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::left_out::LeftOut;
-use super::names::{class_name, is_system_file, is_system_folder, last_name, listed};
+use super::names::{ClassLabels, class_name, is_system_file, is_system_folder, last_name, listed};
 use super::readable::is_image;
 use super::walk::{Entered, Entry, ImageFile, entries, images_of};
 use crate::error::{Error, Result};
@@ -144,18 +144,25 @@ impl Scan {
         }
     }
 
-    /// Changes the labels to indices into `known`. Adds a remark about the known classes without images.
+    /// Changes the labels to indices into `known`. `ids` are other names of the same classes, in the same order, or none.
+    /// Adds a remark about the known classes without images, and about class folders that are merged into one.
     ///
     /// # Errors
-    /// If the folder has a class that is not in `known`.
-    pub(super) fn relabel(&mut self, known: &[String]) -> Result<()> {
-        let number: BTreeMap<String, u32> = known
-            .iter()
-            .enumerate()
-            .map(|(label, name)| (class_name(name), label as u32))
-            .collect();
-        let (found, extra): (Vec<_>, Vec<_>) =
-            self.classes.iter().partition(|class| number.contains_key(*class));
+    /// If the folder has a class that is not in `known`, or whose name stands for several of them.
+    pub(super) fn relabel(&mut self, known: &[String], ids: &[String]) -> Result<()> {
+        let labels = ClassLabels::of(known, ids);
+        let label_of = |class: &String| labels.get(class);
+        let extra: Vec<&String> =
+            self.classes.iter().filter(|class| label_of(class).is_none()).collect();
+        if let Some(class) = extra.iter().find(|class| labels.is_ambiguous(class)) {
+            return Err(Error::Invalid {
+                path: self.folder.clone(),
+                problem: format!(
+                    "has the class `{class}`, as several of those trained on are called"
+                ),
+                remedy: "call the folder by an identifier of the class, or remove it".to_owned(),
+            });
+        }
         if !extra.is_empty() {
             let (kind, pronoun) =
                 if extra.len() == 1 { ("a class", "it") } else { ("classes", "them") };
@@ -166,20 +173,32 @@ impl Scan {
                 remedy: format!("remove {pronoun}, or train on {pronoun} too"),
             });
         }
-        if found.len() < known.len() {
-            let missing: Vec<&String> =
-                known.iter().filter(|name| !self.classes.contains(&class_name(name))).collect();
+        let new: Vec<u32> = self.classes.iter().filter_map(label_of).collect();
+        let mut folders: BTreeMap<u32, Vec<&String>> = BTreeMap::new();
+        for (label, class) in new.iter().zip(&self.classes) {
+            folders.entry(*label).or_default().push(class);
+        }
+        for names in folders.values().filter(|names| names.len() > 1) {
+            self.remarks.push(format!(
+                "{} in `{}` are one class, by its name and its identifier",
+                listed(names),
+                self.folder.display()
+            ));
+        }
+        if folders.len() < known.len() {
+            let numbered = known.iter().zip(0u32..);
+            let missing = numbered.filter(|(_, label)| !folders.contains_key(label));
+            let missing: Vec<&String> = missing.map(|(name, _)| name).collect();
             self.remarks.push(format!(
                 "`{}` has no images of {}: {} of {} classes are measured there",
                 self.folder.display(),
                 listed(&missing),
-                found.len(),
+                folders.len(),
                 known.len()
             ));
         }
-        let labels: Vec<u32> = self.classes.iter().map(|class| number[class]).collect();
         for (_, label) in &mut self.files {
-            *label = labels[*label as usize];
+            *label = new[*label as usize];
         }
         // In the order of the known classes, as in every other data set.
         self.files.sort_by_key(|(_, label)| *label);
