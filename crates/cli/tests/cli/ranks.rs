@@ -39,10 +39,12 @@ fn a_program_without_mpi_says_how_to_build_one_with_it() {
 #[cfg(feature = "mpi")]
 mod with_mpi {
     use std::io::Write;
-    use std::process::{Command, Output};
+    use std::process::{Command, Output, Stdio};
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_candle-vision");
 
     const NETWORK: &str = r#"
 [data]
@@ -67,24 +69,41 @@ distributed = { batch_norm = "synchronised" }
     /// `None`, with a line that says so, where there is no `mpirun`.
     fn on_ranks(place: &Place, ranks: usize, args: &[&str]) -> Option<(Output, Duration)> {
         let started = Instant::now();
-        let output = Command::new("mpirun")
-            .args(["-n", &ranks.to_string(), "--oversubscribe"])
+        let mut command = mpirun(place, ranks);
+        command.args([PROGRAM, "train", "--distributed", "--device", "cpu"]).args(args);
+        or_skipped(command.output()).map(|output| (output, started.elapsed()))
+    }
+
+    /// `mpirun` before what it starts.
+    fn mpirun(place: &Place, ranks: usize) -> Command {
+        let mut command = Command::new("mpirun");
+        command
+            .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"])
             .args(["--mca", "mpi_yield_when_idle", "1"])
-            .arg(env!("CARGO_BIN_EXE_candle-vision"))
-            .args(["train", "--distributed", "--device", "cpu"])
-            .args(args)
             .current_dir(place.path(""))
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .env("RAYON_NUM_THREADS", "1")
-            .output();
-        match output {
-            Ok(output) => Some((output, started.elapsed())),
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "skipped: there is no mpirun ({error})");
-                None
+            .env("RAYON_NUM_THREADS", "1");
+        command
+    }
+
+    fn or_skipped<T>(started: std::io::Result<T>) -> Option<T> {
+        let skipped = |error: &std::io::Error| {
+            let _ = writeln!(std::io::stderr(), "skipped: there is no mpirun ({error})");
+        };
+        started.inspect_err(skipped).ok()
+    }
+
+    /// Whether it is so before the time is over.
+    fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < time {
+            if is_so() {
+                return true;
             }
+            std::thread::sleep(Duration::from_millis(50));
         }
+        is_so()
     }
 
     fn text(output: &Output) -> String {
@@ -169,6 +188,36 @@ distributed = { batch_norm = "synchronised" }
         assert!(said.contains("go on with 1, 2, 4, 8, 16 processes"), "{said}");
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_signal_to_one_rank_saves_and_ends_all() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK.replace("epochs = 2", "epochs = 500"));
+        let script = "echo $$ > pid-$OMPI_COMM_WORLD_RANK; exec \"$0\" train --distributed --device cpu --recipe net.toml";
+        for rank in [1, 0] {
+            let run = format!("runs/net/00{}", 2 - rank);
+            let mut job = mpirun(&place, 2);
+            job.args(["sh", "-c", script, PROGRAM]).stdout(Stdio::piped()).stderr(Stdio::null());
+            let job = job.spawn();
+            let Some(mut job) = or_skipped(job) else { return };
+            let has_begun = || place.path(&format!("{run}/last.safetensors")).is_file();
+            let begun = within(Duration::from_secs(60), has_begun);
+            let pid = place.read(&format!("pid-{rank}"));
+            let _ = Command::new("kill").args(["-TERM", pid.trim()]).status();
+            let ended = within(Duration::from_secs(30), || {
+                job.try_wait().expect("a child").is_some()
+            });
+            if !ended {
+                // Its ranks end with it.
+                let _ = Command::new("kill").args(["-TERM", &job.id().to_string()]).status();
+            }
+            let said = text(&job.wait_with_output().expect("a child"));
+            assert!(begun, "no epoch in a minute: {said}");
+            assert!(ended, "a signal to rank {rank} left the job waiting: {said}");
+            assert_eq!(said.matches("go on: ").count(), 1, "{said}");
+        }
+    }
+
     #[test]
     fn a_rank_that_fails_ends_the_job_with_its_name_and_reason() {
         let place = Place::new();
@@ -177,14 +226,8 @@ distributed = { batch_norm = "synchronised" }
         place.write("other.toml", NETWORK.replace("0.0002", "0.02"));
         let script = "if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then exec \"$0\" train --distributed --device cpu --recipe other.toml; \
                       else exec \"$0\" train --distributed --device cpu --recipe net.toml; fi";
-        let output = Command::new("mpirun")
-            .args(["-n", "2", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1"])
-            .args(["sh", "-c", script, env!("CARGO_BIN_EXE_candle-vision")])
-            .current_dir(place.path(""))
-            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .output();
-        let Ok(output) = output else { return };
+        let output = mpirun(&place, 2).args(["sh", "-c", script, PROGRAM]).output();
+        let Some(output) = or_skipped(output) else { return };
         let said = text(&output);
         assert!(!output.status.success(), "{said}");
         // One line, though both ranks know.
