@@ -327,6 +327,26 @@ pub(crate) fn check_shares(
     Ok(())
 }
 
+/// Checks that a loader gives all images, or the share of this process if several evaluate together. The result would be that of
+/// some images otherwise, and look like that of all.
+pub(crate) fn check_evaluated_share(
+    ranks: Option<&dyn Communicator>,
+    loader: &DataLoader,
+) -> Result<()> {
+    let (found, remedy) = match (loader.shared(), ranks) {
+        (share, None) if share.ranks().1 == 1 => return Ok(()),
+        (share, None) => (share, format!("{:?}, or use `Evaluator::ranks`", Share::All)),
+        (share, Some(ranks)) => {
+            let own = Share::Batches { rank: ranks.rank(), ranks: ranks.size() };
+            if share == own {
+                return Ok(());
+            }
+            (share, format!("{own:?}, by `DataLoader::share`"))
+        }
+    };
+    Err(Error::setting("share of the images to evaluate", format!("{found:?}"), remedy))
+}
+
 /// Tensors as they go to other processes: a safetensors file.
 pub(crate) fn to_bytes<'t>(
     tensors: impl IntoIterator<Item = (&'t str, Tensor)>,

@@ -84,6 +84,13 @@ fn ranks_evaluate_as_one_process_does() {
         });
         assert!(found.iter().all(|found| *found == expected), "{ranks} ranks");
     }
+    // A share alone would look like all of the images.
+    let shared = |share| val_loader().share(share).expect("a share");
+    let loader = shared(Share::Batches { rank: 0, ranks: 2 });
+    let refused = evaluate(model.as_ref(), &loader).run().expect_err("a share").to_string();
+    assert!(refused.starts_with("`share of the images to evaluate` is Batches"), "{refused}");
+    let whole = loader.clone().share(Share::All).expect("a share");
+    assert_eq!(evaluate(model.as_ref(), &whole).run().expect("an evaluation"), expected);
 }
 
 #[test]

@@ -155,6 +155,10 @@ distributed = { batch_norm = "synchronised" }
         // Rank 0 alone speaks; the other writes to its file.
         assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
         assert_eq!(said.matches(" % of the step waiting, ").count(), 1, "{said}");
+        // The report is of all validation images, though rank 0 alone wrote it.
+        let report = place.read("runs/two/001/report.html");
+        place.run(&["report", "runs/two/001"]).succeeds();
+        assert!(report == place.read("runs/two/001/report.html"), "a report of other images");
         let log = place.read("runs/two/001/rank-1.log");
         assert!(log.starts_with("rank 1 of 2 on ") && log.contains("epoch 2/2"), "{log}");
         let difference = largest_difference(
