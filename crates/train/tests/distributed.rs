@@ -70,6 +70,27 @@ fn without_synchronised_batch_norm_ranks_agree_as_well() {
 }
 
 #[test]
+fn the_record_is_that_of_the_checkpoint() {
+    // Each rank has running statistics of its own, and so have their averages.
+    let runs = Runs::new();
+    for averages in ["", "\nema = { decay = 0.9 }"] {
+        let text = "epochs = 3\noptimizer = { name = 'sgd', lr = 0.02, momentum = 0.9 }";
+        let (config, folder) = (recipe(&format!("{text}{averages}")), runs.create());
+        let found = on_ranks(2, (8, 40), |rank| {
+            let own = (rank.communicator.rank() == 0).then_some(&folder);
+            rank.train(&config, own, None, quiet).expect("a run").0.history
+        });
+        let best = found[0].best().expect("an epoch");
+        assert_eq!(found[1].best(), Some(best));
+        let model = residual(5, &Device::Cpu);
+        let checkpoint = Checkpoint::load(folder.best()).expect("a checkpoint");
+        checkpoint.restore(model.as_ref()).expect("its network");
+        let again = evaluate(model.as_ref(), &val_loader()).run().expect("an evaluation");
+        assert_eq!((again.loss, again.accuracy), (best.val_loss, best.val_accuracy), "{averages}");
+    }
+}
+
+#[test]
 fn ranks_evaluate_as_one_process_does() {
     let model = residual(5, &Device::Cpu);
     let expected = evaluate(model.as_ref(), &val_loader()).run().expect("an evaluation");

@@ -33,6 +33,12 @@ impl Trainer<'_> {
         ranks.share_weights(self.model)
     }
 
+    /// Gives all ranks the running statistics of the first, or their averages if those are in place: what is validated is what is
+    /// saved.
+    pub(super) fn share_buffers(&self) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.share_buffers(self.model))
+    }
+
     pub(super) fn before_steps(&self) -> Option<Before> {
         let traffic = self.ranks.as_ref().map(Ranks::traffic)?;
         Some(Before { since: Instant::now(), step: self.position.step, traffic })
