@@ -238,6 +238,39 @@ fn what_does_not_fit_together_is_said_before_the_first_step() {
 }
 
 #[test]
+fn a_single_sample_on_a_rank_is_refused_before_the_first_step() {
+    let train = |run: (usize, usize), more: &str| {
+        let text = format!("epochs = 1\noptimizer = {{ name = 'sgd', lr = 0.001 }}\n{more}");
+        let found = on_ranks(2, run, |rank| {
+            // Its last maps are 1x1 here.
+            let rank = Rank { architecture: "resnet18", ..rank };
+            let mut steps = 0;
+            let done = rank.train(&recipe(&text), None, None, |event| {
+                steps += usize::from(matches!(event, Event::BatchEnd { .. }));
+                Control::Continue
+            });
+            done.map(|_| steps).map_err(|error| (steps, error.to_string()))
+        });
+        assert_eq!(found[0], found[1], "{run:?}");
+        found.into_iter().next().expect("rank 0")
+    };
+    // The last batch has three images, two and one.
+    let (steps, error) = train((8, 11), "").expect_err("one image");
+    assert_eq!(steps, 0);
+    let expected = "the last batch of 11 samples, in batches of 4 on each of 2 processes, leaves one of them a single sample";
+    assert!(error.contains(expected) && error.contains("`drop_last`, or another"), "{error}");
+    let (_, error) = train((2, 4), "").expect_err("one image");
+    assert!(error.contains("`batch_size` is 1 on each of 2 processes"), "{error}");
+    assert!(error.contains("or `distributed.batch_norm = \"synchronised\"`"), "{error}");
+    // Nine images are a batch of eight and one more, which belongs to that batch: five and four.
+    assert_eq!(train((8, 9), ""), Ok(1));
+    // One image on each of two ranks is a batch of two.
+    let synchronised = "distributed = { batch_norm = 'synchronised' }";
+    assert_eq!(train((2, 4), synchronised), Ok(2));
+    assert_eq!(train((8, 11), synchronised), Ok(2));
+}
+
+#[test]
 fn a_rank_that_fails_ends_the_others() {
     let config = recipe(SYNCHRONISED);
     let errors = on_ranks(2, (8, 32), |rank| {
