@@ -103,30 +103,25 @@ impl Ranks {
         }
     }
 
-    /// Puts together what the ranks measured.
+    /// Puts together what the ranks measured. A loss comes with its weight.
     pub(crate) fn together(
         &self,
         samples: usize,
-        loss: f64,
+        (loss, weight): (f64, f64),
         correct: Option<usize>,
         stop: Option<StopReason>,
     ) -> Result<Together> {
         let is = |reason| f64::from(stop == Some(reason));
         let own = [
             samples as f64,
-            loss * samples as f64,
+            loss * weight,
+            weight,
             correct.map_or(0.0, |correct| correct as f64),
             f64::from(correct.is_none()),
             is(StopReason::Interrupted),
             is(StopReason::StoppedByCallback),
         ];
-        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let mut sums = [0f64; 6];
-        for bytes in self.communicator.all_gather(&bytes)? {
-            let values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        }
-        let [samples, loss, correct, unknown, interrupted, by_callback] = sums;
+        let [samples, loss, weight, correct, unknown, interrupted, by_callback] = self.sums(own)?;
         let stop = if interrupted > 0.0 {
             Some(StopReason::Interrupted)
         } else {
@@ -134,10 +129,26 @@ impl Ranks {
         };
         Ok(Together {
             samples: samples as usize,
-            loss: loss / samples,
+            loss: loss / weight,
             correct: (unknown == 0.0).then_some(correct as usize),
             stop,
         })
+    }
+
+    /// The sum of what the ranks give.
+    pub(crate) fn sum(&self, own: f64) -> Result<f64> {
+        self.sums([own]).map(|[sum]| sum)
+    }
+
+    /// In the order of ranks, so that all of them get the same bits.
+    fn sums<const N: usize>(&self, own: [f64; N]) -> Result<[f64; N]> {
+        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut sums = [0f64; N];
+        for bytes in self.communicator.all_gather(&bytes)? {
+            let values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(sums)
     }
 
     /// Checks that all ranks were started with the same settings and data.

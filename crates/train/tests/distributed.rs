@@ -44,6 +44,24 @@ fn two_ranks_give_the_weights_of_one_process() {
 }
 
 #[test]
+fn ranks_with_weighted_classes_train_what_one_process_trains() {
+    // Each rank has its own share of the heavy class.
+    for loss in ["cross_entropy', label_smoothing = 0.1", "focal'"] {
+        let loss = format!("loss = {{ name = '{loss}, class_weights = [1.0, 3.0] }}");
+        let config = recipe(&format!("{SYNCHRONISED}\n{loss}"));
+        let [one, two] = [1, 2].map(|ranks| {
+            let found = on_ranks(ranks, (8, 30), |rank| rank.train(&config, None, None, quiet));
+            found.into_iter().next().expect("rank 0").expect("a run")
+        });
+        let difference = largest_difference(&one.1, &two.1);
+        assert!(difference < 1e-5, "{loss}: {difference:.1e}");
+        for (a, b) in one.0.history.batches.iter().zip(&two.0.history.batches) {
+            assert!((a.loss - b.loss).abs() < 1e-5, "{loss}: step {}", a.step);
+        }
+    }
+}
+
+#[test]
 fn gradients_in_half_of_the_bytes_train_as_well() {
     let config =
         recipe(&SYNCHRONISED.replace("'synchronised'", "'synchronised', gradients = 'bf16'"));
