@@ -246,6 +246,13 @@ distributed = { batch_norm = "synchronised" }
         let (output, time) = on_ranks(&place, 2, &["--recipe", "wild.toml"]).expect("MPI");
         let said = text(&output);
         assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
-        assert!(said.contains("error: rank "), "{said}");
+        assert_eq!(said.matches("error: rank ").count(), 1, "{said}");
+
+        // What all ranks find, the first tells.
+        let (output, _) = on_ranks(&place, 4, &["--recipe", "missing.toml"]).expect("MPI");
+        let said = text(&output);
+        assert_eq!(said.matches("missing.toml").count(), 1, "{said}");
+        let error = said.lines().find(|line| line.contains("missing.toml")).unwrap_or_default();
+        assert!(error.starts_with("error: rank 0 ("), "{said}");
     }
 }

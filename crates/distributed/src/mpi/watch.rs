@@ -151,5 +151,6 @@ impl Job {
 
 /// The last words of a rank. They must not fail if nobody listens.
 pub(super) fn say(what: fmt::Arguments<'_>) {
-    drop(writeln!(std::io::stderr().lock(), "error: {what}"));
+    // In one call, because other ranks write to the same place.
+    drop(std::io::stderr().lock().write_all(format!("error: {what}\n").as_bytes()));
 }
