@@ -132,6 +132,11 @@ impl Ranks {
         self.launch.local_rank
     }
 
+    /// Waits until all processes are here. One that fails ends the job.
+    pub(crate) fn meet(&self) -> Result<()> {
+        Ok(self.communicator.barrier()?)
+    }
+
     /// The folder of the run, which the first process made. The others write what they have to say to a file there.
     pub(crate) fn share_folder(&self, made: Option<&Path>) -> Result<()> {
         let made = made.map(std::path::absolute).transpose()?;

@@ -78,6 +78,8 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     keep_on_device(&mut opened, &settings, args);
     run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
     share(&mut opened, &settings, ranks)?;
+    // Before a folder is made, also in the data or the network of another rank.
+    ranks.map_or(Ok(()), Ranks::meet)?;
     if let Some(ranks) = ranks.filter(|ranks| !ranks.is_first()) {
         ranks.share_folder(None)?;
         return train_along(&opened, &settings, None, (registry, &device), ranks);

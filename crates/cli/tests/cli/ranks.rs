@@ -233,6 +233,12 @@ distributed = { batch_norm = "synchronised" }
         let output = mpirun(&place, 2).args(["sh", "-c", script, PROGRAM]).output();
         let Some(output) = or_skipped(output) else { return };
         let said = text(&output);
+        let alone = script.replace("other.toml", "missing.toml");
+        let without = mpirun(&place, 2).args(["sh", "-c", &alone, PROGRAM]).output().expect("MPI");
+        assert!(text(&without).contains("error: rank 1 ("), "{}", text(&without));
+        // No run folder either: rank 0 makes it when all ranks are ready.
+        let left = place.path("runs/net").read_dir().map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{}", text(&without));
         assert!(!output.status.success(), "{said}");
         // One line, though both ranks know.
         assert_eq!(
@@ -242,11 +248,14 @@ distributed = { batch_norm = "synchronised" }
         );
 
         // A loss that is not finite ends all ranks at once.
-        place.write("wild.toml", NETWORK.replace("0.0002", "1e30"));
+        let schedule = "schedule = { name = \"multi_step_lr\", milestones = [1], gamma = 1e36 }\n";
+        place.write("wild.toml", format!("{NETWORK}{schedule}"));
         let (output, time) = on_ranks(&place, 2, &["--recipe", "wild.toml"]).expect("MPI");
         let said = text(&output);
         assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
         assert_eq!(said.matches("error: rank ").count(), 1, "{said}");
+        let log = place.read("runs/wild/001/rank-1.log");
+        assert!(log.contains("error: rank 1 (") && log.contains("diverged"), "{log}");
 
         // What all ranks find, the first tells.
         let (output, _) = on_ranks(&place, 4, &["--recipe", "missing.toml"]).expect("MPI");
