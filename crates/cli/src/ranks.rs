@@ -64,7 +64,8 @@ fn start(args: &TrainArgs, launch: Launch) -> Result<Arc<dyn Communicator>> {
     use candle_vision::distributed::{Mpi, MpiOptions};
 
     let timeout = std::time::Duration::from_secs(args.rank_timeout.max(1));
-    let mpi = Mpi::start(MpiOptions::default().timeout(timeout))?;
+    let options = MpiOptions::default().timeout(timeout).timeout_option("--rank-timeout");
+    let mpi = Mpi::start(options)?;
     // An MPI of another make than the launcher starts as many jobs of one process.
     if mpi.size() == 1 && launch.size > 1 {
         bail!(

@@ -18,7 +18,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives, Root};
 
 use crate::buckets::Buckets;
-use crate::communicator::{Communicator, Traffic, Values};
+use crate::communicator::{Communicator, Traffic, Values, WorksAlone};
 use crate::error::{Error, Result};
 use crate::one_process::{check_pieces, check_root};
 use watch::Watch;
@@ -43,12 +43,15 @@ pub struct MpiOptions {
     pub timeout: Duration,
     /// The exit code of a job that ends because a rank did not come, or panicked.
     pub exit_code: i32,
+    /// What sets the timeout, for the message: an option of the program.
+    pub timeout_option: &'static str,
 }
 
 impl Default for MpiOptions {
     /// 25 s, so that a job ends within 30 s of the moment in which a rank hangs; exit code 1.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(25), exit_code: 1 }
+        let timeout_option = "MpiOptions::timeout";
+        Self { timeout: Duration::from_secs(25), exit_code: 1, timeout_option }
     }
 }
 
@@ -56,6 +59,11 @@ impl MpiOptions {
     /// Sets how long a rank waits for the others.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Sets the name of what sets the timeout.
+    pub fn timeout_option(self, name: &'static str) -> Self {
+        Self { timeout_option: name, ..self }
     }
 
     /// Sets the exit code of a job that ends because a rank did not come, or panicked.
@@ -248,6 +256,10 @@ impl Communicator for Mpi {
 
     fn traffic(&self) -> Traffic {
         self.worker.traffic()
+    }
+
+    fn works_alone(&self) -> WorksAlone {
+        self.library.watch.works_alone()
     }
 
     fn abort(&self, exit_code: i32) -> ! {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use candle_vision_data::{DataLoader, Share};
-use candle_vision_distributed::{Buckets, Communicator, Compression, Values};
+use candle_vision_distributed::{Buckets, Communicator, Compression, Values, WorksAlone};
 use candle_vision_models::Model;
 use candle_vision_ops::{AcrossRanks, backward_each};
 
@@ -209,6 +209,11 @@ impl Ranks {
         let mut bytes = vec![u8::from(says)];
         self.communicator.broadcast(&mut bytes, 0)?;
         Ok(bytes.contains(&1))
+    }
+
+    /// Until the answer is dropped, the others wait for this rank without a limit.
+    pub(crate) fn works_alone(&self) -> WorksAlone {
+        self.communicator.works_alone()
     }
 
     /// Waits until rank 0 has written what it writes.

@@ -431,6 +431,7 @@ impl<'a> Trainer<'a> {
         evaluation: &Evaluation,
         validation_seconds: f64,
     ) -> Result<Option<StopReason>> {
+        let _writing = self.writing();
         // Before the first number is reported.
         session.notify_skipped([self.train, self.val])?;
         let record = self.record(evaluation, validation_seconds)?;

@@ -219,6 +219,8 @@ fn train(
     args: &TrainArgs,
 ) -> Result<ExitCode> {
     let OpenedRun { train, val, test, origin, .. } = opened;
+    // The other ranks do not need what follows, and wait.
+    let alone = ranks.map(|ranks| ranks.communicator.works_alone());
     let mut builder = opened.trainer_builder(settings, registry)?;
     if let Some(ranks) = ranks {
         builder = builder.communicator(Arc::clone(&ranks.communicator));
@@ -240,6 +242,7 @@ fn train(
     if args.stop_at_end_of_input {
         stop.also_at_end_of_input();
     }
+    drop(alone);
     let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let result = result.map_err(|error| {
         let option = |batch_size| format!("--batch-size {batch_size}");

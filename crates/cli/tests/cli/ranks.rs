@@ -208,9 +208,8 @@ distributed = { batch_norm = "synchronised" }
             let begun = within(Duration::from_secs(60), has_begun);
             let pid = place.read(&format!("pid-{rank}"));
             let _ = Command::new("kill").args(["-TERM", pid.trim()]).status();
-            let ended = within(Duration::from_secs(30), || {
-                job.try_wait().expect("a child").is_some()
-            });
+            let ended =
+                within(Duration::from_secs(30), || job.try_wait().expect("a child").is_some());
             if !ended {
                 // Its ranks end with it.
                 let _ = Command::new("kill").args(["-TERM", &job.id().to_string()]).status();
