@@ -365,7 +365,7 @@ pub enum Error {
         /// Number of processes that share a batch.
         ranks: usize,
         /// The network's error.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
 
     /// An output of the network for a sample is NaN or infinite.

@@ -47,7 +47,8 @@ impl Trainer<'_> {
 
     fn single_sample(&self, samples: Option<usize>, source: candle_core::Error) -> Error {
         let batch_size = self.train.config().batch_size;
-        Error::SingleSample { samples, batch_size, ranks: self.number_of_ranks(), source }
+        let (ranks, source) = (self.number_of_ranks(), Box::new(source));
+        Error::SingleSample { samples, batch_size, ranks, source }
     }
 
     fn number_of_ranks(&self) -> usize {
