@@ -191,7 +191,11 @@ impl Ranks {
         let all = model.parameters().all();
         let all: Vec<_> = all.iter().filter(|parameter| wanted(parameter.path())).collect();
         let tensors = all.iter().map(|parameter| (parameter.path(), parameter.detached()));
-        let mut bytes = if self.rank() == 0 { to_bytes(tensors)? } else { Vec::new() };
+        let mut bytes = Vec::new();
+        if self.rank() == 0 {
+            let _alone = self.works_alone();
+            bytes = to_bytes(tensors)?;
+        }
         self.communicator.broadcast(&mut bytes, 0)?;
         if self.rank() > 0 {
             let found = from_bytes(&bytes, &model.parameters().device())?;

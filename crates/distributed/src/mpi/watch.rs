@@ -103,6 +103,11 @@ impl Watch {
         Self { waits, handle: Some(handle) }
     }
 
+    /// A call has brought a part of what it brings.
+    pub(super) fn goes_on(&self) {
+        self.waits.start_anew();
+    }
+
     pub(super) fn works_alone(&self) -> WorksAlone {
         WorksAlone::counted(&self.waits.alone)
     }
