@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use candle_vision::distributed::{Communicator, Launch, Launcher};
-use candle_vision::train::Error;
 
 use crate::args::TrainArgs;
 use crate::say;
@@ -27,6 +27,10 @@ static JOB: Mutex<Option<Arc<dyn Communicator>>> = Mutex::new(None);
 /// If there is no launcher, or one that tells ranks nothing of each other.
 pub(crate) fn join(args: &TrainArgs) -> Result<Option<Ranks>> {
     let launch = Launch::from_env()?;
+    join_of(args, launch).inspect_err(|_| let_lower_ranks_speak(launch.rank))
+}
+
+fn join_of(args: &TrainArgs, launch: Launch) -> Result<Option<Ranks>> {
     let example = "mpirun -n 2 candle-vision train --distributed ...";
     match (args.distributed, launch.launcher) {
         (false, Launcher::Nobody) => return Ok(None),
@@ -60,7 +64,8 @@ fn start(args: &TrainArgs, launch: Launch) -> Result<Arc<dyn Communicator>> {
     use candle_vision::distributed::{Mpi, MpiOptions};
 
     let timeout = std::time::Duration::from_secs(args.rank_timeout.max(1));
-    let mpi = Mpi::start(MpiOptions::default().timeout(timeout))?;
+    let options = MpiOptions::default().timeout(timeout).timeout_option("--rank-timeout");
+    let mpi = Mpi::start(options)?;
     // An MPI of another make than the launcher starts as many jobs of one process.
     if mpi.size() == 1 && launch.size > 1 {
         bail!(
@@ -88,13 +93,14 @@ pub(crate) fn end(result: Result<ExitCode>) -> Result<ExitCode> {
     match (result, job) {
         (Err(error), Some(job)) => {
             let (rank, host) = (job.rank(), job.host());
-            let is_everybody_s = matches!(error.downcast_ref(), Some(Error::RanksDiffer { .. }));
-            if is_everybody_s && rank > 0 {
-                // All ranks have this error, and the first tells it and ends them all.
-                let _ = job.barrier();
+            let error = error.context(format!("rank {rank} ({host})"));
+            if rank > 0 {
+                // Into its file, if there is one by now.
+                say::error(&error);
+                let_lower_ranks_speak(rank);
+                say::to_stderr();
             }
-            say::to_stderr();
-            say::error(&error.context(format!("rank {rank} ({host})")));
+            say::error(&error);
             job.abort(1)
         }
         (result, job) => {
@@ -105,6 +111,17 @@ pub(crate) fn end(result: Result<ExitCode>) -> Result<ExitCode> {
     }
 }
 
+/// Many errors are those of all ranks. The rank with the lowest number tells such an error, and its end is that of the others
+/// before they do.
+fn let_lower_ranks_speak(rank: usize) {
+    if rank > 0 {
+        std::thread::sleep(FIRST_SPEAKS + NEXT_SPEAKS * rank.min(20) as u32);
+    }
+}
+
+const FIRST_SPEAKS: Duration = Duration::from_secs(1);
+const NEXT_SPEAKS: Duration = Duration::from_millis(100);
+
 impl Ranks {
     /// Whether this process writes the files of the run and speaks to the person.
     pub(crate) fn is_first(&self) -> bool {
@@ -114,6 +131,11 @@ impl Ranks {
     /// The card of this process, counted from 0 on its computer.
     pub(crate) fn card(&self) -> Option<usize> {
         self.launch.local_rank
+    }
+
+    /// Waits until all processes are here. One that fails ends the job.
+    pub(crate) fn meet(&self) -> Result<()> {
+        Ok(self.communicator.barrier()?)
     }
 
     /// The folder of the run, which the first process made. The others write what they have to say to a file there.

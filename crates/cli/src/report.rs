@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use candle_vision::data::{DataLoader, Image};
+use candle_vision::data::{DataLoader, Image, Share};
 use candle_vision::explain::{CamOptions, ClassActivationMap, grad_cam};
 use candle_vision::models::summary::summarize;
 use candle_vision::models::{Model, ModelSpec};
@@ -64,7 +64,9 @@ impl Run<'_> {
         // The same loss as in training, so that it equals the recorded one.
         let loss = self.registry.training.losses.build(&training.loss)?;
         let loss = with_counts_of(loss, self.train);
-        let evaluator = evaluate(model, self.val)
+        // The first of several processes has a share of the images, and writes the report alone.
+        let val = self.val.clone().share(Share::All)?;
+        let evaluator = evaluate(model, &val)
             .loss(&*loss)
             .limit(training.limit_batches)
             .precision(training.precision);

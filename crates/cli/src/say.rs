@@ -25,10 +25,12 @@ pub(crate) fn program() -> String {
 /// Prints a note to stderr. If it cannot be written, nobody reads it, and that is no reason to end a long
 /// run.
 pub(crate) fn note(line: impl Display) {
-    let line = harmless(&line.to_string());
+    // One call for all of it: other processes write to the same place.
+    let line = harmless(&line.to_string()) + "\n";
+    let line = line.as_bytes();
     let _ = match &*LISTENER.lock().unwrap_or_else(PoisonError::into_inner) {
-        Listener::Stderr => writeln!(io::stderr().lock(), "{line}"),
-        Listener::File(file) => writeln!(&mut &**file, "{line}"),
+        Listener::Stderr => io::stderr().lock().write_all(line),
+        Listener::File(file) => (&mut &**file).write_all(line),
         Listener::Nobody => Ok(()),
     };
 }

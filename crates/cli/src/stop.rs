@@ -58,11 +58,12 @@ impl Stop {
     }
 
     /// The exit code that a shell gives to a command that the same signal ended: 130 for Ctrl-C, 143 for
-    /// SIGTERM. For a process that was asked to stop.
+    /// SIGTERM. For a process that was asked to stop, or that stops with another one that was.
     pub(crate) fn exit_code(self) -> u8 {
         // The thread is about to print its line, which must not be lost if the batch was short. A thread
-        // that panicked prints nothing more.
-        if !self.ended.load(Ordering::Relaxed) {
+        // that panicked prints nothing more. Without a signal to this process it waits for ever: the request may have come
+        // to another rank, or by the end of the input.
+        if self.asked.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed) {
             let _ = self.teller.map(JoinHandle::join);
         }
         u8::try_from(self.code.load(Ordering::Relaxed)).unwrap_or(u8::MAX)

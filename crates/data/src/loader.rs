@@ -168,6 +168,9 @@ pub struct Batch {
 /// }
 /// # Ok::<(), candle_vision_data::Error>(())
 /// ```
+///
+/// A clone shows the same images, and shares what was read of them so far.
+#[derive(Clone)]
 pub struct DataLoader {
     source: Arc<Source>,
     config: LoaderConfig,

@@ -17,6 +17,20 @@ pub struct Traffic {
     pub waited: Duration,
 }
 
+/// Work of one rank for which the others wait without a limit, until this is dropped. [`Communicator::works_alone`] gives it.
+#[derive(Debug, Clone, Default)]
+#[must_use = "the work is over when this is dropped"]
+pub struct WorksAlone {
+    _counter: Option<Arc<()>>,
+}
+
+impl WorksAlone {
+    /// Work that goes on for as long as `counter` has another owner.
+    pub fn counted(counter: &Arc<()>) -> Self {
+        Self { _counter: Some(Arc::clone(counter)) }
+    }
+}
+
 /// Values that lie somewhere until they are read, such as those of a tensor. They may go to another thread.
 pub trait Values: Send {
     /// Hands the values to `then`, once.
@@ -95,6 +109,12 @@ pub trait Communicator: fmt::Debug + Send + Sync {
 
     /// What this rank sent so far, by this communicator alone.
     fn traffic(&self) -> Traffic;
+
+    /// Says that this rank works alone for a while, such as on a file. A communicator that ends a job in which a rank does not
+    /// come waits for it then, for as long as its process lives. The default has no such limit.
+    fn works_alone(&self) -> WorksAlone {
+        WorksAlone::default()
+    }
 
     /// Ends all ranks of the job at once, because the others would wait for this one for ever. The default ends this
     /// process.

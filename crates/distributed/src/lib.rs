@@ -28,7 +28,7 @@ mod plan;
 mod threads;
 
 pub use buckets::{Buckets, Compression};
-pub use communicator::{Communicator, Traffic, Values};
+pub use communicator::{Communicator, Traffic, Values, WorksAlone};
 pub use error::{Error, Result};
 pub use launch::{Launch, Launcher};
 #[cfg(feature = "mpi")]

@@ -18,7 +18,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives, Root};
 
 use crate::buckets::Buckets;
-use crate::communicator::{Communicator, Traffic, Values};
+use crate::communicator::{Communicator, Traffic, Values, WorksAlone};
 use crate::error::{Error, Result};
 use crate::one_process::{check_pieces, check_root};
 use watch::Watch;
@@ -35,6 +35,10 @@ fn summed_at_once(ranks: usize) -> usize {
     ranks.saturating_mul(Buckets::LONG_FOR_EACH).min(MOST_VALUES)
 }
 
+/// Bytes of one part of a broadcast. After each part the limit for the call begins anew, so that it is no limit for what a slow
+/// link brings.
+const BROADCAST_AT_ONCE: usize = 16 << 20;
+
 /// How a job behaves that MPI started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,12 +47,15 @@ pub struct MpiOptions {
     pub timeout: Duration,
     /// The exit code of a job that ends because a rank did not come, or panicked.
     pub exit_code: i32,
+    /// What sets the timeout, for the message: an option of the program.
+    pub timeout_option: &'static str,
 }
 
 impl Default for MpiOptions {
     /// 25 s, so that a job ends within 30 s of the moment in which a rank hangs; exit code 1.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(25), exit_code: 1 }
+        let timeout_option = "MpiOptions::timeout";
+        Self { timeout: Duration::from_secs(25), exit_code: 1, timeout_option }
     }
 }
 
@@ -56,6 +63,11 @@ impl MpiOptions {
     /// Sets how long a rank waits for the others.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Sets the name of what sets the timeout.
+    pub fn timeout_option(self, name: &'static str) -> Self {
+        Self { timeout_option: name, ..self }
     }
 
     /// Sets the exit code of a job that ends because a rank did not come, or panicked.
@@ -195,12 +207,14 @@ impl Communicator for Mpi {
     fn all_reduce_shared(&self, values: Box<dyn Values>) -> Result<Vec<f32>> {
         let mut len = 0;
         values.read(&mut |values| len = values.len());
+        let library = Arc::clone(&self.library);
         self.call("all_reduce", len * size_of::<f32>(), move |ranks| {
             let mut sums = vec![0f32; len];
             let at_once = summed_at_once(ranks.size() as usize);
             values.read(&mut |values| {
                 for (own, sums) in values.chunks(at_once).zip(sums.chunks_mut(at_once)) {
                     ranks.all_reduce_into(own, sums, SystemOperation::sum());
+                    library.watch.goes_on();
                 }
             });
             sums
@@ -223,14 +237,16 @@ impl Communicator for Mpi {
         check_root(root, self.size)?;
         let own = std::mem::take(bytes);
         let sent = if self.rank == root { own.len() } else { 0 };
+        let library = Arc::clone(&self.library);
         *bytes = self.call("broadcast", sent, move |ranks| {
             let root = ranks.process_at_rank(root as i32);
             let mut len = own.len() as u64;
             root.broadcast_into(&mut len);
             let mut all = own;
             all.resize(len as usize, 0);
-            for part in all.chunks_mut(MOST_VALUES) {
+            for part in all.chunks_mut(BROADCAST_AT_ONCE) {
                 root.broadcast_into(part);
+                library.watch.goes_on();
             }
             all
         })?;
@@ -248,6 +264,10 @@ impl Communicator for Mpi {
 
     fn traffic(&self) -> Traffic {
         self.worker.traffic()
+    }
+
+    fn works_alone(&self) -> WorksAlone {
+        self.library.watch.works_alone()
     }
 
     fn abort(&self, exit_code: i32) -> ! {

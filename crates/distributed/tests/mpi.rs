@@ -125,8 +125,33 @@ fn a_rank_that_hangs_ends_the_job_with_its_name() -> Result<()> {
         ranks.all_reduce(&mut [0.0])
     };
     on_ranks(3, "a_rank_that_hangs_ends_the_job_with_its_name", rank, |output, said, time| {
-        check_end(output, said, time, &["error: rank 1 (", "did not come to all_reduce within"]);
+        check_end(
+            output,
+            said,
+            time,
+            &["error: rank 1 (", "did not come to all_reduce within", "`MpiOptions::timeout` sets"],
+        );
         assert_eq!(output.status.code(), Some(77), "{said}");
+    })
+}
+
+#[test]
+fn a_rank_that_works_alone_is_waited_for() -> Result<()> {
+    let rank = || {
+        let ranks = Mpi::start(MpiOptions::default().timeout(Duration::from_secs(1)))?;
+        let alone = (ranks.rank() == 0).then(|| ranks.works_alone());
+        if alone.is_some() {
+            // More than the limit, and the time in which answers may come.
+            std::thread::sleep(Duration::from_secs(6));
+        }
+        drop(alone);
+        ranks.barrier()?;
+        writeln!(std::io::stdout(), "it has come").expect("somebody listens");
+        Ok(())
+    };
+    on_ranks(3, "a_rank_that_works_alone_is_waited_for", rank, |output, said, _| {
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.matches("it has come").count(), 3, "{said}");
     })
 }
 

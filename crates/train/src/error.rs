@@ -353,15 +353,17 @@ pub enum Error {
     #[error(
         "the network cannot be trained on a batch of one sample, and {}: batch norm needs more than \
          one value of each channel; set {}",
-        which_batch(*samples, *batch_size), larger(*samples, *batch_size)
+        which_batch(*samples, *batch_size, *ranks), larger(*samples, *batch_size, *ranks)
     )]
     SingleSample {
         /// Number of training samples. `None` if the batch has one sample because images were left out.
         samples: Option<usize>,
-        /// Number of samples in a full batch.
+        /// Number of samples in a full batch, of each process.
         batch_size: usize,
+        /// Number of processes that share a batch.
+        ranks: usize,
         /// The network's error.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
 
     /// An output of the network for a sample is NaN or infinite.

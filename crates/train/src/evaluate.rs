@@ -17,6 +17,7 @@ use crate::loss::{
 };
 use crate::metrics::{ClassScores, Metric, check_metric, class_scores, label_scores};
 use crate::out_of_memory::explained;
+use crate::ranks::check_evaluated_share;
 use crate::skipping::check_classes;
 use crate::tta::TestTimeAugmentation;
 use crate::unread::{Reading, Unread};
@@ -245,6 +246,7 @@ impl<'a> Evaluator<'a> {
     ///   is not below the number of classes; the error names the sample
     /// - if a class has lost all its images to `skip_broken`
     /// - if the loss or a metric does not take the labels of these images, or the loader mixes images
+    /// - if the loader gives a share of the images that is not this process's among those of [`Evaluator::ranks`]
     pub fn run(self) -> Result<Evaluation> {
         let evaluation = self.run_while(|_, _| Ok(true))?;
         Ok(evaluation.expect("nobody has stopped it"))
@@ -275,6 +277,7 @@ impl<'a> Evaluator<'a> {
         let loss = self.loss.unwrap_or(plain);
         let metrics = self.metrics.unwrap_or_default();
         check_unmixed(loader)?;
+        check_evaluated_share(self.ranks, loader)?;
         check_targets(loss, TargetKind::of(loader))?;
         metrics.iter().try_for_each(|metric| check_metric(&**metric, TargetKind::of(loader)))?;
         metrics.iter_mut().for_each(|metric| metric.reset());

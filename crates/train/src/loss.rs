@@ -81,6 +81,16 @@ pub trait Loss: Debug + Send + Sync {
         Err(Error::targets(self.describe(), "a number for each class"))
     }
 
+    /// What [`Loss::loss`] divides the sum over a batch by, if that is not the number of images. Several processes weight their
+    /// parts of a batch by it, so that they train what one process trains.
+    ///
+    /// # Errors
+    /// If the labels cannot be read.
+    fn divisor(&self, labels: &Tensor) -> Result<Option<f64>> {
+        let _ = labels;
+        Ok(None)
+    }
+
     /// Adds a batch of an evaluation to the mean over a data set. By default a batch has its number of
     /// images as its weight. A loss with another weighting overrides this function.
     ///
@@ -260,6 +270,10 @@ impl<L: Loss> Loss for Described<L> {
             return Err(Error::targets(self.describe(), "a number for each class"));
         }
         self.loss.loss_of_targets(logits, targets)
+    }
+
+    fn divisor(&self, labels: &Tensor) -> Result<Option<f64>> {
+        self.loss.divisor(labels)
     }
 
     fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {

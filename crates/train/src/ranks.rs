@@ -12,7 +12,7 @@ use std::time::Duration;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use candle_vision_data::{DataLoader, Share};
-use candle_vision_distributed::{Buckets, Communicator, Compression, Values};
+use candle_vision_distributed::{Buckets, Communicator, Compression, Values, WorksAlone};
 use candle_vision_models::Model;
 use candle_vision_ops::{AcrossRanks, backward_each};
 
@@ -103,30 +103,25 @@ impl Ranks {
         }
     }
 
-    /// Puts together what the ranks measured.
+    /// Puts together what the ranks measured. A loss comes with its weight.
     pub(crate) fn together(
         &self,
         samples: usize,
-        loss: f64,
+        (loss, weight): (f64, f64),
         correct: Option<usize>,
         stop: Option<StopReason>,
     ) -> Result<Together> {
         let is = |reason| f64::from(stop == Some(reason));
         let own = [
             samples as f64,
-            loss * samples as f64,
+            loss * weight,
+            weight,
             correct.map_or(0.0, |correct| correct as f64),
             f64::from(correct.is_none()),
             is(StopReason::Interrupted),
             is(StopReason::StoppedByCallback),
         ];
-        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let mut sums = [0f64; 6];
-        for bytes in self.communicator.all_gather(&bytes)? {
-            let values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        }
-        let [samples, loss, correct, unknown, interrupted, by_callback] = sums;
+        let [samples, loss, weight, correct, unknown, interrupted, by_callback] = self.sums(own)?;
         let stop = if interrupted > 0.0 {
             Some(StopReason::Interrupted)
         } else {
@@ -134,10 +129,26 @@ impl Ranks {
         };
         Ok(Together {
             samples: samples as usize,
-            loss: loss / samples,
+            loss: loss / weight,
             correct: (unknown == 0.0).then_some(correct as usize),
             stop,
         })
+    }
+
+    /// The sum of what the ranks give.
+    pub(crate) fn sum(&self, own: f64) -> Result<f64> {
+        self.sums([own]).map(|[sum]| sum)
+    }
+
+    /// In the order of ranks, so that all of them get the same bits.
+    fn sums<const N: usize>(&self, own: [f64; N]) -> Result<[f64; N]> {
+        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut sums = [0f64; N];
+        for bytes in self.communicator.all_gather(&bytes)? {
+            let values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(sums)
     }
 
     /// Checks that all ranks were started with the same settings and data.
@@ -180,7 +191,11 @@ impl Ranks {
         let all = model.parameters().all();
         let all: Vec<_> = all.iter().filter(|parameter| wanted(parameter.path())).collect();
         let tensors = all.iter().map(|parameter| (parameter.path(), parameter.detached()));
-        let mut bytes = if self.rank() == 0 { to_bytes(tensors)? } else { Vec::new() };
+        let mut bytes = Vec::new();
+        if self.rank() == 0 {
+            let _alone = self.works_alone();
+            bytes = to_bytes(tensors)?;
+        }
         self.communicator.broadcast(&mut bytes, 0)?;
         if self.rank() > 0 {
             let found = from_bytes(&bytes, &model.parameters().device())?;
@@ -198,6 +213,11 @@ impl Ranks {
         let mut bytes = vec![u8::from(says)];
         self.communicator.broadcast(&mut bytes, 0)?;
         Ok(bytes.contains(&1))
+    }
+
+    /// Until the answer is dropped, the others wait for this rank without a limit.
+    pub(crate) fn works_alone(&self) -> WorksAlone {
+        self.communicator.works_alone()
     }
 
     /// Waits until rank 0 has written what it writes.
@@ -325,6 +345,26 @@ pub(crate) fn check_shares(
         }
     }
     Ok(())
+}
+
+/// Checks that a loader gives all images, or the share of this process if several evaluate together. The result would be that of
+/// some images otherwise, and look like that of all.
+pub(crate) fn check_evaluated_share(
+    ranks: Option<&dyn Communicator>,
+    loader: &DataLoader,
+) -> Result<()> {
+    let (found, remedy) = match (loader.shared(), ranks) {
+        (share, None) if share.ranks().1 == 1 => return Ok(()),
+        (share, None) => (share, format!("{:?}, or use `Evaluator::ranks`", Share::All)),
+        (share, Some(ranks)) => {
+            let own = Share::Batches { rank: ranks.rank(), ranks: ranks.size() };
+            if share == own {
+                return Ok(());
+            }
+            (share, format!("{own:?}, by `DataLoader::share`"))
+        }
+    };
+    Err(Error::setting("share of the images to evaluate", format!("{found:?}"), remedy))
 }
 
 /// Tensors as they go to other processes: a safetensors file.

@@ -330,8 +330,14 @@ impl<'a> Trainer<'a> {
             return self.leave(session, reason);
         }
         let started = Instant::now();
-        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.share_buffers(self.model))?;
-        let Some(evaluation) = self.on_averages(|trainer| trainer.validate(session))? else {
+        self.share_buffers()?;
+        let validated = self.on_averages(|trainer| {
+            if trainer.averages.is_some() {
+                trainer.share_buffers()?;
+            }
+            trainer.validate(session)
+        });
+        let Some(evaluation) = validated? else {
             let reason = session.stop_reason().unwrap_or(StopReason::Interrupted);
             return self.leave(session, reason);
         };
@@ -425,6 +431,7 @@ impl<'a> Trainer<'a> {
         evaluation: &Evaluation,
         validation_seconds: f64,
     ) -> Result<Option<StopReason>> {
+        let _writing = self.writing();
         // Before the first number is reported.
         session.notify_skipped([self.train, self.val])?;
         let record = self.record(evaluation, validation_seconds)?;

@@ -42,7 +42,7 @@ pub(crate) struct Step<'a> {
     pub(crate) looks_at_graph: bool,
     /// The processes that take this step together, each on its part of the batch.
     pub(crate) ranks: Option<&'a Ranks>,
-    /// This process's part of the samples of the batch, `0.0..=1.0`.
+    /// This process's part of the mean over the batch, `0.0..=1.0`.
     pub(crate) part: f64,
 }
 

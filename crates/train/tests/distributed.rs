@@ -44,6 +44,24 @@ fn two_ranks_give_the_weights_of_one_process() {
 }
 
 #[test]
+fn ranks_with_weighted_classes_train_what_one_process_trains() {
+    // Each rank has its own share of the heavy class.
+    for loss in ["cross_entropy', label_smoothing = 0.1", "focal'"] {
+        let loss = format!("loss = {{ name = '{loss}, class_weights = [1.0, 3.0] }}");
+        let config = recipe(&format!("{SYNCHRONISED}\n{loss}"));
+        let [one, two] = [1, 2].map(|ranks| {
+            let found = on_ranks(ranks, (8, 30), |rank| rank.train(&config, None, None, quiet));
+            found.into_iter().next().expect("rank 0").expect("a run")
+        });
+        let difference = largest_difference(&one.1, &two.1);
+        assert!(difference < 1e-5, "{loss}: {difference:.1e}");
+        for (a, b) in one.0.history.batches.iter().zip(&two.0.history.batches) {
+            assert!((a.loss - b.loss).abs() < 1e-5, "{loss}: step {}", a.step);
+        }
+    }
+}
+
+#[test]
 fn gradients_in_half_of_the_bytes_train_as_well() {
     let config =
         recipe(&SYNCHRONISED.replace("'synchronised'", "'synchronised', gradients = 'bf16'"));
@@ -70,6 +88,27 @@ fn without_synchronised_batch_norm_ranks_agree_as_well() {
 }
 
 #[test]
+fn the_record_is_that_of_the_checkpoint() {
+    // Each rank has running statistics of its own, and so have their averages.
+    let runs = Runs::new();
+    for averages in ["", "\nema = { decay = 0.9 }"] {
+        let text = "epochs = 3\noptimizer = { name = 'sgd', lr = 0.02, momentum = 0.9 }";
+        let (config, folder) = (recipe(&format!("{text}{averages}")), runs.create());
+        let found = on_ranks(2, (8, 40), |rank| {
+            let own = (rank.communicator.rank() == 0).then_some(&folder);
+            rank.train(&config, own, None, quiet).expect("a run").0.history
+        });
+        let best = found[0].best().expect("an epoch");
+        assert_eq!(found[1].best().map(|epoch| epoch.val_loss), Some(best.val_loss));
+        let model = residual(5, &Device::Cpu);
+        let checkpoint = Checkpoint::load(folder.best()).expect("a checkpoint");
+        checkpoint.restore(model.as_ref()).expect("its network");
+        let again = evaluate(model.as_ref(), &val_loader()).run().expect("an evaluation");
+        assert_eq!((again.loss, again.accuracy), (best.val_loss, best.val_accuracy), "{averages}");
+    }
+}
+
+#[test]
 fn ranks_evaluate_as_one_process_does() {
     let model = residual(5, &Device::Cpu);
     let expected = evaluate(model.as_ref(), &val_loader()).run().expect("an evaluation");
@@ -84,6 +123,13 @@ fn ranks_evaluate_as_one_process_does() {
         });
         assert!(found.iter().all(|found| *found == expected), "{ranks} ranks");
     }
+    // A share alone would look like all of the images.
+    let shared = |share| val_loader().share(share).expect("a share");
+    let loader = shared(Share::Batches { rank: 0, ranks: 2 });
+    let refused = evaluate(model.as_ref(), &loader).run().expect_err("a share").to_string();
+    assert!(refused.starts_with("`share of the images to evaluate` is Batches"), "{refused}");
+    let whole = loader.clone().share(Share::All).expect("a share");
+    assert_eq!(evaluate(model.as_ref(), &whole).run().expect("an evaluation"), expected);
 }
 
 #[test]
@@ -207,6 +253,35 @@ fn what_does_not_fit_together_is_said_before_the_first_step() {
         "{}",
         errors[0]
     );
+}
+
+#[test]
+fn a_single_sample_on_a_rank_is_refused_before_the_first_step() {
+    let train = |run: (usize, usize), more: &str| {
+        let text = format!("epochs = 1\noptimizer = {{ name = 'sgd', lr = 0.001 }}\n{more}");
+        let found = on_ranks(2, run, |rank| {
+            // Its last maps are 1x1 here.
+            let rank = Rank { architecture: "resnet18", ..rank };
+            let mut steps = 0;
+            let done = rank.train(&recipe(&text), None, None, |event| {
+                steps += usize::from(matches!(event, Event::BatchEnd { .. }));
+                Control::Continue
+            });
+            done.map(|_| steps).map_err(|error| (steps, error.to_string()))
+        });
+        assert_eq!(found[0], found[1], "{run:?}");
+        found.into_iter().next().expect("rank 0")
+    };
+    // The last batch has three images, two and one.
+    let (steps, error) = train((8, 11), "").expect_err("one image");
+    assert_eq!(steps, 0);
+    let expected = "the last batch of 11 samples, in batches of 4 on each of 2 processes, leaves one of them a single sample";
+    assert!(error.contains(expected) && error.contains("`drop_last`, or another"), "{error}");
+    let (_, error) = train((2, 4), "").expect_err("one image");
+    assert!(error.contains("`batch_size` is 1 on each of 2 processes"), "{error}");
+    assert!(error.contains("or `distributed.batch_norm = \"synchronised\"`"), "{error}");
+    // One image on each of two ranks is a batch of two.
+    assert_eq!(train((2, 2), "distributed = { batch_norm = 'synchronised' }"), Ok(1));
 }
 
 #[test]

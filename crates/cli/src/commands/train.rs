@@ -78,6 +78,8 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     keep_on_device(&mut opened, &settings, args);
     run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
     share(&mut opened, &settings, ranks)?;
+    // Before a folder is made, also in the data or the network of another rank.
+    ranks.map_or(Ok(()), Ranks::meet)?;
     if let Some(ranks) = ranks.filter(|ranks| !ranks.is_first()) {
         ranks.share_folder(None)?;
         return train_along(&opened, &settings, None, (registry, &device), ranks);
@@ -217,6 +219,8 @@ fn train(
     args: &TrainArgs,
 ) -> Result<ExitCode> {
     let OpenedRun { train, val, test, origin, .. } = opened;
+    // The other ranks do not need what follows, and wait.
+    let alone = ranks.map(|ranks| ranks.communicator.works_alone());
     let mut builder = opened.trainer_builder(settings, registry)?;
     if let Some(ranks) = ranks {
         builder = builder.communicator(Arc::clone(&ranks.communicator));
@@ -238,6 +242,7 @@ fn train(
     if args.stop_at_end_of_input {
         stop.also_at_end_of_input();
     }
+    drop(alone);
     let result = trainer.run_with(&mut [&mut progress, &mut curves, &mut events], stop.flag());
     let result = result.map_err(|error| {
         let option = |batch_size| format!("--batch-size {batch_size}");

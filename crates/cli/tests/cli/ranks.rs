@@ -39,10 +39,12 @@ fn a_program_without_mpi_says_how_to_build_one_with_it() {
 #[cfg(feature = "mpi")]
 mod with_mpi {
     use std::io::Write;
-    use std::process::{Command, Output};
+    use std::process::{Command, Output, Stdio};
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_candle-vision");
 
     const NETWORK: &str = r#"
 [data]
@@ -67,24 +69,41 @@ distributed = { batch_norm = "synchronised" }
     /// `None`, with a line that says so, where there is no `mpirun`.
     fn on_ranks(place: &Place, ranks: usize, args: &[&str]) -> Option<(Output, Duration)> {
         let started = Instant::now();
-        let output = Command::new("mpirun")
-            .args(["-n", &ranks.to_string(), "--oversubscribe"])
+        let mut command = mpirun(place, ranks);
+        command.args([PROGRAM, "train", "--distributed", "--device", "cpu"]).args(args);
+        or_skipped(command.output()).map(|output| (output, started.elapsed()))
+    }
+
+    /// `mpirun` before what it starts.
+    fn mpirun(place: &Place, ranks: usize) -> Command {
+        let mut command = Command::new("mpirun");
+        command
+            .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"])
             .args(["--mca", "mpi_yield_when_idle", "1"])
-            .arg(env!("CARGO_BIN_EXE_candle-vision"))
-            .args(["train", "--distributed", "--device", "cpu"])
-            .args(args)
             .current_dir(place.path(""))
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .env("RAYON_NUM_THREADS", "1")
-            .output();
-        match output {
-            Ok(output) => Some((output, started.elapsed())),
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "skipped: there is no mpirun ({error})");
-                None
+            .env("RAYON_NUM_THREADS", "1");
+        command
+    }
+
+    fn or_skipped<T>(started: std::io::Result<T>) -> Option<T> {
+        let skipped = |error: &std::io::Error| {
+            let _ = writeln!(std::io::stderr(), "skipped: there is no mpirun ({error})");
+        };
+        started.inspect_err(skipped).ok()
+    }
+
+    /// Whether it is so before the time is over.
+    fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < time {
+            if is_so() {
+                return true;
             }
+            std::thread::sleep(Duration::from_millis(50));
         }
+        is_so()
     }
 
     fn text(output: &Output) -> String {
@@ -136,6 +155,15 @@ distributed = { batch_norm = "synchronised" }
         // Rank 0 alone speaks; the other writes to its file.
         assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
         assert_eq!(said.matches(" % of the step waiting, ").count(), 1, "{said}");
+        // The report is of all validation images, though rank 0 alone wrote it.
+        let of_images = || {
+            let report = place.read("runs/two/001/report.html");
+            let (_, classes) = report.split_once("<h2>Which class").expect("a matrix");
+            classes.to_owned()
+        };
+        let of_ranks = of_images();
+        place.run(&["report", "runs/two/001"]).succeeds();
+        assert!(of_ranks == of_images(), "a report of other images");
         let log = place.read("runs/two/001/rank-1.log");
         assert!(log.starts_with("rank 1 of 2 on ") && log.contains("epoch 2/2"), "{log}");
         let difference = largest_difference(
@@ -169,6 +197,35 @@ distributed = { batch_norm = "synchronised" }
         assert!(said.contains("go on with 1, 2, 4, 8, 16 processes"), "{said}");
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_signal_to_one_rank_saves_and_ends_all() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK.replace("epochs = 2", "epochs = 500"));
+        let script = "echo $$ > pid-$OMPI_COMM_WORLD_RANK; exec \"$0\" train --distributed --device cpu --recipe net.toml";
+        for rank in [1, 0] {
+            let run = format!("runs/net/00{}", 2 - rank);
+            let mut job = mpirun(&place, 2);
+            job.args(["sh", "-c", script, PROGRAM]).stdout(Stdio::piped()).stderr(Stdio::null());
+            let job = job.spawn();
+            let Some(mut job) = or_skipped(job) else { return };
+            let has_begun = || place.path(&format!("{run}/last.safetensors")).is_file();
+            let begun = within(Duration::from_secs(60), has_begun);
+            let pid = place.read(&format!("pid-{rank}"));
+            let _ = Command::new("kill").args(["-TERM", pid.trim()]).status();
+            let ended =
+                within(Duration::from_secs(30), || job.try_wait().expect("a child").is_some());
+            if !ended {
+                // Its ranks end with it.
+                let _ = Command::new("kill").args(["-TERM", &job.id().to_string()]).status();
+            }
+            let said = text(&job.wait_with_output().expect("a child"));
+            assert!(begun, "no epoch in a minute: {said}");
+            assert!(ended, "a signal to rank {rank} left the job waiting: {said}");
+            assert_eq!(said.matches("go on: ").count(), 1, "{said}");
+        }
+    }
+
     #[test]
     fn a_rank_that_fails_ends_the_job_with_its_name_and_reason() {
         let place = Place::new();
@@ -177,15 +234,15 @@ distributed = { batch_norm = "synchronised" }
         place.write("other.toml", NETWORK.replace("0.0002", "0.02"));
         let script = "if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then exec \"$0\" train --distributed --device cpu --recipe other.toml; \
                       else exec \"$0\" train --distributed --device cpu --recipe net.toml; fi";
-        let output = Command::new("mpirun")
-            .args(["-n", "2", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1"])
-            .args(["sh", "-c", script, env!("CARGO_BIN_EXE_candle-vision")])
-            .current_dir(place.path(""))
-            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-            .output();
-        let Ok(output) = output else { return };
+        let output = mpirun(&place, 2).args(["sh", "-c", script, PROGRAM]).output();
+        let Some(output) = or_skipped(output) else { return };
         let said = text(&output);
+        let alone = script.replace("other.toml", "missing.toml");
+        let without = mpirun(&place, 2).args(["sh", "-c", &alone, PROGRAM]).output().expect("MPI");
+        assert!(text(&without).contains("error: rank 1 ("), "{}", text(&without));
+        // No run folder either: rank 0 makes it when all ranks are ready.
+        let left = place.path("runs/net").read_dir().map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{}", text(&without));
         assert!(!output.status.success(), "{said}");
         // One line, though both ranks know.
         assert_eq!(
@@ -195,10 +252,20 @@ distributed = { batch_norm = "synchronised" }
         );
 
         // A loss that is not finite ends all ranks at once.
-        place.write("wild.toml", NETWORK.replace("0.0002", "1e30"));
+        let schedule = "schedule = { name = \"multi_step_lr\", milestones = [1], gamma = 1e36 }\n";
+        place.write("wild.toml", format!("{NETWORK}{schedule}"));
         let (output, time) = on_ranks(&place, 2, &["--recipe", "wild.toml"]).expect("MPI");
         let said = text(&output);
         assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
-        assert!(said.contains("error: rank "), "{said}");
+        assert_eq!(said.matches("error: rank ").count(), 1, "{said}");
+        let log = place.read("runs/wild/001/rank-1.log");
+        assert!(log.contains("error: rank 1 (") && log.contains("diverged"), "{log}");
+
+        // What all ranks find, the first tells.
+        let (output, _) = on_ranks(&place, 4, &["--recipe", "missing.toml"]).expect("MPI");
+        let said = text(&output);
+        assert_eq!(said.matches("missing.toml").count(), 1, "{said}");
+        let error = said.lines().find(|line| line.contains("missing.toml")).unwrap_or_default();
+        assert!(error.starts_with("error: rank 0 ("), "{said}");
     }
 }

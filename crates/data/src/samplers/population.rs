@@ -7,6 +7,7 @@ use crate::dataset::{Dataset, labels};
 /// The samples that a [`Sampler`](super::Sampler) chooses from: how many there are, and their classes.
 ///
 /// Labels are read when a sampler asks for them first, because a data set may have to decode its images for them.
+#[derive(Clone)]
 pub struct Population {
     dataset: Option<Arc<dyn Dataset>>,
     labels: OnceLock<Vec<u32>>,

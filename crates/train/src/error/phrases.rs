@@ -24,9 +24,15 @@ pub(super) fn early_stop(reason: crate::StopReason) -> &'static str {
     }
 }
 
-pub(super) fn which_batch(samples: Option<usize>, batch_size: usize) -> String {
+pub(super) fn which_batch(samples: Option<usize>, batch_size: usize, ranks: usize) -> String {
+    let each = if ranks > 1 { format!(" on each of {ranks} processes") } else { String::new() };
     match samples {
-        _ if batch_size == 1 => "`batch_size` is 1".to_owned(),
+        _ if batch_size == 1 => format!("`batch_size` is 1{each}"),
+        Some(samples) if ranks > 1 => {
+            format!(
+                "the last batch of {samples} samples, in batches of {batch_size}{each}, leaves one of them a single sample"
+            )
+        }
         Some(samples) => {
             format!("the last of {samples} samples is alone in batches of {batch_size}")
         }
@@ -34,12 +40,16 @@ pub(super) fn which_batch(samples: Option<usize>, batch_size: usize) -> String {
     }
 }
 
-pub(super) fn larger(samples: Option<usize>, batch_size: usize) -> String {
+pub(super) fn larger(samples: Option<usize>, batch_size: usize, ranks: usize) -> String {
+    let across = ", or `distributed.batch_norm = \"synchronised\"`";
+    let across = if ranks > 1 { across } else { "" };
     match samples {
         _ if batch_size == 1 => {
-            "`batch_size` to at least 2, with `drop_last` where one sample is left over".to_owned()
+            format!(
+                "`batch_size` to at least 2, with `drop_last` where one sample is left over{across}"
+            )
         }
-        Some(_) => format!("`drop_last`, or another `batch_size` than {batch_size}"),
+        Some(_) => format!("`drop_last`, or another `batch_size` than {batch_size}{across}"),
         None => format!("`batch_size` larger than {batch_size} (`drop_last` does not help here)"),
     }
 }

@@ -60,6 +60,12 @@ impl ClassBalance {
     }
 }
 
+/// The sum of the weights of labels, `[batch]`, `u32`. A label of no class has none; the loss refuses it.
+pub(super) fn sum_of_weights(weights: &[f64], labels: &Tensor) -> Result<f64> {
+    let labels = labels.to_vec1::<u32>()?;
+    Ok(labels.iter().filter_map(|label| weights.get(*label as usize)).sum())
+}
+
 /// Checks weights that were given as a list.
 pub(super) fn check_weights(weights: Option<&ClassWeights>, classes: usize) -> Result<()> {
     let Some(ClassWeights::List(weights)) = weights else { return Ok(()) };

@@ -8,7 +8,7 @@ use candle_vision_ops::{CrossEntropyConfig, Targets, add, cross_entropy};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
-use super::class_balance::{ClassBalance, check_weights, told};
+use super::class_balance::{ClassBalance, check_weights, sum_of_weights, told};
 use super::{Loss, Mean, TargetKind};
 use crate::Result;
 use crate::error::require;
@@ -144,6 +144,10 @@ impl Loss for CrossEntropy {
         let config = self.config(logits.device())?;
         let targets = targets.to_dtype(logits.dtype())?;
         Ok(cross_entropy(&*self.adjusted(logits)?, Targets::Probabilities(&targets), &config)?)
+    }
+
+    fn divisor(&self, labels: &Tensor) -> Result<Option<f64>> {
+        self.weights()?.map(|weights| sum_of_weights(&weights, labels)).transpose()
     }
 
     fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {

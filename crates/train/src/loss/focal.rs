@@ -6,7 +6,7 @@ use candle_vision_ops::{add, cross_entropy_sum, log_softmax};
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
-use super::class_balance::{ClassBalance, check_weights, told};
+use super::class_balance::{ClassBalance, check_weights, sum_of_weights, told};
 use super::{Loss, Mean, TargetKind};
 use crate::Result;
 use crate::error::require;
@@ -138,6 +138,10 @@ impl Loss for Focal {
         };
         let Terms { value, factors } = self.terms(&log_softmax(&logits.detach())?, &share)?;
         with_gradient(logits, &value, &factors)
+    }
+
+    fn divisor(&self, labels: &Tensor) -> Result<Option<f64>> {
+        self.weights()?.map(|weights| sum_of_weights(&weights, labels)).transpose()
     }
 
     fn add_to_mean(&self, answers: &Answers<'_>, mean: &mut Mean) -> Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
+use candle_vision_distributed::WorksAlone;
 
 use super::Trainer;
 use crate::callback::{Event, StopReason};
@@ -22,6 +23,7 @@ impl Trainer<'_> {
         session: &mut Session<'_>,
         reason: StopReason,
     ) -> Result<Option<StopReason>> {
+        let _writing = self.writing();
         self.save_last(session, None)?;
         Ok(Some(reason))
     }
@@ -54,6 +56,11 @@ impl Trainer<'_> {
     /// Whether this process writes the files of the run. Of several processes, the first does.
     pub(super) fn writes(&self) -> bool {
         self.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+    }
+
+    /// While the first of several processes writes and shows the run, the others wait for it without a limit.
+    pub(super) fn writing(&self) -> Option<WorksAlone> {
+        self.ranks.as_ref().filter(|_| self.writes()).map(Ranks::works_alone)
     }
 
     /// Saves the position. It counts when all ranks know that the first has written it.

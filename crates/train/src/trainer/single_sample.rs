@@ -17,10 +17,12 @@ impl Trainer<'_> {
         // A real batch, because its shape matters. An image that cannot be read is reported elsewhere.
         let batch = self.train.epoch_from(self.position.epoch - 1, number).next();
         let Some(Ok(batch)) = batch else { return Ok(()) };
+        // Another rank may be the one with a single sample. All of them find out.
+        let one = batch.images.narrow(0, 0, 1)?;
         let released = self.frozen.iter().flatten().filter(|_| self.is_unfrozen_later());
         let released: Vec<_> = released.cloned().collect();
         release(self.model, &released)?;
-        let refused = self.refused_alone(&batch);
+        let refused = self.refused_alone(&one);
         freeze(self.model, &released)?;
         match refused? {
             Some(source) => Err(self.single_sample(Some(self.train.samples_per_epoch()), source)),
@@ -30,7 +32,10 @@ impl Trainer<'_> {
 
     /// If the batch of a failed step has one sample, explains the error by that.
     pub(super) fn explain_single(&self, batch: &Batch, error: Error) -> Error {
-        match self.refused_alone(batch) {
+        if batch.indices.len() != 1 || self.normalises_across_ranks() {
+            return error;
+        }
+        match self.refused_alone(&batch.images) {
             Ok(Some(source)) => {
                 let is_whole = self.lonely_batch().is_some();
                 let samples = is_whole.then(|| self.train.samples_per_epoch());
@@ -41,18 +46,29 @@ impl Trainer<'_> {
     }
 
     fn single_sample(&self, samples: Option<usize>, source: candle_core::Error) -> Error {
-        Error::SingleSample { samples, batch_size: self.train.config().batch_size, source }
+        let batch_size = self.train.config().batch_size;
+        let (ranks, source) = (self.number_of_ranks(), Box::new(source));
+        Error::SingleSample { samples, batch_size, ranks, source }
     }
 
-    /// The number of the one-sample batch that each epoch has, if there is one.
+    fn number_of_ranks(&self) -> usize {
+        self.ranks.as_ref().map_or(1, |ranks| ranks.communicator().size())
+    }
+
+    /// Whether batch norm never sees a sample alone, because it takes those of all ranks.
+    fn normalises_across_ranks(&self) -> bool {
+        self.number_of_ranks() > 1 && self.config.distributed.synchronises_batch_norm()
+    }
+
+    /// The number of the batch of each epoch in which a rank has one sample, if there is one.
     fn lonely_batch(&self) -> Option<usize> {
-        let (samples, size) = (self.train.samples_per_epoch(), self.train.config().batch_size);
-        let (all, used) = (self.train.batches_per_epoch(), self.batches());
-        match size {
-            1 => Some(0),
-            _ => (samples % size == 1 && !self.train.config().drop_last && used == all)
-                .then_some(all - 1),
+        if self.normalises_across_ranks() {
+            return None;
         }
+        // All batches but the last have as many samples. Ranks share a batch evenly.
+        let candidates = [0, self.batches().saturating_sub(1)];
+        let least = |number: &usize| self.train.batch_len_of_all(*number) / self.number_of_ranks();
+        candidates.into_iter().find(|number| least(number) == 1)
     }
 
     /// Whether the frozen part of the network learns before the run ends.
@@ -62,12 +78,9 @@ impl Trainer<'_> {
 
     /// The error of a training pass if it fails for this one sample but succeeds for two copies of it. In
     /// that case the batch size is the cause, whichever layer reports the error.
-    fn refused_alone(&self, batch: &Batch) -> Result<Option<candle_core::Error>> {
-        if batch.indices.len() != 1 {
-            return Ok(None);
-        }
-        let Err(error) = self.tried(&batch.images)? else { return Ok(None) };
-        let two = Tensor::cat(&[&batch.images, &batch.images], 0)?;
+    fn refused_alone(&self, one: &Tensor) -> Result<Option<candle_core::Error>> {
+        let Err(error) = self.tried(one)? else { return Ok(None) };
+        let two = Tensor::cat(&[one, one], 0)?;
         Ok(self.tried(&two)?.is_ok().then_some(error))
     }
 

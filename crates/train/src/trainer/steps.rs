@@ -26,6 +26,8 @@ pub(super) struct Begun {
     lr: f64,
     /// Number of images in the batch.
     samples: usize,
+    /// What this process's loss counts beside those of the others.
+    weight: f64,
     /// The norms of its gradients, if they are recorded.
     gradients: Option<GradientRecord>,
 }
@@ -70,6 +72,7 @@ impl Trainer<'_> {
 
     /// Begins one step. A GPU may not have started it when this returns.
     fn begin_step(&mut self, batch: &Batch, number: usize) -> Result<()> {
+        let (weight, part) = self.weight_and_part(batch, number)?;
         let step = Step {
             model: self.model,
             loss: self.loss.as_ref(),
@@ -83,8 +86,7 @@ impl Trainer<'_> {
             looks_first: self.unread.reading() == Reading::AtOnce,
             looks_at_graph: self.slow_backward.is_none(),
             ranks: self.ranks.as_ref(),
-            part: batch.indices.len() as f64
-                / self.train.batch_len_of_all(number - 1).max(1) as f64,
+            part,
         };
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
@@ -126,8 +128,22 @@ impl Trainer<'_> {
         }
         let (epoch, step, samples) = (position.epoch, position.step, batch.indices.len());
         let gradients = norms.map(|norms| GradientRecord { epoch, step, norms });
-        self.unread.push(Begun { found, step, batch: number, lr, samples, gradients });
+        self.unread.push(Begun { found, step, batch: number, lr, samples, weight, gradients });
         Ok(())
+    }
+
+    /// What this process's loss of a batch counts, and its part of what those of all count, `0.0..=1.0`.
+    fn weight_and_part(&self, batch: &Batch, number: usize) -> Result<(f64, f64)> {
+        let images = batch.indices.len() as f64;
+        let Some(ranks) = &self.ranks else { return Ok((images, 1.0)) };
+        // A training step of the program's own and a loss of targets take the mean over images.
+        let takes_labels = self.train_step.is_none() && batch.targets.is_none();
+        let divisor = if takes_labels { self.loss.divisor(&batch.labels)? } else { None };
+        Ok(match divisor {
+            // All ranks know this number, so they need not meet.
+            None => (images, images / self.train.batch_len_of_all(number - 1).max(1) as f64),
+            Some(divisor) => (divisor, divisor / ranks.sum(divisor)?),
+        })
     }
 
     /// Why a CUDA device cannot repeat this run's steps from a graph.
@@ -142,12 +158,12 @@ impl Trainer<'_> {
     /// the network has already taken those steps.
     fn read_steps(&mut self, session: &mut Session<'_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
-            let Begun { found, step, batch, lr, samples, gradients } = begun;
+            let Begun { found, step, batch, lr, samples, weight, gradients } = begun;
             if let Some(op) = &found.foreign_op {
                 session.notify(&Event::SlowBackward { op })?;
             }
             let own = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
-            let (outcome, samples) = self.of_all_ranks(session, own, samples)?;
+            let (outcome, samples) = self.of_all_ranks(session, own, samples, weight)?;
             let position = &mut self.position;
             position.loss_sum += outcome.loss * samples as f64;
             match outcome.correct {
@@ -174,11 +190,12 @@ impl Trainer<'_> {
         session: &mut Session<'_>,
         own: Outcome,
         samples: usize,
+        weight: f64,
     ) -> Result<(Outcome, usize)> {
         let Some(ranks) = &self.ranks else { return Ok((own, samples)) };
         let stop = session.own_stop_reason();
         let Together { samples, loss, correct, stop } =
-            ranks.together(samples, own.loss, own.correct, stop)?;
+            ranks.together(samples, (own.loss, weight), own.correct, stop)?;
         session.share(stop);
         Ok((Outcome { loss, correct }, samples))
     }

@@ -18,8 +18,9 @@ pub(super) struct Before {
 }
 
 impl Trainer<'_> {
-    /// Before the first step: all ranks have the same settings, data and position, and the weights of the first.
-    pub(super) fn meet_ranks(&self) -> Result<()> {
+    /// Before the first step: all ranks have the same settings, data and position, and the weights of the first, and their
+    /// averages.
+    pub(super) fn meet_ranks(&mut self) -> Result<()> {
         let Some(ranks) = &self.ranks else { return Ok(()) };
         let mut facts = self.data.clone();
         let mut fact = |what: &str, value: String| facts.insert(what.to_owned(), value);
@@ -30,7 +31,22 @@ impl Trainer<'_> {
         let settings = settings.as_object().into_iter().flatten();
         facts.extend(settings.map(|(key, value)| (format!("training.{key}"), value.to_string())));
         ranks.check_same(&facts)?;
-        ranks.share_weights(self.model)
+        self.share_weights()?;
+        // Those of this process began at its own weights.
+        if self.averages.is_some() {
+            self.on_averages(|trainer| trainer.share_weights())?;
+        }
+        Ok(())
+    }
+
+    fn share_weights(&self) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.share_weights(self.model))
+    }
+
+    /// Gives all ranks the running statistics of the first, or their averages if those are in place: what is validated is what is
+    /// saved.
+    pub(super) fn share_buffers(&self) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.share_buffers(self.model))
     }
 
     pub(super) fn before_steps(&self) -> Option<Before> {

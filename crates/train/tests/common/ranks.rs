@@ -23,6 +23,7 @@ pub(crate) struct Rank {
     pub(crate) batch: usize,
     pub(crate) images: usize,
     pub(crate) device: Device,
+    pub(crate) architecture: &'static str,
     /// Whether each rank reads files of its own.
     pub(crate) own_files: bool,
 }
@@ -59,7 +60,7 @@ impl Sampler for OwnFiles {
 impl Rank {
     pub(crate) fn network(&self) -> Box<dyn Model> {
         // Only rank 0 has the weights of the run.
-        residual(self.communicator.rank() as u64, &self.device)
+        network_of(self.architecture, self.communicator.rank() as u64, &self.device)
     }
 
     pub(crate) fn train(
@@ -95,8 +96,14 @@ impl Rank {
     }
 }
 
+const RESIDUAL: &str = "resnet20_cifar";
+
 pub(crate) fn residual(seed: u64, device: &Device) -> Box<dyn Model> {
-    let spec = ModelSpec::new("resnet20_cifar", 2).input([3, SIDE, SIDE]);
+    network_of(RESIDUAL, seed, device)
+}
+
+fn network_of(architecture: &str, seed: u64, device: &Device) -> Box<dyn Model> {
+    let spec = ModelSpec::new(architecture, 2).input([3, SIDE, SIDE]);
     build(&spec, seed, device).expect("a network")
 }
 
@@ -124,7 +131,14 @@ pub(crate) fn on_devices<T: Send>(
                 let device = device.clone();
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
                 let communicator = Arc::new(rank);
-                let rank = Rank { communicator, batch, images, device, own_files: false };
+                let rank = Rank {
+                    communicator,
+                    batch,
+                    images,
+                    device,
+                    architecture: RESIDUAL,
+                    own_files: false,
+                };
                 scope.spawn(move || pool.install(|| work(rank)))
             })
             .collect();
