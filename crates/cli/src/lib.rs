@@ -34,6 +34,7 @@ mod report;
 mod resume;
 mod run_memory;
 mod say;
+mod step_size;
 mod stop;
 mod table;
 mod test_split;

@@ -65,9 +65,14 @@ pub(crate) fn peak() -> usize {
 /// The memory that this process may have in all: what it has already, and what the machine has left for it. `None` where
 /// the system does not say.
 pub(crate) fn for_this_process() -> Option<usize> {
+    for_each(1)
+}
+
+/// The same for each of so many processes of about the same size, which share what the machine has left.
+pub(crate) fn for_each(processes: usize) -> Option<usize> {
     let left = kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
     let left = group_left().map_or(left, |of_group| of_group.min(left));
-    Some(left + resident())
+    Some(left / processes.max(1) + resident())
 }
 
 /// The free memory of CUDA card `ordinal`, as the driver's own tool tells it. `None` if there is no such tool or card.

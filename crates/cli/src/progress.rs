@@ -16,6 +16,9 @@ use crate::say;
 /// Interval between progress lines in a long epoch without a terminal.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
+/// The same for a run of several processes, of which the slowest is looked for. A launcher leaves no terminal to any of them.
+const SIGN_OF_RANKS: Duration = Duration::from_secs(10);
+
 /// Interval between looks at the memory in use. A batch may take less time than a question to the system.
 const MEMORY_LOOK: Duration = Duration::from_millis(500);
 
@@ -31,6 +34,33 @@ pub(crate) struct Progress {
     memory: Option<(Instant, Option<u64>)>,
     /// Of all epochs so far.
     waiting: Waiting,
+    ranks: SinceLine,
+}
+
+/// What several processes did since the last line.
+#[derive(Debug, Clone, Default)]
+struct SinceLine {
+    /// The computer of each.
+    hosts: Vec<String>,
+    /// Number of their images.
+    images: usize,
+    /// The seconds that each had waited for others by then.
+    waited: Vec<f64>,
+}
+
+impl SinceLine {
+    /// `  640 images/s  slowest rank 1 (node7)`: the one that waited least, because the others waited for it. Nothing for one
+    /// process.
+    fn told(&self, waited: &[f64], seconds: f64) -> String {
+        let before = |rank: usize| self.waited.get(rank).copied().unwrap_or_default();
+        let since = waited.iter().enumerate().map(|(rank, now)| (rank, now - before(rank)));
+        let Some((slowest, _)) = since.min_by(|(_, a), (_, b)| a.total_cmp(b)) else {
+            return String::new();
+        };
+        let host = self.hosts.get(slowest).map(|host| format!(" ({host})")).unwrap_or_default();
+        let speed = self.images as f64 / seconds.max(1e-9);
+        format!("  {speed:.0} images/s  slowest rank {slowest}{host}")
+    }
 }
 
 /// What the training steps of several processes spent on each other.
@@ -66,7 +96,13 @@ impl Progress {
             device: device.clone(),
             memory: None,
             waiting: Waiting::default(),
+            ranks: SinceLine::default(),
         }
+    }
+
+    /// Shows a run of processes on these computers.
+    pub(crate) fn of_ranks(self, hosts: &[String]) -> Self {
+        Self { ranks: SinceLine { hosts: hosts.to_vec(), ..self.ranks }, ..self }
     }
 
     /// Shows a run in lines, without bars.
@@ -90,6 +126,7 @@ impl Progress {
             self.bar.suspend(|| say::note(text));
         }
         self.last_line = Instant::now();
+        self.ranks.images = 0;
     }
 
     fn start_bar(&mut self, what: &str, length: usize) {
@@ -101,7 +138,13 @@ impl Progress {
         self.bar.set_prefix(format!("epoch {}/{} {what}", self.epoch, self.epochs));
     }
 
-    fn batch(&mut self, record: &BatchRecord, batch: usize, batches: usize, accuracy: f64) {
+    fn batch(
+        &mut self,
+        record: &BatchRecord,
+        (batch, batches): (usize, usize),
+        accuracy: f64,
+        (samples, waited): (usize, &[f64]),
+    ) {
         let state = format!(
             "loss {:.4}  acc {:.1} %  lr {}{}",
             record.loss,
@@ -111,9 +154,14 @@ impl Progress {
         );
         self.bar.set_position(batch as u64);
         self.bar.set_message(state.clone());
-        if self.plain && batch < batches && self.last_line.elapsed() >= SIGN_OF_LIFE {
+        self.ranks.images += samples;
+        let interval = if waited.is_empty() { SIGN_OF_LIFE } else { SIGN_OF_RANKS };
+        let since = self.last_line.elapsed();
+        if self.plain && batch < batches && since >= interval {
             let (epoch, epochs) = (self.epoch, self.epochs);
-            self.line(&format!("epoch {epoch}/{epochs}  batch {batch}/{batches}  {state}"));
+            let ranks = self.ranks.told(waited, since.as_secs_f64());
+            self.line(&format!("epoch {epoch}/{epochs}  batch {batch}/{batches}  {state}{ranks}"));
+            self.ranks.waited = waited.to_vec();
         }
     }
 
@@ -227,8 +275,8 @@ impl Callback for Progress {
                 self.start_bar("train", *batches);
                 self.bar.set_position(*first_batch as u64);
             }
-            Event::BatchEnd { record, batch, batches, accuracy, .. } => {
-                self.batch(record, *batch, *batches, *accuracy);
+            Event::BatchEnd { record, batch, batches, samples, accuracy, waited } => {
+                self.batch(record, (*batch, *batches), *accuracy, (*samples, waited));
             }
             Event::ValidationBatchEnd { batch, batches } => {
                 if *batch == 1 {
@@ -276,7 +324,16 @@ impl Callback for Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::{Waiting, short, shown};
+    use super::{SinceLine, Waiting, short, shown};
+
+    #[test]
+    fn the_rank_that_waited_least_since_the_last_line_is_the_slowest() {
+        let hosts = ["a", "b"].map(str::to_owned).to_vec();
+        let since = SinceLine { hosts, images: 640, waited: vec![1.0, 5.0] };
+        let told = since.told(&[4.0, 5.5], 10.0);
+        assert_eq!(told, "  64 images/s  slowest rank 1 (b)");
+        assert_eq!(since.told(&[], 10.0), "");
+    }
 
     #[test]
     fn memory_is_shown_where_it_is_known() {

@@ -16,6 +16,8 @@ use crate::say;
 pub(crate) struct Ranks {
     pub(crate) communicator: Arc<dyn Communicator>,
     launch: Launch,
+    /// The computer of each rank.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// The job that this process belongs to, until it ends.
@@ -56,7 +58,9 @@ fn join_of(args: &TrainArgs, launch: Launch) -> Result<Option<Ranks>> {
     if communicator.rank() > 0 {
         say::to_nobody();
     }
-    Ok(Some(Ranks { communicator, launch }))
+    let hosts = communicator.all_gather(communicator.host().as_bytes())?;
+    let hosts = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
+    Ok(Some(Ranks { communicator, launch, hosts }))
 }
 
 #[cfg(feature = "mpi")]
@@ -154,13 +158,47 @@ impl Ranks {
         Ok(())
     }
 
+    /// Number of ranks on the computer of this one, which share its memory.
+    pub(crate) fn on_this_host(&self) -> usize {
+        let own = self.communicator.host();
+        self.hosts.iter().filter(|host| *host == own).count().max(1)
+    }
+
+    /// The smallest of the numbers of all ranks.
+    pub(crate) fn smallest(&self, own: usize) -> Result<usize> {
+        let all = self.communicator.all_gather(&(own as u64).to_le_bytes())?;
+        let numbers = all.iter().filter_map(|bytes| bytes.as_slice().try_into().ok());
+        let smallest = numbers.map(u64::from_le_bytes).min();
+        Ok(smallest.map_or(own, |number| usize::try_from(number).unwrap_or(own)))
+    }
+
+    /// How the launcher starts a program as so many ranks.
+    pub(crate) fn launcher(&self) -> String {
+        let command = match self.launch.launcher {
+            Launcher::Pmi => "mpiexec",
+            Launcher::Pmix => "srun --mpi=pmix",
+            _ => "mpirun",
+        };
+        format!("{command} -n {}", self.communicator.size())
+    }
+
     /// What a person should know of the job.
-    pub(crate) fn told(&self, batch_size: usize) -> String {
-        let ranks = self.communicator.size();
+    pub(crate) fn told(&self, batch_size: usize, accumulate: usize) -> String {
+        let (ranks, launcher) = (self.communicator.size(), self.launch.launcher);
+        let times = ranks * accumulate;
+        let (step, one) = match accumulate {
+            1 => (String::new(), "process"),
+            _ => {
+                let step = format!(
+                    "; {accumulate} batches make one step of {} images",
+                    times * batch_size
+                );
+                (step, "batch of one process")
+            }
+        };
         format!(
-            "ranks: {ranks}, started by {}; a batch has {} images, {batch_size} on each rank; the learning rate is the recipe's \
-             (for {ranks} times the images of one process, the linear rule would multiply it by {ranks})",
-            self.launch.launcher,
+            "ranks: {ranks}, started by {launcher}; a batch has {} images, {batch_size} on each rank{step}; the learning rate is \
+             the recipe's (for {times} times the images of one {one}, the linear rule would multiply it by {times})",
             ranks * batch_size
         )
     }

@@ -16,6 +16,7 @@ use candle_vision::train::{Evaluation, History, Prediction, RunFolder, evaluate}
 use candle_vision::{Classifier, Registry, in_channels};
 use candle_vision_recipe::Settings;
 
+use crate::step_size::StepSize;
 use crate::test_split::Tested;
 
 /// Number of the worst images in the report.
@@ -138,12 +139,21 @@ impl Run<'_> {
         let machine =
             [text("os"), text("arch"), environment.get("cpus").map(|n| format!("{n} cores"))];
         let machine: Vec<String> = machine.into_iter().flatten().collect();
-        Some(vec![
+        // Runs from before there were several processes do not say it.
+        let step = StepSize::read(self.folder.path()).map(
+            |StepSize { ranks, images_per_step, .. }| {
+                let processes = if ranks == 1 { "one process" } else { "processes together" };
+                let ranks = if ranks == 1 { String::new() } else { format!("{ranks} ") };
+                ("images in a step".to_owned(), format!("{images_per_step}, of {ranks}{processes}"))
+            },
+        );
+        let facts = vec![
             ("versions".to_owned(), versions.collect::<Vec<_>>().join(", ")),
             ("machine".to_owned(), machine.join(", ")),
             ("started".to_owned(), text("started").unwrap_or_default()),
             ("command".to_owned(), command),
-        ])
+        ];
+        Some(step.into_iter().chain(facts).collect())
     }
 }
 

@@ -13,6 +13,7 @@ use candle_vision::train::OptimizerState;
 use candle_vision_recipe::{BatchSize, OpenedRun, Settings};
 
 use crate::machine_memory::{self, Bytes};
+use crate::ranks::Ranks;
 use crate::{device, say};
 
 /// The batches of a run whose memory cannot be estimated.
@@ -27,20 +28,22 @@ pub(crate) fn settle_batch_size(
     opened: &mut OpenedRun,
     settings: &mut Settings,
     registry: &Registry,
-    device: &Device,
+    (device, ranks): (&Device, Option<&Ranks>),
     limit: Option<Bytes>,
 ) -> Result<()> {
-    if settings.data.batch_size != BatchSize::Auto {
-        return Ok(());
+    if let BatchSize::Images(given) = settings.data.batch_size {
+        // Ranks meet here also if their recipes differ, which is told later.
+        return ranks.map_or(Ok(given), |ranks| ranks.smallest(given)).map(|_| ());
     }
     let images = opened.train.dataset().len();
-    let limit = within_limits(opened, device, limit);
+    let limit = within_limits(opened, (device, ranks), limit);
     let measured = measured(opened, settings, registry, device)?;
     let (fitting, why) = match (measured, limit) {
         (Some((graph, config)), Some(limit)) => {
             let fitting = graph.largest_batch(&config, limit).unwrap_or(0);
             let share = 100.0 * SAFE_SHARE;
-            (fitting, format!("{fitting} would fit into {share:.0} % of {}", Bytes(limit)))
+            let of_host = shared_memory(device, ranks);
+            (fitting, format!("{fitting} would fit into {share:.0} % of {}{of_host}", Bytes(limit)))
         }
         (Some(_), None) => {
             let why = "how much memory the device has is not known; say it with --memory SIZE";
@@ -51,7 +54,12 @@ pub(crate) fn settle_batch_size(
             (WITHOUT_ESTIMATE, why.to_owned())
         }
     };
-    let batch = BatchSize::automatic(fitting, images);
+    // A step takes a batch of each rank, and several of them where they are accumulated.
+    let in_step = ranks.map_or(1, |ranks| ranks.communicator.size()) * settings.training.accumulate;
+    let own = BatchSize::automatic(fitting, images / in_step);
+    // All ranks have batches of one size, so the rank with the least memory decides.
+    let batch = ranks.map_or(Ok(own), |ranks| ranks.smallest(own))?;
+    let why = if batch < own { "another rank has less memory".to_owned() } else { why };
     say::note(format_args!("batch size: auto takes {batch} for {images} training images ({why})"));
     opened.set_batch_size(batch)?;
     settings.data.batch_size = BatchSize::Images(batch);
@@ -67,7 +75,7 @@ pub(crate) fn check(
     opened: &OpenedRun,
     settings: &Settings,
     registry: &Registry,
-    device: &Device,
+    (device, ranks): (&Device, Option<&Ranks>),
     limit: Option<Bytes>,
 ) -> Result<()> {
     let Some((graph, config)) = measured(opened, settings, registry, device)? else {
@@ -75,7 +83,7 @@ pub(crate) fn check(
     };
     let Some(estimate) = graph.estimate(&config) else { return Ok(()) };
     say::note(format_args!("memory: about {}", in_one_line(&estimate)));
-    let Some(limit) = within_limits(opened, device, limit) else { return Ok(()) };
+    let Some(limit) = within_limits(opened, (device, ranks), limit) else { return Ok(()) };
     if estimate.total() <= limit {
         return Ok(());
     }
@@ -88,7 +96,10 @@ pub(crate) fn check(
     if device::limit().is_some_and(|bytes| bytes.0 == limit) {
         remedy += " or a larger --device-memory";
     }
-    bail!("batches of {batch} images take about {total}, but there are {limit_shown}; {remedy}")
+    let of_host = shared_memory(device, ranks);
+    bail!(
+        "batches of {batch} images take about {total}, but there are {limit_shown}{of_host}; {remedy}"
+    )
 }
 
 /// The graphs of two small passes of the network, and the run's settings that matter for its memory. `None` if what a
@@ -115,6 +126,7 @@ fn measured(
     let config = MemoryConfig::new(batch)
         .optimizer_tensors(state_tensors)
         .optimizer_ranks(optimizer_ranks(opened, settings))
+        .accumulates(training.accumulate > 1)
         .precision(training.precision)
         .frozen_batch_norm(
             training.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default(),
@@ -200,16 +212,28 @@ fn cached(loader: &DataLoader) -> usize {
 
 /// The memory that a run may take: `asked`, or else what the device has left and the run's images already take of it, and on
 /// a card not more than its limit.
-fn within_limits(opened: &OpenedRun, device: &Device, asked: Option<Bytes>) -> Option<usize> {
+fn within_limits(
+    opened: &OpenedRun,
+    (device, ranks): (&Device, Option<&Ranks>),
+    asked: Option<Bytes>,
+) -> Option<usize> {
     let Some(Bytes(asked)) = asked else {
-        return left_on(device).map(|left| left + opened.bytes_on_device());
+        return left_on(device, ranks).map(|left| left + opened.bytes_on_device());
     };
     Some(device::limit().map_or(asked, |limit| asked.min(limit.0)))
 }
 
-fn left_on(device: &Device) -> Option<usize> {
+/// ` for each of 2 ranks on this computer`, where they share its memory.
+fn shared_memory(device: &Device, ranks: Option<&Ranks>) -> String {
+    match ranks.map_or(1, Ranks::on_this_host) {
+        ranks @ 2.. if device.is_cpu() => format!(" for each of {ranks} ranks on this computer"),
+        _ => String::new(),
+    }
+}
+
+fn left_on(device: &Device, ranks: Option<&Ranks>) -> Option<usize> {
     if device.is_cpu() {
-        return machine_memory::for_this_process();
+        return machine_memory::for_each(ranks.map_or(1, Ranks::on_this_host));
     }
     // The driver's own tool may count the cards in another order than the driver does.
     Some(card_memory(device)?.available() as usize)

@@ -44,6 +44,7 @@ pub mod random;
 pub mod samplers;
 mod statistics;
 mod subset;
+mod temporary;
 pub mod transforms;
 
 pub use candle_core;

@@ -169,6 +169,35 @@ fn progress_counts_each_image_once() {
     assert_eq!(told, (1..=20).map(|done| (done, 20)).collect::<Vec<_>>());
 }
 
+/// Processes of the same number, on computers that share a folder, are like calls of one process.
+#[test]
+fn two_that_write_the_same_file_do_not_meet() {
+    let folder = tempdir().unwrap();
+    let mut is_first = true;
+    let second_begins = &mut |_, _| {
+        if std::mem::take(&mut is_first) {
+            drop(open(folder.path(), &Photos::new(), 1));
+        }
+    };
+    let photos: Arc<dyn Dataset> = Photos::new();
+    let first = DecodedImages::open(folder.path(), "train", "", photos, 1, second_begins).unwrap();
+    assert_eq!(first.sample(3).unwrap(), Photos::new().sample(3).unwrap());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Other people may read the file, unlike other temporary files.
+#[cfg(unix)]
+#[test]
+fn the_file_is_for_all_who_may_read_new_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempdir().unwrap();
+    let decoded = open(folder.path(), &Photos::new(), 1);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    let usual = folder.path().join("usual");
+    fs::write(&usual, "").unwrap();
+    assert_eq!(mode(decoded.path()), mode(&usual));
+}
+
 #[test]
 fn a_folder_that_cannot_be_made_is_an_error_and_leaves_nothing() {
     let folder = tempdir().unwrap();

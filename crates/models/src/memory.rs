@@ -118,7 +118,7 @@ impl MeasuredGraph {
             program: config.program,
             parameters: self.parameters,
             buffers: self.buffers,
-            gradients: self.trainable,
+            gradients: self.trainable * (1 + usize::from(config.accumulates)),
             optimizer: (self.trainable * config.optimizer_tensors)
                 .div_ceil(config.optimizer_ranks.max(1)),
             averages: self.parameters * config.averages,

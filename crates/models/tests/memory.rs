@@ -41,6 +41,15 @@ fn ranks_share_out_the_optimizers_state() {
 }
 
 #[test]
+fn gradients_of_earlier_batches_of_a_step_wait_for_the_last() {
+    let model = network("mlp", [1, 28, 28]);
+    let config = MemoryConfig::new(100);
+    let (one, several) = (of(&*model, &config), of(&*model, &config.clone().accumulates(true)));
+    assert_eq!(several.gradients, 2 * one.gradients);
+    assert_eq!(several.total() - one.total(), one.gradients);
+}
+
+#[test]
 fn an_allocator_that_keeps_memory_takes_a_share() {
     let model = network("gap_cnn", [3, 32, 32]);
     let at = |threads| {

@@ -189,8 +189,14 @@ fn a_run_is_followed_batch_by_batch_and_epoch_by_epoch() -> TestResult {
     let path = board.events().path().to_owned();
     for step in 1..=4 {
         let record = BatchRecord { step, epoch: 1, loss: 1.0 / step as f64, lr: 0.5 };
-        let event =
-            Event::BatchEnd { record: &record, batch: step, batches: 4, samples: 8, accuracy: 0.5 };
+        let event = Event::BatchEnd {
+            record: &record,
+            batch: step,
+            batches: 4,
+            samples: 8,
+            accuracy: 0.5,
+            waited: &[],
+        };
         assert_eq!(board.on_event(&event)?, Control::Continue);
     }
     let record = {

@@ -118,6 +118,8 @@ pub enum Event<'a> {
         /// Fraction of correctly classified images in the epoch so far, `0.0..=1.0`. It is NaN if the
         /// training step gives no logits.
         accuracy: f64,
+        /// The seconds that each of several processes waited for the others so far. Empty for one process.
+        waited: &'a [f64],
     },
     /// A validation batch is done.
     ValidationBatchEnd {

@@ -94,6 +94,10 @@ pub struct TrainerConfig {
     /// In how many of the last epochs validation has test-time augmentation. By default it has it in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tta_epochs: Option<usize>,
+    /// Number of batches that make one training step, by the gradients of their mean loss. The last step of an epoch takes
+    /// what is left. 1 by default.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
     /// Largest norm of all gradients together. Gradients with a larger norm are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_clip_norm: Option<f64>,
@@ -122,6 +126,14 @@ pub struct TrainerConfig {
 
 fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
     *setting == T::default()
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(setting: &usize) -> bool {
+    *setting == 1
 }
 
 fn is_false(setting: &bool) -> bool {
@@ -229,6 +241,7 @@ impl TrainerConfig {
             ema: None,
             tta: None,
             tta_epochs: None,
+            accumulate: 1,
             grad_clip_norm: None,
             loss_scale: None,
             seed: 0,
@@ -321,6 +334,11 @@ impl TrainerConfig {
         Self { tta_epochs: Some(epochs), ..self }
     }
 
+    /// Number of batches that make one training step.
+    pub fn accumulate(self, batches: usize) -> Self {
+        Self { accumulate: batches, ..self }
+    }
+
     /// Largest norm of all gradients together.
     pub fn grad_clip_norm(self, norm: f64) -> Self {
         Self { grad_clip_norm: Some(norm), ..self }
@@ -398,6 +416,7 @@ impl TrainerConfig {
     /// Checks the settings that belong to no part.
     pub(crate) fn validate_own(&self) -> Result<()> {
         require(self.epochs > 0, "epochs", self.epochs, "at least 1")?;
+        require(self.accumulate > 0, "accumulate", self.accumulate, "at least 1")?;
         positive("grad_clip_norm", self.grad_clip_norm)?;
         let counts = self.tta.is_some() || self.tta_epochs.is_none();
         let expected = "not given unless there is a `tta`";

@@ -18,10 +18,13 @@ pub(crate) struct Environment {
     /// Time of the start in UTC, in the format of RFC 3339.
     started: String,
     command: Vec<String>,
+    /// What the program that trains adds.
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Environment {
-    pub(crate) fn now() -> Self {
+    pub(crate) fn now(more: &serde_json::Value) -> Self {
         let now = Timestamp::now();
         Self {
             candle_vision: env!("CARGO_PKG_VERSION"),
@@ -31,6 +34,7 @@ impl Environment {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             started: now.round(Unit::Second).unwrap_or(now).to_string(),
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+            more: more.as_object().cloned().unwrap_or_default(),
         }
     }
 
@@ -57,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_start_is_written_in_utc_to_the_second() {
-        let started = Environment::now().started;
+        let started = Environment::now(&serde_json::Value::Null).started;
         let shape: String =
             started.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert_eq!(shape, "0000-00-00T00:00:00Z");

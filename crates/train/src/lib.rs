@@ -39,6 +39,7 @@
 //! This crate knows networks only through [`Model`](candle_vision_models::Model) and data sets only through
 //! [`DataLoader`](candle_vision_data::DataLoader). See [`Trainer`] for an example.
 
+mod accumulation;
 mod atomic_file;
 mod callback;
 mod captured_step;

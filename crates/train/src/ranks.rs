@@ -16,6 +16,7 @@ use candle_vision_distributed::{Buckets, Communicator, Compression, Values, Work
 use candle_vision_models::Model;
 use candle_vision_ops::{AcrossRanks, backward_each};
 
+use crate::accumulation::Accumulated;
 use crate::callback::StopReason;
 use crate::config::{Collectives, DistributedConfig, GradientType};
 use crate::{Error, Result};
@@ -36,7 +37,7 @@ pub(crate) struct Ranks {
 }
 
 /// What all ranks together measured in a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Together {
     pub(crate) samples: usize,
     /// The mean loss.
@@ -45,6 +46,8 @@ pub(crate) struct Together {
     pub(crate) correct: Option<usize>,
     /// Why the run ends, if a rank was asked to end it.
     pub(crate) stop: Option<StopReason>,
+    /// The seconds that each rank waited for others so far.
+    pub(crate) waited: Vec<f64>,
 }
 
 impl Ranks {
@@ -95,11 +98,16 @@ impl Ranks {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sums over all ranks of the gradients of `loss * seed`.
-    pub(crate) fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
+    /// The sums over all ranks of the gradients of `loss * seed` and of what each accumulated before.
+    pub(crate) fn backward(
+        &self,
+        loss: &Tensor,
+        seed: &Tensor,
+        accumulated: Accumulated,
+    ) -> Result<GradStore> {
         match &self.cards {
-            Some(cards) => cards.backward(loss, seed, self.communicator()),
-            None => backward_across_ranks(loss, seed, &mut self.buckets()),
+            Some(cards) => cards.backward(loss, seed, accumulated, self.communicator()),
+            None => sums_across_ranks(loss, seed, accumulated, &mut self.buckets()),
         }
     }
 
@@ -111,6 +119,7 @@ impl Ranks {
         correct: Option<usize>,
         stop: Option<StopReason>,
     ) -> Result<Together> {
+        let waited = self.traffic().0.as_secs_f64();
         let is = |reason| f64::from(stop == Some(reason));
         let own = [
             samples as f64,
@@ -120,8 +129,16 @@ impl Ranks {
             f64::from(correct.is_none()),
             is(StopReason::Interrupted),
             is(StopReason::StoppedByCallback),
+            waited,
         ];
-        let [samples, loss, weight, correct, unknown, interrupted, by_callback] = self.sums(own)?;
+        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let (mut sums, mut waits) = ([0f64; 7], Vec::new());
+        for bytes in self.communicator.all_gather(&bytes)? {
+            let mut values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            sums.iter_mut().zip(values.by_ref()).for_each(|(sum, value)| *sum += value);
+            waits.extend(values.next());
+        }
+        let [samples, loss, weight, correct, unknown, interrupted, by_callback] = sums;
         let stop = if interrupted > 0.0 {
             Some(StopReason::Interrupted)
         } else {
@@ -132,6 +149,7 @@ impl Ranks {
             loss: loss / weight,
             correct: (unknown == 0.0).then_some(correct as usize),
             stop,
+            waited: waits,
         })
     }
 
@@ -287,8 +305,17 @@ pub fn backward_across_ranks(
     seed: &Tensor,
     buckets: &mut Buckets,
 ) -> Result<GradStore> {
+    sums_across_ranks(loss, seed, Accumulated::default(), buckets)
+}
+
+fn sums_across_ranks(
+    loss: &Tensor,
+    seed: &Tensor,
+    mut accumulated: Accumulated,
+    buckets: &mut Buckets,
+) -> Result<GradStore> {
     let mut variables = Vec::new();
-    let mut found = backward_each(loss, seed, |variable, gradient| {
+    let mut push = |variable: &Tensor, gradient: &Tensor| -> candle_core::Result<()> {
         let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
         match gradient.device() {
             Device::Cpu => buckets.push_shared(OnCpu(gradient.clone()), gradient.elem_count()),
@@ -296,7 +323,14 @@ pub fn backward_across_ranks(
         }
         variables.push(variable.clone());
         Ok(())
+    };
+    let mut found = backward_each(loss, seed, |variable, gradient| {
+        push(variable, &accumulated.added_to(variable, gradient)?)
     })?;
+    // A training step of a program's own may use other parameters in each batch.
+    for (variable, gradient) in accumulated.rest() {
+        push(&variable, &gradient)?;
+    }
     for (variable, sum) in variables.iter().zip(buckets.finish()?) {
         let sum = Tensor::from_vec(sum, variable.dims(), variable.device())?;
         found.insert(variable, sum.to_dtype(variable.dtype())?);

@@ -17,7 +17,7 @@ use crate::{Error, Result, atomic_file};
 /// | file | what |
 /// |---|---|
 /// | `config.toml` | all settings |
-/// | `environment.json` | program, machine, command line and time of the start |
+/// | `environment.json` | program, machine, command line and time of the start, and what the program adds |
 /// | `metrics.csv`, `batches.csv` | results of every epoch, losses of every batch |
 /// | `gradients.csv` | norms of gradients, if they are recorded |
 /// | `best.safetensors` | the network after the best epoch |
@@ -54,12 +54,25 @@ impl RunFolder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(runs_root: impl AsRef<Path>, name: &str, config: &str) -> Result<Self> {
+        Self::create_with(runs_root, name, config, &serde_json::Value::Null)
+    }
+
+    /// As [`RunFolder::create`], with facts of the program's own in `environment.json`: the entries of an object.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn create_with(
+        runs_root: impl AsRef<Path>,
+        name: &str,
+        config: &str,
+        facts: &serde_json::Value,
+    ) -> Result<Self> {
         let group = group_folder(runs_root.as_ref(), name)?;
         fs::create_dir_all(&group).map_err(Error::io("create", &group))?;
         let path = create_next(&group)?;
         let run = Self { path, lock: None };
         run.write("config.toml", config.as_bytes())?;
-        run.write("environment.json", Environment::now().to_json().as_bytes())?;
+        run.write("environment.json", Environment::now(facts).to_json().as_bytes())?;
         Ok(run)
     }
 

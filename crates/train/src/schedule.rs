@@ -43,7 +43,7 @@ use crate::record::EpochRecord;
 pub struct RunLength {
     /// Number of epochs of the whole run.
     pub epochs: usize,
-    /// Number of training batches per epoch.
+    /// Number of training steps per epoch: of batches, unless several make one step.
     pub steps_per_epoch: usize,
 }
 

@@ -52,7 +52,7 @@ use crate::{Error, Result};
 pub use builder::TrainerBuilder;
 use builder::TrainingHooks;
 pub use result::TrainingResult;
-use steps::Begun;
+use steps::{Begun, Unfinished};
 
 /// Trains a network on one loader and chooses the best epoch on another.
 ///
@@ -147,6 +147,7 @@ pub struct Trainer<'a> {
     /// Number of epochs that early stopping does not count as epochs without improvement.
     forgiven: usize,
     unread: Unread<Begun>,
+    unfinished: Unfinished,
     /// Whether one of candle's own ops slows `backward` down. `None` before this was checked.
     slow_backward: Option<bool>,
     /// The steps that a CUDA device repeats from a graph.
@@ -393,6 +394,11 @@ impl<'a> Trainer<'a> {
         batches_per_epoch(&self.config, self.train)
     }
 
+    /// Number of training steps per epoch.
+    fn steps(&self) -> usize {
+        steps_per_epoch(&self.config, self.train)
+    }
+
     /// Validates. Returns `None` if the run ends before all batches are seen.
     fn validate(&mut self, session: &mut Session<'_>) -> Result<Option<Evaluation>> {
         let (train, val) = (self.train, self.val);
@@ -496,7 +502,12 @@ impl<'a> Trainer<'a> {
 }
 
 fn run_length(config: &TrainerConfig, train: &DataLoader) -> RunLength {
-    RunLength { epochs: config.epochs, steps_per_epoch: batches_per_epoch(config, train) }
+    RunLength { epochs: config.epochs, steps_per_epoch: steps_per_epoch(config, train) }
+}
+
+/// The last step of an epoch takes the batches that are left.
+fn steps_per_epoch(config: &TrainerConfig, train: &DataLoader) -> usize {
+    batches_per_epoch(config, train).div_ceil(config.accumulate)
 }
 
 fn batches_per_epoch(config: &TrainerConfig, train: &DataLoader) -> usize {

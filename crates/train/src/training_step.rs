@@ -11,6 +11,7 @@ use candle_vision_ops::{
 };
 
 use crate::Result;
+use crate::accumulation::Accumulated;
 use crate::gradient_norms::Looks;
 use crate::loss::{Loss, TargetKind};
 use crate::loss_scale::LossScale;
@@ -33,8 +34,11 @@ pub(crate) struct Step<'a> {
     pub(crate) prepared: &'a PreparedLayers,
     pub(crate) grad_clip_norm: Option<f64>,
     pub(crate) seed: u64,
-    /// Number of the step in the whole run. The step's random numbers depend on it.
+    /// Number of the step in the whole run.
     pub(crate) number: usize,
+    /// Number of the forward pass in the whole run. Its random numbers depend on it. It is that of the step, unless a step
+    /// has several batches.
+    pub(crate) pass_number: usize,
     /// Whether to check the loss before anything is changed, which makes the host wait. Otherwise a loss
     /// that is not finite is noticed when the [`Found`] is read.
     pub(crate) looks_first: bool,
@@ -42,8 +46,10 @@ pub(crate) struct Step<'a> {
     pub(crate) looks_at_graph: bool,
     /// The processes that take this step together, each on its part of the batch.
     pub(crate) ranks: Option<&'a Ranks>,
-    /// This process's part of the mean over the batch, `0.0..=1.0`.
+    /// The part that the batch of this process has in the mean over the step, `0.0..=1.0`.
     pub(crate) part: f64,
+    /// Whether the step has no batch after this one.
+    pub(crate) is_last: bool,
 }
 
 /// The results of a step: numbers that a GPU may still be computing.
@@ -52,7 +58,7 @@ pub(crate) struct Found {
     /// `None` if the step gave no logits.
     pub(crate) logits: Option<Tensor>,
     pub(crate) right: Right,
-    /// `None` if the step was skipped because its scaled gradients were not finite.
+    /// `None` if the step was skipped because its scaled gradients were not finite, and for batches before a step's last.
     pub(crate) updated: Option<Updated>,
     /// The op that slows `backward` down, if this was checked.
     pub(crate) foreign_op: Option<ForeignOp>,
@@ -87,6 +93,7 @@ impl Right {
 }
 
 /// The results of a step after reading.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     pub(crate) loss: f64,
     /// Number of images that were classified correctly, if that is known.
@@ -100,16 +107,16 @@ pub(crate) struct NotFinite {
 }
 
 impl Step<'_> {
-    /// Forward, backward, update. `Ok(Err(_))` if it is already known that a value is not finite.
+    /// Forward and backward: the gradients of the step as far as it has come, `accumulated` included. After a step's last
+    /// batch they are those of all ranks. `Ok(Err(_))` if it is already known that a value is not finite.
     pub(crate) fn run(
         &self,
         batch: &Batch,
-        optimizer: &mut dyn Optimizer,
-        loss_scale: Option<&mut LossScale>,
+        accumulated: Accumulated,
+        loss_scale: Option<f64>,
         own: Option<&mut (dyn TrainStep + '_)>,
         hook: Option<&mut dyn LayerHook>,
-        looks: &mut Looks<'_>,
-    ) -> Result<Result<Found, NotFinite>> {
+    ) -> Result<Result<(Found, GradStore), NotFinite>> {
         let mut pass = self.pass();
         // A step of somebody's own may change parameters between two forward passes.
         if own.is_none() {
@@ -137,21 +144,19 @@ impl Step<'_> {
             }
         }
         let foreign_op = if self.looks_at_graph { why_not_direct(&loss) } else { None };
-        let updated = match loss_scale {
-            None => Ok(Some(self.update(&loss, optimizer, looks)?)),
-            Some(loss_scale) => self.update_scaled(&loss, optimizer, loss_scale, looks)?,
-        };
+        let grads = self.backward(&loss, &seed_of(&loss, loss_scale)?, accumulated)?;
         // Values that are kept must not keep the graph alive.
         let (loss, logits) = (loss.detach(), logits.map(|logits| logits.detach()));
         let right = Right::of(batch, self.target_kind)?;
-        Ok(updated.map(|updated| Found { loss, logits, right, updated, foreign_op }))
+        Ok(Ok((Found { loss, logits, right, updated: None, foreign_op }, grads)))
     }
 
     /// The step's pass, without a hook.
     pub(crate) fn pass(&self) -> Pass<'_> {
         // Other images on another rank: they get other random numbers.
         let of_rank = self.ranks.map_or(0, |ranks| ranks.rank() as u64);
-        let pass = Pass::train_step(self.seed ^ of_rank.wrapping_mul(APART), self.number);
+        let seed = self.seed ^ of_rank.wrapping_mul(APART);
+        let pass = Pass::train_step(seed, self.pass_number);
         pass.synchronised(self.ranks.and_then(Ranks::batch_norm))
             .precision(self.precision)
             .frozen_batch_norm(self.frozen_batch_norm)
@@ -178,49 +183,49 @@ impl Step<'_> {
         Ok(loss)
     }
 
-    fn update(
+    /// The gradients of `loss * seed` times the part of this batch, and what is accumulated; after the step's last batch over
+    /// all ranks.
+    fn backward(
         &self,
         loss: &Tensor,
-        optimizer: &mut dyn Optimizer,
-        looks: &mut Looks<'_>,
-    ) -> Result<Updated> {
-        let grads = self.backward(loss, &loss.ones_like()?)?;
-        self.look(looks, (loss, &grads), 1.0)?;
-        self.update_by(&grads, self.grad_scale(&grads, None)?.as_ref(), optimizer)
-    }
-
-    /// The gradients of `loss * seed`, over the batches of all ranks.
-    fn backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
-        match self.ranks {
-            None => Ok(backward_from(loss, seed)?),
-            Some(ranks) => ranks.backward(loss, &(seed * self.part)?),
+        seed: &Tensor,
+        accumulated: Accumulated,
+    ) -> Result<GradStore> {
+        // Not for a whole step: a product of an op of candle's takes time on a card.
+        let seed = if self.part == 1.0 { seed.clone() } else { (seed * self.part)? };
+        if let Some(ranks) = self.ranks.filter(|_| self.is_last) {
+            return ranks.backward(loss, &seed, accumulated);
         }
+        let mut grads = backward_from(loss, &seed)?;
+        accumulated.add_into(&mut grads)?;
+        Ok(grads)
     }
 
-    /// Updates by the gradients of a scaled loss. `Ok(None)` if they are not finite and so were not
-    /// applied.
-    fn update_scaled(
+    /// Updates by the gradients of all batches of the step, with the loss of one of them. `Ok(Ok(None))` if the loss is
+    /// scaled and the gradients are not finite, and so were not applied.
+    pub(crate) fn update(
         &self,
+        grads: &GradStore,
         loss: &Tensor,
         optimizer: &mut dyn Optimizer,
-        loss_scale: &mut LossScale,
+        loss_scale: Option<&mut LossScale>,
         looks: &mut Looks<'_>,
     ) -> Result<Result<Option<Updated>, NotFinite>> {
+        let Some(loss_scale) = loss_scale else {
+            self.look(looks, (loss, grads), 1.0)?;
+            let scale = self.grad_scale(grads, None)?;
+            return Ok(Ok(Some(self.update_by(grads, scale.as_ref(), optimizer)?)));
+        };
         let scale = loss_scale.factor();
-        let seed = (loss.ones_like()? * scale)?;
-        let grads = self.backward(loss, &seed)?;
-        let found = GradScale::new(
-            &self.gradients(&grads),
-            self.grad_clip_norm,
-            Some(&seed.to_dtype(DType::F32)?),
-        )?;
+        let seed = seed_of(loss, Some(scale))?.to_dtype(DType::F32)?;
+        let found = GradScale::new(&self.gradients(grads), self.grad_clip_norm, Some(&seed))?;
         let factor = found.factor()?;
         loss_scale.update(factor.is_some());
         if let Some(factor) = factor {
-            self.look(looks, (loss, &grads), scale)?;
-            return Ok(Ok(Some(optimizer.update(&grads, factor)?)));
+            self.look(looks, (loss, grads), scale)?;
+            return Ok(Ok(Some(optimizer.update(grads, factor)?)));
         }
-        Ok(self.check_scale(loss_scale, scale, &grads)?.map(|()| None))
+        Ok(self.check_scale(loss_scale, scale, grads)?.map(|()| None))
     }
 
     /// What clipping multiplies the gradients by, and what makes up for the number that the loss was multiplied by.
@@ -294,6 +299,20 @@ impl Step<'_> {
     }
 }
 
+impl Outcome {
+    /// The mean over several batches, each with its number of images.
+    pub(crate) fn mean(batches: &[(Self, usize)]) -> Self {
+        // A sum and a quotient would round the loss of a single batch.
+        if let [(only, _)] = batches {
+            return *only;
+        }
+        let samples: usize = batches.iter().map(|(_, samples)| samples).sum();
+        let loss: f64 = batches.iter().map(|(found, samples)| found.loss * *samples as f64).sum();
+        let correct = batches.iter().map(|(found, _)| found.correct).sum();
+        Self { loss: loss / samples as f64, correct }
+    }
+}
+
 impl Found {
     /// Waits for the step. `Ok(Err(_))` if the loss or a parameter is not finite.
     pub(crate) fn read(&self) -> Result<Result<Outcome, NotFinite>> {
@@ -315,6 +334,15 @@ impl Found {
         let correct = logits.map(|logits| self.right.count(logits)).transpose()?;
         Ok(Ok(Outcome { loss, correct }))
     }
+}
+
+/// What a loss is multiplied by before the backward pass.
+fn seed_of(loss: &Tensor, scale: Option<f64>) -> Result<Tensor> {
+    let one = loss.ones_like()?;
+    Ok(match scale {
+        None => one,
+        Some(scale) => (one * scale)?,
+    })
 }
 
 pub(crate) fn scalar(loss: &Tensor) -> Result<f64> {

@@ -87,6 +87,24 @@ fn check_steps(text: &str, steps: impl IntoIterator<Item = usize>) {
     }
 }
 
+/// Five batches an epoch make two steps, of three batches and of the two that are left. Dropout draws in each batch.
+#[test]
+fn steps_of_several_batches_resume_from_any_step() {
+    let (runs, config) = (Runs::new(), recipe(ONE_CYCLE).accumulate(3));
+    let whole_run = runs.create();
+    let whole = train(&config, &whole_run, &mut []).unwrap();
+    assert_eq!(whole.history.batches.len(), 8);
+    for step in 1..=8 {
+        let run = runs.create();
+        assert_eq!(train_until(&config, &run, step).unwrap().history.batches.len(), step);
+        let resumed = resume(&config, &run).unwrap();
+        assert_eq!(resumed.history.batches, whole.history.batches, "step {step}");
+        assert_same(&bits(&run.last()), &bits(&whole_run.last()), step);
+    }
+    let other = resume(&recipe(ONE_CYCLE), &whole_run).unwrap_err().to_string();
+    assert!(other.contains("`accumulate`"), "{other}");
+}
+
 type Tensors = std::collections::HashMap<String, Vec<u64>>;
 
 fn assert_same(found: &Tensors, expected: &Tensors, step: usize) {

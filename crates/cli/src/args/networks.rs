@@ -84,6 +84,9 @@ pub(crate) struct MemoryArgs {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub(crate) batch: usize,
+    /// Number of batches that make one training step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) accumulate: usize,
     /// Optimizer, with settings if they matter: adam, or sgd,momentum=0.9
     #[arg(long, value_name = "NAME", default_value = "adam", value_parser = optimizer)]
     pub(crate) optimizer: Description,

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &MemoryArgs, registry: &Registry) -> Result<ExitCode> {
     }
     let config = MemoryConfig::new(args.batch)
         .optimizer_tensors(optimizer.state_tensors())
+        .accumulates(args.accumulate > 1)
         .precision(args.precision)
         .program(program)
         .on_card(place != Place::Cpu)

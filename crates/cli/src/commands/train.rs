@@ -24,6 +24,7 @@ use crate::progress::{Count, Progress};
 use crate::ranks::{self, Ranks};
 use crate::read_options::read_options;
 use crate::resume::{self, Begun};
+use crate::step_size::{note_other_step, step_of};
 use crate::stop::Stop;
 use crate::table::table;
 use crate::test_split::Tested;
@@ -76,7 +77,9 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
     opened.notes.iter().for_each(say::note);
     // Before the memory that is left decides on the batch.
     keep_on_device(&mut opened, &settings, args);
-    run_memory::settle_batch_size(&mut opened, &mut settings, registry, &device, args.memory)?;
+    let on = (&device, ranks);
+    run_memory::settle_batch_size(&mut opened, &mut settings, registry, on, args.memory)?;
+    args.recipe.iter().for_each(|path| note_other_step(path, &step_of(&opened, &settings, ranks)));
     share(&mut opened, &settings, ranks)?;
     // Before a folder is made, also in the data or the network of another rank.
     ranks.map_or(Ok(()), Ranks::meet)?;
@@ -85,7 +88,9 @@ fn start(args: &TrainArgs, registry: &Registry, ranks: Option<&Ranks>) -> Result
         return train_along(&opened, &settings, None, (registry, &device), ranks);
     }
     let name = args.name.clone().unwrap_or(name);
-    let folder = RunFolder::create(&args.runs, &name, &settings.to_toml()?).map_err(elsewhere)?;
+    let step = serde_json::to_value(step_of(&opened, &settings, ranks))?;
+    let folder = RunFolder::create_with(&args.runs, &name, &settings.to_toml()?, &step);
+    let folder = folder.map_err(elsewhere)?;
     ranks.map_or(Ok(()), |ranks| ranks.share_folder(Some(folder.path())))?;
     let result = train(&opened, &settings, &folder, None, (registry, &device, ranks), args);
     remove_if_nothing_came_of_it(&folder, &result);
@@ -106,9 +111,19 @@ fn decoding() -> impl Fn(Split, usize, usize) + Sync {
 
 /// Takes this process's part of the data, if there are others, and says what a person should know of them.
 fn share(opened: &mut OpenedRun, settings: &Settings, ranks: Option<&Ranks>) -> Result<()> {
-    let Some(ranks) = ranks else { return Ok(()) };
+    let (batch, accumulate) = (opened.train.config().batch_size, settings.training.accumulate);
+    let Some(ranks) = ranks else {
+        if accumulate > 1 {
+            say::note(format_args!(
+                "steps: {accumulate} batches of {batch} images make one of {} images; the learning rate is the recipe's (the \
+                 linear rule would multiply that of one batch by {accumulate})",
+                batch * accumulate
+            ));
+        }
+        return Ok(());
+    };
     opened.share(ranks.communicator.rank(), ranks.communicator.size())?;
-    say::note(ranks.told(opened.train.config().batch_size));
+    say::note(ranks.told(batch, accumulate));
     let batch_norm = settings.training.distributed.batch_norm;
     if batch_norm == DistributedBatchNorm::Own && ranks.communicator.size() > 1 {
         say::note(
@@ -233,11 +248,12 @@ fn train(
     say::note(format_args!("network: {}, {origin}", settings.model.architecture));
     say::note(format_args!("run: {}", folder.path().display()));
     device::tell_of_precision(settings.training.precision, device);
-    run_memory::check(opened, settings, registry, device, args.memory)?;
+    run_memory::check(opened, settings, registry, (device, ranks), args.memory)?;
     let title = report::title(folder);
     let mut curves = CurvesFile::new(folder.path().join("curves.png"), &title);
     let mut events = TensorBoard::create(folder.path())?;
-    let mut progress = Progress::new(device);
+    let hosts = ranks.map_or(&[][..], |ranks| &ranks.hosts);
+    let mut progress = Progress::new(device).of_ranks(hosts);
     let stop = Stop::listen()?;
     if args.stop_at_end_of_input {
         stop.also_at_end_of_input();
@@ -263,7 +279,7 @@ fn train(
         let run = report::Run { folder, settings, history, train, val, device, registry };
         write_report(&run, stop.flag());
     }
-    print(&result, folder, tested)?;
+    print(&result, folder, tested, ranks)?;
     if is_done {
         measure_explanations(settings, &folder.best(), val, registry, device)?;
     }
@@ -339,7 +355,12 @@ fn remove_if_nothing_came_of_it(folder: &RunFolder, result: &Result<ExitCode>) {
     }
 }
 
-fn print(result: &TrainingResult, folder: &RunFolder, tested: Option<Tested>) -> Result<()> {
+fn print(
+    result: &TrainingResult,
+    folder: &RunFolder,
+    tested: Option<Tested>,
+    ranks: Option<&Ranks>,
+) -> Result<()> {
     let path = folder.path();
     let mut table = table();
     table.set_header(["run", &path.display().to_string()]);
@@ -379,11 +400,12 @@ fn print(result: &TrainingResult, folder: &RunFolder, tested: Option<Tested>) ->
     say::result(table)?;
     match result.reason {
         StopReason::Interrupted | StopReason::StoppedByCallback => {
-            say::result(format_args!(
-                "go on:    {} train --resume {}",
-                say::program(),
-                path.display()
-            ))?;
+            let program = say::program();
+            let start = match ranks {
+                None => format!("{program} train"),
+                Some(ranks) => format!("{} {program} train --distributed", ranks.launcher()),
+            };
+            say::result(format_args!("go on:    {start} --resume {}", path.display()))?;
         }
         _ => {
             let (program, best) = (say::program(), folder.best());

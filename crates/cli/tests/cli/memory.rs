@@ -49,6 +49,18 @@ fn json_has_the_bytes_and_they_follow_the_optimizer() {
     assert_eq!(adam["available"].as_u64(), Some(1 << 30));
 }
 
+#[test]
+fn a_step_of_several_batches_keeps_the_gradients_of_the_earlier_ones() {
+    let gradients = |batches: &str| {
+        let shown = run(&["--json", "--memory", "1GiB", "--accumulate", batches]).succeeds();
+        let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+        shown["estimate"]["gradients"].as_u64().expect("a number")
+    };
+    assert_eq!(gradients("3"), 2 * gradients("1"));
+    let none = Place::new().small(&["--set", "training.accumulate=0"]);
+    none.fails(&["`accumulate` is 0; it must be at least 1"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_real_step_confirms_it() {

@@ -227,6 +227,100 @@ distributed = { batch_norm = "synchronised" }
     }
 
     #[test]
+    fn a_run_knows_how_many_images_its_steps_had() {
+        let place = Place::new();
+        // Without batch norm, two batches are as good as one of both.
+        place.write("net.toml", NETWORK.replace("resnet20_cifar", "mlp"));
+        let twice = ["--recipe", "net.toml", "--set", "training.accumulate=2"];
+        let Some((output, _)) = on_ranks(&place, 2, &twice) else { return };
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("2 batches make one step of 32 images"), "{said}");
+        assert!(said.contains("the linear rule would multiply it by 4"), "{said}");
+        assert_eq!(place.read("runs/net/001/batches.csv").lines().count(), 1 + 2 * 2);
+        let environment = place.read("runs/net/001/environment.json");
+        let environment: serde_json::Value = serde_json::from_str(&environment).expect("JSON");
+        assert_eq!(
+            (&environment["ranks"], &environment["images_per_step"]),
+            (&2.into(), &32.into())
+        );
+        assert!(place.read("runs/net/001/report.html").contains("32, of 2 processes together"));
+
+        let again = ["train", "--recipe", "runs/net/001/config.toml", "--name", "again"];
+        let told = place.run(&again).succeeds().stderr;
+        let note =
+            "had 32 images in a step, on 2 ranks; this one has 16: `--batch-size 16` gives as many";
+        assert!(told.contains(note), "{told}");
+        assert!(told.contains("steps: 2 batches of 8 images make one of 16 images"), "{told}");
+        let as_many = [&again[..], &["--batch-size", "16"]].concat();
+        assert!(!place.run(&as_many).succeeds().stderr.contains("the run of this recipe"));
+        let difference = largest_difference(
+            &place,
+            "runs/again/002/last.safetensors",
+            "runs/net/001/last.safetensors",
+        );
+        assert!(difference < 1e-5, "{difference:.1e}");
+    }
+
+    #[test]
+    fn ranks_of_one_computer_share_its_memory() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK.replace("train_images = 48", "train_images = 256"));
+        let auto = ["--recipe", "net.toml", "--batch-size", "auto", "--epochs", "1"];
+        let Some((output, _)) = on_ranks(&place, 2, &auto) else { return };
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains(" for each of 2 ranks on this computer"), "{said}");
+        // An epoch has 16 steps of both.
+        assert!(said.contains("auto takes 8 for 256 training images"), "{said}");
+        assert!(said.contains("a batch has 16 images, 8 on each rank"), "{said}");
+        // One of them has less.
+        let script = "if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then more='--memory 20MiB'; fi; \
+                      exec \"$0\" \"$@\" $more";
+        let mut limited = Command::new("mpirun");
+        limited.args(["-n", "2", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1"]);
+        limited.args(["sh", "-c", script, env!("CARGO_BIN_EXE_candle-vision"), "train"]);
+        limited.args(["--distributed", "--device", "cpu"]).args(auto).current_dir(place.path(""));
+        limited.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        let said = text(&limited.output().expect("MPI"));
+        assert!(
+            said.contains("auto takes 1 for 256 training images (another rank has less"),
+            "{said}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_that_was_stopped_says_how_ranks_go_on() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK.replace("epochs = 2", "epochs = 10000"));
+        let mut command = mpirun(&place, 2);
+        command.args([
+            PROGRAM,
+            "train",
+            "--distributed",
+            "--device",
+            "cpu",
+            "--recipe",
+            "net.toml",
+        ]);
+        // Open MPI kills its processes a second after the signal, and one that is busy may need longer to save.
+        command.env("OMPI_MCA_odls_base_sigkill_timeout", "60");
+        let started = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let Ok(child) = started else { return };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !place.path("runs/net/001/last.safetensors").exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(interrupt.expect("the system's kill").success());
+        let said = text(&child.wait_with_output().expect("its output"));
+        let next = said.lines().find(|line| line.starts_with("go on:")).unwrap_or_default();
+        assert!(next.starts_with("go on:    mpirun -n 2 "), "{said}");
+        assert!(next.ends_with(" train --distributed --resume runs/net/001"), "{said}");
+    }
+
+    #[test]
     fn a_rank_that_fails_ends_the_job_with_its_name_and_reason() {
         let place = Place::new();
         place.write("net.toml", NETWORK);

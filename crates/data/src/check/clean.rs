@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use tempfile::TempDir;
 
 use super::classes::collisions;
 use super::files::{CheckedFile, FileState, ImageFacts};
@@ -13,6 +15,7 @@ use super::{CheckOptions, FolderCheck};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::image::{ColorMode, Image};
+use crate::temporary::temporary;
 
 /// What happens to a file in a cleaned copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,19 +195,16 @@ impl FolderCheck {
     ) -> Result<Cleaned> {
         let to = to.as_ref();
         self.check_target(to)?;
-        let unfinished = unfinished(to);
-        let written = self.write_to(&unfinished, options, &mut progress).and_then(|steps| {
-            if to.is_dir() {
-                fs::remove_dir(to).map_err(Error::io_write(to))?;
-            }
-            fs::rename(&unfinished, to).map_err(Error::io_write(to))?;
-            Ok(steps)
-        });
-        if written.is_err() {
-            // The error itself matters more than what is left of the copy.
-            let _ = fs::remove_dir_all(&unfinished);
+        // Dropped after an error, it is removed.
+        let unfinished = unfinished(to).map_err(Error::io_write(to))?;
+        let steps = self.write_to(unfinished.path(), options, &mut progress)?;
+        if to.is_dir() {
+            fs::remove_dir(to).map_err(Error::io_write(to))?;
         }
-        Ok(Cleaned { folder: to.to_path_buf(), steps: written? })
+        fs::rename(unfinished.path(), to).map_err(Error::io_write(to))?;
+        // It has another name now.
+        let _ = unfinished.keep();
+        Ok(Cleaned { folder: to.to_path_buf(), steps })
     }
 
     fn check_target(&self, to: &Path) -> Result<()> {
@@ -296,11 +296,14 @@ impl FolderCheck {
 }
 
 /// Where the copy is written until it is complete.
-fn unfinished(to: &Path) -> PathBuf {
+fn unfinished(to: &Path) -> io::Result<TempDir> {
     let mut name = std::ffi::OsString::from(".");
     name.push(to.file_name().unwrap_or_default());
-    name.push(format!(".unfinished-{}", std::process::id()));
-    to.with_file_name(name)
+    name.push(".unfinished-");
+    let beside = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let beside = beside.unwrap_or(Path::new("."));
+    fs::create_dir_all(beside)?;
+    temporary(true).prefix(&name).tempdir_in(beside)
 }
 
 /// What makes an image one that programs read differently.

@@ -15,6 +15,8 @@ pub struct MemoryConfig {
     pub optimizer_tensors: usize,
     /// Number of processes that share out the optimizer's state. 1 by default.
     pub optimizer_ranks: usize,
+    /// Whether several batches make one step, so that the gradients of those before wait for the next ones. False by default.
+    pub accumulates: bool,
     /// The number type of feature maps on a device that computes in it. `f32` by default.
     pub precision: Precision,
     /// How batch norm behaves while its parameters are frozen.
@@ -43,6 +45,7 @@ impl MemoryConfig {
             batch,
             optimizer_tensors: 0,
             optimizer_ranks: 1,
+            accumulates: false,
             precision: Precision::default(),
             frozen_batch_norm: FrozenBatchNorm::default(),
             loader_batches: 0,
@@ -68,6 +71,11 @@ impl MemoryConfig {
     /// Sets the number of processes that share out the optimizer's state.
     pub fn optimizer_ranks(self, optimizer_ranks: usize) -> Self {
         Self { optimizer_ranks, ..self }
+    }
+
+    /// Sets whether several batches make one step.
+    pub fn accumulates(self, accumulates: bool) -> Self {
+        Self { accumulates, ..self }
     }
 
     /// Sets the number type of feature maps.
@@ -129,7 +137,7 @@ pub struct MemoryEstimate {
     pub parameters: usize,
     /// Buffers, such as running statistics.
     pub buffers: usize,
-    /// Gradients of the parameters that are trained.
+    /// Gradients of the parameters that are trained: two for each if several batches make one step.
     pub gradients: usize,
     /// The optimizer's state.
     pub optimizer: usize,

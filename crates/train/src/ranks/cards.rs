@@ -9,6 +9,7 @@ use candle_vision_distributed::Communicator;
 use candle_vision_ops::{AcrossRanks, CardRanks, backward_each};
 
 use crate::Result;
+use crate::accumulation::Accumulated;
 use crate::config::{Collectives, DistributedConfig, GradientType};
 
 /// The cards of all ranks, and in which form gradients go between them.
@@ -89,18 +90,25 @@ impl Cards {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The sums over all ranks of the gradients of `loss * seed`. The card makes those of later layers while it still
+    /// The sums over all ranks of the gradients of `loss * seed` and of what each accumulated before. The card makes those of later layers while it still
     /// computes those of earlier ones, and the host does not wait for it.
     pub(super) fn backward(
         &self,
         loss: &Tensor,
         seed: &Tensor,
+        mut accumulated: Accumulated,
         communicator: &dyn Communicator,
     ) -> Result<GradStore> {
         let mut buckets = Buckets::new(self);
-        let found =
-            backward_each(loss, seed, |variable, gradient| buckets.push(variable, gradient));
-        let found = found.and_then(|found| buckets.send().map(|()| found));
+        let found = backward_each(loss, seed, |variable, gradient| {
+            buckets.push(variable, &accumulated.added_to(variable, gradient)?)
+        });
+        let found = found.and_then(|found| {
+            for (variable, gradient) in accumulated.rest() {
+                buckets.push(&variable, &gradient)?;
+            }
+            buckets.send().map(|()| found)
+        });
         // After an error too: memory that NCCL still writes must not be given to others.
         self.ranks.wait()?;
         let mut found = found?;

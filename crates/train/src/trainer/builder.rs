@@ -11,6 +11,7 @@ use candle_vision_distributed::Communicator;
 use candle_vision_models::{Hooks, LayerHook, Model, Precision, PreparedLayers};
 use candle_vision_registry::Description;
 
+use super::steps::Unfinished;
 use super::{Trainer, TrainingResult, run_length};
 use crate::callback::Callback;
 use crate::captured_step::StepCapture;
@@ -371,6 +372,7 @@ impl<'a> TrainerBuilder<'a> {
             data,
             forgiven: 0,
             unread: Unread::new(reading),
+            unfinished: Unfinished::default(),
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
             capture: StepCapture::new(),

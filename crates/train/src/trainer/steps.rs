@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
+use candle_core::backprop::GradStore;
 use candle_vision_data::Batch;
-use candle_vision_models::FrozenBatchNorm;
-use candle_vision_ops::in_pool;
+use candle_vision_models::{FrozenBatchNorm, Parameter};
+use candle_vision_ops::{in_pool, scale};
 
 use super::Trainer;
+use crate::accumulation::Accumulated;
 use crate::callback::{Event, StopReason};
-use crate::gradient_norms::{GradientRecord, Looks};
+use crate::gradient_norms::{GradientNorm, GradientRecord, Looks};
 use crate::loaders::BatchNumbers;
+use crate::loss_scale::LossScale;
 use crate::ranks::Together;
 use crate::record::BatchRecord;
 use crate::session::Session;
@@ -19,17 +22,48 @@ use crate::{Error, Result};
 
 /// A step that was begun.
 pub(super) struct Begun {
-    found: Found,
+    batches: Vec<Seen>,
     step: usize,
-    /// Number of the batch in the epoch, from 1.
+    /// Number of its last batch in the epoch, from 1.
     batch: usize,
     lr: f64,
-    /// Number of images in the batch.
+    /// The norms of its gradients, if they are recorded.
+    gradients: Option<GradientRecord>,
+}
+
+/// A batch of a step.
+pub(super) struct Seen {
+    found: Found,
+    /// Number of its images.
     samples: usize,
     /// What this process's loss counts beside those of the others.
     weight: f64,
-    /// The norms of its gradients, if they are recorded.
-    gradients: Option<GradientRecord>,
+}
+
+/// A step of which not all batches have come.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    batches: Vec<Seen>,
+    /// Number of images that all batches of the step have on all ranks. Images that cannot be read count too.
+    expected: usize,
+    accumulated: Accumulated,
+}
+
+type Ran<G> = std::result::Result<(Found, G), NotFinite>;
+
+fn with_gradients(ran: Ran<GradStore>) -> Ran<Option<GradStore>> {
+    ran.map(|(found, grads)| (found, Some(grads)))
+}
+
+/// Multiplies the gradients of the parameters that learn.
+fn rescale(grads: &mut GradStore, learning: &[Parameter], factor: f64) -> Result<()> {
+    for parameter in learning {
+        if let Some(gradient) = grads.get(parameter.var()) {
+            let scaled = scale(&gradient.detach(), factor)?;
+            grads.insert(parameter.var(), scaled);
+        }
+    }
+    Ok(())
 }
 
 impl Trainer<'_> {
@@ -40,10 +74,17 @@ impl Trainer<'_> {
         let mut numbers = BatchNumbers::new(self.train, epoch - 1, self.position.batch);
         let before = self.before_steps();
         let mut clock = Instant::now();
-        for batch in self.train.epoch_from(epoch - 1, self.position.batch).take(left) {
+        // A step that an error ended is begun anew.
+        self.unfinished = Unfinished::default();
+        let mut batches =
+            self.train.epoch_from(epoch - 1, self.position.batch).take(left).peekable();
+        while let Some(batch) = batches.next() {
             match batch {
                 Ok(batch) => {
-                    self.begin_step(&batch, numbers.of(&batch) + 1)?;
+                    let is_full = self.unfinished.batches.len() + 1 == self.config.accumulate;
+                    // A batch whose images are all broken never comes, so the number alone does not tell which is the last.
+                    let is_last = is_full || batches.peek().is_none();
+                    self.begin_batch(&batch, numbers.of(&batch) + 1, is_last)?;
                     if let Some(reason) = self.capture.take_reason() {
                         session.notify(&Event::NotCaptured { reason: &reason })?;
                     }
@@ -52,6 +93,10 @@ impl Trainer<'_> {
                     self.read_steps(session, &mut clock)?;
                     return Err(error.into());
                 }
+            }
+            // A run ends, is saved and is resumed between steps.
+            if !self.unfinished.batches.is_empty() {
+                continue;
             }
             if !self.unread.is_due() && session.stop_reason().is_none() {
                 continue;
@@ -70,9 +115,23 @@ impl Trainer<'_> {
         Ok(None)
     }
 
-    /// Begins one step. A GPU may not have started it when this returns.
-    fn begin_step(&mut self, batch: &Batch, number: usize) -> Result<()> {
-        let (weight, part) = self.weight_and_part(batch, number)?;
+    /// Begins a batch, and takes its step if it `is_last` of those that make one. A GPU may not have started it when this
+    /// returns.
+    fn begin_batch(&mut self, batch: &Batch, number: usize, is_last: bool) -> Result<()> {
+        let samples = batch.indices.len();
+        let mut unfinished = std::mem::take(&mut self.unfinished);
+        if unfinished.batches.is_empty() {
+            unfinished.expected = self.samples_of_step(number, samples);
+        }
+        let (weight, part_of_batch) = self.weight_and_part(batch, number)?;
+        let of_all = match &self.ranks {
+            None => samples,
+            Some(_) => self.train.batch_len_of_all(number - 1),
+        };
+        let part = match unfinished.expected {
+            all if all == of_all => part_of_batch,
+            all => part_of_batch * of_all as f64 / all.max(1) as f64,
+        };
         let step = Step {
             model: self.model,
             loss: self.loss.as_ref(),
@@ -83,52 +142,101 @@ impl Trainer<'_> {
             grad_clip_norm: self.config.grad_clip_norm,
             seed: self.config.seed,
             number: self.position.step + 1,
+            pass_number: self.position.step * self.config.accumulate + unfinished.batches.len() + 1,
             looks_first: self.unread.reading() == Reading::AtOnce,
             looks_at_graph: self.slow_backward.is_none(),
             ranks: self.ranks.as_ref(),
             part,
+            is_last,
         };
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
         let obstacle = self.obstacle_to_capture();
         let (optimizer, mut scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
         let own = self.train_step.as_deref_mut();
-        // The first batch of an epoch. A run that was stopped within the epoch had it before.
+        // The first step of an epoch. A run that was stopped within the epoch had it before.
         let wanted = self.config.gradient_norms && self.position.batch == 0;
         let norms = wanted.then(Vec::new);
         let mut looks = Looks { check: self.gradient_check.as_mut(), norms };
         let capture = &mut self.capture;
         // The host reads those gradients.
         let is_plain = looks.looks_at(step.number);
-        let found = match &mut self.hooks {
+        let factor = scale.as_deref().map(LossScale::factor);
+        let learning = self.model.parameters().trainable();
+        let so_far = std::mem::take(&mut unfinished.accumulated);
+        let ran = match &mut self.hooks {
             None => in_pool(|| {
                 if !is_plain {
                     let scale = scale.as_deref_mut();
                     if let Some(found) = capture.run(&step, batch, optimizer, scale, obstacle)? {
-                        return Ok(found);
+                        return Ok(found.map(|found| (found, None)));
                     }
                 }
-                step.run(batch, optimizer, scale, own, None, &mut looks)
+                step.run(batch, so_far, factor, own, None).map(with_gradients)
             }),
             // The forward pass may use another thread of the pool, which a hook need not allow.
             Some(hooks) => hooks.with(step.number, |hook| {
-                step.run(batch, optimizer, scale, own, Some(hook), &mut looks)
+                step.run(batch, so_far, factor, own, Some(hook)).map(with_gradients)
             }),
         };
+        let (mut found, mut grads) = match ran {
+            Ok(Ok(found)) => found,
+            Ok(Err(cause)) => return Err(self.diverged(number, lr, cause)),
+            Err(error) => return Err(self.explain_single(batch, error)),
+        };
+        let seen = samples + unfinished.batches.iter().map(|seen| seen.samples).sum::<usize>();
+        if let Some(grads) = grads.as_mut().filter(|_| is_last) {
+            // Several ranks leave out no images.
+            if step.ranks.is_none() && seen != unfinished.expected {
+                rescale(grads, &learning, unfinished.expected as f64 / seen as f64)?;
+            }
+            let update = || step.update(grads, &found.loss, optimizer, scale, &mut looks);
+            match in_pool(update)? {
+                Ok(updated) => found.updated = updated,
+                Err(cause) => return Err(self.diverged(number, lr, cause)),
+            }
+        }
         let norms = looks.norms;
-        let found = found.map_err(|error| self.explain_single(batch, error))?;
-        let found = found.map_err(|cause| self.diverged(number, lr, cause))?;
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
-        let batches = self.batches();
+        unfinished.batches.push(Seen { found, samples, weight });
+        if is_last {
+            return self.end_step(unfinished.batches, number, lr, norms);
+        }
+        unfinished.accumulated =
+            grads.map(|grads| Accumulated::of(&grads, &learning)).unwrap_or_default();
+        self.unfinished = unfinished;
+        Ok(())
+    }
+
+    /// Number of images that the step which begins with batch `number` has on all ranks, before images that cannot be read are
+    /// left out.
+    fn samples_of_step(&self, number: usize, samples: usize) -> usize {
+        let batches = self.config.accumulate;
+        if self.ranks.is_none() && batches == 1 {
+            return samples;
+        }
+        let end = (number - 1 + batches).min(self.batches());
+        (number - 1..end).map(|batch| self.train.batch_len_of_all(batch)).sum()
+    }
+
+    /// Notes a step that was begun with its last batch.
+    fn end_step(
+        &mut self,
+        batches: Vec<Seen>,
+        batch: usize,
+        lr: f64,
+        norms: Option<Vec<GradientNorm>>,
+    ) -> Result<()> {
+        let steps = self.config.epochs * self.steps();
         let position = &mut self.position;
         position.step += 1;
-        position.batch = number;
+        position.batch = batch;
         if let Some(averages) = &self.averages {
-            averages.after_step(position.step, self.config.epochs * batches)?;
+            averages.after_step(position.step, steps)?;
         }
-        let (epoch, step, samples) = (position.epoch, position.step, batch.indices.len());
+        let (epoch, step) = (position.epoch, position.step);
         let gradients = norms.map(|norms| GradientRecord { epoch, step, norms });
-        self.unread.push(Begun { found, step, batch: number, lr, samples, weight, gradients });
+        self.unread.push(Begun { batches, step, batch, lr, gradients });
         Ok(())
     }
 
@@ -151,6 +259,9 @@ impl Trainer<'_> {
         if self.ranks.is_some() {
             return Some("the gradients of several processes are summed");
         }
+        if self.config.accumulate > 1 {
+            return Some("the gradients of several batches are added up");
+        }
         self.train_step.is_some().then_some("the training step is the program's own")
     }
 
@@ -158,12 +269,20 @@ impl Trainer<'_> {
     /// the network has already taken those steps.
     fn read_steps(&mut self, session: &mut Session<'_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
-            let Begun { found, step, batch, lr, samples, weight, gradients } = begun;
-            if let Some(op) = &found.foreign_op {
-                session.notify(&Event::SlowBackward { op })?;
+            let Begun { batches, step, batch, lr, gradients } = begun;
+            let mut outcomes = Vec::new();
+            let mut weights = 0.0;
+            for Seen { found, samples, weight } in batches {
+                if let Some(op) = &found.foreign_op {
+                    session.notify(&Event::SlowBackward { op })?;
+                }
+                let own = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
+                outcomes.push((own, samples));
+                weights += weight;
             }
-            let own = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
-            let (outcome, samples) = self.of_all_ranks(session, own, samples, weight)?;
+            let samples = outcomes.iter().map(|(_, samples)| samples).sum();
+            let (outcome, samples, waited) =
+                self.of_all_ranks(session, Outcome::mean(&outcomes), samples, weights)?;
             let position = &mut self.position;
             position.loss_sum += outcome.loss * samples as f64;
             match outcome.correct {
@@ -179,25 +298,25 @@ impl Trainer<'_> {
                 self.gradients.push(record);
             }
             self.history.batches.push(BatchRecord { step, epoch, loss, lr });
-            self.tell_of_batch(session, batch, samples)?;
+            self.tell_of_batch(session, batch, samples, &waited)?;
         }
         Ok(())
     }
 
-    /// What all ranks measured in a step in which this one measured `own`.
+    /// What all ranks measured in a step in which this one measured `own`, and how long each waited so far.
     fn of_all_ranks(
         &self,
         session: &mut Session<'_>,
         own: Outcome,
         samples: usize,
         weight: f64,
-    ) -> Result<(Outcome, usize)> {
-        let Some(ranks) = &self.ranks else { return Ok((own, samples)) };
+    ) -> Result<(Outcome, usize, Vec<f64>)> {
+        let Some(ranks) = &self.ranks else { return Ok((own, samples, Vec::new())) };
         let stop = session.own_stop_reason();
-        let Together { samples, loss, correct, stop } =
+        let Together { samples, loss, correct, stop, waited } =
             ranks.together(samples, (own.loss, weight), own.correct, stop)?;
         session.share(stop);
-        Ok((Outcome { loss, correct }, samples))
+        Ok((Outcome { loss, correct }, samples, waited))
     }
 
     fn diverged(&self, batch: usize, lr: f64, cause: NotFinite) -> Error {
@@ -209,7 +328,13 @@ impl Trainer<'_> {
         self.config.freeze.as_ref().map(|freeze| freeze.batch_norm).unwrap_or_default()
     }
 
-    fn tell_of_batch(&self, session: &mut Session<'_>, batch: usize, samples: usize) -> Result<()> {
+    fn tell_of_batch(
+        &self,
+        session: &mut Session<'_>,
+        batch: usize,
+        samples: usize,
+        waited: &[f64],
+    ) -> Result<()> {
         session.notify_skipped([self.train, self.val])?;
         let Some(record) = self.history.batches.last() else {
             return Ok(());
@@ -220,6 +345,7 @@ impl Trainer<'_> {
             batches: self.batches(),
             samples,
             accuracy: self.position.accuracy(),
+            waited,
         })
     }
 }

@@ -28,8 +28,10 @@ pub(super) fn measure(model: &dyn Model, args: &MemoryArgs, program: usize) -> R
         let config = LoaderConfig::new(args.batch.min(len)).workers(0);
         DataLoader::new(Arc::new(set), Compose::new().with(ToTensor), config, Device::Cpu)
     };
-    let (train, val) = (loader(STEPS * args.batch)?, loader(args.batch)?);
-    let mut config = TrainerConfig::new(EPOCHS, args.optimizer.clone());
+    let images = STEPS * args.accumulate * args.batch;
+    let (train, val) = (loader(images)?, loader(args.batch)?);
+    let config = TrainerConfig::new(EPOCHS, args.optimizer.clone());
+    let mut config = config.accumulate(args.accumulate);
     // A few steps on noise say nothing about gradients.
     config.check_gradients = false;
     let folder = tempfile::tempdir().context("there is no place for checkpoints")?;

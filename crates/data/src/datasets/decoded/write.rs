@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::format::{Entry, Index, MARK};
 use crate::dataset::{Dataset, Sample, check_label};
 use crate::error::{Error, Result};
+use crate::temporary::temporary;
 
 /// Writes the file. It appears under its name when it is whole.
 pub(super) fn write(
@@ -17,29 +18,26 @@ pub(super) fn write(
     threads: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(Error::io_write(folder))?;
-    }
-    // Another process may write the same file.
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = write_part(&part, fingerprint, set, threads, progress);
-    let written = written.and_then(|()| fs::rename(&part, path).map_err(Error::io_write(path)));
-    if written.is_err() {
-        // The error that matters is the first one.
-        let _ = fs::remove_file(&part);
-    }
-    written
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io_write(folder))?;
+    // Another process may write the same file, also one on another computer that has the same number there.
+    let stem = path.file_stem().unwrap_or_default();
+    let part = temporary(false).prefix(stem).suffix(".part").tempfile_in(folder);
+    let mut part = part.map_err(Error::io_write(path))?;
+    write_part(part.as_file_mut(), path, fingerprint, set, threads, progress)?;
+    part.persist(path).map(|_| ()).map_err(|error| Error::io_write(path)(error.error))
 }
 
 fn write_part(
-    part: &Path,
+    part: &mut File,
+    path: &Path,
     fingerprint: &str,
     set: &dyn Dataset,
     threads: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
-    let failed = || Error::io_write(part);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(part).map_err(failed())?);
+    let failed = || Error::io_write(path);
+    let mut file = BufWriter::with_capacity(1 << 20, part);
     file.write_all(MARK).map_err(failed())?;
     let mut at = MARK.len() as u64;
     let mut entries = vec![Entry::default(); set.len()];
