@@ -20,7 +20,8 @@ const THREADS: &str = "RAYON_NUM_THREADS";
 /// - more ranks than cores are allowed;
 /// - a rank may use all cores. With two ranks the default is one core for each, however many threads a rank has;
 /// - a rank that waits lets others run. By default it asks again and again, and keeps a core from the threads that compute;
-/// - after Ctrl-C a run has a minute to save. The default is a second, and then ranks are killed.
+/// - after Ctrl-C a run has ten seconds to save. The default is a second, and then ranks are killed. Open MPI 4 waits twice
+///   that long, also where all ranks have ended, so a minute would leave a person before a still terminal.
 const OPEN_MPI: [&str; 9] = [
     "--oversubscribe",
     "--bind-to",
@@ -30,7 +31,7 @@ const OPEN_MPI: [&str; 9] = [
     "1",
     "--mca",
     "odls_base_sigkill_timeout",
-    "60",
+    "10",
 ];
 
 /// Open MPI starts nothing for root unless these are set, because a mistake of root's can do more harm. They are set where root
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(words[..2], ["-n", "2"]);
         assert_eq!(words.last(), Some(&"/bin/candle-vision"));
         let options = words.join(" ");
-        for option in ["--oversubscribe", "--bind-to none", "odls_base_sigkill_timeout 60"] {
+        for option in ["--oversubscribe", "--bind-to none", "odls_base_sigkill_timeout 10"] {
             assert!(options.contains(option), "{options}");
         }
         assert!(sets(&command, THREADS) || std::env::var_os(THREADS).is_some());

@@ -69,7 +69,11 @@ pub fn main_with(registry: Registry) -> ExitCode {
 }
 
 fn run(registry: &Registry) -> anyhow::Result<ExitCode> {
-    match parse(registry).command {
+    let command = parse(registry).command;
+    if !matches!(command, Command::Train(_)) {
+        ranks::refuse()?;
+    }
+    match command {
         Command::Train(args) => commands::train::run(&args, registry),
         Command::Sweep(args) => commands::sweep::run(&args, registry),
         Command::Eval(args) => commands::eval::run(&args, registry),

@@ -34,10 +34,12 @@ pub(crate) fn join(args: &TrainArgs) -> Result<Option<Ranks>> {
 
 fn join_of(args: &TrainArgs, launch: Launch) -> Result<Option<Ranks>> {
     let example = "mpirun -n 2 candle-vision train --distributed ...";
+    let tells_no_ways = matches!(launch.launcher, Launcher::Torchrun | Launcher::Slurm);
     match (args.distributed, launch.launcher) {
         (false, Launcher::Nobody) => return Ok(None),
-        (false, _) if launch.size == 1 => return Ok(None),
-        (false, launcher) => bail!(
+        // One process needs no ways to others.
+        (distributed, _) if launch.size == 1 && (tells_no_ways || !distributed) => return Ok(None),
+        (false, launcher) if !tells_no_ways => bail!(
             "{launcher} started this as rank {} of {}, and each of them would train the same run; add --distributed, or start \
              one process",
             launch.rank,
@@ -46,12 +48,13 @@ fn join_of(args: &TrainArgs, launch: Launch) -> Result<Option<Ranks>> {
         (true, Launcher::Nobody) => {
             bail!("--distributed needs processes that a launcher started: `{example}`")
         }
-        (true, Launcher::Torchrun | Launcher::Slurm) => bail!(
-            "{} say which rank this is, but not how ranks reach each other; start them by MPI: `{example}`, or \
-             `srun --mpi=pmix candle-vision train --distributed ...`",
-            launch.launcher
+        (_, launcher) if tells_no_ways => bail!(
+            "{launcher}: this is rank {} of {}, and nothing says how ranks reach each other; start them by MPI (`{example}`, \
+             or `srun --mpi=pmix candle-vision train --distributed ...`), or start one process",
+            launch.rank,
+            launch.size
         ),
-        (true, _) => {}
+        _ => {}
     }
     let communicator = start(args, launch)?;
     *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&communicator));
@@ -61,6 +64,26 @@ fn join_of(args: &TrainArgs, launch: Launch) -> Result<Option<Ranks>> {
     let hosts = communicator.all_gather(communicator.host().as_bytes())?;
     let hosts = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
     Ok(Some(Ranks { communicator, launch, hosts }))
+}
+
+/// Refuses a command that cannot share its work, if MPI's launcher started it more than once.
+///
+/// # Errors
+/// If there are several processes.
+pub(crate) fn refuse() -> Result<()> {
+    let launch = Launch::from_env()?;
+    let by_mpi = matches!(launch.launcher, Launcher::OpenMpi | Launcher::Pmi | Launcher::Pmix);
+    if !by_mpi || launch.size == 1 {
+        return Ok(());
+    }
+    let_lower_ranks_speak(launch.rank);
+    bail!(
+        "{} started this as rank {} of {}, and each of them would do all of the work, which `train --distributed` alone can \
+         share; start one process",
+        launch.launcher,
+        launch.rank,
+        launch.size
+    )
 }
 
 #[cfg(feature = "mpi")]
@@ -186,6 +209,9 @@ impl Ranks {
     pub(crate) fn told(&self, batch_size: usize, accumulate: usize) -> String {
         let (ranks, launcher) = (self.communicator.size(), self.launch.launcher);
         let times = ranks * accumulate;
+        if times == 1 {
+            return format!("ranks: 1, started by {launcher}; a batch has {batch_size} images");
+        }
         let (step, one) = match accumulate {
             1 => (String::new(), "process"),
             _ => {

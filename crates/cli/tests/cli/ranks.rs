@@ -18,14 +18,29 @@ fn what_cannot_work_together_is_said_in_one_line() {
         .fails(&["--distributed needs processes that a launcher started"]);
     let torchrun = [("RANK", "0"), ("WORLD_SIZE", "2")];
     small(&place, distributed, &torchrun)
-        .fails(&["not how ranks reach each other; start them by MPI: `mpirun -n 2"]);
-    small(&place, &[], &torchrun)
+        .fails(&["RANK and WORLD_SIZE: this is rank 0 of 2", "start them by MPI (`mpirun -n 2"]);
+    small(&place, &[], &torchrun).fails(&["start them by MPI (`mpirun -n 2"]);
+    let mpirun = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "2")];
+    small(&place, &[], &mpirun)
         .fails(&["each of them would train the same run; add --distributed"]);
+    for command in [["summary", "lenet5"].as_slice(), &["sweep", "--recipe", "small.toml"]] {
+        let mut command = place.command(command);
+        command.envs(mpirun);
+        Finished::of(&command.output().expect("the program starts"))
+            .fails(&["as rank 0 of 2, and each of them would do all of the work"]);
+    }
     small(&place, distributed, &[("RANK", "0"), ("WORLD_SIZE", "0")])
         .fails(&["RANK is 0 and WORLD_SIZE is 0"]);
     small(&place, &[], &[("RANK", "first"), ("WORLD_SIZE", "2")])
         .fails(&["RANK is `first`, which is no number"]);
     assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn one_process_of_a_launcher_is_one_process() {
+    let place = Place::new();
+    let alone = [("RANK", "0"), ("WORLD_SIZE", "1")];
+    small(&place, &["--distributed", "--name", "alone"], &alone).succeeds();
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -304,8 +319,9 @@ distributed = { batch_norm = "synchronised" }
             "--recipe",
             "net.toml",
         ]);
-        // Open MPI kills its processes a second after the signal, and one that is busy may need longer to save.
-        command.env("OMPI_MCA_odls_base_sigkill_timeout", "60");
+        // Open MPI kills its processes a second after the signal, and one that is busy may need longer to save. It waits
+        // twice as long as it is told, also where all have ended.
+        command.env("OMPI_MCA_odls_base_sigkill_timeout", "5");
         let started = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(child) = started else { return };
         let deadline = Instant::now() + Duration::from_secs(60);
