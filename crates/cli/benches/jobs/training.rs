@@ -69,6 +69,7 @@ impl Training {
 
     fn loss(&self, number: usize, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let pass = Pass::train(number as u64).precision(self.precision);
+        let pass = pass.with_kernels_in_order(self.model.parameters())?;
         let mut pass = pass.with_prepared(&self.prepared);
         let AuxiliaryOutputs { logits, auxiliary } =
             self.model.forward_auxiliary(images, &mut pass)?;
