@@ -32,15 +32,14 @@ use crate::cuda;
 /// ```
 pub fn kernels_in_order(kernels: &[&Tensor], dtype: DType) -> Result<Vec<Tensor>> {
     #[cfg(feature = "cuda")]
-    let (to_lay_out, mut laid_out) = {
+    let mut laid_out = {
         let wants = |kernel: &&Tensor| on_cuda::wants_order(kernel, dtype);
-        let to_lay_out: Vec<&Tensor> = kernels.iter().copied().filter(wants).collect();
-        let storages = cuda::kernels_in_order(&to_lay_out, dtype)?;
-        (to_lay_out, storages.into_iter())
+        let kernels: Vec<&Tensor> = kernels.iter().copied().filter(wants).collect();
+        cuda::kernels_in_order(&kernels, dtype)?.into_iter()
     };
     let in_order = |kernel: &&Tensor| {
         #[cfg(feature = "cuda")]
-        if to_lay_out.iter().any(|laid_out| laid_out.id() == kernel.id())
+        if on_cuda::wants_order(kernel, dtype)
             && let Some(storage) = laid_out.next()
         {
             return on_cuda::laid_out(kernel, storage);

@@ -131,14 +131,8 @@ impl Ranks {
             is(StopReason::StoppedByCallback),
             waited,
         ];
-        let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let (mut sums, mut waits) = ([0f64; 7], Vec::new());
-        for bytes in self.communicator.all_gather(&bytes)? {
-            let mut values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
-            sums.iter_mut().zip(values.by_ref()).for_each(|(sum, value)| *sum += value);
-            waits.extend(values.next());
-        }
-        let [samples, loss, weight, correct, unknown, interrupted, by_callback] = sums;
+        let all = self.gathered(own)?;
+        let [samples, loss, weight, correct, unknown, interrupted, by_callback, _] = added(&all);
         let stop = if interrupted > 0.0 {
             Some(StopReason::Interrupted)
         } else {
@@ -149,24 +143,26 @@ impl Ranks {
             loss: loss / weight,
             correct: (unknown == 0.0).then_some(correct as usize),
             stop,
-            waited: waits,
+            waited: all.iter().map(|[.., waited]| *waited).collect(),
         })
     }
 
     /// The sum of what the ranks give.
     pub(crate) fn sum(&self, own: f64) -> Result<f64> {
-        self.sums([own]).map(|[sum]| sum)
+        let [sum] = added(&self.gathered([own])?);
+        Ok(sum)
     }
 
-    /// In the order of ranks, so that all of them get the same bits.
-    fn sums<const N: usize>(&self, own: [f64; N]) -> Result<[f64; N]> {
+    /// What each rank gives, in the order of ranks.
+    fn gathered<const N: usize>(&self, own: [f64; N]) -> Result<Vec<[f64; N]>> {
         let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let mut sums = [0f64; N];
-        for bytes in self.communicator.all_gather(&bytes)? {
-            let values = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        }
-        Ok(sums)
+        let values = |bytes: Vec<u8>| {
+            let mut values = [0.0; N];
+            let given = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+            values.iter_mut().zip(given).for_each(|(value, given)| *value = given);
+            values
+        };
+        Ok(self.communicator.all_gather(&bytes)?.into_iter().map(values).collect())
     }
 
     /// Checks that all ranks were started with the same settings and data.
@@ -379,6 +375,15 @@ pub(crate) fn check_shares(
         }
     }
     Ok(())
+}
+
+/// The sums of what the ranks gave. All of them get the same bits.
+fn added<const N: usize>(all: &[[f64; N]]) -> [f64; N] {
+    let mut sums = [0.0; N];
+    for values in all {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+    sums
 }
 
 /// Checks that a loader gives all images, or the share of this process if several evaluate together. The result would be that of
