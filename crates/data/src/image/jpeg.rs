@@ -9,7 +9,10 @@ mod colors;
 mod headers;
 mod samples;
 mod scans;
+mod sequential;
+mod units;
 mod window;
+mod zigzag;
 
 use std::borrow::Cow;
 
@@ -20,7 +23,6 @@ use crate::transforms::functional::check_inside;
 use colors::to_rgb;
 pub(super) use colors::{from_inks, from_ycc};
 use headers::{Colors, Headers};
-use samples::Samples;
 use window::Window;
 
 /// The reason why a file is refused. It follows the file's name in messages.
@@ -56,12 +58,7 @@ pub(super) fn decode(
         None => ([0, 0, frame.height, frame.width], Extent::Whole),
     };
     let window = Window::around(&frame, part);
-    let planes = scans::read(&mut headers, bytes, first).map_err(failed)?;
-    let components = frame.components.iter().zip(&window.frame.components).zip(planes);
-    let samples = components.map(|((whole, component), plane)| {
-        Samples::new(component, &plane, whole.columns, window.first_block(whole))
-    });
-    let samples: Vec<Samples> = samples.collect::<Result<_, Reason>>().map_err(failed)?;
+    let samples = scans::read(&mut headers, bytes, first, &window).map_err(failed)?;
     let pixels = to_rgb(&frame, &window, colors, &samples).map_err(failed)?;
     Ok((Image::new(part[3], part[2], 3, pixels)?, orientation, extent))
 }

@@ -1,12 +1,18 @@
 //! The bits of entropy-coded data, and the Huffman codes in them.
 
 use super::Reason;
+use super::zigzag::position;
 
 /// The reason if a marker ends the data too early.
 pub(super) const SHORT: &str = "its coded data ends before its last block";
 
+pub(super) const BEYOND: &str = "its coded data is damaged (a coefficient beyond its block)";
+
 /// Reads the coded data of one scan bit by bit, up to the next marker. It never invents bits. Decoders that
 /// continue with zeros after the data return an image with a grey part, without an error.
+///
+/// It is copied freely: a loop over codes keeps it in registers, and nothing that the loop calls gets its address.
+#[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -25,26 +31,25 @@ impl<'a> Bits<'a> {
         self.at
     }
 
+    /// Adds the bits of the next bytes. At most 32 may be at hand.
     #[inline(always)]
     fn fill(&mut self) {
-        // The next bytes are nearly always only data and can be taken at once.
-        if let Some(&next) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>())
-            && self.count <= 32
-            && !next.contains(&0xFF)
-        {
-            self.buffer |= u64::from(u32::from_be_bytes(next)) << (32 - self.count);
-            self.count += 32;
-            self.at += 4;
-            return;
+        match four_bytes(self.bytes, self.at) {
+            Some(next) => {
+                self.buffer |= u64::from(next) << (32 - self.count);
+                self.count += 32;
+                self.at += 4;
+            }
+            None => *self = self.filled_by_bytes(),
         }
-        self.fill_by_bytes();
     }
 
     /// Takes bytes one by one, up to a marker.
     #[cold]
-    fn fill_by_bytes(&mut self) {
+    #[inline(never)]
+    fn filled_by_bytes(mut self) -> Self {
         while self.count <= 56 {
-            let Some(&byte) = self.bytes.get(self.at) else { return };
+            let Some(&byte) = self.bytes.get(self.at) else { return self };
             let mut next = self.at + 1;
             if byte == 0xFF {
                 // Fill bytes may come before a marker, and before the zero that means "no marker".
@@ -52,7 +57,7 @@ impl<'a> Bits<'a> {
                     next += 1;
                 }
                 if self.bytes.get(next) != Some(&0) {
-                    return;
+                    return self;
                 }
                 next += 1;
             }
@@ -60,6 +65,7 @@ impl<'a> Bits<'a> {
             self.count += 8;
             self.at = next;
         }
+        self
     }
 
     /// The next 16 bits, with zeros after the end.
@@ -105,23 +111,89 @@ impl<'a> Bits<'a> {
         Ok(extended(self.take(size)? as i32, size))
     }
 
-    /// Takes the next code of an AC coefficient with the bits of its value: how many zeros come before it, and the value.
-    /// The value is 0 at the end of a block, where the zeros are 0, and for 16 zeros, where they are 15.
+    /// Takes a block of a sequential image. Returns how much its DC coefficient is larger than that of the block before. The AC
+    /// coefficients are written to `block`, where they must be 0.
     #[inline(always)]
-    pub(super) fn coefficient(&mut self, table: &Table) -> Result<(usize, i32), Reason> {
+    pub(super) fn block(
+        &mut self,
+        [dc, ac]: [&Table; 2],
+        block: &mut [i16; 64],
+    ) -> Result<i32, Reason> {
+        // A copy, which stays in registers.
+        let mut bits = *self;
+        let difference = bits.whole(dc)?.value;
+        let mut place = 1;
+        while place < 64 {
+            let code = bits.whole(ac)?;
+            place += usize::from(code.zeros);
+            if place > 63 {
+                check_end(code)?;
+                break;
+            }
+            block[position(place)] = code.value;
+            place += 1;
+        }
+        *self = bits;
+        Ok(i32::from(difference))
+    }
+
+    /// As [`Bits::block`], without the AC coefficients. `runs` are those of `ac`.
+    #[inline(always)]
+    pub(super) fn skip_block(&mut self, [dc, ac]: [&Table; 2], runs: &Runs) -> Result<i32, Reason> {
+        let mut bits = *self;
+        let difference = bits.whole(dc)?.value;
+        let mut place = 1;
+        while place < 64 {
+            if bits.count < 32 {
+                bits.fill();
+            }
+            let run = runs.0[(bits.buffer >> (64 - WHOLE)) as usize];
+            let next = place + usize::from(run.places);
+            // Codes that do not fit into the block belong to the next one.
+            if u32::from(run.length) <= bits.count && next + usize::from(run.ends) <= 64 {
+                bits.buffer <<= run.length;
+                bits.count -= u32::from(run.length);
+                if run.ends {
+                    break;
+                }
+                place = next;
+                continue;
+            }
+            let code = bits.whole(ac)?;
+            place += usize::from(code.zeros);
+            if place > 63 {
+                check_end(code)?;
+            }
+            place += 1;
+        }
+        *self = bits;
+        Ok(i32::from(difference))
+    }
+
+    /// Takes a code with the bits of its value.
+    #[inline(always)]
+    fn whole(&mut self, table: &Table) -> Result<Whole, Reason> {
         if self.count < 32 {
             self.fill();
         }
-        let whole = table.whole[(self.buffer >> (64 - WHOLE)) as usize];
-        let length = u32::from(whole.length);
-        if length > 0 && length <= self.count {
+        let code = table.whole[(self.buffer >> (64 - WHOLE)) as usize];
+        let length = u32::from(code.length);
+        if length <= self.count {
             self.buffer <<= length;
             self.count -= length;
-            return Ok((usize::from(whole.zeros), i32::from(whole.value)));
+            return Ok(code);
         }
+        let (rest, code) = self.long_code(table)?;
+        *self = rest;
+        Ok(code)
+    }
+
+    /// Takes a code that the table of whole codes does not have, with the bits of its value.
+    #[inline(never)]
+    fn long_code(mut self, table: &Table) -> Result<(Self, Whole), Reason> {
         let symbol = self.symbol(table)?;
-        let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        Ok((zeros, self.signed(size)?))
+        let value = self.signed(u32::from(symbol & 15))? as i16;
+        Ok((self, Whole { length: 0, zeros: zeros_of(symbol), value }))
     }
 
     /// Takes the symbol of the next code.
@@ -147,6 +219,32 @@ impl<'a> Bits<'a> {
     }
 }
 
+/// The next four bytes, if they are only data. They nearly always are.
+#[inline(always)]
+fn four_bytes(bytes: &[u8], at: usize) -> Option<u32> {
+    let next = u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?);
+    // A byte of 0xFF is zero in the complement, and the subtraction borrows only at such a byte.
+    let is_marked = (!next).wrapping_sub(0x0101_0101) & next & 0x8080_8080 != 0;
+    (!is_marked).then_some(next)
+}
+
+/// A code that leads beyond a block must be the one that ends it, or stand for zeros.
+#[inline(always)]
+fn check_end(code: Whole) -> Result<(), Reason> {
+    match code.value {
+        0 => Ok(()),
+        _ => Err(BEYOND.into()),
+    }
+}
+
+/// How many zeros come before the value of an AC code. After the code that ends a block there are only zeros.
+fn zeros_of(symbol: u8) -> u8 {
+    match (symbol >> 4, symbol & 15) {
+        (0..15, 0) => END,
+        (zeros, _) => zeros,
+    }
+}
+
 fn bad_code() -> Reason {
     "its coded data is damaged (no such Huffman code)".into()
 }
@@ -155,15 +253,62 @@ fn bad_code() -> Reason {
 const SHORT_CODE: u32 = 9;
 
 /// Codes that have, with the bits of their value, up to this length are found together with the value.
-const WHOLE: u32 = 10;
+const WHOLE: u32 = 11;
 
-/// A code with the value after it.
-#[derive(Clone, Copy, Default)]
+/// A code of an AC coefficient with the value after it.
+#[derive(Clone, Copy)]
 struct Whole {
-    /// The length of both in bits. 0 if they are longer than the look-up table allows.
+    /// The length of both in bits. [`LONG`] if they are longer than the look-up table allows.
     length: u8,
     zeros: u8,
     value: i16,
+}
+
+/// The zeros of the code that ends a block.
+const END: u8 = 64;
+
+/// More bits than are ever at hand.
+const LONG: u8 = u8::MAX;
+
+/// Codes of AC coefficients that follow one another, with their values.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The length of all in bits. [`LONG`] if not even one fits into the look-up table.
+    length: u8,
+    /// How many places of a block they take.
+    places: u8,
+    /// Whether the last of them ends the block. It takes no place.
+    ends: bool,
+}
+
+/// For each [`WHOLE`] bits, all codes in them. Blocks that nobody needs are passed over several codes at a time.
+pub(super) struct Runs(Box<[Run; 1 << WHOLE]>);
+
+impl Runs {
+    pub(super) fn of(table: &Table) -> Self {
+        let mut runs = Box::new([Run { length: 0, places: 0, ends: false }; 1 << WHOLE]);
+        for (bits, run) in runs.iter_mut().enumerate() {
+            loop {
+                let rest = bits << run.length & ((1 << WHOLE) - 1);
+                let code = table.whole[rest];
+                let (length, places) = (u32::from(code.length), run.places + code.zeros + 1);
+                // The bits after the first `WHOLE` are not known.
+                if length > WHOLE - u32::from(run.length) {
+                    break;
+                }
+                run.length += code.length;
+                if code.zeros == END {
+                    run.ends = true;
+                    break;
+                }
+                run.places = places;
+            }
+            if run.length == 0 {
+                run.length = LONG;
+            }
+        }
+        Self(runs)
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -177,7 +322,7 @@ struct Entry {
 #[derive(Clone)]
 pub(super) struct Table {
     short: Vec<Entry>,
-    whole: Vec<Whole>,
+    whole: Box<[Whole; 1 << WHOLE]>,
     /// The largest code of each length. -1 if there is none.
     last_code: [i32; 17],
     /// Added to a code of each length, it gives the code's index in `symbols`.
@@ -186,11 +331,16 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Whether all symbols can be sizes of DC differences.
+    pub(super) fn is_of_dc(&self) -> bool {
+        self.symbols.iter().all(|&symbol| symbol <= 15)
+    }
+
     /// A table with `counts[i]` codes of `i + 1` bits, for `symbols` in order.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, Reason> {
         let mut table = Self {
             short: vec![Entry::default(); 1 << SHORT_CODE],
-            whole: vec![Whole::default(); 1 << WHOLE],
+            whole: Box::new([Whole { length: LONG, zeros: 0, value: 0 }; 1 << WHOLE]),
             last_code: [-1; 17],
             offset: [0; 17],
             symbols: symbols.to_vec(),
@@ -229,7 +379,7 @@ impl Table {
         for value in 0..1 << size {
             let first = (((code << size) | value) as usize) * span;
             let value = extended(value as i32, size) as i16;
-            let whole = Whole { length: (length + size) as u8, zeros: symbol >> 4, value };
+            let whole = Whole { length: (length + size) as u8, zeros: zeros_of(symbol), value };
             self.whole[first..first + span].fill(whole);
         }
     }
@@ -270,6 +420,54 @@ mod tests {
         let symbols = [bits.symbol(&table), bits.symbol(&table), bits.symbol(&table)];
         assert_eq!(symbols, [Ok(7), Ok(8), Ok(9)]);
         assert!(bits.symbol(&table).is_err());
+    }
+
+    /// An AC table with values, zeros, sixteen zeros, an end, and codes that are longer than the look-up tables allow.
+    fn ac_table() -> Table {
+        let mut counts = [0; 16];
+        (counts[1], counts[2], counts[3], counts[4], counts[12]) = (2, 2, 3, 1, 255);
+        let symbols = [0x01, 0x00, 0x11, 0xF0, 0x53, 0x02, 0xE1, 0x0A];
+        Table::new(&counts, &[&symbols[..], &[0x21; 255]].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_block_that_is_passed_over_ends_where_it_ends_when_it_is_read() {
+        let mut counts = [0; 16];
+        (counts[0], counts[1]) = (1, 2);
+        let dc = Table::new(&counts, &[3, 0, 9]).unwrap();
+        let ac = ac_table();
+        let runs = Runs::of(&ac);
+        let (mut seed, mut read, mut damaged) = (1_u64, 0, 0);
+        for _ in 0..200 {
+            let bytes: Vec<u8> = std::iter::repeat_with(|| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 56) as u8
+            })
+            .take(300)
+            .collect();
+            let (mut one, mut other) = (Bits::new(&bytes, 0), Bits::new(&bytes, 0));
+            loop {
+                let mut block = [0; 64];
+                let expected = one.block([&dc, &ac], &mut block);
+                assert_eq!(other.skip_block([&dc, &ac], &runs), expected);
+                if expected.is_err() {
+                    damaged += 1;
+                    break;
+                }
+                read += 1;
+                let rest = |bits: &Bits<'_>| 8 * bits.at - bits.count as usize;
+                assert_eq!(rest(&one), rest(&other));
+            }
+        }
+        assert!(read > 1000 && damaged == 200, "{read} {damaged}");
+    }
+
+    #[test]
+    fn symbols_of_dc_tables_are_sizes() {
+        let mut counts = [0; 16];
+        counts[1] = 2;
+        assert!(Table::new(&counts, &[0, 15]).unwrap().is_of_dc());
+        assert!(!Table::new(&counts, &[0, 16]).unwrap().is_of_dc());
     }
 
     #[test]

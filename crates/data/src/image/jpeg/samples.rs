@@ -2,44 +2,32 @@
 
 mod reduced;
 
-use super::Reason;
 use super::headers::Component;
-use super::scans::Plane;
 
 /// The samples of one component.
 pub(super) struct Samples {
     pub(super) width: usize,
     pub(super) height: usize,
+    /// Number of samples in a row of a block.
+    side: usize,
     /// Number of samples from one row to the next, including padding.
     stride: usize,
     values: Vec<u8>,
 }
 
 impl Samples {
-    /// Transforms the blocks of a component that a window needs: its size there, the blocks of all of it in rows of
-    /// `columns`, and the row and column of its first block in the window.
-    pub(super) fn new(
-        component: &Component,
-        plane: &Plane,
-        columns: usize,
-        first: [usize; 2],
-    ) -> Result<Self, Reason> {
-        let table = plane.table.ok_or("a quantisation table of it is missing")?;
-        let side = component.side;
-        let stride = component.columns * side;
-        let mut values = vec![0; stride * component.rows * side];
-        let blocks = &plane.blocks[first[0] * columns..];
-        let (table, values_of) = (&table, &mut values);
-        pulp::Arch::new().dispatch(Blocks {
-            blocks,
-            columns,
-            first: first[1],
-            table,
-            side,
-            stride,
-            values: values_of,
-        });
-        Ok(Self { width: component.width, height: component.height, stride, values })
+    /// The samples of a component, before its blocks are there.
+    pub(super) fn new(component: &Component) -> Self {
+        let Component { side, width, height, columns, rows, .. } = *component;
+        let stride = columns * side;
+        Self { width, height, side, stride, values: vec![0; stride * rows * side] }
+    }
+
+    /// Transforms the blocks of a row, whose quantisation table is `table`.
+    pub(super) fn put_row(&mut self, row: usize, blocks: &[[i16; 64]], table: &[u16; 64]) {
+        let (stride, side) = (self.stride, self.side);
+        let values = &mut self.values[row * side * stride..][..side * stride];
+        pulp::Arch::new().dispatch(Blocks { blocks, table, side, stride, values });
     }
 
     /// Row `y` without its padding. Below the last row, the last row.
@@ -66,16 +54,14 @@ impl Inverse<64> for Eight {
     }
 }
 
-/// The transform of all blocks of a component, compiled for the instructions of the machine.
+/// The transform of a row of blocks, compiled for the instructions of the machine.
 struct Blocks<'a> {
     blocks: &'a [[i16; 64]],
-    /// Blocks in a row, the first that is needed, and samples in a row of those that are needed.
-    columns: usize,
-    first: usize,
-    stride: usize,
+    table: &'a [u16; 64],
     /// Samples in a row of a block.
     side: usize,
-    table: &'a [u16; 64],
+    /// Samples in a row of all blocks.
+    stride: usize,
     values: &'a mut [u8],
 }
 
@@ -97,15 +83,11 @@ impl Blocks<'_> {
     /// Transforms each block to `SIDE` rows of `SIDE` samples, `AREA` in all.
     #[inline(always)]
     fn write<T: Inverse<AREA>, const SIDE: usize, const AREA: usize>(self) {
-        let stride = self.stride;
-        let rows = self.values.chunks_exact_mut(stride * SIDE);
-        for (blocks, rows) in self.blocks.chunks_exact(self.columns).zip(rows) {
-            for (column, block) in blocks[self.first..].iter().take(stride / SIDE).enumerate() {
-                let samples = T::samples(block, self.table);
-                let samples = samples.as_chunks::<SIDE>().0;
-                for (row, samples) in rows.chunks_exact_mut(stride).zip(samples) {
-                    row[column * SIDE..][..SIDE].copy_from_slice(samples);
-                }
+        for (column, block) in self.blocks.iter().enumerate() {
+            let samples = T::samples(block, self.table);
+            let samples = samples.as_chunks::<SIDE>().0;
+            for (row, samples) in self.values.chunks_exact_mut(self.stride).zip(samples) {
+                row[column * SIDE..][..SIDE].copy_from_slice(samples);
             }
         }
     }

@@ -1,29 +1,31 @@
 //! Reads the coefficients of an image, scan by scan.
 
-use super::bits::{Bits, Table};
+use super::bits::{BEYOND, Bits, Table};
 use super::headers::{Component, Frame, Headers, Scan};
-use super::{CUT_OFF, Reason};
+use super::samples::Samples;
+use super::units::{marker_before, restart, units};
+use super::window::Window;
+use super::zigzag::{ZIGZAG, position};
+use super::{CUT_OFF, Reason, sequential};
+
+pub(super) const NO_CODES: &str = "a Huffman table of it is missing";
+pub(super) const NO_STEPS: &str = "a quantisation table of it is missing";
+pub(super) const TOO_LARGE: &str = "its coded data is damaged (a DC difference of too many bits)";
 
 /// The largest number of scans. Progressive files of real encoders have about ten.
 const MOST_SCANS: usize = 200;
 
-/// The position in a block, row by row, for each place in the order of coding.
-const ZIGZAG: [usize; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
-    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
-    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-];
-
 /// The coefficients of one component: block by block in rows, each block row by row.
 pub(super) struct Plane {
-    pub(super) blocks: Vec<[i16; 64]>,
+    /// Empty until a scan needs all of them at once.
+    blocks: Vec<[i16; 64]>,
     /// Its quantisation table at the start of its first scan, row by row.
     pub(super) table: Option<[u16; 64]>,
     /// How many low bits of each coefficient are still missing. `None` if all are missing.
     missing: [Option<u32>; 64],
 }
 
-/// Reads all scans, from the first on. `scan` is the header of the first.
+/// Reads all scans, from the first on, and computes the samples of a window. `scan` is the header of the first.
 ///
 /// # Errors
 /// If the coded data is damaged or too short for every block of every component. A wrong image must not be
@@ -32,14 +34,12 @@ pub(super) fn read(
     headers: &mut Headers<'_>,
     bytes: &[u8],
     scan: Scan,
-) -> Result<Vec<Plane>, Reason> {
+    window: &Window,
+) -> Result<Vec<Samples>, Reason> {
     let frame = headers.frame.clone().ok_or(CUT_OFF)?;
-    let plane = |component: &Component| Plane {
-        blocks: vec![[0; 64]; component.columns * component.rows],
-        table: None,
-        missing: [None; 64],
-    };
+    let plane = |_: &Component| Plane { blocks: Vec::new(), table: None, missing: [None; 64] };
     let mut planes: Vec<Plane> = frame.components.iter().map(plane).collect();
+    let mut samples: Vec<Samples> = window.frame.components.iter().map(Samples::new).collect();
     let mut next = Some(scan);
     let mut count = 0;
     while let Some(scan) = next {
@@ -48,16 +48,34 @@ pub(super) fn read(
             return Err(format!("it has more than {MOST_SCANS} scans").into());
         }
         begin(headers, &frame, &scan, &mut planes)?;
-        let end = read_scan(headers, bytes, &frame, &scan, &mut planes)?;
+        let end = if frame.is_progressive {
+            read_scan(headers, bytes, &frame, &scan, &mut planes)?
+        } else {
+            sequential::read(headers, bytes, &frame, &scan, &planes, window, &mut samples)?
+        };
         headers.go_to(end);
         next = headers.next_scan()?;
     }
     let is_whole = |plane: &Plane| plane.missing.iter().all(|missing| *missing == Some(0));
-    if planes.iter().all(is_whole) {
-        Ok(planes)
-    } else {
-        Err("some of its scans are missing".into())
+    if !planes.iter().all(is_whole) {
+        return Err("some of its scans are missing".into());
     }
+    if frame.is_progressive {
+        for ((whole, plane), (component, samples)) in frame
+            .components
+            .iter()
+            .zip(&planes)
+            .zip(window.frame.components.iter().zip(&mut samples))
+        {
+            let table = plane.table.as_ref().ok_or(NO_STEPS)?;
+            let [top, left] = window.first_block(whole);
+            for row in 0..component.rows {
+                let blocks = &plane.blocks[(top + row) * whole.columns + left..];
+                samples.put_row(row, &blocks[..component.columns], table);
+            }
+        }
+    }
+    Ok(samples)
 }
 
 /// Checks which coefficients a scan contains, and records that they were read.
@@ -81,9 +99,9 @@ fn begin(
         let plane = &mut planes[place];
         if plane.table.is_none() {
             let table = headers.quantisation.get(component.table).copied().flatten();
-            let table = table.ok_or("a quantisation table of it is missing")?;
+            let table = table.ok_or(NO_STEPS)?;
             let mut by_rows = [0; 64];
-            ZIGZAG.iter().zip(table).for_each(|(&place, step)| by_rows[place] = step);
+            ZIGZAG.iter().zip(table).for_each(|(&place, step)| by_rows[usize::from(place)] = step);
             plane.table = Some(by_rows);
         }
         for missing in &mut plane.missing[first..=last] {
@@ -106,7 +124,7 @@ struct State {
     empty_blocks: u32,
 }
 
-/// Reads the coded data after a scan header. Returns the position of its end.
+/// Reads the coded data after a progressive scan's header. Returns the position of its end.
 fn read_scan(
     headers: &Headers<'_>,
     bytes: &[u8],
@@ -114,14 +132,17 @@ fn read_scan(
     scan: &Scan,
     planes: &mut [Plane],
 ) -> Result<usize, Reason> {
-    let coder = Coder::new(headers, frame, scan)?;
+    let coder = Coder::new(headers, scan);
+    for &[place, ..] in &scan.components {
+        let Component { columns, rows, .. } = frame.components[place];
+        planes[place].blocks.resize(columns * rows, [0; 64]);
+    }
     let mut bits = Bits::new(bytes, headers.position());
     let mut state = State { dc: [0; 4], empty_blocks: 0 };
     let units = units(frame, scan);
     for unit in 0..units.columns * units.rows {
-        if unit > 0 && headers.restart_interval > 0 && unit % headers.restart_interval == 0 {
-            let number = (unit / headers.restart_interval - 1) % 8;
-            bits = restart(bytes, bits.position(), number as u8)?;
+        if let Some(number) = marker_before(unit, headers.restart_interval) {
+            bits = restart(bytes, bits.position(), number)?;
             state = State { dc: [0; 4], empty_blocks: 0 };
         }
         let (row, column) = (unit / units.columns, unit % units.columns);
@@ -140,48 +161,10 @@ fn read_scan(
     Ok(bits.position())
 }
 
-struct Units {
-    columns: usize,
-    rows: usize,
-    /// Whether each unit is a single block, as in scans of one component.
-    is_single: bool,
-}
-
-fn units(frame: &Frame, scan: &Scan) -> Units {
-    if let &[[place, ..]] = scan.components.as_slice() {
-        // In a scan of its own, a component is padded only to whole blocks.
-        let Component { width, height, .. } = frame.components[place];
-        return Units { columns: width.div_ceil(8), rows: height.div_ceil(8), is_single: true };
-    }
-    let columns = frame.width.div_ceil(8 * frame.across);
-    let rows = frame.height.div_ceil(8 * frame.down);
-    Units { columns, rows, is_single: false }
-}
-
-/// Continues after the restart marker that must come next. libjpeg would continue at a later marker and leave a
-/// part of the image grey. Here that is an error.
-fn restart(bytes: &[u8], at: usize, number: u8) -> Result<Bits<'_>, Reason> {
-    let mut at = at;
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let marker =
-            rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF));
-        let marker = marker.ok_or(CUT_OFF)?;
-        if rest[marker + 1] == 0xD0 + number {
-            return Ok(Bits::new(bytes, at + marker + 2));
-        }
-        if !matches!(rest[marker + 1], 0x01) {
-            return Err("its coded data is damaged (a restart marker is missing)".into());
-        }
-        at += marker + 2;
-    }
-}
-
-/// Decodes the blocks of one scan.
+/// Decodes the blocks of one progressive scan.
 struct Coder<'a> {
     tables: Vec<(Option<&'a Table>, Option<&'a Table>)>,
     places: Vec<usize>,
-    is_progressive: bool,
     first: usize,
     last: usize,
     is_refining: bool,
@@ -189,22 +172,21 @@ struct Coder<'a> {
 }
 
 impl<'a> Coder<'a> {
-    fn new(headers: &'a Headers<'_>, frame: &Frame, scan: &Scan) -> Result<Self, Reason> {
+    fn new(headers: &'a Headers<'_>, scan: &Scan) -> Self {
         let tables = |&[_, dc, ac]: &[usize; 3]| {
             (
                 headers.dc.get(dc).and_then(Option::as_ref),
                 headers.ac.get(ac).and_then(Option::as_ref),
             )
         };
-        Ok(Self {
+        Self {
             tables: scan.components.iter().map(tables).collect(),
             places: scan.components.iter().map(|[place, ..]| *place).collect(),
-            is_progressive: frame.is_progressive,
             first: scan.first,
             last: scan.last,
             is_refining: scan.high > 0,
             low: scan.low,
-        })
+        }
     }
 
     fn block(
@@ -214,24 +196,20 @@ impl<'a> Coder<'a> {
         part: usize,
         block: &mut [i16; 64],
     ) -> Result<(), Reason> {
-        let dc = || self.tables[part].0.ok_or("a Huffman table of it is missing");
-        let ac = || self.tables[part].1.ok_or("a Huffman table of it is missing");
+        let dc = || self.tables[part].0.ok_or(NO_CODES);
+        let ac = || self.tables[part].1.ok_or(NO_CODES);
         let last_dc = &mut state.dc[self.places[part]];
-        match (self.is_progressive, self.first, self.is_refining) {
-            (false, ..) => {
-                block[0] = next_dc(bits, dc()?, last_dc)? as i16;
-                sequential_ac(bits, ac()?, block)
-            }
-            (true, 0, false) => {
+        match (self.first, self.is_refining) {
+            (0, false) => {
                 block[0] = (next_dc(bits, dc()?, last_dc)? << self.low) as i16;
                 Ok(())
             }
-            (true, 0, true) => {
+            (0, true) => {
                 block[0] |= i16::from(bits.bit()?) << self.low;
                 Ok(())
             }
-            (true, _, false) => self.first_ac(bits, ac()?, &mut state.empty_blocks, block),
-            (true, _, true) => self.refine_ac(bits, ac()?, &mut state.empty_blocks, block),
+            (_, false) => self.first_ac(bits, ac()?, &mut state.empty_blocks, block),
+            (_, true) => self.refine_ac(bits, ac()?, &mut state.empty_blocks, block),
         }
     }
 
@@ -305,36 +283,21 @@ impl<'a> Coder<'a> {
     }
 }
 
-const BEYOND: &str = "its coded data is damaged (a coefficient beyond its block)";
-
 /// The coefficient at a place in the order of coding.
 fn coefficient(block: &mut [i16; 64], place: usize, last: usize) -> Result<&mut i16, Reason> {
-    let position = ZIGZAG[..=last].get(place).ok_or(BEYOND)?;
-    Ok(&mut block[*position])
+    if place > last {
+        return Err(BEYOND.into());
+    }
+    Ok(&mut block[position(place)])
 }
 
 fn next_dc(bits: &mut Bits<'_>, table: &Table, last: &mut i32) -> Result<i32, Reason> {
     let size = bits.symbol(table)?;
     if size > 15 {
-        return Err("its coded data is damaged (a DC difference of too many bits)".into());
+        return Err(TOO_LARGE.into());
     }
     *last = last.wrapping_add(bits.signed(u32::from(size))?);
     Ok(*last)
-}
-
-fn sequential_ac(bits: &mut Bits<'_>, table: &Table, block: &mut [i16; 64]) -> Result<(), Reason> {
-    let mut place = 1;
-    while place < 64 {
-        let (zeros, value) = bits.coefficient(table)?;
-        place += zeros;
-        if value != 0 {
-            *coefficient(block, place, 63)? = value as i16;
-        } else if zeros < 15 {
-            return Ok(());
-        }
-        place += 1;
-    }
-    Ok(())
 }
 
 /// Reads the next bit of each coefficient that is not 0, and skips `zeros` coefficients that are 0. Returns the
@@ -349,7 +312,7 @@ fn refine(
     let mut zeros = zeros;
     let end = *places.end();
     for place in places {
-        let value = &mut block[ZIGZAG[place]];
+        let value = &mut block[position(place)];
         if *value == 0 {
             if zeros == 0 {
                 return Ok(place);
