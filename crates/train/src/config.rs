@@ -111,8 +111,8 @@ pub struct TrainerConfig {
     /// Largest number of training and of validation batches per epoch, for a quick try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_batches: Option<usize>,
-    /// Whether a run stops if a parameter that should learn gets no gradient in the first step, or a gradient of zero
-    /// in the first and the third. Default true.
+    /// Whether a run stops before its first step if a parameter that should learn gets no gradient, one of zero, or one that is
+    /// not finite, in up to three passes on a few images. Default true.
     #[serde(default = "default_check_gradients", skip_serializing_if = "Clone::clone")]
     pub check_gradients: bool,
     /// Whether the norms of all gradients are recorded in the first step of each epoch, before clipping. A run's folder

@@ -80,7 +80,7 @@ pub enum Error {
     NoGradient {
         /// Paths of those that get none.
         missing: Vec<String>,
-        /// Of those that get a gradient of zero at every step.
+        /// Of those that get a gradient of zero in several passes.
         zero: Vec<String>,
         /// Of those that get NaN or infinity from a finite loss.
         not_finite: Vec<String>,

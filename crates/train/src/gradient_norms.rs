@@ -3,13 +3,11 @@
 use std::io;
 use std::path::Path;
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use candle_vision_models::Parameter;
 use candle_vision_ops::sum_of_squares;
 use serde::{Deserialize, Serialize};
 
-use crate::gradient_check::GradientCheck;
 use crate::{Error, Result};
 
 /// The norm of a parameter's gradient in one step, before gradients are clipped.
@@ -55,38 +53,8 @@ impl GradientRecord {
     }
 }
 
-/// What looks at the gradients of a step before the optimizer gets them.
-pub(crate) struct Looks<'a> {
-    pub(crate) check: Option<&'a mut GradientCheck>,
-    /// The norms, if they are wanted.
-    pub(crate) norms: Option<Vec<GradientNorm>>,
-}
-
-impl Looks<'_> {
-    /// Whether somebody looks at the gradients of step `step`.
-    pub(crate) fn looks_at(&self, step: usize) -> bool {
-        self.norms.is_some() || self.check.as_ref().is_some_and(|check| check.looks_at(step))
-    }
-
-    /// Looks at the gradients of the `loss` of step `step`, which are `scale` times what they would be.
-    pub(crate) fn look(
-        &mut self,
-        step: usize,
-        learning: &[Parameter],
-        (loss, gradients): (&Tensor, &GradStore),
-        scale: f64,
-    ) -> Result<()> {
-        if let Some(check) = &mut self.check {
-            check.look(step, learning, gradients, loss)?;
-        }
-        if let Some(norms) = &mut self.norms {
-            *norms = norms_of(learning, gradients, scale)?;
-        }
-        Ok(())
-    }
-}
-
-fn norms_of(
+/// The norms of gradients that are `scale` times what they would be.
+pub(crate) fn norms_of(
     learning: &[Parameter],
     gradients: &GradStore,
     scale: f64,

@@ -49,7 +49,6 @@ mod environment;
 mod error;
 mod evaluate;
 mod freeze;
-mod gradient_check;
 mod gradient_norms;
 mod history_file;
 mod linear_probe;

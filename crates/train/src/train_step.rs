@@ -34,6 +34,9 @@ use crate::loss::no_state;
 pub trait TrainStep: Send {
     /// Computes the loss of a batch, and the logits if there are any.
     ///
+    /// Before the first step it is called one to three times with a few images, to see whether all parameters get a gradient
+    /// ([`TrainerConfig::check_gradients`](crate::TrainerConfig)). Then the [state](TrainStep::state) is put back.
+    ///
     /// If the loader mixes images or an image may have several labels, the loss is that of [`Batch::targets`]
     /// ([`Loss::loss_of_targets`](crate::loss::Loss::loss_of_targets)) in place of the labels.
     ///

@@ -1,6 +1,7 @@
 //! Training from the first epoch to the last, with one function for the run and one for an epoch.
 
 mod builder;
+mod gradient_check;
 mod result;
 mod resuming;
 mod saving;
@@ -28,7 +29,6 @@ use crate::checkpoint::Checkpoint;
 use crate::config::TrainerConfig;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::freeze::{groups, release};
-use crate::gradient_check::GradientCheck;
 use crate::gradient_norms::GradientRecord;
 use crate::loss::{Loss, TargetKind};
 use crate::loss_scale::LossScale;
@@ -152,8 +152,8 @@ pub struct Trainer<'a> {
     slow_backward: Option<bool>,
     /// The steps that a CUDA device repeats from a graph.
     capture: StepCapture,
-    /// The look at the first gradients, unless it is switched off.
-    gradient_check: Option<GradientCheck>,
+    /// Whether the next batch is to show that all parameters that learn get a gradient.
+    checks_gradients: bool,
     /// The processes that train the network together, if there are several.
     ranks: Option<Ranks>,
 }
@@ -373,8 +373,7 @@ impl<'a> Trainer<'a> {
         release(self.model, &frozen)?;
         // The frozen part was not in the graph, so it must be checked again.
         self.slow_backward = self.slow_backward.filter(|is_slow| *is_slow);
-        let next = self.position.step + 1;
-        self.gradient_check = self.gradient_check.take().map(|_| GradientCheck::at(next));
+        self.checks_gradients = self.config.check_gradients;
         self.prepared = PreparedLayers::new();
         self.capture.reset();
         self.optimizer.add(groups(frozen, &self.config))

@@ -12,7 +12,7 @@ use candle_vision_ops::{
 
 use crate::Result;
 use crate::accumulation::Accumulated;
-use crate::gradient_norms::Looks;
+use crate::gradient_norms::{GradientNorm, norms_of};
 use crate::loss::{Loss, TargetKind};
 use crate::loss_scale::LossScale;
 use crate::metrics::{count_exact, count_in_top_k};
@@ -201,7 +201,7 @@ impl Step<'_> {
         Ok(grads)
     }
 
-    /// Updates by the gradients of all batches of the step, with the loss of one of them. `Ok(Ok(None))` if the loss is
+    /// Updates by the gradients of all batches of the step, with the loss of one of them. Their norms go to `norms`. `Ok(Ok(None))` if the loss is
     /// scaled and the gradients are not finite, and so were not applied.
     pub(crate) fn update(
         &self,
@@ -209,10 +209,10 @@ impl Step<'_> {
         loss: &Tensor,
         optimizer: &mut dyn Optimizer,
         loss_scale: Option<&mut LossScale>,
-        looks: &mut Looks<'_>,
+        norms: Option<&mut Vec<GradientNorm>>,
     ) -> Result<Result<Option<Updated>, NotFinite>> {
         let Some(loss_scale) = loss_scale else {
-            self.look(looks, (loss, grads), 1.0)?;
+            self.note_norms(norms, grads, 1.0)?;
             let scale = self.grad_scale(grads, None)?;
             return Ok(Ok(Some(self.update_by(grads, scale.as_ref(), optimizer)?)));
         };
@@ -222,7 +222,7 @@ impl Step<'_> {
         let factor = found.factor()?;
         loss_scale.update(factor.is_some());
         if let Some(factor) = factor {
-            self.look(looks, (loss, grads), scale)?;
+            self.note_norms(norms, grads, scale)?;
             return Ok(Ok(Some(optimizer.update(grads, factor)?)));
         }
         Ok(self.check_scale(loss_scale, scale, grads)?.map(|()| None))
@@ -275,14 +275,17 @@ impl Step<'_> {
         trainable.iter().filter_map(|parameter| grads.get(parameter.var())).collect()
     }
 
-    fn look(
+    /// Notes the norms of gradients that are `scale` times what they would be, if they are wanted.
+    fn note_norms(
         &self,
-        looks: &mut Looks<'_>,
-        loss_and_gradients: (&Tensor, &GradStore),
+        norms: Option<&mut Vec<GradientNorm>>,
+        grads: &GradStore,
         scale: f64,
     ) -> Result<()> {
-        let learning = self.model.parameters().trainable();
-        looks.look(self.number, &learning, loss_and_gradients, scale)
+        if let Some(norms) = norms {
+            *norms = norms_of(&self.model.parameters().trainable(), grads, scale)?;
+        }
+        Ok(())
     }
 
     /// The first parameter with values that are not finite, or else the first with such a gradient.

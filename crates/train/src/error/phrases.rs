@@ -66,7 +66,7 @@ pub(super) fn bad_gradients(missing: &[String], zero: &[String], not_finite: &[S
     let without = [missing, zero].iter().any(|paths| !paths.is_empty());
     let kinds = [
         (missing, "gets no gradient, because the loss does not depend on it"),
-        (zero, "gets a gradient of zero at every step"),
+        (zero, "gets a gradient of zero"),
         (not_finite, "gets a gradient that is NaN or infinite, although the loss is finite"),
     ];
     let kinds = kinds.into_iter().filter(|(paths, _)| !paths.is_empty());
@@ -136,7 +136,7 @@ mod tests {
         assert!(message.contains("; `fc.0.weight` gets a gradient that is NaN"), "{message}");
         let message = bad_gradients(&[], &[paths("a", 8), paths("b", 1)].concat(), &[]);
         assert!(message.starts_with("each of 9 parameters (`a.0.weight`"), "{message}");
-        assert!(message.contains("a gradient of zero at every step; mend"), "{message}");
+        assert!(message.contains("a gradient of zero; mend"), "{message}");
         let message = bad_gradients(&[], &paths("a", 8), &[]);
         assert!(message.contains("`a.7.weight` gets"), "{message}");
     }

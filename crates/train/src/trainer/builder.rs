@@ -17,7 +17,6 @@ use crate::callback::Callback;
 use crate::captured_step::StepCapture;
 use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
-use crate::gradient_check::GradientCheck;
 use crate::loaders::{check_loaders, data_facts};
 use crate::loss::{Loss, TargetKind, check_targets, with_counts_of};
 use crate::loss_scale::LossScale;
@@ -326,7 +325,7 @@ impl<'a> TrainerBuilder<'a> {
         let is_emulated = config.precision != Precision::F32 && device.is_cpu();
         let loss_scale = (config.precision == Precision::F16)
             .then(|| config.loss_scale.map_or_else(LossScale::default, LossScale::of));
-        let gradient_check = config.check_gradients.then(|| GradientCheck::at(1));
+        let checks_gradients = config.check_gradients;
         let data = data_facts(train, val);
         let reading = match &communicator {
             Some(_) => Reading::AtOnce,
@@ -376,7 +375,7 @@ impl<'a> TrainerBuilder<'a> {
             // The CPU emulates half precision by conversions that are not ops of the network.
             slow_backward: is_emulated.then_some(true),
             capture: StepCapture::new(),
-            gradient_check,
+            checks_gradients,
             ranks,
         })
     }

@@ -10,7 +10,7 @@ use candle_vision_ops::{in_pool, scale};
 use super::Trainer;
 use crate::accumulation::Accumulated;
 use crate::callback::{Event, StopReason};
-use crate::gradient_norms::{GradientNorm, GradientRecord, Looks};
+use crate::gradient_norms::{GradientNorm, GradientRecord};
 use crate::loaders::BatchNumbers;
 use crate::loss_scale::LossScale;
 use crate::ranks::Together;
@@ -81,6 +81,7 @@ impl Trainer<'_> {
         while let Some(batch) = batches.next() {
             match batch {
                 Ok(batch) => {
+                    self.check_gradients(&batch)?;
                     let is_full = self.unfinished.batches.len() + 1 == self.config.accumulate;
                     // A batch whose images are all broken never comes, so the number alone does not tell which is the last.
                     let is_last = is_full || batches.peek().is_none();
@@ -156,11 +157,10 @@ impl Trainer<'_> {
         let own = self.train_step.as_deref_mut();
         // The first step of an epoch. A run that was stopped within the epoch had it before.
         let wanted = self.config.gradient_norms && self.position.batch == 0;
-        let norms = wanted.then(Vec::new);
-        let mut looks = Looks { check: self.gradient_check.as_mut(), norms };
+        let mut norms = wanted.then(Vec::new);
         let capture = &mut self.capture;
         // The host reads those gradients.
-        let is_plain = looks.looks_at(step.number);
+        let is_plain = wanted;
         let factor = scale.as_deref().map(LossScale::factor);
         let learning = self.model.parameters().trainable();
         let so_far = std::mem::take(&mut unfinished.accumulated);
@@ -190,13 +190,12 @@ impl Trainer<'_> {
             if step.ranks.is_none() && seen != unfinished.expected {
                 rescale(grads, &learning, unfinished.expected as f64 / seen as f64)?;
             }
-            let update = || step.update(grads, &found.loss, optimizer, scale, &mut looks);
+            let update = || step.update(grads, &found.loss, optimizer, scale, norms.as_mut());
             match in_pool(update)? {
                 Ok(updated) => found.updated = updated,
                 Err(cause) => return Err(self.diverged(number, lr, cause)),
             }
         }
-        let norms = looks.norms;
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
         unfinished.batches.push(Seen { found, samples, weight });
         if is_last {
