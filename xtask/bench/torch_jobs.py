@@ -71,6 +71,7 @@ def jobs():
         "resnet18_gradcam_b1_224": (TRAIN_MODES, lambda c, m: explain(c, m, resnet18(1000), (1, 3, 224, 224))),
         "jpeg_load_224": (["pil", "tensor"], load_images),
         "jpeg_decoded_load_224": (["pil", "tensor"], load_images),
+        "jpeg_cached_load_224": (["pil", "tensor"], load_images),
         "resnet18_train_b64_224_f32": (CARD_MODES, card_train(b64, "f32")),
         "resnet18_train_b64_224_bf16": (CARD_MODES, card_train(b64, "bf16")),
         "resnet18_train_b256_224_f32": (CARD_MODES, card_train(b256, "f32")),

@@ -112,6 +112,12 @@ const JOBS: [Job; 12] = [
         what: "The same, decoded into a file before (PyTorch: from JPEG); per image",
         modes: DATA,
     },
+    Job {
+        name: "jpeg_cached_load_224",
+        group: Group::Data,
+        what: "The same, decoded into memory before (PyTorch: from JPEG); per image",
+        modes: DATA,
+    },
 ];
 
 /// A training step and an inference of a network, with batches of 16.

@@ -28,7 +28,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use measure::{Clock, Measured};
-use work::{Learns, Network, Outcome};
+use work::{Images, Learns, Network, Outcome};
 
 // As the binary: without an allocator that keeps memory, page faults are a part of every step.
 #[global_allocator]
@@ -37,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A job's name and what it runs.
 type Job = (&'static str, fn(&Clock) -> Result<Outcome>);
 
-const JOBS: [Job; 6] = [
+const JOBS: [Job; 7] = [
     ("resnet18_frozen_b16_224", |clock| {
         training::train(clock, &Network::new("resnet18", 2, [16, 3, 224, 224]), Learns::Head)
     }),
@@ -46,8 +46,9 @@ const JOBS: [Job; 6] = [
     ("resnet18_gradcam_b1_224", |clock| {
         work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
-    ("jpeg_load_224", |clock| work::load_images(clock, None)),
-    ("jpeg_decoded_load_224", |clock| work::load_decoded(clock)),
+    ("jpeg_load_224", |clock| work::load_images(clock, Images::Files)),
+    ("jpeg_decoded_load_224", |clock| work::load_images(clock, Images::DecodedFile)),
+    ("jpeg_cached_load_224", |clock| work::load_images(clock, Images::Memory)),
 ];
 
 /// Training of a whole network on ten classes.

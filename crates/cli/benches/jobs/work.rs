@@ -2,7 +2,7 @@
 //! runs on the clock's device.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -161,16 +161,20 @@ pub(crate) fn explain(clock: &Clock, network: &Network) -> Result<Outcome> {
     Ok(Outcome::Measured { times, images: network.count() })
 }
 
-/// As [`load_images`], from images that were decoded before.
-pub(crate) fn load_decoded(clock: &Clock) -> Result<Outcome> {
-    let folder = tempfile::tempdir()?;
-    load_images(clock, Some(folder.path()))
+/// Where images come from in each epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Images {
+    /// JPEG files.
+    Files,
+    /// A file of decoded images.
+    DecodedFile,
+    /// Decoded images in memory.
+    Memory,
 }
 
 /// From JPEG files to batches: decoded, cropped, scaled, flipped, normalised. A step is an image.
-/// With one thread the caller's does it all; with more, each is a worker. With a folder, the images were decoded before, into a
-/// file there.
-pub(crate) fn load_images(clock: &Clock, decoded: Option<&Path>) -> Result<Outcome> {
+/// With one thread the caller's does it all; with more, each is a worker. Decoded images were decoded before the time counts.
+pub(crate) fn load_images(clock: &Clock, from: Images) -> Result<Outcome> {
     let Some(data) = env::var_os("CANDLE_VISION_DATA").map(PathBuf::from) else {
         return Ok(Outcome::Skipped("CANDLE_VISION_DATA names no folder of data sets".to_owned()));
     };
@@ -181,14 +185,16 @@ pub(crate) fn load_images(clock: &Clock, decoded: Option<&Path>) -> Result<Outco
     let threads = candle_core::utils::get_num_threads();
     let dataset = ImageFolder::open(folder, Split::Train, FolderSplit::default())?;
     let mut dataset: Arc<dyn Dataset> = Arc::new(dataset);
-    if let Some(folder) = decoded {
+    let decoded = tempfile::tempdir()?;
+    if from == Images::DecodedFile {
         let told = &mut |_, _| {};
-        let file = DecodedImages::open(folder, "train", "", dataset, threads, told)?;
+        let file = DecodedImages::open(decoded.path(), "train", "", dataset, threads, told)?;
         dataset = Arc::new(file);
     }
     let images = dataset.len();
     let workers = if threads == 1 { 0 } else { threads };
-    let config = LoaderConfig::new(16).workers(workers).cache_bytes(0);
+    let cache = if from == Images::Memory { 1 << 30 } else { 0 };
+    let config = LoaderConfig::new(16).workers(workers).cache_bytes(cache);
     let loader = DataLoader::new(dataset, Compose::imagenet_train(), config, Device::Cpu)?;
     let times = clock.measure(|epoch| {
         let batches: Result<Vec<_>, _> = loader.epoch(epoch).map(|b| b.map(|b| b.labels)).collect();
