@@ -21,6 +21,8 @@ pub(super) fn entry() -> TransformEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grayscale {
+    /// torchvision's name for it is `num_output_channels`.
+    #[serde(alias = "num_output_channels")]
     channels: usize,
 }
 

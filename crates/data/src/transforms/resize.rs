@@ -24,7 +24,7 @@ pub(super) fn entry() -> TransformEntry {
 /// Scales the image with antialiasing, as Pillow does.
 ///
 /// If `size` is one number, it is the length of the shorter side, and the aspect ratio does not change. It may
-/// also be `[height, width]`.
+/// also be `[height, width]`. Without a size, `max_size` is the length of the longer side.
 ///
 /// ```
 /// use candle_vision_data::transforms::{Interpolation, Resize, Transform};
@@ -32,11 +32,13 @@ pub(super) fn entry() -> TransformEntry {
 /// let resize = Resize::new(256).interpolation(Interpolation::Bicubic);
 /// assert_eq!(resize.output_size(Some((300, 400))), Some((256, 341)));
 /// assert_eq!(Resize::new([224, 320]).output_size(None), Some((224, 320)));
+/// assert_eq!(Resize::longest(200).output_size(Some((300, 400))), Some((150, 200)));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resize {
-    size: Size,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<Size>,
     #[serde(default)]
     interpolation: Interpolation,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,12 +50,12 @@ pub struct Resize {
 impl Resize {
     /// Scales to this size in pixels, with bilinear interpolation.
     pub fn new(size: impl Into<Size>) -> Self {
-        Self {
-            size: size.into(),
-            interpolation: Interpolation::default(),
-            max_size: None,
-            antialias: Antialias,
-        }
+        Self { size: Some(size.into()), ..Self::default() }
+    }
+
+    /// Scales so that the longer side has this length in pixels, with bilinear interpolation.
+    pub fn longest(max_size: u32) -> Self {
+        Self { max_size: Some(max_size), ..Self::default() }
     }
 
     /// Sets how values between pixels are computed. The default is bilinear.
@@ -69,11 +71,14 @@ impl Resize {
 
     /// Height and width of the scaled image.
     fn target(&self, height: usize, width: usize) -> (usize, usize) {
-        let (high, wide) = functional::resized_size(height, width, self.size);
+        let (high, wide) = match self.size {
+            Some(size) => functional::resized_size(height, width, size),
+            None => (height, width),
+        };
         match self.max_size.map(|most| most as usize) {
-            Some(most) if high.max(wide) > most => {
+            Some(most) if high.max(wide) > most || self.size.is_none() => {
                 // The fraction is dropped, as in torchvision.
-                let short = (most * high.min(wide) / high.max(wide)).max(1);
+                let short = (most * high.min(wide) / high.max(wide).max(1)).max(1);
                 if high < wide { (short, most) } else { (most, short) }
             }
             _ => (high, wide),
@@ -123,14 +128,19 @@ impl Transform for Resize {
 
     fn output_size(&self, before: Option<(usize, usize)>) -> Option<(usize, usize)> {
         match self.size {
-            Size::One(_) => before.map(|(height, width)| self.target(height, width)),
-            Size::HeightWidth(_) => Some(self.size.square()),
+            Some(Size::HeightWidth([height, width])) => Some((height as usize, width as usize)),
+            _ => before.map(|(height, width)| self.target(height, width)),
         }
     }
 
     fn validate(&self) -> Result<()> {
-        check_size(NAME, self.size)?;
-        let fits = match (self.max_size, self.size) {
+        let Some(size) = self.size else {
+            let most = self.max_size.map(Size::One);
+            check(NAME, most.is_some(), "needs `size`, or `max_size` for the longer side")?;
+            return most.map_or(Ok(()), |most| check_size(NAME, most));
+        };
+        check_size(NAME, size)?;
+        let fits = match (self.max_size, size) {
             (None, _) => true,
             (Some(most), Size::One(shorter)) => most > shorter,
             (Some(_), Size::HeightWidth(_)) => false,

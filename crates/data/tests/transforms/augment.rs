@@ -100,6 +100,22 @@ fn filters_are_torchvisions() {
     }
     let most = recipe(r#"{ op = "resize", size = 40, max_size = 44 }, { op = "to_tensor" }"#);
     check_augment("resize_short_40_most_44", most.unwrap().eval_to_image(&image).unwrap(), 1);
+    // torchvision's `Resize(None, max_size=60)` computes this size for a height and width.
+    for ([height, width], expected) in
+        [([48, 64], (45, 60)), ([64, 48], (60, 45)), ([33, 100], (19, 60)), ([20, 20], (60, 60))]
+    {
+        assert_eq!(Resize::longest(60).output_size(Some((height, width))), Some(expected));
+    }
+    let longest = recipe(r#"{ op = "resize", max_size = 60 }, { op = "to_tensor" }"#).unwrap();
+    let (height, width) =
+        Resize::longest(60).output_size(Some((image.height(), image.width()))).unwrap();
+    let expected = resize(&image, height, width, Interpolation::Bilinear).unwrap();
+    assert_eq!(longest.eval_to_image(&image).unwrap(), expected);
+    let grey = |name: &str| {
+        let list = format!("{{ op = \"grayscale\", {name} = 3 }}, {{ op = \"to_tensor\" }}");
+        recipe(&list).unwrap().eval_to_image(&image).unwrap()
+    };
+    assert_eq!(grey("num_output_channels"), grey("channels"));
 }
 
 #[test]
@@ -205,6 +221,7 @@ fn nested_lists_are_checked() {
         (r#"op = "auto_augment", policy = "mnist""#, "cifar10"),
         (r#"op = "elastic_transform", sigma = [-1, 2]"#, "`sigma`"),
         (r#"op = "resize", size = 40, max_size = 40"#, "`max_size`"),
+        (r#"op = "resize""#, "needs `size`, or `max_size`"),
     ] {
         check_invalid(&format!("{{ {step} }}, {to_tensor}"), part);
     }
