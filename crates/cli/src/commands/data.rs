@@ -4,7 +4,7 @@ mod augment;
 mod check;
 mod mixed_batches;
 mod pack;
-mod show;
+pub(crate) mod show;
 
 use std::process::ExitCode;
 

@@ -124,3 +124,17 @@ fn what_is_made_for_one_label_is_refused() {
     let eval = ["eval", "--checkpoint", best, "--folder", "insects/val"];
     place.run(&eval).fails(&["several labels or none", "without --folder"]);
 }
+
+#[test]
+fn a_contact_sheet_names_all_labels_of_an_image() {
+    let place = place();
+    let sheet = |name: &str| {
+        let show = ["data", "show", "--recipe", "several.toml", "--images", "40", "-o", name];
+        place.run(&show).succeeds();
+        std::fs::read(place.path(name)).expect("a sheet")
+    };
+    let both = sheet("both.png");
+    let table = std::fs::read_to_string(place.path("photos.csv")).expect("the table");
+    place.write("photos.csv", table.replace("up|down", "up"));
+    assert!(both != sheet("one.png"), "the second label is not named");
+}

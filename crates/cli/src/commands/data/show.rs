@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use candle_vision::Registry;
-use candle_vision::data::Split;
 use candle_vision::data::samplers::{Balanced, Population, Sampler};
+use candle_vision::data::{Dataset, Split};
 use candle_vision_recipe::data::{DataFolder, Remarks, loader};
 use candle_vision_recipe::{DataSettings, Recipe, run_name};
 use clap::Args;
@@ -105,7 +105,7 @@ fn rows(
             }
             sample => sample?,
         };
-        let class = &dataset.classes()[sample.label as usize];
+        let class = classes_in_words(dataset.as_ref(), index, sample.label);
         let name = dataset.name(index);
         let array = eval.eval(&sample.image).with_context(|| format!("cannot transform {name}"))?;
         shown.push(Shown::image(sample.image.clone(), format!("{class}, as stored"))?);
@@ -128,6 +128,17 @@ fn rows(
         left -= 1;
     }
     Ok(shown)
+}
+
+/// The class of an image whose only label is `label`, or all of its classes.
+pub(crate) fn classes_in_words(dataset: &dyn Dataset, index: usize, label: u32) -> String {
+    let labels = match dataset.is_multi_label() {
+        true => dataset.label_set(index),
+        false => vec![label],
+    };
+    let classes: Vec<&str> =
+        labels.iter().map(|&label| dataset.classes()[label as usize].as_str()).collect();
+    if classes.is_empty() { "no label".to_owned() } else { classes.join(", ") }
 }
 
 /// Images of all classes in turn, chosen by the seed.

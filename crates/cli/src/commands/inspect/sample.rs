@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{Shown, write_page};
 use crate::args::SampleArgs;
+use crate::commands::data::show::classes_in_words;
 use crate::output_names::unused;
 use crate::read_options::read_options;
 use crate::report::short;
@@ -31,13 +32,7 @@ pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
     remarks.into_notes().iter().for_each(say::note);
     let sample = dataset.sample(args.index)?;
     let name = dataset.name(args.index);
-    let labels = match dataset.is_multi_label() {
-        true => dataset.label_set(args.index),
-        false => vec![sample.label],
-    };
-    let classes: Vec<&str> =
-        labels.iter().map(|&label| dataset.classes()[label as usize].as_str()).collect();
-    let class = if classes.is_empty() { "no label".to_owned() } else { classes.join(", ") };
+    let class = classes_in_words(dataset.as_ref(), args.index, sample.label);
     let build = |description: &candle_vision::data::transforms::ComposeDescription| {
         description.build(&registry.transforms)
     };
@@ -64,9 +59,10 @@ pub(crate) fn run(args: &SampleArgs, registry: &Registry) -> Result<ExitCode> {
     let title = format!("{class}: {}", short(&name));
     write_page(&shown, COLUMNS, &title, &output)?;
 
-    match *labels {
-        [label] => say::result(format_args!("{name}: class {label} ({class})"))?,
-        _ => say::result(format_args!("{name}: {class}"))?,
+    if dataset.is_multi_label() {
+        say::result(format_args!("{name}: {class}"))?;
+    } else {
+        say::result(format_args!("{name}: class {} ({class})", sample.label))?;
     }
     let (width, height) = (sample.image.width(), sample.image.height());
     say::result(format_args!("stored: {height}x{width}, {} channels", sample.image.channels()))?;
