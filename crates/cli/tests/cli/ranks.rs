@@ -81,6 +81,8 @@ optimizer = { name = "sgd", lr = 0.0002, momentum = 0.9 }
 distributed = { batch_norm = "synchronised" }
 "#;
 
+    const OWN_BATCH_NORM: &str = "ranks: batch norm normalises by each rank's own images";
+
     /// `None`, with a line that says so, where there is no `mpirun`.
     fn on_ranks(place: &Place, ranks: usize, args: &[&str]) -> Option<(Output, Duration)> {
         let started = Instant::now();
@@ -170,6 +172,12 @@ distributed = { batch_norm = "synchronised" }
         // Rank 0 alone speaks; the other writes to its file.
         assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
         assert_eq!(said.matches(" % of the step waiting, ").count(), 1, "{said}");
+        let header = |run: &str| {
+            let table = place.read(&format!("runs/{run}/001/metrics.csv"));
+            table.lines().next().unwrap_or_default().to_owned()
+        };
+        assert!(header("two").ends_with(",waiting") && !header("one").contains("waiting"));
+        assert!(place.read("runs/two/001/report.html").contains(">waiting</th>"));
         // The report is of all validation images, though rank 0 alone wrote it.
         let of_images = || {
             let report = place.read("runs/two/001/report.html");
@@ -246,12 +254,14 @@ distributed = { batch_norm = "synchronised" }
         let place = Place::new();
         // Without batch norm, two batches are as good as one of both.
         place.write("net.toml", NETWORK.replace("resnet20_cifar", "mlp"));
-        let twice = ["--recipe", "net.toml", "--set", "training.accumulate=2"];
+        let own = "training.distributed.batch_norm=own";
+        let twice = ["--recipe", "net.toml", "--set", "training.accumulate=2", "--set", own];
         let Some((output, _)) = on_ranks(&place, 2, &twice) else { return };
         let said = text(&output);
         assert!(output.status.success(), "{said}");
         assert!(said.contains("2 batches make one step of 32 images"), "{said}");
         assert!(said.contains("the linear rule would multiply it by 4"), "{said}");
+        assert!(!said.contains(OWN_BATCH_NORM), "there is none: {said}");
         assert_eq!(place.read("runs/net/001/batches.csv").lines().count(), 1 + 2 * 2);
         let environment = place.read("runs/net/001/environment.json");
         let environment: serde_json::Value = serde_json::from_str(&environment).expect("JSON");
@@ -364,8 +374,11 @@ distributed = { batch_norm = "synchronised" }
         // A loss that is not finite ends all ranks at once.
         let schedule = "schedule = { name = \"multi_step_lr\", milestones = [1], gamma = 1e36 }\n";
         place.write("wild.toml", format!("{NETWORK}{schedule}"));
-        let (output, time) = on_ranks(&place, 2, &["--recipe", "wild.toml"]).expect("MPI");
+        let own = "training.distributed.batch_norm=own";
+        let wild = ["--recipe", "wild.toml", "--set", own];
+        let (output, time) = on_ranks(&place, 2, &wild).expect("MPI");
         let said = text(&output);
+        assert!(said.contains(OWN_BATCH_NORM), "{said}");
         assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
         assert_eq!(said.matches("error: rank ").count(), 1, "{said}");
         let log = place.read("runs/wild/001/rank-1.log");
