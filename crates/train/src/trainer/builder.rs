@@ -19,7 +19,7 @@ use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
 use crate::gradient_check::GradientCheck;
 use crate::loaders::{check_loaders, data_facts};
-use crate::loss::{Loss, TargetKind, check_targets, with_counts_of};
+use crate::loss::{Loss, TargetKind, check_counts, check_targets, with_counts_of};
 use crate::loss_scale::LossScale;
 use crate::metrics::{Metric, check_metric};
 use crate::monitor::Measured;
@@ -262,6 +262,7 @@ impl<'a> TrainerBuilder<'a> {
         check_targets(&*loss, TargetKind::of(val))?;
         if self.train_step.is_none() {
             check_targets(&*loss, target_kind)?;
+            check_counts(&*loss, train)?;
         }
         config.loss = told.part("loss", loss.describe());
         let optimizer =
@@ -378,6 +379,7 @@ impl<'a> TrainerBuilder<'a> {
             capture: StepCapture::new(),
             gradient_check,
             ranks,
+            waiting: None,
         })
     }
 
