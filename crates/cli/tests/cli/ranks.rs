@@ -249,6 +249,34 @@ distributed = { batch_norm = "synchronised" }
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn the_bar_of_rank_0_names_the_slowest_rank() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK.replace("epochs = 2", "epochs = 500"));
+        // Launchers give ranks no terminal. `script` gives one to rank 0, as `srun --pty` does.
+        let train = "train --distributed --device cpu --recipe net.toml --batch-size 1";
+        let script = format!(
+            "if [ \"$OMPI_COMM_WORLD_RANK\" = 0 ]; then exec script -qec \"$0 {train}\" /dev/null; else exec \"$0\" {train}; fi"
+        );
+        if Command::new("script").arg("--version").output().is_err() {
+            let _ = writeln!(std::io::stderr(), "skipped: there is no `script`");
+            return;
+        }
+        let file = std::fs::File::create(place.path("said")).expect("a file");
+        let mut job = mpirun(&place, 2);
+        job.args(["sh", "-c", &script, PROGRAM]).stdin(Stdio::null()).stdout(file);
+        let Some(mut job) = or_skipped(job.stderr(Stdio::null()).spawn()) else { return };
+        let said = || {
+            let bytes = std::fs::read(place.path("said")).expect("a file");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let named = within(Duration::from_secs(60), || said().contains("slowest rank "));
+        let _ = Command::new("kill").args(["-TERM", &job.id().to_string()]).status();
+        let _ = job.wait();
+        assert!(named, "{}", said());
+    }
+
     #[test]
     fn a_run_knows_how_many_images_its_steps_had() {
         let place = Place::new();
