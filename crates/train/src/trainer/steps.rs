@@ -274,9 +274,10 @@ impl Trainer<'_> {
         // A training step of the program's own and a loss of targets take the mean over images.
         let takes_labels = self.train_step.is_none() && batch.targets.is_none();
         // A card would have to give the labels back. They are asked for where something depends on them.
-        let is_alone = self.ranks.is_none() && is_whole_step;
-        let is_wanted = takes_labels && !(is_alone && !self.looks_at_next_gradients());
-        let of_labels = if is_wanted { self.loss.divisor(&batch.labels)? } else { None };
+        let is_shared = self.ranks.is_some() || !is_whole_step;
+        let is_wanted = is_shared || self.looks_at_next_gradients();
+        let of_labels =
+            if takes_labels && is_wanted { self.loss.divisor(&batch.labels)? } else { None };
         Ok(Weight { of_batch: of_labels.unwrap_or(images), is_of_labels: of_labels.is_some() })
     }
 
