@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
+use candle_vision::registry::one_line;
 use candle_vision::train::{
     BatchRecord, Callback, Control, EpochRecord, Event, Result, memory_in_use,
 };
@@ -16,8 +17,11 @@ use crate::say;
 /// Interval between progress lines in a long epoch without a terminal.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// The same for a run of several processes, of which the slowest is looked for. A launcher leaves no terminal to any of them.
+/// The same for a run of several processes, of which the slowest is looked for. Launchers leave most of them no terminal.
 const SIGN_OF_RANKS: Duration = Duration::from_secs(10);
+
+/// How long the bar of such a run names the same rank. In a single step, chance decides which one is slow.
+const RANK_ON_BAR: Duration = Duration::from_secs(2);
 
 /// Interval between looks at the memory in use. A batch may take less time than a question to the system.
 const MEMORY_LOOK: Duration = Duration::from_millis(500);
@@ -34,32 +38,53 @@ pub(crate) struct Progress {
     memory: Option<(Instant, Option<u64>)>,
     /// Of all epochs so far.
     waiting: Waiting,
-    ranks: SinceLine,
+    ranks: SinceLook,
+    /// What the bar says of them.
+    slowest: Option<String>,
 }
 
-/// What several processes did since the last line.
-#[derive(Debug, Clone, Default)]
-struct SinceLine {
+/// What several processes did since they were last looked at.
+#[derive(Debug, Clone)]
+struct SinceLook {
     /// The computer of each.
     hosts: Vec<String>,
     /// Number of their images.
     images: usize,
     /// The seconds that each had waited for others by then.
     waited: Vec<f64>,
+    /// The time that their batches took, and the end of the last one. What they do between epochs does not count.
+    time: Duration,
+    last: Instant,
 }
 
-impl SinceLine {
-    /// `  640 images/s  slowest rank 1 (node7)`: the one that waited least, because the others waited for it. Nothing for one
-    /// process.
-    fn told(&self, waited: &[f64], seconds: f64) -> String {
+impl SinceLook {
+    fn new(hosts: &[String]) -> Self {
+        let (waited, time) = (Vec::new(), Duration::ZERO);
+        Self { hosts: hosts.to_vec(), images: 0, waited, time, last: Instant::now() }
+    }
+
+    fn add(&mut self, images: usize) {
+        self.images += images;
+        self.time += self.last.elapsed();
+        self.last = Instant::now();
+    }
+
+    /// `slowest rank 1 (node7)`: the one that waited least, because the others waited for it. `None` for one process.
+    fn slowest(&self, waited: &[f64]) -> Option<String> {
         let before = |rank: usize| self.waited.get(rank).copied().unwrap_or_default();
         let since = waited.iter().enumerate().map(|(rank, now)| (rank, now - before(rank)));
-        let Some((slowest, _)) = since.min_by(|(_, a), (_, b)| a.total_cmp(b)) else {
-            return String::new();
-        };
-        let host = self.hosts.get(slowest).map(|host| format!(" ({host})")).unwrap_or_default();
-        let speed = self.images as f64 / seconds.max(1e-9);
-        format!("  {speed:.0} images/s  slowest rank {slowest}{host}")
+        let (slowest, _) = since.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        // Its name comes from another computer.
+        let host = self.hosts.get(slowest).map(|host| format!(" ({})", one_line(host)));
+        Some(format!("slowest rank {slowest}{}", host.unwrap_or_default()))
+    }
+
+    fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+
+    fn start_anew(&mut self, waited: &[f64]) {
+        (self.images, self.time, self.waited) = (0, Duration::ZERO, waited.to_vec());
     }
 }
 
@@ -96,13 +121,14 @@ impl Progress {
             device: device.clone(),
             memory: None,
             waiting: Waiting::default(),
-            ranks: SinceLine::default(),
+            ranks: SinceLook::new(&[]),
+            slowest: None,
         }
     }
 
     /// Shows a run of processes on these computers.
     pub(crate) fn of_ranks(self, hosts: &[String]) -> Self {
-        Self { ranks: SinceLine { hosts: hosts.to_vec(), ..self.ranks }, ..self }
+        Self { ranks: SinceLook::new(hosts), ..self }
     }
 
     /// Shows a run in lines, without bars.
@@ -126,7 +152,6 @@ impl Progress {
             self.bar.suspend(|| say::note(text));
         }
         self.last_line = Instant::now();
-        self.ranks.images = 0;
     }
 
     fn start_bar(&mut self, what: &str, length: usize) {
@@ -145,23 +170,27 @@ impl Progress {
         accuracy: f64,
         (samples, waited): (usize, &[f64]),
     ) {
-        let state = format!(
-            "loss {:.4}  acc {:.1} %  lr {}{}",
-            record.loss,
-            100.0 * accuracy,
-            short(record.lr),
-            self.memory()
-        );
-        self.bar.set_position(batch as u64);
-        self.bar.set_message(state.clone());
-        self.ranks.images += samples;
+        let learned = format!("loss {:.4}  acc {:.1} %", record.loss, 100.0 * accuracy);
+        let state = format!("{learned}  lr {}{}", short(record.lr), self.memory());
+        self.ranks.add(samples);
+        if !self.plain {
+            if self.ranks.time >= RANK_ON_BAR {
+                self.slowest = self.ranks.slowest(waited);
+                self.ranks.start_anew(waited);
+            }
+            self.bar.set_position(batch as u64);
+            // All of it would not fit in a line of 80.
+            let of_ranks = self.slowest.as_ref().map(|slowest| format!("{learned}  {slowest}"));
+            return self.bar.set_message(of_ranks.unwrap_or(state));
+        }
         let interval = if waited.is_empty() { SIGN_OF_LIFE } else { SIGN_OF_RANKS };
-        let since = self.last_line.elapsed();
-        if self.plain && batch < batches && since >= interval {
+        if batch < batches && self.last_line.elapsed() >= interval {
+            let speed = self.ranks.images_per_second();
+            let told = |slowest| format!("  {speed:.0} images/s  {slowest}");
+            let ranks = self.ranks.slowest(waited).map_or_else(String::new, told);
+            self.ranks.start_anew(waited);
             let (epoch, epochs) = (self.epoch, self.epochs);
-            let ranks = self.ranks.told(waited, since.as_secs_f64());
             self.line(&format!("epoch {epoch}/{epochs}  batch {batch}/{batches}  {state}{ranks}"));
-            self.ranks.waited = waited.to_vec();
         }
     }
 
@@ -272,6 +301,7 @@ impl Callback for Progress {
             }
             Event::EpochStart { epoch, batches, first_batch, .. } => {
                 self.epoch = *epoch;
+                self.ranks.last = Instant::now();
                 self.start_bar("train", *batches);
                 self.bar.set_position(*first_batch as u64);
             }
@@ -324,15 +354,18 @@ impl Callback for Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::{SinceLine, Waiting, short, shown};
+    use super::*;
 
     #[test]
-    fn the_rank_that_waited_least_since_the_last_line_is_the_slowest() {
-        let hosts = ["a", "b"].map(str::to_owned).to_vec();
-        let since = SinceLine { hosts, images: 640, waited: vec![1.0, 5.0] };
-        let told = since.told(&[4.0, 5.5], 10.0);
-        assert_eq!(told, "  64 images/s  slowest rank 1 (b)");
-        assert_eq!(since.told(&[], 10.0), "");
+    fn the_rank_that_waited_least_since_the_last_look_is_the_slowest() {
+        let hosts = ["a", "b"].map(str::to_owned);
+        let mut ranks = SinceLook { waited: vec![1.0, 5.0], ..SinceLook::new(&hosts) };
+        assert_eq!(ranks.slowest(&[4.0, 5.5]).as_deref(), Some("slowest rank 1 (b)"));
+        assert_eq!(ranks.slowest(&[]), None);
+        ranks.start_anew(&[4.0, 5.5]);
+        assert_eq!(ranks.slowest(&[4.5, 8.0]).as_deref(), Some("slowest rank 0 (a)"));
+        (ranks.images, ranks.time) = (640, Duration::from_secs(10));
+        assert_eq!(ranks.images_per_second(), 64.0);
     }
 
     #[test]

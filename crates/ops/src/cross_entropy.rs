@@ -39,7 +39,7 @@ pub enum Targets<'a> {
 /// `torch.nn.functional.cross_entropy` does:
 ///
 /// - labels with class weights: the sum, including its smoothed part, is divided by the sum of the weights
-///   of the rows' labels
+///   of the rows' labels; if that is 0, it is not divided, where PyTorch gives NaN
 /// - probabilities with class weights: each term is multiplied by its class's weight, and the sum is
 ///   divided by the batch size
 /// - without class weights: the sum is divided by the batch size
@@ -211,6 +211,7 @@ fn read_labels(labels: &Tensor, batch: usize, classes: usize) -> Result<Vec<u32>
 fn label_targets(labels: &[u32], weights: &[f64], smoothing: f64) -> Vec<f64> {
     let classes = weights.len();
     let total: f64 = labels.iter().map(|&label| weights[label as usize]).sum();
+    let total = if total == 0.0 { 1.0 } else { total };
     let spread = weights.iter().map(|weight| smoothing / classes as f64 * weight / total);
     let spread: Vec<f64> = spread.collect();
     let mut targets = spread.repeat(labels.len());

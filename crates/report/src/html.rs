@@ -148,6 +148,7 @@ fn page(report: &RunReport<'_>) -> Result<String> {
         accuracy: Accuracy::of(evaluation),
         loss: evaluation.loss,
         peak_memory: history.peak_memory(),
+        has_waiting: history.has_waiting(),
         seconds: duration(history.epochs.iter().map(|epoch| epoch.seconds).sum()),
         charts: panels(history)
             .iter()
@@ -178,6 +179,8 @@ struct Page<'a> {
     seconds: String,
     /// In bytes, if the run recorded it.
     peak_memory: Option<u64>,
+    /// Whether it recorded how long processes waited for each other.
+    has_waiting: bool,
     charts: Vec<Chart>,
     epochs: &'a [EpochRecord],
     /// The names of what was measured beside loss and accuracy.
@@ -333,6 +336,18 @@ mod tests {
         let page = made_of("a", None, &history)?;
         assert!(page.contains("2 epochs, 412 MiB of memory at the peak"), "{page}");
         assert!(page.contains("<td data-value=\"432013312\">412 MiB</td>"), "{page}");
+        Ok(())
+    }
+
+    #[test]
+    fn waiting_is_shown_where_several_processes_trained() -> Result<()> {
+        let mut history = History::default();
+        history.epochs.extend([EpochRecord::new(1), EpochRecord::new(2)]);
+        assert!(!made_of("a", None, &history)?.contains("waiting"));
+        history.epochs[1].waiting = Some(0.125);
+        let page = made_of("a", None, &history)?;
+        assert!(page.contains(">waiting</th>"), "{page}");
+        assert!(page.contains("<td data-value=\"0.125\">12.5"), "{page}");
         Ok(())
     }
 

@@ -158,6 +158,7 @@ fn host_name() -> String {
 /// | `loss/train`, `loss/validation` | epoch |
 /// | `accuracy/train`, `accuracy/validation` (fractions) | epoch |
 /// | `lr`, `images_per_second`, `peak_memory` (bytes, if it is known) | epoch |
+/// | `waiting` (the share of the steps that several processes waited for each other) | epoch |
 #[derive(Debug)]
 pub struct TensorBoard {
     events: EventWriter,
@@ -194,6 +195,9 @@ impl TensorBoard {
                 events.scalar("images_per_second", step, record.images_per_second)?;
                 if let Some(bytes) = record.peak_memory {
                     events.scalar("peak_memory", step, bytes as f64)?;
+                }
+                if let Some(share) = record.waiting {
+                    events.scalar("waiting", step, share)?;
                 }
                 events.flush()
             }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use candle_vision_models::Parameter;
-use candle_vision_ops::add;
+use candle_vision_ops::{add, scale};
 
 use crate::Result;
 
@@ -22,6 +22,14 @@ impl Accumulated {
             Some((variable.clone(), grads.get(variable)?.detach()))
         });
         Self { gradients: gradients.collect() }
+    }
+
+    /// Multiplies what is here.
+    pub(crate) fn scale(&mut self, factor: f64) -> Result<()> {
+        for (_, gradient) in &mut self.gradients {
+            *gradient = scale(gradient, factor)?;
+        }
+        Ok(())
     }
 
     /// `gradient` of the variable, with what is here of it, which is taken out.

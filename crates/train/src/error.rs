@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use candle_vision_data::Skipped;
 use candle_vision_registry::{SettingsError, TableError, one_line};
 use phrases::{
-    bad_gradients, early_stop, first_parameter, larger, remedy_for_targets, smaller, which_batch,
-    why_it_must_not_differ,
+    bad_gradients, early_stop, first_parameter, larger, ranks, remedy_for_targets, smaller,
+    which_batch, why_it_must_not_differ,
 };
 
 /// The result of this crate's functions.
@@ -328,6 +328,25 @@ pub enum Error {
         /// Its value now.
         found: String,
         /// Its value in the checkpoint.
+        expected: String,
+    },
+
+    /// A run whose ranks each read files of their own was stopped within an epoch and goes on with another number of ranks.
+    #[error(
+        "cannot resume from `{}` with {}: the run was stopped within epoch {epoch}, in which each rank reads files of its own, \
+         so others would read samples twice or not at all; resume with {}, and with any number from the end of that epoch on",
+        shown(path.display()),
+        ranks(found),
+        ranks(expected)
+    )]
+    RanksWithinEpoch {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Number of ranks now.
+        found: String,
+        /// Number of ranks until then.
         expected: String,
     },
 

@@ -10,16 +10,34 @@ use crate::{Error, Result};
 const COLUMNS: &str =
     "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds,images_per_second";
 
-/// The column behind them, if the system told how much memory was in use. Older runs do not have it.
-const MEMORY: &str = "peak_memory_bytes";
+/// The columns behind them, each if an epoch has such a value: the memory that was in use, and the share of the steps that
+/// processes waited for each other. Older runs do not have them.
+const OPTIONAL: [Optional; 2] = [
+    Optional {
+        name: "peak_memory_bytes",
+        get: |record| record.peak_memory.map(|bytes| bytes.to_string()),
+        set: |record, value| record.peak_memory = Some(value as u64),
+    },
+    Optional {
+        name: "waiting",
+        get: |record| record.waiting.map(|share| format!("{share:.4}")),
+        set: |record, value| record.waiting = Some(value),
+    },
+];
+
+/// A column that not every run has.
+struct Optional {
+    name: &'static str,
+    get: fn(&EpochRecord) -> Option<String>,
+    set: fn(&mut EpochRecord, f64),
+}
 
 pub(crate) fn metrics_csv(history: &History) -> String {
     let metrics = history.metric_names();
-    let has_memory = history.peak_memory().is_some();
+    let is_there = |column: &&Optional| history.epochs.iter().any(|e| (column.get)(e).is_some());
+    let optional: Vec<&Optional> = OPTIONAL.iter().filter(is_there).collect();
     let mut text = String::from(COLUMNS);
-    if has_memory {
-        text += &format!(",{MEMORY}");
-    }
+    optional.iter().for_each(|column| text += &format!(",{}", column.name));
     metrics.iter().for_each(|name| text += &format!(",{}", column(name)));
     text += "\n";
     for record in &history.epochs {
@@ -34,9 +52,8 @@ pub(crate) fn metrics_csv(history: &History) -> String {
             record.seconds,
             record.images_per_second
         );
-        if has_memory {
-            text +=
-                &record.peak_memory.map_or_else(|| ",NaN".to_owned(), |bytes| format!(",{bytes}"));
+        for column in &optional {
+            text += &format!(",{}", (column.get)(record).as_deref().unwrap_or("NaN"));
         }
         for name in &metrics {
             // A metric that was not finite has no value.
@@ -64,20 +81,22 @@ pub(crate) fn batches_csv(history: &History) -> String {
 /// Reads the two tables. A missing table counts as empty.
 pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
     let columns = more_columns(metrics)?;
-    let has_memory = columns.first().is_some_and(|first| first == MEMORY);
-    let names = &columns[usize::from(has_memory)..];
+    let mut names = columns.as_slice();
+    let mut optional = Vec::new();
+    for column in &OPTIONAL {
+        if let Some((_, rest)) = names.split_first().filter(|(name, _)| *name == column.name) {
+            optional.push(column);
+            names = rest;
+        }
+    }
     let epoch = |row: &[f64]| {
         let (
             &[epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds, speed],
             more,
         ) = row.split_first_chunk::<8>()?;
-        let (memory, more) = match has_memory {
-            true => more.split_first()?,
-            false => (&f64::NAN, more),
-        };
+        let (given, more) = more.split_at_checked(optional.len())?;
         let measured = names.iter().cloned().zip(more.iter().copied());
-        (more.len() == names.len()).then(|| EpochRecord {
-            epoch: epoch as usize,
+        let mut record = EpochRecord {
             train_loss,
             train_accuracy,
             val_loss,
@@ -85,9 +104,13 @@ pub(crate) fn read_history(metrics: &Path, batches: &Path) -> Result<History> {
             lr,
             seconds,
             images_per_second: speed,
-            peak_memory: memory.is_finite().then_some(*memory as u64),
             metrics: measured.filter(|(_, value)| !value.is_nan()).collect(),
-        })
+            ..EpochRecord::new(epoch as usize)
+        };
+        for (column, value) in optional.iter().zip(given).filter(|(_, value)| value.is_finite()) {
+            (column.set)(&mut record, *value);
+        }
+        (more.len() == names.len()).then_some(record)
     };
     let batch = |row: &[f64]| match *row {
         [step, epoch, loss, lr] => {
@@ -142,6 +165,7 @@ mod tests {
             seconds: 2.0,
             images_per_second: 100.0,
             peak_memory: None,
+            waiting: None,
             metrics: BTreeMap::new(),
         };
         let batch = BatchRecord { step: 1, epoch: 1, loss: 0.5, lr: 1e-3 };
@@ -183,18 +207,27 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_a_column_where_it_is_known() {
+    fn what_not_every_run_knows_has_a_column_where_it_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         let mut history = History { batches: Vec::new(), ..history() };
         history.epochs[0].metrics.insert("top_5".to_owned(), 0.5);
-        assert!(!metrics_csv(&history).contains(MEMORY));
-        history.epochs.push(EpochRecord { peak_memory: Some(3 << 30), ..EpochRecord::new(2) });
         let text = metrics_csv(&history);
-        assert!(text.starts_with(&format!("{COLUMNS},{MEMORY},top_5\n")), "{text}");
-        assert!(text.contains(",NaN,0.500000\n") && text.contains(",3221225472,NaN\n"), "{text}");
-        std::fs::write(&path, text).unwrap();
-        assert_eq!(read_history(&path, Path::new("none")).unwrap(), history);
+        assert!(text.starts_with(&format!("{COLUMNS},top_5\n")), "{text}");
+        history.epochs.push(EpochRecord { waiting: Some(0.125), ..EpochRecord::new(2) });
+        let check = |history: &History, columns: &str, rows: [&str; 2]| {
+            let text = metrics_csv(history);
+            assert!(text.starts_with(&format!("{COLUMNS},{columns}\n")), "{text}");
+            assert!(rows.iter().all(|row| text.contains(&format!("{row}\n"))), "{text}");
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read_history(&path, Path::new("none")).unwrap(), *history);
+        };
+        check(&history, "waiting,top_5", [",NaN,0.500000", ",0.1250,NaN"]);
+        history.epochs[1].peak_memory = Some(3 << 30);
+        let rows = [",NaN,NaN,0.500000", ",3221225472,0.1250,NaN"];
+        check(&history, "peak_memory_bytes,waiting,top_5", rows);
+        history.epochs[1].waiting = None;
+        check(&history, "peak_memory_bytes,top_5", [",NaN,0.500000", ",3221225472,NaN"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod target_kind;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_vision_data::DataLoader;
 use candle_vision_registry::Description;
 use serde::Serialize;
@@ -81,8 +81,9 @@ pub trait Loss: Debug + Send + Sync {
         Err(Error::targets(self.describe(), "a number for each class"))
     }
 
-    /// What [`Loss::loss`] divides the sum over a batch by, if that is not the number of images. Several processes weight their
-    /// parts of a batch by it, so that they train what one process trains.
+    /// What [`Loss::loss`] divides the sum over a batch by, if that is not the number of images. The parts of a step, which are the
+    /// batches of several processes or of [accumulation](crate::TrainerConfig::accumulate), count by it, so that they train what
+    /// one large batch trains. A sum with a divisor of 0 is not divided.
     ///
     /// # Errors
     /// If the labels cannot be read.
@@ -164,6 +165,23 @@ pub fn with_counts_of(mut loss: Box<dyn Loss>, train: &DataLoader) -> Box<dyn Lo
     loss
 }
 
+/// Checks before training that an image counts. The loss of all of them would be 0, and the network would learn nothing.
+pub(crate) fn check_counts(loss: &dyn Loss, train: &DataLoader) -> Result<()> {
+    let divisor = |classes: &[u32]| loss.divisor(&Tensor::new(classes, &Device::Cpu)?);
+    // Finding the classes may mean reading every label.
+    if divisor(&[0])?.is_none() {
+        return Ok(());
+    }
+    let counts = train.population().class_counts();
+    let present = counts.iter().zip(0..).filter(|(count, _)| **count > 0).map(|(_, class)| class);
+    let present: Vec<u32> = present.collect();
+    if divisor(&present)? != Some(0.0) {
+        return Ok(());
+    }
+    let found = "0 for each class that the training data have";
+    Err(Error::setting("class_weights", found, "more than 0 for at least one of them"))
+}
+
 /// Checks before training that a loss takes the targets it will get.
 pub(crate) fn check_targets(loss: &dyn Loss, targets: TargetKind) -> Result<()> {
     if loss.takes(targets) {
@@ -200,8 +218,18 @@ impl Mean {
     /// The mean. If the sum of weights is 0, it is the sum of terms: all images may be of a class with
     /// weight 0.
     pub fn value(&self) -> f64 {
-        if self.weight > 0.0 { self.sum / self.weight } else { self.sum }
+        self.sum / divided_by(self.weight)
     }
+
+    /// The sum of terms and the sum of weights.
+    pub(crate) fn sums(&self) -> (f64, f64) {
+        (self.sum, self.weight)
+    }
+}
+
+/// What a sum of terms with this sum of weights is divided by.
+pub(crate) fn divided_by(weight: f64) -> f64 {
+    if weight == 0.0 { 1.0 } else { weight }
 }
 
 /// The losses that recipes can name.

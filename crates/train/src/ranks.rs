@@ -19,6 +19,7 @@ use candle_vision_ops::{AcrossRanks, backward_each};
 use crate::accumulation::Accumulated;
 use crate::callback::StopReason;
 use crate::config::{Collectives, DistributedConfig, GradientType};
+use crate::loss::Mean;
 use crate::{Error, Result};
 use cards::{Cards, Found};
 
@@ -111,19 +112,20 @@ impl Ranks {
         }
     }
 
-    /// Puts together what the ranks measured. A loss comes with its weight.
+    /// Puts together what the ranks measured.
     pub(crate) fn together(
         &self,
         samples: usize,
-        (loss, weight): (f64, f64),
+        loss: Mean,
         correct: Option<usize>,
         stop: Option<StopReason>,
     ) -> Result<Together> {
         let waited = self.traffic().0.as_secs_f64();
         let is = |reason| f64::from(stop == Some(reason));
+        let (terms, weight) = loss.sums();
         let own = [
             samples as f64,
-            loss * weight,
+            terms,
             weight,
             correct.map_or(0.0, |correct| correct as f64),
             f64::from(correct.is_none()),
@@ -132,7 +134,9 @@ impl Ranks {
             waited,
         ];
         let all = self.gathered(own)?;
-        let [samples, loss, weight, correct, unknown, interrupted, by_callback, _] = added(&all);
+        let [samples, terms, weight, correct, unknown, interrupted, by_callback, _] = added(&all);
+        let mut loss = Mean::default();
+        loss.add(terms, weight);
         let stop = if interrupted > 0.0 {
             Some(StopReason::Interrupted)
         } else {
@@ -140,7 +144,7 @@ impl Ranks {
         };
         Ok(Together {
             samples: samples as usize,
-            loss: loss / weight,
+            loss: loss.value(),
             correct: (unknown == 0.0).then_some(correct as usize),
             stop,
             waited: all.iter().map(|[.., waited]| *waited).collect(),
@@ -149,8 +153,13 @@ impl Ranks {
 
     /// The sum of what the ranks give.
     pub(crate) fn sum(&self, own: f64) -> Result<f64> {
-        let [sum] = added(&self.gathered([own])?);
+        let [sum] = self.sums([own])?;
         Ok(sum)
+    }
+
+    /// The sums of what the ranks give.
+    pub(crate) fn sums<const N: usize>(&self, own: [f64; N]) -> Result<[f64; N]> {
+        Ok(added(&self.gathered(own)?))
     }
 
     /// What each rank gives, in the order of ranks.

@@ -32,6 +32,10 @@ pub struct EpochRecord {
     /// tells it. A resumed run counts anew. `None` where the system does not say, and in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
+    /// The share of the epoch's training steps in which a process waited for the others, `0.0..=1.0`: the mean over all processes.
+    /// Where a run went on within an epoch, it is that of the steps since. `None` for one process, and in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<f64>,
     /// Metrics of the validation by name, besides loss and accuracy. A metric with a value that is not
     /// finite is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -60,6 +64,7 @@ impl EpochRecord {
             seconds: 0.0,
             images_per_second: 0.0,
             peak_memory: None,
+            waiting: None,
             metrics: BTreeMap::new(),
         }
     }
@@ -126,6 +131,11 @@ impl History {
         self.epochs.iter().filter_map(|epoch| epoch.peak_memory).max()
     }
 
+    /// Whether any epoch recorded how long processes waited for each other.
+    pub fn has_waiting(&self) -> bool {
+        self.epochs.iter().any(|epoch| epoch.waiting.is_some())
+    }
+
     /// Mean wall time of an epoch in seconds, including validation. `None` without an epoch.
     pub fn seconds_per_epoch(&self) -> Option<f64> {
         let total: f64 = self.epochs.iter().map(|epoch| epoch.seconds).sum();
@@ -172,8 +182,9 @@ mod tests {
             "val_accuracy":1.0,"lr":0.001,"seconds":2.0,"images_per_second":100.0}"#;
         let record: EpochRecord = serde_json::from_str(json).unwrap();
         assert!(record.metrics.is_empty() && record.train_accuracy.is_nan());
-        assert_eq!(record.peak_memory, None);
+        assert_eq!((record.peak_memory, record.waiting), (None, None));
         let written = serde_json::to_string(&record).unwrap();
-        assert!(!written.contains("metrics") && !written.contains("memory"), "{written}");
+        let is_new = ["metrics", "memory", "waiting"].iter().any(|name| written.contains(name));
+        assert!(!is_new, "{written}");
     }
 }

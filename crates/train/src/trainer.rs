@@ -156,6 +156,8 @@ pub struct Trainer<'a> {
     checks_gradients: bool,
     /// The processes that train the network together, if there are several.
     ranks: Option<Ranks>,
+    /// The share of the epoch's steps that they waited for each other, once the steps are done.
+    waiting: Option<f64>,
 }
 
 impl fmt::Debug for Trainer<'_> {
@@ -473,6 +475,7 @@ impl<'a> Trainer<'a> {
             seconds: position.seconds + validation_seconds,
             images_per_second: samples / position.seconds.max(1e-9),
             peak_memory: peak_memory(&self.model.parameters().device()),
+            waiting: self.waiting,
             metrics: values.filter(|(_, value)| value.is_finite()).collect(),
         })
     }

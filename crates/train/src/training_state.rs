@@ -153,8 +153,19 @@ impl TrainingState {
             }
         }
         // At the end of an epoch it does not matter who read which samples of it.
-        let is_over = |what: &str| what.starts_with(FILES_OF_RANKS) && self.position.batch == 0;
-        for (what, expected) in self.data.iter().filter(|(what, _)| !is_over(what)) {
+        if self.position.batch > 0 {
+            let ranks = |facts: &BTreeMap<String, String>| {
+                let fact = facts.iter().find(|(what, _)| what.starts_with(FILES_OF_RANKS));
+                fact.map_or("1", |(_, ranks)| ranks).to_owned()
+            };
+            let (found, expected) = (ranks(data), ranks(&self.data));
+            if found != expected {
+                let (path, epoch) = (path.to_path_buf(), self.position.epoch);
+                return Err(Error::RanksWithinEpoch { path, epoch, found, expected });
+            }
+        }
+        let is_of_ranks = |what: &str| what.starts_with(FILES_OF_RANKS);
+        for (what, expected) in self.data.iter().filter(|(what, _)| !is_of_ranks(what)) {
             match data.get(what) {
                 None => return Err(other(what, "not known", expected)),
                 Some(found) if !is_same_fact(what, found, expected) => {
@@ -164,9 +175,8 @@ impl TrainingState {
             }
         }
         let unknown = |what: &&String| {
-            let optional = [SAMPLER, BATCH_TRANSFORMS, FILES_OF_RANKS];
-            let is_optional = optional.iter().any(|fact| what.starts_with(fact));
-            is_optional && !is_over(what) && !self.data.contains_key(*what)
+            let is_optional = [SAMPLER, BATCH_TRANSFORMS].iter().any(|fact| what.starts_with(fact));
+            is_optional && !self.data.contains_key(*what)
         };
         match data.keys().find(unknown) {
             Some(what) => Err(other(what, &data[what], "not given")),

@@ -302,20 +302,6 @@ impl Step<'_> {
     }
 }
 
-impl Outcome {
-    /// The mean over several batches, each with its number of images.
-    pub(crate) fn mean(batches: &[(Self, usize)]) -> Self {
-        // A sum and a quotient would round the loss of a single batch.
-        if let [(only, _)] = batches {
-            return *only;
-        }
-        let samples: usize = batches.iter().map(|(_, samples)| samples).sum();
-        let loss: f64 = batches.iter().map(|(found, samples)| found.loss * *samples as f64).sum();
-        let correct = batches.iter().map(|(found, _)| found.correct).sum();
-        Self { loss: loss / samples as f64, correct }
-    }
-}
-
 impl Found {
     /// Waits for the step. `Ok(Err(_))` if the loss or a parameter is not finite.
     pub(crate) fn read(&self) -> Result<Result<Outcome, NotFinite>> {

@@ -67,6 +67,43 @@ fn batches_that_make_one_step_give_that_of_their_images() {
 }
 
 #[test]
+fn class_weights_count_in_the_whole_step() {
+    for smoothing in ["0.0", "0.1"] {
+        for weights in ["[1.0, 3.0]", "[0.0, 1.0]"] {
+            let loss = format!("label_smoothing = {smoothing}, class_weights = {weights}");
+            let config = recipe(&format!("loss = {{ name = 'cross_entropy', {loss} }}\n{RECIPE}"));
+            // The last step has 7 images. Of single images, half have weight 0, and so have some steps of two.
+            for (batch, accumulate, images) in [(8, 2, 39), (1, 2, 12), (1, 12, 12)] {
+                let (large, expected) = run(Halves::new(images, 0), batch * accumulate, &config);
+                let accumulated = config.clone().accumulate(accumulate);
+                let (small, found) = run(Halves::new(images, 0), batch, &accumulated);
+                let difference = largest_difference(&found, &expected);
+                assert!(difference < 1e-6, "{loss} {batch} {accumulate}: {difference:.1e}");
+                let steps = small.history.batches.iter().zip(&large.history.batches);
+                for (small, large) in steps {
+                    assert!((small.loss - large.loss).abs() < 1e-5, "{loss}: {small:?} {large:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_of_0_for_all_images_are_refused_before_the_first_step() {
+    let config = recipe(&format!(
+        "loss = {{ name = 'cross_entropy', class_weights = [0.0, 1.0] }}\n{RECIPE}"
+    ));
+    // One image, of the first class.
+    let (train, val, model) =
+        (loader_of(Halves::new(1, 0), LoaderConfig::new(1)), val_loader(), mlp());
+    let refused = Trainer::new(model.as_ref(), &train, &val, config).expect_err("no weight");
+    assert_eq!(
+        refused.to_string(),
+        "`class_weights` is 0 for each class that the training data have; it must be more than 0 for at least one of them"
+    );
+}
+
+#[test]
 fn a_step_is_scaled_and_clipped_as_one() {
     let config = |accumulate: usize| {
         let config = recipe(&format!("precision = 'f16'\ngrad_clip_norm = 0.05\n{RECIPE}"));

@@ -160,3 +160,22 @@ fn without_the_counts_it_is_an_error_and_no_wrong_number() {
     }
     assert!(!Focal::new(2.0).needs_class_counts() && !CrossEntropy::new().needs_class_counts());
 }
+
+#[test]
+fn a_batch_of_weight_0_has_no_loss_and_no_gradient() -> TensorResult<()> {
+    let labels = Tensor::new(&[2u32, 2], &Device::Cpu)?;
+    let weights = [1.0, 2.0, 0.0];
+    for loss in [
+        Box::new(CrossEntropy::new().class_weights(weights)) as Box<dyn Loss>,
+        Box::new(Focal::new(2.0).class_weights(ClassWeights::List(weights.to_vec()))),
+    ] {
+        let logits = Var::new(&[LOGITS[0], LOGITS[1]], &Device::Cpu)?;
+        let found = loss.loss(logits.as_tensor(), &labels).unwrap();
+        assert_eq!(found.to_scalar::<f64>()?, 0.0);
+        assert_eq!(loss.divisor(&labels).unwrap(), Some(0.0));
+        let grads = backward(&found)?;
+        let gradient = grads.get(logits.as_tensor()).expect("a gradient");
+        assert_eq!(gradient.to_vec2::<f64>()?, [[0.0; 3]; 2]);
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, bail};
 use candle_core::Device;
 use candle_vision::data::{DataLoader, Split};
+use candle_vision::models::Model;
 use candle_vision::report::{CurvesFile, TensorBoard, gradients_png};
 use candle_vision::train::{DistributedBatchNorm, RunFolder, StopReason, TrainingResult};
 use candle_vision::{Classifier, Registry};
@@ -125,13 +126,20 @@ fn share(opened: &mut OpenedRun, settings: &Settings, ranks: Option<&Ranks>) -> 
     opened.share(ranks.communicator.rank(), ranks.communicator.size())?;
     say::note(ranks.told(batch, accumulate));
     let batch_norm = settings.training.distributed.batch_norm;
-    if batch_norm == DistributedBatchNorm::Own && ranks.communicator.size() > 1 {
+    let has_own = batch_norm == DistributedBatchNorm::Own && ranks.communicator.size() > 1;
+    if has_own && normalises_batches(opened.model.as_ref()) {
         say::note(
             "ranks: batch norm normalises by each rank's own images; `--set training.distributed.batch_norm=synchronised` takes \
              those of all",
         );
     }
     Ok(())
+}
+
+/// Whether the network has batch norm, which keeps running statistics.
+fn normalises_batches(model: &dyn Model) -> bool {
+    let all = model.parameters().all();
+    all.iter().any(|parameter| parameter.path().ends_with("running_mean"))
 }
 
 /// The part of a process that is not the first: it trains, writes nothing but its log, and speaks to nobody.

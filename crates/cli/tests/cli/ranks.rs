@@ -81,6 +81,8 @@ optimizer = { name = "sgd", lr = 0.0002, momentum = 0.9 }
 distributed = { batch_norm = "synchronised" }
 "#;
 
+    const OWN_BATCH_NORM: &str = "ranks: batch norm normalises by each rank's own images";
+
     /// `None`, with a line that says so, where there is no `mpirun`.
     fn on_ranks(place: &Place, ranks: usize, args: &[&str]) -> Option<(Output, Duration)> {
         let started = Instant::now();
@@ -170,6 +172,12 @@ distributed = { batch_norm = "synchronised" }
         // Rank 0 alone speaks; the other writes to its file.
         assert_eq!(said.matches("best validation accuracy").count(), 1, "{said}");
         assert_eq!(said.matches(" % of the step waiting, ").count(), 1, "{said}");
+        let header = |run: &str| {
+            let table = place.read(&format!("runs/{run}/001/metrics.csv"));
+            table.lines().next().unwrap_or_default().to_owned()
+        };
+        assert!(header("two").ends_with(",waiting") && !header("one").contains("waiting"));
+        assert!(place.read("runs/two/001/report.html").contains(">waiting</th>"));
         // The report is of all validation images, though rank 0 alone wrote it.
         let of_images = || {
             let report = place.read("runs/two/001/report.html");
@@ -241,17 +249,47 @@ distributed = { batch_norm = "synchronised" }
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn the_bar_of_rank_0_names_the_slowest_rank() {
+        let place = Place::new();
+        place.write("net.toml", NETWORK.replace("epochs = 2", "epochs = 500"));
+        // Launchers give ranks no terminal. `script` gives one to rank 0, as `srun --pty` does.
+        let train = "train --distributed --device cpu --recipe net.toml --batch-size 1";
+        let script = format!(
+            "if [ \"$OMPI_COMM_WORLD_RANK\" = 0 ]; then exec script -qec \"$0 {train}\" /dev/null; else exec \"$0\" {train}; fi"
+        );
+        if Command::new("script").arg("--version").output().is_err() {
+            let _ = writeln!(std::io::stderr(), "skipped: there is no `script`");
+            return;
+        }
+        let file = std::fs::File::create(place.path("said")).expect("a file");
+        let mut job = mpirun(&place, 2);
+        job.args(["sh", "-c", &script, PROGRAM]).stdin(Stdio::null()).stdout(file);
+        let Some(mut job) = or_skipped(job.stderr(Stdio::null()).spawn()) else { return };
+        let said = || {
+            let bytes = std::fs::read(place.path("said")).expect("a file");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let named = within(Duration::from_secs(60), || said().contains("slowest rank "));
+        let _ = Command::new("kill").args(["-TERM", &job.id().to_string()]).status();
+        let _ = job.wait();
+        assert!(named, "{}", said());
+    }
+
     #[test]
     fn a_run_knows_how_many_images_its_steps_had() {
         let place = Place::new();
         // Without batch norm, two batches are as good as one of both.
         place.write("net.toml", NETWORK.replace("resnet20_cifar", "mlp"));
-        let twice = ["--recipe", "net.toml", "--set", "training.accumulate=2"];
+        let own = "training.distributed.batch_norm=own";
+        let twice = ["--recipe", "net.toml", "--set", "training.accumulate=2", "--set", own];
         let Some((output, _)) = on_ranks(&place, 2, &twice) else { return };
         let said = text(&output);
         assert!(output.status.success(), "{said}");
         assert!(said.contains("2 batches make one step of 32 images"), "{said}");
         assert!(said.contains("the linear rule would multiply it by 4"), "{said}");
+        assert!(!said.contains(OWN_BATCH_NORM), "there is none: {said}");
         assert_eq!(place.read("runs/net/001/batches.csv").lines().count(), 1 + 2 * 2);
         let environment = place.read("runs/net/001/environment.json");
         let environment: serde_json::Value = serde_json::from_str(&environment).expect("JSON");
@@ -364,8 +402,11 @@ distributed = { batch_norm = "synchronised" }
         // A loss that is not finite ends all ranks at once.
         let schedule = "schedule = { name = \"multi_step_lr\", milestones = [1], gamma = 1e36 }\n";
         place.write("wild.toml", format!("{NETWORK}{schedule}"));
-        let (output, time) = on_ranks(&place, 2, &["--recipe", "wild.toml"]).expect("MPI");
+        let own = "training.distributed.batch_norm=own";
+        let wild = ["--recipe", "wild.toml", "--set", own];
+        let (output, time) = on_ranks(&place, 2, &wild).expect("MPI");
         let said = text(&output);
+        assert!(said.contains(OWN_BATCH_NORM), "{said}");
         assert!(!output.status.success() && time < Duration::from_secs(30), "{time:?} {said}");
         assert_eq!(said.matches("error: rank ").count(), 1, "{said}");
         let log = place.read("runs/wild/001/rank-1.log");

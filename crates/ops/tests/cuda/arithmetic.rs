@@ -129,13 +129,12 @@ fn cross_entropy_is_the_cpus() -> Result<()> {
     let (rows, classes) = (70, 300);
     let labels: Vec<u32> = (0..rows as u32).map(|row| row * 7 % classes as u32).collect();
     for smoothing in [0.0, 0.1] {
-        for weighted in [false, true] {
-            let what = format!("cross entropy, smoothing {smoothing}, weighted {weighted}");
+        for weighted in ["no", "some", "other"] {
+            let what = format!("cross entropy, smoothing {smoothing}, {weighted} classes weighted");
             let logits = [full("logits", &[rows, classes])];
             check_in(&what, &[(DType::F32, 1e-4)], &logits, |x| {
                 let device = x[0].device();
-                let weights = (random("weights", &[classes]).abs()? + 0.1)?.to_device(device)?;
-                let class_weights = weighted.then_some(weights);
+                let class_weights = weights_of(weighted, classes, device)?;
                 let config = CrossEntropyConfig { label_smoothing: smoothing, class_weights };
                 let labels = Tensor::new(labels.as_slice(), device)?;
                 cross_entropy(&x[0], Targets::Labels(&labels), &config)
@@ -143,14 +142,26 @@ fn cross_entropy_is_the_cpus() -> Result<()> {
             check_in(&format!("{what}, soft"), &[(DType::F32, 1e-4)], &logits, |x| {
                 let device = x[0].device();
                 let targets = softmax(&random("targets", &[rows, classes]).to_device(device)?)?;
-                let weights = (random("weights", &[classes]).abs()? + 0.1)?.to_device(device)?;
-                let class_weights = weighted.then_some(weights);
+                let class_weights = weights_of(weighted, classes, device)?;
                 let config = CrossEntropyConfig { label_smoothing: smoothing, class_weights };
                 cross_entropy(&x[0], Targets::Probabilities(&targets), &config)
             });
         }
     }
     Ok(())
+}
+
+/// Weights of classes. Those of `other` are 0 for all labels.
+fn weights_of(which: &str, classes: usize, device: &Device) -> Result<Option<Tensor>> {
+    let weights = match which {
+        "no" => return Ok(None),
+        "some" => (random("weights", &[classes]).abs()? + 0.1)?,
+        _ => {
+            let only = |class: usize| if class == 2 { 1f32 } else { 0.0 };
+            Tensor::from_vec((0..classes).map(only).collect(), classes, &Device::Cpu)?
+        }
+    };
+    Ok(Some(weights.to_device(device)?))
 }
 
 /// A card composes it of other ops.

@@ -1,6 +1,7 @@
 //! Parts of the messages that depend on what went wrong.
 
 use candle_vision_models::is_under;
+use candle_vision_registry::one_line;
 
 pub(super) fn first_parameter(parameter: &Option<String>) -> String {
     parameter.as_ref().map_or(String::new(), |path| format!(", first seen in `{path}`"))
@@ -15,6 +16,12 @@ pub(super) fn why_it_must_not_differ(what: &str) -> &'static str {
         "batch_size" | "drop_last" | "shuffle" | "limit_batches" => "it decides the batches",
         _ => "it decides what every step does",
     }
+}
+
+/// A number of ranks, as a checkpoint has it.
+pub(super) fn ranks(number: &str) -> String {
+    let ranks = if number == "1" { "rank" } else { "ranks" };
+    format!("{} {ranks}", one_line(number))
 }
 
 pub(super) fn early_stop(reason: crate::StopReason) -> &'static str {

@@ -20,7 +20,9 @@ use crate::parts::described;
 /// Mixed images have a share of several classes, and their loss is that of PyTorch's class probabilities. Label smoothing
 /// and logit adjustment apply to them as well.
 ///
-/// Training takes the mean over a batch and has a gradient. Evaluation computes each row by itself in
+/// Training takes the mean over a batch and has a gradient. A batch whose images all have classes of weight 0 has a sum of
+/// weights of 0, by which PyTorch divides and gets NaN. Here its sum is not divided: without label smoothing it is 0, and so is
+/// the gradient. Evaluation computes each row by itself in
 /// `f64`, so the loss of a data set does not depend on the batch size.
 ///
 /// [`CrossEntropy::balanced`] and [`CrossEntropy::logit_adjustment`] are for data sets whose classes differ in size. They

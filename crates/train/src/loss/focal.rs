@@ -17,8 +17,8 @@ use crate::parts::described;
 /// Detection", equation 5, over a softmax).
 ///
 /// An image whose true class has the probability `p` has the loss `-w (1 - p)^gamma ln p`, where `w` is the weight of
-/// its class. The sum is divided by the sum of the weights, as in [`CrossEntropy`](super::CrossEntropy), which is this
-/// loss with `gamma = 0`. torchvision's `sigmoid_focal_loss` is the form for sigmoids.
+/// its class. The sum is divided by the sum of the weights, unless that is 0, as in [`CrossEntropy`](super::CrossEntropy),
+/// which is this loss with `gamma = 0`. torchvision's `sigmoid_focal_loss` is the form for sigmoids.
 ///
 /// Of a mixed image each class's loss counts by its share: `-sum(w q (1 - p)^gamma ln p)` with the shares `q`. As in the
 /// cross entropy of class probabilities, the sum over a batch is divided by its size and not by weights.
@@ -115,7 +115,10 @@ impl Loss for Focal {
                 weights.index_select(labels, 0)?.reshape((batch, 1))?
             }
         };
-        let share = weights.broadcast_div(&weights.sum_all()?)?;
+        let sum = weights.sum_all()?;
+        // Where all weights are 0, the sum of 0 is not divided. The host need not wait for that.
+        let divisor = (&sum + sum.eq(&sum.zeros_like()?)?.to_dtype(dtype)?)?;
+        let share = weights.broadcast_div(&divisor)?;
         let Terms { value, factors } = self.terms(&log, &share)?;
         let numbers = Tensor::arange(0, classes as u32, device)?.unsqueeze(0)?;
         let is_label = rows.broadcast_eq(&numbers)?.to_dtype(dtype)?;

@@ -18,7 +18,7 @@ use crate::captured_step::StepCapture;
 use crate::config::TrainerConfig;
 use crate::freeze::{Learners, check_groups, freeze};
 use crate::loaders::{check_loaders, data_facts};
-use crate::loss::{Loss, TargetKind, check_targets, with_counts_of};
+use crate::loss::{Loss, TargetKind, check_counts, check_targets, with_counts_of};
 use crate::loss_scale::LossScale;
 use crate::metrics::{Metric, check_metric};
 use crate::monitor::Measured;
@@ -261,6 +261,7 @@ impl<'a> TrainerBuilder<'a> {
         check_targets(&*loss, TargetKind::of(val))?;
         if self.train_step.is_none() {
             check_targets(&*loss, target_kind)?;
+            check_counts(&*loss, train)?;
         }
         config.loss = told.part("loss", loss.describe());
         let optimizer =
@@ -377,6 +378,7 @@ impl<'a> TrainerBuilder<'a> {
             capture: StepCapture::new(),
             checks_gradients,
             ranks,
+            waiting: None,
         })
     }
 

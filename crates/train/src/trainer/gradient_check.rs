@@ -43,8 +43,8 @@ impl Without {
         Ok(found)
     }
 
-    /// Those that had none in an earlier pass either. Numbers that are not finite count in the first pass only, because the
-    /// weights of later ones are made up.
+    /// Those that had none in an earlier pass either. Numbers that are not finite count in the first only, because some weights of
+    /// later ones are made up.
     fn and_before(mut self, before: &Self) -> Self {
         let had_none = |path: &String| before.missing.contains(path) || before.zero.contains(path);
         self.missing.retain(had_none);
@@ -112,24 +112,26 @@ impl Trainer<'_> {
     /// before it at a gradient of zero until it has learned something.
     fn without_gradients(&mut self, batch: &Batch, asleep: &Kept) -> Result<Without> {
         let learning = self.model.parameters().trainable();
-        let mut found = Without::default();
+        let mut found: Option<Without> = None;
         for pass in 0..PASSES {
-            let few = few(batch, pass).map_err(crate::Error::from)?;
-            let Some(gradients) = self.gradients_of(&few, pass)? else {
-                return Ok(Without::default());
-            };
+            let few = few(batch, pass)?;
+            let Some(gradients) = self.gradients_of(&few, pass)? else { continue };
             let without = Without::of(&learning, &gradients)?;
-            found = if pass == 0 { without } else { without.and_before(&found) };
-            if found.is_empty() || !found.not_finite.is_empty() {
-                break;
-            }
-            if pass == 0 {
+            let without = match &found {
+                None => without,
+                Some(before) => without.and_before(before),
+            };
+            let is_known = without.is_empty() || !without.not_finite.is_empty();
+            if found.replace(without).is_none() {
                 for (parameter, zeros) in &asleep.0 {
                     parameter.set(&small_values(zeros)?)?;
                 }
             }
+            if is_known {
+                break;
+            }
         }
-        Ok(found)
+        Ok(found.unwrap_or_default())
     }
 
     /// The gradients of a batch in `f32`. `None` if its loss says nothing about the parameters: it is not finite, or zero.

@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use candle_core::backprop::GradStore;
 use candle_vision_data::Batch;
-use candle_vision_models::{FrozenBatchNorm, Parameter};
-use candle_vision_ops::{in_pool, scale};
+use candle_vision_models::FrozenBatchNorm;
+use candle_vision_ops::in_pool;
 
 use super::Trainer;
 use crate::accumulation::Accumulated;
 use crate::callback::{Event, StopReason};
 use crate::gradient_norms::{GradientNorm, GradientRecord};
 use crate::loaders::BatchNumbers;
+use crate::loss::{Mean, divided_by};
 use crate::loss_scale::LossScale;
 use crate::ranks::Together;
 use crate::record::BatchRecord;
@@ -36,7 +37,7 @@ pub(super) struct Seen {
     found: Found,
     /// Number of its images.
     samples: usize,
-    /// What this process's loss counts beside those of the others.
+    /// What it counts in the mean over the step: the number of its images, or their class weights.
     weight: f64,
 }
 
@@ -44,26 +45,51 @@ pub(super) struct Seen {
 #[derive(Default)]
 pub(super) struct Unfinished {
     batches: Vec<Seen>,
-    /// Number of images that all batches of the step have on all ranks. Images that cannot be read count too.
-    expected: usize,
+    /// What the gradients so far are divided by, until it is known what the images of all batches on all ranks count: the
+    /// number of these images, with those that cannot be read.
+    expected: f64,
     accumulated: Accumulated,
+}
+
+/// What the images of a batch count in the mean over its step.
+struct Weight {
+    of_batch: f64,
+    /// Whether it is the sum of class weights.
+    is_of_labels: bool,
+}
+
+/// What this process measured in a step.
+#[derive(Default)]
+struct OfStep {
+    /// The loss.
+    mean: Mean,
+    /// The loss of the only batch so far: a sum and a quotient would round it.
+    only: Option<f64>,
+    batches: usize,
+    samples: usize,
+    /// `None` if it is not known.
+    correct: Option<usize>,
+}
+
+impl OfStep {
+    fn add(&mut self, found: Outcome, samples: usize, weight: f64) {
+        self.mean.add(found.loss * divided_by(weight), weight);
+        self.only = (self.batches == 0).then_some(found.loss);
+        let before = if self.batches == 0 { Some(0) } else { self.correct };
+        self.correct = before.zip(found.correct).map(|(before, correct)| before + correct);
+        self.samples += samples;
+        self.batches += 1;
+    }
+
+    fn loss(&self) -> f64 {
+        self.only.unwrap_or_else(|| self.mean.value())
+    }
 }
 
 type Ran<G> = std::result::Result<(Found, G), NotFinite>;
 
 fn with_gradients(ran: Ran<GradStore>) -> Ran<Option<GradStore>> {
     ran.map(|(found, grads)| (found, Some(grads)))
-}
-
-/// Multiplies the gradients of the parameters that learn.
-fn rescale(grads: &mut GradStore, learning: &[Parameter], factor: f64) -> Result<()> {
-    for parameter in learning {
-        if let Some(gradient) = grads.get(parameter.var()) {
-            let scaled = scale(&gradient.detach(), factor)?;
-            grads.insert(parameter.var(), scaled);
-        }
-    }
-    Ok(())
 }
 
 impl Trainer<'_> {
@@ -122,17 +148,20 @@ impl Trainer<'_> {
         let samples = batch.indices.len();
         let mut unfinished = std::mem::take(&mut self.unfinished);
         if unfinished.batches.is_empty() {
-            unfinished.expected = self.samples_of_step(number, samples);
+            unfinished.expected = self.samples_of_step(number, samples) as f64;
         }
-        let (weight, part_of_batch) = self.weight_and_part(batch, number)?;
-        let of_all = match &self.ranks {
-            None => samples,
-            Some(_) => self.train.batch_len_of_all(number - 1),
-        };
-        let part = match unfinished.expected {
-            all if all == of_all => part_of_batch,
-            all => part_of_batch * of_all as f64 / all.max(1) as f64,
-        };
+        let weight = self.weight_of(batch, unfinished.batches.is_empty() && is_last)?;
+        let mut so_far = std::mem::take(&mut unfinished.accumulated);
+        let mut divisor = unfinished.expected;
+        if is_last {
+            let before = unfinished.batches.iter().map(|seen| seen.weight).sum::<f64>();
+            let of_step = self.weight_of_step(before + weight.of_batch, &weight, divisor)?;
+            divisor = divided_by(of_step);
+            if divisor != unfinished.expected {
+                so_far.scale(unfinished.expected / divisor)?;
+            }
+        }
+        let part = divided_by(weight.of_batch) / divisor;
         let step = Step {
             model: self.model,
             loss: self.loss.as_ref(),
@@ -163,7 +192,6 @@ impl Trainer<'_> {
         let is_plain = wanted;
         let factor = scale.as_deref().map(LossScale::factor);
         let learning = self.model.parameters().trainable();
-        let so_far = std::mem::take(&mut unfinished.accumulated);
         let ran = match &mut self.hooks {
             None => in_pool(|| {
                 if !is_plain {
@@ -179,17 +207,12 @@ impl Trainer<'_> {
                 step.run(batch, so_far, factor, own, Some(hook)).map(with_gradients)
             }),
         };
-        let (mut found, mut grads) = match ran {
+        let (mut found, grads) = match ran {
             Ok(Ok(found)) => found,
             Ok(Err(cause)) => return Err(self.diverged(number, lr, cause)),
             Err(error) => return Err(self.explain_single(batch, error)),
         };
-        let seen = samples + unfinished.batches.iter().map(|seen| seen.samples).sum::<usize>();
-        if let Some(grads) = grads.as_mut().filter(|_| is_last) {
-            // Several ranks leave out no images.
-            if step.ranks.is_none() && seen != unfinished.expected {
-                rescale(grads, &learning, unfinished.expected as f64 / seen as f64)?;
-            }
+        if let Some(grads) = grads.as_ref().filter(|_| is_last) {
             let update = || step.update(grads, &found.loss, optimizer, scale, norms.as_mut());
             match in_pool(update)? {
                 Ok(updated) => found.updated = updated,
@@ -197,7 +220,7 @@ impl Trainer<'_> {
             }
         }
         self.slow_backward = self.slow_backward.or(Some(found.foreign_op.is_some()));
-        unfinished.batches.push(Seen { found, samples, weight });
+        unfinished.batches.push(Seen { found, samples, weight: weight.of_batch });
         if is_last {
             return self.end_step(unfinished.batches, number, lr, norms);
         }
@@ -239,18 +262,26 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// What this process's loss of a batch counts, and its part of what those of all count, `0.0..=1.0`.
-    fn weight_and_part(&self, batch: &Batch, number: usize) -> Result<(f64, f64)> {
+    /// What the images of this process's batch count.
+    fn weight_of(&self, batch: &Batch, is_whole_step: bool) -> Result<Weight> {
         let images = batch.indices.len() as f64;
-        let Some(ranks) = &self.ranks else { return Ok((images, 1.0)) };
         // A training step of the program's own and a loss of targets take the mean over images.
         let takes_labels = self.train_step.is_none() && batch.targets.is_none();
-        let divisor = if takes_labels { self.loss.divisor(&batch.labels)? } else { None };
-        Ok(match divisor {
+        // A card would have to give the labels back. They are asked for where something depends on them.
+        let is_wanted = self.ranks.is_some() || !is_whole_step;
+        let of_labels =
+            if takes_labels && is_wanted { self.loss.divisor(&batch.labels)? } else { None };
+        Ok(Weight { of_batch: of_labels.unwrap_or(images), is_of_labels: of_labels.is_some() })
+    }
+
+    /// What the images of a step count on all ranks, of which this one has `own`.
+    fn weight_of_step(&self, own: f64, weight: &Weight, expected: f64) -> Result<f64> {
+        match &self.ranks {
+            None => Ok(own),
             // All ranks know this number, so they need not meet.
-            None => (images, images / self.train.batch_len_of_all(number - 1).max(1) as f64),
-            Some(divisor) => (divisor, divisor / ranks.sum(divisor)?),
-        })
+            Some(_) if !weight.is_of_labels => Ok(expected),
+            Some(ranks) => ranks.sum(own),
+        }
     }
 
     /// Why a CUDA device cannot repeat this run's steps from a graph.
@@ -269,19 +300,15 @@ impl Trainer<'_> {
     fn read_steps(&mut self, session: &mut Session<'_>, clock: &mut Instant) -> Result<()> {
         for begun in self.unread.take() {
             let Begun { batches, step, batch, lr, gradients } = begun;
-            let mut outcomes = Vec::new();
-            let mut weights = 0.0;
+            let mut own = OfStep::default();
             for Seen { found, samples, weight } in batches {
                 if let Some(op) = &found.foreign_op {
                     session.notify(&Event::SlowBackward { op })?;
                 }
-                let own = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
-                outcomes.push((own, samples));
-                weights += weight;
+                let outcome = found.read()?.map_err(|cause| self.diverged(batch, lr, cause))?;
+                own.add(outcome, samples, weight);
             }
-            let samples = outcomes.iter().map(|(_, samples)| samples).sum();
-            let (outcome, samples, waited) =
-                self.of_all_ranks(session, Outcome::mean(&outcomes), samples, weights)?;
+            let (outcome, samples, waited) = self.of_all_ranks(session, own)?;
             let position = &mut self.position;
             position.loss_sum += outcome.loss * samples as f64;
             match outcome.correct {
@@ -306,14 +333,15 @@ impl Trainer<'_> {
     fn of_all_ranks(
         &self,
         session: &mut Session<'_>,
-        own: Outcome,
-        samples: usize,
-        weight: f64,
+        own: OfStep,
     ) -> Result<(Outcome, usize, Vec<f64>)> {
-        let Some(ranks) = &self.ranks else { return Ok((own, samples, Vec::new())) };
+        let OfStep { samples, correct, .. } = own;
+        let Some(ranks) = &self.ranks else {
+            return Ok((Outcome { loss: own.loss(), correct }, samples, Vec::new()));
+        };
         let stop = session.own_stop_reason();
         let Together { samples, loss, correct, stop, waited } =
-            ranks.together(samples, (own.loss, weight), own.correct, stop)?;
+            ranks.together(samples, own.mean, correct, stop)?;
         session.share(stop);
         Ok((Outcome { loss, correct }, samples, waited))
     }

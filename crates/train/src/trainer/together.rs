@@ -7,6 +7,7 @@ use crate::Result;
 use crate::callback::Event;
 use crate::ranks::Ranks;
 use crate::session::Session;
+use crate::training_state::Position;
 
 /// Where the ranks stood before the training steps of an epoch.
 pub(super) struct Before {
@@ -26,7 +27,9 @@ impl Trainer<'_> {
         let mut fact = |what: &str, value: String| facts.insert(what.to_owned(), value);
         fact("version of candle-vision", env!("CARGO_PKG_VERSION").to_owned());
         fact("network", format!("{:?}", self.model.spec()));
-        fact("position in the run", format!("{:?}", self.position));
+        // Not the seconds and sums of the epoch so far, which each rank measures for itself.
+        let Position { epoch, batch, step, .. } = self.position;
+        fact("position in the run", format!("epoch {epoch}, batch {batch}, step {step}"));
         let settings = serde_json::to_value(&self.config).unwrap_or_default();
         let settings = settings.as_object().into_iter().flatten();
         facts.extend(settings.map(|(key, value)| (format!("training.{key}"), value.to_string())));
@@ -57,7 +60,7 @@ impl Trainer<'_> {
     /// After the training steps of an epoch: the rank that the others waited for, how long this process waited, and what it
     /// sent. Validation and files do not count, because the first rank has more to do there.
     pub(super) fn tell_of_ranks(
-        &self,
+        &mut self,
         session: &mut Session<'_>,
         before: Option<Before>,
     ) -> Result<()> {
@@ -65,6 +68,9 @@ impl Trainer<'_> {
         let (of_seconds, now) = (before.since.elapsed().as_secs_f64(), ranks.traffic());
         let waited = now.0.saturating_sub(before.traffic.0);
         let (slowest, host) = ranks.slowest(waited)?;
+        let [waited_by_all, of_all] = ranks.sums([waited.as_secs_f64(), of_seconds])?;
+        let steps = self.position.step - before.step;
+        self.waiting = (steps > 0).then(|| waited_by_all / of_all);
         session.notify(&Event::Ranks {
             epoch: self.position.epoch,
             slowest,
@@ -72,7 +78,7 @@ impl Trainer<'_> {
             seconds: waited.as_secs_f64(),
             of_seconds,
             bytes: now.1 - before.traffic.1,
-            steps: self.position.step - before.step,
+            steps,
         })
     }
 }

@@ -70,7 +70,8 @@ extern "C" __global__ void __launch_bounds__(1024) cv_label_targets_f32(
     };
     // Every block computes this sum by itself, because a pass over the labels costs less than
     // another launch.
-    const float total = row_sum(rows, [=](unsigned row) { return weight_of(labels[row]); });
+    const float sum = row_sum(rows, [=](unsigned row) { return weight_of(labels[row]); });
+    const float total = sum == 0.0f ? 1.0f : sum;
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
         const unsigned label = labels[row];
         for (unsigned i = threadIdx.x; i < classes; i += blockDim.x) {
