@@ -39,7 +39,7 @@ const DATA: &[&str] = &["pil", "tensor"];
 /// Suffix of the name of a job that does the same with a loader.
 const LOADED: &str = "_loaded";
 
-const JOBS: [Job; 12] = [
+const JOBS: [Job; 13] = [
     Job {
         name: "resnet18_train_b16_224",
         group: Group::Train,
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_card_has_jobs_of_its_own() {
         let names = |group, card| of(group, card).iter().map(|job| job.name).collect::<Vec<_>>();
-        assert_eq!((names(None, false).len(), names(None, true).len()), (12, 25));
+        assert_eq!((names(None, false).len(), names(None, true).len()), (13, 25));
         let training = names(Some(Group::Train), true);
         for size in ["b64_224", "b256_224", "b512_32"] {
             for end in ["f32", "bf16", "bf16_loaded"] {

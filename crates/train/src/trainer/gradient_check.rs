@@ -53,8 +53,9 @@ impl Without {
         self
     }
 
-    fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.zero.is_empty()
+    /// Whether further passes would change nothing.
+    fn is_known(&self) -> bool {
+        !self.not_finite.is_empty() || self.missing.is_empty() && self.zero.is_empty()
     }
 }
 
@@ -115,20 +116,24 @@ impl Trainer<'_> {
         let mut found: Option<Without> = None;
         for pass in 0..PASSES {
             let few = few(batch, pass)?;
-            let Some(gradients) = self.gradients_of(&few, pass)? else { continue };
+            let gradients = self.gradients_of(&few, pass)?;
+            if found.as_ref().is_some_and(Without::is_known) {
+                continue;
+            }
+            let Some(gradients) = gradients else { continue };
             let without = Without::of(&learning, &gradients)?;
             let without = match &found {
                 None => without,
                 Some(before) => without.and_before(before),
             };
-            let is_known = without.is_empty() || !without.not_finite.is_empty();
+            // Ranks whose batch norms meet make all passes together.
+            if without.is_known() && !self.normalises_across_ranks() {
+                return Ok(without);
+            }
             if found.replace(without).is_none() {
                 for (parameter, zeros) in &asleep.0 {
                     parameter.set(&small_values(zeros)?)?;
                 }
-            }
-            if is_known {
-                break;
             }
         }
         Ok(found.unwrap_or_default())
@@ -136,6 +141,7 @@ impl Trainer<'_> {
 
     /// The gradients of a batch in `f32`. `None` if its loss says nothing about the parameters: it is not finite, or zero.
     fn gradients_of(&mut self, batch: &Batch, pass: usize) -> Result<Option<GradStore>> {
+        let meet = self.normalises_across_ranks();
         let step = Step {
             model: self.model,
             loss: self.loss.as_ref(),
@@ -147,17 +153,19 @@ impl Trainer<'_> {
             seed: self.config.seed,
             number: self.position.step + 1,
             pass_number: pass + 1,
-            looks_first: true,
+            looks_first: !meet,
             looks_at_graph: false,
-            ranks: None,
+            ranks: self.ranks.as_ref().filter(|_| meet),
             part: 1.0,
-            is_last: true,
+            // The gradients are this process's own.
+            is_last: !meet,
         };
         let own = self.train_step.as_deref_mut();
         let ran = in_pool(|| step.run(batch, Accumulated::default(), None, own, None));
         match ran {
             Ok(Ok((found, gradients))) => {
-                Ok(Some(gradients).filter(|_| scalar(&found.loss).is_ok_and(|loss| loss != 0.0)))
+                let loss = scalar(&found.loss)?;
+                Ok(Some(gradients).filter(|_| loss.is_finite() && loss != 0.0))
             }
             Ok(Err(_)) => Ok(None),
             Err(error) => Err(self.explain_single(batch, error)),

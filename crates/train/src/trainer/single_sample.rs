@@ -56,7 +56,7 @@ impl Trainer<'_> {
     }
 
     /// Whether batch norm never sees a sample alone, because it takes those of all ranks.
-    fn normalises_across_ranks(&self) -> bool {
+    pub(super) fn normalises_across_ranks(&self) -> bool {
         self.number_of_ranks() > 1 && self.config.distributed.synchronises_batch_norm()
     }
 
