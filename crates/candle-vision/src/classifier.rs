@@ -7,11 +7,12 @@ mod published;
 
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use candle_vision_data::transforms::{Compose, Interpolation, functional};
 use candle_vision_data::{DataLoader, Error as DataError, Image, ReadOptions};
-use candle_vision_explain::{CamOptions, FeatureExtractor, Features, Method};
+use candle_vision_explain::{CamOptions, Explainer, FeatureExtractor, Features, Method};
 use candle_vision_models::{EvalPasses, Model};
 use candle_vision_ops::{sigmoid, softmax};
 use candle_vision_train::tta::TestTimeAugmentation;
@@ -42,7 +43,8 @@ pub use prediction::Prediction;
 /// # }
 /// ```
 pub struct Classifier {
-    passes: EvalPasses<Box<dyn Model>>,
+    passes: EvalPasses<Arc<dyn Model>>,
+    explainer: Explainer<Arc<dyn Model>>,
     metadata: CheckpointMetadata,
     preprocessing: Compose,
     device: Device,
@@ -89,9 +91,12 @@ impl Classifier {
         let preprocessing = metadata.preprocessing.build(&registry.transforms)?;
         let read = ReadOptions::default().with_exif_orientation(metadata.exif_orientation);
         let device = model.parameters().device();
+        let model: Arc<dyn Model> = model.into();
+        let explainer = Explainer::new(Arc::clone(&model));
         // The weights are the caller's, too, who may train them.
         let passes = EvalPasses::new(model).of_changing_weights();
-        Ok(Self { passes, metadata, preprocessing, device, read, batch_size: 32, tta: None })
+        let (batch_size, tta) = (32, None);
+        Ok(Self { passes, explainer, metadata, preprocessing, device, read, batch_size, tta })
     }
 
     /// How many images go through the network at a time; 32 if not given.
@@ -112,6 +117,11 @@ impl Classifier {
     pub fn read_options(mut self, options: ReadOptions) -> Self {
         self.read = options.with_exif_orientation(self.metadata.exif_orientation);
         self
+    }
+
+    /// Explanations by the network. A card repeats them from a graph.
+    pub fn explainer(&self) -> &Explainer<Arc<dyn Model>> {
+        &self.explainer
     }
 
     /// The network.
@@ -268,7 +278,7 @@ impl Classifier {
     ) -> Result<ExplainedImage> {
         let input = input.into();
         let (image, tensor) = self.prepared(&input)?;
-        let maps = method.borrow().maps(self.model(), &tensor, options)?;
+        let maps = self.explainer.maps(method.borrow(), &tensor, options)?;
         let map = maps.into_iter().next().expect("one image has one map");
         if !map.probability.is_finite() {
             return Err(Error::NotFinite { value: map.probability });

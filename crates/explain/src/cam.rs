@@ -26,10 +26,12 @@ pub use xgrad_cam::xgrad_cam;
 
 use candle_core::Tensor;
 use candle_vision_models::Model;
+use candle_vision_ops::{channels_last, sum};
 
 use crate::map::from_coarse;
 use crate::{ClassActivationMap, Result, Target};
 use evidence::Evidence;
+pub(crate) use evidence::{Seen, Weights};
 use principal::principal_projection;
 
 /// Which layer and which target a map is about, and how the map is smoothed.
@@ -56,17 +58,40 @@ fn maps_by(
     options: &CamOptions,
     contributions: impl Fn(&Evidence<'_>) -> Result<Tensor>,
 ) -> Result<Vec<ClassActivationMap>> {
-    let once = |images: &Tensor, target: &Target| {
+    smoothed(images, options, |images, target| {
         let evidence = Evidence::gather(model, images, options.layer.as_deref(), target)?;
         let contributions = contributions(&evidence)?;
         let coarse = if options.eigen_smooth {
             principal_projection(&contributions)?
         } else {
-            contributions.sum(1)?
+            over_channels(&contributions)?
         };
         let (_, _, height, width) = images.dims4()?;
-        from_coarse(&coarse, &evidence.asked.answers, [height, width], &evidence.layer)
-    };
+        from_coarse(&coarse, &evidence.asked.answers, [height, width], evidence.layer())
+    })
+}
+
+/// The same by a method that weights activations by what it makes of their gradients.
+pub(crate) fn maps_by_weights(
+    model: &dyn Model,
+    images: &Tensor,
+    options: &CamOptions,
+    weights: Weights,
+) -> Result<Vec<ClassActivationMap>> {
+    maps_by(model, images, options, |evidence| evidence.weighted_by(weights))
+}
+
+/// The sum of contributions, `[batch, channels, height, width]`, over the channels.
+pub(crate) fn over_channels(contributions: &Tensor) -> Result<Tensor> {
+    Ok(sum(&channels_last(contributions)?, &[3], false)?)
+}
+
+/// The maps that `once` makes of a batch, averaged over augmentations if that is asked for.
+pub(crate) fn smoothed(
+    images: &Tensor,
+    options: &CamOptions,
+    once: impl Fn(&Tensor, &Target) -> Result<Vec<ClassActivationMap>>,
+) -> Result<Vec<ClassActivationMap>> {
     let maps = once(images, &options.target)?;
     if options.aug_smooth { augment::smooth(images, &options.target, maps, once) } else { Ok(maps) }
 }

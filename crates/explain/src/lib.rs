@@ -4,6 +4,7 @@
 //! | item | what |
 //! |---|---|
 //! | [`Method`], [`Methods`], [`Explain`] | every method by name, and methods of your own |
+//! | [`Explainer`] | the same for many images, from CUDA graphs where a card can repeat them |
 //! | [`grad_cam`], [`grad_cam_plus_plus`], [`xgrad_cam`], [`hires_cam`], [`layer_cam`] | maps of a layer from its activations and gradients |
 //! | [`eigen_cam`], [`eigen_grad_cam`] | maps from the principal component of a layer |
 //! | [`score_cam`], [`ablation_cam`] | maps of a layer without gradients, from many forward passes |
@@ -38,6 +39,7 @@
 
 mod cam;
 mod error;
+mod explainer;
 pub mod faithfulness;
 mod features;
 pub mod inspection;
@@ -54,6 +56,7 @@ pub use cam::{
     layer_cam, score_cam, xgrad_cam,
 };
 pub use error::{Error, Result};
+pub use explainer::Explainer;
 pub use features::{FeatureExtractor, Features};
 pub use map::{ClassActivationMap, PIXELS};
 pub use method::{Explain, Method, Methods};

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use candle_vision_models::Model;
 use candle_vision_registry::{Entry, Table, TableError};
 
+use crate::cam::{Weights, maps_by_weights};
 use crate::{CamOptions, ClassActivationMap, Error, Result, Target};
 
 /// An explanation method that is more than a function, for instance one with its own settings.
@@ -52,6 +53,7 @@ pub struct Method {
 
 #[derive(Clone)]
 enum How {
+    Weighted(Weights),
     Cam(Cam),
     Pixels(Pixels),
     Own(Arc<dyn Explain>),
@@ -74,7 +76,17 @@ impl Method {
         Self { name, summary, how: How::Own(Arc::new(explain)) }
     }
 
-    /// A built-in method that looks at a layer.
+    /// A built-in method that weights the activations of a layer by what it makes of their gradients.
+    pub(crate) const fn weighted(
+        name: &'static str,
+        summary: &'static str,
+        weights: Weights,
+    ) -> Self {
+        let how = How::Weighted(weights);
+        Self { name: Cow::Borrowed(name), summary: Cow::Borrowed(summary), how }
+    }
+
+    /// Another built-in method that looks at a layer.
     pub(crate) const fn cam(name: &'static str, summary: &'static str, maps: Cam) -> Self {
         Self { name: Cow::Borrowed(name), summary: Cow::Borrowed(summary), how: How::Cam(maps) }
     }
@@ -115,12 +127,21 @@ impl Method {
         options: &CamOptions,
     ) -> Result<Vec<ClassActivationMap>> {
         match &self.how {
+            How::Weighted(weights) => maps_by_weights(model, images, options, *weights),
             How::Cam(cam) => cam(model, images, options),
             How::Own(explain) => explain.maps(model, images, options),
             How::Pixels(maps) => {
                 self.check_pixels(options)?;
                 maps(model, images, &options.target)
             }
+        }
+    }
+
+    /// The weights of a method with one forward and one backward pass.
+    pub(crate) fn weights(&self) -> Option<Weights> {
+        match self.how {
+            How::Weighted(weights) => Some(weights),
+            _ => None,
         }
     }
 

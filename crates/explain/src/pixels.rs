@@ -85,7 +85,7 @@ impl<'a> Inquiry<'a> {
     fn gradient_at(&self, points: &Tensor, hook: &mut dyn LayerHook) -> Result<Tensor> {
         let points = Var::from_tensor(&points.contiguous()?)?;
         let response = self.question.run(&points, hook)?;
-        let mut gradients = self.asked.scores(&response)?.sum_all()?.backward()?;
+        let mut gradients = self.asked.gradients(&response)?;
         gradients.remove(&points).ok_or_else(|| Error::NoGradient { layer: PIXELS.to_owned() })
     }
 

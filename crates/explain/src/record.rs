@@ -110,7 +110,8 @@ impl LayerHook for GradientsAt {
 /// A hook that cuts the graph at one layer: it replaces the layer's output by a leaf.
 ///
 /// candle keeps the gradients of leaves only. With the leaf, the gradient at the layer can be read after
-/// `backward`, and no gradient below the layer is computed.
+/// `backward`, and no gradient below the layer is computed. A hook that calls this one passes on
+/// [`LayerHook::stored_output`].
 #[derive(Debug)]
 pub struct LeafAt {
     layer: String,
@@ -151,25 +152,23 @@ impl LayerHook for LeafAt {
         false
     }
 
-    fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor> {
+    fn output(&mut self, _: &str, output: Tensor) -> Result<Tensor> {
+        Ok(output)
+    }
+
+    fn stored_output(&mut self, layer: &str, stored: Tensor) -> Result<Tensor> {
         if !self.wants(layer) {
-            return Ok(output);
+            return Ok(stored);
         }
-        let leaf = Var::from_tensor(&stored(&output)?)?;
-        let replacement = shown(leaf.as_tensor())?;
+        let leaf = Var::from_tensor(&stored)?;
+        let replacement = leaf.as_tensor().clone();
         self.leaf = Some(leaf);
         Ok(replacement)
     }
 }
 
-/// Feature maps are stored channels-last. The leaf is stored the same way, so that neither the next layer nor
-/// the backward pass has to reorder values.
-fn stored(output: &Tensor) -> Result<Tensor> {
-    if output.rank() == 4 { output.permute((0, 2, 3, 1)) } else { Ok(output.clone()) }
-}
-
-/// The reverse of [`stored`].
-fn shown(leaf: &Tensor) -> Result<Tensor> {
+/// What the network stores channels-last, as hooks see it.
+pub(crate) fn shown(leaf: &Tensor) -> Result<Tensor> {
     if leaf.rank() == 4 { leaf.permute((0, 3, 1, 2)) } else { Ok(leaf.clone()) }
 }
 
@@ -177,6 +176,7 @@ fn shown(leaf: &Tensor) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device};
     use candle_vision_models::{Model, ModelSpec, Pass, build};
+    use candle_vision_ops::why_not_direct;
 
     use super::*;
 
@@ -213,6 +213,7 @@ mod tests {
         let mut leaf = LeafAt::new("conv2");
         let cut = model.forward(&images, &mut Pass::eval().with_hooks(&mut leaf))?;
         assert_eq!(cut.to_vec2::<f32>()?, plain.to_vec2::<f32>()?);
+        assert_eq!(why_not_direct(&cut), None);
         let gradients = cut.sum_all()?.backward()?;
         assert!(gradients.get(&images).is_none());
         let gradient = leaf.gradient(&gradients)?.expect("the logits depend on conv2");

@@ -1,10 +1,13 @@
 //! The question that a network is asked about an image, and how its answer becomes one number, the score.
 
+use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Tensor};
 use candle_vision_models::{
     EvalPasses, GradientHook, Hooks, LayerHook, Model, Pass, PreparedLayers, RecordShapes,
 };
+use candle_vision_ops::backward_from;
 
+use crate::record::shown;
 use crate::{Error, Result};
 
 /// What an explanation gives reasons for.
@@ -46,6 +49,22 @@ impl Target {
             Some(&class) => Err(Error::ClassOutOfRange { class, num_classes }),
             None => Ok(()),
         }
+    }
+
+    /// The weight of each logit in the score, `[batch, num_classes]`, for images of these classes.
+    pub(crate) fn shares(
+        &self,
+        classes: impl ExactSizeIterator<Item = usize>,
+        num_classes: usize,
+    ) -> Vec<f32> {
+        let mut shares = vec![0f32; classes.len() * num_classes];
+        for (row, class) in shares.chunks_mut(num_classes).zip(classes) {
+            row[class] += 1.0;
+            if let Self::Difference { other, .. } = self {
+                row[*other] -= 1.0;
+            }
+        }
+        shares
     }
 
     /// The class of the score for the image at `index` of the batch.
@@ -129,7 +148,7 @@ pub(crate) struct Question<'a> {
 
 /// The results of one pass that a score may depend on.
 pub(crate) struct Response {
-    logits: Tensor,
+    pub(crate) logits: Tensor,
     embedding: Option<Tensor>,
 }
 
@@ -174,7 +193,14 @@ impl<'a> Question<'a> {
 
     /// Fixes the class and the score of each image from the network's answer.
     pub(crate) fn ask(&self, response: &Response) -> Result<Asked> {
-        let rows = response.logits.detach().to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let answers = self.answers(&response.logits)?;
+        let objective = self.objective(&answers, response)?;
+        Ok(Asked { answers, objective })
+    }
+
+    /// The class of each image and its probability.
+    pub(crate) fn answers(&self, logits: &Tensor) -> Result<Vec<Answer>> {
+        let rows = logits.detach().to_dtype(DType::F32)?.to_vec2::<f32>()?;
         let answer = |(index, row): (usize, &Vec<f32>)| {
             if row.iter().any(|logit| !logit.is_finite()) {
                 return Err(Error::NotFinite { index });
@@ -182,9 +208,7 @@ impl<'a> Question<'a> {
             let class = self.target.class(index, row);
             Ok(Answer { class, probability: self.model.spec().probability(row, class) })
         };
-        let answers = rows.iter().enumerate().map(answer).collect::<Result<Vec<_>>>()?;
-        let objective = self.objective(&answers, response)?;
-        Ok(Asked { answers, objective })
+        rows.iter().enumerate().map(answer).collect()
     }
 
     fn objective(&self, answers: &[Answer], response: &Response) -> Result<Objective> {
@@ -199,13 +223,7 @@ impl<'a> Question<'a> {
             return Ok(Objective::Similarity(Tensor::from_vec(unit, (1, features), device)?));
         }
         let num_classes = logits.dim(D::Minus1)?;
-        let mut shares = vec![0f32; answers.len() * num_classes];
-        for (row, answer) in shares.chunks_mut(num_classes).zip(answers) {
-            row[answer.class] += 1.0;
-            if let Target::Difference { other, .. } = self.target {
-                row[*other] -= 1.0;
-            }
-        }
+        let shares = self.target.shares(answers.iter().map(|answer| answer.class), num_classes);
         let shares = Tensor::from_vec(shares, (answers.len(), num_classes), device)?;
         Ok(Objective::Logits(shares.to_dtype(logits.dtype())?))
     }
@@ -230,6 +248,15 @@ impl Asked {
         match &self.objective {
             Objective::Logits(shares) => Ok((&response.logits * shares)?.sum(D::Minus1)?),
             Objective::Similarity(unit) => similarity(response, unit),
+        }
+    }
+
+    /// The gradients of the sum of the scores. In evaluation mode the images of a batch do not influence each other. So
+    /// this sum's gradient contains each image's own.
+    pub(crate) fn gradients(&self, response: &Response) -> Result<GradStore> {
+        match &self.objective {
+            Objective::Logits(shares) => Ok(backward_from(&response.logits, shares)?),
+            Objective::Similarity(_) => Ok(self.scores(response)?.sum_all()?.backward()?),
         }
     }
 
@@ -266,11 +293,16 @@ impl LayerHook for Watch<'_> {
     }
 
     fn output(&mut self, layer: &str, output: Tensor) -> candle_core::Result<Tensor> {
-        let output = if self.hook.wants(layer) { self.hook.output(layer, output)? } else { output };
+        if self.hook.wants(layer) { self.hook.output(layer, output) } else { Ok(output) }
+    }
+
+    fn stored_output(&mut self, layer: &str, stored: Tensor) -> candle_core::Result<Tensor> {
+        let stored =
+            if self.hook.wants(layer) { self.hook.stored_output(layer, stored)? } else { stored };
         if self.layer == Some(layer) {
-            self.seen = Some(output.clone());
+            self.seen = Some(shown(&stored)?);
         }
-        Ok(output)
+        Ok(stored)
     }
 
     fn input(&mut self, layer: &str, input: Tensor) -> candle_core::Result<Tensor> {

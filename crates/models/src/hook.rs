@@ -64,6 +64,19 @@ pub trait LayerHook {
     /// An error ends the forward pass.
     fn output(&mut self, layer: &str, output: Tensor) -> Result<Tensor>;
 
+    /// Sees what [`LayerHook::output`] gave for this layer, in the order in which the network stores it: feature maps are
+    /// `[batch, height, width, channels]`. Returns the tensor that the next layer gets, by default `stored` itself.
+    ///
+    /// With a leaf from here, `backward` keeps its fast path. It loses it behind a leaf from [`LayerHook::output`],
+    /// because candle reorders its axes.
+    ///
+    /// # Errors
+    /// An error ends the forward pass.
+    fn stored_output(&mut self, layer: &str, stored: Tensor) -> Result<Tensor> {
+        let _ = layer;
+        Ok(stored)
+    }
+
     /// Sees `input`, the input of the layer at path `layer`. Returns the tensor that the layer gets. By default
     /// it returns `input`.
     ///

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, bail};
+use candle_vision_ops::slice;
 
 use crate::{ModelSpec, Parameters, Pass, TimmNames};
 
@@ -218,7 +219,7 @@ impl TokenGrid {
     ///
     /// # Shapes
     /// - `tokens`: `[batch, tokens, features]`
-    /// - returns a view, `[batch, features, height / patch height, width / patch width]`
+    /// - returns `[batch, features, height / patch height, width / patch width]`, channels last in memory
     ///
     /// # Errors
     /// If there are fewer or more tokens than patches.
@@ -233,7 +234,7 @@ impl TokenGrid {
                 self.prefix
             )
         }
-        let patches = tokens.narrow(1, self.prefix, height * width)?;
+        let patches = slice(tokens, 1, self.prefix..count)?;
         patches.reshape((batch, height, width, features))?.permute((0, 3, 1, 2))
     }
 }

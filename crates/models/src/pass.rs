@@ -310,6 +310,9 @@ impl<'p> Pass<'p> {
         };
         let site = Site { what: "output", path, changes_batch: hook.changes_batch(path), half };
         let output = show(output, &site, |shown| hook.output(path, shown))?;
+        let stored = hook.stored_output(path, output.clone())?;
+        site.check(&stored, &output)?;
+        let output = stored;
         let channels = output.dims().last().copied().unwrap_or_default();
         let output = match hook.channel_factors(path, channels)? {
             Some(factors) => with_factors(path, &output, factors)?,

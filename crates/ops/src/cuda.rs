@@ -75,6 +75,6 @@ pub(crate) use pool::{Positions, average, average_gradient, max, max_and_positio
 pub(crate) use random::{kept as random_kept, row_factors};
 pub(crate) use rearrange::{mul, rearrange};
 pub(crate) use resample::resample;
-pub(crate) use softmax::{softmax, softmax_gradient};
+pub(crate) use softmax::{one_hot_largest, softmax, softmax_gradient};
 pub(crate) use sums::sum_columns;
 pub use upload::{upload, upload_labels, upload_pixels};

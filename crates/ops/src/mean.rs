@@ -1,4 +1,4 @@
-//! Means over axes.
+//! Sums and means over axes.
 
 use candle_core::{Result, Tensor, bail};
 use candle_vision_kernels::rearrange::Places;
@@ -27,21 +27,48 @@ use crate::{reshape, scale};
 /// # candle_core::Result::Ok(())
 /// ```
 pub fn mean(x: &Tensor, axes: &[usize], keep_dims: bool) -> Result<Tensor> {
+    let sums = sums("mean", x, axes)?;
+    let count: usize = axes.iter().map(|&axis| x.dims()[axis]).product();
+    let mean = if axes.is_empty() { sums } else { scale(&sums, 1.0 / count as f64)? };
+    without(mean, axes, keep_dims)
+}
+
+/// The sum over `axes`. If `keep_dims`, these axes stay with size 1. On the CPU the sums are taken in `f64`.
+///
+/// Shapes and errors are those of [`mean`].
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_vision_ops::sum;
+///
+/// let x = Tensor::new(&[[1f32, 2.0, 3.0], [5.0, 6.0, 7.0]], &Device::Cpu)?;
+/// assert_eq!(sum(&x, &[1], false)?.to_vec1::<f32>()?, [6.0, 18.0]);
+/// # candle_core::Result::Ok(())
+/// ```
+pub fn sum(x: &Tensor, axes: &[usize], keep_dims: bool) -> Result<Tensor> {
+    without(sums("sum", x, axes)?, axes, keep_dims)
+}
+
+/// The sums, with a size of 1 along `axes`.
+fn sums(name: &'static str, x: &Tensor, axes: &[usize]) -> Result<Tensor> {
     let dims = x.dims();
     for (i, axis) in axes.iter().enumerate() {
         if dims.get(*axis).is_none_or(|&size| size == 0) || axes[..i].contains(axis) {
-            bail!("mean: axes {axes:?} are not different axes with elements of {dims:?}")
+            bail!("{name}: axes {axes:?} are not different axes with elements of {dims:?}")
         }
     }
     if axes.is_empty() {
         return Ok(x.clone());
     }
-    let count: usize = axes.iter().map(|&axis| dims[axis]).product();
     let sums = axes.iter().map(|&axis| (axis, Places::Sum { inputs: dims[axis] }));
-    let mean = scale(&along("mean", x, sums, 0.0)?, 1.0 / count as f64)?;
-    if keep_dims {
-        return Ok(mean);
+    along(name, x, sums, 0.0)
+}
+
+fn without(x: Tensor, axes: &[usize], keep_dims: bool) -> Result<Tensor> {
+    if keep_dims || axes.is_empty() {
+        return Ok(x);
     }
-    let left = (0..dims.len()).filter(|axis| !axes.contains(axis)).map(|axis| dims[axis]);
-    reshape(&mean, left.collect::<Vec<_>>())
+    let left = (0..x.rank()).filter(|axis| !axes.contains(axis)).map(|axis| x.dims()[axis]);
+    reshape(&x, left.collect::<Vec<_>>())
 }

@@ -17,11 +17,13 @@ use crate::cuda_emulator;
 use crate::misuse::Misuse;
 
 /// Jobs whose host's part matters: small images, small batches.
-const JOBS: [&str; 4] = [
+const JOBS: [&str; 6] = [
     "resnet18_train_b64_32",
     "resnet18_train_b64_32_graph",
     "resnet18_infer_b64_32",
     "simple_cnn_train_b64_32",
+    "resnet18_gradcam_b1_224",
+    "resnet18_gradcam_b1_224_graph",
 ];
 
 pub(super) fn run(only: Option<&str>, seconds: f64) -> Result<ExitCode> {

@@ -44,7 +44,7 @@ const JOBS: [Job; 7] = [
     ("simple_cnn_train_b64_32", |clock| all(clock, "simple_cnn", [64, 3, 32, 32])),
     ("mlp_train_b64_28", |clock| all(clock, "mlp", [64, 1, 28, 28])),
     ("resnet18_gradcam_b1_224", |clock| {
-        work::explain(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
+        work::explain_plainly(clock, &Network::new("resnet18", 1000, [1, 3, 224, 224]))
     }),
     ("jpeg_load_224", |clock| work::load_images(clock, Images::Files)),
     ("jpeg_decoded_load_224", |clock| work::load_images(clock, Images::DecodedFile)),
@@ -60,8 +60,9 @@ fn all(clock: &Clock, architecture: &str, batch: [usize; 4]) -> Result<Outcome> 
 const GRAPH: &str = "_graph";
 
 /// Runs the job called `name`. Beside the jobs of the tables there is one for every network, size of a batch and
-/// size of its images: `NETWORK_train_bBATCH_SIDE` and `NETWORK_infer_bBATCH_SIDE`, with 10 classes for images up
-/// to 32x32 and 1000 for larger ones. A training step that ends with `_graph` is captured by a card and repeated.
+/// size of its images: `NETWORK_train_bBATCH_SIDE`, `NETWORK_infer_bBATCH_SIDE` and `NETWORK_gradcam_bBATCH_SIDE`, with 10
+/// classes for images up to 32x32 and 1000 for larger ones. A training step or a Grad-CAM that ends with `_graph` is
+/// captured by a card and repeated.
 fn run(name: &str, clock: &Clock) -> Result<Outcome> {
     if let Some((_, run)) = JOBS.iter().chain(&cards::JOBS).find(|(known, _)| *known == name) {
         return run(clock);
@@ -87,6 +88,8 @@ fn run(name: &str, clock: &Clock) -> Result<Outcome> {
         Some("train") if is_captured => training::train_captured(clock, &network),
         Some("train") => training::train(clock, &network, Learns::All),
         Some("infer") => work::infer(clock, &network),
+        Some("gradcam") if is_captured => work::explain(clock, &network),
+        Some("gradcam") => work::explain_plainly(clock, &network),
         _ => anyhow::bail!(unknown()),
     }
 }
@@ -105,7 +108,7 @@ struct Arguments {
     /// Make the jobs for cards so small that a CPU manages them
     #[arg(long)]
     tiny: bool,
-    /// Let a card take plain training steps where it would repeat a captured one
+    /// Let a card take plain training steps and passes where it would repeat captured ones
     #[arg(long)]
     plain: bool,
     /// Take the training steps together with the other processes that mpirun started; rank 0 says what they took

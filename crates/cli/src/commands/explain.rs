@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use candle_core::Tensor;
 use candle_vision::Registry;
-use candle_vision::explain::{CamOptions, ClassActivationMap, Method, PIXELS};
+use candle_vision::explain::{CamOptions, ClassActivationMap, Explainer, Method, PIXELS};
+use candle_vision::models::Model;
 
 use crate::args::ExplainArgs;
 use crate::batches::in_batches;
@@ -32,21 +34,18 @@ pub(crate) fn run(args: &ExplainArgs, registry: &Registry) -> Result<ExitCode> {
         eigen_smooth: args.eigen_smooth,
         aug_smooth: args.aug_smooth,
     };
-    let model = classifier.model();
+    let explainer = classifier.explainer();
     let all_went_well = in_batches(
         &classifier,
         &named.images,
         args.batch_size,
-        |images| {
-            let maps = method.maps(model, images, &options)?;
-            check_finite(&maps)?;
-            Ok(maps)
-        },
+        |images| maps(explainer, method, images, &options),
         |input, map| {
             let class = format!("{}{}", classifier.class_name(map.class), asked.beside);
             let path = outputs.write(method, &classifier, input, &map, &class)?;
             print(method, input.path, &map, &class, &path)?;
             if args.score {
+                let model = classifier.model();
                 let spec = model.spec();
                 let untrained = registry.networks.build(spec, 1, &device)?;
                 score::print(method, model, &*untrained, &input.tensor, &map, &options)?;
@@ -57,8 +56,23 @@ pub(crate) fn run(args: &ExplainArgs, registry: &Registry) -> Result<ExitCode> {
     Ok(if all_went_well && !named.failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The maps, with a note if a card could repeat their passes and does not.
+pub(crate) fn maps(
+    explainer: &Explainer<impl Model>,
+    method: &Method,
+    images: &Tensor,
+    options: &CamOptions,
+) -> Result<Vec<ClassActivationMap>> {
+    let maps = explainer.maps(method, images, options)?;
+    if let Some(reason) = explainer.take_reason() {
+        say::note(format_args!("the card waits for the host between kernels, because {reason}"));
+    }
+    check_finite(&maps)?;
+    Ok(maps)
+}
+
 /// Fails if the network's output is NaN, because no class is the most probable one then.
-pub(crate) fn check_finite(maps: &[ClassActivationMap]) -> Result<()> {
+fn check_finite(maps: &[ClassActivationMap]) -> Result<()> {
     match maps.iter().map(|map| map.probability).find(|value| !value.is_finite()) {
         Some(value) => Err(candle_vision::Error::NotFinite { value }.into()),
         None => Ok(()),

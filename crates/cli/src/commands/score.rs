@@ -17,7 +17,7 @@ use candle_vision::{Classifier, Registry, in_channels};
 use rand::{RngExt, SeedableRng};
 
 use crate::args::ScoreArgs;
-use crate::commands::explain::check_finite;
+use crate::commands::explain::maps;
 use crate::{measured, say};
 use sheet::Sheet;
 use tally::Tally;
@@ -120,8 +120,7 @@ fn explain(
     };
     let mut like = None;
     for method in methods {
-        let maps = method.maps(model, &input, &options)?;
-        check_finite(&maps)?;
+        let maps = maps(classifier.explainer(), method, &input, &options)?;
         let map = maps.into_iter().next().context("the network gave no map")?;
         measured(method.name(), &map)?;
         like = Some(map);

@@ -50,7 +50,7 @@ pub fn ablation_cam(
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
     maps_by(model, images, options, |evidence| {
-        let (batch, channels, _, _) = evidence.activations.dims4()?;
+        let (batch, channels, _, _) = evidence.activations().dims4()?;
         let mut weights = Vec::with_capacity(batch * channels);
         for (index, whole) in evidence.scores()?.into_iter().enumerate() {
             let without = ablated_scores(evidence, index)?;
@@ -87,7 +87,7 @@ impl LayerHook for Replaced<'_> {
 /// The scores of one image, each with one channel switched off.
 fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     let image = evidence.images.narrow(0, index, 1)?;
-    let channels = evidence.activations.dim(1)?;
+    let channels = evidence.activations().dim(1)?;
     let mut scores = Vec::with_capacity(channels);
     for start in (0..channels).step_by(CHUNK) {
         let count = CHUNK.min(channels - start);
@@ -97,7 +97,7 @@ fn ablated_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
         }
         let keep = Tensor::from_vec(keep, (count, channels), image.device())?;
         let ablated = evidence.with_channels_times(index, &keep)?;
-        let mut hooks = Replaced { layer: &evidence.layer, by: ablated };
+        let mut hooks = Replaced { layer: evidence.layer(), by: ablated };
         // The part below the layer sees one image, the part above it many copies. If the layer lies inside a
         // block, the shortcut around it keeps the batch size of the image, and the two do not fit. Then the
         // whole network runs on copies.

@@ -52,7 +52,7 @@ pub fn eigen_cam(
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
     maps_by(model, images, options, |evidence| {
-        Ok(principal_projection(&evidence.activations)?.unsqueeze(1)?)
+        Ok(principal_projection(evidence.activations())?.unsqueeze(1)?)
     })
 }
 
@@ -80,7 +80,7 @@ pub fn eigen_grad_cam(
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
     maps_by(model, images, options, |evidence| {
-        let product = (evidence.gradients()? * &evidence.activations)?;
+        let product = (evidence.gradients()? * evidence.activations())?;
         Ok(principal_projection(&product)?.unsqueeze(1)?)
     })
 }

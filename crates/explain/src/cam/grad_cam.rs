@@ -1,17 +1,18 @@
 //! Grad-CAM (Selvaraju et al. 2017, <https://arxiv.org/abs/1610.02391>).
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_models::Model;
+use candle_vision_ops::mean;
 
-use crate::cam::maps_by;
+use crate::cam::maps_by_weights;
 use crate::{CamOptions, ClassActivationMap, Method, Result};
 
 impl Method {
     /// Grad-CAM (Selvaraju et al. 2017): channels weighted by the mean of their gradient.
-    pub const GRAD_CAM: Self = Self::cam(
+    pub const GRAD_CAM: Self = Self::weighted(
         "gradcam",
         "Grad-CAM (Selvaraju et al. 2017): channels weighted by the mean of their gradient",
-        grad_cam,
+        weights,
     );
 }
 
@@ -56,8 +57,10 @@ pub fn grad_cam(
     images: &Tensor,
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
-    maps_by(model, images, options, |evidence| {
-        let weights = evidence.gradients()?.mean_keepdim((2, 3))?;
-        Ok(evidence.activations.broadcast_mul(&weights)?)
-    })
+    maps_by_weights(model, images, options, weights)
+}
+
+/// The mean of the gradient over a channel.
+fn weights(_: &Tensor, gradients: &Tensor) -> TensorResult<Tensor> {
+    mean(gradients, &[1], true)
 }

@@ -1,17 +1,18 @@
 //! Grad-CAM++ (Chattopadhyay et al. 2018, <https://arxiv.org/abs/1710.11063>).
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_models::Model;
+use candle_vision_ops::{mul, relu, sum};
 
-use crate::cam::maps_by;
+use crate::cam::maps_by_weights;
 use crate::{CamOptions, ClassActivationMap, Method, Result};
 
 impl Method {
     /// Grad-CAM++ (Chattopadhyay et al. 2018): positive gradients, so that several objects are found.
-    pub const GRAD_CAM_PLUS_PLUS: Self = Self::cam(
+    pub const GRAD_CAM_PLUS_PLUS: Self = Self::weighted(
         "gradcam++",
         "Grad-CAM++ (Chattopadhyay et al. 2018): positive gradients, so that several objects are found",
-        grad_cam_plus_plus,
+        weights,
     );
 }
 
@@ -43,14 +44,14 @@ pub fn grad_cam_plus_plus(
     images: &Tensor,
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
-    maps_by(model, images, options, |evidence| {
-        let (activations, gradients) = (&evidence.activations, evidence.gradients()?);
-        let square = gradients.sqr()?;
-        let total = activations.sum_keepdim((2, 3))?;
-        let divisor = ((&square * 2.0)? + (&square * gradients)?.broadcast_mul(&total)?)?;
-        // The small constant is the one of pytorch-grad-cam. It decides the result where gradients are small.
-        let share = (square / (divisor + 1e-6)?)?;
-        let weights = (gradients.relu()? * share)?.sum_keepdim((2, 3))?;
-        Ok(activations.broadcast_mul(&weights)?)
-    })
+    maps_by_weights(model, images, options, weights)
+}
+
+fn weights(activations: &Tensor, gradients: &Tensor) -> TensorResult<Tensor> {
+    let square = (gradients * gradients)?;
+    let total = sum(activations, &[1], true)?;
+    let divisor = ((&square * 2.0)? + mul(&(&square * gradients)?, &total)?)?;
+    // The small constant is the one of pytorch-grad-cam. It decides the result where gradients are small.
+    let share = (square / (divisor + 1e-6)?)?;
+    sum(&(relu(gradients)? * share)?, &[1], true)
 }

@@ -1,17 +1,17 @@
 //! HiResCAM (Draelos and Carin 2020, <https://arxiv.org/abs/2011.08891>).
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_models::Model;
 
-use crate::cam::maps_by;
+use crate::cam::maps_by_weights;
 use crate::{CamOptions, ClassActivationMap, Method, Result};
 
 impl Method {
     /// HiResCAM (Draelos and Carin 2020): activations times gradients, place by place.
-    pub const HIRES_CAM: Self = Self::cam(
+    pub const HIRES_CAM: Self = Self::weighted(
         "hirescam",
         "HiResCAM (Draelos and Carin 2020): activations times gradients, place by place",
-        hires_cam,
+        weights,
     );
 }
 
@@ -41,5 +41,9 @@ pub fn hires_cam(
     images: &Tensor,
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
-    maps_by(model, images, options, |evidence| Ok((evidence.gradients()? * &evidence.activations)?))
+    maps_by_weights(model, images, options, weights)
+}
+
+fn weights(_: &Tensor, gradients: &Tensor) -> TensorResult<Tensor> {
+    Ok(gradients.clone())
 }

@@ -1,17 +1,18 @@
 //! LayerCAM (Jiang et al. 2021, <https://ieeexplore.ieee.org/document/9462463>).
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_models::Model;
+use candle_vision_ops::relu;
 
-use crate::cam::maps_by;
+use crate::cam::maps_by_weights;
 use crate::{CamOptions, ClassActivationMap, Method, Result};
 
 impl Method {
     /// LayerCAM (Jiang et al. 2021): positive gradients place by place, also for early layers.
-    pub const LAYER_CAM: Self = Self::cam(
+    pub const LAYER_CAM: Self = Self::weighted(
         "layercam",
         "LayerCAM (Jiang et al. 2021): positive gradients place by place, also for early layers",
-        layer_cam,
+        weights,
     );
 }
 
@@ -41,7 +42,9 @@ pub fn layer_cam(
     images: &Tensor,
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
-    maps_by(model, images, options, |evidence| {
-        Ok((evidence.gradients()?.relu()? * &evidence.activations)?)
-    })
+    maps_by_weights(model, images, options, weights)
+}
+
+fn weights(_: &Tensor, gradients: &Tensor) -> TensorResult<Tensor> {
+    relu(gradients)
 }

@@ -51,7 +51,7 @@ pub fn score_cam(
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
     maps_by(model, images, options, |evidence| {
-        let (batch, channels, _, _) = evidence.activations.dims4()?;
+        let (batch, channels, _, _) = evidence.activations().dims4()?;
         let mut weights = Vec::with_capacity(batch * channels);
         for index in 0..batch {
             weights.extend(softmax(&masked_scores(evidence, index)?));
@@ -64,7 +64,7 @@ pub fn score_cam(
 fn masked_scores(evidence: &Evidence<'_>, index: usize) -> Result<Vec<f64>> {
     let image = evidence.images.get(index)?;
     let (_, height, width) = image.dims3()?;
-    let channels = evidence.activations.get(index)?;
+    let channels = evidence.activations().get(index)?;
     let count = channels.dim(0)?;
     let mut scores = Vec::with_capacity(count);
     for start in (0..count).step_by(CHUNK) {

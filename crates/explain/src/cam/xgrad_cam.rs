@@ -1,17 +1,18 @@
 //! XGrad-CAM (Fu et al. 2020, <https://arxiv.org/abs/2008.02312>).
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_models::Model;
+use candle_vision_ops::sum;
 
-use crate::cam::maps_by;
+use crate::cam::maps_by_weights;
 use crate::{CamOptions, ClassActivationMap, Method, Result};
 
 impl Method {
     /// XGrad-CAM (Fu et al. 2020): gradients weighted by the activations.
-    pub const XGRAD_CAM: Self = Self::cam(
+    pub const XGRAD_CAM: Self = Self::weighted(
         "xgradcam",
         "XGrad-CAM (Fu et al. 2020): gradients weighted by the activations",
-        xgrad_cam,
+        weights,
     );
 }
 
@@ -39,11 +40,12 @@ pub fn xgrad_cam(
     images: &Tensor,
     options: &CamOptions,
 ) -> Result<Vec<ClassActivationMap>> {
-    maps_by(model, images, options, |evidence| {
-        let (activations, gradients) = (&evidence.activations, evidence.gradients()?);
-        // The small constant gives weight 0 to a channel that is 0 everywhere.
-        let total = (activations.sum_keepdim((2, 3))? + 1e-7)?;
-        let weights = (activations * gradients)?.sum_keepdim((2, 3))?.div(&total)?;
-        Ok(activations.broadcast_mul(&weights)?)
-    })
+    maps_by_weights(model, images, options, weights)
+}
+
+/// The mean of the gradient over a channel, weighted by the activations.
+fn weights(activations: &Tensor, gradients: &Tensor) -> TensorResult<Tensor> {
+    // The small constant gives weight 0 to a channel that is 0 everywhere.
+    let total = (sum(activations, &[1], true)? + 1e-7)?;
+    sum(&(activations * gradients)?, &[1], true)? / total
 }

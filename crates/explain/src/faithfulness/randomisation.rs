@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 use candle_vision_models::{Model, Parameter};
 
-use crate::{CamOptions, ClassActivationMap, Error, Method, Result, Target};
+use crate::{CamOptions, ClassActivationMap, Error, Explainer, Method, Result, Target};
 
 /// How similar a map is to the original after the upper layers have lost their learned weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,7 @@ pub fn weight_randomisation(
     check_twin(model, untrained)?;
     let layers = layers_from_the_head(model);
     let mut checks = Vec::new();
+    let explainer = Explainer::new(untrained);
     // The copy starts with all layers initial and ends with only the head initial. The learned weights of the
     // other layers are copied back in between.
     for count in stages(layers.len()) {
@@ -79,7 +80,7 @@ pub fn weight_randomisation(
                 own.set(&parameter.detached())?;
             }
         }
-        let map = one(method.maps(untrained, image, &options)?);
+        let map = one(explainer.maps(method, image, &options)?);
         checks.push(Randomised {
             layers: count,
             down_to: forgotten.last().map(|(layer, _)| layer.clone()).unwrap_or_default(),

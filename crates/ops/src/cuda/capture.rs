@@ -1,6 +1,7 @@
 //! Work that is captured once as a CUDA graph and launched again and again. A launch costs the host one call, however
 //! much work it holds.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -27,7 +28,11 @@ pub struct Captured {
     stream: Arc<CudaStream>,
     numbers: Numbers,
     drawn: Option<Drawn>,
+    /// Device memory that the graph uses and that its owners may replace.
+    _held: Held,
 }
+
+type Held = Vec<Arc<dyn Any + Send + Sync>>;
 
 impl std::fmt::Debug for Captured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,6 +86,13 @@ struct State {
     /// The address of the numbers on the device while work is captured. `None` while only the numbers of the next
     /// launch are collected.
     address: Option<u64>,
+    held: Held,
+}
+
+impl State {
+    fn new(address: Option<u64>) -> Self {
+        Self { values: vec![0; STREAM], drawn: None, address, held: Vec::new() }
+    }
 }
 
 /// The numbers of an optimizer step on this thread: to be launched with it, or to be read from device memory.
@@ -132,6 +144,19 @@ pub(super) fn is_capturing() -> bool {
     STATE.with_borrow(|state| state.as_ref().is_some_and(|state| state.address.is_some()))
 }
 
+/// Notes that the work which this thread does uses `memory`. If it is captured, the graph keeps it for the next launches.
+pub(super) fn hold<T: Any + Send + Sync>(memory: &Arc<T>) {
+    STATE.with_borrow_mut(|state| {
+        let Some(State { held, address: Some(_), .. }) = state else { return };
+        let is_it = |other: &Arc<dyn Any + Send + Sync>| {
+            std::ptr::addr_eq(Arc::as_ptr(other), Arc::as_ptr(memory))
+        };
+        if !held.iter().any(is_it) {
+            held.push(memory.clone());
+        }
+    });
+}
+
 /// Runs `work` with this thread in another state, and returns that state after it.
 fn with_state<T, E: From<Error>>(
     address: Option<u64>,
@@ -147,13 +172,12 @@ fn with_state<T, E: From<Error>>(
     if STATE.with_borrow(Option::is_some) {
         return Err(Error::Msg("a capture cannot hold another".to_owned()).into());
     }
-    STATE.set(Some(State { values: vec![0; STREAM], drawn: None, address }));
+    STATE.set(Some(State::new(address)));
     let ends = Ends;
     let done = work()?;
     let state = STATE.take();
     drop(ends);
-    let nothing = State { values: vec![0; STREAM], drawn: None, address };
-    Ok((done, state.unwrap_or(nothing)))
+    Ok((done, state.unwrap_or(State::new(address))))
 }
 
 impl Captured {
@@ -189,11 +213,11 @@ impl Captured {
         drop(uploads);
         match (done, graph) {
             (Ok((done, state)), Ok(graph)) => {
-                let State { mut values, drawn, .. } = state;
+                let State { mut values, drawn, held, .. } = state;
                 let halves = drawn.map(|drawn| drawn.halves()).unwrap_or_default();
                 values[..STREAM].copy_from_slice(&halves);
                 let numbers = Numbers { values, on_device, are_uploaded: false };
-                let mut captured = Self { graph, stream, numbers, drawn };
+                let mut captured = Self { graph, stream, numbers, drawn, _held: held };
                 if let Err(error) = captured.launch() {
                     // The device has not given it memory, so it cannot take it back.
                     std::mem::forget(done);

@@ -19,16 +19,15 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaStream, CudaView, DevicePtr, DevicePtrMut,
-};
-use candle_core::{CudaDevice, Result};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, CudaView, DevicePtr};
+use candle_core::{CudaDevice, Result, bail};
 
 use self::arithmetic::Arithmetic;
 pub(super) use self::ends::Ends;
 use self::library::{Functions, Handle, SUCCESS};
 use self::plan::{EndsPlan, Key, Plan, Routine};
 use super::bounded::Bounded;
+use super::capture;
 use super::element::Element;
 use super::size::MOST_ELEMENTS;
 use crate::conv2d::OnCuda;
@@ -80,7 +79,7 @@ pub(super) struct Cudnn {
     /// The plans. `None` for a shape that cuDNN does not support.
     plans: Bounded<Key, Option<Plan>>,
     /// Shared by all convolutions, because they run one after the other.
-    workspace: Option<CudaSlice<u8>>,
+    workspace: Option<Arc<CudaSlice<u8>>>,
     /// Largest number of elements of an array.
     most_elements: usize,
 }
@@ -250,22 +249,28 @@ impl Drop for Cudnn {
     }
 }
 
-/// A workspace of at least `bytes` bytes.
+/// A workspace of at least `bytes` bytes. A graph keeps the one that it was captured with when another replaces it here.
 fn workspace<'a>(
-    kept: &'a mut Option<CudaSlice<u8>>,
+    kept: &'a mut Option<Arc<CudaSlice<u8>>>,
     stream: &Arc<CudaStream>,
     bytes: usize,
-) -> Result<&'a mut CudaSlice<u8>> {
+) -> Result<&'a CudaSlice<u8>> {
     let bytes = bytes.max(1);
     if kept.as_ref().is_none_or(|kept| kept.len() < bytes) {
+        if capture::is_capturing() {
+            // It would be the graph's memory, which ends with it.
+            bail!("capture: a convolution needs a larger workspace than those before it")
+        }
         // Freed first, so that both do not exist at once.
         *kept = None;
     }
-    match kept {
-        Some(kept) => Ok(kept),
+    let kept = match kept {
+        Some(kept) => kept,
         // SAFETY: cuDNN does not expect anything of what is in its workspace.
-        None => Ok(kept.insert(unsafe { stream.alloc::<u8>(bytes) }.w()?)),
-    }
+        None => kept.insert(Arc::new(unsafe { stream.alloc::<u8>(bytes) }.w()?)),
+    };
+    capture::hold(kept);
+    Ok(kept)
 }
 
 /// Everything that running a plan needs.
@@ -282,7 +287,7 @@ impl Run<'_> {
         plan: &Plan,
         direction: Direction,
         operands: &Operands<'_, T>,
-        workspace: &mut CudaSlice<u8>,
+        workspace: &CudaSlice<u8>,
         add: bool,
     ) -> Result<()> {
         let (x, _x) = operands.x.device_ptr(self.stream);
@@ -293,7 +298,8 @@ impl Run<'_> {
         let [first, second, result] = direction.in_order(blocks);
         let (alpha, beta) = (1f32, if add { 1f32 } else { 0f32 });
         let bytes = workspace.len();
-        let (space, _space) = workspace.device_ptr_mut(self.stream);
+        // Whatever uses it runs on this stream, one after the other.
+        let (space, _space) = workspace.device_ptr(self.stream);
         let routine = Routine::of(self.functions, direction);
         // SAFETY: the arrays have the sizes that the descriptors say, which the caller's shape gave
         // both; the workspace is at least as large as the plan asks.

@@ -1,4 +1,4 @@
-//! Softmax and its logarithm for each row.
+//! Softmax, its logarithm and the largest element, row by row.
 
 use candle_core::{CudaStorage, Result, Shape};
 
@@ -41,5 +41,22 @@ pub(crate) fn softmax_gradient(
             unsafe { launch!(function, config, &rows, &columns, &logarithm, &y_in, &grad, &mut dx) }
         }
         Ok(stored(dx, device, y.dims()))
+    })
+}
+
+/// 1 at the first of the largest elements of every row, and 0 elsewhere.
+pub(crate) fn one_hot_largest(x: Array<'_>) -> Result<(CudaStorage, Shape)> {
+    let (device, n) = (x.device(), x.len());
+    let (rows, columns) = (n / x.channels(), x.channels() as u32);
+    with_element!("one_hot_largest", x.storage, T => {
+        let mut y = unwritten::<T>(device, n)?;
+        let x_in = x.view::<T>()?;
+        if n > 0 {
+            let function = device_function::<T>(device, Source::Softmax, "one_hot_largest")?;
+            let (config, rows) = (over_rows(rows), rows as u32);
+            // SAFETY: x and y have rows * columns elements.
+            unsafe { launch!(function, config, &rows, &columns, &x_in, &mut y) }
+        }
+        Ok(stored(y, device, x.dims()))
     })
 }

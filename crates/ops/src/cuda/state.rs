@@ -7,6 +7,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::cuda_backend::{CudaDevice, DeviceId};
 
 use super::bounded::Bounded;
+use super::capture;
 use super::cudnn::Cudnn;
 use super::function::{Functions, MOST_SUM_COLUMNS};
 use super::modules::Modules;
@@ -63,6 +64,8 @@ impl State {
     ) -> Result<Arc<CudaSlice<i32>>> {
         let mut tables = locked(&self.tables);
         if let Some(table) = tables.get(&values) {
+            // It may not stay among the tables as long as the graph.
+            capture::hold(table);
             return Ok(table.clone());
         }
         let table = Arc::new(device.clone_htod(&values)?);

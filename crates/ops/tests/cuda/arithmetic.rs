@@ -5,8 +5,8 @@ use candle_vision_ops::{
     AvgPool2dConfig, CrossEntropyConfig, Generator, InterpolateMode, LocalResponseNormConfig,
     MaxPool2dConfig, Targets, adaptive_avg_pool2d, add, avg_pool2d, binary_cross_entropy,
     channels_first, channels_last, cross_entropy, drop_rows, dropout, flatten, gelu, hardsigmoid,
-    hardswish, interpolate, local_response_norm, log_softmax, max_pool2d, on_gradient, relu, relu6,
-    scale, sigmoid, silu, softmax,
+    hardswish, interpolate, local_response_norm, log_softmax, max_pool2d, on_gradient,
+    one_hot_largest, relu, relu6, scale, sigmoid, silu, softmax,
 };
 use rand_chacha::rand_core::SeedableRng;
 
@@ -122,6 +122,23 @@ fn softmax_is_the_cpus() {
         check(&format!("softmax {dims:?}"), &[map("x", &dims)], |x| softmax(&(&x[0] * 5.0)?));
         check(&format!("log softmax {dims:?}"), &[map("x", &dims)], |x| log_softmax(&x[0]));
     }
+}
+
+#[test]
+fn the_first_of_the_largest_is_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    for dims in [vec![4, 10], vec![2, 3, 1000], vec![5], vec![3, 1], vec![2100, 2]] {
+        // Few different values, so that the largest is there several times.
+        let x = ((random("x", &dims) * 3.0)?.round()? / 3.0)?;
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let x = x.to_dtype(dtype)?;
+            let values = |x: &Tensor| -> Result<Vec<f32>> {
+                one_hot_largest(x)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
+            };
+            assert_eq!(values(&x.to_device(&cuda.device)?)?, values(&x)?, "{dims:?} {dtype:?}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

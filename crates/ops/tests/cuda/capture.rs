@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use candle_core::{DType, Error, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, Captured, CrossEntropyConfig, Generator, ImageBatch, SgdStep, SgdUpdate,
-    Targets, adam_steps, backward, cross_entropy, drop_rows, dropout, image_batch, linear, scale,
-    sgd_steps, upload, upload_labels,
+    AdamStep, AdamUpdate, Captured, Conv2dConfig, CrossEntropyConfig, Generator, ImageBatch,
+    SgdStep, SgdUpdate, Targets, adam_steps, backward, conv2d, cross_entropy, cuda_device,
+    drop_rows, dropout, image_batch, linear, scale, sgd_steps, upload, upload_labels,
 };
 use rand::SeedableRng;
 
@@ -153,6 +153,26 @@ fn launches_draw_from_the_stream_they_are_given() -> Result<()> {
     });
     assert!(two.unwrap_err().to_string().contains("several generators"));
     std::mem::drop(y);
+    Ok(())
+}
+
+/// Another convolution may need a larger workspace, which then takes the place of the one that the graph writes to.
+#[test]
+fn a_graph_keeps_the_workspace_it_was_captured_with() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    // Of its own, whose workspace is still small.
+    let device = &cuda_device(0)?;
+    let images = Var::from_tensor(&random("images", &[2, 9, 9, 4]).to_device(device)?)?;
+    let kernel = Var::from_tensor(&random("kernel", &[4, 4, 3, 3]).to_device(device)?)?;
+    let convolved = || conv2d(&images, &kernel, None, &Conv2dConfig::default());
+    let expected = convolved()?.flatten_all()?.to_vec1::<f32>()?;
+    let (y, mut work) = Captured::new(device, || convolved().map(|y| y.detach()))?;
+    for _ in 0..2 {
+        backward(&convolved()?)?;
+        work.launch()?;
+        assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, expected);
+    }
+    drop((y, cuda));
     Ok(())
 }
 

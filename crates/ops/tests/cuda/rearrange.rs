@@ -2,7 +2,7 @@
 
 use candle_vision_ops::{
     Activation, PadConfig, PadMode, cat, channel_shuffle, matmul, mean, mul, pad, permute, reshape,
-    slice, transpose,
+    slice, sum, transpose,
 };
 
 use crate::twins::{WITH_RELU, check, check_in, map};
@@ -43,6 +43,9 @@ fn means_are_the_cpus() {
         for axes in axes.iter().filter(|axes| !axes.is_empty()) {
             check(&format!("mean of {dims:?} over {axes:?}"), &[map("x", &dims)], |x| {
                 mean(&x[0], axes, true)
+            });
+            check(&format!("sum of {dims:?} over {axes:?}"), &[map("x", &dims)], |x| {
+                sum(&x[0], axes, false)
             });
         }
     }

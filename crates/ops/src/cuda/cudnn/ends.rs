@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use candle_core::Result;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DevicePtr, DevicePtrMut};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DevicePtr};
 
 use super::descriptors::{Descriptor, NHWC};
 use super::library::{Functions, Handle, Status};
@@ -79,7 +79,7 @@ impl Run<'_> {
         descriptors: &EndsDescriptors,
         operands: &Operands<'_, T>,
         ends: &Ends<'_, T>,
-        workspace: &mut CudaSlice<u8>,
+        workspace: &CudaSlice<u8>,
     ) -> Status {
         let (x, _x) = operands.x.device_ptr(self.stream);
         let (kernel, _kernel) = operands.kernel.device_ptr(self.stream);
@@ -93,7 +93,7 @@ impl Run<'_> {
         };
         let raw = plan.descriptors.raw();
         let (one, bytes) = (1f32, workspace.len());
-        let (space, _space) = workspace.device_ptr_mut(self.stream);
+        let (space, _space) = workspace.device_ptr(self.stream);
         // SAFETY: the arrays have the sizes that the descriptors say, which the caller's shape gave both; the bias has a
         // number for each channel and the residual as many as y, which op checks have seen to; the workspace is at
         // least as large as the plan asks.

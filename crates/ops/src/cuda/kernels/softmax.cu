@@ -1,4 +1,4 @@
-// Softmax, its logarithm, and the cross entropy based on it, as in `crates/kernels/src/softmax.rs`.
+// Softmax, its logarithm, the largest element, and the cross entropy, as in `crates/kernels/src/softmax.rs`.
 //
 // One block processes a row and then steps over further rows. It is one-dimensional, of a multiple
 // of 32 threads. The row's maximum is subtracted before `expf`, which would overflow otherwise.
@@ -55,6 +55,24 @@ __device__ void softmax_gradient(
             const float of_x =
                 logarithm ? grad_at(i) - expf(y_at(i)) * sum : y_at(i) * (grad_at(i) - sum);
             dx[start + i] = narrow<T>(of_x);
+        }
+    }
+}
+
+// 1 at the first of the largest elements of a row, and 0 elsewhere.
+template <typename T>
+__device__ void one_hot_largest(unsigned rows, unsigned columns, const T* x, T* y) {
+    for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
+        const T* of_x = x + size_t(row) * columns;
+        T* of_y = y + size_t(row) * columns;
+        const float max = row_max(columns, of_x);
+        unsigned first = columns;
+        for (unsigned i = threadIdx.x; i < columns && first == columns; i += blockDim.x) {
+            if (widen(of_x[i]) == max) first = i;
+        }
+        first = over_block(first, [](unsigned a, unsigned b) { return a < b ? a : b; });
+        for (unsigned i = threadIdx.x; i < columns; i += blockDim.x) {
+            of_y[i] = narrow<T>(i == first ? 1.0f : 0.0f);
         }
     }
 }
@@ -138,6 +156,11 @@ cv_sum_f32(unsigned n, const float* __restrict__ x, float* __restrict__ sum) {
         const T* __restrict__ grad, T* __restrict__ dx                                            \
     ) {                                                                                           \
         softmax_gradient(rows, columns, logarithm != 0, y, grad, dx);                             \
+    }                                                                                             \
+    extern "C" __global__ void __launch_bounds__(1024) cv_one_hot_largest_##TYPE(                 \
+        unsigned rows, unsigned columns, const T* __restrict__ x, T* __restrict__ y               \
+    ) {                                                                                           \
+        one_hot_largest(rows, columns, x, y);                                                     \
     }
 
 FOR_EACH_TYPE(KERNELS)
