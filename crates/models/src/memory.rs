@@ -133,7 +133,7 @@ impl MeasuredGraph {
             allocator: 0,
         };
         if on_cpu && config.keeping_allocator {
-            estimate.allocator = estimate.of_allocator(config.threads, config.validation);
+            estimate.allocator = estimate.of_allocator(config.threads);
         }
         estimate.validation = estimate.of_validation(self.prepared);
         Some(estimate)

@@ -31,6 +31,12 @@ use measure::{Clock, Measured};
 use work::{Images, Learns, Network, Outcome};
 
 // As the binary: without an allocator that keeps memory, page faults are a part of every step.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+// The other cannot be built for it.
+#[cfg(target_env = "msvc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -118,8 +118,8 @@ impl MemoryConfig {
         Self { validation, ..self }
     }
 
-    /// Sets whether the process has an allocator that keeps freed memory, such as mimalloc with
-    /// `MIMALLOC_PURGE_DELAY=-1`.
+    /// Sets whether the process has an allocator that keeps freed memory, such as jemalloc with
+    /// `dirty_decay_ms:-1`.
     pub fn keeping_allocator(self, keeping_allocator: bool) -> Self {
         Self { keeping_allocator, ..self }
     }
@@ -196,41 +196,33 @@ impl MemoryEstimate {
     /// They take again what the training pass has freed: gradients have the sizes of the copies of weights, and the packed weights fit
     /// into a part of the memory of feature maps. This part follows from measurements of ResNet18 and ResNet50.
     pub(super) fn of_validation(&self, prepared: usize) -> usize {
-        const TAKEN_AGAIN: f64 = 0.4;
+        const TAKEN_AGAIN: f64 = 0.6;
         let passing = self.activations + self.backward;
         let again = self.gradients + (TAKEN_AGAIN * passing as f64) as usize;
         prepared.saturating_sub(again)
     }
 
-    /// What mimalloc takes for the parts on a CPU that are set already.
+    /// What the allocator of the program, jemalloc, takes for the parts on a CPU that are set already.
     ///
-    /// The numbers are the difference between the memory of a process and the bytes in use at its peak, over seven
-    /// networks, 1 to 8 threads and batches of 4 to 4096. They are the same for every network. The fixed parts contain
-    /// 2 to 4 MiB for each thread that the matrix products of the crate `gemm` take; without convolutions fewer of its
-    /// buffers are in use.
-    pub(super) fn of_allocator(&self, threads: usize, validation: bool) -> usize {
-        const OF_PROCESS: usize = 9 << 20;
-        const OF_CONVOLUTIONS: usize = 5 << 20;
-        // Between the training passes there are others, with maps of other sizes.
-        const OF_VALIDATION: usize = 12 << 20;
-        const OF_THREAD: usize = 8 << 20;
-        // Feature maps and their gradients have many sizes, and each is freed in every step.
-        const SHARE_OF_PASSING: f64 = 0.3;
-        // It does not grow with large batches, whose maps are taken from the system one by one.
-        const MOST_OF_PASSING: f64 = 128.0 * (1 << 20) as f64;
-        const SHARE_OF_LASTING: f64 = 0.2;
-        // Each batch is made in new memory, which may not be that of the batch before.
-        const FURTHER_BATCHES: usize = 2;
-        // Without convolutions the loops of small layers stay on the calling thread.
+    /// The numbers follow from the difference between the memory of a process and `counted`, over seven networks and batches of 2 to
+    /// 4096. They are the same for every network.
+    pub(super) fn of_allocator(&self, threads: usize) -> usize {
+        // Small blocks, such as statistics and the graph, and code that runs for the first time.
+        const OF_PROCESS: usize = 15 << 19;
+        // The products of the crate `gemm` take some 2 MiB for each thread. Without convolutions the loops of small layers stay on the
+        // calling thread.
+        const OF_CONVOLUTIONS: usize = 1 << 20;
+        const OF_THREAD: usize = 2 << 20;
+        // The gradients of feature maps at the largest step of the backward pass are the largest blocks. Smaller blocks come to lie in
+        // the holes that they leave, so the next large block fits into a part of them only.
+        const SHARE_OF_BACKWARD: f64 = 0.45;
+        // The same of large weights, whose gradients are freed in every step.
+        const SHARE_OF_LASTING: f64 = 0.075;
         let has_convolutions = self.workspace_of_helper > 0;
         let helpers = if has_convolutions { threads.saturating_sub(1) } else { 0 };
-        let of_convolutions = OF_CONVOLUTIONS + if validation { OF_VALIDATION } else { 0 };
-        let process = OF_PROCESS + if has_convolutions { of_convolutions } else { 0 };
-        let passing = self.activations + self.backward + self.workspace_of_caller;
+        let process = OF_PROCESS + if has_convolutions { OF_CONVOLUTIONS } else { 0 };
         let lasting = self.parameters + self.gradients;
-        let of_passing = (SHARE_OF_PASSING * passing as f64).min(MOST_OF_PASSING);
-        let shares = of_passing + SHARE_OF_LASTING * lasting as f64;
-        let batches = FURTHER_BATCHES * self.images_8_bit * size_of::<f32>();
-        process + OF_THREAD * helpers + batches + shares as usize
+        let shares = SHARE_OF_BACKWARD * self.backward as f64 + SHARE_OF_LASTING * lasting as f64;
+        process + OF_THREAD * helpers + shares as usize
     }
 }
