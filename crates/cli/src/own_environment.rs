@@ -3,7 +3,7 @@
 
 /// The allocator, jemalloc, keeps the memory that a training step frees, because the next step needs as much again. Returning it to the
 /// system costs thousands of page faults per step. -1 means never, and without an `oversize_threshold` it holds for large blocks too.
-/// Blocks on huge pages (`thp`) save 2 % of the time. All threads share one arena, so that memory of one serves the others, and no block
+/// Blocks lie on huge pages (`thp`). All threads share one arena, so that memory of one serves the others, and no block
 /// has an empty page in front (`cache_oblivious`).
 #[cfg(unix)]
 const ALLOCATOR: &str = "dirty_decay_ms:-1,muzzy_decay_ms:-1,oversize_threshold:0,narenas:1,thp:always,cache_oblivious:false";
