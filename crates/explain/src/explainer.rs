@@ -8,11 +8,12 @@ use candle_vision_models::Model;
 use candle_vision_ops::{
     Captured, Repetition, Turn, backward_from, channels_last, one_hot_largest,
 };
+use candle_vision_registry::first_line;
 
 use crate::cam::{Seen, Weights, maps_by_weights, over_channels, smoothed};
 use crate::map::from_coarse;
 use crate::target::Question;
-use crate::{CamOptions, ClassActivationMap, Error, Method, Result, Target};
+use crate::{CamOptions, ClassActivationMap, Method, Result, Target};
 
 /// Number of plain explanations of the same form before one is captured. They load kernels and choose algorithms.
 const PLAIN_RUNS: usize = 2;
@@ -297,9 +298,4 @@ fn results(
     let gradients = backward_from(logits, &shares)?;
     let coarse = over_channels(&seen.weighted_by(work.weights, &gradients)?)?;
     Ok(Results { logits: logits.detach().contiguous()?, coarse, layer: seen.layer })
-}
-
-/// The driver's errors may go on with a backtrace.
-fn first_line(error: &Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

@@ -80,7 +80,7 @@ pub use networks::{
     SwinTransformerConfig, TransformerNames, Vgg, VggConfig, VisionTransformer,
     VisionTransformerConfig, build, fine_tuned, imagenet_classes, imagenet_synsets,
 };
-pub use parameters::{Parameter, ParameterBuilder, ParameterKind, Parameters};
+pub use parameters::{KeptValues, Parameter, ParameterBuilder, ParameterKind, Parameters};
 pub use pass::{FrozenBatchNorm, Mode, Pass};
 pub use path::is_under;
 pub use precision::Precision;

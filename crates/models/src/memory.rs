@@ -11,7 +11,7 @@ use candle_vision_ops::{
     CrossEntropyConfig, KeptBytes, Targets, add, cross_entropy, in_pool, kept_bytes, scale,
 };
 
-use crate::{FrozenBatchNorm, Model, ParameterKind, Pass, Precision, PreparedLayers};
+use crate::{FrozenBatchNorm, KeptValues, Model, Pass, Precision, PreparedLayers};
 pub use estimate::{MemoryConfig, MemoryEstimate};
 
 /// The share of a memory that a batch may take. The rest is for what no estimate knows.
@@ -83,12 +83,11 @@ impl MeasuredGraph {
         let prepared = if config.validation { prepared(model, batch, precision)? } else { 0 };
         let weights = model.parameters().weights();
         let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let all = model.parameters().all();
-        let buffers = all.iter().filter(|parameter| parameter.kind() == ParameterKind::Buffer);
+        let buffers = model.parameters().buffers();
         Ok(Some(Self {
             parameters: weights.iter().map(|weight| bytes(weight.var())).sum(),
             trainable: model.parameters().trainable().iter().map(|p| bytes(p.var())).sum(),
-            buffers: buffers.map(|buffer| bytes(buffer.var())).sum(),
+            buffers: buffers.iter().map(|buffer| bytes(buffer.var())).sum(),
             of_products: weights
                 .iter()
                 .filter(|weight| weight.var().rank() > 1)
@@ -189,14 +188,9 @@ fn kept(
     precision: Precision,
     frozen_batch_norm: FrozenBatchNorm,
 ) -> Result<Option<KeptBytes>> {
-    let buffers = model.parameters().all().into_iter();
-    let buffers = buffers.filter(|parameter| parameter.kind() == ParameterKind::Buffer);
-    let saved = buffers.map(|buffer| buffer.detached().copy().map(|values| (buffer, values)));
-    let saved = saved.collect::<Result<Vec<_>>>()?;
+    let buffers = KeptValues::of(model.parameters().buffers())?;
     let found = in_pool(|| run(model, batch, precision, frozen_batch_norm));
-    for (buffer, values) in saved {
-        buffer.set(&values)?;
-    }
+    buffers.put_back()?;
     found
 }
 

@@ -100,6 +100,55 @@ impl Parameter {
     }
 }
 
+/// The values of some parameters and buffers, to be put back after a trial.
+///
+/// # Example
+/// A training pass moves the running statistics of batch norm:
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_vision_models::{KeptValues, Model, ModelSpec, Pass, build};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let model = build(&ModelSpec::new("gap_cnn_deep", 2), 0, &Device::Cpu)?;
+/// let kept = KeptValues::of(model.parameters().buffers())?;
+/// let images = Tensor::ones((2, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// let tried = model.forward(&images, &mut Pass::train(0));
+/// kept.put_back()?;
+/// assert_eq!(tried?.dims(), [2, 2]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is put back by itself"]
+pub struct KeptValues(Vec<(Parameter, Tensor)>);
+
+impl KeptValues {
+    /// Copies the values.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn of(parameters: impl IntoIterator<Item = Parameter>) -> Result<Self> {
+        let kept = parameters.into_iter().map(|parameter| {
+            let values = parameter.detached().copy()?;
+            Ok((parameter, values))
+        });
+        kept.collect::<Result<_>>().map(Self)
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.0.iter().map(|(parameter, _)| parameter)
+    }
+
+    /// Puts the values back.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn put_back(&self) -> Result<()> {
+        self.0.iter().try_for_each(|(parameter, values)| parameter.set(values))
+    }
+}
+
 /// All parameters of a network, in the order in which it builds them. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(Arc<Mutex<Vec<Parameter>>>);
@@ -135,6 +184,11 @@ impl Parameters {
     /// Every learned parameter, frozen or not, in building order.
     pub fn weights(&self) -> Vec<Parameter> {
         self.all().into_iter().filter(|p| p.kind() == ParameterKind::Weight).collect()
+    }
+
+    /// Every buffer, in building order.
+    pub fn buffers(&self) -> Vec<Parameter> {
+        self.all().into_iter().filter(|p| p.kind() == ParameterKind::Buffer).collect()
     }
 
     /// Every parameter that a training pass computes a gradient for, in building order.

@@ -23,3 +23,14 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     });
     Cow::Owned(escaped.collect())
 }
+
+/// An error as a reason in a message. Those of a driver may go on with a backtrace.
+///
+/// ```
+/// use candle_vision_registry::first_line;
+///
+/// assert_eq!(first_line("no memory\n   0: alloc"), "no memory");
+/// ```
+pub fn first_line(error: impl std::fmt::Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use candle_vision_data::Batch;
 use candle_vision_models::AuxiliaryOutputs;
 use candle_vision_ops::{Captured, GradScale, Repetition, Turn, backward, backward_from};
+use candle_vision_registry::first_line;
 
 use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, Updated};
@@ -98,11 +99,6 @@ impl StepCapture {
         self.repetition.refuse();
         self.reason = Some(reason);
     }
-}
-
-/// The driver's errors may go on with a backtrace.
-fn first_line(error: &Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// A step in a graph, with the tensors that it reads and writes.

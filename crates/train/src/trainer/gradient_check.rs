@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use candle_vision_data::Batch;
-use candle_vision_models::{Parameter, ParameterKind, Precision, PreparedLayers};
+use candle_vision_models::{KeptValues, Parameter, Precision, PreparedLayers};
 use candle_vision_ops::{in_pool, sum_of_squares};
 
 use super::Trainer;
@@ -59,23 +59,6 @@ impl Without {
     }
 }
 
-/// Values of parameters that are put back.
-struct Kept(Vec<(Parameter, Tensor)>);
-
-impl Kept {
-    fn of(parameters: impl Iterator<Item = Parameter>) -> Result<Self> {
-        let kept = parameters.map(|parameter| {
-            let values = parameter.detached().copy()?;
-            Ok((parameter, values))
-        });
-        kept.collect::<Result<_>>().map(Self)
-    }
-
-    fn put_back(&self) -> Result<()> {
-        Ok(self.0.iter().try_for_each(|(parameter, values)| parameter.set(values))?)
-    }
-}
-
 impl Trainer<'_> {
     /// Looks at the gradients of a few images of the batch, unless this was done since the network began to learn as it does.
     /// Afterwards everything is as before.
@@ -87,16 +70,15 @@ impl Trainer<'_> {
             return Ok(());
         }
         let parameters = self.model.parameters();
-        let buffers = parameters.all().into_iter();
-        let kept = Kept::of(buffers.filter(|buffer| buffer.kind() == ParameterKind::Buffer))?;
+        let buffers = KeptValues::of(parameters.buffers())?;
         let own_state = match &self.train_step {
             None => None,
             Some(own) => Some(own.state()).filter(|state| !state.is_empty()),
         };
         let own_state = own_state.map(copied).transpose()?;
-        let asleep = Kept::of(parameters.trainable().into_iter().filter(is_zero))?;
+        let asleep = KeptValues::of(parameters.trainable().into_iter().filter(is_zero))?;
         let found = self.without_gradients(batch, &asleep);
-        kept.put_back()?;
+        buffers.put_back()?;
         asleep.put_back()?;
         if let (Some(own), Some(state)) = (&mut self.train_step, own_state) {
             own.load_state(&state)?;
@@ -111,7 +93,7 @@ impl Trainer<'_> {
     /// Makes passes until every parameter had a gradient. From the second on, those of `asleep` have small values in place of
     /// zeros: a layer whose weights begin at zero (the last batch norm of a residual block, a layer scale) keeps the layers
     /// before it at a gradient of zero until it has learned something.
-    fn without_gradients(&mut self, batch: &Batch, asleep: &Kept) -> Result<Without> {
+    fn without_gradients(&mut self, batch: &Batch, asleep: &KeptValues) -> Result<Without> {
         let learning = self.model.parameters().trainable();
         let mut found: Option<Without> = None;
         for pass in 0..PASSES {
@@ -131,8 +113,8 @@ impl Trainer<'_> {
                 return Ok(without);
             }
             if found.replace(without).is_none() {
-                for (parameter, zeros) in &asleep.0 {
-                    parameter.set(&small_values(zeros)?)?;
+                for parameter in asleep.parameters() {
+                    parameter.set(&small_values(parameter.var())?)?;
                 }
             }
         }

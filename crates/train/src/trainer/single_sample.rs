@@ -2,7 +2,7 @@
 
 use candle_core::{Result as TensorResult, Tensor};
 use candle_vision_data::Batch;
-use candle_vision_models::{ParameterKind, Pass};
+use candle_vision_models::{KeptValues, Pass};
 use candle_vision_ops::in_pool;
 
 use super::Trainer;
@@ -86,22 +86,14 @@ impl Trainer<'_> {
 
     /// Tries a training pass and drops its results. Running statistics stay as before.
     fn tried(&self, images: &Tensor) -> Result<TensorResult<()>> {
-        let buffers = self.model.parameters().all().into_iter();
-        let buffers = buffers.filter(|parameter| parameter.kind() == ParameterKind::Buffer);
-        let saved = buffers.map(|buffer| {
-            let values = buffer.detached().copy()?;
-            Ok((buffer, values))
-        });
-        let saved: Vec<_> = saved.collect::<Result<_>>()?;
+        let buffers = KeptValues::of(self.model.parameters().buffers())?;
         let (model, precision) = (self.model, self.config.precision);
         let frozen_batch_norm = self.frozen_batch_norm();
         let tried = in_pool(|| {
             let pass = Pass::train(0).precision(precision);
             model.forward(images, &mut pass.frozen_batch_norm(frozen_batch_norm)).map(|_| ())
         });
-        for (buffer, values) in saved {
-            buffer.set(&values)?;
-        }
+        buffers.put_back()?;
         Ok(tried)
     }
 }
