@@ -2,6 +2,7 @@
 
 mod decode;
 mod details;
+mod directory;
 mod exif;
 mod format;
 mod gif;

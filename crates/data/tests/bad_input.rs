@@ -113,6 +113,22 @@ fn images_without_pixels_are_broken() {
     }
 }
 
+/// `tiff` would take 32 bytes for each value before it reads the first.
+#[test]
+fn a_tiff_with_more_values_than_bytes_is_refused() {
+    for (name, at, wide) in [("tiff_rgb_plain.tif", 2, 4), ("tiff_rgb_big.tif", 8, 8)] {
+        let mut bytes = reference(name);
+        let offset = bytes[if wide == 4 { 4 } else { 8 }..][..4].try_into().unwrap();
+        // The count of the first entry, behind the number of entries, the tag and the type.
+        let count = u32::from_le_bytes(offset) as usize + at + 4;
+        bytes[count..count + 4].copy_from_slice(&8_000_000_u32.to_le_bytes());
+        check_message(
+            Image::decode(&bytes, "a.tif"),
+            &["`a.tif`", "has 8000000 values, more than the file has room for"],
+        );
+    }
+}
+
 #[test]
 fn images_of_one_pixel_are_read_and_scaled() {
     let mut rng = random::generator(1);

@@ -1,6 +1,7 @@
 //! The orientation that a camera stores in EXIF data.
 
 use super::Image;
+use super::directory::Layout;
 
 /// How a stored image must be turned to stand upright, with EXIF's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,30 +90,15 @@ impl Orientation {
 fn value_of(data: &[u8]) -> Option<u32> {
     // Some programs write the name of the JPEG segment into other formats as well.
     let data = data.strip_prefix(b"Exif\0\0").unwrap_or(data);
-    let is_little = match data.get(..4)? {
-        b"II*\0" => true,
-        b"MM\0*" => false,
+    let layout = Layout::of(data)?;
+    let entry = layout.entries(data).find(|entry| entry.tag == ORIENTATION)?;
+    // The standard requires type short; some cameras write long.
+    let number = match (entry.kind, entry.count) {
+        (3, 1) => layout.number::<2>(data, entry.place)?,
+        (4, 1) => layout.number::<4>(data, entry.place)?,
         _ => return None,
     };
-    let short = |at: usize| {
-        let bytes = data.get(at..)?.first_chunk().copied()?;
-        Some(if is_little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
-    };
-    let long = |at: usize| {
-        let bytes = data.get(at..)?.first_chunk().copied()?;
-        Some(if is_little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
-    };
-    let directory = long(4)? as usize;
-    let entries = usize::from(short(directory)?);
-    let entry = |i: usize| directory.checked_add(2 + 12 * i);
-    let at = (0..entries).filter_map(entry).find(|&at| short(at) == Some(ORIENTATION))?;
-    // The value and its count follow the tag and type. The standard requires type short; some cameras write
-    // long.
-    match (short(at.checked_add(2)?)?, long(at.checked_add(4)?)?) {
-        (3, 1) => short(at.checked_add(8)?).map(u32::from),
-        (4, 1) => long(at.checked_add(8)?),
-        _ => None,
-    }
+    u32::try_from(number).ok()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
+use super::directory::{Entry, Layout, oversized};
 use super::exif::Orientation;
 use super::{Image, ReadOptions, broken};
 use crate::error::Result;
@@ -34,6 +35,7 @@ pub(super) fn decode(
     options: &ReadOptions,
 ) -> Result<(Image, Orientation)> {
     let failed = |error: tiff::TiffError| broken(name, error.to_string());
+    check_counts(bytes, name)?;
     let mut decoder = open(bytes, options).map_err(failed)?;
     let (width, height) = decoder.dimensions().map_err(failed)?;
     options.check_size(u64::from(width), u64::from(height), name)?;
@@ -45,7 +47,7 @@ pub(super) fn decode(
     let palette = palette(&mut decoder).map_err(failed)?;
     if palette.is_some() {
         let mut copy = bytes.to_vec();
-        let unreadable = || broken(name, "a BigTIFF image with a palette cannot be read");
+        let unreadable = || broken(name, "its directory names no kind of colours");
         call_it_grey(&mut copy).ok_or_else(unreadable)?;
         grey = copy;
         decoder = open(&grey, options).map_err(failed)?;
@@ -149,27 +151,23 @@ fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> tiff::TiffResult<Option<Vec<
     Ok(Some(colors.map(|((&r, &g), &b)| [r, g, b].map(|shade| (shade >> 8) as u8)).collect()))
 }
 
+/// Refuses entries that state more values than the file has room for. The `tiff` crate takes memory for all of them before it
+/// reads the first, and its limits can be set only after it has read most of the directory.
+fn check_counts(bytes: &[u8], name: &str) -> Result<()> {
+    let Some(Entry { tag, count, .. }) = oversized(bytes) else { return Ok(()) };
+    let reason = format!("tag {tag} has {count} values, more than the file has room for");
+    Err(broken(name, reason))
+}
+
 /// Changes the entry "palette" of the first directory to "shades of grey".
 fn call_it_grey(bytes: &mut [u8]) -> Option<()> {
     const PHOTOMETRIC: u16 = 262;
-    let is_little = bytes.starts_with(b"II");
-    let short = |bytes: &[u8], at: usize| {
-        let pair = bytes.get(at..)?.first_chunk().copied()?;
-        Some(if is_little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
-    };
-    let four: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
-    let directory = if is_little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) };
-    let directory = directory as usize;
-    // BigTIFF has the number 43 here and other offsets.
-    if short(bytes, 2)? != 42 {
-        return None;
-    }
-    let entries = usize::from(short(bytes, directory)?);
-    let mut places = (0..entries).filter_map(|i| directory.checked_add(2 + 12 * i));
-    let at = places.find(|&at| short(bytes, at) == Some(PHOTOMETRIC))?;
-    let black_is_zero: u16 = 1;
-    let value = if is_little { black_is_zero.to_le_bytes() } else { black_is_zero.to_be_bytes() };
-    bytes.get_mut(at.checked_add(8)?..)?.first_chunk_mut::<2>().map(|place| *place = value)
+    const BLACK_IS_ZERO: u16 = 1;
+    let layout = Layout::of(bytes)?;
+    let place = layout.entries(bytes).find(|entry| entry.tag == PHOTOMETRIC)?.place;
+    let value =
+        if layout.is_little { BLACK_IS_ZERO.to_le_bytes() } else { BLACK_IS_ZERO.to_be_bytes() };
+    bytes.get_mut(place..)?.first_chunk_mut::<2>().map(|place| *place = value)
 }
 
 fn to_rgb(samples: &Samples, colors: &Colors) -> Vec<u8> {

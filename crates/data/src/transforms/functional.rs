@@ -11,6 +11,7 @@ mod perspective;
 mod resample;
 mod resize;
 mod rotate;
+mod transpose;
 mod warp;
 
 pub use color::{adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, grayscale};

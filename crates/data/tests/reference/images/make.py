@@ -199,6 +199,8 @@ def others():
             short = (compression or "plain").removeprefix("tiff_").removeprefix("adobe_")
             if name in ("rgb", "p", "1") or compression == "tiff_lzw":
                 save(f"tiff_{name}_{short}.tif", form, "TIFF", compression=compression)
+    for name in ("rgb", "p"):
+        save(f"tiff_{name}_big.tif", images[name], "TIFF", big_tiff=True)
     save("tiff_cmyk.tif", image.convert("CMYK"), "TIFF")
     save("tiff_fax.tif", one, "TIFF", compression="group4")
     save("tiff_jpeg.tif", image, "TIFF", compression="jpeg")
