@@ -12,6 +12,11 @@ pub mod seeds;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// Limits the memory of a parser where no sanitizer does. What needs more ends the process, and libFuzzer keeps the input.
+#[cfg(feature = "capped")]
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, 256 << 20);
+
 /// The folder for the files of this process. It lies where temporary files lie, so that `TMPDIR` can name a file system
 /// in memory. libFuzzer ends processes without a chance to tidy up, so whoever starts them removes the folder.
 pub fn folder() -> &'static Path {

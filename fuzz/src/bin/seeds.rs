@@ -1,5 +1,7 @@
 //! Writes the seeds of all parsers, or of those that are named, into a folder: `seeds FOLDER [PARSER...]`.
 
+// Its functions count what is reached. Where a sanitizer is part of a build, that has them too.
+use libfuzzer_sys as _;
 use std::path::{Path, PathBuf};
 
 use candle_vision_fuzz::{parsers, seeds};
