@@ -11,7 +11,6 @@ mod perspective;
 mod resample;
 mod resize;
 mod rotate;
-mod transpose;
 mod warp;
 
 pub use color::{adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, grayscale};
