@@ -39,10 +39,12 @@ mod dataset;
 mod datasets;
 mod error;
 mod image;
+mod label_sets;
 mod loader;
 pub mod random;
 pub mod samplers;
 mod statistics;
+mod stratified_sets;
 mod subset;
 mod temporary;
 pub mod transforms;
@@ -70,6 +72,7 @@ pub use loader::{
 };
 pub use random::Generator;
 pub use statistics::{Statistics, statistics};
+pub use stratified_sets::stratified_split_of_sets;
 pub use subset::{Subset, stratified_split};
 
 /// Compiles the program in the README.

@@ -146,12 +146,14 @@ fn chosen(population: &Population, seed: u64) -> Vec<usize> {
     // The first epoch has as many images of each class. In it, the smallest classes may repeat theirs, so it is followed
     // by all images.
     let mut order = Balanced::new().order(population, seed, 0);
-    let labels = population.labels();
-    let mut turns = vec![0; population.classes()];
+    // Images without a label are shown like those of one more class.
+    let mut turns = vec![0; population.classes() + 1];
     order.sort_by_cached_key(|&index| {
-        let turn = turns.get_mut(labels[index] as usize);
-        let turn = turn.map_or(usize::MAX, |turn| std::mem::replace(turn, *turn + 1));
-        (turn, labels[index])
+        let first = population.labels_of(index).first();
+        let class = first.map_or(population.classes(), |&label| label as usize);
+        let turn = turns[class];
+        turns[class] += 1;
+        (turn, class)
     });
     order.extend(0..population.len());
     order
