@@ -56,6 +56,11 @@ impl Dataset for Subset {
         self.dataset.sample_part(self.indices[index], choose)
     }
 
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        check_index(index, self.len())?;
+        self.dataset.image_file(self.indices[index])
+    }
+
     fn classes(&self) -> &[String] {
         self.dataset.classes()
     }

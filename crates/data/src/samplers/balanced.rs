@@ -18,8 +18,8 @@ const NAME: &str = "balanced";
 ///
 /// With several labels, each class has the same number of turns (class-aware sampling, Shen et al. 2016, "Relay Backpropagation for
 /// Effective Learning of Deep Convolutional Neural Networks"). A sample is shown in the turns of each of its labels, so its chance is
-/// mainly that of its rarest one. A class that comes with others is shown more often than its turns, because no choice of whole
-/// images can undo that. Samples without a label keep their share of the data set.
+/// mainly that of its rarest one. A class that comes with others is shown more often than its turns, because whole images
+/// are chosen. Samples without a label keep their share of the data set.
 ///
 /// In a recipe: `data.sampler = "balanced"`.
 ///
