@@ -151,15 +151,14 @@ mod tests {
         let sets = skewed();
         for fractions in [&[0.8, 0.2][..], &[0.7, 0.2, 0.1], &[0.5, 0.0, 0.25]] {
             let parts = stratified_split_of_sets(&sets, fractions, 1)?;
-            let in_parts = |is: &dyn Fn(&[u32]) -> bool| -> Vec<usize> {
-                parts.iter().map(|part| part.iter().filter(|&&i| is(&sets[i])).count()).collect()
+            let has = |index: usize, label: Option<u32>| match label {
+                Some(label) => sets[index].contains(&label),
+                None => sets[index].is_empty(),
             };
-            let whole = |is: &dyn Fn(&[u32]) -> bool| sets.iter().filter(|set| is(set)).count();
-            let mut kinds: Vec<Box<dyn Fn(&[u32]) -> bool>> = vec![Box::new(<[u32]>::is_empty)];
-            kinds.extend((0..6).map(|n| Box::new(move |set: &[u32]| set.contains(&n)) as Box<_>));
-            for is in &kinds {
-                let (found, all) = (in_parts(is), whole(is) as f64);
-                for (&found, &fraction) in found.iter().zip(fractions) {
+            for label in (0..6).map(Some).chain([None]) {
+                let all = (0..400).filter(|&index| has(index, label)).count() as f64;
+                for (part, &fraction) in parts.iter().zip(fractions) {
+                    let found = part.iter().filter(|&&index| has(index, label)).count();
                     assert!((found as f64 - fraction * all).abs() <= 2.0, "{found} of {all}");
                 }
             }

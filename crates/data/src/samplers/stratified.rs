@@ -90,8 +90,9 @@ mod tests {
     #[test]
     fn rare_labels_are_spread_among_several() {
         // Label 0 on every second sample, 1 on every tenth, 2 on every fortieth, in all combinations.
-        let set =
-            |i: u32| [(0, 2), (1, 10), (2, 40)].into_iter().filter(move |n| (i + n.0) % n.1 == 0);
+        let set = |i: u32| {
+            [(0, 2), (1, 10), (2, 40)].into_iter().filter(move |n| (i + n.0).is_multiple_of(n.1))
+        };
         let sets: Vec<Vec<u32>> = (0..400).map(|i| set(i).map(|n| n.0).collect()).collect();
         let population = Population::of_label_sets(sets.clone(), 3);
         let order = Stratified::new().order(&population, 3, 1);
