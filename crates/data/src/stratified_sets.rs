@@ -29,7 +29,8 @@ const TOLERANCE: f64 = 1e-9;
 /// # Example
 /// ```
 /// // Two labels that each half of the samples has, in all combinations.
-/// let sets = [vec![], vec![0], vec![1], vec![0, 1]].repeat(10);
+/// let combinations = [&[][..], &[0], &[1], &[0, 1]];
+/// let sets: Vec<&[u32]> = combinations.into_iter().cycle().take(40).collect();
 /// let parts = candle_vision_data::stratified_split_of_sets(&sets, &[0.8, 0.2], 42)?;
 /// let with = |label, part: usize| parts[part].iter().filter(|&&i| sets[i].contains(&label)).count();
 /// assert_eq!([with(0, 0), with(0, 1), with(1, 0), with(1, 1)], [16, 4, 16, 4]);
