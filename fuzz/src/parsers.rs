@@ -108,7 +108,9 @@ fn samples(set: &dyn Dataset) {
         if let Some(sample) = checked(set.sample(index)) {
             assert!((sample.label as usize) < set.classes().len());
         }
-        let _ = (set.name(index), set.label_set(index));
+        let (_, labels) = (set.name(index), set.label_set(index));
+        let is_label = |label: &u32| (*label as usize) < set.classes().len();
+        assert!(!set.is_multi_label() || labels.iter().all(is_label));
     }
     set.fingerprint();
 }

@@ -47,8 +47,11 @@ pub fn of(name: &str, root: &Path) -> Vec<Vec<u8>> {
         "idx" => idx(),
         "binary_sets" => binary_sets(),
         "mat5" => vec![svhn(false), svhn(true)],
-        "shard" => (0..8).map(|choice| chosen(choice, &shard())).collect(),
-        "shard_index" => vec![chosen(0, &shard_index())],
+        "shard" => {
+            let shards = [shard(), shard_of_lists()];
+            shards.iter().flat_map(|shard| (0..8).map(|choice| chosen(choice, shard))).collect()
+        }
+        "shard_index" => vec![chosen(0, &shard_index()), chosen(0, &shard_index_of_lists())],
         "decoded" => vec![decoded()],
         "table" => tables(),
         "parquet" => vec![parquet(true), parquet(false)],
@@ -175,30 +178,52 @@ fn padded(name: &str) -> [u8; 8] {
 
 /// A tar shard with two samples.
 pub fn shard() -> Vec<u8> {
+    tar(&[("a/0.ppm", PIXEL), ("a/0.cls", b"1"), ("1.ppm", PIXEL), ("1.json", br#"{"label": 0}"#)])
+}
+
+/// A tar shard whose samples have several labels, by number or name, and none.
+fn shard_of_lists() -> Vec<u8> {
+    tar(&[
+        ("0.ppm", PIXEL),
+        ("0.json", br#"{"label": [1, 0]}"#),
+        ("1.ppm", PIXEL),
+        ("1.json", b"[]"),
+        ("2.ppm", PIXEL),
+        ("2.json", br#"{"label": ["bee", 0]}"#),
+    ])
+}
+
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut shard = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, bytes: &[u8]| {
+    for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        shard.append_data(&mut header, name, bytes).expect("memory can be written");
-    };
-    add("a/0.ppm", PIXEL);
-    add("a/0.cls", b"1");
-    add("1.ppm", PIXEL);
-    add("1.json", br#"{"label": 0}"#);
+        shard.append_data(&mut header, name, *bytes).expect("memory can be written");
+    }
     shard.into_inner().expect("memory can be written")
 }
 
 /// The index of [`shard`] without its sum.
 fn shard_index() -> Vec<u8> {
-    let shard = shard();
-    let mut index = b"CVSHARD1".to_vec();
-    index.extend((shard.len() as u64).to_le_bytes());
+    index(b"CVSHARD1", [1, 0])
+}
+
+/// An index of [`shard`] without its sum, in which the first sample has two labels and the other has none.
+fn shard_index_of_lists() -> Vec<u8> {
+    let labels = [1_u32, 0].map(u32::to_le_bytes);
+    [index(b"CVSHARD2", [2, 0]), labels.concat()].concat()
+}
+
+/// An index of [`shard`] whose samples end with a label or a number of labels.
+fn index(magic: &[u8], last: [u32; 2]) -> Vec<u8> {
+    let mut index = magic.to_vec();
+    index.extend((shard().len() as u64).to_le_bytes());
     index.extend(2_u64.to_le_bytes());
-    for (offset, label) in [(512_u64, 1_u32), (2560, 0)] {
+    for (offset, last) in [512_u64, 2560].into_iter().zip(last) {
         index.extend(offset.to_le_bytes());
         index.extend((PIXEL.len() as u32).to_le_bytes());
-        index.extend(label.to_le_bytes());
+        index.extend(last.to_le_bytes());
     }
     index
 }

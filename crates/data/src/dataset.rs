@@ -118,6 +118,16 @@ pub trait Dataset: Send + Sync {
         false
     }
 
+    /// The image file of sample `index`, byte for byte as it is stored. `None` if the image does not come from a file of its own or an
+    /// entry of a larger one, which is the default.
+    ///
+    /// # Errors
+    /// If there is no such sample, or its file cannot be read. Whether the bytes are an image is not checked.
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        check_index(index, self.len())?;
+        Ok(None)
+    }
+
     /// The samples in a random order that suits the data set. `None` for any order, which is the default.
     ///
     /// A [`DataLoader`](crate::DataLoader) that shuffles uses it. Data that is fast only when it is read from front to back

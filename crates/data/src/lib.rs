@@ -1,7 +1,8 @@
 //! Image data sets, transforms with torchvision's results, and a deterministic parallel loader for candle.
 //!
 //! - A [`Dataset`] gives labelled [`Image`]s by index: [`Mnist`], [`Cifar10`], [`ImageFolder`], and
-//!   [`Insects`], which draws its own. [`Subset`] and [`stratified_split`] take parts of one.
+//!   [`Insects`], which draws its own. [`Subset`], [`stratified_split`] and [`stratified_split_of_sets`] take
+//!   parts of one.
 //! - [`transforms`] have torchvision's arguments, random parameters and results. Recipes and checkpoints store
 //!   a [`transforms::Compose`], a list of transforms.
 //! - [`batch_transforms`] mix the images and labels of a batch: MixUp, CutMix.
@@ -39,10 +40,12 @@ mod dataset;
 mod datasets;
 mod error;
 mod image;
+mod label_sets;
 mod loader;
 pub mod random;
 pub mod samplers;
 mod statistics;
+mod stratified_sets;
 mod subset;
 mod temporary;
 pub mod transforms;
@@ -70,6 +73,7 @@ pub use loader::{
 };
 pub use random::Generator;
 pub use statistics::{Statistics, statistics};
+pub use stratified_sets::stratified_split_of_sets;
 pub use subset::{Subset, stratified_split};
 
 /// Compiles the program in the README.

@@ -14,6 +14,8 @@
 //! | [`Weighted`] | samples drawn by weights |
 //! | [`RepeatedAugmentation`] | a share of the samples, each several times in a row |
 //!
+//! Each says what it does with samples of several labels, and [`Population::labels_of`] shows them to a sampler of your own.
+//!
 //! Of several processes, each gets its part of any sampler's order by [`DataLoader::share`](crate::DataLoader::share).
 //!
 //! A sample that comes several times in an epoch is augmented anew each time.

@@ -56,6 +56,11 @@ impl Dataset for Subset {
         self.dataset.sample_part(self.indices[index], choose)
     }
 
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        check_index(index, self.len())?;
+        self.dataset.image_file(self.indices[index])
+    }
+
     fn classes(&self) -> &[String] {
         self.dataset.classes()
     }
@@ -117,7 +122,8 @@ impl Dataset for Subset {
 /// - `fractions`: the share of each part, in `0.0..=1.0`; their sum is at most 1, and the rest is in no part
 /// - returns the sample indices of each part, ascending; no sample is in two parts
 ///
-/// Each part whose fraction is not 0 gets at least one sample of every class that occurs.
+/// Each part whose fraction is not 0 gets at least one sample of every class that occurs. For samples with several labels there is
+/// [`stratified_split_of_sets`](crate::stratified_split_of_sets).
 ///
 /// # Errors
 /// If a fraction is out of range, or a class has fewer samples than there are parts.
@@ -151,7 +157,7 @@ pub fn stratified_split(labels: &[u32], fractions: &[f64], seed: u64) -> Result<
     Ok(parts)
 }
 
-fn check_fractions(fractions: &[f64]) -> Result<()> {
+pub(crate) fn check_fractions(fractions: &[f64]) -> Result<()> {
     let in_range = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
     // A small tolerance is needed, because 0.7 + 0.2 + 0.1 is not exactly 1 in binary.
     if in_range && fractions.iter().sum::<f64>() <= 1.0 + 1e-9 {
@@ -163,7 +169,7 @@ fn check_fractions(fractions: &[f64]) -> Result<()> {
 
 /// How many of a class's `members` each part gets. The ends of the parts are rounded. Then every part gets at
 /// least one.
-fn part_sizes(members: usize, fractions: &[f64], class: usize) -> Result<Vec<usize>> {
+pub(crate) fn part_sizes(members: usize, fractions: &[f64], class: usize) -> Result<Vec<usize>> {
     let wanted = fractions.iter().filter(|&&fraction| fraction > 0.0).count();
     if members < wanted {
         let reason = format!("ask for {wanted} parts, but class {class} has {members} samples");

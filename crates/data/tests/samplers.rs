@@ -6,7 +6,7 @@ use candle_core::Device;
 use candle_vision_data::samplers::{Balanced, RepeatedAugmentation, Sampler, Stratified, Weighted};
 use candle_vision_data::samplers::{ClassWeights, Population};
 use candle_vision_data::transforms::{ColorJitter, Compose, RandomHorizontalFlip, ToTensor};
-use candle_vision_data::{DataLoader, Error, Image, LoaderConfig, Result, Samples};
+use candle_vision_data::{DataLoader, Error, Fingerprint, Image, LoaderConfig, Result, Samples};
 use candle_vision_registry::Description;
 
 /// 30 images of two classes, 24 and 6.
@@ -95,6 +95,22 @@ fn the_usual_orders_are_those_from_before_there_were_samplers() {
     assert_eq!(order(false), [0, 1, 2, 3, 4, 5, 6, 7]);
     // As a test of the random numbers has pinned it since the first version.
     assert_eq!(order(true), [5, 2, 4, 1, 7, 0, 6, 3]);
+}
+
+#[test]
+fn orders_of_single_labels_are_those_from_before_there_were_several() {
+    // Four classes of 40, 20, 4 and 0 samples, and three samples that cannot be read.
+    let labels = [[0; 40].as_slice(), &[1; 20], &[2; 4], &[u32::MAX; 3]].concat();
+    let population = Population::of_labels(labels, 4);
+    let of = |sampler: &Arc<dyn Sampler>| {
+        let orders = (0..5).flat_map(|epoch| sampler.order(&population, 9, epoch));
+        orders.fold(Fingerprint::new(""), |hash, index| hash.number(index as u64)).finish()
+    };
+    let found: Vec<String> = samplers().iter().map(of).collect();
+    assert_eq!(
+        found,
+        ["c97136cc3c4b439b", "ad49f2ab16ad2f84", "d329a5716e462c06", "7af40394495ef0ee"]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a person should know of classes that differ in size, and what is done about it.
 
-use candle_vision::data::{DataLoader, class_counts};
+use candle_vision::data::DataLoader;
 use candle_vision::train::loss::Loss;
 
 /// From this ratio of the largest class to the smallest on, classes that nothing is done about are worth a line.
@@ -11,15 +11,10 @@ const WORTH_A_LINE: f64 = 1.5;
 pub(crate) fn imbalance(train: &DataLoader, loss: &dyn Loss) -> Option<String> {
     let dataset = train.dataset();
     let classes = dataset.classes();
-    // A sample of several labels is in several classes, and samplers are not made for that.
-    let several = dataset.is_multi_label();
-    let counts = match several {
-        true => class_counts(&**dataset),
-        false => train.population().class_counts(),
-    };
+    let counts = train.population().class_counts();
     let (low, high) = extremes(&counts)?;
     let ratio = counts[high] as f64 / counts[low] as f64;
-    let shown = if several { None } else { shown(train, ratio) };
+    let shown = shown(train, ratio);
     let by_loss = loss.about_imbalance();
     let is_countered = shown.is_some() || by_loss.is_some();
     if ratio < WORTH_A_LINE && !is_countered {
@@ -30,12 +25,14 @@ pub(crate) fn imbalance(train: &DataLoader, loss: &dyn Loss) -> Option<String> {
         ratio, classes[high], counts[high], classes[low], counts[low]
     );
     match shown.into_iter().chain(by_loss).collect::<Vec<_>>().as_slice() {
-        [] if several => {
-            line += "; nothing is done about it (`pos_weight` of the loss would)";
-        }
         [] => {
-            line += "; nothing is done about it (`data.sampler = \"balanced\"` would, or \
-                     `class_weights = \"balanced\"` of the loss)";
+            let by_loss = match dataset.is_multi_label() {
+                true => "`pos_weight`",
+                false => "`class_weights = \"balanced\"`",
+            };
+            line += &format!(
+                "; nothing is done about it (`data.sampler = \"balanced\"` would, or {by_loss} of the loss)"
+            );
         }
         done => line += &format!("; {}", done.join("; ")),
     }
@@ -53,12 +50,10 @@ fn extremes(counts: &[usize]) -> Option<(usize, usize)> {
 
 /// How often the sampler shows the classes, if that differs from their sizes.
 fn shown(train: &DataLoader, ratio: f64) -> Option<String> {
-    let (labels, mut counts) = (train.population().labels(), vec![0; train.population().classes()]);
-    for index in train.order(0) {
-        if let Some(count) = labels.get(index).and_then(|&label| counts.get_mut(label as usize)) {
-            *count += 1;
-        }
-    }
+    let order = train.order(0);
+    // A sampler of someone's own may name samples that do not exist. The loader refuses them with an error.
+    let exist = order.iter().all(|&index| index < train.population().len());
+    let counts = exist.then(|| train.population().counts_in(&order))?;
     let (low, high) = extremes(&counts)?;
     let shown = counts[high] as f64 / counts[low] as f64;
     let name = train.sampler().describe().name;
@@ -74,19 +69,70 @@ mod tests {
     use candle_core::Device;
     use candle_vision::data::samplers::{Balanced, Sampler, Shuffled};
     use candle_vision::data::transforms::{Compose, ToTensor};
-    use candle_vision::data::{Image, LoaderConfig, Samples};
-    use candle_vision::train::loss::{CrossEntropy, Focal, with_counts_of};
+    use candle_vision::data::{Dataset, Image, LoaderConfig, Sample, Samples};
+    use candle_vision::train::loss::{BinaryCrossEntropy, CrossEntropy, Focal, with_counts_of};
 
     use super::*;
+
+    /// Samples with these labels, and the names of the classes.
+    struct Sets(Vec<Vec<u32>>, Vec<String>);
+
+    impl Dataset for Sets {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn sample(&self, index: usize) -> candle_vision::data::Result<Sample> {
+            let label = self.0[index].first().copied().unwrap_or(0);
+            Ok(Sample::new(Image::new(1, 1, 1, vec![0])?, label))
+        }
+        fn classes(&self) -> &[String] {
+            &self.1
+        }
+        fn label_set(&self, index: usize) -> Vec<u32> {
+            self.0[index].clone()
+        }
+        fn is_multi_label(&self) -> bool {
+            true
+        }
+    }
+
+    fn line_of(
+        set: impl Dataset + 'static,
+        sampler: Arc<dyn Sampler>,
+        loss: impl Loss + 'static,
+    ) -> Option<String> {
+        let transform = Compose::new().with(ToTensor);
+        let train = DataLoader::new(Arc::new(set), transform, LoaderConfig::new(4), Device::Cpu);
+        let train = train.and_then(|train| train.with_sampler(sampler)).expect("a loader");
+        imbalance(&train, &*with_counts_of(Box::new(loss), &train))
+    }
 
     fn line(few: usize, sampler: Arc<dyn Sampler>, loss: impl Loss + 'static) -> Option<String> {
         let rows: Vec<u32> = (0..24 + few).map(|i| u32::from(i >= 24)).collect();
         let rows: Vec<(u8, u32)> = rows.into_iter().map(|label| (0, label)).collect();
         let set = Samples::new(["many", "few"], rows, |_| Image::new(1, 1, 1, vec![0]));
-        let transform = Compose::new().with(ToTensor);
-        let train = DataLoader::new(Arc::new(set), transform, LoaderConfig::new(4), Device::Cpu);
-        let train = train.and_then(|train| train.with_sampler(sampler)).expect("a loader");
-        imbalance(&train, &*with_counts_of(Box::new(loss), &train))
+        line_of(set, sampler, loss)
+    }
+
+    #[test]
+    fn all_labels_of_an_image_count() {
+        // The first label of all but the last images is the same.
+        let set = || {
+            let labels = |i| match i {
+                0..4 => vec![0, 1],
+                4..16 => vec![0],
+                _ => vec![],
+            };
+            let classes = ["often", "rarely"].map(str::to_owned);
+            Sets((0..20).map(labels).collect(), classes.to_vec())
+        };
+        let line = |sampler| line_of(set(), sampler, BinaryCrossEntropy::new()).expect("a line");
+        let begins = "imbalance: 4.0 to 1 (often 16, rarely 4); ";
+        let told = line(Arc::new(Shuffled::new()));
+        assert!(told.starts_with(begins) && told.contains("`pos_weight` of the loss"), "{told}");
+        // 16 of 20 images have a label: eight turns of each class, in all of which the first is seen.
+        let told = line(Arc::new(Balanced::new()));
+        assert!(told.starts_with(&format!("{begins}the sampler `balanced` shows them ")), "{told}");
     }
 
     #[test]

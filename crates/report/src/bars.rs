@@ -23,13 +23,15 @@ pub struct BarColumn<'a> {
     pub title: &'a str,
     /// One value per row. A value that is not finite has no bar.
     pub values: Vec<f64>,
+    /// A number that the scale reaches in any case, so that columns of one unit can have one scale.
+    pub reach: Option<f64>,
     /// Writes a value as text.
     pub describe: fn(f64) -> String,
 }
 
 /// Draws numbers as bars into a PNG: one row per label, one column per measured quantity.
 ///
-/// Each column has its own scale, which spans its values and zero. A bar of a negative value goes to the
+/// Each column has its own scale, which spans its values, zero and [`BarColumn::reach`]. A bar of a negative value goes to the
 /// left and has another colour.
 ///
 /// # Errors
@@ -42,7 +44,8 @@ pub struct BarColumn<'a> {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let values = vec![0.5, -0.25];
-/// let cosine = BarColumn { title: "cosine", values, describe: |value| format!("{value:.2}") };
+/// let describe = |value| format!("{value:.2}");
+/// let cosine = BarColumn { title: "cosine", values, reach: Some(1.0), describe };
 /// let folder = tempfile::tempdir()?;
 /// bars_png(&["layer1.0", "layer1.1"], &[cosine], "resnet18", folder.path().join("bars.png"))?;
 /// # Ok(())
@@ -89,7 +92,8 @@ fn draw_column(canvas: &mut Canvas, column: &BarColumn<'_>, left: f64) {
     let font = Font::new(16, MUTED);
     let title = shorten_middle(column.title, font, COLUMN - 16.0);
     canvas.text((left, HEADER - 18.0), &title, font, Align::Left);
-    let scale = Scale::of(&column.values, COLUMN - NUMBER - 12.0);
+    let spanned: Vec<f64> = column.values.iter().copied().chain(column.reach).collect();
+    let scale = Scale::of(&spanned, COLUMN - NUMBER - 12.0);
     for (row, value) in column.values.iter().enumerate() {
         let top = HEADER + ROW * row as f64 + 6.0;
         let area = |x: f64, width: f64| Area { x: left + x, y: top, width, height: ROW - 12.0 };
@@ -131,7 +135,7 @@ mod tests {
 
     fn column(values: &[f64]) -> BarColumn<'static> {
         let describe = |value| format!("{value:.1} units");
-        BarColumn { title: "a measure", values: values.to_vec(), describe }
+        BarColumn { title: "a measure", values: values.to_vec(), reach: None, describe }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod augment;
 mod check;
+mod class_bars;
 mod mixed_batches;
 mod pack;
 pub(crate) mod show;
@@ -19,7 +20,7 @@ pub(crate) enum DataCommand {
     Augment(augment::AugmentArgs),
     /// Find what is wrong with an image folder: broken and odd files, duplicates, classes
     Check(check::CheckArgs),
-    /// Pack an image folder into tar shards, which load faster from disks and servers
+    /// Pack image files into tar shards, which load faster from disks and servers
     Pack(pack::PackArgs),
     /// Write a contact sheet: images as they are stored and what augmentation makes of them
     Show(show::ShowArgs),
@@ -29,7 +30,7 @@ pub(crate) fn run(command: &DataCommand, registry: &Registry) -> Result<ExitCode
     match command {
         DataCommand::Augment(args) => augment::run(args, registry),
         DataCommand::Check(args) => check::run(args),
-        DataCommand::Pack(args) => pack::run(args),
+        DataCommand::Pack(args) => pack::run(args, registry),
         DataCommand::Show(args) => show::run(args, registry),
     }
 }

@@ -126,6 +126,34 @@ fn what_is_made_for_one_label_is_refused() {
 }
 
 #[test]
+fn packed_shards_have_all_labels() {
+    let place = place();
+    let run = place.run(&["data", "pack", "--recipe", "several.toml"]).succeeds();
+    assert!(run.stdout.contains("train: 40 images in 1 shards"), "{run:?}");
+    assert!(run.stdout.contains("test: 8 images in 1 shards"), "{run:?}");
+    let table = RECIPE.replace("table", "shards").replace("photos.csv", "several.shards");
+    let recipe = table.replace("[data.options]\nseparator = \"|\"\n", "sampler = \"balanced\"\n");
+    place.write("shards.toml", recipe);
+    let run = place.run(&["train", "--recipe", "shards.toml"]).succeeds();
+    let said = format!("{}{}", run.stdout, run.stderr);
+    let imbalance = "imbalance: 2.0 to 1 (up 30, down 15); the sampler `balanced` shows them 1.";
+    assert!(said.contains(imbalance), "{said}");
+    place.run(&["data", "show", "--recipe", "shards.toml", "--classes"]).succeeds();
+    assert!(std::fs::read(place.path("shards.classes.png")).expect("bars").starts_with(b"\x89PNG"));
+    let best = "runs/shards/001/best.safetensors";
+    let run = place.run(&["eval", "--checkpoint", best]).succeeds();
+    assert!(run.stdout.contains("16 of 16 right in all labels"), "{run:?}");
+    // Shards can be packed again.
+    let again = ["data", "pack", "--recipe", "shards.toml", "--output", "again"];
+    let run = place.run(&again).succeeds();
+    assert!(run.stdout.contains("val: 16 images in 1 shards"), "{run:?}");
+    let drawn = RECIPE.replace("\"table\"", "\"insects\"").replace("path = \"photos.csv\"\n", "");
+    let drawn = drawn.replace("[data.options]\nseparator = \"|\"\n", "");
+    place.write("drawn.toml", drawn.replace("binary_cross_entropy", "cross_entropy"));
+    place.run(&["data", "pack", "--recipe", "drawn.toml"]).fails(&["not stored as an image file"]);
+}
+
+#[test]
 fn a_contact_sheet_names_all_labels_of_an_image() {
     let place = place();
     let sheet = |name: &str| {

@@ -156,6 +156,10 @@ impl Dataset for DecodedImages {
         Ok(Sample::new(part, entry.label))
     }
 
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.set.image_file(index)
+    }
+
     fn classes(&self) -> &[String] {
         self.set.classes()
     }

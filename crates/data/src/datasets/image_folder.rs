@@ -424,6 +424,12 @@ impl Dataset for ImageFolder {
         Ok(Sample::new(image, *label))
     }
 
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        check_index(index, self.len())?;
+        let path = &self.files[index].0.path;
+        std::fs::read(path).map(Some).map_err(Error::io(path))
+    }
+
     fn classes(&self) -> &[String] {
         &self.classes
     }

@@ -252,6 +252,12 @@ impl Dataset for ImageTable {
         Ok(Sample::new(image, self.label(index)))
     }
 
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        check_index(index, self.len())?;
+        let path = &self.files[index];
+        std::fs::read(path).map(Some).map_err(Error::io(path))
+    }
+
     fn classes(&self) -> &[String] {
         &self.classes
     }

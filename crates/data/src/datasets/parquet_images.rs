@@ -205,19 +205,14 @@ impl ParquetImages {
 }
 
 impl ParquetImages {
-    /// Reads a sample, whose image `decode` makes from its bytes and its name.
-    fn read(
-        &self,
-        index: usize,
-        decode: impl FnOnce(&[u8], &str) -> Result<Image>,
-    ) -> Result<Sample> {
+    /// Reads a sample. `read` gets the bytes of its image and its name.
+    fn read<T>(&self, index: usize, read: impl FnOnce(&[u8], &str) -> Result<T>) -> Result<T> {
         check_index(index, self.len())?;
         let place = self.group_of(index);
         let images = self.images(place)?;
         let row = index - self.groups[place].rows.start;
         let bytes = images.get().and_then(|images| images.get(row)).unwrap_or_default();
-        let image = decode(bytes, &self.name(index))?;
-        Ok(Sample::new(image, self.label(index)))
+        read(bytes, &self.name(index))
     }
 }
 
@@ -227,11 +222,18 @@ impl Dataset for ParquetImages {
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {
-        self.read(index, |bytes, name| Image::decode_with(bytes, name, &self.read))
+        let image = self.read(index, |bytes, name| Image::decode_with(bytes, name, &self.read))?;
+        Ok(Sample::new(image, self.label(index)))
     }
 
     fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
-        self.read(index, |bytes, name| Image::decode_part_with(bytes, name, &self.read, choose))
+        let decode =
+            |bytes: &[u8], name: &str| Image::decode_part_with(bytes, name, &self.read, choose);
+        Ok(Sample::new(self.read(index, decode)?, self.label(index)))
+    }
+
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.read(index, |bytes, _| Ok(Some(bytes.to_vec())))
     }
 
     fn classes(&self) -> &[String] {

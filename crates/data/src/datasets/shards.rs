@@ -7,6 +7,7 @@ mod members;
 mod opened;
 pub(super) mod order;
 mod pattern;
+mod placed;
 mod read_at;
 mod tar_index;
 mod writer;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 use candle_vision_registry::one_line;
 pub(super) use entry::entry;
 use labels::{Labels, classes_beside};
-use members::Members;
+use members::{Labelled, Members};
 use opened::OpenShards;
+use placed::{Place, Placed};
 pub(super) use read_at::LocalFile;
 pub use read_at::{ReadAt, Remote};
 use serde::Deserialize;
@@ -29,6 +31,7 @@ use super::image_table::labelling::names_of;
 use crate::dataset::{Dataset, Fingerprint, Sample, check_index};
 use crate::error::{Error, Result};
 use crate::image::{ChoosePart, Image, ReadOptions};
+use crate::label_sets::LabelSets;
 
 /// The file with the names of the classes, beside the shards.
 const CLASSES: &str = "classes.txt";
@@ -58,7 +61,7 @@ pub struct ShardOptions {
     pub image: Option<String>,
     /// The ending of the labels. By default `cls`, `cls.txt`, `label` or `json`.
     pub label: Option<String>,
-    /// The field of the label in JSON, `label` by default.
+    /// The field of the label or of a list of labels in JSON, `label` by default.
     pub label_key: String,
     /// The names of the classes. By default those in `classes.txt` beside the first shard, or else the labels
     /// that occur.
@@ -110,26 +113,21 @@ impl ShardOptions {
     }
 }
 
-/// Where an image lies in its shard, and its label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    offset: u64,
-    bytes: u32,
-    label: u32,
-}
-
 /// A shard and its samples.
 struct Shard {
     name: String,
     /// The index of its first sample in the data set.
     start: usize,
-    places: Vec<Place>,
+    placed: Placed,
 }
 
 /// Images in tar shards, in the WebDataset convention: consecutive files `KEY.jpg` and `KEY.cls` are a sample.
 ///
+/// A list in `KEY.json` (`{"label": [0, 2]}`) gives an image several labels or none. Then [`Dataset::label_set`] has all of them.
+///
 /// A shard with an index (`SHARD.idx`, which [`ShardWriter`] writes) is opened without being read. Any other shard is
-/// scanned once for its samples. Images are read when they are needed, from any thread. A sample takes 16 bytes of memory.
+/// scanned once for its samples. Images are read when they are needed, from any thread. A sample takes 16 bytes of memory, and with
+/// lists of labels 8 more and 4 for each label.
 ///
 /// A loader that shuffles takes the order of [`Dataset::shuffled_order`]: shards in random order, and their samples through
 /// a window ([`ShardOptions::window`]), so that shards are read almost sequentially. The order depends only on seed and
@@ -148,6 +146,8 @@ pub struct Shards {
     /// The samples of all shards that are read: those of one rank.
     part: Range<usize>,
     classes: Vec<String>,
+    /// Whether a sample of any shard has a list of labels.
+    is_multi_label: bool,
     files: OpenShards,
     options: ShardOptions,
     read: ReadOptions,
@@ -188,23 +188,23 @@ impl Shards {
         let mut shards = Vec::with_capacity(names.len());
         let mut start = 0;
         for name in names {
-            let places = match files.open_index(&name)? {
+            let placed = match files.open_index(&name)? {
                 Some((index, of)) => {
                     let size = match pattern::is_url(&name) {
                         true => None,
                         false => Some(files.open(&name)?.size()),
                     };
-                    let places = index_file::read(&*index, &of, &name, size)?;
-                    labels.check(&name, &places)?;
-                    places
+                    let placed = index_file::read(&*index, &of, &name, size)?;
+                    labels.check(&name, &placed)?;
+                    placed
                 }
                 None => {
                     let file = files.open(&name)?;
                     scanned(&*file, &name, &members, &mut labels, options, &mut remarks)?
                 }
             };
-            let count = places.len();
-            shards.push(Shard { name, start, places });
+            let count = placed.places.len();
+            shards.push(Shard { name, start, placed });
             start += count;
         }
         if start == 0 {
@@ -214,7 +214,8 @@ impl Shards {
                 remedy: "check `options.image` and `options.label`".to_owned(),
             });
         }
-        let classes = labels.finish(&mut shards)?;
+        let classes = labels.finish(&shards)?;
+        let is_multi_label = shards.iter().any(|shard| shard.placed.lists.is_some());
         // The parts are of equal size, because ranks that step together must all have the same number of batches.
         let each = start / options.world_size;
         if each == 0 {
@@ -234,15 +235,16 @@ impl Shards {
         let part = options.rank * each..(options.rank + 1) * each;
         // Only the shards of this part are needed from here on.
         for shard in &mut shards {
-            let end = shard.start + shard.places.len();
+            let end = shard.start + shard.placed.places.len();
             if end <= part.start || shard.start >= part.end {
-                shard.places = Vec::new();
+                shard.placed = Placed::default();
             }
         }
-        shards.retain(|shard| !shard.places.is_empty());
-        let bytes = shards.iter().flat_map(|shard| &shard.places).map(|p| u64::from(p.bytes)).sum();
+        shards.retain(|shard| !shard.placed.places.is_empty());
+        let places = shards.iter().flat_map(|shard| &shard.placed.places);
+        let bytes = places.map(|place| u64::from(place.bytes)).sum();
         let (options, read) = (options.clone(), ReadOptions::default());
-        Ok(Self { shards, part, classes, files, options, read, bytes, remarks })
+        Ok(Self { shards, part, classes, is_multi_label, files, options, read, bytes, remarks })
     }
 
     /// The same shards, read with these options.
@@ -259,7 +261,7 @@ impl Shards {
     fn blocks(&self) -> Vec<Range<usize>> {
         let Range { start, end } = self.part.clone();
         let block = |shard: &Shard| {
-            let last = shard.start + shard.places.len();
+            let last = shard.start + shard.placed.places.len();
             shard.start.max(start) - start..last.min(end) - start
         };
         self.shards.iter().map(block).collect()
@@ -281,7 +283,7 @@ fn scanned(
     labels: &mut Labels,
     options: &ShardOptions,
     remarks: &mut Vec<String>,
-) -> Result<Vec<Place>> {
+) -> Result<Placed> {
     let invalid = |problem: String, remedy: &str| Error::Invalid {
         path: name.into(),
         problem,
@@ -300,14 +302,29 @@ fn scanned(
         remarks.push(one_line(&remark).into_owned());
     }
     let mut places = Vec::with_capacity(index.samples.len());
+    let (mut lists, mut has_lists) = (LabelSets::default(), false);
     let mut damaged = 0;
     for (number, found) in index.samples.into_iter().enumerate() {
-        let label = members.label(&found.label).and_then(|label| labels.label(label));
-        match (label, u32::try_from(found.bytes)) {
-            (Ok(label), Ok(bytes)) => places.push(Place { offset: found.offset, bytes, label }),
+        let of_sample = members.labels(&found.label).and_then(|labelled| {
+            let (of_sample, is_list) = match labelled {
+                Labelled::One(label) => (vec![label], false),
+                Labelled::List(list) => (list, true),
+            };
+            let of_sample = of_sample.into_iter().map(|label| labels.label(label));
+            Ok((of_sample.collect::<Result<Vec<u32>, String>>()?, is_list))
+        });
+        match (of_sample, u32::try_from(found.bytes)) {
+            (Ok((of_sample, is_list)), Ok(bytes)) => {
+                let label = of_sample.first().copied().unwrap_or(0);
+                places.push(Place { offset: found.offset, bytes, label });
+                lists.push(of_sample);
+                has_lists |= is_list;
+            }
             _ if options.skip_damaged => damaged += 1,
             (Err(problem), _) => {
-                let problem = format!("has a sample {number}, whose label {problem}");
+                let entry = String::from_utf8_lossy(&found.label_entry);
+                let problem = format!("has a sample {number}, whose file `{entry}` {problem}");
+                let problem = one_line(&problem).into_owned();
                 return Err(invalid(problem, "correct the label, or set `options.skip_damaged`"));
             }
             (_, Err(_)) => {
@@ -320,7 +337,7 @@ fn scanned(
     if left > 0 {
         remarks.push(format!("left out of `{name}`: {left} samples without an image or a label"));
     }
-    Ok(places)
+    Ok(Placed { places, lists: has_lists.then_some(lists) })
 }
 
 impl std::fmt::Debug for Shards {
@@ -331,15 +348,11 @@ impl std::fmt::Debug for Shards {
 }
 
 impl Shards {
-    /// Reads a sample, whose image `decode` makes from its bytes and its name.
-    fn read(
-        &self,
-        index: usize,
-        decode: impl FnOnce(&[u8], &str) -> Result<Image>,
-    ) -> Result<Sample> {
+    /// Reads a sample. `read` gets the bytes of its image and its name.
+    fn read<T>(&self, index: usize, read: impl FnOnce(&[u8], &str) -> Result<T>) -> Result<T> {
         check_index(index, self.len())?;
         let (shard, number) = self.find(index);
-        let place = shard.places[number];
+        let place = shard.placed.places[number];
         let file = self.files.open(&shard.name)?;
         let name = format!("{}[{number}]", shard.name);
         let does_not_fit = || Error::Invalid {
@@ -367,7 +380,7 @@ impl Shards {
         if !is_header {
             return Err(does_not_fit());
         }
-        Ok(Sample::new(decode(image, &name)?, place.label))
+        read(image, &name)
     }
 }
 
@@ -377,11 +390,18 @@ impl Dataset for Shards {
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {
-        self.read(index, |bytes, name| Image::decode_with(bytes, name, &self.read))
+        let image = self.read(index, |bytes, name| Image::decode_with(bytes, name, &self.read))?;
+        Ok(Sample::new(image, self.label(index)))
     }
 
     fn sample_part(&self, index: usize, choose: &mut ChoosePart<'_>) -> Result<Sample> {
-        self.read(index, |bytes, name| Image::decode_part_with(bytes, name, &self.read, choose))
+        let decode =
+            |bytes: &[u8], name: &str| Image::decode_part_with(bytes, name, &self.read, choose);
+        Ok(Sample::new(self.read(index, decode)?, self.label(index)))
+    }
+
+    fn image_file(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.read(index, |bytes, _| Ok(Some(bytes.to_vec())))
     }
 
     fn classes(&self) -> &[String] {
@@ -390,7 +410,16 @@ impl Dataset for Shards {
 
     fn label(&self, index: usize) -> u32 {
         let (shard, number) = self.find(index);
-        shard.places[number].label
+        shard.placed.places[number].label
+    }
+
+    fn label_set(&self, index: usize) -> Vec<u32> {
+        let (shard, number) = self.find(index);
+        shard.placed.labels_of(number).to_vec()
+    }
+
+    fn is_multi_label(&self) -> bool {
+        self.is_multi_label
     }
 
     fn name(&self, index: usize) -> String {
@@ -402,10 +431,19 @@ impl Dataset for Shards {
         let kind = if self.read.exif_orientation { "upright shards" } else { "shards" };
         let hash = self.classes.iter().fold(Fingerprint::new(kind), |hash, class| hash.text(class));
         let hash = hash.number(self.part.start as u64).number(self.part.end as u64);
-        let places = self.shards.iter().flat_map(|shard| &shard.places);
-        places
-            .fold(hash, |hash, p| hash.number(u64::from(p.bytes)).number(u64::from(p.label)))
-            .finish()
+        let places = self.shards.iter().flat_map(|shard| &shard.placed.places);
+        let hash =
+            places.fold(hash, |hash, p| hash.number(u64::from(p.bytes)).number(u64::from(p.label)));
+        if !self.is_multi_label {
+            return hash.finish();
+        }
+        // Behind the rest, so that the fingerprint of shards with one label for each image stays as it was.
+        let sets = (0..self.len()).map(|index| self.label_set(index));
+        let set = |hash: Fingerprint, set: Vec<u32>| {
+            let hash = hash.number(set.len() as u64);
+            set.into_iter().fold(hash, |hash, label| hash.number(u64::from(label)))
+        };
+        sets.fold(hash, set).finish()
     }
 
     fn shuffled_order(&self, seed: u64, epoch: usize) -> Option<Vec<usize>> {

@@ -16,6 +16,11 @@ const NAME: &str = "balanced";
 /// epoch. Over many epochs, all samples of a class are shown equally often. Drawing with replacement ([`Weighted`]
 /// with balanced weights) has the same shares, but leaves some samples out by chance.
 ///
+/// With several labels, each class has the same number of turns (class-aware sampling, Shen et al. 2016, "Relay Backpropagation for
+/// Effective Learning of Deep Convolutional Neural Networks"). A sample is shown in the turns of each of its labels, so its chance is
+/// mainly that of its rarest one. A class that comes with others is shown more often than its turns, because whole images
+/// are chosen. Samples without a label keep their share of the data set.
+///
 /// In a recipe: `data.sampler = "balanced"`.
 ///
 /// [`Weighted`]: super::Weighted
@@ -43,15 +48,25 @@ impl Sampler for Balanced {
     fn order(&self, population: &Population, seed: u64, epoch: usize) -> Vec<usize> {
         let mut members = population.members();
         members.retain(|of_class| !of_class.is_empty());
+        // With one label, a sample of no class is one that cannot be read.
+        let without = match population.is_multi_label() {
+            true => population.without_label(),
+            false => Vec::new(),
+        };
         let (classes, total) = (members.len(), self.samples_per_epoch(population));
+        let without_before = |epoch: usize| share(epoch * total, without.len(), population.len());
         let mut order = Vec::with_capacity(total);
         for (class, of_class) in members.iter().enumerate() {
             // The parts of a whole number that are rounded down add up to it (Hermite's identity), so each epoch has
             // `total` samples.
-            let shown_before = |epoch: usize| (epoch * total + class) / classes;
+            let shown_before =
+                |epoch: usize| (epoch * total - without_before(epoch) + class) / classes;
             let mut turn = Turn { of_class, seed, class, number: None, shuffled: Vec::new() };
             order.extend((shown_before(epoch)..shown_before(epoch + 1)).map(|at| turn.sample(at)));
         }
+        let of_class = &without;
+        let mut turn = Turn { of_class, seed, class: classes, number: None, shuffled: Vec::new() };
+        order.extend((without_before(epoch)..without_before(epoch + 1)).map(|at| turn.sample(at)));
         random::shuffle(&mut random::of_epoch(seed, epoch), &mut order);
         order
     }
@@ -73,6 +88,12 @@ impl Sampler for Balanced {
             false => Err(invalid("`balanced` needs a sample with a class")),
         }
     }
+}
+
+/// The share `part / whole` of a count, rounded down.
+fn share(count: usize, part: usize, whole: usize) -> usize {
+    // A product of two counts may need more than 64 bits.
+    (count as u128 * part as u128).checked_div(whole as u128).unwrap_or(0) as usize
 }
 
 /// The endless sequence of a class's samples: all of them in one order, then all in another, and so on.
@@ -137,5 +158,37 @@ mod tests {
         }
         let spread = |part: &[usize]| part.iter().max().unwrap() - part.iter().min().unwrap();
         assert!(spread(&shown[..10]) <= 1 && spread(&shown[10..13]) <= 1, "{shown:?}");
+    }
+
+    /// 60 samples: label 0 on all of the first 40, labels 1 and 2 on few of them, 20 without a label.
+    fn several() -> Population {
+        let set = |i: u32| match i {
+            40.. => vec![],
+            _ => [Some(0), (i < 8).then_some(1), (i == 3).then_some(2)]
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
+        Population::of_label_sets((0..60).map(set), 4)
+    }
+
+    #[test]
+    fn with_several_labels_rare_ones_come_more_often_and_none_keeps_its_share() {
+        let population = several();
+        for epoch in 0..4 {
+            let order = Balanced::new().order(&population, 1, epoch);
+            assert_eq!(order.len(), 60);
+            let shown = |label| {
+                order.iter().filter(|&&index| population.labels_of(index).contains(&label)).count()
+            };
+            let without = order.iter().filter(|&&index| index >= 40).count();
+            assert_eq!(without, 20);
+            // 40 turns of three classes. All have label 0, so it comes in every turn.
+            assert!(shown(0) == 40 && shown(1) >= 26 && shown(2) >= 13, "{order:?}");
+        }
+        let of_labels = Population::of_label_sets((0..30).map(|i| vec![u32::from(i >= 24)]), 2);
+        let one = Population::of_labels((0..30).map(|i| u32::from(i >= 24)).collect(), 2);
+        let order = |population| Balanced::new().order(population, 7, 3);
+        assert_eq!(order(&of_labels), order(&one), "one label each is no special case");
     }
 }

@@ -16,6 +16,10 @@ const NAME: &str = "weighted";
 /// replacement, each sample comes at most once, and those of larger weight tend to come earlier (Efraimidis and
 /// Spirakis 2006).
 ///
+/// The weight of a sample with several labels is the largest of theirs, as in repeat factor sampling (Mahajan et al. 2018; Gupta
+/// et al. 2019, "LVIS"): with a mean, frequent labels on the same image would take away what a rare one needs. Samples
+/// without a label have the mean weight of the others, so they keep their share of the data set.
+///
 /// In a recipe: `data.sampler = { name = "weighted", weights = [1.0, 3.0] }`, one weight for each class, or
 /// `weights = "balanced"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +47,7 @@ fn yes() -> bool {
 }
 
 impl Weighted {
-    /// Weights of classes: that of a sample is the weight of its class.
+    /// Weights of classes: that of a sample is the weight of its class, or the largest of those of its classes.
     pub fn new(weights: ClassWeights) -> Self {
         Self { weights, samples: None, replacement: true, of_samples: None }
     }
@@ -69,7 +73,15 @@ impl Weighted {
         }
         let weights = self.weights.of(&population.class_counts());
         let weight = |&label: &u32| weights.get(label as usize).copied().unwrap_or(0.0);
-        population.labels().iter().map(weight).collect()
+        let largest = |index| population.labels_of(index).iter().map(weight).reduce(f64::max);
+        let of_samples: Vec<Option<f64>> = (0..population.len()).map(largest).collect();
+        let labelled = of_samples.iter().flatten();
+        let without = match population.is_multi_label() {
+            true => labelled.clone().sum::<f64>() / (labelled.count() as f64).max(1.0),
+            // With one label, a sample of no class is one that cannot be read.
+            false => 0.0,
+        };
+        of_samples.into_iter().map(|weight| weight.unwrap_or(without)).collect()
     }
 }
 
@@ -188,6 +200,18 @@ mod tests {
         let order = Weighted::new(ClassWeights::Balanced).samples(4000).order(&population, 0, 1);
         let rare = order.iter().filter(|&&index| labels[index] == 1).count();
         assert!(rare.abs_diff(2000) < 130, "{rare}");
+    }
+
+    #[test]
+    fn the_rarest_label_of_a_sample_counts() {
+        let sets = [vec![0], vec![0, 1], vec![], vec![0], vec![2, 0], vec![0]];
+        let population = Population::of_label_sets(sets, 3);
+        let weighted = Weighted::new(ClassWeights::List(vec![1.0, 4.0, 0.5]));
+        assert_eq!(weighted.weights(&population), [1.0, 4.0, 8.0 / 5.0, 1.0, 1.0, 1.0]);
+        let balanced = Weighted::new(ClassWeights::Balanced).weights(&population);
+        assert!(balanced[1] == balanced[4] && balanced[1] > 4.0 * balanced[0], "{balanced:?}");
+        let none = Population::of_label_sets([vec![], vec![]], 3);
+        assert!(weighted.check(&none).is_err());
     }
 
     #[test]

@@ -227,6 +227,94 @@ fn shards_of_other_programs_are_read() {
 }
 
 #[test]
+fn lists_of_labels_are_packed_and_read_with_and_without_an_index() {
+    let root = tempdir().unwrap();
+    let sets: [&[u32]; 5] = [&[0, 2], &[], &[1], &[2, 1, 0], &[2]];
+    let config = ShardWriterConfig::new("train").max_samples(3);
+    let mut writer = ShardWriter::new(root.path(), config).unwrap();
+    for (n, set) in sets.iter().enumerate() {
+        writer.add_labelled(&format!("{n}"), "ppm", &pixel(n as u8), set).unwrap();
+    }
+    writer.finish().unwrap();
+    write_classes(root.path(), &["x", "y", "z"].map(str::to_owned)).unwrap();
+    let with = open("shards", &request(root.path(), Split::Train)).unwrap();
+    let of = |set: &dyn Dataset| (0..5).map(|i| set.label_set(i)).collect::<Vec<_>>();
+    assert!(with.is_multi_label());
+    assert_eq!(
+        (of(&*with), labels(&*with)),
+        (sets.map(<[u32]>::to_vec).into(), vec![0, 0, 1, 2, 2])
+    );
+    assert_eq!((class_counts(&*with), with.sample(3).unwrap().label), (vec![2, 2, 3], 2));
+    assert_eq!(with.image_file(4).unwrap().unwrap(), pixel(4));
+    let ranks = |rank| shards(&root, &ShardOptions::new().rank(rank, 2)).unwrap();
+    assert_eq!((ranks(0).label_set(0), ranks(1).label_set(1)), (vec![0, 2], vec![2, 1, 0]));
+
+    // An index that is damaged behind its records.
+    let index = root.path().join("train-000000.tar.idx");
+    let whole = fs::read(&index).unwrap();
+    let sum = |bytes: &[u8]| {
+        bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        })
+    };
+    let with_sum = |bytes: &[u8]| [bytes, &sum(bytes).to_le_bytes()].concat();
+    let content = &whole[..whole.len() - 8];
+    assert_eq!(with_sum(content), whole);
+    fs::write(&index, with_sum(&content[..content.len() - 4])).unwrap();
+    check_message(shards(&root, &ShardOptions::new()), &["000000.tar.idx", "should have 3 labels"]);
+    let mut other = content.to_vec();
+    *other.last_chunk_mut().unwrap() = 3_u32.to_le_bytes();
+    fs::write(&index, with_sum(&other)).unwrap();
+    check_message(shards(&root, &ShardOptions::new()), &["000000.tar[2]", "label 3", "3 classes"]);
+
+    for n in 0..2 {
+        fs::remove_file(root.path().join(format!("train-00000{n}.tar.idx"))).unwrap();
+    }
+    let without = shards(&root, &ShardOptions::new()).unwrap();
+    assert_eq!((of(&without), without.fingerprint()), (of(&*with), with.fingerprint()));
+}
+
+#[test]
+fn lists_of_labels_by_other_programs_are_read() {
+    let root = tempdir().unwrap();
+    let put = |json: &[u8]| {
+        let image = pixel(1);
+        let rest: [(&str, &[u8]); 5] = [
+            ("1.json", json),
+            ("2.ppm", &image),
+            ("2.json", br#"{"caption": "a", "label": []}"#),
+            ("3.ppm", &image),
+            ("3.cls", b"1"),
+        ];
+        write(root.path(), "x.tar", foreign(&[&[("1.ppm", image.as_slice())][..], &rest].concat()));
+    };
+    let named = ShardOptions::new().classes(["ant", "bee"]);
+    let sets = |json: &[u8], options: &ShardOptions| -> Result<Vec<Vec<u32>>> {
+        put(json);
+        let set = shards(&root, options)?;
+        Ok((0..set.len()).map(|index| set.label_set(index)).collect())
+    };
+    let expected = [vec![1, 0], vec![], vec![1]];
+    assert_eq!(sets(br#"{"label": [1, 0]}"#, &ShardOptions::new()).unwrap(), expected);
+    assert_eq!(sets(br#"{"label": ["bee", "ant"]}"#, &named).unwrap(), expected);
+    assert_eq!(sets(b"[1, 0]", &ShardOptions::new()).unwrap(), expected);
+    let fails = |json: &[u8], parts: &[&str]| {
+        check_message(
+            sets(json, &named),
+            &[&["x.tar", "`1.json`", "correct the label"], parts].concat(),
+        );
+    };
+    fails(br#"{"label": [0, 2]}"#, &["label 2", "2 classes"]);
+    fails(br#"{"label": [0, 1.5]}"#, &["a list `label`", "neither a name nor a whole number"]);
+    fails(br#"{"label": [0, -1]}"#, &["neither a name nor a whole number"]);
+    fails(br#"{"label": ["wasp"]}"#, &["`wasp`", "none of 2 classes"]);
+    fails(br#"{"labels": [0]}"#, &["list of them in `label`"]);
+    fails(br#"{"label": [0"#, &["is no JSON"]);
+    let skip = named.clone().skip_damaged(true);
+    assert_eq!(sets(br#"{"label": [0, 2]}"#, &skip).unwrap(), expected[1..]);
+}
+
+#[test]
 fn damaged_shards_are_errors_or_counted() {
     let root = packed(5);
     let shard = root.path().join("train-000000.tar");

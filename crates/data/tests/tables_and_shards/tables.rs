@@ -129,6 +129,49 @@ fn several_labels_become_targets() {
     assert_eq!((subset.is_multi_label(), subset.label_set(0)), (true, vec![1]));
 }
 
+/// The names of 60 images in a table of these labels that are for validation, and how many are to train on.
+fn kept(label: impl Fn(usize) -> &'static str) -> (Vec<usize>, usize) {
+    let root = tempdir().unwrap();
+    let mut table = "path,label\n".to_owned();
+    for n in 0..60 {
+        write(root.path(), &format!("{n:02}.ppm"), pixel(n as u8));
+        table += &format!("{n:02}.ppm,{}\n", label(n));
+    }
+    write(root.path(), "t.csv", table);
+    let path = root.path().join("t.csv");
+    let of = |split| open("table", &request(&path, split).option("separator", "|")).unwrap();
+    let (train, val) = (of(Split::Train), of(Split::Val));
+    let numbers: Vec<usize> = (0..val.len()).map(|i| usize::from(value(&*val, i))).collect();
+    (numbers, train.len())
+}
+
+#[test]
+fn a_split_of_single_labels_is_that_from_before_there_were_several() {
+    const LABELS: [(&str, u32); 6] =
+        [("ant", 0), ("bee", 1), ("ant", 0), ("", 4), ("cat", 2), ("ant", 0)];
+    // The only dog is to train on.
+    let (found, trained) = kept(|n| if n == 59 { "dog" } else { LABELS[n % 6].0 });
+    let labels: Vec<u32> = (0..59).map(|n| LABELS[n % 6].1).collect();
+    let parts = stratified_split(&labels, &[0.8, 0.2], 0).unwrap();
+    assert_eq!((&found, trained), (&parts[1], parts[0].len() + 1));
+}
+
+#[test]
+fn a_split_keeps_the_share_of_every_label() {
+    // The first label of all is the same, so it says nothing of the others.
+    let (found, trained) = kept(|n| match n {
+        50.. => "",
+        n if n % 5 == 0 => "ant|bee",
+        n if n % 5 == 1 => "ant|cat",
+        _ => "ant",
+    });
+    assert_eq!((found.len(), trained), (12, 48));
+    let count = |is: fn(usize) -> bool| found.iter().filter(|&&n| is(n)).count();
+    let counts =
+        [count(|n| n < 50 && n % 5 == 0), count(|n| n < 50 && n % 5 == 1), count(|n| n >= 50)];
+    assert_eq!(counts, [2, 2, 2]);
+}
+
 #[test]
 fn damaged_tables_are_named_with_their_line() {
     let root = tempdir().unwrap();

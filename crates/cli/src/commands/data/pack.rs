@@ -1,24 +1,33 @@
-//! `candle-vision data pack`: an image folder as tar shards in the WebDataset convention.
+//! `candle-vision data pack`: image files as tar shards in the WebDataset convention.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use candle_vision::Registry;
 use candle_vision::data::{
     Dataset, FolderLayout, FolderSplit, Format, ImageFolder, ShardWriter, ShardWriterConfig, Split,
     random, write_classes,
 };
+use candle_vision_recipe::data::{DataFolder, Remarks};
+use candle_vision_recipe::{Recipe, run_name};
 use clap::Args;
 
+use crate::args::DataDir;
 use crate::machine_memory::Bytes;
+use crate::read_options::read_options;
 use crate::say;
 
 #[derive(Debug, Args)]
 pub(crate) struct PackArgs {
     /// Image folder: one folder for each class, or `train`, `val` and `test` with such folders in each
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
-    /// Folder for the shards [default: FOLDER.shards]
+    #[arg(value_name = "FOLDER", required_unless_present = "recipe")]
+    folder: Option<PathBuf>,
+    /// Recipe, or the config.toml of a run, whose image files to pack: a table, Parquet files or the like
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "val_fraction"])]
+    recipe: Option<PathBuf>,
+    /// Folder for the shards [default: FOLDER.shards, or the recipe's name in this folder]
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Most bytes of images in a shard
@@ -30,6 +39,8 @@ pub(crate) struct PackArgs {
     /// Share of each class for validation, where the folder has no validation images
     #[arg(long, value_name = "F", default_value_t = 0.2)]
     val_fraction: f64,
+    #[command(flatten)]
+    data: DataDir,
     /// Seed of the order of the images in the shards
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -38,19 +49,15 @@ pub(crate) struct PackArgs {
     skip_broken: bool,
 }
 
-pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
-    let layout = FolderLayout::find(&args.folder)?;
-    let shares = FolderSplit::new().val(args.val_fraction);
-    let output = args.output.clone().unwrap_or_else(|| beside(&args.folder));
-    let mut splits = vec![Split::Train];
-    // With a share of 0, all images are to train on.
-    let has_val = layout.split(Split::Val).is_some() || args.val_fraction > 0.0;
-    splits.extend(has_val.then_some(Split::Val));
-    splits.extend(layout.split(Split::Test).map(|_| Split::Test));
+pub(super) fn run(args: &PackArgs, registry: &Registry) -> Result<ExitCode> {
     // What is wrong with a split shows before anything is written.
-    let open = |split| Ok((split, ImageFolder::open_layout(&layout, split, shares)?));
-    let folders = splits.into_iter().map(open).collect::<Result<Vec<_>>>()?;
-    for (split, _) in &folders {
+    let (sets, output) = match (&args.recipe, &args.folder) {
+        (Some(recipe), _) => (of_recipe(recipe, args, registry)?, shards_of(&run_name(recipe))),
+        (None, Some(folder)) => (of_folder(folder, args)?, beside(folder)),
+        (None, None) => bail!("name a FOLDER or a --recipe"),
+    };
+    let output = args.output.clone().unwrap_or(output);
+    for (split, _) in &sets {
         check_is_free(&output, *split)?;
     }
     let above = output.parent().filter(|above| !above.as_os_str().is_empty());
@@ -61,9 +68,9 @@ pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
     let place = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(above);
     let place = place.with_context(|| format!("cannot write in `{}`", above.display()))?;
     let mut lines = Vec::new();
-    for (split, folder) in &folders {
-        write_classes(place.path(), folder.classes())?;
-        lines.push(pack(folder, *split, args, place.path())?);
+    for (split, set) in &sets {
+        write_classes(place.path(), set.classes())?;
+        lines.push(pack(&**set, *split, args, place.path())?);
     }
     move_into(place.path(), &output)?;
     for line in lines {
@@ -75,6 +82,41 @@ pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
         output.display()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The splits that are packed.
+type Sets = Vec<(Split, Arc<dyn Dataset>)>;
+
+fn of_folder(folder: &Path, args: &PackArgs) -> Result<Sets> {
+    let layout = FolderLayout::find(folder)?;
+    let shares = FolderSplit::new().val(args.val_fraction);
+    let mut splits = vec![Split::Train];
+    // With a share of 0, all images are to train on.
+    let has_val = layout.split(Split::Val).is_some() || args.val_fraction > 0.0;
+    splits.extend(has_val.then_some(Split::Val));
+    splits.extend(layout.split(Split::Test).map(|_| Split::Test));
+    let open = |split| -> Result<(Split, Arc<dyn Dataset>)> {
+        Ok((split, Arc::new(ImageFolder::open_layout(&layout, split, shares)?)))
+    };
+    splits.into_iter().map(open).collect()
+}
+
+fn of_recipe(recipe: &Path, args: &PackArgs, registry: &Registry) -> Result<Sets> {
+    let settings = Recipe::read(recipe)?.checked_settings(registry)?;
+    let (seed, settings) = (settings.training.seed, settings.data);
+    let data_dir = args.data.or(settings.dir.as_deref());
+    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    let mut splits = vec![Split::Train, Split::Val];
+    splits.extend(place.has_test(&settings)?.then_some(Split::Test));
+    let mut remarks = Remarks::default();
+    let mut open = |split| Ok((split, place.open(&settings, split, seed, &mut remarks)?));
+    let sets = splits.into_iter().map(&mut open).collect::<Result<_>>()?;
+    remarks.into_notes().iter().for_each(say::note);
+    Ok(sets)
+}
+
+fn shards_of(name: &str) -> PathBuf {
+    PathBuf::from(format!("{name}.shards"))
 }
 
 /// `photos` becomes `photos.shards` beside it.
@@ -108,19 +150,22 @@ fn move_into(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Writes the shards of a split. Returns a line on them.
-fn pack(folder: &ImageFolder, split: Split, args: &PackArgs, output: &Path) -> Result<String> {
+fn pack(set: &dyn Dataset, split: Split, args: &PackArgs, output: &Path) -> Result<String> {
     let config = ShardWriterConfig::new(split.name())
         .max_bytes(args.shard_size.0 as u64)
         .max_samples(args.shard_images);
     let mut writer = ShardWriter::new(output, config)?;
     // A reader's window sees only neighbours, so images of one class must not lie together.
-    let mut order: Vec<usize> = (0..folder.len()).collect();
+    let mut order: Vec<usize> = (0..set.len()).collect();
     random::shuffle(&mut random::generator(args.seed), &mut order);
     let (mut packed, mut left_out) = (0_usize, 0_usize);
     for index in order {
-        let path = folder.path(index);
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let name = set.name(index);
+        let Some(bytes) = set.image_file(index)? else {
+            bail!(
+                "`{name}` is not stored as an image file, so it cannot be packed; name data of image files"
+            );
+        };
         let format = Format::of_content(&bytes).filter(|format| format.is_readable());
         let extension = format.and_then(|format| format.extensions().first());
         let Some(extension) = extension else {
@@ -128,15 +173,16 @@ fn pack(folder: &ImageFolder, split: Split, args: &PackArgs, output: &Path) -> R
                 left_out += 1;
                 continue;
             }
-            bail!(
-                "`{}` is no image that can be read; remove it, or turn on --skip-broken",
-                path.display()
-            );
+            bail!("`{name}` is no image that can be read; remove it, or turn on --skip-broken");
         };
-        writer.add(&key(packed, path), extension, &bytes, folder.label(index))?;
+        let key = key(packed, Path::new(&name));
+        match set.is_multi_label() {
+            true => writer.add_labelled(&key, extension, &bytes, &set.label_set(index))?,
+            false => writer.add(&key, extension, &bytes, set.label(index))?,
+        }
         packed += 1;
     }
-    ensure!(packed > 0, "`{}` has no images to pack", folder.folder().display());
+    ensure!(packed > 0, "the split `{split}` has no images to pack");
     let shards = writer.finish()?.len();
     let mut line = format!("{split}: {packed} images in {shards} shards");
     if left_out > 0 {

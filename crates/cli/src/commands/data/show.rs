@@ -13,6 +13,7 @@ use candle_vision_recipe::data::{DataFolder, Remarks, loader};
 use candle_vision_recipe::{DataSettings, Recipe, run_name};
 use clap::Args;
 
+use super::class_bars;
 use super::mixed_batches::MixedBatches;
 use crate::args::{DataDir, at_least_one};
 use crate::commands::inspect::{Shown, write_page};
@@ -41,7 +42,10 @@ pub(crate) struct ShowArgs {
     /// Show the validation images instead of those to train on
     #[arg(long)]
     val: bool,
-    /// Where to write the contact sheet [default: NAME.sheet.png in this folder; no file is overwritten there]
+    /// Draw how often an epoch shows each class, without and with the recipe's sampler, in place of images
+    #[arg(long, conflicts_with_all = ["val", "images"])]
+    classes: bool,
+    /// Where to write it [default: NAME.sheet.png or NAME.classes.png in this folder; no file is overwritten there]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -58,12 +62,19 @@ pub(crate) fn run(args: &ShowArgs, registry: &Registry) -> Result<ExitCode> {
     };
     let settings = recipe.checked_settings(registry)?;
     let seed = args.seed.unwrap_or(settings.training.seed);
-    let rows = rows(args, &settings.data, seed, registry)?;
-    let output = args
-        .output
-        .clone()
-        .unwrap_or_else(|| unused(PathBuf::from(format!("{name}.sheet.png")), &HashSet::new()));
-    write_page(&rows, 2 + args.epochs, &format!("{name}, seed {seed}"), &output)?;
+    let settings = settings.data;
+    let data_dir = args.data.or(settings.dir.as_deref());
+    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
+    let kind = if args.classes { "classes" } else { "sheet" };
+    let output = || unused(PathBuf::from(format!("{name}.{kind}.png")), &HashSet::new());
+    let output = args.output.clone().unwrap_or_else(output);
+    let title = format!("{name}, seed {seed}");
+    if args.classes {
+        class_bars::draw(&place, &settings, (seed, args.epochs), registry, &title, &output)?;
+    } else {
+        let rows = rows(args, &place, &settings, seed, registry)?;
+        write_page(&rows, 2 + args.epochs, &title, &output)?;
+    }
     say::result(output.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -71,14 +82,13 @@ pub(crate) fn run(args: &ShowArgs, registry: &Registry) -> Result<ExitCode> {
 /// One row for each image: as stored, for evaluation, and in each epoch.
 fn rows(
     args: &ShowArgs,
+    place: &DataFolder<'_>,
     settings: &DataSettings,
     seed: u64,
     registry: &Registry,
 ) -> Result<Vec<Shown>> {
     let split = if args.val { Split::Val } else { Split::Train };
-    let data_dir = args.data.or(settings.dir.as_deref());
     let mut remarks = Remarks::default();
-    let place = DataFolder::new(registry, &data_dir).read_options(read_options()?);
     let dataset = place.open(settings, split, seed, &mut remarks)?;
     remarks.into_notes().iter().for_each(say::note);
     let (train, eval) =
@@ -146,12 +156,14 @@ fn chosen(population: &Population, seed: u64) -> Vec<usize> {
     // The first epoch has as many images of each class. In it, the smallest classes may repeat theirs, so it is followed
     // by all images.
     let mut order = Balanced::new().order(population, seed, 0);
-    let labels = population.labels();
-    let mut turns = vec![0; population.classes()];
+    // Images without a label are shown like those of one more class.
+    let mut turns = vec![0; population.classes() + 1];
     order.sort_by_cached_key(|&index| {
-        let turn = turns.get_mut(labels[index] as usize);
-        let turn = turn.map_or(usize::MAX, |turn| std::mem::replace(turn, *turn + 1));
-        (turn, labels[index])
+        let first = population.labels_of(index).first();
+        let class = first.map_or(population.classes(), |&label| label as usize);
+        let turn = turns[class];
+        turns[class] += 1;
+        (turn, class)
     });
     order.extend(0..population.len());
     order

@@ -88,6 +88,7 @@ fn draw(rows: &[Row<'_>], title: &str, output: &std::path::Path) -> Result<()> {
     let column = |title, value: fn(&Row<'_>) -> f64, describe| BarColumn {
         title,
         values: rows.iter().map(value).collect(),
+        reach: None,
         describe,
     };
     let labels: Vec<&str> = rows.iter().map(|row| row.block.path.as_str()).collect();

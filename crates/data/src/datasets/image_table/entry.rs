@@ -8,8 +8,9 @@ use super::rows::{self, Row};
 use super::{ImageTable, TableOptions, invalid, split_called};
 use crate::dataset::Split;
 use crate::datasets::table::own_path;
-use crate::datasets::{DataSetEntry, OpenRequest, Opened, folder};
+use crate::datasets::{DataSetEntry, FolderSplit, OpenRequest, Opened, folder};
 use crate::error::{Error, Result};
+use crate::stratified_sets::stratified_split_of_sets;
 use crate::subset::stratified_split;
 
 const TABLE: &str = "table";
@@ -114,13 +115,9 @@ pub(super) fn divided(
     labelling: &Labelling,
     request: &OpenRequest,
 ) -> Result<(Vec<Row>, String)> {
-    // Rows without a label are divided like a class of their own.
-    let first = |row: &Row| {
-        let labels = labelling.labels(path, row.line, &row.labels)?;
-        Ok(labels.first().copied().unwrap_or(labelling.classes().len() as u32))
-    };
-    let labels = rows.iter().map(first).collect::<Result<Vec<u32>>>()?;
-    let chosen = rest_of(&labels, request)?;
+    let labels = |row: &Row| labelling.labels(path, row.line, &row.labels);
+    let sets = rows.iter().map(labels).collect::<Result<Vec<_>>>()?;
+    let chosen = rest_of_sets(&sets, labelling.classes().len(), request)?;
     let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
     let rows = chosen.into_iter().filter_map(|index| rows[index].take()).collect();
     Ok((rows, kept_for_validation(request)))
@@ -156,15 +153,7 @@ pub(super) fn check_splits(path: &Path, rows: &[Row]) -> Result<()> {
 
 /// The samples of a split if nothing says which they are: a share of each class is for validation.
 pub(in crate::datasets) fn rest_of(labels: &[u32], request: &OpenRequest) -> Result<Vec<usize>> {
-    let shares = folder::shares(request);
-    if request.split == Split::Test || !(0.0..1.0).contains(&shares.val) {
-        let reason = format!("has no share: `val_fraction` is {}", shares.val);
-        return Err(Error::InvalidSetting { setting: request.split.name(), reason });
-    }
-    if shares.val == 0.0 {
-        let reason = "is 0, and nothing else says which images are for validation".to_owned();
-        return Err(Error::InvalidSetting { setting: "val_fraction", reason });
-    }
+    let shares = shares(request)?;
     // A class with a single image has it in the training part.
     let mut counts = BTreeMap::<u32, usize>::new();
     labels.iter().for_each(|label| *counts.entry(*label).or_default() += 1);
@@ -179,4 +168,32 @@ pub(in crate::datasets) fn rest_of(labels: &[u32], request: &OpenRequest) -> Res
         part.sort_unstable();
     }
     Ok(part)
+}
+
+/// As [`rest_of`], for samples with any number of labels.
+fn rest_of_sets(sets: &[Vec<u32>], classes: usize, request: &OpenRequest) -> Result<Vec<usize>> {
+    if sets.iter().all(|set| set.len() <= 1) {
+        // Runs from before several labels were divided by all of them must find the same images when they go on. Samples without
+        // a label are divided like a class of their own.
+        let one = |set: &Vec<u32>| set.first().copied().unwrap_or(classes as u32);
+        return rest_of(&sets.iter().map(one).collect::<Vec<_>>(), request);
+    }
+    let shares = shares(request)?;
+    let fractions = [1.0 - shares.val, shares.val];
+    let mut parts = stratified_split_of_sets(sets, &fractions, shares.seed)?;
+    Ok(parts.swap_remove(request.split as usize))
+}
+
+/// The share of the images that is for validation, where nothing else says which they are.
+fn shares(request: &OpenRequest) -> Result<FolderSplit> {
+    let shares = folder::shares(request);
+    if request.split == Split::Test || !(0.0..1.0).contains(&shares.val) {
+        let reason = format!("has no share: `val_fraction` is {}", shares.val);
+        return Err(Error::InvalidSetting { setting: request.split.name(), reason });
+    }
+    if shares.val == 0.0 {
+        let reason = "is 0, and nothing else says which images are for validation".to_owned();
+        return Err(Error::InvalidSetting { setting: "val_fraction", reason });
+    }
+    Ok(shares)
 }

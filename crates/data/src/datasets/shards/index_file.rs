@@ -8,13 +8,24 @@
 //! offset of the image (8)  its bytes (4)  label (4)        for each sample
 //! FNV-1a sum of all that (8)
 //! ```
+//!
+//! If samples have lists of labels, it has the number of a sample's labels in place of its label, and then all labels:
+//!
+//! ```text
+//! "CVSHARD2"  bytes of the shard (8)  number of samples (8)
+//! offset of the image (8)  its bytes (4)  number of labels (4)        for each sample
+//! label (4)                                                           for each label of each sample
+//! FNV-1a sum of all that (8)
+//! ```
 
 use std::path::{Path, PathBuf};
 
-use super::{Place, ReadAt};
+use super::{Place, Placed, ReadAt};
 use crate::error::{Error, Result};
+use crate::label_sets::LabelSets;
 
 const MAGIC: &[u8; 8] = b"CVSHARD1";
+const MAGIC_OF_LISTS: &[u8; 8] = b"CVSHARD2";
 const HEAD: usize = 24;
 const RECORD: usize = 16;
 /// Bytes of the index of a hundred million samples.
@@ -26,15 +37,19 @@ pub(super) fn index_of(shard: &str) -> String {
 }
 
 /// The content of the index of a shard of `size` bytes.
-pub(super) fn encode(size: u64, places: &[Place]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
+pub(super) fn encode(size: u64, placed: &Placed) -> Vec<u8> {
+    let Placed { places, lists } = placed;
+    let mut bytes = if lists.is_some() { MAGIC_OF_LISTS } else { MAGIC }.to_vec();
     bytes.extend(size.to_le_bytes());
     bytes.extend((places.len() as u64).to_le_bytes());
-    for place in places {
+    for (number, place) in places.iter().enumerate() {
+        let last = lists.as_ref().map_or(place.label, |lists| lists.of(number).len() as u32);
         bytes.extend(place.offset.to_le_bytes());
         bytes.extend(place.bytes.to_le_bytes());
-        bytes.extend(place.label.to_le_bytes());
+        bytes.extend(last.to_le_bytes());
     }
+    let labels = lists.iter().flat_map(LabelSets::all);
+    labels.for_each(|label| bytes.extend(label.to_le_bytes()));
     bytes.extend(sum(&bytes).to_le_bytes());
     bytes
 }
@@ -49,7 +64,7 @@ pub(super) fn read(
     name: &str,
     shard: &str,
     size: Option<u64>,
-) -> Result<Vec<Place>> {
+) -> Result<Placed> {
     let invalid = |problem: String| Error::Invalid {
         path: PathBuf::from(name),
         problem,
@@ -60,18 +75,21 @@ pub(super) fn read(
     }
     let mut bytes = vec![0; index.size() as usize];
     index.read_at(0, &mut bytes)?;
-    let whole = bytes.len() >= HEAD + 8 && bytes.starts_with(MAGIC);
+    let has_lists = bytes.starts_with(MAGIC_OF_LISTS);
+    let whole = bytes.len() >= HEAD + 8 && (has_lists || bytes.starts_with(MAGIC));
     if !whole {
         return Err(invalid("is no index of a shard, or is cut off".to_owned()));
     }
     let (content, of_content) = bytes.split_at(bytes.len() - 8);
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| content[at + i]));
     let count = number(16);
-    let expected =
-        count.checked_mul(RECORD as u64).and_then(|bytes| bytes.checked_add(HEAD as u64));
-    if expected != Some(content.len() as u64) {
+    let records = count.checked_mul(RECORD as u64);
+    let behind =
+        records.and_then(|records| (content.len() as u64 - HEAD as u64).checked_sub(records));
+    // Only lists of labels come behind the records.
+    let Some(behind) = behind.filter(|behind| has_lists || *behind == 0) else {
         return Err(invalid(format!("is cut off: it should have {count} samples")));
-    }
+    };
     if of_content != sum(content).to_le_bytes() {
         return Err(invalid("is damaged: its sum is wrong".to_owned()));
     }
@@ -86,14 +104,28 @@ pub(super) fn read(
         bytes: half(&record[8..]),
         label: half(&record[12..]),
     };
-    let places: Vec<Place> = content[HEAD..].as_chunks::<RECORD>().0.iter().map(place).collect();
+    let (records, labels) = content[HEAD..].split_at(content.len() - HEAD - behind as usize);
+    let mut places: Vec<Place> = records.as_chunks::<RECORD>().0.iter().map(place).collect();
     let fits = |place: &Place| {
         place.offset.checked_add(u64::from(place.bytes)).is_some_and(|end| end <= size)
     };
-    match places.iter().position(|place| !fits(place)) {
-        None => Ok(places),
-        Some(sample) => Err(invalid(format!("has sample {sample} behind the end of `{shard}`"))),
+    if let Some(sample) = places.iter().position(|place| !fits(place)) {
+        return Err(invalid(format!("has sample {sample} behind the end of `{shard}`")));
     }
+    if !has_lists {
+        return Ok(Placed { places, lists: None });
+    }
+    let expected: u64 = places.iter().map(|place| u64::from(place.label)).sum();
+    if expected.checked_mul(4) != Some(behind) {
+        return Err(invalid(format!("is cut off: it should have {expected} labels")));
+    }
+    let mut labels = labels.as_chunks::<4>().0.iter().map(|label| u32::from_le_bytes(*label));
+    let mut lists = LabelSets::default();
+    for (number, place) in places.iter_mut().enumerate() {
+        lists.push(labels.by_ref().take(place.label as usize));
+        place.label = lists.of(number).first().copied().unwrap_or(0);
+    }
+    Ok(Placed { places, lists: Some(lists) })
 }
 
 /// FNV-1a with 64 bits. It finds accidents, not attacks.
@@ -104,8 +136,8 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Writes the index of a shard beside it.
-pub(super) fn write(shard: &Path, size: u64, places: &[Place]) -> Result<()> {
+pub(super) fn write(shard: &Path, size: u64, placed: &Placed) -> Result<()> {
     let mut path = shard.as_os_str().to_owned();
     path.push(".idx");
-    super::writer::write_whole(Path::new(&path), &encode(size, places))
+    super::writer::write_whole(Path::new(&path), &encode(size, placed))
 }

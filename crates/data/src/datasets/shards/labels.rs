@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::opened::OpenShards;
-use super::{CLASSES, Place, Shard, ShardOptions, names_of, pattern};
+use super::{CLASSES, Placed, Shard, ShardOptions, names_of, pattern};
 use crate::datasets::image_table::labelling::{Label, Labelling};
 use crate::error::{Error, Result};
 
@@ -23,14 +23,16 @@ impl Labels {
     }
 
     /// Checks the labels of an index.
-    pub(super) fn check(&self, shard: &str, places: &[Place]) -> Result<()> {
+    pub(super) fn check(&self, shard: &str, placed: &Placed) -> Result<()> {
         let classes = self.known.as_ref().map_or(MAX_CLASSES, |known| known.classes().len());
-        match places.iter().position(|place| place.label as usize >= classes) {
+        let is_wrong = |label: &&u32| **label as usize >= classes;
+        let wrong = |sample| Some((sample, placed.labels_of(sample).iter().find(is_wrong)?));
+        match (0..placed.places.len()).find_map(wrong) {
             None => Ok(()),
-            Some(sample) => Err(Error::Label {
+            Some((sample, &label)) => Err(Error::Label {
                 index: sample,
                 name: format!("{shard}[{sample}]"),
-                label: places[sample].label,
+                label,
                 classes,
             }),
         }
@@ -50,12 +52,12 @@ impl Labels {
         }
     }
 
-    pub(super) fn finish(self, shards: &mut [Shard]) -> Result<Vec<String>> {
+    pub(super) fn finish(self, shards: &[Shard]) -> Result<Vec<String>> {
         if let Some(known) = self.known {
             return Ok(known.classes().to_vec());
         }
-        let labels = shards.iter().flat_map(|shard| &shard.places).map(|place| place.label);
-        let most = labels.max().unwrap_or(0);
+        let most =
+            shards.iter().filter_map(|shard| shard.placed.largest_label()).max().unwrap_or(0);
         Ok((0..=most).map(|label| label.to_string()).collect())
     }
 }

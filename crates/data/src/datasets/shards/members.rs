@@ -33,22 +33,42 @@ impl Members {
         if is_image { Role::Image } else { Role::Other }
     }
 
-    /// The label in the content of its file, or what is wrong with it.
-    pub(super) fn label(&self, text: &LabelText) -> Result<Label, String> {
+    /// The labels in the content of their file, or what is wrong with it.
+    pub(super) fn labels(&self, text: &LabelText) -> Result<Labelled, String> {
         match text {
             LabelText::Plain(bytes) => {
                 let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
                 match text.trim() {
                     "" => Err("is empty".to_owned()),
-                    text => Ok(Label::of_text(text)),
+                    text => Ok(Labelled::One(Label::of_text(text))),
                 }
             }
             LabelText::Json(bytes) => {
                 let value: Value = serde_json::from_slice(bytes)
                     .map_err(|error| format!("is no JSON ({error})"))?;
-                let field = value.get(&self.key).and_then(Label::of_json);
-                field.ok_or_else(|| format!("has no name or number `{}` in its JSON", self.key))
+                let key = &self.key;
+                let field = value.get(key).or(Some(&value).filter(|value| value.is_array()));
+                if let Some(Value::Array(list)) = field {
+                    let wrong = || {
+                        format!(
+                            "has a list `{key}` with an entry that is neither a name nor a whole number from 0"
+                        )
+                    };
+                    let labels = list.iter().map(|label| Label::of_json(label).ok_or_else(wrong));
+                    return Ok(Labelled::List(labels.collect::<Result<_, _>>()?));
+                }
+                let label = field.and_then(Label::of_json).map(Labelled::One);
+                label.ok_or_else(|| {
+                    format!("has no name, number or list of them in `{key}` of its JSON")
+                })
             }
         }
     }
+}
+
+/// What a sample's file of labels says.
+pub(super) enum Labelled {
+    One(Label),
+    /// Several labels or none.
+    List(Vec<Label>),
 }

@@ -21,6 +21,8 @@ pub(super) struct Found {
     pub(super) offset: u64,
     pub(super) bytes: u64,
     pub(super) label: LabelText,
+    /// The name of the file with the label, for messages.
+    pub(super) label_entry: Vec<u8>,
 }
 
 /// The content of the file that has a sample's label.
@@ -136,7 +138,7 @@ pub(super) fn scan(shard: &dyn ReadAt, name: &str, members: &Members) -> Result<
                             sample.rank = rank;
                             let is_json = extension.rsplit('.').next() == Some("json");
                             let kind = if is_json { LabelText::Json } else { LabelText::Plain };
-                            sample.label = Some(kind(text));
+                            sample.label = Some((kind(text), entry));
                         }
                         _ => {}
                     }
@@ -175,7 +177,8 @@ pub(super) enum Role {
 struct Sample {
     key: Vec<u8>,
     image: Option<(u64, u64)>,
-    label: Option<LabelText>,
+    /// The label and the name of its file.
+    label: Option<(LabelText, Vec<u8>)>,
     rank: usize,
 }
 
@@ -188,8 +191,8 @@ impl Default for Sample {
 impl Sample {
     fn end(self, index: &mut TarIndex) {
         match (self.image, self.label) {
-            (Some((offset, bytes)), Some(label)) => {
-                index.samples.push(Found { offset, bytes, label });
+            (Some((offset, bytes)), Some((label, label_entry))) => {
+                index.samples.push(Found { offset, bytes, label, label_entry });
             }
             (None, None) if self.key.is_empty() => {}
             _ => index.incomplete += 1,

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
 use super::tar_index::BLOCK;
-use super::{Place, index_file};
+use super::{Place, Placed, index_file};
 use crate::error::{Error, Result};
+use crate::label_sets::LabelSets;
 
 /// How shards are written.
 ///
@@ -48,8 +49,8 @@ impl ShardWriterConfig {
 
 /// Writes samples into tar shards in the WebDataset convention, each with its index.
 ///
-/// A sample is `KEY.EXTENSION`, the bytes of the image file as they are, and `KEY.cls`, the label. A shard appears under
-/// its name when it is whole.
+/// A sample is `KEY.EXTENSION`, the bytes of the image file as they are, and `KEY.cls`, the label. With several labels it has
+/// `KEY.json` in place of that, with `{"label": [0, 2]}`. A shard appears under its name when it is whole.
 ///
 /// # Example
 /// ```
@@ -80,6 +81,10 @@ struct OpenShard {
     file: BufWriter<File>,
     at: u64,
     places: Vec<Place>,
+    /// The labels of each sample.
+    labels: LabelSets,
+    /// Whether a sample has a list of labels.
+    has_lists: bool,
 }
 
 impl ShardWriter {
@@ -115,6 +120,52 @@ impl ShardWriter {
     /// # Errors
     /// If the name has dots in its last part, or the shard cannot be written.
     pub fn add(&mut self, key: &str, extension: &str, image: &[u8], label: u32) -> Result<()> {
+        self.add_sample(key, extension, image, &[label], ("cls", label.to_string()))
+    }
+
+    /// Adds a sample with several labels or none. [`Shards`](super::Shards) gives such samples all of their labels.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::add`].
+    ///
+    /// # Example
+    /// ```
+    /// use candle_vision_data::{Dataset, ShardOptions, ShardWriter, ShardWriterConfig, Shards};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let mut writer = ShardWriter::new(folder.path(), ShardWriterConfig::new("train"))?;
+    /// writer.add_labelled("1", "ppm", b"P6\n1 1\n255\nabc", &[0, 2])?;
+    /// writer.add_labelled("2", "ppm", b"P6\n1 1\n255\nabc", &[])?;
+    /// let shards = writer.finish()?;
+    /// let set = Shards::open(shards[0].to_str().unwrap(), &ShardOptions::new())?;
+    /// assert_eq!((set.label_set(0), set.label_set(1)), (vec![0, 2], vec![]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_labelled(
+        &mut self,
+        key: &str,
+        extension: &str,
+        image: &[u8],
+        labels: &[u32],
+    ) -> Result<()> {
+        let list: Vec<String> = labels.iter().map(ToString::to_string).collect();
+        let json = format!("{{\"label\": [{}]}}", list.join(", "));
+        self.add_sample(key, extension, image, labels, ("json", json))?;
+        if let Some(open) = &mut self.open {
+            open.has_lists = true;
+        }
+        Ok(())
+    }
+
+    /// Adds a sample whose labels are written as `file`, an ending and a text.
+    fn add_sample(
+        &mut self,
+        key: &str,
+        extension: &str,
+        image: &[u8],
+        labels: &[u32],
+        file: (&str, String),
+    ) -> Result<()> {
         let last = key.rsplit('/').next().unwrap_or_default();
         if last.is_empty() || last.contains('.') || key.starts_with('/') {
             let reason = format!("`{key}` must be a relative name whose last part has no dot");
@@ -136,8 +187,10 @@ impl ShardWriter {
         }
         let open = self.open.as_mut().expect("it was opened in the lines above");
         let offset = open.file(&format!("{key}.{extension}"), image)?;
-        open.file(&format!("{key}.cls"), label.to_string().as_bytes())?;
+        open.file(&format!("{key}.{}", file.0), file.1.as_bytes())?;
+        let label = labels.first().copied().unwrap_or(0);
         open.places.push(Place { offset, bytes, label });
+        open.labels.push(labels.iter().copied());
         Ok(())
     }
 
@@ -170,7 +223,9 @@ impl OpenShard {
     fn create(target: PathBuf) -> Result<Self> {
         let part = target.with_extension("tar.part");
         let file = File::create(&part).map_err(Error::io(&part))?;
-        Ok(Self { part, target, file: BufWriter::new(file), at: 0, places: Vec::new() })
+        let (places, labels) = (Vec::new(), LabelSets::default());
+        let file = BufWriter::new(file);
+        Ok(Self { part, target, file, at: 0, places, labels, has_lists: false })
     }
 
     /// Writes a file. Returns the offset of its content.
@@ -214,7 +269,8 @@ impl OpenShard {
         self.file.flush().map_err(Error::io(&self.part))?;
         self.file.get_ref().sync_all().map_err(Error::io(&self.part))?;
         // The index first: a shard without one is read itself, but an index of no shard would be in the way.
-        index_file::write(&self.target, self.at, &self.places)?;
+        let lists = self.has_lists.then_some(self.labels);
+        index_file::write(&self.target, self.at, &Placed { places: self.places, lists })?;
         fs::rename(&self.part, &self.target).map_err(Error::io(&self.target))?;
         Ok(self.target)
     }
