@@ -191,7 +191,7 @@ pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
     AdamStep, AdamUpdate, Finite, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate,
-    adam_steps, adam_steps_scaled, only_collects_numbers, over_norm, rms_prop_steps,
+    accumulate, adam_steps, adam_steps_scaled, only_collects_numbers, over_norm, rms_prop_steps,
     rms_prop_steps_scaled, sgd_steps, sgd_steps_scaled, sum_of_squares, sums_of_squares,
 };
 pub use pad::{PadConfig, PadMode, pad};

@@ -188,6 +188,7 @@ fn muon_lookahead_and_views_are_those_of_the_cpu() {
 fn captured_steps_of_muon_and_rms_prop_end_with_the_bits_of_plain_ones() {
     on_cuda(|device| {
         check_captured(device, WITHOUT_DROPOUT, MUON, 9);
+        check_captured(device, WITHOUT_DROPOUT, &format!("grad_clip_norm = 0.5\n{MUON}"), 9);
         for more in [
             "",
             ", momentum = 0.9",
@@ -332,6 +333,10 @@ fn captured_steps_scale_the_loss_as_plain_ones_do() {
         check_captured(device, WITHOUT_DROPOUT, &text("grad_clip_norm = 0.5"), 9);
         // So large that plain and captured steps are skipped, while the scale halves each time.
         check_captured(device, WITHOUT_DROPOUT, &text("loss_scale = 268435456"), 9);
+        for more in ["", "grad_clip_norm = 0.5\n", "loss_scale = 268435456\n"] {
+            let text = format!("precision = 'f16'\n{more}{MUON}");
+            check_captured(device, WITHOUT_DROPOUT, &text, 9);
+        }
     });
 }
 
@@ -392,10 +397,6 @@ fn steps_that_cannot_be_captured_say_why() {
         let text = format!("epochs = 3\noptimizer = {{ {SGD} }}");
         let (none, result) = reasons(device, WITHOUT_DROPOUT, &text);
         assert_eq!((none, result.captured_steps), (vec![], 9));
-        // The scale that clips is not known to Muon's products before the host has read it.
-        let text = format!("{MUON}\ngrad_clip_norm = 0.5");
-        let (clipped, result) = reasons(device, WITHOUT_DROPOUT, &text);
-        assert_eq!((clipped.len(), result.captured_steps), (1, 0), "{clipped:?}");
         let own = PerParameter::new(OfItsOwn).unwrap();
         let (other, result) =
             reasons_of(device, WITHOUT_DROPOUT, &text, |trainer| trainer.optimizer(own));
