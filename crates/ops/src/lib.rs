@@ -169,7 +169,7 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy, cross_entropy_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, CardRanks, Translation, card_memory, card_memory_in_use, cuda_device,
+    Captured, CardRanks, PreparedWork, Translation, card_memory, card_memory_in_use, cuda_device,
     cuda_device_count, limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 pub use dropout::{drop_rows, dropout};
@@ -205,7 +205,7 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, CardRanks, Translation, card_memory, card_memory_in_use, cuda_device,
+    Captured, CardRanks, PreparedWork, Translation, card_memory, card_memory_in_use, cuda_device,
     cuda_device_count, limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 

@@ -37,6 +37,9 @@ pub(crate) struct Ranks {
     batch_norm: Option<Arc<dyn AcrossRanks>>,
 }
 
+/// Why a step cannot be captured.
+const THROUGH_HOSTS: &str = "gradients go between the processes through the memory of the hosts";
+
 /// What all ranks together measured in a step.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Together {
@@ -107,9 +110,59 @@ impl Ranks {
         accumulated: Accumulated,
     ) -> Result<GradStore> {
         match &self.cards {
-            Some(cards) => cards.backward(loss, seed, accumulated, self.communicator()),
+            Some(cards) => cards.backward(loss, seed, accumulated, Some(self.communicator())),
             None => sums_across_ranks(loss, seed, accumulated, &mut self.buckets()),
         }
+    }
+
+    /// The same in a CUDA graph, where the hosts do not meet.
+    pub(crate) fn captured_backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
+        self.cards()?.backward(loss, seed, Accumulated::default(), None)
+    }
+
+    /// The sums over all ranks of gradients that this one has added up, in a CUDA graph.
+    pub(crate) fn captured_sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<GradStore> {
+        self.cards()?.sums(gradients)
+    }
+
+    fn cards(&self) -> Result<&Cards> {
+        let none = || Error::from(candle_core::Error::msg(THROUGH_HOSTS));
+        self.cards.as_ref().ok_or_else(none)
+    }
+
+    /// Whether gradients go from card to card. It is so on all ranks or on none.
+    pub(crate) fn have_cards(&self) -> bool {
+        self.cards.is_some()
+    }
+
+    /// Why a step of these ranks cannot be a part of a CUDA graph, if so.
+    pub(crate) fn obstacle_to_capture(&self) -> Option<String> {
+        match &self.cards {
+            None => Some(THROUGH_HOSTS.to_owned()),
+            Some(cards) => cards.obstacle_to_capture(),
+        }
+    }
+
+    /// What each rank says, in the order of ranks: a word and a reason.
+    pub(crate) fn said(&self, word: u8, reason: &str) -> Result<Vec<(u8, String)>> {
+        let own = [&[word], reason.as_bytes()].concat();
+        let of = |bytes: &Vec<u8>| {
+            let (word, reason) = bytes.split_first().unwrap_or((&0, &[]));
+            (*word, String::from_utf8_lossy(reason).into_owned())
+        };
+        Ok(self.communicator.all_gather(&own)?.iter().map(of).collect())
+    }
+
+    /// After a graph of all ranks was launched, before anybody waits for the card: a card waits without an end for a rank that
+    /// does not come, and a host notices it. `bytes` is what this card handed over.
+    pub(crate) fn after_launch(&self, bytes: u64) -> Result<()> {
+        self.cards()?.count_bytes(bytes);
+        Ok(self.communicator.barrier()?)
+    }
+
+    /// Bytes of gradients that this card handed over so far.
+    pub(crate) fn bytes_of_card(&self) -> u64 {
+        self.cards.as_ref().map_or(0, Cards::bytes)
     }
 
     /// Puts together what the ranks measured.
@@ -251,8 +304,8 @@ impl Ranks {
     /// How long this rank waited for others so far, and how many bytes it sent. How long its card waited is not known.
     pub(crate) fn traffic(&self) -> (Duration, u64) {
         let (buckets, own) = (self.buckets(), self.communicator.traffic());
-        let of_card = self.cards.as_ref().map_or(0, Cards::bytes);
-        (buckets.exposed() + own.waited, buckets.traffic().bytes + own.bytes + of_card)
+        let bytes = buckets.traffic().bytes + own.bytes + self.bytes_of_card();
+        (buckets.exposed() + own.waited, bytes)
     }
 
     /// The rank that waited least for the others, because they waited for it, and its host.
@@ -333,7 +386,7 @@ fn sums_across_ranks(
         push(variable, &accumulated.added_to(variable, gradient)?)
     })?;
     // A training step of a program's own may use other parameters in each batch.
-    for (variable, gradient) in accumulated.rest() {
+    for (variable, gradient) in accumulated.rest()? {
         push(&variable, &gradient)?;
     }
     for (variable, sum) in variables.iter().zip(buckets.finish()?) {

@@ -340,6 +340,40 @@ fn captured_steps_scale_the_loss_as_plain_ones_do() {
     });
 }
 
+// By twos, each epoch has two steps of whole batches and one of the smaller one alone. The first four passes are plain: a pass
+// is captured at the first batch of a step. By threes, the second step of an epoch ends with the smaller batch, whose pass is
+// plain after one or two from the graph.
+
+#[test]
+fn captured_steps_of_several_batches_end_with_the_bits_of_plain_ones() {
+    on_cuda(|device| {
+        const WEIGHTS: &str = "loss = { name = 'cross_entropy', class_weights = [1.0, 3.0] }";
+        let text = |accumulate: usize, optimizer: &str, more: &str| {
+            format!(
+                "epochs = 3\naccumulate = {accumulate}\noptimizer = {{ {optimizer} }}\n\
+                 schedule = {{ name = 'cosine_annealing_lr' }}\n{more}"
+            )
+        };
+        let clipped = "grad_clip_norm = 0.5\nprecision = 'bf16'";
+        check_captured(device, WITHOUT_DROPOUT, &text(2, SGD, clipped), 4);
+        check_captured(device, "gap_cnn_deep", &text(2, ADAM, WEIGHTS), 4);
+        check_captured(device, "gap_cnn_deep", &text(3, SGD, WEIGHTS), 2);
+        check_captured(device, WITHOUT_DROPOUT, &format!("accumulate = 2\n{MUON}"), 4);
+    });
+}
+
+#[test]
+fn captured_steps_of_several_batches_scale_the_loss_as_plain_ones_do() {
+    on_cuda(|device| {
+        for more in ["grad_clip_norm = 0.5", "loss_scale = 268435456"] {
+            let text = format!(
+                "epochs = 3\nprecision = 'f16'\naccumulate = 2\noptimizer = {{ {ADAM} }}\n{more}"
+            );
+            check_captured(device, WITHOUT_DROPOUT, &text, 4);
+        }
+    });
+}
+
 #[test]
 fn captured_passes_are_plain_ones() {
     on_cuda(|device| {

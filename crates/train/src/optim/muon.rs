@@ -3,13 +3,14 @@
 use candle_core::{Result as TensorResult, Tensor, Var};
 use candle_vision_models::Parameter;
 use candle_vision_ops::{
-    Finite, GradScale, SgdStep, SgdUpdate, matmul, only_collects_numbers, over_norm, permute,
-    sgd_steps, sgd_steps_scaled, transpose,
+    Finite, GradScale, SgdStep, SgdUpdate, matmul, only_collects_numbers, over_norm, sgd_steps,
+    sgd_steps_scaled, transpose,
 };
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
 use super::{Step, Update, UpdateRule, require_decay, require_rate};
+use crate::accumulation::in_order;
 use crate::error::require;
 use crate::parts::described;
 use crate::{Error, Result};
@@ -244,18 +245,6 @@ fn normalize(parameter: &Var, scale: Option<&GradScale>) -> TensorResult<()> {
     let rows = values.dims().first().copied().unwrap_or_default() as f64;
     // A kernel of zeros stays one.
     set(parameter, &over_norm(&values, rows.sqrt(), 1e-30)?, scale)
-}
-
-/// A gradient in the order of its axes. That of a kernel may lie channels-last, and candle's copies of such tensors cannot
-/// be captured.
-fn in_order(grad: &Tensor) -> TensorResult<Tensor> {
-    if grad.rank() == 4 && !grad.is_contiguous() {
-        let in_memory = grad.permute([0, 2, 3, 1])?;
-        if in_memory.is_contiguous() {
-            return permute(&in_memory, &[0, 3, 1, 2]);
-        }
-    }
-    grad.contiguous()
 }
 
 impl UpdateRule for Muon {

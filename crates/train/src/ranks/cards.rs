@@ -9,7 +9,7 @@ use candle_vision_distributed::Communicator;
 use candle_vision_ops::{AcrossRanks, CardRanks, backward_each};
 
 use crate::Result;
-use crate::accumulation::Accumulated;
+use crate::accumulation::{Accumulated, in_order};
 use crate::config::{Collectives, DistributedConfig, GradientType};
 
 /// The cards of all ranks, and in which form gradients go between them.
@@ -90,30 +90,63 @@ impl Cards {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Why sums between the cards cannot be a part of a CUDA graph, if so.
+    pub(super) fn obstacle_to_capture(&self) -> Option<String> {
+        self.ranks.check_capturable().err().map(|error| error.to_string())
+    }
+
+    /// Notes that a graph handed over so many bytes again.
+    pub(super) fn count_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The sums over all ranks of the gradients of `loss * seed` and of what each accumulated before. The card makes those of later layers while it still
     /// computes those of earlier ones, and the host does not wait for it.
+    ///
+    /// Without a `communicator` the hosts do not meet, as in a graph.
     pub(super) fn backward(
         &self,
         loss: &Tensor,
         seed: &Tensor,
         mut accumulated: Accumulated,
-        communicator: &dyn Communicator,
+        communicator: Option<&dyn Communicator>,
     ) -> Result<GradStore> {
-        let mut buckets = Buckets::new(self);
-        let found = backward_each(loss, seed, |variable, gradient| {
-            buckets.push(variable, &accumulated.added_to(variable, gradient)?)
-        });
-        let found = found.and_then(|found| {
-            for (variable, gradient) in accumulated.rest() {
+        let push_each = |buckets: &mut Buckets<'_>| {
+            let found = backward_each(loss, seed, |variable, gradient| {
+                buckets.push(variable, &accumulated.added_to(variable, gradient)?)
+            })?;
+            for (variable, gradient) in accumulated.rest()? {
                 buckets.push(&variable, &gradient)?;
             }
-            buckets.send().map(|()| found)
-        });
+            Ok(found)
+        };
+        self.sums_of(push_each, communicator)
+    }
+
+    /// The sums over all ranks of these gradients. The hosts do not meet.
+    pub(super) fn sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<GradStore> {
+        let push_each = |buckets: &mut Buckets<'_>| {
+            let mut each = gradients.iter();
+            each.try_for_each(|(variable, gradient)| buckets.push(variable, gradient))?;
+            Ok(GradStore::default())
+        };
+        self.sums_of(push_each, None)
+    }
+
+    /// The sums over all ranks of the gradients that `push_each` pushes, put into what it returns.
+    fn sums_of(
+        &self,
+        push_each: impl FnOnce(&mut Buckets<'_>) -> candle_core::Result<GradStore>,
+        communicator: Option<&dyn Communicator>,
+    ) -> Result<GradStore> {
+        let mut buckets = Buckets::new(self);
+        let found = push_each(&mut buckets);
+        let found = found.and_then(|found| buckets.send().map(|()| found));
         // After an error too: memory that NCCL still writes must not be given to others.
         self.ranks.wait()?;
         let mut found = found?;
         // A card waits without an end for a rank that does not come. Here the hosts notice it, before they wait for the card.
-        communicator.barrier()?;
+        communicator.map_or(Ok(()), Communicator::barrier)?;
         for Bucket { variables, sums } in buckets.sent {
             let sums = sums.to_dtype(DType::F32)?;
             let mut start = 0;
@@ -150,7 +183,8 @@ impl<'a> Buckets<'a> {
     }
 
     fn push(&mut self, variable: &Tensor, gradient: &Tensor) -> candle_core::Result<()> {
-        self.rows.push(gradient.detach().to_dtype(self.cards.dtype)?.flatten_all()?);
+        let row = in_order(&gradient.detach())?.to_dtype(self.cards.dtype)?.flatten_all()?;
+        self.rows.push(row);
         self.variables.push(variable.clone());
         self.values += gradient.elem_count();
         if self.values >= self.cards.full { self.send() } else { Ok(()) }
