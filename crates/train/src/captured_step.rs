@@ -13,7 +13,7 @@ mod graph;
 use candle_core::backprop::GradStore;
 use candle_vision_data::Batch;
 use candle_vision_ops::{Repetition, Turn, cuda_graphs};
-use candle_vision_registry::first_line;
+use candle_vision_registry::as_reason;
 
 use crate::Result;
 use crate::accumulation::Accumulated;
@@ -143,7 +143,7 @@ impl StepCapture {
         let prepared = match obstacle.or(of_optimizer) {
             Some(obstacle) => Err(obstacle.to_owned()),
             None => Graph::prepare(step, batch, so_far, optimizer, loss_scale.as_deref())
-                .map_err(|error| first_line(&error)),
+                .map_err(|error| as_reason(&error)),
         };
         let others = first_reason(meeting(step), prepared.as_ref().err())?;
         let graph = match (prepared, others) {
@@ -161,7 +161,7 @@ impl StepCapture {
             (Ok(graph), _) => graph,
             // The cards of the others have begun with it.
             (Err(error), Some(_)) => return Err(error),
-            (Err(error), None) => return Ok(self.refuse(step, first_line(&error))),
+            (Err(error), None) => return Ok(self.refuse(step, as_reason(&error))),
         };
         graph.after_launch(step)?;
         self.steps += usize::from(step.is_last);
@@ -182,7 +182,7 @@ impl StepCapture {
         graph.take_inputs(step, batch, so_far, loss_scale.as_deref())?;
         let mut closing = None;
         if step.accumulates && step.is_last && !graph.closes() {
-            let prepared = graph.prepare_closing(step, optimizer).map_err(|e| first_line(&e));
+            let prepared = graph.prepare_closing(step, optimizer).map_err(|e| as_reason(&e));
             match (first_reason(meeting(step), prepared.as_ref().err())?, prepared) {
                 (None, Ok(prepared)) => closing = Some(prepared),
                 (Some(reason), Ok(_)) => {
@@ -201,7 +201,7 @@ impl StepCapture {
                 return Err(error);
             }
             // As when memory runs out.
-            return Ok(self.refuse(step, first_line(&error)));
+            return Ok(self.refuse(step, as_reason(&error)));
         }
         if step.accumulates && step.is_last {
             let closed = graph.close(step, optimizer, closing, &mut was_counted);
@@ -213,7 +213,7 @@ impl StepCapture {
                     return Err(error);
                 }
                 let found = graph.found_of_part(step, batch)?;
-                self.refuse(step, first_line(&error));
+                self.refuse(step, as_reason(&error));
                 return Ok(Some(Ok(found)));
             }
         }

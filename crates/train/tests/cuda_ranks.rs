@@ -172,7 +172,7 @@ fn ranks_agree_on_steps_that_cannot_be_captured() {
         ("optimizer_state = 'sharded'", "rank 0: each process has a part of the optimizer's state"),
         (
             "batch_norm = 'synchronised'",
-            "rank 0: batch_norm: the host puts the statistics of all ranks together, which cannot be captured",
+            "rank 0: layer `bn1`: batch_norm: the host puts the statistics of all ranks together, which cannot be captured",
         ),
     ] {
         let text = format!("optimizer = {{ name = 'sgd', lr = 0.01 }}\ndistributed = {{ {more} }}");

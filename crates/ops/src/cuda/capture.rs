@@ -23,6 +23,9 @@ use crate::Generator;
 ///   learning rate ([`Captured::launch_with`]),
 /// - the random numbers of [`dropout`](crate::dropout) and [`drop_rows`](crate::drop_rows) ([`Captured::draw_from`]).
 ///
+/// The sums of [`CardRanks`](crate::CardRanks) may be a part of it. Then all ranks capture and launch the same work, also in
+/// the same order with other work that sums.
+///
 /// Tensors that the work returned hold the results of the last launch. Drop them before this value.
 pub struct Captured {
     graph: CudaGraph,

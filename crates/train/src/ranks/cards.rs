@@ -7,6 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use candle_vision_distributed::Communicator;
 use candle_vision_ops::{AcrossRanks, CardRanks, backward_each};
+use candle_vision_registry::as_reason;
 
 use crate::Result;
 use crate::accumulation::{Accumulated, in_order};
@@ -218,10 +219,8 @@ fn reasons<T>(
     communicator: &dyn Communicator,
     own: &candle_core::Result<T>,
 ) -> Result<Vec<String>> {
-    let text = own.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    // The driver's errors may go on with a backtrace.
-    let line = text.lines().next().unwrap_or_default();
-    let all = communicator.all_gather(line.as_bytes())?;
+    let own = own.as_ref().err().map(as_reason).unwrap_or_default();
+    let all = communicator.all_gather(own.as_bytes())?;
     Ok(all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect())
 }
 
