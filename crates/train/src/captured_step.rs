@@ -147,10 +147,7 @@ impl StepCapture {
         };
         let others = first_reason(meeting(step), prepared.as_ref().err())?;
         let graph = match (prepared, others) {
-            (Ok(prepared), None) => prepared.launch().map_err(|error| {
-                take_back(step, optimizer);
-                error
-            }),
+            (Ok(prepared), None) => prepared.launch().inspect_err(|_| take_back(step, optimizer)),
             (Ok(_), Some(reason)) => {
                 take_back(step, optimizer);
                 return Ok(self.refuse(step, reason));

@@ -110,19 +110,23 @@ impl Ranks {
         accumulated: Accumulated,
     ) -> Result<GradStore> {
         match &self.cards {
-            Some(cards) => cards.backward(loss, seed, accumulated, Some(self.communicator())),
+            Some(cards) => cards.backward(loss, seed, accumulated, self.communicator()),
             None => sums_across_ranks(loss, seed, accumulated, &mut self.buckets()),
         }
     }
 
-    /// The same in a CUDA graph, where the hosts do not meet.
-    pub(crate) fn captured_backward(&self, loss: &Tensor, seed: &Tensor) -> Result<GradStore> {
-        self.cards()?.backward(loss, seed, Accumulated::default(), None)
+    /// The same in a CUDA graph, where the hosts do not meet, and how many bytes the card hands over in each launch.
+    pub(crate) fn captured_backward(
+        &self,
+        loss: &Tensor,
+        seed: &Tensor,
+    ) -> Result<(GradStore, u64)> {
+        self.cards()?.captured_backward(loss, seed)
     }
 
-    /// The sums over all ranks of gradients that this one has added up, in a CUDA graph.
-    pub(crate) fn captured_sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<GradStore> {
-        self.cards()?.sums(gradients)
+    /// The sums over all ranks of gradients that this one has added up, in a CUDA graph, with the bytes of a launch.
+    pub(crate) fn captured_sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<(GradStore, u64)> {
+        self.cards()?.captured_sums(gradients)
     }
 
     fn cards(&self) -> Result<&Cards> {
@@ -158,11 +162,6 @@ impl Ranks {
     pub(crate) fn after_launch(&self, bytes: u64) -> Result<()> {
         self.cards()?.count_bytes(bytes);
         Ok(self.communicator.barrier()?)
-    }
-
-    /// Bytes of gradients that this card handed over so far.
-    pub(crate) fn bytes_of_card(&self) -> u64 {
-        self.cards.as_ref().map_or(0, Cards::bytes)
     }
 
     /// Puts together what the ranks measured.
@@ -304,8 +303,8 @@ impl Ranks {
     /// How long this rank waited for others so far, and how many bytes it sent. How long its card waited is not known.
     pub(crate) fn traffic(&self) -> (Duration, u64) {
         let (buckets, own) = (self.buckets(), self.communicator.traffic());
-        let bytes = buckets.traffic().bytes + own.bytes + self.bytes_of_card();
-        (buckets.exposed() + own.waited, bytes)
+        let of_card = self.cards.as_ref().map_or(0, Cards::bytes);
+        (buckets.exposed() + own.waited, buckets.traffic().bytes + own.bytes + of_card)
     }
 
     /// The rank that waited least for the others, because they waited for it, and its host.

@@ -15,7 +15,6 @@ use super::{Left, Ran};
 use crate::accumulation::{Accumulated, Sums};
 use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, Updated};
-use crate::ranks::Ranks;
 use crate::training_step::{Found, Right, Step};
 use crate::{Error, Result};
 
@@ -29,8 +28,6 @@ pub(super) struct Graph {
     inputs: Inputs,
     /// Where the gradients of several batches are added up.
     sums: Option<Arc<Sums>>,
-    /// What a launch hands over to other cards.
-    bytes: u64,
 }
 
 /// What a graph reads besides the network.
@@ -69,6 +66,8 @@ pub(super) struct Closing {
     updated: Updated,
     grads: Grads,
     scale: Option<GradScale>,
+    /// What a launch hands over to other cards.
+    bytes: u64,
 }
 
 /// The gradients of the step. The optimizer asks which there are.
@@ -85,15 +84,14 @@ pub(super) struct PreparedGraph {
     work: PreparedWork<Results>,
     inputs: Inputs,
     sums: Option<Arc<Sums>>,
-    bytes: u64,
 }
 
 impl PreparedGraph {
     /// Does what was captured.
     pub(super) fn launch(self) -> Result<Graph> {
-        let Self { work, inputs, sums, bytes } = self;
+        let Self { work, inputs, sums } = self;
         let (results, work) = work.launch()?;
-        Ok(Graph { results, closing: None, work, inputs, sums, bytes })
+        Ok(Graph { results, closing: None, work, inputs, sums })
     }
 }
 
@@ -123,13 +121,12 @@ impl Graph {
                 capture_part(step, &inputs, &sums, so_far, &mut order)
             })?;
             let sums = Some(Arc::new(sums.only(&order)));
-            return Ok(PreparedGraph { work, inputs, sums, bytes: 0 });
+            return Ok(PreparedGraph { work, inputs, sums });
         }
-        let before = handed_over(step);
         let work = counted(optimizer, |optimizer, was_counted| {
             Captured::prepare(device, || capture_step(step, &inputs, optimizer, was_counted))
         })?;
-        Ok(PreparedGraph { work, inputs, sums: None, bytes: handed_over(step) - before })
+        Ok(PreparedGraph { work, inputs, sums: None })
     }
 
     /// Whether there is a graph of the update by the sums of several batches.
@@ -139,24 +136,21 @@ impl Graph {
 
     /// Captures the update by the sums of several batches. The optimizer counts it.
     pub(super) fn prepare_closing(
-        &mut self,
+        &self,
         step: &Step<'_>,
         optimizer: &mut dyn Optimizer,
     ) -> Result<PreparedClosing> {
         let Self { inputs, sums, .. } = self;
         let sums = sums.as_ref().map(|sums| sums.gradients()).unwrap_or_default();
-        let before = handed_over(step);
-        let work = counted(optimizer, |optimizer, was_counted| {
+        counted(optimizer, |optimizer, was_counted| {
             Captured::prepare(inputs.images.device(), || {
-                let grads = match step.ranks {
+                let (grads, bytes) = match step.ranks {
                     Some(ranks) => ranks.captured_sums(&sums)?,
-                    None => store_of(&sums),
+                    None => (store_of(&sums), 0),
                 };
-                Closing::of(step, grads, inputs, optimizer, was_counted)
+                Closing::of(step, grads, bytes, inputs, optimizer, was_counted)
             })
-        })?;
-        self.bytes = handed_over(step) - before;
-        Ok(work)
+        })
     }
 
     /// Whether what was added up so far has a place here.
@@ -210,8 +204,16 @@ impl Graph {
 
     /// After a launch, before anybody waits for the card.
     pub(super) fn after_launch(&self, step: &Step<'_>) -> Result<()> {
-        let ranks = step.ranks.filter(|_| step.is_last);
-        ranks.map_or(Ok(()), |ranks| ranks.after_launch(self.bytes))
+        match (step.ranks, self.closing_of(step)) {
+            (Some(ranks), Some(closing)) => ranks.after_launch(closing.bytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// The update that the batch of a step ends with, if it is the last one.
+    fn closing_of(&self, step: &Step<'_>) -> Option<&Closing> {
+        let of_several = self.closing.as_ref().filter(|_| step.is_last).map(|(closing, _)| closing);
+        self.results.closing.as_ref().or(of_several)
     }
 
     /// Copies of the results, which the next launch overwrites.
@@ -223,8 +225,7 @@ impl Graph {
         loss_scale: Option<&mut LossScale>,
     ) -> Result<Ran> {
         let (mut found, sums) = self.found_of_part(step, batch)?;
-        let of_several = self.closing.as_ref().filter(|_| step.is_last).map(|(closing, _)| closing);
-        let Some(closing) = self.results.closing.as_ref().or(of_several) else {
+        let Some(closing) = self.closing_of(step) else {
             return Ok(Ok((found, sums)));
         };
         found.updated = Some(closing.updated.copied()?);
@@ -333,6 +334,7 @@ impl Closing {
     fn of(
         step: &Step<'_>,
         grads: GradStore,
+        bytes: u64,
         inputs: &Inputs,
         optimizer: &mut dyn Optimizer,
         was_counted: &mut bool,
@@ -341,7 +343,7 @@ impl Closing {
         let scale = step.grad_scale(&grads, loss_scale.as_ref())?;
         let updated = step.update_by(&grads, scale.as_ref(), optimizer)?;
         *was_counted = true;
-        Ok(Self { updated, grads: Grads(grads), scale })
+        Ok(Self { updated, grads: Grads(grads), scale, bytes })
     }
 
     /// Takes another step.
@@ -383,11 +385,6 @@ fn counted<T>(
     done
 }
 
-/// Bytes that this process's card handed over to others so far.
-fn handed_over(step: &Step<'_>) -> u64 {
-    step.ranks.map_or(0, Ranks::bytes_of_card)
-}
-
 /// The loss and the logits, as `Step::run` computes them.
 fn forward(step: &Step<'_>, inputs: &Inputs) -> Result<[Tensor; 2]> {
     let mut pass = step.pass().with_kernels_in_order(step.model.parameters())?;
@@ -415,12 +412,12 @@ fn capture_step(
     was_counted: &mut bool,
 ) -> Result<Results> {
     let [loss, logits] = forward(step, inputs)?;
-    let grads = match (inputs.seed(&loss)?, step.ranks) {
-        (None, _) => backward(&loss)?,
-        (Some(seed), None) => backward_from(&loss, &seed)?,
+    let (grads, bytes) = match (inputs.seed(&loss)?, step.ranks) {
+        (None, _) => (backward(&loss)?, 0),
+        (Some(seed), None) => (backward_from(&loss, &seed)?, 0),
         (Some(seed), Some(ranks)) => ranks.captured_backward(&loss, &seed)?,
     };
-    let closing = Closing::of(step, grads, inputs, optimizer, was_counted)?;
+    let closing = Closing::of(step, grads, bytes, inputs, optimizer, was_counted)?;
     Ok(Results { loss: loss.detach(), logits: logits.detach(), closing: Some(closing) })
 }
 

@@ -96,21 +96,19 @@ impl Cards {
         self.ranks.check_capturable().err().map(|error| error.to_string())
     }
 
-    /// Notes that a graph handed over so many bytes again.
+    /// Notes that so many bytes were handed over.
     pub(super) fn count_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The sums over all ranks of the gradients of `loss * seed` and of what each accumulated before. The card makes those of later layers while it still
     /// computes those of earlier ones, and the host does not wait for it.
-    ///
-    /// Without a `communicator` the hosts do not meet, as in a graph.
     pub(super) fn backward(
         &self,
         loss: &Tensor,
         seed: &Tensor,
         mut accumulated: Accumulated,
-        communicator: Option<&dyn Communicator>,
+        communicator: &dyn Communicator,
     ) -> Result<GradStore> {
         let push_each = |buckets: &mut Buckets<'_>| {
             let found = backward_each(loss, seed, |variable, gradient| {
@@ -121,11 +119,26 @@ impl Cards {
             }
             Ok(found)
         };
-        self.sums_of(push_each, communicator)
+        let (sums, bytes) = self.sums_of(push_each, Some(communicator))?;
+        self.count_bytes(bytes);
+        Ok(sums)
     }
 
-    /// The sums over all ranks of these gradients. The hosts do not meet.
-    pub(super) fn sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<GradStore> {
+    /// The sums over all ranks of the gradients of `loss * seed` in a graph, where the hosts do not meet, and how many bytes a
+    /// launch hands over.
+    pub(super) fn captured_backward(
+        &self,
+        loss: &Tensor,
+        seed: &Tensor,
+    ) -> Result<(GradStore, u64)> {
+        let push_each = |buckets: &mut Buckets<'_>| {
+            backward_each(loss, seed, |variable, gradient| buckets.push(variable, gradient))
+        };
+        self.sums_of(push_each, None)
+    }
+
+    /// The same of gradients that were added up before.
+    pub(super) fn captured_sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<(GradStore, u64)> {
         let push_each = |buckets: &mut Buckets<'_>| {
             let mut each = gradients.iter();
             each.try_for_each(|(variable, gradient)| buckets.push(variable, gradient))?;
@@ -134,12 +147,13 @@ impl Cards {
         self.sums_of(push_each, None)
     }
 
-    /// The sums over all ranks of the gradients that `push_each` pushes, put into what it returns.
+    /// The sums over all ranks of the gradients that `push_each` pushes, put into what it returns, and their bytes. The hosts
+    /// meet if there is a `communicator`.
     fn sums_of(
         &self,
         push_each: impl FnOnce(&mut Buckets<'_>) -> candle_core::Result<GradStore>,
         communicator: Option<&dyn Communicator>,
-    ) -> Result<GradStore> {
+    ) -> Result<(GradStore, u64)> {
         let mut buckets = Buckets::new(self);
         let found = push_each(&mut buckets);
         let found = found.and_then(|found| buckets.send().map(|()| found));
@@ -159,7 +173,7 @@ impl Cards {
                 start += len;
             }
         }
-        Ok(found)
+        Ok((found, buckets.bytes))
     }
 }
 
@@ -170,6 +184,7 @@ struct Buckets<'a> {
     rows: Vec<Tensor>,
     values: usize,
     sent: Vec<Bucket>,
+    bytes: u64,
 }
 
 struct Bucket {
@@ -180,7 +195,14 @@ struct Bucket {
 
 impl<'a> Buckets<'a> {
     fn new(cards: &'a Cards) -> Self {
-        Self { cards, variables: Vec::new(), rows: Vec::new(), values: 0, sent: Vec::new() }
+        Self {
+            cards,
+            variables: Vec::new(),
+            rows: Vec::new(),
+            values: 0,
+            sent: Vec::new(),
+            bytes: 0,
+        }
     }
 
     fn push(&mut self, variable: &Tensor, gradient: &Tensor) -> candle_core::Result<()> {
@@ -204,8 +226,7 @@ impl<'a> Buckets<'a> {
         // It is kept also if the call fails, until the card has come to its end.
         let sent = self.cards.ranks.sum(&sums);
         self.sent.push(Bucket { variables, sums });
-        let bytes = values * self.cards.dtype.size_in_bytes();
-        self.cards.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes += (values * self.cards.dtype.size_in_bytes()) as u64;
         sent
     }
 }
