@@ -1,8 +1,8 @@
 //! Sums of the gradients of several batches, in place.
 
 #[cfg(feature = "cuda")]
-use candle_core::DType;
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::Device;
+use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::one_device;
 use crate::check;
@@ -39,20 +39,23 @@ pub fn accumulate(sums: &[(&Var, &Tensor)], kept: &Tensor) -> Result<()> {
         check::full_float(NAME, sum)?;
         check::matches(NAME, "a gradient", grad, sum.dims(), sum)?;
     }
-    if (kept.dtype(), kept.dims()) != (candle_core::DType::F32, &[1]) {
+    if (kept.dtype(), kept.dims()) != (DType::F32, &[1]) {
         let (dtype, dims) = (kept.dtype(), kept.dims());
         bail!("{NAME}: what is kept is [1] of F32, got {dims:?} of {dtype:?}")
     }
     let tensors = sums.iter().flat_map(|(sum, grad)| [sum.as_tensor(), *grad]);
-    let device = one_device(NAME, tensors.chain([kept]))?;
-    #[cfg(feature = "cuda")]
-    if let Some(Device::Cuda(device)) = device
-        && sums.iter().all(|(sum, _)| sum.dtype() == DType::F32)
-    {
-        let sums: Vec<_> = sums.iter().map(|(sum, grad)| (sum.as_tensor(), *grad)).collect();
-        return cuda::optimizer_step::accumulate(device, &sums, kept);
+    match one_device(NAME, tensors.chain([kept]))? {
+        #[cfg(feature = "cuda")]
+        Some(Device::Cuda(device)) if sums.iter().all(|(sum, _)| sum.dtype() == DType::F32) => {
+            let sums: Vec<_> = sums.iter().map(|(sum, grad)| (sum.as_tensor(), *grad)).collect();
+            cuda::optimizer_step::accumulate(device, &sums, kept)
+        }
+        _ => composed(sums, f64::from(kept.get(0)?.to_scalar::<f32>()?)),
     }
-    let kept = f64::from(kept.get(0)?.to_scalar::<f32>()?);
+}
+
+/// The same made of tensor operations.
+fn composed(sums: &[(&Var, &Tensor)], kept: f64) -> Result<()> {
     for (sum, grad) in sums {
         let grad = grad.detach();
         let new = match kept {
