@@ -8,7 +8,7 @@ use candle_vision_models::Model;
 use candle_vision_ops::{
     Captured, Repetition, Turn, backward_from, channels_last, one_hot_largest,
 };
-use candle_vision_registry::first_line;
+use candle_vision_registry::as_reason;
 
 use crate::cam::{Seen, Weights, maps_by_weights, over_channels, smoothed};
 use crate::map::from_coarse;
@@ -159,12 +159,12 @@ impl Graphs {
                 Some(obstacle) => (None, obstacle.to_owned()),
                 None => match CapturedMaps::new(work, &question) {
                     Ok(captured) => (Some(captured), String::new()),
-                    Err(error) => (None, first_line(&error)),
+                    Err(error) => (None, as_reason(&error)),
                 },
             },
             Turn::Repeat(captured) => match captured.repeat(work) {
                 Ok(()) => return captured.maps(work, &question).map(Some),
-                Err(error) => (None, first_line(&error)),
+                Err(error) => (None, as_reason(&error)),
             },
         };
         let Some((_, repetition)) = self.known.first_mut() else { return Ok(None) };

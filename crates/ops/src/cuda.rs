@@ -49,8 +49,8 @@ pub(crate) use batch_norm::{
     input_gradient as batch_norm_input_gradient, is_of_few_rows, moments, move_statistics,
     normalize, whole as batch_norm_whole, whole_gradient as batch_norm_whole_gradient,
 };
-pub use capture::Captured;
-pub(crate) use capture::only_collects as only_collects_numbers;
+pub use capture::{Captured, PreparedWork};
+pub(crate) use capture::{is_capturing, only_collects as only_collects_numbers};
 pub(crate) use conv::{
     Finish, input_gradient as conv_input_gradient, kernel_gradient as conv_kernel_gradient,
     lies_channels_last, output as conv_output, wants_channels_last as conv_wants_channels_last,

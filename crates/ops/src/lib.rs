@@ -169,7 +169,7 @@ pub use conv2d::{
 pub use cross_entropy::{CrossEntropyConfig, Targets, cross_entropy, cross_entropy_sum};
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    Captured, CardRanks, Translation, card_memory, card_memory_in_use, cuda_device,
+    Captured, CardRanks, PreparedWork, Translation, card_memory, card_memory_in_use, cuda_device,
     cuda_device_count, limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 pub use dropout::{drop_rows, dropout};
@@ -191,7 +191,7 @@ pub use mul::mul;
 pub use on_gradient::on_gradient;
 pub use optimizer_step::{
     AdamStep, AdamUpdate, Finite, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate,
-    adam_steps, adam_steps_scaled, only_collects_numbers, over_norm, rms_prop_steps,
+    accumulate, adam_steps, adam_steps_scaled, only_collects_numbers, over_norm, rms_prop_steps,
     rms_prop_steps_scaled, sgd_steps, sgd_steps_scaled, sum_of_squares, sums_of_squares,
 };
 pub use pad::{PadConfig, PadMode, pad};
@@ -205,7 +205,7 @@ pub use slice::{slice, split};
 pub use softmax::{log_softmax, softmax};
 #[cfg(not(feature = "cuda"))]
 pub use without_cuda::{
-    Captured, CardRanks, Translation, card_memory, card_memory_in_use, cuda_device,
+    Captured, CardRanks, PreparedWork, Translation, card_memory, card_memory_in_use, cuda_device,
     cuda_device_count, limit_card_memory, load_kernels, upload, upload_labels, upload_pixels,
 };
 

@@ -4,6 +4,7 @@
 //! Here it is one pass per tensor on the CPU. All tensors are given at once, so that a GPU can update them
 //! together. Most of them are too small to be worth a kernel launch on their own.
 
+mod accumulate;
 mod composed;
 mod finite;
 mod grad_scale;
@@ -11,6 +12,7 @@ mod in_place;
 #[cfg(test)]
 mod tests;
 
+pub use accumulate::accumulate;
 pub use candle_vision_kernels::optimizer_step::{AdamStep, RmsPropStep, SgdStep};
 pub use finite::Finite;
 pub use grad_scale::GradScale;

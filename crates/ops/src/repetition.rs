@@ -108,6 +108,14 @@ impl<T> Repetition<T> {
         }
     }
 
+    /// What was captured.
+    pub fn captured(&mut self) -> Option<&mut T> {
+        match &mut self.state {
+            State::Captured(_, captured) => Some(captured),
+            State::New | State::Plain(..) | State::Refused => None,
+        }
+    }
+
     /// Whether something was captured.
     pub fn is_captured(&self) -> bool {
         matches!(self.state, State::Captured(..))

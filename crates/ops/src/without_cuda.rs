@@ -58,6 +58,24 @@ pub fn cuda_device_count() -> Result<usize> {
     bail!("cuda_device_count: built without the feature `cuda` of candle-vision-ops")
 }
 
+/// Work that was captured and not launched yet, in a build with the feature `cuda`.
+#[derive(Debug)]
+#[must_use = "nothing is done before it is launched"]
+pub struct PreparedWork<T> {
+    _results: T,
+    work: Captured,
+}
+
+impl<T> PreparedWork<T> {
+    /// Launches the work for the first time.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn launch(self) -> Result<(T, Captured)> {
+        match self.work.0 {}
+    }
+}
+
 /// Work of a CUDA device that was captured once and can be launched any number of times, in a build with the feature
 /// `cuda`.
 #[derive(Debug)]
@@ -74,6 +92,17 @@ impl Captured {
     ) -> std::result::Result<(T, Self), E> {
         let why = "capture: built without the feature `cuda` of candle-vision-ops";
         Err(Error::Msg(why.to_owned()).into())
+    }
+
+    /// Captures and launches nothing yet, in a build with the feature `cuda`.
+    ///
+    /// # Errors
+    /// Always: this build has no CUDA.
+    pub fn prepare<T, E: From<Error>>(
+        device: &Device,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<PreparedWork<T>, E> {
+        Self::new(device, work).map(|(results, work)| PreparedWork { _results: results, work })
     }
 
     /// Number of words that the work which this thread captures has drawn on the device so far. This build captures
@@ -137,6 +166,14 @@ impl CardRanks {
     /// Always: this build has no CUDA.
     pub fn join(_device: &Device, _id: &[u8], _rank: usize, _ranks: usize) -> Result<Self> {
         bail!("CardRanks: built without the feature `cuda` of candle-vision-ops")
+    }
+
+    /// Checks that what is asked of the ranks can be captured.
+    ///
+    /// # Errors
+    /// None: there is no such value.
+    pub fn check_capturable(&self) -> Result<()> {
+        match self.0 {}
     }
 
     /// Replaces the values of `tensor` by their sums over all ranks.

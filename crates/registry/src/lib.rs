@@ -7,7 +7,7 @@
 //! | [`Description`] | a part as a recipe or a checkpoint names it: `{ name = "sgd", lr = 0.1 }` |
 //! | [`nearest_names`], [`did_you_mean`] | suggestions for a mistyped name |
 //! | [`one_line`] | a text from outside as a part of a message |
-//! | [`first_line`] | an error as a reason in a message |
+//! | [`as_reason`] | an error as a reason in a message |
 //!
 //! A table is a value. Nothing is registered for the whole process, so two programs in one process, or two
 //! tests, never see each other's parts.
@@ -20,7 +20,7 @@ mod near;
 mod table;
 
 pub use description::{Description, SettingsError};
-pub use line::{first_line, one_line};
+pub use line::{as_reason, one_line};
 pub use near::{did_you_mean, nearest_names};
 pub use table::{Entry, Table, TableError};
 

@@ -24,13 +24,16 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped.collect())
 }
 
-/// An error as a reason in a message. Those of a driver may go on with a backtrace.
+/// An error as a reason in a message: in one line. What an error is about may stand in lines of its own before it, and a
+/// driver's may go on with a backtrace, whose lines are indented.
 ///
 /// ```
-/// use candle_vision_registry::first_line;
+/// use candle_vision_registry::as_reason;
 ///
-/// assert_eq!(first_line("no memory\n   0: alloc"), "no memory");
+/// assert_eq!(as_reason("layer `fc`\nno memory\n   0: alloc\n   1: main"), "layer `fc`: no memory");
 /// ```
-pub fn first_line(error: impl std::fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+pub fn as_reason(error: impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with(char::is_whitespace));
+    lines.collect::<Vec<_>>().join(": ")
 }

@@ -3,36 +3,74 @@
 //! A step asks the device for some hundred small pieces of work. For small images, asking takes longer than doing it.
 //! So after a few plain steps of the same form, a step is captured once. Then each step copies its batch to where the
 //! graph reads it, sends the optimizer's new numbers, and launches the graph. The results are the same, bit for bit.
+//!
+//! Where several batches make a step, one graph does the pass over a batch, and another one the update by the sums. Where
+//! several processes train together, the sums between their cards are a part of the graph. All of them take a step from
+//! graphs, or none does.
+
+mod graph;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
 use candle_vision_data::Batch;
-use candle_vision_models::AuxiliaryOutputs;
-use candle_vision_ops::{Captured, GradScale, Repetition, Turn, backward, backward_from};
-use candle_vision_registry::first_line;
+use candle_vision_ops::{Repetition, Turn, cuda_graphs};
+use candle_vision_registry::as_reason;
 
+use crate::Result;
+use crate::accumulation::Accumulated;
 use crate::loss_scale::LossScale;
-use crate::optim::{Optimizer, Updated};
-use crate::training_step::{Found, NotFinite, Right, Step};
-use crate::{Error, Result};
+use crate::optim::Optimizer;
+use crate::ranks::Ranks;
+use crate::training_step::{Found, NotFinite, Step};
+use graph::Graph;
 
-/// Number of plain steps of the same form before one is captured. They load kernels, choose algorithms and make what the
+/// Number of plain passes of the same form before one is captured. They load kernels, choose algorithms and make what the
 /// optimizer keeps.
 const PLAIN_STEPS: usize = 3;
 
 /// Whether steps are captured, and what was.
 #[derive(Debug)]
 pub(crate) struct StepCapture {
-    repetition: Repetition<CapturedStep>,
+    repetition: Repetition<Graph>,
     /// Why steps are not captured, until it was reported.
     reason: Option<String>,
+    /// Why this process captures no steps, until all of them know.
+    untold: Option<String>,
+    /// Whether all processes know that no step is captured.
+    is_over: bool,
     /// Number of steps that a graph took.
     pub(crate) steps: usize,
 }
 
+/// What is left of a batch's gradients.
+pub(crate) enum Left {
+    /// Nothing: the step was taken.
+    Taken,
+    /// Those of the step as far as it has come. After its last batch they are those of all ranks.
+    Gradients(GradStore),
+    /// A graph has added them up.
+    Sums(Accumulated),
+}
+
+/// The results of a batch, or the value that is not finite.
+pub(crate) type Ran = Result<(Found, Left), NotFinite>;
+
+/// What a process would do with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Plan {
+    Plain,
+    Capture,
+    Repeat,
+    /// Repeat the pass, and capture the update.
+    Close,
+    /// A plain step, now and later.
+    Never,
+}
+
 impl StepCapture {
     pub(crate) fn new() -> Self {
-        Self { repetition: Repetition::after(PLAIN_STEPS), reason: None, steps: 0 }
+        let repetition = Repetition::after(PLAIN_STEPS);
+        Self { repetition, reason: None, untold: None, is_over: false, steps: 0 }
     }
 
     /// Forgets what was captured, because the next steps are others.
@@ -45,234 +83,195 @@ impl StepCapture {
         self.reason.take()
     }
 
-    /// Takes the step from a graph. `None` if it has to be a plain one this time. `obstacle` is why this run's steps
-    /// cannot be captured.
+    /// Takes plain steps always, for a reason that other processes may not have. They hear of it.
+    pub(crate) fn stay_plain(&mut self, step: &Step<'_>, reason: &str) -> Result<()> {
+        if meeting(step).is_some() && !self.is_over {
+            self.untold = Some(reason.to_owned());
+            self.is_agreed(step, Plan::Never)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the batch of a step, of which there is `so_far`, from a graph. `None` if it has to be a plain one this time.
+    /// `obstacle` is why this run's steps cannot be captured.
     pub(crate) fn run(
         &mut self,
         step: &Step<'_>,
         batch: &Batch,
+        so_far: &Accumulated,
         optimizer: &mut dyn Optimizer,
         loss_scale: Option<&mut LossScale>,
         obstacle: Option<&str>,
-    ) -> Result<Option<Result<Found, NotFinite>>> {
-        match self.repetition.turn(&batch.images) {
-            Turn::Plain => Ok(None),
-            Turn::Capture => {
-                let is_other = !optimizer.is_capturable();
-                let of_optimizer = is_other.then_some("the optimizer has operations of its own");
-                let captured = match obstacle.or(of_optimizer) {
-                    Some(obstacle) => Err(obstacle.to_owned()),
-                    None => CapturedStep::new(step, batch, optimizer, loss_scale.as_deref())
-                        .map_err(|error| first_line(&error)),
-                };
-                match captured {
-                    Ok(captured) => {
-                        self.steps += 1;
-                        let found = captured.found(step, batch, optimizer, loss_scale)?;
-                        self.repetition.keep(&batch.images, captured);
-                        Ok(Some(found))
-                    }
-                    Err(reason) => {
-                        self.refuse(reason);
-                        Ok(None)
-                    }
-                }
-            }
-            Turn::Repeat(captured) => {
-                captured.prepare(step, batch, loss_scale.as_deref())?;
-                let mut was_counted = false;
-                if let Err(error) = captured.launch_with(step, optimizer, &mut was_counted) {
-                    // As when memory runs out.
-                    if was_counted {
-                        optimizer.take_back_step();
-                    }
-                    self.refuse(first_line(&error));
-                    return Ok(None);
-                }
-                self.steps += 1;
-                captured.found(step, batch, optimizer, loss_scale).map(Some)
-            }
+    ) -> Result<Option<Ran>> {
+        if step.accumulates && step.is_last && so_far.is_empty() {
+            // Its gradients lie in another order than sums, and so would the terms of their norm.
+            return Ok(None);
         }
-    }
-
-    fn refuse(&mut self, reason: String) {
-        self.repetition.refuse();
-        self.reason = Some(reason);
-    }
-}
-
-/// A step in a graph, with the tensors that it reads and writes.
-#[derive(Debug)]
-struct CapturedStep {
-    // The results lie in the graph's memory, so they are dropped before it.
-    results: Results,
-    work: Captured,
-    inputs: Inputs,
-}
-
-/// What a step reads besides the network.
-#[derive(Debug)]
-struct Inputs {
-    /// `[batch, height, width, channels]`.
-    images: Tensor,
-    labels: Tensor,
-    /// `[batch, classes]`, if the batches of the run have targets.
-    targets: Option<Tensor>,
-    /// `[1]`: what the loss is multiplied by.
-    loss_scale: Option<Tensor>,
-}
-
-#[derive(Debug)]
-struct Results {
-    loss: Tensor,
-    logits: Tensor,
-    updated: Updated,
-    grads: Grads,
-    scale: Option<GradScale>,
-}
-
-/// The gradients that the graph computes. The optimizer asks which there are.
-struct Grads(GradStore);
-
-impl std::fmt::Debug for Grads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Grads")
-    }
-}
-
-impl CapturedStep {
-    /// Captures the step and takes it with `batch`.
-    fn new(
-        step: &Step<'_>,
-        batch: &Batch,
-        optimizer: &mut dyn Optimizer,
-        loss_scale: Option<&LossScale>,
-    ) -> Result<Self> {
-        let device = batch.images.device();
-        // Steps may have been skipped so far.
-        optimizer.make_state()?;
-        let inputs = Inputs {
-            images: in_order(batch)?.copy()?,
-            labels: batch.labels.copy()?,
-            targets: batch.targets.as_ref().map(Tensor::copy).transpose()?,
-            loss_scale: loss_scale.map(|scale| one_number(scale, device)).transpose()?,
+        let plan = match self.repetition.turn(&batch.images) {
+            _ if !cuda_graphs() => Plan::Never,
+            Turn::Plain => Plan::Plain,
+            // The sums of a step's first batches lie elsewhere.
+            Turn::Capture if step.accumulates && step.is_last => Plan::Plain,
+            Turn::Capture => Plan::Capture,
+            Turn::Repeat(graph) if !graph.fits(so_far) => Plan::Plain,
+            Turn::Repeat(graph) if step.accumulates && step.is_last && !graph.closes() => {
+                Plan::Close
+            }
+            Turn::Repeat(_) => Plan::Repeat,
         };
-        // If something fails later, the step was not taken.
-        let mut was_counted = false;
-        let captured =
-            Captured::new(device, || capture(step, &inputs, optimizer, &mut was_counted));
-        if captured.is_err() && was_counted {
-            optimizer.take_back_step();
+        if !self.is_agreed(step, plan)? {
+            return Ok(None);
         }
-        let (results, work) = captured?;
-        Ok(Self { results, work, inputs })
+        match plan {
+            Plan::Plain | Plan::Never => Ok(None),
+            Plan::Capture => self.capture(step, batch, so_far, optimizer, loss_scale, obstacle),
+            Plan::Repeat | Plan::Close => self.repeat(step, batch, so_far, optimizer, loss_scale),
+        }
     }
 
-    /// Lays out what the next step reads.
-    fn prepare(
+    fn capture(
         &mut self,
         step: &Step<'_>,
         batch: &Batch,
-        loss_scale: Option<&LossScale>,
-    ) -> Result<()> {
-        let Inputs { images, labels, targets, loss_scale: scale } = &self.inputs;
-        images.slice_set(&in_order(batch)?, 0, 0)?;
-        labels.slice_set(&batch.labels, 0, 0)?;
-        if let (Some(place), Some(targets)) = (targets, &batch.targets) {
-            place.slice_set(&targets.contiguous()?, 0, 0)?;
-        }
-        if let (Some(place), Some(loss_scale)) = (scale, loss_scale) {
-            place.slice_set(&one_number(loss_scale, place.device())?, 0, 0)?;
-        }
-        Ok(self.work.draw_from(step.pass().generator())?)
-    }
-
-    /// Takes another step.
-    fn launch_with(
-        &mut self,
-        step: &Step<'_>,
-        optimizer: &mut dyn Optimizer,
-        was_counted: &mut bool,
-    ) -> Result<()> {
-        let Results { grads, scale, .. } = &self.results;
-        self.work.launch_with(|| {
-            // What it returns is empty: the graph writes the flags.
-            drop(step.update_by(&grads.0, scale.as_ref(), optimizer)?);
-            *was_counted = true;
-            Ok(())
-        })
-    }
-
-    /// Copies of the results, which the next launch overwrites.
-    fn found(
-        &self,
-        step: &Step<'_>,
-        batch: &Batch,
+        so_far: &Accumulated,
         optimizer: &mut dyn Optimizer,
         loss_scale: Option<&mut LossScale>,
-    ) -> Result<Result<Found, NotFinite>> {
-        let Results { loss, logits, updated, grads, scale } = &self.results;
-        let mut found = Found {
-            loss: loss.copy()?,
-            logits: Some(logits.copy()?),
-            right: Right::of(batch, step.target_kind)?,
-            updated: Some(updated.copied()?),
-            foreign_op: None,
+        obstacle: Option<&str>,
+    ) -> Result<Option<Ran>> {
+        let is_other = !optimizer.is_capturable();
+        let of_optimizer = is_other.then_some("the optimizer has operations of its own");
+        let prepared = match obstacle.or(of_optimizer) {
+            Some(obstacle) => Err(obstacle.to_owned()),
+            None => Graph::prepare(step, batch, so_far, optimizer, loss_scale.as_deref())
+                .map_err(|error| as_reason(&error)),
         };
-        if let (Some(loss_scale), Some(scale)) = (loss_scale, scale) {
-            let (factor, applies) = (loss_scale.factor(), scale.factor()?.is_some());
-            loss_scale.update(applies);
-            if !applies {
-                optimizer.take_back_step();
-                found.updated = None;
-                if let Err(cause) = step.check_scale(loss_scale, factor, &grads.0)? {
-                    return Ok(Err(cause));
+        let others = first_reason(meeting(step), prepared.as_ref().err())?;
+        let graph = match (prepared, others) {
+            (Ok(prepared), None) => prepared.launch().inspect_err(|_| take_back(step, optimizer)),
+            (Ok(_), Some(reason)) => {
+                take_back(step, optimizer);
+                return Ok(self.refuse(step, reason));
+            }
+            (Err(own), others) => return Ok(self.refuse(step, others.unwrap_or(own))),
+        };
+        let graph = match (graph, meeting(step)) {
+            (Ok(graph), _) => graph,
+            // The cards of the others have begun with it.
+            (Err(error), Some(_)) => return Err(error),
+            (Err(error), None) => return Ok(self.refuse(step, as_reason(&error))),
+        };
+        graph.after_launch(step)?;
+        self.steps += usize::from(step.is_last);
+        let ran = graph.found(step, batch, optimizer, loss_scale)?;
+        self.repetition.keep(&batch.images, graph);
+        Ok(Some(ran))
+    }
+
+    fn repeat(
+        &mut self,
+        step: &Step<'_>,
+        batch: &Batch,
+        so_far: &Accumulated,
+        optimizer: &mut dyn Optimizer,
+        loss_scale: Option<&mut LossScale>,
+    ) -> Result<Option<Ran>> {
+        let Some(graph) = self.repetition.captured() else { return Ok(None) };
+        graph.take_inputs(step, batch, so_far, loss_scale.as_deref())?;
+        let mut closing = None;
+        if step.accumulates && step.is_last && !graph.closes() {
+            let prepared = graph.prepare_closing(step, optimizer).map_err(|e| as_reason(&e));
+            match (first_reason(meeting(step), prepared.as_ref().err())?, prepared) {
+                (None, Ok(prepared)) => closing = Some(prepared),
+                (Some(reason), Ok(_)) => {
+                    optimizer.take_back_step();
+                    return Ok(self.refuse(step, reason));
                 }
+                (others, Err(own)) => return Ok(self.refuse(step, others.unwrap_or(own))),
             }
         }
-        Ok(Ok(found))
+        let mut was_counted = closing.is_some();
+        if let Err(error) = graph.launch(step, optimizer, &mut was_counted) {
+            if was_counted {
+                optimizer.take_back_step();
+            }
+            if meeting(step).is_some() {
+                return Err(error);
+            }
+            // As when memory runs out.
+            return Ok(self.refuse(step, as_reason(&error)));
+        }
+        if step.accumulates && step.is_last {
+            let closed = graph.close(step, optimizer, closing, &mut was_counted);
+            if let Err(error) = closed {
+                if was_counted {
+                    optimizer.take_back_step();
+                }
+                if meeting(step).is_some() {
+                    return Err(error);
+                }
+                let found = graph.found_of_part(step, batch)?;
+                self.refuse(step, as_reason(&error));
+                return Ok(Some(Ok(found)));
+            }
+        }
+        graph.after_launch(step)?;
+        self.steps += usize::from(step.is_last);
+        graph.found(step, batch, optimizer, loss_scale).map(Some)
+    }
+
+    /// Whether all processes, if there are several, plan the same for a step.
+    fn is_agreed(&mut self, step: &Step<'_>, plan: Plan) -> Result<bool> {
+        let Some(ranks) = meeting(step) else { return Ok(true) };
+        if self.is_over {
+            return Ok(false);
+        }
+        let own = self.untold.take();
+        let plan = if own.is_some() { Plan::Never } else { plan };
+        let said = ranks.said(plan as u8, own.as_deref().unwrap_or_default())?;
+        let never = said.iter().enumerate().find(|(_, (word, _))| *word == Plan::Never as u8);
+        if let Some((rank, (_, reason))) = never {
+            self.is_over = true;
+            self.repetition.refuse();
+            // Who switches graphs off knows why.
+            self.reason = (!reason.is_empty()).then(|| of_rank(rank, reason));
+        }
+        Ok(said.iter().all(|(word, _)| *word == plan as u8))
+    }
+
+    /// Takes plain steps from now on. The other processes know it, or hear of it when they meet.
+    fn refuse(&mut self, step: &Step<'_>, reason: String) -> Option<Ran> {
+        self.repetition.refuse();
+        if step.ranks.is_some_and(Ranks::have_cards) && !step.is_last {
+            self.untold = Some(reason);
+        } else {
+            self.is_over = true;
+            self.reason = Some(reason);
+        }
+        None
     }
 }
 
-fn one_number(scale: &LossScale, device: &Device) -> Result<Tensor> {
-    Ok(Tensor::new(&[scale.factor() as f32], device)?)
+/// The processes that agree on how they take a step, at its last batch: those that sum on their cards.
+fn meeting<'s>(step: &Step<'s>) -> Option<&'s Ranks> {
+    step.ranks.filter(|ranks| step.is_last && ranks.have_cards())
 }
 
-/// The images in the order of their memory.
-fn in_order(batch: &Batch) -> Result<Tensor> {
-    let images = batch.images.permute((0, 2, 3, 1))?;
-    if !images.is_contiguous() {
-        return Err(candle_core::Error::Msg("the images are not channels-last".to_owned()).into());
-    }
-    Ok(images)
+/// Why the first process cannot go on that cannot, where several agree on it.
+fn first_reason(ranks: Option<&Ranks>, own: Option<&String>) -> Result<Option<String>> {
+    let Some(ranks) = ranks else { return Ok(None) };
+    let own = own.map(String::as_str);
+    let said = ranks.said(u8::from(own.is_some()), own.unwrap_or_default())?;
+    let first = said.iter().enumerate().find(|(_, (fails, _))| *fails > 0);
+    Ok(first.map(|(rank, (_, reason))| of_rank(rank, reason)))
 }
 
-/// The work of a step, as `Step::run` does it.
-fn capture(
-    step: &Step<'_>,
-    inputs: &Inputs,
-    optimizer: &mut dyn Optimizer,
-    was_counted: &mut bool,
-) -> Result<Results> {
-    let mut pass = step.pass().with_kernels_in_order(step.model.parameters())?;
-    let images = inputs.images.permute((0, 3, 1, 2))?;
-    let outputs = step.model.forward_auxiliary(&images, &mut pass);
-    // Looked at first: sending what was drawn may be what failed.
-    if pass.generator().get_word_pos() != u128::from(Captured::drawn_words()) {
-        // The numbers would be the same in each repetition.
-        let reason = "a layer draws its random numbers on the host";
-        return Err(Error::from(candle_core::Error::Msg(reason.to_owned())));
+fn of_rank(rank: usize, reason: &str) -> String {
+    format!("rank {rank}: {reason}")
+}
+
+/// Takes back what a capture counted that was not launched.
+fn take_back(step: &Step<'_>, optimizer: &mut dyn Optimizer) {
+    if !step.accumulates {
+        optimizer.take_back_step();
     }
-    let AuxiliaryOutputs { logits, auxiliary } = outputs?;
-    let loss = step.loss_of(&logits, &auxiliary, &inputs.labels, inputs.targets.as_ref())?;
-    let loss_scale = inputs.loss_scale.as_ref().map(|scale| scale.reshape(())).transpose()?;
-    let grads = match &loss_scale {
-        None => backward(&loss)?,
-        Some(scale) => backward_from(&loss, &scale.to_dtype(loss.dtype())?)?,
-    };
-    let scale = step.grad_scale(&grads, loss_scale.as_ref())?;
-    let updated = step.update_by(&grads, scale.as_ref(), optimizer)?;
-    *was_counted = true;
-    let (loss, logits) = (loss.detach(), logits.detach());
-    Ok(Results { loss, logits, updated, grads: Grads(grads), scale })
 }

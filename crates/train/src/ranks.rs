@@ -37,6 +37,9 @@ pub(crate) struct Ranks {
     batch_norm: Option<Arc<dyn AcrossRanks>>,
 }
 
+/// Why a step cannot be captured.
+const THROUGH_HOSTS: &str = "gradients go between the processes through the memory of the hosts";
+
 /// What all ranks together measured in a step.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Together {
@@ -110,6 +113,55 @@ impl Ranks {
             Some(cards) => cards.backward(loss, seed, accumulated, self.communicator()),
             None => sums_across_ranks(loss, seed, accumulated, &mut self.buckets()),
         }
+    }
+
+    /// The same in a CUDA graph, where the hosts do not meet, and how many bytes the card hands over in each launch.
+    pub(crate) fn captured_backward(
+        &self,
+        loss: &Tensor,
+        seed: &Tensor,
+    ) -> Result<(GradStore, u64)> {
+        self.cards()?.captured_backward(loss, seed)
+    }
+
+    /// The sums over all ranks of gradients that this one has added up, in a CUDA graph, with the bytes of a launch.
+    pub(crate) fn captured_sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<(GradStore, u64)> {
+        self.cards()?.captured_sums(gradients)
+    }
+
+    fn cards(&self) -> Result<&Cards> {
+        let none = || Error::from(candle_core::Error::msg(THROUGH_HOSTS));
+        self.cards.as_ref().ok_or_else(none)
+    }
+
+    /// Whether gradients go from card to card. It is so on all ranks or on none.
+    pub(crate) fn have_cards(&self) -> bool {
+        self.cards.is_some()
+    }
+
+    /// Why a step of these ranks cannot be a part of a CUDA graph, if so.
+    pub(crate) fn obstacle_to_capture(&self) -> Option<String> {
+        match &self.cards {
+            None => Some(THROUGH_HOSTS.to_owned()),
+            Some(cards) => cards.obstacle_to_capture(),
+        }
+    }
+
+    /// What each rank says, in the order of ranks: a word and a reason.
+    pub(crate) fn said(&self, word: u8, reason: &str) -> Result<Vec<(u8, String)>> {
+        let own = [&[word], reason.as_bytes()].concat();
+        let of = |bytes: &Vec<u8>| {
+            let (word, reason) = bytes.split_first().unwrap_or((&0, &[]));
+            (*word, String::from_utf8_lossy(reason).into_owned())
+        };
+        Ok(self.communicator.all_gather(&own)?.iter().map(of).collect())
+    }
+
+    /// After a graph of all ranks was launched, before anybody waits for the card: a card waits without an end for a rank that
+    /// does not come, and a host notices it. `bytes` is what this card handed over.
+    pub(crate) fn after_launch(&self, bytes: u64) -> Result<()> {
+        self.cards()?.count_bytes(bytes);
+        Ok(self.communicator.barrier()?)
     }
 
     /// Puts together what the ranks measured.
@@ -333,7 +385,7 @@ fn sums_across_ranks(
         push(variable, &accumulated.added_to(variable, gradient)?)
     })?;
     // A training step of a program's own may use other parameters in each batch.
-    for (variable, gradient) in accumulated.rest() {
+    for (variable, gradient) in accumulated.rest()? {
         push(&variable, &gradient)?;
     }
     for (variable, sum) in variables.iter().zip(buckets.finish()?) {

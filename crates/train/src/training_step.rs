@@ -50,6 +50,10 @@ pub(crate) struct Step<'a> {
     pub(crate) part: f64,
     /// Whether the step has no batch after this one.
     pub(crate) is_last: bool,
+    /// Whether steps have several batches.
+    pub(crate) accumulates: bool,
+    /// Whether the loss is multiplied by a scale.
+    pub(crate) scales_loss: bool,
 }
 
 /// The results of a step: numbers that a GPU may still be computing.

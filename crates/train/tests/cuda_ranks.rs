@@ -9,8 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Tensor};
-use candle_vision_ops::{CardRanks, cuda_device, set_tf32};
-use candle_vision_train::{Control, Event, TrainingResult};
+use candle_vision_data::Batch;
+use candle_vision_models::{Model, Pass};
+use candle_vision_ops::{CardRanks, cuda_device, set_cuda_graphs, set_tf32};
+use candle_vision_train::loss::{CrossEntropy, Loss};
+use candle_vision_train::{Control, Event, StepOutput, TrainingResult};
 use common::ranks::*;
 use common::*;
 
@@ -100,6 +103,112 @@ fn shards_of_the_optimizers_state_on_cards_give_the_same_bits() {
         train(&devices, &format!("collectives = 'nccl', optimizer_state = '{state}'"))
     };
     assert!(same_bits(&run("sharded")[0].1, &run("replicated")[0].1));
+}
+
+/// The ends of a run of so many images in batches of 8, what each rank says of steps that are not captured, and how many were.
+fn captured(devices: &[Device], images: usize, text: &str) -> (Ends, Vec<Vec<String>>) {
+    let config = recipe(&format!("epochs = 3\n{text}"));
+    let found = on_devices(devices, (8, images), |rank| {
+        let mut said = Vec::new();
+        let done = rank.train(&config, None, None, |event| note(event, &mut said));
+        (done.expect("a run"), said)
+    });
+    found.into_iter().unzip()
+}
+
+fn note(event: &Event<'_>, said: &mut Vec<String>) -> Control {
+    if let Event::NotCaptured { reason } = event {
+        said.push((*reason).to_owned());
+    }
+    Control::Continue
+}
+
+/// Trains with and without graphs and checks that the ends are the same, bit for bit. `steps` steps are captured.
+#[track_caller]
+fn check_captured(devices: &[Device], images: usize, text: &str, steps: usize) {
+    let [(found, said), (plain, _)] = [true, false].map(|graphs| {
+        set_cuda_graphs(graphs);
+        let ends = captured(devices, images, text);
+        set_cuda_graphs(true);
+        ends
+    });
+    assert!(said.iter().all(Vec::is_empty), "{text}: {said:?}");
+    for ((found, weights), (plain, expected)) in found.iter().zip(&plain) {
+        assert_eq!((found.captured_steps, plain.captured_steps), (steps, 0), "{text}");
+        assert_eq!(found.history.batches, plain.history.batches, "{text}");
+        assert!(same_bits(weights, expected), "{text}");
+    }
+}
+
+// Each epoch has three whole batches and a smaller one, of 5 images for both ranks, or of 4 for the first and 3 for the other.
+// The first three are plain.
+
+#[test]
+fn captured_steps_of_ranks_end_with_the_bits_of_plain_ones() {
+    let Some((devices, _alone)) = devices(2) else { return };
+    let text = |more: &str| {
+        format!(
+            "optimizer = {{ name = 'adamw', lr = 0.002 }}\ngrad_clip_norm = 0.5\n\
+             schedule = {{ name = 'cosine_annealing_lr' }}\n{more}"
+        )
+    };
+    const WEIGHTS: &str = "loss = { name = 'cross_entropy', class_weights = [1.0, 3.0] }";
+    check_captured(&devices, 29, &text("distributed = { bucket_mib = 0 }"), 6);
+    check_captured(&devices, 31, &text(WEIGHTS), 6);
+    let halves = "precision = 'f16'\ndistributed = { gradients = 'bf16' }\nloss_scale = 268435456";
+    check_captured(&devices, 31, &text(halves), 6);
+    // Of two steps an epoch the second has the smaller batch.
+    check_captured(&devices, 31, &text(&format!("accumulate = 2\n{WEIGHTS}")), 2);
+}
+
+#[test]
+fn ranks_agree_on_steps_that_cannot_be_captured() {
+    let Some((devices, _alone)) = devices(2) else { return };
+    for (more, expected) in [
+        (
+            "collectives = 'host'",
+            "gradients go between the processes through the memory of the hosts",
+        ),
+        ("optimizer_state = 'sharded'", "rank 0: each process has a part of the optimizer's state"),
+        (
+            "batch_norm = 'synchronised'",
+            "rank 0: layer `bn1`: batch_norm: the host puts the statistics of all ranks together, which cannot be captured",
+        ),
+    ] {
+        let text = format!("optimizer = {{ name = 'sgd', lr = 0.01 }}\ndistributed = {{ {more} }}");
+        let (ends, said) = captured(&devices, 24, &text);
+        assert!(ends.iter().all(|(done, _)| done.captured_steps == 0), "{more}");
+        assert!(said.iter().all(|said| said == &[expected]), "{said:?}");
+    }
+    // One of them has a reason of its own. It finds it in a step's first batch, where they do not meet, or in its only one.
+    for accumulate in [1, 2] {
+        let text = format!(
+            "epochs = 3\naccumulate = {accumulate}\noptimizer = {{ name = 'sgd', lr = 0.01 }}"
+        );
+        let config = recipe(&text);
+        let found = on_devices(&devices, (8, 24), |rank| {
+            let (mut said, is_other) = (Vec::new(), rank.communicator.rank() == 1);
+            let watch = |event: &Event<'_>| note(event, &mut said);
+            let done = rank.train_changed(&config, None, None, watch, |trainer| {
+                if is_other { trainer.train_step(of_its_own) } else { trainer }
+            });
+            (done.expect("a run").0.captured_steps, said)
+        });
+        for (steps, said) in found {
+            assert_eq!(said, ["rank 1: the training step is the program's own"]);
+            assert_eq!(steps, 0);
+        }
+    }
+}
+
+fn of_its_own(
+    model: &dyn Model,
+    batch: &Batch,
+    pass: &mut Pass<'_>,
+) -> candle_vision_train::Result<StepOutput> {
+    let logits = model.forward(&batch.images, pass)?;
+    let loss = CrossEntropy::new().loss(&logits, &batch.labels)?;
+    Ok(StepOutput { loss, logits: Some(logits) })
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::thread;
 
 use candle_core::Tensor;
-use candle_vision_registry::first_line;
+use candle_vision_registry::as_reason;
 
 use super::LoaderConfig;
 use super::source::Source;
@@ -104,10 +104,10 @@ impl OnDevice {
         if !dataset.is_cacheable() {
             return Err("the data set may give another image each time".to_owned());
         }
-        let first = dataset.sample(0).map_err(first_line)?.image;
+        let first = dataset.sample(0).map_err(as_reason)?.image;
         let shape = [first.height(), first.width(), first.channels()];
-        let drawn = source.transform.draw(shape, &mut random::generator(0)).map_err(first_line)?;
-        source.transform.scale_and_shift(drawn.shape()[2]).map_err(first_line)?;
+        let drawn = source.transform.draw(shape, &mut random::generator(0)).map_err(as_reason)?;
+        source.transform.scale_and_shift(drawn.shape()[2]).map_err(as_reason)?;
         let (count, bytes) = (dataset.len(), first.pixels().len());
         // A batch names its images by 32 bits.
         let total =
@@ -117,12 +117,12 @@ impl OnDevice {
                 "{count} images of {bytes} bytes are more than {most_bytes} bytes"
             ));
         }
-        let mut images = place([count, shape[0], shape[1], shape[2]]).map_err(first_line)?;
+        let mut images = place([count, shape[0], shape[1], shape[2]]).map_err(as_reason)?;
         let (mut labels, of_part) = (Vec::with_capacity(count), (PART_BYTES / bytes).max(1));
         for start in (0..count).step_by(of_part) {
             let part = start..(start + of_part).min(count);
             let decoded = decoded(dataset, part, shape, config.workers.max(1))?;
-            images.write(start, &decoded.pixels).map_err(first_line)?;
+            images.write(start, &decoded.pixels).map_err(as_reason)?;
             labels.extend(decoded.labels);
         }
         Ok(Self { shape, labels, images })
@@ -150,7 +150,7 @@ fn decoded(
         for ((pixels, labels), first) in pieces.zip(samples.step_by(of_thread)) {
             let work = move || read(dataset, first, shape, pixels, labels);
             let thread = thread::Builder::new().name("data-loader".to_owned());
-            running.push(thread.spawn_scoped(scope, work).map_err(first_line)?);
+            running.push(thread.spawn_scoped(scope, work).map_err(as_reason)?);
         }
         running.into_iter().try_for_each(|thread| {
             thread.join().unwrap_or_else(|_| Err("a thread that read images panicked".to_owned()))
@@ -169,9 +169,9 @@ fn read(
 ) -> Result<(), String> {
     let places = pixels.chunks_exact_mut(shape.iter().product()).zip(labels);
     for (index, (pixels, label)) in (first..).zip(places) {
-        let sample = dataset.sample(index).map_err(first_line)?;
+        let sample = dataset.sample(index).map_err(as_reason)?;
         let classes = dataset.classes().len();
-        check_label(dataset, index, sample.label, classes).map_err(first_line)?;
+        check_label(dataset, index, sample.label, classes).map_err(as_reason)?;
         let found = [sample.image.height(), sample.image.width(), sample.image.channels()];
         if found != shape {
             let name = dataset.name(index);

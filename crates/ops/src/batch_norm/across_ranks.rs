@@ -117,6 +117,12 @@ fn statistics_of_all(
     channels: usize,
     ranks: &dyn AcrossRanks,
 ) -> Result<BatchStatistics> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::is_capturing() {
+        bail!(
+            "{NAME}: the host puts the statistics of all ranks together, which cannot be captured"
+        )
+    }
     let wide = |x: &Tensor| x.to_dtype(DType::F64);
     let count = Tensor::new(&[own.count as f64], own.mean.device())?;
     let row = Tensor::cat(&[wide(&own.mean)?, wide(&own.variance)?, count], 0)?;

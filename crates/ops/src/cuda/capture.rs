@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::WrapErr;
@@ -21,6 +22,9 @@ use crate::Generator;
 /// - the numbers of optimizer steps ([`sgd_steps`](crate::sgd_steps), [`adam_steps`](crate::adam_steps)), such as the
 ///   learning rate ([`Captured::launch_with`]),
 /// - the random numbers of [`dropout`](crate::dropout) and [`drop_rows`](crate::drop_rows) ([`Captured::draw_from`]).
+///
+/// The sums of [`CardRanks`](crate::CardRanks) may be a part of it. Then all ranks capture and launch the same work, also in
+/// the same order with other work that sums.
 ///
 /// Tensors that the work returned hold the results of the last launch. Drop them before this value.
 pub struct Captured {
@@ -140,7 +144,7 @@ pub(crate) fn only_collects() -> bool {
 }
 
 /// Whether this thread captures work, which may not copy from or to the host.
-pub(super) fn is_capturing() -> bool {
+pub(crate) fn is_capturing() -> bool {
     STATE.with_borrow(|state| state.as_ref().is_some_and(|state| state.address.is_some()))
 }
 
@@ -193,6 +197,18 @@ impl Captured {
         device: &Device,
         work: impl FnOnce() -> std::result::Result<T, E>,
     ) -> std::result::Result<(T, Self), E> {
+        Ok(Self::prepare(device, work)?.launch()?)
+    }
+
+    /// Captures as [`Captured::new`] and launches nothing yet. Several processes that sum on their cards capture first, and
+    /// launch when all of them could.
+    ///
+    /// # Errors
+    /// As [`Captured::new`].
+    pub fn prepare<T, E: From<Error>>(
+        device: &Device,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<PreparedWork<T>, E> {
         let Device::Cuda(device) = device else {
             let place = device.location();
             return Err(
@@ -217,13 +233,8 @@ impl Captured {
                 let halves = drawn.map(|drawn| drawn.halves()).unwrap_or_default();
                 values[..STREAM].copy_from_slice(&halves);
                 let numbers = Numbers { values, on_device, are_uploaded: false };
-                let mut captured = Self { graph, stream, numbers, drawn, _held: held };
-                if let Err(error) = captured.launch() {
-                    // The device has not given it memory, so it cannot take it back.
-                    std::mem::forget(done);
-                    return Err(error.into());
-                }
-                Ok((done, captured))
+                let work = Self { graph, stream, numbers, drawn, _held: held };
+                Ok(PreparedWork { results: ManuallyDrop::new(done), work })
             }
             (Err(error), _) => {
                 forget_errors(&stream);
@@ -306,6 +317,27 @@ impl Captured {
         self.stream.memcpy_htod(values.as_slice(), &mut place).w()?;
         *are_uploaded = true;
         Ok(())
+    }
+}
+
+/// Work that was captured and not launched yet.
+#[derive(Debug)]
+#[must_use = "nothing is done before it is launched"]
+pub struct PreparedWork<T> {
+    /// The device gives it memory with the first launch, so it cannot be freed before.
+    results: ManuallyDrop<T>,
+    work: Captured,
+}
+
+impl<T> PreparedWork<T> {
+    /// Launches the work for the first time. Gives what it returned, and what launches it again.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn launch(self) -> Result<(T, Captured)> {
+        let Self { results, mut work } = self;
+        work.launch()?;
+        Ok((ManuallyDrop::into_inner(results), work))
     }
 }
 

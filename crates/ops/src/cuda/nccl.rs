@@ -13,6 +13,7 @@ use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 use half::{bf16, f16};
 
 use super::array::{Array, kept, stored, tensor};
+use super::capture;
 use crate::AcrossRanks;
 use library::{Functions, Handle, SUM, UniqueId};
 
@@ -36,7 +37,10 @@ use library::{Functions, Handle, SUM, UniqueId};
 /// ranks.wait()?;
 /// # candle_core::Result::Ok(())
 /// ```
-pub struct CardRanks {
+pub struct CardRanks(Arc<Joined>);
+
+/// A rank of a communicator. Graphs that were captured keep it: NCCL waits for them when it is left.
+struct Joined {
     functions: &'static Functions,
     communicator: Handle,
     device: CudaDevice,
@@ -48,14 +52,14 @@ pub struct CardRanks {
 
 // SAFETY: NCCL's communicators may be used from any thread. Calls of several threads at a time would be in an order that no
 // other rank knows, which is for the callers to avoid as the order between ranks is; NCCL itself locks.
-unsafe impl Send for CardRanks {}
+unsafe impl Send for Joined {}
 // SAFETY: as above.
-unsafe impl Sync for CardRanks {}
+unsafe impl Sync for Joined {}
 
 impl fmt::Debug for CardRanks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("CardRanks");
-        text.field("rank", &self.rank).field("ranks", &self.ranks).finish_non_exhaustive()
+        text.field("rank", &self.0.rank).field("ranks", &self.0.ranks).finish_non_exhaustive()
     }
 }
 
@@ -104,7 +108,8 @@ impl CardRanks {
         let status =
             unsafe { (functions.join)(&raw mut communicator, count, UniqueId(id), number) };
         functions.check("ncclCommInitRank", status)?;
-        Ok(Self { functions, communicator, device: device.clone(), stream, rank, ranks })
+        let device = device.clone();
+        Ok(Self(Arc::new(Joined { functions, communicator, device, stream, rank, ranks })))
     }
 
     /// Replaces the values of `tensor` by their sums over all ranks. The card computes them beside its other work, so
@@ -131,15 +136,23 @@ impl CardRanks {
     fn sum_of<T: NcclType>(&self, array: Array<'_>) -> Result<()> {
         let values = array.view::<T>()?;
         self.begin()?;
-        let (place, _) = values.device_ptr(&self.stream);
-        let (count, stream) = (array.len(), self.stream.cu_stream().cast());
+        let (place, _) = values.device_ptr(&self.0.stream);
+        let (count, stream) = (array.len(), self.0.stream.cu_stream().cast());
         // SAFETY: the view has so many values of this type. The stream has waited for whoever wrote them, and whoever reads
         // them waits for the stream.
         let status = unsafe {
             let (from, to) = (place as *const c_void, place as *mut c_void);
-            (self.functions.all_reduce)(from, to, count, T::TYPE, SUM, self.communicator, stream)
+            (self.0.functions.all_reduce)(
+                from,
+                to,
+                count,
+                T::TYPE,
+                SUM,
+                self.0.communicator,
+                stream,
+            )
         };
-        self.functions.check("ncclAllReduce", status)
+        self.0.functions.check("ncclAllReduce", status)
     }
 
     /// Lets the card's following work wait for the sums that were asked for so far. The host does not wait.
@@ -147,34 +160,53 @@ impl CardRanks {
     /// # Errors
     /// If the card fails.
     pub fn wait(&self) -> Result<()> {
-        self.device.cuda_stream().join(&self.stream).w()
+        self.0.device.cuda_stream().join(&self.0.stream).w()
+    }
+
+    /// Checks that what is asked of the ranks can be captured ([`Captured`](crate::Captured)).
+    ///
+    /// # Errors
+    /// If NCCL is too old.
+    pub fn check_capturable(&self) -> Result<()> {
+        /// 2.9.6.
+        const FIRST: c_int = 20_906;
+        let mut version = 0;
+        // SAFETY: NCCL writes a number there.
+        let status = unsafe { (self.0.functions.version)(&raw mut version) };
+        self.0.functions.check("ncclGetVersion", status)?;
+        if version < FIRST {
+            bail!("NCCL before version 2.9.6 cannot be captured: its number is {version}")
+        }
+        Ok(())
     }
 
     /// NCCL's work waits for what the card was asked for so far.
     fn begin(&self) -> Result<()> {
-        self.stream.context().bind_to_thread().w()?;
-        self.stream.join(&self.device.cuda_stream()).w()
+        capture::hold(&self.0);
+        self.0.stream.context().bind_to_thread().w()?;
+        self.0.stream.join(&self.0.device.cuda_stream()).w()
     }
 
     fn gathered<T: NcclType>(&self, array: Array<'_>) -> Result<Tensor> {
         let values = array.view::<T>()?;
         let count = array.len();
         // SAFETY: NCCL writes every value before the following work reads one.
-        let all: CudaSlice<T> = unsafe { self.device.alloc(count * self.ranks)? };
+        let all: CudaSlice<T> = unsafe { self.0.device.alloc(count * self.0.ranks)? };
         self.begin()?;
-        let ((from, _), (to, _)) = (values.device_ptr(&self.stream), all.device_ptr(&self.stream));
-        let stream = self.stream.cu_stream().cast();
+        let ((from, _), (to, _)) =
+            (values.device_ptr(&self.0.stream), all.device_ptr(&self.0.stream));
+        let stream = self.0.stream.cu_stream().cast();
         // SAFETY: the first has so many values of this type, the second as many for each rank; the streams wait for each
         // other before and after.
         let status = unsafe {
             let (from, to) = (from as *const c_void, to as *mut c_void);
-            (self.functions.all_gather)(from, to, count, T::TYPE, self.communicator, stream)
+            (self.0.functions.all_gather)(from, to, count, T::TYPE, self.0.communicator, stream)
         };
         let waits = self.wait();
-        self.functions.check("ncclAllGather", status)?;
+        self.0.functions.check("ncclAllGather", status)?;
         waits?;
-        let shape = [&[self.ranks], array.dims()].concat();
-        Ok(tensor(stored(all, &self.device, shape)))
+        let shape = [&[self.0.ranks], array.dims()].concat();
+        Ok(tensor(stored(all, &self.0.device, shape)))
     }
 }
 
@@ -190,11 +222,11 @@ impl AcrossRanks for CardRanks {
             DType::BF16 => self.gathered::<bf16>(array)?,
             other => bail!("CardRanks: gathering {other:?} is not supported"),
         };
-        (0..self.ranks).map(|rank| all.get(rank)).collect()
+        (0..self.0.ranks).map(|rank| all.get(rank)).collect()
     }
 }
 
-impl Drop for CardRanks {
+impl Drop for Joined {
     fn drop(&mut self) {
         let _ = self.stream.context().bind_to_thread();
         // Not `ncclCommDestroy`, which waits for the other ranks, and so for ever after a failure of one.

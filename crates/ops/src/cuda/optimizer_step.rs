@@ -343,6 +343,72 @@ pub(crate) fn grad_scale(
     Ok(tensor(stored(scale, device, SCALE)))
 }
 
+/// A contiguous tensor times the factor of `scale`, which [`grad_scale`] returned.
+pub(crate) fn times_scale(device: &CudaDevice, x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    let (n, from) = (x.elem_count(), address(device, x)?);
+    let scale = scale_address(device, Some(scale))?;
+    // SAFETY: the kernel writes every element.
+    let mut y = unsafe { device.alloc::<f32>(n)? };
+    let function = device_function::<f32>(device, Source::Optimizer, "times_scale")?;
+    // SAFETY: x and the result have n elements, and scale is one.
+    unsafe { launch!(function, over_threads(n), &n, &from, &scale, &mut y) }
+    Ok(tensor(stored(y, device, x.shape())))
+}
+
+/// `scale` with the factor 1.
+pub(crate) fn without_factor(device: &CudaDevice, scale: &Tensor) -> Result<Tensor> {
+    let from = scale_address(device, Some(scale))?;
+    // SAFETY: the kernel writes all values.
+    let mut left = unsafe { device.alloc::<f64>(SCALE)? };
+    let function = device_function::<f32>(device, Source::Optimizer, "without_factor")?;
+    let one = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (1, 1, 1), shared_mem_bytes: 0 };
+    // SAFETY: both are scales.
+    unsafe { launch!(function, one, &from, &mut left) }
+    Ok(tensor(stored(left, device, SCALE)))
+}
+
+/// Sets `place` to `values` of its shape, unless `scale` says that the gradients must not be used. Both are contiguous.
+pub(crate) fn set_if_used(
+    device: &CudaDevice,
+    place: &Tensor,
+    values: &Tensor,
+    scale: &Tensor,
+) -> Result<()> {
+    let (n, from, to) = (place.elem_count(), address(device, values)?, address(device, place)?);
+    let scale = scale_address(device, Some(scale))?;
+    let function = device_function::<f32>(device, Source::Optimizer, "set_if_used")?;
+    // SAFETY: both tensors have n elements, and scale is one.
+    unsafe { launch!(function, over_threads(n), &n, &from, &scale, &to) }
+    Ok(())
+}
+
+/// Adds each gradient to the sum before it, times the number `kept`; with 0 it takes the sum's place.
+pub(crate) fn accumulate(
+    device: &CudaDevice,
+    sums: &[(&Tensor, &Tensor)],
+    kept_of_sums: &Tensor,
+) -> Result<()> {
+    let grads = gradients(sums.iter().map(|(_, grad)| *grad))?;
+    let entries = sums.iter().zip(&grads).map(|((sum, _), grad)| Entry {
+        parameter: sum,
+        grad,
+        state: [None; 3],
+        lr: 0.0,
+        weight_decay: 0.0,
+        constants: [0.0; 2],
+    });
+    let entries: Vec<Entry<'_>> = entries.collect();
+    let number = kept(kept_of_sums);
+    let number = number.array()?.view::<f32>()?;
+    for entries in entries.chunks(TENSORS) {
+        let (tensors, config) = list(device, entries)?;
+        let function = device_function::<f32>(device, Source::Optimizer, "accumulate")?;
+        // SAFETY: as in `sgd`; the number is one.
+        unsafe { launch!(function, config, &tensors, &number) }
+    }
+    Ok(())
+}
+
 /// The kernels' form of at most [`TENSORS`] gradients, and the blocks for them.
 fn gradient_list(device: &CudaDevice, grads: &[&Tensor]) -> Result<(Gradients, LaunchConfig)> {
     let mut list = Gradients { grad: [0; TENSORS], size: [0; TENSORS] };

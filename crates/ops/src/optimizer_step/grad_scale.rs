@@ -1,6 +1,6 @@
 //! What gradients are multiplied by before a step: clipping by their norm, and making up for a scaled loss.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use super::{composed, one_device, sum_of_squares};
 use crate::check;
@@ -114,6 +114,76 @@ impl GradScale {
         }
     }
 
+    /// A gradient times the factor, for steps that need more of it than sums. The host does not wait. The result means nothing
+    /// if the gradients must not be used.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Example
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use candle_vision_ops::GradScale;
+    ///
+    /// let grad = Tensor::new(&[3f32, 4.0], &Device::Cpu)?;
+    /// let scale = GradScale::new(&[&grad], Some(2.5), None)?;
+    /// assert!((scale.apply_to(&grad)?.to_vec1::<f32>()?[1] - 2.0).abs() < 1e-6);
+    /// assert_eq!(scale.when_applied()?.factor()?, Some(1.0));
+    /// # candle_core::Result::Ok(())
+    /// ```
+    pub fn apply_to(&self, grad: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            // Scaling is one more pass, so it is done only if it changes something.
+            State::Known { factor: Some(1.0) | None, .. } => Ok(grad.clone()),
+            State::Known { factor: Some(factor), .. } => grad * *factor,
+            #[cfg(feature = "cuda")]
+            State::OnDevice(scale) => {
+                cuda::optimizer_step::times_scale(card(scale)?, &grad.contiguous()?, scale)
+            }
+            #[cfg(not(feature = "cuda"))]
+            State::OnDevice(_) => no_card(),
+        }
+    }
+
+    /// The scale of gradients that were multiplied already ([`GradScale::apply_to`]): of factor 1, and they must not be used
+    /// where these must not.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn when_applied(&self) -> Result<Self> {
+        match &self.0 {
+            State::Known { norm, factor } => {
+                Ok(Self(State::Known { norm: *norm, factor: factor.map(|_| 1.0) }))
+            }
+            #[cfg(feature = "cuda")]
+            State::OnDevice(scale) => {
+                let left = cuda::optimizer_step::without_factor(card(scale)?, scale)?;
+                Ok(Self(State::OnDevice(left)))
+            }
+            #[cfg(not(feature = "cuda"))]
+            State::OnDevice(_) => no_card(),
+        }
+    }
+
+    /// Sets `place` to `values`, unless the gradients must not be used. The host does not wait.
+    ///
+    /// # Errors
+    /// If shapes or number types differ, or the device fails.
+    pub fn set(&self, place: &Var, values: &Tensor) -> Result<()> {
+        check::matches(NAME, "values", values, place.dims(), place)?;
+        match &self.0 {
+            State::Known { factor: None, .. } => Ok(()),
+            State::Known { .. } => place.set(values),
+            #[cfg(feature = "cuda")]
+            State::OnDevice(scale) => {
+                let values = values.contiguous()?;
+                cuda::optimizer_step::set_if_used(card(scale)?, place, &values, scale)
+            }
+            #[cfg(not(feature = "cuda"))]
+            State::OnDevice(_) => no_card(),
+        }
+    }
+
     /// The kernels' form of the scale, if the device has computed it.
     pub(super) fn on_device(&self) -> Option<&Tensor> {
         match &self.0 {
@@ -121,6 +191,20 @@ impl GradScale {
             State::OnDevice(values) => Some(values),
         }
     }
+}
+
+/// The CUDA device that has computed a scale.
+#[cfg(feature = "cuda")]
+fn card(scale: &Tensor) -> Result<&candle_core::CudaDevice> {
+    match scale.device() {
+        Device::Cuda(device) => Ok(device),
+        other => bail!("{NAME}: a scale of a CUDA device lies on {:?}", other.location()),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn no_card<T>() -> Result<T> {
+    bail!("{NAME}: built without the feature `cuda` of candle-vision-ops")
 }
 
 const NAME: &str = "GradScale";

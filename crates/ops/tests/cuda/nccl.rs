@@ -1,7 +1,7 @@
 //! Sums between cards. With several ranks on the emulated device, where threads may share the one card.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_vision_ops::{AcrossRanks, CardRanks, cuda_device};
+use candle_vision_ops::{AcrossRanks, Captured, CardRanks, cuda_device};
 
 use crate::twins::{cuda, skipped};
 
@@ -131,5 +131,38 @@ fn what_cannot_be_summed_is_said() {
     ];
     for (error, expected) in said[0].iter().zip(expected) {
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// All ranks capture before one launches.
+#[test]
+fn sums_are_a_part_of_graphs() {
+    for ranks in [1, 2] {
+        let found = on_ranks(ranks, |rank, device, joined| {
+            joined.check_capturable()?;
+            let own = Tensor::new(&[1f32 + rank as f32, 10.0], device)?;
+            let work = || -> Result<Tensor> {
+                let doubled = (&own * 2.0)?;
+                joined.sum(&doubled)?;
+                joined.wait()?;
+                let all = joined.all_gather(&(doubled + 1.0)?)?;
+                all.iter().skip(1).try_fold(all[0].copy()?, |sum, other| sum + other)
+            };
+            let plain = numbers(&work()?)?;
+            let (sums, mut graph) = Captured::prepare(device, work)?.launch()?;
+            let first = numbers(&sums)?;
+            own.slice_set(&(&own * 3.0)?, 0, 0)?;
+            graph.launch()?;
+            let again = numbers(&sums)?;
+            drop(sums);
+            Ok([plain, first, again])
+        });
+        let Some(found) = found else { return };
+        let n = ranks as f64;
+        let of = |times: f64| {
+            let ones: f64 = (0..ranks).map(|rank| 1.0 + rank as f64).sum();
+            vec![n * (times * ones + 1.0), n * (times * 10.0 * n + 1.0)]
+        };
+        assert!(found.iter().all(|found| *found == [of(2.0), of(2.0), of(6.0)]), "{found:?}");
     }
 }

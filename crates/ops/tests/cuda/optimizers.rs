@@ -2,8 +2,9 @@
 
 use candle_core::{Device, Result, Tensor, Var};
 use candle_vision_ops::{
-    AdamStep, AdamUpdate, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate, adam_steps,
-    adam_steps_scaled, over_norm, rms_prop_steps, sgd_steps, sgd_steps_scaled, sums_of_squares,
+    AdamStep, AdamUpdate, GradScale, RmsPropStep, RmsPropUpdate, SgdStep, SgdUpdate, accumulate,
+    adam_steps, adam_steps_scaled, over_norm, rms_prop_steps, sgd_steps, sgd_steps_scaled,
+    sums_of_squares,
 };
 
 use crate::reference::assert_close;
@@ -292,6 +293,57 @@ fn scaled_steps_are_the_cpus() -> Result<()> {
             assert_same("unchanged", &found.2[..53], &variables("a", &Device::Cpu)?)?;
         }
         assert_same(&what, &found.2, &expected.2)?;
+    }
+    Ok(())
+}
+
+/// The sums of three batches' gradients, of which the first replaces what lay there and the last finds the others halved.
+fn accumulated(device: &Device) -> Result<Vec<Var>> {
+    let sums = variables("left over", device)?;
+    for (number, kept) in [0f32, 1.0, 0.5].into_iter().enumerate() {
+        let grads = gradients(number, device)?;
+        accumulate(&sums.iter().zip(&grads).collect::<Vec<_>>(), &Tensor::new(&[kept], device)?)?;
+    }
+    Ok(sums)
+}
+
+#[test]
+fn sums_of_gradients_are_the_cpus() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    let bits = |sums: Vec<Var>| -> Result<Vec<Vec<u32>>> {
+        let of = |sum: Var| sum.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>();
+        let of = |sum| Ok(of(sum)?.into_iter().map(f32::to_bits).collect());
+        sums.into_iter().map(of).collect()
+    };
+    assert_eq!(bits(accumulated(&cuda.device)?)?, bits(accumulated(&Device::Cpu)?)?);
+    Ok(())
+}
+
+/// A gradient times the scale of it and of one with `value`, and a variable that was set by both scales.
+fn applied(device: &Device, value: f32) -> Result<(Vec<f32>, f32, Option<f64>)> {
+    let (grad, other) = (Tensor::new(&[3f32, 4.0], device)?, Tensor::new(&[value], device)?);
+    let loss_scale = Tensor::new(8f32, device)?;
+    let scale = GradScale::new(&[&grad, &other], Some(0.5), Some(&loss_scale))?;
+    let (place, after) = (Var::zeros(1, candle_core::DType::F32, device)?, scale.when_applied()?);
+    for (scale, values) in [(&scale, [1f32]), (&after, [2f32])] {
+        let values = (place.as_detached_tensor() + Tensor::new(&values, device)?)?;
+        scale.set(&place, &values)?;
+    }
+    Ok((scale.apply_to(&grad)?.to_vec1()?, place.to_vec1::<f32>()?[0], after.factor()?))
+}
+
+#[test]
+fn a_scale_is_applied_as_on_the_cpu() -> Result<()> {
+    let Some(cuda) = cuda() else { return Ok(()) };
+    // Not clipped, clipped, and not to be used.
+    for (value, expected) in
+        [(0.0, (3.0, Some(1.0))), (9.0, (3.0, Some(1.0))), (f32::NAN, (0.0, None))]
+    {
+        let [found, cpu] = [applied(&cuda.device, value)?, applied(&Device::Cpu, value)?];
+        assert_eq!((found.1, found.2), expected, "{value}");
+        assert_eq!((cpu.1, cpu.2), expected, "{value}");
+        // The gradients mean nothing in the last case.
+        assert!(expected.1.is_none() || found.0 == cpu.0, "{:?} and {:?}", found.0, cpu.0);
     }
     Ok(())
 }

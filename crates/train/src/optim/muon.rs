@@ -3,13 +3,14 @@
 use candle_core::{Result as TensorResult, Tensor, Var};
 use candle_vision_models::Parameter;
 use candle_vision_ops::{
-    Finite, SgdStep, SgdUpdate, matmul, only_collects_numbers, over_norm, permute, sgd_steps,
-    transpose,
+    Finite, GradScale, SgdStep, SgdUpdate, matmul, only_collects_numbers, over_norm, sgd_steps,
+    sgd_steps_scaled, transpose,
 };
 use candle_vision_registry::Description;
 use serde::{Deserialize, Serialize};
 
 use super::{Step, Update, UpdateRule, require_decay, require_rate};
+use crate::accumulation::in_order;
 use crate::error::require;
 use crate::parts::described;
 use crate::{Error, Result};
@@ -141,22 +142,77 @@ impl Muon {
         Self { normalize, ..self }
     }
 
-    /// The direction of a step, of the parameter's shape, with the adjustment of the learning rate in it.
-    fn direction(&self, grad: &Tensor, momentum: &Var, step: &Step) -> TensorResult<Tensor> {
-        let mut grad = in_order(&grad.detach())?;
-        if step.grad_scale != 1.0 {
-            grad = (grad * step.grad_scale)?;
-        }
+    /// The direction of a step, of the parameter's shape, with the adjustment of the learning rate in it. `grad` is scaled.
+    fn direction(
+        &self,
+        grad: &Tensor,
+        momentum: &Var,
+        scale: Option<&GradScale>,
+    ) -> TensorResult<Tensor> {
         let kept = self.momentum;
-        let mixed =
-            |grad: &Tensor| (momentum.as_detached_tensor() * kept)? + (grad * (1.0 - kept))?;
-        momentum.set(&mixed(&grad)?)?;
-        let direction = if self.nesterov { mixed(&grad)? } else { momentum.as_detached_tensor() };
+        let mixed = |momentum: &Tensor| (momentum * kept)? + (grad * (1.0 - kept))?;
+        let moved = mixed(&momentum.as_detached_tensor())?;
+        set(momentum, &moved, scale)?;
+        let direction = if self.nesterov { mixed(&moved)? } else { moved };
         let matrix = direction.flatten_from(1)?;
         let (rows, columns) = matrix.dims2()?;
         let orthogonal = newton_schulz(&matrix, self.ns_coefficients, self.ns_steps, self.eps)?;
         (orthogonal * self.adjust_lr_fn.factor(rows, columns))?.reshape(grad.shape())
     }
+
+    /// The step of all parameters, whose gradients are multiplied by `scale` as well.
+    fn step_all(
+        &self,
+        updates: &[Update<'_>],
+        scale: Option<&GradScale>,
+    ) -> TensorResult<Option<Finite>> {
+        let mut directions = Vec::with_capacity(updates.len());
+        if !only_collects_numbers() {
+            for Update { parameter, grad, state, step } in updates {
+                let [momentum] = state else {
+                    unreachable!("a rule gets a tensor for each of its state names")
+                };
+                let mut grad = in_order(&grad.detach())?;
+                if step.grad_scale != 1.0 {
+                    grad = (grad * step.grad_scale)?;
+                }
+                if let Some(scale) = scale {
+                    grad = scale.apply_to(&grad)?;
+                }
+                if self.normalize {
+                    normalize(parameter, scale)?;
+                }
+                directions.push(self.direction(&grad, momentum, scale)?);
+            }
+        }
+        let steps = updates.iter().enumerate().map(|(at, update)| SgdUpdate {
+            parameter: update.parameter,
+            // Nobody reads it where only numbers are collected.
+            grad: directions.get(at).unwrap_or(update.grad),
+            buffer: None,
+            step: SgdStep {
+                lr: update.step.lr,
+                momentum: 0.0,
+                dampening: 0.0,
+                weight_decay: update.step.weight_decay,
+                nesterov: false,
+                grad_scale: 1.0,
+            },
+        });
+        let steps: Vec<_> = steps.collect();
+        match scale {
+            None => sgd_steps(&steps),
+            // Without its factor, which the directions have in them. It is not looked at where only numbers are collected.
+            Some(scale) if only_collects_numbers() => sgd_steps_scaled(&steps, scale),
+            Some(scale) => sgd_steps_scaled(&steps, &scale.when_applied()?),
+        }
+        .map(Some)
+    }
+}
+
+/// Sets `place` to `values`, unless the scale says that the gradients must not be used.
+fn set(place: &Var, values: &Tensor, scale: Option<&GradScale>) -> TensorResult<()> {
+    scale.map_or_else(|| place.set(values), |scale| scale.set(place, values))
 }
 
 /// The matrix with its singular values `s` moved towards 1: the odd polynomial `a s + b s^3 + c s^5` of the coefficients
@@ -184,23 +240,11 @@ fn newton_schulz(
 }
 
 /// Scales a matrix of so many rows to the norm of a matrix whose rows have a norm of 1.
-fn normalize(parameter: &Var) -> TensorResult<()> {
+fn normalize(parameter: &Var, scale: Option<&GradScale>) -> TensorResult<()> {
     let values = parameter.as_detached_tensor();
     let rows = values.dims().first().copied().unwrap_or_default() as f64;
     // A kernel of zeros stays one.
-    parameter.set(&over_norm(&values, rows.sqrt(), 1e-30)?)
-}
-
-/// A gradient in the order of its axes. That of a kernel may lie channels-last, and candle's copies of such tensors cannot
-/// be captured.
-fn in_order(grad: &Tensor) -> TensorResult<Tensor> {
-    if grad.rank() == 4 && !grad.is_contiguous() {
-        let in_memory = grad.permute([0, 2, 3, 1])?;
-        if in_memory.is_contiguous() {
-            return permute(&in_memory, &[0, 3, 1, 2]);
-        }
-    }
-    grad.contiguous()
+    set(parameter, &over_norm(&values, rows.sqrt(), 1e-30)?, scale)
 }
 
 impl UpdateRule for Muon {
@@ -228,33 +272,15 @@ impl UpdateRule for Muon {
     }
 
     fn update_all(&self, updates: &[Update<'_>]) -> TensorResult<Option<Finite>> {
-        let directions = updates.iter().map(|update| {
-            let [momentum] = update.state else {
-                unreachable!("a rule gets a tensor for each of its state names")
-            };
-            if only_collects_numbers() {
-                return Ok(update.grad.clone());
-            }
-            if self.normalize {
-                normalize(update.parameter)?;
-            }
-            self.direction(update.grad, momentum, &update.step)
-        });
-        let directions = directions.collect::<TensorResult<Vec<_>>>()?;
-        let steps = updates.iter().zip(&directions).map(|(update, direction)| SgdUpdate {
-            parameter: update.parameter,
-            grad: direction,
-            buffer: None,
-            step: SgdStep {
-                lr: update.step.lr,
-                momentum: 0.0,
-                dampening: 0.0,
-                weight_decay: update.step.weight_decay,
-                nesterov: false,
-                grad_scale: 1.0,
-            },
-        });
-        sgd_steps(&steps.collect::<Vec<_>>()).map(Some)
+        self.step_all(updates, None)
+    }
+
+    fn update_all_scaled(
+        &self,
+        updates: &[Update<'_>],
+        scale: &GradScale,
+    ) -> TensorResult<Option<Finite>> {
+        self.step_all(updates, Some(scale))
     }
 
     fn is_capturable(&self) -> bool {

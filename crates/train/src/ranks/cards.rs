@@ -7,9 +7,10 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use candle_vision_distributed::Communicator;
 use candle_vision_ops::{AcrossRanks, CardRanks, backward_each};
+use candle_vision_registry::as_reason;
 
 use crate::Result;
-use crate::accumulation::Accumulated;
+use crate::accumulation::{Accumulated, in_order};
 use crate::config::{Collectives, DistributedConfig, GradientType};
 
 /// The cards of all ranks, and in which form gradients go between them.
@@ -90,6 +91,16 @@ impl Cards {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Why sums between the cards cannot be a part of a CUDA graph, if so.
+    pub(super) fn obstacle_to_capture(&self) -> Option<String> {
+        self.ranks.check_capturable().err().map(|error| error.to_string())
+    }
+
+    /// Notes that so many bytes were handed over.
+    pub(super) fn count_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The sums over all ranks of the gradients of `loss * seed` and of what each accumulated before. The card makes those of later layers while it still
     /// computes those of earlier ones, and the host does not wait for it.
     pub(super) fn backward(
@@ -99,21 +110,58 @@ impl Cards {
         mut accumulated: Accumulated,
         communicator: &dyn Communicator,
     ) -> Result<GradStore> {
-        let mut buckets = Buckets::new(self);
-        let found = backward_each(loss, seed, |variable, gradient| {
-            buckets.push(variable, &accumulated.added_to(variable, gradient)?)
-        });
-        let found = found.and_then(|found| {
-            for (variable, gradient) in accumulated.rest() {
+        let push_each = |buckets: &mut Buckets<'_>| {
+            let found = backward_each(loss, seed, |variable, gradient| {
+                buckets.push(variable, &accumulated.added_to(variable, gradient)?)
+            })?;
+            for (variable, gradient) in accumulated.rest()? {
                 buckets.push(&variable, &gradient)?;
             }
-            buckets.send().map(|()| found)
-        });
+            Ok(found)
+        };
+        let (sums, bytes) = self.sums_of(push_each, Some(communicator))?;
+        self.count_bytes(bytes);
+        Ok(sums)
+    }
+
+    /// The sums over all ranks of the gradients of `loss * seed` in a graph, where the hosts do not meet, and how many bytes a
+    /// launch hands over.
+    pub(super) fn captured_backward(
+        &self,
+        loss: &Tensor,
+        seed: &Tensor,
+    ) -> Result<(GradStore, u64)> {
+        let push_each = |buckets: &mut Buckets<'_>| {
+            backward_each(loss, seed, |variable, gradient| buckets.push(variable, gradient))
+        };
+        self.sums_of(push_each, None)
+    }
+
+    /// The same of gradients that were added up before.
+    pub(super) fn captured_sums(&self, gradients: &[(Tensor, Tensor)]) -> Result<(GradStore, u64)> {
+        let push_each = |buckets: &mut Buckets<'_>| {
+            let mut each = gradients.iter();
+            each.try_for_each(|(variable, gradient)| buckets.push(variable, gradient))?;
+            Ok(GradStore::default())
+        };
+        self.sums_of(push_each, None)
+    }
+
+    /// The sums over all ranks of the gradients that `push_each` pushes, put into what it returns, and their bytes. The hosts
+    /// meet if there is a `communicator`.
+    fn sums_of(
+        &self,
+        push_each: impl FnOnce(&mut Buckets<'_>) -> candle_core::Result<GradStore>,
+        communicator: Option<&dyn Communicator>,
+    ) -> Result<(GradStore, u64)> {
+        let mut buckets = Buckets::new(self);
+        let found = push_each(&mut buckets);
+        let found = found.and_then(|found| buckets.send().map(|()| found));
         // After an error too: memory that NCCL still writes must not be given to others.
         self.ranks.wait()?;
         let mut found = found?;
         // A card waits without an end for a rank that does not come. Here the hosts notice it, before they wait for the card.
-        communicator.barrier()?;
+        communicator.map_or(Ok(()), Communicator::barrier)?;
         for Bucket { variables, sums } in buckets.sent {
             let sums = sums.to_dtype(DType::F32)?;
             let mut start = 0;
@@ -125,7 +173,7 @@ impl Cards {
                 start += len;
             }
         }
-        Ok(found)
+        Ok((found, buckets.bytes))
     }
 }
 
@@ -136,6 +184,7 @@ struct Buckets<'a> {
     rows: Vec<Tensor>,
     values: usize,
     sent: Vec<Bucket>,
+    bytes: u64,
 }
 
 struct Bucket {
@@ -146,11 +195,19 @@ struct Bucket {
 
 impl<'a> Buckets<'a> {
     fn new(cards: &'a Cards) -> Self {
-        Self { cards, variables: Vec::new(), rows: Vec::new(), values: 0, sent: Vec::new() }
+        Self {
+            cards,
+            variables: Vec::new(),
+            rows: Vec::new(),
+            values: 0,
+            sent: Vec::new(),
+            bytes: 0,
+        }
     }
 
     fn push(&mut self, variable: &Tensor, gradient: &Tensor) -> candle_core::Result<()> {
-        self.rows.push(gradient.detach().to_dtype(self.cards.dtype)?.flatten_all()?);
+        let row = in_order(&gradient.detach())?.to_dtype(self.cards.dtype)?.flatten_all()?;
+        self.rows.push(row);
         self.variables.push(variable.clone());
         self.values += gradient.elem_count();
         if self.values >= self.cards.full { self.send() } else { Ok(()) }
@@ -169,8 +226,7 @@ impl<'a> Buckets<'a> {
         // It is kept also if the call fails, until the card has come to its end.
         let sent = self.cards.ranks.sum(&sums);
         self.sent.push(Bucket { variables, sums });
-        let bytes = values * self.cards.dtype.size_in_bytes();
-        self.cards.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes += (values * self.cards.dtype.size_in_bytes()) as u64;
         sent
     }
 }
@@ -184,10 +240,8 @@ fn reasons<T>(
     communicator: &dyn Communicator,
     own: &candle_core::Result<T>,
 ) -> Result<Vec<String>> {
-    let text = own.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    // The driver's errors may go on with a backtrace.
-    let line = text.lines().next().unwrap_or_default();
-    let all = communicator.all_gather(line.as_bytes())?;
+    let own = own.as_ref().err().map(as_reason).unwrap_or_default();
+    let all = communicator.all_gather(own.as_bytes())?;
     Ok(all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect())
 }
 

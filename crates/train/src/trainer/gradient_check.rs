@@ -141,6 +141,8 @@ impl Trainer<'_> {
             part: 1.0,
             // The gradients are this process's own.
             is_last: !meet,
+            accumulates: false,
+            scales_loss: false,
         };
         let own = self.train_step.as_deref_mut();
         let ran = in_pool(|| step.run(batch, Accumulated::default(), None, own, None));

@@ -10,11 +10,12 @@ use candle_vision_ops::in_pool;
 use super::Trainer;
 use crate::accumulation::Accumulated;
 use crate::callback::{Event, StopReason};
+use crate::captured_step::{Left, Ran};
 use crate::gradient_norms::{GradientNorm, GradientRecord};
 use crate::loaders::BatchNumbers;
 use crate::loss::{Mean, divided_by};
 use crate::loss_scale::LossScale;
-use crate::ranks::Together;
+use crate::ranks::{Ranks, Together};
 use crate::record::BatchRecord;
 use crate::session::Session;
 use crate::training_step::{Found, NotFinite, Outcome, Step};
@@ -86,10 +87,8 @@ impl OfStep {
     }
 }
 
-type Ran<G> = std::result::Result<(Found, G), NotFinite>;
-
-fn with_gradients(ran: Ran<GradStore>) -> Ran<Option<GradStore>> {
-    ran.map(|(found, grads)| (found, Some(grads)))
+fn with_gradients(ran: std::result::Result<(Found, GradStore), NotFinite>) -> Ran {
+    ran.map(|(found, grads)| (found, Left::Gradients(grads)))
 }
 
 impl Trainer<'_> {
@@ -158,7 +157,7 @@ impl Trainer<'_> {
             let of_step = self.weight_of_step(before + weight.of_batch, &weight, divisor)?;
             divisor = divided_by(of_step);
             if divisor != unfinished.expected {
-                so_far.scale(unfinished.expected / divisor)?;
+                so_far.scale(unfinished.expected / divisor);
             }
         }
         let part = divided_by(weight.of_batch) / divisor;
@@ -178,6 +177,8 @@ impl Trainer<'_> {
             ranks: self.ranks.as_ref(),
             part,
             is_last,
+            accumulates: self.config.accumulate > 1,
+            scales_loss: self.loss_scale.is_some(),
         };
         let lr = self.lr.lr_of_step(self.position.step);
         self.optimizer.set_lr(lr);
@@ -196,23 +197,42 @@ impl Trainer<'_> {
             None => in_pool(|| {
                 if !is_plain {
                     let scale = scale.as_deref_mut();
-                    if let Some(found) = capture.run(&step, batch, optimizer, scale, obstacle)? {
-                        return Ok(found.map(|found| (found, None)));
+                    let obstacle = obstacle.as_deref();
+                    let ran = capture.run(&step, batch, &so_far, optimizer, scale, obstacle)?;
+                    if let Some(ran) = ran {
+                        return Ok(ran);
                     }
                 }
                 step.run(batch, so_far, factor, own, None).map(with_gradients)
             }),
             // The forward pass may use another thread of the pool, which a hook need not allow.
-            Some(hooks) => hooks.with(step.number, |hook| {
-                step.run(batch, so_far, factor, own, Some(hook)).map(with_gradients)
-            }),
+            Some(hooks) => {
+                capture.stay_plain(&step, "hooks are attached")?;
+                hooks.with(step.number, |hook| {
+                    step.run(batch, so_far, factor, own, Some(hook)).map(with_gradients)
+                })
+            }
         };
-        let (mut found, grads) = match ran {
+        let (mut found, left) = match ran {
             Ok(Ok(found)) => found,
             Ok(Err(cause)) => return Err(self.diverged(number, lr, cause)),
             Err(error) => return Err(self.explain_single(batch, error)),
         };
-        if let Some(grads) = grads.as_ref().filter(|_| is_last) {
+        let mut so_far = Accumulated::default();
+        let grads = match left {
+            Left::Taken => None,
+            Left::Gradients(grads) if is_last => Some(grads),
+            Left::Sums(sums) if is_last => Some(sums.into_gradients()?),
+            Left::Gradients(grads) => {
+                so_far = Accumulated::of(&grads, &learning);
+                None
+            }
+            Left::Sums(sums) => {
+                so_far = sums;
+                None
+            }
+        };
+        if let Some(grads) = &grads {
             let update = || step.update(grads, &found.loss, optimizer, scale, norms.as_mut());
             match in_pool(update)? {
                 Ok(updated) => found.updated = updated,
@@ -224,8 +244,7 @@ impl Trainer<'_> {
         if is_last {
             return self.end_step(unfinished.batches, number, lr, norms);
         }
-        unfinished.accumulated =
-            grads.map(|grads| Accumulated::of(&grads, &learning)).unwrap_or_default();
+        unfinished.accumulated = so_far;
         self.unfinished = unfinished;
         Ok(())
     }
@@ -285,14 +304,14 @@ impl Trainer<'_> {
     }
 
     /// Why a CUDA device cannot repeat this run's steps from a graph.
-    fn obstacle_to_capture(&self) -> Option<&'static str> {
-        if self.ranks.is_some() {
-            return Some("the gradients of several processes are summed");
+    fn obstacle_to_capture(&self) -> Option<String> {
+        if let Some(reason) = self.ranks.as_ref().and_then(Ranks::obstacle_to_capture) {
+            return Some(reason);
         }
-        if self.config.accumulate > 1 {
-            return Some("the gradients of several batches are added up");
+        if self.ranks.is_some() && self.config.distributed.shards_optimizer_state() {
+            return Some("each process has a part of the optimizer's state".to_owned());
         }
-        self.train_step.is_some().then_some("the training step is the program's own")
+        self.train_step.is_some().then(|| "the training step is the program's own".to_owned())
     }
 
     /// Waits for all steps that were begun and records their results. Nothing may be saved before, because

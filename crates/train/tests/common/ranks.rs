@@ -10,8 +10,8 @@ use candle_vision_data::{LoaderConfig, Share};
 use candle_vision_distributed::{Communicator, threads};
 use candle_vision_models::{Model, ModelSpec, build};
 use candle_vision_train::{
-    Checkpoint, Control, Description, Error, Event, RunFolder, Trainer, TrainerConfig,
-    TrainingResult,
+    Checkpoint, Control, Description, Error, Event, RunFolder, Trainer, TrainerBuilder,
+    TrainerConfig, TrainingResult,
 };
 
 use super::*;
@@ -70,6 +70,18 @@ impl Rank {
         from: Option<&Checkpoint>,
         on_event: impl FnMut(&Event<'_>) -> Control,
     ) -> Result<(TrainingResult, HashMap<String, Tensor>), Error> {
+        self.train_changed(config, folder, from, on_event, |trainer| trainer)
+    }
+
+    /// The same with a trainer that was changed.
+    pub(crate) fn train_changed(
+        &self,
+        config: &TrainerConfig,
+        folder: Option<&RunFolder>,
+        from: Option<&Checkpoint>,
+        on_event: impl FnMut(&Event<'_>) -> Control,
+        change: impl for<'a> FnOnce(TrainerBuilder<'a>) -> TrainerBuilder<'a>,
+    ) -> Result<(TrainingResult, HashMap<String, Tensor>), Error> {
         let (rank, ranks) = (self.communicator.rank(), self.communicator.size());
         let own = LoaderConfig::new(self.batch / ranks).shuffle(true).seed(3).workers(0);
         let mut train = loader_on(&self.device, Halves::new(self.images, 0), own);
@@ -81,7 +93,8 @@ impl Rank {
         let val = val.share(Share::Batches { rank, ranks })?;
         let model = self.network();
         let builder = Trainer::builder(model.as_ref()).data(&train, &val).config(config.clone());
-        let mut trainer = builder.communicator(Arc::clone(&self.communicator)).build()?;
+        let builder = builder.communicator(Arc::clone(&self.communicator));
+        let mut trainer = change(builder).build()?;
         if let Some(folder) = folder {
             trainer = trainer.run_folder(folder);
         }

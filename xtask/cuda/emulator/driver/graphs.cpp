@@ -79,7 +79,7 @@ CUresult emulated::allocate_in_capture(Recording& recording, CUdeviceptr* pointe
     recording.memory.push_back(memory);
     recording.live += bytes;
     recording.most_live = std::max(recording.most_live, recording.live);
-    recording.work.push_back([=] { blank(memory, true); });
+    recording.work.push_back({[=] { blank(memory, true); }, nullptr});
     const std::lock_guard<std::mutex> guard(lock);
     graph_memory[*pointer] = memory;
     return CUDA_SUCCESS;
@@ -111,18 +111,19 @@ API CUresult cuStreamBeginCapture_v2(CUstream stream, int) {
     // The default streams are not captured, nor a stream twice.
     if (reinterpret_cast<uintptr_t>(stream) < 3) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (emulated::recording_of(stream)) return CUDA_ERROR_INVALID_VALUE;
-    emulated::record(stream, std::make_shared<Recording>());
+    emulated::begin_recording(stream);
     return CUDA_SUCCESS;
 }
 
 API CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
     REQUIRE_CONTEXT();
     *graph = nullptr;
-    const std::shared_ptr<Recording> recording = emulated::record(stream, nullptr);
+    CUresult problem;
+    const std::shared_ptr<Recording> recording = emulated::end_recording(stream, &problem);
     if (!recording) return CUDA_ERROR_INVALID_VALUE;
-    if (recording->broken) {
+    if (problem) {
         give_back(*recording);
-        return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+        return problem;
     }
     *graph = new CUgraph_st{recording};
     return CUDA_SUCCESS;
@@ -160,8 +161,21 @@ API CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
                 emulated::fail("a graph is launched while memory of its last launch is not freed");
             if (memory->live) blank(memory, false);
         }
-        for (const auto& work : recording->work) work();
     });
+    // What comes before a meeting is given to the stream by then, and no lock is held while the host waits for others.
+    const std::vector<emulated::Piece>& all = recording->work;
+    for (size_t from = 0; from < all.size();) {
+        if (all[from].meeting) {
+            if (!all[from++].meeting(stream)) return CUDA_ERROR_LAUNCH_FAILED;
+            continue;
+        }
+        size_t end = from;
+        while (end < all.size() && !all[end].meeting) end++;
+        emulated_enqueue(stream, [=] {
+            for (size_t i = from; i < end; i++) recording->work[i].work();
+        });
+        from = end;
+    }
     return CUDA_SUCCESS;
 }
 

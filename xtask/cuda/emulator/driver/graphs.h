@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -16,9 +17,23 @@ struct GraphMemory {
     bool live;  // since its turn in a launch, until it is freed
 };
 
-// What a stream was given since its capture began.
+// A piece of recorded work: what the device does, or what the host does when it launches the graph, given the stream of
+// the launch. The host may wait for others, and says whether they came.
+struct Piece {
+    std::function<void()> work;
+    std::function<bool(void*)> meeting;
+};
+
+// How many pieces of work of each stream come before something in a capture.
+using Clock = std::map<void*, size_t>;
+
+// What the streams of a capture were given since it began.
 struct Recording {
-    std::vector<std::function<void()>> work;
+    std::vector<Piece> work;
+    void* origin = nullptr;  // the stream that it began on
+    // Of its streams. One comes in when it waits for an event of the capture, which counts as work.
+    std::map<void*, Clock> clocks;
+    bool ended = false;
     std::vector<std::shared_ptr<GraphMemory>> memory;
     // Of memory that is live at one place of the work. A card's graph uses the place of what was freed again, so this is
     // what it takes; here each piece has its own place.

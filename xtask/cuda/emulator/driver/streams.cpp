@@ -1,5 +1,6 @@
 #include "streams.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +26,9 @@ struct CUevent_st {
     // Milliseconds on the device's clock when the stream came there. Shared with the stream, which may
     // come there after the event is gone.
     std::shared_ptr<double> when;
-    const emulated::Recording* recording = nullptr;  // the capture that it was recorded in
+    // The capture that it was recorded in, and what comes before it there.
+    std::shared_ptr<emulated::Recording> recording;
+    emulated::Clock clock;
 };
 
 namespace {
@@ -81,18 +84,49 @@ emulated::Recording* emulated::recording_of(void* stream) {
     return stream_of(stream).recording.get();
 }
 
-std::shared_ptr<emulated::Recording> emulated::record(void* stream,
-                                                      std::shared_ptr<Recording> recording) {
+void emulated::begin_recording(void* stream) {
     const std::lock_guard<std::recursive_mutex> guard(device);
-    std::swap(stream_of(stream).recording, recording);
+    CUstream_st& origin = stream_of(stream);
+    origin.recording = std::make_shared<Recording>();
+    origin.recording->origin = &origin;
+    origin.recording->clocks[&origin];
+}
+
+std::shared_ptr<emulated::Recording> emulated::end_recording(void* stream, CUresult* problem) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    const std::shared_ptr<Recording> recording = stream_of(stream).recording;
+    if (!recording) return nullptr;
+    *problem = CUDA_SUCCESS;
+    Clock& joined = recording->clocks[recording->origin];
+    for (const auto& [other, clock] : recording->clocks) {
+        static_cast<CUstream_st*>(other)->recording = nullptr;
+        if (joined[other] < clock.at(other)) *problem = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
+    }
+    if (&stream_of(stream) != recording->origin) *problem = CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
+    if (recording->broken) *problem = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+    recording->ended = true;
     return recording;
+}
+
+namespace {
+
+void note(CUstream_st& stream, emulated::Piece piece) {
+    stream.recording->work.push_back(std::move(piece));
+    stream.recording->clocks[&stream][&stream]++;
+}
+
+}  // namespace
+
+API void emulated_meet(void* name, std::function<bool(void*)> meeting) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    note(stream_of(name), {nullptr, std::move(meeting)});
 }
 
 API void emulated_enqueue(void* name, std::function<void()> work) {
     const std::lock_guard<std::recursive_mutex> guard(device);
     CUstream_st& stream = stream_of(name);
     if (stream.recording) {
-        stream.recording->work.push_back(std::move(work));
+        note(stream, {std::move(work), nullptr});
         return;
     }
     stream.pending.push_back(std::move(work));
@@ -139,14 +173,27 @@ API CUresult cuCtxSynchronize() {
 API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     REQUIRE_CONTEXT();
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    // A capture knows no work outside of it, and work outside does not wait for one.
-    const emulated::Recording* recording = emulated::recording_of(stream);
-    if (event->stream && event->recording != recording) {
+    const std::lock_guard<std::recursive_mutex> guard(device);
+    CUstream_st& waiting = stream_of(stream);
+    if (const auto& recording = event->recording) {
+        if (waiting.recording && waiting.recording != recording) {
+            waiting.recording->broken = recording->broken = true;
+            return CUDA_ERROR_STREAM_CAPTURE_MERGE;
+        }
+        if (recording->ended) return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+        emulated::Clock& clock = recording->clocks[&waiting];
+        // It takes part from now on.
+        if (!waiting.recording) clock[&waiting]++;
+        waiting.recording = recording;
+        for (const auto& [other, position] : event->clock)
+            clock[other] = std::max(clock[other], position);
+        return CUDA_SUCCESS;
+    }
+    // A capture knows no work outside of it.
+    if (event->stream && waiting.recording) {
         emulated::refuse_in_capture(stream);
         return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
     }
-    // Within a capture everything is in order anyway.
-    if (recording) return CUDA_SUCCESS;
     // An event that was never recorded has nothing to wait for.
     CUstream_st* other = event->stream;
     const uint64_t position = event->position;
@@ -178,7 +225,8 @@ API CUresult cuEventRecord(CUevent event, CUstream stream) {
     const auto when = std::make_shared<double>();
     emulated_enqueue(stream, [=] { *when = device_time(); });
     event->stream = &stream_of(stream);
-    event->recording = event->stream->recording.get();
+    event->recording = event->stream->recording;
+    if (event->recording) event->clock = event->recording->clocks[event->stream];
     event->position = event->stream->given;
     event->when = when;
     return CUDA_SUCCESS;

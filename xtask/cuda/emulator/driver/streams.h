@@ -19,9 +19,12 @@ void finish(void* stream);
 void finish_all();
 
 // What a stream records, or null if it does its work.
-Recording* recording_of(void* stream);
-// Sets what it records from now on, null for nothing. Returns what it recorded so far.
-std::shared_ptr<Recording> record(void* stream, std::shared_ptr<Recording> recording);
+EXPORTED Recording* recording_of(void* stream);
+// Lets a stream record from now on.
+void begin_recording(void* stream);
+// Ends the recording of all streams that take part in that of `stream`. Returns it, or null if it does not record. `problem`
+// is why it is no graph.
+std::shared_ptr<Recording> end_recording(void* stream, CUresult* problem);
 
 }  // namespace emulated
 
@@ -30,6 +33,9 @@ API void emulated_enqueue(void* stream, std::function<void()> work);
 
 // The same for work that computes, which is counted under `name` and left out on an idle device.
 API void emulated_compute(void* stream, const char* name, std::function<void()> work);
+
+// What the host does whenever it launches the graph that `stream` records, before it asks for what comes after it.
+API void emulated_meet(void* stream, std::function<bool(void*)> meeting);
 
 // Lets so much time pass on the device, of which only events know: called by work that should seem to
 // take that long.

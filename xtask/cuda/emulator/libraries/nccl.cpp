@@ -126,6 +126,8 @@ void work(CUstream stream, const std::vector<Call>& calls, bool gathers) {
 struct ncclComm {
     std::shared_ptr<Group> group;
     size_t rank;
+    // Graphs with its calls have copies of it.
+    std::shared_ptr<char> in_graphs;
 };
 
 // Waits until all ranks are here. The last one calls `then`, whose result all of them get.
@@ -144,27 +146,46 @@ static ncclResult_t meet(Group& group, Then then) {
     return all ? group.result : REMOTE_ERROR;
 }
 
-static ncclResult_t call_together(ncclComm* comm, const Call& call, bool gathers) {
-    Group& group = *comm->group;
-    if (!call.from || !call.to) return INVALID_ARGUMENT;
-    // Alone it is work like any other, which a stream may put off.
-    if (group.calls.size() == 1) {
-        work(call.stream, {call}, gathers);
-        return SUCCESS;
-    }
+static ncclResult_t together(const std::shared_ptr<Group>& group, size_t rank, const Call& call,
+                             bool gathers) {
     // Before the lock: this stream's work may wait for work of others.
     if (cuStreamSynchronize(call.stream)) return UNHANDLED_CUDA_ERROR;
     {
-        const std::lock_guard<std::mutex> lock(group.mutex);
-        group.calls[comm->rank] = call;
+        const std::lock_guard<std::mutex> lock(group->mutex);
+        group->calls[rank] = call;
     }
-    return meet(group, [&] {
-        for (const Call& other : group.calls)
+    return meet(*group, [&] {
+        for (const Call& other : group->calls)
             if (other.count != call.count || other.type != call.type || other.name != call.name)
                 return INVALID_USAGE;
-        work(call.stream, group.calls, gathers);
+        work(call.stream, group->calls, gathers);
         return cuStreamSynchronize(call.stream) ? UNHANDLED_CUDA_ERROR : SUCCESS;
     });
+}
+
+static ncclResult_t call_together(ncclComm* comm, Call call, bool gathers) {
+    const std::shared_ptr<Group> group = comm->group;
+    if (!call.from || !call.to) return INVALID_ARGUMENT;
+    const emulated::Recording* recording = emulated::recording_of(call.stream);
+    if (recording && recording->broken) return UNHANDLED_CUDA_ERROR;
+    // Alone it is work like any other, which a stream may put off.
+    if (group->calls.size() == 1) {
+        work(call.stream, {call}, gathers);
+        return SUCCESS;
+    }
+    if (!recording) return together(group, comm->rank, call, gathers);
+    // Ranks meet at each launch of the graph.
+    emulated_meet(call.stream, [=, in_graph = comm->in_graphs, rank = comm->rank](void* stream) {
+        Call now = call;
+        now.stream = static_cast<CUstream>(stream);
+        return together(group, rank, now, gathers) == SUCCESS;
+    });
+    return SUCCESS;
+}
+
+API ncclResult_t ncclGetVersion(int* version) {
+    *version = 22703;
+    return SUCCESS;
 }
 
 API ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
@@ -188,11 +209,13 @@ API ncclResult_t ncclCommInitRank(ncclComm** comm, int ranks, ncclUniqueId id, i
         group = known;
     }
     if (group->calls.size() != size_t(ranks)) return INVALID_USAGE;
-    *comm = new ncclComm{group, size_t(rank)};
+    *comm = new ncclComm{group, size_t(rank), std::make_shared<char>()};
     return meet(*group, [] { return SUCCESS; });
 }
 
 API ncclResult_t ncclCommDestroy(ncclComm* comm) {
+    // NVIDIA's waits for their end.
+    if (comm->in_graphs.use_count() > 1) emulated::fail("NCCL is left before graphs with its calls");
     delete comm;
     return SUCCESS;
 }

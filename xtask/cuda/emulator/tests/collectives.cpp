@@ -15,6 +15,15 @@ API int ncclAllGather(const void*, void*, size_t, int, void*, void*);
 API CUresult cuDevicePrimaryCtxRetain(CUcontext*, CUdevice);
 API CUresult cuCtxSetCurrent(CUcontext);
 API CUresult cuStreamCreate(CUstream*, unsigned);
+using CUgraph = struct CUgraph_st*;
+using CUgraphExec = struct CUgraphExec_st*;
+API CUresult cuStreamBeginCapture_v2(CUstream, int);
+API CUresult cuStreamEndCapture(CUstream, CUgraph*);
+API CUresult cuStreamSynchronize(CUstream);
+API CUresult cuGraphInstantiateWithFlags(CUgraphExec*, CUgraph, unsigned long long);
+API CUresult cuGraphLaunch(CUgraphExec, CUstream);
+API CUresult cuGraphExecDestroy(CUgraphExec);
+API CUresult cuGraphDestroy(CUgraph);
 
 constexpr int FLOAT = 7, BFLOAT16 = 9, SUM = 0;
 
@@ -60,6 +69,35 @@ void test_collectives() {
             CHECK(ncclAllReduce(half, half, 1, BFLOAT16, SUM, comm, stream) == 0);
             synchronize();
             CHECK(float(*half) == (ranks == 3 ? 1.0078125f : 1.f));
+        });
+    }
+    // Captured calls do nothing and wait for nobody. Those of a launch meet, also ones that were not captured.
+    for (int ranks : {1, 2}) {
+        on_ranks(ranks, [=](int rank, void* comm, CUstream stream) {
+            float* values = on_device<float>({1.f + rank});
+            CHECK(!cuStreamBeginCapture_v2(stream, 2));
+            CHECK(ncclAllReduce(values, values, 1, FLOAT, SUM, comm, stream) == 0);
+            CHECK(ncclAllReduce(values, values, 1, FLOAT, SUM, comm, stream) == 0);
+            CUgraph graph;
+            CHECK(!cuStreamEndCapture(stream, &graph));
+            synchronize();
+            CHECK(values[0] == 1.f + rank);
+            CUgraphExec executable;
+            CHECK(!cuGraphInstantiateWithFlags(&executable, graph, 1) && !cuGraphDestroy(graph));
+            for (int round = 0; round < 2; round++) CHECK(!cuGraphLaunch(executable, stream));
+            if (rank == 0) {
+                CHECK(!cuGraphLaunch(executable, stream));
+            } else {
+                CHECK(ncclAllReduce(values, values, 1, FLOAT, SUM, comm, stream) == 0);
+                CHECK(ncclAllReduce(values, values, 1, FLOAT, SUM, comm, stream) == 0);
+            }
+            CHECK(!cuStreamSynchronize(stream));
+            CHECK(values[0] == (ranks == 1 ? 1 : 96));
+            CHECK(!cuGraphExecDestroy(executable));
+            // A call that a capture does not allow has broken it.
+            CHECK(!cuStreamBeginCapture_v2(stream, 2) && cuStreamSynchronize(stream));
+            CHECK(ncclAllReduce(values, values, 1, FLOAT, SUM, comm, stream) == 1);
+            CHECK(cuStreamEndCapture(stream, &graph));
         });
     }
     // What does not fit together.

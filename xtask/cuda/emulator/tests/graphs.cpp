@@ -84,10 +84,54 @@ static void refused(CUstream stream, CUresult expected, Call call) {
     CHECK(!cuStreamIsCapturing(stream, &status) && status == 0);
 }
 
+// A stream takes part in a capture once it waits for an event of it, and the first one has to wait for what it is given.
+static void test_forks(CUstream stream) {
+    CUstream other, outside;
+    CHECK(!cuStreamCreate(&other, 0) && !cuStreamCreate(&outside, 0));
+    CUevent fork, join;
+    CHECK(!cuEventCreate(&fork, 0) && !cuEventCreate(&join, 0));
+    float* from = on_device<float>({1});
+    float* to = on_device<float>({NAN});
+    for (bool joins : {true, false}) {
+        CHECK(!cuStreamBeginCapture_v2(stream, 2));
+        CHECK(!cuEventRecord(fork, stream) && !cuStreamWaitEvent(other, fork, 0));
+        int status;
+        CHECK(!cuStreamIsCapturing(other, &status) && status == 1);
+        CHECK(!cuMemcpyDtoDAsync_v2(place(to), place(from), sizeof(float), other));
+        CHECK(!cuEventRecord(join, other));
+        if (joins) CHECK(!cuStreamWaitEvent(stream, join, 0));
+        CUgraph graph;
+        const CUresult ended = cuStreamEndCapture(stream, &graph);
+        CHECK(!cuStreamIsCapturing(other, &status) && status == 0);
+        CHECK(cuStreamWaitEvent(outside, fork, 0) == CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+        if (!joins) {
+            CHECK(ended == CUDA_ERROR_STREAM_CAPTURE_UNJOINED && !graph);
+            continue;
+        }
+        CHECK(!ended);
+        synchronize();
+        CHECK(std::isnan(*to));
+        CUgraphExec executable;
+        CHECK(!cuGraphInstantiateWithFlags(&executable, graph, 1) && !cuGraphDestroy(graph));
+        CHECK(!cuGraphLaunch(executable, stream) && !cuStreamSynchronize(stream));
+        CHECK(*to == 1 && !cuGraphExecDestroy(executable));
+    }
+    CHECK(!cuStreamBeginCapture_v2(stream, 2));
+    CHECK(!cuEventRecord(fork, stream) && !cuStreamWaitEvent(other, fork, 0));
+    CUgraph graph;
+    CHECK(cuStreamEndCapture(other, &graph) == CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+    CHECK(!cuStreamBeginCapture_v2(stream, 2) && !cuStreamBeginCapture_v2(other, 2));
+    CHECK(!cuEventRecord(fork, stream));
+    CHECK(cuStreamWaitEvent(other, fork, 0) == CUDA_ERROR_STREAM_CAPTURE_MERGE);
+    for (CUstream ends : {stream, other})
+        CHECK(cuStreamEndCapture(ends, &graph) == CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+}
+
 void test_graphs() {
     CUstream stream;
     CHECK(!cuStreamCreate(&stream, 0));
     test_replay(stream);
+    test_forks(stream);
 
     float number = 1;
     float* outside = on_device<float>({1});

@@ -243,3 +243,42 @@ extern "C" __global__ void __launch_bounds__(1024) cv_grad_scale_f32(
     const bool applies = loss_scale == nullptr || norm < INFINITY;
     *scale = {sum, norm, clipping / of_loss, applies ? 1.0 : 0.0};
 }
+
+// `y[i] = x[i] * factor` of the scale, whether it applies or not.
+extern "C" __global__ void __launch_bounds__(1024)
+cv_times_scale_f32(size_t n, const float* x, const GradScale* __restrict__ scale, float* y) {
+    const float factor = float(scale->factor);
+    for (size_t i = thread_index(); i < n; i += thread_count()) y[i] = x[i] * factor;
+}
+
+// The same scale for gradients that were multiplied by its factor. One thread.
+extern "C" __global__ void __launch_bounds__(1024)
+cv_without_factor_f32(const GradScale* __restrict__ scale, GradScale* __restrict__ left) {
+    *left = {scale->sum_of_squares, scale->norm, 1.0, scale->applies};
+}
+
+// Copies `n` values if the gradients may be used.
+extern "C" __global__ void __launch_bounds__(1024)
+cv_set_if_used_f32(size_t n, const float* from, const GradScale* __restrict__ scale, float* to) {
+    if (scale->applies == 0.0) return;
+    for (size_t i = thread_index(); i < n; i += thread_count()) to[i] = from[i];
+}
+
+// For each tensor of the list: adds its gradient to the sum (`parameter`) of those before, which is multiplied by `kept`.
+// With 0 there are none before. The two are rounded one by one, as if they were two operations.
+extern "C" __global__ void __launch_bounds__(1024)
+cv_accumulate_f32(Tensors tensors, const float* __restrict__ kept) {
+    const Tensor t = TENSOR_OF_BLOCK(tensors);
+    const float of_sum = *kept;
+    const auto add = [=](float& sum, float grad, float&, float&, float&) {
+        if (of_sum == 0.0f) {
+            sum = grad;
+        } else {
+            const float before = of_sum == 1.0f ? sum : __fmul_rn(sum, of_sum) + 0.0f;
+            sum = __fadd_rn(before, grad);
+        }
+    };
+    constexpr int N = FULL<float>;
+    const bool in_packs = t.size % N == 0 && aligned(t.parameter, t.grad);
+    in_packs ? update_in_packs<N>(t, add) : update_in_packs<1>(t, add);
+}

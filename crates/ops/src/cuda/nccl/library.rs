@@ -29,6 +29,7 @@ impl UniqueId {
 }
 
 functions! {
+    version: c"ncclGetVersion", unsafe extern "C" fn(*mut c_int) -> Status;
     unique_id: c"ncclGetUniqueId", unsafe extern "C" fn(*mut UniqueId) -> Status;
     join: c"ncclCommInitRank", unsafe extern "C" fn(*mut Handle, c_int, UniqueId, c_int) -> Status;
     leave: c"ncclCommAbort", unsafe extern "C" fn(Handle) -> Status;

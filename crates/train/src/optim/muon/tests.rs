@@ -120,7 +120,7 @@ fn a_normalised_kernel_has_rows_of_norm_one() {
 #[test]
 fn a_kernel_of_zeros_can_be_normalised() {
     let zeros = Var::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
-    normalize(&zeros).unwrap();
+    normalize(&zeros, None).unwrap();
     assert_eq!(zeros.to_vec2::<f32>().unwrap(), [[0.0; 3]; 2]);
 }
 
