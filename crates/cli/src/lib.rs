@@ -53,6 +53,7 @@ use args::{Command, parse};
 /// before this call then runs twice.
 pub fn main_with(registry: Registry) -> ExitCode {
     own_environment::settle();
+    leave_out_panics_of_readers();
     candle_vision::ops::join_pool();
     let result = registry.check().map_err(anyhow::Error::from).and_then(|()| run(&registry));
     let result = ranks::end(result);
@@ -66,6 +67,16 @@ pub fn main_with(registry: Registry) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A decoder that panics at a damaged file makes an error of one line. What the panic says would come before it.
+fn leave_out_panics_of_readers() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !candle_vision::data::is_in_foreign_reader() {
+            usual(panic);
+        }
+    }));
 }
 
 fn run(registry: &Registry) -> anyhow::Result<ExitCode> {

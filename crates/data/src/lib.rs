@@ -39,6 +39,7 @@ pub mod check;
 mod dataset;
 mod datasets;
 mod error;
+mod foreign;
 mod image;
 mod label_sets;
 mod loader;
@@ -63,6 +64,7 @@ pub use datasets::{
     mnist, paths_matching, write_classes,
 };
 pub use error::{Error, Result};
+pub use foreign::is_in_foreign_reader;
 pub use image::{
     ChoosePart, ColorMode, DEFAULT_MAX_PIXELS, Format, Image, ImageDetails, MAX_BYTES, MAX_SIDE,
     ReadOptions,

@@ -13,6 +13,7 @@ use super::exif::Orientation;
 use super::reduce::reduce;
 use super::{ChoosePart, Extent, Format, Image, ReadOptions, broken, gif, jpeg, part_of, tiff};
 use crate::error::{Error, Result};
+use crate::foreign;
 
 /// Decodes a part of an image, reduced and turned upright if the options say so. Formats other than JPEG are decoded whole first.
 pub(super) fn decode_part(
@@ -38,30 +39,42 @@ pub(super) fn decode(
     options: &ReadOptions,
 ) -> Result<(Image, Orientation, Format)> {
     let format = known_format(bytes, name)?;
-    let failed = |error: ImageError| broken(name, error.to_string());
-    let source = Cursor::new(bytes);
-    let (image, orientation) = match format {
-        Format::Jpeg => {
-            let (image, orientation, _) = jpeg::decode(bytes, name, options, None)?;
-            (image, orientation)
-        }
-        Format::Tiff => tiff::decode(bytes, name, options)?,
-        Format::Png => {
-            let decoder = PngDecoder::with_limits(source, limits(options)).map_err(failed)?;
-            finish(decoder, name, options)?
-        }
-        Format::WebP => finish(WebPDecoder::new(source).map_err(failed)?, name, options)?,
-        Format::Gif => (gif::decode(bytes, name, options)?, Orientation::default()),
-        Format::Bmp => finish(BmpDecoder::new(source).map_err(failed)?, name, options)?,
-        Format::Pnm => finish(PnmDecoder::new(source).map_err(failed)?, name, options)?,
-        Format::Ico => finish(IcoDecoder::new(source).map_err(failed)?, name, options)?,
-        other => return Err(unreadable(other, name)),
+    let (image, orientation) = if format == Format::Jpeg {
+        let (image, orientation, _) = jpeg::decode(bytes, name, options, None)?;
+        (image, orientation)
+    } else {
+        let read = foreign::guarded(|| decode_foreign(format, bytes, name, options));
+        read.unwrap_or_else(|| Err(broken(name, "it is damaged: the decoder gave up")))?
     };
     // JPEG files were decoded at their reduced size.
     let factor = options.reduction([image.height(), image.width()]);
     let image = if format == Format::Jpeg || factor == 1 { image } else { reduce(&image, factor) };
     let image = if options.exif_orientation { orientation.apply(image) } else { image };
     Ok((image, orientation, format))
+}
+
+/// Decodes an image of a format that other projects decode.
+fn decode_foreign(
+    format: Format,
+    bytes: &[u8],
+    name: &str,
+    options: &ReadOptions,
+) -> Result<(Image, Orientation)> {
+    let failed = |error: ImageError| broken(name, error.to_string());
+    let source = Cursor::new(bytes);
+    match format {
+        Format::Tiff => tiff::decode(bytes, name, options),
+        Format::Png => {
+            let decoder = PngDecoder::with_limits(source, limits(options)).map_err(failed)?;
+            finish(decoder, name, options)
+        }
+        Format::WebP => finish(WebPDecoder::new(source).map_err(failed)?, name, options),
+        Format::Gif => Ok((gif::decode(bytes, name, options)?, Orientation::default())),
+        Format::Bmp => finish(BmpDecoder::new(source).map_err(failed)?, name, options),
+        Format::Pnm => finish(PnmDecoder::new(source).map_err(failed)?, name, options),
+        Format::Ico => finish(IcoDecoder::new(source).map_err(failed)?, name, options),
+        other => Err(unreadable(other, name)),
+    }
 }
 
 /// The format of these bytes. An error if it is not supported.

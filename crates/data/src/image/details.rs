@@ -9,6 +9,7 @@ use tiff::decoder::Decoder;
 use super::directory::{Layout, oversized};
 use super::exif::Orientation;
 use super::{Format, jpeg};
+use crate::foreign;
 
 /// The kind of colours that a file stores. Reading makes RGB of all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -231,14 +232,15 @@ fn tiff(bytes: &[u8]) -> (Option<ColorMode>, Option<u8>) {
     if oversized(bytes).is_some() {
         return (None, None);
     }
-    let kind = Decoder::new(Cursor::new(bytes)).and_then(|mut decoder| decoder.colortype());
+    let kind = || Decoder::new(Cursor::new(bytes)).ok()?.colortype().ok();
+    let Some(kind) = foreign::guarded(kind).flatten() else { return (None, None) };
     let (mode, bits) = match kind {
-        Ok(ColorType::Gray(bits)) => (ColorMode::Grey, bits),
-        Ok(ColorType::GrayA(bits)) => (ColorMode::GreyAlpha, bits),
-        Ok(ColorType::RGB(bits) | ColorType::YCbCr(bits)) => (ColorMode::Rgb, bits),
-        Ok(ColorType::RGBA(bits)) => (ColorMode::Rgba, bits),
-        Ok(ColorType::Palette(bits)) => (ColorMode::Palette, bits),
-        Ok(ColorType::CMYK(bits) | ColorType::CMYKA(bits)) => (ColorMode::Cmyk, bits),
+        ColorType::Gray(bits) => (ColorMode::Grey, bits),
+        ColorType::GrayA(bits) => (ColorMode::GreyAlpha, bits),
+        ColorType::RGB(bits) | ColorType::YCbCr(bits) => (ColorMode::Rgb, bits),
+        ColorType::RGBA(bits) => (ColorMode::Rgba, bits),
+        ColorType::Palette(bits) => (ColorMode::Palette, bits),
+        ColorType::CMYK(bits) | ColorType::CMYKA(bits) => (ColorMode::Cmyk, bits),
         _ => return (None, None),
     };
     (Some(mode), Some(bits))

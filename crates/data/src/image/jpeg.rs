@@ -63,6 +63,14 @@ pub(super) fn decode(
     Ok((Image::new(part[3], part[2], 3, pixels)?, orientation, extent))
 }
 
+/// Height and width that the frame header states, if there is one before the first scan.
+pub(super) fn size(bytes: &[u8]) -> Option<[usize; 2]> {
+    let mut headers = Headers::new(bytes);
+    // The JPEG data within a TIFF may lack tables. The frame header is read before that is noticed.
+    let _ = headers.next_scan();
+    headers.frame.map(|frame| [frame.height, frame.width])
+}
+
 /// The kind of colours that the headers before the first scan state.
 pub(super) fn mode(bytes: &[u8]) -> Option<ColorMode> {
     let mut headers = Headers::new(bytes);

@@ -6,7 +6,7 @@
 use std::io::Cursor;
 
 use tiff::ColorType;
-use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
 use super::directory::{Entry, Layout, oversized};
@@ -57,6 +57,9 @@ pub(super) fn decode(
     // For a JPEG inside a TIFF, the crate mixes up the two channels.
     const JPEG: u16 = 7;
     let is_jpeg = decoder.find_tag_unsigned(Tag::Compression).map_err(failed)? == Some(JPEG);
+    if is_jpeg {
+        check_jpegs(&mut decoder, bytes, name)?;
+    }
     let (channels, bits, colors) = match (kind, palette) {
         (ColorType::Gray(bits @ 1..=8), Some(palette)) => (1, bits, Colors::Palette(palette)),
         (_, Some(_)) => return Err(unknown()),
@@ -157,6 +160,35 @@ fn check_counts(bytes: &[u8], name: &str) -> Result<()> {
     let Some(Entry { tag, count, .. }) = oversized(bytes) else { return Ok(()) };
     let reason = format!("tag {tag} has {count} values, more than the file has room for");
     Err(broken(name, reason))
+}
+
+/// Refuses JPEG data of a larger image than the strip or tile that it fills. The `tiff` crate decodes all of it, whatever its size.
+fn check_jpegs(decoder: &mut Decoder<Cursor<&[u8]>>, bytes: &[u8], name: &str) -> Result<()> {
+    let failed = |error: tiff::TiffError| broken(name, error.to_string());
+    let (offsets, lengths) = match decoder.get_chunk_type() {
+        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
+        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
+    };
+    let offsets = decoder.get_tag_u64_vec(offsets).map_err(failed)?;
+    let lengths = decoder.get_tag_u64_vec(lengths).map_err(failed)?;
+    let (wide, high) = decoder.chunk_dimensions();
+    let [most_high, most_wide] = [high, wide].map(|side| side as usize);
+    for (&offset, &length) in offsets.iter().zip(&lengths) {
+        let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+        let data = range.and_then(|(offset, length)| bytes.get(offset..)?.get(..length));
+        // What lies outside the file is an error of the decoder.
+        let Some(data) = data.filter(|data| data.len() > 2) else { continue };
+        let Some([high, wide]) = super::jpeg::size(data) else {
+            return Err(broken(name, "a strip or tile of it has no readable JPEG header"));
+        };
+        if high > most_high || wide > most_wide {
+            let reason = format!(
+                "a strip or tile of {most_high}x{most_wide} pixels has JPEG data of {high}x{wide}"
+            );
+            return Err(broken(name, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Changes the entry "palette" of the first directory to "shades of grey".

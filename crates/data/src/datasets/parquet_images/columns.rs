@@ -1,7 +1,6 @@
 //! The two columns of a Parquet file that matter: images and labels.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::basic::Type;
@@ -14,6 +13,7 @@ use serde_json::Value;
 use super::pages;
 use crate::datasets::image_table::labelling::Label;
 use crate::error::{Error, Result};
+use crate::foreign;
 
 /// Rows that any file may have. Beyond them, a file has at most one for each of its bytes: a row has an image, and a header
 /// may state two thousand million rows in a few bytes.
@@ -180,15 +180,16 @@ impl Columns {
     }
 }
 
-/// Runs a function of the Parquet reader. A damaged file must end in an error, and that reader does not promise to have no
-/// panics.
+/// Runs a function of the Parquet reader.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     const OTHER: &str = "write it with another compression, such as zstd or snappy";
-    let (problem, remedy) = match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(ParquetError::NYI(what))) => (format!("cannot be read as Parquet ({what})"), OTHER),
-        Ok(Err(error)) => (format!("cannot be read as Parquet ({error})"), "fetch it again"),
-        Err(_) => ("is damaged: the Parquet reader gave up".to_owned(), "fetch it again"),
+    let (problem, remedy) = match foreign::guarded(read) {
+        Some(Ok(value)) => return Ok(value),
+        Some(Err(ParquetError::NYI(what))) => {
+            (format!("cannot be read as Parquet ({what})"), OTHER)
+        }
+        Some(Err(error)) => (format!("cannot be read as Parquet ({error})"), "fetch it again"),
+        None => ("is damaged: the Parquet reader gave up".to_owned(), "fetch it again"),
     };
     let problem = problem.split_whitespace().collect::<Vec<_>>().join(" ");
     Err(Error::Invalid { path: path.to_path_buf(), problem, remedy: remedy.to_owned() })
