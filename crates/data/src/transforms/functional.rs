@@ -1,6 +1,7 @@
 //! The operations of the transforms with all random parameters given. They correspond to torchvision's
 //! `transforms.functional` on PIL images.
 
+mod across;
 mod color;
 mod compress;
 mod crop;

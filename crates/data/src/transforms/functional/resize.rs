@@ -2,12 +2,14 @@
 //!
 //! `fast_image_resize` computes like Pillow, with 8 bits between the passes. But it does the vertical pass
 //! first, and bicubic results then differ by up to 6 levels. Here it is called once per axis, width first. This
-//! keeps every pixel within one level of Pillow's.
+//! keeps every pixel within one level of Pillow's. The width of all but the smallest images is scaled in `across.rs`, with the same
+//! results in half the time.
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
+use super::across::{self, Part, Windows, bicubic, bilinear, scale_across};
 use super::crop::check_inside;
 use super::resample::{Axis, Filter, resample};
 use crate::error::{Error, Result};
@@ -53,10 +55,40 @@ pub fn resized_crop(
         }
         Method::Fast(filter) => filter,
     };
-    let options = resize_options(filter);
     let part = [top, left, part_height, part_width];
-    let narrow = one_axis(image, part, [part_height, width], &options)?;
-    one_axis(&narrow, [0, 0, part_height, width], [height, width], &options)
+    let narrow = scale_width(image, part, width, [0.0, part_width as f64], filter)?;
+    one_axis(&narrow, [0, 0, part_height, width], [height, width], &resize_options(filter))
+}
+
+/// Scales `[start, length]` of the width of the part `[top, left, height, width]`. Of the part, what lies around that has influence.
+fn scale_width(
+    image: &Image,
+    [top, left, rows, columns]: [usize; 4],
+    width: usize,
+    [start, length]: [f64; 2],
+    filter: FilterType,
+) -> Result<Image> {
+    let channels = image.channels();
+    let has_changed = width as f64 != length || start != start.round();
+    if let Some(weights) = weights_of(filter).filter(|_| has_changed) {
+        let stride = image.width() * channels;
+        let bytes = &image.pixels()[top * stride + left * channels..];
+        let windows = Windows::new(columns, [start, length], width, weights);
+        let part = Part { bytes, stride, rows, columns, channels };
+        if let Some(pixels) = scale_across(part, &windows) {
+            return Image::new(width, rows, channels, pixels);
+        }
+    }
+    let options = resize_options(filter).crop(start, 0.0, length, rows as f64);
+    one_axis(image, [top, left, rows, columns], [rows, width], &options)
+}
+
+fn weights_of(filter: FilterType) -> Option<across::Filter> {
+    match filter {
+        FilterType::Bilinear => Some(across::Filter { weight: bilinear, support: 1.0 }),
+        FilterType::CatmullRom => Some(across::Filter { weight: bicubic, support: 2.0 }),
+        _ => None,
+    }
 }
 
 /// Scales the part `[top, left, height, width]` to `[height, width]`, of which one is the part's.
@@ -152,10 +184,9 @@ pub(in crate::transforms) fn resized_center(
         Method::Fast(filter) => filter,
     };
     let old_height = image.height();
-    let [from_x, wide] = source_range(image.width(), width, left, columns);
-    let options = resize_options(filter).crop(from_x, 0.0, wide, old_height as f64);
     let whole = [0, 0, old_height, image.width()];
-    let narrow = one_axis(image, whole, [old_height, columns], &options)?;
+    let range = source_range(image.width(), width, left, columns);
+    let narrow = scale_width(image, whole, columns, range, filter)?;
     let [from_y, high] = source_range(old_height, height, top, rows);
     let options = resize_options(filter).crop(0.0, from_y, columns as f64, high);
     let part = one_axis(&narrow, [0, 0, old_height, columns], [rows, columns], &options)?;
@@ -316,6 +347,38 @@ mod tests {
         for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
             let scaled = resized_crop(&image, [2, 2, 4, 4], 9, 9, interpolation).unwrap();
             assert!(scaled.pixels().iter().all(|&value| value == 10));
+        }
+    }
+
+    #[test]
+    fn a_width_is_scaled_like_by_the_library() {
+        let parts = [
+            ([60, 90], [3, 5, 50, 77]),
+            ([9, 470], [0, 0, 9, 470]),
+            ([8, 33], [0, 0, 8, 32]),
+            ([5, 6], [1, 1, 3, 4]),
+        ];
+        for ([height, width], part) in parts {
+            for channels in [1, 3] {
+                let value = |i: usize| (i * i * 31 % 251) as u8;
+                let pixels = (0..height * width * channels).map(value).collect();
+                let image = Image::new(width, height, channels, pixels).unwrap();
+                let [_, _, rows, columns] = part;
+                let whole = [0.0, columns as f64];
+                let inner = [columns as f64 * 0.13, columns as f64 * 0.71];
+                for filter in [FilterType::Bilinear, FilterType::CatmullRom] {
+                    for (wide, source) in [1, 11, 31, 32, 40, 77, 100, 224, 1000]
+                        .into_iter()
+                        .flat_map(|wide| [(wide, whole), (wide, inner)])
+                    {
+                        let found = scale_width(&image, part, wide, source, filter).unwrap();
+                        let options = resize_options(filter);
+                        let options = options.crop(source[0], 0.0, source[1], rows as f64);
+                        let expected = one_axis(&image, part, [rows, wide], &options).unwrap();
+                        assert_eq!(found, expected, "{part:?} {channels} {wide} {filter:?}");
+                    }
+                }
+            }
         }
     }
 
