@@ -132,14 +132,14 @@ fn a_tiff_with_more_values_than_bytes_is_refused() {
 /// The decoder of PNG files expects a palette of whole colours, and panics.
 #[test]
 fn a_panic_of_a_decoder_is_damage() {
-    let bytes = include_bytes!("../../../fuzz/regressions/png/palette-with-part-of-a-color");
+    let bytes = include_bytes!("reference/damaged/palette-with-part-of-a-color.png");
     check_message(Image::decode(bytes, "a.png"), &["`a.png`", "it is damaged"]);
 }
 
 /// `tiff` would decode all of it, for seconds.
 #[test]
 fn a_tiff_with_larger_jpeg_data_is_refused() {
-    let bytes = include_bytes!("../../../fuzz/regressions/tiff/large-jpeg-in-a-strip");
+    let bytes = include_bytes!("reference/damaged/large-jpeg-in-a-strip.tif");
     check_message(
         Image::decode(bytes, "a.tif"),
         &["`a.tif`", "a strip or tile of 21x33 pixels has JPEG data of 6168x6168"],

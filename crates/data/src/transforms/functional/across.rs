@@ -44,9 +44,9 @@ pub(super) fn bicubic(x: f64) -> f64 {
 #[derive(Debug)]
 pub(super) struct Windows {
     first: Vec<usize>,
-    /// `taps` for each pixel, with zeros at the end.
+    /// `length` for each pixel, with zeros at the end.
     weights: Vec<i32>,
-    taps: usize,
+    length: usize,
     /// Bits behind the point.
     bits: u32,
 }
@@ -81,13 +81,13 @@ impl Windows {
         }
         let bits = fixed_bits(weights.iter().copied().fold(0.0, f64::max));
         let fixed = |weight: f64| (weight * f64::from(1_u32 << bits)).round() as i32;
-        let taps = lengths.iter().copied().max().unwrap_or(0).max(1);
-        let mut all = vec![0; taps * to];
+        let length = lengths.iter().copied().max().unwrap_or(0).max(1);
+        let mut all = vec![0; length * to];
         let mut weights = weights.into_iter();
-        for (places, &length) in all.chunks_exact_mut(taps).zip(&lengths) {
+        for (places, &length) in all.chunks_exact_mut(length).zip(&lengths) {
             places[..length].iter_mut().zip(&mut weights).for_each(|(p, w)| *p = fixed(w));
         }
-        Self { first, weights: all, taps, bits }
+        Self { first, weights: all, length, bits }
     }
 
     /// The number of scaled pixels.
@@ -144,7 +144,7 @@ impl pulp::WithSimd for Bands<'_> {
         let Self { part: Part { bytes, stride, rows, columns, channels }, windows, scaled } = self;
         let (from, to) = (columns * channels, windows.len() * channels);
         // A window may end behind the last column, with weights of zero.
-        let mut columns = vec![[0; ROWS]; from + windows.taps * channels];
+        let mut columns = vec![[0; ROWS]; from + windows.length * channels];
         let mut results = vec![[0; ROWS]; to];
         for top in starts(rows, ROWS) {
             for left in starts(from, COLUMNS) {
@@ -230,25 +230,25 @@ fn exchange<const DISTANCE: usize>(block: &mut [[u64; WORDS]; ROWS], low: u64) {
 
 #[inline(always)]
 fn scale<const CHANNELS: usize>(windows: &Windows, columns: &[Column], results: &mut [Column]) {
-    match windows.taps {
+    match windows.length {
         // Bilinear: two where the image grows, three or four where it shrinks to no less than a half. Bicubic: four where it grows.
         2 => scale_by::<CHANNELS, 2>(windows, columns, results),
         3 => scale_by::<CHANNELS, 3>(windows, columns, results),
         4 => scale_by::<CHANNELS, 4>(windows, columns, results),
         _ => {
-            let weights = windows.weights.chunks_exact(windows.taps);
+            let weights = windows.weights.chunks_exact(windows.length);
             weigh::<CHANNELS, _>(windows, weights, columns, results);
         }
     }
 }
 
 #[inline(always)]
-fn scale_by<const CHANNELS: usize, const TAPS: usize>(
+fn scale_by<const CHANNELS: usize, const LENGTH: usize>(
     windows: &Windows,
     columns: &[Column],
     results: &mut [Column],
 ) {
-    let (weights, _) = windows.weights.as_chunks::<TAPS>();
+    let (weights, _) = windows.weights.as_chunks::<LENGTH>();
     weigh::<CHANNELS, _>(windows, weights, columns, results);
 }
 
@@ -264,9 +264,9 @@ fn weigh<const CHANNELS: usize, W: AsRef<[i32]>>(
     let (results, _) = results.as_chunks_mut::<CHANNELS>();
     for ((&first, weights), result) in windows.first.iter().zip(weights).zip(results) {
         let mut sums = [[half; ROWS]; CHANNELS];
-        let (taps, _) = columns[CHANNELS * first..].as_chunks::<CHANNELS>();
-        for (&weight, tap) in weights.as_ref().iter().zip(taps) {
-            for (sums, column) in sums.iter_mut().zip(tap) {
+        let (sources, _) = columns[CHANNELS * first..].as_chunks::<CHANNELS>();
+        for (&weight, source) in weights.as_ref().iter().zip(sources) {
+            for (sums, column) in sums.iter_mut().zip(source) {
                 for (sum, &value) in sums.iter_mut().zip(column) {
                     *sum += weight * i32::from(value);
                 }
