@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// The most seconds for each parser; the number of inputs may not be reached then
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// What watches the memory: `none` takes two to five times as many inputs in a second, and sees panics, hangs and
+    /// What watches the memory: `none` takes up to a hundred times as many inputs in a second, and sees panics, hangs and
     /// allocations alone
     #[arg(long, value_enum, default_value_t = Sanitizer::Address)]
     sanitizer: Sanitizer,

@@ -7,8 +7,8 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Whether this thread runs a reader of another project, a decoder of images for example. A panic there is damage of the file: it
-/// becomes an error, so a program's hook for panics may leave it out. Panics of this project are not caught.
+/// Whether this thread reads a file with another project's reader: images but JPEG, and Parquet. A panic there is damage of the file. It
+/// becomes an error, so a program's hook for panics may leave it out.
 ///
 /// ```
 /// let usual = std::panic::take_hook();

@@ -4,6 +4,8 @@
 //! rows are turned first, so that a vector holds one column of them. They stay in the fastest cache until they are turned
 //! back. Every result is the library's (a test compares them).
 
+use super::resample::Filter;
+
 /// Rows that are scaled together.
 const ROWS: usize = 8;
 /// With words of eight bytes, as many columns are turned at once. Vectors of 64 bytes would be slower: a word cannot be read out of
@@ -13,32 +15,6 @@ const COLUMNS: usize = WORDS * 8;
 
 /// One column of [`ROWS`] rows.
 type Column = [u8; ROWS];
-
-/// A filter over neighbouring pixels.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Filter {
-    /// The weight at a distance from its centre, in pixels of the smaller image.
-    pub(super) weight: fn(f64) -> f64,
-    /// The distance at which it ends.
-    pub(super) support: f64,
-}
-
-pub(super) fn bilinear(x: f64) -> f64 {
-    (1.0 - x.abs()).max(0.0)
-}
-
-/// Keys 1981, with a slope of -1/2 at a distance of 1.
-pub(super) fn bicubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
-}
 
 /// For each scaled pixel the first of its sources, and the weights of the sources from it on, in fixed point.
 #[derive(Debug)]
@@ -57,7 +33,7 @@ impl Windows {
         let scale = ((start + length) - start) / to as f64;
         // A larger image is not blurred.
         let stretch = scale.max(1.0);
-        let radius = filter.support * stretch;
+        let radius = filter.support() * stretch;
         let shrink = 1.0 / stretch;
         let (mut first, mut lengths, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for x in 0..to {
@@ -65,7 +41,7 @@ impl Windows {
             // A cast from float truncates and ends at 0.
             let mut begin = (center - radius).floor() as usize;
             let end = ((center + radius).ceil() as usize).min(from);
-            let weight = |at: usize| (filter.weight)((at as f64 - (center - 0.5)) * shrink);
+            let weight = |at: usize| filter.weight((at as f64 - (center - 0.5)) * shrink);
             while begin < end && weight(begin) == 0.0 {
                 begin += 1;
             }

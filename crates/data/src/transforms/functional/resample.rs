@@ -1,5 +1,5 @@
-//! Scaling by filters for which `fast_image_resize` differs from Pillow by more than one level: Pillow's own arithmetic
-//! (`Resample.c`).
+//! The filters of scaling, and scaling by those for which `fast_image_resize` differs from Pillow by more than one level: Pillow's own
+//! arithmetic (`Resample.c`).
 
 use crate::error::Result;
 use crate::image::Image;
@@ -8,32 +8,50 @@ use crate::image::Image;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Filter {
     Box,
+    Bilinear,
     Hamming,
+    Bicubic,
     Lanczos,
 }
 
 impl Filter {
     /// The distance from its centre at which it ends, in pixels of the smaller image.
-    fn support(self) -> f64 {
+    pub(super) fn support(self) -> f64 {
         match self {
             Self::Box => 0.5,
-            Self::Hamming => 1.0,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
             Self::Lanczos => 3.0,
         }
     }
 
-    fn weight(self, x: f64) -> f64 {
+    /// The weight at a distance from its centre.
+    pub(super) fn weight(self, x: f64) -> f64 {
         let sinc = |x: f64| {
             let x = x * std::f64::consts::PI;
             if x == 0.0 { 1.0 } else { x.sin() / x }
         };
         match self {
             Self::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => bicubic(x.abs()),
             Self::Hamming if x.abs() >= 1.0 => 0.0,
             Self::Hamming => sinc(x) * (0.54 + 0.46 * (x * std::f64::consts::PI).cos()),
             Self::Lanczos if !(-3.0..3.0).contains(&x) => 0.0,
             Self::Lanczos => sinc(x) * sinc(x / 3.0),
         }
+    }
+}
+
+/// Keys 1981, with a slope of -1/2 at a distance of 1.
+fn bicubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
     }
 }
 

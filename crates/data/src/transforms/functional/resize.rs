@@ -9,7 +9,7 @@ use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
-use super::across::{self, Part, Windows, bicubic, bilinear, scale_across};
+use super::across::{Part, Windows, scale_across};
 use super::crop::check_inside;
 use super::resample::{Axis, Filter, resample};
 use crate::error::{Error, Result};
@@ -66,14 +66,14 @@ fn scale_width(
     [top, left, rows, columns]: [usize; 4],
     width: usize,
     [start, length]: [f64; 2],
-    filter: FilterType,
+    filter: Filter,
 ) -> Result<Image> {
     let channels = image.channels();
     let has_changed = width as f64 != length || start != start.round();
-    if let Some(weights) = weights_of(filter).filter(|_| has_changed) {
+    if has_changed {
         let stride = image.width() * channels;
         let bytes = &image.pixels()[top * stride + left * channels..];
-        let windows = Windows::new(columns, [start, length], width, weights);
+        let windows = Windows::new(columns, [start, length], width, filter);
         let part = Part { bytes, stride, rows, columns, channels };
         if let Some(pixels) = scale_across(part, &windows) {
             return Image::new(width, rows, channels, pixels);
@@ -81,14 +81,6 @@ fn scale_width(
     }
     let options = resize_options(filter).crop(start, 0.0, length, rows as f64);
     one_axis(image, [top, left, rows, columns], [rows, width], &options)
-}
-
-fn weights_of(filter: FilterType) -> Option<across::Filter> {
-    match filter {
-        FilterType::Bilinear => Some(across::Filter { weight: bilinear, support: 1.0 }),
-        FilterType::CatmullRom => Some(across::Filter { weight: bicubic, support: 2.0 }),
-        _ => None,
-    }
 }
 
 /// Scales the part `[top, left, height, width]` to `[height, width]`, of which one is the part's.
@@ -126,22 +118,30 @@ fn one_axis_of<P: PixelTrait>(
     Image::new(width, height, image.channels(), pixels)
 }
 
-fn resize_options(filter: FilterType) -> ResizeOptions {
+/// How the library scales by a filter.
+fn resize_options(filter: Filter) -> ResizeOptions {
+    let filter = match filter {
+        Filter::Box => FilterType::Box,
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Hamming => FilterType::Hamming,
+        Filter::Bicubic => FilterType::CatmullRom,
+        Filter::Lanczos => FilterType::Lanczos3,
+    };
     ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false)
 }
 
 /// Who computes an interpolation.
 enum Method {
     Nearest,
-    Fast(FilterType),
+    Fast(Filter),
     Exact(Filter),
 }
 
 fn method(interpolation: Interpolation) -> Method {
     match interpolation {
         Interpolation::Nearest => Method::Nearest,
-        Interpolation::Bilinear => Method::Fast(FilterType::Bilinear),
-        Interpolation::Bicubic => Method::Fast(FilterType::CatmullRom),
+        Interpolation::Bilinear => Method::Fast(Filter::Bilinear),
+        Interpolation::Bicubic => Method::Fast(Filter::Bicubic),
         Interpolation::Box => Method::Exact(Filter::Box),
         Interpolation::Hamming => Method::Exact(Filter::Hamming),
         Interpolation::Lanczos => Method::Exact(Filter::Lanczos),
@@ -366,7 +366,7 @@ mod tests {
                 let [_, _, rows, columns] = part;
                 let whole = [0.0, columns as f64];
                 let inner = [columns as f64 * 0.13, columns as f64 * 0.71];
-                for filter in [FilterType::Bilinear, FilterType::CatmullRom] {
+                for filter in [Filter::Bilinear, Filter::Bicubic] {
                     for (wide, source) in [1, 11, 31, 32, 40, 77, 100, 224, 1000]
                         .into_iter()
                         .flat_map(|wide| [(wide, whole), (wide, inner)])
