@@ -171,12 +171,13 @@ fn run_one(
         }
         let status = child.wait().context("cannot wait for the fuzzer")?;
         total = total.and(&counts);
-        let Some(slow) = slow.filter(|_| !status.success()) else {
+        let Some(slow) = slow.filter(|_| !status.success() && counts.inputs > 0) else {
             return Ok((total, status.success()));
         };
         // libFuzzer looks at the clock. On a machine with other work an input may wait for its turn.
         let program = arguments.sanitizer.program(parser);
-        let Some(milliseconds) = time_alone(&program, &slow)?.filter(|&took| took < LONGEST) else {
+        let alone = time_alone(&program, &slow, scratch)?;
+        let Some(milliseconds) = alone.filter(|&took| took < LONGEST) else {
             return Ok((total, false));
         };
         eprintln!("{parser}: an input that took over {LONGEST} ms takes {milliseconds} ms alone");
@@ -193,11 +194,15 @@ fn slow_input(line: &str) -> Option<PathBuf> {
 }
 
 /// The least milliseconds of some tries with one input, or `None` if it does not come to an end without a fault.
-fn time_alone(program: &Path, input: &Path) -> Result<Option<u64>> {
+fn time_alone(program: &Path, input: &Path, scratch: &Path) -> Result<Option<u64>> {
     let mut least = None;
     for _ in 0..TRIES {
         let mut command = Command::new(program);
-        let done = command.arg(input).output().context("cannot start the fuzzer")?;
+        let done = command
+            .arg(input)
+            .env("TMPDIR", scratch)
+            .output()
+            .context("cannot start the fuzzer")?;
         let took = String::from_utf8_lossy(&done.stderr).lines().find_map(milliseconds);
         let Some(took) = took.filter(|_| done.status.success()) else { return Ok(None) };
         least = Some(least.map_or(took, |least: u64| least.min(took)));

@@ -174,7 +174,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     /// Weights of --model: a version such as IMAGENET1K_V2, or a file [default: its best ones]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "model")]
     pub(crate) weights: Option<String>,
     #[command(flatten)]
     pub(crate) origins: Origins,

@@ -34,8 +34,11 @@ fn memory_is_flat_over_ten_epochs() {
         }
         after.extend(resident());
     }
-    // The allocator has its arenas after the first epochs. An epoch has 11 MiB of images and 37 MiB of batches.
-    if let [_, _, before, .., last] = after[..] {
-        assert!(last - before < 8.0, "{after:.1?} MiB");
+    // The allocator hands memory back at times of its own, so the least of some epochs counts. An epoch has 11 MiB of images and
+    // 37 MiB of batches: if it kept any, eight of them would keep more than the limit.
+    if let [first @ .., _, _, _, _] = &after[..] {
+        let least = |of: &[f64]| of.iter().copied().fold(f64::INFINITY, f64::min);
+        let grown = least(&after[first.len()..]) - least(&first[..first.len().min(4)]);
+        assert!(grown < 8.0, "{after:.1?} MiB");
     }
 }

@@ -140,6 +140,7 @@ fn what_is_not_to_be_had_is_named_with_a_remedy() {
     predict(&["--model", "resnet81"]).is_misuse("did you mean `resnet18`");
     predict(&["--model", "resnet18", "--weights", "none.pth"])
         .fails(&["no weight file `none.pth`"]);
+    predict(&["--weights", "resnet18"]).is_misuse("--model");
     place.run(&["eval", "--folder", "photos"]).is_misuse("--checkpoint");
     place.run(&["fetch", "resnet5", "--offline"]).fails(&["did you mean `resnet50`"]);
 }

@@ -116,10 +116,13 @@ fn best_prefix<'a>(names: impl Iterator<Item = &'a str>, ours: &HashSet<&str>) -
     }
     match best.as_slice() {
         [] => Ok(Prefix::default()),
-        [first, second, ..] if !first.is_empty() && most > 2 => Err(Error::Msg(format!(
-            "the file holds several networks, under `{first}` and under `{second}`; save the one that is \
+        // Layers of another network may share some names with this one.
+        [first, second, ..] if !first.is_empty() && most * 2 > ours.len() => {
+            Err(Error::Msg(format!(
+                "the file holds several networks, under `{first}` and under `{second}`; save the one that is \
              wanted alone"
-        ))),
+            )))
+        }
         // The prefixes are sorted, so the empty one comes first.
         [first, ..] => Ok(Prefix { text: (*first).to_owned(), matches: most }),
     }
