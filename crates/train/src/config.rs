@@ -428,6 +428,7 @@ impl TrainerConfig {
         require(self.limit_batches != Some(0), "limit_batches", 0, "at least 1")?;
         for group in &self.param_groups {
             group.lr.map_or(Ok(()), |lr| require_rate("lr of a parameter group", lr))?;
+            require(group.epochs != Some(0), "epochs of a parameter group", 0, "at least 1")?;
             let is_given = !group.prefix.is_empty() || group.pattern.is_some();
             let expected = "the path of a part of the network, or there is a `pattern`";
             require(is_given, "prefix of a parameter group", "not given", expected)?;

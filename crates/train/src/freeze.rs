@@ -99,6 +99,7 @@ pub(crate) fn groups(parameters: Vec<Parameter>, config: &TrainerConfig) -> Vec<
     for settings in &config.param_groups {
         let [mut under, others] = rest.split(|parameter| settings.holds(parameter.path()));
         (under.lr, under.weight_decay) = (settings.lr, settings.weight_decay);
+        under.epochs = settings.epochs;
         under.optimizer.clone_from(&settings.optimizer);
         groups.push(under);
         rest = others;

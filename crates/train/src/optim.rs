@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 
 pub use adam::{Adam, AdamW};
 pub use group::ParamGroup;
-pub(crate) use grouped::Grouped;
+pub(crate) use grouped::{Grouped, Kind};
 pub use muon::{AdjustLr, Muon};
 pub use per_parameter::PerParameter;
 pub use rms_prop::RmsProp;
@@ -70,6 +70,13 @@ pub trait Optimizer: Debug + Send {
 
     /// Changes the learning rate. The rates of groups keep their ratio to it.
     fn set_lr(&mut self, lr: f64);
+
+    /// Changes the learning rate of the groups that learn for `epochs` epochs ([`ParamGroup::epochs`]), as
+    /// [`Optimizer::set_lr`] changes that of the others. The default does nothing: only a
+    /// [`Trainer`](crate::Trainer) makes optimizers with such groups.
+    fn set_lr_of_epochs(&mut self, epochs: usize, lr: f64) {
+        let _ = (epochs, lr);
+    }
 
     /// Takes one step for every parameter that is trainable now. Every gradient is multiplied by
     /// `grad_scale`. The step does not wait for the device to find out whether the new values are finite,

@@ -14,6 +14,7 @@ mod memory;
 mod multi_step_lr;
 mod one_cycle;
 mod plateau;
+mod rates;
 mod step_lr;
 mod warmup;
 
@@ -30,6 +31,7 @@ pub use memory::Memory;
 pub use multi_step_lr::MultiStepLr;
 pub use one_cycle::{Anneal, OneCycleLr};
 pub use plateau::ReduceLrOnPlateau;
+pub(crate) use rates::{Rates, RatesState};
 pub use step_lr::StepLr;
 pub use warmup::Warmup;
 

@@ -41,7 +41,7 @@ use crate::parts::Parts;
 use crate::ranks::Ranks;
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::run_folder::RunFolder;
-use crate::schedule::{LearningRate, RunLength, Schedule};
+use crate::schedule::{Rates, RunLength, Schedule};
 use crate::session::Session;
 use crate::train_step::TrainStep;
 use crate::training_state::Position;
@@ -107,7 +107,7 @@ pub struct Trainer<'a> {
     target_kind: TargetKind,
     optimizer: Box<dyn Optimizer>,
     schedule: Arc<dyn Schedule>,
-    lr: LearningRate,
+    lr: Rates,
     metrics: Vec<Box<dyn Metric>>,
     /// The test-time augmentation of the validation.
     tta: Option<Box<dyn TestTimeAugmentation>>,
@@ -493,14 +493,20 @@ impl<'a> Trainer<'a> {
     }
 
     /// The schedule at the run's first epoch.
-    fn new_learning_rate(&self) -> Result<LearningRate> {
-        let schedule = Arc::clone(&self.schedule);
-        LearningRate::new(
-            schedule,
-            self.optimizer.fresh().lr(),
-            run_length(&self.config, self.train),
-        )
+    fn new_learning_rate(&self) -> Result<Rates> {
+        new_rates(&self.schedule, self.optimizer.fresh().lr(), &self.config, self.train)
     }
+}
+
+/// A schedule at a run's first epoch.
+fn new_rates(
+    schedule: &Arc<dyn Schedule>,
+    base_lr: f64,
+    config: &TrainerConfig,
+    train: &DataLoader,
+) -> Result<Rates> {
+    let limits = config.param_groups.iter().filter_map(|group| group.epochs);
+    Rates::new(schedule, base_lr, run_length(config, train), limits)
 }
 
 fn run_length(config: &TrainerConfig, train: &DataLoader) -> RunLength {

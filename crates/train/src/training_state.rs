@@ -16,7 +16,7 @@ use crate::monitor::Measured;
 use crate::parts::Parts;
 use crate::record::{BatchRecord, EpochRecord, History};
 use crate::recorded::are_same_transforms;
-use crate::schedule::ScheduleState;
+use crate::schedule::RatesState;
 use crate::{Error, Result, optim};
 
 /// Everything besides the network that a resumed run needs to be the same run.
@@ -50,7 +50,8 @@ pub(crate) struct TrainingState {
     /// States of callbacks by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) callbacks: BTreeMap<String, Value>,
-    pub(crate) schedule: ScheduleState,
+    #[serde(flatten)]
+    pub(crate) rates: RatesState,
     pub(crate) epochs: Vec<EpochRecord>,
     /// A long run has too many batches for a header, so they are saved as tensors.
     #[serde(skip)]

@@ -47,14 +47,16 @@ const ONE_CYCLE: &str = "
     ema = { decay = 0.9, every = 3 }
 ";
 
-/// Momentum of two optimizers, averages that the weights go on from, views in the last two epochs.
+/// Momentum of two optimizers, averages that the weights go on from, views in the last two epochs, groups that learn in the
+/// first epochs alone.
 const MUON: &str = "
     epochs = 4
     optimizer = { name = 'muon', lr = 0.02, momentum = 0.6, ns_steps = 3, normalize = true }
     param_groups = [
         { prefix = 'bn1', pattern = '**.weight', lr = 0.05, optimizer = { name = 'sgd', lr = 0.1, momentum = 0.8 } },
-        { pattern = '**.bias', optimizer = { name = 'sgd', lr = 0.1, momentum = 0.8 } },
+        { pattern = '**.bias', epochs = 3, optimizer = { name = 'sgd', lr = 0.1, momentum = 0.8 } },
         { pattern = '**.bn?.weight', optimizer = { name = 'adam', lr = 0.01 } },
+        { prefix = 'conv1', epochs = 2 },
         { prefix = 'fc', optimizer = { name = 'adam', lr = 0.01 } },
     ]
     schedule = { name = 'one_cycle_lr', pct_start = 0.0, anneal_strategy = 'linear', div_factor = 1 }

@@ -136,6 +136,7 @@ fn a_trainer_that_cannot_be_made_changes_nothing() {
         ("class_weights = [1.0, 2.0, 3.0]", "`class_weights`"),
         ("param_groups = [{ prefix = 'nowhere' }]", "`prefix of a parameter group`"),
         ("param_groups = [{ pattern = '*.no' }]", "`pattern of a parameter group` is *.no"),
+        ("param_groups = [{ prefix = 'fc', epochs = 0 }]", "`epochs of a parameter group`"),
         ("schedule = { name = 'step_lr', step_size = 0 }", "`schedule.step_size`"),
         ("ema = { decay = 2.0 }", "`ema.decay`"),
     ] {

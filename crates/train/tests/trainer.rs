@@ -50,6 +50,36 @@ fn a_run_leaves_its_results() {
 }
 
 #[test]
+fn a_group_of_some_epochs_learns_in_these_as_in_a_run_of_that_length() {
+    let text = |epochs: usize, group: &str| {
+        format!(
+            "epochs = {epochs}\noptimizer = {{ name = 'sgd', lr = 0.02, momentum = 0.9 }}\n\
+             schedule = {{ name = 'cosine_annealing_lr' }}\n\
+             param_groups = [{{ prefix = 'fc'{group} }}, {{ prefix = 'conv1', lr = 0.01 }}]"
+        )
+    };
+    let runs = Runs::new();
+    let mut after = Vec::new();
+    for (epochs, group) in [(1, ""), (1, ", epochs = 1"), (2, ", epochs = 1"), (2, "")] {
+        let (model, train, val) = (network(0), train_loader(0), val_loader());
+        let config = recipe(&text(epochs, group));
+        let trainer = Trainer::new(model.as_ref(), &train, &val, config);
+        trainer.unwrap().run_folder(&runs.create()).run().unwrap();
+        let of = |path: &str| {
+            let tensor = model.parameters().get(path).unwrap().detached();
+            tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        after.push((of("fc.weight"), of("conv1.weight")));
+    }
+    let [short, short_group, group, whole] = &after[..] else { unreachable!() };
+    assert_eq!(short, short_group);
+    // A rate that follows the run's cosine would be the same in the first epoch of both, and not zero in the second.
+    assert_eq!(group.0, short.0);
+    assert_ne!(group.1, short.1);
+    assert_ne!(whole.0, short.0);
+}
+
+#[test]
 fn the_number_of_workers_changes_no_bit() {
     let (runs, config) = (Runs::new(), recipe(ADAM));
     let weights = [0, 1, 4].map(|workers| {

@@ -8,6 +8,7 @@ mod crop;
 mod crops;
 mod filter;
 mod levels;
+mod mirror;
 mod perspective;
 mod resample;
 mod resize;

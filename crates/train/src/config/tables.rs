@@ -30,6 +30,10 @@ pub struct ParamGroupConfig {
     /// An optimizer instead of that of the run. The schedule changes its learning rate by the same factor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<Description>,
+    /// Number of the run's first epochs in which the group learns. The schedule gives it the rates of a run of this
+    /// length, and its rate is 0 afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
 }
 
 /// The first epochs, in which only a part of the network learns.
@@ -260,7 +264,7 @@ impl ParamGroupConfig {
     /// The parameters at or under a path, with the optimizer's settings.
     pub fn new(prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
-        Self { prefix, pattern: None, lr: None, weight_decay: None, optimizer: None }
+        Self { prefix, pattern: None, lr: None, weight_decay: None, optimizer: None, epochs: None }
     }
 
     /// The parameters whose paths match a pattern, with the optimizer's settings.
@@ -271,6 +275,11 @@ impl ParamGroupConfig {
     /// Sets an optimizer of their own.
     pub fn optimizer(self, optimizer: impl Into<Description>) -> Self {
         Self { optimizer: Some(optimizer.into()), ..self }
+    }
+
+    /// Lets them learn in the first `epochs` epochs alone.
+    pub fn epochs(self, epochs: usize) -> Self {
+        Self { epochs: Some(epochs), ..self }
     }
 
     /// Whether the group holds the parameter at this path.

@@ -19,12 +19,15 @@ pub struct ParamGroup {
     /// An optimizer of the group's own. `None` means the one that the group is added to. Only a
     /// [`Trainer`](crate::Trainer) makes such optimizers. A [`PerParameter`](super::PerParameter) refuses the group.
     pub optimizer: Option<Description>,
+    /// Number of the run's first epochs in which the group learns, with the learning rates of a run of this length. `None`
+    /// means all. Only a [`Trainer`](crate::Trainer) makes such optimizers, too.
+    pub epochs: Option<usize>,
 }
 
 impl ParamGroup {
     /// A group with the optimizer's learning rate and weight decay.
     pub fn new(parameters: Vec<Parameter>) -> Self {
-        Self { parameters, lr: None, weight_decay: None, optimizer: None }
+        Self { parameters, lr: None, weight_decay: None, optimizer: None, epochs: None }
     }
 
     /// Sets the group's own learning rate.
@@ -55,14 +58,9 @@ impl ParamGroup {
 
     /// Splits the group into the parameters that `belongs` accepts and the others. Both keep this group's settings.
     pub fn split(self, belongs: impl Fn(&Parameter) -> bool) -> [Self; 2] {
-        let (lr, weight_decay, optimizer) = (self.lr, self.weight_decay, self.optimizer);
         let (first, second) = self.parameters.into_iter().partition(belongs);
-        [first, second].map(|parameters| Self {
-            parameters,
-            lr,
-            weight_decay,
-            optimizer: optimizer.clone(),
-        })
+        let settings = Self { parameters: Vec::new(), ..self };
+        [first, second].map(|parameters| Self { parameters, ..settings.clone() })
     }
 }
 

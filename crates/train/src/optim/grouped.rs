@@ -9,12 +9,13 @@ use candle_vision_ops::GradScale;
 use candle_vision_registry::Description;
 
 use super::{Optimizer, Optimizers, ParamGroup, Updated, steps_key};
+use crate::config::ParamGroupConfig;
 use crate::{Error, Result};
 
-/// Several optimizers that act as one: the main one, and one for each description that a
-/// [`ParamGroup::optimizer`] names.
+/// Several optimizers that act as one: the main one, and one for each [`Kind`] of groups.
 ///
-/// The learning rates of all follow that of the main optimizer in proportion.
+/// The learning rates of all follow that of the main optimizer in proportion, except those of groups that learn for some
+/// epochs only ([`Optimizer::set_lr_of_epochs`]).
 #[derive(Debug)]
 pub(crate) struct Grouped {
     members: Vec<Member>,
@@ -24,39 +25,59 @@ pub(crate) struct Grouped {
 /// The first one is the main optimizer.
 #[derive(Debug)]
 struct Member {
-    /// `None` for the main one.
-    description: Option<Description>,
+    kind: Kind,
     optimizer: Box<dyn Optimizer>,
     first_lr: f64,
     /// Each with whether it has taken a step.
     parameters: Vec<(Parameter, bool)>,
 }
 
+/// What the parameters of a member of [`Grouped`] share. The default is the kind of the main one.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Kind {
+    /// Their optimizer. `None` for the main one.
+    optimizer: Option<Description>,
+    /// The number of epochs in which they learn. `None` for all.
+    epochs: Option<usize>,
+}
+
+impl Kind {
+    pub(crate) fn of_config(group: &ParamGroupConfig) -> Self {
+        Self { optimizer: group.optimizer.clone(), epochs: group.epochs }
+    }
+
+    /// Whether it is not that of the main optimizer.
+    pub(crate) fn is_own(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 impl Member {
-    fn new(description: Option<Description>, optimizer: Box<dyn Optimizer>) -> Self {
+    fn new(kind: Kind, optimizer: Box<dyn Optimizer>) -> Self {
         let first_lr = optimizer.lr();
-        Self { description, optimizer, first_lr, parameters: Vec::new() }
+        Self { kind, optimizer, first_lr, parameters: Vec::new() }
     }
 }
 
 impl Grouped {
-    /// `main` with an optimizer for each of the descriptions. It has no parameters yet.
+    /// `main` with an optimizer for each of the kinds. It has no parameters yet.
     ///
     /// # Errors
     /// If an optimizer is not registered, or one of its settings is wrong.
     pub(crate) fn new(
         main: Box<dyn Optimizer>,
-        others: impl IntoIterator<Item = Description>,
+        others: impl IntoIterator<Item = Kind>,
         table: &Optimizers,
     ) -> Result<Self> {
         let lr = main.lr();
-        let mut members = vec![Member::new(None, main)];
-        for description in others {
-            let of_member = Some(description);
-            if members.iter().all(|member| member.description != of_member) {
-                let description = of_member.as_ref().expect("it was made two lines above");
-                let optimizer = table.build(description)?;
-                members.push(Member::new(of_member, optimizer));
+        let mut members = vec![Member::new(Kind::default(), main)];
+        for kind in others {
+            if members.iter().all(|member| member.kind != kind) {
+                let optimizer = match &kind.optimizer {
+                    Some(description) => table.build(description)?,
+                    None => members[0].optimizer.fresh(),
+                };
+                members.push(Member::new(kind, optimizer));
             }
         }
         Ok(Self { members, lr })
@@ -76,6 +97,17 @@ impl Grouped {
 }
 
 impl Grouped {
+    /// Sets the rates of the members of this length.
+    fn set_lr_of(&mut self, epochs: Option<usize>, lr: f64) {
+        let main_lr = self.members[0].first_lr;
+        let members = self.members.iter_mut().filter(|member| member.kind.epochs == epochs);
+        for member in members {
+            // The main optimizer's rate is the one that was asked for, to the last bit.
+            let is_main = member.kind.optimizer.is_none();
+            member.optimizer.set_lr(if is_main { lr } else { member.first_lr * (lr / main_lr) });
+        }
+    }
+
     /// Lets every member take its step by `update`.
     fn update_each(
         &mut self,
@@ -113,7 +145,7 @@ impl Optimizer for Grouped {
     fn fresh(&self) -> Box<dyn Optimizer> {
         let members = self.members.iter();
         let members: Vec<Member> = members
-            .map(|member| Member::new(member.description.clone(), member.optimizer.fresh()))
+            .map(|member| Member::new(member.kind.clone(), member.optimizer.fresh()))
             .collect();
         Box::new(Self { lr: members[0].first_lr, members })
     }
@@ -125,9 +157,9 @@ impl Optimizer for Grouped {
     fn add(&mut self, groups: Vec<ParamGroup>) -> Result<()> {
         let mut shares: Vec<Vec<ParamGroup>> = self.members.iter().map(|_| Vec::new()).collect();
         for mut group in groups {
-            let wanted = group.optimizer.take();
-            let at = self.members.iter().position(|member| member.description == wanted);
-            let at = at.ok_or_else(|| unknown(wanted.as_ref()))?;
+            let wanted = Kind { optimizer: group.optimizer.take(), epochs: group.epochs.take() };
+            let at = self.members.iter().position(|member| member.kind == wanted);
+            let at = at.ok_or_else(|| unknown(&wanted))?;
             shares[at].push(group);
         }
         for (member, share) in self.members.iter_mut().zip(shares) {
@@ -150,11 +182,11 @@ impl Optimizer for Grouped {
 
     fn set_lr(&mut self, lr: f64) {
         self.lr = lr;
-        let ratio = lr / self.members[0].first_lr;
-        for (at, member) in self.members.iter_mut().enumerate() {
-            // The main rate is the one that was asked for, to the last bit.
-            member.optimizer.set_lr(if at == 0 { lr } else { member.first_lr * ratio });
-        }
+        self.set_lr_of(None, lr);
+    }
+
+    fn set_lr_of_epochs(&mut self, epochs: usize, lr: f64) {
+        self.set_lr_of(Some(epochs), lr);
     }
 
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
@@ -205,9 +237,15 @@ impl Optimizer for Grouped {
     }
 }
 
-fn unknown(description: Option<&Description>) -> Error {
-    let name = description.map_or("", |description| &description.name);
-    Error::setting("optimizer of a parameter group", name, "one of those that the run began with")
+fn unknown(kind: &Kind) -> Error {
+    let expected = "one of those that the run began with";
+    match (&kind.optimizer, kind.epochs) {
+        (None, Some(epochs)) => Error::setting("epochs of a parameter group", epochs, expected),
+        (optimizer, _) => {
+            let name = optimizer.as_ref().map_or("", |optimizer| &optimizer.name);
+            Error::setting("optimizer of a parameter group", name, expected)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -135,6 +135,11 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
                 let setting = "optimizer of a parameter group";
                 return Err(Error::setting(setting, &optimizer.name, expected));
             }
+            if let Some(epochs) = group.epochs {
+                let expected =
+                    "not given, because this optimizer has one rate for all its parameters";
+                return Err(Error::setting("epochs of a parameter group", epochs, expected));
+            }
             require_rate("lr of a parameter group", lr)?;
             require_decay("weight_decay of a parameter group", weight_decay)?;
             for parameter in group.parameters {

@@ -180,6 +180,10 @@ impl Optimizer for Sharded {
         self.own.set_lr(lr);
     }
 
+    fn set_lr_of_epochs(&mut self, epochs: usize, lr: f64) {
+        self.own.set_lr_of_epochs(epochs, lr);
+    }
+
     fn update(&mut self, grads: &GradStore, grad_scale: f64) -> Result<Updated> {
         self.update_by(grads, |own| own.update(grads, grad_scale))
     }

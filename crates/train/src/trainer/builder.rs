@@ -12,7 +12,7 @@ use candle_vision_models::{Hooks, LayerHook, Model, Precision, PreparedLayers};
 use candle_vision_registry::Description;
 
 use super::steps::Unfinished;
-use super::{Trainer, TrainingResult, run_length};
+use super::{Trainer, TrainingResult, new_rates};
 use crate::callback::Callback;
 use crate::captured_step::StepCapture;
 use crate::config::TrainerConfig;
@@ -22,12 +22,12 @@ use crate::loss::{Loss, TargetKind, check_counts, check_targets, with_counts_of}
 use crate::loss_scale::LossScale;
 use crate::metrics::{Metric, check_metric};
 use crate::monitor::Measured;
-use crate::optim::{Grouped, Optimizer, Sharded};
+use crate::optim::{Grouped, Kind, Optimizer, Sharded};
 use crate::parts::{Parts, undescribed};
 use crate::ranks::{Ranks, check_shares};
 use crate::record::History;
 use crate::run_folder::RunFolder;
-use crate::schedule::{LearningRate, Schedule};
+use crate::schedule::Schedule;
 use crate::train_step::TrainStep;
 use crate::training_state::Position;
 use crate::unread::{Reading, Unread};
@@ -274,8 +274,8 @@ impl<'a> TrainerBuilder<'a> {
                 None => told.undescribed.push(format!("optimizer `{}` of a group", own.name)),
             }
         }
-        let own = config.param_groups.iter().filter_map(|group| group.optimizer.clone());
-        let own: Vec<Description> = own.collect();
+        let kinds = config.param_groups.iter().map(Kind::of_config);
+        let own: Vec<Kind> = kinds.filter(Kind::is_own).collect();
         let optimizer = if own.is_empty() {
             optimizer
         } else {
@@ -318,8 +318,7 @@ impl<'a> TrainerBuilder<'a> {
         });
 
         let learners = Learners::new(model, model.parameters().trainable(), &config)?;
-        let lr =
-            LearningRate::new(Arc::clone(&schedule), optimizer.lr(), run_length(&config, train))?;
+        let lr = new_rates(&schedule, optimizer.lr(), &config, train)?;
         let optimizer = learners.optimizer(optimizer, &config, true)?;
         let averages = config.ema.map(|ema| WeightAverages::new(ema, model)).transpose()?;
         let device = model.parameters().device();

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::freeze::{Learners, train_only};
 use crate::loss::no_state;
-use crate::schedule::LearningRate;
+use crate::schedule::Rates;
 use crate::training_state::{Now, TrainingState};
 use crate::weight_averages::WeightAverages;
 
@@ -126,16 +126,16 @@ impl Trainer<'_> {
 
     /// The learning rate at the point where the run was saved. If it depends on the number of epochs and
     /// that number has changed, the schedule is followed again from the start up to there.
-    fn learning_rate_in(&self, state: &TrainingState) -> Result<LearningRate> {
+    fn learning_rate_in(&self, state: &TrainingState) -> Result<Rates> {
         let mut lr = self.new_learning_rate()?;
         let is_stretched = self.config.epochs != state.config.epochs;
         if !(is_stretched && self.schedule.depends_on_length()) {
-            lr.load_state(state.schedule.clone());
+            lr.load_state(state.rates.clone());
             return Ok(lr);
         }
         let freeze = self.config.freeze.as_ref().filter(|freeze| freeze.epochs > 0);
         let released = freeze.and_then(|freeze| Some((freeze.epochs, freeze.unfreeze_lr?)));
-        let release = |done: usize, lr: &mut LearningRate| {
+        let release = |done: usize, lr: &mut Rates| {
             if let Some((_, released)) = released.filter(|(epochs, _)| *epochs == done) {
                 lr.set_lr(released);
             }

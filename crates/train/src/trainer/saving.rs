@@ -114,7 +114,7 @@ impl Trainer<'_> {
             parts: self.parts.clone(),
             undescribed: self.undescribed.clone(),
             callbacks: session.states()?,
-            schedule: self.lr.state().clone(),
+            rates: self.lr.state(),
             epochs: self.history.epochs.clone(),
             batches: self.history.batches.clone(),
             optimizer,

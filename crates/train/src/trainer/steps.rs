@@ -180,8 +180,7 @@ impl Trainer<'_> {
             accumulates: self.config.accumulate > 1,
             scales_loss: self.loss_scale.is_some(),
         };
-        let lr = self.lr.lr_of_step(self.position.step);
-        self.optimizer.set_lr(lr);
+        let lr = self.lr.set(self.optimizer.as_mut(), self.position.step);
         let obstacle = self.obstacle_to_capture();
         let (optimizer, mut scale) = (self.optimizer.as_mut(), self.loss_scale.as_mut());
         let own = self.train_step.as_deref_mut();

@@ -63,7 +63,7 @@ fn captured_steps_of_two_optimizers_end_with_the_bits_of_plain_ones() {
     on_cuda(|device| {
         let text = format!(
             "epochs = 3\noptimizer = {{ {SGD} }}\n\
-             param_groups = [{{ prefix = 'fc', optimizer = {{ {ADAM} }} }}]\n\
+             param_groups = [{{ prefix = 'fc.bias', epochs = 2 }}, {{ prefix = 'fc', optimizer = {{ {ADAM} }} }}]\n\
              schedule = {{ name = 'cosine_annealing_lr' }}\n\
              ema = {{ decay = 0.9, every = 2, lookahead = true }}"
         );

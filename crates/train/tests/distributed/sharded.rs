@@ -21,7 +21,7 @@ const OPTIMIZERS: [&str; 6] = [
     "optimizer = { name = 'rmsprop', lr = 0.001, momentum = 0.9, centered = true }",
     "optimizer = { name = 'muon', lr = 0.02, normalize = true }\n\
      param_groups = [\n\
-         { pattern = '**.bias', optimizer = { name = 'sgd', lr = 0.01, momentum = 0.9 } },\n\
+         { pattern = '**.bias', epochs = 1, optimizer = { name = 'sgd', lr = 0.01, momentum = 0.9 } },\n\
          { pattern = '**.{bn1,bn2}.weight', optimizer = { name = 'adam', lr = 0.01 } },
      ]",
 ];

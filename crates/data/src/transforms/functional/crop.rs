@@ -1,5 +1,6 @@
 //! Crops, padding and mirroring. They move pixels and compute no new values.
 
+use super::mirror::mirror_rgb;
 use crate::error::{Error, Result};
 use crate::image::{Image, MAX_BYTES};
 use crate::random::{self, Generator};
@@ -184,10 +185,11 @@ pub fn hflip(image: &Image) -> Image {
 }
 
 pub(in crate::transforms) fn hflip_in_place(image: &mut Image) {
-    let rgb = image.channels() == 3;
-    for y in 0..image.height() {
-        let row = image.row_mut(y);
-        if rgb { row.as_chunks_mut::<3>().0.reverse() } else { row.reverse() }
+    let width = image.width().max(1);
+    if image.channels() == 3 {
+        mirror_rgb(image.pixels_mut().as_chunks_mut().0, width);
+    } else {
+        image.pixels_mut().chunks_exact_mut(width).for_each(<[u8]>::reverse);
     }
 }
 

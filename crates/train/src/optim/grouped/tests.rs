@@ -18,7 +18,8 @@ fn parameters() -> Parameters {
 fn optimizer(parameters: &Parameters) -> Grouped {
     let main = Sgd::new(0.1).momentum(0.5).optimizer(Vec::new()).unwrap();
     let adam = Description::from(Adam::new(0.01));
-    let others = [adam.clone(), adam.clone()];
+    let of_adam = Kind { optimizer: Some(adam.clone()), epochs: None };
+    let others = [of_adam.clone(), of_adam];
     let mut optimizer = Grouped::new(Box::new(main), others, &Optimizers::standard()).unwrap();
     assert_eq!(optimizer.members.len(), 2);
     let [mut own, rest] = ParamGroup::new(parameters.trainable()).split_by_prefix("a");
