@@ -140,6 +140,7 @@ fn measured(
         } else {
             opened.bytes_on_device()
         });
+    let config = config.captured(plain_images(opened, settings, device));
     let released = training.freeze.as_ref().is_some_and(|freeze| freeze.epochs < training.epochs);
     let frozen = if released { learning(model)? } else { Vec::new() };
     // What cannot be measured is no reason to stop a run.
@@ -148,6 +149,16 @@ fn measured(
         model.parameters().freeze(parameter.path())?;
     }
     Ok(graph.map(|graph| (graph, config)))
+}
+
+/// Number of images of the steps that a graph does not repeat, on a card that captures steps.
+fn plain_images(opened: &OpenedRun, settings: &Settings, device: &Device) -> Option<usize> {
+    let loader = opened.train.config();
+    let last = match loader.drop_last {
+        true => 0,
+        false => opened.train.dataset().len() % loader.batch_size,
+    };
+    (device.is_cuda() && settings.cuda.graphs).then_some(last)
 }
 
 /// Number of processes that share out the optimizer's state.

@@ -237,7 +237,12 @@ fn labels_out_of_range_are_named_with_their_place() {
     write(root.path(), "t.csv", "path,label\na.ppm,20260101\n");
     check_message(
         ImageTable::open(root.path().join("t.csv"), &TableOptions::new()),
-        &["t.csv", "label 20260101", "1000000 classes", "`classes`"],
+        &["t.csv", "label 20260101", "65536 classes", "`classes`"],
+    );
+    write(root.path(), "t.csv", "path,label\na.ppm,65535\n");
+    assert_eq!(
+        ImageTable::open(root.path().join("t.csv"), &TableOptions::new()).unwrap().classes().len(),
+        65_536
     );
     // The same in the index of a shard, which the fuzzer found.
     let mut writer = ShardWriter::new(root.path(), ShardWriterConfig::new("train")).unwrap();
@@ -246,6 +251,13 @@ fn labels_out_of_range_are_named_with_their_place() {
     check_message(
         Shards::open(root.path().join("train-000000.tar").to_str().unwrap(), &ShardOptions::new()),
         &["train-000000.tar[0]", "label 4000000000", "1000000 classes", "correct the label"],
+    );
+    let mut writer = ShardWriter::new(root.path(), ShardWriterConfig::new("few")).unwrap();
+    writer.add("a", "ppm", PIXEL, 65_536).unwrap();
+    writer.finish().unwrap();
+    check_message(
+        Shards::open(root.path().join("few-000000.tar").to_str().unwrap(), &ShardOptions::new()),
+        &["few-000000.tar[0]", "label 65536", "65536 classes", "correct the label"],
     );
     let record = |label: u8| [&[label], [0; 3072].as_slice()].concat();
     write(root.path(), "train_0.bin", [record(3), record(10)].concat());

@@ -127,6 +127,7 @@ impl MeasuredGraph {
             backward: kept.peak().saturating_sub(kept.of_variables) / share,
             workspaces,
             validation: 0,
+            beside_graph: 0,
             workspace_of_caller: caller,
             workspace_of_helper: helper,
             allocator: 0,
@@ -135,6 +136,17 @@ impl MeasuredGraph {
             estimate.allocator = estimate.of_allocator(config.threads);
         }
         estimate.validation = estimate.of_validation(self.prepared);
+        if let Some(plain) = config.captured {
+            // A smaller last batch is smaller than the others.
+            let plain = plain.min(config.batch - 1);
+            estimate.beside_graph = images * size_of::<f32>();
+            if plain > 0 {
+                let smaller = config.clone().batch(plain).captured(None);
+                let smaller = self.estimate(&smaller)?;
+                estimate.beside_graph +=
+                    smaller.images + smaller.activations + smaller.backward + self.trainable;
+            }
+        }
         Some(estimate)
     }
 

@@ -50,6 +50,21 @@ fn gradients_of_earlier_batches_of_a_step_wait_for_the_last() {
 }
 
 #[test]
+fn beside_a_graph_there_is_its_batch_and_the_step_of_a_smaller_one() {
+    let model = network("mlp", [1, 28, 28]);
+    let at = |batch, captured| of(&*model, &MemoryConfig::new(batch).captured(captured));
+    let batch = 4 * 100 * 28 * 28;
+    assert_eq!([None, Some(0)].map(|of| at(100, of).beside_graph), [0, batch]);
+    let smaller = at(40, None);
+    let step = smaller.images + smaller.activations + smaller.backward + smaller.gradients;
+    let with_smaller = at(100, Some(40));
+    assert_eq!(with_smaller.beside_graph, batch + step);
+    assert_eq!(with_smaller.total() - at(100, None).total(), batch + step);
+    // A batch of one has none that is smaller.
+    assert_eq!(at(1, Some(1)).beside_graph, 4 * 28 * 28);
+}
+
+#[test]
 fn an_allocator_that_keeps_memory_takes_a_share() {
     let model = network("gap_cnn", [3, 32, 32]);
     let at = |threads| {

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &MemoryArgs, registry: &Registry) -> Result<ExitCode> {
         .precision(args.precision)
         .program(program)
         .on_card(place != Place::Cpu)
+        .captured((place != Place::Cpu).then_some(0))
         .validation(true)
         .keeping_allocator(true);
     if place == Place::Cpu && args.precision.half().is_some() {

@@ -31,6 +31,9 @@ pub struct MemoryConfig {
     pub program: usize,
     /// Whether the step runs on a card, although the network was measured on a CPU. False by default.
     pub on_card: bool,
+    /// Whether steps on a card are repeated from a graph, and the number of images of the steps that are not: those of a
+    /// smaller last batch of an epoch, or 0. `None` by default: no graph.
+    pub captured: Option<usize>,
     /// Whether there are evaluation passes between the steps, as in a run with validation. False by default.
     pub validation: bool,
     /// Whether the process has an allocator that keeps freed memory, and so takes more than what is in use. False by
@@ -53,6 +56,7 @@ impl MemoryConfig {
             threads: pool_threads(),
             program: 0,
             on_card: false,
+            captured: None,
             validation: false,
             keeping_allocator: false,
         }
@@ -113,6 +117,11 @@ impl MemoryConfig {
         Self { on_card, ..self }
     }
 
+    /// Sets whether steps on a card are repeated from a graph, and the number of images of the steps that are not.
+    pub fn captured(self, captured: Option<usize>) -> Self {
+        Self { captured, ..self }
+    }
+
     /// Sets whether there are evaluation passes between the steps.
     pub fn validation(self, validation: bool) -> Self {
         Self { validation, ..self }
@@ -157,6 +166,9 @@ pub struct MemoryEstimate {
     /// What evaluation passes keep beside all this: packed weights, as far as they do not fit into what a training pass has freed. Where
     /// Winograd's kernels are used they are up to four times as large as the weights.
     pub validation: usize,
+    /// What there is on a card beside a graph, which has memory of its own: the batch that the graph reads, and a plain step
+    /// for the smaller last batch of an epoch.
+    pub beside_graph: usize,
     /// What an allocator that keeps freed memory takes beside all this: memory that was freed and fits no later request.
     /// Unlike the other parts it is not counted but follows from measurements.
     pub allocator: usize,
@@ -173,7 +185,7 @@ impl MemoryEstimate {
     }
 
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, usize); 13] {
+    pub fn parts(&self) -> [(&'static str, usize); 14] {
         [
             ("program", self.program),
             ("parameters", self.parameters),
@@ -187,6 +199,7 @@ impl MemoryEstimate {
             ("backward pass", self.backward),
             ("workspaces", self.workspaces),
             ("validation", self.validation),
+            ("beside the graph", self.beside_graph),
             ("allocator", self.allocator),
         ]
     }

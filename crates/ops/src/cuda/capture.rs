@@ -188,7 +188,8 @@ impl Captured {
     /// Captures what `work` asks of `device`, and launches it for the first time.
     ///
     /// The work must not wait for the device, copy between host and device, or free tensors that it did not make. Do the
-    /// same work at least once before, so that everything is loaded and prepared.
+    /// same work at least once before, so that everything is loaded and prepared. The memory that this has freed goes back to
+    /// the card, unless there is a limit: a graph has memory of its own.
     ///
     /// # Errors
     /// If `device` is not a CUDA device, `work` fails, it does what cannot be captured, or its memory does not fit into the
@@ -216,6 +217,7 @@ impl Captured {
             );
         };
         let stream = device.cuda_stream();
+        memory::give_back_freed(&stream)?;
         let on_device = device.alloc_zeros::<u32>(MOST_NUMBERS)?;
         let address = on_device.device_ptr(&stream).0;
         // Another thread's upload would become a part of the graph.

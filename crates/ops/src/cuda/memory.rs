@@ -126,6 +126,22 @@ fn of_context(context: &CudaContext) -> Result<CardMemory> {
     Ok(CardMemory { total: total as u64, free: free as u64, in_pool, in_graphs, limit })
 }
 
+/// Gives back to the card what plain work has freed, before a graph takes memory of its own for the same work. With a limit,
+/// the pool keeps it: the plain work may come again, and then graph and tensors together could exceed the limit.
+pub(super) fn give_back_freed(stream: &CudaStream) -> Result<()> {
+    let context = stream.context();
+    if !context.has_async_alloc() || limits().contains_key(&context.ordinal()) {
+        return Ok(());
+    }
+    // What is not freed yet by work on the card stays in the pool.
+    stream.synchronize().w()?;
+    // SAFETY: the pool is the device's own, and only memory that nothing uses leaves it.
+    unsafe {
+        let pool = result::device::get_mem_pool(context.cu_device()).w()?;
+        result::mem_pool::trim_to(pool, 0).w()
+    }
+}
+
 /// Destroys a graph that does not fit into the limit beside what tensors have taken. Some later work may need as much for
 /// its tensors again, such as the plain step of an epoch's last batch.
 pub(super) fn within_limit(stream: &CudaStream, graph: CudaGraph) -> Result<CudaGraph> {

@@ -82,6 +82,26 @@ fn a_graph_that_does_not_fit_beside_the_tensors_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_graph_takes_the_place_of_the_plain_work() -> Result<()> {
+    alone("a_graph_takes_the_place_of_the_plain_work", 1, |device| {
+        let x = zeros(2, device)?;
+        // Two tensors of 2 MiB for a moment, beside the last one's result.
+        let work = || add(&scale(&scale(&x, 2.0)?, 3.0)?, &x);
+        let plain = work()?.sum_all()?.to_scalar::<f32>()?;
+        zeros(64, device)?;
+        let taken = || card_memory(device).map(|memory| (memory.in_pool, memory.in_graphs));
+        let (before, _) = taken().expect("it is a card");
+        assert!(before >= 64 * MIB, "{before}");
+        let (result, captured) = Captured::new(device, work)?;
+        let (in_pool, in_graphs) = taken().expect("it is a card");
+        assert!(in_pool < before - 56 * MIB && in_graphs >= 4 * MIB, "{in_pool} {in_graphs}");
+        assert_eq!(result.sum_all()?.to_scalar::<f32>()?, plain);
+        drop((result, captured));
+        Ok(())
+    })
+}
+
+#[test]
 fn limits_that_cannot_be_are_named() -> Result<()> {
     let error = limit_card_memory(&Device::Cpu, MIB).expect_err("a CPU").to_string();
     assert!(error.contains("expected a CUDA device"), "{error}");

@@ -9,8 +9,12 @@ use super::{ClassList, TableOptions, invalid};
 use crate::datasets::labelled_files::text_of;
 use crate::error::Result;
 
-/// More classes than any network has. A larger number is an identifier and no label.
-const MAX_CLASSES: u64 = 1_000_000;
+/// The most classes of `labels` labels that are numbers without names: as many as there are labels, but 65,536 of a few and a
+/// million of many. Each number up to the largest is a class then, so an identifier in place of a label would make as many
+/// names as it is large.
+pub(in crate::datasets) fn most_classes(labels: usize) -> usize {
+    labels.clamp(1 << 16, 1_000_000)
+}
 
 /// What a table calls a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,11 +170,12 @@ pub(in crate::datasets) fn occurring<'a>(
     };
     // If all are numbers, they are the labels. Sorted as texts, 10 would come before 2.
     if let Some(numbers) = labels.clone().map(number).collect::<Option<Vec<u64>>>() {
+        let most_classes = most_classes(numbers.len());
         let most = numbers.into_iter().max();
         return match most {
-            Some(most) if most >= MAX_CLASSES => Err(invalid(
+            Some(most) if most >= most_classes as u64 => Err(invalid(
                 path,
-                format!("has label {most}, more than {MAX_CLASSES} classes"),
+                format!("has label {most}, more than {most_classes} classes"),
                 "label classes by numbers from 0, or name all classes with `classes`",
             )),
             most => Ok((0..most.map_or(0, |most| most + 1)).map(|n| n.to_string()).collect()),

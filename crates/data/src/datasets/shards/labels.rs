@@ -4,12 +4,8 @@ use std::path::Path;
 
 use super::opened::OpenShards;
 use super::{CLASSES, Placed, Shard, ShardOptions, names_of, pattern};
-use crate::datasets::image_table::labelling::{Label, Labelling};
+use crate::datasets::image_table::labelling::{Label, Labelling, most_classes};
 use crate::error::{Error, Result};
-
-/// More classes than any network has. Without names of classes, each label up to the largest is one, so a damaged label would
-/// make thousands of millions.
-const MAX_CLASSES: usize = 1_000_000;
 
 /// The labels of all shards.
 pub(super) struct Labels {
@@ -24,7 +20,12 @@ impl Labels {
 
     /// Checks the labels of an index.
     pub(super) fn check(&self, shard: &str, placed: &Placed) -> Result<()> {
-        let classes = self.known.as_ref().map_or(MAX_CLASSES, |known| known.classes().len());
+        let most = || most_classes(usize::MAX);
+        let classes = self.known.as_ref().map_or_else(most, |known| known.classes().len());
+        Self::check_below(classes, shard, placed)
+    }
+
+    fn check_below(classes: usize, shard: &str, placed: &Placed) -> Result<()> {
         let is_wrong = |label: &&u32| **label as usize >= classes;
         let wrong = |sample| Some((sample, placed.labels_of(sample).iter().find(is_wrong)?));
         match (0..placed.places.len()).find_map(wrong) {
@@ -42,7 +43,9 @@ impl Labels {
     pub(super) fn label(&mut self, label: Label) -> Result<u32, String> {
         match (&self.known, &label) {
             (Some(known), _) => known.label(&label),
-            (None, Label::Number(number)) if *number < MAX_CLASSES as u64 => Ok(*number as u32),
+            (None, Label::Number(number)) if *number < most_classes(usize::MAX) as u64 => {
+                Ok(*number as u32)
+            }
             (None, Label::Number(number)) => {
                 Err(format!("has label {number}, more than any class"))
             }
@@ -58,6 +61,13 @@ impl Labels {
         }
         let most =
             shards.iter().filter_map(|shard| shard.placed.largest_label()).max().unwrap_or(0);
+        // Damage to a single label would make a class of each number below it.
+        let classes = most_classes(shards.iter().map(|shard| shard.placed.places.len()).sum());
+        if most as usize >= classes {
+            for shard in shards {
+                Self::check_below(classes, &shard.name, &shard.placed)?;
+            }
+        }
         Ok((0..=most).map(|label| label.to_string()).collect())
     }
 }
