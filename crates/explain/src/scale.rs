@@ -21,11 +21,21 @@ pub(crate) fn to_input_size(
 /// Shifts the smallest value to 0 and scales the largest to 1. A constant map becomes 0: the small constant in
 /// the divisor prevents a division by 0.
 pub(crate) fn stretch(map: &mut [f32]) {
-    let smallest = map.iter().copied().fold(f32::INFINITY, f32::min);
-    let largest = map.iter().copied().fold(f32::NEG_INFINITY, f32::max) - smallest;
+    let smallest = extreme(map, f32::INFINITY, f32::min);
+    let largest = extreme(map, f32::NEG_INFINITY, f32::max) - smallest;
     for value in map {
         *value = (*value - smallest) / (1e-7 + largest);
     }
+}
+
+/// The smallest or largest value. Several partial results spare the wait for the one before.
+fn extreme(map: &[f32], start: f32, choose: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut partial = [start; 16];
+    let (blocks, rest) = map.as_chunks::<16>();
+    for block in blocks {
+        partial.iter_mut().zip(block).for_each(|(so_far, &value)| *so_far = choose(*so_far, value));
+    }
+    partial.iter().chain(rest).copied().fold(start, choose)
 }
 
 /// Bilinear interpolation with half-pixel centres and repeated edges, without antialiasing. It equals
@@ -33,14 +43,15 @@ pub(crate) fn stretch(map: &mut [f32]) {
 pub(crate) fn resize_bilinear(map: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
     let rows = positions(from[0], to[0]);
     let columns = positions(from[1], to[1]);
+    // The source rows, wide already. Most are next to many rows of the result.
+    let mut wide = Vec::with_capacity(from[0] * to[1]);
+    for row in map.chunks_exact(from[1]) {
+        wide.extend(columns.iter().map(|at| mix(row[at.first], row[at.second], at.share)));
+    }
     let mut out = Vec::with_capacity(to[0] * to[1]);
     for row in &rows {
-        let (above, below) = (&map[row.first * from[1]..], &map[row.second * from[1]..]);
-        for column in &columns {
-            let top = mix(above[column.first], above[column.second], column.share);
-            let bottom = mix(below[column.first], below[column.second], column.share);
-            out.push(mix(top, bottom, row.share));
-        }
+        let [above, below] = [row.first, row.second].map(|y| &wide[y * to[1]..][..to[1]]);
+        out.extend(above.iter().zip(below).map(|(&above, &below)| mix(above, below, row.share)));
     }
     out
 }
