@@ -3,7 +3,6 @@
 mod format;
 mod write;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,37 +132,22 @@ impl DecodedImages {
     }
 
     /// Reads the part `[top, left, height, width]` of an image: whole rows, because a call for each would take longer than what it
-    /// saves.
+    /// saves, and few at a time, so that they are still in a fast cache when their columns are taken.
     fn columns(&self, entry: &Entry, [top, left, height, width]: [usize; 4]) -> Result<Image> {
+        const BYTES_AT_ONCE: usize = 64 << 10;
         let (stride, channels) = (entry.width * entry.channels, entry.channels);
+        let rows_at_once = (BYTES_AT_ONCE / stride).clamp(1, height);
+        let mut rows = vec![0; rows_at_once * stride];
         let mut part = Vec::with_capacity(height * width * channels);
-        with_rows(height * stride, |rows| -> Result<()> {
-            self.file.read_at(entry.offset + (top * stride) as u64, rows)?;
+        for first in (top..top + height).step_by(rows_at_once) {
+            let rows = &mut rows[..rows_at_once.min(top + height - first) * stride];
+            self.file.read_at(entry.offset + (first * stride) as u64, rows)?;
             for row in rows.chunks_exact(stride) {
                 part.extend_from_slice(&row[left * channels..][..width * channels]);
             }
-            Ok(())
-        })?;
+        }
         Image::new(width, height, channels, part)
     }
-}
-
-/// Gives `read` a place for this many bytes, which a thread keeps. A new one would be filled with zeros each time.
-fn with_rows<T>(bytes: usize, read: impl FnOnce(&mut [u8]) -> T) -> T {
-    /// What a thread keeps at most. It is enough for a photograph of 1600 x 1600 pixels.
-    const KEPT: usize = 8 << 20;
-    thread_local! {
-        static ROWS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    if bytes > KEPT {
-        return read(&mut vec![0; bytes]);
-    }
-    ROWS.with_borrow_mut(|rows| {
-        if rows.len() < bytes {
-            rows.resize(bytes, 0);
-        }
-        read(&mut rows[..bytes])
-    })
 }
 
 impl Dataset for DecodedImages {
