@@ -10,6 +10,7 @@ mod jpeg;
 mod options;
 mod reduce;
 mod tiff;
+mod webp;
 
 use std::fs::File;
 use std::io::Read;

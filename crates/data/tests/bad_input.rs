@@ -146,6 +146,15 @@ fn a_tiff_with_larger_jpeg_data_is_refused() {
     );
 }
 
+/// The fuzzer found that `image-webp` would take memory for such a frame before it refuses it.
+#[test]
+fn a_webp_with_a_larger_frame_is_refused() {
+    check_message(
+        Image::decode(include_bytes!("reference/damaged/large-frame.webp"), "a.webp"),
+        &["`a.webp`", "a frame has 16298x16383 pixels", "larger than the picture"],
+    );
+}
+
 #[test]
 fn images_of_one_pixel_are_read_and_scaled() {
     let mut rng = random::generator(1);

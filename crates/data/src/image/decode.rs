@@ -11,7 +11,9 @@ use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 
 use super::exif::Orientation;
 use super::reduce::reduce;
-use super::{ChoosePart, Extent, Format, Image, ReadOptions, broken, gif, jpeg, part_of, tiff};
+use super::{
+    ChoosePart, Extent, Format, Image, ReadOptions, broken, gif, jpeg, part_of, tiff, webp,
+};
 use crate::error::{Error, Result};
 use crate::foreign;
 
@@ -68,7 +70,13 @@ fn decode_foreign(
             let decoder = PngDecoder::with_limits(source, limits(options)).map_err(failed)?;
             finish(decoder, name, options)
         }
-        Format::WebP => finish(WebPDecoder::new(source).map_err(failed)?, name, options),
+        Format::WebP => {
+            if let Some([width, height]) = webp::larger_frame(bytes) {
+                let problem = "pixels, which is larger than the picture";
+                return Err(broken(name, format!("a frame has {width}x{height} {problem}")));
+            }
+            finish(WebPDecoder::new(source).map_err(failed)?, name, options)
+        }
         Format::Gif => Ok((gif::decode(bytes, name, options)?, Orientation::default())),
         Format::Bmp => finish(BmpDecoder::new(source).map_err(failed)?, name, options),
         Format::Pnm => finish(PnmDecoder::new(source).map_err(failed)?, name, options),

@@ -86,7 +86,7 @@ impl ImageDetails {
         let frames = match format {
             Format::Png => png_frames(bytes),
             Format::Gif => gif_frames(bytes),
-            Format::WebP => chunks(bytes).filter(|(name, _)| *name == b"ANMF").count(),
+            Format::WebP => chunks(bytes, 12).filter(|(name, _)| *name == b"ANMF").count(),
             Format::Tiff => Layout::of(bytes).map_or(1, |layout| layout.pages(bytes)),
             _ => 1,
         };
@@ -163,9 +163,8 @@ fn gif_frames(bytes: &[u8]) -> usize {
     }
 }
 
-/// The chunks of a RIFF file: name and content.
-fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
-    let mut at = 12;
+/// The chunks of a RIFF file from a place on: name and content.
+pub(super) fn chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let name = bytes.get(at..)?.first_chunk::<4>()?;
         let size = bytes.get(at + 4..)?.first_chunk::<4>()?;
@@ -178,7 +177,7 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
 
 fn webp(bytes: &[u8]) -> Option<ColorMode> {
     const ALPHA: u8 = 0x10;
-    let has_alpha = match chunks(bytes).next()? {
+    let has_alpha = match chunks(bytes, 12).next()? {
         (b"VP8X", content) => content.first()? & ALPHA != 0,
         // The bit after two sizes of 14 bits, which follow a byte of signature.
         (b"VP8L", content) => content.get(4)? & 0x10 != 0,
