@@ -151,7 +151,7 @@ fn a_tiff_with_larger_jpeg_data_is_refused() {
 fn a_webp_with_a_larger_frame_is_refused() {
     check_message(
         Image::decode(include_bytes!("reference/damaged/large-frame.webp"), "a.webp"),
-        &["`a.webp`", "a frame has 16298x16383 pixels", "larger than the picture"],
+        &["`a.webp`", "a frame has 16298x16383 pixels", "larger than the image"],
     );
 }
 

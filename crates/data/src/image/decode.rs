@@ -72,7 +72,7 @@ fn decode_foreign(
         }
         Format::WebP => {
             if let Some([width, height]) = webp::larger_frame(bytes) {
-                let problem = "pixels, which is larger than the picture";
+                let problem = "pixels, which is larger than the image";
                 return Err(broken(name, format!("a frame has {width}x{height} {problem}")));
             }
             finish(WebPDecoder::new(source).map_err(failed)?, name, options)

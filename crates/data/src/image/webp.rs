@@ -2,7 +2,7 @@
 
 use super::details::chunks;
 
-/// The width and height of a frame that is larger than the picture the file states. The decoder would take memory for it before it
+/// The width and height of a frame that is larger than the image the file states. The decoder would take memory for it before it
 /// compares the two, hundreds of megabytes for a file of some bytes.
 pub(super) fn larger_frame(bytes: &[u8]) -> Option<[u32; 2]> {
     let mut all = chunks(bytes, 12);
