@@ -136,8 +136,7 @@ impl<R: UpdateRule> Optimizer for PerParameter<R> {
                 return Err(Error::setting(setting, &optimizer.name, expected));
             }
             if let Some(epochs) = group.epochs {
-                let expected =
-                    "not given, because this optimizer has one rate for all its parameters";
+                let expected = "not given, because no trainer sets the rates of this optimizer";
                 return Err(Error::setting("epochs of a parameter group", epochs, expected));
             }
             require_rate("lr of a parameter group", lr)?;

@@ -9,11 +9,14 @@ use super::{ClassList, TableOptions, invalid};
 use crate::datasets::labelled_files::text_of;
 use crate::error::Result;
 
+/// More classes than any network has. A larger number is an identifier and no label.
+pub(in crate::datasets) const MOST_CLASSES: usize = 1_000_000;
+
 /// The most classes of `labels` labels that are numbers without names: as many as there are labels, but 65,536 of a few and a
 /// million of many. Each number up to the largest is a class then, so an identifier in place of a label would make as many
 /// names as it is large.
 pub(in crate::datasets) fn most_classes(labels: usize) -> usize {
-    labels.clamp(1 << 16, 1_000_000)
+    labels.clamp(1 << 16, MOST_CLASSES)
 }
 
 /// What a table calls a class.

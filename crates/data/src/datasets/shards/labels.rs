@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::opened::OpenShards;
 use super::{CLASSES, Placed, Shard, ShardOptions, names_of, pattern};
-use crate::datasets::image_table::labelling::{Label, Labelling, most_classes};
+use crate::datasets::image_table::labelling::{Label, Labelling, MOST_CLASSES, most_classes};
 use crate::error::{Error, Result};
 
 /// The labels of all shards.
@@ -20,8 +20,7 @@ impl Labels {
 
     /// Checks the labels of an index.
     pub(super) fn check(&self, shard: &str, placed: &Placed) -> Result<()> {
-        let most = || most_classes(usize::MAX);
-        let classes = self.known.as_ref().map_or_else(most, |known| known.classes().len());
+        let classes = self.known.as_ref().map_or(MOST_CLASSES, |known| known.classes().len());
         Self::check_below(classes, shard, placed)
     }
 
@@ -43,9 +42,7 @@ impl Labels {
     pub(super) fn label(&mut self, label: Label) -> Result<u32, String> {
         match (&self.known, &label) {
             (Some(known), _) => known.label(&label),
-            (None, Label::Number(number)) if *number < most_classes(usize::MAX) as u64 => {
-                Ok(*number as u32)
-            }
+            (None, Label::Number(number)) if *number < MOST_CLASSES as u64 => Ok(*number as u32),
             (None, Label::Number(number)) => {
                 Err(format!("has label {number}, more than any class"))
             }
