@@ -2,7 +2,9 @@
 
 mod columns;
 mod files;
+mod footer;
 mod pages;
+mod thrift;
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
-use super::pages;
+use super::{footer, pages};
 use crate::datasets::image_table::labelling::Label;
 use crate::error::{Error, Result};
 use crate::foreign;
@@ -53,7 +53,10 @@ impl Columns {
         let file = File::open(path).map_err(Error::io(path))?;
         let most = file.metadata().map_err(Error::io(path))?.len().saturating_add(SPARE_ROWS);
         let again = file.try_clone().map_err(Error::io(path))?;
-        let reader = guarded(path, || SerializedFileReader::new(again))?;
+        let reader = guarded(path, || {
+            footer::check(&file)?;
+            SerializedFileReader::new(again)
+        })?;
         let groups = reader.metadata().row_groups().iter();
         // A negative number is larger than any here.
         let rows = groups.fold(0_u64, |sum, group| sum.saturating_add(group.num_rows() as u64));

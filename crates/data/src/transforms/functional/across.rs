@@ -124,15 +124,16 @@ impl pulp::WithSimd for Bands<'_> {
         let mut results = vec![[0; ROWS]; to];
         for top in starts(rows, ROWS) {
             for left in starts(from, COLUMNS) {
-                let rows = bytes[top * stride + left..].chunks(stride);
-                turn_in(rows, &mut columns[left..]);
+                let Some(columns) = columns[left..].first_chunk_mut() else { continue };
+                turn_in(&bytes[top * stride + left..], stride, columns);
             }
             match channels {
                 3 => scale::<3>(windows, &columns, &mut results),
                 _ => scale::<1>(windows, &columns, &mut results),
             }
             for left in starts(to, COLUMNS) {
-                turn_out(&results[left..], scaled[top * to + left..].chunks_mut(to));
+                let Some(results) = results[left..].first_chunk() else { continue };
+                turn_out(results, &mut scaled[top * to + left..], to);
             }
         }
     }
@@ -143,36 +144,36 @@ fn starts(length: usize, block: usize) -> impl Iterator<Item = usize> {
     (0..length.div_ceil(block)).map(move |i| (i * block).min(length - block))
 }
 
+/// Eight bytes of a row, [`WORDS`] times.
+type Words = [u64; WORDS];
+/// Those of each row. Blocks are passed on as values and never changed in place, so that they stay in registers: on a stack,
+/// a block that lies across two cache lines takes up to twice the time.
+type Block = [Words; ROWS];
+
 /// Turns the first [`COLUMNS`] bytes of [`ROWS`] rows into columns. All copies have a constant length: others would be calls.
 #[inline(always)]
-fn turn_in<'a>(rows: impl Iterator<Item = &'a [u8]>, columns: &mut [Column]) {
-    let mut block = [[0; WORDS]; ROWS];
-    for (words, row) in block.iter_mut().zip(rows) {
-        let Some(row) = row.first_chunk::<COLUMNS>() else { continue };
-        let (row, _) = row.as_chunks::<8>();
-        *words = std::array::from_fn(|word| u64::from_le_bytes(row[word]));
-    }
-    turn(&mut block);
-    if let Some(columns) = columns.first_chunk_mut::<COLUMNS>() {
-        for (i, words) in block.iter().enumerate() {
-            for (word, &bytes) in words.iter().enumerate() {
-                columns[word * 8 + i] = bytes.to_le_bytes();
-            }
-        }
+fn turn_in(bytes: &[u8], stride: usize, columns: &mut [Column; COLUMNS]) {
+    let block: Block = std::array::from_fn(|row| {
+        let row = bytes[row * stride..].first_chunk::<COLUMNS>().unwrap_or(&[0; COLUMNS]);
+        let (words, _) = row.as_chunks::<8>();
+        std::array::from_fn(|word| u64::from_le_bytes(words[word]))
+    });
+    let block = turned(block);
+    let (columns, _) = columns.as_chunks_mut::<8>();
+    for (word, columns) in columns.iter_mut().enumerate() {
+        let words: [u64; ROWS] = std::array::from_fn(|row| block[row][word]);
+        *columns = words.map(u64::to_le_bytes);
     }
 }
 
 /// The inverse of [`turn_in`].
 #[inline(always)]
-fn turn_out<'a>(columns: &[Column], rows: impl Iterator<Item = &'a mut [u8]>) {
-    let Some(columns) = columns.first_chunk::<COLUMNS>() else { return };
-    let mut block = [[0; WORDS]; ROWS];
-    for (i, words) in block.iter_mut().enumerate() {
-        *words = std::array::from_fn(|word| u64::from_le_bytes(columns[word * 8 + i]));
-    }
-    turn(&mut block);
-    for (words, row) in block.iter().zip(rows) {
-        let Some(row) = row.first_chunk_mut::<COLUMNS>() else { continue };
+fn turn_out(columns: &[Column; COLUMNS], bytes: &mut [u8], stride: usize) {
+    let block: Block = std::array::from_fn(|row| {
+        std::array::from_fn(|word| u64::from_le_bytes(columns[word * 8 + row]))
+    });
+    for (i, words) in turned(block).iter().enumerate() {
+        let Some(row) = bytes[i * stride..].first_chunk_mut::<COLUMNS>() else { continue };
         let (row, _) = row.as_chunks_mut::<8>();
         for (bytes, word) in row.iter_mut().zip(words) {
             *bytes = word.to_le_bytes();
@@ -183,25 +184,36 @@ fn turn_out<'a>(columns: &[Column], rows: impl Iterator<Item = &'a mut [u8]>) {
 /// Byte `j` of row `i` becomes byte `i` of row `j`, in each of the words by itself: halves change places, then quarters,
 /// then bytes (Warren, Hacker's Delight, section 7-3).
 #[inline(always)]
-fn turn(block: &mut [[u64; WORDS]; ROWS]) {
-    exchange::<4>(block, 0x0000_0000_ffff_ffff);
-    exchange::<2>(block, 0x0000_ffff_0000_ffff);
-    exchange::<1>(block, 0x00ff_00ff_00ff_00ff);
+fn turned([a, b, c, d, e, f, g, h]: Block) -> Block {
+    let ((a, e), (b, f), (c, g), (d, h)) = (halves(a, e), halves(b, f), halves(c, g), halves(d, h));
+    let ((a, c), (b, d), (e, g), (f, h)) =
+        (quarters(a, c), quarters(b, d), quarters(e, g), quarters(f, h));
+    let ((a, b), (c, d), (e, f), (g, h)) = (bytes(a, b), bytes(c, d), bytes(e, f), bytes(g, h));
+    [a, b, c, d, e, f, g, h]
+}
+
+#[inline(always)]
+fn halves(above: Words, below: Words) -> (Words, Words) {
+    exchanged::<4>(above, below, 0x0000_0000_ffff_ffff)
+}
+
+#[inline(always)]
+fn quarters(above: Words, below: Words) -> (Words, Words) {
+    exchanged::<2>(above, below, 0x0000_ffff_0000_ffff)
+}
+
+#[inline(always)]
+fn bytes(above: Words, below: Words) -> (Words, Words) {
+    exchanged::<1>(above, below, 0x00ff_00ff_00ff_00ff)
 }
 
 /// Exchanges the bytes of a row that `low` does not name with those that it names, `DISTANCE` rows below.
 #[inline(always)]
-fn exchange<const DISTANCE: usize>(block: &mut [[u64; WORDS]; ROWS], low: u64) {
-    for i in 0..ROWS / 2 {
-        let upper = i / DISTANCE * 2 * DISTANCE + i % DISTANCE;
-        let (mut above, mut below) = (block[upper], block[upper + DISTANCE]);
-        for (above, below) in above.iter_mut().zip(&mut below) {
-            let changed = ((*above >> (8 * DISTANCE)) ^ *below) & low;
-            *below ^= changed;
-            *above ^= changed << (8 * DISTANCE);
-        }
-        (block[upper], block[upper + DISTANCE]) = (above, below);
-    }
+fn exchanged<const DISTANCE: usize>(above: Words, below: Words, low: u64) -> (Words, Words) {
+    let changed: Words = std::array::from_fn(|i| ((above[i] >> (8 * DISTANCE)) ^ below[i]) & low);
+    let above = std::array::from_fn(|i| above[i] ^ (changed[i] << (8 * DISTANCE)));
+    let below = std::array::from_fn(|i| below[i] ^ changed[i]);
+    (above, below)
 }
 
 #[inline(always)]
