@@ -9,9 +9,10 @@ use std::sync::Arc;
 use candle_vision_models::candle_core::{Device, Tensor};
 use candle_vision_models::weights::to_safetensors;
 use flate2::Compression;
+use parquet::basic::Compression as Packing;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use zip::ZipWriter;
@@ -54,7 +55,7 @@ pub fn of(name: &str, root: &Path) -> Vec<Vec<u8>> {
         "shard_index" => vec![chosen(0, &shard_index()), chosen(0, &shard_index_of_lists())],
         "decoded" => vec![decoded()],
         "table" => tables(),
-        "parquet" => vec![parquet(true), parquet(false)],
+        "parquet" => parquets(),
         "lists" => lists(),
         "torch_zip" => weights("zip").chain([torch_archive(PICKLE)]).collect(),
         "torch_legacy" => {
@@ -247,18 +248,29 @@ fn tables() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Files of each compression, the first with names of classes, and pages of either version.
+fn parquets() -> Vec<Vec<u8>> {
+    use Packing::{BROTLI, GZIP, LZ4, LZ4_RAW, SNAPPY, UNCOMPRESSED, ZSTD};
+    let (gzip, brotli, zstd) =
+        (GZIP(Default::default()), BROTLI(Default::default()), ZSTD(Default::default()));
+    let first = [SNAPPY, UNCOMPRESSED, gzip, brotli, zstd, LZ4, LZ4_RAW];
+    let second = [UNCOMPRESSED, gzip, brotli];
+    let first = first.map(|compression| parquet(compression, WriterVersion::PARQUET_1_0));
+    let second = second.map(|compression| parquet(compression, WriterVersion::PARQUET_2_0));
+    first.into_iter().chain(second).collect()
+}
+
 /// A file as Hugging Face writes it, with a row that has no image.
-fn parquet(is_packed: bool) -> Vec<u8> {
-    use parquet::basic::Compression;
+fn parquet(compression: Packing, version: WriterVersion) -> Vec<u8> {
     let schema = "message schema { optional group image { optional binary bytes; optional binary path (UTF8); }
         optional int64 label; }";
     let schema = Arc::new(parse_message_type(schema).expect("it is a schema"));
     let features = r#"{"info": {"features": {"label": {"names": ["ant", "bee"]}}}}"#;
     let pairs = vec![KeyValue::new("huggingface".to_owned(), features.to_owned())];
-    let compression = if is_packed { Compression::SNAPPY } else { Compression::UNCOMPRESSED };
     let properties = WriterProperties::builder()
         .set_compression(compression)
-        .set_key_value_metadata(is_packed.then_some(pairs))
+        .set_writer_version(version)
+        .set_key_value_metadata((compression == Packing::SNAPPY).then_some(pairs))
         .build();
     let mut bytes = Vec::new();
     let writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties));

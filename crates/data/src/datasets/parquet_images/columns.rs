@@ -157,8 +157,9 @@ impl Columns {
         guarded(&self.path, || {
             let group = self.reader.get_row_group(group)?;
             let rows = group.metadata().num_rows();
-            let (start, length) = group.metadata().column(column).byte_range();
-            pages::check(&self.file, start, length)?;
+            let chunk = group.metadata().column(column);
+            let (start, length) = chunk.byte_range();
+            pages::check(&self.file, start, length, chunk.compression())?;
             let mut reader = get_typed_column_reader::<T>(group.get_column_reader(column)?);
             let (mut levels, mut values) = (Vec::new(), Vec::new());
             let mut read = 0;

@@ -5,7 +5,7 @@
 //! fields it knows have the types of the format. Otherwise bytes that are a text here could be a list there. So the types are
 //! checked with [`Shape`].
 
-use std::io::{BufRead, Seek};
+use std::io::{self, BufRead, Read, Seek};
 
 use parquet::errors::{ParquetError, Result};
 
@@ -86,6 +86,22 @@ impl<R: BufRead + Seek> Walk<R> {
         let step = i64::try_from(count).map_err(|_| self.damaged())?;
         self.reader.seek_relative(step)?;
         Ok(())
+    }
+
+    /// Gives the next bytes to a function, and passes over those that it leaves.
+    pub(super) fn with<T>(
+        &mut self,
+        count: u64,
+        read: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<T> {
+        if count > self.end - self.read {
+            return Err(self.damaged());
+        }
+        let mut bytes = self.reader.by_ref().take(count);
+        let result = read(&mut bytes);
+        io::copy(&mut bytes, &mut io::sink())?;
+        self.read += count;
+        Ok(result)
     }
 
     /// A number without a sign.
