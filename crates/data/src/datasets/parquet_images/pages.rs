@@ -86,9 +86,12 @@ pub(super) fn check(
         }
         let levels = levels.min(packed);
         pages.skip(levels)?;
-        let fits =
-            |bytes: &mut dyn Read| is_plain || unpacks_to_at_most(unpacked, bytes, compression);
-        if !pages.with(packed - levels, fits)? {
+        let packed = packed - levels;
+        let fits = match is_plain || !unpacks_to_its_end(compression) {
+            true => pages.skip(packed).map(|()| true)?,
+            false => pages.with(packed, |bytes| fits(bytes, unpacked, compression))?,
+        };
+        if !fits {
             return refused(format!(
                 "the page at byte {place} unpacks to more than the {unpacked} bytes that it states"
             ));
@@ -143,9 +146,13 @@ impl Header {
     }
 }
 
-/// Whether bytes unpack to no more than `most`. Asked only of compressions for which the Parquet reader does not see to it.
-/// What cannot be unpacked is left to that reader.
-fn unpacks_to_at_most(most: u64, packed: &mut dyn Read, compression: Compression) -> bool {
+/// Whether the Parquet reader unpacks such bytes to their end, whatever size they state.
+fn unpacks_to_its_end(compression: Compression) -> bool {
+    matches!(compression, Compression::GZIP(_) | Compression::BROTLI(_) | Compression::LZ4)
+}
+
+/// Whether bytes unpack to no more than `most`. What cannot be unpacked is left to the Parquet reader.
+fn fits(packed: &mut dyn Read, most: u64, compression: Compression) -> bool {
     /// How a stream begins whose window may have a gigabyte. The standard (RFC 7932) knows none.
     const LARGE_WINDOW: u8 = 0x11;
     let mut first = [0];
@@ -230,10 +237,9 @@ mod tests {
             (brotli, Compression::BROTLI(Default::default())),
             (lz4, Compression::LZ4),
         ] {
-            let fits = |most| unpacks_to_at_most(most, &mut &packed[..], compression);
-            assert!(fits(100_000) && !fits(99_999), "{compression}");
-            assert!(unpacks_to_at_most(0, &mut &packed[..], Compression::SNAPPY));
-            assert!(unpacks_to_at_most(0, &mut &b"no stream"[..], compression), "{compression}");
+            let fits = |bytes: &[u8], most| super::fits(&mut &bytes[..], most, compression);
+            assert!(fits(&packed, 100_000) && !fits(&packed, 99_999), "{compression}");
+            assert!(fits(b"no stream", 0), "{compression}");
             // Of the first version, with all of it packed, and of the second, behind three bytes of levels.
             let size = packed.len();
             let number = |n: usize| vec![(n << 1) as u8 | 0x80, (n >> 6) as u8];
@@ -256,6 +262,6 @@ mod tests {
             checked(&second(0x12)).unwrap();
         }
         let window = [0x11, 30, 0, 0];
-        assert!(!unpacks_to_at_most(9, &mut &window[..], Compression::BROTLI(Default::default())));
+        assert!(!fits(&mut &window[..], 9, Compression::BROTLI(Default::default())));
     }
 }
