@@ -11,8 +11,8 @@ use super::thrift::Walk;
 /// The length of the footer and the mark, at the end of the file.
 const END: u64 = 8;
 
-// The structs of `parquet.thrift` of the format 2.12, as far as the reader reads them. Whoever takes a new version of the
-// `parquet` crate adds what it has come to know.
+// The structs of the format (`parquet.thrift`), as far as the `parquet` crate 60.1 reads them. Whoever takes a new version of it
+// adds what it has come to know.
 pub(super) const STATISTICS: Shape =
     Struct(&[Bytes, Bytes, Number, Number, Bytes, Bytes, Truth, Truth, Number]);
 pub(super) const EMPTY: Shape = Struct(&[]);

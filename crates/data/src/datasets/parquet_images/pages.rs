@@ -103,8 +103,7 @@ pub(super) fn check(
 impl Header {
     fn read(pages: &mut Pages<'_>) -> Result<Self> {
         let mut header = Self::default();
-        let mut last = 0;
-        while let Some(field) = pages.field(last)? {
+        pages.each_field(|pages, field| {
             match field {
                 UNPACKED => header.unpacked = Some(pages.size()?),
                 PACKED => header.packed = Some(pages.size()?),
@@ -112,35 +111,33 @@ impl Header {
                 SECOND => header.read_second(pages)?,
                 _ => pages.value(PAGE_HEADER, field)?,
             }
-            last = field.1;
-        }
+            Ok(())
+        })?;
         Ok(header)
     }
 
     fn read_dictionary(&mut self, pages: &mut Pages<'_>) -> Result<()> {
-        let mut last = 0;
-        while let Some(field) = pages.field(last)? {
+        pages.each_field(|pages, field| {
             match field {
                 DICTIONARY_VALUES => self.values = self.values.max(pages.size()?),
                 _ => pages.value(DICTIONARY_HEADER, field)?,
             }
-            last = field.1;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn read_second(&mut self, pages: &mut Pages<'_>) -> Result<()> {
-        let (mut definitions, mut repetitions, mut last) = (0, 0, 0);
+        let (mut definitions, mut repetitions) = (0, 0);
         self.is_plain = false;
-        while let Some(field) = pages.field(last)? {
+        pages.each_field(|pages, field| {
             match field {
                 SECOND_DEFINITIONS => definitions = pages.size()?,
                 SECOND_REPETITIONS => repetitions = pages.size()?,
                 (1 | 2, 7) => self.is_plain = field == SECOND_IS_NOT_PACKED,
                 _ => pages.value(SECOND_HEADER, field)?,
             }
-            last = field.1;
-        }
+            Ok(())
+        })?;
         self.levels = definitions.saturating_add(repetitions);
         Ok(())
     }
@@ -231,9 +228,8 @@ mod tests {
         let mut frame = lz4_flex::frame::FrameEncoder::new(&mut lz4);
         frame.write_all(&zeros).unwrap();
         frame.finish().unwrap();
-        let level = Default::default();
         for (packed, compression) in [
-            (gzip, Compression::GZIP(level)),
+            (gzip, Compression::GZIP(Default::default())),
             (brotli, Compression::BROTLI(Default::default())),
             (lz4, Compression::LZ4),
         ] {

@@ -124,7 +124,7 @@ impl<R: BufRead + Seek> Walk<R> {
     }
 
     /// The kind of the next field of a struct, and its number, after the field `last`. `None` at the end of the struct.
-    pub(super) fn field(&mut self, last: i16) -> Result<Option<(u8, i16)>> {
+    fn field(&mut self, last: i16) -> Result<Option<(u8, i16)>> {
         let byte = self.byte()?;
         let (step, kind) = (byte >> 4, byte & 15);
         if kind == 0 {
@@ -140,18 +140,26 @@ impl<R: BufRead + Seek> Walk<R> {
         Ok(Some((kind, id.ok_or_else(|| self.damaged())?)))
     }
 
+    /// Gives the kind and number of each field of a struct to a function, which reads its value.
+    pub(super) fn each_field(
+        &mut self,
+        mut read: impl FnMut(&mut Self, (u8, i16)) -> Result<()>,
+    ) -> Result<()> {
+        let mut last = 0;
+        while let Some(field) = self.field(last)? {
+            read(self, field)?;
+            last = field.1;
+        }
+        Ok(())
+    }
+
     /// Passes over the fields of a struct.
     pub(super) fn fields(&mut self, fields: &'static [Shape]) -> Result<()> {
         self.fields_within(fields, MAX_DEPTH)
     }
 
     fn fields_within(&mut self, fields: &'static [Shape], depth: usize) -> Result<()> {
-        let mut last = 0;
-        while let Some((kind, id)) = self.field(last)? {
-            self.value_within(shape(fields, id), kind, depth)?;
-            last = id;
-        }
-        Ok(())
+        self.each_field(|walk, (kind, id)| walk.value_within(shape(fields, id), kind, depth))
     }
 
     /// Passes over the value of a field.
